@@ -1,0 +1,56 @@
+"""The exceptions of papdeploy: one base, few members, each carries the data that a caller needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class PapError(Exception):
+    """Something went wrong. ``message`` says what happened and on what; ``hint`` says what to do next.
+
+    ``data`` holds plain JSON values for programs (a module's result, a report).
+    """
+
+    def __init__(self, message: str, *, hint: str = "", **data: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.data = data
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as plain data: what crosses a process boundary or goes into a journal."""
+        return {"error": type(self).__name__, "message": self.message, "hint": self.hint, "data": self.data}
+
+
+class Refused(PapError):
+    """A guard said no before anything was changed."""
+
+
+class Unavailable(PapError):
+    """Something that is needed did not answer, so nothing can be said about it."""
+
+
+class DeadlineExceeded(PapError):
+    """The work was ended because its time (``seconds``) was up."""
+
+
+class CommandFailed(PapError):
+    """A program ended with a failure. ``argv``, ``rc`` and the end of ``stderr`` are in ``data``."""
+
+
+class RemoteError(PapError):
+    """Code that ran beside the models raised something that is not a PapError; ``data['traceback']`` says where."""
+
+
+KINDS: dict[str, type[PapError]] = {
+    kind.__name__: kind for kind in (PapError, Refused, Unavailable, DeadlineExceeded, CommandFailed, RemoteError)
+}
+
+
+def from_dict(value: dict[str, Any]) -> PapError:
+    """The inverse of :meth:`PapError.as_dict`; an unknown kind becomes a plain PapError."""
+    kind = KINDS.get(str(value.get("error")), PapError)
+    return kind(str(value.get("message", "unknown error")), hint=str(value.get("hint", "")), **value.get("data", {}))
