@@ -1,0 +1,36 @@
+"""The calls that the agent answers, by name. A call is ``f(request, emit) -> result``, all plain data."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+from .errors import PapError
+
+Call = Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], dict[str, Any]]
+
+
+def resolve(name: str) -> Call:
+    """The function behind a name such as ``schema.check``; imported only now, because it needs the app's SQLAlchemy."""
+    calls: dict[str, Call]
+    if name.startswith("schema."):
+        from .schema.calls import CALLS as calls
+    elif name.startswith("migrations."):
+        from .migrations.calls import CALLS as calls
+    else:
+        calls = {"ping": ping}
+    if name not in calls:
+        raise PapError(f"There is no agent call named {name}.")
+    return calls[name]
+
+
+def ping(request: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Which Python, SQLAlchemy and drivers are there: what the preflight shows of an API site."""
+    import importlib.util
+    import sys
+
+    found: dict[str, Any] = {"python": sys.version.split()[0]}
+    for package in ("sqlalchemy", "psycopg2", "psycopg"):
+        if importlib.util.find_spec(package):
+            module = __import__(package)
+            found[package] = str(module.__version__).split()[0]
+    return found

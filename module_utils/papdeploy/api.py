@@ -1,0 +1,170 @@
+"""Control of the API at its site: what runs, what would run, switch and switch back. The host's flavour is here.
+
+On a host, releases are directories and a symbolic link ``current`` says which one runs; a supervisor (systemd,
+supervisord, …) starts and stops the program by commands that the inventory names. The flavour for containers, where a
+release is an image, is in ``containers``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import PapError, Refused
+from .sites import HostSite, Site
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where code of one release can run beside its models: ``python`` started in ``cwd`` at ``site`` with ``env``.
+
+    ``env`` holds secrets (DATABASE_URL): never print it.
+    """
+
+    site: Site
+    python: str
+    cwd: str
+    env: dict[str, str] = field(repr=False)
+
+
+class Api(ABC):
+    """One API. A ``version`` is a JSON-able description of what runs: enough to switch back to it later."""
+
+    @abstractmethod
+    def running(self) -> dict[str, Any]:
+        """The version that is active now: ``{"label": …, "identity": …}`` and what the flavour needs to restore it."""
+
+    @abstractmethod
+    def candidate(self) -> dict[str, Any]:
+        """The version that a deploy would activate; equal identity to ``running()`` if there is nothing to switch."""
+
+    @abstractmethod
+    def environment(self, version: Mapping[str, Any]) -> dict[str, str]:
+        """The environment that ``version`` would be started with (image, container and env files together)."""
+
+    @abstractmethod
+    def runtime(self, version: Mapping[str, Any]) -> contextlib.AbstractContextManager[Runtime]:
+        """A place where the models of ``version`` can be imported without starting the app."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop the API so that nothing (restart policy, supervisor) starts it again by itself."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start what is active. Returns when the start was accepted; ``smoke`` decides whether it works."""
+
+    @abstractmethod
+    def switch(self, version: Mapping[str, Any]) -> None:
+        """Make ``version`` the active one and start it. What was active is kept, for switching back."""
+
+    @abstractmethod
+    def logs_since(self, mark: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """What the API logged since ``mark`` (``{}`` is from now on: no text), and the mark for the next call."""
+
+
+@dataclass(frozen=True)
+class HostApi(Api):
+    """An API that runs on the host: a folder with the link ``current``, and commands of its supervisor."""
+
+    folder: str
+    python: str
+    release_dir: str
+    start_command: Sequence[str]
+    stop_command: Sequence[str]
+    restart_command: Sequence[str]
+    env_file: str = ""
+    log_files: Sequence[str] = ()
+    site: Site = field(default_factory=HostSite)
+    seconds: float = 60.0
+
+    @property
+    def _link(self) -> Path:
+        return Path(self.folder) / "current"
+
+    def running(self) -> dict[str, Any]:
+        if not self._link.is_symlink():
+            raise Refused(
+                f"{self._link} is not a symbolic link to a release directory.",
+                hint="Point pap_api_dir at a folder whose link 'current' names the running release.",
+            )
+        return _version(self._link.resolve())
+
+    def candidate(self) -> dict[str, Any]:
+        path = Path(self.release_dir).resolve() if self.release_dir else self._link.resolve()
+        if not path.is_dir():
+            raise Refused(
+                f"The release directory {path} does not exist.",
+                hint="Unpack the new release there first, or correct pap_api_release_dir.",
+            )
+        return _version(path)
+
+    def environment(self, version: Mapping[str, Any]) -> dict[str, str]:
+        return read_env_file(Path(self.env_file)) if self.env_file else {}
+
+    @contextlib.contextmanager
+    def runtime(self, version: Mapping[str, Any]) -> Any:
+        yield Runtime(self.site, self.python, str(version["path"]), self.environment(version))
+
+    def stop(self) -> None:
+        self.site.run(self.stop_command, timeout=self.seconds)
+
+    def start(self) -> None:
+        self.site.run(self.start_command, timeout=self.seconds)
+
+    def switch(self, version: Mapping[str, Any]) -> None:
+        # rename(2) over the old link is atomic: at any instant `current` names the old release or the new one.
+        fresh = self._link.with_name(f".current-{os.getpid()}")
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(version["path"])
+        fresh.replace(self._link)
+        self.site.run(self.restart_command, timeout=self.seconds)
+
+    def logs_since(self, mark: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        return read_since(self.log_files, mark)
+
+
+def _version(path: Path) -> dict[str, Any]:
+    return {"label": path.name, "identity": str(path), "path": str(path)}
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """``KEY=VALUE`` lines; comments, ``export`` and one pair of quotes around a value are taken off."""
+    values: dict[str, str] = {}
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise PapError(f"The environment file {path} cannot be read: {error.strerror}.") from error
+    for line in text.splitlines():
+        name, mark, value = line.strip().partition("=")
+        if not mark or name.startswith("#"):
+            continue
+        value = value.strip()
+        if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
+        values[name.removeprefix("export ").strip()] = value
+    return values
+
+
+def read_since(paths: Sequence[str], mark: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What was appended to log files since ``mark``; a file that was rotated (another inode, or shorter) is read anew."""
+    texts: list[str] = []
+    fresh: dict[str, Any] = {}
+    for path in paths:
+        try:
+            with Path(path).open("rb") as file:
+                status = os.fstat(file.fileno())
+                before = mark.get(path)
+                if mark or before:
+                    same = before and before["inode"] == status.st_ino and before["offset"] <= status.st_size
+                    file.seek(before["offset"] if same and before else 0)
+                    texts.append(file.read().decode("utf-8", "replace"))
+                fresh[path] = {"inode": status.st_ino, "offset": status.st_size}
+        except FileNotFoundError:
+            fresh[path] = {"inode": 0, "offset": 0}
+    return "".join(texts), fresh

@@ -1,0 +1,265 @@
+"""PostgreSQL at the database site through its own client programs: no Python driver, no published port needed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Optional
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+
+from .errors import CommandFailed, PapError, Refused, Unavailable
+from .redact import redact
+from .sites import Process, Site
+
+MAX_NAME_BYTES = 63
+
+
+def quote_ident(name: str) -> str:
+    """An SQL identifier, always quoted; refuses what PostgreSQL would cut or cannot hold (63 bytes, NUL)."""
+    if not name or "\0" in name or len(name.encode()) > MAX_NAME_BYTES:
+        raise Refused(f"{name!r} is not a possible PostgreSQL name (1 to {MAX_NAME_BYTES} bytes, no NUL).")
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_literal(value: object) -> str:
+    """An SQL literal for a string, number, boolean or None."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    text = str(value)
+    if "\0" in text:
+        raise Refused("A text with a NUL byte cannot be stored by PostgreSQL.")
+    quoted = "'" + text.replace("'", "''") + "'"
+    return " E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
+
+
+def bind(statement: str, *values: object) -> str:
+    """``statement`` with each ``%s`` replaced by the literal of the next value (psql has no parameters before 16)."""
+    parts = statement.split("%s")
+    if len(parts) - 1 != len(values):
+        raise ValueError(f"{len(parts) - 1} placeholders, {len(values)} values")
+    return "".join(part + quote_literal(value) for part, value in zip(parts, values)) + parts[-1]
+
+
+def escape_conninfo(value: str) -> str:
+    """A value inside a libpq connection string (PostgreSQL documentation, 34.1.1.1)."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+@dataclass(frozen=True)
+class Conninfo:
+    """How to reach one database. The password never becomes part of an argument list."""
+
+    dbname: str
+    host: str = ""
+    port: int = 0
+    user: str = ""
+    password: str = field(default="", repr=False)
+    application_name: str = "pap-deploy:cli"
+
+    @classmethod
+    def from_url(cls, url: str) -> Conninfo:
+        """From an SQLAlchemy or libpq URL; raises Refused if it is not one of PostgreSQL."""
+        parts = urlsplit(url)
+        if not parts.scheme.startswith("postgres"):
+            raise Refused(
+                f"The database URL starts with {parts.scheme or 'nothing'}:, not with postgresql:.",
+                hint="Only PostgreSQL is supported; check DATABASE_URL.",
+            )
+        query = dict(parse_qsl(parts.query))
+        return cls(
+            dbname=unquote(parts.path[1:]) or query.get("dbname", "") or unquote(parts.username or ""),
+            host=query.get("host", "") or unquote(parts.hostname or ""),
+            port=parts.port or int(query.get("port", 0) or 0),
+            user=unquote(parts.username or "") or query.get("user", ""),
+            password=unquote(parts.password or "") or query.get("password", ""),
+        )
+
+    def string(self) -> str:
+        """The libpq connection string for argument lists: every value escaped, without the password."""
+        values = {
+            "dbname": self.dbname,
+            "host": self.host,
+            "port": str(self.port or ""),
+            "user": self.user,
+            "application_name": self.application_name,
+            "connect_timeout": "10",
+        }
+        return " ".join(f"{key}={escape_conninfo(value)}" for key, value in values.items() if value)
+
+    def environment(self) -> dict[str, str]:
+        """What libpq takes from the environment: the password, and nothing that could redirect the connection."""
+        return {"PGPASSWORD": self.password} if self.password else {}
+
+
+def url_with_database(url: str, dbname: str) -> str:
+    """The same URL with another database; everything else (driver, options) is kept."""
+    from urllib.parse import quote
+
+    return urlunsplit(urlsplit(url)._replace(path="/" + quote(dbname, safe="")))
+
+
+class Session:
+    """One open connection, held by a psql process. Every statement waits for its end; an error ends the session."""
+
+    def __init__(self, process: Process, label: str, password: str) -> None:
+        self._process = process
+        self._label = label
+        self._password = password
+
+    def execute(self, statement: str) -> list[str]:
+        """Run SQL (several statements with ``;`` between them); the lines that it returned, unaligned."""
+        marker = f"--done-{secrets.token_hex(8)}--"
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError, ConnectionError):  # the read below says why
+            self._process.stdin.write(f"{statement}\n;\n\\echo {marker}\n".encode())
+            self._process.stdin.flush()
+        lines: list[str] = []
+        for raw in iter(self._process.stdout.readline, b""):
+            line = raw.decode("utf-8", "replace").rstrip("\n")
+            if line == marker:
+                return lines
+            lines.append(line)
+        raise self._failed(statement)
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """The rows of one query as dictionaries of JSON values."""
+        lines = self.execute(f"SELECT coalesce(json_agg(q), '[]') FROM (\n{query}\n) AS q")
+        result: list[dict[str, Any]] = json.loads("\n".join(lines))
+        return result
+
+    def scalar(self, query: str) -> Any:
+        """The first column of the first row, or None."""
+        rows = self.rows(query)
+        return next(iter(rows[0].values())) if rows else None
+
+    def close(self) -> None:
+        """End the session; what was not committed is rolled back by the server."""
+        if self._process.stdin:
+            with contextlib.suppress(OSError, ValueError):
+                self._process.stdin.close()
+        with contextlib.suppress(PapError):
+            self._process.wait(5)
+        self._process.kill()
+
+    def _failed(self, statement: str) -> PapError:
+        with contextlib.suppress(PapError):
+            self._process.wait(5)
+        said = redact(self._process.errors().strip(), [self._password])
+        message = next(
+            (line for line in said.splitlines() if "ERROR:" in line or "FATAL:" in line), said or "psql ended"
+        )
+        if "FATAL:" in message or "could not connect" in said or "connection to server" in said:
+            return Unavailable(
+                f"PostgreSQL on {self._label} did not accept or keep the connection: {_short(message)}",
+                hint="Check that the database runs and that host, port, user and password in the inventory are right.",
+                stderr=said,
+            )
+        return CommandFailed(
+            f"SQL failed on {self._label}: {_short(message)}",
+            stderr=said[-4000:],
+            statement=redact(statement, [self._password])[:2000],
+        )
+
+
+def _short(message: str) -> str:
+    for mark in ("ERROR:", "FATAL:"):
+        if mark in message:
+            return message.split(mark, 1)[1].strip()
+    return message.strip()[-400:]
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """What the server says of itself. ``version`` is server_version_num (180003), ``identifier`` the system identifier."""
+
+    version: int
+    identifier: str
+    in_recovery: bool
+    superuser: bool
+
+    @property
+    def major(self) -> int:
+        return self.version // 10000
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database at its site, reached by psql as the administrating role. ``bin_dir`` holds the client programs."""
+
+    site: Site
+    conninfo: Conninfo
+    bin_dir: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"{self.site.label}, database {self.conninfo.dbname}"
+
+    def program(self, name: str) -> str:
+        return f"{self.bin_dir.rstrip('/')}/{name}" if self.bin_dir else name
+
+    def named(self, dbname: str) -> Database:
+        """The same server and role, another database."""
+        return replace(self, conninfo=replace(self.conninfo, dbname=dbname))
+
+    def as_release(self, release: str) -> Database:
+        """The same, with sessions that can be recognised (and ended) as belonging to ``release``."""
+        return replace(self, conninfo=replace(self.conninfo, application_name=f"pap-deploy:{release}"))
+
+    def tool(self, name: str, *arguments: str, dbname_option: Optional[str] = "--dbname") -> list[str]:
+        """The argument list of a client program, connected to this database by an escaped connection string."""
+        connect = [f"{dbname_option}={self.conninfo.string()}"] if dbname_option else []
+        return [self.program(name), "--no-password", *connect, *arguments]
+
+    def environment(self, settings: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The environment for a client program; ``settings`` become session settings (``-c name=value``)."""
+        options = " ".join(
+            "-c " + f"{key}={value}".replace("\\", "\\\\").replace(" ", "\\ ")
+            for key, value in (settings or {}).items()
+        )
+        extra = {"PGOPTIONS": options} if options else {}
+        return {"PGCLIENTENCODING": "UTF8", "LC_ALL": "C.UTF-8", **self.conninfo.environment(), **extra}
+
+    @contextlib.contextmanager
+    def session(self, settings: Mapping[str, str] | None = None) -> Iterator[Session]:
+        """A connection for several statements, closed at the end."""
+        argv = self.tool("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-f", "-")
+        process = self.site.popen(argv, env=self.environment(settings), stdin=True)
+        session = Session(process, self.label, self.conninfo.password)
+        try:
+            yield session
+        finally:
+            session.close()
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        with self.session() as session:
+            return session.rows(query)
+
+    def scalar(self, query: str) -> Any:
+        with self.session() as session:
+            return session.scalar(query)
+
+    def execute(self, statements: str | Sequence[str]) -> None:
+        with self.session() as session:
+            for statement in [statements] if isinstance(statements, str) else statements:
+                session.execute(statement)
+
+    def facts(self) -> ServerFacts:
+        """Version, identity and role of the server; raises Unavailable if it does not answer."""
+        row = self.rows(
+            "SELECT current_setting('server_version_num')::int AS version, pg_is_in_recovery() AS in_recovery,"
+            " (SELECT system_identifier::text FROM pg_control_system()) AS identifier,"
+            " (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser"
+        )[0]
+        return ServerFacts(**row)
+
+    def tool_version(self, name: str) -> int:
+        """The major version of a client program, for example 18."""
+        text = self.site.run([self.program(name), "--version"]).text
+        return int(text.split(") ")[1].split()[0].split(".")[0].rstrip("develbtarc"))
