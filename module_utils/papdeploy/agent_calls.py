@@ -11,13 +11,15 @@ Call = Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], dict[str, An
 
 def resolve(name: str) -> Call:
     """The function behind a name such as ``schema.check``; imported only now, because it needs the app's SQLAlchemy."""
-    calls: dict[str, Call]
+    calls: dict[str, Call] = {"ping": ping}
     if name.startswith("schema."):
-        from .schema.calls import CALLS as calls
+        from .schema import calls as schema_calls
+
+        calls = schema_calls.CALLS
     elif name.startswith("migrations."):
-        from .migrations.calls import CALLS as calls
-    else:
-        calls = {"ping": ping}
+        from .migrations import calls as migration_calls
+
+        calls = migration_calls.CALLS
     if name not in calls:
         raise PapError(f"There is no agent call named {name}.")
     return calls[name]

@@ -152,7 +152,7 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 
 def read_since(paths: Sequence[str], mark: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """What was appended to log files since ``mark``; a file that was rotated (another inode, or shorter) is read anew."""
+    """What was appended to log files since ``mark``; a rotated file (other inode, or shorter) is read anew."""
     texts: list[str] = []
     fresh: dict[str, Any] = {}
     for path in paths:

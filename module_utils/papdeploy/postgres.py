@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -177,7 +178,7 @@ def _short(message: str) -> str:
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """What the server says of itself. ``version`` is server_version_num (180003), ``identifier`` the system identifier."""
+    """What the server says of itself. ``version`` is server_version_num, for example 180003."""
 
     version: int
     identifier: str
@@ -262,4 +263,7 @@ class Database:
     def tool_version(self, name: str) -> int:
         """The major version of a client program, for example 18."""
         text = self.site.run([self.program(name), "--version"]).text
-        return int(text.split(") ")[1].split()[0].split(".")[0].rstrip("develbtarc"))
+        found = re.search(r"\) (\d+)", text)
+        if not found:
+            raise Unavailable(f"{name} on {self.site.label} did not say its version: {text.strip()[:200]!r}.")
+        return int(found[1])

@@ -1,4 +1,4 @@
-"""Where a program runs: on this host, or (see ``containers``) inside a container. Everything above is the same for both."""
+"""Where a program runs: this host, or (see ``containers``) a container. Everything above is the same for both."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Optional
 
 from .errors import CommandFailed, DeadlineExceeded, Unavailable
@@ -126,7 +127,7 @@ def failure(site: Site, result: Completed, secrets: Iterable[str] = ()) -> Comma
     said = redact(result.stderr.strip() or result.text.strip()[-2000:], secrets)
     last = said.splitlines()[-1] if said else "it said nothing"
     return CommandFailed(
-        f"{os.path.basename(result.argv[0])} failed on {site.label} with exit code {result.rc}: {last}",
+        f"{Path(result.argv[0]).name} failed on {site.label} with exit code {result.rc}: {last}",
         argv=[redact(word, secrets) for word in result.argv],
         rc=result.rc,
         stderr=said[-4000:],
@@ -206,7 +207,7 @@ class _HostProcess(Process):
 
 
 class HostSite(Site):
-    """Programs run on this host, as this user, or through ``become`` (an argv prefix such as ``sudo -n -u postgres``)."""
+    """Programs run on this host as this user, or through ``become``, an argv prefix: ``sudo -n -u postgres``."""
 
     def __init__(self, become: Sequence[str] = ()) -> None:
         self.label = "this host"
