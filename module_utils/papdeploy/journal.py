@@ -1,8 +1,8 @@
 """The memory of a stack on its target host: releases, their journals, and the deploy lock.
 
-``<state>/releases/<id>/journal.jsonl`` holds one JSON object a line, each on disk (fsync) before the work goes on:
-``{"at", "phase", "event": "begin" | "done" | "failed" | "note", …data}``. It is written by the module that does the work,
-so it is true even if the controller dies. Recovery reads it, never the play's memory.
+``<state>/releases/<id>/journal.jsonl`` holds one JSON object a line, each on disk (fsync) before the work
+goes on: ``{"at", "phase", "event": "begin" | "done" | "failed" | "note", …data}``. The module that does the work writes
+it, so it is true even if the controller dies. Recovery reads it, never the play's memory.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _parse(text: str) -> datetime:
 
 
 def private_folder(path: Path) -> Path:
-    """Make ``path`` a folder that only its owner may enter (0700); refuses a symbolic link or somebody else's folder."""
+    """Make ``path`` a folder for its owner alone (0700); refuses a symbolic link or somebody else's folder."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
@@ -217,8 +217,8 @@ class State:
             held = self.holder()
             if held and held["release"] != release and held["alive"] and not take_over:
                 raise Refused(
-                    f"Another deploy holds this stack: release {held['release']}, started by {held['user']}@{held['host']}"
-                    f" at {held['since']}, last sign of life {held['renewed']}.",
+                    f"Another deploy holds this stack: release {held['release']}, started by"
+                    f" {held['user']}@{held['host']} at {held['since']}, last sign of life {held['renewed']}.",
                     hint="Wait for it to end. If it is dead, it can be taken over "
                     f"{held['lease_s']:g} s after its last sign of life.",
                     holder=held,
