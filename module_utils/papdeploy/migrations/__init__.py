@@ -1,0 +1,32 @@
+"""Migrations: files, ledger and the runner that applies them whole, once and proven, or not at all.
+
+Importing this package needs the standard library only; a driver is imported when a connection is opened, SQLAlchemy
+when a migration or a check asks for ``connection``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "MigrationFile": "files",
+    "load_folder": "files",
+    "load_folders": "files",
+    "load_sources": "files",
+    "RunOptions": "options",
+    "apply": "runner",
+    "revert": "revert",
+    "plan": "planning",
+    "status": "planning",
+    "baseline": "adopt",
+    "repair": "adopt",
+}
+
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

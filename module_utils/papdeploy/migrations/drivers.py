@@ -1,0 +1,346 @@
+"""psycopg2 and psycopg 3 behind one face: connections whose every statement passes through a :class:`Hooks`.
+
+The connection stays in autocommit mode and the runner sends BEGIN and COMMIT itself, so that a migration which reaches
+for ``commit()`` by any road (driver, SQLAlchemy, Alembic) meets the hook first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Callable, Optional
+from urllib.parse import parse_qsl, unquote
+
+from ..errors import PapError, Refused, Unavailable
+from ..redact import redact
+
+# pq.TransactionStatus; the same numbers in libpq, psycopg2 and psycopg 3.
+IDLE, ACTIVE, IN_TRANSACTION, IN_ERROR, UNKNOWN = range(5)
+
+_URL = re.compile(
+    r"(?P<name>postgres(?:ql)?)(?:\+(?P<driver>\w+))?://"
+    r"(?:(?P<user>[^:/@]*)(?::(?P<password>[^@]*))?@)?"
+    r"(?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^/:?]*))(?::(?P<port>[0-9]+))?"
+    r"(?:/(?P<dbname>[^?]*))?(?:\?(?P<query>.*))?$"
+)
+_TUNING = {"gssencmode", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to connect: keyword arguments of libpq, the driver that the URL names, the URL as it was given."""
+
+    url: str
+    driver: str
+    arguments: Mapping[str, Any]
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        password = self.arguments.get("password")
+        return (str(password),) if password else ()
+
+    @property
+    def label(self) -> str:
+        """The target without its password, for messages."""
+        get = self.arguments.get
+        return f"{get('dbname', '')} on {get('host', 'the local socket')}:{get('port', 5432)}"
+
+
+def parse_url(url: str) -> Target:
+    """Read an SQLAlchemy or libpq URL the way SQLAlchemy does (a password may hold ``/`` or ``#``)."""
+    match = _URL.match(url)
+    if not match:
+        raise Refused(
+            "The database URL is not of the form postgresql://user:password@host:port/database.",
+            hint="Check DATABASE_URL; only PostgreSQL is supported.",
+        )
+    arguments: dict[str, Any] = dict(parse_qsl(match["query"] or "", keep_blank_values=True))
+    host = match["ipv6"] or unquote(match["host"] or "")
+    for key, value in (
+        ("user", unquote(match["user"] or "")),
+        ("password", unquote(match["password"] or "")),
+        ("host", host),
+        ("port", int(match["port"]) if match["port"] else ""),
+        ("dbname", unquote(match["dbname"] or "")),
+    ):
+        if value != "":
+            arguments[key] = value
+    for ours in ("prepared_statement_cache_size", "async_fallback"):  # options of asyncpg's dialect, unknown to libpq
+        arguments.pop(ours, None)
+    return Target(url, match["driver"] or "", arguments)
+
+
+def with_driver(target: Target, driver: str) -> str:
+    """The URL for SQLAlchemy with ``driver`` named."""
+    return re.sub(r"^postgres(?:ql)?(?:\+\w+)?:", f"postgresql+{driver}:", target.url)
+
+
+class Hooks:
+    """What a guarded connection asks before and after each statement. The default allows everything."""
+
+    def statement(self, sql: str, call: Callable[[], Any], cursor: Any) -> Any:
+        """Run ``call``, which sends ``sql``."""
+        return call()
+
+    def control(self, what: str) -> bool:
+        """``what`` (commit, rollback, close, autocommit) was asked for: True allows it, False makes it do nothing."""
+        return True
+
+
+@dataclass(frozen=True)
+class Driver:
+    """One driver. ``open`` connects; ``module`` is where its exceptions live."""
+
+    name: str
+    module: Any
+    open: Callable[[Mapping[str, Any], Hooks], Any]
+
+    def status(self, raw: Any) -> int:
+        """libpq's transaction status, known to the client without a round trip."""
+        if raw.closed:
+            return UNKNOWN
+        return int(raw.info.transaction_status)
+
+
+def sqlstate(error: Optional[BaseException]) -> str:
+    """The SQLSTATE behind an exception of a driver or of SQLAlchemy, or an empty string."""
+    seen = 0
+    while error is not None and seen < 10:
+        for source in (getattr(error, "orig", None), error):
+            code = getattr(source, "sqlstate", None) or getattr(source, "pgcode", None)
+            if code:
+                return str(code)
+        error, seen = error.__cause__ or error.__context__, seen + 1
+    return ""
+
+
+def choose(target: Target) -> str:
+    """The driver to use: the one the URL names if we know it, else psycopg2, else psycopg 3."""
+    from importlib.util import find_spec
+
+    wanted = [target.driver] if target.driver in ("psycopg2", "psycopg") else ["psycopg2", "psycopg"]
+    for name in wanted:
+        if find_spec(name):
+            return name
+    raise Unavailable(
+        f"No PostgreSQL driver is installed here: {' or '.join(wanted)} is needed.",
+        hint="Run where the application's own Python is (its container), or install psycopg2-binary.",
+    )
+
+
+def connect(target: Target, hooks: Hooks, *, application_name: str, driver: str = "") -> tuple[Driver, Any]:
+    """Open a guarded connection in autocommit mode. Raises Unavailable with the server's own words."""
+    name = driver or choose(target)
+    kind = _psycopg2() if name == "psycopg2" else _psycopg()
+    arguments = {
+        "connect_timeout": 10,
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        **target.arguments,
+        "application_name": application_name[:63],
+    }
+    try:
+        return kind, kind.open(arguments, hooks)
+    except kind.module.Error as error:
+        said = redact(str(error).strip(), target.secrets)
+        raise Unavailable(
+            f"PostgreSQL did not accept the connection to {target.label}: {said}",
+            hint="Check that the server runs and that the URL's host, port, user, password and database are right.",
+        ) from None
+
+
+def _mixed(base: Any, mixin: Any, cache: dict[Any, Any]) -> Any:
+    if issubclass(base, mixin):
+        return base
+    if base not in cache:
+        cache[base] = type(f"Guarded{base.__name__}", (mixin, base), {})
+    return cache[base]
+
+
+def _psycopg2() -> Driver:
+    module = import_module("psycopg2")
+    extensions = import_module("psycopg2.extensions")
+    composable = import_module("psycopg2.sql").Composable
+    cursors: dict[Any, Any] = {}
+
+    def text(query: Any, cursor: Any) -> str:
+        if isinstance(query, composable):
+            return str(query.as_string(cursor))
+        return query.decode("utf-8", "replace") if isinstance(query, bytes) else str(query)
+
+    class Cursor:
+        def execute(self, query: Any, vars: Any = None) -> Any:
+            run = super().execute  # type: ignore[misc]
+            return self.connection.pap_hooks.statement(text(query, self), lambda: run(query, vars), self)  # type: ignore[attr-defined]
+
+        def executemany(self, query: Any, vars_list: Any) -> Any:
+            run = super().executemany  # type: ignore[misc]
+            return self.connection.pap_hooks.statement(text(query, self), lambda: run(query, vars_list), self)  # type: ignore[attr-defined]
+
+        def copy_expert(self, sql: Any, *rest: Any, **named: Any) -> Any:
+            run = super().copy_expert  # type: ignore[misc]
+            return self.connection.pap_hooks.statement(text(sql, self), lambda: run(sql, *rest, **named), self)  # type: ignore[attr-defined]
+
+    class Connection(extensions.connection):  # type: ignore[misc]
+        pap_hooks = Hooks()
+
+        def cursor(self, *rest: Any, **named: Any) -> Any:
+            factory = named.pop("cursor_factory", None) or self.cursor_factory or extensions.cursor
+            return super().cursor(*rest, cursor_factory=_mixed(factory, Cursor, cursors), **named)
+
+        def commit(self) -> None:
+            if self.pap_hooks.control("commit"):
+                super().commit()
+
+        def rollback(self) -> None:
+            if self.pap_hooks.control("rollback"):
+                super().rollback()
+
+        def close(self) -> None:
+            if self.pap_hooks.control("close"):
+                super().close()
+
+        def reset(self) -> None:
+            if self.pap_hooks.control("rollback"):
+                super().reset()
+
+        def set_session(self, *rest: Any, **named: Any) -> None:
+            if self.pap_hooks.control("autocommit"):
+                super().set_session(*rest, **named)
+
+        def set_isolation_level(self, level: Any) -> None:
+            if self.pap_hooks.control("autocommit"):
+                super().set_isolation_level(level)
+
+        def _set_autocommit(self, value: bool) -> None:
+            if self.pap_hooks.control("autocommit"):
+                extensions.connection.autocommit.__set__(self, value)
+
+        autocommit = property(lambda self: extensions.connection.autocommit.__get__(self), _set_autocommit)
+
+    def open_(arguments: Mapping[str, Any], hooks: Hooks) -> Any:
+        raw = module.connect(connection_factory=Connection, **arguments)
+        raw.autocommit = True
+        raw.pap_hooks = hooks
+        return raw
+
+    return Driver("psycopg2", module, open_)
+
+
+def _psycopg() -> Driver:
+    module = import_module("psycopg")
+    composable = import_module("psycopg.sql").Composable
+
+    def text(query: Any, cursor: Any) -> str:
+        if isinstance(query, composable):
+            return str(query.as_string(cursor))
+        return query.decode("utf-8", "replace") if isinstance(query, bytes) else str(query)
+
+    class Cursor(module.Cursor):  # type: ignore[misc,name-defined]
+        def execute(self, query: Any, params: Any = None, **named: Any) -> Any:
+            run = super().execute
+            return self.connection.pap_hooks.statement(text(query, self), lambda: run(query, params, **named), self)
+
+        def executemany(self, query: Any, params_seq: Any, **named: Any) -> Any:
+            run = super().executemany
+            return self.connection.pap_hooks.statement(
+                text(query, self), lambda: run(query, params_seq, **named), self
+            )
+
+        def copy(self, statement: Any, *rest: Any, **named: Any) -> Any:
+            run = super().copy
+            return self.connection.pap_hooks.statement(
+                text(statement, self), lambda: run(statement, *rest, **named), self
+            )
+
+    class Connection(module.Connection):  # type: ignore[misc,name-defined]
+        pap_hooks = Hooks()
+
+        def cursor(self, *rest: Any, **named: Any) -> Any:
+            return super().cursor(*rest, **named)
+
+        def commit(self) -> None:
+            if self.pap_hooks.control("commit"):
+                super().commit()
+
+        def rollback(self) -> None:
+            if self.pap_hooks.control("rollback"):
+                super().rollback()
+
+        def close(self) -> None:
+            if self.pap_hooks.control("close"):
+                super().close()
+
+        def set_autocommit(self, value: bool) -> None:
+            if self.pap_hooks.control("autocommit"):
+                super().set_autocommit(value)
+
+        def _set_autocommit(self, value: bool) -> None:
+            self.set_autocommit(value)
+
+        autocommit = property(lambda self: module.Connection.autocommit.__get__(self), _set_autocommit)
+
+    def open_(arguments: Mapping[str, Any], hooks: Hooks) -> Any:
+        # No server-side prepared statements: DDL in between makes their plans fail.
+        raw = Connection.connect(
+            autocommit=True, prepare_threshold=None, cursor_factory=Cursor, **_plain(arguments)
+        )
+        raw.pap_hooks = hooks
+        return raw
+
+    return Driver("psycopg", module, open_)
+
+
+def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in arguments.items() if value is not None}
+
+
+@contextlib.contextmanager
+def no_second_connection(driver_modules: tuple[str, ...], refuse: Callable[[str], PapError]) -> Iterator[None]:
+    """While this is active, opening a connection through psycopg2 or psycopg in this process raises ``refuse(how)``.
+
+    It catches what the engine of an application, a ``create_engine`` of the migration and the drivers' own ``connect``
+    have in common, also where ``connect`` was imported by name before.
+    """
+    import sys
+
+    undo: list[Callable[[], None]] = []
+
+    def replace(owner: Any, name: str, value: Any) -> None:
+        before = owner.__dict__[name]
+        setattr(owner, name, value)
+        undo.append(lambda: setattr(owner, name, before))
+
+    psycopg2 = sys.modules.get("psycopg2")
+    if psycopg2 is None and "psycopg2" in driver_modules:
+        with contextlib.suppress(ImportError):
+            psycopg2 = import_module("psycopg2")
+    if psycopg2 is not None:
+
+        def refuse_psycopg2(*_: Any, **__: Any) -> Any:
+            raise refuse("psycopg2.connect")
+
+        replace(psycopg2, "_connect", refuse_psycopg2)
+    psycopg = sys.modules.get("psycopg")
+    if psycopg is None and "psycopg" in driver_modules:
+        with contextlib.suppress(ImportError):
+            psycopg = import_module("psycopg")
+    if psycopg is not None:
+
+        def refuse_psycopg(*_: Any, **__: Any) -> Any:
+            raise refuse("psycopg.connect")
+
+        for kind in (psycopg.Connection, psycopg.AsyncConnection):
+            for owner in kind.__mro__:
+                if "_connect_gen" in owner.__dict__:
+                    replace(owner, "_connect_gen", classmethod(refuse_psycopg))
+                    break
+    try:
+        yield
+    finally:
+        while undo:
+            undo.pop()()

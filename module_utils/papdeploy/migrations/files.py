@@ -1,0 +1,306 @@
+"""Migration files: what they are called, in which order they run, and what they say about themselves.
+
+Nothing here runs a migration: files are read and parsed only, so that the controller can do it too.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import heapq
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Optional
+
+from ..errors import Refused
+
+TEMPLATE = "migration_template"
+DATED_NAME = re.compile(r"^(\d{4})_(\d{2})_(\d{2})_\w+$")
+_HEADER = re.compile(r"^[ \t]*(?:[*#-][ \t]*)?(Date|Author|Created|Create Date)[ \t]*:[ \t]*(.+?)[ \t]*$", re.M | re.I)
+_DATE_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%Y_%m_%d", "%d.%m.%Y", "%d %B %Y", "%B %d, %Y", "%b %d, %Y", "%d %b %Y")
+
+MODERN = "upgrade"  # upgrade(db), downgrade(db)
+SCRIPT = "script"  # run_migration(): own engine, own process
+
+
+@dataclass(frozen=True)
+class MigrationFile:
+    """One migration. ``identity`` is the file name without ``.py``; ``checksum`` is of its text, line ends aside."""
+
+    identity: str
+    source: str = field(repr=False)
+    checksum: str
+    dated: date
+    flavour: str
+    transactional: bool
+    requires: tuple[str, ...]
+    reversible: bool
+    description: str
+    author: str
+    path: str = ""
+
+    @property
+    def filename(self) -> str:
+        return f"{self.identity}.py"
+
+    @property
+    def sort_key(self) -> tuple[date, str]:
+        return (self.dated, self.identity)
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.source)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "identity": self.identity,
+            "date": self.dated.isoformat(),
+            "checksum": self.checksum,
+            "flavour": self.flavour,
+            "transactional": self.transactional,
+            "requires": list(self.requires),
+            "reversible": self.reversible,
+            "description": self.description,
+            "author": self.author,
+            "path": self.path,
+        }
+
+
+def checksum(source: str) -> str:
+    """SHA-256 of the text; line ends and blanks at line ends do not count (editors and git change them)."""
+    text = "\n".join(line.rstrip() for line in source.lstrip("\ufeff").splitlines()).rstrip("\n")
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_folder(path: Path) -> list[MigrationFile]:
+    """The migrations of one folder, in the order they run. Raises Refused if they cannot be ordered."""
+    return load_folders([path])
+
+
+def load_folders(paths: Sequence[Path]) -> list[MigrationFile]:
+    """The migrations of several folders as one ordered list."""
+    found: list[MigrationFile] = []
+    for folder in map(Path, paths):
+        if not folder.is_dir():
+            raise Refused(
+                f"There is no migrations folder {folder}.",
+                hint="Name the folder that holds migration_template.py and the dated migrations.",
+            )
+        for path in sorted(folder.glob("*.py")):
+            try:
+                source = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise Refused(f"{path} cannot be read: {error}.", hint="Migrations are UTF-8 text files.") from None
+            migration = read(path.name, source, str(path.absolute()))
+            if migration is not None:
+                found.append(migration)
+    return ordered(found)
+
+
+def load_sources(sources: Mapping[str, str]) -> list[MigrationFile]:
+    """The same from file names and texts: what the controller sends to the API container."""
+    return ordered(m for name, text in sorted(sources.items()) if (m := read(Path(name).name, text)) is not None)
+
+
+def read(filename: str, source: str, path: str = "") -> Optional[MigrationFile]:
+    """One migration, or None for what is none: the template, ``_private`` files, modules without an entry point.
+
+    A file with a dated name claims to be a migration: if it has no entry point it is refused rather than passed over.
+    """
+    identity = filename[:-3] if filename.endswith(".py") else filename
+    if identity == TEMPLATE or identity.startswith(("_", ".")) or not filename.endswith(".py"):
+        return None
+    where = path or filename
+    claims = DATED_NAME.match(identity) is not None
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError) as error:
+        if not claims and not re.search(r"^def\s+(?:upgrade|run_migration)\b", source, re.M):
+            return None
+        line = getattr(error, "lineno", None)
+        raise Refused(
+            f"{where} is not valid Python{f' (line {line})' if line else ''}: {getattr(error, 'msg', error)}.",
+            hint="Correct the file; nothing was run.",
+            identity=identity,
+        ) from None
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    upgrade = functions.get("upgrade")
+    if upgrade is None and "run_migration" not in functions:
+        if claims:
+            raise Refused(
+                f"{where} is named like a migration but has neither upgrade(db) nor run_migration().",
+                hint="Write upgrade(db) as in migration_template.py, or give the file an undated name.",
+                identity=identity,
+            )
+        return None
+    if upgrade is not None and len(upgrade.args.args) != 1:
+        raise Refused(
+            f"{where}: upgrade() must take exactly one argument, db.",
+            hint="def upgrade(db): … as in migration_template.py.",
+            identity=identity,
+        )
+    docstring = ast.get_docstring(tree) or ""
+    header = {name.lower(): value for name, value in reversed(_HEADER.findall(docstring))}
+    constants = _constants(tree)
+    return MigrationFile(
+        identity=identity,
+        source=source,
+        checksum=checksum(source),
+        dated=_dated(identity, header, where),
+        flavour=MODERN if upgrade is not None else SCRIPT,
+        transactional=_transactional(constants, where) if upgrade is not None else False,
+        requires=_requires(constants, where),
+        reversible=upgrade is not None and _reversible(functions.get("downgrade")),
+        description=next((line.strip() for line in docstring.splitlines() if line.strip()), ""),
+        author=header.get("author", ""),
+        path=path,
+    )
+
+
+def _constants(tree: ast.Module) -> dict[str, ast.expr]:
+    found: dict[str, ast.expr] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            found.update({target.id: node.value for target in node.targets if isinstance(target, ast.Name)})
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+            found[node.target.id] = node.value
+    return found
+
+
+def _literal(constants: Mapping[str, ast.expr], name: str, where: str, default: Any) -> Any:
+    if name not in constants:
+        return default
+    try:
+        return ast.literal_eval(constants[name])
+    except ValueError:
+        raise Refused(f"{where}: {name} must be written as a plain value, not computed.") from None
+
+
+def _transactional(constants: Mapping[str, ast.expr], where: str) -> bool:
+    value = _literal(constants, "transactional", where, True)
+    if not isinstance(value, bool):
+        raise Refused(f"{where}: transactional must be True or False, not {value!r}.")
+    return value
+
+
+def _requires(constants: Mapping[str, ast.expr], where: str) -> tuple[str, ...]:
+    value = _literal(constants, "requires", where, [])
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+        raise Refused(f"{where}: requires must be a list of migration names.")
+    return tuple(item[:-3] if item.endswith(".py") else item for item in value)
+
+
+def _reversible(downgrade: Optional[ast.FunctionDef]) -> bool:
+    """Whether there is a downgrade that does not begin by raising."""
+    if downgrade is None:
+        return False
+    body = [node for node in downgrade.body if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))]
+    return not (body and isinstance(body[0], ast.Raise))
+
+
+def _dated(identity: str, header: Mapping[str, str], where: str) -> date:
+    match = DATED_NAME.match(identity)
+    if match:
+        try:
+            return date(int(match[1]), int(match[2]), int(match[3]))
+        except ValueError:
+            raise Refused(
+                f"{where}: {match[1]}-{match[2]}-{match[3]} is not a date.",
+                hint="Name the file YYYY_MM_DD_description.py.",
+                identity=identity,
+            ) from None
+    said = header.get("date") or header.get("created") or header.get("create date") or ""
+    day = re.match(r"\d{4}[-/_]\d{2}[-/_]\d{2}", said)
+    for form in _DATE_FORMATS:
+        try:
+            return datetime.strptime(day[0] if day else said, form).date()
+        except ValueError:
+            continue
+    raise Refused(
+        f"{where} has no date, so its place in the order is unknown"
+        + (f": its docstring says Date: {said!r}." if said else "."),
+        hint="Name it YYYY_MM_DD_description.py, or put 'Date: YYYY-MM-DD' in its docstring.",
+        identity=identity,
+    )
+
+
+def ordered(migrations: Iterable[MigrationFile]) -> list[MigrationFile]:
+    """By date, then name; what a migration requires comes before it.
+
+    Refuses two files with one identity, a requirement that is not there, and a cycle.
+    """
+    by_name: dict[str, MigrationFile] = {}
+    for migration in migrations:
+        other = by_name.setdefault(migration.identity, migration)
+        if other is not migration:
+            raise Refused(
+                f"Two files are the migration {migration.identity}: {other.path or 'one'} and {migration.path or 'one'}.",
+                hint="The file name is the identity in the ledger: rename the one that was never applied.",
+                identity=migration.identity,
+            )
+    folded: dict[str, str] = {}
+    for name in by_name:
+        if folded.setdefault(name.lower(), name) != name:
+            raise Refused(
+                f"The migrations {folded[name.lower()]} and {name} differ only in upper and lower case.",
+                hint="On some file systems they are one file: rename the one that was never applied.",
+                identity=name,
+            )
+    waiting: dict[str, int] = {}
+    unlocks: dict[str, list[str]] = {}
+    for migration in by_name.values():
+        needs = set(migration.requires)
+        for required in sorted(needs):
+            if required not in by_name:
+                raise Refused(
+                    f"{migration.identity} requires {required}, which is not there.",
+                    hint="Add the file, or correct the name in requires.",
+                    identity=migration.identity,
+                )
+            unlocks.setdefault(required, []).append(migration.identity)
+        waiting[migration.identity] = len(needs)
+    ready = [by_name[name].sort_key for name, count in waiting.items() if not count]
+    heapq.heapify(ready)
+    result: list[MigrationFile] = []
+    while ready:
+        name = heapq.heappop(ready)[1]
+        result.append(by_name[name])
+        for later in unlocks.get(name, ()):
+            waiting[later] -= 1
+            if not waiting[later]:
+                heapq.heappush(ready, by_name[later].sort_key)
+    if len(result) < len(by_name):
+        raise Refused(
+            "These migrations require each other in a circle: " + " → ".join(_cycle(by_name, result)) + ".",
+            hint="Remove one of the requires.",
+        )
+    return result
+
+
+def _cycle(by_name: Mapping[str, MigrationFile], done: Sequence[MigrationFile]) -> list[str]:
+    left = set(by_name) - {migration.identity for migration in done}
+    name = min(name for name in left)
+    path: list[str] = []
+    while name not in path:
+        path.append(name)
+        name = next(required for required in by_name[name].requires if required in left)
+    return [*path[path.index(name) :], name]
+
+
+def with_requirements(migrations: Sequence[MigrationFile], names: Iterable[str]) -> list[MigrationFile]:
+    """The named migrations and everything they require, in order. Refuses an unknown name."""
+    by_name = {migration.identity: migration for migration in migrations}
+    wanted: set[str] = set()
+    queue = [name[:-3] if name.endswith(".py") else name for name in names]
+    while queue:
+        name = queue.pop()
+        if name not in by_name:
+            raise Refused(f"There is no migration {name}.", hint="Names are file names without .py: see `plan`.")
+        if name not in wanted:
+            wanted.add(name)
+            queue.extend(by_name[name].requires)
+    return [migration for migration in migrations if migration.identity in wanted]

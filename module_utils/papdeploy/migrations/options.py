@@ -1,0 +1,60 @@
+"""What a run may be told: limits, retries, and the few things that are allowed only on request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ..errors import Refused
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Times are seconds; 0 means no limit for the timeouts of the server.
+
+    ``lock_timeout_s``: longest wait of one statement for a table lock, so that the queue behind it stays short.
+    ``lock_retries``: how often the whole transaction is tried again after a lock timeout, deadlock or serialization
+    failure. ``lock_wait_s``: how long to wait for another run of the runner. ``transaction``: ``all`` pending
+    migrations in one, or ``each`` in its own. ``believe``: migrations of the old kind that are taken at their word
+    although the catalog did not change. ``only``: these, with what they require. ``observe``: record locks, rewritten
+    tables and WAL of every migration.
+    """
+
+    lock_timeout_s: float = 5.0
+    statement_timeout_s: float = 0.0
+    deadline_s: float = 3600.0
+    lock_retries: int = 5
+    lock_wait_s: float = 60.0
+    script_deadline_s: float = 900.0
+    transaction: str = "all"
+    allow_out_of_order: bool = False
+    believe: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    observe: bool = False
+    driver: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("lock_timeout_s", "statement_timeout_s", "lock_wait_s", "lock_retries"):
+            if getattr(self, name) < 0:
+                raise Refused(f"{name} must not be negative.")
+        for name in ("deadline_s", "script_deadline_s"):
+            if getattr(self, name) <= 0:
+                raise Refused(f"{name} must be more than 0 seconds.")
+        if self.transaction not in ("all", "each"):
+            raise Refused(f"transaction must be 'all' or 'each', not {self.transaction!r}.")
+        for name in ("believe", "only"):
+            names = getattr(self, name)
+            object.__setattr__(self, name, tuple(n[:-3] if n.endswith(".py") else n for n in names))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RunOptions:
+        """From plain data; an unknown name is refused rather than ignored."""
+        known = {item.name for item in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise Refused(f"Unknown option {unknown[0]!r}.", hint=f"Known are: {', '.join(sorted(known))}.")
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
