@@ -7,9 +7,11 @@ included) lands on standard error. The agent ends when its caller dies (end of s
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
+import queue
 import shutil
 import sys
 import threading
@@ -17,27 +19,28 @@ import traceback
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, TextIO
 
 from .errors import DeadlineExceeded, PapError, RemoteError, Unavailable, from_dict
 from .redact import redact, redact_data
-from .sites import Site
+from .sites import Process, Site
 
 Emit = Callable[[dict[str, Any]], None]
 
 BOOTSTRAP = """\
 import os, struct, sys, tempfile
-def take():
-    size = struct.unpack(">Q", sys.stdin.buffer.read(8))[0]
-    return sys.stdin.buffer.read(size)
+size = struct.unpack(">Q", sys.stdin.buffer.read(8))[0]
 folder = tempfile.mkdtemp(prefix="papdeploy-")
 archive = os.path.join(folder, "papdeploy.zip")
 with open(archive, "wb") as file:
-    file.write(take())
+    file.write(sys.stdin.buffer.read(size))
 sys.path.insert(0, archive)
 from papdeploy.agent import serve
-serve(folder, take())
+serve(folder)
 """
+
+_EXIT_DEADLINE = 124
+_EXIT_CALLER_GONE = 125
 
 
 def payload() -> bytes:
@@ -57,99 +60,137 @@ def _add(archive: zipfile.ZipFile, folder: Any, prefix: str) -> None:
             archive.writestr(f"{prefix}/{entry.name}", entry.read_bytes())
 
 
-def call(
-    site: Site,
-    python: str,
-    name: str,
-    request: Mapping[str, Any],
-    *,
-    cwd: str | None = None,
-    env: Mapping[str, str] | None = None,
-    deadline_s: float = 600.0,
-    on_event: Optional[Emit] = None,
-    secrets: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Run the call ``name`` (see ``agent_calls``) at ``site`` and return its result.
+class Agent:
+    """A process beside the models that answers calls one after another. Started at the first call, ended by close()."""
 
-    ``deadline_s`` (seconds) ends the work inside; ``on_event`` gets its progress. Raises the PapError that was raised
-    there, RemoteError for anything else, Unavailable if the agent did not start or died, DeadlineExceeded.
-    """
-    body = json.dumps({"call": name, "request": dict(request), "deadline_s": deadline_s, "secrets": list(secrets)})
-    argv = [python, "-u", "-c", BOOTSTRAP]
-    with site.popen(argv, env=env, cwd=cwd, stdin=True) as process:
-        assert process.stdin is not None
-        try:
-            for part in (payload(), body.encode()):
-                process.stdin.write(len(part).to_bytes(8, "big") + part)
-            process.stdin.flush()
-        except OSError:
-            pass  # it died before it read all: the empty answer below says so
-        final: Optional[dict[str, Any]] = None
-        killer = threading.Timer(deadline_s + 15, process.kill)
+    def __init__(
+        self,
+        site: Site,
+        python: str,
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        secrets: Sequence[str] = (),
+    ) -> None:
+        self._site, self._python, self._cwd, self._env = site, python, cwd, env
+        self._secrets = tuple(secrets)
+        self._process: Optional[Process] = None
+
+    def __enter__(self) -> Agent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start the process and hand it the package, without waiting until it is ready."""
+        if self._process is None:
+            argv = [self._python, "-u", "-c", BOOTSTRAP]
+            self._process = self._site.popen(argv, env=self._env, cwd=self._cwd, stdin=True)
+            self._send(payload())
+
+    def close(self) -> None:
+        """End the process; work in progress is given up and its transaction rolled back."""
+        if self._process is not None:
+            if self._process.stdin:
+                with contextlib.suppress(OSError):
+                    self._process.stdin.close()
+            with contextlib.suppress(DeadlineExceeded):
+                self._process.wait(2)  # it clears up after itself when its input ends
+            self._process.kill()
+            self._process = None
+
+    def call(
+        self, name: str, request: Mapping[str, Any], *, deadline_s: float = 600.0, on_event: Optional[Emit] = None
+    ) -> dict[str, Any]:
+        """Run the call ``name`` (see ``agent_calls``) and return its result.
+
+        ``deadline_s`` (seconds) ends the work inside; ``on_event`` gets its progress. Raises the PapError that was
+        raised there, RemoteError for anything else, Unavailable if the agent did not start or died, DeadlineExceeded.
+        """
+        self.start()
+        body = {"call": name, "request": dict(request), "deadline_s": deadline_s, "secrets": self._secrets}
+        self._send(json.dumps(body).encode())
+        process = self._process
+        assert process is not None
+        killer = threading.Timer(deadline_s + 15, process.kill)  # where the end of the process inside is not seen
         killer.daemon = True
         killer.start()
         try:
             for raw in iter(process.stdout.readline, b""):
                 message = json.loads(raw)
-                if message["event"] in ("result", "error"):
-                    final = message
-                elif on_event:
+                if message["event"] == "result":
+                    result: dict[str, Any] = message["result"]
+                    return result
+                if message["event"] == "error":
+                    raise from_dict(message)
+                if on_event:
                     on_event(message)
         finally:
             killer.cancel()
-        if final is None:
-            process.stdin.close()
+        raise self._died(process, name, deadline_s)
+
+    def _send(self, data: bytes) -> None:
+        assert self._process is not None and self._process.stdin is not None
+        # It may be dead already: then the missing answer says so, with what it printed.
+        with contextlib.suppress(OSError):
+            self._process.stdin.write(len(data).to_bytes(8, "big") + data)
+            self._process.stdin.flush()
+
+    def _died(self, process: Process, name: str, deadline_s: float) -> PapError:
+        try:
             code = process.wait(20)
-            said = redact(process.errors(), secrets).strip()
-            if code == _EXIT_DEADLINE or (not killer.is_alive() and code < 0):
-                raise DeadlineExceeded(
-                    f"{name} on {site.label} did not end within {deadline_s:g} s and was stopped.",
-                    hint="Its database session is ended; nothing of it was committed unless the ledger says so.",
-                    seconds=deadline_s,
-                )
-            raise Unavailable(
-                f"{python} on {site.label} ended with exit code {code} before it gave a result:"
-                f" {said.splitlines()[-1] if said else 'it said nothing'}",
-                hint="Check the path of Python, and that it can write to a temporary folder.",
-                stderr=said[-4000:],
+        except DeadlineExceeded:
+            code = _EXIT_DEADLINE
+        said = redact(process.errors(), self._secrets).strip()
+        self.close()
+        if code in (_EXIT_DEADLINE, -9, 137):
+            return DeadlineExceeded(
+                f"{name} on {self._site.label} did not end within {deadline_s:g} s and was stopped.",
+                hint="Its database session is ended; nothing of it was committed unless the ledger says so.",
+                seconds=deadline_s,
             )
-    if final["event"] == "error":
-        raise from_dict(final)
-    result: dict[str, Any] = final["result"]
-    return result
+        return Unavailable(
+            f"{self._python} on {self._site.label} ended with exit code {code} before it gave a result:"
+            f" {said.splitlines()[-1] if said else 'it said nothing'}",
+            hint="Check the path of Python, and that it can write to a temporary folder.",
+            stderr=said[-4000:],
+        )
 
 
-_EXIT_DEADLINE = 124
-_EXIT_CALLER_GONE = 125
-
-
-def serve(folder: str, body: bytes) -> None:
-    """Inside the site: answer one request and exit. Never returns."""
-    request = json.loads(body)
+def serve(folder: str) -> None:
+    """Inside the site: answer requests until the caller closes standard input. Never returns."""
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # from here on, whatever the app prints is diagnostics
+    requests: queue.Queue[dict[str, Any]] = queue.Queue()
+
+    def end(code: int) -> None:
+        sys.stderr.flush()
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(code)
+
+    def read_requests() -> None:
+        while len(head := sys.stdin.buffer.read(8)) == 8:
+            requests.put(json.loads(sys.stdin.buffer.read(int.from_bytes(head, "big"))))
+        end(_EXIT_CALLER_GONE)
+
+    threading.Thread(target=read_requests, daemon=True).start()
+    while True:
+        request = requests.get()
+        clock = threading.Timer(request["deadline_s"], end, [_EXIT_DEADLINE])
+        clock.daemon = True
+        clock.start()
+        _answer(request, channel)
+        clock.cancel()
+
+
+def _answer(request: Mapping[str, Any], channel: TextIO) -> None:
     secrets = [*request["secrets"], *_secrets_here()]
 
     def emit(message: dict[str, Any]) -> None:
         channel.write(json.dumps(message, default=str) + "\n")
         channel.flush()
 
-    def end(code: int) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        os._exit(code)
-
-    def watch_caller() -> None:
-        while os.read(0, 4096):
-            pass
-        end(_EXIT_CALLER_GONE)
-
-    def watch_clock() -> None:
-        threading.Event().wait(request["deadline_s"])
-        end(_EXIT_DEADLINE)
-
-    for watch in (watch_caller, watch_clock):
-        threading.Thread(target=watch, daemon=True).start()
-    code = 0
     try:
         from . import agent_calls
 
@@ -161,8 +202,6 @@ def serve(folder: str, body: bytes) -> None:
         text = redact("".join(traceback.format_exception(type(error), error, error.__traceback__)), secrets)
         wrapped = RemoteError(redact(f"{type(error).__name__}: {error}", secrets), traceback=text[-8000:])
         emit({"event": "error", **wrapped.as_dict()})
-    sys.stderr.flush()
-    end(code)
 
 
 def _secrets_here() -> Iterable[str]:

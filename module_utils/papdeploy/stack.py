@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
-from . import agent
-from .api import Api, HostApi, Runtime
+from .agent import Agent
+from .api import Api, HostApi
 from .errors import Refused
 from .journal import State
 from .postgres import Conninfo, Database, url_with_database
@@ -38,11 +38,8 @@ class Stack:
         return f"{self.name} ({self.environment})"
 
     @contextlib.contextmanager
-    def beside_models(self, version: Mapping[str, Any], *, dbname: Optional[str] = None) -> Iterator[Beside]:
-        """A place where the models of ``version`` can be imported, connected as the API connects.
-
-        ``dbname`` names another database of the same server, for a scratch copy.
-        """
+    def beside_models(self, version: Mapping[str, Any]) -> Iterator[Beside]:
+        """A place where the models of ``version`` can be imported, connected as the API connects."""
         with self.api.runtime(version) as runtime:
             url = runtime.env.get(self.url_variable, "")
             if not url:
@@ -50,16 +47,17 @@ class Stack:
                     f"{self.url_variable} is not set in the environment of the API ({version['label']}).",
                     hint="Set pap_database_url_variable to the variable that holds the database URL.",
                 )
-            yield Beside(runtime, url_with_database(url, dbname) if dbname else url, tuple(self.secrets))
+            agent = Agent(runtime.site, runtime.python, cwd=runtime.cwd, env=runtime.env, secrets=self.secrets)
+            with agent:
+                yield Beside(agent, url)
 
 
 @dataclass(frozen=True)
 class Beside:
-    """A runtime beside the models, ready to be called."""
+    """An agent beside the models of one release, with the URL by which its API reaches the database."""
 
-    runtime: Runtime
+    agent: Agent
     url: str = field(repr=False)
-    secrets: Sequence[str] = field(repr=False)
 
     def call(
         self,
@@ -72,17 +70,7 @@ class Beside:
     ) -> dict[str, Any]:
         """One call of the agent there, with the API's own URL (or another database of that server)."""
         url = url_with_database(self.url, dbname) if dbname else self.url
-        return agent.call(
-            self.runtime.site,
-            self.runtime.python,
-            name,
-            {"url": url, **request},
-            cwd=self.runtime.cwd,
-            env=self.runtime.env,
-            deadline_s=deadline_s,
-            on_event=on_event,
-            secrets=self.secrets,
-        )
+        return self.agent.call(name, {"url": url, **request}, deadline_s=deadline_s, on_event=on_event)
 
 
 def from_params(params: Mapping[str, Any]) -> Stack:

@@ -1,0 +1,50 @@
+"""Guards: each refuses with one sentence and the next step, before anything is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..errors import Refused
+from ..postgres import Database, ServerFacts
+
+DROP_TABLES = "CC_DROP_TABLES"
+# Only these are certainly off. Anything else could be read as true by an app or by a person.
+_OFF = {"", "0", "false", "f", "no", "n", "off", "none", "null", "disabled", "never"}
+
+
+def drop_tables_values(environment: Mapping[str, str]) -> list[str]:
+    """The values of CC_DROP_TABLES, in any case of its name, that are not certainly off."""
+    return [
+        value
+        for name, value in environment.items()
+        if name.strip().upper() == DROP_TABLES and value.strip().strip("'\"").strip().lower() not in _OFF
+    ]
+
+
+def refuse_drop_tables(environment: str, sources: Mapping[str, Mapping[str, str]]) -> None:
+    """Anywhere but in development, CC_DROP_TABLES stops the deploy. ``sources``: where it was looked for."""
+    if environment == "development":
+        return
+    for source, values in sources.items():
+        found = drop_tables_values(values)
+        if found:
+            raise Refused(
+                f"{DROP_TABLES} is set to {found[0]!r} in {source}: the API would drop every table at its next start.",
+                hint=f"Remove {DROP_TABLES} there (only development may reset its database), then deploy again.",
+                source=source,
+            )
+
+
+def refuse_server(database: Database, facts: ServerFacts) -> None:
+    """The server must be a primary that the client programs at its site can dump."""
+    if facts.in_recovery:
+        raise Refused(
+            f"The database on {database.site.label} is a standby: it cannot be changed.",
+            hint="Point the inventory at the primary.",
+        )
+    tool = database.tool_version("pg_dump")
+    if tool < facts.major:
+        raise Refused(
+            f"pg_dump on {database.site.label} is version {tool}, the server is {facts.major}: it cannot dump it.",
+            hint=f"Set pap_db_bin_dir to client programs of PostgreSQL {facts.major} or newer.",
+        )

@@ -1,0 +1,122 @@
+"""What a deploy would do: the pending migrations run on an empty copy of the schema, which gives the true SQL."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..errors import PapError
+from ..postgres import bind, quote_ident, quote_literal
+from ..stack import Stack
+
+if TYPE_CHECKING:
+    from .preflight import Findings
+
+MARK = "pap-deploy scratch"
+
+
+@contextlib.contextmanager
+def scratch_database(stack: Stack, purpose: str) -> Iterator[str]:
+    """A new empty database owned by the API's role, dropped at the end. Its comment says that it is ours."""
+    dbname = f"pap_scratch_{purpose}_{secrets.token_hex(4)}"
+    server = stack.database.named("postgres")
+    owner = stack.database.scalar(
+        bind("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s", stack.database.conninfo.dbname)
+    )
+    with server.session() as session:
+        session.execute(f"CREATE DATABASE {quote_ident(dbname)} TEMPLATE template0 OWNER {quote_ident(owner)}")
+        session.execute(f"COMMENT ON DATABASE {quote_ident(dbname)} IS {quote_literal(MARK)}")
+    try:
+        yield dbname
+    finally:
+        server.execute(f"DROP DATABASE IF EXISTS {quote_ident(dbname)} WITH (FORCE)")
+
+
+@dataclass
+class Forecast:
+    """The plan as lines and as a diff in Ansible's form."""
+
+    lines: list[str] = field(default_factory=list)
+    diff: list[dict[str, str]] = field(default_factory=list)
+
+
+def copy_schema(stack: Stack, dbname: str) -> None:
+    """Restore the live schema without rows into the scratch database ``dbname``; the ledger comes with its rows."""
+    source, target = stack.database, stack.database.named(dbname)
+    for arguments in (["--schema-only"], ["--data-only", "--schema=pap_deploy"]):
+        if "--data-only" in arguments and not source.scalar("SELECT to_regnamespace('pap_deploy') IS NOT NULL"):
+            continue
+        dump = source.site.run(
+            source.tool("pg_dump", "--format=plain", "--lock-wait-timeout=10000", *arguments),
+            env=source.environment(),
+            timeout=300,
+        )
+        target.site.run(
+            target.tool("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", "-"),
+            env=target.environment(),
+            input=dump.stdout,
+            timeout=300,
+        )
+
+
+def forecast(stack: Stack, sources: Mapping[str, str], found: Findings) -> Forecast:
+    """The pending SQL and the schema's differences now and expected after, from a run on an empty copy."""
+    result = Forecast()
+    before = [f"{item['object']}: {item['kind']}" for item in found.differences]
+    statements: list[str] = []
+    after: list[str] = []
+    if found.pending:
+        try:
+            with scratch_database(stack, "plan") as dbname:
+                copy_schema(stack, dbname)
+                with stack.beside_models(found.candidate) as beside:
+                    done = beside.call(
+                        "migrations.apply",
+                        {
+                            "sources": dict(sources),
+                            "release": "plan",
+                            "who": "plan",
+                            "expected": found.expected,
+                            "require_match": False,
+                        },
+                        dbname=dbname,
+                        deadline_s=300,
+                    )
+            for item in done["applied"]:
+                statements.append(f"-- {item['identity']}")
+                statements += [s["sql"].strip().rstrip(";") + ";" for s in item["statements"]]
+            after = [f"{d['object']}: {d['kind']}" for d in (done.get("schema") or {}).get("differences", [])]
+        except PapError as error:
+            result.lines.append(f"on an empty copy of the schema the pending migrations fail: {error.message}")
+            result.lines += [f"  {line}" for line in str(error.data.get("statement", "")).splitlines()[:6]]
+            after = before
+    count = sum(1 for statement in statements if not statement.startswith("--"))
+    result.lines.append(
+        f"a deploy would apply {len(found.pending)} migrations ({count} statements)"
+        f" and activate {found.candidate['label']}; differences from its models: {len(before)} now, {len(after)} after"
+    )
+    result.lines.append("nothing was changed")
+    result.diff = [
+        {
+            "before_header": "SQL (nothing pending)",
+            "after_header": "SQL (pending)",
+            "before": "",
+            "after": "".join(line + "\n" for line in statements),
+        },
+        {
+            "before_header": "differences from the models now",
+            "after_header": "differences from the models after",
+            "before": "".join(line + "\n" for line in before),
+            "after": "".join(line + "\n" for line in after),
+        },
+        {
+            "before_header": "API",
+            "after_header": "API",
+            "before": found.running["label"] + "\n",
+            "after": found.candidate["label"] + "\n",
+        },
+    ]
+    return result

@@ -1,0 +1,279 @@
+"""Preflight: look at everything, change nothing, refuse with one sentence, or say what the deploy would do."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from .. import smoke
+from ..errors import PapError, Refused
+from ..journal import Journal, private_folder, write_durably
+from ..schema import CheckOptions, compare, fingerprint
+from ..stack import Stack
+from . import guards, plan
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the inventory decides about the preflight."""
+
+    allow_drift: bool = False
+    allow_out_of_order: bool = False
+    force: bool = False
+    schema: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Findings:
+    """What the preflight found: the input of the plan, of the release header and of the summary."""
+
+    running: dict[str, Any]
+    candidate: dict[str, Any]
+    server_version: int
+    pending: list[dict[str, Any]]
+    differences: list[dict[str, Any]]
+    expected: dict[str, Any]
+    models_digest: str
+    live_fingerprint: str
+    baseline: Optional[list[dict[str, Any]]]
+    lines: list[str]
+
+    @property
+    def switches(self) -> bool:
+        return bool(self.running["identity"] != self.candidate["identity"])
+
+    @property
+    def nothing_to_do(self) -> bool:
+        return not self.pending and not self.switches
+
+
+def run(
+    stack: Stack,
+    sources: Mapping[str, str],
+    who: Mapping[str, Any],
+    options: Options,
+    *,
+    check_mode: bool,
+    versions: Mapping[str, str],
+) -> dict[str, Any]:
+    """Look, then refuse, or (in check mode) forecast, or open the release. Returns the module's result."""
+    started = time.monotonic()
+    _refuse_unless_free(stack)
+    findings = look(stack, sources, options, with_baseline=not check_mode)
+    result: dict[str, Any] = {
+        "pending": [item["identity"] for item in findings.pending],
+        "from": findings.running["label"],
+        "to": findings.candidate["label"],
+        "nothing_to_do": findings.nothing_to_do and not options.force,
+        "release": "",
+        "changed": False,
+    }
+    if result["nothing_to_do"]:
+        findings.lines.append(
+            f"nothing to deploy: {findings.running['label']} runs, no migration is pending,"
+            " the schema matches the models"
+        )
+    elif check_mode:
+        forecast = plan.forecast(stack, sources, findings)
+        findings.lines += forecast.lines
+        result["diff"] = forecast.diff
+        result["changed"] = True
+    else:
+        journal = _open(stack, sources, who, findings, versions)
+        result["release"] = journal.release
+        result["changed"] = True
+        findings.lines.append(f"release {journal.release} begins")
+        journal.append(
+            "preflight",
+            "done",
+            lines=findings.lines,
+            seconds=round(time.monotonic() - started, 2),
+            baseline=findings.baseline,
+            models_digest=findings.models_digest,
+            live_fingerprint=findings.live_fingerprint,
+        )
+    result["pap"] = {"phase": "preflight", "lines": findings.lines}
+    return result
+
+
+def _refuse_unless_free(stack: Stack) -> None:
+    held = stack.state.holder()
+    if held and held["alive"]:
+        raise Refused(
+            f"Another deploy holds {stack.label}: release {held['release']}, started by {held['user']}@{held['host']}"
+            f" at {held['since']}, last sign of life {held['renewed']}.",
+            hint="Wait for it to end; nothing was changed.",
+            holder=held,
+        )
+    unfinished = stack.state.unfinished()
+    if unfinished:
+        raise Refused(
+            f"Release {unfinished.release} of {stack.label} was interrupted and has not been ended.",
+            hint="End it first: ansible-playbook rollback.yml -l " + stack.name,
+            release=unfinished.release,
+        )
+
+
+def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_baseline: bool) -> Findings:
+    """Everything there is to know before a deploy, with every guard. At most a scratch database comes and goes."""
+    running, candidate = stack.api.running(), stack.api.candidate()
+    guards.refuse_drop_tables(
+        stack.environment,
+        {
+            f"the environment of the API that runs ({running['label']})": stack.api.environment(running),
+            f"the environment of the API to deploy ({candidate['label']})": stack.api.environment(candidate),
+            "the environment of this deploy": stack.database.site.environment(),
+        },
+    )
+    facts = stack.database.facts()
+    guards.refuse_server(stack.database, facts)
+    with stack.beside_models(candidate) as beside:
+        request = {"models": list(stack.models), "server_version": facts.version}
+        ddl = beside.call("schema.ddl", request, deadline_s=120)
+        plan_result = beside.call(
+            "migrations.plan",
+            {"sources": dict(sources), "options": {"allow_out_of_order": options.allow_out_of_order}},
+            deadline_s=120,
+        )
+        live = beside.call("schema.describe", request, deadline_s=120)
+        if plan_result.get("problems"):
+            raise _problems(plan_result["problems"])
+        expected = expected_catalog(stack, beside, ddl["digest"], running_version=facts.version)
+    differences = [
+        difference.as_dict()
+        for difference in compare(expected, live["catalog"], CheckOptions.from_dict(dict(options.schema)))
+    ]
+    found = Findings(
+        running=running,
+        candidate=candidate,
+        server_version=facts.version,
+        pending=list(plan_result["pending"]),
+        differences=differences,
+        expected=expected,
+        models_digest=ddl["digest"],
+        live_fingerprint=fingerprint(live["catalog"]),
+        baseline=None,
+        lines=[],
+    )
+    _refuse_drift(stack, found, live["catalog"], options)
+    _refuse_unexplained(found)
+    if with_baseline and not found.nothing_to_do:
+        found.baseline = smoke.baseline(stack.smoke)
+    found.lines = _lines(stack, found, facts.version)
+    return found
+
+
+def expected_catalog(stack: Stack, beside: Any, digest: str, *, running_version: int) -> dict[str, Any]:
+    """The catalog that the models ask for: from the cache, or made once by the server in a scratch database."""
+    cache = stack.state.folder / "cache" / f"expected-{digest}.json"
+    if cache.is_file():
+        cached: dict[str, Any] = json.loads(cache.read_text(encoding="utf-8"))
+        return cached
+    with plan.scratch_database(stack, "models") as dbname:
+        made = beside.call("schema.expect", {"models": list(stack.models)}, dbname=dbname, deadline_s=300)
+    catalog: dict[str, Any] = made["catalog"]
+    if stack.state.folder.is_dir():  # a stack that was never deployed to stays untouched by a plan
+        private_folder(cache.parent)
+        write_durably(cache, json.dumps(catalog).encode())
+    return catalog
+
+
+def _problems(problems: list[Any]) -> PapError:
+    texts = [item["message"] if isinstance(item, dict) else str(item) for item in problems]
+    hints = [item.get("hint", "") for item in problems if isinstance(item, dict)]
+    return Refused(" ".join(texts), hint=next(filter(None, hints), "Correct the migrations folder."), problems=problems)
+
+
+def _refuse_drift(stack: Stack, found: Findings, live: dict[str, Any], options: Options) -> None:
+    """Since the last release nobody may have altered tables by hand, unless the inventory says that it is known."""
+    last = stack.state.last_finished()
+    remembered = last.last("release", "finished") if last else None
+    known = remembered.get("schema_fingerprint") if remembered else None
+    if not last or not known or known == found.live_fingerprint or options.allow_drift:
+        return
+    path = last.folder / "catalog.json"
+    names: list[str] = []
+    if path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        names = [f"{item.object}: {item.kind}" for item in compare(before, live, CheckOptions())]
+    raise Refused(
+        f"Somebody changed the schema of {stack.label} since release {last.release}:"
+        f" {'; '.join(names[:10]) or 'the catalog has another fingerprint'}.",
+        hint="Find out who and why, then undo it or make it a migration."
+        " To go on as it is: -e preflight_allow_drift=true",
+        drift=names,
+    )
+
+
+def _refuse_unexplained(found: Findings) -> None:
+    """With no migration pending, a difference that breaks the app cannot be repaired by this deploy."""
+    errors = [item for item in found.differences if item["severity"] == "error"]
+    if found.pending or not errors:
+        return
+    listed = "; ".join(f"{item['object']}: {item['kind']}" for item in errors[:5])
+    more = f" and {len(errors) - 5} more" if len(errors) > 5 else ""
+    raise Refused(
+        f"The models of {found.candidate['label']} do not match the database and no migration is pending:"
+        f" {listed}{more}.",
+        hint="The models were changed without a migration. Write it: python -m papdeploy new NAME --from-models",
+        differences=found.differences,
+        lines=[line for item in errors for line in [*item["repair"]][:3]],
+    )
+
+
+def _lines(stack: Stack, found: Findings, version: int) -> list[str]:
+    server = f"PostgreSQL {version // 10000}.{version % 10000}"
+    lines = [f"{stack.label}: {server}, database {stack.database.conninfo.dbname}"]
+    if found.nothing_to_do:
+        return lines
+    what = "runs and stays" if not found.switches else "runs, to be replaced by " + found.candidate["label"]
+    lines.append(f"API: {found.running['label']} {what}")
+    names = ", ".join(item["identity"] for item in found.pending)
+    lines.append(f"migrations pending: {names}" if names else "no migration pending")
+    errors = sum(1 for item in found.differences if item["severity"] == "error")
+    if errors:
+        lines.append(f"schema: {errors} differences that the new models need repaired")
+    if found.baseline is not None:
+        bad = [f"{item['path']} {item['status']}" for item in found.baseline if item["status"] != 200]
+        lines.append(
+            f"baseline: login works, {len(found.baseline)} endpoints looked at"
+            + (f", already failing: {', '.join(bad)}" if bad else "")
+        )
+    elif not found.nothing_to_do:
+        lines.append("baseline: the API that runs does not let the smoke user in; there is nothing to compare with")
+    return lines
+
+
+def _open(
+    stack: Stack, sources: Mapping[str, str], who: Mapping[str, Any], found: Findings, versions: Mapping[str, str]
+) -> Journal:
+    """Take the lock, open the journal, and keep with the release what its rollback needs later."""
+    journal = stack.state.begin(
+        who,
+        stack=stack.name,
+        environment=stack.environment,
+        **{"from": found.running, "to": found.candidate},
+        pending=[item["identity"] for item in found.pending],
+        server_version=found.server_version,
+        versions=dict(versions),
+    )
+    keep: dict[str, Any] = {
+        "migrations.json": dict(sources),
+        "expected.json": found.expected,
+        "differences.json": found.differences,
+    }
+    for name, value in keep.items():
+        write_durably(journal.folder / name, json.dumps(value, ensure_ascii=False).encode())
+    cache = private_folder(stack.state.folder / "cache") / f"expected-{found.models_digest}.json"
+    if not cache.exists():
+        write_durably(cache, json.dumps(found.expected).encode())
+    return journal
+
+
+def read_kept(folder: Path, name: str) -> Any:
+    """What :func:`_open` kept with a release."""
+    return json.loads((folder / name).read_text(encoding="utf-8"))

@@ -1,0 +1,168 @@
+"""Print a deploy as the list of its phases and what each found."""
+
+from __future__ import annotations
+
+import json
+
+from ansible import constants as C
+from ansible.plugins.callback.default import CallbackModule as Default
+
+DOCUMENTATION = r"""
+name: pap_phases
+type: stdout
+short_description: Print a deploy as the list of its phases and what each found
+version_added: "0.1.0"
+author: pap-deploy authors
+description:
+  - Prints the lines that the C(pap_*) modules return, and what failed with the next step.
+  - Other tasks are silent unless they fail or print on purpose (C(debug)); C(-v) shows everything as the default callback does.
+extends_documentation_fragment:
+  - default_callback
+  - result_format_callback
+"""
+
+
+class CallbackModule(Default):
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "pap_phases"
+
+    _said: tuple[str, str] = ("", "")
+    _wide: int = 0
+    _many: bool = False
+
+    @property
+    def _verbose(self) -> bool:
+        return self._display.verbosity > 0
+
+    def v2_playbook_on_play_start(self, play):
+        self._play = play
+        if self._verbose:
+            super().v2_playbook_on_play_start(play)
+
+    def v2_playbook_on_task_start(self, task, is_conditional):
+        if self._verbose:
+            super().v2_playbook_on_task_start(task, is_conditional)
+
+    v2_playbook_on_handler_task_start = v2_playbook_on_task_start
+
+    def v2_playbook_on_cleanup_task_start(self, task):
+        if self._verbose:
+            super().v2_playbook_on_cleanup_task_start(task)
+
+    def v2_runner_on_start(self, host, task):
+        if self._verbose:
+            super().v2_runner_on_start(host, task)
+
+    def v2_runner_on_skipped(self, result):
+        if self._verbose:
+            super().v2_runner_on_skipped(result)
+
+    def v2_runner_item_on_skipped(self, result):
+        if self._verbose:
+            super().v2_runner_item_on_skipped(result)
+
+    def v2_playbook_on_include(self, included_file):
+        if self._verbose:
+            super().v2_playbook_on_include(included_file)
+
+    def v2_runner_on_ok(self, result):
+        data = result._result
+        if "pap" in data:
+            self._lines(result._host.get_name(), data["pap"])
+            if self._verbose:
+                super().v2_runner_on_ok(result)
+        elif result._task.action in C._ACTION_DEBUG and "msg" in data:
+            lines = data["msg"] if isinstance(data["msg"], list) else str(data["msg"]).splitlines()
+            self._lines(result._host.get_name(), {"phase": "", "lines": lines})
+        elif self._verbose:
+            super().v2_runner_on_ok(result)
+        self._handle_warnings(data)
+
+    def v2_runner_item_on_ok(self, result):
+        if self._verbose:
+            super().v2_runner_item_on_ok(result)
+
+    def v2_runner_on_failed(self, result, ignore_errors=False):
+        if ignore_errors and not self._verbose:
+            return
+        data = result._result
+        if self._verbose or "msg" not in data:
+            super().v2_runner_on_failed(result, ignore_errors)
+            return
+        host, color = result._host.get_name(), C.COLOR_ERROR
+        if "results" in data and isinstance(data["results"], list):
+            messages = [str(r.get("msg", "")) for r in data["results"] if r.get("failed")] or [str(data["msg"])]
+        else:
+            messages = [str(data["msg"])]
+        self._show(host, "failed", f"at: {result._task.get_name().strip()}", color)
+        hint = str(data.get("hint") or "")
+        for message in messages:
+            if hint and message.endswith(hint):
+                message = message[: -len(hint)].strip()
+            for line in message.splitlines():
+                self._show(host, "", line, color)
+        if hint:
+            self._show(host, "", f"Next: {hint}", color)
+        detail = data.get("data") or {}
+        if isinstance(detail, dict):
+            for line in detail.get("lines") or []:
+                self._show(host, "", str(line), color)
+        if data.get("exception") and not data.get("error_kind"):
+            self._show(host, "", "Run again with -vvv for the traceback.", color)
+        self._handle_warnings(data)
+
+    v2_runner_item_on_failed = v2_runner_on_failed
+
+    def v2_runner_on_unreachable(self, result):
+        host = result._host.get_name()
+        self._show(host, "failed", f"{host} cannot be reached: {result._result.get('msg', '')}", C.COLOR_UNREACHABLE)
+        self._show(
+            host, "", "Nothing can be said of this stack until it answers; run the same command again then: it reads the"
+            " journal and ends what was begun.", C.COLOR_UNREACHABLE,
+        )  # fmt: skip
+
+    def v2_on_file_diff(self, result):
+        diff = result._result.get("diff")
+        if diff and (result._result.get("changed") or "pap" in result._result):
+            text = self._get_diff(diff)
+            if text:
+                self._display.display(text.rstrip("\n"))
+
+    def v2_playbook_on_no_hosts_matched(self):
+        self._display.display("no stack matched: check -l and the inventory", color=C.COLOR_SKIP)
+
+    def v2_playbook_on_no_hosts_remaining(self):
+        if self._verbose:
+            super().v2_playbook_on_no_hosts_remaining()
+
+    def v2_playbook_on_stats(self, stats):
+        for host in sorted(stats.processed):
+            found = stats.summarize(host)
+            bad = found["failures"] or found["unreachable"]
+            text = (
+                f"{host} : ok={found['ok']} changed={found['changed']} unreachable={found['unreachable']} "
+                f"failed={found['failures']} skipped={found['skipped']} rescued={found['rescued']}"
+            )
+            self._display.display(text, color=C.COLOR_ERROR if bad else C.COLOR_OK)
+
+    def _lines(self, host, pap):
+        if isinstance(pap, str):
+            pap = json.loads(pap)
+        color = {"failed": C.COLOR_ERROR, "warning": C.COLOR_WARN}.get(pap.get("status", ""))
+        for line in pap.get("lines") or []:
+            self._show(host, pap.get("phase", ""), str(line), color)
+
+    def _show(self, host, phase, line, color=None):
+        """One line: the phase in a column of its own, named once; the host in front when there are several."""
+        many = len(getattr(self._play, "hosts", []) or []) > 1 or self._play_hosts() > 1
+        head = phase if self._said != (host, phase) else ""
+        if phase:
+            self._said = (host, phase)
+        front = f"{host}  " if many else ""
+        self._display.display(f"{front}{head:<17} {line}".rstrip(), color=color)
+
+    def _play_hosts(self):
+        manager = self._play.get_variable_manager() if getattr(self, "_play", None) else None
+        inventory = getattr(manager, "_inventory", None)
+        return len(inventory.get_hosts(self._play.hosts)) if inventory else 1

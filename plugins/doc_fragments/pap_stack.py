@@ -1,0 +1,190 @@
+"""The ``stack`` option that most modules share."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  stack:
+    description:
+      - The stack to work on. The role C(stack) puts it together from the C(pap_*) variables of the inventory, as C(pap_stack).
+    type: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the stack, for example the inventory host.
+        type: str
+        required: true
+      environment:
+        description: C(development), C(staging), C(production), or a name of your own.
+        type: str
+        required: true
+      state_dir:
+        description: Folder on the target host for releases, journals and backups. Created with mode 0700.
+        type: path
+        required: true
+      database:
+        description: The database and its site.
+        type: dict
+        required: true
+        suboptions:
+          container:
+            description: Name of the database's container. Empty if PostgreSQL runs on the target host itself.
+            type: str
+            default: ""
+          name:
+            description: Name of the database. In a container it is found by inspection if empty.
+            type: str
+            default: ""
+          host:
+            description: Host or socket folder, as the database site sees it. Empty is the local socket.
+            type: str
+            default: ""
+          port:
+            description: Port. 0 is PostgreSQL's default.
+            type: int
+            default: 0
+          admin_user:
+            description: Role that may create databases and end sessions.
+            type: str
+            default: ""
+          admin_password:
+            description: Its password. Empty where the server asks for none.
+            type: str
+            default: ""
+          bin_dir:
+            description: Folder of psql, pg_dump and pg_restore at the database site. Empty means they are in the PATH.
+            type: str
+            default: ""
+          become:
+            description: Words put in front of every client program, for example C(sudo -n -u postgres).
+            type: list
+            elements: str
+            default: []
+          log_files:
+            description: The server's log files on the target host, for the log watch.
+            type: list
+            elements: str
+            default: []
+      api:
+        description: The API and its site.
+        type: dict
+        required: true
+        suboptions:
+          container:
+            description: Name of the API's container. Empty if the API runs on the target host itself.
+            type: str
+            default: ""
+          image:
+            description: Image to deploy. Empty keeps the image and restarts.
+            type: str
+            default: ""
+          activate:
+            description: How a container is replaced.
+            type: str
+            choices: [recreate, compose, restart]
+            default: recreate
+          compose_file:
+            description: Compose file for O(stack.api.activate=compose).
+            type: path
+          models:
+            description: What to import to see all models. Modules, the last one or C(module:name) giving Base or MetaData.
+            type: list
+            elements: str
+            required: true
+          url:
+            description: Base URL of the API as the target host sees it. In a container it is found by inspection if empty.
+            type: str
+            default: ""
+          url_variable:
+            description: Environment variable that holds the API's database URL.
+            type: str
+            default: DATABASE_URL
+          dir:
+            description: On a host, the folder whose symbolic link C(current) names the running release.
+            type: str
+            default: ""
+          release_dir:
+            description: On a host, the directory of the release to deploy. Empty keeps the release and restarts.
+            type: str
+            default: ""
+          python:
+            description: Python that can import the models. In a container it is found by inspection if empty.
+            type: str
+            default: ""
+          env_file:
+            description: On a host, the API's environment file (lines C(KEY=VALUE)).
+            type: str
+            default: ""
+          start_command:
+            description: On a host, the command that starts the API.
+            type: list
+            elements: str
+            default: []
+          stop_command:
+            description: On a host, the command that stops the API.
+            type: list
+            elements: str
+            default: []
+          restart_command:
+            description: On a host, the command that restarts the API.
+            type: list
+            elements: str
+            default: []
+          log_files:
+            description: On a host, the API's log files.
+            type: list
+            elements: str
+            default: []
+      smoke:
+        description: The login smoke test.
+        type: dict
+        required: true
+        suboptions:
+          username:
+            description: Who logs in.
+            type: str
+            required: true
+          password:
+            description: The password.
+            type: str
+            required: true
+          url:
+            description: Base URL for the test, if it is not O(stack.api.url).
+            type: str
+            default: ""
+          health_path:
+            description: Path that answers 200 when the API is up.
+            type: str
+            default: /health
+          login_path:
+            description: Path of the login, a POST with JSON.
+            type: str
+            default: /auth/login
+          me_path:
+            description: Path of an authenticated GET.
+            type: str
+            default: /auth/me
+          username_field:
+            description: Name of the user's field in the login's JSON.
+            type: str
+            default: username
+          password_field:
+            description: Name of the password's field in the login's JSON.
+            type: str
+            default: password
+          token_field:
+            description: Name of the token in the answer.
+            type: str
+            default: access_token
+          endpoints:
+            description: Authenticated GETs that must be no worse after the deploy than before.
+            type: list
+            elements: str
+            default: []
+          health_deadline_s:
+            description: Seconds within which the API must be healthy.
+            type: float
+            default: 60
+"""

@@ -1,0 +1,53 @@
+"""Read migration files on the controller, so that modules can carry them to the target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+
+DOCUMENTATION = r"""
+name: pap_migrations
+short_description: Read the Python files of migration folders on the controller
+version_added: "0.1.0"
+author: pap-deploy authors
+description:
+  - Returns one dictionary of file name and text for all folders together.
+  - Every C(*.py) file is included; the migration runner decides which of them are migrations.
+options:
+  _terms:
+    description: Folders. A folder that does not exist is an error.
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Show which files would be sent
+  ansible.builtin.debug:
+    msg: "{{ lookup('pap_migrations', 'migrations') | list }}"
+"""
+
+RETURN = r"""
+_list:
+  description: One dictionary, file name to text.
+  type: list
+  elements: dict
+"""
+
+
+class LookupModule(LookupBase):
+    def run(self, terms, variables=None, **kwargs):
+        sources: dict[str, str] = {}
+        homes: dict[str, Path] = {}
+        for term in self._flatten(terms):
+            folder = Path(term)
+            if not folder.is_dir():
+                raise AnsibleLookupError(f"The migrations folder {folder} does not exist. Check pap_migrations_dirs.")
+            for path in sorted(folder.glob("*.py")):
+                if path.name in homes:
+                    raise AnsibleLookupError(
+                        f"{path.name} is in both {homes[path.name]} and {folder}. Migrations need different names."
+                    )
+                homes[path.name] = folder
+                sources[path.name] = path.read_text(encoding="utf-8")
+        return [sources]
