@@ -15,7 +15,8 @@ version_added: "0.1.0"
 author: pap-deploy authors
 description:
   - Prints the lines that the C(pap_*) modules return, and what failed with the next step.
-  - Other tasks are silent unless they fail or print on purpose (C(debug)); C(-v) shows everything as the default callback does.
+  - Other tasks are silent unless they fail or print on purpose (C(debug)).
+  - C(-v) shows everything as the default callback does.
 extends_documentation_fragment:
   - default_callback
   - result_format_callback
@@ -118,8 +119,8 @@ class CallbackModule(Default):
         host = result._host.get_name()
         self._show(host, "failed", f"{host} cannot be reached: {result._result.get('msg', '')}", C.COLOR_UNREACHABLE)
         self._show(
-            host, "", "Nothing can be said of this stack until it answers; run the same command again then: it reads the"
-            " journal and ends what was begun.", C.COLOR_UNREACHABLE,
+            host, "", "Nothing can be said of this stack until it answers. Run the same command again then: it reads"
+            " the journal and ends what was begun.", C.COLOR_UNREACHABLE,
         )  # fmt: skip
 
     def v2_on_file_diff(self, result):

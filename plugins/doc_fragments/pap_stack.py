@@ -8,7 +8,8 @@ class ModuleDocFragment:
 options:
   stack:
     description:
-      - The stack to work on. The role C(stack) puts it together from the C(pap_*) variables of the inventory, as C(pap_stack).
+      - The stack to work on.
+      - The role C(stack) puts it together from the C(pap_*) variables of the inventory, as C(pap_stack).
     type: dict
     required: true
     suboptions:
@@ -89,12 +90,12 @@ options:
             description: Compose file for O(stack.api.activate=compose).
             type: path
           models:
-            description: What to import to see all models. Modules, the last one or C(module:name) giving Base or MetaData.
+            description: What to import to see all models; the last one or C(module:name) gives Base or MetaData.
             type: list
             elements: str
             required: true
           url:
-            description: Base URL of the API as the target host sees it. In a container it is found by inspection if empty.
+            description: Base URL of the API as the target host sees it. Found by inspection in a container if empty.
             type: str
             default: ""
           url_variable:

@@ -1,0 +1,64 @@
+#!/usr/bin/python
+# Copyright: pap-deploy authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Activate the new release of the API."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: pap_api
+short_description: Activate the new release of the API
+version_added: "0.1.0"
+author:
+  - pap-deploy authors (@pap-deploy)
+description:
+  - Lifts the fence and makes the candidate the active release; what was active is kept for switching back.
+extends_documentation_fragment:
+  - pap_stack
+attributes:
+  check_mode:
+    support: none
+    description: Skipped in check mode; M(pap_preflight) forecasts what it would do.
+  diff_mode:
+    support: none
+    description: There is nothing to show.
+  platform:
+    support: full
+    platforms: posix
+    description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+options:
+  release:
+    description: Id of the release this belongs to, as M(pap_preflight) returned it.
+    type: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Activate
+  pap_api:
+    stack: "{{ pap_stack }}"
+    release: "{{ looked.release }}"
+"""
+
+RETURN = r"""
+pap:
+  description: The phase and the lines that the C(pap_phases) callback prints.
+  returned: success
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.pap_module import execute, spec
+from ansible.module_utils.papdeploy.phases import cutover
+from ansible.module_utils.papdeploy.stack import from_params
+
+
+def main() -> None:
+    module = AnsibleModule(spec(release={"type": "str", "required": True}), supports_check_mode=False)
+    given = module.params
+    execute(module, lambda: cutover.activate(from_params(given["stack"]), given["release"]))
+
+
+if __name__ == "__main__":
+    main()

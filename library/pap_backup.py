@@ -1,0 +1,112 @@
+#!/usr/bin/python
+# Copyright: pap-deploy authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Back up the database and prove the backup by restoring it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: pap_backup
+short_description: Back up the database and prove the backup by restoring it
+version_added: "0.1.0"
+author:
+  - pap-deploy authors (@pap-deploy)
+description:
+  - Streams a compressed custom-format dump to the target host and into a scratch database at once.
+  - Compares the restored copy with an oracle that was taken in the dump's own snapshot.
+extends_documentation_fragment:
+  - pap_stack
+attributes:
+  check_mode:
+    support: none
+    description: Skipped in check mode.
+  diff_mode:
+    support: none
+    description: There is nothing to show.
+  platform:
+    support: full
+    platforms: posix
+    description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+options:
+  release:
+    description: Id of the release this belongs to. Empty takes a backup by itself.
+    type: str
+    default: ""
+  proof:
+    description: C(full) restores and compares rows, C(schema) restores the schema only, C(none) proves nothing.
+    type: str
+    choices: [full, schema, none]
+    default: full
+  keep_copy:
+    description: Keep the restored copy for the rehearsal.
+    type: bool
+    default: false
+  verify:
+    description: Path of an existing backup to restore and compare instead of taking a new one.
+    type: path
+  encrypt:
+    description: "Encryption at rest: C(method) (C(age) or C(gpg)) and C(recipients)."
+    type: dict
+    default: {}
+  keep:
+    description: How many backups to keep. A backup that a release refers to is kept.
+    type: int
+    default: 10
+  keep_days:
+    description: Days for which every backup is kept.
+    type: int
+    default: 14
+"""
+
+EXAMPLES = r"""
+- name: Back up
+  pap_backup:
+    stack: "{{ pap_stack }}"
+    release: "{{ looked.release }}"
+"""
+
+RETURN = r"""
+backup:
+  description: The manifest of the backup.
+  returned: success
+  type: dict
+pap:
+  description: The phase and the lines that the C(pap_phases) callback prints.
+  returned: success
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.pap_module import execute, spec
+from ansible.module_utils.papdeploy.phases import backing_up
+from ansible.module_utils.papdeploy.stack import from_params
+
+
+def main() -> None:
+    module = AnsibleModule(
+        spec(
+            release={"type": "str", "default": ""},
+            proof={"type": "str", "choices": ["full", "schema", "none"], "default": "full"},
+            keep_copy={"type": "bool", "default": False},
+            verify={"type": "path"},
+            encrypt={"type": "dict", "default": {}},
+            keep={"type": "int", "default": 10},
+            keep_days={"type": "int", "default": 14},
+        ),
+        supports_check_mode=False,
+    )
+    given = module.params
+    options = backing_up.Options(
+        proof=given["proof"],
+        keep_copy=given["keep_copy"],
+        verify=given["verify"] or "",
+        encrypt=given["encrypt"],
+        keep=given["keep"],
+        keep_days=given["keep_days"],
+    )
+    execute(module, lambda: backing_up.run(from_params(given["stack"]), given["release"], options))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+#!/usr/bin/python
+# Copyright: pap-deploy authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Log in to the API as a person would, and look at its endpoints."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: pap_login_smoke_test
+short_description: Log in to the API as a person would, and look at its endpoints
+version_added: "0.1.0"
+author:
+  - pap-deploy authors (@pap-deploy)
+description:
+  - Health within a deadline, login, an authenticated call, a wrong password refused.
+  - Declared endpoints must be no worse than before the deploy.
+extends_documentation_fragment:
+  - pap_stack
+attributes:
+  check_mode:
+    support: none
+    description: Skipped in check mode, because a login writes to the database.
+  diff_mode:
+    support: none
+    description: There is nothing to show.
+  platform:
+    support: full
+    platforms: posix
+    description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+options:
+  release:
+    description: Id of the release whose baseline is compared with. Empty compares with nothing.
+    type: str
+    default: ""
+"""
+
+EXAMPLES = r"""
+- name: Try the login
+  pap_login_smoke_test:
+    stack: "{{ pap_stack }}"
+"""
+
+RETURN = r"""
+smoke:
+  description: Every check with its status and milliseconds.
+  returned: success
+  type: dict
+pap:
+  description: The phase and the lines that the C(pap_phases) callback prints.
+  returned: success
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.pap_module import execute, spec
+from ansible.module_utils.papdeploy.phases import smoke_test
+from ansible.module_utils.papdeploy.stack import from_params
+
+
+def main() -> None:
+    module = AnsibleModule(spec(release={"type": "str", "default": ""}), supports_check_mode=False)
+    given = module.params
+    execute(module, lambda: smoke_test.run(from_params(given["stack"]), given["release"]))
+
+
+if __name__ == "__main__":
+    main()

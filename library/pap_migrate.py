@@ -1,0 +1,108 @@
+#!/usr/bin/python
+# Copyright: pap-deploy authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Fence the database, apply the pending migrations and prove the schema in one transaction."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: pap_migrate
+short_description: Apply the pending migrations with their proof in one transaction
+version_added: "0.1.0"
+author:
+  - pap-deploy authors (@pap-deploy)
+description:
+  - Stops the API, fences the database, makes sure of a restore point.
+  - Applies the pending migrations, their ledger rows and the schema check against the new models in one transaction.
+extends_documentation_fragment:
+  - pap_stack
+attributes:
+  check_mode:
+    support: none
+    description: Skipped in check mode; M(pap_preflight) forecasts what it would do.
+  diff_mode:
+    support: none
+    description: There is nothing to show.
+  platform:
+    support: full
+    platforms: posix
+    description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+options:
+  release:
+    description: Id of the release this belongs to, as M(pap_preflight) returned it.
+    type: str
+    required: true
+  restore_point:
+    description: What rollback goes back to if it must. C(auto) takes the proven backup if nothing was written since.
+    type: str
+    choices: [auto, backup, snapshot]
+    default: auto
+  lock_timeout_s:
+    description: Seconds that a statement may wait for a lock before the whole batch is tried again.
+    type: float
+    default: 5
+  deadline_s:
+    description: Seconds after which the batch is ended and rolled back.
+    type: float
+    default: 900
+  allow_out_of_order:
+    description: Apply a migration that is older than the newest applied one.
+    type: bool
+    default: false
+  schema:
+    description: Options of the schema check, for example C(ignore).
+    type: dict
+    default: {}
+"""
+
+EXAMPLES = r"""
+- name: Migrate
+  pap_migrate:
+    stack: "{{ pap_stack }}"
+    release: "{{ looked.release }}"
+"""
+
+RETURN = r"""
+applied:
+  description: Migrations that were committed, with seconds and statements.
+  returned: success
+  type: list
+  elements: dict
+pap:
+  description: The phase and the lines that the C(pap_phases) callback prints.
+  returned: success
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.pap_module import execute, spec
+from ansible.module_utils.papdeploy.phases import cutover
+from ansible.module_utils.papdeploy.stack import from_params
+
+
+def main() -> None:
+    module = AnsibleModule(
+        spec(
+            release={"type": "str", "required": True},
+            restore_point={"type": "str", "choices": ["auto", "backup", "snapshot"], "default": "auto"},
+            lock_timeout_s={"type": "float", "default": 5},
+            deadline_s={"type": "float", "default": 900},
+            allow_out_of_order={"type": "bool", "default": False},
+            schema={"type": "dict", "default": {}},
+        ),
+        supports_check_mode=False,
+    )
+    given = module.params
+    options = cutover.Options(
+        restore_point=given["restore_point"],
+        lock_timeout_s=given["lock_timeout_s"],
+        deadline_s=given["deadline_s"],
+        allow_out_of_order=given["allow_out_of_order"],
+        schema=given["schema"],
+    )
+    execute(module, lambda: cutover.run(from_params(given["stack"]), given["release"], options))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+#!/usr/bin/python
+# Copyright: pap-deploy authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Look at a stack before a deploy: refuse, forecast, or open a release."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: pap_preflight
+short_description: Look at a stack before a deploy and open a release
+version_added: "0.1.0"
+author:
+  - pap-deploy authors (@pap-deploy)
+description:
+  - Guards refuse with one sentence before anything is changed.
+  - If there is something to deploy, takes the deploy lock and opens a release with its journal.
+  - In check mode the pending migrations run on an empty copy of the schema, which gives their true SQL.
+extends_documentation_fragment:
+  - pap_stack
+attributes:
+  check_mode:
+    support: full
+    description: Nothing is changed. A scratch database without rows is made and dropped.
+  diff_mode:
+    support: full
+    description: The pending SQL, the schema's differences now and after, the API's version.
+  platform:
+    support: full
+    platforms: posix
+    description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+options:
+  migrations:
+    description: File name to text of every migration, as the P(pap_migrations#lookup) lookup reads them.
+    type: dict
+    required: true
+  who:
+    description: Who deploys, as the P(pap_who#lookup) lookup says.
+    type: dict
+    required: true
+  versions:
+    description: Versions to note in the journal.
+    type: dict
+    default: {}
+  allow_drift:
+    description: Go on although somebody changed the schema by hand since the last release.
+    type: bool
+    default: false
+  allow_out_of_order:
+    description: Go on although a pending migration is older than the newest applied one.
+    type: bool
+    default: false
+  force:
+    description: Deploy (back up, restart, test) although nothing has changed.
+    type: bool
+    default: false
+  schema:
+    description: Options of the schema check, for example C(ignore).
+    type: dict
+    default: {}
+"""
+
+EXAMPLES = r"""
+- name: Look before the deploy
+  pap_preflight:
+    stack: "{{ pap_stack }}"
+    migrations: "{{ lookup('pap_migrations', pap_migrations_dirs) }}"
+    who: "{{ lookup('pap_who') }}"
+  register: looked
+"""
+
+RETURN = r"""
+release:
+  description: Id of the release that was opened; empty if there is nothing to deploy, and in check mode.
+  returned: success
+  type: str
+  sample: 20260301T101500Z-9f3c
+nothing_to_do:
+  description: Whether the stack is at the candidate already.
+  returned: success
+  type: bool
+pending:
+  description: Migrations that the deploy will apply, in order.
+  returned: success
+  type: list
+  elements: str
+pap:
+  description: The phase and the lines that the C(pap_phases) callback prints.
+  returned: success
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.pap_module import execute, spec
+from ansible.module_utils.papdeploy.phases import preflight
+from ansible.module_utils.papdeploy.stack import from_params
+
+
+def main() -> None:
+    module = AnsibleModule(
+        spec(
+            migrations={"type": "dict", "required": True},
+            who={"type": "dict", "required": True},
+            versions={"type": "dict", "default": {}},
+            allow_drift={"type": "bool", "default": False},
+            allow_out_of_order={"type": "bool", "default": False},
+            force={"type": "bool", "default": False},
+            schema={"type": "dict", "default": {}},
+        ),
+        supports_check_mode=True,
+    )
+    given = module.params
+    options = preflight.Options(
+        allow_drift=given["allow_drift"],
+        allow_out_of_order=given["allow_out_of_order"],
+        force=given["force"],
+        schema=given["schema"],
+    )
+    execute(
+        module,
+        lambda: preflight.run(
+            from_params(given["stack"]),
+            given["migrations"],
+            given["who"],
+            options,
+            check_mode=module.check_mode,
+            versions=given["versions"],
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+#!/usr/bin/python
+# Copyright: pap-deploy authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""End a release that went well."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: pap_release
+short_description: End a release that went well
+version_added: "0.1.0"
+author:
+  - pap-deploy authors (@pap-deploy)
+description:
+  - Notes the schema's fingerprint, clears up what the release made for itself, gives the deploy lock back.
+extends_documentation_fragment:
+  - pap_stack
+attributes:
+  check_mode:
+    support: none
+    description: Skipped in check mode.
+  diff_mode:
+    support: none
+    description: There is nothing to show.
+  platform:
+    support: full
+    platforms: posix
+    description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+options:
+  release:
+    description: Id of the release this belongs to, as M(pap_preflight) returned it.
+    type: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Finish
+  pap_release:
+    stack: "{{ pap_stack }}"
+    release: "{{ looked.release }}"
+"""
+
+RETURN = r"""
+unavailable_s:
+  description: Seconds from stopping the API to its first healthy answer.
+  returned: success
+  type: float
+pap:
+  description: The phase and the lines that the C(pap_phases) callback prints.
+  returned: success
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.pap_module import execute, spec
+from ansible.module_utils.papdeploy.phases import finish
+from ansible.module_utils.papdeploy.stack import from_params
+
+
+def main() -> None:
+    module = AnsibleModule(spec(release={"type": "str", "required": True}), supports_check_mode=False)
+    given = module.params
+    execute(module, lambda: finish.run(from_params(given["stack"]), given["release"]))
+
+
+if __name__ == "__main__":
+    main()

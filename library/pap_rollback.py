@@ -1,0 +1,110 @@
+#!/usr/bin/python
+# Copyright: pap-deploy authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Take a stack back to where it was before a release."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: pap_rollback
+short_description: Take a stack back to where it was before a release
+version_added: "0.1.0"
+author:
+  - pap-deploy authors (@pap-deploy)
+description:
+  - Reads the journal and the database, chooses the cheapest safe way, names its cost, and goes it.
+  - Can be repeated and interrupted at any point.
+extends_documentation_fragment:
+  - pap_stack
+attributes:
+  check_mode:
+    support: full
+    description: Says which way it would take and what it would cost; changes nothing.
+  diff_mode:
+    support: none
+    description: There is nothing to show.
+  platform:
+    support: full
+    platforms: posix
+    description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+options:
+  release:
+    description: Id of the release to take back. Empty is the interrupted release, else the last finished one.
+    type: str
+    default: ""
+  only_unfinished:
+    description: Do nothing unless a release was interrupted.
+    type: bool
+    default: false
+  accept_loss:
+    description: Go a way that loses rows written since the restore point (they stay in the database kept aside).
+    type: bool
+    default: false
+  who:
+    description: Who rolls back, as the P(pap_who#lookup) lookup says.
+    type: dict
+    required: true
+  reason:
+    description: What failed, for the journal and the report.
+    type: str
+    default: ""
+  take_over:
+    description: Take the deploy lock although its holder may be alive.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Roll back
+  pap_rollback:
+    stack: "{{ pap_stack }}"
+    who: "{{ lookup('pap_who') }}"
+"""
+
+RETURN = r"""
+way:
+  description: "The way that was taken: C(nothing), C(image), C(downgrade), C(swap) or C(restore)."
+  returned: success
+  type: str
+pap:
+  description: The phase and the lines that the C(pap_phases) callback prints.
+  returned: success
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.pap_module import execute, spec
+from ansible.module_utils.papdeploy.phases import going_back
+from ansible.module_utils.papdeploy.stack import from_params
+
+
+def main() -> None:
+    module = AnsibleModule(
+        spec(
+            release={"type": "str", "default": ""},
+            only_unfinished={"type": "bool", "default": False},
+            accept_loss={"type": "bool", "default": False},
+            who={"type": "dict", "required": True},
+            reason={"type": "str", "default": ""},
+            take_over={"type": "bool", "default": False},
+        ),
+        supports_check_mode=True,
+    )
+    given = module.params
+    options = going_back.Options(
+        accept_loss=given["accept_loss"],
+        only_unfinished=given["only_unfinished"],
+        reason=given["reason"],
+        take_over=given["take_over"],
+    )
+    execute(
+        module,
+        lambda: going_back.run(
+            from_params(given["stack"]), given["release"], given["who"], options, check_mode=module.check_mode
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()

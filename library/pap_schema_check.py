@@ -1,0 +1,79 @@
+#!/usr/bin/python
+# Copyright: pap-deploy authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Say whether the database matches the models."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: pap_schema_check
+short_description: Say whether the database matches the models
+version_added: "0.1.0"
+author:
+  - pap-deploy authors (@pap-deploy)
+description:
+  - Compares the live catalog with what the server makes of the models' own DDL. Reads only.
+extends_documentation_fragment:
+  - pap_stack
+attributes:
+  check_mode:
+    support: full
+    description: It changes nothing in any mode.
+  diff_mode:
+    support: none
+    description: There is nothing to show.
+  platform:
+    support: full
+    platforms: posix
+    description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+options:
+  release:
+    description: Id of the release whose models are compared with. Empty takes the API that runs.
+    type: str
+    default: ""
+  options:
+    description: Options of the schema check, for example C(ignore) and C(fail_on).
+    type: dict
+    default: {}
+"""
+
+EXAMPLES = r"""
+- name: Check the schema
+  pap_schema_check:
+    stack: "{{ pap_stack }}"
+"""
+
+RETURN = r"""
+matches:
+  description: Whether there is no difference of the severity that fails.
+  returned: success
+  type: bool
+differences:
+  description: Every difference, with its object, severity, what was expected and found, and the SQL that repairs it.
+  returned: always
+  type: list
+  elements: dict
+pap:
+  description: The phase and the lines that the C(pap_phases) callback prints.
+  returned: success
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.pap_module import execute, spec
+from ansible.module_utils.papdeploy.phases import validate
+from ansible.module_utils.papdeploy.stack import from_params
+
+
+def main() -> None:
+    module = AnsibleModule(
+        spec(release={"type": "str", "default": ""}, options={"type": "dict", "default": {}}),
+        supports_check_mode=True,
+    )
+    given = module.params
+    execute(module, lambda: validate.run(from_params(given["stack"]), given["release"], given["options"]))
+
+
+if __name__ == "__main__":
+    main()
