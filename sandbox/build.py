@@ -81,6 +81,7 @@ def build(release: Release, directory: Path) -> bool:
     old = directory.with_name(f".{directory.name}.old")
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
+    (fresh / "migrations").mkdir(parents=True)  # there in every release, empty in most
     for name, text in wanted.items():
         path = fresh / name
         path.parent.mkdir(parents=True, exist_ok=True)

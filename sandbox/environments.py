@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sandbox import control as control_program
 from sandbox import launch, postgresql
 from sandbox.account import server_account
 from sandbox.build import build_all
@@ -163,12 +164,13 @@ class Environment:
         api_port = api.get("port") or free_port(self._other_ports() | {db_port})
         for role in (postgresql.ADMIN, postgresql.OWNER, postgresql.READER):
             layout.secret(f"password-{role}")
-        control = Supervisor(self.home, str(python)).control_argv
+        control = [python, control_program.__file__, str(layout.state_file)]
         self.state = {
             "environment": self.name,
             "python": python,
             "releases_dir": str(layout.releases),
             "deploy_dir": str(layout.deploy),
+            "supervisor_socket": Supervisor(self.home, str(python)).socket,
             "postgres": {
                 "major": major,
                 "bin_dir": str(bin_dir),
@@ -187,9 +189,9 @@ class Environment:
                 "url": f"http://127.0.0.1:{api_port}",
                 "env_file": str(layout.env_file),
                 "log_files": [str(self._api_log())],
-                "restart": control("restart", f"{self.name}:api"),
-                "stop": control("stop", f"{self.name}:api"),
-                "start": control("start", f"{self.name}:api"),
+                "restart": [*control, "restart"],
+                "stop": [*control, "stop"],
+                "start": [*control, "start"],
             },
         }
         write(layout.state_file, json.dumps(self.state, indent=2) + "\n")
@@ -246,8 +248,8 @@ class Environment:
                "--port", str(self.state["api"]["port"]), "--timeout-graceful-shutdown", "3"]  # fmt: skip
         return "\n".join(
             [
-                program(self.name, "db", db, self._database_log(), "INT", 60),
-                program(self.name, "api", api, self._api_log(), "TERM", 10),
+                program(self.name, "db", db, self._database_log(), "INT", 1),
+                program(self.name, "api", api, self._api_log(), "TERM", 5),
                 group_of(self.name, ["db", "api"]),
             ]
         )

@@ -36,10 +36,6 @@ class Supervisor:
             path = f"{tempfile.gettempdir()}/pap-sandbox-{os.geteuid()}-{name}.sock"
         self.socket = path
 
-    def control_argv(self, action: str, process: str) -> list[str]:
-        """``supervisorctl restart staging:api`` as a list."""
-        return [self.python, "-m", "supervisor.supervisorctl", "-c", str(self.configuration), action, process]
-
     def _proxy(self) -> Any:
         from supervisor.xmlrpc import SupervisorTransport
 
@@ -153,18 +149,19 @@ files = conf.d/*.conf
                 raise SandboxError(f"supervisord did not stop; see {self.folder / 'supervisord.log'}")
 
 
-def program(group: str, name: str, argv: list[str], log: Path, stop_signal: str, stop_seconds: int) -> str:
-    """The configuration of one process. Started at ``up`` only; started again when it ends by itself."""
+def program(group: str, name: str, argv: list[str], log: Path, stop_signal: str, start_seconds: int) -> str:
+    """The configuration of one process. Started at ``up`` only; started again when it ends by itself, unless it ends
+    within ``start_seconds``: then it is FATAL."""
     return f"""\
 [program:{group}-{name}]
 process_name = {name}
 command = {_value(shlex.join(argv))}
 autostart = false
 autorestart = true
-startsecs = 1
+startsecs = {start_seconds}
 startretries = 0
 stopsignal = {stop_signal}
-stopwaitsecs = {stop_seconds}
+stopwaitsecs = 60
 redirect_stderr = true
 stdout_logfile = {_value(log)}
 stdout_logfile_maxbytes = 20MB
