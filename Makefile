@@ -1,0 +1,56 @@
+# Two commands matter: `make deploy` tries the product on the embedded sandbox, `make test` runs every test.
+# RELEASE names the sandbox release to deploy (current, next, broken-login, …); LIMIT the environment.
+
+SHELL := /bin/bash
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+LIMIT ?= staging
+RELEASE ?= current
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help deploy rollback test lint unit integration molecule docker-test bench docs
+
+help: ## Show the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | while IFS='|' read -r name text; do printf '  make %-18s %s\n' "$$name" "$$text"; done
+
+$(VENV)/.deploy: requirements.txt requirements-sandbox.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed (Debian: apt-get install python3 python3-venv)." >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-sandbox.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.deploy requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+deploy: $(VENV)/.deploy ## Deploy RELEASE to the staging sandbox, which comes up by itself
+	@$(BIN)/ansible-playbook deploy.yml -l $(LIMIT) -e pap_sandbox_release=$(RELEASE) $(ARGS)
+
+rollback: $(VENV)/.deploy ## Take the last release of the staging sandbox back
+	@$(BIN)/ansible-playbook rollback.yml -l $(LIMIT) $(ARGS)
+
+-include sandbox/sandbox.mk
+
+test: lint unit integration molecule ## Lint, unit, integration and molecule tests
+
+lint: $(VENV)/.dev ## ansible-lint (production profile), yamllint, ruff, mypy (strict)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/yamllint --strict .
+	@PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_HOME="$(CURDIR)/.ansible" $(BIN)/ansible-lint --offline --profile production
+
+unit: $(VENV)/.dev ## Tests without a database
+	@$(BIN)/python -m pytest tests/unit tests/contracts $(ARGS)
+
+integration: $(VENV)/.dev ## Tests on real PostgreSQL 16 and 18, and on Docker where an engine answers
+	@$(BIN)/python -m pytest tests/integration $(ARGS)
+
+molecule: $(VENV)/.dev ## Whole deploys and whole failures
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/scenarios $(ARGS)
+
+bench: $(VENV)/.dev ## Measure, side by side with what people do by hand
+	@for each in benchmarks/*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
