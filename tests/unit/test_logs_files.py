@@ -1,0 +1,189 @@
+"""Reading log files from a mark: every line once, through rotation of every kind."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from papdeploy.errors import Unavailable
+from papdeploy.logfiles import FileLog, Reading, from_spec
+
+
+class Log:
+    """A log that is written and rotated, and a reader that keeps its mark."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "api.log"
+        self.path.write_text("before\n")
+        self.source = FileLog((str(self.path),))
+        self.mark = self.source.now()
+        self.clock = 1_700_000_000
+
+    def write(self, *lines: str) -> None:
+        with self.path.open("a") as file:
+            file.writelines(line + "\n" for line in lines)
+        self.touch(self.path)
+
+    def touch(self, path: Path) -> None:
+        # Rotated files are ordered by their time: give each step its own second.
+        self.clock += 1
+        os.utime(path, (self.clock, self.clock))
+
+    def rename(self) -> None:
+        for number in (8, 7, 6, 5, 4, 3, 2, 1):
+            old = self.path.with_name(f"api.log.{number}")
+            if old.exists():
+                old.rename(self.path.with_name(f"api.log.{number + 1}"))
+        self.path.rename(self.path.with_name("api.log.1"))
+        self.path.touch()
+        self.touch(self.path)
+
+    def copy_truncate(self) -> None:
+        copy = self.path.with_name("api.log.1")
+        shutil.copy(self.path, copy)
+        self.touch(copy)
+        os.truncate(self.path, 0)
+
+    def compress(self) -> None:
+        old = self.path.with_name("api.log.1")
+        with gzip.open(old.with_name("api.log.2.gz"), "wb") as file:
+            file.write(old.read_bytes())
+        shutil.copystat(old, old.with_name("api.log.2.gz"))
+        old.unlink()
+
+    def read(self, **options: int) -> list[str]:
+        reading = self.read_whole(**options)
+        return reading.text.splitlines()
+
+    def read_whole(self, **options: int) -> Reading:
+        reading = self.source.since(self.mark, **options)
+        self.mark = reading.mark
+        return reading
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Log:
+    return Log(tmp_path)
+
+
+def test_only_what_came_after_the_mark_and_only_once(log: Log) -> None:
+    log.write("one", "two")
+    assert log.read() == ["one", "two"]
+    assert log.read() == []
+    log.write("three")
+    assert log.read() == ["three"]
+
+
+def test_a_line_that_is_still_written_waits_for_its_end(log: Log) -> None:
+    with log.path.open("a") as file:
+        file.write("half")
+    assert log.read() == []
+    with log.path.open("a") as file:
+        file.write(" and half ü\n")
+    assert log.read() == ["half and half ü"]
+
+
+def test_a_rename_loses_nothing(log: Log) -> None:
+    log.write("one")
+    assert log.read() == ["one"]
+    log.write("two")
+    log.rename()
+    log.write("three")
+    assert log.read() == ["two", "three"]
+    assert log.read() == []
+
+
+def test_several_rotations_while_nobody_read(log: Log) -> None:
+    log.write("one")
+    log.rename()
+    log.write("two")
+    log.rename()
+    log.write("three")
+    log.rename()
+    log.write("four")
+    assert log.read() == ["one", "two", "three", "four"]
+    assert log.read() == []
+
+
+def test_copy_and_truncate(log: Log) -> None:
+    log.write("one")
+    log.copy_truncate()
+    log.write("two")
+    assert log.read() == ["one", "two"]
+    assert log.read() == []
+
+
+def test_copy_and_truncate_when_the_new_content_is_longer(log: Log) -> None:
+    log.write("one")
+    assert log.read() == ["one"]
+    log.copy_truncate()
+    log.write(*(f"new {number}" for number in range(100)))
+    assert log.read() == [f"new {number}" for number in range(100)]
+
+
+def test_a_compressed_rotated_file(log: Log) -> None:
+    log.write("one")
+    log.rename()
+    log.compress()
+    log.write("two")
+    assert log.read() == ["one", "two"]
+    assert log.read() == []
+
+
+def test_a_rotated_file_that_is_gone_is_a_gap_that_is_told(log: Log) -> None:
+    log.write("one")
+    assert log.read() == ["one"]
+    log.path.unlink()
+    log.path.write_text("two\n")
+    reading = log.read_whole()
+    assert reading.text == "two\n"
+    assert len(reading.gaps) == 1 and "api.log" in reading.gaps[0]
+    assert log.read_whole().gaps == ()
+
+
+def test_a_limit_cuts_and_the_rest_comes_later_also_over_a_rotation(log: Log) -> None:
+    log.write(*(f"line {number:03d}" for number in range(50)))
+    log.rename()
+    log.write("last")
+    seen: list[str] = []
+    for _ in range(20):
+        reading = log.read_whole(limit=60)
+        seen += reading.text.splitlines()
+        assert len(reading.text) <= 60
+        if not reading.more:
+            break
+    assert seen == [f"line {number:03d}" for number in range(50)] + ["last"]
+
+
+def test_new_files_of_a_pattern_are_read_from_their_start(tmp_path: Path) -> None:
+    (tmp_path / "postgresql-01.log").write_text("old\n")
+    source = FileLog((str(tmp_path / "postgresql-*.log"),))
+    mark = source.now()
+    (tmp_path / "postgresql-01.log").open("a").write("more\n")
+    (tmp_path / "postgresql-02.log").write_text("new\n")
+    reading = source.since(mark)
+    assert reading.text == "more\nnew\n"
+    # The older file is renamed to a name of the same pattern: not read again.
+    (tmp_path / "postgresql-01.log").rename(tmp_path / "postgresql-00.log")
+    assert source.since(reading.mark).text == ""
+
+
+def test_a_log_that_is_not_there_is_an_error_and_not_silence(tmp_path: Path, log: Log) -> None:
+    with pytest.raises(Unavailable, match="no log file"):
+        FileLog((str(tmp_path / "typo.log"),)).now()
+    log.path.unlink()
+    with pytest.raises(Unavailable):
+        log.source.since(log.mark)
+    with pytest.raises(Unavailable):
+        from_spec({"name": "api"})
+
+
+def test_recent_gives_the_end_and_reaches_into_the_rotated_file(log: Log) -> None:
+    log.write("one", "two")
+    log.rename()
+    log.write("three")
+    assert log.source.recent().splitlines() == ["before", "one", "two", "three"]
+    assert log.source.recent(11).splitlines() == ["two", "three"]
