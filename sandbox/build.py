@@ -44,7 +44,7 @@ def as_of(text: str, version: str) -> str:
                 kept.append(line[: mark.start()])
     if block is not None:
         raise ValueError("a block is not closed")
-    return "".join(line + "\n" for line in kept)
+    return "\n".join(kept).rstrip("\n") + "\n" if kept else ""
 
 
 def files(release: Release) -> dict[str, str]:

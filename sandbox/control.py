@@ -1,7 +1,7 @@
 """``control.py STATE_FILE start|stop|restart``: the API's process, as a deploy works it.
 
-supervisord does the work; supervisorctl would return before the API answers, or a second after it. This returns when the
-API answers (0), or when its process has ended or does not answer in time (1, with the end of its log).
+supervisord does the work; supervisorctl would return before the API answers, or a second after it. This returns when
+the API answers (0), or when its process has ended or does not answer in time (1, with the end of its log).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import xmlrpc.client
 from pathlib import Path
 from typing import Any
 
-from supervisor.xmlrpc import SupervisorTransport
+from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped]
 
 ANSWER_SECONDS = 45.0
 LOG_CHARACTERS = 1500

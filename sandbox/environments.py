@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import shutil
 import sys
 import time
@@ -266,7 +265,7 @@ class Environment:
             return None, str(getattr(error, "reason", error))
 
     def _wait_for_api(self) -> tuple[dict[str, Any] | None, str]:
-        """What the API says once it answers. It may not be able to, in the middle of a deploy: that is said, not raised."""
+        """What the API says once it answers. In the middle of a deploy it may not: that is said, not raised."""
         deadline = time.monotonic() + API_SECONDS
         while True:
             version, problem = self._version()
@@ -315,4 +314,4 @@ def _require_packages() -> None:
 
 def home_exists() -> bool:
     """Has a sandbox been made at all?"""
-    return os.path.exists(entry())
+    return entry().exists()

@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # prctl(2), Linux
 LOCK_SECONDS = 60.0
@@ -23,7 +24,7 @@ LOCK_SECONDS = 60.0
 
 def read_environment(path: str) -> dict[str, str]:
     """KEY=VALUE lines; empty ones and those that start with # are passed over, values are taken as they stand."""
-    with open(path, encoding="utf-8") as lines:
+    with Path(path).open(encoding="utf-8") as lines:
         pairs = (line.rstrip("\n").partition("=") for line in lines if line.strip() and not line.startswith("#"))
         return {key.strip(): value for key, _, value in pairs}
 

@@ -35,8 +35,8 @@ def entry() -> Path:
 def open_home(account: Account | None) -> Path:
     """The folder, made if need be where ``account`` can reach it, without links in its path.
 
-    A repository below /root is closed to the account that PostgreSQL runs as: then the folder is made in /var/lib and the
-    ignored folder of the repository is a link to it.
+    A repository below /root is closed to the account that PostgreSQL runs as: then the folder is made in /var/lib and
+    the ignored folder of the repository is a link to it.
     """
     home = entry()
     if not home.exists():

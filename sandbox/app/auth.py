@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import jwt
@@ -69,7 +69,7 @@ def login(credentials: Credentials, request: Request, session: Annotated[Session
         audit(session, user, "auth.login", request, outcome="failure", details={"username": credentials.username})
         session.commit()
         raise HTTPException(401, "Incorrect username or password", {"WWW-Authenticate": "Bearer"})
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     expires = now + timedelta(minutes=config.TOKEN_MINUTES)
     token_id = secrets.token_hex(16)
     claims = {"sub": str(user.id), "jti": token_id, "iat": now, "exp": expires}

@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import FastAPI
 
-from app import auth, config, release, routes
-from app import routes_settings  # since 2.1
+from app import (
+    auth,
+    config,
+    release,
+    routes,
+    routes_settings,  # since 2.1
+)
 from app.startup import prepare_database
 
-STARTED_AT = datetime.now(timezone.utc)
+STARTED_AT = datetime.now(UTC)
 
 
 @asynccontextmanager

@@ -5,8 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, String, Text, func
-from sqlalchemy import text  # since 2.1
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    String,
+    Text,
+    func,
+    text,  # since 2.1
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import Base
@@ -39,7 +45,9 @@ class GithubConfiguration(Base):
     last_sync_time: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     connection_status: Mapped[str] = mapped_column(String(50), server_default="unknown")
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now(), onupdate=func.now())
+    updated_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.now(), onupdate=func.now()
+    )
 
 
 class OpalConfiguration(Base):
@@ -59,7 +67,9 @@ class OpalConfiguration(Base):
     production_broadcast_channel: Mapped[str | None] = mapped_column(String(255))
     environment_aware: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now(), onupdate=func.now())
+    updated_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.now(), onupdate=func.now()
+    )
 
 
 class BouncerOpalConfiguration(Base):
@@ -82,5 +92,9 @@ class BouncerOpalConfiguration(Base):
     policy_filters: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     data_filters: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now(), onupdate=func.now())
+    updated_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.now(), onupdate=func.now()
+    )
+
+
 # end since

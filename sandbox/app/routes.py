@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from app.auth import CurrentUser, DbSession, audit
-from app.database import Base
+from app.database import Base, table_of
 from app.models import AuditLog, Effect, Pep, Policy, ProtectedResource
 
 router = APIRouter()
@@ -44,7 +44,7 @@ class ResourceIn(BaseModel):
 
 def page(session: DbSession, model: type[Base], limit: int, offset: int, newest_first: bool = False) -> dict[str, Any]:
     """One page of every column of ``model``, by id, with the number of all rows."""
-    table = model.__table__
+    table = table_of(model)
     order = table.c.id.desc() if newest_first else table.c.id
     rows = session.execute(select(table).order_by(order).limit(limit).offset(offset)).mappings()
     total = session.scalar(select(func.count()).select_from(table))
@@ -53,7 +53,7 @@ def page(session: DbSession, model: type[Base], limit: int, offset: int, newest_
 
 def create(session: DbSession, user: CurrentUser, request: Request, model: type[Base], values: dict[str, Any]) -> Any:
     """Insert a row and its audit row; 409 if it exists already or refers to something that does not."""
-    table = model.__table__
+    table = table_of(model)
     try:
         row = session.execute(insert(table).values(**values).returning(table)).mappings().one()
     except IntegrityError as error:

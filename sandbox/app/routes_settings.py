@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import insert, select, update
 
 from app.auth import CurrentUser, DbSession, audit
-from app.database import Base
+from app.database import Base, table_of
 from app.models_config import BouncerOpalConfiguration, GithubConfiguration, OpalConfiguration
 
 router = APIRouter(prefix="/settings", tags=["settings"])
@@ -49,13 +49,13 @@ def _view(row: Any) -> dict[str, Any]:
 
 
 def _read(session: DbSession, model: type[Base]) -> dict[str, Any]:
-    table = model.__table__
+    table = table_of(model)
     row = session.execute(select(table).order_by(table.c.id).limit(1)).mappings().first()
     return {"configured": False} if row is None else {"configured": True, **_view(row)}
 
 
 def _save(session: DbSession, user: CurrentUser, request: Request, model: type[Base], body: BaseModel) -> Any:
-    table = model.__table__
+    table = table_of(model)
     values = body.model_dump(exclude_unset=True)
     known = session.scalar(select(table.c.id).order_by(table.c.id).limit(1).with_for_update())
     if known is None:
@@ -89,6 +89,8 @@ def save_opal(body: OpalIn, request: Request, session: DbSession, user: CurrentU
 
 @router.get("/opal/bouncers")
 def opal_bouncers(session: DbSession, user: CurrentUser) -> Any:
-    table = BouncerOpalConfiguration.__table__
+    table = table_of(BouncerOpalConfiguration)
     return {"items": [_view(row) for row in session.execute(select(table).order_by(table.c.id)).mappings()]}
+
+
 # end since
