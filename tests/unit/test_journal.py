@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+from papdeploy.errors import PapError, Refused
+from papdeploy.journal import State, boot_id, private_folder
+
+ME = {"user": "me", "host": socket.gethostname(), "pid": os.getpid(), "boot": boot_id()}
+OTHER = {"user": "you", "host": "elsewhere", "pid": 1}
+
+
+def test_a_release_is_unfinished_until_it_ends(tmp_path: Path) -> None:
+    state = State(tmp_path / "state")
+    journal = state.begin(ME, stack="s")
+    assert state.unfinished() == journal
+    journal.append("release", "finished")
+    assert state.unfinished() is None
+    assert state.last_finished() == journal
+
+
+def test_checkpoints_are_on_disk_in_order_with_what_was_found(tmp_path: Path) -> None:
+    journal = State(tmp_path / "state").begin(ME)
+    with journal.checkpoint("backup") as done:
+        done["bytes"] = 7
+    with pytest.raises(PapError), journal.checkpoint("migrate"):
+        raise PapError("no", hint="do", table="users")
+    assert [(e["phase"], e["event"]) for e in journal.entries()] == [
+        ("release", "begin"),
+        ("backup", "begin"),
+        ("backup", "done"),
+        ("migrate", "begin"),
+        ("migrate", "failed"),
+    ]
+    assert journal.last("backup")["bytes"] == 7
+    failed = journal.last("migrate", "failed")
+    assert (failed["message"], failed["hint"], failed["data"]) == ("no", "do", {"table": "users"})
+
+
+def test_a_torn_line_is_passed_over_and_stays_alone(tmp_path: Path) -> None:
+    journal = State(tmp_path / "state").begin(ME)
+    with journal.path.open("a") as file:
+        file.write('{"at": "2026-01-01T00:00:00Z", "pha')
+    journal.append("backup", "begin")
+    assert [(e["phase"], e["event"]) for e in journal.entries()] == [("release", "begin"), ("backup", "begin")]
+
+
+def test_everything_is_private_and_without_secrets(tmp_path: Path) -> None:
+    state = State(tmp_path / "state")
+    journal = state.begin(ME, url="postgresql://u:geheim@h/d")
+    assert "geheim" not in journal.path.read_text()
+    modes = {p: stat.S_IMODE(p.stat().st_mode) for p in [state.folder, *state.folder.rglob("*")]}
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o700}
+    assert {mode for path, mode in modes.items() if path.is_file()} == {0o600}
+
+
+def test_a_wide_or_linked_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "wide").mkdir(mode=0o755)
+    (tmp_path / "linked").symlink_to(private_folder(tmp_path / "good"))
+    for name in ("wide", "linked"):
+        with pytest.raises(Refused, match=name):
+            private_folder(tmp_path / name)
+
+
+def test_a_second_deploy_is_refused_and_the_holder_named(tmp_path: Path) -> None:
+    state = State(tmp_path / "state")
+    first = state.begin(OTHER)
+    with pytest.raises(Refused, match=r"started by you@elsewhere") as caught:
+        state.begin(ME)
+    assert caught.value.data["holder"]["release"] == first.release
+    state.unlock(first.release)
+    assert state.begin(ME)
+
+
+@pytest.mark.parametrize("how", ["lease over", "process gone", "another boot"])
+def test_a_dead_holder_can_be_followed_and_must_not_go_on(tmp_path: Path, how: str) -> None:
+    state = State(tmp_path / "state")
+    if how == "lease over":
+        first = state.begin(OTHER)
+        state.lock(first.release, OTHER, lease_s=-1.0)
+    elif how == "process gone":
+        first = state.begin({**ME, "pid": 2**22 + 1})
+    else:
+        first = state.begin({**ME, "boot": "another"})
+    second = state.begin(ME)
+    with (
+        pytest.raises(Refused, match=f"taken over by release {second.release}"),
+        state.working(first.release),
+    ):
+        pass
+    with state.working(second.release) as journal:
+        assert journal.release == second.release
+
+
+def test_giving_back_a_lock_that_somebody_else_has_changes_nothing(tmp_path: Path) -> None:
+    state = State(tmp_path / "state")
+    journal = state.begin(ME)
+    state.unlock("another")
+    holder = state.holder()
+    assert holder is not None
+    assert holder["release"] == journal.release
+
+
+@pytest.mark.parametrize("name", ["", "../x", "nope", ".."])
+def test_an_unknown_release_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Refused, match="There is no release"):
+        State(tmp_path).journal(name)

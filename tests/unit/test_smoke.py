@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from papdeploy import smoke
+from papdeploy.errors import Unavailable
+
+
+class Api:
+    """A small real HTTP server whose answers a test may change: path to (status, JSON body)."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, tuple[int, Any]] = {"/health": (200, {"status": "ok"}), "/auth/me": (200, {"id": 1})}
+        self.wrong_password = 401
+        self.login = 200
+        self.stale = 0
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def _send(self, status: int, body: Any) -> None:
+                data = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def do_GET(self) -> None:
+                if self.path != "/health" and self.headers.get("Authorization") != "Bearer token-1":
+                    self._send(401, {})
+                else:
+                    self._send(*api.answers.get(self.path, (404, {})))
+
+            def do_POST(self) -> None:
+                given = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if api.stale:
+                    api.stale -= 1
+                    self._send(500, {})
+                elif given == {"username": "u", "password": "right"}:
+                    self._send(api.login, {"access_token": "token-1"} if api.login == 200 else {})
+                else:
+                    self._send(api.wrong_password, {"access_token": "token-1"} if api.wrong_password == 200 else {})
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def config(self, *endpoints: str, deadline: float = 10) -> smoke.SmokeConfig:
+        return smoke.SmokeConfig(
+            f"http://127.0.0.1:{self.server.server_port}",
+            "u",
+            "right",
+            endpoints=endpoints,
+            health_deadline_s=deadline,
+        )
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    made = Api()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def test_a_good_api_passes(api: Api) -> None:
+    api.answers["/policies/"] = (200, [{"id": 1, "folder": "x"}])
+    config = api.config("/policies/")
+    before = smoke.baseline(config)
+    found = smoke.run(config, before)
+    assert [check.name for check in found.checks] == [
+        "login",
+        "authenticated call",
+        "wrong password refused",
+        "no token refused",
+        "GET /policies/",
+    ]
+    assert not found.failed
+    assert found.endpoints[0]["before"] == found.endpoints[0]["after"] == 200
+
+
+BAD = {
+    "login": lambda api: setattr(api, "login", 500),
+    "wrong password refused": lambda api: setattr(api, "wrong_password", 200),
+    "authenticated call": lambda api: api.answers.update({"/auth/me": (500, {})}),
+    "GET /policies/": lambda api: api.answers.update({"/policies/": (500, {})}),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_each_fault_is_named(api: Api, name: str) -> None:
+    api.answers["/policies/"] = (200, [])
+    config = api.config("/policies/")
+    before = smoke.baseline(config)
+    BAD[name](api)
+    with pytest.raises(smoke.SmokeFailed, match=name) as caught:
+        smoke.run(config, before)
+    failed = {c["name"] for c in caught.value.data["smoke"]["checks"] if not c["ok"]}
+    assert failed == {name}
+    assert "right" not in json.dumps(caught.value.as_dict())
+
+
+def test_an_endpoint_that_failed_before_may_fail_the_same_way_but_no_worse(api: Api) -> None:
+    api.answers["/a"] = (403, {})
+    config = api.config("/a")
+    before = smoke.baseline(config)
+    assert not smoke.run(config, before).failed
+    api.answers["/a"] = (500, {})
+    with pytest.raises(smoke.SmokeFailed, match="status 500, was 403"):
+        smoke.run(config, before)
+
+
+def test_a_lost_field_is_worse_a_new_one_is_not(api: Api) -> None:
+    api.answers["/a"] = (200, [{"id": 1, "name": "x", "tags": {"k": 1}}])
+    config = api.config("/a")
+    before = smoke.baseline(config)
+    api.answers["/a"] = (200, [{"id": 1, "name": None, "tags": {"k": 1, "l": 2}, "new": 1}])
+    assert not smoke.run(config, before).failed
+    api.answers["/a"] = (200, [{"id": 1, "name": "x", "tags": {}}])
+    with pytest.raises(smoke.SmokeFailed, match=r"lost \[\]\.tags\.k"):
+        smoke.run(config, before)
+
+
+def test_one_stale_connection_is_forgiven(api: Api) -> None:
+    api.stale = 1
+    assert not smoke.run(api.config()).failed
+
+
+def test_no_answer_is_said_with_the_reason() -> None:
+    config = smoke.SmokeConfig("http://127.0.0.1:9", "u", "p", health_deadline_s=0.2)
+    with pytest.raises(Unavailable, match=r"not healthy within 0\.2 s: .*refused"):
+        smoke.run(config)
+    assert smoke.baseline(config) is None
