@@ -1,0 +1,114 @@
+"""The few lines that start a program inside a container, with nothing but a shell (or Python) there.
+
+The engine has no call that ends an exec, and killing ``docker exec`` leaves what it started: a pg_dump with its locks.
+So the launcher stays beside the program. It says its process id first, on standard error; SIGTERM to it ends the
+program; and a program that does not read standard input ends when the caller goes away (the connection, and with it
+the launcher's standard input).
+
+Ending goes from the leaves up, waiting for each to be reaped by its own parent. In a database container process 1 is
+usually the postmaster, which adopts orphans, and takes one that died of a signal for a crashed backend: it then ends
+every session and goes through recovery (PostgreSQL, postmaster.c, HandleChildCrash).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+HELLO = b"pap-deploy started "
+ABSENT = b"pap-deploy found no program"
+
+_SHELL = f"""
+mode=$1; shift
+command -v "$1" >/dev/null 2>&1 || {{ echo "{ABSENT.decode()}" >&2; exit 127; }}
+end() {{
+  ended=1 round=0
+  while round=$((round + 1)); [ $round -le 100 ]; do
+    alive= parents=
+    for entry in /proc/[0-9]*; do
+      {{ read -r line <"$entry/stat"; }} 2>/dev/null || continue
+      set -- ${{line##*) }}
+      [ "$3" = $$ ] && [ "${{entry#/proc/}}" != $$ ] || continue
+      [ "$1" = Z ] || alive="$alive ${{entry#/proc/}}"
+      [ "$1" = Z ] && [ $round -gt 40 ] || parents="$parents $2 "
+    done
+    [ -n "$alive" ] || return 0
+    for pid in $alive; do
+      case "$parents" in *" $pid "*) ;; *) kill -9 $pid ;; esac
+    done
+    sleep 0.05
+  done
+  [ -z "$alive" ] || kill -9 $alive
+}}
+ended=
+trap end TERM
+echo "{HELLO.decode()}$$" >&2
+exec 3<&0 </dev/null
+if [ "$mode" = read ]; then "$@" <&3 3<&- & else "$@" </dev/null 3<&- & fi
+work=$!
+exec >/dev/null 2>&1
+watch=
+[ "$mode" = read ] || {{ {{ while read -r line; do :; done; kill -TERM $$; }} <&3 & watch=$!; }}
+exec 3<&-
+[ -z "$ended" ] || end
+while :; do wait $work; code=$?; kill -0 $work || break; done
+[ -z "$watch" ] || {{ kill -9 $watch; wait $watch; }}
+exit $code
+"""
+
+_PYTHON = f"""
+import os, shutil, signal, subprocess, sys, threading
+mode, words = sys.argv[1], sys.argv[2:]
+if not shutil.which(words[0]):
+    os.write(2, {ABSENT!r} + b"\\n")
+    os._exit(127)
+work = subprocess.Popen(words, stdin=None if mode == "read" else subprocess.DEVNULL, start_new_session=True)
+def end(*_):
+    try:
+        os.killpg(work.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+signal.signal(signal.SIGTERM, end)
+os.write(2, {HELLO!r} + str(os.getpid()).encode() + b"\\n")
+def watch():
+    while os.read(0, 4096):
+        pass
+    end()
+if mode == "read":
+    os.close(0)
+else:
+    threading.Thread(target=watch, daemon=True).start()
+for number in (1, 2):
+    os.close(number)
+code = work.wait()
+os._exit(code if code >= 0 else 128 - code)
+"""
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """One way to start and to end programs: ``program`` must be in the container."""
+
+    program: str
+    start: str
+
+    def argv(self, argv: Sequence[str], reads_stdin: bool) -> list[str]:
+        """The argument list that starts ``argv``; without ``reads_stdin`` it ends when the caller goes away."""
+        # `sh -c text name …` takes one word more than `python -c text …`, for its own name.
+        name = ["pap-deploy"] if self is SHELL else []
+        return [self.program, "-c", self.start, *name, "read" if reads_stdin else "watch", *argv]
+
+    def ending(self, pid: int) -> list[str]:
+        """The argument list that asks the launcher with this process id to end its program."""
+        if self is SHELL:
+            return [self.program, "-c", 'kill -TERM "$1"', "pap-deploy", str(pid)]
+        return [self.program, "-c", "import os, sys; os.kill(int(sys.argv[1]), 15)", str(pid)]
+
+    def idling(self) -> list[str]:
+        """A program that does nothing until its standard input ends."""
+        text = "while read -r line; do :; done" if self is SHELL else "import sys\nsys.stdin.read()"
+        return [self.program, "-c", text]
+
+
+SHELL = Launcher("sh", _SHELL)
+LAUNCHERS = (SHELL, *(Launcher(name, _PYTHON) for name in ("python3", "python")))
