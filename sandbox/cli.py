@@ -9,7 +9,7 @@ import sys
 
 from sandbox.environments import Environment, home_exists
 from sandbox.errors import SandboxError
-from sandbox.layout import ENVIRONMENTS
+from sandbox.layout import ENVIRONMENTS, entry
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("command", choices=["up", "down", "reset", "status"])
     parser.add_argument("environment", nargs="*", metavar="|".join(ENVIRONMENTS), help="all of them by default")
     parser.add_argument("--json", action="store_true", help="status as JSON")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     unknown = set(options.environment) - set(ENVIRONMENTS)
     if unknown:
         parser.error(f"no such environment: {', '.join(sorted(unknown))}")
@@ -27,6 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _run(options.command, options.environment or list(ENVIRONMENTS), options.json)
     except SandboxError as error:
         print(error, file=sys.stderr)
+        return 1
+    except PermissionError as error:
+        print(f"{error}. Is the sandbox another account's? Delete {entry()} with that account.", file=sys.stderr)
         return 1
 
 
@@ -51,4 +54,9 @@ def _status_line(status: dict) -> str:  # type: ignore[type-arg]
         return f"{status['environment']}: not made yet"
     if not status["db"]["answers"] and status["db"]["process"] == "DOWN":
         return f"{status['environment']}: down, release {status['current']}"
-    return f"{status['environment']}: db {status['db']['process']}, api {status['api']['process']}: {status['where']}"
+    verdict = (
+        "up"
+        if status["db"]["answers"] and status["api"]["answers"]
+        else (f"not whole (db {status['db']['process']}, api {status['api']['process']})")
+    )
+    return f"{status['environment']}: {verdict}: {status['where']}"

@@ -19,6 +19,7 @@ from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped
 
 ANSWER_SECONDS = 45.0
 LOG_CHARACTERS = 1500
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback never goes by a proxy
 STARTED = {"STARTING", "RUNNING"}
 ALREADY_STARTED, NOT_RUNNING = 60, 70
 
@@ -46,7 +47,7 @@ def _wait(supervisor: Any, process: str, api: dict[str, Any]) -> int:
             return _fail(f"{process} ended while starting ({info['statename']})", api)
         with contextlib.suppress(OSError, ValueError):
             # The process that was started, not one that still answers.
-            if json.load(urllib.request.urlopen(api["url"] + "/version", timeout=2))["pid"] == info["pid"]:
+            if json.load(OPENER.open(api["url"] + "/version", timeout=2))["pid"] == info["pid"]:
                 return 0
         time.sleep(0.05)
     return _fail(f"{process} does not answer after {ANSWER_SECONDS:.0f} s", api)

@@ -8,19 +8,17 @@ import shutil
 import sys
 import time
 import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sandbox import control as control_program
-from sandbox import launch, postgresql
+from sandbox import control, launch, postgresql
 from sandbox.account import server_account
 from sandbox.build import build_all
 from sandbox.errors import SandboxError
 from sandbox.layout import REPOSITORY, Layout, entry, free_port, locked, open_home, port_is_free, write
 from sandbox.releases import FIRST
-from sandbox.supervision import RUNNING_STATES, Supervisor, group_of, program, wait_for
+from sandbox.supervision import RUNNING_STATES, Supervisor, group_of, program, try_lock, wait_for
 
 USERNAME, PASSWORD = "admin", "sandbox-only"
 API_SECONDS = 20.0
@@ -51,32 +49,27 @@ class Environment:
 
     # commands -------------------------------------------------------------------------------------------------------
 
-    def up(self) -> Outcome:
+    def up(self, verb: str = "", started: float | None = None) -> Outcome:
         """Bring up what is not up."""
-        started = time.monotonic()
+        started = started or time.monotonic()
         with locked(self.home):
             _require_packages()
             build_all(self.layout.releases)
             made = self._prepare()
             supervisor = self._supervisor()
-            new_daemon = supervisor.ensure_running()
-            states = {} if new_daemon else supervisor.states(self.name)
-            if self._free_ports(states):
+            supervisor.ensure_running()
+            if self._free_ports(supervisor.states(self.name)):
                 self._remember()
-            reconfigured = supervisor.configure(self.name, self._configuration())
-            if not reconfigured and all(states.get(name) in RUNNING_STATES for name in ("db", "api")):
-                changed = False
-            else:
-                changed = True
-                supervisor.reload(self.name)
-                supervisor.start(self.name, "db")
-                if not wait_for(self._database_answers, 60):
-                    raise SandboxError(f"PostgreSQL of {self.name} did not start; see {self._database_log()}")
-                supervisor.start(self.name, "api")
+                self._write_env_file()
+            supervisor.configure(self.name, self._configuration())
+            changed = supervisor.start(self.name, "db")
+            if not wait_for(self._database_answers, 60):
+                raise SandboxError(f"PostgreSQL of {self.name} does not answer; see {self._database_log()}")
+            changed = supervisor.start(self.name, "api") or changed
             version, problem = self._wait_for_api()
-        seconds = f"in {time.monotonic() - started:.1f} s"
-        verb = f"made {seconds}" if made else f"started {seconds}" if changed else "already up"
-        text = f"{verb}: {self._where(version)}"
+        verb = verb or ("made" if made else "started" if changed else "")
+        text = f"{verb} in {time.monotonic() - started:.1f} s" if verb else "already up"
+        text += f": {self._where(version)}"
         return Outcome(self.name, f"{text}; {problem}" if problem else text, changed or made, ok=not problem)
 
     def down(self) -> Outcome:
@@ -89,15 +82,14 @@ class Environment:
 
     def reset(self) -> Outcome:
         """Back to the first release and its data; what was deployed, and the records of it, are gone."""
+        started = time.monotonic()
         with locked(self.home):
             supervisor = self._supervisor()
             supervisor.stop(self.name)
             for path in (self.layout.deploy, self.layout.db / "data", self.layout.db / "log", self.layout.api):
-                shutil.rmtree(path, ignore_errors=True)
-            if self.state and (major := postgresql.major_asked()):
-                self.state["postgres"]["major"] = major
-        up = self.up()
-        return Outcome(self.name, f"reset; {up.text}", True, up.ok)
+                if path.exists():
+                    shutil.rmtree(path)
+        return self.up("reset", started)
 
     def status(self) -> dict[str, Any]:
         """What is there and what answers, as plain data."""
@@ -163,7 +155,7 @@ class Environment:
         api_port = api.get("port") or free_port(self._other_ports() | {db_port})
         for role in (postgresql.ADMIN, postgresql.OWNER, postgresql.READER):
             layout.secret(f"password-{role}")
-        control = [python, control_program.__file__, str(layout.state_file)]
+        api_command = [python, control.__file__, str(layout.state_file)]
         self.state = {
             "environment": self.name,
             "python": python,
@@ -188,9 +180,9 @@ class Environment:
                 "url": f"http://127.0.0.1:{api_port}",
                 "env_file": str(layout.env_file),
                 "log_files": [str(self._api_log())],
-                "restart": [*control, "restart"],
-                "stop": [*control, "stop"],
-                "start": [*control, "start"],
+                "restart": [*api_command, "restart"],
+                "stop": [*api_command, "stop"],
+                "start": [*api_command, "start"],
             },
         }
         write(layout.state_file, json.dumps(self.state, indent=2) + "\n")
@@ -259,7 +251,7 @@ class Environment:
     def _version(self) -> tuple[dict[str, Any] | None, str]:
         """What the API says of itself; or None and why not."""
         try:
-            with urllib.request.urlopen(self.state["api"]["url"] + "/version", timeout=5) as answer:
+            with control.OPENER.open(self.state["api"]["url"] + "/version", timeout=5) as answer:
                 return dict(json.load(answer)), ""
         except (urllib.error.URLError, OSError, ValueError) as error:
             return None, str(getattr(error, "reason", error))
@@ -290,16 +282,10 @@ class Environment:
 
 def _held(lock: Path) -> bool:
     """Does a process of ours still hold the lock of its server?"""
-    import fcntl
-
     if not lock.exists():
         return False
     with lock.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+        return not try_lock(file.fileno())
 
 
 def _require_packages() -> None:

@@ -23,10 +23,17 @@ LOCK_SECONDS = 60.0
 
 
 def read_environment(path: str) -> dict[str, str]:
-    """KEY=VALUE lines; empty ones and those that start with # are passed over, values are taken as they stand."""
-    with Path(path).open(encoding="utf-8") as lines:
-        pairs = (line.rstrip("\n").partition("=") for line in lines if line.strip() and not line.startswith("#"))
-        return {key.strip(): value for key, _, value in pairs}
+    """KEY=VALUE lines, as in env files: comments, ``export`` and one pair of quotes are taken off."""
+    values = {}
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        key, mark, value = line.strip().partition("=")
+        if not mark or key.startswith("#"):
+            continue
+        value = value.strip()
+        if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
+        values[key.removeprefix("export ").strip()] = value
+    return values
 
 
 def take_lock(path: str) -> None:

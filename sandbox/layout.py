@@ -43,7 +43,7 @@ def open_home(account: Account | None) -> Path:
         home.parent.mkdir(parents=True, exist_ok=True)
         if home.is_symlink():  # to a folder that is gone
             home.unlink()
-        home.mkdir(mode=0o755)
+        home.mkdir(mode=0o755, exist_ok=True)
         if not reaches(account, home):
             home.rmdir()
             ELSEWHERE.mkdir(mode=0o755, parents=True, exist_ok=True)

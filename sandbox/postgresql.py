@@ -55,7 +55,15 @@ GRANT SELECT ON audit_logs, environments, peps, policies, protected_resources TO
 GRANT SELECT (id, username, role, is_active, last_login) ON users TO {READER};
 ANALYZE;
 """
-CREATE_TABLES = "import app.models, app.models_config, app.database as d; d.Base.metadata.create_all(d.engine)"
+# Run beside the first release's models; the last line it prints is the hash of the users' password.
+CREATE_TABLES = """
+import sys
+import app.models, app.models_config
+from app.auth import hasher
+from app.database import Base, engine
+Base.metadata.create_all(engine)
+print(hasher.hash(sys.argv[1]))
+"""
 
 
 def major_asked() -> str | None:
@@ -163,8 +171,9 @@ class Server:
             self.psql(port, ADMIN, ROLES, "postgres", owner_password=self.layout.secret(f"password-{OWNER}"),
                       reader_password=self.layout.secret(f"password-{READER}"))  # fmt: skip
             # Under the owner's role, as the app itself does it.
-            run([python, "-c", CREATE_TABLES], None, {"DATABASE_URL": self.url(port), **_importing(release)})
-            self.psql(port, OWNER, SEED.read_text(encoding="utf-8"), password_hash=_hash(python, release, password))
+            environment = {"DATABASE_URL": self.url(port), "PYTHONPATH": str(release), "PYTHONDONTWRITEBYTECODE": "1"}
+            hashed = run([python, "-c", CREATE_TABLES, password], None, environment).splitlines()[-1]
+            self.psql(port, OWNER, SEED.read_text(encoding="utf-8"), password_hash=hashed)
             self.psql(port, ADMIN, GRANTS)
         fresh.rename(self.pristine)
         key_file.write_text(key, encoding="ascii")
@@ -216,14 +225,3 @@ class Server:
 
 def _psql_literal(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def _importing(release: Path) -> dict[str, str]:
-    """The environment in which ``import app`` is that release's."""
-    return {"PYTHONPATH": str(release), "PYTHONDONTWRITEBYTECODE": "1"}
-
-
-def _hash(python: str, release: Path, password: str) -> str:
-    """The password as the app hashes it."""
-    code = "import sys; from app.auth import hasher; print(hasher.hash(sys.argv[1]))"
-    return run([python, "-c", code, password], None, _importing(release)).splitlines()[-1]

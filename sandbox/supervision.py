@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shlex
@@ -11,6 +12,7 @@ import subprocess
 import tempfile
 import time
 import xmlrpc.client
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ from sandbox.layout import write
 
 # supervisor.states.ProcessStates
 RUNNING_STATES = {"STARTING", "RUNNING"}
-_NO_SUCH_NAME, _ALREADY_ADDED, _NOT_RUNNING = 10, 90, 70
+# supervisor.xmlrpc.Faults
+_NO_SUCH_NAME, _ALREADY_STARTED, _ALREADY_ADDED = 10, 60, 90
 SOCKET_PATH_LIMIT = 100  # sockaddr_un holds 108
 
 
@@ -92,13 +95,14 @@ files = conf.d/*.conf
         )
         if self.alive():
             return False
-        with (self.folder / "supervisord.out").open("w") as output:
+        with (self.folder / "supervisord.out").open("w") as output, self._life_lock() as lock:
             subprocess.Popen(
                 [self.python, "-m", "supervisor.supervisord", "-c", str(self.configuration)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=output,
                 start_new_session=True,
+                pass_fds=[lock],
                 cwd="/",
                 env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C.UTF-8", "TZ": "UTC",
                      "HOME": str(self.folder)},
@@ -108,13 +112,18 @@ files = conf.d/*.conf
             raise SandboxError(f"supervisord did not start: {said or 'see ' + str(self.folder / 'supervisord.log')}")
         return True
 
-    def configure(self, group: str, text: str) -> bool:
-        """Give the group this configuration (see :func:`program`); True if it was another."""
-        (self.folder / "conf.d").mkdir(parents=True, exist_ok=True)
-        return write(self.folder / "conf.d" / f"{group}.conf", text)
+    @contextlib.contextmanager
+    def _life_lock(self) -> Iterator[int]:
+        """A lock to give to a new supervisord, which holds it as long as it lives; waits for the old one to be gone."""
+        with (self.folder / "supervisord.lock").open("a") as file:
+            if not wait_for(lambda: try_lock(file.fileno()), 70):
+                raise SandboxError(f"An old supervisord does not end; see {self.folder / 'supervisord.log'}")
+            yield file.fileno()
 
-    def reload(self, group: str) -> None:
-        """Make supervisord know the group as it is configured now. A changed group is stopped and starts anew."""
+    def configure(self, group: str, text: str) -> None:
+        """Make supervisord know the group with this configuration (see :func:`program`). If it was another, the group's
+        processes are stopped."""
+        write(self.folder / "conf.d" / f"{group}.conf", text)
         proxy = self._proxy()
         _, changed, _ = proxy.reloadConfig()[0]
         if group in changed:
@@ -122,11 +131,13 @@ files = conf.d/*.conf
         with _unless(_ALREADY_ADDED):
             proxy.addProcessGroup(group)
 
-    def start(self, group: str, name: str) -> None:
-        """Start a process unless it runs; does not wait."""
-        if self.states(group).get(name) not in RUNNING_STATES:
-            with _unless(60):  # ALREADY_STARTED
-                self._proxy().startProcess(f"{group}:{name}", False)
+    def start(self, group: str, name: str) -> bool:
+        """Start a process unless it runs, without waiting for it; True if it was started."""
+        if self.states(group).get(name) in RUNNING_STATES:
+            return False
+        with _unless(_ALREADY_STARTED):
+            self._proxy().startProcess(f"{group}:{name}", False)
+        return True
 
     def stop(self, group: str) -> None:
         """Stop the group's processes, wait until they are gone, and forget the group."""
@@ -169,6 +180,14 @@ stdout_logfile_backups = 2
 """
 
 
+def try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def group_of(group: str, names: list[str]) -> str:
     return f"[group:{group}]\nprograms = {','.join(f'{group}-{name}' for name in names)}\n"
 
@@ -178,7 +197,7 @@ def _value(value: object) -> str:
     return str(value).replace("%", "%%")
 
 
-def wait_for(condition: Any, seconds: float, step: float = 0.05) -> bool:
+def wait_for(condition: Callable[[], bool], seconds: float, step: float = 0.05) -> bool:
     """Poll until ``condition()`` is true; False after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -189,7 +208,7 @@ def wait_for(condition: Any, seconds: float, step: float = 0.05) -> bool:
 
 
 @contextlib.contextmanager
-def _unless(code: int) -> Any:
+def _unless(code: int) -> Iterator[None]:
     """supervisord's fault ``code`` means that there is nothing to do."""
     try:
         yield
