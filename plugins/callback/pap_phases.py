@@ -109,7 +109,7 @@ class CallbackModule(Default):
         if isinstance(detail, dict):
             for line in detail.get("lines") or []:
                 self._show(host, "", str(line), color)
-        if data.get("exception") and not data.get("error_kind"):
+        if data.get("exception") and "module_stdout" in data:
             self._show(host, "", "Run again with -vvv for the traceback.", color)
         self._handle_warnings(data)
 
