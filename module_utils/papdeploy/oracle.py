@@ -69,7 +69,9 @@ class Oracle:
     def from_dict(cls, value: dict[str, Any]) -> Oracle:
         if value.get("format") != FORMAT:
             raise PapError(f"An oracle of format {value.get('format')!r} cannot be read by this version ({FORMAT}).")
-        return cls(**{key: value[key] for key in ("tables", "sequences", "large_objects", "catalog", "notes", "seconds")})
+        return cls(
+            **{key: value[key] for key in ("tables", "sequences", "large_objects", "catalog", "notes", "seconds")}
+        )
 
 
 def take(
@@ -147,6 +149,11 @@ def _normalised(value: Any, key: str = "") -> Any:
     if key in _EXPRESSIONS and isinstance(value, str):
         return re.sub(r"[()\s]+", " ", _CAST.sub("", value)).strip()
     return value
+
+
+def schema_only(whole: Oracle) -> Oracle:
+    """The catalog alone, to compare with an oracle that was taken without rows."""
+    return Oracle({}, {}, {}, whole.catalog, whole.notes, whole.seconds)
 
 
 def compare(

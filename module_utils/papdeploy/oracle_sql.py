@@ -20,7 +20,9 @@ SETTINGS = (
     " SET LOCAL statement_timeout = 0; SET LOCAL quote_all_identifiers = off"
 )
 
-_USER_SCHEMA = "{n}.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND {n}.nspname !~ '^pg_(toast_)?temp_'"
+_USER_SCHEMA = (
+    "{n}.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND {n}.nspname !~ '^pg_(toast_)?temp_'"
+)
 
 
 def user_schema(alias: str = "n") -> str:
@@ -125,7 +127,7 @@ def sequence_query(sequence: dict[str, Any]) -> str:
     )
 
 
-def _acl(column: str, owner: str, kind: str) -> str:
+def acl_list(column: str, owner: str, kind: str) -> str:
     """Privileges as a sorted list ``grantee=PRIVILEGE/grantor``; the built-in default is spelled out."""
     return (
         "(SELECT coalesce(jsonb_agg(x ORDER BY x COLLATE \"C\"), '[]') FROM (SELECT CASE WHEN a.grantee = 0 THEN 'PUBLIC'"
@@ -154,14 +156,14 @@ def catalog_queries(version: int) -> list[str]:
     return [
         _row(
             "schema", "n.nspname", "''",
-            [("owner", "pg_get_userbyid(n.nspowner)"), ("acl", _acl("n.nspacl", "n.nspowner", "'n'"))],
+            [("owner", "pg_get_userbyid(n.nspowner)"), ("acl", acl_list("n.nspacl", "n.nspowner", "'n'"))],
             f"FROM pg_namespace n WHERE {user_schema()} AND {member('pg_namespace', 'n.oid')}",
         ),
         _row(
             "relation", "n.nspname", "c.relname",
             [
                 ("kind", "c.relkind"), ("owner", "pg_get_userbyid(c.relowner)"),
-                ("acl", _acl("c.relacl", "c.relowner", "CASE WHEN c.relkind = 'S' THEN 's'::\"char\" ELSE 'r' END")),
+                ("acl", acl_list("c.relacl", "c.relowner", "CASE WHEN c.relkind = 'S' THEN 's'::\"char\" ELSE 'r' END")),
                 ("persistence", "c.relpersistence"), ("options", "c.reloptions"),
                 ("row security", "CASE WHEN c.relrowsecurity THEN c.relforcerowsecurity::text END"),
                 ("replica identity", "c.relreplident"),
@@ -193,7 +195,7 @@ def catalog_queries(version: int) -> list[str]:
                 ("compression", "NULLIF(a.attcompression, '')"),
                 ("statistics", "CASE WHEN a.attstattarget >= 0 THEN a.attstattarget END"),
                 ("options", "a.attoptions"),
-                ("acl", f"CASE WHEN a.attacl IS NOT NULL THEN {_acl('a.attacl', 'c.relowner', chr(39) + 'c' + chr(39))} END"),
+                ("acl", f"CASE WHEN a.attacl IS NOT NULL THEN {acl_list('a.attacl', 'c.relowner', chr(39) + 'c' + chr(39))} END"),
             ],
             f"FROM {_RELATION} JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
             " LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
@@ -235,13 +237,13 @@ def catalog_queries(version: int) -> list[str]:
              ("aggregate", "(SELECT concat_ws(' ', g.aggtransfn::regproc, NULLIF(g.aggfinalfn, 0)::regproc,"
                            " format_type(g.aggtranstype, NULL), g.agginitval, g.aggkind) FROM pg_aggregate g"
                            " WHERE g.aggfnoid = p.oid)"),
-             ("owner", "pg_get_userbyid(p.proowner)"), ("acl", _acl("p.proacl", "p.proowner", "'f'"))],
+             ("owner", "pg_get_userbyid(p.proowner)"), ("acl", acl_list("p.proacl", "p.proowner", "'f'"))],
             f"FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace AND {user_schema()}"
             f" WHERE {member('pg_proc', 'p.oid')}",
         ),
         _row(
             "type", "n.nspname", "y.typname",
-            [("kind", "y.typtype"), ("owner", "pg_get_userbyid(y.typowner)"), ("acl", _acl("y.typacl", "y.typowner", "'T'")),
+            [("kind", "y.typtype"), ("owner", "pg_get_userbyid(y.typowner)"), ("acl", acl_list("y.typacl", "y.typowner", "'T'")),
              ("labels", "(SELECT jsonb_agg(l.enumlabel ORDER BY l.enumsortorder) FROM pg_enum l WHERE l.enumtypid = y.oid)"),
              ("base", "CASE WHEN y.typtype = 'd' THEN format_type(y.typbasetype, y.typtypmod) END"),
              ("default", "CASE WHEN y.typtype = 'd' THEN y.typdefault END"),
@@ -276,7 +278,7 @@ def catalog_queries(version: int) -> list[str]:
         _row(
             "default privileges", "coalesce(n.nspname, '')",
             "pg_get_userbyid(f.defaclrole) || ' ' || f.defaclobjtype::text",
-            [("acl", _acl("f.defaclacl", "f.defaclrole", "f.defaclobjtype"))],
+            [("acl", acl_list("f.defaclacl", "f.defaclrole", "f.defaclobjtype"))],
             "FROM pg_default_acl f LEFT JOIN pg_namespace n ON n.oid = f.defaclnamespace",
         ),
         _row(

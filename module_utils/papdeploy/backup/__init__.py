@@ -1,0 +1,21 @@
+"""Backups: taken in one stream, proven by restoring them, recognised by their manifest."""
+
+from __future__ import annotations
+
+from .crypt import Encryption
+from .manifest import Backup, Expected, inspect, load_manifest
+from .restore import Restored, restore, verify
+from .take import Limits, take
+
+__all__ = [
+    "Backup",
+    "Encryption",
+    "Expected",
+    "Limits",
+    "Restored",
+    "inspect",
+    "load_manifest",
+    "restore",
+    "take",
+    "verify",
+]

@@ -1,0 +1,151 @@
+"""The manifest beside a backup: what it is of, when, how much, and what its content is. Written last."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from ..errors import Refused
+from ..oracle import Oracle
+from . import files
+
+FORMAT = 1
+SUFFIX = ".manifest.json"
+_DAMAGED = "Do not restore from it. Take the next older backup, and look at the disk."
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A finished backup: the archive's ``path`` and its ``manifest`` (plain data)."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def oracle(self) -> Oracle:
+        return Oracle.from_dict(self.manifest["oracle"])
+
+    @property
+    def scratch(self) -> Optional[str]:
+        """The database that holds the restored copy, if it was kept."""
+        name: Optional[str] = self.manifest.get("scratch")
+        return name
+
+    def summary(self) -> dict[str, Any]:
+        """What a journal or a result needs: everything but the oracle and the database's traits."""
+        return {
+            "path": str(self.path),
+            **{
+                key: value
+                for key, value in self.manifest.items()
+                if key not in ("oracle", "sequences_after", "properties", "roles", "mark")
+            },
+        }
+
+    def sentence(self) -> str:
+        """One line for a person: "18.4 MB in 0.6 s, sha256 …, restored and compared: 14 tables, 61,204 rows"."""
+        m = self.manifest
+        proof = {
+            "full": f"restored and compared: {m['tables']:,} tables, {m['rows']:,} rows",
+            "schema": f"its schema restored and compared: {m['tables']:,} tables (rows not restored)",
+            "none": "read through, not restored",
+        }[m["proof"]["kind"]]
+        return f"{m['bytes'] / 1e6:,.1f} MB in {m['seconds']['total']:.1f} s, sha256 {m['sha256'][:12]}…, {proof}"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a backup must be of. Empty fields are not asked for."""
+
+    stack: str = ""
+    database: str = ""
+    system_identifier: str = ""
+    database_oid: int = 0
+    release: str = ""
+    sha256: str = ""
+
+
+def manifest_path(path: Path) -> Path:
+    return path if path.name.endswith(SUFFIX) else path.with_name(path.name + SUFFIX)
+
+
+def body(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest with the digest of its own content, so that a damaged manifest is recognised too."""
+    plain = {key: value for key, value in manifest.items() if key != "digest"}
+    return {**plain, "digest": _digest(plain)}
+
+
+def _digest(plain: Mapping[str, Any]) -> str:
+    text = json.dumps(plain, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_manifest(path: Path | str) -> Backup:
+    """Read a manifest (given its path or the archive's); raises Refused if it is missing, damaged or too new."""
+    where = manifest_path(Path(path))
+    try:
+        value = json.loads(where.read_bytes())
+    except FileNotFoundError:
+        raise Refused(
+            f"{where} does not exist, so nothing is known about this backup.",
+            hint="A backup without a manifest is one that did not finish. Take another.",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise Refused(f"The manifest {where} cannot be read: {error}", hint=_DAMAGED) from None
+    if not isinstance(value, dict) or value.get("digest") != _digest({k: v for k, v in value.items() if k != "digest"}):
+        raise Refused(f"The manifest {where} is damaged: its digest does not fit its content.", hint=_DAMAGED)
+    if value.get("format") != FORMAT:
+        raise Refused(f"{where} has format {value.get('format')!r}; this version reads format {FORMAT}.")
+    return Backup(where.with_name(where.name[: -len(SUFFIX)]), value)
+
+
+def inspect(path: Path | str, expected: Expected = Expected()) -> Backup:
+    """Read a backup's manifest and hold it and the archive against what is expected; nothing is restored.
+
+    Raises Refused, naming the difference, if it is of another database, stack or release, or if the archive's bytes are
+    not the ones that were written. Reads the whole archive once.
+    """
+    backup = load_manifest(path)
+    check_identity(backup, expected)
+    manifest = backup.manifest
+    try:
+        size = backup.path.stat().st_size
+    except FileNotFoundError:
+        raise Refused(f"The archive {backup.path} is gone; only its manifest is left.", hint=_DAMAGED) from None
+    if size != manifest["bytes"]:
+        raise Refused(
+            f"The backup {backup.path} is damaged: it has {size:,} bytes, {manifest['bytes']:,} were written.",
+            hint=_DAMAGED,
+        )
+    digest, _ = files.sha256_of(backup.path)
+    if digest != manifest["sha256"]:
+        raise Refused(
+            f"The backup {backup.path} is damaged: its SHA-256 is {digest[:16]}…, not {manifest['sha256'][:16]}….",
+            hint=_DAMAGED,
+        )
+    return backup
+
+
+def check_identity(backup: Backup, expected: Expected) -> None:
+    """Refuse a sound backup that does not belong here."""
+    names = {
+        "stack": "stack",
+        "database": "database",
+        "system_identifier": "database server (system identifier)",
+        "database_oid": "database (another one of the same name: OID)",
+        "release": "release",
+        "sha256": "backup (SHA-256)",
+    }
+    for key, word in names.items():
+        wanted, found = getattr(expected, key), backup.manifest.get(key)
+        if wanted and wanted != found:
+            raise Refused(
+                f"{backup.path.name} is of another {word}: {found}, expected {wanted}.",
+                hint="Nothing was changed. Choose the backup that belongs to this release.",
+                expected=wanted,
+                found=found,
+            )

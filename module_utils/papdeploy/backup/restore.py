@@ -1,0 +1,129 @@
+"""Restore a backup into a new database and compare it: for a proof of an old file, and for rollback."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from .. import oracle as oracles
+from ..databases import moves
+from ..errors import PapError, Refused
+from ..postgres import Database
+from . import archive
+from .archive import Emit
+from .crypt import Encryption
+from .manifest import Backup, Expected, inspect
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A backup restored into ``database`` and found equal; ``seconds`` is the recovery time to quote."""
+
+    backup: Backup
+    database: Database
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "path": str(self.backup.path),
+            "database": self.database.conninfo.dbname,
+            "tables": self.backup.manifest["tables"],
+            "rows": self.backup.manifest["rows"],
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def restore(
+    database: Database,
+    path: Path | str,
+    *,
+    release: str,
+    expected: Expected = Expected(),
+    kind: str = "restored",
+    encryption: Optional[Encryption] = None,
+    deadline_s: Optional[float] = None,
+    emit: Emit = archive.silent,
+) -> Restored:
+    """Restore the backup at ``path`` into a new database ``<live>__<kind>_<release>`` and compare it with the oracle.
+
+    ``database`` carries the live name and is not touched. The archive is read and hashed before anything is created.
+    Raises Refused for a damaged backup or one that is not the expected one, PapError if the copy is not equal; the new
+    database is then gone again.
+    """
+    started = time.monotonic()
+    backup = inspect(path, expected)
+    manifest = backup.manifest
+    if manifest["encryption"] and encryption is None:
+        raise Refused(
+            f"{backup.path.name} is encrypted by {manifest['encryption']['method']}.",
+            hint="Set backup_encryption_identity to the key that opens it.",
+        )
+    if manifest["proof"]["kind"] == "schema" and not manifest["oracle"]["tables"]:
+        raise Refused(f"{backup.path.name} holds no count of its rows, so a copy could not be compared.")
+    facts = database.facts()
+    if manifest["server_version"] // 10000 > facts.major:
+        raise Refused(
+            f"{backup.path.name} was made on PostgreSQL {manifest['server_version'] // 10000}; this is {facts.major}.",
+            hint="Restore it on a server of that version or newer.",
+        )
+    target = moves.create_empty(database, release, kind, traits=manifest["properties"])
+    try:
+        if "public" not in manifest["oracle"]["catalog"]:
+            target.execute("DROP SCHEMA public")
+        emit({"event": "progress", "phase": "restore", "what": "started", "bytes": manifest["bytes"]})
+        pipeline = archive.Pipeline(
+            emit=emit,
+            deadline=time.monotonic() + deadline_s if deadline_s else None,
+            secrets=[database.conninfo.password],
+        )
+        argv = archive.restore_argv(target)
+        environment = target.environment(archive.RESTORE_SETTINGS)
+        digest, _ = pipeline.read_only(
+            lambda: database.site.popen(argv, env=environment, stdin=True),
+            backup.path,
+            encryption if manifest["encryption"] else None,
+        )
+        if digest != manifest["sha256"]:
+            raise PapError(f"{backup.path} changed while it was being restored.")
+        seconds = time.monotonic() - started
+        differences = oracles.compare(backup.oracle, oracles.take(target), moving=manifest["sequences_after"])
+        if differences:
+            raise PapError(
+                f"The restored database is not equal to the backup: {differences[0]}",
+                hint="Nothing was swapped. Look at the differences before you use this backup.",
+                differences=differences,
+            )
+    except BaseException:
+        with contextlib.suppress(PapError):
+            moves.drop_created(database, release, (kind,))
+        raise
+    return Restored(backup, target, seconds)
+
+
+def verify(
+    database: Database,
+    path: Path | str,
+    *,
+    expected: Expected = Expected(),
+    release: str = "verify",
+    encryption: Optional[Encryption] = None,
+    deadline_s: Optional[float] = None,
+    emit: Emit = archive.silent,
+) -> dict[str, Any]:
+    """Prove a backup file again: identity, checksum, a whole restore into a scratch database, comparison; then the
+    scratch database is dropped. Raises as ``restore`` does."""
+    restored = restore(
+        database,
+        path,
+        release=release,
+        expected=expected,
+        kind="scratch",
+        encryption=encryption,
+        deadline_s=deadline_s,
+        emit=emit,
+    )
+    moves.drop_created(database, release, ("scratch",))
+    return restored.as_dict()

@@ -1,0 +1,276 @@
+"""Take a backup and prove it: dump, restore and compare in one go."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from .. import oracle as oracles
+from ..databases import marks, moves, properties
+from ..errors import PapError, Refused
+from ..oracle import Oracle
+from ..postgres import Database, ServerFacts, Session
+from . import archive, files, manifest
+from .archive import Emit
+from .crypt import Encryption
+from .manifest import Backup
+
+PROOFS = ("full", "schema", "none")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """``lock_wait_s``: seconds to wait for a table that something else has locked. ``deadline_s``: for the whole backup.
+    ``ask_above_bytes``: a database above this size needs an explicit choice of the proof."""
+
+    lock_wait_s: float = 30.0
+    deadline_s: Optional[float] = None
+    ask_above_bytes: int = 100 * 1000**3
+
+
+def take(
+    database: Database,
+    folder: Path | str,
+    *,
+    stack: str,
+    release: str,
+    proof: str = "full",
+    compression: str = "auto",
+    encryption: Optional[Encryption] = None,
+    keep_scratch: bool = False,
+    chosen: bool = False,
+    limits: Limits = Limits(),
+    emit: Emit = archive.silent,
+    live: str = "",
+) -> Backup:
+    """Dump ``database`` into ``folder`` and prove the dump by restoring it; returns the finished backup.
+
+    ``proof``: "full" restores everything into a scratch database and compares it with the oracle of the dump's own
+    snapshot; "schema" restores and compares no rows; "none" reads the archive through. ``chosen`` says that somebody
+    chose that for a database above ``limits.ask_above_bytes``. ``keep_scratch`` leaves the restored copy for a rehearsal
+    (``Backup.scratch``). ``live`` is the live name if ``database`` is behind the fence.
+
+    Nothing is left in the folder or on the server if it fails. Raises Refused before the first byte, CommandFailed if a
+    program fails, PapError with ``differences`` if the restored copy is not equal.
+    """
+    started, clock = time.time(), time.monotonic()
+    deadline = clock + limits.deadline_s if limits.deadline_s else None
+    live = live or database.conninfo.dbname
+    database = database.as_release(release)
+    folder = files.secure_folder(Path(folder))
+    files.remove_stale(folder)
+    facts = database.facts()
+    _refuse(database, facts, proof, chosen, limits)
+    if encryption and proof != "none":
+        encryption.decrypt_argv()  # says now if nothing here could open it
+    compression = archive.best_compression(database, compression)
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(started))
+    name = files.stem(stack, live, release, stamp) + ".dump" + (encryption.suffix if encryption else "")
+    secrets = [database.conninfo.password]
+    with contextlib.ExitStack() as stack_:
+        path, file = stack_.enter_context(files.partial(folder, name))
+        session = stack_.enter_context(oracles.snapshot_session(database))
+        snapshot = str(session.scalar("SELECT pg_export_snapshot() AS id"))
+        about = _about(session, database, live)
+        scratch: Optional[Database] = None
+        if proof != "none":
+            scratch = stack_.enter_context(_scratch(database, release, live, keep_scratch, bool(about["public"])))
+        taking = _InBackground(lambda: oracles.take(database, session=session, lock_timeout_s=limits.lock_wait_s))
+        reader = archive.read_through_argv(database) if scratch is None else archive.restore_argv(scratch)
+        if proof == "schema":
+            reader.append("--schema-only")
+        settings = archive.RESTORE_SETTINGS if scratch else {}
+        dump = archive.dump_argv(database, snapshot=snapshot, compression=compression, lock_wait_s=limits.lock_wait_s)
+        pipeline = archive.Pipeline(emit=emit, deadline=deadline, secrets=secrets)
+        streamed = _explained(
+            folder,
+            lambda: pipeline.run(
+                lambda: database.site.popen(dump, env=database.environment()),
+                lambda: database.site.popen(reader, env=(scratch or database).environment(settings), stdin=True),
+                path,
+                file,
+                encryption,
+            ),
+        )
+        if streamed.sha256 != streamed.read_sha256:
+            raise PapError(
+                "The backup that lies on disk is not the one that was written: their SHA-256 differ.",
+                hint="The disk or the memory of the target host damages data. Do not deploy; have the machine looked at.",
+            )
+        original = taking.result()
+        with database.session() as fresh:
+            after = oracles.read_sequences(fresh)
+        proved = _prove(scratch, proof, original, after)
+        if scratch is not None and keep_scratch:
+            scratch.execute("ANALYZE")
+        content = original if proved is None or proof != "full" else proved
+        final = folder / name
+        files.commit(path, file, final)
+        written = {
+            "format": manifest.FORMAT,
+            "stack": stack,
+            "database": live,
+            "release": release,
+            "started": _utc(started),
+            "ended": _utc(time.time()),
+            "file": name,
+            "bytes": streamed.bytes,
+            "sha256": streamed.sha256,
+            "compression": compression,
+            "encryption": encryption.as_dict() if encryption else None,
+            "system_identifier": facts.identifier,
+            "database_oid": about["oid"],
+            "database_bytes": about["bytes"],
+            "server_version": facts.version,
+            "tool_version": database.tool_version("pg_dump"),
+            "ledger_head": about["ledger_head"],
+            "mark": about["mark"],
+            "properties": about["properties"],
+            "roles": about["roles"],
+            "tables": original.table_count,
+            "rows": original.rows,
+            "oracle_digest": content.digest,
+            "oracle": {**content.as_dict()},
+            "sequences_after": after if proof != "full" else content.sequences,
+            "notes": oracles.notes(original, proved) if proved else [],
+            "proof": {"kind": proof, "seconds": round(proved.seconds, 3) if proved else 0.0},
+            "seconds": {
+                "dump": round(streamed.dump_s, 3),
+                "restore": round(streamed.restore_s, 3),
+                "oracle": round(original.seconds, 3),
+                "total": round(time.monotonic() - clock, 3),
+            },
+            "scratch": scratch.conninfo.dbname if scratch and keep_scratch else None,
+        }
+        written = manifest.body(written)
+        _write_beside(folder, final, written, about, facts)
+        emit({"event": "progress", "phase": "backup", "what": "finished", "bytes": streamed.bytes})
+        return Backup(final, written)
+
+
+def _refuse(database: Database, facts: ServerFacts, proof: str, chosen: bool, limits: Limits) -> None:
+    if proof not in PROOFS:
+        raise Refused(f"A proof {proof!r} is not known.", hint="backup_proof is full, schema or none.")
+    for program in ("pg_dump", "pg_restore"):
+        version = database.tool_version(program)
+        if version < facts.major:
+            raise Refused(
+                f"{program} on {database.site.label} is version {version}, older than the server ({facts.major}).",
+                hint=f"Install the client programs of PostgreSQL {facts.major} there, or name their folder.",
+            )
+    size = int(database.scalar("SELECT pg_database_size(current_database()) AS size"))
+    if size > limits.ask_above_bytes and not chosen:
+        raise Refused(
+            f"The database has {size / 1e9:,.0f} GB; restoring it as a proof takes that much disk and time.",
+            hint="Choose: backup_proof=full, schema or none in the inventory of this stack.",
+            bytes=size,
+        )
+
+
+def _about(session: Session, database: Database, live: str) -> dict[str, Any]:
+    """What the manifest says of the database, read in the dump's snapshot."""
+    row = session.rows(
+        "SELECT oid::int8 AS oid, pg_database_size(oid) AS bytes,"
+        " EXISTS (SELECT FROM pg_namespace WHERE nspname = 'public') AS public,"
+        " to_regclass('pap_deploy.ledger') IS NOT NULL AS ledger"
+        " FROM pg_database WHERE datname = current_database()"
+    )[0]
+    traits = properties.capture(session, database.conninfo.dbname)
+    head = None
+    if row["ledger"]:
+        found = session.rows("SELECT to_jsonb(l) AS entry FROM pap_deploy.ledger l ORDER BY l.ctid DESC LIMIT 1")
+        head = found[0]["entry"] if found else None
+    return {
+        **row,
+        "properties": traits,
+        "roles": properties.roles_of(session),
+        "mark": marks.take(session),
+        "ledger_head": head,
+        "live": live,
+    }
+
+
+@contextlib.contextmanager
+def _scratch(database: Database, release: str, live: str, keep: bool, public: bool) -> Iterator[Database]:
+    """The scratch database; dropped at the end, unless all went well and it is to be kept."""
+    scratch = moves.create_empty(database, release, "scratch", live=live)
+    try:
+        if not public:
+            scratch.execute("DROP SCHEMA public")
+        yield scratch
+    except BaseException:
+        with contextlib.suppress(PapError):  # the first error is the one to hear of; cleanup_leftovers finds it later
+            moves.drop_created(database.named(live), release, ("scratch",))
+        raise
+    if not keep:
+        moves.drop_created(database.named(live), release, ("scratch",))
+
+
+def _prove(scratch: Optional[Database], proof: str, original: Oracle, after: oracles.Nested) -> Optional[Oracle]:
+    if scratch is None:
+        return None
+    copy = oracles.take(scratch, rows=proof == "full")
+    left = original if proof == "full" else oracles.schema_only(original)
+    differences = oracles.compare(left, copy, moving=after)
+    if differences:
+        raise PapError(
+            f"The backup is not equal to the database: {differences[0]}",
+            hint="Do not deploy on this backup. The differences say what pg_dump did not carry or pg_restore changed.",
+            differences=differences,
+        )
+    return copy
+
+
+def _explained(folder: Path, work: Any) -> archive.Streamed:
+    try:
+        result: archive.Streamed = work()
+        return result
+    except OSError as error:
+        raise PapError(
+            f"The backup could not be written to {folder}: {os.strerror(error.errno or 0)}.",
+            hint="Free some disk space there or set backup_dir to another folder; the unfinished file was removed.",
+        ) from error
+
+
+def _write_beside(
+    folder: Path, final: Path, written: dict[str, Any], about: dict[str, Any], facts: ServerFacts
+) -> None:
+    sql = properties.as_sql(about["live"], about["properties"], about["roles"], facts.version)
+    for suffix, data in ((".globals.sql", sql), (manifest.SUFFIX, json.dumps(written, ensure_ascii=True, indent=1))):
+        with files.partial(folder, final.name + suffix) as (path, file):
+            archive.write_all(file, data.encode("utf-8", "surrogatepass"))
+            files.commit(path, file, final.with_name(final.name + suffix))
+
+
+def _utc(moment: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+
+
+class _InBackground:
+    """A call in a thread; ``result`` waits for it and raises what it raised."""
+
+    def __init__(self, call: Any) -> None:
+        self._call: Any = call
+        self._value: Any = None
+        self._error: Optional[BaseException] = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._value = self._call()
+        except BaseException as error:  # noqa: BLE001 - raised again in result()
+            self._error = error
+
+    def result(self) -> Any:
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._value

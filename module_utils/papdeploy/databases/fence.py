@@ -1,0 +1,228 @@
+"""The fence: while it is up, nobody but the release writes to the database.
+
+The live database is renamed to ``<db>__fenced_<release>``. Its name then does not exist: that holds for every role,
+superusers included, for a container that starts itself again, through a pooler and across a restart of the server. The
+release works under the other name. No setting of PostgreSQL does this (see the decision record on the fence):
+CONNECTION LIMIT and CONNECT do not bind superusers or owners, default_transaction_read_only can be switched off by anyone,
+ALLOW_CONNECTIONS false locks the release out as well.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Optional
+
+from ..errors import PapError, Refused, Unavailable
+from ..postgres import Database, Session, quote_ident, quote_literal
+from . import marks
+from .names import Found, comment_on, derived, end_sessions, look, maintenance, ours, record_text, refuse_collision
+
+
+def fence(database: Database, release: str, *, grace_s: float = 5.0, seconds: float = 20.0) -> dict[str, Any]:
+    """Raise the fence around ``database`` (the live name) for ``release``.
+
+    Running transactions get ``grace_s`` seconds to end by themselves, then every session is ended; within ``seconds``
+    the database is alone or the fence is taken down again and Unavailable raised. Calling it again for the same release
+    converges. Returns the record: ``database`` is the name to work under, ``ended`` the sessions that were ended.
+    """
+    live = database.conninfo.dbname
+    name = derived(live, "fenced", release)
+    with maintenance(database).as_release(release).session() as session:
+        standing = _standing(session, live)
+        if standing is not None and standing.name == name:
+            return _state(standing, live)
+        record = (standing.record if standing else None) or {}
+        if standing is not None and record.get("release") != release:
+            raise Refused(
+                f"Database {live} is behind the fence of release {record.get('release')}.",
+                hint="Finish that release first: run rollback.yml, or lift its fence by name.",
+                database=standing.name,
+            )
+        found = look(session, live)
+        if found is None:
+            raise Refused(f"There is no database named {live}.", hint="Check its name in the inventory.", database=live)
+        if look(session, name) is not None:
+            raise refuse_collision(name)
+        problems = obstacles(session, live)
+        if problems:
+            raise Refused(
+                f"The fence cannot be raised around {live}: {problems[0]}",
+                hint=" ".join(problems[1:]),
+                obstacles=problems,
+            )
+        before = record["before"] if standing else _before(found)  # halfway: continue with what was recorded
+        # Each step is one transaction and leaves a state that `fence` continues and `unfence` undoes.
+        session.execute(
+            "BEGIN;"
+            f"{comment_on(live, record_text('fencing', live, release, before=before))};"
+            f"ALTER DATABASE {quote_ident(live)} ALLOW_CONNECTIONS false;"
+            "COMMIT"
+        )
+        try:
+            _let_finish(session, live, grace_s)
+            ended = end_sessions(session, live, seconds=seconds)
+            session.execute(
+                "BEGIN;"
+                f"ALTER DATABASE {quote_ident(live)} RENAME TO {quote_ident(name)};"
+                f"ALTER DATABASE {quote_ident(name)} ALLOW_CONNECTIONS true;"
+                f"{comment_on(name, record_text('fenced', live, release, before=before))};"
+                "COMMIT"
+            )
+        except PapError:
+            with maintenance(database).as_release(release).session() as fresh:
+                _restore(fresh, live, live, before)
+            raise
+        fenced = look(session, name)
+        assert fenced is not None
+        return {**_state(fenced, live), "ended": ended}
+
+
+def unfence(database: Database, release: Optional[str] = None, *, seconds: float = 20.0) -> dict[str, Any]:
+    """Take the fence down, whichever release raised it (or only that of ``release``); nothing happens if there is none.
+
+    Returns ``lifted`` and a ``mark``: what is written after this moment is what a rollback would lose.
+    """
+    live = database.conninfo.dbname
+    with maintenance(database).as_release(release or "cli").session() as session:
+        standing = _standing(session, live)
+        if standing is None or standing.record is None:
+            return {"lifted": False, "database": live, "mark": None, "ended": []}
+        record = standing.record
+        if release is not None and record["release"] != release:
+            raise Refused(
+                f"The fence around {live} belongs to release {record['release']}, not to {release}.",
+                hint=f"Lift it by that name: release={record['release']}.",
+                release=record["release"],
+            )
+        mark = None
+        if standing.name != live:
+            other = look(session, live)
+            if other is not None:
+                raise Refused(
+                    f"Both {live} and its fenced form {standing.name} exist.",
+                    hint=f"Something created {live} while the fence was up. Look at it, rename it away, then run this again.",
+                    database=live,
+                )
+            with database.named(standing.name).as_release(record["release"]).session() as inside:
+                mark = marks.take(inside)
+            session.execute(f"ALTER DATABASE {quote_ident(standing.name)} ALLOW_CONNECTIONS false")
+        ended = end_sessions(session, standing.name, seconds=seconds)
+        _restore(session, standing.name, live, record["before"])
+        return {"lifted": True, "database": live, "release": record["release"], "mark": mark, "ended": ended}
+
+
+def fence_state(database: Database) -> Optional[dict[str, Any]]:
+    """The fence around the live name, or None. ``strangers`` are sessions behind it that are not of its release."""
+    live = database.conninfo.dbname
+    with maintenance(database).session() as session:
+        standing = _standing(session, live)
+        if standing is None:
+            return None
+        state = _state(standing, live)
+        state["strangers"] = session.rows(
+            "SELECT pid, usename AS role, application_name AS application, client_addr::text AS address"
+            f" FROM pg_stat_activity WHERE datname = {quote_literal(standing.name)} AND coalesce(backend_type, 'client backend') = 'client backend'"
+            f" AND application_name <> {quote_literal('pap-deploy:' + str(state['release']))}"
+        )
+        return state
+
+
+def obstacles(session: Session, name: str) -> list[str]:
+    """Why ``name`` could not be renamed now, each with what to do; empty if nothing is in the way."""
+    problems: list[str] = []
+    me = session.rows(
+        "SELECT r.rolname, r.rolsuper, r.rolcreatedb, (SELECT pg_has_role(r.oid, d.datdba, 'USAGE')"
+        f" FROM pg_database d WHERE d.datname = {quote_literal(name)}) AS owner"
+        " FROM pg_roles r WHERE r.rolname = current_user"
+    )[0]
+    if not me["rolsuper"] and not (me["rolcreatedb"] and me["owner"]):
+        problems.append(
+            f"role {me['rolname']} may not rename it: it must own {name} and have CREATEDB, or be superuser."
+        )
+    for row in session.rows(
+        f"SELECT gid FROM pg_prepared_xacts WHERE database = {quote_literal(name)} ORDER BY prepared"
+    ):
+        problems.append(f"a prepared transaction {row['gid']!r} is open: COMMIT PREPARED or ROLLBACK PREPARED it.")
+    for row in session.rows(
+        f"SELECT slot_name, active_pid FROM pg_replication_slots WHERE database = {quote_literal(name)} AND active"
+    ):
+        problems.append(f"replication slot {row['slot_name']} is being read: stop its consumer.")
+    for row in session.rows(
+        "SELECT s.subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid"
+        f" WHERE d.datname = {quote_literal(name)} AND s.subenabled"
+    ):
+        problems.append(f"subscription {row['subname']} is enabled: ALTER SUBSCRIPTION … DISABLE it.")
+    return problems
+
+
+def _standing(session: Session, live: str) -> Optional[Found]:
+    """The database behind a standing fence, or the live one that was left halfway."""
+    for found in ours(session, live):
+        record = found.record
+        if record is not None and record["kind"] == "fenced" and found.name != live:
+            return found
+    found_live = look(session, live)
+    halfway = found_live is not None and (found_live.record or {}).get("kind") == "fencing"
+    return found_live if halfway else None
+
+
+def _state(found: Found, live: str) -> dict[str, Any]:
+    record = found.record or {}
+    return {
+        "database": found.name,
+        "live": live,
+        "release": record.get("release"),
+        "since": record.get("at"),
+        "complete": found.name != live,
+        "before": record.get("before"),
+        "oid": found.oid,
+    }
+
+
+def _before(found: Found) -> dict[str, Any]:
+    return {
+        "allow_connections": found.allow_connections,
+        "connection_limit": found.connection_limit,
+        "comment": found.comment,
+    }
+
+
+def _restore(session: Session, name: str, live: str, before: dict[str, Any]) -> None:
+    """Give the database its name, comment and connection settings back, in one transaction."""
+    rename = "" if name == live else f"ALTER DATABASE {quote_ident(name)} RENAME TO {quote_ident(live)};"
+    allow = "true" if before["allow_connections"] else "false"
+    session.execute(
+        f"BEGIN; {rename}"
+        f"ALTER DATABASE {quote_ident(live)} ALLOW_CONNECTIONS {allow}"
+        f" CONNECTION LIMIT {int(before['connection_limit'])};"
+        f"{comment_on(live, before['comment'])};"
+        "COMMIT"
+    )
+
+
+def _let_finish(session: Session, name: str, grace_s: float) -> None:
+    """Wait until no transaction is open in ``name``, at most ``grace_s`` seconds."""
+    limit = time.monotonic() + grace_s
+    while time.monotonic() < limit:
+        open_now = session.scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = "
+            f"{quote_literal(name)} AND xact_start IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend'"
+        )
+        if not open_now:
+            return
+        time.sleep(0.05)
+
+
+def must_be_fenced(database: Database, release: str) -> Database:
+    """The database behind the fence of ``release``; raises Unavailable if that fence is not up or has strangers."""
+    state = fence_state(database)
+    if state is None or state["release"] != release or not state["complete"]:
+        raise Unavailable(f"The fence of release {release} around {database.conninfo.dbname} is not up.")
+    if state["strangers"]:
+        who = state["strangers"][0]
+        raise Unavailable(
+            f"A stranger is behind the fence: {who['application'] or 'a session'} of role {who['role']} (pid {who['pid']}).",
+            hint="Somebody connected to the database under its fenced name; end that session and find out why.",
+            strangers=state["strangers"],
+        )
+    return database.named(state["database"]).as_release(release)

@@ -1,0 +1,248 @@
+"""Make, swap and drop the databases of a release. Only what carries our record is ever dropped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Optional
+
+from ..errors import PapError, Refused
+from ..postgres import Database, Session, quote_ident, quote_literal
+from . import properties
+from .fence import obstacles
+from .names import (
+    NEWBORN_LIMIT,
+    Found,
+    comment_on,
+    derived,
+    drop,
+    end_sessions,
+    look,
+    maintenance,
+    ours,
+    record_text,
+    refuse_collision,
+)
+
+
+def create_empty(
+    database: Database,
+    release: str,
+    kind: str = "scratch",
+    *,
+    traits: Optional[dict[str, Any]] = None,
+    live: str = "",
+) -> Database:
+    """A new empty database beside ``database`` with its encoding and locale (or those of ``traits``), owned by us.
+    ``live`` is the live name if ``database`` is behind the fence.
+
+    One of ours that an earlier, killed run left under the same name is dropped first; anybody else's is refused.
+    """
+    live = live or database.conninfo.dbname
+    name = derived(live, kind, release)
+    with maintenance(database).as_release(release).session() as session:
+        version = int(session.scalar("SELECT current_setting('server_version_num')::int AS v"))
+        traits = traits or properties.capture(session, database.conninfo.dbname)
+        _make_way(session, name, live, release, kind)
+        session.execute(_newborn(properties.create_like(name, traits, version)))
+        _record(session, name, record_text(kind, live, release), connect=True)
+        # The dump creates public's objects, not public itself; and nobody else needs to come in.
+        session.execute(f"REVOKE CONNECT, TEMPORARY ON DATABASE {quote_ident(name)} FROM PUBLIC")
+    return database.named(name).as_release(release)
+
+
+def snapshot(database: Database, release: str, *, live: str) -> dict[str, Any]:
+    """A copy of ``database`` (alone behind the fence) as ``<live>__snap_<release>``, closed to all connections.
+
+    The server copies the files: by reflink where PostgreSQL 18 and the filesystem can (``file_copy_method = clone``),
+    else whole. Returns name, seconds, bytes and ``method``.
+    """
+    source = database.conninfo.dbname
+    name = derived(live, "snap", release)
+    with maintenance(database).as_release(release).session() as session:
+        version = int(session.scalar("SELECT current_setting('server_version_num')::int AS v"))
+        traits = properties.capture(session, source)
+        _make_way(session, name, live, release, "snap")
+        started = time.monotonic()
+        base = f"CREATE DATABASE {quote_ident(name)} TEMPLATE {quote_ident(source)}"
+        statement = _newborn(base + (" STRATEGY file_copy" if version >= 150000 else ""))
+        method = "copy"
+        end_sessions(session, source, seconds=10)
+        if version >= 180000:
+            method = _clone_or_copy(database, release, statement)
+        else:
+            session.execute(statement)
+        record = record_text("snap", live, release, traits=traits, source_oid=_oid(session, source))
+        _record(session, name, record, connect=False)
+        found = look(session, name)
+        assert found is not None
+        return {
+            "kind": "snapshot",
+            "database": name,
+            "method": method,
+            "bytes": found.bytes,
+            "seconds": round(time.monotonic() - started, 3),
+        }
+
+
+def _clone_or_copy(database: Database, release: str, statement: str) -> str:
+    try:
+        with maintenance(database).as_release(release).session({"file_copy_method": "clone"}) as cloning:
+            cloning.execute(statement)
+        return "clone"
+    except PapError as error:
+        # Only "this filesystem or build cannot clone" leads to a copy; every other failure would fail again.
+        if not any(word in str(error) + str(error.data) for word in ("clone", "file_copy_method")):
+            raise
+    with maintenance(database).as_release(release).session() as session:
+        session.execute(statement)
+    return "copy"
+
+
+def swap(
+    database: Database, release: str, replacement: str, *, traits: Optional[dict[str, Any]] = None
+) -> dict[str, Any]:
+    """Put database ``replacement`` (ours) in the place of the live one, which is kept as ``<db>__failed_<release>``.
+
+    Both renames, the owner, privileges, settings and connection limits of the live database (or ``traits``) and the
+    records happen in one transaction: a reader sees the old database under the live name, or the new one. Repeated after
+    it has happened, it says so and changes nothing. ``database`` carries the live name; the fence may be up.
+    """
+    live = database.conninfo.dbname
+    failed = derived(live, "failed", release)
+    with maintenance(database).as_release(release).session() as session:
+        done = look(session, failed)
+        fresh = look(session, replacement)
+        if done is not None and done.is_ours("failed", live, release) and fresh is None:
+            return {"swapped": False, "database": live, "failed": failed, "why": "the swap has already happened"}
+        if done is not None:
+            raise refuse_collision(failed)
+        if fresh is None or fresh.record is None or fresh.record.get("of") != live:
+            raise Refused(f"{replacement} is not a database that pap-deploy made for {live}.", database=replacement)
+        current = look(session, derived(live, "fenced", release))
+        if current is None or not current.is_ours("fenced", live, release):
+            raise Refused(
+                f"The fence of release {release} around {live} is not up.",
+                hint="Raise it first: names are swapped only while nobody can write.",
+                database=live,
+            )
+        problems = [*obstacles(session, current.name), *_bound_to(session, current.name)]
+        if problems:
+            raise Refused(f"{live} cannot be swapped: {problems[0]}", hint=" ".join(problems[1:]), obstacles=problems)
+        before = (current.record or {})["before"]
+        wanted = traits or fresh.record.get("traits") or properties.capture(session, current.name)
+        session.execute(f"ALTER DATABASE {quote_ident(current.name)} ALLOW_CONNECTIONS false")
+        session.execute(f"ALTER DATABASE {quote_ident(replacement)} ALLOW_CONNECTIONS false")
+        end_sessions(session, current.name, seconds=20)
+        end_sessions(session, replacement, seconds=20)
+        steps = [
+            f"ALTER DATABASE {quote_ident(current.name)} RENAME TO {quote_ident(failed)}",
+            f"ALTER DATABASE {quote_ident(replacement)} RENAME TO {quote_ident(live)}",
+            *properties.apply(live, wanted),
+            f"ALTER DATABASE {quote_ident(live)} ALLOW_CONNECTIONS {'true' if before['allow_connections'] else 'false'}"
+            f" CONNECTION LIMIT {int(before['connection_limit'])}",
+            comment_on(live, before["comment"]),
+            # Open for a look by whoever may; no application knows this name.
+            f"ALTER DATABASE {quote_ident(failed)} ALLOW_CONNECTIONS true",
+            comment_on(failed, record_text("failed", live, release, oid=current.oid)),
+        ]
+        session.execute("BEGIN;" + ";".join(steps) + ";COMMIT")
+        return {"swapped": True, "database": live, "failed": failed, "why": ""}
+
+
+def _bound_to(session: Session, name: str) -> list[str]:
+    """What is tied to a database by its OID and would stay with the one that is put aside."""
+    slots = session.rows(f"SELECT slot_name FROM pg_replication_slots WHERE database = {quote_literal(name)}")
+    return [
+        f"logical replication slot {slot['slot_name']} belongs to it and would not follow: drop it or end that replication."
+        for slot in slots
+    ]
+
+
+def drop_created(database: Database, release: Optional[str], kinds: Sequence[str]) -> list[str]:
+    """Drop the databases of the given kinds that ``release`` (None: any) made for the live name; their names."""
+    live = database.conninfo.dbname
+    dropped: list[str] = []
+    with maintenance(database).as_release(release or "cli").session() as session:
+        for found in ours(session, live):
+            record = found.record or {}
+            if record["kind"] in kinds and found.name != live and release in (None, record.get("release")):
+                drop(session, found)
+                dropped.append(found.name)
+    return dropped
+
+
+def cleanup_leftovers(database: Database, *, keep_releases: Sequence[str] = ()) -> list[str]:
+    """Drop what killed runs left: scratch and half-restored databases of every release but ``keep_releases``.
+
+    Call it under the deploy lock. Failed, fenced and snapshot databases hold data and are not leftovers.
+    """
+    live = database.conninfo.dbname
+    dropped: list[str] = []
+    with maintenance(database).session() as session:
+        for found in ours(session, live):
+            record = found.record or {}
+            if record["kind"] in ("scratch", "restored") and record.get("release") not in keep_releases:
+                drop(session, found)
+                dropped.append(found.name)
+        prefix = f"{live}__"
+        names = session.rows(
+            "SELECT datname AS name FROM pg_database WHERE NOT datallowconn AND starts_with(datname,"
+            f" {quote_literal(prefix)}) AND datconnlimit IN ({NEWBORN_LIMIT}, -2)"
+        )
+        for row in names:
+            # -2 marks a database whose DROP was interrupted (since 16): only dropping it again is possible
+            newborn = look(session, str(row["name"]))
+            if newborn is not None and (newborn.newborn or newborn.record is not None):
+                drop(session, newborn)
+                dropped.append(newborn.name)
+    return dropped
+
+
+def existing(database: Database) -> list[dict[str, Any]]:
+    """Every database of ours for this live name: name, kind, release, since, bytes. For status and retention."""
+    with maintenance(database).session() as session:
+        return [
+            {
+                "name": found.name,
+                "kind": (found.record or {})["kind"],
+                "release": (found.record or {}).get("release"),
+                "since": (found.record or {}).get("at"),
+                "bytes": found.bytes,
+                "oid": found.oid,
+            }
+            for found in ours(session, database.conninfo.dbname)
+        ]
+
+
+def ready_for_rehearsal(database: Database, scratch: Database) -> None:
+    """Give a scratch copy the owner, privileges and settings of the live database, so that the app's role meets there
+    what it meets in life."""
+    with maintenance(database).session() as session:
+        traits = properties.capture(session, database.conninfo.dbname)
+        session.execute("BEGIN;" + ";".join(properties.apply(scratch.conninfo.dbname, traits)) + ";COMMIT")
+
+
+def _newborn(statement: str) -> str:
+    return f"{statement} ALLOW_CONNECTIONS false CONNECTION LIMIT {NEWBORN_LIMIT}"
+
+
+def _record(session: Session, name: str, text: str, *, connect: bool) -> None:
+    session.execute(
+        f"BEGIN; {comment_on(name, text)};"
+        f"ALTER DATABASE {quote_ident(name)} ALLOW_CONNECTIONS {'true' if connect else 'false'} CONNECTION LIMIT -1; COMMIT"
+    )
+
+
+def _make_way(session: Session, name: str, live: str, release: str, kind: str) -> None:
+    there: Optional[Found] = look(session, name)
+    if there is None:
+        return
+    if not (there.newborn or there.is_ours(kind, live, release)):
+        raise refuse_collision(name)
+    drop(session, there)
+
+
+def _oid(session: Session, name: str) -> int:
+    found = look(session, name)
+    return found.oid if found else 0

@@ -1,0 +1,122 @@
+"""What belongs to a database itself and is in no dump of its content: owner, privileges, settings, locale."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import Refused
+from ..oracle_sql import acl_list
+from ..postgres import Session, quote_ident, quote_literal
+
+
+def capture(session: Session, name: str) -> dict[str, Any]:
+    """Owner, privileges, settings (also per role), locale and encoding of database ``name``, as plain data by name."""
+    version = int(session.scalar("SELECT current_setting('server_version_num')::int AS v"))
+    locale = "d.datlocale" if version >= 170000 else "d.daticulocale" if version >= 150000 else "NULL"
+    rules = "d.daticurules" if version >= 160000 else "NULL"
+    provider = "d.datlocprovider" if version >= 150000 else "'c'"
+    rows = session.rows(
+        "SELECT pg_get_userbyid(d.datdba) AS owner, d.datconnlimit AS connection_limit,"
+        " d.datallowconn AS allow_connections, d.datistemplate AS is_template,"
+        f" {acl_list('d.datacl', 'd.datdba', chr(39) + 'd' + chr(39))} AS privileges,"
+        " (SELECT json_agg(json_build_array(a.grantee, pg_get_userbyid(a.grantee), a.privilege_type, a.is_grantable)"
+        "    ORDER BY a.grantee, a.privilege_type) FROM aclexplode(d.datacl) a) AS grants,"
+        " (SELECT coalesce(json_agg(json_build_array(r.rolname, s.setconfig) ORDER BY r.rolname NULLS FIRST), '[]')"
+        "    FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole WHERE s.setdatabase = d.oid) AS settings,"
+        " pg_encoding_to_char(d.encoding) AS encoding, d.datcollate AS lc_collate, d.datctype AS lc_ctype,"
+        f" {provider}::text AS provider, {locale} AS locale, {rules} AS icu_rules,"
+        " (SELECT spcname FROM pg_tablespace t WHERE t.oid = d.dattablespace) AS tablespace,"
+        " shobj_description(d.oid, 'pg_database') AS comment"
+        f" FROM pg_database d WHERE d.datname = {quote_literal(name)}"
+    )
+    if not rows:
+        raise Refused(f"There is no database named {name}.", database=name)
+    return rows[0]
+
+
+def create_like(name: str, properties: dict[str, Any], version: int) -> str:
+    """CREATE DATABASE of an empty database with the same encoding, locale and tablespace."""
+    options = [
+        "TEMPLATE template0",
+        f"ENCODING {quote_literal(properties['encoding'])}",
+        f"LC_COLLATE {quote_literal(properties['lc_collate'])}",
+        f"LC_CTYPE {quote_literal(properties['lc_ctype'])}",
+        f"TABLESPACE {quote_ident(properties['tablespace'])}",
+    ]
+    if version >= 150000:
+        provider = {"c": "libc", "i": "icu", "b": "builtin"}[properties["provider"]]
+        options.append(f"LOCALE_PROVIDER {provider}")
+        if properties["locale"]:
+            key = "BUILTIN_LOCALE" if provider == "builtin" else "ICU_LOCALE"
+            options.append(f"{key} {quote_literal(properties['locale'])}")
+        if properties["icu_rules"]:
+            options.append(f"ICU_RULES {quote_literal(properties['icu_rules'])}")
+    return f"CREATE DATABASE {quote_ident(name)} {' '.join(options)}"
+
+
+def apply(name: str, properties: dict[str, Any]) -> list[str]:
+    """Statements that give database ``name`` the captured owner, privileges and settings. Run them in one transaction."""
+    target = quote_ident(name)
+    statements = [f"ALTER DATABASE {target} OWNER TO {quote_ident(properties['owner'])}"]
+    if properties["grants"] is not None:
+        # From nothing: what the new database got by default (PUBLIC may connect) may have been revoked before.
+        owner = quote_ident(properties["owner"])
+        statements.append(f"REVOKE ALL ON DATABASE {target} FROM PUBLIC, {owner}")
+        for grantee, role, privilege, grantable in properties["grants"]:
+            to = "PUBLIC" if int(grantee) == 0 else quote_ident(role)
+            option = " WITH GRANT OPTION" if grantable else ""
+            statements.append(f"GRANT {privilege} ON DATABASE {target} TO {to}{option}")
+    for role, settings in properties["settings"]:
+        for setting in settings:
+            key, _, value = setting.partition("=")
+            statements.append(_set(target, role, key, value))
+    return statements
+
+
+# Settings that hold a list of names: their value is kept quoted already and must not become one name.
+_LISTS = ("search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries", "datestyle",
+          "shared_preload_libraries", "unix_socket_directories")  # fmt: skip
+
+
+def _set(target: str, role: str | None, key: str, value: str) -> str:
+    subject = f"ROLE {quote_ident(role)} IN DATABASE {target}" if role else f"DATABASE {target}"
+    parameter = ".".join(quote_ident(part) for part in key.split("."))
+    shown = value if key.lower() in _LISTS and value else quote_literal(value)
+    return f"ALTER {subject} SET {parameter} TO {shown}"
+
+
+def as_sql(name: str, properties: dict[str, Any], roles: list[dict[str, Any]], version: int) -> str:
+    """A file for a person who rebuilds the server by hand: roles without passwords, then the database's own traits."""
+    lines = [
+        "-- What pg_dump leaves out: roles (set their passwords again), owner, privileges and settings of the database.",
+    ]
+    for role in roles:
+        words = [
+            word if role[flag] else f"NO{word}"
+            for word, flag in (
+                ("SUPERUSER", "rolsuper"), ("INHERIT", "rolinherit"), ("CREATEROLE", "rolcreaterole"),
+                ("CREATEDB", "rolcreatedb"), ("LOGIN", "rolcanlogin"), ("BYPASSRLS", "rolbypassrls"),
+            )
+        ]  # fmt: skip
+        lines.append(f"CREATE ROLE {quote_ident(role['rolname'])} {' '.join(words)};")
+        lines += [f"GRANT {quote_ident(m)} TO {quote_ident(role['rolname'])};" for m in role["member_of"]]
+        for setting in role["settings"] or []:
+            key, _, value = setting.partition("=")
+            shown = value if key.lower() in _LISTS and value else quote_literal(value)
+            lines.append(f"ALTER ROLE {quote_ident(role['rolname'])} SET {quote_ident(key)} TO {shown};")
+    lines.append(create_like(name, properties, version) + ";")
+    lines += [statement + ";" for statement in apply(name, properties)]
+    if properties["comment"]:
+        lines.append(f"COMMENT ON DATABASE {quote_ident(name)} IS {quote_literal(properties['comment'])};")
+    return "\n".join(lines) + "\n"
+
+
+def roles_of(session: Session) -> list[dict[str, Any]]:
+    """Every role of the server that is not built in, without its password."""
+    return session.rows(
+        "SELECT r.rolname, r.rolsuper, r.rolinherit, r.rolcreaterole, r.rolcreatedb, r.rolcanlogin, r.rolbypassrls,"
+        " (SELECT coalesce(json_agg(g.rolname ORDER BY g.rolname), '[]') FROM pg_auth_members m"
+        "    JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid) AS member_of,"
+        " (SELECT s.setconfig FROM pg_db_role_setting s WHERE s.setrole = r.oid AND s.setdatabase = 0) AS settings"
+        " FROM pg_roles r WHERE r.rolname !~ '^pg_' ORDER BY 1"
+    )
