@@ -1,8 +1,8 @@
-"""Where logs come from, and how to read each line once: log files through rotation, the journal of systemd.
+"""Read a log so that each line is read once, also through rotation.
 
 A source gives text and a *mark*: plain data that says how far was read. Reading again from a mark gives what came
-later and nothing else, also after the watcher, the host or the log rotation began anew. (The logs of a container are
-in ``containers``.)
+later and nothing else, also after the watcher, the host or the log file began anew. (The journal of systemd and the
+logs of a container are in ``logsources``.)
 """
 
 from __future__ import annotations
@@ -11,16 +11,14 @@ import contextlib
 import glob
 import gzip
 import hashlib
-import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Optional, cast
 
 from .errors import Unavailable
-from .sites import HostSite, Site
 
 LIMIT = 32 << 20
 _HEAD = 1024
@@ -212,63 +210,3 @@ def _read_lines(path: Path, offset: int, limit: int) -> tuple[str, int, bool]:
         end = len(data)  # one line longer than the limit: take it in parts
     # A program that does not append leaves NUL bytes where its log was truncated under it.
     return data[:end].replace(b"\0", b"").decode("utf-8", "replace"), offset + end, cut
-
-
-@dataclass(frozen=True)
-class JournalLog(LogSource):
-    """The journal of a systemd unit, read through its cursors."""
-
-    unit: str
-    site: Site = field(default_factory=HostSite)
-
-    @property
-    def label(self) -> str:  # type: ignore[override]
-        return f"the journal of {self.unit}"
-
-    def _argv(self, *options: str) -> list[str]:
-        return ["journalctl", "--no-pager", "--quiet", "--output=json", f"--unit={self.unit}", *options]
-
-    def now(self) -> dict[str, Any]:
-        last = self.site.run(self._argv("--lines=1")).text.splitlines()
-        return {"cursor": json.loads(last[-1])["__CURSOR"] if last else ""}
-
-    def since(self, mark: Mapping[str, Any], limit: int = LIMIT) -> Reading:
-        after = [f"--after-cursor={mark['cursor']}"] if mark["cursor"] else []
-        cursor, size, texts = mark["cursor"], 0, []
-        with self.site.popen(self._argv(*after)) as process:
-            for raw in iter(process.stdout.readline, b""):
-                entry = json.loads(raw)
-                texts.append(_message(entry))
-                cursor = entry["__CURSOR"]
-                size += len(raw)
-                if size >= limit:
-                    return Reading("".join(texts), {"cursor": cursor}, more=True)
-            if process.wait(60) != 0:
-                raise Unavailable(
-                    f"The journal of {self.unit} cannot be read: {process.errors().strip()[-300:]}",
-                    hint="Give the deploying user the group systemd-journal.",
-                )
-        return Reading("".join(texts), {"cursor": cursor})
-
-    def recent(self, limit: int = LIMIT) -> str:
-        output = self.site.run(self._argv(f"--lines={max(1, limit // 512)}")).text
-        return "".join(_message(json.loads(line)) for line in output.splitlines())
-
-
-def _message(entry: Mapping[str, Any]) -> str:
-    message = entry.get("MESSAGE") or ""
-    # A message that is not UTF-8 comes as a list of bytes.
-    return (bytes(message).decode("utf-8", "replace") if isinstance(message, list) else str(message)) + "\n"
-
-
-def from_spec(spec: Mapping[str, Any]) -> LogSource:
-    """A source from plain data: ``{"files": […]}``, ``{"unit": "…"}`` or ``{"container": "…"}``."""
-    if spec.get("files"):
-        return FileLog(tuple(spec["files"]))
-    if spec.get("unit"):
-        return JournalLog(str(spec["unit"]))
-    if spec.get("container"):
-        from . import containers
-
-        return cast("LogSource", containers.ContainerLog(str(spec["container"])))
-    raise Unavailable("No log is known to watch.", hint="Name log files, a systemd unit or a container.")

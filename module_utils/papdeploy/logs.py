@@ -71,12 +71,17 @@ class Finding:
 
 @dataclass
 class Scan:
-    """What a piece of a log says. ``carry`` is its unfinished end, to be given with the next piece."""
+    """What a piece of a log says. ``carry`` is its unfinished end, to be given with the next piece.
+
+    ``requests`` counts access lines; ``first`` and ``last`` are the times of its records, where they have their own.
+    """
 
     findings: dict[str, Finding] = field(default_factory=dict)
     records: int = 0
     requests: int = 0
     carry: str = ""
+    first: str = ""
+    last: str = ""
 
 
 def scan(text: str, source: str, *, at: str, carry: str = "", final: bool = False, secrets: Iterable[str] = ()) -> Scan:
@@ -94,10 +99,13 @@ def scan(text: str, source: str, *, at: str, carry: str = "", final: bool = Fals
         result.carry = whole[start:]
     for _, record in records:
         result.records += 1
+        own_time = _time_of(record)
+        if own_time:
+            result.first, result.last = result.first or own_time, own_time
         found = _classify_database(record) if source == "database" else _classify_api(record, result)
         if found:
             kind, about, sample = found
-            time = _time_of(record) or at
+            time = own_time or at
             kept = _tidy(sample, secrets, _MAX_SAMPLE)
             _add(result.findings, Finding(kind, source, _tidy(about, secrets, 160), 1, time, time, kept, kept))
     return result

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from papdeploy.errors import Unavailable
-from papdeploy.logfiles import FileLog, Reading, from_spec
+from papdeploy.logfiles import FileLog, Reading
+from papdeploy.logsources import from_spec
 
 
 class Log:

@@ -1,0 +1,234 @@
+"""The process of the watch: started by a module, in a session of its own, it outlives the connection that started it.
+
+``python watch.zip run <release folder>`` steps until its time is over, ``step`` does one step (for a timer of systemd).
+The program and its packages are in the zip: nothing of the controller's temporary files is needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+from .agent import payload
+from .errors import PapError, Refused, Unavailable
+from .journal import Journal, State, now, seconds_between, write_durably
+from .logfiles import LogSource
+from .logsources import from_spec
+from .watch import (
+    Rules,
+    begin,
+    being_watcher,
+    changing,
+    is_watched,
+    load,
+    open_alarms,
+    save,
+    step,
+)
+
+_MAIN = "import sys\nfrom papdeploy.watcher import main\nsys.exit(main(sys.argv[1:]))\n"
+
+
+def prepare(
+    folder: Path,
+    specs: Mapping[str, Mapping[str, Any]],
+    *,
+    hours: float,
+    interval_s: float,
+    rules: Rules,
+    alert: Optional[Mapping[str, Any]] = None,
+    timer: bool = False,
+) -> dict[str, Any]:
+    """Take the marks and the baseline, before the new version starts. ``specs`` says by name (``api``, ``database``)
+    where each log is; ``alert`` is ``{"url", "format", "headers", "stack"}`` of a webhook, or None."""
+    sources = {name: from_spec(spec) for name, spec in specs.items()}
+    state = begin(folder.name, sources, hours=hours, interval_s=interval_s, rules=rules, at=now(), timer=timer)
+    config = {"sources": {name: dict(spec) for name, spec in specs.items()}, "alert": dict(alert or {})}
+    write_durably(folder / "watch-config.json", json.dumps(config).encode())
+    save(folder, state)
+    return state
+
+
+def first(folder: Path, *, seconds: float, poll_s: float = 1.0) -> dict[str, Any]:
+    """The first minute, within the deploy: step until ``seconds`` are over or an alarm is raised; the state then."""
+    sources, _ = _configured(folder)
+    with changing(folder):
+        state = step(_loaded(folder), sources, now(), settling=True)
+        save(folder, step(state, sources, now(), settling=True))  # once more, for a record that was still growing
+    deadline = time.monotonic() + seconds
+    while True:
+        left = deadline - time.monotonic()
+        time.sleep(max(0.0, min(poll_s, left)))
+        with changing(folder):
+            state = step(_loaded(folder), sources, now())
+            save(folder, state)
+        if open_alarms(state) or left <= poll_s:
+            return state
+
+
+def spawn(folder: Path, python: str = "") -> int:
+    """Start the watcher of a release, detached from this process and its terminal. Returns its process id, once it
+    shows that it lives; raises Unavailable if it does not."""
+    if is_watched(folder):
+        raise Refused("A watcher of this release runs already.")
+    program = install(folder)
+    with (folder / "watch.log").open("ab") as log:
+        process = subprocess.Popen(
+            [python or sys.executable, str(program), "run", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + 20
+    while not is_watched(folder):
+        if process.poll() is not None or time.monotonic() > deadline:
+            said = (folder / "watch.log").read_text(encoding="utf-8", errors="replace").strip()
+            raise Unavailable(
+                f"The watcher did not start: {said.splitlines()[-1] if said else 'it said nothing'}",
+                hint=f"Look at {folder / 'watch.log'} on the target host.",
+            )
+        time.sleep(0.05)
+    return process.pid
+
+
+def install(folder: Path) -> Path:
+    """Put the program beside the state: this package with a ``__main__``."""
+    buffer = io.BytesIO(payload())
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr("__main__.py", _MAIN)
+    program = folder / "watch.zip"
+    write_durably(program, buffer.getvalue())
+    return program
+
+
+def run(folder: Path) -> None:
+    """Step until the watch ends. What was not read when the watcher died is read now: the marks are in the state."""
+    with being_watcher(folder):
+        while True:
+            try:
+                if one_step(folder)["ended"] is not None:
+                    return
+            except OSError as error:  # a full disk passes; meanwhile the missing sign of life is the alarm
+                print(f"{now()} {error}", file=sys.stderr, flush=True)
+            time.sleep(float(_loaded(folder)["interval_s"]))
+
+
+def one_step(folder: Path) -> dict[str, Any]:
+    """One step of the watch on disk: end it if a later release has taken over, else read on; send what is new."""
+    sources, alert = _configured(folder)
+    with changing(folder):
+        state = _loaded(folder)
+        if state["ended"] is None:
+            why = overtaken(Journal(folder))
+            state = {**state, "ended": {"at": now(), "why": why}} if why else step(state, sources, now())
+            save(folder, state)
+    _send_alarms(folder, alert)
+    return state
+
+
+def end(folder: Path, why: str) -> None:
+    """End the watch deliberately: its silence is then no alarm."""
+    with changing(folder):
+        state = _loaded(folder)
+        if state["ended"] is None:
+            save(folder, {**state, "ended": {"at": now(), "why": why}})
+
+
+def overtaken(journal: Journal) -> str:
+    """Why this release is no longer the one in force, or nothing: it was rolled back, or a later one was activated."""
+    ended = journal.end()
+    if ended and ended["event"] != "finished":
+        return f"the release was {ended['event'].replace('_', ' ')}"
+    for later in State(journal.folder.parent.parent).releases():
+        if later.release > journal.release and any(
+            entry["phase"] in ("activate", "rollback") and entry["event"] == "begin" for entry in later.entries()
+        ):
+            return f"release {later.release} took over"
+    return ""
+
+
+def _send_alarms(folder: Path, alert: Mapping[str, Any]) -> None:
+    """Tell the webhook of each alarm once; what could not be told is tried again at the next step."""
+    if not alert.get("url"):
+        return
+    state = _loaded(folder)
+    for number, alarm in enumerate(state["alarms"]):
+        if alarm.get("told") or alarm.get("acknowledged"):
+            continue
+        try:
+            post(alert, message(str(alert.get("stack", "")), state["release"], alarm))
+            told: dict[str, Any] = {"told": now()}
+        except (OSError, ValueError) as error:
+            told = {"not_told": f"{now()}: {error}"}
+        with changing(folder):
+            state = _loaded(folder)
+            state["alarms"][number].update(told)
+            save(folder, state)
+
+
+def message(stack: str, release: str, alarm: Mapping[str, Any]) -> dict[str, Any]:
+    """What a webhook gets: the same keys as the notifications of the deploy itself."""
+    text = f"{stack}: alarm after release {release}: {alarm['why']}"
+    return {"event": "alarm", "stack": stack, "release": release, "message": text, "alarm": dict(alarm)}
+
+
+def post(alert: Mapping[str, Any], body: Mapping[str, Any]) -> None:
+    """Send JSON to a webhook within 10 seconds. Raises OSError if it was not taken."""
+    shown = {"text": body["message"]} if alert.get("format") == "slack" else body
+    url = str(alert["url"])
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("a webhook must be an http or https address")
+    request = urllib.request.Request(
+        url,
+        json.dumps(shown).encode(),
+        {"Content-Type": "application/json", **alert.get("headers", {})},
+        method="POST",
+    )
+    with urllib.request.urlopen(request, timeout=10):
+        pass
+
+
+def _configured(folder: Path) -> tuple[dict[str, LogSource], dict[str, Any]]:
+    try:
+        config = json.loads((folder / "watch-config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Refused("No watch was prepared for this release.") from None
+    return {name: from_spec(spec) for name, spec in config["sources"].items()}, config["alert"]
+
+
+def _loaded(folder: Path) -> dict[str, Any]:
+    state = load(folder)
+    if state is None:
+        raise Refused("No watch was prepared for this release.")
+    return state
+
+
+def watched_s(state: Mapping[str, Any]) -> float:
+    """Seconds that the watch has covered."""
+    return seconds_between(state["started"], state["heartbeat"])
+
+
+def main(arguments: list[str]) -> int:
+    """The command line of the zip: ``run`` or ``step``, and the release's folder."""
+    if len(arguments) != 2 or arguments[0] not in ("run", "step"):
+        print("usage: watch.zip run|step <release folder>", file=sys.stderr)
+        return 2
+    folder = Path(arguments[1])
+    with contextlib.suppress(KeyboardInterrupt):
+        try:
+            run(folder) if arguments[0] == "run" else one_step(folder)
+        except PapError as error:
+            print(f"{now()} {error}", file=sys.stderr)
+            return 1
+    return 0
