@@ -132,6 +132,7 @@ def by_hand(home: Path, state: dict, sql: Path) -> dict:
         "STOP": " ".join(state["api"]["stop"]),
         "START": " ".join(state["api"]["start"]),
         "URL": state["api"]["url"],
+        "LOGIN": json.dumps({"username": "admin", "password": "sandbox-only"}),
     }
     script = """set -e
 pg_dump > "$BACKUP"
@@ -141,7 +142,7 @@ psql -Atc "SELECT count(*) FROM information_schema.columns WHERE table_name='pol
 ln -sfn "$CURRENT" "$LINK"
 $START >/dev/null
 until curl --noproxy '*' -fs "$URL/health" >/dev/null; do sleep 0.05; done
-curl --noproxy '*' -fs -H 'Content-Type: application/json' -d '{"username":"admin","password":"sandbox-only"}' "$URL/auth/login" >/dev/null
+curl --noproxy '*' -fs -H 'Content-Type: application/json' -d "$LOGIN" "$URL/auth/login" >/dev/null
 """
     started = time.monotonic()
     with Probe(state["api"]["url"]) as probe:

@@ -8,31 +8,24 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from .. import databases
 from ..errors import PapError
-from ..postgres import bind, quote_ident, quote_literal
 from ..stack import Stack
 
 if TYPE_CHECKING:
     from .preflight import Findings
 
-MARK = "pap-deploy scratch"
-
 
 @contextlib.contextmanager
 def scratch_database(stack: Stack, purpose: str) -> Iterator[str]:
-    """A new empty database owned by the API's role, dropped at the end. Its comment says that it is ours."""
-    dbname = f"pap_scratch_{purpose}_{secrets.token_hex(4)}"
-    server = stack.database.named("postgres")
-    owner = stack.database.scalar(
-        bind("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s", stack.database.conninfo.dbname)
-    )
-    with server.session() as session:
-        session.execute(f"CREATE DATABASE {quote_ident(dbname)} TEMPLATE template0 OWNER {quote_ident(owner)}")
-        session.execute(f"COMMENT ON DATABASE {quote_ident(dbname)} IS {quote_literal(MARK)}")
+    """A new empty database with the owner and settings of the live one, dropped at the end."""
+    owner = f"{purpose}-{secrets.token_hex(4)}"
     try:
-        yield dbname
+        scratch = databases.create_empty(stack.database, owner, "scratch")
+        databases.ready_for_rehearsal(stack.database, scratch)
+        yield scratch.conninfo.dbname
     finally:
-        server.execute(f"DROP DATABASE IF EXISTS {quote_ident(dbname)} WITH (FORCE)")
+        databases.drop_created(stack.database, owner, ("scratch",))
 
 
 @dataclass

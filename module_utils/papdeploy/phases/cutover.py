@@ -1,0 +1,108 @@
+"""The cutover: fence, restore point, migrations with their proof in one transaction; then the API's new release.
+
+Everything that can be done before the API stops is done before: what happens under the fence is what users wait for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import databases
+from ..errors import PapError
+from ..journal import Journal
+from ..stack import Stack
+from . import restore_point
+from .preflight import read_kept
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the inventory decides about the migration. Times in seconds."""
+
+    restore_point: str = "auto"
+    lock_timeout_s: float = 5.0
+    deadline_s: float = 900.0
+    allow_out_of_order: bool = False
+    schema: Mapping[str, Any] = field(default_factory=dict)
+
+
+def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
+    """Stop the API, fence, make sure of the restore point, migrate and prove. Raises what failed; rollback goes on."""
+    with stack.state.working(release) as journal:
+        header = begin_entry(journal)
+        request = {
+            "sources": read_kept(journal.folder, "migrations.json"),
+            "release": release,
+            "who": f"{header['who']['user']}@{header['who']['host']}",
+            "expected": read_kept(journal.folder, "expected.json"),
+            "schema_options": dict(options.schema),
+            "options": {
+                "lock_timeout_s": options.lock_timeout_s,
+                "deadline_s": options.deadline_s,
+                "allow_out_of_order": options.allow_out_of_order,
+            },
+        }
+        with stack.beside_models(header["to"]) as beside:
+            beside.call("migrations.warm", {})
+            with journal.checkpoint("fence") as done:
+                stack.api.stop()
+                fence = databases.fence(stack.database, release)
+                done.update(fence)
+            behind = stack.database.named(fence["database"]).as_release(release)
+            point = restore_point.make(stack, journal, behind, options.restore_point)
+            with journal.checkpoint("migrate") as done:
+                result = beside.call(
+                    "migrations.apply",
+                    request,
+                    dbname=fence["database"],
+                    deadline_s=options.deadline_s + 30,
+                    on_event=lambda event: _note(journal, event),
+                )
+                done.update(result)
+    return {
+        "changed": True,
+        "applied": result["applied"],
+        "pap": {"phase": "migrate", "lines": _lines(fence, point, result)},
+    }
+
+
+def _note(journal: Journal, event: Mapping[str, Any]) -> None:
+    journal.append("migrate", "note", **{key: value for key, value in event.items() if key != "event"})
+
+
+def begin_entry(journal: Journal) -> dict[str, Any]:
+    """The header of a release: who, from, to, pending."""
+    entry = next((e for e in journal.entries() if e["phase"] == "release" and e["event"] == "begin"), None)
+    if entry is None:
+        raise PapError(
+            f"The journal of release {journal.release} has no beginning.",
+            hint=f"Look at {journal.path}; if nothing was done, remove the folder {journal.folder}.",
+        )
+    return entry
+
+
+def _lines(fence: Mapping[str, Any], point: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
+    lines = [f"API stopped, database fenced, {len(fence.get('ended') or [])} sessions ended", point["sentence"]]
+    for item in result["applied"]:
+        lines.append(f"{item['identity']}: {len(item['statements'])} statements in {item['seconds']:.2f} s")
+    if not result["applied"]:
+        lines.append("no migration pending")
+    schema = result.get("schema")
+    if schema:
+        lines.append(f"schema matches the models ({schema['checked'].get('tables', 'all')} tables); committed")
+    return lines
+
+
+def activate(stack: Stack, release: str) -> dict[str, Any]:
+    """Lift the fence and let the new release of the API take over."""
+    with stack.state.working(release) as journal:
+        header = begin_entry(journal)
+        with journal.checkpoint("unfence") as done:
+            done.update(databases.unfence(stack.database, release))
+        with journal.checkpoint("activate") as done:
+            done.update({"from": header["from"], "to": header["to"]})
+            stack.api.switch(header["to"])
+    line = f"{header['from']['label']} → {header['to']['label']}"
+    return {"changed": True, "pap": {"phase": "activate", "lines": [line]}}

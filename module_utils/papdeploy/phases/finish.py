@@ -1,0 +1,68 @@
+"""The end of a release that went well: remember the schema, clear up, give the lock back, say what happened."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Optional
+
+from .. import databases
+from ..journal import Journal, now, seconds_between, write_durably
+from ..schema import fingerprint
+from ..stack import Stack
+from .cutover import begin_entry
+
+
+def run(stack: Stack, release: str) -> dict[str, Any]:
+    """End ``release`` as finished. What it made for itself is dropped; its backup stays."""
+    with stack.state.working(release) as journal:
+        header = begin_entry(journal)
+        with stack.beside_models(header["to"]) as beside:
+            catalog = beside.call("schema.describe", {"models": list(stack.models)}, deadline_s=120)["catalog"]
+        write_durably(journal.folder / "catalog.json", json.dumps(catalog).encode())
+        databases.cleanup_leftovers(stack.database)
+        for other in databases.existing(stack.database):
+            # The snapshot of the newest release is its restore point until the next one has finished.
+            if other["kind"] == "snap" and other["release"] != release:
+                databases.drop_created(stack.database, other["release"], ("snap",))
+        away = unavailable_s(journal)
+        seconds = seconds_between(header["at"], now())
+        journal.append(
+            "release",
+            "finished",
+            seconds=round(seconds, 2),
+            unavailable_s=away,
+            schema_fingerprint=fingerprint(catalog),
+        )
+    stack.state.unlock(release)
+    return {
+        "changed": True,
+        "unavailable_s": away,
+        "seconds": round(seconds, 2),
+        "pap": {"phase": "finished", "lines": _lines(stack, journal, header, away, seconds)},
+    }
+
+
+def unavailable_s(journal: Journal) -> Optional[float]:
+    """Seconds from the beginning of the fence (the API stops) to the first healthy answer after the switch."""
+    entries = journal.entries()
+    stopped = next((e["at"] for e in entries if (e["phase"], e["event"]) == ("fence", "begin")), None)
+    smoke_began = next(
+        (e["at"] for e in reversed(entries) if (e["phase"], e["event"]) == ("login_smoke_test", "begin")), None
+    )
+    smoke = journal.last("login_smoke_test")
+    if not stopped or not smoke_began or not smoke:
+        return None
+    return round(seconds_between(stopped, smoke_began) + float(smoke.get("healthy_after_s", 0.0)), 2)
+
+
+def _lines(stack: Stack, journal: Journal, header: dict[str, Any], away: Optional[float], seconds: float) -> list[str]:
+    migrated = journal.last("migrate") or {}
+    backup = journal.last("backup") or {}
+    count = len(migrated.get("applied") or [])
+    return [
+        f"{stack.label} runs {header['to']['label']}; {count} migration{'s' if count != 1 else ''} applied,"
+        f" {seconds:.1f} s in all, API unavailable for {away if away is not None else '?'} s",
+        f"backup   {backup.get('path', 'none')}",
+        f"journal  {journal.path}",
+        f"back     ansible-playbook rollback.yml -l {stack.name}",
+    ]

@@ -1,0 +1,27 @@
+"""The login smoke test as a phase: against the release's own baseline, noted in its journal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import smoke
+from ..stack import Stack
+
+
+def run(stack: Stack, release: str) -> dict[str, Any]:
+    """Try the API as a person would; without a release, compare with nothing. Raises SmokeFailed or Unavailable."""
+    if not release:
+        return _result(smoke.run(stack.smoke))
+    with stack.state.working(release) as journal:
+        looked = journal.last("preflight")
+        with journal.checkpoint("login_smoke_test") as done:
+            found = smoke.run(stack.smoke, looked.get("baseline") if looked else None)
+            done.update(found.as_dict())
+    return _result(found)
+
+
+def _result(found: smoke.SmokeResult) -> dict[str, Any]:
+    login = next(check for check in found.checks if check.name == "login")
+    endpoints = f", {len(found.endpoints)} endpoints no worse than before" if found.endpoints else ""
+    line = f"healthy after {found.healthy_after_s:.1f} s, login in {login.ms:.0f} ms, wrong password refused{endpoints}"
+    return {"smoke": found.as_dict(), "pap": {"phase": "login smoke test", "lines": [line]}}
