@@ -125,13 +125,19 @@ def step(
     after["heartbeat"] = at
     if settling:
         after["expected_restarts"] = {name: _count(after, "restart", name) for name in sources}
+    known = {_identity(alarm) for alarm in after["alarms"]}
     for alarm in _judge(after, at):
-        if not any((a["kind"], a["source"], a["subject"]) == (alarm["kind"], alarm["source"], alarm["subject"])
-                   for a in after["alarms"]):  # fmt: skip
+        if _identity(alarm) not in known:
+            known.add(_identity(alarm))
             after["alarms"].append(alarm)
     if after["ended"] is None and at >= after["until"]:
         after["ended"] = {"at": at, "why": "its time is over"}
     return after
+
+
+def _identity(alarm: Mapping[str, Any]) -> tuple[str, str]:
+    """What both logs tell of the same column is one alarm; a rate is one alarm for each log."""
+    return alarm["kind"], alarm["subject"] or alarm["source"]
 
 
 def _read(state: dict[str, Any], name: str, source: LogSource, at: str) -> tuple[Scan, Optional[PapError]]:
