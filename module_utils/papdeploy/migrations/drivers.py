@@ -26,7 +26,6 @@ _URL = re.compile(
     r"(?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^/:?]*))(?::(?P<port>[0-9]+))?"
     r"(?:/(?P<dbname>[^?]*))?(?:\?(?P<query>.*))?$"
 )
-_TUNING = {"gssencmode", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"}
 
 
 @dataclass(frozen=True)
@@ -300,47 +299,48 @@ def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def no_second_connection(driver_modules: tuple[str, ...], refuse: Callable[[str], PapError]) -> Iterator[None]:
-    """While this is active, opening a connection through psycopg2 or psycopg in this process raises ``refuse(how)``.
+def no_second_connection(refuse: Callable[[str], Optional[PapError]]) -> Iterator[None]:
+    """While active, opening a connection with psycopg2, psycopg or asyncpg in this process asks ``refuse(how)`` first.
 
-    It catches what the engine of an application, a ``create_engine`` of the migration and the drivers' own ``connect``
-    have in common, also where ``connect`` was imported by name before.
+    An error that it returns is raised. This catches what the engine of an application, a ``create_engine`` of the
+    migration and the drivers' own ``connect`` have in common, also where ``connect`` was imported by name before.
     """
-    import sys
-
     undo: list[Callable[[], None]] = []
 
-    def replace(owner: Any, name: str, value: Any) -> None:
+    def guard(owner: Any, name: str, how: str, is_class: bool = False) -> None:
         before = owner.__dict__[name]
-        setattr(owner, name, value)
+        original = before.__func__ if isinstance(before, classmethod) else before
+
+        def guarded(*rest: Any, **named: Any) -> Any:
+            error = refuse(how)
+            if error is not None:
+                raise error
+            return original(*rest, **named)
+
+        setattr(owner, name, classmethod(guarded) if is_class else guarded)
         undo.append(lambda: setattr(owner, name, before))
 
-    psycopg2 = sys.modules.get("psycopg2")
-    if psycopg2 is None and "psycopg2" in driver_modules:
-        with contextlib.suppress(ImportError):
-            psycopg2 = import_module("psycopg2")
-    if psycopg2 is not None:
-
-        def refuse_psycopg2(*_: Any, **__: Any) -> Any:
-            raise refuse("psycopg2.connect")
-
-        replace(psycopg2, "_connect", refuse_psycopg2)
-    psycopg = sys.modules.get("psycopg")
-    if psycopg is None and "psycopg" in driver_modules:
-        with contextlib.suppress(ImportError):
-            psycopg = import_module("psycopg")
-    if psycopg is not None:
-
-        def refuse_psycopg(*_: Any, **__: Any) -> Any:
-            raise refuse("psycopg.connect")
-
-        for kind in (psycopg.Connection, psycopg.AsyncConnection):
-            for owner in kind.__mro__:
-                if "_connect_gen" in owner.__dict__:
-                    replace(owner, "_connect_gen", classmethod(refuse_psycopg))
-                    break
     try:
+        psycopg2 = _imported("psycopg2")
+        if psycopg2 is not None:
+            guard(psycopg2, "_connect", "psycopg2.connect")
+        psycopg = _imported("psycopg")
+        if psycopg is not None:
+            for kind in (psycopg.Connection, psycopg.AsyncConnection):
+                owner = next(owner for owner in kind.__mro__ if "_connect_gen" in owner.__dict__)
+                guard(owner, "_connect_gen", "psycopg.connect", is_class=True)
+        asyncpg = _imported("asyncpg.connect_utils")
+        if asyncpg is not None:
+            guard(asyncpg, "_connect", "asyncpg.connect")
         yield
     finally:
         while undo:
             undo.pop()()
+
+
+def _imported(name: str) -> Any:
+    """A module if it is installed, else None."""
+    try:
+        return import_module(name)
+    except ImportError:
+        return None

@@ -1,0 +1,215 @@
+"""What is applied, what is pending, and what stands in the way: read only, on any database, also a standby."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from ..errors import Refused, Unavailable
+from . import drivers, ledger, statics
+from .files import SCRIPT, MigrationFile, with_requirements
+from .ledger import Entry, Ledger
+from .options import RunOptions
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A reason to refuse. ``kind``: edited, missing, out_of_order, requirement."""
+
+    kind: str
+    identity: str
+    message: str
+    hint: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return dict(self.__dict__)
+
+
+@dataclass(frozen=True)
+class State:
+    """Files against ledger. ``pending`` is in the order of running; ``applied`` maps identities to ledger entries."""
+
+    applied: dict[str, Entry]
+    pending: list[MigrationFile]
+    problems: list[Problem]
+    interrupted: dict[str, Entry]
+    failures: dict[str, Entry]
+    ledger_exists: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "applied": [entry.as_dict() for entry in self.applied.values()],
+            "pending": [migration.as_dict() for migration in self.pending],
+            "problems": [problem.as_dict() for problem in self.problems],
+            "interrupted": sorted(self.interrupted),
+            "failures": {name: {"at": e.at, **e.details} for name, e in self.failures.items()},
+            "ledger_exists": self.ledger_exists,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A state together with the SQL of what is pending.
+
+    ``sql`` maps each pending identity to ``{"statements": [...], "exact": bool, "why": str}``; ``exact`` is false where
+    the SQL was read from the source and depends on what the migration finds when it runs.
+    """
+
+    state: State
+    sql: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def pending(self) -> list[MigrationFile]:
+        return self.state.pending
+
+    @property
+    def applied(self) -> dict[str, Entry]:
+        return self.state.applied
+
+    @property
+    def problems(self) -> list[Problem]:
+        return self.state.problems
+
+    @property
+    def exact(self) -> bool:
+        return all(item["exact"] for item in self.sql.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**self.state.as_dict(), "sql": self.sql, "exact": self.exact}
+
+    def as_text(self) -> str:
+        """The plan as an SQL script with comments: what check mode and diff print."""
+        lines: list[str] = []
+        for migration in self.pending:
+            item = self.sql.get(migration.identity, {"statements": [], "exact": False, "why": "not read"})
+            kind = "old kind, own process" if migration.flavour == SCRIPT else (
+                "in the transaction" if migration.transactional else "outside a transaction"
+            )  # fmt: skip
+            lines.append(f"-- {migration.identity} ({kind}): {migration.description}")
+            if not item["exact"]:
+                lines.append(f"-- a guess: {item['why']}")
+            lines.extend(_terminated(statement) for statement in item["statements"])
+            lines.append("")
+        lines.extend(f"-- refused: {problem.message} {problem.hint}" for problem in self.problems)
+        return "\n".join(lines)
+
+
+def _terminated(statement: str) -> str:
+    text = statement.strip()
+    return text if text.endswith(";") or text.startswith("--") and "\n" not in text else text + ";"
+
+
+def compare(files: Sequence[MigrationFile], book: Ledger, options: Optional[RunOptions] = None) -> State:
+    """Files against ledger, without a database."""
+    options = options or RunOptions()
+    applied = book.applied
+    by_name = {migration.identity: migration for migration in files}
+    pending = [migration for migration in files if migration.identity not in applied]
+    if options.only:
+        wanted = {migration.identity for migration in with_requirements(files, options.only)}
+        pending = [migration for migration in pending if migration.identity in wanted]
+    problems = [*_edited(by_name, applied), *_missing(by_name, applied)]
+    positions = {migration.identity: number for number, migration in enumerate(files)}
+    newest = max((positions[name] for name in applied if name in positions), default=-1)
+    if not options.allow_out_of_order:
+        problems += [
+            Problem(
+                "out_of_order",
+                migration.identity,
+                f"{migration.identity} is pending, but sorts before {files[newest].identity}, which is applied already.",
+                "Rename it to today's date, or allow it explicitly (--allow-out-of-order, allow_out_of_order).",
+            )
+            for migration in pending
+            if positions[migration.identity] < newest
+        ]
+    return State(applied, pending, problems, book.interrupted, book.last_failures, book.exists)
+
+
+def _edited(by_name: dict[str, MigrationFile], applied: dict[str, Entry]) -> list[Problem]:
+    return [
+        Problem(
+            "edited",
+            name,
+            f"{name} was edited after it was applied (release {entry.release}, {entry.at[:19]}).",
+            "Restore the file as it was and write the change as a new migration; if the edit is harmless (a comment),"
+            " accept it with `repair`.",
+        )
+        for name, entry in applied.items()
+        if name in by_name and entry.checksum != by_name[name].checksum
+    ]
+
+
+def _missing(by_name: dict[str, MigrationFile], applied: dict[str, Entry]) -> list[Problem]:
+    return [
+        Problem(
+            "missing",
+            name,
+            f"{name} is applied (release {entry.release}, {entry.at[:19]}) but its file is gone.",
+            "Is this an older checkout than the one that was deployed? Bring the file back; if it was removed on"
+            " purpose, record that with `repair`.",
+        )
+        for name, entry in applied.items()
+        if name not in by_name
+    ]
+
+
+def refuse_if(problems: Sequence[Problem]) -> None:
+    """Raise Refused for the first problem, naming how many there are."""
+    if problems:
+        more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise Refused(
+            problems[0].message + more,
+            hint=problems[0].hint,
+            problems=[problem.as_dict() for problem in problems],
+        )
+
+
+def rows(connection: Any, query: str) -> list[tuple[Any, ...]]:
+    """The rows of ``query`` on an SQLAlchemy or a driver's connection."""
+    if hasattr(connection, "exec_driver_sql"):
+        return [tuple(row) for row in connection.exec_driver_sql(query.replace("%", "%%"))]
+    cursor = connection.cursor()
+    try:
+        cursor.execute(query)
+        return [tuple(row) for row in cursor.fetchall()]
+    finally:
+        cursor.close()
+
+
+def read_ledger(connection: Any) -> Ledger:
+    """The ledger of the database behind ``connection``; empty where there is none. Raises Unavailable if unreadable."""
+    try:
+        return ledger.read(lambda query: rows(connection, query))
+    except Exception as error:
+        if drivers.sqlstate(error) != "42501":
+            raise
+        raise Unavailable(
+            f"The migration ledger {ledger.SCHEMA}.ledger is there, but this role may not read it.",
+            hint=f"GRANT USAGE ON SCHEMA {ledger.SCHEMA}, and SELECT ON {ledger.SCHEMA}.ledger, to the role.",
+        ) from None
+
+
+def status(connection: Any, files: Sequence[MigrationFile], options: Optional[RunOptions] = None) -> State:
+    """Applied, pending and problems. Reads only: creates nothing, locks nothing, works on a standby."""
+    return compare(files, read_ledger(connection), options)
+
+
+def plan(
+    connection: Any,
+    files: Sequence[MigrationFile],
+    *,
+    scratch: Optional[str] = None,
+    options: Optional[RunOptions] = None,
+) -> Plan:
+    """The state and the SQL of what is pending.
+
+    ``scratch`` is the URL of a copy of the database (or of one restored from its backup) on which the pending
+    migrations are run for real: the SQL is then exact. Without it the SQL is read from the sources.
+    """
+    state = status(connection, files, options)
+    if scratch and state.pending and not state.problems:
+        from .runner import record_on
+
+        return Plan(state, record_on(scratch, files, options or RunOptions()))
+    return Plan(state, {migration.identity: statics.sql_of(migration).as_dict() for migration in state.pending})

@@ -1,0 +1,226 @@
+"""Apply what is pending: whole, once, proven, or not at all."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Callable, Optional
+
+from ..errors import PapError, Refused
+from . import drivers, ledger, scripts, steps
+from .files import SCRIPT, MigrationFile
+from .observe import observer
+from .options import RunOptions
+from .planning import State, compare, refuse_if
+from .session import Session
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+@dataclass
+class ApplyResult:
+    """What a run did. ``applied`` has one entry per migration: identity, seconds, statements (SQL, rows, ms)."""
+
+    run: str
+    release: str
+    applied: list[dict[str, Any]] = field(default_factory=list)
+    reverted: list[dict[str, Any]] = field(default_factory=list)
+    pending: list[str] = field(default_factory=list)
+    transactions: list[dict[str, Any]] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    check: Optional[dict[str, Any]] = None
+    seconds: float = 0.0
+    dry_run: bool = False
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.applied or self.reverted or (self.dry_run and self.pending))
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**self.__dict__, "changed": self.changed}
+
+
+def who_am_i() -> str:
+    """``user@host`` of the person or service that started this process."""
+    try:
+        user = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
+
+
+def target_of(url_or_engine: Any, options: RunOptions) -> tuple[drivers.Target, RunOptions]:
+    """Where to connect. Of an engine only the URL and the driver count, not its pool or connect_args."""
+    if isinstance(url_or_engine, str):
+        return drivers.parse_url(url_or_engine), options
+    url = url_or_engine.url
+    return drivers.parse_url(url.render_as_string(hide_password=False)), options
+
+
+@contextmanager
+def opened(
+    url_or_engine: Any, *, release: str, who: str, options: RunOptions, emit: Optional[Emit]
+) -> Iterator[Session]:
+    """A session on the database, closed at the end whatever happens."""
+    target, options = target_of(url_or_engine, options)
+    with Session(target, options, release=release, who=who, emit=emit or (lambda _: None)) as session:
+        session.open()
+        try:
+            yield session
+        except session.driver.module.Error as error:
+            raise steps.presentable(session, error) from error
+
+
+def book_of(session: Session) -> ledger.Ledger:
+    """The ledger as the session sees it now."""
+    return ledger.read(session.query, exists=session.facts.ledger_exists or None)
+
+
+def lock_for_change(session: Session) -> None:
+    """Refuse a server that cannot be changed; take the lock of the run."""
+    if session.facts.in_recovery:
+        raise Refused(
+            f"{session.target.label} is a standby: it cannot be changed.",
+            hint="Point the URL at the primary.",
+        )
+    session.acquire_lock()
+    session.remember_settings()
+
+
+def apply(
+    url_or_engine: Any,
+    files: Sequence[MigrationFile],
+    *,
+    release: str = "cli",
+    who: str = "",
+    check: Optional[steps.Check] = None,
+    options: Optional[RunOptions] = None,
+    emit: Optional[Emit] = None,
+    dry_run: bool = False,
+) -> ApplyResult:
+    """Apply all pending migrations.
+
+    Consecutive migrations that can run in a transaction share one, with their ledger rows; ``check`` (given an
+    SQLAlchemy Connection, it returns an object with ``matches`` and ``as_dict()``) is asked before the last COMMIT and a
+    mismatch rolls everything back. ``dry_run`` only says what is pending.
+
+    Raises Refused (nothing was changed) or another PapError whose ``data['committed']`` lists what stays applied.
+    """
+    options = options or RunOptions()
+    began = time.monotonic()
+    with opened(url_or_engine, release=release, who=who or who_am_i(), options=options, emit=emit) as session:
+        result = ApplyResult(run=session.run, release=release, events=session.events, dry_run=dry_run)
+        state = compare(files, book_of(session), options)
+        refuse_if(state.problems)
+        if not dry_run:
+            if state.pending:
+                lock_for_change(session)
+                state = compare(files, book_of(session), options)  # another run may have ended while we waited
+                refuse_if(state.problems)
+            if state.pending:
+                _apply(session, state, check, result)
+            else:
+                result.check = _check_only(session, check)
+        result.pending = [m.identity for m in state.pending] if dry_run else []
+        result.transactions = [transaction.as_dict() for transaction in session.transactions]
+        result.seconds = round(time.monotonic() - began, 3)
+        return result
+
+
+def _apply(session: Session, state: State, check: Optional[steps.Check], result: ApplyResult) -> None:
+    groups = list(grouped(state.pending, session.options.transaction))
+    for number, group in enumerate(groups, 1):
+        last = number == len(groups)
+        try:
+            if alone(group[0]):
+                run = scripts.run_script if group[0].flavour == SCRIPT else steps.run_alone
+                result.applied.append(run(session, group[0]))
+                if last:
+                    result.check = _check_only(session, check)
+            else:
+                watcher = observer(session)
+                entries, verdict = steps.run_together(session, group, "upgrade", check if last else None, watcher)
+                result.applied += entries
+                result.check = verdict
+        except PapError as error:
+            failed(session, error, group, [entry["identity"] for entry in result.applied])
+            raise
+
+
+def alone(migration: MigrationFile) -> bool:
+    """Whether a migration cannot share a transaction."""
+    return migration.flavour == SCRIPT or not migration.transactional
+
+
+def grouped(migrations: Sequence[MigrationFile], transaction: str) -> Iterator[list[MigrationFile]]:
+    """Runs of migrations that share a transaction, in order."""
+    group: list[MigrationFile] = []
+    for migration in migrations:
+        if group and (alone(migration) or transaction == "each"):
+            yield group
+            group = []
+        group.append(migration)
+        if alone(migration):
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def failed(session: Session, error: PapError, group: Sequence[MigrationFile], committed: list[str]) -> None:
+    """Complete the error with what stays committed, and note the failure in the ledger where that is possible."""
+    error.data["committed"] = committed
+    error.data["run"] = session.run
+    if committed:
+        error.hint = f"{error.hint} Committed before and still in force: {', '.join(committed)}.".strip()
+    identity = error.data.get("identity") or group[-1].identity
+    session.emit("failed", identity=identity, message=error.message)
+    if session.lost or error.data.get("outcome") == "unknown":
+        return
+    by_name = {migration.identity: migration for migration in group}
+    details = {
+        "error": session.redact(error.message),
+        "sqlstate": error.data.get("sqlstate", ""),
+        "statement": error.data.get("statement", ""),
+    }
+    try:
+        session.ensure_ledger()
+        session.record(
+            [{"event": ledger.FAILED, "identity": identity, "details": details,
+              "checksum": by_name[identity].checksum if identity in by_name else ""}]
+        )  # fmt: skip
+    except session.driver.module.Error as problem:
+        session.rollback()
+        session.emit("failure_not_recorded", why=session.redact(str(problem).strip()))
+
+
+def _check_only(session: Session, check: Optional[steps.Check]) -> Optional[dict[str, Any]]:
+    """The schema check where there is nothing left to commit: in a read-only transaction that is rolled back."""
+    if check is None:
+        return None
+    session.query("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
+    try:
+        verdict: dict[str, Any] = steps.run_check(session, check, [])
+        return verdict
+    finally:
+        session.rollback()
+
+
+def record_on(
+    scratch: Any, files: Sequence[MigrationFile], options: RunOptions, emit: Optional[Emit] = None
+) -> dict[str, dict[str, Any]]:
+    """Run what is pending on a scratch copy and return the SQL that ran, by identity."""
+    result = apply(scratch, files, release="plan", options=options, emit=emit)
+    return {
+        entry["identity"]: {
+            "statements": [statement["sql"] for statement in entry["statements"]],
+            "exact": entry["statement_count"] == len(entry["statements"]) and "details" not in entry,
+            "why": "" if "details" not in entry else "a script of the old kind: its statements are not seen",
+        }
+        for entry in result.applied
+    }

@@ -1,0 +1,487 @@
+"""The one connection of a run: its settings, its lock, its transactions, and the record of what passes through it."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Callable, Optional
+
+from ..errors import DeadlineExceeded, PapError, Refused, Unavailable
+from ..redact import redact
+from . import drivers, ledger
+from .options import RunOptions
+from .step import Step
+from .watch import Watch
+
+Emit = Callable[[dict[str, Any]], None]
+
+_HELLO = f"""
+SELECT pg_backend_pid(), current_setting('server_version_num')::int, pg_is_in_recovery(), current_database(),
+       session_user, to_regnamespace('{ledger.SCHEMA}') IS NOT NULL, to_regclass('{ledger.SCHEMA}.ledger') IS NOT NULL,
+       extract(epoch FROM clock_timestamp())::float8,
+       (SELECT count(*) FROM (
+           SELECT set_config(s.name, s.value, false)
+           FROM (VALUES ('lock_timeout', %s), ('statement_timeout', %s), ('idle_in_transaction_session_timeout', %s),
+                        ('transaction_timeout', %s), ('idle_session_timeout', '0'),
+                        ('client_connection_check_interval', '5s')) AS s(name, value)
+           JOIN pg_settings USING (name)) AS done)
+"""
+HOLDER = f"""
+SELECT l.pid, coalesce(a.application_name, ''), coalesce(a.usename, ''), coalesce(a.backend_start::text, ''),
+       coalesce(a.client_addr::text, 'local'), coalesce(a.state, '')
+FROM pg_locks AS l LEFT JOIN pg_stat_activity AS a USING (pid)
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND l.classid = {ledger.LOCK_HIGH} AND l.objid = {ledger.LOCK_LOW}
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+_SETTINGS = f"""
+SELECT name, setting FROM pg_settings
+WHERE source = 'session' AND name NOT LIKE '{ledger.SCHEMA}.%'
+  AND name NOT IN ('transaction_isolation', 'transaction_read_only', 'transaction_deferrable')
+"""
+_BEFORE_COMMIT = f"""
+SELECT txid_current() = %s, pg_backend_pid() = %s,
+       EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND pid = pg_backend_pid()
+               AND classid = {ledger.LOCK_HIGH} AND objid = {ledger.LOCK_LOW}),
+       coalesce((SELECT string_agg(pid::text, ', ') FROM pg_stat_activity
+                 WHERE application_name = %s AND datname = current_database()
+                   AND pid <> pg_backend_pid() AND pid <> ALL (%s::int[]) AND backend_start > to_timestamp(%s)), ''),
+       set_config('{ledger.SCHEMA}.commit', %s, true)
+"""
+
+
+@dataclass
+class Facts:
+    """What the server said when the session began."""
+
+    pid: int
+    version: int
+    in_recovery: bool
+    database: str
+    user: str
+    schema_exists: bool
+    ledger_exists: bool
+    clock: float
+
+
+@dataclass
+class Transaction:
+    """One transaction of the run, as it goes into the result."""
+
+    number: int
+    xid: int
+    identities: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    attempts: int = 1
+
+    def as_dict(self) -> dict[str, Any]:
+        return dict(self.__dict__)
+
+
+class TimeUp(BaseException):
+    """The deadline passed while a migration was in Python code; becomes DeadlineExceeded where it arrives."""
+
+
+class Session(drivers.Hooks):
+    """Opened with :meth:`open`, always closed with :meth:`close`. Not for use from several threads."""
+
+    def __init__(self, target: drivers.Target, options: RunOptions, *, release: str, who: str, emit: Emit) -> None:
+        self.target = target
+        self.options = options
+        self.release = release
+        self.who = who
+        self.run = str(uuid.uuid4())
+        self.application_name = f"pap-deploy:{release}"[:63]
+        self.ends_at = time.monotonic() + options.deadline_s
+        self.step: Optional[Step] = None
+        self.watch = Watch(self)
+        self.transaction: Optional[Transaction] = None
+        self.transactions: list[Transaction] = []
+        self.events: list[dict[str, Any]] = []
+        self._emit = emit
+        self._emit_lock = threading.Lock()
+        self._step_lock = threading.Lock()
+        self._worker = 0
+        self._quiet = 0
+        self._engine: Any = None
+        self._locked = False
+        self._settings: dict[str, str] = {}
+        self._clock_at = 0.0
+        self.raw: Any = None
+        self.driver: Any = None
+        self.facts: Any = None
+
+    # -- opening and closing ------------------------------------------------------------------------------------------
+
+    def open(self) -> Session:
+        """Connect and apply the limits. Raises Unavailable, or Refused on a standby's or read-only session's behalf."""
+        self.driver, self.raw = drivers.connect(
+            self.target, self, application_name=self.application_name, driver=self.options.driver
+        )
+        options = self.options
+        left = max(1, int(self.remaining()))
+        row = self.query(
+            _HELLO,
+            (
+                f"{int(options.lock_timeout_s * 1000)}ms",
+                f"{int(options.statement_timeout_s * 1000)}ms",
+                f"{left + 30}s",
+                f"{left + 30}s",
+            ),
+        )[0]
+        self.facts = Facts(*row[:8])
+        self._clock_at = time.monotonic()
+        return self
+
+    def close(self) -> None:
+        """End the session; the server rolls back what was not committed and frees the lock."""
+        self.watch.stop()
+        self._forget_engine()
+        if self.raw is not None and not self.raw.closed:
+            with self.internal(), contextlib.suppress(self.driver.module.Error):
+                self.raw.close()
+
+    def reopen(self) -> None:
+        """A new connection after the old one was lost; the lock has to be taken again."""
+        self.watch.stop()
+        self._forget_engine()
+        self._locked = False
+        self.watch = Watch(self)
+        self.open()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+
+    def remaining(self) -> float:
+        """Seconds until the deadline of the run."""
+        return self.ends_at - time.monotonic()
+
+    def check_deadline(self) -> None:
+        if self.remaining() <= 0:
+            raise DeadlineExceeded(
+                f"The run did not end within {self.options.deadline_s:g} s and was stopped.",
+                hint="What is not in the ledger did not happen. Raise deadline_s, or move the backfill to batches.",
+                seconds=self.options.deadline_s,
+            )
+
+    def begin_step(self, step: Step) -> None:
+        """From here on, what passes through the connection is ``step``'s."""
+        self._worker = threading.get_ident()
+        self.step = step
+        self.watch.start()
+
+    def end_step(self) -> None:
+        with self._step_lock:
+            self.step = None
+        for _ in range(20):  # an interrupt that was sent before the lock was taken arrives here, not in our own code
+            pass
+
+    def interrupt(self) -> bool:
+        """Raise :class:`TimeUp` in a migration that spends its time in Python. Called by the watch."""
+        import ctypes
+
+        with self._step_lock:
+            if self.step is None or self._quiet:
+                return False
+            return bool(
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._worker), ctypes.py_object(TimeUp))
+            )
+
+    # -- statements ---------------------------------------------------------------------------------------------------
+
+    def query(self, sql: str, params: Optional[Sequence[Any]] = None) -> list[tuple[Any, ...]]:
+        """Run a statement of the runner itself (positional ``%s``); its rows, if any."""
+        with self.internal():
+            cursor = self.raw.cursor()
+            try:
+                cursor.execute(sql, params) if params is not None else cursor.execute(sql)
+                return [tuple(row) for row in cursor.fetchall()] if cursor.description else []
+            finally:
+                cursor.close()
+
+    def statement(self, sql: str, call: Callable[[], Any], cursor: Any) -> Any:
+        """Hook of the guarded connection: every statement, of the runner or of a migration, comes through here."""
+        step = self.step
+        if self._quiet or step is None:
+            with self.watch.during(sql):
+                return call()
+        self.check_deadline()
+        step.before(self, sql)
+        started = time.perf_counter()
+        try:
+            with self.watch.during(sql):
+                result = call()
+        except BaseException as error:
+            step.failed(sql, time.perf_counter() - started, error)
+            self.check_deadline()  # a statement that the watch cancelled is a deadline, not an error of its own
+            raise
+        finally:
+            step.after(self)
+        step.done(sql, time.perf_counter() - started, getattr(cursor, "rowcount", -1))
+        return result
+
+    def control(self, what: str) -> bool:
+        """Hook: commit, rollback, close and autocommit belong to the runner."""
+        if self._quiet:
+            return what == "close"  # SQLAlchemy's own tidying up must not end our transaction
+        if self.step is not None:
+            return self.step.control(what)
+        return True
+
+    @contextlib.contextmanager
+    def internal(self) -> Iterator[None]:
+        """While active, statements are the runner's own: not recorded, not judged."""
+        self._quiet += 1
+        try:
+            yield
+        finally:
+            self._quiet -= 1
+
+    @property
+    def status(self) -> int:
+        return int(self.driver.status(self.raw))
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection is gone."""
+        return self.raw is None or self.status == drivers.UNKNOWN
+
+    # -- the SQLAlchemy face of the same connection -------------------------------------------------------------------
+
+    def sqlalchemy(self) -> Any:
+        """A new SQLAlchemy Connection on this session's one database connection, inside its transaction."""
+        try:
+            import sqlalchemy
+            from sqlalchemy.pool import StaticPool
+        except ImportError:
+            raise Unavailable(
+                "SQLAlchemy is not installed here, so db.connection, db.op and the schema check cannot be had.",
+                hint="Run with the application's own Python.",
+            ) from None
+        with self.internal():
+            if self._engine is None:
+                url = drivers.with_driver(self.target, self.driver.name)
+                try:
+                    self._engine = sqlalchemy.create_engine(
+                        url, creator=lambda: self.raw, poolclass=StaticPool, pool_reset_on_return=None, future=True
+                    )
+                except sqlalchemy.exc.NoSuchModuleError:
+                    raise Unavailable(
+                        f"SQLAlchemy {sqlalchemy.__version__} has no dialect for {self.driver.name}.",
+                        hint="Install psycopg2-binary, or use db.execute() instead of db.connection.",
+                    ) from None
+            return self._engine.connect()
+
+    def release_sqlalchemy(self, connection: Any) -> None:
+        """Give a Connection back; the transaction stays as it is."""
+        with self.internal():
+            connection.close()
+
+    def _forget_engine(self) -> None:
+        self._engine = None
+
+    # -- the lock -----------------------------------------------------------------------------------------------------
+
+    def acquire_lock(self) -> None:
+        """Take the advisory lock of this database by polling; name its holder while waiting and when giving up.
+
+        Polling, because a session blocked in pg_advisory_lock holds a snapshot that CREATE INDEX CONCURRENTLY waits for.
+        """
+        if self._locked:
+            return
+        gives_up_at = time.monotonic() + min(self.options.lock_wait_s, self.remaining())
+        told: Any = None
+        while True:
+            if self.query(f"SELECT pg_try_advisory_lock({ledger.LOCK_KEY})")[0][0]:
+                self._locked = True
+                return
+            holder = self.lock_holder()
+            if holder and holder["pid"] != told:
+                told = holder["pid"]
+                self.emit("waiting_for_lock", holder=holder)
+            if time.monotonic() >= gives_up_at:
+                who = (
+                    f"process {holder['pid']} ({holder['application']}, user {holder['user']} from {holder['from']},"
+                    f" connected since {holder['since']}, now {holder['state'] or 'unknown'})"
+                    if holder
+                    else "a session that could not be seen"
+                )
+                raise Refused(
+                    f"Another migration run holds the lock of this database: {who}.",
+                    hint="Wait for it. If its program is dead, end its session: SELECT pg_terminate_backend("
+                    f"{holder['pid'] if holder else 'pid'}).",
+                    holder=holder,
+                )
+            time.sleep(random.uniform(0.1, 0.5))  # noqa: S311 - jitter, not a secret
+
+    def lock_holder(self) -> dict[str, Any]:
+        """Who holds the runner's lock, or an empty dictionary."""
+        rows = self.query(HOLDER)
+        if not rows:
+            return {}
+        return dict(zip(("pid", "application", "user", "since", "from", "state"), rows[0]))
+
+    # -- transactions -------------------------------------------------------------------------------------------------
+
+    def begin(self) -> Transaction:
+        """Start a transaction of the run, armed so that only :meth:`commit` can end it well."""
+        self.query("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+        self.ensure_ledger()
+        number = len(self.transactions) + 1
+        xid, pid = self.query(
+            f"INSERT INTO {ledger.SCHEMA}.batch (run, number, xid, release) VALUES (%s, %s, txid_current(), %s)"
+            " RETURNING xid, pg_backend_pid()",
+            (self.run, number, self.release),
+        )[0]
+        if pid != self.facts.pid:
+            raise _pooler(self.facts.pid, pid)
+        self.transaction = Transaction(number=number, xid=int(xid))
+        return self.transaction
+
+    def ensure_ledger(self) -> None:
+        """Create schema and ledger where they are missing, in the current transaction or in one of its own."""
+        if self.facts.ledger_exists:
+            return
+        if self.status == drivers.IDLE:
+            self.query("BEGIN")
+            self.ensure_ledger()
+            self.query("COMMIT")
+            self.facts.ledger_exists = True
+            return
+        schema, table = self.query(
+            f"SELECT to_regnamespace('{ledger.SCHEMA}') IS NOT NULL, to_regclass('{ledger.SCHEMA}.ledger') IS NOT NULL"
+        )[0]
+        if not schema:
+            self.query(ledger.CREATE_SCHEMA)
+        if not table:
+            self.query(ledger.CREATE)
+
+    def record(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Write ledger rows (in the transaction if there is one, else each call for itself)."""
+        defaults = {"checksum": "", "seconds": 0.0, "statements": [], "details": {}, "at": None}
+        complete = [
+            {**defaults, **row, "release": self.release, "who": self.who, "run": self.run} for row in rows
+        ]
+        self.query(ledger.INSERT, (ledger.rows_as_json(complete),))
+
+    def record_start(self, identity: str, checksum: str, direction: str) -> None:
+        """Note that something outside a transaction begins, so that an interruption can be seen afterwards."""
+        details = {"direction": direction}
+        self.record([{"event": ledger.STARTED, "identity": identity, "checksum": checksum, "details": details}])
+
+    def commit(self) -> None:
+        """Check that the transaction is still the one that was begun, then COMMIT; resolve a lost connection.
+
+        Raises PapError with ``data['outcome']`` 'unknown' only if the server cannot be reached again before the deadline.
+        """
+        transaction = self.transaction
+        assert transaction is not None
+        same, pid_same, locked, strangers, _ = self.query(
+            _BEFORE_COMMIT,
+            (
+                transaction.xid,
+                self.facts.pid,
+                self.application_name,
+                self.watch.pids,
+                self.facts.clock,
+                self.run,
+            ),
+        )[0]
+        if not pid_same:
+            raise _pooler(self.facts.pid, 0)
+        if not same:
+            raise PapError(
+                "The transaction is not the one that was begun: a migration ended it.",
+                hint="What ran before that point may be committed; compare with `status` and the schema check.",
+            )
+        if not locked:
+            raise PapError(
+                "The runner's advisory lock is gone: a migration released it (pg_advisory_unlock_all, DISCARD ALL).",
+                hint="Remove that call; everything was rolled back.",
+            )
+        if strangers:
+            raise PapError(
+                f"A migration opened a second connection (process {strangers}) that is still there.",
+                hint="Use db only: work on another connection is not part of the transaction. All was rolled back.",
+            )
+        from .outcome import resolve
+
+        try:
+            self.query("COMMIT")
+        except self.driver.module.Error as error:
+            if not self.lost:
+                raise
+            if not resolve(self, transaction):
+                raise Unavailable(
+                    f"The connection was lost at COMMIT; the ledger shows that nothing was committed ({_first(error)}).",
+                    hint="Look at the server's log, then run again.",
+                    outcome="rolled back",
+                ) from None
+        self.facts.ledger_exists = self.facts.schema_exists = True
+        self.transactions.append(transaction)
+        self.transaction = None
+
+    def rollback(self) -> None:
+        """Undo the current transaction; a lost connection has done so by itself."""
+        self.transaction = None
+        self._forget_engine()
+        if self.lost:
+            return
+        if self.status != drivers.IDLE:
+            with contextlib.suppress(self.driver.module.Error):
+                self.query("ROLLBACK")
+
+    def remember_settings(self) -> None:
+        """Note the settings of the session, for :meth:`restore_settings`."""
+        self._settings = dict(self.query(_SETTINGS))
+
+    def restore_settings(self) -> None:
+        """Undo what a migration SET for the session, so that the next one starts as the first did."""
+        self.query("RESET SESSION AUTHORIZATION")
+        self.query("RESET ROLE")
+        for name, value in self.query(_SETTINGS):
+            if name not in self._settings:
+                self.query("RESET " + ".".join(f'"{part}"' for part in str(name).split(".")))
+            elif self._settings[name] != value:
+                self.query("SELECT set_config(%s, %s, false)", (name, self._settings[name]))
+
+    # -- telling ------------------------------------------------------------------------------------------------------
+
+    def emit(self, event: str, **data: Any) -> None:
+        """Tell the caller, redacted; notable events also go into the result."""
+        from ..redact import redact_data
+
+        message = redact_data({"event": event, **data}, self.target.secrets)
+        with self._emit_lock:
+            if event not in ("output", "progress", "migration_started", "migration_done"):
+                self.events.append(message)
+            self._emit(message)
+
+    def redact(self, text: str) -> str:
+        return redact(text, self.target.secrets)
+
+    def now(self) -> float:
+        """The server's clock (seconds since 1970), kept by ours between round trips."""
+        return float(self.facts.clock) + time.monotonic() - self._clock_at
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _pooler(before: int, now: int) -> PapError:
+    return Refused(
+        f"The server process behind the connection changed ({before}, then {now or 'another'}): a transaction pooler is"
+        " in between, and the lock of the run does not hold there.",
+        hint="Point the URL at PostgreSQL itself, or at a pooler in session mode.",
+    )
