@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from .api import DockerApi
+from .compose import Compose
+from .discover import database_at, discover
 from .engine import Engine
+from .oneoff import OneOffSite
 from .site import ContainerSite
 
-__all__ = ["ContainerSite", "Engine"]
+__all__ = ["Compose", "ContainerSite", "DockerApi", "Engine", "OneOffSite", "database_at", "discover"]

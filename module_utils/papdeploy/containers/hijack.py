@@ -130,7 +130,7 @@ class _TlsDuplex(Duplex):
 
     def _decrypted(self) -> Optional[bytes]:
         """What can be decrypted now; None if nothing can yet, ``b""`` at the end."""
-        parts = []
+        parts: list[bytes] = []
         while True:
             try:
                 part = self._tls.read(RECEIVE)

@@ -25,6 +25,11 @@ _END_SECONDS = 15.0
 _NOT_THERE = re.compile(r"executable file not found|no such file or directory|not found in \$PATH", re.IGNORECASE)
 
 
+def not_there(said: str, program: str) -> bool:
+    """Whether the engine's words mean that ``program`` is not in the container's image."""
+    return f'"{program}"' in said and bool(_NOT_THERE.search(said))
+
+
 class ContainerSite(Site):
     """Programs run in the container ``name``, as its own user unless ``user`` names another."""
 
@@ -185,7 +190,7 @@ class _ContainerProcess(Process):
             return "there is no such program"
         # The engine reports what it cannot start on the program's standard output.
         said = (b"".join(early) + bytes(self._tail)).decode("utf-8", "replace").strip()
-        self.absent_launcher = f'"{self._launcher.program}"' in said and bool(_NOT_THERE.search(said))
+        self.absent_launcher = not_there(said, self._launcher.program)
         if self.absent_launcher:
             self._tail = bytearray(said.encode())
             return ""

@@ -1,0 +1,303 @@
+"""An API whose releases are images: one container, or several of one stack that roll one after another.
+
+A switch makes a container with the present one's configuration and the new image, stops and renames the present one,
+and starts the new one under the old name. The old one stays, stopped and with its restart policy taken off, so that
+going back is a rename. Every step looks at what is there first: a switch that was killed anywhere can be called again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from ..api import Api, Runtime
+from ..errors import PapError, Refused, Unavailable
+from ..logsources import ContainerLog
+from ..redact import redact
+from .address import Tunnel, own_address, published, reachable
+from .compose import Compose
+from .engine import Engine
+from .memo import PolicyMemo
+from .oneoff import OneOffSite, leftovers, remove
+from .probe import exposed_port, find_python, last_words, listening, program
+from .service import Service
+from .site import ContainerSite, environment_of
+from .spec import Plan
+
+Data = dict[str, Any]
+_POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class DockerApi(Api):
+    """The containers ``names`` of one API. ``image`` is what a deploy activates; empty means: restart what runs.
+
+    ``state_dir`` keeps the restart policies of what is stopped. ``port`` is the API's port inside its container (0: the
+    one it exposes, else the one on which it listens). Times in seconds.
+    """
+
+    engine: Engine
+    names: Sequence[str]
+    state_dir: str
+    image: str = ""
+    release: str = ""
+    python: str = ""
+    port: int = 0
+    compose: Optional[Compose] = None
+    pull_s: float = 600.0
+    start_s: float = 60.0
+    _tunnels: dict[str, Tunnel] = field(default_factory=dict, repr=False, compare=False)
+
+    def services(self) -> list[Service]:
+        memo = PolicyMemo(Path(self.state_dir) / "restart-policies.json")
+        return [Service(self.engine, name, memo, self.release) for name in self.names]
+
+    def running(self) -> Data:
+        records = [service.record() for service in self.services()]
+        return {
+            "label": ", ".join(dict.fromkeys(_short(record["reference"]) for record in records)),
+            "identity": ",".join(dict.fromkeys(record["image"] for record in records)),
+            "containers": records,
+        }
+
+    def candidate(self) -> Data:
+        for service in self.services():
+            service.refuse_unfit()
+        running = self.running()
+        if not self.image:
+            return {**running, "restart": True}
+        image = self.engine.ensure_image(self.image, self.pull_s)
+        if image["Id"] == running["identity"]:
+            return {**running, "restart": True}
+        if self.compose:
+            self.compose.check(self.engine, self.names, self.image)
+        return {
+            "label": _short(self.image),
+            "identity": image["Id"],
+            "image": image["Id"],
+            "reference": self.image,
+            "digests": list(image.get("RepoDigests") or []),
+        }
+
+    def environment(self, version: Mapping[str, Any]) -> dict[str, str]:
+        return self.plan(version).environment
+
+    def plan(self, version: Mapping[str, Any]) -> Plan:
+        """The container that ``version`` would run in: the first of the stack's API containers."""
+        service = self.services()[0]
+        if "containers" in version:
+            record = version["containers"][0]
+            found = self.engine.find_container(record["id"])
+            if found:
+                image = self._image(str(found["Image"]), record["reference"])
+                return service.plan_of(found, image)
+            return service.plan(self._image(str(record["image"]), record["reference"]))
+        return service.plan(self._image(str(version["image"]), version["reference"]))
+
+    def _image(self, identity: str, reference: str) -> Data:
+        image = self.engine.find_image(identity)
+        if image is None:
+            raise Unavailable(
+                f"The image {_short(reference)} ({identity[:19]}) is no longer on this host.",
+                hint="It was removed after the release began (docker image prune?). Pull or load it and try again.",
+            )
+        return image
+
+    @contextlib.contextmanager
+    def runtime(self, version: Mapping[str, Any]) -> Iterator[Runtime]:
+        plan = self.plan(version)
+        image = self.engine.find_image(str(plan.body["Image"])) or {}
+        config = image.get("Config") or {}
+        with OneOffSite(self.engine, plan, self.names[0], self.release) as site:
+            python = self.python or find_python(site, program(plan.body, config))
+            folder = str(plan.body.get("WorkingDir") or config.get("WorkingDir") or "/")
+            yield Runtime(site, python, folder, plan.environment)
+
+    def stop(self) -> None:
+        for service in self.services():
+            named = service.named()
+            if named:
+                service.halt(named)
+
+    def start(self) -> None:
+        for service in self.services():
+            container = service.must_be_named()
+            self._wait_until_up(service.name, str(container["Image"]), service.start(container))
+
+    def switch(self, version: Mapping[str, Any]) -> None:
+        records = {record["name"]: record for record in version.get("containers") or []}
+        for service in self.services():
+            record = records.get(service.name)
+            image = str(record["image"] if record else version["image"])
+            if version.get("restart"):
+                restarts = service.restart()
+            elif self.compose:
+                reference = record["reference"] if record else version["reference"]
+                restarts = self.compose.up(self.engine, service.name, str(reference), image)
+            elif record:
+                restarts = service.bring_back(record)
+            else:
+                restarts = service.bring_new(self._image(image, version["reference"]), str(version["reference"]))
+            self._wait_until_up(service.name, image, restarts)
+
+    def _wait_until_up(self, name: str, image: str, restarts: int) -> None:
+        """Until it listens, so that the next container of the stack may go down, or until it is clear that it will not.
+
+        Raises Unavailable with the end of its log. Whether it works is the smoke test's question.
+        """
+        begun = time.monotonic()
+        site = ContainerSite(self.engine, name)
+        config = self.engine.container(name)["Config"]
+        python, port = self.python, self.port or exposed_port(config)
+        while True:
+            state = self._alive(name, image, restarts)
+            try:
+                python = python or find_python(site, program(config, {}))
+                ports = listening(site, python, port, wait_s=2.0)
+            except PapError:
+                # It ended between the two looks, or is not ready for exec yet: the next look at its state says which.
+                ports = []
+            if port in ports or (ports and not port):
+                return
+            if state["Status"] == "running" and time.monotonic() - begun > self.start_s:
+                raise Unavailable(
+                    f"Container {name} runs, but did not listen{f' on port {port}' if port else ''} within"
+                    f" {self.start_s:g} s.{self._said(name)}",
+                    hint="Raise pap_api_start_seconds if it needs longer, or set pap_api_port.",
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def _alive(self, name: str, image: str, restarts: int) -> Data:
+        """The state of a container that should be starting or running; raises Unavailable if it has failed."""
+        container = self.engine.container(name)
+        state: Data = container["State"]
+        if container["Image"] != image:
+            raise Unavailable(
+                f"Container {name} runs the image {container['Image'][:19]} and not {image[:19]}.",
+                hint="Somebody else replaced it (compose, a watcher)? Stop that and deploy again.",
+            )
+        ended = state["Status"] in ("exited", "dead", "removing") or state.get("Restarting")
+        if ended or int(container["RestartCount"]) > restarts:
+            raise Unavailable(
+                f"Container {name} ({_short(container['Config']['Image'])}) ended right after its start with exit code"
+                f" {state['ExitCode']}{', out of memory' if state.get('OOMKilled') else ''}.{self._said(name)}",
+                hint=f"See `docker logs {name}`.",
+                log=self._log(name),
+            )
+        health = state.get("Health") or {}
+        if health.get("Status") == "unhealthy":
+            said = str((health.get("Log") or [{}])[-1].get("Output", "")).strip()
+            raise Unavailable(
+                f"Container {name} is unhealthy by its own health check: {redact(said)[-400:] or 'it said nothing'}",
+                hint=f"See `docker inspect {name}` (State.Health) and `docker logs {name}`.",
+            )
+        return state
+
+    def confirm(self, version: Mapping[str, Any], deadline_s: float = 90.0) -> None:
+        """Assert that exactly the containers of ``version`` run under the names, and wait for their health checks.
+
+        A health check that still says "starting" after ``deadline_s`` seconds is a failure. Raises Unavailable.
+        """
+        records = {record["name"]: record for record in version.get("containers") or []}
+        deadline = time.monotonic() + deadline_s
+        for service in self.services():
+            record = records.get(service.name)
+            image = str(record["image"] if record else version["image"])
+            for other in service.kept():
+                if other["State"].get("Running"):
+                    raise Unavailable(
+                        f"The former container {other['Name'][1:]} runs beside {service.name}: it may be what answers.",
+                        hint=f"Stop it (`docker stop {other['Name'][1:]}`) and try again.",
+                    )
+            while True:
+                state = self._alive(service.name, image, int(self.engine.container(service.name)["RestartCount"]))
+                health = (state.get("Health") or {}).get("Status", "none")
+                if state["Status"] == "running" and health in ("none", "healthy"):
+                    break
+                if time.monotonic() > deadline:
+                    raise Unavailable(
+                        f"Container {service.name} is still {state['Status']}, its health check {health}, after"
+                        f" {deadline_s:g} s.",
+                        hint="Raise pap_api_health_seconds if its health check needs longer.",
+                    )
+                time.sleep(_POLL_SECONDS)
+
+    def base_url(self) -> str:
+        """``http://host:port`` where the API answers, seen from here; empty while that cannot be known (it is stopped).
+
+        Through a tunnel by exec where neither a published port nor the container's own address can be reached.
+        """
+        inspected = self.services()[0].present()
+        port = self.port or exposed_port(inspected["Config"])
+        outside = published(inspected, port, self.engine.endpoint.host or "127.0.0.1")
+        if outside:
+            return f"http://{outside}"
+        if not inspected["State"].get("Running"):
+            return ""
+        site = ContainerSite(self.engine, self.names[0])
+        python = ""
+        if not port:
+            python = self.python or find_python(site, program(inspected["Config"], {}))
+            ports = listening(site, python)
+            if len(ports) != 1:
+                raise Refused(
+                    f"The port of the API is not clear: {self.names[0]} listens on {ports or 'none'}.",
+                    hint="Set pap_api_port to the port inside the container, or pap_api_url.",
+                )
+            port = ports[0]
+        address = own_address(inspected)
+        if address and not self.engine.endpoint.host and reachable(address, port):
+            return f"http://{address}:{port}"
+        if inspected["Id"] not in self._tunnels:
+            python = python or self.python or find_python(site, program(inspected["Config"], {}))
+            self._tunnels[inspected["Id"]] = Tunnel(site, python, port)
+        return f"http://{self._tunnels[inspected['Id']].address}"
+
+    def logs_since(self, mark: Mapping[str, Any]) -> tuple[str, Data]:
+        texts: list[str] = []
+        fresh: Data = {}
+        for name in self.names:
+            log = ContainerLog(name)
+            if name not in mark:
+                fresh[name] = log.now()
+                continue
+            reading = log.since(mark[name])
+            texts.append(reading.text)
+            fresh[name] = reading.mark
+        return "".join(texts), fresh
+
+    def clean(self) -> list[str]:
+        """Remove what killed runs left behind: one-off containers. Only under the deploy lock."""
+        found = [found for name in self.names for found in leftovers(self.engine, name)]
+        for container in found:
+            remove(self.engine, container)
+        return found
+
+    def prune(self, keep: int = 1) -> list[str]:
+        """Remove former containers but for the last ``keep`` of each name; the names that are gone."""
+        return [name for service in self.services() for name in service.prune(keep)]
+
+    def container_environment(self) -> dict[str, str]:
+        """The environment of the container that is there now."""
+        return environment_of(self.services()[0].present()["Config"])
+
+    def _log(self, name: str) -> str:
+        return redact(last_words(self.engine, name), self.container_environment_secrets())
+
+    def _said(self, name: str) -> str:
+        said = self._log(name)
+        return f" It said last: {said.splitlines()[-1][:300]}" if said else " It wrote no log."
+
+    def container_environment_secrets(self) -> list[str]:
+        """Values of the environment that must not be shown."""
+        words = ("PASSWORD", "SECRET", "TOKEN", "KEY")
+        return [value for name, value in self.container_environment().items() if any(w in name.upper() for w in words)]
+
+
+def _short(reference: str) -> str:
+    """An image for a person: an id is cut to the length that ``docker images`` shows."""
+    return reference[7:19] if reference.startswith("sha256:") else reference

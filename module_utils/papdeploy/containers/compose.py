@@ -1,0 +1,89 @@
+"""Activation by ``docker compose up -d`` with the image in a variable, for those who want compose to stay in charge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import CommandFailed, Refused, Unavailable
+from ..sites import HostSite, Site
+from .engine import Engine
+
+_LABEL = "com.docker.compose."
+
+
+@dataclass(frozen=True)
+class Compose:
+    """How compose is called on the target host. The compose file names the image by ``variable``.
+
+    ``file`` and the project are taken from the labels of the present container where they are not given.
+    """
+
+    variable: str = "PAP_API_IMAGE"
+    file: str = ""
+    site: Site = field(default_factory=HostSite)
+    seconds: float = 300.0
+
+    def check(self, engine: Engine, names: Sequence[str], image: str) -> None:
+        """Refuse what could not work: no compose, a container that is not compose's, a file without the variable."""
+        for name in names:
+            labels = _labels(engine.container(name))
+            service = labels["service"]
+            argv = [*self._command(labels), "config", "--format", "json"]
+            try:
+                text = self.site.run(argv, env={self.variable: image}, timeout=self.seconds).text
+                found = json.loads(text)["services"][service].get("image", "")
+            except CommandFailed:  # docker-compose 1.x has no --format; its answer is YAML
+                text = self.site.run(argv[:-2], env={self.variable: image}, timeout=self.seconds).text
+                found = image if f"image: {image}\n" in text else ""
+            if found != image:
+                raise Refused(
+                    f"The compose file does not take the image of service {service} from the variable {self.variable}.",
+                    hint=f"Write `image: ${{{self.variable}}}` there, or set pap_api_image_variable to its variable.",
+                )
+
+    def up(self, engine: Engine, name: str, reference: str, image: str) -> int:
+        """Let compose replace the container by one of ``reference``; the replaced image is kept by a tag."""
+        present = engine.container(name)
+        labels = _labels(present)
+        with engine.talking(f"keep the image of {name}"):
+            engine.api.tag(present["Image"], f"pap-deploy/kept-{name.lower()}", tag=present["Image"][7:19])
+        found = engine.find_image(reference)
+        # A tag that moved since: the id is what is meant, and compose takes it as well.
+        wanted = reference if found and found["Id"] == image else image
+        argv = [*self._command(labels), "up", "-d", "--no-deps", "--no-build", labels["service"]]
+        self.site.run(argv, env={self.variable: wanted}, timeout=self.seconds)
+        return 0
+
+    def _command(self, labels: Mapping[str, str]) -> list[str]:
+        words = ["--project-name", labels["project"]]
+        if labels.get("project.working_dir"):
+            words += ["--project-directory", labels["project.working_dir"]]
+        for path in [self.file] if self.file else labels.get("project.config_files", "").split(","):
+            words += ["--file", path] if path else []
+        return [*self._program(), *words]
+
+    def _program(self) -> list[str]:
+        for words in (["docker", "compose"], ["docker-compose"]):
+            try:
+                if self.site.run([*words, "version"], check=False).rc == 0:
+                    return words
+            except Unavailable:
+                continue
+        raise Unavailable(
+            "Neither `docker compose` nor `docker-compose` works on the target host.",
+            hint="Install docker-compose-plugin (or docker-compose) there, or set pap_api_activate: recreate.",
+        )
+
+
+def _labels(container: Mapping[str, Any]) -> dict[str, str]:
+    labels = container["Config"].get("Labels") or {}
+    found = {key[len(_LABEL) :]: value for key, value in labels.items() if key.startswith(_LABEL)}
+    if not found.get("project") or not found.get("service"):
+        raise Refused(
+            f"Container {container['Name'][1:]} was not started by compose (it has no labels of compose).",
+            hint="Set pap_api_activate: recreate, or start it by compose first.",
+        )
+    return found

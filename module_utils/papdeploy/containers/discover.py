@@ -1,0 +1,135 @@
+"""What two container names tell: everything that the inventory may leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import PapError, Refused, Unavailable
+from ..postgres import Conninfo, Database
+from ..sites import Site
+from .engine import Engine
+from .site import ContainerSite, environment_of
+
+Data = dict[str, Any]
+URL_VARIABLES = ("DATABASE_URL", "SQLALCHEMY_DATABASE_URL", "SQLALCHEMY_DATABASE_URI", "DB_URL", "POSTGRES_URL")
+
+
+def discover(engine: Engine, db_container: str, api_container: str, url_variable: str = "") -> Data:
+    """Facts of a stack, without secrets, for the preflight to show and for the settings that are not given.
+
+    ``database``: container, image, ``name``, ``admin_user``, ``user`` and ``driver`` of the API, ``url_variable``,
+    ``pgdata``, ``same_server`` (whether the API's URL leads to this container; None if that cannot be told).
+    ``api``: container, image, ``user``, ``read_only``, ``networks``, ``restart_policy``, ``compose`` (project, service).
+    """
+    database, api = engine.container(db_container), engine.container(api_container)
+    return {
+        "database": _database(engine, database, api, url_variable),
+        "api": {
+            **_container(api),
+            "user": api["Config"].get("User") or "root",
+            "read_only": bool(api["HostConfig"].get("ReadonlyRootfs")),
+            "restart_policy": (api["HostConfig"].get("RestartPolicy") or {}).get("Name") or "no",
+            "log_driver": api["HostConfig"]["LogConfig"]["Type"],
+            "health_check": bool((api["Config"].get("Healthcheck") or {}).get("Test")),
+            "compose": _compose(api),
+        },
+    }
+
+
+def database_at(engine: Engine, db_container: str, found: Mapping[str, Any], **given: str) -> Database:
+    """The database of a discovery, administrated from inside its container; ``given`` (dbname, user, password) wins."""
+    site = ContainerSite(engine, db_container)
+    environment = site.environment()
+    values = {
+        "dbname": found["name"],
+        "user": found["admin_user"],
+        # The official image trusts its own socket; where an image does not, this is its superuser's password.
+        "password": _value(site, environment, "POSTGRES_PASSWORD"),
+        **{name: value for name, value in given.items() if value},
+    }
+    return Database(site, Conninfo(**values))
+
+
+def url_of(environment: Mapping[str, str], url_variable: str = "") -> tuple[str, str]:
+    """The variable that holds the API's database URL, and the URL. Raises Refused if there is none."""
+    for name in [url_variable] if url_variable else URL_VARIABLES:
+        if environment.get(name, "").startswith("postgres"):
+            return name, environment[name]
+    looked = url_variable or ", ".join(URL_VARIABLES)
+    raise Refused(
+        f"The API's environment has no PostgreSQL URL ({looked}).",
+        hint="Set pap_database_url_variable to the variable that holds it.",
+    )
+
+
+def _database(engine: Engine, database: Mapping[str, Any], api: Mapping[str, Any], url_variable: str) -> Data:
+    name = str(database["Name"][1:])
+    site = ContainerSite(engine, name)
+    settings = environment_of(database["Config"])
+    variable, url = url_of(environment_of(api["Config"]), url_variable)
+    target = Conninfo.from_url(url)
+    admin = _value(site, settings, "POSTGRES_USER") or "postgres"
+    return {
+        **_container(database),
+        "name": target.dbname or _value(site, settings, "POSTGRES_DB") or admin,
+        "admin_user": admin,
+        "user": target.user,
+        "driver": url.split("://", 1)[0],
+        "url_variable": variable,
+        "host": target.host,
+        "pgdata": settings.get("PGDATA", ""),
+        "same_server": _leads_to(target, database, api),
+    }
+
+
+def _value(site: Site, environment: Mapping[str, str], name: str) -> str:
+    """A variable of the official image, which also takes the name of a file (``POSTGRES_USER_FILE``)."""
+    if environment.get(name):
+        return environment[name]
+    path = environment.get(f"{name}_FILE", "")
+    if not path:
+        return ""
+    try:
+        return site.read_text(path).strip()
+    except Unavailable:
+        raise
+    except PapError as error:
+        raise Refused(f"{name}_FILE of {site.label} names {path}, which cannot be read there.") from error
+
+
+def _leads_to(target: Conninfo, database: Mapping[str, Any], api: Mapping[str, Any]) -> Any:
+    """Whether the API's URL names the database container. None: by a name that only the network knows (a proxy?)."""
+    ours = database["NetworkSettings"].get("Networks") or {}
+    theirs = api["NetworkSettings"].get("Networks") or {}
+    names = {database["Name"][1:], database["Id"][:12], database["Id"]}
+    for network, endpoint in ours.items():
+        if network in theirs:
+            names |= {*(endpoint.get("Aliases") or []), *(endpoint.get("DNSNames") or []), endpoint.get("IPAddress")}
+    links = [link.rpartition(":") for endpoint in theirs.values() for link in endpoint.get("Links") or []]
+    names |= {alias for target_name, _, alias in links if target_name in names}
+    if target.host in names - {"", None}:
+        return True
+    mode = str(api["HostConfig"].get("NetworkMode", ""))
+    if mode in (f"container:{database['Id']}", f"container:{database['Name'][1:]}"):
+        return target.host in ("localhost", "127.0.0.1", "::1")
+    published = (database["NetworkSettings"].get("Ports") or {}).get("5432/tcp") or []
+    if str(target.port or 5432) in {str(binding.get("HostPort")) for binding in published}:
+        return True if mode == "host" and target.host in ("localhost", "127.0.0.1") else None
+    return None if target.host not in ("localhost", "127.0.0.1", "") else False
+
+
+def _container(container: Mapping[str, Any]) -> Data:
+    return {
+        "container": container["Name"][1:],
+        "image": container["Config"]["Image"],
+        "image_id": container["Image"],
+        "status": container["State"]["Status"],
+        "networks": sorted(container["NetworkSettings"].get("Networks") or {}),
+    }
+
+
+def _compose(container: Mapping[str, Any]) -> Data:
+    labels = container["Config"].get("Labels") or {}
+    names = {"project": "com.docker.compose.project", "service": "com.docker.compose.service"}
+    return {key: labels[name] for key, name in names.items() if name in labels}

@@ -1,0 +1,96 @@
+"""Questions to a container of the API: which Python can import its models, on which ports does it listen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from ..errors import PapError, Unavailable
+from ..sites import Site
+
+_HAS_SQLALCHEMY = "import importlib.util, sys; sys.exit(0 if importlib.util.find_spec('sqlalchemy') else 3)"
+_USUAL = (
+    "python3",
+    "python",
+    "/opt/venv/bin/python",
+    "/venv/bin/python",
+    "/app/.venv/bin/python",
+    "/app/venv/bin/python",
+)
+
+# Waits until something listens on the port (0: on any), at most the seconds. Reads ports in the state LISTEN (0A) from
+# the kernel's tables: needs no tool, and no guess about the address.
+_LISTENING = """
+import json, sys, time
+port, end = int(sys.argv[1]), time.monotonic() + float(sys.argv[2])
+while True:
+    ports = set()
+    for name in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(name) as table:
+                rows = [line.split() for line in table][1:]
+        except OSError:
+            continue
+        ports |= {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"}
+    if port in ports or (ports and not port) or time.monotonic() >= end:
+        break
+    time.sleep(0.05)
+print(json.dumps(sorted(ports)))
+"""
+
+
+def find_python(site: Site, words: Sequence[str]) -> str:
+    """The Python that has the app's SQLAlchemy: beside the program that the container starts (``words``), else in the
+    PATH, else in the usual virtual environments. Raises Unavailable."""
+    beside = [
+        str(path.with_name("python"))
+        for path in map(PurePosixPath, words)
+        if path.is_absolute() and path.parent.name == "bin" and str(path.parent) not in ("/bin", "/usr/bin")
+    ]
+    tried: list[str] = []
+    for python in dict.fromkeys([*beside, *_USUAL]):
+        try:
+            if site.run([python, "-c", _HAS_SQLALCHEMY], check=False).rc == 0:
+                return python
+            tried.append(f"{python} has no SQLAlchemy")
+        except Unavailable as error:
+            if "there is no such program" not in error.message:
+                raise
+    raise Unavailable(
+        f"No Python with SQLAlchemy was found in {site.label} ({'; '.join(tried) or 'no Python at all'}).",
+        hint="Set pap_api_python to the Python that runs the API in its container.",
+    )
+
+
+def program(config: Mapping[str, Any], image: Mapping[str, Any]) -> list[str]:
+    """The words that a container of this Config and its image's Config starts with."""
+    entry = config.get("Entrypoint") or image.get("Entrypoint") or []
+    command = config.get("Cmd") or ([] if config.get("Entrypoint") else image.get("Cmd")) or []
+    return [str(word) for word in [*entry, *command]]
+
+
+def listening(site: Site, python: str, port: int = 0, wait_s: float = 0.0) -> list[int]:
+    """The TCP ports on which something listens in the container's network.
+
+    Waits up to ``wait_s`` seconds for ``port`` (0: for any).
+    """
+    found: list[int] = json.loads(site.run([python, "-c", _LISTENING, str(port), str(wait_s)]).text)
+    return found
+
+
+def exposed_port(config: Mapping[str, Any]) -> int:
+    """The one TCP port that a container's Config exposes, or 0 if there is none or a choice."""
+    ports = [int(name.split("/")[0]) for name in config.get("ExposedPorts") or {} if name.endswith("/tcp")]
+    return ports[0] if len(ports) == 1 else 0
+
+
+def last_words(engine: Any, container: str, lines: int = 15) -> str:
+    """The end of a container's log, for a message; empty if its log driver cannot be read."""
+    try:
+        with engine.talking(f"read the log of {container}"):
+            said: bytes = engine.api.logs(container, tail=lines)
+    except PapError:
+        return ""
+    return said.decode("utf-8", "replace").strip()

@@ -1,0 +1,206 @@
+"""One container name of an API, and the containers that stand, stood or could stand behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from ..errors import Refused, Unavailable
+from .engine import Engine
+from .memo import PolicyMemo
+from .oneoff import create, remove
+from .spec import LABEL, Plan, successor
+
+Data = dict[str, Any]
+_OFF = {"Name": "no", "MaximumRetryCount": 0}
+_STOP_SECONDS = 10  # the engine's own default
+
+
+@dataclass(frozen=True)
+class Service:
+    """The container called ``name``. What leaves that name is stopped, called ``<name>__<release>`` and kept."""
+
+    engine: Engine
+    name: str
+    memo: PolicyMemo
+    release: str = ""
+
+    def named(self) -> Optional[Data]:
+        """The container that has the name now. None in the middle of a switch that was killed."""
+        found = self.engine.find_container(self.name)
+        # The engine also takes the beginning of an id for a name.
+        return found if found and found["Name"] == f"/{self.name}" else None
+
+    def present(self) -> Data:
+        """The container to take the configuration from: the named one, else the last one that had the name."""
+        found = self.named() or next(iter(self.kept()), None)
+        if found is None:
+            raise Unavailable(
+                f"There is no container {self.name} on the Docker engine at {self.engine.address}.",
+                hint="Check pap_api_container against `docker ps -a`.",
+            )
+        return found
+
+    def kept(self) -> list[Data]:
+        """Containers that had the name and were set aside, the last one first."""
+        with self.engine.talking("list containers"):
+            listed = self.engine.api.containers(all=True, filters={"name": f"{self.name}__"})
+        mine = [item["Id"] for item in listed if any(name.startswith(f"/{self.name}__") for name in item["Names"])]
+        found = [container for container in map(self.engine.find_container, mine) if container]
+        ended = [container for container in found if container["State"]["Status"] != "created"]
+        return sorted(ended, key=lambda container: str(container["State"]["FinishedAt"]), reverse=True)
+
+    def record(self) -> Data:
+        """What is needed to come back to the present container: plain data."""
+        present = self.present()
+        return {
+            "name": self.name,
+            "id": present["Id"],
+            "image": present["Image"],
+            "reference": present["Config"]["Image"],
+            "policy": self.policy(present),
+        }
+
+    def policy(self, container: Mapping[str, Any]) -> Data:
+        """The restart policy that was configured, also while it is taken off."""
+        configured: Data = container["HostConfig"].get("RestartPolicy") or _OFF
+        return self.memo.all().get(container["Id"], configured)
+
+    def plan(self, image: Mapping[str, Any], reference: str = "") -> Plan:
+        """The container that would follow the present one with this image."""
+        return self.plan_of(self.present(), image, reference)
+
+    def plan_of(self, present: Mapping[str, Any], image: Mapping[str, Any], reference: str = "") -> Plan:
+        """The container that would follow ``present``, which need not have the name now."""
+        old_image = self.engine.find_image(present["Image"])
+        made = successor(present, old_image, image, reference, self.policy(present))
+        if self.release:
+            made.body.setdefault("Labels", {})[f"{LABEL}.release"] = self.release
+        return made
+
+    def halt(self, container: Mapping[str, Any]) -> None:
+        """Stop a container so that neither its restart policy nor a restart of the engine starts it again."""
+        policy = container["HostConfig"].get("RestartPolicy") or {}
+        with self.engine.talking(f"stop container {self.name}"):
+            if policy.get("Name") not in ("", "no", None):
+                self.memo.remember(container["Id"], policy)
+                self.engine.api.update_container(container["Id"], restart_policy=_OFF)
+            if container["State"].get("Paused"):
+                self.engine.api.unpause(container["Id"])
+            self.engine.api.stop(container["Id"], timeout=container["Config"].get("StopTimeout") or _STOP_SECONDS)
+
+    def start(self, container: Mapping[str, Any], policy: Optional[Mapping[str, Any]] = None) -> int:
+        """Give a container its restart policy back and start it; nothing happens to one that runs.
+
+        The number of restarts by the engine that are not the fault of this start.
+        """
+        wanted = dict(policy or self.policy(container))
+        with self.engine.talking(f"start container {self.name}"):
+            if wanted != container["HostConfig"].get("RestartPolicy"):
+                self.engine.api.update_container(container["Id"], restart_policy=wanted)
+            self.memo.forget(container["Id"])
+            self.engine.api.start(container["Id"])
+        return int(container["RestartCount"]) if container["State"].get("Running") else 0
+
+    def restart(self) -> int:
+        """Stop and start the named container."""
+        container = self.must_be_named()
+        if container["State"].get("Running"):
+            self.halt(container)
+        return self.start(self.must_be_named())
+
+    def must_be_named(self) -> Data:
+        """The named container; raises Unavailable in the middle of a switch."""
+        found = self.named()
+        if found is None:
+            self.present()  # there is nothing at all: it says so
+            raise Unavailable(
+                f"No container is called {self.name}: a switch between two releases was interrupted.",
+                hint="Run rollback.yml, which ends it.",
+            )
+        return found
+
+    def refuse_unfit(self) -> None:
+        """Refuse what cannot be stopped and replaced without losing the way back, before anything changes."""
+        container = self.present()
+        labels = container["Config"].get("Labels") or {}
+        if container["HostConfig"].get("AutoRemove"):
+            raise Refused(
+                f"Container {self.name} was started with --rm: stopping it would delete it, and with it the way back.",
+                hint="Start it again without --rm, then deploy.",
+            )
+        for mark, keeper in (("com.docker.swarm.service.id", "Docker Swarm"), ("io.kubernetes.pod.uid", "Kubernetes")):
+            if mark in labels:
+                raise Refused(
+                    f"Container {self.name} belongs to {keeper}, which would replace it behind our back.",
+                    hint="Only containers that compose or a person started can be deployed to.",
+                )
+
+    def bring_new(self, image: Mapping[str, Any], reference: str) -> int:
+        """Let a container with ``image`` take over the name. The present one is stopped only when the next exists."""
+        named = self.named()
+        if named and named["Image"] == image["Id"]:
+            return self.start(named)
+        waiting = f"{self.name}__next"
+        self._discard(waiting)
+        fresh = create(self.engine, self.plan(image, reference), waiting)
+        made = self.engine.container(fresh)
+        if made["Image"] != image["Id"]:
+            remove(self.engine, fresh)
+            raise Unavailable(
+                f"The image {reference} changed while it was being deployed: it was {image['Id'][:19]} and is now"
+                f" {made['Image'][:19]}.",
+                hint="Deploy again, or name the image by its digest.",
+            )
+        self._take_over(made)
+        return self.start(made)
+
+    def bring_back(self, record: Mapping[str, Any]) -> int:
+        """Let the container of ``record`` have the name again, or one that is made like it if it was removed."""
+        target = self.engine.find_container(str(record["id"]))
+        if target is None:
+            image = self.engine.find_image(str(record["image"]))
+            if image is None:
+                raise Unavailable(
+                    f"The former container of {self.name} was removed, and so was its image {record['reference']}"
+                    f" ({str(record['image'])[:19]}).",
+                    hint="Load or pull that image again, then repeat the rollback.",
+                )
+            return self.bring_new(image, str(record["image"]))
+        if target["Name"] != f"/{self.name}":
+            self._take_over(target)
+        return self.start(target, record.get("policy"))
+
+    def _take_over(self, container: Mapping[str, Any]) -> None:
+        named = self.named()
+        if named:
+            self.halt(named)
+            with self.engine.talking(f"rename container {self.name}"):
+                self.engine.api.rename(named["Id"], self._aside(named))
+        with self.engine.talking(f"give the name {self.name} to its next container"):
+            self.engine.api.rename(container["Id"], self.name)
+
+    def _aside(self, container: Mapping[str, Any]) -> str:
+        """A free name for what is set aside."""
+        name = f"{self.name}__{self.release or 'old'}"
+        taken = self.engine.find_container(name)
+        return f"{name}_{container['Id'][:12]}" if taken and taken["Name"] == f"/{name}" else name
+
+    def _discard(self, name: str) -> None:
+        """Remove the container that a killed switch prepared and never started."""
+        found = self.engine.find_container(name)
+        if found and found["Name"] == f"/{name}" and found["State"]["Status"] == "created":
+            remove(self.engine, name)
+
+    def prune(self, keep: int) -> Sequence[str]:
+        """Remove what was set aside, but for the last ``keep``; the names that are gone."""
+        gone = []
+        for container in self.kept()[keep:]:
+            if not container["State"].get("Running"):
+                # Not its volumes: the present container may share them.
+                with self.engine.talking(f"remove container {container['Name'][1:]}"):
+                    self.engine.api.remove_container(container["Id"])
+                self.memo.forget(container["Id"])
+                gone.append(str(container["Name"][1:]))
+        return gone
