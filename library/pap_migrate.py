@@ -36,7 +36,7 @@ options:
   restore_point:
     description: What rollback goes back to if it must. C(auto) takes the proven backup if nothing was written since.
     type: str
-    choices: [auto, backup, snapshot]
+    choices: [auto, backup, dump, snapshot]
     default: auto
   lock_timeout_s:
     description: Seconds that a statement may wait for a lock before the whole batch is tried again.
@@ -85,7 +85,7 @@ def main() -> None:
     module = AnsibleModule(
         spec(
             release={"type": "str", "required": True},
-            restore_point={"type": "str", "choices": ["auto", "backup", "snapshot"], "default": "auto"},
+            restore_point={"type": "str", "choices": ["auto", "backup", "dump", "snapshot"], "default": "auto"},
             lock_timeout_s={"type": "float", "default": 5},
             deadline_s={"type": "float", "default": 900},
             allow_out_of_order={"type": "bool", "default": False},

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import databases
+from .. import databases, restore_point
 from ..errors import PapError
-from ..journal import Journal
+from ..journal import Journal, private_folder
 from ..stack import Stack
-from . import restore_point
 from .preflight import read_kept
 
 
@@ -51,7 +50,17 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
                 fence = databases.fence(stack.database, release)
                 done.update(fence)
             behind = stack.database.named(fence["database"]).as_release(release)
-            point = restore_point.make(stack, journal, behind, options.restore_point)
+            with journal.checkpoint("restore_point") as done:
+                point = restore_point.make(
+                    behind,
+                    release,
+                    live=stack.database.conninfo.dbname,
+                    backup=journal.last("backup"),
+                    kind=options.restore_point,
+                    stack=stack.name,
+                    folder=private_folder(stack.state.backups_folder),
+                )
+                done.update(point)
             with journal.checkpoint("migrate") as done:
                 result = beside.call(
                     "migrations.apply",
