@@ -83,8 +83,8 @@ def take(
     lock_timeout_s: float = 30.0,
     rows: bool = True,
 ) -> Oracle:
-    """The oracle of ``database`` as of one snapshot: an exported one (``snapshot``), that of a ``session`` which is inside
-    a REPEATABLE READ transaction, or a new one.
+    """The oracle of ``database`` as of one snapshot: an exported one (``snapshot``), that of a ``session`` which is
+    inside a REPEATABLE READ transaction, or a new one.
 
     ``ignore_schemas`` are left out whole; ``rows=False`` reads the catalog and counts nothing (a schema-only proof).
     Raises CommandFailed where a table cannot be read (row security, privileges): never an oracle of a part.
@@ -136,7 +136,7 @@ def _nested(rows: Iterator[dict[str, Any]]) -> Nested:
     return result
 
 
-# Deparsed expressions change once when they are dumped and restored: ('a'::varchar)::text for ARRAY['a'::varchar]::text[].
+# Deparsed expressions change once when dumped and restored: ('a'::varchar)::text for ARRAY['a'::varchar]::text[].
 _CAST = re.compile(r"::(?:character varying|varchar|text|bpchar|character)(?:\(\d+\))?(?:\[\])?")
 _EXPRESSIONS = ("definition", "view", "default", "partition bound", "using", "check")
 
@@ -182,7 +182,7 @@ def compare(
 
 
 def notes(before: Oracle, after: Oracle) -> list[str]:
-    """Differences that are worth a word but are no fault: versions of extensions, invalid indexes that no dump carries."""
+    """Differences worth a word but no fault: versions of extensions, invalid indexes that no dump carries."""
     return [
         f"{name}: {before.notes.get(name, 'absent')} before, {after.notes.get(name, 'absent')} after."
         for name in sorted({*before.notes, *after.notes})

@@ -130,7 +130,8 @@ def sequence_query(sequence: dict[str, Any]) -> str:
 def acl_list(column: str, owner: str, kind: str) -> str:
     """Privileges as a sorted list ``grantee=PRIVILEGE/grantor``; the built-in default is spelled out."""
     return (
-        "(SELECT coalesce(jsonb_agg(x ORDER BY x COLLATE \"C\"), '[]') FROM (SELECT CASE WHEN a.grantee = 0 THEN 'PUBLIC'"
+        "(SELECT coalesce(jsonb_agg(x ORDER BY x COLLATE \"C\"), '[]')"
+        " FROM (SELECT CASE WHEN a.grantee = 0 THEN 'PUBLIC'"
         " ELSE pg_get_userbyid(a.grantee) END || '=' || a.privilege_type || CASE WHEN a.is_grantable THEN '*' ELSE ''"
         f" END || '/' || pg_get_userbyid(a.grantor) AS x FROM aclexplode(coalesce({column}, acldefault({kind},"
         f" {owner}))) AS a) AS acl)"
@@ -163,7 +164,7 @@ def catalog_queries(version: int) -> list[str]:
             "relation", "n.nspname", "c.relname",
             [
                 ("kind", "c.relkind"), ("owner", "pg_get_userbyid(c.relowner)"),
-                ("acl", acl_list("c.relacl", "c.relowner", "CASE WHEN c.relkind = 'S' THEN 's'::\"char\" ELSE 'r' END")),
+                ("acl", acl_list("c.relacl", "c.relowner", "CASE c.relkind WHEN 'S' THEN 's'::\"char\" ELSE 'r' END")),
                 ("persistence", "c.relpersistence"), ("options", "c.reloptions"),
                 ("row security", "CASE WHEN c.relrowsecurity THEN c.relforcerowsecurity::text END"),
                 ("replica identity", "c.relreplident"),
@@ -195,11 +196,12 @@ def catalog_queries(version: int) -> list[str]:
                 ("compression", "NULLIF(a.attcompression, '')"),
                 ("statistics", "CASE WHEN a.attstattarget >= 0 THEN a.attstattarget END"),
                 ("options", "a.attoptions"),
-                ("acl", f"CASE WHEN a.attacl IS NOT NULL THEN {acl_list('a.attacl', 'c.relowner', chr(39) + 'c' + chr(39))} END"),
+                ("acl", "CASE WHEN a.attacl IS NOT NULL THEN " + acl_list("a.attacl", "c.relowner", "'c'") + " END"),
             ],
             f"FROM {_RELATION} JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
             " LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
-            f" WHERE c.relkind IN ('r','p','v','m','f','c') AND c.relpersistence <> 't' AND {member('pg_class', 'c.oid')}",
+            " WHERE c.relkind IN ('r','p','v','m','f','c') AND c.relpersistence <> 't'"
+            f" AND {member('pg_class', 'c.oid')}",
         ),
         _row(
             "constraint", "n.nspname",
@@ -226,14 +228,16 @@ def catalog_queries(version: int) -> list[str]:
             [("type", "format_type(q.seqtypid, NULL)"), ("start", "q.seqstart"), ("increment", "q.seqincrement"),
              ("minimum", "q.seqmin"), ("maximum", "q.seqmax"), ("cache", "q.seqcache"), ("cycle", "q.seqcycle"),
              ("owned by", "(SELECT p.refobjid::regclass::text || '.' || a.attname FROM pg_depend p JOIN pg_attribute a"
-                          " ON a.attrelid = p.refobjid AND a.attnum = p.refobjsubid WHERE p.classid = 'pg_class'::regclass"
-                          " AND p.objid = c.oid AND p.refclassid = 'pg_class'::regclass AND p.deptype IN ('a', 'i'))")],
+                          " ON a.attrelid = p.refobjid AND a.attnum = p.refobjsubid"
+                          " WHERE p.classid = 'pg_class'::regclass AND p.objid = c.oid"
+                          " AND p.refclassid = 'pg_class'::regclass AND p.deptype IN ('a', 'i'))")],
             f"FROM pg_sequence q JOIN pg_class c ON c.oid = q.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
             f" AND {user_schema()} WHERE c.relpersistence <> 't' AND {member('pg_class', 'c.oid')}",
         ),
         _row(
             "routine", "n.nspname", "p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')'",
-            [("definition", "CASE WHEN p.prokind = 'a' THEN pg_get_function_result(p.oid) ELSE pg_get_functiondef(p.oid) END"),
+            [("definition", "CASE p.prokind WHEN 'a' THEN pg_get_function_result(p.oid)"
+                            " ELSE pg_get_functiondef(p.oid) END"),
              ("aggregate", "(SELECT concat_ws(' ', g.aggtransfn::regproc, NULLIF(g.aggfinalfn, 0)::regproc,"
                            " format_type(g.aggtranstype, NULL), g.agginitval, g.aggkind) FROM pg_aggregate g"
                            " WHERE g.aggfnoid = p.oid)"),
@@ -243,8 +247,10 @@ def catalog_queries(version: int) -> list[str]:
         ),
         _row(
             "type", "n.nspname", "y.typname",
-            [("kind", "y.typtype"), ("owner", "pg_get_userbyid(y.typowner)"), ("acl", acl_list("y.typacl", "y.typowner", "'T'")),
-             ("labels", "(SELECT jsonb_agg(l.enumlabel ORDER BY l.enumsortorder) FROM pg_enum l WHERE l.enumtypid = y.oid)"),
+            [("kind", "y.typtype"), ("owner", "pg_get_userbyid(y.typowner)"),
+             ("acl", acl_list("y.typacl", "y.typowner", "'T'")),
+             ("labels", "(SELECT jsonb_agg(l.enumlabel ORDER BY l.enumsortorder) FROM pg_enum l"
+                        " WHERE l.enumtypid = y.oid)"),
              ("base", "CASE WHEN y.typtype = 'd' THEN format_type(y.typbasetype, y.typtypmod) END"),
              ("default", "CASE WHEN y.typtype = 'd' THEN y.typdefault END"),
              ("not null", "NULLIF(y.typnotnull, false)"),
@@ -268,7 +274,8 @@ def catalog_queries(version: int) -> list[str]:
         ),
         _row(
             "policy", "n.nspname", "c.relname || '.' || o.polname",
-            [("command", "o.polcmd"), ("permissive", "o.polpermissive"), ("using", "pg_get_expr(o.polqual, o.polrelid)"),
+            [("command", "o.polcmd"), ("permissive", "o.polpermissive"),
+             ("using", "pg_get_expr(o.polqual, o.polrelid)"),
              ("check", "pg_get_expr(o.polwithcheck, o.polrelid)"),
              ("roles", "(SELECT jsonb_agg(x ORDER BY x) FROM (SELECT CASE WHEN m = 0 THEN 'PUBLIC' ELSE"
                        " pg_get_userbyid(m)::text END AS x FROM unnest(o.polroles) AS m) AS roles)")],

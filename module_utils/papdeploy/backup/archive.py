@@ -79,7 +79,7 @@ def read_through_argv(database: Database) -> list[str]:
     return database.tool("pg_restore", "--file=/dev/null", dbname_option=None)
 
 
-# A copy that can be made again need not wait for the disk; index builds get memory. Nothing of this outlives the session.
+# A copy that can be made again need not wait for the disk; index builds get memory. For these sessions only.
 RESTORE_SETTINGS = {
     "synchronous_commit": "off",
     "maintenance_work_mem": "256MB",
@@ -265,7 +265,8 @@ class Pipeline:
         assert consumer.stdin is not None
         while True:
             with self._grown:
-                self._grown.wait_for(lambda: self._written > fed or self._complete)
+                while not (self._written > fed or self._complete):
+                    self._grown.wait()
                 if self._failed is not None:
                     return ""
                 end = self._complete and fed >= self._written

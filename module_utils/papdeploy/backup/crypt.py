@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
 
 from ..errors import Refused
 
@@ -23,6 +24,25 @@ class Encryption:
             raise Refused(f"Encryption by {self.method!r} is not known.", hint="Use age or gpg.")
         if not self.recipients:
             raise Refused("Encryption needs at least one recipient.", hint="Set backup_encryption_recipients.")
+
+    @classmethod
+    def of(cls, value: Encryption | Mapping[str, Any] | None) -> Optional[Encryption]:
+        """From the inventory's options (the names of the fields); None if there are none."""
+        if isinstance(value, Encryption):
+            return value
+        if not value:
+            return None
+        options = dict(value)
+        unknown = sorted(set(options) - {"method", "recipients", "identity", "passphrase_file"})
+        if unknown:
+            raise Refused(f"Unknown option of the encryption: {', '.join(unknown)}.")
+        recipients = options.get("recipients") or ()
+        return cls(
+            str(options.get("method") or "age"),
+            (recipients,) if isinstance(recipients, str) else tuple(recipients),
+            str(options.get("identity") or ""),
+            str(options.get("passphrase_file") or ""),
+        )
 
     @property
     def suffix(self) -> str:

@@ -1,4 +1,4 @@
-"""The backup folder and what lies in it: private, written under temporary names, complete once its manifest is there."""
+"""The backup folder: private files, written under temporary names; a backup is complete once its manifest is there."""
 
 from __future__ import annotations
 

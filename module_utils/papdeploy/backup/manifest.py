@@ -35,10 +35,11 @@ class Backup:
         name: Optional[str] = self.manifest.get("scratch")
         return name
 
-    def summary(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """What a journal or a result needs: everything but the oracle and the database's traits."""
         return {
             "path": str(self.path),
+            "lines": [self.sentence(), f"archive {self.path}"],
             **{
                 key: value
                 for key, value in self.manifest.items()
@@ -67,6 +68,9 @@ class Expected:
     database_oid: int = 0
     release: str = ""
     sha256: str = ""
+
+
+ANYTHING = Expected()
 
 
 def manifest_path(path: Path) -> Path:
@@ -103,7 +107,7 @@ def load_manifest(path: Path | str) -> Backup:
     return Backup(where.with_name(where.name[: -len(SUFFIX)]), value)
 
 
-def inspect(path: Path | str, expected: Expected = Expected()) -> Backup:
+def inspect(path: Path | str, expected: Expected = ANYTHING) -> Backup:
     """Read a backup's manifest and hold it and the archive against what is expected; nothing is restored.
 
     Raises Refused, naming the difference, if it is of another database, stack or release, or if the archive's bytes are

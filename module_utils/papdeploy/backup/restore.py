@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
 from .. import oracle as oracles
 from ..databases import moves
+from ..databases.names import maintenance
 from ..errors import PapError, Refused
 from ..postgres import Database
 from . import archive
 from .archive import Emit
 from .crypt import Encryption
-from .manifest import Backup, Expected, inspect
+from .manifest import ANYTHING, Backup, Expected, inspect
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,10 @@ class Restored:
             "tables": self.backup.manifest["tables"],
             "rows": self.backup.manifest["rows"],
             "seconds": round(self.seconds, 3),
+            "lines": [
+                f"{self.backup.path.name}: sound, restored in {self.seconds:.1f} s and compared:"
+                f" {self.backup.manifest['tables']:,} tables, {self.backup.manifest['rows']:,} rows"
+            ],
         }
 
 
@@ -41,9 +47,9 @@ def restore(
     path: Path | str,
     *,
     release: str,
-    expected: Expected = Expected(),
+    expected: Expected = ANYTHING,
     kind: str = "restored",
-    encryption: Optional[Encryption] = None,
+    encryption: Encryption | Mapping[str, Any] | None = None,
     deadline_s: Optional[float] = None,
     emit: Emit = archive.silent,
 ) -> Restored:
@@ -54,6 +60,7 @@ def restore(
     database is then gone again.
     """
     started = time.monotonic()
+    encryption = Encryption.of(encryption)
     backup = inspect(path, expected)
     manifest = backup.manifest
     if manifest["encryption"] and encryption is None:
@@ -63,7 +70,7 @@ def restore(
         )
     if manifest["proof"]["kind"] == "schema" and not manifest["oracle"]["tables"]:
         raise Refused(f"{backup.path.name} holds no count of its rows, so a copy could not be compared.")
-    facts = database.facts()
+    facts = maintenance(database).facts()  # the live name may be behind a fence
     if manifest["server_version"] // 10000 > facts.major:
         raise Refused(
             f"{backup.path.name} was made on PostgreSQL {manifest['server_version'] // 10000}; this is {facts.major}.",
@@ -100,6 +107,8 @@ def restore(
         with contextlib.suppress(PapError):
             moves.drop_created(database, release, (kind,))
         raise
+    if kind == "restored":
+        moves.note_proven(database, target.conninfo.dbname, release, manifest["sha256"])
     return Restored(backup, target, seconds)
 
 
@@ -107,12 +116,12 @@ def verify(
     database: Database,
     path: Path | str,
     *,
-    expected: Expected = Expected(),
+    expected: Expected = ANYTHING,
     release: str = "verify",
-    encryption: Optional[Encryption] = None,
+    encryption: Encryption | Mapping[str, Any] | None = None,
     deadline_s: Optional[float] = None,
     emit: Emit = archive.silent,
-) -> dict[str, Any]:
+) -> Restored:
     """Prove a backup file again: identity, checksum, a whole restore into a scratch database, comparison; then the
     scratch database is dropped. Raises as ``restore`` does."""
     restored = restore(
@@ -126,4 +135,4 @@ def verify(
         emit=emit,
     )
     moves.drop_created(database, release, ("scratch",))
-    return restored.as_dict()
+    return restored

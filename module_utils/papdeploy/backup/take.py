@@ -7,11 +7,12 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from .. import disk
 from .. import oracle as oracles
 from ..databases import marks, moves, properties
 from ..errors import PapError, Refused
@@ -27,12 +28,15 @@ PROOFS = ("full", "schema", "none")
 
 @dataclass(frozen=True)
 class Limits:
-    """``lock_wait_s``: seconds to wait for a table that something else has locked. ``deadline_s``: for the whole backup.
+    """``lock_wait_s``: seconds to wait for a table that something else has locked. ``deadline_s``: for all of it.
     ``ask_above_bytes``: a database above this size needs an explicit choice of the proof."""
 
     lock_wait_s: float = 30.0
     deadline_s: Optional[float] = None
     ask_above_bytes: int = 100 * 1000**3
+
+
+LIMITS = Limits()
 
 
 def take(
@@ -43,31 +47,32 @@ def take(
     release: str,
     proof: str = "full",
     compression: str = "auto",
-    encryption: Optional[Encryption] = None,
+    encryption: Encryption | Mapping[str, Any] | None = None,
     keep_scratch: bool = False,
     chosen: bool = False,
-    limits: Limits = Limits(),
+    limits: Limits = LIMITS,
     emit: Emit = archive.silent,
     live: str = "",
 ) -> Backup:
     """Dump ``database`` into ``folder`` and prove the dump by restoring it; returns the finished backup.
 
     ``proof``: "full" restores everything into a scratch database and compares it with the oracle of the dump's own
-    snapshot; "schema" restores and compares no rows; "none" reads the archive through. ``chosen`` says that somebody
-    chose that for a database above ``limits.ask_above_bytes``. ``keep_scratch`` leaves the restored copy for a rehearsal
-    (``Backup.scratch``). ``live`` is the live name if ``database`` is behind the fence.
+    snapshot; "schema" restores and compares no rows; "none" reads the archive through. ``chosen`` says that
+    somebody chose that for a database above ``limits.ask_above_bytes``. ``keep_scratch`` leaves the restored copy for a
+    rehearsal (``Backup.scratch``). ``live`` is the live name if ``database`` is behind the fence.
 
     Nothing is left in the folder or on the server if it fails. Raises Refused before the first byte, CommandFailed if a
     program fails, PapError with ``differences`` if the restored copy is not equal.
     """
     started, clock = time.time(), time.monotonic()
     deadline = clock + limits.deadline_s if limits.deadline_s else None
+    encryption = Encryption.of(encryption)
     live = live or database.conninfo.dbname
     database = database.as_release(release)
     folder = files.secure_folder(Path(folder))
     files.remove_stale(folder)
     facts = database.facts()
-    _refuse(database, facts, proof, chosen, limits)
+    _refuse(database, facts, proof, chosen, limits, folder)
     if encryption and proof != "none":
         encryption.decrypt_argv()  # says now if nothing here could open it
     compression = archive.best_compression(database, compression)
@@ -102,7 +107,7 @@ def take(
         if streamed.sha256 != streamed.read_sha256:
             raise PapError(
                 "The backup that lies on disk is not the one that was written: their SHA-256 differ.",
-                hint="The disk or the memory of the target host damages data. Do not deploy; have the machine looked at.",
+                hint="Disk or memory of the target host damages data. Do not deploy; have the machine looked at.",
             )
         original = taking.result()
         with database.session() as fresh:
@@ -155,7 +160,7 @@ def take(
         return Backup(final, written)
 
 
-def _refuse(database: Database, facts: ServerFacts, proof: str, chosen: bool, limits: Limits) -> None:
+def _refuse(database: Database, facts: ServerFacts, proof: str, chosen: bool, limits: Limits, folder: Path) -> None:
     if proof not in PROOFS:
         raise Refused(f"A proof {proof!r} is not known.", hint="backup_proof is full, schema or none.")
     for program in ("pg_dump", "pg_restore"):
@@ -172,6 +177,7 @@ def _refuse(database: Database, facts: ServerFacts, proof: str, chosen: bool, li
             hint="Choose: backup_proof=full, schema or none in the inventory of this stack.",
             bytes=size,
         )
+    disk.check_backup(database, folder, database_bytes=size, proof=proof)
 
 
 def _about(session: Session, database: Database, live: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from .moves import (
     drop_created,
     existing,
     ready_for_rehearsal,
+    restored_and_proven,
     snapshot,
     swap,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "maintenance",
     "must_be_fenced",
     "ready_for_rehearsal",
+    "restored_and_proven",
     "snapshot",
     "swap",
     "unfence",

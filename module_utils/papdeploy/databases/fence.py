@@ -3,7 +3,7 @@
 The live database is renamed to ``<db>__fenced_<release>``. Its name then does not exist: that holds for every role,
 superusers included, for a container that starts itself again, through a pooler and across a restart of the server. The
 release works under the other name. No setting of PostgreSQL does this (see the decision record on the fence):
-CONNECTION LIMIT and CONNECT do not bind superusers or owners, default_transaction_read_only can be switched off by anyone,
+CONNECTION LIMIT and CONNECT do not bind superusers or owners, anyone can switch default_transaction_read_only off,
 ALLOW_CONNECTIONS false locks the release out as well.
 """
 
@@ -16,6 +16,9 @@ from ..errors import PapError, Refused, Unavailable
 from ..postgres import Database, Session, quote_ident, quote_literal
 from . import marks
 from .names import Found, comment_on, derived, end_sessions, look, maintenance, ours, record_text, refuse_collision
+
+# backend_type is hidden from roles without pg_read_all_stats
+_CLIENT = "coalesce(backend_type, 'client backend') = 'client backend'"
 
 
 def fence(database: Database, release: str, *, grace_s: float = 5.0, seconds: float = 20.0) -> dict[str, Any]:
@@ -100,7 +103,7 @@ def unfence(database: Database, release: Optional[str] = None, *, seconds: float
             if other is not None:
                 raise Refused(
                     f"Both {live} and its fenced form {standing.name} exist.",
-                    hint=f"Something created {live} while the fence was up. Look at it, rename it away, then run this again.",
+                    hint=f"Something created {live} while the fence was up. Rename it away, then run this again.",
                     database=live,
                 )
             with database.named(standing.name).as_release(record["release"]).session() as inside:
@@ -121,7 +124,7 @@ def fence_state(database: Database) -> Optional[dict[str, Any]]:
         state = _state(standing, live)
         state["strangers"] = session.rows(
             "SELECT pid, usename AS role, application_name AS application, client_addr::text AS address"
-            f" FROM pg_stat_activity WHERE datname = {quote_literal(standing.name)} AND coalesce(backend_type, 'client backend') = 'client backend'"
+            f" FROM pg_stat_activity WHERE datname = {quote_literal(standing.name)} AND {_CLIENT}"
             f" AND application_name <> {quote_literal('pap-deploy:' + str(state['release']))}"
         )
         return state
@@ -206,7 +209,7 @@ def _let_finish(session: Session, name: str, grace_s: float) -> None:
     while time.monotonic() < limit:
         open_now = session.scalar(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = "
-            f"{quote_literal(name)} AND xact_start IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend'"
+            f"{quote_literal(name)} AND xact_start IS NOT NULL AND {_CLIENT}"
         )
         if not open_now:
             return
@@ -221,7 +224,7 @@ def must_be_fenced(database: Database, release: str) -> Database:
     if state["strangers"]:
         who = state["strangers"][0]
         raise Unavailable(
-            f"A stranger is behind the fence: {who['application'] or 'a session'} of role {who['role']} (pid {who['pid']}).",
+            f"A stranger is behind the fence: {who['application'] or 'a session'} of {who['role']} (pid {who['pid']}).",
             hint="Somebody connected to the database under its fenced name; end that session and find out why.",
             strangers=state["strangers"],
         )

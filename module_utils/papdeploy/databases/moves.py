@@ -105,8 +105,8 @@ def swap(
     """Put database ``replacement`` (ours) in the place of the live one, which is kept as ``<db>__failed_<release>``.
 
     Both renames, the owner, privileges, settings and connection limits of the live database (or ``traits``) and the
-    records happen in one transaction: a reader sees the old database under the live name, or the new one. Repeated after
-    it has happened, it says so and changes nothing. ``database`` carries the live name; the fence may be up.
+    records happen in one transaction: a reader sees the old database under the live name, or the new one. Repeated
+    after it has happened, it says so and changes nothing. ``database`` carries the live name; the fence may be up.
     """
     live = database.conninfo.dbname
     failed = derived(live, "failed", release)
@@ -126,7 +126,7 @@ def swap(
                 hint="Raise it first: names are swapped only while nobody can write.",
                 database=live,
             )
-        problems = [*obstacles(session, current.name), *_bound_to(session, current.name)]
+        problems = [*obstacles(session, current.name), *bound_slots(session, current.name)]
         if problems:
             raise Refused(f"{live} cannot be swapped: {problems[0]}", hint=" ".join(problems[1:]), obstacles=problems)
         before = (current.record or {})["before"]
@@ -150,13 +150,32 @@ def swap(
         return {"swapped": True, "database": live, "failed": failed, "why": ""}
 
 
-def _bound_to(session: Session, name: str) -> list[str]:
+def bound_slots(session: Session, name: str) -> list[str]:
     """What is tied to a database by its OID and would stay with the one that is put aside."""
     slots = session.rows(f"SELECT slot_name FROM pg_replication_slots WHERE database = {quote_literal(name)}")
     return [
-        f"logical replication slot {slot['slot_name']} belongs to it and would not follow: drop it or end that replication."
+        f"logical replication slot {slot['slot_name']} belongs to it and would not follow: end that replication first."
         for slot in slots
     ]
+
+
+def restored_and_proven(database: Database, release: str, sha256: str) -> Optional[str]:
+    """The database that an earlier, killed rollback of ``release`` had restored from that archive and found equal."""
+    live = database.conninfo.dbname
+    with maintenance(database).session() as session:
+        found = look(session, derived(live, "restored", release))
+        ours_ = found is not None and found.is_ours("restored", live, release)
+        return found.name if found and ours_ and (found.record or {}).get("proven") == sha256 else None
+
+
+def note_proven(database: Database, name: str, release: str, sha256: str) -> None:
+    """Write into the record of a restored database that it is whole and equal to archive ``sha256``, and close it."""
+    live = database.conninfo.dbname
+    with maintenance(database).session() as session:
+        session.execute(
+            f"BEGIN; {comment_on(name, record_text('restored', live, release, proven=sha256))};"
+            f"ALTER DATABASE {quote_ident(name)} ALLOW_CONNECTIONS false; COMMIT"
+        )
 
 
 def drop_created(database: Database, release: Optional[str], kinds: Sequence[str]) -> list[str]:
@@ -172,20 +191,23 @@ def drop_created(database: Database, release: Optional[str], kinds: Sequence[str
     return dropped
 
 
-def cleanup_leftovers(database: Database, *, keep_releases: Sequence[str] = ()) -> list[str]:
-    """Drop what killed runs left: scratch and half-restored databases of every release but ``keep_releases``.
+def cleanup_leftovers(database: Database, release: str = "", *, keep: Sequence[str] = ()) -> list[str]:
+    """Drop what is needed no more: scratch and half-restored databases of any run, and, when ``release`` has finished,
+    the snapshots of earlier releases. Databases named in ``keep`` stay.
 
-    Call it under the deploy lock. Failed, fenced and snapshot databases hold data and are not leftovers.
+    Call it under the deploy lock. Failed and fenced databases hold data that nothing else has: they are no leftovers.
     """
     live = database.conninfo.dbname
     dropped: list[str] = []
     with maintenance(database).session() as session:
         for found in ours(session, live):
             record = found.record or {}
-            if record["kind"] in ("scratch", "restored") and record.get("release") not in keep_releases:
+            stale = record["kind"] in ("scratch", "restored")
+            stale |= record["kind"] == "snap" and bool(release) and record.get("release") != release
+            if stale and found.name not in (live, *keep):
                 drop(session, found)
                 dropped.append(found.name)
-        prefix = f"{live}__"
+        prefix = f"{live}__" if len(live.encode()) <= 40 else live.encode()[:40].decode("utf-8", "ignore")
         names = session.rows(
             "SELECT datname AS name FROM pg_database WHERE NOT datallowconn AND starts_with(datname,"
             f" {quote_literal(prefix)}) AND datconnlimit IN ({NEWBORN_LIMIT}, -2)"
@@ -230,7 +252,8 @@ def _newborn(statement: str) -> str:
 def _record(session: Session, name: str, text: str, *, connect: bool) -> None:
     session.execute(
         f"BEGIN; {comment_on(name, text)};"
-        f"ALTER DATABASE {quote_ident(name)} ALLOW_CONNECTIONS {'true' if connect else 'false'} CONNECTION LIMIT -1; COMMIT"
+        f"ALTER DATABASE {quote_ident(name)} ALLOW_CONNECTIONS {'true' if connect else 'false'} CONNECTION LIMIT -1;"
+        "COMMIT"
     )
 
 

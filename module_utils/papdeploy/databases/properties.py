@@ -22,7 +22,8 @@ def capture(session: Session, name: str) -> dict[str, Any]:
         " (SELECT json_agg(json_build_array(a.grantee, pg_get_userbyid(a.grantee), a.privilege_type, a.is_grantable)"
         "    ORDER BY a.grantee, a.privilege_type) FROM aclexplode(d.datacl) a) AS grants,"
         " (SELECT coalesce(json_agg(json_build_array(r.rolname, s.setconfig) ORDER BY r.rolname NULLS FIRST), '[]')"
-        "    FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole WHERE s.setdatabase = d.oid) AS settings,"
+        "    FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole"
+        "   WHERE s.setdatabase = d.oid) AS settings,"
         " pg_encoding_to_char(d.encoding) AS encoding, d.datcollate AS lc_collate, d.datctype AS lc_ctype,"
         f" {provider}::text AS provider, {locale} AS locale, {rules} AS icu_rules,"
         " (SELECT spcname FROM pg_tablespace t WHERE t.oid = d.dattablespace) AS tablespace,"
@@ -55,7 +56,7 @@ def create_like(name: str, properties: dict[str, Any], version: int) -> str:
 
 
 def apply(name: str, properties: dict[str, Any]) -> list[str]:
-    """Statements that give database ``name`` the captured owner, privileges and settings. Run them in one transaction."""
+    """Statements that give database ``name`` the captured owner, privileges and settings; for one transaction."""
     target = quote_ident(name)
     statements = [f"ALTER DATABASE {target} OWNER TO {quote_ident(properties['owner'])}"]
     if properties["grants"] is not None:
@@ -88,7 +89,7 @@ def _set(target: str, role: str | None, key: str, value: str) -> str:
 def as_sql(name: str, properties: dict[str, Any], roles: list[dict[str, Any]], version: int) -> str:
     """A file for a person who rebuilds the server by hand: roles without passwords, then the database's own traits."""
     lines = [
-        "-- What pg_dump leaves out: roles (set their passwords again), owner, privileges and settings of the database.",
+        "-- What pg_dump leaves out: roles (set their passwords again), owner, privileges and settings of the database",
     ]
     for role in roles:
         words = [

@@ -1,0 +1,131 @@
+"""The restore point: what a rollback goes back to, made sure of under the fence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+from . import backup as backups
+from . import disk
+from . import oracle as oracles
+from .backup.archive import Emit, silent
+from .databases import marks, moves
+from .errors import PapError, Refused
+from .postgres import Database
+
+KINDS = ("auto", "backup", "dump", "snapshot")
+# Seconds for which hashing everything again under the fence is always worth it: it needs no disk.
+_CHEAP_S = 2.0
+_COPY_BYTES_PER_S = 300e6  # a cautious rate of copying a database's files
+
+
+def make(
+    behind: Database,
+    release: str,
+    *,
+    live: str,
+    backup: Optional[Mapping[str, Any]] = None,
+    kind: str = "auto",
+    stack: str = "",
+    folder: Path | str = "",
+    encryption: backups.Encryption | Mapping[str, Any] | None = None,
+    emit: Emit = silent,
+) -> dict[str, Any]:
+    """Make sure of a restore point for ``release``; ``behind`` is the database behind its fence.
+
+    "backup": the proven backup (its summary) if nothing was written since, which is known by hashing the whole content
+    again under the fence; else refused. "dump": a second proven backup, into ``folder``. "snapshot": a copy by the
+    server. "auto": the backup if looking is cheap and it holds, else a snapshot, else a dump where disk is short.
+    Returns ``kind``, what it is, ``mark`` and a ``sentence``.
+    """
+    if kind not in KINDS:
+        raise Refused(f"A restore point of kind {kind!r} is not known.", hint=f"It is one of {', '.join(KINDS)}.")
+    started = time.monotonic()
+    taken = backups.load_manifest(str(backup["path"])) if backup and backup.get("path") else None
+    size = int(behind.scalar("SELECT pg_database_size(current_database()) AS size"))
+    with behind.session() as session:
+        mark = marks.take(session)
+    point: Optional[dict[str, Any]] = None
+    why = ""
+    if kind in ("auto", "backup"):
+        point, why = _from_backup(behind, taken, size, hurry=kind == "auto")
+        if point is None and kind == "backup":
+            raise Refused(
+                f"The backup cannot be the restore point: {why}.",
+                hint="Set restore_point to auto, dump or snapshot.",
+            )
+    if point is None and kind in ("auto", "snapshot"):
+        point, why = _snapshot(behind, release, live, size, why, hard=kind == "snapshot")
+    if point is None:
+        point = _dump(behind, release, live, stack, folder, why, encryption, emit)
+    return {**point, "mark": mark, "seconds": round(time.monotonic() - started, 3)}
+
+
+def _from_backup(
+    behind: Database, taken: Optional[backups.Backup], size: int, *, hurry: bool
+) -> tuple[Optional[dict[str, Any]], str]:
+    if taken is None:
+        return None, "there is none"
+    manifest = taken.manifest
+    if manifest["proof"]["kind"] != "full":
+        return None, f"it was proven by {manifest['proof']['kind']!r}, not in full"
+    written = marks.written_since(behind, manifest["mark"])
+    if written.tables:
+        return None, f"written since the backup: {written.sentence()}"
+    look_s, copy_s = float(manifest["seconds"]["oracle"]), size / _COPY_BYTES_PER_S
+    if hurry and look_s > max(_CHEAP_S, copy_s):
+        return None, f"hashing {size / 1e9:.1f} GB again would take about {look_s:.0f} s"
+    differences = oracles.compare(taken.oracle, oracles.take(behind))
+    if differences:
+        return None, f"the database is not what was backed up: {differences[0]}"
+    return {
+        "kind": "backup",
+        "path": str(taken.path),
+        "sha256": manifest["sha256"],
+        "sentence": "restore point: the proven backup; its whole content was hashed again under the fence and is equal"
+        f" ({manifest['tables']:,} tables, {manifest['rows']:,} rows), so nothing was written since",
+    }, ""
+
+
+def _snapshot(
+    behind: Database, release: str, live: str, size: int, why: str, *, hard: bool
+) -> tuple[Optional[dict[str, Any]], str]:
+    try:
+        disk.check_copy(behind, database_bytes=size, purpose="a snapshot of the database")
+        made = moves.snapshot(behind, release, live=live)
+    except PapError as error:
+        if hard:
+            raise
+        return None, f"{why}; no snapshot: {error.message}"
+    because = f" ({why})" if why else ""
+    sentence = (
+        f"restore point: snapshot database {made['database']}, {made['bytes'] / 1e6:,.1f} MB"
+        f" in {made['seconds']:.2f} s by file {made['method']}{because}"
+    )
+    return {**made, "sentence": sentence}, ""
+
+
+def _dump(
+    behind: Database,
+    release: str,
+    live: str,
+    stack: str,
+    folder: Path | str,
+    why: str,
+    encryption: backups.Encryption | Mapping[str, Any] | None,
+    emit: Emit,
+) -> dict[str, Any]:
+    if not folder or not stack:
+        raise Refused(f"No restore point could be made: {why or 'nowhere to put a dump'}.", hint="Set backup_dir.")
+    taken = backups.take(
+        behind, folder, stack=stack, release=release, live=live, chosen=True, encryption=encryption, emit=emit
+    )
+    because = f" ({why})" if why else ""
+    return {
+        "kind": "backup",
+        "path": str(taken.path),
+        "sha256": taken.manifest["sha256"],
+        "sentence": f"restore point: a second backup under the fence, {taken.sentence()}{because}",
+    }

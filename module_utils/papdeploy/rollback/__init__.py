@@ -1,0 +1,8 @@
+"""Going back: choose the cheapest safe way, say what it costs, go it, and end where one can go on after a kill."""
+
+from __future__ import annotations
+
+from .plan import WAYS, RollbackPlan, choose
+from .run import Hooks, run
+
+__all__ = ["WAYS", "Hooks", "RollbackPlan", "choose", "run"]

@@ -1,0 +1,349 @@
+"""Which way back. Read from the journal's facts and the database itself; nothing is changed here."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Optional
+
+from .. import backup as backups
+from .. import disk
+from ..databases import Written, derived, fence_state, marks
+from ..databases.fence import obstacles
+from ..databases.moves import bound_slots
+from ..databases.names import look, maintenance
+from ..errors import PapError, Refused
+from ..postgres import Database, bind
+
+# From the cheapest: nothing to undo in the database; the API's old release on the new schema; downgrades (keep every
+# row); swap to the snapshot; restore of the backup into a new database and swap.
+WAYS = ("nothing", "image", "downgrade", "swap", "restore")
+LEDGER_SCHEMA = "pap_deploy"
+
+
+@dataclass(frozen=True)
+class State:
+    """What the database says of a release. ``applied``: its migrations in force. ``partial``: such that run outside a
+    transaction and have begun and not ended. ``running``: its sessions that are still at work."""
+
+    fence: Optional[dict[str, Any]]
+    swapped: bool
+    applied: tuple[str, ...]
+    partial: tuple[str, ...]
+    running: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class RollbackPlan:
+    """The chosen ``way``, ``why``, what it costs (``cost``: rows by table that it would lose; ``cost_certain``), the
+    ``steps`` in words, and ``refused``: why it cannot be gone (then nothing may be changed). ``others`` are the ways
+    that are tried next if this one fails."""
+
+    release: str
+    way: str
+    why: str
+    state: State
+    steps: tuple[str, ...] = ()
+    cost: dict[str, dict[str, Any]] = field(default_factory=dict)
+    cost_certain: bool = True
+    cost_sentence: str = "loses nothing"
+    refused: str = ""
+    hint: str = ""
+    others: tuple[str, ...] = ()
+
+    @property
+    def rows_lost(self) -> int:
+        return sum(int(t["rows"]) + int(t["deleted"] or 0) for t in self.cost.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "release": self.release,
+            "way": self.way,
+            "why": self.why,
+            "steps": list(self.steps),
+            "cost": self.cost,
+            "rows_lost": self.rows_lost,
+            "cost_certain": self.cost_certain,
+            "refused": self.refused,
+            "hint": self.hint,
+            "others": list(self.others),
+            "lines": self.lines(),
+        }
+
+    def lines(self) -> list[str]:
+        """What a person reads before it happens."""
+        head = f"way back: {self.way} ({self.why})"
+        tail = [f"refused: {self.refused}"] if self.refused else []
+        return [head, f"cost: {self.cost_sentence}", *(f"  {step}" for step in self.steps), *tail]
+
+
+def read_state(database: Database, release: str) -> State:
+    """What is true of ``release`` in the database now; ``database`` carries the live name."""
+    live = database.conninfo.dbname
+    fence = fence_state(database)
+    with maintenance(database).session() as session:
+        failed = look(session, derived(live, "failed", release))
+        swapped = failed is not None and failed.is_ours("failed", live, release)
+        where = fence["database"] if fence else live
+        running = session.rows(
+            bind(
+                "SELECT pid, state, xact_start::text AS since, left(query, 200) AS query FROM pg_stat_activity"
+                " WHERE datname = %s AND application_name = %s AND state <> 'idle'",
+                where,
+                f"pap-deploy:{release}",
+            )
+        )
+    applied: tuple[str, ...] = ()
+    partial: tuple[str, ...] = ()
+    if not swapped and not (fence and not fence["complete"]):
+        applied, partial = _ledger(database.named(where), release)
+    return State(fence, swapped, applied, partial, tuple(running))
+
+
+def _ledger(database: Database, release: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Migrations of ``release`` in force, newest first, and those that were left halfway."""
+    with database.session() as session:
+        if not session.scalar("SELECT to_regclass('pap_deploy.ledger') IS NOT NULL AS there"):
+            return (), ()
+        rows = session.rows(
+            bind(
+                "SELECT DISTINCT ON (identity) identity, event, release, id FROM pap_deploy.ledger"
+                " WHERE identity IN (SELECT identity FROM pap_deploy.ledger WHERE release = %s)"
+                " ORDER BY identity, id DESC",
+                release,
+            )
+        )
+    rows.sort(key=lambda row: -int(row["id"]))
+    mine = [row for row in rows if row["release"] == release]
+    in_force = tuple(str(row["identity"]) for row in mine if row["event"] in ("applied", "repaired"))
+    return in_force, tuple(str(row["identity"]) for row in mine if row["event"] in ("started", "failed_outside"))
+
+
+def choose(
+    database: Database,
+    facts: Mapping[str, Any],
+    *,
+    accept_loss: bool = False,
+    way: str = "",
+    skip: tuple[str, ...] = (),
+    deep: bool = True,
+) -> RollbackPlan:
+    """The cheapest safe way back from the release that ``facts`` describe; ``way`` asks for a certain one.
+
+    Facts (of the journal; all but ``release`` may be missing): ``release``; ``restore_point`` and ``backup`` as their
+    phases returned them; ``unfence`` (with its ``mark``) if the fence was lifted; ``reversible``: every migration of
+    the release has a downgrade; ``old_works_on_new``: the rehearsal ran the old API on the new schema;
+    ``switched``: the API was switched; ``own_writes``: rows by table that its smoke test is known to write;
+    ``identity``: what the backup must be of (``stack``); ``api_problem``: why the API could not go back.
+
+    Reads everything it needs, changes nothing, and raises only if the database does not answer. ``deep`` also reads the
+    whole backup. ``skip`` leaves out ways that have failed already.
+    """
+    release = str(facts["release"])
+    state = read_state(database, release)
+    candidates = [name for name in _possible(state, facts) if name not in skip]
+    if way:
+        if way not in WAYS:
+            raise Refused(f"A way back called {way!r} is not known.", hint=f"It is one of {', '.join(WAYS)}.")
+        candidates = [name for name in candidates if name == way]
+    plans = [_assess(database, facts, state, name, deep=deep) for name in candidates]
+    if facts.get("api_problem"):
+        plans = [replace(p, refused=str(facts["api_problem"]), hint="Bring the old release back first.") for p in plans]
+    plans = [_mind_loss(plan, accept_loss) for plan in plans]
+    good = [plan for plan in plans if not plan.refused]
+    if good:
+        return replace(good[0], others=tuple(plan.way for plan in good[1:]))
+    if plans:
+        said = "; ".join(f"{plan.way}: {plan.refused}" for plan in plans)
+        return replace(plans[0], refused=said if len(plans) > 1 else plans[0].refused)
+    return RollbackPlan(
+        release,
+        way or "nothing",
+        "no way is left",
+        state,
+        refused=_no_way(state, facts, way),
+        hint="Nothing was changed. The runbook has the steps for a restore by hand.",
+    )
+
+
+def _possible(state: State, facts: Mapping[str, Any]) -> list[str]:
+    """The ways that lead back from this state, the cheapest first."""
+    if state.swapped:
+        return ["nothing"]  # the old content is in place already; what is left is the API
+    point = facts.get("restore_point") or {}
+    last: list[str] = []
+    if point.get("kind") == "snapshot":
+        last.append("swap")
+    if point.get("kind") == "backup" or (facts.get("backup") or {}).get("path"):
+        last.append("restore")
+    if state.partial:
+        return last  # half a migration outside a transaction: only the old content is certain
+    if not state.applied:
+        return ["image" if facts.get("switched") else "nothing", *last]
+    ways = ["image"] if facts.get("old_works_on_new") else []
+    if facts.get("reversible"):
+        ways.append("downgrade")
+    return [*ways, *last]
+
+
+def _no_way(state: State, facts: Mapping[str, Any], way: str) -> str:
+    if way:
+        return f"the way {way!r} does not lead back from here"
+    if state.partial:
+        return f"{state.partial[0]} was left halfway outside a transaction, and there is no restore point"
+    return "migrations were committed, they cannot be reverted, and there is no restore point"
+
+
+def _assess(database: Database, facts: Mapping[str, Any], state: State, way: str, *, deep: bool) -> RollbackPlan:
+    release = str(facts["release"])
+    live = database.conninfo.dbname
+    plan = RollbackPlan(release, way, _why(state, facts, way), state, steps=_steps(database, facts, state, way))
+    if way in ("nothing", "image"):
+        return plan
+    where = database.named(state.fence["database"]) if state.fence else database
+    with maintenance(database).session() as session:
+        problems = obstacles(session, where.conninfo.dbname)
+        if way != "downgrade":
+            problems += bound_slots(session, where.conninfo.dbname)
+    if problems:
+        return replace(plan, refused=problems[0], hint=" ".join(problems[1:]) or "Nothing was changed.")
+    if way == "downgrade":
+        loses = facts.get("downgrade_loses")
+        return replace(plan, cost_sentence=str(loses) if loses else "keeps every row; what the new columns hold goes")
+    try:
+        if way == "restore":
+            _restore_can_succeed(database, facts, live, where, deep=deep)
+        else:
+            _snapshot_is_there(database, facts, live, release)
+    except PapError as error:
+        return replace(plan, refused=error.message, hint=error.hint)
+    written = _written(where, facts, state, way)
+    return replace(
+        plan,
+        cost=_not_own(written.tables, facts.get("own_writes") or {}),
+        cost_certain=written.certain,
+        cost_sentence=_cost_sentence(written, facts),
+    )
+
+
+def _written(where: Database, facts: Mapping[str, Any], state: State, way: str) -> Written:
+    """Rows that the way would lose: written after the fence was lifted, or, where that is not known, after the restore
+    point was made (then the release's own migrations count as well)."""
+    point, lifted = facts.get("restore_point") or {}, facts.get("unfence") or {}
+    of_point = (way == "swap") == (point.get("kind") == "snapshot") and point.get("mark")
+    if of_point and state.fence and state.fence["complete"] and not lifted.get("mark"):
+        return Written({}, True, "the fence has been up since the restore point")
+    mark = (lifted.get("mark") or point["mark"]) if of_point else None
+    if mark is None:
+        path = (facts.get("backup") or {}).get("path")
+        mark = backups.load_manifest(str(path)).manifest["mark"] if path else None
+    if mark is None:
+        return Written({}, False, "no mark was taken, so what was written since cannot be counted")
+    return marks.written_since(where, mark, ignore_schemas=(LEDGER_SCHEMA,))
+
+
+def _not_own(tables: Mapping[str, Mapping[str, Any]], own: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    """Without the rows that the release's own smoke test wrote: its login is nobody's data."""
+    rest: dict[str, dict[str, Any]] = {}
+    for name, entry in tables.items():
+        if int(entry["rows"]) <= int(own.get(name, 0)) and not entry["deleted"] and not entry.get("emptied"):
+            continue
+        rest[name] = dict(entry)
+    return rest
+
+
+def _cost_sentence(written: Written, facts: Mapping[str, Any]) -> str:
+    if written.nothing:
+        return f"loses nothing: {written.why}"
+    own = facts.get("own_writes") or {}
+    rest = _not_own(written.tables, own)
+    if not rest and written.certain:
+        return f"loses only what the smoke test itself wrote ({written.sentence()})"
+    return f"goes back behind what was written since the restore point: {written.sentence()}"
+
+
+def _mind_loss(plan: RollbackPlan, accept_loss: bool) -> RollbackPlan:
+    if plan.refused or accept_loss or (not plan.cost and plan.cost_certain):
+        return plan
+    reason = f"it {plan.cost_sentence}" if plan.cost else "what was written since the restore point cannot be counted"
+    return replace(
+        plan,
+        refused=reason,
+        hint="The rows would stay readable in the database that is kept aside. To go on: -e rollback_accept_loss=true",
+    )
+
+
+def _restore_can_succeed(
+    database: Database, facts: Mapping[str, Any], live: str, where: Database, *, deep: bool
+) -> None:
+    path = backup_path(facts)
+    identity = dict(facts.get("identity") or {})
+    point = facts.get("restore_point") or {}
+    expected = backups.Expected(
+        stack=str(identity.get("stack", "")),
+        database=live,
+        system_identifier=where.facts().identifier,
+        database_oid=int(where.scalar("SELECT oid::int8 AS o FROM pg_database WHERE datname = current_database()")),
+        release=str(facts["release"]),
+        sha256=str(point.get("sha256") or ""),
+    )
+    if deep:
+        taken = backups.inspect(path, expected)
+    else:
+        taken = backups.load_manifest(path)
+    disk.check_copy(where, database_bytes=int(taken.manifest["database_bytes"]), purpose="the restored database")
+
+
+def backup_path(facts: Mapping[str, Any]) -> Path:
+    """The backup to restore: the restore point, or the release's backup where the restore point is a snapshot."""
+    point = facts.get("restore_point") or {}
+    path = point.get("path") if point.get("kind") == "backup" else (facts.get("backup") or {}).get("path")
+    if not path:
+        raise Refused("The journal names no backup of this release.")
+    return Path(str(path))
+
+
+def _snapshot_is_there(database: Database, facts: Mapping[str, Any], live: str, release: str) -> None:
+    name = str((facts.get("restore_point") or {}).get("database", ""))
+    with maintenance(database).session() as session:
+        found = look(session, name) if name else None
+    if found is None or not found.is_ours("snap", live, release):
+        raise Refused(f"The snapshot {name or '(unnamed)'} of release {release} is not there any more.")
+
+
+def _why(state: State, facts: Mapping[str, Any], way: str) -> str:
+    count = len(state.applied)
+    if way == "nothing":
+        return "the old content is in place already" if state.swapped else "no migration of it is committed"
+    if way == "image":
+        return (
+            "the old release works on this schema" if count else "no migration of it is committed; the API was switched"
+        )
+    if way == "downgrade":
+        return f"{count} migration{'s' if count != 1 else ''} can be reverted in place"
+    if way == "swap":
+        return "a snapshot from under the fence stands ready"
+    return "the backup is restored into a new database, which then takes the live name"
+
+
+def _steps(database: Database, facts: Mapping[str, Any], state: State, way: str) -> tuple[str, ...]:
+    live = database.conninfo.dbname
+    failed = derived(live, "failed", str(facts["release"]))
+    steps: list[str] = []
+    if state.running:
+        steps.append(f"end {len(state.running)} session{'s' if len(state.running) != 1 else ''} of it still at work")
+    if way in ("downgrade", "swap", "restore"):
+        steps.append("stop the API" + ("" if state.fence else ", raise the fence") + ", count again what would be lost")
+    if way == "downgrade":
+        steps.append("revert " + ", ".join(state.applied))
+    if way == "restore":
+        with contextlib.suppress(PapError):
+            steps.append(f"restore {backup_path(facts).name} into a new database and compare it")
+    if way in ("swap", "restore"):
+        steps.append(f"put it in the place of {live}, keep the present one as {failed}")
+    if state.fence or way == "downgrade":
+        steps.append("lift the fence")
+    steps.append("start the old release of the API, check the schema against its models, log in")
+    return tuple(steps)

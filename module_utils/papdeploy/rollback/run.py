@@ -1,0 +1,221 @@
+"""Go the way back. Every step looks first whether it has been done, so a run that was killed is simply run again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Callable, Optional
+
+from .. import backup as backups
+from .. import databases
+from ..api import Api
+from ..backup.archive import Emit, silent
+from ..databases.names import end_sessions, maintenance
+from ..errors import PapError, Refused
+from ..postgres import Database, quote_literal
+from .plan import RollbackPlan, backup_path, choose, read_state
+
+Checkpoint = Callable[[str, str, dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What lies outside: ``revert(dbname)`` runs the downgrades of the release in database ``dbname``; ``validate()``
+    holds the schema against the old models and ``smoke()`` logs in, both raising what is wrong; ``checkpoint(phase,
+    event, data)`` writes to the journal, durably."""
+
+    revert: Callable[[str], dict[str, Any]]
+    validate: Callable[[], Any]
+    smoke: Callable[[], Any]
+    checkpoint: Checkpoint
+    emit: Emit = silent
+
+
+@dataclass(frozen=True)
+class _Work:
+    database: Database
+    api: Api
+    facts: Mapping[str, Any]
+    hooks: Hooks
+    encryption: backups.Encryption | Mapping[str, Any] | None
+    accept_loss: bool
+
+    @property
+    def release(self) -> str:
+        return str(self.facts["release"])
+
+    def step(self, name: str, work: Callable[[], Optional[dict[str, Any]]]) -> dict[str, Any]:
+        """One step with its checkpoints."""
+        phase = f"rollback.{name}"
+        self.hooks.checkpoint(phase, "begin", {})
+        try:
+            found = work() or {}
+        except PapError as error:
+            self.hooks.checkpoint(phase, "failed", error.as_dict())
+            raise
+        except BaseException as error:
+            self.hooks.checkpoint(phase, "failed", {"error": type(error).__name__, "message": str(error)})
+            raise
+        self.hooks.checkpoint(phase, "done", found)
+        return found
+
+
+def run(
+    plan: RollbackPlan,
+    *,
+    database: Database,
+    api: Api,
+    facts: Mapping[str, Any],
+    hooks: Hooks,
+    accept_loss: bool = False,
+    encryption: backups.Encryption | Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Go ``plan``'s way; if it fails, the next safe one that the plan names. ``database`` carries the live name.
+
+    Under the fence the plan is made again: a migration that was still running may have committed, and what would be
+    lost is counted to the row. If that changes the verdict, the fence is lifted, the API started as it was, and Refused
+    raised. Returns way, cost, ``failed`` (the database kept aside), seconds and lines for a person.
+    """
+    if plan.refused:
+        raise Refused(
+            f"Release {plan.release} cannot be rolled back: {plan.refused}.", hint=plan.hint, plan=plan.as_dict()
+        )
+    work = _Work(database, api, facts, hooks, encryption, accept_loss)
+    started = time.monotonic()
+    tried: list[str] = []
+    failures: list[PapError] = []
+    current = plan
+    while True:
+        try:
+            result = _go(work, current)
+            break
+        except Refused:
+            raise
+        except PapError as error:
+            # Another way may still lead back; the first failure is the one to report if none does.
+            failures.append(error)
+            tried.append(current.way)
+            hooks.checkpoint("rollback", "note", {"way": current.way, "failed": error.as_dict()})
+            following = choose(database, facts, accept_loss=accept_loss, skip=tuple(tried))
+            if following.refused or following.way in tried:
+                raise failures[0] from error
+            current = following
+    seconds = time.monotonic() - started
+    return {
+        **result,
+        "release": plan.release,
+        "way": current.way,
+        "why": current.why,
+        "tried": tried,
+        "seconds": round(seconds, 3),
+        "lines": [
+            *(f"{way} did not work: {error.message}" for way, error in zip(tried, failures)),
+            f"rolled back by {current.way} in {seconds:.1f} s: {current.why}",
+            *([f"the failed database is kept as {result['failed']}"] if result.get("failed") else []),
+        ],
+    }
+
+
+def _go(work: _Work, plan: RollbackPlan) -> dict[str, Any]:
+    result: dict[str, Any] = {"failed": None, "cost": plan.cost, "rows_lost": plan.rows_lost}
+    before = work.facts.get("before_version")
+    state = read_state(work.database, work.release)
+    if plan.way in ("downgrade", "swap", "restore") and not state.swapped:
+        plan = _closed(work, plan)
+        result.update(cost=plan.cost, rows_lost=plan.rows_lost)
+        if plan.way == "downgrade":
+            result["reverted"] = work.step("downgrade", lambda: work.hooks.revert(_behind(work).conninfo.dbname))
+        elif plan.way == "swap":
+            snapshot = str(work.facts["restore_point"]["database"])
+            result.update(work.step("swap", lambda: _swap(work, snapshot)))
+        else:
+            replacement = work.step("restore", lambda: _restore(work))["database"]
+            traits = backups.load_manifest(backup_path(work.facts)).manifest["properties"]
+            result.update(work.step("swap", lambda: _swap(work, str(replacement), traits)))
+    elif state.running:
+        work.step("end_sessions", lambda: _end_own(work))
+        again = choose(work.database, work.facts, accept_loss=work.accept_loss)
+        if again.way != plan.way:
+            raise PapError(
+                f"The way back has changed from {plan.way} to {again.way} while the old run was ended.",
+                hint="Run the rollback again.",
+            )
+    if state.swapped:
+        result["failed"] = databases.derived(work.database.conninfo.dbname, "failed", work.release)
+    work.step("unfence", lambda: databases.unfence(work.database, work.release))
+    work.step("activate", lambda: _activate(work, before))
+    work.step("validate", lambda: _as_dict(work.hooks.validate()))
+    work.step("login_smoke_test", lambda: _as_dict(work.hooks.smoke()))
+    return result
+
+
+def _closed(work: _Work, plan: RollbackPlan) -> RollbackPlan:
+    """Close the database, end what the release still runs, and plan again on what is now certain."""
+
+    def close() -> dict[str, Any]:
+        work.api.stop()
+        fence = databases.fence(work.database, work.release)
+        ended = _end_own(work)
+        return {**fence, **ended}
+
+    work.step("fence", close)
+    again = choose(work.database, work.facts, accept_loss=work.accept_loss, way=plan.way, deep=False)
+    if not again.refused:
+        return again
+    work.step("unfence", lambda: databases.unfence(work.database, work.release))
+    work.step("restart", lambda: work.api.start())
+    raise Refused(
+        f"Release {plan.release} cannot be rolled back by {plan.way}: {again.refused}.",
+        hint=again.hint,
+        plan=again.as_dict(),
+    )
+
+
+def _end_own(work: _Work) -> dict[str, Any]:
+    """End the sessions of the release itself: a migration whose deploy was killed may still be at work."""
+    live = work.database.conninfo.dbname
+    state = databases.fence_state(work.database)
+    name = state["database"] if state else live
+    with maintenance(work.database).session() as session:
+        own = f"application_name = {quote_literal('pap-deploy:' + work.release)}"
+        return {"ended_own": end_sessions(session, name, seconds=20, only=own)}
+
+
+def _behind(work: _Work) -> Database:
+    return databases.must_be_fenced(work.database, work.release)
+
+
+def _swap(work: _Work, replacement: str, traits: Optional[dict[str, Any]] = None) -> dict[str, Any]:
+    return databases.swap(work.database, work.release, replacement, traits=traits)
+
+
+def _restore(work: _Work) -> dict[str, Any]:
+    path = backup_path(work.facts)
+    ready = databases.restored_and_proven(work.database, work.release, backups.load_manifest(path).manifest["sha256"])
+    if ready:
+        return {"database": ready, "reused": True}
+    restored = backups.restore(
+        work.database,
+        path,
+        release=work.release,
+        encryption=work.encryption,
+        emit=work.hooks.emit,
+    )
+    return {**restored.as_dict(), "reused": False}
+
+
+def _activate(work: _Work, before: Optional[Mapping[str, Any]]) -> dict[str, Any]:
+    running = work.api.running()
+    if before and running.get("identity") != before.get("identity"):
+        work.api.switch(before)
+        return {"from": running, "to": dict(before), "switched": True}
+    work.api.start()
+    return {"to": running, "switched": False}
+
+
+def _as_dict(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    convert = getattr(value, "as_dict", None)
+    return dict(convert()) if convert else {}
