@@ -88,10 +88,10 @@ FROM {SCHEMA}.ledger ORDER BY id
 """
 INSERT = f"""
 INSERT INTO {SCHEMA}.ledger (event, identity, checksum, release, who, at, seconds, statements, run, details)
-SELECT e.event, e.identity, e.checksum, e.release, e.who, coalesce(to_timestamp(e.at), clock_timestamp()), e.seconds, e.statements,
+SELECT e.event, e.identity, e.checksum, e.release, e.who, coalesce(e.at, clock_timestamp()), e.seconds, e.statements,
        e.run, e.details
 FROM jsonb_to_recordset(%s::jsonb) AS e(event text, identity text, checksum text, release text,
-     who text, at double precision, seconds double precision, statements jsonb, run uuid, details jsonb)
+     who text, at timestamptz, seconds double precision, statements jsonb, run uuid, details jsonb)
 """
 
 

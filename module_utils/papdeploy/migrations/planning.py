@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..errors import Refused, Unavailable
+from ..redact import redact
 from . import drivers, ledger, statics
 from .files import SCRIPT, MigrationFile, with_requirements
 from .ledger import Entry, Ledger
@@ -163,6 +164,34 @@ def refuse_if(problems: Sequence[Problem]) -> None:
             hint=problems[0].hint,
             problems=[problem.as_dict() for problem in problems],
         )
+
+
+def import_problems(migrations: Sequence[MigrationFile]) -> list[Problem]:
+    """Pending migrations that cannot even be loaded: a missing module, an error in their first lines.
+
+    Scripts of the old kind are only parsed: what they do when imported belongs into a process of their own.
+    """
+    from . import steps
+
+    found = []
+    refusal = Refused("it opens a connection when it is imported.", hint="Connections are the runner's: use db.")
+    for migration in migrations:
+        if migration.flavour == SCRIPT:
+            continue
+        try:
+            with drivers.no_second_connection(lambda _: refusal):
+                steps.load(migration)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is reported as the problem
+            said = redact(f"{type(error).__name__}: {error}".split("\n")[0])
+            found.append(
+                Problem(
+                    "import",
+                    migration.identity,
+                    f"{migration.identity} cannot be loaded: {said}",
+                    "Correct it; run the plan with the same Python as the deploy (the API container's).",
+                )
+            )
+    return found
 
 
 def rows(connection: Any, query: str) -> list[tuple[Any, ...]]:

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any, Callable, Optional
 
 from ..errors import DeadlineExceeded, PapError, Refused, Unavailable
@@ -236,7 +237,7 @@ class Session(drivers.Hooks):
             return what == "close"  # SQLAlchemy's own tidying up must not end our transaction
         if self.step is not None:
             return self.step.control(what)
-        return True
+        return self.transaction is None or what == "close"  # the check, too, leaves the transaction to the runner
 
     @contextlib.contextmanager
     def internal(self) -> Iterator[None]:
@@ -470,9 +471,10 @@ class Session(drivers.Hooks):
     def redact(self, text: str) -> str:
         return redact(text, self.target.secrets)
 
-    def now(self) -> float:
-        """The server's clock (seconds since 1970), kept by ours between round trips."""
-        return float(self.facts.clock) + time.monotonic() - self._clock_at
+    def now(self) -> str:
+        """The server's clock in UTC (ISO 8601), kept by ours between round trips."""
+        seconds = float(self.facts.clock) + time.monotonic() - self._clock_at
+        return datetime.fromtimestamp(seconds, timezone.utc).isoformat()
 
 
 def _first(error: BaseException) -> str:

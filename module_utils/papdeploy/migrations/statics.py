@@ -26,10 +26,23 @@ _LOOKS_LIKE_SQL = re.compile(
 
 @dataclass
 class StaticSql:
-    """``statements`` in source order; ``reasons`` why they may differ from what will run (none: they are exact)."""
+    """``statements`` in source order, ``lines`` where each is sent (1 is the first line of the file).
+
+    ``reasons`` say why they may differ from what will run; none: they are exact.
+    """
+
+    def add(self, statement: str, line: int) -> None:
+        self.statements.append(statement)
+        self.lines.append(line)
+
 
     statements: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+
+    def add(self, statement: str, line: int) -> None:
+        self.statements.append(statement)
+        self.lines.append(line)
 
     @property
     def exact(self) -> bool:
@@ -47,19 +60,15 @@ def sql_of(migration: MigrationFile, function: str = "upgrade") -> StaticSql:
     """The SQL that ``function`` of ``migration`` seems to send."""
     tree = migration.tree
     if migration.flavour == SCRIPT:
-        found = [
-            node.value
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and _LOOKS_LIKE_SQL.match(node.value)
-        ]
-        return StaticSql(
-            [textwrap.dedent(text).strip() for text in found],
-            ["a script of the old kind; this is the SQL text found in it"],
-        )
+        script = StaticSql(reasons=["a script of the old kind; this is the SQL text found in it"])
+        for child in ast.walk(tree):
+            if isinstance(child, ast.Constant) and isinstance(child.value, str) and _LOOKS_LIKE_SQL.match(child.value):
+                script.add(textwrap.dedent(child.value).strip(), child.lineno)
+        return script
     reader = _Reader(tree)
     node = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == function), None)
     if node is None:
-        return StaticSql([], [f"there is no {function}()"])
+        return StaticSql(reasons=[f"there is no {function}()"])
     reader.block(node.body, node.args.args[0].arg if node.args.args else "db", dict(reader.constants))
     return reader.found
 
@@ -135,17 +144,17 @@ class _Reader:
             except _Unknown:
                 value = None
             if isinstance(value, str):
-                self.found.statements.append(textwrap.dedent(value).strip())
+                self.found.add(textwrap.dedent(value).strip(), call.lineno)
                 if len(call.args) > 1 and isinstance(call.args[1], (ast.List, ast.ListComp)):
                     self._guess(f"line {call.lineno} runs once per item of a list")
             else:
-                self.found.statements.append(f"-- line {call.lineno}: {ast.unparse(call.args[0])}")
+                self.found.add(f"-- line {call.lineno}: {ast.unparse(call.args[0])}", call.lineno)
                 self._guess(f"the SQL of line {call.lineno} is computed")
         elif name in ("log", *_QUERIES):
             if name in ("rows", "scalar"):
                 self._guess(f"line {call.lineno} asks the database")
         else:
-            self.found.statements.append(f"-- line {call.lineno}: {ast.unparse(call)}")
+            self.found.add(f"-- line {call.lineno}: {ast.unparse(call)}", call.lineno)
             self._guess(f"db.{name} in line {call.lineno}")
 
     def _calls_in(self, node: ast.AST, db: str, env: dict[str, Any]) -> None:
@@ -189,6 +198,7 @@ class _Reader:
                 condition = ast.unparse(node.test)
                 self._guess(f"line {node.lineno} depends on `{condition}`")
                 self.found.statements.insert(before, f"-- if {condition}:")
+                self.found.lines.insert(before, node.lineno)
             return
         self.block(node.body if known else node.orelse, db, env)
 

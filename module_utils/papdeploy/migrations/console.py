@@ -1,0 +1,116 @@
+"""How the runner speaks on a terminal: progress on standard error, the result on standard output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import PapError, Unavailable
+from .watch import describe
+
+OK, FAILED, CANNOT = 0, 1, 2
+
+
+def progress(event: dict[str, Any]) -> None:
+    """One line per event worth a line."""
+    kind = event["event"]
+    line = ""
+    if kind == "migration_started":
+        line = f"{'reverting' if event['direction'] == 'downgrade' else 'applying'} {event['identity']}"
+    elif kind == "waiting_for_lock":
+        holder = event["holder"]
+        line = f"waiting for another run: process {holder['pid']} ({holder['application']}), since {holder['since']}"
+    elif kind == "blocked":
+        line = f"waiting for a lock, blocked by {describe(event['by'])}"
+    elif kind == "retry":
+        line = f"{event['why']}: attempt {event['attempt']} of {event['of'] + 1} failed, again in {event['pause_s']} s"
+    elif kind == "progress":
+        total = f"{'about ' if event['estimated'] else ''}{event['rows_total']}"
+        line = f"{event['identity']}: {event['rows_done']} of {total} rows, {event['rows_per_second']:.0f} rows/s"
+    elif kind in ("log", "output"):
+        line = f"{event['identity']}: {event.get('message', event.get('line', ''))}"
+    elif kind == "resumed":
+        line = f"{event['identity']}: going on after {event['rows_done']} rows"
+    elif kind == "invalid_index_dropped":
+        line = f"{event['identity']}: dropped the invalid index {event['index']} of an earlier attempt"
+    elif kind == "committed":
+        line = f"committed {', '.join(event['identities'])}"
+    elif kind in ("connection_lost", "commit_resolved", "failure_not_recorded"):
+        line = kind.replace("_", " ") + "".join(f", {k} {v}" for k, v in event.items() if k != "event")
+    if line:
+        print(line, file=sys.stderr, flush=True)
+
+
+def run(action: Callable[[], int], *, as_json: bool = False) -> int:
+    """Call ``action``; turn a PapError into its message (or JSON) and the exit code: 1 failed, 2 could not look."""
+    try:
+        return action()
+    except PapError as error:
+        if as_json:
+            print(json.dumps(error.as_dict(), indent=2, default=str))
+        else:
+            print(f"error: {error.message}", file=sys.stderr)
+            if error.hint:
+                print(f"  next: {error.hint}", file=sys.stderr)
+            for key in ("statement", "output"):
+                if error.data.get(key):
+                    print(f"  {key}:\n    " + str(error.data[key]).strip().replace("\n", "\n    "), file=sys.stderr)
+        return CANNOT if isinstance(error, Unavailable) else FAILED
+
+
+def show(result: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """Print the result of a command."""
+    print(json.dumps(result, indent=2, default=str) if as_json else text)
+
+
+def state_text(state: dict[str, Any]) -> str:
+    """The status for a person."""
+    lines = [f"{len(state['applied'])} applied, {len(state['pending'])} pending"]
+    if not state["ledger_exists"]:
+        lines[0] += " (the database has no ledger yet)"
+    lines += [f"  applied  {e['identity']}  {e['at'][:19]}  release {e['release']}" for e in state["applied"]]
+    for migration in state["pending"]:
+        note = ""
+        if migration["identity"] in state["interrupted"]:
+            note = "  (was interrupted; it will run again)"
+        elif migration["identity"] in state["failures"]:
+            note = f"  (failed last time: {state['failures'][migration['identity']].get('error', '')})"
+        lines.append(f"  pending  {migration['identity']}{note}")
+    lines += [f"  refused  {problem['message']}\n           {problem['hint']}" for problem in state["problems"]]
+    return "\n".join(lines)
+
+
+def result_text(result: dict[str, Any]) -> str:
+    """What a run did, for a person."""
+    done = result["applied"] or result["reverted"]
+    verb = "reverted" if result["reverted"] else "applied"
+    if result["dry_run"]:
+        if not result["pending"]:
+            return "Nothing to do."
+        return "Would run:\n" + "\n".join(f"  {name}" for name in result["pending"])
+    if not done:
+        return "Nothing to do."
+    lines = [f"{len(done)} {verb} in {result['seconds']:.2f} s (release {result['release']}, run {result['run']})"]
+    lines += [f"  {entry['identity']}  {entry['seconds']:.3f} s, {entry['statement_count']} statements" for entry in done]
+    if result["check"]:
+        lines.append("The schema matches the models.")
+    return "\n".join(lines)
+
+
+def adopt_text(result: dict[str, Any]) -> str:
+    """What baseline or repair marked, for a person."""
+    verb = "would be marked" if result["dry_run"] else "marked"
+    lines = [f"{len(result['marked'])} {verb}: {', '.join(result['marked']) or 'none'}"]
+    for finding in result["findings"]:
+        if "verdict" in finding:
+            detail = "; ".join(filter(None, [
+                f"found {', '.join(finding['found'][:4])}" if finding["found"] else "",
+                f"lacking {', '.join(finding['lacking'][:4])}" if finding["lacking"] else "",
+                finding["note"],
+            ]))  # fmt: skip
+            lines.append(f"  {finding['verdict']:8} {finding['identity']}" + (f"  ({detail})" if detail else ""))
+        else:
+            lines.append(f"  {finding['message']}")
+    return "\n".join(lines)
