@@ -105,7 +105,7 @@ def main() -> None:
         keep=given["keep"],
         keep_days=given["keep_days"],
     )
-    execute(module, lambda: backing_up.run(from_params(given["stack"]), given["release"], options))
+    execute(module, lambda: backing_up.run(from_params(given["stack"], given["release"]), given["release"], options))
 
 
 if __name__ == "__main__":

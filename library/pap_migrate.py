@@ -101,7 +101,7 @@ def main() -> None:
         allow_out_of_order=given["allow_out_of_order"],
         schema=given["schema"],
     )
-    execute(module, lambda: cutover.run(from_params(given["stack"]), given["release"], options))
+    execute(module, lambda: cutover.run(from_params(given["stack"], given["release"]), given["release"], options))
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ from ansible.module_utils.papdeploy.stack import from_params
 def main() -> None:
     module = AnsibleModule(spec(release={"type": "str", "required": True}), supports_check_mode=False)
     given = module.params
-    execute(module, lambda: finish.run(from_params(given["stack"]), given["release"]))
+    execute(module, lambda: finish.run(from_params(given["stack"], given["release"]), given["release"]))
 
 
 if __name__ == "__main__":

@@ -101,7 +101,11 @@ def main() -> None:
     execute(
         module,
         lambda: going_back.run(
-            from_params(given["stack"]), given["release"], given["who"], options, check_mode=module.check_mode
+            from_params(given["stack"], given["release"]),
+            given["release"],
+            given["who"],
+            options,
+            check_mode=module.check_mode,
         ),
     )
 

@@ -72,7 +72,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    execute(module, lambda: validate.run(from_params(given["stack"]), given["release"], given["options"]))
+    execute(
+        module, lambda: validate.run(from_params(given["stack"], given["release"]), given["release"], given["options"])
+    )
 
 
 if __name__ == "__main__":

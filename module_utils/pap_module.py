@@ -44,7 +44,7 @@ _STACK: dict[str, Any] = {
             "type": "dict",
             "required": True,
             "options": {
-                "container": _text(),
+                "container": _words(),
                 "image": _text(),
                 "activate": {"type": "str", "choices": ["recreate", "compose", "restart"], "default": "recreate"},
                 "compose_file": {"type": "path"},

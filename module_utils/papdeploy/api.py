@@ -63,6 +63,10 @@ class Api(ABC):
     def switch(self, version: Mapping[str, Any]) -> None:
         """Make ``version`` the active one and start it. What was active is kept, for switching back."""
 
+    def base_url(self) -> str:
+        """``http://host:port`` where the API answers, as far as that can be known without the inventory."""
+        raise Refused("The address of the API is not known.", hint="Set pap_api_url, for example http://127.0.0.1:8000")
+
     @abstractmethod
     def logs_since(self, mark: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """What the API logged since ``mark`` (``{}`` is from now on: no text), and the mark for the next call."""

@@ -28,7 +28,8 @@ class Stack:
     database: Database
     api: Api
     models: Sequence[str]
-    smoke: SmokeConfig
+    smoke_settings: Mapping[str, Any] = field(repr=False)
+    url: str = ""
     url_variable: str = "DATABASE_URL"
     database_logs: Sequence[str] = ()
     secrets: Sequence[str] = field(default=(), repr=False)
@@ -36,6 +37,11 @@ class Stack:
     @property
     def label(self) -> str:
         return f"{self.name} ({self.environment})"
+
+    @property
+    def smoke(self) -> SmokeConfig:
+        """How to log in, at the address that the API has now (in a container it may change with each restart)."""
+        return SmokeConfig(base_url=self.url or self.api.base_url(), **self.smoke_settings)
 
     @contextlib.contextmanager
     def beside_models(self, version: Mapping[str, Any]) -> Iterator[Beside]:
@@ -73,57 +79,42 @@ class Beside:
         return self.agent.call(name, {"url": url, **request}, deadline_s=deadline_s, on_event=on_event)
 
 
-def from_params(params: Mapping[str, Any]) -> Stack:
-    """The stack that the ``stack`` option of the Ansible modules describes; raises Refused for what is missing."""
-    database_params, api_params, smoke_params = params["database"], params["api"], params["smoke"]
-    database = _database(database_params)
-    api, base_url = _api(params, api_params)
-    smoke = SmokeConfig(
-        base_url=smoke_params.get("url") or base_url,
-        username=smoke_params["username"],
-        password=smoke_params["password"],
-        **{
-            key: smoke_params[key]
-            for key in (
-                "health_path",
-                "login_path",
-                "me_path",
-                "username_field",
-                "password_field",
-                "token_field",
-                "endpoints",
-                "health_deadline_s",
-            )
-            if smoke_params.get(key) is not None
-        },
-    )
+def from_params(params: Mapping[str, Any], release: str = "") -> Stack:
+    """The stack that the ``stack`` option of the Ansible modules describes; raises Refused for what is missing.
+
+    ``release`` marks the containers that are made for it.
+    """
+    database = params["database"]
+    made, api = (_in_containers if database.get("container") else _on_host)(params, release)
+    smoke = {key: value for key, value in params["smoke"].items() if key != "url" and value is not None}
     return Stack(
         name=params["name"],
         environment=params["environment"],
         state=State(params["state_dir"]),
-        database=database,
+        database=made,
         api=api,
-        models=tuple(api_params["models"]),
-        smoke=smoke,
-        url_variable=api_params.get("url_variable") or "DATABASE_URL",
-        database_logs=tuple(database_params.get("log_files") or ()),
-        secrets=tuple(filter(None, (database.conninfo.password, smoke.password))),
+        models=tuple(params["api"]["models"]),
+        smoke_settings=smoke,
+        url=params["smoke"].get("url") or params["api"].get("url") or "",
+        url_variable=params["api"].get("url_variable") or "DATABASE_URL",
+        database_logs=tuple(database.get("log_files") or ()),
+        secrets=tuple(filter(None, (made.conninfo.password, smoke["password"]))),
     )
 
 
-def _database(params: Mapping[str, Any]) -> Database:
+def _on_host(params: Mapping[str, Any], release: str) -> tuple[Database, Api]:
+    database, api = params["database"], params["api"]
+    _require(database, "pap_db_", ("name",))
+    _require(api, "pap_api_", ("dir", "python", "start_command", "stop_command", "restart_command"))
     conninfo = Conninfo(
-        dbname=params["name"],
-        host=params.get("host") or "",
-        port=int(params.get("port") or 0),
-        user=params.get("admin_user") or "",
-        password=params.get("admin_password") or "",
+        dbname=database["name"],
+        host=database.get("host") or "",
+        port=int(database.get("port") or 0),
+        user=database.get("admin_user") or "",
+        password=database.get("admin_password") or "",
     )
-    return Database(HostSite(tuple(params.get("become") or ())), conninfo, params.get("bin_dir") or "")
-
-
-def _api(params: Mapping[str, Any], api: Mapping[str, Any]) -> tuple[Api, str]:
-    host = HostApi(
+    site = HostSite(tuple(database.get("become") or ()))
+    return Database(site, conninfo, database.get("bin_dir") or ""), HostApi(
         folder=api["dir"],
         python=api["python"],
         release_dir=api.get("release_dir") or "",
@@ -133,4 +124,40 @@ def _api(params: Mapping[str, Any], api: Mapping[str, Any]) -> tuple[Api, str]:
         env_file=api.get("env_file") or "",
         log_files=tuple(api.get("log_files") or ()),
     )
-    return host, api.get("url") or ""
+
+
+def _in_containers(params: Mapping[str, Any], release: str) -> tuple[Database, Api]:
+    from .containers import Compose, DockerApi, Engine, database_at, discover
+
+    database, api = params["database"], params["api"]
+    names = [name for name in api.get("container") or [] if name]
+    _require({"container": names}, "pap_api_", ("container",))
+    engine = Engine()
+    found = discover(engine, database["container"], names[0], api.get("url_variable") or "")
+    compose = Compose(file=api.get("compose_file") or "") if api.get("activate") == "compose" else None
+    made = database_at(
+        engine,
+        database["container"],
+        found["database"],
+        dbname=database.get("name") or "",
+        user=database.get("admin_user") or "",
+        password=database.get("admin_password") or "",
+    )
+    return made, DockerApi(
+        engine,
+        tuple(names),
+        params["state_dir"],
+        image="" if api.get("activate") == "restart" else api.get("image") or "",
+        release=release,
+        python=api.get("python") or "",
+        compose=compose,
+    )
+
+
+def _require(values: Mapping[str, Any], prefix: str, names: Sequence[str]) -> None:
+    missing = [prefix + name for name in names if not values.get(name)]
+    if missing:
+        raise Refused(
+            f"The inventory does not say {', '.join(missing)}.",
+            hint="Set it, or name the containers of the stack (pap_db_container, pap_api_container).",
+        )

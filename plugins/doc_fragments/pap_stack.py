@@ -74,9 +74,10 @@ options:
         required: true
         suboptions:
           container:
-            description: Name of the API's container. Empty if the API runs on the target host itself.
-            type: str
-            default: ""
+            description: Name of the container, or of several that roll one after another. Empty if it runs on the host.
+            type: list
+            elements: str
+            default: []
           image:
             description: Image to deploy. Empty keeps the image and restarts.
             type: str

@@ -44,7 +44,7 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
             },
         }
         with stack.beside_models(header["to"]) as beside:
-            beside.call("migrations.warm", {})
+            beside.call("migrations.status", request)  # everything is imported and checked before the API stops
             with journal.checkpoint("fence") as done:
                 stack.api.stop()
                 fence = databases.fence(stack.database, release)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from .. import databases
 from ..errors import PapError
+from ..schema import CheckOptions, compare
 from ..stack import Stack
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def copy_schema(stack: Stack, dbname: str) -> None:
         )
 
 
-def forecast(stack: Stack, sources: Mapping[str, str], found: Findings) -> Forecast:
+def forecast(stack: Stack, sources: Mapping[str, str], found: Findings, options: CheckOptions) -> Forecast:
     """The pending SQL and the schema's differences now and expected after, from a run on an empty copy."""
     result = Forecast()
     before = [f"{item['object']}: {item['kind']}" for item in found.differences]
@@ -68,20 +69,15 @@ def forecast(stack: Stack, sources: Mapping[str, str], found: Findings) -> Forec
                 with stack.beside_models(found.candidate) as beside:
                     done = beside.call(
                         "migrations.apply",
-                        {
-                            "sources": dict(sources),
-                            "release": "plan",
-                            "who": "plan",
-                            "expected": found.expected,
-                            "require_match": False,
-                        },
+                        {"sources": dict(sources), "release": "plan", "who": "plan"},
                         dbname=dbname,
                         deadline_s=300,
                     )
+                    copy = beside.call("schema.describe", {"models": list(stack.models)}, dbname=dbname)
             for item in done["applied"]:
                 statements.append(f"-- {item['identity']}")
                 statements += [s["sql"].strip().rstrip(";") + ";" for s in item["statements"]]
-            after = [f"{d['object']}: {d['kind']}" for d in (done.get("schema") or {}).get("differences", [])]
+            after = [f"{d.object}: {d.kind}" for d in compare(found.expected, copy["catalog"], options)]
         except PapError as error:
             result.lines.append(f"on an empty copy of the schema the pending migrations fail: {error.message}")
             result.lines += [f"  {line}" for line in str(error.data.get("statement", "")).splitlines()[:6]]

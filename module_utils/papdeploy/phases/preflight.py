@@ -38,7 +38,8 @@ class Findings:
     differences: list[dict[str, Any]]
     expected: dict[str, Any]
     models_digest: str
-    live_fingerprint: str
+    live: dict[str, Any]
+    reversible: bool
     baseline: Optional[list[dict[str, Any]]]
     lines: list[str]
 
@@ -78,7 +79,7 @@ def run(
             " the schema matches the models"
         )
     elif check_mode:
-        forecast = plan.forecast(stack, sources, findings)
+        forecast = plan.forecast(stack, sources, findings, CheckOptions.from_dict(dict(options.schema)))
         findings.lines += forecast.lines
         result["diff"] = forecast.diff
         result["changed"] = True
@@ -93,8 +94,9 @@ def run(
             lines=findings.lines,
             seconds=round(time.monotonic() - started, 2),
             baseline=findings.baseline,
+            reversible=findings.reversible,
             models_digest=findings.models_digest,
-            live_fingerprint=findings.live_fingerprint,
+            live_fingerprint=fingerprint(findings.live),
         )
     result["pap"] = {"phase": "preflight", "lines": findings.lines}
     return result
@@ -155,11 +157,12 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
         differences=differences,
         expected=expected,
         models_digest=ddl["digest"],
-        live_fingerprint=fingerprint(live["catalog"]),
+        live=live["catalog"],
+        reversible=all(item["reversible"] for item in plan_result["pending"]),
         baseline=None,
         lines=[],
     )
-    _refuse_drift(stack, found, live["catalog"], options)
+    _refuse_drift(stack, found, options)
     _refuse_unexplained(found)
     if with_baseline and not found.nothing_to_do:
         found.baseline = smoke.baseline(stack.smoke)
@@ -188,18 +191,18 @@ def _problems(problems: list[Any]) -> PapError:
     return Refused(" ".join(texts), hint=next(filter(None, hints), "Correct the migrations folder."), problems=problems)
 
 
-def _refuse_drift(stack: Stack, found: Findings, live: dict[str, Any], options: Options) -> None:
+def _refuse_drift(stack: Stack, found: Findings, options: Options) -> None:
     """Since the last release nobody may have altered tables by hand, unless the inventory says that it is known."""
     last = stack.state.last_finished()
     remembered = last.last("release", "finished") if last else None
     known = remembered.get("schema_fingerprint") if remembered else None
-    if not last or not known or known == found.live_fingerprint or options.allow_drift:
+    if not last or not known or known == fingerprint(found.live) or options.allow_drift:
         return
     path = last.folder / "catalog.json"
     names: list[str] = []
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
-        names = [f"{item.object}: {item.kind}" for item in compare(before, live, CheckOptions())]
+        names = [f"{item.object}: {item.kind}" for item in compare(before, found.live, CheckOptions())]
     raise Refused(
         f"Somebody changed the schema of {stack.label} since release {last.release}:"
         f" {'; '.join(names[:10]) or 'the catalog has another fingerprint'}.",
@@ -264,6 +267,7 @@ def _open(
     keep: dict[str, Any] = {
         "migrations.json": dict(sources),
         "expected.json": found.expected,
+        "before.json": found.live,
         "differences.json": found.differences,
     }
     for name, value in keep.items():

@@ -1,0 +1,193 @@
+"""Rollback as a phase: the facts from the journal, the way from the database, every step noted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from .. import rollback, smoke
+from ..errors import PapError, Refused
+from ..journal import Journal, now, seconds_between
+from ..schema import CheckOptions, compare
+from ..stack import Stack
+from .cutover import begin_entry
+from .preflight import read_kept
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller decides about a rollback."""
+
+    accept_loss: bool = False
+    only_unfinished: bool = False
+    reason: str = ""
+    take_over: bool = False
+
+
+def run(
+    stack: Stack, release: str, who: Mapping[str, Any], options: Options, *, check_mode: bool = False
+) -> dict[str, Any]:
+    """Take ``release`` back (empty: the interrupted one, else the newest). Converges when repeated or killed."""
+    journal = _which(stack, release, options)
+    if journal is None:
+        return {"way": "nothing", "pap": {"phase": "rollback", "lines": []}}
+    facts = facts_of(stack, journal)
+    plan = rollback.choose(stack.database, facts, accept_loss=options.accept_loss)
+    lines = [f"release {journal.release} of {stack.label}: {options.reason or 'rollback was asked for'}", *plan.lines()]
+    if check_mode or plan.refused:
+        if plan.refused and not check_mode:
+            raise Refused(
+                f"Release {journal.release} cannot be rolled back: {plan.refused}.", hint=plan.hint, lines=plan.lines()
+            )
+        return {
+            **plan.as_dict(),
+            "changed": True,
+            "pap": {"phase": "rollback", "lines": [*lines, "nothing was changed"]},
+        }
+    stack.state.lock(journal.release, who, take_over=options.take_over)
+    with stack.state.working(journal.release):
+        journal.append("rollback", "begin", reason=options.reason, who=dict(who), plan=plan.as_dict())
+        hooks = rollback.Hooks(
+            revert=lambda dbname: _revert(stack, journal, dbname),
+            validate=lambda: _validate(stack, journal, plan.way),
+            smoke=lambda: _smoke(stack, journal),
+            checkpoint=lambda phase, event, data: _note(journal, phase, event, data),
+        )
+        try:
+            result = rollback.run(
+                plan,
+                database=stack.database,
+                api=stack.api,
+                facts=facts,
+                hooks=hooks,
+                accept_loss=options.accept_loss,
+            )
+        except PapError as error:
+            journal.append("rollback", "failed", **error.as_dict())
+            raise
+        journal.append("rollback", "done", **result)
+        end = "rolled_back" if _touched(journal) else "refused"
+        journal.append(
+            "release",
+            end,
+            message=options.reason,
+            seconds=round(seconds_between(begin_entry(journal)["at"], now()), 2),
+            way=result["way"],
+        )
+    stack.state.unlock(journal.release)
+    lines += [*result["lines"], f"journal {journal.path}"]
+    return {
+        "changed": True,
+        **{key: result[key] for key in ("way", "cost", "failed", "seconds")},
+        "release": journal.release,
+        "pap": {"phase": "rollback", "lines": lines, "status": "warning"},
+    }
+
+
+def _which(stack: Stack, release: str, options: Options) -> Optional[Journal]:
+    if release:
+        journal = stack.state.journal(release)
+        end = journal.end()
+        if end and end["event"] != "finished":
+            raise Refused(
+                f"Release {release} has been taken back already ({end['event']} at {end['at']}).",
+                hint="There is nothing left to roll back.",
+            )
+        return _newest(stack, journal)
+    unfinished = stack.state.unfinished()
+    if unfinished or options.only_unfinished:
+        return unfinished
+    finished = stack.state.last_finished()
+    if finished is None:
+        raise Refused(
+            f"{stack.label} has no release that could be taken back.",
+            hint="Nothing was deployed by this project yet, or everything has been taken back.",
+        )
+    return _newest(stack, finished)
+
+
+def _newest(stack: Stack, journal: Journal) -> Journal:
+    """Only the newest release in force can be taken back: later ones stand on it."""
+    later = [
+        other.release
+        for other in stack.state.releases()
+        if other.release > journal.release and (other.end() is None or (other.end() or {}).get("event") == "finished")
+    ]
+    if later:
+        raise Refused(
+            f"Release {journal.release} is not the newest: {', '.join(later)} came later.",
+            hint=f"Roll back {later[-1]} first.",
+        )
+    return journal
+
+
+def facts_of(stack: Stack, journal: Journal) -> dict[str, Any]:
+    """What the journal says of a release, in the words of :mod:`papdeploy.rollback`."""
+    header = begin_entry(journal)
+    looked = journal.last("preflight") or {}
+    rehearsed = journal.last("rehearse") or {}
+    unfence = journal.last("unfence")
+    return {
+        "release": journal.release,
+        "before_version": header["from"],
+        "restore_point": journal.last("restore_point"),
+        "backup": journal.last("backup"),
+        "unfence": unfence if unfence and unfence.get("mark") else None,
+        "reversible": bool(rehearsed.get("reversible", looked.get("reversible"))),
+        "old_works_on_new": bool(rehearsed.get("old_api_works")),
+        "downgrade_loses": rehearsed.get("downgrade_loses"),
+        "switched": journal.last("activate", "begin") is not None,
+        "identity": {"stack": stack.name},
+    }
+
+
+def _touched(journal: Journal) -> bool:
+    """Whether the release ever got as far as stopping the API."""
+    return journal.last("fence", "begin") is not None
+
+
+def _note(journal: Journal, phase: str, event: str, data: Mapping[str, Any]) -> None:
+    journal.append(phase, event, **dict(data))
+
+
+def _revert(stack: Stack, journal: Journal, dbname: str) -> dict[str, Any]:
+    header = begin_entry(journal)
+    with stack.beside_models(header["to"]) as beside:
+        return beside.call(
+            "migrations.revert",
+            {
+                "sources": read_kept(journal.folder, "migrations.json"),
+                "since_release": journal.release,
+                "release": journal.release,
+                "who": f"{header['who']['user']}@{header['who']['host']}",
+            },
+            dbname=dbname,
+            deadline_s=3600,
+        )
+
+
+def _validate(stack: Stack, journal: Journal, way: str) -> dict[str, Any]:
+    """The schema must be what it was before the release (unless the old API stays on the new schema)."""
+    header = begin_entry(journal)
+    if way == "image" and journal.last("migrate"):
+        return {"matches": True, "note": "the old release stays on the new schema, as the rehearsal proved it can"}
+    with stack.beside_models(header["from"]) as beside:
+        live = beside.call("schema.describe", {"models": list(stack.models)}, deadline_s=120)
+    found = compare(read_kept(journal.folder, "before.json"), live["catalog"], CheckOptions())
+    errors = [item.as_dict() for item in found if item.severity == "error"]
+    if errors:
+        raise PapError(
+            f"After going back, the schema is not what it was: {errors[0]['object']}: {errors[0]['kind']}.",
+            hint="The journal of the release has the schema before it, in before.json.",
+            differences=errors,
+        )
+    return {"matches": True, "differences": [item.as_dict() for item in found]}
+
+
+def _smoke(stack: Stack, journal: Journal) -> dict[str, Any]:
+    baseline = (journal.last("preflight") or {}).get("baseline")
+    if baseline is None and journal.last("preflight"):
+        # The API did not let the smoke user in before the release either: that it is up is all there is to ask.
+        return {"healthy_after_s": smoke.wait_until_healthy(stack.smoke)}
+    return smoke.run(stack.smoke, baseline).as_dict()
