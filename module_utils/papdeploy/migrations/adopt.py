@@ -128,7 +128,9 @@ def repair(
             lock_for_change(session)
         state = compare(files, book_of(session), options)
         wanted = {name[:-3] if name.endswith(".py") else name for name in identities}
-        problems = [p for p in state.problems if p.kind in ("edited", "missing") and (not wanted or p.identity in wanted)]
+        problems = [
+            p for p in state.problems if p.kind in ("edited", "missing") and (not wanted or p.identity in wanted)
+        ]
         unknown = wanted - {problem.identity for problem in problems}
         if unknown:
             raise Refused(f"There is nothing to repair about {min(unknown)}.", hint="See `status` for what is wrong.")

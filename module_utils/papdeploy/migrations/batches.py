@@ -163,9 +163,9 @@ def _check_unique(step: Step, key: str, rows: list[Any]) -> None:
 
 def _note(session: Session, step: Step, note: str, last: Optional[str], done: int, finished: bool) -> None:
     session.query(
-        f"INSERT INTO {ledger.SCHEMA}.progress (identity, step, last_key, rows_done, finished) VALUES (%s, %s, %s, %s, %s)"
+        f"INSERT INTO {ledger.SCHEMA}.progress (identity, step, last_key, rows_done, finished)"
+        " VALUES (%s, %s, %s, %s, %s)"
         " ON CONFLICT (identity, step) DO UPDATE SET last_key = excluded.last_key, rows_done = excluded.rows_done,"
         " finished = excluded.finished, at = clock_timestamp()",
         (step.identity, note, last, done, finished),
     )
-

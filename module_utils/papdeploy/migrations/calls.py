@@ -87,15 +87,13 @@ def status(request: Request, emit: Emit) -> dict[str, Any]:
 
 
 def plan(request: Request, emit: Emit) -> dict[str, Any]:
-    """The status, the SQL of what is pending (``sql``, ``text``) and problems of loading. ``scratch``: URL of a copy."""
+    """The status, the SQL of what is pending (``sql``, ``text``), problems of loading. ``scratch``: URL of a copy."""
     return _state(request, emit, lambda s, m, o: planning.plan(s.raw, m, scratch=request.get("scratch"), options=o))
 
 
 def apply(request: Request, emit: Emit) -> dict[str, Any]:
     """Apply what is pending. ``expected`` and ``schema_options`` make the schema check part of the transaction."""
-    return runner.apply(
-        url_of(request), files_of(request), check=check_of(request), **_common(request, emit)
-    ).as_dict()
+    return runner.apply(url_of(request), files_of(request), check=check_of(request), **_common(request, emit)).as_dict()
 
 
 def revert(request: Request, emit: Emit) -> dict[str, Any]:

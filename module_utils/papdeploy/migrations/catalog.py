@@ -38,7 +38,8 @@ FROM pg_constraint AS k JOIN pg_namespace AS n ON n.oid = k.connamespace LEFT JO
 WHERE {_OURS}
 UNION ALL
 SELECT 'enum label ' || n.nspname || '.' || t.typname || '.' || e.enumlabel, e.enumsortorder::text
-FROM pg_enum AS e JOIN pg_type AS t ON t.oid = e.enumtypid JOIN pg_namespace AS n ON n.oid = t.typnamespace WHERE {_OURS}
+FROM pg_enum AS e JOIN pg_type AS t ON t.oid = e.enumtypid JOIN pg_namespace AS n ON n.oid = t.typnamespace
+WHERE {_OURS}
 UNION ALL
 SELECT 'type ' || n.nspname || '.' || t.typname, concat_ws(' ', t.typtype, format_type(t.typbasetype, t.typtypmod),
        t.typnotnull, t.typdefault)
@@ -48,12 +49,14 @@ SELECT 'function ' || n.nspname || '.' || p.proname || '(' || pg_get_function_id
        concat_ws(' ', md5(p.prosrc), p.proconfig::text, p.proacl::text, p.provolatile, p.prosecdef)
 FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace WHERE {_OURS}
 UNION ALL
-SELECT 'trigger ' || n.nspname || '.' || c.relname || '.' || t.tgname, concat_ws(' ', pg_get_triggerdef(t.oid), t.tgenabled)
+SELECT 'trigger ' || n.nspname || '.' || c.relname || '.' || t.tgname,
+       concat_ws(' ', pg_get_triggerdef(t.oid), t.tgenabled)
 FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE NOT t.tgisinternal AND {_OURS}
 UNION ALL
 SELECT 'policy ' || n.nspname || '.' || c.relname || '.' || p.polname,
-       concat_ws(' ', p.polcmd, p.polpermissive, pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))
+       concat_ws(' ', p.polcmd, p.polpermissive, pg_get_expr(p.polqual, p.polrelid),
+                 pg_get_expr(p.polwithcheck, p.polrelid))
 FROM pg_policy AS p JOIN pg_class AS c ON c.oid = p.polrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE {_OURS}
 UNION ALL

@@ -93,7 +93,9 @@ def result_text(result: dict[str, Any]) -> str:
     if not done:
         return "Nothing to do."
     lines = [f"{len(done)} {verb} in {result['seconds']:.2f} s (release {result['release']}, run {result['run']})"]
-    lines += [f"  {entry['identity']}  {entry['seconds']:.3f} s, {entry['statement_count']} statements" for entry in done]
+    lines += [
+        f"  {entry['identity']}  {entry['seconds']:.3f} s, {entry['statement_count']} statements" for entry in done
+    ]
     if result["check"]:
         lines.append("The schema matches the models.")
     return "\n".join(lines)

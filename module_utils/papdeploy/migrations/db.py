@@ -220,7 +220,7 @@ class Db:
 @lru_cache(maxsize=256)
 def row_type(columns: tuple[str, ...]) -> Any:
     """The tuple class for rows of these columns; what is no Python name can be read by index only."""
-    return namedtuple("Row", columns, rename=True)  # type: ignore[misc] # the fields are known only now
+    return namedtuple("Row", columns, rename=True)
 
 
 def _regclass(name: str, schema: Optional[str]) -> str:

@@ -184,7 +184,7 @@ def _psycopg2() -> Driver:
             run = super().copy_expert  # type: ignore[misc]
             return self.connection.pap_hooks.statement(text(sql, self), lambda: run(sql, *rest, **named), self)  # type: ignore[attr-defined]
 
-    class Connection(extensions.connection):  # type: ignore[misc]
+    class Connection(extensions.connection):  # type: ignore[misc,name-defined]
         pap_hooks = Hooks()
 
         def cursor(self, *rest: Any, **named: Any) -> Any:
@@ -246,9 +246,7 @@ def _psycopg() -> Driver:
 
         def executemany(self, query: Any, params_seq: Any, **named: Any) -> Any:
             run = super().executemany
-            return self.connection.pap_hooks.statement(
-                text(query, self), lambda: run(query, params_seq, **named), self
-            )
+            return self.connection.pap_hooks.statement(text(query, self), lambda: run(query, params_seq, **named), self)
 
         def copy(self, statement: Any, *rest: Any, **named: Any) -> Any:
             run = super().copy
@@ -285,9 +283,7 @@ def _psycopg() -> Driver:
 
     def open_(arguments: Mapping[str, Any], hooks: Hooks) -> Any:
         # No server-side prepared statements: DDL in between makes their plans fail.
-        raw = Connection.connect(
-            autocommit=True, prepare_threshold=None, cursor_factory=Cursor, **_plain(arguments)
-        )
+        raw = Connection.connect(autocommit=True, prepare_threshold=None, cursor_factory=Cursor, **_plain(arguments))
         raw.pap_hooks = hooks
         return raw
 

@@ -1,7 +1,8 @@
 """What a migration would leave in the catalog, read from its SQL, and whether it is there.
 
-For adopting a database that was migrated by hand: a migration counts as applied only if everything that its SQL creates,
-alters or drops is found so. A fact that a later migration overrides (a column added, then dropped) proves nothing.
+For adopting a database that was migrated by hand: a migration counts as applied only if everything that its SQL
+creates, alters or drops is found so. A fact that a later migration overrides (a column added, then dropped) proves
+nothing.
 """
 
 from __future__ import annotations
@@ -59,13 +60,15 @@ _QUERIES = {
     " AND attnum > 0 AND NOT attisdropped)",
     "not null": "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s"
     " AND attnotnull)",
-    "default": "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s AND atthasdef)",
+    "default": "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s"
+    " AND atthasdef)",
     "constraint": "SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass(%s) AND conname = %s)",
     "validated constraint": "SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass(%s) AND conname = %s"
     " AND convalidated)",
     "type": "SELECT to_regtype(%s) IS NOT NULL OR %s <> ''",
     "enum label": "SELECT EXISTS (SELECT FROM pg_enum WHERE enumtypid = to_regtype(%s) AND enumlabel = %s)",
-    "extension": "SELECT EXISTS (SELECT FROM pg_extension WHERE quote_ident(extname) = %s OR '\"' || extname || '\"' = %s)",
+    "extension": "SELECT EXISTS (SELECT FROM pg_extension WHERE quote_ident(extname) = %s"
+    " OR '\"' || extname || '\"' = %s)",
     "schema": "SELECT to_regnamespace(%s) IS NOT NULL OR %s <> ''",
     "trigger": "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass(%s) AND tgname = %s)",
 }
@@ -89,9 +92,7 @@ def judge(
     facts = {migration.identity: facts_of(migration) for migration in migrations}
     findings: list[Finding] = []
     for number, migration in enumerate(migrations):
-        overridden = {
-            fact.key for later in migrations[number + 1 :] for fact in facts[later.identity]
-        }
+        overridden = {fact.key for later in migrations[number + 1 :] for fact in facts[later.identity]}
         dropped = {
             fact.name
             for later in migrations[number + 1 :]
@@ -132,8 +133,8 @@ _CREATED = {"TABLE": "table", "VIEW": "relation", "SEQUENCE": "relation", "TYPE"
 _SKIPPED = {"OR", "REPLACE", "UNIQUE", "UNLOGGED", "TEMP", "TEMPORARY", "MATERIALIZED", "RECURSIVE", "CONSTRAINT"}
 
 
-def _after_if(words: tuple[str, ...], position: int, *optional: str) -> int:
-    for phrase in (("CONCURRENTLY",), ("IF", "NOT", "EXISTS"), ("IF", "EXISTS"), ("ONLY",), *((word,) for word in optional)):
+def _after_if(words: tuple[str, ...], position: int) -> int:
+    for phrase in (("CONCURRENTLY",), ("IF", "NOT", "EXISTS"), ("IF", "EXISTS"), ("ONLY",)):
         if words[position : position + len(phrase)] == phrase:
             position += len(phrase)
     return position
@@ -252,14 +253,15 @@ def _action(table: str, name: tuple[str, ...], words: tuple[str, ...]) -> list[F
         ]
     if words[:1] == ("ALTER",):
         start = 2 if words[1:2] == ("COLUMN",) else 1
-        column, position = name_at(words, start)
+        target, position = name_at(words, start)
+        column = target[-1]
         change = words[position : position + 3]
         if change == ("SET", "NOT", "NULL"):
-            return [Fact("not null", table, column[-1])]
+            return [Fact("not null", table, column)]
         if change == ("DROP", "NOT", "NULL"):
-            return [Fact("not null", table, column[-1], exists=False)]
+            return [Fact("not null", table, column, exists=False)]
         if change[:2] == ("SET", "DEFAULT"):
-            return [Fact("default", table, column[-1])]
+            return [Fact("default", table, column)]
         if change[:2] == ("DROP", "DEFAULT"):
-            return [Fact("default", table, column[-1], exists=False)]
+            return [Fact("default", table, column, exists=False)]
     return []

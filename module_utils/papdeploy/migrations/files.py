@@ -198,7 +198,9 @@ def _reversible(downgrade: Optional[ast.FunctionDef]) -> bool:
     """Whether there is a downgrade that does not begin by raising."""
     if downgrade is None:
         return False
-    body = [node for node in downgrade.body if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))]
+    body = [
+        node for node in downgrade.body if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+    ]
     return not (body and isinstance(body[0], ast.Raise))
 
 
@@ -238,7 +240,8 @@ def ordered(migrations: Iterable[MigrationFile]) -> list[MigrationFile]:
         other = by_name.setdefault(migration.identity, migration)
         if other is not migration:
             raise Refused(
-                f"Two files are the migration {migration.identity}: {other.path or 'one'} and {migration.path or 'one'}.",
+                f"Two files are the migration {migration.identity}: {other.path or 'one'} and"
+                f" {migration.path or 'one'}.",
                 hint="The file name is the identity in the ledger: rename the one that was never applied.",
                 identity=migration.identity,
             )

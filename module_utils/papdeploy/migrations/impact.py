@@ -24,7 +24,8 @@ INDEX_BYTES_PER_S = 50_000_000
 _STABLE = {"NOW", "CURRENT_TIMESTAMP", "CURRENT_DATE", "CURRENT_TIME", "LOCALTIMESTAMP", "LOCALTIME", "CURRENT_USER",
            "SESSION_USER", "TRANSACTION_TIMESTAMP", "STATEMENT_TIMESTAMP", "LOWER", "UPPER", "TIMEZONE", "CAST",
            "JSONB_BUILD_OBJECT", "JSON_BUILD_OBJECT", "JSONB_BUILD_ARRAY", "TO_TIMESTAMP", "DATE", "INTERVAL", "ARRAY",
-           "VARCHAR", "CHAR", "NUMERIC", "DECIMAL", "CHARACTER", "VARYING", "BIT", "TIMESTAMP", "TIME", "FLOAT"}  # fmt: skip
+           "VARCHAR", "CHAR", "NUMERIC", "DECIMAL", "CHARACTER", "VARYING", "BIT", "TIMESTAMP", "TIME",
+           "FLOAT"}  # fmt: skip
 _SERIAL = {"SERIAL", "BIGSERIAL", "SMALLSERIAL", "SERIAL4", "SERIAL8", "SERIAL2"}
 
 
@@ -72,7 +73,8 @@ def _other(statement: Statement) -> list[Effect]:
             return []
         start = words.index("ON") + (2 if words[words.index("ON") + 1] == "ONLY" else 1)
         return [Effect("index-blocks-writes", quoted(name_at(words, start)[0]), "index",
-                       "builds an index while writes wait", "CREATE INDEX CONCURRENTLY, with transactional = False")]  # fmt: skip
+                       "builds an index while writes wait",
+                       "CREATE INDEX CONCURRENTLY, with transactional = False")]  # fmt: skip
     if words[:1] == ("REINDEX",) and "CONCURRENTLY" not in words and words[1:2] == ("TABLE",):
         return [Effect("reindex-blocks", quoted(name_at(words, 2)[0]), "index", "rebuilds indexes while writes wait",
                        "REINDEX … CONCURRENTLY, with transactional = False")]  # fmt: skip
@@ -81,7 +83,8 @@ def _other(statement: Statement) -> list[Effect]:
         while words[position : position + 1] in ((")",), ("VERBOSE",), ("ANALYZE",), ("FREEZE",), (",",)):
             position += 1
         return [Effect("rewrite", quoted(name_at(words, position)[0]), "rewrite",
-                       "rewrites the table while reads and writes wait", "pg_repack, or leave it to autovacuum")]  # fmt: skip
+                       "rewrites the table while reads and writes wait",
+                       "pg_repack, or leave it to autovacuum")]  # fmt: skip
     if words[:1] == ("UPDATE",) or words[:2] == ("DELETE", "FROM"):
         position = 1 if words[0] == "UPDATE" else 2
         if words[position : position + 1] == ("ONLY",):
@@ -129,10 +132,12 @@ def _alter_column(table: str, words: tuple[str, ...]) -> list[Effect]:
     change = words[position:]
     if change[:3] == ("SET", "NOT", "NULL"):
         return [Effect("not-null-scans", table, "scan", f"checks every row of {name[-1]} while all wait",
-                       "ADD CONSTRAINT … CHECK (… IS NOT NULL) NOT VALID, VALIDATE, then SET NOT NULL", name[-1])]  # fmt: skip
+                       "ADD CONSTRAINT … CHECK (… IS NOT NULL) NOT VALID, VALIDATE, then SET NOT NULL",
+                       name[-1])]  # fmt: skip
     if change[:1] == ("TYPE",) or change[:3] == ("SET", "DATA", "TYPE"):
         kind = change[1:] if change[:1] == ("TYPE",) else change[3:]
-        return [Effect("rewrite", table, "rewrite", f"changes the type of {name[-1]}: rewrites the table while all wait",
+        return [Effect("rewrite", table, "rewrite",
+                       f"changes the type of {name[-1]}: rewrites the table while all wait",
                        "add a column of the new type, fill it in batches, switch over", name[-1], kind)]  # fmt: skip
     return []
 
@@ -160,10 +165,11 @@ def _add_column(table: str, column: str, words: tuple[str, ...]) -> list[Effect]
     default = words[words.index("DEFAULT") + 1 :] if "DEFAULT" in words else ()
     generated = "GENERATED" in words
     calls = {word for word, after in zip(default, default[1:]) if after == "(" and re.match(r"[A-Z_]", word)}
-    if words[:1] and words[0] in _SERIAL or generated or calls - _STABLE:
+    if (words[:1] and words[0] in _SERIAL) or generated or calls - _STABLE:
         found.append(Effect("rewrite", table, "rewrite",
                             f"computes {column} for every row: rewrites the table while all wait",
-                            "add it without the default, fill it in batches, then set the default", column))  # fmt: skip
+                            "add it without the default, fill it in batches, then set the default",
+                            column))  # fmt: skip
     not_null = any(pair == ("NOT", "NULL") for pair in zip(words, words[1:])) or "PRIMARY" in words
     if not_null and not default and not generated and words[0] not in _SERIAL:
         found.append(Effect("not-null-without-default", table, "rows-fail",

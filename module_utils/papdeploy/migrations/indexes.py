@@ -95,7 +95,9 @@ def before(session: Session, step: Step, text: str) -> None:
         if found is not None:
             index, table = found
             if not index:
-                step.violate("CREATE INDEX CONCURRENTLY without a name: a second attempt could not find the first one's rest")
+                step.violate(
+                    "CREATE INDEX CONCURRENTLY without a name: a second attempt could not find the first one's rest"
+                )
             _drop_invalid(session, step, session.query(_INDEX, (quoted(table), index)))
             step.concurrent_indexes.append((quoted(table), index))
         target = reindex_target(statement)
@@ -127,7 +129,7 @@ def verify(session: Session, step: Step) -> None:
         if rows and not rows[0][0]:
             raise MigrationError(
                 f"Migration {step.identity} left index {rows[0][1]} invalid.",
-                hint="Run again: the invalid index is dropped and built anew. If it is unique, look for duplicates first.",
+                hint="Run again: the invalid index is dropped and built anew. Unique? Then look for duplicates first.",
                 identity=step.identity,
                 index=rows[0][1],
             )

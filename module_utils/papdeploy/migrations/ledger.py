@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional
 
 SCHEMA = "pap_deploy"
@@ -131,7 +131,7 @@ class Ledger:
                 state[entry.identity] = entry
             elif entry.event == REPAIRED and entry.identity in state:
                 before = state[entry.identity]
-                state[entry.identity] = Entry(**{**before.__dict__, "checksum": entry.checksum})
+                state[entry.identity] = replace(before, checksum=entry.checksum)
             elif entry.event in (REVERTED, FORGOTTEN):
                 state.pop(entry.identity, None)
         return state
@@ -170,9 +170,8 @@ def read(query: Query, exists: Optional[bool] = None) -> Ledger:
         exists = bool(query(f"SELECT pg_catalog.to_regclass('{SCHEMA}.ledger') IS NOT NULL")[0][0])
     if not exists:
         return EMPTY
-    return Ledger(
-        exists=True, entries=tuple(Entry(*row[:9], details=json.loads(row[9] or "{}")) for row in query(READ))
-    )
+    entries = (Entry(*row[:9], details=json.loads(row[9] or "{}")) for row in query(READ))  # type: ignore[misc]
+    return Ledger(exists=True, entries=tuple(entries))
 
 
 def rows_as_json(rows: Iterable[Mapping[str, Any]]) -> str:

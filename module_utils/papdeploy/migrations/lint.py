@@ -203,9 +203,7 @@ def _size_severity(size: TableSize) -> str:
     return "note"
 
 
-def _verdict(
-    item: Located, effect: Effect, sizes: Optional[Mapping[str, TableSize]], fresh: set[str]
-) -> Finding:
+def _verdict(item: Located, effect: Effect, sizes: Optional[Mapping[str, TableSize]], fresh: set[str]) -> Finding:
     """The weight of one effect on its table. An empty severity means: nothing to say."""
     finding = Finding(
         effect.rule, "", _file(item.migration), item.line, "", effect.instead, item.statement.text[:500], effect.table

@@ -61,7 +61,7 @@ def _sarif_result(finding: Finding, rules: list[str]) -> dict[str, Any]:
         "ruleId": finding.rule,
         "ruleIndex": rules.index(finding.rule),
         "level": _SARIF_LEVELS[finding.severity],
-        "message": {"text": finding.message + (f" Instead: {finding.help}." if finding.help else "")},
+        "message": {"text": _sentence(finding)},
         "locations": [
             {
                 "physicalLocation": {
@@ -80,9 +80,13 @@ def github(report: Report) -> str:
     """Workflow commands that GitHub Actions turns into annotations."""
     return "\n".join(
         f"::{_GITHUB_LEVELS[finding.severity]} file={_property(finding.file)},line={finding.line},"
-        f"title={_property(finding.rule)}::{_data(finding.message + (f' Instead: {finding.help}.' if finding.help else ''))}"
+        f"title={_property(finding.rule)}::{_data(_sentence(finding))}"
         for finding in report.live
     )
+
+
+def _sentence(finding: Finding) -> str:
+    return finding.message + (f" Instead: {finding.help}." if finding.help else "")
 
 
 def _data(value: str) -> str:

@@ -54,7 +54,8 @@ class RunOptions:
         unknown = sorted(set(values) - known)
         if unknown:
             raise Refused(f"Unknown option {unknown[0]!r}.", hint=f"Known are: {', '.join(sorted(known))}.")
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        given: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return cls(**given)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -50,7 +50,7 @@ def resolve(session: Session, transaction: Transaction) -> bool:
             raise Unavailable(
                 "The connection was lost at COMMIT and the server could not be asked what happened"
                 f" ({problem or 'its process is still at work'}).",
-                hint="When it answers again, run `status`: what the ledger lists as applied is committed, nothing else.",
+                hint="When it answers again, run `status`: what the ledger lists as applied is committed, no more.",
                 outcome="unknown",
                 run=session.run,
                 transaction=transaction.number,
@@ -61,12 +61,13 @@ def resolve(session: Session, transaction: Transaction) -> bool:
 
 def _ask(session: Session, transaction: Transaction, old_pid: int) -> tuple[bool, bool]:
     if not session.query(f"SELECT to_regclass('{ledger.SCHEMA}.batch') IS NOT NULL")[0][0]:
-        committed, working = False, session.query(
-            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s AND application_name = %s)",
-            (old_pid, session.application_name),
-        )[0][0]
+        committed, working = (
+            False,
+            session.query(
+                "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s AND application_name = %s)",
+                (old_pid, session.application_name),
+            )[0][0],
+        )
         return committed, bool(working)
-    committed, working = session.query(
-        _ASK, (session.run, transaction.number, old_pid, session.application_name)
-    )[0]
+    committed, working = session.query(_ASK, (session.run, transaction.number, old_pid, session.application_name))[0]
     return bool(committed), bool(working)

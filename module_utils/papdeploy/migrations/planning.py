@@ -98,7 +98,7 @@ class Plan:
 
 def _terminated(statement: str) -> str:
     text = statement.strip()
-    return text if text.endswith(";") or text.startswith("--") and "\n" not in text else text + ";"
+    return text if text.endswith(";") or (text.startswith("--") and "\n" not in text) else text + ";"
 
 
 def compare(files: Sequence[MigrationFile], book: Ledger, options: Optional[RunOptions] = None) -> State:
@@ -118,7 +118,7 @@ def compare(files: Sequence[MigrationFile], book: Ledger, options: Optional[RunO
             Problem(
                 "out_of_order",
                 migration.identity,
-                f"{migration.identity} is pending, but sorts before {files[newest].identity}, which is applied already.",
+                f"{migration.identity} is pending, but sorts before {files[newest].identity}, which is applied.",
                 "Rename it to today's date, or allow it explicitly (--allow-out-of-order, allow_out_of_order).",
             )
             for migration in pending

@@ -96,7 +96,7 @@ def _refuse_irreversible(name: str, by_name: dict[str, MigrationFile], entry: le
         )
     if migration.checksum != entry.checksum:
         raise Refused(
-            f"{name} cannot be reverted: its file was edited after it was applied, so its downgrade is of another text.",
+            f"{name} cannot be reverted: its file was edited after it was applied, its downgrade too perhaps.",
             hint="Restore the file as it was, or accept the edit with `repair`.",
             identity=name,
         )

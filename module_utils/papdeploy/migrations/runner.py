@@ -106,8 +106,8 @@ def apply(
     """Apply all pending migrations.
 
     Consecutive migrations that can run in a transaction share one, with their ledger rows; ``check`` (given an
-    SQLAlchemy Connection, it returns an object with ``matches`` and ``as_dict()``) is asked before the last COMMIT and a
-    mismatch rolls everything back. ``dry_run`` only says what is pending.
+    SQLAlchemy Connection, it returns an object with ``matches`` and ``as_dict()``) is asked before the last COMMIT, and
+    a mismatch rolls everything back. ``dry_run`` only says what is pending.
 
     Raises Refused (nothing was changed) or another PapError whose ``data['committed']`` lists what stays applied.
     """

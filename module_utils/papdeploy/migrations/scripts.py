@@ -76,7 +76,7 @@ def run_script(session: Session, migration: MigrationFile) -> dict[str, Any]:
                 "If it changes data only and you have looked that it did, run again with --believe "
                 f"{migration.identity}."
                 if answer.get("returned") is True and not changed
-                else "Its output is in the result. Scripts of the old kind cannot be rolled back: rewrite it as upgrade(db)."
+                else "Its output is in the result. Such a script cannot be rolled back: rewrite it as upgrade(db)."
             ),
             identity=migration.identity,
             output=output,
@@ -161,7 +161,7 @@ def _run(session: Session, migration: MigrationFile) -> tuple[dict[str, Any], st
             raise DeadlineExceeded(
                 f"Migration {migration.identity} (old kind) did not end within {deadline:g} s; its process was killed"
                 " and its database sessions were ended.",
-                hint="A script that opens two connections can wait for itself. Look at what it changed before it runs again.",
+                hint="A script with two connections can wait for itself. Look at what it changed before it runs again.",
                 identity=migration.identity,
                 output=output,
                 seconds=deadline,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import threading
 import time
 import uuid
@@ -14,7 +13,8 @@ from typing import Any, Callable, Optional
 
 from ..errors import DeadlineExceeded, PapError, Refused, Unavailable
 from ..redact import redact
-from . import drivers, ledger
+from . import drivers, ledger, lock
+from .engine import engine_on
 from .options import RunOptions
 from .step import Step
 from .watch import Watch
@@ -31,14 +31,6 @@ SELECT pg_backend_pid(), current_setting('server_version_num')::int, pg_is_in_re
                         ('transaction_timeout', %s), ('idle_session_timeout', '0'),
                         ('client_connection_check_interval', '5s')) AS s(name, value)
            JOIN pg_settings USING (name)) AS done)
-"""
-HOLDER = f"""
-SELECT l.pid, coalesce(a.application_name, ''), coalesce(a.usename, ''), coalesce(a.backend_start::text, ''),
-       coalesce(a.client_addr::text, 'local'), coalesce(a.state, '')
-FROM pg_locks AS l LEFT JOIN pg_stat_activity AS a USING (pid)
-WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-  AND l.classid = {ledger.LOCK_HIGH} AND l.objid = {ledger.LOCK_LOW}
-  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 _SETTINGS = f"""
 SELECT name, setting FROM pg_settings
@@ -261,26 +253,9 @@ class Session(drivers.Hooks):
 
     def sqlalchemy(self) -> Any:
         """A new SQLAlchemy Connection on this session's one database connection, inside its transaction."""
-        try:
-            import sqlalchemy
-            from sqlalchemy.pool import StaticPool
-        except ImportError:
-            raise Unavailable(
-                "SQLAlchemy is not installed here, so db.connection, db.op and the schema check cannot be had.",
-                hint="Run with the application's own Python.",
-            ) from None
         with self.internal():
             if self._engine is None:
-                url = drivers.with_driver(self.target, self.driver.name)
-                try:
-                    self._engine = sqlalchemy.create_engine(
-                        url, creator=lambda: self.raw, poolclass=StaticPool, pool_reset_on_return=None, future=True
-                    )
-                except sqlalchemy.exc.NoSuchModuleError:
-                    raise Unavailable(
-                        f"SQLAlchemy {sqlalchemy.__version__} has no dialect for {self.driver.name}.",
-                        hint="Install psycopg2-binary, or use db.execute() instead of db.connection.",
-                    ) from None
+                self._engine = engine_on(self.raw, drivers.with_driver(self.target, self.driver.name), self.driver.name)
             return self._engine.connect()
 
     def release_sqlalchemy(self, connection: Any) -> None:
@@ -294,43 +269,14 @@ class Session(drivers.Hooks):
     # -- the lock -----------------------------------------------------------------------------------------------------
 
     def acquire_lock(self) -> None:
-        """Take the advisory lock of this database by polling; name its holder while waiting and when giving up.
-
-        Polling, because a session blocked in pg_advisory_lock holds a snapshot that CREATE INDEX CONCURRENTLY waits for.
-        """
-        if self._locked:
-            return
-        gives_up_at = time.monotonic() + min(self.options.lock_wait_s, self.remaining())
-        told: Any = None
-        while True:
-            if self.query(f"SELECT pg_try_advisory_lock({ledger.LOCK_KEY})")[0][0]:
-                self._locked = True
-                return
-            holder = self.lock_holder()
-            if holder and holder["pid"] != told:
-                told = holder["pid"]
-                self.emit("waiting_for_lock", holder=holder)
-            if time.monotonic() >= gives_up_at:
-                who = (
-                    f"process {holder['pid']} ({holder['application']}, user {holder['user']} from {holder['from']},"
-                    f" connected since {holder['since']}, now {holder['state'] or 'unknown'})"
-                    if holder
-                    else "a session that could not be seen"
-                )
-                raise Refused(
-                    f"Another migration run holds the lock of this database: {who}.",
-                    hint="Wait for it. If its program is dead, end its session: SELECT pg_terminate_backend("
-                    f"{holder['pid'] if holder else 'pid'}).",
-                    holder=holder,
-                )
-            time.sleep(random.uniform(0.1, 0.5))  # noqa: S311 - jitter, not a secret
+        """Take the advisory lock of this database. Raises Refused, naming the holder, if another run keeps it."""
+        if not self._locked:
+            lock.acquire(self)
+            self._locked = True
 
     def lock_holder(self) -> dict[str, Any]:
         """Who holds the runner's lock, or an empty dictionary."""
-        rows = self.query(HOLDER)
-        if not rows:
-            return {}
-        return dict(zip(("pid", "application", "user", "since", "from", "state"), rows[0]))
+        return lock.holder(self)
 
     # -- transactions -------------------------------------------------------------------------------------------------
 
@@ -370,9 +316,7 @@ class Session(drivers.Hooks):
     def record(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write ledger rows (in the transaction if there is one, else each call for itself)."""
         defaults = {"checksum": "", "seconds": 0.0, "statements": [], "details": {}, "at": None}
-        complete = [
-            {**defaults, **row, "release": self.release, "who": self.who, "run": self.run} for row in rows
-        ]
+        complete = [{**defaults, **row, "release": self.release, "who": self.who, "run": self.run} for row in rows]
         self.query(ledger.INSERT, (ledger.rows_as_json(complete),))
 
     def record_start(self, identity: str, checksum: str, direction: str) -> None:
@@ -383,7 +327,7 @@ class Session(drivers.Hooks):
     def commit(self) -> None:
         """Check that the transaction is still the one that was begun, then COMMIT; resolve a lost connection.
 
-        Raises PapError with ``data['outcome']`` 'unknown' only if the server cannot be reached again before the deadline.
+        Raises Unavailable with ``data['outcome']`` 'unknown' if the server cannot be reached again before the deadline.
         """
         transaction = self.transaction
         assert transaction is not None
@@ -424,7 +368,8 @@ class Session(drivers.Hooks):
                 raise
             if not resolve(self, transaction):
                 raise Unavailable(
-                    f"The connection was lost at COMMIT; the ledger shows that nothing was committed ({_first(error)}).",
+                    "The connection was lost at COMMIT; the ledger shows that nothing was committed"
+                    f" ({_first(error)}).",
                     hint="Look at the server's log, then run again.",
                     outcome="rolled back",
                 ) from None

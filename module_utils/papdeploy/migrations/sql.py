@@ -57,7 +57,7 @@ def _comment_end(text: str, position: int) -> int:
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement of an SQL text. ``words`` are its tokens without space: keywords in upper case, names as written."""
+    """One statement of an SQL text. ``words`` are its tokens without space; all that is not quoted in upper case."""
 
     text: str
     words: tuple[str, ...]

@@ -31,11 +31,6 @@ class StaticSql:
     ``reasons`` say why they may differ from what will run; none: they are exact.
     """
 
-    def add(self, statement: str, line: int) -> None:
-        self.statements.append(statement)
-        self.lines.append(line)
-
-
     statements: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
@@ -128,7 +123,7 @@ class _Reader:
             return
         call = node
         if isinstance(call, ast.Call):
-            if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name) and call.func.value.id == db:
+            if isinstance(call.func, ast.Attribute) and getattr(call.func.value, "id", None) == db:
                 self._db_call(call.func.attr, call, env)
                 return
             if isinstance(call.func, ast.Name) and call.func.id in self.functions:

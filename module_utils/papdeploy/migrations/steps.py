@@ -11,7 +11,7 @@ import types
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
 from ..errors import DeadlineExceeded, PapError
 from . import drivers, indexes, ledger
@@ -276,7 +276,10 @@ def run_check(session: Session, check: Optional[Check], identities: Sequence[str
     return plain
 
 
-def _retried(session: Session, attempt: Callable[[], Any]) -> Any:
+_Result = TypeVar("_Result")
+
+
+def _retried(session: Session, attempt: Callable[[], _Result]) -> _Result:
     tries = 0
     while True:
         tries += 1
@@ -294,7 +297,7 @@ def _retried(session: Session, attempt: Callable[[], Any]) -> Any:
                 error.data.update(blockers=blockers, attempts=tries)
                 if blockers:
                     error.hint = f"It was blocked by {describe(blockers)}."
-            pause = min(10.0, 0.25 * 2**tries) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+            pause = min(10.0, 0.25 * 2**tries) * random.uniform(0.5, 1.0)
             if tries > session.options.lock_retries or session.remaining() <= pause:
                 if isinstance(error, PapError):
                     error.message = f"Gave up after {tries} attempts, {RETRYABLE[code]}. {error.message}"

@@ -1,0 +1,59 @@
+"""The advisory lock of a run: one run per database, held by the connection that does the work."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Refused
+from . import ledger
+
+if TYPE_CHECKING:
+    from .session import Session
+
+_HOLDER = f"""
+SELECT l.pid, coalesce(a.application_name, ''), coalesce(a.usename, ''), coalesce(a.backend_start::text, ''),
+       coalesce(a.client_addr::text, 'local'), coalesce(a.state, '')
+FROM pg_locks AS l LEFT JOIN pg_stat_activity AS a USING (pid)
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND l.classid = {ledger.LOCK_HIGH} AND l.objid = {ledger.LOCK_LOW}
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+
+def acquire(session: Session) -> None:
+    """Take the lock by polling; name its holder while waiting and when giving up.
+
+    Polling, because a session blocked in pg_advisory_lock holds a snapshot, which CREATE INDEX CONCURRENTLY awaits.
+    """
+    gives_up_at = time.monotonic() + min(session.options.lock_wait_s, session.remaining())
+    told: Any = None
+    while not session.query(f"SELECT pg_try_advisory_lock({ledger.LOCK_KEY})")[0][0]:
+        found = holder(session)
+        if found and found["pid"] != told:
+            told = found["pid"]
+            session.emit("waiting_for_lock", holder=found)
+        if time.monotonic() >= gives_up_at:
+            raise Refused(
+                f"Another migration run holds the lock of this database: {_describe(found)}.",
+                hint="Wait for it. If its program is dead, end its session: SELECT pg_terminate_backend("
+                f"{found.get('pid', 'pid')}).",
+                holder=found,
+            )
+        time.sleep(random.uniform(0.1, 0.5))
+
+
+def holder(session: Session) -> dict[str, Any]:
+    """Who holds the lock: pid, application, user, since (connected), from, state; empty if nobody does."""
+    rows = session.query(_HOLDER)
+    return dict(zip(("pid", "application", "user", "since", "from", "state"), rows[0])) if rows else {}
+
+
+def _describe(found: dict[str, Any]) -> str:
+    if not found:
+        return "a session that has just ended"
+    return (
+        f"process {found['pid']} ({found['application'] or 'no application name'}, user {found['user']} from"
+        f" {found['from']}, connected since {found['since']}, now {found['state'] or 'unknown'})"
+    )
