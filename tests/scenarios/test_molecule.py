@@ -1,0 +1,33 @@
+"""Every molecule scenario, as a test: a scenario of its own name each, so that a report names what failed or was skipped."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCENARIOS = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+
+
+def marked(name: str) -> object:
+    return pytest.param(name, marks=pytest.mark.docker) if name.startswith("docker") else name
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", [marked(name) for name in SCENARIOS])
+def test_scenario(name: str) -> None:
+    done = subprocess.run(
+        [Path(sys.executable).parent / "molecule", "test", "--scenario-name", name],
+        cwd=ROOT,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=1150,
+    )
+    assert done.returncode == 0, done.stdout[-12000:]
