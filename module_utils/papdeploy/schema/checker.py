@@ -1,0 +1,102 @@
+"""The check of a live database: describe, compare, apply what a person allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .catalog import Catalog, describe
+from .compare_catalogs import compare
+from .options import Allowance, CheckOptions
+from .positions import sequences_behind
+from .result import CheckResult, Difference, reaches
+from .session import Session
+
+
+def check(connection: Any, expected: Catalog, options: CheckOptions | None = None) -> CheckResult:
+    """Compare the database of ``connection`` (SQLAlchemy connection or Session) with ``expected``.
+
+    Reads only, in two round trips (one where ``options.positions`` is off): nothing is created, changed or committed,
+    and an open transaction stays open with its settings as they were. Raises Unavailable when the catalog cannot be read.
+    """
+    options = options or CheckOptions()
+    session = Session.of(connection)
+    actual = describe(session, *scope(expected))
+    differences = compare(expected, actual, options)
+    notices: list[str] = []
+    checked = _checked(expected, actual, options)
+    if options.positions:
+        behind, looked_at, hidden = sequences_behind(session, expected, actual, options)
+        differences = sorted([*differences, *behind], key=Difference.sort_key)
+        checked["positions"] = looked_at
+        if hidden:
+            notices.append(
+                f"The role may not read {hidden} sequence(s) or their tables: their values were not compared."
+            )
+    return judge(differences, checked, options, notices)
+
+
+def scope(expected: Catalog) -> tuple[list[str], list[str]]:
+    """What to describe for ``expected``: its schemas, and names to look for elsewhere."""
+    default = (expected["database"]["path"] or ["public"])[0]
+    used = {row["schema"] for section in ("relations", "sequences", "types", "functions") for row in expected[section]}
+    return sorted(used | {default}), sorted({row["name"] for row in expected["relations"]})
+
+
+def judge(
+    differences: Sequence[Difference], checked: dict[str, Any], options: CheckOptions, notices: Sequence[str] = ()
+) -> CheckResult:
+    """Apply allowances and the threshold to ``differences``."""
+    today = options.date()
+    used: set[int] = set()
+    kept: list[Difference] = []
+    allowed: list[Difference] = []
+    for difference in differences:
+        matching = [(n, entry) for n, entry in enumerate(options.allow) if entry.matches(difference)]
+        used |= {n for n, _ in matching}
+        valid = next((entry for _, entry in matching if not entry.expired(today)), None)
+        if valid is not None:
+            allowed.append(_allowed(difference, valid))
+        else:
+            expired = [entry for _, entry in matching]
+            kept.append(_expired(difference, expired[0]) if expired else difference)
+    said = list(notices)
+    for number, entry in enumerate(options.allow):
+        if number not in used:
+            said.append(f"The allowance for {entry.describe()} ({entry.reason}) matches no difference: remove it.")
+    checked = {
+        **checked,
+        "fail_on": options.fail_on,
+        "allowances": {"used": len(used), "unused": len(options.allow) - len(used)},
+    }
+    matches = not any(reaches(difference.severity, options.fail_on) for difference in kept)
+    return CheckResult(matches, kept, checked, allowed, said)
+
+
+def _allowed(difference: Difference, entry: Allowance) -> Difference:
+    return Difference(**{**difference.__dict__, "allowed": f"{entry.reason} (until {entry.expires})"})
+
+
+def _expired(difference: Difference, entry: Allowance) -> Difference:
+    why = f"{difference.why}; it was allowed until {entry.expires} ({entry.reason})"
+    return Difference(**{**difference.__dict__, "why": why})
+
+
+def _checked(expected: Catalog, actual: Catalog, options: CheckOptions) -> dict[str, Any]:
+    tables = [row for row in expected["relations"] if row["kind"] not in "vm"]
+    database = actual["database"]
+    return {
+        "database": database.get("name", ""),
+        "server_version": database["server_version"],
+        "standby": database.get("standby", False),
+        "schema": options.schema or (database["path"] or ["public"])[0],
+        "tables": len(tables),
+        "columns": sum(len(row["columns"]) for row in tables),
+        "constraints": sum(len(row.get("constraints", [])) for row in tables),
+        "indexes": sum(len(row.get("indexes", [])) for row in expected["relations"]),
+        "views": len(expected["relations"]) - len(tables),
+        "types": len(expected["types"]),
+        "functions": len(expected["functions"]),
+        "sequences": len(expected["sequences"]),
+        "digest": expected.get("digest", ""),
+    }

@@ -1,0 +1,108 @@
+"""Schemas, extensions, statistics, default privileges, and objects of rarer kinds."""
+
+from __future__ import annotations
+
+import re
+
+from .catalog import Row
+from .comparison import Comparison
+from .tokens import quote_name, quote_names
+
+_STANDARD_COMMENT = "standard public schema"
+_OBJECTS = {"r": "TABLES", "S": "SEQUENCES", "f": "FUNCTIONS", "T": "TYPES", "n": "SCHEMAS", "L": "LARGE OBJECTS"}
+
+
+def compare_schemas(work: Comparison) -> None:
+    actual = {row["name"]: row for row in work.actual.catalog["schemas"]}
+    for row in work.expected.catalog["schemas"]:
+        name = row["name"]
+        home = work.sides.home(name)
+        if home not in work.sides.scope:
+            continue
+        found = actual.get(home)
+        quoted = quote_name(home)
+        if found is None:
+            work.add("schema_missing", name, f"schema {name}", "nothing", [f"CREATE SCHEMA {quoted};"])
+            continue
+        ours = {**row, "comment": _comment(row)}
+        theirs = {**found, "comment": _comment(found)}
+        if home != name:  # the default schema of the models lives elsewhere: its own comment and rights are not theirs
+            ours["comment"] = theirs["comment"]
+            theirs["public"] = [right for right in theirs.get("public", []) if right not in ("USAGE",)]
+            ours["public"] = [right for right in ours.get("public", []) if right not in ("USAGE",)]
+        # a revoked right on a schema is how administrators harden a server; a given one is how it is taken
+        ours["public"] = [right for right in ours.get("public", []) if right in theirs.get("public", [])]
+        work.compare_common("schema", name, ours, theirs, f"SCHEMA {quoted}")
+
+
+def _comment(row: Row) -> str:
+    comment: str = row.get("comment", "")
+    return "" if comment == _STANDARD_COMMENT else comment
+
+
+def compare_extensions(work: Comparison) -> None:
+    present = {row["name"] for row in work.actual.catalog["extensions"]}
+    for row in work.expected.catalog["extensions"]:
+        if row["name"] not in present:
+            name = quote_name(row["name"])
+            repair = [f"CREATE EXTENSION IF NOT EXISTS {name};"]
+            work.add("extension_missing", row["name"], f"extension {row['name']}", "nothing", repair)
+
+
+def compare_statistics(work: Comparison) -> None:
+    actual = {(row["schema"], row["name"]): row for row in work.actual.catalog["statistics"]}
+    matched = set()
+    for row in work.expected.catalog["statistics"]:
+        label = work.expected.label(row["schema"], row["table"], row["name"])
+        found = work.sides.find(actual, row["schema"], row["name"])
+        create = work.sides.sql(row["definition"]) + ";"
+        if found is None:
+            work.add("statistics_missing", label, row["definition"], "nothing", [create])
+            continue
+        matched.add((found["schema"], found["name"]))
+        if work.expected.text(row["definition"]) != work.actual.text(found["definition"]):
+            drop = f"DROP STATISTICS {quote_names(found['schema'], found['name'])};"
+            work.add("statistics_changed", label, row["definition"], found["definition"], [drop, create])
+    for key, row in actual.items():
+        if key not in matched and row["schema"] in work.sides.scope:
+            label = work.actual.label(row["schema"], row["table"], row["name"])
+            repair = [f"DROP STATISTICS {quote_names(*key)};"]
+            work.add("statistics_extra", label, "nothing", row["definition"], repair)
+
+
+def compare_default_privileges(work: Comparison) -> None:
+    def rights(rows: list[Row]) -> dict[tuple[str, str], list[str]]:
+        return {(row.get("schema", ""), row["kind"]): row["public"] for row in rows}
+
+    expected = rights(work.expected.catalog["default_privileges"])
+    for (schema, kind), present in rights(work.actual.catalog["default_privileges"]).items():
+        wanted = expected.get((schema, kind), [])
+        if schema and schema not in work.sides.scope:
+            continue
+        new = sorted(set(present) - set(wanted))
+        # functions and types give these to PUBLIC anyway
+        new = [right for right in new if (kind, right) not in (("f", "EXECUTE"), ("T", "USAGE"))]
+        if new:
+            where = f" IN SCHEMA {quote_name(schema)}" if schema else ""
+            objects = _OBJECTS.get(kind, kind)
+            repair = [f"ALTER DEFAULT PRIVILEGES{where} REVOKE {', '.join(new)} ON {objects} FROM PUBLIC;"]
+            label = f"{schema or 'database'} {objects.lower()}"
+            work.add("default_grant", label, "PUBLIC gets nothing new", f"PUBLIC gets {', '.join(new)}", repair)
+
+
+def compare_others(work: Comparison) -> None:
+    """Operators, operator classes, collations, conversions, text search objects, casts: there or not."""
+    ours = {work.expected.text(row["identity"]): row for row in work.expected.catalog["others"]}
+    theirs = {work.actual.text(row["identity"]): row for row in work.actual.catalog["others"]}
+    for key, row in ours.items():
+        if key not in theirs:
+            work.add("object_missing", row["identity"], row["identity"], "nothing")
+    for key, row in theirs.items():
+        if key not in ours and (row.get("schema") or work.actual.default) in work.sides.scope:
+            work.add(
+                "object_extra", row["identity"], "nothing", row["identity"], [f"-- DROP {_kind(row['identity'])};"]
+            )
+
+
+def _kind(identity: str) -> str:
+    return re.sub(r"^(\w+( \w+)*)", lambda m: m[1].upper(), identity.split(" for ")[0], count=1)
