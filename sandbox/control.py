@@ -29,7 +29,8 @@ def main(state_file: str, action: str) -> int:
     transport = SupervisorTransport(None, None, f"unix://{state['supervisor_socket']}")
     supervisor = xmlrpc.client.ServerProxy("http://127.0.0.1", transport).supervisor
     process = f"{state['environment']}:api"
-    if action in ("stop", "restart"):
+    failing = supervisor.getProcessInfo(process)["statename"] == "BACKOFF"  # and about to be tried again
+    if action in ("stop", "restart") or failing:
         with _passing_over(NOT_RUNNING):
             supervisor.stopProcess(process, True)
     if action in ("start", "restart"):

@@ -1,16 +1,15 @@
-# Targets of the sandbox; included by the Makefile, which defines PYTHON. ENV picks environments: make sandbox-up SANDBOX=staging
-SANDBOX ?= staging
+# Targets of the sandbox, included by the Makefile. LIMIT is the environment: make sandbox-reset LIMIT=production
 
 .PHONY: sandbox-up sandbox-down sandbox-reset sandbox-status
 
-sandbox-up: ## Bring up the sandbox (SANDBOX=staging)
-	$(PYTHON) -m sandbox up $(SANDBOX)
+sandbox-up: $(VENV)/.deploy ## Bring up the sandbox of LIMIT (staging); deploys do it by themselves
+	@$(BIN)/python -m sandbox up $(LIMIT)
 
-sandbox-down: ## Stop every environment of the sandbox; its data stays
-	$(PYTHON) -m sandbox down
+sandbox-reset: $(VENV)/.deploy ## Put the sandbox of LIMIT (staging) back to the previous release and its data
+	@$(BIN)/python -m sandbox reset $(LIMIT)
 
-sandbox-reset: ## Put the sandbox back to the previous release and its data (SANDBOX=staging)
-	$(PYTHON) -m sandbox reset $(SANDBOX)
+sandbox-status: $(VENV)/.deploy ## Say what of the sandbox is up, and which release answers
+	@$(BIN)/python -m sandbox status
 
-sandbox-status: ## What of the sandbox is up, and which release answers
-	$(PYTHON) -m sandbox status
+sandbox-down: $(VENV)/.deploy ## Stop every environment of the sandbox; the data stays
+	@$(BIN)/python -m sandbox down

@@ -22,7 +22,7 @@ from sandbox.layout import write
 # supervisor.states.ProcessStates
 RUNNING_STATES = {"STARTING", "RUNNING"}
 # supervisor.xmlrpc.Faults
-_NO_SUCH_NAME, _ALREADY_STARTED, _ALREADY_ADDED = 10, 60, 90
+_NO_SUCH_NAME, _ALREADY_STARTED, _NOT_RUNNING, _ALREADY_ADDED = 10, 60, 70, 90
 SOCKET_PATH_LIMIT = 100  # sockaddr_un holds 108
 
 
@@ -133,8 +133,12 @@ files = conf.d/*.conf
 
     def start(self, group: str, name: str) -> bool:
         """Start a process unless it runs, without waiting for it; True if it was started."""
-        if self.states(group).get(name) in RUNNING_STATES:
+        state = self.states(group).get(name)
+        if state in RUNNING_STATES:
             return False
+        if state == "BACKOFF":  # it failed, and is about to be tried again
+            with _unless(_NOT_RUNNING):
+                self._proxy().stopProcess(f"{group}:{name}", True)
         with _unless(_ALREADY_STARTED):
             self._proxy().startProcess(f"{group}:{name}", False)
         return True
@@ -162,7 +166,7 @@ files = conf.d/*.conf
 
 def program(group: str, name: str, argv: list[str], log: Path, stop_signal: str, start_seconds: int) -> str:
     """The configuration of one process. Started at ``up`` only; started again when it ends by itself, unless it ends
-    within ``start_seconds``: then it is FATAL."""
+    within ``start_seconds`` twice in a row: then it is FATAL."""
     return f"""\
 [program:{group}-{name}]
 process_name = {name}
@@ -170,7 +174,7 @@ command = {_value(shlex.join(argv))}
 autostart = false
 autorestart = true
 startsecs = {start_seconds}
-startretries = 0
+startretries = 1
 stopsignal = {stop_signal}
 stopwaitsecs = 60
 redirect_stderr = true
