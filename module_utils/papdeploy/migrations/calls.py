@@ -44,10 +44,10 @@ def check_of(request: Request) -> Optional[Check]:
     expected = request.get("expected")
     if not expected:
         return None
-    from ..schema import check_connection
+    from ..schema import CheckOptions, check
 
-    options = request.get("schema_options")
-    return lambda connection: check_connection(connection, expected, options)
+    options = CheckOptions.from_dict(request.get("schema_options"))
+    return lambda connection: check(connection, expected, options)
 
 
 def _common(request: Request, emit: Emit) -> dict[str, Any]:

@@ -29,15 +29,15 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
     if options.verify:
         backup.verify(stack.database, Path(options.verify))
         proven = backup.load_manifest(options.verify)
-        return {"backup": proven.summary(), "pap": _pap(f"{proven.path}: {proven.sentence()}")}
+        return {"backup": proven.as_dict(), "pap": _pap(f"{proven.path}: {proven.sentence()}")}
     if release:
         with stack.state.working(release) as journal, journal.checkpoint("backup") as done:
             made = _take(stack, release, options)
-            done.update(made.summary())
+            done.update(made.as_dict())
     else:
         private_folder(stack.state.folder)
         made = _take(stack, "manual-" + now().replace(":", "").replace("-", "")[:15], options)
-    return {"changed": True, "backup": made.summary(), "pap": _pap(made.sentence())}
+    return {"changed": True, "backup": made.as_dict(), "pap": _pap(made.sentence())}
 
 
 def _take(stack: Stack, release: str, options: Options) -> backup.Backup:

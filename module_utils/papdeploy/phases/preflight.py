@@ -167,6 +167,8 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
     if with_baseline and not found.nothing_to_do:
         found.baseline = smoke.baseline(stack.smoke)
     found.lines = _lines(stack, found, facts.version)
+    if with_baseline and not found.nothing_to_do:
+        found.lines.append(_baseline_line(found.baseline))
     return found
 
 
@@ -240,15 +242,15 @@ def _lines(stack: Stack, found: Findings, version: int) -> list[str]:
     errors = sum(1 for item in found.differences if item["severity"] == "error")
     if errors:
         lines.append(f"schema: {errors} differences that the new models need repaired")
-    if found.baseline is not None:
-        bad = [f"{item['path']} {item['status']}" for item in found.baseline if item["status"] != 200]
-        lines.append(
-            f"baseline: login works, {len(found.baseline)} endpoints looked at"
-            + (f", already failing: {', '.join(bad)}" if bad else "")
-        )
-    elif not found.nothing_to_do:
-        lines.append("baseline: the API that runs does not let the smoke user in; there is nothing to compare with")
     return lines
+
+
+def _baseline_line(baseline: Optional[list[dict[str, Any]]]) -> str:
+    if baseline is None:
+        return "baseline: the API that runs does not let the smoke user in; there is nothing to compare with"
+    bad = [f"{item['path']} {item['status']}" for item in baseline if item["status"] != 200]
+    failing = f", already failing: {', '.join(bad)}" if bad else ""
+    return f"baseline: login works, {len(baseline)} endpoints looked at{failing}"
 
 
 def _open(

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import PapError
-from ..schema import CheckOptions, check_catalog
 from ..stack import Stack
 from .preflight import expected_catalog, read_kept
 
@@ -26,8 +25,7 @@ def run(stack: Stack, release: str, options: Mapping[str, Any]) -> dict[str, Any
             facts = stack.database.facts()
             ddl = beside.call("schema.ddl", {**request, "server_version": facts.version}, deadline_s=120)
             expected = expected_catalog(stack, beside, ddl["digest"], running_version=facts.version)
-        live = beside.call("schema.describe", request, deadline_s=120)
-    found = check_catalog(expected, live["catalog"], CheckOptions.from_dict(dict(options))).as_dict()
+        found = beside.call("schema.check", {"expected": expected, "options": dict(options)}, deadline_s=120)
     if not found["matches"]:
         raise SchemaDiffers(
             f"The database of {stack.label} does not match the models of {version['label']}:"
