@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional
 
+from ..errors import Unavailable
+from .drivers import sqlstate
+
 SCHEMA = "pap_deploy"
 # The advisory lock of a run: the bytes "papdeplo" as a 64-bit number; one per database.
 LOCK_KEY = int.from_bytes(b"papdeplo", "big")
@@ -16,6 +19,9 @@ APPLIED, REVERTED, BASELINED, FAILED = "applied", "reverted", "baselined", "fail
 STARTED, REPAIRED, FORGOTTEN = "started", "repaired", "forgotten"
 EVENTS = (APPLIED, REVERTED, BASELINED, FAILED, STARTED, REPAIRED, FORGOTTEN)
 
+# Not to_regclass: that raises for a role without USAGE on the schema.
+EXISTS = f"""EXISTS (SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+       WHERE n.nspname = '{SCHEMA}' AND c.relname = 'ledger')"""
 CREATE_SCHEMA = f"CREATE SCHEMA {SCHEMA}"
 CREATE = f"""
 CREATE TABLE {SCHEMA}.ledger (
@@ -165,12 +171,24 @@ Query = Callable[[str], Sequence[Sequence[Any]]]
 
 
 def read(query: Query, exists: Optional[bool] = None) -> Ledger:
-    """The ledger through ``query`` (SQL to rows). Reads only: works on a standby and where there is no ledger."""
+    """The ledger through ``query`` (SQL to rows). Reads only: works on a standby and where there is no ledger.
+
+    Raises Unavailable if there is one that this role may not read.
+    """
     if exists is None:
-        exists = bool(query(f"SELECT pg_catalog.to_regclass('{SCHEMA}.ledger') IS NOT NULL")[0][0])
+        exists = bool(query(f"SELECT {EXISTS}")[0][0])
     if not exists:
         return EMPTY
-    entries = (Entry(*row[:9], details=json.loads(row[9] or "{}")) for row in query(READ))  # type: ignore[misc]
+    try:
+        found = query(READ)
+    except Exception as error:
+        if sqlstate(error) != "42501":
+            raise
+        raise Unavailable(
+            f"The migration ledger {SCHEMA}.ledger is there, but this role may not read it.",
+            hint=f"GRANT USAGE ON SCHEMA {SCHEMA}, and SELECT ON {SCHEMA}.ledger, to the role.",
+        ) from None
+    entries = (Entry(*row[:9], details=json.loads(row[9] or "{}")) for row in found)  # type: ignore[misc]
     return Ledger(exists=True, entries=tuple(entries))
 
 

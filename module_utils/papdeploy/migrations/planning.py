@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from ..errors import Refused, Unavailable
+from ..errors import Refused
 from ..redact import redact
 from . import drivers, ledger, statics
 from .files import SCRIPT, MigrationFile, with_requirements
@@ -208,15 +208,7 @@ def rows(connection: Any, query: str) -> list[tuple[Any, ...]]:
 
 def read_ledger(connection: Any) -> Ledger:
     """The ledger of the database behind ``connection``; empty where there is none. Raises Unavailable if unreadable."""
-    try:
-        return ledger.read(lambda query: rows(connection, query))
-    except Exception as error:
-        if drivers.sqlstate(error) != "42501":
-            raise
-        raise Unavailable(
-            f"The migration ledger {ledger.SCHEMA}.ledger is there, but this role may not read it.",
-            hint=f"GRANT USAGE ON SCHEMA {ledger.SCHEMA}, and SELECT ON {ledger.SCHEMA}.ledger, to the role.",
-        ) from None
+    return ledger.read(lambda query: rows(connection, query))
 
 
 def status(connection: Any, files: Sequence[MigrationFile], options: Optional[RunOptions] = None) -> State:

@@ -23,7 +23,7 @@ Emit = Callable[[dict[str, Any]], None]
 
 _HELLO = f"""
 SELECT pg_backend_pid(), current_setting('server_version_num')::int, pg_is_in_recovery(), current_database(),
-       session_user, to_regnamespace('{ledger.SCHEMA}') IS NOT NULL, to_regclass('{ledger.SCHEMA}.ledger') IS NOT NULL,
+       session_user, to_regnamespace('{ledger.SCHEMA}') IS NOT NULL, {ledger.EXISTS},
        extract(epoch FROM clock_timestamp())::float8,
        (SELECT count(*) FROM (
            SELECT set_config(s.name, s.value, false)
@@ -37,14 +37,13 @@ SELECT name, setting FROM pg_settings
 WHERE source = 'session' AND name NOT LIKE '{ledger.SCHEMA}.%'
   AND name NOT IN ('transaction_isolation', 'transaction_read_only', 'transaction_deferrable')
 """
-_BEFORE_COMMIT = f"""
+_VERIFY = f"""
 SELECT txid_current() = %s, pg_backend_pid() = %s,
        EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND pid = pg_backend_pid()
                AND classid = {ledger.LOCK_HIGH} AND objid = {ledger.LOCK_LOW}),
        coalesce((SELECT string_agg(pid::text, ', ') FROM pg_stat_activity
                  WHERE application_name = %s AND datname = current_database()
-                   AND pid <> pg_backend_pid() AND pid <> ALL (%s::int[]) AND backend_start > to_timestamp(%s)), ''),
-       set_config('{ledger.SCHEMA}.commit', %s, true)
+                   AND pid <> pg_backend_pid() AND pid <> ALL (%s::int[]) AND backend_start > to_timestamp(%s)), '')
 """
 
 
@@ -305,9 +304,7 @@ class Session(drivers.Hooks):
             self.query("COMMIT")
             self.facts.ledger_exists = True
             return
-        schema, table = self.query(
-            f"SELECT to_regnamespace('{ledger.SCHEMA}') IS NOT NULL, to_regclass('{ledger.SCHEMA}.ledger') IS NOT NULL"
-        )[0]
+        schema, table = self.query(f"SELECT to_regnamespace('{ledger.SCHEMA}') IS NOT NULL, {ledger.EXISTS}")[0]
         if not schema:
             self.query(ledger.CREATE_SCHEMA)
         if not table:
@@ -324,23 +321,12 @@ class Session(drivers.Hooks):
         details = {"direction": direction}
         self.record([{"event": ledger.STARTED, "identity": identity, "checksum": checksum, "details": details}])
 
-    def commit(self) -> None:
-        """Check that the transaction is still the one that was begun, then COMMIT; resolve a lost connection.
-
-        Raises Unavailable with ``data['outcome']`` 'unknown' if the server cannot be reached again before the deadline.
-        """
+    def verify(self) -> None:
+        """Raise unless the transaction is still the one that was begun, alone, and under the run's lock."""
         transaction = self.transaction
         assert transaction is not None
-        same, pid_same, locked, strangers, _ = self.query(
-            _BEFORE_COMMIT,
-            (
-                transaction.xid,
-                self.facts.pid,
-                self.application_name,
-                self.watch.pids,
-                self.facts.clock,
-                self.run,
-            ),
+        same, pid_same, locked, strangers = self.query(
+            _VERIFY, (transaction.xid, self.facts.pid, self.application_name, self.watch.pids, self.facts.clock)
         )[0]
         if not pid_same:
             raise _pooler(self.facts.pid, 0)
@@ -359,8 +345,17 @@ class Session(drivers.Hooks):
                 f"A migration opened a second connection (process {strangers}) that is still there.",
                 hint="Use db only: work on another connection is not part of the transaction. All was rolled back.",
             )
+
+    def commit(self) -> None:
+        """COMMIT the transaction that was begun; resolve a lost connection.
+
+        Raises Unavailable with ``data['outcome']`` 'unknown' if the server cannot be reached again before the deadline.
+        """
         from .outcome import resolve
 
+        transaction = self.transaction
+        assert transaction is not None
+        self.query(f"SELECT set_config('{ledger.SCHEMA}.commit', %s, true)", (self.run,))
         try:
             self.query("COMMIT")
         except self.driver.module.Error as error:

@@ -84,12 +84,17 @@ class Step:
 
     def violate(self, what: str) -> None:
         """Note the broken rule (it counts even if the migration swallows the error) and raise."""
-        self.violations.append(what)
-        raise self.broken(what)
+        raise self.violation(what)
+
+    def violation(self, what: str) -> MigrationError:
+        """The same, for the caller to raise."""
+        self.violations.append(what + _caller(self.identity))
+        return self.broken(self.violations[-1])
 
     def broken(self, what: str) -> MigrationError:
+        """The error for a broken rule."""
         return MigrationError(
-            f"Migration {self.identity} broke a rule of the runner: {what}{_caller(self.identity)}.",
+            f"Migration {self.identity} broke a rule of the runner: {what}.",
             hint="The runner owns the connection and its transaction: use db.execute() and the like only. "
             "Work that needs transactions of its own goes into a migration with transactional = False.",
             identity=self.identity,

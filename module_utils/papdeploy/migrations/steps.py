@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import os
 import random
 import sys
 import time
@@ -51,12 +52,18 @@ def guards(session: Session) -> Iterator[None]:
         step = session.step
         if step is None or session.watch.is_current_thread:
             return None
-        what = f"it opened a second connection ({how})"
-        step.violations.append(what)
-        return step.broken(what)
+        return step.violation(f"it opened a second connection ({how})")
 
-    with drivers.no_second_connection(refuse):
-        yield
+    before = os.environ.get("PGAPPNAME")
+    os.environ["PGAPPNAME"] = session.application_name  # so that a child process's session can be told before COMMIT
+    try:
+        with drivers.no_second_connection(refuse):
+            yield
+    finally:
+        if before is None:
+            del os.environ["PGAPPNAME"]
+        else:
+            os.environ["PGAPPNAME"] = before
 
 
 def load(migration: MigrationFile) -> types.ModuleType:
@@ -204,6 +211,7 @@ def run_together(
                 if observe is not None:
                     observe(session, entry)
                 entries.append(entry)
+        session.verify()
         event = ledger.APPLIED if direction == "upgrade" else ledger.REVERTED
         session.record([_row(entry, event) for entry in entries])
         verdict = run_check(session, check, [migration.identity for migration in migrations])
