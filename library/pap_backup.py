@@ -78,9 +78,7 @@ pap:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.pap_module import execute, spec
-from ansible.module_utils.papdeploy.phases import backing_up
-from ansible.module_utils.papdeploy.stack import from_params
+from ansible.module_utils.pap_module import run_phase, spec
 
 
 def main() -> None:
@@ -97,15 +95,19 @@ def main() -> None:
         supports_check_mode=False,
     )
     given = module.params
-    options = backing_up.Options(
-        proof=given["proof"],
-        keep_copy=given["keep_copy"],
-        verify=given["verify"] or "",
-        encrypt=given["encrypt"],
-        keep=given["keep"],
-        keep_days=given["keep_days"],
-    )
-    execute(module, lambda: backing_up.run(from_params(given["stack"], given["release"]), given["release"], options))
+
+    def work(stack, phase):
+        options = phase.Options(
+            proof=given["proof"],
+            keep_copy=given["keep_copy"],
+            verify=given["verify"] or "",
+            encrypt=given["encrypt"],
+            keep=given["keep"],
+            keep_days=given["keep_days"],
+        )
+        return phase.run(stack, given["release"], options)
+
+    run_phase(module, "backing_up", work)
 
 
 if __name__ == "__main__":

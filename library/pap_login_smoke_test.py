@@ -53,15 +53,13 @@ pap:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.pap_module import execute, spec
-from ansible.module_utils.papdeploy.phases import smoke_test
-from ansible.module_utils.papdeploy.stack import from_params
+from ansible.module_utils.pap_module import run_phase, spec
 
 
 def main() -> None:
     module = AnsibleModule(spec(release={"type": "str", "default": ""}), supports_check_mode=False)
     given = module.params
-    execute(module, lambda: smoke_test.run(from_params(given["stack"], given["release"]), given["release"]))
+    run_phase(module, "smoke_test", lambda stack, phase: phase.run(stack, given["release"]))
 
 
 if __name__ == "__main__":

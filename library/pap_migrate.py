@@ -76,9 +76,7 @@ pap:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.pap_module import execute, spec
-from ansible.module_utils.papdeploy.phases import cutover
-from ansible.module_utils.papdeploy.stack import from_params
+from ansible.module_utils.pap_module import run_phase, spec
 
 
 def main() -> None:
@@ -94,14 +92,18 @@ def main() -> None:
         supports_check_mode=False,
     )
     given = module.params
-    options = cutover.Options(
-        restore_point=given["restore_point"],
-        lock_timeout_s=given["lock_timeout_s"],
-        deadline_s=given["deadline_s"],
-        allow_out_of_order=given["allow_out_of_order"],
-        schema=given["schema"],
-    )
-    execute(module, lambda: cutover.run(from_params(given["stack"], given["release"]), given["release"], options))
+
+    def work(stack, phase):
+        options = phase.Options(
+            restore_point=given["restore_point"],
+            lock_timeout_s=given["lock_timeout_s"],
+            deadline_s=given["deadline_s"],
+            allow_out_of_order=given["allow_out_of_order"],
+            schema=given["schema"],
+        )
+        return phase.run(stack, given["release"], options)
+
+    run_phase(module, "cutover", work)
 
 
 if __name__ == "__main__":

@@ -91,9 +91,7 @@ pap:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.pap_module import execute, spec
-from ansible.module_utils.papdeploy.phases import preflight
-from ansible.module_utils.papdeploy.stack import from_params
+from ansible.module_utils.pap_module import run_phase, spec
 
 
 def main() -> None:
@@ -110,23 +108,24 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    options = preflight.Options(
-        allow_drift=given["allow_drift"],
-        allow_out_of_order=given["allow_out_of_order"],
-        force=given["force"],
-        schema=given["schema"],
-    )
-    execute(
-        module,
-        lambda: preflight.run(
-            from_params(given["stack"]),
+
+    def work(stack, phase):
+        options = phase.Options(
+            allow_drift=given["allow_drift"],
+            allow_out_of_order=given["allow_out_of_order"],
+            force=given["force"],
+            schema=given["schema"],
+        )
+        return phase.run(
+            stack,
             given["migrations"],
             given["who"],
             options,
             check_mode=module.check_mode,
             versions=given["versions"],
-        ),
-    )
+        )
+
+    run_phase(module, "preflight", work)
 
 
 if __name__ == "__main__":

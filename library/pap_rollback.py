@@ -74,9 +74,7 @@ pap:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.pap_module import execute, spec
-from ansible.module_utils.papdeploy.phases import going_back
-from ansible.module_utils.papdeploy.stack import from_params
+from ansible.module_utils.pap_module import run_phase, spec
 
 
 def main() -> None:
@@ -92,22 +90,17 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    options = going_back.Options(
-        accept_loss=given["accept_loss"],
-        only_unfinished=given["only_unfinished"],
-        reason=given["reason"],
-        take_over=given["take_over"],
-    )
-    execute(
-        module,
-        lambda: going_back.run(
-            from_params(given["stack"], given["release"]),
-            given["release"],
-            given["who"],
-            options,
-            check_mode=module.check_mode,
-        ),
-    )
+
+    def work(stack, phase):
+        options = phase.Options(
+            accept_loss=given["accept_loss"],
+            only_unfinished=given["only_unfinished"],
+            reason=given["reason"],
+            take_over=given["take_over"],
+        )
+        return phase.run(stack, given["release"], given["who"], options, check_mode=module.check_mode)
+
+    run_phase(module, "going_back", work)
 
 
 if __name__ == "__main__":

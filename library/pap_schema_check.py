@@ -61,9 +61,7 @@ pap:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.pap_module import execute, spec
-from ansible.module_utils.papdeploy.phases import validate
-from ansible.module_utils.papdeploy.stack import from_params
+from ansible.module_utils.pap_module import run_phase, spec
 
 
 def main() -> None:
@@ -72,9 +70,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    execute(
-        module, lambda: validate.run(from_params(given["stack"], given["release"]), given["release"], given["options"])
-    )
+    run_phase(module, "validate", lambda stack, phase: phase.run(stack, given["release"], given["options"]))
 
 
 if __name__ == "__main__":

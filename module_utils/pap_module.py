@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
+import importlib
+import sys
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.papdeploy.errors import PapError
-from ansible.module_utils.papdeploy.redact import redact_data
 
 
 def _text(default: str | None = "", **extra: Any) -> dict[str, Any]:
@@ -22,6 +22,7 @@ _STACK: dict[str, Any] = {
     "type": "dict",
     "required": True,
     "options": {
+        "code": {"type": "path", "default": ""},
         "name": {"type": "str", "required": True},
         "environment": {"type": "str", "required": True},
         "state_dir": {"type": "path", "required": True},
@@ -58,6 +59,7 @@ _STACK: dict[str, Any] = {
                 "start_command": _words(),
                 "stop_command": _words(),
                 "restart_command": _words(),
+                "trial_command": _words(),
                 "log_files": _words(),
             },
         },
@@ -87,12 +89,25 @@ def spec(**options: Any) -> dict[str, Any]:
     return {"stack": copy.deepcopy(_STACK), **options}
 
 
-def execute(module: AnsibleModule, work: Callable[[], dict[str, Any]]) -> None:
-    """Do the module's one piece of work and end it: with the result, or with what failed and what to do next."""
+def run_phase(module: AnsibleModule, name: str, work: Callable[[Any, Any], dict[str, Any]]) -> None:
+    """Do the module's one piece of work and end it: with the result, or with what failed and what to do next.
+
+    ``work`` gets the stack and the module ``papdeploy.phases.<name>``, imported from where M(pap_package) unpacked it.
+    """
+    given = module.params["stack"]
+    if not given["code"]:
+        module.fail_json(msg="The package papdeploy is not on this host. Run the role 'stack' first.")
+    sys.path.insert(0, given["code"])
     try:
-        result = work()
-    except PapError as error:
-        module.fail_json(
-            msg=str(error), error_kind=type(error).__name__, hint=error.hint, data=redact_data(error.data)
-        )
+        phase = importlib.import_module(f"papdeploy.phases.{name}")
+    except ImportError as error:
+        module.fail_json(msg=f"papdeploy cannot be imported from {given['code']}: {error}. Remove that folder.")
+    from_params = importlib.import_module("papdeploy.stack").from_params
+    errors = importlib.import_module("papdeploy.errors")
+    redact_data = importlib.import_module("papdeploy.redact").redact_data
+    try:
+        result = work(from_params(given, module.params.get("release") or ""), phase)
+    except errors.PapError as error:
+        kind = type(error).__name__
+        module.fail_json(msg=str(error), error_kind=kind, hint=error.hint, data=redact_data(error.data))
     module.exit_json(**{"changed": False, **result})

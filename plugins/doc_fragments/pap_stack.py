@@ -13,6 +13,10 @@ options:
     type: dict
     required: true
     suboptions:
+      code:
+        description: Folder where M(pap_package) unpacked this project's package.
+        type: path
+        default: ""
       name:
         description: Name of the stack, for example the inventory host.
         type: str
@@ -131,6 +135,13 @@ options:
             default: []
           restart_command:
             description: On a host, the command that restarts the API.
+            type: list
+            elements: str
+            default: []
+          trial_command:
+            description:
+              - On a host, the command that starts the API of its working directory on port C({port}) of the loopback.
+              - The rehearsal tries releases with it, beside the API that runs. Without it they are not tried.
             type: list
             elements: str
             default: []

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import databases, restore_point
+from .. import databases, restore_point, smoke
 from ..errors import PapError
 from ..journal import Journal, private_folder
 from ..stack import Stack
@@ -98,9 +98,10 @@ def _lines(fence: Mapping[str, Any], point: Mapping[str, Any], result: Mapping[s
         lines.append(f"{item['identity']}: {len(item['statements'])} statements in {item['seconds']:.2f} s")
     if not result["applied"]:
         lines.append("no migration pending")
-    schema = result.get("schema")
-    if schema:
-        lines.append(f"schema matches the models ({schema['checked'].get('tables', 'all')} tables); committed")
+    check = result.get("check")
+    if check:
+        tables = check.get("checked", {}).get("tables", "all")
+        lines.append(f"schema matches the models ({tables} tables), checked in the same transaction; committed")
     return lines
 
 
@@ -113,5 +114,8 @@ def activate(stack: Stack, release: str) -> dict[str, Any]:
         with journal.checkpoint("activate") as done:
             done.update({"from": header["from"], "to": header["to"]})
             stack.api.switch(header["to"])
-    line = f"{header['from']['label']} → {header['to']['label']}"
+            done["healthy_after_s"] = round(smoke.wait_until_healthy(stack.smoke), 3)
+    line = (
+        f"{header['from']['label']} → {header['to']['label']}, healthy {done['healthy_after_s']:.1f} s after its start"
+    )
     return {"changed": True, "pap": {"phase": "activate", "lines": [line]}}

@@ -16,9 +16,7 @@ def run(stack: Stack, release: str) -> dict[str, Any]:
     """End ``release`` as finished. What it made for itself is dropped; its backup stays."""
     with stack.state.working(release) as journal:
         header = begin_entry(journal)
-        with stack.beside_models(header["to"]) as beside:
-            catalog = beside.call("schema.describe", {"models": list(stack.models)}, deadline_s=120)["catalog"]
-        write_durably(journal.folder / "catalog.json", json.dumps(catalog).encode())
+        catalog = _catalog(stack, journal, header)
         databases.cleanup_leftovers(stack.database)
         for other in databases.existing(stack.database):
             # The snapshot of the newest release is its restore point until the next one has finished.
@@ -42,17 +40,21 @@ def run(stack: Stack, release: str) -> dict[str, Any]:
     }
 
 
+def _catalog(stack: Stack, journal: Journal, header: dict[str, Any]) -> dict[str, Any]:
+    """The live catalog after the release: as the validation read it, else read now."""
+    path = journal.folder / "catalog.json"
+    if not path.is_file():
+        with stack.beside_models(header["to"]) as beside:
+            read = beside.call("schema.describe", {"models": list(stack.models)}, deadline_s=120)
+        write_durably(path, json.dumps(read["catalog"]).encode())
+    catalog: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return catalog
+
+
 def unavailable_s(journal: Journal) -> Optional[float]:
     """Seconds from the beginning of the fence (the API stops) to the first healthy answer after the switch."""
-    entries = journal.entries()
-    stopped = next((e["at"] for e in entries if (e["phase"], e["event"]) == ("fence", "begin")), None)
-    smoke_began = next(
-        (e["at"] for e in reversed(entries) if (e["phase"], e["event"]) == ("login_smoke_test", "begin")), None
-    )
-    smoke = journal.last("login_smoke_test")
-    if not stopped or not smoke_began or not smoke:
-        return None
-    return round(seconds_between(stopped, smoke_began) + float(smoke.get("healthy_after_s", 0.0)), 2)
+    stopped, active = journal.last("fence", "begin"), journal.last("activate")
+    return round(seconds_between(stopped["at"], active["at"]), 2) if stopped and active else None
 
 
 def _lines(stack: Stack, journal: Journal, header: dict[str, Any], away: Optional[float], seconds: float) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from ..errors import PapError
+from ..journal import write_durably
 from ..stack import Stack
 from .preflight import expected_catalog, read_kept
 
@@ -26,6 +28,9 @@ def run(stack: Stack, release: str, options: Mapping[str, Any]) -> dict[str, Any
             ddl = beside.call("schema.ddl", {**request, "server_version": facts.version}, deadline_s=120)
             expected = expected_catalog(stack, beside, ddl["digest"], running_version=facts.version)
         found = beside.call("schema.check", {"expected": expected, "options": dict(options)}, deadline_s=120)
+        if release:
+            catalog = beside.call("schema.describe", request, deadline_s=120)["catalog"]
+            write_durably(stack.state.journal(release).folder / "catalog.json", json.dumps(catalog).encode())
     if not found["matches"]:
         raise SchemaDiffers(
             f"The database of {stack.label} does not match the models of {version['label']}:"

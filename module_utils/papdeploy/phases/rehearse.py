@@ -1,0 +1,152 @@
+"""The rehearsal as a phase: before the fence, on the copy; its verdict is noted and used by the cutover."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..backup import Encryption
+from ..errors import PapError
+from ..journal import Journal
+from ..rehearsal import Options, Subject, expectations, rehearse, verdict
+from ..stack import Stack
+from .cutover import begin_entry
+from .preflight import read_kept
+
+NICE = 10
+
+
+def run(
+    stack: Stack, release: str, options: Options, *, alone: bool = False, encrypt: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Rehearse ``release``, which the preflight has opened. ``alone``: nothing follows, so the release ends here.
+
+    Raises what fails. Production has not been touched then, so the release ends (refused) and the lock is given back:
+    ``data['ended']`` says that it did.
+    """
+    _step_back()
+    with stack.state.working(release) as journal:
+        try:
+            with journal.checkpoint("rehearse", data=options.data, mode=options.mode) as done:
+                found = rehearse(stack, _subject(stack, journal, encrypt), options)
+                done.update({key: value for key, value in found.items() if value is not None})
+        except PapError as error:
+            journal.append("release", "refused", message=error.message, way="nothing")
+            error.data["ended"] = True
+            error.hint = f"{error.hint} Production was not touched.".strip()
+            _end(stack, release, error)
+            raise
+        lines = lines_of(found)
+        journal.append("rehearse", "note", lines=lines)
+        if alone:
+            journal.append("release", "rehearsed", seconds=found["seconds"])
+    if alone:
+        stack.state.unlock(release)
+    status = "ok" if found["reversible"] is not False and found["old_api_works"] is not False else "warning"
+    return {"changed": True, "rehearsal": found, "pap": {"phase": "rehearse", "lines": lines, "status": status}}
+
+
+def _step_back() -> None:
+    """Low priority for this process and all that it starts here: the API that runs goes first."""
+    with contextlib.suppress(OSError):
+        os.nice(max(0, NICE - os.nice(0)))
+
+
+def _end(stack: Stack, release: str, error: PapError) -> None:
+    try:
+        stack.state.unlock(release)
+    except OSError as problem:
+        error.hint = f"{error.hint} The deploy lock could not be given back ({problem}); it runs out by itself."
+
+
+def _subject(stack: Stack, journal: Journal, encrypt: Mapping[str, Any] | None) -> Subject:
+    header = begin_entry(journal)
+    looked = journal.last("preflight") or {}
+    return Subject(
+        release=journal.release,
+        sources=read_kept(journal.folder, "migrations.json"),
+        who=f"{header['who']['user']}@{header['who']['host']}",
+        expected=read_kept(journal.folder, "expected.json"),
+        running=header["from"],
+        candidate=header["to"],
+        pending=list(header.get("pending") or []),
+        baseline=looked.get("baseline"),
+        backup=journal.last("backup"),
+        encryption=Encryption.of(encrypt),
+        measured=expectations.measured(stack.state.releases()),
+    )
+
+
+def lines_of(found: Mapping[str, Any]) -> list[str]:
+    """The verdict for a person, before the fence."""
+    lines = [_migrated(found)]
+    lines += [_one(item) for item in found["migrations"]]
+    if found["migrations"]:
+        lines.append(f"locks: {verdict.lock_words(found['locks'])}")
+        lines.append(_reversible(found))
+    lines.append(_tried("the new API", found["candidate"]))
+    if found["old_api"]["label"] != found["candidate"]["label"]:
+        lines.append(_tried("the API that runs now", found["old_api"]))
+    if found["migrations"]:
+        lines.append(_online(found["online"]))
+    lines += found["cannot_tell"]
+    lines.append(_expected(found))
+    return lines
+
+
+def _migrated(found: Mapping[str, Any]) -> str:
+    seconds = found["steps"].get("migrate", 0.0)
+    count = len(found["migrations"])
+    what = f"{count} migration{'s' if count != 1 else ''} in {seconds:.1f} s" if count else "no migration pending"
+    checked = "; schema matches the new models" if found.get("schema") else ""
+    return f"on {found['copy']}: {what}{checked}"
+
+
+def _one(item: Mapping[str, Any]) -> str:
+    parts = [f"{item['identity']}: {item['statement_count']} statements in {float(item['seconds']):.2f} s"]
+    if item.get("rows"):
+        parts.append(f"{int(item['rows']):,} rows")
+    if item.get("rewritten"):
+        parts.append(f"rewrites {', '.join(item['rewritten'])}")
+    if item.get("wal_bytes") is not None:
+        parts.append(f"{int(item['wal_bytes']) / 1e6:.1f} MB of WAL")
+    return ", ".join(parts)
+
+
+def _reversible(found: Mapping[str, Any]) -> str:
+    if found["reversible"] is False:
+        return f"NOT reversible: {found['reversible_why']}"
+    if found["reversible"] is None:
+        return "reverted and migrated again without rows; whether rows survive it is not known"
+    return f"reversible: reverted, equal to the start, migrated again to the same schema; {found['downgrade_loses']}"
+
+
+def _tried(name: str, tried: Mapping[str, Any]) -> str:
+    label = tried.get("label")
+    if tried["works"] is None:
+        return f"{name} ({label}) was NOT tried: {tried['why']}"
+    if tried["works"] is False:
+        return f"{name} ({label}) does NOT work on the new schema: {tried['why']}; going back needs the old schema too"
+    endpoints: Sequence[Any] = tried.get("endpoints") or []
+    return (
+        f"{name} ({label}) works on it: healthy after {tried['healthy_after_s']:.1f} s, login,"
+        f" {len(endpoints)} endpoints no worse"
+    )
+
+
+def _online(online: Mapping[str, Any]) -> str:
+    if online["safe"]:
+        return "safe under traffic: could run with pap_mode=online"
+    return f"not safe under traffic: {online['why'][0]}" + (
+        f" (and {len(online['why']) - 1} more reasons)" if len(online["why"]) > 1 else ""
+    )
+
+
+def _expected(found: Mapping[str, Any]) -> str:
+    away = found.get("expected_unavailable_s")
+    said = f"{away:.1f} s" if away is not None else "not known"
+    ways = ", ".join(f"{way} {seconds:.0f} s" for way, seconds in found["recovery_s"].items())
+    limit = f", migration ended after {found['deadline_s']:g} s" if found.get("deadline_s") else ""
+    return f"expected: API unavailable for {said}{limit}" + (f"; ways back: {ways}" if ways else "")
