@@ -1,0 +1,163 @@
+#!/usr/bin/python
+# Copyright: pap-deploy authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Rehearse a release on a copy of the data before production is touched."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: pap_rehearse
+short_description: Rehearse a release on a copy of the data before production is touched
+version_added: "0.1.0"
+author:
+  - pap-deploy authors (@pap-deploy)
+description:
+  - Runs the pending migrations and the schema check on a copy as the deploy will, and watches their locks.
+  - Runs the downgrades, compares with the start, migrates again.
+  - Starts the new release of the API on the copy, then the one that runs now, and tries both as the smoke test will.
+  - Says how long the deploy will take, which locks it takes, whether it is reversible, and whether it could run online.
+  - A release that fails its rehearsal is ended as refused. The copy is dropped.
+extends_documentation_fragment:
+  - pap_stack
+attributes:
+  check_mode:
+    support: none
+    description: Skipped in check mode.
+  diff_mode:
+    support: none
+    description: There is nothing to show.
+  platform:
+    support: full
+    platforms: posix
+    description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+options:
+  release:
+    description: Id of the release this belongs to, as M(pap_preflight) returned it.
+    type: str
+    required: true
+  data:
+    description:
+      - What the copy holds. C(full) is every row, from the proven backup where there is one.
+      - C(sample) is O(sample_rows) rows a table and what those refer to; C(schema) is no row.
+      - Both say what they cannot tell.
+    type: str
+    choices: [full, sample, schema]
+    default: full
+  sample_rows:
+    description: Rows of each table for O(data=sample).
+    type: int
+    default: 10000
+  mode:
+    description: With C(online), a release that is not safe under traffic fails its rehearsal.
+    type: str
+    choices: [standard, online]
+    default: standard
+  keep:
+    description: Keep the copy of a rehearsal that failed, for a look, until the next deploy.
+    type: bool
+    default: false
+  alone:
+    description: Nothing follows; the release ends as rehearsed.
+    type: bool
+    default: false
+  deadline_s:
+    description: Seconds after which the rehearsal is ended.
+    type: float
+    default: 3600
+  deadline_factor:
+    description: The real migration is ended after that many times its rehearsed seconds (30 s at least).
+    type: float
+    default: 5
+  online_max_lock_s:
+    description: Seconds that traffic may have to wait for the migration in an online deploy.
+    type: float
+    default: 0.5
+  require_reversible:
+    description: Fail if the downgrades do not lead back to the start.
+    type: bool
+    default: false
+  lock_timeout_s:
+    description: As for M(pap_migrate).
+    type: float
+    default: 5
+  migrate_deadline_s:
+    description: As O(pap_migrate#module:deadline_s).
+    type: float
+    default: 900
+  allow_out_of_order:
+    description: As for M(pap_migrate).
+    type: bool
+    default: false
+  schema:
+    description: Options of the schema check, for example C(ignore).
+    type: dict
+    default: {}
+  encrypt:
+    description: As for M(pap_backup); a copy may have to be restored from an encrypted backup.
+    type: dict
+    default: {}
+  trial_env:
+    description: Environment for the APIs that are tried, on top of their own.
+    type: dict
+    default: {}
+"""
+
+EXAMPLES = r"""
+- name: Rehearse
+  pap_rehearse:
+    stack: "{{ pap_stack }}"
+    release: "{{ looked.release }}"
+"""
+
+RETURN = r"""
+rehearsal:
+  description: The verdict, as the journal keeps it.
+  returned: success
+  type: dict
+pap:
+  description: The phase and the lines that the C(pap_phases) callback prints.
+  returned: success
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.pap_module import run_phase, spec
+
+
+def main() -> None:
+    own = {
+        "data": {"type": "str", "choices": ["full", "sample", "schema"], "default": "full"},
+        "sample_rows": {"type": "int", "default": 10000},
+        "mode": {"type": "str", "choices": ["standard", "online"], "default": "standard"},
+        "keep": {"type": "bool", "default": False},
+        "deadline_s": {"type": "float", "default": 3600},
+        "deadline_factor": {"type": "float", "default": 5},
+        "online_max_lock_s": {"type": "float", "default": 0.5},
+        "require_reversible": {"type": "bool", "default": False},
+        "lock_timeout_s": {"type": "float", "default": 5},
+        "migrate_deadline_s": {"type": "float", "default": 900},
+        "allow_out_of_order": {"type": "bool", "default": False},
+        "schema": {"type": "dict", "default": {}},
+        "trial_env": {"type": "dict", "default": {}},
+    }
+    module = AnsibleModule(
+        spec(
+            release={"type": "str", "required": True},
+            alone={"type": "bool", "default": False},
+            encrypt={"type": "dict", "default": {}},
+            **own,
+        ),
+        supports_check_mode=False,
+    )
+    given = module.params
+
+    def work(stack, phase):
+        options = phase.Options(**{name: given[name] for name in own})
+        return phase.run(stack, given["release"], options, alone=given["alone"], encrypt=given["encrypt"])
+
+    run_phase(module, "rehearse", work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""The copy that a rehearsal works on: the one that proved the backup, or one of its own with all, some or no rows."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import Any, Optional
+
+from .. import backup as backups
+from .. import databases, disk
+from .. import oracle as oracles
+from ..backup.archive import RESTORE_SETTINGS, restore_argv, write_all
+from ..errors import DeadlineExceeded, PapError
+from ..postgres import Database
+from ..sites import CHUNK
+from . import sampling
+
+LEDGER_SCHEMA = "pap_deploy"
+
+
+@dataclass(frozen=True)
+class Copy:
+    """``database``: the copy. ``start``: the oracle of its content before anything was done to it. ``data``: what rows
+    it holds. ``taken``: the backup that it was restored from, if that is where it comes from. ``how``: for a person."""
+
+    database: Database
+    start: oracles.Oracle
+    data: str
+    how: str
+    seconds: float
+    taken: Optional[backups.Backup] = None
+
+    @property
+    def name(self) -> str:
+        return self.database.conninfo.dbname
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes the copy of ``live`` for ``release``, again if need be. ``backup``: summary of the release's backup."""
+
+    live: Database
+    release: str
+    data: str
+    sample_rows: int
+    backup: Optional[dict[str, Any]] = None
+    encryption: Optional[backups.Encryption] = None
+
+    def first(self, deadline: float) -> Copy:
+        """The copy that the proof of the backup left, where it fits; else a new one. ``deadline`` is monotonic."""
+        started = time.monotonic()
+        taken = self._taken()
+        if taken and taken.scratch and self._is_there(taken.scratch):
+            copy = self.live.named(taken.scratch).as_release(self.release)
+            databases.ready_for_rehearsal(self.live, copy)
+            how = "the copy that proved the backup"
+            return Copy(copy, taken.oracle, "full", how, time.monotonic() - started, taken)
+        return self.again(deadline)
+
+    def again(self, deadline: float) -> Copy:
+        """A fresh copy, in place of what was there; from the proven backup where that holds every row."""
+        started = time.monotonic()
+        taken = self._taken()
+        remaining = max(1.0, deadline - started)
+        if taken:
+            restored = backups.restore(
+                self.live,
+                taken.path,
+                release=self.release,
+                kind="scratch",
+                encryption=self.encryption,
+                deadline_s=remaining,
+            )
+            databases.ready_for_rehearsal(self.live, restored.database)
+            how = "the backup, restored again"
+            return Copy(restored.database, taken.oracle, "full", how, time.monotonic() - started, taken)
+        if self.data == "full":
+            size = int(self.live.scalar("SELECT pg_database_size(current_database()) AS size"))
+            disk.check_copy(self.live, database_bytes=size, purpose="the copy for the rehearsal")
+        copy = databases.create_empty(self.live, self.release, "scratch")
+        databases.ready_for_rehearsal(self.live, copy)
+        if self.data == "full":
+            _stream(self.live, copy, [], deadline)
+            how = "a copy of the live database"
+        elif self.data == "schema":
+            _stream(self.live, copy, ["--schema-only"], deadline)
+            how = "the schema alone, without rows"
+        else:
+            stream = functools.partial(_stream, deadline=deadline)
+            rows = sampling.copy_sample(self.live, copy, self.sample_rows, stream)
+            how = f"a sample of {rows:,} rows"
+        if self.data != "full" and self.live.scalar(f"SELECT to_regclass('{LEDGER_SCHEMA}.ledger') IS NOT NULL AS t"):
+            # Without the ledger's rows everything that was ever applied would be pending again.
+            _stream(self.live, copy, ["--data-only", f"--schema={LEDGER_SCHEMA}"], deadline)
+        copy.execute("ANALYZE")
+        start = oracles.take(copy, ignore_schemas=(LEDGER_SCHEMA,))
+        return Copy(copy, start, self.data, how, time.monotonic() - started)
+
+    def drop(self) -> None:
+        databases.drop_created(self.live, self.release, ("scratch",))
+
+    def _taken(self) -> Optional[backups.Backup]:
+        if self.data != "full" or not self.backup or not self.backup.get("path"):
+            return None
+        taken = backups.load_manifest(str(self.backup["path"]))
+        return taken if taken.manifest["proof"]["kind"] == "full" else None
+
+    def _is_there(self, name: str) -> bool:
+        return any(found["name"] == name for found in databases.existing(self.live))
+
+
+def _stream(source: Database, target: Database, options: list[str], deadline: float) -> None:
+    """pg_dump of ``source`` into pg_restore of ``target``, with nothing in between. Raises what the dump or the restore
+    said, or DeadlineExceeded."""
+    dump = source.tool("pg_dump", "--format=custom", "--compress=0", "--lock-wait-timeout=10000", *options)
+    restore = restore_argv(target)
+    with contextlib.ExitStack() as stack:
+        producer = stack.enter_context(source.site.popen(dump, env=source.environment()))
+        consumer = stack.enter_context(
+            target.site.popen(restore, env=target.environment(RESTORE_SETTINGS), stdin=True)
+        )
+        expired = threading.Event()
+
+        def end() -> None:
+            expired.set()
+            producer.kill()
+            consumer.kill()
+
+        clock = threading.Timer(max(0.1, deadline - time.monotonic()), end)
+        clock.daemon = True
+        clock.start()
+        try:
+            assert consumer.stdin is not None
+            with contextlib.suppress(BrokenPipeError, ConnectionError, ValueError):  # its exit code says why
+                while chunk := producer.stdout.read(CHUNK):
+                    write_all(consumer.stdin, chunk)
+                consumer.stdin.close()
+            if not expired.is_set():
+                consumer.stdout.read()
+                dumped = ("pg_dump", source, producer, producer.wait())
+                codes = [dumped, ("pg_restore", target, consumer, consumer.wait())]
+        finally:
+            clock.cancel()
+        if expired.is_set():
+            raise DeadlineExceeded("The copy was not made in time.", hint="Raise rehearse_deadline_s.")
+        for name, database, process, code in codes:
+            if code != 0:
+                said = process.errors().strip().splitlines()
+                telling = next((line for line in said if "error" in line.lower()), said[-1] if said else "no word")
+                raise PapError(f"{name} failed on {database.site.label} while copying for the rehearsal: {telling}")
+
+
+def keep_apart(copy: Copy, oracle: oracles.Oracle) -> oracles.Oracle:
+    """``oracle`` without what a migration may move and nobody would call a loss: sequences that went forward."""
+    sequences = {
+        schema: {name: _not_ahead(copy.start.sequences.get(schema, {}).get(name), now) for name, now in names.items()}
+        for schema, names in oracle.sequences.items()
+    }
+    return replace(oracle, sequences=sequences)
+
+
+def _not_ahead(before: Optional[dict[str, Any]], now: dict[str, Any]) -> dict[str, Any]:
+    ahead = before is not None and (int(now["last_value"]), bool(now["is_called"])) > (
+        int(before["last_value"]),
+        bool(before["is_called"]),
+    )
+    return before if ahead and before is not None else now
+
+

@@ -1,0 +1,359 @@
+"""The rehearsal itself: migrate, check, revert, compare, migrate again, try both APIs, and say what it means."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from .. import databases
+from ..databases import marks
+from ..errors import DeadlineExceeded, PapError
+from ..stack import Beside, Stack
+from . import expectations, observing, reversing, trials, verdict
+from .copies import Copy, Maker
+from .options import Options, RehearsalFailed
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is rehearsed. ``running`` and ``candidate`` are versions of the API; ``baseline`` what the endpoints
+    answered before; ``backup`` the summary of the release's backup; ``measured`` seconds of earlier deploys."""
+
+    release: str
+    sources: Mapping[str, str]
+    who: str
+    expected: Mapping[str, Any]
+    running: Mapping[str, Any]
+    candidate: Mapping[str, Any]
+    pending: Sequence[str]
+    baseline: Optional[Sequence[Mapping[str, Any]]] = None
+    backup: Optional[dict[str, Any]] = None
+    encryption: Any = None
+    measured: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class _Work:
+    stack: Stack
+    subject: Subject
+    options: Options
+    deadline: float
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def left(self) -> float:
+        """Seconds until the deadline of the rehearsal; raises DeadlineExceeded when it has passed."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise DeadlineExceeded(
+                f"The rehearsal did not end within {self.options.deadline_s:g} s.", hint="Raise rehearse_deadline_s."
+            )
+        return left
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """One step: timed; what fails in it fails the rehearsal and says where."""
+        started = time.monotonic()
+        self.left()
+        try:
+            yield
+        except RehearsalFailed:
+            raise
+        except PapError as error:
+            raise _failed(name, error) from error
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 3)
+
+    def request(self) -> dict[str, Any]:
+        """What the runner gets: the same as in the deploy, and the wish to be watched."""
+        return {
+            "sources": dict(self.subject.sources),
+            "release": self.subject.release,
+            "who": self.subject.who,
+            "expected": self.subject.expected,
+            "schema_options": dict(self.options.schema),
+            "options": {
+                "lock_timeout_s": self.options.lock_timeout_s,
+                "deadline_s": min(self.options.migrate_deadline_s, self.left()),
+                "allow_out_of_order": self.options.allow_out_of_order,
+                "observe": True,
+            },
+        }
+
+
+def rehearse(stack: Stack, subject: Subject, options: Options) -> dict[str, Any]:
+    """Rehearse and return the verdict as plain data (see docs/rehearsal.md). The copy is gone afterwards.
+
+    Raises RehearsalFailed if the deploy would fail; production was not touched then either.
+    """
+    started = time.monotonic()
+    work = _Work(stack, subject, options, started + options.deadline_s)
+    maker = Maker(
+        stack.database, subject.release, options.data, options.sample_rows, subject.backup, subject.encryption
+    )
+    keep = False
+    try:
+        with work.step("copy"):
+            kept = str((subject.backup or {}).get("scratch") or "")
+            databases.cleanup_leftovers(stack.database, keep=[kept] if kept else [])
+            copy = maker.first(work.deadline)
+        found = _on_the_copy(work, maker, copy)
+    except RehearsalFailed as error:
+        keep = options.keep
+        if keep:
+            name = databases.derived(stack.database.conninfo.dbname, "scratch", subject.release)
+            error.data["kept"] = name
+            error.hint = f"{error.hint} The copy is kept as database {name} until the next deploy.".strip()
+        raise
+    finally:
+        if not keep:
+            maker.drop()
+    found["seconds"] = round(time.monotonic() - started, 2)
+    return found
+
+
+def _on_the_copy(work: _Work, maker: Maker, copy: Copy) -> dict[str, Any]:
+    subject = work.subject
+    with copy.database.session() as session:
+        existing = {str(row["name"]) for row in observing.files(session).values()}
+    with work.stack.beside_models(subject.candidate) as beside:
+        with work.step("migrate"):
+            migrated = _migrate(work, beside, copy)
+        with work.step("compare"):
+            first = reversing.structure(copy.database)
+            drops = reversing.downgrade_drops(copy.database, copy.start, first)
+        back = _revert(work, beside, copy) if migrated["applied"] else _nothing_to_revert()
+        if migrated["applied"]:
+            if not back["clean"]:
+                with work.step("copy"):  # the trials need the data as the deploy will leave it
+                    if back["tried"]:
+                        copy = maker.again(work.deadline)
+            if back["tried"]:
+                with work.step("migrate_again"):
+                    _migrate(work, beside, copy)
+                    _refuse_other_schema(reversing.schema_differences(first, reversing.structure(copy.database)))
+    candidate, own_writes = _candidate(work, copy)
+    old = _old(work, copy, candidate)
+    after_use = _revert_after_use(work, copy, back) if migrated["applied"] and back["reversible"] else None
+    if after_use is False:
+        back.update(reversible=False)
+    return _verdict(work, copy, existing, migrated, back, drops, candidate, old, own_writes)
+
+
+def _migrate(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
+    application = f"pap-deploy:{work.subject.release}"
+    beside_run = copy.database.as_release(f"{work.subject.release}:watch")
+    with observing.LockWatch(beside_run, application) as watch, beside_run.session() as session:
+        alone = observing.Alone(session, watch)
+        alone.start()
+        began = time.monotonic()
+        request = work.request()
+        result = beside.call(
+            "migrations.apply",
+            request,
+            dbname=copy.name,
+            deadline_s=float(request["options"]["deadline_s"]) + 30,
+            on_event=alone.event,
+        )
+        result["applied"] = observing.completed(result["applied"], watch, alone, began)
+        result["watched"] = watch.problem is None
+    return result
+
+
+def _revert(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
+    with work.step("revert"):
+        back = reversing.revert(copy, lambda: _call_revert(work, beside, copy))
+    if not back["reversible"] and work.options.require_reversible:
+        raise RehearsalFailed(
+            f"The deploy is not reversible: {back['why']}",
+            hint="Correct the downgrade, or set rehearse_require_reversible to false: rollback then restores.",
+            step="revert",
+            identity=back["identity"],
+            differences=back["differences"],
+        )
+    return back
+
+
+def _call_revert(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
+    request = {
+        "sources": dict(work.subject.sources),
+        "since_release": work.subject.release,
+        "release": work.subject.release,
+        "who": work.subject.who,
+        "options": {"lock_timeout_s": work.options.lock_timeout_s, "deadline_s": work.left()},
+    }
+    return beside.call("migrations.revert", request, dbname=copy.name, deadline_s=work.left() + 30)
+
+
+def _nothing_to_revert() -> dict[str, Any]:
+    return {"reversible": True, "claimed": True, "tried": False, "clean": True, "why": "", "differences": [],
+            "seconds": 0.0, "identity": None}  # fmt: skip
+
+
+def _refuse_other_schema(differences: list[str]) -> None:
+    if differences:
+        raise RehearsalFailed(
+            f"Migrating a second time gives another schema: {differences[0]}",
+            hint="After a rollback the same deploy would end elsewhere. Make upgrade() independent of what it finds.",
+            step="migrate_again",
+            differences=differences,
+        )
+
+
+def _candidate(work: _Work, copy: Copy) -> tuple[dict[str, Any], dict[str, int]]:
+    """The new API on the copy, which must work; and how many rows its own start and the smoke test write by table."""
+    with work.step("candidate"):
+        with copy.database.session() as session:
+            mark = marks.take(session)
+        tried = _attempt(work, copy, work.subject.candidate)
+        if tried["works"] is False:
+            lines = [line for line in str(tried.get("log", "")).splitlines()[-8:] if line.strip()]
+            raise RehearsalFailed(
+                f"{work.subject.candidate['label']} does not work on the migrated copy: {tried['why']}",
+                hint="The end of its log is in the journal." if lines else "",
+                step="candidate",
+                checks=tried.get("checks"),
+                endpoints=tried.get("endpoints"),
+                log=tried.get("log", ""),
+                lines=lines,
+            )
+        written = marks.written_since(copy.database, mark, ignore_schemas=reversing.IGNORED)
+    return tried, {name: int(entry["rows"]) for name, entry in written.tables.items()}
+
+
+def _old(work: _Work, copy: Copy, candidate: Mapping[str, Any]) -> dict[str, Any]:
+    """The API that runs now, on the migrated copy."""
+    if work.subject.running["identity"] == work.subject.candidate["identity"]:
+        return dict(candidate)
+    with work.step("old_api"):
+        return _attempt(work, copy, work.subject.running)
+
+
+def _attempt(work: _Work, copy: Copy, version: Mapping[str, Any]) -> dict[str, Any]:
+    return trials.attempt(
+        work.stack,
+        version,
+        copy.database,
+        release=work.subject.release,
+        baseline=work.subject.baseline,
+        extra=work.options.trial_env,
+        rows=copy.data == "full",
+        deadline=work.deadline,
+    )
+
+
+def _revert_after_use(work: _Work, copy: Copy, back: dict[str, Any]) -> bool:
+    """Whether the downgrades still run once both APIs have written to the new schema."""
+    with work.step("revert_after_use"), work.stack.beside_models(work.subject.candidate) as beside:
+        try:
+            _call_revert(work, beside, copy)
+        except DeadlineExceeded:
+            raise
+        except PapError as error:
+            back["why"] = f"once the new API has written, a downgrade fails: {error.message}"
+            return False
+    return True
+
+
+def _failed(step: str, error: PapError) -> RehearsalFailed:
+    """The same failure, as that of the rehearsal: what would have happened to production."""
+    words = {
+        "copy": "The copy for the rehearsal could not be made",
+        "migrate": "The rehearsal on the copy failed",
+        "migrate_again": "Migrating a second time, after the downgrades, failed",
+    }
+    data = {key: value for key, value in error.data.items() if key != "step"}
+    lines = [line for line in str(data.get("statement") or "").strip().splitlines()[:8] if line.strip()]
+    check = data.get("check") if isinstance(data.get("check"), dict) else {}
+    differences = (check or {}).get("differences") or data.get("differences") or []
+    lines += [_difference(item) for item in differences[:10]]
+    data.update(differences=differences, lines=lines)
+    what = words.get(step, "The rehearsal failed")
+    return RehearsalFailed(f"{what}: {error.message}", hint=error.hint, step=step, **data)
+
+
+def _difference(item: Any) -> str:
+    if not isinstance(item, Mapping):
+        return str(item)
+    return f"{item.get('severity')}: {item.get('object')}: {item.get('kind')}"
+
+
+def _verdict(
+    work: _Work,
+    copy: Copy,
+    existing: set[str],
+    migrated: Mapping[str, Any],
+    back: Mapping[str, Any],
+    drops: Mapping[str, Any],
+    candidate: Mapping[str, Any],
+    old: Mapping[str, Any],
+    own_writes: Mapping[str, int],
+) -> dict[str, Any]:
+    subject, options = work.subject, work.options
+    applied = migrated["applied"]
+    online = verdict.online(
+        applied,
+        migrated.get("transactions") or [],
+        existing,
+        old_api_works=old["works"],
+        old_api_why=str(old.get("why") or ""),
+        max_lock_s=options.online_max_lock_s,
+        data=copy.data,
+    )
+    if options.mode == "online" and not online["safe"]:
+        raise RehearsalFailed(
+            f"This deploy cannot run online: {online['why'][0]}.",
+            hint="Deploy it with pap_mode=standard, or change the migration.",
+            step="online",
+            lines=list(online["why"]),
+            online=online,
+        )
+    timed = copy.data == "full"
+    migrate_s = float(migrated["seconds"])
+    phases = verdict.predicted_phases(
+        subject.measured,
+        restore_point_s=expectations.restore_point_s(work.stack.database, copy.taken),
+        migrate_s=migrate_s,
+        start_s=candidate.get("healthy_after_s"),
+        mode=options.mode,
+    )
+    away = verdict.unavailable(phases, subject.measured, options.mode)
+    seconds = copy.taken.manifest["seconds"] if copy.taken else {}
+    recovery = verdict.recovery(
+        revert_s=back["seconds"],
+        restore_s=float(seconds["restore"]) + float(seconds["oracle"]) if seconds else None,
+        old_start_s=old.get("healthy_after_s"),
+        old_api_works=old["works"],
+        reversible=back["reversible"],
+        measured=subject.measured,
+    )
+    return {
+        "verdict": "good",
+        "data": copy.data,
+        "copy": copy.how,
+        "steps": work.seconds,
+        "phases": phases if timed else {},
+        "migrations": [dict(item) for item in applied],
+        "schema": migrated.get("check"),
+        "locks": verdict.blocking_locks(applied, existing),
+        # Of a copy without all rows only a failure is a fact.
+        "reversible": bool(back["reversible"]) if timed or not back["reversible"] else None,
+        "reversible_why": back["why"],
+        "reversible_differences": list(back["differences"]),
+        "downgrade_loses": reversing.loses_sentence(drops, list(back["differences"])),
+        "downgrade_drops": dict(drops),
+        "candidate": dict(candidate),
+        "old_api_works": old["works"],
+        "old_api": dict(old),
+        "own_writes": dict(own_writes),
+        "online": online,
+        "expected_unavailable_s": away if timed else None,
+        "recovery_s": recovery if timed else {},
+        "deadline_s": verdict.deadline_s(migrate_s, options.deadline_factor, options.migrate_deadline_s)
+        if timed
+        else None,
+        "deadline_factor": options.deadline_factor,
+        "cannot_tell": verdict.cannot_tell(copy.data),
+    }

@@ -1,0 +1,203 @@
+"""Start a version of the API on the copy and try it as the deploy will: health, login, calls, no endpoint worse."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Optional
+from urllib.parse import unquote, urlsplit
+
+from .. import smoke
+from ..errors import PapError, Refused, Unavailable
+from ..postgres import Database, bind, quote_literal, url_with_database
+from ..redact import redact
+from ..smoke import SmokeConfig, SmokeFailed
+from ..stack import Stack
+from ..trial import Trial
+
+_POLL_S = 0.05
+_LOG_LINES = 15
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is different in the environment of a trial. ``variables`` may hold secrets: never print the values."""
+
+    variables: dict[str, str] = field(repr=False)
+    pointed: Sequence[str] = ()
+
+
+def environment_changes(
+    environment: Mapping[str, str], variable: str, live: str, copy: str, name: str, extra: Mapping[str, str]
+) -> Change:
+    """The changes that lead a trial to database ``copy`` and to nothing of database ``live``.
+
+    Every variable that holds a URL of the live database, or its name where a database is named, points to the copy;
+    ``name`` becomes the application name of the sessions (for drivers that use libpq); ``extra`` is added last.
+    """
+    pointed: dict[str, str] = {}
+    for key, value in environment.items():
+        if key == variable or _database_of(value) == live:
+            pointed[key] = url_with_database(value, copy)
+        elif value == live and ("DATABASE" in key.upper() or "DB" in key.upper()):
+            pointed[key] = copy
+    if variable not in pointed:
+        raise Refused(
+            f"{variable} is not set in the environment of the API.",
+            hint="Set pap_database_url_variable to the variable that holds the database URL.",
+        )
+    return Change({**pointed, "PGAPPNAME": name, **extra}, sorted(pointed))
+
+
+def _database_of(value: str) -> str:
+    if not value.startswith("postgres") or "://" not in value:
+        return ""
+    try:
+        return unquote(urlsplit(value).path[1:])
+    except ValueError:
+        return ""
+
+
+class SessionWatch:
+    """Which database a trial really uses: its sessions, as the server sees them, while the block runs.
+
+    Nobody but the trial knows the copy, so every foreign session there is its own; a session with its application name
+    in the live database is one that should not be.
+    """
+
+    def __init__(self, copy: Database, live: str, name: str) -> None:
+        self.in_copy = 0
+        self.in_live = 0
+        self.problem: Optional[BaseException] = None
+        self._copy = copy
+        self._query = (
+            "SELECT count(*) FILTER (WHERE datname = current_database()) AS copy,"
+            " count(*) FILTER (WHERE datname <> current_database()) AS live FROM pg_stat_activity"
+            f" WHERE (datname = current_database() AND application_name NOT LIKE {quote_literal('pap-deploy:%')}"
+            " AND backend_type = 'client backend')"
+        ) + bind(" OR (datname = %s AND application_name = %s)", live, name)
+        self._stop = threading.Event()
+
+    def __enter__(self) -> SessionWatch:
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(10)
+
+    def _watch(self) -> None:
+        try:
+            with self._copy.session() as session:
+                while not self._stop.wait(0.03):
+                    row = session.rows(self._query)[0]
+                    self.in_copy = max(self.in_copy, int(row["copy"]))
+                    self.in_live = max(self.in_live, int(row["live"]))
+        except Exception as error:  # noqa: BLE001 - raised in refuse_leak: a blind watch proves nothing
+            self.problem = error
+
+    def refuse_leak(self) -> None:
+        """Raise if the trial was seen in the live database."""
+        if self.problem:
+            raise Unavailable(f"The sessions of the API on trial could not be watched: {self.problem}")
+        if self.in_live:
+            raise PapError(
+                "The API on trial connected to the live database; it was ended at once.",
+                hint="It has the address from somewhere else than its environment. Until that is changed, set"
+                " pap_api_trial_command to [] (no trial), or pap_rehearse=false.",
+            )
+
+    def refuse_elsewhere(self) -> None:
+        """Raise if the trial never used the copy: whatever it proved, it did not prove it of the copy."""
+        self.refuse_leak()
+        if not self.in_copy:
+            raise PapError(
+                "The API on trial never connected to the copy, so it has its database from somewhere else.",
+                hint="Set pap_database_url_variable to the variable that it takes its database URL from.",
+            )
+
+
+def attempt(
+    stack: Stack,
+    version: Mapping[str, Any],
+    copy: Database,
+    *,
+    release: str,
+    baseline: Optional[Sequence[Mapping[str, Any]]],
+    extra: Mapping[str, str],
+    rows: bool,
+    deadline: float,
+) -> dict[str, Any]:
+    """Try ``version`` on ``copy`` and say how it went: ``works`` is None where it could not be tried or told (``why``).
+
+    ``rows``: the copy holds every row, so the smoke user must be in it. ``deadline`` is a moment (monotonic). Raises
+    PapError only if the trial did not use the copy.
+    """
+    result: dict[str, Any] = {"label": version.get("label"), "works": None, "why": stack.api.trial_obstacle(version)}
+    if result["why"]:
+        return result
+    live = stack.database.conninfo.dbname
+    name = f"pap-trial:{release}"
+    environment = stack.api.environment(version)
+    change = environment_changes(environment, stack.url_variable, live, copy.conninfo.dbname, name, extra)
+    secrets = [*stack.secrets, *_secrets(environment)]
+    result["pointed"] = list(change.pointed)
+    watcher = copy.as_release(f"{release}:trial")
+    with SessionWatch(watcher, live, name) as sessions, stack.api.trial(version, change.variables) as trial:
+        config = SmokeConfig(base_url=trial.base_url, **stack.smoke_settings)
+        config = replace(config, health_deadline_s=max(1.0, min(config.health_deadline_s, deadline - time.monotonic())))
+        try:
+            result["healthy_after_s"] = round(_wait(config, trial), 3)
+            sessions.refuse_leak()
+            found = smoke.run(config, baseline).as_dict()
+            result.update(works=True, why="", checks=found["checks"], endpoints=found["endpoints"])
+        except SmokeFailed as error:
+            result.update(_judged(error, rows), log=_tail(trial, secrets))
+        except PapError as error:
+            sessions.refuse_leak()
+            result.update(works=False, why=redact(error.message, secrets), log=_tail(trial, secrets))
+        if result["works"]:
+            sessions.refuse_elsewhere()
+        sessions.refuse_leak()
+    return result
+
+
+def _wait(config: SmokeConfig, trial: Trial) -> float:
+    """Seconds until it is healthy; raises PapError as soon as it has ended, or at the deadline of ``config``."""
+    started = time.monotonic()
+    said = "it was not asked"
+    while time.monotonic() - started < config.health_deadline_s:
+        answer = smoke.request(config, config.health_path, timeout=3.0)
+        if answer.status == 200:
+            return time.monotonic() - started
+        said = f"it answers {answer.status}" if answer.status else answer.problem
+        code = trial.ended()
+        if code is not None:
+            words = [line for line in trial.log().splitlines() if line.strip()]
+            raise PapError(f"it ended with exit code {code} before it was healthy: {words[-1] if words else 'no log'}")
+        time.sleep(_POLL_S)
+    raise PapError(f"it was not healthy within {config.health_deadline_s:g} s: {said}")
+
+
+def _judged(error: SmokeFailed, rows: bool) -> dict[str, Any]:
+    found = error.data["smoke"]
+    failed = [check for check in found["checks"] if not check["ok"]]
+    why = "; ".join(f"{check['name']}: {check['detail']}" for check in failed)
+    unknown = not rows and all(check["name"] == "login" and check["status"] in (401, 403) for check in failed)
+    if unknown:
+        return {"works": None, "why": "the copy does not hold the smoke user, so nobody could log in", **found}
+    return {"works": False, "why": why, **found}
+
+
+def _tail(trial: Trial, secrets: Sequence[str]) -> str:
+    return redact("\n".join(trial.log().splitlines()[-_LOG_LINES:]), secrets)
+
+
+def _secrets(environment: Mapping[str, str]) -> list[str]:
+    found = [unquote(urlsplit(value).password or "") for value in environment.values() if "://" in value]
+    words = ("PASSWORD", "SECRET", "TOKEN", "API_KEY")
+    found += [value for name, value in environment.items() if any(word in name.upper() for word in words)]
+    return [value for value in found if value]

@@ -1,0 +1,177 @@
+"""What the rehearsal means for the deploy to come: how long, which locks, how to get back, with traffic or without.
+
+Pure functions over plain data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
+# What the server grants while traffic goes on; every other table lock stops writers, AccessExclusive also readers.
+HARMLESS = {"AccessShareLock", "RowShareLock", "RowExclusiveLock", "ShareUpdateExclusiveLock"}
+STOPS_READERS = "AccessExclusiveLock"
+_WORDS = {
+    "AccessExclusiveLock": "ACCESS EXCLUSIVE",
+    "ExclusiveLock": "EXCLUSIVE",
+    "ShareRowExclusiveLock": "SHARE ROW EXCLUSIVE",
+    "ShareLock": "SHARE",
+}
+_ORDER = list(_WORDS)
+
+# Used where no earlier deploy of this stack has measured them; seconds.
+USUAL = {"fence": 0.3, "unfence": 0.2, "hand_over": 1.5}
+DEADLINE_FLOOR_S = 30.0
+
+
+def blocking_locks(migrations: Sequence[Mapping[str, Any]], existing: set[str]) -> list[dict[str, Any]]:
+    """The locks that make traffic wait, one per table that exists now: the strongest mode, for how long it was seen."""
+    strongest: dict[str, dict[str, Any]] = {}
+    for item in migrations:
+        for lock in item.get("locks") or []:
+            table, mode = str(lock["table"]), str(lock["mode"])
+            if mode in HARMLESS or table not in existing:
+                continue
+            seen = strongest.setdefault(table, {"table": table, "mode": mode, "held_s": 0.0, "by": item["identity"]})
+            if _ORDER.index(mode) < _ORDER.index(seen["mode"]):
+                seen.update(mode=mode, by=item["identity"])
+            seen["held_s"] = max(float(seen["held_s"]), float(lock.get("held_s") or 0.0))
+    return [strongest[table] for table in sorted(strongest)]
+
+
+def lock_words(locks: Sequence[Mapping[str, Any]]) -> str:
+    """``ACCESS EXCLUSIVE on policies, peps (0.12 s); SHARE on users (0.05 s)``."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for lock in locks:
+        groups.setdefault(str(lock["mode"]), []).append(lock)
+    parts = []
+    for mode in sorted(groups, key=_ORDER.index):
+        names = [str(lock["table"]).removeprefix("public.") for lock in groups[mode]]
+        shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+        longest = max(float(lock["held_s"]) for lock in groups[mode])
+        parts.append(f"{_WORDS[mode]} on {shown} ({longest:.2f} s)")
+    return "; ".join(parts) or "none that makes traffic wait"
+
+
+def online(
+    migrations: Sequence[Mapping[str, Any]],
+    transactions: Sequence[Mapping[str, Any]],
+    existing: set[str],
+    *,
+    old_api_works: Optional[bool],
+    old_api_why: str,
+    max_lock_s: float,
+    data: str,
+) -> dict[str, Any]:
+    """Whether the batch may run under traffic: ``safe`` and, if not, ``why`` (each reason one sentence)."""
+    why: list[str] = []
+    if data != "full":
+        why.append(f"the rehearsal saw {'no rows' if data == 'schema' else 'a part of the rows'}, so no time is known")
+    if migrations and old_api_works is not True:
+        said = f" ({old_api_why})" if old_api_why else ""
+        why.append(
+            f"the API that runs now does not work on the new schema{said}"
+            if old_api_works is False
+            else f"nobody knows whether the API that runs now works on the new schema{said}"
+        )
+    for item in migrations:
+        rewrites = sorted(set(item.get("rewritten") or []) & existing)
+        if rewrites:
+            why.append(f"{item['identity']} rewrites {', '.join(rewrites)}")
+        if item.get("flavour") == "script" or item.get("legacy"):
+            why.append(f"{item['identity']} is a script of the old kind, which takes locks of its own")
+    together = {name: float(t.get("seconds") or 0.0) for t in transactions for name in t.get("identities") or []}
+    for lock in blocking_locks(migrations, existing):
+        alone = _is_alone(migrations, str(lock["by"]))
+        seconds = float(lock["held_s"]) if alone else max(float(lock["held_s"]), together.get(str(lock["by"]), 0.0))
+        if seconds > max_lock_s:
+            whom = "readers and writers" if lock["mode"] == STOPS_READERS else "writers"
+            why.append(
+                f"{lock['by']} holds {_WORDS[str(lock['mode'])]} on {lock['table']} for up to {seconds:.2f} s:"
+                f" {whom} would wait longer than {max_lock_s:g} s"
+            )
+    for item in migrations:
+        seconds = together.get(str(item["identity"]), 0.0)
+        if item.get("rows") and seconds > max_lock_s and not _is_alone(migrations, str(item["identity"])):
+            why.append(
+                f"{item['identity']} writes {int(item['rows']):,} rows in a transaction of {seconds:.2f} s: writers of"
+                f" the same rows would wait longer than {max_lock_s:g} s"
+            )
+    return {"safe": not why, "why": why}
+
+
+def _is_alone(migrations: Sequence[Mapping[str, Any]], identity: str) -> bool:
+    return any(item["identity"] == identity and item.get("sampled") for item in migrations)
+
+
+def predicted_phases(
+    measured: Mapping[str, float],
+    *,
+    restore_point_s: float,
+    migrate_s: float,
+    start_s: Optional[float],
+    mode: str,
+) -> dict[str, float]:
+    """Seconds that each phase of the deploy should take. ``measured``: from earlier deploys of this stack."""
+    usual = {**USUAL, **measured}
+    phases = {"migrate": migrate_s}
+    if mode == "standard":
+        phases.update(fence=usual["fence"], restore_point=restore_point_s, unfence=usual["unfence"])
+    if start_s is not None:
+        phases["activate"] = start_s
+    return {name: round(seconds, 3) for name, seconds in phases.items()}
+
+
+def unavailable(phases: Mapping[str, float], measured: Mapping[str, float], mode: str) -> Optional[float]:
+    """Seconds that users will wait: from stopping the API to its first healthy answer; None if its start is unknown."""
+    if "activate" not in phases:
+        return None
+    if mode == "online":
+        return phases["activate"]
+    hand_over = {**USUAL, **measured}["hand_over"]
+    return round(sum(phases.values()) + hand_over, 2)
+
+
+def recovery(
+    *,
+    revert_s: Optional[float],
+    restore_s: Optional[float],
+    old_start_s: Optional[float],
+    old_api_works: Optional[bool],
+    reversible: Optional[bool],
+    measured: Mapping[str, float],
+) -> dict[str, float]:
+    """Seconds that each way back would take, for those that are open; the API's start counts where it is known."""
+    usual = {**USUAL, **measured}
+    start = (old_start_s or 0.0) + usual["hand_over"]
+    closed = usual["fence"] + usual["unfence"]
+    ways: dict[str, float] = {}
+    if old_api_works:
+        ways["image"] = start
+    if reversible and revert_s is not None:
+        ways["downgrade"] = revert_s + closed + start
+    ways["swap"] = closed + 0.5 + start
+    if restore_s is not None:
+        ways["restore"] = restore_s + closed + 0.5 + start
+    return {way: round(seconds, 1) for way, seconds in ways.items()}
+
+
+def deadline_s(migrate_s: float, factor: float, limit_s: float) -> float:
+    """When the real migration is ended: ``factor`` times the rehearsed seconds, at least 30 s, at most ``limit_s``."""
+    return round(min(limit_s, max(DEADLINE_FLOOR_S, factor * migrate_s)), 1)
+
+
+def strays(predicted_s: float, actual_s: float) -> bool:
+    """Whether a phase took so much longer than rehearsed that a person should know: twice as long and a second more."""
+    return actual_s > 2 * predicted_s and actual_s > predicted_s + 1.0
+
+
+def cannot_tell(data: str) -> list[str]:
+    """What a rehearsal without all rows leaves open."""
+    if data == "schema":
+        return [
+            "no rows were copied: what real rows break, times, sizes, rewritten bytes and logins are unknown"
+        ]
+    if data == "sample":
+        return ["a part of the rows was copied: duplicates and NULLs among the others, times and sizes are unknown"]
+    return []
