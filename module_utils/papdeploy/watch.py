@@ -69,7 +69,7 @@ def begin(
     return {
         "release": release,
         "started": at,
-        "until": _later(at, hours * 3600),
+        "until": later(at, hours * 3600),
         "interval_s": interval_s,
         "timer": timer,
         "bucket_s": max(60.0, hours * 3600 / _POINTS),
@@ -164,7 +164,7 @@ def _plot(state: dict[str, Any], at: str, name: str, found: Scan) -> None:
     if not found.records:
         return
     number = int(seconds_between(state["started"], at) // state["bucket_s"])
-    bucket = _later(state["started"], number * state["bucket_s"])
+    bucket = later(state["started"], number * state["bucket_s"])
     series = state["series"]
     if not series or series[-1]["at"] != bucket:
         series.append({"at": bucket})
@@ -228,7 +228,7 @@ def _judge_rate(state: Mapping[str, Any], rules: Rules, newest: Finding, at: str
     before = state["baseline"][source]
     usual = before["kinds"].get(kind, 0)
     elapsed = max(seconds_between(state["started"], at), 1.0)
-    recent_from = _later(at, -rules.window_s)
+    recent_from = later(at, -rules.window_s)
     for span_s, since in ((elapsed, ""), (min(elapsed, rules.window_s), recent_from)):
         points = [point[source] for point in state["series"] if source in point and point["at"] >= since]
         count = sum(point["kinds"].get(kind, 0) for point in points)
@@ -277,7 +277,8 @@ def rules_of(state: Mapping[str, Any]) -> Rules:
     return Rules(**{key: value for key, value in state["rules"].items() if key in names})
 
 
-def _later(at: str, seconds: float) -> str:
+def later(at: str, seconds: float) -> str:
+    """A journal time so many seconds after ``at`` (before it, if negative)."""
     time = datetime.fromisoformat(at.replace("Z", "+00:00")) + timedelta(seconds=seconds)
     return time.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -338,6 +339,10 @@ def _locked(path: Path, *, wait: bool) -> Iterator[None]:
         os.close(descriptor)
 
 
+def _clock(at: str) -> str:
+    return f"{at[:10]} {at[11:16]} UTC"
+
+
 def status(folder: Path, at: str = "") -> dict[str, Any]:
     """Where the watch of a release stands: ``state`` is ``none``, ``watching``, ``ended``, ``alarm`` or ``dead``.
 
@@ -359,11 +364,14 @@ def status(folder: Path, at: str = "") -> dict[str, Any]:
         name, summary = "alarm", f"ALARM: {alarms[0]['why']}" + (f" (and {len(alarms) - 1} more)" if alarms[1:] else "")
     elif dead:
         how = "is gone" if gone else "is silent"
-        name, summary = "dead", f"the watcher {how}: last sign of life {state['heartbeat']} ({silent_s:.0f} s ago)"
+        name, summary = (
+            "dead",
+            f"the watcher {how}: last sign of life {_clock(state['heartbeat'])} ({silent_s:.0f} s ago)",
+        )
     elif state["ended"]:
-        name, summary = "ended", f"ended at {state['ended']['at']}, {state['ended']['why']}; {seen}"
+        name, summary = "ended", f"ended at {_clock(state['ended']['at'])}, {state['ended']['why']}; {seen}"
     else:
-        name, summary = "watching", f"watching until {state['until']}; {seen}"
+        name, summary = "watching", f"watching until {_clock(state['until'])}; {seen}"
     return {
         "state": name,
         "ok": not alarms and not dead,

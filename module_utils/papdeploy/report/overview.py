@@ -1,0 +1,68 @@
+"""Many stacks at once: what each release did, as a table in the terminal and as one page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import words
+from .page import document
+from .sections import table
+from .words import escape
+
+_TONES = {"finished": "ok", "rolled_back": "bad", "abandoned": "bad", "refused": "warn", "unfinished": "warn"}
+
+
+def overview(reports: Sequence[Mapping[str, Any]], links: Mapping[str, str] | None = None) -> str:
+    """One page for the reports of many stacks. ``links`` leads from a stack to its own page."""
+    links = links or {}
+    good = sum(1 for report in reports if report["verdict"]["ok"])
+    bad = len(reports) - good
+    tone = "ok" if not bad else "bad"
+    rows = []
+    for report in sorted(reports, key=lambda r: (r["verdict"]["ok"], str(r.get("stack")))):
+        kind = report["verdict"]["kind"]
+        name = escape(report.get("stack") or "?")
+        link = links.get(str(report.get("stack")))
+        failed = report.get("failed")
+        rows.append(
+            [
+                f'<a href="{escape(link)}">{name}</a>' if link else name,
+                escape(report.get("environment") or "?"),
+                escape((report.get("from") or {}).get("label") or "–"),
+                escape((report.get("to") or {}).get("label") or "–"),
+                f'<span class="badge {_TONES.get(kind, "warn")}">{escape(kind.replace("_", " "))}</span>',
+                escape(words.seconds(report["unavailable_s"])) if report.get("unavailable_s") is not None else "–",
+                escape(words.seconds(report["seconds"])) if report.get("seconds") is not None else "–",
+                escape(f"{words.phase(failed['phase'])}: {failed.get('message')}" if failed else ""),
+            ]
+        )
+    line = f"{words.plural(good, 'stack')} deployed" + (f", {bad} not" if bad else "")
+    head = ["Stack", "Environment", "From", "To", "Verdict", "Unavailable", "Took", "What failed"]
+    body = (
+        f'<header class="verdict tone-{tone}"><div class="eyebrow"><span class="badge {tone}">'
+        f"{'All well' if not bad else 'Look here'}</span><span>{words.plural(len(reports), 'stack')}</span></div>"
+        f"<h1>{escape(line)}</h1></header>"
+        f"<section>{table('What went wrong first', head, rows, (5, 6))}</section>"
+    )
+    return document(line, body)
+
+
+def summary_lines(reports: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The table for the terminal: stack, from, to, verdict, unavailable, seconds."""
+    head = ("stack", "from", "to", "verdict", "unavailable", "took")
+    rows = [head]
+    for report in sorted(reports, key=lambda r: str(r.get("stack"))):
+        away, took = report.get("unavailable_s"), report.get("seconds")
+        rows.append(
+            (
+                str(report.get("stack") or "?"),
+                str((report.get("from") or {}).get("label") or "-"),
+                str((report.get("to") or {}).get("label") or "-"),
+                str(report["verdict"]["kind"]).replace("_", " "),
+                "-" if away is None else words.seconds(away),
+                "-" if took is None else words.seconds(took),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    return ["  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows]

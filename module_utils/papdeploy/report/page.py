@@ -1,0 +1,124 @@
+"""The page of a release. Everything is in the one file; nothing is fetched, nothing runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from . import sections, timeline, words
+from .style import CSS
+from .words import escape
+
+_BADGES = {
+    "finished": ("ok", "Finished"),
+    "rolled_back": ("bad", "Rolled back"),
+    "refused": ("warn", "Refused"),
+    "abandoned": ("bad", "Abandoned"),
+    "unfinished": ("warn", "Unfinished"),
+}
+
+
+def document(title: str, body: str) -> str:
+    """A whole HTML page."""
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+        f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """The report as HTML."""
+    parts = [_header(report)]
+    if report.get("failed"):
+        parts.append(sections.failure(report["failed"], report.get("rollback")))
+    if report["verdict"].get("alarm"):
+        parts.append(sections.alarms(report["watch"]))
+    next_steps = sections.next_steps(report.get("next") or [])
+    if not report["verdict"]["ok"]:
+        parts.append(next_steps)
+    parts += [
+        _timeline(report),
+        sections.migrations(report.get("migrations") or []),
+        sections.schema(report.get("schema") or {}),
+        sections.rehearsal(report.get("rehearsal"), report.get("unavailable_s")),
+        sections.backup(report.get("backup"), report.get("restore_point")),
+        sections.smoke(report.get("smoke")),
+        sections.watch(report.get("watch")),
+    ]
+    if report["verdict"]["ok"]:
+        parts.append(next_steps)
+    parts.append(
+        f"<footer>Release <code>{escape(report.get('release') or '?')}</code>. Journal on the target host: "
+        f"<code>{escape(report.get('journal') or words.NOT_RECORDED)}</code>. Times are UTC.</footer>"
+    )
+    return document(report["verdict"]["line"], "\n".join(part for part in parts if part))
+
+
+def _header(report: Mapping[str, Any]) -> str:
+    tone, badge = _BADGES.get(report["verdict"]["kind"], ("warn", report["verdict"]["kind"]))
+    if report["verdict"].get("alarm"):
+        tone, badge = "warn", "Finished, with an alarm"
+    started, ended = report.get("started"), report.get("ended")
+    version = report.get("server_version")
+    expected = report.get("expected_unavailable_s")
+    facts = [
+        ("From", _release(report.get("from")), ""),
+        ("To", _release(report.get("to")), ""),
+        (
+            "Took",
+            words.seconds(report.get("seconds")),
+            f"until {words.clock(ended, started)}" if ended else "not ended",
+        ),
+        (
+            "API unavailable",
+            words.seconds(report.get("unavailable_s")),
+            f"predicted {words.seconds(expected)}" if expected is not None else "",
+        ),
+        ("Deployed by", report.get("who") or words.NOT_RECORDED, ""),
+        ("PostgreSQL", f"{version // 10000}.{version % 10000}" if version else words.NOT_RECORDED, ""),
+    ]
+    facts += [(name.capitalize(), value, "") for name, value in (report.get("versions") or {}).items()]
+    items = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{_breakable(value)}<small>{escape(note)}</small></dd></div>"
+        for name, value, note in facts
+    )
+    return (
+        f'<header class="verdict tone-{tone}"><div class="eyebrow"><span class="badge {tone}">{escape(badge)}</span>'
+        f"<span>{escape(report.get('stack') or '?')}</span><span>{escape(report.get('environment') or '?')}</span>"
+        f"<span>{words.when(started)}</span></div>"
+        f'<h1>{escape(report["verdict"]["line"])}</h1><dl class="facts">{items}</dl></header>'
+    )
+
+
+def _breakable(value: Any) -> str:
+    return escape(value).replace("/", "/<wbr>").replace("@", "@<wbr>")
+
+
+def _release(version: Optional[Mapping[str, Any]]) -> str:
+    return str((version or {}).get("label") or words.NOT_RECORDED)
+
+
+def _timeline(report: Mapping[str, Any]) -> str:
+    bars = report.get("timeline") or []
+    if not bars:
+        return ""
+    fence, away = report.get("fence"), report.get("unavailable")
+    picture = timeline.draw(bars, fence, away)
+    close = timeline.zoom(bars, fence, away)
+    predicted = any(bar.get("predicted_s") is not None for bar in bars)
+    legend = ['<span><i style="background:var(--bar)"></i>actual</span>']
+    if predicted:
+        legend.append('<span><i style="background:var(--bar-soft);height:4px"></i>predicted by the rehearsal</span>')
+    if any(bar["state"] == "failed" for bar in bars):
+        legend.append('<span><i style="background:var(--bad)"></i>failed</span>')
+    if fence:
+        legend.append(
+            '<span><i style="background:var(--fence);opacity:.45"></i>fence: only the release can write</span>'
+        )
+    enlarged = f'<h3>Around the fence</h3><div class="scroll">{close}</div>' if close else ""
+    return (
+        f'<section><h2>Timeline</h2><div class="scroll">{picture}</div>{enlarged}'
+        f'<div class="legend">{"".join(legend)}</div></section>'
+    )

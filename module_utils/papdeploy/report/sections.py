@@ -1,0 +1,356 @@
+"""The sections of a release's page, each from its part of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
+from ..logkinds import KINDS
+from . import plot, words
+from .words import escape
+
+Part = Optional[Mapping[str, Any]]
+MAX_STATEMENTS = 200
+EMPTY = "–"  # a cell without a value
+
+
+def section(title: str, body: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{body}</section>"
+
+
+def table(
+    caption: str,
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numbers: Sequence[int] = (),
+    sql: Sequence[int] = (),
+) -> str:
+    """A table; cells are HTML already. Columns in ``numbers`` are set to the right, those in ``sql`` keep their lines.
+    A column in which nothing was recorded is left out."""
+
+    def cell(tag: str, column: int, content: str, scope: str = "") -> str:
+        kind = ' class="num"' if column in numbers else ' class="sql"' if column in sql and tag == "td" else ""
+        return f"<{tag}{kind}{scope}>{content}</{tag}>"
+
+    empty = {i for i in range(len(head)) if rows and all(row[i] == EMPTY for row in rows)}
+    head = [text for i, text in enumerate(head) if i not in empty]
+    rows = [[text for i, text in enumerate(row) if i not in empty] for row in rows]
+    numbers = [i - sum(1 for e in empty if e < i) for i in numbers if i not in empty]
+    top = "".join(cell("th", i, escape(text), ' scope="col"') for i, text in enumerate(head))
+    body = "".join("<tr>" + "".join(cell("td", i, text) for i, text in enumerate(row)) + "</tr>" for row in rows)
+    return (
+        f'<div class="scroll"><table><caption>{escape(caption)}</caption><thead><tr>{top}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def figures(*items: tuple[str, str]) -> str:
+    """Large numbers with what they mean."""
+    shown = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for name, value in items)
+    return f'<div class="figures">{shown}</div>'
+
+
+def none(text: str) -> str:
+    return f'<p class="none">{escape(text)}</p>'
+
+
+def mark(good: bool, yes: str = "passed", no: str = "failed") -> str:
+    """A word with a sign, so that colour is not all that tells."""
+    return f'<span class="ok">✓ {escape(yes)}</span>' if good else f'<span class="bad">✗ {escape(no)}</span>'
+
+
+def failure(failed: Mapping[str, Any], rollback: Part) -> str:
+    body = f'<div class="message"><strong>{escape(failed.get("message") or words.NOT_RECORDED)}</strong>'
+    if failed.get("hint"):
+        body += f"<p>{escape(failed['hint'])}</p>"
+    body += "</div>"
+    if failed.get("statement"):
+        body += f"<h3>The statement</h3><pre>{escape(failed['statement'])}</pre>"
+    if failed.get("lines"):
+        body += f"<pre>{escape(chr(10).join(failed['lines']))}</pre>"
+    if failed.get("differences"):
+        body += differences(failed["differences"], "What the check found")
+    body += _rollback(rollback)
+    return section(f"What failed: {words.phase_noun(failed['phase'])}", body)
+
+
+def _rollback(rollback: Part) -> str:
+    if not rollback:
+        return ""
+    rows = [("Way", rollback.get("sentence") or rollback.get("way") or words.NOT_RECORDED)]
+    if rollback.get("why"):
+        rows.append(("Why", rollback["why"]))
+    cost = rollback.get("cost")
+    if isinstance(cost, Mapping):
+        lost = [f"{name}: {words.plural(int(rows_), 'row')}" for name, rows_ in cost.items() if isinstance(rows_, int)]
+        rows.append(("Written since the restore point and not in the database now", ", ".join(lost) or "nothing"))
+    elif cost is not None:
+        rows.append(("Cost", str(cost) or "nothing"))
+    if rollback.get("kept"):
+        rows.append(("Kept aside", str(rollback["kept"])))
+    items = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows)
+    return f'<h3>How it was rolled back</h3><dl class="facts">{items_in_blocks(items)}</dl>'
+
+
+def items_in_blocks(items: str) -> str:
+    """Each dt with its dd in a block of its own, as the grid wants them."""
+    return items.replace("<dt>", "<div><dt>").replace("</dd>", "</dd></div>")
+
+
+def alarms(watch: Mapping[str, Any]) -> str:
+    rows = []
+    for alarm in watch.get("alarms") or []:
+        acknowledged = alarm.get("acknowledged")
+        said = f"{acknowledged['who']}: {acknowledged['reason']}" if acknowledged else "open"
+        rows.append(
+            f'<div class="message warn-box"><strong>{escape(alarm["why"])}</strong>'
+            f'<p class="soft">{words.when(alarm["at"])}, log of the {escape(alarm["source"])}, {escape(said)}</p>'
+            + (f"<pre>{escape(alarm['sample'])}</pre>" if alarm.get("sample") else "")
+            + "</div>"
+        )
+    return section("Alarms since the deploy", "".join(rows)) if rows else ""
+
+
+def next_steps(steps: Sequence[Mapping[str, str]]) -> str:
+    if not steps:
+        return ""
+    items = "".join(f"<li>{escape(step['say'])}<pre>{escape(step['type'])}</pre></li>" for step in steps)
+    return section("What to do next", f'<ol class="steps">{items}</ol>')
+
+
+def migrations(found: Sequence[Mapping[str, Any]]) -> str:
+    if not found:
+        return section("Migrations", none("No migration was pending."))
+    rows = [
+        [
+            f"<code>{escape(item['identity'])}</code>"
+            + ("" if item["applied"] else ' <span class="warn">not applied</span>'),
+            _or_none(item.get("seconds"), words.seconds),
+            _or_none(item.get("rehearsed_s"), words.seconds),
+            str(item["statement_count"]) if item.get("statement_count") else EMPTY,
+            _or_none(item.get("rows"), words.number),
+            escape(", ".join(item.get("rewritten") or []) or "none") if item.get("rewritten") is not None else EMPTY,
+            _or_none(item.get("wal_bytes"), words.size),
+        ]
+        for item in found
+    ]
+    head = ["Migration", "Took", "Rehearsed", "Statements", "Rows", "Rewrites", "WAL"]
+    body = table(
+        "In the order in which they ran, in one transaction with the schema check", head, rows, (1, 2, 3, 4, 6)
+    )
+    details = "".join(_migration(item) for item in found if item.get("statements") or item.get("locks"))
+    return section("Migrations", body + details)
+
+
+def _or_none(value: Any, form: Any) -> str:
+    return EMPTY if value is None else escape(form(value))
+
+
+def _migration(item: Mapping[str, Any]) -> str:
+    statements = item.get("statements") or []
+    parts = []
+    if item.get("locks"):
+        rows = [[f"<code>{escape(lock['table'])}</code>", escape(_lock(lock["mode"]))] for lock in item["locks"]]
+        parts.append(table("Locks that it held to its end", ["Table", "Mode"], rows))
+    if statements:
+        rows = [
+            [
+                f"<code>{escape(statement.get('sql', ''))}</code>",
+                _or_none(statement.get("ms"), lambda ms: words.seconds(ms / 1000)),
+                _or_none(statement.get("rows"), words.number),
+            ]
+            for statement in statements[:MAX_STATEMENTS]
+        ]
+        parts.append(table("Statements", ["SQL", "Took", "Rows"], rows, (1, 2), sql=(0,)))
+    if len(statements) > MAX_STATEMENTS:
+        parts.append(f'<p class="soft">and {len(statements) - MAX_STATEMENTS} more, in report.json</p>')
+    count = item.get("statement_count") or len(statements)
+    return (
+        f'<details><summary>{escape(item["identity"])} <span class="soft">{words.plural(count, "statement")}</span>'
+        f"</summary>{''.join(parts) or none('What it ran was not recorded.')}</details>"
+    )
+
+
+def _lock(mode: str) -> str:
+    """``AccessExclusiveLock`` as the documentation writes it."""
+    name = mode[: -len("Lock")] if mode.endswith("Lock") else mode
+    return "".join(f" {c}" if c.isupper() and i else c for i, c in enumerate(name)).upper()
+
+
+def schema(found: Mapping[str, Any]) -> str:
+    parts = []
+    matches = found.get("matches")
+    if matches is not None:
+        tables = (found.get("checked") or {}).get("tables")
+        what = f"the database matches the models{f' ({tables} tables compared)' if tables else ''}"
+        parts.append(f"<p>{mark(matches, what, 'the database does not match the models')}</p>")
+    if found.get("differences_after"):
+        parts.append(differences(found["differences_after"], "Differences after the deploy"))
+    changes = found.get("diff")
+    if changes:
+        added = sum(1 for change in changes for sign, _ in change["lines"] if sign == "+")
+        removed = sum(1 for change in changes for sign, _ in change["lines"] if sign == "-")
+        parts.append(
+            f'<p class="soft">{words.plural(len(changes), "object")} changed: <span class="ok">+{added}</span>'
+            f' <span class="bad">−{removed}</span> lines</p>'
+        )
+        parts += [_diff(change) for change in changes]
+    elif changes is not None:
+        parts.append(none("The schema is as it was before."))
+    elif found.get("differences_before"):
+        before = found["differences_before"]
+        shown = differences(before, "Between the new models and the database, before the deploy")
+        parts.append(
+            f"<details><summary>{words.plural(len(before), 'difference')} before the deploy</summary>{shown}</details>"
+        )
+    return section("Schema", "".join(parts) or none("Not recorded."))
+
+
+def _diff(change: Mapping[str, Any]) -> str:
+    kinds = {"+": "plus", "-": "minus"}
+    lines = "".join(
+        f'<span class="{kinds.get(sign, "soft")}">{sign if sign != "…" else " …"} {escape(text)}</span>'
+        for sign, text in change["lines"]
+    )
+    return (
+        f"<details{' open' if len(change['lines']) <= 30 else ''}><summary>{escape(change['object'])} "
+        f'<span class="soft">{escape(change["change"])}</span></summary><pre class="diff">{lines}</pre></details>'
+    )
+
+
+def differences(found: Sequence[Mapping[str, Any]], caption: str) -> str:
+    """Differences between the models and a database, as the schema check lists them."""
+    rows = [
+        [
+            f"<code>{escape(item.get('object', '?'))}</code>",
+            escape(str(item.get("kind", "")).replace("_", " ")),
+            escape(item.get("expected") or EMPTY),
+            escape(item.get("actual") or EMPTY),
+        ]
+        for item in found
+    ]
+    return table(caption, ["Object", "Difference", "The models say", "The database had"], rows)
+
+
+def rehearsal(found: Part, unavailable_s: Optional[float]) -> str:
+    if not found:
+        return section("Rehearsal", none("Not rehearsed."))
+    yes_no = (
+        ("Reversible", found.get("reversible")),
+        ("The old API works on the new schema", found.get("old_api_works")),
+    )
+    verdict = str(found.get("verdict") or words.NOT_RECORDED)
+    facts = [("Verdict on the copy", escape(verdict))]
+    facts += [(name, escape("not tried") if value is None else mark(value, "yes", "no")) for name, value in yes_no]
+    expected = found.get("expected_unavailable_s")
+    if expected is not None:
+        facts.append(
+            (
+                "Unavailable: predicted, then measured",
+                escape(f"{words.seconds(expected)}, then {words.seconds(unavailable_s)}"),
+            )
+        )
+    items = "".join(f"<div><dt>{escape(name)}</dt><dd>{value}</dd></div>" for name, value in facts)
+    return section("Rehearsal", f'<dl class="facts" style="margin:0">{items}</dl>')
+
+
+def backup(found: Part, point: Part) -> str:
+    if not found:
+        return section("Backup", none("None was taken."))
+    body = figures(
+        ("size", words.size(found.get("bytes"))),
+        ("taken in", words.seconds(found.get("seconds"))),
+        ("tables", _or_none(found.get("tables"), words.number)),
+        ("rows", _or_none(found.get("rows"), words.number)),
+        ("restored in", words.seconds(found.get("restore_seconds"))),
+    )
+    proof = found.get("proof")
+    text = proof.get("sentence") or proof.get("kind") if isinstance(proof, Mapping) else proof
+    rows = [
+        ("File", f"<code>{escape(found.get('path') or words.NOT_RECORDED)}</code>"),
+        ("SHA-256", f"<code>{escape(found.get('sha256') or words.NOT_RECORDED)}</code>"),
+        ("Proof", escape(text or "none")),
+    ]
+    if point:
+        kind = str(point.get("kind") or words.NOT_RECORDED)
+        rows.append(("Restore point", escape(point.get("sentence") or kind)))
+    body += "".join(f'<p><span class="soft">{name}:</span> {value}</p>' for name, value in rows)
+    return section("Backup and its proof", body)
+
+
+def smoke(found: Part) -> str:
+    if not found:
+        return section("Login smoke test", none("Not run."))
+    rows = [
+        [
+            escape(str(check.get("name", "")).capitalize()),
+            mark(bool(check.get("ok"))) + (f" {escape(check['detail'])}" if check.get("detail") else ""),
+            _status(check.get("status")),
+            _milliseconds(check.get("ms")),
+        ]
+        for check in found.get("checks") or []
+    ]
+    after = found.get("healthy_after_s")
+    caption = f"Healthy after {words.seconds(after)}" if after is not None else "Checks"
+    body = table(caption, ["Check", "Result", "Status", "Took"], rows, (3,))
+    endpoints = found.get("endpoints") or []
+    if endpoints:
+        rows = [
+            [
+                f"<code>{escape(item['path'])}</code>",
+                _status(item.get("before")),
+                _status(item.get("after")),
+                _milliseconds(item.get("ms_before")),
+                _milliseconds(item.get("ms")),
+                mark(bool(item.get("ok", True)), "no worse", item.get("detail") or "worse"),
+            ]
+            for item in endpoints
+        ]
+        head = ["Endpoint", "Before", "After", "Took before", "Took after", "Result"]
+        body += (
+            f"<h3>Endpoints</h3>{table('As the smoke user, before the fence and after the switch', head, rows, (3, 4))}"
+        )
+    return section("Login smoke test", body)
+
+
+def _status(status: Any) -> str:
+    if status is None:
+        return EMPTY
+    if status == 0:
+        return '<span class="bad">no answer</span>'
+    kind = "bad" if int(status) >= 500 else ""
+    return f'<span class="{kind}">{escape(status)}</span>' if kind else escape(status)
+
+
+def _milliseconds(value: Any) -> str:
+    return EMPTY if value is None else escape(words.seconds(float(value) / 1000))
+
+
+def watch(found: Part) -> str:
+    if not found:
+        return section("Watch over the logs", none("No watch was started."))
+    if not found.get("started"):
+        return section("Watch over the logs", none("Only the first minute was watched."))
+    body = figures(
+        ("watched", words.seconds(plot.span_of(found))),
+        ("requests", words.number(found.get("requests"))),
+        ("log records", words.number(found.get("records"))),
+    )
+    body += f"<p>{escape(found.get('summary') or '')}</p>{plot.draw(found)}"
+    rows = []
+    for item in sorted(found.get("findings") or [], key=lambda item: list(KINDS).index(item["kind"])):
+        rows.append(
+            [
+                escape(item["kind"].replace("_", " ")),
+                escape(item["source"]),
+                f"<code>{escape(item['subject'])}</code>",
+                words.number(item["count"]),
+                f"{words.minute(item['first'])} – {words.minute(item['last'])}",
+            ]
+        )
+    if rows:
+        head = ["Kind", "Log", "About", "Count", "First–last"]
+        body += f"<h3>Findings</h3>{table('Each log record is counted once', head, rows, (3,))}"
+    for gap in found.get("gaps") or []:
+        body += f'<p class="warn">{escape(gap["what"])} ({words.when(gap["at"])})</p>'
+    return section("Watch over the logs", body)
