@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .errors import PapError, Refused
+from .errors import CommandFailed, PapError, Refused
 from .sites import HostSite, Site
+from .trial import Trial, exit_code, free_port, held, with_port
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,17 @@ class Api(ABC):
         """``http://host:port`` where the API answers, as far as that can be known without the inventory."""
         raise Refused("The address of the API is not known.", hint="Set pap_api_url, for example http://127.0.0.1:8000")
 
+    def trial_obstacle(self, version: Mapping[str, Any]) -> str:
+        """Why ``version`` cannot be tried beside what runs, as a part of a sentence; empty if it can."""
+        return "this kind of API cannot be started a second time"
+
+    def trial(self, version: Mapping[str, Any], changes: Mapping[str, str]) -> contextlib.AbstractContextManager[Trial]:
+        """Start ``version`` beside what runs, with ``changes`` in its environment, reachable from here only.
+
+        It ends with the block, and when this process dies. Raises Refused where ``trial_obstacle`` says why.
+        """
+        raise Refused(f"No trial: {self.trial_obstacle(version)}.")
+
     @abstractmethod
     def logs_since(self, mark: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """What the API logged since ``mark`` (``{}`` is from now on: no text), and the mark for the next call."""
@@ -84,6 +96,7 @@ class HostApi(Api):
     restart_command: Sequence[str]
     env_file: str = ""
     log_files: Sequence[str] = ()
+    trial_command: Sequence[str] = ()
     site: Site = field(default_factory=HostSite)
     seconds: float = 60.0
 
@@ -116,10 +129,10 @@ class HostApi(Api):
         yield Runtime(self.site, self.python, str(version["path"]), self.environment(version))
 
     def stop(self) -> None:
-        self.site.run(self.stop_command, timeout=self.seconds)
+        self._supervise("stopped", self.stop_command)
 
     def start(self) -> None:
-        self.site.run(self.start_command, timeout=self.seconds)
+        self._supervise("started", self.start_command)
 
     def switch(self, version: Mapping[str, Any]) -> None:
         # rename(2) over the old link is atomic: at any instant `current` names the old release or the new one.
@@ -127,7 +140,33 @@ class HostApi(Api):
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(version["path"])
         fresh.replace(self._link)
-        self.site.run(self.restart_command, timeout=self.seconds)
+        self._supervise("started", self.restart_command)
+
+    def trial_obstacle(self, version: Mapping[str, Any]) -> str:
+        return "" if self.trial_command else "pap_api_trial_command is not set"
+
+    @contextlib.contextmanager
+    def trial(self, version: Mapping[str, Any], changes: Mapping[str, str]) -> Iterator[Trial]:
+        obstacle = self.trial_obstacle(version)
+        if obstacle:
+            raise Refused(f"No trial: {obstacle}.", hint="Set it to the command that starts the API on {port}.")
+        port = free_port()
+        env = {**self.environment(version), "PORT": str(port), **changes}
+        command = with_port(self.trial_command, port)
+        with held(self.site, self.python, command, cwd=str(version["path"]), env=env) as process:
+            yield Trial(f"http://127.0.0.1:{port}", process.errors, lambda: exit_code(process))
+
+    def _supervise(self, what: str, command: Sequence[str]) -> None:
+        try:
+            self.site.run(command, timeout=self.seconds)
+        except CommandFailed as error:
+            said = str(error.data.get("stderr", "")).splitlines()[-15:]
+            raise PapError(
+                f"The API {self._link.resolve().name} could not be {what}: the command for that ended with exit code"
+                f" {error.data.get('rc')}.",
+                hint="Its last words follow; the API's log has the rest.",
+                lines=said,
+            ) from error
 
     def logs_since(self, mark: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         return read_since(self.log_files, mark)

@@ -34,7 +34,8 @@ def run(
         return {"way": "nothing", "pap": {"phase": "rollback", "lines": []}}
     facts = facts_of(stack, journal)
     plan = rollback.choose(stack.database, facts, accept_loss=options.accept_loss)
-    lines = [f"release {journal.release} of {stack.label}: {options.reason or 'rollback was asked for'}", *plan.lines()]
+    asked = options.reason.split(": ")[0] or "it was asked for"
+    lines = [f"release {journal.release} of {stack.label} is taken back ({asked})", *plan.lines()]
     if check_mode or plan.refused:
         if plan.refused and not check_mode:
             raise Refused(
@@ -81,6 +82,7 @@ def run(
         "changed": True,
         **{key: result[key] for key in ("way", "cost", "failed", "seconds")},
         "release": journal.release,
+        "outcome": _outcome(stack, journal, result),
         "pap": {"phase": "rollback", "lines": lines, "status": "warning"},
     }
 
@@ -140,6 +142,15 @@ def facts_of(stack: Stack, journal: Journal) -> dict[str, Any]:
         "switched": journal.last("activate", "begin") is not None,
         "identity": {"stack": stack.name},
     }
+
+
+def _outcome(stack: Stack, journal: Journal, result: Mapping[str, Any]) -> str:
+    """One sentence for the end of a failed deploy."""
+    label = begin_entry(journal)["from"]["label"]
+    if not _touched(journal):
+        return f"Nothing had been changed; {stack.name} runs {label} as before."
+    kept = f" The failed database is kept as {result['failed']}." if result.get("failed") else ""
+    return f"{stack.name} was rolled back and runs {label} again.{kept}"
 
 
 def _touched(journal: Journal) -> bool:
