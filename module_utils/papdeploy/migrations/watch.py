@@ -71,11 +71,12 @@ class Watch:
 
     def _run(self) -> None:
         session = self._session
-        patience = min(1.0, (session.options.lock_timeout_s or 2.0) / 2)
+        patience = min(1.0, (session.options.lock_timeout_s or 4.0) / 4)
+        interval = min(INTERVAL_S, patience / 2)
         looked_at = 0.0
         told: set[int] = set()
         cancelled_at = 0.0
-        while not self._stop.wait(INTERVAL_S if session.remaining() > INTERVAL_S else 0.05):
+        while not self._stop.wait(interval if session.remaining() > interval else 0.05):
             current = self._current
             try:
                 if session.remaining() <= 0:
