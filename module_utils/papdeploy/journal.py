@@ -27,7 +27,7 @@ from .redact import redact_data
 LEASE_S = 120.0
 
 # How a release can end. A release without an end is unfinished: the next run ends it.
-ENDS = ("finished", "rolled_back", "refused", "abandoned")
+ENDS = ("finished", "rolled_back", "refused", "abandoned", "rehearsed")
 
 
 def now() -> str:

@@ -123,6 +123,7 @@ def _on_host(params: Mapping[str, Any], release: str) -> tuple[Database, Api]:
         restart_command=tuple(api["restart_command"]),
         env_file=api.get("env_file") or "",
         log_files=tuple(api.get("log_files") or ()),
+        trial_command=tuple(api.get("trial_command") or ()),
     )
 
 
