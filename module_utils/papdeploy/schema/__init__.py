@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .models import ModelSet, load_models
     from .options import Allowance, CheckOptions
     from .result import CheckResult, Difference
+    from .script import repair_script
     from .scratch import expect
 
 _HOMES = {
@@ -34,6 +35,7 @@ _HOMES = {
     "fingerprint": "fingerprints",
     "judge": "checker",
     "load_models": "models",
+    "repair_script": "script",
 }
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "fingerprint",
     "judge",
     "load_models",
+    "repair_script",
 ]
 
 

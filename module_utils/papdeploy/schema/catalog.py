@@ -88,11 +88,14 @@ class _Builder:
             self._attach(plural, members)
         for row in rows["statistics"]:
             row["table"] = self.relations[row.pop("relation")]["name"]
+        relations = _tidy(self._relations(), "schema", "name")
+        for row in relations:
+            row.setdefault("columns", [])
         return {
             "format": CATALOG_FORMAT,
             "database": rows["database"][0],
             "schemas": _tidy(rows["schema"], "name"),
-            "relations": _tidy(self._relations(), "schema", "name"),
+            "relations": relations,
             "sequences": _tidy(sequences, "schema", "name"),
             "types": _tidy([self._type(row) for row in rows["type"]], "schema", "name"),
             "functions": _tidy([self._function(row) for row in rows["function"]], "schema", "name", "identity"),

@@ -164,7 +164,7 @@ def _compare_type(work: Comparison, label: str, target: str, expected: Row, actu
         return True
     severity, why = type_risk(wanted, present)
     text = definitions.column_type(expected, work.sides.sql)
-    using = "" if why else f" USING {quote_name(actual['name'])}::{work.sides.sql(expected['type'])}"
+    using = "" if why else f" USING {_converted(work, expected, actual)}"
     drop_default = [f"{target} DROP DEFAULT;"] if actual.get("default") is not None and not why else []
     set_default = []
     if drop_default and expected.get("default") is not None:
@@ -177,6 +177,14 @@ def _compare_type(work: Comparison, label: str, target: str, expected: Row, actu
     ]
     work.add("column_type", label, expected["type"], actual["type"], repair, table=table, severity=severity, why=why)
     return False
+
+
+def _converted(work: Comparison, expected: Row, actual: Row) -> str:
+    """The old value as the new type; types that somebody made know only their own casts, and text."""
+    made = [base_type(row["type"]) for row in (expected, actual) if "." in row["type"] or '"' in row["type"]]
+    array = "[]" if expected["type"].endswith("[]") else ""
+    hop = f"::text{array}" if made else ""
+    return f"{quote_name(actual['name'])}{hop}::{work.sides.sql(expected['type'])}"
 
 
 def type_risk(expected: str, actual: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from .matching import match
 from .names import made_by_server
 from .repair_tables import reset_options
 from .sides import Side
-from .tokens import quote_name, quote_names
+from .tokens import quote_name, quote_names, quote_text
 
 KINDS = {
     "primary key": "primary_key",
@@ -99,6 +99,7 @@ def _words(row: Row) -> str:
 def _compare(table: _Table, ours: Row, theirs: Row) -> None:
     work, kind = table.work, KINDS[ours["type"]]
     label = _label(table, ours)
+    changed = True
     if _substance(work.expected, table.expected, ours, work) != _substance(work.actual, table.actual, theirs, None):
         work.add(
             f"{kind}_changed", label, _words(ours), _words(theirs), replace(table, ours, theirs), table=table.label
@@ -111,14 +112,17 @@ def _compare(table: _Table, ours: Row, theirs: Row) -> None:
                 how = "DEFERRABLE INITIALLY " + ("DEFERRED" if ours.get("deferred") else "IMMEDIATE")
             repair = [f"ALTER TABLE {table.name} ALTER CONSTRAINT {quote_name(theirs['name'])} {how};"]
         work.add("constraint_deferrable", label, _words(ours), _words(theirs), repair, table=table.label)
+    else:
+        changed = False
     _compare_state(table, label, ours, theirs)
     wanted, present = (side["name"] for side in (ours, theirs))
     free = made_by_server(wanted, table.expected["name"], ours["type"]) and not work.options.exact
     if wanted != present and not free:
         repair = [f"ALTER TABLE {table.name} RENAME CONSTRAINT {quote_name(present)} TO {quote_name(wanted)};"]
         work.add("constraint_name", label, f"CONSTRAINT {wanted}", f"CONSTRAINT {present}", repair, table=table.label)
-    target = f"CONSTRAINT {quote_name(theirs['name'])} ON {table.name}"
-    work.compare_comment("constraint_comment", label, ours, theirs, target, table=table.label)
+    if not changed:  # else the repair says the comment again
+        target = f"CONSTRAINT {quote_name(theirs['name'])} ON {table.name}"
+        work.compare_comment("constraint_comment", label, ours, theirs, target, table=table.label)
 
 
 def _compare_state(table: _Table, label: str, ours: Row, theirs: Row) -> None:
@@ -201,7 +205,13 @@ def replace(table: _Table, ours: Row, theirs: Row) -> list[str]:
     )
     if later:
         repair.append(f"ALTER TABLE {table.name} VALIDATE CONSTRAINT {name};")
-    return repair
+    return repair + _comment(table, ours, theirs["name"])
+
+
+def _comment(table: _Table, row: Row, name: str) -> list[str]:
+    if not row.get("comment"):
+        return []
+    return [f"COMMENT ON CONSTRAINT {quote_name(name)} ON {table.name} IS {quote_text(row['comment'])};"]
 
 
 def can_validate_later(table: _Table, row: Row) -> bool:
@@ -222,16 +232,18 @@ def add_constraint(table: _Table, row: Row) -> list[str]:
         deferred = ""
         if row.get("deferrable"):
             deferred = " DEFERRABLE" + (" INITIALLY DEFERRED" if row.get("deferred") else "")
-        return [
+        found = [
             definitions.create_index(plain, row["name"], table.name, work.sides.sql),
             f"{add} {row['type'].upper()} USING INDEX {quote_name(row['name'])}{deferred};",
         ]
-    if can_validate_later(table, row):
-        return [
+    elif can_validate_later(table, row):
+        found = [
             f"{add} {text} NOT VALID;",
             f"ALTER TABLE {table.name} VALIDATE CONSTRAINT {quote_name(row['name'])};",
         ]
-    return [f"{add} {text};"]
+    else:
+        found = [f"{add} {text};"]
+    return found + _comment(table, row, row["name"])
 
 
 def _missing_and_extra(table: _Table, missing: list[Row], extra: list[Row]) -> None:

@@ -23,7 +23,7 @@ def compare_functions(work: Comparison) -> None:
         label = work.expected.label(schema, f"{name}({row.get('identity', '')})")
         found = work.sides.find(actual, schema, name, arguments)
         if found is None:
-            work.add("function_missing", label, _summary(row), "nothing", [_create(work, row)])
+            work.add("function_missing", label, _summary(row), "nothing", _create(work, row))
             continue
         matched.add(key(work.actual, found))
         _compare(work, label, row, found)
@@ -75,10 +75,11 @@ def _code(side: Side, row: Row) -> object:
     )
 
 
-def _create(work: Comparison, row: Row) -> str:
+def _create(work: Comparison, row: Row) -> list[str]:
+    """CREATE OR REPLACE, then what it keeps only when the function is there."""
     name = quote_names(work.sides.home(row["schema"]), row["name"])
     if row["kind"] in "aw":
-        return f"-- CREATE {_WORDS[row['kind']]} {name} … as the models' event does"
+        return [f"-- CREATE {_WORDS[row['kind']]} {name} … as the models' event does"]
     head = f"CREATE OR REPLACE {_WORDS[row['kind']]} {name}({work.sides.sql(row.get('arguments', ''))})"
     if row.get("result"):
         head += f" RETURNS {work.sides.sql(row['result'])}"
@@ -96,8 +97,16 @@ def _create(work: Comparison, row: Row) -> str:
         listed = value if key == "search_path" else quote_text(value)
         head += f" SET {key} TO {listed}"
     if row.get("body"):
-        return f"{head} {work.sides.sql(row['body'])};"
-    return f"{head} AS {dollar_quoted(row.get('source', ''))};"
+        create = f"{head} {work.sides.sql(row['body'])};"
+    else:
+        create = f"{head} AS {dollar_quoted(row.get('source', ''))};"
+    target = f"{_WORDS[row['kind']]} {name}({work.sides.sql(row.get('identity', ''))})"
+    found = [create]
+    if row.get("comment"):
+        found.append(f"COMMENT ON {target} IS {quote_text(row['comment'])};")
+    if "EXECUTE" not in row.get("public", []):
+        found.append(f"REVOKE EXECUTE ON {target} FROM PUBLIC;")
+    return found
 
 
 def dollar_quoted(text: str) -> str:
@@ -111,7 +120,7 @@ def dollar_quoted(text: str) -> str:
 
 def _compare(work: Comparison, label: str, expected: Row, actual: Row) -> None:
     if _code(work.expected, expected) != _code(work.actual, actual):
-        repair = [_create(work, expected)]
+        repair = _create(work, expected)[:1]
         same_result = work.expected.name(expected.get("result", "")) == work.actual.name(actual.get("result", ""))
         if not same_result or expected["kind"] != actual["kind"]:
             repair = ["-- what uses it must be dropped first and made again after", f"DROP {_target(actual)};", *repair]
@@ -122,5 +131,5 @@ def _compare(work: Comparison, label: str, expected: Row, actual: Row) -> None:
     if differing:
         words = [", ".join(side[key] or f"no {key}" for key in differing) for side in (wanted, present)]
         severity = "error" if {"security", "strict"} & set(differing) else ""
-        work.add("function_options", label, words[0], words[1], [_create(work, expected)], severity=severity)
+        work.add("function_options", label, words[0], words[1], _create(work, expected)[:1], severity=severity)
     work.compare_common("function", label, expected, actual, _target(actual))

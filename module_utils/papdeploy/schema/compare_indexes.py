@@ -13,7 +13,7 @@ from .matching import match
 from .names import made_by_server
 from .repair_tables import reset_options, sql_kind
 from .sides import Side
-from .tokens import quote_name, quote_names
+from .tokens import quote_name, quote_names, quote_text
 
 
 def compare_indexes(work: Comparison, label: str, name: str, expected: Row, actual: Row) -> None:
@@ -41,8 +41,9 @@ def compare_indexes(work: Comparison, label: str, name: str, expected: Row, actu
             work.add("unique_as_index", f"{label}.{row['name']}", _words(row), text, [repair, drop], table=label)
             continue
         kind = "index_unique_missing" if row.get("unique") else "index_missing"
-        repair = definitions.create_index(row, row["name"], name, work.sides.sql, concurrently=concurrently)
-        work.add(kind, f"{label}.{row['name']}", _words(row), "nothing", [repair], table=label)
+        create = definitions.create_index(row, row["name"], name, work.sides.sql, concurrently=concurrently)
+        repairs = [create, *_comment(row, quote_names(actual["schema"], row["name"]))]
+        work.add(kind, f"{label}.{row['name']}", _words(row), "nothing", repairs, table=label)
     for row in extra:
         if _stand_in(expected, row) is not None:
             continue  # reported with the unique constraint that it stands for
@@ -101,7 +102,8 @@ def _compare(work: Comparison, label: str, name: str, ours: tuple[Row, Row], the
     object_name = f"{label}.{expected['name']}"
     own = quote_names(actual_table["schema"], actual["name"])
     concurrently = actual_table["kind"] not in "p"
-    if _substance(work.expected, expected_table, expected) != _substance(work.actual, actual_table, actual):
+    changed = _substance(work.expected, expected_table, expected) != _substance(work.actual, actual_table, actual)
+    if changed:
         how = " CONCURRENTLY" if concurrently else ""
         temporary = f"{expected['name'][:58]}_new"
         repair = [
@@ -109,6 +111,7 @@ def _compare(work: Comparison, label: str, name: str, ours: tuple[Row, Row], the
             f"DROP INDEX{how} {own};",
             f"ALTER INDEX {quote_names(actual_table['schema'], temporary)} RENAME TO {quote_name(expected['name'])};",
         ]
+        repair += _comment(expected, quote_names(actual_table["schema"], expected["name"]))
         unique = bool(expected.get("unique")) or bool(actual.get("unique"))
         work.add(
             "index_changed",
@@ -123,7 +126,7 @@ def _compare(work: Comparison, label: str, name: str, ours: tuple[Row, Row], the
     elif actual.get("invalid") and not expected.get("invalid"):
         repair = [f"REINDEX INDEX{' CONCURRENTLY' if concurrently else ''} {own};"]
         work.add("index_invalid", object_name, "valid", "INVALID", repair, table=label)
-    _compare_state(work, label, name, object_name, own, (expected_table, expected), (actual_table, actual))
+    _compare_state(work, label, name, object_name, own, (expected_table, expected), (actual_table, actual), changed=changed)
 
 
 def _compare_state(
@@ -134,6 +137,8 @@ def _compare_state(
     own: str,
     ours: tuple[Row, Row],
     theirs: tuple[Row, Row],
+    *,
+    changed: bool,
 ) -> None:
     (expected_table, expected), (actual_table, actual) = ours, theirs
     wanted, present = ([option for option in side.get("options", [])] for side in (expected, actual))
@@ -163,4 +168,9 @@ def _compare_state(
             work.add(
                 "table_replica_identity", label, f"USING INDEX {expected['name']}", "another index", repair, table=label
             )
-    work.compare_comment("index_comment", object_name, expected, actual, f"INDEX {own}", table=label)
+    if not changed:  # else the repair says the comment again
+        work.compare_comment("index_comment", object_name, expected, actual, f"INDEX {own}", table=label)
+
+
+def _comment(row: Row, name: str) -> list[str]:
+    return [f"COMMENT ON INDEX {name} IS {quote_text(row['comment'])};"] if row.get("comment") else []

@@ -96,13 +96,26 @@ def compare_others(work: Comparison) -> None:
     theirs = {work.actual.text(row["identity"]): row for row in work.actual.catalog["others"]}
     for key, row in ours.items():
         if key not in theirs:
-            work.add("object_missing", row["identity"], row["identity"], "nothing")
+            label = _unqualified(row["identity"], work.expected.default)
+            repair = [f"-- create {label} as the models' event does"]
+            work.add("object_missing", label, row["identity"], "nothing", repair)
     for key, row in theirs.items():
         if key not in ours and (row.get("schema") or work.actual.default) in work.sides.scope:
-            work.add(
-                "object_extra", row["identity"], "nothing", row["identity"], [f"-- DROP {_kind(row['identity'])};"]
-            )
+            label = _unqualified(row["identity"], work.actual.default)
+            work.add("object_extra", label, "nothing", row["identity"], [_drop(row["identity"])])
 
 
-def _kind(identity: str) -> str:
-    return re.sub(r"^(\w+( \w+)*)", lambda m: m[1].upper(), identity.split(" for ")[0], count=1)
+def _unqualified(identity: str, schema: str) -> str:
+    return identity.replace(f" {quote_name(schema)}.", " ", 1)
+
+
+def _drop(identity: str) -> str:
+    """pg_describe_object says ``collation public.sorted``, ``operator class x for access method y``, ``cast from x to y``."""
+    cast = re.match(r"cast from (.*) to (.*)\Z", identity)
+    if cast:
+        return f"DROP CAST ({cast[1]} AS {cast[2]});"
+    words = "collation|conversion|operator class|operator|text search (?:configuration|dictionary|parser|template)"
+    match = re.match(rf"({words}) (.*)\Z", identity)
+    if match is None:
+        return f"-- drop {identity}"
+    return f"DROP {match[1].upper()} {match[2].replace(' for access method ', ' USING ')};"

@@ -92,7 +92,7 @@ def _compare_serial(
             _compare_default(work, label, table, ours, theirs, table_label)
         return
     quoted = quote_name(actual["name"])
-    if present.how == "sequence" and present.sequence is not None:
+    if present.how == "sequence" and present.sequence is not None and not _shared(work, present.sequence):
         name = quote_names(present.sequence["schema"], present.sequence["name"])
         work.add(
             "column_sequence_owner",
@@ -107,8 +107,9 @@ def _compare_serial(
         repair = [f"ALTER TABLE {table} ALTER COLUMN {quoted} DROP IDENTITY;"]
         _report_identity(work, label, wanted, present, repair, table_label)
         return
-    if present.sequence is not None:  # the default is gone, the sequence is still there
-        name = quote_text(quote_names(present.sequence["schema"], present.sequence["name"]))
+    owned = work.actual.owned.get((theirs[0]["schema"], theirs[0]["name"], actual["name"]))
+    if owned is not None:  # the default is gone or another, the sequence is still there
+        name = quote_text(quote_names(owned["schema"], owned["name"]))
         repair = [f"ALTER TABLE {table} ALTER COLUMN {quoted} SET DEFAULT nextval({name}::regclass);"]
     else:
         drop = [f"ALTER TABLE {table} ALTER COLUMN {quoted} DROP DEFAULT;"] if present.how == "default" else []
@@ -126,6 +127,14 @@ def _compare_serial(
         severity="error",
         why="rows inserted without an id get none",
     )
+
+
+def _shared(work: Comparison, sequence: Row) -> bool:
+    """Whether the column that owns the sequence draws from it too."""
+    schema, table, name = sequence.get("of") or ("", "", "")
+    owner = work.actual.relations.get((schema, table))
+    column = next((c for c in owner["columns"] if c["name"] == name), {}) if owner else {}
+    return work.actual.sequence_of_default(column.get("default")) == (sequence["schema"], sequence["name"])
 
 
 def _report_identity(

@@ -35,7 +35,9 @@ def compare_types(work: Comparison) -> None:
 def _words(row: Row) -> str:
     if row["kind"] == "e":
         return f"ENUM ({', '.join(quote_text(label) for label in row.get('labels', []))})"
-    return definitions.create_type(row, row["name"])[0].rstrip(";")
+    unchecked = [check[0] for check in row.get("checks", []) if not check[2]]
+    text = definitions.create_type(row, row["name"])[0].rstrip(";")
+    return text + (f" ({', '.join(unchecked)} NOT VALID)" if unchecked else "")
 
 
 def _compare(work: Comparison, label: str, expected: Row, actual: Row) -> None:
