@@ -72,7 +72,7 @@ def build_from(
         "unavailable": _unavailable(entries, origin, unavailable_s),
         "migrations": _migrations(header, migrate, rehearsal),
         "schema": _schema(kept, migrate, _done(entries, "validate")),
-        "backup": _done(entries, "backup"),
+        "backup": _backup(_done(entries, "backup")),
         "restore_point": _done(entries, "restore_point"),
         "rehearsal": rehearsal,
         "smoke": _smoke(entries),
@@ -224,6 +224,17 @@ def _migrations(
     return result
 
 
+def _backup(found: Optional[dict[str, Any]]) -> Optional[dict[str, Any]]:
+    """Times by name, whichever way the journal has them."""
+    if found is None:
+        return None
+    times = found.get("seconds")
+    if isinstance(times, dict):
+        found = {**found, "seconds": times.get("dump"), "restore_seconds": times.get("restore"), "times": times}
+    lines = found.get("lines") or []
+    return {**found, "sentence": found.get("sentence") or (lines[0] if lines else None)}
+
+
 def _known(*values: Any) -> Any:
     """The first that was recorded."""
     return next((value for value in values if value is not None), None)
@@ -232,7 +243,7 @@ def _known(*values: Any) -> Any:
 def _schema(
     kept: Mapping[str, Any], migrate: Optional[Mapping[str, Any]], validated: Optional[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    verdict = validated or (migrate or {}).get("schema") or {}
+    verdict = validated or (migrate or {}).get("check") or (migrate or {}).get("schema") or {}
     before, after = kept.get("before"), kept.get("catalog")
     return {
         "matches": verdict.get("matches"),

@@ -150,13 +150,21 @@ def _migration(item: Mapping[str, Any]) -> str:
     statements = item.get("statements") or []
     parts = []
     if item.get("locks"):
-        rows = [[f"<code>{escape(lock['table'])}</code>", escape(_lock(lock["mode"]))] for lock in item["locks"]]
-        parts.append(table("Locks that it held to its end", ["Table", "Mode"], rows))
+        rows = [
+            [
+                f"<code>{escape(lock['table'])}</code>",
+                escape(_lock(lock["mode"])),
+                _or_none(lock.get("held_s"), words.seconds),
+            ]
+            for lock in _strongest(item["locks"])
+        ]
+        caption = "The strongest lock on each table, held to the end of the transaction"
+        parts.append(table(caption, ["Table", "Mode", "Held on the copy"], rows, (2,)))
     if statements:
         rows = [
             [
                 f"<code>{escape(statement.get('sql', ''))}</code>",
-                _or_none(statement.get("ms"), lambda ms: words.seconds(ms / 1000)),
+                _milliseconds(statement.get("ms")),
                 _or_none(statement.get("rows"), words.number),
             ]
             for statement in statements[:MAX_STATEMENTS]
@@ -169,6 +177,26 @@ def _migration(item: Mapping[str, Any]) -> str:
         f'<details><summary>{escape(item["identity"])} <span class="soft">{words.plural(count, "statement")}</span>'
         f"</summary>{''.join(parts) or none('What it ran was not recorded.')}</details>"
     )
+
+
+# From weak to strong (PostgreSQL documentation, 13.3.1).
+_MODES = ("AccessShare", "RowShare", "RowExclusive", "ShareUpdateExclusive", "Share", "ShareRowExclusive", "Exclusive",
+          "AccessExclusive")  # fmt: skip
+
+
+def _strongest(locks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """One lock for each table."""
+
+    def strength(lock: Mapping[str, Any]) -> int:
+        mode = str(lock["mode"])
+        name = mode[: -len("Lock")] if mode.endswith("Lock") else mode
+        return _MODES.index(name) if name in _MODES else -1
+
+    best: dict[str, Mapping[str, Any]] = {}
+    for lock in locks:
+        if lock["table"] not in best or strength(lock) > strength(best[lock["table"]]):
+            best[lock["table"]] = lock
+    return list(best.values())
 
 
 def _lock(mode: str) -> str:
@@ -235,23 +263,35 @@ def differences(found: Sequence[Mapping[str, Any]], caption: str) -> str:
 def rehearsal(found: Part, unavailable_s: Optional[float]) -> str:
     if not found:
         return section("Rehearsal", none("Not rehearsed."))
-    yes_no = (
-        ("Reversible", found.get("reversible")),
-        ("The old API works on the new schema", found.get("old_api_works")),
+    facts = [("Verdict", f"{escape(found.get('verdict') or words.NOT_RECORDED)}", str(found.get("copy") or ""))]
+    for name, key in (("Reversible", "reversible"), ("The old API works on the new schema", "old_api_works")):
+        value = found.get(key)
+        facts.append((name, "not tried" if value is None else mark(bool(value), "yes", "no"), ""))
+    online = found.get("online")
+    if isinstance(online, Mapping):
+        facts.append(("Safe under traffic", mark(bool(online.get("safe")), "yes", "no"), ""))
+    if found.get("expected_unavailable_s") is not None:
+        expected = words.seconds(found["expected_unavailable_s"])
+        facts.append(("API unavailable", f"{expected} predicted", f"{words.seconds(unavailable_s)} measured"))
+    items = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{value}<small>{escape(note)}</small></dd></div>"
+        for name, value, note in facts
     )
-    verdict = str(found.get("verdict") or words.NOT_RECORDED)
-    facts = [("Verdict on the copy", escape(verdict))]
-    facts += [(name, escape("not tried") if value is None else mark(value, "yes", "no")) for name, value in yes_no]
-    expected = found.get("expected_unavailable_s")
-    if expected is not None:
-        facts.append(
-            (
-                "Unavailable: predicted, then measured",
-                escape(f"{words.seconds(expected)}, then {words.seconds(unavailable_s)}"),
-            )
+    body = f'<dl class="facts" style="margin:0">{items}</dl>'
+    if found.get("downgrade_loses"):
+        body += f"<h3>What a downgrade loses</h3><p>{escape(found['downgrade_loses'])}</p>"
+    ways = found.get("recovery_s")
+    if isinstance(ways, Mapping) and ways:
+        rows = [[escape(way.replace("_", " ")), words.seconds(value)] for way, value in ways.items()]
+        body += (
+            f"<h3>Ways back</h3>{table('How long each would take, from the times on the copy', ['Way', 'Time'], rows)}"
         )
-    items = "".join(f"<div><dt>{escape(name)}</dt><dd>{value}</dd></div>" for name, value in facts)
-    return section("Rehearsal", f'<dl class="facts" style="margin:0">{items}</dl>')
+    reasons = [str(why) for why in online.get("why") or []] if isinstance(online, Mapping) else []
+    reasons += [str(why) for why in found.get("cannot_tell") or []]
+    if reasons:
+        points = "".join(f"<li>{escape(reason)}</li>" for reason in reasons)
+        body += f"<h3>Why it is not safe under traffic</h3><ul>{points}</ul>"
+    return section("Rehearsal on a copy of the data", body)
 
 
 def backup(found: Part, point: Part) -> str:
@@ -266,6 +306,7 @@ def backup(found: Part, point: Part) -> str:
     )
     proof = found.get("proof")
     text = proof.get("sentence") or proof.get("kind") if isinstance(proof, Mapping) else proof
+    text = found.get("sentence") or text
     rows = [
         ("File", f"<code>{escape(found.get('path') or words.NOT_RECORDED)}</code>"),
         ("SHA-256", f"<code>{escape(found.get('sha256') or words.NOT_RECORDED)}</code>"),
@@ -323,7 +364,8 @@ def _status(status: Any) -> str:
 
 
 def _milliseconds(value: Any) -> str:
-    return EMPTY if value is None else escape(words.seconds(float(value) / 1000))
+    number = words.figure(value)
+    return EMPTY if number is None else escape(words.seconds(number / 1000))
 
 
 def watch(found: Part) -> str:

@@ -49,8 +49,14 @@ def escape(value: Any) -> str:
     return html.escape(str(value), quote=True)
 
 
-def seconds(value: Optional[float]) -> str:
-    """``0.05 s``, ``1.2 s``, ``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
+def figure(value: Any) -> Optional[float]:
+    """A number of a journal; None for anything else, which another version may have written there."""
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def seconds(value: Any) -> str:
+    """``50 ms``, ``1.2 s``, ``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    value = figure(value)
     if value is None:
         return NOT_RECORDED
     if value < 0.0995:
@@ -67,8 +73,9 @@ def seconds(value: Optional[float]) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
-def size(value: Optional[float]) -> str:
+def size(value: Any) -> str:
     """Bytes in decimal units: ``18.4 MB``."""
+    value = figure(value)
     if value is None:
         return NOT_RECORDED
     for unit in ("B", "kB", "MB", "GB"):
@@ -78,8 +85,9 @@ def size(value: Optional[float]) -> str:
     return f"{value:.1f} TB"
 
 
-def number(value: Optional[float]) -> str:
+def number(value: Any) -> str:
     """With a thin group separator: ``61 204``."""
+    value = figure(value)
     return NOT_RECORDED if value is None else f"{value:,.0f}".replace(",", "\u202f")
 
 
