@@ -136,7 +136,9 @@ def _nested(rows: Iterator[dict[str, Any]]) -> Nested:
     return result
 
 
-# Deparsed expressions change once when dumped and restored: ('a'::varchar)::text for ARRAY['a'::varchar]::text[].
+# Deparsed expressions change once when dumped and restored: ('a'::varchar)::text for ARRAY['a'::varchar]::text[]. Casts
+# between text types, parentheses and spaces are therefore no difference, outside of quotes.
+_QUOTED = re.compile(r"""("(?:[^"]|"")*"|'(?:[^']|'')*')""")
 _CAST = re.compile(r"::(?:character varying|varchar|text|bpchar|character)(?:\(\d+\))?(?:\[\])?")
 _EXPRESSIONS = ("definition", "view", "default", "partition bound", "using", "check")
 
@@ -147,7 +149,10 @@ def _normalised(value: Any, key: str = "") -> Any:
     if isinstance(value, list):
         return [_normalised(item) for item in value]
     if key in _EXPRESSIONS and isinstance(value, str):
-        return re.sub(r"[()\s]+", " ", _CAST.sub("", value)).strip()
+        # The pieces at odd places are quoted. A cast may follow a quoted piece, so casts go from the pieces between.
+        pieces = _QUOTED.split(value)
+        pieces[::2] = [re.sub(r"[()\s]+", "", _CAST.sub("", piece)) for piece in pieces[::2]]
+        return " ".join(piece for piece in pieces if piece)
     return value
 
 

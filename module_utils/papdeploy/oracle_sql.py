@@ -70,7 +70,7 @@ SELECT (SELECT count(*) FROM pg_largeobject_metadata) AS count, coalesce(sum(byt
        coalesce(sum(hash), 0)::text AS hash,
        (SELECT coalesce(sum(hashtextextended(m.oid || ' ' || pg_get_userbyid(m.lomowner) || ' ' || coalesce((
             SELECT string_agg(concat_ws(' ', pg_get_userbyid(a.grantee), a.privilege_type, a.is_grantable), ',' ORDER BY
-                   1, a.grantee::regrole::text, a.privilege_type) FROM aclexplode(m.lomacl) a), ''), 0)), 0)::text
+                   pg_get_userbyid(a.grantee), a.privilege_type) FROM aclexplode(m.lomacl) a), ''), 0)), 0)::text
           FROM pg_largeobject_metadata m) AS owners
 FROM slice"""
 
@@ -236,7 +236,7 @@ def catalog_queries(version: int) -> list[str]:
         ),
         _row(
             "routine", "n.nspname", "p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')'",
-            [("definition", "CASE p.prokind WHEN 'a' THEN pg_get_function_result(p.oid)"
+            [("source", "CASE p.prokind WHEN 'a' THEN pg_get_function_result(p.oid)"
                             " ELSE pg_get_functiondef(p.oid) END"),
              ("aggregate", "(SELECT concat_ws(' ', g.aggtransfn::regproc, NULLIF(g.aggfinalfn, 0)::regproc,"
                            " format_type(g.aggtranstype, NULL), g.agginitval, g.aggkind) FROM pg_aggregate g"
@@ -297,8 +297,8 @@ def catalog_queries(version: int) -> list[str]:
             "publication", "''", "p.pubname",
             [("owner", "pg_get_userbyid(p.pubowner)"), ("all tables", "p.puballtables"),
              ("actions", "concat(p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate)"),
-             ("tables", "(SELECT jsonb_agg(r.prrelid::regclass::text ORDER BY 1) FROM pg_publication_rel r"
-                        " WHERE r.prpubid = p.oid)")],
+             ("tables", "(SELECT jsonb_agg(r.prrelid::regclass::text ORDER BY r.prrelid::regclass::text)"
+                        " FROM pg_publication_rel r WHERE r.prpubid = p.oid)")],
             "FROM pg_publication p",
         ),
         _row(

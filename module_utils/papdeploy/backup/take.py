@@ -15,7 +15,7 @@ from typing import Any, Optional
 from .. import disk
 from .. import oracle as oracles
 from ..databases import marks, moves, properties
-from ..errors import PapError, Refused
+from ..errors import CommandFailed, PapError, Refused
 from ..oracle import Oracle
 from ..postgres import Database, ServerFacts, Session
 from . import archive, files, manifest
@@ -95,7 +95,9 @@ def take(
         dump = archive.dump_argv(database, snapshot=snapshot, compression=compression, lock_wait_s=limits.lock_wait_s)
         pipeline = archive.Pipeline(emit=emit, deadline=deadline, secrets=secrets)
         streamed = _explained(
+            database,
             folder,
+            limits.lock_wait_s,
             lambda: pipeline.run(
                 lambda: database.site.popen(dump, env=database.environment()),
                 lambda: database.site.popen(reader, env=(scratch or database).environment(settings), stdin=True),
@@ -234,15 +236,35 @@ def _prove(scratch: Optional[Database], proof: str, original: Oracle, after: ora
     return copy
 
 
-def _explained(folder: Path, work: Any) -> archive.Streamed:
+def _explained(database: Database, folder: Path, lock_wait_s: float, work: Any) -> archive.Streamed:
     try:
         result: archive.Streamed = work()
         return result
+    except CommandFailed as error:
+        # what pg_dump calls a statement timeout is its --lock-wait-timeout
+        if not error.message.startswith("pg_dump") or "statement timeout" not in error.message:
+            raise
+        raise CommandFailed(
+            f"A table stayed locked for more than {lock_wait_s:g} s, so it could not be dumped: {_lockers(database)}.",
+            hint="Wait for that session or end it, then try again.",
+            **error.data,
+        ) from error
     except OSError as error:
         raise PapError(
             f"The backup could not be written to {folder}: {os.strerror(error.errno or 0)}.",
             hint="Free some disk space there or set backup_dir to another folder; the unfinished file was removed.",
         ) from error
+
+
+def _lockers(database: Database) -> str:
+    rows = database.rows(
+        "SELECT DISTINCT l.relation::regclass::text AS name, a.pid, a.usename AS role,"
+        " a.application_name AS app, a.state FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+        " WHERE l.locktype = 'relation' AND l.granted AND l.mode = 'AccessExclusiveLock' AND l.database = (SELECT oid FROM pg_database WHERE datname ="
+        " current_database()) ORDER BY 1 LIMIT 5"
+    )
+    parts = [f"{r['name']} by pid {r['pid']} ({r['role']}, {r['app'] or 'unnamed'}, {r['state']})" for r in rows]
+    return "; ".join(parts) or "whoever held it is gone by now"
 
 
 def _write_beside(

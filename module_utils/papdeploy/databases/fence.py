@@ -33,6 +33,8 @@ def fence(database: Database, release: str, *, grace_s: float = 5.0, seconds: fl
     with maintenance(database).as_release(release).session() as session:
         standing = _standing(session, live)
         if standing is not None and standing.name == name:
+            if look(session, live) is not None:
+                raise _both_exist(live, name)
             return _state(standing, live)
         record = (standing.record if standing else None) or {}
         if standing is not None and record.get("release") != release:
@@ -101,11 +103,7 @@ def unfence(database: Database, release: Optional[str] = None, *, seconds: float
         if standing.name != live:
             other = look(session, live)
             if other is not None:
-                raise Refused(
-                    f"Both {live} and its fenced form {standing.name} exist.",
-                    hint=f"Something created {live} while the fence was up. Rename it away, then run this again.",
-                    database=live,
-                )
+                raise _both_exist(live, standing.name)
             with database.named(standing.name).as_release(record["release"]).session() as inside:
                 mark = marks.take(inside)
             session.execute(f"ALTER DATABASE {quote_ident(standing.name)} ALLOW_CONNECTIONS false")
@@ -180,6 +178,14 @@ def _state(found: Found, live: str) -> dict[str, Any]:
         "before": record.get("before"),
         "oid": found.oid,
     }
+
+
+def _both_exist(live: str, fenced: str) -> Refused:
+    return Refused(
+        f"Both {live} and its fenced form {fenced} exist.",
+        hint=f"Something created {live} while the fence was up. Rename it away, then run this again.",
+        database=live,
+    )
 
 
 def _before(found: Found) -> dict[str, Any]:
