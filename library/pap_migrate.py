@@ -33,6 +33,13 @@ options:
     description: Id of the release this belongs to, as M(pap_preflight) returned it.
     type: str
     required: true
+  mode:
+    description:
+      - C(online) leaves the API running and raises no fence, for a release that its rehearsal found safe under traffic.
+      - Every other release is then refused.
+    type: str
+    choices: [standard, online]
+    default: standard
   restore_point:
     description: What rollback goes back to if it must. C(auto) takes the proven backup if nothing was written since.
     type: str
@@ -83,6 +90,7 @@ def main() -> None:
     module = AnsibleModule(
         spec(
             release={"type": "str", "required": True},
+            mode={"type": "str", "choices": ["standard", "online"], "default": "standard"},
             restore_point={"type": "str", "choices": ["auto", "backup", "dump", "snapshot"], "default": "auto"},
             lock_timeout_s={"type": "float", "default": 5},
             deadline_s={"type": "float", "default": 900},
@@ -95,6 +103,7 @@ def main() -> None:
 
     def work(stack, phase):
         options = phase.Options(
+            mode=given["mode"],
             restore_point=given["restore_point"],
             lock_timeout_s=given["lock_timeout_s"],
             deadline_s=given["deadline_s"],

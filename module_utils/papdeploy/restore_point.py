@@ -63,6 +63,27 @@ def make(
     return {**point, "mark": mark, "seconds": round(time.monotonic() - started, 3)}
 
 
+def under_traffic(backup: Optional[Mapping[str, Any]]) -> dict[str, Any]:
+    """The restore point of a deploy without a fence: the proven backup. Raises Refused if there is none.
+
+    Its mark is that of the backup: a rollback counts what was written since, and loses none of it unasked.
+    """
+    taken = backups.load_manifest(str(backup["path"])) if backup and backup.get("path") else None
+    if taken is None or taken.manifest["proof"]["kind"] != "full":
+        raise Refused(
+            "A deploy without a fence needs a backup that was proven in full.",
+            hint="Set backup_proof to full, or deploy with pap_mode=standard.",
+        )
+    return {
+        "kind": "backup",
+        "path": str(taken.path),
+        "sha256": taken.manifest["sha256"],
+        "mark": taken.manifest["mark"],
+        "seconds": 0.0,
+        "sentence": "restore point: the proven backup; the API writes on, so a restore would go back behind that",
+    }
+
+
 def _from_backup(
     behind: Database, taken: Optional[backups.Backup], size: int, *, hurry: bool
 ) -> tuple[Optional[dict[str, Any]], str]:

@@ -10,16 +10,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import databases, restore_point, smoke
-from ..errors import PapError
+from ..errors import DeadlineExceeded, PapError
 from ..journal import Journal, private_folder
+from ..rehearsal import warm
 from ..stack import Stack
+from . import rehearsed
 from .preflight import read_kept
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the inventory decides about the migration. Times in seconds."""
+    """What the inventory decides about the migration. Times in seconds. ``mode`` "online" leaves the API running and
+    raises no fence, for a release that its rehearsal found safe under traffic."""
 
+    mode: str = "standard"
     restore_point: str = "auto"
     lock_timeout_s: float = 5.0
     deadline_s: float = 900.0
@@ -29,8 +33,13 @@ class Options:
 
 def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
     """Stop the API, fence, make sure of the restore point, migrate and prove. Raises what failed; rollback goes on."""
+    online = options.mode == "online"
     with stack.state.working(release) as journal:
         header = begin_entry(journal)
+        verdict = rehearsed.verdict_of(journal)
+        if online:
+            rehearsed.refuse_unsafe(verdict)
+        limit_s = rehearsed.limit_s(verdict, options.deadline_s)
         request = {
             "sources": read_kept(journal.folder, "migrations.json"),
             "release": release,
@@ -38,43 +47,68 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
             "expected": read_kept(journal.folder, "expected.json"),
             "schema_options": dict(options.schema),
             "options": {
-                "lock_timeout_s": options.lock_timeout_s,
-                "deadline_s": options.deadline_s,
+                "lock_timeout_s": rehearsed.lock_timeout_s(options.lock_timeout_s, online=online),
+                "deadline_s": limit_s,
                 "allow_out_of_order": options.allow_out_of_order,
             },
         }
         with stack.beside_models(header["to"]) as beside:
-            beside.call("migrations.status", request)  # everything is imported and checked before the API stops
-            with journal.checkpoint("fence") as done:
-                stack.api.stop()
-                fence = databases.fence(stack.database, release)
-                done.update(fence)
-            behind = stack.database.named(fence["database"]).as_release(release)
-            with journal.checkpoint("restore_point") as done:
-                point = restore_point.make(
-                    behind,
-                    release,
-                    live=stack.database.conninfo.dbname,
-                    backup=journal.last("backup"),
-                    kind=options.restore_point,
-                    stack=stack.name,
-                    folder=private_folder(stack.state.backups_folder),
-                )
-                done.update(point)
-            with journal.checkpoint("migrate") as done:
-                result = beside.call(
-                    "migrations.apply",
-                    request,
-                    dbname=fence["database"],
-                    deadline_s=options.deadline_s + 30,
-                    on_event=lambda event: _note(journal, event),
-                )
+            warm(beside, request)  # everything is imported and checked before the API stops
+            first, dbname = _keep_open(journal) if online else _close(stack, journal, options)
+            with journal.checkpoint("migrate", deadline_s=limit_s) as done:
+                try:
+                    result = beside.call(
+                        "migrations.apply",
+                        request,
+                        dbname=dbname,
+                        deadline_s=limit_s + 30,
+                        on_event=lambda event: _note(journal, event),
+                    )
+                except DeadlineExceeded as error:
+                    rehearsed.explain_deadline(error, verdict, limit_s)
+                    raise
                 done.update(result)
+    said, strays = rehearsed.against(verdict, result["seconds"])
     return {
         "changed": True,
         "applied": result["applied"],
-        "pap": {"phase": "migrate", "lines": _lines(fence, point, result)},
+        "pap": {
+            "phase": "migrate",
+            "lines": [*first, *_lines(result), *said],
+            "status": "warning" if strays else "ok",
+        },
     }
+
+
+def _close(stack: Stack, journal: Journal, options: Options) -> tuple[list[str], str]:
+    """Stop the API, fence, make sure of the restore point. What a person reads, and the database behind the fence."""
+    release = journal.release
+    with journal.checkpoint("fence") as done:
+        stack.api.stop()
+        fence = databases.fence(stack.database, release)
+        done.update(fence)
+    behind = stack.database.named(fence["database"]).as_release(release)
+    with journal.checkpoint("restore_point") as done:
+        point = restore_point.make(
+            behind,
+            release,
+            live=stack.database.conninfo.dbname,
+            backup=journal.last("backup"),
+            kind=options.restore_point,
+            stack=stack.name,
+            folder=private_folder(stack.state.backups_folder),
+        )
+        done.update(point)
+    ended = len(fence.get("ended") or [])
+    return [f"API stopped, database fenced, {ended} sessions ended", point["sentence"]], str(fence["database"])
+
+
+def _keep_open(journal: Journal) -> tuple[list[str], None]:
+    """No fence: the restore point is the proven backup, and what is written after it is what a restore would lose."""
+    with journal.checkpoint("restore_point") as done:
+        point = restore_point.under_traffic(journal.last("backup"))
+        done.update(point)
+    return ["online: the API goes on, no fence is raised", point["sentence"]], None
 
 
 def _note(journal: Journal, event: Mapping[str, Any]) -> None:
@@ -92,8 +126,8 @@ def begin_entry(journal: Journal) -> dict[str, Any]:
     return entry
 
 
-def _lines(fence: Mapping[str, Any], point: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
-    lines = [f"API stopped, database fenced, {len(fence.get('ended') or [])} sessions ended", point["sentence"]]
+def _lines(result: Mapping[str, Any]) -> list[str]:
+    lines = []
     for item in result["applied"]:
         lines.append(f"{item['identity']}: {len(item['statements'])} statements in {item['seconds']:.2f} s")
     if not result["applied"]:

@@ -52,8 +52,9 @@ def _catalog(stack: Stack, journal: Journal, header: dict[str, Any]) -> dict[str
 
 
 def unavailable_s(journal: Journal) -> Optional[float]:
-    """Seconds from the beginning of the fence (the API stops) to the first healthy answer after the switch."""
-    stopped, active = journal.last("fence", "begin"), journal.last("activate")
+    """Seconds from the beginning of the fence (the API stops) to the first healthy answer after the switch. Without a
+    fence only the switch itself counts."""
+    stopped, active = journal.last("fence", "begin") or journal.last("activate", "begin"), journal.last("activate")
     return round(seconds_between(stopped["at"], active["at"]), 2) if stopped and active else None
 
 
@@ -61,9 +62,11 @@ def _lines(stack: Stack, journal: Journal, header: dict[str, Any], away: Optiona
     migrated = journal.last("migrate") or {}
     backup = journal.last("backup") or {}
     count = len(migrated.get("applied") or [])
+    expected = (journal.last("rehearse") or {}).get("expected_unavailable_s")
+    predicted = f" ({expected:.1f} s expected)" if expected is not None else ""
     return [
         f"{stack.label} runs {header['to']['label']}; {count} migration{'s' if count != 1 else ''} applied,"
-        f" {seconds:.1f} s in all, API unavailable for {away if away is not None else '?'} s",
+        f" {seconds:.1f} s in all, API unavailable for {away if away is not None else '?'} s{predicted}",
         f"backup   {backup.get('path', 'none')}",
         f"journal  {journal.path}",
         f"back     ansible-playbook rollback.yml -l {stack.name}",

@@ -154,8 +154,8 @@ def _outcome(stack: Stack, journal: Journal, result: Mapping[str, Any]) -> str:
 
 
 def _touched(journal: Journal) -> bool:
-    """Whether the release ever got as far as stopping the API."""
-    return journal.last("fence", "begin") is not None
+    """Whether the release ever got as far as stopping the API or, online, as migrating beside it."""
+    return any(journal.last(phase, "begin") for phase in ("fence", "migrate", "activate"))
 
 
 def _note(journal: Journal, phase: str, event: str, data: Mapping[str, Any]) -> None:

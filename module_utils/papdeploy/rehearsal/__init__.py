@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from . import expectations, verdict
 from .options import Options, RehearsalFailed
-from .run import Subject, rehearse
+from .run import Subject, rehearse, warm
 
-__all__ = ["Options", "RehearsalFailed", "Subject", "expectations", "rehearse", "verdict"]
+__all__ = ["Options", "RehearsalFailed", "Subject", "expectations", "rehearse", "verdict", "warm"]

@@ -119,9 +119,7 @@ def _stream(source: Database, target: Database, options: list[str], deadline: fl
     restore = restore_argv(target)
     with contextlib.ExitStack() as stack:
         producer = stack.enter_context(source.site.popen(dump, env=source.environment()))
-        consumer = stack.enter_context(
-            target.site.popen(restore, env=target.environment(RESTORE_SETTINGS), stdin=True)
-        )
+        consumer = stack.enter_context(target.site.popen(restore, env=target.environment(RESTORE_SETTINGS), stdin=True))
         expired = threading.Event()
 
         def end() -> None:
@@ -168,5 +166,3 @@ def _not_ahead(before: Optional[dict[str, Any]], now: dict[str, Any]) -> dict[st
         bool(before["is_called"]),
     )
     return before if ahead and before is not None else now
-
-

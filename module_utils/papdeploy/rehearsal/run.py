@@ -142,14 +142,22 @@ def _on_the_copy(work: _Work, maker: Maker, copy: Copy) -> dict[str, Any]:
     return _verdict(work, copy, existing, migrated, back, drops, candidate, old, own_writes)
 
 
+def warm(beside: Beside, request: Mapping[str, Any], dbname: str = "") -> None:
+    """Import and read once, outside of any transaction, what the migration and its check will use."""
+    beside.call("migrations.status", request, dbname=dbname or None)
+    check = {"expected": request["expected"], "options": request["schema_options"]}
+    beside.call("schema.check", check, dbname=dbname or None)
+
+
 def _migrate(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
     application = f"pap-deploy:{work.subject.release}"
     beside_run = copy.database.as_release(f"{work.subject.release}:watch")
     with observing.LockWatch(beside_run, application) as watch, beside_run.session() as session:
         alone = observing.Alone(session, watch)
         alone.start()
-        began = time.monotonic()
         request = work.request()
+        warm(beside, request, copy.name)
+        began = time.monotonic()
         result = beside.call(
             "migrations.apply",
             request,

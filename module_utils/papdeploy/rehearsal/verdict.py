@@ -169,9 +169,7 @@ def strays(predicted_s: float, actual_s: float) -> bool:
 def cannot_tell(data: str) -> list[str]:
     """What a rehearsal without all rows leaves open."""
     if data == "schema":
-        return [
-            "no rows were copied: what real rows break, times, sizes, rewritten bytes and logins are unknown"
-        ]
+        return ["no rows were copied: what real rows break, times, sizes, rewritten bytes and logins are unknown"]
     if data == "sample":
         return ["a part of the rows was copied: duplicates and NULLs among the others, times and sizes are unknown"]
     return []
