@@ -18,6 +18,8 @@ from ..api import Api, Runtime
 from ..errors import PapError, Refused, Unavailable
 from ..logsources import ContainerLog
 from ..redact import redact
+from ..trial import Trial
+from . import trial as trials
 from .address import Tunnel, own_address, published, reachable
 from .compose import Compose
 from .engine import Engine
@@ -116,6 +118,27 @@ class DockerApi(Api):
             python = self.python or find_python(site, program(plan.body, config))
             folder = str(plan.body.get("WorkingDir") or config.get("WorkingDir") or "/")
             yield Runtime(site, python, folder, plan.environment)
+
+    def trial_obstacle(self, version: Mapping[str, Any]) -> str:
+        return trials.obstacle(self.plan(version))
+
+    def trial(self, version: Mapping[str, Any], changes: Mapping[str, str]) -> contextlib.AbstractContextManager[Trial]:
+        plan = self.plan(version)
+        obstacle = trials.obstacle(plan)
+        if obstacle:
+            raise Refused(f"No trial: {obstacle}.", hint="Give the container a network of its own.")
+        image = self.engine.find_image(str(plan.body["Image"])) or {}
+        return trials.running(
+            self.engine,
+            plan,
+            image.get("Config") or {},
+            owner=self.names[0],
+            release=self.release,
+            changes=changes,
+            port=self.port,
+            python=self.python,
+            start_s=self.start_s,
+        )
 
     def stop(self) -> None:
         for service in self.services():

@@ -20,7 +20,10 @@ ABSENT = b"pap-deploy found no program"
 
 _SHELL = f"""
 mode=$1; shift
-command -v "$1" >/dev/null 2>&1 || {{ echo "{ABSENT.decode()}" >&2; exit 127; }}
+case $1 in
+  */*) [ -x "$1" ] && [ ! -d "$1" ] ;;
+  *) command -v "$1" >/dev/null 2>&1 ;;
+esac || {{ echo "{ABSENT.decode()}" >&2; exit 127; }}
 end() {{
   ended=1 round=0
   while round=$((round + 1)); [ $round -le 100 ]; do
@@ -30,7 +33,7 @@ end() {{
       set -- ${{line##*) }}
       [ "$3" = $$ ] && [ "${{entry#/proc/}}" != $$ ] || continue
       [ "$1" = Z ] || alive="$alive ${{entry#/proc/}}"
-      [ "$1" = Z ] && [ $round -gt 40 ] || parents="$parents $2 "
+      [ "$1" = Z ] && [ $round -gt 20 ] || parents="$parents $2 "
     done
     [ -n "$alive" ] || return 0
     for pid in $alive; do

@@ -1,0 +1,135 @@
+"""Fixtures of the Docker tests: an engine, a stack with data, a small API without a database."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "docker"))
+
+import pap_images
+import pap_stack
+from papdeploy.containers import DockerApi, Engine
+from papdeploy.errors import Unavailable
+
+_numbers = itertools.count(1)
+
+
+def unique(kind: str) -> str:
+    return f"pt{os.getpid()}-{kind}{next(_numbers)}"
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Engine:
+    """The engine of this machine. Without one the tests are skipped, unless PAP_REQUIRE_DOCKER says that it is due."""
+    try:
+        return Engine()
+    except Unavailable as error:
+        if os.environ.get("PAP_REQUIRE_DOCKER"):
+            raise
+        pytest.skip(f"no Docker engine: {error}")
+
+
+@pytest.fixture(scope="session")
+def small_images(docker_engine: Engine) -> dict[str, str]:
+    """Small APIs by name: two good releases and those that fail in a known way."""
+    made: dict[str, list[str]] = {
+        "one": ["VOLUME /anonymous", "ENV ONLY_ONE=1 BOTH=one", "LABEL kind=one only.one=1"],
+        "two": ["VOLUME /anonymous", "ENV ONLY_TWO=2 BOTH=two", "LABEL kind=two"],
+        "dies": ["ENV SERVER_MODE=dies"],
+        "silent": ["ENV SERVER_MODE=silent"],
+        "late": ["ENV SERVER_MODE=late"],
+        "noshell": [
+            "USER 0",
+            'RUN ["python", "-c", "import os; [os.remove(n) for n in (\'/bin/sh\', \'/bin/bash\')]"]',
+        ],
+        "drops": ["ENV CC_DROP_TABLES=true"],
+    }
+    return {name: pap_images.small_api(docker_engine.api, name, lines) for name, lines in made.items()}
+
+
+@dataclass
+class Small:
+    """One or more containers of the small API, and what controls them."""
+
+    engine: Engine
+    images: dict[str, str]
+    state_dir: Path
+    names: list[str] = field(default_factory=list)
+    networks: list[str] = field(default_factory=list)
+
+    def create(self, image: str, config: dict[str, Any] | None = None, host: dict[str, Any] | None = None) -> str:
+        """Start a container of an image by its short name; its own name."""
+        name = unique("api")
+        body = {
+            "Image": self.images[image],
+            "ExposedPorts": {"8000/tcp": {}},
+            **(config or {}),
+            "HostConfig": host or {},
+        }
+        self.engine.api.create_container_from_config(body, name)
+        self.names.append(name)
+        self.engine.api.start(name)
+        return name
+
+    def network(self, **options: Any) -> str:
+        name = unique("net")
+        self.engine.api.create_network(name, **options)
+        self.networks.append(name)
+        return name
+
+    def api(self, image: str = "", release: str = "r1", **settings: Any) -> DockerApi:
+        reference = self.images.get(image, image)
+        return DockerApi(
+            self.engine, tuple(self.names), str(self.state_dir), image=reference, release=release, **settings
+        )
+
+    def inspect(self, name: str = "") -> dict[str, Any]:
+        return self.engine.container(name or self.names[0])
+
+    def ask(self, url: str = "") -> dict[str, Any]:
+        with urllib.request.urlopen(url or self.api().base_url(), timeout=10) as answer:
+            return json.load(answer)
+
+    def release(self) -> str:
+        return str(self.ask()["release"])
+
+    def remove(self) -> None:
+        for item in self.engine.api.containers(all=True):
+            mine = (
+                any(known.lstrip("/").startswith(tuple(self.names)) for known in item["Names"]) if self.names else False
+            )
+            if mine or any(item["Labels"].get("pap-deploy.for") == name for name in self.names):
+                with contextlib.suppress(Exception):
+                    self.engine.api.remove_container(item["Id"], v=True, force=True)
+        for network in self.networks:
+            self.engine.api.remove_network(network)
+
+
+@pytest.fixture
+def small(docker_engine: Engine, small_images: dict[str, str], tmp_path: Path) -> Iterator[Small]:
+    made = Small(docker_engine, small_images, tmp_path / "state")
+    try:
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture(scope="session")
+def docker_stack(docker_engine: Engine) -> Iterator[pap_stack.Stack]:
+    """A whole stack of the previous release with a fifth of the data; tests leave it as they found it."""
+    made = pap_stack.Stack(unique("stack"))
+    try:
+        yield made.up(percent=20)
+    finally:
+        made.down()
