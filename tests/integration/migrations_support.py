@@ -35,13 +35,24 @@ class Bench:
     server: Any
     name: str
     events: list[dict[str, Any]] = field(default_factory=list)
+    connection: Any = None
 
     @property
     def url(self) -> str:
         return self.server.url(self.name)
 
     def sql(self, statement: str) -> list[tuple]:
-        return self.server.sql(statement, self.name)
+        """Rows through one connection that is kept: opening one costs more than most queries."""
+        if self.connection is None or self.connection.closed:
+            self.connection = self.server.connect(self.name)
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def drop(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+        self.server.drop(self.name)
 
     def scalar(self, statement: str) -> Any:
         return self.sql(statement)[0][0]
