@@ -13,7 +13,7 @@ from app.database import Base, SessionLocal, engine
 from app.models import User
 
 
-def wait_for_database(seconds: float = 30.0) -> None:
+def wait_for_database(seconds: float = 5.0) -> None:
     """Return when the database takes a connection; its own error if it does not within ``seconds``."""
     deadline = time.monotonic() + seconds
     while True:
