@@ -1,0 +1,155 @@
+"""``new``: write a dated migration file, empty or filled from the differences between models and database."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, Optional
+
+from ..errors import Refused
+from .sql import split
+
+_HEADER = '''"""{title}
+
+Date: {date}
+Author: {author}
+"""
+
+from __future__ import annotations
+{requires}
+transactional = {transactional}
+
+
+def upgrade(db):
+{upgrade}
+
+
+def downgrade(db):
+{downgrade}
+
+
+if __name__ == "__main__":
+    import sys
+    from pathlib import Path
+
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
+    from papdeploy.migrations.main import main
+
+    raise SystemExit(main(__file__))
+'''
+
+
+@dataclass
+class Draft:
+    """The bodies of one file: statements (SQL, or ``--`` remarks for the person) up and down."""
+
+    up: list[str] = field(default_factory=list)
+    down: list[str] = field(default_factory=list)
+
+
+def url_for(given: Optional[str]) -> str:
+    """The database URL, given or of the environment. Raises Refused if there is none."""
+    url = given or os.environ.get("DATABASE_URL")
+    if not url:
+        raise Refused("No database URL, so nothing to compare the models with.", hint="Set DATABASE_URL.")
+    return url
+
+
+def new(
+    folder: Path,
+    name: str,
+    *,
+    author: str = "",
+    models: Sequence[str] = (),
+    url: str = "",
+    scratch_url: Optional[str] = None,
+    today: Optional[date] = None,
+) -> Path:
+    """Write ``folder/YYYY_MM_DD_name.py`` and return its path; never overwrites.
+
+    With ``models`` it is filled with what the database at ``url`` lacks. Statements with CONCURRENTLY get a second file
+    of their own, which requires the first.
+    """
+    slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    if not slug:
+        raise Refused(f"{name!r} gives no file name.", hint="Say in a few words what it does: add_api_key.")
+    if not folder.is_dir():
+        raise Refused(f"There is no folder {folder}.")
+    day = today or date.today()
+    first = folder / f"{day:%Y_%m_%d}_{slug}.py"
+    alone = folder / f"{day:%Y_%m_%d}_{slug}_concurrently.py"
+    together, concurrent = _from_models(models, url, scratch_url) if models else (Draft(), Draft())
+    for path in (first, alone) if concurrent.up else (first,):
+        if path.exists():
+            raise Refused(f"{path} is there already.", hint="Choose another name.")
+    title = name.strip().rstrip(".") + "."
+    first.write_text(_text(title, day, author, together, transactional=True), encoding="utf-8")
+    if concurrent.up:
+        text = _text(f"{title} (outside a transaction)", day, author, concurrent, False, first.stem)
+        alone.write_text(text, encoding="utf-8")
+    return first
+
+
+def _text(title: str, day: date, author: str, draft: Draft, transactional: bool, requires: str = "") -> str:
+    return _HEADER.format(
+        title=title[:1].upper() + title[1:].replace("_", " "),
+        date=day.isoformat(),
+        author=author or os.environ.get("USER", ""),
+        requires=f'\nrequires = ["{requires}"]' if requires else "",
+        transactional=transactional,
+        upgrade=_body(draft.up, 'raise NotImplementedError("write the change")'),
+        downgrade=_body(draft.down, 'raise NotImplementedError("write the way back, or say why there is none")'),
+    )
+
+
+def _body(statements: Sequence[str], empty: str) -> str:
+    lines: list[str] = []
+    for statement in statements:
+        if statement.lstrip().startswith("--"):
+            lines += [f"    # {line.lstrip('- ')}" for line in statement.splitlines()]
+        else:
+            lines.append(f"    db.execute({_literal(statement)})")
+    if not any(line.startswith("    db.") for line in lines):
+        lines.append(f"    {empty}")
+    return "\n".join(lines)
+
+
+def _literal(statement: str) -> str:
+    """A readable Python literal: triple-quoted only where the SQL has several lines."""
+    text = statement.strip().rstrip(";")
+    if "\n" in text and '"""' not in text and "\\" not in text and not text.endswith('"'):
+        return f'"""{text}"""'
+    if '"' in text and "'" not in text and "\\" not in text:
+        return "'" + text + "'"
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def _from_models(models: Sequence[str], url: str, scratch_url: Optional[str]) -> tuple[Draft, Draft]:
+    from .models import differences
+
+    up, down = differences(models, url, scratch_url)
+    if not up:
+        raise Refused("The database matches the models: there is nothing to migrate.")
+    together, concurrent = Draft(), Draft()
+    for statement in _statements(up):
+        (concurrent if _concurrently(statement) else together).up.append(statement)
+    for statement in reversed(_statements(down)):
+        (concurrent if _concurrently(statement) else together).down.append(statement)
+    return together, concurrent
+
+
+def _statements(differences: Sequence[Any]) -> list[str]:
+    """The repairs of the differences, each headed by what it is about, once each."""
+    found: list[str] = []
+    for difference in differences:
+        found.append(f"-- {difference.kind} {difference.object}: {difference.expected} instead of {difference.actual}")
+        found += [statement for statement in difference.repair if statement not in found]
+    return found
+
+
+def _concurrently(statement: str) -> bool:
+    return not statement.lstrip().startswith("--") and any(s.has("CONCURRENTLY") for s in split(statement))
