@@ -79,6 +79,10 @@ def read_through_argv(database: Database) -> list[str]:
     return database.tool("pg_restore", "--file=/dev/null", dbname_option=None)
 
 
+# For a ciphertext that nobody here can open: it is read back and hashed, no more.
+READ_BACK = ["sh", "-c", "exec cat >/dev/null"]
+
+
 # A copy that can be made again need not wait for the disk; index builds get memory. For these sessions only.
 RESTORE_SETTINGS = {
     "synchronous_commit": "off",
@@ -121,8 +125,11 @@ class Pipeline:
         path: Path,
         file: IO[bytes],
         encryption: Optional[Encryption],
+        *,
+        decrypt: bool = True,
     ) -> Streamed:
-        """``dump`` and ``reader`` start the two programs; ``path`` is ``file``'s name."""
+        """``dump`` and ``reader`` start the two programs; ``path`` is ``file``'s name. Without ``decrypt`` the reader
+        gets the ciphertext."""
         started = time.monotonic()
         result: dict[str, Any] = {}
         with contextlib.ExitStack() as stack:
@@ -131,6 +138,7 @@ class Pipeline:
             into = out = None
             if encryption:
                 into = self._add(stack, HostSite().popen(encryption.encrypt_argv(), stdin=True))
+            if encryption and decrypt:
                 out = self._add(stack, HostSite().popen(encryption.decrypt_argv(), stdin=True))
 
             def write() -> None:
@@ -140,14 +148,12 @@ class Pipeline:
             def read() -> None:
                 with path.open("rb", buffering=0) as again:
                     result["read"] = self._read(again, out or consumer)
-                if out:
-                    _ended(out, "the decryption", self._secrets)
 
             jobs: list[Callable[[], None]] = [write, read]
             if into:
                 jobs.append(lambda: self._copy_out(into, file))
             if out:
-                jobs.append(lambda: _pump(out, consumer))
+                jobs.append(lambda: self._pump(out, consumer))
             jobs.append(lambda: self._drain(consumer))
             self._together(jobs)
             restored = time.monotonic() - started
@@ -168,12 +174,10 @@ class Pipeline:
             def read() -> None:
                 with path.open("rb", buffering=0) as again:
                     result["sha"] = self._read(again, out or consumer)
-                if out:
-                    _ended(out, "the decryption", self._secrets)
 
             jobs: list[Callable[[], None]] = [read, lambda: self._drain(consumer)]
             if out:
-                jobs.append(lambda: _pump(out, consumer))
+                jobs.append(lambda: self._pump(out, consumer))
             self._together(jobs)
         return result["sha"], time.monotonic() - started
 
@@ -286,12 +290,13 @@ class Pipeline:
             pass  # pg_restore says nothing there when it writes to a database
         _ended(consumer, "pg_restore", self._secrets)
 
-
-def _pump(source: Process, target: Process) -> None:
-    assert target.stdin is not None
-    for chunk in _chunks(source.stdout):
-        write_all(target.stdin, chunk)
-    target.stdin.close()
+    def _pump(self, source: Process, target: Process) -> None:
+        assert target.stdin is not None
+        for chunk in _chunks(source.stdout):
+            write_all(target.stdin, chunk)
+        # before the target sees the end: a wrong key is reported as that, not as a cut archive
+        _ended(source, "the decryption", self._secrets)
+        target.stdin.close()
 
 
 def write_all(stream: IO[bytes], data: bytes) -> None:

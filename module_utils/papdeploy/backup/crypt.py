@@ -45,6 +45,11 @@ class Encryption:
         )
 
     @property
+    def opens(self) -> bool:
+        """Whether a key to open it is named here."""
+        return bool(self.identity)
+
+    @property
     def suffix(self) -> str:
         return f".{self.method}"
 

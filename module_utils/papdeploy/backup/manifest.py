@@ -53,7 +53,7 @@ class Backup:
         proof = {
             "full": f"restored and compared: {m['tables']:,} tables, {m['rows']:,} rows",
             "schema": f"its schema restored and compared: {m['tables']:,} tables (rows not restored)",
-            "none": "read through, not restored",
+            "none": "not restored",
         }[m["proof"]["kind"]]
         return f"{m['bytes'] / 1e6:,.1f} MB in {m['seconds']['total']:.1f} s, sha256 {m['sha256'][:12]}…, {proof}"
 

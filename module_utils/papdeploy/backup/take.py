@@ -88,7 +88,10 @@ def take(
         if proof != "none":
             scratch = stack_.enter_context(_scratch(database, release, live, keep_scratch, bool(about["public"])))
         taking = _InBackground(lambda: oracles.take(database, session=session, lock_timeout_s=limits.lock_wait_s))
+        opened = encryption is None or proof != "none" or encryption.opens
         reader = archive.read_through_argv(database) if scratch is None else archive.restore_argv(scratch)
+        if not opened:
+            reader = archive.READ_BACK
         if proof == "schema":
             reader.append("--schema-only")
         settings = archive.RESTORE_SETTINGS if scratch else {}
@@ -104,6 +107,7 @@ def take(
                 path,
                 file,
                 encryption,
+                decrypt=opened,
             ),
         )
         if streamed.sha256 != streamed.read_sha256:
@@ -260,8 +264,8 @@ def _lockers(database: Database) -> str:
     rows = database.rows(
         "SELECT DISTINCT l.relation::regclass::text AS name, a.pid, a.usename AS role,"
         " a.application_name AS app, a.state FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
-        " WHERE l.locktype = 'relation' AND l.granted AND l.mode = 'AccessExclusiveLock' AND l.database = (SELECT oid FROM pg_database WHERE datname ="
-        " current_database()) ORDER BY 1 LIMIT 5"
+        " WHERE l.locktype = 'relation' AND l.granted AND l.mode = 'AccessExclusiveLock'"
+        " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1 LIMIT 5"
     )
     parts = [f"{r['name']} by pid {r['pid']} ({r['role']}, {r['app'] or 'unnamed'}, {r['state']})" for r in rows]
     return "; ".join(parts) or "whoever held it is gone by now"

@@ -10,12 +10,13 @@ ALLOW_CONNECTIONS false locks the release out as well.
 from __future__ import annotations
 
 import time
-from typing import Any, Optional
+from collections.abc import Sequence
+from typing import Any, Callable, Optional
 
-from ..errors import PapError, Refused, Unavailable
+from ..errors import CommandFailed, PapError, Refused, Unavailable
 from ..postgres import Database, Session, quote_ident, quote_literal
 from . import marks
-from .names import Found, comment_on, derived, end_sessions, look, maintenance, ours, record_text, refuse_collision
+from .names import Found, admin_session, comment_on, derived, end_sessions, look, ours, record_text, refuse_collision
 
 # backend_type is hidden from roles without pg_read_all_stats
 _CLIENT = "coalesce(backend_type, 'client backend') = 'client backend'"
@@ -30,7 +31,7 @@ def fence(database: Database, release: str, *, grace_s: float = 5.0, seconds: fl
     """
     live = database.conninfo.dbname
     name = derived(live, "fenced", release)
-    with maintenance(database).as_release(release).session() as session:
+    with admin_session(database, release) as session:
         standing = _standing(session, live)
         if standing is not None and standing.name == name:
             if look(session, live) is not None:
@@ -74,7 +75,7 @@ def fence(database: Database, release: str, *, grace_s: float = 5.0, seconds: fl
                 "COMMIT"
             )
         except PapError:
-            with maintenance(database).as_release(release).session() as fresh:
+            with admin_session(database, release) as fresh:
                 _restore(fresh, live, live, before)
             raise
         fenced = look(session, name)
@@ -88,7 +89,7 @@ def unfence(database: Database, release: Optional[str] = None, *, seconds: float
     Returns ``lifted`` and a ``mark``: what is written after this moment is what a rollback would lose.
     """
     live = database.conninfo.dbname
-    with maintenance(database).as_release(release or "cli").session() as session:
+    with admin_session(database, release or "cli") as session:
         standing = _standing(session, live)
         if standing is None or standing.record is None:
             return {"lifted": False, "database": live, "mark": None, "ended": []}
@@ -106,16 +107,20 @@ def unfence(database: Database, release: Optional[str] = None, *, seconds: float
                 raise _both_exist(live, standing.name)
             with database.named(standing.name).as_release(record["release"]).session() as inside:
                 mark = marks.take(inside)
-            session.execute(f"ALTER DATABASE {quote_ident(standing.name)} ALLOW_CONNECTIONS false")
-        ended = end_sessions(session, standing.name, seconds=seconds)
-        _restore(session, standing.name, live, record["before"])
+        ended = alone(
+            database,
+            str(record["release"]),
+            (standing.name,),
+            lambda inside: _restore(inside, standing.name, live, record["before"]),
+            seconds=seconds,
+        )
         return {"lifted": True, "database": live, "release": record["release"], "mark": mark, "ended": ended}
 
 
 def fence_state(database: Database) -> Optional[dict[str, Any]]:
     """The fence around the live name, or None. ``strangers`` are sessions behind it that are not of its release."""
     live = database.conninfo.dbname
-    with maintenance(database).session() as session:
+    with admin_session(database) as session:
         standing = _standing(session, live)
         if standing is None:
             return None
@@ -207,6 +212,29 @@ def _restore(session: Session, name: str, live: str, before: dict[str, Any]) -> 
         f"{comment_on(live, before['comment'])};"
         "COMMIT"
     )
+
+
+def alone(
+    database: Database, release: str, names: Sequence[str], work: Callable[[Session], None], *, seconds: float = 20.0
+) -> list[dict[str, Any]]:
+    """End every session in the databases ``names``, then do ``work``, which needs them empty (a rename). Somebody who
+    connects in between is ended too and it is tried again. The databases stay open: a kill leaves nothing to undo.
+
+    Returns the sessions that were ended.
+    """
+    ended: list[dict[str, Any]] = []
+    for attempt in (1, 2, 3):
+        with admin_session(database, release) as session:
+            for name in names:
+                ended += end_sessions(session, name, seconds=seconds)
+            try:
+                work(session)
+            except CommandFailed as error:
+                if attempt == 3 or "being accessed by other users" not in error.message:
+                    raise
+            else:
+                break
+    return ended
 
 
 def _let_finish(session: Session, name: str, grace_s: float) -> None:

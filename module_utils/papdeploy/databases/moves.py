@@ -9,10 +9,11 @@ from typing import Any, Optional
 from ..errors import PapError, Refused
 from ..postgres import Database, Session, quote_ident, quote_literal
 from . import properties
-from .fence import obstacles
+from .fence import alone, obstacles
 from .names import (
     NEWBORN_LIMIT,
     Found,
+    admin_session,
     comment_on,
     derived,
     drop,
@@ -40,7 +41,7 @@ def create_empty(
     """
     live = live or database.conninfo.dbname
     name = derived(live, kind, release)
-    with maintenance(database).as_release(release).session() as session:
+    with admin_session(database, release) as session:
         version = int(session.scalar("SELECT current_setting('server_version_num')::int AS v"))
         traits = traits or properties.capture(session, database.conninfo.dbname)
         _make_way(session, name, live, release, kind)
@@ -59,7 +60,7 @@ def snapshot(database: Database, release: str, *, live: str) -> dict[str, Any]:
     """
     source = database.conninfo.dbname
     name = derived(live, "snap", release)
-    with maintenance(database).as_release(release).session() as session:
+    with admin_session(database, release) as session:
         version = int(session.scalar("SELECT current_setting('server_version_num')::int AS v"))
         traits = properties.capture(session, source)
         _make_way(session, name, live, release, "snap")
@@ -94,7 +95,7 @@ def _clone_or_copy(database: Database, release: str, statement: str) -> str:
         # Only "this filesystem or build cannot clone" leads to a copy; every other failure would fail again.
         if not any(word in str(error) + str(error.data) for word in ("clone", "file_copy_method")):
             raise
-    with maintenance(database).as_release(release).session() as session:
+    with admin_session(database, release) as session:
         session.execute(statement)
     return "copy"
 
@@ -110,7 +111,7 @@ def swap(
     """
     live = database.conninfo.dbname
     failed = derived(live, "failed", release)
-    with maintenance(database).as_release(release).session() as session:
+    with admin_session(database, release) as session:
         done = look(session, failed)
         fresh = look(session, replacement)
         if done is not None and done.is_ours("failed", live, release) and fresh is None:
@@ -131,10 +132,6 @@ def swap(
             raise Refused(f"{live} cannot be swapped: {problems[0]}", hint=" ".join(problems[1:]), obstacles=problems)
         before = (current.record or {})["before"]
         wanted = traits or fresh.record.get("traits") or properties.capture(session, current.name)
-        session.execute(f"ALTER DATABASE {quote_ident(current.name)} ALLOW_CONNECTIONS false")
-        session.execute(f"ALTER DATABASE {quote_ident(replacement)} ALLOW_CONNECTIONS false")
-        end_sessions(session, current.name, seconds=20)
-        end_sessions(session, replacement, seconds=20)
         steps = [
             f"ALTER DATABASE {quote_ident(current.name)} RENAME TO {quote_ident(failed)}",
             f"ALTER DATABASE {quote_ident(replacement)} RENAME TO {quote_ident(live)}",
@@ -146,7 +143,8 @@ def swap(
             f"ALTER DATABASE {quote_ident(failed)} ALLOW_CONNECTIONS true",
             comment_on(failed, record_text("failed", live, release, oid=current.oid)),
         ]
-        session.execute("BEGIN;" + ";".join(steps) + ";COMMIT")
+        sql = "BEGIN;" + ";".join(steps) + ";COMMIT"
+        alone(database, release, (current.name, replacement), lambda inside: _run(inside, sql))
         return {"swapped": True, "database": live, "failed": failed, "why": ""}
 
 
@@ -162,7 +160,7 @@ def bound_slots(session: Session, name: str) -> list[str]:
 def restored_and_proven(database: Database, release: str, sha256: str) -> Optional[str]:
     """The database that an earlier, killed rollback of ``release`` had restored from that archive and found equal."""
     live = database.conninfo.dbname
-    with maintenance(database).session() as session:
+    with admin_session(database) as session:
         found = look(session, derived(live, "restored", release))
         ours_ = found is not None and found.is_ours("restored", live, release)
         return found.name if found and ours_ and (found.record or {}).get("proven") == sha256 else None
@@ -171,7 +169,7 @@ def restored_and_proven(database: Database, release: str, sha256: str) -> Option
 def note_proven(database: Database, name: str, release: str, sha256: str) -> None:
     """Write into the record of a restored database that it is whole and equal to archive ``sha256``, and close it."""
     live = database.conninfo.dbname
-    with maintenance(database).session() as session:
+    with admin_session(database) as session:
         session.execute(
             f"BEGIN; {comment_on(name, record_text('restored', live, release, proven=sha256))};"
             f"ALTER DATABASE {quote_ident(name)} ALLOW_CONNECTIONS false; COMMIT"
@@ -182,7 +180,7 @@ def drop_created(database: Database, release: Optional[str], kinds: Sequence[str
     """Drop the databases of the given kinds that ``release`` (None: any) made for the live name; their names."""
     live = database.conninfo.dbname
     dropped: list[str] = []
-    with maintenance(database).as_release(release or "cli").session() as session:
+    with admin_session(database, release or "cli") as session:
         for found in ours(session, live):
             record = found.record or {}
             if record["kind"] in kinds and found.name != live and release in (None, record.get("release")):
@@ -199,7 +197,7 @@ def cleanup_leftovers(database: Database, release: str = "", *, keep: Sequence[s
     """
     live = database.conninfo.dbname
     dropped: list[str] = []
-    with maintenance(database).session() as session:
+    with admin_session(database) as session:
         for found in ours(session, live):
             record = found.record or {}
             stale = record["kind"] in ("scratch", "restored")
@@ -223,7 +221,7 @@ def cleanup_leftovers(database: Database, release: str = "", *, keep: Sequence[s
 
 def existing(database: Database) -> list[dict[str, Any]]:
     """Every database of ours for this live name: name, kind, release, since, bytes. For status and retention."""
-    with maintenance(database).session() as session:
+    with admin_session(database) as session:
         return [
             {
                 "name": found.name,
@@ -240,9 +238,13 @@ def existing(database: Database) -> list[dict[str, Any]]:
 def ready_for_rehearsal(database: Database, scratch: Database) -> None:
     """Give a scratch copy the owner, privileges and settings of the live database, so that the app's role meets there
     what it meets in life."""
-    with maintenance(database).session() as session:
+    with admin_session(database) as session:
         traits = properties.capture(session, database.conninfo.dbname)
         session.execute("BEGIN;" + ";".join(properties.apply(scratch.conninfo.dbname, traits)) + ";COMMIT")
+
+
+def _run(session: Session, statement: str) -> None:
+    session.execute(statement)
 
 
 def _newborn(statement: str) -> str:

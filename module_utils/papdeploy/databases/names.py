@@ -6,9 +6,11 @@ it survives crashes, restarts and renames. Nothing without such a record is ever
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -70,21 +72,29 @@ class Found:
 
 def maintenance(database: Database) -> Database:
     """The same server through a database that is not the live one: a database cannot be renamed from within."""
-    missing: Optional[Unavailable] = None
-    for name in ("postgres", "template1"):
-        if name == database.conninfo.dbname:
-            continue
-        candidate = database.named(name)
-        try:
-            candidate.execute("SELECT 1")
-        except Unavailable as error:
-            if "does not exist" not in error.message and "not currently accepting" not in error.message:
-                raise
-            missing = error
-        else:
-            return candidate
-    assert missing is not None
-    raise missing
+    with admin_session(database) as session:
+        return database.named(str(session.scalar("SELECT current_database() AS name")))
+
+
+@contextlib.contextmanager
+def admin_session(database: Database, release: str = "cli") -> Iterator[Session]:
+    """A session of the release outside the live database, whose commits survive a crash of the server."""
+    names = [name for name in ("postgres", "template1") if name != database.conninfo.dbname]
+    for name in names:
+        with database.named(name).as_release(release).session() as session:
+            try:
+                # A server may run with synchronous_commit = off; a fence that a crash undoes is none.
+                session.execute(
+                    "SELECT set_config('synchronous_commit', 'local', false)"
+                    " WHERE current_setting('synchronous_commit') = 'off'"
+                )
+            except Unavailable as error:
+                absent = "does not exist" in error.message or "not currently accepting" in error.message
+                if name == names[-1] or not absent:
+                    raise
+                continue
+            yield session
+            return
 
 
 def look(session: Session, name: str) -> Optional[Found]:

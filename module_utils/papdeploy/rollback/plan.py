@@ -13,7 +13,7 @@ from .. import disk
 from ..databases import Written, derived, fence_state, marks
 from ..databases.fence import obstacles
 from ..databases.moves import bound_slots
-from ..databases.names import look, maintenance
+from ..databases.names import admin_session, look
 from ..errors import PapError, Refused
 from ..postgres import Database, bind
 
@@ -83,7 +83,7 @@ def read_state(database: Database, release: str) -> State:
     """What is true of ``release`` in the database now; ``database`` carries the live name."""
     live = database.conninfo.dbname
     fence = fence_state(database)
-    with maintenance(database).session() as session:
+    with admin_session(database) as session:
         failed = look(session, derived(live, "failed", release))
         swapped = failed is not None and failed.is_ours("failed", live, release)
         where = fence["database"] if fence else live
@@ -203,7 +203,7 @@ def _assess(database: Database, facts: Mapping[str, Any], state: State, way: str
     if way in ("nothing", "image"):
         return plan
     where = database.named(state.fence["database"]) if state.fence else database
-    with maintenance(database).session() as session:
+    with admin_session(database) as session:
         problems = obstacles(session, where.conninfo.dbname)
         if way != "downgrade":
             problems += bound_slots(session, where.conninfo.dbname)
@@ -307,7 +307,7 @@ def backup_path(facts: Mapping[str, Any]) -> Path:
 
 def _snapshot_is_there(database: Database, facts: Mapping[str, Any], live: str, release: str) -> None:
     name = str((facts.get("restore_point") or {}).get("database", ""))
-    with maintenance(database).session() as session:
+    with admin_session(database) as session:
         found = look(session, name) if name else None
     if found is None or not found.is_ours("snap", live, release):
         raise Refused(f"The snapshot {name or '(unnamed)'} of release {release} is not there any more.")

@@ -11,7 +11,7 @@ from .. import backup as backups
 from .. import databases
 from ..api import Api
 from ..backup.archive import Emit, silent
-from ..databases.names import end_sessions, maintenance
+from ..databases.names import admin_session, end_sessions
 from ..errors import PapError, Refused
 from ..postgres import Database, quote_literal
 from .plan import RollbackPlan, backup_path, choose, read_state
@@ -177,7 +177,7 @@ def _end_own(work: _Work) -> dict[str, Any]:
     live = work.database.conninfo.dbname
     state = databases.fence_state(work.database)
     name = state["database"] if state else live
-    with maintenance(work.database).session() as session:
+    with admin_session(work.database) as session:
         own = f"application_name = {quote_literal('pap-deploy:' + work.release)}"
         return {"ended_own": end_sessions(session, name, seconds=20, only=own)}
 

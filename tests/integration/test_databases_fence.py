@@ -1,0 +1,307 @@
+"""The fence: nobody but the release gets in, whoever they are; and it comes down by name, also after a crash."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pwd
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import psycopg2
+import pytest
+from papdeploy import databases
+from papdeploy.errors import PapError, Refused, Unavailable
+from papdeploy.postgres import Database
+from support_backup import database_of, forget, make_roles
+
+if TYPE_CHECKING:
+    from conftest import Server
+
+R = "r1"
+fencing = importlib.import_module("papdeploy.databases.fence")  # the package exports the function of that name
+
+
+@pytest.fixture
+def live(server: Server) -> Iterator[Database]:
+    make_roles(server)
+    name = server.create("fence")
+    server.sql(f'ALTER DATABASE "{name}" OWNER TO pap_owner')
+    server.sql("ALTER ROLE pap_owner LOGIN PASSWORD 'pw'")
+    database = database_of(server, name)
+    database.execute("CREATE TABLE t (id serial, v text); INSERT INTO t (v) VALUES ('a'); ALTER TABLE t OWNER TO pap_owner")
+    yield database
+    forget(server, name)
+
+
+def connect(server: Server, name: str, user: str, password: str, **options: Any) -> Any:
+    return psycopg2.connect(
+        host=server.host, port=server.port, dbname=name, user=user, password=password, connect_timeout=5, **options
+    )
+
+
+def clients(server: Server) -> list[tuple[str, str]]:
+    """The database's owner, a superuser as the app's role (as in containers), and a plain role."""
+    return [("pap_owner", "pw"), (server.user, server.password), ("pap_reader", "pw")]
+
+
+def test_everybody_is_out_and_the_release_is_in(server: Server, live: Database) -> None:
+    name = live.conninfo.dbname
+    pooled = [connect(server, name, *who) for who in clients(server)]  # a pooler holds its connections
+    for connection in pooled:
+        connection.cursor().execute("SELECT 1")
+        connection.rollback()
+    fenced = databases.fence(live, R)
+    assert fenced["database"] == f"{name}__fenced_{R}"
+    assert {entry["role"] for entry in fenced["ended"]} == {"pap_owner", "postgres", "pap_reader"}
+    for connection in pooled:
+        with pytest.raises(psycopg2.Error):
+            connection.cursor().execute("INSERT INTO t (v) VALUES ('late')")
+    for who in clients(server):
+        with pytest.raises(psycopg2.OperationalError, match="does not exist"):
+            connect(server, name, *who)
+    behind = databases.must_be_fenced(live, R)
+    behind.execute("INSERT INTO t (v) VALUES ('release')")
+    as_app = connect(server, fenced["database"], "pap_owner", "pw", application_name=f"pap-deploy:{R}")
+    as_app.cursor().execute("INSERT INTO t (v) VALUES ('migration, as the app')")
+    as_app.commit()
+    as_app.close()
+    lifted = databases.unfence(live, R)
+    assert lifted["lifted"] is True
+    assert lifted["mark"]["tables"]["public.t"]["schema"] == "public"
+    assert server.sql("SELECT v FROM t ORDER BY id", name) == [("a",), ("release",), ("migration, as the app",)]
+    for who in clients(server):
+        connect(server, name, *who).close()
+    assert databases.unfence(live, R)["lifted"] is False, "lifting twice is harmless"
+
+
+def test_clients_that_hammer_do_not_get_in(server: Server, live: Database) -> None:
+    """A container that restarts itself again and again, as superuser."""
+    name = live.conninfo.dbname
+    stop, written = threading.Event(), []
+
+    def hammer(number: int) -> None:
+        while not stop.is_set():
+            try:
+                connection = connect(server, name, *clients(server)[number % 2])
+                with connection, connection.cursor() as cursor:
+                    cursor.execute("INSERT INTO t (v) VALUES ('hammer') RETURNING id")
+                    row = cursor.fetchone()[0]
+                written.append(row)
+                connection.close()
+            except psycopg2.Error:
+                time.sleep(0.002)
+
+    threads = [threading.Thread(target=hammer, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        time.sleep(0.3)
+        for _ in range(3):
+            databases.fence(live, R, grace_s=0.2)
+            behind = databases.must_be_fenced(live, R)
+            first = behind.scalar("SELECT count(*) AS n FROM t")
+            time.sleep(0.2)
+            assert behind.scalar("SELECT count(*) AS n FROM t") == first
+            databases.unfence(live, R)
+            time.sleep(0.1)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert written, "they did write while the fence was down"
+    there = {row[0] for row in server.sql("SELECT id FROM t", name)}
+    assert set(written) <= there, "every acknowledged row is there"
+
+
+def test_running_transaction_gets_its_grace(server: Server, live: Database) -> None:
+    name = live.conninfo.dbname
+    writer = connect(server, name, "pap_owner", "pw")
+    writer.cursor().execute("INSERT INTO t (v) VALUES ('in flight')")
+    timer = threading.Timer(0.5, writer.commit)
+    timer.start()
+    databases.fence(live, R, grace_s=10)
+    timer.join()
+    behind = databases.must_be_fenced(live, R)
+    assert behind.scalar("SELECT count(*) AS n FROM t WHERE v = 'in flight'") == 1
+
+
+def test_settings_come_back_exactly(server: Server, live: Database) -> None:
+    name = live.conninfo.dbname
+    server.sql(f"COMMENT ON DATABASE \"{name}\" IS 'the customer''s own words'")
+    server.sql(f'ALTER DATABASE "{name}" CONNECTION LIMIT 9')
+    server.sql(f'ALTER DATABASE "{name}" SET work_mem = \'6MB\'')
+    server.sql(f'REVOKE CONNECT ON DATABASE "{name}" FROM PUBLIC')
+    look = (
+        "SELECT oid, datdba, datallowconn, datconnlimit, datacl::text, shobj_description(oid, 'pg_database'),"
+        f" (SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = d.oid) FROM pg_database d WHERE datname = '{name}'"
+    )
+    before = server.sql(look)
+    databases.fence(live, R)
+    databases.unfence(live)
+    assert server.sql(look) == before
+
+
+def test_fence_again_converges_and_another_release_is_refused(live: Database) -> None:
+    first = databases.fence(live, R)
+    again = databases.fence(live, R)
+    assert (again["database"], again["since"], again["before"]) == (first["database"], first["since"], first["before"])
+    with pytest.raises(Refused, match=f"behind the fence of release {R}"):
+        databases.fence(live, "r2")
+    with pytest.raises(Refused, match=f"belongs to release {R}, not to r2"):
+        databases.unfence(live, "r2")
+    assert databases.unfence(live)["release"] == R
+
+
+# Where a killed fence can have got to: the statements that were run, none half.
+@pytest.mark.parametrize("after", ["recorded", "renamed"])
+def test_killed_halfway(server: Server, live: Database, after: str, monkeypatch: Any) -> None:
+    name = live.conninfo.dbname
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    if after == "recorded":
+        monkeypatch.setattr(fencing, "_let_finish", die)
+        with pytest.raises(Killed):
+            databases.fence(live, R)
+        monkeypatch.undo()
+        state = databases.fence_state(live)
+        assert state is not None
+        assert (state["complete"], state["release"], state["database"]) == (False, R, name)
+        with pytest.raises(psycopg2.OperationalError):
+            server.connect(name)
+    else:
+        databases.fence(live, R)
+    for _ in range(2):  # a later run may lift it, or continue
+        assert databases.unfence(live)["lifted"] is True
+        server.connect(name).close()
+        databases.fence(live, R)
+        assert databases.must_be_fenced(live, R).scalar("SELECT count(*) AS n FROM t") == 1
+
+
+def test_killed_unfence(server: Server, live: Database, monkeypatch: Any) -> None:
+    name = live.conninfo.dbname
+    databases.fence(live, R)
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    monkeypatch.setattr(fencing, "_restore", die)
+    with pytest.raises(Killed):
+        databases.unfence(live, R)
+    monkeypatch.undo()
+    assert databases.unfence(live, R)["lifted"] is True
+    assert server.sql("SELECT count(*) FROM t", name) == [(1,)]
+
+
+def test_survives_a_restart_of_the_server(server: Server, live: Database) -> None:
+    databases.fence(live, R)
+    step_down: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        step_down = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    subprocess.run(
+        [server.bin_dir / "pg_ctl", "-D", server.data, "-m", "immediate", "-w", "restart"],
+        check=True, stdout=subprocess.DEVNULL, timeout=60, cwd="/", **step_down,
+    )  # fmt: skip
+    for who in clients(server):
+        with pytest.raises(psycopg2.OperationalError, match="does not exist"):
+            connect(server, live.conninfo.dbname, *who)
+    assert databases.must_be_fenced(live, R).scalar("SELECT count(*) AS n FROM t") == 1
+    databases.unfence(live)
+    assert server.sql("SELECT count(*) FROM t", live.conninfo.dbname) == [(1,)]
+
+
+def test_stranger_is_noticed(server: Server, live: Database) -> None:
+    fenced = databases.fence(live, R)
+    stranger = connect(server, fenced["database"], "pap_owner", "pw", application_name="psql")
+    try:
+        with pytest.raises(Unavailable, match="A stranger is behind the fence: psql of pap_owner"):
+            databases.must_be_fenced(live, R)
+    finally:
+        stranger.close()
+
+
+def test_obstacles_are_named_and_nothing_changes(server: Server, live: Database) -> None:
+    name = live.conninfo.dbname
+    live.execute("BEGIN; INSERT INTO t (v) VALUES ('prepared'); PREPARE TRANSACTION 'it''s open'")
+    with pytest.raises(Refused, match="prepared transaction .*is open"):
+        databases.fence(live, R)
+    server.connect(name).close()
+    assert databases.fence_state(live) is None
+    live.execute("ROLLBACK PREPARED 'it''s open'")
+    weak = replace(live, conninfo=replace(live.conninfo, user="pap_reader", password="pw"))
+    with pytest.raises(Refused, match="may not rename it: it must own"):
+        databases.fence(weak, R)
+    assert databases.fence(live, R)["complete"]
+
+
+def test_owner_without_superuser_can(server: Server, live: Database) -> None:
+    """The least privilege that is enough: owner, CREATEDB, and the right to end other roles' sessions."""
+    server.sql("ALTER ROLE pap_owner CREATEDB")
+    server.sql("GRANT pg_signal_backend TO pap_owner")
+    owner = replace(live, conninfo=replace(live.conninfo, user="pap_owner", password="pw"))
+    other = connect(server, live.conninfo.dbname, "pap_reader", "pw")
+    try:
+        fenced = databases.fence(owner, R)
+        assert len(fenced["ended"]) == 1
+        behind = databases.must_be_fenced(owner, R)
+        point = databases.snapshot(behind, R, live=live.conninfo.dbname)
+        behind.execute("DELETE FROM t")
+        databases.swap(owner, R, point["database"])
+        assert server.sql("SELECT count(*) FROM t", live.conninfo.dbname) == [(1,)]
+    finally:
+        other.close()
+        server.sql("ALTER ROLE pap_owner NOCREATEDB")
+        server.sql("REVOKE pg_signal_backend FROM pap_owner")
+
+
+def test_session_that_may_not_be_ended_takes_the_fence_down_again(server: Server, live: Database) -> None:
+    server.sql("ALTER ROLE pap_owner CREATEDB")
+    owner = replace(live, conninfo=replace(live.conninfo, user="pap_owner", password="pw"))
+    superuser = server.connect(live.conninfo.dbname)
+    try:
+        with pytest.raises(PapError, match="cannot be ended|did not end"):
+            databases.fence(owner, R, grace_s=0.1, seconds=1)
+        assert databases.fence_state(live) is None
+        connect(server, live.conninfo.dbname, "pap_reader", "pw").close()
+    finally:
+        superuser.close()
+        server.sql("ALTER ROLE pap_owner NOCREATEDB")
+
+
+def test_live_name_that_came_back_is_refused(server: Server, live: Database) -> None:
+    """Some images create the database that they miss: never mix the two up."""
+    name = live.conninfo.dbname
+    databases.fence(live, R)
+    server.sql(f'CREATE DATABASE "{name}"')
+    for work in (lambda: databases.fence(live, R), lambda: databases.unfence(live, R)):
+        with pytest.raises(Refused, match="exist"):
+            work()
+    server.sql(f'DROP DATABASE "{name}"')
+    assert databases.unfence(live, R)["lifted"]
+
+
+def test_database_called_postgres(servers: dict[int, Any]) -> None:
+    """Many containers hold everything in a database called postgres."""
+    server = servers[16]
+    live = database_of(server, "postgres")
+    databases.fence(live, R)
+    try:
+        with pytest.raises(psycopg2.OperationalError, match="does not exist"):
+            server.connect("postgres")
+        assert databases.must_be_fenced(live, R).scalar("SELECT 1 AS one") == 1
+    finally:
+        databases.unfence(live, R)
+    server.connect("postgres").close()
