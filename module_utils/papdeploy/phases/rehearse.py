@@ -19,14 +19,20 @@ NICE = 10
 
 
 def run(
-    stack: Stack, release: str, options: Options, *, alone: bool = False, encrypt: Mapping[str, Any] | None = None
+    stack: Stack,
+    release: str,
+    options: Options,
+    *,
+    alone: bool = False,
+    encrypt: Mapping[str, Any] | None = None,
+    nice: int = NICE,
 ) -> dict[str, Any]:
     """Rehearse ``release``, which the preflight has opened. ``alone``: nothing follows, so the release ends here.
 
     Raises what fails. Production has not been touched then, so the release ends (refused) and the lock is given back:
-    ``data['ended']`` says that it did.
+    ``data['ended']`` says that it did. ``nice``: the priority of this process and of what it starts.
     """
-    _step_back()
+    _step_back(nice)
     with stack.state.working(release) as journal:
         try:
             with journal.checkpoint("rehearse", data=options.data, mode=options.mode) as done:
@@ -48,10 +54,10 @@ def run(
     return {"changed": True, "rehearsal": found, "pap": {"phase": "rehearse", "lines": lines, "status": status}}
 
 
-def _step_back() -> None:
+def _step_back(nice: int) -> None:
     """Low priority for this process and all that it starts here: the API that runs goes first."""
     with contextlib.suppress(OSError):
-        os.nice(max(0, NICE - os.nice(0)))
+        os.nice(max(0, nice - os.nice(0)))
 
 
 def _end(stack: Stack, release: str, error: PapError) -> None:

@@ -1,11 +1,12 @@
-"""A copy with a part of the rows: small tables whole, of large ones the first rows, and every row that those refer to.
+"""A copy with a part of the rows: small tables whole, of large ones the first and the last, and all that those refer to.
 
-Foreign keys hold in the copy, so migrations meet the shape of real data; what only the rows left out would show (a
+The last rows are those written last (in the order of the pages): among them the user who has just logged in. Foreign keys hold in the copy, so migrations meet the shape of real data; what only the rows left out would show (a
 duplicate, a NULL, the time that a scan takes) stays unknown.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Callable
 
@@ -15,6 +16,8 @@ from ..postgres import Database, Session, bind, quote_ident
 
 _TABLES = f"""
 SELECT c.oid::int8 AS oid, n.nspname AS schema, c.relname AS name,
+       pg_relation_size(c.oid) / current_setting('block_size')::int8 AS pages,
+       CASE WHEN c.relpages > 0 THEN greatest(c.reltuples / c.relpages, 1) ELSE 10 END AS density,
        (SELECT coalesce(json_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_attribute a WHERE a.attrelid = c.oid
           AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '') AS columns
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -34,7 +37,7 @@ Stream = Callable[[Database, Database, list[str]], None]
 
 
 def copy_sample(live: Database, copy: Database, rows: int, stream: Stream) -> int:
-    """Fill the empty ``copy`` with at most ``rows`` rows of each table of ``live`` and all that they refer to.
+    """Fill the empty ``copy`` with the first and the last ``rows`` rows of each table of ``live``, and what they refer to.
 
     The chosen rows are noted in temporary tables of one session, in one snapshot. Returns the number of rows copied.
     Raises CommandFailed if a table cannot be read or its rows do not fit the copy.
@@ -46,10 +49,7 @@ def copy_sample(live: Database, copy: Database, rows: int, stream: Stream) -> in
         source.execute(oracle_sql.SETTINGS + "; SET LOCAL search_path = pg_temp, pg_catalog")
         tables = source.rows(_TABLES)
         for table in tables:
-            source.execute(
-                f"CREATE TEMP TABLE {_picked(table)} ON COMMIT DROP AS SELECT ctid AS id FROM ONLY {_name(table)}"
-                f" LIMIT {int(rows)}"
-            )
+            _pick(source, table, int(rows))
         _follow(source, tables)
         into.execute("BEGIN")
         for table in tables:
@@ -71,6 +71,19 @@ def _name(table: dict[str, Any]) -> str:
 
 def _picked(table: dict[str, Any]) -> str:
     return f"pg_temp.pap_picked_{int(table['oid'])}"
+
+
+def _pick(source: Session, table: dict[str, Any], rows: int) -> None:
+    """Note the first rows, and the last ones where there are more."""
+    picked, name = _picked(table), _name(table)
+    source.execute(f"CREATE TEMP TABLE {picked} ON COMMIT DROP AS SELECT ctid AS id FROM ONLY {name} LIMIT {rows}")
+    if int(source.scalar(f"SELECT count(*) AS n FROM {picked}")) < rows:
+        return
+    tail = max(0, int(table["pages"]) - math.ceil(rows / float(table["density"])) - 2)
+    source.execute(
+        f"INSERT INTO {picked} SELECT id FROM (SELECT ctid AS id FROM ONLY {name} WHERE ctid >= '({tail},0)'::tid"
+        f" ORDER BY ctid DESC LIMIT {rows}) AS last WHERE id NOT IN (SELECT id FROM {picked})"
+    )
 
 
 def _follow(source: Session, tables: Sequence[dict[str, Any]]) -> None:

@@ -18,6 +18,9 @@ from ..stack import Stack
 from ..trial import Trial
 
 _POLL_S = 0.05
+_PATIENCE_S = 3.0  # a backend that ended reports what it read a moment later
+# How often any table of the database was read, by whomever. Reading catalogs does not count.
+_READS = "SELECT coalesce(sum(seq_scan + coalesce(idx_scan, 0)), 0)::int8 AS reads FROM pg_stat_user_tables"
 _LOG_LINES = 15
 
 
@@ -63,8 +66,9 @@ def _database_of(value: str) -> str:
 class SessionWatch:
     """Which database a trial really uses: its sessions, as the server sees them, while the block runs.
 
-    Nobody but the trial knows the copy, so every foreign session there is its own; a session with its application name
-    in the live database is one that should not be.
+    Nobody but the trial knows the copy, so every foreign session there is its own, and so is every read of its tables
+    (sessions without a pool are too short to be seen); a session with its application name in the live database is one
+    that should not be.
     """
 
     def __init__(self, copy: Database, live: str, name: str) -> None:
@@ -72,6 +76,7 @@ class SessionWatch:
         self.in_live = 0
         self.problem: Optional[BaseException] = None
         self._copy = copy
+        self._reads = int(copy.scalar(_READS))
         self._query = (
             "SELECT count(*) FILTER (WHERE datname = current_database()) AS copy,"
             " count(*) FILTER (WHERE datname <> current_database()) AS live FROM pg_stat_activity"
@@ -113,7 +118,11 @@ class SessionWatch:
     def refuse_elsewhere(self) -> None:
         """Raise if the trial never used the copy: whatever it proved, it did not prove it of the copy."""
         self.refuse_leak()
-        if not self.in_copy:
+        limit = time.monotonic() + _PATIENCE_S
+        while not self.in_copy and int(self._copy.scalar(_READS)) == self._reads:
+            if time.monotonic() < limit:
+                time.sleep(_POLL_S)
+                continue
             raise PapError(
                 "The API on trial never connected to the copy, so it has its database from somewhere else.",
                 hint="Set pap_database_url_variable to the variable that it takes its database URL from.",
