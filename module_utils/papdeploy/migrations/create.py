@@ -89,7 +89,8 @@ def new(
     title = name.strip().rstrip(".") + "."
     first.write_text(_text(title, day, author, together, transactional=True), encoding="utf-8")
     if concurrent.up:
-        text = _text(f"{title} (outside a transaction)", day, author, concurrent, False, first.stem)
+        title = f"{name.strip()}, the part outside a transaction."
+        text = _text(title, day, author, concurrent, transactional=False, requires=first.stem)
         alone.write_text(text, encoding="utf-8")
     return first
 
@@ -135,21 +136,19 @@ def _from_models(models: Sequence[str], url: str, scratch_url: Optional[str]) ->
     if not up:
         raise Refused("The database matches the models: there is nothing to migrate.")
     together, concurrent = Draft(), Draft()
-    for statement in _statements(up):
-        (concurrent if _concurrently(statement) else together).up.append(statement)
-    for statement in reversed(_statements(down)):
-        (concurrent if _concurrently(statement) else together).down.append(statement)
+    for difference in up:
+        (concurrent if _concurrently(difference) else together).up.extend(_statements(difference))
+    for difference in reversed(down):
+        (concurrent if _concurrently(difference) else together).down.extend(_statements(difference))
     return together, concurrent
 
 
-def _statements(differences: Sequence[Any]) -> list[str]:
-    """The repairs of the differences, each headed by what it is about, once each."""
-    found: list[str] = []
-    for difference in differences:
-        found.append(f"-- {difference.kind} {difference.object}: {difference.expected} instead of {difference.actual}")
-        found += [statement for statement in difference.repair if statement not in found]
-    return found
+def _statements(difference: Any) -> list[str]:
+    """The repair of a difference, headed by what it is about."""
+    head = f"-- {difference.kind} {difference.object}: {difference.expected} instead of {difference.actual}"
+    return [head, *difference.repair]
 
 
-def _concurrently(statement: str) -> bool:
-    return not statement.lstrip().startswith("--") and any(s.has("CONCURRENTLY") for s in split(statement))
+def _concurrently(difference: Any) -> bool:
+    """Whether its repair needs CONCURRENTLY: then all of it goes outside the transaction, in its order."""
+    return any(s.has("CONCURRENTLY") for text in difference.repair for s in split(text))
