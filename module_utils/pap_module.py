@@ -95,18 +95,27 @@ def run_phase(module: AnsibleModule, name: str, work: Callable[[Any, Any], dict[
     ``work`` gets the stack and the module ``papdeploy.phases.<name>``, imported from where M(pap_package) unpacked it.
     """
     given = module.params["stack"]
-    if not given["code"]:
+
+    def on_the_stack(phase: Any) -> dict[str, Any]:
+        from_params = importlib.import_module("papdeploy.stack").from_params
+        return work(from_params(given, module.params.get("release") or ""), phase)
+
+    run_code(module, given["code"], f"phases.{name}", on_the_stack)
+
+
+def run_code(module: AnsibleModule, code: str, name: str, work: Callable[[Any], dict[str, Any]]) -> None:
+    """The same without a stack: ``work`` gets the module ``papdeploy.<name>`` from the folder ``code``."""
+    if not code:
         module.fail_json(msg="The package papdeploy is not on this host. Run the role 'stack' first.")
-    sys.path.insert(0, given["code"])
+    sys.path.insert(0, code)
     try:
-        phase = importlib.import_module(f"papdeploy.phases.{name}")
+        imported = importlib.import_module(f"papdeploy.{name}")
     except ImportError as error:
-        module.fail_json(msg=f"papdeploy cannot be imported from {given['code']}: {error}. Remove that folder.")
-    from_params = importlib.import_module("papdeploy.stack").from_params
+        module.fail_json(msg=f"papdeploy cannot be imported from {code}: {error}. Remove that folder.")
     errors = importlib.import_module("papdeploy.errors")
     redact_data = importlib.import_module("papdeploy.redact").redact_data
     try:
-        result = work(from_params(given, module.params.get("release") or ""), phase)
+        result = work(imported)
     except errors.PapError as error:
         kind = type(error).__name__
         module.fail_json(msg=str(error), error_kind=kind, hint=error.hint, data=redact_data(error.data))

@@ -58,6 +58,22 @@ def prepare(
     return state
 
 
+def remark(folder: Path) -> bool:
+    """Move the marks to the present end of the logs, when the new version is about to start: what the old one logged
+    while it was stopped is no finding. False if no watch was prepared, or a log cannot be read just now (the steps say
+    so when it stays that way)."""
+    if load(folder) is None:
+        return False
+    sources, _ = _configured(folder)
+    with changing(folder):
+        try:
+            marks = {name: source.now() for name, source in sources.items()}
+        except PapError:
+            return False
+        save(folder, {**_loaded(folder), "marks": marks, "started": now(), "heartbeat": now()})
+    return True
+
+
 def first(folder: Path, *, seconds: float, poll_s: float = 1.0) -> dict[str, Any]:
     """The first minute, within the deploy: step until ``seconds`` are over or an alarm is raised; the state then."""
     sources, _ = _configured(folder)

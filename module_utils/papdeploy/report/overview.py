@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from . import words
 from .page import document
@@ -46,6 +50,26 @@ def overview(reports: Sequence[Mapping[str, Any]], links: Mapping[str, str] | No
         f"<section>{table('What went wrong first', head, rows, (5, 6))}</section>"
     )
     return document(line, body)
+
+
+def write(folder: str) -> dict[str, Any]:
+    """Make ``index.html`` of the newest report of each stack: ``<folder>/<stack>/<release>.json``."""
+    home = Path(folder)
+    reports: list[dict[str, Any]] = []
+    links: dict[str, str] = {}
+    for stack in sorted(path for path in home.iterdir() if path.is_dir()):
+        newest = max(stack.glob("*.json"), key=lambda path: path.name, default=None)
+        if newest is None:
+            continue
+        made: dict[str, Any] = json.loads(newest.read_text(encoding="utf-8"))
+        reports.append(made)
+        links[str(made.get("stack"))] = f"{quote(stack.name)}/{quote(newest.stem)}.html"
+    page = home / "index.html"
+    # Several stacks may end at the same time: each writes a file of its own and puts it into place whole.
+    fresh = home / f".index.html.{os.getpid()}"
+    fresh.write_text(overview(reports, links), encoding="utf-8")
+    fresh.replace(page)
+    return {"path": str(page), "stacks": len(reports)}
 
 
 def summary_lines(reports: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,0 +1,70 @@
+#!/usr/bin/python
+# Copyright: pap-deploy authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Make one page of the reports of many stacks, on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: pap_overview
+short_description: Make one page of the reports of many stacks, on the controller
+version_added: "0.1.0"
+author:
+  - pap-deploy authors (@pap-deploy)
+description:
+  - Reads the C(report.json) of each stack in a folder and writes C(index.html) beside them.
+  - Each stack of a fleet may call it when its own report is there; the page is always whole.
+attributes:
+  check_mode:
+    support: none
+    description: Skipped in check mode.
+  diff_mode:
+    support: none
+    description: There is nothing to show.
+  platform:
+    support: full
+    platforms: posix
+    description: Runs on the controller, with the Python of Ansible.
+options:
+  code:
+    description: Folder to import C(papdeploy) from, on the controller.
+    type: path
+    required: true
+  folder:
+    description: Folder with one folder for each stack.
+    type: path
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Make the overview
+  pap_overview:
+    code: "{{ playbook_dir }}/../module_utils"
+    folder: /srv/reports
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+path:
+  description: The page.
+  returned: success
+  type: str
+stacks:
+  description: How many stacks it shows.
+  returned: success
+  type: int
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.pap_module import run_code
+
+
+def main() -> None:
+    path = {"type": "path", "required": True}
+    module = AnsibleModule({"code": path, "folder": path}, supports_check_mode=False)
+    run_code(module, module.params["code"], "report.overview", lambda page: page.write(module.params["folder"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+#!/usr/bin/python
+# Copyright: pap-deploy authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Sign and demand receipts on the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: pap_receipt
+short_description: Sign and demand receipts on the controller
+version_added: "0.1.0"
+author:
+  - pap-deploy authors (@pap-deploy)
+description:
+  - C(written) signs the receipt of a release with Ed25519 and puts it into a folder.
+  - C(demanded) fails unless the folder has a receipt for exactly this, well signed and young enough.
+  - It names what differs from the receipt that comes closest.
+  - C(keyed) makes a key pair if there is none, for trying things out.
+attributes:
+  check_mode:
+    support: none
+    description: Skipped in check mode.
+  diff_mode:
+    support: none
+    description: There is nothing to show.
+  platform:
+    support: full
+    platforms: posix
+    description: Runs on the controller, with the Python of Ansible (package cryptography).
+options:
+  code:
+    description: Folder to import C(papdeploy) from, on the controller.
+    type: path
+    required: true
+  state:
+    description: What to do.
+    type: str
+    choices: [keyed, written, demanded]
+    required: true
+  folder:
+    description: Folder of the receipts on the controller.
+    type: path
+    default: ""
+  receipt:
+    description: For O(state=written), the unsigned receipt that M(pap_release_receipt) described.
+    type: dict
+    default: {}
+  subject:
+    description: For O(state=demanded), what M(pap_release_receipt) described.
+    type: dict
+    default: {}
+  private_key:
+    description: Private key (PEM or OpenSSH), from Ansible Vault.
+    type: str
+    default: ""
+  private_key_file:
+    description: File of the private key, where O(private_key) is not set.
+    type: path
+    default: ""
+  public_keys:
+    description: Keys that are trusted to sign receipts.
+    type: list
+    elements: str
+    default: []
+  public_key_files:
+    description: Files of such keys.
+    type: list
+    elements: path
+    default: []
+  environment:
+    description: Whose receipts count.
+    type: str
+    default: staging
+  max_age_hours:
+    description: How old a receipt may be.
+    type: float
+    default: 168
+  override:
+    description: Reason to go on without a receipt; it is recorded.
+    type: str
+    default: ""
+  who:
+    description: Who deploys, as the P(pap_who#lookup) lookup says.
+    type: dict
+    default: {}
+"""
+
+EXAMPLES = r"""
+- name: Demand staging's receipt
+  pap_receipt:
+    code: "{{ playbook_dir }}/../module_utils"
+    state: demanded
+    folder: /srv/receipts
+    subject: "{{ described.subject }}"
+    public_key_files: [/etc/pap-deploy/staging.pub]
+  delegate_to: localhost
+  register: found
+"""
+
+RETURN = r"""
+receipt:
+  description: The receipt that fits.
+  returned: when O(state=demanded)
+  type: dict
+override:
+  description: The recorded override, if there was no receipt and a reason was given.
+  returned: when O(state=demanded)
+  type: dict
+path:
+  description: The file that was written.
+  returned: when O(state=written)
+  type: str
+pap:
+  description: The phase and the lines that the C(pap_phases) callback prints.
+  returned: success
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.pap_module import run_code
+
+
+def main() -> None:
+    text, words = {"type": "str", "default": ""}, {"type": "list", "elements": "str", "default": []}
+    path = {"type": "path", "default": ""}
+    module = AnsibleModule(
+        {
+            "code": {"type": "path", "required": True},
+            "state": {"type": "str", "choices": ["keyed", "written", "demanded"], "required": True},
+            "folder": path,
+            "receipt": {"type": "dict", "default": {}},
+            "subject": {"type": "dict", "default": {}},
+            "private_key": {**text, "no_log": True},
+            "private_key_file": path,
+            "public_keys": words,
+            "public_key_files": {"type": "list", "elements": "path", "default": []},
+            "environment": {"type": "str", "default": "staging"},
+            "max_age_hours": {"type": "float", "default": 168},
+            "override": text,
+            "who": {"type": "dict", "default": {}},
+        },
+        supports_check_mode=False,
+    )
+    run_code(module, module.params["code"], "phases.receipt_desk", lambda desk: work(desk, module.params))
+
+
+def work(desk, given):
+    if given["state"] == "keyed":
+        return desk.ensure_key(given["private_key_file"], given["public_key_files"][0])
+    if given["state"] == "written":
+        return desk.write(given["receipt"], given["folder"], given["private_key"], given["private_key_file"])
+    return desk.demand(
+        given["subject"],
+        given["folder"],
+        public_keys=given["public_keys"],
+        public_files=given["public_key_files"],
+        environment=given["environment"],
+        max_age_hours=given["max_age_hours"],
+        reason=given["override"],
+        who=given["who"],
+    )
+
+
+if __name__ == "__main__":
+    main()

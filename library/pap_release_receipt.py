@@ -1,0 +1,109 @@
+#!/usr/bin/python
+# Copyright: pap-deploy authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Say what a release deploys, and note by which receipt it may."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: pap_release_receipt
+short_description: Say what a release deploys, and note by which receipt it may
+version_added: "0.1.0"
+author:
+  - pap-deploy authors (@pap-deploy)
+description:
+  - C(described) says what the release deploys, by content, and gives the unsigned receipt of a finished one.
+  - C(recorded) notes the receipt, or the override, in the journal.
+  - C(refused) ends the release, which has changed nothing yet, and fails.
+extends_documentation_fragment:
+  - pap_stack
+attributes:
+  check_mode:
+    support: none
+    description: Skipped in check mode.
+  diff_mode:
+    support: none
+    description: There is nothing to show.
+  platform:
+    support: full
+    platforms: posix
+    description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+options:
+  state:
+    description: What to do.
+    type: str
+    choices: [described, recorded, refused]
+    required: true
+  release:
+    description: Id of the release.
+    type: str
+    required: true
+  found:
+    description: For O(state=recorded), what M(pap_receipt) returned.
+    type: dict
+    default: {}
+  message:
+    description: For O(state=refused), why.
+    type: str
+    default: ""
+  hint:
+    description: For O(state=refused), what to do next.
+    type: str
+    default: ""
+"""
+
+EXAMPLES = r"""
+- name: Say what this release deploys
+  pap_release_receipt:
+    stack: "{{ pap_stack }}"
+    release: "{{ looked.release }}"
+    state: described
+  register: described
+"""
+
+RETURN = r"""
+subject:
+  description: Checksums of all migrations, of the models and of the release, and the server's major version.
+  returned: when O(state=described)
+  type: dict
+receipt:
+  description: The unsigned receipt; empty unless the release has finished.
+  returned: when O(state=described)
+  type: dict
+pap:
+  description: The phase and the lines that the C(pap_phases) callback prints.
+  returned: success
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.pap_module import run_code, spec
+
+
+def main() -> None:
+    module = AnsibleModule(
+        spec(
+            state={"type": "str", "choices": ["described", "recorded", "refused"], "required": True},
+            release={"type": "str", "required": True},
+            found={"type": "dict", "default": {}},
+            message={"type": "str", "default": ""},
+            hint={"type": "str", "default": ""},
+        ),
+        supports_check_mode=False,
+    )
+    given, release = module.params, module.params["release"]
+
+    def work(phase):
+        state = phase.State(given["stack"]["state_dir"])
+        if given["state"] == "described":
+            return phase.describe(state, release)
+        if given["state"] == "recorded":
+            return phase.record(state, release, given["found"])
+        return phase.refuse(state, release, given["message"], given["hint"])
+
+    run_code(module, given["stack"]["code"], "phases.receipting", work)
+
+
+if __name__ == "__main__":
+    main()

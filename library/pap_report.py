@@ -1,0 +1,81 @@
+#!/usr/bin/python
+# Copyright: pap-deploy authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Write the report of a release."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: pap_report
+short_description: Write the report of a release
+version_added: "0.1.0"
+author:
+  - pap-deploy authors (@pap-deploy)
+description:
+  - Makes C(report.json) and the self-contained page C(report.html) beside the release's journal.
+extends_documentation_fragment:
+  - pap_stack
+attributes:
+  check_mode:
+    support: full
+    description: It changes nothing of the stack in any mode.
+  diff_mode:
+    support: none
+    description: There is nothing to show.
+  platform:
+    support: full
+    platforms: posix
+    description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+options:
+  release:
+    description: Id of the release. Empty takes the newest one.
+    type: str
+    default: ""
+"""
+
+EXAMPLES = r"""
+- name: Write the report
+  pap_report:
+    stack: "{{ pap_stack }}"
+    release: "{{ looked.release }}"
+  register: reported
+"""
+
+RETURN = r"""
+written:
+  description: Whether there is a release to report on.
+  returned: success
+  type: bool
+files:
+  description: The two files on the target host.
+  returned: success
+  type: list
+  elements: str
+release:
+  description: Id of the release.
+  returned: success
+  type: str
+report:
+  description: What an overview of many stacks needs, for example C(verdict), C(seconds), C(unavailable_s).
+  returned: success
+  type: dict
+pap:
+  description: The phase and the lines that the C(pap_phases) callback prints.
+  returned: success
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.pap_module import run_code, spec
+
+
+def main() -> None:
+    module = AnsibleModule(spec(release={"type": "str", "default": ""}), supports_check_mode=True)
+    stack, release = module.params["stack"], module.params["release"]
+    # The stack itself may be down: its folder is enough.
+    run_code(module, stack["code"], "phases.reporting", lambda p: p.write(p.State(stack["state_dir"]), release))
+
+
+if __name__ == "__main__":
+    main()

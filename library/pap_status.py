@@ -1,0 +1,83 @@
+#!/usr/bin/python
+# Copyright: pap-deploy authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Say how a stack stands and what to do next."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: pap_status
+short_description: Say how a stack stands and what to do next
+version_added: "0.1.0"
+author:
+  - pap-deploy authors (@pap-deploy)
+description:
+  - Says what runs, what is pending, whether anything is unfinished, held or drifting, and the next command to type.
+  - What would refuse a deploy is a finding here, not a failure.
+extends_documentation_fragment:
+  - pap_stack
+attributes:
+  check_mode:
+    support: full
+    description: It changes nothing in any mode; a scratch database may come and go.
+  diff_mode:
+    support: none
+    description: There is nothing to show.
+  platform:
+    support: full
+    platforms: posix
+    description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+options:
+  migrations:
+    description: File name to text of every migration, as the P(pap_migrations#lookup) lookup reads them.
+    type: dict
+    required: true
+  schema:
+    description: Options of the schema check.
+    type: dict
+    default: {}
+"""
+
+EXAMPLES = r"""
+- name: See how the stack stands
+  pap_status:
+    stack: "{{ pap_stack }}"
+    migrations: "{{ lookup('pap_migrations', pap_migrations_dirs) }}"
+  register: found
+"""
+
+RETURN = r"""
+status:
+  description: >-
+    C(running), C(candidate), C(pending), C(unfinished), C(holder), C(last), C(watch), C(databases), C(attention) (what
+    a person has to look at) and C(next) (the command to type).
+  returned: success
+  type: dict
+pap:
+  description: The phase and the lines that the C(pap_phases) callback prints.
+  returned: success
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.pap_module import run_phase, spec
+
+
+def main() -> None:
+    module = AnsibleModule(
+        spec(migrations={"type": "dict", "required": True}, schema={"type": "dict", "default": {}}),
+        supports_check_mode=True,
+    )
+    given = module.params
+    run_phase(
+        module,
+        "reporting",
+        lambda stack, phase: phase.status(
+            stack, given["migrations"], phase.preflight.Options(schema=given["schema"], allow_out_of_order=True)
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()

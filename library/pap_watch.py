@@ -1,0 +1,166 @@
+#!/usr/bin/python
+# Copyright: pap-deploy authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Watch the logs of a stack after a deploy."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: pap_watch
+short_description: Watch the logs of a stack after a deploy
+version_added: "0.1.0"
+author:
+  - pap-deploy authors (@pap-deploy)
+description:
+  - C(prepared) learns from the logs what is usual, before anything changes.
+  - C(first) watches the first seconds of the new version and fails on an alarm; the deploy is then rolled back.
+  - C(started) leaves a detached watcher behind, which survives the connection and goes on where it was if it died.
+  - C(looked) says where the watch stands; C(acknowledged) closes alarms with a reason.
+extends_documentation_fragment:
+  - pap_stack
+attributes:
+  check_mode:
+    support: none
+    description: Skipped in check mode.
+  diff_mode:
+    support: none
+    description: There is nothing to show.
+  platform:
+    support: full
+    platforms: posix
+    description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+options:
+  state:
+    description: What to do.
+    type: str
+    choices: [prepared, first, started, looked, acknowledged]
+    required: true
+  release:
+    description: Id of the release. Empty takes the one in force.
+    type: str
+    default: ""
+  hours:
+    description: Hours for which the detached watcher works.
+    type: float
+    default: 24
+  interval_s:
+    description: Seconds between two looks at the logs.
+    type: float
+    default: 30
+  first_s:
+    description: Seconds that C(first) watches.
+    type: float
+    default: 60
+  timer:
+    description: A timer of the service manager runs the steps, so that no process is started.
+    type: bool
+    default: false
+  rules:
+    description:
+      - When to raise an alarm, as far as it differs from the defaults.
+      - C(min_count) (5), C(factor) (3, times the rate before), C(window_s) (900), C(restarts) (0), C(blind_s) (180).
+    type: dict
+    default: {}
+  alert:
+    description: A webhook that the watcher tells of an alarm, with C(url), C(format) (json or slack) and C(headers).
+    type: dict
+    default: {}
+  who:
+    description: Who acknowledges, as the P(pap_who#lookup) lookup says.
+    type: dict
+    default: {}
+  reason:
+    description: Why the alarms are harmless.
+    type: str
+    default: ""
+"""
+
+EXAMPLES = r"""
+- name: Learn what is usual in the logs
+  pap_watch:
+    stack: "{{ pap_stack }}"
+    release: "{{ looked.release }}"
+    state: prepared
+
+- name: See where the watch stands
+  pap_watch:
+    stack: "{{ pap_stack }}"
+    state: looked
+  register: watched
+"""
+
+RETURN = r"""
+ok:
+  description: Whether there is no open alarm and the watcher lives or has ended.
+  returned: when O(state=looked)
+  type: bool
+alarm:
+  description: Whether an alarm is open that the new version may have caused.
+  returned: when O(state=looked)
+  type: bool
+dead:
+  description: Whether the watcher is gone or silent before its time.
+  returned: when O(state=looked)
+  type: bool
+watch:
+  description: The state in full, with C(alarms), C(counts), C(heartbeat).
+  returned: when O(state=looked)
+  type: dict
+program:
+  description: The watcher's program on the target host, for a timer.
+  returned: when O(state=started)
+  type: str
+folder:
+  description: The folder of the release, the argument of that program.
+  returned: when O(state=started)
+  type: str
+pap:
+  description: The phase and the lines that the C(pap_phases) callback prints.
+  returned: success
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.pap_module import run_code, run_phase, spec
+
+STATES = ["prepared", "first", "started", "looked", "acknowledged"]
+
+
+def main() -> None:
+    module = AnsibleModule(
+        spec(
+            state={"type": "str", "choices": STATES, "required": True},
+            release={"type": "str", "default": ""},
+            hours={"type": "float", "default": 24},
+            interval_s={"type": "float", "default": 30},
+            first_s={"type": "float", "default": 60},
+            timer={"type": "bool", "default": False},
+            rules={"type": "dict", "default": {}},
+            alert={"type": "dict", "default": {}, "no_log": True},
+            who={"type": "dict", "default": {}},
+            reason={"type": "str", "default": ""},
+        ),
+        supports_check_mode=False,
+    )
+    given, release = module.params, module.params["release"]
+    options = {key: given[key] for key in ("hours", "interval_s", "first_s", "timer", "rules", "alert")}
+    if given["state"] in ("prepared", "first"):
+        verb = {"prepared": "prepare", "first": "first"}[given["state"]]
+        run_phase(
+            module, "watching", lambda stack, phase: getattr(phase, verb)(stack, release, phase.Options(**options))
+        )
+
+    def on_the_state(phase):  # the stack itself may be down: its folder is enough
+        state = phase.State(given["stack"]["state_dir"])
+        if given["state"] == "started":
+            return phase.start(state, release, timer=given["timer"])
+        if given["state"] == "looked":
+            return phase.status(state, release)
+        return phase.acknowledge(state, release, given["who"], given["reason"])
+
+    run_code(module, given["stack"]["code"], "phases.watching", on_the_state)
+
+
+if __name__ == "__main__":
+    main()

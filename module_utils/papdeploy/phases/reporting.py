@@ -1,0 +1,145 @@
+"""Report, history and status of a stack: they read, and change nothing but the report's own two files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from .. import databases, history, report, watch
+from ..errors import PapError
+from ..journal import State, now, seconds_between, write_durably
+from ..report import words
+from ..stack import Stack
+from . import preflight
+
+
+def write(state: State, release: str) -> dict[str, Any]:
+    """Write ``report.json`` and ``report.html`` beside the journal of ``release`` (the newest one if empty)."""
+    journals = state.releases()
+    if not release and not journals:
+        return {"written": False, "files": [], "release": "", "report": {}, "pap": _pap("report", [])}
+    journal = state.journal(release) if release else journals[-1]
+    made = report.build(journal)
+    files = {"report.json": json.dumps(made, ensure_ascii=False, indent=1), "report.html": report.render(made)}
+    for name, text in files.items():
+        write_durably(journal.folder / name, text.encode())
+    return {
+        "changed": False,  # a report says what is; writing it anew is no change of the stack
+        "written": True,
+        "release": journal.release,
+        "files": [str(journal.folder / name) for name in files],
+        "report": {key: made[key] for key in _SUMMARY},
+        "pap": _pap("report", []),
+    }
+
+
+# What the overview of a fleet needs of each report.
+_SUMMARY = ("release", "stack", "environment", "from", "to", "verdict", "failed", "seconds", "unavailable_s", "started")
+
+
+def releases(state: State, limit: int) -> dict[str, Any]:
+    """The newest releases of this stack."""
+    rows = history.releases(state, limit)
+    said = history.lines(rows) if rows else ["nothing was deployed yet"]
+    return {"releases": rows, "pap": _pap("history", said)}
+
+
+def status(stack: Stack, sources: Mapping[str, str], options: preflight.Options) -> dict[str, Any]:
+    """What runs, what is pending, whether anything is unfinished, held or drifting, and the next command to type.
+
+    Never raises for what it finds: ``attention`` lists what a person has to look at.
+    """
+    lines: list[str] = []
+    attention: list[str] = []
+    found: dict[str, Any] = {"stack": stack.name, "environment": stack.environment}
+    command = ""
+    held = stack.state.holder()
+    unfinished = stack.state.unfinished()
+    if held and held["alive"]:
+        found["holder"] = held
+        attention.append(
+            f"held: release {held['release']} is being deployed by {held['user']}@{held['host']} since {held['since']}"
+        )
+    elif unfinished:
+        found["unfinished"] = unfinished.release
+        attention.append(f"unfinished: release {unfinished.release} was interrupted")
+        command = f"ansible-playbook rollback.yml -l {stack.name}"
+    last = _last(stack.state)
+    found["last"] = last
+    if last:
+        lines.append(f"last release {last['release']}: {_verdict(last)}")
+    lines += _kept(stack, found)
+    if not attention:
+        looked = _look(stack, sources, options, found, attention)
+        lines = [*looked[0], *lines]
+        command = command or looked[1]
+    journal = stack.state.last_finished()
+    if journal:
+        watched = watch.status(journal.folder)
+        found["watch"] = watched["state"]
+        lines.append(f"watch: {watched['summary']}")
+        if not watched["ok"]:
+            attention.append(f"watch: {watched['summary']}")
+            command = command or f"ansible-playbook watch.yml -l {stack.name}"
+    lines += [f"! {line}" for line in attention]
+    if command:
+        lines.append(f"next: {command}")
+    found.update(attention=attention, next=command)
+    return {"status": found, "pap": _pap("status", lines, "warning" if attention else "")}
+
+
+def _look(
+    stack: Stack,
+    sources: Mapping[str, str],
+    options: preflight.Options,
+    found: dict[str, Any],
+    attention: list[str],
+) -> tuple[list[str], str]:
+    """What the preflight says: a refusal is a finding here."""
+    try:
+        looked = preflight.look(stack, sources, options, with_baseline=False)
+    except PapError as error:
+        attention.append(f"a deploy would be refused: {error.message}")
+        return [error.hint] if error.hint else [], ""
+    found["running"], found["candidate"] = looked.running["label"], looked.candidate["label"]
+    found["pending"] = [item["identity"] for item in looked.pending]
+    version = f"PostgreSQL {looked.server_version // 10000}.{looked.server_version % 10000}"
+    lines = [f"{stack.label}: {looked.running['label']} on {version}, database {stack.database.conninfo.dbname}"]
+    if looked.nothing_to_do:
+        return [*lines, "nothing to deploy: the schema matches the models"], ""
+    if looked.switches:
+        lines.append(f"to deploy: {looked.candidate['label']}")
+    names = ", ".join(found["pending"])
+    lines.append(f"pending migrations: {names}" if names else "no migration is pending")
+    return lines, f"ansible-playbook deploy.yml -l {stack.name}"
+
+
+def _last(state: State) -> dict[str, Any] | None:
+    journals = state.releases()
+    return history.row(journals[-1]) if journals else None
+
+
+def _verdict(last: Mapping[str, Any]) -> str:
+    when = f"{words.seconds(seconds_between(last['at'], now()))} ago" if last["at"] else "?"
+    what = str(last["verdict"]).replace("_", " ")
+    return f"{what}, {last['from']} → {last['to']}, begun {when} by {last['who']}"
+
+
+def _kept(stack: Stack, found: dict[str, Any]) -> list[str]:
+    """Databases that releases left: restore points, and failed ones that were kept aside."""
+    try:
+        others = databases.existing(stack.database)
+    except PapError as error:
+        found["databases"] = None
+        return [f"databases of releases: {error.message}"]
+    found["databases"] = others
+    kinds = {"snap": "restore point", "failed": "kept aside after a failure", "fenced": "fenced now"}
+    return [
+        f"database {other['name']}: {kinds.get(other['kind'], other['kind'])} of release {other['release']}"
+        for other in others
+    ]
+
+
+def _pap(phase: str, lines: list[str], status_: str = "") -> dict[str, Any]:
+    return {"phase": phase, "lines": lines, "status": status_}
