@@ -1,4 +1,4 @@
-"""Every molecule scenario, as a test: a scenario of its own name each, so that a report names what failed or was skipped."""
+"""Every molecule scenario as a test of its own, so that a report names what failed or was skipped."""
 
 from __future__ import annotations
 

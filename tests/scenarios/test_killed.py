@@ -1,0 +1,144 @@
+"""A deploy whose controller is killed: the next deploy ends it and goes on; nothing is lost, whatever it was doing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+PLAYBOOK = [str(BIN / "ansible-playbook"), "-l", "staging", "-e", "pap_rehearse=false"]
+
+
+class Stack:
+    """A sandbox of the test's own, at the previous release."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.env = {**os.environ, "PAP_SANDBOX_HOME": str(home), "ANSIBLE_NOCOLOR": "1"}
+
+    def sandbox(self, *words: str) -> None:
+        argv = [sys.executable, "-m", "sandbox", *words]
+        subprocess.run(argv, cwd=ROOT, env=self.env, check=True, stdout=subprocess.DEVNULL, timeout=120)
+
+    def content(self) -> dict:
+        """Every table's columns, rows and checksum, but for what the smoke user's logins write."""
+        argv = [sys.executable, ROOT / "molecule/shared/content.py", self.home / "staging/state.json"]
+        without = ["--without", "users", "user_sessions", "audit_logs"]
+        done = subprocess.run([*argv, *without], capture_output=True, text=True, check=True, timeout=120)
+        return json.loads(done.stdout)
+
+    def entries(self) -> list[dict]:
+        journals = sorted((self.home / "staging/pap-deploy/releases").glob("*/journal.jsonl"))
+        lines = journals[-1].read_text().splitlines(keepends=True) if journals else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def play(self, playbook: str, *extra: str) -> subprocess.CompletedProcess[str]:
+        argv = [*PLAYBOOK, playbook, *extra]
+        return subprocess.run(argv, cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=300)
+
+    def kill_at(self, phase: str, event: str, *, everything: bool) -> None:
+        """Start a deploy and kill it (the controller only, or every process of it) when the journal says so."""
+        said = self.home / "killed.log"
+        with said.open("w") as log:
+            deploy = subprocess.Popen(
+                [*PLAYBOOK, "deploy.yml"],
+                cwd=ROOT,
+                env=self.env,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 150
+        while not any((e["phase"], e["event"]) == (phase, event) for e in self.entries()):
+            assert deploy.poll() is None, f"the deploy ended before {phase} {event}:\n{said.read_text()}"
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        if everything:
+            for pid in descendants(deploy.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        deploy.kill()
+        deploy.wait()
+
+
+def descendants(root: int) -> list[int]:
+    """Every process below ``root``, whatever session or group it moved to."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found, queue = [], [root]
+    while queue:
+        below = children.get(queue.pop(), [])
+        found += below
+        queue += below
+    return found
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    home = ROOT / ".artifacts" / "killed"
+    made = Stack(home)
+    try:
+        yield made
+    finally:
+        made.sandbox("down")
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("phase", "event", "everything"),
+    [
+        ("backup", "begin", True),
+        ("fence", "begin", True),
+        ("fence", "done", True),
+        ("migrate", "begin", False),
+        ("migrate", "begin", True),
+        ("migrate", "done", True),
+        ("unfence", "begin", True),
+        ("activate", "begin", True),
+    ],
+)
+def test_the_next_deploy_ends_what_was_killed(stack: Stack, phase: str, event: str, everything: bool) -> None:
+    stack.sandbox("reset", "staging")
+    before = stack.content()
+    stack.kill_at(phase, event, everything=everything)
+    interrupted = stack.entries()[0]["release"]
+
+    asked = stack.play("rollback.yml")
+
+    assert asked.returncode == 0, asked.stdout + asked.stderr
+    assert f"release {interrupted}" in asked.stdout
+    end = stack.entries()[-1]
+    assert (end["phase"], end["event"]) in {("release", "rolled_back"), ("release", "refused")}
+    after = stack.content()
+    databases = after.pop("databases")
+    assert databases == before.pop("databases"), "no scratch, fenced or snapshot database is left"
+    assert after == before
+
+
+@pytest.mark.timeout(600)
+def test_a_deploy_after_a_killed_one_recovers_and_deploys(stack: Stack) -> None:
+    stack.sandbox("reset", "staging")
+    stack.kill_at("migrate", "done", everything=True)
+    interrupted = stack.entries()[0]["release"]
+
+    done = stack.play("deploy.yml")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"release {interrupted}" in done.stdout
+    assert stack.entries()[-1]["event"] == "finished"
+    assert stack.entries()[0]["release"] != interrupted
