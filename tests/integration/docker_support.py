@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -80,6 +81,10 @@ class Small:
         self.engine.api.create_container_from_config(body, name)
         self.names.append(name)
         self.engine.api.start(name)
+        deadline = time.monotonic() + 30
+        while b"listening" not in self.engine.api.logs(name):
+            assert time.monotonic() < deadline, f"{name} does not listen"
+            time.sleep(0.05)
         return name
 
     def network(self, **options: Any) -> str:

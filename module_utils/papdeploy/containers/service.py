@@ -46,10 +46,15 @@ class Service:
         """Containers that had the name and were set aside, the last one first."""
         with self.engine.talking("list containers"):
             listed = self.engine.api.containers(all=True, filters={"name": f"{self.name}__"})
-        mine = [item["Id"] for item in listed if any(name.startswith(f"/{self.name}__") for name in item["Names"])]
+        names = [str(name)[1:] for item in listed for name in item["Names"]]
+        mine = [name for name in names if name.startswith(f"{self.name}__") and name != self._waiting]
         found = [container for container in map(self.engine.find_container, mine) if container]
-        ended = [container for container in found if container["State"]["Status"] != "created"]
-        return sorted(ended, key=lambda container: str(container["State"]["FinishedAt"]), reverse=True)
+        return sorted(found, key=lambda container: str(container["State"]["FinishedAt"]), reverse=True)
+
+    @property
+    def _waiting(self) -> str:
+        """The name of the next container until it takes over."""
+        return f"{self.name}__next"
 
     def record(self) -> Data:
         """What is needed to come back to the present container: plain data."""
@@ -142,9 +147,8 @@ class Service:
         named = self.named()
         if named and named["Image"] == image["Id"]:
             return self.start(named)
-        waiting = f"{self.name}__next"
-        self._discard(waiting)
-        fresh = create(self.engine, self.plan(image, reference), waiting)
+        self._discard()
+        fresh = create(self.engine, self.plan(image, reference), self._waiting)
         made = self.engine.container(fresh)
         if made["Image"] != image["Id"]:
             remove(self.engine, fresh)
@@ -158,6 +162,7 @@ class Service:
 
     def bring_back(self, record: Mapping[str, Any]) -> int:
         """Let the container of ``record`` have the name again, or one that is made like it if it was removed."""
+        self._discard()
         target = self.engine.find_container(str(record["id"]))
         if target is None:
             image = self.engine.find_image(str(record["image"]))
@@ -187,11 +192,11 @@ class Service:
         taken = self.engine.find_container(name)
         return f"{name}_{container['Id'][:12]}" if taken and taken["Name"] == f"/{name}" else name
 
-    def _discard(self, name: str) -> None:
+    def _discard(self) -> None:
         """Remove the container that a killed switch prepared and never started."""
-        found = self.engine.find_container(name)
-        if found and found["Name"] == f"/{name}" and found["State"]["Status"] == "created":
-            remove(self.engine, name)
+        found = self.engine.find_container(self._waiting)
+        if found and found["Name"] == f"/{self._waiting}" and found["State"]["Status"] == "created":
+            remove(self.engine, found["Id"])
 
     def prune(self, keep: int) -> Sequence[str]:
         """Remove what was set aside, but for the last ``keep``; the names that are gone."""

@@ -6,9 +6,12 @@ SERVER_MODE from the image: "" serves, "dies" ends with an error, "silent" never
 import http.server
 import json
 import os
+import signal
 import sys
 import time
 
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # process 1 has no default action
+signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
 mode = os.environ.get("SERVER_MODE", "")
 if mode == "dies":
     sys.exit("ValueError: no database password=hunter22222")
