@@ -1,4 +1,4 @@
-"""A small real stack for the tests of the rehearsal: PostgreSQL, SQLAlchemy models, an API over HTTP in two releases."""
+"""A small real stack for the tests of the rehearsal: PostgreSQL, SQLAlchemy models, an API over HTTP."""
 
 from __future__ import annotations
 
@@ -120,7 +120,8 @@ QUERIES = {"/items": "SELECT id, label FROM items LIMIT 5", "/users": "SELECT id
 
 def migration(upgrade: str, downgrade: str | None = None, *, transactional: bool = True) -> str:
     """The text of a migration file from the bodies of its functions."""
-    text = f'"""A change.\n\nDate: 2026-01-01\nAuthor: tests\n"""\n\ntransactional = {transactional}\n\n\ndef upgrade(db):\n'
+    text = f'"""A change.\n\nDate: 2026-01-01\nAuthor: tests\n"""\n\ntransactional = {transactional}\n\n\n'
+    text += "def upgrade(db):\n"
     text += textwrap.indent(textwrap.dedent(upgrade).strip(), "    ") + "\n"
     if downgrade is not None:
         text += "\n\ndef downgrade(db):\n" + textwrap.indent(textwrap.dedent(downgrade).strip(), "    ") + "\n"
@@ -143,8 +144,8 @@ class Bench:
         (self.folder / "current").symlink_to("old")
         (self.folder / "env").write_text(f"DATABASE_URL={self.server.url(self.dbname)}\nMODE=test\n")
         self.server.sql(
-            "CREATE TABLE users (id serial PRIMARY KEY, name varchar(80) NOT NULL UNIQUE, password varchar(80) NOT NULL,"
-            " logins integer NOT NULL DEFAULT 0, email varchar(200));"
+            "CREATE TABLE users (id serial PRIMARY KEY, name varchar(80) NOT NULL UNIQUE,"
+            " password varchar(80) NOT NULL, logins integer NOT NULL DEFAULT 0, email varchar(200));"
             "CREATE TABLE items (id serial PRIMARY KEY, user_id integer NOT NULL REFERENCES users (id), label text);"
             "INSERT INTO users (name, password, email) VALUES ('admin', 'secret', NULL);"
             "INSERT INTO users (name, password, email) SELECT 'Üser ' || n, 'pw', nullif('u' || n || '@x', 'u7@x')"
@@ -159,9 +160,7 @@ class Bench:
             [sys.executable, "api.py", str(port)], cwd=self.folder / "old", env=environment,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        conninfo = Conninfo(
-            self.dbname, self.server.host, self.server.port, self.server.user, self.server.password
-        )
+        conninfo = Conninfo(self.dbname, self.server.host, self.server.port, self.server.user, self.server.password)
         database = Database(HostSite(), conninfo, str(self.server.bin_dir))
         self.stack = Stack(
             name="bench",
@@ -186,10 +185,8 @@ class Bench:
         )  # fmt: skip
         return replace(made, **changes)
 
-    def write_release(
-        self, name: str, *, user: str = "", item: str = "", more: str = "", **behaviour: Any
-    ) -> None:
-        """A release directory. ``user``, ``item`` and ``more`` go into the models, the rest says how the API behaves."""
+    def write_release(self, name: str, *, user: str = "", item: str = "", more: str = "", **behaviour: Any) -> None:
+        """A release directory. ``user``, ``item``, ``more`` go into the models, the rest says how the API behaves."""
         folder = self.folder / name
         (folder / "app").mkdir(parents=True)
         (folder / "app" / "__init__.py").write_text("")

@@ -1,7 +1,8 @@
-"""A copy with a part of the rows: small tables whole, of large ones the first and the last, and all that those refer to.
+"""A copy with a part of the rows: small tables whole, the ends of large ones, and all that those refer to.
 
-The last rows are those written last (in the order of the pages): among them the user who has just logged in. Foreign keys hold in the copy, so migrations meet the shape of real data; what only the rows left out would show (a
-duplicate, a NULL, the time that a scan takes) stays unknown.
+The last rows are those written last (in the order of the pages): among them the user who has just logged in. Foreign
+keys hold in the copy, so migrations meet the shape of real data; what only the rows left out would show (a duplicate, a
+NULL, the time that a scan takes) stays unknown.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ Stream = Callable[[Database, Database, list[str]], None]
 
 
 def copy_sample(live: Database, copy: Database, rows: int, stream: Stream) -> int:
-    """Fill the empty ``copy`` with the first and the last ``rows`` rows of each table of ``live``, and what they refer to.
+    """Fill the empty ``copy`` with the first and last ``rows`` rows of each table of ``live``, and what they refer to.
 
     The chosen rows are noted in temporary tables of one session, in one snapshot. Returns the number of rows copied.
     Raises CommandFailed if a table cannot be read or its rows do not fit the copy.

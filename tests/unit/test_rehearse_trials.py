@@ -1,0 +1,115 @@
+"""A trial's environment, its port, its process: what keeps it apart from the API that runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from papdeploy.api import HostApi
+from papdeploy.errors import Refused
+from papdeploy.rehearsal import trials
+from papdeploy.sites import HostSite
+from papdeploy.trial import exit_code, held, with_port
+
+URL = "postgresql+psycopg2://app:se%40cret@db:5433/live"
+
+
+def test_every_way_to_the_live_database_leads_to_the_copy() -> None:
+    environment = {
+        "DATABASE_URL": URL,
+        "ASYNC_URL": "postgresql+asyncpg://app:x@db/live?ssl=off",
+        "REPORTS_URL": "postgresql://app:x@db/reports",
+        "POSTGRES_DB": "live",
+        "APP_NAME": "live",
+        "REDIS_URL": "redis://cache/0",
+    }
+    change = trials.environment_changes(environment, "DATABASE_URL", "live", "live__scratch", "t", {"MAIL": "off"})
+    assert change.variables == {
+        "DATABASE_URL": "postgresql+psycopg2://app:se%40cret@db:5433/live__scratch",
+        "ASYNC_URL": "postgresql+asyncpg://app:x@db/live__scratch?ssl=off",
+        "POSTGRES_DB": "live__scratch",
+        "PGAPPNAME": "t",
+        "MAIL": "off",
+    }
+    assert change.pointed == ["ASYNC_URL", "DATABASE_URL", "POSTGRES_DB"]
+    assert "se%40cret" not in repr(change)
+
+
+def test_without_a_url_nothing_is_tried() -> None:
+    with pytest.raises(Refused, match="DB_URL is not set"):
+        trials.environment_changes({"DATABASE_URL": URL}, "DB_URL", "live", "copy", "t", {})
+
+
+def test_the_command_must_take_the_port() -> None:
+    assert with_port(["api", "--port={port}"], 81) == ["api", "--port=81"]
+    with pytest.raises(Refused, match=r"no \{port\} in it"):
+        with_port(["api"], 81)
+
+
+def test_a_host_without_a_trial_command_says_so() -> None:
+    api = HostApi(
+        folder="/x", python=sys.executable, release_dir="", start_command=(), stop_command=(), restart_command=()
+    )
+    assert api.trial_obstacle({}) == "pap_api_trial_command is not set"
+    with pytest.raises(Refused, match="pap_api_trial_command is not set"), api.trial({"path": "/"}, {}):
+        pass
+
+
+def alive(pid: int) -> bool:
+    with contextlib.suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def gone(pid: int) -> bool:
+    limit = time.monotonic() + 15
+    while alive(pid) and time.monotonic() < limit:
+        time.sleep(0.05)
+    return not alive(pid)
+
+
+def written_pid(path: Path) -> int:
+    limit = time.monotonic() + 15
+    while not (path.exists() and path.read_text().strip()) and time.monotonic() < limit:
+        time.sleep(0.02)
+    return int(path.read_text())
+
+
+def test_a_trial_ends_with_its_block_and_its_log_is_kept(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    words = ["sh", "-c", f"echo hello; echo $$ > {pid}; sleep 60"]
+    with held(HostSite(), sys.executable, words, cwd=str(tmp_path), env={}) as process:
+        number = written_pid(pid)
+        assert exit_code(process) is None
+    assert gone(number)
+    assert "hello" in process.errors()
+
+
+def test_a_trial_that_ends_by_itself_tells_its_exit_code(tmp_path: Path) -> None:
+    with held(HostSite(), sys.executable, ["sh", "-c", "exit 7"], cwd=str(tmp_path), env={}) as process:
+        assert process.wait(15) == 7
+        assert exit_code(process) == 7
+
+
+def test_a_trial_dies_with_the_process_that_holds_it(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    script = (
+        "import sys, time\n"
+        "from papdeploy.sites import HostSite\nfrom papdeploy.trial import held\n"
+        f"with held(HostSite(), sys.executable, ['sh', '-c', 'echo $$ > {pid}; sleep 60'], cwd='/', env={{}}):\n"
+        "    time.sleep(60)\n"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
+    try:
+        number = written_pid(pid)
+        os.kill(holder.pid, signal.SIGKILL)
+        assert gone(number)
+    finally:
+        holder.kill()
+        holder.wait()

@@ -1,0 +1,196 @@
+"""What the rehearsal concludes from what it saw: pure functions over plain data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from papdeploy.errors import DeadlineExceeded, Refused
+from papdeploy.phases import rehearse, rehearsed
+from papdeploy.rehearsal import Options, verdict
+
+EXISTING = {"public.users", "public.items"}
+
+
+def step(identity: str = "m", locks: dict[str, str] | None = None, held_s: float = 0.0, **more: Any) -> dict[str, Any]:
+    listed = [{"table": table, "mode": mode, "held_s": held_s} for table, mode in (locks or {}).items()]
+    return {"identity": identity, "locks": listed, "rewritten": [], "rows": 0, **more}
+
+
+def judge(steps: list[dict[str, Any]], seconds: float = 0.1, **changes: Any) -> dict[str, Any]:
+    together = [item["identity"] for item in steps if not item.get("sampled")]
+    given: dict[str, Any] = {
+        "old_api_works": True, "old_api_why": "", "max_lock_s": 0.5, "data": "full", **changes,
+    }  # fmt: skip
+    return verdict.online(steps, [{"identities": together, "seconds": seconds}], EXISTING, **given)
+
+
+SAFE: dict[str, Any] = {
+    "nothing pending": judge([]),
+    "a short exclusive lock": judge([step(locks={"public.users": "AccessExclusiveLock"})]),
+    "a long lock on a new table": judge([step(locks={"public.fresh": "AccessExclusiveLock"})], seconds=9),
+    "a long harmless lock": judge([step(locks={"public.users": "ShareUpdateExclusiveLock"})], seconds=9),
+    "a rewrite of a new table": judge([step(rewritten=["public.fresh"])]),
+    "a short backfill": judge([step(rows=10)]),
+    "a long build outside of a transaction": judge(
+        [step(locks={"public.users": "ShareUpdateExclusiveLock"}, held_s=60, sampled=True)]
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SAFE)
+def test_safe_under_traffic(case: str) -> None:
+    assert SAFE[case] == {"safe": True, "why": []}
+
+
+UNSAFE: dict[str, tuple[dict[str, Any], str]] = {
+    "a long exclusive lock": (
+        judge([step(locks={"public.users": "AccessExclusiveLock"})], seconds=2),
+        "m holds ACCESS EXCLUSIVE on public.users for up to 2.00 s: readers and writers would wait longer than 0.5 s",
+    ),
+    "a long share lock": (
+        judge([step(locks={"public.users": "ShareLock"})], seconds=2),
+        "m holds SHARE on public.users for up to 2.00 s: writers would wait longer than 0.5 s",
+    ),
+    "a lock outside of a transaction": (
+        judge([step(locks={"public.users": "ShareLock"}, held_s=3.0, sampled=True)]),
+        "m holds SHARE on public.users for up to 3.00 s: writers would wait longer than 0.5 s",
+    ),
+    "a rewrite": (judge([step(rewritten=["public.users"])]), "m rewrites public.users"),
+    "a long backfill": (
+        judge([step(rows=5000)], seconds=3),
+        "m writes 5,000 rows in a transaction of 3.00 s: writers of the same rows would wait longer than 0.5 s",
+    ),
+    "an old API that breaks": (
+        judge([step()], old_api_works=False, old_api_why="GET /x: status 500"),
+        "the API that runs now does not work on the new schema (GET /x: status 500)",
+    ),
+    "an old API that was not tried": (
+        judge([step()], old_api_works=None, old_api_why="pap_api_trial_command is not set"),
+        "nobody knows whether the API that runs now works on the new schema (pap_api_trial_command is not set)",
+    ),
+    "a copy without rows": (judge([step()], data="schema"), "the rehearsal saw no rows, so no time is known"),
+    "a script of the old kind": (
+        judge([step(flavour="script")]),
+        "m is a script of the old kind, which takes locks of its own",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNSAFE)
+def test_not_safe_under_traffic(case: str) -> None:
+    found, why = UNSAFE[case]
+    assert found == {"safe": False, "why": [why]}
+
+
+def test_of_a_tables_locks_the_strongest_counts() -> None:
+    steps = [
+        step("a", {"public.users": "ShareLock", "public.items": "RowExclusiveLock"}, held_s=0.2),
+        step("b", {"public.users": "AccessExclusiveLock"}, held_s=0.1),
+    ]
+    found = verdict.blocking_locks(steps, EXISTING)
+    assert found == [{"table": "public.users", "mode": "AccessExclusiveLock", "held_s": 0.2, "by": "b"}]
+    assert verdict.lock_words(found) == "ACCESS EXCLUSIVE on users (0.20 s)"
+    assert verdict.lock_words([]) == "none that makes traffic wait"
+
+
+def test_unavailability_is_the_sum_of_what_lies_between_stop_and_first_answer() -> None:
+    phases = verdict.predicted_phases({"fence": 0.4}, restore_point_s=1.0, migrate_s=2.0, start_s=3.0, mode="standard")
+    assert phases == {"migrate": 2.0, "fence": 0.4, "restore_point": 1.0, "unfence": 0.2, "activate": 3.0}
+    assert verdict.unavailable(phases, {"hand_over": 0.5}, "standard") == 7.1
+    online = verdict.predicted_phases({}, restore_point_s=1.0, migrate_s=2.0, start_s=3.0, mode="online")
+    assert verdict.unavailable(online, {}, "online") == 3.0
+    untried = verdict.predicted_phases({}, restore_point_s=1.0, migrate_s=2.0, start_s=None, mode="standard")
+    assert verdict.unavailable(untried, {}, "standard") is None
+
+
+@pytest.mark.parametrize(
+    ("old_works", "reversible", "restore_s", "ways"),
+    [
+        (True, True, 60.0, {"image", "downgrade", "swap", "restore"}),
+        (False, True, 60.0, {"downgrade", "swap", "restore"}),
+        (None, False, None, {"swap"}),
+    ],
+)
+def test_ways_back_are_those_that_are_open(
+    old_works: bool | None, reversible: bool, restore_s: float | None, ways: set[str]
+) -> None:
+    found = verdict.recovery(
+        revert_s=1.0, restore_s=restore_s, old_start_s=2.0, old_api_works=old_works, reversible=reversible, measured={}
+    )
+    assert set(found) == ways
+    assert all(seconds >= 2.0 for seconds in found.values())
+    if "restore" in found:
+        assert found["restore"] >= 62.0
+
+
+@pytest.mark.parametrize(("migrate_s", "limit_s"), [(0.1, 30.0), (10.0, 50.0), (1000.0, 900.0)])
+def test_the_deadline_is_a_multiple_of_the_rehearsed_time(migrate_s: float, limit_s: float) -> None:
+    assert verdict.deadline_s(migrate_s, 5.0, 900.0) == limit_s
+
+
+@pytest.mark.parametrize(
+    ("predicted", "actual", "strays"), [(0.1, 1.0, False), (0.1, 1.2, True), (10.0, 15.0, False), (10.0, 21.0, True)]
+)
+def test_what_strays_is_twice_as_long_and_a_second_more(predicted: float, actual: float, strays: bool) -> None:
+    assert verdict.strays(predicted, actual) is strays
+    lines, said = rehearsed.against({"phases": {"migrate": predicted}}, actual)
+    assert said is strays
+    assert ("find out why" in lines[0]) is strays
+
+
+def test_without_a_rehearsal_the_configured_limits_hold_and_online_is_refused() -> None:
+    assert rehearsed.limit_s(None, 900.0) == 900.0
+    assert rehearsed.limit_s({"deadline_s": 30.0}, 900.0) == 30.0
+    assert rehearsed.against(None, 1.0) == ([], False)
+    assert rehearsed.lock_timeout_s(5.0, online=True) == 1.0
+    assert rehearsed.lock_timeout_s(5.0, online=False) == 5.0
+    rehearsed.refuse_unsafe({"online": {"safe": True, "why": []}})
+    with pytest.raises(Refused, match="was not rehearsed"):
+        rehearsed.refuse_unsafe(None)
+    with pytest.raises(Refused, match="rewrites users"):
+        rehearsed.refuse_unsafe({"online": {"safe": False, "why": ["m rewrites users"]}})
+
+
+def test_a_deadline_says_what_was_rehearsed() -> None:
+    error = DeadlineExceeded("It did not end.", hint="Look.")
+    rehearsed.explain_deadline(error, {"phases": {"migrate": 0.4}}, 30.0)
+    assert "The rehearsal took 0.4 s; 30 s is the limit" in error.hint
+
+
+@pytest.mark.parametrize("bad", [{"data": "some"}, {"mode": "offline"}, {"deadline_s": 0}, {"sample_rows": -1}])
+def test_options_are_checked(bad: dict[str, Any]) -> None:
+    with pytest.raises(Refused):
+        Options(**bad)
+
+
+def test_the_verdict_reads_as_sentences() -> None:
+    tried = {"label": "new", "works": True, "healthy_after_s": 1.0, "endpoints": [{}, {}]}
+    found: dict[str, Any] = {
+        "copy": "the copy that proved the backup",
+        "steps": {"migrate": 1.5},
+        "schema": {"matches": True},
+        "migrations": [{**step("m"), "statement_count": 2, "seconds": 0.5, "rows": 1200, "wal_bytes": 2_000_000}],
+        "locks": [{"table": "public.users", "mode": "ShareLock", "held_s": 0.5}],
+        "reversible": True,
+        "reversible_why": "",
+        "downgrade_loses": "a downgrade drops 1 new column",
+        "candidate": tried,
+        "old_api": {"label": "old", "works": False, "why": "GET /x: status 500"},
+        "online": {"safe": False, "why": ["m rewrites public.users", "another"]},
+        "cannot_tell": [],
+        "expected_unavailable_s": 4.2,
+        "recovery_s": {"downgrade": 3.0, "restore": 61.0},
+        "deadline_s": 30.0,
+    }
+    assert rehearse.lines_of(found) == [
+        "on the copy that proved the backup: 1 migration in 1.5 s; schema matches the new models",
+        "m: 2 statements in 0.50 s, 1,200 rows, 2.0 MB of WAL",
+        "locks: SHARE on users (0.50 s)",
+        "reversible: reverted, equal to the start, migrated again to the same schema; a downgrade drops 1 new column",
+        "the new API (new) works on it: healthy after 1.0 s, login, 2 endpoints no worse",
+        "the API that runs now (old) does NOT work on the new schema: GET /x: status 500; going back needs the old"
+        " schema too",
+        "not safe under traffic: m rewrites public.users (and 1 more reasons)",
+        "expected: API unavailable for 4.2 s, migration ended after 30 s; ways back: downgrade 3 s, restore 61 s",
+    ]
