@@ -30,6 +30,7 @@ _CONSTRAINT_TYPES = {
 _ACTIONS = {"a": "NO ACTION", "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
 _MATCHES = {"s": "SIMPLE", "f": "FULL", "p": "PARTIAL"}
 _DEFAULT_COLLATION = 100
+_NOT_OF_COLUMN = frozenset(["relation", "number", "local", "expression", "collation"])
 
 
 def describe(connection: Any, schemas: Sequence[str] | None = None, elsewhere: Sequence[str] = ()) -> Catalog:
@@ -46,9 +47,13 @@ def describe(connection: Any, schemas: Sequence[str] | None = None, elsewhere: S
 def build(rows: Sequence[Sequence[Any]], version: int, elsewhere: Sequence[str] = ()) -> Catalog:
     """The catalog from the rows of the describing query."""
     fields = {section.name: [name for name, _ in section.fields] for section in sections(version, elsewhere)}
-    found: dict[str, list[Row]] = {name: [] for name in fields}
+    texts: dict[str, list[str]] = {name: [] for name in fields}
     for section, text in rows:
-        found[section].append(dict(zip(fields[section], json.loads(text))))
+        texts[section].append(text)
+    found = {
+        section: [dict(zip(fields[section], values)) for values in json.loads(f"[{','.join(listed)}]")]
+        for section, listed in texts.items()  # one call of the JSON reader a section: a third of the time of one a row
+    }
     return _Builder(found).catalog()
 
 
@@ -114,7 +119,6 @@ class _Builder:
     def _relations(self) -> list[Row]:
         for row in self.relations.values():
             del row["oid"]
-            row["columns"] = [_compact(column) for column in row.get("columns", [])]
             for plural in ("constraints", "indexes", "triggers", "rules", "policies"):
                 if plural in row:
                     row[plural] = _tidy(row[plural], "name")
@@ -129,12 +133,15 @@ class _Builder:
         return list(self.relations.values())
 
     def _column(self, row: Row) -> Row:
-        column = {key: value for key, value in row.items() if key not in ("relation", "number", "local", "expression")}
+        column = {key: value for key, value in row.items() if value and key not in _NOT_OF_COLUMN}
+        if row["statistics"] is not None:
+            column["statistics"] = row["statistics"]
         if row["expression"] is not None:
             column["generation" if row["generated"] else "default"] = row["expression"]
         if row["collation"] is not None:
             column["collation"] = self.collations.get(row["collation"], str(row["collation"]))
-        column["inherited"] = not row["local"]
+        if not row["local"]:
+            column["inherited"] = True
         return column
 
     def _names(self, relation: int, key: Sequence[int] | None) -> list[str]:

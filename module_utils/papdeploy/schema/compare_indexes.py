@@ -126,7 +126,9 @@ def _compare(work: Comparison, label: str, name: str, ours: tuple[Row, Row], the
     elif actual.get("invalid") and not expected.get("invalid"):
         repair = [f"REINDEX INDEX{' CONCURRENTLY' if concurrently else ''} {own};"]
         work.add("index_invalid", object_name, "valid", "INVALID", repair, table=label)
-    _compare_state(work, label, name, object_name, own, (expected_table, expected), (actual_table, actual), changed=changed)
+    _compare_state(
+        work, label, name, object_name, own, (expected_table, expected), (actual_table, actual), changed=changed
+    )
 
 
 def _compare_state(

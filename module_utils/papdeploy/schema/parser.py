@@ -17,7 +17,9 @@ Node = tuple[Any, ...]
 # From loose to tight: Operator Precedence, in the Lexical Structure chapter. Printed text is fully parenthesized.
 _OR, _AND, _NOT, _IS, _COMPARE, _OTHER, _ADD, _MULTIPLY, _POWER, _ZONE, _COLLATE, _UNARY, _SUBSCRIPT = range(1, 14)
 _COMPARISONS = frozenset(["<", ">", "=", "<=", ">=", "<>"])
-_UNREADABLE = frozenset(re.findall(r"\w+", "SELECT EXISTS OVER FILTER WITHIN ORDER BETWEEN LIKE ILIKE SIMILAR WITH VALUES"))
+_UNREADABLE = frozenset(
+    re.findall(r"\w+", "SELECT EXISTS OVER FILTER WITHIN ORDER BETWEEN LIKE ILIKE SIMILAR WITH VALUES")
+)
 _CONSTANT_CALLS = frozenset(
     re.findall(
         r"\w+",

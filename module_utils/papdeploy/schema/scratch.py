@@ -47,7 +47,7 @@ def expect(models: ModelSet, connection: Any) -> Catalog:
     Raises Refused when the database is not empty, PapError when the server refuses a statement.
     """
     session = Session.of(connection)
-    found = int(session.read(_EMPTY)[0][0])
+    found = user_objects(session)
     if found:
         raise Refused(
             f"The scratch database is not empty: it has {found} tables, views or sequences.",
@@ -57,6 +57,11 @@ def expect(models: ModelSet, connection: Any) -> Catalog:
     create(session, statements)
     catalog = describe(session)
     return finish(catalog, models)
+
+
+def user_objects(session: Session) -> int:
+    """How many tables, views and sequences the database has that are neither the system's nor an extension's."""
+    return int(session.read(_EMPTY)[0][0])
 
 
 def finish(catalog: Catalog, models: ModelSet) -> Catalog:
@@ -73,7 +78,7 @@ def finish(catalog: Catalog, models: ModelSet) -> Catalog:
 
 def create(session: Session, statements: Sequence[str], *, one_transaction: bool = False) -> None:
     """Execute ``statements`` in few messages. Raises PapError naming the statement that the server refuses."""
-    settings = "SET check_function_bodies = off; SET client_min_messages = warning; SET synchronous_commit = off"
+    settings = "SET search_path = public; SET check_function_bodies = off; SET client_min_messages = warning; SET synchronous_commit = off"
     batches = [statements[n : n + BATCH] for n in range(0, len(statements), BATCH)]
     commit = not one_transaction and not getattr(session.raw, "autocommit", False)
     try:

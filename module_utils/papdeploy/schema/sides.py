@@ -80,6 +80,7 @@ class Sides:
         used = {row["schema"] for section in _SECTIONS for row in expected[section]}
         path = list(actual["database"]["path"])
         self.explicit = used - {expected_default}
+        self.same_words = False  # whether equal words mean equal things on both sides
         if exact:
             self.expected = Side(expected, expected_default, ())
             self.actual = Side(actual, expected_default, ())
@@ -100,6 +101,7 @@ class Sides:
         silent = ({expected_default, *of_extensions} - self.explicit) - {"pg_catalog"}
         self.expected = Side(expected, expected_default, silent | {expected_default})
         self.actual = Side(actual, default, silent | {default} | (set(path) - self.explicit))
+        self.same_words = default == expected_default
         self.scope = {default if name == expected_default else name for name in used}
 
     def places(self, schema: str) -> Sequence[str]:

@@ -1,0 +1,63 @@
+"""A scratch database of our own: created on a server, used for the expected catalog, dropped again."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator
+
+from ..errors import PapError, Refused
+from .catalog import Catalog, describe
+from .models import ModelSet
+from .opening import open_session
+from .scratch import create, expect, finish, user_objects
+from .session import Session, first_line, sqlstate
+from .tokens import quote_name
+
+PREFIX = "pap_schema_"
+_INSUFFICIENT_PRIVILEGE = "42501"
+
+
+def expected_on(models: ModelSet, url: str, *, application: str = "pap-deploy:cli") -> tuple[Catalog, int]:
+    """(the expected catalog, messages sent), made on the server of ``url``.
+
+    A database is created there and dropped again. Where the role may not create one, and the database that ``url``
+    names is empty, the models are created in it in one transaction that is rolled back. Raises PapError when neither
+    can be done.
+    """
+    with open_session(url, application=application) as session:
+        name = PREFIX + secrets.token_hex(6)
+        try:
+            session.execute(f"CREATE DATABASE {quote_name(name)} TEMPLATE template0")
+        except Exception as exc:
+            if sqlstate(exc) != _INSUFFICIENT_PRIVILEGE:
+                raise PapError(f"The scratch database cannot be created: {first_line(exc)}.") from exc
+            return _rolled_back(models, session), session.messages
+        try:
+            with open_session(url, application=application, database=name) as scratch:
+                catalog = expect(models, scratch)
+                messages = scratch.messages
+        finally:
+            session.execute(f"DROP DATABASE {quote_name(name)}")
+        return catalog, messages + session.messages
+
+
+def _rolled_back(models: ModelSet, session: Session) -> Catalog:
+    found = user_objects(session)
+    if found:
+        raise Refused(
+            f"The role may not create a database on this server, and the one it is connected to is not empty ({found} objects).",
+            hint="Grant CREATEDB, name another server or an empty database (--scratch-url), or use a snapshot (--snapshot).",
+        )
+    with _transaction(session):
+        create(session, models.ddl(session.server_version), one_transaction=True)
+        return finish(describe(session), models)
+
+
+@contextlib.contextmanager
+def _transaction(session: Session) -> Iterator[None]:
+    session.execute("BEGIN")
+    try:
+        yield
+    finally:
+        session.execute("ROLLBACK")

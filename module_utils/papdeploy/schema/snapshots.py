@@ -1,0 +1,75 @@
+"""The expected catalog as a file: made once, kept in the repository or a cache, used without a scratch database."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ..errors import PapError
+from .catalog import CATALOG_FORMAT, Catalog
+
+
+def cache_folder() -> Path:
+    """Where catalogs are kept between runs: ``$XDG_CACHE_HOME/pap-deploy/schema`` or ``~/.cache/…``."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "pap-deploy" / "schema"
+
+
+def cached(folder: Path, digest: str) -> Catalog | None:
+    """The catalog of ``digest`` from the cache, or None. A file that cannot be read counts as absent and is made anew."""
+    path = folder / f"{digest}.json"
+    try:
+        return read_snapshot(path, digest)
+    except PapError:
+        return None
+
+
+def read_snapshot(path: str | Path, digest: str = "") -> Catalog:
+    """The catalog in ``path``. With ``digest``, raises PapError when it was made of other models or another server."""
+    try:
+        catalog: Any = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise PapError(f"There is no snapshot {path}.", hint="Make it with --write-snapshot.") from exc
+    except (OSError, ValueError) as exc:
+        raise PapError(
+            f"The snapshot {path} cannot be read: {exc}.", hint="Make it anew with --write-snapshot."
+        ) from exc
+    if not isinstance(catalog, dict) or catalog.get("format") != CATALOG_FORMAT:
+        raise PapError(
+            f"{path} is no snapshot of this version (format {CATALOG_FORMAT}).",
+            hint="Make it anew with --write-snapshot.",
+        )
+    if digest and catalog.get("digest") != digest:
+        major = catalog["database"]["server_version"] // 10_000
+        raise PapError(
+            f"The snapshot {path} was made of other models, or for another version of PostgreSQL than the database's "
+            f"(it is for {major}).",
+            hint="Make it anew with --write-snapshot, and commit it with the models.",
+        )
+    return catalog
+
+
+def write_snapshot(path: str | Path, catalog: Catalog) -> None:
+    """Write ``catalog`` to ``path``: whole or not at all, one object a line, so that changes can be reviewed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for key, value in catalog.items():
+        if isinstance(value, list) and value:
+            rows = ",\n  ".join(json.dumps(row, sort_keys=True, ensure_ascii=False) for row in value)
+            lines.append(f" {json.dumps(key)}: [\n  {rows}\n ]")
+        else:
+            lines.append(f" {json.dumps(key)}: {json.dumps(value, sort_keys=True, ensure_ascii=False)}")
+    text = "{\n" + ",\n".join(lines) + "\n}\n"
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
