@@ -20,7 +20,7 @@ def expected_catalog(specs: Sequence[str], url: str, scratch_url: Optional[str] 
 
 
 def differences(specs: Sequence[str], url: str, scratch_url: Optional[str] = None) -> tuple[list[Any], list[Any]]:
-    """What the database at ``url`` lacks of the models, and what the models would lack of it afterwards (the way back)."""
+    """What the database at ``url`` lacks of the models, and the way back from there."""
     from ..schema import CheckOptions, compare, describe
     from ..schema.checker import scope
     from ..schema.opening import open_session
