@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import importlib
 import sys
+import traceback
+from pathlib import Path
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
@@ -119,4 +121,11 @@ def run_code(module: AnsibleModule, code: str, name: str, work: Callable[[Any], 
     except errors.PapError as error:
         kind = type(error).__name__
         module.fail_json(msg=str(error), error_kind=kind, hint=error.hint, data=redact_data(error.data))
+    except Exception as error:  # noqa: BLE001 - a bug of ours: the operator must learn what and where, not "unknown error"
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        module.fail_json(
+            msg=f"Unexpected {type(error).__name__} at {Path(last.filename).name}:{last.lineno}: {redact_data(str(error))}",
+            hint="This is a defect of pap-deploy; the journal says how far the release came. Please report it.",
+            exception=redact_data(traceback.format_exc()),
+        )
     module.exit_json(**{"changed": False, **result})
