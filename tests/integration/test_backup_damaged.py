@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
@@ -21,7 +20,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def taken(servers: dict[int, Server], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database, backup.Backup]]:
+def taken(
+    servers: dict[int, Server], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Database, backup.Backup]]:
     server = servers[18]
     name = server.create("damaged")
     database = fill(server, name)
@@ -72,30 +73,18 @@ def test_bit_flips_anywhere(file: Path) -> None:
 
 def test_flips_in_the_manifest(file: Path) -> None:
     path = file.with_name(file.name + ".manifest.json")
-    whole = bytearray(path.read_bytes())
+    whole = path.read_bytes()
     chance = random.Random(6)
+    tried = 0
     for place in (chance.randrange(len(whole)) for _ in range(200)):
-        before = whole[place]
-        whole[place] = ord("7") if before != ord("7") else ord("8")
-        path.write_bytes(whole)
-        if json.loads(bytes(whole).decode("utf-8", "replace") if _parses(whole) else "null") != json.loads(_good(path, whole, place, before)):
-            with pytest.raises(Refused, match="damaged|cannot be read"):
-                backup.load_manifest(file)
-        whole[place] = before
-
-
-def _parses(data: bytearray) -> bool:
-    try:
-        json.loads(data)
-    except ValueError:
-        return False
-    return True
-
-
-def _good(path: Path, data: bytearray, place: int, before: int) -> bytes:
-    copy = bytearray(data)
-    copy[place] = before
-    return bytes(copy)
+        if whole[place : place + 1].isspace():
+            continue  # layout, not content
+        other = b"7" if whole[place : place + 1] != b"7" else b"8"
+        path.write_bytes(whole[:place] + other + whole[place + 1 :])
+        with pytest.raises(Refused, match=r"damaged|cannot be read"):
+            backup.load_manifest(file)
+        tried += 1
+    assert tried > 100
 
 
 def _edit(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
@@ -162,12 +151,12 @@ def test_forged_manifest_is_caught_by_the_comparison(taken: tuple[Database, back
     good = backup.load_manifest(file).manifest
     good["oracle"]["tables"]["public"]["secret"]["rows"] = 3
     file.with_name(file.name + ".manifest.json").write_text(json.dumps(manifest.body(good)))
-    with pytest.raises(PapError, match="table public.secret has 2 rows, 3 before"):
+    with pytest.raises(PapError, match=r"table public.secret has 2 rows, 3 before"):
         backup.verify(taken[0], file)
     assert databases.existing(taken[0]) == []
 
 
-def test_old_backup_is_proven_again(taken: tuple[Database, backup.Backup], servers: dict[int, Server], file: Path) -> None:
+def test_old_backup_is_proven_again(taken: tuple[Database, backup.Backup], file: Path) -> None:
     """Last week's file: the live database has moved on, the file is proven by its own oracle."""
     database, good = taken
     database.execute("CREATE TABLE later (a int)")
@@ -183,15 +172,6 @@ def test_newer_servers_backup_is_refused_on_an_older_one(
 ) -> None:
     old = servers[16]
     name = old.create("older")
-    with pytest.raises(Refused, match="was made on PostgreSQL 18; this is 16"):
+    with pytest.raises(Refused, match=r"was made on PostgreSQL 18; this is 16"):
         backup.verify(database_of(old, name), file)
     old.drop(name)
-
-
-def test_damage_is_told_fast(file: Path) -> None:
-    """Without a restore: within the time of reading the file."""
-    file.write_bytes(file.read_bytes()[:-1])
-    started = time.monotonic()
-    with pytest.raises(Refused):
-        backup.inspect(file)
-    assert time.monotonic() - started < 30

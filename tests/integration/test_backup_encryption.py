@@ -28,7 +28,8 @@ def make_key(method: str, folder: Path) -> dict[str, Any]:
         made = subprocess.run(["age-keygen", "-o", identity], capture_output=True, text=True, check=True)
         return {"method": "age", "recipients": [made.stderr.split()[-1]], "identity": str(identity)}
     subprocess.run(
-        ["gpg", "--homedir", folder, "--batch", "--passphrase", "", "--quick-generate-key", "t@example.com", "future-default"],
+        ["gpg", "--homedir", folder, "--batch", "--passphrase", "", "--quick-generate-key", "t@example.com",
+         "future-default"],
         check=True, capture_output=True, timeout=60,
     )  # fmt: skip
     return {"method": "gpg", "recipients": ["t@example.com"], "identity": str(folder)}
@@ -64,7 +65,7 @@ def test_proven_from_the_ciphertext(server: Server, database: str, tmp_path: Pat
 
 
 @pytest.mark.skipif(not shutil.which("age"), reason="age is not installed")
-def test_without_a_key_here_a_proof_is_refused_and_a_backup_is_not(server: Server, database: str, tmp_path: Path) -> None:
+def test_without_a_key_here_only_the_proof_is_refused(server: Server, database: str, tmp_path: Path) -> None:
     target = database_of(server, database)
     target.execute("CREATE TABLE t (a int)")
     key = {**make_key("age", tmp_path / "key"), "identity": ""}

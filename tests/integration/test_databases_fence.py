@@ -33,7 +33,8 @@ def live(server: Server) -> Iterator[Database]:
     server.sql(f'ALTER DATABASE "{name}" OWNER TO pap_owner')
     server.sql("ALTER ROLE pap_owner LOGIN PASSWORD 'pw'")
     database = database_of(server, name)
-    database.execute("CREATE TABLE t (id serial, v text); INSERT INTO t (v) VALUES ('a'); ALTER TABLE t OWNER TO pap_owner")
+    database.execute("CREATE TABLE t (id serial, v text); INSERT INTO t (v) VALUES ('a')")
+    database.execute("ALTER TABLE t OWNER TO pap_owner")
     yield database
     forget(server, name)
 
@@ -138,7 +139,8 @@ def test_settings_come_back_exactly(server: Server, live: Database) -> None:
     server.sql(f'REVOKE CONNECT ON DATABASE "{name}" FROM PUBLIC')
     look = (
         "SELECT oid, datdba, datallowconn, datconnlimit, datacl::text, shobj_description(oid, 'pg_database'),"
-        f" (SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = d.oid) FROM pg_database d WHERE datname = '{name}'"
+        " (SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = d.oid)"
+        f" FROM pg_database d WHERE datname = '{name}'"
     )
     before = server.sql(look)
     databases.fence(live, R)
@@ -236,7 +238,7 @@ def test_stranger_is_noticed(server: Server, live: Database) -> None:
 def test_obstacles_are_named_and_nothing_changes(server: Server, live: Database) -> None:
     name = live.conninfo.dbname
     live.execute("BEGIN; INSERT INTO t (v) VALUES ('prepared'); PREPARE TRANSACTION 'it''s open'")
-    with pytest.raises(Refused, match="prepared transaction .*is open"):
+    with pytest.raises(Refused, match=r"prepared transaction .*is open"):
         databases.fence(live, R)
     server.connect(name).close()
     assert databases.fence_state(live) is None
@@ -272,7 +274,7 @@ def test_session_that_may_not_be_ended_takes_the_fence_down_again(server: Server
     owner = replace(live, conninfo=replace(live.conninfo, user="pap_owner", password="pw"))
     superuser = server.connect(live.conninfo.dbname)
     try:
-        with pytest.raises(PapError, match="cannot be ended|did not end"):
+        with pytest.raises(PapError, match=r"cannot be ended|did not end"):
             databases.fence(owner, R, grace_s=0.1, seconds=1)
         assert databases.fence_state(live) is None
         connect(server, live.conninfo.dbname, "pap_reader", "pw").close()

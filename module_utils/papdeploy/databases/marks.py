@@ -46,6 +46,18 @@ class Written:
         """Rows that going back would lose or bring back, at least."""
         return sum(int(t["rows"]) + int(t["deleted"] or 0) for t in self.tables.values())
 
+    def plus(self, other: Written) -> Written:
+        """Both together: what was counted at two times."""
+        tables = {name: dict(entry) for name, entry in self.tables.items()}
+        for name, entry in other.tables.items():
+            mine = tables.setdefault(name, {"rows": 0, "deleted": 0})
+            mine["rows"] = int(mine["rows"]) + int(entry["rows"])
+            known = mine["deleted"] is not None and entry["deleted"] is not None
+            mine["deleted"] = int(mine["deleted"]) + int(entry["deleted"]) if known else None
+            if entry.get("emptied"):
+                mine["emptied"] = True
+        return Written(tables, self.certain and other.certain, self.why if other.certain else other.why)
+
     @property
     def nothing(self) -> bool:
         """Proven: nothing was written."""

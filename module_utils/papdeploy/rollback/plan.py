@@ -196,6 +196,15 @@ def _no_way(state: State, facts: Mapping[str, Any], way: str) -> str:
     return "migrations were committed, they cannot be reverted, and there is no restore point"
 
 
+def count_before_downgrade(database: Database, facts: Mapping[str, Any]) -> Optional[dict[str, Any]]:
+    """What a swap or restore would lose now, counted under the fence before a downgrade touches any row."""
+    state = read_state(database, str(facts["release"]))
+    ways = [way for way in _possible(state, facts) if way in ("swap", "restore")]
+    if not ways or not state.fence:
+        return None
+    return _written(database.named(state.fence["database"]), facts, state, ways[0]).as_dict()
+
+
 def _assess(database: Database, facts: Mapping[str, Any], state: State, way: str, *, deep: bool) -> RollbackPlan:
     release = str(facts["release"])
     live = database.conninfo.dbname
@@ -230,7 +239,14 @@ def _assess(database: Database, facts: Mapping[str, Any], state: State, way: str
 
 def _written(where: Database, facts: Mapping[str, Any], state: State, way: str) -> Written:
     """Rows that the way would lose: written after the fence was lifted, or, where that is not known, after the restore
-    point was made (then the release's own migrations count as well)."""
+    point was made (then the release's own migrations count as well). ``written_before`` is what had been counted when a
+    downgrade, which rewrites rows itself, was tried."""
+    found = _since(where, facts, state, way)
+    earlier = facts.get("written_before")
+    return found.plus(Written(earlier["tables"], bool(earlier["certain"]), found.why)) if earlier else found
+
+
+def _since(where: Database, facts: Mapping[str, Any], state: State, way: str) -> Written:
     point, lifted = facts.get("restore_point") or {}, facts.get("unfence") or {}
     of_point = (way == "swap") == (point.get("kind") == "snapshot") and point.get("mark")
     if of_point and state.fence and state.fence["complete"] and not lifted.get("mark"):

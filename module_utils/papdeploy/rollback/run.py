@@ -14,7 +14,7 @@ from ..backup.archive import Emit, silent
 from ..databases.names import admin_session, end_sessions
 from ..errors import PapError, Refused
 from ..postgres import Database, quote_literal
-from .plan import RollbackPlan, backup_path, choose, read_state
+from .plan import RollbackPlan, backup_path, choose, count_before_downgrade, read_state
 
 Checkpoint = Callable[[str, str, dict[str, Any]], None]
 
@@ -36,7 +36,7 @@ class Hooks:
 class _Work:
     database: Database
     api: Api
-    facts: Mapping[str, Any]
+    facts: dict[str, Any]
     hooks: Hooks
     encryption: backups.Encryption | Mapping[str, Any] | None
     accept_loss: bool
@@ -81,7 +81,7 @@ def run(
         raise Refused(
             f"Release {plan.release} cannot be rolled back: {plan.refused}.", hint=plan.hint, plan=plan.as_dict()
         )
-    work = _Work(database, api, facts, hooks, encryption, accept_loss)
+    work = _Work(database, api, dict(facts), hooks, encryption, accept_loss)
     started = time.monotonic()
     tried: list[str] = []
     failures: list[PapError] = []
@@ -97,7 +97,7 @@ def run(
             failures.append(error)
             tried.append(current.way)
             hooks.checkpoint("rollback", "note", {"way": current.way, "failed": error.as_dict()})
-            following = choose(database, facts, accept_loss=accept_loss, skip=tuple(tried))
+            following = choose(database, work.facts, accept_loss=accept_loss, skip=tuple(tried))
             if following.refused or following.way in tried:
                 raise failures[0] from error
             current = following
@@ -120,11 +120,13 @@ def run(
 def _go(work: _Work, plan: RollbackPlan) -> dict[str, Any]:
     result: dict[str, Any] = {"failed": None, "cost": plan.cost, "rows_lost": plan.rows_lost}
     before = work.facts.get("before_version")
+    counted: Optional[dict[str, Any]] = None
     state = read_state(work.database, work.release)
     if plan.way in ("downgrade", "swap", "restore") and not state.swapped:
         plan = _closed(work, plan)
         result.update(cost=plan.cost, rows_lost=plan.rows_lost)
         if plan.way == "downgrade":
+            counted = count_before_downgrade(work.database, work.facts)
             result["reverted"] = work.step("downgrade", lambda: work.hooks.revert(_behind(work).conninfo.dbname))
         elif plan.way == "swap":
             snapshot = str(work.facts["restore_point"]["database"])
@@ -143,7 +145,10 @@ def _go(work: _Work, plan: RollbackPlan) -> dict[str, Any]:
             )
     if state.swapped:
         result["failed"] = databases.derived(work.database.conninfo.dbname, "failed", work.release)
-    work.step("unfence", lambda: databases.unfence(work.database, work.release))
+    lifted = work.step("unfence", lambda: databases.unfence(work.database, work.release))
+    if plan.way == "downgrade" and lifted.get("mark"):
+        # If what follows fails, another way may be gone: the rows that the downgrade rewrote are nobody's.
+        work.facts.update(unfence=lifted, written_before=counted)
     work.step("activate", lambda: _activate(work, before))
     work.step("validate", lambda: _as_dict(work.hooks.validate()))
     work.step("login_smoke_test", lambda: _as_dict(work.hooks.smoke()))

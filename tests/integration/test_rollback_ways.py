@@ -1,0 +1,311 @@
+"""Every way back restores the content exactly, says what it costs first, and refuses to lose anything silently."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from papdeploy import databases, oracle, rollback
+from papdeploy.errors import PapError, Refused
+from papdeploy.postgres import Database
+from support_backup import database_of, fill, folder_of, forget, names, plain
+from support_rollback import MIGRATE, SMALL, SMALL_DOWN, SMALL_UP, R, deploy
+
+if TYPE_CHECKING:
+    from conftest import Server
+
+
+@pytest.fixture
+def server(servers: dict[int, Server]) -> Server:
+    """The newest; the ways that depend on the server's version are tried on both below."""
+    return servers[18]
+
+
+@pytest.fixture
+def live(server: Server) -> Iterator[Database]:
+    name = server.create("rollback")
+    database = database_of(server, name)
+    database.execute(SMALL)
+    yield database
+    forget(server, name)
+
+
+@pytest.mark.parametrize("major", [16, 18])
+@pytest.mark.parametrize(("kind", "way"), [("backup", "restore"), ("snapshot", "swap"), ("dump", "restore")])
+def test_hostile_content_comes_back(
+    servers: dict[int, Server], tmp_path: Path, kind: str, way: str, major: int
+) -> None:
+    server = servers[major]
+    name = server.create("hostile")
+    hostile = fill(server, name)
+    server.sql(f'ALTER DATABASE "{name}" OWNER TO pap_owner')
+    server.sql(f'ALTER DATABASE "{name}" SET search_path = public, "second ""schema"" x"')
+    server.sql(f'REVOKE CONNECT ON DATABASE "{name}" FROM PUBLIC')
+    server.sql(f'GRANT CONNECT ON DATABASE "{name}" TO pap_reader WITH GRANT OPTION')
+    server.sql(f'ALTER DATABASE "{name}" CONNECTION LIMIT 33')
+    server.sql(f"COMMENT ON DATABASE \"{name}\" IS 'mine'")
+    look = (
+        "SELECT pg_get_userbyid(datdba), datacl::text, datconnlimit, datallowconn,"
+        " shobj_description(oid, 'pg_database'), (SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = d.oid)"
+        f" FROM pg_database d WHERE datname = '{name}'"
+    )
+    traits = server.sql(look)
+    release = deploy(hostile, folder_of(tmp_path), kind=kind, up=MIGRATE)
+    migrated = oracle.take(hostile)
+    assert len(oracle.compare(release.before, migrated)) > 5
+    plan = release.choose()
+    assert (plan.way, plan.refused, plan.cost) == (way, "", {})
+    result = release.roll_back()
+    assert oracle.compare(release.before, oracle.take(hostile)) == []
+    assert _sorted_acl(server.sql(look)) == _sorted_acl(traits)
+    assert result["failed"] == f"{name}__failed_{R}"
+    assert oracle.compare(migrated, oracle.take(hostile.named(result["failed"]))) == [], "kept aside as it was"
+    assert release.api.log[0] == "stop"
+    assert release.api.log[-1] == "switch old"
+    assert release.choose().way == "nothing", "a second time there is nothing to do"
+    assert databases.drop_created(hostile, R, ["failed"]) == [result["failed"]]
+    forget(server, name)
+
+
+def _sorted_acl(rows: list[Any]) -> list[Any]:
+    return [(row[0], sorted(str(row[1]).strip("{}").split(",")), *row[2:]) for row in rows]
+
+
+def test_nothing_committed(server: Server, live: Database, tmp_path: Path) -> None:
+    release = deploy(live, folder_of(tmp_path), kind="backup", up="", unfence=False)
+    plan = release.choose()
+    assert (plan.way, plan.cost_sentence) == ("nothing", "loses nothing")
+    result = release.roll_back()
+    assert result["failed"] is None
+    assert release.api.log == ["start"]
+    assert oracle.compare(release.before, oracle.take(live)) == []
+    assert databases.fence_state(live) is None
+
+
+def test_image_only(live: Database, tmp_path: Path) -> None:
+    release = deploy(live, folder_of(tmp_path), kind="backup", up="")
+    assert release.choose().way == "image"
+    release.roll_back()
+    assert release.api.log == ["switch old"]
+
+
+def test_old_release_on_the_new_schema(live: Database, tmp_path: Path) -> None:
+    """The rehearsal has shown that the old release works on the migrated schema: nothing is undone, nothing lost."""
+    release = deploy(live, folder_of(tmp_path), kind="backup", up=SMALL_UP, down=SMALL_DOWN, old_works_on_new=True)
+    live.execute("INSERT INTO t (v) VALUES ('user')")
+    plan = release.choose()
+    assert plan.way == "image"
+    assert plan.others == ("downgrade",), "restore would lose the row"
+    release.roll_back()
+    assert live.scalar("SELECT count(*) AS n FROM t WHERE v = 'user' AND extra = 1") == 1
+
+
+def test_downgrade_keeps_what_was_written(server: Server, live: Database, tmp_path: Path) -> None:
+    release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP, down=SMALL_DOWN)
+    live.execute("INSERT INTO t (v) VALUES ('user')")
+    plan = release.choose()
+    assert plan.way == "downgrade"
+    result = release.roll_back()
+    assert result["way"] == "downgrade"
+    assert server.sql("SELECT v, count(*) FROM t GROUP BY v ORDER BY v", live.conninfo.dbname) == [
+        ("old", 300),
+        ("user", 1),
+    ]
+    assert databases.fence_state(live) is None
+    assert [note for note in release.notes if note[1] == "done"] == [
+        (f"rollback.{step}", "done")
+        for step in ("fence", "downgrade", "unfence", "activate", "validate", "login_smoke_test")
+    ]
+
+
+@pytest.mark.parametrize("kind", ["snapshot", "backup"])
+def test_loss_needs_a_yes_and_stays_readable(server: Server, live: Database, tmp_path: Path, kind: str) -> None:
+    release = deploy(live, folder_of(tmp_path), kind=kind, up=SMALL_UP)
+    assert release.choose().cost == {}, "the migration's own rows are not counted"
+    live.execute("INSERT INTO t (v) VALUES ('user one'), ('user two')")
+    live.execute("UPDATE t SET v = 'edited' WHERE id = 5; DELETE FROM t WHERE id = 6")
+    plan = release.choose()
+    assert plan.cost == {"public.t": {"rows": 3, "deleted": 1}}
+    assert "public.t: 3 written, 1 deleted" in plan.refused
+    assert "rollback_accept_loss=true" in plan.hint
+    with pytest.raises(Refused, match="3 written, 1 deleted"):
+        release.roll_back()
+    assert release.api.log == [], "nothing was touched"
+    assert live.scalar("SELECT count(*) AS n FROM t") == 301
+    result = release.roll_back(accept_loss=True)
+    assert result["rows_lost"] == 4
+    assert oracle.compare(release.before, oracle.take(live)) == []
+    kept = live.named(result["failed"])
+    assert kept.scalar("SELECT count(*) AS n FROM t WHERE v LIKE 'user%'") == 2
+
+
+def test_smoke_tests_own_rows_are_no_loss(live: Database, tmp_path: Path) -> None:
+    release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP, own_writes={"public.t": 2})
+    live.execute("INSERT INTO t (v) VALUES ('session of the smoke test'), ('audit of it')")
+    plan = release.choose()
+    assert not plan.refused
+    assert "only what the smoke test itself wrote" in plan.cost_sentence
+    live.execute("INSERT INTO t (v) VALUES ('a user')")
+    assert "3 written" in release.choose().refused
+
+
+def test_row_written_at_the_last_moment(live: Database, tmp_path: Path) -> None:
+    """Between the plan and the fence a row comes in: counted again under the fence, refused, and all as it was."""
+    release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
+    assert not release.choose().refused
+    release.api.on_stop = lambda: live.execute("INSERT INTO t (v) VALUES ('just now')")
+    with pytest.raises(Refused, match="1 written"):
+        release.roll_back()
+    assert release.api.log == ["stop", "start"]
+    assert databases.fence_state(live) is None
+    assert live.scalar("SELECT count(*) AS n FROM t WHERE v = 'just now'") == 1
+
+
+def test_crashed_server_cannot_count_deletions(server: Server, live: Database, tmp_path: Path) -> None:
+    """Counters that were reset say nothing of deletions: that counts as a loss, never as none."""
+    release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
+    live.execute("DELETE FROM t WHERE id = 9; SELECT pg_stat_reset()")
+    plan = release.choose()
+    assert not plan.cost_certain
+    assert "cannot be counted" in plan.refused
+    assert not release.choose(accept_loss=True).refused
+
+
+def test_truncate_is_seen(live: Database, tmp_path: Path) -> None:
+    release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
+    live.execute("TRUNCATE t")
+    assert "emptied" in release.choose().refused
+
+
+def test_mark_lost_by_a_kill_counts_cautiously(live: Database, tmp_path: Path) -> None:
+    """The fence was lifted but its entry never reached the journal: the migration's rows count too."""
+    release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
+    release.facts["unfence"] = None
+    assert "public.t: 300 written" in release.choose().refused
+
+
+def test_failed_downgrade_falls_back(live: Database, tmp_path: Path) -> None:
+    release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP, down="SELECT 1/0")
+    result = release.roll_back()
+    assert (result["way"], result["tried"]) == ("swap", ["downgrade"])
+    assert "division by zero" in result["lines"][0]
+    assert oracle.compare(release.before, oracle.take(live)) == []
+
+
+def test_failed_downgrade_that_would_lose_rows_stops(live: Database, tmp_path: Path) -> None:
+    release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP, down="SELECT 1/0")
+    live.execute("INSERT INTO t (v) VALUES ('user')")
+    with pytest.raises(PapError, match="division by zero"):
+        release.roll_back()
+    assert databases.fence_state(live) is not None, "still closed: nothing more can be written before somebody decides"
+    result = release.roll_back(accept_loss=True)
+    assert result["way"] == "swap"
+    assert live.named(result["failed"]).scalar("SELECT count(*) AS n FROM t WHERE v = 'user'") == 1
+
+
+WRONG_DOWN = SMALL_DOWN.replace("'old'", "'wrong'")
+
+
+def test_wrong_schema_after_the_downgrade_falls_back(live: Database, tmp_path: Path) -> None:
+    release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP, down=WRONG_DOWN)
+
+    def validate() -> dict[str, Any]:
+        if live.scalar("SELECT count(*) AS n FROM t WHERE v = 'wrong'"):
+            raise PapError("not what it was")
+        return {}
+
+    result = release.roll_back(validate=validate)
+    assert (result["tried"], result["way"]) == (["downgrade", "image"], "swap")
+    assert oracle.compare(release.before, oracle.take(live)) == []
+
+
+def test_half_a_migration_outside_a_transaction(live: Database, tmp_path: Path) -> None:
+    up = (
+        "ALTER TABLE t ADD COLUMN half int;"
+        "INSERT INTO pap_deploy.ledger (event, identity, release) VALUES ('started', 'm1', 'r7')"
+    )
+    release = deploy(live, folder_of(tmp_path), kind="snapshot", up=up, down=SMALL_DOWN, unfence=False)
+    plan = release.choose()
+    assert (plan.way, plan.state.partial) == ("swap", ("m1",))
+    release.roll_back()
+    assert oracle.compare(release.before, oracle.take(live)) == []
+
+
+def test_old_migration_that_is_still_running(server: Server, live: Database, tmp_path: Path) -> None:
+    """The deploy was killed, its migration was not: it is ended before anything is decided."""
+    release = deploy(live, folder_of(tmp_path), kind="snapshot", up="", unfence=False)
+    behind = databases.must_be_fenced(live, R)
+    process = behind.site.popen(
+        behind.tool("psql", "-X", "-c", "BEGIN; UPDATE t SET v = 'half'; SELECT pg_sleep(60)"), env=behind.environment()
+    )
+    try:
+        while not server.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"):
+            pass
+        plan = release.choose()
+        assert len(plan.state.running) == 1
+        assert "end 1 session of it still at work" in plan.steps
+        release.roll_back()
+        assert process.wait(10) != 0
+    finally:
+        process.kill()
+    assert oracle.compare(release.before, oracle.take(live)) == []
+
+
+REFUSALS = {
+    "backup gone": ("backup", lambda r, f: Path(r.facts["restore_point"]["path"]).unlink(), "is gone"),
+    "backup damaged": ("backup", lambda r, f: Path(r.facts["restore_point"]["path"]).write_bytes(b"x"), "is damaged"),
+    "another release's": ("backup", lambda r, f: r.facts["identity"].update(stack="other"), "of another stack"),
+    "snapshot gone": ("snapshot", lambda r, f: databases.drop_created(r.database, R, ["snap"]), "is not there any more"),
+    "old image gone": ("snapshot", lambda r, f: r.facts.update(api_problem="the old image was removed"), "old image"),
+    "no disk": ("backup", lambda r, f: f.setattr("papdeploy.disk.free_at_server", lambda d: 10_000), "Too little disk"),
+    "prepared transaction": ("snapshot", lambda r, f: r.database.execute("BEGIN; PREPARE TRANSACTION 'p'"), "prepared"),
+    "nothing to go back to": ("snapshot", lambda r, f: r.facts.update(restore_point=None), "no restore point"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_refused_with_nothing_changed(
+    server: Server, live: Database, tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, spoil, said = REFUSALS[case]
+    release = deploy(live, folder_of(tmp_path), kind=kind, up=SMALL_UP)
+    if kind == "snapshot":
+        release.facts["backup"] = None
+    spoil(release, monkeypatch)
+    before, there = oracle.take(live), names(server)
+    plan = release.choose()
+    assert said in plan.refused, plan
+    with pytest.raises(Refused, match="cannot be rolled back"):
+        release.roll_back()
+    assert release.api.log == []
+    assert oracle.compare(before, oracle.take(live)) == []
+    assert names(server) == there
+    if case == "prepared transaction":
+        live.execute("ROLLBACK PREPARED 'p'")
+
+
+def test_snapshot_gone_falls_back_to_the_backup(live: Database, tmp_path: Path) -> None:
+    release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
+    databases.drop_created(live, R, ["snap"])
+    plan = release.choose(accept_loss=True)
+    assert plan.way == "restore"
+    assert release.roll_back(accept_loss=True)["way"] == "restore"
+    assert oracle.compare(release.before, oracle.take(live)) == []
+
+
+def test_asked_way(live: Database, tmp_path: Path) -> None:
+    release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP, down=SMALL_DOWN)
+    assert release.choose(way="swap").way == "swap"
+    assert "does not lead back" in release.choose(way="image").refused
+    with pytest.raises(Refused, match="is not known"):
+        release.choose(way="magic")
+
+
+def test_plan_is_plain_data(live: Database, tmp_path: Path) -> None:
+    release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
+    told = plain(release.choose().as_dict())
+    assert told["way"] == "swap"
+    assert told["lines"][0] == "way back: swap (a snapshot from under the fence stands ready)"
+    assert set(rollback.WAYS) == {"nothing", "image", "downgrade", "swap", "restore"}
