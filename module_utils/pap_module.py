@@ -121,7 +121,7 @@ def run_code(module: AnsibleModule, code: str, name: str, work: Callable[[Any], 
     except errors.PapError as error:
         kind = type(error).__name__
         module.fail_json(msg=str(error), error_kind=kind, hint=error.hint, data=redact_data(error.data))
-    except Exception as error:  # noqa: BLE001 - a bug of ours: the operator must learn what and where, not "unknown error"
+    except Exception as error:  # noqa: BLE001 - a bug of ours: say what and where, not "unknown error"
         last = traceback.extract_tb(error.__traceback__)[-1]
         module.fail_json(
             msg=f"Unexpected {type(error).__name__} at {Path(last.filename).name}:{last.lineno}: {redact_data(str(error))}",

@@ -19,6 +19,7 @@ import traceback
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Any, Callable, Optional, TextIO
 
 from .errors import DeadlineExceeded, PapError, RemoteError, Unavailable, from_dict
@@ -39,6 +40,14 @@ from papdeploy.agent import serve
 serve(folder)
 """
 
+# Where the site sees this very package: nothing is sent, and Python finds it compiled.
+BOOTSTRAP_HERE = """\
+import sys
+sys.path.insert(0, sys.argv[1])
+from papdeploy.agent import serve
+serve("")
+"""
+
 _EXIT_DEADLINE = 124
 _EXIT_CALLER_GONE = 125
 
@@ -49,6 +58,12 @@ def payload() -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, resources.files(__package__), "papdeploy")
     return buffer.getvalue()
+
+
+def package_folder() -> str:
+    """The folder that holds this package as plain files; empty if it is inside an archive."""
+    folder = Path(__file__).resolve().parents[1]
+    return str(folder) if __package__ == "papdeploy" and folder.is_dir() else ""
 
 
 def _add(archive: zipfile.ZipFile, folder: Any, prefix: str) -> None:
@@ -85,9 +100,11 @@ class Agent:
     def start(self) -> None:
         """Start the process and hand it the package, without waiting until it is ready."""
         if self._process is None:
-            argv = [self._python, "-u", "-c", BOOTSTRAP]
+            here = package_folder() if self._site.sees_this_host else ""
+            argv = [self._python, "-u", "-c", BOOTSTRAP_HERE if here else BOOTSTRAP, *filter(None, [here])]
             self._process = self._site.popen(argv, env=self._env, cwd=self._cwd, stdin=True)
-            self._send(payload())
+            if not here:
+                self._send(payload())
 
     def close(self) -> None:
         """End the process; work in progress is given up and its transaction rolled back."""
@@ -166,7 +183,8 @@ def serve(folder: str) -> None:
 
     def end(code: int) -> None:
         sys.stderr.flush()
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
         os._exit(code)
 
     def read_requests() -> None:

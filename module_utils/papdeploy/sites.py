@@ -66,6 +66,8 @@ class Site(ABC):
     """A place to run programs. ``label`` names it in messages: "this host", "container cc-db"."""
 
     label: str
+    sees_this_host: bool = False
+    """Whether programs there see the files of this process, as the same user."""
 
     @abstractmethod
     def popen(
@@ -212,6 +214,7 @@ class HostSite(Site):
     def __init__(self, become: Sequence[str] = ()) -> None:
         self.label = "this host"
         self._become = tuple(become)
+        self.sees_this_host = not self._become
 
     def popen(
         self,

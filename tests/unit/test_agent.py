@@ -47,6 +47,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return buffer.getvalue()
 
     monkeypatch.setattr(agent, "payload", changed)
+    monkeypatch.setattr(agent, "package_folder", lambda: "")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
 
