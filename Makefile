@@ -47,7 +47,7 @@ unit: $(VENV)/.dev ## Tests without a database
 	@$(BIN)/python -m pytest tests/unit tests/contracts $(ARGS)
 
 integration: $(VENV)/.dev ## Tests on real PostgreSQL 16 and 18, and on Docker where an engine answers
-	@$(BIN)/python -m pytest tests/integration $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests/integration $(ARGS)
 
 molecule: $(VENV)/.dev ## Whole deploys and whole failures
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/scenarios $(ARGS)

@@ -180,8 +180,16 @@ def _engine_answers() -> bool:
     return True
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that need Docker are skipped by name where no engine answers; PAP_REQUIRE_DOCKER makes that a failure."""
+    """Tests that need Docker are skipped by name where no engine answers; PAP_REQUIRE_DOCKER makes that a failure.
+
+    For parallel runs: a file's tests stay together (they share servers), and so do all that use the one engine.
+    """
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            group = "docker" if item.get_closest_marker("docker") else str(item.path)
+            item.add_marker(pytest.mark.xdist_group(name=group))
     wanted = [item for item in items if item.get_closest_marker("docker")]
     if wanted and not os.environ.get("PAP_REQUIRE_DOCKER") and not _engine_answers():
         for item in wanted:
