@@ -8,6 +8,7 @@ from typing import Any
 from . import watch
 from .journal import Journal, State, seconds_between
 from .report import words
+from .report.build import away
 
 
 def releases(state: State, limit: int = 20) -> list[dict[str, Any]]:
@@ -35,7 +36,7 @@ def row(journal: Journal) -> dict[str, Any]:
         "failed": failed["phase"] if failed else None,
         "message": failed.get("message") if failed else None,
         "seconds": _seconds(header, end),
-        "unavailable_s": (end or {}).get("unavailable_s"),
+        "unavailable_s": (end or {}).get("unavailable_s") if end and "unavailable_s" in end else away(entries),
         "watch": watched["state"],
     }
 

@@ -49,7 +49,7 @@ def build_from(
     bars = timeline(entries, origin, (rehearsal or {}).get("phases") or {})
     unavailable_s = (end or {}).get("unavailable_s")
     if unavailable_s is None and end:
-        unavailable_s = _away(entries)
+        unavailable_s = away(entries)
     report: dict[str, Any] = {
         "format": FORMAT,
         "release": header.get("release"),
@@ -176,7 +176,7 @@ def _fence(entries: Entries, origin: Optional[str]) -> Optional[dict[str, Any]]:
     return {"begin_s": begin_s, "end_s": seconds_between(origin, min(ends)) if ends else None}
 
 
-def _away(entries: Entries) -> Optional[float]:
+def away(entries: Entries) -> Optional[float]:
     """Seconds from stopping the API to the first healthy answer of the old one, after a rollback."""
     stopped = _first(entries, "fence", "begin")
     tried = _first(entries, "rollback.login_smoke_test", "begin")

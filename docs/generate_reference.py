@@ -1,0 +1,179 @@
+"""Write docs/reference.md from what the code says of itself: argument specs of roles, DOCUMENTATION of modules.
+
+``python docs/generate_reference.py`` writes it, ``--check`` fails (exit code 1) if it is not current.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+TARGET = ROOT / "docs" / "reference.md"
+# In the order in which a deploy meets them; others follow by name.
+ORDER = ["stack", "preflight", "receipt", "backup", "rehearse", "migrate", "activate", "login_smoke_test", "validate",
+         "watch", "finish", "rollback", "report", "notify"]  # fmt: skip
+
+HOOKS = (
+    """\
+### Hooks
+
+A task file of yours before or after a phase: `pap_hook_before_<phase>` and `pap_hook_after_<phase>` name it, for the
+phases `preflight`, `backup`, `rehearse`, `migrate`, `activate`, `login_smoke_test`, `validate` and `finish`. Its tasks
+run on the target host with all variables of the deploy (`pap_release` is the release's id). A hook that fails, fails
+the deploy, which is then rolled back; put `ignore_errors: true` on what must not.
+""".splitlines()
+    + [""]
+)
+
+
+def main(arguments: list[str]) -> int:
+    text = reference()
+    if arguments == ["--check"]:
+        if not TARGET.exists() or TARGET.read_text(encoding="utf-8") != text:
+            print(f"{TARGET.relative_to(ROOT)} is not current: python docs/generate_reference.py", file=sys.stderr)
+            return 1
+        return 0
+    if arguments:
+        print("usage: generate_reference.py [--check]", file=sys.stderr)
+        return 2
+    TARGET.write_text(text, encoding="utf-8")
+    return 0
+
+
+def reference() -> str:
+    """The page."""
+    lines = [
+        "# Reference",
+        "",
+        "Made by `python docs/generate_reference.py` from the argument specs of the roles and the documentation of the",
+        "modules; do not edit it. `ansible-doc -t module -M library pap_backup` shows a module in the terminal.",
+        "",
+        "- [Playbooks](#playbooks)",
+        "- [Variables](#variables)",
+        "- [Modules](#modules)",
+        "",
+        "## Playbooks",
+        "",
+        "| command | what it does |",
+        "| --- | --- |",
+        *playbooks(),
+        "",
+        "## Variables",
+        "",
+        "Set them in the inventory, or with `-e`. *required* has no default, because none is safe.",
+        "",
+    ]
+    for role in roles():
+        lines += variables(role)
+    lines += HOOKS
+    lines += ["## Modules", ""]
+    for path in sorted((ROOT / "library").glob("pap_*.py")):
+        lines += module(path)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def playbooks() -> Iterator[str]:
+    for path in sorted(ROOT.glob("*.yml")):
+        real = ROOT / "playbooks" / path.name
+        if not real.exists():
+            continue
+        text = real.read_text(encoding="utf-8").split("\n- name:", 1)[0]
+        comment = " ".join(line.lstrip("# ").strip() for line in text.splitlines() if line.startswith("#"))
+        yield f"| `ansible-playbook {path.name} -l staging` | {cell(comment)} |"
+
+
+def roles() -> list[Path]:
+    found = {path.name: path for path in (ROOT / "roles").iterdir() if (path / "meta" / "argument_specs.yml").exists()}
+    return [found[name] for name in [*(n for n in ORDER if n in found), *sorted(set(found) - set(ORDER))]]
+
+
+def variables(role: Path) -> list[str]:
+    specs = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]
+    lines = [f"### {role.name}", "", f"{sentence(specs['main']['short_description'])}", ""]
+    options = {name: option for spec in specs.values() for name, option in (spec.get("options") or {}).items()}
+    if not options:
+        return [*lines, "It has no variables of its own.", ""]
+    lines += ["| variable | type | default | meaning |", "| --- | --- | --- | --- |"]
+    for name, option in options.items():
+        lines.append(f"| `{name}` | {kind(option)} | {default(option)} | {meaning(option)} |")
+    return [*lines, ""]
+
+
+def module(path: Path) -> list[str]:
+    constants = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id in ("DOCUMENTATION", "EXAMPLES", "RETURN")
+    }
+    doc = yaml.safe_load(constants["DOCUMENTATION"])
+    lines = [f"### {doc['module']}", "", f"{sentence(doc['short_description'])}", ""]
+    lines += [f"- {markup(text)}" for text in doc["description"]]
+    lines.append(f"- Check mode: {markup(doc['attributes']['check_mode']['description'])}")
+    lines.append("")
+    options = doc.get("options") or {}
+    if "pap_stack" in str(doc.get("extends_documentation_fragment", "")):
+        stack = "Takes `stack`, the dictionary that the role `stack` makes of the inventory"
+        lines += [f"{stack}, and:" if options else f"{stack}.", ""]
+    if options:
+        lines += ["| option | type | default | meaning |", "| --- | --- | --- | --- |"]
+        lines += [f"| `{n}` | {kind(o)} | {default(o)} | {meaning(o)} |" for n, o in options.items()]
+        lines.append("")
+    lines += ["| returns | type | meaning |", "| --- | --- | --- |"]
+    for name, value in yaml.safe_load(constants["RETURN"]).items():
+        when = value.get("returned", "success")
+        note = "" if when == "success" else f" ({markup(when)})"
+        lines.append(f"| `{name}` | {value.get('type', '')} | {meaning(value)}{note} |")
+    return [*lines, "", "```yaml", constants["EXAMPLES"].strip(), "```", ""]
+
+
+def kind(option: dict[str, Any]) -> str:
+    name = option.get("type", "str")
+    if option.get("elements"):
+        name += f" of {option['elements']}"
+    if option.get("choices"):
+        name += ": " + ", ".join(f"`{choice}`" for choice in option["choices"])
+    return name
+
+
+def default(option: dict[str, Any]) -> str:
+    if option.get("required"):
+        return "*required*"
+    value = option.get("default")
+    if value is None:
+        return ""
+    if value == "":
+        return "empty"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{cell(str(value))}`"
+
+
+def meaning(option: dict[str, Any]) -> str:
+    text = option.get("description", "")
+    return cell(markup(" ".join(text) if isinstance(text, list) else text))
+
+
+def markup(text: str) -> str:
+    """Ansible's own markup as Markdown: C(x), O(x), M(x), P(x#lookup), V(x)."""
+    return re.sub(r"\b[COMVP]\(([^()#]*)(?:#[^()]*)?\)", r"`\1`", text)
+
+
+def cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def sentence(text: str) -> str:
+    return text if text.endswith(".") else text + "."
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

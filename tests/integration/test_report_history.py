@@ -1,0 +1,172 @@
+"""History, report and receipts from the folders of real releases, without a database or an API."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from papdeploy import history, receipts
+from papdeploy.errors import Refused
+from papdeploy.journal import Journal, State
+from papdeploy.phases import receipt_desk, receipting, reporting, watching
+from papdeploy.report.overview import write as write_overview
+
+WHO = {"user": "jane", "host": "deploy-1", "pid": 1}
+VERSION = {"label": "pap:1.9.0", "identity": "sha256:93fe"}
+
+
+def release(state: State, *, environment: str = "staging", end: str = "finished", stack: str = "pap") -> Journal:
+    journal = state.begin(
+        WHO, stack=stack, environment=environment, pending=["a"], server_version=160004, versions={},
+        **{"from": {"label": "pap:1.8.2", "identity": "sha256:77aa"}, "to": VERSION},
+    )  # fmt: skip
+    (journal.folder / "migrations.json").write_text(json.dumps({"a.py": "one", "b.py": "two"}))
+    journal.append("preflight", "done", models_digest="m1", seconds=0.5, lines=[])
+    if end == "rolled_back":
+        journal.append("fence", "begin")
+        journal.append("migrate", "failed", error="MigrationError", message="it broke", hint="mend it", data={})
+        journal.append("rollback.login_smoke_test", "begin")
+        journal.append("rollback.login_smoke_test", "done", healthy_after_s=0.2)
+    else:
+        journal.append("migrate", "done", applied=[{"identity": "a", "seconds": 0.1, "statements": []}])
+    if end:
+        extra = {"unavailable_s": 1.5} if end == "finished" else {}
+        journal.append("release", end, seconds=9.0, **extra)
+        state.unlock(journal.release)
+    return journal
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    return State(tmp_path / "state")
+
+
+def test_the_list_of_releases(state: State) -> None:
+    assert reporting.releases(state, 5)["pap"]["lines"] == ["nothing was deployed yet"]
+    release(state, end="rolled_back")
+    release(state)
+    rows = history.releases(state)
+    by_verdict = {row["verdict"]: row for row in rows}
+    assert by_verdict["finished"]["unavailable_s"] == 1.5 and by_verdict["finished"]["migrations"] == 1
+    assert by_verdict["rolled_back"]["failed"] == "migrate" and by_verdict["rolled_back"]["unavailable_s"] is not None
+    said = "\n".join(history.lines(rows))
+    assert "pap:1.8.2 → pap:1.9.0 +1" in said and "rolled back at migrate" in said and "jane@deploy-1" in said
+
+
+def test_an_unfinished_release_is_listed_as_such(state: State) -> None:
+    release(state, end="")
+    (row,) = history.releases(state)
+    assert (row["verdict"], row["seconds"], row["watch"]) == ("unfinished", None, "none")
+
+
+def test_the_report_is_two_private_files(state: State, tmp_path: Path) -> None:
+    assert reporting.write(state, "")["written"] is False
+    journal = release(state)
+    found = reporting.write(state, journal.release)
+    html, data = journal.folder / "report.html", journal.folder / "report.json"
+    assert found["files"] == [str(data), str(html)]
+    assert html.stat().st_mode & 0o777 == data.stat().st_mode & 0o777 == 0o600
+    assert json.loads(data.read_text())["verdict"]["kind"] == "finished"
+    assert found["report"]["verdict"]["line"] in html.read_text()
+    fleet = tmp_path / "reports"
+    for stack in ("pap-eu", "pap-us"):
+        (fleet / stack).mkdir(parents=True)
+        (fleet / stack / f"{journal.release}.json").write_text(data.read_text().replace('"pap"', f'"{stack}"'))
+    made = write_overview(str(fleet))
+    page = Path(made["path"]).read_text()
+    assert made["stacks"] == 2 and f'href="pap-eu/{journal.release}.html"' in page
+
+
+class TestReceipts:
+    """From staging's journal to production's journal."""
+
+    @pytest.fixture
+    def keys(self, tmp_path: Path) -> dict[str, str]:
+        private, public = str(tmp_path / "keys" / "receipt.key"), str(tmp_path / "keys" / "receipt.pub")
+        assert receipt_desk.ensure_key(private, public)["changed"]
+        assert not receipt_desk.ensure_key(private, public)["changed"]
+        assert Path(private).stat().st_mode & 0o777 == 0o600
+        return {"private": private, "public": public}
+
+    def demand(self, subject: dict[str, Any], folder: Path, keys: dict[str, str], **changes: Any) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "public_keys": [], "public_files": [keys["public"]], "environment": "staging", "max_age_hours": 1,
+            "reason": "", "who": WHO,
+        }  # fmt: skip
+        return receipt_desk.demand(subject, str(folder), **{**options, **changes})
+
+    def test_the_whole_way(self, state: State, tmp_path: Path, keys: dict[str, str]) -> None:
+        folder = tmp_path / "receipts"
+        tested = release(state)
+        described = receipting.describe(state, tested.release)
+        assert described["subject"]["server_major"] == 16 and list(described["subject"]["migrations"]) == [
+            "a.py",
+            "b.py",
+        ]
+        receipt_desk.write(described["receipt"], str(folder), "", keys["private"])
+
+        production = State(tmp_path / "production")
+        journal = release(production, environment="production", end="")
+        subject = receipting.describe(production, journal.release)["subject"]
+        found = self.demand(subject, folder, keys)
+        assert found["receipt"]["release"] == tested.release
+        said = receipting.record(production, journal.release, found)
+        assert tested.release in said["pap"]["lines"][0]
+        noted = journal.last("receipt")
+        assert noted is not None and noted["receipt"]["release"] == tested.release
+
+    def test_without_a_receipt_the_release_ends_and_the_stack_is_free(self, state: State) -> None:
+        journal = release(state, environment="production", end="")
+        with pytest.raises(Refused, match="no receipt") as refused:
+            receipting.refuse(state, journal.release, "There is no receipt.", "Deploy to staging.")
+        assert refused.value.data["ended"] is True
+        end = journal.end()
+        assert end is not None and end["event"] == "refused" and state.holder() is None
+
+    def test_an_unfinished_release_gives_no_receipt(self, state: State) -> None:
+        assert receipting.describe(state, release(state, end="").release)["receipt"] == {}
+
+    def test_without_keys_nothing_is_let_through(self, state: State, tmp_path: Path, keys: dict[str, str]) -> None:
+        subject = receipting.describe(state, release(state).release)["subject"]
+        (tmp_path / "receipts").mkdir()
+        with pytest.raises(Refused, match="no public key"):
+            self.demand(subject, tmp_path / "receipts", keys, public_files=[])
+        with pytest.raises(Refused, match="no key to sign"):
+            receipt_desk.write({}, str(tmp_path), "", "")
+
+    def test_an_override_is_recorded_with_what_it_overrides(
+        self, state: State, tmp_path: Path, keys: dict[str, str]
+    ) -> None:
+        journal = release(state, environment="production", end="")
+        subject = receipting.describe(state, journal.release)["subject"]
+        (tmp_path / "receipts").mkdir()
+        with pytest.raises(Refused, match="receipt_override"):
+            self.demand(subject, tmp_path / "receipts", keys)
+        found = self.demand(subject, tmp_path / "receipts", keys, reason="incident 4711, decided by Jo")
+        said = receipting.record(state, journal.release, found)
+        assert said["pap"]["lines"] == ["OVERRIDDEN by jane: incident 4711, decided by Jo"]
+        noted = journal.last("receipt")
+        assert noted is not None and "no receipt of staging" in noted["override"]["instead_of"]
+
+
+class TestWatchOfARelease:
+    def test_nothing_was_deployed(self, state: State) -> None:
+        assert watching.status(state, "")["ok"] is True
+        assert watching.start(state, "")["watching"] is False
+        with pytest.raises(Refused):
+            watching.acknowledge(state, "", WHO, "a good reason")
+
+    def test_a_release_without_a_watch(self, state: State) -> None:
+        journal = release(state)
+        found = watching.status(state, "")
+        assert found["release"] == journal.release and found["ok"] and "no watch" in found["pap"]["lines"][0]
+        with pytest.raises(Refused, match="has no watch"):
+            watching.acknowledge(state, "", WHO, "a good reason")
+
+
+def test_the_subject_of_receipts_of_two_equal_releases_is_equal(state: State, tmp_path: Path) -> None:
+    other = State(tmp_path / "other")
+    here, there = (receipting.describe(s, release(s).release)["subject"] for s in (state, other))
+    assert receipts.differences(here, there) == []
