@@ -20,17 +20,14 @@ TARGET = ROOT / "docs" / "reference.md"
 ORDER = ["stack", "preflight", "receipt", "backup", "rehearse", "migrate", "activate", "login_smoke_test", "validate",
          "watch", "finish", "rollback", "report", "notify"]  # fmt: skip
 
-HOOKS = (
-    """\
+HOOKS = """\
 ### Hooks
 
 A task file of yours before or after a phase: `pap_hook_before_<phase>` and `pap_hook_after_<phase>` name it, for the
 phases `preflight`, `backup`, `rehearse`, `migrate`, `activate`, `login_smoke_test`, `validate` and `finish`. Its tasks
 run on the target host with all variables of the deploy (`pap_release` is the release's id). A hook that fails, fails
 the deploy, which is then rolled back; put `ignore_errors: true` on what must not.
-""".splitlines()
-    + [""]
-)
+"""
 
 
 def main(arguments: list[str]) -> int:
@@ -72,7 +69,7 @@ def reference() -> str:
     ]
     for role in roles():
         lines += variables(role)
-    lines += HOOKS
+    lines += [*HOOKS.splitlines(), ""]
     lines += ["## Modules", ""]
     for path in sorted((ROOT / "library").glob("pap_*.py")):
         lines += module(path)

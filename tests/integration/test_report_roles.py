@@ -1,0 +1,194 @@
+"""The roles receipt, report, watch, notify and the hooks, played by Ansible on the folder of a release."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import yaml
+from papdeploy.journal import Journal, State
+from test_report_history import release
+
+ROOT = Path(__file__).resolve().parents[2]
+ANSIBLE = Path(sys.executable).parent / "ansible-playbook"
+
+
+class Place:
+    """A stack that is only its folder, and a way to play tasks on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.variables: dict[str, Any] = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "pap_environment": "staging",
+            "pap_state_dir": str(folder / "state"),
+            "pap_db_name": "none",
+            "pap_models": ["none"],
+            "pap_smoke_username": "none",
+            "pap_smoke_password": "none",
+            "report_folder": str(folder / "reports"),
+            "receipt_folder": str(folder / "receipts"),
+            "receipt_private_key_file": str(folder / "keys" / "receipt.key"),
+            "receipt_public_key_files": [str(folder / "keys" / "receipt.pub")],
+            "receipt_make_key": True,
+        }
+
+    def state(self, environment: str = "staging") -> State:
+        return State(self.folder / ("state" if environment == "staging" else environment))
+
+    def play(self, *tasks: dict[str, Any], ok: bool = True, **variables: Any) -> str:
+        inventory = self.folder / "hosts.yml"
+        inventory.write_text(yaml.safe_dump({"all": {"hosts": {"pap": {**self.variables, **variables}}}}))
+        playbook = self.folder / "playbooks" / "play.yml"
+        playbook.parent.mkdir(exist_ok=True)
+        stack = {"ansible.builtin.include_role": {"name": "stack", "public": True}}
+        playbook.write_text(
+            yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [stack, *tasks]}], sort_keys=False)
+        )
+        link = self.folder / "module_utils"
+        if not link.exists():
+            link.symlink_to(ROOT / "module_utils")
+        done = subprocess.run(
+            [ANSIBLE, "-i", inventory, playbook],
+            env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"},
+            cwd=ROOT, capture_output=True, text=True, timeout=150,
+        )  # fmt: skip
+        said = done.stdout + done.stderr
+        assert (done.returncode == 0) is ok, said
+        return said
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def role(name: str, tasks_from: str = "main", **variables: Any) -> dict[str, Any]:
+    include: dict[str, Any] = {"name": name, "tasks_from": tasks_from}
+    if name == "notify":
+        include["rolespec_validate"] = False
+    return {"name": f"{name} {tasks_from}", "ansible.builtin.include_role": include, "vars": variables}
+
+
+def test_from_stagings_receipt_to_production_over_a_git_repository(place: Place) -> None:
+    origin = place.folder / "origin.git"
+    subprocess.run(["git", "init", "-q", "--bare", "-b", "main", origin], check=True)
+    seed = place.folder / "seed"
+    subprocess.run(["git", "clone", "-q", origin, seed], check=True, stderr=subprocess.DEVNULL)
+    git = ["git", "-C", str(seed), "-c", "user.name=x", "-c", "user.email=x@localhost"]
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "begin"], check=True)
+    subprocess.run([*git, "push", "-q", "origin", "HEAD:main"], check=True)
+    repository = {"receipt_repository": str(origin)}
+    tested: Journal = release(place.state())
+    said = place.play(role("receipt", "write", pap_release=tested.release), **repository)
+    assert "signed" in said
+    listed = subprocess.run(
+        ["git", "-C", origin, "ls-tree", "--name-only", "main"], check=True, capture_output=True, text=True
+    ).stdout
+    assert tested.release in listed
+
+    production = {"pap_environment": "production", "pap_state_dir": str(place.folder / "production"), **repository}
+    # Another controller: its own working copy.
+    elsewhere = {"receipt_folder": str(place.folder / "elsewhere")}
+    journal = release(place.state("production"), environment="production", end="")
+    said = place.play(role("receipt", pap_release=journal.release), **production, **elsewhere)
+    assert "staging passed with exactly this" in said
+    place.state("production").unlock(journal.release)
+    journal.append("release", "abandoned")
+
+    other = release(place.state("production"), environment="production", end="")
+    (other.folder / "migrations.json").write_text(json.dumps({"a.py": "one", "b.py": "EDITED"}))
+    said = place.play(role("receipt", pap_release=other.release), ok=False, **production, **elsewhere)
+    assert "migration b.py was edited" in said and "deploy.yml -l staging" in said
+    end = other.end()
+    assert end is not None and end["event"] == "refused"
+    assert place.state("production").holder() is None
+
+
+def test_the_report_is_fetched_with_an_overview(place: Place) -> None:
+    made = release(place.state())
+    said = place.play(role("report", pap_release=made.release))
+    page = place.folder / "reports" / "pap" / f"{made.release}.html"
+    assert str(page) in said
+    assert "pap:1.9.0" in page.read_text()
+    assert f"pap/{made.release}.html" in (place.folder / "reports" / "index.html").read_text()
+    assert "changed=0" in said
+
+
+class Hook(BaseHTTPRequestHandler):
+    got: ClassVar[list[dict[str, Any]]]
+    status = 200
+
+    def do_POST(self) -> None:
+        self.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(self.status)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def webhook() -> Iterator[tuple[str, type[Hook]]]:
+    class Mine(Hook):
+        got: ClassVar[list[dict[str, Any]]] = []
+
+    server = HTTPServer(("127.0.0.1", 0), Mine)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/", Mine
+    server.shutdown()
+
+
+def test_notifications_reach_a_webhook_and_never_change_the_outcome(
+    place: Place, webhook: tuple[str, type[Hook]]
+) -> None:
+    url, hook = webhook
+    notice = role("notify", notify_event="finish", notify_message="pap has finished", pap_release="r1")
+    slack = role("notify", notify_event="alarm", notify_message="oh", notify_webhook_format="slack")
+    unwanted = role("notify", notify_event="start", notify_message="no", notify_events=["finish"])
+    place.play(notice, slack, unwanted, notify_webhook_url=url)
+    assert hook.got == [
+        {"event": "finish", "stack": "pap", "environment": "staging", "release": "r1", "message": "pap has finished"},
+        {"text": "oh"},
+    ]
+    hook.status = 500
+    broken = role("notify", notify_event="finish", notify_message="{{ nothing.at.all }}")
+    mail = role("notify", notify_event="finish", notify_message="x", notify_mail_to=["a@b"], notify_mail_port="rubbish")
+    said = place.play(notice, broken, mail, notify_webhook_url=url)
+    assert said.count("could not tell of finish") == 3 and "failed=0" in said
+
+
+def test_hooks_run_before_and_after_a_phase_and_fail_the_deploy(place: Place) -> None:
+    (place.folder / "roles" / "nothing" / "tasks").mkdir(parents=True)
+    (place.folder / "playbooks").mkdir()
+    (place.folder / "playbooks" / "roles").symlink_to(place.folder / "roles")
+    (place.folder / "roles" / "nothing" / "tasks" / "main.yml").write_text(
+        "- name: Phase\n  ansible.builtin.debug: {msg: the phase}\n"
+    )
+    for name in ("before", "after"):
+        (place.folder / f"{name}.yml").write_text(
+            f"- name: Hook\n  ansible.builtin.debug: {{msg: '{name} the phase of release {{{{ pap_release }}}}'}}\n"
+        )
+    (place.folder / "fail.yml").write_text("- name: Hook\n  ansible.builtin.fail: {msg: the hook says no}\n")
+    phase = {
+        "ansible.builtin.include_tasks": str(ROOT / "playbooks" / "tasks" / "phase.yml"),
+        "vars": {"pap_phase": "nothing"},
+    }
+    hooks = {f"pap_hook_{name}_nothing": str(place.folder / f"{name}.yml") for name in ("before", "after")}
+    said = place.play(phase, pap_release="r1", **hooks)
+    places = [
+        said.index(f"{text}") for text in ("before the phase of release r1", " the phase\n", "after the phase of")
+    ]
+    assert places == sorted(places)
+    said = place.play(phase, ok=False, pap_hook_before_nothing=str(place.folder / "fail.yml"))
+    assert "the hook says no" in said and " the phase\n" not in said
+    assert "the phase" in place.play(phase)
