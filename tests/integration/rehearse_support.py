@@ -23,7 +23,7 @@ from papdeploy.stack import Stack
 from papdeploy.trial import free_port
 
 if TYPE_CHECKING:
-    from conftest import Server
+    from postgres_servers import Server
 
 WHO = {"user": "tester", "host": "nowhere", "pid": 1}
 

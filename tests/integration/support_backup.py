@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
-from papdeploy.postgres import Conninfo, Database
+from papdeploy.postgres import Conninfo, Database, Session
 from papdeploy.sites import HostSite
 
 if TYPE_CHECKING:
-    from conftest import Server
+    from postgres_servers import Server
 
 ROLES = ("pap_reader", "pap \"quoted' role", "pap_owner")
 
@@ -161,3 +165,41 @@ class FakeApi:
 
 def folder_of(tmp_path: Path) -> Path:
     return tmp_path / "backups"
+
+
+def run_and_die(work: Callable[[], Any], after: int, *, in_flight: bool) -> bool:
+    """Do ``work`` in a child process that is killed before its SQL statement number ``after``, or (``in_flight``) just
+    after that statement was sent. True if it came to its end first."""
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        count = 0
+        real = Session.execute
+
+        def execute(self: Session, statement: str) -> list[str]:
+            nonlocal count
+            count += 1
+            if count == after:
+                if in_flight:
+                    assert self._process.stdin is not None
+                    self._process.stdin.write(f"{statement}\n;\n".encode())
+                    self._process.stdin.flush()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(self, statement)
+
+        Session.execute = execute  # type: ignore[method-assign]
+        code = 1
+        try:
+            work()
+            code = 0
+        except BaseException:  # noqa: BLE001 - the parent sees the exit code, a person the reason
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return False
+    assert os.WEXITSTATUS(status) == 0
+    return True

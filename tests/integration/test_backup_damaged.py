@@ -16,7 +16,7 @@ from papdeploy.postgres import Database
 from support_backup import database_of, fill, forget, names
 
 if TYPE_CHECKING:
-    from conftest import Server
+    from postgres_servers import Server
 
 
 @pytest.fixture(scope="module")

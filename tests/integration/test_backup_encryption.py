@@ -13,7 +13,7 @@ from papdeploy.errors import PapError, Refused
 from support_backup import database_of, names
 
 if TYPE_CHECKING:
-    from conftest import Server
+    from postgres_servers import Server
 
 METHODS = [
     pytest.param("age", marks=pytest.mark.skipif(not shutil.which("age"), reason="age is not installed")),

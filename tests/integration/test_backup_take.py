@@ -21,7 +21,7 @@ from papdeploy.sites import HostSite, Process
 from support_backup import database_of, fill, forget, make_roles, names
 
 if TYPE_CHECKING:
-    from conftest import Server
+    from postgres_servers import Server
 
 
 @pytest.fixture(scope="module")

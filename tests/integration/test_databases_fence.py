@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import pwd
 import subprocess
@@ -17,13 +16,12 @@ import pytest
 from papdeploy import databases
 from papdeploy.errors import PapError, Refused, Unavailable
 from papdeploy.postgres import Database
-from support_backup import database_of, forget, make_roles
+from support_backup import database_of, forget, make_roles, run_and_die
 
 if TYPE_CHECKING:
-    from conftest import Server
+    from postgres_servers import Server
 
 R = "r1"
-fencing = importlib.import_module("papdeploy.databases.fence")  # the package exports the function of that name
 
 
 @pytest.fixture
@@ -159,52 +157,24 @@ def test_fence_again_converges_and_another_release_is_refused(live: Database) ->
     assert databases.unfence(live)["release"] == R
 
 
-# Where a killed fence can have got to: the statements that were run, none half.
-@pytest.mark.parametrize("after", ["recorded", "renamed"])
-def test_killed_halfway(server: Server, live: Database, after: str, monkeypatch: Any) -> None:
-    name = live.conninfo.dbname
-
-    class Killed(BaseException):
-        pass
-
-    def die(*_: Any, **__: Any) -> None:
-        raise Killed
-
-    if after == "recorded":
-        monkeypatch.setattr(fencing, "_let_finish", die)
-        with pytest.raises(Killed):
-            databases.fence(live, R)
-        monkeypatch.undo()
-        state = databases.fence_state(live)
-        assert state is not None
-        assert (state["complete"], state["release"], state["database"]) == (False, R, name)
-        with pytest.raises(psycopg2.OperationalError):
-            server.connect(name)
-    else:
-        databases.fence(live, R)
-    for _ in range(2):  # a later run may lift it, or continue
-        assert databases.unfence(live)["lifted"] is True
-        server.connect(name).close()
-        databases.fence(live, R)
-        assert databases.must_be_fenced(live, R).scalar("SELECT count(*) AS n FROM t") == 1
-
-
-def test_killed_unfence(server: Server, live: Database, monkeypatch: Any) -> None:
-    name = live.conninfo.dbname
-    databases.fence(live, R)
-
-    class Killed(BaseException):
-        pass
-
-    def die(*_: Any, **__: Any) -> None:
-        raise Killed
-
-    monkeypatch.setattr(fencing, "_restore", die)
-    with pytest.raises(Killed):
-        databases.unfence(live, R)
-    monkeypatch.undo()
-    assert databases.unfence(live, R)["lifted"] is True
-    assert server.sql("SELECT count(*) FROM t", name) == [(1,)]
+@pytest.mark.parametrize("in_flight", [False, True], ids=["before", "in-flight"])
+def test_killed_at_every_statement(servers: dict[int, Server], in_flight: bool) -> None:
+    """Up or down, nothing between; and a later run goes either way."""
+    server = servers[18]
+    name = server.create("kill")
+    live = database_of(server, name)
+    live.execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+    for work in (lambda: databases.fence(live, R), lambda: databases.unfence(live, R)):
+        for after in range(1, 40):
+            if run_and_die(work, after, in_flight=in_flight):
+                break
+            state = databases.fence_state(live)
+            where = live.named(state["database"]) if state else live
+            assert where.scalar("SELECT count(*) AS n FROM t") == 1
+        assert after > 3
+    assert databases.fence_state(live) is None
+    assert live.scalar("SELECT count(*) AS n FROM t") == 1
+    forget(server, name)
 
 
 def test_survives_a_restart_of_the_server(server: Server, live: Database) -> None:
@@ -246,7 +216,7 @@ def test_obstacles_are_named_and_nothing_changes(server: Server, live: Database)
     weak = replace(live, conninfo=replace(live.conninfo, user="pap_reader", password="pw"))
     with pytest.raises(Refused, match="may not rename it: it must own"):
         databases.fence(weak, R)
-    assert databases.fence(live, R)["complete"]
+    assert databases.fence(live, R)["live"] == name
 
 
 def test_owner_without_superuser_can(server: Server, live: Database) -> None:

@@ -14,7 +14,7 @@ from support_backup import database_of, fill, folder_of, forget, names, plain
 from support_rollback import MIGRATE, SMALL, SMALL_DOWN, SMALL_UP, R, deploy
 
 if TYPE_CHECKING:
-    from conftest import Server
+    from postgres_servers import Server
 
 
 @pytest.fixture

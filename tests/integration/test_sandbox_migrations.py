@@ -12,7 +12,7 @@ from typing import Any
 import psycopg2
 import psycopg2.errors
 import pytest
-from conftest import Server
+from postgres_servers import Server
 from sandbox_support import ROOT, run_migrations, shipped_migrations
 
 from sandbox.build import build_all

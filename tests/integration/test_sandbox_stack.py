@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg2
 import psycopg2.errors
 import pytest
-from conftest import free_port
+from postgres_servers import free_port
 from sandbox_support import ROOT, Sandbox, Stack, content, reachable_folder, shipped_migrations
 
 NEXT = ROOT / "sandbox" / "migrations" / "next" / "2025_11_10_add_audit_request_id.py"

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from conftest import Server, free_port
+from postgres_servers import Server, free_port
 from papdeploy.logfiles import FileLog
 from papdeploy.watch import Rules, begin, findings_of, step
 
