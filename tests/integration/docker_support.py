@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import docker.errors
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "docker"))
@@ -67,6 +68,7 @@ class Small:
     images: dict[str, str]
     state_dir: Path
     names: list[str] = field(default_factory=list)
+    created: list[str] = field(default_factory=list)
     networks: list[str] = field(default_factory=list)
 
     def create(self, image: str, config: dict[str, Any] | None = None, host: dict[str, Any] | None = None) -> str:
@@ -80,6 +82,7 @@ class Small:
         }
         self.engine.api.create_container_from_config(body, name)
         self.names.append(name)
+        self.created.append(name)
         self.engine.api.start(name)
         deadline = time.monotonic() + 30
         while b"listening" not in self.engine.api.logs(name):
@@ -111,11 +114,11 @@ class Small:
 
     def remove(self) -> None:
         for item in self.engine.api.containers(all=True):
-            mine = (
-                any(known.lstrip("/").startswith(tuple(self.names)) for known in item["Names"]) if self.names else False
-            )
-            if mine or any(item["Labels"].get("pap-deploy.for") == name for name in self.names):
-                with contextlib.suppress(Exception):
+            owners = {known.lstrip("/").split("__")[0] for known in item["Names"]} | {
+                item["Labels"].get("pap-deploy.for")
+            }
+            if owners & set(self.created):
+                with contextlib.suppress(docker.errors.APIError):
                     self.engine.api.remove_container(item["Id"], v=True, force=True)
         for network in self.networks:
             self.engine.api.remove_network(network)

@@ -385,7 +385,7 @@ def test_the_api_is_reached(small: Small, way: str, monkeypatch: pytest.MonkeyPa
     ports = {"PortBindings": {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}} if way == "published" else {}
     small.create("one", host=ports)
     if way == "tunnel":
-        monkeypatch.setattr("papdeploy.containers.api.reachable", lambda *_: False)
+        monkeypatch.setattr("papdeploy.containers.api.direct", lambda *_: "")
     api = small.api()
     url = api.base_url()
     assert url.startswith("http://127.0.0.1:" if way != "address" else "http://172.")
@@ -487,6 +487,29 @@ def test_a_one_off_of_an_image_without_python_says_so(small: Small, docker_engin
     with pytest.raises(PapError, match="No Python with SQLAlchemy was found"), api.runtime(api.candidate()):
         pass
     _until(lambda: not leftovers(small.engine, small.names[0]))
+
+
+def test_a_trial_runs_beside_the_api_and_is_gone_afterwards(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    small.create(
+        "one", {"Env": ["DATABASE_URL=live"]}, {"PortBindings": {"8000/tcp": [{"HostPort": str(_free_port())}]}}
+    )
+    for reach in (True, False):
+        if not reach:
+            monkeypatch.setattr("papdeploy.containers.trial.direct", lambda *_: "")
+        api = small.api("two")
+        with api.trial(api.candidate(), {"DATABASE_URL": "copy"}) as trial:
+            _until(lambda: "listening" in trial.log())
+            shown = small.ask(trial.base_url)["environment"]
+            assert (shown["RELEASE"], shown["DATABASE_URL"]) == ("two", "copy")
+            assert trial.ended() is None
+            assert small.release() == "one"
+            assert small.ask()["environment"]["DATABASE_URL"] == "live"
+        _until(lambda: not leftovers(small.engine, small.names[0]))
+    api = small.api("dies")
+    with api.trial(api.candidate(), {}) as trial:
+        _until(lambda: trial.ended() is not None)
+        assert trial.ended() == 1
+        assert "ValueError: no database" in trial.log()
 
 
 def _free_port() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import socket
 import socketserver
 import threading
@@ -12,6 +11,7 @@ from typing import Any
 
 from ..errors import PapError
 from ..sites import CHUNK, Process, Site
+from .engine import Engine
 
 _EVERYWHERE = {"": "", "0.0.0.0": "", "::": ""}
 
@@ -55,20 +55,31 @@ def _actual(inspected: Mapping[str, Any]) -> dict[str, Any]:
     return {name: bindings for name, bindings in ports.items() if bindings}
 
 
-def own_address(inspected: Mapping[str, Any]) -> str:
-    """The container's address on its first network; 127.0.0.1 on the host's network; "" if it has none now."""
+def direct(engine: Engine, inspected: Mapping[str, Any]) -> str:
+    """The address under which this host reaches the container itself; "" if it cannot, or not for certain.
+
+    It can if the gateway of the container's network is an address of this host (a bridge of the engine's). A rootless
+    engine has its bridges in a network of its own, where the same addresses may mean other containers.
+    """
     if inspected["HostConfig"].get("NetworkMode") == "host":
         return "127.0.0.1"
+    if engine.endpoint.host or engine.rootless():
+        return ""
     networks = inspected["NetworkSettings"].get("Networks") or {}
-    return next((str(endpoint["IPAddress"]) for endpoint in networks.values() if endpoint.get("IPAddress")), "")
+    for endpoint in networks.values():
+        if endpoint.get("IPAddress") and _is_local(str(endpoint.get("Gateway") or "")):
+            return str(endpoint["IPAddress"])
+    return ""
 
 
-def reachable(host: str, port: int, seconds: float = 1.0) -> bool:
-    """Whether packets get there: an answer of any kind, also "nobody listens", within ``seconds``."""
-    try:
-        socket.create_connection((host, port), seconds).close()
-    except OSError as error:
-        return error.errno == errno.ECONNREFUSED
+def _is_local(address: str) -> bool:
+    if not address:
+        return False
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
     return True
 
 

@@ -20,7 +20,7 @@ from ..logsources import ContainerLog
 from ..redact import redact
 from ..trial import Trial
 from . import trial as trials
-from .address import Tunnel, own_address, published, reachable
+from .address import Tunnel, direct, published
 from .compose import Compose
 from .engine import Engine
 from .memo import PolicyMemo
@@ -272,8 +272,8 @@ class DockerApi(Api):
                     hint="Set pap_api_port to the port inside the container, or pap_api_url.",
                 )
             port = ports[0]
-        address = own_address(inspected)
-        if address and not self.engine.endpoint.host and reachable(address, port):
+        address = direct(self.engine, inspected)
+        if address:
             return f"http://{address}:{port}"
         if inspected["Id"] not in self._tunnels:
             python = python or self.python or find_python(site, program(inspected["Config"], {}))

@@ -20,7 +20,7 @@ def discover(engine: Engine, db_container: str, api_container: str, url_variable
 
     ``database``: container, image, ``name``, ``admin_user``, ``user`` and ``driver`` of the API, ``url_variable``,
     ``pgdata``, ``same_server`` (whether the API's URL leads to this container; None if that cannot be told).
-    ``api``: container, image, ``user``, ``read_only``, ``networks``, ``restart_policy``, ``compose`` (project, service).
+    ``api``: container, image, ``user``, ``read_only``, ``networks``, ``restart_policy``, ``compose``.
     """
     database, api = engine.container(db_container), engine.container(api_container)
     return {

@@ -6,11 +6,13 @@ import contextlib
 import importlib
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Optional
 
 from ..errors import DeadlineExceeded, PapError, Unavailable
-from .hijack import Duplex, Endpoint, hijack
+from .hijack import Duplex, Endpoint, connect, hijack
 
 SDK_HINT = (
     "Install the Docker SDK for the Python that runs the modules on the target host: the package python3-docker, or"
@@ -22,10 +24,15 @@ ENGINE_HINT = (
 )
 
 
+_OLDEST_API = "1.24"  # what every SDK and engine in use can speak to ask for more
+_PATIENCE = {ConnectionRefusedError: 20.0, FileNotFoundError: 5.0}  # seconds that an engine may take to restart
+
+
 class Engine:
     """One engine. DOCKER_HOST, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH are respected as the docker command does.
 
-    ``timeout_s`` bounds every request that is not a stream. Raises Unavailable if the SDK or the engine is not there.
+    ``timeout_s`` bounds every request that is not a stream. An engine that is just being restarted is waited for.
+    Raises Unavailable if the SDK or the engine is not there.
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None, timeout_s: float = 60.0) -> None:
@@ -46,8 +53,10 @@ class Engine:
             )
         with self.talking("connect"):
             keywords = docker.utils.kwargs_from_env(environment=settings or {"DOCKER_HOST": ""})
-            self.api: Any = docker.APIClient(version="auto", timeout=timeout_s, **keywords)
-            self.endpoint = Endpoint.of(self.address, keywords.get("tls"), str(self.api.api_version))
+            endpoint = Endpoint.of(self.address, keywords.get("tls"), "")
+            _wait_for(endpoint)
+            self.api: Any = _client(docker, timeout_s, keywords)
+            self.endpoint = replace(endpoint, api_version=str(self.api.api_version))
 
     @contextlib.contextmanager
     def talking(self, doing: str) -> Iterator[None]:
@@ -146,10 +155,37 @@ class Engine:
         with self.talking(f"attach to container {container}"):
             return hijack(self.endpoint, f"/containers/{container}/attach?stream=1&stdin=1&stdout=1&stderr=1", None)
 
-    def now(self) -> str:
-        """The engine's own clock, RFC 3339: what its log times are to be compared with."""
-        with self.talking("tell its time"):
-            return str(self.api.info()["SystemTime"])
+    def rootless(self) -> bool:
+        """Whether the engine runs as a user, in a network namespace of its own."""
+        with self.talking("tell its settings"):
+            return any("rootless" in option for option in self.api.info().get("SecurityOptions") or [])
+
+
+def _client(docker: Any, timeout_s: float, keywords: Mapping[str, Any]) -> Any:
+    """A client that speaks the engine's own API version."""
+    private = bool(getattr(keywords.get("tls"), "ca_cert", None))
+
+    def make(version: str) -> Any:
+        made = docker.APIClient(version=version, timeout=timeout_s, **keywords)
+        # With REQUESTS_CA_BUNDLE set, requests would not look at the authority of DOCKER_CERT_PATH.
+        made.trust_env = made.trust_env and not private
+        return made
+
+    return make(str(make(_OLDEST_API).version(api_version=False)["ApiVersion"]))
+
+
+def _wait_for(endpoint: Endpoint) -> None:
+    """Until something listens there; after some patience the connection's own OSError is raised."""
+    begun = time.monotonic()
+    while True:
+        try:
+            connect(endpoint).close()
+        except tuple(_PATIENCE) as error:
+            if time.monotonic() - begun > _PATIENCE[type(error)]:
+                raise
+            time.sleep(0.25)
+        else:
+            return
 
 
 def split_reference(reference: str) -> tuple[str, Optional[str]]:

@@ -11,7 +11,7 @@ from typing import Any, Optional
 from ..errors import PapError, Unavailable
 from ..sites import CHUNK, Process
 from ..trial import Trial, exit_code
-from .address import Tunnel, own_address, reachable
+from .address import Tunnel, direct
 from .engine import Engine
 from .oneoff import OneOffSite
 from .probe import exposed_port, find_python, listening, program
@@ -57,8 +57,8 @@ def running(
         log = _Log(process)
         python = python or find_python(site, words)
         port = port or exposed_port({**image, **plan.body}) or _first_port(site, python, process, log, start_s)
-        address = own_address(engine.container(site.name))
-        if address and not engine.endpoint.host and reachable(address, port):
+        address = direct(engine, engine.container(site.name))
+        if address:
             url = f"http://{address}:{port}"
         else:
             tunnel = Tunnel(site, python, port)
