@@ -56,9 +56,9 @@ release:
   description: Id of the release.
   returned: success
   type: str
-report:
-  description: What an overview of many stacks needs, for example C(verdict), C(seconds), C(unavailable_s).
-  returned: success
+row:
+  description: The stack's line of the table that ends a run over many stacks.
+  returned: when there is a release
   type: dict
 pap:
   description: The phase and the lines that the C(pap_phases) callback prints.

@@ -32,6 +32,10 @@ class CallbackModule(Default):
     _wide: int = 0
     _many: bool = False
 
+    def __init__(self):
+        super().__init__()
+        self._rows: dict[str, dict[str, str]] = {}  # what pap_report says of each stack
+
     @property
     def _verbose(self) -> bool:
         return self._display.verbosity > 0
@@ -69,6 +73,8 @@ class CallbackModule(Default):
 
     def v2_runner_on_ok(self, result):
         data = result._result
+        if "row" in data:
+            self._rows[result._host.get_name()] = data["row"]
         if "pap" in data:
             self._lines(result._host.get_name(), data["pap"])
             if self._verbose:
@@ -138,6 +144,8 @@ class CallbackModule(Default):
             super().v2_playbook_on_no_hosts_remaining()
 
     def v2_playbook_on_stats(self, stats):
+        if len(self._rows) > 1:
+            self._table([self._rows[host] for host in sorted(self._rows)])
         for host in sorted(stats.processed):
             found = stats.summarize(host)
             bad = found["failures"] or found["unreachable"]
@@ -146,6 +154,14 @@ class CallbackModule(Default):
                 f"failed={found['failures']} skipped={found['skipped']} rescued={found['rescued']}"
             )
             self._display.display(text, color=C.COLOR_ERROR if bad else C.COLOR_OK)
+
+    def _table(self, rows):
+        """One line for each stack of a fleet."""
+        widths = {key: max(len(key), *(len(str(row[key])) for row in rows)) for key in rows[0]}
+        self._display.display("  ".join(key.ljust(width) for key, width in widths.items()).rstrip())
+        for row in rows:
+            text = "  ".join(str(row[key]).ljust(width) for key, width in widths.items()).rstrip()
+            self._display.display(text, color=C.COLOR_OK if row["verdict"] == "finished" else C.COLOR_ERROR)
 
     def _lines(self, host, pap):
         if isinstance(pap, str):

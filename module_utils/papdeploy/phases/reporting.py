@@ -10,6 +10,7 @@ from .. import databases, history, report, watch
 from ..errors import PapError
 from ..journal import State, now, seconds_between, write_durably
 from ..report import words
+from ..report.overview import row
 from ..stack import Stack
 from . import preflight
 
@@ -18,7 +19,7 @@ def write(state: State, release: str) -> dict[str, Any]:
     """Write ``report.json`` and ``report.html`` beside the journal of ``release`` (the newest one if empty)."""
     journals = state.releases()
     if not release and not journals:
-        return {"written": False, "files": [], "release": "", "report": {}, "pap": _pap("report", [])}
+        return {"written": False, "files": [], "release": "", "pap": _pap("report", [])}
     journal = state.journal(release) if release else journals[-1]
     made = report.build(journal)
     files = {"report.json": json.dumps(made, ensure_ascii=False, indent=1), "report.html": report.render(made)}
@@ -29,13 +30,9 @@ def write(state: State, release: str) -> dict[str, Any]:
         "written": True,
         "release": journal.release,
         "files": [str(journal.folder / name) for name in files],
-        "report": {key: made[key] for key in _SUMMARY},
+        "row": row(made),
         "pap": _pap("report", []),
     }
-
-
-# What the overview of a fleet needs of each report.
-_SUMMARY = ("release", "stack", "environment", "from", "to", "verdict", "failed", "seconds", "unavailable_s", "started")
 
 
 def releases(state: State, limit: int) -> dict[str, Any]:

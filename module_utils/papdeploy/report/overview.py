@@ -33,8 +33,8 @@ def overview(reports: Sequence[Mapping[str, Any]], links: Mapping[str, str] | No
             [
                 f'<a href="{escape(link)}">{name}</a>' if link else name,
                 escape(report.get("environment") or "?"),
-                escape((report.get("from") or {}).get("label") or "–"),
-                escape((report.get("to") or {}).get("label") or "–"),
+                escape(words.short(report.get("from")) or "–"),
+                escape(words.short(report.get("to")) or "–"),
                 f'<span class="badge {_TONES.get(kind, "warn")}">{escape(kind.replace("_", " "))}</span>',
                 escape(words.seconds(report["unavailable_s"])) if report.get("unavailable_s") is not None else "–",
                 escape(words.seconds(report["seconds"])) if report.get("seconds") is not None else "–",
@@ -72,21 +72,14 @@ def write(folder: str) -> dict[str, Any]:
     return {"path": str(page), "stacks": len(reports)}
 
 
-def summary_lines(reports: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The table for the terminal: stack, from, to, verdict, unavailable, seconds."""
-    head = ("stack", "from", "to", "verdict", "unavailable", "took")
-    rows = [head]
-    for report in sorted(reports, key=lambda r: str(r.get("stack"))):
-        away, took = report.get("unavailable_s"), report.get("seconds")
-        rows.append(
-            (
-                str(report.get("stack") or "?"),
-                str((report.get("from") or {}).get("label") or "-"),
-                str((report.get("to") or {}).get("label") or "-"),
-                str(report["verdict"]["kind"]).replace("_", " "),
-                "-" if away is None else words.seconds(away),
-                "-" if took is None else words.seconds(took),
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    return ["  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows]
+def row(report: Mapping[str, Any]) -> dict[str, str]:
+    """A stack's line of the table in the terminal."""
+    away, took = report.get("unavailable_s"), report.get("seconds")
+    return {
+        "stack": str(report.get("stack") or "?"),
+        "from": words.short(report.get("from")) or "-",
+        "to": words.short(report.get("to")) or "-",
+        "verdict": str(report["verdict"]["kind"]).replace("_", " "),
+        "unavailable": "-" if away is None else words.seconds(away),
+        "took": "-" if took is None else words.seconds(took),
+    }
