@@ -245,7 +245,7 @@ class State:
                 f"Release {release} no longer holds this stack.{by}",
                 hint="Nothing was done. Look at the history of this stack before you start again.",
             )
-        who = {key: held[key] for key in ("user", "host", "pid") if key in held}
+        who = {key: value for key, value in held.items() if key in ("user", "host", "pid", "boot")}
         lease_s = float(held["lease_s"])
         stop = threading.Event()
 
