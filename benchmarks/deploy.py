@@ -162,7 +162,7 @@ def pending_sql(home: Path, state: dict) -> Path:
         text=True,
         check=True,
     )
-    lines = done.stdout.split("+++ SQL (pending)")[1].split("--- ")[0].splitlines()
+    lines = done.stdout.split("SQL (pending)\n")[1].split("\n--- ")[0].splitlines()
     path = home / "pending.sql"
     path.write_text("\n".join(line[1:] for line in lines if line.startswith("+")))
     return path
