@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from ..errors import Refused
-from . import adopt, files, planning, runner
-from . import revert as reverting
+from . import files, planning, runner
 from .options import RunOptions
 from .steps import Check
 
@@ -98,6 +97,8 @@ def apply(request: Request, emit: Emit) -> dict[str, Any]:
 
 def revert(request: Request, emit: Emit) -> dict[str, Any]:
     """Run downgrades: ``identities``, ``count`` or ``since_release`` says which; ``expected`` as for apply."""
+    from . import revert as reverting
+
     return reverting.revert(
         url_of(request),
         files_of(request),
@@ -111,6 +112,8 @@ def revert(request: Request, emit: Emit) -> dict[str, Any]:
 
 def baseline(request: Request, emit: Emit) -> dict[str, Any]:
     """Mark as applied what the catalog shows; ``identities`` limits it, ``options.believe`` vouches."""
+    from . import adopt
+
     return adopt.baseline(
         url_of(request), files_of(request), identities=request.get("identities") or (), **_common(request, emit)
     ).as_dict()
@@ -118,6 +121,8 @@ def baseline(request: Request, emit: Emit) -> dict[str, Any]:
 
 def repair(request: Request, emit: Emit) -> dict[str, Any]:
     """Accept edited and removed files; ``reason`` is recorded."""
+    from . import adopt
+
     return adopt.repair(
         url_of(request),
         files_of(request),

@@ -11,6 +11,7 @@ from ..errors import PapError, Unavailable
 from .watch import describe
 
 OK, FAILED, CANNOT = 0, 1, 2
+SHOWN = 40  # migrations listed in full
 
 
 def progress(event: dict[str, Any]) -> None:
@@ -94,8 +95,11 @@ def result_text(result: dict[str, Any]) -> str:
         return "Nothing to do."
     lines = [f"{len(done)} {verb} in {result['seconds']:.2f} s (release {result['release']}, run {result['run']})"]
     lines += [
-        f"  {entry['identity']}  {entry['seconds']:.3f} s, {entry['statement_count']} statements" for entry in done
+        f"  {entry['identity']}  {entry['seconds']:.3f} s, {entry['statement_count']} statements"
+        for entry in done[:SHOWN]
     ]
+    if len(done) > SHOWN:
+        lines.append(f"  and {len(done) - SHOWN} more (--json lists all)")
     if result["check"]:
         lines.append("The schema matches the models.")
     return "\n".join(lines)

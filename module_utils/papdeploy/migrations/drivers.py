@@ -6,15 +6,14 @@ for ``commit()`` by any road (driver, SQLAlchemy, Alembic) meets the hook first.
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Callable, Optional
 from urllib.parse import parse_qsl, unquote
 
-from ..errors import PapError, Refused, Unavailable
+from ..errors import Refused, Unavailable
 from ..redact import redact
 
 # pq.TransactionStatus; the same numbers in libpq, psycopg2 and psycopg 3.
@@ -292,51 +291,3 @@ def _psycopg() -> Driver:
 
 def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in arguments.items() if value is not None}
-
-
-@contextlib.contextmanager
-def no_second_connection(refuse: Callable[[str], Optional[PapError]]) -> Iterator[None]:
-    """While active, opening a connection with psycopg2, psycopg or asyncpg in this process asks ``refuse(how)`` first.
-
-    An error that it returns is raised. This catches what the engine of an application, a ``create_engine`` of the
-    migration and the drivers' own ``connect`` have in common, also where ``connect`` was imported by name before.
-    """
-    undo: list[Callable[[], None]] = []
-
-    def guard(owner: Any, name: str, how: str, is_class: bool = False) -> None:
-        before = owner.__dict__[name]
-        original = before.__func__ if isinstance(before, classmethod) else before
-
-        def guarded(*rest: Any, **named: Any) -> Any:
-            error = refuse(how)
-            if error is not None:
-                raise error
-            return original(*rest, **named)
-
-        setattr(owner, name, classmethod(guarded) if is_class else guarded)
-        undo.append(lambda: setattr(owner, name, before))
-
-    try:
-        psycopg2 = _imported("psycopg2")
-        if psycopg2 is not None:
-            guard(psycopg2, "_connect", "psycopg2.connect")
-        psycopg = _imported("psycopg")
-        if psycopg is not None:
-            for kind in (psycopg.Connection, psycopg.AsyncConnection):
-                owner = next(owner for owner in kind.__mro__ if "_connect_gen" in owner.__dict__)
-                guard(owner, "_connect_gen", "psycopg.connect", is_class=True)
-        asyncpg = _imported("asyncpg.connect_utils")
-        if asyncpg is not None:
-            guard(asyncpg, "_connect", "asyncpg.connect")
-        yield
-    finally:
-        while undo:
-            undo.pop()()
-
-
-def _imported(name: str) -> Any:
-    """A module if it is installed, else None."""
-    try:
-        return import_module(name)
-    except ImportError:
-        return None

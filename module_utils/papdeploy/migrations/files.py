@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import heapq
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -90,12 +91,17 @@ def load_folders(paths: Sequence[Path]) -> list[MigrationFile]:
                 f"There is no migrations folder {folder}.",
                 hint="Name the folder that holds migration_template.py and the dated migrations.",
             )
-        for path in sorted(folder.glob("*.py")):
+        home = str(folder.absolute())
+        for name in sorted(os.listdir(home)):
+            if not name.endswith(".py"):
+                continue
+            path = os.path.join(home, name)
             try:
-                source = path.read_text(encoding="utf-8")
+                with open(path, encoding="utf-8") as file:
+                    source = file.read()
             except (OSError, UnicodeDecodeError) as error:
                 raise Refused(f"{path} cannot be read: {error}.", hint="Migrations are UTF-8 text files.") from None
-            migration = read(path.name, source, str(path.absolute()))
+            migration = read(name, source, path)
             if migration is not None:
                 found.append(migration)
     return ordered(found)

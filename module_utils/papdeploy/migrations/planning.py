@@ -8,10 +8,11 @@ from typing import Any, Optional
 
 from ..errors import Refused
 from ..redact import redact
-from . import drivers, ledger, statics
+from . import ledger
 from .files import SCRIPT, MigrationFile, with_requirements
 from .ledger import Entry, Ledger
 from .options import RunOptions
+from .second import no_second_connection
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def import_problems(migrations: Sequence[MigrationFile]) -> list[Problem]:
         if migration.flavour == SCRIPT:
             continue
         try:
-            with drivers.no_second_connection(lambda _: refusal):
+            with no_second_connection(lambda _: refusal):
                 steps.load(migration)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is reported as the problem
             said = redact(f"{type(error).__name__}: {error}".split("\n")[0])
@@ -228,6 +229,8 @@ def plan(
     ``scratch`` is the URL of a copy of the database (or of one restored from its backup) on which the pending
     migrations are run for real: the SQL is then exact. Without it the SQL is read from the sources.
     """
+    from . import statics
+
     state = status(connection, files, options)
     if scratch and state.pending and not state.problems:
         from .runner import record_on

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
 from ..errors import PapError, Refused
-from . import drivers, ledger, scripts, steps
+from . import drivers, ledger, steps
 from .files import SCRIPT, MigrationFile
 from .observe import observer
 from .options import RunOptions
@@ -138,8 +138,7 @@ def _apply(session: Session, state: State, check: Optional[steps.Check], result:
         last = number == len(groups)
         try:
             if alone(group[0]):
-                run = scripts.run_script if group[0].flavour == SCRIPT else steps.run_alone
-                result.applied.append(run(session, group[0]))
+                result.applied.append(_alone(session, group[0]))
                 if last:
                     result.check = _check_only(session, check)
             else:
@@ -150,6 +149,14 @@ def _apply(session: Session, state: State, check: Optional[steps.Check], result:
         except PapError as error:
             failed(session, error, group, [entry["identity"] for entry in result.applied])
             raise
+
+
+def _alone(session: Session, migration: MigrationFile) -> dict[str, Any]:
+    if migration.flavour != SCRIPT:
+        return steps.run_alone(session, migration)
+    from .scripts import run_script
+
+    return run_script(session, migration)
 
 
 def alone(migration: MigrationFile) -> bool:

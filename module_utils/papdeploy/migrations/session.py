@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 import uuid
@@ -10,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Callable, Optional
+from urllib.parse import quote, quote_plus
 
 from ..errors import DeadlineExceeded, PapError, Refused, Unavailable
-from ..redact import redact
+from ..redact import redact, redact_data
 from . import drivers, ledger, lock
 from .engine import engine_on
 from .options import RunOptions
@@ -75,6 +77,10 @@ class Transaction:
         return dict(self.__dict__)
 
 
+# A superset of what redact() looks for besides the secrets that are known.
+_MAY_HOLD_SECRETS = re.compile(r"://|passw|secret|token|key|bearer", re.IGNORECASE)
+
+
 class TimeUp(BaseException):
     """The deadline passed while a migration was in Python code; becomes DeadlineExceeded where it arrives."""
 
@@ -97,6 +103,7 @@ class Session(drivers.Hooks):
         self.events: list[dict[str, Any]] = []
         self._emit = emit
         self._emit_lock = threading.Lock()
+        self._secret_forms = [f for s in target.secrets for f in (s, quote(s, safe=""), quote_plus(s))]
         self._step_lock = threading.Lock()
         self._worker = 0
         self._quiet = 0
@@ -400,15 +407,19 @@ class Session(drivers.Hooks):
 
     def emit(self, event: str, **data: Any) -> None:
         """Tell the caller, redacted; notable events also go into the result."""
-        from ..redact import redact_data
-
-        message = redact_data({"event": event, **data}, self.target.secrets)
+        message = {"event": event, **data}
+        routine = event in ("migration_started", "migration_done")  # names and times only
+        if not routine:
+            message = redact_data(message, self.target.secrets)
         with self._emit_lock:
-            if event not in ("output", "progress", "migration_started", "migration_done"):
+            if not routine and event not in ("output", "progress"):
                 self.events.append(message)
             self._emit(message)
 
     def redact(self, text: str) -> str:
+        """``text`` without secrets. Most statements hold nothing that could be one: that is found out first."""
+        if not _MAY_HOLD_SECRETS.search(text) and not any(form in text for form in self._secret_forms):
+            return text
         return redact(text, self.target.secrets)
 
     def now(self) -> str:

@@ -11,13 +11,13 @@ import traceback
 import types
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
 from ..errors import DeadlineExceeded, PapError
 from . import drivers, indexes, ledger
 from .db import Db
 from .files import MigrationFile
+from .second import no_second_connection
 from .session import TimeUp
 from .step import MigrationError, Step
 from .watch import describe
@@ -57,7 +57,7 @@ def guards(session: Session) -> Iterator[None]:
     before = os.environ.get("PGAPPNAME")
     os.environ["PGAPPNAME"] = session.application_name  # so that a child process's session can be told before COMMIT
     try:
-        with drivers.no_second_connection(refuse):
+        with no_second_connection(refuse):
             yield
     finally:
         if before is None:
@@ -74,7 +74,7 @@ def load(migration: MigrationFile) -> types.ModuleType:
     if not migration.path:
         lines = migration.source.splitlines(keepends=True)
         linecache.cache[filename] = (len(migration.source), None, lines, filename)
-    folder = str(Path(migration.path).parent) if migration.path else ""
+    folder = os.path.dirname(migration.path)
     sys.modules[module.__name__] = module
     if folder:
         sys.path.insert(0, folder)

@@ -1,0 +1,89 @@
+"""While migrations run, no code of this process opens a connection beside the runner's."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.abc
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, Optional
+
+from ..errors import PapError
+
+Refuse = Callable[[str], Optional[PapError]]
+
+# Where each driver opens connections, below what applications import by name.
+_DRIVERS = ("psycopg2", "psycopg", "asyncpg.connect_utils")
+
+
+@contextlib.contextmanager
+def no_second_connection(refuse: Refuse) -> Iterator[None]:
+    """While active, opening a connection with psycopg2, psycopg or asyncpg asks ``refuse(how)`` first.
+
+    An error that it returns is raised. This catches what the engine of an application, a ``create_engine`` of the
+    migration and the drivers' own ``connect`` have in common, also where ``connect`` was imported by name before. A
+    driver that is imported only now is guarded as it is imported: importing it here would cost more than the rest.
+    """
+    undo: list[Callable[[], None]] = []
+    gate = _Gate(lambda name, module: _guard(name, module, refuse, undo))
+    for name in _DRIVERS:
+        if name in sys.modules:
+            _guard(name, sys.modules[name], refuse, undo)
+    sys.meta_path.insert(0, gate)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(gate)
+        while undo:
+            undo.pop()()
+
+
+class _Gate(importlib.abc.MetaPathFinder):
+    """Finds the drivers as usual, and calls ``done`` when one has been loaded."""
+
+    def __init__(self, done: Callable[[str, Any], None]) -> None:
+        self._done = done
+        self._busy = False
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
+        if fullname not in _DRIVERS or self._busy:
+            return None
+        self._busy = True
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self._busy = False
+        if spec is not None and spec.loader is not None:
+            load, done = spec.loader.exec_module, self._done
+
+            def exec_module(module: Any) -> None:
+                load(module)
+                done(fullname, module)
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def _guard(name: str, module: Any, refuse: Refuse, undo: list[Callable[[], None]]) -> None:
+    if name == "psycopg":
+        for kind in (module.Connection, module.AsyncConnection):
+            owner = next(owner for owner in kind.__mro__ if "_connect_gen" in owner.__dict__)
+            _replace(owner, "_connect_gen", "psycopg.connect", refuse, undo)
+    else:
+        _replace(module, "_connect", f"{name.split('.')[0]}.connect", refuse, undo)
+
+
+def _replace(owner: Any, name: str, how: str, refuse: Refuse, undo: list[Callable[[], None]]) -> None:
+    before = owner.__dict__[name]
+    is_class_method = isinstance(before, classmethod)
+    original = before.__func__ if is_class_method else before
+
+    def guarded(*rest: Any, **named: Any) -> Any:
+        error = refuse(how)
+        if error is not None:
+            raise error
+        return original(*rest, **named)
+
+    setattr(owner, name, classmethod(guarded) if is_class_method else guarded)
+    undo.append(lambda: setattr(owner, name, before))
