@@ -16,6 +16,7 @@ sys.path.insert(0, str(CORPUS))
 
 from mutations import MUTATIONS, Mutation  # noqa: E402
 from papdeploy.schema import CheckOptions, CheckResult, check, expect, load_models, repair_script  # noqa: E402
+from variations import VARIATIONS, Variation  # noqa: E402
 
 OPTIONS = CheckOptions(today="2026-01-01")
 
@@ -97,3 +98,31 @@ def test_mutation(rolled_back: Corpus, mutation: Mutation) -> None:
             rolled_back.run(statement)
         again = rolled_back.check()
         assert again.matches, f"after {statements(result)}:\n{described(again)}"
+
+
+# Everything to another role; REASSIGN OWNED would take the system's objects too.
+_OWNERS = """
+DO $$ DECLARE o record; BEGIN
+  FOR o IN SELECT format('ALTER TABLE %s OWNER TO schema_other', c.oid::regclass) AS sql FROM pg_class c
+    WHERE relkind IN ('r', 'p', 'v', 'm') AND relnamespace IN ('public'::regnamespace, 'audit'::regnamespace) LOOP EXECUTE o.sql; END LOOP;
+  ALTER SEQUENCE invoice_numbers OWNER TO schema_other;
+  ALTER TYPE role OWNER TO schema_other; ALTER TYPE address OWNER TO schema_other; ALTER TYPE audit.action OWNER TO schema_other;
+  ALTER DOMAIN positive_integer OWNER TO schema_other;
+  ALTER FUNCTION touch() OWNER TO schema_other; ALTER FUNCTION slug(text, text) OWNER TO schema_other;
+END $$
+"""
+
+
+@pytest.mark.parametrize("variation", VARIATIONS, ids=lambda v: v.name.replace(" ", "-"))
+def test_variation(rolled_back: Corpus, variation: Variation) -> None:
+    if rolled_back.major < variation.major:
+        pytest.skip(f"needs PostgreSQL {variation.major}")
+    rolled_back.run(_OWNERS if variation.sql == "OWNERS" else variation.sql)
+    result = rolled_back.check()
+    assert result.matches, described(result)
+    assert not result.differences
+
+
+def test_the_corpus_is_as_large_as_it_must_be() -> None:
+    assert len({m.name for m in MUTATIONS}) == len(MUTATIONS) >= 150
+    assert len({v.name for v in VARIATIONS}) == len(VARIATIONS) >= 50

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from difflib import SequenceMatcher
 
 from . import definitions
 from .catalog import Row
@@ -24,17 +23,14 @@ def compare_columns(work: Comparison, label: str, name: str, expected: Row, actu
     missing = [column for key, column in ours.items() if key not in theirs]
     extra = [column for key, column in theirs.items() if key not in ours]
     pairs = [(column, theirs[key]) for key, column in ours.items() if key in theirs]
-    for column, other in _renamed(work, missing, extra):
-        missing.remove(column)
-        extra.remove(other)
-        pairs.append((column, other))
-        text = definitions.column_type(column)
+    for column, before in work.renames.columns_before(actual["schema"], actual["name"]).items():
+        text = definitions.column_type(ours[column])
         work.add(
             "column_renamed",
-            f"{label}.{column['name']}",
-            f"{column['name']} {text}",
-            f"{other['name']} {text}",
-            [f"ALTER TABLE {name} RENAME COLUMN {quote_name(other['name'])} TO {quote_name(column['name'])};"],
+            f"{label}.{column}",
+            f"{column} {text}",
+            f"{before} {text}",
+            [f"ALTER TABLE {name} RENAME COLUMN {quote_name(before)} TO {quote_name(column)};"],
             table=label,
         )
     for column in missing:
@@ -44,24 +40,6 @@ def compare_columns(work: Comparison, label: str, name: str, expected: Row, actu
     for column, other in pairs:
         if column != other or column.get("default") or column.get("identity"):
             _compare_column(work, f"{label}.{column['name']}", name, (expected, column), (actual, other), label)
-
-
-def _renamed(work: Comparison, missing: list[Row], extra: list[Row]) -> list[tuple[Row, Row]]:
-    """Missing columns that are there under another name: same type, and the only candidate or a similar name."""
-    pairs = []
-    left = list(extra)
-    for column in missing:
-        alike = [o for o in left if work.expected.type(column["type"]) == work.actual.type(o["type"])]
-        best = max(alike, key=lambda other: _similar(column["name"], other["name"]), default=None)
-        alone = len(alike) == 1 and len(missing) == 1 and len(extra) == 1
-        if best is not None and (alone or _similar(column["name"], best["name"]) >= 0.7):
-            pairs.append((column, best))
-            left.remove(best)
-    return pairs
-
-
-def _similar(one: str, other: str) -> float:
-    return SequenceMatcher(None, one, other).ratio()
 
 
 def _words(work: Comparison, table: Row, column: Row) -> str:

@@ -22,8 +22,6 @@ KINDS = {
 }
 _PERSISTENCE = {"p": "logged", "u": "unlogged", "t": "temporary"}
 _IDENTITY = {"d": "DEFAULT", "n": "NOTHING", "f": "FULL", "i": "USING INDEX"}
-# Two tables are one renamed table when they share at least this part of their columns.
-_ALIKE = 0.8
 
 
 def compare_relations(work: Comparison) -> None:
@@ -42,15 +40,15 @@ def compare_relations(work: Comparison) -> None:
         row for key, row in work.actual.relations.items() if key not in matched and row["schema"] in work.sides.scope
     ]
     for row in missing:
-        _compare_missing(work, row, extra, pairs)
+        _compare_missing(work, row, extra)
     for row in extra:
         _report_extra(work, row)
     for expected, actual in pairs:
         compare_relation(work, expected, actual)
 
 
-def _compare_missing(work: Comparison, row: Row, extra: list[Row], pairs: list[tuple[Row, Row]]) -> None:
-    """Missing, or there under another name (then its parts are compared too), or in another schema."""
+def _compare_missing(work: Comparison, row: Row, extra: list[Row]) -> None:
+    """Missing, or in another schema."""
     label = work.expected.label(row["schema"], row["name"])
     moved = _elsewhere(work, row)
     if moved is not None:
@@ -63,23 +61,6 @@ def _compare_missing(work: Comparison, row: Row, extra: list[Row], pairs: list[t
         repair = [f"ALTER {sql_kind(row)} {home} SET SCHEMA {where};"]
         work.add("table_moved", label, f"in schema {where}", f"in schema {schema}", repair, table=label)
         extra[:] = [other for other in extra if (other["schema"], other["name"]) != (schema, row["name"])]
-        return
-    renamed = max(extra, key=lambda other: _likeness(work, row, other), default=None)
-    if renamed is not None and _likeness(work, row, renamed) >= _ALIKE:
-        extra.remove(renamed)
-        pairs.append((row, renamed))
-        repair = [
-            f"ALTER {sql_kind(row)} {quote_names(renamed['schema'], renamed['name'])} RENAME TO {quote_name(row['name'])};"
-        ]
-        present = work.actual.label(renamed["schema"], renamed["name"])
-        work.add(
-            "table_renamed",
-            label,
-            f"{KINDS[row['kind']]} {label}",
-            f"{KINDS[row['kind']]} {present}",
-            repair,
-            table=label,
-        )
         return
     kind = "view_missing" if row["kind"] in "vm" else "table_missing"
     work.add(kind, label, _summary(row), "nothing", create_relation(work, row), table=label)
@@ -98,15 +79,19 @@ def _elsewhere(work: Comparison, row: Row) -> tuple[str, bool] | None:
     return None
 
 
-def _likeness(work: Comparison, expected: Row, actual: Row) -> float:
-    """The part of the columns (name and type) that two relations of one kind share, 0 to 1."""
-    if expected["kind"] != actual["kind"] or work.sides.home(expected["schema"]) != actual["schema"]:
-        return 0.0
-    ours = {(c["name"], work.expected.type(c["type"])) for c in expected["columns"]}
-    theirs = {(c["name"], work.actual.type(c["type"])) for c in actual["columns"]}
-    together = len(ours | theirs)
-    # a table of two columns says too little to be recognized by them
-    return len(ours & theirs) / together if together > 2 or ours == theirs else 0.0
+def _report_rename(work: Comparison, expected: Row, actual: Row) -> None:
+    """The table's name in the database, where it is not the models'."""
+    before = work.renames.table_before(actual["schema"], actual["name"])
+    if before == actual["name"]:
+        return
+    label = work.expected.label(expected["schema"], expected["name"])
+    repair = [
+        f"ALTER {sql_kind(expected)} {quote_names(actual['schema'], before)} RENAME TO {quote_name(expected['name'])};"
+    ]
+    words = KINDS[expected["kind"]]
+    present = work.actual.label(actual["schema"], before)
+    kind = "table_renamed"
+    work.add(kind, label, f"{words} {label}", f"{words} {present}", repair, table=label)
 
 
 def _summary(row: Row) -> str:
@@ -128,7 +113,9 @@ def compare_relation(work: Comparison, expected: Row, actual: Row) -> None:
     name = quote_names(actual["schema"], actual["name"])
     if work.options.ignores("*", label):
         return
-    if work.sides.same_words and _equal(expected, actual):
+    _report_rename(work, expected, actual)
+    renamed = work.renames.columns_before(actual["schema"], actual["name"])
+    if work.sides.same_words and not renamed and _equal(expected, actual):
         compare_drawn(work, label, name, expected, actual)
         return
     if expected["kind"] != actual["kind"] and {expected["kind"], actual["kind"]} != {"r", "p"}:

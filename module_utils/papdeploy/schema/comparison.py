@@ -7,6 +7,7 @@ from typing import Any
 
 from .catalog import Catalog, Row
 from .options import CheckOptions
+from .renames import find_renames, translate
 from .result import Difference
 from .rules import RULES
 from .sides import Sides
@@ -18,6 +19,8 @@ class Comparison:
 
     def __init__(self, expected: Catalog, actual: Catalog, options: CheckOptions) -> None:
         self.options = options
+        self.renames = find_renames(expected, actual, options)
+        actual = translate(actual, self.renames)
         self.sides = Sides(expected, actual, schema=options.schema, exact=options.exact)
         self.expected, self.actual = self.sides.expected, self.sides.actual
         self.major = actual["database"]["server_version"] // 10_000

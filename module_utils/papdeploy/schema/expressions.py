@@ -20,6 +20,8 @@ _TEXTUAL = frozenset(["text", "character varying"])
 _EXACT = frozenset(["smallint", "integer", "bigint", "numeric"])
 _FLOATS = frozenset(["real", "double precision"])
 _COMPARISONS = frozenset(["=", "<>", "<", "<=", ">", ">="])
+_FLIPPED = {"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_LITERALS = ("string", "number")
 _FLOAT_EXACT = 1 << 24  # every integer below is exact in a real
 _NOW: Node = ("now",)
 
@@ -50,11 +52,7 @@ def default_key(sql: str | None, column_type: str, context: Context) -> object:
         node = _simplify(parse(sql, context.schemas), context)
     except Unreadable:
         return text_key(sql, context.schemas)
-    base = base_type(column_type)
-    # a cast to the column's own type is what the assignment does anyway
-    while node[0] == "cast" and base_type(node[2]) == base and ("(" not in node[2] or node[2] == column_type):
-        node = node[1]
-    return _as_default(node, base)
+    return _as_default(node, column_type)
 
 
 def type_key(name: str, schemas: Sequence[str] = ()) -> str:
@@ -76,7 +74,11 @@ def base_type(name: str) -> str:
     return name if opening < 0 else (name[:opening] + name[name.index(")") + 1 :]).strip()
 
 
-def _as_default(node: Node, base: str) -> object:
+def _as_default(node: Node, column_type: str) -> object:
+    base = base_type(column_type)
+    # a cast to the column's own type is what the assignment does anyway
+    while node[0] == "cast" and base_type(node[2]) == base and ("(" not in node[2] or node[2] == column_type):
+        node = node[1]
     if node == ("constant", "null"):
         return None
     if node[0] == "cast" and node[1] == ("constant", "null"):
@@ -122,6 +124,10 @@ def _simplify(node: Node, context: Context) -> Node:
         operator, left, right = node[1], _simplify(node[2], context), _simplify(node[3], context)
         if operator in _COMPARISONS:
             left, right = _comparand(left), _comparand(right)
+            if left[0] in _LITERALS and right[0] not in _LITERALS:
+                operator, left, right = _FLIPPED[operator], right, left
+            elif operator in ("=", "<>") and right[0] not in _LITERALS and repr(right) < repr(left):
+                left, right = right, left
         return ("operator", operator, left, right)
     if kind == "unary":
         inner = _simplify(node[2], context)

@@ -162,7 +162,7 @@ def _import(name: str) -> Any:
     raise _failure(f"The models {name} do not import", failure, printed.text) from failure
 
 
-def _secrets() -> list[str]:
+def secrets_of_environment() -> list[str]:
     """Passwords that the application may have in its environment, to be kept out of messages."""
     found = [value for key, value in os.environ.items() if re.search(r"PASS|SECRET|TOKEN|_KEY", key, re.IGNORECASE)]
     for key, value in os.environ.items():
@@ -182,7 +182,7 @@ def _failure(what: str, exc: BaseException, printed: str) -> PapError:
         f for f in traceback.extract_tb(exc.__traceback__) if "importlib" not in f.filename and __file__ != f.filename
     ]
     where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    secrets = _secrets()
+    secrets = secrets_of_environment()
     return PapError(
         redact(f"{what}: {reason[:500].rstrip('.')}{where}.", secrets),
         hint="Importing them needs no database; set the environment that the application needs.",

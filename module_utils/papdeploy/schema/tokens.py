@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 # PostgreSQL: SQL Syntax, Lexical Structure
@@ -136,6 +136,19 @@ def _end_of_comment(sql: str, position: int) -> int:
 
 def _unescape(body: str) -> str:
     return re.sub(r"\\(.)|''", lambda m: _ESCAPES.get(m[1], m[1]) if m[1] else "'", body, flags=re.DOTALL)
+
+
+def rename_names(sql: str, names: Mapping[str, str]) -> str:
+    """``sql`` with the identifiers that are keys of ``names`` replaced; strings and everything else stay as they are."""
+
+    def replaced(match: re.Match[str]) -> str:
+        if match.lastgroup == "word" and match[0].lower() in names:
+            return quote_name(names[match[0].lower()])
+        if match.lastgroup == "quoted" and match[0][1:-1].replace('""', '"') in names:
+            return quote_name(names[match[0][1:-1].replace('""', '"')])
+        return match[0]
+
+    return _TOKEN.sub(replaced, sql)
 
 
 def strip_schemas(tokens: Sequence[Token], schemas: Collection[str]) -> list[Token]:

@@ -193,6 +193,7 @@ COLUMNS = [
     one("serial sequence not owned", "ALTER SEQUENCE users_id_seq OWNED BY NONE", "column_sequence_owner", "users.id"),
     one("serial sequence owned by another", "ALTER SEQUENCE users_id_seq OWNED BY users.rank", "column_sequence_owner", "users.id"),
     one("serial sequence type", "ALTER SEQUENCE users_id_seq AS bigint", "column_sequence", "users.id"),
+    one("serial sequence type alone", "ALTER SEQUENCE users_id_seq AS bigint MAXVALUE 2147483647", "column_sequence", "users.id"),
     one("serial sequence smaller", "ALTER SEQUENCE users_id_seq AS smallint", "column_sequence", "users.id"),
     one("serial sequence increment", "ALTER SEQUENCE users_id_seq INCREMENT 2", "column_sequence", "users.id"),
     one("serial sequence maximum", "ALTER SEQUENCE users_id_seq MAXVALUE 1000", "column_sequence", "users.id"),
