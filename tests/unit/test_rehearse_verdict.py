@@ -70,6 +70,7 @@ UNSAFE: dict[str, tuple[dict[str, Any], str]] = {
         "nobody knows whether the API that runs now works on the new schema (pap_api_trial_command is not set)",
     ),
     "a copy without rows": (judge([step()], data="schema"), "the rehearsal saw no rows, so no time is known"),
+    "locks that were not watched": (judge([step()], watched=False), "the locks could not be watched to the end"),
     "a script of the old kind": (
         judge([step(flavour="script")]),
         "m is a script of the old kind, which takes locks of its own",

@@ -93,23 +93,22 @@ def rehearse(stack: Stack, subject: Subject, options: Options) -> dict[str, Any]
     maker = Maker(
         stack.database, subject.release, options.data, options.sample_rows, subject.backup, subject.encryption
     )
-    keep = False
     try:
         with work.step("copy"):
             kept = str((subject.backup or {}).get("scratch") or "")
             databases.cleanup_leftovers(stack.database, keep=[kept] if kept else [])
             copy = maker.first(work.deadline)
         found = _on_the_copy(work, maker, copy)
-    except RehearsalFailed as error:
-        keep = options.keep
-        if keep:
+    except BaseException as error:
+        if isinstance(error, RehearsalFailed) and options.keep:
             name = databases.derived(stack.database.conninfo.dbname, "scratch", subject.release)
             error.data["kept"] = name
             error.hint = f"{error.hint} The copy is kept as database {name} until the next deploy.".strip()
+        else:
+            with contextlib.suppress(PapError):  # the first error is the one to hear of; the next run finds the copy
+                maker.drop()
         raise
-    finally:
-        if not keep:
-            maker.drop()
+    maker.drop()
     found["seconds"] = round(time.monotonic() - started, 2)
     return found
 
@@ -126,10 +125,9 @@ def _on_the_copy(work: _Work, maker: Maker, copy: Copy) -> dict[str, Any]:
             drops = reversing.downgrade_drops(copy.database, copy.start, first)
         back = _revert(work, beside, copy) if migrated["applied"] else _nothing_to_revert()
         if migrated["applied"]:
-            if not back["clean"]:
+            if back["tried"] and not back["clean"]:
                 with work.step("copy"):  # the trials need the data as the deploy will leave it
-                    if back["tried"]:
-                        copy = maker.again(work.deadline)
+                    copy = maker.again(work.deadline)
             if back["tried"]:
                 with work.step("migrate_again"):
                     _migrate(work, beside, copy)
@@ -309,6 +307,7 @@ def _verdict(
         old_api_why=str(old.get("why") or ""),
         max_lock_s=options.online_max_lock_s,
         data=copy.data,
+        watched=bool(migrated["watched"]),
     )
     if options.mode == "online" and not online["safe"]:
         raise RehearsalFailed(

@@ -62,9 +62,13 @@ def online(
     old_api_why: str,
     max_lock_s: float,
     data: str,
+    watched: bool = True,
 ) -> dict[str, Any]:
-    """Whether the batch may run under traffic: ``safe`` and, if not, ``why`` (each reason one sentence)."""
-    why: list[str] = []
+    """Whether the batch may run under traffic: ``safe`` and, if not, ``why`` (each reason one sentence).
+
+    ``watched``: the locks were watched from beside until the end.
+    """
+    why: list[str] = [] if watched else ["the locks could not be watched to the end"]
     if data != "full":
         why.append(f"the rehearsal saw {'no rows' if data == 'schema' else 'a part of the rows'}, so no time is known")
     if migrations and old_api_works is not True:
