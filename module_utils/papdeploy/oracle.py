@@ -167,19 +167,21 @@ def compare(
     *,
     ignore_schemas: Sequence[str] = (),
     moving: Optional[Nested] = None,
+    positions: bool = True,
     limit: int = 50,
 ) -> list[str]:
     """Every difference as a sentence, at most ``limit`` of them; an empty list means equal content.
 
     ``moving`` holds sequence positions read after ``before`` was: while a database is in use, its sequences advance
-    during a dump, and a copy is right if it lies between the two readings.
+    during a dump, and a copy is right if it lies between the two readings. Without ``positions`` the order of columns
+    is no difference: a column that was dropped and added again comes last.
     """
     skip = set(ignore_schemas)
     sentences = [
         *_tables(before.tables, after.tables, skip),
         *_sequences(before.sequences, after.sequences, moving or before.sequences, skip),
         *_large_objects(before.large_objects, after.large_objects),
-        *_catalog(before.catalog, after.catalog, skip),
+        *_catalog(before.catalog, after.catalog, skip, positions),
     ]
     if len(sentences) > limit:
         return [*sentences[:limit], f"… and {len(sentences) - limit} more differences."]
@@ -242,7 +244,7 @@ def _large_objects(before: dict[str, Any], after: dict[str, Any]) -> Iterator[st
             yield f"large objects differ in their {word}{values}."
 
 
-def _catalog(before: Nested, after: Nested, skip: set[str]) -> Iterator[str]:
+def _catalog(before: Nested, after: Nested, skip: set[str], positions: bool) -> Iterator[str]:
     for schema, key, left, right in _pairs(before, after, skip):
         kind, _, name = key.partition(" ")
         if key.startswith(("default privileges", "event trigger")):
@@ -253,6 +255,8 @@ def _catalog(before: Nested, after: Nested, skip: set[str]) -> Iterator[str]:
             continue
         for attribute in sorted({*left, *right}):
             old, new = left.get(attribute), right.get(attribute)
+            if attribute == "position" and not positions:
+                continue
             if _normalised(old, attribute) != _normalised(new, attribute):
                 yield f"{shown}: {attribute} is {_brief(new)}, {_brief(old)} before."
 

@@ -9,11 +9,12 @@ ALLOW_CONNECTIONS false locks the release out as well.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
-from ..errors import CommandFailed, PapError, Refused, Unavailable
+from ..errors import PapError, Refused, Unavailable
 from ..postgres import Database, Session, quote_ident, quote_literal
 from . import marks
 from .names import Found, admin_session, comment_on, derived, end_sessions, look, ours, record_text, refuse_collision
@@ -56,28 +57,24 @@ def fence(database: Database, release: str, *, grace_s: float = 5.0, seconds: fl
                 hint=" ".join(problems[1:]),
                 obstacles=problems,
             )
-        before = record["before"] if standing else _before(found)  # halfway: continue with what was recorded
-        # Each step is one transaction and leaves a state that `fence` continues and `unfence` undoes.
-        session.execute(
-            "BEGIN;"
-            f"{comment_on(live, record_text('fencing', live, release, before=before))};"
-            f"ALTER DATABASE {quote_ident(live)} ALLOW_CONNECTIONS false;"
-            "COMMIT"
-        )
-        try:
-            _let_finish(session, live, grace_s)
-            ended = end_sessions(session, live, seconds=seconds)
-            session.execute(
-                "BEGIN;"
-                f"ALTER DATABASE {quote_ident(live)} RENAME TO {quote_ident(name)};"
-                f"ALTER DATABASE {quote_ident(name)} ALLOW_CONNECTIONS true;"
-                f"{comment_on(name, record_text('fenced', live, release, before=before))};"
-                "COMMIT"
-            )
-        except PapError:
-            with admin_session(database, release) as fresh:
-                _restore(fresh, live, live, before)
-            raise
+        before = {
+            "allow_connections": found.allow_connections,
+            "connection_limit": found.connection_limit,
+            "comment": found.comment,
+        }
+        _let_finish(session, live, grace_s)
+    # One transaction: after a kill the fence is up or it is not, there is no state between.
+    ended = alone(
+        database,
+        release,
+        (live,),
+        [
+            f"ALTER DATABASE {quote_ident(live)} RENAME TO {quote_ident(name)}",
+            comment_on(name, record_text("fenced", live, release, before=before)),
+        ],
+        seconds=seconds,
+    )
+    with admin_session(database, release) as session:
         fenced = look(session, name)
         assert fenced is not None
         return {**_state(fenced, live), "ended": ended}
@@ -100,21 +97,24 @@ def unfence(database: Database, release: Optional[str] = None, *, seconds: float
                 hint=f"Lift it by that name: release={record['release']}.",
                 release=record["release"],
             )
-        mark = None
-        if standing.name != live:
-            other = look(session, live)
-            if other is not None:
-                raise _both_exist(live, standing.name)
-            with database.named(standing.name).as_release(record["release"]).session() as inside:
-                mark = marks.take(inside)
-        ended = alone(
-            database,
-            str(record["release"]),
-            (standing.name,),
-            lambda inside: _restore(inside, standing.name, live, record["before"]),
-            seconds=seconds,
-        )
-        return {"lifted": True, "database": live, "release": record["release"], "mark": mark, "ended": ended}
+        if look(session, live) is not None:
+            raise _both_exist(live, standing.name)
+    with database.named(standing.name).as_release(record["release"]).session() as inside:
+        mark = marks.take(inside)
+    allow = "true" if record["before"]["allow_connections"] else "false"
+    ended = alone(
+        database,
+        str(record["release"]),
+        (standing.name,),
+        [
+            f"ALTER DATABASE {quote_ident(standing.name)} RENAME TO {quote_ident(live)}",
+            f"ALTER DATABASE {quote_ident(live)} ALLOW_CONNECTIONS {allow}"
+            f" CONNECTION LIMIT {int(record['before']['connection_limit'])}",
+            comment_on(live, record["before"]["comment"]),
+        ],
+        seconds=seconds,
+    )
+    return {"lifted": True, "database": live, "release": record["release"], "mark": mark, "ended": ended}
 
 
 def fence_state(database: Database) -> Optional[dict[str, Any]]:
@@ -162,14 +162,11 @@ def obstacles(session: Session, name: str) -> list[str]:
 
 
 def _standing(session: Session, live: str) -> Optional[Found]:
-    """The database behind a standing fence, or the live one that was left halfway."""
+    """The database behind a standing fence."""
     for found in ours(session, live):
-        record = found.record
-        if record is not None and record["kind"] == "fenced" and found.name != live:
+        if (found.record or {})["kind"] == "fenced" and found.name != live:
             return found
-    found_live = look(session, live)
-    halfway = found_live is not None and (found_live.record or {}).get("kind") == "fencing"
-    return found_live if halfway else None
+    return None
 
 
 def _state(found: Found, live: str) -> dict[str, Any]:
@@ -179,7 +176,6 @@ def _state(found: Found, live: str) -> dict[str, Any]:
         "live": live,
         "release": record.get("release"),
         "since": record.get("at"),
-        "complete": found.name != live,
         "before": record.get("before"),
         "oid": found.oid,
     }
@@ -193,48 +189,44 @@ def _both_exist(live: str, fenced: str) -> Refused:
     )
 
 
-def _before(found: Found) -> dict[str, Any]:
-    return {
-        "allow_connections": found.allow_connections,
-        "connection_limit": found.connection_limit,
-        "comment": found.comment,
-    }
-
-
-def _restore(session: Session, name: str, live: str, before: dict[str, Any]) -> None:
-    """Give the database its name, comment and connection settings back, in one transaction."""
-    rename = "" if name == live else f"ALTER DATABASE {quote_ident(name)} RENAME TO {quote_ident(live)};"
-    allow = "true" if before["allow_connections"] else "false"
-    session.execute(
-        f"BEGIN; {rename}"
-        f"ALTER DATABASE {quote_ident(live)} ALLOW_CONNECTIONS {allow}"
-        f" CONNECTION LIMIT {int(before['connection_limit'])};"
-        f"{comment_on(live, before['comment'])};"
-        "COMMIT"
-    )
-
-
 def alone(
-    database: Database, release: str, names: Sequence[str], work: Callable[[Session], None], *, seconds: float = 20.0
+    database: Database, release: str, names: Sequence[str], steps: Sequence[str], *, seconds: float = 20.0
 ) -> list[dict[str, Any]]:
-    """End every session in the databases ``names``, then do ``work``, which needs them empty (a rename). Somebody who
-    connects in between is ended too and it is tried again. The databases stay open: a kill leaves nothing to undo.
+    """Do ``steps`` in one transaction that needs the databases ``names`` empty (a rename), ending whoever is in them.
 
-    Returns the sessions that were ended.
+    The rename locks the name first, so that nobody else comes in, and then waits 5 seconds for those inside
+    (``CountOtherDBBackends``); meanwhile another session ends them. Returns who they were; raises Refused or
+    Unavailable, naming them, if they do not go within ``seconds``: nothing has changed then.
     """
-    ended: list[dict[str, Any]] = []
-    for attempt in (1, 2, 3):
+    ended: dict[int, dict[str, Any]] = {}
+    limit = time.monotonic() + seconds
+    while True:
+        failed: list[PapError] = []
+
+        def work(failed: list[PapError] = failed) -> None:
+            try:
+                with admin_session(database, release) as inside:
+                    inside.execute("BEGIN;" + ";".join(steps) + ";COMMIT")
+            except PapError as error:
+                failed.append(error)
+
         with admin_session(database, release) as session:
             for name in names:
-                ended += end_sessions(session, name, seconds=seconds)
-            try:
-                work(session)
-            except CommandFailed as error:
-                if attempt == 3 or "being accessed by other users" not in error.message:
-                    raise
-            else:
-                break
-    return ended
+                _note(ended, end_sessions(session, name, seconds=seconds))
+            renaming = threading.Thread(target=work, daemon=True)
+            renaming.start()
+            while renaming.is_alive():
+                renaming.join(0.02)
+                for name in names:
+                    _note(ended, end_sessions(session, name, seconds=0, once=True))
+        if not failed:
+            return list(ended.values())
+        if "being accessed by other users" not in failed[0].message or time.monotonic() > limit:
+            raise failed[0]
+
+
+def _note(ended: dict[int, dict[str, Any]], sessions: Sequence[dict[str, Any]]) -> None:
+    ended.update((int(entry["pid"]), entry) for entry in sessions)
 
 
 def _let_finish(session: Session, name: str, grace_s: float) -> None:
@@ -253,7 +245,7 @@ def _let_finish(session: Session, name: str, grace_s: float) -> None:
 def must_be_fenced(database: Database, release: str) -> Database:
     """The database behind the fence of ``release``; raises Unavailable if that fence is not up or has strangers."""
     state = fence_state(database)
-    if state is None or state["release"] != release or not state["complete"]:
+    if state is None or state["release"] != release:
         raise Unavailable(f"The fence of release {release} around {database.conninfo.dbname} is not up.")
     if state["strangers"]:
         who = state["strangers"][0]

@@ -143,9 +143,8 @@ def swap(
             f"ALTER DATABASE {quote_ident(failed)} ALLOW_CONNECTIONS true",
             comment_on(failed, record_text("failed", live, release, oid=current.oid)),
         ]
-        sql = "BEGIN;" + ";".join(steps) + ";COMMIT"
-        alone(database, release, (current.name, replacement), lambda inside: _run(inside, sql))
-        return {"swapped": True, "database": live, "failed": failed, "why": ""}
+    alone(database, release, (current.name, replacement), steps)
+    return {"swapped": True, "database": live, "failed": failed, "why": ""}
 
 
 def bound_slots(session: Session, name: str) -> list[str]:
@@ -241,10 +240,6 @@ def ready_for_rehearsal(database: Database, scratch: Database) -> None:
     with admin_session(database) as session:
         traits = properties.capture(session, database.conninfo.dbname)
         session.execute("BEGIN;" + ";".join(properties.apply(scratch.conninfo.dbname, traits)) + ";COMMIT")
-
-
-def _run(session: Session, statement: str) -> None:
-    session.execute(statement)
 
 
 def _newborn(statement: str) -> str:

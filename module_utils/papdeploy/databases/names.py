@@ -139,11 +139,13 @@ def refuse_collision(name: str) -> Refused:
     )
 
 
-def end_sessions(session: Session, name: str, *, seconds: float, only: str = "true") -> list[dict[str, Any]]:
+def end_sessions(
+    session: Session, name: str, *, seconds: float, only: str = "true", once: bool = False
+) -> list[dict[str, Any]]:
     """End every session in database ``name`` (that matches the condition ``only``) and wait until they are gone.
 
-    Returns who they were. Raises Unavailable, naming them, if some are still there after ``seconds``, or cannot be
-    ended for want of privilege.
+    With ``once`` it only asks them to end. Returns who they were. Raises Unavailable, naming them, if some are still
+    there after ``seconds``, Refused if they cannot be ended for want of privilege.
     """
     where = (
         f"datname = {quote_literal(name)} AND pid <> pg_backend_pid()"
@@ -161,7 +163,7 @@ def end_sessions(session: Session, name: str, *, seconds: float, only: str = "tr
             return list(ended.values())
         for entry in there:
             ended[int(entry["pid"])] = entry
-        if time.monotonic() > limit:
+        if time.monotonic() > limit and not once:
             names = ", ".join(f"{e['application'] or e['type']} of {e['role']} (pid {e['pid']})" for e in there[:5])
             raise Unavailable(f"{len(there)} sessions in {name} did not end: {names}.", sessions=there)
         try:
@@ -172,6 +174,8 @@ def end_sessions(session: Session, name: str, *, seconds: float, only: str = "tr
                 hint="Give the administrating role pg_signal_backend, or use a superuser where the app is one.",
                 sessions=there,
             ) from error
+        if once:
+            return list(ended.values())
         time.sleep(0.02)
 
 

@@ -97,7 +97,7 @@ def read_state(database: Database, release: str) -> State:
         )
     applied: tuple[str, ...] = ()
     partial: tuple[str, ...] = ()
-    if not swapped and not (fence and not fence["complete"]):
+    if not swapped:
         applied, partial = _ledger(database.named(where), release)
     return State(fence, swapped, applied, partial, tuple(running))
 
@@ -249,7 +249,7 @@ def _written(where: Database, facts: Mapping[str, Any], state: State, way: str) 
 def _since(where: Database, facts: Mapping[str, Any], state: State, way: str) -> Written:
     point, lifted = facts.get("restore_point") or {}, facts.get("unfence") or {}
     of_point = (way == "swap") == (point.get("kind") == "snapshot") and point.get("mark")
-    if of_point and state.fence and state.fence["complete"] and not lifted.get("mark"):
+    if of_point and state.fence and not lifted.get("mark"):
         return Written({}, True, "the fence has been up since the restore point")
     mark = (lifted.get("mark") or point["mark"]) if of_point else None
     if mark is None:
