@@ -60,7 +60,8 @@ def db_image(engine: Any) -> str:
     base = _base(engine, "postgresql")
     with _building():
         found = engine.inspect_image(base)
-        return _build(engine, "cc-db", [HERE / "cc-db"], {"BASE": base, "BIN": found["Config"]["Labels"]["bin"]})
+        arguments = {"BASE": base, "BIN": found["Config"]["Labels"]["bin"]}
+        return _build(engine, "cc-db", [HERE / "cc-db"], arguments, tag="latest")
 
 
 def api_image(engine: Any, release: str) -> str:

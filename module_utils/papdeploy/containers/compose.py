@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
-from ..errors import CommandFailed, Refused, Unavailable
+from ..errors import Refused, Unavailable
 from ..sites import HostSite, Site
 from .engine import Engine
 
@@ -31,13 +32,9 @@ class Compose:
         for name in names:
             labels = _labels(engine.container(name))
             service = labels["service"]
-            argv = [*self._command(labels), "config", "--format", "json"]
-            try:
-                text = self.site.run(argv, env={self.variable: image}, timeout=self.seconds).text
-                found = json.loads(text)["services"][service].get("image", "")
-            except CommandFailed:  # docker-compose 1.x has no --format; its answer is YAML
-                text = self.site.run(argv[:-2], env={self.variable: image}, timeout=self.seconds).text
-                found = image if f"image: {image}\n" in text else ""
+            argv = [*self._command(labels), "config"]
+            text = self.site.run(argv, env={self.variable: image}, timeout=self.seconds).text
+            found = _image_of(service, text)
             if found != image:
                 raise Refused(
                     f"The compose file does not take the image of service {service} from the variable {self.variable}.",
@@ -61,8 +58,9 @@ class Compose:
         words = ["--project-name", labels["project"]]
         if labels.get("project.working_dir"):
             words += ["--project-directory", labels["project.working_dir"]]
+        folder = PurePosixPath(labels.get("project.working_dir") or "/")
         for path in [self.file] if self.file else labels.get("project.config_files", "").split(","):
-            words += ["--file", path] if path else []
+            words += ["--file", str(folder / path)] if path else []  # compose 1.x notes relative paths
         return [*self._program(), *words]
 
     def _program(self) -> list[str]:
@@ -76,6 +74,17 @@ class Compose:
             "Neither `docker compose` nor `docker-compose` works on the target host.",
             hint="Install docker-compose-plugin (or docker-compose) there, or set pap_api_activate: recreate.",
         )
+
+
+def _image_of(service: str, config: str) -> str:
+    """The image of a service in the YAML that ``compose config`` prints: two spaces deep, one line each."""
+    inside = ""
+    for line in config.splitlines():
+        if re.match(r" {0,2}\S", line):
+            inside = line.strip().rstrip(":").strip("'\"")
+        elif inside == service and line.startswith("    image:"):
+            return line.split(":", 1)[1].strip().strip("'\"")
+    return ""
 
 
 def _labels(container: Mapping[str, Any]) -> dict[str, str]:
