@@ -169,7 +169,6 @@ def child(name: str, url: str, tables: int, extra: dict[str, Any]) -> dict[str, 
 def prepare(server: Any, tables: int, folder: Path) -> tuple[str, str]:
     """(URL of a database that has the models, snapshot file)."""
     import sqlalchemy as sa
-
     from papdeploy.schema import ModelSet
     from papdeploy.schema.scratch_database import expected_on
     from papdeploy.schema.snapshots import write_snapshot
@@ -188,7 +187,7 @@ def prepare(server: Any, tables: int, folder: Path) -> tuple[str, str]:
 
 
 def run(sizes: list[int], repeat: int, major: int) -> list[str]:
-    import conftest
+    import postgres_servers as conftest
 
     lines = [
         "| tables | what | seconds (median) | against Alembic | memory MiB | statements | locks held |",
@@ -253,13 +252,14 @@ def main() -> None:
     if arguments.markdown:
         arguments.markdown.write_text(
             "# Benchmark: schema check\n\n"
-            f"`python benchmarks/schema_check.py --tables {' '.join(map(str, arguments.tables))} --repeat {arguments.repeat}` on "
-            f"{os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL {arguments.major}, SQLAlchemy "
+            f"`python benchmarks/schema_check.py --tables {' '.join(map(str, arguments.tables))} "
+            f"--repeat {arguments.repeat}` on {os.cpu_count()} cores, "
+            f"Python {platform.python_version()}, PostgreSQL {arguments.major}, SQLAlchemy "
             f"{sqlalchemy.__version__}, Alembic {alembic.__version__}. Printed by the run, not edited.\n\n"
             + "\n".join(lines)
-            + "\n\nStatements are messages to the server. Locks are relation locks still held when the check is over, in the "
-            "open transaction that it ran in.\nMemory is the peak above what was in use before. Each run also changed one "
-            "column and made sure that each of the three finds exactly that.\n"
+            + "\n\nStatements are messages to the server. Locks are relation locks still held when the check is over, "
+            "in the open transaction that it ran in.\nMemory is the peak above what was in use before. Each run also "
+            "changed one column and made sure that each of the three finds exactly that.\n"
         )
 
 

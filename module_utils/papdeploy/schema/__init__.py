@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from .models import ModelSet, load_models
     from .options import Allowance, CheckOptions
     from .result import CheckResult, Difference
-    from .script import repair_script
     from .scratch import expect
+    from .script import repair_script
 
 _HOMES = {
     "Allowance": "options",

@@ -17,11 +17,12 @@ def check(connection: Any, expected: Catalog, options: CheckOptions | None = Non
     """Compare the database of ``connection`` (SQLAlchemy connection or Session) with ``expected``.
 
     Reads only, in two round trips (one where ``options.positions`` is off): nothing is created, changed or committed,
-    and an open transaction stays open with its settings as they were. Raises Unavailable when the catalog cannot be read.
+    and an open transaction stays open with its settings as they were. Raises Unavailable when the catalog cannot be
+    read.
     """
     options = options or CheckOptions()
     session = Session.of(connection)
-    actual = describe(session, *scope(expected))
+    actual = describe(session, *scope(expected, options.schema))
     differences = compare(expected, actual, options)
     notices: list[str] = []
     checked = _checked(expected, actual, options)
@@ -36,11 +37,11 @@ def check(connection: Any, expected: Catalog, options: CheckOptions | None = Non
     return judge(differences, checked, options, notices)
 
 
-def scope(expected: Catalog) -> tuple[list[str], list[str]]:
-    """What to describe for ``expected``: its schemas, and names to look for elsewhere."""
+def scope(expected: Catalog, schema: str = "") -> tuple[list[str], list[str]]:
+    """What to describe for ``expected``: its schemas (and ``schema``), and names to look for elsewhere."""
     default = (expected["database"]["path"] or ["public"])[0]
     used = {row["schema"] for section in ("relations", "sequences", "types", "functions") for row in expected[section]}
-    return sorted(used | {default}), sorted({row["name"] for row in expected["relations"]})
+    return sorted(used | {schema or default}), sorted({row["name"] for row in expected["relations"]})
 
 
 def judge(

@@ -69,10 +69,20 @@ def parser() -> argparse.ArgumentParser:
     add("--snapshot", metavar="FILE", help="the expected schema from a file; it must be of these models")
     add("--write-snapshot", metavar="FILE", help="write the expected schema to FILE and stop")
     add("--scratch-url", metavar="URL", help="server, or empty database, where the models may be created")
-    add("--extension", action="append", default=[], metavar="NAME", help="extension that the models need; may be repeated")
+    add(
+        "--extension",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="extension that the models need; may be repeated",
+    )
     add("--no-cache", action="store_true", help="neither read nor write the cache of expected schemas")
     add("--no-positions", action="store_true", help="do not compare the sequences' values with the tables")
-    add("--config", metavar="FILE", help="default: pap-deploy.toml, pap-deploy.json or pyproject.toml in the current folder")
+    add(
+        "--config",
+        metavar="FILE",
+        help="default: pap-deploy.toml, pap-deploy.json or pyproject.toml in the current folder",
+    )
     add("--color", choices=("auto", "always", "never"), default="auto")
     return found
 
@@ -190,7 +200,6 @@ def _options(arguments: argparse.Namespace, configuration: Configuration) -> Che
     allow = list(configuration.allow)
     if arguments.allow_file:
         allow += load_allowances(arguments.allow_file)
-    used_by = {"used_by": configuration.used_by} if configuration.used_by else {}
     return CheckOptions(
         ignore=(*configuration.ignore, *arguments.ignore),
         allow=tuple(allow),
@@ -199,7 +208,7 @@ def _options(arguments: argparse.Namespace, configuration: Configuration) -> Che
         owner=arguments.owner or configuration.owner,
         schema=arguments.schema or configuration.schema,
         positions=not arguments.no_positions,
-        **used_by,
+        used_by=configuration.used_by or CheckOptions().used_by,
     )
 
 
@@ -230,7 +239,6 @@ def _print(result: CheckResult, arguments: argparse.Namespace, expected: dict[st
             raise PapError(f"The result cannot be written: {exc}.") from exc
     else:
         output.result.write(text)
-
 
 
 def run() -> None:

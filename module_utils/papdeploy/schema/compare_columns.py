@@ -109,7 +109,7 @@ def _report_extra(work: Comparison, label: str, name: str, column: Row) -> None:
 def _compare_column(
     work: Comparison, label: str, table: str, ours: tuple[Row, Row], theirs: tuple[Row, Row], table_label: str
 ) -> None:
-    (expected_table, expected), (actual_table, actual) = ours, theirs
+    expected, actual = ours[1], theirs[1]
     target = f"ALTER TABLE {table} ALTER COLUMN {quote_name(actual['name'])}"
     same_type = _compare_type(work, label, target, expected, actual, table_label)
     _compare_not_null(work, label, table, target, expected, actual, table_label)

@@ -160,7 +160,7 @@ def _compare_state(table: _Table, label: str, ours: Row, theirs: Row) -> None:
     if bool(wanted_index.get("clustered")) != bool(index.get("clustered")):
         words = ["CLUSTER ON" if side.get("clustered") else "not clustered" for side in (wanted_index, index)]
         how = f"CLUSTER ON {quote_name(theirs['name'])}" if wanted_index.get("clustered") else "SET WITHOUT CLUSTER"
-        work.add("index_clustered", label, *words, [f"ALTER TABLE {table.name} {how};"], table=table.label)
+        work.add("index_clustered", label, words[0], words[1], [f"ALTER TABLE {table.name} {how};"], table=table.label)
 
 
 def _substance(side: Side, table: Row, row: Row, work: Comparison | None) -> object:
@@ -326,4 +326,4 @@ def _compare_not_null_constraints(table: _Table) -> None:
                 f"ALTER TABLE {table.name} RENAME CONSTRAINT {quote_name(other['name'])} TO {quote_name(row['name'])};"
             ]
             words = [f"CONSTRAINT {side['name']} NOT NULL" for side in (row, other)]
-            work.add("constraint_name", f"{table.label}.{row['name']}", *words, repair, table=table.label)
+            work.add("constraint_name", f"{table.label}.{row['name']}", words[0], words[1], repair, table=table.label)

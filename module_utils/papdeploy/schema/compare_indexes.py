@@ -143,11 +143,11 @@ def _compare_state(
     changed: bool,
 ) -> None:
     (expected_table, expected), (actual_table, actual) = ours, theirs
-    wanted, present = ([option for option in side.get("options", [])] for side in (expected, actual))
+    wanted, present = (list(side.get("options", [])) for side in (expected, actual))
     if wanted != present:
         repair = [*reset_options(f"INDEX {own}", expected, actual), f"REINDEX INDEX CONCURRENTLY {own};"]
         words = [", ".join(side) or "none" for side in (wanted, present)]
-        work.add("index_storage", object_name, *words, repair, table=label)
+        work.add("index_storage", object_name, words[0], words[1], repair, table=label)
     if expected["name"] != actual["name"]:
         free = made_by_server(expected["name"], expected_table["name"], "index") and not work.options.exact
         if not free:
@@ -163,13 +163,13 @@ def _compare_state(
         words = ["CLUSTER ON" if side.get("clustered") else "not clustered" for side in (expected, actual)]
         how = f"CLUSTER ON {quote_name(actual['name'])}" if expected.get("clustered") else "SET WITHOUT CLUSTER"
         repair = [f"ALTER {sql_kind(actual_table)} {name} {how};"]
-        work.add("index_clustered", object_name, *words, repair, table=label)
-    if bool(expected.get("replica_identity")) and not actual.get("replica_identity"):
-        if actual_table.get("replica_identity") == "i":
-            repair = [f"ALTER TABLE {name} REPLICA IDENTITY USING INDEX {quote_name(actual['name'])};"]
-            work.add(
-                "table_replica_identity", label, f"USING INDEX {expected['name']}", "another index", repair, table=label
-            )
+        work.add("index_clustered", object_name, words[0], words[1], repair, table=label)
+    by_another = actual_table.get("replica_identity") == "i" and not actual.get("replica_identity")
+    if expected.get("replica_identity") and by_another:
+        repair = [f"ALTER TABLE {name} REPLICA IDENTITY USING INDEX {quote_name(actual['name'])};"]
+        work.add(
+            "table_replica_identity", label, f"USING INDEX {expected['name']}", "another index", repair, table=label
+        )
     if not changed:  # else the repair says the comment again
         work.compare_comment("index_comment", object_name, expected, actual, f"INDEX {own}", table=label)
 

@@ -110,7 +110,7 @@ def _unqualified(identity: str, schema: str) -> str:
 
 
 def _drop(identity: str) -> str:
-    """pg_describe_object says ``collation public.sorted``, ``operator class x for access method y``, ``cast from x to y``."""
+    """DROP for what pg_describe_object names: ``collation s.n``, ``operator class x for access method y``, a cast."""
     cast = re.match(r"cast from (.*) to (.*)\Z", identity)
     if cast:
         return f"DROP CAST ({cast[1]} AS {cast[2]});"

@@ -263,7 +263,9 @@ def view_key(text: str | None) -> str | None:
     if text is None or not text.startswith("select "):
         return text
     words = text.split(" ")
-    depth, start, items, current = 0, 1, [], []
+    items: list[str] = []
+    current: list[str] = []
+    depth, start = 0, 1
     for place in range(start, len(words)):
         word = words[place]
         depth += (word in ("(", "[")) - (word in (")", "]"))

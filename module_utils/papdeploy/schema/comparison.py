@@ -99,7 +99,7 @@ class Comparison:
         self.add(kind, name, _rights(wanted), _rights(present), repair)
 
     def compare_owners(self, rows: Sequence[tuple[str, str, Row, str]]) -> None:
-        """Objects (prefix, name, row, sql_name) that belong to another role than the rest, or than ``options.owner``."""
+        """Objects (prefix, name, row, sql_name) that belong to another role than ``options.owner`` or the rest."""
         if self.options.exact:
             return
         owners: dict[str, int] = {}

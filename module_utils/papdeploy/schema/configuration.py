@@ -1,6 +1,7 @@
 """The configuration of the check: ``pap-deploy.toml`` or ``[tool.papdeploy.schema]`` of ``pyproject.toml``, and JSON.
 
-Python 3.9 and 3.10 have no TOML reader; there ``tomli`` is used where it is installed, and ``pap-deploy.json`` always works.
+Python 3.9 and 3.10 have no TOML reader; there ``tomli`` is used where it is installed, and ``pap-deploy.json`` always
+works.
 """
 
 from __future__ import annotations

@@ -38,8 +38,7 @@ def constraint(row: Row, qualify: Qualify, sql: Words = str) -> str:
     elif kind == "not null":
         text = f"NOT NULL {columns(row['columns'])}"
     else:
-        text = sql(row["definition"])
-        return text  # pg_get_constraintdef says all of it
+        return sql(row["definition"])  # pg_get_constraintdef says all of it
     if row.get("deferrable"):
         text += " DEFERRABLE" + (" INITIALLY DEFERRED" if row.get("deferred") else "")
     if row.get("not_enforced"):
@@ -108,7 +107,7 @@ def sequence_options(row: Row) -> dict[str, str]:
     limit = _TYPE_LIMITS[row["type"]]
     rising = row["increment"] > 0
     low, high = (1, limit) if rising else (-limit - 1, -1)
-    found = {
+    return {
         "AS": row["type"],
         "INCREMENT BY": str(row["increment"]),
         "MINVALUE": "" if row["minimum"] == low else str(row["minimum"]),
@@ -117,7 +116,6 @@ def sequence_options(row: Row) -> dict[str, str]:
         "CACHE": "" if row["cache"] == 1 else str(row["cache"]),
         "CYCLE": "CYCLE" if row.get("cycle") else "",
     }
-    return found
 
 
 def sequence(row: Row, *, with_type: bool = True) -> str:

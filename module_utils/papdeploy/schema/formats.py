@@ -1,4 +1,4 @@
-"""A check's result for people and for machines: text, JSON, SARIF, JUnit, GitHub annotations. Pure: data in, text out."""
+"""A check's result for people and machines: text, JSON, SARIF, JUnit, GitHub annotations. Pure: data in, text out."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def as_text(result: CheckResult, *, colour: bool = False) -> str:
     for difference in result.allowed:
         lines.append(f"allowed  {difference.object}  {difference.kind}: {difference.allowed}")
     lines += [f"note: {notice}" for notice in result.notices]
-    scope = f"{checked.get('tables', 0)} tables, {checked.get('columns', 0)} columns, {checked.get('indexes', 0)} indexes"
+    scope = (
+        f"{checked.get('tables', 0)} tables, {checked.get('columns', 0)} columns, {checked.get('indexes', 0)} indexes"
+    )
     where = f"Database {checked.get('database', '')!r}"
     if not result.differences:
         lines.append(paint(f"{where} matches the models ({scope}).", "32"))
@@ -57,10 +59,8 @@ def as_json(result: CheckResult) -> str:
 
 
 def _message(difference: Difference) -> str:
-    return (
-        f"{difference.object}: the models say {_short(difference.expected)}, the database has {_short(difference.actual)}; "
-        f"{difference.why}"
-    )
+    expected, actual = _short(difference.expected), _short(difference.actual)
+    return f"{difference.object}: the models say {expected}, the database has {actual}; {difference.why}"
 
 
 def _short(text: str) -> str:
@@ -142,7 +142,12 @@ def as_junit(result: CheckResult) -> str:
     for difference in result.differences:
         failures += 1
         details = "\n".join(
-            [f"models: {difference.expected}", f"database: {difference.actual}", f"why: {difference.why}", *difference.repair]
+            [
+                f"models: {difference.expected}",
+                f"database: {difference.actual}",
+                f"why: {difference.why}",
+                *difference.repair,
+            ]
         )
         cases.append(
             f"  <testcase classname={quoteattr('schema.' + difference.kind)} name={quoteattr(difference.object)}>"

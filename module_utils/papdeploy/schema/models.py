@@ -38,7 +38,7 @@ class ModelSet:
         self._ddl: dict[int, list[str]] = {}
 
     def ddl(self, server_version: int) -> list[str]:
-        """The statements that create the models in an empty database; ``server_version`` as server_version_num or major."""
+        """The statements that create the models in an empty database of ``server_version`` (160004, or just 16)."""
         major = server_version // 10_000 if server_version >= 10_000 else server_version
         if major not in self._ddl:
             self._ddl[major] = self._compile(major * 10_000)

@@ -38,13 +38,14 @@ class Allowance:
 class CheckOptions:
     """How to compare.
 
-    ``ignore``: patterns (``*`` and ``?``) of objects, or ``kind:pattern``; a pattern of a table covers all of the table.
+    ``ignore``: patterns (``*`` and ``?``) of objects, or ``kind:pattern``; a pattern of a table covers all of it.
     ``fail_on``: the lowest severity that makes a difference count: error, warning, note or never.
     ``severities``: another severity for a kind of difference. ``owner``: the role that must own everything ('' compares
     the owners with each other). ``schema``: where unqualified models live ('' follows the search path).
     ``used_by``: what stops working with a table, for the reasons (``{"users": "login"}``).
     ``exact``: both sides are databases, and every catalog difference counts (drift, restore); nothing is left open.
-    ``today`` (ISO date) decides about expiry; '' is the current day in UTC. ``positions``: look at the sequences' values.
+    ``today`` (ISO date) decides about expiry; '' is the current day in UTC. ``positions``: look at the values of
+    sequences.
     """
 
     ignore: Sequence[str] = ()

@@ -52,8 +52,8 @@ class Parser:
     """Precedence climbing over tokens.
 
     Trees: string(value) number(text) name(parts…) cast(x, type) call(parts, args, heads) operator(op, a, b)
-    unary(op, a) any|all(op, a, b) array(items) row(items) and|or(items) not(x) is(what, x[, y]) case(x, pairs, otherwise)
-    collate(x, name) zone(x, zone) subscript(x, items) field(x, name)
+    unary(op, a) any|all(op, a, b) array(items) row(items) and|or(items) not(x) is(what, x[, y])
+    case(x, pairs, otherwise) collate(x, name) zone(x, zone) subscript(x, items) field(x, name)
     """
 
     def __init__(self, tokens: list[Token]) -> None:

@@ -8,7 +8,7 @@ from ..errors import Unavailable
 from .catalog import Catalog, Row
 from .compare_sequences import generator, set_to_maximum
 from .options import CheckOptions
-from .query import literal
+from .query_parts import literal
 from .result import Difference
 from .rules import RULES
 from .session import Session
@@ -76,26 +76,15 @@ def _leads_an_index(table: Row, column: str) -> bool:
 
 
 def _look(session: Session, found: list[Place], options: CheckOptions) -> list[Difference]:
+    # pg_sequence_last_value() would be quicker, but its lock on the sequence stays until the transaction ends
     selects = [
-        f"SELECT {number}, pg_sequence_last_value({literal(_name(place.sequence))}::regclass), true, {_extreme(place)}"
+        f"SELECT {number}, s.last_value, s.is_called, {_extreme(place)} FROM {_name(place.sequence)} s"
         for number, place in enumerate(found)
     ]
     differences = []
-    unused: list[Place] = []
     for number, last, called, extreme in _read(session, selects):
-        if extreme is None:
-            continue  # no row, nothing that could be doubled
-        if last is None:
-            unused.append(found[number])  # not drawn from since it was made or restarted: it may start anywhere
-        else:
+        if extreme is not None:
             differences += _judge(found[number], int(last), called, int(extreme), options)
-    if unused:
-        selects = [
-            f"SELECT {number}, s.last_value, s.is_called, {_extreme(place)} FROM {_name(place.sequence)} s"
-            for number, place in enumerate(unused)
-        ]
-        for number, last, called, extreme in _read(session, selects):
-            differences += _judge(unused[number], int(last), called, int(extreme), options)
     return differences
 
 

@@ -95,21 +95,23 @@ def literal(value: Any) -> str:
         return f"'\\x{value.hex()}'::bytea"
     if isinstance(value, (list, tuple)):
         return "ARRAY[" + ", ".join(literal(item) for item in value) + "]"
-    from .query import literal as quoted
+    from .query_parts import literal as quoted
 
     return quoted(str(value))
 
 
 def record(metadatas: Sequence[Any], server_version: int) -> list[str]:
     """The statements that create_all of ``metadatas`` sends to an empty database of ``server_version``."""
-    from sqlalchemy.dialects.postgresql.base import PGDialect
+    from sqlalchemy.dialects.postgresql import base
     from sqlalchemy.engine import Engine, make_url
     from sqlalchemy.pool import StaticPool
 
     statements: list[str] = []
     version = (server_version // 10_000, server_version % 10_000)
 
-    class RecordingDialect(PGDialect):
+    parent: Any = base.PGDialect
+
+    class RecordingDialect(parent):  # type: ignore[misc]
         """PostgreSQL with a driver that only records."""
 
         driver = "psycopg2"
@@ -137,13 +139,13 @@ def record(metadatas: Sequence[Any], server_version: int) -> list[str]:
     module.Error = RecordingError  # type: ignore[attr-defined]
     dialect: Any = RecordingDialect(paramstyle="pyformat")
     dialect.dbapi = module
-    pool = StaticPool(lambda: _Connection(statements))  # type: ignore[arg-type, return-value]
+    creator: Any = lambda: _Connection(statements)  # noqa: E731 - typed as what the pool asks for
+    pool = StaticPool(creator)
     url = make_url("postgresql+psycopg2://")
     engine = Engine(pool, dialect, url)
     with engine.connect() as connection:
         dialect.initialize(connection)
-        seen: set[str] = set()
+        statements.clear()  # what the dialect asked when it was set up
         for metadata in metadatas:
-            statements.clear() if not seen else None
             metadata.create_all(connection, checkfirst=False)
     return statements

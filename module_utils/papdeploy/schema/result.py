@@ -13,8 +13,8 @@ SEVERITIES = ("note", "warning", "error")  # by rising weight
 class Difference:
     """One difference between the models and the database.
 
-    ``object`` names it as the models do (``users.email``; with its schema when that is not the default one). ``expected``
-    is what the models say and ``actual`` what the database has, in words of SQL. ``why`` says why it matters.
+    ``object`` names it as the models do (``users.email``; with its schema when that is not the default one).
+    ``expected`` is what the models say, ``actual`` what the database has, in words of SQL. ``why`` says why it matters.
     ``repair`` is SQL that would make the database match, safest form first; lines that start with ``--`` are for the
     person who runs it. ``allowed`` holds the reason when a person allowed the difference.
     """

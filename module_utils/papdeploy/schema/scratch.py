@@ -78,7 +78,10 @@ def finish(catalog: Catalog, models: ModelSet) -> Catalog:
 
 def create(session: Session, statements: Sequence[str], *, one_transaction: bool = False) -> None:
     """Execute ``statements`` in few messages. Raises PapError naming the statement that the server refuses."""
-    settings = "SET search_path = public; SET check_function_bodies = off; SET client_min_messages = warning; SET synchronous_commit = off"
+    settings = (
+        "SET search_path = public; SET check_function_bodies = off; SET client_min_messages = warning; "
+        "SET synchronous_commit = off"
+    )
     batches = [statements[n : n + BATCH] for n in range(0, len(statements), BATCH)]
     commit = not one_transaction and not getattr(session.raw, "autocommit", False)
     try:
@@ -116,7 +119,7 @@ def _explain(exc: Exception, batch: Sequence[str], secrets: Sequence[str]) -> Pa
     hint = "The models cannot be created in an empty database; the application could not create them either."
     for extension, pattern in _PROVIDERS.items():
         if state in ("42704", "42883", "42P17") and re.search(pattern, message, re.IGNORECASE):
-            hint = f'It comes from the extension {extension}: add it to "extensions" in the configuration (--extension {extension}).'
+            hint = f"It comes from the extension {extension}: give --extension {extension}, or configure it."
             break
     if state == "0A000" or state == "58P01":
         hint = "The scratch server does not have it: install it there, or use --scratch-url or a snapshot."

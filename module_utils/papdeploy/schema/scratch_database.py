@@ -46,8 +46,9 @@ def _rolled_back(models: ModelSet, session: Session) -> Catalog:
     found = user_objects(session)
     if found:
         raise Refused(
-            f"The role may not create a database on this server, and the one it is connected to is not empty ({found} objects).",
-            hint="Grant CREATEDB, name another server or an empty database (--scratch-url), or use a snapshot (--snapshot).",
+            "The role may not create a database on this server, and the one it is connected to is not empty "
+            f"({found} objects).",
+            hint="Grant CREATEDB, name an empty database or another server (--scratch-url), or use a --snapshot.",
         )
     with _transaction(session):
         create(session, models.ddl(session.server_version), one_transaction=True)

@@ -36,7 +36,7 @@ _ADDS_REFERENCE = re.compile(r"ALTER TABLE .* FOREIGN KEY")
 
 
 def repair_script(differences: Sequence[Difference]) -> list[str]:
-    """The statements of all ``differences``, each with the comment that belongs before it (lines that start with ``--``).
+    """The statements of all ``differences``, each with the comment that belongs before it (lines with ``--``).
 
     A proposal, never executed by this program. CONCURRENTLY cannot run in a transaction.
     """

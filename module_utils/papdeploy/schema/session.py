@@ -22,9 +22,9 @@ STATEMENT_TIMEOUT_MS = 120_000
 
 _SAVEPOINT = "papdeploy_read"
 
-# undefined_table (also "could not open relation with OID"), internal_error ("cache lookup failed for …"),
-# lock_not_available: what concurrent DDL does to a reader of the catalog
-_TRANSIENT = {"42P01", "XX000", "55P03"}
+# What concurrent DDL does to a reader of the catalog, and how often to try again: undefined_table and internal_error
+# ("could not open relation with OID", "cache lookup failed for …") are over at once, lock_not_available has waited.
+_ATTEMPTS = {"42P01": 12, "XX000": 12, "55P03": 4}
 
 Rows = list[tuple[Any, ...]]
 
@@ -111,20 +111,21 @@ class Session:
         """Send ``sql`` (one statement or several), keep nothing."""
         self._send(sql)
 
-    def read(self, select: str, *, attempts: int = 4) -> Rows:
+    def read(self, select: str) -> Rows:
         """The rows of ``select`` read under the pinned settings, in one message where the driver can.
 
-        Raises Unavailable when concurrent DDL or locks make the read fail ``attempts`` times.
+        Raises Unavailable when concurrent DDL or locks make the read fail again and again.
         """
-        for attempt in range(1, attempts + 1):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 return self._read_once(select)
             except Exception as exc:
                 state = sqlstate(exc)
-                if state not in _TRANSIENT or attempt == attempts:
+                if attempt >= _ATTEMPTS.get(state, 1):
                     raise self._explain(exc, state) from exc
-                time.sleep(0.1 * attempt + random.random() * 0.1)
-        raise AssertionError("unreachable")
+                time.sleep(0.05 * attempt + random.random() * 0.05)
 
     def _read_once(self, select: str) -> Rows:
         if not self._libpq:
@@ -172,7 +173,7 @@ class Session:
         if state == "55P03":
             return Unavailable(
                 f"Could not read the catalog: something holds an exclusive lock on a table ({text}).",
-                hint="See pg_stat_activity for the migration or maintenance that runs, and check again when it is over.",
+                hint="See pg_stat_activity for the migration or maintenance that runs; check again when it is over.",
             )
         return Unavailable(
             f"Could not read the catalog: {text}.", hint="Check again; if it stays, look at the server log."

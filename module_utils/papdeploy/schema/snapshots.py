@@ -19,7 +19,7 @@ def cache_folder() -> Path:
 
 
 def cached(folder: Path, digest: str) -> Catalog | None:
-    """The catalog of ``digest`` from the cache, or None. A file that cannot be read counts as absent and is made anew."""
+    """The catalog of ``digest`` from the cache, or None; a file that cannot be read is as good as none."""
     path = folder / f"{digest}.json"
     try:
         return read_snapshot(path, digest)

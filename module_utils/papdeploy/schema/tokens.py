@@ -139,7 +139,7 @@ def _unescape(body: str) -> str:
 
 
 def rename_names(sql: str, names: Mapping[str, str]) -> str:
-    """``sql`` with the identifiers that are keys of ``names`` replaced; strings and everything else stay as they are."""
+    """``sql`` with the identifiers that are keys of ``names`` replaced; strings and all else stay as they are."""
 
     def replaced(match: re.Match[str]) -> str:
         if match.lastgroup == "word" and match[0].lower() in names:

@@ -6,8 +6,8 @@ Written for SQLAlchemy 1.4 and 2.x alike. Importing it prints a password, as som
 from __future__ import annotations
 
 from sqlalchemy import (
-    DDL,
     ARRAY,
+    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,

@@ -1,0 +1,54 @@
+"""What one kind of row of the describing query is, and the SQL that the kinds share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Section:
+    """One kind of row: ``fields`` are (name, SQL expression); ``source`` is the FROM clause and what follows."""
+
+    name: str
+    fields: Sequence[tuple[str, str]]
+    source: str
+
+    def select(self) -> str:
+        values = ", ".join(expression for _, expression in self.fields)
+        return f"SELECT '{self.name}'::text, json_build_array({values})::text {self.source}"
+
+
+def literal(value: str) -> str:
+    """``value`` as a string literal that is safe whatever standard_conforming_strings says."""
+    escaped = value.replace("\\", "\\\\").replace("'", "''")
+    return f"E'{escaped}'"
+
+
+def text_array(values: Sequence[str]) -> str:
+    return "ARRAY[" + ", ".join(literal(value) for value in values) + "]::text[]"
+
+
+def public_rights(acl: str) -> str:
+    """What PUBLIC may do, as a JSON array; null where the object has no explicit privileges."""
+    return (
+        f"(SELECT json_agg(privilege_type || CASE WHEN is_grantable THEN '*' ELSE '' END ORDER BY privilege_type) "
+        f"FROM aclexplode({acl}) WHERE grantee = 0)"
+    )
+
+
+def comment_join(catalog: str, oid: str, part: str = "0") -> str:
+    """A LEFT JOIN that gives ``d.description``."""
+    return (
+        f"LEFT JOIN pg_description d ON d.objoid = {oid} AND d.classoid = '{catalog}'::regclass AND d.objsubid = {part}"
+    )
+
+
+def of_extension(catalog: str, oid: str) -> str:
+    """True for an object that belongs to an extension."""
+    return f"EXISTS (SELECT FROM ext WHERE ext.classid = '{catalog}'::regclass AND ext.objid = {oid})"
+
+
+def since(version: int, major: int, expression: str, otherwise: str = "null") -> str:
+    """``expression`` where the server (server_version_num) has what it reads, else ``otherwise``."""
+    return expression if version >= major * 10_000 else otherwise
