@@ -124,10 +124,10 @@ FAILING: dict[str, tuple[dict[str, Any], dict[str, Any], str, Callable[[Rehearsa
             """
             db.execute("ALTER TABLE users ADD COLUMN note text")
             number = db.scalar("SELECT txid_current()")
-            db.execute(f"ALTER TABLE users SET (autovacuum_vacuum_threshold = {number})")
+            db.execute(f"COMMENT ON TABLE users IS 'made by {number}'")
             """, """
             db.execute("ALTER TABLE users DROP COLUMN note")
-            db.execute("ALTER TABLE users RESET (autovacuum_vacuum_threshold)")
+            db.execute("COMMENT ON TABLE users IS NULL")
             """)},
         {"user": NOTE},
         "migrate_again",
@@ -141,7 +141,7 @@ def test_a_release_that_fails_ends_before_production(bench: Bench, untouched: No
     sources, release, step, right = FAILING[case]
     bench.write_release("new", **release)
     with pytest.raises(RehearsalFailed) as caught:
-        bench.rehearse(sources)
+        bench.rehearse(sources, schema={"fail_on": "error"})
     error = caught.value
     assert error.data["step"] == step, error.message
     assert right(error), (error.message, error.data)
