@@ -41,6 +41,21 @@ def test_every_way_to_the_live_database_leads_to_the_copy() -> None:
     assert "se%40cret" not in repr(change)
 
 
+def test_openapi_proposes_the_gets_that_need_nothing() -> None:
+    document = {
+        "paths": {
+            "/policies/": {"get": {"parameters": [{"name": "skip", "in": "query", "required": False}]}, "post": {}},
+            "/policies/{id}": {"get": {}},
+            "/search": {"get": {"parameters": [{"name": "q", "in": "query", "required": True}]}},
+            "/auth/login": {"post": {}},
+            "/health": {"get": {}},
+        }
+    }
+    assert trials.proposed_endpoints(document) == ["/health", "/policies/"]
+    for nothing in (None, [], {"paths": None}, {"paths": {"/x": None}}):
+        assert trials.proposed_endpoints(nothing) == []
+
+
 def test_without_a_url_nothing_is_tried() -> None:
     with pytest.raises(Refused, match="DB_URL is not set"):
         trials.environment_changes({"DATABASE_URL": URL}, "DB_URL", "live", "copy", "t", {})

@@ -93,6 +93,8 @@ def lines_of(found: Mapping[str, Any]) -> list[str]:
         lines.append(f"locks: {verdict.lock_words(found['locks'])}")
         lines.append(_reversible(found))
     lines.append(_tried("the new API", found["candidate"]))
+    if found["candidate"].get("proposed"):
+        lines.append(f"no endpoint is declared; its OpenAPI proposes: {', '.join(found['candidate']['proposed'])}")
     if found["old_api"]["label"] != found["candidate"]["label"]:
         lines.append(_tried("the API that runs now", found["old_api"]))
     if found["migrations"]:

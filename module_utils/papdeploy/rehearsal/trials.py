@@ -22,6 +22,7 @@ _PATIENCE_S = 3.0  # a backend that ended reports what it read a moment later
 # How often any table of the database was read, by whomever. Reading catalogs does not count.
 _READS = "SELECT coalesce(sum(seq_scan + coalesce(idx_scan, 0)), 0)::int8 AS reads FROM pg_stat_user_tables"
 _LOG_LINES = 15
+OPENAPI_PATH = "/openapi.json"
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,8 @@ def attempt(
             sessions.refuse_leak()
             found = smoke.run(config, baseline).as_dict()
             result.update(works=True, why="", checks=found["checks"], endpoints=found["endpoints"])
+            if not config.endpoints:
+                result["proposed"] = proposed_endpoints(smoke.request(config, OPENAPI_PATH).body)
         except SmokeFailed as error:
             result.update(_judged(error, rows), log=_tail(trial, secrets))
         except PapError as error:
@@ -172,6 +175,20 @@ def attempt(
             sessions.refuse_elsewhere()
         sessions.refuse_leak()
     return result
+
+
+def proposed_endpoints(document: Any) -> list[str]:
+    """The GETs of an OpenAPI document that need no path parameter and no required query: what could be declared."""
+    paths = document.get("paths") if isinstance(document, dict) else None
+    found = []
+    for path, methods in (paths if isinstance(paths, dict) else {}).items():
+        get = methods.get("get") if isinstance(methods, dict) else None
+        if not isinstance(get, dict) or "{" in path:
+            continue
+        parameters = [*(methods.get("parameters") or []), *(get.get("parameters") or [])]
+        if not any(isinstance(p, dict) and p.get("required") for p in parameters):
+            found.append(str(path))
+    return sorted(found)
 
 
 def _wait(config: SmokeConfig, trial: Trial) -> float:
