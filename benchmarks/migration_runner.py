@@ -11,7 +11,6 @@ Rounds are interleaved and the best of each is taken, so that the noise of a sha
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import platform
 import shutil
@@ -29,7 +28,7 @@ def statements(n: int) -> tuple[list[str], list[str]]:
     table, kind = f"t{n // 10}", n % 10
     if kind == 0:
         return [
-            f"CREATE TABLE {table} (id int PRIMARY KEY, name text NOT NULL UNIQUE, at timestamptz NOT NULL DEFAULT now())",
+            f"CREATE TABLE {table} (id int PRIMARY KEY, name text NOT NULL UNIQUE, at timestamptz DEFAULT now())",
             f"INSERT INTO {table} (id, name) SELECT g, 'name ' || g FROM generate_series(1, 100) AS g",
         ], [f"DROP TABLE {table}"]
     if kind in (3, 6):
@@ -138,11 +137,9 @@ def main() -> None:
     parser.add_argument("--server", type=int, default=16, choices=(16, 18))
     parser.add_argument("--dbmate", default="", help="path of the program")
     arguments = parser.parse_args()
-    spec = importlib.util.spec_from_file_location("pap_servers", ROOT / "tests" / "conftest.py")
-    assert spec and spec.loader
-    servers = importlib.util.module_from_spec(spec)
-    sys.modules["pap_servers"] = servers
-    spec.loader.exec_module(servers)
+    sys.path.insert(0, str(ROOT / "tests"))
+    import postgres_servers as servers
+
     work = Path(tempfile.mkdtemp(prefix="pap-bench-"))
     work.chmod(0o755)
     server = servers.start_server(arguments.server, work / "pg")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -17,12 +16,9 @@ from papdeploy.agent import Agent
 from papdeploy.errors import DeadlineExceeded, PapError, Refused
 from papdeploy.migrations import calls
 from papdeploy.sites import HostSite
+from postgres_servers import Server, _unprivileged, free_port, stop_server
 
 ROOT = Path(__file__).resolve().parents[2]
-_spec = importlib.util.spec_from_file_location("pap_servers", ROOT / "tests" / "conftest.py")
-servers_module = importlib.util.module_from_spec(_spec)
-sys.modules["pap_servers"] = servers_module
-_spec.loader.exec_module(servers_module)
 TWO = {"2025_01_01_a.py": CREATE_A, "2025_01_02_x.py": ADD_X}
 MODELS = (
     "from sqlalchemy import Column, Integer, Text\nfrom sqlalchemy.orm import declarative_base\nimport os\n"
@@ -141,8 +137,8 @@ def test_a_standby_is_read_but_never_changed(servers, tmp_path: Path) -> None:
     bench = Bench(primary, primary.create("standby"))
     bench.apply({"2025_01_01_a.py": CREATE_A})
     folder = primary.data.parent / f"standby_{bench.name}"
-    drop = servers_module._unprivileged()
-    port = servers_module.free_port()
+    drop = _unprivileged()
+    port = free_port()
     env = {"PATH": "/usr/bin:/bin", "PGPASSWORD": primary.password, "HOME": str(primary.data.parent)}
     subprocess.run(
         [primary.bin_dir / "pg_basebackup", "-D", folder, "-R", "-c", "fast", "-h", primary.host, "-p", str(primary.port),
@@ -153,7 +149,7 @@ def test_a_standby_is_read_but_never_changed(servers, tmp_path: Path) -> None:
         [primary.bin_dir / "pg_ctl", "-D", folder, "-w", "-t", "60", "-l", folder.with_suffix(".log"), "-o", options, "start"],
         check=True, stdout=subprocess.DEVNULL, env=env, cwd="/", timeout=120, **drop,
     )  # fmt: skip
-    standby = servers_module.Server(major=16, bin_dir=primary.bin_dir, port=port, password=primary.password, data=folder)
+    standby = Server(major=16, bin_dir=primary.bin_dir, port=port, password=primary.password, data=folder)
     try:
         request = {"sources": TWO, "url": standby.url(bench.name)}
         status = calls.status(request, bench.events.append)
@@ -163,5 +159,5 @@ def test_a_standby_is_read_but_never_changed(servers, tmp_path: Path) -> None:
             calls.apply(request, bench.events.append)
         assert not calls.apply({**request, "sources": {"2025_01_01_a.py": CREATE_A}}, bench.events.append)["changed"]
     finally:
-        servers_module.stop_server(standby)
+        stop_server(standby)
         bench.drop()

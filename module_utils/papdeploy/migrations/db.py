@@ -54,39 +54,35 @@ class Db:
         """
         if not isinstance(statement, str):
             return int(self.connection.execute(statement, *([params] if params else [])).rowcount)
-        with self._cursor(statement, params) as cursor:
-            return int(cursor.rowcount)
+        return int(self._sent(statement, params).rowcount)
 
     def rows(self, statement: Any, params: Params = None) -> list[Any]:
         """The rows of a query: tuples whose columns can also be read by name (``row.id``)."""
         if not isinstance(statement, str):
             return list(self.connection.execute(statement, *([params] if params else [])).fetchall())
-        with self._cursor(statement, params) as cursor:
-            if cursor.description is None:
-                return []
-            row = row_type(tuple(column[0] for column in cursor.description))
-            return [row(*values) for values in cursor.fetchall()]
+        cursor = self._sent(statement, params)
+        if cursor.description is None:
+            return []
+        row = row_type(tuple(column[0] for column in cursor.description))
+        return [row(*values) for values in cursor.fetchall()]
 
     def scalar(self, statement: Any, params: Params = None) -> Any:
         """The first column of the first row; None if there is no row."""
         rows = self.rows(statement, params)
         return rows[0][0] if rows else None
 
-    @contextlib.contextmanager
-    def _cursor(self, statement: str, params: Params) -> Iterator[Any]:
+    def _sent(self, statement: str, params: Params) -> Any:
+        """A client-side cursor that has run the statement; it holds the whole result and needs no closing."""
         cursor = self._session.raw.cursor()
-        try:
-            if params is None:
-                cursor.execute(statement)
-            elif isinstance(params, Mapping):
-                self._check_names(statement, params)
-                cursor.execute(sql.bind_names(statement, params), dict(params))
-            elif params:
-                self._check_names(statement, params[0])
-                cursor.executemany(sql.bind_names(statement, params[0]), [dict(item) for item in params])
-            yield cursor
-        finally:
-            cursor.close()
+        if params is None:
+            cursor.execute(statement)
+        elif isinstance(params, Mapping):
+            self._check_names(statement, params)
+            cursor.execute(sql.bind_names(statement, params), dict(params))
+        elif params:
+            self._check_names(statement, params[0])
+            cursor.executemany(sql.bind_names(statement, params[0]), [dict(item) for item in params])
+        return cursor
 
     def _check_names(self, statement: str, params: Mapping[str, Any]) -> None:
         unused = sql.missing_names(statement, params)

@@ -92,13 +92,12 @@ def load_folders(paths: Sequence[Path]) -> list[MigrationFile]:
                 hint="Name the folder that holds migration_template.py and the dated migrations.",
             )
         home = str(folder.absolute())
-        for name in sorted(os.listdir(home)):
-            if not name.endswith(".py"):
-                continue
-            path = os.path.join(home, name)
+        with os.scandir(home) as entries:
+            names = sorted(entry.name for entry in entries if entry.name.endswith(".py"))
+        for name in names:
+            path = f"{home}/{name}"
             try:
-                with open(path, encoding="utf-8") as file:
-                    source = file.read()
+                source = Path(path).read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 raise Refused(f"{path} cannot be read: {error}.", hint="Migrations are UTF-8 text files.") from None
             migration = read(name, source, path)

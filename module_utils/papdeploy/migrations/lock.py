@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,8 @@ def acquire(session: Session) -> None:
 
     Polling, because a session blocked in pg_advisory_lock holds a snapshot, which CREATE INDEX CONCURRENTLY awaits.
     """
+    from random import uniform
+
     gives_up_at = time.monotonic() + min(session.options.lock_wait_s, session.remaining())
     told: Any = None
     while not session.query(f"SELECT pg_try_advisory_lock({ledger.LOCK_KEY})")[0][0]:
@@ -41,7 +42,7 @@ def acquire(session: Session) -> None:
                 f"{found.get('pid', 'pid')}).",
                 holder=found,
             )
-        time.sleep(random.uniform(0.1, 0.5))
+        time.sleep(uniform(0.1, 0.5))
 
 
 def holder(session: Session) -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,11 +45,15 @@ class ApplyResult:
 
 def who_am_i() -> str:
     """``user@host`` of the person or service that started this process."""
-    try:
-        user = os.environ.get("SUDO_USER") or getpass.getuser()
-    except (KeyError, OSError):
-        user = f"uid {os.getuid()}"
-    return f"{user}@{socket.gethostname()}"
+    user = os.environ.get("SUDO_USER") or os.environ.get("LOGNAME") or os.environ.get("USER")
+    if not user:
+        import pwd
+
+        try:
+            user = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:  # a container's user without a name
+            user = f"uid {os.getuid()}"
+    return f"{user}@{os.uname().nodename}"
 
 
 def target_of(url_or_engine: Any, options: RunOptions) -> tuple[drivers.Target, RunOptions]:

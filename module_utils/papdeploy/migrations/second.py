@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.abc
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
@@ -39,8 +38,8 @@ def no_second_connection(refuse: Refuse) -> Iterator[None]:
             undo.pop()()
 
 
-class _Gate(importlib.abc.MetaPathFinder):
-    """Finds the drivers as usual, and calls ``done`` when one has been loaded."""
+class _Gate:
+    """A finder for ``sys.meta_path`` that finds the drivers as usual and calls ``done`` when one has been loaded."""
 
     def __init__(self, done: Callable[[str, Any], None]) -> None:
         self._done = done

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import threading
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -93,7 +93,7 @@ class Session(drivers.Hooks):
         self.options = options
         self.release = release
         self.who = who
-        self.run = str(uuid.uuid4())
+        self.run = _new_uuid()
         self.application_name = f"pap-deploy:{release}"[:63]
         self.ends_at = time.monotonic() + options.deadline_s
         self.step: Optional[Step] = None
@@ -210,22 +210,29 @@ class Session(drivers.Hooks):
 
     def statement(self, sql: str, call: Callable[[], Any], cursor: Any) -> Any:
         """Hook of the guarded connection: every statement, of the runner or of a migration, comes through here."""
-        step = self.step
-        if self._quiet or step is None:
-            with self.watch.during(sql):
+        step = None if self._quiet else self.step
+        watch = self.watch
+        if step is None:
+            watch.waiting_since = time.monotonic()
+            try:
                 return call()
+            finally:
+                watch.waiting_since = None
         self.check_deadline()
         step.before(self, sql)
         started = time.perf_counter()
+        watch.waiting_since = time.monotonic()
         try:
-            with self.watch.during(sql):
-                result = call()
+            result = call()
         except BaseException as error:
+            watch.waiting_since = None
             step.failed(sql, time.perf_counter() - started, error)
             self.check_deadline()  # a statement that the watch cancelled is a deadline, not an error of its own
             raise
         finally:
-            step.after(self)
+            watch.waiting_since = None
+            if step.lock_timeout_lifted:
+                step.after(self)
         step.done(sql, time.perf_counter() - started, getattr(cursor, "rowcount", -1))
         return result
 
@@ -426,6 +433,14 @@ class Session(drivers.Hooks):
         """The server's clock in UTC (ISO 8601), kept by ours between round trips."""
         seconds = float(self.facts.clock) + time.monotonic() - self._clock_at
         return datetime.fromtimestamp(seconds, timezone.utc).isoformat()
+
+
+def _new_uuid() -> str:
+    """A random UUID (RFC 9562, version 4); the module ``uuid`` takes longer to import than all else here."""
+    number = bytearray(os.urandom(16))
+    number[6], number[8] = number[6] & 0x0F | 0x40, number[8] & 0x3F | 0x80
+    text = number.hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
 def _first(error: BaseException) -> str:

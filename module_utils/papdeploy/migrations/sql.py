@@ -104,7 +104,8 @@ def split(text: str) -> tuple[Statement, ...]:
 
 
 _SUSPECT = re.compile(r"\b(?:commit|rollback|abort|end|begin|start|prepare)\b", re.IGNORECASE)
-_SETTINGS = re.compile(r"\b(?:set|reset|discard|set_config)\b", re.IGNORECASE)
+# At the start of a statement, as far as that can be seen without reading it: UPDATE … SET is the common case.
+_SETTINGS = re.compile(r"(?:^|;|\*/|\n)\s*(?:set|reset|discard)\b|\bset_config\b", re.IGNORECASE)
 
 
 def transaction_control(text: str) -> str:
@@ -130,7 +131,7 @@ def transaction_control(text: str) -> str:
 def changes_settings(text: str) -> bool:
     """Whether ``text`` may leave session settings (search_path, role, timeouts) other than it found them.
 
-    May say yes too often (UPDATE … SET): the answer only costs one round trip.
+    Only statements sent as such are seen, not what functions do inside; a yes costs a few round trips.
     """
     if not _SETTINGS.search(text):
         return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import linecache
 import os
-import random
 import sys
 import time
 import traceback
@@ -74,7 +73,7 @@ def load(migration: MigrationFile) -> types.ModuleType:
     if not migration.path:
         lines = migration.source.splitlines(keepends=True)
         linecache.cache[filename] = (len(migration.source), None, lines, filename)
-    folder = os.path.dirname(migration.path)
+    folder = migration.path.rpartition("/")[0]
     sys.modules[module.__name__] = module
     if folder:
         sys.path.insert(0, folder)
@@ -305,7 +304,9 @@ def _retried(session: Session, attempt: Callable[[], _Result]) -> _Result:
                 error.data.update(blockers=blockers, attempts=tries)
                 if blockers:
                     error.hint = f"It was blocked by {describe(blockers)}."
-            pause = min(10.0, 0.25 * 2**tries) * random.uniform(0.5, 1.0)
+            from random import uniform
+
+            pause = min(10.0, 0.25 * 2**tries) * uniform(0.5, 1.0)
             if tries > session.options.lock_retries or session.remaining() <= pause:
                 if isinstance(error, PapError):
                     error.message = f"Gave up after {tries} attempts, {RETRYABLE[code]}. {error.message}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Optional
 
 from ..errors import PapError
@@ -32,7 +31,7 @@ class Watch:
         self._session = session
         self._thread: Optional[threading.Thread] = None
         self._stop = threading.Event()
-        self._current: Optional[tuple[float, str]] = None
+        self.waiting_since: Optional[float] = None  # when the running statement was sent; set by the session
         self._raw: Any = None
         self.pids: list[int] = []
         self.blockers: list[dict[str, Any]] = []
@@ -40,15 +39,6 @@ class Watch:
     @property
     def is_current_thread(self) -> bool:
         return self._thread is not None and threading.get_ident() == self._thread.ident
-
-    @contextlib.contextmanager
-    def during(self, sql: str) -> Iterator[None]:
-        """Mark that ``sql`` is running on the session's connection."""
-        self._current = (time.monotonic(), sql)
-        try:
-            yield
-        finally:
-            self._current = None
 
     def start(self) -> None:
         if self._thread is None:
@@ -77,11 +67,11 @@ class Watch:
         told: set[int] = set()
         cancelled_at = 0.0
         while not self._stop.wait(interval if session.remaining() > interval else 0.05):
-            current = self._current
+            since = self.waiting_since
             try:
                 if session.remaining() <= 0:
                     now = time.monotonic()
-                    if current and not cancelled_at:
+                    if since is not None and not cancelled_at:
                         session.raw.cancel()
                         cancelled_at = now
                     elif cancelled_at and now - cancelled_at > GRACE_S:
@@ -89,7 +79,7 @@ class Watch:
                         return
                     elif not cancelled_at and session.interrupt():
                         cancelled_at = now
-                elif current and time.monotonic() - current[0] > patience and time.monotonic() - looked_at > patience:
+                elif since is not None and time.monotonic() - max(since, looked_at) > patience:
                     looked_at = time.monotonic()
                     self._look(told)
             except (PapError, session.driver.module.Error):
