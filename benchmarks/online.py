@@ -94,7 +94,7 @@ class Traffic:
 
 def ansible(home: Path, *extra: str) -> None:
     done = subprocess.run(
-        [BIN / "ansible-playbook", "deploy.yml", "-l", ENVIRONMENT, *extra],
+        [BIN / "ansible-playbook", "deploy.yml", "-l", ENVIRONMENT, "-e", "watch_enabled=false", *extra],
         cwd=ROOT, env={**os.environ, "PAP_SANDBOX_HOME": str(home)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:

@@ -56,7 +56,14 @@ def enlarge(state: dict, rows: int) -> None:
 
 def deploy(home: Path, state: dict, release: str) -> dict:
     done = subprocess.run(
-        [BIN / "ansible-playbook", "deploy.yml", "-l", ENVIRONMENT, "-e", f"pap_sandbox_release={release}"],
+        [
+            BIN / "ansible-playbook",
+            "deploy.yml",
+            "-l",
+            ENVIRONMENT,
+            "-e",
+            f"pap_sandbox_release={release} watch_enabled=false",
+        ],
         cwd=ROOT,
         env={**os.environ, "PAP_SANDBOX_HOME": str(home)},
         capture_output=True,
