@@ -66,7 +66,9 @@ def main(url: str, has_connection: bool) -> dict[str, object]:
     for name, code in BAD.items():
         if not has_connection and "connection" in code:
             continue
-        bad = files.load_sources({**good, "2025_02_01_bad.py": migration('db.execute("CREATE TABLE bad (id int)")\n' + code)})
+        bad = files.load_sources(
+            {**good, "2025_02_01_bad.py": migration('db.execute("CREATE TABLE bad (id int)")\n' + code)}
+        )
         try:
             runner.apply(url, bad, options=options)
             answers[name] = "was not noticed"

@@ -37,7 +37,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(bench: Bench, folder: Path, *argv: str, url: str | None = None) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "module_utils"), "DATABASE_URL": url if url is not None else bench.url}
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "module_utils"),
+        "DATABASE_URL": url if url is not None else bench.url,
+    }
     return subprocess.run(
         [sys.executable, *argv], env=env, cwd=folder.parent, capture_output=True, text=True, timeout=60, check=False
     )
@@ -156,7 +160,11 @@ def test_lint_weighs_by_size(bench: Bench, folder: Path) -> None:
     body = 'db.execute("CREATE INDEX l ON large (id)")\n    db.execute("CREATE INDEX s ON small (id)")'
     (folder / "2026_01_01_ix.py").write_text(f'"""Indexes."""\n\n\ndef upgrade(db):\n    {body}\n')
     said = papdeploy(bench, folder, "lint", "--format", "json")
-    found = {(f["table"], f["severity"], f["line"]) for f in json.loads(said.stdout)["findings"] if f["source"] == "papdeploy"}
+    found = {
+        (f["table"], f["severity"], f["line"])
+        for f in json.loads(said.stdout)["findings"]
+        if f["source"] == "papdeploy"
+    }
     assert found == {('"large"', "warning", 5), ('"small"', "note", 6)} and said.returncode == 0
     assert papdeploy(bench, folder, "lint", "--fail-on", "warning").returncode == 1
     said = papdeploy(bench, folder, "lint", "--format", "sarif")

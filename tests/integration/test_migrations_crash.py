@@ -113,7 +113,7 @@ def agree(bench: Bench) -> None:
 def whole(bench: Bench) -> tuple:
     return (
         bench.columns(), bench.applied(), bench.sql("SELECT * FROM a ORDER BY id"),
-        bench.sql("SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid = 'a'::regclass ORDER BY 1"),
+        bench.sql("SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid='a'::regclass ORDER BY 1"),
     )  # fmt: skip
 
 
@@ -215,7 +215,11 @@ def broken(bench: Bench, breaks: str) -> Iterator[str]:
 
 def run(url: str, bench: Bench, deadline_s: float = 60):
     return runner.apply(
-        url, files.load_sources(TOGETHER), release="r1", options=RunOptions(deadline_s=deadline_s), emit=bench.events.append
+        url,
+        files.load_sources(TOGETHER),
+        release="r1",
+        options=RunOptions(deadline_s=deadline_s),
+        emit=bench.events.append,
     )
 
 
@@ -229,7 +233,10 @@ def test_the_answer_to_commit_is_lost_but_it_happened(bench: Bench) -> None:
 
 
 def test_commit_never_arrived_and_nothing_happened(bench: Bench) -> None:
-    with broken(bench, "before") as url, pytest.raises(PapError, match="ledger shows that nothing was committed") as caught:
+    with (
+        broken(bench, "before") as url,
+        pytest.raises(PapError, match="ledger shows that nothing was committed") as caught,
+    ):
         run(url, bench)
     assert caught.value.data["outcome"] == "rolled back" and caught.value.data["committed"] == []
     assert bench.tables() == [] and bench.applied() == []

@@ -35,9 +35,13 @@ def holding(bench: Bench, *statements: str) -> Iterator[object]:
 
 
 def test_another_run_is_named(bench: Bench) -> None:
-    with holding(bench, "SET application_name = 'pap-deploy:r7'", f"SELECT pg_advisory_lock({ledger.LOCK_KEY})") as other:
+    with holding(
+        bench, "SET application_name = 'pap-deploy:r7'", f"SELECT pg_advisory_lock({ledger.LOCK_KEY})"
+    ) as other:
         pid = other.info.backend_pid
-        with pytest.raises(Refused, match=rf"process {pid} \(pap-deploy:r7, user postgres .*connected since 20") as caught:
+        with pytest.raises(
+            Refused, match=rf"process {pid} \(pap-deploy:r7, user postgres .*connected since 20"
+        ) as caught:
             bench.apply(TWO, lock_wait_s=0.5)
     assert caught.value.data["holder"]["pid"] == pid
     assert f"pg_terminate_backend({pid})" in caught.value.hint
@@ -70,7 +74,10 @@ def test_what_the_other_run_applied_meanwhile_is_not_applied_twice(bench: Bench)
         second.apply(TWO, lock_wait_s=60)
         thread.join(60)
     assert len(done) == 1
-    assert [row for row in bench.ledger() if row[0] == "applied"] == [("applied", "2025_01_01_a"), ("applied", "2025_01_02_x")]
+    assert [row for row in bench.ledger() if row[0] == "applied"] == [
+        ("applied", "2025_01_01_a"),
+        ("applied", "2025_01_02_x"),
+    ]
 
 
 def _until(condition, seconds: float = 20) -> None:
@@ -166,7 +173,9 @@ DEADLINES = {
     "in SQL": 'db.execute("SELECT pg_sleep(60)")',
     "in many statements": 'while True:\n    db.execute("SELECT pg_sleep(0.01)")',
     "in Python": "import time\nwhile True:\n    time.sleep(0.01)",
-    "swallowing": 'while True:\n    try:\n        db.execute("SELECT pg_sleep(60)")\n    except ValueError:\n        pass',
+    "swallowing": (
+        'while True:\n    try:\n        db.execute("SELECT pg_sleep(60)")\n    except ValueError:\n        pass'
+    ),
 }
 
 

@@ -68,7 +68,9 @@ def test_the_whole_way_with_the_schema_check(bench: Bench, tmp_path: Path) -> No
 
 
 def test_what_a_migration_prints_stays_apart(bench: Bench, tmp_path: Path) -> None:
-    noisy = migration('import os\nprint("{\\"event\\": \\"result\\"}")\nos.write(1, b"raw")\ndb.execute("CREATE TABLE b (id int)")')
+    noisy = migration(
+        'import os\nprint("{\\"event\\": \\"result\\"}")\nos.write(1, b"raw")\ndb.execute("CREATE TABLE b (id int)")'
+    )
     result = ask(bench, "migrations.apply", {"sources": {"2025_01_01_b.py": noisy}}, tmp_path)
     assert result["applied"][0]["identity"] == "2025_01_01_b"
 
@@ -141,19 +143,22 @@ def test_a_standby_is_read_but_never_changed(servers, tmp_path: Path) -> None:
     port = free_port()
     env = {"PATH": "/usr/bin:/bin", "PGPASSWORD": primary.password, "HOME": str(primary.data.parent)}
     subprocess.run(
-        [primary.bin_dir / "pg_basebackup", "-D", folder, "-R", "-c", "fast", "-h", primary.host, "-p", str(primary.port),
-         "-U", "postgres"], check=True, env=env, cwd="/", timeout=120, **drop,
+        [primary.bin_dir / "pg_basebackup", "-D", folder, "-R", "-c", "fast", "-h", primary.host,
+         "-p", str(primary.port), "-U", "postgres"], check=True, env=env, cwd="/", timeout=120, **drop,
     )  # fmt: skip
     options = f"-c listen_addresses=127.0.0.1 -p {port} -k '' -c max_connections=60 -c max_prepared_transactions=5"
     subprocess.run(
-        [primary.bin_dir / "pg_ctl", "-D", folder, "-w", "-t", "60", "-l", folder.with_suffix(".log"), "-o", options, "start"],
+        [primary.bin_dir / "pg_ctl", "-D", folder, "-w", "-t", "60", "-l", folder.with_suffix(".log"), "-o", options,
+         "start"],
         check=True, stdout=subprocess.DEVNULL, env=env, cwd="/", timeout=120, **drop,
     )  # fmt: skip
     standby = Server(major=16, bin_dir=primary.bin_dir, port=port, password=primary.password, data=folder)
     try:
         request = {"sources": TWO, "url": standby.url(bench.name)}
         status = calls.status(request, bench.events.append)
-        assert status["server"]["in_recovery"] is True and [m["identity"] for m in status["pending"]] == ["2025_01_02_x"]
+        assert status["server"]["in_recovery"] is True and [m["identity"] for m in status["pending"]] == [
+            "2025_01_02_x"
+        ]
         assert "ADD COLUMN x" in calls.plan(request, bench.events.append)["text"]
         with pytest.raises(Refused, match="is a standby"):
             calls.apply(request, bench.events.append)

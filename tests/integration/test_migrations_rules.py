@@ -61,7 +61,7 @@ MISDEEDS = {
     ),
     "second connection, thread": (
         "import os, psycopg2, threading\n"
-        "thread = threading.Thread(target=lambda: psycopg2.connect(os.environ['TEST_URL']))\nthread.start()\nthread.join()",
+        "t = threading.Thread(target=lambda: psycopg2.connect(os.environ['TEST_URL']))\nt.start()\nt.join()",
         "opened a second connection",
     ),
     "the lock is released": ('db.execute("SELECT pg_advisory_unlock_all()")', "advisory lock is gone"),
@@ -126,7 +126,7 @@ def test_a_session_of_a_child_process_is_seen_before_commit(bench: Bench) -> Non
     child = migration(
         f"""
         import os, subprocess
-        code = "import os, sys, psycopg2; c = psycopg2.connect(os.environ['TEST_URL']); print('up', flush=True); sys.stdin.read()"
+        code = "import os, sys, psycopg2; c = psycopg2.connect(os.environ['TEST_URL']); print('', flush=True); input()"
         global process
         process = subprocess.Popen([{sys.executable!r}, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         process.stdout.readline()
@@ -193,7 +193,8 @@ def test_what_is_allowed_goes_through(bench: Bench, deed: str) -> None:
 
 
 DB_FACTS = {
-    "has_table": ["db.has_table('t')", "db.has_table('Odd \"name')", "db.has_table('s.t')", "db.has_table('t', schema='s')",
+    "has_table": ["db.has_table('t')", "db.has_table('Odd \"name')", "db.has_table('s.t')",
+                  "db.has_table('t', schema='s')",
                   "not db.has_table('T')", "not db.has_table('v')", "not db.has_table('none')"],
     "has_column": ["db.has_column('t', 'id')", "not db.has_column('t', 'gone')", "not db.has_column('none', 'id')",
                    "db.has_column('s.t', 'Upper')", "not db.has_column('t', 'ctid')"],
@@ -206,7 +207,8 @@ DB_FACTS = {
                "db.scalar('SELECT :a::int + :b', {'a': '1', 'b': 2}) == 3"],
     "execute": ["db.execute('INSERT INTO t VALUES (5), (6)') == 2",
                 "db.execute('UPDATE t SET id = :n WHERE id = :o', {'n': 7, 'o': 1}) == 1",
-                "db.execute('INSERT INTO p VALUES (:id)', [{'id': 1}, {'id': 2}]) in (1, 2) and db.scalar('SELECT count(*) FROM p') == 2"],
+                "db.execute('INSERT INTO p VALUES (:id)', [{'id': 1}, {'id': 2}]) in (1, 2)",
+                "db.scalar('SELECT count(*) FROM p') == 2"],
 }  # fmt: skip
 
 

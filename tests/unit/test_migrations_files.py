@@ -24,10 +24,13 @@ def names(sources: dict[str, str]) -> list[str]:
 
 
 ORDERS = {
-    "by date, then name": (["2025_01_02_b", "2025_01_02_a", "2024_12_31_z"], ["2024_12_31_z", "2025_01_02_a", "2025_01_02_b"]),
-    "undated by the date in the docstring": (["2025_06_01_m", ("add_key", "Date: 2025-05-31"), ("zz", "Date: 2025-06-02")],
+    "by date, then name": (["2025_01_02_b", "2025_01_02_a", "2024_12_31_z"],
+                           ["2024_12_31_z", "2025_01_02_a", "2025_01_02_b"]),
+    "undated by the date in the docstring": (["2025_06_01_m", ("add_key", "Date: 2025-05-31"),
+                                              ("zz", "Date: 2025-06-02")],
                                              ["add_key", "2025_06_01_m", "zz"]),
-    "other spellings of a date": ([("c", "Date: 3 March 2025"), ("b", "Date: March 2, 2025"), ("a", "Date:   2025/03/04")],
+    "other spellings of a date": ([("c", "Date: 3 March 2025"), ("b", "Date: March 2, 2025"),
+                                   ("a", "Date:   2025/03/04")],
                                   ["b", "c", "a"]),
     "a time after the date": ([("b", "Date: 2025-03-01 10:11:12"), ("a", "Created: 02.03.2025")], ["b", "a"]),
 }  # fmt: skip
@@ -74,7 +77,8 @@ def test_any_set_is_ordered_or_refused(requirements: dict[int, list[int]]) -> No
 def _has_cycle(requirements: dict[int, list[int]]) -> bool:
     def reaches(start: int, goal: int, seen: set[int]) -> bool:
         return any(
-            need == goal or (need not in seen and reaches(need, goal, seen | {need})) for need in requirements.get(start, ())
+            need == goal or (need not in seen and reaches(need, goal, seen | {need}))
+            for need in requirements.get(start, ())
         )
 
     return any(reaches(day, day, set()) for day in requirements)
@@ -103,16 +107,20 @@ REFUSED = {
     "no date": ({"add_key.py": UP}, "has no date"),
     "a placeholder for a date": ({"add_key.py": doc("Date: YYYY-MM-DD")}, "its docstring says Date: 'YYYY-MM-DD'"),
     "upgrade without db": ({"2025_01_01_a.py": "def upgrade():\n    pass\n"}, "exactly one argument"),
-    "requirement that is not there": ({"2025_01_01_a.py": 'requires = ["none"]\n' + UP}, "requires none, which is not there"),
-    "requires itself": ({"2025_01_01_a.py": 'requires = ["2025_01_01_a"]\n' + UP}, "in a circle: 2025_01_01_a → 2025_01_01_a"),
+    "requirement that is not there": ({"2025_01_01_a.py": 'requires = ["none"]\n' + UP},
+                                     "requires none, which is not there"),
+    "requires itself": ({"2025_01_01_a.py": 'requires = ["2025_01_01_a"]\n' + UP},
+                        "in a circle: 2025_01_01_a → 2025_01_01_a"),
     "a circle": (
-        {"2025_01_01_a.py": 'requires = ["2025_01_02_b"]\n' + UP, "2025_01_02_b.py": 'requires = ["2025_01_01_a"]\n' + UP},
+        {"2025_01_01_a.py": 'requires = ["2025_01_02_b"]\n' + UP,
+         "2025_01_02_b.py": 'requires = ["2025_01_01_a"]\n' + UP},
         "in a circle: 2025_01_01_a → 2025_01_02_b → 2025_01_01_a",
     ),
     "requires computed": ({"2025_01_01_a.py": "requires = list()\n" + UP}, "written as a plain value"),
     "requires of another type": ({"2025_01_01_a.py": 'requires = "x"\n' + UP}, "must be a list of migration names"),
     "transactional of another type": ({"2025_01_01_a.py": "transactional = 0\n" + UP}, "True or False, not 0"),
-    "names that differ in case": ({"2025_01_01_A.py": UP, "2025_01_01_a.py": UP}, "differ only in upper and lower case"),
+    "names that differ in case": ({"2025_01_01_A.py": UP, "2025_01_01_a.py": UP},
+                                  "differ only in upper and lower case"),
 }  # fmt: skip
 
 
@@ -130,14 +138,19 @@ def test_two_folders_with_one_identity(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="Two files are the migration 2025_01_01_a"):
         files.load_folders([tmp_path / "one", tmp_path / "two"])
     (tmp_path / "two" / "2025_01_01_a.py").rename(tmp_path / "two" / "2024_01_01_b.py")
-    assert [m.identity for m in files.load_folders([tmp_path / "one", tmp_path / "two"])] == ["2024_01_01_b", "2025_01_01_a"]
+    assert [m.identity for m in files.load_folders([tmp_path / "one", tmp_path / "two"])] == [
+        "2024_01_01_b",
+        "2025_01_01_a",
+    ]
     with pytest.raises(Refused, match="no migrations folder"):
         files.load_folder(tmp_path / "none")
 
 
 def test_what_a_file_says_of_itself() -> None:
     source = doc("Date: 2025-01-01\nAuthor: Ada", 'requires = ["b"]\ntransactional: bool = False\n' + UP)
-    (migration,) = [m for m in files.load_sources({"a.py": source, "b.py": doc("Date: 2025-01-01", OLD)}) if m.identity == "a"]
+    (migration,) = [
+        m for m in files.load_sources({"a.py": source, "b.py": doc("Date: 2025-01-01", OLD)}) if m.identity == "a"
+    ]
     assert (migration.description, migration.author, migration.transactional) == ("Something.", "Ada", False)
     assert (migration.requires, migration.flavour, migration.reversible) == (("b",), files.MODERN, False)
     old = files.read("b.py", doc("Date: 2025-01-01", OLD))
@@ -176,6 +189,9 @@ def test_with_requirements() -> None:
     loaded = files.load_sources(
         {"2025_01_01_a.py": UP, "2025_01_02_b.py": UP, "2025_01_03_c.py": 'requires = ["2025_01_01_a"]\n' + UP}
     )
-    assert [m.identity for m in files.with_requirements(loaded, ["2025_01_03_c.py"])] == ["2025_01_01_a", "2025_01_03_c"]
+    assert [m.identity for m in files.with_requirements(loaded, ["2025_01_03_c.py"])] == [
+        "2025_01_01_a",
+        "2025_01_03_c",
+    ]
     with pytest.raises(Refused, match="no migration none"):
         files.with_requirements(loaded, ["none"])

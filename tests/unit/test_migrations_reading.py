@@ -14,7 +14,8 @@ from papdeploy.migrations.options import RunOptions
 
 
 def one(body: str, head: str = "", name: str = "2025_01_01_a") -> files.MigrationFile:
-    code = f'"""Doc."""\n{textwrap.dedent(head)}\n\ndef upgrade(db):\n{textwrap.indent(textwrap.dedent(body).strip(), "    ")}\n'
+    inner = textwrap.indent(textwrap.dedent(body).strip(), "    ")
+    code = f'"""Doc."""\n{textwrap.dedent(head)}\n\ndef upgrade(db):\n{inner}\n'
     migration = files.read(f"{name}.py", code)
     assert migration is not None
     return migration
@@ -23,9 +24,11 @@ def one(body: str, head: str = "", name: str = "2025_01_01_a") -> files.Migratio
 # body, head -> statements, why it is a guess (empty: exact)
 READABLE = {
     "a straight line": ('db.execute("A")\ndb.execute("""\n    B\n    """)', "", ["A", "B"], ""),
-    "constants": ('db.execute(SQL)\ndb.execute("X " + SQL)\ndb.execute(f"Y {SQL}")', 'SQL = "A"', ["A", "X A", "Y A"], ""),
+    "constants": ('db.execute(SQL)\ndb.execute("X " + SQL)\ndb.execute(f"Y {SQL}")', 'SQL = "A"',
+                  ["A", "X A", "Y A"], ""),
     "local names": ('t = "t1"\ndb.execute(f"DROP TABLE {t}")', "", ["DROP TABLE t1"], ""),
-    "a loop over constants": ('for t, c in [("a", "b"), ("c", "d")]:\n    db.execute(f"{t}.{c}")', "", ["a.b", "c.d"], ""),
+    "a loop over constants": ('for t, c in [("a", "b"), ("c", "d")]:\n    db.execute(f"{t}.{c}")', "",
+                              ["a.b", "c.d"], ""),
     "a loop over a dictionary": ('for k, v in D.items():\n    db.execute(f"{k}={v}")', 'D = {"a": 1}', ["a=1"], ""),
     "a range": ('for n in range(2):\n    db.execute(f"T{n}")', "", ["T0", "T1"], ""),
     "text()": ('from sqlalchemy import text\ndb.execute(text("A"))', "", ["A"], ""),
@@ -33,12 +36,16 @@ READABLE = {
     "a helper": ('add(db, "t")', 'def add(db, t):\n    db.execute(f"ADD {t}")', ["ADD t"], ""),
     "a savepoint": ('with db.savepoint():\n    db.execute("A")', "", ["A"], ""),
     "log": ('db.log("x")\ndb.execute("A")', "", ["A"], ""),
-    "a question": ('if not db.has_table("t"):\n    db.execute("A")', "", ["-- if not db.has_table('t'):", "A"], "depends on"),
-    "an early return": ('if db.has_table("t"):\n    return\ndb.execute("A")', "", ["-- if db.has_table('t'):", "A"], "depends on"),
+    "a question": ('if not db.has_table("t"):\n    db.execute("A")', "",
+                   ["-- if not db.has_table('t'):", "A"], "depends on"),
+    "an early return": ('if db.has_table("t"):\n    return\ndb.execute("A")', "",
+                        ["-- if db.has_table('t'):", "A"], "depends on"),
     "computed SQL": ('db.execute(make())', "", ["-- line 5: make()"], "is computed"),
-    "a value from the database": ('n = db.scalar("Q")\ndb.execute(f"A {n}")', "", ["-- line 6: f'A {n}'"], "asks the database"),
+    "a value from the database": ('n = db.scalar("Q")\ndb.execute(f"A {n}")', "",
+                                  ["-- line 6: f'A {n}'"], "asks the database"),
     "a loop over rows": ('for r in db.rows("Q"):\n    db.execute("A")', "", ["A"], "found at run time"),
-    "batches": ('for b in db.batches("Q"):\n    db.execute("A")', "", ["-- line 5: db.batches('Q')", "A"], "found at run time"),
+    "batches": ('for b in db.batches("Q"):\n    db.execute("A")', "",
+                ["-- line 5: db.batches('Q')", "A"], "found at run time"),
     "errors handled": ('try:\n    db.execute("A")\nexcept Exception:\n    pass', "", ["A"], "handles errors"),
     "Alembic": ('db.op.drop_table("t")', "", [], "db.op"),
     "SQLAlchemy": ("db.connection.execute(1)", "", [], "db.connection"),
@@ -130,7 +137,8 @@ def test_a_repair_changes_the_expected_checksum() -> None:
 def test_all_problems_are_found_at_once() -> None:
     migrations = files.load_sources({f"2025_01_0{n}_{n}.py": "def upgrade(db):\n    pass\n" for n in (1, 2, 3)})
     book = ledger.Ledger(
-        True, (entry(1, "applied", "2025_01_01_1", "other"), entry(2, "applied", "2025_01_03_3", migrations[2].checksum),
+        True, (entry(1, "applied", "2025_01_01_1", "other"),
+               entry(2, "applied", "2025_01_03_3", migrations[2].checksum),
                entry(3, "applied", "2024_01_01_gone"))
     )  # fmt: skip
     state = planning.compare(migrations, book)
@@ -154,7 +162,9 @@ def test_options_are_checked(values: dict, message: str) -> None:
     assert RunOptions.from_dict({"only": ["a.py"], "deadline_s": 5}) == RunOptions(only=("a",), deadline_s=5)
 
 
-LARGE, MEDIUM, SMALL = (TableSize(r, b, {"a": "character varying(20)"}) for r, b in ((10**7, 4 << 30), (10**5, 80 << 20), (40, 8192)))
+LARGE, MEDIUM, SMALL = (
+    TableSize(r, b, {"a": "character varying(20)"}) for r, b in ((10**7, 4 << 30), (10**5, 80 << 20), (40, 8192))
+)
 SIZES = {'"large"': LARGE, '"medium"': MEDIUM, '"small"': SMALL, '"empty"': TableSize(0, 0, {})}
 
 VERDICTS = {
@@ -210,7 +220,8 @@ SUPPRESSIONS = {
         ["error index-blocks-writes", "warning unused-suppression"], 0,
     ),
     "in a string": (
-        "db.execute(\"CREATE INDEX i ON large (a) -- # lint: allow index-blocks-writes: no\")", ["error index-blocks-writes"], 0,
+        "db.execute(\"CREATE INDEX i ON large (a) -- # lint: allow index-blocks-writes: no\")",
+        ["error index-blocks-writes"], 0,
     ),
 }  # fmt: skip
 
@@ -225,12 +236,16 @@ def test_suppressions_need_a_place_and_a_reason(case: str) -> None:
 
 
 def test_a_suppression_at_the_margin_is_for_the_whole_file() -> None:
-    migration = one('db.execute("CREATE INDEX i ON large (a)")', "# lint: allow index-blocks-writes: read only at night")
+    migration = one(
+        'db.execute("CREATE INDEX i ON large (a)")', "# lint: allow index-blocks-writes: read only at night"
+    )
     assert judged(migration) == []
 
 
 def test_formats() -> None:
-    report = lint.judge([one('db.execute("CREATE INDEX i ON large (a)")\ndb.execute("ALTER TABLE small DROP COLUMN a")')], SIZES)
+    report = lint.judge(
+        [one('db.execute("CREATE INDEX i ON large (a)")\ndb.execute("ALTER TABLE small DROP COLUMN a")')], SIZES
+    )
     assert json.loads(lint_formats.as_json(report))["findings"][0]["rule"]
     sarif = json.loads(lint_formats.sarif(report))
     assert sarif["version"] == "2.1.0"

@@ -91,7 +91,7 @@ def test_missing_names() -> None:
 
 CONCURRENT = {
     "CREATE INDEX CONCURRENTLY ix ON t (a)": ("ix", ("t",)),
-    "create unique index concurrently if not exists \"Ix\" on only s.\"T t\" (a)": ("Ix", ("s", "T t")),
+    'create unique index concurrently if not exists "Ix" on only s."T t" (a)': ("Ix", ("s", "T t")),
     "CREATE INDEX CONCURRENTLY ON t (a)": ("", ("t",)),
     "CREATE INDEX ix ON t (a)": None,
     "DROP INDEX CONCURRENTLY ix": None,
@@ -128,7 +128,10 @@ EFFECTS = {
     "ALTER TABLE t ADD COLUMN a int GENERATED ALWAYS AS (b * 2) STORED": ["rewrite"],
     "ALTER TABLE t ADD COLUMN a int NOT NULL": ["not-null-without-default"],
     "ALTER TABLE t ADD COLUMN a int UNIQUE": ["constraint-builds-index"],
-    "ALTER TABLE t ADD COLUMN a int, ADD COLUMN b int NOT NULL, DROP COLUMN c": ["not-null-without-default", "breaks-old-code"],
+    "ALTER TABLE t ADD COLUMN a int, ADD COLUMN b int NOT NULL, DROP COLUMN c": [
+        "not-null-without-default",
+        "breaks-old-code",
+    ],
     "ALTER TABLE t ALTER COLUMN a TYPE numeric(10, 2)": ["rewrite"],
     "ALTER TABLE t ALTER a SET DATA TYPE text": ["rewrite"],
     "ALTER TABLE t ALTER COLUMN a SET NOT NULL": ["not-null-scans"],
