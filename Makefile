@@ -50,7 +50,7 @@ integration: $(VENV)/.dev ## Tests on real PostgreSQL 16 and 18, and on Docker w
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests/integration $(ARGS)
 
 molecule: $(VENV)/.dev ## Whole deploys and whole failures
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/scenarios $(ARGS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests/scenarios $(ARGS)
 
 bench: $(VENV)/.dev ## Measure, side by side with what people do by hand
 	@for each in benchmarks/*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done

@@ -18,6 +18,7 @@ def marked(name: str) -> object:
 
 
 @pytest.mark.timeout(1200)
+@pytest.mark.xdist_group(name="molecule")
 @pytest.mark.parametrize("name", [marked(name) for name in SCENARIOS])
 def test_scenario(name: str) -> None:
     done = subprocess.run(
