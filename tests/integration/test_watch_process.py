@@ -196,6 +196,18 @@ def test_the_first_minute_forgives_the_start_and_stops_at_an_alarm(stack: Stack)
     assert time.monotonic() - started < 30
 
 
+def test_what_the_old_version_logged_while_it_was_stopped_is_no_finding(stack: Stack) -> None:
+    assert watcher.remark(stack.folder) is False, "nothing was prepared"
+    stack.prepare()
+    stack.write(COLUMN * 3)
+    assert watcher.remark(stack.folder) is True
+    stack.write(OK * 2)
+    state = watcher.first(stack.folder, seconds=0.2, poll_s=0.1)
+    assert (state["records"], state["findings"]) == (2, [])
+    stack.log.unlink()
+    assert watcher.remark(stack.folder) is False, "a log that is away for a moment does not stop a deploy"
+
+
 def test_a_single_step_is_what_a_timer_runs(stack: Stack) -> None:
     stack.prepare(timer=True)
     stack.write(OK * 4 + COLUMN + OK)

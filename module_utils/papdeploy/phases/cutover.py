@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import databases, restore_point, smoke
+from .. import databases, restore_point, smoke, watcher
 from ..errors import DeadlineExceeded, PapError
 from ..journal import Journal, private_folder
 from ..rehearsal import warm
@@ -145,6 +145,7 @@ def activate(stack: Stack, release: str) -> dict[str, Any]:
         header = begin_entry(journal)
         with journal.checkpoint("unfence") as done:
             done.update(databases.unfence(stack.database, release))
+        watcher.remark(journal.folder)  # what the logs say from here on, the new release says
         with journal.checkpoint("activate") as done:
             done.update({"from": header["from"], "to": header["to"]})
             stack.api.switch(header["to"])
