@@ -40,7 +40,7 @@ def installed(python: str, *requirements: str) -> Path:
     if not folder.is_dir():
         partial = folder.with_suffix(f".{os.getpid()}")
         ran = subprocess.run(
-            [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", str(partial), *requirements],
+            [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", partial, *requirements],
             capture_output=True, text=True, check=False, timeout=170,
         )  # fmt: skip
         if ran.returncode:
