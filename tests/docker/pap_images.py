@@ -50,6 +50,7 @@ def main() -> None:
     print(db_image(engine))
     for release in RELEASES:
         print(api_image(engine, release))
+    print(variant(engine, api_image(engine, "current"), "drops-tables", ["ENV CC_DROP_TABLES=on"]))
 
 
 def db_image(engine: Any) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 import docker
 import docker.errors
+import docker.utils
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import pap_images
@@ -102,6 +103,13 @@ class Stack:
             },
             host=host,
         )
+
+    def renew_api(self) -> None:
+        """Replace the API's container, as its operator would; returns when it answers."""
+        self.engine.remove_container(self.api, force=True)
+        self.create_api()
+        self.engine.start(self.api)
+        self._wait(lambda: self.get("/health")[0] == 200)
 
     def down(self) -> None:
         """Remove every container of this stack, also those that deploys set aside, with their volumes."""
@@ -214,18 +222,32 @@ class Stack:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("verb", choices=["up", "down"])
+    parser.add_argument("verb", choices=["up", "down", "api"], help="api: only the API's container, anew")
     parser.add_argument("name")
     parser.add_argument("--release", default="previous")
     parser.add_argument("--environment", default="staging")
     parser.add_argument("--percent", type=int, default=100)
+    parser.add_argument("--image", default="")
+    parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--env-file", default="")
     options = parser.parse_args()
-    stack = Stack(options.name, release=options.release, environment=options.environment)
+    extra = docker.utils.parse_env_file(options.env_file) if options.env_file else {}
+    extra.update(entry.split("=", 1) for entry in options.env)
+    stack = Stack(
+        options.name,
+        release=options.release,
+        environment=options.environment,
+        image=options.image,
+        extra_environment=extra,
+    )
     if options.verb == "down":
         stack.down()
-    else:
+        return
+    if options.verb == "up":
         stack.up(options.percent)
-        print(stack.base_url())
+    else:
+        stack.renew_api()
+    print(stack.base_url())
 
 
 if __name__ == "__main__":

@@ -86,8 +86,10 @@ def own_config(present: Mapping[str, Any], image: Mapping[str, Any]) -> Data:
         if config.get("Cmd") == image.get("Cmd"):
             config.pop("Cmd", None)
     mode = str(present["HostConfig"].get("NetworkMode", ""))
-    if config.get("Hostname") == present["Id"][:12] or mode == "host" or mode.startswith("container:"):
+    others_network = mode == "host" or mode.startswith("container:")  # and its names with it
+    if config.get("Hostname") == present["Id"][:12] or others_network:
         config.pop("Hostname", None)
+    if others_network:
         config.pop("Domainname", None)
     return {name: value for name, value in config.items() if value not in (None, "", {}, [])}
 
