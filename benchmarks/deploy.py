@@ -1,8 +1,8 @@
-"""The whole deploy of the sandbox against the same work typed by hand: wall time by phase, and how long the API was away.
+"""The whole deploy of the sandbox against the same work by hand: time by phase, and how long the API was away.
 
     python benchmarks/deploy.py [--runs 3]
 
-By hand is what a careful person types without this project: pg_dump (plain), the two changes as SQL through psql, a look
+By hand is what a careful person types without this project: pg_dump (plain), the changes as SQL through psql, a look
 at the columns, switch and restart, curl. It proves nothing of its backup, and that is part of the comparison: the
 phases that by hand has no equivalent for are listed apart. The API is probed from outside, 20 times a second.
 """
