@@ -153,6 +153,43 @@ def test_new_writes_a_file_that_runs(bench: Bench, folder: Path) -> None:
     assert papdeploy(bench, folder, "migrate").returncode == 0
 
 
+MODELS = """
+from sqlalchemy import Column, ForeignKey, Integer, String
+from sqlalchemy.orm import declarative_base
+Base = declarative_base()
+class User(Base):
+    __tablename__ = "users"
+    id = Column(Integer, primary_key=True)
+    name = Column(String(50), nullable=False, index=True)
+    plan = Column(String(20), nullable=False, server_default="free")
+class Item(Base):
+    __tablename__ = "items"
+    id = Column(Integer, primary_key=True)
+    user_id = Column(ForeignKey("users.id"), nullable=False)
+"""
+
+
+def test_new_from_the_models_there_and_back(bench: Bench, folder: Path) -> None:
+    for name in THREE:
+        (folder / name).unlink()
+    (folder.parent / "models.py").write_text(MODELS)
+    bench.sql("CREATE TABLE users (id serial PRIMARY KEY, name varchar(20))")
+    before = papdeploy(bench, folder, "check", "--models", "models:Base", "--format", "json")
+    said = papdeploy(bench, folder, "migrate", "--models", "models:Base")
+    assert said.returncode == 1 and "does not match the models" in said.stderr
+    said = papdeploy(bench, folder, "new", "follow the models", "--from-models", "models:Base")
+    assert said.returncode == 0, said.stderr
+    assert len(list(folder.glob("*_follow_the_models*.py"))) == 2  # the index is built outside the transaction
+    said = papdeploy(bench, folder, "migrate", "--models", "models:Base", "--release", "r1")
+    assert said.returncode == 0 and "The schema matches the models." in said.stdout, said.stderr
+    assert papdeploy(bench, folder, "check", "--models", "models:Base").returncode == 0
+    assert papdeploy(bench, folder, "revert", "--since-release", "r1").returncode == 0
+    after = papdeploy(bench, folder, "check", "--models", "models:Base", "--format", "json")
+    assert json.loads(after.stdout)["differences"] == json.loads(before.stdout)["differences"] != []
+    said = papdeploy(bench, folder, "new", "nothing", "--from-models", "models:None")
+    assert said.returncode != 0 and "Traceback" not in said.stderr
+
+
 def test_lint_weighs_by_size(bench: Bench, folder: Path) -> None:
     papdeploy(bench, folder, "migrate")
     bench.sql("CREATE TABLE large AS SELECT g AS id FROM generate_series(1, 60000) AS g; CREATE TABLE small (id int)")

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
-from ..errors import DeadlineExceeded, PapError
+from ..errors import DeadlineExceeded, PapError, Unavailable
 from . import drivers, indexes, ledger
 from .db import Db
 from .files import MigrationFile
@@ -241,11 +241,21 @@ def run_alone(session: Session, migration: MigrationFile, direction: str = "upgr
 
 def record_alone(session: Session, entry: dict[str, Any], event: str) -> None:
     """The ledger row of what was done outside a transaction, in one of its own."""
-    transaction = session.begin()
-    session.record([_row(entry, event)])
-    session.query(f"DELETE FROM {ledger.SCHEMA}.progress WHERE identity = %s", (entry["identity"],))
-    transaction.identities = [entry["identity"]]
-    session.commit()
+    try:
+        transaction = session.begin()
+        session.record([_row(entry, event)])
+        session.query(f"DELETE FROM {ledger.SCHEMA}.progress WHERE identity = %s", (entry["identity"],))
+        transaction.identities = [entry["identity"]]
+        session.commit()
+    except (session.driver.module.Error, Unavailable) as error:
+        if not session.lost and getattr(error, "data", {}).get("outcome") != "rolled back":
+            raise
+        raise MigrationError(
+            f"Migration {entry['identity']} has run, but the connection was lost before the ledger could say so.",
+            hint="Run again: what is outside a transaction is made to be run twice. An old script is not: look first.",
+            identity=entry["identity"],
+            outcome="not recorded",
+        ) from error
     session.emit("committed", identities=[entry["identity"]])
 
 
@@ -293,12 +303,13 @@ def _retried(session: Session, attempt: Callable[[], _Result]) -> _Result:
         try:
             result = attempt()
         except BaseException as caught:
+            in_transaction = session.transaction is not None
             session.rollback()
             error = presentable(session, caught)
             code = drivers.sqlstate(caught)
             blockers = session.watch.take_blockers()
             if code not in RETRYABLE or isinstance(error, DeadlineExceeded) or session.lost:
-                _explain_loss(session, error)
+                _explain_loss(session, error, in_transaction)
                 raise error from caught
             if isinstance(error, PapError):
                 error.data.update(blockers=blockers, attempts=tries)
@@ -337,10 +348,13 @@ def presentable(session: Session, error: BaseException) -> BaseException:
     )
 
 
-def _explain_loss(session: Session, error: BaseException) -> None:
-    if session.lost and isinstance(error, PapError) and "outcome" not in error.data:
-        error.data["outcome"] = "rolled back"
-        error.hint = (
-            "The connection to the server was lost before COMMIT: the server rolls the transaction back. "
-            "Look at its log, then run again."
-        )
+def _explain_loss(session: Session, error: BaseException, in_transaction: bool) -> None:
+    if not session.lost or not isinstance(error, PapError) or "outcome" in error.data:
+        return
+    error.data["outcome"] = "rolled back" if in_transaction else "interrupted"
+    lost = "The connection to the server was lost"
+    error.hint = (
+        f"{lost} before COMMIT: the server rolls the transaction back. Look at its log, then run again."
+        if in_transaction
+        else f"{lost} in a migration outside a transaction: look at the server's log, then run it again."
+    )
