@@ -124,7 +124,8 @@ def run_code(module: AnsibleModule, code: str, name: str, work: Callable[[Any], 
     except Exception as error:  # noqa: BLE001 - a bug of ours: say what and where, not "unknown error"
         last = traceback.extract_tb(error.__traceback__)[-1]
         module.fail_json(
-            msg=f"Unexpected {type(error).__name__} at {Path(last.filename).name}:{last.lineno}: {redact_data(str(error))}",
+            msg=f"Unexpected {type(error).__name__} at {Path(last.filename).name}:{last.lineno}:"
+            f" {redact_data(str(error))}",
             hint="This is a defect of pap-deploy; the journal says how far the release came. Please report it.",
             exception=redact_data(traceback.format_exc()),
         )
