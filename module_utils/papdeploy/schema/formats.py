@@ -150,13 +150,13 @@ def as_junit(result: CheckResult) -> str:
             ]
         )
         cases.append(
-            f"  <testcase classname={quoteattr('schema.' + difference.kind)} name={quoteattr(difference.object)}>"
-            f"<failure type={quoteattr(difference.severity)} message={quoteattr(_message(difference))}>"
+            f"  <testcase classname={quoteattr('schema.' + difference.kind)} name={_attribute(difference.object)}>"
+            f"<failure type={quoteattr(difference.severity)} message={_attribute(_message(difference))}>"
             f"{escape(_xml(details))}</failure></testcase>"
         )
     for difference in result.allowed:
-        name, kind = quoteattr(difference.object), quoteattr("schema." + difference.kind)
-        reason = quoteattr(difference.allowed)
+        name, kind = _attribute(difference.object), quoteattr("schema." + difference.kind)
+        reason = _attribute(difference.allowed)
         cases.append(f"  <testcase classname={kind} name={name}><skipped message={reason}/></testcase>")
     cases.append('  <testcase classname="schema" name="everything else"/>')
     notices = "\n".join(result.notices)
@@ -166,6 +166,10 @@ def as_junit(result: CheckResult) -> str:
         f'<testsuite name="database schema" tests="{len(cases)}" failures="{failures}" errors="0" '
         f'skipped="{len(result.allowed)}">\n' + "\n".join(cases) + f"\n{output}</testsuite>\n"
     )
+
+
+def _attribute(text: str) -> str:
+    return quoteattr(_xml(text))
 
 
 def _xml(text: str) -> str:
