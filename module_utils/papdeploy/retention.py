@@ -36,9 +36,9 @@ def judge(
     pinned: Iterable[str] = (),
     now: Optional[float] = None,
 ) -> list[Judged]:
-    """Every finished backup of ``stack`` in ``folder``, newest first. Kept are the newest ``keep``, whatever is younger
-    than ``keep_days``, and the ``pinned`` ones (paths, file names or SHA-256). A backup whose manifest cannot be read is
-    kept: a person must look at it."""
+    """Every finished backup of ``stack`` in ``folder``, newest first. Kept: the newest ``keep``, what is younger than
+    ``keep_days``, and the ``pinned`` ones (paths, file names or SHA-256). A backup whose manifest cannot be read
+    is kept: a person must look at it."""
     now = time.time() if now is None else now
     names = {Path(pin).name for pin in pinned} | set(pinned)
     found: list[tuple[float, backup.Backup]] = []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import signal
+import subprocess
 import sys
 import traceback
 from pathlib import Path
@@ -131,6 +133,18 @@ def plain(value: Any) -> Any:
 
 def names(server: Server) -> set[str]:
     return {row[0] for row in server.sql("SELECT datname FROM pg_database")}
+
+
+def restart(server: Server, mode: str = "immediate") -> None:
+    """Restart a test server as it was started; "immediate" is a crash."""
+    step_down: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        step_down = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    subprocess.run(
+        [server.bin_dir / "pg_ctl", "-D", server.data, "-m", mode, "-w", "restart"],
+        check=True, stdout=subprocess.DEVNULL, timeout=90, cwd="/", **step_down,
+    )  # fmt: skip
 
 
 def forget(server: Server, live: str) -> None:

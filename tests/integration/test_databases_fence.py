@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +13,7 @@ import pytest
 from papdeploy import databases
 from papdeploy.errors import PapError, Refused, Unavailable
 from papdeploy.postgres import Database
-from support_backup import database_of, forget, make_roles, run_and_die
+from support_backup import database_of, forget, make_roles, restart, run_and_die
 
 if TYPE_CHECKING:
     from postgres_servers import Server
@@ -179,14 +176,7 @@ def test_killed_at_every_statement(servers: dict[int, Server], in_flight: bool) 
 
 def test_survives_a_restart_of_the_server(server: Server, live: Database) -> None:
     databases.fence(live, R)
-    step_down: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        nobody = pwd.getpwnam("nobody")
-        step_down = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-    subprocess.run(
-        [server.bin_dir / "pg_ctl", "-D", server.data, "-m", "immediate", "-w", "restart"],
-        check=True, stdout=subprocess.DEVNULL, timeout=60, cwd="/", **step_down,
-    )  # fmt: skip
+    restart(server)
     for who in clients(server):
         with pytest.raises(psycopg2.OperationalError, match="does not exist"):
             connect(server, live.conninfo.dbname, *who)

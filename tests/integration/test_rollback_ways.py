@@ -257,7 +257,7 @@ REFUSALS = {
     "backup gone": ("backup", lambda r, f: Path(r.facts["restore_point"]["path"]).unlink(), "is gone"),
     "backup damaged": ("backup", lambda r, f: Path(r.facts["restore_point"]["path"]).write_bytes(b"x"), "is damaged"),
     "another release's": ("backup", lambda r, f: r.facts["identity"].update(stack="other"), "of another stack"),
-    "snapshot gone": ("snapshot", lambda r, f: databases.drop_created(r.database, R, ["snap"]), "is not there any more"),
+    "snapshot gone": ("snapshot", lambda r, f: databases.drop_created(r.database, R, ["snap"]), "is not there any"),
     "old image gone": ("snapshot", lambda r, f: r.facts.update(api_problem="the old image was removed"), "old image"),
     "no disk": ("backup", lambda r, f: f.setattr("papdeploy.disk.free_at_server", lambda d: 10_000), "Too little disk"),
     "prepared transaction": ("snapshot", lambda r, f: r.database.execute("BEGIN; PREPARE TRANSACTION 'p'"), "prepared"),

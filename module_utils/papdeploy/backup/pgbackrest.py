@@ -67,7 +67,7 @@ def take(database: Database, tool: PgBackRest, *, release: str, verify: bool = T
     fails, PapError if the repository does not hold what it should.
     """
     if tool.type not in TYPES:
-        raise Refused(f"A pgBackRest backup of type {tool.type!r} is not known.", hint=f"It is one of {', '.join(TYPES)}.")
+        raise Refused(f"A backup of type {tool.type!r} is not known.", hint=f"It is one of {', '.join(TYPES)}.")
     started = time.monotonic()
     identifier = database.facts().identifier
     _refuse_other_cluster(_info(database, tool), tool, identifier)
@@ -136,7 +136,8 @@ def _newest(info: Mapping[str, Any], release: str) -> Optional[dict[str, Any]]:
 
 def _verify(database: Database, tool: PgBackRest, label: str) -> None:
     """Every file of the backup and the WAL that it needs is in the repository with its checksum."""
-    said = database.site.run(tool.argv("verify", f"--set={label}", "--output=text", "--verbose"), timeout=tool.timeout_s)
+    argv = tool.argv("verify", f"--set={label}", "--output=text", "--verbose")
+    said = database.site.run(argv, timeout=tool.timeout_s)
     bad = [line.strip() for line in said.text.splitlines() if "invalid" in line or "missing" in line]
     if any(not line.endswith(" 0") and ": 0" not in line for line in bad):
         raise PapError(

@@ -1,0 +1,102 @@
+"""What the benchmarks of backup and rollback share: a real server with fsync on, and a database of a wanted size."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Callable
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests")]
+
+import postgres_servers as servers  # noqa: E402
+from papdeploy.postgres import Conninfo, Database  # noqa: E402
+from papdeploy.sites import HostSite  # noqa: E402
+
+# About a third each: narrow rows with indexes, text and JSON of an audit log, random bytes that hardly compress.
+FILL = """
+CREATE TABLE users (id serial PRIMARY KEY, name text NOT NULL UNIQUE, email text, created timestamptz, active bool);
+CREATE TABLE audit (id bigserial PRIMARY KEY, user_id int, at timestamptz, action text, detail jsonb);
+CREATE TABLE policies (id uuid PRIMARY KEY, body text, hash bytea, version numeric);
+INSERT INTO users (name, email, created, active)
+ SELECT 'user ' || g, md5(g::text) || '@example.com', timestamptz '2024-01-01' + g * interval '7 s', g % 5 > 0
+ FROM generate_series(1, {n} * 2) g;
+INSERT INTO audit (user_id, at, action, detail)
+ SELECT g % 1000, timestamptz '2024-01-01' + g * interval '1 s',
+        (ARRAY['login', 'logout', 'update', 'überprüft'])[1 + g % 4],
+        jsonb_build_object('path', '/policies/' || g, 'ip', '10.0.' || g % 256 || '.' || g % 251,
+                           'agent', repeat('curl ', g % 12))
+ FROM generate_series(1, {n} * 2) g;
+INSERT INTO policies
+ SELECT gen_random_uuid(), repeat('allow if input.user == "' || md5(g::text) || E'"\\n', 1 + g % 6),
+        decode(md5(g::text) || md5((g * 7)::text) || md5((g * 11)::text), 'hex'), g * 1.01 FROM generate_series(1, {n}) g;
+CREATE INDEX ON audit (user_id, at); CREATE INDEX ON audit (action);
+"""
+ROWS_PER_GB = 1_180_000
+
+
+@contextlib.contextmanager
+def server(major: int) -> Iterator[servers.Server]:
+    """An embedded server as a small machine runs it: fsync and full_page_writes on."""
+    base = Path(tempfile.mkdtemp(prefix="pap-bench-"))
+    base.chmod(0o755)
+    try:
+        running = servers.start_server(major, base / "pg")
+        servers.stop_server(running)
+        options = (
+            f"-c listen_addresses=127.0.0.1 -p {running.port} -k '' -c shared_buffers=256MB -c max_wal_size=4GB"
+            " -c max_connections=50 -c log_min_messages=fatal"
+        )
+        subprocess.run(
+            [running.bin_dir / "pg_ctl", "-D", running.data, "-l", base / "pg" / "log", "-w", "-t", "120", "-o", options,
+             "start"],
+            check=True, stdout=subprocess.DEVNULL, cwd="/", **servers._unprivileged(),
+        )  # fmt: skip
+        try:
+            yield running
+        finally:
+            servers.stop_server(running)
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+
+def database(running: servers.Server, name: str) -> Database:
+    conninfo = Conninfo(name, running.host, running.port, running.user, running.password)
+    return Database(HostSite(), conninfo, str(running.bin_dir))
+
+
+def fill(running: servers.Server, gb: float, name: str = "bench") -> tuple[Database, int]:
+    """A database of about ``gb`` gigabytes; and its true size in bytes."""
+    running.sql(f'CREATE DATABASE "{name}"')
+    target = database(running, name)
+    target.execute(FILL.replace("{n}", str(int(ROWS_PER_GB * gb))))
+    target.execute(["VACUUM ANALYZE", "CHECKPOINT"])
+    return target, int(target.scalar("SELECT pg_database_size(current_database()) AS s"))
+
+
+def shell(running: servers.Server, command: str) -> float:
+    """Seconds of a command as a person types it, with the client programs on the path."""
+    env = {
+        **os.environ, "PATH": f"{running.bin_dir}:{os.environ['PATH']}", "PGHOST": running.host,
+        "PGPORT": str(running.port), "PGUSER": running.user, "PGPASSWORD": running.password, "LC_ALL": "C.UTF-8",
+    }  # fmt: skip
+    started = time.monotonic()
+    subprocess.run(["bash", "-c", command], check=True, env=env, stdout=subprocess.DEVNULL)
+    return time.monotonic() - started
+
+
+def timed(work: Callable[[], object]) -> tuple[float, object]:
+    started = time.monotonic()
+    result = work()
+    return time.monotonic() - started, result
+
+
+def machine() -> str:
+    return f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start"

@@ -1,0 +1,96 @@
+"""Rollback by swap to a snapshot and by restore of the proven backup, against ``psql < backup.sql``.
+
+    python benchmarks/rollback.py [--gb 0.1 1 5] [--major 18]
+
+By hand is the honest version of the classic way: drop, create, psql with ON_ERROR_STOP (the version without it is
+faster and leaves damage). Ours fences, counts what would be lost, restores beside, compares and swaps; the failed
+database stays. The API is not part of it: stopping and starting it costs the same both ways.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from backup_support import fill, machine, server, shell, timed
+from papdeploy import backup, databases, oracle, restore_point, rollback
+
+
+class NoApi:
+    def running(self) -> dict[str, Any]:
+        return {"label": "old", "identity": "old"}
+
+    def stop(self) -> None: ...
+    def start(self) -> None: ...
+    def switch(self, version: object) -> None: ...
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--gb", type=float, nargs="+", default=[0.1])
+    parser.add_argument("--major", type=int, default=18)
+    given = parser.parse_args()
+    print(f"PostgreSQL {given.major}, {machine()}")
+    with server(given.major) as running, tempfile.TemporaryDirectory() as home:
+        for gb in given.gb:
+            one(running, gb, Path(home))
+
+
+def one(running, gb: float, home: Path) -> None:
+    live, size = fill(running, gb)
+    print(f"\ndatabase of {size / 1e9:.2f} GB")
+    before = oracle.take(live)
+    plain = home / "plain.sql"
+    shell(running, f"pg_dump bench > {plain}")
+    by_hand = shell(running, f"dropdb bench && createdb bench && psql -q -v ON_ERROR_STOP=1 bench < {plain}")
+    plain.unlink()
+    print(f"  by hand: dropdb, createdb, psql < backup.sql    {by_hand:6.1f} s")
+    for kind in ("snapshot", "backup"):
+        way(running, live, home / f"{kind}{gb}", kind, by_hand)
+        assert oracle.compare(before, oracle.take(live), ignore_schemas=("pap_deploy",)) == []
+        for entry in databases.existing(live):
+            databases.drop_created(live, entry["release"], (entry["kind"],))
+    running.drop("bench")
+
+
+def way(running, live, folder: Path, kind: str, by_hand: float) -> None:
+    """Deploy something with a restore point of this kind, then take it back."""
+    release, api = f"r-{kind}", NoApi()
+    taken = backup.take(live, folder, stack="bench", release=release)
+    fence, _ = timed(lambda: databases.fence(live, release))
+    behind = databases.must_be_fenced(live, release)
+    made, point = timed(
+        lambda: restore_point.make(behind, release, live="bench", backup=taken.as_dict(), kind=kind, stack="bench")
+    )
+    behind.execute("ALTER TABLE users ADD COLUMN broken int; UPDATE users SET active = false WHERE id % 50 = 0")
+    lift, lifted = timed(lambda: databases.unfence(live, release))
+    behind_migration(running, release)
+    facts: dict[str, Any] = {
+        "release": release, "restore_point": point, "backup": taken.as_dict(), "unfence": lifted, "switched": True,
+        "identity": {"stack": "bench"},
+    }  # fmt: skip
+    hooks = rollback.Hooks(lambda name: {}, dict, dict, lambda *a: None)
+    choose, plan = timed(lambda: rollback.choose(live, facts))
+    assert not plan.refused, plan
+    seconds, result = timed(lambda: rollback.run(plan, database=live, api=api, facts=facts, hooks=hooks))
+    print(
+        f"  ours by {result['way']:8} plan {choose:.1f} s + run {seconds:.1f} s = {choose + seconds:6.1f} s"
+        f"   (before: fence {fence:.2f} s, restore point {made:.1f} s, lifting the fence {lift:.2f} s)"
+    )
+    print(f"    ratio to by hand = {(choose + seconds) / by_hand:.2f}")
+
+
+def behind_migration(running, release: str) -> None:
+    """The ledger row that says that the migration was committed."""
+    running.sql(
+        "CREATE SCHEMA IF NOT EXISTS pap_deploy; CREATE TABLE IF NOT EXISTS pap_deploy.ledger ("
+        "id bigint GENERATED ALWAYS AS IDENTITY, event text, identity text, release text);"
+        f"INSERT INTO pap_deploy.ledger (event, identity, release) VALUES ('applied', 'm', '{release}')",
+        "bench",
+    )
+
+
+if __name__ == "__main__":
+    main()

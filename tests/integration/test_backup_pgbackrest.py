@@ -1,0 +1,152 @@
+"""Where pgBackRest is the engine: its backup is taken, recorded, verified, and what the label names restores equal."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from papdeploy import oracle
+from papdeploy.backup import pgbackrest
+from papdeploy.errors import CommandFailed, PapError, Refused, Unavailable
+from papdeploy.postgres import Conninfo, Database
+from papdeploy.sites import HostSite
+
+BIN = Path("/usr/lib/postgresql/15/bin")
+pytestmark = pytest.mark.skipif(
+    not (BIN / "postgres").exists() or not shutil.which("pgbackrest") or not shutil.which("setpriv"),
+    reason="needs Debian's postgresql-15 and pgbackrest",
+)
+
+
+def step_down() -> list[str]:
+    if os.geteuid() != 0:
+        return []
+    nobody = pwd.getpwnam("nobody")
+    return ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
+
+
+@dataclass
+class Cluster:
+    home: Path
+    port: int
+
+    @property
+    def config(self) -> str:
+        return str(self.home / "pgbackrest.conf")
+
+    def run(self, *argv: Any) -> None:
+        subprocess.run([*step_down(), *map(str, argv)], check=True, cwd="/", timeout=90, stdout=subprocess.DEVNULL)
+
+    def database(self, dbname: str = "app") -> Database:
+        site = HostSite(become=tuple(step_down()))
+        return Database(site, Conninfo(dbname, str(self.home), self.port, "postgres"), str(BIN))
+
+    def start(self, data: str = "data") -> None:
+        self.run(BIN / "pg_ctl", "-D", self.home / data, "-l", self.home / "log", "-w", "start")
+
+    def stop(self, data: str = "data") -> None:
+        self.run(BIN / "pg_ctl", "-D", self.home / data, "-m", "immediate", "-w", "stop")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    home = Path(tempfile.mkdtemp(prefix="pap-rest-"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        made = Cluster(home, probe.getsockname()[1])
+    (home / "pgbackrest.conf").write_text(
+        f"[global]\nrepo1-path={home}/repo\nlock-path={home}/lock\nlog-path={home}/logs\nspool-path={home}/spool\n"
+        f"start-fast=y\ncompress-type=gz\n[main]\npg1-path={home}/data\npg1-port={made.port}\npg1-user=postgres\npg1-socket-path={home}\n"
+    )
+    home.chmod(0o755)
+    (home / "logs").mkdir()
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        for path in (home, *home.iterdir()):
+            os.chown(path, nobody.pw_uid, nobody.pw_gid)
+    made.run(BIN / "initdb", "-D", home / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8")
+    with (home / "data" / "postgresql.conf").open("a") as file:
+        file.write(
+            f"\nlisten_addresses=''\nport={made.port}\nunix_socket_directories='{home}'\narchive_mode=on\nwal_level=replica\n"
+            f"archive_command='pgbackrest --config={home}/pgbackrest.conf --stanza=main archive-push %p'\n"
+        )
+    made.start()
+    try:
+        made.run("pgbackrest", f"--config={home}/pgbackrest.conf", "--stanza=main", "stanza-create")
+        postgres = made.database("postgres")
+        postgres.execute("CREATE DATABASE app")
+        made.database().execute("CREATE TABLE t AS SELECT g, md5(g::text) AS v FROM generate_series(1, 20000) g")
+        yield made
+    finally:
+        made.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def test_backup_is_recorded_and_restores_equal(cluster: Cluster) -> None:
+    tool = pgbackrest.PgBackRest("main", config=cluster.config)
+    database = cluster.database()
+    before = oracle.take(database)
+    taken = pgbackrest.take(database, tool, release="20250101T000000Z-aa")
+    assert taken.kind == "full", "the first one is, whatever was asked for"
+    assert taken.verified
+    assert taken.system_identifier == database.facts().identifier
+    assert pgbackrest.find(database, tool, taken.label)
+    assert not pgbackrest.find(database, tool, "20200101-000000F")
+    assert taken.label in taken.as_dict()["lines"][0]
+    database.execute("INSERT INTO t VALUES (0, 'later')")
+    second = pgbackrest.take(database, tool, release="20250102T000000Z-bb")
+    assert second.kind == "incr"
+    assert second.label.startswith(taken.label)
+
+    # The recorded command, with only the place to restore to changed, gives back what was there.
+    command = taken.restore_command.split()
+    elsewhere = (f"--pg1-path={cluster.home}/again", "--type=immediate", "--target-action=promote")
+    cluster.run(*command[:-1], *elsewhere, command[-1])
+    cluster.stop()
+    try:
+        cluster.start("again")
+        try:
+            assert oracle.compare(before, oracle.take(database)) == []
+        finally:
+            cluster.stop("again")
+    finally:
+        cluster.start()
+
+
+def test_wrong_places_are_refused(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = cluster.database()
+    with pytest.raises((Unavailable, CommandFailed), match=r"stanza|pgbackrest"):
+        pgbackrest.take(database, pgbackrest.PgBackRest("other", config=cluster.config), release="r")
+    with pytest.raises(Unavailable, match=r"cannot be started|failed"):
+        pgbackrest.take(
+            replace(database, site=HostSite()),
+            pgbackrest.PgBackRest("main", config=cluster.config, program="/nonexistent/pgbackrest"),
+            release="r",
+        )
+    with pytest.raises(Refused, match="is not known"):
+        pgbackrest.take(database, pgbackrest.PgBackRest("main", config=cluster.config, type="some"), release="r")
+    facts = database.facts()
+    monkeypatch.setattr(Database, "facts", lambda self: replace(facts, identifier="1"))
+    with pytest.raises(Refused, match="backs up another cluster"):
+        pgbackrest.take(database, pgbackrest.PgBackRest("main", config=cluster.config), release="r")
+
+
+def test_damaged_repository_is_noticed(cluster: Cluster) -> None:
+    tool = pgbackrest.PgBackRest("main", config=cluster.config, type="full")
+    database = cluster.database()
+    taken = pgbackrest.take(database, tool, release="20250103T000000Z-cc")
+    files = sorted((cluster.home / "repo" / "backup" / "main" / taken.label / "pg_data" / "base").rglob("*.gz"))
+    data = bytearray(files[0].read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    files[0].write_bytes(data)
+    with pytest.raises(PapError, match="verify"):
+        pgbackrest._verify(database, tool, taken.label)

@@ -1,0 +1,257 @@
+"""Snapshots, swaps and marks; and that nothing is dropped that is not ours."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from papdeploy import backup, databases, oracle, restore_point, retention
+from papdeploy.databases import marks
+from papdeploy.errors import Refused
+from papdeploy.postgres import Database
+from support_backup import database_of, fill, folder_of, forget, make_roles, names, restart
+
+if TYPE_CHECKING:
+    from postgres_servers import Server
+
+R = "r1"
+
+
+@pytest.fixture
+def server(servers: dict[int, Server]) -> Server:
+    """The newest; what depends on the server's version is tried on both."""
+    return servers[18]
+
+
+@pytest.fixture
+def live(server: Server) -> Iterator[Database]:
+    name = server.create("moves")
+    database = database_of(server, name)
+    database.execute("CREATE TABLE t (id serial PRIMARY KEY, v text)")
+    database.execute("INSERT INTO t (v) SELECT 'x' FROM generate_series(1, 99)")
+    yield database
+    forget(server, name)
+
+
+@pytest.mark.parametrize("major", [16, 18])
+def test_snapshot_is_equal_closed_and_keeps_its_traits(servers: dict[int, Server], major: int) -> None:
+    server = servers[major]
+    make_roles(server)
+    name = server.create("hostile")
+    hostile = fill(server, name)
+    server.sql(f'ALTER DATABASE "{name}" SET work_mem = \'7MB\'')
+    before = oracle.take(hostile)
+    databases.fence(hostile, R)
+    made = databases.snapshot(databases.must_be_fenced(hostile, R), R, live=name)
+    assert made["method"] == ("clone" if server.major >= 18 else "copy")
+    with pytest.raises(Exception, match="not currently accepting"):
+        server.connect(made["database"])
+    again = databases.snapshot(databases.must_be_fenced(hostile, R), R, live=name)
+    assert again["database"] == made["database"], "repeated, it is made anew"
+    databases.must_be_fenced(hostile, R).execute("DROP TABLE parted CASCADE")
+    databases.swap(hostile, R, made["database"])
+    assert oracle.compare(before, oracle.take(hostile)) == []
+    assert server.sql("SHOW work_mem", name) == [("7MB",)]
+    forget(server, name)
+
+
+def test_swap_is_seen_whole(server: Server, live: Database) -> None:
+    """A reader that asks all the time sees the old content, no database, or the new content: never a mixture."""
+    name = live.conninfo.dbname
+    databases.fence(live, R)
+    made = databases.snapshot(databases.must_be_fenced(live, R), R, live=name)
+    databases.unfence(live, R)
+    live.execute("UPDATE t SET v = 'y'")
+    seen: set[str] = set()
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            try:
+                rows = server.sql("SELECT DISTINCT v FROM t", name)
+                seen.add(",".join(sorted(row[0] for row in rows)))
+            except Exception as error:  # noqa: BLE001 - what it says is looked at
+                seen.add("absent" if "exist" in str(error) else "ended" if "terminat" in str(error) else str(error))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    time.sleep(0.1)
+    databases.fence(live, R)
+    databases.swap(live, R, made["database"])
+    time.sleep(0.1)
+    stop.set()
+    reader.join()
+    assert {"x", "y"} <= seen <= {"x", "y", "absent", "ended"}, seen
+
+
+def test_swap_refuses_without_the_fence_and_with_foreign_databases(server: Server, live: Database) -> None:
+    name = live.conninfo.dbname
+    server.sql(f'CREATE DATABASE "{name}__restored_r1"')
+    databases.fence(live, R)
+    with pytest.raises(Refused, match="is not a database that pap-deploy made"):
+        databases.swap(live, R, f"{name}__restored_r1")
+    with pytest.raises(Refused, match="is not a database that pap-deploy made"):
+        databases.swap(live, R, "template1")
+    made = databases.snapshot(databases.must_be_fenced(live, R), R, live=name)
+    databases.unfence(live, R)
+    with pytest.raises(Refused, match=r"The fence of release r1 .* is not up"):
+        databases.swap(live, R, made["database"])
+    server.sql(f'CREATE DATABASE "{name}__failed_r1"')
+    databases.fence(live, R)
+    with pytest.raises(Refused, match="pap-deploy did not make it"):
+        databases.swap(live, R, made["database"])
+
+
+def test_replication_slot_is_in_the_way(server: Server, live: Database) -> None:
+    """A logical slot is tied to the database that would be put aside: whoever reads it must be told first."""
+    databases.fence(live, R)
+    made = databases.snapshot(databases.must_be_fenced(live, R), R, live=live.conninfo.dbname)
+    server.sql("ALTER SYSTEM SET wal_level = logical")
+    restart(server, "fast")
+    behind = databases.must_be_fenced(live, R)
+    try:
+        behind.execute("SELECT pg_create_logical_replication_slot('pap_test', 'pgoutput')")
+        with pytest.raises(Refused, match="logical replication slot pap_test belongs to it"):
+            databases.swap(live, R, made["database"])
+    finally:
+        behind.execute("SELECT pg_drop_replication_slot('pap_test')")
+        server.sql("ALTER SYSTEM RESET wal_level")
+        restart(server, "fast")
+    assert databases.swap(live, R, made["database"])["swapped"]
+
+
+def test_dropping_is_limited_to_ours(server: Server, live: Database) -> None:
+    name = live.conninfo.dbname
+    for foreign in (f"{name}__scratch_x", f"{name}__failed_y", f"{name}__snap_z"):
+        server.sql(f'CREATE DATABASE "{foreign}"')
+    server.sql(f"COMMENT ON DATABASE \"{name}__failed_y\" IS 'pap-deploy was here'")
+    mine = databases.create_empty(live, R).conninfo.dbname
+    assert databases.cleanup_leftovers(live, R) == [mine]
+    assert databases.drop_created(live, None, ["scratch", "failed", "snap", "restored"]) == []
+    assert {f"{name}__scratch_x", f"{name}__failed_y", f"{name}__snap_z"} <= names(server)
+
+
+def test_newborn_that_was_never_recorded_is_cleared(server: Server, live: Database) -> None:
+    """A kill between CREATE DATABASE and its record: nobody can have been in it."""
+    name = f"{live.conninfo.dbname}__scratch_{R}"
+    server.sql(f'CREATE DATABASE "{name}" TEMPLATE template0 ALLOW_CONNECTIONS false CONNECTION LIMIT 4711')
+    assert databases.create_empty(live, R).conninfo.dbname == name
+    server.drop(name)
+    server.sql(f'CREATE DATABASE "{name}" TEMPLATE template0 ALLOW_CONNECTIONS false CONNECTION LIMIT 4711')
+    assert databases.cleanup_leftovers(live) == [name]
+
+
+def test_snapshots_of_older_releases_go_when_a_release_has_finished(live: Database) -> None:
+    name = live.conninfo.dbname
+    for release in ("r1", "r2"):
+        databases.fence(live, release)
+        databases.snapshot(databases.must_be_fenced(live, release), release, live=name)
+        databases.unfence(live, release)
+    assert databases.cleanup_leftovers(live) == []
+    assert databases.cleanup_leftovers(live, "r2") == [f"{name}__snap_r1"]
+    assert [entry["name"] for entry in databases.existing(live)] == [f"{name}__snap_r2"]
+
+
+def test_failed_databases_age(live: Database) -> None:
+    name = live.conninfo.dbname
+    databases.fence(live, R)
+    made = databases.snapshot(databases.must_be_fenced(live, R), R, live=name)
+    databases.swap(live, R, made["database"])
+    assert retention.failed_databases(live, keep_days=1) == []
+    later = time.time() + 2 * 86400
+    assert retention.failed_databases(live, keep_days=1, now=later, check_mode=True) == [f"{name}__failed_{R}"]
+    assert len(databases.existing(live)) == 1
+    assert retention.failed_databases(live, keep_days=0) == [f"{name}__failed_{R}"]
+    assert databases.existing(live) == []
+
+
+WRITES = {
+    "insert": ("INSERT INTO t (v) VALUES ('n')", {"rows": 1, "deleted": 0}),
+    "update": ("UPDATE t SET v = 'u' WHERE id < 4", {"rows": 3, "deleted": 0}),
+    "delete": ("DELETE FROM t WHERE id < 6", {"rows": 0, "deleted": 5}),
+    "insert and delete": ("INSERT INTO t (v) VALUES ('n'); DELETE FROM t WHERE v = 'n'", {"rows": 0, "deleted": 1}),
+    "truncate": ("TRUNCATE t", {"rows": 0, "deleted": 0, "emptied": True}),
+    "rolled back": ("BEGIN; INSERT INTO t (v) VALUES ('n'); ROLLBACK", None),
+    "read": ("SELECT count(*) FROM t", None),
+    "vacuum": ("VACUUM FREEZE t", None),
+}
+
+
+@pytest.mark.parametrize("case", WRITES)
+def test_written_since(live: Database, case: str) -> None:
+    statement, expected = WRITES[case]
+    with live.session() as session:
+        mark = marks.take(session)
+    live.execute(statement)
+    time.sleep(0.05)
+    found = databases.written_since(live, mark)
+    assert found.certain
+    assert found.tables.get("public.t") == expected
+    assert found.nothing is (expected is None)
+
+
+def test_written_by_a_transaction_that_was_open_at_the_mark(server: Server, live: Database) -> None:
+    name = live.conninfo.dbname
+    writer = server.connect(name)
+    writer.autocommit = False
+    writer.cursor().execute("INSERT INTO t (v) VALUES ('open')")
+    server.sql("INSERT INTO t (v) VALUES ('before')", name)
+    with live.session() as session:
+        mark = marks.take(session)
+    writer.commit()
+    writer.close()
+    server.sql("INSERT INTO t (v) VALUES ('after')", name)
+    assert databases.written_since(live, mark).tables["public.t"]["rows"] == 2
+
+
+def test_new_and_dropped_tables_count(live: Database) -> None:
+    with live.session() as session:
+        mark = marks.take(session)
+    live.execute("CREATE TABLE n AS SELECT 1; DROP TABLE t")
+    found = databases.written_since(live, mark)
+    assert found.tables["public.n"]["rows"] == 1
+    assert found.tables["public.t"]["emptied"] is True
+
+
+@pytest.mark.parametrize("kind", restore_point.KINDS)
+@pytest.mark.parametrize("written", [False, True], ids=["idle", "written"])
+def test_restore_point(live: Database, tmp_path: Path, kind: str, written: bool) -> None:
+    name = live.conninfo.dbname
+    taken = backup.take(live, folder_of(tmp_path), stack="st", release=R)
+    if written:
+        live.execute("DELETE FROM t WHERE id = 1")
+    databases.fence(live, R)
+    behind = databases.must_be_fenced(live, R)
+
+    def make() -> dict:  # type: ignore[type-arg]
+        return restore_point.make(
+            behind, R, live=name, backup=taken.as_dict(), kind=kind, stack="st", folder=folder_of(tmp_path)
+        )
+
+    if kind == "backup" and written:
+        with pytest.raises(Refused, match=r"written since the backup: public.t: 0 written, 1 deleted"):
+            make()
+        return
+    point = make()
+    snapshot = kind == "snapshot" or (kind == "auto" and written)
+    assert point["kind"] == ("snapshot" if snapshot else "backup")
+    if kind == "dump" or point["kind"] == "snapshot":
+        assert point.get("path") != str(taken.path)
+    else:
+        assert "hashed again under the fence and is equal (1 tables, 99 rows)" in point["sentence"]
+    assert point["mark"]["tables"]
+
+
+def test_change_that_no_counter_shows_is_found_by_the_hash(live: Database, tmp_path: Path) -> None:
+    """A superuser who wrote with its counters off: the quick look sees nothing, the hash does."""
+    taken = backup.take(live, folder_of(tmp_path), stack="st", release=R)
+    live.execute("SET track_counts = off; DELETE FROM t WHERE id = 7")
+    databases.fence(live, R)
+    behind = databases.must_be_fenced(live, R)
+    assert databases.written_since(behind, taken.manifest["mark"]).nothing
+    with pytest.raises(Refused, match=r"is not what was backed up: table public.t has 98 rows, 99 before"):
+        restore_point.make(behind, R, live=live.conninfo.dbname, backup=taken.as_dict(), kind="backup")

@@ -1,0 +1,265 @@
+"""The parts of backup and rollback that need no database: names, folders, argument lists, manifests, retention."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from papdeploy import retention
+from papdeploy.backup import archive, crypt, files, manifest
+from papdeploy.databases import marks, names, properties
+from papdeploy.errors import Refused
+from papdeploy.oracle import Oracle, compare
+from papdeploy.postgres import Conninfo, Database
+from papdeploy.sites import HostSite
+
+DAY = 86400.0
+NOW = 1_800_000_000.0
+
+
+@pytest.mark.parametrize("kind", names.KINDS)
+def test_derived_names_fit_and_differ(kind: str) -> None:
+    assert names.derived("app", kind, "r1") == f"app__{kind}_r1"
+    seen = set()
+    for live in ("x" * 63, "x" * 62 + "y", "数" * 21, "a" * 40):
+        for release in ("20250101T000000Z-abcd", "20250101T000000Z-abce"):
+            name = names.derived(live, kind, release)
+            assert len(name.encode()) <= 63
+            assert f"__{kind}_" in name
+            assert name == names.derived(live, kind, release)
+            seen.add(name)
+    assert len(seen) == 8
+
+
+def test_unknown_kind_is_a_programming_error() -> None:
+    with pytest.raises(ValueError, match="other"):
+        names.derived("app", "other", "r1")
+
+
+@pytest.mark.parametrize(
+    ("comment", "ours"),
+    [
+        (None, False),
+        ("a person's comment", False),
+        ("pap-deploy", False),
+        ("pap-deploy not json", False),
+        ("pap-deploy [1]", False),
+        ('pap-deploy {"of": "app"}', False),
+        (names.record_text("scratch", "app", "r1"), True),
+    ],
+)
+def test_only_our_record_makes_a_database_ours(comment: str | None, ours: bool) -> None:
+    found = names.Found("n", 1, 0, True, -1, comment, "o", 0)
+    assert (found.record is not None) is ours
+    assert found.is_ours("scratch", "app", "r1") is ours
+    assert not found.is_ours("scratch", "app", "r2")
+    assert not found.is_ours("snap", "app", "r1")
+
+
+def test_record_survives_quotes() -> None:
+    text = names.record_text("fenced", "it's", 'r"1', before={"comment": "it's \\ \"x\" ü"})
+    found = names.Found("n", 1, 0, True, -1, text, "o", 0)
+    assert found.record is not None
+    assert found.record["before"]["comment"] == "it's \\ \"x\" ü"
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        (("staging", "app", "r1", "T"), "staging_app_r1_T"),
+        (("a/b", "../../etc/passwd", "r 1", "T"), "a-b_etc-passwd_r-1_T"),
+        (("-x", "'; rm", "ü", "T"), "x_rm_x_T"),
+    ],
+)
+def test_stem_is_plain(parts: tuple[str, str, str, str], expected: str) -> None:
+    assert files.stem(*parts) == expected
+
+
+def test_partial_file_is_private_and_goes(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        with files.partial(tmp_path, "x") as (path, file):
+            assert path.stat().st_mode & 0o777 == 0o600
+            file.write(b"data")
+            assert files.remove_stale(tmp_path) == [], "its lock says that it is in use"
+    finally:
+        os.umask(old)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".partial-dead").write_bytes(b"")
+    assert files.remove_stale(tmp_path) == [".partial-dead"]
+
+
+def test_partial_never_follows_a_link(tmp_path: Path) -> None:
+    (tmp_path / ".partial-x").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError), files.partial(tmp_path, "x"):
+        pass
+    assert not (tmp_path / "victim").exists()
+
+
+def test_commit_never_overwrites(tmp_path: Path) -> None:
+    (tmp_path / "final").write_text("older")
+    with files.partial(tmp_path, "x") as (path, file), pytest.raises(Refused, match="never overwritten"):
+        files.commit(path, file, tmp_path / "final")
+    assert (tmp_path / "final").read_text() == "older"
+
+
+DB = Database(HostSite(), Conninfo("it's -x dbname=y", "h", 5432, "u", "secret"), "/bin/pg")
+
+
+def test_argument_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Database, "tool_version", lambda self, name: 18)
+    argv = archive.dump_argv(DB, snapshot="0001-1", compression="zstd:1", lock_wait_s=2.5)
+    assert argv[0] == "/bin/pg/pg_dump"
+    assert "--compress=zstd:1" in argv
+    assert "--lock-wait-timeout=2500" in argv
+    assert "--snapshot=0001-1" in argv
+    assert any("dbname='it\\'s -x dbname=y'" in word for word in argv)
+    assert "secret" not in " ".join(argv)
+    restore = archive.restore_argv(DB, "--schema-only")
+    assert {"--exit-on-error", "--no-subscriptions", "--schema-only"} <= set(restore)
+    assert not any(word.startswith(("--clean", "--create")) for word in restore)
+    monkeypatch.setattr(Database, "tool_version", lambda self, name: 15)
+    assert "--compress=1" in archive.dump_argv(DB, snapshot=None, compression="gzip:1", lock_wait_s=1)
+    with pytest.raises(Refused, match="cannot compress by zstd"):
+        archive.dump_argv(DB, snapshot=None, compression="zstd:1", lock_wait_s=1)
+
+
+@pytest.mark.parametrize("wanted", ["none", "0", "gzip:0", "zstd:0"])
+def test_uncompressed_is_refused(wanted: str) -> None:
+    with pytest.raises(Refused, match="without compression"):
+        archive.best_compression(DB, wanted)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({}, "gzip:1"),
+        ({"zstd": 'error: connection to server on socket "/nonexistent/.s.PGSQL" failed'}, "zstd:1"),
+        ({"lz4": "error: connection to server on socket"}, "lz4:1"),
+        ({"zstd": "error: connection to server", "lz4": "error: connection to server"}, "zstd:1"),
+    ],
+)
+def test_best_compression_asks_the_build(
+    said: dict[str, str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = "".join(f"case $* in *{method}*) echo '{text}' >&2; exit 1;; esac\n" for method, text in said.items())
+    program = tmp_path / "pg_dump"
+    program.write_text(f"#!/bin/sh\n{script}echo 'this build does not support compression' >&2; exit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(Database, "tool_version", lambda self, name: 16)
+    assert archive.best_compression(Database(HostSite(), DB.conninfo, str(tmp_path))) == expected
+
+
+def test_encryption_argument_lists() -> None:
+    age = crypt.Encryption("age", ("age1x", "age1y"), "/key")
+    assert age.encrypt_argv() == ["age", "--encrypt", "--recipient", "age1x", "--recipient", "age1y"]
+    assert age.decrypt_argv() == ["age", "--decrypt", "--identity", "/key"]
+    gpg = crypt.Encryption("gpg", ("A", "B"), "/home", "/phrase")
+    assert gpg.encrypt_argv()[-5:] == ["--encrypt", "--recipient", "A", "--recipient", "B"]
+    assert "--passphrase-file" in gpg.decrypt_argv()
+
+
+def test_properties_become_statements() -> None:
+    traits: dict[str, Any] = {
+        "owner": 'o"wner',
+        "grants": [[0, "unknown (OID=0)", "TEMPORARY", False], [17, "r'ole", "CONNECT", True]],
+        "settings": [[None, ['search_path=a, "B c"', "work_mem=4MB", "app.name=it's"]], ["role", ["jit=off"]]],
+    }
+    assert properties.apply("d%s", traits) == [
+        'ALTER DATABASE "d%s" OWNER TO "o""wner"',
+        'REVOKE ALL ON DATABASE "d%s" FROM PUBLIC, "o""wner"',
+        'GRANT TEMPORARY ON DATABASE "d%s" TO PUBLIC',
+        'GRANT CONNECT ON DATABASE "d%s" TO "r\'ole" WITH GRANT OPTION',
+        'ALTER DATABASE "d%s" SET "search_path" TO a, "B c"',
+        "ALTER DATABASE \"d%s\" SET \"work_mem\" TO '4MB'",
+        "ALTER DATABASE \"d%s\" SET \"app\".\"name\" TO 'it''s'",
+        'ALTER ROLE "role" IN DATABASE "d%s" SET "jit" TO \'off\'',
+    ]
+    assert len(properties.apply("d", {**traits, "grants": None, "settings": []})) == 1, "the default stays the default"
+
+
+def oracle_of(**definition: str) -> Oracle:
+    return Oracle({}, {}, {}, {"public": {"constraint t.c": dict(definition)}}, {})
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "equal"),
+    [
+        ("(v)::text = ANY ((ARRAY['a'::character varying])::text[])",
+         "(v)::text = ANY (ARRAY[('a'::character varying)::text])", True),
+        ("v = 'a'::text", "v = 'b'::text", False),
+        ("v = 'a (b)'", "v = 'a b'", False),
+        ("v = 'a::text'", "v = 'a'", False),
+        ('"a b" > 1', '"ab" > 1', False),
+        ("v > 1", "v >  1", True),
+        ("v = 1::bigint", "v = 1", False),
+        ("v = 'it''s'", "v = 'its'", False),
+    ],
+)  # fmt: skip
+def test_normalised_expressions(left: str, right: str, equal: bool) -> None:
+    before, after = oracle_of(definition=left), oracle_of(definition=right)
+    assert (compare(before, after) == []) is equal
+    assert (before.digest == after.digest) is equal
+    assert compare(oracle_of(source=left), oracle_of(source=right)) != [] or left == right, "function bodies are exact"
+
+
+def test_written_adds_up() -> None:
+    one = marks.Written({"a": {"rows": 2, "deleted": 1}}, True, "x")
+    emptied = {"rows": 1, "deleted": 0, "emptied": True}
+    both = one.plus(marks.Written({"a": {"rows": 3, "deleted": None}, "b": emptied}, False, "y"))
+    assert both.tables == {"a": {"rows": 5, "deleted": None}, "b": emptied}
+    assert (both.certain, both.rows, both.why) == (False, 6, "y")
+    assert "a: 5 written; b: 1 written, emptied (y)" in both.sentence()
+    assert marks.Written({}, True, "w").nothing
+    assert not marks.Written({}, False, "w").nothing
+
+
+def backup_file(folder: Path, name: str, age_days: float, stack: str = "st") -> Path:
+    path = folder / f"{name}.dump"
+    path.write_bytes(b"x")
+    path.with_name(path.name + ".globals.sql").write_text("")
+    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(NOW - age_days * DAY))
+    body = manifest.body(
+        {"format": 1, "stack": stack, "started": started, "sha256": f"sha-{name}", "bytes": 1, "release": name}
+    )
+    path.with_name(path.name + manifest.SUFFIX).write_text(json.dumps(body))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("keep", "keep_days", "pinned", "left"),
+    [
+        (2, 0, (), "ab"),
+        (1, 7, (), "abc"),
+        (1, 0, ("e.dump",), "ae"),
+        (1, 0, ("sha-d",), "ad"),
+        (1, 0, ("/other/folder/c.dump",), "ac"),
+        (0, 0, (), "a"),
+        (99, 0, (), "abcde"),
+    ],
+)
+def test_retention(tmp_path: Path, keep: int, keep_days: float, pinned: tuple[str, ...], left: str) -> None:
+    for name, age in (("a", 1), ("b", 3), ("c", 6), ("d", 30), ("e", 400)):
+        backup_file(tmp_path, name, age)
+    backup_file(tmp_path, "other", 900, stack="other")
+    (tmp_path / "broken.dump.manifest.json").write_text("{")
+    options: dict[str, Any] = {"stack": "st", "keep": keep, "keep_days": keep_days, "pinned": pinned, "now": NOW}
+    planned = retention.apply(tmp_path, check_mode=True, **options)
+    assert len(list(tmp_path.glob("*.dump"))) == 6
+    assert retention.apply(tmp_path, **options) == planned
+    assert "".join(sorted(path.stem for path in tmp_path.glob("?.dump"))) == left
+    assert "".join(sorted(path.name[0] for path in tmp_path.glob("?.dump.manifest.json"))) == left
+    assert (tmp_path / "other.dump").exists()
+    assert (tmp_path / "broken.dump.manifest.json").exists()
+
+
+def test_listing_says_why(tmp_path: Path) -> None:
+    backup_file(tmp_path, "a", 1)
+    backup_file(tmp_path, "b", 100)
+    listed = retention.summary(retention.judge(tmp_path, stack="st", keep=1, keep_days=1, now=NOW))
+    assert [entry["kept_because"] for entry in listed] == ["one of the newest 1", ""]
+    assert listed[1]["age_days"] == 100.0
