@@ -98,7 +98,7 @@ def test_sqlalchemy_and_driver(server, database, version: str, driver: str) -> N
     compare(scenario(bench, sys.executable, packages, url))
 
 
-@pytest.mark.parametrize("version", ["3.9", "3.12", "3.13"])
+@pytest.mark.parametrize("version", ["3.9", "3.13"])
 def test_python(servers, version: str) -> None:
     python = pythons().get(version)
     if not python:

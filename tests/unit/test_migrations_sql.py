@@ -45,6 +45,9 @@ CONTROL = {
     "START TRANSACTION": "START TRANSACTION",
     "PREPARE TRANSACTION 'x'": "PREPARE TRANSACTION 'x'",
     "COMMIT PREPARED 'x'": "COMMIT PREPARED 'x'",
+    "/* a */COMMIT": "COMMIT",
+    "-- a\n\tCOMMIT": "COMMIT",
+    "SELECT 1;COMMIT": "COMMIT",
     "ROLLBACK TO SAVEPOINT a": "",
     "ROLLBACK WORK TO a": "",
     "RELEASE SAVEPOINT a": "",
@@ -65,7 +68,8 @@ def test_transaction_control(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "changes"),
     [("SET search_path = x", True), ("RESET ALL", True), ("SELECT set_config('a', 'b', false)", True),
-     ("UPDATE a SET b = 1", False), ("SELECT 'SET x'", False), ("SELECT 1; set role x", True), ("DISCARD PLANS", True)],
+     ("UPDATE a SET b = 1", False), ("SELECT 'SET x'", False), ("SELECT 1; set role x", True), ("DISCARD PLANS", True),
+     ("UPDATE a\nSET b = 1", False), ("/* x */SET a = 1", True), ("SELECT 1;RESET ROLE", True)],
 )  # fmt: skip
 def test_changes_settings(text: str, changes: bool) -> None:
     assert sql.changes_settings(text) is changes

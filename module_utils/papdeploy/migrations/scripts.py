@@ -123,7 +123,7 @@ def _environment(session: Session) -> dict[str, str]:
     return {
         **os.environ,
         "DATABASE_URL": session.target.url,
-        "PGAPPNAME": session.application_name,
+        "PGAPPNAME": session.child_name,
         "PGOPTIONS": " ".join([os.environ.get("PGOPTIONS", ""), *(f"-c {k}={v}" for k, v in settings.items())]).strip(),
         "PYTHONUNBUFFERED": "1",
     }
@@ -213,7 +213,7 @@ def _kill(session: Session, child: Any) -> None:
         os.killpg(child.pid, signal.SIGKILL)
     child.wait(10)
     session.query(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s AND pid <> pg_backend_pid()"
-        " AND datname = current_database() AND pid <> ALL (%s::int[])",
-        (session.application_name, session.watch.pids),
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name = %s AND datname = current_database()",
+        (session.child_name,),
     )

@@ -44,8 +44,7 @@ SELECT txid_current() = %s, pg_backend_pid() = %s,
        EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND pid = pg_backend_pid()
                AND classid = {ledger.LOCK_HIGH} AND objid = {ledger.LOCK_LOW}),
        coalesce((SELECT string_agg(pid::text, ', ') FROM pg_stat_activity
-                 WHERE application_name = %s AND datname = current_database()
-                   AND pid <> pg_backend_pid() AND pid <> ALL (%s::int[]) AND backend_start > to_timestamp(%s)), '')
+                 WHERE application_name = %s AND datname = current_database()), '')
 """
 
 
@@ -95,6 +94,8 @@ class Session(drivers.Hooks):
         self.who = who
         self.run = _new_uuid()
         self.application_name = f"pap-deploy:{release}"[:63]
+        # What sessions of child processes are called (PGAPPNAME), so that they can be told from all others.
+        self.child_name = f"pap-deploy:{release}"[:54] + f":{self.run[:8]}"
         self.ends_at = time.monotonic() + options.deadline_s
         self.step: Optional[Step] = None
         self.watch = Watch(self)
@@ -339,9 +340,7 @@ class Session(drivers.Hooks):
         """Raise unless the transaction is still the one that was begun, alone, and under the run's lock."""
         transaction = self.transaction
         assert transaction is not None
-        same, pid_same, locked, strangers = self.query(
-            _VERIFY, (transaction.xid, self.facts.pid, self.application_name, self.watch.pids, self.facts.clock)
-        )[0]
+        same, pid_same, locked, strangers = self.query(_VERIFY, (transaction.xid, self.facts.pid, self.child_name))[0]
         if not pid_same:
             raise _pooler(self.facts.pid, 0)
         if not same:

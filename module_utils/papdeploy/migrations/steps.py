@@ -54,7 +54,7 @@ def guards(session: Session) -> Iterator[None]:
         return step.violation(f"it opened a second connection ({how})")
 
     before = os.environ.get("PGAPPNAME")
-    os.environ["PGAPPNAME"] = session.application_name  # so that a child process's session can be told before COMMIT
+    os.environ["PGAPPNAME"] = session.child_name  # so that a child process's session can be told before COMMIT
     try:
         with no_second_connection(refuse):
             yield

@@ -33,7 +33,6 @@ class Watch:
         self._stop = threading.Event()
         self.waiting_since: Optional[float] = None  # when the running statement was sent; set by the session
         self._raw: Any = None
-        self.pids: list[int] = []
         self.blockers: list[dict[str, Any]] = []
 
     @property
@@ -116,7 +115,6 @@ class Watch:
                 application_name=self._session.application_name,
                 driver=self._session.driver.name,
             )
-            self.pids.append(int(self._raw.info.backend_pid))
         cursor = self._raw.cursor()
         try:
             cursor.execute(query, params)
