@@ -87,6 +87,7 @@ def parser() -> argparse.ArgumentParser:
     lint = add("lint", _lint, "judge the SQL of what is pending, or of FILES, by the sizes of the tables", where)
     lint.add_argument("files", nargs="*", metavar="FILE", help="migration files (default: all pending, or all)")
     lint.add_argument("--database-url", metavar="URL", help="for sizes and for what is pending (default: DATABASE_URL)")
+    lint.add_argument("--scratch-url", metavar="URL", help="a copy of the database: judge the SQL that runs there")
     lint.add_argument("--offline", action="store_true", help="no database: every table counts as large")
     lint.add_argument("--format", choices=("text", "json", "sarif", "github"), default="text")
     lint.add_argument("--fail-on", choices=("error", "warning", "never"), default="error")
@@ -188,7 +189,7 @@ def _lint(arguments: argparse.Namespace) -> int:
     folders = [Path(folder) for folder in arguments.migrations or ["migrations"]]
     report = lint.run(
         folders, [Path(file) for file in arguments.files], url=arguments.database_url, offline=arguments.offline,
-        squawk=arguments.squawk,
+        scratch=arguments.scratch_url, squawk=arguments.squawk,
     )  # fmt: skip
     print(lint_formats.render(report, arguments.format))
     return console.FAILED if report.worse_than(arguments.fail_on) else console.OK

@@ -93,12 +93,17 @@ def run(
     *,
     url: Optional[str] = None,
     offline: bool = False,
+    scratch: Optional[str] = None,
     squawk: str = "",
 ) -> Report:
-    """Lint the pending migrations (with a database), the ``chosen`` files, or all (offline)."""
+    """Lint the pending migrations (with a database), the ``chosen`` files, or all (offline).
+
+    ``scratch`` is the URL of a copy of the database: what is pending is run there, and the SQL that ran is judged where
+    the source alone does not give it.
+    """
     import os
 
-    migrations = load_folders(folders)
+    migrations = everything = load_folders(folders)
     url = url or os.environ.get("DATABASE_URL")
     sizes: Optional[dict[str, TableSize]] = None
     version = 0
@@ -120,7 +125,13 @@ def run(
         if unknown:
             raise Refused(f"{min(unknown)} is not a migration in {', '.join(map(str, folders))}.")
         migrations = [migration for migration in migrations if migration.identity in names]
-    return judge(migrations, sizes, version=version, program=squawk)
+    recorded: dict[str, list[str]] = {}
+    if scratch and migrations:
+        from .options import RunOptions
+        from .runner import record_on
+
+        recorded = {name: item["statements"] for name, item in record_on(scratch, everything, RunOptions()).items()}
+    return judge(migrations, sizes, version=version, program=squawk, recorded=recorded)
 
 
 def judge(
@@ -129,15 +140,20 @@ def judge(
     *,
     version: int = 0,
     program: str = "",
+    recorded: Optional[Mapping[str, list[str]]] = None,
 ) -> Report:
-    """The report on ``migrations``; ``sizes`` by quoted table name, None where no database was asked."""
+    """The report on ``migrations``; ``sizes`` by quoted table name, None where no database was asked.
+
+    ``recorded`` holds, by identity, the statements of a run on a copy: they count where the source is only a guess.
+    """
     report = Report(files=len(migrations), sizes_known=sizes is not None)
     fresh: set[str] = set()
     located: list[Located] = []
     for migration in migrations:
-        found = _located(migration)
+        ran = (recorded or {}).get(migration.identity, [])
+        found = _located(migration, ran)
         located += found
-        report.findings += _parse_notes(migration)
+        report.findings += [] if ran else _parse_notes(migration)
         for item in found:
             fresh |= _created(item.statement)
             report.findings += [_verdict(item, effect, sizes, fresh) for effect in impact.effects(item.statement)]
@@ -151,13 +167,21 @@ def judge(
     return report
 
 
-def _located(migration: MigrationFile) -> list[Located]:
+def _located(migration: MigrationFile, ran: Sequence[str]) -> list[Located]:
     found = statics.sql_of(migration)
+    if ran and not found.exact:
+        lines = {_squeezed(text): line for text, line in zip(found.statements, found.lines)}
+        start = next(n.lineno for n in migration.tree.body if getattr(n, "name", "") in ("upgrade", "run_migration"))
+        found = statics.StaticSql(list(ran), lines=[lines.get(_squeezed(text), start) for text in ran])
     return [
         Located(migration, statement, line)
         for text, line in zip(found.statements, found.lines)
         for statement in sql.split(text)
     ]
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _parse_notes(migration: MigrationFile) -> list[Finding]:

@@ -119,7 +119,7 @@ class Session(drivers.Hooks):
     # -- opening and closing ------------------------------------------------------------------------------------------
 
     def open(self) -> Session:
-        """Connect and apply the limits. Raises Unavailable, or Refused on a standby's or read-only session's behalf."""
+        """Connect and apply the limits. Raises Unavailable with the server's own words."""
         self.driver, self.raw = drivers.connect(
             self.target, self, application_name=self.application_name, driver=self.options.driver
         )
