@@ -30,29 +30,29 @@ def main() -> None:
 def one(running, gb: float, home: Path) -> None:
     target, size = fill(running, gb)
     print(f"\ndatabase of {size / 1e9:.2f} GB")
-    hashed, taken_oracle = timed(lambda: oracle.take(target))
+    hashed, before = timed(running, lambda: oracle.take(target))
     plain = home / "plain.sql"
     dump = shell(running, f"pg_dump bench > {plain}")
     restore = shell(running, f"createdb by_hand && psql -q -v ON_ERROR_STOP=1 by_hand < {plain}")
-    print(f"  by hand: pg_dump {dump:.1f} s ({plain.stat().st_size / 1e6:,.0f} MB), psql < {restore:.1f} s")
+    print(f"  by hand: pg_dump {dump}, {plain.stat().st_size / 1e6:,.0f} MB; psql < file {restore}")
     running.drop("by_hand")
     plain.unlink()
     gzip6 = shell(running, f"pg_dump -Fc bench > {home / 'six.dump'}")
     (home / "six.dump").unlink()
-    seconds, taken = timed(lambda: backup.take(target, home / f"b{gb}", stack="bench", release="r1"))
+    cost, taken = timed(running, lambda: backup.take(target, home / f"b{gb}", stack="bench", release="r1"))
     parts = taken.manifest["seconds"]
     print(
-        f"  ours:    {seconds:.1f} s in all: dump {parts['dump']:.1f}, restored by {parts['restore']:.1f}, oracle"
-        f" {parts['oracle']:.1f} beside them, of the copy {taken.manifest['proof']['seconds']:.1f};"
-        f" {taken.manifest['bytes'] / 1e6:,.0f} MB {taken.manifest['compression']}"
+        f"  ours: {cost}, {taken.manifest['bytes'] / 1e6:,.0f} MB {taken.manifest['compression']}: dump until"
+        f" {parts['dump']:.1f} s, restored at {parts['restore']:.1f} s, oracle {parts['oracle']:.1f} s beside them,"
+        f" of the copy {taken.manifest['proof']['seconds']:.1f} s"
     )
-    bare, _ = timed(lambda: backup.take(target, home / f"n{gb}", stack="bench", release="r1", proof="none"))
-    verify, _ = timed(lambda: backup.verify(target, taken.path))
-    print(f"  ours without restore {bare:.1f} s; proof of an old file {verify:.1f} s; oracle alone {hashed:.1f} s")
-    print(f"  pg_dump -Fc (gzip level 6) alone {gzip6:.1f} s")
-    print(f"  ratio: whole proof / (plain dump + restore by hand) = {seconds / (dump + restore):.2f}")
-    print(f"  ratio: whole proof / pg_dump -Fc (gzip level 6)      = {seconds / gzip6:.2f}")
-    assert oracle.compare(taken_oracle, taken.oracle) == []
+    bare, _ = timed(running, lambda: backup.take(target, home / f"n{gb}", stack="bench", release="r1", proof="none"))
+    verify, _ = timed(running, lambda: backup.verify(target, taken.path))
+    print(f"  ours without a restore {bare}; proof of an old file {verify}; oracle alone {hashed}")
+    print(f"  pg_dump -Fc (gzip level 6, its default) alone {gzip6}")
+    print(f"  whole proof / (plain dump + restore by hand): {cost.ratio(dump + restore)}")
+    print(f"  whole proof / pg_dump -Fc alone:              {cost.ratio(gzip6)}")
+    assert oracle.compare(before, taken.oracle) == []
     running.drop("bench")
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests")]
@@ -36,7 +38,8 @@ INSERT INTO audit (user_id, at, action, detail)
  FROM generate_series(1, {n} * 2) g;
 INSERT INTO policies
  SELECT gen_random_uuid(), repeat('allow if input.user == "' || md5(g::text) || E'"\\n', 1 + g % 6),
-        decode(md5(g::text) || md5((g * 7)::text) || md5((g * 11)::text), 'hex'), g * 1.01 FROM generate_series(1, {n}) g;
+        decode(md5(g::text) || md5((g * 7)::text) || md5((g * 11)::text), 'hex'), g * 1.01
+ FROM generate_series(1, {n}) g;
 CREATE INDEX ON audit (user_id, at); CREATE INDEX ON audit (action);
 """
 ROWS_PER_GB = 1_180_000
@@ -55,8 +58,8 @@ def server(major: int) -> Iterator[servers.Server]:
             " -c max_connections=50 -c log_min_messages=fatal"
         )
         subprocess.run(
-            [running.bin_dir / "pg_ctl", "-D", running.data, "-l", base / "pg" / "log", "-w", "-t", "120", "-o", options,
-             "start"],
+            [running.bin_dir / "pg_ctl", "-D", running.data, "-l", base / "pg" / "log", "-w", "-t", "120", "-o",
+             options, "start"],
             check=True, stdout=subprocess.DEVNULL, cwd="/", **servers._unprivileged(),
         )  # fmt: skip
         try:
@@ -81,21 +84,64 @@ def fill(running: servers.Server, gb: float, name: str = "bench") -> tuple[Datab
     return target, int(target.scalar("SELECT pg_database_size(current_database()) AS s"))
 
 
-def shell(running: servers.Server, command: str) -> float:
-    """Seconds of a command as a person types it, with the client programs on the path."""
+class Meter:
+    """Seconds on the clock and seconds of CPU, of this process, its children and the whole server. On a machine that
+    others use as well, the CPU is what can be compared."""
+
+    def __init__(self, running: servers.Server) -> None:
+        self._postmaster = int((running.data / "postmaster.pid").read_text().split()[0])
+        self._cpu, self._clock = self._now(), time.monotonic()
+
+    def _now(self) -> float:
+        ours = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        tick = os.sysconf("SC_CLK_TCK")
+        total = sum(self._times(self._postmaster)[:4])  # with the children that have ended
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError, IndexError):
+                if self._fields(path)[1] == str(self._postmaster):
+                    total += sum(self._times(int(path.parent.name))[:2])
+        return ours + total / tick
+
+    def _fields(self, path: Path) -> list[str]:
+        return path.read_text().rsplit(")", 1)[1].split()
+
+    def _times(self, pid: int) -> list[int]:
+        return [int(value) for value in self._fields(Path(f"/proc/{pid}/stat"))[11:15]]
+
+    def read(self) -> Cost:
+        return Cost(time.monotonic() - self._clock, self._now() - self._cpu)
+
+
+@dataclass(frozen=True)
+class Cost:
+    wall: float
+    cpu: float
+
+    def __str__(self) -> str:
+        return f"{self.wall:.1f} s ({self.cpu:.1f} s CPU)"
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.wall + other.wall, self.cpu + other.cpu)
+
+    def ratio(self, other: Cost) -> str:
+        return f"{self.wall / other.wall:.2f} by the clock, {self.cpu / other.cpu:.2f} by CPU"
+
+
+def shell(running: servers.Server, command: str) -> Cost:
+    """The cost of a command as a person types it, with the client programs on the path."""
     env = {
         **os.environ, "PATH": f"{running.bin_dir}:{os.environ['PATH']}", "PGHOST": running.host,
         "PGPORT": str(running.port), "PGUSER": running.user, "PGPASSWORD": running.password, "LC_ALL": "C.UTF-8",
     }  # fmt: skip
-    started = time.monotonic()
+    meter = Meter(running)
     subprocess.run(["bash", "-c", command], check=True, env=env, stdout=subprocess.DEVNULL)
-    return time.monotonic() - started
+    return meter.read()
 
 
-def timed(work: Callable[[], object]) -> tuple[float, object]:
-    started = time.monotonic()
+def timed(running: servers.Server, work: Callable[[], Any]) -> tuple[Cost, Any]:
+    meter = Meter(running)
     result = work()
-    return time.monotonic() - started, result
+    return meter.read(), result
 
 
 def machine() -> str:

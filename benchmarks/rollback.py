@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from backup_support import fill, machine, server, shell, timed
+from backup_support import Cost, fill, machine, server, shell, timed
 from papdeploy import backup, databases, oracle, restore_point, rollback
 
 
@@ -46,7 +46,7 @@ def one(running, gb: float, home: Path) -> None:
     shell(running, f"pg_dump bench > {plain}")
     by_hand = shell(running, f"dropdb bench && createdb bench && psql -q -v ON_ERROR_STOP=1 bench < {plain}")
     plain.unlink()
-    print(f"  by hand: dropdb, createdb, psql < backup.sql    {by_hand:6.1f} s")
+    print(f"  by hand: dropdb, createdb, psql < backup.sql    {by_hand}")
     for kind in ("snapshot", "backup"):
         way(running, live, home / f"{kind}{gb}", kind, by_hand)
         assert oracle.compare(before, oracle.take(live), ignore_schemas=("pap_deploy",)) == []
@@ -55,31 +55,32 @@ def one(running, gb: float, home: Path) -> None:
     running.drop("bench")
 
 
-def way(running, live, folder: Path, kind: str, by_hand: float) -> None:
+def way(running, live, folder: Path, kind: str, by_hand: Cost) -> None:
     """Deploy something with a restore point of this kind, then take it back."""
     release, api = f"r-{kind}", NoApi()
     taken = backup.take(live, folder, stack="bench", release=release)
-    fence, _ = timed(lambda: databases.fence(live, release))
+    fence, _ = timed(running, lambda: databases.fence(live, release))
     behind = databases.must_be_fenced(live, release)
     made, point = timed(
-        lambda: restore_point.make(behind, release, live="bench", backup=taken.as_dict(), kind=kind, stack="bench")
+        running,
+        lambda: restore_point.make(behind, release, live="bench", backup=taken.as_dict(), kind=kind, stack="bench"),
     )
     behind.execute("ALTER TABLE users ADD COLUMN broken int; UPDATE users SET active = false WHERE id % 50 = 0")
-    lift, lifted = timed(lambda: databases.unfence(live, release))
+    lift, lifted = timed(running, lambda: databases.unfence(live, release))
     behind_migration(running, release)
     facts: dict[str, Any] = {
         "release": release, "restore_point": point, "backup": taken.as_dict(), "unfence": lifted, "switched": True,
         "identity": {"stack": "bench"},
     }  # fmt: skip
     hooks = rollback.Hooks(lambda name: {}, dict, dict, lambda *a: None)
-    choose, plan = timed(lambda: rollback.choose(live, facts))
+    choose, plan = timed(running, lambda: rollback.choose(live, facts))
     assert not plan.refused, plan
-    seconds, result = timed(lambda: rollback.run(plan, database=live, api=api, facts=facts, hooks=hooks))
+    seconds, result = timed(running, lambda: rollback.run(plan, database=live, api=api, facts=facts, hooks=hooks))
     print(
-        f"  ours by {result['way']:8} plan {choose:.1f} s + run {seconds:.1f} s = {choose + seconds:6.1f} s"
-        f"   (before: fence {fence:.2f} s, restore point {made:.1f} s, lifting the fence {lift:.2f} s)"
+        f"  ours by {result['way']:8} {choose + seconds}, of it the plan {choose.wall:.1f} s"
+        f" (earlier: fence {fence.wall:.2f} s, restore point {made.wall:.1f} s, lifting the fence {lift.wall:.2f} s)"
     )
-    print(f"    ratio to by hand = {(choose + seconds) / by_hand:.2f}")
+    print(f"    / by hand: {(choose + seconds).ratio(by_hand)}")
 
 
 def behind_migration(running, release: str) -> None:
