@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .errors import CommandFailed, PapError, Refused
+from .errors import CommandFailed, PapError, Refused, Unavailable
 from .sites import HostSite, Site
 from .trial import Trial, exit_code, free_port, held, with_port
 
@@ -63,6 +63,15 @@ class Api(ABC):
     @abstractmethod
     def switch(self, version: Mapping[str, Any]) -> None:
         """Make ``version`` the active one and start it. What was active is kept, for switching back."""
+
+    def confirm(self, version: Mapping[str, Any]) -> None:
+        """Assert that what runs, and so what answers, is ``version``, well by its own measure. Raises Unavailable."""
+        running = self.running()
+        if running["identity"] != version["identity"]:
+            raise Unavailable(
+                f"What runs is {running['label']}, not {version['label']}.",
+                hint="Somebody or something else switched it; find out what, then deploy again.",
+            )
 
     def base_url(self) -> str:
         """``http://host:port`` where the API answers, as far as that can be known without the inventory."""

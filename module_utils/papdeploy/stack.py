@@ -135,7 +135,7 @@ def _in_containers(params: Mapping[str, Any], release: str) -> tuple[Database, A
     _require({"container": names}, "pap_api_", ("container",))
     engine = Engine()
     found = discover(engine, database["container"], names[0], api.get("url_variable") or "")
-    compose = Compose(file=api.get("compose_file") or "") if api.get("activate") == "compose" else None
+    compose = Compose(api.get("image_variable") or "PAP_API_IMAGE", api.get("compose_file") or "")
     made = database_at(
         engine,
         database["container"],
@@ -151,7 +151,11 @@ def _in_containers(params: Mapping[str, Any], release: str) -> tuple[Database, A
         image="" if api.get("activate") == "restart" else api.get("image") or "",
         release=release,
         python=api.get("python") or "",
-        compose=compose,
+        port=int(api.get("port") or 0),
+        compose=compose if api.get("activate") == "compose" else None,
+        pull_s=float(api.get("pull_seconds") or 600),
+        start_s=float(api.get("start_seconds") or 60),
+        health_s=float(api.get("health_seconds") or 90),
     )
 
 

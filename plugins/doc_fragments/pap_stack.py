@@ -94,6 +94,26 @@ options:
           compose_file:
             description: Compose file for O(stack.api.activate=compose).
             type: path
+          image_variable:
+            description: Variable of the compose file that names the image, where O(stack.api.activate=compose).
+            type: str
+            default: PAP_API_IMAGE
+          port:
+            description: Port of the API in its container; 0 is the one it exposes, else the one it listens on.
+            type: int
+            default: 0
+          pull_seconds:
+            description: Seconds that a pull of the image may take.
+            type: float
+            default: 600
+          start_seconds:
+            description: Seconds that a new container may take until it listens.
+            type: float
+            default: 60
+          health_seconds:
+            description: Seconds that a container's own health check may take until it says healthy.
+            type: float
+            default: 90
           models:
             description: What to import to see all models; the last one or C(module:name) gives Base or MetaData.
             type: list

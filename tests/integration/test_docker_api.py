@@ -91,7 +91,7 @@ def test_a_switch_keeps_the_configuration_and_takes_the_new_image(small: Small, 
     api = small.api("two")
     old, new = api.running(), api.candidate()
     api.switch(new)
-    api.confirm(new, deadline_s=20)
+    api.confirm(new)
     after = small.inspect()
     assert after["Id"] != before["Id"]
     assert comparable(after) == comparable(before)
@@ -285,14 +285,14 @@ def test_confirm_waits_for_the_health_check(small: Small, test: list[str], secon
     second = 1_000_000_000
     check = {"Test": test, "Interval": second, "Timeout": 40 * second, "Retries": 2, "StartPeriod": 0}
     small.create("one", {"Healthcheck": check})
-    api = small.api("two")
+    api = small.api("two", health_s=seconds)
     new = api.candidate()
     api.switch(new)
     if said:
         with pytest.raises(Unavailable, match=said):
-            api.confirm(new, deadline_s=seconds)
+            api.confirm(new)
     else:
-        api.confirm(new, deadline_s=seconds)
+        api.confirm(new)
         assert small.inspect()["State"]["Health"]["Status"] == "healthy"
 
 

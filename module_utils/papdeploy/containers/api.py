@@ -52,6 +52,7 @@ class DockerApi(Api):
     compose: Optional[Compose] = None
     pull_s: float = 600.0
     start_s: float = 60.0
+    health_s: float = 90.0
     _tunnels: dict[str, Tunnel] = field(default_factory=dict, repr=False, compare=False)
 
     def services(self) -> list[Service]:
@@ -220,13 +221,13 @@ class DockerApi(Api):
             )
         return state
 
-    def confirm(self, version: Mapping[str, Any], deadline_s: float = 90.0) -> None:
+    def confirm(self, version: Mapping[str, Any]) -> None:
         """Assert that exactly the containers of ``version`` run under the names, and wait for their health checks.
 
-        A health check that still says "starting" after ``deadline_s`` seconds is a failure. Raises Unavailable.
+        A health check that still says "starting" after ``health_s`` seconds is a failure. Raises Unavailable.
         """
         records = {record["name"]: record for record in version.get("containers") or []}
-        deadline = time.monotonic() + deadline_s
+        deadline = time.monotonic() + self.health_s
         for service in self.services():
             record = records.get(service.name)
             image = str(record["image"] if record else version["image"])
@@ -244,7 +245,7 @@ class DockerApi(Api):
                 if time.monotonic() > deadline:
                     raise Unavailable(
                         f"Container {service.name} is still {state['Status']}, its health check {health}, after"
-                        f" {deadline_s:g} s.",
+                        f" {self.health_s:g} s.",
                         hint="Raise pap_api_health_seconds if its health check needs longer.",
                     )
                 time.sleep(_POLL_SECONDS)

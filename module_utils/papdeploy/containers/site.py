@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import os
 import re
@@ -20,6 +21,8 @@ from .hijack import Duplex, Frames
 from .launch import ABSENT, HELLO, LAUNCHERS, Launcher
 
 _TAIL = 64 * 1024
+_PIPE = 1 << 20
+_F_SETPIPE_SZ = 1031  # Linux; in the module fcntl from Python 3.10 on
 _START_SECONDS = 60.0
 _END_SECONDS = 15.0
 _NOT_THERE = re.compile(r"executable file not found|no such file or directory|not found in \$PATH", re.IGNORECASE)
@@ -152,6 +155,8 @@ class _ContainerProcess(Process):
         self.pid = 0
         self.absent_launcher = False
         reader, self._writer = os.pipe()
+        with contextlib.suppress(OSError):  # the usual 64 KiB make the two threads wait for each other
+            fcntl.fcntl(self._writer, _F_SETPIPE_SZ, _PIPE)
         self.stdout: IO[bytes] = os.fdopen(reader, "rb")
         self.stdin: Optional[IO[bytes]] = _Input(stream) if stdin else None  # type: ignore[assignment]
         self._pump: Optional[threading.Thread] = None

@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import smoke
 from ..stack import Stack
+from .cutover import begin_entry
 
 
 def run(stack: Stack, release: str) -> dict[str, Any]:
@@ -17,6 +18,7 @@ def run(stack: Stack, release: str) -> dict[str, Any]:
         with journal.checkpoint("login_smoke_test") as done:
             found = smoke.run(stack.smoke, looked.get("baseline") if looked else None)
             done.update(found.as_dict())
+            stack.api.confirm(begin_entry(journal)["to"])  # else the test may have met another release
     return _result(found)
 
 
