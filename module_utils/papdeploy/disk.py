@@ -48,7 +48,7 @@ def refuse_too_little(need: int, free: Optional[int], where: str, purpose: str) 
         raise Refused(
             f"Too little disk for {purpose}: {where} has {free / 1e6:,.0f} MB free, {(need + MARGIN) / 1e6:,.0f} MB"
             " are needed.",
-            hint="Free some there, or choose a way that needs less (backup_proof, restore_point).",
+            hint="Free some there, or choose a way that needs less (backup_proof, migrate_restore_point).",
             need=need + MARGIN,
             free=free,
         )

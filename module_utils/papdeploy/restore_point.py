@@ -54,7 +54,7 @@ def make(
         if point is None and kind == "backup":
             raise Refused(
                 f"The backup cannot be the restore point: {why}.",
-                hint="Set restore_point to auto, dump or snapshot.",
+                hint="Set migrate_restore_point to auto, dump or snapshot.",
             )
     if point is None and kind in ("auto", "snapshot"):
         point, why = _snapshot(behind, release, live, size, why, hard=kind == "snapshot")
@@ -139,7 +139,10 @@ def _dump(
     emit: Emit,
 ) -> dict[str, Any]:
     if not folder or not stack:
-        raise Refused(f"No restore point could be made: {why or 'nowhere to put a dump'}.", hint="Set backup_dir.")
+        raise Refused(
+            f"No restore point could be made: {why or 'there is nowhere to put a dump'}.",
+            hint="Set migrate_restore_point to snapshot.",
+        )
     taken = backups.take(
         behind, folder, stack=stack, release=release, live=live, chosen=True, encryption=encryption, emit=emit
     )

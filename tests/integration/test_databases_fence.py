@@ -267,3 +267,29 @@ def test_database_called_postgres(servers: dict[int, Any]) -> None:
     finally:
         databases.unfence(live, R)
     server.connect("postgres").close()
+
+
+# What else might be a fence, and who is not kept out by it: why the fence is a name (see the decision record).
+OTHER_MEANS = {
+    "connection limit": ('ALTER DATABASE "{db}" CONNECTION LIMIT 0', "superuser"),
+    "no privilege to connect": ('REVOKE ALL ON DATABASE "{db}" FROM PUBLIC, pap_owner', "superuser"),
+    "read only by default": ('ALTER DATABASE "{db}" SET default_transaction_read_only = on', "everybody"),
+}
+
+
+@pytest.mark.parametrize("means", OTHER_MEANS)
+def test_other_means_do_not_hold(server: Server, live: Database, means: str) -> None:
+    statement, who = OTHER_MEANS[means]
+    server.sql(statement.format(db=live.conninfo.dbname))
+    user, password = ("pap_owner", "pw") if who == "everybody" else (server.user, server.password)
+    connection = connect(server, live.conninfo.dbname, user, password)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = off; COMMIT; INSERT INTO t (v) VALUES ('got in')")
+    connection.close()
+    assert live.scalar("SELECT count(*) AS n FROM t WHERE v = 'got in'") == 1
+
+
+def test_closed_to_connections_locks_the_release_out(server: Server, live: Database) -> None:
+    server.sql(f'ALTER DATABASE "{live.conninfo.dbname}" ALLOW_CONNECTIONS false')
+    with pytest.raises(Unavailable, match="not currently accepting"):
+        live.execute("SELECT 1")

@@ -23,7 +23,7 @@ class Encryption:
         if self.method not in ("age", "gpg"):
             raise Refused(f"Encryption by {self.method!r} is not known.", hint="Use age or gpg.")
         if not self.recipients:
-            raise Refused("Encryption needs at least one recipient.", hint="Set backup_encryption_recipients.")
+            raise Refused("Encryption needs at least one recipient.", hint="Set backup_encrypt.recipients.")
 
     @classmethod
     def of(cls, value: Encryption | Mapping[str, Any] | None) -> Optional[Encryption]:
@@ -77,7 +77,7 @@ class Encryption:
             if not self.identity:
                 raise Refused(
                     "An encrypted backup cannot be opened here: no identity is given.",
-                    hint="Set backup_encryption_identity, or choose backup_proof=none and verify it where the key is.",
+                    hint="Set backup_encrypt.identity, or choose backup_proof=none and verify it where the key is.",
                 )
             return ["age", "--decrypt", "--identity", self.identity]
         home = ["--homedir", self.identity] if self.identity else []

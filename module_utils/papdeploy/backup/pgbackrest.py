@@ -142,5 +142,5 @@ def _verify(database: Database, tool: PgBackRest, label: str) -> None:
     if any(not line.endswith(" 0") and ": 0" not in line for line in bad):
         raise PapError(
             f"pgBackRest's verify found faults in backup {label}: {'; '.join(bad[:5])}",
-            hint="Take a full backup (backup_pgbackrest_type=full) and have the repository's disk looked at.",
+            hint="Take a full backup (--type=full) and have the repository's disk looked at.",
         )

@@ -66,7 +66,7 @@ def restore(
     if manifest["encryption"] and encryption is None:
         raise Refused(
             f"{backup.path.name} is encrypted by {manifest['encryption']['method']}.",
-            hint="Set backup_encryption_identity to the key that opens it.",
+            hint="Set backup_encrypt.identity to the key that opens it.",
         )
     if manifest["proof"]["kind"] == "schema" and not manifest["oracle"]["tables"]:
         raise Refused(f"{backup.path.name} holds no count of its rows, so a copy could not be compared.")

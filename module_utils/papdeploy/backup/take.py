@@ -256,7 +256,7 @@ def _explained(database: Database, folder: Path, lock_wait_s: float, work: Any) 
     except OSError as error:
         raise PapError(
             f"The backup could not be written to {folder}: {os.strerror(error.errno or 0)}.",
-            hint="Free some disk space there or set backup_dir to another folder; the unfinished file was removed.",
+            hint="Free some disk space there and try again; the unfinished file was removed.",
         ) from error
 
 
