@@ -51,9 +51,10 @@ def test_full_proof(hostile: Database, server: Server, tmp_path: Path) -> None:
     assert manifest["database"] == hostile.conninfo.dbname
     assert manifest["server_version"] // 10000 == server.major
     assert manifest["system_identifier"] == hostile.facts().identifier
-    assert manifest["sha256"] == subprocess.run(
-        ["sha256sum", taken.path], capture_output=True, text=True, check=True
-    ).stdout.split()[0]
+    assert (
+        manifest["sha256"]
+        == subprocess.run(["sha256sum", taken.path], capture_output=True, text=True, check=True).stdout.split()[0]
+    )
     assert oracle.compare(taken.oracle, oracle.take(hostile)) == []
     assert taken.oracle.digest == manifest["oracle_digest"]
     assert backup.load_manifest(taken.path).manifest == manifest
@@ -96,7 +97,7 @@ def test_what_pg_dump_leaves_out(server: Server, database: str, tmp_path: Path) 
     server.sql(f'ALTER DATABASE "{database}" OWNER TO pap_owner')
     server.sql(f'ALTER DATABASE "{database}" SET search_path = public, "Odd One"')
     server.sql(f'ALTER DATABASE "{database}" CONNECTION LIMIT 17')
-    server.sql(f'ALTER ROLE pap_reader IN DATABASE "{database}" SET work_mem = \'7MB\'')
+    server.sql(f"ALTER ROLE pap_reader IN DATABASE \"{database}\" SET work_mem = '7MB'")
     server.sql(f'REVOKE CONNECT ON DATABASE "{database}" FROM PUBLIC')
     server.sql(f'GRANT CONNECT ON DATABASE "{database}" TO pap_reader WITH GRANT OPTION')
     taken = backup.take(target, tmp_path / "b", stack="st", release="r1")
@@ -123,7 +124,7 @@ def test_what_pg_dump_leaves_out(server: Server, database: str, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "name",
-    ["it's \"quoted\"", "with space", "-dash", "dbname=postgres", "ünïcödé 数据", "a\\b", "50% %s", "x" * 63, ":USER"],
+    ['it\'s "quoted"', "with space", "-dash", "dbname=postgres", "ünïcödé 数据", "a\\b", "50% %s", "x" * 63, ":USER"],
 )
 def test_awkward_names(servers: dict[int, Server], tmp_path: Path, name: str) -> None:
     server = servers[18]
@@ -179,7 +180,7 @@ def test_schema_proof_and_no_proof(hostile: Database, tmp_path: Path) -> None:
 
 def test_scratch_is_kept_for_the_rehearsal(server: Server, database: str, tmp_path: Path) -> None:
     target = small(server, database)
-    server.sql(f'ALTER DATABASE "{database}" SET work_mem = \'5MB\'')
+    server.sql(f"ALTER DATABASE \"{database}\" SET work_mem = '5MB'")
     taken = backup.take(target, tmp_path / "b", stack="st", release="r1", keep_scratch=True)
     assert taken.scratch == f"{database}__scratch_r1"
     copy = target.named(taken.scratch)

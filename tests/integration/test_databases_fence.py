@@ -130,7 +130,7 @@ def test_settings_come_back_exactly(server: Server, live: Database) -> None:
     name = live.conninfo.dbname
     server.sql(f"COMMENT ON DATABASE \"{name}\" IS 'the customer''s own words'")
     server.sql(f'ALTER DATABASE "{name}" CONNECTION LIMIT 9')
-    server.sql(f'ALTER DATABASE "{name}" SET work_mem = \'6MB\'')
+    server.sql(f"ALTER DATABASE \"{name}\" SET work_mem = '6MB'")
     server.sql(f'REVOKE CONNECT ON DATABASE "{name}" FROM PUBLIC')
     look = (
         "SELECT oid, datdba, datallowconn, datconnlimit, datacl::text, shobj_description(oid, 'pg_database'),"

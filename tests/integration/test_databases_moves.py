@@ -43,7 +43,7 @@ def test_snapshot_is_equal_closed_and_keeps_its_traits(servers: dict[int, Server
     make_roles(server)
     name = server.create("hostile")
     hostile = fill(server, name)
-    server.sql(f'ALTER DATABASE "{name}" SET work_mem = \'7MB\'')
+    server.sql(f"ALTER DATABASE \"{name}\" SET work_mem = '7MB'")
     before = oracle.take(hostile)
     databases.fence(hostile, R)
     made = databases.snapshot(databases.must_be_fenced(hostile, R), R, live=name)

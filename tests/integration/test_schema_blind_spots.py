@@ -286,7 +286,9 @@ def _strip_every_cast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _strip_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
     real = expressions._cast
-    monkeypatch.setattr(expressions, "_cast", lambda inner, target, context: real(inner, expressions.base_type(target), context))
+    monkeypatch.setattr(
+        expressions, "_cast", lambda inner, target, context: real(inner, expressions.base_type(target), context)
+    )
 
 
 def _padded_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,7 +363,9 @@ def test_a_lenient_checker_is_found_out(
     actual = seen(mutation.name, mutation.sql)
     assert found(corpus.expected, actual) == set(mutation.found)
     loosen(restored)
-    assert not found(corpus.expected, actual) & set(mutation.found), "the corpus does not notice: it needs a sharper change"
+    assert not found(corpus.expected, actual) & set(mutation.found), (
+        "the corpus does not notice: it needs a sharper change"
+    )
 
 
 def test_a_checker_that_never_finds_anything_fails_all_of_the_corpus() -> None:

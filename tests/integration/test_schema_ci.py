@@ -65,7 +65,10 @@ def step(folder: Path, url: str, **inputs: str) -> tuple[int, str]:
         key: re.sub(r"\$\{\{ inputs\.([\w-]+) \}\}", lambda m: given[m[1]], value) for key, value in only["env"].items()
     }
     environment.update(
-        PATH=os.environ["PATH"], HOME=str(folder), GITHUB_ACTION_PATH=str(ACTION), GITHUB_STEP_SUMMARY=str(folder / "summary.md")
+        PATH=os.environ["PATH"],
+        HOME=str(folder),
+        GITHUB_ACTION_PATH=str(ACTION),
+        GITHUB_STEP_SUMMARY=str(folder / "summary.md"),
     )
     done = subprocess.run(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", only["run"]],
@@ -103,7 +106,11 @@ def test_the_action_passes_annotates_and_says_when_it_cannot(project: tuple[Path
 def test_the_gitlab_job(project: tuple[Path, str], schema: str, code: int) -> None:
     folder, url = project
     (folder / "schema.sql").write_text(schema)
-    shutil.copytree(ROOT / "module_utils" / "papdeploy", folder / "module_utils" / "papdeploy", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "module_utils" / "papdeploy",
+        folder / "module_utils" / "papdeploy",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
     shutil.copy(ROOT / "check_db_schema.py", folder)
     (job,) = yaml.safe_load(GITLAB.read_text()).values()
     variables = {
@@ -112,7 +119,9 @@ def test_the_gitlab_job(project: tuple[Path, str], schema: str, code: int) -> No
     }  # fmt: skip
     # the runner joins the lines into one script that ends at the first failure
     script = "set -eo pipefail\n" + "\n".join(job["script"])
-    done = subprocess.run(["bash", "-c", script], cwd=folder, env=variables, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=folder, env=variables, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == code, done.stderr
     suite = ET.parse(folder / job["artifacts"]["reports"]["junit"]).getroot()
     assert suite.get("failures") == str(code)

@@ -20,7 +20,7 @@ from papdeploy.schema.command import main
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "correct-horse-battery"
 
-DATABASE = '''
+DATABASE = """
 import atexit, logging, os, subprocess, sys, threading
 from sqlalchemy.orm import declarative_base
 url = os.environ["DATABASE_URL"]
@@ -34,7 +34,7 @@ if "NOISY" in os.environ:
     atexit.register(lambda: (print("bye", url, flush=True), os.write(1, b"bye again\\n")))
     threading.Timer(0.2, lambda: print("from a thread", url, flush=True)).start()
 Base = declarative_base()
-'''
+"""
 MODELS = """
 from sqlalchemy import Boolean, Column, Integer, String
 from app.database import Base
@@ -167,7 +167,9 @@ def test_nothing_of_the_application_and_no_password_gets_out(stack: Stack) -> No
             assert stack.server.password not in text
             for word in ("Connecting", "bye", "thread", "child", "descriptor", "url is"):
                 assert word not in text
-    (stack.folder / "app" / "models.py").write_text(MODELS + "\nraise RuntimeError(f'no config for {__import__(\"app.database\").database.url}')\n")
+    (stack.folder / "app" / "models.py").write_text(
+        MODELS + "\nraise RuntimeError(f'no config for {__import__(\"app.database\").database.url}')\n"
+    )
     done = stack.process(env={"NOISY": "1"})
     assert done.returncode == 2
     assert "RuntimeError: no config for postgresql://postgres:********@" in done.stderr
@@ -197,7 +199,9 @@ CANNOT = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("arguments", "sentence"), CANNOT, ids=lambda v: "-".join(v)[:60] if isinstance(v, list) else "")
+@pytest.mark.parametrize(
+    ("arguments", "sentence"), CANNOT, ids=lambda v: "-".join(v)[:60] if isinstance(v, list) else ""
+)
 def test_what_cannot_be_checked_is_one_sentence_and_exit_2(stack: Stack, arguments: list[str], sentence: str) -> None:
     package = stack.folder / "app"
     (package / "empty.py").write_text("from sqlalchemy.orm import declarative_base\nBase = declarative_base()\n")
@@ -247,7 +251,10 @@ def test_sarif(stack: Stack) -> None:
     document = json.loads(stack.run("--format", "sarif").stdout)
     run = document["runs"][0]
     assert document["version"] == "2.1.0"
-    assert [(r["ruleId"], r["level"]) for r in run["results"]] == [("column_missing", "error"), ("column_default", "warning")]
+    assert [(r["ruleId"], r["level"]) for r in run["results"]] == [
+        ("column_missing", "error"),
+        ("column_default", "warning"),
+    ]
     rules = {rule["id"] for rule in run["tool"]["driver"]["rules"]}
     assert rules == {"column_missing", "column_default"}
     place = run["results"][0]["locations"][0]["physicalLocation"]
@@ -276,7 +283,9 @@ def test_junit(stack: Stack) -> None:
     damage(stack)
     suite = ET.fromstring(stack.run("--format", "junit").stdout)
     assert (suite.tag, suite.get("tests"), suite.get("failures")) == ("testsuite", "3", "2")
-    failures = {case.get("name"): case.find("failure") for case in suite.iter("testcase") if case.find("failure") is not None}
+    failures = {
+        case.get("name"): case.find("failure") for case in suite.iter("testcase") if case.find("failure") is not None
+    }
     assert set(failures) == {"users.api_key_sandbox", "settings.value"}
     assert "DEFAULT '100% & <new>'::text" in str(failures["settings.value"].text)  # type: ignore[union-attr]
 
@@ -284,7 +293,9 @@ def test_junit(stack: Stack) -> None:
 def test_github_annotations(stack: Stack) -> None:
     damage(stack)
     lines = stack.run("--format", "github").stdout.splitlines()
-    assert lines[0].startswith("::error file=app/models.py,line=5,title=Schema%3A column_missing users.api_key_sandbox::")
+    assert lines[0].startswith(
+        "::error file=app/models.py,line=5,title=Schema%3A column_missing users.api_key_sandbox::"
+    )
     assert lines[1].startswith("::warning file=app/models_config.py,line=5,title=")
     assert "%25" in lines[1]
     assert re.fullmatch(r"::warning [^:]+::[^\n]*", lines[1])
@@ -311,9 +322,14 @@ def test_the_threshold(stack: Stack, fail_on: str, code: int) -> None:
 
 
 def test_ignored_objects(stack: Stack) -> None:
-    stack.sql("CREATE TABLE legacy_import (id int); ALTER TABLE users ADD COLUMN note text; DROP INDEX ix_settings_user_id")
+    stack.sql(
+        "CREATE TABLE legacy_import (id int); ALTER TABLE users ADD COLUMN note text; DROP INDEX ix_settings_user_id"
+    )
     assert stack.run("--ignore", "legacy_*", "--ignore", "users.note").returncode == 1
-    assert stack.run("--ignore", "legacy_*", "--ignore", "users.note", "--ignore", "index_missing:settings.*").returncode == 0
+    assert (
+        stack.run("--ignore", "legacy_*", "--ignore", "users.note", "--ignore", "index_missing:settings.*").returncode
+        == 0
+    )
     assert stack.run("--ignore", "legacy_*", "--ignore", "index_missing:*").returncode == 1
 
 
@@ -329,7 +345,9 @@ def test_the_allow_file(stack: Stack) -> None:
     done = stack.run("--allow-file", "allow.toml")
     assert done.returncode == 1
     assert "it was allowed until 2020-01-01 (dropped in March)" in done.stdout
-    allow.write_text(entry.format(name="users.note", day="2999-12-31") + entry.format(name="users.gone", day="2999-12-31"))
+    allow.write_text(
+        entry.format(name="users.note", day="2999-12-31") + entry.format(name="users.gone", day="2999-12-31")
+    )
     done = stack.run("--allow-file", "allow.toml")
     assert done.returncode == 0
     assert "note: The allowance for users.gone (dropped in March) matches no difference: remove it." in done.stdout

@@ -183,7 +183,10 @@ def test_search_path_of_the_role_or_database(
         assert result.checked["schema"] == "app"
         server.sql("ALTER TABLE app.users ALTER plan SET DEFAULT 'gold'; DROP INDEX app.ix_documents_plain", name)
         result = result_of(url, expected)
-        assert sorted(found(result)) == [("column_default", "users.plan"), ("index_missing", "documents.ix_documents_plain")]
+        assert sorted(found(result)) == [
+            ("column_default", "users.plan"),
+            ("index_missing", "documents.ix_documents_plain"),
+        ]
         for difference in result.differences:
             for statement in difference.repair:
                 assert " app." in statement
@@ -198,7 +201,9 @@ def test_search_path_of_the_role_or_database(
 
 
 @pytest.mark.parametrize("form", ["plain", "custom"])
-def test_a_dump_and_restore_says_nothing(server: Any, live: str, expected: dict[str, Any], form: str, tmp_path: Path) -> None:
+def test_a_dump_and_restore_says_nothing(
+    server: Any, live: str, expected: dict[str, Any], form: str, tmp_path: Path
+) -> None:
     """Twice, because the second restore is of what the first one printed."""
     env = {"PGPASSWORD": server.password, "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
     connect = ["-h", server.host, "-p", str(server.port), "-U", server.user]
@@ -323,7 +328,9 @@ def test_concurrent_ddl_does_not_break_the_reading(server: Any) -> None:
         connection = server.connect(name)
         cursor = connection.cursor()
         while not stop.is_set():
-            cursor.execute("CREATE TABLE x (id serial PRIMARY KEY, a text CHECK (a <> ''), b int DEFAULT 1); CREATE VIEW y AS SELECT * FROM x")
+            cursor.execute(
+                "CREATE TABLE x (id serial PRIMARY KEY, a text CHECK (a <> ''), b int DEFAULT 1); CREATE VIEW y AS SELECT * FROM x"
+            )
             cursor.execute("DROP VIEW y; DROP TABLE x")
             time.sleep(0.01)
         connection.close()

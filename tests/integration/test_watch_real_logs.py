@@ -10,9 +10,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from postgres_servers import Server, free_port
 from papdeploy.logfiles import FileLog
 from papdeploy.watch import Rules, begin, findings_of, step
+from postgres_servers import Server, free_port
 
 APP = """
 import os

@@ -61,10 +61,10 @@ def test_only_our_record_makes_a_database_ours(comment: str | None, ours: bool) 
 
 
 def test_record_survives_quotes() -> None:
-    text = names.record_text("fenced", "it's", 'r"1', before={"comment": "it's \\ \"x\" ü"})
+    text = names.record_text("fenced", "it's", 'r"1', before={"comment": 'it\'s \\ "x" ü'})
     found = names.Found("n", 1, 0, True, -1, text, "o", 0)
     assert found.record is not None
-    assert found.record["before"]["comment"] == "it's \\ \"x\" ü"
+    assert found.record["before"]["comment"] == 'it\'s \\ "x" ü'
 
 
 @pytest.mark.parametrize(
@@ -175,8 +175,8 @@ def test_properties_become_statements() -> None:
         'GRANT TEMPORARY ON DATABASE "d%s" TO PUBLIC',
         'GRANT CONNECT ON DATABASE "d%s" TO "r\'ole" WITH GRANT OPTION',
         'ALTER DATABASE "d%s" SET "search_path" TO a, "B c"',
-        "ALTER DATABASE \"d%s\" SET \"work_mem\" TO '4MB'",
-        "ALTER DATABASE \"d%s\" SET \"app\".\"name\" TO 'it''s'",
+        'ALTER DATABASE "d%s" SET "work_mem" TO \'4MB\'',
+        'ALTER DATABASE "d%s" SET "app"."name" TO \'it\'\'s\'',
         'ALTER ROLE "role" IN DATABASE "d%s" SET "jit" TO \'off\'',
     ]
     assert len(properties.apply("d", {**traits, "grants": None, "settings": []})) == 1, "the default stays the default"

@@ -134,7 +134,7 @@ def test_tokens_are_what_postgresql_reads() -> None:
 
 def test_renaming_leaves_strings_alone() -> None:
     assert rename_names("(mail = 'mail'::text) AND \"mail\" > x.mail", {"mail": "e mail"}) == (
-        "(\"e mail\" = 'mail'::text) AND \"e mail\" > x.\"e mail\""
+        '("e mail" = \'mail\'::text) AND "e mail" > x."e mail"'
     )
 
 
@@ -168,5 +168,8 @@ def test_the_key_follows_the_expression(one: str, other: str) -> None:
     assert expression_key(f"(({one.replace(' ', '  ')}))", CONTEXT) == key
     assert expression_key(f"({one} || 'w'::text)", CONTEXT) != expression_key(f"({one} || 'W'::text)", CONTEXT)
     assert expression_key(f"({one} + 1)", CONTEXT) != expression_key(f"({one} - 1)", CONTEXT)
-    both, swapped = expression_key(f"(({one}) AND ({other}))", CONTEXT), expression_key(f"(({other}) AND ({one}))", CONTEXT)
+    both, swapped = (
+        expression_key(f"(({one}) AND ({other}))", CONTEXT),
+        expression_key(f"(({other}) AND ({one}))", CONTEXT),
+    )
     assert both == swapped

@@ -19,7 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def simple(**columns: sa.types.TypeEngine) -> sa.MetaData:
     metadata = sa.MetaData()
-    sa.Table("t", metadata, sa.Column("id", sa.Integer, primary_key=True), *(sa.Column(n, t) for n, t in columns.items()))
+    sa.Table(
+        "t", metadata, sa.Column("id", sa.Integer, primary_key=True), *(sa.Column(n, t) for n, t in columns.items())
+    )
     return metadata
 
 
@@ -34,7 +36,11 @@ def test_importing_the_package_needs_no_sqlalchemy() -> None:
 
 
 def test_the_digest_follows_models_and_server() -> None:
-    one, same, other = ModelSet([simple(a=sa.Text())]), ModelSet([simple(a=sa.Text())]), ModelSet([simple(a=sa.String())])
+    one, same, other = (
+        ModelSet([simple(a=sa.Text())]),
+        ModelSet([simple(a=sa.Text())]),
+        ModelSet([simple(a=sa.String())]),
+    )
     assert one.digest(16) == same.digest(16)
     assert one.digest(16) != other.digest(16)
     assert one.digest(16) != one.digest(17)

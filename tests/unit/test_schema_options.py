@@ -20,7 +20,9 @@ from papdeploy.schema.script import _rank
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def difference(kind: str = "column_extra", name: str = "users.note", severity: str = "warning", repair: tuple = ()) -> Difference:
+def difference(
+    kind: str = "column_extra", name: str = "users.note", severity: str = "warning", repair: tuple = ()
+) -> Difference:
     return Difference(kind, name, severity, "nothing", "note text", "no model knows it", list(repair))
 
 
@@ -66,7 +68,9 @@ def test_an_unused_allowance_is_reported_and_fails_nothing() -> None:
     entry = Allowance("users.gone", "it was there", "2026-03-31", kind="column_extra")
     result = judge([], {}, CheckOptions(allow=(entry,), today="2026-01-01"))
     assert result.matches
-    assert result.notices == ["The allowance for column_extra:users.gone (it was there) matches no difference: remove it."]
+    assert result.notices == [
+        "The allowance for column_extra:users.gone (it was there) matches no difference: remove it."
+    ]
 
 
 def test_the_kind_of_an_allowance_counts() -> None:
@@ -100,7 +104,9 @@ def test_bad_allowances(entry: dict, sentence: str) -> None:
 
 
 def test_options_cross_a_process_as_plain_data() -> None:
-    options = CheckOptions(ignore=("a",), allow=(Allowance("x", "y", "2026-01-01"),), fail_on="error", severities={"check_missing": "note"})
+    options = CheckOptions(
+        ignore=("a",), allow=(Allowance("x", "y", "2026-01-01"),), fail_on="error", severities={"check_missing": "note"}
+    )
     again = CheckOptions.from_dict(json.loads(json.dumps(options.as_dict())))
     assert again == options
     for wrong in ({"fail_on": "panic"}, {"nonsense": 1}, {"severities": {"x": "fatal"}}):
@@ -110,7 +116,12 @@ def test_options_cross_a_process_as_plain_data() -> None:
 
 def test_results_cross_a_process_as_plain_data() -> None:
     entry = Allowance("users.note", "x", "2026-03-31")
-    result = judge([difference(), difference(name="b.c")], {"tables": 2}, CheckOptions(allow=(entry,), today="2026-01-01"), ["said"])
+    result = judge(
+        [difference(), difference(name="b.c")],
+        {"tables": 2},
+        CheckOptions(allow=(entry,), today="2026-01-01"),
+        ["said"],
+    )
     assert result_from_dict(json.loads(json.dumps(result.as_dict()))) == result
     assert result.summary() == "1 warning"
 
@@ -167,8 +178,12 @@ def test_every_kind_has_a_place_in_the_script_and_in_the_documentation() -> None
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_shows_every_difference_whatever_it_holds(name: str) -> None:
-    odd = Difference("check_changed", 'odd "t".x', "error", "CHECK (a <> '<&>%,:\n')", "\x1b[0m]]>", "because", ["ALTER …;"])
-    allowed = Difference("column_extra", "users.note", "warning", "nothing", "note", "x", [], allowed="known (until 2030-01-01)")
+    odd = Difference(
+        "check_changed", 'odd "t".x', "error", "CHECK (a <> '<&>%,:\n')", "\x1b[0m]]>", "because", ["ALTER …;"]
+    )
+    allowed = Difference(
+        "column_extra", "users.note", "warning", "nothing", "note", "x", [], allowed="known (until 2030-01-01)"
+    )
     result = CheckResult(False, [odd], {"database": "d", "tables": 1}, [allowed], ["a notice"])
     text = render(result, name)
     assert "because" in text

@@ -125,7 +125,9 @@ class Organization(Base):
 class Membership(Base):
     __tablename__ = "memberships"
     __table_args__ = (
-        ForeignKeyConstraint(["organization_id"], ["organizations.id"], name="fk_membership_organization", ondelete="CASCADE"),
+        ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name="fk_membership_organization", ondelete="CASCADE"
+        ),
     )
     user_id = Column(Integer, ForeignKey("users.id", ondelete="CASCADE", onupdate="CASCADE"), primary_key=True)
     organization_id = Column(BigInteger, primary_key=True)
