@@ -369,7 +369,7 @@ def test_the_configuration_file(stack: Stack, name: str) -> None:
     head = "[tool.papdeploy.schema]\n" if name == "pyproject.toml" else "[schema]\n"
     models = '["app.models", "app.models_config", "app.database:Base"]'
     if name.endswith("json"):
-        text = '{"schema": {"models": %s, "ignore": ["legacy_*"], "fail_on": "warning"}}' % models
+        text = f'{{"schema": {{"models": {models}, "ignore": ["legacy_*"], "fail_on": "warning"}}}}'
     else:
         text = f'{head}models = {models}\nignore = ["legacy_*"]\nfail_on = "warning"\n'
     (stack.folder / name).write_text(text)
