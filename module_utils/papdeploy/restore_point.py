@@ -11,7 +11,7 @@ from . import backup as backups
 from . import disk
 from . import oracle as oracles
 from .backup.archive import Emit, silent
-from .databases import marks, moves
+from .databases import fence_state, marks, moves
 from .errors import PapError, Refused
 from .postgres import Database
 
@@ -60,7 +60,13 @@ def make(
         point, why = _snapshot(behind, release, live, size, why, hard=kind == "snapshot")
     if point is None:
         point = _dump(behind, release, live, stack, folder, why, encryption, emit)
-    return {**point, "mark": mark, "seconds": round(time.monotonic() - started, 3)}
+    fence = fence_state(behind.named(live))
+    return {
+        **point,
+        "mark": mark,
+        "fence_id": fence["id"] if fence else None,
+        "seconds": round(time.monotonic() - started, 3),
+    }
 
 
 def under_traffic(backup: Optional[Mapping[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from papdeploy import databases, oracle, rollback
+from papdeploy import databases, oracle, restore_point, rollback
 from papdeploy.errors import PapError, Refused
 from papdeploy.postgres import Database
 from support_backup import database_of, fill, folder_of, forget, names, plain
@@ -184,6 +184,26 @@ def test_mark_lost_by_a_kill_counts_cautiously(live: Database, tmp_path: Path) -
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
     release.facts["unfence"] = None
     assert "public.t: 300 written" in release.choose().refused
+
+
+def test_fence_of_the_rollback_itself_proves_nothing(live: Database, tmp_path: Path) -> None:
+    """A rollback that was killed after it raised the fence: what was written before that still counts."""
+    release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
+    live.execute("INSERT INTO t (v) VALUES ('user')")
+    databases.fence(live, R)
+    assert release.choose().cost == {"public.t": {"rows": 1, "deleted": 0}}
+    release.facts["unfence"] = None
+    assert "public.t: 301 written" in release.choose().refused
+
+
+def test_deploy_without_a_fence(live: Database, tmp_path: Path) -> None:
+    """Online, the restore point is the backup from before; the fence of the rollback does not hide what came since."""
+    release = deploy(live, folder_of(tmp_path), kind="backup", up=SMALL_UP)
+    release.facts.update(restore_point=plain(restore_point.under_traffic(release.facts["backup"])), unfence=None)
+    live.execute("INSERT INTO t (v) VALUES ('user')")
+    assert "public.t: 301 written" in release.choose().refused
+    databases.fence(live, R)
+    assert "public.t: 301 written" in release.choose().refused
 
 
 def test_failed_downgrade_falls_back(live: Database, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ ALLOW_CONNECTIONS false locks the release out as well.
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Sequence
@@ -70,7 +71,7 @@ def fence(database: Database, release: str, *, grace_s: float = 5.0, seconds: fl
         (live,),
         [
             f"ALTER DATABASE {quote_ident(live)} RENAME TO {quote_ident(name)}",
-            comment_on(name, record_text("fenced", live, release, before=before)),
+            comment_on(name, record_text("fenced", live, release, before=before, id=secrets.token_hex(8))),
         ],
         seconds=seconds,
     )
@@ -175,6 +176,7 @@ def _state(found: Found, live: str) -> dict[str, Any]:
         "database": found.name,
         "live": live,
         "release": record.get("release"),
+        "id": record.get("id"),  # of this raising of it: lifted and raised again, it is another
         "since": record.get("at"),
         "before": record.get("before"),
         "oid": found.oid,

@@ -249,7 +249,8 @@ def _written(where: Database, facts: Mapping[str, Any], state: State, way: str) 
 def _since(where: Database, facts: Mapping[str, Any], state: State, way: str) -> Written:
     point, lifted = facts.get("restore_point") or {}, facts.get("unfence") or {}
     of_point = (way == "swap") == (point.get("kind") == "snapshot") and point.get("mark")
-    if of_point and state.fence and not lifted.get("mark"):
+    # Only the very same raising of the fence proves it: a rollback that was killed raised one of its own.
+    if of_point and state.fence and point.get("fence_id") and point["fence_id"] == state.fence["id"]:
         return Written({}, True, "the fence has been up since the restore point")
     mark = (lifted.get("mark") or point["mark"]) if of_point else None
     if mark is None:
