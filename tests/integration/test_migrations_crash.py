@@ -111,10 +111,8 @@ def agree(bench: Bench) -> None:
 
 
 def whole(bench: Bench) -> tuple:
-    return (
-        bench.columns(), bench.applied(), bench.sql("SELECT * FROM a ORDER BY id"),
-        bench.sql("SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid = 'a'::regclass"),
-    )  # fmt: skip
+    indexes = "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid = 'a'::regclass ORDER BY 1"
+    return (bench.columns(), bench.applied(), bench.sql("SELECT * FROM a ORDER BY id"), bench.sql(indexes))
 
 
 def test_kill_at_every_statement_of_an_apply(bench, killer) -> None:
