@@ -21,6 +21,8 @@ def row(journal: Journal) -> dict[str, Any]:
     entries = journal.entries()
     header: Mapping[str, Any] = next((e for e in entries if (e["phase"], e["event"]) == ("release", "begin")), {})
     end = journal.end()
+    # A release that finished and was taken back later took as long as its deploy did.
+    deployed = next((e for e in entries if (e["phase"], e["event"]) == ("release", "finished")), end)
     failed = next((e for e in entries if e["event"] == "failed"), None)
     migrated = journal.last("migrate") or {}
     who = header.get("who") or {}
@@ -35,8 +37,8 @@ def row(journal: Journal) -> dict[str, Any]:
         "verdict": end["event"] if end else "unfinished",
         "failed": failed["phase"] if failed else None,
         "message": failed.get("message") if failed else None,
-        "seconds": _seconds(header, end),
-        "unavailable_s": (end or {}).get("unavailable_s") if end and "unavailable_s" in end else away(entries),
+        "seconds": _seconds(header, deployed),
+        "unavailable_s": deployed["unavailable_s"] if deployed and "unavailable_s" in deployed else away(entries),
         "watch": watched["state"],
     }
 

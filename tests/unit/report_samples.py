@@ -151,6 +151,18 @@ def rolled_back() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def taken_back() -> list[dict[str, Any]]:
+    """It had finished, and hours later the watch raised an alarm."""
+    return [
+        *finished(),
+        entry(50000, "rollback", "begin", reason="alarm of the watch: a column that the code uses is not there"),
+        entry(50000, "rollback.activate", "begin"),
+        entry(50003, "rollback.activate", "done"),
+        entry(50004, "rollback", "done", way="image", why="the old release works on this schema", cost={}, seconds=4.0),
+        entry(50004, "release", "rolled_back", seconds=4.0, message="alarm of the watch"),
+    ]
+
+
 def unfinished() -> list[dict[str, Any]]:
     """The controller was killed while the migration ran."""
     return _before_the_fence()

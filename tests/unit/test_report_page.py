@@ -91,7 +91,7 @@ def test_the_verdict_in_one_line(kind: str, verdict: str, good: bool, line: str)
     assert line in page(made).text
 
 
-@pytest.mark.parametrize("kind", ["finished", "alarm", "rolled_back", "unfinished"])
+@pytest.mark.parametrize("kind", ["finished", "alarm", "rolled_back", "taken_back", "unfinished"])
 def test_the_page_is_whole_and_needs_and_runs_nothing(kind: str) -> None:
     html = report.render(built(kind))
     checked = Checker(html)
@@ -135,6 +135,21 @@ def test_the_fence_and_the_absence_are_measured_from_the_start() -> None:
     assert bars["preflight"]["begin_s"] == 0 and bars["preflight"]["end_s"] == pytest.approx(5.8)
     assert bars["migrate"]["predicted_s"] == 2.9
     assert bars["migrate"]["end_s"] - bars["migrate"]["begin_s"] == pytest.approx(2.5)
+
+
+def test_a_release_that_was_taken_back_later() -> None:
+    made = built("taken_back")
+    assert made["verdict"] == {
+        "kind": "rolled_back", "ok": False, "alarm": False,
+        "line": "pap-eu-1 (production) runs pap:1.8.2 again: pap:1.9.0 was deployed, and taken back later",
+    }  # fmt: skip
+    assert made["unavailable_s"] == 5.4 and made["seconds"] == 275.5, "the figures are those of the deploy"
+    assert max(bar["end_s"] for bar in made["timeline"]) < 300
+    assert [bar["label"] for bar in made["timeline_later"]] == ["Rollback", "Activate"]
+    text = page(made).text
+    assert (
+        text.index("alarm of the watch") < text.index("Timeline") < text.index("Rolled back later, 2025-03-01 15:23:24")
+    )
 
 
 def test_an_interrupted_release_says_what_runs_and_how_to_end_it() -> None:

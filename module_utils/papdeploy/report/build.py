@@ -41,8 +41,10 @@ def build_from(
     watch_status: Optional[Mapping[str, Any]] = None,
 ) -> dict[str, Any]:
     """The same from plain data: the journal's entries, the kept files by name, the state of the watch."""
+    entries, later = _deploy_and_later(entries)
     header = _first(entries, "release", "begin") or (entries[0] if entries else {})
     end = next((e for e in reversed(entries) if e["phase"] == "release" and e["event"] != "begin"), None)
+    undone = next((e for e in reversed(later) if e["phase"] == "release"), None)
     rehearsal = _done(entries, "rehearse")
     migrate = _done(entries, "migrate")
     origin = _origin(entries)
@@ -65,9 +67,11 @@ def build_from(
         "to": _label(header.get("to")),
         "server_version": header.get("server_version"),
         "versions": header.get("versions") or {},
-        "failed": _failed(entries),
-        "rollback": _done(entries, "rollback"),
+        "failed": _failed(entries) or _taken_back(later),
+        "rollback": _done(later, "rollback") or _done(entries, "rollback"),
+        "rolled_back_at": undone["at"] if undone else None,
         "timeline": bars,
+        "timeline_later": timeline(later, _origin(later), {}),
         "fence": _fence(entries, origin),
         "unavailable": _unavailable(entries, origin, unavailable_s),
         "migrations": _migrations(header, migrate, rehearsal),
@@ -80,9 +84,27 @@ def build_from(
         "watch": _watch(watch_state, watch_status, _done(entries, "watch")),
         "found": {e["phase"]: e["lines"] for e in entries if e.get("event") == "done" and e.get("lines")},
     }
-    report["verdict"] = _verdict(report, end)
+    report["verdict"] = _verdict(report, undone or end)
     report["next"] = _next(report)
     return report
+
+
+def _deploy_and_later(entries: Entries) -> tuple[Entries, Entries]:
+    """The deploy itself, and what was done to the release after it had finished (a rollback, hours later)."""
+    for number, entry in enumerate(entries):
+        if (entry["phase"], entry["event"]) == ("release", "finished"):
+            return entries[: number + 1], entries[number + 1 :]
+    return entries, []
+
+
+def _taken_back(later: Entries) -> Optional[dict[str, Any]]:
+    """Why a release that had finished was taken back."""
+    begin = _first(later, "rollback", "begin")
+    if begin is None:
+        return None
+    failed = _failed(later)
+    message = begin.get("reason") or "it was rolled back by hand"
+    return failed or {"phase": "release", "at": begin["at"], "message": message, "hint": None, "lines": []}
 
 
 def _first(entries: Entries, phase: str, event: str) -> Optional[Mapping[str, Any]]:
@@ -312,6 +334,8 @@ def _verdict(report: Mapping[str, Any], end: Optional[Mapping[str, Any]]) -> dic
         did = f"{words.plural(count, 'migration')} applied" if count else "no migration"
         away = report["unavailable_s"]
         line = f"{where} runs {new}: {did}, API unavailable for {words.seconds(away)}"
+    elif kind == "rolled_back" and report["rolled_back_at"]:
+        line = f"{where} runs {old} again: {new} was deployed, and taken back later"
     elif kind == "rolled_back":
         line = f"{where} runs {old} again: the deploy of {new} failed{at} and was rolled back"
     elif kind == "refused":
@@ -320,7 +344,7 @@ def _verdict(report: Mapping[str, Any], end: Optional[Mapping[str, Any]]) -> dic
         line = f"{where}: the deploy of {new} was abandoned{at}"
     else:
         line = f"{where}: the deploy of {new} is unfinished" + (f", it failed{at}" if failed else "")
-    alarm = report["watch"] and report["watch"].get("state") == "alarm"
+    alarm = kind == "finished" and report["watch"] and report["watch"].get("state") == "alarm"
     if alarm:
         line += "; the watch over its logs raised an alarm"
     return {"kind": kind, "ok": kind == "finished" and not alarm, "alarm": bool(alarm), "line": line}

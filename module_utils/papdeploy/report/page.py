@@ -33,7 +33,7 @@ def render(report: Mapping[str, Any]) -> str:
     parts = [_header(report)]
     if report.get("failed"):
         parts.append(sections.failure(report["failed"], report.get("rollback")))
-    if report["verdict"].get("alarm"):
+    if (report.get("watch") or {}).get("alarms"):
         parts.append(sections.alarms(report["watch"]))
     next_steps = sections.next_steps(report.get("next") or [])
     if not report["verdict"]["ok"]:
@@ -117,8 +117,17 @@ def _timeline(report: Mapping[str, Any]) -> str:
         legend.append(
             '<span><i style="background:var(--fence);opacity:.45"></i>fence: only the release can write</span>'
         )
+    later = report.get("timeline_later")
     enlarged = f'<h3>Around the fence</h3><div class="scroll">{close}</div>' if close else ""
     return (
-        f'<section><h2>Timeline</h2><div class="scroll">{picture}</div>{enlarged}'
+        f'<section><h2>Timeline</h2><div class="scroll">{picture}</div>{enlarged}{_later(report, later)}'
         f'<div class="legend">{"".join(legend)}</div></section>'
     )
+
+
+def _later(report: Mapping[str, Any], bars: Any) -> str:
+    if not bars:
+        return ""
+    at = words.when(report.get("rolled_back_at"))
+    picture = timeline.draw(bars, None, None, title="The rollback of the release, later")
+    return f'<h3>Rolled back later, {at}</h3><div class="scroll">{picture}</div>'

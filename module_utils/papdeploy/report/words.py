@@ -25,6 +25,7 @@ PHASES = {
 
 _AT = {
     "rehearse": "the rehearsal",
+    "release": "the release, after it had finished",
     "migrate": "the migration",
     "activate": "the activation",
     "login_smoke_test": "the login smoke test",
