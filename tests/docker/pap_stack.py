@@ -206,7 +206,7 @@ class Stack:
         return {"pap-test.stack": self.name, **self.labels}
 
     @staticmethod
-    def _wait(ready: Any, seconds: float = 60.0) -> None:
+    def _wait(ready: Any, seconds: float = 240.0) -> None:
         deadline = time.monotonic() + seconds
         while True:
             problem: Exception | None = None

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import PapError, Unavailable
 from ..sites import Site
+from .engine import Engine
 
 _HAS_SQLALCHEMY = "import importlib.util, sys; sys.exit(0 if importlib.util.find_spec('sqlalchemy') else 3)"
 _USUAL = (
@@ -86,11 +87,14 @@ def exposed_port(config: Mapping[str, Any]) -> int:
     return ports[0] if len(ports) == 1 else 0
 
 
-def last_words(engine: Any, container: str, lines: int = 15) -> str:
-    """The end of a container's log, for a message; empty if its log driver cannot be read."""
+def last_words(engine: Engine, container: str, lines: int = 15) -> str:
+    """The end of what a container has logged since it was last started; empty if its log driver cannot be read."""
     try:
+        started = str(engine.container(container)["State"]["StartedAt"])
         with engine.talking(f"read the log of {container}"):
-            said: bytes = engine.api.logs(container, tail=lines)
+            said: bytes = engine.api.logs(container, tail=lines, timestamps=True)
     except PapError:
         return ""
-    return said.decode("utf-8", "replace").strip()
+    stamped = (line.partition(" ") for line in said.decode("utf-8", "replace").splitlines())
+    # Both times are the engine's, in the same form: texts compare as times do, to the second.
+    return "\n".join(text for at, _, text in stamped if at[:19] >= started[:19]).strip()
