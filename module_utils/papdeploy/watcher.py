@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -34,6 +35,11 @@ from .watch import (
     save,
     step,
 )
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
 
 _MAIN = "import sys\nfrom papdeploy.watcher import main\nsys.exit(main(sys.argv[1:]))\n"
 
@@ -97,7 +103,7 @@ def spawn(folder: Path, python: str = "") -> int:
     if is_watched(folder):
         raise Refused("A watcher of this release runs already.")
     program = install(folder)
-    with (folder / "watch.log").open("ab") as log:
+    with open(folder / "watch.log", "ab", opener=_private) as log:  # noqa: PTH123 - Path.open takes no opener
         process = subprocess.Popen(
             [python or sys.executable, str(program), "run", str(folder)],
             stdin=subprocess.DEVNULL,
