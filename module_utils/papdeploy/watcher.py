@@ -103,7 +103,7 @@ def spawn(folder: Path, python: str = "") -> int:
     if is_watched(folder):
         raise Refused("A watcher of this release runs already.")
     program = install(folder)
-    with open(folder / "watch.log", "ab", opener=_private) as log:  # noqa: PTH123 - Path.open takes no opener
+    with open(folder / "watch.log", "ab", opener=_private) as log:
         process = subprocess.Popen(
             [python or sys.executable, str(program), "run", str(folder)],
             stdin=subprocess.DEVNULL,
