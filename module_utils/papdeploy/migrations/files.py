@@ -10,6 +10,7 @@ import hashlib
 import heapq
 import os
 import re
+import types
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -24,6 +25,9 @@ DATED_NAME = re.compile(r"^(\d{4})_(\d{2})_(\d{2})_\w+$")
 _HEADER = re.compile(r"^[ \t]*(?:[*#-][ \t]*)?(Date|Author|Created|Create Date)[ \t]*:[ \t]*(.+?)[ \t]*$", re.M | re.I)
 _DATE_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%Y_%m_%d", "%d.%m.%Y", "%d %B %Y", "%B %d, %Y", "%b %d, %Y", "%d %b %Y")
 
+_SETTINGS = frozenset({"requires", "transactional"})
+_COROUTINE = 0x80  # inspect.CO_COROUTINE
+
 MODERN = "upgrade"  # upgrade(db), downgrade(db)
 SCRIPT = "script"  # run_migration(): own engine, own process
 
@@ -34,6 +38,7 @@ class MigrationFile:
 
     identity: str
     source: str = field(repr=False)
+    code: types.CodeType = field(repr=False, compare=False)
     checksum: str
     dated: date
     flavour: str
@@ -122,7 +127,7 @@ def read(filename: str, source: str, path: str = "") -> Optional[MigrationFile]:
     where = path or filename
     claims = DATED_NAME.match(identity) is not None
     try:
-        tree = ast.parse(source)
+        code = compile(source, path or filename, "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
         if not claims and not re.search(r"^def\s+(?:upgrade|run_migration)\b", source, re.M):
             return None
@@ -132,7 +137,7 @@ def read(filename: str, source: str, path: str = "") -> Optional[MigrationFile]:
             hint="Correct the file; nothing was run.",
             identity=identity,
         ) from None
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    functions = {item.co_name: item for item in code.co_consts if isinstance(item, types.CodeType)}
     upgrade = functions.get("upgrade")
     if upgrade is None and "run_migration" not in functions:
         if claims:
@@ -142,28 +147,37 @@ def read(filename: str, source: str, path: str = "") -> Optional[MigrationFile]:
                 identity=identity,
             )
         return None
-    if upgrade is not None and len(upgrade.args.args) != 1:
+    if upgrade is not None and (upgrade.co_argcount != 1 or upgrade.co_flags & _COROUTINE):
         raise Refused(
-            f"{where}: upgrade() must take exactly one argument, db.",
+            f"{where}: upgrade() must be a plain function of exactly one argument, db.",
             hint="def upgrade(db): … as in migration_template.py.",
             identity=identity,
         )
-    docstring = ast.get_docstring(tree) or ""
+    docstring = _docstring(code)
     header = {name.lower(): value for name, value in reversed(_HEADER.findall(docstring))}
-    constants = _constants(tree)
+    # The syntax tree costs as much as the rest together, and most files need it only for these.
+    tree = ast.parse(source) if not _SETTINGS.isdisjoint(code.co_names) or "raise" in source else None
+    constants = _constants(tree) if tree is not None else {}
     return MigrationFile(
         identity=identity,
         source=source,
+        code=code,
         checksum=checksum(source),
         dated=_dated(identity, header, where),
         flavour=MODERN if upgrade is not None else SCRIPT,
         transactional=_transactional(constants, where) if upgrade is not None else False,
         requires=_requires(constants, where),
-        reversible=upgrade is not None and _reversible(functions.get("downgrade")),
+        reversible=upgrade is not None and "downgrade" in functions and not _gives_up(tree),
         description=next((line.strip() for line in docstring.splitlines() if line.strip()), ""),
         author=header.get("author", ""),
         path=path,
     )
+
+
+def _docstring(code: types.CodeType) -> str:
+    """The docstring of a module from its code: the first constant, if the first thing that happens is storing it."""
+    text = code.co_consts[0] if code.co_consts and code.co_names[:1] == ("__doc__",) else ""
+    return text if isinstance(text, str) else ""
 
 
 def _constants(tree: ast.Module) -> dict[str, ast.expr]:
@@ -199,14 +213,13 @@ def _requires(constants: Mapping[str, ast.expr], where: str) -> tuple[str, ...]:
     return tuple(item[:-3] if item.endswith(".py") else item for item in value)
 
 
-def _reversible(downgrade: Optional[ast.FunctionDef]) -> bool:
-    """Whether there is a downgrade that does not begin by raising."""
-    if downgrade is None:
-        return False
-    body = [
-        node for node in downgrade.body if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
-    ]
-    return not (body and isinstance(body[0], ast.Raise))
+def _gives_up(tree: Optional[ast.Module]) -> bool:
+    """Whether downgrade() begins by raising. ``tree`` is None for a file that raises nowhere."""
+    for node in tree.body if tree is not None else ():
+        if isinstance(node, ast.FunctionDef) and node.name == "downgrade":
+            body = [n for n in node.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
+            return bool(body) and isinstance(body[0], ast.Raise)
+    return False
 
 
 def _dated(identity: str, header: Mapping[str, str], where: str) -> date:

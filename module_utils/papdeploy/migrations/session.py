@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -77,7 +76,7 @@ class Transaction:
 
 
 # A superset of what redact() looks for besides the secrets that are known.
-_MAY_HOLD_SECRETS = re.compile(r"://|passw|secret|token|key|bearer", re.IGNORECASE)
+_MARKS = ("://", "passw", "secret", "token", "key", "bearer")
 
 
 class TimeUp(BaseException):
@@ -104,7 +103,8 @@ class Session(drivers.Hooks):
         self.events: list[dict[str, Any]] = []
         self._emit = emit
         self._emit_lock = threading.Lock()
-        self._secret_forms = [f for s in target.secrets for f in (s, quote(s, safe=""), quote_plus(s))]
+        forms = (form for s in target.secrets for form in (s, quote(s, safe=""), quote_plus(s)))
+        self._marks = (*_MARKS, *(form.lower() for form in forms))
         self._step_lock = threading.Lock()
         self._worker = 0
         self._quiet = 0
@@ -424,9 +424,11 @@ class Session(drivers.Hooks):
 
     def redact(self, text: str) -> str:
         """``text`` without secrets. Most statements hold nothing that could be one: that is found out first."""
-        if not _MAY_HOLD_SECRETS.search(text) and not any(form in text for form in self._secret_forms):
-            return text
-        return redact(text, self.target.secrets)
+        folded = text.lower()
+        for mark in self._marks:
+            if mark in folded:
+                return redact(text, self.target.secrets)
+        return text
 
     def now(self) -> str:
         """The server's clock in UTC (ISO 8601), kept by ours between round trips."""

@@ -78,7 +78,7 @@ def load(migration: MigrationFile) -> types.ModuleType:
     if folder:
         sys.path.insert(0, folder)
     try:
-        exec(compile(migration.source, filename, "exec"), module.__dict__)
+        exec(migration.code, module.__dict__)
     finally:
         if folder:
             sys.path.remove(folder)
