@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from postgres_servers import bin_dirs
 
 CORPUS = Path(__file__).resolve().parents[1] / "corpus" / "schema"
 sys.path.insert(0, str(CORPUS))
@@ -36,6 +37,12 @@ class Corpus:
         cursor = self.connection.connection.cursor()
         cursor.execute(sql)
         cursor.close()
+
+
+@pytest.fixture(scope="session", params=sorted(bin_dirs()), ids=lambda major: f"pg{major}")
+def server(request: pytest.FixtureRequest, servers: Any) -> Any:
+    """Every server at hand, Debian's too where it is installed."""
+    return servers[request.param]
 
 
 @pytest.fixture(scope="module")
