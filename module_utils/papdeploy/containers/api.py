@@ -239,7 +239,7 @@ class DockerApi(Api):
                     )
             while True:
                 state = self._alive(service.name, image, int(self.engine.container(service.name)["RestartCount"]))
-                health = (state.get("Health") or {}).get("Status", "none")
+                health = (state.get("Health") or {}).get("Status") or "none"  # podman says ""
                 if state["Status"] == "running" and health in ("none", "healthy"):
                     break
                 if time.monotonic() > deadline:

@@ -155,6 +155,17 @@ class Engine:
         with self.talking(f"attach to container {container}"):
             return hijack(self.endpoint, f"/containers/{container}/attach?stream=1&stdin=1&stdout=1&stderr=1", None)
 
+    def set_policy(self, container: str, policy: Mapping[str, Any]) -> bool:
+        """Give a container a restart policy; False if this engine cannot change one (podman 4)."""
+        with self.talking(f"change the restart policy of {container}"):
+            try:
+                self.api.update_container(container, restart_policy=dict(policy))
+            except self._errors.NotFound:
+                if self.find_container(container) is None:
+                    raise
+                return False
+            return True
+
     def rootless(self) -> bool:
         """Whether the engine runs as a user, in a network namespace of its own."""
         with self.talking("tell its settings"):

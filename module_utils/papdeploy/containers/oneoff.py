@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
@@ -98,12 +99,20 @@ def connect(engine: Engine, container: str, network: str, endpoint: Mapping[str,
 
 def remove(engine: Engine, name: str) -> None:
     """Remove a container of ours with its anonymous volumes; harmless if it is gone or just being removed."""
-    try:
-        with engine.talking(f"remove container {name}"):
-            engine.api.remove_container(name, v=True, force=True)
-    except Unavailable as error:
-        if error.data.get("status") not in (404, 409):
-            raise
+    for attempt in range(10):
+        try:
+            with engine.talking(f"remove container {name}"):
+                engine.api.remove_container(name, v=True, force=True)
+        except Unavailable as error:
+            status = error.data.get("status")
+            if status in (404, 409):
+                return
+            # podman says 500 while it removes the container by itself.
+            if status != 500 or attempt == 9:
+                raise
+            time.sleep(0.2)
+        else:
+            return
 
 
 def leftovers(engine: Engine, owner: str) -> Sequence[str]:

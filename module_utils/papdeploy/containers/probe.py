@@ -90,7 +90,9 @@ def exposed_port(config: Mapping[str, Any]) -> int:
 def last_words(engine: Engine, container: str, lines: int = 15) -> str:
     """The end of what a container has logged since it was last started; empty if its log driver cannot be read."""
     try:
-        started = str(engine.container(container)["State"]["StartedAt"])
+        found = engine.container(container)
+        # In a loop of restarts every turn is of interest, and the present one may not have said anything yet.
+        started = "" if found["RestartCount"] else str(found["State"]["StartedAt"])
         with engine.talking(f"read the log of {container}"):
             said: bytes = engine.api.logs(container, tail=lines, timestamps=True)
     except PapError:

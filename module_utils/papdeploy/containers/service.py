@@ -87,10 +87,11 @@ class Service:
     def halt(self, container: Mapping[str, Any]) -> None:
         """Stop a container so that neither its restart policy nor a restart of the engine starts it again."""
         policy = container["HostConfig"].get("RestartPolicy") or {}
+        if policy.get("Name") not in ("", "no", None):
+            self.memo.remember(container["Id"], policy)
+            if not self.engine.set_policy(container["Id"], _OFF):
+                self._refuse_revival(policy)
         with self.engine.talking(f"stop container {self.name}"):
-            if policy.get("Name") not in ("", "no", None):
-                self.memo.remember(container["Id"], policy)
-                self.engine.api.update_container(container["Id"], restart_policy=_OFF)
             if container["State"].get("Paused"):
                 self.engine.api.unpause(container["Id"])
             self.engine.api.stop(container["Id"], timeout=container["Config"].get("StopTimeout") or _STOP_SECONDS)
@@ -101,10 +102,10 @@ class Service:
         The number of restarts by the engine that are not the fault of this start.
         """
         wanted = dict(policy or self.policy(container))
+        if wanted != container["HostConfig"].get("RestartPolicy"):
+            self.engine.set_policy(container["Id"], wanted)
+        self.memo.forget(container["Id"])
         with self.engine.talking(f"start container {self.name}"):
-            if wanted != container["HostConfig"].get("RestartPolicy"):
-                self.engine.api.update_container(container["Id"], restart_policy=wanted)
-            self.memo.forget(container["Id"])
             self.engine.api.start(container["Id"])
         return int(container["RestartCount"]) if container["State"].get("Running") else 0
 
@@ -141,6 +142,15 @@ class Service:
                     f"Container {self.name} belongs to {keeper}, which would replace it behind our back.",
                     hint="Only containers that compose or a person started can be deployed to.",
                 )
+
+    def _refuse_revival(self, policy: Mapping[str, Any]) -> None:
+        """An engine that cannot take a policy off (podman 4) starts containers at boot only with "always"."""
+        if policy.get("Name") == "always":
+            raise Refused(
+                f"This engine cannot change the restart policy of {self.name}: with `always`, the next boot would start"
+                " the old API beside the new one.",
+                hint="Start the container with the policy unless-stopped or on-failure, or use podman 5.3 or Docker.",
+            )
 
     def bring_new(self, image: Mapping[str, Any], reference: str) -> int:
         """Let a container with ``image`` take over the name. The present one is stopped only when the next exists."""

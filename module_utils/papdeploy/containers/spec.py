@@ -56,6 +56,8 @@ def successor(
     host["ContainerIDFile"] = ""
     host["RestartPolicy"] = dict(policy or host.get("RestartPolicy") or {"Name": "no"})
     host["Binds"] = [*(host.get("Binds") or []), *_anonymous_volumes(present)]
+    for limit in host.get("Ulimits") or []:  # podman shows RLIMIT_NOFILE and takes nofile
+        limit["Name"] = str(limit["Name"]).lower().replace("rlimit_", "")
     first, others = _networks(present, host)
     config["HostConfig"] = host
     if first:
