@@ -184,7 +184,7 @@ def prepare(server: Any, tables: int, folder: Path) -> tuple[str, str]:
 
 
 def run(sizes: list[int], repeat: int, major: int) -> list[str]:
-    import postgres_servers as conftest
+    import postgres_servers
 
     lines = [
         "| tables | what | seconds (median) | against Alembic | memory MiB | statements | locks held |",
@@ -255,8 +255,8 @@ def main() -> None:
             f"{sqlalchemy.__version__}, Alembic {alembic.__version__}. Printed by the run, not edited.\n\n"
             + "\n".join(lines)
             + "\n\nStatements are messages to the server. Locks are relation locks still held when the check is over; "
-            "the schema check holds none, in an open transaction either (a test says so).\nMemory is the peak above what was in use before. Each run also "
-            "changed one column and made sure that each of the three finds exactly that.\n"
+            "the schema check holds none, in an open transaction either (a test says so).\nMemory is the peak above what was in use before. "
+            "Each run also changed one column and made sure that each of the three finds exactly that.\n"
         )
 
 
