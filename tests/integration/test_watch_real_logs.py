@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from papdeploy.logfiles import FileLog
 from papdeploy.watch import Rules, begin, findings_of, step
-from postgres_servers import Server, free_port
+from postgres_servers import Server, free_port, start_server, stop_server
 
 APP = """
 import os
@@ -36,6 +40,17 @@ def users(name: str):
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO users VALUES (:name)"), {"name": name})
 """
+
+
+@pytest.fixture(scope="module", params=[16, 18], ids=["pg16", "pg18"])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A server of this test's own: its log must not have been cut off by a test that restarted a shared one."""
+    folder = Path(tempfile.mkdtemp(prefix="pap-logs-"))
+    folder.chmod(0o755)
+    made = start_server(request.param, folder / "server")
+    yield made
+    stop_server(made)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def call(url: str, method: str = "GET") -> int:
