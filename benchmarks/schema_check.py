@@ -255,8 +255,9 @@ def main() -> None:
             f"{sqlalchemy.__version__}, Alembic {alembic.__version__}. Printed by the run, not edited.\n\n"
             + "\n".join(lines)
             + "\n\nStatements are messages to the server. Locks are relation locks still held when the check is over; "
-            "the schema check holds none, in an open transaction either (a test says so).\nMemory is the peak above what was in use before. "
-            "Each run also changed one column and made sure that each of the three finds exactly that.\n"
+            "the schema check holds none, in an open transaction either (a test says so).\n"
+            "Memory is the peak above what was in use before. Each run also changed one column and made sure that "
+            "each of the three finds exactly that.\n"
         )
 
 
