@@ -36,7 +36,9 @@ def metadatas(draw: Any) -> sa.MetaData:
     metadata = sa.MetaData()
     for number in range(draw(st.integers(1, 3))):
         names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=6, unique=True))
-        columns = [sa.Column("pk", draw(st.sampled_from([sa.Integer, sa.BigInteger, sa.SmallInteger])), primary_key=True)]
+        columns = [
+            sa.Column("pk", draw(st.sampled_from([sa.Integer, sa.BigInteger, sa.SmallInteger])), primary_key=True)
+        ]
         if draw(st.booleans()):
             columns = [sa.Column("pk", sa.Integer, sa.Identity(always=draw(st.booleans())), primary_key=True)]
         for name in names:
@@ -52,7 +54,11 @@ def metadatas(draw: Any) -> sa.MetaData:
         if number and draw(st.booleans()):
             target = metadata.tables[f"t{number - 1}"].c.pk
             columns.append(
-                sa.Column("ref", target.type, sa.ForeignKey(target, ondelete=draw(st.sampled_from([None, "CASCADE", "SET NULL"]))))
+                sa.Column(
+                    "ref",
+                    target.type,
+                    sa.ForeignKey(target, ondelete=draw(st.sampled_from([None, "CASCADE", "SET NULL"]))),
+                )
             )
         table = sa.Table(f"t{number}", metadata, *columns)
         plain = [c for c in table.c if not isinstance(c.type, (pg.JSONB, pg.TSVECTOR)) and c.name != "pk"]
@@ -69,7 +75,9 @@ def metadatas(draw: Any) -> sa.MetaData:
             elif wanted == "pair":
                 sa.Index(f"ix{number}_{position}", column, table.c.pk, unique=True)
             elif wanted == "check":
-                table.append_constraint(sa.CheckConstraint(column.isnot(None) | (table.c.pk > 5), name=f"ck{number}_{position}"))
+                table.append_constraint(
+                    sa.CheckConstraint(column.isnot(None) | (table.c.pk > 5), name=f"ck{number}_{position}")
+                )
     return metadata
 
 
@@ -138,7 +146,9 @@ def changes(metadata: sa.MetaData) -> list[str]:
                 found.append(f"{target} TYPE varchar(300)")
         found += [f"DROP INDEX {quote(str(index.name))}" for index in table.indexes]
         found += [
-            f"ALTER TABLE {name} DROP CONSTRAINT {quote(str(c.name))}" for c in table.constraints if isinstance(c, sa.CheckConstraint)
+            f"ALTER TABLE {name} DROP CONSTRAINT {quote(str(c.name))}"
+            for c in table.constraints
+            if isinstance(c, sa.CheckConstraint)
         ]
     return found
 
