@@ -115,6 +115,14 @@ folder:
   description: The folder of the release, the argument of that program.
   returned: when O(state=started)
   type: str
+user:
+  description: Whom the folder belongs to; the timer's steps run as that user.
+  returned: when O(state=started)
+  type: str
+python:
+  description: The Python that runs the modules on the target host.
+  returned: when O(state=started)
+  type: str
 pap:
   description: The phase and the lines that the C(pap_phases) callback prints.
   returned: success

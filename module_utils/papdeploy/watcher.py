@@ -242,14 +242,17 @@ def watched_s(state: Mapping[str, Any]) -> float:
 
 
 def main(arguments: list[str]) -> int:
-    """The command line of the zip: ``run`` or ``step``, and the release's folder."""
+    """The command line of the zip: ``run`` or ``step``, and the release's folder. Exit codes: 0 well, 1 it could not be
+    done, 2 wrong arguments, 3 (of ``step``) the watch has ended and its timer may stop."""
     if len(arguments) != 2 or arguments[0] not in ("run", "step"):
         print("usage: watch.zip run|step <release folder>", file=sys.stderr)
         return 2
     folder = Path(arguments[1])
     with contextlib.suppress(KeyboardInterrupt):
         try:
-            run(folder) if arguments[0] == "run" else one_step(folder)
+            if arguments[0] == "step":
+                return 0 if one_step(folder)["ended"] is None else 3
+            run(folder)
         except PapError as error:
             print(f"{now()} {error}", file=sys.stderr)
             return 1

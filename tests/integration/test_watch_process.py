@@ -216,6 +216,8 @@ def test_a_single_step_is_what_a_timer_runs(stack: Stack) -> None:
         assert os.spawnlp(os.P_WAIT, "python3", "python3", str(program), "step", str(stack.folder)) == 0
     assert stack.records() == 6
     assert watch.status(stack.folder)["state"] == "alarm"
+    watcher.end(stack.folder, "ended by jane")
+    assert os.spawnlp(os.P_WAIT, "python3", "python3", str(program), "step", str(stack.folder)) == 3
 
 
 def test_a_watcher_that_cannot_start_says_so(stack: Stack) -> None:

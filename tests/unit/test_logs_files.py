@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from papdeploy.errors import Unavailable
 from papdeploy.logfiles import FileLog, Reading
-from papdeploy.logsources import from_spec
+from papdeploy.logsources import JournalLog, from_spec
 
 
 class Log:
@@ -188,3 +189,41 @@ def test_recent_gives_the_end_and_reaches_into_the_rotated_file(log: Log) -> Non
     log.write("three")
     assert log.source.recent().splitlines() == ["before", "one", "two", "three"]
     assert log.source.recent(11).splitlines() == ["two", "three"]
+
+
+# No journald runs where these tests do: a program in its place that knows the options that are used, and cursors.
+JOURNALCTL = """#!/usr/bin/env python3
+import json, pathlib, sys
+entries = json.loads((pathlib.Path(__file__).parent / "entries.json").read_text())
+assert "--output=json" in sys.argv and "--unit=pap-api.service" in sys.argv, sys.argv
+for word in sys.argv:
+    if word.startswith("--after-cursor="):
+        entries = [e for e in entries if e["__CURSOR"] > word.partition("=")[2]]
+    if word.startswith("--lines="):
+        entries = entries[-int(word.partition("=")[2]):]
+sys.stdout.writelines(json.dumps(e) + "\\n" for e in entries)
+"""
+
+
+def test_the_journal_of_a_unit_is_read_by_cursors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, entries = tmp_path / "journalctl", tmp_path / "entries.json"
+    program.write_text(JOURNALCTL)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    def logged(*messages: object) -> None:
+        entries.write_text(json.dumps([{"__CURSOR": f"c{n:03d}", "MESSAGE": m} for n, m in enumerate(messages)]))
+
+    source = from_spec({"unit": "pap-api.service"})
+    assert isinstance(source, JournalLog)
+    logged()
+    assert source.now() == {"cursor": ""}
+    logged("old", "older")
+    mark = source.now()
+    assert source.recent() == "old\nolder\n"
+    logged("old", "older", "new", list("grün".encode()), None)
+    reading = source.since(mark)
+    assert reading.text == "new\ngrün\n\n" and not reading.more
+    assert source.since(reading.mark).text == ""
+    cut = source.since(mark, limit=10)
+    assert cut.more and source.since(cut.mark).text == "grün\n\n"

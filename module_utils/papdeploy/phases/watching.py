@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -104,6 +105,9 @@ def start(state: State, release: str, *, timer: bool = False) -> dict[str, Any]:
         "watching": found["ended"] is None,
         "program": str(program),
         "folder": str(journal.folder),
+        # For a timer: it must run as whom the folder belongs to, with a Python that has what the modules have.
+        "user": journal.folder.owner(),
+        "python": sys.executable,
         "pap": _pap(lines),
     }
 
