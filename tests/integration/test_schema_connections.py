@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import postgres_servers
 import pytest
 import sqlalchemy as sa
 from papdeploy.errors import PapError, Refused, Unavailable
@@ -356,6 +359,33 @@ def test_a_lost_connection_is_a_sentence(server: Any, live: str, expected: dict[
     server.sql(f"SELECT pg_terminate_backend({session.raw.info.backend_pid})")
     with pytest.raises(Unavailable, match="Could not read the catalog"):
         check(session, expected, OPTIONS)
+
+
+def test_a_standby(models: ModelSet) -> None:
+    """A server in recovery answers reads: the same data directory, started again with standby.signal."""
+    base = Path(tempfile.mkdtemp(prefix="pap-standby-"))
+    base.chmod(0o755)
+    server = postgres_servers.start_server(16, base / "server")
+    try:
+        expected, _ = expected_on(models, server.url("postgres"))
+        create_all(models, server.url("postgres"))
+        step_down = postgres_servers._unprivileged()
+        control = [server.bin_dir / "pg_ctl", "-D", server.data, "-w", "-t", "60"]
+        quiet: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "cwd": "/", "timeout": 90, **step_down}
+        options = f"-c listen_addresses=127.0.0.1 -p {server.port} -k '' -c hot_standby=on -c max_connections=60"
+        subprocess.run([*control, "-m", "fast", "stop"], **quiet)
+        (server.data / "standby.signal").touch()
+        options += " -c max_prepared_transactions=5 -c log_min_messages=fatal"
+        subprocess.run([*control, "-l", base / "server" / "log", "-o", options, "start"], **quiet)
+        result = result_of(server.url("postgres"), expected)
+        assert result.matches, found(result)
+        assert result.checked["standby"] is True
+        assert result.checked["positions"] == 7
+        with pytest.raises(PapError, match="scratch database cannot be created"):
+            expected_on(models, server.url("postgres"))
+    finally:
+        postgres_servers.stop_server(server)
+        shutil.rmtree(base, ignore_errors=True)
 
 
 def test_another_major_version_is_refused(server: Any, live: str, expected: dict[str, Any]) -> None:
