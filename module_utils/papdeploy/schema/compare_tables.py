@@ -69,9 +69,7 @@ def _compare_missing(work: Comparison, row: Row, extra: list[Row]) -> None:
 def _elsewhere(work: Comparison, row: Row) -> tuple[str, bool] | None:
     """(schema, is now a partition) of a relation with this name outside the expected places."""
     candidates = [r for r in work.actual.catalog["elsewhere"] if r["name"] == row["name"]]
-    candidates += [
-        r for (schema, name), r in work.actual.relations.items() if name == row["name"] and schema in work.sides.scope
-    ]
+    candidates += [r for (_, name), r in work.actual.relations.items() if name == row["name"]]
     taken = {(s, n) for s, n in work.expected.relations if s in work.sides.explicit}
     for candidate in candidates:
         if (candidate["schema"], candidate["name"]) not in taken and candidate["kind"] == row["kind"]:

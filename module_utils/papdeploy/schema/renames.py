@@ -50,6 +50,7 @@ def find_renames(expected: Catalog, actual: Catalog, options: CheckOptions) -> R
     missing: list[Row] = []
     matched = set()
     elsewhere = {row["name"] for row in actual["elsewhere"]}
+    elsewhere |= {row["name"] for row in actual["relations"] if row["schema"] not in sides.scope}
     for (schema, name), row in sides.expected.relations.items():
         other = sides.find(sides.actual.relations, schema, name)
         if other is not None:
