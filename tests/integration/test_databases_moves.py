@@ -209,6 +209,29 @@ def test_written_by_a_transaction_that_was_open_at_the_mark(server: Server, live
     assert databases.written_since(live, mark).tables["public.t"]["rows"] == 2
 
 
+def test_open_session_may_hold_its_counters_back(live: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    live.execute("CREATE TABLE idle AS SELECT 1")
+    with live.session() as writer:
+        writer.execute("INSERT INTO t (v) VALUES ('hands its counters over')")
+        with live.session() as session:
+            mark = marks.take(session)
+        assert databases.written_since(live, mark).so_far
+        writer.execute("INSERT INTO t (v) VALUES ('keeps them for a second')")
+        found = databases.written_since(live, mark)
+        assert found.tables["public.t"]["rows"] == 1
+        assert "so far: a session is open" in found.sentence()
+        with monkeypatch.context() as patch:
+            patch.setattr(marks, "_LOOK_BYTES", 0)
+            found = databases.written_since(live, mark)
+        assert "large or locked" in found.so_far
+        assert not found.nothing
+        with live.session() as locker:
+            locker.execute("BEGIN; LOCK TABLE idle")
+            assert "what went into 1 large or locked table," in databases.written_since(live, mark).so_far
+    found = databases.written_since(live, mark)
+    assert (found.tables["public.t"]["rows"], found.so_far) == (1, "")
+
+
 def test_new_and_dropped_tables_count(live: Database) -> None:
     with live.session() as session:
         mark = marks.take(session)

@@ -18,10 +18,18 @@ from typing import Any, Optional
 from ..errors import PapError, Refused, Unavailable
 from ..postgres import Database, Session, quote_ident, quote_literal
 from . import marks
-from .names import Found, admin_session, comment_on, derived, end_sessions, look, ours, record_text, refuse_collision
-
-# backend_type is hidden from roles without pg_read_all_stats
-_CLIENT = "coalesce(backend_type, 'client backend') = 'client backend'"
+from .names import (
+    CLIENT,
+    Found,
+    admin_session,
+    comment_on,
+    derived,
+    end_sessions,
+    look,
+    ours,
+    record_text,
+    refuse_collision,
+)
 
 
 def fence(database: Database, release: str, *, grace_s: float = 5.0, seconds: float = 20.0) -> dict[str, Any]:
@@ -128,7 +136,7 @@ def fence_state(database: Database) -> Optional[dict[str, Any]]:
         state = _state(standing, live)
         state["strangers"] = session.rows(
             "SELECT pid, usename AS role, application_name AS application, client_addr::text AS address"
-            f" FROM pg_stat_activity WHERE datname = {quote_literal(standing.name)} AND {_CLIENT}"
+            f" FROM pg_stat_activity WHERE datname = {quote_literal(standing.name)} AND {CLIENT}"
             f" AND application_name <> {quote_literal('pap-deploy:' + str(state['release']))}"
         )
         return state
@@ -237,7 +245,7 @@ def _let_finish(session: Session, name: str, grace_s: float) -> None:
     while time.monotonic() < limit:
         open_now = session.scalar(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = "
-            f"{quote_literal(name)} AND xact_start IS NOT NULL AND {_CLIENT}"
+            f"{quote_literal(name)} AND xact_start IS NOT NULL AND {CLIENT}"
         )
         if not open_now:
             return

@@ -4,6 +4,9 @@ A mark is a snapshot (transaction ids) and per table the counters and the file n
 since then carry a transaction id that the mark does not know: they are counted exactly, in the tables that the
 counters say were touched. Deleted rows are gone; they are known by the counters alone. Where those were reset in
 between, every table is read and the answer says that deletions cannot be counted.
+
+A session hands its counters over at most once a second, an idle one after ten, and always before it is gone. While
+sessions of others are open, the smaller tables are therefore read as well, and the answer says that it is not the last.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import Any
 
 from ..oracle_sql import no_member, user_schema
 from ..postgres import Database, Session, quote_ident
+from .names import CLIENT
 
 _TABLES = f"""
 SELECT n.nspname AS schema, c.relname AS name, c.oid::int8 AS oid, c.relfilenode::int8 AS file,
@@ -22,6 +26,21 @@ SELECT n.nspname AS schema, c.relname AS name, c.oid::int8 AS oid, c.relfilenode
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {user_schema()} AND {no_member("pg_class", "c.oid")}
 ORDER BY 1, 2"""
+
+# Bytes of tables to read although their counters stand still, while sessions of others are open.
+_LOOK_BYTES = 256 * 1024 * 1024
+
+_OTHERS = f"""
+SELECT count(*) AS others FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND {CLIENT}"""
+
+# What somebody has locked, or waits to lock, against readers: asking for its size would wait as well.
+_SIZES = """
+SELECT c.oid::int8 AS oid, pg_relation_size(c.oid) AS bytes FROM pg_class c
+WHERE c.oid IN ({oids}) AND NOT EXISTS (
+    SELECT FROM pg_locks l WHERE l.relation = c.oid AND l.mode = 'AccessExclusiveLock'
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+ORDER BY 2, 1"""
 
 _COUNTERS = """
 SELECT current_setting('track_counts')::bool AS counting, pg_postmaster_start_time()::text AS started,
@@ -36,11 +55,13 @@ FROM pg_current_snapshot() AS s"""
 @dataclass(frozen=True)
 class Written:
     """What was written since a mark. ``tables["schema.name"]`` holds ``rows`` (inserted or updated and still there) and
-    ``deleted`` (None where the counters cannot say). ``certain`` is False if deletions could not be counted."""
+    ``deleted`` (None where the counters cannot say). ``certain`` is False if deletions could not be counted. ``so_far``
+    says why it is only the number so far, to be counted again under the fence; empty if it is the last."""
 
     tables: dict[str, dict[str, Any]]
     certain: bool
     why: str
+    so_far: str = ""
 
     @property
     def rows(self) -> int:
@@ -57,15 +78,22 @@ class Written:
             mine["deleted"] = int(mine["deleted"]) + int(entry["deleted"]) if known else None
             if entry.get("emptied"):
                 mine["emptied"] = True
-        return Written(tables, self.certain and other.certain, self.why if other.certain else other.why)
+        why = self.why if other.certain else other.why
+        return Written(tables, self.certain and other.certain, why, self.so_far or other.so_far)
 
     @property
     def nothing(self) -> bool:
         """Proven: nothing was written."""
-        return self.certain and not self.tables
+        return self.certain and not self.tables and not self.so_far
 
     def as_dict(self) -> dict[str, Any]:
-        return {"tables": self.tables, "rows": self.rows, "certain": self.certain, "why": self.why}
+        return {
+            "tables": self.tables,
+            "rows": self.rows,
+            "certain": self.certain,
+            "why": self.why,
+            "so_far": self.so_far,
+        }
 
     def sentence(self) -> str:
         """One line for a person."""
@@ -75,7 +103,8 @@ class Written:
             for name, t in self.tables.items()
         ]  # fmt: skip
         said = "; ".join(parts[:12]) + (f"; and {len(parts) - 12} more tables" if len(parts) > 12 else "")
-        return (said or "nothing was written") + ("" if self.certain else f" ({self.why})")
+        notes = [note for note in (self.so_far and f"so far: {self.so_far}", "" if self.certain else self.why) if note]
+        return (said or "nothing was written") + "".join(f" ({note})" for note in notes)
 
 
 def take(session: Session) -> dict[str, Any]:
@@ -90,17 +119,20 @@ def written_since(database: Database, mark: Mapping[str, Any], *, ignore_schemas
     """What was written to ``database`` since ``mark``, per table: one pass over the row headers of the tables whose
     counters moved (of all, where the counters are not those of the mark's server any more).
 
-    Sessions that are still open may hold back their counters for some seconds: exact under the fence. Deletions that
-    were rolled back are counted like others, so that number is an upper limit.
+    Exact under the fence, where nobody else is connected; else ``so_far`` says what may be missing. Deletions that were
+    rolled back are counted like others, so that number is an upper limit.
     """
     skip = set(ignore_schemas)
     with database.session() as session:
+        others = int(session.scalar(_OTHERS))  # before the counters: who is gone by now has handed them over
         counters = session.rows(_COUNTERS)[0]
         tables = [table for table in session.rows(_TABLES) if table["schema"] not in skip]
         certain = bool(counters["counting"]) and counters == dict(mark["counters"])
         # Reading every row header takes as long as the database is large: only where the counters moved, or lie.
         suspects = [table for table in tables if not (certain and _untouched(table, mark))]
-        recent = _recent(session, suspects, mark)
+        still = [table for table in tables if table not in suspects] if others else []
+        small = _small(session, still)
+        recent = _recent(session, [*suspects, *small], mark)
     found: dict[str, dict[str, Any]] = {}
     for table in tables:
         key = f"{table['schema']}.{table['name']}"
@@ -122,7 +154,29 @@ def written_since(database: Database, mark: Mapping[str, Any], *, ignore_schemas
         if certain
         else "deletions cannot be counted: the server was restarted, its statistics were reset or are switched off"
     )
-    return Written(found, certain, why)
+    return Written(found, certain, why, _open(others, len(still) - len(small)) if others else "")
+
+
+def _small(session: Session, tables: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of ``tables`` the smallest, until their bytes together are what may be read."""
+    if not tables:
+        return []
+    by_oid = {int(table["oid"]): table for table in tables}
+    chosen: list[Mapping[str, Any]] = []
+    left = _LOOK_BYTES
+    for row in session.rows(_SIZES.format(oids=", ".join(map(str, by_oid)))):
+        left -= int(row["bytes"])
+        if left < 0:
+            break
+        chosen.append(by_oid[int(row["oid"])])
+    return chosen
+
+
+def _open(others: int, unread: int) -> str:
+    sessions = "a session is" if others == 1 else f"{others:,} sessions are"
+    late = "their last deletions" if others > 1 else "its last deletions"
+    tables = f", and what went into {unread:,} large or locked table{'s' * (unread > 1)}," if unread else ""
+    return f"{sessions} open, {late}{tables} may not show yet; counted again under the fence"
 
 
 def _untouched(table: Mapping[str, Any], mark: Mapping[str, Any]) -> bool:

@@ -21,6 +21,8 @@ KINDS = ("scratch", "failed", "snap", "fenced", "restored")
 MARK = "pap-deploy "
 # A database that CREATE DATABASE has just made, before its record is written: nobody can have connected to it.
 NEWBORN_LIMIT = 4711
+# A condition on pg_stat_activity. backend_type is hidden from roles without pg_read_all_stats.
+CLIENT = "coalesce(backend_type, 'client backend') = 'client backend'"
 
 
 def derived(dbname: str, kind: str, release: str) -> str:

@@ -274,6 +274,8 @@ def _not_own(tables: Mapping[str, Mapping[str, Any]], own: Mapping[str, int]) ->
 def _cost_sentence(written: Written, facts: Mapping[str, Any]) -> str:
     if written.nothing:
         return f"loses nothing: {written.why}"
+    if written.certain and not written.tables:
+        return f"loses nothing so far: {written.so_far}"
     own = facts.get("own_writes") or {}
     rest = _not_own(written.tables, own)
     if not rest and written.certain:
