@@ -32,6 +32,7 @@ def test_a_good_one_is_applied(bench: Bench) -> None:
     assert bench.columns("users") == ["id", "name", "api_key"]
     (entry,) = result.applied
     assert entry["details"]["changed"] == ["column public.users.api_key added"]
+    assert entry["flavour"] == "script"  # of which a rehearsal knows that it did not see the locks
     assert bench.ledger() == [("started", "adds_column"), ("applied", "adds_column")]
     lines = [event["line"] for event in bench.events if event["event"] == "output"]
     assert lines[-1] == "Migration completed successfully"

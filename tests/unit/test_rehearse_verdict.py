@@ -14,7 +14,7 @@ EXISTING = {"public.users", "public.items"}
 
 def step(identity: str = "m", locks: dict[str, str] | None = None, held_s: float = 0.0, **more: Any) -> dict[str, Any]:
     listed = [{"table": table, "mode": mode, "held_s": held_s} for table, mode in (locks or {}).items()]
-    return {"identity": identity, "locks": listed, "rewritten": [], "rows": 0, **more}
+    return {"identity": identity, "flavour": "upgrade", "locks": listed, "rewritten": [], "rows": 0, **more}
 
 
 def judge(steps: list[dict[str, Any]], seconds: float = 0.1, **changes: Any) -> dict[str, Any]:
@@ -73,7 +73,12 @@ UNSAFE: dict[str, tuple[dict[str, Any], str]] = {
     "locks that were not watched": (judge([step()], watched=False), "the locks could not be watched to the end"),
     "a script of the old kind": (
         judge([step(flavour="script")]),
-        "m is a script of the old kind, which takes locks of its own",
+        "m is a script of the old kind: its locks are those of sessions of its own",
+    ),
+    "an entry that does not say its kind": (judge([{"identity": "m"}]), "nothing was seen of the locks of m"),
+    "locks that nobody saw": (
+        judge([{"identity": "m", "flavour": "upgrade"}]),
+        "nothing was seen of the locks of m",
     ),
 }
 

@@ -9,7 +9,6 @@ from typing import Any, Optional
 from ..errors import PapError, Refused
 from . import ledger, steps
 from .files import SCRIPT, MigrationFile
-from .observe import observer
 from .options import RunOptions
 from .runner import ApplyResult, Emit, alone, book_of, failed, grouped, lock_for_change, opened, who_am_i
 from .session import Session
@@ -120,9 +119,7 @@ def _revert(
             if alone(group[0]):
                 result.reverted.append(steps.run_alone(session, group[0], "downgrade"))
             else:
-                entries, result.check = steps.run_together(
-                    session, group, "downgrade", check if last else None, observer(session)
-                )
+                entries, result.check = steps.run_together(session, group, "downgrade", check if last else None)
                 result.reverted += entries
         except PapError as error:
             failed(session, error, group, [entry["identity"] for entry in result.reverted])

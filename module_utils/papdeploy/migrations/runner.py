@@ -12,7 +12,6 @@ from typing import Any, Callable, Optional
 from ..errors import PapError, Refused
 from . import drivers, ledger, steps
 from .files import SCRIPT, MigrationFile
-from .observe import observer
 from .options import RunOptions
 from .planning import State, compare, refuse_if
 from .session import Session
@@ -144,10 +143,8 @@ def _apply(session: Session, state: State, check: Optional[steps.Check], result:
                 if last:
                     result.check = _check_only(session, check)
             else:
-                watcher = observer(session)
-                entries, verdict = steps.run_together(session, group, "upgrade", check if last else None, watcher)
+                entries, result.check = steps.run_together(session, group, "upgrade", check if last else None)
                 result.applied += entries
-                result.check = verdict
         except PapError as error:
             failed(session, error, group, [entry["identity"] for entry in result.applied])
             raise

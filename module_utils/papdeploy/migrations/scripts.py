@@ -85,6 +85,7 @@ def run_script(session: Session, migration: MigrationFile) -> dict[str, Any]:
     entry = {
         "identity": migration.identity,
         "checksum": migration.checksum,
+        "flavour": migration.flavour,
         "at": began_at,
         "seconds": seconds,
         "statements": [],

@@ -16,6 +16,7 @@ from ..errors import DeadlineExceeded, PapError, Unavailable
 from . import drivers, indexes, ledger
 from .db import Db
 from .files import MigrationFile
+from .observe import observer
 from .second import no_second_connection
 from .session import TimeUp
 from .step import MigrationError, Step
@@ -118,6 +119,7 @@ def run_step(session: Session, migration: MigrationFile, direction: str = "upgra
     entry = {
         "identity": migration.identity,
         "checksum": migration.checksum,
+        "flavour": migration.flavour,
         "at": began_at,
         "seconds": round(seconds, 6),
         "statements": step.statements,
@@ -196,13 +198,13 @@ def run_together(
     migrations: Sequence[MigrationFile],
     direction: str,
     check: Optional[Check],
-    observe: Optional[Callable[[Session, dict[str, Any]], None]] = None,
 ) -> tuple[list[dict[str, Any]], Any]:
     """All of them, their ledger rows and the check in one transaction; whole again after a lock timeout."""
 
     def attempt() -> tuple[list[dict[str, Any]], Any]:
         began = time.perf_counter()
         transaction = session.begin()
+        observe = observer(session)  # of this attempt: the locks of one that was rolled back are gone
         entries = []
         with guards(session):
             for migration in migrations:

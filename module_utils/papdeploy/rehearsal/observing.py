@@ -150,9 +150,10 @@ def completed(
         entry = dict(item)
         if "locks" not in entry:
             entry.update(alone.found.get(entry["identity"], {}))
-        entry["locks"] = [
-            {**lock, "held_s": held.get((lock["table"], lock["mode"]), 0.0)} for lock in entry.get("locks") or []
-        ]
+        if "locks" in entry:  # otherwise nobody saw them, which is not the same as none
+            entry["locks"] = [
+                {**lock, "held_s": held.get((lock["table"], lock["mode"]), 0.0)} for lock in entry["locks"]
+            ]
         rows = [statement["rows"] for statement in entry.get("statements") or [] if statement.get("rows") is not None]
         entry["rows"] = sum(rows)
         result.append(entry)

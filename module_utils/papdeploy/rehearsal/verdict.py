@@ -82,8 +82,10 @@ def online(
         rewrites = sorted(set(item.get("rewritten") or []) & existing)
         if rewrites:
             why.append(f"{item['identity']} rewrites {', '.join(rewrites)}")
-        if item.get("flavour") == "script" or item.get("legacy"):
-            why.append(f"{item['identity']} is a script of the old kind, which takes locks of its own")
+        if item.get("flavour") == "script":
+            why.append(f"{item['identity']} is a script of the old kind: its locks are those of sessions of its own")
+        elif item.get("flavour") != "upgrade" or item.get("locks") is None:
+            why.append(f"nothing was seen of the locks of {item['identity']}")
     together = {name: float(t.get("seconds") or 0.0) for t in transactions for name in t.get("identities") or []}
     for lock in blocking_locks(migrations, existing):
         alone = _is_alone(migrations, str(lock["by"]))
