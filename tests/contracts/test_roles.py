@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def test_specs_and_defaults_agree(role: Path) -> None:
     entry_points = {path.stem for path in (role / "tasks").glob("*.yml") if not path.stem.startswith("_")}
     assert "main" in specs
     assert set(specs) <= entry_points | {"main"}
-    described = {name: option for spec in specs.values() for name, option in (spec.get("options") or {}).items()}
+    described = options(role)
     assert {n for n, option in described.items() if "default" in option} == set(defaults)
     for name, option in described.items():
         assert option.get("description"), name
@@ -40,3 +41,32 @@ def test_names_and_sizes(role: Path) -> None:
         assert name.startswith(own), name
     for path in (role / "tasks").glob("*.yml"):
         assert len(path.read_text().splitlines()) <= 100, path
+
+
+def counted(name: str, texts: list[str]) -> int:
+    return sum(len(re.findall(rf"\b{name}\b", text)) for text in texts)
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda path: path.name)
+def test_every_default_and_register_is_read(role: Path) -> None:
+    """A variable that nothing reads is a promise that nobody keeps."""
+    readers = [*(ROOT / "playbooks").rglob("*.yml"), *(ROOT / "roles").glob("*/vars/*.yml")]
+    readers += [path for folder in ("tasks", "templates") for path in (ROOT / "roles").glob(f"*/{folder}/*")]
+    texts = [path.read_text() for path in readers]
+    unread = [name for name in load(role / "defaults" / "main.yml") if not counted(name, texts)]
+    for path in (role / "tasks").glob("*.yml"):
+        unread += [name for name in re.findall(r"register: (\w+)", path.read_text()) if counted(name, texts) < 2]
+    assert unread == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "inventory").glob("*/group_vars/*.yml")), ids=lambda path: path.stem)
+def test_inventories_set_what_something_reads(path: Path) -> None:
+    described = {name for role in ROLES for name in options(role)}
+    texts = [reader.read_text() for reader in [*(ROOT / "playbooks").rglob("*.yml"), path]]
+    unread = [name for name in load(path) if name not in described and counted(name, texts) < 2]
+    assert [name for name in unread if not name.startswith("ansible_")] == []
+
+
+def options(role: Path) -> dict:
+    specs = load(role / "meta" / "argument_specs.yml")["argument_specs"]
+    return {name: option for spec in specs.values() for name, option in (spec.get("options") or {}).items()}

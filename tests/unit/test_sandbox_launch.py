@@ -105,6 +105,8 @@ def test_root_steps_down_and_the_server_still_ends_with_its_supervisor(tmp_path:
     assert supervisor.stdout is not None
     uid, groups, pid = (supervisor.stdout.readline().strip() for _ in range(3))
     assert (uid, groups) == ("65534", "65534")
+    # A shell that is about to exec loses a SIGINT that it caught itself.
+    wait_until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n", "the shell did not become the server")
     supervisor.kill()
     supervisor.wait(DEADLINE)
     wait_until(lambda: gone(int(pid)), "the server outlived its supervisor")
