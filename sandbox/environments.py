@@ -20,7 +20,7 @@ from sandbox.layout import REPOSITORY, Layout, entry, free_port, locked, open_ho
 from sandbox.releases import FIRST
 from sandbox.supervision import RUNNING_STATES, Supervisor, group_of, program, try_lock, wait_for
 
-USERNAME, PASSWORD = "admin", "sandbox-only"
+PASSWORD = "sandbox-only"
 API_SECONDS = 20.0
 
 

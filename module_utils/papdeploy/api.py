@@ -88,10 +88,6 @@ class Api(ABC):
         """
         raise Refused(f"No trial: {self.trial_obstacle(version)}.")
 
-    @abstractmethod
-    def logs_since(self, mark: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        """What the API logged since ``mark`` (``{}`` is from now on: no text), and the mark for the next call."""
-
 
 @dataclass(frozen=True)
 class HostApi(Api):
@@ -177,9 +173,6 @@ class HostApi(Api):
                 lines=said,
             ) from error
 
-    def logs_since(self, mark: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        return read_since(self.log_files, mark)
-
 
 def _version(path: Path) -> dict[str, Any]:
     return {"label": path.name, "identity": str(path), "path": str(path)}
@@ -201,22 +194,3 @@ def read_env_file(path: Path) -> dict[str, str]:
             value = value[1:-1]
         values[name.removeprefix("export ").strip()] = value
     return values
-
-
-def read_since(paths: Sequence[str], mark: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """What was appended to log files since ``mark``; a rotated file (other inode, or shorter) is read anew."""
-    texts: list[str] = []
-    fresh: dict[str, Any] = {}
-    for path in paths:
-        try:
-            with Path(path).open("rb") as file:
-                status = os.fstat(file.fileno())
-                before = mark.get(path)
-                if mark or before:
-                    same = before and before["inode"] == status.st_ino and before["offset"] <= status.st_size
-                    file.seek(before["offset"] if same and before else 0)
-                    texts.append(file.read().decode("utf-8", "replace"))
-                fresh[path] = {"inode": status.st_ino, "offset": status.st_size}
-        except FileNotFoundError:
-            fresh[path] = {"inode": 0, "offset": 0}
-    return "".join(texts), fresh

@@ -21,7 +21,7 @@ from typing import Any, Optional
 
 from .agent import payload
 from .errors import PapError, Refused, Unavailable
-from .journal import Journal, State, now, seconds_between, write_durably
+from .journal import Journal, State, now, write_durably
 from .logfiles import LogSource
 from .logsources import from_spec
 from .watch import (
@@ -234,11 +234,6 @@ def _loaded(folder: Path) -> dict[str, Any]:
     if state is None:
         raise Refused("No watch was prepared for this release.")
     return state
-
-
-def watched_s(state: Mapping[str, Any]) -> float:
-    """Seconds that the watch has covered."""
-    return seconds_between(state["started"], state["heartbeat"])
 
 
 def main(arguments: list[str]) -> int:

@@ -51,6 +51,7 @@ def test_unknown_kind_is_a_programming_error() -> None:
         ('pap-deploy {"of": "app"}', False),
         (names.record_text("scratch", "app", "r1"), True),
     ],
+    ids=range(7),  # the last one holds the time, which two workers do not share
 )
 def test_only_our_record_makes_a_database_ours(comment: str | None, ours: bool) -> None:
     found = names.Found("n", 1, 0, True, -1, comment, "o", 0)

@@ -19,7 +19,6 @@ from .sql import Statement
 REWRITE_BYTES_PER_S = 100_000_000
 SCAN_BYTES_PER_S = 400_000_000
 INDEX_BYTES_PER_S = 50_000_000
-UPDATE_BYTES_PER_S = 20_000_000
 
 # Functions that are evaluated once per statement: as a default they are stored, not computed for each row.
 _STABLE = {"NOW", "CURRENT_TIMESTAMP", "CURRENT_DATE", "CURRENT_TIME", "LOCALTIMESTAMP", "LOCALTIME", "CURRENT_USER",

@@ -144,7 +144,7 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
         live = beside.call("schema.describe", request, deadline_s=120)
         if plan_result.get("problems"):
             raise _problems(plan_result["problems"])
-        expected = expected_catalog(stack, beside, ddl["digest"], running_version=facts.version)
+        expected = expected_catalog(stack, beside, ddl["digest"])
     differences = [
         difference.as_dict()
         for difference in compare(expected, live["catalog"], CheckOptions.from_dict(dict(options.schema)))
@@ -172,7 +172,7 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
     return found
 
 
-def expected_catalog(stack: Stack, beside: Any, digest: str, *, running_version: int) -> dict[str, Any]:
+def expected_catalog(stack: Stack, beside: Any, digest: str) -> dict[str, Any]:
     """The catalog that the models ask for: from the cache, or made once by the server in a scratch database."""
     cache = stack.state.folder / "cache" / f"expected-{digest}.json"
     if cache.is_file():

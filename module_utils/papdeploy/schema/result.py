@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -88,8 +87,3 @@ def result_from_dict(value: dict[str, Any]) -> CheckResult:
 def reaches(severity: str, threshold: str) -> bool:
     """Whether ``severity`` is at least ``threshold``; ``never`` is reached by none."""
     return threshold != "never" and SEVERITIES.index(severity) >= SEVERITIES.index(threshold)
-
-
-def heaviest(differences: Sequence[Difference]) -> str:
-    """The highest severity among ``differences``, or ''."""
-    return max((d.severity for d in differences), key=SEVERITIES.index, default="")

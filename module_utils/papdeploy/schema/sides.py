@@ -119,10 +119,6 @@ class Sides:
                 return row
         return None
 
-    def same_place(self, expected: Sequence[str], actual: Sequence[str]) -> bool:
-        """Whether (schema, table) of the expected side names the same table as that of the actual side."""
-        return expected[1] == actual[1] and actual[0] in self.places(expected[0])
-
     # what a repair writes: the expected side's words in the actual database
 
     def written(self, schema: str, *names: str) -> str:
@@ -136,11 +132,6 @@ class Sides:
             return text
         pattern = re.compile(rf"""'(?:[^']|'')*'(?!::regclass)|(?<![\w."]){re.escape(quote_name(here))}\.""")
         return pattern.sub(lambda m: m[0] if m[0].startswith("'") else quote_name(there) + ".", text)
-
-
-def by_key(rows: Iterable[Row], *keys: str) -> dict[tuple[str, ...], Row]:
-    """Rows by the values of ``keys``."""
-    return {tuple(row[key] for key in keys): row for row in rows}
 
 
 def get(row: Row, key: str, default: Any = None) -> Any:
