@@ -66,7 +66,7 @@ def test_a_good_release(bench: Bench, untouched: None) -> None:
     assert {"fence", "restore_point", "migrate", "activate"} <= set(found["phases"])
     assert found["expected_unavailable_s"] >= found["phases"]["migrate"]
     assert set(found["recovery_s"]) == {"image", "downgrade", "swap"}
-    assert found["own_writes"] == {"public.users": 1}
+    assert found["own_writes"] == [{"public.users": 1}]
     end = bench.journal().end()
     assert end["event"] == "rehearsed"
     assert bench.journal().last("rehearse")["reversible"] is True

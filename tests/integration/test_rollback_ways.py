@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from papdeploy import databases, oracle, restore_point, rollback
+from papdeploy.databases import marks, own
 from papdeploy.errors import PapError, Refused
 from papdeploy.postgres import Database
 from support_backup import database_of, fill, folder_of, forget, names, plain
-from support_rollback import MIGRATE, SMALL, SMALL_DOWN, SMALL_UP, R, deploy
+from support_rollback import MIGRATE, SMALL, SMALL_DOWN, SMALL_UP, R, Release, deploy
 
 if TYPE_CHECKING:
     from postgres_servers import Server
@@ -141,14 +142,60 @@ def test_loss_needs_a_yes_and_stays_readable(server: Server, live: Database, tmp
     assert kept.scalar("SELECT count(*) AS n FROM t WHERE v LIKE 'user%'") == 2
 
 
-def test_smoke_tests_own_rows_are_no_loss(live: Database, tmp_path: Path) -> None:
-    release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP, own_writes={"public.t": 2})
-    live.execute("INSERT INTO t (v) VALUES ('session of the smoke test'), ('audit of it')")
+LOGIN = [{"public.audit": 1, "public.t": 1}, {"public.audit": 1}]
+
+
+def log_in(live: Database) -> None:
+    """What a login and a refused one write: the user's own row, and a line of the audit log each."""
+    live.execute("BEGIN; UPDATE t SET v = 'now' WHERE id = 1; INSERT INTO audit VALUES ('in'); COMMIT")
+    live.execute("INSERT INTO audit VALUES ('refused')")
+
+
+@pytest.fixture
+def release(live: Database, tmp_path: Path) -> Release:
+    live.execute("CREATE TABLE audit (v text)")
+    return deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
+
+
+def smoke_tested(release: Release, before: str = "", beside: str = "") -> list[str]:
+    """Log in as the smoke test does; ``before`` and ``beside`` are what users do. The transactions known as its own."""
+    if before:
+        release.database.execute(before)
+    with release.database.session() as session:
+        mark = marks.moment(session)
+    log_in(release.database)
+    if beside:
+        release.database.execute(beside)
+    return own.certainly(release.database, mark, LOGIN)
+
+
+def test_smoke_tests_own_rows_are_no_loss(live: Database, release: Release) -> None:
+    release.facts["own_writes"] = smoke_tested(release)
+    assert len(release.facts["own_writes"]) == 2
     plan = release.choose()
     assert not plan.refused
-    assert "only what the smoke test itself wrote" in plan.cost_sentence
+    assert plan.cost_sentence.startswith("loses nothing but the 3 rows that the login smoke test of the release wrote")
     live.execute("INSERT INTO t (v) VALUES ('a user')")
-    assert "3 written" in release.choose().refused
+    assert "public.t: 1 written" in release.choose().refused
+    assert release.choose().rows_lost == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "beside", "known", "said"),
+    [
+        ("", "INSERT INTO audit VALUES ('a user')", 0, "public.audit: 3 written"),
+        ("", "UPDATE t SET v = 'a user' WHERE id = 1", 0, "public.t: 1 written"),
+        ("UPDATE t SET v = 'a user, below the row of the login' WHERE id = 1", "", 2, "public.t: 1 written"),
+        ("INSERT INTO t (v) VALUES ('a user')", "", 2, "public.t: 1 written"),
+    ],
+    ids=["beside", "over", "below", "before"],
+)
+def test_a_users_row_is_never_taken_for_the_smoke_tests(
+    release: Release, before: str, beside: str, known: int, said: str
+) -> None:
+    release.facts["own_writes"] = smoke_tested(release, before, beside)
+    assert len(release.facts["own_writes"]) == known
+    assert said in release.choose().refused
 
 
 def test_row_written_at_the_last_moment(live: Database, tmp_path: Path) -> None:

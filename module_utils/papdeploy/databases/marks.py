@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..oracle_sql import no_member, user_schema
-from ..postgres import Database, Session, quote_ident
+from ..postgres import Database, Session, quote_ident, quote_literal
 from .names import CLIENT
 
-_TABLES = f"""
+TABLES = f"""
 SELECT n.nspname AS schema, c.relname AS name, c.oid::int8 AS oid, c.relfilenode::int8 AS file,
        pg_stat_get_tuples_inserted(c.oid) AS inserted, pg_stat_get_tuples_updated(c.oid) AS updated,
        pg_stat_get_tuples_deleted(c.oid) AS deleted
@@ -56,12 +56,14 @@ FROM pg_current_snapshot() AS s"""
 class Written:
     """What was written since a mark. ``tables["schema.name"]`` holds ``rows`` (inserted or updated and still there) and
     ``deleted`` (None where the counters cannot say). ``certain`` is False if deletions could not be counted. ``so_far``
-    says why it is only the number so far, to be counted again under the fence; empty if it is the last."""
+    says why it is only the number so far, to be counted again under the fence; empty if it is the last. ``own``: rows
+    of the release's own smoke test; they are in no other number."""
 
     tables: dict[str, dict[str, Any]]
     certain: bool
     why: str
     so_far: str = ""
+    own: int = 0
 
     @property
     def rows(self) -> int:
@@ -79,7 +81,8 @@ class Written:
             if entry.get("emptied"):
                 mine["emptied"] = True
         why = self.why if other.certain else other.why
-        return Written(tables, self.certain and other.certain, why, self.so_far or other.so_far)
+        certain, so_far = self.certain and other.certain, self.so_far or other.so_far
+        return Written(tables, certain, why, so_far, self.own + other.own)
 
     @property
     def nothing(self) -> bool:
@@ -109,36 +112,63 @@ class Written:
 
 def take(session: Session) -> dict[str, Any]:
     """The mark of this moment in the session's database, as plain data. Costs a few milliseconds, reads no rows."""
-    snapshot = session.rows(_SNAPSHOT)[0]
+    snapshot = moment(session)
     counters = session.rows(_COUNTERS)[0]
-    tables = {f"{t['schema']}.{t['name']}": t for t in session.rows(_TABLES)}
+    tables = {f"{t['schema']}.{t['name']}": t for t in session.rows(TABLES)}
     return {**snapshot, "counters": counters, "tables": tables}
 
 
-def written_since(database: Database, mark: Mapping[str, Any], *, ignore_schemas: Sequence[str] = ()) -> Written:
+def moment(session: Session) -> dict[str, Any]:
+    """Of a mark only what tells older transactions from newer ones."""
+    return session.rows(_SNAPSHOT)[0]
+
+
+def newer(mark: Mapping[str, Any]) -> str:
+    """A condition on row version ``t``: its transaction began after ``mark``, or was running then."""
+    # xid is 32 bits and wraps: age() compares modulo. Newer than xmax, or running when the mark was taken.
+    low, high = (int(mark[key]) % (1 << 32) for key in ("xmin", "xmax"))
+    condition = f"age(t.xmin) <= age('{high}'::xid)"
+    running = [str(int(xid) % (1 << 32)) for xid in mark["xip"]]
+    if running:
+        condition += f" OR (age(t.xmin) <= age('{low}'::xid) AND t.xmin::text IN ({', '.join(map(repr, running))}))"
+    return f"({condition})"
+
+
+def written_since(
+    database: Database, mark: Mapping[str, Any], *, ignore_schemas: Sequence[str] = (), own: Sequence[str] = ()
+) -> Written:
     """What was written to ``database`` since ``mark``, per table: one pass over the row headers of the tables whose
     counters moved (of all, where the counters are not those of the mark's server any more).
 
     Exact under the fence, where nobody else is connected; else ``so_far`` says what may be missing. Deletions that were
     rolled back are counted like others, so that number is an upper limit.
+
+    Rows of the transactions ``own`` (ids) are counted apart: those of the release's smoke test. Where the counters show
+    more writes than there are rows, a user's change may lie below one of them, and they count as anybody's.
     """
     skip = set(ignore_schemas)
     with database.session() as session:
         others = int(session.scalar(_OTHERS))  # before the counters: who is gone by now has handed them over
         counters = session.rows(_COUNTERS)[0]
-        tables = [table for table in session.rows(_TABLES) if table["schema"] not in skip]
+        tables = [table for table in session.rows(TABLES) if table["schema"] not in skip]
         certain = bool(counters["counting"]) and counters == dict(mark["counters"])
         # Reading every row header takes as long as the database is large: only where the counters moved, or lie.
-        suspects = [table for table in tables if not (certain and _untouched(table, mark))]
-        still = [table for table in tables if table not in suspects] if others else []
-        small = _small(session, still)
-        recent = _recent(session, [*suspects, *small], mark)
+        touched: list[Mapping[str, Any]] = []
+        still: list[Mapping[str, Any]] = []
+        for table in tables:
+            (still if certain and _untouched(table, mark) else touched).append(table)
+        small = _small(session, still) if others else []
+        recent = _recent(session, [*touched, *small], mark, own if certain else ())
     found: dict[str, dict[str, Any]] = {}
+    apart = 0
     for table in tables:
         key = f"{table['schema']}.{table['name']}"
         before = mark["tables"].get(key)
         same = before is not None and int(before["oid"]) == int(table["oid"])
-        rows = int(recent.get((table["schema"], table["name"]), 0))
+        rows, mine = recent.get(int(table["oid"]), (0, 0))
+        if mine and _writes(table) - (_writes(before) if same and before else 0) > rows + mine:
+            rows, mine = rows + mine, 0
+        apart += mine
         entry: dict[str, Any] = {"rows": rows, "deleted": None}
         if certain:
             entry["deleted"] = int(table["deleted"]) - (int(before["deleted"]) if same and before else 0)
@@ -154,7 +184,7 @@ def written_since(database: Database, mark: Mapping[str, Any], *, ignore_schemas
         if certain
         else "deletions cannot be counted: the server was restarted, its statistics were reset or are switched off"
     )
-    return Written(found, certain, why, _open(others, len(still) - len(small)) if others else "")
+    return Written(found, certain, why, _open(others, len(still) - len(small)) if others else "", apart)
 
 
 def _small(session: Session, tables: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -186,23 +216,23 @@ def _untouched(table: Mapping[str, Any], mark: Mapping[str, Any]) -> bool:
     )
 
 
+def _writes(table: Mapping[str, Any]) -> int:
+    return int(table["inserted"]) + int(table["updated"])
+
+
 def _recent(
-    session: Session, tables: Sequence[Mapping[str, Any]], mark: Mapping[str, Any]
-) -> dict[tuple[str, str], int]:
-    # xid is 32 bits and wraps: age() compares modulo. Newer than xmax, or running when the mark was taken.
-    low, high = (int(mark[key]) % (1 << 32) for key in ("xmin", "xmax"))
-    newer = f"age(t.xmin) <= age('{high}'::xid)"
-    running = [str(int(xid) % (1 << 32)) for xid in mark["xip"]]
-    if running:
-        newer += f" OR (age(t.xmin) <= age('{low}'::xid) AND t.xmin::text IN ({', '.join(map(repr, running))}))"
-    counts: dict[tuple[str, str], int] = {}
+    session: Session, tables: Sequence[Mapping[str, Any]], mark: Mapping[str, Any], own: Sequence[str]
+) -> dict[int, tuple[int, int]]:
+    """By table (OID) the row versions newer than ``mark``: of others, and of the transactions ``own``."""
+    mine = f"t.xmin::text IN ({', '.join(map(quote_literal, own))})" if own else "false"
+    counts: dict[int, tuple[int, int]] = {}
     for start in range(0, len(tables), 40):
         queries = [
-            f"SELECT {start + index} AS number, count(*) AS rows FROM ONLY"
-            f" {quote_ident(table['schema'])}.{quote_ident(table['name'])} AS t WHERE {newer}"
-            for index, table in enumerate(tables[start : start + 40])
+            f"SELECT {int(table['oid'])} AS oid, count(*) FILTER (WHERE NOT {mine}) AS rows,"
+            f" count(*) FILTER (WHERE {mine}) AS mine"
+            f" FROM ONLY {quote_ident(table['schema'])}.{quote_ident(table['name'])} AS t WHERE {newer(mark)}"
+            for table in tables[start : start + 40]
         ]
         for row in session.rows(" UNION ALL ".join(queries)):
-            table = tables[int(row["number"])]
-            counts[(table["schema"], table["name"])] = int(row["rows"])
+            counts[int(row["oid"])] = (int(row["rows"]), int(row["mine"]))
     return counts

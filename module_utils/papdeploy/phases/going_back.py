@@ -140,6 +140,9 @@ def facts_of(stack: Stack, journal: Journal) -> dict[str, Any]:
         "old_works_on_new": bool(rehearsed.get("old_api_works")),
         "downgrade_loses": rehearsed.get("downgrade_loses"),
         "switched": journal.last("activate", "begin") is not None,
+        "own_writes": [
+            xid for e in journal.entries() if e["phase"] == "login_smoke_test" for xid in e.get("own_writes") or ()
+        ],
         "identity": {"stack": stack.name},
     }
 

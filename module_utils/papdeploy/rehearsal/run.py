@@ -6,10 +6,10 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from .. import databases
-from ..databases import marks
+from ..databases import marks, own
 from ..errors import DeadlineExceeded, PapError
 from ..stack import Beside, Stack
 from . import expectations, observing, reversing, trials, verdict
@@ -208,12 +208,16 @@ def _refuse_other_schema(differences: list[str]) -> None:
         )
 
 
-def _candidate(work: _Work, copy: Copy) -> tuple[dict[str, Any], dict[str, int]]:
-    """The new API on the copy, which must work; and how many rows its own start and the smoke test write by table."""
-    with work.step("candidate"):
+def _candidate(work: _Work, copy: Copy) -> tuple[dict[str, Any], list[own.Rows]]:
+    """The new API on the copy, which must work; and what each transaction of the smoke test writes."""
+    mark: dict[str, Any] = {}
+
+    def take_mark() -> None:
         with copy.database.session() as session:
-            mark = marks.take(session)
-        tried = _attempt(work, copy, work.subject.candidate)
+            mark.update(marks.take(session))
+
+    with work.step("candidate"):
+        tried = _attempt(work, copy, work.subject.candidate, take_mark)
         if tried["works"] is False:
             lines = [line for line in str(tried.get("log", "")).splitlines()[-8:] if line.strip()]
             raise RehearsalFailed(
@@ -225,8 +229,9 @@ def _candidate(work: _Work, copy: Copy) -> tuple[dict[str, Any], dict[str, int]]
                 log=tried.get("log", ""),
                 lines=lines,
             )
-        written = marks.written_since(copy.database, mark, ignore_schemas=reversing.IGNORED)
-    return tried, {name: int(entry["rows"]) for name, entry in written.tables.items()}
+        if tried["works"] is None:
+            return tried, []
+        return tried, own.rehearsed(copy.database, mark, ignore_schemas=reversing.IGNORED)
 
 
 def _old(work: _Work, copy: Copy, candidate: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,7 +242,9 @@ def _old(work: _Work, copy: Copy, candidate: Mapping[str, Any]) -> dict[str, Any
         return _attempt(work, copy, work.subject.running)
 
 
-def _attempt(work: _Work, copy: Copy, version: Mapping[str, Any]) -> dict[str, Any]:
+def _attempt(
+    work: _Work, copy: Copy, version: Mapping[str, Any], on_healthy: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
     return trials.attempt(
         work.stack,
         version,
@@ -247,6 +254,7 @@ def _attempt(work: _Work, copy: Copy, version: Mapping[str, Any]) -> dict[str, A
         extra=work.options.trial_env,
         rows=copy.data == "full",
         deadline=work.deadline,
+        on_healthy=on_healthy,
     )
 
 
@@ -295,7 +303,7 @@ def _verdict(
     drops: Mapping[str, Any],
     candidate: Mapping[str, Any],
     old: Mapping[str, Any],
-    own_writes: Mapping[str, int],
+    own_writes: Sequence[own.Rows],
 ) -> dict[str, Any]:
     subject, options = work.subject, work.options
     applied = migrated["applied"]
@@ -354,7 +362,7 @@ def _verdict(
         "candidate": dict(candidate),
         "old_api_works": old["works"],
         "old_api": dict(old),
-        "own_writes": dict(own_writes),
+        "own_writes": list(own_writes),
         "online": online,
         "expected_unavailable_s": away if timed else None,
         "recovery_s": recovery if timed else {},

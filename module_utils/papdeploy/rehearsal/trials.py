@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 from urllib.parse import unquote, urlsplit
 
 from .. import smoke
@@ -140,11 +140,13 @@ def attempt(
     extra: Mapping[str, str],
     rows: bool,
     deadline: float,
+    on_healthy: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Try ``version`` on ``copy`` and say how it went: ``works`` is None where it could not be tried or told (``why``).
 
-    ``rows``: the copy holds every row, so the smoke user must be in it. ``deadline`` is a moment (monotonic). Raises
-    PapError only if the trial did not use the copy.
+    ``rows``: the copy holds every row, so the smoke user must be in it. ``deadline`` is a moment (monotonic).
+    ``on_healthy`` is called between the start and the smoke test. Raises PapError only if the trial did not use the
+    copy.
     """
     result: dict[str, Any] = {"label": version.get("label"), "works": None, "why": stack.api.trial_obstacle(version)}
     if result["why"]:
@@ -162,6 +164,7 @@ def attempt(
         try:
             result["healthy_after_s"] = round(_wait(config, trial), 3)
             sessions.refuse_leak()
+            on_healthy()
             found = smoke.run(config, baseline).as_dict()
             result.update(works=True, why="", checks=found["checks"], endpoints=found["endpoints"])
             if not config.endpoints:

@@ -135,7 +135,7 @@ def choose(
     Facts (of the journal; all but ``release`` may be missing): ``release``; ``restore_point`` and ``backup`` as their
     phases returned them; ``unfence`` (with its ``mark``) if the fence was lifted; ``reversible``: every migration of
     the release has a downgrade; ``old_works_on_new``: the rehearsal ran the old API on the new schema;
-    ``switched``: the API was switched; ``own_writes``: rows by table that its smoke test is known to write;
+    ``switched``: the API was switched; ``own_writes``: ids of the transactions of its smoke test;
     ``identity``: what the backup must be of (``stack``); ``api_problem``: why the API could not go back.
 
     Reads everything it needs, changes nothing, and raises only if the database does not answer. ``deep`` also reads the
@@ -231,9 +231,9 @@ def _assess(database: Database, facts: Mapping[str, Any], state: State, way: str
     written = _written(where, facts, state, way)
     return replace(
         plan,
-        cost=_not_own(written.tables, facts.get("own_writes") or {}),
+        cost=written.tables,
         cost_certain=written.certain,
-        cost_sentence=_cost_sentence(written, facts),
+        cost_sentence=_cost_sentence(written),
     )
 
 
@@ -258,28 +258,13 @@ def _since(where: Database, facts: Mapping[str, Any], state: State, way: str) ->
         mark = backups.load_manifest(str(path)).manifest["mark"] if path else None
     if mark is None:
         return Written({}, False, "no mark was taken, so what was written since cannot be counted")
-    return marks.written_since(where, mark, ignore_schemas=(LEDGER_SCHEMA,))
+    return marks.written_since(where, mark, ignore_schemas=(LEDGER_SCHEMA,), own=facts.get("own_writes") or ())
 
 
-def _not_own(tables: Mapping[str, Mapping[str, Any]], own: Mapping[str, int]) -> dict[str, dict[str, Any]]:
-    """Without the rows that the release's own smoke test wrote: its login is nobody's data."""
-    rest: dict[str, dict[str, Any]] = {}
-    for name, entry in tables.items():
-        if int(entry["rows"]) <= int(own.get(name, 0)) and not entry["deleted"] and not entry.get("emptied"):
-            continue
-        rest[name] = dict(entry)
-    return rest
-
-
-def _cost_sentence(written: Written, facts: Mapping[str, Any]) -> str:
-    if written.nothing:
-        return f"loses nothing: {written.why}"
+def _cost_sentence(written: Written) -> str:
+    own = f" but the {written.own:,} rows that the login smoke test of the release wrote" if written.own else ""
     if written.certain and not written.tables:
-        return f"loses nothing so far: {written.so_far}"
-    own = facts.get("own_writes") or {}
-    rest = _not_own(written.tables, own)
-    if not rest and written.certain:
-        return f"loses only what the smoke test itself wrote ({written.sentence()})"
+        return f"loses nothing{own}{' so far' if written.so_far else ''}: {written.so_far or written.why}"
     return f"goes back behind what was written since the restore point: {written.sentence()}"
 
 
