@@ -252,13 +252,16 @@ def test_a_container_that_stops_meanwhile_is_told(small: Small) -> None:
     process.kill()
 
 
+def _killed(api: Any, name: str) -> None:
+    api.kill(name)
+    api.wait(name)
+
+
 @pytest.mark.docker
 @pytest.mark.parametrize(
     ("break_it", "said"),
     [
-        pytest.param(
-            lambda api, name: api.stop(name, timeout=0), "is exited since .* with exit code 137", id="stopped"
-        ),
+        pytest.param(_killed, "is exited since .* with exit code 137", id="stopped"),
         pytest.param(lambda api, name: api.pause(name), "is paused", id="paused"),
         pytest.param(lambda api, name: api.remove_container(name, force=True), "There is no container", id="removed"),
     ],

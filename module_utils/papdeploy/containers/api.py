@@ -25,7 +25,7 @@ from .compose import Compose
 from .engine import Engine
 from .memo import PolicyMemo
 from .oneoff import OneOffSite, leftovers, remove
-from .probe import exposed_port, find_python, last_words, listening, program
+from .probe import exposed_port, find_python, last_end, last_words, listening, program
 from .service import Service
 from .site import ContainerSite, environment_of
 from .spec import Plan
@@ -207,8 +207,8 @@ class DockerApi(Api):
         ended = state["Status"] in ("exited", "dead", "removing") or state.get("Restarting")
         if ended or int(container["RestartCount"]) > restarts:
             raise Unavailable(
-                f"Container {name} ({_short(container['Config']['Image'])}) ended right after its start with exit code"
-                f" {state['ExitCode']}{', out of memory' if state.get('OOMKilled') else ''}.{self._said(name)}",
+                f"Container {name} ({_short(container['Config']['Image'])}) ended right after its start"
+                f"{last_end(self.engine, container)}.{self._said(name)}",
                 hint=f"See `docker logs {name}`.",
                 log=self._log(name),
             )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -85,6 +87,25 @@ def exposed_port(config: Mapping[str, Any]) -> int:
     """The one TCP port that a container's Config exposes, or 0 if there is none or a choice."""
     ports = [int(name.split("/")[0]) for name in config.get("ExposedPorts") or {} if name.endswith("/tcp")]
     return ports[0] if len(ports) == 1 else 0
+
+
+def last_end(engine: Engine, container: Mapping[str, Any]) -> str:
+    """How an inspected container ended last: `` with exit code 137, out of memory``; empty if nobody knows any more.
+
+    The state of one that its restart policy has started again says 0: then the engine's events are asked.
+    """
+    state = container["State"]
+    code, memory = str(state.get("ExitCode", "")), bool(state.get("OOMKilled"))
+    if state.get("Running") and not state.get("Restarting"):
+        code, memory, killed = "", False, False
+        about = {"container": container["Id"], "event": ["die", "oom"]}
+        with contextlib.suppress(PapError), engine.talking(f"tell how {container['Name'][1:]} ended"):
+            for event in engine.api.events(since="0", until=f"{time.time():.9f}", filters=about, decode=True):
+                if event["Action"] == "oom":
+                    killed = True
+                else:
+                    code, memory, killed = event["Actor"]["Attributes"].get("exitCode", ""), killed, False
+    return f" with exit code {code}{', out of memory' if memory else ''}" if code else ""
 
 
 def last_words(engine: Engine, container: str, lines: int = 15) -> str:
