@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Check the migrations of a pull request. Copy this file, or call it from a checkout of pap-deploy.
+"""Check the migrations of a pull request, from a checkout of pap-deploy that is installed (pip install ./pap-deploy).
 
-    python pull_request.py --base origin/main --database-url postgresql://postgres:postgres@localhost/ci
+    python docs/ci/pull_request.py --base origin/main --database-url postgresql://postgres:postgres@localhost/ci
 
 1. A migration that was merged before was not edited or removed.
 2. Lint of the new migrations, with annotations on their lines.
@@ -13,7 +13,7 @@
 
 Exit codes: 0 all is well; 1 lint; 2 it could not be checked; 3 a migration does not apply; 4 it does not revert, or not
 to what was there; 5 applied again it gives another schema; 6 the models do not match; 7 a merged migration was changed;
-8 no receipt. The first that went wrong counts.
+8 no receipt. Everything that can be found out is said; the first that went wrong is the exit code.
 
 The database is filled: give it an empty one of its own. Needs papdeploy and the app's SQLAlchemy and driver.
 """
@@ -35,7 +35,7 @@ SKIPPED = ("migration_template.py",)
 
 
 class Failed(Exception):
-    """It ends the program with its code."""
+    """What is wrong, with the exit code for it and the file to look at."""
 
     def __init__(self, code: int, message: str, file: str = "") -> None:
         super().__init__(message)
@@ -49,22 +49,23 @@ def main(arguments: list[str]) -> int:
     try:
         work(options, say)
     except Failed as error:
-        say.error(str(error), error.file)
-        return error.code
+        say.error(error)
     finally:
         say.close()
-    print("pull request: the migrations are good")
-    return 0
+    if not say.code:
+        print("pull request: the migrations are good")
+    return say.code
 
 
 def work(options: argparse.Namespace, say: Reporter) -> None:
+    """All steps. An edit and the lint's findings leave the rest worth looking at; any other failure ends it."""
     folder = Path(options.migrations)
     merged = at_base(options.base, folder)
     here = {p.name: p.read_text(encoding="utf-8") for p in sorted(folder.glob("*.py")) if p.name not in SKIPPED}
     edited = [name for name, text in merged.items() if here.get(name) != text]
     if edited:
-        raise Failed(EDITED, f"merged before, and changed here: {', '.join(edited)}. Write a new migration instead.",
-                     str(folder / edited[0]))  # fmt: skip
+        changed = f"merged before, and changed here: {', '.join(edited)}. Write a new migration instead."
+        say.error(Failed(EDITED, changed, str(folder / edited[0])))
     new = [name for name in here if name not in merged]
     if new:
         lint(options, [str(folder / name) for name in new], say)
@@ -110,7 +111,7 @@ def lint(options: argparse.Namespace, files: list[str], say: Reporter) -> None:
             say.finding(item)
             bad = bad or weight[item["severity"]] >= weight[options.fail_on]
     if bad:
-        raise Failed(LINT, f"lint found what counts as {options.fail_on} or worse", files[0])
+        say.error(Failed(LINT, f"lint found what counts as {options.fail_on} or worse", files[0]))
 
 
 def rehearse(options: argparse.Namespace, work: Path, merged: dict[str, str], new: dict[str, str]) -> None:
@@ -196,12 +197,11 @@ def check_receipt(options: argparse.Namespace, here: dict[str, str]) -> None:
     with contextlib.suppress(FileNotFoundError):
         here = {**here, template.name: template.read_text(encoding="utf-8")}
     version = {"label": options.release, "identity": options.release, "path": options.release_dir or None}
+    server = options.server_major * 10000 or schema(options.database_url)["database"]["server_version"]
     try:
-        request = {"models": options.models, "server_version": options.server_major * 10000}
+        request = {"models": options.models, "server_version": server}
         digest = CALLS["schema.ddl"](request, lambda _: None)["digest"]
-        subject = receipts.subject(
-            here, models_digest=digest, version=version, server_version=options.server_major * 10000
-        )
+        subject = receipts.subject(here, models_digest=digest, version=version, server_version=server)
         keys = [Path(path).read_text(encoding="utf-8") for path in options.receipt_key]
         found = receipts.demand(
             receipts.read(Path(options.receipts), keys), subject, max_age_s=options.max_age_hours * 3600
@@ -215,7 +215,8 @@ class Reporter:
     """What is found, as annotations of GitHub, as a code quality report of GitLab, or as text."""
 
     def __init__(self, form: str, code_quality: str) -> None:
-        self.form, self.path, self.items = form, code_quality, []  # type: ignore[var-annotated]
+        self.form, self.path, self.code = form, code_quality, 0
+        self.items: list[dict[str, Any]] = []
 
     def finding(self, item: dict[str, Any]) -> None:
         if self.form == "github":
@@ -227,12 +228,13 @@ class Reporter:
         severity = {"error": "critical", "warning": "major"}.get(item["severity"], "minor")
         self._keep(item["rule"], item["message"], item["file"], item["line"], severity)
 
-    def error(self, message: str, file: str) -> None:
-        place = f" file={file},line=1" if file else ""
-        print(
-            f"::error{place}::{escaped(message)}" if self.form == "github" else f"error: {file}: {message}", flush=True
-        )
-        self._keep("migrations", message, file or "migrations", 1, "blocker")
+    def error(self, error: Failed) -> None:
+        """The first one gives the exit code."""
+        self.code = self.code or error.code
+        place = f" file={error.file},line=1" if error.file else ""
+        github = f"::error{place}::{escaped(str(error))}"
+        print(github if self.form == "github" else f"error: {error.file}: {error}", flush=True)
+        self._keep("migrations", str(error), error.file or "migrations", 1, "blocker")
 
     def close(self) -> None:
         if self.path:
@@ -268,7 +270,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--max-age-hours", type=float, default=168)
     made.add_argument("--release", default="", help="digest of the image that production would run")
     made.add_argument("--release-dir", default="", help="or the folder of its files")
-    made.add_argument("--server-major", type=int, default=16)
+    made.add_argument("--server-major", type=int, default=0, help="of production; default: that of --database-url")
     return made
 
 

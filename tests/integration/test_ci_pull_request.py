@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from papdeploy import receipts
 from papdeploy.journal import now
 
@@ -21,11 +23,11 @@ GOOD = HEAD.format(name="Add a note", month=2) + (
     '    db.execute("ALTER TABLE users ADD COLUMN note text")\n\n\n'
     'def downgrade(db):\n    db.execute("ALTER TABLE users DROP COLUMN note")\n'
 )
+DATABASE = "from sqlalchemy.orm import declarative_base\n\nBase = declarative_base()\n"
 MODELS = """
 from sqlalchemy import Column, Integer, Text
-from sqlalchemy.orm import declarative_base
 
-Base = declarative_base()
+from app.database import Base
 
 
 class User(Base):
@@ -34,6 +36,7 @@ class User(Base):
     name = Column(Text)
     note = Column(Text)
 """
+OF_THE_APP = ["--models", "app.models", "--models", "app.database:Base"]
 
 
 class Repository:
@@ -46,7 +49,9 @@ class Repository:
             + '    db.execute("CREATE TABLE users (id serial PRIMARY KEY, name text)")\n\n\n'
             "def downgrade(db):\n    db.execute('DROP TABLE users')\n",
         )
-        (folder / "models.py").write_text(MODELS)
+        (folder / "app").mkdir()
+        (folder / "app" / "database.py").write_text(DATABASE)
+        (folder / "app" / "models.py").write_text(MODELS)
         self.git("init", "-q", "-b", "main")
         self.git("add", ".")
         self.git("commit", "-q", "-m", "base")
@@ -74,14 +79,33 @@ def repository(servers, tmp_path: Path) -> Iterator[Repository]:  # type: ignore
     server.drop(name)
 
 
-def test_a_good_one_with_comment_and_models(repository: Repository) -> None:
+@pytest.mark.parametrize("name", ["github", "gitlab"])
+def test_the_pipelines_run_it_so(repository: Repository, name: str) -> None:
+    """The commands of the pipeline itself, in a shell like the runner's, with pap-deploy checked out beside the app."""
+    pipeline = yaml.safe_load((SCRIPT.parent / f"{name}-pull-request.yml").read_text())
+    if name == "github":
+        steps = pipeline["jobs"]["migrations"]["steps"]
+        commands = [step["run"] for step in steps if "pull_request.py" in step.get("run", "")]
+    else:
+        commands = pipeline["migrations"]["script"]
+    script = "\n".join(commands)
+    stated = re.findall(r"postgresql://\S+", script)
+    repository.git("remote", "add", "origin", str(repository.folder))
+    repository.git("fetch", "-q", "origin")
+    (repository.folder / "pap-deploy").symlink_to(ROOT)
     repository.write("2026_02_01_note.py", GOOD)
-    comment = repository.folder / "comment.md"
-    done = repository.check("--models", "models:Base", "--comment", str(comment), "--code-quality", "quality.json")
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", script.replace(*stated, repository.url)], cwd=repository.folder,
+        env={**os.environ, "PYTHONPATH": ".", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+             "GITHUB_BASE_REF": "main", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main"},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "the migrations are good" in done.stdout
-    assert "- `2026_02_01_note.py`" in comment.read_text() and "ADD COLUMN note text" in comment.read_text()
-    assert json.loads((repository.folder / "quality.json").read_text()) == []
+    comment = (repository.folder / "plan.md").read_text()
+    assert "- `2026_02_01_note.py`" in comment and "ADD COLUMN note text" in comment
+    if name == "gitlab":
+        assert json.loads((repository.folder / "quality.json").read_text()) == []
 
 
 def test_nothing_new_is_good(repository: Repository) -> None:
@@ -114,25 +138,30 @@ def test_each_way_to_fail_has_its_exit_code(
     assert said in done.stdout and "::error file=migrations/2026_02_01_note.py" in done.stdout
 
 
-def test_lint_annotates_the_line(repository: Repository) -> None:
+def test_lint_annotates_the_line_and_the_rest_is_looked_at(repository: Repository) -> None:
     repository.write("2026_02_01_note.py", GOOD.replace("ADD COLUMN note text", "ALTER COLUMN name SET NOT NULL"))
-    done = repository.check("--format", "github", "--fail-on", "warning", "--code-quality", "quality.json")
+    words = ["--fail-on", "warning", "--code-quality", "quality.json", "--comment", "plan.md"]
+    done = repository.check("--format", "github", *words)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "::warning file=migrations/2026_02_01_note.py,line=8,title=not-null-scans::" in done.stdout
+    assert "::error file=migrations/2026_02_01_note.py,line=1::revert: " in done.stdout, "its downgrade fails too"
     first = json.loads((repository.folder / "quality.json").read_text())[0]
     assert first["location"] == {"path": "migrations/2026_02_01_note.py", "lines": {"begin": 8}}
+    assert "SET NOT NULL" in (repository.folder / "plan.md").read_text()
 
 
 def test_what_was_merged_must_not_change(repository: Repository) -> None:
     path = repository.folder / "migrations" / "2026_01_01_users.py"
     path.write_text(path.read_text().replace("name text", "name varchar(10)"))
-    done = repository.check()
+    repository.write("2026_02_01_note.py", GOOD)
+    done = repository.check(*OF_THE_APP)
     assert done.returncode == 7 and "2026_01_01_users.py" in done.stdout
+    assert done.stdout.count("error:") == 1, "the new one is good, and was looked at"
 
 
 def test_models_that_do_not_match(repository: Repository) -> None:
     repository.write("2026_02_01_note.py", GOOD.replace("note", "remark"))
-    done = repository.check("--models", "models:Base")
+    done = repository.check(*OF_THE_APP)
     assert done.returncode == 6, done.stdout + done.stderr
     assert "users.note" in done.stdout
 
@@ -151,7 +180,7 @@ def test_the_receipt_of_staging_is_for_exactly_this(repository: Repository, serv
     private, public = receipts.generate()
     (tmp_path / "key.pub").write_text(public)
     folder = tmp_path / "receipts"
-    words = ["--models", "models:Base", "--receipts", str(folder), "--receipt-key", str(tmp_path / "key.pub"),
+    words = [*OF_THE_APP, "--receipts", str(folder), "--receipt-key", str(tmp_path / "key.pub"),
              "--release", "sha256:abc"]  # fmt: skip
     repository.write("2026_02_01_note.py", GOOD)
     folder.mkdir()
@@ -161,7 +190,7 @@ def test_the_receipt_of_staging_is_for_exactly_this(repository: Repository, serv
     # What the deploy to staging finds out beside the models.
     program = (
         "from papdeploy.schema.calls import CALLS; "
-        "print(CALLS['schema.ddl']({'models': ['models:Base'], 'server_version': 160000}, print)['digest'])"
+        "print(CALLS['schema.ddl']({'models': ['app.models', 'app.database:Base'], 'server_version': 160000}, print)['digest'])"
     )
     digest = subprocess.run(
         [sys.executable, "-c", program], cwd=repository.folder, env={**os.environ, "PYTHONPATH": "."}, check=True,
