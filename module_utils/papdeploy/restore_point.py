@@ -50,14 +50,14 @@ def make(
     point: Optional[dict[str, Any]] = None
     why = ""
     if kind in ("auto", "backup"):
-        point, why = _from_backup(behind, taken, size, hurry=kind == "auto")
+        point, why = _from_backup(behind, taken, size, hurry=kind == "auto", emit=emit)
         if point is None and kind == "backup":
             raise Refused(
                 f"The backup cannot be the restore point: {why}.",
                 hint="Set migrate_restore_point to auto, dump or snapshot.",
             )
     if point is None and kind in ("auto", "snapshot"):
-        point, why = _snapshot(behind, release, live, size, why, hard=kind == "snapshot")
+        point, why = _snapshot(behind, release, live, size, why, hard=kind == "snapshot", emit=emit)
     if point is None:
         point = _dump(behind, release, live, stack, folder, why, encryption, emit)
     fence = fence_state(behind.named(live))
@@ -91,7 +91,7 @@ def under_traffic(backup: Optional[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _from_backup(
-    behind: Database, taken: Optional[backups.Backup], size: int, *, hurry: bool
+    behind: Database, taken: Optional[backups.Backup], size: int, *, hurry: bool, emit: Emit
 ) -> tuple[Optional[dict[str, Any]], str]:
     if taken is None:
         return None, "there is none"
@@ -104,6 +104,12 @@ def _from_backup(
     look_s, copy_s = float(manifest["seconds"]["oracle"]), size / _COPY_BYTES_PER_S
     if hurry and look_s > max(_CHEAP_S, copy_s):
         return None, f"hashing {size / 1e9:.1f} GB again would take about {look_s:.0f} s"
+    emit(
+        {
+            "event": "step",
+            "step": f"hashing {manifest['rows']:,} rows again under the fence, before about {look_s:.0f} s",
+        }
+    )
     differences = oracles.compare(taken.oracle, oracles.take(behind))
     if differences:
         return None, f"the database is not what was backed up: {differences[0]}"
@@ -117,10 +123,11 @@ def _from_backup(
 
 
 def _snapshot(
-    behind: Database, release: str, live: str, size: int, why: str, *, hard: bool
+    behind: Database, release: str, live: str, size: int, why: str, *, hard: bool, emit: Emit
 ) -> tuple[Optional[dict[str, Any]], str]:
     try:
         disk.check_copy(behind, database_bytes=size, purpose="a snapshot of the database")
+        emit({"event": "step", "step": f"copying {size / 1e6:,.0f} MB as the restore point"})
         made = moves.snapshot(behind, release, live=live)
     except PapError as error:
         if hard:

@@ -80,12 +80,20 @@ def remark(folder: Path) -> bool:
     return True
 
 
-def first(folder: Path, *, seconds: float, poll_s: float = 1.0) -> dict[str, Any]:
-    """The first minute, within the deploy: step until ``seconds`` are over or an alarm is raised; the state then."""
+def look(folder: Path) -> dict[str, Any]:
+    """Read once what was logged since the activation; starts so far were caused by the activation itself."""
     sources, _ = _configured(folder)
     with changing(folder):
         state = step(_loaded(folder), sources, now(), settling=True)
-        save(folder, step(state, sources, now(), settling=True))  # once more, for a record that was still growing
+        state = step(state, sources, now(), settling=True)  # once more, for a record that was still growing
+        save(folder, state)
+    return state
+
+
+def first(folder: Path, *, seconds: float, poll_s: float = 1.0) -> dict[str, Any]:
+    """The first minute, within the deploy: step until ``seconds`` are over or an alarm is raised; the state then."""
+    sources, _ = _configured(folder)
+    look(folder)
     deadline = time.monotonic() + seconds
     while True:
         left = deadline - time.monotonic()
@@ -160,10 +168,10 @@ def one_step(folder: Path) -> dict[str, Any]:
 
 
 def end(folder: Path, why: str) -> None:
-    """End the watch deliberately: its silence is then no alarm."""
+    """End the watch deliberately, if there is one: its silence is then no alarm."""
     with changing(folder):
-        state = _loaded(folder)
-        if state["ended"] is None:
+        state = load(folder)
+        if state is not None and state["ended"] is None:
             save(folder, {**state, "ended": {"at": now(), "why": why}})
 
 

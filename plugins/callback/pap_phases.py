@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 
 from ansible import constants as C
 from ansible.plugins.callback.default import CallbackModule as Default
@@ -34,6 +36,9 @@ class CallbackModule(Default):
 
     def __init__(self):
         super().__init__()
+        # In the log of a pipeline each line is there when it is printed, not when a block is full.
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(line_buffering=True)
         self._rows: dict[str, dict[str, str]] = {}  # what pap_report says of each stack
 
     @property
@@ -102,7 +107,7 @@ class CallbackModule(Default):
             messages = [str(r.get("msg", "")) for r in data["results"] if r.get("failed")] or [str(data["msg"])]
         else:
             messages = [str(data["msg"])]
-        self._show(host, "failed", f"at: {result._task.get_name().strip()}", color)
+        self._show(host, "failed", f"at: {result._task.name or result._task.get_name().strip()}", color)
         hint = str(data.get("hint") or "")
         for message in messages:
             if hint and message.endswith(hint):

@@ -49,7 +49,7 @@ def test_unknown_kind_is_a_programming_error() -> None:
         ("pap-deploy not json", False),
         ("pap-deploy [1]", False),
         ('pap-deploy {"of": "app"}', False),
-        (names.record_text("scratch", "app", "r1"), True),
+        pytest.param(names.record_text("scratch", "app", "r1"), True, id="a record of ours"),  # it has a time in it
     ],
     ids=range(7),  # the last one holds the time, which two workers do not share
 )

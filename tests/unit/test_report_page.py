@@ -166,6 +166,29 @@ def test_the_alarm_is_shown_first_and_in_the_plot() -> None:
     assert "watch_acknowledge" in text and "24" in text
 
 
+def test_the_receipt_and_going_on_without_one() -> None:
+    def page_with(**found: Any) -> str:
+        entries = samples.finished()
+        return report.render(
+            report.build_from([entries[0], samples.entry(3, "receipt", "done", **found), *entries[1:]], samples.kept())
+        )
+
+    signed = {"environment": "staging", "release": "20250301T090000Z-aaaa", "at": samples.at(-7200)}
+    good = page_with(receipt=signed, override=None)
+    assert "Receipt of staging" in good and "20250301T090000Z-aaaa" in good and "without a receipt" not in good
+    who = {"user": "jo", "host": "deploy-1"}
+    override = {
+        "reason": "incident 4711, decided by Jo",
+        "who": who,
+        "at": samples.at(3),
+        "instead_of": "There is none.",
+    }
+    page = page_with(receipt=None, override=override)
+    for said in ("Deployed without a receipt", "incident 4711, decided by Jo", "jo@deploy-1", "There is none."):
+        assert said in page
+    assert page.index("Deployed without") < page.index("Timeline")
+
+
 def test_nothing_of_what_was_logged_or_executed_becomes_markup() -> None:
     evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 

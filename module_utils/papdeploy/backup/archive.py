@@ -107,8 +107,7 @@ class Streamed:
 class Pipeline:
     """A dump into ``file`` and, at the same time, a reader of that file. Any failure ends all of it."""
 
-    def __init__(self, *, emit: Emit = silent, deadline: Optional[float] = None, secrets: Sequence[str] = ()) -> None:
-        self._emit = emit
+    def __init__(self, *, deadline: Optional[float] = None, secrets: Sequence[str] = ()) -> None:
         self._deadline = deadline
         self._secrets = tuple(secrets)
         self._grown = threading.Condition()
@@ -117,6 +116,11 @@ class Pipeline:
         self._failed: Optional[BaseException] = None
         self._failed_at = 0.0
         self._processes: list[Process] = []
+
+    @property
+    def written(self) -> int:
+        """Bytes of the file so far."""
+        return self._written
 
     def run(
         self,
@@ -223,7 +227,7 @@ class Pipeline:
             process.kill()
 
     def _write(self, producer: Process, into: Optional[Process], file: IO[bytes]) -> tuple[str, int]:
-        digest, size, said = hashlib.sha256(), 0, time.monotonic()
+        digest, size = hashlib.sha256(), 0
         for chunk in _chunks(producer.stdout):
             if into:
                 assert into.stdin is not None
@@ -233,9 +237,6 @@ class Pipeline:
                 digest.update(chunk)
                 self._advance(len(chunk))
             size += len(chunk)
-            if time.monotonic() - said > 1:
-                said = time.monotonic()
-                self._emit({"event": "progress", "phase": "backup", "what": "dumped", "bytes": size})
         # Before the reader may take the file for whole: a dump that failed is reported as that, not as a cut archive.
         _ended(producer, "pg_dump", self._secrets)
         if into:

@@ -14,7 +14,7 @@ from ..databases import moves
 from ..databases.names import maintenance
 from ..errors import PapError, Refused
 from ..postgres import Database
-from . import archive
+from . import archive, growth
 from .archive import Emit
 from .crypt import Encryption
 from .manifest import ANYTHING, Backup, Expected, inspect
@@ -80,22 +80,22 @@ def restore(
     try:
         if "public" not in manifest["oracle"]["catalog"]:
             target.execute("DROP SCHEMA public")
-        emit({"event": "progress", "phase": "restore", "what": "started", "bytes": manifest["bytes"]})
         pipeline = archive.Pipeline(
-            emit=emit,
             deadline=time.monotonic() + deadline_s if deadline_s else None,
             secrets=[database.conninfo.password],
         )
         argv = archive.restore_argv(target)
         environment = target.environment(archive.RESTORE_SETTINGS)
-        digest, _ = pipeline.read_only(
-            lambda: database.site.popen(argv, env=environment, stdin=True),
-            backup.path,
-            encryption if manifest["encryption"] else None,
-        )
+        with growth.told(emit, target, int(manifest["database_bytes"])):
+            digest, _ = pipeline.read_only(
+                lambda: database.site.popen(argv, env=environment, stdin=True),
+                backup.path,
+                encryption if manifest["encryption"] else None,
+            )
         if digest != manifest["sha256"]:
             raise PapError(f"{backup.path} changed while it was being restored.")
         seconds = time.monotonic() - started
+        emit({"event": "step", "step": f"hashing {manifest['rows']:,} rows of the copy to compare them"})
         differences = oracles.compare(backup.oracle, oracles.take(target), moving=manifest["sequences_after"])
         if differences:
             raise PapError(

@@ -18,7 +18,7 @@ from ..databases import marks, moves, properties
 from ..errors import CommandFailed, PapError, Refused
 from ..oracle import Oracle
 from ..postgres import Database, ServerFacts, Session
-from . import archive, files, manifest
+from . import archive, files, growth, manifest
 from .archive import Emit
 from .crypt import Encryption
 from .manifest import Backup
@@ -96,28 +96,32 @@ def take(
             reader.append("--schema-only")
         settings = archive.RESTORE_SETTINGS if scratch else {}
         dump = archive.dump_argv(database, snapshot=snapshot, compression=compression, lock_wait_s=limits.lock_wait_s)
-        pipeline = archive.Pipeline(emit=emit, deadline=deadline, secrets=secrets)
-        streamed = _explained(
-            database,
-            folder,
-            limits.lock_wait_s,
-            lambda: pipeline.run(
-                lambda: database.site.popen(dump, env=database.environment()),
-                lambda: database.site.popen(reader, env=(scratch or database).environment(settings), stdin=True),
-                path,
-                file,
-                encryption,
-                decrypt=opened,
-            ),
-        )
+        pipeline = archive.Pipeline(deadline=deadline, secrets=secrets)
+        with growth.told(emit, scratch, int(about["bytes"]), lambda: pipeline.written):
+            streamed = _explained(
+                database,
+                folder,
+                limits.lock_wait_s,
+                lambda: pipeline.run(
+                    lambda: database.site.popen(dump, env=database.environment()),
+                    lambda: database.site.popen(reader, env=(scratch or database).environment(settings), stdin=True),
+                    path,
+                    file,
+                    encryption,
+                    decrypt=opened,
+                ),
+            )
         if streamed.sha256 != streamed.read_sha256:
             raise PapError(
                 "The backup that lies on disk is not the one that was written: their SHA-256 differ.",
                 hint="Disk or memory of the target host damages data. Do not deploy; have the machine looked at.",
             )
+        emit({"event": "step", "step": f"dumped {streamed.bytes / 1e6:,.1f} MB; hashing the rows of the original"})
         original = taking.result()
         with database.session() as fresh:
             after = oracles.read_sequences(fresh)
+        if scratch is not None and proof == "full":
+            emit({"event": "step", "step": f"hashing {original.rows:,} rows of the copy to compare them"})
         proved = _prove(scratch, proof, original, after)
         if scratch is not None and keep_scratch:
             scratch.execute("ANALYZE")
@@ -162,7 +166,6 @@ def take(
         }
         written = manifest.body(written)
         _write_beside(folder, final, written, about, facts)
-        emit({"event": "progress", "phase": "backup", "what": "finished", "bytes": streamed.bytes})
         return Backup(final, written)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import PapError, Unavailable
@@ -16,6 +16,13 @@ SHOWN = 40  # migrations listed in full
 
 def progress(event: dict[str, Any]) -> None:
     """One line per event worth a line."""
+    line = sentence(event)
+    if line:
+        print(line, file=sys.stderr, flush=True)
+
+
+def sentence(event: Mapping[str, Any]) -> str:
+    """An event as a person reads it; empty if it is not worth a line."""
     kind = event["event"]
     line = ""
     if kind == "migration_started":
@@ -28,8 +35,10 @@ def progress(event: dict[str, Any]) -> None:
     elif kind == "retry":
         line = f"{event['why']}: attempt {event['attempt']} of {event['of'] + 1} failed, again in {event['pause_s']} s"
     elif kind == "progress":
-        total = f"{'about ' if event['estimated'] else ''}{event['rows_total']}"
-        line = f"{event['identity']}: {event['rows_done']} of {total} rows, {event['rows_per_second']:.0f} rows/s"
+        done, total, rate = event["rows_done"], event["rows_total"], event["rows_per_second"]
+        about = "about " if event["estimated"] else ""
+        left = f", {_span((total - done) / rate)} left" if rate and done < total else ""
+        line = f"{event['identity']}: {done:,} of {about}{total:,} rows, {rate:,.0f} rows/s{left}"
     elif kind in ("log", "output"):
         line = f"{event['identity']}: {event.get('message', event.get('line', ''))}"
     elif kind == "resumed":
@@ -40,8 +49,11 @@ def progress(event: dict[str, Any]) -> None:
         line = f"committed {', '.join(event['identities'])}"
     elif kind in ("connection_lost", "commit_resolved", "failure_not_recorded"):
         line = kind.replace("_", " ") + "".join(f", {k} {v}" for k, v in event.items() if k != "event")
-    if line:
-        print(line, file=sys.stderr, flush=True)
+    return line
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def run(action: Callable[[], int], *, as_json: bool = False) -> int:

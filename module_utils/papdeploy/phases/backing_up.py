@@ -10,6 +10,7 @@ from typing import Any
 from .. import backup
 from ..journal import now, private_folder
 from ..stack import Stack
+from .progress import Progress
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Options:
 def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
     """Take a backup and prove it, or prove an existing one. Raises what is wrong with it."""
     if options.verify:
-        backup.verify(stack.database, Path(options.verify))
+        with Progress(private_folder(stack.state.folder)) as say:
+            backup.verify(stack.database, Path(options.verify), emit=say)
         proven = backup.load_manifest(options.verify)
         return {"backup": proven.as_dict(), "pap": _pap(f"{proven.path}: {proven.sentence()}")}
     if release:
@@ -41,15 +43,17 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
 
 
 def _take(stack: Stack, release: str, options: Options) -> backup.Backup:
-    return backup.take(
-        stack.database.as_release(release),
-        private_folder(stack.state.backups_folder),
-        stack=stack.name,
-        release=release,
-        proof=options.proof,
-        keep_scratch=options.keep_copy,
-        encryption=backup.Encryption(**options.encrypt) if options.encrypt else None,
-    )
+    with Progress(stack.state.folder) as say:
+        return backup.take(
+            stack.database.as_release(release),
+            private_folder(stack.state.backups_folder),
+            stack=stack.name,
+            release=release,
+            proof=options.proof,
+            keep_scratch=options.keep_copy,
+            encryption=backup.Encryption(**options.encrypt) if options.encrypt else None,
+            emit=say,
+        )
 
 
 def _pap(line: str) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from ..errors import DeadlineExceeded, PapError
 from ..journal import Journal, private_folder
 from ..rehearsal import warm
 from ..stack import Stack
-from . import rehearsed
+from . import rehearsed, watching
 from .preflight import read_kept
+from .progress import Progress
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Options:
 def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
     """Stop the API, fence, make sure of the restore point, migrate and prove. Raises what failed; rollback goes on."""
     online = options.mode == "online"
-    with stack.state.working(release) as journal:
+    with stack.state.working(release) as journal, Progress(stack.state.folder) as say:
         header = begin_entry(journal)
         verdict = rehearsed.verdict_of(journal)
         if online:
@@ -54,7 +55,7 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
         }
         with stack.beside_models(header["to"]) as beside:
             warm(beside, request)  # everything is imported and checked before the API stops
-            first, dbname = _keep_open(journal) if online else _close(stack, journal, options)
+            first, dbname = _keep_open(journal) if online else _close(stack, journal, options, say)
             with journal.checkpoint("migrate", deadline_s=limit_s) as done:
                 try:
                     result = beside.call(
@@ -62,7 +63,7 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
                         request,
                         dbname=dbname,
                         deadline_s=limit_s + 30,
-                        on_event=lambda event: _note(journal, event),
+                        on_event=lambda event: _note(journal, say, event),
                     )
                 except DeadlineExceeded as error:
                     rehearsed.explain_deadline(error, verdict, limit_s)
@@ -80,7 +81,7 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
     }
 
 
-def _close(stack: Stack, journal: Journal, options: Options) -> tuple[list[str], str]:
+def _close(stack: Stack, journal: Journal, options: Options, say: Progress) -> tuple[list[str], str]:
     """Stop the API, fence, make sure of the restore point. What a person reads, and the database behind the fence."""
     release = journal.release
     with journal.checkpoint("fence") as done:
@@ -97,6 +98,7 @@ def _close(stack: Stack, journal: Journal, options: Options) -> tuple[list[str],
             kind=options.restore_point,
             stack=stack.name,
             folder=private_folder(stack.state.backups_folder),
+            emit=say,
         )
         done.update(point)
     ended = len(fence.get("ended") or [])
@@ -111,8 +113,10 @@ def _keep_open(journal: Journal) -> tuple[list[str], None]:
     return ["online: the API goes on, no fence is raised", point["sentence"]], None
 
 
-def _note(journal: Journal, event: Mapping[str, Any]) -> None:
-    journal.append("migrate", "note", **{key: value for key, value in event.items() if key != "event"})
+def _note(journal: Journal, say: Progress, event: Mapping[str, Any]) -> None:
+    say(event)
+    if event["event"] != "progress":  # of which there may be thousands, each of them a write to disk while users wait
+        journal.append("migrate", "note", **{key: value for key, value in event.items() if key != "event"})
 
 
 def begin_entry(journal: Journal) -> dict[str, Any]:
@@ -148,8 +152,12 @@ def activate(stack: Stack, release: str) -> dict[str, Any]:
         watcher.remark(journal.folder)  # what the logs say from here on, the new release says
         with journal.checkpoint("activate") as done:
             done.update({"from": header["from"], "to": header["to"]})
-            stack.api.switch(header["to"])
-            done["healthy_after_s"] = round(smoke.wait_until_healthy(stack.smoke), 3)
+            try:
+                stack.api.switch(header["to"])
+                done["healthy_after_s"] = round(smoke.wait_until_healthy(stack.smoke), 3)
+            except PapError as error:
+                error.data["lines"] = [*error.data.get("lines", ()), *watching.logged(journal)]
+                raise
     line = (
         f"{header['from']['label']} → {header['to']['label']}, healthy {done['healthy_after_s']:.1f} s after its start"
     )

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from .. import rollback, smoke
+from .. import rollback, smoke, watcher
 from ..errors import PapError, Refused
 from ..journal import Journal, now, seconds_between
 from ..schema import CheckOptions, compare
 from ..stack import Stack
 from .cutover import begin_entry
 from .preflight import read_kept
+from .progress import Progress
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,14 @@ def run(
             "pap": {"phase": "rollback", "lines": [*lines, "nothing was changed"]},
         }
     stack.state.lock(journal.release, who, take_over=options.take_over)
-    with stack.state.working(journal.release):
+    with stack.state.working(journal.release), Progress(stack.state.folder) as say:
         journal.append("rollback", "begin", reason=options.reason, who=dict(who), plan=plan.as_dict())
         hooks = rollback.Hooks(
-            revert=lambda dbname: _revert(stack, journal, dbname),
+            revert=lambda dbname: _revert(stack, journal, dbname, say),
             validate=lambda: _validate(stack, journal, plan.way),
             smoke=lambda: _smoke(stack, journal),
             checkpoint=lambda phase, event, data: _note(journal, phase, event, data),
+            emit=say,
         )
         try:
             result = rollback.run(
@@ -76,6 +78,7 @@ def run(
             seconds=round(seconds_between(begin_entry(journal)["at"], now()), 2),
             way=result["way"],
         )
+        watcher.end(journal.folder, "the release was taken back")
     stack.state.unlock(journal.release)
     lines += [*result["lines"], f"journal {journal.path}"]
     return {
@@ -165,7 +168,7 @@ def _note(journal: Journal, phase: str, event: str, data: Mapping[str, Any]) -> 
     journal.append(phase, event, **dict(data))
 
 
-def _revert(stack: Stack, journal: Journal, dbname: str) -> dict[str, Any]:
+def _revert(stack: Stack, journal: Journal, dbname: str, say: Progress) -> dict[str, Any]:
     header = begin_entry(journal)
     with stack.beside_models(header["to"]) as beside:
         return beside.call(
@@ -178,6 +181,7 @@ def _revert(stack: Stack, journal: Journal, dbname: str) -> dict[str, Any]:
             },
             dbname=dbname,
             deadline_s=3600,
+            on_event=say,
         )
 
 

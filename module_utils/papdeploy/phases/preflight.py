@@ -241,7 +241,8 @@ def _lines(stack: Stack, found: Findings, version: int) -> list[str]:
     lines.append(f"migrations pending: {names}" if names else "no migration pending")
     errors = sum(1 for item in found.differences if item["severity"] == "error")
     if errors:
-        lines.append(f"schema: {errors} differences that the new models need repaired")
+        noun = "difference that the new models need" if errors == 1 else "differences that the new models need"
+        lines.append(f"schema: {errors} {noun} repaired")
     return lines
 
 

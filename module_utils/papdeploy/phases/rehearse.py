@@ -14,6 +14,7 @@ from ..rehearsal import Options, Subject, expectations, rehearse, verdict
 from ..stack import Stack
 from .cutover import begin_entry
 from .preflight import read_kept
+from .progress import Progress
 
 NICE = 10
 
@@ -36,7 +37,8 @@ def run(
     with stack.state.working(release) as journal:
         try:
             with journal.checkpoint("rehearse", data=options.data, mode=options.mode) as done:
-                found = rehearse(stack, _subject(stack, journal, encrypt), options)
+                with Progress(stack.state.folder) as say:
+                    found = rehearse(stack, _subject(stack, journal, encrypt), options, say)
                 done.update({key: value for key, value in found.items() if value is not None})
         except PapError as error:
             journal.append("release", "refused", message=error.message, way="nothing")

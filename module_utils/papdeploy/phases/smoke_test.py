@@ -11,6 +11,7 @@ from ..databases import marks, own
 from ..errors import PapError
 from ..journal import Journal
 from ..stack import Stack
+from . import watching
 from .cutover import begin_entry
 
 
@@ -21,8 +22,12 @@ def run(stack: Stack, release: str) -> dict[str, Any]:
     with stack.state.working(release) as journal:
         looked = journal.last("preflight")
         with journal.checkpoint("login_smoke_test") as done:
-            with _own_writes(stack, journal, done):
-                found = smoke.run(stack.smoke, looked.get("baseline") if looked else None)
+            try:
+                with _own_writes(stack, journal, done):
+                    found = smoke.run(stack.smoke, looked.get("baseline") if looked else None)
+            except PapError as error:
+                error.data["lines"] = [*error.data.get("lines", ()), *watching.logged(journal)]
+                raise
             done.update(found.as_dict())
             stack.api.confirm(begin_entry(journal)["to"])  # else the test may have met another release
     return _result(found)

@@ -10,6 +10,7 @@ from typing import Any, Optional
 from .. import watch, watcher
 from ..errors import PapError, Refused
 from ..journal import Journal, State, now
+from ..logkinds import KINDS
 from ..logs import totals
 from ..stack import Stack
 
@@ -87,6 +88,21 @@ def first(stack: Stack, release: str, options: Options) -> dict[str, Any]:
                 watcher.end(journal.folder, "the deploy failed")
                 raise _alarm(stack, alarms)
     return {"watched": True, "changed": True, "counts": counts, "pap": _pap([line])}
+
+
+def logged(journal: Journal) -> list[str]:
+    """What the logs say since the activation, for the message of a failure: the newest sample of each kind that is
+    trouble. Empty if no watch was prepared, or the logs cannot be read."""
+    try:
+        found = watch.findings_of(watcher.look(journal.folder))
+    except (PapError, OSError):
+        return []
+    trouble = [finding for finding in found if finding.kind not in ("restart", "authentication")]
+    lines = []
+    for finding in sorted(trouble, key=lambda finding: list(KINDS).index(finding.kind))[:3]:
+        lines.append(f"log of the {finding.source}: {KINDS[finding.kind]}")
+        lines += [f"  {line}" for line in finding.last_sample.splitlines()[-12:]]
+    return lines
 
 
 def start(state: State, release: str, *, timer: bool = False) -> dict[str, Any]:

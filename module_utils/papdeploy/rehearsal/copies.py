@@ -12,7 +12,8 @@ from typing import Any, Optional
 from .. import backup as backups
 from .. import databases, disk
 from .. import oracle as oracles
-from ..backup.archive import RESTORE_SETTINGS, restore_argv, write_all
+from ..backup import growth
+from ..backup.archive import RESTORE_SETTINGS, Emit, restore_argv, silent, write_all
 from ..errors import DeadlineExceeded, PapError
 from ..postgres import Database
 from ..sites import CHUNK
@@ -48,6 +49,7 @@ class Maker:
     sample_rows: int
     backup: Optional[dict[str, Any]] = None
     encryption: Optional[backups.Encryption] = None
+    emit: Emit = silent
 
     def first(self, deadline: float) -> Copy:
         """The copy that the proof of the backup left, where it fits; else a new one. ``deadline`` is monotonic."""
@@ -73,6 +75,7 @@ class Maker:
                 kind="scratch",
                 encryption=self.encryption,
                 deadline_s=remaining,
+                emit=self.emit,
             )
             databases.ready_for_rehearsal(self.live, restored.database)
             how = "the backup, restored again"
@@ -83,7 +86,8 @@ class Maker:
         copy = databases.create_empty(self.live, self.release, "scratch")
         databases.ready_for_rehearsal(self.live, copy)
         if self.data == "full":
-            _stream(self.live, copy, [], deadline)
+            with growth.told(self.emit, copy, size):
+                _stream(self.live, copy, [], deadline)
             how = "a copy of the live database"
         elif self.data == "schema":
             _stream(self.live, copy, ["--schema-only"], deadline)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
 from .. import databases
+from ..backup.archive import Emit, silent
 from ..databases import marks, own
 from ..errors import DeadlineExceeded, PapError
 from ..stack import Beside, Stack
@@ -35,12 +36,26 @@ class Subject:
     measured: Mapping[str, float] = field(default_factory=dict)
 
 
+# The steps as a person reads them while they run.
+_STEPS = {
+    "copy": "making the copy ready",
+    "migrate": "migrating the copy",
+    "compare": "comparing the copy with its start",
+    "revert": "reverting the migrations on the copy",
+    "migrate_again": "migrating the copy again",
+    "candidate": "trying the new API on the copy",
+    "old_api": "trying the API that runs now on the copy",
+    "revert_after_use": "reverting once more, after both APIs have written",
+}
+
+
 @dataclass
 class _Work:
     stack: Stack
     subject: Subject
     options: Options
     deadline: float
+    emit: Emit = silent
     seconds: dict[str, float] = field(default_factory=dict)
 
     def left(self) -> float:
@@ -57,6 +72,7 @@ class _Work:
         """One step: timed; what fails in it fails the rehearsal and says where."""
         started = time.monotonic()
         self.left()
+        self.emit({"event": "step", "step": _STEPS[name]})
         try:
             yield
         except RehearsalFailed:
@@ -83,15 +99,15 @@ class _Work:
         }
 
 
-def rehearse(stack: Stack, subject: Subject, options: Options) -> dict[str, Any]:
+def rehearse(stack: Stack, subject: Subject, options: Options, emit: Emit = silent) -> dict[str, Any]:
     """Rehearse and return the verdict as plain data (see docs/rehearsal.md). The copy is gone afterwards.
 
     Raises RehearsalFailed if the deploy would fail; production was not touched then either.
     """
     started = time.monotonic()
-    work = _Work(stack, subject, options, started + options.deadline_s)
+    work = _Work(stack, subject, options, started + options.deadline_s, emit)
     maker = Maker(
-        stack.database, subject.release, options.data, options.sample_rows, subject.backup, subject.encryption
+        stack.database, subject.release, options.data, options.sample_rows, subject.backup, subject.encryption, emit
     )
     try:
         with work.step("copy"):
@@ -154,6 +170,11 @@ def _migrate(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
         alone = observing.Alone(session, watch)
         alone.start()
         request = work.request()
+
+        def heard(event: dict[str, Any]) -> None:
+            alone.event(event)
+            work.emit(event)
+
         warm(beside, request, copy.name)
         began = time.monotonic()
         result = beside.call(
@@ -161,7 +182,7 @@ def _migrate(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
             request,
             dbname=copy.name,
             deadline_s=float(request["options"]["deadline_s"]) + 30,
-            on_event=alone.event,
+            on_event=heard,
         )
         result["applied"] = observing.completed(result["applied"], watch, alone, began)
         result["watched"] = watch.problem is None
@@ -190,7 +211,7 @@ def _call_revert(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
         "who": work.subject.who,
         "options": {"lock_timeout_s": work.options.lock_timeout_s, "deadline_s": work.left()},
     }
-    return beside.call("migrations.revert", request, dbname=copy.name, deadline_s=work.left() + 30)
+    return beside.call("migrations.revert", request, dbname=copy.name, deadline_s=work.left() + 30, on_event=work.emit)
 
 
 def _nothing_to_revert() -> dict[str, Any]:

@@ -310,8 +310,8 @@ def _watch(
 ) -> Optional[dict[str, Any]]:
     if state is None:
         return {"first": dict(first)} if first else None
-    shown = ("started", "until", "requests", "records", "findings", "alarms", "series", "bucket_s", "baseline", "gaps",
-             "ended", "heartbeat")  # fmt: skip
+    shown = ("started", "until", "steps", "requests", "records", "findings", "alarms", "series", "bucket_s", "baseline",
+             "gaps", "ended", "heartbeat")  # fmt: skip
     return {
         **{key: state.get(key) for key in shown},
         "state": (status or {}).get("state"),

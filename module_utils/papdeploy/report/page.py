@@ -33,6 +33,9 @@ def render(report: Mapping[str, Any]) -> str:
     parts = [_header(report)]
     if report.get("failed"):
         parts.append(sections.failure(report["failed"], report.get("rollback")))
+    override = (report.get("receipt") or {}).get("override")
+    if isinstance(override, Mapping):
+        parts.append(sections.override(override))
     if (report.get("watch") or {}).get("alarms"):
         parts.append(sections.alarms(report["watch"]))
     next_steps = sections.next_steps(report.get("next") or [])
@@ -79,6 +82,11 @@ def _header(report: Mapping[str, Any]) -> str:
         ("Deployed by", report.get("who") or words.NOT_RECORDED, ""),
         ("PostgreSQL", f"{version // 10000}.{version % 10000}" if version else words.NOT_RECORDED, ""),
     ]
+    receipt = (report.get("receipt") or {}).get("receipt")
+    if isinstance(receipt, Mapping):
+        facts.append(
+            (f"Receipt of {receipt.get('environment')}", receipt.get("release"), words.when(receipt.get("at")))
+        )
     facts += [(name.capitalize(), value, "") for name, value in (report.get("versions") or {}).items()]
     items = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{_breakable(value)}<small>{escape(note)}</small></dd></div>"

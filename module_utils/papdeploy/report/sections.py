@@ -97,6 +97,17 @@ def items_in_blocks(items: str) -> str:
     return items.replace("<dt>", "<div><dt>").replace("</dd>", "</dd></div>")
 
 
+def override(found: Mapping[str, Any]) -> str:
+    """Somebody decided to go on without a receipt: who, why, and what was missing."""
+    who = found.get("who") or {}
+    return section(
+        "Deployed without a receipt",
+        f'<div class="message warn-box"><strong>{escape(found.get("reason") or words.NOT_RECORDED)}</strong>'
+        f'<p class="soft">{escape(who.get("user") or "?")}@{escape(who.get("host") or "?")},'
+        f" {words.when(found.get('at'))}</p><p>{escape(found.get('instead_of') or '')}</p></div>",
+    )
+
+
 def alarms(watch: Mapping[str, Any]) -> str:
     rows = []
     for alarm in watch.get("alarms") or []:
@@ -314,7 +325,8 @@ def backup(found: Part, point: Part) -> str:
     ]
     if point:
         kind = str(point.get("kind") or words.NOT_RECORDED)
-        rows.append(("Restore point", escape(point.get("sentence") or kind)))
+        said = str(point.get("sentence") or kind).removeprefix("restore point: ")
+        rows.append(("Restore point", escape(said)))
     body += "".join(f'<p><span class="soft">{name}:</span> {value}</p>' for name, value in rows)
     return section("Backup and its proof", body)
 
@@ -373,6 +385,8 @@ def watch(found: Part) -> str:
         return section("Watch over the logs", none("No watch was started."))
     if not found.get("started"):
         return section("Watch over the logs", none("Only the first minute was watched."))
+    if found.get("steps") == 0:
+        return section("Watch over the logs", none("It failed before the logs were looked at."))
     body = figures(
         ("watched", words.seconds(plot.span_of(found))),
         ("requests", words.number(found.get("requests"))),

@@ -49,6 +49,7 @@ class _Work:
         """One step with its checkpoints."""
         phase = f"rollback.{name}"
         self.hooks.checkpoint(phase, "begin", {})
+        self.hooks.emit({"event": "step", "step": name.replace("_", " ")})
         try:
             found = work() or {}
         except PapError as error:

@@ -1,0 +1,77 @@
+"""What a long phase says while it works: one line in a file, which the controller reads and shows."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..migrations import console
+from ..report import words
+
+FILE = "progress"
+_EVERY_S = 1.0
+
+
+class Progress:
+    """Keeps the newest event of a phase as one line in ``<state>/progress``, a private file that is gone when the phase
+    ends. It is for eyes only: nothing is decided by it, and a failure to write it is passed over."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE
+        self._lock = threading.Lock()
+        self._written = 0.0
+
+    def __enter__(self) -> Progress:
+        self._remove()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._remove()
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        """Take an event of the backup, the rehearsal, the rollback or the migration runner. Called from any thread."""
+        with self._lock, contextlib.suppress(OSError):
+            # Thousands of pieces of a backfill are not thousands of files: the steps always, the rest once a second.
+            if event["event"] in ("progress", "output", "log") and time.monotonic() - self._written < _EVERY_S:
+                return
+            line = sentence(event)
+            if line:
+                fresh = self._path.with_name(f".{FILE}.{os.getpid()}")
+                with open(fresh, "w", encoding="utf-8", opener=_private) as file:
+                    file.write(" ".join(line.split()) + "\n")
+                fresh.replace(self._path)
+                self._written = time.monotonic()
+
+    def _remove(self) -> None:
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def sentence(event: Mapping[str, Any]) -> str:
+    """An event as a person reads it; empty if it is not worth a line."""
+    if event["event"] == "step":
+        return str(event["step"])
+    if event["event"] == "copying":
+        return _copying(event, event["dumped"], event["made"])
+    return console.sentence(event)
+
+
+def _copying(event: Mapping[str, Any], dumped: int, made: int) -> str:
+    of, rate = event["of"], (made or dumped) / max(event["seconds"], 0.1)
+    parts = [f"dumped {words.size(dumped)}"] if dumped else []
+    if made:
+        parts.append(f"restored {words.size(made)} of about {words.size(max(of, made))}")
+    if rate:
+        parts.append(f"{words.size(rate)}/s")
+    if made and made < of:
+        parts.append(f"about {words.seconds((of - made) / rate)} left")
+    return ", ".join(parts)

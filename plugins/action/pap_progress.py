@@ -1,0 +1,89 @@
+"""Run a long module and show meanwhile what it says of its progress.
+
+The module runs as it always does; beside it a thread reads the line that the module keeps in ``<state_dir>/progress``
+on the target host (papdeploy/phases/progress.py), over the same connection. If the reading fails nothing is shown, and
+nothing else happens. On a terminal the line is drawn anew in place; elsewhere one line a minute is printed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import shlex
+import threading
+import time
+
+from ansible.plugins.action.normal import ActionModule as Normal
+from ansible.utils.display import Display
+
+display = Display()
+
+LOG_EVERY_S = 60.0
+_FIRST_S, _SLOWEST_S = 1.0, 5.0
+_CLEAR = "\r\x1b[K"
+
+
+def _terminal_width() -> int:
+    """Columns of the terminal; 0 where the output is a log. Asked at import: the workers have no terminal any more."""
+    logged = os.environ.get("CI") or os.environ.get("AWX_ISOLATED_DATA_DIR") or os.environ.get("TERM") == "dumb"
+    if not logged:
+        with contextlib.suppress(OSError):
+            if os.isatty(1):
+                return os.get_terminal_size(1).columns
+    return 0
+
+
+WIDTH = _terminal_width()
+
+
+class ActionModule(Normal):
+    """The modules ``pap_backup``, ``pap_rehearse``, ``pap_migrate`` and ``pap_rollback`` run by this."""
+
+    def run(self, tmp=None, task_vars=None):
+        over = threading.Event()
+        thread = threading.Thread(target=self._show, args=(task_vars or {}, over), daemon=True)
+        thread.start()
+        try:
+            return super().run(tmp, task_vars)
+        finally:
+            over.set()
+            thread.join(15)
+
+    def _show(self, task_vars, over):
+        alone = len(task_vars.get("ansible_play_hosts_all") or []) <= 1
+        width = WIDTH if alone else 0
+        head = "" if alone else f"{task_vars.get('inventory_hostname', '')}  "
+        phase = self._task.action.rpartition(".")[2].removeprefix("pap_")
+        started, shown, pause = time.monotonic(), "", _FIRST_S
+        drawn = False
+        with contextlib.suppress(Exception):  # whatever is wrong with the reading, the module goes on
+            reader = self._beside()
+            path = f"{self._task.args['stack']['state_dir']}/progress"
+            while not over.wait(pause if width else LOG_EVERY_S):
+                pause = min(pause * 1.2, _SLOWEST_S)
+                line = reader.read(path)
+                if line and not over.is_set():
+                    passed = int(time.monotonic() - started)
+                    text = f"{head}{phase:<17} {passed // 60}:{passed % 60:02} {line}"
+                    if width:
+                        display.display(f"{_CLEAR}{text[: width - 1]}", newline=False, screen_only=True)
+                        drawn = True
+                    elif line != shown:
+                        display.display(text, screen_only=True)
+                    shown = line
+        if drawn:
+            display.display(_CLEAR, newline=False, screen_only=True)
+
+    def _beside(self):
+        """This action with a connection of its own state: two commands at once must not share a password prompt."""
+        beside = copy.copy(self)
+        beside._connection = copy.copy(self._connection)
+        if getattr(beside._connection, "become", None):
+            beside._connection.become = copy.copy(beside._connection.become)
+        return beside
+
+    def read(self, path):
+        """The line in the file ``path`` on the target host; empty if there is none."""
+        found = self._low_level_execute_command(f"cat {shlex.quote(path)} 2>/dev/null", sudoable=True)
+        return found["stdout"].strip() if found["rc"] == 0 else ""
