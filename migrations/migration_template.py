@@ -25,7 +25,7 @@ What ``db`` offers
     db.scalar("SELECT count(*) FROM users")          -> the first column of the first row, or None
     db.has_table("users")   db.has_column("users", "plan")   db.has_index("ix_users_plan")
     db.has_constraint("users", "uq_users_name")
-    db.connection           -> the SQLAlchemy connection, on the same transaction
+    db.connection           -> the SQLAlchemy connection, on the same transaction; Session(bind=db.connection) joins it
     db.op                   -> Alembic's operations, where Alembic is installed: db.op.add_column(...)
     db.log("any message")   -> shown while it runs
     with db.savepoint(): ...                         -> may fail without failing the migration

@@ -20,6 +20,10 @@ CONNECTION = migration(
             db.connection.execute(text("SELECT 1/0"))
     except Exception:
         pass
+    from sqlalchemy.orm import Session
+    with Session(bind=db.connection, future=True) as session:
+        session.execute(text("UPDATE a SET n = n + 1 WHERE id = 2"))
+        session.commit()
     assert db.scalar(text("SELECT n FROM a WHERE id = 1")) == 1001
     assert db.rows("SELECT id, n FROM a WHERE id = :id", {"id": 1})[0].n == 1001
     """,

@@ -64,6 +64,21 @@ MISDEEDS = {
         "t = threading.Thread(target=lambda: psycopg2.connect(os.environ['TEST_URL']))\nt.start()\nt.join()",
         "opened a second connection",
     ),
+    "second connection, child process": (
+        "import os, subprocess, sys\n"
+        "code = 'import os, psycopg2; psycopg2.connect(os.environ[\"TEST_URL\"])'\n"
+        "subprocess.run([sys.executable, '-c', code], check=True, stderr=subprocess.DEVNULL)",
+        "CalledProcessError",
+    ),
+    "a thread that goes on": (
+        "import threading\nover = threading.Event()\n"
+        "t = threading.Thread(target=lambda: (over.wait(20), db.execute('SELECT 1')))\nt.start()\n"
+        "import builtins\nbuiltins.pap_test_thread = (over, t)",
+        "went on working after its function had returned",
+    ),
+    "a generator": ("def parts():\n    yield db.execute('SELECT 1')\nreturn parts()", "returned a generator"),
+    "an exception of the kind that nobody catches": ("raise GeneratorExit('x')", "GeneratorExit: x"),
+    "the runner's own tables": ('db.execute("DROP SCHEMA pap_deploy CASCADE")', "own schema pap_deploy was changed"),
     "the lock is released": ('db.execute("SELECT pg_advisory_unlock_all()")', "advisory lock is gone"),
     "unknown parameter": ('db.execute("SELECT 1", {"id": 1})', "no placeholder :id"),
     "not Python": ("undefined_name", "NameError"),
@@ -82,8 +97,19 @@ def bench(server, database, monkeypatch) -> Bench:
 def test_misdeed_fails_the_whole_batch(bench: Bench, deed: str) -> None:
     code, message = MISDEEDS[deed]
     bad = migration('db.execute("ALTER TABLE a ADD COLUMN bad int")\n' + code)
+    after = migration(
+        """
+        import builtins
+        if hasattr(builtins, "pap_test_thread"):  # the thread of the migration before goes on only now
+            over, thread = builtins.pap_test_thread
+            over.set()
+            thread.join()
+            del builtins.pap_test_thread
+        db.execute("ALTER TABLE a ADD COLUMN x text")
+        """
+    )
     with pytest.raises(PapError, match=message) as caught:
-        bench.apply({"2025_01_01_a.py": CREATE_A, "2025_01_02_bad.py": bad, "2025_01_03_x.py": ADD_X})
+        bench.apply({"2025_01_01_a.py": CREATE_A, "2025_01_02_bad.py": bad, "2025_01_03_x.py": after})
     assert bench.tables() == []  # also the good one before it
     assert bench.applied() == []
     assert caught.value.hint
@@ -126,7 +152,10 @@ def test_a_session_of_a_child_process_is_seen_before_commit(bench: Bench) -> Non
     child = migration(
         f"""
         import os, subprocess
-        code = "import os, sys, psycopg2; c = psycopg2.connect(os.environ['TEST_URL']); print('', flush=True); input()"
+        code = (
+            "import os, sys, psycopg2; c = psycopg2.connect(os.environ['TEST_URL'], options='-c geqo=on');"
+            "print('', flush=True); input()"
+        )
         global process
         process = subprocess.Popen([{sys.executable!r}, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         process.stdout.readline()
@@ -174,6 +203,15 @@ ALLOWED = {
         "from sqlalchemy import text\ndb.execute(text('CREATE TABLE good (id int)'))\n"
         "assert db.execute(text('INSERT INTO good VALUES (:id)'), {'id': 4}) == 1\n"
         "assert db.scalar(text('SELECT id FROM good')) == 4"
+    ),
+    "an ORM session": (
+        "from sqlalchemy import text\nfrom sqlalchemy.orm import Session\n"
+        "with Session(bind=db.connection, future=True) as session:\n"
+        "    session.execute(text('CREATE TABLE good (id int)'))\n    session.commit()"
+    ),
+    "a cursor of the server": (
+        "db.execute('CREATE TABLE good (id int)')\n"
+        "cursor = db.connection.connection.cursor('c')\ncursor.execute('SELECT 7')\nassert cursor.fetchall() == [(7,)]"
     ),
     "Alembic": (
         "import sqlalchemy as sa\ndb.op.create_table('good', sa.Column('id', sa.Integer))\n"

@@ -68,11 +68,22 @@ def test_transaction_control(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "changes"),
     [("SET search_path = x", True), ("RESET ALL", True), ("SELECT set_config('a', 'b', false)", True),
-     ("UPDATE a SET b = 1", False), ("SELECT 'SET x'", False), ("SELECT 1; set role x", True), ("DISCARD PLANS", True),
+     ("UPDATE a SET b = 1", False), ("COMMENT ON TABLE a IS 'SET x'", False), ("DISCARD PLANS", True),
+     ("DO $$ BEGIN SET ROLE x; END $$", True), ("SELECT f()", True), ("INSERT INTO a SELECT 1; set role x", True),
      ("UPDATE a\nSET b = 1", False), ("/* x */SET a = 1", True), ("SELECT 1;RESET ROLE", True)],
 )  # fmt: skip
 def test_changes_settings(text: str, changes: bool) -> None:
     assert sql.changes_settings(text) is changes
+
+
+@pytest.mark.parametrize(
+    ("text", "writes"),
+    [("DROP SCHEMA pap_deploy CASCADE", True), ('DELETE FROM "pap_deploy".ledger', True),
+     ("DO $$ BEGIN DELETE FROM pap_deploy.ledger; END $$", True), ("SELECT 1; DROP TABLE PAP_DEPLOY.batch", True),
+     ("SELECT identity FROM pap_deploy.applied", False), ("COMMENT ON TABLE a IS 'not in pap_deploy'", False)],
+)  # fmt: skip
+def test_writes_to(text: str, writes: bool) -> None:
+    assert bool(sql.writes_to(text, "pap_deploy")) is writes
 
 
 BOUND = {

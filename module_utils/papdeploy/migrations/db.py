@@ -73,6 +73,7 @@ class Db:
 
     def _sent(self, statement: str, params: Params) -> Any:
         """A client-side cursor that has run the statement; it holds the whole result and needs no closing."""
+        self._still_running()
         cursor = self._session.raw.cursor()
         if params is None:
             cursor.execute(statement)
@@ -119,9 +120,15 @@ class Db:
 
     @property
     def connection(self) -> Any:
-        """The SQLAlchemy Connection of this migration, inside the runner's transaction."""
+        """The SQLAlchemy Connection of this migration, inside the runner's transaction.
+
+        ``orm.Session(bind=db.connection)`` joins that transaction: its commit() flushes, the runner commits.
+        """
+        self._still_running()
         if self._connection is None:
             self._connection = self._session.sqlalchemy()
+            if self._step.transactional:
+                self._connection.begin()  # what it is in: so an ORM session joins, instead of ending it
         return self._connection
 
     @property
@@ -204,6 +211,11 @@ class Db:
     def log(self, message: str) -> None:
         """Show a message while the migration runs."""
         self._session.emit("log", identity=self._step.identity, message=str(message))
+
+    def _still_running(self) -> None:
+        if self._step.closed:
+            self._session.late = self._step.identity
+            raise PapError(f"Migration {self._step.identity} is over; its db works no more.")
 
     def done(self) -> None:
         """The runner is finished with this migration."""

@@ -188,6 +188,8 @@ def _psycopg2() -> Driver:
 
         def cursor(self, *rest: Any, **named: Any) -> Any:
             factory = named.pop("cursor_factory", None) or self.cursor_factory or extensions.cursor
+            if rest or named.get("name"):  # of the server: psycopg2 sees no transaction, because the BEGIN is ours
+                named["withhold"] = True
             return super().cursor(*rest, cursor_factory=_mixed(factory, Cursor, cursors), **named)
 
         def commit(self) -> None:

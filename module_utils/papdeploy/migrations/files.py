@@ -26,7 +26,7 @@ _HEADER = re.compile(r"^[ \t]*(?:[*#-][ \t]*)?(Date|Author|Created|Create Date)[
 _DATE_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%Y_%m_%d", "%d.%m.%Y", "%d %B %Y", "%B %d, %Y", "%b %d, %Y", "%d %b %Y")
 
 _SETTINGS = frozenset({"requires", "transactional"})
-_COROUTINE = 0x80  # inspect.CO_COROUTINE
+_NOT_PLAIN = 0x20 | 0x80 | 0x200  # inspect.CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR: a call runs nothing
 
 MODERN = "upgrade"  # upgrade(db), downgrade(db)
 SCRIPT = "script"  # run_migration(): own engine, own process
@@ -125,6 +125,7 @@ def read(filename: str, source: str, path: str = "") -> Optional[MigrationFile]:
     if identity == TEMPLATE or identity.startswith(("_", ".")) or not filename.endswith(".py"):
         return None
     where = path or filename
+    source = source.lstrip("\ufeff")  # Python reads past it, too
     claims = DATED_NAME.match(identity) is not None
     try:
         code = compile(source, path or filename, "exec", dont_inherit=True)
@@ -147,9 +148,9 @@ def read(filename: str, source: str, path: str = "") -> Optional[MigrationFile]:
                 identity=identity,
             )
         return None
-    if upgrade is not None and (upgrade.co_argcount != 1 or upgrade.co_flags & _COROUTINE):
+    if upgrade is not None and (upgrade.co_argcount != 1 or upgrade.co_flags & _NOT_PLAIN):
         raise Refused(
-            f"{where}: upgrade() must be a plain function of exactly one argument, db.",
+            f"{where}: upgrade() must be a plain function (no async, no yield) of exactly one argument, db.",
             hint="def upgrade(db): … as in migration_template.py.",
             identity=identity,
         )

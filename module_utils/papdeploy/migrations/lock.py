@@ -20,6 +20,10 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
+# Whether the asking session holds it.
+HELD = f"""EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
+       AND pid = pg_backend_pid() AND classid = {ledger.LOCK_HIGH} AND objid = {ledger.LOCK_LOW})"""
+
 
 def acquire(session: Session) -> None:
     """Take the lock by polling; name its holder while waiting and when giving up.

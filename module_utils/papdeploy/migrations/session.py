@@ -39,9 +39,7 @@ WHERE source = 'session' AND name NOT LIKE '{ledger.SCHEMA}.%'
   AND name NOT IN ('transaction_isolation', 'transaction_read_only', 'transaction_deferrable')
 """
 _VERIFY = f"""
-SELECT txid_current() = %s, pg_backend_pid() = %s,
-       EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND pid = pg_backend_pid()
-               AND classid = {ledger.LOCK_HIGH} AND objid = {ledger.LOCK_LOW}),
+SELECT txid_current() = %s, pg_backend_pid() = %s, {lock.HELD},
        coalesce((SELECT string_agg(pid::text, ', ') FROM pg_stat_activity
                  WHERE application_name = %s AND datname = current_database()), '')
 """
@@ -108,6 +106,7 @@ class Session(drivers.Hooks):
         self._step_lock = threading.Lock()
         self._worker = 0
         self._quiet = 0
+        self.late = ""  # a migration that used db when it was over
         self._engine: Any = None
         self._locked = False
         self._settings: dict[str, str] = {}
@@ -288,6 +287,10 @@ class Session(drivers.Hooks):
             lock.acquire(self)
             self._locked = True
 
+    def has_lock(self) -> bool:
+        """Whether this session still holds the lock, asked of the server."""
+        return bool(self.query(f"SELECT {lock.HELD}")[0][0])
+
     def lock_holder(self) -> dict[str, Any]:
         """Who holds the runner's lock, or an empty dictionary."""
         return lock.holder(self)
@@ -353,6 +356,12 @@ class Session(drivers.Hooks):
                 "The runner's advisory lock is gone: a migration released it (pg_advisory_unlock_all, DISCARD ALL).",
                 hint="Remove that call; everything was rolled back.",
             )
+        if self.late:
+            raise PapError(
+                f"Migration {self.late} went on working after its function had returned.",
+                hint="Wait for your threads: join() them before upgrade() returns. Everything was rolled back.",
+                identity=self.late,
+            )
         if strangers:
             raise PapError(
                 f"A migration opened a second connection (process {strangers}) that is still there.",
@@ -401,13 +410,13 @@ class Session(drivers.Hooks):
 
     def restore_settings(self) -> None:
         """Undo what a migration SET for the session, so that the next one starts as the first did."""
-        self.query("RESET SESSION AUTHORIZATION")
-        self.query("RESET ROLE")
-        for name, value in self.query(_SETTINGS):
-            if name not in self._settings:
-                self.query("RESET " + ".".join(f'"{part}"' for part in str(name).split(".")))
-            elif self._settings[name] != value:
-                self.query("SELECT set_config(%s, %s, false)", (name, self._settings[name]))
+        self.query("RESET SESSION AUTHORIZATION; RESET ROLE")
+        now = dict(self.query(_SETTINGS))
+        for name in now.keys() - self._settings.keys():
+            self.query("RESET " + ".".join(f'"{part}"' for part in str(name).split(".")))
+        for name, value in self._settings.items():
+            if now.get(name) != value:
+                self.query("SELECT set_config(%s, %s, false)", (name, value))
 
     # -- telling ------------------------------------------------------------------------------------------------------
 

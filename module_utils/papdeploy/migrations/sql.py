@@ -104,12 +104,15 @@ def split(text: str) -> tuple[Statement, ...]:
 
 
 # At the start of a statement, as far as that can be seen without reading the text: reading costs a second per MB.
-_SUSPECT = re.compile(r"(?:^|;|\*/|\n)\s*(?:commit|rollback|abort|end|begin|start|prepare)\b", re.IGNORECASE)
-_SETTINGS = re.compile(r"(?:^|;|\*/|\n)\s*(?:set|reset|discard)\b|\bset_config\b", re.IGNORECASE)
+_SUSPECT = re.compile(
+    r"(?:^|;|\*/|\n)\s*(?:commit|rollback|abort|end|begin|start|prepare|set\s+transaction)\b", re.IGNORECASE
+)
+_SETTINGS = re.compile(r"(?:^|;|\*/|\n)\s*(?:set|reset|discard|do|call|select)\b|\bset_config\b", re.IGNORECASE)
+_CHANGERS = ("SET", "RESET", "DISCARD", "DO", "CALL", "SELECT")
 
 
 def transaction_control(text: str) -> str:
-    """The first statement in ``text`` that would begin or end a transaction, or an empty string.
+    """The first statement in ``text`` that would begin, end or change a transaction, or an empty string.
 
     Savepoints are not transaction control: ROLLBACK TO and RELEASE are allowed.
     """
@@ -123,6 +126,7 @@ def transaction_control(text: str) -> str:
             head in ("COMMIT", "ROLLBACK", "ABORT", "END", "BEGIN")
             or statement.starts("START", "TRANSACTION")
             or statement.starts("PREPARE", "TRANSACTION")
+            or statement.starts("SET", "TRANSACTION")
         ):
             return statement.text
     return ""
@@ -131,13 +135,25 @@ def transaction_control(text: str) -> str:
 def changes_settings(text: str) -> bool:
     """Whether ``text`` may leave session settings (search_path, role, timeouts) other than it found them.
 
-    Only statements sent as such are seen, not what functions do inside; a yes costs a few round trips.
+    DO, CALL and SELECT may do so inside; a yes costs a few round trips.
     """
     if not _SETTINGS.search(text):
         return False
-    return any(
-        statement.head in ("SET", "RESET", "DISCARD") or "SET_CONFIG" in statement.words for statement in split(text)
-    )
+    return any(statement.head in _CHANGERS or "SET_CONFIG" in statement.words for statement in split(text))
+
+
+def writes_to(text: str, schema: str) -> str:
+    """The first statement in ``text`` that names ``schema`` and is no plain query, or an empty string.
+
+    A name inside a quoted string is text; inside a dollar-quoted body it is code.
+    """
+    if schema not in text.lower():
+        return ""
+    for statement in split(text):
+        named = any(schema in word.lower() and not word.startswith("'") for word in statement.words)
+        if named and statement.head != "SELECT":
+            return statement.text
+    return ""
 
 
 def bind_names(text: str, params: Mapping[str, object]) -> str:

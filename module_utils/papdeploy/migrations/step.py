@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 from ..errors import PapError
 from . import sql
+from .ledger import SCHEMA
 
 MAX_STATEMENTS = 200  # kept per migration in the ledger and the result; the count is always whole
 MAX_SQL = 2000  # characters kept per statement
@@ -43,6 +44,8 @@ class Step:
         control = sql.transaction_control(text)
         if control and (self.transactional or self.in_transaction):
             self.violate(f"{_head(control)} was sent")
+        if sql.writes_to(text, SCHEMA):
+            self.violate(f"the runner's own schema {SCHEMA} was changed")
         if sql.changes_settings(text):
             self.touched_settings = True
         if not self.transactional and _CONCURRENT_INDEX.search(text):

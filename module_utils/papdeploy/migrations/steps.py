@@ -36,6 +36,8 @@ _ADVICE = {
     "25001": "The statement cannot run inside a transaction: write transactional = False in the migration.",
     "55006": "The object is in use by another statement of this session, or by another session.",
 }
+REFUSED_OPTION = "a_migration_must_not_open_a_second_connection"
+_THERE_ALREADY = ("42P07", "42701", "42710", "42P06")  # duplicate table (or index), column, object, schema
 
 Check = Callable[[Any], Any]
 
@@ -46,7 +48,7 @@ class CheckFailed(PapError):
 
 @contextmanager
 def guards(session: Session) -> Iterator[None]:
-    """While migrations run: no connection but the runner's, and no one left waiting at the deadline."""
+    """While migrations run, nobody connects but the runner: not this process, and no child of it through libpq."""
 
     def refuse(how: str) -> Optional[PapError]:
         step = session.step
@@ -54,16 +56,18 @@ def guards(session: Session) -> Iterator[None]:
             return None
         return step.violation(f"it opened a second connection ({how})")
 
-    before = os.environ.get("PGAPPNAME")
-    os.environ["PGAPPNAME"] = session.child_name  # so that a child process's session can be told before COMMIT
+    # The server refuses the option, and names it; a child that sets options of its own is told by its name at COMMIT.
+    ours = {"PGAPPNAME": session.child_name, "PGOPTIONS": f"-c {REFUSED_OPTION}=on"}
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
     try:
         with no_second_connection(refuse):
             yield
     finally:
-        if before is None:
-            del os.environ["PGAPPNAME"]
-        else:
-            os.environ["PGAPPNAME"] = before
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def load(migration: MigrationFile) -> types.ModuleType:
@@ -103,6 +107,8 @@ def run_step(session: Session, migration: MigrationFile, direction: str = "upgra
             sys.modules.pop(f"pap_migration_{migration.identity}", None)
     except BaseException as error:
         raise _translated(session, migration, step, error) from error
+    if hasattr(answer, "send"):
+        raise step.broken(f"{direction}() returned a {type(answer).__name__}, whose code nobody has run")
     if answer is False:
         raise MigrationError(
             f"Migration {migration.identity}: {direction}() returned False.",
@@ -113,6 +119,8 @@ def run_step(session: Session, migration: MigrationFile, direction: str = "upgra
     indexes.verify(session, step)
     if step.touched_settings:
         session.restore_settings()
+    if not step.transactional and not session.has_lock():
+        raise step.broken("it released the runner's advisory lock (pg_advisory_unlock_all, DISCARD ALL)")
     seconds = time.perf_counter() - began
     for statement in step.statements:
         statement["sql"] = session.redact(statement["sql"])
@@ -167,7 +175,7 @@ def _translated(session: Session, migration: MigrationFile, step: Step, error: B
             hint="Return when done; raise an exception when something is wrong.",
             identity=migration.identity,
         )
-    if isinstance(error, PapError) or not isinstance(error, Exception):
+    if isinstance(error, (PapError, KeyboardInterrupt)):
         return error
     line = next(
         (
@@ -178,12 +186,12 @@ def _translated(session: Session, migration: MigrationFile, step: Step, error: B
         0,
     )
     code = drivers.sqlstate(error)
-    said = session.redact((str(error).strip().splitlines() or [""])[0])
+    said = session.redact(": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])).rstrip(".")
     failure = step.failure or {}
     where = f" (line {line})" if line else ""
     return MigrationError(
-        f"Migration {migration.identity} failed{where}: {type(error).__name__}: {said}.",
-        hint=_ADVICE.get(code, "Correct it and run again."),
+        f"Migration {migration.identity} failed{where}: {said}.",
+        hint=_advice(error, code, step),
         identity=migration.identity,
         direction=step.direction,
         line=line,
@@ -191,6 +199,17 @@ def _translated(session: Session, migration: MigrationFile, step: Step, error: B
         statement=session.redact(failure.get("sql", "")) if code else "",
         traceback=session.redact("".join(traceback.format_exception(type(error), error, error.__traceback__)))[-4000:],
     )
+
+
+def _advice(error: BaseException, code: str, step: Step) -> str:
+    if type(error).__name__ == "InvalidRequestError" and "begin()" in str(error):
+        return "db.connection is in the runner's transaction: leave begin() out, or write begin_nested()."
+    if code in _THERE_ALREADY and not step.transactional:
+        return (
+            "If an interrupted attempt left it: write IF NOT EXISTS, so that the migration can run again. A file that"
+            " is not applied yet may be edited."
+        )
+    return _ADVICE.get(code, "Correct it and run again.")
 
 
 def run_together(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Optional
 
 from ..errors import PapError
@@ -109,8 +110,10 @@ class Watch:
 
     def _rows(self, query: str, params: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         if self._raw is None:
+            target = self._session.target
             _, self._raw = drivers.connect(
-                self._session.target,
+                # Options of its own, because PGOPTIONS keeps the children of migrations from connecting.
+                replace(target, arguments={"options": "", **target.arguments}),
                 drivers.Hooks(),
                 application_name=self._session.application_name,
                 driver=self._session.driver.name,
