@@ -15,7 +15,7 @@ author:
 description:
   - Ansible would scan, pack and send the package again for every module, and Python would compile it for every task.
   - This unpacks it once, compiled, in C(~/.cache/pap-deploy) of the user that the modules run as.
-  - Nothing is installed, and the last three versions are kept.
+  - Nothing is installed. The last three versions are kept, and every one that was used within two days.
 attributes:
   check_mode:
     support: full
@@ -59,12 +59,14 @@ import io
 import os
 import shutil
 import tempfile
+import time
 import zipfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
 KEEP = 3
+IN_USE_SECONDS = 48 * 3600  # another deploy on this host, or the watch that goes on after one, may still read its own
 
 
 def unpack(home: Path, digest: str, archive: str) -> Path:
@@ -81,9 +83,18 @@ def unpack(home: Path, digest: str, archive: str) -> Path:
             fresh.rename(place)
         shutil.rmtree(fresh, ignore_errors=True)
     os.utime(place)
-    for old in sorted(home.iterdir(), key=lambda path: -path.stat().st_mtime)[KEEP:]:
-        shutil.rmtree(old, ignore_errors=True)
+    used = {path: _last_used(path) for path in home.iterdir()}
+    for old in sorted(used, key=lambda path: -used[path])[KEEP:]:
+        if time.time() - used[old] > IN_USE_SECONDS:
+            shutil.rmtree(old, ignore_errors=True)
     return place
+
+
+def _last_used(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # another run's, which has just got its name
+        return time.time()
 
 
 def main() -> None:
