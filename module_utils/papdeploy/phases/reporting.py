@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import databases, history, report, watch
 from ..errors import PapError
-from ..journal import State, now, seconds_between, write_durably
+from ..journal import Journal, State, now, seconds_between, write_durably
 from ..report import words
 from ..report.overview import row
 from ..stack import Stack
@@ -56,34 +56,44 @@ def status(stack: Stack, sources: Mapping[str, str], options: preflight.Options)
     if held and held["alive"]:
         found["holder"] = held
         attention.append(
-            f"held: release {held['release']} is being deployed by {held['user']}@{held['host']} since {held['since']}"
+            f"held: release {held['release']} is worked on by {held['user']}@{held['host']} since {held['since']},"
+            f" last sign of life {held['renewed']}"
+        )
+        command = (
+            "wait until it has ended; only if it hangs: "
+            f"ansible-playbook rollback.yml -l {stack.name} -e rollback_take_over=true"
         )
     elif unfinished:
         found["unfinished"] = unfinished.release
-        attention.append(f"unfinished: release {unfinished.release} was interrupted")
+        attention.append(f"unfinished: release {unfinished.release} was interrupted {_where(unfinished)}")
         command = f"ansible-playbook rollback.yml -l {stack.name}"
     last = _last(stack.state)
     found["last"] = last
-    if last:
-        lines.append(f"last release {last['release']}: {_verdict(last)}")
+    lines.append(f"last release {last['release']}: {_verdict(last)}" if last else "nothing was deployed yet")
     lines += _kept(stack, found)
     if not attention:
-        looked = _look(stack, sources, options, found, attention)
-        lines = [*looked[0], *lines]
-        command = command or looked[1]
+        looked, command = _look(stack, sources, options, found, attention)
+        lines = [*looked, *lines]
     journal = stack.state.last_finished()
     if journal:
         watched = watch.status(journal.folder)
         found["watch"] = watched["state"]
-        lines.append(f"watch: {watched['summary']}")
-        if not watched["ok"]:
+        if watched["ok"]:
+            lines.append(f"watch: {watched['summary']}")
+        else:
             attention.append(f"watch: {watched['summary']}")
-            command = command or f"ansible-playbook watch.yml -l {stack.name}"
+            if not ("holder" in found or unfinished):  # an alarm comes before the next deploy
+                command = f"ansible-playbook watch.yml -l {stack.name}"
     lines += [f"! {line}" for line in attention]
-    if command:
-        lines.append(f"next: {command}")
+    lines.append(f"next: {command or 'nothing to do'}")
     found.update(attention=attention, next=command)
     return {"status": found, "pap": _pap("status", lines, "warning" if attention else "")}
+
+
+def _where(journal: Journal) -> str:
+    """Where an unfinished release stood: the last phase that it began."""
+    begun = [entry["phase"] for entry in journal.entries() if entry["event"] == "begin" and entry["phase"] != "release"]
+    return f"in {words.phase_noun(begun[-1])}" if begun else "before its first phase"
 
 
 def _look(
@@ -98,7 +108,7 @@ def _look(
         looked = preflight.look(stack, sources, options, with_baseline=False)
     except PapError as error:
         attention.append(f"a deploy would be refused: {error.message}")
-        return [error.hint] if error.hint else [], ""
+        return [], error.hint
     found["running"], found["candidate"] = looked.running["label"], looked.candidate["label"]
     found["pending"] = [item["identity"] for item in looked.pending]
     version = f"PostgreSQL {looked.server_version // 10000}.{looked.server_version % 10000}"

@@ -1,0 +1,120 @@
+"""Status: in every state of a stack it says how it stands and which command to type next."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from papdeploy import databases, watch
+from papdeploy.errors import Refused
+from papdeploy.journal import Journal, State
+from papdeploy.phases import preflight, reporting
+
+AWAY = {"user": "jane", "host": "another-host", "pid": 1}
+GONE = {"user": "jane", "host": socket.gethostname(), "pid": 2**22 + 7}  # above any process id
+VERSION = {"label": "pap:1.9.0", "identity": "sha256:93fe"}
+
+
+class Bench:
+    """A stack whose database and API are not asked: what the preflight finds is given."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.state = State(folder / "state")
+        conninfo = SimpleNamespace(dbname="app")
+        self.stack: Any = SimpleNamespace(
+            name="pap", label="pap (staging)", environment="staging", state=self.state,
+            database=SimpleNamespace(conninfo=conninfo),
+        )  # fmt: skip
+        self.pending: list[dict[str, str]] = []
+        self.refusal: Refused | None = None
+        monkeypatch.setattr(preflight, "look", self._look)
+        monkeypatch.setattr(databases, "existing", lambda database: [])
+
+    def _look(self, *_: Any, **__: Any) -> preflight.Findings:
+        if self.refusal:
+            raise self.refusal
+        return preflight.Findings(
+            running=VERSION, candidate=VERSION, server_version=160004, pending=self.pending, differences=[],
+            expected={}, models_digest="", live={}, reversible=True, baseline=None, lines=[],
+        )  # fmt: skip
+
+    def release(self, who: dict[str, Any], *phases: str, end: str = "") -> Journal:
+        journal = self.state.begin(who, stack="pap", environment="staging", **{"from": VERSION, "to": VERSION})
+        for phase in phases:
+            journal.append(phase, "begin")
+        if end:
+            journal.append("release", end, seconds=9.0)
+            self.state.unlock(journal.release)
+        return journal
+
+    def said(self) -> tuple[list[str], str, str]:
+        """The lines, the last one (what to do next), and the colour."""
+        pap = reporting.status(self.stack, {}, preflight.Options())["pap"]
+        return pap["lines"], pap["lines"][-1], pap["status"]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(tmp_path, monkeypatch)
+
+
+def test_never_deployed_and_nothing_pending(bench: Bench) -> None:
+    lines, following, status = bench.said()
+    assert "nothing was deployed yet" in lines and following == "next: nothing to do" and status == ""
+    assert not bench.state.folder.exists(), "looking leaves no trace"
+
+
+def test_pending(bench: Bench) -> None:
+    bench.release(GONE, end="finished")
+    bench.pending = [{"identity": "add_keys"}]
+    lines, following, status = bench.said()
+    assert "pending migrations: add_keys" in lines and status == ""
+    assert following == "next: ansible-playbook deploy.yml -l pap"
+
+
+def test_held(bench: Bench) -> None:
+    release = bench.release(AWAY, "backup").release
+    lines, following, status = bench.said()
+    assert any(line.startswith(f"! held: release {release} is worked on by jane@another-host") for line in lines)
+    assert following.startswith("next: wait") and "rollback_take_over=true" in following and status == "warning"
+
+
+def test_interrupted(bench: Bench) -> None:
+    release = bench.release(GONE, "backup", "fence").release
+    lines, following, status = bench.said()
+    assert f"! unfinished: release {release} was interrupted in the fence" in lines and status == "warning"
+    assert following == "next: ansible-playbook rollback.yml -l pap"
+
+
+def test_a_deploy_would_be_refused(bench: Bench) -> None:
+    bench.release(GONE, end="finished")
+    bench.refusal = Refused("Somebody changed the schema.", hint="Undo it.")
+    lines, following, status = bench.said()
+    assert "! a deploy would be refused: Somebody changed the schema." in lines and status == "warning"
+    assert following == "next: Undo it."
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_dead_watcher_comes_before_a_deploy_and_after_an_interrupted_one(bench: Bench, interrupted: bool) -> None:
+    journal = bench.release(GONE, end="finished")
+    state = {
+        "release": journal.release, "started": "2026-01-01T00:00:00.000Z", "until": "2026-01-02T00:00:00.000Z",
+        "heartbeat": "2026-01-01T00:00:00.000Z", "interval_s": 30, "alarms": [], "findings": [], "ended": None,
+        "requests": 0, "records": 0, "blind": {}, "gaps": [],
+    }  # fmt: skip
+    watch.save(journal.folder, state)
+    bench.pending = [{"identity": "add_keys"}]
+    if interrupted:
+        bench.release(GONE, "backup")
+    lines, following, _ = bench.said()
+    assert any(line.startswith("! watch: the watcher is gone") for line in lines)
+    assert following == f"next: ansible-playbook {'rollback' if interrupted else 'watch'}.yml -l pap"
+
+
+def test_the_samples_hold_here() -> None:
+    with pytest.raises(ProcessLookupError):
+        os.kill(GONE["pid"], 0)
