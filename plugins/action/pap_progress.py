@@ -1,8 +1,9 @@
 """Run a long module and show meanwhile what it says of its progress.
 
-The module runs as it always does; beside it a thread reads the line that the module keeps in ``<state_dir>/progress``
-on the target host (papdeploy/phases/progress.py), over the same connection. If the reading fails nothing is shown, and
-nothing else happens. On a terminal the line is drawn anew in place; elsewhere one line a minute is printed.
+The module runs as it always does; beside it a thread reads the line that the module keeps in
+``<state_dir>/progress-<phase>`` on the target host (papdeploy/phases/progress.py), over the same connection. If the
+reading fails nothing is shown, and nothing else happens. On a terminal the line is drawn anew in place; elsewhere one
+line a minute is printed.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class ActionModule(Normal):
         drawn = False
         with contextlib.suppress(Exception):  # whatever is wrong with the reading, the module goes on
             reader = self._beside()
-            path = f"{self._task.args['stack']['state_dir']}/progress"
+            path = f"{self._task.args['stack']['state_dir']}/progress-{phase}"
             while not over.wait(pause if width else LOG_EVERY_S):
                 pause = min(pause * 1.2, _SLOWEST_S)
                 line = reader.read(path)

@@ -45,9 +45,9 @@ def test_sentences(event: dict[str, Any], said: str) -> None:
 
 
 def test_the_file_is_private_and_goes_with_the_phase(tmp_path: Path) -> None:
-    file = tmp_path / "progress"
+    file = tmp_path / "progress-backup"
     file.write_text("of a run that was killed")
-    with Progress(tmp_path) as say:
+    with Progress(tmp_path, "backup") as say:
         assert not file.exists()
         say({"event": "step", "step": "one\ntwo"})
         assert file.read_text() == "one two\n" and stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -60,7 +60,7 @@ def test_the_file_is_private_and_goes_with_the_phase(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
-    with Progress(tmp_path / "gone") as say:
+    with Progress(tmp_path / "gone", "backup") as say:
         say({"event": "step", "step": "one"})
 
 

@@ -28,7 +28,7 @@ class Options:
 def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
     """Take a backup and prove it, or prove an existing one. Raises what is wrong with it."""
     if options.verify:
-        with Progress(private_folder(stack.state.folder)) as say:
+        with Progress(private_folder(stack.state.folder), "backup") as say:
             backup.verify(stack.database, Path(options.verify), emit=say)
         proven = backup.load_manifest(options.verify)
         return {"backup": proven.as_dict(), "pap": _pap(f"{proven.path}: {proven.sentence()}")}
@@ -43,7 +43,7 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
 
 
 def _take(stack: Stack, release: str, options: Options) -> backup.Backup:
-    with Progress(stack.state.folder) as say:
+    with Progress(stack.state.folder, "backup") as say:
         return backup.take(
             stack.database.as_release(release),
             private_folder(stack.state.backups_folder),

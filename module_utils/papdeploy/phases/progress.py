@@ -13,16 +13,15 @@ from typing import Any
 from ..migrations import console
 from ..report import words
 
-FILE = "progress"
 _EVERY_S = 1.0
 
 
 class Progress:
-    """Keeps the newest event of a phase as one line in ``<state>/progress``, a private file that is gone when the phase
-    ends. It is for eyes only: nothing is decided by it, and a failure to write it is passed over."""
+    """Keeps the newest event of a phase as one line in ``<state>/progress-<phase>``, a private file that is gone when
+    the phase ends. It is for eyes only: nothing is decided by it, and a failure to write it is passed over."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE
+    def __init__(self, folder: Path, phase: str) -> None:
+        self._path = folder / f"progress-{phase}"
         self._lock = threading.Lock()
         self._written = 0.0
 
@@ -41,7 +40,7 @@ class Progress:
                 return
             line = sentence(event)
             if line:
-                fresh = self._path.with_name(f".{FILE}.{os.getpid()}")
+                fresh = self._path.with_name(f".{self._path.name}.{os.getpid()}")
                 with open(fresh, "w", encoding="utf-8", opener=_private) as file:
                     file.write(" ".join(line.split()) + "\n")
                 fresh.replace(self._path)
