@@ -79,6 +79,14 @@ nothing_to_do:
   description: Whether the stack is at the candidate already.
   returned: success
   type: bool
+from:
+  description: The version that runs, for a person.
+  returned: success
+  type: str
+to:
+  description: The version to deploy, likewise.
+  returned: success
+  type: str
 pending:
   description: Migrations that the deploy will apply, in order.
   returned: success

@@ -46,6 +46,10 @@ unavailable_s:
   description: Seconds from stopping the API to its first healthy answer.
   returned: success
   type: float
+seconds:
+  description: How long the release took, all phases together.
+  returned: success
+  type: float
 pap:
   description: The phase and the lines that the C(pap_phases) callback prints.
   returned: success

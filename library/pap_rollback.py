@@ -67,6 +67,26 @@ way:
   description: "The way that was taken: C(nothing), C(image), C(downgrade), C(swap) or C(restore)."
   returned: success
   type: str
+release:
+  description: The release that was taken back.
+  returned: when a release was taken back
+  type: str
+cost:
+  description: What the way loses, for each table the rows written since the restore point.
+  returned: when a release was taken back, and in check mode
+  type: dict
+failed:
+  description: The failed database that was kept aside; empty if the way needed none.
+  returned: when a release was taken back
+  type: str
+seconds:
+  description: How long it took.
+  returned: when a release was taken back
+  type: float
+outcome:
+  description: How the stack stands now, in one sentence.
+  returned: when a release was taken back
+  type: str
 pap:
   description: The phase and the lines that the C(pap_phases) callback prints.
   returned: success

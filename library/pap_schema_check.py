@@ -54,6 +54,20 @@ differences:
   returned: always
   type: list
   elements: dict
+allowed:
+  description: Differences that the allow file lets pass, with their reason.
+  returned: success
+  type: list
+  elements: dict
+notices:
+  description: Sentences about the check itself, for example of an allowance that has expired.
+  returned: success
+  type: list
+  elements: str
+checked:
+  description: What was compared, with C(database), C(server_version), C(schema), C(tables) and C(fail_on).
+  returned: success
+  type: dict
 pap:
   description: The phase and the lines that the C(pap_phases) callback prints.
   returned: success

@@ -91,6 +91,26 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+prepared:
+  description: Whether there is anything to watch; without a log there is not.
+  returned: when O(state=prepared)
+  type: bool
+watched:
+  description: Whether the logs were watched.
+  returned: when O(state=first)
+  type: bool
+counts:
+  description: What was counted in the first minute, by kind.
+  returned: when O(state=first)
+  type: dict
+watching:
+  description: Whether the watch goes on.
+  returned: when O(state=started)
+  type: bool
+release:
+  description: The release that is watched; empty if nothing was deployed yet.
+  returned: when O(state=looked)
+  type: str
 ok:
   description: Whether there is no open alarm and the watcher lives or has ended.
   returned: when O(state=looked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -114,3 +115,30 @@ def test_modules_do_not_make_ansible_ship_the_package_again(path: Path) -> None:
         for alias in node.names
     ]
     assert not [name for name in names if "papdeploy" in name]
+
+
+def phase_of(path: Path) -> str:
+    """The module of papdeploy that the Ansible module calls; empty for the one that brings the package."""
+    found = re.search(r'run_phase\(\s*module,\s*"(\w+)"|"(?:phases\.)?(\w+)", (?:work|lambda)', path.read_text())
+    return (found[1] or found[2]) if found else ""
+
+
+def test_what_is_returned_is_documented(documented: dict[str, Any]) -> None:
+    """Each key of a dictionary that a phase returns to its module is in that module's RETURN."""
+    by_phase: dict[str, set[str]] = {}
+    for path in MODULES:
+        by_phase.setdefault(phase_of(path), set()).update(documented[path.stem]["return"])
+    returned: dict[str, set[str]] = {}
+    for phase in by_phase:
+        source = ROOT / "module_utils" / "papdeploy" / "phases" / f"{phase}.py"
+        tree = ast.parse(source.read_text()) if source.exists() else ast.Module([], [])
+        for function in tree.body:
+            if isinstance(function, ast.FunctionDef) and not function.name.startswith("_"):
+                literals = [n.value for n in ast.walk(function) if isinstance(n, ast.Return)]
+                found = {
+                    key.value for d in literals if isinstance(d, ast.Dict) for key in d.keys if hasattr(key, "value")
+                }
+                returned.setdefault(phase, set()).update(found if "pap" in found or "changed" in found else ())
+    assert len(returned) >= 10
+    missing = {phase: found - by_phase[phase] - {"changed"} for phase, found in returned.items()}
+    assert {phase: found for phase, found in missing.items() if found} == {}

@@ -39,6 +39,12 @@ def verdicts(fleet: Fleet, name: str) -> list[str]:
     return [end["event"] if end else "unfinished" for end in ends]
 
 
+def documented(module: str) -> set[str]:
+    """The keys of the module's RETURN."""
+    text = (ROOT / "library" / f"{module}.py").read_text()
+    return set(yaml.safe_load(text.partition('RETURN = r"""')[2].partition('"""')[0]))
+
+
 @pytest.mark.timeout(600)
 def test_canary_waves_and_the_stop(fleet: Fleet) -> None:
     inventory = fleet.inventory(pap_rehearse=False)
@@ -80,3 +86,16 @@ def test_canary_waves_and_the_stop(fleet: Fleet) -> None:
     # What the runner's caller sees: events by task and host, with the failed ones in it.
     failed = {event["event_data"]["host"] for event in run.events if event["event"] == "runner_on_failed"}
     assert failed == {"pap-002", "pap-003"}
+
+    # What the modules returned on the way, success and rollback, is what their RETURN says.
+    common = {"changed", "invocation", "diff", "warnings", "deprecations"}
+    common |= {"gid", "group", "mode", "owner", "size", "state", "uid"}  # Ansible adds them beside any path
+    seen, unsaid = set(), {}
+    for event in run.events:
+        module = event["event_data"].get("task_action", "")
+        if event["event"] == "runner_on_ok" and module.startswith("pap_"):
+            seen.add(module)
+            keys = {key for key in event["event_data"]["res"] if not key.startswith("_ansible")}
+            unsaid.update({(module, key): event["event_data"]["task"] for key in keys - common - documented(module)})
+    assert unsaid == {}
+    assert {"pap_preflight", "pap_backup", "pap_migrate", "pap_api", "pap_rollback", "pap_report"} <= seen
