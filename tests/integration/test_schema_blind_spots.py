@@ -229,7 +229,7 @@ NOT_COMPARED = {
     "relation.oid": "resolves rows", "relation.schema": "the key", "relation.name": "the key",
     "relation.method": "another table access method needs an extension", "relation.tablespace": "needs a directory of the server",
     "relation.of_type": "typed tables cannot come from SQLAlchemy", "relation.server": "foreign tables need a wrapper",
-    "relation.readable": "decides whose values are compared",
+    "relation.default_partition": "see test_schema_details", "relation.readable": "decides whose values are compared",
     "column.relation": "resolves rows", "column.number": "resolves rows", "column.expression": "becomes default or generation",
     "column.foreign_options": "foreign tables need a wrapper", "column.local": "marks inherited columns for repairs",
     "constraint.oid": "resolves rows", "constraint.relation": "resolves rows", "constraint.type": "the key",
@@ -254,9 +254,10 @@ NOT_COMPARED = {
     "function.aggregate": "see test_schema_details",
     "extension.name": "see test_schema_details", "extension.schema": "extensions may live anywhere", "extension.version": "compared by nobody: minor upgrades",
     "statistics.schema": "the key", "statistics.name": "the key", "statistics.relation": "part of the definition",
-    "statistics.owner": "of little use", "statistics.comment": "of little use",
+    "statistics.owner": "of little use", "statistics.comment": "see test_schema_details", "statistics.target": "see test_schema_details",
     "default_privilege": "as one",
     "other.identity": "the key", "other.schema": "the scope",
+    "other.definition": "see test_schema_details",
     "elsewhere": "as one",
 }  # fmt: skip
 

@@ -153,12 +153,50 @@ PAIRS = [
     Pair("names of 63 bytes", f"CREATE TABLE {'t' * 40} ({'c' * 40} int UNIQUE)", f"CREATE TABLE {'t' * 40} ({'c' * 40} int); ALTER TABLE {'t' * 40} ADD CONSTRAINT u UNIQUE ({'c' * 40})", ()),
     Pair("index name made up", "CREATE TABLE t (a int); CREATE INDEX ON t (a)", "CREATE TABLE t (a int); CREATE INDEX chosen ON t (a)", ()),
     Pair("a table without columns", "CREATE TABLE t ()", "CREATE TABLE t (a int)", (("column_extra", "t.a"),)),
+    Pair("numbers in an OR", "CREATE TABLE t (a int CHECK (a = 1 OR a = 2))", "CREATE TABLE t (a int CHECK (a IN (1, 2)))", ()),
+    Pair("numbers in an AND", "CREATE TABLE t (a int CONSTRAINT k CHECK (a <> 1 AND a <> 2))", "CREATE TABLE t (a int CONSTRAINT k CHECK (a <> 1 OR a <> 2))",
+         (("check_changed", "t.k"),)),
+    Pair("enum labels in an OR", "CREATE TYPE e AS ENUM ('a', 'b'); CREATE TABLE t (a e CHECK (a = 'a' OR a = 'b'))",
+         "CREATE TYPE e AS ENUM ('a', 'b'); CREATE TABLE t (a e CHECK (a IN ('b', 'a')))", ()),
+    Pair("a function in the standard's syntax", "CREATE TABLE t (a text CHECK (trim(a) <> '' AND substring(a from 1 for 2) <> 'x'))",
+         "CREATE TABLE t (a text CHECK (btrim(a) <> '' AND substr(a, 1, 2) <> 'x'))", ()),
+    Pair("length by another name", "CREATE TABLE t (a text CHECK (char_length(a) > 1))", "CREATE TABLE t (a text CHECK (length(a) > 1))", ()),
+    Pair("default rounded by a cast", "CREATE TABLE t (a numeric(10,2) DEFAULT 1.25)", "CREATE TABLE t (a numeric(10,2) DEFAULT 1.25::numeric(10,1))",
+         (("column_default", "t.a"),)),
+    Pair("operator class of varchar", "CREATE TABLE t (a varchar(9)); CREATE INDEX i ON t (a); CREATE INDEX j ON t (a text_pattern_ops)",
+         "CREATE TABLE t (a varchar(9)); CREATE INDEX i ON t (a varchar_ops); CREATE INDEX j ON t (a varchar_pattern_ops)", ()),
+    Pair("storage of large values", T, T + "ALTER TABLE t SET (toast.autovacuum_enabled = false)", (("table_storage", "t"),)),
+    Pair("locale of a collation", "CREATE COLLATION o (locale = 'C')", "CREATE COLLATION o (locale = 'POSIX')", (("object_changed", "collation o"),)),
+    Pair("function of an operator", "CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq)",
+         "CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = int4ne)", (("object_changed", "operator ===(integer,integer)"),)),
+    Pair("context of a cast", "CREATE TYPE e AS ENUM ('a'); CREATE CAST (varchar AS e) WITH INOUT AS IMPLICIT",
+         "CREATE TYPE e AS ENUM ('a'); CREATE CAST (varchar AS e) WITH INOUT AS ASSIGNMENT", (("object_changed", "cast from character varying to e"),)),
+    Pair("dictionaries of a text search", "CREATE TEXT SEARCH CONFIGURATION o (COPY = english)", "CREATE TEXT SEARCH CONFIGURATION o (COPY = simple)",
+         (("object_changed", "text search configuration o"),)),
+    Pair("statistics target", T + "CREATE STATISTICS s ON a, b FROM t; ALTER STATISTICS s SET STATISTICS 500", T + "CREATE STATISTICS s ON a, b FROM t",
+         (("statistics_changed", "t.s"),)),
+    Pair("statistics comment", T + "CREATE STATISTICS s ON a, b FROM t; COMMENT ON STATISTICS s IS 'x'", T + "CREATE STATISTICS s ON a, b FROM t",
+         (("statistics_comment", "t.s"),)),
+    Pair("rights on a serial's sequence", "CREATE TABLE t (a serial)", "CREATE TABLE t (a serial); GRANT USAGE ON SEQUENCE t_a_seq TO PUBLIC",
+         (("sequence_grant", "t.a"),)),
+    Pair("comment on an identity's sequence", "CREATE TABLE t (a int GENERATED ALWAYS AS IDENTITY); COMMENT ON SEQUENCE t_a_seq IS 'x'",
+         "CREATE TABLE t (a int GENERATED ALWAYS AS IDENTITY)", (("sequence_comment", "t.a"),)),
+    Pair("default of a view's column", T + "CREATE VIEW v AS SELECT a FROM t; ALTER VIEW v ALTER a SET DEFAULT 5", T + "CREATE VIEW v AS SELECT a FROM t",
+         (("column_default", "v.a"),)),
+    Pair("rights on a view's column", T + "CREATE VIEW v AS SELECT a FROM t", T + "CREATE VIEW v AS SELECT a FROM t; GRANT SELECT (a) ON v TO PUBLIC",
+         (("column_grant", "v.a"),)),
+    Pair("collation in a composite type", 'CREATE TYPE k AS (a text COLLATE "C")', "CREATE TYPE k AS (a text)", (("type_changed", "k"),)),
+    Pair("default partition gone",
+         "CREATE TABLE t (a int) PARTITION BY LIST (a); CREATE TABLE t1 PARTITION OF t FOR VALUES IN (1); CREATE TABLE t0 PARTITION OF t DEFAULT",
+         "CREATE TABLE t (a int) PARTITION BY LIST (a); CREATE TABLE t1 PARTITION OF t FOR VALUES IN (1)", (("table_partitions", "t"),)),
+    Pair("not null not inherited", "CREATE TABLE t (a int NOT NULL NO INHERIT)", "CREATE TABLE t (a int NOT NULL)", (("column_not_null", "t.a"),), 18),
     Pair("dropped columns leave no trace", "CREATE TABLE t (a int)", "CREATE TABLE t (z int, a int); ALTER TABLE t DROP COLUMN z", ()),
 ]  # fmt: skip
 
 
 # Names that the models choose count, and extensions that the models do not need do not.
-ONE_WAY = ("extension missing", "names of 63 bytes", "index name made up")
+# Partitions may come, but not go: what fits nowhere is refused.
+ONE_WAY = ("extension missing", "names of 63 bytes", "index name made up", "default partition gone")
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +229,7 @@ def test_pair(empty: tuple[sa.Connection, int], pair: Pair) -> None:
     if pair.name not in ONE_WAY:
         assert bool(compare(actual, expected, CheckOptions())) == bool(pair.found)
     assert not compare(expected, expected, CheckOptions())
-    if pair.found:
+    if pair.found and pair.name != "default partition gone":
         assert fingerprint(expected) != fingerprint(actual)
         assert drift(expected, actual)
 

@@ -14,7 +14,7 @@ from typing import Any
 from .query import describe_query, sections
 from .session import Session
 
-CATALOG_FORMAT = 1
+CATALOG_FORMAT = 2
 
 Catalog = dict[str, Any]
 Row = dict[str, Any]
@@ -30,6 +30,11 @@ _CONSTRAINT_TYPES = {
 _ACTIONS = {"a": "NO ACTION", "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
 _MATCHES = {"s": "SIMPLE", "f": "FULL", "p": "PARTIAL"}
 _DEFAULT_COLLATION = 100
+# pg_opclass.dat: other names of what text has; a column that is varchar takes either.
+_OPCLASSES = {
+    "pg_catalog.varchar_ops": "",
+    "pg_catalog.varchar_pattern_ops": "pg_catalog.text_pattern_ops",
+}
 _NOT_OF_COLUMN = frozenset(["relation", "number", "local", "expression", "collation"])
 
 
@@ -63,7 +68,7 @@ class _Builder:
     def __init__(self, rows: dict[str, list[Row]]) -> None:
         self.rows = rows
         self.relations = {row["oid"]: row for row in rows["relation"]}
-        self.opclasses = {str(row["oid"]): row["name"] for row in rows["opclass"]}
+        self.opclasses = {str(row["oid"]): _OPCLASSES.get(row["name"], row["name"]) for row in rows["opclass"]}
         self.collations = {row["oid"]: row["name"] for row in rows["collation"]}
         self.columns: dict[int, dict[int, str]] = {}
         self.column_rows: dict[tuple[int, int], Row] = {}

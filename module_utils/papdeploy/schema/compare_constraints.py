@@ -320,6 +320,12 @@ def _compare_not_null_constraints(table: _Table) -> None:
                 repair,
                 table=table.label,
             )
+        if bool(row.get("no_inherit")) != bool(other.get("no_inherit")):
+            words = ["NOT NULL" + " NO INHERIT" * bool(side.get("no_inherit")) for side in (row, other)]
+            how = "NO INHERIT" if row.get("no_inherit") else "INHERIT"
+            repair = [f"ALTER TABLE {table.name} ALTER CONSTRAINT {quote_name(other['name'])} {how};"]
+            why = "it decides whether tables that inherit get rows without a value"
+            work.add("column_not_null", label, words[0], words[1], repair, table=table.label, why=why)
         named = not made_by_server(row["name"], table.expected["name"], "not null") or work.options.exact
         if named and row["name"] != other["name"]:
             repair = [

@@ -60,9 +60,15 @@ def compare_statistics(work: Comparison) -> None:
             work.add("statistics_missing", label, row["definition"], "nothing", [create])
             continue
         matched.add((found["schema"], found["name"]))
+        name = f"STATISTICS {quote_names(found['schema'], found['name'])}"
+        targets = row.get("target", -1), found.get("target", -1)
         if work.expected.text(row["definition"]) != work.actual.text(found["definition"]):
-            drop = f"DROP STATISTICS {quote_names(found['schema'], found['name'])};"
-            work.add("statistics_changed", label, row["definition"], found["definition"], [drop, create])
+            work.add("statistics_changed", label, row["definition"], found["definition"], [f"DROP {name};", create])
+        elif targets[0] != targets[1]:
+            repair = [f"ALTER {name} SET STATISTICS {targets[0]};"]
+            words = [f"SET STATISTICS {target}" for target in targets]
+            work.add("statistics_changed", label, words[0], words[1], repair)
+        work.compare_comment("statistics_comment", label, row, found, name)
     for key, row in actual.items():
         if key not in matched and row["schema"] in work.sides.scope:
             label = work.actual.label(row["schema"], row["table"], row["name"])
@@ -91,7 +97,7 @@ def compare_default_privileges(work: Comparison) -> None:
 
 
 def compare_others(work: Comparison) -> None:
-    """Operators, operator classes, collations, conversions, text search objects, casts: there or not."""
+    """Operators, operator classes, collations, conversions, text search objects, casts: there, and alike."""
     ours = {work.expected.text(row["identity"]): row for row in work.expected.catalog["others"]}
     theirs = {work.actual.text(row["identity"]): row for row in work.actual.catalog["others"]}
     for key, row in ours.items():
@@ -99,6 +105,11 @@ def compare_others(work: Comparison) -> None:
             label = _unqualified(row["identity"], work.expected.default)
             repair = [f"-- create {label} as the models' event does"]
             work.add("object_missing", label, row["identity"], "nothing", repair)
+        elif work.expected.text(row.get("definition")) != work.actual.text(theirs[key].get("definition")):
+            label = _unqualified(row["identity"], work.expected.default)
+            repair = [f"-- what uses {label} must be dropped first: make both anew as the models' event does"]
+            words = [str(side.get("definition", "")) for side in (row, theirs[key])]
+            work.add("object_changed", label, words[0], words[1], repair)
     for key, row in theirs.items():
         if key not in ours and (row.get("schema") or work.actual.default) in work.sides.scope:
             label = _unqualified(row["identity"], work.actual.default)

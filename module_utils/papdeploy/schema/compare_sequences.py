@@ -43,7 +43,7 @@ def compare_generator(
     if {wanted.how, present.how} <= {"none", "default", "sequence"} or (
         wanted.how in ("none", "default") and present.how == "serial"
     ):
-        _compare_default(work, label, table, ours, theirs, table_label)
+        compare_default(work, label, table, ours, theirs, table_label)
     elif wanted.how == "identity":
         if present.how != "identity" or expected["identity"] != actual["identity"]:
             repair = _to_identity(table, actual, expected, present)
@@ -70,9 +70,12 @@ def compare_generator(
             why=why,
         )
     elif wanted.how == "sequence" and present.how == "serial":
-        _compare_default(work, label, table, ours, theirs, table_label)
+        compare_default(work, label, table, ours, theirs, table_label)
     if wanted.how in ("serial", "identity") and present.sequence is not None and wanted.sequence is not None:
         compare_options(work, "column_sequence", label, wanted.sequence, present.sequence, table_label)
+        name = f"SEQUENCE {quote_names(present.sequence['schema'], present.sequence['name'])}"
+        work.compare_comment("sequence_comment", label, wanted.sequence, present.sequence, name, table=table_label)
+        work.compare_grants("sequence_grant", label, wanted.sequence, present.sequence, name)
 
 
 def compare_drawn(work: Comparison, label: str, table: str, expected: Row, actual: Row) -> None:
@@ -96,7 +99,7 @@ def _compare_serial(
     actual = theirs[1]
     if present.how == "serial" or (present.how == "identity" and not work.options.exact):
         if work.options.exact:
-            _compare_default(work, label, table, ours, theirs, table_label)
+            compare_default(work, label, table, ours, theirs, table_label)
         return
     quoted = quote_name(actual["name"])
     if present.how == "sequence" and present.sequence is not None and not _shared(work, present.sequence):
@@ -185,9 +188,10 @@ def _to_identity(table: str, actual: Row, expected: Row, present: Generator) -> 
     return [*repair, f"{target} ADD GENERATED {how} AS IDENTITY;", set_to_maximum(table, actual["name"])]
 
 
-def _compare_default(
+def compare_default(
     work: Comparison, label: str, table: str, ours: tuple[Row, Row], theirs: tuple[Row, Row], table_label: str
 ) -> None:
+    """What a column gets that an insert leaves out; of a view's column too."""
     (expected_table, expected), (actual_table, actual) = ours, theirs
     texts = expected.get("default"), actual.get("default")
     keys = (

@@ -7,7 +7,7 @@ from .compare_columns import compare_columns
 from .compare_constraints import compare_constraints
 from .compare_indexes import compare_indexes
 from .compare_parts import compare_parts
-from .compare_sequences import compare_drawn
+from .compare_sequences import compare_default, compare_drawn
 from .comparison import Comparison
 from .definitions import column_type
 from .repair_tables import create_relation, drop_relation, reset_options, sql_kind
@@ -166,6 +166,10 @@ def _compare_properties(work: Comparison, label: str, name: str, expected: Row, 
     elif expected.get("partitions") and not actual.get("partitions"):
         hint = f"-- CREATE TABLE … PARTITION OF {name} …;"
         work.add("table_partitions", label, f"{expected['partitions']} partitions", "no partition", [hint], table=label)
+    elif expected.get("default_partition") and not actual.get("default_partition"):
+        default = quote_names(actual["schema"], f"{actual['name'][:55]}_default")
+        create = f"CREATE TABLE {default} PARTITION OF {name} DEFAULT;"
+        work.add("table_partitions", label, "a DEFAULT partition", "no DEFAULT partition", [create], table=label)
     persistence = [_PERSISTENCE[side["persistence"]] for side in (expected, actual)]
     differ("table_persistence", *persistence, f"ALTER TABLE {name} SET {persistence[0].upper()}; -- rewrites the table")
     parents = (
@@ -252,8 +256,10 @@ def _compare_view(work: Comparison, label: str, name: str, expected: Row, actual
     for column in expected["columns"]:
         other = next((c for c in actual["columns"] if c["name"] == column["name"]), None)
         if other is not None:
-            target = f"COLUMN {name}.{quote_name(column['name'])}"
-            work.compare_comment("column_comment", f"{label}.{column['name']}", column, other, target, table=label)
+            quoted, column_label = quote_name(column["name"]), f"{label}.{column['name']}"
+            work.compare_comment("column_comment", column_label, column, other, f"COLUMN {name}.{quoted}", table=label)
+            work.compare_grants("column_grant", column_label, column, other, f"TABLE {name}", quoted)
+            compare_default(work, column_label, name, (expected, column), (actual, other), label)
 
 
 def view_key(text: str | None) -> str | None:

@@ -21,7 +21,7 @@ _EXACT = frozenset(["smallint", "integer", "bigint", "numeric"])
 _FLOATS = frozenset(["real", "double precision"])
 _COMPARISONS = frozenset(["=", "<>", "<", "<=", ">", ">="])
 _FLIPPED = {"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
-_LITERALS = ("string", "number")
+_CONSTANTS = ("string", "number", "constant", "json", "regclass")
 _FLOAT_EXACT = 1 << 24  # every integer below is exact in a real
 _NOW: Node = ("now",)
 
@@ -83,11 +83,8 @@ def _as_default(node: Node, column_type: str) -> object:
         return None
     if node[0] == "cast" and node[1] == ("constant", "null"):
         return None
-    if base in _EXACT | _FLOATS:
-        if node[0] == "cast" and base_type(node[2]) in _EXACT and node[1][0] == "number":
-            node = node[1]
-        if node[0] == "number" or (node[0] == "string" and _is_number(node[1])):
-            return ("number", _decimal(node[1]))
+    if base in _EXACT | _FLOATS and (node[0] == "number" or (node[0] == "string" and _is_number(node[1]))):
+        return ("number", _decimal(node[1]))
     if base in ("json", "jsonb") and node[0] == "string":
         return _json_key(node[1], base)
     if base == "character" and node[0] == "cast" and node[2] in ("bpchar", "character varying"):
@@ -124,9 +121,9 @@ def _simplify(node: Node, context: Context) -> Node:
         operator, left, right = node[1], _simplify(node[2], context), _simplify(node[3], context)
         if operator in _COMPARISONS:
             left, right = _comparand(left), _comparand(right)
-            if left[0] in _LITERALS and right[0] not in _LITERALS:
+            if _is_constant(left) and not _is_constant(right):
                 operator, left, right = _FLIPPED[operator], right, left
-            elif operator in ("=", "<>") and right[0] not in _LITERALS and repr(right) < repr(left):
+            elif operator in ("=", "<>") and not _is_constant(right) and repr(right) < repr(left):
                 left, right = right, left
         return ("operator", operator, left, right)
     if kind == "unary":
@@ -147,6 +144,11 @@ def _simplify(node: Node, context: Context) -> Node:
         subject, otherwise = (None if part is None else _simplify(part, context) for part in (node[1], node[3]))
         return ("case", subject, pairs, None if otherwise == ("constant", "null") else otherwise)
     return tuple(_simplify(part, context) if _is_node(part) else part for part in node)
+
+
+def _is_constant(node: Node) -> bool:
+    """A literal, with or without casts around it."""
+    return node[0] in _CONSTANTS or (node[0] == "cast" and _is_constant(node[1]))
 
 
 def _is_node(part: object) -> bool:
@@ -193,7 +195,26 @@ def _call(node: Node, context: Context) -> Node:
         return _NOW
     if not arguments and name == ("localtimestamp",):
         return ("cast", _NOW, "timestamp without time zone")
+    if len(name) == 1:
+        return _plain_call(name[0], arguments, words)
     return ("call", name, arguments, words)
+
+
+# The SQL standard's own syntax of some functions, which PostgreSQL 14 and newer print for those who wrote it so.
+_TRIMS = {"BOTH": "btrim", "LEADING": "ltrim", "TRAILING": "rtrim"}
+_SPELLED = {"substring": ("FROM", "FOR"), "overlay": ("PLACING", "FROM", "FOR")}
+_SAME = {"char_length": "length", "character_length": "length", "substr": "substring"}
+
+
+def _plain_call(name: str, arguments: tuple[Node, ...], words: Sequence[str]) -> Node:
+    """A call as the function's own name says it: ``TRIM(BOTH 'x' FROM a)`` is ``btrim(a, 'x')``."""
+    if name == "trim" and words and words[0] in _TRIMS:
+        return ("call", (_TRIMS[words[0]],), tuple(reversed(arguments)), ())
+    if name == "position" and words:
+        return ("call", (name,), tuple(reversed(arguments)), ())
+    if words and tuple(words) == _SPELLED.get(name, ())[: len(words)]:
+        words = ()
+    return ("call", (_SAME.get(name, name),), arguments, tuple(words))
 
 
 def _column_type(node: Node, context: Context) -> str:
@@ -206,8 +227,8 @@ def _is_text(node: Node, context: Context) -> bool:
 
 def _comparand(node: Node) -> Node:
     """A number that is compared: its type is the other side's, so only its value counts (where exact in any type)."""
-    if node[0] == "number" and (node[2] in _EXACT or _integral(node[1])):
-        return ("number", _decimal(node[1]))
+    if node[0] == "number" and len(node) == 3 and (node[2] in _EXACT or _integral(node[1])):
+        return ("number", _decimal(node[1]))  # of two parts: its type does not count any more
     return node
 
 
@@ -243,7 +264,7 @@ def _junction(kind: str, items: Sequence[Node]) -> Node:
 
 
 def _alternatives(item: Node, operator: str, quantifier: str) -> Sequence[Node] | None:
-    if item[0] == "operator" and item[1] == operator and item[3][0] in ("string", "number", "cast"):
+    if item[0] == "operator" and item[1] == operator and _is_constant(item[3]):
         return [item[3]]
     if item[0] == quantifier and item[1] == operator and item[3][0] == "array":
         values: Sequence[Node] = item[3][1]

@@ -13,7 +13,7 @@ from .options import CheckOptions
 from .result import Difference
 
 # Who asks and where, and what the application itself may do every day: add partitions.
-_VOLATILE = {"database", "unreadable", "elsewhere", "models", "digest", "partitions", "number"}
+_VOLATILE = {"database", "unreadable", "elsewhere", "models", "digest", "partitions", "default_partition", "number"}
 
 
 def fingerprint(catalog: Catalog) -> str:

@@ -20,7 +20,7 @@ def sections(version: int, elsewhere: Sequence[str] = ()) -> list[Section]:
 
     ``elsewhere`` are relation names to look for outside the described schemas (moved, or now a partition).
     """
-    found = [*object_sections(version), *table_sections(version), *other_sections()]
+    found = [*object_sections(version), *table_sections(version), *other_sections(version)]
     return [*found, elsewhere_section(elsewhere)] if elsewhere else found
 
 
@@ -37,7 +37,7 @@ def describe_query(version: int, schemas: Sequence[str] | None = None, elsewhere
     relations = (
         "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relowner, c.relacl, c.reloptions, c.relam, "
         "c.reltablespace, c.relreplident, c.relrowsecurity, c.relforcerowsecurity, c.relispopulated, c.reloftype, "
-        "c.relnamespace FROM pg_class c JOIN ns n ON n.oid = c.relnamespace "
+        "c.relnamespace, c.reltoastrelid FROM pg_class c JOIN ns n ON n.oid = c.relnamespace "
         "WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition AND c.relpersistence <> 't' "
         f"AND NOT {of_extension('pg_class', 'c.oid')}"
     )

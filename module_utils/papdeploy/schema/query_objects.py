@@ -7,15 +7,34 @@ from collections.abc import Sequence
 from .query_parts import Section, comment_join, of_extension, public_rights, since, text_array
 
 _OTHERS = (
-    ("pg_operator", "oprnamespace"),
-    ("pg_opclass", "opcnamespace"),
-    ("pg_collation", "collnamespace"),
-    ("pg_conversion", "connamespace"),
-    ("pg_ts_config", "cfgnamespace"),
-    ("pg_ts_dict", "dictnamespace"),
-    ("pg_ts_parser", "prsnamespace"),
-    ("pg_ts_template", "tmplnamespace"),
+    (
+        "pg_operator",
+        "oprnamespace",
+        "concat_ws(' ', o.oprcode, o.oprcom::regoperator, o.oprnegate::regoperator, o.oprrest, o.oprjoin, "
+        "o.oprcanhash, o.oprcanmerge)",
+    ),
+    ("pg_opclass", "opcnamespace", "concat_ws(' ', o.opcintype::regtype, o.opckeytype::regtype, o.opcdefault)"),
+    ("pg_collation", "collnamespace", ""),
+    ("pg_conversion", "connamespace", "concat_ws(' ', o.conproc, o.condefault)"),
+    (
+        "pg_ts_config",
+        "cfgnamespace",
+        "concat_ws(' ', o.cfgparser, (SELECT string_agg(concat_ws(' ', maptokentype, mapdict::regdictionary), ', ' "
+        "ORDER BY maptokentype, mapseqno) FROM pg_ts_config_map WHERE mapcfg = o.oid))",
+    ),
+    ("pg_ts_dict", "dictnamespace", "concat_ws(' ', o.dicttemplate, o.dictinitoption)"),
+    ("pg_ts_parser", "prsnamespace", "concat_ws(' ', o.prsstart, o.prstoken, o.prsend, o.prslextype)"),
+    ("pg_ts_template", "tmplnamespace", "concat_ws(' ', o.tmplinit, o.tmpllexize)"),
 )
+
+
+def _collation(version: int) -> str:
+    """Provider, whether it is deterministic, and locale, which PostgreSQL 15 and 17 keep in columns of their own."""
+    column = "o.colllocale" if version >= 170_000 else "o.colliculocale" if version >= 150_000 else "null"
+    return (
+        f"concat_ws(' ', o.collprovider, CASE WHEN NOT o.collisdeterministic THEN 'nondeterministic' END, "
+        f"o.collcollate, o.collctype, {column}, {since(version, 16, 'o.collicurules')})"
+    )
 
 
 def object_sections(version: int) -> list[Section]:
@@ -104,7 +123,9 @@ def object_sections(version: int) -> list[Section]:
                 (
                     "attributes",
                     "CASE WHEN t.typtype = 'c' THEN (SELECT json_agg(json_build_array(attname, format_type(atttypid, "
-                    "atttypmod)) ORDER BY attnum) FROM pg_attribute WHERE attrelid = t.typrelid AND attnum > 0 "
+                    "atttypmod) || CASE WHEN attcollation NOT IN (0, 100) THEN ' COLLATE ' "
+                    "|| attcollation::regcollation ELSE '' END) ORDER BY attnum) FROM pg_attribute "
+                    "WHERE attrelid = t.typrelid AND attnum > 0 "
                     "AND NOT attisdropped) END",
                 ),
                 (
@@ -170,6 +191,7 @@ def object_sections(version: int) -> list[Section]:
                 ("name", "s.stxname"),
                 ("relation", "s.stxrelid::int8"),
                 ("definition", "pg_get_statisticsobjdef(s.oid)"),
+                ("target", "nullif(s.stxstattarget, -1)"),
                 ("owner", "pg_get_userbyid(s.stxowner)"),
                 ("comment", "d.description"),
             ],
@@ -185,20 +207,28 @@ def object_sections(version: int) -> list[Section]:
     ]
 
 
-def other_sections() -> list[Section]:
-    """Objects of rarer kinds: only that they are there."""
+def other_sections(version: int) -> list[Section]:
+    """Objects of rarer kinds, each with one text that says what it does."""
     found = [
         Section(
             "other",
-            [("identity", f"pg_describe_object('{catalog}'::regclass, o.oid, 0)"), ("schema", "n.nspname")],
+            [
+                ("identity", f"pg_describe_object('{catalog}'::regclass, o.oid, 0)"),
+                ("schema", "n.nspname"),
+                ("definition", definition or _collation(version)),
+            ],
             f"FROM ns n JOIN {catalog} o ON o.{namespace} = n.oid WHERE NOT {of_extension(catalog, 'o.oid')}",
         )
-        for catalog, namespace in _OTHERS
+        for catalog, namespace, definition in _OTHERS
     ]
     found.append(
         Section(
             "other",
-            [("identity", "pg_describe_object('pg_cast'::regclass, o.oid, 0)"), ("schema", "null")],
+            [
+                ("identity", "pg_describe_object('pg_cast'::regclass, o.oid, 0)"),
+                ("schema", "null"),
+                ("definition", "concat_ws(' ', o.castfunc::regprocedure, o.castcontext, o.castmethod)"),
+            ],
             f"FROM pg_cast o WHERE o.oid >= 16384 AND NOT {of_extension('pg_cast', 'o.oid')}",
         )
     )

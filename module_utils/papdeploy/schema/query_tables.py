@@ -22,7 +22,11 @@ def table_sections(version: int) -> list[Section]:
                 ("persistence", "c.relpersistence"),
                 ("owner", "pg_get_userbyid(c.relowner)"),
                 ("public", public_rights("c.relacl")),
-                ("options", "c.reloptions"),
+                (
+                    "options",
+                    "c.reloptions || (SELECT array_agg('toast.' || o) FROM pg_class x, unnest(x.reloptions) o "
+                    "WHERE x.oid = c.reltoastrelid)",
+                ),
                 ("method", "(SELECT amname FROM pg_am WHERE pg_am.oid = c.relam)"),
                 ("tablespace", "(SELECT spcname FROM pg_tablespace s WHERE s.oid = c.reltablespace)"),
                 ("replica_identity", "c.relreplident"),
@@ -35,6 +39,11 @@ def table_sections(version: int) -> list[Section]:
                 (
                     "partitions",
                     "CASE WHEN c.relkind = 'p' THEN (SELECT count(*) FROM pg_inherits WHERE inhparent = c.oid) END",
+                ),
+                (
+                    "default_partition",
+                    "CASE WHEN c.relkind = 'p' THEN (SELECT partdefid <> 0 FROM pg_partitioned_table WHERE "
+                    "partrelid = c.oid) END",
                 ),
                 (
                     "inherits",

@@ -24,7 +24,7 @@ RULES: dict[str, Rule] = {
     "table_attached": Rule("error", "the table became a partition of another one, which now rules its rows"),
     "table_kind": Rule("error", "writes, constraints and locks behave differently on the other kind of relation"),
     "table_partitioning": Rule("error", "rows go to other partitions, or to none"),
-    "table_partitions": Rule("error", "it has no partition: every insert fails"),
+    "table_partitions": Rule("error", "rows for which it has no partition are refused"),
     "table_persistence": Rule(
         "error", "an unlogged table is emptied by a crash and missing on standbys and in point-in-time recovery"
     ),
@@ -146,6 +146,7 @@ RULES: dict[str, Rule] = {
     "statistics_missing": Rule("note", "the planner estimates rows worse"),
     "statistics_extra": Rule("note", "no model asks for it"),
     "statistics_changed": Rule("note", "the planner estimates rows worse"),
+    "statistics_comment": Rule("note", "the documentation in the database differs"),
     "schema_comment": Rule("note", "the documentation in the database differs"),
     "schema_owner": Rule("warning", "migrations that run as the others' owner cannot create in it"),
     "schema_grant": Rule(
@@ -153,5 +154,6 @@ RULES: dict[str, Rule] = {
     ),
     "default_grant": Rule("warning", "every new object gets rights that the models do not give"),
     "object_missing": Rule("error", "what uses it fails"),
+    "object_changed": Rule("error", "what uses it behaves differently"),
     "object_extra": Rule("note", "no model knows it"),
 }
