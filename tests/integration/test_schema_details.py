@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import pytest
 import sqlalchemy as sa
-from papdeploy.schema import CheckOptions, compare, describe, drift, fingerprint
+from papdeploy.schema import CheckOptions, ModelSet, compare, describe, drift, fingerprint
+from papdeploy.schema.scratch import finish
 
 
 class Pair(NamedTuple):
@@ -153,6 +154,11 @@ PAIRS = [
     Pair("names of 63 bytes", f"CREATE TABLE {'t' * 40} ({'c' * 40} int UNIQUE)", f"CREATE TABLE {'t' * 40} ({'c' * 40} int); ALTER TABLE {'t' * 40} ADD CONSTRAINT u UNIQUE ({'c' * 40})", ()),
     Pair("index name made up", "CREATE TABLE t (a int); CREATE INDEX ON t (a)", "CREATE TABLE t (a int); CREATE INDEX chosen ON t (a)", ()),
     Pair("a table without columns", "CREATE TABLE t ()", "CREATE TABLE t (a int)", (("column_extra", "t.a"),)),
+    Pair("moved to a schema of nobody's", T, "CREATE SCHEMA z; CREATE TABLE z.t (a integer, b integer, c text, d text)", (("table_moved", "t"),)),
+    Pair("moved and changed", T, "CREATE SCHEMA z; CREATE TABLE z.t (a integer, b integer, e text)", (("table_moved", "t"),)),
+    Pair("another program's table of the same name", T, "CREATE SCHEMA z; CREATE TABLE z.t (sub uuid, b text)", (("table_missing", "t"),)),
+    Pair("renamed beside another program's table", T, "CREATE TABLE u (a integer, b integer, c text, d text); CREATE SCHEMA z; CREATE TABLE z.t (sub uuid)",
+         (("table_renamed", "t"),)),
     Pair("numbers in an OR", "CREATE TABLE t (a int CHECK (a = 1 OR a = 2))", "CREATE TABLE t (a int CHECK (a IN (1, 2)))", ()),
     Pair("numbers in an AND", "CREATE TABLE t (a int CONSTRAINT k CHECK (a <> 1 AND a <> 2))", "CREATE TABLE t (a int CONSTRAINT k CHECK (a <> 1 OR a <> 2))",
          (("check_changed", "t.k"),)),
@@ -232,6 +238,15 @@ def test_pair(empty: tuple[sa.Connection, int], pair: Pair) -> None:
     if pair.found and pair.name != "default partition gone":
         assert fingerprint(expected) != fingerprint(actual)
         assert drift(expected, actual)
+
+
+def test_two_expected_catalogs_can_be_compared(empty: tuple[sa.Connection, int]) -> None:
+    """What the plan does: what the models expect stands in the place of a database, and has no owners."""
+    connection, _ = empty
+    models = ModelSet([])
+    one, other = (finish(described(connection, sql), models) for sql in (T, T + "CREATE INDEX i ON t (a)"))
+    assert not compare(one, one, CheckOptions())
+    assert [d.kind for d in compare(one, other, CheckOptions())] == ["index_extra"]
 
 
 def test_drift_counts_what_models_leave_open(empty: tuple[sa.Connection, int]) -> None:

@@ -10,6 +10,7 @@ from .compare_parts import compare_parts
 from .compare_sequences import compare_default, compare_drawn
 from .comparison import Comparison
 from .definitions import column_type
+from .renames import find_elsewhere
 from .repair_tables import create_relation, drop_relation, reset_options, sql_kind
 from .tokens import quote_name, quote_names
 
@@ -50,10 +51,10 @@ def compare_relations(work: Comparison) -> None:
 def _compare_missing(work: Comparison, row: Row, extra: list[Row]) -> None:
     """Missing, or in another schema."""
     label = work.expected.label(row["schema"], row["name"])
-    moved = _elsewhere(work, row)
+    moved = find_elsewhere(work.sides, row)
     if moved is not None:
-        schema, partition = moved
-        if partition:
+        schema = moved["schema"]
+        if moved.get("partition"):
             work.add("table_attached", label, KINDS[row["kind"]], "a partition of another table", table=label)
             return
         home = quote_names(schema, row["name"])
@@ -64,17 +65,6 @@ def _compare_missing(work: Comparison, row: Row, extra: list[Row]) -> None:
         return
     kind = "view_missing" if row["kind"] in "vm" else "table_missing"
     work.add(kind, label, _summary(row), "nothing", create_relation(work, row), table=label)
-
-
-def _elsewhere(work: Comparison, row: Row) -> tuple[str, bool] | None:
-    """(schema, is now a partition) of a relation with this name outside the expected places."""
-    candidates = [r for r in work.actual.catalog["elsewhere"] if r["name"] == row["name"]]
-    candidates += [r for (_, name), r in work.actual.relations.items() if name == row["name"]]
-    taken = {(s, n) for s, n in work.expected.relations if s in work.sides.explicit}
-    for candidate in candidates:
-        if (candidate["schema"], candidate["name"]) not in taken and candidate["kind"] == row["kind"]:
-            return candidate["schema"], bool(candidate.get("partition"))
-    return None
 
 
 def _report_rename(work: Comparison, expected: Row, actual: Row) -> None:

@@ -244,6 +244,11 @@ def elsewhere_section(names: Sequence[str]) -> Section:
             ("name", "c.relname"),
             ("kind", "c.relkind"),
             ("partition", "c.relispartition"),
+            (
+                "columns",
+                "(SELECT json_agg(attname) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 "
+                "AND NOT attisdropped)",
+            ),
         ],
         "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
         f"WHERE c.relname = ANY ({text_array(names)}) AND c.relkind IN ('r', 'p', 'v', 'm', 'f') "

@@ -49,14 +49,12 @@ def find_renames(expected: Catalog, actual: Catalog, options: CheckOptions) -> R
     pairs: list[tuple[Row, Row]] = []
     missing: list[Row] = []
     matched = set()
-    elsewhere = {row["name"] for row in actual["elsewhere"]}
-    elsewhere |= {row["name"] for row in actual["relations"] if row["schema"] not in sides.scope}
     for (schema, name), row in sides.expected.relations.items():
         other = sides.find(sides.actual.relations, schema, name)
         if other is not None:
             matched.add((other["schema"], other["name"]))
             pairs.append((row, other))
-        elif name not in elsewhere:
+        elif find_elsewhere(sides, row) is None:
             missing.append(row)
     extra = [
         row
@@ -76,6 +74,25 @@ def find_renames(expected: Catalog, actual: Catalog, options: CheckOptions) -> R
         if renamed and row["kind"] not in "vm":
             found.columns[other["schema"], other["name"]] = renamed
     return found
+
+
+def find_elsewhere(sides: Sides, row: Row) -> Row | None:
+    """The expected relation ``row`` outside of its places: of its name and kind, with at least half of its columns.
+
+    Another program may have a table of that name in a schema of its own, which nobody moved there.
+    """
+    candidates: list[tuple[Row, set[str]]]
+    candidates = [(r, set(r.get("columns", []))) for r in sides.actual.catalog["elsewhere"] if r["name"] == row["name"]]
+    for (_, name), other in sides.actual.relations.items():
+        if name == row["name"]:
+            candidates.append((other, {column["name"] for column in other["columns"]}))
+    taken = {(s, n) for s, n in sides.expected.relations if s in sides.explicit}
+    ours = {column["name"] for column in row["columns"]}
+    for other, theirs in candidates:
+        free = (other["schema"], other["name"]) not in taken
+        if free and other["kind"] == row["kind"] and 2 * len(ours & theirs) >= len(ours):
+            return other
+    return None
 
 
 def _likeness(sides: Sides, expected: Row, actual: Row) -> float:
