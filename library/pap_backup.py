@@ -15,6 +15,7 @@ author:
 description:
   - Streams a compressed custom-format dump to the target host and into a scratch database at once.
   - Compares the restored copy with an oracle that was taken in the dump's own snapshot.
+  - Then removes backups that are too old, but none that a rollback could still need.
 extends_documentation_fragment:
   - pap_stack
 attributes:
@@ -46,17 +47,34 @@ options:
     description: Path of an existing backup to restore and compare instead of taking a new one.
     type: path
   encrypt:
-    description: "Encryption at rest: C(method) (C(age) or C(gpg)) and C(recipients)."
+    description:
+      - "Encryption at rest: C(method) (C(age) or C(gpg)), C(recipients), and C(identity), the age identity file or
+        GnuPG's home folder that can decrypt. A proof needs it."
     type: dict
     default: {}
   keep:
-    description: How many backups to keep. A backup that a release refers to is kept.
+    description: How many backups to keep. Those of the release in force and of an unfinished one are kept as well.
     type: int
     default: 10
   keep_days:
     description: Days for which every backup is kept.
     type: int
     default: 14
+  keep_failed_days:
+    description: Days after which a database that a rollback kept aside is dropped. 0 leaves that to a person.
+    type: int
+    default: 0
+  engine:
+    description:
+      - C(pgbackrest) takes a backup of the whole cluster into the repository that the site already has, and records its
+        label. A rollback does not restore it by itself.
+    type: str
+    choices: [pg_dump, pgbackrest]
+    default: pg_dump
+  pgbackrest:
+    description: "C(stanza); and C(config), C(program), C(type) (C(full), C(diff) or C(incr)), C(timeout_s) if need be."
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -91,20 +109,17 @@ def main() -> None:
             encrypt={"type": "dict", "default": {}},
             keep={"type": "int", "default": 10},
             keep_days={"type": "int", "default": 14},
+            keep_failed_days={"type": "int", "default": 0},
+            engine={"type": "str", "choices": ["pg_dump", "pgbackrest"], "default": "pg_dump"},
+            pgbackrest={"type": "dict", "default": {}},
         ),
         supports_check_mode=False,
     )
     given = module.params
 
     def work(stack, phase):
-        options = phase.Options(
-            proof=given["proof"],
-            keep_copy=given["keep_copy"],
-            verify=given["verify"] or "",
-            encrypt=given["encrypt"],
-            keep=given["keep"],
-            keep_days=given["keep_days"],
-        )
+        names = ("proof", "keep_copy", "encrypt", "keep", "keep_days", "keep_failed_days", "engine", "pgbackrest")
+        options = phase.Options(verify=given["verify"] or "", **{name: given[name] for name in names})
         return phase.run(stack, given["release"], options)
 
     run_phase(module, "backing_up", work)

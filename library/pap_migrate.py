@@ -45,6 +45,10 @@ options:
     type: str
     choices: [auto, backup, dump, snapshot]
     default: auto
+  encrypt:
+    description: As for M(pap_backup); a restore point may be a second backup.
+    type: dict
+    default: {}
   lock_timeout_s:
     description: Seconds that a statement may wait for a lock before the whole batch is tried again.
     type: float
@@ -92,6 +96,7 @@ def main() -> None:
             release={"type": "str", "required": True},
             mode={"type": "str", "choices": ["standard", "online"], "default": "standard"},
             restore_point={"type": "str", "choices": ["auto", "backup", "dump", "snapshot"], "default": "auto"},
+            encrypt={"type": "dict", "default": {}},
             lock_timeout_s={"type": "float", "default": 5},
             deadline_s={"type": "float", "default": 900},
             allow_out_of_order={"type": "bool", "default": False},
@@ -105,6 +110,7 @@ def main() -> None:
         options = phase.Options(
             mode=given["mode"],
             restore_point=given["restore_point"],
+            encrypt=given["encrypt"],
             lock_timeout_s=given["lock_timeout_s"],
             deadline_s=given["deadline_s"],
             allow_out_of_order=given["allow_out_of_order"],

@@ -41,6 +41,21 @@ options:
     description: Go a way that loses rows written since the restore point (they stay in the database kept aside).
     type: bool
     default: false
+  way:
+    description: Go this way back and no other. Empty is the cheapest safe one.
+    type: str
+    choices: ["", image, downgrade, swap, restore]
+    default: ""
+  drop_failed:
+    description:
+      - Roll nothing back. Drop the databases that earlier rollbacks kept aside, and the snapshots of releases that were
+        taken back; with O(release) only those of that release.
+    type: bool
+    default: false
+  encrypt:
+    description: As for M(pap_backup); what opens the backup, if it has to be restored.
+    type: dict
+    default: {}
   who:
     description: Who rolls back, as the P(pap_who#lookup) lookup says.
     type: dict
@@ -60,6 +75,12 @@ EXAMPLES = r"""
   pap_rollback:
     stack: "{{ pap_stack }}"
     who: "{{ lookup('pap_who') }}"
+
+- name: Drop what rollbacks kept aside
+  pap_rollback:
+    stack: "{{ pap_stack }}"
+    who: "{{ lookup('pap_who') }}"
+    drop_failed: true
 """
 
 RETURN = r"""
@@ -75,7 +96,7 @@ cost:
   description: What the way loses, for each table the rows written since the restore point.
   returned: when a release was taken back, and in check mode
   type: dict
-failed:
+kept:
   description: The failed database that was kept aside; empty if the way needed none.
   returned: when a release was taken back
   type: str
@@ -87,6 +108,11 @@ outcome:
   description: How the stack stands now, in one sentence.
   returned: when a release was taken back
   type: str
+dropped:
+  description: Databases that were dropped.
+  returned: with O(drop_failed)
+  type: list
+  elements: str
 pap:
   description: The phase and the lines that the C(pap_phases) callback prints.
   returned: success
@@ -103,6 +129,9 @@ def main() -> None:
             release={"type": "str", "default": ""},
             only_unfinished={"type": "bool", "default": False},
             accept_loss={"type": "bool", "default": False},
+            way={"type": "str", "choices": ["", "image", "downgrade", "swap", "restore"], "default": ""},
+            drop_failed={"type": "bool", "default": False},
+            encrypt={"type": "dict", "default": {}},
             who={"type": "dict", "required": True},
             reason={"type": "str", "default": ""},
             take_over={"type": "bool", "default": False},
@@ -112,15 +141,19 @@ def main() -> None:
     given = module.params
 
     def work(stack, phase):
+        if given["drop_failed"]:
+            return phase.run(stack, given["release"], given["who"], check_mode=module.check_mode)
         options = phase.Options(
             accept_loss=given["accept_loss"],
+            way=given["way"],
+            encrypt=given["encrypt"],
             only_unfinished=given["only_unfinished"],
             reason=given["reason"],
             take_over=given["take_over"],
         )
         return phase.run(stack, given["release"], given["who"], options, check_mode=module.check_mode)
 
-    run_phase(module, "going_back", work)
+    run_phase(module, "dropping" if given["drop_failed"] else "going_back", work)
 
 
 if __name__ == "__main__":

@@ -69,17 +69,24 @@ def make(
     }
 
 
+def refuse_unproven(backup: Optional[Mapping[str, Any]], purpose: str) -> backups.Backup:
+    """The release's own backup as a restore point; raises Refused if it has none that was proven in full."""
+    taken = backups.load_manifest(str(backup["path"])) if backup and backup.get("path") else None
+    if taken is None or taken.manifest["proof"]["kind"] != "full":
+        raise Refused(
+            f"{purpose} needs a backup by pg_dump that was proven in full.",
+            hint="Set backup_proof to full and backup_engine to pg_dump; or pap_mode to standard and"
+            " migrate_restore_point to snapshot.",
+        )
+    return taken
+
+
 def under_traffic(backup: Optional[Mapping[str, Any]]) -> dict[str, Any]:
     """The restore point of a deploy without a fence: the proven backup. Raises Refused if there is none.
 
     Its mark is that of the backup: a rollback counts what was written since, and loses none of it unasked.
     """
-    taken = backups.load_manifest(str(backup["path"])) if backup and backup.get("path") else None
-    if taken is None or taken.manifest["proof"]["kind"] != "full":
-        raise Refused(
-            "A deploy without a fence needs a backup that was proven in full.",
-            hint="Set backup_proof to full, or deploy with pap_mode=standard.",
-        )
+    taken = refuse_unproven(backup, "A deploy without a fence")
     return {
         "kind": "backup",
         "path": str(taken.path),

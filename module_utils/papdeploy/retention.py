@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from . import backup
 from .backup.manifest import SUFFIX
@@ -107,17 +107,3 @@ def failed_databases(
         if not check_mode:
             drop_created(database, entry["release"], ("failed",))
     return gone
-
-
-def summary(judged: list[Judged]) -> list[dict[str, Any]]:
-    """For a listing: path, age, size, why it stays."""
-    return [
-        {
-            "path": str(entry.backup.path),
-            "age_days": round(entry.age_days, 2),
-            "bytes": entry.backup.manifest["bytes"],
-            "release": entry.backup.manifest["release"],
-            "kept_because": entry.why,
-        }
-        for entry in judged
-    ]

@@ -56,6 +56,11 @@ def test_proven_from_the_ciphertext(server: Server, database: str, tmp_path: Pat
     other = make_key(method, tmp_path / "other")
     with pytest.raises(PapError, match="decryption failed"):
         backup.verify(target, taken.path, encryption={**other, "recipients": key["recipients"]})
+    backup.must_open(taken, backup.Encryption.of(key))
+    with pytest.raises(Refused, match=f"cannot be opened by {method}: the decryption failed"):
+        backup.must_open(taken, backup.Encryption.of({**other, "recipients": key["recipients"]}))
+    with pytest.raises(Refused, match="is encrypted"):
+        backup.must_open(taken, None)
     with pytest.raises(Refused, match="is encrypted"):
         backup.verify(target, taken.path)
     taken.path.write_bytes(data[:-1000])

@@ -14,16 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from papdeploy import oracle
+from papdeploy import oracle, restore_point, rollback
 from papdeploy.backup import pgbackrest
 from papdeploy.errors import CommandFailed, PapError, Refused, Unavailable
+from papdeploy.journal import State
+from papdeploy.phases import backing_up
 from papdeploy.postgres import Conninfo, Database
 from papdeploy.sites import HostSite
+from papdeploy.stack import Stack
+from support_backup import FakeApi
 
-BIN = Path("/usr/lib/postgresql/15/bin")
+BIN = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=Path("/nowhere"))
 pytestmark = pytest.mark.skipif(
     not (BIN / "postgres").exists() or not shutil.which("pgbackrest") or not shutil.which("setpriv"),
-    reason="needs Debian's postgresql-15 and pgbackrest",
+    reason="needs Debian's postgresql and pgbackrest",
 )
 
 
@@ -120,6 +124,21 @@ def test_backup_is_recorded_and_restores_equal(cluster: Cluster) -> None:
             cluster.stop("again")
     finally:
         cluster.start()
+
+
+def test_the_phase_notes_the_label_and_nothing_takes_it_for_a_dump(cluster: Cluster, tmp_path: Path) -> None:
+    stack = Stack("st", "staging", State(tmp_path / "state"), cluster.database(), FakeApi(), (), {})  # type: ignore[arg-type]
+    journal = stack.state.begin({"user": "u", "host": "h", "pid": os.getpid()})
+    options = backing_up.Options(engine="pgbackrest", pgbackrest={"stanza": "main", "config": cluster.config})
+    made = backing_up.run(stack, journal.release, options)
+    noted = journal.last("backup")
+    assert noted is not None
+    assert noted["label"] == made["backup"]["label"]
+    assert "pgBackRest" in made["pap"]["lines"][0]
+    with pytest.raises(Refused, match="needs a backup by pg_dump"):
+        restore_point.refuse_unproven(noted, "migrate_restore_point=backup")
+    plan = rollback.choose(stack.database, {"release": journal.release, "backup": noted, "switched": True})
+    assert (plan.way, plan.others) == ("image", ()), "there is nothing that a restore could be made from"
 
 
 def test_wrong_places_are_refused(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

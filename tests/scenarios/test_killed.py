@@ -131,14 +131,41 @@ def test_the_next_deploy_ends_what_was_killed(stack: Stack, phase: str, event: s
 
 
 @pytest.mark.timeout(600)
-def test_a_deploy_after_a_killed_one_recovers_and_deploys(stack: Stack) -> None:
+def test_a_deploy_after_a_killed_one_recovers_and_can_be_taken_back(stack: Stack, tmp_path: Path) -> None:
+    """With an encrypted backup, and no leave to lose a row: the restore comes from the ciphertext, and the smoke test's
+    own rows are the only ones that were written. The older backup is let go, and in the end the failed database."""
+    key = tmp_path / "key"
+    subprocess.run(["age-keygen", "-o", key], check=True, capture_output=True)
+    recipient = subprocess.run(["age-keygen", "-y", key], check=True, capture_output=True, text=True).stdout.strip()
+    encrypt = {"method": "age", "recipients": [recipient], "identity": str(key)}
+    options = ["-e", json.dumps({"backup_encrypt": encrypt, "backup_keep": 1, "backup_keep_days": 0})]
     stack.sandbox("reset", "staging")
+    before = stack.content()
     stack.kill_at("migrate", "done", everything=True)
     interrupted = stack.entries()[0]["release"]
 
-    done = stack.play("deploy.yml")
+    done = stack.play("deploy.yml", "-e", "pap_rehearse=true", *options)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"release {interrupted}" in done.stdout
     assert stack.entries()[-1]["event"] == "finished"
     assert stack.entries()[0]["release"] != interrupted
+    (kept,) = (stack.home / "staging/pap-deploy/backups").glob("*.manifest.json")
+    assert kept.name.endswith(".dump.age.manifest.json")
+    assert interrupted not in kept.name
+    assert b"age-encryption.org" in kept.with_name(kept.name.removesuffix(".manifest.json")).read_bytes()[:30]
+
+    back = stack.play("rollback.yml", "-e", "rollback_way=restore")
+    assert back.returncode != 0
+    assert "is encrypted by age" in back.stdout
+    back = stack.play("rollback.yml", "-e", "rollback_way=restore", *options)
+    assert back.returncode == 0, back.stdout + back.stderr
+    assert "loses nothing but the 4 rows that the login smoke test of the release wrote" in back.stdout
+
+    again = stack.play("rollback.yml")
+    assert again.returncode != 0
+    assert "has no release that could be taken back: the last one" in again.stdout
+    dropped = stack.play("rollback.yml", "-e", "rollback_drop_failed=true")
+    assert "dropped control_core_db__failed_" in dropped.stdout
+    after = stack.content()
+    assert after == before, "the old content, and no database of ours"

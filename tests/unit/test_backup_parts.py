@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from papdeploy import retention
-from papdeploy.backup import archive, crypt, files, manifest
+from papdeploy.backup import archive, crypt, files, manifest, pgbackrest
 from papdeploy.databases import marks, names, properties
 from papdeploy.errors import Refused
+from papdeploy.journal import Journal, State, private_folder
 from papdeploy.oracle import Oracle, compare
+from papdeploy.phases import backing_up
 from papdeploy.postgres import Conninfo, Database
 from papdeploy.sites import HostSite
 
@@ -258,9 +260,27 @@ def test_retention(tmp_path: Path, keep: int, keep_days: float, pinned: tuple[st
     assert (tmp_path / "broken.dump.manifest.json").exists()
 
 
-def test_listing_says_why(tmp_path: Path) -> None:
-    backup_file(tmp_path, "a", 1)
-    backup_file(tmp_path, "b", 100)
-    listed = retention.summary(retention.judge(tmp_path, stack="st", keep=1, keep_days=1, now=NOW))
-    assert [entry["kept_because"] for entry in listed] == ["one of the newest 1", ""]
-    assert listed[1]["age_days"] == 100.0
+def test_a_backup_that_a_rollback_could_need_is_pinned(tmp_path: Path) -> None:
+    state = State(tmp_path / "state")
+    private_folder(state.folder)
+    private_folder(state.releases_folder)
+    for name, end in [("a", "finished"), ("b", "finished"), ("c", "rolled_back"), ("d", "")]:
+        journal = Journal(private_folder(state.releases_folder / name))
+        journal.append("backup", "done", path=f"/b/{name}.dump")
+        journal.append("restore_point", "done", path=f"/b/{name}-second.dump")
+        if end:
+            journal.append("release", end)
+    assert set(backing_up.pinned(state)) == {f"/b/{each}.dump" for each in ("b", "b-second", "d", "d-second")}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({}, "No stanza is named"), ({"stanza": "main", "repo": "x"}, "Unknown option: repo")],
+)
+def test_pgbackrest_options_are_checked(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(Refused, match=said):
+        pgbackrest.PgBackRest.of(options)
+    assert pgbackrest.PgBackRest.of({"stanza": "main", "type": "full"}).argv("info")[:2] == [
+        "pgbackrest",
+        "--stanza=main",
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .crypt import Encryption
 from .manifest import Backup, Expected, inspect, load_manifest
-from .restore import Restored, restore, verify
+from .restore import Restored, must_open, restore, verify
 from .take import Limits, take
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Restored",
     "inspect",
     "load_manifest",
+    "must_open",
     "restore",
     "take",
     "verify",

@@ -29,6 +29,18 @@ class PgBackRest:
     type: str = "incr"
     timeout_s: float = 6 * 3600.0
 
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> PgBackRest:
+        """From the inventory's options, which have the names of the fields."""
+        unknown = sorted(set(value) - {"stanza", "config", "program", "type", "timeout_s"})
+        if unknown or not value.get("stanza"):
+            what = f"Unknown option: {', '.join(unknown)}" if unknown else "No stanza is named"
+            raise Refused(
+                f"{what} in backup_pgbackrest.",
+                hint="Set it to {stanza: NAME}; config, program, type and timeout_s are optional.",
+            )
+        return cls(**value)
+
     def argv(self, command: str, *options: str) -> list[str]:
         config = [f"--config={self.config}"] if self.config else []
         return [self.program, *config, f"--stanza={self.stanza}", "--log-level-console=warn", *options, command]

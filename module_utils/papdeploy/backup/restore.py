@@ -14,6 +14,7 @@ from ..databases import moves
 from ..databases.names import maintenance
 from ..errors import PapError, Refused
 from ..postgres import Database
+from ..sites import HostSite
 from . import archive, growth
 from .archive import Emit
 from .crypt import Encryption
@@ -63,11 +64,7 @@ def restore(
     encryption = Encryption.of(encryption)
     backup = inspect(path, expected)
     manifest = backup.manifest
-    if manifest["encryption"] and encryption is None:
-        raise Refused(
-            f"{backup.path.name} is encrypted by {manifest['encryption']['method']}.",
-            hint="Set backup_encrypt.identity to the key that opens it.",
-        )
+    _refuse_closed(backup, encryption)
     if manifest["proof"]["kind"] == "schema" and not manifest["oracle"]["tables"]:
         raise Refused(f"{backup.path.name} holds no count of its rows, so a copy could not be compared.")
     facts = maintenance(database).facts()  # the live name may be behind a fence
@@ -110,6 +107,30 @@ def restore(
     if kind == "restored":
         moves.note_proven(database, target.conninfo.dbname, release, manifest["sha256"])
     return Restored(backup, target, seconds)
+
+
+def _refuse_closed(backup: Backup, encryption: Optional[Encryption]) -> None:
+    used = backup.manifest["encryption"]
+    if used and (encryption is None or encryption.method != used["method"]):
+        raise Refused(
+            f"{backup.path.name} is encrypted by {used['method']}.",
+            hint="Set backup_encrypt to that method, with the identity that opens it.",
+        )
+
+
+def must_open(backup: Backup, encryption: Optional[Encryption]) -> None:
+    """Open an encrypted backup to its end, and keep nothing; raises Refused if ``encryption`` cannot."""
+    _refuse_closed(backup, encryption)
+    if not backup.manifest["encryption"] or encryption is None:
+        return
+    argv = encryption.decrypt_argv()
+    try:
+        archive.Pipeline().read_only(lambda: HostSite().popen(archive.READ_BACK, stdin=True), backup.path, encryption)
+    except PapError as error:
+        raise Refused(
+            f"{backup.path.name} cannot be opened by {argv[0]}: {error.message}",
+            hint="Set backup_encrypt.identity to the key that opens it, readable for the user that the modules run as.",
+        ) from error
 
 
 def verify(

@@ -1,60 +1,102 @@
-"""The backup as a phase: taken, proven, noted in the release's journal; or by itself."""
+"""The backup as a phase: taken, proven, noted in the release's journal; or by itself. Old ones then go."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from .. import backup
-from ..journal import now, private_folder
+from .. import backup, retention
+from ..backup import pgbackrest
+from ..errors import Refused
+from ..journal import State, now, private_folder
 from ..stack import Stack
 from .progress import Progress
+
+ENGINES = ("pg_dump", "pgbackrest")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the inventory decides about backups."""
+    """What the inventory decides about backups. ``keep`` is a number of backups, ``keep_days`` and ``keep_failed_days``
+    are days (0: databases that a rollback kept aside stay until somebody drops them)."""
 
     proof: str = "full"
     keep_copy: bool = False
     verify: str = ""
     encrypt: Mapping[str, Any] = field(default_factory=dict)
     keep: int = 10
-    keep_days: int = 14
+    keep_days: float = 14
+    keep_failed_days: float = 0
+    engine: str = "pg_dump"
+    pgbackrest: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
     """Take a backup and prove it, or prove an existing one. Raises what is wrong with it."""
     if options.verify:
+        expected = backup.Expected(stack=stack.name, database=stack.database.conninfo.dbname)
         with Progress(private_folder(stack.state.folder), "backup") as say:
-            backup.verify(stack.database, Path(options.verify), emit=say)
-        proven = backup.load_manifest(options.verify)
-        return {"backup": proven.as_dict(), "pap": _pap(f"{proven.path}: {proven.sentence()}")}
+            proven = backup.verify(
+                stack.database, options.verify, expected=expected, encryption=options.encrypt, emit=say
+            )
+        return {"backup": proven.backup.as_dict(), "pap": _pap(proven.as_dict()["lines"])}
     if release:
         with stack.state.working(release) as journal, journal.checkpoint("backup") as done:
             made = _take(stack, release, options)
-            done.update(made.as_dict())
+            done.update(made)
     else:
         private_folder(stack.state.folder)
         made = _take(stack, "manual-" + now().replace(":", "").replace("-", "")[:15], options)
-    return {"changed": True, "backup": made.as_dict(), "pap": _pap(made.sentence())}
+    lines = [*made["lines"], *_clear(stack, options)]
+    return {"changed": True, "backup": made, "pap": _pap(lines)}
 
 
-def _take(stack: Stack, release: str, options: Options) -> backup.Backup:
+def _take(stack: Stack, release: str, options: Options) -> dict[str, Any]:
+    if options.engine not in ENGINES:
+        raise Refused(f"A backup by {options.engine!r} is not known.", hint=f"It is one of {', '.join(ENGINES)}.")
+    database = stack.database.as_release(release)
+    if options.engine == "pgbackrest":
+        return pgbackrest.take(database, pgbackrest.PgBackRest.of(options.pgbackrest), release=release).as_dict()
     with Progress(stack.state.folder, "backup") as say:
-        return backup.take(
-            stack.database.as_release(release),
+        taken = backup.take(
+            database,
             private_folder(stack.state.backups_folder),
             stack=stack.name,
             release=release,
             proof=options.proof,
             keep_scratch=options.keep_copy,
-            encryption=backup.Encryption(**options.encrypt) if options.encrypt else None,
+            encryption=options.encrypt,
             emit=say,
         )
+    return taken.as_dict()
 
 
-def _pap(line: str) -> dict[str, Any]:
-    return {"phase": "backup", "lines": [line]}
+def _clear(stack: Stack, options: Options) -> list[str]:
+    """Remove what is old, now that a newer backup is proven. That it cannot be removed is said, and stops nothing."""
+    try:
+        gone = retention.apply(
+            stack.state.backups_folder,
+            stack=stack.name,
+            keep=options.keep,
+            keep_days=options.keep_days,
+            pinned=pinned(stack.state),
+        )
+    except OSError as error:
+        return [f"old backups could not be removed: {error}"]
+    lines = [f"removed {path}, neither among the newest {options.keep} nor needed by a release" for path in gone]
+    if options.keep_failed_days > 0:
+        dropped = retention.failed_databases(stack.database, keep_days=options.keep_failed_days)
+        lines += [f"dropped {name}, kept aside for more than {options.keep_failed_days:g} days" for name in dropped]
+    return lines
+
+
+def pinned(state: State) -> list[str]:
+    """The backups that a rollback could still need: those of an unfinished release, and of the one in force."""
+    journals = [state.unfinished(), state.last_finished()]
+    entries = [journal.last(phase) for journal in journals if journal for phase in ("backup", "restore_point")]
+    return [str(entry["path"]) for entry in entries if entry and entry.get("path")]
+
+
+def _pap(lines: list[str]) -> dict[str, Any]:
+    return {"phase": "backup", "lines": lines}

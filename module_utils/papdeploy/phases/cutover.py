@@ -26,6 +26,7 @@ class Options:
 
     mode: str = "standard"
     restore_point: str = "auto"
+    encrypt: Mapping[str, Any] = field(default_factory=dict)
     lock_timeout_s: float = 5.0
     deadline_s: float = 900.0
     allow_out_of_order: bool = False
@@ -40,6 +41,10 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
         verdict = rehearsed.verdict_of(journal)
         if online:
             rehearsed.refuse_unsafe(verdict)
+        if options.restore_point == "backup":
+            restore_point.refuse_unproven(
+                journal.last("backup"), "migrate_restore_point=backup"
+            )  # before the API stops
         limit_s = rehearsed.limit_s(verdict, options.deadline_s)
         request = {
             "sources": read_kept(journal.folder, "migrations.json"),
@@ -99,6 +104,7 @@ def _close(stack: Stack, journal: Journal, options: Options, say: Progress) -> t
             stack=stack.name,
             folder=private_folder(stack.state.backups_folder),
             emit=say,
+            encryption=options.encrypt,
         )
         done.update(point)
     ended = len(fence.get("ended") or [])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from .. import rollback, smoke, watcher
@@ -21,6 +21,8 @@ class Options:
     """What the caller decides about a rollback."""
 
     accept_loss: bool = False
+    way: str = ""
+    encrypt: Mapping[str, Any] = field(default_factory=dict)
     only_unfinished: bool = False
     reason: str = ""
     take_over: bool = False
@@ -34,7 +36,9 @@ def run(
     if journal is None:
         return {"way": "nothing", "pap": {"phase": "rollback", "lines": []}}
     facts = facts_of(stack, journal)
-    plan = rollback.choose(stack.database, facts, accept_loss=options.accept_loss)
+    plan = rollback.choose(
+        stack.database, facts, accept_loss=options.accept_loss, way=options.way, encryption=options.encrypt
+    )
     asked = options.reason.split(": ")[0] or "it was asked for"
     lines = [f"release {journal.release} of {stack.label} is taken back ({asked})", *plan.lines()]
     if check_mode or plan.refused:
@@ -65,6 +69,7 @@ def run(
                 facts=facts,
                 hooks=hooks,
                 accept_loss=options.accept_loss,
+                encryption=options.encrypt,
             )
         except PapError as error:
             journal.append("rollback", "failed", **error.as_dict())
@@ -83,7 +88,8 @@ def run(
     lines += [*result["lines"], f"journal {journal.path}"]
     return {
         "changed": True,
-        **{key: result[key] for key in ("way", "cost", "failed", "seconds")},
+        **{key: result[key] for key in ("way", "cost", "seconds")},
+        "kept": result["failed"],  # to Ansible, "failed" is the word for a module that failed
         "release": journal.release,
         "outcome": _outcome(stack, journal, result),
         "pap": {"phase": "rollback", "lines": lines, "status": "warning"},
@@ -106,10 +112,19 @@ def _which(stack: Stack, release: str, options: Options) -> Optional[Journal]:
     finished = stack.state.last_finished()
     if finished is None:
         raise Refused(
-            f"{stack.label} has no release that could be taken back.",
-            hint="Nothing was deployed by this project yet, or everything has been taken back.",
+            f"{stack.label} has no release that could be taken back: {_nothing_left(stack)}.",
+            hint=f"ansible-playbook history.yml -l {stack.name} lists all of them.",
         )
     return _newest(stack, finished)
+
+
+def _nothing_left(stack: Stack) -> str:
+    """Why there is no release to take back."""
+    for journal in reversed(stack.state.releases()):
+        end = journal.end()
+        if end:
+            return f"the last one, {journal.release}, ended as {str(end['event']).replace('_', ' ')} at {end['at']}"
+    return "nothing was deployed by this project yet"
 
 
 def _newest(stack: Stack, journal: Journal) -> Journal:

@@ -10,6 +10,7 @@ from typing import Any, Optional
 
 from .. import backup as backups
 from .. import disk
+from ..backup import Encryption
 from ..databases import Written, derived, fence_state, marks
 from ..databases.fence import obstacles
 from ..databases.moves import bound_slots
@@ -129,6 +130,7 @@ def choose(
     way: str = "",
     skip: tuple[str, ...] = (),
     deep: bool = True,
+    encryption: backups.Encryption | Mapping[str, Any] | None = None,
 ) -> RollbackPlan:
     """The cheapest safe way back from the release that ``facts`` describe; ``way`` asks for a certain one.
 
@@ -139,7 +141,7 @@ def choose(
     ``identity``: what the backup must be of (``stack``); ``api_problem``: why the API could not go back.
 
     Reads everything it needs, changes nothing, and raises only if the database does not answer. ``deep`` also reads the
-    whole backup. ``skip`` leaves out ways that have failed already.
+    whole backup, and opens it with ``encryption`` if need be. ``skip`` leaves out ways that have failed already.
     """
     release = str(facts["release"])
     state = read_state(database, release)
@@ -148,7 +150,8 @@ def choose(
         if way not in WAYS:
             raise Refused(f"A way back called {way!r} is not known.", hint=f"It is one of {', '.join(WAYS)}.")
         candidates = [name for name in candidates if name == way]
-    plans = [_assess(database, facts, state, name, deep=deep) for name in candidates]
+    opened_by = Encryption.of(encryption)
+    plans = [_assess(database, facts, state, name, opened_by, deep=deep) for name in candidates]
     if facts.get("api_problem"):
         plans = [replace(p, refused=str(facts["api_problem"]), hint="Bring the old release back first.") for p in plans]
     plans = [_mind_loss(plan, accept_loss) for plan in plans]
@@ -205,7 +208,15 @@ def count_before_downgrade(database: Database, facts: Mapping[str, Any]) -> Opti
     return _written(database.named(state.fence["database"]), facts, state, ways[0]).as_dict()
 
 
-def _assess(database: Database, facts: Mapping[str, Any], state: State, way: str, *, deep: bool) -> RollbackPlan:
+def _assess(
+    database: Database,
+    facts: Mapping[str, Any],
+    state: State,
+    way: str,
+    encryption: Optional[Encryption],
+    *,
+    deep: bool,
+) -> RollbackPlan:
     release = str(facts["release"])
     live = database.conninfo.dbname
     plan = RollbackPlan(release, way, _why(state, facts, way), state, steps=_steps(database, facts, state, way))
@@ -223,7 +234,7 @@ def _assess(database: Database, facts: Mapping[str, Any], state: State, way: str
         return replace(plan, cost_sentence=str(loses) if loses else "keeps every row; what the new columns hold goes")
     try:
         if way == "restore":
-            _restore_can_succeed(database, facts, live, where, deep=deep)
+            _restore_can_succeed(facts, live, where, encryption, deep=deep)
         else:
             _snapshot_is_there(database, facts, live, release)
     except PapError as error:
@@ -280,7 +291,7 @@ def _mind_loss(plan: RollbackPlan, accept_loss: bool) -> RollbackPlan:
 
 
 def _restore_can_succeed(
-    database: Database, facts: Mapping[str, Any], live: str, where: Database, *, deep: bool
+    facts: Mapping[str, Any], live: str, where: Database, encryption: Optional[Encryption], *, deep: bool
 ) -> None:
     path = backup_path(facts)
     identity = dict(facts.get("identity") or {})
@@ -295,6 +306,7 @@ def _restore_can_succeed(
     )
     if deep:
         taken = backups.inspect(path, expected)
+        backups.must_open(taken, encryption)
     else:
         taken = backups.load_manifest(path)
     disk.check_copy(where, database_bytes=int(taken.manifest["database_bytes"]), purpose="the restored database")

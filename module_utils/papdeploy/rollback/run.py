@@ -98,7 +98,7 @@ def run(
             failures.append(error)
             tried.append(current.way)
             hooks.checkpoint("rollback", "note", {"way": current.way, "failed": error.as_dict()})
-            following = choose(database, work.facts, accept_loss=accept_loss, skip=tuple(tried))
+            following = choose(database, work.facts, accept_loss=accept_loss, skip=tuple(tried), encryption=encryption)
             if following.refused or following.way in tried:
                 raise failures[0] from error
             current = following
@@ -138,7 +138,7 @@ def _go(work: _Work, plan: RollbackPlan) -> dict[str, Any]:
             result.update(work.step("swap", lambda: _swap(work, str(replacement), traits)))
     elif state.running:
         work.step("end_sessions", lambda: _end_own(work))
-        again = choose(work.database, work.facts, accept_loss=work.accept_loss)
+        again = choose(work.database, work.facts, accept_loss=work.accept_loss, encryption=work.encryption)
         if again.way != plan.way:
             raise PapError(
                 f"The way back has changed from {plan.way} to {again.way} while the old run was ended.",

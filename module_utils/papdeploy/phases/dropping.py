@@ -1,0 +1,57 @@
+"""Drop what rollbacks kept aside, because a person says so: failed databases, and snapshots of what was taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .. import databases
+from ..errors import Refused
+from ..journal import now
+from ..stack import Stack
+
+
+def run(stack: Stack, release: str, who: Mapping[str, Any], *, check_mode: bool = False) -> dict[str, Any]:
+    """Drop them (only those of ``release``, if it names one). Raises Refused while a release is unfinished or held."""
+    if release:
+        stack.state.journal(release)
+    unfinished = stack.state.unfinished()
+    if unfinished:
+        raise Refused(
+            f"Release {unfinished.release} of {stack.label} is unfinished, and may still need what was kept.",
+            hint=f"End it first: ansible-playbook rollback.yml -l {stack.name}",
+        )
+    lock = "drop-" + now()
+    if not check_mode:
+        stack.state.lock(lock, who)
+    try:
+        found = [entry for entry in databases.existing(stack.database) if _is_over(stack, entry, release)]
+        for entry in found:
+            if not check_mode:
+                databases.drop_created(stack.database, entry["release"], (entry["kind"],))
+    finally:
+        if not check_mode:
+            stack.state.unlock(lock)
+    verb = "would drop" if check_mode else "dropped"
+    lines = [f"{verb} {e['name']} ({_size(e['bytes'])}, kept since {e['since']})" for e in found]
+    lines = lines or [f"{stack.label}: no database of a release that was taken back is kept"]
+    return {
+        "changed": bool(found),
+        "dropped": [entry["name"] for entry in found],
+        "pap": {"phase": "drop", "lines": [*lines, *(["nothing was changed"] if check_mode else [])]},
+    }
+
+
+def _is_over(stack: Stack, entry: Mapping[str, Any], release: str) -> bool:
+    """Kept aside by a rollback, or the snapshot of a release that is not in force any more."""
+    if release and entry["release"] != release:
+        return False
+    if entry["kind"] != "snap":
+        return bool(entry["kind"] == "failed")
+    known = {journal.release: journal.end() for journal in stack.state.releases()}
+    end = known.get(str(entry["release"]))
+    return end is not None and end["event"] != "finished"
+
+
+def _size(size: Any) -> str:
+    return f"{size / 1e6:,.1f} MB" if size is not None else "of unknown size"
