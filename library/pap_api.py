@@ -14,6 +14,7 @@ author:
   - pap-deploy authors (@pap-deploy)
 description:
   - Lifts the fence and makes the candidate the active release; what was active is kept for switching back.
+  - Does nothing where M(pap_migrate) has done so already (O(pap_migrate#module:take_over)).
 extends_documentation_fragment:
   - pap_stack
 attributes:

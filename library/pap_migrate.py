@@ -61,6 +61,13 @@ options:
     description: Apply a migration that is older than the newest applied one.
     type: bool
     default: false
+  take_over:
+    description:
+      - Go on at once, lift the fence and activate the new release. The API is then away for less time than with
+        M(pap_api), which finds that it is done, as a module of its own.
+      - The release stays behind the fence if the controller is gone meanwhile.
+    type: bool
+    default: false
   schema:
     description: Options of the schema check, for example C(ignore).
     type: dict
@@ -80,6 +87,10 @@ applied:
   returned: success
   type: list
   elements: dict
+took_over:
+  description: Whether the new release has been activated too.
+  returned: success
+  type: bool
 pap:
   description: The phase and the lines that the C(pap_phases) callback prints.
   returned: success
@@ -100,6 +111,7 @@ def main() -> None:
             lock_timeout_s={"type": "float", "default": 5},
             deadline_s={"type": "float", "default": 900},
             allow_out_of_order={"type": "bool", "default": False},
+            take_over={"type": "bool", "default": False},
             schema={"type": "dict", "default": {}},
         ),
         supports_check_mode=False,
@@ -114,6 +126,7 @@ def main() -> None:
             lock_timeout_s=given["lock_timeout_s"],
             deadline_s=given["deadline_s"],
             allow_out_of_order=given["allow_out_of_order"],
+            take_over=given["take_over"],
             schema=given["schema"],
         )
         return phase.run(stack, given["release"], options)

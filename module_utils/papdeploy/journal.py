@@ -227,6 +227,18 @@ class State:
             fresh = {**who, "release": release, "since": since, "renewed": now(), "lease_s": lease_s}
             write_durably(self._lock_file, json.dumps(fresh).encode())
 
+    def confirm(self, release: str, who: Mapping[str, Any]) -> None:
+        """Assert that the release still belongs to its controller ``who``. Raises Refused if another run has taken it
+        over, or if the controller ran on this host and is gone: whoever comes next decides then."""
+        held = self.holder()
+        same = held is not None and held["release"] == release and all(held.get(key) == who[key] for key in who)
+        if held is None or not same or not held["alive"]:
+            by = f" {held['user']}@{held['host']} has it now." if held and not same else ""
+            raise Refused(
+                f"The run that began release {release} is gone, so nothing more is changed here.{by}",
+                hint="The next deploy.yml or rollback.yml ends the release.",
+            )
+
     def unlock(self, release: str) -> None:
         """Give the lock back, if ``release`` has it."""
         with self._guard():

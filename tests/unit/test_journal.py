@@ -95,6 +95,22 @@ def test_a_dead_holder_can_be_followed_and_must_not_go_on(tmp_path: Path, how: s
         assert journal.release == second.release
 
 
+def test_a_release_goes_on_only_for_the_run_that_began_it(tmp_path: Path) -> None:
+    state = State(tmp_path / "state")
+    release = state.begin(OTHER).release
+    state.confirm(release, OTHER)
+    with pytest.raises(Refused, match=r"changed here\. me@"):
+        state.lock(release, ME)  # a rollback of that release, started meanwhile
+        state.confirm(release, OTHER)
+    state.unlock(release)
+    with pytest.raises(Refused, match="is gone"):
+        state.confirm(release, OTHER)
+    dead = {**ME, "pid": 2**22 + 1}
+    release = state.begin(dead).release
+    with pytest.raises(Refused, match=r"changed here\. The next"):
+        state.confirm(release, dead)
+
+
 def test_giving_back_a_lock_that_somebody_else_has_changes_nothing(tmp_path: Path) -> None:
     state = State(tmp_path / "state")
     journal = state.begin(ME)

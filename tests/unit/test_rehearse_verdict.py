@@ -174,7 +174,8 @@ def test_the_verdict_reads_as_sentences() -> None:
     tried = {"label": "new", "works": True, "healthy_after_s": 1.0, "endpoints": [{}, {}]}
     found: dict[str, Any] = {
         "copy": "the copy that proved the backup",
-        "steps": {"migrate": 1.5},
+        "data": "full",
+        "migrate_s": 1.5,
         "schema": {"matches": True},
         "migrations": [{**step("m"), "statement_count": 2, "seconds": 0.5, "rows": 1200, "wal_bytes": 2_000_000}],
         "locks": [{"table": "public.users", "mode": "ShareLock", "held_s": 0.5}],
@@ -197,6 +198,6 @@ def test_the_verdict_reads_as_sentences() -> None:
         "the new API (new) works on it: healthy after 1.0 s, login, 2 endpoints no worse",
         "the API that runs now (old) does NOT work on the new schema: GET /x: status 500; going back needs the old"
         " schema too",
-        "not safe under traffic: m rewrites public.users (and 1 more reasons)",
+        "not safe under traffic: m rewrites public.users (and 1 more)",
         "expected: API unavailable for 4.2 s, migration ended after 30 s; ways back: downgrade 3 s, restore 61 s",
     ]

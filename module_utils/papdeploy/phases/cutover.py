@@ -5,6 +5,7 @@ Everything that can be done before the API stops is done before: what happens un
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +23,8 @@ from .progress import Progress
 @dataclass(frozen=True)
 class Options:
     """What the inventory decides about the migration. Times in seconds. ``mode`` "online" leaves the API running and
-    raises no fence, for a release that its rehearsal found safe under traffic."""
+    raises no fence, for a release that its rehearsal found safe under traffic. ``take_over`` goes on to the new release
+    at once: users do not wait for another module to start."""
 
     mode: str = "standard"
     restore_point: str = "auto"
@@ -30,6 +32,7 @@ class Options:
     lock_timeout_s: float = 5.0
     deadline_s: float = 900.0
     allow_out_of_order: bool = False
+    take_over: bool = False
     schema: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -74,10 +77,13 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
                     rehearsed.explain_deadline(error, verdict, limit_s)
                     raise
                 done.update(result)
+            if options.take_over:
+                _take_over(stack, journal)
     said, strays = rehearsed.against(verdict, result["seconds"])
     return {
         "changed": True,
         "applied": result["applied"],
+        "took_over": options.take_over,
         "pap": {
             "phase": "migrate",
             "lines": [*first, *_lines(result), *said],
@@ -150,21 +156,31 @@ def _lines(result: Mapping[str, Any]) -> list[str]:
 
 
 def activate(stack: Stack, release: str) -> dict[str, Any]:
-    """Lift the fence and let the new release of the API take over."""
+    """Lift the fence and let the new release of the API take over; if ``run`` has done so, only say it."""
     with stack.state.working(release) as journal:
-        header = begin_entry(journal)
-        with journal.checkpoint("unfence") as done:
-            done.update(databases.unfence(stack.database, release))
-        watcher.remark(journal.folder)  # what the logs say from here on, the new release says
-        with journal.checkpoint("activate") as done:
-            done.update({"from": header["from"], "to": header["to"]})
-            try:
-                stack.api.switch(header["to"])
-                done["healthy_after_s"] = round(smoke.wait_until_healthy(stack.smoke), 3)
-            except PapError as error:
-                error.data["lines"] = [*error.data.get("lines", ()), *watching.logged(journal)]
-                raise
-    line = (
-        f"{header['from']['label']} → {header['to']['label']}, healthy {done['healthy_after_s']:.1f} s after its start"
-    )
-    return {"changed": True, "pap": {"phase": "activate", "lines": [line]}}
+        done = journal.last("activate")
+        changed = done is None
+        if done is None:
+            done = _take_over(stack, journal)
+    line = f"{done['from']['label']} → {done['to']['label']}, healthy after {done['healthy_after_s']:.1f} s"
+    return {"changed": changed, "pap": {"phase": "activate", "lines": [line]}}
+
+
+def _take_over(stack: Stack, journal: Journal) -> dict[str, Any]:
+    """Lift the fence, switch, and wait for the first healthy answer (``healthy_after_s``, from the switch on)."""
+    header = begin_entry(journal)
+    stack.state.confirm(journal.release, header["who"])
+    with journal.checkpoint("unfence") as done:
+        done.update(databases.unfence(stack.database, journal.release))
+    watcher.remark(journal.folder)  # what the logs say from here on, the new release says
+    with journal.checkpoint("activate") as done:
+        done.update({"from": header["from"], "to": header["to"]})
+        started = time.monotonic()
+        try:
+            stack.api.switch(header["to"])
+            smoke.wait_until_healthy(stack.smoke)
+        except PapError as error:
+            error.data["lines"] = [*error.data.get("lines", ()), *watching.logged(journal)]
+            raise
+        done["healthy_after_s"] = round(time.monotonic() - started, 3)
+    return done

@@ -47,6 +47,8 @@ def run(
             _end(stack, release, error)
             raise
         lines = lines_of(found)
+        if alone:
+            lines.append(f"production was not touched; to deploy it: ansible-playbook deploy.yml -l {stack.name}")
         journal.append("rehearse", "note", lines=lines)
         if alone:
             journal.append("release", "rehearsed", seconds=found["seconds"])
@@ -107,9 +109,9 @@ def lines_of(found: Mapping[str, Any]) -> list[str]:
 
 
 def _migrated(found: Mapping[str, Any]) -> str:
-    seconds = found["steps"].get("migrate", 0.0)
     count = len(found["migrations"])
-    what = f"{count} migration{'s' if count != 1 else ''} in {seconds:.1f} s" if count else "no migration pending"
+    seconds = f" in {found['migrate_s']:.1f} s"
+    what = f"{count} migration{'s' if count != 1 else ''}{seconds}" if count else "no migration pending"
     checked = "; schema matches the new models" if found.get("schema") else ""
     return f"on {found['copy']}: {what}{checked}"
 
@@ -129,7 +131,8 @@ def _reversible(found: Mapping[str, Any]) -> str:
     if found["reversible"] is False:
         return f"NOT reversible: {found['reversible_why']}"
     if found["reversible"] is None:
-        return "reverted and migrated again without rows; whether rows survive it is not known"
+        rows = "without rows" if found["data"] == "schema" else "with a part of the rows"
+        return f"reverted and migrated again {rows}; whether every row survives it is not known"
     return f"reversible: reverted, equal to the start, migrated again to the same schema; {found['downgrade_loses']}"
 
 
@@ -149,14 +152,13 @@ def _tried(name: str, tried: Mapping[str, Any]) -> str:
 def _online(online: Mapping[str, Any]) -> str:
     if online["safe"]:
         return "safe under traffic: could run with pap_mode=online"
-    return f"not safe under traffic: {online['why'][0]}" + (
-        f" (and {len(online['why']) - 1} more reasons)" if len(online["why"]) > 1 else ""
-    )
+    more = len(online["why"]) - 1
+    return f"not safe under traffic: {online['why'][0]}" + (f" (and {more} more)" if more else "")
 
 
 def _expected(found: Mapping[str, Any]) -> str:
     away = found.get("expected_unavailable_s")
-    said = f"{away:.1f} s" if away is not None else "not known"
     ways = ", ".join(f"{way} {seconds:.0f} s" for way, seconds in found["recovery_s"].items())
     limit = f", migration ended after {found['deadline_s']:g} s" if found.get("deadline_s") else ""
-    return f"expected: API unavailable for {said}{limit}" + (f"; ways back: {ways}" if ways else "")
+    said = f"API unavailable for {away:.1f} s" if away is not None else "nobody knows how long the API is unavailable"
+    return f"expected: {said}{limit}" + (f"; ways back: {ways}" if ways else "")

@@ -14,7 +14,7 @@ from ..postgres import Database
 _SPANS = {
     "fence": (("fence", "begin"), ("fence", "done")),
     "unfence": (("unfence", "begin"), ("unfence", "done")),
-    # From the end of the migration to the switch: one module ends, Ansible starts the next.
+    # From the end of the migration to the switch: next to nothing, unless a hook of the inventory runs in between.
     "hand_over": (("migrate", "done"), ("unfence", "begin")),
 }
 # The rule by which a restore point is chosen (restore_point): hash everything again, or copy the files.

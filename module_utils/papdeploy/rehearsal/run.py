@@ -371,6 +371,7 @@ def _verdict(
         "copy": copy.how,
         "steps": work.seconds,
         "phases": phases if timed else {},
+        "migrate_s": round(migrate_s, 3),
         "migrations": [dict(item) for item in applied],
         "schema": migrated.get("check"),
         "locks": verdict.blocking_locks(applied, existing),

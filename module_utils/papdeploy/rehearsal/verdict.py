@@ -20,7 +20,9 @@ _WORDS = {
 _ORDER = list(_WORDS)
 
 # Used where no earlier deploy of this stack has measured them; seconds.
-USUAL = {"fence": 0.3, "unfence": 0.2, "hand_over": 1.5}
+USUAL = {"fence": 0.3, "unfence": 0.2, "hand_over": 0.0}
+# From the failure to the first step of the rollback: Ansible starts another module.
+RESCUE_S = 1.5
 DEADLINE_FLOOR_S = 30.0
 
 
@@ -149,7 +151,7 @@ def recovery(
 ) -> dict[str, float]:
     """Seconds that each way back would take, for those that are open; the API's start counts where it is known."""
     usual = {**USUAL, **measured}
-    start = (old_start_s or 0.0) + usual["hand_over"]
+    start = (old_start_s or 0.0) + RESCUE_S
     closed = usual["fence"] + usual["unfence"]
     ways: dict[str, float] = {}
     if old_api_works:
