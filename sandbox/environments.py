@@ -22,6 +22,7 @@ from sandbox.supervision import RUNNING_STATES, Supervisor, group_of, program, t
 
 PASSWORD = "sandbox-only"
 API_SECONDS = 20.0
+_STATES = {"STOPPED": "it was stopped, by a deploy or by hand, and is left so"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Environment:
     # commands -------------------------------------------------------------------------------------------------------
 
     def up(self, verb: str = "", started: float | None = None) -> Outcome:
-        """Bring up what is not up."""
+        """Bring up what is not up; but not an API that was stopped by command: a deploy may stand between its steps."""
         started = started or time.monotonic()
         with locked(self.home):
             _require_packages()
@@ -65,7 +66,8 @@ class Environment:
             changed = supervisor.start(self.name, "db")
             if not wait_for(self._database_answers, 60):
                 raise SandboxError(f"PostgreSQL of {self.name} does not answer; see {self._database_log()}")
-            changed = supervisor.start(self.name, "api") or changed
+            if not supervisor.put_down(self.name, "api"):
+                changed = supervisor.start(self.name, "api") or changed
             version, problem = self._wait_for_api()
         verb = verb or ("made" if made else "started" if changed else "")
         text = f"{verb} in {time.monotonic() - started:.1f} s" if verb else "already up"
@@ -267,7 +269,7 @@ class Environment:
             postgres = self.state["postgres"]
             refused = not self._server().answers(postgres["port"], postgresql.OWNER, postgresql.DATABASE)
             if state not in RUNNING_STATES or refused or time.monotonic() > deadline:
-                why = "the database refuses its role" if refused else f"its process is {state}"
+                why = "the database refuses its role" if refused else _STATES.get(state, f"its process is {state}")
                 return None, f"the API does not answer ({why}; {problem}), see {self._api_log()}"
             time.sleep(0.1)
 

@@ -131,6 +131,11 @@ files = conf.d/*.conf
         with _unless(_ALREADY_ADDED):
             proxy.addProcessGroup(group)
 
+    def put_down(self, group: str, name: str) -> bool:
+        """Was the process started, and then stopped by command? (One that never ran is STOPPED too.)"""
+        info = self._proxy().getProcessInfo(f"{group}:{name}")
+        return info["statename"] == "STOPPED" and info["start"] > 0
+
     def start(self, group: str, name: str) -> bool:
         """Start a process unless it runs, without waiting for it; True if it was started."""
         state = self.states(group).get(name)

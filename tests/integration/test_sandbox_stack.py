@@ -194,9 +194,14 @@ def test_a_remembered_port_that_is_taken_is_left_to_its_owner(sandbox: Sandbox, 
             listener.close()
 
 
-def test_an_api_that_the_database_refuses_is_reported_not_waited_for(sandbox: Sandbox, stack: Stack) -> None:
+def test_an_api_that_was_stopped_or_is_refused_is_reported_not_started_or_waited_for(
+    sandbox: Sandbox, stack: Stack
+) -> None:
     """As after a deploy that was killed under its fence: the next one must be able to start and recover."""
     assert stack.control("stop").returncode == 0
+    done = sandbox.command("up", "staging", check=False)
+    assert done.returncode == 3
+    assert "the API does not answer (it was stopped, by a deploy or by hand, and is left so" in done.stdout
     stack.sql("ALTER ROLE control_core NOLOGIN")
     try:
         done = sandbox.command("up", "staging", check=False)
