@@ -67,6 +67,12 @@ if behaviour.get("hangs"):
     open(behaviour["hangs"], "w").write(str(os.getpid()))
     time.sleep(600)
 
+if behaviour.get("url_kept"):
+    kept = psycopg2.connect(behaviour["url_kept"])
+    while True:  # until somebody ends it
+        kept.cursor().execute("SELECT 1")
+        time.sleep(0.05)
+
 def query(sql, values=()):
     connection = psycopg2.connect(url)
     try:

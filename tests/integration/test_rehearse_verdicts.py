@@ -274,6 +274,12 @@ def test_an_api_that_has_its_database_from_elsewhere_is_found_out(bench: Bench) 
     assert bench.databases() == [bench.dbname]
 
 
+def test_an_api_that_stays_in_the_live_database_is_ended_by_the_server(bench: Bench, untouched: None) -> None:
+    bench.write_release("new", user=NOTE, url_kept=bench.server.url(bench.dbname).replace("+psycopg2", ""))
+    with pytest.raises(RehearsalFailed, match="connected to the live database; its sessions there and then the trial"):
+        bench.rehearse({"2026_01_01_note.py": ADD_NOTE})
+
+
 def test_without_a_trial_command_the_verdict_says_so(bench: Bench, untouched: None) -> None:
     import dataclasses
 

@@ -68,8 +68,8 @@ class SessionWatch:
     """Which database a trial really uses: its sessions, as the server sees them, while the block runs.
 
     Nobody but the trial knows the copy, so every foreign session there is its own, and so is every read of its tables
-    (sessions without a pool are too short to be seen); a session with its application name in the live database is one
-    that should not be.
+    (sessions without a pool are too short to be seen). A session with its application name in the live database is one
+    that should not be: the server ends it.
     """
 
     def __init__(self, copy: Database, live: str, name: str) -> None:
@@ -80,7 +80,8 @@ class SessionWatch:
         self._reads = int(copy.scalar(_READS))
         self._query = (
             "SELECT count(*) FILTER (WHERE datname = current_database()) AS copy,"
-            " count(*) FILTER (WHERE datname <> current_database()) AS live FROM pg_stat_activity"
+            " count(CASE WHEN datname <> current_database() THEN pg_terminate_backend(pid) END) AS live"
+            " FROM pg_stat_activity"
             f" WHERE (datname = current_database() AND application_name NOT LIKE {quote_literal('pap-deploy:%')}"
             " AND backend_type = 'client backend')"
         ) + bind(" OR (datname = %s AND application_name = %s)", live, name)
@@ -111,7 +112,7 @@ class SessionWatch:
             raise Unavailable(f"The sessions of the API on trial could not be watched: {self.problem}")
         if self.in_live:
             raise PapError(
-                "The API on trial connected to the live database; it was ended at once.",
+                "The API on trial connected to the live database; its sessions there and then the trial were ended.",
                 hint="It has the address from somewhere else than its environment. Until that is changed, set"
                 " pap_api_trial_command to [] (no trial), or pap_rehearse=false.",
             )
@@ -162,8 +163,7 @@ def attempt(
         config = SmokeConfig(base_url=trial.base_url, **stack.smoke_settings)
         config = replace(config, health_deadline_s=max(1.0, min(config.health_deadline_s, deadline - time.monotonic())))
         try:
-            result["healthy_after_s"] = round(_wait(config, trial), 3)
-            sessions.refuse_leak()
+            result["healthy_after_s"] = round(_wait(config, trial, sessions), 3)
             on_healthy()
             found = smoke.run(config, baseline).as_dict()
             result.update(works=True, why="", checks=found["checks"], endpoints=found["endpoints"])
@@ -194,12 +194,14 @@ def proposed_endpoints(document: Any) -> list[str]:
     return sorted(found)
 
 
-def _wait(config: SmokeConfig, trial: Trial) -> float:
-    """Seconds until it is healthy; raises PapError as soon as it has ended, or at the deadline of ``config``."""
+def _wait(config: SmokeConfig, trial: Trial, sessions: SessionWatch) -> float:
+    """Seconds until it is healthy; raises PapError as soon as it has ended or was seen in the live database, or at the
+    deadline of ``config``."""
     started = time.monotonic()
     said = "it was not asked"
     while time.monotonic() - started < config.health_deadline_s:
         answer = smoke.request(config, config.health_path, timeout=3.0)
+        sessions.refuse_leak()
         if answer.status == 200:
             return time.monotonic() - started
         said = f"it answers {answer.status}" if answer.status else answer.problem
