@@ -175,6 +175,7 @@ def test_the_verdict_reads_as_sentences() -> None:
     found: dict[str, Any] = {
         "copy": "the copy that proved the backup",
         "data": "full",
+        "mode": "standard",
         "migrate_s": 1.5,
         "schema": {"matches": True},
         "migrations": [{**step("m"), "statement_count": 2, "seconds": 0.5, "rows": 1200, "wal_bytes": 2_000_000}],

@@ -114,6 +114,14 @@ def test_a_rolled_back_release_leads_with_what_failed() -> None:
     assert "API unavailable 4.3 s" in text, "measured until the old API answered again"
 
 
+def test_a_rehearsal_that_failed_was_a_rehearsal() -> None:
+    entries = [samples.header(), samples.entry(1, "rehearse", "begin"),
+               samples.entry(2, "rehearse", "failed", message="next does not work on the migrated copy")]  # fmt: skip
+    text = page(report.build_from(entries, {})).text
+    assert "✗ failed next does not work on the migrated copy" in text
+    assert "Not rehearsed" not in text
+
+
 def test_the_facts_of_a_deploy() -> None:
     text = page(built()).text
     for fact in (

@@ -102,7 +102,7 @@ def lines_of(found: Mapping[str, Any]) -> list[str]:
     if found["old_api"]["label"] != found["candidate"]["label"]:
         lines.append(_tried("the API that runs now", found["old_api"]))
     if found["migrations"]:
-        lines.append(_online(found["online"]))
+        lines.append(_online(found["online"], found["mode"]))
     lines += found["cannot_tell"]
     lines.append(_expected(found))
     return lines
@@ -149,9 +149,9 @@ def _tried(name: str, tried: Mapping[str, Any]) -> str:
     )
 
 
-def _online(online: Mapping[str, Any]) -> str:
+def _online(online: Mapping[str, Any], mode: str) -> str:
     if online["safe"]:
-        return "safe under traffic: could run with pap_mode=online"
+        return f"safe under traffic: {'runs without a fence' if mode == 'online' else 'could run with pap_mode=online'}"
     more = len(online["why"]) - 1
     return f"not safe under traffic: {online['why'][0]}" + (f" (and {more} more)" if more else "")
 

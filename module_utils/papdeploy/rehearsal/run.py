@@ -368,6 +368,7 @@ def _verdict(
     return {
         "verdict": "good",
         "data": copy.data,
+        "mode": options.mode,
         "copy": copy.how,
         "steps": work.seconds,
         "phases": phases if timed else {},

@@ -78,7 +78,7 @@ def build_from(
         "schema": _schema(kept, migrate, _done(entries, "validate")),
         "backup": _backup(_done(entries, "backup")),
         "restore_point": _done(entries, "restore_point"),
-        "rehearsal": rehearsal,
+        "rehearsal": rehearsal or _rehearsal_failed(entries),
         "smoke": _smoke(entries),
         "receipt": _done(entries, "receipt"),
         "watch": _watch(watch_state, watch_status, _done(entries, "watch")),
@@ -274,6 +274,11 @@ def _schema(
         "differences_after": verdict.get("differences"),
         "diff": schema_text.diff(before, after) if before and after else None,
     }
+
+
+def _rehearsal_failed(entries: Entries) -> Optional[dict[str, Any]]:
+    entry = _first(entries, "rehearse", "failed")
+    return {"failed": entry.get("message") or "it failed"} if entry else None
 
 
 def _smoke(entries: Entries) -> Optional[dict[str, Any]]:

@@ -274,6 +274,8 @@ def differences(found: Sequence[Mapping[str, Any]], caption: str) -> str:
 def rehearsal(found: Part, unavailable_s: Optional[float]) -> str:
     if not found:
         return section("Rehearsal", none("Not rehearsed."))
+    if found.get("failed"):
+        return section("Rehearsal on a copy of the data", f"<p>{mark(False)} {escape(found['failed'])}</p>")
     facts = [("Verdict", f"{escape(found.get('verdict') or words.NOT_RECORDED)}", str(found.get("copy") or ""))]
     for name, key in (("Reversible", "reversible"), ("The old API works on the new schema", "old_api_works")):
         value = found.get(key)
