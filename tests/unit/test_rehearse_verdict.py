@@ -143,6 +143,7 @@ def test_what_strays_is_twice_as_long_and_a_second_more(predicted: float, actual
     lines, said = rehearsed.against({"phases": {"migrate": predicted}}, actual)
     assert said is strays
     assert ("find out why" in lines[0]) is strays
+    assert ("find out why" in rehearsed.expected({"expected_unavailable_s": predicted}, actual)) is strays
 
 
 def test_without_a_rehearsal_the_configured_limits_hold_and_online_is_refused() -> None:

@@ -9,6 +9,7 @@ from .. import databases
 from ..journal import Journal, now, seconds_between, write_durably
 from ..schema import fingerprint
 from ..stack import Stack
+from . import rehearsed
 from .cutover import begin_entry
 
 
@@ -62,11 +63,10 @@ def _lines(stack: Stack, journal: Journal, header: dict[str, Any], away: Optiona
     migrated = journal.last("migrate") or {}
     backup = journal.last("backup") or {}
     count = len(migrated.get("applied") or [])
-    expected = (journal.last("rehearse") or {}).get("expected_unavailable_s")
-    predicted = f" ({expected:.1f} s expected)" if expected is not None else ""
     return [
         f"{stack.label} runs {header['to']['label']}; {count} migration{'s' if count != 1 else ''} applied,"
-        f" {seconds:.1f} s in all, API unavailable for {away if away is not None else '?'} s{predicted}",
+        f" {seconds:.1f} s in all, API unavailable for {away if away is not None else '?'} s"
+        f"{rehearsed.expected(journal.last('rehearse'), away)}",
         f"backup   {backup.get('path', 'none')}",
         f"journal  {journal.path}",
         f"back     ansible-playbook rollback.yml -l {stack.name}",

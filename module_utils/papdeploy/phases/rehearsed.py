@@ -56,6 +56,15 @@ def explain_deadline(error: DeadlineExceeded, verdict: Verdict, limit: float) ->
         ).strip()
 
 
+def expected(verdict: Verdict, actual_s: Optional[float]) -> str:
+    """What the rehearsal predicted of the API's absence, in brackets, and whether the real one was much longer."""
+    predicted = (verdict or {}).get("expected_unavailable_s")
+    if predicted is None:
+        return ""
+    much = ": much longer, find out why" if actual_s is not None and verdicts.strays(float(predicted), actual_s) else ""
+    return f" ({predicted:.1f} s expected{much})"
+
+
 def against(verdict: Verdict, actual_s: float) -> tuple[list[str], bool]:
     """Predicted against actual, as lines, and whether the real run strayed from the rehearsal."""
     predicted = ((verdict or {}).get("phases") or {}).get("migrate")
