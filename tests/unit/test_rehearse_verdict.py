@@ -111,18 +111,25 @@ def test_unavailability_is_the_sum_of_what_lies_between_stop_and_first_answer() 
 
 
 @pytest.mark.parametrize(
-    ("old_works", "reversible", "restore_s", "ways"),
+    ("mode", "old_works", "reversible", "restore_s", "ways"),
     [
-        (True, True, 60.0, {"image", "downgrade", "swap", "restore"}),
-        (False, True, 60.0, {"downgrade", "swap", "restore"}),
-        (None, False, None, {"swap"}),
+        ("standard", True, True, 60.0, {"image", "downgrade", "swap", "restore"}),
+        ("standard", False, True, 60.0, {"downgrade", "swap", "restore"}),
+        ("standard", None, False, None, {"swap"}),
+        ("online", True, False, 60.0, {"image", "restore"}),
     ],
 )
 def test_ways_back_are_those_that_are_open(
-    old_works: bool | None, reversible: bool, restore_s: float | None, ways: set[str]
+    mode: str, old_works: bool | None, reversible: bool, restore_s: float | None, ways: set[str]
 ) -> None:
     found = verdict.recovery(
-        revert_s=1.0, restore_s=restore_s, old_start_s=2.0, old_api_works=old_works, reversible=reversible, measured={}
+        revert_s=1.0,
+        restore_s=restore_s,
+        old_start_s=2.0,
+        old_api_works=old_works,
+        reversible=reversible,
+        measured={},
+        mode=mode,
     )
     assert set(found) == ways
     assert all(seconds >= 2.0 for seconds in found.values())

@@ -364,6 +364,7 @@ def _verdict(
         old_api_works=old["works"],
         reversible=back["reversible"],
         measured=subject.measured,
+        mode=options.mode,
     )
     return {
         "verdict": "good",

@@ -148,8 +148,12 @@ def recovery(
     old_api_works: Optional[bool],
     reversible: Optional[bool],
     measured: Mapping[str, float],
+    mode: str,
 ) -> dict[str, float]:
-    """Seconds that each way back would take, for those that are open; the API's start counts where it is known."""
+    """Seconds that each way back would take, for those that are open; the API's start counts where it is known.
+
+    "swap" is open if the restore point becomes a snapshot, which is decided under the fence; without one, it never is.
+    """
     usual = {**USUAL, **measured}
     start = (old_start_s or 0.0) + RESCUE_S
     closed = usual["fence"] + usual["unfence"]
@@ -158,7 +162,8 @@ def recovery(
         ways["image"] = start
     if reversible and revert_s is not None:
         ways["downgrade"] = revert_s + closed + start
-    ways["swap"] = closed + 0.5 + start
+    if mode != "online":
+        ways["swap"] = closed + 0.5 + start
     if restore_s is not None:
         ways["restore"] = restore_s + closed + 0.5 + start
     return {way: round(seconds, 1) for way, seconds in ways.items()}
