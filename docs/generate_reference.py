@@ -26,7 +26,8 @@ HOOKS = """\
 A task file of yours before or after a phase: `pap_hook_before_<phase>` and `pap_hook_after_<phase>` name it, for the
 phases `preflight`, `backup`, `rehearse`, `migrate`, `activate`, `login_smoke_test`, `validate` and `finish`. Its tasks
 run on the target host with all variables of the deploy (`pap_release` is the release's id). A hook that fails, fails
-the deploy, which is then rolled back; put `ignore_errors: true` on what must not.
+the deploy, which is then rolled back; put `ignore_errors: true` on what must not. After `migrate` and before `activate`
+the API is down: users wait for a hook there, and for Ansible to come to it.
 """
 
 
