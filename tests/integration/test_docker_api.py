@@ -20,6 +20,7 @@ from docker_support import Small
 from papdeploy.containers import DockerApi, OneOffSite
 from papdeploy.containers.oneoff import leftovers
 from papdeploy.errors import DeadlineExceeded, PapError, Refused, Unavailable
+from papdeploy.logsources import ContainerLog
 
 pytestmark = pytest.mark.docker
 
@@ -404,14 +405,14 @@ def test_the_api_is_reached(small: Small, way: str, monkeypatch: pytest.MonkeyPa
 def test_the_log_since_a_mark(small: Small) -> None:
     small.create("one")
     api = small.api("two")
-    text, mark = api.logs_since({})
-    assert text == ""
+    log = ContainerLog(api.names[0])
+    mark = log.now()
     small.ask()
-    text, mark = api.logs_since(mark)
-    assert text.count("GET") == 1
+    reading = log.since(mark)
+    assert reading.text.count("GET") == 1
     api.switch(api.candidate())
     small.ask()
-    text, _ = api.logs_since(mark)
+    text = log.since(reading.mark).text
     assert "two" in text
     assert "one" not in text
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import Refused
+from ..journal import sync_folder
 
 PARTIAL = ".partial-"
 _CHUNK = 1 << 20
@@ -67,14 +68,6 @@ def commit(path: Path, file: IO[bytes], final: Path) -> None:
         raise Refused(f"{final} exists already.", hint="Backups are never overwritten.")
     path.rename(final)
     sync_folder(final.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def remove_stale(folder: Path) -> list[str]:

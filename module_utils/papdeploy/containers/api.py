@@ -16,7 +16,6 @@ from typing import Any, Optional
 
 from ..api import Api, Runtime
 from ..errors import PapError, Refused, Unavailable
-from ..logsources import ContainerLog
 from ..redact import redact
 from ..trial import Trial
 from . import trial as trials
@@ -280,19 +279,6 @@ class DockerApi(Api):
             python = python or self.python or find_python(site, program(inspected["Config"], {}))
             self._tunnels[inspected["Id"]] = Tunnel(site, python, port)
         return f"http://{self._tunnels[inspected['Id']].address}"
-
-    def logs_since(self, mark: Mapping[str, Any]) -> tuple[str, Data]:
-        texts: list[str] = []
-        fresh: Data = {}
-        for name in self.names:
-            log = ContainerLog(name)
-            if name not in mark:
-                fresh[name] = log.now()
-                continue
-            reading = log.since(mark[name])
-            texts.append(reading.text)
-            fresh[name] = reading.mark
-        return "".join(texts), fresh
 
     def clean(self) -> list[str]:
         """Remove what killed runs left behind: one-off containers. Only under the deploy lock."""
