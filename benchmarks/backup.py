@@ -1,6 +1,6 @@
 """A backup with its whole proof, against a plain dump and its restore typed by hand.
 
-    python benchmarks/backup.py [--gb 0.1 1 5] [--major 18]
+    python benchmarks/backup.py [--gb 0.1 1 5] [--major 18] [--clients FOLDER]
 
 By hand proves only that psql came to its end; ours also hashes, compares every table, sequence and object, and leaves a
 compressed file. Both run in the same server, one after the other, each from a warm cache.
@@ -12,7 +12,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from backup_support import fill, machine, server, shell, timed
+from backup_support import fill, machine, server, shell, timed, with_clients
 from papdeploy import backup, oracle
 
 
@@ -20,9 +20,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gb", type=float, nargs="+", default=[0.1])
     parser.add_argument("--major", type=int, default=18)
+    parser.add_argument("--clients", default="", help="folder of other client programs, not older than the server")
     given = parser.parse_args()
     print(f"PostgreSQL {given.major}, {machine()}")
-    with server(given.major) as running, tempfile.TemporaryDirectory() as home:
+    with server(given.major) as started, tempfile.TemporaryDirectory() as home:
+        running = with_clients(started, given.clients)
         for gb in given.gb:
             one(running, gb, Path(home))
 

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable
 
@@ -68,6 +68,11 @@ def server(major: int) -> Iterator[servers.Server]:
             servers.stop_server(running)
     finally:
         shutil.rmtree(base, ignore_errors=True)
+
+
+def with_clients(running: servers.Server, folder: str) -> servers.Server:
+    """The same server, met by the client programs in ``folder`` (for pg_dump with zstd and lz4); empty: by its own."""
+    return replace(running, bin_dir=Path(folder)) if folder else running
 
 
 def database(running: servers.Server, name: str) -> Database:

@@ -1,6 +1,6 @@
 """Rollback by swap to a snapshot and by restore of the proven backup, against ``psql < backup.sql``.
 
-    python benchmarks/rollback.py [--gb 0.1 1 5] [--major 18]
+    python benchmarks/rollback.py [--gb 0.1 1 5] [--major 18] [--clients FOLDER]
 
 By hand is the honest version of the classic way: drop, create, psql with ON_ERROR_STOP (the version without it is
 faster and leaves damage). Ours fences, counts what would be lost, restores beside, compares and swaps; the failed
@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from backup_support import Cost, fill, machine, server, shell, timed
+from backup_support import Cost, fill, machine, server, shell, timed, with_clients
 from papdeploy import backup, databases, oracle, restore_point, rollback
 
 
@@ -31,9 +31,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gb", type=float, nargs="+", default=[0.1])
     parser.add_argument("--major", type=int, default=18)
+    parser.add_argument("--clients", default="", help="folder of other client programs, not older than the server")
     given = parser.parse_args()
     print(f"PostgreSQL {given.major}, {machine()}")
-    with server(given.major) as running, tempfile.TemporaryDirectory() as home:
+    with server(given.major) as started, tempfile.TemporaryDirectory() as home:
+        running = with_clients(started, given.clients)
         for gb in given.gb:
             one(running, gb, Path(home))
 

@@ -137,8 +137,10 @@ def test_the_phase_notes_the_label_and_nothing_takes_it_for_a_dump(cluster: Clus
     assert "pgBackRest" in made["pap"]["lines"][0]
     with pytest.raises(Refused, match="needs a backup by pg_dump"):
         restore_point.refuse_unproven(noted, "migrate_restore_point=backup")
-    plan = rollback.choose(stack.database, {"release": journal.release, "backup": noted, "switched": True})
-    assert (plan.way, plan.others) == ("image", ()), "there is nothing that a restore could be made from"
+    facts = {"release": journal.release, "backup": noted, "switched": True}
+    plan = rollback.choose(stack.database, facts)
+    assert plan.way == "image"
+    assert "does not lead back" in rollback.choose(stack.database, facts, way="restore").refused
 
 
 def test_wrong_places_are_refused(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,7 @@ def run(
     accept_loss: bool = False,
     encryption: backups.Encryption | Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Go ``plan``'s way; if it fails, the next safe one that the plan names. ``database`` carries the live name.
+    """Go ``plan``'s way; if it fails, the next safe one. ``database`` carries the live name.
 
     Under the fence the plan is made again: a migration that was still running may have committed, and what would be
     lost is counted to the row. If that changes the verdict, the fence is lifted, the API started as it was, and Refused
