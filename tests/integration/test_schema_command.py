@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from papdeploy.schema.catalog import CATALOG_FORMAT
 from papdeploy.schema.command import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -409,7 +410,7 @@ def test_snapshot_and_cache(stack: Stack) -> None:
     assert len(cache) == 1
     cache[0].write_text("{")
     assert stack.run().returncode == 0
-    assert json.loads(cache[0].read_text())["format"] == 1
+    assert json.loads(cache[0].read_text())["format"] == CATALOG_FORMAT
     # other models
     (stack.folder / "app" / "models.py").write_text(MODELS.replace("String(64)", "String(65)"))
     done = stack.run("--snapshot", "schema/expected.json")

@@ -38,7 +38,7 @@ class Bench:
         if self.refusal:
             raise self.refusal
         return preflight.Findings(
-            running=VERSION, candidate=VERSION, server_version=160004, pending=self.pending, differences=[],
+            running=VERSION, candidate=VERSION, server_version=160004, pending=self.pending, differences=[], failing=[],
             expected={}, models_digest="", live={}, reversible=True, baseline=None, lines=[],
         )  # fmt: skip
 

@@ -12,7 +12,9 @@ from typing import Any, Optional
 from .. import smoke
 from ..errors import PapError, Refused
 from ..journal import Journal, private_folder, write_durably
-from ..schema import CheckOptions, compare, fingerprint
+from ..schema import CheckOptions, Difference, compare, drift, fingerprint, judge
+from ..schema.compare_catalogs import comparable
+from ..schema.result import reaches
 from ..stack import Stack
 from . import guards, plan
 
@@ -36,6 +38,7 @@ class Findings:
     server_version: int
     pending: list[dict[str, Any]]
     differences: list[dict[str, Any]]
+    failing: list[Difference]
     expected: dict[str, Any]
     models_digest: str
     live: dict[str, Any]
@@ -46,6 +49,15 @@ class Findings:
     @property
     def switches(self) -> bool:
         return bool(self.running["identity"] != self.candidate["identity"])
+
+    @property
+    def schema(self) -> str:
+        """How the schema stands, where no difference fails the check."""
+        number = len(self.differences)
+        if not number:
+            return "the schema matches the models"
+        noun = "difference" if number == 1 else "differences"
+        return f"the schema has {number} {noun} that fail nothing: ansible-playbook check.yml lists them"
 
     @property
     def nothing_to_do(self) -> bool:
@@ -75,8 +87,7 @@ def run(
     }
     if result["nothing_to_do"]:
         findings.lines.append(
-            f"nothing to deploy: {findings.running['label']} runs, no migration is pending,"
-            " the schema matches the models"
+            f"nothing to deploy: {findings.running['label']} runs, no migration is pending, {findings.schema}"
         )
     elif check_mode:
         forecast = plan.forecast(stack, sources, findings, CheckOptions.from_dict(dict(options.schema)))
@@ -145,16 +156,15 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
         if plan_result.get("problems"):
             raise _problems(plan_result["problems"])
         expected = expected_catalog(stack, beside, ddl["digest"])
-    differences = [
-        difference.as_dict()
-        for difference in compare(expected, live["catalog"], CheckOptions.from_dict(dict(options.schema)))
-    ]
+    check = CheckOptions.from_dict(dict(options.schema))
+    verdict = judge(compare(expected, live["catalog"], check), {}, check)
     found = Findings(
         running=running,
         candidate=candidate,
         server_version=facts.version,
         pending=list(plan_result["pending"]),
-        differences=differences,
+        differences=[difference.as_dict() for difference in verdict.differences],
+        failing=[item for item in verdict.differences if reaches(item.severity, check.fail_on)],
         expected=expected,
         models_digest=ddl["digest"],
         live=live["catalog"],
@@ -162,11 +172,11 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
         baseline=None,
         lines=[],
     )
-    _refuse_drift(stack, found, options)
+    said = _refuse_drift(stack, found, options)
     _refuse_unexplained(found)
     if with_baseline and not found.nothing_to_do:
         found.baseline = smoke.baseline(stack.smoke)
-    found.lines = _lines(stack, found, facts.version)
+    found.lines = [*_lines(stack, found, facts.version), *said]
     if with_baseline and not found.nothing_to_do:
         found.lines.append(_baseline_line(found.baseline))
     return found
@@ -193,40 +203,51 @@ def _problems(problems: list[Any]) -> PapError:
     return Refused(" ".join(texts), hint=next(filter(None, hints), "Correct the migrations folder."), problems=problems)
 
 
-def _refuse_drift(stack: Stack, found: Findings, options: Options) -> None:
-    """Since the last release nobody may have altered tables by hand, unless the inventory says that it is known."""
+def _refuse_drift(stack: Stack, found: Findings, options: Options) -> list[str]:
+    """Since the last release nobody may have altered tables by hand, unless the inventory says that it is known.
+
+    The fingerprint says whether to look; the two catalogs say what changed. Where nothing did but the spelling (a dump
+    that was restored prints casts in other places), nobody altered anything. Returns what the summary has to say.
+    """
     last = stack.state.last_finished()
     remembered = last.last("release", "finished") if last else None
     known = remembered.get("schema_fingerprint") if remembered else None
     if not last or not known or known == fingerprint(found.live) or options.allow_drift:
-        return
+        return []
     path = last.folder / "catalog.json"
-    names: list[str] = []
+    changed: list[Difference] = []
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
-        names = [f"{item.object}: {item.kind}" for item in compare(before, found.live, CheckOptions())]
+        if not comparable(before, found.live):
+            other = "the server's major version or pap-deploy is another one"
+            return [f"drift: cannot be told, because since release {last.release} {other}"]
+        changed = drift(before, found.live, options.schema.get("ignore", ()))
+        if not changed:
+            return []
+    more = f" and {len(changed) - 10} more" if len(changed) > 10 else ""
+    names = "; ".join(f"{item.object}: {item.kind}" for item in changed[:10])
     raise Refused(
         f"Somebody changed the schema of {stack.label} since release {last.release}:"
-        f" {'; '.join(names[:10]) or 'the catalog has another fingerprint'}.",
+        f" {names or 'the catalog has another fingerprint, and the one of then is gone'}{more}.",
         hint="Find out who and why, then undo it or make it a migration."
         " To go on as it is: -e preflight_allow_drift=true",
-        drift=names,
+        drift=[f"{item.object}: {item.kind}" for item in changed],
+        lines=[item.sentence("the release left", "now there is") for item in changed],
     )
 
 
 def _refuse_unexplained(found: Findings) -> None:
-    """With no migration pending, a difference that breaks the app cannot be repaired by this deploy."""
-    errors = [item for item in found.differences if item["severity"] == "error"]
-    if found.pending or not errors:
+    """With no migration pending, a difference that fails the check cannot be repaired by this deploy."""
+    if found.pending or not found.failing:
         return
-    listed = "; ".join(f"{item['object']}: {item['kind']}" for item in errors[:5])
-    more = f" and {len(errors) - 5} more" if len(errors) > 5 else ""
+    listed = "; ".join(f"{item.object}: {item.kind}" for item in found.failing[:5])
+    more = f" and {len(found.failing) - 5} more" if len(found.failing) > 5 else ""
     raise Refused(
         f"The models of {found.candidate['label']} do not match the database and no migration is pending:"
         f" {listed}{more}.",
         hint="The models were changed without a migration. Write it: python -m papdeploy new NAME --from-models",
         differences=found.differences,
-        lines=[line for item in errors for line in [*item["repair"]][:3]],
+        lines=[line for item in found.failing for line in [item.sentence(), *(f"  {sql}" for sql in item.repair[:3])]],
     )
 
 
@@ -239,10 +260,10 @@ def _lines(stack: Stack, found: Findings, version: int) -> list[str]:
     lines.append(f"API: {found.running['label']} {what}")
     names = ", ".join(item["identity"] for item in found.pending)
     lines.append(f"migrations pending: {names}" if names else "no migration pending")
-    errors = sum(1 for item in found.differences if item["severity"] == "error")
-    if errors:
-        noun = "difference that the new models need" if errors == 1 else "differences that the new models need"
-        lines.append(f"schema: {errors} {noun} repaired")
+    failing = len(found.failing)
+    if failing:
+        noun = "difference that the new models need" if failing == 1 else "differences that the new models need"
+        lines.append(f"schema: {failing} {noun} repaired")
     return lines
 
 

@@ -114,7 +114,7 @@ def _look(
     version = f"PostgreSQL {looked.server_version // 10000}.{looked.server_version % 10000}"
     lines = [f"{stack.label}: {looked.running['label']} on {version}, database {stack.database.conninfo.dbname}"]
     if looked.nothing_to_do:
-        return [*lines, "nothing to deploy: the schema matches the models"], ""
+        return [*lines, f"nothing to deploy: {looked.schema}"], ""
     if looked.switches:
         lines.append(f"to deploy: {looked.candidate['label']}")
     names = ", ".join(found["pending"])

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import PapError
 from ..journal import write_durably
+from ..schema.result import CheckResult, result_from_dict
 from ..stack import Stack
 from .preflight import expected_catalog, read_kept
 
@@ -37,7 +38,20 @@ def run(stack: Stack, release: str, options: Mapping[str, Any]) -> dict[str, Any
             f" {len(found['differences'])} differences.",
             hint="Each is listed with the SQL that repairs it; put that into a migration.",
             differences=found["differences"],
-            lines=[f"{d['severity']}: {d['object']}: {d['kind']}" for d in found["differences"]],
+            lines=_lines(result_from_dict(found)),
         )
     tables = found["checked"].get("tables", "all")
-    return {**found, "pap": {"phase": "validate", "lines": [f"the database matches the models ({tables} tables)"]}}
+    lines = [f"the database matches the models ({tables} tables)", *_lines(result_from_dict(found))]
+    return {**found, "pap": {"phase": "validate", "lines": lines}}
+
+
+def _lines(result: CheckResult) -> list[str]:
+    """Each difference with its repair, also those that fail nothing; what is allowed; what the check has to say."""
+    lines = []
+    for difference in result.differences:
+        lines.append(f"{difference.severity}: {difference.sentence()}")
+        lines += [f"  {line}" for statement in difference.repair for line in statement.splitlines()]
+    lines += [
+        f"allowed: {difference.object} ({difference.kind}): {difference.allowed}" for difference in result.allowed
+    ]
+    return [*lines, *(f"note: {notice}" for notice in result.notices)]

@@ -45,6 +45,15 @@ def compare(expected: Catalog, actual: Catalog, options: CheckOptions | None = N
     return sorted(unique.values(), key=Difference.sort_key)
 
 
+def comparable(one: Catalog, other: Catalog) -> bool:
+    """Whether :func:`compare` takes the two: one format, one major version of PostgreSQL."""
+    try:
+        _comparable(one, other)
+    except PapError:
+        return False
+    return True
+
+
 def _comparable(expected: Catalog, actual: Catalog) -> None:
     for catalog in (expected, actual):
         if catalog.get("format") != CATALOG_FORMAT:

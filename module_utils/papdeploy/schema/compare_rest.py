@@ -6,7 +6,7 @@ import re
 
 from .catalog import Row
 from .comparison import Comparison
-from .tokens import quote_name, quote_names
+from .tokens import quote_name, quote_names, quote_text
 
 _STANDARD_COMMENT = "standard public schema"
 _OBJECTS = {"r": "TABLES", "S": "SEQUENCES", "f": "FUNCTIONS", "T": "TYPES", "n": "SCHEMAS", "L": "LARGE OBJECTS"}
@@ -17,7 +17,7 @@ def compare_schemas(work: Comparison) -> None:
     for row in work.expected.catalog["schemas"]:
         name = row["name"]
         home = work.sides.home(name)
-        if home not in work.sides.scope:
+        if home not in work.sides.scope and not work.options.exact:
             continue
         found = actual.get(home)
         quoted = quote_name(home)
@@ -33,6 +33,11 @@ def compare_schemas(work: Comparison) -> None:
         # a revoked right on a schema is how administrators harden a server; a given one is how it is taken
         ours["public"] = [right for right in ours.get("public", []) if right in theirs.get("public", [])]
         work.compare_common("schema", name, ours, theirs, f"SCHEMA {quoted}")
+    if work.options.exact:
+        known = {row["name"] for row in work.expected.catalog["schemas"]}
+        for name in sorted(actual.keys() - known):
+            repair = [f"DROP SCHEMA {quote_name(name)};"]
+            work.add("object_extra", f"schema {name}", "nothing", f"schema {name}", repair)
 
 
 def _comment(row: Row) -> str:
@@ -41,12 +46,21 @@ def _comment(row: Row) -> str:
 
 
 def compare_extensions(work: Comparison) -> None:
-    present = {row["name"] for row in work.actual.catalog["extensions"]}
-    for row in work.expected.catalog["extensions"]:
-        if row["name"] not in present:
-            name = quote_name(row["name"])
-            repair = [f"CREATE EXTENSION IF NOT EXISTS {name};"]
-            work.add("extension_missing", row["name"], f"extension {row['name']}", "nothing", repair)
+    """Those that the models need are there; in what version and what else there is, only drift asks."""
+    expected, present = (
+        {row["name"]: row["version"] for row in side.catalog["extensions"]} for side in (work.expected, work.actual)
+    )
+    for name, version in expected.items():
+        if name not in present:
+            repair = [f"CREATE EXTENSION IF NOT EXISTS {quote_name(name)};"]
+            work.add("extension_missing", name, f"extension {name}", "nothing", repair)
+        elif work.options.exact and version != present[name]:
+            repair = [f"ALTER EXTENSION {quote_name(name)} UPDATE TO {quote_text(version)};"]
+            work.add("object_changed", f"extension {name}", f"version {version}", f"version {present[name]}", repair)
+    if work.options.exact:
+        for name in sorted(present.keys() - expected.keys()):
+            repair = [f"DROP EXTENSION {quote_name(name)};"]
+            work.add("object_extra", f"extension {name}", "nothing", f"extension {name} {present[name]}", repair)
 
 
 def compare_statistics(work: Comparison) -> None:
@@ -80,20 +94,24 @@ def compare_default_privileges(work: Comparison) -> None:
     def rights(rows: list[Row]) -> dict[tuple[str, str], list[str]]:
         return {(row.get("schema", ""), row["kind"]): row["public"] for row in rows}
 
-    expected = rights(work.expected.catalog["default_privileges"])
-    for (schema, kind), present in rights(work.actual.catalog["default_privileges"]).items():
-        wanted = expected.get((schema, kind), [])
-        if schema and schema not in work.sides.scope:
+    expected, actual = (rights(side.catalog["default_privileges"]) for side in (work.expected, work.actual))
+    for schema, kind in sorted(expected.keys() | actual.keys()):
+        wanted, present = expected.get((schema, kind), []), actual.get((schema, kind), [])
+        if schema and schema not in work.sides.scope and not work.options.exact:
             continue
         new = sorted(set(present) - set(wanted))
         # functions and types give these to PUBLIC anyway
         new = [right for right in new if (kind, right) not in (("f", "EXECUTE"), ("T", "USAGE"))]
+        where = f" IN SCHEMA {quote_name(schema)}" if schema else ""
+        objects = _OBJECTS.get(kind, kind)
+        label = f"{schema or 'database'} {objects.lower()}"
         if new:
-            where = f" IN SCHEMA {quote_name(schema)}" if schema else ""
-            objects = _OBJECTS.get(kind, kind)
             repair = [f"ALTER DEFAULT PRIVILEGES{where} REVOKE {', '.join(new)} ON {objects} FROM PUBLIC;"]
-            label = f"{schema or 'database'} {objects.lower()}"
             work.add("default_grant", label, "PUBLIC gets nothing new", f"PUBLIC gets {', '.join(new)}", repair)
+        gone = sorted(set(wanted) - set(present))
+        if gone and work.options.exact:
+            repair = [f"ALTER DEFAULT PRIVILEGES{where} GRANT {', '.join(gone)} ON {objects} TO PUBLIC;"]
+            work.add("default_grant", label, f"PUBLIC gets {', '.join(gone)}", "PUBLIC gets nothing", repair)
 
 
 def compare_others(work: Comparison) -> None:

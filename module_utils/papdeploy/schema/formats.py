@@ -59,13 +59,7 @@ def as_json(result: CheckResult) -> str:
 
 
 def _message(difference: Difference) -> str:
-    expected, actual = _short(difference.expected), _short(difference.actual)
-    return f"{difference.object}: the models say {expected}, the database has {actual}; {difference.why}"
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 200 else line[:197] + "..."
+    return f"{difference.sentence()}; {difference.why}"
 
 
 def _location(difference: Difference, locations: Locations) -> Mapping[str, Any]:

@@ -30,8 +30,17 @@ class Difference:
     def as_dict(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if key != "allowed" or value}
 
+    def sentence(self, expected: str = "the models say", actual: str = "the database has") -> str:
+        """One line of at most some 500 characters: what, what it should be, what it is."""
+        return f"{self.object}: {expected} {_short(self.expected)}, {actual} {_short(self.actual)}"
+
     def sort_key(self) -> tuple[int, str, str]:
         return (-SEVERITIES.index(self.severity), self.object, self.kind)
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 200 else line[:197] + "..."
 
 
 def difference_from_dict(value: dict[str, Any]) -> Difference:

@@ -182,11 +182,12 @@ VARIATIONS = [
     Variation("Alembic's table", "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)"),
     Variation("a temporary table", "CREATE TEMPORARY TABLE users_import (id integer)"),
     Variation("a temporary table that hides a real one", "CREATE TEMPORARY TABLE users (id integer)"),
-    Variation("an extension", "CREATE EXTENSION vector", 16),
+    Variation("an extension", "CREATE EXTENSION some_extension"),
     Variation(
-        "an extension in a schema of its own", "CREATE SCHEMA extensions; CREATE EXTENSION vector SCHEMA extensions", 16
+        "an extension in a schema of its own",
+        "CREATE SCHEMA extensions; CREATE EXTENSION some_extension SCHEMA extensions",
     ),
-    Variation("an extension among the tables of a used schema", "CREATE EXTENSION vector SCHEMA audit", 16),
+    Variation("an extension among the tables of a used schema", "CREATE EXTENSION some_extension SCHEMA audit"),
     Variation("a publication", "CREATE PUBLICATION everything FOR TABLE users"),
     Variation(
         "an event trigger",
