@@ -168,6 +168,8 @@ _EXPRESSIONS = st.recursive(
     lambda inner: st.one_of(
         st.tuples(inner, st.sampled_from(["=", "<", "+", "||", "/"]), inner).map(lambda t: f"({t[0]} {t[1]} {t[2]})"),
         st.tuples(inner, inner).map(lambda t: f"(({t[0]} IS NULL) AND ({t[1]} = n))"),
+        st.tuples(inner, inner).map(lambda t: f"((n = 1) OR (n = {t[0]}) OR ({t[1]} = 2))"),
+        st.tuples(inner, inner).map(lambda t: f"((n <> 1) AND (n <> 2) AND (n <> ALL (ARRAY[{t[0]}, {t[1]}])))"),
         inner.map(lambda t: f"COALESCE({t}, 1)"),
         inner.map(lambda t: f"({t})::character varying(7)"),
         st.lists(inner, min_size=1, max_size=3).map(lambda t: f"(n = ANY (ARRAY[{', '.join(t)}]))"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from papdeploy.errors import PapError
-from papdeploy.schema import Allowance, CheckOptions, Difference, judge, repair_script
+from papdeploy.schema import Allowance, CheckOptions, Difference, command, judge, repair_script
 from papdeploy.schema import configuration as configuration_module
 from papdeploy.schema.configuration import load_configuration
 from papdeploy.schema.formats import FORMATS, render
@@ -230,3 +230,19 @@ def test_bad_configuration(tmp_path: Path, text: str, sentence: str) -> None:
     (tmp_path / "pap-deploy.toml").write_text(text)
     with pytest.raises(PapError, match=sentence):
         load_configuration(folder=tmp_path)
+
+
+def test_a_defect_of_the_check_is_not_a_difference(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python would exit with 1, which says that the database differs."""
+
+    def broken(*_: object) -> int:
+        raise IndexError("at postgresql://app:hush-hush@db/app")
+
+    monkeypatch.setattr(command, "_run", broken)
+    assert command.main([]) == command.NOT_CHECKED
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "unexpected IndexError" in said.err
+    assert "hush-hush" not in said.err

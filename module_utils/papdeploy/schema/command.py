@@ -6,6 +6,7 @@ import argparse
 import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from .catalog import Catalog
 from .checker import check
 from .configuration import Configuration, load_allowances, load_configuration
 from .formats import FORMATS, render
-from .models import ModelSet, load_models
+from .models import ModelSet, load_models, secrets_of_environment
 from .opening import database_url, open_session
 from .options import CheckOptions
 from .result import SEVERITIES, CheckResult
@@ -101,6 +102,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             pass
         except KeyboardInterrupt:
             print("check_db_schema: interrupted.", file=output.complaint)
+        except Exception as exc:  # noqa: BLE001 - Python would exit with 1, which means that the database differs
+            print(redact(traceback.format_exc(), secrets_of_environment()), file=output.complaint)
+            text = f"check_db_schema: unexpected {type(exc).__name__}: this is a defect of the check; please report it."
+            print(text, file=output.complaint)
         return NOT_CHECKED
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 
 from .. import __version__
@@ -79,7 +81,7 @@ def as_sarif(result: CheckResult, locations: Locations | None = None) -> str:
     for difference in (*result.differences, *result.allowed):
         place = _location(difference, locations or {})
         physical = {
-            "artifactLocation": {"uri": place.get("file", "check_db_schema.py")},
+            "artifactLocation": {"uri": quote(place.get("file", "check_db_schema.py"))},
             "region": {"startLine": place.get("line", 1)},
         }
         entry: dict[str, Any] = {
@@ -167,8 +169,8 @@ def _attribute(text: str) -> str:
 
 
 def _xml(text: str) -> str:
-    """Without the control characters that XML 1.0 forbids."""
-    return "".join(c for c in text if c in "\t\n\r" or ord(c) >= 0x20)
+    """Without the characters that XML 1.0 forbids."""
+    return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "", text)
 
 
 def as_github(result: CheckResult, locations: Locations | None = None) -> str:
