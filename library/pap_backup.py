@@ -39,6 +39,10 @@ options:
     type: str
     choices: [full, schema, none]
     default: full
+  ask_above_gb:
+    description: Size of the database in GB above which C(full) is refused, so that somebody chooses.
+    type: float
+    default: 100
   keep_copy:
     description: Keep the restored copy for the rehearsal.
     type: bool
@@ -104,6 +108,7 @@ def main() -> None:
         spec(
             release={"type": "str", "default": ""},
             proof={"type": "str", "choices": ["full", "schema", "none"], "default": "full"},
+            ask_above_gb={"type": "float", "default": 100},
             keep_copy={"type": "bool", "default": False},
             verify={"type": "path"},
             encrypt={"type": "dict", "default": {}},
@@ -118,8 +123,8 @@ def main() -> None:
     given = module.params
 
     def work(stack, phase):
-        names = ("proof", "keep_copy", "encrypt", "keep", "keep_days", "keep_failed_days", "engine", "pgbackrest")
-        options = phase.Options(verify=given["verify"] or "", **{name: given[name] for name in names})
+        chosen = {key: value for key, value in given.items() if key not in ("stack", "release")}
+        options = phase.Options(**{**chosen, "verify": given["verify"] or ""})
         return phase.run(stack, given["release"], options)
 
     run_phase(module, "backing_up", work)

@@ -183,7 +183,7 @@ def _refuse(database: Database, facts: ServerFacts, proof: str, chosen: bool, li
     if size > limits.ask_above_bytes and not chosen:
         raise Refused(
             f"The database has {size / 1e9:,.0f} GB; restoring it as a proof takes that much disk and time.",
-            hint="Choose: backup_proof=full, schema or none in the inventory of this stack.",
+            hint="Choose for this stack: raise backup_ask_above_gb, or set backup_proof to schema or none.",
             bytes=size,
         )
     disk.check_backup(database, folder, database_bytes=size, proof=proof)

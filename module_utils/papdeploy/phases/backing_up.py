@@ -18,10 +18,12 @@ ENGINES = ("pg_dump", "pgbackrest")
 
 @dataclass(frozen=True)
 class Options:
-    """What the inventory decides about backups. ``keep`` is a number of backups, ``keep_days`` and ``keep_failed_days``
-    are days (0: databases that a rollback kept aside stay until somebody drops them)."""
+    """What the inventory decides about backups. Above ``ask_above_gb`` a full proof is not begun. ``keep`` is a number of
+    backups, ``keep_days`` and ``keep_failed_days`` are days (0: databases that a rollback kept aside stay until somebody
+    drops them)."""
 
     proof: str = "full"
+    ask_above_gb: float = 100
     keep_copy: bool = False
     verify: str = ""
     encrypt: Mapping[str, Any] = field(default_factory=dict)
@@ -65,6 +67,8 @@ def _take(stack: Stack, release: str, options: Options) -> dict[str, Any]:
             stack=stack.name,
             release=release,
             proof=options.proof,
+            chosen=options.proof != "full",
+            limits=backup.Limits(ask_above_bytes=int(options.ask_above_gb * 1000**3)),
             keep_scratch=options.keep_copy,
             encryption=options.encrypt,
             emit=say,
