@@ -18,9 +18,8 @@ ENGINES = ("pg_dump", "pgbackrest")
 
 @dataclass(frozen=True)
 class Options:
-    """What the inventory decides about backups. Above ``ask_above_gb`` a full proof is not begun. ``keep`` is a number of
-    backups, ``keep_days`` and ``keep_failed_days`` are days (0: databases that a rollback kept aside stay until somebody
-    drops them)."""
+    """What the inventory decides about backups. Above ``ask_above_gb`` a full proof is not begun. ``keep`` is a count,
+    ``keep_days`` and ``keep_failed_days`` are days; with 0, what rollbacks kept aside stays until somebody drops it."""
 
     proof: str = "full"
     ask_above_gb: float = 100
