@@ -56,8 +56,7 @@ class ActionModule(Normal):
         width = WIDTH if alone else 0
         head = "" if alone else f"{task_vars.get('inventory_hostname', '')}  "
         phase = self._task.action.rpartition(".")[2].removeprefix("pap_")
-        started, shown, pause = time.monotonic(), "", _FIRST_S
-        drawn = False
+        started, pause, drawn = time.monotonic(), _FIRST_S, False
         with contextlib.suppress(Exception):  # whatever is wrong with the reading, the module goes on
             reader = self._beside()
             path = f"{self._task.args['stack']['state_dir']}/progress-{phase}"
@@ -70,9 +69,8 @@ class ActionModule(Normal):
                     if width:
                         display.display(f"{_CLEAR}{text[: width - 1]}", newline=False, screen_only=True)
                         drawn = True
-                    elif line != shown:
+                    else:
                         display.display(text, screen_only=True)
-                    shown = line
         if drawn:
             display.display(_CLEAR, newline=False, screen_only=True)
 

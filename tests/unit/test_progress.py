@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import stat
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -80,3 +82,71 @@ def test_a_copy_is_told_of_while_it_grows(monkeypatch: pytest.MonkeyPatch) -> No
         assert enough.wait(30)
     assert [event["made"] for event in heard[:2]] == [100, 200]
     assert {(event["event"], event["dumped"], event["of"]) for event in heard} == {("copying", 7, 300)}
+
+
+class Shown:
+    """The action plugin with a module and a target host that are not there."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, width: int, hosts: int = 1) -> None:
+        self.plugin = importlib.import_module("pap_progress")
+        self.said: list[str] = []
+        self.looked: list[str] = []
+        self.enough = threading.Event()
+        monkeypatch.setattr(self.plugin, "WIDTH", width)
+        monkeypatch.setattr(self.plugin, "_FIRST_S", 0.001)
+        monkeypatch.setattr(self.plugin, "LOG_EVERY_S", 0.001)
+        monkeypatch.setattr(self.plugin.display, "display", lambda text, **_: self.said.append(text))
+        monkeypatch.setattr(self.plugin.Normal, "run", lambda *_: {"waited": self.enough.wait(30)})
+        monkeypatch.setattr(self.plugin.ActionModule, "read", lambda _, path: self._read(path))
+        self.lines: list[Any] = []
+        self.hosts = [f"stack-{number}" for number in range(hosts)]
+
+    def _read(self, path: str) -> str:
+        self.looked.append(path)
+        if not self.lines:
+            self.enough.set()
+            return ""
+        line = self.lines.pop(0)
+        if isinstance(line, Exception):
+            self.enough.set()
+            raise line
+        return str(line)
+
+    def run(self) -> dict[str, Any]:
+        action = self.plugin.ActionModule.__new__(self.plugin.ActionModule)
+        action._connection = SimpleNamespace(become=None)
+        action._task = SimpleNamespace(action="pap_backup", args={"stack": {"state_dir": "/var/lib/pap-deploy/x"}})
+        found = action.run(None, {"ansible_play_hosts_all": self.hosts, "inventory_hostname": self.hosts[0]})
+        assert found == {"waited": True}
+        return dict(found)
+
+
+@pytest.fixture(autouse=True)
+def _plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "plugins" / "action"))
+
+
+def test_on_a_terminal_one_line_is_drawn_anew_and_wiped(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Shown(monkeypatch, width=60)
+    shown.lines = ["dumped 1 MB", "dumped 2 MB, and so much more that it is longer than the line"]
+    shown.run()
+    assert set(shown.looked) == {"/var/lib/pap-deploy/x/progress-backup"}
+    assert all(text.startswith("\r\x1b[K") for text in shown.said) and shown.said[-1] == "\r\x1b[K"
+    assert shown.said[0].endswith("backup            0:00 dumped 1 MB")
+    assert len(shown.said) == 3 and len(shown.said[1]) <= 60 + len("\r\x1b[K"), "a line that wraps could not be wiped"
+
+
+@pytest.mark.parametrize(("hosts", "head"), [(1, "backup"), (3, "stack-0  backup")])
+def test_in_a_log_a_line_is_printed_from_time_to_time(monkeypatch: pytest.MonkeyPatch, hosts: int, head: str) -> None:
+    shown = Shown(monkeypatch, width=0 if hosts == 1 else 100, hosts=hosts)
+    shown.lines = ["dumped 1 MB", "dumped 1 MB", "dumped 2 MB"]
+    shown.run()
+    assert [text[-11:] for text in shown.said] == ["dumped 1 MB", "dumped 1 MB", "dumped 2 MB"]
+    assert all(text.startswith(f"{head} ") and "\r" not in text for text in shown.said)
+
+
+def test_a_reading_that_fails_is_nobodys_business(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Shown(monkeypatch, width=60)
+    shown.lines = ["dumped 1 MB", OSError("the connection is gone")]
+    shown.run()
+    assert shown.said[-1] == "\r\x1b[K" and len(shown.said) == 2
