@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from .errors import PapError, Refused, Unavailable
 from .journal import now, seconds_between, sync_folder
+from .migrations.files import TEMPLATE
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -33,9 +34,11 @@ IGNORED = ("__pycache__", "*.pyc", ".git", ".venv", "venv", ".env", "*.log")
 def subject(
     migrations: Mapping[str, str], *, models_digest: str, version: Mapping[str, Any], server_version: int
 ) -> dict[str, Any]:
-    """What is deployed, by content. ``migrations`` is file name to text; ``server_version`` is server_version_num."""
+    """What is deployed, by content. ``migrations`` is file name to text (the template, which never runs, is none);
+    ``server_version`` is server_version_num."""
+    run = sorted((name, text) for name, text in migrations.items() if name != f"{TEMPLATE}.py")
     return {
-        "migrations": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sorted(migrations.items())},
+        "migrations": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in run},
         "models": models_digest,
         "release": {"label": version["label"], "checksum": release_checksum(version)},
         "server_major": server_version // 10000,
@@ -310,7 +313,7 @@ def demand(
     )
     if exact:
         newest, age = exact[0], ages[0]
-        which = f"release {newest['release']}, {newest['at']}"
+        which = f"release {newest['release']}, {_minute(newest['at'])}"
         said = f"is {_span(age)} old and may be at most {_span(max_age_s)}" if age >= 0 else "has a time in the future"
         raise Refused(
             f"The receipt of {environment} for this deploy ({which}) {said}.{ignored}",
@@ -322,7 +325,7 @@ def demand(
         found, nearest = min(compared, key=lambda item: len(item[0]))
         raise Refused(
             f"{environment.capitalize()} has no receipt for this deploy. Against its release {nearest['release']} of"
-            f" {nearest['at']}: {'; '.join(found)}.{ignored}",
+            f" {_minute(nearest['at'])}: {'; '.join(found)}.{ignored}",
             hint=f"Deploy exactly this to {environment} first: ansible-playbook deploy.yml -l {environment}",
             receipt=nearest["release"],
             differs=found,
@@ -333,6 +336,10 @@ def demand(
         receipt="",
         differs=[],
     )
+
+
+def _minute(at: str) -> str:
+    return f"{at[:16].replace('T', ' ')} UTC"
 
 
 def _span(seconds: float) -> str:

@@ -49,7 +49,7 @@ class ActionModule(Normal):
             return super().run(tmp, task_vars)
         finally:
             over.set()
-            thread.join(15)
+            thread.join(2)
 
     def _show(self, task_vars, over):
         alone = len(task_vars.get("ansible_play_hosts_all") or []) <= 1

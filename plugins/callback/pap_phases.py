@@ -31,8 +31,7 @@ class CallbackModule(Default):
     CALLBACK_NAME = "pap_phases"
 
     _said: tuple[str, str] = ("", "")
-    _wide: int = 0
-    _many: bool = False
+    _failed: tuple = ()
 
     def __init__(self):
         super().__init__()
@@ -99,6 +98,8 @@ class CallbackModule(Default):
         if ignore_errors and not self._verbose:
             return
         data = result._result
+        if "censored" in data and not self._verbose:
+            data = {"msg": "what it says is hidden, because it may hold a secret (no_log)"}
         if self._verbose or "msg" not in data:
             super().v2_runner_on_failed(result, ignore_errors)
             return
@@ -107,15 +108,19 @@ class CallbackModule(Default):
             messages = [str(r.get("msg", "")) for r in data["results"] if r.get("failed")] or [str(data["msg"])]
         else:
             messages = [str(data["msg"])]
-        self._show(host, "failed", f"at: {result._task.name or result._task.get_name().strip()}", color)
         hint = str(data.get("hint") or "")
+        if self._failed == (host, messages, hint):  # a rescue that fails again, with what it came to rescue
+            return
+        self._failed = (host, messages, hint)
+        self._show(host, "failed", f"at: {result._task.name or result._task.get_name().strip()}", color)
         for message in messages:
             if hint and message.endswith(hint):
                 message = message[: -len(hint)].strip()
             for line in message.splitlines():
                 self._show(host, "", line, color)
         if hint:
-            self._show(host, "", f"Next: {hint}", color)
+            for number, line in enumerate(hint.splitlines()):
+                self._show(host, "", f"Next: {line}" if number == 0 else f"      {line}", color)
         detail = data.get("data") or {}
         if isinstance(detail, dict):
             for line in detail.get("lines") or []:

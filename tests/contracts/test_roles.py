@@ -70,3 +70,13 @@ def test_inventories_set_what_something_reads(path: Path) -> None:
 def options(role: Path) -> dict:
     specs = load(role / "meta" / "argument_specs.yml")["argument_specs"]
     return {name: option for spec in specs.values() for name, option in (spec.get("options") or {}).items()}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "playbooks").rglob("*.yml")), ids=lambda path: path.name)
+def test_a_playbook_knows_no_default_of_a_role(path: Path) -> None:
+    """Defaults of the role stack end with it: outside, such a name is undefined unless an inventory happens to set it."""
+    text = path.read_text()
+    if "- role: stack" not in text:
+        templates = " ".join(re.findall(r"\{\{.*?\}\}|when: .*", text, re.DOTALL))
+        used = set(re.findall(r"\b(pap_[a-z_]+)\b(?! *\| *default)", templates))
+        assert not used & set(load(ROOT / "roles" / "stack" / "defaults" / "main.yml"))

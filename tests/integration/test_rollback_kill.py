@@ -125,8 +125,8 @@ def test_writers_all_the_time(servers: dict[int, Server], live: Database, tmp_pa
             writer.join()
     assert release.facts["restore_point"]["kind"] == "snapshot", "something was written since the backup"
     now = {row[0] for row in server.sql("SELECT id FROM t", name)}
-    aside = {row[0] for row in server.sql("SELECT id FROM t", result["failed"])}
-    users_aside = {row[0] for row in server.sql("SELECT id FROM t WHERE v = 'user'", result["failed"])}
+    aside = {row[0] for row in server.sql("SELECT id FROM t", result["kept"])}
+    users_aside = {row[0] for row in server.sql("SELECT id FROM t WHERE v = 'user'", result["kept"])}
     assert set(acknowledged) <= now | aside
     snapshot_time = set(acknowledged) & now & aside
     lost = [number for number in users_aside if number not in snapshot_time]

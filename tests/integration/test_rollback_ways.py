@@ -61,12 +61,12 @@ def test_hostile_content_comes_back(
     result = release.roll_back()
     assert oracle.compare(release.before, oracle.take(hostile)) == []
     assert _sorted_acl(server.sql(look)) == _sorted_acl(traits)
-    assert result["failed"] == f"{name}__failed_{R}"
-    assert oracle.compare(migrated, oracle.take(hostile.named(result["failed"]))) == [], "kept aside as it was"
+    assert result["kept"] == f"{name}__failed_{R}"
+    assert oracle.compare(migrated, oracle.take(hostile.named(result["kept"]))) == [], "kept aside as it was"
     assert release.api.log[0] == "stop"
     assert release.api.log[-1] == "switch old"
     assert release.choose().way == "nothing", "a second time there is nothing to do"
-    assert databases.drop_created(hostile, R, ["failed"]) == [result["failed"]]
+    assert databases.drop_created(hostile, R, ["failed"]) == [result["kept"]]
     forget(server, name)
 
 
@@ -79,7 +79,7 @@ def test_nothing_committed(server: Server, live: Database, tmp_path: Path) -> No
     plan = release.choose()
     assert (plan.way, plan.cost_sentence) == ("nothing", "loses nothing")
     result = release.roll_back()
-    assert result["failed"] is None
+    assert result["kept"] is None
     assert release.api.log == ["start"]
     assert oracle.compare(release.before, oracle.take(live)) == []
     assert databases.fence_state(live) is None
@@ -139,7 +139,7 @@ def test_loss_needs_a_yes_and_stays_readable(server: Server, live: Database, tmp
     result = release.roll_back(accept_loss=True)
     assert result["rows_lost"] == 4
     assert oracle.compare(release.before, oracle.take(live)) == []
-    kept = live.named(result["failed"])
+    kept = live.named(result["kept"])
     assert kept.scalar("SELECT count(*) AS n FROM t WHERE v LIKE 'user%'") == 2
 
 
@@ -270,7 +270,7 @@ def test_failed_downgrade_that_would_lose_rows_stops(live: Database, tmp_path: P
     assert databases.fence_state(live) is not None, "still closed: nothing more can be written before somebody decides"
     result = release.roll_back(accept_loss=True)
     assert result["way"] == "swap"
-    assert live.named(result["failed"]).scalar("SELECT count(*) AS n FROM t WHERE v = 'user'") == 1
+    assert live.named(result["kept"]).scalar("SELECT count(*) AS n FROM t WHERE v = 'user'") == 1
 
 
 WRONG_DOWN = SMALL_DOWN.replace("'old'", "'wrong'")

@@ -206,7 +206,12 @@ class TestChecksum:
 
     def test_subject(self, tmp_path: Path) -> None:
         version = {"label": "a", "identity": "/srv/a", "path": str(self.make(tmp_path / "a"))}
-        made = receipts.subject({"b.py": "B", "a.py": "A"}, models_digest="m", version=version, server_version=180003)
+        made = receipts.subject(
+            {"b.py": "B", "a.py": "A", "migration_template.py": "T"},
+            models_digest="m",
+            version=version,
+            server_version=180003,
+        )
         assert list(made["migrations"]) == ["a.py", "b.py"] and made["server_major"] == 18
         assert made["release"]["checksum"].startswith("files:")
         image = {"label": "x:1", "identity": "sha256:abc"}

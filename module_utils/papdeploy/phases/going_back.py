@@ -88,8 +88,7 @@ def run(
     lines += [*result["lines"], f"journal {journal.path}"]
     return {
         "changed": True,
-        **{key: result[key] for key in ("way", "cost", "seconds")},
-        "kept": result["failed"],  # to Ansible, "failed" is the word for a module that failed
+        **{key: result[key] for key in ("way", "cost", "kept", "seconds")},
         "release": journal.release,
         "outcome": _outcome(stack, journal, result),
         "pap": {"phase": "rollback", "lines": lines, "status": "warning"},
@@ -170,7 +169,7 @@ def _outcome(stack: Stack, journal: Journal, result: Mapping[str, Any]) -> str:
     label = begin_entry(journal)["from"]["label"]
     if not _touched(journal):
         return f"Nothing had been changed; {stack.name} runs {label} as before."
-    kept = f" The failed database is kept as {result['failed']}." if result.get("failed") else ""
+    kept = f" The failed database is kept as {result['kept']}." if result.get("kept") else ""
     return f"{stack.name} was rolled back and runs {label} again.{kept}"
 
 

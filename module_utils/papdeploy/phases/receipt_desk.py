@@ -61,7 +61,7 @@ def demand(
         }
     except (Refused, Unavailable) as error:
         if not reason:
-            error.hint += " To go on without one: -e 'receipt_override=\"who decided, and why\"' (it is recorded)."
+            error.hint += "\nTo go on without one: -e 'receipt_override=\"who decided, and why\"' (it is recorded)."
             raise
         return {"receipt": {}, "override": receipts.override(reason, Refused(error.message), who)}
 

@@ -76,7 +76,7 @@ def run(
 
     Under the fence the plan is made again: a migration that was still running may have committed, and what would be
     lost is counted to the row. If that changes the verdict, the fence is lifted, the API started as it was, and Refused
-    raised. Returns way, cost, ``failed`` (the database kept aside), seconds and lines for a person.
+    raised. Returns way, cost, ``kept`` (the failed database, kept aside), seconds and lines for a person.
     """
     if plan.refused:
         raise Refused(
@@ -113,13 +113,13 @@ def run(
         "lines": [
             *(f"{way} did not work: {error.message}" for way, error in zip(tried, failures)),
             f"rolled back by {current.way} in {seconds:.1f} s: {current.why}",
-            *([f"the failed database is kept as {result['failed']}"] if result.get("failed") else []),
+            *([f"the failed database is kept as {result['kept']}"] if result.get("kept") else []),
         ],
     }
 
 
 def _go(work: _Work, plan: RollbackPlan) -> dict[str, Any]:
-    result: dict[str, Any] = {"failed": None, "cost": plan.cost, "rows_lost": plan.rows_lost}
+    result: dict[str, Any] = {"kept": None, "cost": plan.cost, "rows_lost": plan.rows_lost}
     before = work.facts.get("before_version")
     counted: Optional[dict[str, Any]] = None
     state = read_state(work.database, work.release)
@@ -145,7 +145,7 @@ def _go(work: _Work, plan: RollbackPlan) -> dict[str, Any]:
                 hint="Run the rollback again.",
             )
     if state.swapped:
-        result["failed"] = databases.derived(work.database.conninfo.dbname, "failed", work.release)
+        result["kept"] = databases.derived(work.database.conninfo.dbname, "failed", work.release)
     lifted = work.step("unfence", lambda: databases.unfence(work.database, work.release))
     if plan.way == "downgrade" and lifted.get("mark"):
         # If what follows fails, another way may be gone: the rows that the downgrade rewrote are nobody's.

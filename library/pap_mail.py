@@ -1,0 +1,124 @@
+#!/usr/bin/python
+# Copyright: pap-deploy authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Send one mail from the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: pap_mail
+short_description: Send one mail from the controller
+version_added: "0.1.0"
+author:
+  - pap-deploy authors (@pap-deploy)
+description:
+  - Sends plain text to a mail server. Needs nothing but Python, so that a notification does not hang on a collection.
+attributes:
+  check_mode:
+    support: none
+    description: Skipped in check mode.
+  diff_mode:
+    support: none
+    description: There is nothing to show.
+  platform:
+    support: full
+    platforms: posix
+    description: Runs on the controller, with the Python of Ansible.
+options:
+  code:
+    description: Folder to import C(papdeploy) from, on the controller.
+    type: path
+    required: true
+  host:
+    description: Mail server.
+    type: str
+    required: true
+  port:
+    description: Its port.
+    type: int
+    default: 25
+  username:
+    description: Who logs in there. Empty does not log in.
+    type: str
+    default: ""
+  password:
+    description: The password; it is sent under TLS only.
+    type: str
+    default: ""
+  secure:
+    description: C(always) TLS from the start, C(starttls), C(try) STARTTLS where it is offered, C(never).
+    type: str
+    choices: [try, starttls, always, never]
+    default: try
+  sender:
+    description: Address it comes from.
+    type: str
+    required: true
+  to:
+    description: Addresses it goes to.
+    type: list
+    elements: str
+    required: true
+  subject:
+    description: The subject.
+    type: str
+    required: true
+  body:
+    description: The text.
+    type: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Tell the people on call
+  pap_mail:
+    code: "{{ playbook_dir }}/../module_utils"
+    host: mail.example
+    sender: pap-deploy@example.org
+    to: [ops@example.org]
+    subject: pap-staging was rolled back
+    body: pap-staging runs 2.0 again.
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+to:
+  description: Who got it.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.pap_module import run_code
+
+
+def main() -> None:
+    text, needed = {"type": "str", "default": ""}, {"type": "str", "required": True}
+    module = AnsibleModule(
+        {
+            "code": {"type": "path", "required": True},
+            "host": needed,
+            "port": {"type": "int", "default": 25},
+            "username": text,
+            "password": {**text, "no_log": True},
+            "secure": {"type": "str", "choices": ["try", "starttls", "always", "never"], "default": "try"},
+            "sender": needed,
+            "to": {"type": "list", "elements": "str", "required": True},
+            "subject": needed,
+            "body": needed,
+        },
+        supports_check_mode=False,
+    )
+    given = module.params
+
+    def work(mail):
+        server = mail.Server(**{key: given[key] for key in ("host", "port", "username", "password", "secure")})
+        return mail.send(server, **{key: given[key] for key in ("sender", "to", "subject", "body")})
+
+    run_code(module, given["code"], "mail", work)
+
+
+if __name__ == "__main__":
+    main()
