@@ -78,7 +78,11 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
                     raise
                 done.update(result)
             if options.take_over:
-                _take_over(stack, journal)
+                try:
+                    _take_over(stack, journal)
+                except PapError as error:
+                    error.hint = f"The migrations are committed; the new release has not taken over. {error.hint}"
+                    raise
     said, strays = rehearsed.against(verdict, result["seconds"])
     return {
         "changed": True,

@@ -158,8 +158,8 @@ def _online(online: Mapping[str, Any], mode: str) -> str:
 
 def _expected(found: Mapping[str, Any]) -> str:
     away = found.get("expected_unavailable_s")
-    names = {"swap": "swap with a snapshot, if one is needed,"}
-    ways = ", ".join(f"{names.get(way, way)} {seconds:.0f} s" for way, seconds in found["recovery_s"].items())
+    only_if = {"swap": " if a snapshot is taken"}
+    ways = ", ".join(f"{way} {seconds:.0f} s{only_if.get(way, '')}" for way, seconds in found["recovery_s"].items())
     limit = f", migration ended after {found['deadline_s']:g} s" if found.get("deadline_s") else ""
     said = f"API unavailable for {away:.1f} s" if away is not None else "nobody knows how long the API is unavailable"
     return f"expected: {said}{limit}" + (f"; ways back: {ways}" if ways else "")
