@@ -53,7 +53,8 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--transaction", choices=("all", "each"), default="all", help="one transaction for all, or each")
     run.add_argument("--believe", action="append", default=[], metavar="NAME", help="take this migration at its word")
     check = argparse.ArgumentParser(add_help=False)
-    check.add_argument("--models", action="append", metavar="MODULE[:NAME]", help="check the schema before COMMIT")
+    check.add_argument("--models", action="append", nargs="?", const="", metavar="MODULE[:NAME]",
+                       help="check the schema before COMMIT (default: the models in pap-deploy.toml)")  # fmt: skip
     check.add_argument("--scratch-url", metavar="URL", help="server for the models' side of the check")
 
     def add(name: str, function: Callable[[argparse.Namespace], int], text: str, *parents: Any) -> Any:
@@ -69,7 +70,15 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("--allow-out-of-order", action="store_true")
     status = add("status", _status, "what is applied, pending, and in the way", where, database)
     status.add_argument("--allow-out-of-order", action="store_true")
-    revert = add("revert", _revert, "run downgrades, newest first, in one transaction", where, database, run, check)
+    revert = add(
+        "revert",
+        _revert,
+        "run downgrades, newest first, together where they can",
+        where,
+        database,
+        run,
+        check,
+    )
     which = revert.add_mutually_exclusive_group(required=True)
     which.add_argument("--last", type=int, metavar="N", help="the newest N")
     which.add_argument("--since-release", metavar="RELEASE", help="everything that this release applied")
@@ -81,7 +90,8 @@ def parser() -> argparse.ArgumentParser:
     repair.add_argument("--reason", default="", help="why; kept in the ledger")
     new = add("new", _new, "write a new migration file", where, database)
     new.add_argument("name", metavar="NAME", help="what it does, for example add_api_key")
-    new.add_argument("--from-models", action="append", metavar="MODULE[:NAME]", help="fill it from the schema check")
+    new.add_argument("--from-models", action="append", nargs="?", const="", metavar="MODULE[:NAME]",
+                     help="fill it from the schema check (default: the models in pap-deploy.toml)")  # fmt: skip
     new.add_argument("--scratch-url", metavar="URL", help="server for the models' side of the check")
     new.add_argument("--author", default="")
     lint = add("lint", _lint, "judge the SQL of what is pending, or of FILES, by the sizes of the tables", where)
@@ -113,9 +123,11 @@ def _checked(arguments: argparse.Namespace, request: dict[str, Any]) -> dict[str
     """The request with the models' catalog, where --models asks for the schema check."""
     if arguments.models:
         from .migrations.calls import url_of
-        from .migrations.models import expected_catalog
+        from .migrations.models import check_options, configured, expected_catalog
 
-        request["expected"] = expected_catalog(arguments.models, url_of(request), arguments.scratch_url)
+        configuration = configured(arguments.models)
+        request["expected"] = expected_catalog(configuration, url_of(request), arguments.scratch_url)
+        request["schema_options"] = check_options(configuration)
     return request
 
 
@@ -149,7 +161,7 @@ def _revert(arguments: argparse.Namespace) -> int:
     request = _checked(arguments, _request(arguments))
     request.update(identities=arguments.names, count=arguments.last, since_release=arguments.since_release)
     result = calls.revert(request, console.progress)
-    console.show(result, console.result_text(result), as_json=arguments.json)
+    console.show(result, console.result_text(result, "revert"), as_json=arguments.json)
     return console.OK
 
 
@@ -157,7 +169,7 @@ def _baseline(arguments: argparse.Namespace) -> int:
     from .migrations import calls
 
     result = calls.baseline({**_request(arguments), "identities": arguments.names}, console.progress)
-    console.show(result, console.adopt_text(result), as_json=arguments.json)
+    console.show(result, console.adopt_text(result, "marked as applied"), as_json=arguments.json)
     return console.OK
 
 
@@ -166,7 +178,7 @@ def _repair(arguments: argparse.Namespace) -> int:
 
     request = {**_request(arguments), "identities": arguments.names, "reason": arguments.reason}
     result = calls.repair(request, console.progress)
-    console.show(result, console.adopt_text(result), as_json=arguments.json)
+    console.show(result, console.adopt_text(result, "accepted"), as_json=arguments.json)
     return console.OK
 
 
@@ -175,11 +187,12 @@ def _new(arguments: argparse.Namespace) -> int:
 
     folder = Path((arguments.migrations or ["migrations"])[-1])
     url = create.url_for(arguments.database_url) if arguments.from_models else ""
-    path = create.new(
+    paths = create.new(
         folder, arguments.name, author=arguments.author, models=arguments.from_models or (), url=url,
         scratch_url=arguments.scratch_url,
     )  # fmt: skip
-    console.show({"path": str(path)}, str(path), as_json=arguments.json)
+    files = [str(path) for path in paths]
+    console.show({"path": files[0], "paths": files}, "\n".join(files), as_json=arguments.json)
     return console.OK
 
 

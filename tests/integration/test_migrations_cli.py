@@ -57,7 +57,7 @@ def test_from_plan_to_revert(bench: Bench, folder: Path) -> None:
     said = papdeploy(bench, folder, "status")
     assert "0 applied, 3 pending (the database has no ledger yet)" in said.stdout
     said = papdeploy(bench, folder, "migrate", "--dry-run")
-    assert said.returncode == 0 and "Would run:\n  2025_01_01_a" in said.stdout and bench.tables() == []
+    assert said.returncode == 0 and "Would apply:\n  2025_01_01_a" in said.stdout and bench.tables() == []
     said = papdeploy(bench, folder, "migrate", "--release", "r1", "--json")
     assert [entry["identity"] for entry in json.loads(said.stdout)["applied"]] == [name[:-3] for name in THREE]
     assert "applying 2025_01_01_a" in said.stderr
@@ -69,7 +69,7 @@ def test_from_plan_to_revert(bench: Bench, folder: Path) -> None:
     assert said.returncode == 0 and "3 reverted" in said.stdout and bench.tables() == []
     bench.sql("CREATE TABLE a (id int PRIMARY KEY, n int)")
     said = papdeploy(bench, folder, "baseline", "2025_01_01_a")
-    assert said.returncode == 0 and "1 marked: 2025_01_01_a" in said.stdout and '"a"' in said.stdout
+    assert said.returncode == 0 and "1 marked as applied: 2025_01_01_a" in said.stdout and '"a"' in said.stdout
 
 
 def test_edited_then_repaired(bench: Bench, folder: Path) -> None:
@@ -173,14 +173,28 @@ def test_new_from_the_models_there_and_back(bench: Bench, folder: Path) -> None:
     for name in THREE:
         (folder / name).unlink()
     (folder.parent / "models.py").write_text(MODELS)
-    bench.sql("CREATE TABLE users (id serial PRIMARY KEY, name varchar(20))")
+    (folder.parent / "pap-deploy.toml").write_text('models = ["models:Base"]\nignore = ["ours_*"]\n')
+    bench.sql("CREATE TABLE users (id serial PRIMARY KEY, name varchar(20)); CREATE TABLE ours_alone (id int)")
+    bench.sql("CREATE TABLE stranger (id int)")
+    said = papdeploy(bench, folder, "new", "drop", "--from-models")
+    (proposal, *_) = said.stdout.splitlines()
+    text = (folder.parent / proposal).read_text()
+    assert (
+        '    # db.execute("DROP TABLE public.stranger")' in text and "ours_alone" not in text
+    )  # for a person to decide
+    for path in said.stdout.splitlines():
+        (folder.parent / path).unlink()
+    bench.sql("DROP TABLE stranger")
     before = papdeploy(bench, folder, "check", "--models", "models:Base", "--format", "json")
     said = papdeploy(bench, folder, "migrate", "--models", "models:Base")
     assert said.returncode == 1 and "does not match the models" in said.stderr
-    said = papdeploy(bench, folder, "new", "follow the models", "--from-models", "models:Base")
+    said = papdeploy(bench, folder, "new", "follow the models", "--from-models")
     assert said.returncode == 0, said.stderr
-    assert len(list(folder.glob("*_follow_the_models*.py"))) == 2  # the index is built outside the transaction
-    said = papdeploy(bench, folder, "migrate", "--models", "models:Base", "--release", "r1")
+    written = sorted(path.name for path in folder.glob("*_follow_the_models*.py"))
+    assert len(written) == 2  # the index is built outside the transaction
+    assert sorted(Path(line).name for line in said.stdout.splitlines()) == written
+    assert "cannot-run-again" not in papdeploy(bench, folder, "lint").stdout
+    said = papdeploy(bench, folder, "migrate", "--models", "--release", "r1")
     assert said.returncode == 0 and "The schema matches the models." in said.stdout, said.stderr
     assert papdeploy(bench, folder, "check", "--models", "models:Base").returncode == 0
     assert papdeploy(bench, folder, "revert", "--since-release", "r1").returncode == 0

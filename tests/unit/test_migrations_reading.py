@@ -193,6 +193,33 @@ def test_the_size_decides(text: str) -> None:
     assert judged(one(f"db.execute({text!r})")) == VERDICTS[text]
 
 
+AGAIN = {
+    "CREATE INDEX CONCURRENTLY ix ON small (id)": True,
+    "CREATE INDEX CONCURRENTLY IF NOT EXISTS ix ON small (id)": False,
+    "DROP INDEX CONCURRENTLY ix": True,
+    "DROP INDEX CONCURRENTLY IF EXISTS ix": False,
+    "ALTER TABLE small ADD COLUMN n int": True,
+    "ALTER TABLE small ADD COLUMN IF NOT EXISTS n int": False,
+    "ALTER TABLE small VALIDATE CONSTRAINT c": False,
+    "CREATE OR REPLACE VIEW v AS SELECT 1": False,
+    "VACUUM small": False,
+}
+
+
+@pytest.mark.parametrize("text", AGAIN)
+def test_outside_a_transaction_statements_must_bear_to_run_again(text: str) -> None:
+    def rules(body: str, head: str) -> list[str]:
+        found = lint.judge([one(body, head)], SIZES).findings
+        return [f"{f.rule} {f.severity}" for f in found if f.rule == "cannot-run-again"]
+
+    body = f'db.execute("{text}")'
+    alone = "transactional = False"
+    assert rules(body, alone) == (["cannot-run-again warning"] if AGAIN[text] else [])
+    assert rules(body, "") == []
+    asked = f'if not db.has_index("ix"):\n    {body}'
+    assert rules(asked, alone) == (["cannot-run-again note"] if AGAIN[text] else [])
+
+
 def test_without_a_database_the_size_is_said_to_be_unknown() -> None:
     report = lint.judge([one('db.execute("CREATE INDEX i ON t (a)")')], None)
     own = [finding for finding in report.live if finding.source == "papdeploy"]
@@ -261,8 +288,10 @@ def test_formats() -> None:
 def test_squawk_is_asked_where_it_is_installed() -> None:
     if not squawk.find():
         pytest.skip("squawk is not installed")
-    report = lint.judge([one('db.execute("ALTER TABLE small ADD COLUMN big int")')], SIZES, version=160000)
-    assert [f.rule for f in report.findings if f.source == "squawk"] == ["prefer-bigint-over-int"]
+    body = 'db.execute("ALTER TABLE small ADD n int")\ndb.execute("CREATE INDEX CONCURRENTLY i ON small (n)")'
+    report = lint.judge([one(body)], SIZES, version=160000)
+    found = [f.rule for f in report.findings if f.source == "squawk"]  # and nothing of types, which the models decide
+    assert found == ["ban-concurrent-index-creation-in-transaction"]
     assert report.squawk[0].isdigit()
 
 

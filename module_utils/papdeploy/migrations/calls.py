@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ..errors import Refused
 from . import files, planning, runner
 from .options import RunOptions
-from .steps import Check
+
+if TYPE_CHECKING:
+    from .steps import Check
 
 Request = Mapping[str, Any]
 Emit = Callable[[dict[str, Any]], None]

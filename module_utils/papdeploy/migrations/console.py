@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,7 +20,9 @@ def progress(event: dict[str, Any]) -> None:
     """One line per event worth a line."""
     line = sentence(event)
     if line:
-        print(line, file=sys.stderr, flush=True)
+        # A run does not fail, least of all after its COMMIT, because nobody reads along any more.
+        with contextlib.suppress(OSError):
+            print(line, file=sys.stderr, flush=True)
 
 
 def sentence(event: Mapping[str, Any]) -> str:
@@ -59,7 +63,12 @@ def _span(seconds: float) -> str:
 def run(action: Callable[[], int], *, as_json: bool = False) -> int:
     """Call ``action``; turn a PapError into its message (or JSON) and the exit code: 1 failed, 2 could not look."""
     try:
-        return action()
+        code = action()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read the output has enough (| head)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
     except PapError as error:
         if as_json:
             print(json.dumps(error.as_dict(), indent=2, default=str))
@@ -83,7 +92,7 @@ def state_text(state: dict[str, Any]) -> str:
     lines = [f"{len(state['applied'])} applied, {len(state['pending'])} pending"]
     if not state["ledger_exists"]:
         lines[0] += " (the database has no ledger yet)"
-    lines += [f"  applied  {e['identity']}  {e['at'][:19]}  release {e['release']}" for e in state["applied"]]
+    lines += [f"  applied  {e['identity']}  {e['at'][:19]} UTC  release {e['release']}" for e in state["applied"]]
     for migration in state["pending"]:
         note = ""
         if migration["identity"] in state["interrupted"]:
@@ -95,19 +104,19 @@ def state_text(state: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def result_text(result: dict[str, Any]) -> str:
-    """What a run did, for a person."""
+def result_text(result: dict[str, Any], way: str = "apply") -> str:
+    """What a run did, for a person. ``way``: apply or revert."""
     done = result["applied"] or result["reverted"]
     verb = "reverted" if result["reverted"] else "applied"
     if result["dry_run"]:
         if not result["pending"]:
             return "Nothing to do."
-        return "Would run:\n" + "\n".join(f"  {name}" for name in result["pending"])
+        return f"Would {way}:\n" + "\n".join(f"  {name}" for name in result["pending"])
     if not done:
         return "Nothing to do."
     lines = [f"{len(done)} {verb} in {result['seconds']:.2f} s (release {result['release']}, run {result['run']})"]
     lines += [
-        f"  {entry['identity']}  {entry['seconds']:.3f} s, {entry['statement_count']} statements"
+        f"  {entry['identity']}  {entry['seconds']:.3f} s, {_counted(entry['statement_count'], 'statement')}"
         for entry in done[:SHOWN]
     ]
     if len(done) > SHOWN:
@@ -117,9 +126,15 @@ def result_text(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def adopt_text(result: dict[str, Any]) -> str:
-    """What baseline or repair marked, for a person."""
-    verb = "would be marked" if result["dry_run"] else "marked"
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def adopt_text(result: dict[str, Any], verb: str) -> str:
+    """What baseline (``verb``: marked as applied) or repair (accepted) did, for a person."""
+    if not result["marked"] and not result["findings"]:
+        return "Nothing to do."
+    verb = f"would be {verb}" if result["dry_run"] else verb
     lines = [f"{len(result['marked'])} {verb}: {', '.join(result['marked']) or 'none'}"]
     for finding in result["findings"]:
         if "verdict" in finding:

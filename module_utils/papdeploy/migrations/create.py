@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any, Optional
 
 from ..errors import Refused
+from .runner import who_am_i
 from .sql import split
 
 _HEADER = '''"""{title}
@@ -68,8 +69,8 @@ def new(
     url: str = "",
     scratch_url: Optional[str] = None,
     today: Optional[date] = None,
-) -> Path:
-    """Write ``folder/YYYY_MM_DD_name.py`` and return its path; never overwrites.
+) -> list[Path]:
+    """Write ``folder/YYYY_MM_DD_name.py`` and return the paths of what was written; never overwrites.
 
     With ``models`` it is filled with what the database at ``url`` lacks. Statements with CONCURRENTLY get a second file
     of their own, which requires the first.
@@ -83,7 +84,8 @@ def new(
     first = folder / f"{day:%Y_%m_%d}_{slug}.py"
     alone = folder / f"{day:%Y_%m_%d}_{slug}_concurrently.py"
     together, concurrent = _from_models(models, url, scratch_url) if models else (Draft(), Draft())
-    for path in (first, alone) if concurrent.up else (first,):
+    paths = [first, alone] if concurrent.up else [first]
+    for path in paths:
         if path.exists():
             raise Refused(f"{path} is there already.", hint="Choose another name.")
     title = name.strip().rstrip(".") + "."
@@ -92,14 +94,14 @@ def new(
         title = f"{name.strip()}, the part outside a transaction."
         text = _text(title, day, author, concurrent, transactional=False, requires=first.stem)
         alone.write_text(text, encoding="utf-8")
-    return first
+    return paths
 
 
 def _text(title: str, day: date, author: str, draft: Draft, transactional: bool, requires: str = "") -> str:
     return _HEADER.format(
         title=title[:1].upper() + title[1:].replace("_", " "),
         date=day.isoformat(),
-        author=author or os.environ.get("USER", ""),
+        author=author or who_am_i().partition("@")[0],
         requires=f'\nrequires = ["{requires}"]' if requires else "",
         transactional=transactional,
         upgrade=_body(draft.up, 'raise NotImplementedError("write the change")'),
@@ -136,17 +138,32 @@ def _from_models(models: Sequence[str], url: str, scratch_url: Optional[str]) ->
     if not up:
         raise Refused("The database matches the models: there is nothing to migrate.")
     together, concurrent = Draft(), Draft()
+    # What would throw rows or values away is proposed, for the person to decide; and so is the way back from it.
+    destructive = {difference.object for difference in up if _destroys(difference)}
     for difference in up:
-        (concurrent if _concurrently(difference) else together).up.extend(_statements(difference))
+        (concurrent if _concurrently(difference) else together).up.extend(_statements(difference, destructive))
     for difference in reversed(down):
-        (concurrent if _concurrently(difference) else together).down.extend(_statements(difference))
+        (concurrent if _concurrently(difference) else together).down.extend(_statements(difference, destructive))
     return together, concurrent
 
 
-def _statements(difference: Any) -> list[str]:
-    """The repair of a difference, headed by what it is about."""
+def _destroys(difference: Any) -> bool:
+    return any(text.startswith("--") and "destroys" in text for text in difference.repair)
+
+
+def _statements(difference: Any, proposed: Collection[str]) -> list[str]:
+    """The repair of a difference, headed by what it is about; as a remark only, if its object is in ``proposed``."""
     head = f"-- {difference.kind} {difference.object}: {difference.expected} instead of {difference.actual}"
-    return [head, *difference.repair]
+    repair = [_repeatable(text) for text in difference.repair]
+    if difference.object in proposed:
+        repair = [text if text.startswith("--") else f"-- db.execute({_literal(text)})" for text in repair]
+    return [head, *repair]
+
+
+def _repeatable(statement: str) -> str:
+    """A CONCURRENTLY statement so that it can run again after an interruption: the other kind is rolled back."""
+    text = re.sub(r"^(CREATE (?:UNIQUE )?INDEX CONCURRENTLY) (?!IF )", r"\1 IF NOT EXISTS ", statement)
+    return re.sub(r"^(DROP INDEX CONCURRENTLY) (?!IF )", r"\1 IF EXISTS ", text)
 
 
 def _concurrently(difference: Any) -> bool:

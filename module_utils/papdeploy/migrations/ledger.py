@@ -89,7 +89,8 @@ CREATE CONSTRAINT TRIGGER commit_guard AFTER INSERT ON {SCHEMA}.batch
 """
 
 READ = f"""
-SELECT id, event, identity, checksum, release, who, at::text, seconds, run::text, details::text
+SELECT id, event, identity, checksum, release, who, (at AT TIME ZONE 'UTC')::text || '+00', seconds, run::text,
+       details::text
 FROM {SCHEMA}.ledger ORDER BY id
 """
 INSERT = f"""

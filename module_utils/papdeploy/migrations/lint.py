@@ -19,7 +19,7 @@ from typing import Any, Optional
 
 from ..errors import Refused
 from . import impact, sql, squawk, statics
-from .files import MigrationFile, load_folders
+from .files import SCRIPT, MigrationFile, load_folders
 from .impact import Effect, TableSize
 from .indexes import name_at, quoted
 
@@ -154,14 +154,17 @@ def judge(
         found = _located(migration, ran)
         located += found
         report.findings += [] if ran else _parse_notes(migration)
+        exact = bool(ran) or statics.conditional(migration) is None
         for item in found:
+            report.findings += _run_again(item, exact)
             fresh |= _created(item.statement)
             report.findings += [_verdict(item, effect, sizes, fresh) for effect in impact.effects(item.statement)]
     said, report.squawk = squawk.check(located, version=version, program=program)
     known = {(finding.file, finding.line) for finding in report.findings}
     for remark in said:
         report.findings += _from_squawk(remark, sizes, fresh, known)
-    report.findings = [finding for finding in report.findings if finding.severity]
+    # What a loop sends is one line of the file: said once.
+    report.findings = list({str(f.as_dict() | {"statement": ""}): f for f in report.findings if f.severity}.values())
     for migration in migrations:
         _suppress(migration, report)
     return report
@@ -196,6 +199,27 @@ def _parse_notes(migration: MigrationFile) -> list[Finding]:
             f"{len(unread)} statements are computed and could not be judged, the first is {unread[0][3:][:80]}",
             "plan --scratch-url shows the true SQL",
         )
+    ]  # fmt: skip
+
+
+def _run_again(item: Located, exact: bool) -> list[Finding]:
+    """Outside a transaction a migration may be interrupted anywhere, so each statement must bear being run twice."""
+    words, migration = item.statement.words, item.migration
+    if migration.flavour == SCRIPT or migration.transactional:
+        return []
+    instead = ""
+    if words[:1] == ("CREATE",) and not {"REPLACE", "EXISTS"} & set(words[:6]):
+        instead = "CREATE … IF NOT EXISTS, or ask db.has_table() and the like first"
+    elif words[:1] == ("DROP",) and "EXISTS" not in words[:5]:
+        instead = "DROP … IF EXISTS"
+    elif words[:2] == ("ALTER", "TABLE") and "EXISTS" not in words and {"ADD", "DROP", "RENAME"} & set(words):
+        instead = "IF [NOT] EXISTS, or ask db.has_column() and db.has_constraint() first"
+    if not instead:
+        return []
+    # Where the code asks the database first, it may have thought of it.
+    return [
+        Finding("cannot-run-again", "warning" if exact else "note", _file(migration), item.line,
+                "Run a second time, after an interruption, this statement fails.", instead, item.statement.text[:500])
     ]  # fmt: skip
 
 

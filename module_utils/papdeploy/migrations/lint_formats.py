@@ -26,7 +26,8 @@ def text(report: Report) -> str:
     counts = {level: sum(f.severity == level for f in report.live) for level in ("error", "warning", "note")}
     total = ", ".join(f"{number} {level}{'s' if number != 1 else ''}" for level, number in counts.items())
     suppressed = len(report.findings) - len(report.live)
-    lines.append(f"{report.files} migrations: {total}" + (f", {suppressed} allowed by comments" if suppressed else ""))
+    what = "migration" if report.files == 1 else "migrations"
+    lines.append(f"{report.files} {what}: {total}" + (f", {suppressed} allowed by comments" if suppressed else ""))
     lines.append(f"squawk: {report.squawk}")
     if not report.sizes_known:
         lines.append("no database was asked: sizes are not known")
@@ -86,7 +87,7 @@ def github(report: Report) -> str:
 
 
 def _sentence(finding: Finding) -> str:
-    return finding.message + (f" Instead: {finding.help}." if finding.help else "")
+    return finding.message + (f" Instead: {finding.help.rstrip('.')}." if finding.help else "")
 
 
 def _data(value: str) -> str:

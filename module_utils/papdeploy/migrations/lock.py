@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from .session import Session
 
 _HOLDER = f"""
-SELECT l.pid, coalesce(a.application_name, ''), coalesce(a.usename, ''), coalesce(a.backend_start::text, ''),
+SELECT l.pid, coalesce(a.application_name, ''), coalesce(a.usename, ''),
+       coalesce(date_trunc('second', a.backend_start AT TIME ZONE 'UTC') || ' UTC', ''),
        coalesce(a.client_addr::text, 'local'), coalesce(a.state, '')
 FROM pg_locks AS l LEFT JOIN pg_stat_activity AS a USING (pid)
 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1

@@ -7,15 +7,31 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 
-def expected_catalog(specs: Sequence[str], url: str, scratch_url: Optional[str] = None) -> dict[str, Any]:
-    """The catalog of the models ``specs`` (``app.models:Base``), made in a scratch database on ``scratch_url``.
+def configured(specs: Sequence[str]) -> Any:
+    """The configuration file of the schema check, with ``specs`` (``app.models:Base``) in the place of its models."""
+    from ..schema.configuration import load_configuration
 
-    Without ``scratch_url`` the server of ``url`` is used; the scratch database is dropped again.
+    configuration = load_configuration()
+    configuration.models = [spec for spec in specs if spec] or configuration.models
+    return configuration
+
+
+def check_options(configuration: Any) -> dict[str, Any]:
+    """The options of the schema check that the configuration file sets, as CheckOptions.from_dict takes them."""
+    names = ("ignore", "allow", "fail_on", "severities", "owner", "schema", "used_by")
+    return {name: value for name in names if (value := getattr(configuration, name))}
+
+
+def expected_catalog(configuration: Any, url: str, scratch_url: Optional[str] = None) -> dict[str, Any]:
+    """The catalog of the configured models, made in a scratch database on ``scratch_url``.
+
+    Without ``scratch_url``, here or in the file, the server of ``url`` is used; the scratch database is dropped again.
     """
     from ..schema import load_models
     from ..schema.scratch_database import expected_on
 
-    catalog, _ = expected_on(load_models(list(specs)), scratch_url or url)
+    models = load_models(configuration.models, configuration.path or None, extensions=configuration.extensions)
+    catalog, _ = expected_on(models, scratch_url or configuration.scratch_url or url)
     return catalog
 
 
@@ -25,10 +41,12 @@ def differences(specs: Sequence[str], url: str, scratch_url: Optional[str] = Non
     from ..schema.checker import scope
     from ..schema.opening import open_session
 
-    expected = expected_catalog(specs, url, scratch_url)
+    configuration = configured(specs)
+    options = CheckOptions.from_dict(check_options(configuration))
+    expected = expected_catalog(configuration, url, scratch_url)
     with open_session(url) as session:
         actual = describe(session, *scope(expected))
-    return list(compare(expected, actual, CheckOptions())), list(compare(actual, _owned(expected), CheckOptions()))
+    return list(compare(expected, actual, options)), list(compare(actual, _owned(expected), options))
 
 
 def _owned(catalog: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from . import ledger
 from .files import SCRIPT, MigrationFile, with_requirements
 from .ledger import Entry, Ledger
 from .options import RunOptions
-from .second import no_second_connection
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,7 @@ def _edited(by_name: dict[str, MigrationFile], applied: dict[str, Entry]) -> lis
         Problem(
             "edited",
             name,
-            f"{name} was edited after it was applied (release {entry.release}, {entry.at[:19]}).",
+            f"{name} was edited after it was applied (release {entry.release}, {entry.at[:19]} UTC).",
             "Restore the file as it was and write the change as a new migration; if the edit is harmless (a comment),"
             " accept it with `repair`.",
         )
@@ -147,7 +146,7 @@ def _missing(by_name: dict[str, MigrationFile], applied: dict[str, Entry]) -> li
         Problem(
             "missing",
             name,
-            f"{name} is applied (release {entry.release}, {entry.at[:19]}) but its file is gone.",
+            f"{name} is applied (release {entry.release}, {entry.at[:19]} UTC) but its file is gone.",
             "Is this an older checkout than the one that was deployed? Bring the file back; if it was removed on"
             " purpose, record that with `repair`.",
         )
@@ -173,6 +172,7 @@ def import_problems(migrations: Sequence[MigrationFile]) -> list[Problem]:
     Scripts of the old kind are only parsed: what they do when imported belongs into a process of their own.
     """
     from . import steps
+    from .second import no_second_connection
 
     found = []
     refusal = Refused("it opens a connection when it is imported.", hint="Connections are the runner's: use db.")

@@ -1,4 +1,7 @@
-"""Apply what is pending: whole, once, proven, or not at all."""
+"""Apply what is pending: whole, once, proven, or not at all.
+
+What runs a migration is imported only when there is one to run: finding nothing to do is the most frequent of all runs.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,17 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ..errors import PapError, Refused
-from . import drivers, ledger, steps
+from . import drivers, ledger
 from .files import SCRIPT, MigrationFile
 from .options import RunOptions
 from .planning import State, compare, refuse_if
 from .session import Session
+
+if TYPE_CHECKING:
+    from .steps import Check
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -74,7 +80,9 @@ def opened(
         try:
             yield session
         except session.driver.module.Error as error:
-            raise steps.presentable(session, error) from error
+            from .steps import presentable
+
+            raise presentable(session, error) from error
 
 
 def book_of(session: Session) -> ledger.Ledger:
@@ -99,7 +107,7 @@ def apply(
     *,
     release: str = "cli",
     who: str = "",
-    check: Optional[steps.Check] = None,
+    check: Optional[Check] = None,
     options: Optional[RunOptions] = None,
     emit: Optional[Emit] = None,
     dry_run: bool = False,
@@ -133,7 +141,9 @@ def apply(
         return result
 
 
-def _apply(session: Session, state: State, check: Optional[steps.Check], result: ApplyResult) -> None:
+def _apply(session: Session, state: State, check: Optional[Check], result: ApplyResult) -> None:
+    from . import steps
+
     groups = list(grouped(state.pending, session.options.transaction))
     for number, group in enumerate(groups, 1):
         last = number == len(groups)
@@ -152,7 +162,9 @@ def _apply(session: Session, state: State, check: Optional[steps.Check], result:
 
 def _alone(session: Session, migration: MigrationFile) -> dict[str, Any]:
     if migration.flavour != SCRIPT:
-        return steps.run_alone(session, migration)
+        from .steps import run_alone
+
+        return run_alone(session, migration)
     from .scripts import run_script
 
     return run_script(session, migration)
@@ -184,6 +196,8 @@ def failed(session: Session, error: PapError, group: Sequence[MigrationFile], co
     error.data["run"] = session.run
     if committed:
         error.hint = f"{error.hint} Committed before and still in force: {', '.join(committed)}.".strip()
+    elif not alone(group[0]) and error.data.get("outcome") != "unknown" and "rolled back" not in str(error):
+        error.hint = f"{error.hint} Everything was rolled back: nothing has changed.".strip()
     identity = error.data.get("identity") or group[-1].identity
     session.emit("failed", identity=identity, message=error.message)
     if session.lost or error.data.get("outcome") == "unknown":
@@ -205,13 +219,15 @@ def failed(session: Session, error: PapError, group: Sequence[MigrationFile], co
         session.emit("failure_not_recorded", why=session.redact(str(problem).strip()))
 
 
-def _check_only(session: Session, check: Optional[steps.Check]) -> Optional[dict[str, Any]]:
+def _check_only(session: Session, check: Optional[Check]) -> Optional[dict[str, Any]]:
     """The schema check where there is nothing left to commit: in a read-only transaction that is rolled back."""
     if check is None:
         return None
+    from .steps import run_check
+
     session.query("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
     try:
-        verdict: dict[str, Any] = steps.run_check(session, check, [])
+        verdict: dict[str, Any] = run_check(session, check, [])
         return verdict
     finally:
         session.rollback()

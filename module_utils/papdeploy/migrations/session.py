@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 from urllib.parse import quote, quote_plus
 
 from ..errors import DeadlineExceeded, PapError, Refused, Unavailable
@@ -17,8 +17,10 @@ from ..redact import redact, redact_data
 from . import drivers, ledger, lock
 from .engine import engine_on
 from .options import RunOptions
-from .step import Step
 from .watch import Watch
+
+if TYPE_CHECKING:
+    from .step import Step
 
 Emit = Callable[[dict[str, Any]], None]
 

@@ -166,6 +166,7 @@ def _translated(session: Session, migration: MigrationFile, step: Step, error: B
             session.check_deadline()
         except DeadlineExceeded as deadline:
             deadline.data["identity"] = migration.identity
+            deadline.message = f"{deadline.message[:-1]}, in migration {migration.identity}."
             return deadline
     if step.violations:
         return step.broken(step.violations[0])

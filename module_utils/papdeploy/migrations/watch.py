@@ -20,7 +20,7 @@ MAX_QUERY = 200
 
 _BLOCKERS = """
 SELECT b.pid, coalesce(a.application_name, ''), coalesce(a.usename, ''), coalesce(a.state, ''),
-       coalesce(a.xact_start::text, ''), coalesce(a.query, '')
+       coalesce(date_trunc('second', a.xact_start AT TIME ZONE 'UTC') || ' UTC', ''), coalesce(a.query, '')
 FROM unnest(pg_blocking_pids(%s)) AS b(pid) LEFT JOIN pg_stat_activity AS a USING (pid)
 """
 
@@ -130,7 +130,7 @@ def describe(blockers: list[dict[str, Any]]) -> str:
     """The blockers as one clause of a message."""
     return "; ".join(
         f"process {b['pid']} ({b['application'] or b['user'] or 'unknown'}, {b['state'] or 'unknown'}"
-        + (f" in a transaction since {b['transaction_since']}" if b["transaction_since"] else "")
+        + (f", its transaction began {b['transaction_since']}" if b["transaction_since"] else "")
         + (f": {b['query']}" if b["query"] else "")
         + ")"
         for b in blockers
