@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -12,8 +13,11 @@ import pytest
 from papdeploy import backup, databases, oracle, restore_point, retention
 from papdeploy.databases import marks
 from papdeploy.errors import Refused
+from papdeploy.journal import State
+from papdeploy.phases import dropping
 from papdeploy.postgres import Database
-from support_backup import database_of, fill, folder_of, forget, make_roles, names, restart
+from papdeploy.stack import Stack
+from support_backup import FakeApi, database_of, fill, folder_of, forget, make_roles, names, restart
 
 if TYPE_CHECKING:
     from postgres_servers import Server
@@ -167,6 +171,34 @@ def test_failed_databases_age(live: Database) -> None:
     assert len(databases.existing(live)) == 1
     assert retention.failed_databases(live, keep_days=0) == [f"{name}__failed_{R}"]
     assert databases.existing(live) == []
+
+
+def test_a_person_drops_what_is_over_and_nothing_that_a_rollback_could_need(live: Database, tmp_path: Path) -> None:
+    name = live.conninfo.dbname
+    stack = Stack("st", "staging", State(tmp_path / "state"), live, FakeApi(), (), {})  # type: ignore[arg-type]
+    me = {"user": "u", "host": "h", "pid": os.getpid()}
+    made = {}
+    for end in ("rolled_back", "finished", "failed"):
+        journal = stack.state.begin(me)
+        databases.fence(live, journal.release)
+        behind = databases.must_be_fenced(live, journal.release)
+        made[end] = databases.snapshot(behind, journal.release, live=name)["database"]
+        if end == "failed":
+            databases.swap(live, journal.release, made[end])
+            made[end] = databases.derived(name, "failed", journal.release)
+            with pytest.raises(Refused, match="is unfinished, and may still need what was kept"):
+                dropping.run(stack, "", me)
+        else:
+            databases.unfence(live, journal.release)
+        journal.append("release", "finished" if end == "finished" else "rolled_back")
+        stack.state.unlock(journal.release)
+    for check_mode in (True, False):
+        found = dropping.run(stack, "", me, check_mode=check_mode)
+        assert set(found["dropped"]) == {made["rolled_back"], made["failed"]}
+        left = {entry["name"] for entry in databases.existing(live)}
+        assert left == (set(made.values()) if check_mode else {made["finished"]})
+    assert stack.state.holder() is None
+    assert not dropping.run(stack, "", me)["changed"]
 
 
 WRITES = {

@@ -142,10 +142,14 @@ def _kept(stack: Stack, found: dict[str, Any]) -> list[str]:
         return [f"databases of releases: {error.message}"]
     found["databases"] = others
     kinds = {"snap": "restore point", "failed": "kept aside after a failure", "fenced": "fenced now"}
-    return [
+    lines = [
         f"database {other['name']}: {kinds.get(other['kind'], other['kind'])} of release {other['release']}"
         for other in others
     ]
+    if any(other["kind"] == "failed" for other in others):
+        drop = f"ansible-playbook rollback.yml -l {stack.name} -e rollback_drop_failed=true"
+        lines.append(f"when nobody needs what was kept aside: {drop}")
+    return lines
 
 
 def _pap(phase: str, lines: list[str], status_: str = "") -> dict[str, Any]:
