@@ -39,7 +39,8 @@ def row(journal: Journal) -> dict[str, Any]:
         "message": failed.get("message") if failed else None,
         "seconds": _seconds(header, deployed),
         "unavailable_s": deployed["unavailable_s"] if deployed and "unavailable_s" in deployed else away(entries),
-        "watch": watched["state"],
+        # Before a release has finished nobody watches yet, and nobody is missing.
+        "watch": watched["state"] if end and end["event"] == "finished" else "none",
     }
 
 

@@ -193,6 +193,12 @@ def test_hooks_run_before_and_after_a_phase_and_fail_the_deploy(place: Place) ->
     said = place.play(phase, ok=False, pap_hook_before_nothing=str(place.folder / "fail.yml"))
     assert "the hook says no" in said and " the phase\n" not in said
     assert "the phase" in place.play(phase)
+    look = {"ansible.builtin.include_tasks": str(ROOT / "playbooks" / "tasks" / "hooks.yml")}
+    there = str(place.folder / "before.yml")
+    place.play(look, pap_hook_before_migrate=there, pap_hook_after_migrate="")
+    for hooks in ({"pap_hook_before_migrate": there + ".not"}, {"pap_hook_before_migrating": there}):
+        said = place.play(look, ok=False, **hooks)
+        assert next(iter(hooks)) in said and "one of preflight, backup" in " ".join(said.split())
 
 
 def test_the_units_of_the_timer_are_ones_that_systemd_takes(place: Place) -> None:
