@@ -71,8 +71,7 @@ def commit(path: Path, file: IO[bytes], final: Path) -> None:
 
 
 def remove_stale(folder: Path) -> list[str]:
-    """Remove the temporary files of runs that were killed (nobody holds their lock), and dumps without a manifest are
-    named but kept: a person may want them. Returns what was removed."""
+    """Remove the temporary files of runs that were killed (nobody holds their lock); the names of what was removed."""
     removed: list[str] = []
     for path in folder.glob(f"{PARTIAL}*"):
         try:
