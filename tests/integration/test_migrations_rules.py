@@ -45,6 +45,7 @@ MISDEEDS = {
     ),
     "sys.exit(0)": ("import sys\nsys.exit(0)", r"called sys.exit\(0\)"),
     "sys.exit(1)": ("import sys\nsys.exit(1)", r"called sys.exit\(1\)"),
+    "os._exit(0)": ("import os\nos._exit(0)", r"os._exit\(0\) was called \(line 8\)"),
     "returns False": ("return False", r"upgrade\(\) returned False"),
     "raises": ("raise RuntimeError('no')", "RuntimeError: no"),
     "second connection, driver": (
@@ -208,6 +209,10 @@ ALLOWED = {
         "from sqlalchemy import text\nfrom sqlalchemy.orm import Session\n"
         "with Session(bind=db.connection, future=True) as session:\n"
         "    session.execute(text('CREATE TABLE good (id int)'))\n    session.commit()"
+    ),
+    "a fork that ends": (
+        "import os\npid = os.fork()\nif not pid:\n    os._exit(0)\nassert os.waitpid(pid, 0)[1] == 0\n"
+        "db.execute('CREATE TABLE good (id int)')"
     ),
     "a cursor of the server": (
         "db.execute('CREATE TABLE good (id int)')\n"

@@ -1,12 +1,14 @@
-"""While migrations run, no code of this process opens a connection beside the runner's."""
+"""While migrations run, no code of this process opens a connection beside the runner's, or ends the process."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Optional
+from typing import Any, NoReturn, Optional
 
 from ..errors import PapError
 
@@ -14,6 +16,29 @@ Refuse = Callable[[str], Optional[PapError]]
 
 # Where each driver opens connections, below what applications import by name.
 _DRIVERS = ("psycopg2", "psycopg", "asyncpg.connect_utils")
+
+
+@contextlib.contextmanager
+def no_silent_end(refuse: Refuse) -> Iterator[None]:
+    """While active, ``os._exit`` in this thread asks ``refuse(how)`` first.
+
+    It would end the run with the exit code of a success and without a word. Forked children, and the threads that end
+    an agent at its deadline, may call it.
+    """
+    end, process, thread = os._exit, os.getpid(), threading.get_ident()
+
+    def guarded(status: int) -> NoReturn:
+        if os.getpid() == process and threading.get_ident() == thread:
+            error = refuse(f"os._exit({status!r}) was called")
+            if error is not None:
+                raise error
+        end(status)
+
+    os._exit = guarded
+    try:
+        yield
+    finally:
+        os._exit = end
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from . import drivers, indexes, ledger
 from .db import Db
 from .files import MigrationFile
 from .observe import observer
-from .second import no_second_connection
+from .second import no_second_connection, no_silent_end
 from .session import TimeUp
 from .step import MigrationError, Step
 from .watch import describe
@@ -48,7 +48,7 @@ class CheckFailed(PapError):
 
 @contextmanager
 def guards(session: Session) -> Iterator[None]:
-    """While migrations run, nobody connects but the runner: not this process, and no child of it through libpq."""
+    """While migrations run, nobody connects but the runner (nor a child of it through libpq), and it is not ended."""
 
     def refuse(how: str) -> Optional[PapError]:
         step = session.step
@@ -56,12 +56,15 @@ def guards(session: Session) -> Iterator[None]:
             return None
         return step.violation(f"it opened a second connection ({how})")
 
+    def refuse_end(how: str) -> Optional[PapError]:
+        return session.step.violation(how) if session.step is not None else None
+
     # The server refuses the option, and names it; a child that sets options of its own is told by its name at COMMIT.
     ours = {"PGAPPNAME": session.child_name, "PGOPTIONS": f"-c {REFUSED_OPTION}=on"}
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
     try:
-        with no_second_connection(refuse):
+        with no_second_connection(refuse), no_silent_end(refuse_end):
             yield
     finally:
         for name, value in before.items():
