@@ -35,6 +35,7 @@ _OPCLASSES = {
     "pg_catalog.varchar_ops": "",
     "pg_catalog.varchar_pattern_ops": "pg_catalog.text_pattern_ops",
 }
+_SWITCHES = {"on": "true", "yes": "true", "off": "false", "no": "false"}
 _NOT_OF_COLUMN = frozenset(["relation", "number", "local", "expression", "collation"])
 
 
@@ -127,6 +128,9 @@ class _Builder:
             for plural in ("constraints", "indexes", "triggers", "rules", "policies"):
                 if plural in row:
                     row[plural] = _tidy(row[plural], "name")
+            for constraint in row.get("constraints", []):
+                constraint.setdefault("columns", [])  # a check may be about none
+            row["options"] = _options(row["options"])
             if row["kind"] not in "vm":
                 row.pop("definition")
             if row["kind"] != "m":
@@ -212,7 +216,7 @@ class _Builder:
             "include": [names[number] for number in numbers[row["keys"] :]],
             "predicate": row["predicate"],
             "nulls_not_distinct": row["nulls_not_distinct"],
-            "options": sorted(row["options"] or []),
+            "options": _options(row["options"]),
             "tablespace": row["tablespace"],
             "clustered": row["clustered"],
             "replica_identity": row["replica_identity"],
@@ -248,6 +252,12 @@ class _Builder:
         if row["public"] is None:
             row["public"] = ["EXECUTE"]  # what a function has when nothing was granted or revoked
         return row
+
+
+def _options(listed: Sequence[str] | None) -> list[str]:
+    """Storage parameters in one order, on and off in one spelling."""
+    pairs = (option.partition("=") for option in listed or ())
+    return sorted(f"{name}={_SWITCHES.get(value.lower(), value)}" for name, _, value in pairs)
 
 
 def _compact(row: Row) -> Row:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Decimal, InvalidOperation
+from decimal import Context as Arithmetic
 
 from .parser import Node, Parser, Unreadable, parse
 from .tokens import NotSql, name_key, strip_schemas, text_key, tokenize
@@ -24,6 +25,7 @@ _FLIPPED = {"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _CONSTANTS = ("string", "number", "constant", "json", "regclass")
 _FLOAT_EXACT = 1 << 24  # every integer below is exact in a real
 _NOW: Node = ("now",)
+_ALL_DIGITS = Arithmetic(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)  # Python's own would round to 28 of them
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,9 @@ def _simplify(node: Node, context: Context) -> Node:
         operator, left, right = node[1], _simplify(node[2], context), _simplify(node[3], context)
         if operator in _COMPARISONS:
             left, right = _comparand(left), _comparand(right)
-            if _is_constant(left) and not _is_constant(right):
+            if _is_constant(right):
+                pass
+            elif _is_constant(left) or operator in (">", ">="):
                 operator, left, right = _FLIPPED[operator], right, left
             elif operator in ("=", "<>") and not _is_constant(right) and repr(right) < repr(left):
                 left, right = right, left
@@ -238,9 +242,7 @@ def _quantified(kind: str, operator: str, left: Node, right: Node) -> Node:
     items = sorted({_comparand(item) for item in right[1]}, key=repr)
     if len(items) == 1:
         return ("operator", operator, left, items[0])
-    if all(item[0] in ("string", "number", "constant", "cast") for item in items):
-        return (kind, operator, left, ("array", tuple(items)))
-    return (kind, operator, left, right)
+    return (kind, operator, left, ("array", tuple(items)))  # neither ANY nor ALL asks for their order
 
 
 def _junction(kind: str, items: Sequence[Node]) -> Node:
@@ -281,7 +283,7 @@ def _is_number(text: str) -> bool:
 
 def _decimal(text: str) -> str:
     value = Decimal(text)
-    return "0" if value == 0 else format(value.normalize(), "f")
+    return "0" if value == 0 else format(value.normalize(_ALL_DIGITS), "f")
 
 
 def _fraction(text: str) -> bool:
@@ -297,7 +299,12 @@ def _json_key(text: str, kind: str) -> Node:
     """A JSON literal without its spacing; the order of keys counts for json, not for jsonb."""
     try:
         pairs = None if kind == "jsonb" else tuple
-        value = json.loads(text, object_pairs_hook=None if pairs is None else lambda found: ("object", *found))
+        # numbers as they are written: jsonb keeps every digit, and json the text
+        value = json.loads(
+            text,
+            parse_float=lambda number: ["number", number],
+            object_pairs_hook=None if pairs is None else lambda found: ("object", *found),
+        )
     except ValueError:
         return ("string", text)
     return ("json", json.dumps(value, sort_keys=kind == "jsonb"))
