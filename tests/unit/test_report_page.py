@@ -182,7 +182,7 @@ def test_the_receipt_and_going_on_without_one() -> None:
         )
 
     signed = {"environment": "staging", "release": "20250301T090000Z-aaaa", "at": samples.at(-7200)}
-    good = page_with(receipt=signed, override=None)
+    good = page_with(receipt=signed, override={})
     assert "Receipt of staging" in good and "20250301T090000Z-aaaa" in good and "without a receipt" not in good
     who = {"user": "jo", "host": "deploy-1"}
     override = {
@@ -191,7 +191,7 @@ def test_the_receipt_and_going_on_without_one() -> None:
         "at": samples.at(3),
         "instead_of": "There is none.",
     }
-    page = page_with(receipt=None, override=override)
+    page = page_with(receipt={}, override=override)
     for said in ("Deployed without a receipt", "incident 4711, decided by Jo", "jo@deploy-1", "There is none."):
         assert said in page
     assert page.index("Deployed without") < page.index("Timeline")

@@ -34,7 +34,7 @@ def render(report: Mapping[str, Any]) -> str:
     if report.get("failed"):
         parts.append(sections.failure(report["failed"], report.get("rollback")))
     override = (report.get("receipt") or {}).get("override")
-    if isinstance(override, Mapping):
+    if override and isinstance(override, Mapping):
         parts.append(sections.override(override))
     if (report.get("watch") or {}).get("alarms"):
         parts.append(sections.alarms(report["watch"]))
@@ -83,7 +83,7 @@ def _header(report: Mapping[str, Any]) -> str:
         ("PostgreSQL", f"{version // 10000}.{version % 10000}" if version else words.NOT_RECORDED, ""),
     ]
     receipt = (report.get("receipt") or {}).get("receipt")
-    if isinstance(receipt, Mapping):
+    if receipt and isinstance(receipt, Mapping):
         facts.append(
             (f"Receipt of {receipt.get('environment')}", receipt.get("release"), words.when(receipt.get("at")))
         )
