@@ -179,6 +179,15 @@ class State:
                 return journal
         return None
 
+    def last_schema(self) -> Optional[tuple[Journal, str]]:
+        """The newest release that says in its end what schema it left, and that schema's fingerprint: one that
+        finished, or one whose image alone was taken back. Any other way back leaves the schema of before."""
+        for journal in reversed(self.releases()):
+            known = (journal.end() or {}).get("schema_fingerprint")
+            if known:
+                return journal, str(known)
+        return None
+
     def begin(self, who: Mapping[str, Any], **header: Any) -> Journal:
         """Take the lock and open a new release. ``who`` is ``{"user", "host", "pid"}`` of the controller."""
         private_folder(self.folder)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from papdeploy.errors import Refused
-from papdeploy.journal import State
+from papdeploy.journal import Journal, State, private_folder
 from papdeploy.phases import preflight
 from papdeploy.schema import fingerprint
 from papdeploy.schema.catalog import CATALOG_FORMAT
@@ -121,3 +121,20 @@ def test_without_the_catalog_of_then_the_fingerprint_alone_refuses(bench: Bench)
     (bench.journal.folder / "catalog.json").unlink()
     with pytest.raises(Refused, match="another fingerprint"):
         bench.look(catalog(N, NOTE))
+
+
+def test_a_schema_that_stayed_when_the_image_went_back_is_no_drift(bench: Bench) -> None:
+    def taken_back(release: str, **left: Any) -> None:
+        journal = Journal(private_folder(bench.state.releases_folder / release))
+        journal.append("release", "begin")
+        (journal.folder / "catalog.json").write_text(json.dumps(catalog(N, NOTE)))
+        journal.append("release", "rolled_back", **left)
+
+    taken_back("29990101T000000Z-aaaa", way="downgrade")  # leaves what was there before
+    assert bench.look(catalog(N)) == []
+    with pytest.raises(Refused, match="column_extra"):
+        bench.look(catalog(N, NOTE))
+    taken_back("29990102T000000Z-aaaa", way="image", schema_fingerprint=fingerprint(catalog(N, NOTE)))
+    assert bench.look(catalog(N, NOTE)) == []
+    with pytest.raises(Refused, match="column_missing"):
+        bench.look(catalog(N))

@@ -17,7 +17,7 @@ def run(stack: Stack, release: str) -> dict[str, Any]:
     """End ``release`` as finished. What it made for itself is dropped; its backup stays."""
     with stack.state.working(release) as journal:
         header = begin_entry(journal)
-        catalog = _catalog(stack, journal, header)
+        catalog = catalog_of(stack, journal, header["to"])
         databases.cleanup_leftovers(stack.database)
         for other in databases.existing(stack.database):
             # The snapshot of the newest release is its restore point until the next one has finished.
@@ -41,11 +41,11 @@ def run(stack: Stack, release: str) -> dict[str, Any]:
     }
 
 
-def _catalog(stack: Stack, journal: Journal, header: dict[str, Any]) -> dict[str, Any]:
-    """The live catalog after the release: as the validation read it, else read now."""
+def catalog_of(stack: Stack, journal: Journal, version: dict[str, Any]) -> dict[str, Any]:
+    """The live catalog after the release: as the validation read it, else read now beside the models of ``version``."""
     path = journal.folder / "catalog.json"
     if not path.is_file():
-        with stack.beside_models(header["to"]) as beside:
+        with stack.beside_models(version) as beside:
             read = beside.call("schema.describe", {"models": list(stack.models)}, deadline_s=120)
         write_durably(path, json.dumps(read["catalog"]).encode())
     catalog: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

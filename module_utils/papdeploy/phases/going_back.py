@@ -9,9 +9,10 @@ from typing import Any, Optional
 from .. import rollback, smoke, watcher
 from ..errors import PapError, Refused
 from ..journal import Journal, now, seconds_between
-from ..schema import CheckOptions, compare
+from ..schema import CheckOptions, compare, fingerprint
 from ..stack import Stack
 from .cutover import begin_entry
+from .finish import catalog_of
 from .preflight import read_kept
 from .progress import Progress
 
@@ -82,6 +83,7 @@ def run(
             message=options.reason,
             seconds=round(seconds_between(begin_entry(journal)["at"], now()), 2),
             way=result["way"],
+            **_left(stack, journal, result["way"]),
         )
         watcher.end(journal.folder, "the release was taken back")
     stack.state.unlock(journal.release)
@@ -215,6 +217,16 @@ def _validate(stack: Stack, journal: Journal, way: str) -> dict[str, Any]:
             differences=errors,
         )
     return {"matches": True, "differences": [item.as_dict() for item in found]}
+
+
+def _left(stack: Stack, journal: Journal, way: str) -> dict[str, Any]:
+    """Where only the image went back, the schema that stays is remembered: to the next preflight it is no drift."""
+    if way != "image" or not journal.last("migrate"):
+        return {}
+    try:
+        return {"schema_fingerprint": fingerprint(catalog_of(stack, journal, begin_entry(journal)["from"]))}
+    except PapError:  # the release is taken back all the same
+        return {}
 
 
 def _smoke(stack: Stack, journal: Journal) -> dict[str, Any]:

@@ -209,11 +209,10 @@ def _refuse_drift(stack: Stack, found: Findings, options: Options) -> list[str]:
     The fingerprint says whether to look; the two catalogs say what changed. Where nothing did but the spelling (a dump
     that was restored prints casts in other places), nobody altered anything. Returns what the summary has to say.
     """
-    last = stack.state.last_finished()
-    remembered = last.last("release", "finished") if last else None
-    known = remembered.get("schema_fingerprint") if remembered else None
-    if not last or not known or known == fingerprint(found.live) or options.allow_drift:
+    remembered = stack.state.last_schema()
+    if not remembered or remembered[1] == fingerprint(found.live) or options.allow_drift:
         return []
+    last, _ = remembered
     path = last.folder / "catalog.json"
     changed: list[Difference] = []
     if path.is_file():
