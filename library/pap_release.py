@@ -32,6 +32,10 @@ options:
     description: Id of the release this belongs to, as M(pap_preflight) returned it.
     type: str
     required: true
+  keep_containers:
+    description: Former containers of the API that are kept, stopped, for the way back; older ones are removed.
+    type: int
+    default: 1
 """
 
 EXAMPLES = r"""
@@ -61,9 +65,12 @@ from ansible.module_utils.pap_module import run_phase, spec
 
 
 def main() -> None:
-    module = AnsibleModule(spec(release={"type": "str", "required": True}), supports_check_mode=False)
+    module = AnsibleModule(
+        spec(release={"type": "str", "required": True}, keep_containers={"type": "int", "default": 1}),
+        supports_check_mode=False,
+    )
     given = module.params
-    run_phase(module, "finish", lambda stack, phase: phase.run(stack, given["release"]))
+    run_phase(module, "finish", lambda stack, phase: phase.run(stack, given["release"], given["keep_containers"]))
 
 
 if __name__ == "__main__":

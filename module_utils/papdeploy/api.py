@@ -48,6 +48,10 @@ class Api(ABC):
     def environment(self, version: Mapping[str, Any]) -> dict[str, str]:
         """The environment that ``version`` would be started with (image, container and env files together)."""
 
+    def environments(self, version: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+        """The environment of everything that ``version`` would start, by a label for a person."""
+        return {str(version["label"]): self.environment(version)}
+
     @abstractmethod
     def runtime(self, version: Mapping[str, Any]) -> contextlib.AbstractContextManager[Runtime]:
         """A place where the models of ``version`` can be imported without starting the app."""
@@ -72,6 +76,10 @@ class Api(ABC):
                 f"What runs is {running['label']}, not {version['label']}.",
                 hint="Somebody or something else switched it; find out what, then deploy again.",
             )
+
+    def tidy(self, keep: int) -> list[str]:
+        """Remove what killed runs left, and what releases set aside but for the last ``keep``; the names."""
+        return []
 
     def base_url(self) -> str:
         """``http://host:port`` where the API answers, as far as that can be known without the inventory."""

@@ -176,6 +176,14 @@ def _short(message: str) -> str:
     return message.strip()[-400:]
 
 
+# When the server started, to the microsecond, and the database's oid there: a physical copy of a server shares its
+# system identifier, and an address may be a proxy's.
+WHEREABOUTS = (
+    "to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
+    " || ' ' || (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())"
+)
+
+
 @dataclass(frozen=True)
 class ServerFacts:
     """What the server says of itself. ``version`` is server_version_num, for example 180003."""
@@ -250,6 +258,10 @@ class Database:
         with self.session() as session:
             for statement in [statements] if isinstance(statements, str) else statements:
                 session.execute(statement)
+
+    def whereabouts(self) -> str:
+        """Which database of which server this is: equal only where two ways lead to the same one."""
+        return str(self.scalar(f"SELECT {WHEREABOUTS} AS whereabouts"))
 
     def facts(self) -> ServerFacts:
         """Version, identity and role of the server; raises Unavailable if it does not answer."""

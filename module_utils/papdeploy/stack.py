@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional
 
 from .agent import Agent
@@ -32,6 +32,7 @@ class Stack:
     url: str = ""
     url_variable: str = "DATABASE_URL"
     database_logs: Sequence[str] = ()
+    found: Sequence[str] = ()
     secrets: Sequence[str] = field(default=(), repr=False)
 
     @property
@@ -85,7 +86,7 @@ def from_params(params: Mapping[str, Any], release: str = "") -> Stack:
     ``release`` marks the containers that are made for it.
     """
     database = params["database"]
-    made, api = (_in_containers if database.get("container") else _on_host)(params, release)
+    made, api, found = (_in_containers if database.get("container") else _on_host)(params, release)
     smoke = {key: value for key, value in params["smoke"].items() if key != "url" and value is not None}
     return Stack(
         name=params["name"],
@@ -98,11 +99,12 @@ def from_params(params: Mapping[str, Any], release: str = "") -> Stack:
         url=params["smoke"].get("url") or params["api"].get("url") or "",
         url_variable=params["api"].get("url_variable") or "DATABASE_URL",
         database_logs=tuple(database.get("log_files") or ()),
+        found=tuple(found),
         secrets=tuple(filter(None, (made.conninfo.password, smoke["password"]))),
     )
 
 
-def _on_host(params: Mapping[str, Any], release: str) -> tuple[Database, Api]:
+def _on_host(params: Mapping[str, Any], release: str) -> tuple[Database, Api, Sequence[str]]:
     database, api = params["database"], params["api"]
     _require(database, "pap_db_", ("name",))
     _require(api, "pap_api_", ("dir", "python", "start_command", "stop_command", "restart_command"))
@@ -114,21 +116,25 @@ def _on_host(params: Mapping[str, Any], release: str) -> tuple[Database, Api]:
         password=database.get("admin_password") or "",
     )
     site = HostSite(tuple(database.get("become") or ()))
-    return Database(site, conninfo, database.get("bin_dir") or ""), HostApi(
-        folder=api["dir"],
-        python=api["python"],
-        release_dir=api.get("release_dir") or "",
-        start_command=tuple(api["start_command"]),
-        stop_command=tuple(api["stop_command"]),
-        restart_command=tuple(api["restart_command"]),
-        env_file=api.get("env_file") or "",
-        log_files=tuple(api.get("log_files") or ()),
-        trial_command=tuple(api.get("trial_command") or ()),
+    return (
+        Database(site, conninfo, database.get("bin_dir") or ""),
+        HostApi(
+            folder=api["dir"],
+            python=api["python"],
+            release_dir=api.get("release_dir") or "",
+            start_command=tuple(api["start_command"]),
+            stop_command=tuple(api["stop_command"]),
+            restart_command=tuple(api["restart_command"]),
+            env_file=api.get("env_file") or "",
+            log_files=tuple(api.get("log_files") or ()),
+            trial_command=tuple(api.get("trial_command") or ()),
+        ),
+        (),
     )
 
 
-def _in_containers(params: Mapping[str, Any], release: str) -> tuple[Database, Api]:
-    from .containers import Compose, DockerApi, Engine, database_at, discover
+def _in_containers(params: Mapping[str, Any], release: str) -> tuple[Database, Api, Sequence[str]]:
+    from .containers import Compose, DockerApi, Engine, database_at, discover, shown
 
     database, api = params["database"], params["api"]
     names = [name for name in api.get("container") or [] if name]
@@ -144,7 +150,7 @@ def _in_containers(params: Mapping[str, Any], release: str) -> tuple[Database, A
         user=database.get("admin_user") or "",
         password=database.get("admin_password") or "",
     )
-    return made, DockerApi(
+    control = DockerApi(
         engine,
         tuple(names),
         params["state_dir"],
@@ -157,6 +163,7 @@ def _in_containers(params: Mapping[str, Any], release: str) -> tuple[Database, A
         start_s=float(api.get("start_seconds") or 60),
         health_s=float(api.get("health_seconds") or 90),
     )
+    return replace(made, bin_dir=database.get("bin_dir") or ""), control, shown(found)
 
 
 def _require(values: Mapping[str, Any], prefix: str, names: Sequence[str]) -> None:

@@ -25,6 +25,7 @@ from papdeploy.containers import DockerApi, Engine
 from papdeploy.errors import Unavailable
 
 _numbers = itertools.count(1)
+RELEASE = "20260101T000000Z-0001"
 
 
 def unique(kind: str) -> str:
@@ -96,7 +97,7 @@ class Small:
         self.networks.append(name)
         return name
 
-    def api(self, image: str = "", release: str = "r1", **settings: Any) -> DockerApi:
+    def api(self, image: str = "", release: str = RELEASE, **settings: Any) -> DockerApi:
         reference = self.images.get(image, image)
         return DockerApi(
             self.engine, tuple(self.names), str(self.state_dir), image=reference, release=release, **settings

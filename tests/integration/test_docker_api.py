@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from docker_support import Small
+from docker_support import RELEASE, Small
 from papdeploy.containers import DockerApi, OneOffSite
 from papdeploy.containers.oneoff import leftovers
 from papdeploy.errors import DeadlineExceeded, PapError, Refused, Unavailable
@@ -104,7 +104,7 @@ def test_a_switch_keeps_the_configuration_and_takes_the_new_image(small: Small, 
     shown = small.ask()["environment"]
     assert (shown["RELEASE"], shown["ONLY_TWO"], shown["BOTH"], shown["OWN"]) == ("two", "2", "container", "1")
     assert "ONLY_ONE" not in shown
-    kept = small.inspect(f"{name}__r1")
+    kept = small.inspect(f"{name}__{RELEASE}")
     assert kept["Id"] == before["Id"]
     assert not kept["State"]["Running"]
     assert kept["HostConfig"]["RestartPolicy"]["Name"] == "no"
@@ -208,7 +208,7 @@ def test_a_switch_that_dies_anywhere_converges(small: Small, then: str) -> None:
     old = small.api().running()
     steps = 0
     for call in range(1, 20):
-        api = small.api("two", release=f"r{call}")
+        api = small.api("two", release=f"20260101T000000Z-00{call:02}")
         new = api.candidate()
         died = False
         with dying_at(api, call) as done:
@@ -217,7 +217,7 @@ def test_a_switch_that_dies_anywhere_converges(small: Small, then: str) -> None:
             except Dies:
                 died = True
         steps = max(steps, len(done))
-        again = small.api("two", release=f"r{call}")
+        again = small.api("two", release=f"20260101T000000Z-00{call:02}")
         again.switch(new if then == "forward" else old)
         assert small.release() == ("two" if then == "forward" else "one"), f"after {done}"
         now = small.inspect()
@@ -228,9 +228,9 @@ def test_a_switch_that_dies_anywhere_converges(small: Small, then: str) -> None:
         assert running == [f"/{name}"], f"after {done}"
         with dying_at(again, call) as undone, contextlib.suppress(Dies):
             again.switch(old)
-        small.api(release=f"r{call}").switch(old)
+        small.api(release=f"20260101T000000Z-00{call:02}").switch(old)
         assert small.inspect()["Id"] == first["Id"], f"after {undone}"
-        small.api().prune(0)
+        small.api().tidy(0)
         assert [item["Names"][0] for item in small.engine.api.containers(all=True) if name in item["Names"][0]] == [
             f"/{name}"
         ]
@@ -269,7 +269,7 @@ def test_confirm_sees_through_another_container(small: Small) -> None:
         api.confirm(new)
     api.switch(new)
     api.confirm(new)
-    small.engine.api.start(f"{small.names[0]}__r1")
+    small.engine.api.start(f"{small.names[0]}__{RELEASE}")
     with pytest.raises(Unavailable, match="runs beside"):
         api.confirm(new)
 
@@ -471,7 +471,7 @@ def test_a_one_off_works_without_a_shell_and_is_cleaned_by_the_next_run(small: S
     api = small.api("noshell")
     site = OneOffSite(small.engine, api.plan(api.candidate()), name).__enter__()
     assert site.run(["python", "-c", "print(1)"]).text == "1\n"
-    assert len(api.clean()) == 1
+    assert api.tidy(1) == [site.name]
     assert leftovers(small.engine, name) == []
     assert small.release() == "one"
     site.close()

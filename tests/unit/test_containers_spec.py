@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from papdeploy.containers.address import published
-from papdeploy.containers.discover import _leads_to, url_of
+from papdeploy.containers.discover import url_of
 from papdeploy.containers.engine import split_reference
 from papdeploy.containers.probe import exposed_port, program
 from papdeploy.containers.spec import apart, idle, own_config, successor
 from papdeploy.errors import Refused
-from papdeploy.postgres import Conninfo
 
 ID = "ab" * 32
 IMAGE: dict[str, Any] = {
@@ -331,37 +330,3 @@ def test_the_variable_of_the_database_url(environment: dict[str, str], variable:
     else:
         with pytest.raises(Refused, match="no PostgreSQL URL"):
             url_of(environment, variable)
-
-
-@pytest.mark.parametrize(
-    ("host", "port", "mode", "leads"),
-    [
-        ("cc-db", 5432, "stack", True),
-        ("database", 5432, "stack", True),
-        ("10.0.0.2", 5432, "stack", True),
-        ("cd" * 6, 0, "stack", True),
-        ("other", 5432, "stack", None),
-        ("localhost", 5432, "stack", False),
-        ("127.0.0.1", 15432, "host", True),
-        ("127.0.0.1", 5432, "host", False),
-        ("localhost", 5432, "container:" + "cd" * 32, True),
-        ("elsewhere-only-alias", 5432, "stack", None),
-    ],
-)
-def test_whether_the_url_leads_to_the_database_container(host: str, port: int, mode: str, leads: Any) -> None:
-    database = {
-        "Id": "cd" * 32,
-        "Name": "/cc-db",
-        "NetworkSettings": {
-            "Networks": {
-                "stack": {"Aliases": ["database"], "IPAddress": "10.0.0.2"},
-                "other": {"Aliases": ["elsewhere-only-alias"], "IPAddress": "10.9.0.2"},
-            },
-            "Ports": {"5432/tcp": [{"HostIp": "127.0.0.1", "HostPort": "15432"}]},
-        },
-    }
-    api = {
-        "HostConfig": {"NetworkMode": mode},
-        "NetworkSettings": {"Networks": {"stack": {}} if mode == "stack" else {}},
-    }
-    assert _leads_to(Conninfo("x", host=host, port=port), database, api) is leads

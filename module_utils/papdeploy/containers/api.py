@@ -88,11 +88,17 @@ class DockerApi(Api):
     def environment(self, version: Mapping[str, Any]) -> dict[str, str]:
         return self.plan(version).environment
 
-    def plan(self, version: Mapping[str, Any]) -> Plan:
-        """The container that ``version`` would run in: the first of the stack's API containers."""
-        service = self.services()[0]
+    def environments(self, version: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+        return {
+            f"{name}, {version['label']}": self.plan(version, number).environment
+            for number, name in enumerate(self.names)
+        }
+
+    def plan(self, version: Mapping[str, Any], number: int = 0) -> Plan:
+        """The container that ``version`` would run in: the first of the stack's API containers, or another."""
+        service = self.services()[number]
         if "containers" in version:
-            record = version["containers"][0]
+            record = version["containers"][number]
             found = self.engine.find_container(record["id"])
             if found:
                 image = self._image(str(found["Image"]), record["reference"])
@@ -280,16 +286,15 @@ class DockerApi(Api):
             self._tunnels[inspected["Id"]] = Tunnel(site, python, port)
         return f"http://{self._tunnels[inspected['Id']].address}"
 
-    def clean(self) -> list[str]:
-        """Remove what killed runs left behind: one-off containers. Only under the deploy lock."""
-        found = [found for name in self.names for found in leftovers(self.engine, name)]
-        for container in found:
-            remove(self.engine, container)
-        return found
+    def tidy(self, keep: int) -> list[str]:
+        """One-off containers that killed runs left, former containers but for the last ``keep`` of each name.
 
-    def prune(self, keep: int = 1) -> list[str]:
-        """Remove former containers but for the last ``keep`` of each name; the names that are gone."""
-        return [name for service in self.services() for name in service.prune(keep)]
+        Only under the deploy lock: the one-off containers of a run that is at work look the same.
+        """
+        gone = [found for name in self.names for found in leftovers(self.engine, name)]
+        for container in gone:
+            remove(self.engine, container)
+        return gone + [name for service in self.services() for name in service.prune(keep)]
 
     def container_environment(self) -> dict[str, str]:
         """The environment of the container that is there now."""

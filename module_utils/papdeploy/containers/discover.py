@@ -19,7 +19,7 @@ def discover(engine: Engine, db_container: str, api_container: str, url_variable
     """Facts of a stack, without secrets, for the preflight to show and for the settings that are not given.
 
     ``database``: container, image, ``name``, ``admin_user``, ``user`` and ``driver`` of the API, ``url_variable``,
-    ``pgdata``, ``same_server`` (whether the API's URL leads to this container; None if that cannot be told).
+    ``pgdata``. Whether the API's URL leads to this container is asked there: see the preflight.
     ``api``: container, image, ``user``, ``read_only``, ``networks``, ``restart_policy``, ``compose``.
     """
     database, api = engine.container(db_container), engine.container(api_container)
@@ -35,6 +35,19 @@ def discover(engine: Engine, db_container: str, api_container: str, url_variable
             "compose": _compose(api),
         },
     }
+
+
+def shown(found: Mapping[str, Any]) -> list[str]:
+    """What a person wants to see of a discovery before a deploy."""
+    database, api = found["database"], found["api"]
+    root = ", read-only root" if api["read_only"] else ""
+    compose = f", service {api['compose']['service']} of compose" if api["compose"].get("service") else ""
+    return [
+        f"found in {database['container']} ({database['image']}): superuser {database['admin_user']}; the API connects"
+        f" as {database['user']} to {database['host']} ({database['driver']}, {database['url_variable']})",
+        f"found in {api['container']}: user {api['user']}{root}, network {', '.join(api['networks']) or 'none'},"
+        f" restart policy {api['restart_policy']}{', health check' if api['health_check'] else ''}{compose}",
+    ]
 
 
 def database_at(engine: Engine, db_container: str, found: Mapping[str, Any], **given: str) -> Database:
@@ -79,7 +92,6 @@ def _database(engine: Engine, database: Mapping[str, Any], api: Mapping[str, Any
         "url_variable": variable,
         "host": target.host,
         "pgdata": settings.get("PGDATA", ""),
-        "same_server": _leads_to(target, database, api),
     }
 
 
@@ -96,27 +108,6 @@ def _value(site: Site, environment: Mapping[str, str], name: str) -> str:
         raise
     except PapError as error:
         raise Refused(f"{name}_FILE of {site.label} names {path}, which cannot be read there.") from error
-
-
-def _leads_to(target: Conninfo, database: Mapping[str, Any], api: Mapping[str, Any]) -> Any:
-    """Whether the API's URL names the database container. None: by a name that only the network knows (a proxy?)."""
-    ours = database["NetworkSettings"].get("Networks") or {}
-    theirs = api["NetworkSettings"].get("Networks") or {}
-    names = {database["Name"][1:], database["Id"][:12], database["Id"]}
-    for network, endpoint in ours.items():
-        if network in theirs:
-            names |= {*(endpoint.get("Aliases") or []), *(endpoint.get("DNSNames") or []), endpoint.get("IPAddress")}
-    links = [link.rpartition(":") for endpoint in theirs.values() for link in endpoint.get("Links") or []]
-    names |= {alias for target_name, _, alias in links if target_name in names}
-    if target.host in names - {"", None}:
-        return True
-    mode = str(api["HostConfig"].get("NetworkMode", ""))
-    if mode in (f"container:{database['Id']}", f"container:{database['Name'][1:]}"):
-        return target.host in ("localhost", "127.0.0.1", "::1")
-    published = (database["NetworkSettings"].get("Ports") or {}).get("5432/tcp") or []
-    if str(target.port or 5432) in {str(binding.get("HostPort")) for binding in published}:
-        return True if mode == "host" and target.host in ("localhost", "127.0.0.1") else None
-    return None if target.host not in ("localhost", "127.0.0.1", "") else False
 
 
 def _container(container: Mapping[str, Any]) -> Data:

@@ -116,7 +116,7 @@ def remove(engine: Engine, name: str) -> None:
 
 
 def leftovers(engine: Engine, owner: str) -> Sequence[str]:
-    """Ids of containers that earlier runs made for ``owner`` and could not remove."""
+    """Names of containers that earlier runs made for ``owner`` and could not remove."""
     with engine.talking("list containers"):
         found = engine.api.containers(all=True, filters={"label": [f"{_OWNER}={owner}", _KIND]})
-    return [str(item["Id"]) for item in found]
+    return [str(item["Names"][0])[1:] if item["Names"] else str(item["Id"]) for item in found]

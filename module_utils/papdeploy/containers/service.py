@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -14,6 +15,8 @@ from .spec import LABEL, Plan, successor
 
 Data = dict[str, Any]
 _OFF = {"Name": "no", "MaximumRetryCount": 0}
+# A release's id, as the journal makes it; a second one of a release has its own id behind it.
+_SET_ASIDE = r"(\d{8}T\d{6}Z-[0-9a-f]{4}|old)(_[0-9a-f]{12})?"
 _STOP_SECONDS = 10  # the engine's own default
 
 
@@ -43,11 +46,11 @@ class Service:
         return found
 
     def kept(self) -> list[Data]:
-        """Containers that had the name and were set aside, the last one first."""
+        """Containers that had the name and were set aside by a release, the last one first. Nobody else's."""
         with self.engine.talking("list containers"):
             listed = self.engine.api.containers(all=True, filters={"name": f"{self.name}__"})
         names = [str(name)[1:] for item in listed for name in item["Names"]]
-        mine = [name for name in names if name.startswith(f"{self.name}__") and name != self._waiting]
+        mine = [name for name in names if re.fullmatch(f"{re.escape(self.name)}__{_SET_ASIDE}", name)]
         found = [container for container in map(self.engine.find_container, mine) if container]
         return sorted(found, key=lambda container: str(container["State"]["FinishedAt"]), reverse=True)
 

@@ -6,6 +6,7 @@ import json
 from typing import Any, Optional
 
 from .. import databases
+from ..errors import PapError
 from ..journal import Journal, now, seconds_between, write_durably
 from ..schema import fingerprint
 from ..stack import Stack
@@ -13,8 +14,9 @@ from . import rehearsed
 from .cutover import begin_entry
 
 
-def run(stack: Stack, release: str) -> dict[str, Any]:
-    """End ``release`` as finished. What it made for itself is dropped; its backup stays."""
+def run(stack: Stack, release: str, keep_containers: int = 1) -> dict[str, Any]:
+    """End ``release`` as finished. What it made for itself is dropped; its backup stays, and the last
+    ``keep_containers`` former containers of the API."""
     with stack.state.working(release) as journal:
         header = begin_entry(journal)
         catalog = catalog_of(stack, journal, header["to"])
@@ -32,13 +34,23 @@ def run(stack: Stack, release: str) -> dict[str, Any]:
             unavailable_s=away,
             schema_fingerprint=fingerprint(catalog),
         )
+        tidied = _tidy(stack, keep_containers)
     stack.state.unlock(release)
     return {
         "changed": True,
         "unavailable_s": away,
         "seconds": round(seconds, 2),
-        "pap": {"phase": "finished", "lines": _lines(stack, journal, header, away, seconds)},
+        "pap": {"phase": "finished", "lines": [*_lines(stack, journal, header, away, seconds), *tidied]},
     }
+
+
+def _tidy(stack: Stack, keep: int) -> list[str]:
+    """What was removed, as a line; or why not: that is no reason to take a good release back."""
+    try:
+        gone = stack.api.tidy(keep)
+    except PapError as error:
+        return [f"former containers could not be removed: {error}"]
+    return [f"removed  {', '.join(gone)}"] if gone else []
 
 
 def catalog_of(stack: Stack, journal: Journal, version: dict[str, Any]) -> dict[str, Any]:

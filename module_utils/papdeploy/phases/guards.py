@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..errors import Refused
-from ..postgres import Database, ServerFacts
+from ..postgres import Conninfo, Database, ServerFacts
 
 DROP_TABLES = "CC_DROP_TABLES"
 # Only these are certainly off. Anything else could be read as true by an app or by a person.
@@ -47,4 +47,26 @@ def refuse_server(database: Database, facts: ServerFacts) -> None:
         raise Refused(
             f"pg_dump on {database.site.label} is version {tool}, the server is {facts.major}: it cannot dump it.",
             hint=f"Set pap_db_bin_dir to client programs of PostgreSQL {facts.major} or newer.",
+        )
+
+
+def refuse_elsewhere(database: Database, url: str, whereabouts: str) -> None:
+    """What the API reads and what the deploy would back up and change must be one database. ``whereabouts``: where the
+    API's ``url`` leads."""
+    if whereabouts != database.whereabouts():
+        theirs = Conninfo.from_url(url)
+        raise Refused(
+            f"The API's URL leads to another database ({theirs.dbname} on {theirs.host or 'the local socket'}) than the"
+            f" deploy would change ({database.label}).",
+            hint="Correct pap_db_container (or pap_db_host, pap_db_port) and pap_db_name, or the API's environment.",
+        )
+
+
+def refuse_many_databases(variable: str, environments: Mapping[str, Mapping[str, str]]) -> None:
+    """Several containers of one API must share one database: the deploy migrates only that of the first."""
+    urls = {name: values.get(variable, "") for name, values in environments.items()}
+    if len(set(urls.values())) > 1:
+        raise Refused(
+            f"The containers of the API do not have the same {variable}: {'; '.join(urls)}.",
+            hint="Containers with databases of their own are stacks of their own: give each an inventory host.",
         )

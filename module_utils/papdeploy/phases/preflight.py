@@ -134,16 +134,18 @@ def _refuse_unless_free(stack: Stack) -> None:
 def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_baseline: bool) -> Findings:
     """Everything there is to know before a deploy, with every guard. At most a scratch database comes and goes."""
     running, candidate = stack.api.running(), stack.api.candidate()
+    present, coming = stack.api.environments(running), stack.api.environments(candidate)
     guards.refuse_drop_tables(
         stack.environment,
         {
-            f"the environment of the API that runs ({running['label']})": stack.api.environment(running),
-            f"the environment of the API to deploy ({candidate['label']})": stack.api.environment(candidate),
+            **{f"the environment of the API that runs ({name})": env for name, env in present.items()},
+            **{f"the environment of the API to deploy ({name})": env for name, env in coming.items()},
             "the environment of this deploy": stack.database.site.environment(),
         },
     )
     facts = stack.database.facts()
     guards.refuse_server(stack.database, facts)
+    guards.refuse_many_databases(stack.url_variable, coming)
     with stack.beside_models(candidate) as beside:
         request = {"models": list(stack.models), "server_version": facts.version}
         ddl = beside.call("schema.ddl", request, deadline_s=120)
@@ -153,6 +155,7 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
             deadline_s=120,
         )
         live = beside.call("schema.describe", request, deadline_s=120)
+        guards.refuse_elsewhere(stack.database, beside.url, live["whereabouts"])
         if plan_result.get("problems"):
             raise _problems(plan_result["problems"])
         expected = expected_catalog(stack, beside, ddl["digest"])
@@ -255,6 +258,7 @@ def _lines(stack: Stack, found: Findings, version: int) -> list[str]:
     lines = [f"{stack.label}: {server}, database {stack.database.conninfo.dbname}"]
     if found.nothing_to_do:
         return lines
+    lines += stack.found
     what = "runs and stays" if not found.switches else "runs, to be replaced by " + found.candidate["label"]
     lines.append(f"API: {found.running['label']} {what}")
     names = ", ".join(item["identity"] for item in found.pending)

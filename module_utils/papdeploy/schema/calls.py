@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
+from ..postgres import WHEREABOUTS
 from .catalog import describe
 from .checker import check
 from .fingerprints import fingerprint
@@ -47,10 +48,11 @@ def expected(request: Request, emit: Emit) -> dict[str, Any]:
 
 
 def described(request: Request, emit: Emit) -> dict[str, Any]:
-    """{url?} → {catalog, fingerprint}; reads only."""
+    """{url?} → {catalog, fingerprint, whereabouts}; reads only."""
     with open_session(database_url(request.get("url")), application=_application(request)) as session:
         catalog = describe(session)
-    return {"catalog": catalog, "fingerprint": fingerprint(catalog)}
+        whereabouts = session.read(f"SELECT {WHEREABOUTS}")[0][0]
+    return {"catalog": catalog, "fingerprint": fingerprint(catalog), "whereabouts": whereabouts}
 
 
 def checked(request: Request, emit: Emit) -> dict[str, Any]:
