@@ -466,15 +466,21 @@ def test_a_one_off_vanishes_with_its_caller(small: Small) -> None:
     _until(lambda: not leftovers(small.engine, name))
 
 
-def test_a_one_off_works_without_a_shell_and_is_cleaned_by_the_next_run(small: Small) -> None:
+def test_a_one_off_works_without_a_shell_and_only_one_that_has_ended_is_tidied_away(small: Small) -> None:
     name = small.create("one", {"User": "0"})
     api = small.api("noshell")
     site = OneOffSite(small.engine, api.plan(api.candidate()), name).__enter__()
     assert site.run(["python", "-c", "print(1)"]).text == "1\n"
-    assert api.tidy(1) == [site.name]
+    assert api.tidy(1) == []
+    marks = small.inspect(site.name)["Config"]["Labels"]
+    ended = small.engine.api.create_container(small.images["one"], ["python", "-c", ""], labels=marks)["Id"]
+    small.engine.api.start(ended)
+    small.engine.api.wait(ended)
+    assert len(api.tidy(1)) == 1
+    assert leftovers(small.engine, name) == [site.name]
+    site.close()
     assert leftovers(small.engine, name) == []
     assert small.release() == "one"
-    site.close()
 
 
 def test_a_one_off_of_an_image_without_python_says_so(small: Small, docker_engine: Any) -> None:

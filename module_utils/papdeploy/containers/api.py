@@ -287,11 +287,8 @@ class DockerApi(Api):
         return f"http://{self._tunnels[inspected['Id']].address}"
 
     def tidy(self, keep: int) -> list[str]:
-        """One-off containers that killed runs left, former containers but for the last ``keep`` of each name.
-
-        Only under the deploy lock: the one-off containers of a run that is at work look the same.
-        """
-        gone = [found for name in self.names for found in leftovers(self.engine, name)]
+        """One-off containers that the engine left, former containers but for the last ``keep`` of each name."""
+        gone = [found for name in self.names for found in leftovers(self.engine, name, ("exited", "dead"))]
         for container in gone:
             remove(self.engine, container)
         return gone + [name for service in self.services() for name in service.prune(keep)]

@@ -115,8 +115,12 @@ def remove(engine: Engine, name: str) -> None:
             return
 
 
-def leftovers(engine: Engine, owner: str) -> Sequence[str]:
-    """Names of containers that earlier runs made for ``owner`` and could not remove."""
+def leftovers(engine: Engine, owner: str, status: Sequence[str] = ()) -> Sequence[str]:
+    """Names of the containers made for ``owner`` that are there, or only those with one of these states.
+
+    One that runs belongs to somebody who is at work: it ends with him. One that has ended outlived its engine.
+    """
+    about = {"label": [f"{_OWNER}={owner}", _KIND], "status": list(status)}
     with engine.talking("list containers"):
-        found = engine.api.containers(all=True, filters={"label": [f"{_OWNER}={owner}", _KIND]})
+        found = engine.api.containers(all=True, filters=about)
     return [str(item["Names"][0])[1:] if item["Names"] else str(item["Id"]) for item in found]
