@@ -82,6 +82,7 @@ def test_two_names_are_enough(composed: Composed) -> None:
     assert "db-sandbox-only" not in str(found)
     assert "the API connects as control_core to cc-db (postgresql, DATABASE_URL)" in shown(found)[0]
     assert "user 10001:10001, read-only root" in shown(found)[1]
+    assert f"published at 127.0.0.1:{composed.env['PAP_API_PORT']}" in shown(found)[1]
     assert "service cc-pap-api of compose" in shown(found)[1]
     reached = database_at(composed.engine, composed.db, database)
     assert reached.scalar("SELECT count(*) FROM users") == 1

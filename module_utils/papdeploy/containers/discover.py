@@ -20,7 +20,7 @@ def discover(engine: Engine, db_container: str, api_container: str, url_variable
 
     ``database``: container, image, ``name``, ``admin_user``, ``user`` and ``driver`` of the API, ``url_variable``,
     ``pgdata``. Whether the API's URL leads to this container is asked there: see the preflight.
-    ``api``: container, image, ``user``, ``read_only``, ``networks``, ``restart_policy``, ``compose``.
+    ``api``: container, image, ``user``, ``read_only``, ``networks``, ``published``, ``restart_policy``, ``compose``.
     """
     database, api = engine.container(db_container), engine.container(api_container)
     return {
@@ -32,6 +32,7 @@ def discover(engine: Engine, db_container: str, api_container: str, url_variable
             "restart_policy": (api["HostConfig"].get("RestartPolicy") or {}).get("Name") or "no",
             "log_driver": api["HostConfig"]["LogConfig"]["Type"],
             "health_check": bool((api["Config"].get("Healthcheck") or {}).get("Test")),
+            "published": sorted(_published(api)),
             "compose": _compose(api),
         },
     }
@@ -40,13 +41,19 @@ def discover(engine: Engine, db_container: str, api_container: str, url_variable
 def shown(found: Mapping[str, Any]) -> list[str]:
     """What a person wants to see of a discovery before a deploy."""
     database, api = found["database"], found["api"]
-    root = ", read-only root" if api["read_only"] else ""
-    compose = f", service {api['compose']['service']} of compose" if api["compose"].get("service") else ""
+    traits = [
+        f"user {api['user']}",
+        "read-only root" if api["read_only"] else "",
+        f"network {', '.join(api['networks']) or 'none'}",
+        f"published at {', '.join(api['published'])}" if api["published"] else "no published port",
+        f"restart policy {api['restart_policy']}",
+        "health check" if api["health_check"] else "",
+        f"service {api['compose']['service']} of compose" if api["compose"].get("service") else "",
+    ]
     return [
         f"found in {database['container']} ({database['image']}): superuser {database['admin_user']}; the API connects"
         f" as {database['user']} to {database['host']} ({database['driver']}, {database['url_variable']})",
-        f"found in {api['container']}: user {api['user']}{root}, network {', '.join(api['networks']) or 'none'},"
-        f" restart policy {api['restart_policy']}{', health check' if api['health_check'] else ''}{compose}",
+        f"found in {api['container']}: {', '.join(filter(None, traits))}",
     ]
 
 
@@ -118,6 +125,11 @@ def _container(container: Mapping[str, Any]) -> Data:
         "status": container["State"]["Status"],
         "networks": sorted(container["NetworkSettings"].get("Networks") or {}),
     }
+
+
+def _published(container: Mapping[str, Any]) -> set[str]:
+    ports = (container["NetworkSettings"].get("Ports") or {}).values()
+    return {f"{bound.get('HostIp') or '*'}:{bound['HostPort']}" for bindings in ports for bound in bindings or []}
 
 
 def _compose(container: Mapping[str, Any]) -> Data:

@@ -275,7 +275,7 @@ def _baseline_line(baseline: Optional[list[dict[str, Any]]]) -> str:
         return "baseline: the API that runs does not let the smoke user in; there is nothing to compare with"
     bad = [f"{item['path']} {item['status']}" for item in baseline if item["status"] != 200]
     failing = f", already failing: {', '.join(bad)}" if bad else ""
-    return f"baseline: login works, {len(baseline)} endpoints looked at{failing}"
+    return f"baseline: login works, {len(baseline)} endpoint{'s' if len(baseline) != 1 else ''} looked at{failing}"
 
 
 def _open(
