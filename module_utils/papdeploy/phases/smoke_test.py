@@ -52,6 +52,7 @@ def _own_writes(stack: Stack, journal: Journal, done: dict[str, Any]) -> Iterato
 
 def _result(found: smoke.SmokeResult) -> dict[str, Any]:
     login = next(check for check in found.checks if check.name == "login")
-    endpoints = f", {len(found.endpoints)} endpoints no worse than before" if found.endpoints else ""
+    count = len(found.endpoints)
+    endpoints = f", {count} endpoint{'s' if count != 1 else ''} no worse than before" if count else ""
     line = f"healthy after {found.healthy_after_s:.1f} s, login in {login.ms:.0f} ms, wrong password refused{endpoints}"
     return {"smoke": found.as_dict(), "pap": {"phase": "login smoke test", "lines": [line]}}
