@@ -105,12 +105,39 @@ def test_concurrently_waits_longer_than_the_lock_timeout(bench: Bench) -> None:
     assert valid(bench) is True
 
 
+def test_an_attempt_that_fails_leaves_no_settings(bench: Bench) -> None:
+    """Neither to the next attempt, nor to the ledger row of the failure."""
+    bench.apply(BASE)
+    role = "SET ROLE pg_monitor; SET work_mem = '7MB'"  # a role that may not write to the ledger
+    asks = f"""db.execute("{role}")\ndb.execute("SELECT 1 FROM a")"""
+    with pytest.raises(PapError, match="permission denied for table a"):
+        bench.apply({**BASE, "2025_01_03_s.py": migration(asks, head=ALONE)})
+    assert bench.ledger()[-1] == ("failed", "2025_01_03_s")
+    waits = """
+    assert db.scalar("SHOW work_mem") == "4MB"
+    db.execute("SET work_mem = '7MB'")
+    with db.transaction():
+        db.execute("LOCK a")
+    """
+    other = bench.server.connect(bench.name)
+    other.autocommit = False
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("LOCK a")
+        with pytest.raises(PapError, match="Gave up after 2 attempts"):
+            bench.apply({**BASE, "2025_01_03_s.py": migration(waits, head=ALONE)}, lock_timeout_s=0.2, lock_retries=1)
+    finally:
+        other.close()
+
+
 ALONE_MISDEEDS = {
     "error swallowed": ('try:\n    db.execute("SELECT 1/0")\nexcept Exception:\n    pass', "swallowed an error"),
     "transaction left open": ('db.execute("BEGIN")\ndb.execute("SELECT 1")', "left a transaction open"),
     "COMMIT in db.transaction": ('with db.transaction():\n    db.execute("COMMIT")', "COMMIT was sent"),
     "second connection": ("import os, psycopg2\npsycopg2.connect(os.environ['TEST_URL'])", "second connection"),
     "sys.exit": ("import sys\nsys.exit()", "called sys.exit"),
+    "lock released": ('db.execute("SELECT pg_advisory_unlock_all()")', "released the runner's advisory lock"),
+    "settings and lock discarded": ('db.execute("DISCARD ALL")', "released the runner's advisory lock"),
     "error in db.transaction swallowed": (
         'with db.transaction():\n    try:\n        db.execute("SELECT 1/0")\n    except Exception:\n        pass',
         "was caught and passed over",

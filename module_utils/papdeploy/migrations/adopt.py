@@ -59,6 +59,7 @@ def baseline(
         if not dry_run:
             lock_for_change(session)
         applied = book_of(session).applied
+        with_requirements(files, options.believe)  # a misspelt name is refused
         chosen = with_requirements(files, identities) if identities else list(files)
         candidates = [migration for migration in chosen if migration.identity not in applied]
         findings = evidence.judge(candidates, session.query)

@@ -209,6 +209,7 @@ def failed(session: Session, error: PapError, group: Sequence[MigrationFile], co
         "statement": error.data.get("statement", ""),
     }
     try:
+        session.restore_settings()  # a role that may not write here, perhaps
         session.ensure_ledger()
         session.record(
             [{"event": ledger.FAILED, "identity": identity, "details": details,

@@ -351,6 +351,7 @@ def _retried(session: Session, attempt: Callable[[], _Result]) -> _Result:
                 "retry", attempt=tries, of=session.options.lock_retries, why=RETRYABLE[code], sqlstate=code,
                 pause_s=round(pause, 2), blockers=blockers,
             )  # fmt: skip
+            session.restore_settings()  # outside a transaction, the attempt may have left its own
             time.sleep(pause)
         else:
             if session.transactions:
