@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,31 @@ def forget_peak() -> int:
     return memory_kib()
 
 
+@dataclass
+class Start:
+    """Where a measurement begins: memory in KiB, seconds of the clock, seconds of this process's CPU."""
+
+    memory: int
+    seconds: float
+    cpu: float
+
+    @classmethod
+    def now(cls) -> Start:
+        return cls(forget_peak(), time.perf_counter(), time.process_time())
+
+    def until_now(self) -> dict[str, Any]:
+        seconds, cpu = time.perf_counter() - self.seconds, time.process_time() - self.cpu
+        return {"seconds": seconds, "cpu": cpu, "memory": memory_kib() - self.memory}
+
+
+def server_cpu(server: Any) -> float:
+    """Seconds of CPU of all sessions of the server that are over: what its postmaster has waited for."""
+    time.sleep(0.3)  # for the last session to end
+    pid = (server.data / "postmaster.pid").read_text().split()[0]
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
+
 class Counted:
     """Statements that reach the driver, counted by wrapping the DBAPI connection's cursors."""
 
@@ -100,12 +126,12 @@ def measure_alembic(url: str, tables: int, extra: dict[str, Any]) -> dict[str, A
 
     models = metadata(tables)
     counted = Counted()
-    before, start = forget_peak(), time.perf_counter()
+    start = Start.now()
     with counted.engine(url).connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         found = len(compare_metadata(context, models))
-        seconds = time.perf_counter() - start
-        return result(seconds, before, counted.statements, held_locks(connection, url), found)
+        used = start.until_now()
+        return {**used, **result(counted.statements, held_locks(connection, url), found)}
 
 
 def measure_snapshot(url: str, tables: int, extra: dict[str, Any]) -> dict[str, Any]:
@@ -115,12 +141,11 @@ def measure_snapshot(url: str, tables: int, extra: dict[str, Any]) -> dict[str, 
     from papdeploy.schema.snapshots import read_snapshot
 
     models = ModelSet([metadata(tables)])
-    before, start = forget_peak(), time.perf_counter()
+    start = Start.now()
     with open_session(url) as session:
         expected = read_snapshot(extra["snapshot"], models.digest(session.major))
         found = check(session, expected, CheckOptions())
-        seconds = time.perf_counter() - start
-        return result(seconds, before, session.messages, 0, len(found.differences))
+        return {**start.until_now(), **result(session.messages, 0, len(found.differences))}
 
 
 def measure_scratch(url: str, tables: int, extra: dict[str, Any]) -> dict[str, Any]:
@@ -130,22 +155,15 @@ def measure_scratch(url: str, tables: int, extra: dict[str, Any]) -> dict[str, A
     from papdeploy.schema.scratch_database import expected_on
 
     models = ModelSet([metadata(tables)])
-    before, start = forget_peak(), time.perf_counter()
+    start = Start.now()
     expected, messages = expected_on(models, url)
     with open_session(url) as session:
         found = check(session, expected, CheckOptions())
-        seconds = time.perf_counter() - start
-        return result(seconds, before, messages + session.messages, 0, len(found.differences))
+        return {**start.until_now(), **result(messages + session.messages, 0, len(found.differences))}
 
 
-def result(seconds: float, before: int, statements: int, locks: int, found: int) -> dict[str, Any]:
-    return {
-        "seconds": seconds,
-        "memory": memory_kib() - before,
-        "statements": statements,
-        "locks": locks,
-        "differences": found,
-    }
+def result(statements: int, locks: int, found: int) -> dict[str, Any]:
+    return {"statements": statements, "locks": locks, "differences": found}
 
 
 MEASURES = {"alembic": measure_alembic, "snapshot": measure_snapshot, "scratch": measure_scratch}
@@ -187,8 +205,8 @@ def run(sizes: list[int], repeat: int, major: int) -> list[str]:
     import postgres_servers
 
     lines = [
-        "| tables | what | seconds (median) | against Alembic | memory MiB | statements | locks held |",
-        "| ---: | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| tables | what | CPU s | against Alembic | elapsed s | against Alembic | memory MiB | statements | locks held |",
+        "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     with tempfile.TemporaryDirectory(prefix="pap-bench-") as name:
         folder = Path(name)
@@ -201,15 +219,20 @@ def run(sizes: list[int], repeat: int, major: int) -> list[str]:
                 found: dict[str, list[dict[str, Any]]] = {name: [] for name in MEASURES}
                 for _ in range(repeat):
                     for name in MEASURES:  # in turn, so that a busy moment of the machine meets all of them
-                        found[name].append(child(name, url, tables, extra))
-                base = statistics.median(item["seconds"] for item in found["alembic"])
+                        before = server_cpu(server)
+                        measured = child(name, url, tables, extra)
+                        measured["cpu"] += server_cpu(server) - before
+                        found[name].append(measured)
+                bases = {key: statistics.median(item[key] for item in found["alembic"]) for key in ("seconds", "cpu")}
                 for name, items in found.items():
-                    seconds = statistics.median(item["seconds"] for item in items)
-                    memory = statistics.median(item["memory"] for item in items) / 1024
+                    seconds, cpu, memory = (
+                        statistics.median(item[key] for item in items) for key in ("seconds", "cpu", "memory")
+                    )
                     if any(item["differences"] for item in items):
                         raise SystemExit(f"{name} found {items[0]['differences']} differences where there is none")
                     lines.append(
-                        f"| {tables} | {TITLES[name]} | {seconds:.2f} | {base / seconds:.1f}x | {memory:.0f} | "
+                        f"| {tables} | {TITLES[name]} | {cpu:.2f} | {bases['cpu'] / cpu:.1f}x | {seconds:.2f} | "
+                        f"{bases['seconds'] / seconds:.1f}x | {memory / 1024:.0f} | "
                         f"{items[0]['statements']} | {items[0]['locks']} |"
                     )
                     print(lines[-1], flush=True)
@@ -254,7 +277,8 @@ def main() -> None:
             f"Python {platform.python_version()}, PostgreSQL {arguments.major}, SQLAlchemy "
             f"{sqlalchemy.__version__}, Alembic {alembic.__version__}. Printed by the run, not edited.\n\n"
             + "\n".join(lines)
-            + "\n\nStatements are messages to the server. Locks are relation locks still held when the check is over; "
+            + "\n\nMedians. CPU is that of the process and of its sessions on the server together, which a "
+            "busy machine disturbs less than the clock. Statements are messages to the server. Locks are relation locks still held when the check is over; "
             "the schema check holds none, in an open transaction either (a test says so).\n"
             "Memory is the peak above what was in use before. Each run also changed one column and made sure that "
             "each of the three finds exactly that.\n"
