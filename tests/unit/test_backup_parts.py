@@ -157,6 +157,31 @@ def test_best_compression_asks_the_build(
     assert archive.best_compression(Database(HostSite(), DB.conninfo, str(tmp_path))) == expected
 
 
+@pytest.mark.parametrize(
+    ("clients", "server", "said"),
+    [
+        (16, 18, "older than the server"),
+        (17, 16, "does not know a setting"),
+        (18, 15, "does not know a setting"),
+        (16, 15, ""),
+        (18, 17, ""),
+        (16, 16, ""),
+    ],
+)
+def test_clients_that_cannot_do_both_are_refused(
+    monkeypatch: pytest.MonkeyPatch, clients: int, server: int, said: str
+) -> None:
+    """pg_restore since 17 sets transaction_timeout, which an older server does not know: the restore would end there."""
+    monkeypatch.setattr(Database, "tool_version", lambda self, name: clients)
+    database = Database(HostSite(), Conninfo("d"))
+    if not said:
+        archive.refuse_clients(database, server)
+        return
+    with pytest.raises(Refused, match=said) as refused:
+        archive.refuse_clients(database, server)
+    assert f"client programs of PostgreSQL {server}" in refused.value.hint
+
+
 def test_encryption_argument_lists() -> None:
     age = crypt.Encryption("age", ("age1x", "age1y"), "/key")
     assert age.encrypt_argv() == ["age", "--encrypt", "--recipient", "age1x", "--recipient", "age1y"]

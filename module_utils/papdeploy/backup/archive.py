@@ -32,6 +32,23 @@ def silent(_: dict[str, Any]) -> None:
     """No progress wanted."""
 
 
+def refuse_clients(database: Database, major: int) -> None:
+    """Raise Refused if the client programs at the site cannot dump from, or restore into, a server of that version."""
+    for program in ("pg_dump", "pg_restore"):
+        version = database.tool_version(program)
+        problem = ""
+        if version < major:
+            problem = f"older than the server ({major})"
+        elif version >= 17 > major:
+            problem = f"and a server of version {major} does not know a setting that it makes (transaction_timeout)"
+        if problem:
+            raise Refused(
+                f"{program} on {database.site.label} is version {version}, {problem}.",
+                hint=f"Set pap_db_bin_dir to the client programs of PostgreSQL {major}"
+                f" (Debian: /usr/lib/postgresql/{major}/bin).",
+            )
+
+
 def best_compression(database: Database, wanted: str = "auto") -> str:
     """The compression for pg_dump: ``wanted``, or the first of zstd, lz4, gzip (level 1) that this build supports.
 

@@ -73,6 +73,7 @@ def restore(
             f"{backup.path.name} was made on PostgreSQL {manifest['server_version'] // 10000}; this is {facts.major}.",
             hint="Restore it on a server of that version or newer.",
         )
+    archive.refuse_clients(database, facts.major)
     target = moves.create_empty(database, release, kind, traits=manifest["properties"])
     try:
         if "public" not in manifest["oracle"]["catalog"]:

@@ -172,13 +172,7 @@ def take(
 def _refuse(database: Database, facts: ServerFacts, proof: str, chosen: bool, limits: Limits, folder: Path) -> None:
     if proof not in PROOFS:
         raise Refused(f"A proof {proof!r} is not known.", hint="backup_proof is full, schema or none.")
-    for program in ("pg_dump", "pg_restore"):
-        version = database.tool_version(program)
-        if version < facts.major:
-            raise Refused(
-                f"{program} on {database.site.label} is version {version}, older than the server ({facts.major}).",
-                hint=f"Install the client programs of PostgreSQL {facts.major} there, or name their folder.",
-            )
+    archive.refuse_clients(database, facts.major)
     size = int(database.scalar("SELECT pg_database_size(current_database()) AS size"))
     if size > limits.ask_above_bytes and not chosen:
         raise Refused(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..backup.archive import refuse_clients
 from ..errors import Refused
 from ..postgres import Conninfo, Database, ServerFacts
 
@@ -42,12 +43,7 @@ def refuse_server(database: Database, facts: ServerFacts) -> None:
             f"The database on {database.site.label} is a standby: it cannot be changed.",
             hint="Point the inventory at the primary.",
         )
-    tool = database.tool_version("pg_dump")
-    if tool < facts.major:
-        raise Refused(
-            f"pg_dump on {database.site.label} is version {tool}, the server is {facts.major}: it cannot dump it.",
-            hint=f"Set pap_db_bin_dir to client programs of PostgreSQL {facts.major} or newer.",
-        )
+    refuse_clients(database, facts.major)
 
 
 def refuse_elsewhere(database: Database, url: str, whereabouts: str) -> None:
