@@ -144,7 +144,7 @@ def webhook() -> Iterator[tuple[str, type[Hook]]]:
         got: ClassVar[list[dict[str, Any]]] = []
 
     server = HTTPServer(("127.0.0.1", 0), Mine)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/", Mine
     server.shutdown()
 

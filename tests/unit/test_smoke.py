@@ -49,7 +49,7 @@ class Api:
                     self._send(api.wrong_password, {"access_token": "token-1"} if api.wrong_password == 200 else {})
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def config(self, *endpoints: str, deadline: float = 10) -> smoke.SmokeConfig:
         return smoke.SmokeConfig(
