@@ -11,7 +11,7 @@ RELEASE ?= current
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help deploy rollback test lint unit integration molecule docker-test bench docs
+.PHONY: help deploy rollback test lint unit integration molecule bench collection
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | while IFS='|' read -r name text; do printf '  make %-18s %s\n' "$$name" "$$text"; done
@@ -51,6 +51,9 @@ integration: $(VENV)/.dev ## Tests on real PostgreSQL 16 and 18, and on Docker w
 
 molecule: $(VENV)/.dev ## Whole deploys and whole failures
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests/scenarios $(ARGS)
+
+collection: $(VENV)/.deploy ## Build the Ansible collection pap.deploy into .artifacts
+	@$(BIN)/python .ci/collection.py
 
 bench: $(VENV)/.dev ## Measure, side by side with what people do by hand
 	@for each in benchmarks/*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done

@@ -1,0 +1,72 @@
+"""The collection that .ci/collection.py makes installs, documents itself, and plays."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the collection in it, and nothing of this project's configuration."""
+    folder = tmp_path_factory.mktemp("collection")
+    subprocess.run([sys.executable, ROOT / ".ci" / "collection.py", folder], check=True, timeout=120)
+    (archive,) = folder.glob("pap-deploy-*.tar.gz")
+    run(folder, "ansible-galaxy", "collection", "install", "--offline", "-p", str(folder / "collections"), str(archive))
+    return folder
+
+
+def run(folder: Path, program: str, *words: str) -> str:
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
+        "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections"), "ANSIBLE_STDOUT_CALLBACK": "pap.deploy.pap_phases",
+        "NO_COLOR": "1", "ANSIBLE_HOME": str(folder / "home"),
+    }  # fmt: skip
+    if program == "ansible-galaxy":
+        del environment["ANSIBLE_STDOUT_CALLBACK"]  # it is about to be installed
+    done = subprocess.run(
+        [BIN / program, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_modules_and_roles_document_themselves(installed: Path) -> None:
+    modules = [f"pap.deploy.{path.stem}" for path in (ROOT / "library").glob("pap_*.py")]
+    said = run(installed, "ansible-doc", "-t", "module", *modules)
+    assert said.count("> MODULE") == len(modules)
+    roles = run(installed, "ansible-doc", "-t", "role", "-l", "pap.deploy")
+    assert {f"pap.deploy.{path.name}:" for path in (ROOT / "roles").iterdir()} <= set(roles.split())
+
+
+def test_a_playbook_runs_from_it(installed: Path) -> None:
+    """Its lookups, modules, package and terminal output are found by their full names, on a stack that is only a folder."""
+    stack = {
+        "ansible_connection": "local", "ansible_python_interpreter": sys.executable, "pap_environment": "staging",
+        "pap_state_dir": str(installed / "state"), "pap_models": ["none"], "pap_smoke_username": "none",
+        "pap_smoke_password": "none",
+    }  # fmt: skip
+    (installed / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"pap": stack}}}))
+    said = run(installed, "ansible-playbook", "-i", "hosts.yml", "pap.deploy.history")
+    assert "history           nothing was deployed yet" in said
+
+
+def test_nothing_is_left_of_the_other_layout(installed: Path) -> None:
+    """Names that only a project of playbooks knows."""
+    place = installed / "collections" / "ansible_collections" / "pap" / "deploy"
+    for path in [
+        *place.rglob("*.yml"),
+        *(place / "plugins").glob("[!m]*/*.py"),
+        *(place / "plugins/modules").glob("*.py"),
+    ]:
+        text = path.read_text()
+        for name in ("ansible.module_utils.pap_module", "lookup('pap_", "../module_utils"):
+            assert name not in text, f"{path.relative_to(place)}: {name}"
