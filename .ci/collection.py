@@ -12,8 +12,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import tomllib
 from pathlib import Path
+
+import tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "pap.deploy"
@@ -23,6 +24,7 @@ FILES = ("README.md", "LICENSE")
 RENAMED = (
     (r"\bansible\.module_utils\.pap_module\b", f"ansible_collections.{NAME}.plugins.module_utils.pap_module"),
     (r"(?<=lookup\(')(?=pap_)", f"{NAME}."),
+    (r"(?<=action_loader\.get\(\")(?=pap_)", f"{NAME}."),
     (r"(?m)^  - pap_stack$", f"  - {NAME}.pap_stack"),
     (r"(?<=\.\./)module_utils", "plugins/module_utils"),
     (r'parents\[2\] / "module_utils"', 'parents[1] / "module_utils"'),
