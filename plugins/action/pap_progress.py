@@ -4,6 +4,8 @@ The module runs as it always does; beside it a thread reads the line that the mo
 ``<state_dir>/progress-<phase>`` on the target host (papdeploy/phases/progress.py), over the same connection. If the
 reading fails nothing is shown, and nothing else happens. On a terminal the line is drawn anew in place; elsewhere one
 line a minute is printed.
+
+The plugins of the modules' names are links to this file: Ansible finds an action plugin by the module's name.
 """
 
 from __future__ import annotations
