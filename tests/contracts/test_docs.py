@@ -129,6 +129,12 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert not anchor or anchor in anchors(other), f"{target}#{anchor}"
 
 
+def test_the_readme_leads_to_every_page() -> None:
+    text = (ROOT / "README.md").read_text()
+    pages = [*(ROOT / "docs").glob("*.md"), ROOT / "docs" / "ci" / "README.md"]
+    assert [name_of(page) for page in pages if f"]({name_of(page)})" not in text] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_files_and_python_names_are_there(page: Path) -> None:
     text = page.read_text()
