@@ -74,6 +74,12 @@ SELECT (SELECT count(*) FROM pg_largeobject_metadata) AS count, coalesce(sum(byt
           FROM pg_largeobject_metadata m) AS owners
 FROM slice"""
 
+# Without the number by which some servers (Debian's 17.12) mark a column as theirs: a dump does not carry it.
+_COLUMN_OPTIONS = (
+    "(SELECT jsonb_agg(o.text ORDER BY o.place) FROM unnest(a.attoptions) WITH ORDINALITY AS o(text, place)"
+    " WHERE o.text !~ '^pg_attver=')"
+)
+
 # Types whose binary hash distinguishes exactly what their text distinguishes; all others are hashed as text. Not here:
 # numeric (1.0 = 1.00), floats (0 = -0), interval (1 month = 30 days), char(n) (blanks), enums (hashed by OID), jsonb.
 _FAST = {
@@ -195,7 +201,7 @@ def catalog_queries(version: int) -> list[str]:
                             " AND a.attstorage <> y.typstorage)"),
                 ("compression", "NULLIF(a.attcompression, '')"),
                 ("statistics", "CASE WHEN a.attstattarget >= 0 THEN a.attstattarget END"),
-                ("options", "a.attoptions"),
+                ("options", _COLUMN_OPTIONS),
                 ("acl", "CASE WHEN a.attacl IS NOT NULL THEN " + acl_list("a.attacl", "c.relowner", "'c'") + " END"),
             ],
             f"FROM {_RELATION} JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"

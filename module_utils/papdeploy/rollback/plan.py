@@ -74,7 +74,9 @@ class RollbackPlan:
         """What a person reads before it happens."""
         head = f"way back: {self.way} ({self.why})"
         tail = [f"refused: {self.refused}"] if self.refused else []
-        return [head, f"cost: {self.cost_sentence}", *(f"  {step}" for step in self.steps), *tail]
+        # Of a way that cannot be gone, the cost was not looked at.
+        cost = [f"cost: {self.cost_sentence}"] if self.cost or not self.refused else []
+        return [head, *cost, *(f"  {step}" for step in self.steps), *tail]
 
 
 def read_state(database: Database, release: str) -> State:
