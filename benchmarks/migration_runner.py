@@ -5,7 +5,8 @@
 Every tool runs as its users run it: a command of its own, start of the interpreter included, against a server on
 loopback, one new database per run. The floor is one psycopg2 connection that sends the same statements and the same
 number of ledger rows in one transaction. dbmate (npm package ``dbmate``) is used where ``npx`` or --dbmate gives one.
-Rounds are interleaved and the best of each is taken, so that the noise of a shared machine hits all alike.
+Rounds are interleaved and the best of each is taken, so that the noise of a shared machine hits all alike; the CPU time
+of the client (user and system) is printed beside the time, because other work disturbs it far less.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -165,32 +167,33 @@ def run(arguments: argparse.Namespace, server: object, work: Path) -> None:
     print(f"PostgreSQL {arguments.server}, Python {platform.python_version()}, {os.cpu_count()} CPUs;"
           f" best of {arguments.rounds}; " + ", ".join(f"{k} {v}" for k, v in versions.items()))  # fmt: skip
     print()
-    print("| migrations | tool | apply, s | of the floor | nothing to do, s | of Alembic's |")
-    print("| ---: | --- | ---: | ---: | ---: | ---: |")
+    print("| migrations | tool | apply, s | of the floor | CPU, s | nothing to do, s | of Alembic's | CPU, s |")
+    print("| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for count in arguments.sizes:
         best = measure(arguments, server, work, dbmate, writers, count)
-        for tool, (applied, nothing) in best.items():
-            print(f"| {count} | {tool} | {applied:.2f} | {applied / best['floor'][0]:.2f}x | {nothing:.3f} |"
-                  f" {nothing / best['alembic'][1]:.2f}x |", flush=True)  # fmt: skip
+        for tool, (applied, applied_cpu, nothing, nothing_cpu) in best.items():
+            print(f"| {count} | {tool} | {applied:.2f} | {applied / best['floor'][0]:.2f}x | {applied_cpu:.2f} |"
+                  f" {nothing:.3f} | {nothing / best['alembic'][2]:.2f}x | {nothing_cpu:.3f} |", flush=True)  # fmt: skip
 
 
-def measure(arguments, server, work: Path, dbmate: str, writers, count: int) -> dict[str, tuple[float, float]]:
+def measure(arguments, server, work: Path, dbmate: str, writers, count: int) -> dict[str, tuple[float, ...]]:
+    """Of each tool the least seconds and CPU seconds to apply all, and the same to find nothing to do."""
     folders = {}
     for tool, write in writers.items():
         folders[tool] = work / f"{tool}_{count}"
         folders[tool].mkdir()
         write(folders[tool], count)
-    times: dict[str, list[tuple[float, float]]] = {tool: [] for tool in writers}
+    times: dict[str, list[tuple[float, ...]]] = {tool: [] for tool in writers}
     for _ in range(arguments.rounds):
         for tool in writers:
             database = server.create("bench")
             argv, env = command(tool, folders[tool], server, database, dbmate)
-            applied, nothing = timed(argv, env), min(timed(argv, env) for _ in range(3))
+            measured = [timed(argv, env), *(timed(argv, env) for _ in range(3))]
             tables = server.sql("SELECT count(*) FROM pg_class WHERE relname ~ '^t[0-9]+$'", database)[0][0]
             assert tables == (count + 9) // 10, f"{tool} made {tables} tables of {(count + 9) // 10}"
-            times[tool].append((applied, nothing))
+            times[tool].append((*measured[0], *map(min, zip(*measured[1:]))))
             server.drop(database)
-    return {tool: (min(a for a, _ in runs), min(n for _, n in runs)) for tool, runs in times.items()}
+    return {tool: tuple(map(min, zip(*runs))) for tool, runs in times.items()}
 
 
 def command(tool: str, folder: Path, server, database: str, dbmate: str) -> tuple[list[str], dict[str, str]]:
@@ -206,13 +209,15 @@ def command(tool: str, folder: Path, server, database: str, dbmate: str) -> tupl
     return [sys.executable, "-c", FLOOR, str(folder)], env
 
 
-def timed(argv: list[str], env: dict[str, str]) -> float:
-    began = time.perf_counter()
+def timed(argv: list[str], env: dict[str, str]) -> tuple[float, float]:
+    """Seconds and CPU seconds of the command."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     ran = subprocess.run(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
     seconds = time.perf_counter() - began
     if ran.returncode:
         raise SystemExit(f"{argv[:4]} failed: {ran.stderr[-2000:]}")
-    return seconds
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 if __name__ == "__main__":

@@ -116,6 +116,9 @@ def test_plan_on_a_scratch_copy_gives_the_sql_that_runs(bench: Bench) -> None:
     sources = files.load_sources({"2025_01_01_loop.py": loop})
     try:
         guess = planning.plan(connection, sources)
+        with pytest.raises(PapError, match="leads to the database itself"):  # by whatever address
+            planning.plan(connection, sources, scratch=bench.url.replace("127.0.0.1", "localhost"))
+        assert bench.tables() == []
         exact = planning.plan(connection, sources, scratch=bench.server.url(scratch))
     finally:
         connection.close()

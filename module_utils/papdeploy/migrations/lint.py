@@ -106,7 +106,7 @@ def run(
     migrations = everything = load_folders(folders)
     url = url or os.environ.get("DATABASE_URL")
     sizes: Optional[dict[str, TableSize]] = None
-    version = 0
+    version, live = 0, ""
     if not offline:
         if not url:
             raise Refused("No database URL, so no table sizes.", hint="Set DATABASE_URL, or say --offline.")
@@ -117,6 +117,7 @@ def run(
             session.query("SET default_transaction_read_only = on")
             sizes, version = impact.sizes(session.query), session.facts.version
             pending = planning.status(session.raw, migrations).pending
+            live = str(session.query(runner.PLACE)[0][0])
         if not chosen:
             migrations = pending
     if chosen:
@@ -130,7 +131,9 @@ def run(
         from .options import RunOptions
         from .runner import record_on
 
-        recorded = {name: item["statements"] for name, item in record_on(scratch, everything, RunOptions()).items()}
+        recorded = {
+            name: item["statements"] for name, item in record_on(scratch, everything, RunOptions(), live).items()
+        }
     return judge(migrations, sizes, version=version, program=squawk, recorded=recorded)
 
 

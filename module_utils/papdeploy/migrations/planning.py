@@ -234,7 +234,8 @@ def plan(
 
     state = status(connection, files, options)
     if scratch and state.pending and not state.problems:
-        from .runner import record_on
+        from .runner import PLACE, record_on
 
-        return Plan(state, record_on(scratch, files, options or RunOptions()))
+        live = str(rows(connection, PLACE)[0][0])
+        return Plan(state, record_on(scratch, files, options or RunOptions(), live))
     return Plan(state, {migration.identity: statics.sql_of(migration).as_dict() for migration in state.pending})

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 Emit = Callable[[dict[str, Any]], None]
 
+# One database of one server, also through another address, as long as the server runs.
+PLACE = """SELECT extract(epoch FROM pg_postmaster_start_time()) || ' ' || oid FROM pg_database
+           WHERE datname = current_database()"""
+
 
 @dataclass
 class ApplyResult:
@@ -235,9 +239,18 @@ def _check_only(session: Session, check: Optional[Check]) -> Optional[dict[str, 
 
 
 def record_on(
-    scratch: Any, files: Sequence[MigrationFile], options: RunOptions, emit: Optional[Emit] = None
+    scratch: Any, files: Sequence[MigrationFile], options: RunOptions, live: str, emit: Optional[Emit] = None
 ) -> dict[str, dict[str, Any]]:
-    """Run what is pending on a scratch copy and return the SQL that ran, by identity."""
+    """Run what is pending on a scratch copy and return the SQL that ran, by identity.
+
+    ``live`` is the :data:`PLACE` of the database that the copy is of. Raises Refused if ``scratch`` is that one.
+    """
+    with opened(scratch, release="plan", who=who_am_i(), options=options, emit=emit) as session:
+        if session.query(PLACE)[0][0] == live:
+            raise Refused(
+                "The scratch URL leads to the database itself, not to a copy of it: the migrations would run there.",
+                hint="Name a copy: CREATE DATABASE … TEMPLATE …, or one restored from a backup.",
+            )
     result = apply(scratch, files, release="plan", options=options, emit=emit)
     return {
         entry["identity"]: {
