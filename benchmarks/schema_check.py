@@ -137,10 +137,12 @@ def measure_alembic(url: str, tables: int, extra: dict[str, Any]) -> dict[str, A
 def measure_snapshot(url: str, tables: int, extra: dict[str, Any]) -> dict[str, Any]:
     """With a snapshot: the models are compiled for its digest, then the database is read."""
     from papdeploy.schema import CheckOptions, ModelSet, check
+    from papdeploy.schema.command import collect_seldom
     from papdeploy.schema.opening import open_session
     from papdeploy.schema.snapshots import read_snapshot
 
     models = ModelSet([metadata(tables)])
+    collect_seldom()
     start = Start.now()
     with open_session(url) as session:
         expected = read_snapshot(extra["snapshot"], models.digest(session.major))
@@ -151,10 +153,12 @@ def measure_snapshot(url: str, tables: int, extra: dict[str, Any]) -> dict[str, 
 def measure_scratch(url: str, tables: int, extra: dict[str, Any]) -> dict[str, Any]:
     """Without one: a scratch database is created, filled, described and dropped first."""
     from papdeploy.schema import CheckOptions, ModelSet, check
+    from papdeploy.schema.command import collect_seldom
     from papdeploy.schema.opening import open_session
     from papdeploy.schema.scratch_database import expected_on
 
     models = ModelSet([metadata(tables)])
+    collect_seldom()
     start = Start.now()
     expected, messages = expected_on(models, url)
     with open_session(url) as session:

@@ -41,7 +41,9 @@ def run(stack: Stack, release: str, options: Mapping[str, Any]) -> dict[str, Any
             lines=_lines(result_from_dict(found)),
         )
     tables = found["checked"].get("tables", "all")
-    lines = [f"the database matches the models ({tables} tables)", *_lines(result_from_dict(found))]
+    number = len(found["differences"])
+    but = f"; {number} difference{'s' if number > 1 else ''} that fail nothing:" if number else ""
+    lines = [f"the database matches the models ({tables} tables){but}", *_lines(result_from_dict(found))]
     return {**found, "pap": {"phase": "validate", "lines": lines}}
 
 
