@@ -127,11 +127,6 @@ def generate() -> tuple[str, str]:
     return private.decode(), _public_pem(key.public_key())
 
 
-def public_of(private_text: str) -> str:
-    """The public key (PEM) of a private one."""
-    return _public_pem(_private(private_text).public_key())
-
-
 def sign(receipt: Mapping[str, Any], private_text: str) -> dict[str, Any]:
     """The document to keep: the receipt, and the signature over its canonical form."""
     key = _private(private_text)
