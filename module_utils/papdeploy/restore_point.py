@@ -111,12 +111,7 @@ def _from_backup(
     look_s, copy_s = float(manifest["seconds"]["oracle"]), size / _COPY_BYTES_PER_S
     if hurry and look_s > max(_CHEAP_S, copy_s):
         return None, f"hashing {size / 1e9:.1f} GB again would take about {look_s:.0f} s"
-    emit(
-        {
-            "event": "step",
-            "step": f"hashing {manifest['rows']:,} rows again under the fence, before about {look_s:.0f} s",
-        }
-    )
+    emit({"event": "step", "step": f"hashing {manifest['rows']:,} rows again under the fence"})
     differences = oracles.compare(taken.oracle, oracles.take(behind))
     if differences:
         return None, f"the database is not what was backed up: {differences[0]}"

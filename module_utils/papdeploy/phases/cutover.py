@@ -64,6 +64,7 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
         with stack.beside_models(header["to"]) as beside:
             warm(beside, request)  # everything is imported and checked before the API stops
             first, dbname = _keep_open(journal) if online else _close(stack, journal, options, say)
+            say({"event": "step", "step": "migrating"})
             with journal.checkpoint("migrate", deadline_s=limit_s) as done:
                 try:
                     result = beside.call(
@@ -78,6 +79,7 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
                     raise
                 done.update(result)
             if options.take_over:
+                say({"event": "step", "step": f"committed; {header['to']['label']} takes over"})
                 try:
                     _take_over(stack, journal)
                 except PapError as error:
@@ -99,6 +101,7 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
 def _close(stack: Stack, journal: Journal, options: Options, say: Progress) -> tuple[list[str], str]:
     """Stop the API, fence, make sure of the restore point. What a person reads, and the database behind the fence."""
     release = journal.release
+    say({"event": "step", "step": "stopping the API, raising the fence"})
     with journal.checkpoint("fence") as done:
         stack.api.stop()
         fence = databases.fence(stack.database, release)
