@@ -193,6 +193,8 @@ def _possible(state: State, facts: Mapping[str, Any]) -> list[str]:
 
 
 def _no_way(state: State, facts: Mapping[str, Any], way: str) -> str:
+    if way == "downgrade" and not state.applied:
+        return "no migration of it is in force, so there is nothing to revert"
     if way:
         return f"the way {way!r} does not lead back from here"
     if state.partial:

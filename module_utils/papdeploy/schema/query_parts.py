@@ -49,6 +49,11 @@ def of_extension(catalog: str, oid: str) -> str:
     return f"EXISTS (SELECT FROM ext WHERE ext.classid = '{catalog}'::regclass AND ext.objid = {oid})"
 
 
+def own_options(options: str) -> str:
+    """Options of a column without the number by which some servers (Debian's 17.12) mark it as theirs."""
+    return f"(SELECT array_agg(option) FROM unnest({options}) AS option WHERE option !~ '^pg_attver=')"
+
+
 def since(version: int, major: int, expression: str, otherwise: str = "null") -> str:
     """``expression`` where the server (server_version_num) has what it reads, else ``otherwise``."""
     return expression if version >= major * 10_000 else otherwise

@@ -6,7 +6,7 @@ the rest.
 
 from __future__ import annotations
 
-from .query_parts import Section, comment_join, public_rights, since
+from .query_parts import Section, comment_join, own_options, public_rights, since
 
 
 def table_sections(version: int) -> list[Section]:
@@ -81,7 +81,7 @@ def table_sections(version: int) -> list[Section]:
                 ("storage", "CASE WHEN a.attstorage <> t.typstorage THEN a.attstorage END"),
                 ("compression", since(version, 14, "a.attcompression", "''")),
                 ("statistics", "nullif(a.attstattarget, -1)"),
-                ("options", "a.attoptions"),
+                ("options", own_options("a.attoptions")),
                 ("foreign_options", "a.attfdwoptions"),
                 ("comment", "d.description"),
                 ("public", f"CASE WHEN a.attacl IS NOT NULL THEN {public_rights('a.attacl')} END"),
@@ -166,8 +166,8 @@ def table_sections(version: int) -> list[Section]:
             ],
             "FROM rel c JOIN pg_index i ON i.indrelid = c.oid JOIN pg_class x ON x.oid = i.indexrelid "
             "JOIN pg_am am ON am.oid = x.relam "
-            "LEFT JOIN (SELECT attrelid, json_object_agg(attnum, attoptions) AS options FROM pg_attribute WHERE "
-            "attoptions IS NOT NULL GROUP BY attrelid) o ON o.attrelid = i.indexrelid "
+            f"LEFT JOIN (SELECT attrelid, json_object_agg(attnum, {own_options('attoptions')}) AS options FROM pg_attribute"
+            f" WHERE {own_options('attoptions')} IS NOT NULL GROUP BY attrelid) o ON o.attrelid = i.indexrelid "
             f"{comment_join('pg_class', 'i.indexrelid')}",
         ),
         Section(
