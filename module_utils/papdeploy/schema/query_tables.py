@@ -166,8 +166,10 @@ def table_sections(version: int) -> list[Section]:
             ],
             "FROM rel c JOIN pg_index i ON i.indrelid = c.oid JOIN pg_class x ON x.oid = i.indexrelid "
             "JOIN pg_am am ON am.oid = x.relam "
-            f"LEFT JOIN (SELECT attrelid, json_object_agg(attnum, {own_options('attoptions')}) AS options FROM pg_attribute"
-            f" WHERE {own_options('attoptions')} IS NOT NULL GROUP BY attrelid) o ON o.attrelid = i.indexrelid "
+            "LEFT JOIN (SELECT attrelid, json_object_agg(attnum, " + own_options("attoptions") + ") AS options"
+            " FROM pg_attribute WHERE "
+            + own_options("attoptions")
+            + " IS NOT NULL GROUP BY attrelid) o ON o.attrelid = i.indexrelid "
             f"{comment_join('pg_class', 'i.indexrelid')}",
         ),
         Section(
