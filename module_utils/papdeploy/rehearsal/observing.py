@@ -22,7 +22,8 @@ SELECT n.nspname || '.' || c.relname AS table, l.mode
 FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE l.locktype = 'relation' AND l.granted AND c.relkind IN ('r', 'p', 'm') AND n.nspname NOT IN {_OWN}
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND l.pid IN (SELECT pid FROM pg_stat_activity WHERE application_name = %s)"""
+  AND l.pid IN (SELECT pid FROM pg_stat_activity
+                WHERE starts_with(application_name, %s) AND application_name !~ ':watch$')"""
 _FILES = f"""
 SELECT c.oid::int8 AS oid, n.nspname || '.' || c.relname AS name, pg_relation_filenode(c.oid)::int8 AS file,
        pg_total_relation_size(c.oid) AS bytes
@@ -43,7 +44,10 @@ class Held:
 
 @dataclass
 class LockWatch:
-    """Watches the locks of the sessions called ``application`` in one database, every 20 ms, while the block runs."""
+    """Watches the locks of the sessions called ``application`` in one database, every 20 ms, while the block runs.
+
+    A script of the old kind has sessions of its own, whose name begins like that; those that only watch do not count.
+    """
 
     database: Database
     application: str
