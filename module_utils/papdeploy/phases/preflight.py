@@ -263,10 +263,10 @@ def _lines(stack: Stack, found: Findings, version: int) -> list[str]:
     lines.append(f"API: {found.running['label']} {what}")
     names = ", ".join(item["identity"] for item in found.pending)
     lines.append(f"migrations pending: {names}" if names else "no migration pending")
-    failing = len(found.failing)
-    if failing:
-        noun = "difference that the new models need" if failing == 1 else "differences that the new models need"
-        lines.append(f"schema: {failing} {noun} repaired")
+    if found.failing:
+        total, failing = len(found.differences), len(found.failing)
+        noun = "difference" if total == 1 else "differences"
+        lines.append(f"schema: {total} {noun} from the new models, {failing} of which this deploy must repair")
     return lines
 
 
