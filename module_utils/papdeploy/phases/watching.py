@@ -162,7 +162,7 @@ def acknowledge(state: State, release: str, who: Mapping[str, Any], reason: str)
         if count:
             name = f"{who.get('user', '?')}@{who.get('host', '?')}"
             watch.save(journal.folder, watch.acknowledge(found, name, reason, now()))
-    return {"changed": bool(count), "pap": _pap([f"{count} alarms acknowledged"])}
+    return {"changed": bool(count), "pap": _pap([f"{count} alarm{'s' if count != 1 else ''} acknowledged"])}
 
 
 def _journal(state: State, release: str) -> Optional[Journal]:
