@@ -115,7 +115,7 @@ def swap(
         done = look(session, failed)
         fresh = look(session, replacement)
         if done is not None and done.is_ours("failed", live, release) and fresh is None:
-            return {"swapped": False, "database": live, "failed": failed, "why": "the swap has already happened"}
+            return {"swapped": False, "database": live, "kept": failed, "why": "the swap has already happened"}
         if done is not None:
             raise refuse_collision(failed)
         if fresh is None or fresh.record is None or fresh.record.get("of") != live:
@@ -144,7 +144,7 @@ def swap(
             comment_on(failed, record_text("failed", live, release, oid=current.oid)),
         ]
     alone(database, release, (current.name, replacement), steps)
-    return {"swapped": True, "database": live, "failed": failed, "why": ""}
+    return {"swapped": True, "database": live, "kept": failed, "why": ""}
 
 
 def bound_slots(session: Session, name: str) -> list[str]:
