@@ -76,7 +76,8 @@ def take(
     if encryption and proof != "none":
         encryption.decrypt_argv()  # says now if nothing here could open it
     compression = archive.best_compression(database, compression)
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(started))
+    # Milliseconds: a release may take two within one second, before the fence and under it.
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(started)) + f".{int(started * 1000) % 1000:03d}Z"
     name = files.stem(stack, live, release, stamp) + ".dump" + (encryption.suffix if encryption else "")
     secrets = [database.conninfo.password]
     with contextlib.ExitStack() as stack_:
