@@ -61,6 +61,7 @@ def step_down(account: str) -> None:
 
 def die_with_parent(signal_name: str) -> None:
     """Get the signal when the parent dies. After stepping down, which would forget it."""
+    signal.signal(signal.Signals[signal_name], signal.SIG_DFL)  # what a shell's background job ignores stays ignored
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, int(signal.Signals[signal_name]), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from pathlib import Path
@@ -9,9 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from papdeploy.errors import Refused
+from papdeploy.errors import PapError, Refused
 from papdeploy.journal import Journal, State, private_folder
-from papdeploy.phases import preflight
+from papdeploy.phases import going_back, preflight
 from papdeploy.schema import fingerprint
 from papdeploy.schema.catalog import CATALOG_FORMAT
 
@@ -40,7 +41,8 @@ class Bench:
 
     def __init__(self, folder: Path, before: dict[str, Any]) -> None:
         self.state = State(folder / "state")
-        journal = self.state.begin({"user": "jane", "host": "away", "pid": 1}, stack="pap", environment="staging")
+        who = {"user": "jane", "host": "away", "pid": 1}
+        journal = self.state.begin(who, stack="pap", environment="staging", **{"from": VERSION})
         (journal.folder / "catalog.json").write_text(json.dumps(before))
         journal.append("release", "finished", seconds=9.0, schema_fingerprint=fingerprint(before))
         self.journal = journal
@@ -138,3 +140,21 @@ def test_a_schema_that_stayed_when_the_image_went_back_is_no_drift(bench: Bench)
     assert bench.look(catalog(N, NOTE)) == []
     with pytest.raises(Refused, match="column_missing"):
         bench.look(catalog(N))
+
+
+@pytest.mark.parametrize(("live", "said"), [(catalog(N), ""), (catalog(NOTE), "t.n: column_missing")])
+@pytest.mark.parametrize("kept", [CATALOG_FORMAT, CATALOG_FORMAT - 1])
+def test_a_rollback_holds_the_schema_against_the_old_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, kept: int, live: dict[str, Any], said: str
+) -> None:
+    """What was kept with the release; if pap-deploy was upgraded since and cannot read it, what the old models ask."""
+    (bench.journal.folder / "before.json").write_text(json.dumps({**catalog(N), "format": kept}))
+    asked = []
+    monkeypatch.setattr(going_back, "expected_catalog", lambda *_: asked.append(kept) or catalog(N))
+    beside = SimpleNamespace(call=lambda name, *_, **__: {"catalog": live, "digest": "93fe"})
+    bench.stack.beside_models = lambda version: contextlib.nullcontext(beside)
+    bench.stack.database = SimpleNamespace(facts=lambda: SimpleNamespace(version=160004))
+    bench.stack.models = ["app.models"]
+    with pytest.raises(PapError, match=said) if said else contextlib.nullcontext():
+        assert going_back._validate(bench.stack, bench.journal, "restore")["matches"]
+    assert asked == ([] if kept == CATALOG_FORMAT else [kept])

@@ -10,10 +10,11 @@ from .. import rollback, smoke, watcher
 from ..errors import PapError, Refused
 from ..journal import Journal, now, seconds_between
 from ..schema import CheckOptions, compare, fingerprint
+from ..schema.compare_catalogs import comparable
 from ..stack import Stack
 from .cutover import begin_entry
 from .finish import catalog_of
-from .preflight import read_kept
+from .preflight import expected_catalog, read_kept
 from .progress import Progress
 
 
@@ -206,9 +207,14 @@ def _validate(stack: Stack, journal: Journal, way: str) -> dict[str, Any]:
     header = begin_entry(journal)
     if way == "image" and journal.last("migrate"):
         return {"matches": True, "note": "the old release stays on the new schema, as the rehearsal proved it can"}
+    before = read_kept(journal.folder, "before.json")
     with stack.beside_models(header["from"]) as beside:
-        live = beside.call("schema.describe", {"models": list(stack.models)}, deadline_s=120)
-    found = compare(read_kept(journal.folder, "before.json"), live["catalog"], CheckOptions())
+        request = {"models": list(stack.models), "server_version": stack.database.facts().version}
+        live = beside.call("schema.describe", request, deadline_s=120)
+        if not comparable(before, live["catalog"]):  # pap-deploy or the server was upgraded since: ask the old models
+            digest = beside.call("schema.ddl", request, deadline_s=120)["digest"]
+            before = expected_catalog(stack, beside, digest)
+    found = compare(before, live["catalog"], CheckOptions())
     errors = [item.as_dict() for item in found if item.severity == "error"]
     if errors:
         raise PapError(
