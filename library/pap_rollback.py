@@ -68,6 +68,16 @@ options:
     description: Take the deploy lock although its holder may be alive.
     type: bool
     default: false
+  plan_only:
+    description:
+      - Choose the way and name its cost, and go no further, so that they can be read before anything happens.
+      - The backup is then not read as a whole yet.
+    type: bool
+    default: false
+  planned:
+    description: The RV(way) that a run with O(plan_only) has named. If it still is the way, it is not named again.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -94,7 +104,7 @@ release:
   type: str
 cost:
   description: What the way loses, for each table the rows written since the restore point.
-  returned: when a release was taken back, and in check mode
+  returned: when a release was taken back, in check mode, and with O(plan_only)
   type: dict
 kept:
   description: The failed database that was kept aside; empty if the way needed none.
@@ -135,6 +145,8 @@ def main() -> None:
             who={"type": "dict", "required": True},
             reason={"type": "str", "default": ""},
             take_over={"type": "bool", "default": False},
+            plan_only={"type": "bool", "default": False},
+            planned={"type": "str", "default": ""},
         ),
         supports_check_mode=True,
     )
@@ -150,6 +162,8 @@ def main() -> None:
             only_unfinished=given["only_unfinished"],
             reason=given["reason"],
             take_over=given["take_over"],
+            plan_only=given["plan_only"],
+            planned=given["planned"],
         )
         return phase.run(stack, given["release"], given["who"], options, check_mode=module.check_mode)
 

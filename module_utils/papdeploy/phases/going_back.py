@@ -20,7 +20,8 @@ from .progress import Progress
 
 @dataclass(frozen=True)
 class Options:
-    """What the caller decides about a rollback."""
+    """What the caller decides about a rollback. ``plan_only`` chooses the way and names its cost; ``planned`` is the
+    way that was announced so, which is then not announced again."""
 
     accept_loss: bool = False
     way: str = ""
@@ -28,6 +29,8 @@ class Options:
     only_unfinished: bool = False
     reason: str = ""
     take_over: bool = False
+    plan_only: bool = False
+    planned: str = ""
 
 
 def run(
@@ -39,18 +42,27 @@ def run(
         return {"way": "nothing", "pap": {"phase": "rollback", "lines": []}}
     facts = facts_of(stack, journal)
     plan = rollback.choose(
-        stack.database, facts, accept_loss=options.accept_loss, way=options.way, encryption=options.encrypt
+        stack.database,
+        facts,
+        accept_loss=options.accept_loss,
+        way=options.way,
+        deep=not options.plan_only,
+        encryption=options.encrypt,
     )
     asked = options.reason.split(": ")[0] or "it was asked for"
     lines = [f"release {journal.release} of {stack.label} is taken back ({asked})", *plan.lines()]
-    if check_mode or plan.refused:
-        if plan.refused and not check_mode:
-            raise Refused(
-                f"Release {journal.release} cannot be rolled back: {plan.refused}.", hint=plan.hint, lines=plan.lines()
-            )
+    if options.planned == plan.way:
+        lines = []
+    if options.plan_only:
+        return {**plan.as_dict(), "changed": False, "pap": {"phase": "rollback", "lines": lines, "status": "warning"}}
+    if plan.refused and not check_mode:
+        raise Refused(
+            f"Release {journal.release} cannot be rolled back: {plan.refused}.", hint=plan.hint, lines=lines[1:]
+        )
+    if check_mode:
         return {
             **plan.as_dict(),
-            "changed": True,
+            "changed": not plan.refused,
             "pap": {"phase": "rollback", "lines": [*lines, "nothing was changed"]},
         }
     stack.state.lock(journal.release, who, take_over=options.take_over)

@@ -112,7 +112,9 @@ def run(
         "seconds": round(seconds, 3),
         "lines": [
             *(f"{way} did not work: {error.message}" for way, error in zip(tried, failures)),
-            f"rolled back by {current.way} in {seconds:.1f} s: {current.why}",
+            "rolled back"
+            + ("" if current.way == "nothing" else f" by {current.way}")
+            + f" in {seconds:.1f} s: {current.why}",
             *([f"the failed database is kept as {result['kept']}"] if result.get("kept") else []),
         ],
     }
