@@ -34,6 +34,7 @@ def test_every_way_to_the_live_database_leads_to_the_copy() -> None:
         "DATABASE_URL": "postgresql+psycopg2://app:se%40cret@db:5433/live__scratch",
         "ASYNC_URL": "postgresql+asyncpg://app:x@db/live__scratch?ssl=off",
         "POSTGRES_DB": "live__scratch",
+        "PYTHONUNBUFFERED": "1",
         "PGAPPNAME": "t",
         "MAIL": "off",
     }

@@ -53,7 +53,8 @@ def environment_changes(
             f"{variable} is not set in the environment of the API.",
             hint="Set pap_database_url_variable to the variable that holds the database URL.",
         )
-    return Change({**pointed, "PGAPPNAME": name, **extra}, sorted(pointed))
+    # What a Python program has printed is in its log also if it is ended before it has filled a buffer.
+    return Change({**pointed, "PYTHONUNBUFFERED": "1", "PGAPPNAME": name, **extra}, sorted(pointed))
 
 
 def _database_of(value: str) -> str:
