@@ -14,11 +14,12 @@ SCENARIOS = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/mole
 
 
 def marked(name: str) -> object:
-    return pytest.param(name, marks=pytest.mark.docker) if name.startswith("docker") else name
+    """Each has a stack of its own, so they may run side by side."""
+    docker = [pytest.mark.docker] if name.startswith("docker") else []
+    return pytest.param(name, marks=[pytest.mark.xdist_group(name=f"molecule-{name}"), *docker])
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.xdist_group(name="molecule")
 @pytest.mark.parametrize("name", [marked(name) for name in SCENARIOS])
 def test_scenario(name: str) -> None:
     done = subprocess.run(
