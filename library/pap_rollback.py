@@ -99,13 +99,17 @@ way:
   returned: success
   type: str
 release:
-  description: The release that was taken back.
-  returned: when a release was taken back
+  description: The release that is taken back.
+  returned: when there is one
   type: str
 cost:
   description: What the way loses, for each table the rows written since the restore point.
   returned: when a release was taken back, in check mode, and with O(plan_only)
   type: dict
+refused:
+  description: Why the way cannot be gone; empty if it can.
+  returned: in check mode, and with O(plan_only)
+  type: str
 kept:
   description: The failed database that was kept aside; empty if the way needed none.
   returned: when a release was taken back

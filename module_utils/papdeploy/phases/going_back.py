@@ -53,15 +53,16 @@ def run(
     lines = [f"release {journal.release} of {stack.label} is taken back ({asked})", *plan.lines()]
     if options.planned == plan.way:
         lines = []
+    chosen = {"way": plan.way, "release": plan.release, "cost": plan.cost, "refused": plan.refused}
     if options.plan_only:
-        return {**plan.as_dict(), "changed": False, "pap": {"phase": "rollback", "lines": lines, "status": "warning"}}
+        return {**chosen, "changed": False, "pap": {"phase": "rollback", "lines": lines, "status": "warning"}}
     if plan.refused and not check_mode:
         raise Refused(
             f"Release {journal.release} cannot be rolled back: {plan.refused}.", hint=plan.hint, lines=lines[1:]
         )
     if check_mode:
         return {
-            **plan.as_dict(),
+            **chosen,
             "changed": not plan.refused,
             "pap": {"phase": "rollback", "lines": [*lines, "nothing was changed"]},
         }
