@@ -19,7 +19,6 @@ from ..trial import Trial
 
 _POLL_S = 0.05
 _PATIENCE_S = 3.0  # a backend that ended reports what it read a moment later
-_LOG_PATIENCE_S = 1.0
 # How often any table of the database was read, by whomever. Reading catalogs does not count.
 _READS = "SELECT coalesce(sum(seq_scan + coalesce(idx_scan, 0)), 0)::int8 AS reads FROM pg_stat_user_tables"
 _LOG_LINES = 15
@@ -226,10 +225,6 @@ def _judged(error: SmokeFailed, rows: bool) -> dict[str, Any]:
 
 
 def _tail(trial: Trial, secrets: Sequence[str]) -> str:
-    """The end of its log. A server may answer a request before it has logged what went wrong in it."""
-    limit = time.monotonic() + _LOG_PATIENCE_S
-    while not trial.log().strip() and time.monotonic() < limit:
-        time.sleep(_POLL_S)
     return redact("\n".join(trial.log().splitlines()[-_LOG_LINES:]), secrets)
 
 
