@@ -183,11 +183,8 @@ def _take_over(stack: Stack, journal: Journal) -> dict[str, Any]:
     with journal.checkpoint("activate") as done:
         done.update({"from": header["from"], "to": header["to"]})
         started = time.monotonic()
-        try:
+        with watching.explained(journal):
             stack.api.switch(header["to"])
             smoke.wait_until_healthy(stack.smoke)
-        except PapError as error:
-            error.data["lines"] = [*error.data.get("lines", ()), *watching.logged(journal)]
-            raise
         done["healthy_after_s"] = round(time.monotonic() - started, 3)
     return done

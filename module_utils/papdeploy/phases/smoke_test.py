@@ -22,12 +22,8 @@ def run(stack: Stack, release: str) -> dict[str, Any]:
     with stack.state.working(release) as journal:
         looked = journal.last("preflight")
         with journal.checkpoint("login_smoke_test") as done:
-            try:
-                with _own_writes(stack, journal, done):
-                    found = smoke.run(stack.smoke, looked.get("baseline") if looked else None)
-            except PapError as error:
-                error.data["lines"] = [*error.data.get("lines", ()), *watching.logged(journal)]
-                raise
+            with watching.explained(journal), _own_writes(stack, journal, done):
+                found = smoke.run(stack.smoke, looked.get("baseline") if looked else None)
             done.update(found.as_dict())
             stack.api.confirm(begin_entry(journal)["to"])  # else the test may have met another release
     return _result(found)

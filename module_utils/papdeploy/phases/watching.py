@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -90,7 +91,17 @@ def first(stack: Stack, release: str, options: Options) -> dict[str, Any]:
     return {"watched": True, "changed": True, "counts": counts, "pap": _pap([line])}
 
 
-def logged(journal: Journal) -> list[str]:
+@contextlib.contextmanager
+def explained(journal: Journal) -> Iterator[None]:
+    """A PapError of the block also shows what the logs say since the activation."""
+    try:
+        yield
+    except PapError as error:
+        error.data["lines"] = [*error.data.get("lines", ()), *_logged(journal)]
+        raise
+
+
+def _logged(journal: Journal) -> list[str]:
     """What the logs say since the activation, for the message of a failure: the newest sample of each kind that is
     trouble. Empty if no watch was prepared, or the logs cannot be read."""
     try:
