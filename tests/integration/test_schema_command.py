@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "correct-horse-battery"
 
 DATABASE = """
-import atexit, logging, os, subprocess, sys, threading
+import atexit, logging, os, subprocess, sys, threading, time
 from sqlalchemy.orm import declarative_base
 url = os.environ["DATABASE_URL"]
 print("Connecting to", url)
@@ -33,7 +33,12 @@ if "NOISY" in os.environ:
     logging.getLogger("app").warning("url is %s", url)
     subprocess.run(["echo", "from a child:", url])
     atexit.register(lambda: (print("bye", url, flush=True), os.write(1, b"bye again\\n")))
-    threading.Timer(0.2, lambda: print("from a thread", url, flush=True)).start()
+    def chatter():
+        while True:
+            print("from a thread", url, flush=True)
+            os.write(2, b"from a thread\\n")
+            time.sleep(0.001)
+    threading.Thread(target=chatter, daemon=True).start()
 Base = declarative_base()
 """
 MODELS = """

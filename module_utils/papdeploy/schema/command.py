@@ -9,9 +9,10 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from ..errors import PapError
 from ..redact import redact
@@ -25,8 +26,9 @@ from .options import CheckOptions
 from .result import SEVERITIES, CheckResult
 from .scratch_database import expected_on
 from .script import repair_script
-from .silence import silence
-from .snapshots import cache_folder, cached, read_snapshot, write_snapshot
+from .session import Session
+from .silence import silence, silence_for_good
+from .snapshots import cache_folder, cached, read_snapshot, verify, write_snapshot
 
 MATCHES, DIFFERS, NOT_CHECKED = 0, 1, 2
 
@@ -91,9 +93,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
-    arguments = parser().parse_args(argv)
-    output = _own_output()
-    # Everything below runs silenced: what the application prints, also at exit or from a thread, never mixes with ours.
+    return _answer(parser().parse_args(argv), _own_output())
+
+
+def _answer(arguments: argparse.Namespace, output: Output) -> int:
+    # Everything below runs silenced: what the application prints never mixes with ours.
     with silence(), _closing(output):
         try:
             return _run(arguments, output)
@@ -157,10 +161,8 @@ def _run(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.write_snapshot:
         return _write_snapshot(arguments, source, output)
     with open_session(database_url(arguments.database_url)) as session:
-        expected = source.expected(session.major)
-        expected["models"] = {"specs": models.specs, "classes": models.classes()}
-        result = check(session, expected, options)
-    _print(result, arguments, expected, output)
+        result = source.checked(session, options)
+    _print(result, arguments, models, output)
     return MATCHES if result.matches else DIFFERS
 
 
@@ -170,13 +172,15 @@ class Source:
     def __init__(self, arguments: argparse.Namespace, configuration: Configuration, models: ModelSet) -> None:
         self.arguments, self.configuration, self.models = arguments, configuration, models
 
-    def expected(self, major: int) -> Catalog:
-        snapshot = self.arguments.snapshot or self.configuration.snapshot
-        digest = self.models.digest(major)
-        if snapshot:
-            return read_snapshot(snapshot, digest)
+    def checked(self, session: Session, options: CheckOptions) -> CheckResult:
+        path = self.arguments.snapshot or self.configuration.snapshot
+        if path:
+            return check_by_snapshot(session, self.models, path, options)
+        return check(session, self.models.named(self._expected(session.major)), options)
+
+    def _expected(self, major: int) -> Catalog:
         if not self.arguments.no_cache:
-            found = cached(cache_folder(), digest)
+            found = cached(cache_folder(), self.models.digest(major))
             if found is not None:
                 return found
         catalog = self.made()
@@ -200,6 +204,18 @@ class Source:
             write_snapshot(cache_folder() / f"{catalog['digest']}.json", catalog)
         except OSError:
             return  # a read-only home: the next run makes it again
+
+
+def check_by_snapshot(session: Session, models: ModelSet, path: str, options: CheckOptions) -> CheckResult:
+    """Compare the database with the snapshot in ``path``; meanwhile compile the models, to see that it is theirs.
+
+    Raises PapError when it is not, Unavailable when the database cannot be read.
+    """
+    snapshot = read_snapshot(path)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        checking = beside.submit(check, session, models.named(snapshot), options)
+        verify(snapshot, models.digest(session.major), path)
+        return checking.result()
 
 
 def _options(arguments: argparse.Namespace, configuration: Configuration) -> CheckOptions:
@@ -230,14 +246,14 @@ def _write_snapshot(arguments: argparse.Namespace, source: Source, output: Outpu
     return MATCHES
 
 
-def _print(result: CheckResult, arguments: argparse.Namespace, expected: dict[str, Any], output: Output) -> None:
+def _print(result: CheckResult, arguments: argparse.Namespace, models: ModelSet, output: Output) -> None:
     colour = arguments.color == "always" or (
         arguments.color == "auto" and output.terminal and not arguments.output and "NO_COLOR" not in os.environ
     )
     if arguments.format == "sql":
         text = "\n".join(repair_script(result.differences)) + "\n"
     else:
-        text = render(result, arguments.format, locations=expected["models"]["classes"], colour=colour)
+        text = render(result, arguments.format, locations=models.classes(), colour=colour)
     if arguments.output:
         try:
             Path(arguments.output).write_text(text, encoding="utf-8")
@@ -254,10 +270,9 @@ def collect_seldom() -> None:
 
 
 def run() -> None:
-    """The command as a process: nothing that the application does at exit reaches our output."""
+    """The command as a process: nothing that the application prints, at exit or from a thread either, gets out."""
     collect_seldom()
-    code = main()
-    null = os.open(os.devnull, os.O_WRONLY)
-    for number in (1, 2):
-        os.dup2(null, number)
-    sys.exit(code)
+    arguments = parser().parse_args()
+    output = _own_output()
+    silence_for_good()
+    sys.exit(_answer(arguments, output))

@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import PapError
 from ..redact import redact
 from . import recorder
-from .catalog import CATALOG_FORMAT
+from .catalog import CATALOG_FORMAT, Catalog
 from .query import LEDGER_SCHEMA
 from .silence import silence
 from .tokens import quote_name
@@ -83,6 +83,10 @@ class ModelSet:
 
     def tables(self) -> int:
         return sum(len(metadata.tables) for metadata in self.metadatas)
+
+    def named(self, catalog: Catalog) -> Catalog:
+        """``catalog`` with the models' names in it, for the reasons of the differences."""
+        return {**catalog, "models": {"specs": self.specs, "classes": self.classes()}}
 
     def classes(self) -> dict[str, dict[str, Any]]:
         """For each mapped table, as a difference names it: the class and where it is written (file, line)."""

@@ -69,11 +69,10 @@ def finish(catalog: Catalog, models: ModelSet) -> Catalog:
     catalog["database"] = {"server_version": catalog["database"]["server_version"], "path": catalog["database"]["path"]}
     catalog["unreadable"] = []
     catalog["digest"] = models.digest(catalog["database"]["server_version"] // 10_000)
-    catalog["models"] = {"specs": models.specs, "classes": models.classes()}
     for section in ("schemas", "relations", "sequences", "types", "functions", "statistics"):
         for row in catalog[section]:
             row.pop("owner", None)  # the role that happened to create them; the models say nothing
-    return catalog
+    return models.named(catalog)
 
 
 def create(session: Session, statements: Sequence[str], *, one_transaction: bool = False) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..errors import PapError, Unavailable
@@ -111,32 +111,33 @@ class Session:
         """Send ``sql`` (one statement or several), keep nothing."""
         self._send(sql)
 
-    def read(self, select: str) -> Rows:
+    def read(self, select: str, *, first: Sequence[str] = ()) -> Rows:
         """The rows of ``select`` read under the pinned settings, in one message where the driver can.
 
-        Raises Unavailable when concurrent DDL or locks make the read fail again and again.
+        ``first`` are statements that run before it in the same message; what they set is gone afterwards. Raises
+        Unavailable when concurrent DDL or locks make the read fail again and again.
         """
         attempt = 0
         while True:
             attempt += 1
             try:
-                return self._read_once(select)
+                return self._read_once([*pinned_settings(), *first, select])
             except Exception as exc:
                 state = sqlstate(exc)
                 if attempt >= _ATTEMPTS.get(state, 1):
                     raise self._explain(exc, state) from exc
                 time.sleep(0.05 * attempt + random.random() * 0.05)
 
-    def _read_once(self, select: str) -> Rows:
+    def _read_once(self, statements: Sequence[str]) -> Rows:
         if not self._libpq:
-            return self._read_stepwise(select)
+            return self._read_stepwise(statements)
         status = self._status()
         if status == IN_ERROR:
             raise PapError(
                 "The connection's transaction has already failed, so the catalog cannot be read in it.",
                 hint="Roll back first.",
             )
-        message = "; ".join([*pinned_settings(), select])
+        message = "; ".join(statements)
         if status == IDLE and self._autocommit():
             return self._send(message)  # one message is one implicit transaction: the settings end with it
         release = f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}; RELEASE SAVEPOINT {_SAVEPOINT}"
@@ -155,13 +156,11 @@ class Session:
             if status == IDLE:
                 self.raw.rollback()  # the driver began a transaction for this read alone
 
-    def _read_stepwise(self, select: str) -> Rows:
+    def _read_stepwise(self, statements: Sequence[str]) -> Rows:
         """For a driver that takes one statement at a time: a transaction is open, or it begins one by itself."""
         self._send(f"SAVEPOINT {_SAVEPOINT}")
         try:
-            for statement in pinned_settings():
-                self._send(statement)
-            return self._send(select)
+            return [self._send(statement) for statement in statements][-1]
         finally:
             self._send(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
             self._send(f"RELEASE SAVEPOINT {_SAVEPOINT}")

@@ -22,13 +22,15 @@ def cached(folder: Path, digest: str) -> Catalog | None:
     """The catalog of ``digest`` from the cache, or None; a file that cannot be read is as good as none."""
     path = folder / f"{digest}.json"
     try:
-        return read_snapshot(path, digest)
+        found = read_snapshot(path)
+        verify(found, digest, path)
     except PapError:
         return None
+    return found
 
 
-def read_snapshot(path: str | Path, digest: str = "") -> Catalog:
-    """The catalog in ``path``. With ``digest``, raises PapError when it was made of other models or another server."""
+def read_snapshot(path: str | Path) -> Catalog:
+    """The catalog in ``path``, of whichever models it is: see :func:`verify`."""
     try:
         catalog: Any = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as exc:
@@ -42,14 +44,18 @@ def read_snapshot(path: str | Path, digest: str = "") -> Catalog:
             f"{path} is no snapshot of this version (format {CATALOG_FORMAT}).",
             hint="Make it anew with --write-snapshot.",
         )
-    if digest and catalog.get("digest") != digest:
-        major = catalog["database"]["server_version"] // 10_000
+    return catalog
+
+
+def verify(snapshot: Catalog, digest: str, path: str | Path) -> None:
+    """Raise PapError when the snapshot of ``path`` is of other models, or of another version, than ``digest``."""
+    if snapshot.get("digest") != digest:
+        major = snapshot["database"]["server_version"] // 10_000
         raise PapError(
             f"The snapshot {path} was made of other models, or for another version of PostgreSQL than the database's "
             f"(it is for {major}).",
             hint="Make it anew with --write-snapshot, and commit it with the models.",
         )
-    return catalog
 
 
 def write_snapshot(path: str | Path, catalog: Catalog) -> None:
