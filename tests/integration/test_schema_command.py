@@ -438,6 +438,21 @@ def test_a_scratch_server_elsewhere(stack: Stack, servers: Any) -> None:
         stack.server.drop(blank)
 
 
+def test_the_models_are_created_in_the_encoding_of_the_database(stack: Stack) -> None:
+    """Also where the server's own locale is for another one; what does not fit into it is said."""
+    name = f"{stack.database}_latin"
+    stack.server.sql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING LATIN1 LC_COLLATE 'C' LC_CTYPE 'C'")
+    url = stack.server.url(name, "postgresql")
+    models = stack.folder / "app" / "models.py"
+    models.write_text(MODELS.replace('"true"', '"true", comment="à jour"'))
+    done = stack.run("--database-url", url, "--format", "json")
+    assert (done.returncode, [d["kind"] for d in json.loads(done.stdout)["differences"]]) == (1, ["table_missing"] * 2)
+    models.write_text(MODELS.replace('"true"', '"true", comment="10 €"'))
+    done = stack.run("--database-url", url)
+    assert done.returncode == 2
+    assert 'has no equivalent in encoding "LATIN1"' in done.stderr
+
+
 def test_several_metadatas_and_no_name(stack: Stack) -> None:
     (stack.folder / "app" / "more.py").write_text(
         "from sqlalchemy import Column, Integer, MetaData, Table\n"

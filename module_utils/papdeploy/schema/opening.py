@@ -41,6 +41,7 @@ def open_session(url: str, *, application: str = "pap-deploy:cli", database: str
         module = type(dialect).import_dbapi() if hasattr(type(dialect), "import_dbapi") else type(dialect).dbapi()
         keywords.setdefault("application_name", application)
         keywords.setdefault("connect_timeout", CONNECT_TIMEOUT_SECONDS)
+        keywords.setdefault("client_encoding", "utf8")  # whatever the database's: the server translates
         keywords.pop("context", None)  # psycopg's adapters of SQLAlchemy: not needed to read text
         raw: Any = module.connect(*arguments, **keywords)
     except Exception as exc:

@@ -10,12 +10,14 @@ from ..errors import PapError, Refused
 from .catalog import Catalog, describe
 from .models import ModelSet
 from .opening import open_session
+from .query_parts import literal
 from .scratch import create, expect, finish, user_objects
 from .session import Session, first_line, sqlstate
 from .tokens import quote_name
 
 PREFIX = "pap_schema_"
 _INSUFFICIENT_PRIVILEGE = "42501"
+_OTHER_LOCALE = "22023"  # the server's own locale is for another encoding
 
 
 def expected_on(models: ModelSet, url: str, *, application: str = "pap-deploy:cli") -> tuple[Catalog, int]:
@@ -28,7 +30,7 @@ def expected_on(models: ModelSet, url: str, *, application: str = "pap-deploy:cl
     with open_session(url, application=application) as session:
         name = PREFIX + secrets.token_hex(6)
         try:
-            session.execute(f"CREATE DATABASE {quote_name(name)} TEMPLATE template0")
+            _create_database(session, name)
         except Exception as exc:
             if sqlstate(exc) != _INSUFFICIENT_PRIVILEGE:
                 raise PapError(f"The scratch database cannot be created: {first_line(exc)}.") from exc
@@ -40,6 +42,19 @@ def expected_on(models: ModelSet, url: str, *, application: str = "pap-deploy:cl
         finally:
             session.execute(f"DROP DATABASE {quote_name(name)}")
         return catalog, messages + session.messages
+
+
+def _create_database(session: Session, name: str) -> None:
+    """An empty database in the encoding of the session's own: the models' texts must fit there as they do here."""
+    create = f"CREATE DATABASE {quote_name(name)} TEMPLATE template0"
+    encoding = session.encoding()
+    try:
+        session.execute(f"{create} ENCODING {literal(encoding)}" if encoding else create)
+    except Exception as exc:
+        if sqlstate(exc) != _OTHER_LOCALE:
+            raise
+        provider = " LOCALE_PROVIDER libc" if session.major >= 15 else ""
+        session.execute(f"{create} ENCODING {literal(encoding)} LC_COLLATE 'C' LC_CTYPE 'C'{provider}")
 
 
 def _rolled_back(models: ModelSet, session: Session) -> Catalog:

@@ -82,6 +82,10 @@ class Session:
     def major(self) -> int:
         return self.server_version // 10_000
 
+    def encoding(self) -> str:
+        """The encoding of the database, or '' where the driver does not say."""
+        return str(self.raw.info.parameter_status("server_encoding") or "") if self._libpq else ""
+
     def _version(self) -> int:
         if self._libpq:
             return int(self.raw.info.server_version)
