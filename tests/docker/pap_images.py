@@ -31,7 +31,7 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT))
 
 from sandbox import build as sandbox_build  # noqa: E402
-from sandbox.releases import RELEASES  # noqa: E402
+from sandbox.releases import RELEASES, Release  # noqa: E402
 
 PREFIX = "pap-test"
 API_PACKAGES = ("fastapi", "uvicorn", "argon2-cffi", "pyjwt", "sqlalchemy", "psycopg2-binary")
@@ -65,14 +65,15 @@ def db_image(engine: Any) -> str:
         return _build(engine, "cc-db", [HERE / "cc-db"], arguments, tag="latest")
 
 
-def api_image(engine: Any, release: str) -> str:
-    """The image of cc-pap-api with a release of the sandbox: ``pap-test/cc-pap-api:<release>``."""
+def api_image(engine: Any, release: str | Release) -> str:
+    """The image of cc-pap-api with a release, of the sandbox if named: ``pap-test/cc-pap-api:<release>``."""
     base = _api_base(engine)
+    made = RELEASES[release] if isinstance(release, str) else release
     with tempfile.TemporaryDirectory() as folder, _building():
-        (Path(folder) / "Dockerfile").write_text(f"FROM {base}\nCOPY release /app\nLABEL pap.release={release}\n")
-        sandbox_build.build(RELEASES[release], Path(folder) / "release")
+        (Path(folder) / "Dockerfile").write_text(f"FROM {base}\nCOPY release /app\nLABEL pap.release={made.name}\n")
+        sandbox_build.build(made, Path(folder) / "release")
         shutil.rmtree(Path(folder) / "release" / "migrations")
-        return _build(engine, "cc-pap-api", [Path(folder)], {}, tag=release)
+        return _build(engine, "cc-pap-api", [Path(folder)], {}, tag=made.name)
 
 
 def small_api(engine: Any, name: str, lines: Iterable[str] = ()) -> str:

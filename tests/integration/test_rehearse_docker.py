@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import docker.errors
 import pap_images
 import pap_stack
 import pytest
 from docker_support import unique
 from papdeploy.containers import Engine
-from papdeploy.phases import preflight, rehearse
+from papdeploy.phases import going_back, preflight, rehearse
 from papdeploy.rehearsal import Options, RehearsalFailed
 from papdeploy.stack import Stack, from_params
+from rehearse_support import WHO, migration, wait_for
+
+from sandbox.releases import Edit, Release
 
 pytestmark = pytest.mark.docker
 ROOT = Path(__file__).resolve().parents[2]
+# What the Ansible module does, in a process that can be killed.
+SCRIPT = """
+import json, sys
+from papdeploy.phases import rehearse
+from papdeploy.rehearsal import Options
+from papdeploy.stack import from_params
+params, release = json.load(sys.stdin)
+rehearse.run(from_params(params, release), release, Options(), alone=True, nice=0)
+"""
 ENDPOINTS = ["/policies/", "/resources/", "/peps/", "/audit/"]
 
 
@@ -31,32 +47,48 @@ def running(docker_engine: Engine) -> Iterator[pap_stack.Stack]:
         made.down()
 
 
-def stack_of(running: pap_stack.Stack, folder: Path, release: str, name: str = "") -> Stack:
-    """The stack as the modules see it: container names, models and credentials; the rest is found by inspection."""
-    return from_params(
-        {
-            "name": running.name,
-            "environment": "staging",
-            "state_dir": str(folder / "state"),
-            "database": {"container": running.db},
-            "api": {
-                "container": [running.api],
-                "image": pap_images.api_image(running.engine, release),
-                "models": ["app.models", "app.models_config", "app.database:Base"],
-            },
-            "smoke": {"username": "admin", "password": pap_stack.PASSWORD, "endpoints": ENDPOINTS},
+def params_of(running: pap_stack.Stack, folder: Path, release: str | Release) -> dict[str, Any]:
+    """The stack as the inventory names it: containers, models and credentials; the rest is found by inspection."""
+    return {
+        "name": running.name,
+        "environment": "staging",
+        "state_dir": str(folder / "state"),
+        "database": {"container": running.db},
+        "api": {
+            "container": [running.api],
+            "image": pap_images.api_image(running.engine, release),
+            "models": ["app.models", "app.models_config", "app.database:Base"],
         },
-        name,
-    )
+        "smoke": {"username": "admin", "password": pap_stack.PASSWORD, "endpoints": ENDPOINTS},
+    }
 
 
-def run(running: pap_stack.Stack, folder: Path, release: str, **options: Any) -> dict[str, Any]:
+def stack_of(running: pap_stack.Stack, folder: Path, release: str | Release, name: str = "") -> Stack:
+    return from_params(params_of(running, folder, release), name)
+
+
+def opened(running: pap_stack.Stack, folder: Path, release: str | Release, more: str = "") -> str:
+    """The release that the preflight opens; ``more`` is a migration beside those that ship."""
     sources = {path.name: path.read_text() for path in (ROOT / "migrations").glob("add_*.py")}
-    stack = stack_of(running, folder, release)
+    if more:
+        sources["2026_01_01_more.py"] = more
     who = {"user": "tester", "host": "nowhere", "pid": os.getpid()}
-    opened = preflight.run(stack, sources, who, preflight.Options(), check_mode=False, versions={})["release"]
-    again = stack_of(running, folder, release, opened)
-    return dict(rehearse.run(again, opened, Options(**options), alone=True, nice=0)["rehearsal"])
+    stack = stack_of(running, folder, release)
+    found = preflight.run(stack, sources, who, preflight.Options(), check_mode=False, versions={})
+    return str(found["release"])
+
+
+def run(
+    running: pap_stack.Stack, folder: Path, release: str | Release, more: str = "", **options: Any
+) -> dict[str, Any]:
+    name = opened(running, folder, release, more)
+    stack = stack_of(running, folder, release, name)
+    return dict(rehearse.run(stack, name, Options(**options), alone=True, nice=0)["rehearsal"])
+
+
+def edited(name: str, *edits: Edit) -> Release:
+    """The current release with a few edits."""
+    return Release(name, "2.1", "of a test", edits)
 
 
 @pytest.fixture
@@ -103,3 +135,109 @@ def test_a_bad_image_fails_before_production(
     assert caught.value.data["step"] == "candidate"
     assert said in caught.value.message
     assert "Production was not touched." in caught.value.hint
+
+
+def test_a_migration_that_fails_on_real_data(running: pap_stack.Stack, tmp_path: Path, untouched: None) -> None:
+    strict = migration('db.execute("ALTER TABLE users ALTER COLUMN full_name SET NOT NULL")',
+                       'db.execute("ALTER TABLE users ALTER COLUMN full_name DROP NOT NULL")')  # fmt: skip
+    with pytest.raises(RehearsalFailed) as caught:
+        run(running, tmp_path, "current", strict)
+    assert caught.value.data["step"] == "migrate"
+    assert "2026_01_01_more" in caught.value.message
+    assert 'column "full_name" of relation "users" contains null values' in caught.value.message
+    assert "SET NOT NULL" in caught.value.data["statement"]
+
+
+def test_a_false_claim_of_reversibility_and_an_online_deploy_of_it(
+    running: pap_stack.Stack, tmp_path: Path, untouched: None
+) -> None:
+    lossy = migration("""db.execute("UPDATE policies SET description = upper(description)")""",
+                      """db.execute("UPDATE policies SET description = lower(description)")""")  # fmt: skip
+    found = run(running, tmp_path, "current", lossy)
+    assert found["reversible"] is False
+    assert "table public.policies has the same" in found["reversible_differences"][0]
+    assert "downgrade" not in found["recovery_s"]
+    assert found["candidate"]["works"] is True  # on the data as the deploy will leave it
+    assert found["old_api_works"] is True
+
+
+def test_slow_on_a_full_table_and_fast_on_an_empty_one(
+    running: pap_stack.Stack, tmp_path: Path, untouched: None
+) -> None:
+    slow = migration("""db.execute("UPDATE peps SET status = status || pg_sleep(0.002)::text")""",
+                     """db.execute("UPDATE peps SET status = rtrim(status)")""")  # fmt: skip
+    full = run(running, tmp_path, "current", slow, online_max_lock_s=0.3)
+    print(full["migrations"])
+    entry = full["migrations"][-1]
+    assert entry["seconds"] > 0.6  # 300 rows, 2 ms each, by the server's own clock
+    assert any("writes 300 rows in a transaction" in why for why in full["online"]["why"])
+    empty = run(running, tmp_path, "current", slow, data="schema")
+    assert empty["migrations"][-1]["rows"] == 0
+    assert empty["cannot_tell"]
+    assert empty["expected_unavailable_s"] is None
+
+
+def test_a_candidate_that_logs_in_and_fails_one_endpoint(
+    running: pap_stack.Stack, tmp_path: Path, untouched: None
+) -> None:
+    bad = edited("bad-peps", Edit("routes.py", "    return page(session, Pep, limit, offset)\n",
+                                  "    return page(session, Pep.gone, limit, offset)\n"))  # fmt: skip
+    with pytest.raises(RehearsalFailed, match="GET /peps/: status 500, was 200") as caught:
+        run(running, tmp_path, bad)
+    assert caught.value.data["step"] == "candidate"
+    assert "has no attribute 'gone'" in caught.value.data["log"]
+
+
+def test_an_old_api_that_breaks_on_the_new_schema(running: pap_stack.Stack, tmp_path: Path, untouched: None) -> None:
+    renamed = edited("renamed", Edit("models.py", "    priority: Mapped", "    weight: Mapped"),
+                     Edit("models.py", '"priority BETWEEN', '"weight BETWEEN'),
+                     Edit("routes.py", "[dict(row) for row", '[{**row, "priority": row.get("weight")} for row'))  # fmt: skip
+    rename = migration('db.execute("ALTER TABLE policies RENAME COLUMN priority TO weight")',
+                       'db.execute("ALTER TABLE policies RENAME COLUMN weight TO priority")')  # fmt: skip
+    found = run(running, tmp_path, renamed, rename)
+    assert found["reversible"] is True
+    assert found["candidate"]["works"] is True
+    assert found["old_api_works"] is False
+    assert "GET /policies/: status 500, was 200" in found["old_api"]["why"]
+    assert "image" not in found["recovery_s"]
+    assert "does not work on the new schema" in found["online"]["why"][0]
+
+
+@pytest.mark.parametrize("where", ["migration", "trial"])
+def test_what_a_killed_rehearsal_leaves_is_cleared_by_the_next_run(
+    running: pap_stack.Stack, tmp_path: Path, untouched: None, where: str
+) -> None:
+    first = "from __future__ import annotations\n"
+    hanging = edited("hanging", Edit("main.py", first, f"{first}import time; time.sleep(600)\n"))
+    release, more = (hanging, "") if where == "trial" else ("current", migration('db.execute("SELECT pg_sleep(600)")'))
+    name = opened(running, tmp_path, release, more)
+
+    def beside() -> list[str]:
+        found = running.engine.containers(filters={"status": "running"})
+        return [c["Id"] for c in found if c["Names"][0].startswith(f"/pap-deploy-{running.api}-")]
+
+    def there() -> bool:
+        if where == "migration":
+            return running.sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(600)%'") == "1"
+        try:
+            return any("uvicorn" in str(running.engine.top(one)["Processes"]) for one in beside())
+        except docker.errors.APIError:  # it has just ended
+            return False
+
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT], cwd="/", text=True, stdin=subprocess.PIPE)
+    try:
+        process.stdin.write(json.dumps([params_of(running, tmp_path, release), name]))
+        process.stdin.close()
+        assert wait_for(there, 60)
+    finally:
+        process.kill()
+        process.wait()
+    # By themselves: nobody is left who could end them.
+    assert wait_for(lambda: not beside(), 30)
+    assert wait_for(lambda: not there(), 30)
+    stack = stack_of(running, tmp_path, release, name)
+    assert stack.state.unfinished().release == name
+    again = going_back.Options(only_unfinished=True, take_over=True)
+    going_back.run(stack, "", {**WHO, "pid": os.getpid()}, again)
+    assert stack.state.unfinished() is None
+    assert run(running, tmp_path, "current")["verdict"] == "good"
