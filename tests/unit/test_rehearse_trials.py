@@ -42,6 +42,29 @@ def test_every_way_to_the_live_database_leads_to_the_copy() -> None:
     assert "se%40cret" not in repr(change)
 
 
+@pytest.mark.parametrize(
+    ("value", "pointed"),
+    [
+        ("host=db dbname=live password='se cret'", "host=db dbname='live__scratch' password='se cret'"),
+        ("dbname = 'live' host=db", "dbname = 'live__scratch' host=db"),
+        ("host=pooler dbname=other", "host=pooler dbname='live__scratch'"),
+        ("live", "live__scratch"),
+        ("postgresql://app@pooler", "postgresql://app@pooler/live__scratch"),
+    ],
+)
+def test_a_connection_string_or_a_name_is_pointed_too(value: str, pointed: str) -> None:
+    change = trials.environment_changes({"PAP_DB": value}, "PAP_DB", "live", "live__scratch", "t", {})
+    assert change.variables["PAP_DB"] == pointed
+    beside = trials.environment_changes({"DATABASE_URL": URL, "JOBS": value}, "DATABASE_URL", "live", "c", "t", {})
+    assert ("JOBS" in beside.pointed) is ("dbname" in value and "live" in value)
+
+
+@pytest.mark.parametrize("value", ["host=db user=app", "sqlite:///x", "elsewhere", ""])
+def test_what_cannot_be_pointed_is_refused(value: str) -> None:
+    with pytest.raises(Refused, match="PAP_DB holds neither"):
+        trials.environment_changes({"PAP_DB": value}, "PAP_DB", "live", "copy", "t", {})
+
+
 def test_openapi_proposes_the_gets_that_need_nothing() -> None:
     document = {
         "paths": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,8 @@ _PATIENCE_S = 3.0  # a backend that ended reports what it read a moment later
 _READS = "SELECT coalesce(sum(seq_scan + coalesce(idx_scan, 0)), 0)::int8 AS reads FROM pg_stat_user_tables"
 _LOG_LINES = 15
 OPENAPI_PATH = "/openapi.json"
+# libpq: keywords and values, a value in single quotes if it has spaces, a backslash before quote and backslash
+_DBNAME = re.compile(r"((?:^|\s)dbname\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s']+)")
 
 
 @dataclass(frozen=True)
@@ -38,31 +41,48 @@ def environment_changes(
 ) -> Change:
     """The changes that lead a trial to database ``copy`` and to nothing of database ``live``.
 
-    Every variable that holds a URL of the live database, or its name where a database is named, points to the copy;
+    Every variable that holds a URL or a connection string of the live database, or its name where a database is named,
+    points to the copy, and ``variable`` does whichever database it names, for a pooler may have a name of its own;
     ``name`` becomes the application name of the sessions (for drivers that use libpq); ``extra`` is added last.
     """
     pointed: dict[str, str] = {}
     for key, value in environment.items():
-        if key == variable or _database_of(value) == live:
-            pointed[key] = url_with_database(value, copy)
-        elif value == live and ("DATABASE" in key.upper() or "DB" in key.upper()):
+        named = database_named(value)
+        if named is not None and (named == live or key == variable):
+            pointed[key] = with_database(value, copy)
+        elif value == live and (key == variable or "DATABASE" in key.upper() or "DB" in key.upper()):
             pointed[key] = copy
-    if variable not in pointed:
+    if variable not in environment:
         raise Refused(
             f"{variable} is not set in the environment of the API.",
             hint="Set pap_database_url_variable to the variable that holds the database URL.",
+        )
+    if variable not in pointed:
+        raise Refused(
+            f"{variable} holds neither a URL, nor a connection string with dbname=, nor the name {live}.",
+            hint="Set pap_database_url_variable to the variable that names the API's database.",
         )
     # What a Python program has printed is in its log also if it is ended before it has filled a buffer.
     return Change({**pointed, "PYTHONUNBUFFERED": "1", "PGAPPNAME": name, **extra}, sorted(pointed))
 
 
-def _database_of(value: str) -> str:
-    if not value.startswith("postgres") or "://" not in value:
-        return ""
-    try:
-        return unquote(urlsplit(value).path[1:])
-    except ValueError:
-        return ""
+def database_named(value: str) -> Optional[str]:
+    """The database of a URL (empty: it names none) or of a connection string with ``dbname=``; None: it is neither."""
+    if value.startswith("postgres") and "://" in value:
+        try:
+            return unquote(urlsplit(value).path[1:])
+        except ValueError:
+            return None
+    found = _DBNAME.search(value)
+    return re.sub(r"\\(.)", r"\1", found[2].strip("'")) if found else None
+
+
+def with_database(value: str, copy: str) -> str:
+    """The same URL or connection string with database ``copy``."""
+    if "://" in value:
+        return url_with_database(value, copy)
+    quoted = "'" + copy.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return _DBNAME.sub(lambda match: match[1] + quoted, value)
 
 
 class SessionWatch:
