@@ -89,10 +89,11 @@ def test_what_a_killed_rehearsal_leaves_is_cleared_by_the_next_run(bench: Bench,
     assert bench.stack.state.unfinished().release == release
     assert bench.live.poll() is None
 
-    # The next run: the preflight ends what was interrupted, the rehearsal clears away what it left.
+    # The next run ends what was interrupted and clears away what it left.
     runs = dataclasses.replace(bench.stack, api=bench.api(start_command=("true",)))  # it still runs: nothing to do
     going_back.run(runs, "", {**WHO, "pid": os.getpid()}, going_back.Options(only_unfinished=True, take_over=True))
     assert bench.stack.state.unfinished() is None
+    assert bench.databases() == [bench.dbname]
     (bench.folder / "new").rename(bench.folder / "hanging")
     bench.write_release("new", user=NOTE)
     assert bench.rehearse({"2026_01_01_note.py": ADD_NOTE})["verdict"] == "good"

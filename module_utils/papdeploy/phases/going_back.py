@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from .. import rollback, smoke, watcher
+from .. import databases, rollback, smoke, watcher
 from ..errors import PapError, Refused
 from ..journal import Journal, now, seconds_between
 from ..schema import CheckOptions, compare, fingerprint
@@ -90,6 +91,8 @@ def run(
             journal.append("rollback", "failed", **error.as_dict())
             raise
         journal.append("rollback", "done", **result)
+        with contextlib.suppress(PapError):  # the next rehearsal clears a copy away as well
+            databases.drop_created(stack.database, journal.release, ("scratch",))
         end = "rolled_back" if _touched(journal) else "refused"
         journal.append(
             "release",
