@@ -47,7 +47,8 @@ def test_modules_and_roles_document_themselves(installed: Path) -> None:
     assert {f"pap.deploy.{path.name}:" for path in (ROOT / "roles").iterdir()} <= set(roles.split())
 
 
-def test_a_playbook_runs_from_it(installed: Path) -> None:
+@pytest.mark.parametrize("playbook", ["pap.deploy.deploy", "pap.deploy.rollback"])
+def test_a_playbook_runs_from_it(installed: Path, playbook: str) -> None:
     """Lookups, roles, action plugins, modules, the package and the terminal's output are found, up to the first refusal."""
     stack = {
         "ansible_connection": "local", "ansible_python_interpreter": sys.executable, "pap_environment": "staging",
@@ -55,7 +56,7 @@ def test_a_playbook_runs_from_it(installed: Path) -> None:
         "pap_smoke_password": "none",
     }  # fmt: skip
     (installed / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"pap": stack}}}))
-    said = run(installed, "ansible-playbook", "-i", "hosts.yml", "pap.deploy.rollback", code=2)
+    said = run(installed, "ansible-playbook", "-i", "hosts.yml", playbook, code=2)
     assert "The inventory does not say pap_db_name." in said
     assert "Next: Set it, or name the containers of the stack" in said
 

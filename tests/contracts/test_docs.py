@@ -13,13 +13,12 @@ import pytest
 import yaml
 from ansible.cli.doc import DocCLI
 from ansible.cli.playbook import PlaybookCLI
+from doc_commands import PROGRAMS, ROOT, blocks, command_lines
 from papdeploy import cli
 from papdeploy.schema import command as schema_command
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 REFERENCE = (ROOT / "docs" / "reference.md").read_text()
-PROGRAMS = ("ansible-playbook", "ansible-doc", "ansible-builder", "make", "python")
 # Read by playbooks and the sandbox's inventory, and so in no role's argument specs.
 PLAY_VARIABLES = {"history_limit", "pap_serial", "pap_stop_after_failure", "pap_rehearse", "pap_sandbox_release"}
 VARIABLE = re.compile(
@@ -31,23 +30,11 @@ def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-def blocks(text: str, *languages: str) -> list[str]:
-    """The fenced blocks in one of these languages, without the indentation of a list around them."""
-    found = re.findall(r"^( *)```(\w*)\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
-    return [re.sub(f"^{indent}", "", body, flags=re.MULTILINE) for indent, kind, body in found if kind in languages]
-
-
 def commands(page: Path) -> list[list[str]]:
-    """Every command of the page as its words; of alternatives the first, with what is optional."""
-    text = page.read_text()
-    fenced = "\n".join(blocks(text, "", "sh", "console")).replace("\\\n", " ")
-    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
-    lines = [line.strip().removeprefix("$ ") for line in fenced.splitlines()]
-    lines += [line[4:].removeprefix("$ ") for line in prose.splitlines() if line.startswith("    ")]
-    lines += [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose)]
+    """Every call of one of our programs on the page as its words; of alternatives the first, with what is optional."""
     found = []
-    for line in lines:
-        line = re.sub(r"\s+#.*|[\[\]…]", "", line)
+    for line in command_lines(page.read_text()):
+        line = re.sub(r"[\[\]…]", "", line)
         words = shlex.split(line) if line.startswith(PROGRAMS) else []
         if len(words) > 1 and words[0] in PROGRAMS:
             found.append(words[: words.index("|")] if "|" in words else words)

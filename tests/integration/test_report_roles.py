@@ -114,6 +114,59 @@ def test_from_stagings_receipt_to_production_over_a_git_repository(place: Place)
     assert end is not None and end["event"] == "refused"
     assert place.state("production").holder() is None
 
+    # The same although it was never in staging: what `deploy.yml -e receipt_override=…` does here.
+    urgent = release(place.state("production"), environment="production", end="")
+    (urgent.folder / "migrations.json").write_text(json.dumps({"a.py": "one", "b.py": "EDITED"}))
+    reason = {"receipt_override": "incident 4711, decided by Jo Doe"}
+    said = place.play(role("receipt", pap_release=urgent.release), **production, **elsewhere, **reason)
+    assert "OVERRIDDEN by" in said and "incident 4711, decided by Jo Doe" in said
+    noted = urgent.last("receipt")
+    assert noted is not None and "migration b.py was edited" in noted["override"]["instead_of"]
+
+
+OTHERS = """#!/bin/sh
+# Somebody else's receipt arrives after the pull and before the push, once.
+[ -e "{mark}" ] && exit 0
+touch "{mark}"
+unset GIT_DIR
+cd "{other}" && touch other.json && git add other.json && git -c user.name=x -c user.email=x@localhost commit -q -m other
+git push -q origin HEAD:main
+"""
+
+
+def test_two_environments_push_their_receipts_at_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The push is rejected, what came meanwhile is fetched, and it is pushed on top of that: also where git knows nobody."""
+    origin, other, mine, mark = (place.folder / name for name in ("origin.git", "other", "receipts", "mark"))
+    subprocess.run(["git", "init", "-q", "--bare", "-b", "main", origin], check=True)
+    for clone in (other, mine):
+        subprocess.run(["git", "clone", "-q", origin, clone], check=True, stderr=subprocess.DEVNULL)
+    git = ["git", "-C", other, "-c", "user.name=x", "-c", "user.email=x@localhost"]
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "begin"], check=True)
+    subprocess.run([*git, "push", "-q", "origin", "HEAD:main"], check=True)
+    hook = mine / ".git" / "hooks" / "pre-push"
+    hook.write_text(OTHERS.format(mark=mark, other=other))
+    hook.chmod(0o755)
+    for name, value in {
+        "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "user.useConfigOnly",
+        "GIT_CONFIG_VALUE_0": "true",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+
+    made: Journal = release(place.state())
+    repository = {"receipt_repository": str(origin), "receipt_folder": str(mine)}
+    place.play(role("receipt", "write", pap_release=made.release), **repository)
+
+    assert mark.exists(), "the first push was rejected"
+    log = subprocess.run(
+        ["git", "-C", origin, "log", "--format=%s %P", "main"], check=True, capture_output=True, text=True
+    )
+    newest, before, first = log.stdout.splitlines()
+    assert newest.startswith(f"Receipt of pap, release {made.release}") and before.startswith("other") and first
+    files = subprocess.run(
+        ["git", "-C", origin, "ls-tree", "--name-only", "main"], check=True, capture_output=True, text=True
+    )
+    assert "other.json" in files.stdout and made.release in files.stdout
+
 
 def test_the_report_is_fetched_with_an_overview(place: Place) -> None:
     made = release(place.state())

@@ -116,8 +116,22 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Sandbox) -> None:
     said = sandbox.play("watch.yml", rc=2)
     assert "a column that the code uses is not there" in said and "rego_code" in said
     assert "watch_acknowledge" in said and sandbox.running() == "current"
+    said = sandbox.play("status.yml")
+    assert "Somebody changed the schema" in said and "policies.rego_code: column_missing" in said
     # The alarm stays although the column is back; with leave to do so, it takes the release back.
     sandbox.sql("ALTER TABLE policies ADD COLUMN rego_code text")
+    # A way that would lose rows is not gone without a yes: the report says so, and the watch stays an alarm.
+    sandbox.sql("INSERT INTO policies (name) VALUES ('written since')")
+    page = sandbox.home / "reports" / "pap-staging" / f"{journal.release}.html"
+    page.unlink()
+    restore = ("-e", "watch_rollback=true", "-e", "rollback_way=restore")
+    said = sandbox.play("watch.yml", *restore, rc=2)
+    assert "It was not rolled back: " in said and "rollback_accept_loss=true" in said, said
+    assert sandbox.running() == "current" and not watch.status(folder)["ok"]
+    text = page.read_text()
+    assert "The rollback was refused, and nothing was changed" in text and "public.policies: 1 row" in text
+    assert "rollback.yml -l pap-staging -e rollback_accept_loss=true" in text and "rego_code" in text
+
     said = sandbox.play("watch.yml", "-e", "watch_rollback=true", rc=2)
     assert "It was rolled back" in said and sandbox.running() == "previous", said
     assert sandbox.get("/policies/") == 200
@@ -125,5 +139,4 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Sandbox) -> None:
     assert ended is not None and ended["event"] == "rolled_back"
     said = sandbox.play("history.yml")
     assert "rolled back" in said and journal.release in said
-    page = sandbox.home / "reports" / "pap-staging" / f"{journal.release}.html"
     assert "Rolled back" in page.read_text() and "rego_code" in page.read_text()

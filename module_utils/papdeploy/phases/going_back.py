@@ -58,6 +58,7 @@ def run(
     if options.plan_only:
         return {**chosen, "changed": False, "pap": {"phase": "rollback", "lines": lines, "status": "warning"}}
     if plan.refused and not check_mode:
+        journal.append("rollback", "refused", reason=options.reason, who=dict(who), plan=plan.as_dict())
         raise Refused(
             f"Release {journal.release} cannot be rolled back: {plan.refused}.", hint=plan.hint, lines=lines[1:]
         )
@@ -223,6 +224,8 @@ def _validate(stack: Stack, journal: Journal, way: str) -> dict[str, Any]:
     header = begin_entry(journal)
     if way == "image" and journal.last("migrate"):
         return {"matches": True, "note": "the old release stays on the new schema, as the rehearsal proved it can"}
+    if not _touched(journal) and not (journal.folder / "before.json").exists():
+        return {"matches": True, "note": "the release was interrupted before it had described the schema"}
     before = read_kept(journal.folder, "before.json")
     with stack.beside_models(header["from"]) as beside:
         request = {"models": list(stack.models), "server_version": stack.database.facts().version}

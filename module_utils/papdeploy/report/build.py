@@ -69,6 +69,7 @@ def build_from(
         "versions": header.get("versions") or {},
         "failed": _failed(entries) or _taken_back(later),
         "rollback": _done(later, "rollback") or _done(entries, "rollback"),
+        "rollback_refused": None if undone else _rollback_refused(later),
         "rolled_back_at": undone["at"] if undone else None,
         "timeline": bars,
         "timeline_later": timeline(later, _origin(later), {}),
@@ -105,6 +106,16 @@ def _taken_back(later: Entries) -> Optional[dict[str, Any]]:
     failed = _failed(later)
     message = begin.get("reason") or "it was rolled back by hand"
     return failed or {"phase": "release", "at": begin["at"], "message": message, "hint": None, "lines": []}
+
+
+def _rollback_refused(later: Entries) -> Optional[dict[str, Any]]:
+    """The last rollback of the finished release that would have cost too much: why, and what it would lose."""
+    found = next((e for e in reversed(later) if (e["phase"], e["event"]) == ("rollback", "refused")), None)
+    if found is None:
+        return None
+    plan = found.get("plan") or {}
+    shown = ("way", "refused", "hint", "cost", "lines")
+    return {"at": found["at"], "reason": found.get("reason"), **{key: plan.get(key) for key in shown}}
 
 
 def _first(entries: Entries, phase: str, event: str) -> Optional[Mapping[str, Any]]:
@@ -352,6 +363,12 @@ def _verdict(report: Mapping[str, Any], end: Optional[Mapping[str, Any]]) -> dic
     alarm = kind == "finished" and report["watch"] and report["watch"].get("state") == "alarm"
     if alarm:
         line += "; the watch over its logs raised an alarm"
+    if kind == "finished" and report["rollback_refused"]:
+        line += (
+            ", and it could not be rolled back without loss"
+            if report["rollback_refused"]["cost"]
+            else (", and it could not be rolled back")
+        )
     return {"kind": kind, "ok": kind == "finished" and not alarm, "alarm": bool(alarm), "line": line}
 
 
@@ -374,5 +391,11 @@ def _next(report: Mapping[str, Any]) -> list[dict[str, str]]:
                 "type": f"ansible-playbook watch.yml -l {stack} -e 'watch_acknowledge=\"the reason\"'",
             }
         )
-    steps.append({"say": "Go back", "type": f"ansible-playbook rollback.yml -l {stack}"})
+    back = f"ansible-playbook rollback.yml -l {stack}"
+    if report["rollback_refused"]:
+        steps.append({"say": "See the way back, and what it costs now", "type": f"{back} --check"})
+    if (report["rollback_refused"] or {}).get("cost"):
+        steps.append({"say": "Go back although it loses that", "type": f"{back} -e rollback_accept_loss=true"})
+    else:
+        steps.append({"say": "Go back", "type": back})
     return steps

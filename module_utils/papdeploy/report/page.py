@@ -36,6 +36,8 @@ def render(report: Mapping[str, Any]) -> str:
     override = (report.get("receipt") or {}).get("override")
     if override and isinstance(override, Mapping):
         parts.append(sections.override(override))
+    if report.get("rollback_refused"):
+        parts.append(sections.rollback_refused(report["rollback_refused"]))
     if (report.get("watch") or {}).get("alarms"):
         parts.append(sections.alarms(report["watch"]))
     next_steps = sections.next_steps(report.get("next") or [])

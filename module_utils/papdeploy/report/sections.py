@@ -82,14 +82,38 @@ def _rollback(rollback: Part) -> str:
         rows.append(("Why", rollback["why"]))
     cost = rollback.get("cost")
     if isinstance(cost, Mapping):
-        lost = [f"{name}: {words.plural(int(rows_), 'row')}" for name, rows_ in cost.items() if isinstance(rows_, int)]
-        rows.append(("Written since the restore point and not in the database now", ", ".join(lost) or "nothing"))
+        rows.append(("Written since the restore point and not in the database now", _cost(cost) or "nothing"))
     elif cost is not None:
         rows.append(("Cost", str(cost) or "nothing"))
     if rollback.get("kept"):
         rows.append(("Kept aside", str(rollback["kept"])))
     items = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows)
     return f'<h3>How it was rolled back</h3><dl class="facts">{items_in_blocks(items)}</dl>'
+
+
+def _cost(cost: Mapping[str, Any]) -> str:
+    """What a way loses, table by table."""
+    said = []
+    for name, found in cost.items():
+        written, deleted = int(found.get("rows") or 0), int(found.get("deleted") or 0)
+        parts = [words.plural(written, "row")] if written or not deleted else []
+        parts += [f"{words.plural(deleted, 'deletion')}"] if deleted else []
+        said.append(f"{name}: {' and '.join(parts)}")
+    return ", ".join(said)
+
+
+def rollback_refused(found: Mapping[str, Any]) -> str:
+    """A rollback that would have cost too much, or cannot succeed: nothing was changed."""
+    body = f'<div class="message"><strong>{escape(found.get("refused") or words.NOT_RECORDED)}</strong>'
+    body += f'<p class="soft">{words.when(found.get("at"))}, {escape(found.get("reason") or "asked for by hand")}</p>'
+    if found.get("cost"):
+        body += f"<p>It would lose what was written since the restore point: {escape(_cost(found['cost']))}.</p>"
+    if found.get("hint"):
+        body += f"<p>{escape(found['hint'])}</p>"
+    body += "</div>"
+    if found.get("lines"):
+        body += f"<pre>{escape(chr(10).join(found['lines']))}</pre>"
+    return section("The rollback was refused, and nothing was changed", body)
 
 
 def items_in_blocks(items: str) -> str:
