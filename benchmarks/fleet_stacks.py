@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,10 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from sandbox.layout import free_port  # noqa: E402
+
 READY_S = 60.0
 
 
@@ -30,6 +33,7 @@ class Fleet:
         self.home = home
         self.names = [f"pap-{number:03d}" for number in range(1, count + 1)]
         self.sandbox = home / "sandbox"
+        self.ports: set[int] = set()
         self.environment = {**os.environ, "PAP_SANDBOX_HOME": str(self.sandbox), "NO_COLOR": "1"}
 
     def __enter__(self) -> Fleet:
@@ -121,9 +125,8 @@ class Fleet:
         lines = (self.sandbox / "staging" / "api" / "env").read_text().splitlines()
         database = self.state["postgres"]["database"]
         (folder / "env").write_text("\n".join(line.replace(f"/{database}", f"/{name}") for line in lines) + "\n")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            (folder / "port").write_text(str(probe.getsockname()[1]))
+        self.ports.add(chosen := free_port(self.ports))
+        (folder / "port").write_text(str(chosen))
 
     def _sandbox(self, *command: str) -> None:
         subprocess.run([sys.executable, "-m", "sandbox", *command], cwd=ROOT, env=self.environment, check=True,

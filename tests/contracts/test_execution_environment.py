@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import yaml
@@ -30,3 +32,18 @@ def test_the_execution_environment_takes_the_tested_versions() -> None:
     for requirement in asked:
         versions = pinned()[requirement.name]
         assert all(version in requirement.specifier for version in versions), f"{requirement}, but {versions}"
+
+
+def test_the_builder_takes_it(tmp_path: Path) -> None:
+    """The recipe of the image is made, with the base, the collection and each version that is asked for in it."""
+    described = yaml.safe_load((ROOT / "execution-environment.yml").read_text())
+    builder = Path(sys.executable).parent / "ansible-builder"
+    subprocess.run([builder, "create", "--file", ROOT / "execution-environment.yml", "--context", tmp_path,
+                    "--output-filename", "Containerfile"], check=True, capture_output=True, timeout=60)  # fmt: skip
+    recipe = (tmp_path / "Containerfile").read_text()
+    wanted = described["dependencies"]
+    for text in (described["images"]["base_image"]["name"], wanted["python_interpreter"]["python_path"],
+                 wanted["ansible_core"]["package_pip"], wanted["ansible_runner"]["package_pip"]):  # fmt: skip
+        assert text in recipe, text
+    assert (tmp_path / "_build" / "requirements.txt").read_text().splitlines() == wanted["python"]
+    assert yaml.safe_load((tmp_path / "_build" / "requirements.yml").read_text()) == wanted["galaxy"]

@@ -71,7 +71,7 @@ NOT_HERE = {
     "make test": "it is what runs these tests",
     "make bench": "measures for most of an hour",
     "python benchmarks/deploy.py": "measures for minutes; the deploys in it are those of the scenarios",
-    "ansible-builder build --tag pap-deploy-ee --file execution-environment.yml": "its base image and Galaxy are remote",
+    "ansible-builder build --tag pap-deploy-ee --file execution-environment.yml": "its base image and Galaxy are remote; tests/contracts/test_execution_environment.py makes the recipe",
     "python3 -m venv .venv && . .venv/bin/activate": "the tests run in the environment that it makes",
     "pip install -r requirements.txt": "the tests run in the environment that it fills",
     ".ci/docker-engine": "installs an engine on this machine; the tests with Docker run on what it started",
@@ -289,7 +289,8 @@ def test_on_the_sandbox(sandbox: Path, servers: dict[int, Server]) -> None:
 
     # A deploy that hangs elsewhere, between its first line in the journal and the next.
     who = {"user": "jane", "host": "another-host", "pid": 1}
-    hangs = state.begin(who, stack="pap-staging", environment="staging", **{"from": {}, "to": {}})
+    runs = state.releases()[-1].entries()[0]["to"]
+    hangs = state.begin(who, stack="pap-staging", environment="staging", **{"from": runs, "to": runs})
     said = shell.types("ansible-playbook rollback.yml -l staging -e rollback_take_over=true", more=quick)
     end = hangs.end()
     assert end is not None and end["event"] in ("rolled_back", "refused"), said
