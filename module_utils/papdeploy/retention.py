@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Optional
 
 from . import backup
-from .backup.manifest import SUFFIX
+from .backup.manifest import GLOBALS, SUFFIX
 from .databases import drop_created, existing
 from .errors import Refused
 from .postgres import Database
@@ -42,7 +42,7 @@ def judge(
     now = time.time() if now is None else now
     names = {Path(pin).name for pin in pinned} | set(pinned)
     found: list[tuple[float, backup.Backup]] = []
-    for path in Path(folder).glob(f"*{SUFFIX}"):
+    for path in Path(folder).glob(f"[!.]*{SUFFIX}"):
         try:
             taken = backup.load_manifest(path)
         except Refused:
@@ -81,7 +81,7 @@ def apply(
     gone = [entry.backup.path for entry in judged if not entry.why]
     if not check_mode:
         for path in gone:
-            for suffix in (SUFFIX, "", ".globals.sql"):
+            for suffix in (SUFFIX, "", GLOBALS):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
     return [str(path) for path in gone]
 

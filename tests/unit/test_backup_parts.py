@@ -88,12 +88,14 @@ def test_partial_file_is_private_and_goes(tmp_path: Path) -> None:
         with files.partial(tmp_path, "x") as (path, file):
             assert path.stat().st_mode & 0o777 == 0o600
             file.write(b"data")
-            assert files.remove_stale(tmp_path) == [], "its lock says that it is in use"
+            manifest.settle(tmp_path)
+            assert path.exists(), "its lock says that it is in use"
     finally:
         os.umask(old)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / ".partial-dead").write_bytes(b"")
-    assert files.remove_stale(tmp_path) == [".partial-dead"]
+    manifest.settle(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_partial_never_follows_a_link(tmp_path: Path) -> None:
@@ -256,6 +258,25 @@ def backup_file(folder: Path, name: str, age_days: float, stack: str = "st") -> 
     )
     path.with_name(path.name + manifest.SUFFIX).write_text(json.dumps(body))
     return path
+
+
+@pytest.mark.parametrize(
+    ("case", "finished"),
+    [("whole", True), ("torn manifest", False), ("another file", False), ("cut archive", False), ("no archive", False)],
+)
+def test_a_killed_backup_is_finished_by_its_record_alone(tmp_path: Path, case: str, finished: bool) -> None:
+    (tmp_path / "new.dump").write_bytes(b"x" * (1 if case == "cut archive" else 2))
+    (tmp_path / "somebodys.dump").write_bytes(b"no record of ours names it")
+    named = "old.dump" if case == "another file" else "new.dump"
+    text = json.dumps(manifest.body({"format": 1, "file": named, "bytes": 2}))
+    (tmp_path / ".partial-new.dump.globals.sql").write_text("sql")
+    (tmp_path / ".partial-new.dump.manifest.json").write_text(text[:-9] if case == "torn manifest" else text)
+    if case == "no archive":
+        (tmp_path / "new.dump").unlink()
+    manifest.settle(tmp_path)
+    left = {path.name for path in tmp_path.iterdir()} - {"new.dump", "somebodys.dump"}
+    assert left == ({"new.dump.globals.sql", "new.dump.manifest.json"} if finished else set())
+    assert (tmp_path / "somebodys.dump").exists()
 
 
 @pytest.mark.parametrize(

@@ -70,24 +70,21 @@ def commit(path: Path, file: IO[bytes], final: Path) -> None:
     sync_folder(final.parent)
 
 
-def remove_stale(folder: Path) -> list[str]:
-    """Remove the temporary files of runs that were killed (nobody holds their lock); the names of what was removed."""
-    removed: list[str] = []
-    for path in folder.glob(f"{PARTIAL}*"):
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        else:
-            path.unlink(missing_ok=True)
-            removed.append(path.name)
-        finally:
-            os.close(descriptor)
-    return removed
+@contextlib.contextmanager
+def stale(folder: Path) -> Iterator[list[Path]]:
+    """The temporary files of runs that were killed (nobody holds their lock), held for the block."""
+    with contextlib.ExitStack() as stack:
+        found: list[Path] = []
+        for path in sorted(folder.glob(f"{PARTIAL}*")):
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            except OSError:
+                continue
+            stack.callback(os.close, descriptor)
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                found.append(path)
+        yield found
 
 
 def sha256_of(path: Path) -> tuple[str, int]:

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ..errors import Refused
+from ..journal import sync_folder
 from ..oracle import Oracle
 from . import files
 
 FORMAT = 1
 SUFFIX = ".manifest.json"
+GLOBALS = ".globals.sql"
 _DAMAGED = "Do not restore from it. Take the next older backup, and look at the disk."
 
 
@@ -105,6 +107,32 @@ def load_manifest(path: Path | str) -> Backup:
     if value.get("format") != FORMAT:
         raise Refused(f"{where} has format {value.get('format')!r}; this version reads format {FORMAT}.")
     return Backup(where.with_name(where.name[: -len(SUFFIX)]), value)
+
+
+def settle(folder: Path) -> None:
+    """Bring to an end what killed runs left in ``folder``. A whole manifest under its temporary name is the record of
+    a proven archive: where that has its name already, the files beside it get theirs. All else goes."""
+    with files.stale(folder) as left:
+        for path in left:
+            final = path.with_name(path.name.removeprefix(files.PARTIAL))
+            if path.name.endswith(SUFFIX) and _belongs(path, final):
+                beside = path.with_name(path.name[: -len(SUFFIX)] + GLOBALS)
+                if beside in left and beside.exists():
+                    beside.rename(beside.with_name(beside.name.removeprefix(files.PARTIAL)))
+                path.rename(final)
+                sync_folder(folder)
+        for path in left:
+            path.unlink(missing_ok=True)
+
+
+def _belongs(written: Path, final: Path) -> bool:
+    """Whether the manifest at ``written`` is whole and that of the archive beside ``final``, which has none yet."""
+    archive = final.with_name(final.name[: -len(SUFFIX)])
+    try:
+        manifest = load_manifest(written).manifest
+        return not final.exists() and archive.name == manifest["file"] and archive.stat().st_size == manifest["bytes"]
+    except (Refused, OSError):
+        return False
 
 
 def inspect(path: Path | str, expected: Expected = ANYTHING) -> Backup:

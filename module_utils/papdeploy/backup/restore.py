@@ -82,7 +82,8 @@ def restore(
             deadline=time.monotonic() + deadline_s if deadline_s else None,
             secrets=[database.conninfo.password],
         )
-        argv = archive.restore_argv(target)
+        parted = archive.in_parts(target, encryption if manifest["encryption"] else None)
+        argv = archive.restore_argv(target, *(archive.ROWS_FIRST if parted else ()))
         environment = target.environment(archive.RESTORE_SETTINGS)
         with growth.told(emit, target, int(manifest["database_bytes"])):
             digest, _ = pipeline.read_only(
@@ -90,6 +91,8 @@ def restore(
                 backup.path,
                 encryption if manifest["encryption"] else None,
             )
+            if parted:
+                pipeline.finish(target, backup.path)
         if digest != manifest["sha256"]:
             raise PapError(f"{backup.path} changed while it was being restored.")
         seconds = time.monotonic() - started

@@ -10,12 +10,13 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import IO, Any, Optional
 
 from .. import disk
 from .. import oracle as oracles
 from ..databases import marks, moves, properties
 from ..errors import CommandFailed, PapError, Refused
+from ..journal import sync_folder
 from ..oracle import Oracle
 from ..postgres import Database, ServerFacts, Session
 from . import archive, files, growth, manifest
@@ -70,7 +71,7 @@ def take(
     live = live or database.conninfo.dbname
     database = database.as_release(release)
     folder = files.secure_folder(Path(folder))
-    files.remove_stale(folder)
+    manifest.settle(folder)
     facts = database.facts()
     _refuse(database, facts, proof, chosen, limits, folder)
     if encryption and proof != "none":
@@ -90,11 +91,11 @@ def take(
             scratch = stack_.enter_context(_scratch(database, release, live, keep_scratch, bool(about["public"])))
         taking = _InBackground(lambda: oracles.take(database, session=session, lock_timeout_s=limits.lock_wait_s))
         opened = encryption is None or proof != "none" or encryption.opens
-        reader = archive.read_through_argv(database) if scratch is None else archive.restore_argv(scratch)
+        parted = proof == "full" and archive.in_parts(database, encryption)
+        options = ["--schema-only"] if proof == "schema" else archive.ROWS_FIRST if parted else []
+        reader = archive.restore_argv(scratch, *options) if scratch else archive.read_through_argv(database)
         if not opened:
             reader = archive.READ_BACK
-        if proof == "schema":
-            reader.append("--schema-only")
         settings = archive.RESTORE_SETTINGS if scratch else {}
         dump = archive.dump_argv(database, snapshot=snapshot, compression=compression, lock_wait_s=limits.lock_wait_s)
         pipeline = archive.Pipeline(deadline=deadline, secrets=secrets)
@@ -112,6 +113,7 @@ def take(
                     decrypt=opened,
                 ),
             )
+            rest_s = pipeline.finish(scratch, path) if scratch and parted else 0.0
         if streamed.sha256 != streamed.read_sha256:
             raise PapError(
                 "The backup that lies on disk is not the one that was written: their SHA-256 differ.",
@@ -128,7 +130,6 @@ def take(
             scratch.execute("ANALYZE")
         content = original if proved is None or proof != "full" else proved
         final = folder / name
-        files.commit(path, file, final)
         written = {
             "format": manifest.FORMAT,
             "stack": stack,
@@ -159,14 +160,15 @@ def take(
             "proof": {"kind": proof, "seconds": round(proved.seconds, 3) if proved else 0.0},
             "seconds": {
                 "dump": round(streamed.dump_s, 3),
-                "restore": round(streamed.restore_s, 3),
+                "restore": round(streamed.restore_s + rest_s, 3),
                 "oracle": round(original.seconds, 3),
                 "total": round(time.monotonic() - clock, 3),
             },
             "scratch": scratch.conninfo.dbname if scratch and keep_scratch else None,
         }
         written = manifest.body(written)
-        _write_beside(folder, final, written, about, facts)
+        sql = properties.as_sql(live, about["properties"], about["roles"], facts.version)
+        _publish(path, file, final, {manifest.GLOBALS: sql, manifest.SUFFIX: json.dumps(written, indent=1)})
         return Backup(final, written)
 
 
@@ -269,14 +271,23 @@ def _lockers(database: Database) -> str:
     return "; ".join(parts) or "whoever held it is gone by now"
 
 
-def _write_beside(
-    folder: Path, final: Path, written: dict[str, Any], about: dict[str, Any], facts: ServerFacts
-) -> None:
-    sql = properties.as_sql(about["live"], about["properties"], about["roles"], facts.version)
-    for suffix, data in ((".globals.sql", sql), (manifest.SUFFIX, json.dumps(written, ensure_ascii=True, indent=1))):
-        with files.partial(folder, final.name + suffix) as (path, file):
-            archive.write_all(file, data.encode("utf-8", "surrogatepass"))
-            files.commit(path, file, final.with_name(final.name + suffix))
+def _publish(path: Path, file: IO[bytes], final: Path, beside: Mapping[str, str]) -> None:
+    """Give the archive and the files ``beside`` it (text by suffix, the manifest last) their names. They are on disk
+    before the first is renamed: who finds the archive without its manifest can finish this (``manifest.settle``)."""
+    with contextlib.ExitStack() as stack:
+        waiting: list[tuple[Path, IO[bytes], Path]] = [(path, file, final)]
+        for suffix, text in beside.items():
+            name = final.name + suffix
+            other, into = stack.enter_context(files.partial(final.parent, name))
+            archive.write_all(into, text.encode("utf-8", "surrogatepass"))
+            os.fsync(into.fileno())
+            waiting.append((other, into, final.with_name(name)))
+        sync_folder(final.parent)
+        undo = stack.enter_context(contextlib.ExitStack())
+        for temporary, opened, named in waiting:
+            files.commit(temporary, opened, named)
+            undo.callback(named.unlink, missing_ok=True)
+        undo.pop_all()  # it is complete
 
 
 def _utc(moment: float) -> str:
