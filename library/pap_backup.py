@@ -34,6 +34,10 @@ options:
     description: Id of the release this belongs to. Empty takes a backup by itself.
     type: str
     default: ""
+  who:
+    description: Who backs up, as the P(pap_who#lookup) lookup says; without a release they hold the deploy lock.
+    type: dict
+    required: true
   proof:
     description: C(full) restores and compares rows, C(schema) restores the schema only, C(none) proves nothing.
     type: str
@@ -86,6 +90,7 @@ EXAMPLES = r"""
   pap_backup:
     stack: "{{ pap_stack }}"
     release: "{{ looked.release }}"
+    who: "{{ lookup('pap_who') }}"
 """
 
 RETURN = r"""
@@ -107,6 +112,7 @@ def main() -> None:
     module = AnsibleModule(
         spec(
             release={"type": "str", "default": ""},
+            who={"type": "dict", "required": True},
             proof={"type": "str", "choices": ["full", "schema", "none"], "default": "full"},
             ask_above_gb={"type": "float", "default": 100},
             keep_copy={"type": "bool", "default": False},
@@ -123,9 +129,9 @@ def main() -> None:
     given = module.params
 
     def work(stack, phase):
-        chosen = {key: value for key, value in given.items() if key not in ("stack", "release")}
+        chosen = {key: value for key, value in given.items() if key not in ("stack", "release", "who")}
         options = phase.Options(**{**chosen, "verify": given["verify"] or ""})
-        return phase.run(stack, given["release"], options)
+        return phase.run(stack, given["release"], given["who"], options)
 
     run_phase(module, "backing_up", work)
 

@@ -267,7 +267,23 @@ class State:
                 hint="Nothing was done. Look at the history of this stack before you start again.",
             )
         who = {key: value for key, value in held.items() if key in ("user", "host", "pid", "boot")}
-        lease_s = float(held["lease_s"])
+        with self._alive(release, who, float(held["lease_s"])):
+            yield self.journal(release)
+
+    @contextlib.contextmanager
+    def alone(self, work: str, who: Mapping[str, Any]) -> Iterator[str]:
+        """Hold the lock for ``work`` that is no release, under a name of its own, which is returned. Raises Refused,
+        naming the holder, if the lock is not free."""
+        name = f"{work}-{datetime.now(timezone.utc).strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(2)}"
+        try:
+            with self._alive(name, who, LEASE_S):
+                yield name
+        finally:
+            self.unlock(name)
+
+    @contextlib.contextmanager
+    def _alive(self, release: str, who: Mapping[str, Any], lease_s: float) -> Iterator[None]:
+        """Take or renew the lock, and renew it while the block runs."""
         stop = threading.Event()
 
         def beat() -> None:
@@ -280,7 +296,7 @@ class State:
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
         try:
-            yield self.journal(release)
+            yield
         finally:
             stop.set()
             thread.join()

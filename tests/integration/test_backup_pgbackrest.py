@@ -130,7 +130,7 @@ def test_the_phase_notes_the_label_and_nothing_takes_it_for_a_dump(cluster: Clus
     stack = Stack("st", "staging", State(tmp_path / "state"), cluster.database(), FakeApi(), (), {})  # type: ignore[arg-type]
     journal = stack.state.begin({"user": "u", "host": "h", "pid": os.getpid()})
     options = backing_up.Options(engine="pgbackrest", pgbackrest={"stanza": "main", "config": cluster.config})
-    made = backing_up.run(stack, journal.release, options)
+    made = backing_up.run(stack, journal.release, {}, options)
     noted = journal.last("backup")
     assert noted is not None
     assert noted["label"] == made["backup"]["label"]

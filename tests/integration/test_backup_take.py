@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 from papdeploy import backup, databases, oracle
-from papdeploy.backup import archive
+from papdeploy.backup import archive, files, manifest
 from papdeploy.errors import CommandFailed, DeadlineExceeded, PapError, Refused, Unavailable
+from papdeploy.journal import State
+from papdeploy.phases import backing_up
 from papdeploy.postgres import Database
 from papdeploy.sites import HostSite, Process
-from support_backup import database_of, fill, forget, make_roles, names
+from papdeploy.stack import Stack
+from support_backup import FakeApi, database_of, fill, forget, make_roles, names
 
 if TYPE_CHECKING:
     from postgres_servers import Server
@@ -390,10 +394,73 @@ def test_kill_leaves_what_the_next_run_clears(server: Server, database: str, tmp
         run.wait()
         run.stdout.close()
         left |= {path.name for path in (tmp_path / "b").glob(".partial*")}
-        for path in (tmp_path / "b").glob("*.manifest.json"):
+        for path in (tmp_path / "b").glob("[!.]*.manifest.json"):
             backup.inspect(path)  # whatever is visible is whole
     assert left, "at least one kill came in the middle"
     taken = backup.take(target, tmp_path / "b", stack="st", release="r1")
     assert not list((tmp_path / "b").glob(".partial*"))
     assert taken.manifest["rows"] == 100_000
     assert names(server).isdisjoint({f"{database}__scratch_r1"})
+
+
+@pytest.mark.parametrize("named", [0, 1, 2])
+def test_killed_between_its_names(server: Server, database: str, tmp_path: Path, named: int) -> None:
+    """SIGKILL when so many of the three files have their names: what was proven is finished by the next run."""
+    target, folder = small(server, database), tmp_path / "b"
+    child = os.fork()
+    if child == 0:
+        done: list[Path] = []
+        real = files.commit
+
+        def commit(path: Path, file: IO[bytes], final: Path) -> None:
+            if len(done) == named:
+                os.kill(os.getpid(), signal.SIGKILL)
+            real(path, file, final)
+            done.append(final)
+
+        files.commit = commit
+        try:
+            backup.take(target, folder, stack="st", release="r1")
+        finally:
+            os._exit(1)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    archives = list(folder.glob("[!.]*.dump"))
+    assert len(archives) == min(named, 1)
+    expected = {backup.take(target, folder, stack="st", release="r2").path, *archives}
+    assert set(folder.iterdir()) == {
+        path.with_name(path.name + suffix) for path in expected for suffix in ("", manifest.GLOBALS, manifest.SUFFIX)
+    }
+    for path in archives:
+        assert backup.verify(target, path, expected=backup.Expected(release="r1")).backup.path == path
+
+
+def test_a_backup_by_itself_and_a_deploy_exclude_each_other(
+    server: Server, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deploy drops the copies that others left, so the copy of a backup at work must not meet one."""
+    state = State(tmp_path / "state")
+    stack = Stack("st", "staging", state, small(server, database), FakeApi(), (), {})  # type: ignore[arg-type]
+    me = {"user": "me", "host": "here", "pid": 1}
+    deploy = state.begin({"user": "you", "host": "elsewhere", "pid": 1})
+    for options in (backing_up.Options(), backing_up.Options(verify=str(tmp_path / "any.dump"))):
+        with pytest.raises(Refused, match="started by you@elsewhere"):
+            backing_up.run(stack, "", me, options)
+    assert not state.backups_folder.exists()
+    assert not [name for name in names(server) if name.startswith(f"{database}__")]
+    state.unlock(deploy.release)
+
+    refused: list[str] = []
+    real = backup.take
+
+    def take(*given: Any, **options: Any) -> backup.Backup:
+        for other in (lambda: state.begin(me), lambda: backing_up.run(stack, "", me, backing_up.Options())):
+            with pytest.raises(Refused, match="release manual-") as caught:
+                other()
+            refused.append(caught.value.message)
+        return real(*given, **options)
+
+    monkeypatch.setattr(backup, "take", take)
+    made = backing_up.run(stack, "", me, backing_up.Options())
+    assert len(refused) == 2
+    assert backup.inspect(made["backup"]["path"]).manifest["rows"] == 1000
+    assert state.holder() is None

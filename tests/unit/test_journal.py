@@ -75,6 +75,21 @@ def test_a_second_deploy_is_refused_and_the_holder_named(tmp_path: Path) -> None
     assert state.begin(ME)
 
 
+def test_work_that_is_no_release_holds_the_lock_under_a_name_of_its_own(tmp_path: Path) -> None:
+    state = State(tmp_path / "state")
+    with state.alone("manual", ME) as name:
+        assert state.holder()["release"] == name
+        with pytest.raises(Refused, match=f"release {name}, started by me@"):
+            state.begin(OTHER)
+        with pytest.raises(Refused, match=name), state.alone("manual", ME):
+            pass
+        assert state.holder()["release"] == name, "who was refused takes no lock away"
+    first = state.begin(OTHER)
+    with pytest.raises(Refused, match=first.release), state.alone("manual", ME):
+        pass
+    assert state.holder()["release"] == first.release
+
+
 @pytest.mark.parametrize("how", ["lease over", "process gone", "another boot"])
 def test_a_dead_holder_can_be_followed_and_must_not_go_on(tmp_path: Path, how: str) -> None:
     state = State(tmp_path / "state")

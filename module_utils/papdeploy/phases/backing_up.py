@@ -9,7 +9,7 @@ from typing import Any
 from .. import backup, retention
 from ..backup import pgbackrest
 from ..errors import Refused
-from ..journal import State, now, private_folder
+from ..journal import State, private_folder
 from ..stack import Stack
 from .progress import Progress
 
@@ -33,11 +33,12 @@ class Options:
     pgbackrest: Mapping[str, Any] = field(default_factory=dict)
 
 
-def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
-    """Take a backup and prove it, or prove an existing one. Raises what is wrong with it."""
+def run(stack: Stack, release: str, who: Mapping[str, Any], options: Options) -> dict[str, Any]:
+    """Take a backup and prove it, or prove an existing one. Without a release, it holds the deploy lock for ``who``: a
+    deploy removes the copies that others left. Raises what is wrong with it."""
     if options.verify:
-        expected = backup.Expected(stack=stack.name, database=stack.database.conninfo.dbname)
-        with Progress(private_folder(stack.state.folder), "backup") as say:
+        with stack.state.alone("verify", who), Progress(stack.state.folder, "backup") as say:
+            expected = backup.Expected(stack=stack.name, database=stack.database.conninfo.dbname)
             proven = backup.verify(
                 stack.database, options.verify, expected=expected, encryption=options.encrypt, emit=say
             )
@@ -46,11 +47,12 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
         with stack.state.working(release) as journal, journal.checkpoint("backup") as done:
             made = _take(stack, release, options)
             done.update(made)
+        lines = _clear(stack, options)
     else:
-        private_folder(stack.state.folder)
-        made = _take(stack, "manual-" + now().replace(":", "").replace("-", "")[:15], options)
-    lines = [*made["lines"], *_clear(stack, options)]
-    return {"changed": True, "backup": made, "pap": _pap(lines)}
+        with stack.state.alone("manual", who) as name:
+            made = _take(stack, name, options)
+            lines = _clear(stack, options)
+    return {"changed": True, "backup": made, "pap": _pap([*made["lines"], *lines])}
 
 
 def _take(stack: Stack, release: str, options: Options) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 from .. import databases
 from ..errors import Refused
-from ..journal import now
 from ..stack import Stack
 
 
@@ -21,17 +21,11 @@ def run(stack: Stack, release: str, who: Mapping[str, Any], *, check_mode: bool 
             f"Release {unfinished.release} of {stack.label} is unfinished, and may still need what was kept.",
             hint=f"End it first: ansible-playbook rollback.yml -l {stack.name}",
         )
-    lock = "drop-" + now()
-    if not check_mode:
-        stack.state.lock(lock, who)
-    try:
+    with contextlib.nullcontext() if check_mode else stack.state.alone("drop", who):
         found = [entry for entry in databases.existing(stack.database) if _is_over(stack, entry, release)]
         for entry in found:
             if not check_mode:
                 databases.drop_created(stack.database, entry["release"], (entry["kind"],))
-    finally:
-        if not check_mode:
-            stack.state.unlock(lock)
     verb = "would drop" if check_mode else "dropped"
     lines = [f"{verb} {e['name']} ({_size(e['bytes'])}, kept since {e['since']})" for e in found]
     lines = lines or [f"{stack.label}: no database of a release that was taken back is kept"]
