@@ -181,11 +181,19 @@ def look_at_endpoints(config: SmokeConfig, token: str) -> list[dict[str, Any]]:
 
 
 def baseline(config: SmokeConfig) -> Optional[list[dict[str, Any]]]:
-    """The endpoints as they are now; None if the API cannot be logged in to (then there is nothing to compare with)."""
+    """The endpoints as they are now; None if the API cannot be logged in to (then there is nothing to compare with).
+
+    The requests are those of ``run``, so that what they write is known by its rehearsal.
+    """
     if request(config, config.health_path, timeout=3.0).status != 200:
         return None
     _, token = log_in(config)
-    return look_at_endpoints(config, token) if token else None
+    if not token:
+        return None
+    request(config, config.me_path, token=token)
+    log_in(config, config.password + "-wrong")
+    request(config, config.me_path)
+    return look_at_endpoints(config, token)
 
 
 def run(config: SmokeConfig, before: Sequence[Mapping[str, Any]] | None = None) -> SmokeResult:

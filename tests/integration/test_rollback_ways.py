@@ -10,8 +10,11 @@ import pytest
 from papdeploy import databases, oracle, restore_point, rollback
 from papdeploy.databases import marks, own
 from papdeploy.errors import PapError, Refused
+from papdeploy.journal import State
+from papdeploy.phases import own_logins
 from papdeploy.postgres import Database
-from support_backup import database_of, fill, folder_of, forget, names, plain
+from papdeploy.stack import Stack
+from support_backup import FakeApi, database_of, fill, folder_of, forget, names, plain
 from support_rollback import MIGRATE, SMALL, SMALL_DOWN, SMALL_UP, R, Release, deploy
 
 if TYPE_CHECKING:
@@ -158,7 +161,7 @@ def release(live: Database, tmp_path: Path) -> Release:
     return deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
 
 
-def smoke_tested(release: Release, before: str = "", beside: str = "") -> list[str]:
+def smoke_tested(release: Release, before: str = "", beside: str = "") -> dict[str, dict[str, int]]:
     """Log in as the smoke test does; ``before`` and ``beside`` are what users do. The transactions known as its own."""
     if before:
         release.database.execute(before)
@@ -175,7 +178,7 @@ def test_smoke_tests_own_rows_are_no_loss(live: Database, release: Release) -> N
     assert len(release.facts["own_writes"]) == 2
     plan = release.choose()
     assert not plan.refused
-    assert plan.cost_sentence.startswith("loses nothing but the 3 rows that the login smoke test of the release wrote")
+    assert plan.cost_sentence.startswith("loses nothing but the 3 rows that the login smoke test wrote")
     live.execute("INSERT INTO t (v) VALUES ('a user')")
     assert "public.t: 1 written" in release.choose().refused
     assert release.choose().rows_lost == 1
@@ -197,6 +200,35 @@ def test_a_users_row_is_never_taken_for_the_smoke_tests(
     release.facts["own_writes"] = smoke_tested(release, before, beside)
     assert len(release.facts["own_writes"]) == known
     assert said in release.choose().refused
+
+
+def test_later_logins_of_ours_are_no_loss_either(live: Database, release: Release, tmp_path: Path) -> None:
+    """The preflight of the next deploy logs in as well, and so does the rollback of one that was refused."""
+    state = State(tmp_path / "state")
+    stack = Stack("st", "staging", state, live, FakeApi(), (), {})  # type: ignore[arg-type]
+    journal = state.begin({"user": "u", "host": "h", "pid": 1})
+    journal.append("rehearse", "done", own_writes=LOGIN)
+    done: dict[str, Any] = {}
+    with own_logins.found(stack, journal, done):
+        log_in(live)
+    journal.append("login_smoke_test", "done", **done)
+    journal.append("release", "finished")
+
+    def again(beside: str = "") -> rollback.RollbackPlan:
+        with own_logins.noted(stack):
+            log_in(live)
+            if beside:
+                live.execute(beside)
+        release.facts["own_writes"] = own_logins.known(journal)
+        return release.choose()
+
+    again()
+    plan = again()
+    assert plan.cost_sentence.startswith("loses nothing but the 7 rows"), "the last login's row of t, and 6 of the log"
+    assert not plan.refused
+    live.execute("UPDATE t SET v = 'a user, below the next login' WHERE id = 1")
+    assert "public.t: 1 written" in again().refused
+    assert "public.audit: 3 written" in again("INSERT INTO audit VALUES ('a user')").refused
 
 
 def test_row_written_at_the_last_moment(live: Database, tmp_path: Path) -> None:

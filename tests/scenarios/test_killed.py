@@ -160,7 +160,7 @@ def test_a_deploy_after_a_killed_one_recovers_and_can_be_taken_back(stack: Stack
     assert "is encrypted by age" in back.stdout
     back = stack.play("rollback.yml", "-e", "rollback_way=restore", *options)
     assert back.returncode == 0, back.stdout + back.stderr
-    assert "loses nothing but the 4 rows that the login smoke test of the release wrote" in back.stdout
+    assert "loses nothing but the 4 rows that the login smoke test wrote" in back.stdout
 
     again = stack.play("rollback.yml")
     assert again.returncode != 0

@@ -19,6 +19,7 @@ class Api:
         self.wrong_password = 401
         self.login = 200
         self.stale = 0
+        self.asked: list[Any] = []
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -33,6 +34,7 @@ class Api:
                 self.wfile.write(data)
 
             def do_GET(self) -> None:
+                api.asked.append((self.path, self.headers.get("Authorization")))
                 if self.path != "/health" and self.headers.get("Authorization") != "Bearer token-1":
                     self._send(401, {})
                 else:
@@ -40,6 +42,7 @@ class Api:
 
             def do_POST(self) -> None:
                 given = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                api.asked.append((self.path, given))
                 if api.stale:
                     api.stale -= 1
                     self._send(500, {})
@@ -67,6 +70,17 @@ def api() -> Iterator[Api]:
     yield made
     made.server.shutdown()
     made.server.server_close()
+
+
+def test_the_baseline_asks_what_the_smoke_test_asks(api: Api) -> None:
+    """What the one writes is then known from a rehearsal of the other."""
+    config = api.config("/policies/", "/users/")
+    smoke.baseline(config)
+    first, api.asked[:] = api.asked[:], []
+    with pytest.raises(smoke.SmokeFailed):  # the endpoints are not there
+        smoke.run(config)
+    assert first == api.asked
+    assert len(first) == 7
 
 
 def test_a_good_api_passes(api: Api) -> None:

@@ -28,17 +28,17 @@ def rehearsed(copy: Database, mark: Mapping[str, Any], *, ignore_schemas: Sequen
         return [rows for _, rows in _transactions(session, mark, list(written.tables))]
 
 
-def certainly(database: Database, mark: Mapping[str, Any], expected: Sequence[Rows]) -> list[str]:
-    """The transaction ids since ``mark`` if they did exactly what ``expected`` says, in that order; else none.
+def certainly(database: Database, mark: Mapping[str, Any], expected: Sequence[Rows]) -> dict[str, Rows]:
+    """The transactions since ``mark`` (by id) if they did exactly what ``expected`` says, in that order; else none.
 
     Raises CommandFailed if reading the tables takes too long.
     """
     if not expected:
-        return []
+        return {}
     names = sorted({name for rows in expected for name in rows})
     with database.session({"statement_timeout": f"{_PATIENCE_S}s"}) as session:
         found = _transactions(session, mark, names)
-    return [xid for xid, _ in found] if [rows for _, rows in found] == list(expected) else []
+    return dict(found) if [rows for _, rows in found] == list(expected) else {}
 
 
 def _transactions(session: Session, mark: Mapping[str, Any], names: Sequence[str]) -> list[tuple[str, Rows]]:

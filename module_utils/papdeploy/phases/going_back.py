@@ -13,6 +13,7 @@ from ..journal import Journal, now, seconds_between
 from ..schema import CheckOptions, compare, fingerprint
 from ..schema.compare_catalogs import comparable
 from ..stack import Stack
+from . import own_logins
 from .cutover import begin_entry
 from .finish import catalog_of
 from .preflight import expected_catalog, read_kept
@@ -177,9 +178,7 @@ def facts_of(stack: Stack, journal: Journal) -> dict[str, Any]:
         "old_works_on_new": bool(rehearsed.get("old_api_works")),
         "downgrade_loses": rehearsed.get("downgrade_loses"),
         "switched": journal.last("activate", "begin") is not None,
-        "own_writes": [
-            xid for e in journal.entries() if e["phase"] == "login_smoke_test" for xid in e.get("own_writes") or ()
-        ],
+        "own_writes": own_logins.known(journal),
         "identity": {"stack": stack.name},
     }
 
@@ -255,7 +254,8 @@ def _left(stack: Stack, journal: Journal, way: str) -> dict[str, Any]:
 
 
 def _smoke(stack: Stack, journal: Journal) -> dict[str, Any]:
-    found = _tried(stack, journal)
+    with own_logins.noted(stack):
+        found = _tried(stack, journal)
     stack.api.confirm(begin_entry(journal)["from"])  # else what answered may have been the release that is taken back
     return found
 

@@ -16,7 +16,7 @@ from ..schema import CheckOptions, Difference, compare, drift, fingerprint, judg
 from ..schema.compare_catalogs import comparable
 from ..schema.result import reaches
 from ..stack import Stack
-from . import guards, plan
+from . import guards, own_logins, plan
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,8 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
     said = _refuse_drift(stack, found, options)
     _refuse_unexplained(found)
     if with_baseline and not found.nothing_to_do:
-        found.baseline = smoke.baseline(stack.smoke)
+        with own_logins.noted(stack):
+            found.baseline = smoke.baseline(stack.smoke)
     found.lines = [*_lines(stack, found, facts.version), *said]
     if with_baseline and not found.nothing_to_do:
         found.lines.append(_baseline_line(found.baseline))

@@ -136,7 +136,7 @@ def choose(
     Facts (of the journal; all but ``release`` may be missing): ``release``; ``restore_point`` and ``backup`` as their
     phases returned them; ``unfence`` (with its ``mark``) if the fence was lifted; ``reversible``: every migration of
     the release has a downgrade; ``old_works_on_new``: the rehearsal ran the old API on the new schema;
-    ``switched``: the API was switched; ``own_writes``: ids of the transactions of its smoke test;
+    ``switched``: the API was switched; ``own_writes``: the transactions of our smoke tests (by id: rows by table);
     ``identity``: what the backup must be of (``stack``); ``api_problem``: why the API could not go back.
 
     Reads everything it needs, changes nothing, and raises only if the database does not answer. ``deep`` also reads the
@@ -272,11 +272,11 @@ def _since(where: Database, facts: Mapping[str, Any], state: State, way: str) ->
         mark = backups.load_manifest(str(path)).manifest["mark"] if path else None
     if mark is None:
         return Written({}, False, "no mark was taken, so what was written since cannot be counted")
-    return marks.written_since(where, mark, ignore_schemas=(LEDGER_SCHEMA,), own=facts.get("own_writes") or ())
+    return marks.written_since(where, mark, ignore_schemas=(LEDGER_SCHEMA,), own=facts.get("own_writes") or {})
 
 
 def _cost_sentence(written: Written) -> str:
-    own = f" but the {written.own:,} rows that the login smoke test of the release wrote" if written.own else ""
+    own = f" but the {written.own:,} rows that the login smoke test wrote" if written.own else ""
     if written.certain and not written.tables:
         return f"loses nothing{own}{' so far' if written.so_far else ''}: {written.so_far or written.why}"
     return f"goes back behind what was written since the restore point: {written.sentence()}"
