@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
+import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,10 +23,13 @@ from papdeploy.errors import CommandFailed, PapError, Refused, Unavailable
 from papdeploy.journal import State
 from papdeploy.phases import backing_up
 from papdeploy.postgres import Conninfo, Database
+from papdeploy.report.build import build
+from papdeploy.report.page import render
 from papdeploy.sites import HostSite
 from papdeploy.stack import Stack
 from support_backup import FakeApi
 
+ROOT = Path(__file__).resolve().parents[2]
 BIN = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=Path("/nowhere"))
 pytestmark = pytest.mark.skipif(
     not (BIN / "postgres").exists() or not shutil.which("pgbackrest") or not shutil.which("setpriv"),
@@ -171,3 +177,65 @@ def test_damaged_repository_is_noticed(cluster: Cluster) -> None:
     files[0].write_bytes(data)
     with pytest.raises(PapError, match="verify"):
         pgbackrest._verify(database, tool, taken.label)
+
+
+def test_the_playbooks_on_a_stack_of_pgbackrest(cluster: Cluster, tmp_path: Path) -> None:
+    """backup.yml by itself, then as a phase of a release: its journal, its report and the plan of its rollback."""
+    inventory = tmp_path / "hosts.yml"
+    variables = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "pap_environment": "staging",
+        "pap_state_dir": str(tmp_path / "state"),
+        "pap_db_name": "app",
+        "pap_db_host": str(cluster.home),
+        "pap_db_port": cluster.port,
+        "pap_db_admin_user": "postgres",
+        "pap_db_bin_dir": str(BIN),
+        "pap_db_become": step_down(),
+        **dict.fromkeys(("pap_api_dir", "pap_api_python"), "/nowhere"),
+        **{f"pap_api_{verb}_command": ["false"] for verb in ("start", "stop", "restart")},
+        "pap_models": ["none"],
+        "pap_smoke_username": "none",
+        "pap_smoke_password": "none",
+        "backup_engine": "pgbackrest",
+        "backup_pgbackrest": {"stanza": "main", "config": cluster.config},
+    }
+    inventory.write_text(json.dumps({"all": {"hosts": {"pap": variables}}}))
+
+    def play(playbook: str, *extra: str) -> str:
+        done = subprocess.run(
+            [Path(sys.executable).parent / "ansible-playbook", "-i", inventory, playbook, *extra],
+            env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"},
+            cwd=ROOT, capture_output=True, text=True, timeout=150,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    tool = pgbackrest.PgBackRest("main", config=cluster.config)
+    said = play("backup.yml")
+    label = re.search(r"pgBackRest \w+ backup (\S+) of the whole cluster: .* verified in the repository", said)
+    assert label, said
+    assert pgbackrest.find(cluster.database(), tool, label[1])
+    assert f"--set={label[1]}" in said, "the command that restores it"
+
+    state = State(tmp_path / "state")
+    assert state.holder() is None
+    version = {"label": "old", "identity": "old"}
+    header = {"stack": "pap", "environment": "staging", "from": version, "to": {"label": "new", "identity": "new"}}
+    journal = state.begin({"user": "u", "host": "elsewhere", "pid": 1}, **header, pending=["m1"], server_version=150000)
+    play("backup.yml", "-e", f"pap_release={journal.release}")
+    noted = journal.last("backup")
+    assert noted is not None
+    assert noted["label"] != label[1]
+    assert pgbackrest.find(cluster.database(), tool, noted["label"])
+    journal.append("activate", "begin", **{"from": version, "to": header["to"]})
+    state.unlock(journal.release)
+
+    said = play("rollback.yml", "--check")
+    assert "way back: image (no migration of it is committed; the API was switched)" in said
+    said = play("rollback.yml", "--check", "-e", "rollback_way=restore")
+    assert "refused: the way 'restore' does not lead back from here" in said
+    report = render(build(journal))
+    assert noted["label"] in report
+    assert f"--set={noted['label']}" in report

@@ -404,9 +404,9 @@ def test_kill_leaves_what_the_next_run_clears(server: Server, database: str, tmp
 
 
 @pytest.mark.parametrize("named", [0, 1, 2])
-def test_killed_between_its_names(server: Server, database: str, tmp_path: Path, named: int) -> None:
+def test_killed_between_its_names(servers: dict[int, Server], tmp_path: Path, named: int) -> None:
     """SIGKILL when so many of the three files have their names: what was proven is finished by the next run."""
-    target, folder = small(server, database), tmp_path / "b"
+    target, folder = small(servers[18], servers[18].create()), tmp_path / "b"
     child = os.fork()
     if child == 0:
         done: list[Path] = []
@@ -432,6 +432,7 @@ def test_killed_between_its_names(server: Server, database: str, tmp_path: Path,
     }
     for path in archives:
         assert backup.verify(target, path, expected=backup.Expected(release="r1")).backup.path == path
+    servers[18].drop(target.conninfo.dbname)
 
 
 def test_a_backup_by_itself_and_a_deploy_exclude_each_other(

@@ -344,11 +344,11 @@ def backup(found: Part, point: Part) -> str:
     proof = found.get("proof")
     text = proof.get("sentence") or proof.get("kind") if isinstance(proof, Mapping) else proof
     text = found.get("sentence") or text
-    rows = [
-        ("File", f"<code>{escape(found.get('path') or words.NOT_RECORDED)}</code>"),
-        ("SHA-256", f"<code>{escape(found.get('sha256') or words.NOT_RECORDED)}</code>"),
-        ("Proof", escape(text or "none")),
-    ]
+    names = {"path": "File", "sha256": "SHA-256"}
+    if found.get("label"):  # of a backup by pgBackRest
+        names = {"label": "Label", "restore_command": "Restored by"}
+    rows = [(name, f"<code>{escape(found.get(key) or words.NOT_RECORDED)}</code>") for key, name in names.items()]
+    rows.append(("Proof", escape(text or "none")))
     if point:
         kind = str(point.get("kind") or words.NOT_RECORDED)
         said = str(point.get("sentence") or kind).removeprefix("restore point: ")
