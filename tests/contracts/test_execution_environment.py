@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,6 +34,14 @@ def test_the_execution_environment_takes_the_tested_versions() -> None:
     for requirement in asked:
         versions = pinned()[requirement.name]
         assert all(version in requirement.specifier for version in versions), f"{requirement}, but {versions}"
+
+
+def test_the_collection_asks_for_the_same_versions() -> None:
+    described = yaml.safe_load((ROOT / "execution-environment.yml").read_text())
+    wanted = Requirement(described["dependencies"]["ansible_core"]["package_pip"]).specifier
+    (asked,) = re.findall(r'^ANSIBLE = "([^"]+)"', (ROOT / ".ci" / "collection.py").read_text(), re.MULTILINE)
+    for version in ("2.18.99", "2.19.0", "2.21.99", "2.22.0"):
+        assert (version in wanted) == (version in SpecifierSet(asked)), version
 
 
 def test_the_builder_takes_it(tmp_path: Path) -> None:

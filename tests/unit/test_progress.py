@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import json
+import os
+import pty
 import stat
+import subprocess
+import sys
+import termios
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -150,3 +156,52 @@ def test_a_reading_that_fails_is_nobodys_business(monkeypatch: pytest.MonkeyPatc
     shown.lines = ["dumped 1 MB", OSError("the connection is gone")]
     shown.run()
     assert shown.said[-1] == "\r\x1b[K" and len(shown.said) == 2
+
+
+MODULE = """#!/usr/bin/python
+import json, pathlib, sys, time
+from ansible.module_utils.basic import AnsibleModule
+module = AnsibleModule({"stack": {"type": "dict"}})
+folder = pathlib.Path(module.params["stack"]["state_dir"])
+(folder / "progress-backup").write_text("dumped 1 MB of 2 MB\\n")
+for _ in range(600):
+    if (folder / "seen").exists():
+        break
+    time.sleep(0.1)
+module.exit_json(changed=False, msg="made")
+"""
+
+
+def test_on_a_real_terminal_under_ansible_itself(tmp_path: Path) -> None:
+    """Nothing is faked here but the module: the plugin uses what Ansible gives no promise for."""
+    root = Path(__file__).parents[2]
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "pap_backup.py").write_text(MODULE)
+    task = {"pap_backup": {"stack": {"state_dir": str(tmp_path)}}, "register": "made"}
+    play = {"hosts": "localhost", "connection": "local", "gather_facts": False,
+            "vars": {"ansible_python_interpreter": sys.executable}, "tasks": [task]}  # fmt: skip
+    (tmp_path / "play.yml").write_text(json.dumps([play]))
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "AWX_ISOLATED_DATA_DIR")}
+    environment.update(
+        TERM="xterm", ANSIBLE_LIBRARY=str(tmp_path / "library"), ANSIBLE_CONFIG=str(tmp_path / "none.cfg"),
+        ANSIBLE_ACTION_PLUGINS=str(root / "plugins" / "action"),
+    )  # fmt: skip
+    terminal, end = pty.openpty()
+    termios.tcsetwinsize(end, (24, 80))
+    play_it = [Path(sys.executable).parent / "ansible-playbook", "play.yml"]
+    with subprocess.Popen(
+        play_it, cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, stdout=end, stderr=end
+    ) as run:
+        os.close(end)
+        said = b""
+        while True:
+            try:
+                said += os.read(terminal, 4096)
+            except OSError:  # the other end is closed
+                break
+            if b"dumped 1 MB of 2 MB" in said:
+                (tmp_path / "seen").touch()
+    os.close(terminal)
+    assert run.returncode == 0, said.decode()
+    assert b"\r\x1b[Kbackup            0:0" in said and b"dumped 1 MB of 2 MB" in said, said.decode()
+    assert b"ok: [localhost]" in said.rpartition(b"dumped")[2], "it is wiped, and the task's own line comes after it"
