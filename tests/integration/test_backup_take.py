@@ -19,7 +19,7 @@ from papdeploy.backup import archive, files, manifest
 from papdeploy.errors import CommandFailed, DeadlineExceeded, PapError, Refused, Unavailable
 from papdeploy.journal import State
 from papdeploy.phases import backing_up
-from papdeploy.postgres import Database
+from papdeploy.postgres import Conninfo, Database
 from papdeploy.sites import HostSite, Process
 from papdeploy.stack import Stack
 from support_backup import FakeApi, database_of, fill, forget, make_roles, names
@@ -465,3 +465,22 @@ def test_a_backup_by_itself_and_a_deploy_exclude_each_other(
     assert len(refused) == 2
     assert backup.inspect(made["backup"]["path"]).manifest["rows"] == 1000
     assert state.holder() is None
+
+
+def test_an_owner_without_a_right_to_its_own_table(servers: dict[int, Server], tmp_path: Path) -> None:
+    """Privileges come last, also where a copy is restored in two parts and by a role that is no superuser."""
+    server = servers[18]
+    server.sql("CREATE ROLE pap_plain LOGIN CREATEDB PASSWORD 'pw'; GRANT pg_read_all_stats TO pap_plain")
+    server.sql("CREATE DATABASE plain OWNER pap_plain")
+    conninfo = Conninfo("plain", server.host, server.port, "pap_plain", "pw")
+    target = Database(HostSite(), conninfo, str(server.bin_dir))
+    try:
+        target.execute("CREATE TABLE ledger (id int PRIMARY KEY); INSERT INTO ledger SELECT generate_series(1, 50)")
+        target.execute(
+            "CREATE TABLE line (ledger int REFERENCES ledger); REVOKE INSERT, REFERENCES ON ledger FROM pap_plain"
+        )
+        taken = backup.take(target, tmp_path / "b", stack="st", release="r1")
+        assert (taken.manifest["rows"], taken.manifest["proof"]["kind"]) == (50, "full")
+    finally:
+        forget(server, "plain")
+        server.sql("DROP ROLE pap_plain")

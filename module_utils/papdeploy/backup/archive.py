@@ -102,7 +102,7 @@ ROWS_FIRST = ("--section=pre-data", "--section=data", "--no-privileges")
 
 def the_rest(target: Database, path: Path) -> bytes:
     """The second part as a list for pg_restore: indexes, constraints, triggers, and all privileges. Those come last, as
-    in a restore in one go: an owner may have no right to insert into its own table."""
+    in a restore in one go: an owner may have no right to refer to its own table."""
 
     def listed(*options: str) -> list[str]:
         return target.site.run([target.program("pg_restore"), "--list", *options, str(path)]).text.splitlines()

@@ -42,8 +42,9 @@ def create_like(name: str, properties: dict[str, Any], version: int) -> str:
         f"ENCODING {quote_literal(properties['encoding'])}",
         f"LC_COLLATE {quote_literal(properties['lc_collate'])}",
         f"LC_CTYPE {quote_literal(properties['lc_ctype'])}",
-        f"TABLESPACE {quote_ident(properties['tablespace'])}",
     ]
+    if properties["tablespace"] != "pg_default":  # to name that one needs a privilege on it; to be given it does not
+        options.append(f"TABLESPACE {quote_ident(properties['tablespace'])}")
     if version >= 150000:
         provider = {"c": "libc", "i": "icu", "b": "builtin"}[properties["provider"]]
         options.append(f"LOCALE_PROVIDER {provider}")
