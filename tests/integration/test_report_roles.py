@@ -167,6 +167,15 @@ def test_two_environments_push_their_receipts_at_once(place: Place, monkeypatch:
     )
     assert "other.json" in files.stdout and made.release in files.stdout
 
+    deny = origin / "hooks" / "pre-receive"
+    deny.write_text("#!/bin/sh\necho https://me:s3cret@host is read-only >&2\nexit 1\n")
+    deny.chmod(0o755)
+    place.state().unlock(made.release)
+    late: Journal = release(place.state())
+    said = place.play(role("receipt", "write", pap_release=late.release), ok=False, **repository)
+    assert "was deployed, but its receipt could not be pushed" in said and "***@host is read-only" in said
+    assert f"git -C {mine} push origin HEAD:main" in said and "s3cret" not in said and "non-zero" not in said
+
 
 def test_the_report_is_fetched_with_an_overview(place: Place) -> None:
     made = release(place.state())
