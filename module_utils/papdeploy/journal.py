@@ -226,7 +226,7 @@ class State:
             held = self.holder()
             if held and held["release"] != release and held["alive"] and not take_over:
                 raise Refused(
-                    f"Another deploy holds this stack: release {held['release']}, started by"
+                    f"Another run holds this stack: {held['release']}, started by"
                     f" {held['user']}@{held['host']} at {held['since']}, last sign of life {held['renewed']}.",
                     hint="Wait for it to end. If it is dead, it can be taken over "
                     f"{held['lease_s']:g} s after its last sign of life.",

@@ -79,7 +79,7 @@ def test_work_that_is_no_release_holds_the_lock_under_a_name_of_its_own(tmp_path
     state = State(tmp_path / "state")
     with state.alone("manual", ME) as name:
         assert state.holder()["release"] == name
-        with pytest.raises(Refused, match=f"release {name}, started by me@"):
+        with pytest.raises(Refused, match=f"{name}, started by me@"):
             state.begin(OTHER)
         with pytest.raises(Refused, match=name), state.alone("manual", ME):
             pass

@@ -117,7 +117,7 @@ def _refuse_unless_free(stack: Stack) -> None:
     held = stack.state.holder()
     if held and held["alive"]:
         raise Refused(
-            f"Another deploy holds {stack.label}: release {held['release']}, started by {held['user']}@{held['host']}"
+            f"Another run holds {stack.label}: {held['release']}, started by {held['user']}@{held['host']}"
             f" at {held['since']}, last sign of life {held['renewed']}.",
             hint="Wait for it to end; nothing was changed.",
             holder=held,
