@@ -172,11 +172,15 @@ def test_damaged_repository_is_noticed(cluster: Cluster) -> None:
     database = cluster.database()
     taken = pgbackrest.take(database, tool, release="20250103T000000Z-cc")
     files = sorted((cluster.home / "repo" / "backup" / "main" / taken.label / "pg_data" / "base").rglob("*.gz"))
-    data = bytearray(files[0].read_bytes())
+    whole = files[0].read_bytes()
+    data = bytearray(whole)
     data[len(data) // 2] ^= 0xFF
     files[0].write_bytes(data)
-    with pytest.raises(PapError, match="verify"):
-        pgbackrest._verify(database, tool, taken.label)
+    try:
+        with pytest.raises(PapError, match="verify"):
+            pgbackrest._verify(database, tool, taken.label)
+    finally:
+        files[0].write_bytes(whole)
 
 
 def test_the_playbooks_on_a_stack_of_pgbackrest(cluster: Cluster, tmp_path: Path) -> None:
