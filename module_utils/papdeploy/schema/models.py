@@ -36,6 +36,7 @@ class ModelSet:
         self.specs = list(specs)
         self.extensions = list(extensions)
         self._ddl: dict[int, list[str]] = {}
+        self._classes: dict[str, dict[str, Any]] | None = None
 
     def ddl(self, server_version: int) -> list[str]:
         """The statements that create the models in an empty database of ``server_version`` (160004, or just 16)."""
@@ -90,6 +91,11 @@ class ModelSet:
 
     def classes(self) -> dict[str, dict[str, Any]]:
         """For each mapped table, as a difference names it: the class and where it is written (file, line)."""
+        if self._classes is None:
+            self._classes = self._find_classes()
+        return self._classes
+
+    def _find_classes(self) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         for mapper in _mappers(self.metadatas):
             table = mapper.local_table
