@@ -139,6 +139,12 @@ class Journal:
         return next((e for e in reversed(self.entries()) if e["phase"] == "release" and e["event"] in ENDS), None)
 
 
+def described(held: Mapping[str, Any]) -> str:
+    """Who holds a lock, as :meth:`State.holder` returned it, in words."""
+    who = f"{held['user']}@{held['host']}"
+    return f"{held['release']}, started by {who} at {held['since']}, last sign of life {held['renewed']}"
+
+
 class State:
     """The state folder of one stack."""
 
@@ -226,8 +232,7 @@ class State:
             held = self.holder()
             if held and held["release"] != release and held["alive"] and not take_over:
                 raise Refused(
-                    f"Another run holds this stack: {held['release']}, started by"
-                    f" {held['user']}@{held['host']} at {held['since']}, last sign of life {held['renewed']}.",
+                    f"Another run holds this stack: {described(held)}.",
                     hint="Wait for it to end. If it is dead, it can be taken over "
                     f"{held['lease_s']:g} s after its last sign of life.",
                     holder=held,

@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from .. import smoke
 from ..errors import PapError, Refused
-from ..journal import Journal, private_folder, write_durably
+from ..journal import Journal, described, private_folder, write_durably
 from ..schema import CheckOptions, Difference, compare, drift, fingerprint, judge
 from ..schema.compare_catalogs import comparable
 from ..schema.result import reaches
@@ -117,8 +117,7 @@ def _refuse_unless_free(stack: Stack) -> None:
     held = stack.state.holder()
     if held and held["alive"]:
         raise Refused(
-            f"Another run holds {stack.label}: {held['release']}, started by {held['user']}@{held['host']}"
-            f" at {held['since']}, last sign of life {held['renewed']}.",
+            f"Another run holds {stack.label}: {described(held)}.",
             hint="Wait for it to end; nothing was changed.",
             holder=held,
         )
