@@ -68,7 +68,7 @@ def environment_changes(
 
 def database_named(value: str) -> Optional[str]:
     """The database of a URL (empty: it names none) or of a connection string with ``dbname=``; None: it is neither."""
-    if value.startswith("postgres") and "://" in value:
+    if _is_url(value):
         try:
             return unquote(urlsplit(value).path[1:])
         except ValueError:
@@ -77,9 +77,13 @@ def database_named(value: str) -> Optional[str]:
     return re.sub(r"\\(.)", r"\1", found[2].strip("'")) if found else None
 
 
+def _is_url(value: str) -> bool:
+    return value.startswith("postgres") and "://" in value
+
+
 def with_database(value: str, copy: str) -> str:
     """The same URL or connection string with database ``copy``."""
-    if "://" in value:
+    if _is_url(value):
         return url_with_database(value, copy)
     quoted = "'" + copy.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return _DBNAME.sub(lambda match: match[1] + quoted, value)

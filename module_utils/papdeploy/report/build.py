@@ -364,11 +364,8 @@ def _verdict(report: Mapping[str, Any], end: Optional[Mapping[str, Any]]) -> dic
     if alarm:
         line += "; the watch over its logs raised an alarm"
     if kind == "finished" and report["rollback_refused"]:
-        line += (
-            ", and it could not be rolled back without loss"
-            if report["rollback_refused"]["cost"]
-            else (", and it could not be rolled back")
-        )
+        line += ", and it could not be rolled back"
+        line += " without loss" if report["rollback_refused"]["cost"] else ""
     return {"kind": kind, "ok": kind == "finished" and not alarm, "alarm": bool(alarm), "line": line}
 
 

@@ -97,7 +97,7 @@ def _cost(cost: Mapping[str, Any]) -> str:
     for name, found in cost.items():
         written, deleted = int(found.get("rows") or 0), int(found.get("deleted") or 0)
         parts = [words.plural(written, "row")] if written or not deleted else []
-        parts += [f"{words.plural(deleted, 'deletion')}"] if deleted else []
+        parts += [words.plural(deleted, "deletion")] if deleted else []
         said.append(f"{name}: {' and '.join(parts)}")
     return ", ".join(said)
 
