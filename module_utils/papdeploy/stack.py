@@ -146,6 +146,7 @@ def _in_containers(params: Mapping[str, Any], release: str) -> tuple[Database, A
         engine,
         database["container"],
         found["database"],
+        tuple(database.get("become") or ()),
         dbname=database.get("name") or "",
         user=database.get("admin_user") or "",
         password=database.get("admin_password") or "",

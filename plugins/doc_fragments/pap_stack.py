@@ -63,7 +63,9 @@ options:
             type: str
             default: ""
           become:
-            description: Words put in front of every client program, for example C(sudo -n -u postgres).
+            description:
+              - Words put in front of every client program, for example C(sudo -n -u postgres).
+              - In a container C(gosu postgres).
             type: list
             elements: str
             default: []

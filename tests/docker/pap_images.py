@@ -35,6 +35,8 @@ from sandbox.releases import RELEASES, Release  # noqa: E402
 
 PREFIX = "pap-test"
 API_PACKAGES = ("fastapi", "uvicorn", "argon2-cffi", "pyjwt", "sqlalchemy", "psycopg2-binary")
+# pg_dump knows zstd and lz4 from 16 on: a suite with an older PostgreSQL gives way to a later one of the same source.
+WITH_ZSTD = {"bookworm": "trixie"}
 _LEFT_OUT = (
     "usr/share/doc",
     "usr/share/locale",
@@ -132,10 +134,12 @@ def _pins() -> list[str]:
 
 
 def _base(engine: Any, kind: str) -> str:
-    """A small Debian (or Ubuntu) with Python, or with PostgreSQL, as this machine's own suite has them."""
-    packages = {"python": "python3-minimal,libpython3-stdlib", "postgresql": "postgresql"}[kind]
+    """A small Debian (or Ubuntu) with Python as this machine's own suite has it, or with PostgreSQL 16 or newer."""
+    packages = {"python": "python3-minimal,libpython3-stdlib", "postgresql": "postgresql,pgbackrest"}[kind]
     system = platform.freedesktop_os_release()
     suite = system.get("VERSION_CODENAME", "")
+    if kind == "postgresql":
+        suite = WITH_ZSTD.get(suite, suite)
     name = f"{PREFIX}/{kind}:{_hash(suite, packages, *_LEFT_OUT, 'v2')}"
     with _building():
         if _exists(engine, name):

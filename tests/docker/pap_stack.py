@@ -52,6 +52,8 @@ class Stack:
     restart: str = "unless-stopped"
     labels: dict[str, str] = field(default_factory=dict)
     image: str = ""
+    db_image: str = ""
+    db_settings: tuple[str, ...] = ()
 
     @property
     def db(self) -> str:
@@ -72,9 +74,9 @@ class Stack:
         self.engine.create_network(self.name, labels=self._labels())
         self._create(
             self.db,
-            pap_images.db_image(self.engine),
+            self.db_image or pap_images.db_image(self.engine),
             environment={"POSTGRES_USER": OWNER, "POSTGRES_PASSWORD": DB_PASSWORD, "POSTGRES_DB": DATABASE},
-            command=["postgres", "-c", "fsync=off"],
+            command=["postgres", *(word for it in ("fsync=off", *self.db_settings) for word in ("-c", it))],
             host={"RestartPolicy": {"Name": self.restart}},
         )
         self.engine.start(self.db)

@@ -108,11 +108,11 @@ def database_of(server: Server, name: str) -> Database:
     )
 
 
-def make_roles(server: Server) -> None:
+def make_roles(execute: Callable[[str], Any]) -> None:
     for role in ROLES:
         quoted = '"' + role.replace('"', '""') + '"'
         literal = "'" + role.replace("'", "''") + "'"
-        server.sql(
+        execute(
             f"DO $d$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {literal})"
             f" THEN CREATE ROLE {quoted} LOGIN PASSWORD 'pw'; END IF; END $d$"
         )
@@ -120,7 +120,7 @@ def make_roles(server: Server) -> None:
 
 def fill(server: Server, name: str) -> Database:
     """Put the hostile content into database ``name``."""
-    make_roles(server)
+    make_roles(server.sql)
     database = database_of(server, name)
     database.execute(HOSTILE)
     return database

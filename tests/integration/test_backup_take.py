@@ -96,7 +96,7 @@ def test_unsafe_folder_is_refused(hostile: Database, tmp_path: Path, kind: str) 
 
 
 def test_what_pg_dump_leaves_out(server: Server, database: str, tmp_path: Path) -> None:
-    make_roles(server)
+    make_roles(server.sql)
     target = small(server, database)
     server.sql(f'ALTER DATABASE "{database}" OWNER TO pap_owner')
     server.sql(f'ALTER DATABASE "{database}" SET search_path = public, "Odd One"')

@@ -23,7 +23,7 @@ R = "r1"
 
 @pytest.fixture
 def live(server: Server) -> Iterator[Database]:
-    make_roles(server)
+    make_roles(server.sql)
     name = server.create("fence")
     server.sql(f'ALTER DATABASE "{name}" OWNER TO pap_owner')
     server.sql("ALTER ROLE pap_owner LOGIN PASSWORD 'pw'")

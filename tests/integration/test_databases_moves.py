@@ -44,7 +44,7 @@ def live(server: Server) -> Iterator[Database]:
 @pytest.mark.parametrize("major", [16, 18])
 def test_snapshot_is_equal_closed_and_keeps_its_traits(servers: dict[int, Server], major: int) -> None:
     server = servers[major]
-    make_roles(server)
+    make_roles(server.sql)
     name = server.create("hostile")
     hostile = fill(server, name)
     server.sql(f"ALTER DATABASE \"{name}\" SET work_mem = '7MB'")

@@ -220,6 +220,16 @@ def test_what_a_killed_caller_started_ends_inside(small: Small, image: str) -> N
 
 
 @pytest.mark.docker
+def test_words_in_front_make_it_another_user_who_can_still_be_ended(small: Small) -> None:
+    name = small.create("one", {"User": "0"})
+    site = ContainerSite(small.engine, name, ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"])
+    assert site.run(["python", "-c", "import os; print(os.getuid(), os.getgid())"]).text == "12345 12345\n"
+    with pytest.raises(DeadlineExceeded):
+        site.run(["python", "-c", "import time; time.sleep(62.5)"], timeout=1)
+    assert _running(small.engine, name, "62.5") == 0
+
+
+@pytest.mark.docker
 def test_the_postmaster_survives_what_is_ended_beside_it(docker_engine: Engine, docker_stack: Any) -> None:
     """In cc-db process 1 is the postmaster: an orphan that died of a signal would make it end every session."""
     engine, stack = docker_engine, docker_stack

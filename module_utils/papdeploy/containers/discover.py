@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import PapError, Refused, Unavailable
@@ -57,8 +57,11 @@ def shown(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def database_at(engine: Engine, db_container: str, found: Mapping[str, Any], **given: str) -> Database:
-    """The database of a discovery, administrated from inside its container; ``given`` (dbname, user, password) wins."""
+def database_at(
+    engine: Engine, db_container: str, found: Mapping[str, Any], become: Sequence[str] = (), **given: str
+) -> Database:
+    """The database of a discovery, administrated from inside its container, by programs that start with the words
+    ``become``; ``given`` (dbname, user, password) wins."""
     site = ContainerSite(engine, db_container)
     environment = site.environment()
     values = {
@@ -68,7 +71,7 @@ def database_at(engine: Engine, db_container: str, found: Mapping[str, Any], **g
         "password": _value(site, environment, "POSTGRES_PASSWORD"),
         **{name: value for name, value in given.items() if value},
     }
-    return Database(site, Conninfo(**values))
+    return Database(ContainerSite(engine, db_container, become), Conninfo(**values))
 
 
 def url_of(environment: Mapping[str, str], url_variable: str = "") -> tuple[str, str]:

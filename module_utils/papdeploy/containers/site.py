@@ -34,13 +34,13 @@ def not_there(said: str, program: str) -> bool:
 
 
 class ContainerSite(Site):
-    """Programs run in the container ``name``, as its own user unless ``user`` names another."""
+    """Programs run in the container ``name``: as its user, or by ``become``, an argv prefix (``gosu postgres``)."""
 
-    def __init__(self, engine: Engine, name: str, user: str = "") -> None:
+    def __init__(self, engine: Engine, name: str, become: Sequence[str] = ()) -> None:
         self.label = f"container {name}"
         self.engine = engine
         self.name = name
-        self.user = user
+        self._become = tuple(become)
         self._launchers: Sequence[Launcher] = LAUNCHERS
 
     def popen(
@@ -53,7 +53,7 @@ class ContainerSite(Site):
     ) -> Process:
         said = ""
         for launcher in self._launchers:
-            exec_id = self._prepare(launcher.argv(argv, stdin), env, cwd)
+            exec_id = self._prepare(launcher.argv([*self._become, *argv], stdin), env, cwd)
             process = _ContainerProcess(self, exec_id, launcher, self.engine.open_exec(exec_id), argv, stdin)
             said = process.begin()
             if process.pid:
@@ -77,7 +77,6 @@ class ContainerSite(Site):
                     stdin=True,
                     environment=dict(env) if env else None,
                     workdir=cwd,
-                    user=self.user,
                 )
                 return str(created["Id"])
         except Unavailable as error:
