@@ -79,8 +79,15 @@ def test_pending(bench: Bench) -> None:
 def test_held(bench: Bench) -> None:
     release = bench.release(AWAY, "backup").release
     lines, following, status = bench.said()
-    assert any(line.startswith(f"! held: release {release} is worked on by jane@another-host") for line in lines)
+    assert any(line.startswith(f"! held by {release}, started by jane@another-host at ") for line in lines)
     assert following.startswith("next: wait") and "rollback_take_over=true" in following and status == "warning"
+
+
+def test_held_by_a_backup_of_no_release(bench: Bench) -> None:
+    with bench.state.alone("manual", AWAY) as name:
+        lines, following, _ = bench.said()
+    assert any(line.startswith(f"! held by {name}, started by jane@another-host at ") for line in lines)
+    assert following == "next: wait until it has ended", "there is no release to take back"
 
 
 def test_interrupted(bench: Bench) -> None:

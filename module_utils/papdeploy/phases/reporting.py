@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import databases, history, report, watch
 from ..errors import PapError
-from ..journal import Journal, State, now, seconds_between, write_durably
+from ..journal import Journal, State, described, now, seconds_between, write_durably
 from ..report import words
 from ..report.overview import row
 from ..stack import Stack
@@ -55,14 +55,10 @@ def status(stack: Stack, sources: Mapping[str, str], options: preflight.Options)
     unfinished = stack.state.unfinished()
     if held and held["alive"]:
         found["holder"] = held
-        attention.append(
-            f"held: release {held['release']} is worked on by {held['user']}@{held['host']} since {held['since']},"
-            f" last sign of life {held['renewed']}"
-        )
-        command = (
-            "wait until it has ended; only if it hangs: "
-            f"ansible-playbook rollback.yml -l {stack.name} -e rollback_take_over=true"
-        )
+        attention.append(f"held by {described(held)}")
+        command = "wait until it has ended"
+        if any(journal.release == held["release"] for journal in stack.state.releases()):  # else a backup by itself
+            command += f"; only if it hangs: ansible-playbook rollback.yml -l {stack.name} -e rollback_take_over=true"
     elif unfinished:
         found["unfinished"] = unfinished.release
         attention.append(f"unfinished: release {unfinished.release} was interrupted {_where(unfinished)}")
