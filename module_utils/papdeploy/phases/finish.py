@@ -20,11 +20,8 @@ def run(stack: Stack, release: str, keep_containers: int = 1) -> dict[str, Any]:
     with stack.state.working(release) as journal:
         header = begin_entry(journal)
         catalog = catalog_of(stack, journal, header["to"])
-        databases.cleanup_leftovers(stack.database)
-        for other in databases.existing(stack.database):
-            # The snapshot of the newest release is its restore point until the next one has finished.
-            if other["kind"] == "snap" and other["release"] != release:
-                databases.drop_created(stack.database, other["release"], ("snap",))
+        # Its own snapshot stays: the restore point until the next release has finished.
+        databases.cleanup_leftovers(stack.database, release)
         away = unavailable_s(journal)
         seconds = seconds_between(header["at"], now())
         journal.append(
