@@ -9,9 +9,10 @@ BIN := $(VENV)/bin
 LIMIT ?= staging
 RELEASE ?= current
 ARGS ?=
+GROUPS_IN_ORDER := --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help deploy rollback test lint unit integration molecule bench collection
+.PHONY: help deploy rollback test quick lint unit integration molecule bench collection
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | while IFS='|' read -r name text; do printf '  make %-18s %s\n' "$$name" "$$text"; done
@@ -34,7 +35,10 @@ rollback: $(VENV)/.deploy ## Take the last release of the staging sandbox back
 
 -include sandbox/sandbox.mk
 
-test: lint unit integration molecule ## Lint, unit, integration and molecule tests
+test: quick integration molecule ## Lint, unit, integration and molecule tests
+
+quick: $(VENV)/.dev ## Lint and unit tests, side by side
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit
 
 lint: $(VENV)/.dev ## ansible-lint (production profile), yamllint, ruff, mypy (strict)
 	@$(BIN)/ruff check .
@@ -47,10 +51,10 @@ unit: $(VENV)/.dev ## Tests without a database
 	@$(BIN)/python -m pytest tests/unit tests/contracts $(ARGS)
 
 integration: $(VENV)/.dev ## Tests on real PostgreSQL 16 and 18, and on Docker where an engine answers
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests/integration $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 $(GROUPS_IN_ORDER) tests/integration $(ARGS)
 
 molecule: $(VENV)/.dev ## Whole deploys and whole failures
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests/scenarios $(ARGS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 $(GROUPS_IN_ORDER) tests/scenarios $(ARGS)
 
 collection: $(VENV)/.deploy ## Build the Ansible collection pap.deploy into .artifacts
 	@$(BIN)/python .ci/collection.py

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from postgres_servers import Server, start_server, stop_server
 
+# Files of a few tests that deploy again and again.
+WHOLE_DEPLOYS = ("test_docs_commands", "test_fleet_waves", "test_killed", "test_report_roles", "test_watch_deploy")
+
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[dict[int, Server]]:
@@ -60,12 +63,14 @@ def _engine_answers() -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that need Docker are skipped by name where no engine answers; PAP_REQUIRE_DOCKER makes that a failure.
 
-    For parallel runs: a file's tests stay together (they share servers), and so do all that use the one engine.
+    For parallel runs: a file's tests stay together (they share servers), and so do all that use the one engine. What
+    takes longest begins first, so that it is not what the others have to wait for.
     """
     for item in items:
         if not item.get_closest_marker("xdist_group"):
             group = "docker" if item.get_closest_marker("docker") else str(item.path)
             item.add_marker(pytest.mark.xdist_group(name=group))
+    items.sort(key=lambda item: not (item.get_closest_marker("docker") or item.path.stem in WHOLE_DEPLOYS))
     wanted = [item for item in items if item.get_closest_marker("docker")]
     if wanted and not os.environ.get("PAP_REQUIRE_DOCKER") and not _engine_answers():
         for item in wanted:
