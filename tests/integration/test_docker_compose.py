@@ -121,12 +121,16 @@ def test_compose_replaces_and_brings_back(composed: Composed, docker_engine: Eng
     control.switch(old)
     control.confirm(old)
     assert composed.engine.container(composed.api)["Image"] == old["identity"]
-    kept = docker_engine.api.images(name=f"pap-deploy/kept-{composed.api}")
-    assert kept, "the replaced images are kept by a tag"
-    for item in kept:
-        for tag in item["RepoTags"]:
-            if tag.startswith("pap-deploy/kept-"):
-                docker_engine.api.remove_image(tag)
+
+    def kept() -> list[str]:
+        found = docker_engine.api.images(name=f"pap-deploy/kept-{composed.api}")
+        return [image["Id"] for image in found for tag in image["RepoTags"] if tag.startswith("pap-deploy/kept-")]
+
+    assert sorted(set(kept())) == sorted({old["identity"], new["identity"]}), "the replaced images are kept by a tag"
+    gone = control.tidy(keep=1)
+    assert kept() == [new["identity"]], "what was replaced last"
+    assert gone and set(control.tidy(keep=0)).isdisjoint(gone)
+    assert kept() == [] and docker_engine.find_image(image), "only the tags of ours are gone"
 
 
 @pytest.mark.parametrize(

@@ -287,11 +287,15 @@ class DockerApi(Api):
         return f"http://{self._tunnels[inspected['Id']].address}"
 
     def tidy(self, keep: int) -> list[str]:
-        """One-off containers that the engine left, former containers but for the last ``keep`` of each name."""
+        """One-off containers that the engine left; former containers, and images that were kept for compose,
+        but for the last ``keep`` of each name."""
         gone = [found for name in self.names for found in leftovers(self.engine, name, ("exited", "dead"))]
         for container in gone:
             remove(self.engine, container)
-        return gone + [name for service in self.services() for name in service.prune(keep)]
+        gone += [name for service in self.services() for name in service.prune(keep)]
+        if self.compose:
+            gone += [tag for name in self.names for tag in self.compose.prune(self.engine, name, keep)]
+        return gone
 
     def container_environment(self) -> dict[str, str]:
         """The environment of the container that is there now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -46,13 +47,26 @@ class Compose:
         present = engine.container(name)
         labels = _labels(present)
         with engine.talking(f"keep the image of {name}"):
-            engine.api.tag(present["Image"], f"pap-deploy/kept-{name.lower()}", tag=present["Image"][7:19])
+            stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+            engine.api.tag(present["Image"], _kept(name), tag=f"{stamp}-{present['Image'][7:19]}")
         found = engine.find_image(reference)
         # A tag that moved since: the id is what is meant, and compose takes it as well.
         wanted = reference if found and found["Id"] == image else image
         argv = [*self._command(labels), "up", "-d", "--no-deps", "--no-build", labels["service"]]
         self.site.run(argv, env={self.variable: wanted}, timeout=self.seconds)
         return 0
+
+    def prune(self, engine: Engine, name: str, keep: int) -> list[str]:
+        """Let go of the images that were kept for ``name``, but for the last ``keep``; the tags that are gone. What has
+        another name as well stays under that."""
+        with engine.talking(f"look for the images that were kept of {name}"):
+            images = engine.api.images(name=_kept(name))
+        tags = [tag for image in images for tag in image["RepoTags"] if tag.startswith(f"{_kept(name)}:")]
+        gone = sorted(tags, reverse=True)[keep:]
+        for tag in gone:
+            with engine.talking(f"remove the tag {tag}"):
+                engine.api.remove_image(tag)
+        return gone
 
     def _command(self, labels: Mapping[str, str]) -> list[str]:
         words = ["--project-name", labels["project"]]
@@ -74,6 +88,10 @@ class Compose:
             "Neither `docker compose` nor `docker-compose` works on the target host.",
             hint="Install docker-compose-plugin (or docker-compose) there, or set pap_api_activate: recreate.",
         )
+
+
+def _kept(name: str) -> str:
+    return f"pap-deploy/kept-{name.lower()}"
 
 
 def _image_of(service: str, config: str) -> str:
