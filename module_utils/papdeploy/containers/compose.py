@@ -46,9 +46,10 @@ class Compose:
         """Let compose replace the container by one of ``reference``; the replaced image is kept by a tag."""
         present = engine.container(name)
         labels = _labels(present)
-        with engine.talking(f"keep the image of {name}"):
+        if present["Image"] != image:  # a repeated switch replaces nothing, and must not look like the last that did
             stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-            engine.api.tag(present["Image"], _kept(name), tag=f"{stamp}-{present['Image'][7:19]}")
+            with engine.talking(f"keep the image of {name}"):
+                engine.api.tag(present["Image"], _kept(name), tag=f"{stamp}-{present['Image'][7:19]}")
         found = engine.find_image(reference)
         # A tag that moved since: the id is what is meant, and compose takes it as well.
         wanted = reference if found and found["Id"] == image else image

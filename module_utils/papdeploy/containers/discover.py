@@ -71,6 +71,7 @@ def database_at(
         "password": _value(site, environment, "POSTGRES_PASSWORD"),
         **{name: value for name, value in given.items() if value},
     }
+    # Another user may not read the files of secrets that the container's own could.
     return Database(ContainerSite(engine, db_container, become), Conninfo(**values))
 
 
