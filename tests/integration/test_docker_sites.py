@@ -252,6 +252,42 @@ def test_the_postmaster_survives_what_is_ended_beside_it(docker_engine: Engine, 
         stack.sql("DROP TABLE slow")
 
 
+_REAPER = """
+import os, time
+print("listening", flush=True)
+while True:
+    try:
+        pid, status = os.wait()
+        print("died of a signal" if os.WIFSIGNALED(status) else "ended", flush=True)
+    except ChildProcessError:
+        time.sleep(0.002)
+"""
+_WAITS_FOR_ONE = """
+import subprocess
+children = [subprocess.Popen(["sleep", "70"]) for _ in range(20)]
+children[0].wait()
+"""
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    "argv",
+    [
+        pytest.param(["sh", "-c", "sleep 70 | sleep 70 & (sleep 70; true) | (cat; true)"], id="pipelines"),
+        pytest.param(["python3", "-c", _WAITS_FOR_ONE], id="a parent that leaves when the first has died"),
+    ],
+)
+def test_what_is_ended_leaves_no_orphan_that_died_of_a_signal(small: Small, argv: list[str]) -> None:
+    """Process 1 of the container says what it adopted: a parent that ends before its children would hand them over."""
+    name = small.create("one", {"User": "0", "Cmd": ["python3", "-c", _REAPER]})
+    site = ContainerSite(small.engine, name)
+    for _ in range(3):
+        with pytest.raises(DeadlineExceeded):
+            site.run(argv, timeout=0.7)
+        assert _running(small.engine, name, "70") == 0
+    assert b"signal" not in small.engine.api.logs(name)
+
+
 @pytest.mark.docker
 def test_a_container_that_stops_meanwhile_is_told(small: Small) -> None:
     name = small.create("one")

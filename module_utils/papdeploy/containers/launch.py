@@ -5,9 +5,11 @@ So the launcher stays beside the program. It says its process id first, on stand
 program; and a program that does not read standard input ends when the caller goes away (the connection, and with it
 the launcher's standard input).
 
-Ending goes from the leaves up, waiting for each to be reaped by its own parent. In a database container process 1 is
-usually the postmaster, which adopts orphans, and takes one that died of a signal for a crashed backend: it then ends
-every session and goes through recovery (PostgreSQL, postmaster.c, HandleChildCrash).
+Ending goes from the leaves up. In a database container process 1 is usually the postmaster, which adopts orphans, and
+takes one that died of a signal for a crashed backend: it then ends every session and goes through recovery (PostgreSQL,
+postmaster.c, HandleChildCrash). So a parent is stopped while its children are killed, and goes on when all of them are
+dead: it finds them together, reaps them, and only then is its own turn. (One that does not wait for its children cannot
+be helped: only process 1 could reap them.)
 """
 
 from __future__ import annotations
@@ -27,21 +29,28 @@ esac || {{ echo "{ABSENT.decode()}" >&2; exit 127; }}
 end() {{
   ended=1 round=0
   while round=$((round + 1)); [ $round -le 100 ]; do
-    alive= parents=
+    alive= parents= bereaved= stopped=" $$ 1 "
     for entry in /proc/[0-9]*; do
       {{ read -r line <"$entry/stat"; }} 2>/dev/null || continue
       set -- ${{line##*) }}
-      [ "$3" = $$ ] && [ "${{entry#/proc/}}" != $$ ] || continue
-      [ "$1" = Z ] || alive="$alive ${{entry#/proc/}}"
-      [ "$1" = Z ] && [ $round -gt 20 ] || parents="$parents $2 "
+      pid=${{entry#/proc/}}
+      [ "$3" = $$ ] && [ $pid != $$ ] || continue
+      if [ "$1" = Z ]; then bereaved="$bereaved $2 "; continue; fi
+      [ "$1" != T ] || stopped="$stopped $pid "
+      alive="$alive $pid:$2" parents="$parents $2 "
     done
     [ -n "$alive" ] || return 0
-    for pid in $alive; do
-      case "$parents" in *" $pid "*) ;; *) kill -9 $pid ;; esac
+    [ $round -le 20 ] || bereaved=
+    for each in $alive; do
+      pid=${{each%:*}}
+      case "$parents" in *" $pid "*) kill -STOP $pid; continue ;; esac
+      case "$bereaved" in *" $pid "*) kill -CONT $pid; continue ;; esac
+      case "$stopped" in *" ${{each#*:}} "*) ;; *) [ $round -gt 20 ] || continue ;; esac
+      kill -9 $pid
     done
     sleep 0.05
   done
-  [ -z "$alive" ] || kill -9 $alive
+  for each in $alive; do kill -9 ${{each%:*}}; done
 }}
 ended=
 trap end TERM

@@ -16,6 +16,7 @@ from .spec import LABEL, Plan, apart, idle
 
 _KIND = f"{LABEL}.kind"
 _OWNER = f"{LABEL}.for"
+_REMOVE_SECONDS = 10.0
 
 
 class OneOffSite(ContainerSite):
@@ -98,19 +99,22 @@ def connect(engine: Engine, container: str, network: str, endpoint: Mapping[str,
 
 
 def remove(engine: Engine, name: str) -> None:
-    """Remove a container of ours with its anonymous volumes; harmless if it is gone or just being removed."""
-    for attempt in range(10):
+    """Remove a container of ours with its anonymous volumes, and return when it is gone; harmless if it was.
+
+    An engine that is removing it by itself says so (409; podman: 500): then this waits for it, up to 10 s.
+    """
+    deadline = time.monotonic() + _REMOVE_SECONDS
+    while True:
         try:
             with engine.talking(f"remove container {name}"):
                 engine.api.remove_container(name, v=True, force=True)
         except Unavailable as error:
-            status = error.data.get("status")
-            if status in (404, 409):
+            status, late = error.data.get("status"), time.monotonic() >= deadline
+            if status == 404 or (status == 409 and late):
                 return
-            # podman says 500 while it removes the container by itself.
-            if status != 500 or attempt == 9:
+            if status not in (409, 500) or late:
                 raise
-            time.sleep(0.2)
+            time.sleep(0.1)
         else:
             return
 
