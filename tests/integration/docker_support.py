@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any
 
 import docker.errors
 import pytest
+from waiting import wait_until
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "docker"))
 
@@ -85,10 +85,7 @@ class Small:
         self.names.append(name)
         self.created.append(name)
         self.engine.api.start(name)
-        deadline = time.monotonic() + 30
-        while b"listening" not in self.engine.api.logs(name):
-            assert time.monotonic() < deadline, f"{name} does not listen"
-            time.sleep(0.05)
+        wait_until(lambda: b"listening" in self.engine.api.logs(name), f"{name} does not listen")
         return name
 
     def network(self, **options: Any) -> str:

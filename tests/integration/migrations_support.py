@@ -8,6 +8,7 @@ from typing import Any
 
 from papdeploy.migrations import files, revert, runner
 from papdeploy.migrations.options import RunOptions
+from waiting import wait_until
 
 
 def migration(upgrade: str, downgrade: str = "", head: str = "", doc: str = "A migration.") -> str:
@@ -56,6 +57,11 @@ class Bench:
 
     def scalar(self, statement: str) -> Any:
         return self.sql(statement)[0][0]
+
+    def sessions_end(self) -> None:
+        """Wait until the runner has no session: the server learns a moment later that a client has gone."""
+        ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pap-deploy:r1%'"
+        wait_until(lambda: self.scalar(ours) == 0, "a session of the runner is still there")
 
     def apply(
         self, sources: dict[str, str], release: str = "r1", check: Any = None, dry_run: bool = False, **options: Any

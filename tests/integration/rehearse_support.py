@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -232,13 +231,3 @@ class Bench:
         for name in self.databases():
             if name != self.dbname:
                 self.server.drop(name)
-
-
-def wait_for(condition: Any, seconds: float = 30.0) -> bool:
-    """Whether ``condition()`` became true in time."""
-    limit = time.monotonic() + seconds
-    while time.monotonic() < limit:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return bool(condition())

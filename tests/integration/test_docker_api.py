@@ -21,6 +21,7 @@ from papdeploy.containers import DockerApi, OneOffSite
 from papdeploy.containers.oneoff import leftovers
 from papdeploy.errors import DeadlineExceeded, PapError, Refused, Unavailable
 from papdeploy.logsources import ContainerLog
+from waiting import wait_until
 
 pytestmark = pytest.mark.docker
 
@@ -448,7 +449,7 @@ def test_a_one_off_stands_in_the_api_s_place_without_being_it(small: Small) -> N
         assert not any(label.startswith("com.docker.compose") for label in inspected["Config"]["Labels"])
         code = "import tempfile; tempfile.TemporaryFile(); open('/app/x', 'w')"
         assert "Read-only file system" in runtime.site.run([runtime.python, "-c", code], check=False).stderr
-    _until(lambda: not leftovers(small.engine, small.names[0]))
+    wait_until(lambda: not leftovers(small.engine, small.names[0]))
 
 
 def test_a_one_off_vanishes_with_its_caller(small: Small) -> None:
@@ -466,7 +467,7 @@ def test_a_one_off_vanishes_with_its_caller(small: Small) -> None:
     assert len(leftovers(small.engine, name)) == 1
     caller.kill()
     caller.wait()
-    _until(lambda: not leftovers(small.engine, name))
+    wait_until(lambda: not leftovers(small.engine, name))
 
 
 def test_a_one_off_works_without_a_shell_and_only_one_that_has_ended_is_tidied_away(small: Small) -> None:
@@ -496,7 +497,7 @@ def test_a_one_off_of_an_image_without_python_says_so(small: Small, docker_engin
     api = small.api(bare)
     with pytest.raises(PapError, match="No Python with SQLAlchemy was found"), api.runtime(api.candidate()):
         pass
-    _until(lambda: not leftovers(small.engine, small.names[0]))
+    wait_until(lambda: not leftovers(small.engine, small.names[0]))
 
 
 def test_a_trial_runs_beside_the_api_and_is_gone_afterwards(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -508,16 +509,16 @@ def test_a_trial_runs_beside_the_api_and_is_gone_afterwards(small: Small, monkey
             monkeypatch.setattr("papdeploy.containers.trial.direct", lambda *_: "")
         api = small.api("two")
         with api.trial(api.candidate(), {"DATABASE_URL": "copy"}) as trial:
-            _until(lambda: "listening" in trial.log())
+            wait_until(lambda: "listening" in trial.log())
             shown = small.ask(trial.base_url)["environment"]
             assert (shown["RELEASE"], shown["DATABASE_URL"]) == ("two", "copy")
             assert trial.ended() is None
             assert small.release() == "one"
             assert small.ask()["environment"]["DATABASE_URL"] == "live"
-        _until(lambda: not leftovers(small.engine, small.names[0]))
+        wait_until(lambda: not leftovers(small.engine, small.names[0]))
     api = small.api("dies")
     with api.trial(api.candidate(), {}) as trial:
-        _until(lambda: trial.ended() is not None)
+        wait_until(lambda: trial.ended() is not None)
         assert trial.ended() == 1
         assert "ValueError: no database" in trial.log()
 
@@ -526,10 +527,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _until(true: Callable[[], bool], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "still not so"
-        time.sleep(0.1)

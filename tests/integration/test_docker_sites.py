@@ -19,6 +19,7 @@ from papdeploy.agent import Agent
 from papdeploy.containers import ContainerSite, Engine, database_at, discover
 from papdeploy.errors import CommandFailed, DeadlineExceeded, Unavailable
 from papdeploy.sites import HostSite, Site
+from waiting import wait_until
 
 
 @dataclass
@@ -216,7 +217,7 @@ def test_what_a_killed_caller_started_ends_inside(small: Small, image: str) -> N
     assert _running(small.engine, name, "61.5") == 1
     caller.kill()
     caller.wait()
-    _until(lambda: _running(small.engine, name, "61.5") == 0)
+    wait_until(lambda: _running(small.engine, name, "61.5") == 0)
 
 
 @pytest.mark.docker
@@ -327,10 +328,3 @@ def _running(engine: Engine, name: str, word: str) -> int:
     """Processes in the container with ``word`` among their arguments, as the engine's own ``top`` counts them."""
     lines = engine.api.top(name)["Processes"]
     return sum(1 for line in lines if word in line[-1] and "-c" in line[-1] and "pap-deploy" not in line[-1])
-
-
-def _until(true: Callable[[], bool], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "still not so"
-        time.sleep(0.1)

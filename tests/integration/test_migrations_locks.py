@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +10,7 @@ import pytest
 from migrations_support import ADD_X, CREATE_A, Bench, migration
 from papdeploy.errors import DeadlineExceeded, PapError, Refused
 from papdeploy.migrations import ledger
+from waiting import wait_until
 
 TWO = {"2025_01_01_a.py": CREATE_A, "2025_01_02_x.py": ADD_X}
 
@@ -65,7 +65,7 @@ def test_what_the_other_run_applied_meanwhile_is_not_applied_twice(bench: Bench)
         done: list[object] = []
         thread = threading.Thread(target=lambda: done.append(bench.apply(TWO, lock_wait_s=60)))
         thread.start()
-        _until(lambda: "waiting_for_lock" in bench.kinds())
+        wait_until(lambda: "waiting_for_lock" in bench.kinds())
         second = Bench(bench.server, bench.name)
         other.rollback()
         with other.cursor() as cursor:
@@ -78,13 +78,6 @@ def test_what_the_other_run_applied_meanwhile_is_not_applied_twice(bench: Bench)
         ("applied", "2025_01_01_a"),
         ("applied", "2025_01_02_x"),
     ]
-
-
-def _until(condition, seconds: float = 20) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def test_a_lock_timeout_is_tried_again_and_names_the_blocker(bench: Bench) -> None:
@@ -126,7 +119,7 @@ def test_a_deadlock_is_tried_again(bench: Bench) -> None:
 
     def cross() -> None:
         with holding(bench, "SET deadlock_timeout = '20s'", "LOCK TABLE b") as other, other.cursor() as cursor:
-            _until(lambda: "log" in bench.kinds())
+            wait_until(lambda: "log" in bench.kinds())
             cursor.execute("LOCK TABLE a")
             other.rollback()
 
@@ -186,7 +179,7 @@ def test_the_deadline_ends_the_run(bench: Bench, where: str, transactional: bool
     with pytest.raises(DeadlineExceeded, match="did not end within 1 s"):
         bench.apply({"2025_01_01_a.py": CREATE_A, "2025_01_02_slow.py": slow}, deadline_s=1)
     assert bench.tables() == ([] if transactional else ["a"])
-    _until(lambda: bench.scalar("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pap-deploy:r1'") == 0)
+    bench.sessions_end()
 
 
 def test_the_limits_are_set_on_the_server_too(bench: Bench) -> None:

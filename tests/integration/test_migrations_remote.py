@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -100,13 +99,6 @@ def test_the_plan_finds_what_cannot_be_loaded(bench: Bench, tmp_path: Path, sour
 SLOW = migration('db.execute("CREATE TABLE b (id int)")\ndb.log("in")\ndb.execute("SELECT pg_sleep(300)")')
 
 
-def gone(bench: Bench) -> None:
-    ends = time.monotonic() + 25
-    while bench.scalar("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pap-deploy:r1%'"):
-        assert time.monotonic() < ends, "the session is still there"
-        time.sleep(0.2)
-
-
 def test_the_caller_is_killed(bench: Bench, tmp_path: Path) -> None:
     code = (
         "import sys; from papdeploy.agent import Agent; from papdeploy.sites import HostSite; import json;"
@@ -122,7 +114,7 @@ def test_the_caller_is_killed(bench: Bench, tmp_path: Path) -> None:
     caller.send_signal(signal.SIGKILL)
     caller.wait(10)
     caller.stdout.close()
-    gone(bench)
+    bench.sessions_end()
     assert bench.tables() == [] and bench.applied() == []
     bench.apply(TWO)  # the lock is free
 
@@ -130,7 +122,7 @@ def test_the_caller_is_killed(bench: Bench, tmp_path: Path) -> None:
 def test_the_deadline_of_the_agent_ends_the_session(bench: Bench, tmp_path: Path) -> None:
     with pytest.raises(DeadlineExceeded):
         ask(bench, "migrations.apply", {"sources": {"2025_01_01_b.py": SLOW}, "release": "r1"}, tmp_path, deadline_s=3)
-    gone(bench)
+    bench.sessions_end()
     assert bench.tables() == []
 
 

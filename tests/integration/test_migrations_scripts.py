@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -21,16 +20,6 @@ def bench(server, database) -> Bench:
 
 def script(name: str) -> dict[str, str]:
     return {f"{name}.py": (CORPUS / f"{name}.py").read_text()}
-
-
-def sessions_left(bench: Bench) -> int:
-    """The sessions that stay: the server learns a moment later that a client has gone."""
-    deadline = time.monotonic() + 10
-    while True:
-        left = bench.scalar("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pap-deploy:r1%'")
-        if not left or time.monotonic() > deadline:
-            return left
-        time.sleep(0.05)
 
 
 def test_a_good_one_is_applied(bench: Bench) -> None:
@@ -68,7 +57,7 @@ def test_what_fails_is_said_and_stops_the_batch(bench: Bench, name: str) -> None
     assert bench.columns("users") == ["id", "name", *left]
     assert bench.ledger() == [("started", name), ("failed", name)]
     assert caught.value.hint
-    assert sessions_left(bench) == 0
+    bench.sessions_end()
 
 
 def test_its_output_is_shown_on_failure(bench: Bench) -> None:
@@ -87,9 +76,6 @@ def test_the_operator_may_vouch_for_one_that_changes_data_only(bench: Bench) -> 
 def test_the_deadline_kills_it_and_its_sessions(bench: Bench) -> None:
     with pytest.raises(DeadlineExceeded, match="did not end within 2 s; its process was killed"):
         bench.apply(script("hangs"), script_deadline_s=2)
-    ends = time.monotonic() + 15
-    while sessions_left(bench):
-        assert time.monotonic() < ends
-        time.sleep(0.1)
+    bench.sessions_end()
     assert bench.columns("users") == ["id", "name"]
     bench.sql("ALTER TABLE users ADD COLUMN free int")  # no lock is left behind

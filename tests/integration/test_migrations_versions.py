@@ -59,7 +59,7 @@ def installed(python: str, *requirements: str) -> Path:
 
 
 def scenario(bench: Bench, python: str, packages: list[Path], url: str, connection: bool = True) -> dict:
-    path = os.pathsep.join(map(str, [*packages, ROOT / "module_utils", Path(__file__).parent]))
+    path = os.pathsep.join(map(str, [*packages, ROOT / "module_utils", ROOT / "tests", Path(__file__).parent]))
     ran = subprocess.run(
         [python, "-W", "ignore", str(Path(__file__).parent / "migrations_scenario.py"), url,
          "with-connection" if connection else "without"],

@@ -19,7 +19,8 @@ from papdeploy.containers import Engine
 from papdeploy.phases import going_back, preflight, rehearse
 from papdeploy.rehearsal import Options, RehearsalFailed
 from papdeploy.stack import Stack, from_params
-from rehearse_support import WHO, migration, wait_for
+from rehearse_support import WHO, migration
+from waiting import wait_until
 
 from sandbox.releases import Edit, Release
 
@@ -218,13 +219,13 @@ def test_what_a_killed_rehearsal_leaves_is_cleared_by_the_next_run(
     try:
         process.stdin.write(json.dumps([params_of(running, tmp_path, release), name]))
         process.stdin.close()
-        assert wait_for(there, 60)
+        wait_until(there)
     finally:
         process.kill()
         process.wait()
     # By themselves: nobody is left who could end them.
-    assert wait_for(lambda: not beside(), 30)
-    assert wait_for(lambda: not there(), 30)
+    wait_until(lambda: not beside())
+    wait_until(lambda: not there())
     stack = stack_of(running, tmp_path, release, name)
     assert stack.state.unfinished().release == name
     again = going_back.Options(only_unfinished=True, take_over=True)

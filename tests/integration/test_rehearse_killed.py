@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from papdeploy.phases import going_back
-from rehearse_support import WHO, Bench, migration, wait_for
+from rehearse_support import WHO, Bench, migration
+from waiting import gone, wait_until
 
 NOTE = "note: Mapped[str | None] = mapped_column(Text)"
 ADD_NOTE = migration(
@@ -40,13 +41,6 @@ def bench(servers: dict[int, Any], tmp_path: Path) -> Iterator[Bench]:
         yield made
     finally:
         made.close()
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize("where", ["migration", "trial"])
@@ -76,15 +70,15 @@ def test_what_a_killed_rehearsal_leaves_is_cleared_by_the_next_run(bench: Bench,
         return bool(bench.server.sql("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(120)%'"))
 
     try:
-        assert wait_for(sleeping if where == "migration" else hanging.exists, 60)
+        wait_until(sleeping if where == "migration" else hanging.exists)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        assert wait_for(lambda: not sessions(), 30)  # the migration's session on the copy ends with its caller
+        wait_until(lambda: not sessions())  # the migration's session on the copy ends with its caller
     finally:
         process.kill()
         process.wait()
     if where == "trial":
-        assert wait_for(lambda: not alive(int(hanging.read_text())), 30)
+        wait_until(lambda: gone(int(hanging.read_text())), 30)
     assert len(bench.databases()) == 2
     assert bench.stack.state.unfinished().release == release
     assert bench.live.poll() is None

@@ -7,7 +7,7 @@ import signal
 import socket
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg2
@@ -15,6 +15,7 @@ import psycopg2.errors
 import pytest
 from postgres_servers import free_port
 from sandbox_support import ROOT, Sandbox, Stack, content, reachable_folder, shipped_migrations
+from waiting import gone, wait_until
 
 NEXT = ROOT / "sandbox" / "migrations" / "next" / "2025_11_10_add_audit_request_id.py"
 ROWS = {
@@ -44,13 +45,6 @@ def stack(sandbox: Sandbox) -> Iterator[Stack]:
     yield stack
     if (stack.base / "api" / "current").readlink() != Path("../../releases/previous"):
         sandbox.command("reset", "staging")
-
-
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def pids(stack: Stack) -> tuple[int, int]:
@@ -151,7 +145,7 @@ def test_a_dead_supervisor_takes_its_servers_along_and_up_recovers(sandbox: Sand
     done = sandbox.command("up", "staging")
     assert done.stdout.startswith("staging: started in ")
     assert not {postmaster, api} & set(pids(stack))
-    assert not Path(f"/proc/{postmaster}").exists()
+    assert gone(postmaster)
     assert content(stack) == before
     assert "database system was not properly shut down" not in (stack.base / "db/log/postgresql.log").read_text()
 

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 from papdeploy import watch
 from papdeploy.journal import State
+from waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -109,10 +109,7 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Sandbox) -> None:
     # Somebody breaks the schema after the deploy: the API's next request for policies is a 500.
     sandbox.sql("ALTER TABLE policies DROP COLUMN rego_code")
     assert sandbox.get("/policies/") == 500
-    deadline = time.monotonic() + 60
-    while watch.status(folder)["ok"]:
-        assert time.monotonic() < deadline, watch.load(folder)
-        time.sleep(0.2)
+    wait_until(lambda: not watch.status(folder)["ok"], lambda: watch.load(folder))
     said = sandbox.play("watch.yml", rc=2)
     assert "a column that the code uses is not there" in said and "rego_code" in said
     assert "watch_acknowledge" in said and sandbox.running() == "current"

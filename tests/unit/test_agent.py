@@ -5,7 +5,6 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import time
 import zipfile
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from papdeploy import agent
 from papdeploy.errors import DeadlineExceeded, PapError, RemoteError, Unavailable
 from papdeploy.sites import HostSite
+from waiting import gone, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -100,13 +100,10 @@ def test_the_agent_ends_when_its_caller_is_killed(tmp_path: Path) -> None:
     caller = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert caller.stdout is not None
     pid = int(caller.stdout.readline())
-    assert Path(f"/proc/{pid}").exists()
+    assert not gone(pid)
     caller.kill()
     caller.communicate()
-    deadline = time.monotonic() + 20
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{pid}").exists()
+    wait_until(lambda: gone(pid))
 
 
 def test_a_python_that_is_not_one_is_named() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from papdeploy.errors import Refused
 from papdeploy.rehearsal import trials
 from papdeploy.sites import HostSite
 from papdeploy.trial import exit_code, held, with_port
+from waiting import gone, wait_until
 
 URL = "postgresql+psycopg2://app:se%40cret@db:5433/live"
 
@@ -100,19 +100,6 @@ def test_a_host_without_a_trial_command_says_so() -> None:
         pass
 
 
-def alive(pid: int) -> bool:
-    with contextlib.suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
-
-
-def gone(pid: int) -> bool:
-    limit = time.monotonic() + 15
-    while alive(pid) and time.monotonic() < limit:
-        time.sleep(0.05)
-    return not alive(pid)
-
-
 def written_pid(path: Path) -> int:
     limit = time.monotonic() + 15
     while not (path.exists() and path.read_text().strip()) and time.monotonic() < limit:
@@ -126,7 +113,7 @@ def test_a_trial_ends_with_its_block_and_its_log_is_kept(tmp_path: Path) -> None
     with held(HostSite(), sys.executable, words, cwd=str(tmp_path), env={}) as process:
         number = written_pid(pid)
         assert exit_code(process) is None
-    assert gone(number)
+    wait_until(lambda: gone(number))
     assert "hello" in process.errors()
 
 
@@ -148,7 +135,7 @@ def test_a_trial_dies_with_the_process_that_holds_it(tmp_path: Path) -> None:
     try:
         number = written_pid(pid)
         os.kill(holder.pid, signal.SIGKILL)
-        assert gone(number)
+        wait_until(lambda: gone(number))
     finally:
         holder.kill()
         holder.wait()

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from waiting import gone, wait_until
 
 from sandbox import launch
 
@@ -37,20 +38,6 @@ def test_env_file(line: str, expected: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / "env"
     path.write_text(line + "\n")
     assert launch.read_environment(str(path)) == expected
-
-
-def wait_until(condition: object, what: str) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-
-
-def gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 def test_the_program_gets_directory_and_environment(tmp_path: Path) -> None:
