@@ -160,6 +160,16 @@ def catalog_queries(version: int) -> list[str]:
     """Queries of (kind, schema, name, def) that together describe the schema; ``version`` is server_version_num."""
     member = no_member
     nulls = "i.indnullsnotdistinct" if version >= 150000 else "false"
+    part = schemas = "NULL"  # of a publication
+    if version >= 150000:
+        part = (
+            "(SELECT jsonb_agg(a.attname ORDER BY a.attname) FROM pg_attribute a WHERE a.attrelid = r.prrelid"
+            " AND a.attnum = ANY (r.prattrs)), pg_get_expr(r.prqual, r.prrelid)"
+        )
+        schemas = (
+            "(SELECT jsonb_agg(w.pnnspid::regnamespace::text ORDER BY w.pnnspid::regnamespace::text)"
+            " FROM pg_publication_namespace w WHERE w.pnpubid = p.oid)"
+        )
     return [
         _row(
             "schema", "n.nspname", "''",
@@ -303,8 +313,9 @@ def catalog_queries(version: int) -> list[str]:
             "publication", "''", "p.pubname",
             [("owner", "pg_get_userbyid(p.pubowner)"), ("all tables", "p.puballtables"),
              ("actions", "concat(p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate)"),
-             ("tables", "(SELECT jsonb_agg(r.prrelid::regclass::text ORDER BY r.prrelid::regclass::text)"
-                        " FROM pg_publication_rel r WHERE r.prpubid = p.oid)")],
+             ("root", "p.pubviaroot"), ("schemas", schemas),
+             ("tables", f"(SELECT jsonb_agg(t ORDER BY t) FROM (SELECT concat_ws(' ', r.prrelid::regclass, {part}) AS t"
+                        " FROM pg_publication_rel r WHERE r.prpubid = p.oid) AS tables)")],
             "FROM pg_publication p",
         ),
         _row(

@@ -128,6 +128,19 @@ def test_replication_slot_is_in_the_way(server: Server, live: Database) -> None:
     assert databases.swap(live, R, made["database"])["swapped"]
 
 
+def test_subscription_at_rest_is_in_the_way(live: Database) -> None:
+    """The fence lets it pass, since it keeps the database; a copy has none, and would not go on to replicate."""
+    databases.fence(live, R)
+    behind = databases.must_be_fenced(live, R)
+    made = databases.snapshot(behind, R, live=live.conninfo.dbname)
+    at_rest = "CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false, slot_name = NONE)"
+    behind.execute(f"CREATE SUBSCRIPTION pap_test {at_rest}")
+    with pytest.raises(Refused, match="subscription pap_test belongs to it and would not follow"):
+        databases.swap(live, R, made["database"])
+    behind.execute("DROP SUBSCRIPTION pap_test")
+    assert databases.swap(live, R, made["database"])["swapped"]
+
+
 def test_dropping_is_limited_to_ours(server: Server, live: Database) -> None:
     name = live.conninfo.dbname
     for foreign in (f"{name}__scratch_x", f"{name}__failed_y", f"{name}__snap_z"):

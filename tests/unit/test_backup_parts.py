@@ -184,6 +184,11 @@ def test_clients_that_cannot_do_both_are_refused(
     assert f"client programs of PostgreSQL {server}" in refused.value.hint
 
 
+def test_a_server_that_is_too_old_is_refused() -> None:
+    with pytest.raises(Refused, match="is PostgreSQL 13; pap-deploy works from 14 on"):
+        archive.refuse_clients(Database(HostSite(), Conninfo("d")), 13)
+
+
 def test_encryption_argument_lists() -> None:
     age = crypt.Encryption("age", ("age1x", "age1y"), "/key")
     assert age.encrypt_argv() == ["age", "--encrypt", "--recipient", "age1x", "--recipient", "age1y"]

@@ -26,6 +26,7 @@ Emit = Callable[[dict[str, Any]], None]
 CHUNK = 1 << 20
 _LAST_WORDS_S = 3.0
 METHODS = ("zstd:1", "lz4:1", "gzip:1")
+OLDEST_SERVER = 14  # the catalog of 13 lacks what the oracle reads
 
 
 def silent(_: dict[str, Any]) -> None:
@@ -33,7 +34,13 @@ def silent(_: dict[str, Any]) -> None:
 
 
 def refuse_clients(database: Database, major: int) -> None:
-    """Raise Refused if the client programs at the site cannot dump from, or restore into, a server of that version."""
+    """Raise Refused if a server of that version is too old, or if the client programs at the site cannot dump from it,
+    or restore into it."""
+    if major < OLDEST_SERVER:
+        raise Refused(
+            f"The database on {database.site.label} is PostgreSQL {major}; pap-deploy works from {OLDEST_SERVER} on.",
+            hint="Upgrade the server first: that version gets no corrections any more.",
+        )
     for program in ("pg_dump", "pg_restore"):
         version = database.tool_version(program)
         problem = ""

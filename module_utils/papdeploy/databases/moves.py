@@ -127,7 +127,7 @@ def swap(
                 hint="Raise it first: names are swapped only while nobody can write.",
                 database=live,
             )
-        problems = [*obstacles(session, current.name), *bound_slots(session, current.name)]
+        problems = [*obstacles(session, current.name), *bound(session, current.name)]
         if problems:
             raise Refused(f"{live} cannot be swapped: {problems[0]}", hint=" ".join(problems[1:]), obstacles=problems)
         before = (current.record or {})["before"]
@@ -147,12 +147,24 @@ def swap(
     return {"swapped": True, "database": live, "kept": failed, "why": ""}
 
 
-def bound_slots(session: Session, name: str) -> list[str]:
-    """What is tied to a database by its OID and would stay with the one that is put aside."""
-    slots = session.rows(f"SELECT slot_name FROM pg_replication_slots WHERE database = {quote_literal(name)}")
+def bound(session: Session, name: str) -> list[str]:
+    """What is tied to a database by its OID and would stay with the one that is put aside, each with what to do."""
+    slots = f"SELECT slot_name AS name FROM pg_replication_slots WHERE database = {quote_literal(name)} ORDER BY 1"
+    subscriptions = (
+        "SELECT s.subname AS name FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid"
+        f" WHERE d.datname = {quote_literal(name)} ORDER BY 1"
+    )
+    stays = "belongs to it and would not follow"
     return [
-        f"logical replication slot {slot['slot_name']} belongs to it and would not follow: end that replication first."
-        for slot in slots
+        *(
+            f"logical replication slot {slot['name']} {stays}: end that replication first."
+            for slot in session.rows(slots)
+        ),
+        *(
+            f"subscription {subscription['name']} {stays}: drop it (with its slot_name set to NONE, the publisher keeps"
+            " what it has not sent), and create it again afterwards."
+            for subscription in session.rows(subscriptions)
+        ),
     ]
 
 

@@ -13,7 +13,7 @@ from .. import disk
 from ..backup import Encryption
 from ..databases import Written, derived, fence_state, marks
 from ..databases.fence import obstacles
-from ..databases.moves import bound_slots
+from ..databases.moves import bound
 from ..databases.names import admin_session, look
 from ..errors import PapError, Refused
 from ..postgres import Database, bind
@@ -229,7 +229,7 @@ def _assess(
     with admin_session(database) as session:
         problems = obstacles(session, where.conninfo.dbname)
         if way != "downgrade":
-            problems += bound_slots(session, where.conninfo.dbname)
+            problems += bound(session, where.conninfo.dbname)
     if problems:
         return replace(plan, refused=problems[0], hint=" ".join(problems[1:]) or "Nothing was changed.")
     if way == "downgrade":

@@ -1,7 +1,7 @@
 """The one query that describes a database: every section of pg_catalog that matters, as rows of (section, JSON array).
 
 A section is a table of field names and SQL expressions, so that what the server sends and what Python reads cannot
-drift apart. Version differences (PostgreSQL 13 to 18) are spelled out where they are.
+drift apart. Version differences (PostgreSQL 14 to 19) are spelled out where they are.
 """
 
 from __future__ import annotations
