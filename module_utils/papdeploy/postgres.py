@@ -259,6 +259,11 @@ class Database:
             for statement in [statements] if isinstance(statements, str) else statements:
                 session.execute(statement)
 
+    def analyze(self) -> None:
+        """Gather the planner's statistics of every table: a dump carries none, so a restored database has none."""
+        with self.session({"statement_timeout": "0", "lock_timeout": "0"}) as session:
+            session.execute("ANALYZE")
+
     def whereabouts(self) -> str:
         """Which database of which server this is: equal only where two ways lead to the same one."""
         return str(self.scalar(f"SELECT {WHEREABOUTS} AS whereabouts"))

@@ -95,6 +95,9 @@ def restore(
                 pipeline.finish(target, backup.path)
         if digest != manifest["sha256"]:
             raise PapError(f"{backup.path} changed while it was being restored.")
+        if kind == "restored":  # the API is to work on it at once
+            emit({"event": "step", "step": "gathering the planner's statistics"})
+            target.analyze()
         seconds = time.monotonic() - started
         emit({"event": "step", "step": f"hashing {manifest['rows']:,} rows of the copy to compare them"})
         differences = oracles.compare(backup.oracle, oracles.take(target), moving=manifest["sequences_after"])

@@ -127,7 +127,7 @@ def take(
             emit({"event": "step", "step": f"hashing {original.rows:,} rows of the copy to compare them"})
         proved = _prove(scratch, proof, original, after)
         if scratch is not None and keep_scratch:
-            scratch.execute("ANALYZE")
+            scratch.analyze()
         content = original if proved is None or proof != "full" else proved
         final = folder / name
         written = {

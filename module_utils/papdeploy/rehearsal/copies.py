@@ -99,7 +99,7 @@ class Maker:
         if self.data != "full" and self.live.scalar(f"SELECT to_regclass('{LEDGER_SCHEMA}.ledger') IS NOT NULL AS t"):
             # Without the ledger's rows everything that was ever applied would be pending again.
             _stream(self.live, copy, ["--data-only", f"--schema={LEDGER_SCHEMA}"], deadline)
-        copy.execute("ANALYZE")
+        copy.analyze()
         start = oracles.take(copy, ignore_schemas=(LEDGER_SCHEMA,))
         return Copy(copy, start, self.data, how, time.monotonic() - started)
 
