@@ -16,6 +16,10 @@ COPY_FACTOR = 1.3
 # A compressed dump of text and JSON takes a tenth to a half of the database; incompressible data may take all of it.
 DUMP_FACTOR = 0.6
 
+_FOLDER = """
+SELECT coalesce(nullif(pg_tablespace_location(dattablespace), ''), current_setting('data_directory', true)) AS folder
+FROM pg_database WHERE datname = current_database()"""
+
 
 def free_here(path: Path) -> int:
     """Bytes free for us in the filesystem of ``path`` (or its nearest folder that exists) on the target host."""
@@ -26,7 +30,8 @@ def free_here(path: Path) -> int:
 
 
 def free_at_server(database: Database) -> Optional[int]:
-    """Bytes free in the server's data folder, or None if that cannot be known from the database site.
+    """Bytes free where the server keeps the database (its tablespace, or the data folder), or None if that cannot be
+    known from the database site.
 
     It can where the site is the server's own machine or container and the role may see ``data_directory``.
     """
@@ -34,8 +39,8 @@ def free_at_server(database: Database) -> Optional[int]:
     if host not in ("", "localhost", "127.0.0.1", "::1") and not host.startswith("/"):
         return None
     try:
-        folder = database.scalar("SELECT current_setting('data_directory', true) AS d")
-        # POSIX df; the data folder itself may be closed to us, its filesystem is not
+        folder = database.scalar(_FOLDER)
+        # POSIX df; the folder itself may be closed to us, its filesystem is not
         listing = database.site.run(["df", "-Pk", "--", str(folder)], timeout=20).text.splitlines()
         return int(listing[-1].split()[3]) * 1024
     except (CommandFailed, Unavailable, ValueError, IndexError):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from papdeploy import databases, oracle, restore_point, rollback
+from papdeploy import databases, disk, oracle, restore_point, rollback
 from papdeploy.databases import marks, own
 from papdeploy.errors import PapError, Refused
 from papdeploy.journal import State
@@ -73,6 +76,41 @@ def test_hostile_content_comes_back(
     assert release.choose().way == "nothing", "a second time there is nothing to do"
     assert databases.drop_created(hostile, R, ["failed"]) == [result["kept"]]
     forget(server, name)
+
+
+@pytest.mark.parametrize(("kind", "way"), [("backup", "restore"), ("snapshot", "swap")])
+def test_tablespaces_are_kept(server: Server, kind: str, way: str) -> None:
+    """The copies are made where the database is; that is also where room for them is looked for."""
+    name, spaces = server.create("spaces"), ("pap_one", "pap_two")
+    database = database_of(server, name)
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as undo:
+        base = Path(folder)
+        base.chmod(0o755)
+        for space in spaces:
+            (base / space).mkdir()
+            shutil.chown(base / space, server.data.owner())
+            server.sql(f"CREATE TABLESPACE {space} LOCATION '{base / space}'")
+            undo.callback(server.sql, f"DROP TABLESPACE {space}")
+        undo.callback(forget, server, name)
+        server.sql(f'ALTER DATABASE "{name}" SET TABLESPACE pap_one')
+        database.execute([SMALL, "CREATE TABLE elsewhere (i int) TABLESPACE pap_two"])
+        where = (
+            "SELECT (SELECT spcname FROM pg_tablespace t WHERE t.oid = d.dattablespace), (SELECT spcname"
+            " FROM pg_tablespace t JOIN pg_class c ON c.reltablespace = t.oid WHERE c.relname = 'elsewhere')"
+            " FROM pg_database d WHERE datname = current_database()"
+        )
+        release = deploy(database, folder_of(base), kind=kind, up=SMALL_UP)
+        result = release.roll_back()
+        assert result["way"] == way
+        assert server.sql(where, name) == [spaces]
+        assert oracle.compare(release.before, oracle.take(database)) == []
+        looked_at: list[Any] = []
+        site = database.site
+        run = site.run
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(site), "run", lambda self, argv, **more: (looked_at.append(argv), run(argv, **more))[1])
+            assert disk.free_at_server(database)
+        assert looked_at == [["df", "-Pk", "--", str(base / "pap_one")]]
 
 
 def _sorted_acl(rows: list[Any]) -> list[Any]:
