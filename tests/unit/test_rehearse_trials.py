@@ -14,7 +14,7 @@ from papdeploy.api import HostApi
 from papdeploy.errors import Refused
 from papdeploy.rehearsal import trials
 from papdeploy.sites import HostSite
-from papdeploy.trial import exit_code, held, with_port
+from papdeploy.trial import Trial, exit_code, held, with_port
 from waiting import gone, wait_until
 
 URL = "postgresql+psycopg2://app:se%40cret@db:5433/live"
@@ -121,6 +121,14 @@ def test_a_trial_that_ends_by_itself_tells_its_exit_code(tmp_path: Path) -> None
     with held(HostSite(), sys.executable, ["sh", "-c", "exit 7"], cwd=str(tmp_path), env={}) as process:
         assert process.wait(15) == 7
         assert exit_code(process) == 7
+
+
+def test_what_is_logged_a_moment_after_the_answer_is_in_the_log() -> None:
+    began = time.monotonic()
+    trial = Trial(
+        "", lambda: "".join(f"line {n}\n" for n in range(4) if time.monotonic() - began > n / 5), lambda: None
+    )
+    assert trials._tail(trial, []).splitlines()[-1] == "line 3"  # which is there after 0.6 s
 
 
 def test_a_trial_dies_with_the_process_that_holds_it(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -16,6 +17,7 @@ from ..logs import totals
 from ..stack import Stack
 
 UNIT = "journal:"
+_PATIENCE_S = 1.5  # an API logs an error a moment after it has answered with it
 
 
 class WatchAlarm(PapError):
@@ -104,11 +106,16 @@ def explained(journal: Journal) -> Iterator[None]:
 def _logged(journal: Journal) -> list[str]:
     """What the logs say since the activation, for the message of a failure: the newest sample of each kind that is
     trouble. Empty if no watch was prepared, or the logs cannot be read."""
-    try:
-        found = watch.findings_of(watcher.look(journal.folder))
-    except (PapError, OSError):
-        return []
-    trouble = [finding for finding in found if finding.kind not in ("restart", "authentication")]
+    limit = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            found = watch.findings_of(watcher.look(journal.folder))
+        except (PapError, OSError):
+            return []
+        trouble = [finding for finding in found if finding.kind not in ("restart", "authentication")]
+        if trouble or time.monotonic() > limit:
+            break
+        time.sleep(0.2)
     lines = []
     for finding in sorted(trouble, key=lambda finding: list(KINDS).index(finding.kind))[:3]:
         lines.append(f"log of the {finding.source}: {KINDS[finding.kind]}")

@@ -20,6 +20,7 @@ from ..trial import Trial
 
 _POLL_S = 0.05
 _PATIENCE_S = 3.0  # a backend that ended reports what it read a moment later
+_QUIET_S = 0.3  # a log that grows no more for so long is taken for whole
 # How often any table of the database was read, by whomever. Reading catalogs does not count.
 _READS = "SELECT coalesce(sum(seq_scan + coalesce(idx_scan, 0)), 0)::int8 AS reads FROM pg_stat_user_tables"
 _LOG_LINES = 15
@@ -232,7 +233,7 @@ def _wait(config: SmokeConfig, trial: Trial, sessions: SessionWatch) -> float:
         said = f"it answers {answer.status}" if answer.status else answer.problem
         code = trial.ended()
         if code is not None:
-            words = [line for line in trial.log().splitlines() if line.strip()]
+            words = [line for line in _whole(trial).splitlines() if line.strip()]
             raise PapError(f"it ended with exit code {code} before it was healthy: {words[-1] if words else 'no log'}")
         time.sleep(_POLL_S)
     raise PapError(f"it was not healthy within {config.health_deadline_s:g} s: {said}")
@@ -248,8 +249,20 @@ def _judged(error: SmokeFailed, rows: bool) -> dict[str, Any]:
     return {"works": False, "why": why, **found}
 
 
+def _whole(trial: Trial) -> str:
+    """Its log, as soon as that stands still: an API logs an error a moment after it has answered with it."""
+    limit = time.monotonic() + _PATIENCE_S
+    said, since = trial.log(), time.monotonic()
+    while time.monotonic() < min(limit, since + _QUIET_S):
+        time.sleep(_POLL_S)
+        now = trial.log()
+        if now != said:
+            said, since = now, time.monotonic()
+    return said
+
+
 def _tail(trial: Trial, secrets: Sequence[str]) -> str:
-    return redact("\n".join(trial.log().splitlines()[-_LOG_LINES:]), secrets)
+    return redact("\n".join(_whole(trial).splitlines()[-_LOG_LINES:]), secrets)
 
 
 def _secrets(environment: Mapping[str, str]) -> list[str]:
