@@ -313,7 +313,7 @@ def catalog_queries(version: int) -> list[str]:
             "publication", "''", "p.pubname",
             [("owner", "pg_get_userbyid(p.pubowner)"), ("all tables", "p.puballtables"),
              ("actions", "concat(p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate)"),
-             ("root", "p.pubviaroot"), ("schemas", schemas),
+             ("root", "NULLIF(p.pubviaroot, false)"), ("schemas", schemas),
              ("tables", f"(SELECT jsonb_agg(t ORDER BY t) FROM (SELECT concat_ws(' ', r.prrelid::regclass, {part}) AS t"
                         " FROM pg_publication_rel r WHERE r.prpubid = p.oid) AS tables)")],
             "FROM pg_publication p",
