@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def wait_until(
-    condition: Callable[[], object], what: object = "it did not happen in time", seconds: float = 60
+    condition: Callable[[], object], what: object = "it did not happen in time", *, seconds: float = 15
 ) -> None:
     """Return as soon as ``condition()`` is true; the test fails with ``what`` if that takes more than ``seconds``."""
     deadline = time.monotonic() + seconds

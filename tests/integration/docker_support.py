@@ -85,7 +85,7 @@ class Small:
         self.names.append(name)
         self.created.append(name)
         self.engine.api.start(name)
-        wait_until(lambda: b"listening" in self.engine.api.logs(name), f"{name} does not listen")
+        wait_until(lambda: b"listening" in self.engine.api.logs(name), f"{name} does not listen", seconds=30)
         return name
 
     def network(self, **options: Any) -> str:

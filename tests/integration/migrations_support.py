@@ -58,10 +58,10 @@ class Bench:
     def scalar(self, statement: str) -> Any:
         return self.sql(statement)[0][0]
 
-    def sessions_end(self) -> None:
+    def sessions_end(self, seconds: float = 10) -> None:
         """Wait until the runner has no session: the server learns a moment later that a client has gone."""
         ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pap-deploy:r1%'"
-        wait_until(lambda: self.scalar(ours) == 0, "a session of the runner is still there")
+        wait_until(lambda: self.scalar(ours) == 0, "a session of the runner is still there", seconds=seconds)
 
     def apply(
         self, sources: dict[str, str], release: str = "r1", check: Any = None, dry_run: bool = False, **options: Any

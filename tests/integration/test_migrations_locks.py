@@ -65,7 +65,7 @@ def test_what_the_other_run_applied_meanwhile_is_not_applied_twice(bench: Bench)
         done: list[object] = []
         thread = threading.Thread(target=lambda: done.append(bench.apply(TWO, lock_wait_s=60)))
         thread.start()
-        wait_until(lambda: "waiting_for_lock" in bench.kinds())
+        wait_until(lambda: "waiting_for_lock" in bench.kinds(), seconds=20)
         second = Bench(bench.server, bench.name)
         other.rollback()
         with other.cursor() as cursor:
@@ -119,7 +119,7 @@ def test_a_deadlock_is_tried_again(bench: Bench) -> None:
 
     def cross() -> None:
         with holding(bench, "SET deadlock_timeout = '20s'", "LOCK TABLE b") as other, other.cursor() as cursor:
-            wait_until(lambda: "log" in bench.kinds())
+            wait_until(lambda: "log" in bench.kinds(), seconds=20)
             cursor.execute("LOCK TABLE a")
             other.rollback()
 
@@ -179,7 +179,7 @@ def test_the_deadline_ends_the_run(bench: Bench, where: str, transactional: bool
     with pytest.raises(DeadlineExceeded, match="did not end within 1 s"):
         bench.apply({"2025_01_01_a.py": CREATE_A, "2025_01_02_slow.py": slow}, deadline_s=1)
     assert bench.tables() == ([] if transactional else ["a"])
-    bench.sessions_end()
+    bench.sessions_end(seconds=20)
 
 
 def test_the_limits_are_set_on_the_server_too(bench: Bench) -> None:

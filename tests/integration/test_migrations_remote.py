@@ -114,7 +114,7 @@ def test_the_caller_is_killed(bench: Bench, tmp_path: Path) -> None:
     caller.send_signal(signal.SIGKILL)
     caller.wait(10)
     caller.stdout.close()
-    bench.sessions_end()
+    bench.sessions_end(seconds=25)
     assert bench.tables() == [] and bench.applied() == []
     bench.apply(TWO)  # the lock is free
 
@@ -122,7 +122,7 @@ def test_the_caller_is_killed(bench: Bench, tmp_path: Path) -> None:
 def test_the_deadline_of_the_agent_ends_the_session(bench: Bench, tmp_path: Path) -> None:
     with pytest.raises(DeadlineExceeded):
         ask(bench, "migrations.apply", {"sources": {"2025_01_01_b.py": SLOW}, "release": "r1"}, tmp_path, deadline_s=3)
-    bench.sessions_end()
+    bench.sessions_end(seconds=25)
     assert bench.tables() == []
 
 

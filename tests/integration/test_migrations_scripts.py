@@ -76,6 +76,6 @@ def test_the_operator_may_vouch_for_one_that_changes_data_only(bench: Bench) -> 
 def test_the_deadline_kills_it_and_its_sessions(bench: Bench) -> None:
     with pytest.raises(DeadlineExceeded, match="did not end within 2 s; its process was killed"):
         bench.apply(script("hangs"), script_deadline_s=2)
-    bench.sessions_end()
+    bench.sessions_end(seconds=15)
     assert bench.columns("users") == ["id", "name"]
     bench.sql("ALTER TABLE users ADD COLUMN free int")  # no lock is left behind

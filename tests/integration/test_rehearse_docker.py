@@ -219,13 +219,13 @@ def test_what_a_killed_rehearsal_leaves_is_cleared_by_the_next_run(
     try:
         process.stdin.write(json.dumps([params_of(running, tmp_path, release), name]))
         process.stdin.close()
-        wait_until(there)
+        wait_until(there, seconds=60)
     finally:
         process.kill()
         process.wait()
     # By themselves: nobody is left who could end them.
-    wait_until(lambda: not beside())
-    wait_until(lambda: not there())
+    wait_until(lambda: not beside(), seconds=30)
+    wait_until(lambda: not there(), seconds=30)
     stack = stack_of(running, tmp_path, release, name)
     assert stack.state.unfinished().release == name
     again = going_back.Options(only_unfinished=True, take_over=True)

@@ -70,15 +70,15 @@ def test_what_a_killed_rehearsal_leaves_is_cleared_by_the_next_run(bench: Bench,
         return bool(bench.server.sql("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(120)%'"))
 
     try:
-        wait_until(sleeping if where == "migration" else hanging.exists)
+        wait_until(sleeping if where == "migration" else hanging.exists, seconds=60)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        wait_until(lambda: not sessions())  # the migration's session on the copy ends with its caller
+        wait_until(lambda: not sessions(), seconds=30)  # the migration's session on the copy ends with its caller
     finally:
         process.kill()
         process.wait()
     if where == "trial":
-        wait_until(lambda: gone(int(hanging.read_text())), 30)
+        wait_until(lambda: gone(int(hanging.read_text())), seconds=30)
     assert len(bench.databases()) == 2
     assert bench.stack.state.unfinished().release == release
     assert bench.live.poll() is None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 from papdeploy import databases, disk, oracle, restore_point, rollback
@@ -17,6 +17,7 @@ from papdeploy.journal import State
 from papdeploy.phases import own_logins
 from papdeploy.postgres import Database
 from papdeploy.stack import Stack
+from sandbox_support import reachable_folder
 from support_backup import FakeApi, database_of, fill, folder_of, forget, names, plain
 from support_rollback import MIGRATE, SMALL, SMALL_DOWN, SMALL_UP, R, Release, deploy
 
@@ -83,9 +84,7 @@ def test_tablespaces_are_kept(server: Server, kind: str, way: str) -> None:
     """The copies are made where the database is; that is also where room for them is looked for."""
     name, spaces = server.create("spaces"), ("pap_one", "pap_two")
     database = database_of(server, name)
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as undo:
-        base = Path(folder)
-        base.chmod(0o755)
+    with reachable_folder() as base, contextlib.ExitStack() as undo:
         for space in spaces:
             (base / space).mkdir()
             shutil.chown(base / space, server.data.owner())
@@ -104,13 +103,11 @@ def test_tablespaces_are_kept(server: Server, kind: str, way: str) -> None:
         assert result["way"] == way
         assert server.sql(where, name) == [spaces]
         assert oracle.compare(release.before, oracle.take(database)) == []
-        looked_at: list[Any] = []
-        site = database.site
-        run = site.run
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(type(site), "run", lambda self, argv, **more: (looked_at.append(argv), run(argv, **more))[1])
+        with mock.patch.object(
+            type(database.site), "run", autospec=True, side_effect=type(database.site).run
+        ) as looked:
             assert disk.free_at_server(database)
-        assert looked_at == [["df", "-Pk", "--", str(base / "pap_one")]]
+        assert looked.call_args.args[1] == ["df", "-Pk", "--", str(base / "pap_one")]
 
 
 def _sorted_acl(rows: list[Any]) -> list[Any]:

@@ -154,7 +154,7 @@ def test_a_dead_supervisor_takes_its_servers_along_and_up_recovers(sandbox: Sand
 def test_an_api_that_is_killed_comes_back_by_itself(moment: str, sandbox: Sandbox, stack: Stack) -> None:
     assert stack.control("restart").returncode == 0
     if moment == "running":
-        wait_until(lambda: sandbox.process("staging", "api") == "RUNNING", "the API is not running")
+        wait_until(lambda: sandbox.process("staging", "api") == "RUNNING", "the API is not running", seconds=60)
     postmaster, api = pids(stack)
     os.kill(api, signal.SIGKILL)
 
@@ -164,7 +164,7 @@ def test_an_api_that_is_killed_comes_back_by_itself(moment: str, sandbox: Sandbo
         except OSError:
             return False
 
-    wait_until(back, "the API did not come back")
+    wait_until(back, "the API did not come back", seconds=60)
     assert pids(stack)[0] == postmaster
 
 
@@ -333,7 +333,9 @@ def test_health_is_static_and_an_error_is_logged_with_its_traceback(stack: Stack
     finally:
         stack.sql("ALTER TABLE policies RENAME COLUMN priority_ TO priority")
     log = stack.base / "api" / "log" / "api.log"  # written after the answer is sent
-    wait_until(lambda: "column policies.priority does not exist" in log.read_text(), "the error is not in the log")
+    wait_until(
+        lambda: "column policies.priority does not exist" in log.read_text(), "the error is not in the log", seconds=60
+    )
     assert "Traceback (most recent call last)" in log.read_text()
 
 

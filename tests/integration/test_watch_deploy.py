@@ -109,7 +109,7 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Sandbox) -> None:
     # Somebody breaks the schema after the deploy: the API's next request for policies is a 500.
     sandbox.sql("ALTER TABLE policies DROP COLUMN rego_code")
     assert sandbox.get("/policies/") == 500
-    wait_until(lambda: not watch.status(folder)["ok"], lambda: watch.load(folder))
+    wait_until(lambda: not watch.status(folder)["ok"], lambda: watch.load(folder), seconds=60)
     said = sandbox.play("watch.yml", rc=2)
     assert "a column that the code uses is not there" in said and "rego_code" in said
     assert "watch_acknowledge" in said and sandbox.running() == "current"

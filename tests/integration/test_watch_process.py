@@ -85,7 +85,7 @@ def test_it_runs_in_a_session_of_its_own_and_counts(stack: Stack) -> None:
     pid = stack.spawn()
     assert os.getsid(pid) == pid != os.getsid(0)
     stack.write(OK * 20)
-    wait_until(lambda: stack.records() == 20)
+    wait_until(lambda: stack.records() == 20, seconds=30)
     assert watch.status(stack.folder)["state"] == "watching"
     with pytest.raises(Refused, match="already"):
         watcher.spawn(stack.folder)
@@ -106,7 +106,7 @@ def test_killed_at_any_instant_it_counts_every_line_once(stack: Stack) -> None:
         stack.write(OK * 3)
         lines += 3
     stack.spawn()
-    wait_until(lambda: stack.records() >= lines)
+    wait_until(lambda: stack.records() >= lines, seconds=30)
     time.sleep(0.2)
     assert (stack.records(), stack.load()["requests"]) == (lines, lines)
     assert stack.load()["gaps"] == []
@@ -138,9 +138,9 @@ def test_an_alarm_reaches_the_webhook_once_and_is_tried_until_it_is_taken(stack:
         stack.prepare(alert=alert)
         stack.spawn()
         stack.write(COLUMN + OK)
-        wait_until(lambda: bool(got))
+        wait_until(lambda: bool(got), seconds=30)
         stack.write(COLUMN + OK)
-        wait_until(lambda: stack.records() == 4)
+        wait_until(lambda: stack.records() == 4, seconds=30)
         time.sleep(0.5)
     finally:
         server.shutdown()
@@ -156,9 +156,9 @@ def test_a_webhook_that_does_not_answer_does_not_stop_the_watch(stack: Stack) ->
     stack.prepare(alert={"url": "http://127.0.0.1:9/", "stack": "pap"})
     stack.spawn()
     stack.write(COLUMN + OK)
-    wait_until(lambda: any("not_told" in alarm for alarm in stack.load()["alarms"]))
+    wait_until(lambda: any("not_told" in alarm for alarm in stack.load()["alarms"]), seconds=30)
     steps = stack.load()["steps"]
-    wait_until(lambda: stack.load()["steps"] > steps + 3)
+    wait_until(lambda: stack.load()["steps"] > steps + 3, seconds=30)
 
 
 @pytest.mark.parametrize("how", ["rolled back", "a later release"])
@@ -171,7 +171,7 @@ def test_it_ends_when_the_release_is_no_longer_in_force(stack: Stack, how: str) 
         time.sleep(1.1)  # releases are ordered by the second of their start
         later = stack.begin()
         later.append("activate", "begin")
-    wait_until(lambda: stack.load()["ended"] is not None)
+    wait_until(lambda: stack.load()["ended"] is not None, seconds=30)
     os.waitpid(pid, 0)
     found = watch.status(stack.folder)
     assert (found["state"], found["ok"]) == ("ended", True)

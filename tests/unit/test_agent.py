@@ -103,7 +103,7 @@ def test_the_agent_ends_when_its_caller_is_killed(tmp_path: Path) -> None:
     assert not gone(pid)
     caller.kill()
     caller.communicate()
-    wait_until(lambda: gone(pid))
+    wait_until(lambda: gone(pid), seconds=20)
 
 
 def test_a_python_that_is_not_one_is_named() -> None:

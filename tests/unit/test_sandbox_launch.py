@@ -58,7 +58,7 @@ def test_a_successor_waits_for_every_process_of_its_predecessor(tmp_path: Path) 
                 "--", "/bin/sh", "-c", script]  # fmt: skip
 
     first = subprocess.Popen(command("(while [ ! -e go ]; do sleep 0.02; done; touch left) & touch started"))
-    wait_until((tmp_path / "started").exists, "the first server did not start")
+    wait_until((tmp_path / "started").exists, "the first server did not start", seconds=DEADLINE)
     first.wait(DEADLINE)
     second = subprocess.Popen(command("test -e left && touch second"))
     time.sleep(0.3)
@@ -74,12 +74,12 @@ def test_the_server_ends_with_its_supervisor(tmp_path: Path) -> None:
             "--", "/bin/sh", "-c", "echo $$ > pid.new; mv pid.new pid; exec sleep 100"]  # fmt: skip
     code = "import subprocess, sys; subprocess.Popen(sys.argv[1:]).wait()"
     supervisor = subprocess.Popen([sys.executable, "-c", code, *argv])
-    wait_until((tmp_path / "pid").exists, "the server did not start")
+    wait_until((tmp_path / "pid").exists, "the server did not start", seconds=DEADLINE)
     server = int((tmp_path / "pid").read_text())
     assert not gone(server)
     supervisor.send_signal(signal.SIGKILL)
     supervisor.wait(DEADLINE)
-    wait_until(lambda: gone(server), "the server outlived its supervisor")
+    wait_until(lambda: gone(server), "the server outlived its supervisor", seconds=DEADLINE)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="stepping down needs root")
@@ -93,8 +93,12 @@ def test_root_steps_down_and_the_server_still_ends_with_its_supervisor(tmp_path:
     uid, groups, pid = (supervisor.stdout.readline().strip() for _ in range(3))
     assert (uid, groups) == ("65534", "65534")
     # A shell that is about to exec loses a SIGINT that it caught itself.
-    wait_until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n", "the shell did not become the server")
+    wait_until(
+        lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n",
+        "the shell did not become the server",
+        seconds=DEADLINE,
+    )
     supervisor.kill()
     supervisor.wait(DEADLINE)
-    wait_until(lambda: gone(int(pid)), "the server outlived its supervisor")
+    wait_until(lambda: gone(int(pid)), "the server outlived its supervisor", seconds=DEADLINE)
     supervisor.stdout.close()

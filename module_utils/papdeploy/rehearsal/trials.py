@@ -19,7 +19,7 @@ from ..stack import Stack
 from ..trial import Trial
 
 _POLL_S = 0.05
-_PATIENCE_S = 3.0  # a backend that ended reports what it read a moment later
+_PATIENCE_S = 3.0  # what a backend has read, and what an API logs of an error, shows a moment later
 _QUIET_S = 0.3  # a log that grows no more for so long is taken for whole
 # How often any table of the database was read, by whomever. Reading catalogs does not count.
 _READS = "SELECT coalesce(sum(seq_scan + coalesce(idx_scan, 0)), 0)::int8 AS reads FROM pg_stat_user_tables"
