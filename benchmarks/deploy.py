@@ -101,7 +101,7 @@ def deploy(home: Path, state: dict, *extra: str) -> dict:
 
 
 def phases(entries: list[dict]) -> dict[str, float]:
-    from papdeploy.journal import seconds_between
+    from papdeploy.core.clock import seconds_between
 
     found, began = {}, {}
     for entry in entries:

@@ -25,7 +25,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fleet_stacks import ROOT, Fleet
-from papdeploy.journal import Journal, State, seconds_between
+from papdeploy.core.clock import seconds_between
+from papdeploy.journal import Journal, State
 
 
 @dataclass

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import watch
-from .journal import Journal, State, seconds_between
+from .core.clock import seconds_between
+from .journal import Journal, State
 from .report import words
 from .report.build import away
 

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
+from .core.clock import now, seconds_between
+from .core.durable import sync_folder
 from .errors import PapError, Refused, Unavailable
-from .journal import now, seconds_between, sync_folder
 from .migrations.files import TEMPLATE
 
 if TYPE_CHECKING:

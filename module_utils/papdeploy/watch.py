@@ -18,8 +18,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Optional
 
+from .core.clock import now, seconds_between
+from .core.durable import write_durably
 from .errors import PapError, Refused, Unavailable
-from .journal import now, seconds_between, write_durably
 from .logfiles import LogSource
 from .logkinds import KINDS
 from .logs import Finding, Scan, merge, scan, totals

@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any, Optional
 
 from .agent import payload
+from .core.clock import now
+from .core.durable import write_durably
 from .errors import PapError, Refused, Unavailable
-from .journal import Journal, State, now, write_durably
+from .journal import Journal, State
 from .logfiles import LogSource
 from .logsources import from_spec
 from .watch import (

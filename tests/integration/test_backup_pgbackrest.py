@@ -224,7 +224,7 @@ def test_the_playbooks_on_a_stack_of_pgbackrest(cluster: Cluster, tmp_path: Path
     assert f"--set={label[1]}" in said, "the command that restores it"
 
     state = State(tmp_path / "state")
-    assert state.holder() is None
+    assert state.lock.holder() is None
     version = {"label": "old", "identity": "old"}
     header = {"stack": "pap", "environment": "staging", "from": version, "to": {"label": "new", "identity": "new"}}
     journal = state.begin({"user": "u", "host": "elsewhere", "pid": 1}, **header, pending=["m1"], server_version=150000)
@@ -234,7 +234,7 @@ def test_the_playbooks_on_a_stack_of_pgbackrest(cluster: Cluster, tmp_path: Path
     assert noted["label"] != label[1]
     assert pgbackrest.find(cluster.database(), tool, noted["label"])
     journal.append("activate", "begin", **{"from": version, "to": header["to"]})
-    state.unlock(journal.release)
+    state.lock.release(journal.release)
 
     said = play("rollback.yml", "--check")
     assert "way back: image (no migration of it is committed; the API was switched)" in said

@@ -448,7 +448,7 @@ def test_a_backup_by_itself_and_a_deploy_exclude_each_other(
             backing_up.run(stack, "", me, options)
     assert not state.backups_folder.exists()
     assert not [name for name in names(server) if name.startswith(f"{database}__")]
-    state.unlock(deploy.release)
+    state.lock.release(deploy.release)
 
     refused: list[str] = []
     real = backup.take
@@ -464,7 +464,7 @@ def test_a_backup_by_itself_and_a_deploy_exclude_each_other(
     made = backing_up.run(stack, "", me, backing_up.Options())
     assert len(refused) == 2
     assert backup.inspect(made["backup"]["path"]).manifest["rows"] == 1000
-    assert state.holder() is None
+    assert state.lock.holder() is None
 
 
 def test_an_owner_without_a_right_to_its_own_table(servers: dict[int, Server], tmp_path: Path) -> None:

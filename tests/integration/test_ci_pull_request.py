@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from papdeploy import receipts
-from papdeploy.journal import now
+from papdeploy.core.clock import now
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "docs" / "ci" / "pull_request.py"

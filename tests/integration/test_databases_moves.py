@@ -204,13 +204,13 @@ def test_a_person_drops_what_is_over_and_nothing_that_a_rollback_could_need(live
         else:
             databases.unfence(live, journal.release)
         journal.append("release", "finished" if end == "finished" else "rolled_back")
-        stack.state.unlock(journal.release)
+        stack.state.lock.release(journal.release)
     for check_mode in (True, False):
         found = dropping.run(stack, "", me, check_mode=check_mode)
         assert set(found["dropped"]) == {made["rolled_back"], made["failed"]}
         left = {entry["name"] for entry in databases.existing(live)}
         assert left == (set(made.values()) if check_mode else {made["finished"]})
-    assert stack.state.holder() is None
+    assert stack.state.lock.holder() is None
     assert not dropping.run(stack, "", me)["changed"]
 
 

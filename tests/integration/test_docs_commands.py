@@ -294,7 +294,7 @@ def test_on_the_sandbox(sandbox: Path, servers: dict[int, Server]) -> None:
     said = shell.types("ansible-playbook rollback.yml -l staging -e rollback_take_over=true", more=quick)
     end = hangs.end()
     assert end is not None and end["event"] in ("rolled_back", "refused"), said
-    assert state.holder() is None
+    assert state.lock.holder() is None
 
     shell.types("make sandbox-reset", more=make)
     assert state.releases() == []

@@ -39,7 +39,7 @@ def untouched(bench: Bench) -> Iterator[None]:
     assert before.catalog == after.catalog
     assert bench.live.poll() is None
     assert bench.databases() == [bench.dbname]
-    assert bench.stack.state.holder() is None
+    assert bench.stack.state.lock.holder() is None
     assert bench.stack.state.unfinished() is None
 
 

@@ -34,7 +34,7 @@ def release(state: State, *, environment: str = "staging", end: str = "finished"
     if end:
         extra = {"unavailable_s": 1.5} if end == "finished" else {}
         journal.append("release", end, seconds=9.0, **extra)
-        state.unlock(journal.release)
+        state.lock.release(journal.release)
     return journal
 
 
@@ -123,7 +123,7 @@ class TestReceipts:
             receipting.refuse(state, journal.release, "There is no receipt.", "Deploy to staging.")
         assert refused.value.data["ended"] is True
         end = journal.end()
-        assert end is not None and end["event"] == "refused" and state.holder() is None
+        assert end is not None and end["event"] == "refused" and state.lock.holder() is None
 
     def test_an_unfinished_release_gives_no_receipt(self, state: State) -> None:
         assert receipting.describe(state, release(state, end="").release)["receipt"] == {}

@@ -103,7 +103,7 @@ def test_from_stagings_receipt_to_production_over_a_git_repository(place: Place)
     journal = release(place.state("production"), environment="production", end="")
     said = place.play(role("receipt", pap_release=journal.release), **production, **elsewhere)
     assert "staging passed with exactly this" in said
-    place.state("production").unlock(journal.release)
+    place.state("production").lock.release(journal.release)
     journal.append("release", "abandoned")
 
     other = release(place.state("production"), environment="production", end="")
@@ -170,7 +170,7 @@ def test_two_environments_push_their_receipts_at_once(place: Place, monkeypatch:
     deny = origin / "hooks" / "pre-receive"
     deny.write_text("#!/bin/sh\necho https://me:s3cret@host is read-only >&2\nexit 1\n")
     deny.chmod(0o755)
-    place.state().unlock(made.release)
+    place.state().lock.release(made.release)
     late: Journal = release(place.state())
     said = place.play(role("receipt", "write", pap_release=late.release), ok=False, **repository)
     assert "was deployed, but its receipt could not be pushed" in said and "***@host is read-only" in said

@@ -34,7 +34,7 @@ class Stack:
 
     def begin(self) -> Journal:
         journal = self.state.begin(WHO)
-        self.state.unlock(journal.release)
+        self.state.lock.release(journal.release)
         return journal
 
     @property

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from papdeploy import retention
 from papdeploy.backup import archive, crypt, files, manifest, pgbackrest
+from papdeploy.core.durable import private_folder
 from papdeploy.databases import marks, names, properties
 from papdeploy.errors import Refused
-from papdeploy.journal import Journal, State, private_folder
+from papdeploy.journal import Journal, State
 from papdeploy.oracle import Oracle, compare
 from papdeploy.phases import backing_up
 from papdeploy.postgres import Conninfo, Database

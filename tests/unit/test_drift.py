@@ -10,8 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from papdeploy.core.durable import private_folder
 from papdeploy.errors import PapError, Refused
-from papdeploy.journal import Journal, State, private_folder
+from papdeploy.journal import Journal, State
 from papdeploy.phases import going_back, preflight
 from papdeploy.schema import fingerprint
 from papdeploy.schema.catalog import CATALOG_FORMAT

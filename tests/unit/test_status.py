@@ -48,7 +48,7 @@ class Bench:
             journal.append(phase, "begin")
         if end:
             journal.append("release", end, seconds=9.0)
-            self.state.unlock(journal.release)
+            self.state.lock.release(journal.release)
         return journal
 
     def said(self) -> tuple[list[str], str, str]:
@@ -84,7 +84,7 @@ def test_held(bench: Bench) -> None:
 
 
 def test_held_by_a_backup_of_no_release(bench: Bench) -> None:
-    with bench.state.alone("manual", AWAY) as name:
+    with bench.state.lock.alone("manual", AWAY) as name:
         lines, following, _ = bench.said()
     assert any(line.startswith(f"! held by {name}, started by jane@another-host at ") for line in lines)
     assert following == "next: wait until it has ended", "there is no release to take back"

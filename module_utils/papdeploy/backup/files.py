@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from ..core.durable import sync_folder
 from ..errors import Refused
-from ..journal import sync_folder
 
 PARTIAL = ".partial-"
 _CHUNK = 1 << 20

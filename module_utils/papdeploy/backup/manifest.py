@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from ..core.durable import sync_folder
 from ..errors import Refused
-from ..journal import sync_folder
 from ..oracle import Oracle
 from . import files
 

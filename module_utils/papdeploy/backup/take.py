@@ -14,9 +14,9 @@ from typing import IO, Any, Optional
 
 from .. import disk
 from .. import oracle as oracles
+from ..core.durable import sync_folder
 from ..databases import marks, moves, properties
 from ..errors import CommandFailed, PapError, Refused
-from ..journal import sync_folder
 from ..oracle import Oracle
 from ..postgres import Database, ServerFacts, Session
 from . import archive, files, growth, manifest

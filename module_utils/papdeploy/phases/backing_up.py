@@ -8,8 +8,9 @@ from typing import Any
 
 from .. import backup, retention
 from ..backup import pgbackrest
+from ..core.durable import private_folder
 from ..errors import Refused
-from ..journal import State, private_folder
+from ..journal import State
 from ..stack import Stack
 from .progress import Progress
 
@@ -37,7 +38,7 @@ def run(stack: Stack, release: str, who: Mapping[str, Any], options: Options) ->
     """Take a backup and prove it, or prove an existing one. Without a release, it holds the deploy lock for ``who``: a
     deploy removes the copies that others left. Raises what is wrong with it."""
     if options.verify:
-        with stack.state.alone("verify", who), Progress(stack.state.folder, "backup") as say:
+        with stack.state.lock.alone("verify", who), Progress(stack.state.folder, "backup") as say:
             expected = backup.Expected(stack=stack.name, database=stack.database.conninfo.dbname)
             proven = backup.verify(
                 stack.database, options.verify, expected=expected, encryption=options.encrypt, emit=say
@@ -49,7 +50,7 @@ def run(stack: Stack, release: str, who: Mapping[str, Any], options: Options) ->
             done.update(made)
         lines = _clear(stack, options)
     else:
-        with stack.state.alone("manual", who) as name:
+        with stack.state.lock.alone("manual", who) as name:
             made = _take(stack, name, options)
             lines = _clear(stack, options)
     return {"changed": True, "backup": made, "pap": _pap([*made["lines"], *lines])}

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import databases, restore_point, smoke, watcher
+from ..core.durable import private_folder
 from ..errors import DeadlineExceeded, PapError
-from ..journal import Journal, private_folder
+from ..journal import Journal
 from ..rehearsal import warm
 from ..stack import Stack
 from . import rehearsed, watching
@@ -176,7 +177,7 @@ def activate(stack: Stack, release: str) -> dict[str, Any]:
 def _take_over(stack: Stack, journal: Journal) -> dict[str, Any]:
     """Lift the fence, switch, and wait for the first healthy answer (``healthy_after_s``, from the switch on)."""
     header = begin_entry(journal)
-    stack.state.confirm(journal.release, header["who"])
+    stack.state.lock.confirm(journal.release, header["who"])
     with journal.checkpoint("unfence") as done:
         done.update(databases.unfence(stack.database, journal.release))
     watcher.remark(journal.folder)  # what the logs say from here on, the new release says

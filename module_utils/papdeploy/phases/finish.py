@@ -6,8 +6,10 @@ import json
 from typing import Any, Optional
 
 from .. import databases
+from ..core.clock import now, seconds_between
+from ..core.durable import write_durably
 from ..errors import PapError
-from ..journal import Journal, now, seconds_between, write_durably
+from ..journal import Journal
 from ..schema import fingerprint
 from ..stack import Stack
 from . import rehearsed
@@ -32,7 +34,7 @@ def run(stack: Stack, release: str, keep_containers: int = 1) -> dict[str, Any]:
             schema_fingerprint=fingerprint(catalog),
         )
         tidied = _tidy(stack, keep_containers)
-    stack.state.unlock(release)
+    stack.state.lock.release(release)
     return {
         "changed": True,
         "unavailable_s": away,

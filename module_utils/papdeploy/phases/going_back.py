@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from .. import databases, rollback, smoke, watcher
+from ..core.clock import now, seconds_between
 from ..errors import PapError, Refused
-from ..journal import Journal, now, seconds_between
+from ..journal import Journal
 from ..schema import CheckOptions, compare, fingerprint
 from ..schema.compare_catalogs import comparable
 from ..stack import Stack
@@ -69,7 +70,7 @@ def run(
             "changed": not plan.refused,
             "pap": {"phase": "rollback", "lines": [*lines, "nothing was changed"]},
         }
-    stack.state.lock(journal.release, who, take_over=options.take_over)
+    stack.state.lock.take(journal.release, who, take_over=options.take_over)
     with stack.state.working(journal.release), Progress(stack.state.folder, "rollback") as say:
         journal.append("rollback", "begin", reason=options.reason, who=dict(who), plan=plan.as_dict())
         hooks = rollback.Hooks(
@@ -105,7 +106,7 @@ def run(
             **_left(stack, journal, result["way"]),
         )
         watcher.end(journal.folder, "the release was taken back")
-    stack.state.unlock(journal.release)
+    stack.state.lock.release(journal.release)
     lines += [*result["lines"], f"journal {journal.path}"]
     return {
         "changed": True,

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, Optional
 
 from .. import smoke
+from ..core.durable import private_folder, write_durably
 from ..errors import PapError, Refused
-from ..journal import Journal, described, private_folder, write_durably
+from ..journal import Journal
+from ..releases.lock import described
 from ..schema import CheckOptions, Difference, compare, drift, fingerprint, judge
 from ..schema.compare_catalogs import comparable
 from ..schema.result import reaches
@@ -114,7 +116,7 @@ def run(
 
 
 def _refuse_unless_free(stack: Stack) -> None:
-    held = stack.state.holder()
+    held = stack.state.lock.holder()
     if held and held["alive"]:
         raise Refused(
             f"Another run holds {stack.label}: {described(held)}.",

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import receipts
+from ..core.clock import now, seconds_between
 from ..errors import Refused
-from ..journal import State, now, seconds_between
+from ..journal import State
 from .cutover import begin_entry
 from .preflight import read_kept
 
@@ -59,5 +60,5 @@ def refuse(state: State, release: str, message: str, hint: str) -> dict[str, Any
         journal.append("receipt", "failed", error="Refused", message=message, hint=hint)
         started = begin_entry(journal)["at"]
         journal.append("release", "refused", message=message, seconds=round(seconds_between(started, now()), 2))
-    state.unlock(release)
+    state.lock.release(release)
     raise Refused(message, hint=hint, ended=True)

@@ -53,7 +53,7 @@ def run(
         if alone:
             journal.append("release", "rehearsed", seconds=found["seconds"])
     if alone:
-        stack.state.unlock(release)
+        stack.state.lock.release(release)
     status = "ok" if found["reversible"] is not False and found["old_api_works"] is not False else "warning"
     return {"changed": True, "rehearsal": found, "pap": {"phase": "rehearse", "lines": lines, "status": status}}
 
@@ -66,7 +66,7 @@ def _step_back(nice: int) -> None:
 
 def _end(stack: Stack, release: str, error: PapError) -> None:
     try:
-        stack.state.unlock(release)
+        stack.state.lock.release(release)
     except OSError as problem:
         error.hint = f"{error.hint} The deploy lock could not be given back ({problem}); it runs out by itself."
 

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import databases, history, report, watch
+from ..core.clock import now, seconds_between
+from ..core.durable import write_durably
 from ..errors import PapError
-from ..journal import Journal, State, described, now, seconds_between, write_durably
+from ..journal import Journal, State
+from ..releases.lock import described
 from ..report import words
 from ..report.overview import row
 from ..stack import Stack
@@ -51,7 +54,7 @@ def status(stack: Stack, sources: Mapping[str, str], options: preflight.Options)
     attention: list[str] = []
     found: dict[str, Any] = {"stack": stack.name, "environment": stack.environment}
     command = ""
-    held = stack.state.holder()
+    held = stack.state.lock.holder()
     unfinished = stack.state.unfinished()
     if held and held["alive"]:
         found["holder"] = held

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ..core.durable import write_durably
 from ..errors import PapError
-from ..journal import write_durably
 from ..schema.result import CheckResult, result_from_dict
 from ..stack import Stack
 from .preflight import expected_catalog, read_kept

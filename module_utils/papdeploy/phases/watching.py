@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from .. import watch, watcher
+from ..core.clock import now
 from ..errors import PapError, Refused
-from ..journal import Journal, State, now
+from ..journal import Journal, State
 from ..logkinds import KINDS
 from ..logs import totals
 from ..stack import Stack

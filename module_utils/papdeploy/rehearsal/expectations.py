@@ -7,8 +7,9 @@ from statistics import median
 from typing import Any, Optional
 
 from .. import backup as backups
+from ..core.clock import seconds_between
 from ..databases import marks
-from ..journal import Journal, seconds_between
+from ..journal import Journal
 from ..postgres import Database
 
 _SPANS = {

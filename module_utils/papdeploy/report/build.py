@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Optional
 
 from .. import watch as watching
-from ..journal import Journal, seconds_between
+from ..core.clock import seconds_between
+from ..journal import Journal
 from . import schema_text, words
 
 FORMAT = 1

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from ..journal import seconds_between
+from ..core.clock import seconds_between
 from ..logkinds import KINDS
 from . import words
 from .axis import nice_step, tick_label

@@ -1,0 +1,42 @@
+"""Private files and folders that survive a crash of the machine."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from ..errors import Refused
+
+
+def private_folder(path: Path) -> Path:
+    """Make ``path`` a folder for its owner alone (0700); refuses a symbolic link or somebody else's folder."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise Refused(
+            f"{path} must be a folder of its own (no symbolic link), owned by this user, mode 0700.",
+            hint=f"Check what it is, then: chmod 0700 {path}",
+        )
+    return path
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a private file so that after a crash there is the old content or the new one."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
