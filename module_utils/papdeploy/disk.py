@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Optional
 
+from .core.text import size
 from .errors import CommandFailed, Refused, Unavailable
 from .postgres import Database
 
@@ -51,8 +52,7 @@ def refuse_too_little(need: int, free: Optional[int], where: str, purpose: str) 
     """Raise Refused if ``free`` is known and less than ``need`` bytes plus a margin."""
     if free is not None and free < need + MARGIN:
         raise Refused(
-            f"Too little disk for {purpose}: {where} has {free / 1e6:,.0f} MB free, {(need + MARGIN) / 1e6:,.0f} MB"
-            " are needed.",
+            f"Too little disk for {purpose}: {where} has {size(free)} free, {size(need + MARGIN)} are needed.",
             hint="Free some there, or choose a way that needs less (backup_proof, migrate_restore_point).",
             need=need + MARGIN,
             free=free,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+from .core.text import size
 from .errors import Unavailable
 from .logfiles import LIMIT, FileLog, LogSource, Reading
 from .sites import HostSite, Site
@@ -103,7 +104,7 @@ class ContainerLog(LogSource):
         lines, more = self._lines(limit, since=second)
         fresh = [(at, text) for at, text in lines if at > after]
         if more and not fresh:
-            raise Unavailable(f"{self.label} has more than {limit} bytes within one second.", hint="Raise the limit.")
+            raise Unavailable(f"{self.label} has more than {size(limit)} within one second.", hint="Raise the limit.")
         return Reading("".join(text + "\n" for _, text in fresh), {"after": fresh[-1][0] if fresh else after}, more)
 
     def recent(self, limit: int = LIMIT) -> str:

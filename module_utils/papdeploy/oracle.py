@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from . import oracle_sql
+from .core.text import plural
 from .errors import PapError
 from .postgres import Database, Session, bind
 
@@ -184,7 +185,7 @@ def compare(
         *_catalog(before.catalog, after.catalog, skip, positions),
     ]
     if len(sentences) > limit:
-        return [*sentences[:limit], f"… and {len(sentences) - limit} more differences."]
+        return [*sentences[:limit], f"… and {plural(len(sentences) - limit, 'more difference')}."]
     return sentences
 
 
@@ -209,11 +210,11 @@ def _tables(before: Nested, after: Nested, skip: set[str]) -> Iterator[str]:
     for schema, name, left, right in _pairs(before, after, skip):
         if left is None or right is None:
             where = "is new" if left is None else "is missing"
-            yield f"table {schema}.{name} {where} ({(left or right)['rows']:,} rows)."
+            yield f"table {schema}.{name} {where} ({plural((left or right)['rows'], 'row')})."
         elif left["rows"] != right["rows"]:
-            yield f"table {schema}.{name} has {right['rows']:,} rows, {left['rows']:,} before."
+            yield f"table {schema}.{name} has {plural(right['rows'], 'row')}, {left['rows']:,} before."
         else:
-            yield f"table {schema}.{name} has the same {left['rows']:,} rows by count, but other content."
+            yield f"table {schema}.{name} has the same {plural(left['rows'], 'row')} by count, but other content."
 
 
 def _sequences(before: Nested, after: Nested, moving: Nested, skip: set[str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
+from .core.text import plural
 from .errors import CommandFailed, PapError, Refused, Unavailable
 from .redact import redact
 from .sites import Process, Site
@@ -44,7 +45,7 @@ def bind(statement: str, *values: object) -> str:
     """``statement`` with each ``%s`` replaced by the literal of the next value (psql has no parameters before 16)."""
     parts = statement.split("%s")
     if len(parts) - 1 != len(values):
-        raise ValueError(f"{len(parts) - 1} placeholders, {len(values)} values")
+        raise ValueError(f"{plural(len(parts) - 1, 'placeholder')}, {plural(len(values), 'value')}")
     return "".join(part + quote_literal(value) for part, value in zip(parts, values)) + parts[-1]
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
+from .core import text
 from .core.clock import now, seconds_between
 from .core.durable import sync_folder
 from .errors import PapError, Refused, Unavailable
@@ -305,12 +306,18 @@ def demand(
         if -_SKEW_S <= age <= max_age_s:
             return receipt
     ignored = (
-        f" {len(shelf.rejected)} files were passed over: {'; '.join(shelf.rejected[:3])}" if shelf.rejected else ""
+        f" Passed over: {text.plural(len(shelf.rejected), 'file')}: {'; '.join(shelf.rejected[:3])}"
+        if shelf.rejected
+        else ""
     )
     if exact:
         newest, age = exact[0], ages[0]
         which = f"release {newest['release']}, {_minute(newest['at'])}"
-        said = f"is {_span(age)} old and may be at most {_span(max_age_s)}" if age >= 0 else "has a time in the future"
+        said = (
+            f"is {text.age(age)} old and may be at most {text.age(max_age_s)}"
+            if age >= 0
+            else "has a time in the future"
+        )
         raise Refused(
             f"The receipt of {environment} for this deploy ({which}) {said}.{ignored}",
             hint=f"Deploy to {environment} again, then here.",
@@ -336,11 +343,6 @@ def demand(
 
 def _minute(at: str) -> str:
     return f"{at[:16].replace('T', ' ')} UTC"
-
-
-def _span(seconds: float) -> str:
-    days, hours = seconds / 86400, seconds / 3600
-    return f"{days:.0f} days" if days >= 2 else f"{hours:.0f} hours" if hours >= 2 else f"{seconds / 60:.0f} minutes"
 
 
 def override(reason: str, refused: Refused, who: Mapping[str, Any]) -> dict[str, Any]:

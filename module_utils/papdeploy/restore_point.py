@@ -11,6 +11,7 @@ from . import backup as backups
 from . import disk
 from . import oracle as oracles
 from .backup.archive import Emit, silent
+from .core import text
 from .databases import fence_state, marks, moves
 from .errors import PapError, Refused
 from .postgres import Database
@@ -110,17 +111,18 @@ def _from_backup(
         return None, f"written since the backup: {written.sentence()}"
     look_s, copy_s = float(manifest["seconds"]["oracle"]), size / _COPY_BYTES_PER_S
     if hurry and look_s > max(_CHEAP_S, copy_s):
-        return None, f"hashing {size / 1e9:.1f} GB again would take about {look_s:.0f} s"
-    emit({"event": "step", "step": f"hashing {manifest['rows']:,} rows again under the fence"})
+        return None, f"hashing {text.size(size)} again would take about {text.age(look_s)}"
+    emit({"event": "step", "step": f"hashing {text.plural(manifest['rows'], 'row')} again under the fence"})
     differences = oracles.compare(taken.oracle, oracles.take(behind))
     if differences:
         return None, f"the database is not what was backed up: {differences[0]}"
+    tables, rows = text.plural(manifest["tables"], "table"), text.plural(manifest["rows"], "row")
     return {
         "kind": "backup",
         "path": str(taken.path),
         "sha256": manifest["sha256"],
         "sentence": "restore point: the proven backup; its whole content was hashed again under the fence and is equal"
-        f" ({manifest['tables']:,} tables, {manifest['rows']:,} rows), so nothing was written since",
+        f" ({tables}, {rows}), so nothing was written since",
     }, ""
 
 
@@ -129,7 +131,7 @@ def _snapshot(
 ) -> tuple[Optional[dict[str, Any]], str]:
     try:
         disk.check_copy(behind, database_bytes=size, purpose="a snapshot of the database")
-        emit({"event": "step", "step": f"copying {size / 1e6:,.0f} MB as the restore point"})
+        emit({"event": "step", "step": f"copying {text.size(size)} as the restore point"})
         made = moves.snapshot(behind, release, live=live)
     except PapError as error:
         if hard:
@@ -137,8 +139,8 @@ def _snapshot(
         return None, f"{why}; no snapshot: {error.message}"
     because = f" ({why})" if why else ""
     sentence = (
-        f"restore point: snapshot database {made['database']}, {made['bytes'] / 1e6:,.1f} MB"
-        f" in {made['seconds']:.2f} s by file {made['method']}{because}"
+        f"restore point: snapshot database {made['database']}, {text.size(made['bytes'])}"
+        f" in {text.seconds(made['seconds'])} by file {made['method']}{because}"
     )
     return {**made, "sentence": sentence}, ""
 

@@ -11,6 +11,7 @@ from typing import Optional
 
 from . import backup
 from .backup.manifest import GLOBALS, SUFFIX
+from .core.text import plural
 from .databases import drop_created, existing
 from .errors import Refused
 from .postgres import Database
@@ -58,7 +59,7 @@ def judge(
         elif place < keep:
             why = f"one of the newest {keep}"
         elif age < keep_days:
-            why = f"younger than {keep_days:g} days"
+            why = f"younger than {plural(keep_days, 'day')}"
         else:
             why = ""
         judged.append(Judged(taken, age, why))

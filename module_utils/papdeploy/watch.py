@@ -20,6 +20,7 @@ from typing import Any, Optional
 
 from .core.clock import now, seconds_between
 from .core.durable import write_durably
+from .core.text import age, plural
 from .errors import PapError, Refused, Unavailable
 from .logfiles import LogSource
 from .logkinds import KINDS
@@ -208,7 +209,9 @@ def _judge(state: Mapping[str, Any], at: str) -> Iterator[dict[str, Any]]:
         if finding.kind == "restart":
             extra = _count(state, "restart", finding.source) - state["expected_restarts"].get(finding.source, 0)
             if extra > rules.restarts:
-                yield _alarm(at, finding, extra, f"the {finding.source} started again {extra} times since the deploy")
+                yield _alarm(
+                    at, finding, extra, f"the {finding.source} started again {plural(extra, 'time')} since the deploy"
+                )
     for source in state["baseline"]:
         for kind in KINDS:
             newest = max((f for f in findings_of(state) if (f.kind, f.source) == (kind, source)),
@@ -236,10 +239,10 @@ def _judge_rate(state: Mapping[str, Any], rules: Rules, newest: Finding, at: str
         requests = sum(point["requests"] for point in points)
         if before["requests"] and requests:
             share = requests / before["requests"]
-            rate = f"{count} in {requests} requests; before: {usual} in {before['requests']}"
+            rate = f"{count} in {plural(requests, 'request')}; before: {usual} in {before['requests']}"
         elif before["seconds"] >= 60:
             share = span_s / before["seconds"]
-            rate = f"{count} in {_span(span_s)}; before: {usual} in {_span(before['seconds'])}"
+            rate = f"{count} in {age(span_s)}; before: {usual} in {age(before['seconds'])}"
         else:
             share, rate = 1.0, f"{count}; before: {usual} in the log"
         # One more than was seen before: nothing in a short log does not mean that it never happens.
@@ -247,13 +250,6 @@ def _judge_rate(state: Mapping[str, Any], rules: Rules, newest: Finding, at: str
             alarm = _alarm(at, newest, count, f"{KINDS[kind]}: {rate}")
             yield {**alarm, "subject": ""}
             return
-
-
-def _span(seconds: float) -> str:
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _alarm(at: str, finding: Finding, count: int, why: str) -> dict[str, Any]:
@@ -360,14 +356,14 @@ def status(folder: Path, at: str = "") -> dict[str, Any]:
     dead = state["ended"] is None and (gone or silent_s > limit_s)
     counts = totals(findings_of(state))
     what = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items()) or "nothing to report"
-    seen = f"{state['records']} log records, {state['requests']} requests: {what}"
+    seen = f"{plural(state['records'], 'log record')}, {plural(state['requests'], 'request')}: {what}"
     if alarms:
         name, summary = "alarm", f"ALARM: {alarms[0]['why']}" + (f" (and {len(alarms) - 1} more)" if alarms[1:] else "")
     elif dead:
         how = "is gone" if gone else "is silent"
         name, summary = (
             "dead",
-            f"the watcher {how}: last sign of life {_clock(state['heartbeat'])} ({silent_s:.0f} s ago)",
+            f"the watcher {how}: last sign of life {_clock(state['heartbeat'])} ({age(silent_s)} ago)",
         )
     elif state["ended"]:
         name, summary = "ended", f"ended at {_clock(state['ended']['at'])}, {state['ended']['why']}; {seen}"

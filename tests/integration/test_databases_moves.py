@@ -311,7 +311,7 @@ def test_restore_point(live: Database, tmp_path: Path, kind: str, written: bool)
     if kind == "dump" or point["kind"] == "snapshot":
         assert point.get("path") != str(taken.path)
     else:
-        assert "hashed again under the fence and is equal (1 tables, 99 rows)" in point["sentence"]
+        assert "hashed again under the fence and is equal (1 table, 99 rows)" in point["sentence"]
     assert point["mark"]["tables"]
 
 

@@ -67,7 +67,7 @@ def test_the_check_decides_before_commit(bench: Bench) -> None:
 
         return run
 
-    with pytest.raises(PapError, match=r"does not match the models: 1 differences.*a\.y") as caught:
+    with pytest.raises(PapError, match=r"does not match the models: 1 difference.*a\.y") as caught:
         bench.apply(THREE, check=check(False))
     assert seen == [True]  # it looked inside the transaction
     assert bench.tables() == [] and caught.value.data["check"]["matches"] is False

@@ -82,7 +82,7 @@ def test_the_action_passes_annotates_and_says_when_it_cannot(project: tuple[Path
     (folder / "schema.sql").write_text(GOOD)
     code, output = step(folder, url, build=build)
     assert code == 0, output
-    assert "Database matches the models (1 tables)." in output
+    assert "Database matches the models (1 table)." in output
     (folder / "schema.sql").write_text("ALTER TABLE users ALTER email DROP NOT NULL; CREATE TABLE legacy_x ()")
     code, output = step(folder, url, build=build, arguments="--ignore legacy_*", **{"sarif-file": "schema.sarif"})
     assert code == 1

@@ -147,7 +147,7 @@ def stack(
 def test_it_matches_and_then_differs(stack: Stack) -> None:
     done = stack.process()
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"Database '{stack.database}' matches the models (2 tables, 7 columns, 1 indexes).\n"
+    assert done.stdout == f"Database '{stack.database}' matches the models (2 tables, 7 columns, 1 index).\n"
     stack.sql("ALTER TABLE users DROP COLUMN api_key_sandbox")
     done = stack.process()
     assert done.returncode == 1

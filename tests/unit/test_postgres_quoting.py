@@ -37,7 +37,7 @@ def test_literals(value: object, literal: str) -> None:
 
 def test_bind_counts_its_values() -> None:
     assert bind("a = %s AND b = %s", 1, "x") == "a = 1 AND b = 'x'"
-    with pytest.raises(ValueError, match="1 placeholders, 2 values"):
+    with pytest.raises(ValueError, match="1 placeholder, 2 values"):
         bind("a = %s", 1, 2)
 
 

@@ -46,20 +46,20 @@ def test_safe_under_traffic(case: str) -> None:
 UNSAFE: dict[str, tuple[dict[str, Any], str]] = {
     "a long exclusive lock": (
         judge([step(locks={"public.users": "AccessExclusiveLock"})], seconds=2),
-        "m holds ACCESS EXCLUSIVE on public.users for up to 2.00 s: readers and writers would wait longer than 0.5 s",
+        "m holds ACCESS EXCLUSIVE on public.users for up to 2.0 s: readers and writers would wait longer than 0.5 s",
     ),
     "a long share lock": (
         judge([step(locks={"public.users": "ShareLock"})], seconds=2),
-        "m holds SHARE on public.users for up to 2.00 s: writers would wait longer than 0.5 s",
+        "m holds SHARE on public.users for up to 2.0 s: writers would wait longer than 0.5 s",
     ),
     "a lock outside of a transaction": (
         judge([step(locks={"public.users": "ShareLock"}, held_s=3.0, sampled=True)]),
-        "m holds SHARE on public.users for up to 3.00 s: writers would wait longer than 0.5 s",
+        "m holds SHARE on public.users for up to 3.0 s: writers would wait longer than 0.5 s",
     ),
     "a rewrite": (judge([step(rewritten=["public.users"])]), "m rewrites public.users"),
     "a long backfill": (
         judge([step(rows=5000)], seconds=3),
-        "m writes 5,000 rows in a transaction of 3.00 s: writers of the same rows would wait longer than 0.5 s",
+        "m writes 5,000 rows in a transaction of 3.0 s: writers of the same rows would wait longer than 0.5 s",
     ),
     "an old API that breaks": (
         judge([step()], old_api_works=False, old_api_why="GET /x: status 500"),
@@ -96,7 +96,7 @@ def test_of_a_tables_locks_the_strongest_counts() -> None:
     ]
     found = verdict.blocking_locks(steps, EXISTING)
     assert found == [{"table": "public.users", "mode": "AccessExclusiveLock", "held_s": 0.2, "by": "b"}]
-    assert verdict.lock_words(found) == "ACCESS EXCLUSIVE on users (0.20 s)"
+    assert verdict.lock_words(found) == "ACCESS EXCLUSIVE on users (0.2 s)"
     assert verdict.lock_words([]) == "none that makes traffic wait"
 
 
@@ -201,8 +201,8 @@ def test_the_verdict_reads_as_sentences() -> None:
     }
     assert rehearse.lines_of(found) == [
         "on the copy that proved the backup: 1 migration in 1.5 s; schema matches the new models",
-        "m: 2 statements in 0.50 s, 1,200 rows, 2.0 MB of WAL",
-        "locks: SHARE on users (0.50 s)",
+        "m: 2 statements in 0.5 s, 1,200 rows, 2.0 MB of WAL",
+        "locks: SHARE on users (0.5 s)",
         "reversible: reverted, equal to the start, migrated again to the same schema; a downgrade drops 1 new column",
         "the new API (new) works on it: healthy after 1.0 s, login, 2 endpoints no worse",
         "the API that runs now (old) does NOT work on the new schema: GET /x: status 500; going back needs the old"

@@ -106,7 +106,7 @@ def test_the_start_that_activation_caused_is_expected_and_the_next_is_not(tmp_pa
     stack.state = step(stack.state, stack.sources, stack.at, settling=True)
     assert stack.logs(OK) == []
     (alarm,) = stack.logs(START)
-    assert alarm["kind"] == "restart" and "1 times" in alarm["why"]
+    assert alarm["kind"] == "restart" and "1 time" in alarm["why"]
 
 
 def test_a_log_that_cannot_be_read_becomes_an_alarm_and_recovers(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Callable, Optional
 
+from ..core.text import plural
 from ..errors import CommandFailed, DeadlineExceeded, PapError, Refused
 from ..postgres import Database
 from ..redact import redact
@@ -349,7 +350,7 @@ class Pipeline:
                 break
             chunk = file.read(CHUNK)
             if not chunk:
-                raise PapError(f"The backup file is shorter on disk than what was written to it ({fed:,} bytes).")
+                raise PapError(f"The backup file is shorter on disk than the {plural(fed, 'byte')} written to it.")
             digest.update(chunk)
             fed += len(chunk)
             write_all(consumer.stdin, chunk)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from ..core import text
 from ..core.durable import sync_folder
 from ..errors import Refused
 from ..oracle import Oracle
@@ -53,11 +54,11 @@ class Backup:
         """One line for a person: "18.4 MB in 0.6 s, sha256 …, restored and compared: 14 tables, 61,204 rows"."""
         m = self.manifest
         proof = {
-            "full": f"restored and compared: {m['tables']:,} tables, {m['rows']:,} rows",
-            "schema": f"its schema restored and compared: {m['tables']:,} tables (rows not restored)",
+            "full": f"restored and compared: {text.plural(m['tables'], 'table')}, {text.plural(m['rows'], 'row')}",
+            "schema": f"its schema restored and compared: {text.plural(m['tables'], 'table')} (rows not restored)",
             "none": "not restored",
         }[m["proof"]["kind"]]
-        return f"{m['bytes'] / 1e6:,.1f} MB in {m['seconds']['total']:.1f} s, sha256 {m['sha256'][:12]}…, {proof}"
+        return f"{text.size(m['bytes'])} in {text.seconds(m['seconds']['total'])}, sha256 {m['sha256'][:12]}…, {proof}"
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def inspect(path: Path | str, expected: Expected = ANYTHING) -> Backup:
         raise Refused(f"The archive {backup.path} is gone; only its manifest is left.", hint=_DAMAGED) from None
     if size != manifest["bytes"]:
         raise Refused(
-            f"The backup {backup.path} is damaged: it has {size:,} bytes, {manifest['bytes']:,} were written.",
+            f"The backup {backup.path} is damaged: it has {size:,} of {text.plural(manifest['bytes'], 'byte')}.",
             hint=_DAMAGED,
         )
     digest, _ = files.sha256_of(backup.path)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from ..core.text import seconds, size
 from ..errors import PapError, Refused, Unavailable
 from ..postgres import Database
 
@@ -67,8 +68,8 @@ class Recorded:
     def sentence(self) -> str:
         checked = "verified in the repository" if self.verified else "not verified"
         return (
-            f"pgBackRest {self.kind} backup {self.label} of the whole cluster: {self.bytes / 1e6:,.1f} MB,"
-            f" {self.repository_bytes / 1e6:,.1f} MB stored, in {self.seconds:.1f} s, {checked}"
+            f"pgBackRest {self.kind} backup {self.label} of the whole cluster: {size(self.bytes)},"
+            f" {size(self.repository_bytes)} stored, in {seconds(self.seconds)}, {checked}"
         )
 
 

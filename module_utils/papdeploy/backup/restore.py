@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from .. import oracle as oracles
+from ..core.text import plural, seconds
 from ..databases import moves
 from ..databases.names import maintenance
 from ..errors import PapError, Refused
@@ -37,8 +38,8 @@ class Restored:
             "rows": self.backup.manifest["rows"],
             "seconds": round(self.seconds, 3),
             "lines": [
-                f"{self.backup.path.name}: sound, restored in {self.seconds:.1f} s and compared:"
-                f" {self.backup.manifest['tables']:,} tables, {self.backup.manifest['rows']:,} rows"
+                f"{self.backup.path.name}: sound, restored in {seconds(self.seconds)} and compared:"
+                f" {plural(self.backup.manifest['tables'], 'table')}, {plural(self.backup.manifest['rows'], 'row')}"
             ],
         }
 
@@ -99,7 +100,7 @@ def restore(
             emit({"event": "step", "step": "gathering the planner's statistics"})
             target.analyze()
         seconds = time.monotonic() - started
-        emit({"event": "step", "step": f"hashing {manifest['rows']:,} rows of the copy to compare them"})
+        emit({"event": "step", "step": f"hashing {plural(manifest['rows'], 'row')} of the copy to compare them"})
         differences = oracles.compare(backup.oracle, oracles.take(target), moving=manifest["sequences_after"])
         if differences:
             raise PapError(

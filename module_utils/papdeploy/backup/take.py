@@ -14,6 +14,7 @@ from typing import IO, Any, Optional
 
 from .. import disk
 from .. import oracle as oracles
+from ..core import text
 from ..core.durable import sync_folder
 from ..databases import marks, moves, properties
 from ..errors import CommandFailed, PapError, Refused
@@ -119,12 +120,12 @@ def take(
                 "The backup that lies on disk is not the one that was written: their SHA-256 differ.",
                 hint="Disk or memory of the target host damages data. Do not deploy; have the machine looked at.",
             )
-        emit({"event": "step", "step": f"dumped {streamed.bytes / 1e6:,.1f} MB; hashing the rows of the original"})
+        emit({"event": "step", "step": f"dumped {text.size(streamed.bytes)}; hashing the rows of the original"})
         original = taking.result()
         with database.session() as fresh:
             after = oracles.read_sequences(fresh)
         if scratch is not None and proof == "full":
-            emit({"event": "step", "step": f"hashing {original.rows:,} rows of the copy to compare them"})
+            emit({"event": "step", "step": f"hashing {text.plural(original.rows, 'row')} of the copy to compare them"})
         proved = _prove(scratch, proof, original, after)
         if scratch is not None and keep_scratch:
             scratch.analyze()
@@ -179,7 +180,7 @@ def _refuse(database: Database, facts: ServerFacts, proof: str, chosen: bool, li
     size = int(database.scalar("SELECT pg_database_size(current_database()) AS size"))
     if size > limits.ask_above_bytes and not chosen:
         raise Refused(
-            f"The database has {size / 1e9:,.0f} GB; restoring it as a proof takes that much disk and time.",
+            f"The database has {text.size(size)}; restoring it as a proof takes that much disk and time.",
             hint="Choose for this stack: raise backup_ask_above_gb, or set backup_proof to schema or none.",
             bytes=size,
         )

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.text import plural
 from ..oracle_sql import no_member, user_schema
 from ..postgres import Database, Session, quote_ident, quote_literal
 from .names import CLIENT
@@ -107,7 +108,7 @@ class Written:
             + (", emptied" if t.get("emptied") else "")
             for name, t in self.tables.items()
         ]  # fmt: skip
-        said = "; ".join(parts[:12]) + (f"; and {len(parts) - 12} more tables" if len(parts) > 12 else "")
+        said = "; ".join(parts[:12]) + (f"; and {plural(len(parts) - 12, 'more table')}" if len(parts) > 12 else "")
         notes = [note for note in (self.so_far and f"so far: {self.so_far}", "" if self.certain else self.why) if note]
         return (said or "nothing was written") + "".join(f" ({note})" for note in notes)
 
@@ -213,7 +214,7 @@ def _small(session: Session, tables: Sequence[Mapping[str, Any]]) -> list[Mappin
 def _open(others: int, unread: int) -> str:
     sessions = "a session is" if others == 1 else f"{others:,} sessions are"
     late = "their last deletions" if others > 1 else "its last deletions"
-    tables = f", and what went into {unread:,} large or locked table{'s' * (unread > 1)}," if unread else ""
+    tables = f", and what went into {plural(unread, 'large or locked table')}," if unread else ""
     return f"{sessions} open, {late}{tables} may not show yet; counted again under the fence"
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from ..core.text import plural
 from ..errors import CommandFailed, Refused, Unavailable
 from ..postgres import MAX_NAME_BYTES, Database, Session, bind, quote_ident, quote_literal
 
@@ -167,7 +168,7 @@ def end_sessions(
             ended[int(entry["pid"])] = entry
         if time.monotonic() > limit and not once:
             names = ", ".join(f"{e['application'] or e['type']} of {e['role']} (pid {e['pid']})" for e in there[:5])
-            raise Unavailable(f"{len(there)} sessions in {name} did not end: {names}.", sessions=there)
+            raise Unavailable(f"{plural(len(there), 'session')} in {name} did not end: {names}.", sessions=there)
         try:
             session.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {where}")
         except CommandFailed as error:

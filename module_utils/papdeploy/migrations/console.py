@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..core.text import age, plural
 from ..errors import PapError, Unavailable
 from .watch import describe
 
@@ -41,12 +42,12 @@ def sentence(event: Mapping[str, Any]) -> str:
     elif kind == "progress":
         done, total, rate = event["rows_done"], event["rows_total"], event["rows_per_second"]
         about = "about " if event["estimated"] else ""
-        left = f", {_span((total - done) / rate)} left" if rate and done < total else ""
-        line = f"{event['identity']}: {done:,} of {about}{total:,} rows, {rate:,.0f} rows/s{left}"
+        left = f", {age((total - done) / rate)} left" if rate and done < total else ""
+        line = f"{event['identity']}: {done:,} of {about}{plural(total, 'row')}, {plural(round(rate), 'row')}/s{left}"
     elif kind in ("log", "output"):
         line = f"{event['identity']}: {event.get('message', event.get('line', ''))}"
     elif kind == "resumed":
-        line = f"{event['identity']}: going on after {event['rows_done']} rows"
+        line = f"{event['identity']}: going on after {plural(event['rows_done'], 'row')}"
     elif kind == "invalid_index_dropped":
         line = f"{event['identity']}: dropped the invalid index {event['index']} of an earlier attempt"
     elif kind == "committed":
@@ -54,10 +55,6 @@ def sentence(event: Mapping[str, Any]) -> str:
     elif kind in ("connection_lost", "commit_resolved", "failure_not_recorded"):
         line = kind.replace("_", " ") + "".join(f", {k} {v}" for k, v in event.items() if k != "event")
     return line
-
-
-def _span(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def run(action: Callable[[], int], *, as_json: bool = False) -> int:
@@ -116,7 +113,7 @@ def result_text(result: dict[str, Any], way: str = "apply") -> str:
         return "Nothing to do."
     lines = [f"{len(done)} {verb} in {result['seconds']:.2f} s (release {result['release']}, run {result['run']})"]
     lines += [
-        f"  {entry['identity']}  {entry['seconds']:.3f} s, {_counted(entry['statement_count'], 'statement')}"
+        f"  {entry['identity']}  {entry['seconds']:.3f} s, {plural(entry['statement_count'], 'statement')}"
         for entry in done[:SHOWN]
     ]
     if len(done) > SHOWN:
@@ -124,10 +121,6 @@ def result_text(result: dict[str, Any], way: str = "apply") -> str:
     if result["check"]:
         lines.append("The schema matches the models.")
     return "\n".join(lines)
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def adopt_text(result: dict[str, Any], verb: str) -> str:

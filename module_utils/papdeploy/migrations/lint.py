@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+from ..core.text import plural
+from ..core.text import size as spell_size
 from ..errors import Refused
 from . import impact, sql, squawk, statics
 from .files import SCRIPT, MigrationFile, load_folders
@@ -199,7 +201,7 @@ def _parse_notes(migration: MigrationFile) -> list[Finding]:
     return [
         Finding(
             "unread-sql", "note", _file(migration), line,
-            f"{len(unread)} statements are computed and could not be judged, the first is {unread[0][3:][:80]}",
+            f"{plural(len(unread), 'computed statement')} could not be judged, the first is {unread[0][3:][:80]}",
             "plan --scratch-url shows the true SQL",
         )
     ]  # fmt: skip
@@ -276,8 +278,8 @@ def _verdict(item: Located, effect: Effect, sizes: Optional[Mapping[str, TableSi
         return finding
     if effect.rule == "not-null-scans" and effect.column in size.not_null_checked:
         return finding
-    rows = "an unknown number of rows" if size.rows < 0 else f"{size.rows:,} rows"
-    how_large = f"{rows}, {_bytes(size.size)}"
+    rows = "an unknown number of rows" if size.rows < 0 else plural(size.rows, "row")
+    how_large = f"{rows}, {spell_size(size.size)}"
     if effect.cost == "rows-fail":
         some = size.size > 0
         finding.severity = "error" if some else "note"
@@ -291,15 +293,6 @@ def _verdict(item: Located, effect: Effect, sizes: Optional[Mapping[str, TableSi
         about = "well under a second" if time < 0.3 else f"about {time:.0f} s" if time >= 1 else "under a second"
         finding.message = f"{table}: {effect.does}. With {how_large} that is {about} (an estimate)."
     return finding
-
-
-def _bytes(size: int) -> str:
-    value, unit = float(size), "bytes"
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if value < 1024 or unit == "TB":
-            break
-        value /= 1024
-    return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
 
 
 def _from_squawk(
@@ -352,8 +345,8 @@ def _suppress(migration: MigrationFile, report: Report) -> None:
     where = _file(migration)
     mine = [finding for finding in report.findings if finding.file == where]
     comment_lines = {line for line, _, _ in _comments(migration.source)}
-    for line, column, text in _comments(migration.source):
-        match = _ALLOW.search(text)
+    for line, column, comment in _comments(migration.source):
+        match = _ALLOW.search(comment)
         if not match:
             continue
         if not match["reason"]:

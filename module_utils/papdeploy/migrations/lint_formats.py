@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ..core.text import plural
 from .lint import Finding, Report
 
 _SARIF_LEVELS = {"error": "error", "warning": "warning", "note": "note"}
@@ -24,10 +25,11 @@ def text(report: Report) -> str:
         if finding.help:
             lines.append(f"    instead: {finding.help}")
     counts = {level: sum(f.severity == level for f in report.live) for level in ("error", "warning", "note")}
-    total = ", ".join(f"{number} {level}{'s' if number != 1 else ''}" for level, number in counts.items())
+    total = ", ".join(plural(number, level) for level, number in counts.items())
     suppressed = len(report.findings) - len(report.live)
-    what = "migration" if report.files == 1 else "migrations"
-    lines.append(f"{report.files} {what}: {total}" + (f", {suppressed} allowed by comments" if suppressed else ""))
+    lines.append(
+        f"{plural(report.files, 'migration')}: {total}" + (f", {suppressed} allowed by comments" if suppressed else "")
+    )
     lines.append(f"squawk: {report.squawk}")
     if not report.sizes_known:
         lines.append("no database was asked: sizes are not known")

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
+from ..core.text import plural
 from ..errors import DeadlineExceeded, PapError, Unavailable
 from . import drivers, indexes, ledger
 from .db import Db
@@ -308,7 +309,7 @@ def run_check(session: Session, check: Optional[Check], identities: Sequence[str
         differences = plain.get("differences") or []
         first = differences[0] if differences else {}
         raise CheckFailed(
-            f"With these migrations the schema does not match the models: {len(differences)} differences"
+            f"With these migrations the schema does not match the models: {plural(len(differences), 'difference')}"
             + (f", the first is {first.get('kind')} of {first.get('object')}" if first else "")
             + ".",
             hint="Complete the migration, or correct the models; `new --from-models` writes what is missing.",
@@ -345,7 +346,7 @@ def _retried(session: Session, attempt: Callable[[], _Result]) -> _Result:
             pause = min(10.0, 0.25 * 2**tries) * uniform(0.5, 1.0)
             if tries > session.options.lock_retries or session.remaining() <= pause:
                 if isinstance(error, PapError):
-                    error.message = f"Gave up after {tries} attempts, {RETRYABLE[code]}. {error.message}"
+                    error.message = f"Gave up after {plural(tries, 'attempt')}, {RETRYABLE[code]}. {error.message}"
                 raise error from caught
             session.emit(
                 "retry", attempt=tries, of=session.options.lock_retries, why=RETRYABLE[code], sqlstate=code,

@@ -9,6 +9,7 @@ from typing import Any
 from .. import backup, retention
 from ..backup import pgbackrest
 from ..core.durable import private_folder
+from ..core.text import plural
 from ..errors import Refused
 from ..journal import State
 from ..stack import Stack
@@ -92,8 +93,9 @@ def _clear(stack: Stack, options: Options) -> list[str]:
         return [f"old backups could not be removed: {error}"]
     lines = [f"removed {path}, neither among the newest {options.keep} nor needed by a release" for path in gone]
     if options.keep_failed_days > 0:
+        kept = plural(options.keep_failed_days, "day")
         dropped = retention.failed_databases(stack.database, keep_days=options.keep_failed_days)
-        lines += [f"dropped {name}, kept aside for more than {options.keep_failed_days:g} days" for name in dropped]
+        lines += [f"dropped {name}, kept aside for more than {kept}" for name in dropped]
     return lines
 
 

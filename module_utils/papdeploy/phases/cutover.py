@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import databases, restore_point, smoke, watcher
 from ..core.durable import private_folder
+from ..core.text import plural, seconds
 from ..errors import DeadlineExceeded, PapError
 from ..journal import Journal
 from ..rehearsal import warm
@@ -121,8 +122,8 @@ def _close(stack: Stack, journal: Journal, options: Options, say: Progress) -> t
             encryption=options.encrypt,
         )
         done.update(point)
-    ended = len(fence.get("ended") or [])
-    return [f"API stopped, database fenced, {ended} sessions ended", point["sentence"]], str(fence["database"])
+    ended = plural(len(fence.get("ended") or []), "session")
+    return [f"API stopped, database fenced, {ended} ended", point["sentence"]], str(fence["database"])
 
 
 def _keep_open(journal: Journal) -> tuple[list[str], None]:
@@ -153,13 +154,15 @@ def begin_entry(journal: Journal) -> dict[str, Any]:
 def _lines(result: Mapping[str, Any]) -> list[str]:
     lines = []
     for item in result["applied"]:
-        lines.append(f"{item['identity']}: {len(item['statements'])} statements in {item['seconds']:.2f} s")
+        lines.append(
+            f"{item['identity']}: {plural(len(item['statements']), 'statement')} in {seconds(item['seconds'])}"
+        )
     if not result["applied"]:
         lines.append("no migration pending")
     check = result.get("check")
     if check:
-        tables = check.get("checked", {}).get("tables", "all")
-        lines.append(f"schema matches the models ({tables} tables), checked in the same transaction; committed")
+        tables = plural(check["checked"]["tables"], "table")
+        lines.append(f"schema matches the models ({tables}), checked in the same transaction; committed")
     return lines
 
 
@@ -170,7 +173,7 @@ def activate(stack: Stack, release: str) -> dict[str, Any]:
         changed = done is None
         if done is None:
             done = _take_over(stack, journal)
-    line = f"{done['from']['label']} → {done['to']['label']}, healthy after {done['healthy_after_s']:.1f} s"
+    line = f"{done['from']['label']} → {done['to']['label']}, healthy after {seconds(done['healthy_after_s'])}"
     return {"changed": changed, "pap": {"phase": "activate", "lines": [line]}}
 
 

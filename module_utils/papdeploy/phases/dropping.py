@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import databases
+from ..core.text import size
 from ..errors import Refused
 from ..stack import Stack
 
@@ -27,7 +28,7 @@ def run(stack: Stack, release: str, who: Mapping[str, Any], *, check_mode: bool 
             if not check_mode:
                 databases.drop_created(stack.database, entry["release"], (entry["kind"],))
     verb = "would drop" if check_mode else "dropped"
-    lines = [f"{verb} {e['name']} ({_size(e['bytes'])}, kept since {e['since']})" for e in found]
+    lines = [f"{verb} {e['name']} ({size(e['bytes'])}, kept since {e['since']})" for e in found]
     lines = lines or [f"{stack.label}: no database of a release that was taken back is kept"]
     return {
         "changed": bool(found),
@@ -45,7 +46,3 @@ def _is_over(stack: Stack, entry: Mapping[str, Any], release: str) -> bool:
     known = {journal.release: journal.end() for journal in stack.state.releases()}
     end = known.get(str(entry["release"]))
     return end is not None and end["event"] != "finished"
-
-
-def _size(size: Any) -> str:
-    return f"{size / 1e6:,.1f} MB" if size is not None else "of unknown size"

@@ -6,6 +6,7 @@ import json
 from typing import Any, Optional
 
 from .. import databases
+from ..core import text
 from ..core.clock import now, seconds_between
 from ..core.durable import write_durably
 from ..errors import PapError
@@ -75,8 +76,8 @@ def _lines(stack: Stack, journal: Journal, header: dict[str, Any], away: Optiona
     backup = journal.last("backup") or {}
     count = len(migrated.get("applied") or [])
     return [
-        f"{stack.label} runs {header['to']['label']}; {count} migration{'s' if count != 1 else ''} applied,"
-        f" {seconds:.1f} s in all, API unavailable for {away if away is not None else '?'} s"
+        f"{stack.label} runs {header['to']['label']}; {text.plural(count, 'migration')} applied,"
+        f" {text.seconds(seconds)} in all, API unavailable for {'?' if away is None else text.seconds(away)}"
         f"{rehearsed.expected(journal.last('rehearse'), away)}",
         f"backup   {backup.get('path', 'none')}",
         f"journal  {journal.path}",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .. import databases
+from ..core.text import plural
 from ..errors import PapError
 from ..schema import CheckOptions, compare
 from ..stack import Stack
@@ -84,7 +85,7 @@ def forecast(stack: Stack, sources: Mapping[str, str], found: Findings, options:
             after = before
     count = sum(1 for statement in statements if not statement.startswith("--"))
     result.lines.append(
-        f"a deploy would apply {len(found.pending)} migrations ({count} statements)"
+        f"a deploy would apply {plural(len(found.pending), 'migration')} ({plural(count, 'statement')})"
         f" and activate {found.candidate['label']}; differences from its models: {len(before)} now, {len(after)} after"
     )
     result.lines.append("nothing was changed")

@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 from .. import smoke
 from ..core.durable import private_folder, write_durably
+from ..core.text import plural
 from ..errors import PapError, Refused
 from ..journal import Journal
 from ..releases.lock import described
@@ -58,8 +59,7 @@ class Findings:
         number = len(self.differences)
         if not number:
             return "the schema matches the models"
-        noun = "difference" if number == 1 else "differences"
-        return f"the schema has {number} {noun} that fail nothing: ansible-playbook check.yml lists them"
+        return f"the schema has {plural(number, 'difference')} failing nothing: ansible-playbook check.yml lists them"
 
     @property
     def nothing_to_do(self) -> bool:
@@ -267,8 +267,9 @@ def _lines(stack: Stack, found: Findings, version: int) -> list[str]:
     lines.append(f"migrations pending: {names}" if names else "no migration pending")
     if found.failing:
         total, failing = len(found.differences), len(found.failing)
-        noun = "difference" if total == 1 else "differences"
-        lines.append(f"schema: {total} {noun} from the new models, {failing} of which this deploy must repair")
+        lines.append(
+            f"schema: {plural(total, 'difference')} from the new models, {failing} of which this deploy must repair"
+        )
     return lines
 
 
@@ -277,7 +278,7 @@ def _baseline_line(baseline: Optional[list[dict[str, Any]]]) -> str:
         return "baseline: the API that runs does not let the smoke user in; there is nothing to compare with"
     bad = [f"{item['path']} {item['status']}" for item in baseline if item["status"] != 200]
     failing = f", already failing: {', '.join(bad)}" if bad else ""
-    return f"baseline: login works, {len(baseline)} endpoint{'s' if len(baseline) != 1 else ''} looked at{failing}"
+    return f"baseline: login works, {plural(len(baseline), 'endpoint')} looked at{failing}"
 
 
 def _open(

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core.text import seconds, size
 from ..migrations import console
-from ..report import words
 
 _EVERY_S = 1.0
 
@@ -66,11 +66,11 @@ def sentence(event: Mapping[str, Any]) -> str:
 
 def _copying(event: Mapping[str, Any], dumped: int, made: int) -> str:
     of, rate = event["of"], (made or dumped) / max(event["seconds"], 0.1)
-    parts = [f"dumped {words.size(dumped)}"] if dumped else []
+    parts = [f"dumped {size(dumped)}"] if dumped else []
     if made:
-        parts.append(f"restored {words.size(made)} of about {words.size(max(of, made))}")
+        parts.append(f"restored {size(made)} of about {size(max(of, made))}")
     if rate:
-        parts.append(f"{words.size(rate)}/s")
+        parts.append(f"{size(rate)}/s")
     if made and made < of:
-        parts.append(f"about {words.seconds((of - made) / rate)} left")
+        parts.append(f"about {seconds((of - made) / rate)} left")
     return ", ".join(parts)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..backup import Encryption
+from ..core.text import age, plural, seconds, size
 from ..errors import PapError
 from ..journal import Journal
 from ..rehearsal import Options, Subject, expectations, rehearse, verdict
@@ -110,20 +111,20 @@ def lines_of(found: Mapping[str, Any]) -> list[str]:
 
 def _migrated(found: Mapping[str, Any]) -> str:
     count = len(found["migrations"])
-    seconds = f" in {found['migrate_s']:.1f} s"
-    what = f"{count} migration{'s' if count != 1 else ''}{seconds}" if count else "no migration pending"
+    took = seconds(found["migrate_s"])
+    what = f"{plural(count, 'migration')} in {took}" if count else "no migration pending"
     checked = "; schema matches the new models" if found.get("schema") else ""
     return f"on {found['copy']}: {what}{checked}"
 
 
 def _one(item: Mapping[str, Any]) -> str:
-    parts = [f"{item['identity']}: {item['statement_count']} statements in {float(item['seconds']):.2f} s"]
+    parts = [f"{item['identity']}: {plural(item['statement_count'], 'statement')} in {seconds(float(item['seconds']))}"]
     if item.get("rows"):
-        parts.append(f"{int(item['rows']):,} rows")
+        parts.append(plural(int(item["rows"]), "row"))
     if item.get("rewritten"):
         parts.append(f"rewrites {', '.join(item['rewritten'])}")
     if item.get("wal_bytes") is not None:
-        parts.append(f"{int(item['wal_bytes']) / 1e6:.1f} MB of WAL")
+        parts.append(f"{size(int(item['wal_bytes']))} of WAL")
     return ", ".join(parts)
 
 
@@ -144,8 +145,8 @@ def _tried(name: str, tried: Mapping[str, Any]) -> str:
         return f"{name} ({label}) does NOT work on the new schema: {tried['why']}; going back needs the old schema too"
     endpoints: Sequence[Any] = tried.get("endpoints") or []
     return (
-        f"{name} ({label}) works on it: healthy after {tried['healthy_after_s']:.1f} s, login,"
-        f" {len(endpoints)} endpoints no worse"
+        f"{name} ({label}) works on it: healthy after {seconds(tried['healthy_after_s'])}, login,"
+        f" {plural(len(endpoints), 'endpoint')} no worse"
     )
 
 
@@ -159,7 +160,9 @@ def _online(online: Mapping[str, Any], mode: str) -> str:
 def _expected(found: Mapping[str, Any]) -> str:
     away = found.get("expected_unavailable_s")
     only_if = {"swap": " if a snapshot is taken"}
-    ways = ", ".join(f"{way} {seconds:.0f} s{only_if.get(way, '')}" for way, seconds in found["recovery_s"].items())
+    ways = ", ".join(f"{way} {age(took)}{only_if.get(way, '')}" for way, took in found["recovery_s"].items())
     limit = f", migration ended after {found['deadline_s']:g} s" if found.get("deadline_s") else ""
-    said = f"API unavailable for {away:.1f} s" if away is not None else "nobody knows how long the API is unavailable"
+    said = (
+        f"API unavailable for {seconds(away)}" if away is not None else "nobody knows how long the API is unavailable"
+    )
     return f"expected: {said}{limit}" + (f"; ways back: {ways}" if ways else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from ..core.text import seconds
 from ..errors import DeadlineExceeded, Refused
 from ..journal import Journal
 from ..rehearsal import verdict as verdicts
@@ -51,8 +52,8 @@ def explain_deadline(error: DeadlineExceeded, verdict: Verdict, limit: float) ->
     predicted = ((verdict or {}).get("phases") or {}).get("migrate")
     if predicted is not None:
         error.hint = (
-            f"The rehearsal took {predicted:.1f} s; {limit:g} s is the limit that follows from it. Something was in the"
-            f" way that the copy did not have. {error.hint}"
+            f"The rehearsal took {seconds(predicted)}; {limit:g} s is the limit that follows from it. Something was in"
+            f" the way that the copy did not have. {error.hint}"
         ).strip()
 
 
@@ -62,7 +63,7 @@ def expected(verdict: Verdict, actual_s: Optional[float]) -> str:
     if predicted is None:
         return ""
     much = ": much longer, find out why" if actual_s is not None and verdicts.strays(float(predicted), actual_s) else ""
-    return f" ({predicted:.1f} s expected{much})"
+    return f" ({seconds(predicted)} expected{much})"
 
 
 def against(verdict: Verdict, actual_s: float) -> tuple[list[str], bool]:
@@ -71,5 +72,7 @@ def against(verdict: Verdict, actual_s: float) -> tuple[list[str], bool]:
     if predicted is None:
         return [], False
     if verdicts.strays(float(predicted), actual_s):
-        return [f"took {actual_s:.1f} s, much longer than the {predicted:.1f} s of the rehearsal: find out why"], True
-    return [f"took {actual_s:.1f} s, rehearsed in {predicted:.1f} s"], False
+        return [
+            f"took {seconds(actual_s)}, much longer than the {seconds(predicted)} of the rehearsal: find out why"
+        ], True
+    return [f"took {seconds(actual_s)}, rehearsed in {seconds(predicted)}"], False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import smoke
+from ..core.text import plural, seconds
 from ..stack import Stack
 from . import own_logins, watching
 from .cutover import begin_entry
@@ -28,6 +29,7 @@ def run(stack: Stack, release: str) -> dict[str, Any]:
 def _result(found: smoke.SmokeResult) -> dict[str, Any]:
     login = next(check for check in found.checks if check.name == "login")
     count = len(found.endpoints)
-    endpoints = f", {count} endpoint{'s' if count != 1 else ''} no worse than before" if count else ""
-    line = f"healthy after {found.healthy_after_s:.1f} s, login in {login.ms:.0f} ms, wrong password refused{endpoints}"
+    endpoints = f", {plural(count, 'endpoint')} no worse than before" if count else ""
+    times = f"healthy after {seconds(found.healthy_after_s)}, login in {seconds(login.ms / 1000)}"
+    line = f"{times}, wrong password refused{endpoints}"
     return {"smoke": found.as_dict(), "pap": {"phase": "login smoke test", "lines": [line]}}

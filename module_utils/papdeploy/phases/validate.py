@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.durable import write_durably
+from ..core.text import plural
 from ..errors import PapError
 from ..schema.result import CheckResult, result_from_dict
 from ..stack import Stack
@@ -35,15 +36,15 @@ def run(stack: Stack, release: str, options: Mapping[str, Any]) -> dict[str, Any
     if not found["matches"]:
         raise SchemaDiffers(
             f"The database of {stack.label} does not match the models of {version['label']}:"
-            f" {len(found['differences'])} differences.",
+            f" {plural(len(found['differences']), 'difference')}.",
             hint="Each is listed with the SQL that repairs it; put that into a migration.",
             differences=found["differences"],
             lines=_lines(result_from_dict(found)),
         )
-    tables = found["checked"].get("tables", "all")
+    tables = plural(found["checked"]["tables"], "table")
     number = len(found["differences"])
-    but = f"; {number} difference{'s' if number > 1 else ''} that fail nothing:" if number else ""
-    lines = [f"the database matches the models ({tables} tables){but}", *_lines(result_from_dict(found))]
+    but = f"; {plural(number, 'difference')} failing nothing:" if number else ""
+    lines = [f"the database matches the models ({tables}){but}", *_lines(result_from_dict(found))]
     return {**found, "pap": {"phase": "validate", "lines": lines}}
 
 

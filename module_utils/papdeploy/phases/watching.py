@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 from .. import watch, watcher
 from ..core.clock import now
+from ..core.text import plural
 from ..errors import PapError, Refused
 from ..journal import Journal, State
 from ..logkinds import KINDS
@@ -181,7 +182,7 @@ def acknowledge(state: State, release: str, who: Mapping[str, Any], reason: str)
         if count:
             name = f"{who.get('user', '?')}@{who.get('host', '?')}"
             watch.save(journal.folder, watch.acknowledge(found, name, reason, now()))
-    return {"changed": bool(count), "pap": _pap([f"{count} alarm{'s' if count != 1 else ''} acknowledged"])}
+    return {"changed": bool(count), "pap": _pap([f"{plural(count, 'alarm')} acknowledged"])}
 
 
 def _journal(state: State, release: str) -> Optional[Journal]:
@@ -191,7 +192,7 @@ def _journal(state: State, release: str) -> Optional[Journal]:
 def _seen(state: Mapping[str, Any]) -> str:
     counts = totals(watch.findings_of(state))
     what = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items()) or "nothing to report"
-    return f"{state['requests']} requests, {state['records']} log records, {what}"
+    return f"{plural(state['requests'], 'request')}, {plural(state['records'], 'log record')}, {what}"
 
 
 def _alarm(stack: Stack, alarms: list[dict[str, Any]]) -> WatchAlarm:

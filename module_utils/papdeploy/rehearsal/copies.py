@@ -14,6 +14,7 @@ from .. import databases, disk
 from .. import oracle as oracles
 from ..backup import growth
 from ..backup.archive import RESTORE_SETTINGS, Emit, restore_argv, silent, write_all
+from ..core.text import plural
 from ..errors import DeadlineExceeded, PapError
 from ..postgres import Database
 from ..sites import CHUNK
@@ -95,7 +96,7 @@ class Maker:
         else:
             stream = functools.partial(_stream, deadline=deadline)
             rows = sampling.copy_sample(self.live, copy, self.sample_rows, stream)
-            how = f"a sample of {rows:,} rows"
+            how = f"a sample of {plural(rows, 'row')}"
         if self.data != "full" and self.live.scalar(f"SELECT to_regclass('{LEDGER_SCHEMA}.ledger') IS NOT NULL AS t"):
             # Without the ledger's rows everything that was ever applied would be pending again.
             _stream(self.live, copy, ["--data-only", f"--schema={LEDGER_SCHEMA}"], deadline)

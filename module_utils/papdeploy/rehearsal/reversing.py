@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Callable, Optional
 
 from .. import oracle as oracles
+from ..core.text import plural
 from ..errors import DeadlineExceeded, PapError, Refused
 from ..oracle import Oracle
 from ..postgres import Database, quote_ident
@@ -136,11 +137,11 @@ def loses_sentence(drops: Mapping[str, Any], differences: list[str]) -> str:
         return f"a downgrade does not bring back what was there: {'; '.join(differences[:3])}"
     if not tables and not columns:
         return "a downgrade drops no table and no column"
-    names = [f"{len(tables)} new table{'s' if len(tables) != 1 else ''}"] if tables else []
-    names += [f"{len(columns)} new column{'s' if len(columns) != 1 else ''}"] if columns else []
+    names = [plural(len(tables), "new table")] if tables else []
+    names += [plural(len(columns), "new column")] if columns else []
     rows = sum(tables.values())
     values = sum(columns.values())
-    held = f"{rows:,} rows and {values:,} values" if rows or values else "nothing"
+    held = f"{plural(rows, 'row')} and {plural(values, 'value')}" if rows or values else "nothing"
     return (
         f"a downgrade drops {' and '.join(names)} with what was written there since;"
         f" the migrations themselves wrote {held}"

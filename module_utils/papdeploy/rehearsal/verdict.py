@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
+from ..core import text
+
 # What the server grants while traffic goes on; every other table lock stops writers, AccessExclusive also readers.
 HARMLESS = {"AccessShareLock", "RowShareLock", "RowExclusiveLock", "ShareUpdateExclusiveLock"}
 STOPS_READERS = "AccessExclusiveLock"
@@ -51,7 +53,7 @@ def lock_words(locks: Sequence[Mapping[str, Any]]) -> str:
         names = [str(lock["table"]).removeprefix("public.") for lock in groups[mode]]
         shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
         longest = max(float(lock["held_s"]) for lock in groups[mode])
-        parts.append(f"{_WORDS[mode]} on {shown} ({longest:.2f} s)")
+        parts.append(f"{_WORDS[mode]} on {shown} ({text.seconds(longest)})")
     return "; ".join(parts) or "none that makes traffic wait"
 
 
@@ -95,15 +97,15 @@ def online(
         if seconds > max_lock_s:
             whom = "readers and writers" if lock["mode"] == STOPS_READERS else "writers"
             why.append(
-                f"{lock['by']} holds {_WORDS[str(lock['mode'])]} on {lock['table']} for up to {seconds:.2f} s:"
+                f"{lock['by']} holds {_WORDS[str(lock['mode'])]} on {lock['table']} for up to {text.seconds(seconds)}:"
                 f" {whom} would wait longer than {max_lock_s:g} s"
             )
     for item in migrations:
         seconds = together.get(str(item["identity"]), 0.0)
         if item.get("rows") and seconds > max_lock_s and not _is_alone(migrations, str(item["identity"])):
             why.append(
-                f"{item['identity']} writes {int(item['rows']):,} rows in a transaction of {seconds:.2f} s: writers of"
-                f" the same rows would wait longer than {max_lock_s:g} s"
+                f"{item['identity']} writes {text.plural(int(item['rows']), 'row')} in a transaction of"
+                f" {text.seconds(seconds)}: writers of the same rows would wait longer than {max_lock_s:g} s"
             )
     return {"safe": not why, "why": why}
 

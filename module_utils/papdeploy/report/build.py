@@ -13,6 +13,7 @@ from typing import Any, Optional
 
 from .. import watch as watching
 from ..core.clock import seconds_between
+from ..core.text import plural
 from ..journal import Journal
 from . import schema_text, words
 
@@ -348,7 +349,7 @@ def _verdict(report: Mapping[str, Any], end: Optional[Mapping[str, Any]]) -> dic
     at = f" at {words.phase_noun(failed['phase'])}" if failed else ""
     if kind == "finished":
         count = sum(1 for item in report["migrations"] if item["applied"])
-        did = f"{words.plural(count, 'migration')} applied" if count else "no migration"
+        did = f"{plural(count, 'migration')} applied" if count else "no migration"
         away = report["unavailable_s"]
         line = f"{where} runs {new}: {did}, API unavailable for {words.seconds(away)}"
     elif kind == "rolled_back" and report["rolled_back_at"]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ..core.text import plural
 from . import words
 from .page import document
 from .sections import table
@@ -41,11 +42,11 @@ def overview(reports: Sequence[Mapping[str, Any]], links: Mapping[str, str] | No
                 escape(f"{words.phase(failed['phase'])}: {failed.get('message')}" if failed else ""),
             ]
         )
-    line = f"{words.plural(good, 'stack')} deployed" + (f", {bad} not" if bad else "")
+    line = f"{plural(good, 'stack')} deployed" + (f", {bad} not" if bad else "")
     head = ["Stack", "Environment", "From", "To", "Verdict", "Unavailable", "Took", "What failed"]
     body = (
         f'<header class="verdict tone-{tone}"><div class="eyebrow"><span class="badge {tone}">'
-        f"{'All well' if not bad else 'Look here'}</span><span>{words.plural(len(reports), 'stack')}</span></div>"
+        f"{'All well' if not bad else 'Look here'}</span><span>{plural(len(reports), 'stack')}</span></div>"
         f"<h1>{escape(line)}</h1></header>"
         f"<section>{table('What went wrong first', head, rows, (5, 6))}</section>"
     )

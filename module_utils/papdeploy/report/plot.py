@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from ..core.clock import seconds_between
+from ..core.text import plural
 from ..logkinds import KINDS
 from . import words
 from .axis import nice_step, tick_label
@@ -73,7 +74,7 @@ def draw(watch: Mapping[str, Any]) -> str:
         if tall:
             parts.append(
                 f'<rect x="{x:.1f}" y="{floor - tall:.1f}" width="{width:.1f}" height="{tall:.1f}" '
-                f'fill="var(--bar-soft)"><title>{words.plural(requests, "request")}</title></rect>'
+                f'fill="var(--bar-soft)"><title>{plural(requests, "request")}</title></rect>'
             )
     parts += [_alarm(_LEFT + seconds_between(started, a["at"]) * scale, floor) for a in watch.get("alarms") or []]
     parts.append(_axis(span, scale, floor))

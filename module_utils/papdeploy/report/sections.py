@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
+from ..core.text import plural
 from ..logkinds import KINDS
 from . import plot, words
 from .words import escape
@@ -96,8 +97,8 @@ def _cost(cost: Mapping[str, Any]) -> str:
     said = []
     for name, found in cost.items():
         written, deleted = int(found.get("rows") or 0), int(found.get("deleted") or 0)
-        parts = [words.plural(written, "row")] if written or not deleted else []
-        parts += [words.plural(deleted, "deletion")] if deleted else []
+        parts = [plural(written, "row")] if written or not deleted else []
+        parts += [plural(deleted, "deletion")] if deleted else []
         said.append(f"{name}: {' and '.join(parts)}")
     return ", ".join(said)
 
@@ -209,7 +210,7 @@ def _migration(item: Mapping[str, Any]) -> str:
         parts.append(f'<p class="soft">and {len(statements) - MAX_STATEMENTS} more, in report.json</p>')
     count = item.get("statement_count") or len(statements)
     return (
-        f'<details><summary>{escape(item["identity"])} <span class="soft">{words.plural(count, "statement")}</span>'
+        f'<details><summary>{escape(item["identity"])} <span class="soft">{plural(count, "statement")}</span>'
         f"</summary>{''.join(parts) or none('What it ran was not recorded.')}</details>"
     )
 
@@ -245,7 +246,8 @@ def schema(found: Mapping[str, Any]) -> str:
     matches = found.get("matches")
     if matches is not None:
         tables = (found.get("checked") or {}).get("tables")
-        what = f"the database matches the models{f' ({tables} tables compared)' if tables else ''}"
+        compared = plural(tables or 0, "table")
+        what = f"the database matches the models{f' ({compared} compared)' if tables else ''}"
         parts.append(f"<p>{mark(matches, what, 'the database does not match the models')}</p>")
     if found.get("differences_after"):
         parts.append(differences(found["differences_after"], "Differences after the deploy"))
@@ -254,7 +256,7 @@ def schema(found: Mapping[str, Any]) -> str:
         added = sum(1 for change in changes for sign, _ in change["lines"] if sign == "+")
         removed = sum(1 for change in changes for sign, _ in change["lines"] if sign == "-")
         parts.append(
-            f'<p class="soft">{words.plural(len(changes), "object")} changed: <span class="ok">+{added}</span>'
+            f'<p class="soft">{plural(len(changes), "object")} changed: <span class="ok">+{added}</span>'
             f' <span class="bad">−{removed}</span> lines</p>'
         )
         parts += [_diff(change) for change in changes]
@@ -264,7 +266,7 @@ def schema(found: Mapping[str, Any]) -> str:
         before = found["differences_before"]
         shown = differences(before, "Between the new models and the database, before the deploy")
         parts.append(
-            f"<details><summary>{words.plural(len(before), 'difference')} before the deploy</summary>{shown}</details>"
+            f"<details><summary>{plural(len(before), 'difference')} before the deploy</summary>{shown}</details>"
         )
     return section("Schema", "".join(parts) or none("Not recorded."))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from typing import Any, Optional
 
+from ..core import text
+
 NOT_RECORDED = "not recorded"
 
 PHASES = {
@@ -56,34 +58,15 @@ def figure(value: Any) -> Optional[float]:
 
 
 def seconds(value: Any) -> str:
-    """``50 ms``, ``1.2 s``, ``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    """A duration in seconds, as ``text.seconds`` spells it."""
     value = figure(value)
-    if value is None:
-        return NOT_RECORDED
-    if value < 0.0995:
-        return f"{value * 1000:.0f} ms"
-    if value < 10:
-        return f"{value:.1f} s"
-    whole = round(value)
-    if whole < 120:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 120:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return NOT_RECORDED if value is None else text.seconds(value)
 
 
 def size(value: Any) -> str:
-    """Bytes in decimal units: ``18.4 MB``."""
+    """Bytes, as ``text.size`` spells them."""
     value = figure(value)
-    if value is None:
-        return NOT_RECORDED
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(value) < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
+    return NOT_RECORDED if value is None else text.size(value)
 
 
 def number(value: Any) -> str:
@@ -112,7 +95,3 @@ def short(version: Any) -> str:
     name = str((version or {}).get("label") or "").rpartition("/")[2]
     head, at, digest = name.partition("@sha256:")
     return f"{head}@{digest[:12]}" if at else name
-
-
-def plural(count: int, singular: str, plural_form: str = "") -> str:
-    return f"{count} {singular if count == 1 else plural_form or singular + 's'}"

@@ -11,6 +11,7 @@ from typing import Any, Optional
 from .. import backup as backups
 from .. import disk
 from ..backup import Encryption
+from ..core import text
 from ..databases import Written, derived, fence_state, marks
 from ..databases.fence import obstacles
 from ..databases.moves import bound
@@ -276,7 +277,7 @@ def _since(where: Database, facts: Mapping[str, Any], state: State, way: str) ->
 
 
 def _cost_sentence(written: Written) -> str:
-    own = f" but the {written.own:,} rows that the login smoke test wrote" if written.own else ""
+    own = f" but the {text.plural(written.own, 'row')} that the login smoke test wrote" if written.own else ""
     if written.certain and not written.tables:
         return f"loses nothing{own}{' so far' if written.so_far else ''}: {written.so_far or written.why}"
     return f"goes back behind what was written since the restore point: {written.sentence()}"
@@ -341,7 +342,7 @@ def _why(state: State, facts: Mapping[str, Any], way: str) -> str:
             "the old release works on this schema" if count else "no migration of it is committed; the API was switched"
         )
     if way == "downgrade":
-        return f"{count} migration{'s' if count != 1 else ''} can be reverted in place"
+        return f"{text.plural(count, 'migration')} can be reverted in place"
     if way == "swap":
         return "a snapshot from under the fence stands ready"
     return "the backup is restored into a new database, which then takes the live name"
@@ -352,7 +353,7 @@ def _steps(database: Database, facts: Mapping[str, Any], state: State, way: str)
     failed = derived(live, "failed", str(facts["release"]))
     steps: list[str] = []
     if state.running:
-        steps.append(f"end {len(state.running)} session{'s' if len(state.running) != 1 else ''} of it still at work")
+        steps.append(f"end {text.plural(len(state.running), 'session')} of it still at work")
     if way in ("downgrade", "swap", "restore"):
         steps.append("stop the API" + ("" if state.fence else ", raise the fence") + ", count again what would be lost")
     if way == "downgrade":

@@ -11,6 +11,7 @@ from .. import backup as backups
 from .. import databases
 from ..api import Api
 from ..backup.archive import Emit, silent
+from ..core import text
 from ..databases.names import admin_session, end_sessions
 from ..errors import PapError, Refused
 from ..postgres import Database, quote_literal
@@ -114,7 +115,7 @@ def run(
             *(f"{way} did not work: {error.message}" for way, error in zip(tried, failures)),
             "rolled back"
             + ("" if current.way == "nothing" else f" by {current.way}")
-            + f" in {seconds:.1f} s: {current.why}",
+            + f" in {text.seconds(seconds)}: {current.why}",
             *([f"the failed database is kept as {result['kept']}"] if result.get("kept") else []),
         ],
     }

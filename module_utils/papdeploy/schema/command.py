@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from ..core.text import plural
 from ..errors import PapError
 from ..redact import redact
 from .catalog import Catalog
@@ -241,8 +242,8 @@ def _write_snapshot(arguments: argparse.Namespace, source: Source, output: Outpu
     except OSError as exc:
         raise PapError(f"The snapshot cannot be written: {exc}.") from exc
     major = catalog["database"]["server_version"] // 10_000
-    tables = len(catalog["relations"])
-    print(f"Wrote {arguments.write_snapshot}: {tables} relations for PostgreSQL {major}.", file=output.complaint)
+    relations = plural(len(catalog["relations"]), "relation")
+    print(f"Wrote {arguments.write_snapshot}: {relations} for PostgreSQL {major}.", file=output.complaint)
     return MATCHES
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..core.text import plural
 from .catalog import Row
 from .compare_columns import compare_columns
 from .compare_constraints import compare_constraints
@@ -155,7 +156,9 @@ def _compare_properties(work: Comparison, label: str, name: str, expected: Row, 
         )
     elif expected.get("partitions") and not actual.get("partitions"):
         hint = f"-- CREATE TABLE … PARTITION OF {name} …;"
-        work.add("table_partitions", label, f"{expected['partitions']} partitions", "no partition", [hint], table=label)
+        work.add(
+            "table_partitions", label, plural(expected["partitions"], "partition"), "no partition", [hint], table=label
+        )
     elif expected.get("default_partition") and not actual.get("default_partition"):
         default = quote_names(actual["schema"], f"{actual['name'][:55]}_default")
         create = f"CREATE TABLE {default} PARTITION OF {name} DEFAULT;"

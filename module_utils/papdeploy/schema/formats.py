@@ -10,6 +10,7 @@ from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 
 from .. import __version__
+from ..core.text import plural
 from .result import CheckResult, Difference
 from .rules import RULES
 
@@ -39,9 +40,8 @@ def as_text(result: CheckResult, *, colour: bool = False) -> str:
     for difference in result.allowed:
         lines.append(f"allowed  {difference.object}  {difference.kind}: {difference.allowed}")
     lines += [f"note: {notice}" for notice in result.notices]
-    scope = (
-        f"{checked.get('tables', 0)} tables, {checked.get('columns', 0)} columns, {checked.get('indexes', 0)} indexes"
-    )
+    kinds = (("tables", "table", ""), ("columns", "column", ""), ("indexes", "index", "indexes"))
+    scope = ", ".join(plural(checked.get(key, 0), one, many) for key, one, many in kinds)
     where = f"Database {checked.get('database', '')!r}"
     if not result.differences:
         lines.append(paint(f"{where} matches the models ({scope}).", "32"))
@@ -186,7 +186,7 @@ def as_github(result: CheckResult, locations: Locations | None = None) -> str:
         lines.append(f"::{_LEVELS[difference.severity]} {listed}::{_data(body)}")
     lines += [f"::notice title=Schema::{_data(notice)}" for notice in result.notices]
     if not result.differences:
-        lines.append(f"Database matches the models ({result.checked.get('tables', 0)} tables).")
+        lines.append(f"Database matches the models ({plural(result.checked.get('tables', 0), 'table')}).")
     return "\n".join(lines) + "\n"
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..core.text import plural
+
 SEVERITIES = ("note", "warning", "error")  # by rising weight
 
 
@@ -78,7 +80,7 @@ class CheckResult:
 
     def summary(self) -> str:
         """One line for a log: ``3 errors, 1 note`` or ``no difference``."""
-        parts = [f"{number} {name}{'s' if number > 1 else ''}" for name, number in self.counts().items() if number]
+        parts = [plural(number, name) for name, number in self.counts().items() if number]
         return ", ".join(parts) or "no difference"
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ..core.text import plural
 from ..errors import PapError, Refused, Unavailable
 from .catalog import Catalog, describe
 from .models import ModelSet
@@ -50,7 +51,7 @@ def expect(models: ModelSet, connection: Any) -> Catalog:
     found = user_objects(session)
     if found:
         raise Refused(
-            f"The scratch database is not empty: it has {found} tables, views or sequences.",
+            f"The scratch database is not empty: it has {plural(found, 'object')} (tables, views, sequences).",
             hint="The expected schema is created in a database of its own; name an empty one.",
         )
     statements = models.ddl(session.server_version)

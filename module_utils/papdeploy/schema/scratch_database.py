@@ -6,6 +6,7 @@ import contextlib
 import secrets
 from collections.abc import Iterator
 
+from ..core.text import plural
 from ..errors import PapError, Refused
 from .catalog import Catalog, describe
 from .models import ModelSet
@@ -62,7 +63,7 @@ def _rolled_back(models: ModelSet, session: Session) -> Catalog:
     if found:
         raise Refused(
             "The role may not create a database on this server, and the one it is connected to is not empty "
-            f"({found} objects).",
+            f"({plural(found, 'object')}).",
             hint="Grant CREATEDB, name an empty database or another server (--scratch-url), or use a --snapshot.",
         )
     with _transaction(session):

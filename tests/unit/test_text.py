@@ -1,0 +1,113 @@
+"""Counts, durations and sizes: the helper, and the messages that count something, said of none, one and two."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from papdeploy import oracle
+from papdeploy.backup.manifest import Backup
+from papdeploy.core import text
+from papdeploy.databases.marks import Written
+from papdeploy.migrations import console
+from papdeploy.phases import cutover, preflight, progress, rehearse, watching
+from papdeploy.rehearsal import verdict
+from papdeploy.schema.result import CheckResult, Difference
+
+# A number one before a plural. "1 is", "1 has" and "1 was" are sentences, not counts.
+WRONG = re.compile(r"\b1 (?:(?:more|new|log|open|other) )?(?!is\b|has\b|was\b|ms\b)[a-z]+s\b")
+
+
+def _difference() -> Difference:
+    return Difference("column_missing", "error", "public.t.c", "c", "", [])
+
+
+def _tried(n: int) -> dict[str, Any]:
+    return {"label": "new", "works": True, "healthy_after_s": n, "endpoints": [{}] * n}
+
+
+def _applied(n: int) -> dict[str, Any]:
+    item = {"identity": "m", "statements": [{}] * n, "seconds": n}
+    return {"applied": [item], "check": {"checked": {"tables": n}}}
+
+
+def _state(n: int) -> dict[str, Any]:
+    return {"records": n, "requests": n, "findings": []}
+
+
+def _schema(n: int) -> str:
+    found = preflight.Findings.__new__(preflight.Findings)
+    found.differences = [_difference()] * n
+    return found.schema
+
+
+def _dumped(n: int) -> Any:
+    tables = {"public": {"t": {"rows": n, "sha": "a"}}}
+    other = {"public": {"t": {"rows": n, "sha": "b"}, "u": {"rows": n}}}
+    return list(oracle._tables(tables, other, set()))
+
+
+MESSAGES: dict[str, Callable[[int], Any]] = {
+    "migrate": lambda n: cutover._lines(_applied(n)),
+    "rehearse migrations": lambda n: rehearse._migrated({"migrations": [{}] * n, "migrate_s": n, "copy": "c", "schema": 1}),
+    "rehearse one": lambda n: rehearse._one({"identity": "m", "statement_count": n, "seconds": n, "rows": n, "wal_bytes": n}),
+    "rehearse trial": lambda n: rehearse._tried("the new API", _tried(n)),
+    "rehearse online": lambda n: rehearse._online({"safe": False, "why": ["a"] * (n + 1)}, ""),
+    "baseline": lambda n: preflight._baseline_line([{"path": "/", "status": 200}] * n),
+    "schema": _schema,
+    "schema check": lambda n: CheckResult(False, [_difference()] * n, checked={}).summary(),
+    "watch": lambda n: watching._seen(_state(n)),
+    "written": lambda n: Written({f"t{i}": {"rows": n, "deleted": n} for i in range(12 + n)}, True, "").sentence(),
+    "locks": lambda n: verdict.lock_words([{"mode": "ShareLock", "table": f"t{i}", "held_s": n} for i in range(6 + n)]),
+    "backfill": lambda n: progress.sentence(
+        {"event": "progress", "identity": "m", "rows_done": n, "rows_total": n, "rows_per_second": n, "estimated": False}
+    ),
+    "resumed": lambda n: console.sentence({"event": "resumed", "identity": "m", "rows_done": n}),
+    "content digest": _dumped,
+    "span": lambda n: [text.age(n * unit) for unit in (1, 60, 3600, 86400)],
+    "backup": lambda n: Backup.sentence(_backup(n)),
+}  # fmt: skip
+
+
+def _backup(n: int) -> Any:
+    proof = {"kind": "full"}
+    manifest = {"tables": n, "rows": n, "bytes": n, "seconds": {"total": n}, "sha256": "0" * 64, "proof": proof}
+
+    class Made:
+        pass
+
+    made = Made()
+    made.manifest = manifest  # type: ignore[attr-defined]
+    return made
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+@pytest.mark.parametrize("count", [0, 1, 2, 1234])
+def test_a_count_and_its_noun_agree(name: str, count: int) -> None:
+    said = MESSAGES[name](count)
+    for line in [said] if isinstance(said, str) else said:
+        assert not WRONG.search(line), line
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (text.plural(0, "row"), "0 rows"),
+        (text.plural(1, "row"), "1 row"),
+        (text.plural(1.0, "day"), "1 day"),
+        (text.plural(0.5, "day"), "0.5 days"),
+        (text.plural(63806, "row"), "63,806 rows"),
+        (text.plural(2, "index", "indexes"), "2 indexes"),
+        (text.age(119), "119 s"),
+        (text.age(7300), "2 h"),
+        (text.age(3 * 86400), "3 days"),
+        (text.size(None), "of unknown size"),
+        (text.size(18_400_000), "18.4 MB"),
+        (text.seconds(0), "0 ms"),
+        (text.seconds(9.96), "10 s"),
+    ],
+)
+def test_the_helper(said: str, expected: str) -> None:
+    assert said == expected
