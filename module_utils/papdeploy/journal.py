@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional
 
-from .core.clock import now
+from .core.clock import now, seconds_between
 from .core.durable import private_folder, sync_folder
 from .errors import PapError, Refused
 from .redact import redact_data
@@ -25,6 +25,8 @@ from .releases.lock import Lock
 
 # How a release can end. A release without an end is unfinished: the next run ends it.
 ENDS = ("finished", "rolled_back", "refused", "abandoned", "rehearsed")
+# Seconds that a clock may be set back by its daemon without a word.
+CLOCK_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,34 @@ class Journal:
         return next((e for e in reversed(self.entries()) if e["phase"] == phase and e["event"] == event), None)
 
     def end(self) -> Optional[dict[str, Any]]:
-        """The entry that ended the release (event in ``ENDS``), or None while it is unfinished."""
-        return next((e for e in reversed(self.entries()) if e["phase"] == "release" and e["event"] in ENDS), None)
+        """The entry that ended the release (event in ``ENDS``), or None while it is unfinished: it has not ended, or
+        its rollback has begun since. A rollback that was called off (it has restarted the API) leaves the end valid."""
+        called_off = False
+        entry: dict[str, Any]
+        for entry in reversed(self.entries()):
+            said = (entry["phase"], entry["event"])
+            if said[0] == "release" and said[1] in ENDS:
+                return entry
+            if said == ("rollback", "begin") and not called_off:
+                return None
+            called_off = called_off or said == ("rollback.restart", "done")
+        return None
+
+    def header(self) -> Mapping[str, Any]:
+        """The entry that began the release; empty where a killed writer tore it."""
+        with contextlib.suppress(FileNotFoundError), self.path.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                with contextlib.suppress(ValueError):
+                    entry: dict[str, Any] = json.loads(line)
+                    if (entry["phase"], entry["event"]) == ("release", "begin"):
+                        return entry
+        return {}
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """What orders the releases of a stack: their number, since a clock may go back. Those that an earlier version
+        began have none, and come first, by their id."""
+        return int(self.header().get("number") or 0), self.release
 
 
 class State:
@@ -105,10 +133,26 @@ class State:
         return self.folder / "backups"
 
     def releases(self) -> list[Journal]:
-        """Oldest first."""
+        """Oldest first, in the order in which they began (see :attr:`Journal.place`)."""
         if not self.releases_folder.is_dir():
             return []
-        return [Journal(path) for path in sorted(self.releases_folder.iterdir()) if (path / "journal.jsonl").is_file()]
+        found = [Journal(path) for path in self.releases_folder.iterdir() if (path / "journal.jsonl").is_file()]
+        return sorted(found, key=lambda journal: journal.place)
+
+    def later_than(self, journal: Journal) -> list[Journal]:
+        """The releases that began after ``journal``, oldest first."""
+        return [other for other in self.releases() if other.place > journal.place]
+
+    def clock_went_back(self) -> str:
+        """A sentence if a release began at a time that this host's clock has yet to reach, else nothing."""
+        ahead = [(str(header["at"]), journal.release) for journal in self.releases() if (header := journal.header())]
+        at, release = max(ahead, default=("", ""))
+        if not at or seconds_between(now(), at) < CLOCK_S:
+            return ""
+        return (
+            f"the clock of this host went back: release {release} began at {at}, now it is {now()}."
+            " Releases keep their order; check the clock (timedatectl)"
+        )
 
     def journal(self, release: str) -> Journal:
         """The journal of a release; raises Refused if there is none."""
@@ -148,7 +192,8 @@ class State:
         folder = private_folder(self.releases_folder / release)
         sync_folder(self.releases_folder)
         journal = Journal(folder)
-        journal.append("release", "begin", release=release, who=dict(who), **header)
+        number = 1 + max((journal.place[0] for journal in self.releases()), default=0)
+        journal.append("release", "begin", release=release, number=number, who=dict(who), **header)
         return journal
 
     @contextlib.contextmanager

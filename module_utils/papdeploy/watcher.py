@@ -182,10 +182,8 @@ def overtaken(journal: Journal) -> str:
     ended = journal.end()
     if ended and ended["event"] != "finished":
         return f"the release was {ended['event'].replace('_', ' ')}"
-    for later in State(journal.folder.parent.parent).releases():
-        if later.release > journal.release and any(
-            entry["phase"] in ("activate", "rollback") and entry["event"] == "begin" for entry in later.entries()
-        ):
+    for later in State(journal.folder.parent.parent).later_than(journal):
+        if any(entry["phase"] in ("activate", "rollback") and entry["event"] == "begin" for entry in later.entries()):
             return f"release {later.release} took over"
     return ""
 

@@ -140,10 +140,10 @@ def _note(journal: Journal, say: Progress, event: Mapping[str, Any]) -> None:
         journal.append("migrate", "note", **{key: value for key, value in event.items() if key != "event"})
 
 
-def begin_entry(journal: Journal) -> dict[str, Any]:
+def begin_entry(journal: Journal) -> Mapping[str, Any]:
     """The header of a release: who, from, to, pending."""
-    entry = next((e for e in journal.entries() if e["phase"] == "release" and e["event"] == "begin"), None)
-    if entry is None:
+    entry = journal.header()
+    if not entry:
         raise PapError(
             f"The journal of release {journal.release} has no beginning.",
             hint=f"Look at {journal.path}; if nothing was done, remove the folder {journal.folder}.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Optional
 
 from .. import databases
@@ -71,7 +72,9 @@ def unavailable_s(journal: Journal) -> Optional[float]:
     return round(seconds_between(stopped["at"], active["at"]), 2) if stopped and active else None
 
 
-def _lines(stack: Stack, journal: Journal, header: dict[str, Any], away: Optional[float], seconds: float) -> list[str]:
+def _lines(
+    stack: Stack, journal: Journal, header: Mapping[str, Any], away: Optional[float], seconds: float
+) -> list[str]:
     migrated = journal.last("migrate") or {}
     backup = journal.last("backup") or {}
     count = len(migrated.get("applied") or [])

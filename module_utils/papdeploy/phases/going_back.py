@@ -152,8 +152,8 @@ def _newest(stack: Stack, journal: Journal) -> Journal:
     """Only the newest release in force can be taken back: later ones stand on it."""
     later = [
         other.release
-        for other in stack.state.releases()
-        if other.release > journal.release and (other.end() is None or (other.end() or {}).get("event") == "finished")
+        for other in stack.state.later_than(journal)
+        if other.end() is None or (other.end() or {}).get("event") == "finished"
     ]
     if later:
         raise Refused(

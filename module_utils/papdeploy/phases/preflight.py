@@ -126,7 +126,7 @@ def _refuse_unless_free(stack: Stack) -> None:
     unfinished = stack.state.unfinished()
     if unfinished:
         raise Refused(
-            f"Release {unfinished.release} of {stack.label} was interrupted and has not been ended.",
+            f"Release {unfinished.release} of {stack.label}, or its rollback, was interrupted and has not been ended.",
             hint="End it first: ansible-playbook rollback.yml -l " + stack.name,
             release=unfinished.release,
         )
@@ -181,6 +181,7 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
     if with_baseline and not found.nothing_to_do:
         with own_logins.noted(stack):
             found.baseline = smoke.baseline(stack.smoke)
+    said += filter(None, [stack.state.clock_went_back()])
     found.lines = [*_lines(stack, found, facts.version), *said]
     if with_baseline and not found.nothing_to_do:
         found.lines.append(_baseline_line(found.baseline))

@@ -64,7 +64,7 @@ def status(stack: Stack, sources: Mapping[str, str], options: preflight.Options)
             command += f"; only if it hangs: ansible-playbook rollback.yml -l {stack.name} -e rollback_take_over=true"
     elif unfinished:
         found["unfinished"] = unfinished.release
-        attention.append(f"unfinished: release {unfinished.release} was interrupted {_where(unfinished)}")
+        attention.append(f"unfinished: {_interrupted(unfinished)}")
         command = f"ansible-playbook rollback.yml -l {stack.name}"
     last = _last(stack.state)
     found["last"] = last
@@ -83,16 +83,20 @@ def status(stack: Stack, sources: Mapping[str, str], options: preflight.Options)
             attention.append(f"watch: {watched['summary']}")
             if not ("holder" in found or unfinished):  # an alarm comes before the next deploy
                 command = f"ansible-playbook watch.yml -l {stack.name}"
+    attention += filter(None, [stack.state.clock_went_back()])
     lines += [f"! {line}" for line in attention]
     lines.append(f"next: {command or 'nothing to do'}")
     found.update(attention=attention, next=command)
     return {"status": found, "pap": _pap("status", lines, "warning" if attention else "")}
 
 
-def _where(journal: Journal) -> str:
-    """Where an unfinished release stood: the last phase that it began."""
+def _interrupted(journal: Journal) -> str:
+    """What was interrupted, the release or its rollback, and in which phase: the last that it began."""
     begun = [entry["phase"] for entry in journal.entries() if entry["event"] == "begin" and entry["phase"] != "release"]
-    return f"in {words.phase_noun(begun[-1])}" if begun else "before its first phase"
+    what = "the rollback of release" if begun and begun[-1].startswith("rollback") else "release"
+    return f"{what} {journal.release} was interrupted " + (
+        f"in {words.phase_noun(begun[-1])}" if begun else "before its first phase"
+    )
 
 
 def _look(
