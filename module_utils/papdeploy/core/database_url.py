@@ -1,0 +1,409 @@
+"""The one reader and writer of database URLs, and of libpq's connection strings.
+
+A URL is read as SQLAlchemy reads it, because that is what the application does: the password is everything up to the
+first ``@`` (``/``, ``#``, ``?``, ``[`` included), and the query wins over the path. Where libpq allows more (several
+hosts before the path, a percent-encoded socket folder, the scheme ``postgres``), it is read as libpq reads it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Optional
+from urllib.parse import parse_qsl, quote, unquote, unquote_plus
+
+from ..errors import Refused
+
+Hosts = tuple[tuple[str, Optional[int]], ...]
+
+FORM = "postgresql://user:password@host:port/database"
+MASK = "********"
+
+# As SQLAlchemy splits it (engine/url.py), the hosts in one piece.
+_URL = re.compile(
+    r"(?P<scheme>[\w+]+)://"
+    r"(?:(?P<user>[^:/]*)(?::(?P<password>[^@]*))?@)?"
+    r"(?P<hosts>[^/?]*)"
+    r"(?:/(?P<path>[^?]*))?"
+    r"(?:\?(?P<query>.*))?"
+)
+_HOST = re.compile(r"(?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^:\[\]]*))(?::(?P<port>.*))?", re.S)
+_PLAIN_HOST = re.compile(r"[\w.-]*", re.A)  # anything else is written as host= in the query
+_IPV6 = re.compile(r"[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*")
+
+# PostgreSQL documentation, 34.1.1.1: keyword = value; quotes where it has spaces, a backslash before ' and \.
+_PAIR = re.compile(r"\s*(?P<key>\w+)\s*=\s*(?P<value>'(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)(?=\s|\Z)", re.S)
+
+_DATABASE = ("dbname", "database")  # libpq's and asyncpg's name of it
+_PLACE = ("host", "port", "user", "password", *_DATABASE)
+_SECRET = frozenset({"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"})
+
+# The keywords of libpq 18 that are not part of DatabaseUrl itself (PostgreSQL documentation, 34.1.2).
+_LIBPQ = re.compile(
+    "application_name|channel_binding|client_encoding|connect_timeout|fallback_application_name|gss(delegation|encmode|lib)"
+    "|hostaddr|keepalives(_count|_idle|_interval)?|krbsrvname|load_balance_hosts|m(ax|in)_protocol_version"
+    "|oauth_(client_id|client_secret|issuer|scope)|options|passfile|replication|require_auth|requirepeer"
+    "|scram_(client|server)_key|service|ssl_m(ax|in)_protocol_version|ssl(cert|certmode|compression|crl|crldir|key"
+    "|keylogfile|mode|negotiation|password|rootcert|sni)|target_session_attrs|tcp_user_timeout"
+)
+# asyncpg's ``ssl``, and the one value of it that libpq itself knows
+_SSL = {mode: mode for mode in ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")}
+_SSL.update(true="require", false="disable", on="require", off="disable")
+
+
+@dataclass(frozen=True)
+class DatabaseUrl:
+    """How to reach one database. ``str()`` and ``repr()`` show no secret; ``render()`` and ``libpq()`` hold it.
+
+    ``driver`` is what stands behind ``postgresql+`` (empty: none). ``hosts`` are names, addresses or socket folders
+    with their ports (None: the default one); none at all means libpq's default. ``dbname`` is empty where none is named
+    (only :func:`find` gives that). ``options`` are the rest of the query, in order.
+    """
+
+    dbname: str
+    user: str = ""
+    password: Optional[str] = field(default=None, repr=False)
+    hosts: Hosts = ()
+    driver: str = ""
+    options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    @property
+    def host(self) -> str:
+        """The first host; empty for libpq's default."""
+        return self.hosts[0][0] if self.hosts else ""
+
+    @property
+    def port(self) -> Optional[int]:
+        """The port of the first host; None for the default."""
+        return self.hosts[0][1] if self.hosts else None
+
+    @property
+    def label(self) -> str:
+        """Database and hosts, for messages."""
+        places = [f"{_bracketed(host)}:{port}" if port else host for host, port in self.hosts if host or port]
+        return f"{self.dbname} on {', '.join(places) or 'the local socket'}"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Its password and the secret ones of its options, in plain text."""
+        found = [self.password or "", *(value for key, value in self.options if key in _SECRET)]
+        return tuple(value for value in found if value)
+
+    def with_database(self, dbname: str) -> DatabaseUrl:
+        return replace(self, dbname=dbname)
+
+    def with_hosts(self, hosts: Hosts) -> DatabaseUrl:
+        return replace(self, hosts=hosts)
+
+    def render(self, driver: Optional[str] = None) -> str:
+        """The URL for SQLAlchemy with everything escaped, for another ``driver`` if one is given.
+
+        libpq reads it the same way where no driver is named and every option is one of its own.
+        """
+        named = self.driver if driver is None else driver
+        return _rendered(f"postgresql+{named}" if named else "postgresql", self, self.password, self.options)
+
+    def __str__(self) -> str:
+        """The URL with a mask in place of every secret."""
+        shown = [(key, MASK if key in _SECRET else value) for key, value in self.options]
+        scheme = f"postgresql+{self.driver}" if self.driver else "postgresql"
+        return _rendered(scheme, self, None if self.password is None else MASK, shown)
+
+    def libpq(self) -> dict[str, str]:
+        """The keywords of libpq (of psycopg2, psycopg 3 and psql), the password included.
+
+        asyncpg's ``ssl`` becomes ``sslmode``. What only other drivers know is left out: see ``not_for_libpq``.
+        """
+        values = dict(item for item in self.options if _LIBPQ.fullmatch(item[0]))
+        ssl = dict(self.options).get("ssl")
+        if ssl is not None and "sslmode" not in values:
+            if ssl.lower() not in _SSL:
+                raise Refused(f"The database URL has ssl={ssl}, which is none of {', '.join(_SSL)}.")
+            values["sslmode"] = _SSL[ssl.lower()]
+        values.update(_host_keywords(self.hosts))
+        named = {"user": self.user, "password": self.password or "", "dbname": self.dbname}
+        return {**values, **{key: value for key, value in named.items() if value}}
+
+    def conninfo(self) -> str:
+        """The connection string of libpq, with the password: for a driver, never for an argument list."""
+        return connection_string(self.libpq())
+
+    @property
+    def not_for_libpq(self) -> tuple[str, ...]:
+        """The options that libpq does not know (it refuses a URL that has them)."""
+        return tuple(key for key, _ in self.options if not _LIBPQ.fullmatch(key) and key != "ssl")
+
+
+def read(text: str) -> DatabaseUrl:
+    """Read a database URL. Raises Refused, without the password, for what is none, is not PostgreSQL's, or names no
+    database."""
+    found = _read(text)
+    if not found.dbname:
+        raise Refused(f"The database URL names no database ({found}).", hint=f"Write {FORM}.")
+    return found
+
+
+def read_connection_string(text: str) -> DatabaseUrl:
+    """Read a libpq connection string (``host=… dbname=…``). ``dbname`` may be empty. Raises Refused if it is none."""
+    pairs = _pairs(text)
+    if not pairs or not any(key in (*_PLACE, "hostaddr", "service") for key, _, _ in pairs):
+        raise Refused("This is no connection string of libpq.", hint="Write host=… port=… user=… dbname=….")
+    values = {key: value for key, value, _ in pairs}  # the last one wins, as in libpq
+    hosts = values.get("host", "").split(",") if values.get("host") else []
+    return _made("", values, _with_ports(hosts, values.get("port", "")), values.items())
+
+
+def find(value: str) -> Optional[DatabaseUrl]:
+    """The database and the server that a text names by a PostgreSQL URL or a connection string; None if it is neither.
+
+    ``dbname`` is empty where the text leaves it to the driver. Raises Refused for a PostgreSQL URL that cannot be read.
+    """
+    if is_url(value):
+        return _read(value)
+    try:
+        return read_connection_string(value)
+    except Refused:
+        return None
+
+
+def is_url(value: str) -> bool:
+    """Whether a text is meant as a PostgreSQL URL, readable or not."""
+    return re.match(r"postgres(ql)?(\+\w*)?://", value) is not None
+
+
+def with_database(value: str, dbname: str) -> str:
+    """The same URL or connection string with another database, also in a query, and everything else as it is written.
+
+    For a program that reads its URL itself: a scheme, a raw password or a list of hosts is written as that program
+    takes it. For our own use see :meth:`DatabaseUrl.with_database`.
+    """
+    if find(value) is None:
+        raise Refused("This names no database: it is neither a PostgreSQL URL nor a connection string.")
+    return _url_with(value, dbname) if is_url(value) else _connection_string_with(value, dbname)
+
+
+def secrets(text: str) -> tuple[str, ...]:
+    """Every password in a URL (of any scheme) or connection string, as it is written and in plain text.
+
+    Never raises: what cannot be read may still hold a password.
+    """
+    found: list[str] = []
+    match = _URL.match(text)
+    if match:
+        found += [match["password"] or "", unquote(match["password"] or "")]
+        if "@" in match["hosts"]:  # a raw @ in the password: it goes on until the last one
+            rest = match["hosts"].rpartition("@")[0]
+            found += [f"{match['password'] or ''}@{rest}", rest]
+        for key, raw in _query_items(match["query"] or ""):
+            if key in _SECRET:
+                found += [raw, unquote_plus(raw), unquote(raw)]
+    else:
+        found += [value for key, value, _ in _pairs(text) if key in _SECRET]
+    return tuple(dict.fromkeys(value for value in found if value))
+
+
+def objection_of_sqlalchemy(text: str) -> str:
+    """Why SQLAlchemy itself would not take this URL, as a sentence; empty if it does.
+
+    An application that works with such a URL rewrites it, or hands it to its driver.
+    """
+    match = _URL.match(text)
+    if not match:
+        return ""
+    if match["scheme"] == "postgres":
+        return "SQLAlchemy does not know postgres://; it wants postgresql://."
+    if "," in match["hosts"]:
+        return "SQLAlchemy takes several hosts as ?host=h1:5432&host=h2:5433, not before the path."
+    if "%" in match["hosts"] and not match["hosts"].startswith("["):
+        return "SQLAlchemy does not decode a host; it takes a socket folder as ?host=/folder."
+    return ""
+
+
+def connection_string(values: Mapping[str, str]) -> str:
+    """A connection string of libpq, every value quoted; empty values are left out."""
+    return " ".join(f"{key}={quote_value(value)}" for key, value in values.items() if value)
+
+
+def quote_value(value: str) -> str:
+    """A value inside a connection string of libpq."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _read(text: str) -> DatabaseUrl:
+    match = _URL.match(text)
+    if not match:
+        kind = "a connection string of libpq" if _pairs(text) else "something else"
+        kind = "a URL after white space" if _URL.match(text.lstrip()) else kind
+        raise Refused(f"The database URL is no URL; it is {kind}.", hint=f"Write {FORM}.")
+    backend, _, driver = match["scheme"].partition("+")
+    if backend not in ("postgresql", "postgres"):
+        raise Refused(
+            f"The database URL starts with {backend}://, not with postgresql://.", hint="Only PostgreSQL is supported."
+        )
+    query = parse_qsl(match["query"] or "")
+    values = {
+        "user": unquote(match["user"] or ""),
+        "password": unquote(match["password"] or ""),
+        "dbname": unquote(match["path"] or ""),
+        **_once(query),
+    }
+    return _made(driver, values, _hosts(match["hosts"], query), query)
+
+
+def _made(driver: str, values: Mapping[str, str], hosts: Hosts, pairs: Iterable[tuple[str, str]]) -> DatabaseUrl:
+    found = DatabaseUrl(
+        dbname=values.get("dbname", ""),
+        user=values.get("user", ""),
+        password=values.get("password") or None,
+        hosts=hosts,
+        driver=driver,
+        options=tuple((key, value) for key, value in pairs if key not in _PLACE),
+    )
+    texts = [found.dbname, found.user, found.password or "", *(host for host, _ in hosts)]
+    if any("\0" in text for text in [*texts, *(value for _, value in found.options)]):
+        raise Refused("The database URL has a NUL character, which PostgreSQL cannot hold.")
+    return found
+
+
+def _once(query: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """User, password and database of a query, which win over what stands before it."""
+    found: dict[str, str] = {}
+    for key, value in query:
+        name = "dbname" if key in _DATABASE else key
+        if name in ("user", "password", "dbname"):
+            if name in found:
+                raise Refused(f"The query of the database URL gives {name} more than once.")
+            found[name] = value
+    return found
+
+
+def _hosts(before: str, query: Iterable[tuple[str, str]]) -> Hosts:
+    """The hosts of a URL: those of the query (as SQLAlchemy or libpq writes several) or those before the path."""
+    hosts = [_host(text) for text in before.split(",")] if before else []
+    given = {name: [value for key, value in query if key == name] for name in ("host", "port")}
+    asked = given["host"][0].split(",") if len(given["host"]) == 1 else given["host"]
+    port = ",".join(given["port"])
+    if not asked:
+        return _with_ports([host for host, _ in hosts], port) if port else tuple(hosts)
+    if port:
+        return _with_ports(asked, port)
+    # The port before the path stays, unless the query's hosts have ports of their own.
+    inherited = hosts[0][1] if len(hosts) == 1 else None
+    pairs = [_host(text) if re.fullmatch(r"[\w.-]*:[0-9]*", text, re.A) else (text, None) for text in asked]
+    return tuple((host, own or inherited) for host, own in pairs)
+
+
+def _host(text: str) -> tuple[str, Optional[int]]:
+    if "@" in text:
+        raise Refused(
+            "The password or the user of the database URL has an @ in it, so that its host cannot be told.",
+            hint="Write that @ as %40.",
+        )
+    match = _HOST.fullmatch(text)
+    if not match:
+        raise Refused("The host of the database URL cannot be read.", hint="Write an IPv6 address as [::1].")
+    return match["ipv6"] or unquote(match["host"] or ""), _port(match["port"] or "")
+
+
+def _with_ports(hosts: list[str], port: str) -> Hosts:
+    """Each host with its port of a comma-separated list, in which one port is that of all."""
+    ports = port.split(",")
+    if len(ports) == 1:
+        return tuple((host, _port(port)) for host in hosts or ([""] if port else []))
+    if len(ports) != len(hosts):
+        raise Refused(f"The database URL has {len(hosts)} hosts and {len(ports)} ports.", hint="Give each its port.")
+    return tuple((host, _port(each)) for host, each in zip(hosts, ports))
+
+
+def _port(text: str) -> Optional[int]:
+    if not text:
+        return None
+    if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) < 65536:
+        # It is not shown: where an IPv6 address lacks its brackets or a password its user, it may be something else.
+        raise Refused(
+            "The port of the database URL is not a number from 1 to 65535.",
+            hint="Write an IPv6 address in brackets, and : @ / ? # % inside a user or password percent-encoded.",
+        )
+    return int(text)
+
+
+def _rendered(scheme: str, url: DatabaseUrl, password: Optional[str], options: Iterable[tuple[str, str]]) -> str:
+    credentials = quote(url.user, safe="") + (f":{_escaped(password)}" if password is not None else "")
+    query = list(options)
+    netloc = ""
+    if len(url.hosts) == 1 and (_PLAIN_HOST.fullmatch(url.host) or _IPV6.fullmatch(url.host)):
+        netloc = _bracketed(url.host) + (f":{url.port}" if url.port else "")
+    else:
+        query += _host_keywords(url.hosts).items()
+    path = _escaped(url.dbname)
+    text = "&".join(f"{quote(key, safe='')}={_escaped(value)}" for key, value in query)
+    return f"{scheme}://{credentials}{'@' if credentials else ''}{netloc}/{path}{'?' if text else ''}{text}"
+
+
+def _escaped(text: str) -> str:
+    return text if text == MASK else quote(text, safe="")
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _host_keywords(hosts: Hosts) -> dict[str, str]:
+    ports = [str(port or "") for _, port in hosts]
+    found = {"host": ",".join(host for host, _ in hosts), "port": ",".join(ports) if any(ports) else ""}
+    return {key: value for key, value in found.items() if value}
+
+
+def _query_items(query: str) -> Iterator[tuple[str, str]]:
+    """Decoded keys and the values as they are written."""
+    for item in query.split("&"):
+        key, _, raw = item.partition("=")
+        yield unquote_plus(key), raw
+
+
+def _url_with(text: str, dbname: str) -> str:
+    match = _URL.match(text)
+    assert match is not None
+    path, query = match["path"], match["query"]
+    named = any(key in _DATABASE and raw for key, raw in _query_items(query or ""))
+    if path or not named:
+        path = _name_like(path or "", dbname)
+    if query is not None:
+        query = "&".join(_item_with(item, dbname) for item in query.split("&"))
+    end = match.end("hosts")
+    middle = "" if path is None else f"/{path}"
+    return text[:end] + middle + ("" if query is None else f"?{query}") + text[match.end() :]
+
+
+def _item_with(item: str, dbname: str) -> str:
+    key, equals, _ = item.partition("=")
+    return f"{key}={quote(dbname, safe='')}" if equals and unquote_plus(key) in _DATABASE else item
+
+
+def _name_like(given: str, dbname: str) -> str:
+    """``dbname`` for a path. What stands raw in the ``given`` one stays raw: SQLAlchemy before 2.1 decodes no path."""
+    raw = set(given) - set("%?")
+    return "".join(char if char in raw or ord(char) > 127 else quote(char, safe="") for char in dbname)
+
+
+def _connection_string_with(text: str, dbname: str) -> str:
+    pairs = _pairs(text)
+    spans = [span for key, _, span in pairs if key == "dbname"]
+    for start, end in reversed(spans):
+        text = text[:start] + quote_value(dbname) + text[end:]
+    return text if spans else f"{text.rstrip()} dbname={quote_value(dbname)}"
+
+
+def _pairs(text: str) -> list[tuple[str, str, tuple[int, int]]]:
+    """Keyword, value and place of the value of each pair of a connection string; nothing if it is none."""
+    found, position = [], 0
+    while text[position:].strip():
+        match = _PAIR.match(text, position)
+        if not match:
+            return []
+        value = match["value"]
+        plain = re.sub(r"\\(.)", r"\1", value[1:-1] if value.startswith("'") else value, flags=re.S)
+        found.append((match["key"], plain, match.span("value")))
+        position = match.end()
+    return found
