@@ -20,6 +20,10 @@ def resolve(name: str) -> Call:
         from .migrations import calls as migration_calls
 
         calls = migration_calls.CALLS
+    elif name.startswith("environment."):
+        from .app import environment
+
+        calls = environment.CALLS
     if name not in calls:
         raise PapError(f"There is no agent call named {name}.")
     return calls[name]

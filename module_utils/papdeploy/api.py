@@ -24,13 +24,16 @@ from .trial import Trial, exit_code, free_port, held, with_port
 class Runtime:
     """Where code of one release can run beside its models: ``python`` started in ``cwd`` at ``site`` with ``env``.
 
-    ``env`` holds secrets (DATABASE_URL): never print it.
+    ``env`` holds secrets (DATABASE_URL): never print it. ``command`` are the words that start the app itself,
+    ``folders`` other folders that it may be started in.
     """
 
     site: Site
     python: str
     cwd: str
     env: dict[str, str] = field(repr=False)
+    command: Sequence[str] = ()
+    folders: Sequence[str] = ()
 
 
 class Api(ABC):
@@ -51,6 +54,10 @@ class Api(ABC):
     def environments(self, version: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         """The environment of everything that ``version`` would start, by a label for a person."""
         return {str(version["label"]): self.environment(version)}
+
+    def declared(self, version: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+        """Environments that somebody else than this program gives ``version`` when it starts it, by where they are."""
+        return {}
 
     @abstractmethod
     def runtime(self, version: Mapping[str, Any]) -> contextlib.AbstractContextManager[Runtime]:
@@ -139,7 +146,10 @@ class HostApi(Api):
 
     @contextlib.contextmanager
     def runtime(self, version: Mapping[str, Any]) -> Any:
-        yield Runtime(self.site, self.python, str(version["path"]), self.environment(version))
+        command = (*self.start_command, *self.restart_command, *self.trial_command)
+        yield Runtime(
+            self.site, self.python, str(version["path"]), self.environment(version), command, (str(self.folder),)
+        )
 
     def stop(self) -> None:
         self._supervise("stopped", self.stop_command)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional
 
 from .agent import Agent
-from .api import Api, HostApi
+from .api import Api, HostApi, Runtime
 from .errors import Refused
 from .journal import State
 from .postgres import Conninfo, Database, url_with_database
@@ -56,7 +56,7 @@ class Stack:
                 )
             agent = Agent(runtime.site, runtime.python, cwd=runtime.cwd, env=runtime.env, secrets=self.secrets)
             with agent:
-                yield Beside(agent, url)
+                yield Beside(agent, url, runtime)
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Beside:
 
     agent: Agent
     url: str = field(repr=False)
+    runtime: Optional[Runtime] = None
 
     def call(
         self,

@@ -53,6 +53,7 @@ def main() -> None:
     for release in RELEASES:
         print(api_image(engine, release))
     print(variant(engine, api_image(engine, "current"), "drops-tables", ["ENV CC_DROP_TABLES=on"]))
+    print(variant(engine, api_image(engine, "current"), "drops-by-file", ["RUN echo CC_DROP_TABLES=on > app/.env"]))
 
 
 def db_image(engine: Any) -> str:

@@ -94,6 +94,14 @@ class DockerApi(Api):
             for number, name in enumerate(self.names)
         }
 
+    def declared(self, version: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+        if self.compose is None or version.get("restart") or "containers" in version:
+            return {}
+        image = str(version["reference"])
+        return {
+            f"the compose file, for {name}": self.compose.environment(self.engine, name, image) for name in self.names
+        }
+
     def plan(self, version: Mapping[str, Any], number: int = 0) -> Plan:
         """The container that ``version`` would run in: the first of the stack's API containers, or another."""
         service = self.services()[number]
@@ -121,9 +129,10 @@ class DockerApi(Api):
         image = self.engine.find_image(str(plan.body["Image"])) or {}
         config = image.get("Config") or {}
         with OneOffSite(self.engine, plan, self.names[0], self.release) as site:
-            python = self.python or find_python(site, program(plan.body, config))
+            command = program(plan.body, config)
+            python = self.python or find_python(site, command)
             folder = str(plan.body.get("WorkingDir") or config.get("WorkingDir") or "/")
-            yield Runtime(site, python, folder, plan.environment)
+            yield Runtime(site, python, folder, plan.environment, command)
 
     def trial_obstacle(self, version: Mapping[str, Any]) -> str:
         return trials.obstacle(self.plan(version))

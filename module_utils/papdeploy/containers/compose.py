@@ -42,6 +42,12 @@ class Compose:
                     hint=f"Write `image: ${{{self.variable}}}` there, or set pap_api_image_variable to its variable.",
                 )
 
+    def environment(self, engine: Engine, name: str, image: str) -> dict[str, str]:
+        """What compose would give the container ``name`` of ``image``: ``environment`` and ``env_file`` together."""
+        labels = _labels(engine.container(name))
+        text = self.site.run([*self._command(labels), "config"], env={self.variable: image}, timeout=self.seconds).text
+        return _environment_of(labels["service"], text)
+
     def up(self, engine: Engine, name: str, reference: str, image: str) -> int:
         """Let compose replace the container by one of ``reference``; the replaced image is kept by a tag."""
         present = engine.container(name)
@@ -95,15 +101,36 @@ def _kept(name: str) -> str:
     return f"pap-deploy/kept-{name.lower()}"
 
 
-def _image_of(service: str, config: str) -> str:
-    """The image of a service in the YAML that ``compose config`` prints: two spaces deep, one line each."""
+def _service(service: str, config: str) -> list[str]:
+    """The lines of a service in the YAML that ``compose config`` prints: its name is two spaces deep."""
     inside = ""
+    lines = []
     for line in config.splitlines():
         if re.match(r" {0,2}\S", line):
             inside = line.strip().rstrip(":").strip("'\"")
-        elif inside == service and line.startswith("    image:"):
+        elif inside == service:
+            lines.append(line)
+    return lines
+
+
+def _image_of(service: str, config: str) -> str:
+    for line in _service(service, config):
+        if line.startswith("    image:"):
             return line.split(":", 1)[1].strip().strip("'\"")
     return ""
+
+
+def _environment_of(service: str, config: str) -> dict[str, str]:
+    """The environment of a service there: one line each, six spaces deep; a longer value goes on deeper."""
+    values: dict[str, str] = {}
+    block = ""
+    for line in _service(service, config):
+        if re.match(r" {4}\S", line):
+            block = line.strip()
+        elif block == "environment:" and re.match(r" {6}\S", line):
+            name, _, value = line.strip().partition(":")
+            values[name.strip("'\"")] = value.strip().strip("'\"")
+    return values
 
 
 def _labels(container: Mapping[str, Any]) -> dict[str, str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from ..backup.archive import refuse_clients
 from ..errors import Refused
 from ..postgres import Conninfo, Database, ServerFacts
+from ..stack import Beside, Stack
 
 DROP_TABLES = "CC_DROP_TABLES"
 # Only these are certainly off. Anything else could be read as true by an app or by a person.
@@ -34,6 +36,30 @@ def refuse_drop_tables(environment: str, sources: Mapping[str, Mapping[str, str]
                 hint=f"Remove {DROP_TABLES} there (only development may reset its database), then deploy again.",
                 source=source,
             )
+
+
+def refuse_drop_tables_inside(stack: Stack, version: Mapping[str, Any], beside: Beside) -> str:
+    """The same for what the process of ``version`` would find by itself: settings files, whoever loads them, and what
+    the import of its models sets. Returns why they do not import, or nothing. The files come first: with
+    CC_DROP_TABLES in one of them, an import may be what drops the tables."""
+    if stack.environment == "development":
+        return ""
+    runtime = beside.runtime
+    request = {
+        "variable": DROP_TABLES,
+        "models": list(stack.models),
+        "environment": stack.environment,
+        "words": list(runtime.command) if runtime else [],
+        "folders": list(runtime.folders) if runtime else [],
+    }
+    found: dict[str, Any] = {}
+    for call in ("environment.files", "environment.imported"):
+        found = beside.call(call, request, deadline_s=120)
+        for item in found["found"]:
+            refuse_drop_tables(
+                stack.environment, {f"{item['source']} ({version['label']})": {DROP_TABLES: item["value"]}}
+            )
+    return str(found["problem"])
 
 
 def refuse_server(database: Database, facts: ServerFacts) -> None:

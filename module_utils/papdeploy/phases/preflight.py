@@ -141,13 +141,16 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
         {
             **{f"the environment of the API that runs ({name})": env for name, env in present.items()},
             **{f"the environment of the API to deploy ({name})": env for name, env in coming.items()},
+            **stack.api.declared(candidate),
             "the environment of this deploy": stack.database.site.environment(),
         },
     )
+    unseen = _refuse_drop_tables_of(stack, running) if running["identity"] != candidate["identity"] else []
     facts = stack.database.facts()
     guards.refuse_server(stack.database, facts)
     guards.refuse_many_databases(stack.url_variable, coming)
     with stack.beside_models(candidate) as beside:
+        guards.refuse_drop_tables_inside(stack, candidate, beside)  # first: the next call imports the models
         request = {"models": list(stack.models), "server_version": facts.version}
         ddl = beside.call("schema.ddl", request, deadline_s=120)
         plan_result = beside.call(
@@ -182,10 +185,25 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
         with own_logins.noted(stack):
             found.baseline = smoke.baseline(stack.smoke)
     said += filter(None, [stack.state.clock_went_back()])
-    found.lines = [*_lines(stack, found, facts.version), *said]
+    found.lines = [*_lines(stack, found, facts.version), *said, *unseen]
     if with_baseline and not found.nothing_to_do:
         found.lines.append(_baseline_line(found.baseline))
     return found
+
+
+def _refuse_drop_tables_of(stack: Stack, running: Mapping[str, Any]) -> list[str]:
+    """A rollback starts the API that runs now again. What it would find then is looked at as far as it can be; returns
+    what the summary has to say."""
+    why = ""
+    try:
+        with stack.beside_models(running) as beside:
+            why = guards.refuse_drop_tables_inside(stack, running, beside)
+    except Refused:
+        raise
+    except PapError as error:
+        why = error.message
+    said = f"CC_DROP_TABLES: what {running['label']} sets by itself could not be seen to the end ({why})"
+    return [said] if why else []
 
 
 def expected_catalog(stack: Stack, beside: Any, digest: str) -> dict[str, Any]:

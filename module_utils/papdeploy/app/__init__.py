@@ -1,0 +1,1 @@
+"""The application at its site: what its own process would find there."""

@@ -1,0 +1,237 @@
+"""What the application's own process would find of a variable: in settings files around it, and after its import.
+
+Runs beside the models, with the application's Python, environment and working directory. An application reads a
+``.env`` by ``load_dotenv()`` or by its settings class (pydantic: ``env_file``), often in its main module only, which is
+never imported here. So the files are read first, whoever would load them; then the models are imported, and every file
+that they open and every variable that they set is seen by an audit hook.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+Emit = Callable[[dict[str, Any]], None]
+
+# Where a settings file is named: in the source, in a command (uvicorn --env-file), in the value of a variable.
+_NAMED = re.compile(r"[\w./~-]*\.env(?:\.[\w-]+)*")
+_STAGE = re.compile(r"[\w-]{2,30}")
+_SECRETS = Path("/run/secrets")  # Docker's; the usual secrets_dir of pydantic's settings
+_NOT_ITS_OWN = {"site-packages", "dist-packages", "node_modules", "__pycache__", "tests", "test", "proc", "sys", "dev"}
+_LIBRARIES = ("site-packages", "dist-packages", "<frozen", str(Path(os.__file__).parent))
+# Named in many sources, and loaded by none that runs here: unless this is that stage, or an import opens the file.
+_OTHER_STAGES = {"example", "sample", "template", "dist", "test", "testing", "dev", "development"}
+_FOLDERS = 2_000  # of a release; what lies deeper is found where its name is mentioned
+_SOURCES = 5_000
+_SOURCE_BYTES = 1 << 20
+_FILE_BYTES = 256 << 10
+
+
+def files(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
+    """{variable, models, environment, words, folders} → {found: [{value, source}]}: settings files that hold it.
+
+    Read are ``.env``, ``.env.local`` and ``.env.<environment>`` in the working directory, in ``folders``, beside every
+    Python file of the application, and above all of these; and every file whose name is mentioned in its sources, in
+    its environment or in ``words`` (its command). Nothing is imported.
+    """
+    variable = str(request["variable"])
+    found = [
+        {"value": value, "source": f"{path}, line {line}"}
+        for path in _settings_files(request)
+        for line, value in _assigned(path, variable)
+    ]
+    found += [
+        {"value": _text(path).strip(), "source": str(path)}
+        for path in _listed(_SECRETS)
+        if path.name.upper() == variable.upper()
+    ]
+    return {"found": found}
+
+
+def imported(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
+    """{variable, models} → {found, problem}: what importing the modules makes of the variable. ``problem``: why they do
+    not import (then only what happened before that is known)."""
+    from ..schema.silence import silence
+
+    variable = str(request["variable"])
+    before = dict(_environment(variable))
+    problem = ""
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    with _watched(variable) as seen, silence():
+        for spec in request["models"]:
+            try:
+                importlib.import_module(str(spec).partition(":")[0].strip())
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything while it is imported
+                problem = f"{type(error).__name__} in {spec}"
+                break
+    found = [
+        {"value": value, "source": f"{path}, line {line}, which the import of the models reads"}
+        for path in seen.opened
+        for line, value in _assigned(path, variable)
+    ]
+    for name, value in _environment(variable):
+        if before.get(name) != value:
+            where = f" by {seen.set_by[name]}" if seen.set_by.get(name) else ""
+            found.append({"value": value, "source": f"the environment, set{where} when the models are imported"})
+    return {"found": found, "problem": problem}
+
+
+def _environment(variable: str) -> Iterator[tuple[str, str]]:
+    for name, value in os.environ.items():
+        if name.upper() == variable.upper():
+            yield name, value
+
+
+class _Seen:
+    """What an import did: the files it opened, and where in the application it set which variable."""
+
+    def __init__(self, variable: str) -> None:
+        self.variable = variable.upper()
+        self.active = True
+        self.opened: list[Path] = []
+        self.set_by: dict[str, str] = {}
+
+    def hook(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self.active:
+            return
+        if event == "open" and isinstance(arguments[0], (str, bytes)):
+            path = Path.cwd() / os.fsdecode(arguments[0])
+            if path.suffix not in (".py", ".pyc", ".so", ".pth", ".zip") and path not in self.opened:
+                self.opened.append(path)
+        elif event == "os.putenv":
+            name = os.fsdecode(arguments[0])
+            if name.upper() == self.variable:
+                self.set_by[name] = _caller()
+
+
+@contextlib.contextmanager
+def _watched(variable: str) -> Iterator[_Seen]:
+    """Note what the block opens and sets. A hook cannot be taken away again, so it is told when to stop."""
+    seen = _Seen(variable)
+    sys.addaudithook(seen.hook)
+    try:
+        yield seen
+    finally:
+        seen.active = False
+
+
+def _caller() -> str:
+    """The innermost line of the application itself, for a person."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not any(part in name for part in _LIBRARIES):
+            return f"{name}, line {frame.f_lineno}"
+        frame = frame.f_back  # type: ignore[assignment]
+    return ""
+
+
+def _settings_files(request: Mapping[str, Any]) -> list[Path]:
+    """Every settings file that the application could load, once each."""
+    words = [str(word) for word in request.get("words") or []]
+    here = [Path.cwd(), *(Path(folder).resolve() for folder in request.get("folders") or [])]
+    folders, sources = _walk([here[0], *_packages([*request["models"], *words])])
+    folders = list(dict.fromkeys(place for folder in [*here, *folders] for place in (folder, *folder.parents)))
+    texts = [*words, *os.environ.values(), *map(_text, sources)]
+    stages = {str(request.get("environment") or ""), *filter(_STAGE.fullmatch, os.environ.values())}
+    mentioned = {token for text in texts if ".env" in text for token in _NAMED.findall(text)}
+    mentioned = {token for token in mentioned if _suffix(token) not in _OTHER_STAGES - stages}
+    names = {".env", ".env.local", *(f".env.{stage}" for stage in stages), *(Path(token).name for token in mentioned)}
+    paths = [folder / name for folder in folders for name in sorted(names & {path.name for path in _listed(folder)})]
+    paths += [folder / Path(token).expanduser() for token in sorted(mentioned) if "/" in token for folder in folders]
+    once: dict[str, Path] = {}
+    for path in paths:
+        with contextlib.suppress(OSError):
+            if path.is_file():
+                once.setdefault(os.path.realpath(path), path)
+    return list(once.values())
+
+
+def _suffix(name: str) -> str:
+    return name.rpartition(".")[2].lower()
+
+
+def _packages(words: Iterable[str]) -> list[Path]:
+    """The folders of the packages that ``words`` name (``app.models:Base``, ``app.main:app``); imports none."""
+    standard = getattr(sys, "stdlib_module_names", ())  # Python 3.10
+    found = []
+    for word in words:
+        name = re.match(r"([A-Za-z_]\w*)(?:\.\w+)*(?::[\w.]+)?$", word.strip())
+        with contextlib.suppress(Exception):  # a word of a command that is no module
+            spec = importlib.util.find_spec(name[1]) if name and name[1] not in standard else None
+            found += [Path(place).resolve() for place in (spec.submodule_search_locations or [] if spec else [])]
+    return found
+
+
+def _walk(roots: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The Python files below ``roots`` that are the application's own, and their folders."""
+    folders: dict[Path, None] = {}
+    sources: list[Path] = []
+    visited = 0
+    for root in dict.fromkeys(roots):
+        if root == Path("/"):
+            continue  # a working directory that is nobody's
+        for place, below, names in os.walk(root):
+            below[:] = sorted(n for n in below if n not in _NOT_ITS_OWN and not _is_venv(Path(place, n)))
+            visited += 1
+            if visited > _FOLDERS or len(sources) > _SOURCES:
+                return list(folders), sources
+            found = [Path(place, name) for name in names if name.endswith(".py")]
+            sources += found
+            folders.update(dict.fromkeys(path.parent for path in found))
+    return list(folders), sources
+
+
+def _is_venv(folder: Path) -> bool:
+    return folder.name == ".git" or (folder / "pyvenv.cfg").is_file()
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _text(path: Path) -> str:
+    """The content of a small file; nothing of a large, special or closed one."""
+    try:
+        limit = _SOURCE_BYTES if path.suffix == ".py" else _FILE_BYTES
+        if not path.is_file() or path.stat().st_size > limit:
+            return ""
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _assigned(path: Path, variable: str) -> list[tuple[int, str]]:
+    """The line and value that the file gives ``variable`` in the end: ``KEY=VALUE``, ``export``, or as YAML or JSON."""
+    pattern = re.compile(rf"""\s*(?:export\s+)?["']?{re.escape(variable)}["']?\s*[:=](.*)""", re.IGNORECASE)
+    last: Optional[tuple[int, str]] = None
+    for number, line in enumerate(_text(path).lstrip("\ufeff").splitlines(), 1):
+        match = pattern.match(line)
+        if match:
+            last = number, _value(match[1])
+    return [last] if last else []
+
+
+def _value(text: str) -> str:
+    """The value as dotenv reads it: quotes come off, a comment behind it as well; a comma of JSON too."""
+    text = text.strip()
+    quoted = re.match(r"""(["'])(.*?)\1""", text)
+    return quoted[2] if quoted else re.split(r"(?:^|\s)#", text)[0].strip().rstrip(",").strip()
+
+
+CALLS: dict[str, Callable[[dict[str, Any], Emit], dict[str, Any]]] = {
+    "environment.files": files,
+    "environment.imported": imported,
+}
