@@ -15,6 +15,8 @@ author:
 description:
   - Reads the C(report.json) of each stack in a folder and writes C(index.html) beside them.
   - Each stack of a fleet may call it when its own report is there; the page is always whole.
+  - Files that are no reports are passed over with a warning, and an C(index.html) that was not written here
+    stays as it is.
 attributes:
   check_mode:
     support: none
@@ -47,7 +49,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 path:
-  description: The page.
+  description: The page; empty if an C(index.html) that is not ours lies there, which then stays.
   returned: success
   type: str
 stacks:

@@ -57,6 +57,7 @@ import compileall
 import contextlib
 import io
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -66,6 +67,8 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 KEEP = 3
+# A digest, or one that a killed run was unpacking. Whatever else somebody put here is not ours to remove.
+_OURS = re.compile(r"[0-9a-f]{16}|\.new-[a-z0-9_]{8}")
 IN_USE_SECONDS = 48 * 3600  # another deploy on this host, or the watch that goes on after one, may still read its own
 
 
@@ -83,11 +86,15 @@ def unpack(home: Path, digest: str, archive: str) -> Path:
             fresh.rename(place)
         shutil.rmtree(fresh, ignore_errors=True)
     os.utime(place)
-    used = {path: _last_used(path) for path in home.iterdir()}
+    used = {path: _last_used(path) for path in home.iterdir() if _OURS.fullmatch(path.name) and _is_folder(path)}
     for old in sorted(used, key=lambda path: -used[path])[KEEP:]:
         if time.time() - used[old] > IN_USE_SECONDS:
             shutil.rmtree(old, ignore_errors=True)
     return place
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _last_used(path: Path) -> float:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from .core import text
 from .core.clock import now, seconds_between
 from .core.durable import sync_folder
+from .core.regular import read_regular
 from .errors import PapError, Refused, Unavailable
 from .migrations.files import TEMPLATE
 
@@ -278,7 +279,7 @@ def read(folder: Path, public_texts: Iterable[str]) -> Shelf:
     rejected: list[str] = []
     for path in sorted(folder.glob("*.json"), reverse=True):
         try:
-            receipts.append(verify(json.loads(path.read_text(encoding="utf-8")), keys))
+            receipts.append(verify(json.loads(read_regular(path)), keys))
         except (OSError, ValueError, Refused) as error:
             why = error.message if isinstance(error, PapError) else "it cannot be read."
             rejected.append(f"{path.name}: {why}")

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from papdeploy import backup, databases, oracle, restore_point, retention
+from papdeploy import backup, databases, oracle, restore_point
+from papdeploy.backup import retention
 from papdeploy.databases import marks
 from papdeploy.errors import Refused
 from papdeploy.journal import State

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,41 @@ def test_the_report_is_two_private_files(state: State, tmp_path: Path) -> None:
         (fleet / stack / f"{journal.release}.json").write_text(data.read_text().replace('"pap"', f'"{stack}"'))
     made = write_overview(str(fleet))
     page = Path(made["path"]).read_text()
-    assert made["stacks"] == 2 and f'href="pap-eu/{journal.release}.html"' in page
+    assert made["stacks"] == 2 and f'href="pap-eu/{journal.release}.html"' in page and not made["warnings"]
+
+
+def test_the_overview_leaves_what_is_not_ours(state: State, tmp_path: Path) -> None:
+    journal = release(state)
+    reporting.write(state, journal.release)
+    fleet = tmp_path / "reports"
+    (fleet / "pap").mkdir(parents=True)
+    (fleet / "pap" / "1.json").write_text((journal.folder / "report.json").read_text())
+    assert write_overview(str(fleet))["path"] == str(fleet / "index.html")
+    for name, text in {"9.json": "{", "8.json": "[]", "7.json": '{"verdict": "ok"}', "6.json": "[" * 200_000}.items():
+        (fleet / "pap" / name).write_text(text)
+    os.mkfifo(fleet / "pap" / "5.json")
+    (fleet / "pap" / "4.json").mkdir()
+    (fleet / "notes").mkdir()
+    made = write_overview(str(fleet))
+    assert made["stacks"] == 1 and made["path"], "a page of ours is written anew"
+    assert [warning.split(" is not ")[0].rsplit("/", 1)[1] for warning in made["warnings"]] == [
+        f"{number}.json" for number in (9, 8, 7, 6, 5, 4)
+    ]
+    for shape in ("text", "link", "fifo", "folder"):
+        page = fleet / "index.html"
+        page.unlink()
+        if shape == "text":
+            page.write_text("<h1>Our team's page</h1>")
+        elif shape == "link":
+            page.symlink_to(tmp_path / "nowhere")
+        elif shape == "fifo":
+            os.mkfifo(page)
+        else:
+            page.mkdir()
+        before = page.lstat()
+        made = write_overview(str(fleet))
+        assert made["path"] == "" and "was not written over it" in made["warnings"][-1]
+        assert page.lstat().st_ino == before.st_ino
 
 
 class TestReceipts:

@@ -177,6 +177,56 @@ def test_two_environments_push_their_receipts_at_once(place: Place, monkeypatch:
     assert f"git -C {mine} push origin HEAD:main" in said and "s3cret" not in said and "non-zero" not in said
 
 
+def test_a_receipt_that_waits_for_its_push_survives_what_comes_next(place: Place) -> None:
+    """Where the repository did not take it: the next fetch puts it on top of what came meanwhile, the next push takes it
+    along; and where that cannot be, nothing is changed."""
+    origin, other, mine = (place.folder / name for name in ("origin.git", "other", "receipts"))
+    run(place.folder, "init", "-q", "--bare", "-b", "main", str(origin))
+    run(place.folder, "clone", "-q", str(origin), str(other))
+
+    def push(name: str, text: str) -> None:
+        if run(origin, "branch", "--list"):
+            run(other, "pull", "-q", "--rebase", "origin", "main")
+        (other / name).write_text(text)
+        run(other, "add", name)
+        run(other, "commit", "-q", "-m", name)
+        run(other, "push", "-q", "origin", "HEAD:main")
+
+    push("first.json", "{}")
+    repository = {"receipt_repository": str(origin)}
+    deny = origin / "hooks" / "pre-receive"
+    deny.write_text("#!/bin/sh\nexit 1\n")
+    deny.chmod(0o755)
+    waiting: Journal = release(place.state())
+    place.play(role("receipt", "write", pap_release=waiting.release), ok=False, **repository)
+    deny.unlink()
+    push("others.json", "{}")
+
+    late: Journal = release(place.state())
+    place.play(role("receipt", "write", pap_release=late.release), **repository)
+    listed = run(origin, "ls-tree", "--name-only", "main")
+    assert waiting.release in listed and late.release in listed and "others.json" in listed
+
+    run(mine, "commit", "-q", "--allow-empty", "-m", "by hand")
+    (mine / "first.json").write_text("mine")
+    run(mine, "commit", "-q", "-a", "-m", "mine")
+    push("first.json", "theirs")
+    (mine / "draft.json").write_text("not even committed")
+    head = run(mine, "rev-parse", "HEAD")
+    demanding: Journal = release(place.state(), end="")
+    said = place.play(role("receipt", pap_release=demanding.release), ok=False, receipt_required=True, **repository)
+    assert f"{mine}, could not be brought up to date, and was left as it is" in said
+    assert run(mine, "rev-parse", "HEAD") == head and (mine / "first.json").read_text() == "mine"
+    assert (mine / "draft.json").read_text() == "not even committed"
+    assert "rebase in progress" not in run(mine, "status")
+
+
+def run(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=x", "-c", "user.email=x@localhost"]
+    done = subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout
+
+
 def test_the_report_is_fetched_with_an_overview(place: Place) -> None:
     made = release(place.state())
     said = place.play(role("report", pap_release=made.release))

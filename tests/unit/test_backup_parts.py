@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from papdeploy import retention
-from papdeploy.backup import archive, crypt, files, manifest, pgbackrest
+from papdeploy.backup import archive, crypt, files, manifest, pgbackrest, retention
 from papdeploy.core.durable import private_folder
 from papdeploy.databases import marks, names, properties
 from papdeploy.errors import Refused
@@ -83,20 +82,54 @@ def test_stem_is_plain(parts: tuple[str, str, str, str], expected: str) -> None:
     assert files.stem(*parts) == expected
 
 
+ARCHIVE = "st_app_r1_20260101T000000.123Z.dump"
+
+
 def test_partial_file_is_private_and_goes(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
-        with files.partial(tmp_path, "x") as (path, file):
+        with files.partial(tmp_path, ARCHIVE) as (path, file):
             assert path.stat().st_mode & 0o777 == 0o600
             file.write(b"data")
-            manifest.settle(tmp_path)
+            manifest.settle(tmp_path, "st", "app")
             assert path.exists(), "its lock says that it is in use"
     finally:
         os.umask(old)
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / ".partial-dead").write_bytes(b"")
-    manifest.settle(tmp_path)
+    for name in (ARCHIVE, f"{ARCHIVE}.manifest.json", f"{ARCHIVE}.age.globals.sql", f"{ARCHIVE}.gpg"):
+        (tmp_path / f".partial-{name}").write_bytes(b"")
+    manifest.settle(tmp_path, "st", "app")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_only_looks_like_a_partial_file_stays_and_stops_nothing(tmp_path: Path) -> None:
+    texts = ("notes.txt", ARCHIVE + ".bak", "KEEP-" + ARCHIVE, ARCHIVE.replace("app", "other"), "st_app_r1_x.dump", "")
+    for name in texts:
+        (tmp_path / f".partial-{name}").write_text("a person's")
+    os.mkfifo(tmp_path / f".partial-{ARCHIVE}")
+    (tmp_path / f".partial-{ARCHIVE}.age").mkdir()
+    victim = tmp_path / "victim"
+    victim.write_text("")
+    (tmp_path / f".partial-{ARCHIVE}.gpg").symlink_to(victim)
+    (tmp_path / f".partial-{ARCHIVE}.globals.sql").write_text("a killed run's")
+    before = {path.name for path in tmp_path.iterdir()}
+    manifest.settle(tmp_path, "st", "app")
+    assert before - {path.name for path in tmp_path.iterdir()} == {f".partial-{ARCHIVE}.globals.sql"}
+
+
+@pytest.mark.parametrize("what", ["fifo", "folder", "device", "brackets"])
+def test_a_manifest_that_is_no_file_is_refused_at_once(tmp_path: Path, what: str) -> None:
+    path = tmp_path / f"{ARCHIVE}.manifest.json"
+    if what == "fifo":
+        os.mkfifo(path)
+    elif what == "folder":
+        path.mkdir()
+    elif what == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_text("[" * 200_000)
+    with pytest.raises(Refused, match="cannot be read"):
+        manifest.load_manifest(path)
 
 
 def test_partial_never_follows_a_link(tmp_path: Path) -> None:
@@ -271,17 +304,17 @@ def backup_file(folder: Path, name: str, age_days: float, stack: str = "st") -> 
     [("whole", True), ("torn manifest", False), ("another file", False), ("cut archive", False), ("no archive", False)],
 )
 def test_a_killed_backup_is_finished_by_its_record_alone(tmp_path: Path, case: str, finished: bool) -> None:
-    (tmp_path / "new.dump").write_bytes(b"x" * (1 if case == "cut archive" else 2))
+    (tmp_path / ARCHIVE).write_bytes(b"x" * (1 if case == "cut archive" else 2))
     (tmp_path / "somebodys.dump").write_bytes(b"no record of ours names it")
-    named = "old.dump" if case == "another file" else "new.dump"
+    named = "old.dump" if case == "another file" else ARCHIVE
     text = json.dumps(manifest.body({"format": 1, "file": named, "bytes": 2}))
-    (tmp_path / ".partial-new.dump.globals.sql").write_text("sql")
-    (tmp_path / ".partial-new.dump.manifest.json").write_text(text[:-9] if case == "torn manifest" else text)
+    (tmp_path / f".partial-{ARCHIVE}.globals.sql").write_text("sql")
+    (tmp_path / f".partial-{ARCHIVE}.manifest.json").write_text(text[:-9] if case == "torn manifest" else text)
     if case == "no archive":
-        (tmp_path / "new.dump").unlink()
-    manifest.settle(tmp_path)
-    left = {path.name for path in tmp_path.iterdir()} - {"new.dump", "somebodys.dump"}
-    assert left == ({"new.dump.globals.sql", "new.dump.manifest.json"} if finished else set())
+        (tmp_path / ARCHIVE).unlink()
+    manifest.settle(tmp_path, "st", "app")
+    left = {path.name for path in tmp_path.iterdir()} - {ARCHIVE, "somebodys.dump"}
+    assert left == ({f"{ARCHIVE}.globals.sql", f"{ARCHIVE}.manifest.json"} if finished else set())
     assert (tmp_path / "somebodys.dump").exists()
 
 

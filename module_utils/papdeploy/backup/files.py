@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import IO
 
 from ..core.durable import sync_folder
+from ..core.regular import open_regular
 from ..errors import Refused
 
 PARTIAL = ".partial-"
+_STAMP = r"\d{8}T\d{6}\.\d{3}Z"
+_ENDS = r"\.dump(\.age|\.gpg)?(\.globals\.sql|\.manifest\.json)?"
 _CHUNK = 1 << 20
 
 
@@ -42,10 +45,18 @@ def secure_folder(folder: Path) -> Path:
     return folder
 
 
-def stem(stack: str, dbname: str, release: str, stamp: str) -> str:
-    """A file name without its end; only plain characters, whatever the database is called (the manifest knows)."""
-    parts = (re.sub(r"[^A-Za-z0-9.-]+", "-", part).strip("-.")[:60] or "x" for part in (stack, dbname, release, stamp))
-    return "_".join(parts)
+def stem(*parts: str) -> str:
+    """A file name without its end, of stack, database, release and time; only plain characters, whatever the database
+    is called (the manifest knows)."""
+    return "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", part).strip("-.")[:60] or "x" for part in parts)
+
+
+def is_ours(name: str, stack: str, dbname: str, release: str = "") -> bool:
+    """Whether ``name`` has exactly the form of an archive that is written here for that stack and database (and
+    release), or of a file beside it."""
+    head = re.escape(stem(stack, dbname))
+    made_for = re.escape(stem(release)) if release else "[A-Za-z0-9.-]+"
+    return re.fullmatch(f"{head}_{made_for}_{_STAMP}{_ENDS}", name) is not None
 
 
 @contextlib.contextmanager
@@ -71,16 +82,19 @@ def commit(path: Path, file: IO[bytes], final: Path) -> None:
 
 
 @contextlib.contextmanager
-def stale(folder: Path) -> Iterator[list[Path]]:
-    """The temporary files of runs that were killed (nobody holds their lock), held for the block."""
-    with contextlib.ExitStack() as stack:
+def stale(folder: Path, stack: str, dbname: str) -> Iterator[list[Path]]:
+    """The temporary files of runs for that stack and database that were killed (nobody holds their lock), held for the
+    block. What only begins like one is somebody else's."""
+    with contextlib.ExitStack() as opened:
         found: list[Path] = []
         for path in sorted(folder.glob(f"{PARTIAL}*")):
+            if not is_ours(path.name[len(PARTIAL) :], stack, dbname):
+                continue
             try:
-                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+                descriptor = open_regular(path, follow=False)
             except OSError:
                 continue
-            stack.callback(os.close, descriptor)
+            opened.callback(os.close, descriptor)
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 found.append(path)

@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 from ..core import text
 from ..core.durable import sync_folder
+from ..core.regular import read_regular
 from ..errors import Refused
 from ..oracle import Oracle
 from . import files
@@ -95,13 +96,13 @@ def load_manifest(path: Path | str) -> Backup:
     """Read a manifest (given its path or the archive's); raises Refused if it is missing, damaged or too new."""
     where = manifest_path(Path(path))
     try:
-        value = json.loads(where.read_bytes())
+        value = json.loads(read_regular(where))
     except FileNotFoundError:
         raise Refused(
             f"{where} does not exist, so nothing is known about this backup.",
             hint="A backup without a manifest is one that did not finish. Take another.",
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise Refused(f"The manifest {where} cannot be read: {error}", hint=_DAMAGED) from None
     if not isinstance(value, dict) or value.get("digest") != _digest({k: v for k, v in value.items() if k != "digest"}):
         raise Refused(f"The manifest {where} is damaged: its digest does not fit its content.", hint=_DAMAGED)
@@ -110,10 +111,11 @@ def load_manifest(path: Path | str) -> Backup:
     return Backup(where.with_name(where.name[: -len(SUFFIX)]), value)
 
 
-def settle(folder: Path) -> None:
-    """Bring to an end what killed runs left in ``folder``. A whole manifest under its temporary name is the record of
-    a proven archive: where that has its name already, the files beside it get theirs. All else goes."""
-    with files.stale(folder) as left:
+def settle(folder: Path, stack: str, dbname: str) -> None:
+    """Bring to an end what killed runs for that stack and database left in ``folder``. A whole manifest under its
+    temporary name is the record of a proven archive: where that has its name already, the files beside it get theirs.
+    All else of theirs goes; what has no name of ours stays."""
+    with files.stale(folder, stack, dbname) as left:
         for path in left:
             final = path.with_name(path.name.removeprefix(files.PARTIAL))
             if path.name.endswith(SUFFIX) and _belongs(path, final):

@@ -72,7 +72,7 @@ def take(
     live = live or database.conninfo.dbname
     database = database.as_release(release)
     folder = files.secure_folder(Path(folder))
-    manifest.settle(folder)
+    manifest.settle(folder, stack, live)
     facts = database.facts()
     _refuse(database, facts, proof, chosen, limits, folder)
     if encryption and proof != "none":

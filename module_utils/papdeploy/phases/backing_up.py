@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import backup, retention
-from ..backup import pgbackrest
+from .. import backup
+from ..backup import pgbackrest, retention
 from ..core.durable import private_folder
 from ..core.text import plural
 from ..errors import Refused

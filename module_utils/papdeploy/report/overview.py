@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ..core.regular import read_regular
 from ..core.text import plural
 from . import words
-from .page import document
+from .page import POLICY, document
 from .sections import table
 from .words import escape
 
@@ -54,23 +55,51 @@ def overview(reports: Sequence[Mapping[str, Any]], links: Mapping[str, str] | No
 
 
 def write(folder: str) -> dict[str, Any]:
-    """Make ``index.html`` of the newest report of each stack: ``<folder>/<stack>/<release>.json``."""
+    """Make ``index.html`` of the newest report of each stack: ``<folder>/<stack>/<release>.json``.
+
+    Other people's files may lie there: what is no report is passed over, an ``index.html`` that is no page of ours
+    stays as it is, and ``warnings`` names both.
+    """
     home = Path(folder)
     reports: list[dict[str, Any]] = []
     links: dict[str, str] = {}
+    warnings: list[str] = []
     for stack in sorted(path for path in home.iterdir() if path.is_dir()):
-        newest = max(stack.glob("*.json"), key=lambda path: path.name, default=None)
-        if newest is None:
-            continue
-        made: dict[str, Any] = json.loads(newest.read_text(encoding="utf-8"))
-        reports.append(made)
-        links[str(made.get("stack"))] = f"{quote(stack.name)}/{quote(newest.stem)}.html"
+        for path in sorted(stack.glob("*.json"), reverse=True):
+            made = _report(path)
+            if made is not None:
+                reports.append(made)
+                links[str(made.get("stack"))] = f"{quote(stack.name)}/{quote(path.stem)}.html"
+                break
+            warnings.append(f"{path} is not a report of pap-deploy; it was left as it is.")
     page = home / "index.html"
+    if not _replaceable(page):
+        warnings.append(f"{page} is not a page of pap-deploy, so the overview of all stacks was not written over it.")
+        return {"path": "", "stacks": len(reports), "warnings": warnings}
     # Several stacks may end at the same time: each writes a file of its own and puts it into place whole.
     fresh = home / f".index.html.{os.getpid()}"
     fresh.write_text(overview(reports, links), encoding="utf-8")
     fresh.replace(page)
-    return {"path": str(page), "stacks": len(reports)}
+    return {"path": str(page), "stacks": len(reports), "warnings": warnings}
+
+
+def _report(path: Path) -> dict[str, Any] | None:
+    try:
+        made = json.loads(read_regular(path))
+    except (OSError, ValueError, RecursionError):
+        return None
+    verdict = made.get("verdict") if isinstance(made, dict) else None
+    return made if isinstance(verdict, dict) and {"ok", "kind"} <= set(verdict) else None
+
+
+def _replaceable(page: Path) -> bool:
+    """Whether nothing is there, or an overview that was written here."""
+    try:
+        return POLICY.encode() in read_regular(page)[:2000]
+    except FileNotFoundError:
+        return not page.is_symlink()
+    except OSError:
+        return False
 
 
 def row(report: Mapping[str, Any]) -> dict[str, str]:

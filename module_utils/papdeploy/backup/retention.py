@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from . import backup
-from .backup.manifest import GLOBALS, SUFFIX
-from .core.text import plural
-from .databases import drop_created, existing
-from .errors import Refused
-from .postgres import Database
+from ..core.text import plural
+from ..databases import drop_created, existing
+from ..errors import Refused
+from ..postgres import Database
+from .manifest import GLOBALS, SUFFIX, Backup, load_manifest
 
 DAY_S = 86400.0
 
@@ -23,7 +22,7 @@ DAY_S = 86400.0
 class Judged:
     """One backup and what is to become of it. ``why`` is a reason to keep it, or empty if it may go."""
 
-    backup: backup.Backup
+    backup: Backup
     age_days: float
     why: str
 
@@ -42,10 +41,10 @@ def judge(
     is kept: a person must look at it."""
     now = time.time() if now is None else now
     names = {Path(pin).name for pin in pinned} | set(pinned)
-    found: list[tuple[float, backup.Backup]] = []
+    found: list[tuple[float, Backup]] = []
     for path in Path(folder).glob(f"[!.]*{SUFFIX}"):
         try:
-            taken = backup.load_manifest(path)
+            taken = load_manifest(path)
         except Refused:
             continue
         if taken.manifest["stack"] == stack:
@@ -87,7 +86,7 @@ def apply(
     return [str(path) for path in gone]
 
 
-def _started(taken: backup.Backup) -> float:
+def _started(taken: Backup) -> float:
     return float(calendar.timegm(time.strptime(taken.manifest["started"], "%Y-%m-%dT%H:%M:%SZ")))
 
 
