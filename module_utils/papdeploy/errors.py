@@ -29,6 +29,10 @@ class Refused(PapError):
     """A guard said no before anything was changed."""
 
 
+class WrongDatabase(Refused):
+    """A session is not in the database that it was opened for. ``expected`` and ``found`` are in ``data``."""
+
+
 class Unavailable(PapError):
     """Something that is needed did not answer, so nothing can be said about it."""
 
@@ -46,7 +50,8 @@ class RemoteError(PapError):
 
 
 KINDS: dict[str, type[PapError]] = {
-    kind.__name__: kind for kind in (PapError, Refused, Unavailable, DeadlineExceeded, CommandFailed, RemoteError)
+    kind.__name__: kind
+    for kind in (PapError, Refused, WrongDatabase, Unavailable, DeadlineExceeded, CommandFailed, RemoteError)
 }
 
 

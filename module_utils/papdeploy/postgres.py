@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
+from .core import database_identity
+from .core.database_identity import IDENTITY, DatabaseIdentity
 from .core.text import plural
 from .errors import CommandFailed, PapError, Refused, Unavailable
 from .redact import redact
@@ -177,12 +179,8 @@ def _short(message: str) -> str:
     return message.strip()[-400:]
 
 
-# When the server started, to the microsecond, and the database's oid there: a physical copy of a server shares its
-# system identifier, and an address may be a proxy's.
-WHEREABOUTS = (
-    "to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
-    " || ' ' || (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())"
-)
+def _identity(session: Session) -> DatabaseIdentity:
+    return DatabaseIdentity.from_row(**session.rows(IDENTITY)[0])
 
 
 @dataclass(frozen=True)
@@ -201,11 +199,13 @@ class ServerFacts:
 
 @dataclass(frozen=True)
 class Database:
-    """One database at its site, reached by psql as the administrating role. ``bin_dir`` holds the client programs."""
+    """One database at its site, reached by psql as the administrating role. ``bin_dir`` holds the client programs.
+    ``expect``: every session proves that it is in this database, before it sends anything else."""
 
     site: Site
     conninfo: Conninfo
     bin_dir: str = ""
+    expect: Optional[DatabaseIdentity] = None
 
     @property
     def label(self) -> str:
@@ -216,7 +216,11 @@ class Database:
 
     def named(self, dbname: str) -> Database:
         """The same server and role, another database."""
-        return replace(self, conninfo=replace(self.conninfo, dbname=dbname))
+        return replace(self, conninfo=replace(self.conninfo, dbname=dbname), expect=None)
+
+    def expecting(self, identity: DatabaseIdentity) -> Database:
+        """The same way, which must lead to ``identity``: sessions that are elsewhere are closed and refused."""
+        return replace(self, expect=identity)
 
     def as_release(self, release: str) -> Database:
         """The same, with sessions that can be recognised (and ended) as belonging to ``release``."""
@@ -238,11 +242,13 @@ class Database:
 
     @contextlib.contextmanager
     def session(self, settings: Mapping[str, str] | None = None) -> Iterator[Session]:
-        """A connection for several statements, closed at the end."""
+        """A connection for several statements, closed at the end. Raises WrongDatabase if it is not in ``expect``."""
         argv = self.tool("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-f", "-")
         process = self.site.popen(argv, env=self.environment(settings), stdin=True)
         session = Session(process, self.label, self.conninfo.password)
         try:
+            if self.expect is not None:
+                database_identity.refuse_other(self.expect, _identity(session))
             yield session
         finally:
             session.close()
@@ -265,9 +271,14 @@ class Database:
         with self.session({"statement_timeout": "0", "lock_timeout": "0"}) as session:
             session.execute("ANALYZE")
 
-    def whereabouts(self) -> str:
+    def identity(self) -> DatabaseIdentity:
         """Which database of which server this is: equal only where two ways lead to the same one."""
-        return str(self.scalar(f"SELECT {WHEREABOUTS} AS whereabouts"))
+        with self.session() as session:
+            return _identity(session)
+
+    def prove(self) -> None:
+        """Raise WrongDatabase unless this leads to ``expect``: before and after a program that connects by itself."""
+        self.scalar("SELECT 1 AS one")
 
     def facts(self) -> ServerFacts:
         """Version, identity and role of the server; raises Unavailable if it does not answer."""

@@ -9,7 +9,8 @@ from typing import Any, Callable, Optional
 
 from .agent import Agent
 from .api import Api, HostApi, Runtime
-from .errors import Refused
+from .core.database_identity import DatabaseIdentity
+from .errors import Refused, WrongDatabase
 from .journal import State
 from .postgres import Conninfo, Database, url_with_database
 from .sites import HostSite
@@ -56,16 +57,28 @@ class Stack:
                 )
             agent = Agent(runtime.site, runtime.python, cwd=runtime.cwd, env=runtime.env, secrets=self.secrets)
             with agent:
-                yield Beside(agent, url, runtime)
+                yield Beside(agent, url, self.database, runtime)
 
 
-@dataclass(frozen=True)
+# Calls of the agent that open no session.
+_WITHOUT_DATABASE = ("ping", "schema.ddl")
+
+
+@dataclass
 class Beside:
-    """An agent beside the models of one release, with the URL by which its API reaches the database."""
+    """An agent beside the models of one release, with the URL by which its API reaches the live ``database``."""
 
     agent: Agent
     url: str = field(repr=False)
+    database: Database
     runtime: Optional[Runtime] = None
+    _live: Optional[DatabaseIdentity] = None
+
+    def live(self) -> DatabaseIdentity:
+        """What the database site says of the live database, asked once."""
+        if self._live is None:
+            self._live = self.database.identity()
+        return self._live
 
     def call(
         self,
@@ -74,11 +87,32 @@ class Beside:
         *,
         deadline_s: float = 600.0,
         on_event: Optional[Emit] = None,
-        dbname: Optional[str] = None,
+        at: Optional[Database] = None,
     ) -> dict[str, Any]:
-        """One call of the agent there, with the API's own URL (or another database of that server)."""
-        url = url_with_database(self.url, dbname) if dbname else self.url
-        return self.agent.call(name, {"url": url, **request}, deadline_s=deadline_s, on_event=on_event)
+        """One call of the agent there, on the live database by the API's own URL, or on ``at``, another one of that
+        server. Its sessions prove first that they are there: raises WrongDatabase, or Refused if the API's URL leads to
+        another database than the live one."""
+        full = {"url": url_with_database(self.url, at.conninfo.dbname) if at else self.url, **request}
+        if name not in _WITHOUT_DATABASE:
+            expected = (at.expect or at.identity()) if at else self.live()
+            full["expect_database"] = expected.as_dict()
+        try:
+            return self.agent.call(name, full, deadline_s=deadline_s, on_event=on_event)
+        except WrongDatabase as error:
+            if at is None:
+                raise elsewhere(self.database, self.url, error) from error
+            raise
+
+
+def elsewhere(database: Database, url: str, error: WrongDatabase) -> Refused:
+    """What the API reads, and what the deploy would back up and change, must be one database."""
+    theirs = Conninfo.from_url(url)
+    return Refused(
+        f"The API's URL leads to another database ({theirs.dbname} on {theirs.host or 'the local socket'}) than the"
+        f" deploy would change ({database.label}).",
+        hint="Correct pap_db_container (or pap_db_host, pap_db_port) and pap_db_name, or the API's environment.",
+        **error.data,
+    )
 
 
 def from_params(params: Mapping[str, Any], release: str = "") -> Stack:

@@ -9,7 +9,6 @@ ALLOW_CONNECTIONS false locks the release out as well.
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
 from collections.abc import Sequence
@@ -79,7 +78,7 @@ def fence(database: Database, release: str, *, grace_s: float = 5.0, seconds: fl
         (live,),
         [
             f"ALTER DATABASE {quote_ident(live)} RENAME TO {quote_ident(name)}",
-            comment_on(name, record_text("fenced", live, release, before=before, id=secrets.token_hex(8))),
+            comment_on(name, record_text("fenced", live, release, before=before)),
         ],
         seconds=seconds,
     )

@@ -18,6 +18,7 @@ from .names import (
     derived,
     drop,
     end_sessions,
+    identity,
     look,
     maintenance,
     ours,
@@ -49,7 +50,15 @@ def create_empty(
         _record(session, name, record_text(kind, live, release), connect=True)
         # The dump creates public's objects, not public itself; and nobody else needs to come in.
         session.execute(f"REVOKE CONNECT, TEMPORARY ON DATABASE {quote_ident(name)} FROM PUBLIC")
-    return database.named(name).as_release(release)
+        made = database.named(name).as_release(release).expecting(identity(session, name))
+    made.prove()
+    return made
+
+
+def expected(database: Database, name: str, release: str) -> Database:
+    """The database ``name`` that was made before beside ``database``, with what every session on it has to prove."""
+    with admin_session(database, release) as session:
+        return database.named(name).as_release(release).expecting(identity(session, name))
 
 
 def snapshot(database: Database, release: str, *, live: str) -> dict[str, Any]:
@@ -181,8 +190,10 @@ def note_proven(database: Database, name: str, release: str, sha256: str) -> Non
     """Write into the record of a restored database that it is whole and equal to archive ``sha256``, and close it."""
     live = database.conninfo.dbname
     with admin_session(database) as session:
+        found = look(session, name)
+        kept = {"id": (found.record or {}).get("id", "")} if found else {}
         session.execute(
-            f"BEGIN; {comment_on(name, record_text('restored', live, release, proven=sha256))};"
+            f"BEGIN; {comment_on(name, record_text('restored', live, release, proven=sha256, **kept))};"
             f"ALTER DATABASE {quote_ident(name)} ALLOW_CONNECTIONS false; COMMIT"
         )
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from ..core.database_identity import IDENTITY, RECORD_PREFIX, DatabaseIdentity, record_of
 from ..core.text import plural
 from ..errors import CommandFailed, Refused, Unavailable
 from ..postgres import MAX_NAME_BYTES, Database, Session, bind, quote_ident, quote_literal
 
 KINDS = ("scratch", "failed", "snap", "fenced", "restored")
-MARK = "pap-deploy "
 # A database that CREATE DATABASE has just made, before its record is written: nobody can have connected to it.
 NEWBORN_LIMIT = 4711
 # A condition on pg_stat_activity. backend_type is hidden from roles without pg_read_all_stats.
@@ -55,13 +56,7 @@ class Found:
 
     @property
     def record(self) -> Optional[dict[str, Any]]:
-        if not self.comment or not self.comment.startswith(MARK):
-            return None
-        try:
-            value = json.loads(self.comment[len(MARK) :])
-        except ValueError:
-            return None
-        return value if isinstance(value, dict) and "kind" in value else None
+        return record_of(self.comment)
 
     @property
     def newborn(self) -> bool:
@@ -105,9 +100,18 @@ def look(session: Session, name: str) -> Optional[Found]:
     return next(iter(_query(session, bind("d.datname = %s", name))), None)
 
 
+def identity(session: Session, name: str) -> DatabaseIdentity:
+    """Which database of the session's server ``name`` is now: what every session on it has to prove."""
+    query = IDENTITY.replace("pg_catalog.current_database()", quote_literal(name))
+    rows = session.rows(query)
+    if not rows:
+        raise Refused(f"There is no database named {name}.", database=name)
+    return DatabaseIdentity.from_row(**rows[0])
+
+
 def ours(session: Session, live: str) -> list[Found]:
     """Every database that carries our record and was made for the live database ``live``."""
-    pattern = MARK.replace("_", "\\_") + "{%"
+    pattern = RECORD_PREFIX.replace("_", "\\_") + "{%"
     found = _query(session, f"shobj_description(d.oid, 'pg_database') LIKE {quote_literal(pattern)}")
     return [entry for entry in found if entry.record is not None and entry.record.get("of") == live]
 
@@ -125,9 +129,10 @@ def _query(session: Session, condition: str) -> list[Found]:
 
 
 def record_text(kind: str, live: str, release: str, **more: Any) -> str:
+    """The record of a new database; its ``id`` is random, so that no other database has the same one."""
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    body = {"kind": kind, "of": live, "release": release, "at": at, **more}
-    return MARK + json.dumps(body, ensure_ascii=False, sort_keys=True)
+    body = {"kind": kind, "of": live, "release": release, "at": at, "id": secrets.token_hex(8), **more}
+    return RECORD_PREFIX + json.dumps(body, ensure_ascii=False, sort_keys=True)
 
 
 def comment_on(name: str, text: Optional[str]) -> str:

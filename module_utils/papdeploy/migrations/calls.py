@@ -1,7 +1,8 @@
 """What the agent answers about migrations: plain data in, plain data out.
 
 Common keys of a request: ``sources`` ({file name: text}) or ``folders`` ([path]); ``url`` (default: DATABASE_URL of the
-environment); ``release``, ``who``; ``options`` (see RunOptions). Each call's own keys are in its docstring.
+environment); ``expect_database``: the identity of the database that every session of the call must be in; ``release``,
+``who``; ``options`` (see RunOptions). Each call's own keys are in its docstring.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ def _common(request: Request, emit: Emit) -> dict[str, Any]:
     return {
         "release": str(request.get("release") or "cli"),
         "who": str(request.get("who") or runner.who_am_i()),
-        "options": RunOptions.from_dict(request.get("options") or {}),
+        "options": RunOptions.from_dict(
+            {**(request.get("options") or {}), "expect_database": request.get("expect_database")}
+        ),
         "emit": emit,
         "dry_run": bool(request.get("dry_run")),
     }

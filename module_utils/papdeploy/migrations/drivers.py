@@ -13,6 +13,8 @@ from importlib import import_module
 from typing import Any, Callable, Optional
 from urllib.parse import parse_qsl, unquote
 
+from ..core import database_identity
+from ..core.database_identity import DatabaseIdentity
 from ..errors import Refused, Unavailable
 from ..redact import redact
 
@@ -129,8 +131,13 @@ def choose(target: Target) -> str:
     )
 
 
-def connect(target: Target, hooks: Hooks, *, application_name: str, driver: str = "") -> tuple[Driver, Any]:
-    """Open a guarded connection in autocommit mode. Raises Unavailable with the server's own words."""
+def connect(
+    target: Target, hooks: Hooks, *, application_name: str, driver: str = "", expect: Optional[DatabaseIdentity] = None
+) -> tuple[Driver, Any]:
+    """Open a guarded connection in autocommit mode. Raises Unavailable with the server's own words.
+
+    ``expect``: the database that it must be in; it is closed, and WrongDatabase raised, where it is in another.
+    """
     name = driver or choose(target)
     kind = _psycopg2() if name == "psycopg2" else _psycopg()
     arguments = {
@@ -142,13 +149,28 @@ def connect(target: Target, hooks: Hooks, *, application_name: str, driver: str 
         "application_name": application_name[:63],
     }
     try:
-        return kind, kind.open(arguments, hooks)
+        raw = kind.open(arguments, hooks)
     except kind.module.Error as error:
         said = redact(str(error).strip(), target.secrets)
         raise Unavailable(
             f"PostgreSQL did not accept the connection to {target.label}: {said}",
             hint="Check that the server runs and that the URL's host, port, user, password and database are right.",
         ) from None
+    try:
+        database_identity.prove(lambda query: _rows(raw, query), expect)
+    except BaseException:
+        raw.close()
+        raise
+    return kind, raw
+
+
+def _rows(raw: Any, query: str) -> list[tuple[Any, ...]]:
+    cursor = raw.cursor()
+    try:
+        cursor.execute(query)
+        return [tuple(row) for row in cursor.fetchall()]
+    finally:
+        cursor.close()
 
 
 def _mixed(base: Any, mixin: Any, cache: dict[Any, Any]) -> Any:

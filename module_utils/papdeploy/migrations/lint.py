@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+from ..core import database_identity
+from ..core.database_identity import DatabaseIdentity
 from ..core.text import plural
 from ..core.text import size as spell_size
 from ..errors import Refused
@@ -108,7 +110,8 @@ def run(
     migrations = everything = load_folders(folders)
     url = url or os.environ.get("DATABASE_URL")
     sizes: Optional[dict[str, TableSize]] = None
-    version, live = 0, ""
+    version = 0
+    live: Optional[DatabaseIdentity] = None
     if not offline:
         if not url:
             raise Refused("No database URL, so no table sizes.", hint="Set DATABASE_URL, or say --offline.")
@@ -119,7 +122,7 @@ def run(
             session.query("SET default_transaction_read_only = on")
             sizes, version = impact.sizes(session.query), session.facts.version
             pending = planning.status(session.raw, migrations).pending
-            live = str(session.query(runner.PLACE)[0][0])
+            live = database_identity.read(session.query)
         if not chosen:
             migrations = pending
     if chosen:

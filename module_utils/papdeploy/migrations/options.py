@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Optional
 
+from ..core.database_identity import DatabaseIdentity
 from ..errors import Refused
 
 
@@ -18,7 +19,8 @@ class RunOptions:
     failure. ``lock_wait_s``: how long to wait for another run of the runner. ``transaction``: ``all`` pending
     migrations in one, or ``each`` in its own. ``believe``: migrations of the old kind that are taken at their word
     although the catalog did not change. ``only``: these, with what they require. ``observe``: record locks, rewritten
-    tables and WAL of every migration.
+    tables and WAL of every migration. ``expect_database``: every session proves that it is in this database before it
+    sends anything else.
     """
 
     lock_timeout_s: float = 5.0
@@ -33,6 +35,7 @@ class RunOptions:
     only: tuple[str, ...] = ()
     observe: bool = False
     driver: str = ""
+    expect_database: Optional[DatabaseIdentity] = None
 
     def __post_init__(self) -> None:
         for name in ("lock_timeout_s", "statement_timeout_s", "lock_wait_s", "lock_retries"):
@@ -55,6 +58,8 @@ class RunOptions:
         if unknown:
             raise Refused(f"Unknown option {unknown[0]!r}.", hint=f"Known are: {', '.join(sorted(known))}.")
         given: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        if isinstance(given.get("expect_database"), Mapping):
+            given["expect_database"] = DatabaseIdentity.from_dict(given["expect_database"])
         return cls(**given)
 
     def as_dict(self) -> dict[str, Any]:

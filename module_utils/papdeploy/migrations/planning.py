@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from ..core import database_identity
 from ..errors import Refused
 from ..redact import redact
 from . import ledger
@@ -234,8 +235,8 @@ def plan(
 
     state = status(connection, files, options)
     if scratch and state.pending and not state.problems:
-        from .runner import PLACE, record_on
+        from .runner import record_on
 
-        live = str(rows(connection, PLACE)[0][0])
+        live = database_identity.read(lambda query: rows(connection, query))
         return Plan(state, record_on(scratch, files, options or RunOptions(), live))
     return Plan(state, {migration.identity: statics.sql_of(migration).as_dict() for migration in state.pending})

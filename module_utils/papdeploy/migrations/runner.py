@@ -9,9 +9,11 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
+from ..core import database_identity
+from ..core.database_identity import DatabaseIdentity
 from ..errors import PapError, Refused
 from . import drivers, ledger
 from .files import SCRIPT, MigrationFile
@@ -23,10 +25,6 @@ if TYPE_CHECKING:
     from .steps import Check
 
 Emit = Callable[[dict[str, Any]], None]
-
-# One database of one server, also through another address, as long as the server runs.
-PLACE = """SELECT extract(epoch FROM pg_postmaster_start_time()) || ' ' || oid FROM pg_database
-           WHERE datname = current_database()"""
 
 
 @dataclass
@@ -239,18 +237,24 @@ def _check_only(session: Session, check: Optional[Check]) -> Optional[dict[str, 
 
 
 def record_on(
-    scratch: Any, files: Sequence[MigrationFile], options: RunOptions, live: str, emit: Optional[Emit] = None
+    scratch: Any,
+    files: Sequence[MigrationFile],
+    options: RunOptions,
+    live: Optional[DatabaseIdentity],
+    emit: Optional[Emit] = None,
 ) -> dict[str, dict[str, Any]]:
     """Run what is pending on a scratch copy and return the SQL that ran, by identity.
 
-    ``live`` is the :data:`PLACE` of the database that the copy is of. Raises Refused if ``scratch`` is that one.
+    ``live`` is the database that the copy is of. Raises Refused if ``scratch`` leads to that one.
     """
     with opened(scratch, release="plan", who=who_am_i(), options=options, emit=emit) as session:
-        if session.query(PLACE)[0][0] == live:
+        copy = database_identity.read(session.query)
+        if live is not None and copy.is_database(live):
             raise Refused(
                 "The scratch URL leads to the database itself, not to a copy of it: the migrations would run there.",
                 hint="Name a copy: CREATE DATABASE … TEMPLATE …, or one restored from a backup.",
             )
+    options = replace(options, expect_database=copy)  # a name with several addresses may lead elsewhere the second time
     result = apply(scratch, files, release="plan", options=options, emit=emit)
     return {
         entry["identity"]: {

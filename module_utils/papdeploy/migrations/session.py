@@ -120,9 +120,14 @@ class Session(drivers.Hooks):
     # -- opening and closing ------------------------------------------------------------------------------------------
 
     def open(self) -> Session:
-        """Connect and apply the limits. Raises Unavailable with the server's own words."""
+        """Connect and apply the limits. Raises Unavailable with the server's own words, WrongDatabase if it is not the
+        database of ``options.expect_database``."""
         self.driver, self.raw = drivers.connect(
-            self.target, self, application_name=self.application_name, driver=self.options.driver
+            self.target,
+            self,
+            application_name=self.application_name,
+            driver=self.options.driver,
+            expect=self.options.expect_database,
         )
         options = self.options
         left = max(1, int(self.remaining()))

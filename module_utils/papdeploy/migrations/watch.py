@@ -117,6 +117,7 @@ class Watch:
                 drivers.Hooks(),
                 application_name=self._session.application_name,
                 driver=self._session.driver.name,
+                expect=self._session.options.expect_database,
             )
         cursor = self._raw.cursor()
         try:

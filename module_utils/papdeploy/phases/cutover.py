@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import databases, restore_point, smoke, watcher
+from ..core.database_identity import DatabaseIdentity
 from ..core.durable import private_folder
 from ..core.text import plural, seconds
 from ..errors import DeadlineExceeded, PapError
 from ..journal import Journal
+from ..postgres import Database
 from ..rehearsal import warm
 from ..stack import Stack
 from . import rehearsed, watching
@@ -65,14 +67,14 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
         }
         with stack.beside_models(header["to"]) as beside:
             warm(beside, request)  # everything is imported and checked before the API stops
-            first, dbname = _keep_open(journal) if online else _close(stack, journal, options, say)
+            first, behind = _keep_open(journal) if online else _close(stack, journal, options, say, beside.live())
             say({"event": "step", "step": "migrating"})
             with journal.checkpoint("migrate", deadline_s=limit_s) as done:
                 try:
                     result = beside.call(
                         "migrations.apply",
                         request,
-                        dbname=dbname,
+                        at=behind,
                         deadline_s=limit_s + 30,
                         on_event=lambda event: _note(journal, say, event),
                     )
@@ -100,15 +102,19 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
     }
 
 
-def _close(stack: Stack, journal: Journal, options: Options, say: Progress) -> tuple[list[str], str]:
-    """Stop the API, fence, make sure of the restore point. What a person reads, and the database behind the fence."""
+def _close(
+    stack: Stack, journal: Journal, options: Options, say: Progress, live: DatabaseIdentity
+) -> tuple[list[str], Database]:
+    """Stop the API, fence, make sure of the restore point. What a person reads, and the database behind the fence: that
+    is ``live`` under another name."""
     release = journal.release
     say({"event": "step", "step": "stopping the API, raising the fence"})
     with journal.checkpoint("fence") as done:
         stack.api.stop()
         fence = databases.fence(stack.database, release)
         done.update(fence)
-    behind = stack.database.named(fence["database"]).as_release(release)
+    fenced = live.renamed(str(fence["database"]), str(fence["id"]))
+    behind = stack.database.named(fenced.name).as_release(release).expecting(fenced)
     with journal.checkpoint("restore_point") as done:
         point = restore_point.make(
             behind,
@@ -123,7 +129,7 @@ def _close(stack: Stack, journal: Journal, options: Options, say: Progress) -> t
         )
         done.update(point)
     ended = plural(len(fence.get("ended") or []), "session")
-    return [f"API stopped, database fenced, {ended} ended", point["sentence"]], str(fence["database"])
+    return [f"API stopped, database fenced, {ended} ended", point["sentence"]], behind
 
 
 def _keep_open(journal: Journal) -> tuple[list[str], None]:

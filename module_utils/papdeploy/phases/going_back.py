@@ -213,7 +213,7 @@ def _revert(stack: Stack, journal: Journal, dbname: str, say: Progress) -> dict[
                 "release": journal.release,
                 "who": f"{header['who']['user']}@{header['who']['host']}",
             },
-            dbname=dbname,
+            at=stack.database.named(dbname),
             deadline_s=3600,
             on_event=say,
         )

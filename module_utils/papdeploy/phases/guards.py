@@ -7,7 +7,7 @@ from typing import Any
 
 from ..backup.archive import refuse_clients
 from ..errors import Refused
-from ..postgres import Conninfo, Database, ServerFacts
+from ..postgres import Database, ServerFacts
 from ..stack import Beside, Stack
 
 DROP_TABLES = "CC_DROP_TABLES"
@@ -70,18 +70,6 @@ def refuse_server(database: Database, facts: ServerFacts) -> None:
             hint="Point the inventory at the primary.",
         )
     refuse_clients(database, facts.major)
-
-
-def refuse_elsewhere(database: Database, url: str, whereabouts: str) -> None:
-    """What the API reads and what the deploy would back up and change must be one database. ``whereabouts``: where the
-    API's ``url`` leads."""
-    if whereabouts != database.whereabouts():
-        theirs = Conninfo.from_url(url)
-        raise Refused(
-            f"The API's URL leads to another database ({theirs.dbname} on {theirs.host or 'the local socket'}) than the"
-            f" deploy would change ({database.label}).",
-            hint="Correct pap_db_container (or pap_db_host, pap_db_port) and pap_db_name, or the API's environment.",
-        )
 
 
 def refuse_many_databases(variable: str, environments: Mapping[str, Mapping[str, str]]) -> None:

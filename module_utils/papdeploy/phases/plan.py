@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from .. import databases
 from ..core.text import plural
 from ..errors import PapError
+from ..postgres import Database
 from ..schema import CheckOptions, compare
 from ..stack import Stack
 
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def scratch_database(stack: Stack, purpose: str) -> Iterator[str]:
+def scratch_database(stack: Stack, purpose: str) -> Iterator[Database]:
     """A new empty database with the owner and settings of the live one, dropped at the end."""
     owner = f"{purpose}-{secrets.token_hex(4)}"
     try:
         scratch = databases.create_empty(stack.database, owner, "scratch")
         databases.ready_for_rehearsal(stack.database, scratch)
-        yield scratch.conninfo.dbname
+        yield scratch
     finally:
         databases.drop_created(stack.database, owner, ("scratch",))
 
@@ -38,9 +39,9 @@ class Forecast:
     diff: list[dict[str, str]] = field(default_factory=list)
 
 
-def copy_schema(stack: Stack, dbname: str) -> None:
-    """Restore the live schema without rows into the scratch database ``dbname``; the ledger comes with its rows."""
-    source, target = stack.database, stack.database.named(dbname)
+def copy_schema(stack: Stack, target: Database) -> None:
+    """Restore the live schema without rows into the scratch database ``target``; the ledger comes with its rows."""
+    source = stack.database
     for arguments in (["--schema-only"], ["--data-only", "--schema=pap_deploy"]):
         if "--data-only" in arguments and not source.scalar("SELECT to_regnamespace('pap_deploy') IS NOT NULL"):
             continue
@@ -55,6 +56,7 @@ def copy_schema(stack: Stack, dbname: str) -> None:
             input=dump.stdout,
             timeout=300,
         )
+    target.prove()
 
 
 def forecast(stack: Stack, sources: Mapping[str, str], found: Findings, options: CheckOptions) -> Forecast:
@@ -65,16 +67,16 @@ def forecast(stack: Stack, sources: Mapping[str, str], found: Findings, options:
     after: list[str] = []
     if found.pending:
         try:
-            with scratch_database(stack, "plan") as dbname:
-                copy_schema(stack, dbname)
+            with scratch_database(stack, "plan") as scratch:
+                copy_schema(stack, scratch)
                 with stack.beside_models(found.candidate) as beside:
                     done = beside.call(
                         "migrations.apply",
                         {"sources": dict(sources), "release": "plan", "who": "plan"},
-                        dbname=dbname,
+                        at=scratch,
                         deadline_s=300,
                     )
-                    copy = beside.call("schema.describe", {"models": list(stack.models)}, dbname=dbname)
+                    copy = beside.call("schema.describe", {"models": list(stack.models)}, at=scratch)
             for item in done["applied"]:
                 statements.append(f"-- {item['identity']}")
                 statements += [s["sql"].strip().rstrip(";") + ";" for s in item["statements"]]

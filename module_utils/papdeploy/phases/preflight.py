@@ -159,7 +159,6 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
             deadline_s=120,
         )
         live = beside.call("schema.describe", request, deadline_s=120)
-        guards.refuse_elsewhere(stack.database, beside.url, live["whereabouts"])
         if plan_result.get("problems"):
             raise _problems(plan_result["problems"])
         expected = expected_catalog(stack, beside, ddl["digest"])
@@ -212,8 +211,8 @@ def expected_catalog(stack: Stack, beside: Any, digest: str) -> dict[str, Any]:
     if cache.is_file():
         cached: dict[str, Any] = json.loads(cache.read_text(encoding="utf-8"))
         return cached
-    with plan.scratch_database(stack, "models") as dbname:
-        made = beside.call("schema.expect", {"models": list(stack.models)}, dbname=dbname, deadline_s=300)
+    with plan.scratch_database(stack, "models") as scratch:
+        made = beside.call("schema.expect", {"models": list(stack.models)}, at=scratch, deadline_s=300)
     catalog: dict[str, Any] = made["catalog"]
     if stack.state.folder.is_dir():  # a stack that was never deployed to stays untouched by a plan
         private_folder(cache.parent)

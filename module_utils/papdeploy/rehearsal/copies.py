@@ -57,7 +57,7 @@ class Maker:
         started = time.monotonic()
         taken = self._taken()
         if taken and taken.scratch and self._is_there(taken.scratch):
-            copy = self.live.named(taken.scratch).as_release(self.release)
+            copy = databases.expected(self.live, taken.scratch, self.release)
             databases.ready_for_rehearsal(self.live, copy)
             how = "the copy that proved the backup"
             return Copy(copy, taken.oracle, "full", how, time.monotonic() - started, taken)

@@ -12,6 +12,7 @@ from .. import databases
 from ..backup.archive import Emit, silent
 from ..databases import marks, own
 from ..errors import DeadlineExceeded, PapError
+from ..postgres import Database
 from ..stack import Beside, Stack
 from . import expectations, observing, reversing, trials, verdict
 from .copies import Copy, Maker
@@ -156,11 +157,11 @@ def _on_the_copy(work: _Work, maker: Maker, copy: Copy) -> dict[str, Any]:
     return _verdict(work, copy, existing, migrated, back, drops, candidate, old, own_writes)
 
 
-def warm(beside: Beside, request: Mapping[str, Any], dbname: str = "") -> None:
+def warm(beside: Beside, request: Mapping[str, Any], at: Optional[Database] = None) -> None:
     """Import and read once, outside of any transaction, what the migration and its check will use."""
-    beside.call("migrations.status", request, dbname=dbname or None)
+    beside.call("migrations.status", request, at=at)
     check = {"expected": request["expected"], "options": request["schema_options"]}
-    beside.call("schema.check", check, dbname=dbname or None)
+    beside.call("schema.check", check, at=at)
 
 
 def _migrate(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
@@ -175,12 +176,12 @@ def _migrate(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
             alone.event(event)
             work.emit(event)
 
-        warm(beside, request, copy.name)
+        warm(beside, request, copy.database)
         began = time.monotonic()
         result = beside.call(
             "migrations.apply",
             request,
-            dbname=copy.name,
+            at=copy.database,
             deadline_s=float(request["options"]["deadline_s"]) + 30,
             on_event=heard,
         )
@@ -211,7 +212,7 @@ def _call_revert(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
         "who": work.subject.who,
         "options": {"lock_timeout_s": work.options.lock_timeout_s, "deadline_s": work.left()},
     }
-    return beside.call("migrations.revert", request, dbname=copy.name, deadline_s=work.left() + 30, on_event=work.emit)
+    return beside.call("migrations.revert", request, at=copy.database, deadline_s=work.left() + 30, on_event=work.emit)
 
 
 def _nothing_to_revert() -> dict[str, Any]:

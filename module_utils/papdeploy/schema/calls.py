@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-from ..postgres import WHEREABOUTS
+from ..core.database_identity import DatabaseIdentity
 from .catalog import describe
 from .checker import check
 from .fingerprints import fingerprint
@@ -12,6 +12,7 @@ from .models import ModelSet, load_models
 from .opening import database_url, open_session
 from .options import CheckOptions
 from .scratch import expect
+from .session import Session
 
 Request = dict[str, Any]
 Emit = Callable[[dict[str, Any]], None]
@@ -21,8 +22,14 @@ def _models(request: Request) -> ModelSet:
     return load_models(request["models"], request.get("path"), extensions=request.get("extensions", ()))
 
 
-def _application(request: Request) -> str:
-    return f"pap-deploy:{request.get('release') or 'cli'}"
+def _opened(request: Request) -> Session:
+    """A session on the request's ``url``, in the database whose identity is ``expect_database``, if that is given."""
+    identity = request.get("expect_database")
+    return open_session(
+        database_url(request.get("url")),
+        application=f"pap-deploy:{request.get('release') or 'cli'}",
+        expect=DatabaseIdentity.from_dict(identity) if identity else None,
+    )
 
 
 def ddl(request: Request, emit: Emit) -> dict[str, Any]:
@@ -39,26 +46,28 @@ def ddl(request: Request, emit: Emit) -> dict[str, Any]:
 
 
 def expected(request: Request, emit: Emit) -> dict[str, Any]:
-    """{models, path?, extensions?, url?} → {digest, catalog}; ``url`` is an empty database that the caller drops."""
+    """{models, path?, extensions?, url?, expect_database?} → {digest, catalog}.
+
+    ``url`` is an empty database that the caller drops.
+    """
     models = _models(request)
     emit({"event": "schema.models", "tables": models.tables()})
-    with open_session(database_url(request.get("url")), application=_application(request)) as session:
+    with _opened(request) as session:
         catalog = expect(models, session)
     return {"digest": catalog["digest"], "catalog": catalog}
 
 
 def described(request: Request, emit: Emit) -> dict[str, Any]:
-    """{url?} → {catalog, fingerprint, whereabouts}; reads only."""
-    with open_session(database_url(request.get("url")), application=_application(request)) as session:
+    """{url?, expect_database?} → {catalog, fingerprint}; reads only."""
+    with _opened(request) as session:
         catalog = describe(session)
-        whereabouts = session.read(f"SELECT {WHEREABOUTS}")[0][0]
-    return {"catalog": catalog, "fingerprint": fingerprint(catalog), "whereabouts": whereabouts}
+    return {"catalog": catalog, "fingerprint": fingerprint(catalog)}
 
 
 def checked(request: Request, emit: Emit) -> dict[str, Any]:
-    """{url?, expected, options?} → the check's result as plain data; reads only."""
+    """{url?, expect_database?, expected, options?} → the check's result as plain data; reads only."""
     options = CheckOptions.from_dict(request.get("options"))
-    with open_session(database_url(request.get("url")), application=_application(request)) as session:
+    with _opened(request) as session:
         return check(session, request["expected"], options).as_dict()
 
 

@@ -7,6 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from ..core import database_identity
+from ..core.database_identity import DatabaseIdentity
 from ..errors import PapError, Unavailable
 from ..redact import redact
 from .session import Session, first_line
@@ -25,8 +27,15 @@ def database_url(url: str | None, environment: Mapping[str, str] | None = None) 
     return found
 
 
-def open_session(url: str, *, application: str = "pap-deploy:cli", database: str | None = None) -> Session:
-    """A session of its own in autocommit mode; ``database`` instead of the URL's.
+def open_session(
+    url: str,
+    *,
+    application: str = "pap-deploy:cli",
+    database: str | None = None,
+    expect: DatabaseIdentity | None = None,
+) -> Session:
+    """A session of its own in autocommit mode; ``database`` instead of the URL's. ``expect``: the database that it must
+    be in; it is closed, and WrongDatabase raised, where it is in another.
 
     The driver is connected directly, not through an engine: an engine asks the server several things first. Raises
     PapError for a URL that is none and a driver that is not installed, Unavailable when the server does not answer.
@@ -51,7 +60,13 @@ def open_session(url: str, *, application: str = "pap-deploy:cli", database: str
             hint="Check the URL, that the server runs and accepts this host, and the role's right to connect.",
         ) from exc
     raw.autocommit = True
-    return Session(raw, owned=True, secrets=secrets)
+    session = Session(raw, owned=True, secrets=secrets)
+    try:
+        database_identity.prove(session.ask, expect)
+    except BaseException:
+        session.close()
+        raise
+    return session
 
 
 def _parse(url: str) -> Any:

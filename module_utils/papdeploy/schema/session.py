@@ -111,6 +111,10 @@ class Session:
         finally:
             cursor.close()
 
+    def ask(self, sql: str) -> Rows:
+        """The rows of ``sql``, under whatever settings the session has: for questions that do not depend on them."""
+        return self._send(sql)
+
     def execute(self, sql: str) -> None:
         """Send ``sql`` (one statement or several), keep nothing."""
         self._send(sql)
