@@ -129,3 +129,51 @@ def test_a_copy_of_an_earlier_process_is_known_by_its_mark(bench: Bench, untouch
 def test_a_missing_copy_is_a_clear_error(bench: Bench, untouched: None) -> None:
     with pytest.raises(PapError, match="There is no database named nowhere"):
         databases.expected(bench.stack.database, "nowhere", "r1")
+
+
+LEGACY = '''"""A script with an engine of its own.
+
+Date: 2026-01-01
+"""
+
+from app.database import engine
+
+
+def run_migration():
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE items ADD COLUMN colour text")
+    return True
+'''
+OWN_ENGINE = """
+import os
+from sqlalchemy import create_engine
+
+engine = create_engine(os.environ["APP_DB_URL"])
+"""
+
+
+def own_engine(bench: Bench) -> dict[str, str]:
+    """A release whose own engine takes its URL from a variable of another name, and a legacy script that uses it."""
+    bench.write_release("new", item="colour: Mapped[str | None] = mapped_column(Text)")
+    (bench.folder / "new" / "app" / "database.py").write_text(OWN_ENGINE)
+    (bench.folder / "env").write_text(f"APP_DB_URL={bench.server.url(bench.dbname)}\n")
+    bench.stack = dataclasses.replace(bench.stack, url_variable="APP_DB_URL")
+    return {"2026_01_02_colour.py": LEGACY}
+
+
+def test_a_legacy_script_does_not_run_in_check_mode(bench: Bench, untouched: None) -> None:
+    script = own_engine(bench)
+    sources = {"2026_01_01_note.py": ADD_NOTE, **script, "2026_01_03_later.py": ADD_NOTE.replace("note", "later")}
+    found = preflight.run(bench.stack, sources, WHO, preflight.Options(), check_mode=True, versions={})
+    lines = found["pap"]["lines"]
+    assert (
+        "2026_01_02_colour is a legacy script: what it does is known only by running it, as the rehearsal does" in lines
+    )
+    assert "not run here, because they come after it: 2026_01_03_later" in lines
+    pending, differences, _ = found["diff"]
+    assert "ALTER TABLE users ADD COLUMN note text;" in pending["after"]
+    assert "-- 2026_01_02_colour: not run here" in pending["after"]
+    assert differences["after"] == "known only when 2026_01_02_colour has run\n"
+    # Alone, it makes no scratch database either.
+    found = preflight.run(bench.stack, script, WHO, preflight.Options(), check_mode=True, versions={})
+    assert found["diff"][0]["after"] == "-- 2026_01_02_colour: not run here\n"

@@ -19,7 +19,8 @@ class RunOptions:
     failure. ``lock_wait_s``: how long to wait for another run of the runner. ``transaction``: ``all`` pending
     migrations in one, or ``each`` in its own. ``believe``: migrations of the old kind that are taken at their word
     although the catalog did not change. ``only``: these, with what they require. ``observe``: record locks, rewritten
-    tables and WAL of every migration. ``expect_database``: every session proves that it is in this database before it
+    tables and WAL of every migration. ``stop_at_scripts``: end before the first legacy script, of which nobody knows
+    where else it connects. ``expect_database``: every session proves that it is in this database before it
     sends anything else.
     """
 
@@ -35,6 +36,7 @@ class RunOptions:
     only: tuple[str, ...] = ()
     observe: bool = False
     driver: str = ""
+    stop_at_scripts: bool = False
     expect_database: Optional[DatabaseIdentity] = None
 
     def __post_init__(self) -> None:

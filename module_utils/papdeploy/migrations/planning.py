@@ -229,14 +229,17 @@ def plan(
     """The state and the SQL of what is pending.
 
     ``scratch`` is the URL of a copy of the database (or of one restored from its backup) on which the pending
-    migrations are run for real: the SQL is then exact. Without it the SQL is read from the sources.
+    migrations are run for real, up to the first legacy script: their SQL is then exact. All other SQL is read from the
+    sources.
     """
     from . import statics
 
     state = status(connection, files, options)
+    ran: dict[str, dict[str, Any]] = {}
     if scratch and state.pending and not state.problems:
         from .runner import record_on
 
         live = database_identity.read(lambda query: rows(connection, query))
-        return Plan(state, record_on(scratch, files, options or RunOptions(), live))
-    return Plan(state, {migration.identity: statics.sql_of(migration).as_dict() for migration in state.pending})
+        ran = record_on(scratch, files, options or RunOptions(), live)
+    rest = [migration for migration in state.pending if migration.identity not in ran]
+    return Plan(state, {**ran, **{migration.identity: statics.sql_of(migration).as_dict() for migration in rest}})

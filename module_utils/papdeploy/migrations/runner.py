@@ -133,11 +133,14 @@ def apply(
                 lock_for_change(session)
                 state = compare(files, book_of(session), options)  # another run may have ended while we waited
                 refuse_if(state.problems)
+            if options.stop_at_scripts:
+                state, result.pending = before_scripts(state)
             if state.pending:
-                _apply(session, state, check, result)
-            else:
+                _apply(session, state, None if result.pending else check, result)
+            elif not result.pending:
                 result.check = _check_only(session, check)
-        result.pending = [m.identity for m in state.pending] if dry_run else []
+        if dry_run:
+            result.pending = [m.identity for m in state.pending]
         result.transactions = [transaction.as_dict() for transaction in session.transactions]
         result.seconds = round(time.monotonic() - began, 3)
         return result
@@ -160,6 +163,12 @@ def _apply(session: Session, state: State, check: Optional[Check], result: Apply
         except PapError as error:
             failed(session, error, group, [entry["identity"] for entry in result.applied])
             raise
+
+
+def before_scripts(state: State) -> tuple[State, list[str]]:
+    """The state with what is pending before the first legacy script only, and the names of the rest."""
+    first = next((n for n, m in enumerate(state.pending) if m.flavour == SCRIPT), len(state.pending))
+    return replace(state, pending=state.pending[:first]), [m.identity for m in state.pending[first:]]
 
 
 def _alone(session: Session, migration: MigrationFile) -> dict[str, Any]:
@@ -243,7 +252,7 @@ def record_on(
     live: Optional[DatabaseIdentity],
     emit: Optional[Emit] = None,
 ) -> dict[str, dict[str, Any]]:
-    """Run what is pending on a scratch copy and return the SQL that ran, by identity.
+    """Run what is pending on a scratch copy, up to the first legacy script, and return the SQL that ran, by identity.
 
     ``live`` is the database that the copy is of. Raises Refused if ``scratch`` leads to that one.
     """
@@ -254,13 +263,14 @@ def record_on(
                 "The scratch URL leads to the database itself, not to a copy of it: the migrations would run there.",
                 hint="Name a copy: CREATE DATABASE … TEMPLATE …, or one restored from a backup.",
             )
-    options = replace(options, expect_database=copy)  # a name with several addresses may lead elsewhere the second time
+    # A name with several addresses may lead elsewhere the second time.
+    options = replace(options, expect_database=copy, stop_at_scripts=True)
     result = apply(scratch, files, release="plan", options=options, emit=emit)
     return {
         entry["identity"]: {
             "statements": [statement["sql"] for statement in entry["statements"]],
-            "exact": entry["statement_count"] == len(entry["statements"]) and "details" not in entry,
-            "why": "" if "details" not in entry else "a script of the old kind: its statements are not seen",
+            "exact": entry["statement_count"] == len(entry["statements"]),
+            "why": "",
         }
         for entry in result.applied
     }

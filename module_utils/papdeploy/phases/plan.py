@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import databases
 from ..core.text import plural
 from ..errors import PapError
+from ..migrations.files import SCRIPT
 from ..postgres import Database
 from ..schema import CheckOptions, compare
 from ..stack import Stack
@@ -59,36 +60,68 @@ def copy_schema(stack: Stack, target: Database) -> None:
     target.prove()
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What ran on the scratch copy, the names of what did not, and the copy's catalog afterwards."""
+
+    applied: Sequence[Mapping[str, Any]] = ()
+    left: Sequence[str] = ()
+    catalog: dict[str, Any] = field(default_factory=dict)
+
+
+def _run_on_scratch(stack: Stack, sources: Mapping[str, str], found: Findings) -> _Run:
+    if not found.pending:
+        return _Run()
+    if found.pending[0]["flavour"] == SCRIPT:
+        return _Run(left=[item["identity"] for item in found.pending])
+    request = {"sources": dict(sources), "release": "plan", "who": "plan", "options": {"stop_at_scripts": True}}
+    with scratch_database(stack, "plan") as scratch:
+        copy_schema(stack, scratch)
+        with stack.beside_models(found.candidate) as beside:
+            done = beside.call("migrations.apply", request, at=scratch, deadline_s=300)
+            copy = beside.call("schema.describe", {"models": list(stack.models)}, at=scratch)
+    return _Run(done["applied"], done["pending"], copy["catalog"])
+
+
+def _left_lines(found: Findings, left: Sequence[str]) -> list[str]:
+    scripts = [item["identity"] for item in found.pending if item["flavour"] == SCRIPT]
+    later = [name for name in left if name not in scripts]
+    lines = [
+        f"{name} is a legacy script: what it does is known only by running it, as the rehearsal does"
+        for name in scripts
+    ]
+    return [*lines, *([f"not run here, because they come after it: {', '.join(later)}"] if later else [])]
+
+
 def forecast(stack: Stack, sources: Mapping[str, str], found: Findings, options: CheckOptions) -> Forecast:
-    """The pending SQL and the schema's differences now and expected after, from a run on an empty copy."""
+    """The pending SQL and the schema's differences now and expected after, from a run on an empty copy.
+
+    Legacy scripts, and what comes after the first of them, do not run: nobody knows where else such a script connects.
+    """
     result = Forecast()
     before = [f"{item['object']}: {item['kind']}" for item in found.differences]
     statements: list[str] = []
-    after: list[str] = []
-    if found.pending:
-        try:
-            with scratch_database(stack, "plan") as scratch:
-                copy_schema(stack, scratch)
-                with stack.beside_models(found.candidate) as beside:
-                    done = beside.call(
-                        "migrations.apply",
-                        {"sources": dict(sources), "release": "plan", "who": "plan"},
-                        at=scratch,
-                        deadline_s=300,
-                    )
-                    copy = beside.call("schema.describe", {"models": list(stack.models)}, at=scratch)
-            for item in done["applied"]:
-                statements.append(f"-- {item['identity']}")
-                statements += [s["sql"].strip().rstrip(";") + ";" for s in item["statements"]]
-            after = [f"{d.object}: {d.kind}" for d in compare(found.expected, copy["catalog"], options)]
-        except PapError as error:
-            result.lines.append(f"on an empty copy of the schema the pending migrations fail: {error.message}")
-            result.lines += [f"  {line}" for line in str(error.data.get("statement", "")).splitlines()[:6]]
-            after = before
+    after, differences = before, str(len(before))
+    try:
+        done = _run_on_scratch(stack, sources, found)
+    except PapError as error:
+        result.lines.append(f"on an empty copy of the schema the pending migrations fail: {error.message}")
+        result.lines += [f"  {line}" for line in str(error.data.get("statement", "")).splitlines()[:6]]
+    else:
+        for item in done.applied:
+            statements.append(f"-- {item['identity']}")
+            statements += [s["sql"].strip().rstrip(";") + ";" for s in item["statements"]]
+        statements += [f"-- {name}: not run here" for name in done.left]
+        if done.catalog:
+            after = [f"{d.object}: {d.kind}" for d in compare(found.expected, done.catalog, options)]
+            differences = str(len(after))
+        if done.left:
+            result.lines += _left_lines(found, done.left)
+            after, differences = [f"known only when {done.left[0]} has run"], "not known"
     count = sum(1 for statement in statements if not statement.startswith("--"))
     result.lines.append(
         f"a deploy would apply {plural(len(found.pending), 'migration')} ({plural(count, 'statement')})"
-        f" and activate {found.candidate['label']}; differences from its models: {len(before)} now, {len(after)} after"
+        f" and activate {found.candidate['label']}; differences from its models: {len(before)} now, {differences} after"
     )
     result.lines.append("nothing was changed")
     result.diff = [
