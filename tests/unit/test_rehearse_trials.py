@@ -49,20 +49,30 @@ def test_every_way_to_the_live_database_leads_to_the_copy() -> None:
         ("dbname = 'live' host=db", "dbname = 'live__scratch' host=db"),
         ("host=pooler dbname=other", "host=pooler dbname='live__scratch'"),
         ("live", "live__scratch"),
+        ("host=pooler user=app", "host=pooler user=app dbname='live__scratch'"),
         ("postgresql://app@pooler", "postgresql://app@pooler/live__scratch"),
+        ("postgresql://app@db/live?dbname=live", "postgresql://app@db/live__scratch?dbname=live__scratch"),
+        ("postgresql://app:a/b#c?d@db/live", "postgresql://app:a/b#c?d@db/live__scratch"),
     ],
 )
 def test_a_connection_string_or_a_name_is_pointed_too(value: str, pointed: str) -> None:
     change = trials.environment_changes({"PAP_DB": value}, "PAP_DB", "live", "live__scratch", "t", {})
     assert change.variables["PAP_DB"] == pointed
     beside = trials.environment_changes({"DATABASE_URL": URL, "JOBS": value}, "DATABASE_URL", "live", "c", "t", {})
-    assert ("JOBS" in beside.pointed) is ("dbname" in value and "live" in value)
+    assert ("JOBS" in beside.pointed) is (("dbname" in value and "live" in value) or "db/live" in value)
 
 
-@pytest.mark.parametrize("value", ["host=db user=app", "sqlite:///x", "elsewhere", ""])
+@pytest.mark.parametrize("value", ["a = b", "sqlite:///x", "elsewhere", ""])
 def test_what_cannot_be_pointed_is_refused(value: str) -> None:
     with pytest.raises(Refused, match="PAP_DB holds neither"):
         trials.environment_changes({"PAP_DB": value}, "PAP_DB", "live", "copy", "t", {})
+
+
+def test_a_url_that_cannot_be_read_is_refused_by_the_name_of_its_variable() -> None:
+    environment = {"DATABASE_URL": URL, "JOBS": "postgresql://u:hunter2@db:port/live"}
+    with pytest.raises(Refused, match="JOBS of the API's environment: The port") as refused:
+        trials.environment_changes(environment, "DATABASE_URL", "live", "copy", "t", {})
+    assert "hunter2" not in str(refused.value.as_dict())
 
 
 def test_openapi_proposes_the_gets_that_need_nothing() -> None:

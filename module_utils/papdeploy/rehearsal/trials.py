@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional
-from urllib.parse import unquote, urlsplit
 
 from .. import smoke
+from ..core import database_url
 from ..errors import PapError, Refused, Unavailable
-from ..postgres import Database, bind, quote_literal, url_with_database
+from ..postgres import Database, bind, quote_literal
 from ..redact import redact
 from ..smoke import SmokeConfig, SmokeFailed
 from ..stack import Stack
@@ -25,8 +24,6 @@ _QUIET_S = 0.3  # a log that grows no more for so long is taken for whole
 _READS = "SELECT coalesce(sum(seq_scan + coalesce(idx_scan, 0)), 0)::int8 AS reads FROM pg_stat_user_tables"
 _LOG_LINES = 15
 OPENAPI_PATH = "/openapi.json"
-# libpq: keywords and values, a value in single quotes if it has spaces, a backslash before quote and backslash
-_DBNAME = re.compile(r"((?:^|\s)dbname\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s']+)")
 
 
 @dataclass(frozen=True)
@@ -48,9 +45,9 @@ def environment_changes(
     """
     pointed: dict[str, str] = {}
     for key, value in environment.items():
-        named = database_named(value)
+        named = _database_named(key, value)
         if named is not None and (named == live or key == variable):
-            pointed[key] = with_database(value, copy)
+            pointed[key] = database_url.with_database(value, copy)
         elif value == live and (key == variable or "DATABASE" in key.upper() or "DB" in key.upper()):
             pointed[key] = copy
     if variable not in environment:
@@ -60,34 +57,20 @@ def environment_changes(
         )
     if variable not in pointed:
         raise Refused(
-            f"{variable} holds neither a URL, nor a connection string with dbname=, nor the name {live}.",
+            f"{variable} holds neither a URL, nor a connection string, nor the name {live}.",
             hint="Set pap_database_url_variable to the variable that names the API's database.",
         )
     # What a Python program has printed is in its log also if it is ended before it has filled a buffer.
     return Change({**pointed, "PYTHONUNBUFFERED": "1", "PGAPPNAME": name, **extra}, sorted(pointed))
 
 
-def database_named(value: str) -> Optional[str]:
-    """The database of a URL (empty: it names none) or of a connection string with ``dbname=``; None: it is neither."""
-    if _is_url(value):
-        try:
-            return unquote(urlsplit(value).path[1:])
-        except ValueError:
-            return None
-    found = _DBNAME.search(value)
-    return re.sub(r"\\(.)", r"\1", found[2].strip("'")) if found else None
-
-
-def _is_url(value: str) -> bool:
-    return value.startswith("postgres") and "://" in value
-
-
-def with_database(value: str, copy: str) -> str:
-    """The same URL or connection string with database ``copy``."""
-    if _is_url(value):
-        return url_with_database(value, copy)
-    quoted = "'" + copy.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return _DBNAME.sub(lambda match: match[1] + quoted, value)
+def _database_named(variable: str, value: str) -> Optional[str]:
+    """The database of a URL or a connection string (empty: it names none); None: it is neither."""
+    try:
+        found = database_url.find(value)
+    except Refused as error:
+        raise Refused(f"{variable} of the API's environment: {error.message}", hint=error.hint) from None
+    return None if found is None else found.dbname
 
 
 class SessionWatch:
@@ -266,7 +249,7 @@ def _tail(trial: Trial, secrets: Sequence[str]) -> str:
 
 
 def _secrets(environment: Mapping[str, str]) -> list[str]:
-    found = [unquote(urlsplit(value).password or "") for value in environment.values() if "://" in value]
+    found = [secret for value in environment.values() for secret in database_url.secrets(value)]
     words = ("PASSWORD", "SECRET", "TOKEN", "API_KEY")
     found += [value for name, value in environment.items() if any(word in name.upper() for word in words)]
     return [value for value in found if value]
