@@ -53,13 +53,12 @@ pap:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.pap_module import run_code, spec
+from ansible.module_utils.pap_module import run_state, spec
 
 
 def main() -> None:
     module = AnsibleModule(spec(limit={"type": "int", "default": 20}), supports_check_mode=True)
-    stack, limit = module.params["stack"], module.params["limit"]
-    run_code(module, stack["code"], "phases.reporting", lambda p: p.releases(p.State(stack["state_dir"]), limit))
+    run_state(module, "reporting", lambda state, phase: phase.releases(state, module.params["limit"]))
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ pap:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.pap_module import run_code, spec
+from ansible.module_utils.pap_module import run_state, spec
 
 
 def main() -> None:
@@ -94,15 +94,14 @@ def main() -> None:
     )
     given, release = module.params, module.params["release"]
 
-    def work(phase):
-        state = phase.State(given["stack"]["state_dir"])
+    def work(state, phase):
         if given["state"] == "described":
             return phase.describe(state, release)
         if given["state"] == "recorded":
             return phase.record(state, release, given["found"])
         return phase.refuse(state, release, given["message"], given["hint"])
 
-    run_code(module, given["stack"]["code"], "phases.receipting", work)
+    run_state(module, "receipting", work)
 
 
 if __name__ == "__main__":

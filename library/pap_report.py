@@ -67,14 +67,12 @@ pap:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.pap_module import run_code, spec
+from ansible.module_utils.pap_module import run_state, spec
 
 
 def main() -> None:
     module = AnsibleModule(spec(release={"type": "str", "default": ""}), supports_check_mode=True)
-    stack, release = module.params["stack"], module.params["release"]
-    # The stack itself may be down: its folder is enough.
-    run_code(module, stack["code"], "phases.reporting", lambda p: p.write(p.State(stack["state_dir"]), release))
+    run_state(module, "reporting", lambda state, phase: phase.write(state, module.params["release"]))
 
 
 if __name__ == "__main__":

@@ -150,7 +150,7 @@ pap:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.pap_module import run_code, run_phase, spec
+from ansible.module_utils.pap_module import run_phase, run_state, spec
 
 STATES = ["prepared", "first", "started", "looked", "acknowledged"]
 
@@ -179,15 +179,14 @@ def main() -> None:
             module, "watching", lambda stack, phase: getattr(phase, verb)(stack, release, phase.Options(**options))
         )
 
-    def on_the_state(phase):  # the stack itself may be down: its folder is enough
-        state = phase.State(given["stack"]["state_dir"])
+    def on_the_state(state, phase):
         if given["state"] == "started":
             return phase.start(state, release, timer=given["timer"])
         if given["state"] == "looked":
             return phase.status(state, release)
         return phase.acknowledge(state, release, given["who"], given["reason"])
 
-    run_code(module, given["stack"]["code"], "phases.watching", on_the_state)
+    run_state(module, "watching", on_the_state)
 
 
 if __name__ == "__main__":

@@ -103,15 +103,32 @@ def run_phase(module: AnsibleModule, name: str, work: Callable[[Any, Any], dict[
     """
     given = module.params["stack"]
 
-    def on_the_stack(phase: Any) -> dict[str, Any]:
+    def on_the_stack(phase: Any, redactor: Any) -> dict[str, Any]:
         from_params = importlib.import_module("papdeploy.stack").from_params
-        return work(from_params(given, module.params.get("release") or ""), phase)
+        return work(from_params(given, module.params.get("release") or "", redactor), phase)
 
-    run_code(module, given["code"], f"phases.{name}", on_the_stack)
+    _run(module, given["code"], f"phases.{name}", on_the_stack)
+
+
+def run_state(module: AnsibleModule, name: str, work: Callable[[Any, Any], dict[str, Any]]) -> None:
+    """The same where the stack itself may be down: ``work`` gets its folder as ``State``, and the module."""
+    given = module.params["stack"]
+
+    def on_the_state(phase: Any, redactor: Any) -> dict[str, Any]:
+        sources = importlib.import_module("papdeploy.app.secret_sources")
+        sources.teach(redactor, given)
+        return work(importlib.import_module("papdeploy.journal").State(given["state_dir"], redactor), phase)
+
+    _run(module, given["code"], f"phases.{name}", on_the_state)
 
 
 def run_code(module: AnsibleModule, code: str, name: str, work: Callable[[Any], dict[str, Any]]) -> None:
     """The same without a stack: ``work`` gets the module ``papdeploy.<name>`` from the folder ``code``."""
+    _run(module, code, name, lambda imported, _: work(imported))
+
+
+def _run(module: AnsibleModule, code: str, name: str, work: Callable[[Any, Any], dict[str, Any]]) -> None:
+    """Import, work, end. However it ends, what it says leaves without the secrets that are known by then."""
     if not code:
         module.fail_json(msg="The package papdeploy is not on this host. Run the role 'stack' first.")
     sys.path.insert(0, code)
@@ -120,18 +137,18 @@ def run_code(module: AnsibleModule, code: str, name: str, work: Callable[[Any], 
     except ImportError as error:
         module.fail_json(msg=f"papdeploy cannot be imported from {code}: {error}. Remove that folder.")
     errors = importlib.import_module("papdeploy.errors")
-    redact_data = importlib.import_module("papdeploy.redact").redact_data
+    redactor = importlib.import_module("papdeploy.core.redact").Redactor(module.no_log_values)
     try:
-        result = work(imported)
+        result = redactor.record(work(imported, redactor))
     except errors.PapError as error:
-        kind = type(error).__name__
-        module.fail_json(msg=str(error), error_kind=kind, hint=error.hint, data=redact_data(error.data))
+        shown = redactor.data({"msg": str(error), "hint": error.hint, "data": error.data})
+        module.fail_json(error_kind=type(error).__name__, **shown)
     except Exception as error:  # noqa: BLE001 - a bug of ours: say what and where, not "unknown error"
         last = traceback.extract_tb(error.__traceback__)[-1]
         module.fail_json(
             msg=f"Unexpected {type(error).__name__} at {Path(last.filename).name}:{last.lineno}:"
-            f" {redact_data(str(error))}",
+            f" {redactor.text(str(error))}",
             hint="This is a defect of pap-deploy; the journal says how far the release came. Please report it.",
-            exception=redact_data(traceback.format_exc()),
+            exception=redactor.text(traceback.format_exc()),
         )
     module.exit_json(**{"changed": False, **result})

@@ -17,13 +17,13 @@ import sys
 import threading
 import traceback
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Callable, Optional, TextIO
 
+from .core.redact import Redactor
 from .errors import DeadlineExceeded, PapError, RemoteError, Unavailable, from_dict
-from .redact import redact, redact_data
 from .sites import Process, Site
 
 Emit = Callable[[dict[str, Any]], None]
@@ -85,10 +85,10 @@ class Agent:
         *,
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
-        secrets: Sequence[str] = (),
+        redactor: Optional[Redactor] = None,
     ) -> None:
         self._site, self._python, self._cwd, self._env = site, python, cwd, env
-        self._secrets = tuple(secrets)
+        self._redactor = redactor or Redactor()
         self._process: Optional[Process] = None
 
     def __enter__(self) -> Agent:
@@ -126,7 +126,7 @@ class Agent:
         raised there, RemoteError for anything else, Unavailable if the agent did not start or died, DeadlineExceeded.
         """
         self.start()
-        body = {"call": name, "request": dict(request), "deadline_s": deadline_s, "secrets": self._secrets}
+        body = {"call": name, "request": dict(request), "deadline_s": deadline_s}
         self._send(json.dumps(body).encode())
         process = self._process
         assert process is not None
@@ -141,6 +141,9 @@ class Agent:
                     return result
                 if message["event"] == "error":
                     raise from_dict(message)
+                if message["event"] == "secrets":
+                    self._redactor.learn(message["values"])
+                    continue
                 if on_event:
                     on_event(message)
         finally:
@@ -159,7 +162,7 @@ class Agent:
             code = process.wait(20)
         except DeadlineExceeded:
             code = _EXIT_DEADLINE
-        said = redact(process.errors(), self._secrets).strip()
+        said = self._redactor.text(process.errors()).strip()
         self.close()
         if code in (_EXIT_DEADLINE, -9, 137):
             return DeadlineExceeded(
@@ -179,6 +182,7 @@ def serve(folder: str) -> None:
     """Inside the site: answer requests until the caller closes standard input. Never returns."""
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # from here on, whatever the app prints is diagnostics
+    inherited = dict(os.environ)
     requests: queue.Queue[dict[str, Any]] = queue.Queue()
 
     def end(code: int) -> None:
@@ -198,36 +202,40 @@ def serve(folder: str) -> None:
         clock = threading.Timer(request["deadline_s"], end, [_EXIT_DEADLINE])
         clock.daemon = True
         clock.start()
-        _answer(request, channel)
+        _answer(request, channel, inherited)
         clock.cancel()
 
 
-def _answer(request: Mapping[str, Any], channel: TextIO) -> None:
-    secrets = [*request["secrets"], *_secrets_here()]
+def _answer(request: Mapping[str, Any], channel: TextIO, inherited: Mapping[str, str]) -> None:
+    """Answer one request. A result is data, which is compared and executed: it goes as it is; an error is masked. The
+    app's own secrets go along (what it has loaded into its environment may be known to nobody else), so that the caller
+    masks them where text leaves."""
+    redactor, seen = Redactor(), dict[str, str]()
 
-    def emit(message: dict[str, Any]) -> None:
+    def send(message: dict[str, Any]) -> None:
         channel.write(json.dumps(message, default=str) + "\n")
         channel.flush()
+
+    def learn() -> None:
+        if dict(os.environ) != seen:
+            seen.update(os.environ)
+            redactor.learn_environment(seen, inherited=inherited)
+            send({"event": "secrets", "values": redactor.secrets})
+
+    def emit(message: dict[str, Any]) -> None:
+        learn()
+        send(message)
 
     try:
         from . import agent_calls
 
         result = agent_calls.resolve(request["call"])(request["request"], emit)
-        emit({"event": "result", "result": redact_data(result, secrets)})
+        emit({"event": "result", "result": result})
     except PapError as error:
-        emit({"event": "error", **redact_data(error.as_dict(), secrets)})
+        learn()
+        send({"event": "error", **redactor.record(error.as_dict())})
     except BaseException as error:  # noqa: BLE001 - also SystemExit of an app: the caller must hear of it
-        text = redact("".join(traceback.format_exception(type(error), error, error.__traceback__)), secrets)
-        wrapped = RemoteError(redact(f"{type(error).__name__}: {error}", secrets), traceback=text[-8000:])
-        emit({"event": "error", **wrapped.as_dict()})
-
-
-def _secrets_here() -> Iterable[str]:
-    """Passwords that the site's own environment holds, so that they can be masked."""
-    from urllib.parse import unquote, urlsplit
-
-    for name, value in os.environ.items():
-        if "://" in value and urlsplit(value).password:
-            yield unquote(urlsplit(value).password or "")
-        elif any(word in name.upper() for word in ("PASSWORD", "SECRET", "TOKEN", "API_KEY")):
-            yield value
+        learn()
+        text = redactor.text("".join(traceback.format_exception(type(error), error, error.__traceback__)))
+        wrapped = RemoteError(redactor.text(f"{type(error).__name__}: {error}"), traceback=text[-8000:])
+        send({"event": "error", **wrapped.as_dict()})

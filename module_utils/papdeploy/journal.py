@@ -12,15 +12,15 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional
 
 from .core.clock import now, seconds_between
 from .core.durable import private_folder, sync_folder
+from .core.redact import Redactor
 from .errors import PapError, Refused
-from .redact import redact_data
 from .releases.lock import Lock
 
 # How a release can end. A release without an end is unfinished: the next run ends it.
@@ -34,6 +34,7 @@ class Journal:
     """The journal of one release."""
 
     folder: Path
+    redactor: Redactor = field(default_factory=Redactor, repr=False, compare=False)
 
     @property
     def release(self) -> str:
@@ -44,8 +45,10 @@ class Journal:
         return self.folder / "journal.jsonl"
 
     def append(self, phase: str, event: str, **data: Any) -> dict[str, Any]:
-        """Add one entry; it is on disk when this returns. Secrets are masked."""
-        entry = {"at": now(), "phase": phase, "event": event, **redact_data(data)}
+        """Add one entry; it is on disk when this returns. Secrets are masked in its texts; what recovery decides by
+        (names, paths, versions) is kept as it is."""
+        masked = self.redactor.data(data) if event == "failed" else self.redactor.record(data)
+        entry = {"at": now(), "phase": phase, "event": event, **masked}
         line = json.dumps(entry, default=str, ensure_ascii=False) + "\n"
         descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
@@ -77,7 +80,8 @@ class Journal:
         """Every whole entry, oldest first; a line that a killed writer tore is passed over."""
         result: list[dict[str, Any]] = []
         with contextlib.suppress(FileNotFoundError):
-            for line in self.path.read_text(encoding="utf-8").splitlines():
+            # Not splitlines(): an entry may hold separators (U+2028, U+0085) that would tear it.
+            for line in self.path.read_text(encoding="utf-8").split("\n"):
                 with contextlib.suppress(ValueError):
                     result.append(json.loads(line))
         return result
@@ -120,8 +124,9 @@ class Journal:
 class State:
     """The state folder of one stack."""
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, redactor: Optional[Redactor] = None) -> None:
         self.folder = Path(folder)
+        self.redactor = redactor or Redactor()
         self.lock = Lock(self.folder)
 
     @property
@@ -136,7 +141,8 @@ class State:
         """Oldest first, in the order in which they began (see :attr:`Journal.place`)."""
         if not self.releases_folder.is_dir():
             return []
-        found = [Journal(path) for path in self.releases_folder.iterdir() if (path / "journal.jsonl").is_file()]
+        folders = [path for path in self.releases_folder.iterdir() if (path / "journal.jsonl").is_file()]
+        found = [Journal(path, self.redactor) for path in folders]
         return sorted(found, key=lambda journal: journal.place)
 
     def later_than(self, journal: Journal) -> list[Journal]:
@@ -160,7 +166,7 @@ class State:
         if not release or "/" in release or release.startswith(".") or not folder.is_dir():
             known = ", ".join(journal.release for journal in self.releases()[-5:]) or "none"
             raise Refused(f"There is no release {release!r} on this stack.", hint=f"The newest are: {known}.")
-        return Journal(folder)
+        return Journal(folder, self.redactor)
 
     def unfinished(self) -> Optional[Journal]:
         """The release that has begun and has not ended, if there is one."""
@@ -191,7 +197,7 @@ class State:
         self.lock.take(release, who)
         folder = private_folder(self.releases_folder / release)
         sync_folder(self.releases_folder)
-        journal = Journal(folder)
+        journal = Journal(folder, self.redactor)
         number = 1 + max((journal.place[0] for journal in self.releases()), default=0)
         journal.append("release", "begin", release=release, number=number, who=dict(who), **header)
         return journal

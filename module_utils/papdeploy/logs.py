@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, Optional
 
+from .core.redact import Redactor
 from .logkinds import KINDS, by_driver, by_message, by_state, subject
-from .redact import redact
 
 MAX_SUBJECTS = 25  # per kind and source; further ones are counted as one, so that noise cannot fill the disk
 _MAX_RECORD = 64 * 1024
@@ -84,19 +84,28 @@ class Scan:
     last: str = ""
 
 
-def scan(text: str, source: str, *, at: str, carry: str = "", final: bool = False, secrets: Iterable[str] = ()) -> Scan:
+def scan(
+    text: str,
+    source: str,
+    *,
+    at: str,
+    carry: str = "",
+    final: bool = False,
+    redactor: Optional[Redactor] = None,
+) -> Scan:
     """Count what ``text`` says. ``source`` is ``api`` or ``database``; ``at`` is the time of records without their own.
 
     Unless ``final``, the last record is carried, because a traceback may still go on; a carried record that did not
-    grow since (``text`` is empty) is taken as whole.
+    grow since (``text`` is empty) is taken as whole. What is kept of the text, the carry too, has no secrets
+    that ``redactor`` knows.
     """
+    redactor = redactor or Redactor()
     whole = (carry + text).replace("\r\n", "\n")
-    secrets = tuple(secrets)
     result = Scan()
     records = list(_records(whole, source))
     if text and not final and records and len(records[-1][1]) < _MAX_RECORD:
         start, _ = records.pop()
-        result.carry = whole[start:]
+        result.carry = redactor.text(whole[start:])
     for _, record in records:
         result.records += 1
         own_time = _time_of(record)
@@ -106,8 +115,8 @@ def scan(text: str, source: str, *, at: str, carry: str = "", final: bool = Fals
         if found:
             kind, about, sample = found
             time = own_time or at
-            kept = _tidy(sample, secrets, _MAX_SAMPLE)
-            _add(result.findings, Finding(kind, source, _tidy(about, secrets, 160), 1, time, time, kept, kept))
+            kept = _tidy(sample, redactor, _MAX_SAMPLE)
+            _add(result.findings, Finding(kind, source, _tidy(about, redactor, 160), 1, time, time, kept, kept))
     return result
 
 
@@ -286,10 +295,10 @@ def _shape(message: str) -> str:
     return re.sub(r"\b\d[\d.:,-]*\b", "#", message).strip()
 
 
-def _tidy(text: str, secrets: Iterable[str], length: int) -> str:
+def _tidy(text: str, redactor: Redactor, length: int) -> str:
     """A text to keep: redacted, one paragraph, without what holds rows of customers (parameters, DETAIL)."""
     text = re.split(r"\[parameters:|\[SQL:|DETAIL:", text)[0]
-    text = " ".join(redact(text, secrets).split())
+    text = " ".join(redactor.text(text).split())
     return text if len(text) <= length else text[: length - 1] + "…"
 
 

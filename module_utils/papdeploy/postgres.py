@@ -15,7 +15,6 @@ from .core import database_identity
 from .core.database_identity import IDENTITY, DatabaseIdentity
 from .core.text import plural
 from .errors import CommandFailed, PapError, Refused, Unavailable
-from .redact import redact
 from .sites import Process, Site
 
 MAX_NAME_BYTES = 63
@@ -112,10 +111,9 @@ def url_with_database(url: str, dbname: str) -> str:
 class Session:
     """One open connection, held by a psql process. Every statement waits for its end; an error ends the session."""
 
-    def __init__(self, process: Process, label: str, password: str) -> None:
+    def __init__(self, process: Process, label: str) -> None:
         self._process = process
         self._label = label
-        self._password = password
 
     def execute(self, statement: str) -> list[str]:
         """Run SQL (several statements with ``;`` between them); the lines that it returned, unaligned."""
@@ -155,7 +153,7 @@ class Session:
     def _failed(self, statement: str) -> PapError:
         with contextlib.suppress(PapError):
             self._process.wait(5)
-        said = redact(self._process.errors().strip(), [self._password])
+        said = self._process.errors().strip()
         message = next(
             (line for line in said.splitlines() if "ERROR:" in line or "FATAL:" in line), said or "psql ended"
         )
@@ -168,7 +166,7 @@ class Session:
         return CommandFailed(
             f"SQL failed on {self._label}: {_short(message)}",
             stderr=said[-4000:],
-            statement=redact(statement, [self._password])[:2000],
+            statement=statement[:2000],
         )
 
 
@@ -245,7 +243,7 @@ class Database:
         """A connection for several statements, closed at the end. Raises WrongDatabase if it is not in ``expect``."""
         argv = self.tool("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-f", "-")
         process = self.site.popen(argv, env=self.environment(settings), stdin=True)
-        session = Session(process, self.label, self.conninfo.password)
+        session = Session(process, self.label)
         try:
             if self.expect is not None:
                 database_identity.refuse_other(self.expect, _identity(session))

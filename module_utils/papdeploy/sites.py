@@ -9,13 +9,13 @@ import subprocess
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Optional
 
+from .core.redact import Redactor
 from .errors import CommandFailed, DeadlineExceeded, Unavailable
-from .redact import redact
 
 CHUNK = 1 << 18
 _TAIL = 64 * 1024
@@ -93,11 +93,10 @@ class Site(ABC):
         input: bytes | None = None,
         timeout: float | None = 60.0,
         check: bool = True,
-        secrets: Iterable[str] = (),
     ) -> Completed:
         """Run a program to its end within ``timeout`` seconds (then it is killed and DeadlineExceeded raised).
 
-        With ``check`` a non-zero exit raises CommandFailed; its message is redacted with ``secrets``.
+        With ``check`` a non-zero exit raises CommandFailed.
         """
         started = time.monotonic()
         with self.popen(argv, env=env, cwd=cwd, stdin=input is not None) as process:
@@ -116,7 +115,7 @@ class Site(ABC):
                 feeder.join(1)
             result = Completed(tuple(argv), rc, output, process.errors(), time.monotonic() - started)
         if check and result.rc != 0:
-            raise failure(self, result, secrets)
+            raise failure(self, result)
         return result
 
     def read_text(self, path: str) -> str:
@@ -124,13 +123,14 @@ class Site(ABC):
         return self.run(["cat", "--", path]).text
 
 
-def failure(site: Site, result: Completed, secrets: Iterable[str] = ()) -> CommandFailed:
-    """The error for a program that failed: names it, its site and the end of what it said, redacted."""
-    said = redact(result.stderr.strip() or result.text.strip()[-2000:], secrets)
+def failure(site: Site, result: Completed) -> CommandFailed:
+    """The error for a program that failed: names it, its site and the end of what it said, masked."""
+    redactor = Redactor()  # it knows no secret of the stack; who shows the error does
+    said = redactor.text(result.stderr.strip() or result.text.strip()[-2000:])
     last = said.splitlines()[-1] if said else "it said nothing"
     return CommandFailed(
         f"{Path(result.argv[0]).name} failed on {site.label} with exit code {result.rc}: {last}",
-        argv=[redact(word, secrets) for word in result.argv],
+        argv=[redactor.text(word) for word in result.argv],
         rc=result.rc,
         stderr=said[-4000:],
     )

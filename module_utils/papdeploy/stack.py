@@ -9,7 +9,9 @@ from typing import Any, Callable, Optional
 
 from .agent import Agent
 from .api import Api, HostApi, Runtime
+from .app import secret_sources
 from .core.database_identity import DatabaseIdentity
+from .core.redact import Redactor
 from .errors import Refused, WrongDatabase
 from .journal import State
 from .postgres import Conninfo, Database, url_with_database
@@ -34,7 +36,7 @@ class Stack:
     url_variable: str = "DATABASE_URL"
     database_logs: Sequence[str] = ()
     found: Sequence[str] = ()
-    secrets: Sequence[str] = field(default=(), repr=False)
+    redactor: Redactor = field(default_factory=Redactor)
 
     @property
     def label(self) -> str:
@@ -55,7 +57,8 @@ class Stack:
                     f"{self.url_variable} is not set in the environment of the API ({version['label']}).",
                     hint="Set pap_database_url_variable to the variable that holds the database URL.",
                 )
-            agent = Agent(runtime.site, runtime.python, cwd=runtime.cwd, env=runtime.env, secrets=self.secrets)
+            self.redactor.learn_environment(runtime.env)
+            agent = Agent(runtime.site, runtime.python, cwd=runtime.cwd, env=runtime.env, redactor=self.redactor)
             with agent:
                 yield Beside(agent, url, self.database, runtime)
 
@@ -115,18 +118,21 @@ def elsewhere(database: Database, url: str, error: WrongDatabase) -> Refused:
     )
 
 
-def from_params(params: Mapping[str, Any], release: str = "") -> Stack:
+def from_params(params: Mapping[str, Any], release: str = "", redactor: Optional[Redactor] = None) -> Stack:
     """The stack that the ``stack`` option of the Ansible modules describes; raises Refused for what is missing.
 
-    ``release`` marks the containers that are made for it.
+    ``release`` marks the containers that are made for it. ``redactor`` learns the secrets of the stack.
     """
     database = params["database"]
+    redactor = redactor or Redactor()
+    secret_sources.teach(redactor, params)
     made, api, found = (_in_containers if database.get("container") else _on_host)(params, release)
+    redactor.learn([made.conninfo.password])
     smoke = {key: value for key, value in params["smoke"].items() if key != "url" and value is not None}
     return Stack(
         name=params["name"],
         environment=params["environment"],
-        state=State(params["state_dir"]),
+        state=State(params["state_dir"], redactor),
         database=made,
         api=api,
         models=tuple(params["api"]["models"]),
@@ -135,7 +141,7 @@ def from_params(params: Mapping[str, Any], release: str = "") -> Stack:
         url_variable=params["api"].get("url_variable") or "DATABASE_URL",
         database_logs=tuple(database.get("log_files") or ()),
         found=tuple(found),
-        secrets=tuple(filter(None, (made.conninfo.password, smoke["password"]))),
+        redactor=redactor,
     )
 
 

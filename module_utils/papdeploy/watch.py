@@ -20,6 +20,7 @@ from typing import Any, Optional
 
 from .core.clock import now, seconds_between
 from .core.durable import write_durably
+from .core.redact import Redactor
 from .core.text import age, plural
 from .errors import PapError, Refused, Unavailable
 from .logfiles import LogSource
@@ -55,6 +56,7 @@ def begin(
     rules: Rules,
     at: str,
     timer: bool = False,
+    redactor: Optional[Redactor] = None,
 ) -> dict[str, Any]:
     """The state at the start: where the logs end now, and what was usual in them before. With ``timer`` a service
     manager runs the steps, else a process of its own.
@@ -67,7 +69,7 @@ def begin(
             hint="Set pap_api_log_files and pap_database_log_files (or the containers), or watch_enabled: false.",
         )
     marks = {name: source.now() for name, source in sources.items()}
-    baseline = {name: _baseline(name, source.recent(_BASELINE_BYTES), at) for name, source in sources.items()}
+    baseline = {name: _baseline(name, source.recent(_BASELINE_BYTES), at, redactor) for name, source in sources.items()}
     return {
         "release": release,
         "started": at,
@@ -94,8 +96,8 @@ def begin(
     }
 
 
-def _baseline(name: str, text: str, at: str) -> dict[str, Any]:
-    before = scan(text, name, at=at, final=True)
+def _baseline(name: str, text: str, at: str, redactor: Optional[Redactor]) -> dict[str, Any]:
+    before = scan(text, name, at=at, final=True, redactor=redactor)
     return {
         "records": before.records,
         "requests": before.requests,
@@ -106,14 +108,19 @@ def _baseline(name: str, text: str, at: str) -> dict[str, Any]:
 
 
 def step(
-    state: Mapping[str, Any], sources: Mapping[str, LogSource], at: str, *, settling: bool = False
+    state: Mapping[str, Any],
+    sources: Mapping[str, LogSource],
+    at: str,
+    *,
+    settling: bool = False,
+    redactor: Optional[Redactor] = None,
 ) -> dict[str, Any]:
     """The state after reading what was logged since. With ``settling`` (after the smoke test has passed) the starts so
     far were caused by the activation itself and are no trouble."""
     after: dict[str, Any] = copy.deepcopy(dict(state))
     findings = {f.key: f for f in findings_of(after)}
     for name, source in sources.items():
-        found, error = _read(after, name, source, at)
+        found, error = _read(after, name, source, at, redactor)
         after["requests"] += found.requests
         after["records"] += found.records
         merge(findings, found.findings)
@@ -142,7 +149,9 @@ def _identity(alarm: Mapping[str, Any]) -> tuple[str, str]:
     return alarm["kind"], alarm["subject"] or alarm["source"]
 
 
-def _read(state: dict[str, Any], name: str, source: LogSource, at: str) -> tuple[Scan, Optional[PapError]]:
+def _read(
+    state: dict[str, Any], name: str, source: LogSource, at: str, redactor: Optional[Redactor]
+) -> tuple[Scan, Optional[PapError]]:
     """What came since the mark; what was read before an error counts, because the mark has moved past it."""
     whole = Scan()
     for _ in range(_PIECES):
@@ -150,7 +159,7 @@ def _read(state: dict[str, Any], name: str, source: LogSource, at: str) -> tuple
             reading = source.since(state["marks"][name])
         except PapError as error:
             return whole, error
-        found = scan(reading.text, name, at=at, carry=state["carry"][name])
+        found = scan(reading.text, name, at=at, carry=state["carry"][name], redactor=redactor)
         state["marks"][name], state["carry"][name] = reading.mark, found.carry
         state["gaps"] += [{"at": at, "what": gap} for gap in reading.gaps]
         merge(whole.findings, found.findings)

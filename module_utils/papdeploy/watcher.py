@@ -22,6 +22,7 @@ from typing import Any, Optional
 from .agent import payload
 from .core.clock import now
 from .core.durable import write_durably
+from .core.redact import Redactor
 from .errors import PapError, Refused, Unavailable
 from .journal import Journal, State
 from .logfiles import LogSource
@@ -55,11 +56,13 @@ def prepare(
     rules: Rules,
     alert: Optional[Mapping[str, Any]] = None,
     timer: bool = False,
+    redactor: Optional[Redactor] = None,
 ) -> dict[str, Any]:
     """Take the marks and the baseline, before the new version starts. ``specs`` says by name (``api``, ``database``)
     where each log is; ``alert`` is ``{"url", "format", "headers", "stack"}`` of a webhook, or None."""
     sources = {name: from_spec(spec) for name, spec in specs.items()}
-    state = begin(folder.name, sources, hours=hours, interval_s=interval_s, rules=rules, at=now(), timer=timer)
+    limits = {"hours": hours, "interval_s": interval_s}
+    state = begin(folder.name, sources, **limits, rules=rules, at=now(), timer=timer, redactor=redactor)
     config = {"sources": {name: dict(spec) for name, spec in specs.items()}, "alert": dict(alert or {})}
     write_durably(folder / "watch-config.json", json.dumps(config).encode())
     save(folder, state)
@@ -82,26 +85,26 @@ def remark(folder: Path) -> bool:
     return True
 
 
-def look(folder: Path) -> dict[str, Any]:
+def look(folder: Path, redactor: Optional[Redactor] = None) -> dict[str, Any]:
     """Read once what was logged since the activation; starts so far were caused by the activation itself."""
     sources, _ = _configured(folder)
     with changing(folder):
-        state = step(_loaded(folder), sources, now(), settling=True)
-        state = step(state, sources, now(), settling=True)  # once more, for a record that was still growing
+        state = step(_loaded(folder), sources, now(), settling=True, redactor=redactor)
+        state = step(state, sources, now(), settling=True, redactor=redactor)  # for a record that still grew
         save(folder, state)
     return state
 
 
-def first(folder: Path, *, seconds: float, poll_s: float = 1.0) -> dict[str, Any]:
+def first(folder: Path, *, seconds: float, poll_s: float = 1.0, redactor: Optional[Redactor] = None) -> dict[str, Any]:
     """The first minute, within the deploy: step until ``seconds`` are over or an alarm is raised; the state then."""
     sources, _ = _configured(folder)
-    look(folder)
+    look(folder, redactor)
     deadline = time.monotonic() + seconds
     while True:
         left = deadline - time.monotonic()
         time.sleep(max(0.0, min(poll_s, left)))
         with changing(folder):
-            state = step(_loaded(folder), sources, now())
+            state = step(_loaded(folder), sources, now(), redactor=redactor)
             save(folder, state)
         if open_alarms(state) or left <= poll_s:
             return state

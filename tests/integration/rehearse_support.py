@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from papdeploy import oracle, smoke
 from papdeploy.api import HostApi
+from papdeploy.core.redact import Redactor
 from papdeploy.journal import State
 from papdeploy.phases import preflight, rehearse
 from papdeploy.postgres import Conninfo, Database
@@ -177,7 +178,7 @@ class Bench:
             smoke_settings={"username": "admin", "password": "secret", "endpoints": tuple(QUERIES),
                             "health_deadline_s": 20.0},
             url=f"http://127.0.0.1:{port}",
-            secrets=(self.server.password,),
+            redactor=Redactor([self.server.password]),
         )  # fmt: skip
         smoke.wait_until_healthy(self.stack.smoke)
 

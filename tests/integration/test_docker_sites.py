@@ -115,7 +115,7 @@ def test_what_cannot_be_started_is_unavailable(place: Place, start: Callable[[Pl
 
 def test_a_failure_carries_code_and_last_words(place: Place) -> None:
     with pytest.raises(CommandFailed) as caught:
-        place.run("import sys; sys.exit('password=hunter2222 is wrong')", secrets=["hunter2222"])
+        place.run("import sys; sys.exit('password=hunter2222 is wrong')")
     assert caught.value.data["rc"] == 1
     assert "hunter" not in str(caught.value)
 

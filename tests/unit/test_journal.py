@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from papdeploy.core.durable import private_folder
+from papdeploy.core.redact import MASK, Redactor
 from papdeploy.errors import PapError, Refused
 from papdeploy.journal import State
 from papdeploy.releases.lock import boot_id
@@ -57,6 +58,27 @@ def test_everything_is_private_and_without_secrets(tmp_path: Path) -> None:
     modes = {p: stat.S_IMODE(p.stat().st_mode) for p in [state.folder, *state.folder.rglob("*")]}
     assert {mode for path, mode in modes.items() if path.is_dir()} == {0o700}
     assert {mode for path, mode in modes.items() if path.is_file()} == {0o600}
+
+
+def test_texts_are_masked_and_facts_are_kept_as_they_are(tmp_path: Path) -> None:
+    """The name of a database may be its password as well: recovery reads it from the journal."""
+    state = State(tmp_path / "state", Redactor(["control_core_db", "geheim"]))
+    journal = state.begin(ME)
+    with pytest.raises(Refused), journal.checkpoint("fence", why="geheim"):
+        raise Refused("geheim!", hint="not geheim", lines=["a geheim b"], deep={"x": ["geheim"]})
+    default = "nextval('public.oauth_tokens_id_seq'::regclass)"
+    journal.append("fence", "done", database="control_core_db", default=default, lines=[default, "control_core_db"])
+    assert "geheim" not in journal.path.read_text()
+    done = journal.last("fence")
+    assert done is not None
+    assert (done["database"], done["default"], done["lines"]) == ("control_core_db", default, [default, MASK])
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r", "\n"])
+def test_no_text_tears_an_entry(tmp_path: Path, separator: str) -> None:
+    journal = State(tmp_path / "state").begin(ME)
+    journal.append("migrate", "done", applied=[f"a{separator}b"])
+    assert (journal.last("migrate") or {}).get("applied") == [f"a{separator}b"]
 
 
 def test_a_wide_or_linked_folder_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from papdeploy.core.redact import Redactor
 from papdeploy.logs import MAX_SUBJECTS, Finding, Scan, merge, scan, totals
 
 AT = "2025-01-01T00:00:00.000Z"
@@ -206,7 +207,7 @@ def test_times_of_records_are_kept_in_utc_and_others_get_the_time_of_reading() -
 
 def test_secrets_are_masked_in_subject_and_samples() -> None:
     text = "ERROR:    cannot reach postgresql://pap:hunter22@db/pap with Hunter-Token\n"
-    (finding,) = api(text, secrets=["Hunter-Token"]).findings.values()
+    (finding,) = api(text, redactor=Redactor(["Hunter-Token"])).findings.values()
     assert "hunter22" not in str(finding) and "Hunter-Token" not in str(finding)
 
 

@@ -138,7 +138,7 @@ def test_what_is_logged_a_moment_after_the_answer_is_in_the_log() -> None:
     trial = Trial(
         "", lambda: "".join(f"line {n}\n" for n in range(4) if time.monotonic() - began > n / 5), lambda: None
     )
-    assert trials._tail(trial, []).splitlines()[-1] == "line 3"  # which is there after 0.6 s
+    assert trials._tail(trial).splitlines()[-1] == "line 3"  # which is there after 0.6 s
 
 
 def test_a_trial_dies_with_the_process_that_holds_it(tmp_path: Path) -> None:

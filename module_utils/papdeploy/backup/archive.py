@@ -19,7 +19,6 @@ from typing import IO, Any, Callable, Optional
 from ..core.text import plural
 from ..errors import CommandFailed, DeadlineExceeded, PapError, Refused
 from ..postgres import Database
-from ..redact import redact
 from ..sites import HostSite, Process
 from .crypt import Encryption
 
@@ -162,9 +161,8 @@ class Streamed:
 class Pipeline:
     """A dump into ``file`` and, at the same time, a reader of that file. Any failure ends all of it."""
 
-    def __init__(self, *, deadline: Optional[float] = None, secrets: Sequence[str] = ()) -> None:
+    def __init__(self, *, deadline: Optional[float] = None) -> None:
         self._deadline = deadline
-        self._secrets = tuple(secrets)
         self._grown = threading.Condition()
         self._written = 0
         self._complete = False
@@ -309,7 +307,7 @@ class Pipeline:
                 self._advance(len(chunk))
             size += len(chunk)
         # Before the reader may take the file for whole: a dump that failed is reported as that, not as a cut archive.
-        _ended(producer, "pg_dump", self._secrets)
+        _ended(producer, "pg_dump")
         if into:
             assert into.stdin is not None
             into.stdin.close()
@@ -323,7 +321,7 @@ class Pipeline:
             write_all(file, chunk)
             self._cipher.update(chunk)
             self._advance(len(chunk))
-        _ended(into, "the encryption", self._secrets)
+        _ended(into, "the encryption")
         self._finish_file()
 
     def _advance(self, size: int) -> None:
@@ -360,14 +358,14 @@ class Pipeline:
     def _drain(self, consumer: Process) -> None:
         for _ in _chunks(consumer.stdout):
             pass  # pg_restore says nothing there when it writes to a database
-        _ended(consumer, "pg_restore", self._secrets)
+        _ended(consumer, "pg_restore")
 
     def _pump(self, source: Process, target: Process) -> None:
         assert target.stdin is not None
         for chunk in _chunks(source.stdout):
             write_all(target.stdin, chunk)
         # before the target sees the end: a wrong key is reported as that, not as a cut archive
-        _ended(source, "the decryption", self._secrets)
+        _ended(source, "the decryption")
         target.stdin.close()
 
 
@@ -385,10 +383,10 @@ def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
         yield chunk
 
 
-def _ended(process: Process, name: str, secrets: Sequence[str]) -> None:
+def _ended(process: Process, name: str) -> None:
     code = process.wait()
     if code != 0:
-        said = redact(process.errors(), secrets).strip()
+        said = process.errors().strip()
         telling = (
             [line for line in said.splitlines() if "error" in line.lower()] or said.splitlines() or ["it said nothing"]
         )

@@ -81,7 +81,6 @@ def restore(
             target.execute("DROP SCHEMA public")
         pipeline = archive.Pipeline(
             deadline=time.monotonic() + deadline_s if deadline_s else None,
-            secrets=[database.conninfo.password],
         )
         parted = archive.in_parts(target, encryption if manifest["encryption"] else None)
         argv = archive.restore_argv(target, *(archive.ROWS_FIRST if parted else ()))

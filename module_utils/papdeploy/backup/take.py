@@ -81,7 +81,6 @@ def take(
     # Milliseconds: a release may take two within one second, before the fence and under it.
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(started)) + f".{int(started * 1000) % 1000:03d}Z"
     name = files.stem(stack, live, release, stamp) + ".dump" + (encryption.suffix if encryption else "")
-    secrets = [database.conninfo.password]
     with contextlib.ExitStack() as stack_:
         path, file = stack_.enter_context(files.partial(folder, name))
         session = stack_.enter_context(oracles.snapshot_session(database))
@@ -99,7 +98,7 @@ def take(
             reader = archive.READ_BACK
         settings = archive.RESTORE_SETTINGS if scratch else {}
         dump = archive.dump_argv(database, snapshot=snapshot, compression=compression, lock_wait_s=limits.lock_wait_s)
-        pipeline = archive.Pipeline(deadline=deadline, secrets=secrets)
+        pipeline = archive.Pipeline(deadline=deadline)
         with growth.told(emit, scratch, int(about["bytes"]), lambda: pipeline.written):
             streamed = _explained(
                 database,

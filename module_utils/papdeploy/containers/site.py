@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any, Optional
 
 from ..errors import DeadlineExceeded, PapError, Unavailable
-from ..redact import redact
 from ..sites import Process, Site
 from .engine import Engine
 from .hijack import Duplex, Frames
@@ -64,7 +63,7 @@ class ContainerSite(Site):
                 break
             said = process.errors()
         raise Unavailable(
-            f"{argv[0]} cannot be started on {self.label}: {redact(said).strip()[-400:]}.",
+            f"{argv[0]} cannot be started on {self.label}: {said.strip()[-400:]}.",
             hint="Check that it is in the image and that the path and folder in the inventory are right.",
         )
 

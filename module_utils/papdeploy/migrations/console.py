@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..core.redact import Redactor
 from ..core.text import age, plural
 from ..errors import PapError, Unavailable
 from .watch import describe
@@ -23,7 +24,7 @@ def progress(event: dict[str, Any]) -> None:
     if line:
         # A run does not fail, least of all after its COMMIT, because nobody reads along any more.
         with contextlib.suppress(OSError):
-            print(line, file=sys.stderr, flush=True)
+            print(_masked(line), file=sys.stderr, flush=True)
 
 
 def sentence(event: Mapping[str, Any]) -> str:
@@ -68,15 +69,20 @@ def run(action: Callable[[], int], *, as_json: bool = False) -> int:
         return OK
     except PapError as error:
         if as_json:
-            print(json.dumps(error.as_dict(), indent=2, default=str))
+            print(json.dumps(Redactor(environment=os.environ).data(error.as_dict()), indent=2, default=str))
         else:
-            print(f"error: {error.message}", file=sys.stderr)
+            print(_masked(f"error: {error.message}"), file=sys.stderr)
             if error.hint:
-                print(f"  next: {error.hint}", file=sys.stderr)
+                print(_masked(f"  next: {error.hint}"), file=sys.stderr)
             for key in ("statement", "output"):
                 if error.data.get(key):
-                    print(f"  {key}:\n    " + str(error.data[key]).strip().replace("\n", "\n    "), file=sys.stderr)
+                    told = str(error.data[key]).strip().replace("\n", "\n    ")
+                    print(f"  {key}:\n    {_masked(told)}", file=sys.stderr)
         return CANNOT if isinstance(error, Unavailable) else FAILED
+
+
+def _masked(text: str) -> str:
+    return Redactor(environment=os.environ).text(text)
 
 
 def show(result: dict[str, Any], text: str, *, as_json: bool) -> None:

@@ -15,8 +15,8 @@ from urllib.parse import parse_qsl, unquote
 
 from ..core import database_identity
 from ..core.database_identity import DatabaseIdentity
+from ..core.redact import Redactor
 from ..errors import Refused, Unavailable
-from ..redact import redact
 
 # pq.TransactionStatus; the same numbers in libpq, psycopg2 and psycopg 3.
 IDLE, ACTIVE, IN_TRANSACTION, IN_ERROR, UNKNOWN = range(5)
@@ -151,7 +151,7 @@ def connect(
     try:
         raw = kind.open(arguments, hooks)
     except kind.module.Error as error:
-        said = redact(str(error).strip(), target.secrets)
+        said = Redactor(target.secrets).text(str(error).strip())
         raise Unavailable(
             f"PostgreSQL did not accept the connection to {target.label}: {said}",
             hint="Check that the server runs and that the URL's host, port, user, password and database are right.",

@@ -8,7 +8,6 @@ from typing import Any, Optional
 
 from ..core import database_identity
 from ..errors import Refused
-from ..redact import redact
 from . import ledger
 from .files import SCRIPT, MigrationFile, with_requirements
 from .ledger import Entry, Ledger
@@ -185,7 +184,7 @@ def import_problems(migrations: Sequence[MigrationFile]) -> list[Problem]:
             with no_second_connection(lambda _: refusal):
                 steps.load(migration)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is reported as the problem
-            said = redact(f"{type(error).__name__}: {error}".split("\n")[0])
+            said = f"{type(error).__name__}: {error}".split("\n")[0]
             found.append(
                 Problem(
                     "import",

@@ -215,7 +215,7 @@ def failed(session: Session, error: PapError, group: Sequence[MigrationFile], co
         return
     by_name = {migration.identity: migration for migration in group}
     details = {
-        "error": session.redact(error.message),
+        "error": session.redactor.text(error.message),
         "sqlstate": error.data.get("sqlstate", ""),
         "statement": error.data.get("statement", ""),
     }
@@ -228,7 +228,7 @@ def failed(session: Session, error: PapError, group: Sequence[MigrationFile], co
         )  # fmt: skip
     except session.driver.module.Error as problem:
         session.rollback()
-        session.emit("failure_not_recorded", why=session.redact(str(problem).strip()))
+        session.emit("failure_not_recorded", why=session.redactor.text(str(problem).strip()))
 
 
 def _check_only(session: Session, check: Optional[Check]) -> Optional[dict[str, Any]]:

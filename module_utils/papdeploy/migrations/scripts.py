@@ -173,7 +173,7 @@ def _run(session: Session, migration: MigrationFile) -> tuple[dict[str, Any], st
         if not said:
             return {"error": f"its process ended with exit code {child.returncode} and no verdict"}, output
         answer: dict[str, Any] = json.loads(said)
-        answer["error"] = session.redact(str(answer.get("error", "")).split("\n")[0])
+        answer["error"] = session.redactor.text(str(answer.get("error", "")).split("\n")[0])
         return answer, output
     finally:
         os.close(read_end)
@@ -201,7 +201,7 @@ def _collect(session: Session, migration: MigrationFile, child: Any, ends_at: fl
             if not piece and rest:
                 lines, rest = [rest], b""
             for line in lines:
-                text = session.redact(line.decode("utf-8", "replace"))
+                text = line.decode("utf-8", "replace")
                 session.emit("output", identity=migration.identity, line=text)
                 kept = (kept + text + "\n")[-KEPT_OUTPUT:]
             if not piece:

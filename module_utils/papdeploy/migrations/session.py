@@ -10,10 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Callable, Optional
-from urllib.parse import quote, quote_plus
 
+from ..core.redact import Redactor
 from ..errors import DeadlineExceeded, PapError, Refused, Unavailable
-from ..redact import redact, redact_data
 from . import drivers, ledger, lock
 from .engine import engine_on
 from .options import RunOptions
@@ -75,10 +74,6 @@ class Transaction:
         return dict(self.__dict__)
 
 
-# A superset of what redact() looks for besides the secrets that are known.
-_MARKS = ("://", "passw", "secret", "token", "key", "bearer")
-
-
 class TimeUp(BaseException):
     """The deadline passed while a migration was in Python code; becomes DeadlineExceeded where it arrives."""
 
@@ -103,8 +98,7 @@ class Session(drivers.Hooks):
         self.events: list[dict[str, Any]] = []
         self._emit = emit
         self._emit_lock = threading.Lock()
-        forms = (form for s in target.secrets for form in (s, quote(s, safe=""), quote_plus(s)))
-        self._marks = (*_MARKS, *(form.lower() for form in forms))
+        self.redactor = Redactor(target.secrets, environment=os.environ)
         self._step_lock = threading.Lock()
         self._worker = 0
         self._quiet = 0
@@ -428,23 +422,12 @@ class Session(drivers.Hooks):
     # -- telling ------------------------------------------------------------------------------------------------------
 
     def emit(self, event: str, **data: Any) -> None:
-        """Tell the caller, redacted; notable events also go into the result."""
+        """Tell the caller; notable events also go into the result."""
         message = {"event": event, **data}
-        routine = event in ("migration_started", "migration_done")  # names and times only
-        if not routine:
-            message = redact_data(message, self.target.secrets)
         with self._emit_lock:
-            if not routine and event not in ("output", "progress"):
+            if event not in ("migration_started", "migration_done", "output", "progress"):
                 self.events.append(message)
             self._emit(message)
-
-    def redact(self, text: str) -> str:
-        """``text`` without secrets. Most statements hold nothing that could be one: that is found out first."""
-        folded = text.lower()
-        for mark in self._marks:
-            if mark in folded:
-                return redact(text, self.target.secrets)
-        return text
 
     def now(self) -> str:
         """The server's clock in UTC (ISO 8601), kept by ours between round trips."""

@@ -126,8 +126,6 @@ def run_step(session: Session, migration: MigrationFile, direction: str = "upgra
     if not step.transactional and not session.has_lock():
         raise step.broken("it released the runner's advisory lock (pg_advisory_unlock_all, DISCARD ALL)")
     seconds = time.perf_counter() - began
-    for statement in step.statements:
-        statement["sql"] = session.redact(statement["sql"])
     entry = {
         "identity": migration.identity,
         "checksum": migration.checksum,
@@ -155,7 +153,7 @@ def _judge(session: Session, step: Step) -> None:
             f"Migration {step.identity} swallowed an error and went on: {failure.get('error', 'unknown')}.",
             hint="Let errors through. For a statement that may fail: `with db.savepoint():` inside try/except.",
             identity=step.identity,
-            statement=session.redact(failure.get("sql", "")),
+            statement=session.redactor.text(failure.get("sql", "")),
             sqlstate=failure.get("sqlstate", ""),
         )
     wanted = drivers.IN_TRANSACTION if step.transactional else drivers.IDLE
@@ -191,7 +189,7 @@ def _translated(session: Session, migration: MigrationFile, step: Step, error: B
         0,
     )
     code = drivers.sqlstate(error)
-    said = session.redact(": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])).rstrip(".")
+    said = session.redactor.text(": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])).rstrip(".")
     failure = step.failure or {}
     where = f" (line {line})" if line else ""
     return MigrationError(
@@ -201,9 +199,15 @@ def _translated(session: Session, migration: MigrationFile, step: Step, error: B
         direction=step.direction,
         line=line,
         sqlstate=code,
-        statement=session.redact(failure.get("sql", "")) if code else "",
-        traceback=session.redact("".join(traceback.format_exception(type(error), error, error.__traceback__)))[-4000:],
+        statement=session.redactor.text(failure.get("sql", "")) if code else "",
+        traceback=session.redactor.text("".join(traceback.format_exception(type(error), error, error.__traceback__)))[
+            -4000:
+        ],
     )
+
+
+def _trace(error: BaseException) -> str:
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__))
 
 
 def _advice(error: BaseException, code: str, step: Step) -> str:
@@ -369,7 +373,7 @@ def presentable(session: Session, error: BaseException) -> BaseException:
         return error
     code = drivers.sqlstate(error)
     return PapError(
-        f"PostgreSQL refused: {session.redact((str(original).strip().splitlines() or [''])[0])}.",
+        f"PostgreSQL refused: {session.redactor.text((str(original).strip().splitlines() or [''])[0])}.",
         hint=_ADVICE.get(code, "The transaction was rolled back."),
         sqlstate=code,
     )

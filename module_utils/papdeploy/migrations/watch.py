@@ -99,7 +99,7 @@ class Watch:
                 "user": user,
                 "state": state,
                 "transaction_since": since,
-                "query": session.redact(" ".join(query.split()))[:MAX_QUERY],
+                "query": " ".join(query.split())[:MAX_QUERY],
             }
             for pid, application, user, state, since, query in rows
         ]

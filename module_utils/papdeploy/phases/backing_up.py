@@ -39,7 +39,7 @@ def run(stack: Stack, release: str, who: Mapping[str, Any], options: Options) ->
     """Take a backup and prove it, or prove an existing one. Without a release, it holds the deploy lock for ``who``: a
     deploy removes the copies that others left. Raises what is wrong with it."""
     if options.verify:
-        with stack.state.lock.alone("verify", who), Progress(stack.state.folder, "backup") as say:
+        with stack.state.lock.alone("verify", who), Progress(stack.state.folder, "backup", stack.redactor) as say:
             expected = backup.Expected(stack=stack.name, database=stack.database.conninfo.dbname)
             proven = backup.verify(
                 stack.database, options.verify, expected=expected, encryption=options.encrypt, emit=say
@@ -63,7 +63,7 @@ def _take(stack: Stack, release: str, options: Options) -> dict[str, Any]:
     database = stack.database.as_release(release)
     if options.engine == "pgbackrest":
         return pgbackrest.take(database, pgbackrest.PgBackRest.of(options.pgbackrest), release=release).as_dict()
-    with Progress(stack.state.folder, "backup") as say:
+    with Progress(stack.state.folder, "backup", stack.redactor) as say:
         taken = backup.take(
             database,
             private_folder(stack.state.backups_folder),

@@ -43,7 +43,7 @@ class Options:
 def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
     """Stop the API, fence, make sure of the restore point, migrate and prove. Raises what failed; rollback goes on."""
     online = options.mode == "online"
-    with stack.state.working(release) as journal, Progress(stack.state.folder, "migrate") as say:
+    with stack.state.working(release) as journal, Progress(stack.state.folder, "migrate", stack.redactor) as say:
         header = begin_entry(journal)
         verdict = rehearsed.verdict_of(journal)
         if online:

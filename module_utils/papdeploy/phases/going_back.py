@@ -71,7 +71,7 @@ def run(
             "pap": {"phase": "rollback", "lines": [*lines, "nothing was changed"]},
         }
     stack.state.lock.take(journal.release, who, take_over=options.take_over)
-    with stack.state.working(journal.release), Progress(stack.state.folder, "rollback") as say:
+    with stack.state.working(journal.release), Progress(stack.state.folder, "rollback", stack.redactor) as say:
         journal.append("rollback", "begin", reason=options.reason, who=dict(who), plan=plan.as_dict())
         hooks = rollback.Hooks(
             revert=lambda dbname: _revert(stack, journal, dbname, say),

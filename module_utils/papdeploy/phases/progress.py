@@ -8,8 +8,9 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
+from ..core.redact import Redactor
 from ..core.text import seconds, size
 from ..migrations import console
 
@@ -20,8 +21,9 @@ class Progress:
     """Keeps the newest event of a phase as one line in ``<state>/progress-<phase>``, a private file that is gone when
     the phase ends. It is for eyes only: nothing is decided by it, and a failure to write it is passed over."""
 
-    def __init__(self, folder: Path, phase: str) -> None:
+    def __init__(self, folder: Path, phase: str, redactor: Optional[Redactor] = None) -> None:
         self._path = folder / f"progress-{phase}"
+        self._redactor = redactor or Redactor()
         self._lock = threading.Lock()
         self._written = 0.0
 
@@ -38,7 +40,7 @@ class Progress:
             # Thousands of pieces of a backfill are not thousands of files: the steps always, the rest once a second.
             if event["event"] in ("progress", "output", "log") and time.monotonic() - self._written < _EVERY_S:
                 return
-            line = sentence(event)
+            line = self._redactor.text(sentence(event))
             if line:
                 fresh = self._path.with_name(f".{self._path.name}.{os.getpid()}")
                 with open(fresh, "w", encoding="utf-8", opener=_private) as file:

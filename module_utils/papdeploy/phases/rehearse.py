@@ -38,7 +38,7 @@ def run(
     with stack.state.working(release) as journal:
         try:
             with journal.checkpoint("rehearse", data=options.data, mode=options.mode) as done:
-                with Progress(stack.state.folder, "rehearse") as say:
+                with Progress(stack.state.folder, "rehearse", stack.redactor) as say:
                     found = rehearse(stack, _subject(stack, journal, encrypt), options, say)
                 done.update({key: value for key, value in found.items() if value is not None})
         except PapError as error:

@@ -24,7 +24,7 @@ def write(state: State, release: str) -> dict[str, Any]:
     if not release and not journals:
         return {"written": False, "files": [], "release": "", "pap": _pap("report", [])}
     journal = state.journal(release) if release else journals[-1]
-    made = report.build(journal)
+    made = state.redactor.data(report.build(journal))
     files = {"report.json": json.dumps(made, ensure_ascii=False, indent=1), "report.html": report.render(made)}
     for name, text in files.items():
         write_durably(journal.folder / name, text.encode())

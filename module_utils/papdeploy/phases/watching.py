@@ -74,6 +74,7 @@ def prepare(stack: Stack, release: str, options: Options) -> dict[str, Any]:
         rules=watch.rules_of({"rules": options.rules}),
         alert=alert,
         timer=options.timer,
+        redactor=stack.redactor,
     )
     return {"prepared": True, "changed": True, "pap": _pap([])}
 
@@ -84,7 +85,7 @@ def first(stack: Stack, release: str, options: Options) -> dict[str, Any]:
         if watch.load(journal.folder) is None:
             return {"watched": False, "counts": {}, "pap": _pap([])}
         with journal.checkpoint("watch") as done:
-            state = watcher.first(journal.folder, seconds=options.first_s)
+            state = watcher.first(journal.folder, seconds=options.first_s, redactor=stack.redactor)
             counts = totals(watch.findings_of(state))
             line = f"{options.first_s:g} s: {_seen(state)}"
             done.update(findings=counts, records=state["records"], requests=state["requests"], lines=[line])
@@ -111,7 +112,7 @@ def _logged(journal: Journal) -> list[str]:
     limit = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            found = watch.findings_of(watcher.look(journal.folder))
+            found = watch.findings_of(watcher.look(journal.folder, journal.redactor))
         except (PapError, OSError):
             return []
         trouble = [finding for finding in found if finding.kind not in ("restart", "authentication")]

@@ -12,7 +12,6 @@ from .. import smoke
 from ..core import database_url
 from ..errors import PapError, Refused, Unavailable
 from ..postgres import Database, bind, quote_literal
-from ..redact import redact
 from ..smoke import SmokeConfig, SmokeFailed
 from ..stack import Stack
 from ..trial import Trial
@@ -165,7 +164,7 @@ def attempt(
     name = f"pap-trial:{release}"
     environment = stack.api.environment(version)
     change = environment_changes(environment, stack.url_variable, live, copy.conninfo.dbname, name, extra)
-    secrets = [*stack.secrets, *_secrets(environment)]
+    stack.redactor.learn_environment(environment)
     result["pointed"] = list(change.pointed)
     watcher = copy.as_release(f"{release}:trial")
     with SessionWatch(watcher, live, name) as sessions, stack.api.trial(version, change.variables) as trial:
@@ -179,10 +178,10 @@ def attempt(
             if not config.endpoints:
                 result["proposed"] = proposed_endpoints(smoke.request(config, OPENAPI_PATH).body)
         except SmokeFailed as error:
-            result.update(_judged(error, rows), log=_tail(trial, secrets))
+            result.update(_judged(error, rows), log=_tail(trial))
         except PapError as error:
             sessions.refuse_leak()
-            result.update(works=False, why=redact(error.message, secrets), log=_tail(trial, secrets))
+            result.update(works=False, why=error.message, log=_tail(trial))
         if result["works"]:
             sessions.refuse_elsewhere()
         sessions.refuse_leak()
@@ -244,12 +243,5 @@ def _whole(trial: Trial) -> str:
     return said
 
 
-def _tail(trial: Trial, secrets: Sequence[str]) -> str:
-    return redact("\n".join(_whole(trial).splitlines()[-_LOG_LINES:]), secrets)
-
-
-def _secrets(environment: Mapping[str, str]) -> list[str]:
-    found = [secret for value in environment.values() for secret in database_url.secrets(value)]
-    words = ("PASSWORD", "SECRET", "TOKEN", "API_KEY")
-    found += [value for name, value in environment.items() if any(word in name.upper() for word in words)]
-    return [value for value in found if value]
+def _tail(trial: Trial) -> str:
+    return "\n".join(_whole(trial).splitlines()[-_LOG_LINES:])

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from ..core.redact import Redactor
 from ..core.text import plural
 from ..errors import PapError
-from ..redact import redact
 from .catalog import Catalog
 from .checker import check
 from .configuration import Configuration, load_allowances, load_configuration
 from .formats import FORMATS, render
-from .models import ModelSet, load_models, secrets_of_environment
+from .models import ModelSet, load_models
 from .opening import database_url, open_session
 from .options import CheckOptions
 from .result import SEVERITIES, CheckResult
@@ -103,13 +103,13 @@ def _answer(arguments: argparse.Namespace, output: Output) -> int:
         try:
             return _run(arguments, output)
         except PapError as exc:
-            print(redact(f"check_db_schema: {exc}"), file=output.complaint)
+            print(Redactor(environment=os.environ).text(f"check_db_schema: {exc}"), file=output.complaint)
         except BrokenPipeError:
             pass
         except KeyboardInterrupt:
             print("check_db_schema: interrupted.", file=output.complaint)
         except Exception as exc:  # noqa: BLE001 - Python would exit with 1, which means that the database differs
-            print(redact(traceback.format_exc(), secrets_of_environment()), file=output.complaint)
+            print(Redactor(environment=os.environ).text(traceback.format_exc()), file=output.complaint)
             text = f"check_db_schema: unexpected {type(exc).__name__}: this is a defect of the check; please report it."
             print(text, file=output.complaint)
         return NOT_CHECKED

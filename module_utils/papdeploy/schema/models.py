@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..core.redact import Redactor
 from ..errors import PapError
-from ..redact import redact
 from . import recorder
 from .catalog import CATALOG_FORMAT, Catalog
 from .query import LEDGER_SCHEMA
@@ -172,16 +172,6 @@ def _import(name: str) -> Any:
     raise _failure(f"The models {name} do not import", failure, printed.text) from failure
 
 
-def secrets_of_environment() -> list[str]:
-    """Passwords that the application may have in its environment, to be kept out of messages."""
-    found = [value for key, value in os.environ.items() if re.search(r"PASS|SECRET|TOKEN|_KEY", key, re.IGNORECASE)]
-    for key, value in os.environ.items():
-        match = re.match(r"\w+://[^:/@]*:([^@]+)@", value)
-        if match and key:
-            found.append(match[1])
-    return found
-
-
 def _failure(what: str, exc: BaseException, printed: str) -> PapError:
     """One sentence: what failed, the exception, and where in the application it came from."""
     reason = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
@@ -192,11 +182,12 @@ def _failure(what: str, exc: BaseException, printed: str) -> PapError:
         f for f in traceback.extract_tb(exc.__traceback__) if "importlib" not in f.filename and __file__ != f.filename
     ]
     where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    secrets = secrets_of_environment()
+    redactor = Redactor(environment=os.environ)
+    reason = redactor.text(reason)
     return PapError(
-        redact(f"{what}: {reason[:500].rstrip('.')}{where}.", secrets),
+        f"{what}: {reason[:500].rstrip('.')}{where}.",
         hint="Importing them needs no database; set the environment that the application needs.",
-        output=redact(printed, secrets),
+        output=redactor.text(printed),
     )
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from ..core import database_identity
 from ..core.database_identity import DatabaseIdentity
+from ..core.redact import Redactor
 from ..errors import PapError, Unavailable
-from ..redact import redact
 from .session import Session, first_line
 
 CONNECT_TIMEOUT_SECONDS = 10
@@ -43,7 +43,7 @@ def open_session(
     parsed = _parse(url)
     if database is not None:
         parsed = parsed.set(database=database)
-    secrets = [str(parsed.password)] if parsed.password else []
+    redactor = Redactor([url, str(parsed.password or "")])
     dialect = parsed.get_dialect()()
     try:
         arguments, keywords = dialect.create_connect_args(parsed)
@@ -56,11 +56,11 @@ def open_session(
     except Exception as exc:
         where = f"{parsed.host or 'the local socket'}:{parsed.port or 5432}, database {parsed.database!r}"
         raise Unavailable(
-            f"Cannot connect to {where}: {redact(first_line(exc), secrets)}.",
+            f"Cannot connect to {where}: {redactor.text(first_line(exc))}.",
             hint="Check the URL, that the server runs and accepts this host, and the role's right to connect.",
         ) from exc
     raw.autocommit = True
-    session = Session(raw, owned=True, secrets=secrets)
+    session = Session(raw, owned=True, redactor=redactor)
     try:
         database_identity.prove(session.ask, expect)
     except BaseException:

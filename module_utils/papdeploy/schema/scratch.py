@@ -92,10 +92,10 @@ def create(session: Session, statements: Sequence[str], *, one_transaction: bool
                 session.raw.commit()
     except Exception as exc:
         session.raw.rollback()
-        raise _explain(exc, batch if batches else [], session.secrets) from exc
+        raise _explain(exc, batch if batches else []) from exc
 
 
-def _explain(exc: Exception, batch: Sequence[str], secrets: Sequence[str]) -> PapError:
+def _explain(exc: Exception, batch: Sequence[str]) -> PapError:
     state, message = sqlstate(exc), first_line(exc)
     if not state:
         return Unavailable(f"Lost the connection to the scratch database: {message}.")

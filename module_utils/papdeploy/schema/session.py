@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Optional
 
+from ..core.redact import Redactor
 from ..errors import PapError, Unavailable
-from ..redact import redact
 
 IDLE, IN_ERROR = 0, 3  # libpq's PQTRANS_IDLE and PQTRANS_INERROR
 
@@ -58,10 +58,12 @@ def pinned_settings() -> list[str]:
 class Session:
     """A DBAPI connection of psycopg2 or psycopg 3 (one message per read), or of another driver (a few messages)."""
 
-    def __init__(self, raw: Any, *, server_version: int = 0, owned: bool = False, secrets: Iterable[str] = ()) -> None:
+    def __init__(
+        self, raw: Any, *, server_version: int = 0, owned: bool = False, redactor: Optional[Redactor] = None
+    ) -> None:
         self.raw = raw
         self.owned = owned
-        self.secrets = tuple(secrets)
+        self.redactor = redactor or Redactor()
         self.messages = 0
         self._psycopg3 = hasattr(raw, "pgconn")
         self._libpq = hasattr(raw, "info") and hasattr(getattr(raw, "info", None), "transaction_status")
@@ -176,7 +178,7 @@ class Session:
     def _explain(self, exc: Exception, state: str) -> Exception:
         if isinstance(exc, PapError):
             return exc
-        text = redact(first_line(exc), self.secrets)
+        text = self.redactor.text(first_line(exc))
         if state == "55P03":
             return Unavailable(
                 f"Could not read the catalog: something holds an exclusive lock on a table ({text}).",

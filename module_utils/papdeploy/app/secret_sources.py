@@ -1,0 +1,51 @@
+"""Where the secrets of a stack stand on its host, so that they can be masked without a copy of them.
+
+Plain data names the places; who masks reads them there: the modules of a deploy, and the watcher that outlives it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..api import read_env_file
+from ..core.redact import Redactor
+from ..errors import PapError
+
+
+def teach(redactor: Redactor, params: Mapping[str, Any]) -> None:
+    """Let ``redactor`` know every secret of the stack that the ``stack`` option of the Ansible modules describes."""
+    redactor.learn([params["database"].get("admin_password") or "", params["smoke"].get("password") or ""])
+    teach_environments(redactor, places_of(params))
+
+
+def places_of(params: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The places of the environments of that stack: ``{"files": [path], "containers": [name]}``."""
+    api, database = params["api"], params["database"]
+    containers = [*(api.get("container") or []), database.get("container")]
+    return {
+        "files": [path for path in [api.get("env_file")] if path],
+        "containers": [name for name in containers if name],
+    }
+
+
+def teach_environments(redactor: Redactor, places: Mapping[str, Any]) -> None:
+    """Let ``redactor`` know what stands in these places now."""
+    for environment in _environments(places):
+        redactor.learn_environment(environment)
+
+
+def _environments(places: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """Each that can be read. What cannot is passed over: whoever needs it to work says so."""
+    for path in places.get("files", ()):
+        with contextlib.suppress(PapError):
+            yield read_env_file(Path(path))
+    if places.get("containers"):
+        from ..containers.engine import Engine
+        from ..containers.site import environment_of
+
+        for name in places["containers"]:
+            with contextlib.suppress(PapError):
+                yield environment_of(Engine().container(name)["Config"])
