@@ -12,7 +12,7 @@ ARGS ?=
 GROUPS_IN_ORDER := --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help deploy rollback test quick lint unit integration molecule bench collection
+.PHONY: help deploy rollback test quick lint unit integration molecule nightly bench collection
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | while IFS='|' read -r name text; do printf '  make %-18s %s\n' "$$name" "$$text"; done
@@ -55,6 +55,9 @@ integration: $(VENV)/.dev ## Tests on real PostgreSQL 16 and 18, and on Docker w
 
 molecule: $(VENV)/.dev ## Whole deploys and whole failures
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 $(GROUPS_IN_ORDER) tests/scenarios $(ARGS)
+
+nightly: $(VENV)/.dev ## Long matrices and seeded walks, which `make test` does in part
+	@$(BIN)/python -m pytest --numprocesses 2 $(GROUPS_IN_ORDER) tests/nightly $(ARGS)
 
 collection: $(VENV)/.deploy ## Build the Ansible collection pap.deploy into .artifacts
 	@$(BIN)/python .ci/collection.py

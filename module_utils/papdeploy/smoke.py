@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
+from .core import http
 from .errors import PapError, Unavailable
 
-TIMEOUT_S = 10.0
+HEALTH_S = 3.0
 POLL_S = 0.05
-
-# The API is asked where it runs: a proxy of the environment has no business in between.
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass(frozen=True)
@@ -37,16 +33,30 @@ class SmokeConfig:
     token_field: str = "access_token"
     endpoints: Sequence[str] = ()
     health_deadline_s: float = 60.0
+    request_deadline_s: float = 10.0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One HTTP answer: ``status`` 0 means that none came (``problem`` says why). ``ms`` is milliseconds."""
+    """One answer: ``status`` 0 means that none came. ``body`` is its JSON, None if it has none; ``ms`` is milliseconds.
+
+    With a ``problem`` (a part of a sentence) the answer is broken, whatever its status.
+    """
 
     status: int
     body: Any
     ms: float
     problem: str = ""
+
+    @property
+    def good(self) -> bool:
+        return self.status == 200 and not self.problem
+
+    @property
+    def said(self) -> str:
+        """What came, for a person."""
+        status = f"status {self.status}" if self.status else ""
+        return ": ".join(filter(None, (status, self.problem)))
 
 
 @dataclass(frozen=True)
@@ -88,10 +98,11 @@ def request(
     *,
     body: Mapping[str, Any] | None = None,
     token: str = "",
-    timeout: float = TIMEOUT_S,
+    seconds: Optional[float] = None,
 ) -> Answer:
-    """One request. Never raises for an HTTP status or a refused connection: both are answers here."""
-    headers = {"Accept": "application/json", "Connection": "close"}
+    """One request, at most ``seconds`` long. Never raises for what the API does: whatever comes of it is an answer."""
+    seconds = config.request_deadline_s if seconds is None else seconds
+    headers = {"Accept": "application/json"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
     data = None
@@ -99,25 +110,22 @@ def request(
         data = json.dumps(body).encode()
         headers["Content-Type"] = "application/json"
     url = config.base_url.rstrip("/") + path
-    started = time.monotonic()
+    # The API is asked where it runs: a proxy of the environment has no business in between.
+    answer = http.exchange(url, method="GET" if data is None else "POST", headers=headers, body=data, seconds=seconds)
+    value, problem = (None, answer.problem) if answer.problem else _json(answer)
+    return Answer(answer.status, value, answer.ms, problem)
 
-    def elapsed() -> float:
-        return round((time.monotonic() - started) * 1000, 1)
 
+def _json(answer: http.Answer) -> tuple[Any, str]:
+    """What the body says, and what is wrong with it: a page of another type is no JSON, and may well be so."""
+    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
-        with _OPENER.open(urllib.request.Request(url, data, headers), timeout=timeout) as answer:
-            return Answer(answer.status, _json(answer.read()), elapsed())
-    except urllib.error.HTTPError as error:
-        return Answer(error.code, _json(error.read()), elapsed())
-    except (OSError, ValueError) as error:
-        return Answer(0, None, elapsed(), str(getattr(error, "reason", error)))
-
-
-def _json(raw: bytes) -> Any:
-    try:
-        return json.loads(raw)
-    except ValueError:
-        return None
+        return json.loads(answer.body.decode("utf-8")), ""
+    except RecursionError:
+        return None, "its JSON is nested too deeply"
+    except ValueError as error:
+        called_json = kind == "application/json" or kind.endswith("+json")
+        return None, f"its body is no JSON ({http.shown(str(error))})" if called_json and answer.body else ""
 
 
 def wait_until_healthy(config: SmokeConfig) -> float:
@@ -125,13 +133,13 @@ def wait_until_healthy(config: SmokeConfig) -> float:
     started = time.monotonic()
     answer = Answer(0, None, 0.0, "it was not asked")
     while time.monotonic() - started < config.health_deadline_s:
-        answer = request(config, config.health_path, timeout=3.0)
-        if answer.status == 200:
+        left = config.health_deadline_s - (time.monotonic() - started)
+        answer = request(config, config.health_path, seconds=max(min(HEALTH_S, left), POLL_S))
+        if answer.good:
             return time.monotonic() - started
         time.sleep(POLL_S)
-    said = f"it answers {answer.status}" if answer.status else answer.problem
     raise Unavailable(
-        f"The API at {config.base_url} was not healthy within {config.health_deadline_s:g} s: {said}.",
+        f"The API at {config.base_url} was not healthy within {config.health_deadline_s:g} s: {answer.said}.",
         hint="Read its log: it most likely failed to start.",
     )
 
@@ -144,16 +152,21 @@ def log_in(config: SmokeConfig, password: Optional[str] = None) -> tuple[Answer,
     }
     answer = request(config, config.login_path, body=body)
     token = answer.body.get(config.token_field, "") if isinstance(answer.body, dict) else ""
-    return answer, token if isinstance(token, str) else ""
+    return answer, token if isinstance(token, str) and not answer.problem else ""
 
 
 def shape(value: Any, depth: int = 3) -> Any:
     """The structure of a JSON value without its data: keys, and the shape of a list's first element."""
     if depth and isinstance(value, dict):
-        return {key: shape(item, depth - 1) for key, item in sorted(value.items())}
+        return {_key(key): shape(item, depth - 1) for key, item in sorted(value.items())}
     if depth and isinstance(value, list):
         return [shape(value[0], depth - 1)] if value else []
     return type(value).__name__
+
+
+def _key(name: str) -> str:
+    """Half a surrogate pair is legal in JSON, and nowhere else."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def missing(before: Any, after: Any, path: str = "") -> list[str]:
@@ -176,7 +189,15 @@ def look_at_endpoints(config: SmokeConfig, token: str) -> list[dict[str, Any]]:
     found = []
     for path in config.endpoints:
         answer = request(config, path, token=token)
-        found.append({"path": path, "status": answer.status, "ms": answer.ms, "shape": shape(answer.body)})
+        found.append(
+            {
+                "path": path,
+                "status": answer.status,
+                "ms": answer.ms,
+                "shape": shape(answer.body),
+                "problem": answer.problem,
+            }
+        )
     return found
 
 
@@ -185,7 +206,7 @@ def baseline(config: SmokeConfig) -> Optional[list[dict[str, Any]]]:
 
     The requests are those of ``run``, so that what they write is known by its rehearsal.
     """
-    if request(config, config.health_path, timeout=3.0).status != 200:
+    if not request(config, config.health_path, seconds=HEALTH_S).good:
         return None
     _, token = log_in(config)
     if not token:
@@ -207,10 +228,10 @@ def run(config: SmokeConfig, before: Sequence[Mapping[str, Any]] | None = None) 
     if answer.status >= 500:
         # The first request after a database restart may meet a stale connection of the pool: asked once more.
         answer, token = log_in(config)
-    result.checks.append(_check("login", answer.status == 200 and bool(token), answer, "no token in the answer"))
+    result.checks.append(_check("login", answer.good and bool(token), answer, "no token in the answer"))
     if token:
         me = request(config, config.me_path, token=token)
-        result.checks.append(_check("authenticated call", me.status == 200, me))
+        result.checks.append(_check("authenticated call", me.good, me))
         wrong, wrong_token = log_in(config, config.password + "-wrong")
         refused = wrong.status in (400, 401, 403, 422) and not wrong_token
         result.checks.append(_check("wrong password refused", refused, wrong, "it was let in"))
@@ -228,11 +249,8 @@ def run(config: SmokeConfig, before: Sequence[Mapping[str, Any]] | None = None) 
 
 
 def _check(name: str, ok: bool, answer: Answer, otherwise: str = "") -> Check:
-    detail = ""
-    if not ok:
-        detail = answer.problem or f"status {answer.status}"
-        if answer.status == 200 and otherwise:
-            detail = otherwise
+    ok = ok and not answer.problem
+    detail = "" if ok else otherwise if answer.good and otherwise else answer.said
     return Check(name, ok, answer.status, answer.ms, detail)
 
 
@@ -242,13 +260,10 @@ def _compare_endpoints(
     known = {item["path"]: item for item in before}
     for item in after:
         old = known.get(item["path"])
-        lost = missing(old["shape"], item["shape"]) if old and old["status"] == item["status"] == 200 else []
-        worse = item["status"] >= 400 or item["status"] == 0
-        if old and old["status"] != 200:
-            worse = worse and _rank(item["status"]) > _rank(old["status"])
+        lost = missing(old["shape"], item["shape"]) if old and _rank(old) == _rank(item) == 0 else []
         detail = ""
-        if worse:
-            detail = f"status {item['status']}" + (f", was {old['status']}" if old else "")
+        if _rank(item) > (_rank(old) if old else 0):
+            detail = _said(item) + (f", was {_said(old).removeprefix('status ')}" if old else "")
         elif lost:
             detail = f"lost {', '.join(lost[:5])}"
         result.checks.append(Check(f"GET {item['path']}", not detail, item["status"], item["ms"], detail))
@@ -257,6 +272,12 @@ def _compare_endpoints(
         )
 
 
-def _rank(status: int) -> int:
-    """How bad a status is: fine, refused, broken, no answer."""
-    return 3 if status == 0 else 2 if status >= 500 else 1 if status >= 400 else 0
+def _rank(item: Mapping[str, Any]) -> int:
+    """How bad an endpoint is: fine, refused, broken, no answer or a broken one."""
+    status = int(item["status"])
+    return 3 if status == 0 or item.get("problem") else 2 if status >= 500 else 1 if status >= 400 else 0
+
+
+def _said(item: Mapping[str, Any]) -> str:
+    """Status and problem of an endpoint; a baseline of an earlier version has no problem."""
+    return Answer(int(item["status"]), None, 0.0, str(item.get("problem") or "")).said

@@ -13,7 +13,6 @@ import os
 import subprocess
 import sys
 import time
-import urllib.request
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ from .errors import PapError, Refused, Unavailable
 from .journal import Journal, State
 from .logfiles import LogSource
 from .logsources import from_spec
+from .notify import webhook
 from .watch import (
     Rules,
     begin,
@@ -202,8 +202,8 @@ def _send_alarms(folder: Path, alert: Mapping[str, Any]) -> None:
         try:
             post(alert, message(str(alert.get("stack", "")), state["release"], alarm))
             told: dict[str, Any] = {"told": now()}
-        except (OSError, ValueError) as error:
-            told = {"not_told": f"{now()}: {error}"}
+        except PapError as error:
+            told = {"not_told": f"{now()}: {error.message}"}
         with changing(folder):
             state = _loaded(folder)
             state["alarms"][number].update(told)
@@ -217,19 +217,9 @@ def message(stack: str, release: str, alarm: Mapping[str, Any]) -> dict[str, Any
 
 
 def post(alert: Mapping[str, Any], body: Mapping[str, Any]) -> None:
-    """Send JSON to a webhook within 10 seconds. Raises OSError if it was not taken."""
-    shown = {"text": body["message"]} if alert.get("format") == "slack" else body
-    url = str(alert["url"])
-    if not url.startswith(("http://", "https://")):
-        raise ValueError("a webhook must be an http or https address")
-    request = urllib.request.Request(
-        url,
-        json.dumps(shown).encode(),
-        {"Content-Type": "application/json", **alert.get("headers", {})},
-        method="POST",
-    )
-    with urllib.request.urlopen(request, timeout=10):
-        pass
+    """Tell the webhook ``{"url", "format", "headers"}``. Raises Unavailable if it was not taken."""
+    headers = alert.get("headers") or {}
+    webhook.post(str(alert["url"]), body, form=str(alert.get("format") or "json"), headers=headers)
 
 
 def _configured(folder: Path) -> tuple[dict[str, LogSource], dict[str, Any]]:

@@ -20,7 +20,7 @@ NOUNS = set(
     )
 )
 # Not counts: a limit that is never one, and a sentence that has another for one.
-ALLOWED = {"1 to {MAX_NAME_BYTES} bytes, no NUL", "{others:,} sessions are"}
+ALLOWED = {"1 to {MAX_NAME_BYTES} bytes, no NUL", "{_MAX_REDIRECTS} times were followed", "{others:,} sessions are"}
 
 
 def trees() -> Iterator[tuple[Path, ast.AST]]:

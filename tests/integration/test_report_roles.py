@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import pytest
 import yaml
+from hostile_http import Hostile
 from papdeploy.journal import Journal, State
 from test_report_history import release
 
@@ -279,6 +280,18 @@ def test_notifications_reach_a_webhook_and_never_change_the_outcome(
     said = place.play(notice, broken, mail, notify_webhook_url=url)
     # the webhook three times, and the mail: one way that fails does not keep the other from being tried
     assert said.count("could not tell of finish") == 4 and "failed=0" in said
+
+
+def test_the_credentials_of_a_webhook_do_not_follow_a_redirect(place: Place) -> None:
+    elsewhere = Hostile()
+    hook = Hostile(f"{elsewhere.url}/x")
+    hook.bad = {"/": "redirect to another origin"}
+    notice = role("notify", notify_event="finish", notify_message="x", pap_release="r1")
+    said = place.play(
+        notice, notify_webhook_url=f"{hook.url}/", notify_webhook_headers={"Authorization": "Bearer s3cr3t"}
+    )
+    assert "The webhook was not told: it answered 302; it redirects, which is not followed" in said, said
+    assert "Bearer s3cr3t" in hook.seen[0] and elsewhere.seen == [] and "s3cr3t" not in said
 
 
 def test_hooks_run_before_and_after_a_phase_and_fail_the_deploy(place: Place) -> None:

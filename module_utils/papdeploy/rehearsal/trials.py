@@ -208,11 +208,11 @@ def _wait(config: SmokeConfig, trial: Trial, sessions: SessionWatch) -> float:
     started = time.monotonic()
     said = "it was not asked"
     while time.monotonic() - started < config.health_deadline_s:
-        answer = smoke.request(config, config.health_path, timeout=3.0)
+        answer = smoke.request(config, config.health_path, seconds=smoke.HEALTH_S)
         sessions.refuse_leak()
-        if answer.status == 200:
+        if answer.good:
             return time.monotonic() - started
-        said = f"it answers {answer.status}" if answer.status else answer.problem
+        said = answer.said
         code = trial.ended()
         if code is not None:
             words = [line for line in _whole(trial).splitlines() if line.strip()]

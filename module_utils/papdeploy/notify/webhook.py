@@ -1,0 +1,34 @@
+"""One message to a webhook, as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..core import http
+from ..errors import Unavailable
+
+SECONDS = 10.0
+
+
+def post(url: str, body: Mapping[str, Any], *, form: str = "json", headers: Mapping[str, str]) -> dict[str, Any]:
+    """Send ``body``; in the form ``slack`` only its message, as text. Raises Unavailable if it was not taken in time.
+
+    Never shows the address, which is a secret as a rule; neither it nor ``headers`` follow a redirect elsewhere.
+    """
+    shown = {"text": body["message"]} if form == "slack" else body
+    answer = http.exchange(
+        url,
+        method="POST",
+        headers={"Content-Type": "application/json", **{name: str(value) for name, value in headers.items()}},
+        body=json.dumps(shown).encode(),
+        seconds=SECONDS,
+        proxy=True,
+    )
+    if not 200 <= answer.status < 300:
+        status = f"it answered {answer.status}" if answer.status else "it did not answer"
+        why = "; it redirects, which is not followed" if 300 <= answer.status < 400 else ""
+        why = f": {answer.problem}" if answer.problem and not answer.status else why
+        raise Unavailable(f"The webhook was not told: {status}{why}.", hint="Check its address, and what it demands.")
+    return {"changed": True, "status": answer.status}
