@@ -67,6 +67,7 @@ _STACK: dict[str, Any] = {
                 "stop_command": _words(),
                 "restart_command": _words(),
                 "trial_command": _words(),
+                "may_delete": _words(),
                 "log_files": _words(),
             },
         },

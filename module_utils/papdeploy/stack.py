@@ -37,6 +37,7 @@ class Stack:
     database_logs: Sequence[str] = ()
     found: Sequence[str] = ()
     redactor: Redactor = field(default_factory=Redactor)
+    may_delete: Sequence[str] = ()
 
     @property
     def label(self) -> str:
@@ -142,6 +143,7 @@ def from_params(params: Mapping[str, Any], release: str = "", redactor: Optional
         database_logs=tuple(database.get("log_files") or ()),
         found=tuple(found),
         redactor=redactor,
+        may_delete=tuple(params["api"].get("may_delete") or ()),
     )
 
 

@@ -167,6 +167,13 @@ options:
             type: list
             elements: str
             default: []
+          may_delete:
+            description:
+              - Tables in which the service itself deletes rows, as C(table) of the schema public or C(schema.table).
+              - Rows that an API deletes from another table by starting or by a login fail the release.
+            type: list
+            elements: str
+            default: []
           log_files:
             description: On a host, the API's log files.
             type: list

@@ -82,6 +82,9 @@ def query(sql, values=()):
     finally:
         connection.close()
 
+for statement in behaviour.get("at_start", ()):
+    query(statement)
+
 class Handler(BaseHTTPRequestHandler):
     def answer(self, status, body):
         data = json.dumps(body).encode()
@@ -99,6 +102,8 @@ class Handler(BaseHTTPRequestHandler):
             return 200, {"ok": True}
         if self.path == "/auth/login":
             given = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            for statement in behaviour.get("at_login", ()):
+                query(statement)
             found = query("UPDATE users SET logins = logins + 1 WHERE name = %s AND password = %s RETURNING name",
                           (given["username"], given["password"]))
             return (200, {"access_token": found[0][0]}) if found else (401, {"detail": "no"})

@@ -267,7 +267,7 @@ def test_open_session_may_hold_its_counters_back(live: Database, monkeypatch: py
         assert found.tables["public.t"]["rows"] == 1
         assert "so far: a session is open" in found.sentence()
         with monkeypatch.context() as patch:
-            patch.setattr(marks, "_LOOK_BYTES", 0)
+            patch.setattr(marks, "LOOK_BYTES", 0)
             found = databases.written_since(live, mark)
         assert "large or locked" in found.so_far
         assert not found.nothing

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -119,6 +121,22 @@ FAILING: dict[str, tuple[dict[str, Any], dict[str, Any], str, Callable[[Rehearsa
         "candidate",
         lambda error: "exit code 1" in error.message and "cannot start: no such thing" in error.message,
     ),
+    "a candidate that drops and creates its tables at its start": (
+        {"2026_01_01_note.py": ADD_NOTE},
+        {"user": NOTE, "at_start": ["DROP TABLE items", "CREATE TABLE items (id serial PRIMARY KEY, user_id int, label text)",
+                                    "TRUNCATE users"]},
+        "candidate",
+        lambda error: "New) loses data of the copy at its start: public.items was dropped and created anew (900 rows"
+        " before, 0 now); public.users was truncated (301 rows before, 0 now)." in error.message.replace("(new)", "New)")
+        and "pap_api_may_delete: [public.users]" in error.hint,
+    ),
+    "a candidate that deletes rows when somebody logs in": (
+        {"2026_01_01_note.py": ADD_NOTE},
+        {"user": NOTE, "at_login": ["DELETE FROM items WHERE id % 3 = 0"]},
+        "candidate",
+        lambda error: "loses data of the copy when somebody logs in: up to 300 rows of public.items" in error.message
+        or "when somebody logs in: 300 rows of public.items were deleted (900 rows before, 600 now)" in error.message,
+    ),
     "another schema the second time": (
         {"2026_01_01_note.py": migration(
             """
@@ -181,6 +199,38 @@ def test_what_cannot_be_reverted_is_said(bench: Bench, untouched: None, downgrad
     assert found["reversible"] is False
     assert why in found["reversible_why"]
     assert found["candidate"]["works"] is True
+
+
+def test_an_api_that_runs_now_and_loses_data_is_no_way_back(bench: Bench, untouched: None) -> None:
+    bench.write_release("new", user=NOTE)
+    behaviour = bench.folder / "old" / "behaviour.json"
+    behaviour.write_text(json.dumps({**json.loads(behaviour.read_text()), "at_start": ["DELETE FROM items"]}))
+    with pytest.raises(
+        RehearsalFailed, match=r"^The API that runs now \(old\) loses .* every row of public.items"
+    ) as caught:
+        bench.rehearse({"2026_01_01_note.py": ADD_NOTE})
+    assert caught.value.data["step"] == "old_api"
+
+
+def test_what_an_api_adds_is_listed_and_what_it_deletes_must_be_declared(bench: Bench, untouched: None) -> None:
+    bench.write_release(
+        "new",
+        user=NOTE,
+        at_start=["DELETE FROM items WHERE id <= 7", "INSERT INTO users (name, password) VALUES ('seed', 'x')",
+                  "CREATE TABLE IF NOT EXISTS more (id int)", "UPDATE users SET note = 'n' WHERE id <= 5"],
+    )  # fmt: skip
+    bench.stack = dataclasses.replace(bench.stack, may_delete=("items",))
+    found = bench.rehearse({"2026_01_01_note.py": ADD_NOTE})
+    assert found["verdict"] == "good"
+    wrote = found["candidate"]["wrote"]
+    assert [(loss["table"], loss["rows"]) for loss in wrote["losses"]] == [("public.items", 7)]
+    assert wrote["start"]["written"] == {"public.users": {"inserted": 1, "updated": 5}}
+    lines = bench.journal().last("rehearse", "note")["lines"]
+    assert [
+        line for line in lines if "the new API wrote on the copy, at its start: users 1 inserted, 5 changed" in line
+    ]
+    assert [line for line in lines if "as declared in pap_api_may_delete: 7 rows of public.items were deleted" in line]
+    assert found["old_api"]["wrote"]["losses"] == []
 
 
 def test_an_old_api_that_breaks_on_the_new_schema(bench: Bench, untouched: None) -> None:
@@ -281,8 +331,6 @@ def test_an_api_that_stays_in_the_live_database_is_ended_by_the_server(bench: Be
 
 
 def test_without_a_trial_command_the_verdict_says_so(bench: Bench, untouched: None) -> None:
-    import dataclasses
-
     bench.stack = dataclasses.replace(bench.stack, api=bench.api(trial_command=()))
     bench.write_release("new", user=NOTE)
     found = bench.rehearse({"2026_01_01_note.py": ADD_NOTE})

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
 
 from ..core.text import plural
 from ..oracle_sql import no_member, user_schema
@@ -31,9 +31,9 @@ ORDER BY 1, 2"""
 NONE_OWN: Mapping[str, Mapping[str, int]] = {}
 
 # Bytes of tables to read although their counters stand still, while sessions of others are open.
-_LOOK_BYTES = 256 * 1024 * 1024
+LOOK_BYTES = 256 * 1024 * 1024
 
-_OTHERS = f"""
+OTHERS = f"""
 SELECT count(*) AS others FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND {CLIENT}"""
 
@@ -45,7 +45,7 @@ WHERE c.oid IN ({oids}) AND NOT EXISTS (
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
 ORDER BY 2, 1"""
 
-_COUNTERS = """
+COUNTERS = """
 SELECT current_setting('track_counts')::bool AS counting, pg_postmaster_start_time()::text AS started,
        (SELECT stats_reset::text FROM pg_stat_database WHERE datname = current_database()) AS reset"""
 
@@ -116,7 +116,7 @@ class Written:
 def take(session: Session) -> dict[str, Any]:
     """The mark of this moment in the session's database, as plain data. Costs a few milliseconds, reads no rows."""
     snapshot = moment(session)
-    counters = session.rows(_COUNTERS)[0]
+    counters = session.rows(COUNTERS)[0]
     tables = {f"{t['schema']}.{t['name']}": t for t in session.rows(TABLES)}
     return {**snapshot, "counters": counters, "tables": tables}
 
@@ -156,8 +156,8 @@ def written_since(
     """
     skip = set(ignore_schemas)
     with database.session() as session:
-        others = int(session.scalar(_OTHERS))  # before the counters: who is gone by now has handed them over
-        counters = session.rows(_COUNTERS)[0]
+        others = int(session.scalar(OTHERS))  # before the counters: who is gone by now has handed them over
+        counters = session.rows(COUNTERS)[0]
         tables = [table for table in session.rows(TABLES) if table["schema"] not in skip]
         certain = bool(counters["counting"]) and counters == dict(mark["counters"])
         # Reading every row header takes as long as the database is large: only where the counters moved, or lie.
@@ -165,7 +165,7 @@ def written_since(
         still: list[Mapping[str, Any]] = []
         for table in tables:
             (still if certain and _untouched(table, mark) else touched).append(table)
-        small = _small(session, still) if others else []
+        small = smallest(session, still) if others else []
         recent = _recent(session, [*touched, *small], mark, list(own) if certain else ())
     found: dict[str, dict[str, Any]] = {}
     apart = 0
@@ -196,13 +196,15 @@ def written_since(
     return Written(found, certain, why, _open(others, len(still) - len(small)) if others else "", apart)
 
 
-def _small(session: Session, tables: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Of ``tables`` the smallest, until their bytes together are what may be read."""
+def smallest(
+    session: Session, tables: Sequence[Mapping[str, Any]], limit_bytes: Optional[int] = None
+) -> list[Mapping[str, Any]]:
+    """Of ``tables`` the smallest that nobody has locked, until their bytes together are what may be read."""
     if not tables:
         return []
     by_oid = {int(table["oid"]): table for table in tables}
     chosen: list[Mapping[str, Any]] = []
-    left = _LOOK_BYTES
+    left = LOOK_BYTES if limit_bytes is None else limit_bytes
     for row in session.rows(_SIZES.format(oids=", ".join(map(str, by_oid)))):
         left -= int(row["bytes"])
         if left < 0:

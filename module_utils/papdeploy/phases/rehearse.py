@@ -11,7 +11,7 @@ from ..backup import Encryption
 from ..core.text import age, plural, seconds, size
 from ..errors import PapError
 from ..journal import Journal
-from ..rehearsal import Options, Subject, expectations, rehearse, verdict
+from ..rehearsal import Options, Subject, api_effects, expectations, rehearse, verdict
 from ..stack import Stack
 from .cutover import begin_entry
 from .preflight import read_kept
@@ -98,10 +98,12 @@ def lines_of(found: Mapping[str, Any]) -> list[str]:
         lines.append(f"locks: {verdict.lock_words(found['locks'])}")
         lines.append(_reversible(found))
     lines.append(_tried("the new API", found["candidate"]))
+    lines += api_effects.lines("the new API", found["candidate"].get("wrote") or {})
     if found["candidate"].get("proposed"):
         lines.append(f"no endpoint is declared; its OpenAPI proposes: {', '.join(found['candidate']['proposed'])}")
     if found["old_api"]["label"] != found["candidate"]["label"]:
         lines.append(_tried("the API that runs now", found["old_api"]))
+        lines += api_effects.lines("the API that runs now", found["old_api"].get("wrote") or {})
     if found["migrations"]:
         lines.append(_online(found["online"], found["mode"]))
     lines += found["cannot_tell"]

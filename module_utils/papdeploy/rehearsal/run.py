@@ -15,6 +15,7 @@ from ..errors import DeadlineExceeded, PapError
 from ..postgres import Database
 from ..stack import Beside, Stack
 from . import expectations, observing, reversing, trials, verdict
+from .api_effects import ApiEffects
 from .copies import Copy, Maker
 from .options import Options, RehearsalFailed
 
@@ -239,7 +240,7 @@ def _candidate(work: _Work, copy: Copy) -> tuple[dict[str, Any], list[own.Rows]]
             mark.update(marks.take(session))
 
     with work.step("candidate"):
-        tried = _attempt(work, copy, work.subject.candidate, take_mark)
+        tried = _attempt(work, copy, work.subject.candidate, "the new API", "candidate", take_mark)
         if tried["works"] is False:
             lines = [line for line in str(tried.get("log", "")).splitlines()[-8:] if line.strip()]
             raise RehearsalFailed(
@@ -261,13 +262,25 @@ def _old(work: _Work, copy: Copy, candidate: Mapping[str, Any]) -> dict[str, Any
     if work.subject.running["identity"] == work.subject.candidate["identity"]:
         return dict(candidate)
     with work.step("old_api"):
-        return _attempt(work, copy, work.subject.running)
+        return _attempt(work, copy, work.subject.running, "the API that runs now", "old_api")
 
 
 def _attempt(
-    work: _Work, copy: Copy, version: Mapping[str, Any], on_healthy: Callable[[], None] = lambda: None
+    work: _Work,
+    copy: Copy,
+    version: Mapping[str, Any],
+    name: str,
+    step: str,
+    on_healthy: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    return trials.attempt(
+    """Try ``version`` on the copy; ``wrote`` says what it did to the data there. Raises if it lost any."""
+    effects = ApiEffects(copy)
+
+    def healthy() -> None:
+        on_healthy()
+        effects.started()
+
+    tried = trials.attempt(
         work.stack,
         version,
         copy.database,
@@ -276,8 +289,13 @@ def _attempt(
         extra=work.options.trial_env,
         rows=copy.data == "full",
         deadline=work.deadline,
-        on_healthy=on_healthy,
+        on_healthy=healthy,
     )
+    if "pointed" in tried:  # it was started
+        effects.ended()
+        effects.refuse_losses(work.stack, f"{name} ({version['label']})", step)
+        tried["wrote"] = effects.as_dict()
+    return tried
 
 
 def _revert_after_use(work: _Work, copy: Copy, back: dict[str, Any]) -> bool:

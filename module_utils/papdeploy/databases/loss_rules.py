@@ -1,0 +1,55 @@
+"""Which losses no release may cause, and which may be the work of users.
+
+An application on a copy is alone there: every loss is its own. On the live database the API cannot be reached until it
+is healthy, so what is lost before that is its own as well (or another program's). Afterwards users delete rows too. The
+record of decision on losses has the reasons for these rules; docs/security.md has them as a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from .relation_losses import Baseline, Loss
+
+# Until these users are not expected to delete more at once: rows, and the part of a table.
+FEW_ROWS = 10
+FEW_SHARE = 0.1
+
+TRIAL, START, TRAFFIC = "trial", "start", "traffic"
+
+
+def qualified(names: Iterable[str]) -> set[str]:
+    """Tables as the inventory names them, with their schema."""
+    return {name if "." in name else f"public.{name}" for name in names}
+
+
+def intolerable(losses: Sequence[Loss], baseline: Baseline, may_delete: Iterable[str], stage: str) -> list[Loss]:
+    """Those of ``losses`` that nothing explains. ``may_delete``: the tables in which a service deletes by itself;
+    ``stage``: where and when it was (``TRIAL``, ``START`` or ``TRAFFIC``)."""
+    declared = qualified(may_delete)
+    return [loss for loss in losses if not _explained(loss, baseline, declared, stage)]
+
+
+def _explained(loss: Loss, baseline: Baseline, declared: set[str], stage: str) -> bool:
+    if loss.what in ("deleted", "truncated") and loss.table in declared:
+        return True
+    if loss.what != "deleted" or stage == TRIAL:
+        return False
+    if _turns_over(loss.table, baseline):
+        return not (stage == START and loss.emptied)
+    rows, before = int(loss.rows or 0), int(loss.before or 0)
+    return stage == TRAFFIC and not loss.emptied and rows <= max(FEW_ROWS, FEW_SHARE * before)
+
+
+def _turns_over(table: str, baseline: Baseline) -> bool:
+    """Whether as many rows had been deleted from it before the release as it holds: a queue, sessions, a cache."""
+    entry = baseline["relations"].get(table) or {}
+    return int(entry.get("deleted") or 0) >= max(1, int(entry.get("rows", entry.get("estimate")) or 0))
+
+
+def listed(losses: Sequence[Loss], most: int = 6) -> str:
+    """The losses as one line; the worst first."""
+    order = ("gone", "recreated", "truncated", "column", "deleted")
+    ranked = sorted(losses, key=lambda loss: (order.index(loss.what), -(loss.rows or 0)))
+    more = f"; and {len(ranked) - most} more" if len(ranked) > most else ""
+    return "; ".join(loss.sentence() for loss in ranked[:most]) + more

@@ -1,0 +1,318 @@
+"""What a database lost since a moment: relations that are gone or were made anew, tables emptied, rows deleted.
+
+A baseline notes every relation (OID, file node, columns, counters, rows). Later the truth is what is there: names and
+OIDs, and for rows how many of those that the baseline saw are still there (their ``xmin`` is one that its snapshot
+knew), so that rows which were deleted and written anew are missed as well. An update takes an old row away too. Which
+it was, the server's counters say; they arrive late (up to ten seconds after a session has gone idle), and count what
+was rolled back. Until they explain what is missing, ``unexplained`` says how much.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Optional
+
+from ..core.text import plural
+from ..errors import CommandFailed
+from ..oracle_sql import no_member, user_schema
+from ..postgres import Database, Session, quote_ident
+from . import marks
+
+Baseline = dict[str, Any]
+
+_RELATIONS = f"""
+SELECT n.nspname AS schema, c.relname AS name, c.oid::int8 AS oid, c.relkind::text AS kind, c.relfilenode::int8 AS file,
+       pg_stat_get_tuples_inserted(c.oid) AS inserted, pg_stat_get_tuples_updated(c.oid) AS updated,
+       pg_stat_get_tuples_deleted(c.oid) AS deleted, pg_stat_get_live_tuples(c.oid) AS estimate, a.columns, a.layout
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN LATERAL (
+    SELECT json_object_agg(attnum, attname) AS columns,
+           md5(string_agg(concat_ws(' ', attnum, atttypid, atttypmod), ',' ORDER BY attnum)) AS layout
+    FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) AS a ON c.relkind IN ('r', 'p')
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND c.relpersistence <> 't' AND {user_schema()}
+  AND {no_member("pg_class", "c.oid")}
+  AND NOT (c.relkind = 'S' AND EXISTS (
+    SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype IN ('a', 'i')))
+ORDER BY 1, 2"""
+
+_KINDS = {"v": "view", "m": "materialized view", "S": "sequence", "f": "foreign table"}
+_COUNTERS = ("inserted", "updated", "deleted")
+_TRIES = 2
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One loss. ``what``: ``gone``, ``recreated``, ``column``, ``truncated`` or ``deleted``. ``before`` and ``after``
+    are numbers of rows (None: not known); ``rows`` is how many of those before are lost, at most where ``up_to``."""
+
+    table: str
+    what: str
+    before: Optional[int] = None
+    after: Optional[int] = None
+    rows: Optional[int] = None
+    up_to: bool = False
+    emptied: bool = False
+    detail: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            key: value for key, value in asdict(self).items() if not (value is None or value is False or value == "")
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Loss:
+        return cls(**{key: value[key] for key in cls.__dataclass_fields__ if key in value})
+
+    def sentence(self) -> str:
+        """``public.policies was dropped and created anew (5,000 rows before, 0 now)``."""
+        if self.what == "column":
+            return f"{self.table} lost its column {self.detail}"
+        words = {
+            "gone": f"is gone{f' ({self.detail})' if self.detail else ''}",
+            "recreated": "was dropped and created anew",
+            "truncated": "was truncated",
+        }
+        if self.what != "deleted":
+            return f"{self.table} {words[self.what]}{self._counts()}"
+        if self.rows is None:
+            return f"rows of {self.table} were deleted"
+        number = "every row" if self.emptied else plural(self.rows, "row")
+        up_to = "up to " if self.up_to and not self.emptied else ""
+        verb = "were" if self.rows != 1 and not self.emptied else "was"
+        return f"{up_to}{number} of {self.table} {verb} deleted{self._counts()}"
+
+    def _counts(self) -> str:
+        if self.before is None:
+            return ""
+        now = f", {self.after:,} now" if self.after is not None else ""
+        return f" ({plural(self.before, 'row')} before{now})"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a database lost since a baseline, and what else was written: ``written["schema.table"]`` holds ``inserted``
+    and ``updated`` rows. ``unexplained``: old rows by table that are missing and that no counter explains as yet."""
+
+    losses: Sequence[Loss] = ()
+    written: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    unexplained: Mapping[str, int] = field(default_factory=dict)
+    tables: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "losses": [loss.as_dict() for loss in self.losses],
+            "written": {name: dict(counts) for name, counts in self.written.items()},
+            "tables": self.tables,
+        }
+
+
+def take(session: Session, *, limit_bytes: Optional[int] = None, ignore_schemas: Sequence[str] = ()) -> Baseline:
+    """The baseline of this moment, as plain data. With ``limit_bytes`` only the smallest tables are counted, until they
+    are that large together: for a moment in which users wait. Of the others only relation and counters are known."""
+    session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    baseline: Baseline = {**marks.moment(session), "counters": session.rows(marks.COUNTERS)[0]}
+    relations = _relations(session, ignore_schemas)
+    tables = {int(entry["oid"]): entry for entry in relations.values() if entry["kind"] == "r"}
+    chosen = [*tables.values()] if limit_bytes is None else marks.smallest(session, [*tables.values()], limit_bytes)
+    for oid, (rows, old) in _counts(session, chosen, baseline).items():
+        tables[oid].update(rows=rows, old=old)
+    session.execute("COMMIT")
+    return {**baseline, "relations": relations}
+
+
+def compare(database: Database, baseline: Baseline, *, ignore_schemas: Sequence[str] = ()) -> Comparison:
+    """Hold ``database`` against ``baseline``. Rows are read where the counters moved, or lie; and in the smaller tables
+    while other sessions are open. Raises CommandFailed if a table stays locked for 30 seconds."""
+    for left in range(_TRIES, -1, -1):
+        try:
+            return _compared(database, baseline, ignore_schemas)
+        except CommandFailed:  # a table may be dropped between the looks at the catalog and at its rows
+            if not left:
+                raise
+            time.sleep(0.2)
+    raise AssertionError
+
+
+def _compared(database: Database, baseline: Baseline, ignore_schemas: Sequence[str]) -> Comparison:
+    with database.session({"lock_timeout": "30s"}) as session:
+        others = int(session.scalar(marks.OTHERS))  # before the counters: who is gone has handed them over
+        session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        counters = session.rows(marks.COUNTERS)[0]
+        certain = bool(counters["counting"]) and counters == dict(baseline["counters"])
+        now = _relations(session, ignore_schemas)
+        pairs = _pairs(baseline, now)
+        read = {int(after["oid"]) for before, after in pairs if not certain or _moved(before, after)}
+        if others and certain:
+            still = [after for _, after in pairs if int(after["oid"]) not in read]
+            read |= {int(after["oid"]) for after in marks.smallest(session, still)}
+        known = [after for before, after in pairs if "rows" in before and int(after["oid"]) in read]
+        counts = _counts(session, [*known, *_recreated(baseline, now)], baseline)
+        large = [after for before, after in pairs if "rows" not in before and int(after["oid"]) in read]
+        remains = _remains(session, large, baseline)
+        session.execute("COMMIT")
+    losses = list(_relations_lost(baseline, now, counts))
+    written: dict[str, dict[str, int]] = {}
+    unexplained: dict[str, int] = {}
+    for before, after in pairs:
+        found = _Table(before, after, counts.get(int(after["oid"])), remains.get(int(after["oid"])), certain)
+        loss = found.loss()
+        losses += [loss] if loss else []
+        if found.unexplained and others:
+            unexplained[found.name] = found.unexplained
+        if any(found.written(loss).values()):
+            written[found.name] = found.written(loss)
+    return Comparison(losses, written, unexplained, sum(1 for entry in now.values() if entry["kind"] == "r"))
+
+
+def _relations(session: Session, ignore_schemas: Sequence[str]) -> dict[str, dict[str, Any]]:
+    rows = session.rows(_RELATIONS)
+    return {f"{row['schema']}.{row['name']}": row for row in rows if row["schema"] not in set(ignore_schemas)}
+
+
+def _pairs(
+    baseline: Baseline, now: Mapping[str, Mapping[str, Any]]
+) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """The tables that are the same ones as then, as they were and as they are."""
+    return [
+        (before, now[name])
+        for name, before in baseline["relations"].items()
+        if before["kind"] == "r" and name in now and int(now[name]["oid"]) == int(before["oid"])
+    ]
+
+
+def _moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    return any(int(before[key]) != int(after[key]) for key in ("file", *_COUNTERS))
+
+
+def _recreated(baseline: Baseline, now: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [
+        now[name]
+        for name, before in baseline["relations"].items()
+        if name in now and now[name]["kind"] == "r" and int(now[name]["oid"]) != int(before["oid"])
+    ]
+
+
+def _counts(session: Session, tables: Sequence[Mapping[str, Any]], baseline: Baseline) -> dict[int, tuple[int, int]]:
+    """By table (OID): its rows, and those of them that the baseline's snapshot knew."""
+    found: dict[int, tuple[int, int]] = {}
+    for start in range(0, len(tables), 40):
+        queries = [
+            f"SELECT {int(table['oid'])} AS oid, count(*) AS rows,"
+            f" count(*) FILTER (WHERE NOT {marks.newer(baseline)}) AS old"
+            f" FROM ONLY {quote_ident(table['schema'])}.{quote_ident(table['name'])} AS t"
+            for table in tables[start : start + 40]
+        ]
+        for row in session.rows(" UNION ALL ".join(queries)):
+            found[int(row["oid"])] = int(row["rows"]), int(row["old"])
+    return found
+
+
+def _remains(session: Session, tables: Sequence[Mapping[str, Any]], baseline: Baseline) -> dict[int, bool]:
+    """By table (OID) that is too large to be counted: whether any row that the baseline's snapshot knew is there."""
+    return {
+        int(table["oid"]): bool(
+            session.scalar(
+                f"SELECT EXISTS (SELECT FROM ONLY {quote_ident(table['schema'])}.{quote_ident(table['name'])} AS t"
+                f" WHERE NOT {marks.newer(baseline)}) AS there"
+            )
+        )
+        for table in tables
+    }
+
+
+def _relations_lost(
+    baseline: Baseline, now: Mapping[str, Mapping[str, Any]], counts: Mapping[int, tuple[int, int]]
+) -> list[Loss]:
+    """Relations that are gone or other ones than then, and columns that are gone."""
+    names = {int(entry["oid"]): name for name, entry in now.items()}
+    losses = []
+    for name, before in baseline["relations"].items():
+        after, rows = now.get(name), before.get("rows")
+        if after is None:
+            renamed = names.get(int(before["oid"]), "")
+            words = [_KINDS.get(before["kind"], ""), f"now called {renamed}" if renamed else ""]
+            losses.append(Loss(name, "gone", rows, None if renamed else 0, rows, detail=", ".join(filter(None, words))))
+        elif int(after["oid"]) != int(before["oid"]):
+            if before["kind"] in ("r", "p"):  # a view that was made anew holds no row of its own
+                left = counts.get(int(after["oid"]), (None, None))[0]
+                losses.append(Loss(name, "recreated", rows, left, rows))
+        else:
+            there = after.get("columns") or {}
+            gone = [column for number, column in (before.get("columns") or {}).items() if number not in there]
+            losses += [Loss(name, "column", rows, detail=column) for column in gone]
+    return losses
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table that is the same one as then. ``counted``: rows and old rows now, ``remains``: whether an old one is
+    there; each None where it was not read. ``certain``: the counters are those of then, gone on."""
+
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    counted: Optional[tuple[int, int]]
+    remains: Optional[bool]
+    certain: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.after['schema']}.{self.after['name']}"
+
+    def _since(self, counter: str) -> int:
+        return int(self.after[counter]) - int(self.before[counter]) if self.certain else 0
+
+    @property
+    def _missing(self) -> int:
+        """Old rows that are no longer there: deleted or updated."""
+        return max(0, int(self.before["old"]) - self.counted[1]) if self.counted else 0
+
+    @property
+    def unexplained(self) -> int:
+        known = self._since("updated") + self._since("deleted")
+        return max(0, self._missing - known) if self.certain and not self._new_file else 0
+
+    @property
+    def _new_file(self) -> bool:
+        return int(self.before["file"]) != int(self.after["file"])
+
+    def loss(self) -> Optional[Loss]:
+        if self.counted is None:
+            return self._large()
+        rows, old = self.counted
+        before = int(self.before["rows"])
+        fewer = max(0, before - rows)
+        if self._new_file and (fewer or self._missing or not before) and not self._rewritten(fewer):
+            return Loss(self.name, "truncated", before, rows, max(fewer, self._missing), emptied=old == 0)
+        deleted = min(self._missing, self._since("deleted")) if self.certain else self._missing
+        lost = max(fewer, deleted)
+        if not lost:
+            return None
+        emptied = before > 0 and old == 0 and (rows == 0 or (self.certain and lost == before))
+        return Loss(self.name, "deleted", before, rows, lost, up_to=lost > fewer, emptied=emptied)
+
+    def _rewritten(self, fewer: int) -> bool:
+        """A new file with every row in it: VACUUM FULL keeps old rows old; ALTER TABLE changes the columns, and what it
+        writes is in no counter."""
+        whole = not fewer and int(self.before["rows"]) > 0
+        altered = self.before.get("layout") != self.after.get("layout")
+        return whole and (not self._missing or altered) and not self._since("inserted")
+
+    def _large(self) -> Optional[Loss]:
+        before, deleted = int(self.before["estimate"]), self._since("deleted")
+        emptied = self.remains is False and before > 0 and (bool(deleted) or self._new_file or not self.certain)
+        if self._new_file and emptied:
+            return Loss(self.name, "truncated", before, emptied=True)
+        if not deleted and not emptied:
+            return None
+        return Loss(self.name, "deleted", before, None, deleted or None, up_to=True, emptied=emptied)
+
+    def written(self, loss: Optional[Loss]) -> dict[str, int]:
+        """Rows that were inserted and updated, and are there."""
+        if self.counted is None:
+            return {"inserted": self._since("inserted"), "updated": self._since("updated")}
+        rows, old = self.counted
+        updated = max(0, self._missing - int(loss.rows or 0 if loss else 0))
+        known_before = int(self.before["rows"]) - int(self.before["old"])
+        return {"inserted": max(0, rows - old - known_before - updated), "updated": updated}

@@ -1,0 +1,102 @@
+"""What an API does to the data of the copy by starting and by being logged in to. It may add; it may not lose."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from ..core.text import plural
+from ..databases import loss_rules, marks, relation_losses
+from ..databases.relation_losses import Baseline, Comparison
+from ..stack import Stack
+from .copies import Copy
+from .options import RehearsalFailed
+from .reversing import IGNORED
+
+_PATIENCE_S = 15.0  # until the sessions of a trial that was ended are gone, and have handed over their counters
+
+
+@dataclass
+class ApiEffects:
+    """The copy before a trial, once it was healthy, and after it."""
+
+    copy: Copy
+    baseline: Baseline = field(init=False)
+    start: Optional[Comparison] = None
+    whole: Comparison = field(default_factory=Comparison)
+
+    def __post_init__(self) -> None:
+        with self.copy.database.session() as session:
+            self.baseline = relation_losses.take(session, ignore_schemas=IGNORED)
+
+    def started(self) -> None:
+        """Compare when it is healthy and nobody has asked it for anything else."""
+        self.start = relation_losses.compare(self.copy.database, self.baseline, ignore_schemas=IGNORED)
+
+    def ended(self) -> None:
+        """Compare when it has ended, and its sessions with it."""
+        limit = time.monotonic() + _PATIENCE_S
+        with self.copy.database.session() as session:
+            while int(session.scalar(marks.OTHERS)) and time.monotonic() < limit:
+                time.sleep(0.05)
+        self.whole = relation_losses.compare(self.copy.database, self.baseline, ignore_schemas=IGNORED)
+
+    def refuse_losses(self, stack: Stack, name: str, step: str) -> None:
+        """Raise RehearsalFailed if it lost anything that is not declared. ``name``: "the new API (2.1)"."""
+        lost = loss_rules.intolerable(self.whole.losses, self.baseline, stack.may_delete, loss_rules.TRIAL)
+        if not lost or stack.environment == "development":  # where an application may reset its database
+            return
+        early = self.start and loss_rules.intolerable(
+            self.start.losses, self.baseline, stack.may_delete, loss_rules.TRIAL
+        )
+        when = "at its start" if early or self.start is None else "when somebody logs in"
+        deleted = sorted({loss.table for loss in lost if loss.what in ("deleted", "truncated")})
+        raise RehearsalFailed(
+            f"{name[0].upper()}{name[1:]} loses data of the copy {when}: {loss_rules.listed(lost)}.",
+            hint="It would do the same to the live database."
+            + (
+                f" If it must delete there (expired sessions, say): pap_api_may_delete: [{', '.join(deleted)}]."
+                if deleted
+                else ""
+            ),
+            step=step,
+            losses=[loss.as_dict() for loss in lost],
+            lines=[loss.sentence() for loss in lost],
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "start": self.start.as_dict() if self.start else None,
+            **self.whole.as_dict(),
+        }
+
+
+def lines(name: str, effects: Mapping[str, Any]) -> list[str]:
+    """What it wrote, for a person; nothing if it wrote nothing."""
+    start = (effects.get("start") or {}).get("written") or {}
+    whole = effects.get("written") or {}
+    later = {
+        table: {kind: count - (start.get(table) or {}).get(kind, 0) for kind, count in counts.items()}
+        for table, counts in whole.items()
+    }
+    parts = [
+        f"{when}: {said}"
+        for when, said in (("at its start", _written(start)), ("in the smoke test", _written(later)))
+        if said
+    ]
+    found = [f"{name} wrote on the copy, {'; '.join(parts)}"] if parts else []
+    deleted = [relation_losses.Loss.from_dict(loss).sentence() for loss in effects.get("losses") or []]
+    return found + ([f"{name}, as declared in pap_api_may_delete: {'; '.join(deleted)}"] if deleted else [])
+
+
+def _written(tables: Mapping[str, Mapping[str, int]]) -> str:
+    words = {"inserted": "inserted", "updated": "changed"}
+    parts = [
+        f"{table.removeprefix('public.')} "
+        + ", ".join(f"{count:,} {words[kind]}" for kind, count in counts.items() if count > 0)
+        for table, counts in sorted(tables.items())
+        if any(count > 0 for count in counts.values())
+    ]
+    return "; ".join(parts[:8]) + (f"; and {plural(len(parts) - 8, 'more table')}" if len(parts) > 8 else "")
