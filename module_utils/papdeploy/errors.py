@@ -45,13 +45,26 @@ class CommandFailed(PapError):
     """A program ended with a failure. ``argv``, ``rc`` and the end of ``stderr`` are in ``data``."""
 
 
+class VerificationFailed(PapError):
+    """What was found is not what it must be, so nothing is concluded from it."""
+
+
 class RemoteError(PapError):
     """Code that ran beside the models raised something that is not a PapError; ``data['traceback']`` says where."""
 
 
 KINDS: dict[str, type[PapError]] = {
     kind.__name__: kind
-    for kind in (PapError, Refused, WrongDatabase, Unavailable, DeadlineExceeded, CommandFailed, RemoteError)
+    for kind in (
+        PapError,
+        Refused,
+        WrongDatabase,
+        Unavailable,
+        DeadlineExceeded,
+        CommandFailed,
+        VerificationFailed,
+        RemoteError,
+    )
 }
 
 

@@ -94,7 +94,7 @@ def take(
     with contextlib.ExitStack() as stack:
         if session is None:
             session = stack.enter_context(snapshot_session(database, snapshot))
-        session.execute(f"{oracle_sql.SETTINGS}; SET LOCAL lock_timeout = '{int(lock_timeout_s * 1000)}ms'")
+        session.execute(f"SET LOCAL lock_timeout = '{int(lock_timeout_s * 1000)}ms'")
         skip = set(ignore_schemas)
         tables = [table for table in session.rows(oracle_sql.TABLES) if table["schema"] not in skip] if rows else []
         counted = _nested(_batched(session, [oracle_sql.rows_query(table) for table in tables]))

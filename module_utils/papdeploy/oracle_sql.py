@@ -12,14 +12,6 @@ from typing import Any
 
 from .postgres import bind, quote_ident, quote_literal
 
-# Output of every type is fixed by these, so that equal values have equal text (documentation, 19.11 and 8.x).
-SETTINGS = (
-    "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = 'postgres';"
-    " SET LOCAL extra_float_digits = 1; SET LOCAL bytea_output = 'hex'; SET LOCAL lc_monetary = 'C';"
-    " SET LOCAL xmlbinary = 'base64'; SET LOCAL search_path = pg_catalog; SET LOCAL row_security = off;"
-    " SET LOCAL statement_timeout = 0; SET LOCAL quote_all_identifiers = off"
-)
-
 _USER_SCHEMA = (
     "{n}.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND {n}.nspname !~ '^pg_(toast_)?temp_'"
 )

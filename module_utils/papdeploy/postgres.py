@@ -19,6 +19,58 @@ from .sites import Process, Site
 
 MAX_NAME_BYTES = 63
 
+# A session resolves names, prints values and runs statements by settings that any owner of a database or role can store
+# there (ALTER DATABASE … SET, ALTER ROLE … SET): a function or operator that an application's role has planted in
+# public would run with our rights (CVE-2018-1058). These travel in the start-up packet, which outranks what is stored,
+# so not even the first statement is read under other ones. What a superuser alone can store is trusted.
+PINNED: Mapping[str, str] = {
+    "search_path": "pg_catalog,pg_temp",
+    "role": "none",
+    "local_preload_libraries": "",
+    "row_security": "off",  # a table that cannot be read whole is an error, not a part of it
+    "quote_all_identifiers": "off",
+    "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
+    "array_nulls": "on",
+    "client_encoding": "UTF8",
+    "client_min_messages": "warning",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "xmlbinary": "base64",
+    "xmloption": "content",
+    "lc_monetary": "C",
+    "lc_numeric": "C",
+    "lc_time": "C",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+}
+# Settings of libpq's own that would outrank the options above.
+_LIBPQ = {"PGTZ": "UTC", "PGDATESTYLE": "ISO, YMD", "PGCLIENTENCODING": "UTF8"}
+
+# Not every version has these, and only some roles may set them, so they cannot travel in the start-up packet. With the
+# first one a view or foreign table that stands where a table of ours should be is refused instead of run.
+_WHERE_KNOWN = {"restrict_nonsystem_relation_kind": "view, foreign-table", "transaction_timeout": "0"}
+_WHERE_SUPERUSER = {"lc_messages": "C"}  # errors are told apart by their text
+
+
+def _pin_what_is_known() -> str:
+    """One statement, silent in psql, that sets what the server knows and the role may set."""
+    known = {**_WHERE_KNOWN, **_WHERE_SUPERUSER}
+    values = " ".join(f"WHEN {quote_literal(name)} THEN {quote_literal(value)}" for name, value in known.items())
+    return (
+        f"SELECT count(set_config(name, CASE name {values} END, false)) AS pinned FROM pg_settings"
+        f" WHERE name IN ({', '.join(map(quote_literal, _WHERE_KNOWN))})"
+        f" OR (name IN ({', '.join(map(quote_literal, _WHERE_SUPERUSER))}) AND current_setting('is_superuser')::bool)"
+    )
+
 
 def quote_ident(name: str) -> str:
     """An SQL identifier, always quoted; refuses what PostgreSQL would cut or cannot hold (63 bytes, NUL)."""
@@ -115,13 +167,17 @@ class Session:
         self._process = process
         self._label = label
 
+    def send(self, text: str) -> None:
+        """Hand psql input that prints nothing, without waiting for it."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError, ConnectionError):  # the next read says why
+            self._process.stdin.write(f"{text}\n".encode())
+            self._process.stdin.flush()
+
     def execute(self, statement: str) -> list[str]:
         """Run SQL (several statements with ``;`` between them); the lines that it returned, unaligned."""
         marker = f"--done-{secrets.token_hex(8)}--"
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError, ConnectionError):  # the read below says why
-            self._process.stdin.write(f"{statement}\n;\n\\echo {marker}\n".encode())
-            self._process.stdin.flush()
+        self.send(f"{statement}\n;\n\\echo {marker}")
         lines: list[str] = []
         for raw in iter(self._process.stdout.readline, b""):
             line = raw.decode("utf-8", "replace").rstrip("\n")
@@ -230,13 +286,12 @@ class Database:
         return [self.program(name), "--no-password", *connect, *arguments]
 
     def environment(self, settings: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The environment for a client program; ``settings`` become session settings (``-c name=value``)."""
+        """The environment for a client program: the pinned session settings, with ``settings`` over them."""
         options = " ".join(
             "-c " + f"{key}={value}".replace("\\", "\\\\").replace(" ", "\\ ")
-            for key, value in (settings or {}).items()
+            for key, value in {**PINNED, **(settings or {})}.items()
         )
-        extra = {"PGOPTIONS": options} if options else {}
-        return {"PGCLIENTENCODING": "UTF8", "LC_ALL": "C.UTF-8", **self.conninfo.environment(), **extra}
+        return {**_LIBPQ, "LC_ALL": "C.UTF-8", **self.conninfo.environment(), "PGOPTIONS": options}
 
     @contextlib.contextmanager
     def session(self, settings: Mapping[str, str] | None = None) -> Iterator[Session]:
@@ -266,7 +321,7 @@ class Database:
 
     def analyze(self) -> None:
         """Gather the planner's statistics of every table: a dump carries none, so a restored database has none."""
-        with self.session({"statement_timeout": "0", "lock_timeout": "0"}) as session:
+        with self.session() as session:
             session.execute("ANALYZE")
 
     def identity(self) -> DatabaseIdentity:

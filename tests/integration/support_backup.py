@@ -12,6 +12,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
+from as_app import as_app
 from papdeploy.postgres import Conninfo, Database, Session
 from papdeploy.sites import HostSite
 
@@ -122,7 +123,7 @@ def fill(server: Server, name: str) -> Database:
     """Put the hostile content into database ``name``."""
     make_roles(server.sql)
     database = database_of(server, name)
-    database.execute(HOSTILE)
+    as_app(database).execute(HOSTILE)
     return database
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
 
+from as_app import as_app
 from papdeploy import backup, databases, oracle, restore_point, rollback
 from papdeploy.postgres import Database
 from support_backup import FakeApi, plain
@@ -54,7 +55,7 @@ class Release:
 
     def hooks(self, **replaced: Callable[..., Any]) -> rollback.Hooks:
         given: dict[str, Any] = {
-            "revert": lambda dbname: self.database.named(dbname).execute(self.down) or {},
+            "revert": lambda dbname: as_app(self.database.named(dbname)).execute(self.down) or {},
             "validate": dict,
             "smoke": dict,
             "checkpoint": lambda phase, event, data: self.notes.append((phase, event)),
@@ -73,7 +74,7 @@ def deploy(
     database: Database, folder: Path, *, kind: str, up: str, down: str = "", unfence: bool = True, **facts: Any
 ) -> Release:
     """Do what a deploy does to the database, up to the moment when somebody wants it back."""
-    database.execute(LEDGER)
+    as_app(database).execute(LEDGER)
     before = oracle.take(database)
     taken = backup.take(database, folder, stack="st", release=R)
     databases.fence(database, R)
@@ -82,7 +83,7 @@ def deploy(
         behind, R, live=database.conninfo.dbname, backup=taken.as_dict(), kind=kind, stack="st", folder=folder
     )
     if up:
-        behind.execute(up)
+        as_app(behind).execute(up)
     lifted = databases.unfence(database, R) if unfence else None
     told = {
         "release": R,

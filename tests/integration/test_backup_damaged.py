@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 import pytest
+from as_app import as_app
 from papdeploy import backup, databases, oracle
 from papdeploy.errors import PapError, Refused
 from papdeploy.postgres import Database
@@ -159,12 +160,12 @@ def test_forged_manifest_is_caught_by_the_comparison(taken: tuple[Database, back
 def test_old_backup_is_proven_again(taken: tuple[Database, backup.Backup], file: Path) -> None:
     """Last week's file: the live database has moved on, the file is proven by its own oracle."""
     database, good = taken
-    database.execute("CREATE TABLE later (a int)")
+    as_app(database).execute("CREATE TABLE later (a int)")
     try:
         assert oracle.compare(good.oracle, oracle.take(database)) != []
         assert backup.verify(database, file).as_dict()["rows"] == good.manifest["rows"]
     finally:
-        database.execute("DROP TABLE later")
+        as_app(database).execute("DROP TABLE later")
 
 
 def test_newer_servers_backup_is_refused_on_an_older_one(

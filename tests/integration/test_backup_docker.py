@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from as_app import as_app
 from docker_support import pap_images, pap_stack, unique
 from papdeploy import backup
 from papdeploy.backup import archive
@@ -33,15 +34,15 @@ def hostile(docker_engine: Engine, docker_stack: pap_stack.Stack) -> Iterator[Da
     stack = docker_stack
     database = database_at(docker_engine, stack.db, discover(docker_engine, stack.db, stack.api)["database"])
     make_roles(database.execute)
-    database.execute("CREATE DATABASE hostile")
+    as_app(database).execute("CREATE DATABASE hostile")
     try:
         made = database.named("hostile")
-        made.execute(HOSTILE)
+        as_app(made).execute(HOSTILE)
         yield made
     finally:
-        database.execute("DROP DATABASE hostile")
+        as_app(database).execute("DROP DATABASE hostile")
         for role in ROLES:
-            database.execute("DROP ROLE {}".format('"' + role.replace('"', '""') + '"'))
+            as_app(database).execute("DROP ROLE {}".format('"' + role.replace('"', '""') + '"'))
 
 
 @pytest.mark.parametrize("method", archive.METHODS)

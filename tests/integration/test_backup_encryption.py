@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from as_app import as_app
 from papdeploy import backup, oracle
 from papdeploy.errors import PapError, Refused
 from support_backup import database_of, names
@@ -38,7 +39,7 @@ def make_key(method: str, folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("method", METHODS)
 def test_proven_from_the_ciphertext(server: Server, database: str, tmp_path: Path, method: str) -> None:
     target = database_of(server, database)
-    target.execute("CREATE TABLE t AS SELECT g, 'plain text to look for' AS v FROM generate_series(1, 5000) g")
+    as_app(target).execute("CREATE TABLE t AS SELECT g, 'plain text to look for' AS v FROM generate_series(1, 5000) g")
     key = make_key(method, tmp_path / "key")
     before = names(server)
     taken = backup.take(target, tmp_path / "b", stack="st", release="r1", encryption=key)
@@ -72,7 +73,7 @@ def test_proven_from_the_ciphertext(server: Server, database: str, tmp_path: Pat
 @pytest.mark.skipif(not shutil.which("age"), reason="age is not installed")
 def test_without_a_key_here_only_the_proof_is_refused(server: Server, database: str, tmp_path: Path) -> None:
     target = database_of(server, database)
-    target.execute("CREATE TABLE t (a int)")
+    as_app(target).execute("CREATE TABLE t (a int)")
     key = {**make_key("age", tmp_path / "key"), "identity": ""}
     with pytest.raises(Refused, match="no identity is given"):
         backup.take(target, tmp_path / "b", stack="st", release="r1", encryption=key)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from as_app import as_app
 from papdeploy import oracle, restore_point, rollback
 from papdeploy.backup import pgbackrest
 from papdeploy.errors import CommandFailed, PapError, Refused, Unavailable
@@ -93,8 +94,10 @@ def cluster() -> Iterator[Cluster]:
     try:
         made.run("pgbackrest", f"--config={home}/pgbackrest.conf", "--stanza=main", "stanza-create")
         postgres = made.database("postgres")
-        postgres.execute("CREATE DATABASE app")
-        made.database().execute("CREATE TABLE t AS SELECT g, md5(g::text) AS v FROM generate_series(1, 20000) g")
+        as_app(postgres).execute("CREATE DATABASE app")
+        as_app(made.database()).execute(
+            "CREATE TABLE t AS SELECT g, md5(g::text) AS v FROM generate_series(1, 20000) g"
+        )
         yield made
     finally:
         made.stop()
@@ -112,7 +115,7 @@ def test_backup_is_recorded_and_restores_equal(cluster: Cluster) -> None:
     assert pgbackrest.find(database, tool, taken.label)
     assert not pgbackrest.find(database, tool, "20200101-000000F")
     assert taken.label in taken.as_dict()["lines"][0]
-    database.execute("INSERT INTO t VALUES (0, 'later')")
+    as_app(database).execute("INSERT INTO t VALUES (0, 'later')")
     second = pgbackrest.take(database, tool, release="20250102T000000Z-bb")
     assert second.kind == "incr"
     assert second.label.startswith(taken.label)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
+from as_app import as_app
 from papdeploy import backup, databases, oracle
 from papdeploy.backup import archive, files, manifest
 from papdeploy.errors import CommandFailed, DeadlineExceeded, PapError, Refused, Unavailable
@@ -37,7 +38,7 @@ def hostile(server: Server) -> Iterator[Database]:
 
 def small(server: Server, name: str, rows: int = 1000) -> Database:
     database = database_of(server, name)
-    database.execute(
+    as_app(database).execute(
         "CREATE TABLE t (id serial PRIMARY KEY, v text);"
         f"INSERT INTO t (v) SELECT md5(g::text) FROM generate_series(1, {rows}) g"
     )
@@ -119,7 +120,7 @@ def test_what_pg_dump_leaves_out(server: Server, database: str, tmp_path: Path) 
     server.sql(f'ALTER DATABASE "{database}" RENAME TO "{database}__by_hand_old"')
     there = ("CREATE ROLE", 'ALTER ROLE "postgres"')  # this server has them
     rest = "".join(line for line in sql.splitlines(True) if not line.startswith(there))
-    database_of(server, "postgres").execute(rest.split(";\n")[:-1])
+    as_app(database_of(server, "postgres")).execute(rest.split(";\n")[:-1])
     target.site.run(target.tool("pg_restore", "-e"), env=target.environment(), input=taken.path.read_bytes())
     assert oracle.compare(taken.oracle, oracle.take(target)) == []
     assert server.sql("SHOW search_path", database) == [('public, "Odd One"',)]
@@ -143,10 +144,10 @@ def test_awkward_names(servers: dict[int, Server], tmp_path: Path, name: str) ->
         assert "-" not in taken.path.name[0]
         fenced = databases.fence(target, "r 1")
         behind = databases.must_be_fenced(target, "r 1")
-        assert behind.scalar("SELECT count(*) AS n FROM t") == 7
+        assert as_app(behind).scalar("SELECT count(*) AS n FROM t") == 7
         assert len(fenced["database"].encode()) <= 63
         snapshot = databases.snapshot(behind, "r 1", live=name)
-        behind.execute("DELETE FROM t")
+        as_app(behind).execute("DELETE FROM t")
         databases.swap(target, "r 1", snapshot["database"])
         assert oracle.compare(taken.oracle, oracle.take(target)) == []
     finally:
@@ -163,7 +164,9 @@ def test_name_with_nul_or_too_long_is_refused(server: Server, tmp_path: Path) ->
 
 def test_database_without_public_schema(server: Server, database: str, tmp_path: Path) -> None:
     target = database_of(server, database)
-    target.execute("DROP SCHEMA public; CREATE SCHEMA app; CREATE TABLE app.t (a int); INSERT INTO app.t VALUES (1)")
+    as_app(target).execute(
+        "DROP SCHEMA public; CREATE SCHEMA app; CREATE TABLE app.t (a int); INSERT INTO app.t VALUES (1)"
+    )
     taken = backup.take(target, tmp_path / "b", stack="st", release="r1")
     restored = backup.restore(target, taken.path, release="r1")
     assert oracle.compare(taken.oracle, oracle.take(target)) == []
@@ -190,7 +193,7 @@ def test_scratch_is_kept_for_the_rehearsal(server: Server, database: str, tmp_pa
     copy = target.named(taken.scratch)
     assert oracle.compare(taken.oracle, oracle.take(copy)) == []
     databases.ready_for_rehearsal(target, copy)
-    assert copy.scalar("SELECT current_setting('work_mem') AS v") == "5MB"
+    assert as_app(copy).scalar("SELECT current_setting('work_mem') AS v") == "5MB"
     again = backup.take(target, tmp_path / "b2", stack="st", release="r1", keep_scratch=True)
     assert again.scratch == taken.scratch, "a leftover of ours is replaced"
     assert databases.cleanup_leftovers(target) == [taken.scratch]
@@ -271,7 +274,7 @@ FAILURES = {
 def test_failure_leaves_nothing(server: Server, database: str, tmp_path: Path, case: str) -> None:
     program, script, said = FAILURES[case]
     good = small(server, database, rows=20_000)
-    good.execute("CREATE SCHEMA other; CREATE TABLE other.o (a int)")
+    as_app(good).execute("CREATE SCHEMA other; CREATE TABLE other.o (a int)")
     before = names(server)
     bad = Database(Broken(program, script), good.conninfo, good.bin_dir)
     with pytest.raises(PapError, match=said):
@@ -321,7 +324,7 @@ def test_full_disk_says_so(server: Server, database: str, tmp_path: Path, monkey
 def test_locked_table_does_not_hang(server: Server, database: str, tmp_path: Path) -> None:
     target = small(server, database)
     limits = backup.Limits(lock_wait_s=0.5)
-    with target.session() as session:
+    with as_app(target).session() as session:
         session.execute("BEGIN; LOCK TABLE t")
         with pytest.raises(CommandFailed, match=r"A table stayed locked.* t by pid"):
             backup.take(target, tmp_path / "b", stack="st", release="r1", limits=limits)
@@ -475,8 +478,10 @@ def test_an_owner_without_a_right_to_its_own_table(servers: dict[int, Server], t
     conninfo = Conninfo("plain", server.host, server.port, "pap_plain", "pw")
     target = Database(HostSite(), conninfo, str(server.bin_dir))
     try:
-        target.execute("CREATE TABLE ledger (id int PRIMARY KEY); INSERT INTO ledger SELECT generate_series(1, 50)")
-        target.execute(
+        as_app(target).execute(
+            "CREATE TABLE ledger (id int PRIMARY KEY); INSERT INTO ledger SELECT generate_series(1, 50)"
+        )
+        as_app(target).execute(
             "CREATE TABLE line (ledger int REFERENCES ledger); REVOKE INSERT, REFERENCES ON ledger FROM pap_plain"
         )
         taken = backup.take(target, tmp_path / "b", stack="st", release="r1")

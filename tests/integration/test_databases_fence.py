@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg2
 import pytest
+from as_app import as_app
 from papdeploy import databases
 from papdeploy.errors import PapError, Refused, Unavailable
 from papdeploy.postgres import Database
@@ -28,8 +29,8 @@ def live(server: Server) -> Iterator[Database]:
     server.sql(f'ALTER DATABASE "{name}" OWNER TO pap_owner')
     server.sql("ALTER ROLE pap_owner LOGIN PASSWORD 'pw'")
     database = database_of(server, name)
-    database.execute("CREATE TABLE t (id serial, v text); INSERT INTO t (v) VALUES ('a')")
-    database.execute("ALTER TABLE t OWNER TO pap_owner")
+    as_app(database).execute("CREATE TABLE t (id serial, v text); INSERT INTO t (v) VALUES ('a')")
+    as_app(database).execute("ALTER TABLE t OWNER TO pap_owner")
     yield database
     forget(server, name)
 
@@ -61,11 +62,11 @@ def test_everybody_is_out_and_the_release_is_in(server: Server, live: Database) 
         with pytest.raises(psycopg2.OperationalError, match="does not exist"):
             connect(server, name, *who)
     behind = databases.must_be_fenced(live, R)
-    behind.execute("INSERT INTO t (v) VALUES ('release')")
-    as_app = connect(server, fenced["database"], "pap_owner", "pw", application_name=f"pap-deploy:{R}")
-    as_app.cursor().execute("INSERT INTO t (v) VALUES ('migration, as the app')")
-    as_app.commit()
-    as_app.close()
+    as_app(behind).execute("INSERT INTO t (v) VALUES ('release')")
+    owner = connect(server, fenced["database"], "pap_owner", "pw", application_name=f"pap-deploy:{R}")
+    owner.cursor().execute("INSERT INTO t (v) VALUES ('migration, as the app')")
+    owner.commit()
+    owner.close()
     lifted = databases.unfence(live, R)
     assert lifted["lifted"] is True
     assert lifted["mark"]["tables"]["public.t"]["schema"] == "public"
@@ -100,9 +101,9 @@ def test_clients_that_hammer_do_not_get_in(server: Server, live: Database) -> No
         for _ in range(3):
             databases.fence(live, R, grace_s=0.2)
             behind = databases.must_be_fenced(live, R)
-            first = behind.scalar("SELECT count(*) AS n FROM t")
+            first = as_app(behind).scalar("SELECT count(*) AS n FROM t")
             time.sleep(0.2)
-            assert behind.scalar("SELECT count(*) AS n FROM t") == first
+            assert as_app(behind).scalar("SELECT count(*) AS n FROM t") == first
             databases.unfence(live, R)
             time.sleep(0.1)
     finally:
@@ -123,7 +124,7 @@ def test_running_transaction_gets_its_grace(server: Server, live: Database) -> N
     databases.fence(live, R, grace_s=10)
     timer.join()
     behind = databases.must_be_fenced(live, R)
-    assert behind.scalar("SELECT count(*) AS n FROM t WHERE v = 'in flight'") == 1
+    assert as_app(behind).scalar("SELECT count(*) AS n FROM t WHERE v = 'in flight'") == 1
 
 
 def test_settings_come_back_exactly(server: Server, live: Database) -> None:
@@ -160,17 +161,17 @@ def test_killed_at_every_statement(servers: dict[int, Server], in_flight: bool) 
     server = servers[18]
     name = server.create("kill")
     live = database_of(server, name)
-    live.execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+    as_app(live).execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
     for work in (lambda: databases.fence(live, R), lambda: databases.unfence(live, R)):
         for after in range(1, 40):
             if run_and_die(work, after, in_flight=in_flight):
                 break
             state = databases.fence_state(live)
             where = live.named(state["database"]) if state else live
-            assert where.scalar("SELECT count(*) AS n FROM t") == 1
+            assert as_app(where).scalar("SELECT count(*) AS n FROM t") == 1
         assert after > 3
     assert databases.fence_state(live) is None
-    assert live.scalar("SELECT count(*) AS n FROM t") == 1
+    assert as_app(live).scalar("SELECT count(*) AS n FROM t") == 1
     forget(server, name)
 
 
@@ -180,7 +181,7 @@ def test_survives_a_restart_of_the_server(server: Server, live: Database) -> Non
     for who in clients(server):
         with pytest.raises(psycopg2.OperationalError, match="does not exist"):
             connect(server, live.conninfo.dbname, *who)
-    assert databases.must_be_fenced(live, R).scalar("SELECT count(*) AS n FROM t") == 1
+    assert as_app(databases.must_be_fenced(live, R)).scalar("SELECT count(*) AS n FROM t") == 1
     databases.unfence(live)
     assert server.sql("SELECT count(*) FROM t", live.conninfo.dbname) == [(1,)]
 
@@ -197,12 +198,12 @@ def test_stranger_is_noticed(server: Server, live: Database) -> None:
 
 def test_obstacles_are_named_and_nothing_changes(server: Server, live: Database) -> None:
     name = live.conninfo.dbname
-    live.execute("BEGIN; INSERT INTO t (v) VALUES ('prepared'); PREPARE TRANSACTION 'it''s open'")
+    as_app(live).execute("BEGIN; INSERT INTO t (v) VALUES ('prepared'); PREPARE TRANSACTION 'it''s open'")
     with pytest.raises(Refused, match=r"prepared transaction .*is open"):
         databases.fence(live, R)
     server.connect(name).close()
     assert databases.fence_state(live) is None
-    live.execute("ROLLBACK PREPARED 'it''s open'")
+    as_app(live).execute("ROLLBACK PREPARED 'it''s open'")
     weak = replace(live, conninfo=replace(live.conninfo, user="pap_reader", password="pw"))
     with pytest.raises(Refused, match="may not rename it: it must own"):
         databases.fence(weak, R)
@@ -220,7 +221,7 @@ def test_owner_without_superuser_can(server: Server, live: Database) -> None:
         assert len(fenced["ended"]) == 1
         behind = databases.must_be_fenced(owner, R)
         point = databases.snapshot(behind, R, live=live.conninfo.dbname)
-        behind.execute("DELETE FROM t")
+        as_app(behind).execute("DELETE FROM t")
         databases.swap(owner, R, point["database"])
         assert server.sql("SELECT count(*) FROM t", live.conninfo.dbname) == [(1,)]
     finally:
@@ -263,7 +264,7 @@ def test_database_called_postgres(servers: dict[int, Any]) -> None:
     try:
         with pytest.raises(psycopg2.OperationalError, match="does not exist"):
             server.connect("postgres")
-        assert databases.must_be_fenced(live, R).scalar("SELECT 1 AS one") == 1
+        assert as_app(databases.must_be_fenced(live, R)).scalar("SELECT 1 AS one") == 1
     finally:
         databases.unfence(live, R)
     server.connect("postgres").close()
@@ -286,10 +287,10 @@ def test_other_means_do_not_hold(server: Server, live: Database, means: str) -> 
     with connection, connection.cursor() as cursor:
         cursor.execute("SET default_transaction_read_only = off; COMMIT; INSERT INTO t (v) VALUES ('got in')")
     connection.close()
-    assert live.scalar("SELECT count(*) AS n FROM t WHERE v = 'got in'") == 1
+    assert as_app(live).scalar("SELECT count(*) AS n FROM t WHERE v = 'got in'") == 1
 
 
 def test_closed_to_connections_locks_the_release_out(server: Server, live: Database) -> None:
     server.sql(f'ALTER DATABASE "{live.conninfo.dbname}" ALLOW_CONNECTIONS false')
     with pytest.raises(Unavailable, match="not currently accepting"):
-        live.execute("SELECT 1")
+        as_app(live).execute("SELECT 1")

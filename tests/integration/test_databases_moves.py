@@ -10,8 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+<<<<<<< HEAD
 from papdeploy import backup, databases, oracle, restore_point
 from papdeploy.backup import retention
+=======
+from as_app import as_app
+from papdeploy import backup, databases, oracle, restore_point, retention
+>>>>>>> 4e4b2a0 (Pin what a session of ours resolves names and reads values by)
 from papdeploy.databases import marks
 from papdeploy.errors import Refused
 from papdeploy.journal import State
@@ -36,8 +41,8 @@ def server(servers: dict[int, Server]) -> Server:
 def live(server: Server) -> Iterator[Database]:
     name = server.create("moves")
     database = database_of(server, name)
-    database.execute("CREATE TABLE t (id serial PRIMARY KEY, v text)")
-    database.execute("INSERT INTO t (v) SELECT 'x' FROM generate_series(1, 99)")
+    as_app(database).execute("CREATE TABLE t (id serial PRIMARY KEY, v text)")
+    as_app(database).execute("INSERT INTO t (v) SELECT 'x' FROM generate_series(1, 99)")
     yield database
     forget(server, name)
 
@@ -57,7 +62,7 @@ def test_snapshot_is_equal_closed_and_keeps_its_traits(servers: dict[int, Server
         server.connect(made["database"])
     again = databases.snapshot(databases.must_be_fenced(hostile, R), R, live=name)
     assert again["database"] == made["database"], "repeated, it is made anew"
-    databases.must_be_fenced(hostile, R).execute("DROP TABLE parted CASCADE")
+    as_app(databases.must_be_fenced(hostile, R)).execute("DROP TABLE parted CASCADE")
     databases.swap(hostile, R, made["database"])
     assert oracle.compare(before, oracle.take(hostile)) == []
     assert server.sql("SHOW work_mem", name) == [("7MB",)]
@@ -70,7 +75,7 @@ def test_swap_is_seen_whole(server: Server, live: Database) -> None:
     databases.fence(live, R)
     made = databases.snapshot(databases.must_be_fenced(live, R), R, live=name)
     databases.unfence(live, R)
-    live.execute("UPDATE t SET v = 'y'")
+    as_app(live).execute("UPDATE t SET v = 'y'")
     seen: set[str] = set()
     stop = threading.Event()
 
@@ -119,11 +124,11 @@ def test_replication_slot_is_in_the_way(server: Server, live: Database) -> None:
     restart(server, "fast")
     behind = databases.must_be_fenced(live, R)
     try:
-        behind.execute("SELECT pg_create_logical_replication_slot('pap_test', 'pgoutput')")
+        as_app(behind).execute("SELECT pg_create_logical_replication_slot('pap_test', 'pgoutput')")
         with pytest.raises(Refused, match="logical replication slot pap_test belongs to it"):
             databases.swap(live, R, made["database"])
     finally:
-        behind.execute("SELECT pg_drop_replication_slot('pap_test')")
+        as_app(behind).execute("SELECT pg_drop_replication_slot('pap_test')")
         server.sql("ALTER SYSTEM RESET wal_level")
         restart(server, "fast")
     assert databases.swap(live, R, made["database"])["swapped"]
@@ -135,10 +140,10 @@ def test_subscription_at_rest_is_in_the_way(live: Database) -> None:
     behind = databases.must_be_fenced(live, R)
     made = databases.snapshot(behind, R, live=live.conninfo.dbname)
     at_rest = "CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false, slot_name = NONE)"
-    behind.execute(f"CREATE SUBSCRIPTION pap_test {at_rest}")
+    as_app(behind).execute(f"CREATE SUBSCRIPTION pap_test {at_rest}")
     with pytest.raises(Refused, match="subscription pap_test belongs to it and would not follow"):
         databases.swap(live, R, made["database"])
-    behind.execute("DROP SUBSCRIPTION pap_test")
+    as_app(behind).execute("DROP SUBSCRIPTION pap_test")
     assert databases.swap(live, R, made["database"])["swapped"]
 
 
@@ -233,7 +238,7 @@ def test_written_since(live: Database, case: str) -> None:
     statement, expected = WRITES[case]
     with live.session() as session:
         mark = marks.take(session)
-    live.execute(statement)
+    as_app(live).execute(statement)
     time.sleep(0.05)
     found = databases.written_since(live, mark)
     assert found.certain
@@ -256,8 +261,8 @@ def test_written_by_a_transaction_that_was_open_at_the_mark(server: Server, live
 
 
 def test_open_session_may_hold_its_counters_back(live: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    live.execute("CREATE TABLE idle AS SELECT 1")
-    with live.session() as writer:
+    as_app(live).execute("CREATE TABLE idle AS SELECT 1")
+    with as_app(live).session() as writer:
         writer.execute("INSERT INTO t (v) VALUES ('hands its counters over')")
         with live.session() as session:
             mark = marks.take(session)
@@ -271,7 +276,7 @@ def test_open_session_may_hold_its_counters_back(live: Database, monkeypatch: py
             found = databases.written_since(live, mark)
         assert "large or locked" in found.so_far
         assert not found.nothing
-        with live.session() as locker:
+        with as_app(live).session() as locker:
             locker.execute("BEGIN; LOCK TABLE idle")
             assert "what went into 1 large or locked table," in databases.written_since(live, mark).so_far
     found = databases.written_since(live, mark)
@@ -281,7 +286,7 @@ def test_open_session_may_hold_its_counters_back(live: Database, monkeypatch: py
 def test_new_and_dropped_tables_count(live: Database) -> None:
     with live.session() as session:
         mark = marks.take(session)
-    live.execute("CREATE TABLE n AS SELECT 1; DROP TABLE t")
+    as_app(live).execute("CREATE TABLE n AS SELECT 1; DROP TABLE t")
     found = databases.written_since(live, mark)
     assert found.tables["public.n"]["rows"] == 1
     assert found.tables["public.t"]["emptied"] is True
@@ -293,7 +298,7 @@ def test_restore_point(live: Database, tmp_path: Path, kind: str, written: bool)
     name = live.conninfo.dbname
     taken = backup.take(live, folder_of(tmp_path), stack="st", release=R)
     if written:
-        live.execute("DELETE FROM t WHERE id = 1")
+        as_app(live).execute("DELETE FROM t WHERE id = 1")
     databases.fence(live, R)
     behind = databases.must_be_fenced(live, R)
 
@@ -319,7 +324,7 @@ def test_restore_point(live: Database, tmp_path: Path, kind: str, written: bool)
 def test_change_that_no_counter_shows_is_found_by_the_hash(live: Database, tmp_path: Path) -> None:
     """A superuser who wrote with its counters off: the quick look sees nothing, the hash does."""
     taken = backup.take(live, folder_of(tmp_path), stack="st", release=R)
-    live.execute("SET track_counts = off; DELETE FROM t WHERE id = 7")
+    as_app(live).execute("SET track_counts = off; DELETE FROM t WHERE id = 7")
     databases.fence(live, R)
     behind = databases.must_be_fenced(live, R)
     assert databases.written_since(behind, taken.manifest["mark"]).nothing

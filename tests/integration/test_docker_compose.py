@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pap_images
 import pytest
+from as_app import as_app
 from docker_support import RELEASE, unique
 from papdeploy.containers import Compose, DockerApi, Engine, database_at, discover, shown
 from papdeploy.errors import Refused, Unavailable
@@ -85,7 +86,7 @@ def test_two_names_are_enough(composed: Composed) -> None:
     assert f"published at 127.0.0.1:{composed.env['PAP_API_PORT']}" in shown(found)[1]
     assert "service cc-pap-api of compose" in shown(found)[1]
     reached = database_at(composed.engine, composed.db, database)
-    assert reached.scalar("SELECT count(*) FROM users") == 1
+    assert as_app(reached).scalar("SELECT count(*) FROM users") == 1
     assert reached.facts().superuser
 
 

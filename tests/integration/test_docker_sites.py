@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from as_app import as_app
 from docker_support import Small
 from papdeploy.agent import Agent
 from papdeploy.containers import ContainerSite, Engine, database_at, discover
@@ -237,7 +238,7 @@ def test_the_postmaster_survives_what_is_ended_beside_it(docker_engine: Engine, 
     database = database_at(engine, stack.db, discover(engine, stack.db, stack.api)["database"])
     stack.sql("CREATE TABLE slow AS SELECT i, md5(i::text) FROM generate_series(1, 1000) i")
     try:
-        with database.session() as session, database.session() as blocker:
+        with database.session() as session, as_app(database).session() as blocker:
             blocker.execute("BEGIN; LOCK TABLE slow IN ACCESS EXCLUSIVE MODE")
             for argv in (
                 database.tool("pg_dump", "-Fc"),

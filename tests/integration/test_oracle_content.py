@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from as_app import as_app
 from papdeploy import oracle
 from papdeploy.errors import CommandFailed
-from papdeploy.postgres import Database
+from papdeploy.postgres import Database, quote_ident
 from support_backup import database_of, fill, forget
 
 if TYPE_CHECKING:
@@ -135,11 +136,11 @@ def test_catches(fault: str, reference: oracle.Oracle, copy: Database) -> None:
     sequences = oracle.read_sequences
     with copy.session() as session:
         session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        session.execute(statement)
+        session.execute(f"SET LOCAL search_path = public; {statement}; SET LOCAL search_path = pg_catalog, pg_temp")
         wrong = oracle.take(copy, session=session)
         session.execute("ROLLBACK")
         if "setval" in statement:  # sequences do not roll back
-            session.execute("SELECT setval('called_once', 1), setval('never_used', 42, false)")
+            session.execute("SELECT setval('public.called_once', 1), setval('public.never_used', 42, false)")
         assert sequences(session)["public"] == reference.sequences["public"]
     said = oracle.compare(reference, wrong)
     assert any(word in sentence for sentence in said), said
@@ -164,7 +165,7 @@ def test_moving_sequences_are_accepted_only_between_the_readings(reference: orac
 
 
 def test_sees_one_snapshot(original: Database, reference: oracle.Oracle) -> None:
-    with original.session() as writer, oracle.snapshot_session(original) as session:
+    with as_app(original).session() as writer, oracle.snapshot_session(original) as session:
         session.execute("SELECT 1")
         writer.execute("INSERT INTO parent VALUES (9, 'later')")
         try:
@@ -174,24 +175,31 @@ def test_sees_one_snapshot(original: Database, reference: oracle.Oracle) -> None
     assert oracle.compare(reference, inside) == []
 
 
-def test_session_settings_do_not_matter(original: Database, reference: oracle.Oracle) -> None:
-    with original.session(
-        {"TimeZone": "Asia/Tokyo", "DateStyle": "German", "extra_float_digits": "-5", "IntervalStyle": "iso_8601",
-         "bytea_output": "escape", "search_path": "nowhere"}
-    ) as session:  # fmt: skip
-        session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        assert oracle.compare(reference, oracle.take(original, session=session)) == []
+def test_settings_of_the_database_do_not_matter(original: Database, reference: oracle.Oracle) -> None:
+    name = quote_ident(original.conninfo.dbname)
+    for setting in (
+        "TimeZone TO 'Asia/Tokyo'", "DateStyle TO 'German'", "extra_float_digits TO -5", "IntervalStyle TO iso_8601",
+        "bytea_output TO escape", "search_path TO nowhere", "role TO pap_reader", "statement_timeout TO 1",
+        "default_transaction_read_only TO on", "transform_null_equals TO on", "standard_conforming_strings TO off",
+    ):  # fmt: skip
+        original.execute(f"ALTER DATABASE {name} SET {setting}")
+    try:
+        assert oracle.compare(reference, oracle.take(original)) == []
+    finally:
+        original.execute(f"ALTER DATABASE {name} RESET ALL")
 
 
 def test_schemas_can_be_ignored(original: Database, reference: oracle.Oracle) -> None:
-    original.execute("CREATE SCHEMA ledger; CREATE TABLE ledger.l (id serial); INSERT INTO ledger.l DEFAULT VALUES")
+    as_app(original).execute(
+        "CREATE SCHEMA ledger; CREATE TABLE ledger.l (id serial); INSERT INTO ledger.l DEFAULT VALUES"
+    )
     try:
         grown = oracle.take(original)
         assert oracle.compare(reference, grown) != []
         assert oracle.compare(reference, grown, ignore_schemas=("ledger",)) == []
         assert oracle.compare(reference, oracle.take(original, ignore_schemas=("ledger",))) == []
     finally:
-        original.execute("DROP SCHEMA ledger CASCADE")
+        as_app(original).execute("DROP SCHEMA ledger CASCADE")
 
 
 def test_refuses_what_it_may_not_read(original: Database) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg2
 import pytest
+from as_app import as_app
 from papdeploy import databases, oracle
 from papdeploy.postgres import Database
 from support_backup import FakeApi, database_of, folder_of, forget, run_and_die
@@ -24,7 +25,7 @@ def live(servers: dict[int, Server]) -> Iterator[Database]:
     server = servers[18]
     name = server.create("kill")
     database = database_of(server, name)
-    database.execute(SMALL)
+    as_app(database).execute(SMALL)
     yield database
     forget(server, name)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
+from as_app import as_app
 from papdeploy import databases, disk, oracle, restore_point, rollback
 from papdeploy.databases import marks, own
 from papdeploy.errors import PapError, Refused
@@ -35,7 +36,7 @@ def server(servers: dict[int, Server]) -> Server:
 def live(server: Server) -> Iterator[Database]:
     name = server.create("rollback")
     database = database_of(server, name)
-    database.execute(SMALL)
+    as_app(database).execute(SMALL)
     yield database
     forget(server, name)
 
@@ -92,7 +93,7 @@ def test_tablespaces_are_kept(server: Server, kind: str, way: str) -> None:
             undo.callback(server.sql, f"DROP TABLESPACE {space}")
         undo.callback(forget, server, name)
         server.sql(f'ALTER DATABASE "{name}" SET TABLESPACE pap_one')
-        database.execute([SMALL, "CREATE TABLE elsewhere (i int) TABLESPACE pap_two"])
+        as_app(database).execute([SMALL, "CREATE TABLE elsewhere (i int) TABLESPACE pap_two"])
         where = (
             "SELECT (SELECT spcname FROM pg_tablespace t WHERE t.oid = d.dattablespace), (SELECT spcname"
             " FROM pg_tablespace t JOIN pg_class c ON c.reltablespace = t.oid WHERE c.relname = 'elsewhere')"
@@ -135,18 +136,18 @@ def test_image_only(live: Database, tmp_path: Path) -> None:
 def test_old_release_on_the_new_schema(live: Database, tmp_path: Path) -> None:
     """The rehearsal has shown that the old release works on the migrated schema: nothing is undone, nothing lost."""
     release = deploy(live, folder_of(tmp_path), kind="backup", up=SMALL_UP, down=SMALL_DOWN, old_works_on_new=True)
-    live.execute("INSERT INTO t (v) VALUES ('user')")
+    as_app(live).execute("INSERT INTO t (v) VALUES ('user')")
     plan = release.choose()
     assert plan.way == "image"
     assert release.choose(skip=("image",)).way == "downgrade"
     assert "1 written" in release.choose(skip=("image", "downgrade")).refused, "restore would lose the row"
     release.roll_back()
-    assert live.scalar("SELECT count(*) AS n FROM t WHERE v = 'user' AND extra = 1") == 1
+    assert as_app(live).scalar("SELECT count(*) AS n FROM t WHERE v = 'user' AND extra = 1") == 1
 
 
 def test_downgrade_keeps_what_was_written(server: Server, live: Database, tmp_path: Path) -> None:
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP, down=SMALL_DOWN)
-    live.execute("INSERT INTO t (v) VALUES ('user')")
+    as_app(live).execute("INSERT INTO t (v) VALUES ('user')")
     plan = release.choose()
     assert plan.way == "downgrade"
     result = release.roll_back()
@@ -166,8 +167,8 @@ def test_downgrade_keeps_what_was_written(server: Server, live: Database, tmp_pa
 def test_loss_needs_a_yes_and_stays_readable(server: Server, live: Database, tmp_path: Path, kind: str) -> None:
     release = deploy(live, folder_of(tmp_path), kind=kind, up=SMALL_UP)
     assert release.choose().cost == {}, "the migration's own rows are not counted"
-    live.execute("INSERT INTO t (v) VALUES ('user one'), ('user two')")
-    live.execute("UPDATE t SET v = 'edited' WHERE id = 5; DELETE FROM t WHERE id = 6")
+    as_app(live).execute("INSERT INTO t (v) VALUES ('user one'), ('user two')")
+    as_app(live).execute("UPDATE t SET v = 'edited' WHERE id = 5; DELETE FROM t WHERE id = 6")
     plan = release.choose()
     assert plan.cost == {"public.t": {"rows": 3, "deleted": 1}}
     assert "public.t: 3 written, up to 1 deleted" in plan.refused
@@ -175,12 +176,12 @@ def test_loss_needs_a_yes_and_stays_readable(server: Server, live: Database, tmp
     with pytest.raises(Refused, match="3 written, up to 1 deleted"):
         release.roll_back()
     assert release.api.log == [], "nothing was touched"
-    assert live.scalar("SELECT count(*) AS n FROM t") == 301
+    assert as_app(live).scalar("SELECT count(*) AS n FROM t") == 301
     result = release.roll_back(accept_loss=True)
     assert result["rows_lost"] == 4
     assert oracle.compare(release.before, oracle.take(live)) == []
     kept = live.named(result["kept"])
-    assert kept.scalar("SELECT count(*) AS n FROM t WHERE v LIKE 'user%'") == 2
+    assert as_app(kept).scalar("SELECT count(*) AS n FROM t WHERE v LIKE 'user%'") == 2
 
 
 LOGIN = [{"public.audit": 1, "public.t": 1}, {"public.audit": 1}]
@@ -188,25 +189,25 @@ LOGIN = [{"public.audit": 1, "public.t": 1}, {"public.audit": 1}]
 
 def log_in(live: Database) -> None:
     """What a login and a refused one write: the user's own row, and a line of the audit log each."""
-    live.execute("BEGIN; UPDATE t SET v = 'now' WHERE id = 1; INSERT INTO audit VALUES ('in'); COMMIT")
-    live.execute("INSERT INTO audit VALUES ('refused')")
+    as_app(live).execute("BEGIN; UPDATE t SET v = 'now' WHERE id = 1; INSERT INTO audit VALUES ('in'); COMMIT")
+    as_app(live).execute("INSERT INTO audit VALUES ('refused')")
 
 
 @pytest.fixture
 def release(live: Database, tmp_path: Path) -> Release:
-    live.execute("CREATE TABLE audit (v text)")
+    as_app(live).execute("CREATE TABLE audit (v text)")
     return deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
 
 
 def smoke_tested(release: Release, before: str = "", beside: str = "") -> dict[str, dict[str, int]]:
     """Log in as the smoke test does; ``before`` and ``beside`` are what users do. The transactions known as its own."""
     if before:
-        release.database.execute(before)
+        as_app(release.database).execute(before)
     with release.database.session() as session:
         mark = marks.moment(session)
     log_in(release.database)
     if beside:
-        release.database.execute(beside)
+        as_app(release.database).execute(beside)
     return own.certainly(release.database, mark, LOGIN)
 
 
@@ -216,7 +217,7 @@ def test_smoke_tests_own_rows_are_no_loss(live: Database, release: Release) -> N
     plan = release.choose()
     assert not plan.refused
     assert plan.cost_sentence.startswith("loses nothing but the 3 rows that the login smoke test wrote")
-    live.execute("INSERT INTO t (v) VALUES ('a user')")
+    as_app(live).execute("INSERT INTO t (v) VALUES ('a user')")
     assert "public.t: 1 written" in release.choose().refused
     assert release.choose().rows_lost == 1
 
@@ -255,7 +256,7 @@ def test_later_logins_of_ours_are_no_loss_either(live: Database, release: Releas
         with own_logins.noted(stack):
             log_in(live)
             if beside:
-                live.execute(beside)
+                as_app(live).execute(beside)
         release.facts["own_writes"] = own_logins.known(journal)
         return release.choose()
 
@@ -263,7 +264,7 @@ def test_later_logins_of_ours_are_no_loss_either(live: Database, release: Releas
     plan = again()
     assert plan.cost_sentence.startswith("loses nothing but the 7 rows"), "the last login's row of t, and 6 of the log"
     assert not plan.refused
-    live.execute("UPDATE t SET v = 'a user, below the next login' WHERE id = 1")
+    as_app(live).execute("UPDATE t SET v = 'a user, below the next login' WHERE id = 1")
     assert "public.t: 1 written" in again().refused
     assert "public.audit: 3 written" in again("INSERT INTO audit VALUES ('a user')").refused
 
@@ -272,18 +273,18 @@ def test_row_written_at_the_last_moment(live: Database, tmp_path: Path) -> None:
     """Between the plan and the fence a row comes in: counted again under the fence, refused, and all as it was."""
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
     assert not release.choose().refused
-    release.api.on_stop = lambda: live.execute("INSERT INTO t (v) VALUES ('just now')")
+    release.api.on_stop = lambda: as_app(live).execute("INSERT INTO t (v) VALUES ('just now')")
     with pytest.raises(Refused, match="1 written"):
         release.roll_back()
     assert release.api.log == ["stop", "start"]
     assert databases.fence_state(live) is None
-    assert live.scalar("SELECT count(*) AS n FROM t WHERE v = 'just now'") == 1
+    assert as_app(live).scalar("SELECT count(*) AS n FROM t WHERE v = 'just now'") == 1
 
 
 def test_crashed_server_cannot_count_deletions(server: Server, live: Database, tmp_path: Path) -> None:
     """Counters that were reset say nothing of deletions: that counts as a loss, never as none."""
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
-    live.execute("DELETE FROM t WHERE id = 9; SELECT pg_stat_reset()")
+    as_app(live).execute("DELETE FROM t WHERE id = 9; SELECT pg_stat_reset()")
     plan = release.choose()
     assert not plan.cost_certain
     assert "cannot be counted" in plan.refused
@@ -292,7 +293,7 @@ def test_crashed_server_cannot_count_deletions(server: Server, live: Database, t
 
 def test_truncate_is_seen(live: Database, tmp_path: Path) -> None:
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
-    live.execute("TRUNCATE t")
+    as_app(live).execute("TRUNCATE t")
     assert "emptied" in release.choose().refused
 
 
@@ -306,7 +307,7 @@ def test_mark_lost_by_a_kill_counts_cautiously(live: Database, tmp_path: Path) -
 def test_fence_of_the_rollback_itself_proves_nothing(live: Database, tmp_path: Path) -> None:
     """A rollback that was killed after it raised the fence: what was written before that still counts."""
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
-    live.execute("INSERT INTO t (v) VALUES ('user')")
+    as_app(live).execute("INSERT INTO t (v) VALUES ('user')")
     databases.fence(live, R)
     assert release.choose().cost == {"public.t": {"rows": 1, "deleted": 0}}
     release.facts["unfence"] = None
@@ -317,7 +318,7 @@ def test_deploy_without_a_fence(live: Database, tmp_path: Path) -> None:
     """Online, the restore point is the backup from before; the fence of the rollback does not hide what came since."""
     release = deploy(live, folder_of(tmp_path), kind="backup", up=SMALL_UP)
     release.facts.update(restore_point=plain(restore_point.under_traffic(release.facts["backup"])), unfence=None)
-    live.execute("INSERT INTO t (v) VALUES ('user')")
+    as_app(live).execute("INSERT INTO t (v) VALUES ('user')")
     assert "public.t: 301 written" in release.choose().refused
     databases.fence(live, R)
     assert "public.t: 301 written" in release.choose().refused
@@ -333,13 +334,13 @@ def test_failed_downgrade_falls_back(live: Database, tmp_path: Path) -> None:
 
 def test_failed_downgrade_that_would_lose_rows_stops(live: Database, tmp_path: Path) -> None:
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP, down="SELECT 1/0")
-    live.execute("INSERT INTO t (v) VALUES ('user')")
+    as_app(live).execute("INSERT INTO t (v) VALUES ('user')")
     with pytest.raises(PapError, match="division by zero"):
         release.roll_back()
     assert databases.fence_state(live) is not None, "still closed: nothing more can be written before somebody decides"
     result = release.roll_back(accept_loss=True)
     assert result["way"] == "swap"
-    assert live.named(result["kept"]).scalar("SELECT count(*) AS n FROM t WHERE v = 'user'") == 1
+    assert as_app(live.named(result["kept"])).scalar("SELECT count(*) AS n FROM t WHERE v = 'user'") == 1
 
 
 WRONG_DOWN = SMALL_DOWN.replace("'old'", "'wrong'")
@@ -349,7 +350,7 @@ def test_wrong_schema_after_the_downgrade_falls_back(live: Database, tmp_path: P
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP, down=WRONG_DOWN)
 
     def validate() -> dict[str, Any]:
-        if live.scalar("SELECT count(*) AS n FROM t WHERE v = 'wrong'"):
+        if as_app(live).scalar("SELECT count(*) AS n FROM t WHERE v = 'wrong'"):
             raise PapError("not what it was")
         return {}
 
@@ -375,7 +376,8 @@ def test_old_migration_that_is_still_running(server: Server, live: Database, tmp
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up="", unfence=False)
     behind = databases.must_be_fenced(live, R)
     process = behind.site.popen(
-        behind.tool("psql", "-X", "-c", "BEGIN; UPDATE t SET v = 'half'; SELECT pg_sleep(60)"), env=behind.environment()
+        behind.tool("psql", "-X", "-c", "BEGIN; UPDATE t SET v = 'half'; SELECT pg_sleep(60)"),
+        env=as_app(behind).environment(),
     )
     try:
         while not server.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"):
@@ -397,7 +399,7 @@ REFUSALS = {
     "snapshot gone": ("snapshot", lambda r, f: databases.drop_created(r.database, R, ["snap"]), "is not there any"),
     "old image gone": ("snapshot", lambda r, f: r.facts.update(api_problem="the old image was removed"), "old image"),
     "no disk": ("backup", lambda r, f: f.setattr("papdeploy.disk.free_at_server", lambda d: 10_000), "Too little disk"),
-    "prepared transaction": ("snapshot", lambda r, f: r.database.execute("BEGIN; PREPARE TRANSACTION 'p'"), "prepared"),
+    "prepared transaction": ("snapshot", lambda r, f: as_app(r.database).execute("BEGIN; PREPARE TRANSACTION 'p'"), "prepared"),
     "nothing to go back to": ("snapshot", lambda r, f: r.facts.update(restore_point=None), "no restore point"),
 }  # fmt: skip
 
@@ -420,7 +422,7 @@ def test_refused_with_nothing_changed(
     assert oracle.compare(before, oracle.take(live)) == []
     assert names(server) == there
     if case == "prepared transaction":
-        live.execute("ROLLBACK PREPARED 'p'")
+        as_app(live).execute("ROLLBACK PREPARED 'p'")
 
 
 def test_snapshot_gone_falls_back_to_the_backup(live: Database, tmp_path: Path) -> None:

@@ -137,9 +137,6 @@ READ_BACK = ["sh", "-c", "exec cat >/dev/null"]
 RESTORE_SETTINGS = {
     "synchronous_commit": "off",
     "maintenance_work_mem": "256MB",
-    "statement_timeout": "0",
-    "lock_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
 }
 
 

@@ -17,6 +17,7 @@ from .. import oracle as oracles
 from ..core import text
 from ..core.durable import sync_folder
 from ..databases import marks, moves, properties
+from ..databases.ledger_table import ledger_rows
 from ..errors import CommandFailed, PapError, Refused
 from ..oracle import Oracle
 from ..postgres import Database, ServerFacts, Session
@@ -190,21 +191,17 @@ def _about(session: Session, database: Database, live: str) -> dict[str, Any]:
     """What the manifest says of the database, read in the dump's snapshot."""
     row = session.rows(
         "SELECT oid::int8 AS oid, pg_database_size(oid) AS bytes,"
-        " EXISTS (SELECT FROM pg_namespace WHERE nspname = 'public') AS public,"
-        " to_regclass('pap_deploy.ledger') IS NOT NULL AS ledger"
+        " EXISTS (SELECT FROM pg_namespace WHERE nspname = 'public') AS public"
         " FROM pg_database WHERE datname = current_database()"
     )[0]
     traits = properties.capture(session, database.conninfo.dbname)
-    head = None
-    if row["ledger"]:
-        found = session.rows("SELECT to_jsonb(l) AS entry FROM pap_deploy.ledger l ORDER BY l.ctid DESC LIMIT 1")
-        head = found[0]["entry"] if found else None
+    head = ledger_rows(session, "SELECT to_jsonb(l) AS entry FROM ledger AS l ORDER BY l.id DESC LIMIT 1")
     return {
         **row,
         "properties": traits,
         "roles": properties.roles_of(session),
         "mark": marks.take(session),
-        "ledger_head": head,
+        "ledger_head": head[0]["entry"] if head else None,
         "live": live,
     }
 

@@ -45,9 +45,8 @@ def copy_sample(live: Database, copy: Database, rows: int, stream: Stream) -> in
     """
     stream(live, copy, ["--section=pre-data"])
     total = 0
-    with live.session({"statement_timeout": "0"}) as source, copy.session() as into:
+    with live.session() as source, copy.session() as into:
         source.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        source.execute(oracle_sql.SETTINGS + "; SET LOCAL search_path = pg_temp, pg_catalog")
         tables = source.rows(_TABLES)
         for table in tables:
             _pick(source, table, int(rows))

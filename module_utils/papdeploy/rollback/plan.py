@@ -14,6 +14,7 @@ from ..backup import Encryption
 from ..core import text
 from ..databases import Written, derived, fence_state, marks
 from ..databases.fence import obstacles
+from ..databases.ledger_table import ledger_rows
 from ..databases.moves import bound
 from ..databases.names import admin_session, look
 from ..errors import PapError, Refused
@@ -106,15 +107,13 @@ def read_state(database: Database, release: str) -> State:
 def _ledger(database: Database, release: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Migrations of ``release`` in force, newest first, and those that were left halfway."""
     with database.session() as session:
-        if not session.scalar("SELECT to_regclass('pap_deploy.ledger') IS NOT NULL AS there"):
-            return (), ()
-        rows = session.rows(
+        rows = ledger_rows(
+            session,
             bind(
-                "SELECT DISTINCT ON (identity) identity, event, release, id FROM pap_deploy.ledger"
-                " WHERE identity IN (SELECT identity FROM pap_deploy.ledger WHERE release = %s)"
-                " ORDER BY identity, id DESC",
+                "SELECT DISTINCT ON (identity) identity, event, release, id FROM ledger"
+                " WHERE identity IN (SELECT identity FROM ledger WHERE release = %s) ORDER BY identity, id DESC",
                 release,
-            )
+            ),
         )
     rows.sort(key=lambda row: -int(row["id"]))
     mine = [row for row in rows if row["release"] == release]

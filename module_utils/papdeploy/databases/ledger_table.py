@@ -1,0 +1,51 @@
+"""Read the migration ledger as an administrating role, although the application's role owns it.
+
+What stands under the ledger's name is data of the application's role: it may have put a view, a foreign table or a
+table with a type of its own there, each of which runs its functions with the rights of whoever reads it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import VerificationFailed
+from ..postgres import Session
+
+_KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "p": "a partitioned table"}
+
+_WHAT_IT_IS = """
+SELECT c.relkind AS kind, (
+    SELECT string_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum)
+    FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid >= 16384
+) AS odd_columns
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = 'pap_deploy' AND c.relname = 'ledger'"""
+
+# The condition holds of the very table that is read, at the moment it is read: what was found a statement ago may have
+# been replaced since. Nothing of a row is computed before it (OFFSET 0, documentation 7.8 and 14.3).
+_LEDGER = """
+WITH ledger AS MATERIALIZED (
+    SELECT l.* FROM ONLY pap_deploy.ledger AS l
+    WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = l.tableoid AND a.attnum > 0
+                      AND NOT a.attisdropped AND a.atttypid >= 16384)
+    OFFSET 0)
+"""
+
+
+def ledger_rows(session: Session, select: str) -> list[dict[str, Any]]:
+    """The rows of ``select``, a query on ``ledger``; none where this database has no ledger.
+
+    Raises VerificationFailed where what has its name is not a plain table of built-in types: it is not read then.
+    """
+    found = session.rows(_WHAT_IT_IS)
+    if not found:
+        return []
+    kind, odd = found[0]["kind"], found[0]["odd_columns"]
+    if kind != "r" or odd:
+        what = _KINDS.get(kind, "no table") if kind != "r" else f"a table with columns of other types ({odd})"
+        raise VerificationFailed(
+            f"pap_deploy.ledger is {what}, not the table that pap-deploy made, so it was not read.",
+            hint="Somebody with the rights of the schema's owner replaced it. Find out who and why, and put the ledger"
+            " back from a backup before anything else is done.",
+        )
+    return session.rows(_LEDGER + select)
