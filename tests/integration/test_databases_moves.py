@@ -10,13 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-<<<<<<< HEAD
+from as_app import as_app
 from papdeploy import backup, databases, oracle, restore_point
 from papdeploy.backup import retention
-=======
-from as_app import as_app
-from papdeploy import backup, databases, oracle, restore_point, retention
->>>>>>> 4e4b2a0 (Pin what a session of ours resolves names and reads values by)
 from papdeploy.databases import marks
 from papdeploy.errors import Refused
 from papdeploy.journal import State

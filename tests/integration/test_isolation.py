@@ -82,8 +82,8 @@ def test_no_call_does_anything_where_its_session_is_in_another_database(bench: B
                         name, {"url": bench.server.url(expected.name), **request, "expect_database": lie.as_dict()}
                     )
         with pytest.raises(WrongDatabase):
-            scratch.expecting(beside.live()).execute("CREATE TABLE never (id int)")
-        assert scratch.scalar("SELECT to_regclass('never') IS NULL AND to_regclass('users') IS NULL AS nothing")
+            scratch.expecting(beside.live()).execute("CREATE TABLE public.never (id int)")
+        assert scratch.scalar("SELECT to_regclass('public.never') IS NULL AND to_regclass('public.users') IS NULL AS nothing")
         assert beside.call("schema.describe", {}, at=scratch)["catalog"]["relations"] == []
 
 
