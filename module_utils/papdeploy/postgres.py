@@ -302,6 +302,7 @@ class Database:
         try:
             if self.expect is not None:
                 database_identity.refuse_other(self.expect, _identity(session))
+            session.send(f"{_pin_what_is_known()} \\gset")
             yield session
         finally:
             session.close()
