@@ -83,7 +83,9 @@ def test_no_call_does_anything_where_its_session_is_in_another_database(bench: B
                     )
         with pytest.raises(WrongDatabase):
             scratch.expecting(beside.live()).execute("CREATE TABLE public.never (id int)")
-        assert scratch.scalar("SELECT to_regclass('public.never') IS NULL AND to_regclass('public.users') IS NULL AS nothing")
+        assert scratch.scalar(
+            "SELECT to_regclass('public.never') IS NULL AND to_regclass('public.users') IS NULL AS nothing"
+        )
         assert beside.call("schema.describe", {}, at=scratch)["catalog"]["relations"] == []
 
 
