@@ -15,13 +15,14 @@ author:
 description:
   - Streams a compressed custom-format dump to the target host and into a scratch database at once.
   - Compares the restored copy with an oracle that was taken in the dump's own snapshot.
-  - Then removes backups that are too old, but none that a rollback could still need.
+  - Then removes backups that are too old and were announced before; none that a rollback could still need, none in
+    favour of one that has proven less, and nothing that it did not make itself.
 extends_documentation_fragment:
   - pap_stack
 attributes:
   check_mode:
-    support: none
-    description: Skipped in check mode.
+    support: full
+    description: No backup is taken; it says what the next one would remove, and when the others may go.
   diff_mode:
     support: none
     description: There is nothing to show.
@@ -72,6 +73,13 @@ options:
     description: Days after which a database that a rollback kept aside is dropped. 0 leaves that to a person.
     type: int
     default: 0
+  hold:
+    description: >-
+      What is not removed, by file name, SHA-256, release or name of a database; or C(all). A file C(NAME.dump.hold)
+      beside a backup and C(IS_TEMPLATE) on a database hold as well.
+    type: list
+    elements: str
+    default: []
   engine:
     description:
       - C(pgbackrest) takes a backup of the whole cluster into the repository that the site already has, and records its
@@ -96,7 +104,7 @@ EXAMPLES = r"""
 RETURN = r"""
 backup:
   description: The manifest of the backup.
-  returned: success
+  returned: success, not in check mode
   type: dict
 pap:
   description: The phase and the lines that the C(pap_phases) callback prints.
@@ -121,17 +129,18 @@ def main() -> None:
             keep={"type": "int", "default": 10},
             keep_days={"type": "int", "default": 14},
             keep_failed_days={"type": "int", "default": 0},
+            hold={"type": "list", "elements": "str", "default": []},
             engine={"type": "str", "choices": ["pg_dump", "pgbackrest"], "default": "pg_dump"},
             pgbackrest={"type": "dict", "default": {}},
         ),
-        supports_check_mode=False,
+        supports_check_mode=True,
     )
     given = module.params
 
     def work(stack, phase):
         chosen = {key: value for key, value in given.items() if key not in ("stack", "release", "who")}
         options = phase.Options(**{**chosen, "verify": given["verify"] or ""})
-        return phase.run(stack, given["release"], given["who"], options)
+        return phase.run(stack, given["release"], given["who"], options, check_mode=module.check_mode)
 
     run_phase(module, "backing_up", work)
 

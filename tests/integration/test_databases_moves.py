@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 from as_app import as_app
 from papdeploy import backup, databases, oracle, restore_point
-from papdeploy.backup import retention
+from papdeploy.backup.retention import Settings
+from papdeploy.core.clock import from_epoch
 from papdeploy.databases import marks
 from papdeploy.errors import Refused
 from papdeploy.journal import State
-from papdeploy.phases import dropping
+from papdeploy.phases import dropping, retention
 from papdeploy.postgres import Database
 from papdeploy.stack import Stack
 from support_backup import FakeApi, database_of, fill, folder_of, forget, make_roles, names, restart
@@ -175,16 +176,42 @@ def test_snapshots_of_older_releases_go_when_a_release_has_finished(live: Databa
     assert [entry["name"] for entry in databases.existing(live)] == [f"{name}__snap_r2"]
 
 
-def test_failed_databases_age(live: Database) -> None:
-    name = live.conninfo.dbname
-    databases.fence(live, R)
-    made = databases.snapshot(databases.must_be_fenced(live, R), R, live=name)
-    databases.swap(live, R, made["database"])
-    assert retention.failed_databases(live, keep_days=1) == []
-    later = time.time() + 2 * 86400
-    assert retention.failed_databases(live, keep_days=1, now=later, check_mode=True) == [f"{name}__failed_{R}"]
-    assert len(databases.existing(live)) == 1
-    assert retention.failed_databases(live, keep_days=0) == [f"{name}__failed_{R}"]
+def test_failed_databases_go_by_days_only_without_rows_of_their_own(
+    live: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Announced, then dropped; but never while it holds rows that nothing else has, or nobody knows how many."""
+    stack = Stack("st", "staging", State(tmp_path / "state"), live, FakeApi(), (), {})  # type: ignore[arg-type]
+    journal = stack.state.begin({"user": "u", "host": "h", "pid": os.getpid()})
+    release, name = journal.release, live.conninfo.dbname
+    databases.fence(live, release)
+    made = databases.snapshot(databases.must_be_fenced(live, release), release, live=name)
+    databases.swap(live, release, made["database"])
+    failed = databases.derived(name, "failed", release)
+    clock = time.time()
+    monkeypatch.setattr(retention, "now", lambda: from_epoch(clock))
+
+    def run(days: float) -> list[str]:
+        return retention.apply(stack, Settings(keep_failed_days=days), (), run="manual-1")
+
+    def said(word: str, lines: list[str]) -> bool:
+        return any(failed in line and word in line for line in lines)
+
+    assert not any(failed in line for line in run(1)), "the release is unfinished"
+    journal.append("release", "rolled_back", way="swap")
+    clock += 40 * 86400
+    for _ in range(2):
+        assert run(1) == []
+    assert said("holds an unknown number of rows", retention.forecast(stack, Settings(keep_failed_days=1), ()))
+    for rows, certain in ((7, True), (0, False)):
+        journal.append("rollback", "counted", rows_lost=rows, cost_certain=certain)
+        journal.append("rollback", "done", kept=failed, way="swap", rows_lost=rows)
+        journal.append("release", "rolled_back", way="swap")
+        assert run(1) == run(1) == []
+    assert {entry["name"] for entry in databases.existing(live)} == {failed}
+    journal.append("rollback", "counted", rows_lost=0, cost_certain=True)
+    assert run(0) == run(0) == [], "with 0 days a person drops it"
+    assert said("goes with the next backup", run(1)), "announced first"
+    assert said("removed ", run(1))
     assert databases.existing(live) == []
 
 

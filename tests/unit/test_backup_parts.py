@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from papdeploy.backup import archive, crypt, files, manifest, pgbackrest, retention
-from papdeploy.core.durable import private_folder
+from papdeploy.backup import archive, crypt, files, manifest, pgbackrest
 from papdeploy.databases import marks, names, properties
 from papdeploy.errors import Refused
-from papdeploy.journal import Journal, State
 from papdeploy.oracle import Oracle, compare
-from papdeploy.phases import backing_up
 from papdeploy.postgres import Conninfo, Database
 from papdeploy.sites import HostSite
 
@@ -287,18 +283,6 @@ def test_written_adds_up() -> None:
     assert not marks.Written({}, False, "w").nothing
 
 
-def backup_file(folder: Path, name: str, age_days: float, stack: str = "st") -> Path:
-    path = folder / f"{name}.dump"
-    path.write_bytes(b"x")
-    path.with_name(path.name + ".globals.sql").write_text("")
-    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(NOW - age_days * DAY))
-    body = manifest.body(
-        {"format": 1, "stack": stack, "started": started, "sha256": f"sha-{name}", "bytes": 1, "release": name}
-    )
-    path.with_name(path.name + manifest.SUFFIX).write_text(json.dumps(body))
-    return path
-
-
 @pytest.mark.parametrize(
     ("case", "finished"),
     [("whole", True), ("torn manifest", False), ("another file", False), ("cut archive", False), ("no archive", False)],
@@ -316,46 +300,6 @@ def test_a_killed_backup_is_finished_by_its_record_alone(tmp_path: Path, case: s
     left = {path.name for path in tmp_path.iterdir()} - {ARCHIVE, "somebodys.dump"}
     assert left == ({f"{ARCHIVE}.globals.sql", f"{ARCHIVE}.manifest.json"} if finished else set())
     assert (tmp_path / "somebodys.dump").exists()
-
-
-@pytest.mark.parametrize(
-    ("keep", "keep_days", "pinned", "left"),
-    [
-        (2, 0, (), "ab"),
-        (1, 7, (), "abc"),
-        (1, 0, ("e.dump",), "ae"),
-        (1, 0, ("sha-d",), "ad"),
-        (1, 0, ("/other/folder/c.dump",), "ac"),
-        (0, 0, (), "a"),
-        (99, 0, (), "abcde"),
-    ],
-)
-def test_retention(tmp_path: Path, keep: int, keep_days: float, pinned: tuple[str, ...], left: str) -> None:
-    for name, age in (("a", 1), ("b", 3), ("c", 6), ("d", 30), ("e", 400)):
-        backup_file(tmp_path, name, age)
-    backup_file(tmp_path, "other", 900, stack="other")
-    (tmp_path / "broken.dump.manifest.json").write_text("{")
-    options: dict[str, Any] = {"stack": "st", "keep": keep, "keep_days": keep_days, "pinned": pinned, "now": NOW}
-    planned = retention.apply(tmp_path, check_mode=True, **options)
-    assert len(list(tmp_path.glob("*.dump"))) == 6
-    assert retention.apply(tmp_path, **options) == planned
-    assert "".join(sorted(path.stem for path in tmp_path.glob("?.dump"))) == left
-    assert "".join(sorted(path.name[0] for path in tmp_path.glob("?.dump.manifest.json"))) == left
-    assert (tmp_path / "other.dump").exists()
-    assert (tmp_path / "broken.dump.manifest.json").exists()
-
-
-def test_a_backup_that_a_rollback_could_need_is_pinned(tmp_path: Path) -> None:
-    state = State(tmp_path / "state")
-    private_folder(state.folder)
-    private_folder(state.releases_folder)
-    for name, end in [("a", "finished"), ("b", "finished"), ("c", "rolled_back"), ("d", "")]:
-        journal = Journal(private_folder(state.releases_folder / name))
-        journal.append("backup", "done", path=f"/b/{name}.dump")
-        journal.append("restore_point", "done", path=f"/b/{name}-second.dump")
-        if end:
-            journal.append("release", end)
-    assert set(backing_up.pinned(state)) == {f"/b/{each}.dump" for each in ("b", "b-second", "d", "d-second")}
 
 
 @pytest.mark.parametrize(

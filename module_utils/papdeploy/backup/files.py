@@ -17,7 +17,8 @@ from ..core.regular import open_regular
 from ..errors import Refused
 
 PARTIAL = ".partial-"
-_STAMP = r"\d{8}T\d{6}\.\d{3}Z"
+_PART = "[A-Za-z0-9.-]+"
+_STAMP = r"\d{8}T\d{6}(\.\d{3})?Z"
 _ENDS = r"\.dump(\.age|\.gpg)?(\.globals\.sql|\.manifest\.json)?"
 _CHUNK = 1 << 20
 
@@ -54,9 +55,13 @@ def stem(*parts: str) -> str:
 def is_ours(name: str, stack: str, dbname: str, release: str = "") -> bool:
     """Whether ``name`` has exactly the form of an archive that is written here for that stack and database (and
     release), or of a file beside it."""
-    head = re.escape(stem(stack, dbname))
-    made_for = re.escape(stem(release)) if release else "[A-Za-z0-9.-]+"
-    return re.fullmatch(f"{head}_{made_for}_{_STAMP}{_ENDS}", name) is not None
+    made_for = [re.escape(stem(stack)), re.escape(stem(dbname)), re.escape(stem(release)) if release else _PART]
+    return re.fullmatch(f"{'_'.join(made_for)}_{_STAMP}{_ENDS}", name) is not None
+
+
+def is_archive(name: str) -> bool:
+    """Whether ``name`` has the form of an archive of any stack, or of a file beside one."""
+    return re.fullmatch(f"{_PART}_{_PART}_{_PART}_{_STAMP}{_ENDS}", name) is not None
 
 
 @contextlib.contextmanager

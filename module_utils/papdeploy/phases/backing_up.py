@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .. import backup
-from ..backup import pgbackrest, retention
+from ..backup import pgbackrest
+from ..backup.retention import Settings
 from ..core.durable import private_folder
-from ..core.text import plural
 from ..errors import Refused
-from ..journal import State
 from ..stack import Stack
+from . import retention
 from .progress import Progress
 
 ENGINES = ("pg_dump", "pgbackrest")
@@ -21,7 +21,8 @@ ENGINES = ("pg_dump", "pgbackrest")
 @dataclass(frozen=True)
 class Options:
     """What the inventory decides about backups. Above ``ask_above_gb`` a full proof is not begun. ``keep`` is a count,
-    ``keep_days`` and ``keep_failed_days`` are days; with 0, what rollbacks kept aside stays until somebody drops it."""
+    ``keep_days`` and ``keep_failed_days`` are days; with 0, what rollbacks kept aside stays until somebody drops it.
+    ``hold``: what is not removed, by file name, SHA-256, release or database; or "all"."""
 
     proof: str = "full"
     ask_above_gb: float = 100
@@ -31,13 +32,25 @@ class Options:
     keep: int = 10
     keep_days: float = 14
     keep_failed_days: float = 0
+    hold: Sequence[str] = ()
     engine: str = "pg_dump"
     pgbackrest: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def retention(self) -> Settings:
+        proof = self.proof if self.engine == "pg_dump" else ""
+        return Settings(self.keep, self.keep_days, self.keep_failed_days, proof)
 
-def run(stack: Stack, release: str, who: Mapping[str, Any], options: Options) -> dict[str, Any]:
+
+def run(
+    stack: Stack, release: str, who: Mapping[str, Any], options: Options, *, check_mode: bool = False
+) -> dict[str, Any]:
     """Take a backup and prove it, or prove an existing one. Without a release, it holds the deploy lock for ``who``: a
-    deploy removes the copies that others left. Raises what is wrong with it."""
+    deploy removes the copies that others left. Raises what is wrong with it. In check mode it only says what the
+    next backup would remove."""
+    if check_mode:
+        lines = retention.forecast(stack, options.retention, options.hold)
+        return {"changed": not options.verify, "pap": {"phase": "retention", "lines": lines}}
     if options.verify:
         with stack.state.lock.alone("verify", who), Progress(stack.state.folder, "backup", stack.redactor) as say:
             expected = backup.Expected(stack=stack.name, database=stack.database.conninfo.dbname)
@@ -49,11 +62,11 @@ def run(stack: Stack, release: str, who: Mapping[str, Any], options: Options) ->
         with stack.state.working(release) as journal, journal.checkpoint("backup") as done:
             made = _take(stack, release, options)
             done.update(made)
-        lines = _clear(stack, options)
+        lines = _clear(stack, release, made, options)
     else:
         with stack.state.lock.alone("manual", who) as name:
             made = _take(stack, name, options)
-            lines = _clear(stack, options)
+            lines = _clear(stack, name, made, options)
     return {"changed": True, "backup": made, "pap": _pap([*made["lines"], *lines])}
 
 
@@ -79,31 +92,10 @@ def _take(stack: Stack, release: str, options: Options) -> dict[str, Any]:
     return taken.as_dict()
 
 
-def _clear(stack: Stack, options: Options) -> list[str]:
-    """Remove what is old, now that a newer backup is proven. That it cannot be removed is said, and stops nothing."""
-    try:
-        gone = retention.apply(
-            stack.state.backups_folder,
-            stack=stack.name,
-            keep=options.keep,
-            keep_days=options.keep_days,
-            pinned=pinned(stack.state),
-        )
-    except OSError as error:
-        return [f"old backups could not be removed: {error}"]
-    lines = [f"removed {path}, neither among the newest {options.keep} nor needed by a release" for path in gone]
-    if options.keep_failed_days > 0:
-        kept = plural(options.keep_failed_days, "day")
-        dropped = retention.failed_databases(stack.database, keep_days=options.keep_failed_days)
-        lines += [f"dropped {name}, kept aside for more than {kept}" for name in dropped]
-    return lines
-
-
-def pinned(state: State) -> list[str]:
-    """The backups that a rollback could still need: those of an unfinished release, and of the one in force."""
-    journals = [state.unfinished(), state.last_finished()]
-    entries = [journal.last(phase) for journal in journals if journal for phase in ("backup", "restore_point")]
-    return [str(entry["path"]) for entry in entries if entry and entry.get("path")]
+def _clear(stack: Stack, run: str, made: Mapping[str, Any], options: Options) -> list[str]:
+    """Remove what is old, now that a newer backup is there."""
+    fresh = [str(made["path"])] if made.get("path") else []
+    return retention.apply(stack, options.retention, options.hold, run=run, fresh=fresh)
 
 
 def _pap(lines: list[str]) -> dict[str, Any]:

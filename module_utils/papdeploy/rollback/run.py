@@ -128,7 +128,9 @@ def _go(work: _Work, plan: RollbackPlan) -> dict[str, Any]:
     state = read_state(work.database, work.release)
     if plan.way in ("downgrade", "swap", "restore") and not state.swapped:
         plan = _closed(work, plan)
-        result.update(cost=plan.cost, rows_lost=plan.rows_lost)
+        counted_rows = {"cost": plan.cost, "rows_lost": plan.rows_lost, "cost_certain": plan.cost_certain}
+        work.hooks.checkpoint("rollback", "counted", counted_rows)  # what the failed database will hold alone
+        result.update(counted_rows)
         if plan.way == "downgrade":
             counted = count_before_downgrade(work.database, work.facts)
             result["reverted"] = work.step("downgrade", lambda: work.hooks.revert(_behind(work).conninfo.dbname))
