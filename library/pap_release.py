@@ -36,6 +36,11 @@ options:
     description: Former containers of the API that are kept, stopped, for the way back; older ones are removed.
     type: int
     default: 1
+  hold:
+    description: Databases (or releases) whose restore points are not dropped, although a later release has finished.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -66,11 +71,19 @@ from ansible.module_utils.pap_module import run_phase, spec
 
 def main() -> None:
     module = AnsibleModule(
-        spec(release={"type": "str", "required": True}, keep_containers={"type": "int", "default": 1}),
+        spec(
+            release={"type": "str", "required": True},
+            keep_containers={"type": "int", "default": 1},
+            hold={"type": "list", "elements": "str", "default": []},
+        ),
         supports_check_mode=False,
     )
     given = module.params
-    run_phase(module, "finish", lambda stack, phase: phase.run(stack, given["release"], given["keep_containers"]))
+    run_phase(
+        module,
+        "finish",
+        lambda stack, phase: phase.run(stack, given["release"], given["keep_containers"], given["hold"]),
+    )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 from ..core.clock import epoch
 from ..core.durable import sync_folder
+from ..core.text import plural
 from ..errors import Refused
 from . import files
 from .manifest import GLOBALS, SUFFIX, load_manifest
@@ -101,7 +102,7 @@ def _trouble(archive: Path, manifest: dict[str, Any]) -> str:
     if not stat.S_ISREG(status.st_mode):
         return f"its archive is {_what(status.st_mode)}"
     if status.st_size != manifest["bytes"]:
-        return f"its archive is damaged: {status.st_size:,} of {manifest['bytes']:,} bytes"
+        return f"its archive is damaged: {status.st_size:,} of {plural(manifest['bytes'], 'byte')}"
     return ""
 
 

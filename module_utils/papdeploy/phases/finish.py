@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from .. import databases
@@ -14,18 +14,17 @@ from ..errors import PapError
 from ..journal import Journal
 from ..schema import fingerprint
 from ..stack import Stack
-from . import rehearsed
+from . import rehearsed, retention
 from .cutover import begin_entry
 
 
-def run(stack: Stack, release: str, keep_containers: int = 1) -> dict[str, Any]:
-    """End ``release`` as finished. What it made for itself is dropped; its backup stays, and the last
-    ``keep_containers`` former containers of the API."""
+def run(stack: Stack, release: str, keep_containers: int = 1, hold: Sequence[str] = ()) -> dict[str, Any]:
+    """End ``release`` as finished. What it made for itself is dropped, and the restore points of earlier releases but
+    for those in ``hold``; its backup stays, and the last ``keep_containers`` former containers of the API."""
     with stack.state.working(release) as journal:
         header = begin_entry(journal)
         catalog = catalog_of(stack, journal, header["to"])
-        # Its own snapshot stays: the restore point until the next release has finished.
-        databases.cleanup_leftovers(stack.database, release)
+        databases.cleanup_leftovers(stack.database)
         away = unavailable_s(journal)
         seconds = seconds_between(header["at"], now())
         journal.append(
@@ -35,7 +34,8 @@ def run(stack: Stack, release: str, keep_containers: int = 1) -> dict[str, Any]:
             unavailable_s=away,
             schema_fingerprint=fingerprint(catalog),
         )
-        tidied = _tidy(stack, keep_containers)
+        # Its own snapshot stays: the restore point until the next release has finished.
+        tidied = [*retention.superseded(stack, hold, release), *_tidy(stack, keep_containers)]
     stack.state.lock.release(release)
     return {
         "changed": True,
