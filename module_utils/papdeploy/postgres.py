@@ -233,7 +233,8 @@ def _short(message: str) -> str:
     return message.strip()[-400:]
 
 
-def _identity(session: Session) -> DatabaseIdentity:
+def identity_of(session: Session) -> DatabaseIdentity:
+    """Which database of which server the session is in."""
     return DatabaseIdentity.from_row(**session.rows(IDENTITY)[0])
 
 
@@ -301,8 +302,8 @@ class Database:
         session = Session(process, self.label)
         try:
             if self.expect is not None:
-                database_identity.refuse_other(self.expect, _identity(session))
-            session.send(f"{_pin_what_is_known()} \\gset")
+                database_identity.refuse_other(self.expect, identity_of(session))
+            session.send(f"{_pin_what_is_known()} \gset")
             yield session
         finally:
             session.close()
@@ -328,7 +329,7 @@ class Database:
     def identity(self) -> DatabaseIdentity:
         """Which database of which server this is: equal only where two ways lead to the same one."""
         with self.session() as session:
-            return _identity(session)
+            return identity_of(session)
 
     def prove(self) -> None:
         """Raise WrongDatabase unless this leads to ``expect``: before and after a program that connects by itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import subprocess
@@ -173,7 +174,9 @@ class _HostProcess(Process):
         assert popen.stdout is not None and popen.stderr is not None
         self._popen = popen
         self.stdin = popen.stdin
-        self.stdout = popen.stdout
+        # Popen gives both streams raw where standard input must be: reading lines from a raw one is a call a byte.
+        out = popen.stdout
+        self.stdout = io.BufferedReader(out, CHUNK) if isinstance(out, io.RawIOBase) else out
         self._stderr = popen.stderr
         self._tail = bytearray()
         self._drain = threading.Thread(target=self._collect, daemon=True)

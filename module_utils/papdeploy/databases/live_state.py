@@ -1,0 +1,76 @@
+"""The live database at one moment, and what is different between two: cheap enough to ask before and after any work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .. import oracle as oracles
+from ..core.clock import now
+from ..core.database_identity import DatabaseIdentity
+from ..oracle import Oracle
+from ..postgres import Database, Session, identity_of
+from . import marks
+from .names import CLIENT
+
+LEDGER_SCHEMA = "pap_deploy"
+_LOCK_TIMEOUT_S = 5.0
+
+_OTHERS = f"""
+SELECT application_name AS application, usename AS role, client_addr::text AS address, count(*) AS sessions
+FROM pg_stat_activity
+WHERE datname = current_database() AND {CLIENT} AND application_name NOT LIKE 'pap-deploy:%'
+GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2 LIMIT 8"""
+
+
+@dataclass(frozen=True)
+class LiveState:
+    """Which database it is, every object of its catalog, and the write counters of every table, in one snapshot."""
+
+    at: str
+    identity: DatabaseIdentity
+    catalog: Oracle
+    counters: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class LiveChanges:
+    """``catalog``: sentences about objects and about the ledger, which nobody but a run of migrations writes.
+    ``written``: tables with rows written by whomever; None where the counters were reset or are switched off."""
+
+    catalog: list[str]
+    written: list[str] | None
+
+
+def take(database: Database) -> LiveState:
+    """The state of ``database`` now. Raises PapError if it cannot be read, as behind an exclusive lock."""
+    with oracles.snapshot_session(database) as session:
+        session.execute("SET LOCAL jit = off")  # compiling the catalog's queries takes longer than running them
+        identity = identity_of(session)
+        catalog = oracles.take(database, session=session, rows=False, lock_timeout_s=_LOCK_TIMEOUT_S)
+        return LiveState(now(), identity, catalog, marks.take(session))
+
+
+def changes(before: LiveState, after: LiveState) -> LiveChanges:
+    """What is different. Tables that were made again under their name count as objects that changed."""
+    found = oracles.compare(before.catalog, after.catalog)
+    if before.identity.oid != after.identity.oid:
+        found.insert(0, f"{after.identity.name} is another database (OID {after.identity.oid}) than before.")
+    tables, old = after.counters["tables"], before.counters["tables"]
+    both = sorted(set(tables) & set(old))
+    found += [f"table {name} was dropped and made again." for name in both if tables[name]["oid"] != old[name]["oid"]]
+    moved = [name for name in both if _counted(tables[name]) != _counted(old[name])]
+    ledger = [name for name in moved if tables[name]["schema"] == LEDGER_SCHEMA]
+    found += [f"rows were written to {name}: migrations ran on this database." for name in ledger]
+    same_counters = before.counters["counters"] == after.counters["counters"] and before.counters["counters"]["counting"]
+    return LiveChanges(found, [name for name in moved if name not in ledger] if same_counters else None)
+
+
+def others(session: Session) -> list[dict[str, Any]]:
+    """Who is connected besides pap-deploy, the most sessions first."""
+    return session.rows(_OTHERS)
+
+
+def _counted(table: Mapping[str, Any]) -> tuple[int, ...]:
+    return tuple(int(table[key]) for key in ("file", "inserted", "updated", "deleted"))
