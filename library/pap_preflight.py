@@ -21,7 +21,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Nothing is changed. A scratch database without rows is made and dropped.
+    description: Reads only, and measures that. A scratch database without rows is made and dropped.
   diff_mode:
     support: full
     description: The pending SQL, the schema's differences now and after, the API's version.
@@ -51,7 +51,7 @@ options:
     type: bool
     default: false
   force:
-    description: Deploy (back up, restart, test) although nothing has changed.
+    description: Deploy (back up, restart, test) although there is nothing new to deploy.
     type: bool
     default: false
   schema:

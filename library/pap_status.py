@@ -20,7 +20,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: It changes nothing in any mode; a scratch database may come and go.
+    description: Reads only, in any mode; a scratch database may come and go. Notes O(acknowledge) outside of it.
   diff_mode:
     support: none
     description: There is nothing to show.
@@ -37,6 +37,16 @@ options:
     description: Options of the schema check.
     type: dict
     default: {}
+  acknowledge:
+    description:
+      - Id of a change of the live database that a plan or a rehearsal measured, and that a person has dealt with.
+      - It is no longer shown then.
+    type: str
+    default: ""
+  who:
+    description: Who acknowledges, as the P(pap_who#lookup) lookup says.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -50,8 +60,9 @@ EXAMPLES = r"""
 RETURN = r"""
 status:
   description: >-
-    C(running), C(candidate), C(pending), C(unfinished), C(holder), C(last), C(watch), C(databases), C(attention) (what
-    a person has to look at) and C(next) (the command to type).
+    C(running), C(candidate), C(pending), C(unfinished), C(holder), C(last), C(watch), C(databases),
+    C(live_changes) (measured in the live database, and acknowledged by nobody), C(attention) (what a person has to look
+    at) and C(next) (the command to type).
   returned: success
   type: dict
 pap:
@@ -66,7 +77,12 @@ from ansible.module_utils.pap_module import run_phase, spec
 
 def main() -> None:
     module = AnsibleModule(
-        spec(migrations={"type": "dict", "required": True}, schema={"type": "dict", "default": {}}),
+        spec(
+            migrations={"type": "dict", "required": True},
+            schema={"type": "dict", "default": {}},
+            acknowledge={"type": "str", "default": ""},
+            who={"type": "dict", "default": {}},
+        ),
         supports_check_mode=True,
     )
     given = module.params
@@ -74,7 +90,11 @@ def main() -> None:
         module,
         "reporting",
         lambda stack, phase: phase.status(
-            stack, given["migrations"], phase.preflight.Options(schema=given["schema"], allow_out_of_order=True)
+            stack,
+            given["migrations"],
+            phase.preflight.Options(schema=given["schema"], allow_out_of_order=True),
+            acknowledge="" if module.check_mode else given["acknowledge"],
+            who=given["who"],
         ),
     )
 

@@ -303,7 +303,7 @@ class Database:
         try:
             if self.expect is not None:
                 database_identity.refuse_other(self.expect, identity_of(session))
-            session.send(f"{_pin_what_is_known()} \gset")
+            session.send(f"{_pin_what_is_known()} \\gset")
             yield session
         finally:
             session.close()

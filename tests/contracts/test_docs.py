@@ -20,7 +20,14 @@ from papdeploy.schema import command as schema_command
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 REFERENCE = (ROOT / "docs" / "reference.md").read_text()
 # Read by playbooks and the sandbox's inventory, and so in no role's argument specs.
-PLAY_VARIABLES = {"history_limit", "pap_serial", "pap_stop_after_failure", "pap_rehearse", "pap_sandbox_release"}
+PLAY_VARIABLES = {
+    "history_limit",
+    "pap_serial",
+    "pap_stop_after_failure",
+    "pap_rehearse",
+    "pap_sandbox_release",
+    "status_acknowledge",
+}
 VARIABLE = re.compile(
     r"(?!pap_deploy)(?:pap|watch|receipt|report|notify|preflight|backup|rollback|rehearse|migrate|docker_sdk)_[a-z_]+"
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ import psycopg2
 import pytest
 from papdeploy import databases
 from papdeploy.core.database_identity import DatabaseIdentity
+from papdeploy.databases import live_state
 from papdeploy.errors import PapError, Refused, WrongDatabase
-from papdeploy.phases import plan, preflight
+from papdeploy.phases import plan, preflight, reporting
+from papdeploy.phases.live_check import LiveDatabaseChanged
 from rehearse_support import WHO, Bench, migration
+from waiting import wait_until
 
 NOTE = "note: Mapped[str | None] = mapped_column(Text)"
 ADD_NOTE = migration(
@@ -179,3 +183,116 @@ def test_a_legacy_script_does_not_run_in_check_mode(bench: Bench, untouched: Non
     # Alone, it makes no scratch database either.
     found = preflight.run(bench.stack, script, WHO, preflight.Options(), check_mode=True, versions={})
     assert found["diff"][0]["after"] == "-- 2026_01_02_colour: not run here\n"
+
+
+BY_A_CHILD = """
+    import subprocess, sys
+    db.execute("ALTER TABLE users ADD COLUMN note text")
+    subprocess.run([sys.executable, "-c", {code!r}], check=True)
+"""
+# As a driver that does not know PGOPTIONS, in which the runner forbids libpq to connect.
+ALTER = "import os, psycopg2; os.environ.pop('PGOPTIONS', ''); c = psycopg2.connect({url!r}); c.autocommit = True; c.cursor().execute({sql!r})"
+
+
+def child(url: str, sql: str) -> str:
+    """A migration whose child connects by itself, with an address that no environment can change."""
+    plain = url.replace("+psycopg2", "")
+    return migration(
+        BY_A_CHILD.format(code=ALTER.format(url=plain, sql=sql)), 'db.execute("ALTER TABLE users DROP note")'
+    )
+
+
+@pytest.mark.parametrize("phase", ["plan", "rehearsal"])
+def test_a_change_of_the_live_schema_fails_whatever_else_went_well(bench: Bench, phase: str) -> None:
+    bench.write_release("new", user=NOTE)
+    sources = {
+        "2026_01_01_note.py": child(
+            bench.server.url(bench.dbname), "ALTER TABLE items ADD COLUMN IF NOT EXISTS own int"
+        )
+    }
+    with pytest.raises(LiveDatabaseChanged) as caught:
+        if phase == "plan":
+            preflight.run(bench.stack, sources, WHO, preflight.Options(), check_mode=True, versions={})
+        else:
+            bench.rehearse(sources)
+    error = caught.value
+    assert f"The live database {bench.dbname} changed during the {phase}, between 20" in error.message
+    assert "column public.items.own is new" in error.message
+    assert "not touched" not in str(error) and "unchanged" not in str(error)
+    assert bench.databases() == [bench.dbname]
+    if phase == "rehearsal":
+        assert bench.journal().end()["event"] == "refused" and error.data["ended"]
+    # It stays in the status until a person says that it is dealt with.
+    found = reporting.status(bench.stack, {}, preflight.Options())["status"]
+    (change,) = found["live_changes"]
+    assert (
+        found["next"]
+        == f"look into it, then: ansible-playbook status.yml -l bench -e status_acknowledge={change['id']}"
+    )
+    assert any("column public.items.own is new" in line for line in found["attention"])
+    with pytest.raises(Refused, match=f"Open is 1 change: {change['id']}"):
+        reporting.status(bench.stack, {}, preflight.Options(), acknowledge="0000", who=WHO)
+    found = reporting.status(bench.stack, {}, preflight.Options(), acknowledge=change["id"], who=WHO)["status"]
+    assert "live_changes" not in found
+
+
+def test_what_somebody_else_does_meanwhile_is_not_called_ours(bench: Bench) -> None:
+    bench.write_release("new", user=NOTE)
+    slow = migration('db.execute("ALTER TABLE users ADD COLUMN note text"); db.execute("SELECT pg_sleep(3)")')
+    statements = ["CREATE INDEX by_somebody ON items (label)", "UPDATE items SET label = 'x' WHERE id = 1"]
+
+    def somebody() -> None:
+        wait_until(lambda: len(bench.databases()) > 1, seconds=120)
+        for statement in statements:
+            bench.server.sql(statement, bench.dbname)
+
+    with ThreadPoolExecutor() as pool:
+        meanwhile = pool.submit(somebody)
+        with pytest.raises(LiveDatabaseChanged) as caught:
+            preflight.run(
+                bench.stack, {"2026_01_01_note.py": slow}, WHO, preflight.Options(), check_mode=True, versions={}
+            )
+        meanwhile.result()
+    assert "index public.items.by_somebody is new" in caught.value.message or "by_somebody" in caught.value.message
+    assert "By whom cannot be told" in caught.value.message
+    # Rows that are written meanwhile are what a live database is for: said, and no failure.
+    statements[:] = ["UPDATE items SET label = 'y' WHERE id = 1"]
+    with ThreadPoolExecutor() as pool:
+        meanwhile = pool.submit(somebody)
+        found = preflight.run(
+            bench.stack, {"2026_01_01_note.py": slow}, WHO, preflight.Options(), check_mode=True, versions={}
+        )
+        meanwhile.result()
+    said = found["pap"]["lines"][-1]
+    assert said == (
+        "live database, before and after: the same schema; rows were written to public.items meanwhile, by whom cannot"
+        " be told"
+    )
+
+
+def test_a_quiet_plan_and_a_quiet_rehearsal_say_what_was_measured(bench: Bench, untouched: None) -> None:
+    bench.write_release("new", user=NOTE)
+    sources = {"2026_01_01_note.py": ADD_NOTE}
+    said = "live database, before and after: the same schema; no row was written"
+    found = preflight.run(bench.stack, sources, WHO, preflight.Options(), check_mode=True, versions={})
+    assert found["pap"]["lines"][-1] == said
+    bench.rehearse(sources)
+    assert said in bench.journal().last("rehearse", "note")["lines"]
+
+
+def test_a_run_of_migrations_on_the_live_database_is_seen_by_its_ledger(bench: Bench) -> None:
+    with bench.stack.beside_models(bench.stack.api.running()) as beside:
+        assert beside.call("migrations.apply", {"sources": {}})["applied"] == []
+        beside.call("migrations.apply", {"sources": {"2026_01_01_a.py": migration('db.execute("SELECT 1")')}})
+        before = live_state.take(bench.stack.database)
+        beside.call(
+            "migrations.apply",
+            {
+                "sources": {
+                    "2026_01_01_a.py": migration('db.execute("SELECT 1")'),
+                    "2026_01_02_b.py": migration('db.execute("SELECT 2")'),
+                }
+            },
+        )
+    found = live_state.changes(before, live_state.take(bench.stack.database))
+    assert "rows were written to pap_deploy.ledger: migrations ran on this database." in found.catalog

@@ -135,7 +135,7 @@ def test_a_bad_image_fails_before_production(
         run(running, tmp_path, release)
     assert caught.value.data["step"] == "candidate"
     assert said in caught.value.message
-    assert "Production was not touched." in caught.value.hint
+    assert "Live database, before and after: the same schema" in caught.value.hint
 
 
 def test_a_migration_that_fails_on_real_data(running: pap_stack.Stack, tmp_path: Path, untouched: None) -> None:

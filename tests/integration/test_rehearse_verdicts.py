@@ -163,7 +163,7 @@ def test_a_release_that_fails_ends_before_production(bench: Bench, untouched: No
     error = caught.value
     assert error.data["step"] == step, error.message
     assert right(error), (error.message, error.data)
-    assert "Production was not touched." in error.hint
+    assert "Live database, before and after: the same schema" in error.hint
     assert error.data["ended"]
     assert bench.journal().end()["event"] == "refused"
     assert bench.journal().last("rehearse", "failed")["message"] == error.message

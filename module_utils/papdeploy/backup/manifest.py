@@ -180,7 +180,7 @@ def check_identity(backup: Backup, expected: Expected) -> None:
         if wanted and wanted != found:
             raise Refused(
                 f"{backup.path.name} is of another {word}: {found}, expected {wanted}.",
-                hint="Nothing was changed. Choose the backup that belongs to this release.",
+                hint="Choose the backup that belongs to this release.",
                 expected=wanted,
                 found=found,
             )

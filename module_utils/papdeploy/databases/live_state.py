@@ -63,7 +63,9 @@ def changes(before: LiveState, after: LiveState) -> LiveChanges:
     moved = [name for name in both if _counted(tables[name]) != _counted(old[name])]
     ledger = [name for name in moved if tables[name]["schema"] == LEDGER_SCHEMA]
     found += [f"rows were written to {name}: migrations ran on this database." for name in ledger]
-    same_counters = before.counters["counters"] == after.counters["counters"] and before.counters["counters"]["counting"]
+    same_counters = (
+        before.counters["counters"] == after.counters["counters"] and before.counters["counters"]["counting"]
+    )
     return LiveChanges(found, [name for name in moved if name not in ledger] if same_counters else None)
 
 

@@ -142,7 +142,7 @@ def comment_on(name: str, text: Optional[str]) -> str:
 def refuse_collision(name: str) -> Refused:
     return Refused(
         f"A database named {name} exists, and pap-deploy did not make it.",
-        hint="Nothing was touched. Rename or drop it, or deploy under another release id.",
+        hint="Rename or drop it, or deploy under another release id.",
         database=name,
     )
 

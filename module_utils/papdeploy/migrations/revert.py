@@ -102,7 +102,7 @@ def _refuse_irreversible(name: str, by_name: dict[str, MigrationFile], entry: le
     if not migration.reversible:
         why = "a script of the old kind has no downgrade" if migration.flavour == SCRIPT else "it has no way back"
         raise Refused(
-            f"{name} cannot be reverted: {why}. Nothing was changed.",
+            f"{name} cannot be reverted: {why}.",
             hint="Restore the backup instead, or write a new migration that repairs.",
             identity=name,
             irreversible=name,

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Emit = Callable[[dict[str, Any]], None]
 
+# Not "nothing has changed": a migration may have worked past its transaction.
+ROLLED_BACK = "The transaction was rolled back; what went past it (dblink, other connections, files, programs) was not."
+
 
 @dataclass
 class ApplyResult:
@@ -120,7 +123,7 @@ def apply(
     SQLAlchemy Connection, it returns an object with ``matches`` and ``as_dict()``) is asked before the last COMMIT, and
     a mismatch rolls everything back. ``dry_run`` only says what is pending.
 
-    Raises Refused (nothing was changed) or another PapError whose ``data['committed']`` lists what stays applied.
+    Raises Refused (before anything ran) or another PapError whose ``data['committed']`` lists what stays applied.
     """
     options = options or RunOptions()
     began = time.monotonic()
@@ -208,7 +211,7 @@ def failed(session: Session, error: PapError, group: Sequence[MigrationFile], co
     if committed:
         error.hint = f"{error.hint} Committed before and still in force: {', '.join(committed)}.".strip()
     elif not alone(group[0]) and error.data.get("outcome") != "unknown" and "rolled back" not in str(error):
-        error.hint = f"{error.hint} Everything was rolled back: nothing has changed.".strip()
+        error.hint = f"{error.hint} {ROLLED_BACK}".strip()
     identity = error.data.get("identity") or group[-1].identity
     session.emit("failed", identity=identity, message=error.message)
     if session.lost or error.data.get("outcome") == "unknown":

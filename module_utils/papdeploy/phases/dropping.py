@@ -33,7 +33,7 @@ def run(stack: Stack, release: str, who: Mapping[str, Any], *, check_mode: bool 
     return {
         "changed": bool(found),
         "dropped": [entry["name"] for entry in found],
-        "pap": {"phase": "drop", "lines": [*lines, *(["nothing was changed"] if check_mode else [])]},
+        "pap": {"phase": "drop", "lines": lines},
     }
 
 

@@ -14,7 +14,7 @@ from ..journal import Journal
 from ..schema import CheckOptions, compare, fingerprint
 from ..schema.compare_catalogs import comparable
 from ..stack import Stack
-from . import own_logins
+from . import live_check, own_logins
 from .cutover import begin_entry
 from .finish import catalog_of
 from .preflight import expected_catalog, read_kept
@@ -40,6 +40,15 @@ def run(
     stack: Stack, release: str, who: Mapping[str, Any], options: Options, *, check_mode: bool = False
 ) -> dict[str, Any]:
     """Take ``release`` back (empty: the interrupted one, else the newest). Converges when repeated or killed."""
+    if not check_mode or options.plan_only:
+        return _run(stack, release, who, options, check_mode=check_mode)
+    with live_check.unchanged(stack, "the plan of the rollback") as live:
+        result = _run(stack, release, who, options, check_mode=True)
+    result["pap"]["lines"].append(live.sentence)
+    return result
+
+
+def _run(stack: Stack, release: str, who: Mapping[str, Any], options: Options, *, check_mode: bool) -> dict[str, Any]:
     journal = _which(stack, release, options)
     if journal is None:
         return {"way": "nothing", "pap": {"phase": "rollback", "lines": []}}
@@ -68,7 +77,7 @@ def run(
         return {
             **chosen,
             "changed": not plan.refused,
-            "pap": {"phase": "rollback", "lines": [*lines, "nothing was changed"]},
+            "pap": {"phase": "rollback", "lines": lines},
         }
     stack.state.lock.take(journal.release, who, take_over=options.take_over)
     with stack.state.working(journal.release), Progress(stack.state.folder, "rollback", stack.redactor) as say:
@@ -188,7 +197,7 @@ def _outcome(stack: Stack, journal: Journal, result: Mapping[str, Any]) -> str:
     """One sentence for the end of a failed deploy."""
     label = begin_entry(journal)["from"]["label"]
     if not _touched(journal):
-        return f"Nothing had been changed; {stack.name} runs {label} as before."
+        return f"The API had not been stopped and no migration had begun; {stack.name} runs {label} as before."
     kept = f" The failed database is kept as {result['kept']}." if result.get("kept") else ""
     return f"{stack.name} was rolled back and runs {label} again.{kept}"
 

@@ -123,7 +123,6 @@ def forecast(stack: Stack, sources: Mapping[str, str], found: Findings, options:
         f"a deploy would apply {plural(len(found.pending), 'migration')} ({plural(count, 'statement')})"
         f" and activate {found.candidate['label']}; differences from its models: {len(before)} now, {differences} after"
     )
-    result.lines.append("nothing was changed")
     result.diff = [
         {
             "before_header": "SQL (nothing pending)",

@@ -19,7 +19,7 @@ from ..schema import CheckOptions, Difference, compare, drift, fingerprint, judg
 from ..schema.compare_catalogs import comparable
 from ..schema.result import reaches
 from ..stack import Stack
-from . import guards, own_logins, plan
+from . import guards, live_check, own_logins, plan
 
 
 @dataclass(frozen=True)
@@ -78,12 +78,19 @@ def run(
     """Look, then refuse, or (in check mode) forecast, or open the release. Returns the module's result."""
     started = time.monotonic()
     _refuse_unless_free(stack)
-    findings = look(stack, sources, options, with_baseline=not check_mode)
+    with live_check.unchanged(stack, "the plan" if check_mode else "the preflight") as live:
+        findings = look(stack, sources, options, with_baseline=not check_mode)
+        nothing_to_do = findings.nothing_to_do and not options.force
+        forecast = (
+            plan.forecast(stack, sources, findings, CheckOptions.from_dict(dict(options.schema)))
+            if check_mode and not nothing_to_do
+            else None
+        )
     result: dict[str, Any] = {
         "pending": [item["identity"] for item in findings.pending],
         "from": findings.running["label"],
         "to": findings.candidate["label"],
-        "nothing_to_do": findings.nothing_to_do and not options.force,
+        "nothing_to_do": nothing_to_do,
         "release": "",
         "changed": False,
     }
@@ -91,9 +98,8 @@ def run(
         findings.lines.append(
             f"nothing to deploy: {findings.running['label']} runs, no migration is pending, {findings.schema}"
         )
-    elif check_mode:
-        forecast = plan.forecast(stack, sources, findings, CheckOptions.from_dict(dict(options.schema)))
-        findings.lines += forecast.lines
+    elif forecast is not None:
+        findings.lines += [*forecast.lines, live.sentence]
         result["diff"] = forecast.diff
         result["changed"] = True
     else:
@@ -120,7 +126,7 @@ def _refuse_unless_free(stack: Stack) -> None:
     if held and held["alive"]:
         raise Refused(
             f"Another run holds {stack.label}: {described(held)}.",
-            hint="Wait for it to end; nothing was changed.",
+            hint="Wait for it to end.",
             holder=held,
         )
     unfinished = stack.state.unfinished()

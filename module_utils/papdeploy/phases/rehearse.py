@@ -13,6 +13,7 @@ from ..errors import PapError
 from ..journal import Journal
 from ..rehearsal import Options, Subject, api_effects, expectations, rehearse, verdict
 from ..stack import Stack
+from . import live_check
 from .cutover import begin_entry
 from .preflight import read_kept
 from .progress import Progress
@@ -31,25 +32,25 @@ def run(
 ) -> dict[str, Any]:
     """Rehearse ``release``, which the preflight has opened. ``alone``: nothing follows, so the release ends here.
 
-    Raises what fails. Production has not been touched then, so the release ends (refused) and the lock is given back:
+    Raises what fails, also LiveDatabaseChanged. The release ends then (refused) and the lock is given back:
     ``data['ended']`` says that it did. ``nice``: the priority of this process and of what it starts.
     """
     _step_back(nice)
     with stack.state.working(release) as journal:
         try:
             with journal.checkpoint("rehearse", data=options.data, mode=options.mode) as done:
-                with Progress(stack.state.folder, "rehearse", stack.redactor) as say:
+                progress, measured = Progress(stack.state.folder, "rehearse", stack.redactor), live_check.unchanged
+                with progress as say, measured(stack, "the rehearsal") as live:
                     found = rehearse(stack, _subject(stack, journal, encrypt), options, say)
                 done.update({key: value for key, value in found.items() if value is not None})
         except PapError as error:
             journal.append("release", "refused", message=error.message, way="nothing")
             error.data["ended"] = True
-            error.hint = f"{error.hint} Production was not touched.".strip()
             _end(stack, release, error)
             raise
         lines = lines_of(found)
         if alone:
-            lines.append(f"production was not touched; to deploy it: ansible-playbook deploy.yml -l {stack.name}")
+            lines += [live.sentence, f"to deploy it: ansible-playbook deploy.yml -l {stack.name}"]
         journal.append("rehearse", "note", lines=lines)
         if alone:
             journal.append("release", "rehearsed", seconds=found["seconds"])

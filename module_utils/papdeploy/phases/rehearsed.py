@@ -26,14 +26,14 @@ def refuse_unsafe(verdict: Verdict) -> None:
     if verdict is None:
         raise Refused(
             "pap_mode is online, and this release was not rehearsed: nobody knows what it does to traffic.",
-            hint="Deploy with pap_rehearse=true, or with pap_mode=standard. Nothing was changed.",
+            hint="Deploy with pap_rehearse=true, or with pap_mode=standard.",
         )
     online = verdict.get("online") or {}
     if not online.get("safe"):
         why = online.get("why") or ["the rehearsal does not say that it can"]
         raise Refused(
             f"This deploy cannot run online: {'; '.join(why)}.",
-            hint="Deploy it with pap_mode=standard. Nothing was changed.",
+            hint="Deploy it with pap_mode=standard.",
         )
 
 

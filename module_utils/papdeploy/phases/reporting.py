@@ -15,7 +15,7 @@ from ..releases.lock import described
 from ..report import words
 from ..report.overview import row
 from ..stack import Stack
-from . import preflight
+from . import live_check, preflight
 
 
 def write(state: State, release: str) -> dict[str, Any]:
@@ -45,12 +45,20 @@ def releases(state: State, limit: int) -> dict[str, Any]:
     return {"releases": rows, "pap": _pap("history", said)}
 
 
-def status(stack: Stack, sources: Mapping[str, str], options: preflight.Options) -> dict[str, Any]:
+def status(
+    stack: Stack,
+    sources: Mapping[str, str],
+    options: preflight.Options,
+    *,
+    acknowledge: str = "",
+    who: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """What runs, what is pending, whether anything is unfinished, held or drifting, and the next command to type.
 
-    Never raises for what it finds: ``attention`` lists what a person has to look at.
+    Never raises for what it finds: ``attention`` lists what a person has to look at. ``acknowledge``: the id of a
+    change of the live database that ``who`` has dealt with. Raises Refused if there is none with that id.
     """
-    lines: list[str] = []
+    lines = [live_check.acknowledge(stack.state, acknowledge, who or {})] if acknowledge else []
     attention: list[str] = []
     found: dict[str, Any] = {"stack": stack.name, "environment": stack.environment}
     command = ""
@@ -83,6 +91,12 @@ def status(stack: Stack, sources: Mapping[str, str], options: preflight.Options)
             attention.append(f"watch: {watched['summary']}")
             if not ("holder" in found or unfinished):  # an alarm comes before the next deploy
                 command = f"ansible-playbook watch.yml -l {stack.name}"
+    changed = live_check.open_changes(stack.state)
+    if changed:  # what pap-deploy itself may have done to production comes before everything that can wait
+        attention += map(live_check.described, changed)
+        found["live_changes"] = changed
+        if not ("holder" in found or unfinished):
+            command = f"look into it, then: {live_check.acknowledge_command(stack.name, str(changed[0]['id']))}"
     attention += filter(None, [stack.state.clock_went_back()])
     lines += [f"! {line}" for line in attention]
     lines.append(f"next: {command or 'nothing to do'}")

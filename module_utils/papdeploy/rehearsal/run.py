@@ -104,7 +104,7 @@ class _Work:
 def rehearse(stack: Stack, subject: Subject, options: Options, emit: Emit = silent) -> dict[str, Any]:
     """Rehearse and return the verdict as plain data (see docs/rehearsal.md). The copy is gone afterwards.
 
-    Raises RehearsalFailed if the deploy would fail; production was not touched then either.
+    Raises RehearsalFailed if the deploy would fail.
     """
     started = time.monotonic()
     work = _Work(stack, subject, options, started + options.deadline_s, emit)

@@ -104,7 +104,7 @@ def _cost(cost: Mapping[str, Any]) -> str:
 
 
 def rollback_refused(found: Mapping[str, Any]) -> str:
-    """A rollback that would have cost too much, or cannot succeed: nothing was changed."""
+    """A rollback that would have cost too much, or cannot succeed."""
     body = f'<div class="message"><strong>{escape(found.get("refused") or words.NOT_RECORDED)}</strong>'
     body += f'<p class="soft">{words.when(found.get("at"))}, {escape(found.get("reason") or "asked for by hand")}</p>'
     if found.get("cost"):
@@ -114,7 +114,7 @@ def rollback_refused(found: Mapping[str, Any]) -> str:
     body += "</div>"
     if found.get("lines"):
         body += f"<pre>{escape(chr(10).join(found['lines']))}</pre>"
-    return section("The rollback was refused, and nothing was changed", body)
+    return section("The rollback was refused", body)
 
 
 def items_in_blocks(items: str) -> str:

@@ -168,7 +168,7 @@ def choose(
         "no way is left",
         state,
         refused=_no_way(state, facts, way),
-        hint="Nothing was changed. The runbook has the steps for a restore by hand.",
+        hint="The runbook has the steps for a restore by hand.",
     )
 
 
@@ -231,7 +231,7 @@ def _assess(
         if way != "downgrade":
             problems += bound(session, where.conninfo.dbname)
     if problems:
-        return replace(plan, refused=problems[0], hint=" ".join(problems[1:]) or "Nothing was changed.")
+        return replace(plan, refused=problems[0], hint=" ".join(problems[1:]))
     if way == "downgrade":
         loses = facts.get("downgrade_loses")
         return replace(plan, cost_sentence=str(loses) if loses else "keeps every row; what the new columns hold goes")

@@ -1,0 +1,181 @@
+"""Whether the live database is as it was: measured before and after, and said in one place.
+
+Whatever only looks at production, or works on a copy of it, runs inside :func:`unchanged`. A difference is a failure,
+is kept in the state folder, and stays in the status until a person acknowledges it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from ..core.clock import now
+from ..core.durable import private_folder, write_durably
+from ..core.text import plural
+from ..databases import live_state
+from ..databases.live_state import LiveChanges, LiveState
+from ..errors import PapError, Refused
+from ..journal import State
+from ..stack import Stack
+
+_SHOWN = 10
+
+
+class LiveDatabaseChanged(PapError):
+    """The live database is not as it was before work that must not change it. ``data``: ``changes``, ``sessions``."""
+
+
+@dataclass
+class LiveCheck:
+    """One measurement: ``sentence`` says what it found, once the work is over. ``sessions`` are those of our processes
+    that were seen in the live database."""
+
+    stack: Stack
+    doing: str
+    before: LiveState
+    sessions: list[Mapping[str, Any]] = field(default_factory=list)
+    sentence: str = ""
+
+    def finish(self, error: Optional[PapError]) -> None:
+        """Measure again. Raises LiveDatabaseChanged, from ``error`` if the work failed as well, for a difference."""
+        try:
+            with self.stack.database.session() as session:
+                after = live_state.take(self.stack.database)
+                others = live_state.others(session)
+        except PapError as problem:
+            self.sentence = f"whether the live database changed could not be measured ({problem.message.rstrip('.')})"
+            return
+        found = live_state.changes(self.before, after)
+        if found.catalog or self.sessions:
+            raise self._changed(found, after, others, error) from error
+        self.sentence = _unchanged(found)
+
+    def _changed(
+        self, found: LiveChanges, after: LiveState, others: Sequence[Mapping[str, Any]], error: Optional[PapError]
+    ) -> LiveDatabaseChanged:
+        seen = [*found.catalog, *(f"rows were written to {name}." for name in found.written or [])]
+        entry = {
+            "id": secrets.token_hex(4),
+            "doing": self.doing,
+            "between": [self.before.at, after.at],
+            "database": after.identity.name,
+            "changes": seen,
+            "sessions": [dict(session) for session in self.sessions],
+            "connected": list(others),
+        }
+        _keep(self.stack.state, entry)
+        first = "; ".join(text.rstrip(".") for text in seen[:3]) or "a session of this run was in it"
+        also = f" The work itself failed as well: {error.message}" if error else ""
+        return LiveDatabaseChanged(
+            f"The live database {after.identity.name} changed during {self.doing}, between {self.before.at} and"
+            f" {after.at}: {first}{_more(len(seen) - 3)}. {_by_whom(entry)}{also}",
+            hint="Find out what it was: a migration or the API with an address of its own, or a person. Undo it, or"
+            f" make it a migration. Then: {acknowledge_command(self.stack.name, str(entry['id']))}",
+            lines=[f"  {text}" for text in seen[:_SHOWN]],
+            **entry,
+        )
+
+
+@contextlib.contextmanager
+def unchanged(stack: Stack, doing: str) -> Iterator[LiveCheck]:
+    """Measure the live database before and after the block, which is ``doing`` something that must not change it.
+
+    An error of the block gets what was measured as its last words (``data['live']``). Raises LiveDatabaseChanged if
+    something is different, whoever did it.
+    """
+    check = LiveCheck(stack, doing, live_state.take(stack.database))
+    try:
+        yield check
+    except PapError as error:
+        check.finish(error)
+        error.data["live"] = f"{check.sentence[:1].upper()}{check.sentence[1:]}."
+        error.hint = f"{error.hint} {error.data['live']}".strip()
+        raise
+    check.finish(None)
+
+
+def _unchanged(found: LiveChanges) -> str:
+    if found.written is None:
+        rows = "the server's write counters were reset, so written rows cannot be told"
+    elif found.written:
+        names = ", ".join(found.written[:5]) + _more(len(found.written) - 5)
+        rows = f"rows were written to {names} meanwhile, by whom cannot be told"
+    else:
+        rows = "no row was written"
+    return f"live database, before and after: the same schema; {rows}"
+
+
+def _by_whom(entry: Mapping[str, Any]) -> str:
+    if entry["sessions"]:
+        named = "; ".join(
+            f"{each.get('program') or each.get('application') or 'a process'} (role {each.get('role')},"
+            f" server process {each.get('pid')})"
+            for each in entry["sessions"][:3]
+        )
+        return f"Sessions of processes that this run started were in it, and were ended: {named}."
+    others = ", ".join(
+        f"{other['application'] or 'unnamed'} of {other['role']}"
+        + (f" from {other['address']}" if other["address"] else "")
+        for other in entry["connected"][:4]
+    )
+    now_there = f" Connected now: {others}." if others else ""
+    return f"By whom cannot be told: no session of a process that this run started was seen in it.{now_there}"
+
+
+def _more(number: int) -> str:
+    return f", and {number} more" if number > 0 else ""
+
+
+# -- what was found is kept until a person has dealt with it ---------------------------------------------------------
+
+
+def acknowledge_command(stack: str, identity: str) -> str:
+    return f"ansible-playbook status.yml -l {stack} -e status_acknowledge={identity}"
+
+
+def _folder(state: State) -> Path:
+    return state.folder / "live-changes"
+
+
+def _keep(state: State, entry: Mapping[str, Any]) -> None:
+    private_folder(state.folder)
+    path = private_folder(_folder(state)) / f"{entry['id']}.json"
+    write_durably(path, json.dumps(entry, ensure_ascii=False, default=str).encode())
+
+
+def open_changes(state: State) -> list[dict[str, Any]]:
+    """What was measured and nobody has acknowledged, oldest first."""
+    folder = _folder(state)
+    if not folder.is_dir():
+        return []
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
+    return sorted((e for e in found if "acknowledged" not in e), key=lambda entry: str(entry["between"][1]))
+
+
+def described(entry: Mapping[str, Any]) -> str:
+    """A change that was measured, in one sentence."""
+    what = "; ".join(str(text).rstrip(".") for text in entry["changes"][:3]) or "a session of that run was in it"
+    return (
+        f"the live database changed during {entry['doing']}, between {entry['between'][0]} and {entry['between'][1]}:"
+        f" {what}{_more(len(entry['changes']) - 3)} ({entry['id']})"
+    )
+
+
+def acknowledge(state: State, identity: str, who: Mapping[str, Any]) -> str:
+    """Note that a person has dealt with a change. Raises Refused if there is none with that id."""
+    path = _folder(state) / f"{identity}.json"
+    known = [str(entry["id"]) for entry in open_changes(state)]
+    if identity not in known:
+        listed = plural(len(known), "change") + (f": {', '.join(known)}" if known else "")
+        raise Refused(
+            f"There is no open change of the live database with the id {identity!r}.", hint=f"Open is {listed}."
+        )
+    entry = json.loads(path.read_text(encoding="utf-8"))
+    entry["acknowledged"] = {"at": now(), "by": f"{who.get('user')}@{who.get('host')}"}
+    write_durably(path, json.dumps(entry, ensure_ascii=False).encode())
+    return f"acknowledged: the change of the live database during {entry['doing']} ({identity})"
