@@ -116,7 +116,7 @@ class Layout:
         if not path.exists():
             self.secrets.mkdir(mode=0o700, parents=True, exist_ok=True)
             write(path, secrets.token_urlsafe(24), 0o600)
-        return path.read_text(encoding="ascii")
+        return path.read_text(encoding="utf-8")
 
 
 def write(path: Path, text: str, mode: int = 0o644) -> bool:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from sandbox.account import Account, reaches
 from sandbox.errors import SandboxError
@@ -145,7 +146,8 @@ class Server:
 
     def url(self, port: int) -> str:
         """What the API connects to."""
-        return f"postgresql://{OWNER}:{self.layout.secret(f'password-{OWNER}')}@127.0.0.1:{port}/{DATABASE}"
+        password = quote(self.layout.secret(f"password-{OWNER}"), safe="")
+        return f"postgresql://{OWNER}:{password}@127.0.0.1:{port}/{DATABASE}"
 
     def pristine_key(self, release: Path) -> str:
         """Changes with whatever the data directory is made from."""

@@ -9,10 +9,10 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
-from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from .core import database_identity
 from .core.database_identity import IDENTITY, DatabaseIdentity
+from .core.database_url import connection_string
 from .core.text import plural
 from .errors import CommandFailed, PapError, Refused, Unavailable
 from .sites import Process, Site
@@ -102,11 +102,6 @@ def bind(statement: str, *values: object) -> str:
     return "".join(part + quote_literal(value) for part, value in zip(parts, values)) + parts[-1]
 
 
-def escape_conninfo(value: str) -> str:
-    """A value inside a libpq connection string (PostgreSQL documentation, 34.1.1.1)."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
 @dataclass(frozen=True)
 class Conninfo:
     """How to reach one database. The password never becomes part of an argument list."""
@@ -118,24 +113,6 @@ class Conninfo:
     password: str = field(default="", repr=False)
     application_name: str = "pap-deploy:cli"
 
-    @classmethod
-    def from_url(cls, url: str) -> Conninfo:
-        """From an SQLAlchemy or libpq URL; raises Refused if it is not one of PostgreSQL."""
-        parts = urlsplit(url)
-        if not parts.scheme.startswith("postgres"):
-            raise Refused(
-                f"The database URL starts with {parts.scheme or 'nothing'}:, not with postgresql:.",
-                hint="Only PostgreSQL is supported; check DATABASE_URL.",
-            )
-        query = dict(parse_qsl(parts.query))
-        return cls(
-            dbname=unquote(parts.path[1:]) or query.get("dbname", "") or unquote(parts.username or ""),
-            host=query.get("host", "") or unquote(parts.hostname or ""),
-            port=parts.port or int(query.get("port", 0) or 0),
-            user=unquote(parts.username or "") or query.get("user", ""),
-            password=unquote(parts.password or "") or query.get("password", ""),
-        )
-
     def string(self) -> str:
         """The libpq connection string for argument lists: every value escaped, without the password."""
         values = {
@@ -146,18 +123,11 @@ class Conninfo:
             "application_name": self.application_name,
             "connect_timeout": "10",
         }
-        return " ".join(f"{key}={escape_conninfo(value)}" for key, value in values.items() if value)
+        return connection_string(values)
 
     def environment(self) -> dict[str, str]:
         """What libpq takes from the environment: the password, and nothing that could redirect the connection."""
         return {"PGPASSWORD": self.password} if self.password else {}
-
-
-def url_with_database(url: str, dbname: str) -> str:
-    """The same URL with another database; everything else (driver, options) is kept."""
-    from urllib.parse import quote
-
-    return urlunsplit(urlsplit(url)._replace(path="/" + quote(dbname, safe="")))
 
 
 class Session:

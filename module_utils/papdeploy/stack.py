@@ -11,10 +11,11 @@ from .agent import Agent
 from .api import Api, HostApi, Runtime
 from .app import secret_sources
 from .core.database_identity import DatabaseIdentity
+from .core.database_url import read, with_database
 from .core.redact import Redactor
 from .errors import Refused, WrongDatabase
 from .journal import State
-from .postgres import Conninfo, Database, url_with_database
+from .postgres import Conninfo, Database
 from .sites import HostSite
 from .smoke import SmokeConfig
 
@@ -96,7 +97,7 @@ class Beside:
         """One call of the agent there, on the live database by the API's own URL, or on ``at``, another one of that
         server. Its sessions prove first that they are there: raises WrongDatabase, or Refused if the API's URL leads to
         another database than the live one."""
-        full = {"url": url_with_database(self.url, at.conninfo.dbname) if at else self.url, **request}
+        full = {"url": with_database(self.url, at.conninfo.dbname) if at else self.url, **request}
         if name not in _WITHOUT_DATABASE:
             expected = (at.expect or at.identity()) if at else self.live()
             full["expect_database"] = expected.as_dict()
@@ -110,10 +111,8 @@ class Beside:
 
 def elsewhere(database: Database, url: str, error: WrongDatabase) -> Refused:
     """What the API reads, and what the deploy would back up and change, must be one database."""
-    theirs = Conninfo.from_url(url)
     return Refused(
-        f"The API's URL leads to another database ({theirs.dbname} on {theirs.host or 'the local socket'}) than the"
-        f" deploy would change ({database.label}).",
+        f"The API's URL leads to another database ({read(url).label}) than the deploy would change ({database.label}).",
         hint="Correct pap_db_container (or pap_db_host, pap_db_port) and pap_db_name, or the API's environment.",
         **error.data,
     )

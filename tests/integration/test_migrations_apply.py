@@ -305,7 +305,7 @@ def test_a_role_that_may_not_create_is_refused_whole(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("mysql://u:p@h/d", "not of the form"),
+        ("mysql://u:p@h/d", "starts with mysql"),
         ("postgresql://postgres:wrong@{host}:{port}/{name}", "did not accept the connection"),
         ("postgresql://postgres:x@127.0.0.1:1/{name}", "did not accept the connection"),
     ],

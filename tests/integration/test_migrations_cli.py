@@ -99,7 +99,7 @@ def test_a_failure_shows_statement_and_next_step(bench: Bench, folder: Path) -> 
     [
         ("", 1, "DATABASE_URL is not set"),
         ("postgresql://nobody:secret-pw@127.0.0.1:1/none", 2, "did not accept the connection"),
-        ("sqlite:///x", 1, "not of the form"),
+        ("sqlite:///x", 1, "starts with sqlite"),
     ],
 )
 def test_exit_codes_without_a_database(bench: Bench, folder: Path, url: str, code: int, message: str) -> None:

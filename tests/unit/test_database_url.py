@@ -136,7 +136,7 @@ def test_what_cannot_be_read_is_refused_without_its_password(case: dict[str, Any
         ("postgresql://h/a?dbname=b&database=c", "dbname more than once"),
         ("postgresql://h/a%00b", "NUL"),
         (" postgresql://h/a", "white space"),
-        ("", "no URL"),
+        ("", "not of the form"),
         ("POSTGRESQL://h/a", "postgresql://"),
     ],
 )

@@ -6,10 +6,8 @@ from papdeploy.postgres import (
     Conninfo,
     Database,
     bind,
-    escape_conninfo,
     quote_ident,
     quote_literal,
-    url_with_database,
 )
 from papdeploy.sites import HostSite
 
@@ -49,24 +47,3 @@ def test_a_database_called_like_an_option_stays_a_database() -> None:
     assert "geheim" not in " ".join(argv)
     assert "geheim" not in repr(database)
     assert database.environment()["PGPASSWORD"] == "geheim"
-
-
-@pytest.mark.parametrize("value", ["it's", "back\\slash", "spa ce"])
-def test_conninfo_values_are_escaped(value: str) -> None:
-    assert escape_conninfo(value) == "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def test_urls() -> None:
-    info = Conninfo.from_url("postgresql+psycopg2://pap:p%40ss@db.example:5433/control%20core?sslmode=require")
-    assert (info.host, info.port, info.user, info.password, info.dbname) == (
-        "db.example",
-        5433,
-        "pap",
-        "p@ss",
-        "control core",
-    )
-    assert (
-        url_with_database("postgresql+psycopg://u:p@h:1/a?x=y", "ü b") == "postgresql+psycopg://u:p@h:1/%C3%BC%20b?x=y"
-    )
-    with pytest.raises(Refused, match="mysql"):
-        Conninfo.from_url("mysql://h/x")

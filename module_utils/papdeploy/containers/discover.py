@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..core.database_url import is_url, read
 from ..errors import PapError, Refused, Unavailable
 from ..postgres import Conninfo, Database
 from ..sites import Site
@@ -78,7 +79,7 @@ def database_at(
 def url_of(environment: Mapping[str, str], url_variable: str = "") -> tuple[str, str]:
     """The variable that holds the API's database URL, and the URL. Raises Refused if there is none."""
     for name in [url_variable] if url_variable else URL_VARIABLES:
-        if environment.get(name, "").startswith("postgres"):
+        if is_url(environment.get(name, "")):
             return name, environment[name]
     looked = url_variable or ", ".join(URL_VARIABLES)
     raise Refused(
@@ -92,14 +93,14 @@ def _database(engine: Engine, database: Mapping[str, Any], api: Mapping[str, Any
     site = ContainerSite(engine, name)
     settings = environment_of(database["Config"])
     variable, url = url_of(environment_of(api["Config"]), url_variable)
-    target = Conninfo.from_url(url)
+    target = read(url)
     admin = _value(site, settings, "POSTGRES_USER") or "postgres"
     return {
         **_container(database),
-        "name": target.dbname or _value(site, settings, "POSTGRES_DB") or admin,
+        "name": target.dbname,
         "admin_user": admin,
         "user": target.user,
-        "driver": url.split("://", 1)[0],
+        "driver": target.scheme,
         "url_variable": variable,
         "host": target.host,
         "pgdata": settings.get("PGDATA", ""),

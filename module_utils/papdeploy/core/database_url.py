@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Optional
+from typing import Any, Optional
 from urllib.parse import parse_qsl, quote, unquote, unquote_plus
 
 from ..errors import Refused
@@ -69,6 +69,11 @@ class DatabaseUrl:
     options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @property
+    def scheme(self) -> str:
+        """What stands before ``://``, for example ``postgresql+asyncpg``."""
+        return f"postgresql+{self.driver}" if self.driver else "postgresql"
+
+    @property
     def host(self) -> str:
         """The first host; empty for libpq's default."""
         return self.hosts[0][0] if self.hosts else ""
@@ -101,14 +106,19 @@ class DatabaseUrl:
 
         libpq reads it the same way where no driver is named and every option is one of its own.
         """
-        named = self.driver if driver is None else driver
-        return _rendered(f"postgresql+{named}" if named else "postgresql", self, self.password, self.options)
+        url = self if driver is None else replace(self, driver=driver)
+        return _rendered(url, self.password, self.options)
+
+    def sqlalchemy(self, driver: Optional[str] = None) -> Any:
+        """SQLAlchemy's own URL object (before 2.1 it decodes no database, so that is set, not read)."""
+        from sqlalchemy.engine import make_url
+
+        return make_url(self.render(driver)).set(database=self.dbname)
 
     def __str__(self) -> str:
         """The URL with a mask in place of every secret."""
         shown = [(key, MASK if key in _SECRET else value) for key, value in self.options]
-        scheme = f"postgresql+{self.driver}" if self.driver else "postgresql"
-        return _rendered(scheme, self, None if self.password is None else MASK, shown)
+        return _rendered(self, None if self.password is None else MASK, shown)
 
     def libpq(self) -> dict[str, str]:
         """The keywords of libpq (of psycopg2, psycopg 3 and psql), the password included.
@@ -142,6 +152,16 @@ def read(text: str) -> DatabaseUrl:
     if not found.dbname:
         raise Refused(f"The database URL names no database ({found}).", hint=f"Write {FORM}.")
     return found
+
+
+def of_sqlalchemy(url: Any) -> DatabaseUrl:
+    """The same of SQLAlchemy's own URL object. Version 1.4 writes a ``%`` in it as it is: so it is taken, not read."""
+    found = read(url.set(username="u", password="p", database="d").render_as_string(hide_password=False))
+    taken: dict[str, Any] = {"user": url.username or "", "password": url.password or None, "dbname": url.database or ""}
+    named = {"user": "user", "password": "password", **dict.fromkeys(_DATABASE, "dbname")}
+    for key in {*url.query} & {*named}:  # the query wins
+        taken[named[key]] = getattr(found, named[key])
+    return replace(found, **taken)
 
 
 def read_connection_string(text: str) -> DatabaseUrl:
@@ -233,9 +253,11 @@ def quote_value(value: str) -> str:
 def _read(text: str) -> DatabaseUrl:
     match = _URL.match(text)
     if not match:
-        kind = "a connection string of libpq" if _pairs(text) else "something else"
-        kind = "a URL after white space" if _URL.match(text.lstrip()) else kind
-        raise Refused(f"The database URL is no URL; it is {kind}.", hint=f"Write {FORM}.")
+        if _pairs(text):
+            raise Refused("The database URL is not a URL but a libpq connection string.", hint=f"Write {FORM}.")
+        if _URL.match(text.lstrip()):
+            raise Refused("The database URL begins with white space.", hint="Remove it.")
+        raise Refused(f"The database URL is not of the form {FORM}.", hint="Check DATABASE_URL.")
     backend, _, driver = match["scheme"].partition("+")
     if backend not in ("postgresql", "postgres"):
         raise Refused(
@@ -328,7 +350,7 @@ def _port(text: str) -> Optional[int]:
     return int(text)
 
 
-def _rendered(scheme: str, url: DatabaseUrl, password: Optional[str], options: Iterable[tuple[str, str]]) -> str:
+def _rendered(url: DatabaseUrl, password: Optional[str], options: Iterable[tuple[str, str]]) -> str:
     credentials = quote(url.user, safe="") + (f":{_escaped(password)}" if password is not None else "")
     query = list(options)
     netloc = ""
@@ -338,7 +360,7 @@ def _rendered(scheme: str, url: DatabaseUrl, password: Optional[str], options: I
         query += _host_keywords(url.hosts).items()
     path = _escaped(url.dbname)
     text = "&".join(f"{quote(key, safe='')}={_escaped(value)}" for key, value in query)
-    return f"{scheme}://{credentials}{'@' if credentials else ''}{netloc}/{path}{'?' if text else ''}{text}"
+    return f"{url.scheme}://{credentials}{'@' if credentials else ''}{netloc}/{path}{'?' if text else ''}{text}"
 
 
 def _escaped(text: str) -> str:

@@ -6,76 +6,34 @@ for ``commit()`` by any road (driver, SQLAlchemy, Alembic) meets the hook first.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Callable, Optional
-from urllib.parse import parse_qsl, unquote
 
 from ..core import database_identity
 from ..core.database_identity import DatabaseIdentity
+from ..core.database_url import DatabaseUrl, read
 from ..core.redact import Redactor
-from ..errors import Refused, Unavailable
+from ..errors import Unavailable
 
 # pq.TransactionStatus; the same numbers in libpq, psycopg2 and psycopg 3.
 IDLE, ACTIVE, IN_TRANSACTION, IN_ERROR, UNKNOWN = range(5)
 
-_URL = re.compile(
-    r"(?P<name>postgres(?:ql)?)(?:\+(?P<driver>\w+))?://"
-    r"(?:(?P<user>[^:/@]*)(?::(?P<password>[^@]*))?@)?"
-    r"(?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^/:?]*))(?::(?P<port>[0-9]+))?"
-    r"(?:/(?P<dbname>[^?]*))?(?:\?(?P<query>.*))?$"
-)
-
 
 @dataclass(frozen=True)
 class Target:
-    """Where to connect: keyword arguments of libpq, the driver that the URL names, the URL as it was given."""
+    """Where to connect: the URL as it was given, what it says, and the keyword arguments of libpq."""
 
-    url: str
-    driver: str
-    arguments: Mapping[str, Any]
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        password = self.arguments.get("password")
-        return (str(password),) if password else ()
-
-    @property
-    def label(self) -> str:
-        """The target without its password, for messages."""
-        get = self.arguments.get
-        return f"{get('dbname', '')} on {get('host', 'the local socket')}:{get('port', 5432)}"
+    text: str = field(repr=False)
+    url: DatabaseUrl
+    arguments: Mapping[str, str] = field(repr=False)
 
 
-def parse_url(url: str) -> Target:
-    """Read an SQLAlchemy or libpq URL the way SQLAlchemy does (a password may hold ``/`` or ``#``)."""
-    match = _URL.match(url)
-    if not match:
-        raise Refused(
-            "The database URL is not of the form postgresql://user:password@host:port/database.",
-            hint="Check DATABASE_URL; only PostgreSQL is supported.",
-        )
-    arguments: dict[str, Any] = dict(parse_qsl(match["query"] or "", keep_blank_values=True))
-    host = match["ipv6"] or unquote(match["host"] or "")
-    for key, value in (
-        ("user", unquote(match["user"] or "")),
-        ("password", unquote(match["password"] or "")),
-        ("host", host),
-        ("port", int(match["port"]) if match["port"] else ""),
-        ("dbname", unquote(match["dbname"] or "")),
-    ):
-        if value != "":
-            arguments[key] = value
-    for ours in ("prepared_statement_cache_size", "async_fallback"):  # options of asyncpg's dialect, unknown to libpq
-        arguments.pop(ours, None)
-    return Target(url, match["driver"] or "", arguments)
-
-
-def with_driver(target: Target, driver: str) -> str:
-    """The URL for SQLAlchemy with ``driver`` named."""
-    return re.sub(r"^postgres(?:ql)?(?:\+\w+)?:", f"postgresql+{driver}:", target.url)
+def target_of(text: str) -> Target:
+    """The target of a database URL. Raises Refused if it cannot be read."""
+    url = read(text)
+    return Target(text, url, url.libpq())
 
 
 class Hooks:
@@ -121,7 +79,8 @@ def choose(target: Target) -> str:
     """The driver to use: the one the URL names if we know it, else psycopg2, else psycopg 3."""
     from importlib.util import find_spec
 
-    wanted = [target.driver] if target.driver in ("psycopg2", "psycopg") else ["psycopg2", "psycopg"]
+    named = target.url.driver
+    wanted = [named] if named in ("psycopg2", "psycopg") else ["psycopg2", "psycopg"]
     for name in wanted:
         if find_spec(name):
             return name
@@ -151,9 +110,9 @@ def connect(
     try:
         raw = kind.open(arguments, hooks)
     except kind.module.Error as error:
-        said = Redactor(target.secrets).text(str(error).strip())
+        said = Redactor(target.url.secrets).text(str(error).strip())
         raise Unavailable(
-            f"PostgreSQL did not accept the connection to {target.label}: {said}",
+            f"PostgreSQL did not accept the connection to {target.url.label}: {said}",
             hint="Check that the server runs and that the URL's host, port, user, password and database are right.",
         ) from None
     try:

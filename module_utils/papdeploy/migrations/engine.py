@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..core.database_url import DatabaseUrl
 from ..errors import Unavailable
 
 
-def engine_on(raw: Any, url: str, driver: str) -> Any:
+def engine_on(raw: Any, url: DatabaseUrl, driver: str) -> Any:
     """An engine whose only connection is ``raw``. Its pool never resets, closes or rolls back (versions 1.4 to 2.1).
 
     Raises Unavailable if SQLAlchemy is not there or has no dialect for the driver.
@@ -22,7 +23,7 @@ def engine_on(raw: Any, url: str, driver: str) -> Any:
         ) from None
     try:
         return sqlalchemy.create_engine(
-            url, creator=lambda: raw, poolclass=StaticPool, pool_reset_on_return=None, future=True
+            url.sqlalchemy(driver), creator=lambda: raw, poolclass=StaticPool, pool_reset_on_return=None, future=True
         )
     except sqlalchemy.exc.NoSuchModuleError:
         raise Unavailable(

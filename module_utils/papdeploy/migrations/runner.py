@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ..core import database_identity
 from ..core.database_identity import DatabaseIdentity
+from ..core.database_url import of_sqlalchemy
 from ..errors import PapError, Refused
 from . import drivers, ledger
 from .files import SCRIPT, MigrationFile
@@ -69,9 +70,8 @@ def who_am_i() -> str:
 def target_of(url_or_engine: Any, options: RunOptions) -> tuple[drivers.Target, RunOptions]:
     """Where to connect. Of an engine only the URL and the driver count, not its pool or connect_args."""
     if isinstance(url_or_engine, str):
-        return drivers.parse_url(url_or_engine), options
-    url = url_or_engine.url
-    return drivers.parse_url(url.render_as_string(hide_password=False)), options
+        return drivers.target_of(url_or_engine), options
+    return drivers.target_of(of_sqlalchemy(url_or_engine.url).render()), options
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def lock_for_change(session: Session) -> None:
     """Refuse a server that cannot be changed; take the lock of the run."""
     if session.facts.in_recovery:
         raise Refused(
-            f"{session.target.label} is a standby: it cannot be changed.",
+            f"{session.target.url.label} is a standby: it cannot be changed.",
             hint="Point the URL at the primary.",
         )
     session.acquire_lock()

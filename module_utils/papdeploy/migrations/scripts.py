@@ -123,7 +123,7 @@ def _environment(session: Session) -> dict[str, str]:
         settings["client_connection_check_interval"] = "5000"
     return {
         **os.environ,
-        "DATABASE_URL": session.target.url,
+        "DATABASE_URL": session.target.text,
         "PGAPPNAME": session.child_name,
         "PGOPTIONS": " ".join([os.environ.get("PGOPTIONS", ""), *(f"-c {k}={v}" for k, v in settings.items())]).strip(),
         "PYTHONUNBUFFERED": "1",

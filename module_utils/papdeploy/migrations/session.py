@@ -98,7 +98,7 @@ class Session(drivers.Hooks):
         self.events: list[dict[str, Any]] = []
         self._emit = emit
         self._emit_lock = threading.Lock()
-        self.redactor = Redactor(target.secrets, environment=os.environ)
+        self.redactor = Redactor(target.url.secrets, environment=os.environ)
         self._step_lock = threading.Lock()
         self._worker = 0
         self._quiet = 0
@@ -269,7 +269,7 @@ class Session(drivers.Hooks):
         """A new SQLAlchemy Connection on this session's one database connection, inside its transaction."""
         with self.internal():
             if self._engine is None:
-                self._engine = engine_on(self.raw, drivers.with_driver(self.target, self.driver.name), self.driver.name)
+                self._engine = engine_on(self.raw, self.target.url, self.driver.name)
             return self._engine.connect()
 
     def release_sqlalchemy(self, connection: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from typing import Any
 
 from ..core import database_identity
 from ..core.database_identity import DatabaseIdentity
+from ..core.database_url import read
 from ..core.redact import Redactor
 from ..errors import PapError, Unavailable
 from .session import Session, first_line
@@ -40,23 +42,22 @@ def open_session(
     The driver is connected directly, not through an engine: an engine asks the server several things first. Raises
     PapError for a URL that is none and a driver that is not installed, Unavailable when the server does not answer.
     """
-    parsed = _parse(url)
+    parsed = read(url)
     if database is not None:
-        parsed = parsed.set(database=database)
-    redactor = Redactor([url, str(parsed.password or "")])
-    dialect = parsed.get_dialect()()
+        parsed = parsed.with_database(database)
+    redactor = Redactor(parsed.secrets)
+    module = importlib.import_module(_driver(parsed.driver))
+    keywords: dict[str, Any] = {
+        "application_name": application,
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "client_encoding": "utf8",  # whatever the database's: the server translates
+        **parsed.libpq(),
+    }
     try:
-        arguments, keywords = dialect.create_connect_args(parsed)
-        module = type(dialect).import_dbapi() if hasattr(type(dialect), "import_dbapi") else type(dialect).dbapi()
-        keywords.setdefault("application_name", application)
-        keywords.setdefault("connect_timeout", CONNECT_TIMEOUT_SECONDS)
-        keywords.setdefault("client_encoding", "utf8")  # whatever the database's: the server translates
-        keywords.pop("context", None)  # psycopg's adapters of SQLAlchemy: not needed to read text
-        raw: Any = module.connect(*arguments, **keywords)
-    except Exception as exc:
-        where = f"{parsed.host or 'the local socket'}:{parsed.port or 5432}, database {parsed.database!r}"
+        raw: Any = module.connect(**keywords)
+    except module.Error as exc:
         raise Unavailable(
-            f"Cannot connect to {where}: {redactor.text(first_line(exc))}.",
+            f"Cannot connect to {parsed.label}: {redactor.text(first_line(exc))}.",
             hint="Check the URL, that the server runs and accepts this host, and the role's right to connect.",
         ) from exc
     raw.autocommit = True
@@ -69,27 +70,14 @@ def open_session(
     return session
 
 
-def _parse(url: str) -> Any:
-    """The URL with a driver that is installed. A bare postgresql:// takes whichever is there."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    if url.startswith("postgres://"):
-        url = "postgresql://" + url[len("postgres://") :]
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError) as exc:
-        hint = "Write postgresql://user:password@host:port/database."
-        raise PapError("The database URL cannot be read.", hint=hint) from exc
-    backend, _, driver = parsed.drivername.partition("+")
-    if backend != "postgresql":
-        raise PapError(f"The database URL is for {backend}; the schema check knows PostgreSQL only.")
+def _driver(named: str) -> str:
+    """The driver that a URL names, or where it names none or an asynchronous one, whichever is installed."""
     installed = [name for name in _DRIVERS if importlib.util.find_spec(name)]
-    if driver in ("", "asyncpg", "psycopg_async", "psycopg2cffi", "pg8000"):
-        driver = installed[0] if installed else driver
-    if driver not in installed:
+    if named in ("", "asyncpg", "psycopg_async", "psycopg2cffi", "pg8000") and installed:
+        return installed[0]
+    if named not in installed:
         raise PapError(
-            f"The database driver {driver or 'psycopg2 or psycopg'} is not installed.",
+            f"The database driver {named or 'psycopg2 or psycopg'} is not installed.",
             hint="Install psycopg2-binary or psycopg[binary] beside the application.",
         )
-    return parsed.set(drivername=f"postgresql+{driver}")
+    return named
