@@ -140,16 +140,14 @@ def _run(module: AnsibleModule, code: str, name: str, work: Callable[[Any, Any],
     errors = importlib.import_module("papdeploy.errors")
     redactor = importlib.import_module("papdeploy.core.redact").Redactor(module.no_log_values)
     try:
-        result = redactor.record(work(imported, redactor))
+        result = redactor.shown(work(imported, redactor))
     except errors.PapError as error:
-        shown = redactor.data({"msg": str(error), "hint": error.hint, "data": error.data})
+        shown = redactor.shown_error(str(error), error.hint, error.data)
         module.fail_json(error_kind=type(error).__name__, **shown)
     except Exception as error:  # noqa: BLE001 - a bug of ours: say what and where, not "unknown error"
         last = traceback.extract_tb(error.__traceback__)[-1]
-        module.fail_json(
-            msg=f"Unexpected {type(error).__name__} at {Path(last.filename).name}:{last.lineno}:"
-            f" {redactor.text(str(error))}",
-            hint="This is a defect of pap-deploy; the journal says how far the release came. Please report it.",
-            exception=redactor.text(traceback.format_exc()),
-        )
+        said = f"Unexpected {type(error).__name__} at {Path(last.filename).name}:{last.lineno}: {error}"
+        hint = "This is a defect of pap-deploy; the journal says how far the release came. Please report it."
+        shown = redactor.shown_error(said, hint, {"exception": traceback.format_exc()})
+        module.fail_json(msg=shown["msg"], hint=hint, exception=shown["data"]["exception"])
     module.exit_json(**{"changed": False, **result})

@@ -20,6 +20,7 @@ from typing import Any, Optional
 from .core.clock import now, seconds_between
 from .core.durable import private_folder, sync_folder
 from .core.redact import Redactor
+from .core.visible import json_text
 from .errors import PapError, Refused
 from .releases.lock import Lock
 
@@ -49,7 +50,7 @@ class Journal:
         (names, paths, versions) is kept as it is."""
         masked = self.redactor.data(data) if event == "failed" else self.redactor.record(data)
         entry = {"at": now(), "phase": phase, "event": event, **masked}
-        line = json.dumps(entry, default=str, ensure_ascii=False) + "\n"
+        line = json_text(entry) + "\n"
         descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             size = os.fstat(descriptor).st_size

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from typing import Any
 
+from .core.visible import visible, visible_block
 from .errors import Refused, Unavailable
 
 SECURE = ("try", "starttls", "always", "never")
@@ -32,10 +33,10 @@ def send(server: Server, *, sender: str, to: Sequence[str], subject: str, body: 
     """Send it. Raises Refused for what cannot be sent, Unavailable if the server does not take it for everybody."""
     message = EmailMessage()
     try:
-        message["From"], message["To"], message["Subject"] = sender, ", ".join(to), " ".join(subject.split())
+        message["From"], message["To"], message["Subject"] = sender, ", ".join(to), visible(subject)
     except (ValueError, IndexError) as error:
         raise Refused(f"This cannot be the head of a mail: {error}.", hint="Check notify_mail_from and _to.") from error
-    message.set_content(body)
+    message.set_content(visible_block(body))
     context = ssl.create_default_context()
     try:
         with _connected(server, context) as smtp:

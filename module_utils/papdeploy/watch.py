@@ -22,6 +22,7 @@ from .core.clock import now, seconds_between
 from .core.durable import write_durably
 from .core.redact import Redactor
 from .core.text import age, plural
+from .core.visible import json_text
 from .errors import PapError, Refused, Unavailable
 from .logfiles import LogSource
 from .logkinds import KINDS
@@ -306,7 +307,7 @@ def load(folder: Path) -> Optional[dict[str, Any]]:
 
 
 def save(folder: Path, state: Mapping[str, Any]) -> None:
-    write_durably(state_file(folder), json.dumps(state, ensure_ascii=False).encode())
+    write_durably(state_file(folder), json_text(state).encode())
 
 
 @contextlib.contextmanager

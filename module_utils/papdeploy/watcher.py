@@ -22,6 +22,7 @@ from .agent import payload
 from .core.clock import now
 from .core.durable import write_durably
 from .core.redact import Redactor
+from .core.visible import visible
 from .errors import PapError, Refused, Unavailable
 from .journal import Journal, State
 from .logfiles import LogSource
@@ -212,7 +213,7 @@ def _send_alarms(folder: Path, alert: Mapping[str, Any]) -> None:
 
 def message(stack: str, release: str, alarm: Mapping[str, Any]) -> dict[str, Any]:
     """What a webhook gets: the same keys as the notifications of the deploy itself."""
-    text = f"{stack}: alarm after release {release}: {alarm['why']}"
+    text = visible(f"{stack}: alarm after release {release}: {alarm['why']}")
     return {"event": "alarm", "stack": stack, "release": release, "message": text, "alarm": dict(alarm)}
 
 

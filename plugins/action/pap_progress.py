@@ -12,14 +12,20 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib.util
 import os
 import shlex
 import threading
 import time
+from pathlib import Path
 
 from ansible.plugins.action.normal import ActionModule as Normal
 from ansible.utils.display import Display
 
+HOME = Path(__file__).resolve().parents[2] / "module_utils"
+_spec = importlib.util.spec_from_file_location("pap_visible", HOME / "papdeploy" / "core" / "visible.py")
+_visible = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_visible)
 display = Display()
 
 LOG_EVERY_S = 60.0
@@ -87,4 +93,4 @@ class ActionModule(Normal):
     def read(self, path):
         """The line in the file ``path`` on the target host; empty if there is none."""
         found = self._low_level_execute_command(f"cat {shlex.quote(path)} 2>/dev/null", sudoable=True)
-        return found["stdout"].strip() if found["rc"] == 0 else ""
+        return _visible.visible(found["stdout"].strip()) if found["rc"] == 0 else ""

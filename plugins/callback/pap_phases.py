@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import sys
+from pathlib import Path
 
 from ansible import constants as C
 from ansible.plugins.callback.default import CallbackModule as Default
@@ -19,10 +21,39 @@ description:
   - Prints the lines that the C(pap_*) modules return, and what failed with the next step.
   - Other tasks are silent unless they fail or print on purpose (C(debug)).
   - C(-v) shows everything as the default callback does.
+  - Whatever a module or a remote host says, control characters are spelled out, and a message stays within its lines.
 extends_documentation_fragment:
   - default_callback
   - result_format_callback
 """
+
+
+HOME = Path(__file__).resolve().parents[2] / "module_utils"
+_spec = importlib.util.spec_from_file_location("pap_visible", HOME / "papdeploy" / "core" / "visible.py")
+_visible = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_visible)
+visible, visible_block = _visible.visible, _visible.visible_block
+
+
+def _shown(item):
+    return visible_block(item) if isinstance(item, str) else item
+
+
+class _Screen:
+    """Ansible's display for text that came from anywhere: nothing in it acts on the terminal."""
+
+    def __init__(self, display):
+        self.raw = display
+
+    def __getattr__(self, name):
+        found = getattr(self.raw, name)
+        if name not in ("display", "banner", "warning", "error", "deprecated"):
+            return found
+
+        def shown(message, *arguments, **options):
+            return found(visible_block(str(message)), *arguments, **options)
+
+        return shown
 
 
 class CallbackModule(Default):
@@ -35,6 +66,7 @@ class CallbackModule(Default):
 
     def __init__(self):
         super().__init__()
+        self._display = _Screen(self._display)
         # In the log of a pipeline each line is there when it is printed, not when a block is full.
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(line_buffering=True)
@@ -84,8 +116,8 @@ class CallbackModule(Default):
             if self._verbose:
                 super().v2_runner_on_ok(result)
         elif result._task.action in C._ACTION_DEBUG and "msg" in data:
-            lines = data["msg"] if isinstance(data["msg"], list) else str(data["msg"]).splitlines()
-            self._lines(result._host.get_name(), {"phase": "", "lines": lines})
+            for message in data["msg"] if isinstance(data["msg"], list) else [data["msg"]]:
+                self._paragraph(result._host.get_name(), str(message))
         elif self._verbose:
             super().v2_runner_on_ok(result)
         self._handle_warnings(data)
@@ -116,11 +148,9 @@ class CallbackModule(Default):
         for message in messages:
             if hint and message.endswith(hint):
                 message = message[: -len(hint)].strip()
-            for line in message.splitlines():
-                self._show(host, "", line, color)
+            self._paragraph(host, message, color)
         if hint:
-            for number, line in enumerate(hint.splitlines()):
-                self._show(host, "", f"Next: {line}" if number == 0 else f"      {line}", color)
+            self._paragraph(host, f"Next: {hint}", color)
         detail = data.get("data") or {}
         if isinstance(detail, dict):
             for line in detail.get("lines") or []:
@@ -133,7 +163,8 @@ class CallbackModule(Default):
 
     def v2_runner_on_unreachable(self, result):
         host = result._host.get_name()
-        self._show(host, "failed", f"{host} cannot be reached: {result._result.get('msg', '')}", C.COLOR_UNREACHABLE)
+        why = str(result._result.get("msg", "")).strip()
+        self._show(host, "failed", f"{host} cannot be reached: {why}", C.COLOR_UNREACHABLE)
         self._show(
             host, "", "Nothing can be said of this stack until it answers. Run the same command again then: it reads"
             " the journal and ends what was begun.", C.COLOR_UNREACHABLE,
@@ -142,9 +173,10 @@ class CallbackModule(Default):
     def v2_on_file_diff(self, result):
         diff = result._result.get("diff")
         if diff and (result._result.get("changed") or "pap" in result._result):
-            text = self._get_diff(diff)
+            parts = [diff] if isinstance(diff, dict) else diff
+            text = self._get_diff([{key: _shown(item) for key, item in part.items()} for part in parts])
             if text:
-                self._display.display(text.rstrip("\n"))
+                self._display.raw.display(text.rstrip("\n"))  # its colours are ours
 
     def v2_playbook_on_no_hosts_matched(self):
         self._display.display("no stack matched: check -l and the inventory", color=C.COLOR_SKIP)
@@ -180,6 +212,13 @@ class CallbackModule(Default):
         for line in pap.get("lines") or []:
             self._show(host, pap.get("phase", ""), str(line), color)
 
+    def _paragraph(self, host, text, color=None):
+        """A text of one or more lines. The later ones are marked, so that no text makes a line of its own."""
+        first, *rest = text.strip("\n").split("\n")
+        self._show(host, "", first, color)
+        for line in rest:
+            self._show(host, "", f"| {line}", color)
+
     def _show(self, host, phase, line, color=None):
         """One line: the phase in a column of its own, named once; the host in front when there are several."""
         many = len(getattr(self._play, "hosts", []) or []) > 1 or self._play_hosts() > 1
@@ -187,7 +226,7 @@ class CallbackModule(Default):
         if phase:
             self._said = (host, phase)
         front = f"{host}  " if many else ""
-        self._display.display(f"{front}{head:<17} {line}".rstrip(), color=color)
+        self._display.display(f"{front}{visible(head):<17} {visible(line)}".rstrip(), color=color)
 
     def _play_hosts(self):
         manager = self._play.get_variable_manager() if getattr(self, "_play", None) else None

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 from urllib.parse import unquote
 
 from . import secret_patterns
 from .database_url import MASK as MASK
 from .secret_names import harmless_value, names_a_secret, secrets_of, secrets_of_url, words
+from .visible import visible, visible_block
 
 # Under these keys a record holds text for people, much of it from elsewhere. A new text goes under one of them.
 TEXTS = words(
     """
     message hint lines why sentence summary note notices reason detail what line said log output stderr traceback
     exception sql statement statements query repair diff sample first_sample last_sample subject problem problems
-    refused cannot_tell outcome msg events differences drift argv
+    refused cannot_tell outcome msg events downgrade_loses differences drift argv
     """
 )
+_BLOCKS = words("sql statement statements query repair diff traceback exception log output stderr")
 
 _SHORTEST = 4  # a shorter secret is found in every second word
 _SHORTEST_MAYBE = 6
@@ -115,9 +117,27 @@ class Redactor:
             return [self.record(item) for item in value]
         return secret_patterns.url_masked(value) if isinstance(value, str) else value
 
+    def shown(self, value: Any) -> Any:
+        """A record as it leaves for people: masked, and in its texts what would act on a terminal is spelled out."""
+        return _spelled_out(self.record(value))
+
+    def shown_error(self, message: str, hint: str, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The same for an error, whose data nobody decides by: ``{"msg", "hint", "data"}``."""
+        return dict(_spelled_out(self.data({"msg": message, "hint": hint, "data": data}), visible))
+
     def _value(self, key: Any, item: Any) -> Any:
         hide = isinstance(item, str) and isinstance(key, str) and names_a_secret(key) and not harmless_value(item)
         return MASK if hide else self.data(item)
+
+
+def _spelled_out(value: Any, change: Callable[[str], str] = str) -> Any:
+    """Every text on one line, but for those that have lines (``_BLOCKS``)."""
+    if isinstance(value, Mapping):
+        how = {key: visible_block if key in _BLOCKS else visible if key in TEXTS else change for key in value}
+        return {key: _spelled_out(item, how[key]) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_spelled_out(item, change) for item in value]
+    return change(value) if isinstance(value, str) else value
 
 
 def _anchor(secret: str) -> str:

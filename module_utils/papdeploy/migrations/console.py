@@ -11,6 +11,7 @@ from typing import Any
 
 from ..core.redact import Redactor
 from ..core.text import age, plural
+from ..core.visible import visible_block
 from ..errors import PapError, Unavailable
 from .watch import describe
 
@@ -24,7 +25,7 @@ def progress(event: dict[str, Any]) -> None:
     if line:
         # A run does not fail, least of all after its COMMIT, because nobody reads along any more.
         with contextlib.suppress(OSError):
-            print(_masked(line), file=sys.stderr, flush=True)
+            print(_shown(line), file=sys.stderr, flush=True)
 
 
 def sentence(event: Mapping[str, Any]) -> str:
@@ -71,23 +72,24 @@ def run(action: Callable[[], int], *, as_json: bool = False) -> int:
         if as_json:
             print(json.dumps(Redactor(environment=os.environ).data(error.as_dict()), indent=2, default=str))
         else:
-            print(_masked(f"error: {error.message}"), file=sys.stderr)
+            print(_shown(f"error: {error.message}"), file=sys.stderr)
             if error.hint:
-                print(_masked(f"  next: {error.hint}"), file=sys.stderr)
+                print(_shown(f"  next: {error.hint}"), file=sys.stderr)
             for key in ("statement", "output"):
                 if error.data.get(key):
                     told = str(error.data[key]).strip().replace("\n", "\n    ")
-                    print(f"  {key}:\n    {_masked(told)}", file=sys.stderr)
+                    print(f"  {key}:\n    {_shown(told)}", file=sys.stderr)
         return CANNOT if isinstance(error, Unavailable) else FAILED
 
 
-def _masked(text: str) -> str:
-    return Redactor(environment=os.environ).text(text)
+def _shown(text: str) -> str:
+    """A text for the terminal: without secrets, and without what a terminal obeys."""
+    return visible_block(Redactor(environment=os.environ).text(text))
 
 
 def show(result: dict[str, Any], text: str, *, as_json: bool) -> None:
     """Print the result of a command."""
-    print(json.dumps(result, indent=2, default=str) if as_json else text)
+    print(json.dumps(result, indent=2, default=str) if as_json else visible_block(text))
 
 
 def state_text(state: dict[str, Any]) -> str:

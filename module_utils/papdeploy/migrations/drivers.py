@@ -110,7 +110,7 @@ def connect(
     try:
         raw = kind.open(arguments, hooks)
     except kind.module.Error as error:
-        said = Redactor(target.url.secrets).text(str(error).strip())
+        said = " ".join(Redactor(target.url.secrets).text(str(error)).split())
         raise Unavailable(
             f"PostgreSQL did not accept the connection to {target.url.label}: {said}",
             hint="Check that the server runs and that the URL's host, port, user, password and database are right.",

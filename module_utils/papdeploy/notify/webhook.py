@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from ..core import http
+from ..core.visible import visible
 from ..errors import Unavailable
 
 SECONDS = 10.0
@@ -17,7 +19,9 @@ def post(url: str, body: Mapping[str, Any], *, form: str = "json", headers: Mapp
 
     Never shows the address, which is a secret as a rule; neither it nor ``headers`` follow a redirect elsewhere.
     """
-    shown = {"text": body["message"]} if form == "slack" else body
+    shown = {key: visible(value) if isinstance(value, str) else value for key, value in body.items()}
+    if form == "slack":  # which reads & < > as markup: <!channel> in what an exception says would call everybody
+        shown = {"text": html.escape(shown["message"], quote=False)}
     answer = http.exchange(
         url,
         method="POST",

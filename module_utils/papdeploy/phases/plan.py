@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import databases
 from ..core.text import plural
+from ..core.visible import visible
 from ..errors import PapError
 from ..migrations.files import SCRIPT
 from ..postgres import Database
@@ -99,7 +100,7 @@ def forecast(stack: Stack, sources: Mapping[str, str], found: Findings, options:
     Legacy scripts, and what comes after the first of them, do not run: nobody knows where else such a script connects.
     """
     result = Forecast()
-    before = [f"{item['object']}: {item['kind']}" for item in found.differences]
+    before = [visible(f"{item['object']}: {item['kind']}") for item in found.differences]
     statements: list[str] = []
     after, differences = before, str(len(before))
     try:
@@ -113,7 +114,7 @@ def forecast(stack: Stack, sources: Mapping[str, str], found: Findings, options:
             statements += [s["sql"].strip().rstrip(";") + ";" for s in item["statements"]]
         statements += [f"-- {name}: not run here" for name in done.left]
         if done.catalog:
-            after = [f"{d.object}: {d.kind}" for d in compare(found.expected, done.catalog, options)]
+            after = [visible(f"{d.object}: {d.kind}") for d in compare(found.expected, done.catalog, options)]
             differences = str(len(after))
         if done.left:
             result.lines += _left_lines(found, done.left)

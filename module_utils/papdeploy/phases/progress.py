@@ -12,6 +12,7 @@ from typing import Any, Optional
 
 from ..core.redact import Redactor
 from ..core.text import seconds, size
+from ..core.visible import visible
 from ..migrations import console
 
 _EVERY_S = 1.0
@@ -40,11 +41,11 @@ class Progress:
             # Thousands of pieces of a backfill are not thousands of files: the steps always, the rest once a second.
             if event["event"] in ("progress", "output", "log") and time.monotonic() - self._written < _EVERY_S:
                 return
-            line = self._redactor.text(sentence(event))
+            line = visible(self._redactor.text(" ".join(sentence(event).split())))
             if line:
                 fresh = self._path.with_name(f".{self._path.name}.{os.getpid()}")
                 with open(fresh, "w", encoding="utf-8", opener=_private) as file:
-                    file.write(" ".join(line.split()) + "\n")
+                    file.write(line + "\n")
                 fresh.replace(self._path)
                 self._written = time.monotonic()
 

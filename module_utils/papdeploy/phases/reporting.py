@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from .. import databases, history, report, watch
 from ..core.clock import now, seconds_between
 from ..core.durable import write_durably
+from ..core.visible import json_text
 from ..errors import PapError
 from ..journal import Journal, State
 from ..releases.lock import described
@@ -25,7 +25,7 @@ def write(state: State, release: str) -> dict[str, Any]:
         return {"written": False, "files": [], "release": "", "pap": _pap("report", [])}
     journal = state.journal(release) if release else journals[-1]
     made = state.redactor.data(report.build(journal))
-    files = {"report.json": json.dumps(made, ensure_ascii=False, indent=1), "report.html": report.render(made)}
+    files = {"report.json": json_text(made, indent=1), "report.html": report.render(made)}
     for name, text in files.items():
         write_durably(journal.folder / name, text.encode())
     return {

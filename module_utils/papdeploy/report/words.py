@@ -6,6 +6,7 @@ import html
 from typing import Any, Optional
 
 from ..core import text
+from ..core.visible import visible_block
 
 NOT_RECORDED = "not recorded"
 
@@ -49,7 +50,8 @@ def phase(name: str) -> str:
 
 
 def escape(value: Any) -> str:
-    return html.escape(str(value), quote=True)
+    """A text as HTML: no markup, and nothing that reverses or hides what is written."""
+    return html.escape(visible_block(str(value)), quote=True)
 
 
 def figure(value: Any) -> Optional[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,6 +10,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from .. import __version__
 from ..core.text import plural
+from ..core.visible import json_text, visible, visible_block
 from .result import CheckResult, Difference
 from .rules import RULES
 
@@ -29,7 +29,8 @@ def as_text(result: CheckResult, *, colour: bool = False) -> str:
     checked = result.checked
     lines: list[str] = []
     for difference in result.differences:
-        heading = f"{paint(difference.severity, _COLOURS[difference.severity])}  {paint(difference.object, '1')}"
+        severity = paint(difference.severity, _COLOURS[difference.severity])
+        heading = f"{severity}  {paint(visible(difference.object), '1')}"
         lines.append(f"{heading}  {difference.kind}")
         lines += _labelled("models", difference.expected)
         lines += _labelled("database", difference.actual)
@@ -38,8 +39,8 @@ def as_text(result: CheckResult, *, colour: bool = False) -> str:
             lines += _labelled("repair", statement)
         lines.append("")
     for difference in result.allowed:
-        lines.append(f"allowed  {difference.object}  {difference.kind}: {difference.allowed}")
-    lines += [f"note: {notice}" for notice in result.notices]
+        lines.append(visible(f"allowed  {difference.object}  {difference.kind}: {difference.allowed}"))
+    lines += [visible(f"note: {notice}") for notice in result.notices]
     kinds = (("tables", "table", ""), ("columns", "column", ""), ("indexes", "index", "indexes"))
     scope = ", ".join(plural(checked.get(key, 0), one, many) for key, one, many in kinds)
     where = f"Database {checked.get('database', '')!r}"
@@ -53,11 +54,11 @@ def as_text(result: CheckResult, *, colour: bool = False) -> str:
 
 def _labelled(label: str, text: str) -> list[str]:
     first, *rest = text.splitlines() or [""]
-    return [f"    {label + ':':<10}{first}", *(f"{'':14}{line}" for line in rest)]
+    return [f"    {label + ':':<10}{visible(first)}", *(f"{'':14}{visible(line)}" for line in rest)]
 
 
 def as_json(result: CheckResult) -> str:
-    return json.dumps(result.as_dict(), indent=2, ensure_ascii=False) + "\n"
+    return json_text(result.as_dict(), indent=2) + "\n"
 
 
 def _message(difference: Difference) -> str:
@@ -121,7 +122,7 @@ def as_sarif(result: CheckResult, locations: Locations | None = None) -> str:
             }
         ],
     }
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return json_text(document, indent=2) + "\n"
 
 
 def _plain(why: str) -> str:
@@ -192,7 +193,7 @@ def as_github(result: CheckResult, locations: Locations | None = None) -> str:
 
 def _data(text: str) -> str:
     """Escaped as the runner's toolkit does it."""
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return visible_block(text).replace("%", "%25").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:
