@@ -66,3 +66,13 @@ def test_what_keeps_a_mail_from_arriving(server: tuple[mail.Server, list[str]]) 
     with pytest.raises(Refused, match="without TLS"):
         mail.send(mail.Server(where.host, where.port, "jo", "hunter2"), to=["b@x.example"], **TEXT)
     assert not any("hunter2" in line for line in got)
+
+
+def test_a_subject_makes_no_header_and_a_body_no_command(server: tuple[mail.Server, list[str]]) -> None:
+    where, got = server
+    hostile = "rolled back\r\nBcc: x@evil.example\r\n\r\nfinished\x1b[2K\u202e"
+    mail.send(where, sender="a@x.example", to=["b@x.example"], subject=hostile, body=f"{hostile}\n.\nRSET")
+    start = [line.upper() for line in got].index("DATA") + 1
+    head = got[start : got.index("", start)]
+    assert not [line for line in head if line.lower().startswith("bcc")]
+    assert "\x1b" not in "".join(got) and got[-1].upper() == "QUIT" and got.count(".") == 1

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from papdeploy.backup import growth
+from papdeploy.core.redact import MASK, Redactor
 from papdeploy.phases.progress import Progress, sentence
 
 ROWS = {"event": "progress", "identity": "fill", "rows_done": 0, "rows_total": 9000, "estimated": True}
@@ -65,6 +66,12 @@ def test_the_file_is_private_and_goes_with_the_phase(tmp_path: Path) -> None:
         say({"event": "step", "step": "three"})
         assert file.read_text() == "three\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_line_shows_no_secret_and_obeys_no_migration(tmp_path: Path) -> None:
+    with Progress(tmp_path, "migrate", Redactor(["hunter2x"])) as say:
+        say({"event": "output", "identity": "a", "line": "\x1b[2K done hunter2x\rfinished  \u202e"})
+        assert (tmp_path / "progress-migrate").read_text() == f"a: \\x1b[2K done {MASK} finished \\u202e\n"
 
 
 def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:

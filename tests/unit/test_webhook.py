@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 from hostile_http import KINDS, Hostile
+from papdeploy.core import http
 from papdeploy.errors import Unavailable
 from papdeploy.notify import webhook
 
@@ -35,3 +37,18 @@ def test_whatever_it_answers_ends_in_time_and_shows_no_secret(hook: Hostile, kin
         assert "s3cr3t" not in str(error) and "t0ken" not in str(error)
     else:  # a status came: it was told, however its body goes on
         assert kind not in ("reset", "silence", "no HTTP") and "redirect" not in kind
+
+
+def test_no_text_makes_a_line_or_calls_a_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[dict[str, str]] = []
+
+    def exchange(url: str, *, body: bytes, **_: object) -> http.Answer:
+        sent.append(json.loads(body))
+        return http.Answer(204)
+
+    monkeypatch.setattr(http, "exchange", exchange)
+    body = {"event": "alarm", "message": "boom\nfinished\x1b[2K <!channel> & more"}
+    webhook.post("http://h", body, headers={})
+    webhook.post("http://h", body, form="slack", headers={})
+    assert sent[0]["message"] == "boom\\nfinished\\x1b[2K <!channel> & more"
+    assert sent[1] == {"text": "boom\\nfinished\\x1b[2K &lt;!channel&gt; &amp; more"}
