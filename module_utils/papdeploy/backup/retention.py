@@ -178,16 +178,21 @@ class _Judge:
             return Decision(thing, "report", f"of {thing.owner}, which is not counted here")
         if thing.hold:
             return Decision(thing, "keep", f"held: {thing.hold}")
-        if not self.fresh.isdisjoint(thing.keys):
-            return Decision(thing, "keep", "just made")
         pin = next((self.pins.pinned[key] for key in thing.keys if key in self.pins.pinned), "")
         if pin:
             return Decision(thing, "keep", pin)
-        return {"backup": self._backup, "failed": self._failed, "snap": self._snapshot}[thing.kind](thing)
+        if thing.kind == "backup":
+            return self._backup(thing)
+        if self._just_made(thing):
+            return Decision(thing, "keep", "just made")
+        return self._failed(thing) if thing.kind == "failed" else self._snapshot(thing)
+
+    def _just_made(self, thing: Thing) -> bool:
+        return not self.fresh.isdisjoint(thing.keys)
 
     def _backup(self, thing: Thing) -> Decision:
         ahead = _ahead(thing, self.now)
-        if ahead:
+        if ahead and not self._just_made(thing):
             return Decision(thing, "report", ahead)
         assert thing.at is not None
         keep = max(self.settings.keep, 1)
@@ -195,6 +200,8 @@ class _Judge:
         following = newer + (_worth(self.settings.proof) >= _worth(thing.proof))
         oldest = thing.at + self.settings.keep_days * DAY_S
         when = max(oldest, self.now) if following >= keep else None
+        if self._just_made(thing):
+            return Decision(thing, "keep", "just made", when)
         proven = {"full": "fully proven", "schema": "proven by its schema", "none": "of any proof"}[thing.proof]
         if newer < keep:
             of = f"the newest {keep}" if keep > 1 else "the newest"
