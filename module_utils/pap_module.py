@@ -59,6 +59,8 @@ _STACK: dict[str, Any] = {
                 "models": {"type": "list", "elements": "str", "required": True},
                 "url": _text(),
                 "url_variable": _text("DATABASE_URL"),
+                "database_url": _text(no_log=True),
+                "database_direct_url": _text(no_log=True),
                 "dir": _text(),
                 "release_dir": _text(),
                 "python": _text(),

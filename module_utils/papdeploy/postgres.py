@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
-from .core import database_identity
+from .core import conninfo, database_identity
 from .core.database_identity import IDENTITY, DatabaseIdentity
-from .core.database_url import connection_string
 from .core.text import plural
 from .errors import CommandFailed, PapError, Refused, Unavailable
 from .sites import Process, Site
@@ -123,7 +122,7 @@ class Conninfo:
             "application_name": self.application_name,
             "connect_timeout": "10",
         }
-        return connection_string(values)
+        return conninfo.render(values)
 
     def environment(self) -> dict[str, str]:
         """What libpq takes from the environment: the password, and nothing that could redirect the connection."""

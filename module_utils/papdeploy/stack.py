@@ -11,7 +11,7 @@ from .agent import Agent
 from .api import Api, HostApi, Runtime
 from .app import secret_sources
 from .core.database_identity import DatabaseIdentity
-from .core.database_url import read, with_database
+from .core.database_url import DatabaseUrl, is_url, read, with_database
 from .core.redact import Redactor
 from .errors import Refused, WrongDatabase
 from .journal import State
@@ -35,6 +35,8 @@ class Stack:
     smoke_settings: Mapping[str, Any] = field(repr=False)
     url: str = ""
     url_variable: str = "DATABASE_URL"
+    database_url: str = field(default="", repr=False)
+    direct_url: str = field(default="", repr=False)
     database_logs: Sequence[str] = ()
     found: Sequence[str] = ()
     redactor: Redactor = field(default_factory=Redactor)
@@ -49,20 +51,47 @@ class Stack:
         """How to log in, at the address that the API has now (in a container it may change with each restart)."""
         return SmokeConfig(base_url=self.url or self.api.base_url(), **self.smoke_settings)
 
+    def api_url(self, environment: Mapping[str, str], label: str) -> str:
+        """The URL by which the API with this environment reaches its database, perhaps through a pooler."""
+        held = environment.get(self.url_variable, "")
+        place = f"{self.url_variable} in the environment of the API ({label})"
+        if self.database_url:
+            stated = _read(self.database_url, "pap_database_url")
+            theirs = _read(held, place) if is_url(held) else stated
+            if (theirs.hosts, theirs.dbname, theirs.user) != (stated.hosts, stated.dbname, stated.user):
+                raise Refused(
+                    f"pap_database_url names {stated.label}, but {place} names {theirs.label}.",
+                    hint="Where the API has such a variable, leave pap_database_url empty. For a way around a pooler"
+                    " there is pap_database_direct_url.",
+                )
+            return self.database_url
+        if not held:
+            raise Refused(
+                f"{self.url_variable} is not set in the environment of the API ({label}).",
+                hint="Set pap_database_url_variable to the variable that holds the database URL, or, where there is"
+                " none, pap_database_url to the URL itself.",
+            )
+        _read(held, place)
+        return held
+
     @contextlib.contextmanager
     def beside_models(self, version: Mapping[str, Any]) -> Iterator[Beside]:
-        """A place where the models of ``version`` can be imported, connected as the API connects."""
+        """A place where the models of ``version`` can be imported, connected as the API connects, but for a pooler."""
         with self.api.runtime(version) as runtime:
-            url = runtime.env.get(self.url_variable, "")
-            if not url:
-                raise Refused(
-                    f"{self.url_variable} is not set in the environment of the API ({version['label']}).",
-                    hint="Set pap_database_url_variable to the variable that holds the database URL.",
-                )
+            api_url = self.api_url(runtime.env, version["label"])
+            if self.direct_url:
+                _read(self.direct_url, "pap_database_direct_url")
             self.redactor.learn_environment(runtime.env)
             agent = Agent(runtime.site, runtime.python, cwd=runtime.cwd, env=runtime.env, redactor=self.redactor)
             with agent:
-                yield Beside(agent, url, self.database, runtime)
+                yield Beside(agent, self.direct_url or api_url, self.database, runtime, api_url)
+
+
+def _read(url: str, place: str) -> DatabaseUrl:
+    try:
+        return read(url)
+    except Refused as error:
+        raise Refused(f"{place}: {error.message}", hint=error.hint) from None
 
 
 # Calls of the agent that open no session.
@@ -71,12 +100,14 @@ _WITHOUT_DATABASE = ("ping", "schema.ddl")
 
 @dataclass
 class Beside:
-    """An agent beside the models of one release, with the URL by which its API reaches the live ``database``."""
+    """An agent beside the models of one release, with the URL by which its API, or we in its name, reach the live
+    ``database``. ``api_url`` is the API's own, where that is another one."""
 
     agent: Agent
     url: str = field(repr=False)
     database: Database
     runtime: Optional[Runtime] = None
+    api_url: str = field(default="", repr=False)
     _live: Optional[DatabaseIdentity] = None
 
     def live(self) -> DatabaseIdentity:
@@ -105,8 +136,13 @@ class Beside:
             return self.agent.call(name, full, deadline_s=deadline_s, on_event=on_event)
         except WrongDatabase as error:
             if at is None:
-                raise elsewhere(self.database, self.url, error) from error
+                raise elsewhere(self.database, full["url"], error) from error
             raise
+
+    def prove_api_url(self) -> None:
+        """Raise Refused unless the API's own URL, through its pooler, leads to the live database too."""
+        if self.api_url not in ("", self.url):
+            self.call("schema.identify", {"url": self.api_url}, deadline_s=60)
 
 
 def elsewhere(database: Database, url: str, error: WrongDatabase) -> Refused:
@@ -139,6 +175,8 @@ def from_params(params: Mapping[str, Any], release: str = "", redactor: Optional
         smoke_settings=smoke,
         url=params["smoke"].get("url") or params["api"].get("url") or "",
         url_variable=params["api"].get("url_variable") or "DATABASE_URL",
+        database_url=params["api"].get("database_url") or "",
+        direct_url=params["api"].get("database_direct_url") or "",
         database_logs=tuple(database.get("log_files") or ()),
         found=tuple(found),
         redactor=redactor,
@@ -182,7 +220,8 @@ def _in_containers(params: Mapping[str, Any], release: str) -> tuple[Database, A
     names = [name for name in api.get("container") or [] if name]
     _require({"container": names}, "pap_api_", ("container",))
     engine = Engine()
-    found = discover(engine, database["container"], names[0], api.get("url_variable") or "")
+    given = api.get("database_direct_url") or api.get("database_url") or ""
+    found = discover(engine, database["container"], names[0], api.get("url_variable") or "", given)
     compose = Compose(api.get("image_variable") or "PAP_API_IMAGE", api.get("compose_file") or "")
     made = database_at(
         engine,

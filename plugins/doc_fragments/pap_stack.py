@@ -129,6 +129,17 @@ options:
             description: Environment variable that holds the API's database URL.
             type: str
             default: DATABASE_URL
+          database_url:
+            description:
+              - The API's database URL, where no variable of its environment holds one (it has the parts, or a file).
+            type: str
+            default: ""
+          database_direct_url:
+            description:
+              - URL of the same database past the pooler that the API's own URL goes through.
+              - The agent works by it, and trials get its host and port.
+            type: str
+            default: ""
           dir:
             description: On a host, the folder whose symbolic link C(current) names the running release.
             type: str

@@ -72,8 +72,8 @@ def test_it_is_written_so_that_everybody_reads_it_back(case: dict[str, Any]) -> 
     for each in (url, url.with_database("copy"), url.with_database("o'dd \\ näme/?#%41&=@:[x]")):
         assert read(each.render()) == each
         same(as_sqlalchemy_connects(each.render()), each)
-        assert plain(parse_dsn(each.conninfo())) == each.libpq()
-        assert read_connection_string(each.conninfo()).libpq() == each.libpq()
+        assert plain(parse_dsn(each.connection_string())) == each.libpq()
+        assert read_connection_string(each.connection_string()).libpq() == each.libpq()
         if not each.not_for_libpq and "ssl" not in dict(each.options):
             assert plain(parse_dsn(each.render(driver=""))) == each.libpq()
 
@@ -105,6 +105,10 @@ def test_no_password_is_shown(case: dict[str, Any]) -> None:
     assert read(str(url)).with_database("x").hosts == url.hosts
 
 
+def test_an_at_sign_in_an_option_makes_nothing_else_a_secret() -> None:
+    assert database_url.secrets("postgresql://u:hunter2@host/name?application_name=a@b") == ("hunter2",)
+
+
 def test_the_password_that_the_query_replaces_is_a_secret_too() -> None:
     assert set(database_url.secrets("postgresql://u:first@h/db?password=sec%20ond")) == {
         "first",
@@ -126,6 +130,9 @@ def test_what_cannot_be_read_is_refused_without_its_password(case: dict[str, Any
     ("text", "words"),
     [
         ("postgresql://u:hunter2@hunter2@h/db", "%40"),
+        ("postgresql://u:hunter2@hunter2/x@h/db", "%40"),
+        ("postgresql://u:p@hunter2?x@h/db", "%40"),
+        ("postgresql://u:p@hunter2", "database"),
         ("postgresql://hunter2@::1:5432/db", "port"),
         ("postgresql://h:0/db", "port"),
         ("postgresql://h:65536/db", "port"),
@@ -186,6 +193,47 @@ def test_a_host_is_decoded_as_libpq_does() -> None:
 )
 def test_everything_but_the_database_stays_as_it_is_written(text: str, expected: str) -> None:
     assert with_database(text, "copy") == expected
+
+
+PLACES = (
+    (("direct", 5432),),
+    (("10.0.0.1", None),),
+    (("::1", 6432),),
+    (("/run/postgresql", 5433),),
+    (("h1", 5432), ("h2", None)),
+)
+
+
+@pytest.mark.parametrize("case", READ, ids=ids)
+def test_as_it_is_written_it_leads_to_another_server(case: dict[str, Any]) -> None:
+    text, url = case["url"], read(case["url"])
+    for hosts in PLACES:
+        changed = database_url.with_server(text, hosts)
+        assert read(changed) == url.with_hosts(hosts)
+        if not text.startswith("postgres:"):
+            same(as_sqlalchemy_connects(changed), url.with_hosts(hosts))
+        string = database_url.with_server(url.connection_string(), hosts)
+        assert read_connection_string(string).libpq() == url.with_hosts(hosts).libpq()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("postgres://u:p@a/ss@pool:6432/db?x=1", None),
+        ("postgres://u:p/a@pool:6432/db?x=1", "postgres://u:p/a@direct:5432/db?x=1"),
+        ("postgresql://pool:6432", "postgresql://direct:5432"),
+        ("postgresql://u@/db?host=pool&port=6432&x=1", "postgresql://u@direct:5432/db?x=1"),
+        ("host=pool  port=6432 password='a b'", "host='direct'  port='5432' password='a b'"),
+        ("hostaddr=10.1.1.1 dbname=x", "hostaddr='' dbname=x host='direct' port='5432'"),
+        ("live", None),
+    ],
+)
+def test_everything_but_the_server_stays_as_it_is_written(text: str, expected: Any) -> None:
+    if expected is None:
+        with pytest.raises(Refused):
+            database_url.with_server(text, (("direct", 5432),))
+    else:
+        assert database_url.with_server(text, (("direct", 5432),)) == expected
 
 
 def test_a_name_is_written_as_the_one_before_it() -> None:
@@ -251,10 +299,10 @@ def test_any_url_is_read_back_by_sqlalchemy_and_libpq(url: DatabaseUrl) -> None:
     assert read(url.render()) == url
     same(as_sqlalchemy_connects(url.render()), url)
     keywords = url.libpq()
-    assert plain(parse_dsn(url.conninfo())) == keywords == plain(parse_dsn(make_dsn(**keywords)))
+    assert plain(parse_dsn(url.connection_string())) == keywords == plain(parse_dsn(make_dsn(**keywords)))
     if not url.not_for_libpq:
         assert plain(parse_dsn(url.render(driver=""))) == keywords
-    assert read_connection_string(url.conninfo()).libpq() == keywords
+    assert read_connection_string(url.connection_string()).libpq() == keywords
 
 
 @settings(SEEDED)
@@ -270,6 +318,8 @@ def test_a_raw_password_is_read_as_sqlalchemy_reads_it(password: str, dbname: st
 
 @settings(SEEDED)
 @given(st.one_of(TEXT, ODD, st.text(string.printable)).map(lambda tail: f"postgresql://u:s3cretpw@{tail}"))
+@example("postgresql://u:x@s3cretpw/y?z@h/db")
+@example("postgresql://u:x@y?s3cretpw@h/db")
 def test_whatever_stands_after_the_password_it_is_never_shown(text: str) -> None:
     assert "s3cretpw" in database_url.secrets(text)
     try:

@@ -75,6 +75,48 @@ def test_a_url_that_cannot_be_read_is_refused_by_the_name_of_its_variable() -> N
     assert "hunter2" not in str(refused.value.as_dict())
 
 
+POOLED = {
+    "DATABASE_URL": "postgres://app:p/w@pooler:6432/alias?x=1",
+    "ASYNC_URL": "postgresql+asyncpg://app@pooler:6432/live",
+    "DB_HOST": "pooler",
+    "DB_PORT": "6432",
+    "DB_NAME": "live",
+    "CACHE_HOST": "pooler-cache",
+    "CACHE_PORT": "6432",
+    "WEB_PORT": "6432",
+}
+
+
+def test_a_trial_goes_past_the_pooler() -> None:
+    """The pooler does not know the copy: whatever leads to it leads to the server itself."""
+    hosts = (("direct", None),)
+    change = trials.environment_changes(POOLED, "DATABASE_URL", "live", "copy", "t", {}, hosts=hosts)
+    expected = {
+        "DATABASE_URL": "postgres://app:p/w@direct/copy?x=1",
+        "ASYNC_URL": "postgresql+asyncpg://app@direct/copy",
+        "DB_HOST": "direct",
+        "DB_PORT": "5432",
+        "DB_NAME": "copy",
+    }
+    assert {key: change.variables[key] for key in change.pointed} == expected
+
+
+def test_the_parts_of_the_inventory_s_url_are_pointed_too() -> None:
+    parts = {key: value for key, value in POOLED.items() if "URL" not in key}
+    url = "postgresql://app:pw@pooler:6432/live"
+    change = trials.environment_changes(parts, "DATABASE_URL", "live", "copy", "t", {}, url=url)
+    assert {key: change.variables[key] for key in change.pointed} == {"DB_NAME": "copy"}
+    hosts = (("direct", 5433),)
+    change = trials.environment_changes(parts, "DATABASE_URL", "live", "copy", "t", {}, url=url, hosts=hosts)
+    assert {key: change.variables[key] for key in change.pointed} == {
+        "DB_HOST": "direct",
+        "DB_PORT": "5433",
+        "DB_NAME": "copy",
+    }
+    with pytest.raises(Refused, match="Nothing in the environment of the API names the database live"):
+        trials.environment_changes({"A": "b"}, "DATABASE_URL", "live", "copy", "t", {}, url=url)
+
+
 def test_openapi_proposes_the_gets_that_need_nothing() -> None:
     document = {
         "paths": {

@@ -18,6 +18,8 @@ from ..errors import PapError
 def teach(redactor: Redactor, params: Mapping[str, Any]) -> None:
     """Let ``redactor`` know every secret of the stack that the ``stack`` option of the Ansible modules describes."""
     redactor.learn([params["database"].get("admin_password") or "", params["smoke"].get("password") or ""])
+    for name in ("database_url", "database_direct_url"):
+        redactor.learn_url(params["api"].get(name) or "")
     teach_environments(redactor, places_of(params))
 
 

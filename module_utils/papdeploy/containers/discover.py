@@ -16,8 +16,9 @@ Data = dict[str, Any]
 URL_VARIABLES = ("DATABASE_URL", "SQLALCHEMY_DATABASE_URL", "SQLALCHEMY_DATABASE_URI", "DB_URL", "POSTGRES_URL")
 
 
-def discover(engine: Engine, db_container: str, api_container: str, url_variable: str = "") -> Data:
-    """Facts of a stack, without secrets, for the preflight to show and for the settings that are not given.
+def discover(engine: Engine, db_container: str, api_container: str, url_variable: str = "", url: str = "") -> Data:
+    """Facts of a stack, without secrets, for the preflight to show and for the settings that are not given. ``url`` is
+    the inventory's, where the API has none in its environment, or one through a pooler.
 
     ``database``: container, image, ``name``, ``admin_user``, ``user`` and ``driver`` of the API, ``url_variable``,
     ``pgdata``. Whether the API's URL leads to this container is asked there: see the preflight.
@@ -25,7 +26,7 @@ def discover(engine: Engine, db_container: str, api_container: str, url_variable
     """
     database, api = engine.container(db_container), engine.container(api_container)
     return {
-        "database": _database(engine, database, api, url_variable),
+        "database": _database(engine, database, api, url_variable, url),
         "api": {
             **_container(api),
             "user": api["Config"].get("User") or "root",
@@ -84,15 +85,15 @@ def url_of(environment: Mapping[str, str], url_variable: str = "") -> tuple[str,
     looked = url_variable or ", ".join(URL_VARIABLES)
     raise Refused(
         f"The API's environment has no PostgreSQL URL ({looked}).",
-        hint="Set pap_database_url_variable to the variable that holds it.",
+        hint="Set pap_database_url_variable to the variable that holds it, or pap_database_url to the URL itself.",
     )
 
 
-def _database(engine: Engine, database: Mapping[str, Any], api: Mapping[str, Any], url_variable: str) -> Data:
+def _database(engine: Engine, database: Mapping[str, Any], api: Mapping[str, Any], url_variable: str, url: str) -> Data:
     name = str(database["Name"][1:])
     site = ContainerSite(engine, name)
     settings = environment_of(database["Config"])
-    variable, url = url_of(environment_of(api["Config"]), url_variable)
+    variable, url = ("the inventory", url) if url else url_of(environment_of(api["Config"]), url_variable)
     target = read(url)
     admin = _value(site, settings, "POSTGRES_USER") or "postgres"
     return {

@@ -1,4 +1,4 @@
-"""The one reader and writer of database URLs, and of libpq's connection strings.
+"""The one reader and writer of database URLs, and of what libpq's connection strings say.
 
 A URL is read as SQLAlchemy reads it, because that is what the application does: the password is everything up to the
 first ``@`` (``/``, ``#``, ``?``, ``[`` included), and the query wins over the path. Where libpq allows more (several
@@ -14,6 +14,7 @@ from typing import Any, Optional
 from urllib.parse import parse_qsl, quote, unquote, unquote_plus
 
 from ..errors import Refused
+from . import conninfo
 
 Hosts = tuple[tuple[str, Optional[int]], ...]
 
@@ -32,10 +33,8 @@ _HOST = re.compile(r"(?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^:\[\]]*))(?::(?P<port>.*
 _PLAIN_HOST = re.compile(r"[\w.-]*", re.A)  # anything else is written as host= in the query
 _IPV6 = re.compile(r"[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*")
 
-# PostgreSQL documentation, 34.1.1.1: keyword = value; quotes where it has spaces, a backslash before ' and \.
-_PAIR = re.compile(r"\s*(?P<key>\w+)\s*=\s*(?P<value>'(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)(?=\s|\Z)", re.S)
-
 _DATABASE = ("dbname", "database")  # libpq's and asyncpg's name of it
+_SERVER = ("host", "hostaddr", "port")
 _PLACE = ("host", "port", "user", "password", *_DATABASE)
 _SECRET = frozenset({"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"})
 
@@ -135,9 +134,9 @@ class DatabaseUrl:
         named = {"user": self.user, "password": self.password or "", "dbname": self.dbname}
         return {**values, **{key: value for key, value in named.items() if value}}
 
-    def conninfo(self) -> str:
+    def connection_string(self) -> str:
         """The connection string of libpq, with the password: for a driver, never for an argument list."""
-        return connection_string(self.libpq())
+        return conninfo.render(self.libpq())
 
     @property
     def not_for_libpq(self) -> tuple[str, ...]:
@@ -150,7 +149,7 @@ def read(text: str) -> DatabaseUrl:
     database."""
     found = _read(text)
     if not found.dbname:
-        raise Refused(f"The database URL names no database ({found}).", hint=f"Write {FORM}.")
+        raise Refused("The database URL names no database.", hint=f"Write {FORM}.")
     return found
 
 
@@ -166,7 +165,7 @@ def of_sqlalchemy(url: Any) -> DatabaseUrl:
 
 def read_connection_string(text: str) -> DatabaseUrl:
     """Read a libpq connection string (``host=… dbname=…``). ``dbname`` may be empty. Raises Refused if it is none."""
-    pairs = _pairs(text)
+    pairs = conninfo.pairs(text)
     if not pairs or not any(key in (*_PLACE, "hostaddr", "service") for key, _, _ in pairs):
         raise Refused("This is no connection string of libpq.", hint="Write host=… port=… user=… dbname=….")
     values = {key: value for key, value, _ in pairs}  # the last one wins, as in libpq
@@ -200,7 +199,16 @@ def with_database(value: str, dbname: str) -> str:
     """
     if find(value) is None:
         raise Refused("This names no database: it is neither a PostgreSQL URL nor a connection string.")
-    return _url_with(value, dbname) if is_url(value) else _connection_string_with(value, dbname)
+    return _url_with(value, dbname) if is_url(value) else conninfo.changed(value, {"dbname": dbname})
+
+
+def with_server(value: str, hosts: Hosts) -> str:
+    """The same URL or connection string with other hosts and ports, and everything else as it is written."""
+    if find(value) is None:
+        raise Refused("This names no server: it is neither a PostgreSQL URL nor a connection string.")
+    if is_url(value):
+        return _url_at(value, hosts)
+    return conninfo.changed(value, {**dict.fromkeys(_SERVER, ""), **_host_keywords(hosts)})
 
 
 def secrets(text: str) -> tuple[str, ...]:
@@ -212,14 +220,14 @@ def secrets(text: str) -> tuple[str, ...]:
     match = _URL.match(text)
     if match:
         found += [match["password"] or "", unquote(match["password"] or "")]
-        if "@" in match["hosts"]:  # a raw @ in the password: it goes on until the last one
-            rest = match["hosts"].rpartition("@")[0]
-            found += [f"{match['password'] or ''}@{rest}", rest]
+        if match["password"] and _divided(match):
+            rest = match[0][match.start("hosts") :].rpartition("@")[0]
+            found += [f"{match['password']}@{rest}", rest, *re.split("[@/?]", rest)]
         for key, raw in _query_items(match["query"] or ""):
             if key in _SECRET:
                 found += [raw, unquote_plus(raw), unquote(raw)]
     else:
-        found += [value for key, value, _ in _pairs(text) if key in _SECRET]
+        found += [value for key, value, _ in conninfo.pairs(text) if key in _SECRET]
     return tuple(dict.fromkeys(value for value in found if value))
 
 
@@ -240,20 +248,10 @@ def objection_of_sqlalchemy(text: str) -> str:
     return ""
 
 
-def connection_string(values: Mapping[str, str]) -> str:
-    """A connection string of libpq, every value quoted; empty values are left out."""
-    return " ".join(f"{key}={quote_value(value)}" for key, value in values.items() if value)
-
-
-def quote_value(value: str) -> str:
-    """A value inside a connection string of libpq."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
 def _read(text: str) -> DatabaseUrl:
     match = _URL.match(text)
     if not match:
-        if _pairs(text):
+        if conninfo.pairs(text):
             raise Refused("The database URL is not a URL but a libpq connection string.", hint=f"Write {FORM}.")
         if _URL.match(text.lstrip()):
             raise Refused("The database URL begins with white space.", hint="Remove it.")
@@ -263,6 +261,11 @@ def _read(text: str) -> DatabaseUrl:
         raise Refused(
             f"The database URL starts with {backend}://, not with postgresql://.", hint="Only PostgreSQL is supported."
         )
+    if _divided(match):
+        raise Refused(
+            "The database URL has more than one @, so that its password and its host cannot be told apart.",
+            hint="Write an @ in a user, password or database as %40.",
+        )
     query = parse_qsl(match["query"] or "")
     values = {
         "user": unquote(match["user"] or ""),
@@ -271,6 +274,12 @@ def _read(text: str) -> DatabaseUrl:
         **_once(query),
     }
     return _made(driver, values, _hosts(match["hosts"], query), query)
+
+
+def _divided(match: re.Match[str]) -> bool:
+    """Whether an ``@`` stands behind the one that ends the password, which then probably goes on until there."""
+    words = (item for item in (match["query"] or "").split("&") if "=" not in item)
+    return any("@" in part for part in [match["hosts"], *words, (match["password"] and match["path"]) or ""])
 
 
 def _made(driver: str, values: Mapping[str, str], hosts: Hosts, pairs: Iterable[tuple[str, str]]) -> DatabaseUrl:
@@ -317,11 +326,6 @@ def _hosts(before: str, query: Iterable[tuple[str, str]]) -> Hosts:
 
 
 def _host(text: str) -> tuple[str, Optional[int]]:
-    if "@" in text:
-        raise Refused(
-            "The password or the user of the database URL has an @ in it, so that its host cannot be told.",
-            hint="Write that @ as %40.",
-        )
     match = _HOST.fullmatch(text)
     if not match:
         raise Refused("The host of the database URL cannot be read.", hint="Write an IPv6 address as [::1].")
@@ -352,15 +356,18 @@ def _port(text: str) -> Optional[int]:
 
 def _rendered(url: DatabaseUrl, password: Optional[str], options: Iterable[tuple[str, str]]) -> str:
     credentials = quote(url.user, safe="") + (f":{_escaped(password)}" if password is not None else "")
-    query = list(options)
-    netloc = ""
-    if len(url.hosts) == 1 and (_PLAIN_HOST.fullmatch(url.host) or _IPV6.fullmatch(url.host)):
-        netloc = _bracketed(url.host) + (f":{url.port}" if url.port else "")
-    else:
-        query += _host_keywords(url.hosts).items()
+    netloc, more = _place(url.hosts)
     path = _escaped(url.dbname)
-    text = "&".join(f"{quote(key, safe='')}={_escaped(value)}" for key, value in query)
+    text = "&".join([*(f"{quote(key, safe='')}={_escaped(value)}" for key, value in options), *more])
     return f"{url.scheme}://{credentials}{'@' if credentials else ''}{netloc}/{path}{'?' if text else ''}{text}"
+
+
+def _place(hosts: Hosts) -> tuple[str, list[str]]:
+    """What of a URL says its hosts: before the path where that can be written for everybody, else in the query."""
+    if len(hosts) == 1 and (_PLAIN_HOST.fullmatch(hosts[0][0]) or _IPV6.fullmatch(hosts[0][0])):
+        host, port = hosts[0]
+        return _bracketed(host) + (f":{port}" if port else ""), []
+    return "", [f"{key}={quote(value, safe='')}" for key, value in _host_keywords(hosts).items()]
 
 
 def _escaped(text: str) -> str:
@@ -398,34 +405,26 @@ def _url_with(text: str, dbname: str) -> str:
     return text[:end] + middle + ("" if query is None else f"?{query}") + text[match.end() :]
 
 
+def _url_at(text: str, hosts: Hosts) -> str:
+    match = _URL.match(text)
+    assert match is not None
+    netloc, more = _place(hosts)
+    kept = [item for item in (match["query"] or "").split("&") if item and _key(item) not in _SERVER]
+    query = "&".join([*kept, *more])
+    path = "" if match["path"] is None else f"/{match['path']}"
+    return text[: match.start("hosts")] + netloc + path + (f"?{query}" if query else "") + text[match.end() :]
+
+
+def _key(item: str) -> str:
+    return unquote_plus(item.partition("=")[0])
+
+
 def _item_with(item: str, dbname: str) -> str:
     key, equals, _ = item.partition("=")
-    return f"{key}={quote(dbname, safe='')}" if equals and unquote_plus(key) in _DATABASE else item
+    return f"{key}={quote(dbname, safe='')}" if equals and _key(item) in _DATABASE else item
 
 
 def _name_like(given: str, dbname: str) -> str:
     """``dbname`` for a path. What stands raw in the ``given`` one stays raw: SQLAlchemy before 2.1 decodes no path."""
     raw = set(given) - set("%?")
     return "".join(char if char in raw or ord(char) > 127 else quote(char, safe="") for char in dbname)
-
-
-def _connection_string_with(text: str, dbname: str) -> str:
-    pairs = _pairs(text)
-    spans = [span for key, _, span in pairs if key == "dbname"]
-    for start, end in reversed(spans):
-        text = text[:start] + quote_value(dbname) + text[end:]
-    return text if spans else f"{text.rstrip()} dbname={quote_value(dbname)}"
-
-
-def _pairs(text: str) -> list[tuple[str, str, tuple[int, int]]]:
-    """Keyword, value and place of the value of each pair of a connection string; nothing if it is none."""
-    found, position = [], 0
-    while text[position:].strip():
-        match = _PAIR.match(text, position)
-        if not match:
-            return []
-        value = match["value"]
-        plain = re.sub(r"\\(.)", r"\1", value[1:-1] if value.startswith("'") else value, flags=re.S)
-        found.append((match["key"], plain, match.span("value")))
-        position = match.end()
-    return found

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from .. import smoke
+from ..core.database_url import objection_of_sqlalchemy, read
 from ..core.durable import private_folder, write_durably
 from ..core.text import plural
 from ..errors import PapError, Refused
@@ -165,6 +166,7 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
             deadline_s=120,
         )
         live = beside.call("schema.describe", request, deadline_s=120)
+        beside.prove_api_url()
         if plan_result.get("problems"):
             raise _problems(plan_result["problems"])
         expected = expected_catalog(stack, beside, ddl["digest"])
@@ -190,10 +192,20 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
         with own_logins.noted(stack):
             found.baseline = smoke.baseline(stack.smoke)
     said += filter(None, [stack.state.clock_went_back()])
-    found.lines = [*_lines(stack, found, facts.version), *said, *unseen]
+    found.lines = [*_lines(stack, found, facts.version), *_ways(stack, candidate), *said, *unseen]
     if with_baseline and not found.nothing_to_do:
         found.lines.append(_baseline_line(found.baseline))
     return found
+
+
+def _ways(stack: Stack, candidate: Mapping[str, Any]) -> list[str]:
+    """What a person has to know of the URLs by which the API, and this deploy, reach the database."""
+    url = stack.api_url(stack.api.environment(candidate), candidate["label"])
+    objection = "" if stack.database_url else objection_of_sqlalchemy(url)
+    said = [f"note: {stack.url_variable}: {objection} The application has to see to that." if objection else ""]
+    if stack.direct_url:
+        said.append(f"database: the API connects to {read(url).label}, this deploy to {read(stack.direct_url).label}")
+    return [line for line in said if line]
 
 
 def _refuse_drop_tables_of(stack: Stack, running: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any, Callable, Optional
 
 from .. import smoke
 from ..core import database_url
+from ..core.database_url import DatabaseUrl, Hosts
 from ..errors import PapError, Refused, Unavailable
 from ..postgres import Database, bind, quote_literal
 from ..smoke import SmokeConfig, SmokeFailed
@@ -34,33 +36,65 @@ class Change:
 
 
 def environment_changes(
-    environment: Mapping[str, str], variable: str, live: str, copy: str, name: str, extra: Mapping[str, str]
+    environment: Mapping[str, str],
+    variable: str,
+    live: str,
+    copy: str,
+    name: str,
+    extra: Mapping[str, str],
+    *,
+    url: str = "",
+    hosts: Hosts = (),
 ) -> Change:
     """The changes that lead a trial to database ``copy`` and to nothing of database ``live``.
 
     Every variable that holds a URL or a connection string of the live database, or its name where a database is named,
     points to the copy, and ``variable`` does whichever database it names, for a pooler may have a name of its own;
     ``name`` becomes the application name of the sessions (for drivers that use libpq); ``extra`` is added last.
+    ``url``: the inventory's, of an API that has none in its environment, but the parts of one. ``hosts``: where the
+    server itself is, if the API's own way goes through a pooler, which does not know the copy.
     """
     pointed: dict[str, str] = {}
     for key, value in environment.items():
         named = _database_named(key, value)
         if named is not None and (named == live or key == variable):
-            pointed[key] = database_url.with_database(value, copy)
+            copied = database_url.with_database(value, copy)
+            pointed[key] = database_url.with_server(copied, hosts) if hosts else copied
         elif value == live and (key == variable or "DATABASE" in key.upper() or "DB" in key.upper()):
             pointed[key] = copy
-    if variable not in environment:
+    if hosts and (url or variable in environment):
+        theirs = database_url.find(url or environment[variable])
+        pointed.update(_server_parts(environment, theirs, hosts) if theirs else {})
+    if url and not pointed:
+        raise Refused(
+            f"Nothing in the environment of the API names the database {live}, so a trial would start on that one.",
+            hint="Set pap_database_url_variable to the variable that does, or pap_api_trial_command to [] (no trial).",
+        )
+    if not url and variable not in environment:
         raise Refused(
             f"{variable} is not set in the environment of the API.",
             hint="Set pap_database_url_variable to the variable that holds the database URL.",
         )
-    if variable not in pointed:
+    if not url and variable not in pointed:
         raise Refused(
             f"{variable} holds neither a URL, nor a connection string, nor the name {live}.",
             hint="Set pap_database_url_variable to the variable that names the API's database.",
         )
     # What a Python program has printed is in its log also if it is ended before it has filled a buffer.
     return Change({**pointed, "PYTHONUNBUFFERED": "1", "PGAPPNAME": name, **extra}, sorted(pointed))
+
+
+def _server_parts(environment: Mapping[str, str], theirs: DatabaseUrl, hosts: Hosts) -> dict[str, str]:
+    """Variables that hold the host of ``theirs``, and the ports beside them, with the first of ``hosts`` instead."""
+    host, port = hosts[0]
+    parts: dict[str, str] = {}
+    for key, value in environment.items():
+        word = re.search("HOST|SERVER|ADDR", key.upper())
+        if word and value == theirs.host:
+            parts[key] = host
+            beside = (name for name in environment if name.startswith(key[: word.start()]) and "PORT" in name.upper())
+            parts.update((name, str(port or 5432)) for name in beside if environment[name] == str(theirs.port or 5432))
+    return parts
 
 
 def _database_named(variable: str, value: str) -> Optional[str]:
@@ -163,7 +197,17 @@ def attempt(
     live = stack.database.conninfo.dbname
     name = f"pap-trial:{release}"
     environment = stack.api.environment(version)
-    change = environment_changes(environment, stack.url_variable, live, copy.conninfo.dbname, name, extra)
+    hosts = database_url.read(stack.direct_url).hosts if stack.direct_url else ()
+    change = environment_changes(
+        environment,
+        stack.url_variable,
+        live,
+        copy.conninfo.dbname,
+        name,
+        extra,
+        url=stack.database_url,
+        hosts=hosts,
+    )
     stack.redactor.learn_environment(environment)
     result["pointed"] = list(change.pointed)
     watcher = copy.as_release(f"{release}:trial")

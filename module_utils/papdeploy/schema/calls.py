@@ -71,9 +71,16 @@ def checked(request: Request, emit: Emit) -> dict[str, Any]:
         return check(session, request["expected"], options).as_dict()
 
 
+def identified(request: Request, emit: Emit) -> dict[str, Any]:
+    """{url, expect_database} → {}: a session comes and goes, which proves where ``url`` leads."""
+    with _opened(request):
+        return {}
+
+
 CALLS: dict[str, Callable[[Request, Emit], dict[str, Any]]] = {
     "schema.ddl": ddl,
     "schema.expect": expected,
     "schema.describe": described,
     "schema.check": checked,
+    "schema.identify": identified,
 }
