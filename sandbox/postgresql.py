@@ -21,6 +21,7 @@ MAJORS = {"16": "pginstall", "18": "pginstall18"}
 DEFAULT_MAJOR = "18"
 DATABASE = "control_core_db"
 ADMIN = "postgres"
+DEPLOYER = "deploy_admin"
 OWNER = "control_core"
 READER = "control_core_reader"
 SEED = Path(__file__).with_name("seed.sql")
@@ -49,6 +50,12 @@ ALTER DATABASE {DATABASE} SET timezone TO 'UTC';
 ALTER ROLE {READER} IN DATABASE {DATABASE} SET default_transaction_read_only TO on;
 REVOKE CONNECT, TEMPORARY ON DATABASE {DATABASE} FROM PUBLIC;
 GRANT CONNECT ON DATABASE {DATABASE} TO {READER};
+-- The administrating role of the deploys, with the rights that docs/security.md names and no more.
+CREATE ROLE {DEPLOYER} LOGIN CREATEDB PASSWORD :'deployer_password';
+GRANT {OWNER} TO {DEPLOYER};
+GRANT pg_signal_backend, pg_read_all_stats, pg_read_all_settings TO {DEPLOYER};
+ALTER ROLE {DEPLOYER} CREATEROLE;
+GRANT {READER} TO {DEPLOYER} WITH ADMIN OPTION;
 """
 GRANTS = f"""
 GRANT USAGE ON SCHEMA public TO {READER};
@@ -171,7 +178,8 @@ class Server:
         self._initdb(fresh)
         with self._running(fresh) as port:
             self.psql(port, ADMIN, ROLES, "postgres", owner_password=self.layout.secret(f"password-{OWNER}"),
-                      reader_password=self.layout.secret(f"password-{READER}"))  # fmt: skip
+                      reader_password=self.layout.secret(f"password-{READER}"),
+                      deployer_password=self.layout.secret(f"password-{DEPLOYER}"))  # fmt: skip
             # Under the owner's role, as the app itself does it.
             environment = {"DATABASE_URL": self.url(port), "PYTHONPATH": str(release), "PYTHONDONTWRITEBYTECODE": "1"}
             hashed = run([python, "-c", CREATE_TABLES, password], None, environment).splitlines()[-1]

@@ -35,7 +35,7 @@ def create_empty(
     traits: Optional[dict[str, Any]] = None,
     live: str = "",
 ) -> Database:
-    """A new empty database beside ``database`` with its encoding and locale (or those of ``traits``), owned by us.
+    """A new empty database beside ``database`` with its owner, encoding and locale (or those of ``traits``).
     ``live`` is the live name if ``database`` is behind the fence.
 
     One of ours that an earlier, killed run left under the same name is dropped first; anybody else's is refused.

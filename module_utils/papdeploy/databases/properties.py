@@ -36,8 +36,10 @@ def capture(session: Session, name: str) -> dict[str, Any]:
 
 
 def create_like(name: str, properties: dict[str, Any], version: int) -> str:
-    """CREATE DATABASE of an empty database with the same encoding, locale and tablespace."""
+    """CREATE DATABASE of an empty database with the same owner, encoding, locale and tablespace. The owner of what is
+    restored into it must be able to create there, and its own role owns the schema public."""
     options = [
+        f"OWNER {quote_ident(properties['owner'])}",
         "TEMPLATE template0",
         f"ENCODING {quote_literal(properties['encoding'])}",
         f"LC_COLLATE {quote_literal(properties['lc_collate'])}",
