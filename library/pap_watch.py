@@ -63,7 +63,9 @@ options:
     type: dict
     default: {}
   alert:
-    description: A webhook that the watcher tells of an alarm, with C(url), C(format) (json or slack) and C(headers).
+    description:
+      - A webhook that the watcher tells of an alarm, with C(url), C(format) (json or slack) and C(headers).
+      - With O(state=started). It stays in the watcher's memory; only with O(timer) it is kept in a private file.
     type: dict
     default: {}
   who:
@@ -172,7 +174,7 @@ def main() -> None:
         supports_check_mode=False,
     )
     given, release = module.params, module.params["release"]
-    options = {key: given[key] for key in ("hours", "interval_s", "first_s", "timer", "rules", "alert")}
+    options = {key: given[key] for key in ("hours", "interval_s", "first_s", "timer", "rules")}
     if given["state"] in ("prepared", "first"):
         verb = {"prepared": "prepare", "first": "first"}[given["state"]]
         run_phase(
@@ -181,7 +183,8 @@ def main() -> None:
 
     def on_the_state(state, phase):
         if given["state"] == "started":
-            return phase.start(state, release, timer=given["timer"])
+            confidential = phase.Confidential.of(given["stack"], given["alert"])
+            return phase.start(state, release, confidential, timer=given["timer"])
         if given["state"] == "looked":
             return phase.status(state, release)
         return phase.acknowledge(state, release, given["who"], given["reason"])

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
+from . import watch_confidential
 from .agent import payload
 from .core.clock import now
 from .core.durable import write_durably
@@ -39,6 +40,7 @@ from .watch import (
     save,
     step,
 )
+from .watch_confidential import NOTHING, Confidential
 
 
 def _private(path: str, flags: int) -> int:
@@ -55,16 +57,15 @@ def prepare(
     hours: float,
     interval_s: float,
     rules: Rules,
-    alert: Optional[Mapping[str, Any]] = None,
     timer: bool = False,
     redactor: Optional[Redactor] = None,
 ) -> dict[str, Any]:
     """Take the marks and the baseline, before the new version starts. ``specs`` says by name (``api``, ``database``)
-    where each log is; ``alert`` is ``{"url", "format", "headers", "stack"}`` of a webhook, or None."""
+    where each log is."""
     sources = {name: from_spec(spec) for name, spec in specs.items()}
     limits = {"hours": hours, "interval_s": interval_s}
     state = begin(folder.name, sources, **limits, rules=rules, at=now(), timer=timer, redactor=redactor)
-    config = {"sources": {name: dict(spec) for name, spec in specs.items()}, "alert": dict(alert or {})}
+    config = {"sources": {name: dict(spec) for name, spec in specs.items()}}
     write_durably(folder / "watch-config.json", json.dumps(config).encode())
     save(folder, state)
     return state
@@ -76,7 +77,7 @@ def remark(folder: Path) -> bool:
     so when it stays that way)."""
     if load(folder) is None:
         return False
-    sources, _ = _configured(folder)
+    sources = _sources(folder)
     with changing(folder):
         try:
             marks = {name: source.now() for name, source in sources.items()}
@@ -88,7 +89,7 @@ def remark(folder: Path) -> bool:
 
 def look(folder: Path, redactor: Optional[Redactor] = None) -> dict[str, Any]:
     """Read once what was logged since the activation; starts so far were caused by the activation itself."""
-    sources, _ = _configured(folder)
+    sources = _sources(folder)
     with changing(folder):
         state = step(_loaded(folder), sources, now(), settling=True, redactor=redactor)
         state = step(state, sources, now(), settling=True, redactor=redactor)  # for a record that still grew
@@ -98,7 +99,7 @@ def look(folder: Path, redactor: Optional[Redactor] = None) -> dict[str, Any]:
 
 def first(folder: Path, *, seconds: float, poll_s: float = 1.0, redactor: Optional[Redactor] = None) -> dict[str, Any]:
     """The first minute, within the deploy: step until ``seconds`` are over or an alarm is raised; the state then."""
-    sources, _ = _configured(folder)
+    sources = _sources(folder)
     look(folder, redactor)
     deadline = time.monotonic() + seconds
     while True:
@@ -111,21 +112,24 @@ def first(folder: Path, *, seconds: float, poll_s: float = 1.0, redactor: Option
             return state
 
 
-def spawn(folder: Path, python: str = "") -> int:
-    """Start the watcher of a release, detached from this process and its terminal. Returns its process id, once it
-    shows that it lives; raises Unavailable if it does not."""
+def spawn(folder: Path, confidential: Confidential = NOTHING, python: str = "") -> int:
+    """Start the watcher of a release, detached from this process and its terminal; what is confidential goes through a
+    pipe. Returns its process id, once it shows that it lives; raises Unavailable if it does not."""
     if is_watched(folder):
         raise Refused("A watcher of this release runs already.")
     program = install(folder)
     with open(folder / "watch.log", "ab", opener=_private) as log:
         process = subprocess.Popen(
-            [python or sys.executable, str(program), "run", str(folder)],
-            stdin=subprocess.DEVNULL,
+            [python or sys.executable, str(program), "run", str(folder), "-"],
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             cwd="/",
             start_new_session=True,
         )
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError), process.stdin:  # it may have ended: its log says why
+        process.stdin.write(confidential.text().encode())
     deadline = time.monotonic() + 20
     while not is_watched(folder):
         if process.poll() is not None or time.monotonic() > deadline:
@@ -148,28 +152,31 @@ def install(folder: Path) -> Path:
     return program
 
 
-def run(folder: Path) -> None:
+def run(folder: Path, confidential: Confidential) -> None:
     """Step until the watch ends. What was not read when the watcher died is read now: the marks are in the state."""
     with being_watcher(folder):
         while True:
             try:
-                if one_step(folder)["ended"] is not None:
+                if one_step(folder, confidential)["ended"] is not None:
                     return
             except OSError as error:  # a full disk passes; meanwhile the missing sign of life is the alarm
                 print(f"{now()} {error}", file=sys.stderr, flush=True)
             time.sleep(float(_loaded(folder)["interval_s"]))
 
 
-def one_step(folder: Path) -> dict[str, Any]:
+def one_step(folder: Path, confidential: Confidential) -> dict[str, Any]:
     """One step of the watch on disk: end it if a later release has taken over, else read on; send what is new."""
-    sources, alert = _configured(folder)
+    sources, redactor = _sources(folder), confidential.redactor()
     with changing(folder):
         state = _loaded(folder)
         if state["ended"] is None:
             why = overtaken(Journal(folder))
-            state = {**state, "ended": {"at": now(), "why": why}} if why else step(state, sources, now())
+            ended = {**state, "ended": {"at": now(), "why": why}}
+            state = ended if why else step(state, sources, now(), redactor=redactor)
             save(folder, state)
-    _send_alarms(folder, alert)
+    if state["ended"] is not None:
+        watch_confidential.forget(folder)
+    _send_alarms(folder, confidential.alert or _configured(folder).get("alert") or {})
     return state
 
 
@@ -179,6 +186,7 @@ def end(folder: Path, why: str) -> None:
         state = load(folder)
         if state is not None and state["ended"] is None:
             save(folder, {**state, "ended": {"at": now(), "why": why}})
+    watch_confidential.forget(folder)
 
 
 def overtaken(journal: Journal) -> str:
@@ -223,12 +231,17 @@ def post(alert: Mapping[str, Any], body: Mapping[str, Any]) -> None:
     webhook.post(str(alert["url"]), body, form=str(alert.get("format") or "json"), headers=headers)
 
 
-def _configured(folder: Path) -> tuple[dict[str, LogSource], dict[str, Any]]:
+def _configured(folder: Path) -> dict[str, Any]:
+    """What :func:`prepare` kept. (Until 0.1 the webhook too.)"""
     try:
-        config = json.loads((folder / "watch-config.json").read_text(encoding="utf-8"))
+        config: dict[str, Any] = json.loads((folder / "watch-config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Refused("No watch was prepared for this release.") from None
-    return {name: from_spec(spec) for name, spec in config["sources"].items()}, config["alert"]
+    return config
+
+
+def _sources(folder: Path) -> dict[str, LogSource]:
+    return {name: from_spec(spec) for name, spec in _configured(folder)["sources"].items()}
 
 
 def _loaded(folder: Path) -> dict[str, Any]:
@@ -239,18 +252,20 @@ def _loaded(folder: Path) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> int:
-    """The command line of the zip: ``run`` or ``step``, and the release's folder. Exit codes: 0 well, 1 it could not be
+    """The command line of the zip: ``run`` or ``step``, and the release's folder; ``-`` behind it: what is confidential
+    comes from standard input. Exit codes: 0 well, 1 it could not be
     done, 2 wrong arguments, 3 (of ``step``) the watch has ended and its timer may stop."""
-    if len(arguments) != 2 or arguments[0] not in ("run", "step"):
-        print("usage: watch.zip run|step <release folder>", file=sys.stderr)
+    if arguments[:1] not in (["run"], ["step"]) or arguments[2:] not in ([], ["-"]):
+        print("usage: watch.zip run|step <release folder> [-]", file=sys.stderr)
         return 2
     folder = Path(arguments[1])
+    given = watch_confidential.from_text(sys.stdin.read()) if arguments[2:] else watch_confidential.kept(folder)
     with contextlib.suppress(KeyboardInterrupt):
         try:
             if arguments[0] == "step":
-                return 0 if one_step(folder)["ended"] is None else 3
-            run(folder)
+                return 0 if one_step(folder, given)["ended"] is None else 3
+            run(folder, given)
         except PapError as error:
-            print(f"{now()} {error}", file=sys.stderr)
+            print(visible(f"{now()} {Redactor().text(str(error))}"), file=sys.stderr)
             return 1
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import signal
@@ -11,12 +12,15 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
-from papdeploy import watch, watcher
+from papdeploy import watch, watch_confidential, watcher
+from papdeploy.core.redact import MASK
 from papdeploy.errors import Refused, Unavailable
 from papdeploy.journal import Journal, State
 from papdeploy.watch import Rules
+from papdeploy.watch_confidential import Confidential
 from waiting import wait_until
 
 WHO = {"user": "jane", "host": "controller", "pid": 1}
@@ -45,8 +49,8 @@ class Stack:
         specs = {"api": {"files": [str(self.log)]}}
         watcher.prepare(self.folder, specs, **{"hours": 1, "interval_s": 0.2, "rules": Rules(), **options})
 
-    def spawn(self) -> int:
-        pid = watcher.spawn(self.folder)
+    def spawn(self, **confidential: Any) -> int:
+        pid = watcher.spawn(self.folder, Confidential(**confidential))
         self.pids.append(pid)
         return pid
 
@@ -135,8 +139,8 @@ def test_an_alarm_reaches_the_webhook_once_and_is_tried_until_it_is_taken(stack:
     try:
         url = f"http://127.0.0.1:{server.server_port}/hook"
         alert = {"url": url, "stack": "pap (staging)", "headers": {"Authorization": "Bearer abc"}}
-        stack.prepare(alert=alert)
-        stack.spawn()
+        stack.prepare()
+        stack.spawn(alert=alert)
         stack.write(COLUMN + OK)
         wait_until(lambda: bool(got), seconds=30)
         stack.write(COLUMN + OK)
@@ -149,12 +153,13 @@ def test_an_alarm_reaches_the_webhook_once_and_is_tried_until_it_is_taken(stack:
     assert "policies.x" in got[0]["message"] and got[0]["authorization"] == "Bearer abc"
     found = watch.status(stack.folder)
     assert (found["state"], found["ok"]) == ("alarm", False)
-    assert "Bearer" not in watch.state_file(stack.folder).read_text()
+    for path in stack.folder.iterdir():
+        assert b"Bearer" not in path.read_bytes() and b"/hook" not in path.read_bytes(), path
 
 
 def test_a_webhook_that_does_not_answer_does_not_stop_the_watch(stack: Stack) -> None:
-    stack.prepare(alert={"url": "http://127.0.0.1:9/", "stack": "pap"})
-    stack.spawn()
+    stack.prepare()
+    stack.spawn(alert={"url": "http://127.0.0.1:9/", "stack": "pap"})
     stack.write(COLUMN + OK)
     wait_until(lambda: any("not_told" in alarm for alarm in stack.load()["alarms"]), seconds=30)
     steps = stack.load()["steps"]
@@ -212,6 +217,79 @@ def test_a_single_step_is_what_a_timer_runs(stack: Stack) -> None:
     assert watch.status(stack.folder)["state"] == "alarm"
     watcher.end(stack.folder, "ended by jane")
     assert os.spawnlp(os.P_WAIT, "python3", "python3", str(program), "step", str(stack.folder)) == 3
+
+
+SECRETS = {
+    "smoke": 'smoke p@ss"w/rd %',
+    "STRIPE_KEY": "sk_test_51Habcdef",
+    "ODD_NAME": "Zx9!kq&r<s",
+    "DATABASE_URL": "db+p@ss/word",
+}
+
+
+def test_it_masks_what_only_the_deploy_knew_and_keeps_none_of_it(stack: Stack, tmp_path: Path) -> None:
+    """The API logs every secret in many spellings; the watcher lives on, dies and is started again."""
+    env = tmp_path / "env"
+    url = f"DATABASE_URL=postgresql://u:{quote(SECRETS['DATABASE_URL'], safe='')}@h/db"
+    env.write_text(
+        "\n".join(
+            [f"{name}={value}" for name, value in SECRETS.items() if name.isupper() and "URL" not in name] + [url]
+        )
+    )
+    env.chmod(0o600)
+    known: dict[str, Any] = {"secrets": [SECRETS["smoke"]], "places": {"files": [str(env)]}}
+    spellings = [str, quote, quote_plus, lambda s: json.dumps(s)[1:-1], html.escape, repr]
+
+    def log(number: int) -> None:
+        for name, secret in SECRETS.items():
+            for spell in spellings:
+                stack.write(f"ERROR:    login {number} with {spell(secret)} failed, {name}={spell(secret)}\n")
+        stack.write("ERROR:    still growing with " + SECRETS["smoke"] + "\n")
+
+    log(1)
+    stack.prepare(redactor=Confidential(**known).redactor())
+    pid = stack.spawn(**known)
+    for number in (2, 3):
+        seen = stack.records()
+        log(number)
+        wait_until(lambda seen=seen: stack.records() > seen + 20, seconds=30)  # type: ignore[misc]
+        if number == 2:
+            kill(pid)
+            pid = stack.spawn(**known)
+    assert any(
+        "failed" in finding["last_sample"] and MASK in finding["last_sample"] for finding in stack.load()["findings"]
+    )
+    assert stack.load()["carry"]["api"]
+    environ = Path(f"/proc/{pid}/environ").read_bytes() + Path(f"/proc/{pid}/cmdline").read_bytes()
+    for secret in SECRETS.values():
+        for spell in spellings:
+            found = [path for path in stack.folder.iterdir() if spell(secret).strip("'").encode() in path.read_bytes()]
+            assert found == [] and spell(secret).encode() not in environ, (secret, found)
+
+
+def test_a_timer_has_them_from_a_private_file_while_it_runs(stack: Stack) -> None:
+    stack.prepare(timer=True)
+    watch_confidential.keep(stack.folder, Confidential(secrets=["smoke-only"]))
+    (private,) = stack.folder.glob("watch-conf*l.json")
+    assert private.stat().st_mode & 0o777 == 0o600
+    stack.write(COLUMN.replace("does", "smoke-only does") * 2 + OK)
+    program = watcher.install(stack.folder)
+    assert os.spawnlp(os.P_WAIT, "python3", "python3", str(program), "step", str(stack.folder)) == 0
+    assert stack.load()["findings"] and "smoke-only" not in watch.state_file(stack.folder).read_text()
+    watcher.end(stack.folder, "ended by jane")
+    assert not private.exists()
+
+
+def test_a_watch_of_the_last_version_is_gone_on_with(stack: Stack) -> None:
+    """It has its webhook in its configuration."""
+    stack.prepare()
+    config = stack.folder / "watch-config.json"
+    config.write_text(
+        json.dumps({**json.loads(config.read_text()), "alert": {"url": "http://127.0.0.1:9/", "stack": "pap"}})
+    )
+    stack.spawn()
+    stack.write(COLUMN + OK)
+    wait_until(lambda: any("not_told" in alarm for alarm in stack.load()["alarms"]), seconds=30)
 
 
 def test_a_watcher_that_cannot_start_says_so(stack: Stack) -> None:

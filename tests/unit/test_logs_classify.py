@@ -253,3 +253,9 @@ def test_pieces_give_the_same_as_the_whole(source: str, cuts: list[int]) -> None
     assert carry == ""
     assert {f.key: f.count for f in found.values()} == {f.key: f.count for f in whole.findings.values()}
     assert (requests, records) == (whole.requests, whole.records)
+
+
+def test_no_part_of_a_secret_is_left_in_a_subject() -> None:
+    secret = "pass-4711-word 8 x"
+    (finding,) = api(f"ERROR:    cannot log in with {secret} today\n", redactor=Redactor([secret])).findings.values()
+    assert "pass-" not in str(finding) and "word" not in str(finding), finding

@@ -12,15 +12,22 @@ from typing import Any
 
 from ..api import read_env_file
 from ..core.redact import Redactor
+from ..core.secret_names import secrets_of_url
 from ..errors import PapError
 
 
 def teach(redactor: Redactor, params: Mapping[str, Any]) -> None:
     """Let ``redactor`` know every secret of the stack that the ``stack`` option of the Ansible modules describes."""
-    redactor.learn([params["database"].get("admin_password") or "", params["smoke"].get("password") or ""])
-    for name in ("database_url", "database_direct_url"):
-        redactor.learn_url(params["api"].get(name) or "")
+    redactor.learn(inventory_secrets(params))
     teach_environments(redactor, places_of(params))
+
+
+def inventory_secrets(params: Mapping[str, Any]) -> list[str]:
+    """The secrets in that option itself, which stand nowhere on the host."""
+    found = [params["database"].get("admin_password"), params["smoke"].get("password")]
+    for name in ("database_url", "database_direct_url"):
+        found += secrets_of_url(params["api"].get(name) or "")
+    return [secret for secret in found if secret]
 
 
 def places_of(params: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -81,6 +81,7 @@ _HOST = re.compile(
     r"(?:\d{1,3}(?:\.\d{1,3}){3}|\[?[0-9a-fA-F:]*:[0-9a-fA-F:]+\]?|(?!-)[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,24}|localhost)"
     r"(?::\d{1,5})?(?:/\d{1,3})?"
 )
+_NAME = re.compile(r"[\w .,@:/+-]*")
 _FILE = re.compile(r"(?:~|\.{1,2})?/(?:[\w.@+{}%-]+/?)*")
 _RANDOM = re.compile(r"(?=[^/]*[a-z])(?=[^/]*[A-Z])(?=[^/]*\d)[^/]{12,}|[0-9a-fA-F]{20,}|\d{6,}/?[A-Za-z]*\d")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -120,7 +121,7 @@ def _harmless(name: str, value: str) -> bool:
     last = _parts(name)[-1:]
     if harmless_value(value) or _OF_THE_SYSTEM.fullmatch(name):
         return True
-    if _HARMLESS_LAST.issuperset(last) and not _RANDOM.search(value):
+    if _HARMLESS_LAST.issuperset(last) and _NAME.fullmatch(value) and not _RANDOM.search(value):
         return True
     parts = [part for part in re.split(r"[\s,;]+", value) if part]
     return len(parts) <= 3 and all(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from .. import watch, watcher
+from .. import watch, watch_confidential, watcher
 from ..core.clock import now
 from ..core.text import plural
 from ..errors import PapError, Refused
@@ -17,6 +17,7 @@ from ..journal import Journal, State
 from ..logkinds import KINDS
 from ..logs import totals
 from ..stack import Stack
+from ..watch_confidential import Confidential
 
 UNIT = "journal:"
 _PATIENCE_S = 1.5  # an API logs an error a moment after it has answered with it
@@ -28,14 +29,13 @@ class WatchAlarm(PapError):
 
 @dataclass(frozen=True)
 class Options:
-    """What the inventory decides about the watch. ``alert`` is ``{"url", "format", "headers"}`` of a webhook."""
+    """What the inventory decides about the watch."""
 
     hours: float = 24.0
     interval_s: float = 30.0
     first_s: float = 60.0
     timer: bool = False
     rules: Mapping[str, Any] = field(default_factory=dict)
-    alert: Mapping[str, Any] = field(default_factory=dict)
 
 
 def sources(stack: Stack) -> dict[str, dict[str, Any]]:
@@ -65,14 +65,12 @@ def prepare(stack: Stack, release: str, options: Options) -> dict[str, Any]:
         line = "no log is named (pap_api_log_files, pap_db_log_files): nothing will be watched after the deploy"
         return {"prepared": False, "pap": _pap([line], "warning")}
     journal = stack.state.journal(release)
-    alert = {**options.alert, "stack": stack.label} if options.alert.get("url") else None
     watcher.prepare(
         journal.folder,
         specs,
         hours=options.hours,
         interval_s=options.interval_s,
         rules=watch.rules_of({"rules": options.rules}),
-        alert=alert,
         timer=options.timer,
         redactor=stack.redactor,
     )
@@ -126,7 +124,7 @@ def _logged(journal: Journal) -> list[str]:
     return lines
 
 
-def start(state: State, release: str, *, timer: bool = False) -> dict[str, Any]:
+def start(state: State, release: str, confidential: Confidential, *, timer: bool = False) -> dict[str, Any]:
     """Start the detached watcher of ``release`` (or let a timer run its steps); one that died goes on where it was."""
     journal = _journal(state, release)
     found = watch.load(journal.folder) if journal else None
@@ -134,8 +132,10 @@ def start(state: State, release: str, *, timer: bool = False) -> dict[str, Any]:
         return {"watching": False, "program": "", "folder": "", "pap": _pap([])}
     program = watcher.install(journal.folder)
     lines = []
+    if found["ended"] is None and timer:
+        watch_confidential.keep(journal.folder, confidential)
     if found["ended"] is None and not timer and not watch.is_watched(journal.folder):
-        pid = watcher.spawn(journal.folder)
+        pid = watcher.spawn(journal.folder, confidential)
         lines = [f"goes on until {found['until'][:16].replace('T', ' ')} UTC in process {pid} on the target host"]
     return {
         "changed": bool(lines),
