@@ -131,7 +131,7 @@ def main() -> None:
         )
         return phase.run(stack, given["release"], options)
 
-    run_phase(module, "cutover", work)
+    run_phase(module, "cutover", work, phase="migrate")
 
 
 if __name__ == "__main__":

@@ -96,6 +96,7 @@ def main() -> None:
             acknowledge="" if module.check_mode else given["acknowledge"],
             who=given["who"],
         ),
+        phase="status",
     )
 
 

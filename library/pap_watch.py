@@ -178,7 +178,10 @@ def main() -> None:
     if given["state"] in ("prepared", "first"):
         verb = {"prepared": "prepare", "first": "first"}[given["state"]]
         run_phase(
-            module, "watching", lambda stack, phase: getattr(phase, verb)(stack, release, phase.Options(**options))
+            module,
+            "watching",
+            lambda stack, phase: getattr(phase, verb)(stack, release, phase.Options(**options)),
+            phase="watch",
         )
 
     def on_the_state(state, phase):

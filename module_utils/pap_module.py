@@ -25,6 +25,7 @@ _STACK: dict[str, Any] = {
     "required": True,
     "options": {
         "code": {"type": "path", "default": ""},
+        "phase_deadlines_s": {"type": "dict", "default": {}},
         "name": {"type": "str", "required": True},
         "environment": {"type": "str", "required": True},
         "state_dir": {"type": "path", "required": True},
@@ -99,16 +100,19 @@ def spec(**options: Any) -> dict[str, Any]:
     return {"stack": copy.deepcopy(_STACK), **options}
 
 
-def run_phase(module: AnsibleModule, name: str, work: Callable[[Any, Any], dict[str, Any]]) -> None:
+def run_phase(module: AnsibleModule, name: str, work: Callable[[Any, Any], dict[str, Any]], *, phase: str = "") -> None:
     """Do the module's one piece of work and end it: with the result, or with what failed and what to do next.
 
     ``work`` gets the stack and the module ``papdeploy.phases.<name>``, imported from where M(pap_package) unpacked it.
+    It ends when the time of ``phase`` (``name``, where that is its name as well) is up.
     """
     given = module.params["stack"]
 
-    def on_the_stack(phase: Any, redactor: Any) -> dict[str, Any]:
+    def on_the_stack(imported: Any, redactor: Any) -> dict[str, Any]:
         from_params = importlib.import_module("papdeploy.stack").from_params
-        return work(from_params(given, module.params.get("release") or "", redactor), phase)
+        deadline = importlib.import_module("papdeploy.phases.deadlines").deadline
+        with deadline(phase or name, given["phase_deadlines_s"]):
+            return work(from_params(given, module.params.get("release") or "", redactor), imported)
 
     _run(module, given["code"], f"phases.{name}", on_the_stack)
 

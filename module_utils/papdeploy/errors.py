@@ -37,6 +37,10 @@ class Unavailable(PapError):
     """Something that is needed did not answer, so nothing can be said about it."""
 
 
+class Unhealthy(Unavailable):
+    """The API runs, and is what it should be, yet does not answer well."""
+
+
 class DeadlineExceeded(PapError):
     """The work was ended because its time (``seconds``) was up."""
 
@@ -60,6 +64,7 @@ KINDS: dict[str, type[PapError]] = {
         Refused,
         WrongDatabase,
         Unavailable,
+        Unhealthy,
         DeadlineExceeded,
         CommandFailed,
         VerificationFailed,

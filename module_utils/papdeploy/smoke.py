@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
 from .core import http
-from .errors import PapError, Unavailable
+from .errors import Unhealthy
 
 HEALTH_S = 3.0
 POLL_S = 0.05
@@ -88,7 +88,7 @@ class SmokeResult:
         }
 
 
-class SmokeFailed(PapError):
+class SmokeFailed(Unhealthy):
     """At least one check of the smoke test failed; ``data['smoke']`` has them all."""
 
 
@@ -129,7 +129,7 @@ def _json(answer: http.Answer) -> tuple[Any, str]:
 
 
 def wait_until_healthy(config: SmokeConfig) -> float:
-    """Seconds until ``health_path`` answers 200; raises Unavailable at the deadline with the last thing it said."""
+    """Seconds until ``health_path`` answers 200; raises Unhealthy at the deadline with the last thing it said."""
     started = time.monotonic()
     answer = Answer(0, None, 0.0, "it was not asked")
     while time.monotonic() - started < config.health_deadline_s:
@@ -138,7 +138,7 @@ def wait_until_healthy(config: SmokeConfig) -> float:
         if answer.good:
             return time.monotonic() - started
         time.sleep(POLL_S)
-    raise Unavailable(
+    raise Unhealthy(
         f"The API at {config.base_url} was not healthy within {config.health_deadline_s:g} s: {answer.said}.",
         hint="Read its log: it most likely failed to start.",
     )
@@ -220,7 +220,7 @@ def baseline(config: SmokeConfig) -> Optional[list[dict[str, Any]]]:
 def run(config: SmokeConfig, before: Sequence[Mapping[str, Any]] | None = None) -> SmokeResult:
     """Health with a deadline, login, an authenticated call, a wrong password refused, endpoints as good as ``before``.
 
-    Raises Unavailable if it never got healthy, SmokeFailed if a check failed.
+    Raises Unhealthy if it never got healthy, SmokeFailed if a check failed.
     """
     result = SmokeResult()
     result.healthy_after_s = wait_until_healthy(config)

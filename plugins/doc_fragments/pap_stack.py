@@ -25,6 +25,10 @@ options:
         description: C(development), C(staging), C(production), or a name of your own.
         type: str
         required: true
+      phase_deadlines_s:
+        description: Seconds by phase after which it fails; what is not named has its default.
+        type: dict
+        default: {}
       state_dir:
         description: Folder on the target host for releases, journals and backups. Created with mode 0700.
         type: path

@@ -13,7 +13,7 @@ import pytest
 from as_app import as_app
 from papdeploy import databases, disk, oracle, restore_point, rollback
 from papdeploy.databases import marks, own
-from papdeploy.errors import PapError, Refused
+from papdeploy.errors import PapError, Refused, Unhealthy
 from papdeploy.journal import State
 from papdeploy.phases import own_logins
 from papdeploy.postgres import Database
@@ -343,13 +343,52 @@ def test_failed_downgrade_that_would_lose_rows_stops(live: Database, tmp_path: P
     assert as_app(live.named(result["kept"])).scalar("SELECT count(*) AS n FROM t WHERE v = 'user'") == 1
 
 
+def sick() -> dict[str, Any]:
+    raise Unhealthy("login: status 200: its body ended after 3 bytes of 100")
+
+
+@pytest.mark.parametrize(
+    ("facts", "written", "way", "tried"),
+    [
+        ({}, False, "swap", []),
+        ({}, True, "swap", []),
+        ({"old_works_on_new": True}, False, "swap", ["image"]),
+        # Only the image can go back without a loss, so that it does not answer well changes nothing.
+        ({"old_works_on_new": True}, True, "image", []),
+    ],
+)
+def test_a_rollback_does_not_hang_on_what_the_old_api_answers(
+    live: Database, tmp_path: Path, facts: dict[str, Any], written: bool, way: str, tried: list[str]
+) -> None:
+    release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP, **facts)
+    if written:
+        as_app(live).execute("INSERT INTO t (v) VALUES ('a user')")
+    result = release.roll_back(smoke=sick, accept_loss=written and way == "swap")
+    assert (result["way"], result["tried"]) == (way, tried)
+    assert result["lines"][-1].startswith("but the API that it went back to does not answer well: login: status 200")
+    assert release.api.version["label"] == "old" and databases.fence_state(live) is None
+    if way == "swap":
+        assert oracle.compare(release.before, oracle.take(live)) == []
+    else:
+        assert as_app(live).scalar("SELECT count(*) AS n FROM t WHERE v = 'a user'") == 1
+
+
+def test_a_row_that_comes_while_another_way_is_tried_keeps_the_image(live: Database, tmp_path: Path) -> None:
+    release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP, old_works_on_new=True)
+    release.api.on_stop = lambda: as_app(live).execute("INSERT INTO t (v) VALUES ('just now')")
+    result = release.roll_back(smoke=sick)
+    assert (result["way"], result["unhealthy"][:5]) == ("image", "login")
+    assert (release.api.log, databases.fence_state(live)) == (["switch old", "stop", "start"], None)
+    assert as_app(live).scalar("SELECT count(*) AS n FROM t WHERE v = 'just now'") == 1
+
+
 WRONG_DOWN = SMALL_DOWN.replace("'old'", "'wrong'")
 
 
 def test_wrong_schema_after_the_downgrade_falls_back(live: Database, tmp_path: Path) -> None:
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP, down=WRONG_DOWN)
 
-    def validate() -> dict[str, Any]:
+    def validate(way: str) -> dict[str, Any]:
         if as_app(live).scalar("SELECT count(*) AS n FROM t WHERE v = 'wrong'"):
             raise PapError("not what it was")
         return {}

@@ -13,7 +13,7 @@ import pytest
 from hostile_http import KINDS, Hostile, _ok, mutations
 from papdeploy import smoke
 from papdeploy.core import http
-from papdeploy.errors import Unavailable
+from papdeploy.errors import Unhealthy
 
 PATHS = ("/health", "/auth/login", "/auth/me", "/policies/")
 SECRET = "Bearer s3cr3t-t0ken"
@@ -53,10 +53,10 @@ def smoke_test_fails(hostile: Hostile, path: str, kind: str) -> None:
     """With that fault at that path, and says so."""
     hostile.bad = {path: kind}
     before = [{"path": "/policies/", "status": 200, "ms": 1, "shape": [{"id": "int"}]}]
-    with pytest.raises((smoke.SmokeFailed, Unavailable)) as failed:
+    with pytest.raises(Unhealthy) as failed:
         smoke.run(config(hostile, 0.4), before)
     assert re.search(KINDS[kind][1], failed.value.message), failed.value.message
-    assert isinstance(failed.value, Unavailable) == (path == "/health")
+    assert isinstance(failed.value, smoke.SmokeFailed) == (path != "/health")
 
 
 @pytest.mark.parametrize(("kind", "path"), list(zip(KINDS, itertools.cycle(PATHS))))  # each with each: tests/nightly

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ..api import Api, Runtime
-from ..errors import PapError, Refused, Unavailable
+from ..errors import PapError, Refused, Unavailable, Unhealthy
 from ..trial import Trial
 from . import trial as trials
 from .address import Tunnel, direct, published
@@ -228,7 +228,7 @@ class DockerApi(Api):
         health = state.get("Health") or {}
         if health.get("Status") == "unhealthy":
             said = str((health.get("Log") or [{}])[-1].get("Output", "")).strip()
-            raise Unavailable(
+            raise Unhealthy(
                 f"Container {name} is unhealthy by its own health check: {said[-400:] or 'it said nothing'}",
                 hint=f"See `docker inspect {name}` (State.Health) and `docker logs {name}`.",
             )
@@ -237,7 +237,8 @@ class DockerApi(Api):
     def confirm(self, version: Mapping[str, Any]) -> None:
         """Assert that exactly the containers of ``version`` run under the names, and wait for their health checks.
 
-        A health check that still says "starting" after ``health_s`` seconds is a failure. Raises Unavailable.
+        A health check that still says "starting" after ``health_s`` seconds is a failure. Raises Unavailable, and
+        Unhealthy where it is the health check that says no.
         """
         records = {record["name"]: record for record in version.get("containers") or []}
         deadline = time.monotonic() + self.health_s
@@ -256,7 +257,7 @@ class DockerApi(Api):
                 if state["Status"] == "running" and health in ("none", "healthy"):
                     break
                 if time.monotonic() > deadline:
-                    raise Unavailable(
+                    raise Unhealthy(
                         f"Container {service.name} is still {state['Status']}, its health check {health}, after"
                         f" {self.health_s:g} s.",
                         hint="Raise pap_api_health_seconds if its health check needs longer.",

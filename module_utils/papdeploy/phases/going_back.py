@@ -84,7 +84,7 @@ def _run(stack: Stack, release: str, who: Mapping[str, Any], options: Options, *
         journal.append("rollback", "begin", reason=options.reason, who=dict(who), plan=plan.as_dict())
         hooks = rollback.Hooks(
             revert=lambda dbname: _revert(stack, journal, dbname, say),
-            validate=lambda: _validate(stack, journal, plan.way),
+            validate=lambda way: _validate(stack, journal, way),
             smoke=lambda: _smoke(stack, journal),
             checkpoint=lambda phase, event, data: _note(journal, phase, event, data),
             emit=say,
@@ -112,6 +112,7 @@ def _run(stack: Stack, release: str, who: Mapping[str, Any], options: Options, *
             message=options.reason,
             seconds=round(seconds_between(begin_entry(journal)["at"], now()), 2),
             way=result["way"],
+            unhealthy=result["unhealthy"],
             **_left(stack, journal, result["way"]),
         )
         watcher.end(journal.folder, "the release was taken back")
@@ -199,7 +200,8 @@ def _outcome(stack: Stack, journal: Journal, result: Mapping[str, Any]) -> str:
     if not _touched(journal):
         return f"The API had not been stopped and no migration had begun; {stack.name} runs {label} as before."
     kept = f" The failed database is kept as {result['kept']}." if result.get("kept") else ""
-    return f"{stack.name} was rolled back and runs {label} again.{kept}"
+    unhealthy = f" It does not answer well: {result['unhealthy']}" if result["unhealthy"] else ""
+    return f"{stack.name} was rolled back and runs {label} again.{kept}{unhealthy}"
 
 
 def _touched(journal: Journal) -> bool:

@@ -97,7 +97,7 @@ def status(
         found["live_changes"] = changed
         if not ("holder" in found or unfinished):
             command = f"look into it, then: {live_check.acknowledge_command(stack.name, str(changed[0]['id']))}"
-    attention += filter(None, [stack.state.clock_went_back()])
+    attention += filter(None, [_unhealthy(stack.state), stack.state.clock_went_back()])
     lines += [f"! {line}" for line in attention]
     lines.append(f"next: {command or 'nothing to do'}")
     found.update(attention=attention, next=command)
@@ -142,6 +142,15 @@ def _look(
 def _last(state: State) -> dict[str, Any] | None:
     journals = state.releases()
     return history.row(journals[-1]) if journals else None
+
+
+def _unhealthy(state: State) -> str:
+    """What the last rollback found of the API that it went back to, as long as no release came after it."""
+    journals = state.releases()
+    end = (journals[-1].end() or {}) if journals else {}
+    if not end.get("unhealthy"):
+        return ""
+    return f"when release {journals[-1].release} was rolled back, the API did not answer well: {end['unhealthy']}"
 
 
 def _verdict(last: Mapping[str, Any]) -> str:

@@ -216,7 +216,7 @@ def away(entries: Entries) -> Optional[float]:
     stopped = _first(entries, "fence", "begin")
     tried = _first(entries, "rollback.login_smoke_test", "begin")
     passed = _first(entries, "rollback.login_smoke_test", "done")
-    if not stopped or not tried or not passed:
+    if not stopped or not tried or not passed or (passed.get("unhealthy") and "healthy_after_s" not in passed):
         return None
     return round(seconds_between(stopped["at"], tried["at"]) + float(passed.get("healthy_after_s", 0.0)), 2)
 
@@ -362,6 +362,8 @@ def _verdict(report: Mapping[str, Any], end: Optional[Mapping[str, Any]]) -> dic
         line = f"{where}: the deploy of {new} was abandoned{at}"
     else:
         line = f"{where}: the deploy of {new} is unfinished" + (f", it failed{at}" if failed else "")
+    if kind == "rolled_back" and (report["rollback"] or {}).get("unhealthy"):
+        line += f"; {old} does not answer well"
     alarm = kind == "finished" and report["watch"] and report["watch"].get("state") == "alarm"
     if alarm:
         line += "; the watch over its logs raised an alarm"

@@ -13,7 +13,7 @@ from ..api import Api
 from ..backup.archive import Emit, silent
 from ..core import text
 from ..databases.names import admin_session, end_sessions
-from ..errors import PapError, Refused
+from ..errors import PapError, Refused, Unhealthy
 from ..postgres import Database, quote_literal
 from .plan import RollbackPlan, backup_path, choose, count_before_downgrade, read_state
 
@@ -22,12 +22,13 @@ Checkpoint = Callable[[str, str, dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Hooks:
-    """What lies outside: ``revert(dbname)`` runs the downgrades of the release in database ``dbname``; ``validate()``
-    holds the schema against the old models and ``smoke()`` logs in, both raising what is wrong; ``checkpoint(phase,
-    event, data)`` writes to the journal, durably."""
+    """What lies outside: ``revert(dbname)`` runs the downgrades of the release in database ``dbname``;
+    ``validate(way)`` holds the schema against the old models and ``smoke()`` logs in, both raising what is wrong
+    (Unhealthy: the old API runs and does not answer well); ``checkpoint(phase, event, data)`` writes to the journal,
+    durably."""
 
     revert: Callable[[str], dict[str, Any]]
-    validate: Callable[[], Any]
+    validate: Callable[[str], Any]
     smoke: Callable[[], Any]
     checkpoint: Checkpoint
     emit: Emit = silent
@@ -77,7 +78,8 @@ def run(
 
     Under the fence the plan is made again: a migration that was still running may have committed, and what would be
     lost is counted to the row. If that changes the verdict, the fence is lifted, the API started as it was, and Refused
-    raised. Returns way, cost, ``kept`` (the failed database, kept aside), seconds and lines for a person.
+    raised. Returns way, cost, ``kept`` (the failed database, kept aside), ``unhealthy`` (why the API that it went back
+    to does not answer well, or nothing), seconds and lines for a person.
     """
     if plan.refused:
         raise Refused(
@@ -85,40 +87,58 @@ def run(
         )
     work = _Work(database, api, dict(facts), hooks, encryption, accept_loss)
     started = time.monotonic()
-    tried: list[str] = []
-    failures: list[PapError] = []
-    current = plan
-    while True:
-        try:
-            result = _go(work, current)
-            break
-        except Refused:
-            raise
-        except PapError as error:
-            # Another way may still lead back; the first failure is the one to report if none does.
-            failures.append(error)
-            tried.append(current.way)
-            hooks.checkpoint("rollback", "note", {"way": current.way, "failed": error.as_dict()})
-            following = choose(database, work.facts, accept_loss=accept_loss, skip=tuple(tried), encryption=encryption)
-            if following.refused or following.way in tried:
-                raise failures[0] from error
-            current = following
+    failures: list[tuple[str, PapError]] = []
+    current, result = _first_that_works(work, plan, failures)
     seconds = time.monotonic() - started
+    kept, unhealthy = result.get("kept"), result["unhealthy"]
     return {
         **result,
         "release": plan.release,
         "way": current.way,
         "why": current.why,
-        "tried": tried,
+        "tried": [way for way, _ in failures],
         "seconds": round(seconds, 3),
         "lines": [
-            *(f"{way} did not work: {error.message}" for way, error in zip(tried, failures)),
+            *(f"{way} did not work: {error.message}" for way, error in failures),
             "rolled back"
             + ("" if current.way == "nothing" else f" by {current.way}")
             + f" in {text.seconds(seconds)}: {current.why}",
-            *([f"the failed database is kept as {result['kept']}"] if result.get("kept") else []),
+            *([f"the failed database is kept as {kept}"] if kept else []),
+            *([f"but the API that it went back to does not answer well: {unhealthy}"] if unhealthy else []),
         ],
     }
+
+
+def _first_that_works(
+    work: _Work, current: RollbackPlan, failures: list[tuple[str, PapError]]
+) -> tuple[RollbackPlan, dict[str, Any]]:
+    """Go one way after the other; into ``failures`` goes what did not work."""
+    image: Optional[tuple[RollbackPlan, dict[str, Any]]] = None  # gone to its end, though the old API is unhealthy
+    while True:
+        error: PapError
+        try:
+            result = _go(work, current)
+            if not (result["unhealthy"] and result["new_schema"]):
+                return current, result
+            image, error = (current, result), Unhealthy(str(result["unhealthy"]))
+        except Refused:
+            if image:  # it was found under the fence that the other way would lose rows: the fence is down again
+                return image
+            raise
+        except PapError as found:
+            image, error = None, found
+        work.hooks.checkpoint("rollback", "note", {"way": current.way, "failed": error.as_dict()})
+        # Another way may still lead back: the old API may stumble over the new schema, a backup may not restore.
+        tried = [*(way for way, _ in failures), current.way]
+        following = choose(
+            work.database, work.facts, accept_loss=work.accept_loss, skip=tuple(tried), encryption=work.encryption
+        )
+        if following.refused or following.way in tried:
+            if image:
+                return image
+            raise failures[0][1] if failures else error
+        failures.append((current.way, error))
+        current = following
 
 
 def _go(work: _Work, plan: RollbackPlan) -> dict[str, Any]:
@@ -156,9 +176,18 @@ def _go(work: _Work, plan: RollbackPlan) -> dict[str, Any]:
         # If what follows fails, another way may be gone: the rows that the downgrade rewrote are nobody's.
         work.facts.update(unfence=lifted, written_before=counted)
     work.step("activate", lambda: _activate(work, before))
-    work.step("validate", lambda: _as_dict(work.hooks.validate()))
-    work.step("login_smoke_test", lambda: _as_dict(work.hooks.smoke()))
-    return result
+    work.step("validate", lambda: _as_dict(work.hooks.validate(plan.way)))
+    tried = work.step("login_smoke_test", lambda: _tried(work))
+    new_schema = plan.way == "image" and bool(state.applied)
+    return {**result, "unhealthy": tried.get("unhealthy", ""), "new_schema": new_schema}
+
+
+def _tried(work: _Work) -> dict[str, Any]:
+    """The smoke test of the old API. A rollback does not hang on what that answers: it is noted, and judged above."""
+    try:
+        return _as_dict(work.hooks.smoke())
+    except Unhealthy as error:
+        return {**error.data.get("smoke", {}), "unhealthy": error.message}
 
 
 def _closed(work: _Work, plan: RollbackPlan) -> RollbackPlan:
