@@ -17,6 +17,7 @@ from .errors import CommandFailed, PapError, Refused, Unavailable
 from .sites import Process, Site
 
 MAX_NAME_BYTES = 63
+_CONTROL = re.compile(r"[\x01-\x1f\x7f]")
 
 # A session resolves names, prints values and runs statements by settings that any owner of a database or role can store
 # there (ALTER DATABASE … SET, ALTER ROLE … SET): a function or operator that an application's role has planted in
@@ -72,14 +73,18 @@ def _pin_what_is_known() -> str:
 
 
 def quote_ident(name: str) -> str:
-    """An SQL identifier, always quoted; refuses what PostgreSQL would cut or cannot hold (63 bytes, NUL)."""
+    """An SQL identifier, always quoted, in one line; refuses what PostgreSQL cannot hold (over 63 bytes, NUL)."""
     if not name or "\0" in name or len(name.encode()) > MAX_NAME_BYTES:
         raise Refused(f"{name!r} is not a possible PostgreSQL name (1 to {MAX_NAME_BYTES} bytes, no NUL).")
-    return '"' + name.replace('"', '""') + '"'
+    quoted = '"' + name.replace('"', '""') + '"'
+    if not _CONTROL.search(quoted):
+        return quoted
+    # In one line whatever the name holds: what reads a script line by line (grep, a person) must not be misled.
+    return "U&" + re.sub(r"[\x01-\x1f\x7f\\]", lambda found: f"\\{ord(found[0]):04x}", quoted)
 
 
 def quote_literal(value: object) -> str:
-    """An SQL literal for a string, number, boolean or None."""
+    """An SQL literal for a string, number, boolean or None, in one line."""
     if value is None:
         return "NULL"
     if isinstance(value, bool):
@@ -90,7 +95,9 @@ def quote_literal(value: object) -> str:
     if "\0" in text:
         raise Refused("A text with a NUL byte cannot be stored by PostgreSQL.")
     quoted = "'" + text.replace("'", "''") + "'"
-    return " E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
+    if "\\" not in text and not _CONTROL.search(text):
+        return quoted
+    return " E" + _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", quoted.replace("\\", "\\\\"))
 
 
 def bind(statement: str, *values: object) -> str:

@@ -27,10 +27,17 @@ def test_impossible_identifiers_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "literal"),
-    [(None, "NULL"), (True, "true"), (7, "7"), ("it's", "'it''s'"), ("a\\b", " E'a\\\\b'")],
+    [(None, "NULL"), (True, "true"), (7, "7"), ("it's", "'it''s'"), ("a\\b", " E'a\\\\b'"), ("a\n'b", " E'a\\x0a''b'")],
 )
 def test_literals(value: object, literal: str) -> None:
     assert quote_literal(value) == literal
+
+
+def test_names_and_literals_never_span_lines() -> None:
+    for number in [*range(1, 33), 127]:
+        for quoted in (quote_ident(f"a{chr(number)}b"), quote_literal(f"a{chr(number)}b")):
+            assert len(quoted.splitlines()) == 1
+            assert quoted.isprintable()
 
 
 def test_bind_counts_its_values() -> None:

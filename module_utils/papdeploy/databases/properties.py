@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ..errors import Refused
@@ -77,16 +78,30 @@ def apply(name: str, properties: dict[str, Any]) -> list[str]:
     return statements
 
 
-# Settings that hold a list of names: their value is kept quoted already and must not become one name.
+# Settings that hold a list: each element is written as a literal of its own, as pg_dump does. The stored text is no
+# SQL: SET … FROM CURRENT stores what set_config was given, which may be any text without a space or comma.
 _LISTS = ("search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries", "datestyle",
           "shared_preload_libraries", "unix_socket_directories")  # fmt: skip
 
 
 def _set(target: str, role: str | None, key: str, value: str) -> str:
     subject = f"ROLE {quote_ident(role)} IN DATABASE {target}" if role else f"DATABASE {target}"
+    return f"ALTER {subject} SET {_assignment(key, value)}"
+
+
+def _assignment(key: str, value: str) -> str:
     parameter = ".".join(quote_ident(part) for part in key.split("."))
-    shown = value if key.lower() in _LISTS and value else quote_literal(value)
-    return f"ALTER {subject} SET {parameter} TO {shown}"
+    elements = _elements(value) if key.lower() in _LISTS else [value]
+    return f"{parameter} TO {', '.join(map(quote_literal, elements)).strip()}"
+
+
+def _elements(value: str) -> list[str]:
+    """The elements of a list setting as it is stored: separated by commas, some in double quotes."""
+    parts = re.findall(r'\s*("(?:[^"]|"")*"|[^,"]*)\s*(?:,|$)', value)
+    words = [part.strip() for part in parts]
+    if words and not words[-1]:
+        words.pop()  # what the expression finds at the very end
+    return [word[1:-1].replace('""', '"') if word.startswith('"') else word for word in words] or [""]
 
 
 def as_sql(name: str, properties: dict[str, Any], roles: list[dict[str, Any]], version: int) -> str:
@@ -106,8 +121,7 @@ def as_sql(name: str, properties: dict[str, Any], roles: list[dict[str, Any]], v
         lines += [f"GRANT {quote_ident(m)} TO {quote_ident(role['rolname'])};" for m in role["member_of"]]
         for setting in role["settings"] or []:
             key, _, value = setting.partition("=")
-            shown = value if key.lower() in _LISTS and value else quote_literal(value)
-            lines.append(f"ALTER ROLE {quote_ident(role['rolname'])} SET {quote_ident(key)} TO {shown};")
+            lines.append(f"ALTER ROLE {quote_ident(role['rolname'])} SET {_assignment(key, value)};")
     lines.append(create_like(name, properties, version) + ";")
     lines += [statement + ";" for statement in apply(name, properties)]
     if properties["comment"]:
