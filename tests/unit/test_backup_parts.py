@@ -239,7 +239,7 @@ def test_properties_become_statements() -> None:
         'REVOKE ALL ON DATABASE "d%s" FROM PUBLIC, "o""wner"',
         'GRANT TEMPORARY ON DATABASE "d%s" TO PUBLIC',
         'GRANT CONNECT ON DATABASE "d%s" TO "r\'ole" WITH GRANT OPTION',
-        'ALTER DATABASE "d%s" SET "search_path" TO a, "B c"',
+        "ALTER DATABASE \"d%s\" SET \"search_path\" TO 'a', 'B c'",
         'ALTER DATABASE "d%s" SET "work_mem" TO \'4MB\'',
         'ALTER DATABASE "d%s" SET "app"."name" TO \'it\'\'s\'',
         'ALTER ROLE "role" IN DATABASE "d%s" SET "jit" TO \'off\'',
