@@ -65,7 +65,10 @@ options:
     type: str
     default: ""
   take_over:
-    description: Take the deploy lock although its holder may be alive.
+    description:
+      - End the run that holds the deploy lock although it may be alive; its processes on the target host and its
+        sessions on the server go first.
+      - Without it, only a run that is proven gone is followed.
     type: bool
     default: false
   plan_only:

@@ -29,6 +29,7 @@ _STACK: dict[str, Any] = {
         "name": {"type": "str", "required": True},
         "environment": {"type": "str", "required": True},
         "state_dir": {"type": "path", "required": True},
+        "who": {"type": "dict", "required": True},
         "database": {
             "type": "dict",
             "required": True,
@@ -124,7 +125,8 @@ def run_state(module: AnsibleModule, name: str, work: Callable[[Any, Any], dict[
     def on_the_state(phase: Any, redactor: Any) -> dict[str, Any]:
         sources = importlib.import_module("papdeploy.app.secret_sources")
         sources.teach(redactor, given)
-        return work(importlib.import_module("papdeploy.journal").State(given["state_dir"], redactor), phase)
+        state_of = importlib.import_module("papdeploy.journal").State
+        return work(state_of(given["state_dir"], redactor, given["who"], stack=given["name"]), phase)
 
     _run(module, given["code"], f"phases.{name}", on_the_state)
 

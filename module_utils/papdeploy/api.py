@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .core.processes import MARK
 from .errors import CommandFailed, PapError, Refused, Unavailable
 from .sites import HostSite, Site
 from .trial import Trial, exit_code, free_port, held, with_port
@@ -181,7 +182,8 @@ class HostApi(Api):
 
     def _supervise(self, what: str, command: Sequence[str]) -> None:
         try:
-            self.site.run(command, timeout=self.seconds)
+            # What the supervisor starts belongs to no run: whoever takes this one over must not end it.
+            self.site.run(command, env={MARK: ""}, timeout=self.seconds)
         except CommandFailed as error:
             said = str(error.data.get("stderr", "")).splitlines()[-15:]
             raise PapError(

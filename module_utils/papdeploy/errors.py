@@ -33,6 +33,10 @@ class WrongDatabase(Refused):
     """A session is not in the database that it was opened for. ``expected`` and ``found`` are in ``data``."""
 
 
+class TakenOver(Refused):
+    """Another run has this stack now: the one that asks must change nothing more, and must not go back either."""
+
+
 class Unavailable(PapError):
     """Something that is needed did not answer, so nothing can be said about it."""
 
@@ -63,6 +67,7 @@ KINDS: dict[str, type[PapError]] = {
         PapError,
         Refused,
         WrongDatabase,
+        TakenOver,
         Unavailable,
         Unhealthy,
         DeadlineExceeded,

@@ -22,7 +22,10 @@ from .core.durable import private_folder, sync_folder
 from .core.redact import Redactor
 from .core.visible import json_text
 from .errors import PapError, Refused
+from .releases.holder import Holder
 from .releases.lock import Lock
+from .releases.run import Run
+from .releases.server_lock import ServerLock
 
 # How a release can end. A release without an end is unfinished: the next run ends it.
 ENDS = ("finished", "rolled_back", "refused", "abandoned", "rehearsed")
@@ -125,10 +128,20 @@ class Journal:
 class State:
     """The state folder of one stack."""
 
-    def __init__(self, folder: str | Path, redactor: Optional[Redactor] = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        redactor: Optional[Redactor] = None,
+        who: Mapping[str, Any] | None = None,
+        *,
+        stack: str = "",
+        server: Optional[ServerLock] = None,
+    ) -> None:
+        """``who`` (see :class:`Run`) works on it, by default this process. ``stack`` is the name by which commands know
+        it; ``server`` is the lock of its database."""
         self.folder = Path(folder)
         self.redactor = redactor or Redactor()
-        self.lock = Lock(self.folder)
+        self.lock = Lock(self.folder, Run.of(who) if who else None, stack=stack, server=server, notes=self)
 
     @property
     def releases_folder(self) -> Path:
@@ -191,11 +204,11 @@ class State:
         return None
 
     def begin(self, who: Mapping[str, Any], **header: Any) -> Journal:
-        """Take the lock and open a new release. ``who`` is ``{"user", "host", "pid"}`` of the controller."""
+        """Take the lock and open a new release for ``who``, the run of the controller (see :class:`Run`)."""
         private_folder(self.folder)
         private_folder(self.releases_folder)
         release = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ-") + secrets.token_hex(2)
-        self.lock.take(release, who)
+        self.lock.by(who).take(release)
         folder = private_folder(self.releases_folder / release)
         sync_folder(self.releases_folder)
         journal = Journal(folder, self.redactor)
@@ -208,3 +221,30 @@ class State:
         """Do a piece of the release's work: checks that it still holds the lock and shows signs of life meanwhile."""
         with self.lock.working(release):
             yield self.journal(release)
+
+    # -- what the lock asks of the journals ---------------------------------------------------------------------------
+
+    def phase_of(self, release: str) -> str:
+        """Where the release stands, as a clause; empty if there is no such release."""
+        path = self.releases_folder / release
+        if not (path / "journal.jsonl").is_file():
+            return ""
+        entries = [entry for entry in Journal(path).entries() if entry["phase"] != "release"]
+        begun = next((entry for entry in reversed(entries) if entry["event"] == "begin"), None)
+        if begun is None:
+            return "before its first phase"
+        later = entries[entries.index(begun) + 1 :]
+        ended = any(e["phase"] == begun["phase"] and e["event"] in ("done", "failed") for e in later)
+        return f"{'after' if ended else 'in'} phase {begun['phase']}"
+
+    def took_over(self, held: Holder, by: Run, why: str) -> None:
+        """Note in the release's journal that ``by`` has taken it over; ``why`` its run counted as alive, if it did."""
+        path = self.releases_folder / held.release
+        if (path / "journal.jsonl").is_file():
+            Journal(path).append("release", "taken_over", by=by.as_dict(), of=held.run.as_dict(), alive=why)
+
+    def taken_over(self, release: str, run: Run) -> Optional[dict[str, Any]]:
+        """The newest note that ``release`` was taken over from ``run``: ``at`` and ``by``."""
+        notes = Journal(self.releases_folder / release).entries()
+        taken = (e for e in reversed(notes) if (e["phase"], e["event"]) == ("release", "taken_over"))
+        return next((entry for entry in taken if Run.of(entry["of"]).same(run)), None)

@@ -16,6 +16,7 @@ from .core.redact import Redactor
 from .errors import Refused, WrongDatabase
 from .journal import State
 from .postgres import Conninfo, Database
+from .releases.server_lock import ServerLock
 from .sites import HostSite
 from .smoke import SmokeConfig
 
@@ -168,7 +169,7 @@ def from_params(params: Mapping[str, Any], release: str = "", redactor: Optional
     return Stack(
         name=params["name"],
         environment=params["environment"],
-        state=State(params["state_dir"], redactor),
+        state=State(params["state_dir"], redactor, params["who"], stack=params["name"], server=ServerLock(made)),
         database=made,
         api=api,
         models=tuple(params["api"]["models"]),

@@ -33,6 +33,12 @@ options:
         description: Folder on the target host for releases, journals and backups. Created with mode 0700.
         type: path
         required: true
+      who:
+        description:
+          - The run that the module belongs to, as the P(pap_who#lookup) lookup says.
+          - A release goes on only for the run that holds the deploy lock.
+        type: dict
+        required: true
       database:
         description: The database and its site.
         type: dict

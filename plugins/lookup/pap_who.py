@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import multiprocessing
 import os
@@ -16,7 +17,10 @@ short_description: User, host and process of the running ansible-playbook
 version_added: "0.1.0"
 author: pap-deploy authors
 description:
-  - Returns one dictionary with C(user), C(host), C(pid) and C(boot), which identify the controller's process.
+  - Returns one dictionary with C(user), C(host), C(pid), C(start), C(boot) and C(pidns), which identify the
+    controller's process.
+  - C(start) is when it started (clock ticks after the boot C(boot) of the host), C(pidns) the namespace of its id.
+  - Where the controller's kernel does not say one of the last three (it is no Linux), it is empty.
 options: {}
 """
 
@@ -28,7 +32,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _raw:
-  description: The controller's user, host name, process id and boot id.
+  description: User, host name, process id with its start and namespace, and boot id of the controller.
   type: list
   elements: dict
 """
@@ -37,12 +41,24 @@ _raw:
 class LookupModule(LookupBase):
     def run(self, terms, variables=None, **kwargs):
         parent = multiprocessing.parent_process()
-        boot = Path("/proc/sys/kernel/random/boot_id")
+        pid = parent.pid if parent else os.getpid()
+        stat = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()  # proc(5): the name before may hold anything
+        namespace = ""
+        with contextlib.suppress(OSError):
+            namespace = str(Path(f"/proc/{pid}/ns/pid").readlink())
         return [
             {
                 "user": os.environ.get("SUDO_USER") or getpass.getuser(),
                 "host": socket.gethostname(),
-                "pid": parent.pid if parent else os.getpid(),
-                "boot": boot.read_text().strip() if boot.exists() else "",
+                "pid": pid,
+                "start": int(stat[19]) if len(stat) > 19 else "",
+                "boot": _read("/proc/sys/kernel/random/boot_id").strip(),
+                "pidns": namespace,
             }
         ]
+
+
+def _read(path):
+    with contextlib.suppress(OSError):
+        return Path(path).read_text(errors="replace")
+    return ""

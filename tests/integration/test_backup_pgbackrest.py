@@ -230,8 +230,9 @@ def test_the_playbooks_on_a_stack_of_pgbackrest(cluster: Cluster, tmp_path: Path
     assert state.lock.holder() is None
     version = {"label": "old", "identity": "old"}
     header = {"stack": "pap", "environment": "staging", "from": version, "to": {"label": "new", "identity": "new"}}
-    journal = state.begin({"user": "u", "host": "elsewhere", "pid": 1}, **header, pending=["m1"], server_version=150000)
-    play("backup.yml", "-e", f"pap_release={journal.release}")
+    who = {"user": "u", "host": "elsewhere", "pid": 1}
+    journal = state.begin(who, **header, pending=["m1"], server_version=150000)
+    play("backup.yml", "-e", json.dumps({"pap_release": journal.release, "pap_who": who}))
     noted = journal.last("backup")
     assert noted is not None
     assert noted["label"] != label[1]

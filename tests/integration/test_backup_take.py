@@ -445,13 +445,14 @@ def test_a_backup_by_itself_and_a_deploy_exclude_each_other(
     state = State(tmp_path / "state")
     stack = Stack("st", "staging", state, small(server, database), FakeApi(), (), {})  # type: ignore[arg-type]
     me = {"user": "me", "host": "here", "pid": 1}
-    deploy = state.begin({"user": "you", "host": "elsewhere", "pid": 1})
+    other_run = State(state.folder)
+    deploy = other_run.begin({"user": "you", "host": "elsewhere", "pid": 1})
     for options in (backing_up.Options(), backing_up.Options(verify=str(tmp_path / "any.dump"))):
         with pytest.raises(Refused, match="started by you@elsewhere"):
             backing_up.run(stack, "", me, options)
     assert not state.backups_folder.exists()
     assert not [name for name in names(server) if name.startswith(f"{database}__")]
-    state.lock.release(deploy.release)
+    other_run.lock.release(deploy.release)
 
     refused: list[str] = []
     real = backup.take

@@ -54,6 +54,7 @@ def params_of(running: pap_stack.Stack, folder: Path, release: str | Release) ->
         "name": running.name,
         "environment": "staging",
         "state_dir": str(folder / "state"),
+        "who": WHO,
         "database": {"container": running.db},
         "api": {
             "container": [running.api],
@@ -73,9 +74,8 @@ def opened(running: pap_stack.Stack, folder: Path, release: str | Release, more:
     sources = {path.name: path.read_text() for path in (ROOT / "migrations").glob("add_*.py")}
     if more:
         sources["2026_01_01_more.py"] = more
-    who = {"user": "tester", "host": "nowhere", "pid": os.getpid()}
     stack = stack_of(running, folder, release)
-    found = preflight.run(stack, sources, who, preflight.Options(), check_mode=False, versions={})
+    found = preflight.run(stack, sources, WHO, preflight.Options(), check_mode=False, versions={})
     return str(found["release"])
 
 

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from hostile_http import Hostile
 from papdeploy.journal import Journal, State
-from test_report_history import release
+from test_report_history import WHO, release
 
 ROOT = Path(__file__).resolve().parents[2]
 ANSIBLE = Path(sys.executable).parent / "ansible-playbook"
@@ -60,7 +60,7 @@ class Place:
         if not link.exists():
             link.symlink_to(ROOT / "module_utils")
         done = subprocess.run(
-            [ANSIBLE, "-i", inventory, playbook],
+            [ANSIBLE, "-i", inventory, playbook, "-e", json.dumps({"pap_who": WHO})],  # the run that began the releases
             env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"},
             cwd=ROOT, capture_output=True, text=True, timeout=150,
         )  # fmt: skip
@@ -104,7 +104,7 @@ def test_from_stagings_receipt_to_production_over_a_git_repository(place: Place)
     journal = release(place.state("production"), environment="production", end="")
     said = place.play(role("receipt", pap_release=journal.release), **production, **elsewhere)
     assert "staging passed with exactly this" in said
-    place.state("production").lock.release(journal.release)
+    place.state("production").lock.by(WHO).release(journal.release)
     journal.append("release", "abandoned")
 
     other = release(place.state("production"), environment="production", end="")
@@ -113,7 +113,7 @@ def test_from_stagings_receipt_to_production_over_a_git_repository(place: Place)
     assert "migration b.py was edited" in said and "deploy.yml -l staging" in said
     end = other.end()
     assert end is not None and end["event"] == "refused"
-    assert place.state("production").holder() is None
+    assert place.state("production").lock.holder() is None
 
     # The same although it was never in staging: what `deploy.yml -e receipt_override=…` does here.
     urgent = release(place.state("production"), environment="production", end="")
@@ -171,7 +171,7 @@ def test_two_environments_push_their_receipts_at_once(place: Place, monkeypatch:
     deny = origin / "hooks" / "pre-receive"
     deny.write_text("#!/bin/sh\necho https://me:s3cret@host is read-only >&2\nexit 1\n")
     deny.chmod(0o755)
-    place.state().lock.release(made.release)
+    place.state().lock.by(WHO).release(made.release)
     late: Journal = release(place.state())
     said = place.play(role("receipt", "write", pap_release=late.release), ok=False, **repository)
     assert "was deployed, but its receipt could not be pushed" in said and "***@host is read-only" in said

@@ -10,10 +10,10 @@ from typing import Any
 import jinja2
 import pytest
 import yaml
-from papdeploy.errors import Refused
+from papdeploy.core.processes import boot_id
+from papdeploy.errors import Refused, TakenOver
 from papdeploy.journal import State
 from papdeploy.phases import cutover
-from papdeploy.releases.lock import boot_id
 from papdeploy.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,8 +55,17 @@ def test_what_the_migration_has_activated_is_not_activated_again(tmp_path: Path)
 
 def test_a_run_whose_controller_is_gone_leaves_the_fence_up(tmp_path: Path) -> None:
     made = stack(tmp_path / "state")
+    journal = made.state.begin({**ME, "pid": 2**22 + 1}, **{"from": {"label": "old"}, "to": {"label": "new"}})
+    with pytest.raises(Refused, match=r"me@.* is gone: nothing more is changed here"):
+        cutover.activate(made, journal.release)
+    assert not [entry for entry in journal.entries() if entry["phase"] in ("unfence", "activate")]
+
+
+def test_a_run_that_was_taken_over_activates_nothing(tmp_path: Path) -> None:
+    made = stack(tmp_path / "state")
     journal = made.state.begin(ME, **{"from": {"label": "old"}, "to": {"label": "new"}})
-    made.state.lock.take(journal.release, {**ME, "pid": 2**22 + 1})
-    with pytest.raises(Refused, match="is gone, so nothing more is changed here"):
+    other = State(made.state.folder).lock.by({"user": "bob", "host": "elsewhere", "pid": 7})
+    other.take(journal.release, take_over=True)
+    with pytest.raises(TakenOver, match=rf"{journal.release} was taken over by bob@elsewhere \(process 7\)"):
         cutover.activate(made, journal.release)
     assert not [entry for entry in journal.entries() if entry["phase"] in ("unfence", "activate")]

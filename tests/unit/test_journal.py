@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from papdeploy.core.durable import private_folder
+from papdeploy.core.processes import boot_id
 from papdeploy.core.redact import MASK, Redactor
 from papdeploy.errors import PapError, Refused
 from papdeploy.journal import State
-from papdeploy.releases.lock import boot_id
 
 ME = {"user": "me", "host": socket.gethostname(), "pid": os.getpid(), "boot": boot_id()}
 OTHER = {"user": "you", "host": "elsewhere", "pid": 1}
@@ -87,76 +87,6 @@ def test_a_wide_or_linked_folder_is_refused(tmp_path: Path) -> None:
     for name in ("wide", "linked"):
         with pytest.raises(Refused, match=name):
             private_folder(tmp_path / name)
-
-
-def test_a_second_deploy_is_refused_and_the_holder_named(tmp_path: Path) -> None:
-    state = State(tmp_path / "state")
-    first = state.begin(OTHER)
-    with pytest.raises(Refused, match=r"started by you@elsewhere") as caught:
-        state.begin(ME)
-    assert caught.value.data["holder"]["release"] == first.release
-    state.lock.release(first.release)
-    assert state.begin(ME)
-
-
-def test_work_that_is_no_release_holds_the_lock_under_a_name_of_its_own(tmp_path: Path) -> None:
-    state = State(tmp_path / "state")
-    with state.lock.alone("manual", ME) as name:
-        assert state.lock.holder()["release"] == name
-        with pytest.raises(Refused, match=f"{name}, started by me@"):
-            state.begin(OTHER)
-        with pytest.raises(Refused, match=name), state.lock.alone("manual", ME):
-            pass
-        assert state.lock.holder()["release"] == name, "who was refused takes no lock away"
-    first = state.begin(OTHER)
-    with pytest.raises(Refused, match=first.release), state.lock.alone("manual", ME):
-        pass
-    assert state.lock.holder()["release"] == first.release
-
-
-@pytest.mark.parametrize("how", ["lease over", "process gone", "another boot"])
-def test_a_dead_holder_can_be_followed_and_must_not_go_on(tmp_path: Path, how: str) -> None:
-    state = State(tmp_path / "state")
-    if how == "lease over":
-        first = state.begin(OTHER)
-        state.lock.take(first.release, OTHER, lease_s=-1.0)
-    elif how == "process gone":
-        first = state.begin({**ME, "pid": 2**22 + 1})
-    else:
-        first = state.begin({**ME, "boot": "another"})
-    second = state.begin(ME)
-    with (
-        pytest.raises(Refused, match=f"taken over by release {second.release}"),
-        state.working(first.release),
-    ):
-        pass
-    with state.working(second.release) as journal:
-        assert journal.release == second.release
-
-
-def test_a_release_goes_on_only_for_the_run_that_began_it(tmp_path: Path) -> None:
-    state = State(tmp_path / "state")
-    release = state.begin(OTHER).release
-    state.lock.confirm(release, OTHER)
-    with pytest.raises(Refused, match=r"changed here\. me@"):
-        state.lock.take(release, ME)  # a rollback of that release, started meanwhile
-        state.lock.confirm(release, OTHER)
-    state.lock.release(release)
-    with pytest.raises(Refused, match="is gone"):
-        state.lock.confirm(release, OTHER)
-    dead = {**ME, "pid": 2**22 + 1}
-    release = state.begin(dead).release
-    with pytest.raises(Refused, match=r"changed here\. The next"):
-        state.lock.confirm(release, dead)
-
-
-def test_giving_back_a_lock_that_somebody_else_has_changes_nothing(tmp_path: Path) -> None:
-    state = State(tmp_path / "state")
-    journal = state.begin(ME)
-    state.lock.release("another")
-    holder = state.lock.holder()
-    assert holder is not None
-    assert holder["release"] == journal.release
 
 
 @pytest.mark.parametrize("name", ["", "../x", "nope", ".."])

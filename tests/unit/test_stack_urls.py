@@ -27,7 +27,7 @@ PARAMS: dict[str, Any] = {
 
 
 def stack(tmp_path: Path, **api: str) -> Stack:
-    return from_params({**PARAMS, "state_dir": str(tmp_path), "api": {**PARAMS["api"], **api}})
+    return from_params({**PARAMS, "state_dir": str(tmp_path), "who": {}, "api": {**PARAMS["api"], **api}})
 
 
 def test_the_environment_says_it(tmp_path: Path) -> None:

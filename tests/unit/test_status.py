@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from papdeploy import databases, watch
+from papdeploy.core.processes import boot_id
 from papdeploy.errors import Refused
 from papdeploy.journal import Journal, State
 from papdeploy.phases import preflight, reporting
 
 AWAY = {"user": "jane", "host": "another-host", "pid": 1}
-GONE = {"user": "jane", "host": socket.gethostname(), "pid": 2**22 + 7}  # above any process id
+GONE = {"user": "jane", "host": socket.gethostname(), "pid": 2**22 + 7, "boot": boot_id()}  # above any process id
 VERSION = {"label": "pap:1.9.0", "identity": "sha256:93fe"}
 
 
@@ -23,7 +24,7 @@ class Bench:
     """A stack whose database and API are not asked: what the preflight finds is given."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.state = State(folder / "state")
+        self.state = State(folder / "state", stack="pap")
         conninfo = SimpleNamespace(dbname="app")
         self.stack: Any = SimpleNamespace(
             name="pap", label="pap (staging)", environment="staging", state=self.state,
@@ -79,15 +80,19 @@ def test_pending(bench: Bench) -> None:
 def test_held(bench: Bench) -> None:
     release = bench.release(AWAY, "backup").release
     lines, following, status = bench.said()
-    assert any(line.startswith(f"! held by {release}, started by jane@another-host at ") for line in lines)
+    assert any(
+        line.startswith(f"! held by {release} of pap, started by jane@another-host (process 1) at ") for line in lines
+    )
     assert following.startswith("next: wait") and "rollback_take_over=true" in following and status == "warning"
 
 
 def test_held_by_a_backup_of_no_release(bench: Bench) -> None:
-    with bench.state.lock.alone("manual", AWAY) as name:
+    with bench.state.lock.by(AWAY).alone("manual") as name:
         lines, following, _ = bench.said()
-    assert any(line.startswith(f"! held by {name}, started by jane@another-host at ") for line in lines)
-    assert following == "next: wait until it has ended", "there is no release to take back"
+    assert any(
+        line.startswith(f"! held by {name} of pap, started by jane@another-host (process 1) at ") for line in lines
+    )
+    assert following.endswith("deploy.yml -l pap -e rollback_take_over=true"), "there is no release to take back"
 
 
 def test_interrupted(bench: Bench) -> None:

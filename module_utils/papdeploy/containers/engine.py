@@ -58,6 +58,10 @@ class Engine:
             self.api: Any = _client(docker, timeout_s, keywords)
             self.endpoint = replace(endpoint, api_version=str(self.api.api_version))
 
+    def __reduce__(self) -> tuple[type[Engine], tuple[()]]:
+        """In another process it is the engine that the environment names there: connections do not travel."""
+        return (Engine, ())
+
     @contextlib.contextmanager
     def talking(self, doing: str) -> Iterator[None]:
         """Turn what the SDK raises while ``doing`` (words for a message) into Unavailable."""

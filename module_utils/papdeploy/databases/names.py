@@ -77,9 +77,16 @@ def maintenance(database: Database) -> Database:
 @contextlib.contextmanager
 def admin_session(database: Database, release: str = "cli") -> Iterator[Session]:
     """A session of the release outside the live database, whose commits survive a crash of the server."""
+    with outside(database.as_release(release)) as session:
+        yield session
+
+
+@contextlib.contextmanager
+def outside(database: Database) -> Iterator[Session]:
+    """The same under the application name that ``database`` has."""
     names = [name for name in ("postgres", "template1") if name != database.conninfo.dbname]
     for name in names:
-        with database.named(name).as_release(release).session() as session:
+        with database.named(name).session() as session:
             try:
                 # A server may run with synchronous_commit = off; a fence that a crash undoes is none.
                 session.execute(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional
 
 from ..errors import PapError
-from . import drivers, ledger, sql
+from . import drivers, ledger, lock, sql
 from .db import row_type
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def iterate(
                 if session.status != drivers.IN_TRANSACTION:
                     raise step.broken("an error inside a piece of db.batches() was caught and passed over")
                 _note(session, step, note, last, done, whole)
+                lock.assert_kept(session)
                 session.query("COMMIT")
         except BaseException:
             # Also when the loop is left early. A generator may be collected long after its migration ended.

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from ..errors import PapError, Unavailable
-from . import drivers, sql
+from . import drivers, lock, sql
 
 if TYPE_CHECKING:
     from .batches import Batch
@@ -182,6 +182,7 @@ class Db:
             yield
             if self._session.status == drivers.IN_ERROR:
                 raise self._step.broken("an error inside db.transaction() was caught and passed over")
+            lock.assert_kept(self._session)
             self._session.query("COMMIT")
         except BaseException:
             if not self._session.lost and self._session.status != drivers.IDLE:

@@ -21,6 +21,17 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
+# The first integer of the advisory lock that a stack holds while it works on a live database, in the maintenance
+# database (see ``releases``).
+STACK_CLASS = 0x70617064
+
+# Whether a session called %s holds that lock: what a run that belongs to a release asks before COMMIT.
+KEPT = f"""EXISTS (SELECT FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a USING (pid)
+       WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.classid = {STACK_CLASS}
+         AND a.application_name = %s)"""
+
+KEEPER_S = 15.0
+
 # Whether the asking session holds it.
 HELD = f"""EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
        AND pid = pg_backend_pid() AND classid = {ledger.LOCK_HIGH} AND objid = {ledger.LOCK_LOW})"""
@@ -48,6 +59,21 @@ def acquire(session: Session) -> None:
                 holder=found,
             )
         time.sleep(uniform(0.1, 0.5))
+
+
+def assert_kept(session: Session) -> None:
+    """Raise Refused unless the release, if this run belongs to one, still has its lock on the server: a run that was
+    taken over commits nothing. One whose keeper was ended gets another one within seconds, which is waited for."""
+    name = session.options.guard
+    limit = time.monotonic() + min(KEEPER_S, session.remaining())
+    while name and not session.query(f"SELECT {KEPT}", (name,))[0][0]:
+        if time.monotonic() > limit:
+            raise Refused(
+                "The lock of this release on the server is held no more: another run has taken the stack over.",
+                hint="This run changes nothing more; status.yml says who works on the stack.",
+            )
+        time.sleep(0.2)
+        session.query("SELECT pg_stat_clear_snapshot()")  # a transaction sees the sessions of its first look
 
 
 def holder(session: Session) -> dict[str, Any]:

@@ -21,7 +21,8 @@ class RunOptions:
     although the catalog did not change. ``only``: these, with what they require. ``observe``: record locks, rewritten
     tables and WAL of every migration. ``stop_at_scripts``: end before the first legacy script, of which nobody knows
     where else it connects. ``expect_database``: every session proves that it is in this database before it
-    sends anything else.
+    sends anything else. ``guard``: the session that holds the lock of the release on this server; without it nothing
+    is committed.
     """
 
     lock_timeout_s: float = 5.0
@@ -35,6 +36,7 @@ class RunOptions:
     believe: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     observe: bool = False
+    guard: str = ""
     driver: str = ""
     stop_at_scripts: bool = False
     expect_database: Optional[DatabaseIdentity] = None

@@ -378,6 +378,7 @@ class Session(drivers.Hooks):
 
         transaction = self.transaction
         assert transaction is not None
+        lock.assert_kept(self)
         self.query(f"SELECT set_config('{ledger.SCHEMA}.commit', %s, true)", (self.run,))
         try:
             self.query("COMMIT")

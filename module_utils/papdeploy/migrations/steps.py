@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
 from ..core.text import plural
 from ..errors import DeadlineExceeded, PapError, Unavailable
-from . import drivers, indexes, ledger
+from . import drivers, indexes, ledger, lock
 from .db import Db
 from .files import MigrationFile
 from .observe import observer
@@ -259,6 +259,7 @@ def run_alone(session: Session, migration: MigrationFile, direction: str = "upgr
     event = ledger.APPLIED if direction == "upgrade" else ledger.REVERTED
 
     def attempt() -> dict[str, Any]:
+        lock.assert_kept(session)
         session.ensure_ledger()
         session.record_start(migration.identity, migration.checksum, direction)
         with guards(session):

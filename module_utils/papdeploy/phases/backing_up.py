@@ -52,7 +52,7 @@ def run(
         lines = retention.forecast(stack, options.retention, options.hold)
         return {"changed": not options.verify, "pap": {"phase": "retention", "lines": lines}}
     if options.verify:
-        with stack.state.lock.alone("verify", who), Progress(stack.state.folder, "backup", stack.redactor) as say:
+        with stack.state.lock.by(who).alone("verify"), Progress(stack.state.folder, "backup", stack.redactor) as say:
             expected = backup.Expected(stack=stack.name, database=stack.database.conninfo.dbname)
             proven = backup.verify(
                 stack.database, options.verify, expected=expected, encryption=options.encrypt, emit=say
@@ -64,7 +64,7 @@ def run(
             done.update(made)
         lines = _clear(stack, release, made, options)
     else:
-        with stack.state.lock.alone("manual", who) as name:
+        with stack.state.lock.by(who).alone("manual") as name:
             made = _take(stack, name, options)
             lines = _clear(stack, name, made, options)
     return {"changed": True, "backup": made, "pap": _pap([*made["lines"], *lines])}

@@ -63,6 +63,7 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
                 "lock_timeout_s": rehearsed.lock_timeout_s(options.lock_timeout_s, online=online),
                 "deadline_s": limit_s,
                 "allow_out_of_order": options.allow_out_of_order,
+                "guard": stack.state.lock.guard(release),
             },
         }
         with stack.beside_models(header["to"]) as beside:
@@ -186,7 +187,7 @@ def activate(stack: Stack, release: str) -> dict[str, Any]:
 def _take_over(stack: Stack, journal: Journal) -> dict[str, Any]:
     """Lift the fence, switch, and wait for the first healthy answer (``healthy_after_s``, from the switch on)."""
     header = begin_entry(journal)
-    stack.state.lock.confirm(journal.release, header["who"])
+    stack.state.lock.confirm(journal.release)
     with journal.checkpoint("unfence") as done:
         done.update(databases.unfence(stack.database, journal.release))
     watcher.remark(journal.folder)  # what the logs say from here on, the new release says

@@ -22,7 +22,7 @@ def run(stack: Stack, release: str, who: Mapping[str, Any], *, check_mode: bool 
             f"Release {unfinished.release} of {stack.label} is unfinished, and may still need what was kept.",
             hint=f"End it first: ansible-playbook rollback.yml -l {stack.name}",
         )
-    with contextlib.nullcontext() if check_mode else stack.state.lock.alone("drop", who):
+    with contextlib.nullcontext() if check_mode else stack.state.lock.by(who).alone("drop"):
         found = [entry for entry in databases.existing(stack.database) if _is_over(stack, entry, release)]
         for entry in found:
             if not check_mode:

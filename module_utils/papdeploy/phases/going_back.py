@@ -39,19 +39,33 @@ class Options:
 def run(
     stack: Stack, release: str, who: Mapping[str, Any], options: Options, *, check_mode: bool = False
 ) -> dict[str, Any]:
-    """Take ``release`` back (empty: the interrupted one, else the newest). Converges when repeated or killed."""
-    if not check_mode or options.plan_only:
-        return _run(stack, release, who, options, check_mode=check_mode)
-    with live_check.unchanged(stack, "the plan of the rollback") as live:
-        result = _run(stack, release, who, options, check_mode=True)
-    result["pap"]["lines"].append(live.sentence)
-    return result
+    """Take ``release`` back (empty: the interrupted one, else the newest). Converges when repeated or killed.
 
-
-def _run(stack: Stack, release: str, who: Mapping[str, Any], options: Options, *, check_mode: bool) -> dict[str, Any]:
+    Raises Refused while another run is at work, unless it may be taken over; TakenOver to a run that has been.
+    """
+    lock = stack.state.lock.by(who)
+    lock.refuse_held(release, take_over=options.take_over)
     journal = _which(stack, release, options)
     if journal is None:
+        if options.take_over and not (
+            options.plan_only or check_mode
+        ):  # what holds the stack is no release: a backup that hangs
+            with lock.alone("take-over", take_over=True):
+                pass
         return {"way": "nothing", "pap": {"phase": "rollback", "lines": []}}
+    if options.plan_only:
+        return _forecast(stack, journal, options)
+    if check_mode:
+        with live_check.unchanged(stack, "the plan of the rollback") as live:
+            result = _forecast(stack, journal, options)
+        result["pap"]["lines"].append(live.sentence)
+        return result
+    # The old run is ended first, and the way chosen on what it has left. Whatever comes of it, this run then ends.
+    with lock.holding(journal.release, take_over=options.take_over):
+        return _take_back(stack, journal, who, options)
+
+
+def _choose(stack: Stack, journal: Journal, options: Options) -> tuple[dict[str, Any], rollback.RollbackPlan]:
     facts = facts_of(stack, journal)
     plan = rollback.choose(
         stack.database,
@@ -61,26 +75,36 @@ def _run(stack: Stack, release: str, who: Mapping[str, Any], options: Options, *
         deep=not options.plan_only,
         encryption=options.encrypt,
     )
-    asked = options.reason.split(": ")[0] or "it was asked for"
-    lines = [f"release {journal.release} of {stack.label} is taken back ({asked})", *plan.lines()]
+    return facts, plan
+
+
+def _announcement(stack: Stack, plan: rollback.RollbackPlan, options: Options) -> list[str]:
     if options.planned == plan.way:
-        lines = []
+        return []
+    asked = options.reason.split(": ")[0] or "it was asked for"
+    return [f"release {plan.release} of {stack.label} is taken back ({asked})", *plan.lines()]
+
+
+def _forecast(stack: Stack, journal: Journal, options: Options) -> dict[str, Any]:
+    """The way and its cost; nothing is changed."""
+    _, plan = _choose(stack, journal, options)
+    lines = _announcement(stack, plan, options)
     chosen = {"way": plan.way, "release": plan.release, "cost": plan.cost, "refused": plan.refused}
     if options.plan_only:
         return {**chosen, "changed": False, "pap": {"phase": "rollback", "lines": lines, "status": "warning"}}
-    if plan.refused and not check_mode:
+    return {**chosen, "changed": not plan.refused, "pap": {"phase": "rollback", "lines": lines}}
+
+
+def _take_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: Options) -> dict[str, Any]:
+    """Choose the way and go it, under the lock."""
+    facts, plan = _choose(stack, journal, options)
+    lines = _announcement(stack, plan, options)
+    if plan.refused:
         journal.append("rollback", "refused", reason=options.reason, who=dict(who), plan=plan.as_dict())
         raise Refused(
             f"Release {journal.release} cannot be rolled back: {plan.refused}.", hint=plan.hint, lines=lines[1:]
         )
-    if check_mode:
-        return {
-            **chosen,
-            "changed": not plan.refused,
-            "pap": {"phase": "rollback", "lines": lines},
-        }
-    stack.state.lock.take(journal.release, who, take_over=options.take_over)
-    with stack.state.working(journal.release), Progress(stack.state.folder, "rollback", stack.redactor) as say:
+    with Progress(stack.state.folder, "rollback", stack.redactor) as say:
         journal.append("rollback", "begin", reason=options.reason, who=dict(who), plan=plan.as_dict())
         hooks = rollback.Hooks(
             revert=lambda dbname: _revert(stack, journal, dbname, say),
@@ -116,7 +140,6 @@ def _run(stack: Stack, release: str, who: Mapping[str, Any], options: Options, *
             **_left(stack, journal, result["way"]),
         )
         watcher.end(journal.folder, "the release was taken back")
-    stack.state.lock.release(journal.release)
     lines += [*result["lines"], f"journal {journal.path}"]
     return {
         "changed": True,
@@ -223,6 +246,7 @@ def _revert(stack: Stack, journal: Journal, dbname: str, say: Progress) -> dict[
                 "since_release": journal.release,
                 "release": journal.release,
                 "who": f"{header['who']['user']}@{header['who']['host']}",
+                "options": {"guard": stack.state.lock.guard(journal.release)},
             },
             at=stack.database.named(dbname),
             deadline_s=3600,

@@ -15,7 +15,6 @@ from ..core.durable import private_folder, write_durably
 from ..core.text import plural
 from ..errors import PapError, Refused
 from ..journal import Journal
-from ..releases.lock import described
 from ..schema import CheckOptions, Difference, compare, drift, fingerprint, judge
 from ..schema.compare_catalogs import comparable
 from ..schema.result import reaches
@@ -78,6 +77,7 @@ def run(
 ) -> dict[str, Any]:
     """Look, then refuse, or (in check mode) forecast, or open the release. Returns the module's result."""
     started = time.monotonic()
+    stack.state.lock.by(who)
     _refuse_unless_free(stack)
     with live_check.unchanged(stack, "the plan" if check_mode else "the preflight") as live:
         findings = look(stack, sources, options, with_baseline=not check_mode)
@@ -123,13 +123,7 @@ def run(
 
 
 def _refuse_unless_free(stack: Stack) -> None:
-    held = stack.state.lock.holder()
-    if held and held["alive"]:
-        raise Refused(
-            f"Another run holds {stack.label}: {described(held)}.",
-            hint="Wait for it to end.",
-            holder=held,
-        )
+    stack.state.lock.refuse_held()
     unfinished = stack.state.unfinished()
     if unfinished:
         raise Refused(

@@ -11,7 +11,7 @@ from ..core.durable import write_durably
 from ..core.visible import json_text
 from ..errors import PapError
 from ..journal import Journal, State
-from ..releases.lock import described
+from ..releases.holder import alive
 from ..report import words
 from ..report.overview import row
 from ..stack import Stack
@@ -64,12 +64,10 @@ def status(
     command = ""
     held = stack.state.lock.holder()
     unfinished = stack.state.unfinished()
-    if held and held["alive"]:
-        found["holder"] = held
-        attention.append(f"held by {described(held)}")
-        command = "wait until it has ended"
-        if any(journal.release == held["release"] for journal in stack.state.releases()):  # else a backup by itself
-            command += f"; only if it hangs: ansible-playbook rollback.yml -l {stack.name} -e rollback_take_over=true"
+    if held and alive(held):
+        found["holder"] = held.as_dict()
+        attention.append(f"held by {stack.state.lock.sentence(held)}")
+        command = f"wait until it has ended; only if it hangs: {stack.state.lock.command(held)}"
     elif unfinished:
         found["unfinished"] = unfinished.release
         attention.append(f"unfinished: {_interrupted(unfinished)}")

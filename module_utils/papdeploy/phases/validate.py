@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +22,8 @@ class SchemaDiffers(PapError):
 def run(stack: Stack, release: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Compare with the models of ``release``, or of the API that runs. Raises SchemaDiffers."""
     version = stack.api.candidate() if release else stack.api.running()
-    with stack.beside_models(version) as beside:
+    mine = stack.state.working(release) if release else contextlib.nullcontext()
+    with mine, stack.beside_models(version) as beside:
         request = {"models": list(stack.models)}
         if release:
             expected = read_kept(stack.state.journal(release).folder, "expected.json")

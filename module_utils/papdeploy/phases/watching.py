@@ -64,16 +64,16 @@ def prepare(stack: Stack, release: str, options: Options) -> dict[str, Any]:
     if not specs:
         line = "no log is named (pap_api_log_files, pap_db_log_files): nothing will be watched after the deploy"
         return {"prepared": False, "pap": _pap([line], "warning")}
-    journal = stack.state.journal(release)
-    watcher.prepare(
-        journal.folder,
-        specs,
-        hours=options.hours,
-        interval_s=options.interval_s,
-        rules=watch.rules_of({"rules": options.rules}),
-        timer=options.timer,
-        redactor=stack.redactor,
-    )
+    with stack.state.working(release) as journal:
+        watcher.prepare(
+            journal.folder,
+            specs,
+            hours=options.hours,
+            interval_s=options.interval_s,
+            rules=watch.rules_of({"rules": options.rules}),
+            timer=options.timer,
+            redactor=stack.redactor,
+        )
     return {"prepared": True, "changed": True, "pap": _pap([])}
 
 

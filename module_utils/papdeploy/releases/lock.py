@@ -1,4 +1,9 @@
-"""The deploy lock of a stack: a lease in its state folder, which every controller sees."""
+"""The deploy lock of a stack: a lease in its state folder on the target host, which every controller sees.
+
+A file names the holder and is renewed while its modules work: a file lock would end with each module's process, and the
+release goes on in the next one. Beside it a process on the target host holds an advisory lock on the server, against
+another stack on the same database (see ``server_lock``).
+"""
 
 from __future__ import annotations
 
@@ -7,134 +12,296 @@ import fcntl
 import json
 import os
 import secrets
-import socket
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Protocol
 
-from ..core.clock import now, seconds_between
+from ..core.clock import now
 from ..core.durable import private_folder, sync_folder, write_durably
-from ..errors import Refused
+from ..core.processes import MARK, Place, Process, end, since_boot
+from ..errors import PapError, Refused, TakenOver
+from . import keeper
+from .holder import Holder, Remains, alive, lock_file, read
+from .run import Run
+from .server_lock import ServerLock
 
 LEASE_S = 120.0
+_BEATS = 6  # signs of life in a lease
+_LOOK_S = 2.0  # how often a working module looks whether the lock on the server is still kept
 
 
-def described(held: Mapping[str, Any]) -> str:
-    """Who holds a lock, as :meth:`State.holder` returned it, in words."""
-    who = f"{held['user']}@{held['host']}"
-    return f"{held['release']}, started by {who} at {held['since']}, last sign of life {held['renewed']}"
+class Notes(Protocol):
+    """What the journals know of a lock."""
+
+    def phase_of(self, release: str) -> str:
+        """Where the release stands, as a clause; empty if nothing is known."""
+
+    def took_over(self, held: Holder, by: Run, why: str) -> None:
+        """Note that ``by`` has taken the lock of ``held`` over; ``why`` it was thought alive, if it was."""
+
+    def taken_over(self, release: str, run: Run) -> Optional[Mapping[str, Any]]:
+        """By whom, and when, the release was taken over from ``run``."""
 
 
 class Lock:
-    """The deploy lock of the stack whose state folder is ``folder``."""
+    """The deploy lock of the stack called ``stack``, whose state folder is ``folder``, as ``run`` sees it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        run: Optional[Run] = None,
+        *,
+        stack: str = "",
+        server: Optional[ServerLock] = None,
+        notes: Optional[Notes] = None,
+    ) -> None:
         self.folder = folder
+        self.run = run or Run.here()
+        self.stack = stack
+        self.server = server
+        self._notes = notes
 
-    # The lock is a lease: a file that names the holder and is renewed while its modules run. A file lock would end with
-    # each module's process, although the release goes on in the next one.
+    def by(self, who: Mapping[str, Any]) -> Lock:
+        """This lock, from here on as the run ``who`` (see :class:`Run`) sees it."""
+        self.run = Run.of(who)
+        return self
 
-    @property
-    def _lock_file(self) -> Path:
-        return self.folder / "lock.json"
+    # -- looking ------------------------------------------------------------------------------------------------------
 
-    def holder(self) -> Optional[dict[str, Any]]:
-        """Who holds the deploy lock: ``{"release", "user", "host", "pid", "since", "renewed", "alive"}``; None if free.
+    def holder(self) -> Optional[Holder]:
+        """Who holds the lock; None if it is free. Raises Refused if the file says nothing that can be understood."""
+        return read(self.folder)
 
-        ``alive`` is false when the lease has run out, or when the controller ran on this host and is gone.
-        """
-        try:
-            held: dict[str, Any] = json.loads(self._lock_file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        expired = seconds_between(held["renewed"], now()) > float(held["lease_s"])
-        held["alive"] = not expired and not _gone(held)
-        return held
+    def alive(self, held: Holder) -> str:
+        """Why the run that holds the lock may be alive, as a clause; empty if it is proven gone."""
+        why = alive(held)
+        if why or self.server is None:
+            return why
+        return alive(held, self.server.sessions(held.release))
 
-    def take(self, release: str, who: Mapping[str, Any], *, take_over: bool = False, lease_s: float = LEASE_S) -> None:
-        """Take the lock for ``release``, or renew it. Raises Refused, naming the holder, if another release has it."""
-        with self._guard():
-            held = self.holder()
-            if held and held["release"] != release and held["alive"] and not take_over:
-                raise Refused(
-                    f"Another run holds this stack: {described(held)}.",
-                    hint="Wait for it to end. If it is dead, it can be taken over "
-                    f"{held['lease_s']:g} s after its last sign of life.",
-                    holder=held,
-                )
-            since = held["since"] if held and held["release"] == release else now()
-            fresh = {**who, "release": release, "since": since, "renewed": now(), "lease_s": lease_s}
-            write_durably(self._lock_file, json.dumps(fresh).encode())
+    def sentence(self, held: Holder) -> str:
+        """The holder in words: who, since when, in which phase."""
+        return held.sentence(self._notes.phase_of(held.release) if self._notes else "")
 
-    def confirm(self, release: str, who: Mapping[str, Any]) -> None:
-        """Assert that the release still belongs to its controller ``who``. Raises Refused if another run has taken it
-        over, or if the controller ran on this host and is gone: whoever comes next decides then."""
+    def command(self, held: Holder) -> str:
+        """What a person types to end a holder that hangs: its release is then taken back, if it has one."""
+        is_release = bool(self._notes and self._notes.phase_of(held.release))
+        limit = f" -l {self.stack}" if self.stack else ""
+        return f"ansible-playbook {'rollback' if is_release else 'deploy'}.yml{limit} -e rollback_take_over=true"
+
+    def refuse_held(self, release: str = "", *, take_over: bool = False) -> None:
+        """Raise Refused, naming the holder, if a run other than this one may be at work here, or another stack on the
+        database; TakenOver if ``release`` was taken over from this run."""
+        self._refuse_if_taken_over(release)
         held = self.holder()
-        same = held is not None and held["release"] == release and all(held.get(key) == who[key] for key in who)
-        if held is None or not same or not held["alive"]:
-            by = f" {held['user']}@{held['host']} has it now." if held and not same else ""
+        mine = held is not None and held.run.same(self.run) and release in ("", held.release)
+        if held and not mine and not take_over:
+            self._refuse_alive(held)
+        if self.server:
+            self.server.refuse_other(held)
+
+    def confirm(self, release: str) -> None:
+        """Assert that this run still holds the lock for ``release``, and that its controller, if it runs on this host,
+        is still there: else whoever comes next decides. Raises TakenOver or Refused."""
+        self._assert_mine(release)
+        if self.run.is_local(Place.here()) and not self.run.process.alive:
             raise Refused(
-                f"The run that began release {release} is gone, so nothing more is changed here.{by}",
+                f"The run that began release {release}, {self.run}, is gone: nothing more is changed here.",
                 hint="The next deploy.yml or rollback.yml ends the release.",
             )
 
-    def release(self, release: str) -> None:
-        """Give the lock back, if ``release`` has it."""
-        with self._guard():
+    def guard(self, release: str) -> str:
+        """What a session of this run finds on the server as long as the lock is its own (see ``server_lock``); empty
+        where there is none."""
+        held = self._assert_mine(release)
+        return self.server.name_of(held) if self.server else ""
+
+    # -- taking and giving back ---------------------------------------------------------------------------------------
+
+    def take(self, release: str, *, take_over: bool = False, lease_s: float = LEASE_S) -> None:
+        """Take the lock for ``release``, or renew it.
+
+        If a run that is proven gone has it (or any other one, with ``take_over``), what is left of that run is ended
+        first: its processes on this host, its sessions on the server. Raises Refused, naming the holder, if another run
+        may be alive, or if another stack works on the database.
+        """
+        with self._exclusive():
+            self._refuse_if_taken_over(release)
             held = self.holder()
-            if held and held["release"] == release:
-                self._lock_file.unlink()
-                sync_folder(self.folder)
+            if held and self._is_mine(held, release):
+                fresh = replace(self._renewed(held), lease_s=lease_s)
+            else:
+                why = "" if held is None else self._refuse_alive(held) if not take_over else self.alive(held)
+                fresh = self._new(release, lease_s, held.left() if held else ())
+                if held and self._notes:
+                    self._notes.took_over(held, self.run, why)
+            self._write(fresh)
+        self._end(fresh.remains)
+        try:
+            self._keep(release)
+        except PapError:
+            self.release(release)
+            raise
+
+    def release(self, release: str) -> None:
+        """Give the lock back, if this run has it for ``release``."""
+        with self._exclusive():
+            held = self.holder()
+            if not held or not self._is_mine(held, release):
+                return
+            if held.keeper:
+                end([held.keeper], "")
+            lock_file(self.folder).unlink()
+            sync_folder(self.folder)
 
     @contextlib.contextmanager
     def working(self, release: str) -> Iterator[None]:
-        """Do a piece of the release's work: checks that it still holds the lock and shows signs of life meanwhile."""
-        held = self.holder()
-        if not held or held["release"] != release:
-            by = f" It was taken over by release {held['release']}." if held else ""
-            raise Refused(
-                f"Release {release} no longer holds this stack.{by}",
-                hint="Nothing was done. Look at the history of this stack before you start again.",
-            )
-        who = {key: value for key, value in held.items() if key in ("user", "host", "pid", "boot")}
-        with self._alive(release, who, float(held["lease_s"])):
+        """Do a piece of the release's work: checks that this run holds the lock, and shows signs of life meanwhile.
+
+        Raises TakenOver if another run has it, before anything is done.
+        """
+        with self._alive(release):
             yield
 
     @contextlib.contextmanager
-    def alone(self, work: str, who: Mapping[str, Any]) -> Iterator[str]:
-        """Hold the lock for ``work`` that is no release, under a name of its own, which is returned. Raises Refused,
-        naming the holder, if the lock is not free."""
-        name = f"{work}-{datetime.now(timezone.utc).strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(2)}"
+    def holding(self, release: str, *, take_over: bool = False) -> Iterator[None]:
+        """Take the lock for ``release``, work, and give it back, however the work ends."""
+        self.take(release, take_over=take_over)
         try:
-            with self._alive(name, who, LEASE_S):
-                yield name
+            with self._alive(release):
+                yield
         finally:
-            self.release(name)
+            self.release(release)
 
     @contextlib.contextmanager
-    def _alive(self, release: str, who: Mapping[str, Any], lease_s: float) -> Iterator[None]:
-        """Take or renew the lock, and renew it while the block runs."""
+    def alone(self, work: str, *, take_over: bool = False) -> Iterator[str]:
+        """The same for ``work`` that is no release, under a name of its own, which is returned."""
+        name = f"{work}-{datetime.now(timezone.utc).strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(2)}"
+        with self.holding(name, take_over=take_over):
+            yield name
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _is_mine(self, held: Holder, release: str) -> bool:
+        return held.release == release and held.run.same(self.run)
+
+    def _assert_mine(self, release: str) -> Holder:
+        held = self.holder()
+        if held and self._is_mine(held, release):
+            return held
+        self._refuse_if_taken_over(release)
+        if held:
+            raise _taken_over(release, str(held.run), held.since, f"it works on {held.release} now")
+        raise Refused(
+            f"Release {release} no longer holds this stack: its lock is gone.",
+            hint="Nothing was done. Look at the history of this stack before you start again.",
+        )
+
+    def _refuse_if_taken_over(self, release: str) -> None:
+        found = self._notes.taken_over(release, self.run) if self._notes and release else None
+        if found:
+            raise _taken_over(release, str(Run.of(found["by"])), str(found["at"]), "")
+
+    def _refuse_alive(self, held: Holder) -> str:
+        why = self.alive(held)
+        if not why:
+            return ""
+        raise Refused(
+            f"Another run holds this stack: {self.sentence(held)}. It counts as alive: {why}.",
+            hint="Wait until it has ended; status.yml says how far it is. Only if it hangs, end it: "
+            + self.command(held),
+            holder=held.as_dict(),
+        )
+
+    def _new(self, release: str, lease_s: float, remains: tuple[Remains, ...]) -> Holder:
+        at = now()
+        fresh = Holder(release, self.run, at, at, lease_s, secrets.token_hex(4), self.stack, remains=remains)
+        return self._renewed(fresh)
+
+    def _renewed(self, held: Holder, *, works: bool = False) -> Holder:
+        """The same with a sign of life; ``works``: this process is a module of the run at work."""
+        here, me = Place.here(), Process.of(os.getpid())
+        workers = tuple(worker for worker in held.workers if worker != me and held.target == here and worker.alive)
+        return replace(
+            held,
+            renewed=now(),
+            renewed_s=since_boot(),
+            target=here,
+            workers=(*workers, me) if works else workers,
+            keeper=held.keeper if held.target == here else None,
+        )
+
+    def _write(self, held: Holder) -> None:
+        write_durably(lock_file(self.folder), json.dumps(held.as_dict()).encode())
+
+    def _end(self, remains: tuple[Remains, ...]) -> None:
+        """End what runs before this one left. They stand in the lock until that is done: should this run be killed in
+        between, the next one does it."""
+        if not remains:
+            return
+        for entry in remains:
+            if entry.target == Place.here():
+                end(entry.processes, entry.token)
+            if self.server:
+                self.server.end_sessions(entry)
+        with self._exclusive():
+            held = self.holder()
+            if held:
+                self._write(replace(held, remains=tuple(e for e in held.remains if e not in remains)))
+
+    def _keep(self, release: str) -> None:
+        """See to it that the lock on the server is held. Raises Refused if another stack works on the database."""
+        if self.server is None:
+            return
+        held = self._assert_mine(release)
+        if held.keeper and held.keeper.alive:
+            return
+        made = keeper.start(self.server.database, self.folder, held.token, self.server.name_of(held))
+        try:
+            with self._exclusive():
+                self._write(replace(self._assert_mine(release), keeper=made))
+        except PapError:
+            end([made], "")
+            raise
+
+    @contextlib.contextmanager
+    def _alive(self, release: str) -> Iterator[None]:
+        """Check that this run holds the lock, renew it while the block runs, and mark what the block starts."""
+        with self._exclusive():
+            held = self._renewed(self._assert_mine(release), works=True)
+            self._write(held)
+        self._keep(release)
         stop = threading.Event()
 
         def beat() -> None:
-            while not stop.wait(lease_s / 6):
-                # A lock that was taken over in the meantime must not be taken back: the next step finds out.
-                with contextlib.suppress(Refused, OSError):
-                    self.take(release, who, lease_s=lease_s)
+            while not stop.wait(min(_LOOK_S, held.lease_s / _BEATS)):
+                # What was taken over must not be taken back: the next step finds out.
+                with contextlib.suppress(PapError, OSError):
+                    self._beat(release)
 
-        self.take(release, who, lease_s=lease_s)
         thread = threading.Thread(target=beat, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
+        with _marked(held.token):
+            thread.start()
+            try:
+                yield
+            finally:
+                stop.set()
+                thread.join()
+                with contextlib.suppress(TakenOver, Refused), self._exclusive():
+                    self._write(self._renewed(self._assert_mine(release)))
+
+    def _beat(self, release: str) -> None:
+        with self._exclusive():
+            mine = self._assert_mine(release)
+            if mine.age_s > mine.lease_s / _BEATS:
+                self._write(self._renewed(mine, works=True))
+        self._keep(release)
 
     @contextlib.contextmanager
-    def _guard(self) -> Iterator[None]:
+    def _exclusive(self) -> Iterator[None]:
         private_folder(self.folder)
         descriptor = os.open(self.folder / ".guard", os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -144,21 +311,22 @@ class Lock:
             os.close(descriptor)
 
 
-def _gone(held: Mapping[str, Any]) -> bool:
-    """True if the controller ran on this very host (same boot) and its process is no longer there."""
-    if held.get("host") != socket.gethostname() or held.get("boot") not in (None, boot_id()):
-        return held.get("host") == socket.gethostname()
+@contextlib.contextmanager
+def _marked(token: str) -> Iterator[None]:
+    before = os.environ.get(MARK)
+    os.environ[MARK] = token
     try:
-        os.kill(int(held["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except (PermissionError, KeyError, ValueError):
-        return False
-    return False
+        yield
+    finally:
+        del os.environ[MARK]
+        if before is not None:
+            os.environ[MARK] = before
 
 
-def boot_id() -> Optional[str]:
-    """The id of this boot of this host, where the kernel tells."""
-    with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return None
+def _taken_over(release: str, by: str, at: str, doing: str) -> TakenOver:
+    more = f" ({doing})" if doing else ""
+    return TakenOver(
+        f"Release {release} was taken over by {by} at {at}{more}: this run changes nothing more.",
+        hint="What became of it is said by status.yml and history.yml.",
+        taken_over={"by": by, "at": at},
+    )
