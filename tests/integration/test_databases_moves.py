@@ -191,7 +191,7 @@ def test_failed_databases_go_by_days_only_without_rows_of_their_own(
     monkeypatch.setattr(retention, "now", lambda: from_epoch(clock))
 
     def run(days: float) -> list[str]:
-        return retention.apply(stack, Settings(keep_failed_days=days), (), run="manual-1")
+        return list(retention.apply(stack, Settings(keep_failed_days=days), (), run="manual-1").lines)
 
     def said(word: str, lines: list[str]) -> bool:
         return any(failed in line and word in line for line in lines)

@@ -14,9 +14,10 @@ import pytest
 from papdeploy.backup import files, folder, manifest
 from papdeploy.backup.retention import Settings
 from papdeploy.core.durable import private_folder
-from papdeploy.errors import Unavailable
+from papdeploy.errors import Refused, Unavailable
 from papdeploy.journal import Journal, State
 from papdeploy.phases import retention
+from papdeploy.rollback import plan
 
 DAY = 86400.0
 SERVER = "7001"
@@ -64,7 +65,8 @@ class Bench:
 
     def run(self, *fresh: Path, keep: int = 1, keep_days: float = 0, hold: tuple[str, ...] = ()) -> list[str]:
         settings = Settings(keep, keep_days)
-        return retention.apply(self.stack, settings, hold, run="manual-1", fresh=[str(path) for path in fresh])
+        done = retention.apply(self.stack, settings, hold, run="manual-1", fresh=[str(path) for path in fresh])
+        return list(done.lines)
 
     def forecast(self, keep: int = 1, keep_days: float = 0) -> list[str]:
         return retention.forecast(self.stack, Settings(keep, keep_days), ())
@@ -301,6 +303,34 @@ def test_what_a_release_needs_stays_and_what_ends_is_said(bench: Bench) -> None:
     bench.run(bench.backup("manual-2", 0))
     left = {path for path in paths if triple(path) <= bench.names}
     assert left == {paths[1], paths[3], paths[4]}, "in force; its schema stayed; unfinished"
+
+
+def test_status_says_which_releases_a_restore_can_still_take_back(bench: Bench) -> None:
+    paths = [bench.backup(f"r{number}", 9 - number) for number in range(2)]
+    for number, path in enumerate(paths):
+        bench.release(f"r{number}", "finished", path)
+    assert "a restore can take back r1, r0" in bench.forecast()
+    for number in (1, 2):
+        bench.run(bench.backup(f"manual-{number}", 3 - number))
+    lines = bench.forecast()
+    assert "a restore can take back r1" in lines and "no restore can take back r0 any more" in lines
+    facts = {"release": "r0", "backup": {"path": str(paths[0])}, "restore_point": None}
+    facts["removed"] = {str(paths[0]): retention.why_removed(bench.state, str(paths[0]))}
+    with pytest.raises(Refused, match=r"its backup is not kept any more: .*r0_.* was removed at .*3 newer"):
+        plan._restore_can_succeed(facts, "app", bench.stack.database, None, deep=False)
+    assert retention.why_removed(bench.state, str(paths[1])) == ""
+
+
+def test_one_that_a_proof_found_damaged_takes_no_place_until_it_is_found_whole(bench: Bench) -> None:
+    whole, rotten = bench.backup("manual-1", 9), bench.backup("manual-2", 5)
+    bench.run(rotten)
+    retention.judged(bench.state, str(rotten), "sha-manual-2-5", "its SHA-256 is another")
+    lines = bench.run()
+    assert triple(whole) <= bench.names and f"left {rotten.name}: its SHA-256 is another" in lines
+    retention.judged(bench.state, str(rotten), "sha-manual-2-5", "")
+    bench.run()
+    bench.run(bench.backup("manual-3", 0))
+    assert not triple(whole) & bench.names
 
 
 def test_a_server_that_does_not_answer_stops_nothing_and_removes_nothing(

@@ -155,12 +155,14 @@ def inspect(path: Path | str, expected: Expected = ANYTHING) -> Backup:
         raise Refused(
             f"The backup {backup.path} is damaged: it has {size:,} of {text.plural(manifest['bytes'], 'byte')}.",
             hint=_DAMAGED,
+            damaged=True,
         )
     digest, _ = files.sha256_of(backup.path)
     if digest != manifest["sha256"]:
         raise Refused(
             f"The backup {backup.path} is damaged: its SHA-256 is {digest[:16]}…, not {manifest['sha256'][:16]}….",
             hint=_DAMAGED,
+            damaged=True,
         )
     return backup
 

@@ -43,8 +43,3 @@ def size(value: Optional[float]) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} TB"
-
-
-def printable(text: str) -> str:
-    """``text`` on one line: control characters and what is no character (of a file name) as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

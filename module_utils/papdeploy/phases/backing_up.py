@@ -10,7 +10,7 @@ from .. import backup
 from ..backup import pgbackrest
 from ..backup.retention import Settings
 from ..core.durable import private_folder
-from ..errors import Refused
+from ..errors import PapError, Refused
 from ..stack import Stack
 from . import retention
 from .progress import Progress
@@ -54,20 +54,32 @@ def run(
     if options.verify:
         with stack.state.lock.by(who).alone("verify"), Progress(stack.state.folder, "backup", stack.redactor) as say:
             expected = backup.Expected(stack=stack.name, database=stack.database.conninfo.dbname)
-            proven = backup.verify(
-                stack.database, options.verify, expected=expected, encryption=options.encrypt, emit=say
-            )
+            proven = _verified(stack, options, expected, say)
         return {"backup": proven.backup.as_dict(), "pap": _pap(proven.as_dict()["lines"])}
     if release:
         with stack.state.working(release) as journal, journal.checkpoint("backup") as done:
             made = _take(stack, release, options)
             done.update(made)
-        lines = _clear(stack, release, made, options)
+        cleared = _clear(stack, release, made, options).noted(journal)
     else:
         with stack.state.lock.by(who).alone("manual") as name:
             made = _take(stack, name, options)
-            lines = _clear(stack, name, made, options)
-    return {"changed": True, "backup": made, "pap": _pap([*made["lines"], *lines])}
+            cleared = _clear(stack, name, made, options)
+    return {"changed": True, "backup": made, "pap": _pap([*made["lines"], *cleared.lines])}
+
+
+def _verified(stack: Stack, options: Options, expected: backup.Expected, say: Progress) -> backup.Restored:
+    """The backup ``options.verify`` proven again; retention hears whether it is damaged."""
+    known = backup.load_manifest(options.verify)
+    path, sha256 = str(known.path), str(known.manifest["sha256"])
+    try:
+        proven = backup.verify(stack.database, path, expected=expected, encryption=options.encrypt, emit=say)
+    except PapError as error:
+        if error.data.get("damaged") or error.data.get("differences"):
+            retention.judged(stack.state, path, sha256, error.message)
+        raise
+    retention.judged(stack.state, path, sha256, "")
+    return proven
 
 
 def _take(stack: Stack, release: str, options: Options) -> dict[str, Any]:
@@ -92,7 +104,7 @@ def _take(stack: Stack, release: str, options: Options) -> dict[str, Any]:
     return taken.as_dict()
 
 
-def _clear(stack: Stack, run: str, made: Mapping[str, Any], options: Options) -> list[str]:
+def _clear(stack: Stack, run: str, made: Mapping[str, Any], options: Options) -> retention.Done:
     """Remove what is old, now that a newer backup is there."""
     fresh = [str(made["path"])] if made.get("path") else []
     return retention.apply(stack, options.retention, options.hold, run=run, fresh=fresh)

@@ -35,7 +35,8 @@ def run(stack: Stack, release: str, keep_containers: int = 1, hold: Sequence[str
             schema_fingerprint=fingerprint(catalog),
         )
         # Its own snapshot stays: the restore point until the next release has finished.
-        tidied = [*retention.superseded(stack, hold, release), *_tidy(stack, keep_containers)]
+        dropped = retention.superseded(stack, hold, release).noted(journal)
+        tidied = [*dropped.lines, *_tidy(stack, keep_containers)]
     stack.state.lock.release(release)
     return {
         "changed": True,

@@ -14,7 +14,7 @@ from ..journal import Journal
 from ..schema import CheckOptions, compare, fingerprint
 from ..schema.compare_catalogs import comparable
 from ..stack import Stack
-from . import live_check, own_logins
+from . import live_check, own_logins, retention
 from .cutover import begin_entry
 from .finish import catalog_of
 from .preflight import expected_catalog, read_kept
@@ -202,11 +202,13 @@ def facts_of(stack: Stack, journal: Journal) -> dict[str, Any]:
     looked = journal.last("preflight") or {}
     rehearsed = journal.last("rehearse") or {}
     unfence = journal.last("unfence")
+    paths = [str((journal.last(phase) or {}).get("path") or "") for phase in ("backup", "restore_point")]
     return {
         "release": journal.release,
         "before_version": header["from"],
         "restore_point": journal.last("restore_point"),
         "backup": journal.last("backup"),
+        "removed": {path: why for path in paths if (why := retention.why_removed(stack.state, path))},
         "unfence": unfence if unfence and unfence.get("mark") else None,
         "reversible": bool(rehearsed.get("reversible", looked.get("reversible"))),
         "old_works_on_new": bool(rehearsed.get("old_api_works")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
@@ -12,7 +12,8 @@ from ..backup import folder, retention
 from ..backup.retention import Decision, Owner, Release, Settings, Thing
 from ..core.clock import epoch, from_epoch, now, utc_minute
 from ..core.durable import private_folder
-from ..core.text import age, printable, size
+from ..core.text import age, size
+from ..core.visible import visible
 from ..databases.names import maintenance
 from ..errors import PapError
 from ..journal import Journal, State
@@ -20,6 +21,21 @@ from ..postgres import Database
 from ..stack import Stack
 
 FEW = 3  # names in a line
+_NOBODY = Owner("", "", "")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a run of retention did: ``lines`` for a person, ``removed`` for a journal."""
+
+    lines: Sequence[str] = ()
+    removed: Sequence[Mapping[str, Any]] = ()
+
+    def noted(self, journal: Journal) -> Done:
+        """Written into the journal of the release that did it, if anything went."""
+        if self.removed:
+            journal.append("retention", "done", removed=list(self.removed))
+        return self
 
 
 @dataclass(frozen=True)
@@ -44,48 +60,47 @@ def forecast(stack: Stack, settings: Settings, hold: Sequence[str]) -> list[str]
         found = _look(stack, settings, hold, coming=True)
     except PapError as error:
         return [f"what will be removed is not known: {error.message}"]
-    lines = [f"the next backup removes {_about(d, found.at)}: {d.why}" for d in found.decisions if d.action == "remove"]
-    return [
-        *(lines or ["the next backup removes nothing"]),
-        *_staying(found, "the one after it", brief=False),
-        *found.notes,
-    ]
+    going = [decision for decision in found.decisions if decision.action == "remove"]
+    lines = [f"the next backup removes {_about(decision, found.at)}: {decision.why}" for decision in going]
+    lines = lines or ["the next backup removes nothing"]
+    return [*lines, *_staying(found, "the one after it", brief=False), *_offered(stack.state, found), *found.notes]
 
 
-def apply(stack: Stack, settings: Settings, hold: Sequence[str], *, run: str, fresh: Sequence[str] = ()) -> list[str]:
-    """Remove what may go, after a backup that ``run`` has taken (``fresh``). Lines for a person; what cannot be read or
-    removed is one of them, and stops nothing."""
+def apply(stack: Stack, settings: Settings, hold: Sequence[str], *, run: str, fresh: Sequence[str] = ()) -> Done:
+    """Remove what may go, after a backup that ``run`` has taken (``fresh``). What cannot be read or removed is said,
+    and stops nothing."""
     try:
         found = _look(stack, settings, hold, fresh=fresh)
-        lines = _remove(stack, found.decisions, run, found.at)
-        _remember(stack, found, run)
+        done = _remove(stack, found.decisions, run, found.at)
+        _remember(stack.state, found, run)
     except (PapError, OSError) as error:
-        return [f"nothing old was removed: {error}"]
-    return [*lines, *_staying(found, "the next backup", brief=True), *found.notes]
+        return Done([f"nothing old was removed: {error}"])
+    return replace(done, lines=[*done.lines, *_staying(found, "the next backup", brief=True), *found.notes])
 
 
-def superseded(stack: Stack, hold: Sequence[str], run: str) -> list[str]:
+def superseded(stack: Stack, hold: Sequence[str], run: str) -> Done:
     """Drop the restore points of releases before ``run``, which has finished. As :func:`apply`."""
     try:
         things = _databases(stack.database, stack.state)
-        found = _decided(stack, things, Settings(finished=True), hold, Owner("", "", ""), epoch(now()))
+        found = _decided(stack.state, things, Settings(finished=True), hold, _NOBODY, epoch(now()))
         chosen = [d for d in found.decisions if d.thing.kind == "snap" and d.action != "keep"]
-        lines = _remove(stack, chosen, run, found.at)
+        done = _remove(stack, chosen, run, found.at)
     except (PapError, OSError) as error:
-        return [f"no restore point was dropped: {error}"]
-    return [*lines, *(f"left {d.thing.name}: {d.why}" for d in chosen if d.action == "report")]
+        return Done([f"no restore point was dropped: {error}"])
+    left = [f"left {decision.thing.name}: {decision.why}" for decision in chosen if decision.action == "report"]
+    return replace(done, lines=[*done.lines, *left])
 
 
-def asked(stack: Stack, release: str, hold: Sequence[str]) -> Sequence[Decision]:
-    """What is decided on set-aside databases where a person wants them dropped: those of ``release``, or all."""
-    things = _databases(stack.database, stack.state)
-    settings = Settings(asked=release or retention.EVERYTHING)
-    return _decided(stack, things, settings, hold, Owner("", "", ""), epoch(now())).decisions
+def why_removed(state: State, path: str) -> str:
+    """When and why retention removed the backup ``path``; empty if it did not."""
+    gone = next((entry for entry in reversed(_entries(state, "removed")) if entry.get("name") == path), None)
+    return f"{Path(path).name} was removed at {gone['at']}: {gone['why']}" if gone else ""
 
 
-def needs_of(state: State) -> retention.Pins:
-    """What the releases of this stack need."""
-    return retention.pins([_release(journal) for journal in state.releases()])
+def judged(state: State, path: str, sha256: str, damage: str) -> None:
+    """Write down that a proof found the backup ``path`` damaged, or (empty ``damage``) whole."""
+    journal = Journal(private_folder(log(state).folder))
+    journal.append("retention", "judged", name=path, sha256=sha256, damage=damage)
 
 
 def rows_only_in(journal: Journal, name: str) -> Optional[int]:
@@ -102,20 +117,13 @@ def rows_only_in(journal: Journal, name: str) -> Optional[int]:
     return int(counted["rows_lost"]) if certain else None
 
 
-def _release(journal: Journal) -> Release:
-    end = journal.end() or {}
-    entries = [journal.last(phase) or {} for phase in ("backup", "restore_point")]
-    needs = [str(entry[key]) for entry in entries for key in ("path", "sha256", "database") if entry.get(key)]
-    return Release(journal.release, str(end.get("event") or ""), str(end.get("way") or ""), tuple(needs))
-
-
 def _look(
     stack: Stack, settings: Settings, hold: Sequence[str], *, fresh: Sequence[str] = (), coming: bool = False
 ) -> Found:
     at = epoch(now())
     owner = Owner(stack.name, stack.database.conninfo.dbname, maintenance(stack.database).facts().identifier)
-    seen = [key for entry in _entries(stack.state, "done") for key in entry.get("new") or ()]
-    things = folder.numbered(_interrupted(stack.state, folder.scan(stack.state.backups_folder)), seen, at)
+    things = _known_of(stack.state, folder.scan(stack.state.backups_folder))
+    things = folder.numbered(things, _seen(stack.state), at)
     if coming and settings.proof:
         newest = 1 + max((thing.number for thing in things), default=0)
         things.append(Thing("backup", "", owner=owner, at=at, number=newest, proof=settings.proof))
@@ -125,12 +133,12 @@ def _look(
         things += _databases(stack.database, stack.state)
     except PapError as error:
         notes.append(f"databases that releases left were not looked at: {error.message}")
-    found = _decided(stack, things, settings, hold, owner, at, fresh)
+    found = _decided(stack.state, things, settings, hold, owner, at, fresh)
     return replace(found, notes=[*notes, *found.notes])
 
 
 def _decided(
-    stack: Stack,
+    state: State,
     things: Sequence[Thing],
     settings: Settings,
     hold: Sequence[str],
@@ -138,14 +146,12 @@ def _decided(
     at: float,
     fresh: Sequence[str] = (),
 ) -> Found:
-    held = [replace(thing, hold=thing.hold or _held(thing, hold)) for thing in things]
-    last = (_entries(stack.state, "done") or [{}])[-1]
     decisions = retention.decide(
-        held,
+        [replace(thing, hold=thing.hold or _held(thing, hold)) for thing in things],
         owner=owner,
-        pins=needs_of(stack.state),
+        pins=retention.pins([_release(journal) for journal in state.releases()]),
         fresh=fresh,
-        said={key: epoch(when) for key, when in (last.get("said") or {}).items()},
+        said=_said(state),
         settings=settings,
         now=at,
     )
@@ -159,17 +165,11 @@ def _held(thing: Thing, hold: Sequence[str]) -> str:
     return f"backup_hold names {word}" if word else ""
 
 
-def _interrupted(state: State, things: Iterable[Thing]) -> list[Thing]:
-    """``things``, with what an interrupted removal of ours left of a backup: its manifest."""
-    begun = {str(entry.get("name")) for entry in _entries(state, "removing")}
-    return [
-        replace(thing, kind="rest") if thing.name in begun and not Path(thing.name).exists() else thing
-        for thing in things
-    ]
-
-
-def _entries(state: State, event: str) -> list[dict[str, Any]]:
-    return [entry for entry in log(state).entries() if entry.get("event") == event]
+def _release(journal: Journal) -> Release:
+    end = journal.end() or {}
+    entries = [journal.last(phase) or {} for phase in ("backup", "restore_point")]
+    needs = [str(entry[key]) for entry in entries for key in ("path", "sha256", "database") if entry.get(key)]
+    return Release(journal.release, str(end.get("event") or ""), str(end.get("way") or ""), tuple(needs))
 
 
 def _databases(database: Database, state: State) -> list[Thing]:
@@ -193,10 +193,47 @@ def _databases(database: Database, state: State) -> list[Thing]:
     return found
 
 
-def _remove(stack: Stack, decisions: Iterable[Decision], run: str, at: float) -> list[str]:
+def _known_of(state: State, things: Iterable[Thing]) -> list[Thing]:
+    """``things`` with what is written of them: a proof found one damaged, a removal was interrupted."""
+    begun = {str(entry.get("name")) for entry in _entries(state, "removing")}
+    damage = {(e.get("name"), e.get("sha256")): str(e.get("damage") or "") for e in _entries(state, "judged")}
+    found = []
+    for thing in things:
+        kind = "rest" if thing.name in begun and not Path(thing.name).exists() else thing.kind
+        trouble = thing.trouble or damage.get((thing.name, thing.sha256), "")
+        found.append(replace(thing, kind=kind, trouble=trouble))
+    return found
+
+
+def _entries(state: State, event: str) -> list[dict[str, Any]]:
+    return [entry for entry in log(state).entries() if entry.get("event") == event]
+
+
+def _seen(state: State) -> list[str]:
+    """The backups that earlier runs saw, in the order in which they saw them."""
+    return [str(key) for entry in _entries(state, "done") for key in entry.get("new") or ()]
+
+
+def _said(state: State) -> dict[str, float]:
+    """What the last run announced, and from when on it may go."""
+    last = (_entries(state, "done") or [{}])[-1]
+    return {str(key): epoch(str(when)) for key, when in (last.get("said") or {}).items()}
+
+
+def _remember(state: State, found: Found, run: str) -> None:
+    """Write down which backups are new here, in their order, and what is announced."""
+    seen = set(_seen(state))
+    backups = sorted((d.thing for d in found.decisions if d.thing.kind == "backup"), key=lambda thing: thing.number)
+    said = {d.thing.key: from_epoch(d.when) for d in found.decisions if d.when is not None}
+    new = [thing.key for thing in backups if thing.key not in seen]
+    Journal(private_folder(log(state).folder)).append("retention", "done", run=run, new=new, said=said)
+
+
+def _remove(stack: Stack, decisions: Iterable[Decision], run: str, at: float) -> Done:
     """Remove what was decided so, one after the other; each is written down before it goes."""
     journal = Journal(private_folder(log(stack.state).folder))
-    lines = []
+    lines: list[str] = []
+    removed: list[Mapping[str, Any]] = []
     for decision in decisions:
         thing = decision.thing
         if decision.action != "remove":
@@ -212,9 +249,9 @@ def _remove(stack: Stack, decisions: Iterable[Decision], run: str, at: float) ->
             journal.append("retention", "failed", **what, message=str(error))
             lines.append(f"{_about(decision, at)} could not be removed: {error}")
             continue
-        journal.append("retention", "removed", **what)
+        removed.append(journal.append("retention", "removed", **what))
         lines.append(f"removed {_about(decision, at)}: {decision.why}")
-    return lines
+    return Done(lines, removed)
 
 
 def _noted(thing: Thing, at: float) -> dict[str, Any]:
@@ -226,19 +263,13 @@ def _noted(thing: Thing, at: float) -> dict[str, Any]:
     }
 
 
-def _remember(stack: Stack, found: Found, run: str) -> None:
-    """Write down which backups are here now, in their order, and what was announced."""
-    seen = {key for entry in _entries(stack.state, "done") for key in entry.get("new") or ()}
-    backups = sorted((d.thing for d in found.decisions if d.thing.kind == "backup"), key=lambda thing: thing.number)
-    said = {d.thing.key: from_epoch(d.when) for d in found.decisions if d.when is not None}
-    new = [thing.key for thing in backups if thing.key not in seen]
-    Journal(private_folder(log(stack.state).folder)).append("retention", "done", run=run, new=new, said=said)
+# What a person reads.
 
 
 def _about(decision: Decision, at: float, *more: str) -> str:
     thing = decision.thing
     old = f"{age(at - thing.at)} old" if thing.at is not None and thing.at <= at else ""
-    return f"{printable(thing.name)} ({', '.join(part for part in (size(thing.bytes), old, *more) if part)})"
+    return f"{visible(thing.name)} ({', '.join(part for part in (size(thing.bytes), old, *more) if part)})"
 
 
 def _staying(found: Found, following: str, *, brief: bool) -> list[str]:
@@ -259,6 +290,19 @@ def _staying(found: Found, following: str, *, brief: bool) -> list[str]:
     return [*lines, *(f"left {_named(group)}: {why}" for why, group in _by_reason(left))]
 
 
+def _offered(state: State, found: Found) -> list[str]:
+    """Which releases in force still have what a restore needs."""
+    whole = {d.thing.name for d in found.decisions if d.thing.kind == "backup" and not d.thing.trouble}
+    names: dict[bool, list[str]] = {True: [], False: []}
+    for journal in reversed(state.releases()):
+        if (journal.end() or {}).get("event") == "finished":
+            entries = [journal.last(phase) or {} for phase in ("restore_point", "backup")]
+            path = next((str(entry["path"]) for entry in entries if entry.get("path")), "")
+            names[path in whole].append(journal.release)
+    lines = [f"a restore can take back {_named(names[True])}"] if names[True] else []
+    return [*lines, *([f"no restore can take back {_named(names[False])} any more"] if names[False] else [])]
+
+
 def _by_reason(decisions: Iterable[Decision]) -> list[tuple[str, list[str]]]:
     groups: dict[str, list[str]] = {}
     for decision in decisions:
@@ -268,4 +312,4 @@ def _by_reason(decisions: Iterable[Decision]) -> list[tuple[str, list[str]]]:
 
 def _named(names: Sequence[str]) -> str:
     more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
-    return ", ".join(map(printable, names[:FEW])) + more
+    return ", ".join(map(visible, names[:FEW])) + more

@@ -137,7 +137,8 @@ def choose(
     phases returned them; ``unfence`` (with its ``mark``) if the fence was lifted; ``reversible``: every migration of
     the release has a downgrade; ``old_works_on_new``: the rehearsal ran the old API on the new schema;
     ``switched``: the API was switched; ``own_writes``: the transactions of our smoke tests (by id: rows by table);
-    ``identity``: what the backup must be of (``stack``); ``api_problem``: why the API could not go back.
+    ``removed``: by path, when and why a backup of it was removed; ``identity``: what the backup must be of (``stack``);
+    ``api_problem``: why the API could not go back.
 
     Reads everything it needs, changes nothing, and raises only if the database does not answer. ``deep`` also reads the
     whole backup, and opens it with ``encryption`` if need be. ``skip`` leaves out ways that have failed already.
@@ -297,6 +298,9 @@ def _restore_can_succeed(
     facts: Mapping[str, Any], live: str, where: Database, encryption: Optional[Encryption], *, deep: bool
 ) -> None:
     path = backup_path(facts)
+    gone = (facts.get("removed") or {}).get(str(path))
+    if gone and not path.exists():
+        raise Refused(f"its backup is not kept any more: {gone}", hint="The runbook restores another backup by hand.")
     identity = dict(facts.get("identity") or {})
     point = facts.get("restore_point") or {}
     expected = backups.Expected(
