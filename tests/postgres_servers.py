@@ -30,6 +30,13 @@ class Server:
     user: str = "postgres"
     databases: list[str] = field(default_factory=list)
 
+    @property
+    def state(self) -> Path:
+        """A folder beside the server's own, for what its stacks remember."""
+        folder = self.data.parent.with_name(f"{self.data.parent.name}-state")
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
     def url(self, dbname: str, driver: str = "postgresql+psycopg2") -> str:
         return f"{driver}://{self.user}:{self.password}@{self.host}:{self.port}/{dbname}"
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,9 +17,9 @@ from pathlib import Path
 from typing import Any, Optional
 
 from .core.clock import now, seconds_between
-from .core.durable import private_folder, sync_folder
+from .core.durable import append_durably, private_folder, sync_folder
 from .core.redact import Redactor
-from .core.visible import json_text
+from .core.registry import Registry
 from .errors import PapError, Refused
 from .releases.holder import Holder
 from .releases.lock import Lock
@@ -29,6 +28,14 @@ from .releases.server_lock import ServerLock
 
 # How a release can end. A release without an end is unfinished: the next run ends it.
 ENDS = ("finished", "rolled_back", "refused", "abandoned", "rehearsed")
+# The phases that make a database of each kind.
+_MAKES = {
+    "scratch": ("backup", "rehearse"),
+    "snap": ("restore_point",),
+    "fenced": ("fence", "rollback.fence"),
+    "restored": ("rollback.restore",),
+    "failed": ("rollback.swap",),
+}
 # Seconds that a clock may be set back by its daemon without a word.
 CLOCK_S = 5.0
 
@@ -53,16 +60,7 @@ class Journal:
         (names, paths, versions) is kept as it is."""
         masked = self.redactor.data(data) if event == "failed" else self.redactor.record(data)
         entry = {"at": now(), "phase": phase, "event": event, **masked}
-        line = json_text(entry) + "\n"
-        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            size = os.fstat(descriptor).st_size
-            if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                line = "\n" + line  # a torn line of a killed writer stays alone
-            os.write(descriptor, line.encode())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        append_durably(self.path, entry)
         return entry
 
     @contextlib.contextmanager
@@ -181,6 +179,32 @@ class State:
             known = ", ".join(journal.release for journal in self.releases()[-5:]) or "none"
             raise Refused(f"There is no release {release!r} on this stack.", hint=f"The newest are: {known}.")
         return Journal(folder, self.redactor)
+
+    def registry(self, name: str, database: str) -> Registry:
+        """What the stack ``name`` with the live ``database`` wrote down of the databases it made."""
+        return Registry(self.folder, name=name, database=database, explains=self.explains, last_user=self._last_user)
+
+    def explains(self, kind: str, release: str, name: str, oid: int) -> bool:
+        """Whether the journal of ``release`` tells that it made database ``name``: for records of a version that noted
+        neither stack nor OID."""
+        try:
+            entries = self.journal(release).entries()
+        except Refused:
+            return False
+        begun = {entry["phase"] for entry in entries if entry["event"] == "begin"}
+        if not begun & set(_MAKES.get(kind, ())):
+            return False
+        done = [entry for entry in entries if entry["event"] == "done" and entry["phase"] in _MAKES[kind]]
+        if kind == "snap":
+            return not done or any(entry.get("database") == name for entry in done)
+        if kind != "fenced":
+            return True
+        oids = {entry.get("oid") for entry in done} | {(self.journal(release).last("backup") or {}).get("database_oid")}
+        return not oids - {None} or oid in oids
+
+    def _last_user(self) -> str:
+        """The name of the stack whose release is the newest here."""
+        return next((str(j.header()["stack"]) for j in reversed(self.releases()) if j.header().get("stack")), "")
 
     def unfinished(self) -> Optional[Journal]:
         """The release that has begun and has not ended, if there is one."""

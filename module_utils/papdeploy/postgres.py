@@ -12,6 +12,7 @@ from typing import Any, Optional
 
 from .core import conninfo, database_identity
 from .core.database_identity import IDENTITY, DatabaseIdentity
+from .core.registry import Registry
 from .core.text import plural
 from .errors import CommandFailed, PapError, Refused, Unavailable
 from .sites import Process, Site
@@ -237,6 +238,8 @@ class Database:
     conninfo: Conninfo
     bin_dir: str = ""
     expect: Optional[DatabaseIdentity] = None
+    # What the stack wrote down of the databases it made; without a state folder, what this object's user made.
+    registry: Registry = field(default_factory=Registry, compare=False, repr=False)
 
     @property
     def label(self) -> str:

@@ -166,11 +166,14 @@ def from_params(params: Mapping[str, Any], release: str = "", redactor: Optional
     made, api, found = (_in_containers if database.get("container") else _on_host)(params, release)
     redactor.learn([made.conninfo.password])
     smoke = {key: value for key, value in params["smoke"].items() if key != "url" and value is not None}
+    state = State(params["state_dir"], redactor, params["who"], stack=params["name"], server=ServerLock(made))
+    registry = state.registry(params["name"], made.conninfo.dbname)
+    registry.refuse_other()
     return Stack(
         name=params["name"],
         environment=params["environment"],
-        state=State(params["state_dir"], redactor, params["who"], stack=params["name"], server=ServerLock(made)),
-        database=made,
+        state=state,
+        database=replace(made, registry=registry),
         api=api,
         models=tuple(params["api"]["models"]),
         smoke_settings=smoke,

@@ -172,11 +172,14 @@ class Bench:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         conninfo = Conninfo(self.dbname, self.server.host, self.server.port, self.server.user, self.server.password)
-        database = Database(HostSite(), conninfo, str(self.server.bin_dir))
+        state = State(self.folder / "state")
+        database = Database(
+            HostSite(), conninfo, str(self.server.bin_dir), registry=state.registry("bench", self.dbname)
+        )
         self.stack = Stack(
             name="bench",
             environment="staging",
-            state=State(self.folder / "state"),
+            state=state,
             database=database,
             api=self.api(),
             models=("app.models:Base",),

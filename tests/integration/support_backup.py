@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 from as_app import as_app
+from papdeploy.core.durable import private_folder
+from papdeploy.core.registry import Registry
 from papdeploy.postgres import Conninfo, Database, Session
 from papdeploy.sites import HostSite
 
@@ -103,10 +105,15 @@ GRANT SELECT ON LARGE OBJECT 700001 TO pap_reader;
 
 
 def database_of(server: Server, name: str) -> Database:
-    """The Database object by which the product reaches a database of the test server."""
-    return Database(
-        HostSite(), Conninfo(name, server.host, server.port, server.user, server.password), str(server.bin_dir)
-    )
+    """The Database object by which the product reaches a database of the test server, as one and the same stack."""
+    conninfo = Conninfo(name, server.host, server.port, server.user, server.password)
+    return Database(HostSite(), conninfo, str(server.bin_dir), registry_of(server, name))
+
+
+def registry_of(server: Server, name: str, stack: str = "") -> Registry:
+    """What a stack with this live database wrote down; it outlives a process that is killed."""
+    folder = private_folder(server.state / f"{name.encode().hex()[:200]}-{stack}")
+    return Registry(folder, name=stack, database=name)
 
 
 def make_roles(execute: Callable[[str], Any]) -> None:

@@ -151,17 +151,24 @@ def test_dropping_is_limited_to_ours(server: Server, live: Database) -> None:
     server.sql(f"COMMENT ON DATABASE \"{name}__failed_y\" IS 'pap-deploy was here'")
     mine = databases.create_empty(live, R).conninfo.dbname
     assert databases.cleanup_leftovers(live, R) == [mine]
-    assert databases.drop_created(live, None, ["scratch", "failed", "snap", "restored"]) == []
+    for release in ("x", "y", "z"):
+        assert databases.drop_created(live, release, ["scratch", "failed", "snap", "restored"]) == []
     assert {f"{name}__scratch_x", f"{name}__failed_y", f"{name}__snap_z"} <= names(server)
 
 
 def test_newborn_that_was_never_recorded_is_cleared(server: Server, live: Database) -> None:
     """A kill between CREATE DATABASE and its record: nobody can have been in it."""
     name = f"{live.conninfo.dbname}__scratch_{R}"
-    server.sql(f'CREATE DATABASE "{name}" TEMPLATE template0 ALLOW_CONNECTIONS false CONNECTION LIMIT 4711')
+    newborn = f'CREATE DATABASE "{name}" TEMPLATE template0 ALLOW_CONNECTIONS false CONNECTION LIMIT 4711'
+    server.sql(newborn)
+    with pytest.raises(Refused, match="pap-deploy did not make it"):
+        databases.create_empty(live, R)  # the look of one is not enough
+    assert databases.cleanup_leftovers(live) == []
+    live.registry.intend(name, "scratch", R)
     assert databases.create_empty(live, R).conninfo.dbname == name
     server.drop(name)
-    server.sql(f'CREATE DATABASE "{name}" TEMPLATE template0 ALLOW_CONNECTIONS false CONNECTION LIMIT 4711')
+    live.registry.intend(name, "scratch", R)
+    server.sql(newborn)
     assert databases.cleanup_leftovers(live) == [name]
 
 

@@ -39,31 +39,21 @@ def test_unknown_kind_is_a_programming_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("comment", "ours"),
-    [
-        (None, False),
-        ("a person's comment", False),
-        ("pap-deploy", False),
-        ("pap-deploy not json", False),
-        ("pap-deploy [1]", False),
-        ('pap-deploy {"of": "app"}', False),
-        pytest.param(names.record_text("scratch", "app", "r1"), True, id="a record of ours"),  # it has a time in it
-    ],
-    ids=range(7),  # the last one holds the time, which two workers do not share
+    "comment",
+    [None, "a person's comment", "pap-deploy", "pap-deploy not json", "pap-deploy [1]", 'pap-deploy {"of": "app"}'],
 )
-def test_only_our_record_makes_a_database_ours(comment: str | None, ours: bool) -> None:
-    found = names.Found("n", 1, 0, True, -1, comment, "o", 0)
-    assert (found.record is not None) is ours
-    assert found.is_ours("scratch", "app", "r1") is ours
-    assert not found.is_ours("scratch", "app", "r2")
-    assert not found.is_ours("snap", "app", "r1")
+def test_what_is_no_record(comment: str | None) -> None:
+    assert names.record_of(comment) is None
+    assert names.plain_comment(comment) == comment
 
 
 def test_record_survives_quotes() -> None:
-    text = names.record_text("fenced", "it's", 'r"1', before={"comment": 'it\'s \\ "x" ü'})
+    text = names.record_text(DB, "fenced", "it's", 'r"1', 7, before={"comment": 'it\'s \\ "x" ü'})
     found = names.Found("n", 1, 0, True, -1, text, "o", 0)
     assert found.record is not None
     assert found.record["before"]["comment"] == 'it\'s \\ "x" ü'
+    assert names.plain_comment(text) == 'it\'s \\ "x" ü'
+    assert names.plain_comment(names.record_text(DB, "scratch", "app", "r", 7)) is None
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..errors import Refused
+from .visible import json_text
 
 
 def private_folder(path: Path) -> Path:
@@ -37,6 +40,20 @@ def sync_folder(folder: Path) -> None:
     """Make the names in ``folder`` durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def append_durably(path: Path, entry: Mapping[str, Any]) -> None:
+    """Add ``entry`` to a private file as one line of JSON; it is on disk when this returns."""
+    line = json_text(entry) + "\n"
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            line = "\n" + line  # a torn line of a killed writer stays alone
+        os.write(descriptor, line.encode())
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from .fence import fence, fence_state, must_be_fenced, unfence
+from .fence import fence, fence_state, must_be_fenced, stranded, unfence
 from .marks import Written, written_since
 from .moves import (
     cleanup_leftovers,
     create_empty,
     drop_created,
+    drop_named,
     existing,
     expected,
+    look_alikes,
     ready_for_rehearsal,
     restored_and_proven,
     snapshot,
@@ -23,15 +25,18 @@ __all__ = [
     "create_empty",
     "derived",
     "drop_created",
+    "drop_named",
     "existing",
     "expected",
     "fence",
     "fence_state",
+    "look_alikes",
     "maintenance",
     "must_be_fenced",
     "ready_for_rehearsal",
     "restored_and_proven",
     "snapshot",
+    "stranded",
     "swap",
     "unfence",
     "written_since",

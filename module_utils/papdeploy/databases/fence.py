@@ -9,6 +9,7 @@ ALLOW_CONNECTIONS false locks the release out as well.
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Sequence
@@ -19,15 +20,18 @@ from ..postgres import Database, Session, quote_ident, quote_literal
 from . import marks
 from .names import (
     CLIENT,
-    Found,
+    Managed,
     admin_session,
     comment_on,
     derived,
     end_sessions,
+    intend,
     look,
+    managed,
     ours,
     record_text,
     refuse_collision,
+    why_not_ours,
 )
 
 
@@ -41,23 +45,27 @@ def fence(database: Database, release: str, *, grace_s: float = 5.0, seconds: fl
     live = database.conninfo.dbname
     name = derived(live, "fenced", release)
     with admin_session(database, release) as session:
-        standing = _standing(session, live)
+        standing = _standing(session, database)
         if standing is not None and standing.name == name:
             if look(session, live) is not None:
                 raise _both_exist(live, name)
             return _state(standing, live)
-        record = (standing.record if standing else None) or {}
-        if standing is not None and record.get("release") != release:
+        if standing is not None:
             raise Refused(
-                f"Database {live} is behind the fence of release {record.get('release')}.",
+                f"Database {live} is behind the fence of release {standing.release}.",
                 hint="Finish that release first: run rollback.yml, or lift its fence by name.",
                 database=standing.name,
             )
         found = look(session, live)
         if found is None:
-            raise Refused(f"There is no database named {live}.", hint="Check its name in the inventory.", database=live)
-        if look(session, name) is not None:
-            raise refuse_collision(name)
+            raise Refused(
+                f"There is no database named {live}.",
+                hint=stranded(database) or "Check its name in the inventory.",
+                database=live,
+            )
+        there = look(session, name)
+        if there is not None:
+            raise refuse_collision(name, why_not_ours(session, database, name))
         problems = obstacles(session, live)
         if problems:
             raise Refused(
@@ -70,22 +78,22 @@ def fence(database: Database, release: str, *, grace_s: float = 5.0, seconds: fl
             "connection_limit": found.connection_limit,
             "comment": found.comment,
         }
+        noted = {"before": before, "id": secrets.token_hex(8)}
+        intend(session, database, name, "fenced", release, found.oid, **noted)
         _let_finish(session, live, grace_s)
     # One transaction: after a kill the fence is up or it is not, there is no state between.
+    record = record_text(database, "fenced", live, release, found.oid, live_oid=found.oid, **noted)
     ended = alone(
         database,
         release,
         (live,),
-        [
-            f"ALTER DATABASE {quote_ident(live)} RENAME TO {quote_ident(name)}",
-            comment_on(name, record_text("fenced", live, release, before=before)),
-        ],
+        [f"ALTER DATABASE {quote_ident(live)} RENAME TO {quote_ident(name)}", comment_on(name, record)],
         seconds=seconds,
     )
     with admin_session(database, release) as session:
-        fenced = look(session, name)
-        assert fenced is not None
-        return {**_state(fenced, live), "ended": ended}
+        standing = _standing(session, database)
+        assert standing is not None
+        return {**_state(standing, live), "ended": ended}
 
 
 def unfence(database: Database, release: Optional[str] = None, *, seconds: float = 20.0) -> dict[str, Any]:
@@ -95,41 +103,29 @@ def unfence(database: Database, release: Optional[str] = None, *, seconds: float
     """
     live = database.conninfo.dbname
     with admin_session(database, release or "cli") as session:
-        standing = _standing(session, live)
-        if standing is None or standing.record is None:
+        standing = _standing(session, database)
+        if standing is None:
             return {"lifted": False, "database": live, "mark": None, "ended": []}
-        record = standing.record
-        if release is not None and record["release"] != release:
+        if release is not None and standing.release != release:
             raise Refused(
-                f"The fence around {live} belongs to release {record['release']}, not to {release}.",
-                hint=f"Lift it by that name: release={record['release']}.",
-                release=record["release"],
+                f"The fence around {live} belongs to release {standing.release}, not to {release}.",
+                hint=f"Lift it by that name: release={standing.release}.",
+                release=standing.release,
             )
         if look(session, live) is not None:
             raise _both_exist(live, standing.name)
-    with database.named(standing.name).as_release(record["release"]).session() as inside:
+    with database.named(standing.name).as_release(standing.release).session() as inside:
         mark = marks.take(inside)
-    allow = "true" if record["before"]["allow_connections"] else "false"
-    ended = alone(
-        database,
-        str(record["release"]),
-        (standing.name,),
-        [
-            f"ALTER DATABASE {quote_ident(standing.name)} RENAME TO {quote_ident(live)}",
-            f"ALTER DATABASE {quote_ident(live)} ALLOW_CONNECTIONS {allow}"
-            f" CONNECTION LIMIT {int(record['before']['connection_limit'])}",
-            comment_on(live, record["before"]["comment"]),
-        ],
-        seconds=seconds,
-    )
-    return {"lifted": True, "database": live, "release": record["release"], "mark": mark, "ended": ended}
+    ended = alone(database, standing.release, (standing.name,), _lifting(standing, live), seconds=seconds)
+    database.registry.gone(standing.name)
+    return {"lifted": True, "database": live, "release": standing.release, "mark": mark, "ended": ended}
 
 
 def fence_state(database: Database) -> Optional[dict[str, Any]]:
     """The fence around the live name, or None. ``strangers`` are sessions behind it that are not of its release."""
     live = database.conninfo.dbname
     with admin_session(database) as session:
-        standing = _standing(session, live)
+        standing = _standing(session, database)
         if standing is None:
             return None
         state = _state(standing, live)
@@ -169,24 +165,57 @@ def obstacles(session: Session, name: str) -> list[str]:
     return problems
 
 
-def _standing(session: Session, live: str) -> Optional[Found]:
-    """The database behind a standing fence."""
-    for found in ours(session, live):
-        if (found.record or {})["kind"] == "fenced" and found.name != live:
-            return found
-    return None
+def stranded(database: Database) -> str:
+    """What stands where the live name does not exist and no fence of this stack is up, with the statements that lift a
+    fence by hand; empty if the live database is there, or the fence is ours."""
+    live = database.conninfo.dbname
+    with admin_session(database) as session:
+        if look(session, live) is not None or _standing(session, database) is not None:
+            return ""
+        found = [entry for entry in managed(session, database) if entry.kind == "fenced" and _original(entry, live)]
+    if not found:
+        return ""
+    entry = found[0]
+    return (
+        f"{entry.name} is {live} itself, behind the fence that release {entry.release} raised at"
+        f" {entry.record.get('at')} ({entry.why}). Where that release is at work, or its state folder still is, end it"
+        " from there (rollback.yml). Else lift the fence by hand, connected to another database, as superuser or owner:"
+        f" {'; '.join(_lifting(entry, live))};"
+    )
 
 
-def _state(found: Found, live: str) -> dict[str, Any]:
-    record = found.record or {}
+def _original(entry: Managed, live: str) -> bool:
+    """Whether a fenced database that is not this stack's is one that was fenced, not a copy."""
+    named = entry.name == derived(live, "fenced", entry.release)
+    return named and entry.record.get("oid") in (None, entry.found.oid)
+
+
+def _lifting(entry: Managed, live: str) -> list[str]:
+    """The statements, for one transaction, that give a fenced database its name and traits back."""
+    before = entry.record.get("before") or {}
+    allow = "true" if before.get("allow_connections", True) else "false"
+    return [
+        f"ALTER DATABASE {quote_ident(entry.name)} RENAME TO {quote_ident(live)}",
+        f"ALTER DATABASE {quote_ident(live)} ALLOW_CONNECTIONS {allow}"
+        f" CONNECTION LIMIT {int(before.get('connection_limit', -1))}",
+        comment_on(live, before.get("comment")),
+    ]
+
+
+def _standing(session: Session, database: Database) -> Optional[Managed]:
+    """The database behind a standing fence of ours."""
+    return next((entry for entry in ours(session, database) if entry.kind == "fenced"), None)
+
+
+def _state(standing: Managed, live: str) -> dict[str, Any]:
     return {
-        "database": found.name,
+        "database": standing.name,
         "live": live,
-        "release": record.get("release"),
-        "id": record.get("id"),  # of this raising of it: lifted and raised again, it is another
-        "since": record.get("at"),
-        "before": record.get("before"),
-        "oid": found.oid,
+        "release": standing.release,
+        "id": standing.record.get("id"),  # of this raising of it: lifted and raised again, it is another
+        "since": standing.record.get("at"),
+        "before": standing.record.get("before"),
+        "oid": standing.found.oid,
     }
 
 

@@ -1,11 +1,13 @@
-"""Make, swap and drop the databases of a release. Only what carries our record is ever dropped."""
+"""Make, swap and drop the databases of a release. Only what is ours by the rule of :mod:`.names` is ever dropped."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import Any, Optional
 
+from ..core.registry import LIVE
 from ..errors import PapError, Refused
 from ..postgres import Database, Session, quote_ident, quote_literal
 from . import properties
@@ -13,17 +15,24 @@ from .fence import alone, obstacles
 from .names import (
     NEWBORN_LIMIT,
     Found,
+    Managed,
     admin_session,
     comment_on,
     derived,
     drop,
     end_sessions,
     identity,
+    intend,
     look,
     maintenance,
+    managed,
+    our,
     ours,
     record_text,
     refuse_collision,
+    refuse_undroppable,
+    undroppable,
+    why_not_ours,
 )
 
 
@@ -45,9 +54,10 @@ def create_empty(
     with admin_session(database, release) as session:
         version = int(session.scalar("SELECT current_setting('server_version_num')::int AS v"))
         traits = traits or properties.capture(session, database.conninfo.dbname)
-        _make_way(session, name, live, release, kind)
+        _make_way(session, database, live, release, kind)
+        intend(session, database, name, kind, release)
         session.execute(_newborn(properties.create_like(name, traits, version)))
-        _record(session, name, record_text(kind, live, release), connect=True)
+        _record(session, database, kind, live, release, connect=True)
         # The dump creates public's objects, not public itself; and nobody else needs to come in.
         session.execute(f"REVOKE CONNECT, TEMPORARY ON DATABASE {quote_ident(name)} FROM PUBLIC")
         made = database.named(name).as_release(release).expecting(identity(session, name))
@@ -72,7 +82,8 @@ def snapshot(database: Database, release: str, *, live: str) -> dict[str, Any]:
     with admin_session(database, release) as session:
         version = int(session.scalar("SELECT current_setting('server_version_num')::int AS v"))
         traits = properties.capture(session, source)
-        _make_way(session, name, live, release, "snap")
+        _make_way(session, database, live, release, "snap")
+        intend(session, database, name, "snap", release)
         started = time.monotonic()
         base = f"CREATE DATABASE {quote_ident(name)} TEMPLATE {quote_ident(source)}"
         statement = _newborn(base + (" STRATEGY file_copy" if version >= 150000 else ""))
@@ -82,10 +93,7 @@ def snapshot(database: Database, release: str, *, live: str) -> dict[str, Any]:
             method = _clone_or_copy(database, release, statement)
         else:
             session.execute(statement)
-        record = record_text("snap", live, release, traits=traits, source_oid=_oid(session, source))
-        _record(session, name, record, connect=False)
-        found = look(session, name)
-        assert found is not None
+        found = _record(session, database, "snap", live, release, connect=False, traits=traits)
         return {
             "kind": "snapshot",
             "database": name,
@@ -121,16 +129,14 @@ def swap(
     live = database.conninfo.dbname
     failed = derived(live, "failed", release)
     with admin_session(database, release) as session:
-        done = look(session, failed)
-        fresh = look(session, replacement)
-        if done is not None and done.is_ours("failed", live, release) and fresh is None:
+        fresh = next((entry for entry in ours(session, database) if entry.name == replacement), None)
+        if fresh is None and swapped(session, database, release):
             return {"swapped": False, "database": live, "kept": failed, "why": "the swap has already happened"}
-        if done is not None:
-            raise refuse_collision(failed)
-        if fresh is None or fresh.record is None or fresh.record.get("of") != live:
+        refuse_taken(session, database, release, ("failed",))
+        if fresh is None or (fresh.kind, fresh.release) not in (("snap", release), ("restored", release)):
             raise Refused(f"{replacement} is not a database that pap-deploy made for {live}.", database=replacement)
-        current = look(session, derived(live, "fenced", release))
-        if current is None or not current.is_ours("fenced", live, release):
+        current = our(session, database, "fenced", release)
+        if current is None:
             raise Refused(
                 f"The fence of release {release} around {live} is not up.",
                 hint="Raise it first: names are swapped only while nobody can write.",
@@ -139,8 +145,11 @@ def swap(
         problems = [*obstacles(session, current.name), *bound(session, current.name)]
         if problems:
             raise Refused(f"{live} cannot be swapped: {problems[0]}", hint=" ".join(problems[1:]), obstacles=problems)
-        before = (current.record or {})["before"]
+        before = current.record["before"]
         wanted = traits or fresh.record.get("traits") or properties.capture(session, current.name)
+        oids = {"oid": fresh.found.oid, "was": current.found.oid}
+        intend(session, database, failed, "failed", release, oids["was"])
+        intend(session, database, live, LIVE, release, **oids)
         steps = [
             f"ALTER DATABASE {quote_ident(current.name)} RENAME TO {quote_ident(failed)}",
             f"ALTER DATABASE {quote_ident(replacement)} RENAME TO {quote_ident(live)}",
@@ -150,10 +159,46 @@ def swap(
             comment_on(live, before["comment"]),
             # Open for a look by whoever may; no application knows this name.
             f"ALTER DATABASE {quote_ident(failed)} ALLOW_CONNECTIONS true",
-            comment_on(failed, record_text("failed", live, release, oid=current.oid)),
+            comment_on(failed, record_text(database, "failed", live, release, oids["was"], live_oid=oids["oid"])),
         ]
     alone(database, release, (current.name, replacement), steps)
-    return {"swapped": True, "database": live, "kept": failed, "why": ""}
+    for name in (current.name, replacement):
+        database.registry.gone(name)
+    return {"swapped": True, "database": live, "kept": failed, "why": "", **oids}
+
+
+def swapped(session: Session, database: Database, release: str) -> bool:
+    """Whether the content from before ``release`` is in the place of the live database already."""
+    live = look(session, database.conninfo.dbname)
+    noted = database.registry.known().get(database.conninfo.dbname)
+    if live and noted and (noted.kind, noted.release, noted.oid) == (LIVE, release, live.oid):
+        return True
+    return live is not None and our(session, database, "failed", release) is not None
+
+
+def refuse_taken(session: Session, database: Database, release: str, kinds: Sequence[str], live: str = "") -> None:
+    """Raise Refused if a name that ``release`` needs is that of a database which is not ours, or cannot be dropped."""
+    live = live or database.conninfo.dbname
+    for kind in kinds:
+        found = look(session, derived(live, kind, release))
+        if found is None:
+            continue
+        mine = our(session, database, kind, release, live)
+        if mine is None:
+            raise refuse_collision(found.name, why_not_ours(session, database, found.name, live))
+        if kind == "failed":
+            raise Refused(
+                f"Database {found.name} was kept aside by an earlier rollback of release {release}.",
+                hint="Drop it (rollback_drop_failed=true) or rename it, then run this again.",
+                database=found.name,
+            )
+        why = undroppable(session, mine)
+        if why:
+            raise Refused(
+                f"Database {found.name}, which an earlier run left, cannot be replaced: {why}.",
+                hint="Clear that, or drop the database by hand; then run this again.",
+                database=found.name,
+            )
 
 
 def bound(session: Session, name: str) -> list[str]:
@@ -179,82 +224,93 @@ def bound(session: Session, name: str) -> list[str]:
 
 def restored_and_proven(database: Database, release: str, sha256: str) -> Optional[str]:
     """The database that an earlier, killed rollback of ``release`` had restored from that archive and found equal."""
-    live = database.conninfo.dbname
     with admin_session(database) as session:
-        found = look(session, derived(live, "restored", release))
-        ours_ = found is not None and found.is_ours("restored", live, release)
-        return found.name if found and ours_ and (found.record or {}).get("proven") == sha256 else None
+        found = our(session, database, "restored", release)
+    noted = database.registry.known().get(found.name) if found else None
+    if found is None or found.record.get("proven") != sha256 or (noted and noted.data.get("proven") != sha256):
+        return None
+    return found.name
 
 
 def note_proven(database: Database, name: str, release: str, sha256: str) -> None:
     """Write into the record of a restored database that it is whole and equal to archive ``sha256``, and close it."""
     live = database.conninfo.dbname
     with admin_session(database) as session:
-        found = look(session, name)
-        kept = {"id": (found.record or {}).get("id", "")} if found else {}
+        found = our(session, database, "restored", release)
+        if found is None or found.name != name:
+            raise Refused(f"{name} is not the database that pap-deploy restored for {live}.", database=name)
+        oid = found.found.oid
+        database.registry.made(name, oid, proven=sha256)
+        kept = {"id": found.record.get("id", ""), "live_oid": found.record.get("live_oid")}
+        text = record_text(database, "restored", live, release, oid, proven=sha256, **kept)
         session.execute(
-            f"BEGIN; {comment_on(name, record_text('restored', live, release, proven=sha256, **kept))};"
-            f"ALTER DATABASE {quote_ident(name)} ALLOW_CONNECTIONS false; COMMIT"
+            f"BEGIN; {comment_on(name, text)}; ALTER DATABASE {quote_ident(name)} ALLOW_CONNECTIONS false; COMMIT"
         )
 
 
-def drop_created(database: Database, release: Optional[str], kinds: Sequence[str]) -> list[str]:
-    """Drop the databases of the given kinds that ``release`` (None: any) made for the live name; their names."""
-    live = database.conninfo.dbname
+def drop_created(database: Database, release: str, kinds: Sequence[str]) -> list[str]:
+    """Drop the databases of the given kinds that ``release`` made for the live name; their names."""
     dropped: list[str] = []
-    with admin_session(database, release or "cli") as session:
-        for found in ours(session, live):
-            record = found.record or {}
-            if record["kind"] in kinds and found.name != live and release in (None, record.get("release")):
-                drop(session, found)
-                dropped.append(found.name)
+    with admin_session(database, release) as session:
+        for entry in ours(session, database):
+            if entry.kind in kinds and entry.release == release:
+                drop(session, database, entry)
+                dropped.append(entry.name)
     return dropped
 
 
+def drop_named(database: Database, name: str, *, check_mode: bool = False) -> None:
+    """Drop the database ``name``, judged again now. Raises Refused, with nothing done to it, if it is not ours, or if
+    somebody is connected to it or holds it; ``check_mode`` does no more than that."""
+    with admin_session(database) as session:
+        entry = next((entry for entry in managed(session, database) if entry.name == name), None)
+        if entry is None:
+            raise Refused(f"Database {name} is not there any more, or not ours.", database=name)
+        refuse_undroppable(session, entry)
+        if not check_mode:
+            drop(session, database, entry)
+
+
 def cleanup_leftovers(database: Database, release: str = "", *, keep: Sequence[str] = ()) -> list[str]:
-    """Drop what is needed no more: scratch and half-restored databases of any run, and, when ``release`` has finished,
-    the snapshots of earlier releases. Databases named in ``keep`` stay.
+    """Drop what is needed no more: scratch and half-restored databases of any run of this stack that is over, and, when
+    ``release`` has finished, the snapshots of earlier releases. Databases named in ``keep`` stay.
 
     Call it under the deploy lock. Failed and fenced databases hold data that nothing else has: they are no leftovers.
     """
-    live = database.conninfo.dbname
     dropped: list[str] = []
     with admin_session(database) as session:
-        for found in ours(session, live):
-            record = found.record or {}
-            stale = record["kind"] in ("scratch", "restored")
-            stale |= record["kind"] == "snap" and bool(release) and record.get("release") != release
-            if stale and found.name not in (live, *keep):
-                drop(session, found)
-                dropped.append(found.name)
-        prefix = f"{live}__" if len(live.encode()) <= 40 else live.encode()[:40].decode("utf-8", "ignore")
-        names = session.rows(
-            "SELECT datname AS name FROM pg_database WHERE NOT datallowconn AND starts_with(datname,"
-            f" {quote_literal(prefix)}) AND datconnlimit IN ({NEWBORN_LIMIT}, -2)"
-        )
-        for row in names:
-            # -2 marks a database whose DROP was interrupted (since 16): only dropping it again is possible
-            newborn = look(session, str(row["name"]))
-            if newborn is not None and (newborn.newborn or newborn.record is not None):
-                drop(session, newborn)
-                dropped.append(newborn.name)
+        for entry in ours(session, database):
+            stale = entry.kind in ("scratch", "restored") or entry.found.newborn
+            stale |= entry.kind == "snap" and bool(release) and entry.release != release
+            if stale and not entry.in_use and entry.name not in keep:
+                with contextlib.suppress(Refused):  # what cannot be dropped is listed by status, and stops nothing
+                    drop(session, database, entry)
+                    dropped.append(entry.name)
     return dropped
 
 
 def existing(database: Database) -> list[dict[str, Any]]:
-    """Every database of ours for this live name: name, kind, release, since, bytes. For status and retention."""
+    """Every database of ours for this live name: name, kind, release, since, bytes; and why it could not be dropped now
+    (``obstacle``). For status and retention."""
     with admin_session(database) as session:
-        return [
-            {
-                "name": found.name,
-                "kind": (found.record or {})["kind"],
-                "release": (found.record or {}).get("release"),
-                "since": (found.record or {}).get("at"),
-                "bytes": found.bytes,
-                "oid": found.oid,
-            }
-            for found in ours(session, database.conninfo.dbname)
-        ]
+        return [{**_shown(entry), "obstacle": undroppable(session, entry)} for entry in ours(session, database)]
+
+
+def look_alikes(database: Database) -> list[dict[str, Any]]:
+    """Every database that says it was made for this live name and is not ours, with ``why`` not. Never touched."""
+    with admin_session(database) as session:
+        return [{**_shown(e), "why": e.why} for e in managed(session, database) if not e.ours]
+
+
+def _shown(entry: Managed) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "kind": entry.kind,
+        "release": entry.release,
+        "since": entry.record.get("at"),
+        "bytes": entry.found.bytes,
+        "oid": entry.found.oid,
+    }
 
 
 def ready_for_rehearsal(database: Database, scratch: Database) -> None:
@@ -269,23 +325,33 @@ def _newborn(statement: str) -> str:
     return f"{statement} ALLOW_CONNECTIONS false CONNECTION LIMIT {NEWBORN_LIMIT}"
 
 
-def _record(session: Session, name: str, text: str, *, connect: bool) -> None:
+def _record(
+    session: Session, database: Database, kind: str, live: str, release: str, *, connect: bool, **more: Any
+) -> Found:
+    """Write the record of a newborn database, open it if it is to be, and note its OID."""
+    name = derived(live, kind, release)
+    made = look(session, name)
+    if made is None:
+        raise Refused(f"Database {name} was dropped or renamed while it was made.", database=name)
+    text = record_text(database, kind, live, release, made.oid, live_oid=_live_oid(session, database), **more)
     session.execute(
         f"BEGIN; {comment_on(name, text)};"
         f"ALTER DATABASE {quote_ident(name)} ALLOW_CONNECTIONS {'true' if connect else 'false'} CONNECTION LIMIT -1;"
         "COMMIT"
     )
+    database.registry.made(name, made.oid)
+    return made
 
 
-def _make_way(session: Session, name: str, live: str, release: str, kind: str) -> None:
-    there: Optional[Found] = look(session, name)
-    if there is None:
-        return
-    if not (there.newborn or there.is_ours(kind, live, release)):
-        raise refuse_collision(name)
-    drop(session, there)
+def _live_oid(session: Session, database: Database) -> Optional[int]:
+    """The OID of the database that ``database`` leads to: the live one, by its name or behind its fence."""
+    found = look(session, database.conninfo.dbname)
+    return found.oid if found else None
 
 
-def _oid(session: Session, name: str) -> int:
-    found = look(session, name)
-    return found.oid if found else 0
+def _make_way(session: Session, database: Database, live: str, release: str, kind: str) -> None:
+    """Drop what an earlier, killed run left under the name; refuse what is not ours."""
+    refuse_taken(session, database, release, (kind,), live)
+    there = our(session, database, kind, release, live)
+    if there is not None:
+        drop(session, database, there)

@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import Refused
 from ..oracle_sql import acl_list
 from ..postgres import Session, quote_ident, quote_literal
+from .names import plain_comment
 
 
 def capture(session: Session, name: str) -> dict[str, Any]:
@@ -33,7 +34,8 @@ def capture(session: Session, name: str) -> dict[str, Any]:
     )
     if not rows:
         raise Refused(f"There is no database named {name}.", database=name)
-    return rows[0]
+    # What is copied to a manifest or to another database must not say that it is one of ours.
+    return {**rows[0], "comment": plain_comment(rows[0]["comment"])}
 
 
 def create_like(name: str, properties: dict[str, Any], version: int) -> str:

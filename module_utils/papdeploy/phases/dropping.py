@@ -24,16 +24,21 @@ def run(stack: Stack, release: str, who: Mapping[str, Any], *, check_mode: bool 
         )
     with contextlib.nullcontext() if check_mode else stack.state.lock.by(who).alone("drop"):
         found = [entry for entry in databases.existing(stack.database) if _is_over(stack, entry, release)]
+        dropped, lines = [], []
         for entry in found:
-            if not check_mode:
-                databases.drop_created(stack.database, entry["release"], (entry["kind"],))
-    verb = "would drop" if check_mode else "dropped"
-    lines = [f"{verb} {e['name']} ({size(e['bytes'])}, kept since {e['since']})" for e in found]
+            try:
+                databases.drop_named(stack.database, entry["name"], check_mode=check_mode)
+            except Refused as error:
+                lines.append(f"left {entry['name']}: {error.message}")
+                continue
+            dropped.append(entry["name"])
+            verb = "would drop" if check_mode else "dropped"
+            lines.append(f"{verb} {entry['name']} ({size(entry['bytes'])}, kept since {entry['since']})")
     lines = lines or [f"{stack.label}: no database of a release that was taken back is kept"]
     return {
-        "changed": bool(found),
-        "dropped": [entry["name"] for entry in found],
-        "pap": {"phase": "drop", "lines": lines},
+        "changed": bool(dropped),
+        "dropped": dropped,
+        "pap": {"phase": "drop", "lines": lines, "status": "warning" if len(dropped) < len(found) else ""},
     }
 
 

@@ -187,6 +187,7 @@ def _databases(database: Database, state: State) -> list[Thing]:
                 release=str(entry["release"]),
                 at=epoch(str(entry["since"])) if entry["since"] else None,
                 bytes=entry["bytes"],
+                obstacle=entry["obstacle"],
                 rows=rows_only_in(journal, entry["name"]) if journal and entry["kind"] == "failed" else None,
             )
         )
@@ -244,7 +245,7 @@ def _remove(stack: Stack, decisions: Iterable[Decision], run: str, at: float) ->
             if thing.kind in ("backup", "rest"):
                 folder.remove(thing)
             else:
-                databases.drop_created(stack.database, thing.release, (thing.kind,))
+                databases.drop_named(stack.database, thing.name)
         except (OSError, PapError) as error:
             journal.append("retention", "failed", **what, message=str(error))
             lines.append(f"{_about(decision, at)} could not be removed: {error}")

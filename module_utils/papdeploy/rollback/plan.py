@@ -12,11 +12,11 @@ from .. import backup as backups
 from .. import disk
 from ..backup import Encryption
 from ..core import text
-from ..databases import Written, derived, fence_state, marks
+from ..databases import Written, derived, fence_state, marks, moves
 from ..databases.fence import obstacles
 from ..databases.ledger_table import ledger_rows
 from ..databases.moves import bound
-from ..databases.names import admin_session, look
+from ..databases.names import admin_session, our
 from ..errors import PapError, Refused
 from ..postgres import Database, bind
 
@@ -86,8 +86,7 @@ def read_state(database: Database, release: str) -> State:
     live = database.conninfo.dbname
     fence = fence_state(database)
     with admin_session(database) as session:
-        failed = look(session, derived(live, "failed", release))
-        swapped = failed is not None and failed.is_ours("failed", live, release)
+        swapped = moves.swapped(session, database, release)
         where = fence["database"] if fence else live
         running = session.rows(
             bind(
@@ -240,7 +239,7 @@ def _assess(
         if way == "restore":
             _restore_can_succeed(facts, live, where, encryption, deep=deep)
         else:
-            _snapshot_is_there(database, facts, live, release)
+            _snapshot_is_there(database, facts, release)
     except PapError as error:
         return replace(plan, refused=error.message, hint=error.hint)
     written = _written(where, facts, state, way)
@@ -328,11 +327,11 @@ def backup_path(facts: Mapping[str, Any]) -> Path:
     return Path(str(path))
 
 
-def _snapshot_is_there(database: Database, facts: Mapping[str, Any], live: str, release: str) -> None:
+def _snapshot_is_there(database: Database, facts: Mapping[str, Any], release: str) -> None:
     name = str((facts.get("restore_point") or {}).get("database", ""))
     with admin_session(database) as session:
-        found = look(session, name) if name else None
-    if found is None or not found.is_ours("snap", live, release):
+        found = our(session, database, "snap", release)
+    if found is None or found.name != name:
         raise Refused(f"The snapshot {name or '(unnamed)'} of release {release} is not there any more.")
 
 
