@@ -107,7 +107,7 @@ GRANT SELECT ON LARGE OBJECT 700001 TO pap_reader;
 def database_of(server: Server, name: str) -> Database:
     """The Database object by which the product reaches a database of the test server, as one and the same stack."""
     conninfo = Conninfo(name, server.host, server.port, server.user, server.password)
-    return Database(HostSite(), conninfo, str(server.bin_dir), registry_of(server, name))
+    return Database(HostSite(), conninfo, str(server.bin_dir), registry=registry_of(server, name))
 
 
 def registry_of(server: Server, name: str, stack: str = "") -> Registry:
