@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -23,13 +25,40 @@ ROOT = Path(__file__).resolve().parents[2]
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
+class Listener:
+    """A webhook's other end: keeps what it is told."""
+
+    def __init__(self) -> None:
+        told: list[dict[str, Any]] = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        self.told = told
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def events(self) -> list[tuple[str, str]]:
+        return [(entry["stack"], entry["event"]) for entry in self.told]
+
+
 class Sandbox:
     def __init__(self, home: Path) -> None:
         self.home = home
+        self.listener = Listener()
         self.environment = {**os.environ, "PAP_SANDBOX_HOME": str(home), "NO_COLOR": "1"}
 
     def play(self, playbook: str, *options: str, limit: str = "staging", rc: int = 0) -> str:
-        quick = ["-e", "pap_rehearse=false", "-e", "watch_first_s=1", "-e", "watch_interval_s=1"]
+        quick = ["-e", "pap_rehearse=false", "-e", "watch_first_s=1", "-e", "watch_interval_s=1",
+                 "-e", f"notify_webhook_url={self.listener.url}"]  # fmt: skip
         done = subprocess.run(
             [Path(sys.executable).parent / "ansible-playbook", playbook, "-l", limit, *quick,
              "-e", f"report_folder={self.home}/reports", *options],
@@ -86,6 +115,7 @@ def sandbox() -> Iterator[Sandbox]:
             stdout=subprocess.DEVNULL,
             timeout=120,
         )
+        made.listener.server.shutdown()
         shutil.rmtree(home, ignore_errors=True)  # the watcher ends when its state is gone
 
 
@@ -101,6 +131,13 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Sandbox) -> None:
     assert "receipt           signed" in said and "goes on until" in said
     journal = sandbox.state().releases()[-1]
     folder = journal.folder
+    assert sandbox.listener.events == [
+        ("pap-production", "failure"),
+        ("pap-staging", "start"),
+        ("pap-staging", "finish"),
+    ]
+    assert "runs current" in sandbox.listener.told[-1]["message"]
+    assert journal.release in sandbox.listener.told[-1]["message"]
     assert (sandbox.home / "reports" / "pap-staging" / f"{journal.release}.html").is_file()
     assert watch.status(folder)["state"] == "watching"
     assert "watching until" in sandbox.play("watch.yml")
@@ -137,3 +174,4 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Sandbox) -> None:
     said = sandbox.play("history.yml")
     assert "rolled back" in said and journal.release in said
     assert "Rolled back" in page.read_text() and "rego_code" in page.read_text()
+    assert set(sandbox.listener.events[3:]) == {("pap-staging", "alarm"), ("pap-staging", "rollback")}
