@@ -112,8 +112,10 @@ def run_phase(module: AnsibleModule, name: str, work: Callable[[Any, Any], dict[
     def on_the_stack(imported: Any, redactor: Any) -> dict[str, Any]:
         from_params = importlib.import_module("papdeploy.stack").from_params
         deadline = importlib.import_module("papdeploy.phases.deadlines").deadline
-        with deadline(phase or name, given["phase_deadlines_s"]):
-            return work(from_params(given, module.params.get("release") or "", redactor), imported)
+        absence_explained = importlib.import_module("papdeploy.phases.guards").absence_explained
+        stack = from_params(given, module.params.get("release") or "", redactor)
+        with deadline(phase or name, given["phase_deadlines_s"]), absence_explained(stack):
+            return work(stack, imported)
 
     _run(module, given["code"], f"phases.{name}", on_the_stack)
 

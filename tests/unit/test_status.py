@@ -34,6 +34,8 @@ class Bench:
         self.refusal: Refused | None = None
         monkeypatch.setattr(preflight, "look", self._look)
         monkeypatch.setattr(databases, "existing", lambda database: [])
+        monkeypatch.setattr(databases, "look_alikes", lambda database: [])
+        monkeypatch.setattr(databases, "refuse_absent", lambda database: None)
 
     def _look(self, *_: Any, **__: Any) -> preflight.Findings:
         if self.refusal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .crypt import Encryption
-from .manifest import Backup, Expected, inspect, load_manifest
+from .manifest import Backup, Expected, check_identity, inspect, load_manifest
 from .restore import Restored, must_open, restore, verify
 from .take import Limits, take
 
@@ -13,6 +13,7 @@ __all__ = [
     "Expected",
     "Limits",
     "Restored",
+    "check_identity",
     "inspect",
     "load_manifest",
     "must_open",

@@ -18,6 +18,7 @@ from .moves import (
     swap,
 )
 from .names import derived, maintenance
+from .prerequisites import no_swap, refuse_absent, refuse_other_stack, refuse_unready
 
 __all__ = [
     "Written",
@@ -33,7 +34,11 @@ __all__ = [
     "look_alikes",
     "maintenance",
     "must_be_fenced",
+    "no_swap",
     "ready_for_rehearsal",
+    "refuse_absent",
+    "refuse_other_stack",
+    "refuse_unready",
     "restored_and_proven",
     "snapshot",
     "stranded",

@@ -192,7 +192,7 @@ def refuse_taken(session: Session, database: Database, release: str, kinds: Sequ
                 hint="Drop it (rollback_drop_failed=true) or rename it, then run this again.",
                 database=found.name,
             )
-        why = undroppable(session, mine)
+        why = undroppable(session, mine) if kind != "fenced" else ""
         if why:
             raise Refused(
                 f"Database {found.name}, which an earlier run left, cannot be replaced: {why}.",

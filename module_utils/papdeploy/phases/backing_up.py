@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import backup
+from .. import backup, databases
 from ..backup import pgbackrest
 from ..backup.retention import Settings
 from ..core.durable import private_folder
@@ -51,6 +51,7 @@ def run(
     if check_mode:
         lines = retention.forecast(stack, options.retention, options.hold)
         return {"changed": not options.verify, "pap": {"phase": "retention", "lines": lines}}
+    databases.refuse_other_stack(stack.database)
     if options.verify:
         with stack.state.lock.by(who).alone("verify"), Progress(stack.state.folder, "backup", stack.redactor) as say:
             expected = backup.Expected(stack=stack.name, database=stack.database.conninfo.dbname)

@@ -109,6 +109,7 @@ def _close(
     """Stop the API, fence, make sure of the restore point. What a person reads, and the database behind the fence: that
     is ``live`` under another name."""
     release = journal.release
+    databases.refuse_unready(stack.database, release)
     say({"event": "step", "step": "stopping the API, raising the fence"})
     with journal.checkpoint("fence") as done:
         stack.api.stop()

@@ -16,6 +16,7 @@ def run(stack: Stack, release: str, who: Mapping[str, Any], *, check_mode: bool 
     """Drop them (only those of ``release``, if it names one). Raises Refused while a release is unfinished or held."""
     if release:
         stack.state.journal(release)
+    databases.refuse_other_stack(stack.database)
     unfinished = stack.state.unfinished()
     if unfinished:
         raise Refused(

@@ -53,6 +53,7 @@ def run(
             with lock.alone("take-over", take_over=True):
                 pass
         return {"way": "nothing", "pap": {"phase": "rollback", "lines": []}}
+    _refuse_other_stack(stack, journal)
     if options.plan_only:
         return _forecast(stack, journal, options)
     if check_mode:
@@ -67,15 +68,27 @@ def run(
 
 def _choose(stack: Stack, journal: Journal, options: Options) -> tuple[dict[str, Any], rollback.RollbackPlan]:
     facts = facts_of(stack, journal)
-    plan = rollback.choose(
-        stack.database,
-        facts,
-        accept_loss=options.accept_loss,
-        way=options.way,
-        deep=not options.plan_only,
-        encryption=options.encrypt,
-    )
+
+    def chosen(way: str) -> rollback.RollbackPlan:
+        return rollback.choose(
+            stack.database,
+            facts,
+            accept_loss=options.accept_loss,
+            way=way,
+            deep=not options.plan_only,
+            encryption=options.encrypt,
+        )
+
+    plan = chosen(_asked(journal, options))
+    if _asked(journal, options) == "downgrade" != options.way and not plan.state.applied:
+        plan = chosen("")  # it had been done when the rollback was interrupted: what is left is the API
     return facts, plan
+
+
+def _asked(journal: Journal, options: Options) -> str:
+    """The way that a person named: now, or for the rollback of this release that was interrupted and is now ended."""
+    begun = journal.last("rollback", "begin") if journal.end() is None else None
+    return options.way or str((begun or {}).get("asked") or "")
 
 
 def _announcement(stack: Stack, plan: rollback.RollbackPlan, options: Options) -> list[str]:
@@ -99,13 +112,14 @@ def _take_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: 
     """Choose the way and go it, under the lock."""
     facts, plan = _choose(stack, journal, options)
     lines = _announcement(stack, plan, options)
+    asked = _asked(journal, options)
     if plan.refused:
         journal.append("rollback", "refused", reason=options.reason, who=dict(who), plan=plan.as_dict())
         raise Refused(
             f"Release {journal.release} cannot be rolled back: {plan.refused}.", hint=plan.hint, lines=lines[1:]
         )
     with Progress(stack.state.folder, "rollback", stack.redactor) as say:
-        journal.append("rollback", "begin", reason=options.reason, who=dict(who), plan=plan.as_dict())
+        journal.append("rollback", "begin", reason=options.reason, who=dict(who), asked=asked, plan=plan.as_dict())
         hooks = rollback.Hooks(
             revert=lambda dbname: _revert(stack, journal, dbname, say),
             validate=lambda way: _validate(stack, journal, way),
@@ -121,6 +135,7 @@ def _take_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: 
                 facts=facts,
                 hooks=hooks,
                 accept_loss=options.accept_loss,
+                asked=asked == plan.way,
                 encryption=options.encrypt,
             )
         except PapError as error:
@@ -170,6 +185,17 @@ def _which(stack: Stack, release: str, options: Options) -> Optional[Journal]:
             hint=f"ansible-playbook history.yml -l {stack.name} lists all of them.",
         )
     return _newest(stack, finished)
+
+
+def _refuse_other_stack(stack: Stack, journal: Journal) -> None:
+    """A state folder that two stacks once shared holds releases of both: each is taken back by its own."""
+    databases.refuse_other_stack(stack.database)
+    theirs = begin_entry(journal).get("stack")
+    if theirs and theirs != stack.name:
+        raise Refused(
+            f"Release {journal.release} is of another stack: {theirs}, not {stack.name}.",
+            hint="Give every stack a pap_state_dir of its own, and take it back from there.",
+        )
 
 
 def _nothing_left(stack: Stack) -> str:

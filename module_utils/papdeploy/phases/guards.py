@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .. import databases
 from ..backup.archive import refuse_clients
-from ..errors import Refused
+from ..errors import PapError, Refused
 from ..postgres import Database, ServerFacts
 from ..stack import Beside, Stack
 
@@ -80,3 +82,17 @@ def refuse_many_databases(variable: str, environments: Mapping[str, Mapping[str,
             f"The containers of the API do not have the same {variable}: {'; '.join(urls)}.",
             hint="Containers with databases of their own are stacks of their own: give each an inventory host.",
         )
+
+
+@contextlib.contextmanager
+def absence_explained(stack: Stack) -> Iterator[None]:
+    """Whatever fails while the live database stands behind a fence that this state folder does not know, says so, with
+    the statements that lift the fence by hand."""
+    try:
+        yield
+    except PapError as error:
+        with contextlib.suppress(PapError):
+            said = databases.stranded(stack.database)
+            if said and said not in error.hint:
+                error.hint = f"{said} {error.hint}".strip()
+        raise

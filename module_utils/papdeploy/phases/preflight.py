@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from .. import smoke
+from .. import databases, smoke
 from ..core.database_url import objection_of_sqlalchemy, read
 from ..core.durable import private_folder, write_durably
 from ..core.text import plural
@@ -79,6 +79,7 @@ def run(
     started = time.monotonic()
     stack.state.lock.by(who)
     _refuse_unless_free(stack)
+    databases.refuse_absent(stack.database)
     with live_check.unchanged(stack, "the plan" if check_mode else "the preflight") as live:
         findings = look(stack, sources, options, with_baseline=not check_mode)
         nothing_to_do = findings.nothing_to_do and not options.force
@@ -148,6 +149,7 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
     )
     unseen = _refuse_drop_tables_of(stack, running) if running["identity"] != candidate["identity"] else []
     facts = stack.database.facts()
+    stack.database.registry.refuse_other(facts.identifier)
     guards.refuse_server(stack.database, facts)
     guards.refuse_many_databases(stack.url_variable, coming)
     with stack.beside_models(candidate) as beside:
@@ -180,16 +182,34 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
         baseline=None,
         lines=[],
     )
+    if not found.nothing_to_do or options.force:
+        databases.refuse_unready(stack.database)
     said = _refuse_drift(stack, found, options)
     _refuse_unexplained(found)
     if with_baseline and not found.nothing_to_do:
         with own_logins.noted(stack):
             found.baseline = smoke.baseline(stack.smoke)
-    said += filter(None, [stack.state.clock_went_back()])
+    said += _noticed(stack, found)
     found.lines = [*_lines(stack, found, facts.version), *_ways(stack, candidate), *said, *unseen]
     if with_baseline and not found.nothing_to_do:
         found.lines.append(_baseline_line(found.baseline))
     return found
+
+
+def _noticed(stack: Stack, found: Findings) -> list[str]:
+    """What does not stop a deploy and a person should know of: the clock, and databases that only look like ours."""
+    lines = [stack.state.clock_went_back(), *look_alike_lines(stack)]
+    if not found.nothing_to_do:
+        lines += [f"a rollback could not swap or restore: {why}" for why in databases.no_swap(stack.database)]
+    return [line for line in lines if line]
+
+
+def look_alike_lines(stack: Stack) -> list[str]:
+    """The databases that say they were made for this stack and are not its own, with the reason."""
+    return [
+        f"database {other['name']} carries a record of pap-deploy, but is not ours and never touched: {other['why']}"
+        for other in databases.look_alikes(stack.database)
+    ]
 
 
 def _ways(stack: Stack, candidate: Mapping[str, Any]) -> list[str]:
@@ -324,6 +344,12 @@ def _open(
         server_version=found.server_version,
         versions=dict(versions),
     )
+    try:
+        databases.refuse_unready(stack.database, journal.release)  # the names are known only now
+    except PapError as error:
+        journal.append("release", "refused", message=error.message, way="nothing")
+        stack.state.lock.release(journal.release)
+        raise
     keep: dict[str, Any] = {
         "migrations.json": dict(sources),
         "expected.json": found.expected,

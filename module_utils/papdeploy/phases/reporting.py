@@ -120,6 +120,7 @@ def _look(
 ) -> tuple[list[str], str]:
     """What the preflight says: a refusal is a finding here."""
     try:
+        databases.refuse_absent(stack.database)
         looked = preflight.look(stack, sources, options, with_baseline=False)
     except PapError as error:
         attention.append(f"a deploy would be refused: {error.message}")
@@ -170,6 +171,7 @@ def _kept(stack: Stack, found: dict[str, Any]) -> list[str]:
         f"database {other['name']}: {kinds.get(other['kind'], other['kind'])} of release {other['release']}"
         for other in others
     ]
+    lines += preflight.look_alike_lines(stack)
     if any(other["kind"] == "failed" for other in others):
         drop = f"ansible-playbook rollback.yml -l {stack.name} -e rollback_drop_failed=true"
         lines.append(f"when nobody needs what was kept aside: {drop}")

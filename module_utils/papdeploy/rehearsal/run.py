@@ -59,6 +59,7 @@ class _Work:
     deadline: float
     emit: Emit = silent
     seconds: dict[str, float] = field(default_factory=dict)
+    copy: Optional[Copy] = None
 
     def left(self) -> float:
         """Seconds until the deadline of the rehearsal; raises DeadlineExceeded when it has passed."""
@@ -77,12 +78,28 @@ class _Work:
         self.emit({"event": "step", "step": _STEPS[name]})
         try:
             yield
+            self._refuse_lost(name)
         except RehearsalFailed:
+            self._refuse_lost(name)
             raise
         except PapError as error:
+            self._refuse_lost(name)
             raise _failed(name, error) from error
         finally:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 3)
+
+    def _refuse_lost(self, name: str) -> None:
+        """Raise if the copy is not there any more: what then failed on it says nothing of the deploy."""
+        if self.copy is None or name == "copy":
+            return
+        try:
+            self.copy.database.prove()
+        except PapError as error:
+            raise RehearsalFailed(
+                f"The copy {self.copy.name} was lost while it was rehearsed on: {error.message}",
+                hint="Find out who dropped or renamed it, or why the server went away; then deploy again.",
+                step=name,
+            ) from error
 
     def request(self) -> dict[str, Any]:
         """What the runner gets: the same as in the deploy, and the wish to be watched."""
@@ -115,7 +132,7 @@ def rehearse(stack: Stack, subject: Subject, options: Options, emit: Emit = sile
         with work.step("copy"):
             kept = str((subject.backup or {}).get("scratch") or "")
             databases.cleanup_leftovers(stack.database, keep=[kept] if kept else [])
-            copy = maker.first(work.deadline)
+            work.copy = copy = maker.first(work.deadline)
         found = _on_the_copy(work, maker, copy)
     except BaseException as error:
         if isinstance(error, RehearsalFailed) and options.keep:
@@ -145,7 +162,7 @@ def _on_the_copy(work: _Work, maker: Maker, copy: Copy) -> dict[str, Any]:
         if migrated["applied"]:
             if back["tried"] and not back["clean"]:
                 with work.step("copy"):  # the trials need the data as the deploy will leave it
-                    copy = maker.again(work.deadline)
+                    work.copy = copy = maker.again(work.deadline)
             if back["tried"]:
                 with work.step("migrate_again"):
                     _migrate(work, beside, copy)

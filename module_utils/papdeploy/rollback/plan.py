@@ -24,6 +24,8 @@ from ..postgres import Database, bind
 # row); swap to the snapshot; restore of the backup into a new database and swap.
 WAYS = ("nothing", "image", "downgrade", "swap", "restore")
 LEDGER_SCHEMA = "pap_deploy"
+# The names that a way back gives to databases, beside that of the fence.
+_NAMES = {"downgrade": (), "swap": ("failed",), "restore": ("failed", "restored")}
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,8 @@ def choose(
     if way:
         if way not in WAYS:
             raise Refused(f"A way back called {way!r} is not known.", hint=f"It is one of {', '.join(WAYS)}.")
-        candidates = [name for name in candidates if name == way]
+        if not state.swapped:  # else it has happened: what is left is the API
+            candidates = [name for name in candidates if name == way]
     opened_by = Encryption.of(encryption)
     plans: list[RollbackPlan] = []
     for name in candidates:
@@ -232,6 +235,11 @@ def _assess(
             problems += bound(session, where.conninfo.dbname)
     if problems:
         return replace(plan, refused=problems[0], hint=" ".join(problems[1:]))
+    try:
+        with admin_session(database) as session:
+            moves.refuse_taken(session, database, release, [*_NAMES[way], *([] if state.fence else ["fenced"])])
+    except Refused as error:
+        return replace(plan, refused=error.message, hint=error.hint)
     if way == "downgrade":
         loses = facts.get("downgrade_loses")
         return replace(plan, cost_sentence=str(loses) if loses else "keeps every row; what the new columns hold goes")
@@ -302,11 +310,14 @@ def _restore_can_succeed(
         raise Refused(f"its backup is not kept any more: {gone}", hint="The runbook restores another backup by hand.")
     identity = dict(facts.get("identity") or {})
     point = facts.get("restore_point") or {}
+    taken = backups.load_manifest(path)
+    oid = int(where.scalar("SELECT oid::int8 AS o FROM pg_database WHERE datname = current_database()"))
+    taken_of = int(taken.manifest["database_oid"])  # perhaps before a rollback of ours put another in its place
     expected = backups.Expected(
         stack=str(identity.get("stack", "")),
         database=live,
         system_identifier=where.facts().identifier,
-        database_oid=int(where.scalar("SELECT oid::int8 AS o FROM pg_database WHERE datname = current_database()")),
+        database_oid=taken_of if taken_of in where.registry.live_oids(oid) else oid,
         release=str(facts["release"]),
         sha256=str(point.get("sha256") or ""),
     )
@@ -314,7 +325,7 @@ def _restore_can_succeed(
         taken = backups.inspect(path, expected)
         backups.must_open(taken, encryption)
     else:
-        taken = backups.load_manifest(path)
+        backups.check_identity(taken, expected)
     disk.check_copy(where, database_bytes=int(taken.manifest["database_bytes"]), purpose="the restored database")
 
 

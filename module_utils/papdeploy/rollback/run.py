@@ -42,6 +42,7 @@ class _Work:
     hooks: Hooks
     encryption: backups.Encryption | Mapping[str, Any] | None
     accept_loss: bool
+    asked: str = ""
 
     @property
     def release(self) -> str:
@@ -72,9 +73,11 @@ def run(
     facts: Mapping[str, Any],
     hooks: Hooks,
     accept_loss: bool = False,
+    asked: bool = False,
     encryption: backups.Encryption | Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Go ``plan``'s way; if it fails, the next safe one. ``database`` carries the live name.
+    """Go ``plan``'s way; if it fails, the next safe one, unless a person ``asked`` for that way: then its failure is
+    raised. ``database`` carries the live name.
 
     Under the fence the plan is made again: a migration that was still running may have committed, and what would be
     lost is counted to the row. If that changes the verdict, the fence is lifted, the API started as it was, and Refused
@@ -85,7 +88,7 @@ def run(
         raise Refused(
             f"Release {plan.release} cannot be rolled back: {plan.refused}.", hint=plan.hint, plan=plan.as_dict()
         )
-    work = _Work(database, api, dict(facts), hooks, encryption, accept_loss)
+    work = _Work(database, api, dict(facts), hooks, encryption, accept_loss, plan.way if asked else "")
     started = time.monotonic()
     failures: list[tuple[str, PapError]] = []
     current, result = _first_that_works(work, plan, failures)
@@ -120,14 +123,21 @@ def _first_that_works(
             result = _go(work, current)
             if not (result["unhealthy"] and result["new_schema"]):
                 return current, result
+            if work.asked:
+                return current, result
             image, error = (current, result), Unhealthy(str(result["unhealthy"]))
-        except Refused:
+        except Refused as refusal:
             if image:  # it was found under the fence that the other way would lose rows: the fence is down again
                 return image
+            _call_off(work, current, refusal)
             raise
         except PapError as found:
             image, error = None, found
         work.hooks.checkpoint("rollback", "note", {"way": current.way, "failed": error.as_dict()})
+        if work.asked:
+            error.hint = f"{error.hint} No other way was gone, since rollback_way={work.asked} was asked for.".strip()
+            _call_off(work, current, error)
+            raise error
         # Another way may still lead back: the old API may stumble over the new schema, a backup may not restore.
         tried = [*(way for way, _ in failures), current.way]
         following = choose(
@@ -163,7 +173,9 @@ def _go(work: _Work, plan: RollbackPlan) -> dict[str, Any]:
             result.update(work.step("swap", lambda: _swap(work, str(replacement), traits)))
     elif state.running:
         work.step("end_sessions", lambda: _end_own(work))
-        again = choose(work.database, work.facts, accept_loss=work.accept_loss, encryption=work.encryption)
+        again = choose(
+            work.database, work.facts, accept_loss=work.accept_loss, way=work.asked, encryption=work.encryption
+        )
         if again.way != plan.way:
             raise PapError(
                 f"The way back has changed from {plan.way} to {again.way} while the old run was ended.",
@@ -203,13 +215,29 @@ def _closed(work: _Work, plan: RollbackPlan) -> RollbackPlan:
     again = choose(work.database, work.facts, accept_loss=work.accept_loss, way=plan.way, deep=False)
     if not again.refused:
         return again
-    work.step("unfence", lambda: databases.unfence(work.database, work.release))
-    work.step("restart", lambda: work.api.start())
+    _as_it_was(work)
     raise Refused(
         f"Release {plan.release} cannot be rolled back by {plan.way}: {again.refused}.",
         hint=again.hint,
         plan=again.as_dict(),
     )
+
+
+def _as_it_was(work: _Work) -> None:
+    """Open the database again and start the API as it was: the rollback is called off."""
+    work.step("unfence", lambda: databases.unfence(work.database, work.release))
+    work.step("restart", lambda: work.api.start())
+
+
+def _call_off(work: _Work, plan: RollbackPlan, error: PapError) -> None:
+    """Where a way back failed before it had changed anything, behind a fence of its own, put all back as it was."""
+    try:
+        state = read_state(work.database, work.release)
+        if plan.way in ("swap", "restore") and state.fence and not (plan.state.fence or state.swapped):
+            _as_it_was(work)
+            error.hint = f"{error.hint} The database is as it was, and the API runs as before.".strip()
+    except PapError as problem:
+        error.hint = f"{error.hint} It could not be put back as it was: {problem.message}".strip()
 
 
 def _end_own(work: _Work) -> dict[str, Any]:
