@@ -38,6 +38,27 @@ class Stack:
         done = subprocess.run([*argv, *without], capture_output=True, text=True, check=True, timeout=120)
         return json.loads(done.stdout)
 
+    def program(self, name: str, *arguments: str, given: str = "") -> str:
+        """One of PostgreSQL's own client programs, as superuser."""
+        at = json.loads((self.home / "staging/state.json").read_text())["postgres"]
+        password = (self.home / "staging/secrets/password-postgres").read_text()
+        argv = [f"{at['bin_dir']}/{name}", "-h", at["host"], "-p", str(at["port"]), "-U", "postgres", *arguments]
+        env = {**os.environ, "PGPASSWORD": password}
+        return subprocess.run(argv, env=env, input=given, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    def sql(self, statement: str) -> str:
+        return self.program("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", "postgres", "-c", statement).strip()
+
+    def look_behind_the_fence(self) -> str:
+        """A person who wants to see what is there makes a copy, in which the record comes along. Its name, if any."""
+        fenced = self.sql("SELECT datname FROM pg_database WHERE datname ~ '__fenced_'")
+        if fenced:
+            script = self.program("pg_dump", "-C", "-s", fenced)
+            self.program(
+                "psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-d", "postgres", given=script.replace(fenced, "a_look")
+            )
+        return "a_look" if fenced else ""
+
     def entries(self) -> list[dict]:
         journals = sorted((self.home / "staging/pap-deploy/releases").glob("*/journal.jsonl"))
         lines = journals[-1].read_text().splitlines(keepends=True) if journals else []
@@ -46,6 +67,17 @@ class Stack:
     def play(self, playbook: str, *extra: str) -> subprocess.CompletedProcess[str]:
         argv = [*PLAYBOOK, playbook, *extra]
         return subprocess.run(argv, cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=300)
+
+    def tells_what_stands(self, release: str, look: str) -> None:
+        """Status names the copy as one; with another state folder, every command says how to lift the fence by hand."""
+        said = self.play("status.yml").stdout
+        assert f"! unfinished: release {release} was interrupted" in said
+        assert f"database {look} carries a record of pap-deploy, but is not ours and never touched: a copy" in said
+        lost = ("-e", f"pap_state_dir={self.home / 'lost'}")
+        for command in ("status.yml", "rollback.yml"):
+            said = " ".join(self.play(command, *lost).stdout.split())
+            assert f"control_core_db itself, behind the fence that release {release} raised" in said
+            assert f'ALTER DATABASE "control_core_db__fenced_{release}" RENAME TO "control_core_db";' in said
 
     def kill_at(self, phase: str, event: str, *, everything: bool) -> None:
         """Start a deploy and kill it (the controller only, or every process of it) when the journal says so."""
@@ -118,9 +150,16 @@ def test_the_next_deploy_ends_what_was_killed(stack: Stack, phase: str, event: s
     before = stack.content()
     stack.kill_at(phase, event, everything=everything)
     interrupted = stack.entries()[0]["release"]
+    oid = stack.sql("SELECT oid FROM pg_database WHERE datname ~ '^control_core_db(__fenced_|$)'")
+    look = stack.look_behind_the_fence()
+    if (phase, event) == ("fence", "done"):
+        stack.tells_what_stands(interrupted, look)
 
     asked = stack.play("rollback.yml")
 
+    assert stack.sql("SELECT oid FROM pg_database WHERE datname = 'control_core_db'") == oid
+    if look:
+        stack.sql(f"DROP DATABASE {look}")
     assert asked.returncode == 0, asked.stdout + asked.stderr
     assert f"release {interrupted}" in asked.stdout
     end = stack.entries()[-1]
