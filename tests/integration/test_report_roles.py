@@ -230,12 +230,19 @@ def run(folder: Path, *arguments: str) -> str:
 
 def test_the_report_is_fetched_with_an_overview(place: Place) -> None:
     made = release(place.state())
-    said = place.play(role("report", pap_release=made.release))
+    before = os.umask(0)
+    try:
+        said = place.play(role("report", pap_release=made.release))
+    finally:
+        os.umask(before)
     page = place.folder / "reports" / "pap" / f"{made.release}.html"
     assert str(page) in said
     assert "pap:1.9.0" in page.read_text()
     assert f"pap/{made.release}.html" in (place.folder / "reports" / "index.html").read_text()
     assert "changed=0" in said
+    copies = [place.folder / "reports", *(place.folder / "reports").rglob("*")]
+    assert {path.is_dir(): path.stat().st_mode & 0o777 for path in copies} == {True: 0o700, False: 0o600}, copies
+    assert all(path.stat().st_mode & 0o077 == 0 for path in copies)
 
 
 class Hook(BaseHTTPRequestHandler):

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from . import secret_patterns
 from .database_url import MASK as MASK
-from .secret_names import harmless_value, names_a_secret, secrets_of, secrets_of_url, words
+from .secret_names import harmless_value, names_a_secret, secrets_of, words
 from .visible import visible, visible_block
 
 # Under these keys a record holds text for people, much of it from elsewhere. A new text goes under one of them.
@@ -69,10 +69,6 @@ class Redactor:
             self._add(secret, sure=True)
         for secret in maybe - set(inherited.values()):
             self._add(secret, sure=False)
-
-    def learn_url(self, url: str) -> None:
-        """Mask the secrets of this URL, too."""
-        self.learn(secrets_of_url(url))
 
     def _add(self, secret: str, *, sure: bool) -> None:
         lines = [line.strip() for line in secret.splitlines()]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ..core.durable import write_durably
 from ..core.regular import read_regular
 from ..core.text import plural
 from . import words
@@ -77,9 +77,7 @@ def write(folder: str) -> dict[str, Any]:
         warnings.append(f"{page} is not a page of pap-deploy, so the overview of all stacks was not written over it.")
         return {"path": "", "stacks": len(reports), "warnings": warnings}
     # Several stacks may end at the same time: each writes a file of its own and puts it into place whole.
-    fresh = home / f".index.html.{os.getpid()}"
-    fresh.write_text(overview(reports, links), encoding="utf-8")
-    fresh.replace(page)
+    write_durably(page, overview(reports, links).encode())
     return {"path": str(page), "stacks": len(reports), "warnings": warnings}
 
 
