@@ -22,6 +22,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Callable, Optional, TextIO
 
+from .app import secret_sources
 from .core.redact import Redactor
 from .errors import DeadlineExceeded, PapError, RemoteError, Unavailable, from_dict
 from .sites import Process, Site
@@ -220,6 +221,7 @@ def _answer(request: Mapping[str, Any], channel: TextIO, inherited: Mapping[str,
         if dict(os.environ) != seen:
             seen.update(os.environ)
             redactor.learn_environment(seen, inherited=inherited)
+            secret_sources.teach_environments(redactor, {"folders": [str(Path.cwd())]})
             send({"event": "secrets", "values": redactor.secrets})
 
     def emit(message: dict[str, Any]) -> None:

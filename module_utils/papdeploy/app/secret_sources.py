@@ -15,6 +15,8 @@ from ..core.redact import Redactor
 from ..core.secret_names import secrets_of_url
 from ..errors import PapError
 
+_SETTINGS_BYTES = 256 << 10
+
 
 def teach(redactor: Redactor, params: Mapping[str, Any]) -> None:
     """Let ``redactor`` know every secret of the stack that the ``stack`` option of the Ansible modules describes."""
@@ -31,13 +33,15 @@ def inventory_secrets(params: Mapping[str, Any]) -> list[str]:
 
 
 def places_of(params: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The places of the environments of that stack: ``{"files": [path], "containers": [name]}``."""
+    """The places of the environments of that stack: ``{"files": [path], "folders": [path], "containers": [name]}``."""
     api, database = params["api"], params["database"]
-    containers = [*(api.get("container") or []), database.get("container")]
-    return {
-        "files": [path for path in [api.get("env_file")] if path],
-        "containers": [name for name in containers if name],
+    current = f"{api['dir']}/current" if api.get("dir") else ""
+    places = {
+        "files": [api.get("env_file")],
+        "folders": [current, api.get("release_dir")],
+        "containers": [*(api.get("container") or []), database.get("container")],
     }
+    return {kind: [place for place in found if place] for kind, found in places.items()}
 
 
 def teach_environments(redactor: Redactor, places: Mapping[str, Any]) -> None:
@@ -48,9 +52,10 @@ def teach_environments(redactor: Redactor, places: Mapping[str, Any]) -> None:
 
 def _environments(places: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     """Each that can be read. What cannot is passed over: whoever needs it to work says so."""
-    for path in places.get("files", ()):
+    files = [Path(path) for path in places.get("files", ())]
+    for path in [*files, *(path for folder in places.get("folders", ()) for path in settings_files(Path(folder)))]:
         with contextlib.suppress(PapError):
-            yield read_env_file(Path(path))
+            yield read_env_file(path)
     if places.get("containers"):
         from ..containers.engine import Engine
         from ..containers.site import environment_of
@@ -58,3 +63,12 @@ def _environments(places: Mapping[str, Any]) -> Iterator[dict[str, str]]:
         for name in places["containers"]:
             with contextlib.suppress(PapError):
                 yield environment_of(Engine().container(name)["Config"])
+
+
+def settings_files(folder: Path) -> Iterator[Path]:
+    """``.env``, ``.env.local`` … in ``folder`` and above it, where an application that runs there may load its own."""
+    with contextlib.suppress(OSError, RuntimeError):
+        for place in [folder.resolve(), *folder.resolve().parents]:
+            for path in sorted(place.glob(".env*")):
+                if path.is_file() and path.stat().st_size <= _SETTINGS_BYTES:
+                    yield path

@@ -20,8 +20,8 @@ from .visible import visible, visible_block
 TEXTS = words(
     """
     message hint lines why sentence summary note notices reason detail what line said log output stderr traceback
-    exception sql statement statements query repair diff sample first_sample last_sample subject problem problems
-    refused cannot_tell outcome msg events downgrade_loses differences drift argv
+    exception sql statement statements query repair diff sample first_sample last_sample problem problems
+    refused cannot_tell outcome msg events downgrade_loses attention instead_of differences drift argv
     """
 )
 _BLOCKS = words("sql statement statements query repair diff traceback exception log output stderr")
@@ -71,7 +71,8 @@ class Redactor:
             self._add(secret, sure=False)
 
     def _add(self, secret: str, *, sure: bool) -> None:
-        lines = [line.strip() for line in secret.splitlines()]
+        # A key of several lines stands in an environment with the ends of its lines spelled out, as a rule.
+        lines = [line.strip() for line in secret.replace("\\n", "\n").splitlines()]
         forms = {
             secret.strip(),
             unquote(secret),

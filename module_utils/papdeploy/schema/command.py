@@ -24,7 +24,7 @@ from .formats import FORMATS, render
 from .models import ModelSet, load_models
 from .opening import database_url, open_session
 from .options import CheckOptions
-from .result import SEVERITIES, CheckResult
+from .result import SEVERITIES, CheckResult, result_from_dict
 from .scratch_database import expected_on
 from .script import repair_script
 from .session import Session
@@ -254,7 +254,8 @@ def _print(result: CheckResult, arguments: argparse.Namespace, models: ModelSet,
     if arguments.format == "sql":
         text = "\n".join(repair_script(result.differences)) + "\n"
     else:
-        text = render(result, arguments.format, locations=models.classes(), colour=colour)
+        shown = result if arguments.format == "json" else _without_secrets(result)
+        text = render(shown, arguments.format, locations=models.classes(), colour=colour)
     if arguments.output:
         try:
             Path(arguments.output).write_text(text, encoding="utf-8")
@@ -262,6 +263,11 @@ def _print(result: CheckResult, arguments: argparse.Namespace, models: ModelSet,
             raise PapError(f"The result cannot be written: {exc}.") from exc
     else:
         output.result.write(text)
+
+
+def _without_secrets(result: CheckResult) -> CheckResult:
+    """For people. What programs read (JSON, SQL) is data and stays as it is."""
+    return result_from_dict(Redactor(environment=os.environ).data(result.as_dict()))
 
 
 def collect_seldom() -> None:
