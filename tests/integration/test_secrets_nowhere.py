@@ -127,7 +127,7 @@ class Talking:
         quick += ["-e", json.dumps({"watch_rules": {"min_count": 100_000}})]
         done = subprocess.run(
             [Path(sys.executable).parent / "ansible-playbook", playbook, "-l", "staging", *quick, *options],
-            cwd=ROOT, env=self.sandbox.environment, capture_output=True, text=True, timeout=600,
+            cwd=ROOT, env=self.sandbox.environment, capture_output=True, text=True, timeout=900,
         )  # fmt: skip
         self.said.append(done.stdout + done.stderr)
         assert done.returncode in rc, self.said[-1]
@@ -178,7 +178,7 @@ def talking() -> Iterator[Talking]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_no_secret_is_anywhere(talking: Talking) -> None:
     talking.migration(fails=True)
     said = talking.play("deploy.yml", "--check", "--diff", rc=(0, 2))
@@ -195,7 +195,6 @@ def test_no_secret_is_anywhere(talking: Talking) -> None:
     records = (watch.load(folder) or {})["records"]
     talking.sandbox.get("/policies/")
     wait_until(lambda: (watch.load(folder) or {})["records"] > records, seconds=60)
-    talking.play("watch.yml")
     # A start that fails says what it has on its way out.
     tells = {"pap_api_restart_command": ["sh", "-c", f"cat {talking.env_file} >&2; echo {PASSWORD} >&2; exit 3"]}
     said = talking.play("rollback.yml", "-e", json.dumps(tells), rc=(2,))
