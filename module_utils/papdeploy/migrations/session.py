@@ -423,8 +423,8 @@ class Session(drivers.Hooks):
     # -- telling ------------------------------------------------------------------------------------------------------
 
     def emit(self, event: str, **data: Any) -> None:
-        """Tell the caller; notable events also go into the result."""
-        message = {"event": event, **data}
+        """Tell the caller, in texts without secrets; notable events also go into the result."""
+        message = {"event": event, **self.redactor.record(data)}
         with self._emit_lock:
             if event not in ("migration_started", "migration_done", "output", "progress"):
                 self.events.append(message)

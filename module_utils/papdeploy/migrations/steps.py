@@ -126,6 +126,9 @@ def run_step(session: Session, migration: MigrationFile, direction: str = "upgra
     if not step.transactional and not session.has_lock():
         raise step.broken("it released the runner's advisory lock (pg_advisory_unlock_all, DISCARD ALL)")
     seconds = time.perf_counter() - began
+    # From here on they are a record for people: what was executed, without secrets.
+    for statement in step.statements:
+        statement["sql"] = session.redactor.text(statement["sql"])
     entry = {
         "identity": migration.identity,
         "checksum": migration.checksum,
