@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import psycopg2
 import pytest
@@ -14,6 +16,7 @@ from as_app import as_app
 from papdeploy import backup, databases
 from papdeploy.databases import names as database_names
 from papdeploy.postgres import Database, Session
+from papdeploy.rehearsal import copies
 from support_backup import database_of, folder_of, forget, names
 from support_rollback import SMALL, SMALL_UP, R, deploy
 
@@ -101,13 +104,12 @@ def test_a_copy_is_closed_to_others_until_it_is_proven_and_then_open_as_the_live
     assert may_connect(servers[18], scratch) is open_to_all
 
 
-@pytest.mark.parametrize("kind", ["snapshot", "backup"])
 def test_a_rollback_opens_nothing_that_was_closed_and_closes_nothing_that_was_open(
-    servers: dict[int, Server], live: Database, doors: Doors, tmp_path: Path, kind: str
+    servers: dict[int, Server], live: Database, doors: Doors, tmp_path: Path
 ) -> None:
     name = live.conninfo.dbname
     open_to_all = may_connect(servers[18], name)
-    release = deploy(live, folder_of(tmp_path), kind=kind, up=SMALL_UP)
+    release = deploy(live, folder_of(tmp_path), kind="backup", up=SMALL_UP)
     result = release.roll_back()
     doors.try_all()
     assert doors.tries > 20
@@ -120,6 +122,29 @@ def test_a_rollback_opens_nothing_that_was_closed_and_closes_nothing_that_was_op
         f" aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE datname = '{name}' ORDER BY 1, 2"
     )
     assert (("-", "CONNECT") in privileges) is open_to_all and ("-", "TEMPORARY") in privileges
+
+
+def test_a_sample_is_open_only_when_it_is_whole(servers: dict[int, Server], live: Database, doors: Doors) -> None:
+    """A copy that no backup has proven: of some rows, or all, straight from the live database."""
+    open_to_all = may_connect(servers[18], live.conninfo.dbname)
+    filled: list[int] = []
+    entered: list[int] = []
+    stream = copies._stream
+
+    def watched(source: Database, target: Database, *rest: Any, **named: Any) -> None:
+        doors.try_all()
+        stream(source, target, *rest, **named)
+        doors.try_all()
+        filled.append(1)
+        entered.extend([1] * len(doors.entered))
+
+    with mock.patch.object(copies, "_stream", watched):
+        for data in ("sample", "full", "schema"):
+            made = copies.Maker(live, R, data, 10).again(time.monotonic() + 60)
+            doors.try_all()
+            assert doors.entered == ({made.name} if open_to_all else set())
+            doors.entered.clear()
+    assert len(filled) >= 3 and entered == []
 
 
 def test_the_sample_of_doors_is_tried_at_all(servers: dict[int, Server], live: Database, doors: Doors) -> None:

@@ -234,7 +234,11 @@ def test_properties_become_statements() -> None:
         'ALTER DATABASE "d%s" SET "app"."name" TO \'it\'\'s\'',
         'ALTER ROLE "role" IN DATABASE "d%s" SET "jit" TO \'off\'',
     ]
-    assert len(properties.apply("d", {**traits, "grants": None, "settings": []})) == 1, "the default stays the default"
+    assert properties.apply("d", {**traits, "grants": None, "settings": []})[1:] == [
+        'REVOKE ALL ON DATABASE "d" FROM PUBLIC, "o""wner"',
+        'GRANT ALL ON DATABASE "d" TO "o""wner"',
+        'GRANT CONNECT, TEMPORARY ON DATABASE "d" TO PUBLIC',
+    ], "the default in words, for a database that was closed while it was unproven"
 
 
 def oracle_of(**definition: str) -> Oracle:

@@ -57,9 +57,9 @@ def create_empty(
         _make_way(session, database, live, release, kind)
         intend(session, database, name, kind, release)
         session.execute(_newborn(properties.create_like(name, traits, version)))
-        _record(session, database, kind, live, release, connect=True)
-        # The dump creates public's objects, not public itself; and nobody else needs to come in.
+        # Nobody else needs to come in, not even between two statements: it is opened by the record.
         session.execute(f"REVOKE CONNECT, TEMPORARY ON DATABASE {quote_ident(name)} FROM PUBLIC")
+        _record(session, database, kind, live, release, connect=True)
         made = database.named(name).as_release(release).expecting(identity(session, name))
     made.prove()
     return made

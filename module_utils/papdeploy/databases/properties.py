@@ -65,10 +65,13 @@ def apply(name: str, properties: dict[str, Any]) -> list[str]:
     """Statements that give database ``name`` the captured owner, privileges and settings; for one transaction."""
     target = quote_ident(name)
     statements = [f"ALTER DATABASE {target} OWNER TO {quote_ident(properties['owner'])}"]
-    if properties["grants"] is not None:
-        # From nothing: what the new database got by default (PUBLIC may connect) may have been revoked before.
-        owner = quote_ident(properties["owner"])
-        statements.append(f"REVOKE ALL ON DATABASE {target} FROM PUBLIC, {owner}")
+    # From nothing: what the new database got by default (PUBLIC may connect) was revoked while it was unproven.
+    owner = quote_ident(properties["owner"])
+    statements.append(f"REVOKE ALL ON DATABASE {target} FROM PUBLIC, {owner}")
+    if properties["grants"] is None:  # nobody ever granted or revoked anything: the default, in words
+        statements.append(f"GRANT ALL ON DATABASE {target} TO {owner}")
+        statements.append(f"GRANT CONNECT, TEMPORARY ON DATABASE {target} TO PUBLIC")
+    else:
         for grantee, role, privilege, grantable in properties["grants"]:
             to = "PUBLIC" if int(grantee) == 0 else quote_ident(role)
             option = " WITH GRANT OPTION" if grantable else ""

@@ -85,7 +85,6 @@ class Maker:
             size = int(self.live.scalar("SELECT pg_database_size(current_database()) AS size"))
             disk.check_copy(self.live, database_bytes=size, purpose="the copy for the rehearsal")
         copy = databases.create_empty(self.live, self.release, "scratch")
-        databases.ready_for_rehearsal(self.live, copy)
         if self.data == "full":
             with growth.told(self.emit, copy, size):
                 _stream(self.live, copy, [], deadline)
@@ -100,6 +99,7 @@ class Maker:
         if self.data != "full" and self.live.scalar(f"SELECT to_regclass('{LEDGER_SCHEMA}.ledger') IS NOT NULL AS t"):
             # Without the ledger's rows everything that was ever applied would be pending again.
             _stream(self.live, copy, ["--data-only", f"--schema={LEDGER_SCHEMA}"], deadline)
+        databases.ready_for_rehearsal(self.live, copy)  # open to whom the live one is open, now that it is whole
         copy.analyze()
         start = oracles.take(copy, ignore_schemas=(LEDGER_SCHEMA,))
         return Copy(copy, start, self.data, how, time.monotonic() - started)
