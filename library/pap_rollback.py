@@ -50,8 +50,14 @@ options:
     description:
       - Roll nothing back. Drop the databases that earlier rollbacks kept aside, and the snapshots of releases that were
         taken back; with O(release) only those of that release.
+      - A database with rows that nothing else has is dropped only with its O(release).
     type: bool
     default: false
+  hold:
+    description: With O(drop_failed), the databases and releases that stay all the same.
+    type: list
+    elements: str
+    default: []
   encrypt:
     description: As for M(pap_backup); what opens the backup, if it has to be restored.
     type: dict
@@ -148,6 +154,7 @@ def main() -> None:
             accept_loss={"type": "bool", "default": False},
             way={"type": "str", "choices": ["", "image", "downgrade", "swap", "restore"], "default": ""},
             drop_failed={"type": "bool", "default": False},
+            hold={"type": "list", "elements": "str", "default": []},
             encrypt={"type": "dict", "default": {}},
             who={"type": "dict", "required": True},
             reason={"type": "str", "default": ""},
@@ -161,7 +168,7 @@ def main() -> None:
 
     def work(stack, phase):
         if given["drop_failed"]:
-            return phase.run(stack, given["release"], given["who"], check_mode=module.check_mode)
+            return phase.run(stack, given["release"], given["who"], given["hold"], check_mode=module.check_mode)
         options = phase.Options(
             accept_loss=given["accept_loss"],
             way=given["way"],

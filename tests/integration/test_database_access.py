@@ -140,9 +140,11 @@ def test_a_sample_is_open_only_when_it_is_whole(servers: dict[int, Server], live
 
     with mock.patch.object(copies, "_stream", watched):
         for data in ("sample", "full", "schema"):
-            made = copies.Maker(live, R, data, 10).again(time.monotonic() + 60)
+            maker = copies.Maker(live, R, data, 10)
+            made = maker.again(time.monotonic() + 60)
             doors.try_all()
             assert doors.entered == ({made.name} if open_to_all else set())
+            maker.drop()
             doors.entered.clear()
     assert len(filled) >= 3 and entered == []
 

@@ -9,18 +9,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg2
 import pytest
 from as_app import as_app
 from papdeploy import backup, databases, oracle, restore_point
 from papdeploy.backup.retention import Settings
 from papdeploy.core.clock import from_epoch
+from papdeploy.core.durable import private_folder
 from papdeploy.databases import marks
 from papdeploy.errors import Refused
-from papdeploy.journal import State
+from papdeploy.journal import Journal, State
 from papdeploy.phases import dropping, retention
 from papdeploy.postgres import Database
 from papdeploy.stack import Stack
 from support_backup import FakeApi, database_of, fill, folder_of, forget, make_roles, names, restart
+from waiting import wait_until
 
 if TYPE_CHECKING:
     from postgres_servers import Server
@@ -150,7 +153,7 @@ def test_dropping_is_limited_to_ours(server: Server, live: Database) -> None:
         server.sql(f'CREATE DATABASE "{foreign}"')
     server.sql(f"COMMENT ON DATABASE \"{name}__failed_y\" IS 'pap-deploy was here'")
     mine = databases.create_empty(live, R).conninfo.dbname
-    assert databases.cleanup_leftovers(live, R) == [mine]
+    assert databases.cleanup_leftovers(live) == [mine]
     for release in ("x", "y", "z"):
         assert databases.drop_created(live, release, ["scratch", "failed", "snap", "restored"]) == []
     assert {f"{name}__scratch_x", f"{name}__failed_y", f"{name}__snap_z"} <= names(server)
@@ -172,14 +175,30 @@ def test_newborn_that_was_never_recorded_is_cleared(server: Server, live: Databa
     assert databases.cleanup_leftovers(live) == [name]
 
 
-def test_snapshots_of_older_releases_go_when_a_release_has_finished(live: Database) -> None:
+def test_snapshots_of_older_releases_go_when_a_release_has_finished(
+    server: Server, live: Database, tmp_path: Path
+) -> None:
     name = live.conninfo.dbname
     for release in ("r1", "r2"):
         databases.fence(live, release)
         databases.snapshot(databases.must_be_fenced(live, release), release, live=name)
         databases.unfence(live, release)
-    assert databases.cleanup_leftovers(live) == []
-    assert databases.cleanup_leftovers(live, "r2") == [f"{name}__snap_r1"]
+    assert databases.cleanup_leftovers(live) == [], "that is for retention to decide"
+    stack = Stack("st", "staging", State(tmp_path / "state"), live, FakeApi(), (), {})  # type: ignore[arg-type]
+    private_folder(stack.state.folder)
+    for release, end in (("r1", "finished"), ("r2", "rolled_back")):
+        journal = Journal(private_folder(private_folder(stack.state.releases_folder) / release))
+        journal.append("release", "begin", release=release, number=int(release[1:]))
+        journal.append("restore_point", "done", database=f"{name}__snap_{release}")
+        journal.append("release", end, **({"way": "image"} if release == "r2" else {}))
+    assert retention.superseded(stack, (), "r1").lines == [], "in force, and one whose image alone went back"
+    journal.append("release", "finished")
+    server.sql(f'ALTER DATABASE "{name}__snap_r1" IS_TEMPLATE true')
+    assert retention.superseded(stack, (), "r2").lines == []
+    server.sql(f'ALTER DATABASE "{name}__snap_r1" IS_TEMPLATE false')
+    assert retention.superseded(stack, ("r1",), "r2").lines == [], "held"
+    (line,) = retention.superseded(stack, (), "r2").lines
+    assert line.startswith(f"removed {name}__snap_r1 (") and "a later one has finished" in line
     assert [entry["name"] for entry in databases.existing(live)] == [f"{name}__snap_r2"]
 
 
@@ -222,7 +241,9 @@ def test_failed_databases_go_by_days_only_without_rows_of_their_own(
     assert databases.existing(live) == []
 
 
-def test_a_person_drops_what_is_over_and_nothing_that_a_rollback_could_need(live: Database, tmp_path: Path) -> None:
+def test_a_person_drops_what_is_over_and_nothing_that_a_rollback_could_need(
+    server: Server, live: Database, tmp_path: Path
+) -> None:
     name = live.conninfo.dbname
     stack = Stack("st", "staging", State(tmp_path / "state"), live, FakeApi(), (), {})  # type: ignore[arg-type]
     me = {"user": "u", "host": "h", "pid": os.getpid()}
@@ -243,9 +264,21 @@ def test_a_person_drops_what_is_over_and_nothing_that_a_rollback_could_need(live
         stack.state.lock.release(journal.release)
     for check_mode in (True, False):
         found = dropping.run(stack, "", me, check_mode=check_mode)
-        assert set(found["dropped"]) == {made["rolled_back"], made["failed"]}
+        assert found["dropped"] == [made["rolled_back"]]
+        assert any(
+            "holds an unknown number of rows" in line and made["failed"] in line for line in found["pap"]["lines"]
+        )
         left = {entry["name"] for entry in databases.existing(live)}
-        assert left == (set(made.values()) if check_mode else {made["finished"]})
+        assert left == (set(made.values()) if check_mode else {made["finished"], made["failed"]})
+    with psycopg2.connect(server.url(made["failed"], "postgresql")) as looking:
+        found = dropping.run(stack, journal.release, me)
+        assert not found["changed"] and "somebody is connected to it" in found["pap"]["lines"][0]
+        with looking.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            assert cursor.fetchone() == (1,), "nobody's session was ended"
+    looking.close()
+    wait_until(lambda: not server.sql(f"SELECT 1 FROM pg_stat_activity WHERE datname = '{made['failed']}'"))
+    assert dropping.run(stack, journal.release, me)["dropped"] == [made["failed"]]
     assert stack.state.lock.holder() is None
     assert not dropping.run(stack, "", me)["changed"]
 

@@ -73,7 +73,7 @@ def test_killed_at_every_statement(live: Database, tmp_path: Path, kind: str, do
     if not down:
         aside = live.named(databases.derived(live.conninfo.dbname, "failed", R))
         assert oracle.compare(migrated, oracle.take(aside)) == []
-    databases.cleanup_leftovers(live, R)
+    databases.cleanup_leftovers(live)
     assert {entry["kind"] for entry in databases.existing(live)} <= {"failed", "snap"}
 
 

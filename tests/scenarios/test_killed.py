@@ -173,7 +173,8 @@ def test_the_next_deploy_ends_what_was_killed(stack: Stack, phase: str, event: s
 @pytest.mark.timeout(600)
 def test_a_deploy_after_a_killed_one_recovers_and_can_be_taken_back(stack: Stack, tmp_path: Path) -> None:
     """With an encrypted backup, and no leave to lose a row: the restore comes from the ciphertext, and the smoke test's
-    own rows are the only ones that were written. The older backup is let go, and in the end the failed database."""
+    own rows are the only ones that were written. It is announced that the older backup goes, and in the end the failed
+    database is dropped."""
     key = tmp_path / "key"
     subprocess.run(["age-keygen", "-o", key], check=True, capture_output=True)
     recipient = subprocess.run(["age-keygen", "-y", key], check=True, capture_output=True, text=True).stdout.strip()
@@ -190,7 +191,11 @@ def test_a_deploy_after_a_killed_one_recovers_and_can_be_taken_back(stack: Stack
     assert f"release {interrupted}" in done.stdout
     assert stack.entries()[-1]["event"] == "finished"
     assert stack.entries()[0]["release"] != interrupted
-    (kept,) = (stack.home / "staging/pap-deploy/backups").glob("*.manifest.json")
+    older, kept = sorted(
+        (stack.home / "staging/pap-deploy/backups").glob("*.manifest.json"),
+        key=lambda path: interrupted not in path.name,
+    )
+    assert f"goes with the next backup: {str(older).removesuffix('.manifest.json')}" in done.stdout
     assert kept.name.endswith(".dump.age.manifest.json")
     assert interrupted not in kept.name
     assert b"age-encryption.org" in kept.with_name(kept.name.removesuffix(".manifest.json")).read_bytes()[:30]

@@ -1,13 +1,19 @@
-"""Retention by whole playbooks: nights of backups without proof, a wrong date, other people's files; nothing is lost."""
+"""By whole playbooks: nights of backups without proof, a wrong date, other people's files, and nothing is lost; and nobody
+else comes into a copy."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import psycopg2
+import psycopg2.extensions
 import pytest
 from test_killed import ROOT, Stack
 
@@ -91,3 +97,65 @@ def plant(folder: Path, proven: Path) -> None:
     (folder / ".partial-notes.txt").write_text("a person's")
     os.mkfifo(folder / ".partial-pipe")
     (folder / "folder.dump.manifest.json").mkdir()
+
+
+class Loop(threading.Thread):
+    """Another role that tries every database beside the live one, as fast as it can."""
+
+    def __init__(self, state: dict[str, Any]) -> None:
+        super().__init__(daemon=True)
+        self.state = state
+        self.over = threading.Event()
+        self.seen: set[str] = set()
+        self.entered: set[str] = set()
+
+    def connect(self, user: str, password: str, dbname: str) -> psycopg2.extensions.connection:
+        postgres = self.state["postgres"]
+        return psycopg2.connect(
+            host=postgres["host"], port=postgres["port"], user=user, password=password, dbname=dbname
+        )
+
+    def run(self) -> None:
+        admin = self.connect(*self.state["admin"], "postgres")
+        admin.autocommit = True
+        while not self.over.is_set():
+            with admin.cursor() as cursor:
+                cursor.execute("SELECT datname FROM pg_database WHERE starts_with(datname, 'control_core_db__')")
+                for (name,) in cursor.fetchall():
+                    self.seen.add(name)
+                    with contextlib.suppress(psycopg2.OperationalError):
+                        self.connect("pap_stranger", "stranger", name).close()
+                        self.entered.add(name)
+        admin.close()
+
+
+@pytest.mark.timeout(900)
+def test_another_role_comes_into_no_copy_during_a_deploy(stack: Stack) -> None:
+    """Of a database that is open to its owner only. A stranger who is refused does not disturb the deploy either."""
+    stack.sandbox("reset", "staging")
+    home = stack.home / "staging"
+    state = json.loads((home / "state.json").read_text())
+    state["admin"] = ("postgres", (home / "secrets/password-postgres").read_text())
+    loop = Loop(state)
+    admin = loop.connect(*state["admin"], "postgres")
+    admin.autocommit = True
+    with admin.cursor() as cursor:
+        cursor.execute("DROP ROLE IF EXISTS pap_stranger")
+        cursor.execute("CREATE ROLE pap_stranger LOGIN PASSWORD 'stranger'")
+        cursor.execute("REVOKE CONNECT ON DATABASE control_core_db FROM PUBLIC")
+    loop.start()
+    done = stack.play("deploy.yml", "-e", "pap_rehearse=true", "-e", "migrate_restore_point=snapshot")
+    back = stack.play("rollback.yml", "-e", "rollback_way=swap", "-e", "rollback_accept_loss=true")
+    loop.over.set()
+    loop.join(60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert back.returncode == 0, back.stdout + back.stderr
+    kinds = {name.removeprefix("control_core_db__").partition("_")[0] for name in loop.seen}
+    assert kinds >= {"scratch", "snap", "failed"}
+    assert loop.entered == set()
+    with admin.cursor() as cursor:
+        cursor.execute(
+            "SELECT bool_or(has_database_privilege('pap_stranger', oid, 'CONNECT')) FROM pg_database WHERE datname LIKE 'control%'"
+        )
+        assert cursor.fetchone() == (False,)
+    admin.close()

@@ -271,17 +271,15 @@ def drop_named(database: Database, name: str, *, check_mode: bool = False) -> No
             drop(session, database, entry)
 
 
-def cleanup_leftovers(database: Database, release: str = "", *, keep: Sequence[str] = ()) -> list[str]:
-    """Drop what is needed no more: scratch and half-restored databases of any run of this stack that is over, and, when
-    ``release`` has finished, the snapshots of earlier releases. Databases named in ``keep`` stay.
+def cleanup_leftovers(database: Database, *, keep: Sequence[str] = ()) -> list[str]:
+    """Drop the scratch and half-restored databases of any run of this stack that is over. Those named in ``keep`` stay.
 
-    Call it under the deploy lock. Failed and fenced databases hold data that nothing else has: they are no leftovers.
+    Call it under the deploy lock. What else a release leaves is needed, or may be: retention decides on it.
     """
     dropped: list[str] = []
     with admin_session(database) as session:
         for entry in ours(session, database):
             stale = entry.kind in ("scratch", "restored") or entry.found.newborn
-            stale |= entry.kind == "snap" and bool(release) and entry.release != release
             if stale and not entry.in_use and entry.name not in keep:
                 with contextlib.suppress(Refused):  # what cannot be dropped is listed by status, and stops nothing
                     drop(session, database, entry)
@@ -310,6 +308,7 @@ def _shown(entry: Managed) -> dict[str, Any]:
         "since": entry.record.get("at"),
         "bytes": entry.found.bytes,
         "oid": entry.found.oid,
+        "template": entry.found.template,
     }
 
 

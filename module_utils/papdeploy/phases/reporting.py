@@ -8,6 +8,7 @@ from typing import Any
 from .. import databases, history, report, watch
 from ..core.clock import now, seconds_between
 from ..core.durable import write_durably
+from ..core.text import plural
 from ..core.visible import json_text
 from ..errors import PapError
 from ..journal import Journal, State
@@ -15,7 +16,7 @@ from ..releases.holder import alive
 from ..report import words
 from ..report.overview import row
 from ..stack import Stack
-from . import live_check, preflight
+from . import live_check, preflight, retention
 
 
 def write(state: State, release: str) -> dict[str, Any]:
@@ -165,10 +166,16 @@ def _kept(stack: Stack, found: dict[str, Any]) -> list[str]:
     except PapError as error:
         found["databases"] = None
         return [f"databases of releases: {error.message}"]
+    known = {journal.release: journal for journal in stack.state.releases()}
+    for other in others:
+        if other["kind"] == "failed":
+            journal = known.get(str(other["release"]))
+            other["rows"] = retention.rows_only_in(journal, other["name"]) if journal else None
     found["databases"] = others
     kinds = {"snap": "restore point", "failed": "kept aside after a failure", "fenced": "fenced now"}
     lines = [
         f"database {other['name']}: {kinds.get(other['kind'], other['kind'])} of release {other['release']}"
+        f"{_alone(other)}"
         for other in others
     ]
     lines += preflight.look_alike_lines(stack)
@@ -176,6 +183,14 @@ def _kept(stack: Stack, found: dict[str, Any]) -> list[str]:
         drop = f"ansible-playbook rollback.yml -l {stack.name} -e rollback_drop_failed=true"
         lines.append(f"when nobody needs what was kept aside: {drop}")
     return lines
+
+
+def _alone(other: Mapping[str, Any]) -> str:
+    """What a database that was kept aside holds and nothing else does."""
+    if other.get("rows", 0) == 0:
+        return ""
+    count = "an unknown number of rows" if other["rows"] is None else plural(other["rows"], "row")
+    return f", with {count} that nothing else has: it goes only by name (-e rollback_release={other['release']})"
 
 
 def _pap(phase: str, lines: list[str], status_: str = "") -> dict[str, Any]:

@@ -91,6 +91,21 @@ def superseded(stack: Stack, hold: Sequence[str], run: str) -> Done:
     return replace(done, lines=[*done.lines, *left])
 
 
+def dropped(stack: Stack, release: str, hold: Sequence[str], *, run: str, check_mode: bool) -> tuple[Done, list[str]]:
+    """Drop what rollbacks set aside and restore points of what was rolled back, because a person asks for it: those of
+    ``release``, or all. Also the lines on what stays. In check mode, what would be dropped. Raises PapError."""
+    settings = Settings(asked=release or retention.EVERYTHING)
+    things = _databases(stack.database, stack.state)
+    found = _decided(stack.state, things, settings, hold, _NOBODY, epoch(now()))
+    going = [decision for decision in found.decisions if decision.action == "remove"]
+    staying = [d for d in found.decisions if d.action != "remove" and release in ("", d.thing.release)]
+    lines = [f"left {_about(decision, found.at)}: {decision.why}" for decision in staying]
+    if check_mode:
+        would = [f"would drop {_about(decision, found.at)}" for decision in going]
+        return Done(would, [_noted(decision.thing, found.at) for decision in going]), [*lines, *found.notes]
+    return _remove(stack, going, run, found.at, verb="dropped"), [*lines, *found.notes]
+
+
 def why_removed(state: State, path: str) -> str:
     """When and why retention removed the backup ``path``; empty if it did not."""
     gone = next((entry for entry in reversed(_entries(state, "removed")) if entry.get("name") == path), None)
@@ -173,10 +188,10 @@ def _release(journal: Journal) -> Release:
 
 
 def _databases(database: Database, state: State) -> list[Thing]:
-    """Restore points, and what rollbacks set aside."""
+    """Restore points, what rollbacks set aside, and databases that only look like ours."""
     known = {journal.release: journal for journal in state.releases()}
     found = []
-    for entry in databases.existing(database):
+    for entry in (*databases.existing(database), *databases.look_alikes(database)):
         if entry["kind"] not in ("failed", "snap"):
             continue
         journal = known.get(str(entry["release"]))
@@ -185,13 +200,23 @@ def _databases(database: Database, state: State) -> list[Thing]:
                 str(entry["kind"]),
                 str(entry["name"]),
                 release=str(entry["release"]),
-                at=epoch(str(entry["since"])) if entry["since"] else None,
+                at=_time(entry["since"]),
                 bytes=entry["bytes"],
-                obstacle=entry["obstacle"],
+                hold="IS_TEMPLATE is set on it" if entry["template"] else "",
+                trouble=str(entry.get("why") or ""),
+                obstacle=str(entry.get("obstacle") or ""),
                 rows=rows_only_in(journal, entry["name"]) if journal and entry["kind"] == "failed" else None,
             )
         )
     return found
+
+
+def _time(text: Any) -> Optional[float]:
+    """The time that a record gives, unless a person made it unreadable."""
+    try:
+        return epoch(str(text))
+    except ValueError:
+        return None
 
 
 def _known_of(state: State, things: Iterable[Thing]) -> list[Thing]:
@@ -230,7 +255,7 @@ def _remember(state: State, found: Found, run: str) -> None:
     Journal(private_folder(log(state).folder)).append("retention", "done", run=run, new=new, said=said)
 
 
-def _remove(stack: Stack, decisions: Iterable[Decision], run: str, at: float) -> Done:
+def _remove(stack: Stack, decisions: Iterable[Decision], run: str, at: float, *, verb: str = "removed") -> Done:
     """Remove what was decided so, one after the other; each is written down before it goes."""
     journal = Journal(private_folder(log(stack.state).folder))
     lines: list[str] = []
@@ -251,7 +276,7 @@ def _remove(stack: Stack, decisions: Iterable[Decision], run: str, at: float) ->
             lines.append(f"{_about(decision, at)} could not be removed: {error}")
             continue
         removed.append(journal.append("retention", "removed", **what))
-        lines.append(f"removed {_about(decision, at)}: {decision.why}")
+        lines.append(f"{verb} {_about(decision, at)}: {decision.why}")
     return Done(lines, removed)
 
 
