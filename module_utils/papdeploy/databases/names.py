@@ -261,7 +261,7 @@ def comment_on(name: str, text: Optional[str]) -> str:
 def refuse_collision(name: str, why: str = "") -> Refused:
     return Refused(
         f"A database named {name} exists, and pap-deploy did not make it{f': {why}' if why else ''}.",
-        hint="That database was not touched. Rename it (or drop it), and run this again.",
+        hint="That database stays as it is. Rename it (or drop it), and run this again.",
         database=name,
     )
 
