@@ -218,6 +218,17 @@ class State:
                 return journal
         return None
 
+    def image_taken_back(self) -> Optional[Journal]:
+        """The release of which only the image was taken back, as long as none has finished or begun after it: until
+        then its database can follow."""
+        for journal in reversed(self.releases()):
+            end = journal.end()
+            if end is None or end["event"] == "finished":
+                return None
+            if end["event"] == "rolled_back" and end.get("way") == "image":
+                return journal
+        return None
+
     def last_schema(self) -> Optional[tuple[Journal, str]]:
         """The newest release that says in its end what schema it left, and that schema's fingerprint: one that
         finished, or one whose image alone was taken back. Any other way back leaves the schema of before."""

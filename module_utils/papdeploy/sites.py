@@ -216,8 +216,8 @@ class HostSite(Site):
 
     def __init__(self, become: Sequence[str] = ()) -> None:
         self.label = "this host"
-        self._become = tuple(become)
-        self.sees_this_host = not self._become
+        self.become = tuple(become)
+        self.sees_this_host = not self.become
 
     def popen(
         self,
@@ -230,7 +230,7 @@ class HostSite(Site):
         try:
             return _HostProcess(
                 subprocess.Popen(
-                    [*self._become, *argv],
+                    [*self.become, *argv],
                     stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,

@@ -232,7 +232,11 @@ def _judge(state: Mapping[str, Any], at: str) -> Iterator[dict[str, Any]]:
         if seconds_between(blind["since"], at) >= rules.blind_s:
             yield {
                 "at": at, "kind": "blind", "source": name, "subject": "", "count": 1, "sample": blind["message"],
-                "why": f"the log of the {name} cannot be read since {blind['since']}",
+                "why": (
+                    f"the live database cannot be compared since {blind['since']}"
+                    if name == "data"
+                    else f"the log of the {name} cannot be read since {blind['since']}"
+                ),
             }  # fmt: skip
 
 

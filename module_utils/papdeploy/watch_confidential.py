@@ -23,18 +23,21 @@ _FILE = "watch-confidential.json"
 @dataclass(frozen=True)
 class Confidential:
     """``secrets`` that stand nowhere on this host, ``places`` where the others do (:mod:`app.secret_sources`), and
-    ``alert``: ``{"url", "format", "headers", "stack"}`` of a webhook, or nothing."""
+    ``alert``: ``{"url", "format", "headers", "stack"}`` of a webhook, or nothing. ``database_password``: the one of the
+    inventory; in a container it is found where it stands."""
 
     secrets: Sequence[str] = field(default=(), repr=False)
     places: Mapping[str, Sequence[str]] = field(default_factory=dict)
     alert: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    database_password: str = field(default="", repr=False)
 
     @classmethod
     def of(cls, params: Mapping[str, Any], alert: Mapping[str, Any]) -> Confidential:
         """For the stack that the ``stack`` option of the Ansible modules describes."""
         label = f"{params['name']} ({params['environment']})"
         told = {**alert, "stack": label} if alert.get("url") else {}
-        return cls(secret_sources.inventory_secrets(params), secret_sources.places_of(params), told)
+        password = str((params.get("database") or {}).get("admin_password") or "")
+        return cls(secret_sources.inventory_secrets(params), secret_sources.places_of(params), told, password)
 
     def redactor(self) -> Redactor:
         """A redactor that knows the secrets as they are now: an API's environment may change with a restart."""

@@ -28,6 +28,7 @@ from .errors import PapError, Refused, Unavailable
 from .journal import Journal, State
 from .logfiles import LogSource
 from .logsources import from_spec
+from .logwatch import data
 from .notify import webhook
 from .watch import (
     Rules,
@@ -59,13 +60,14 @@ def prepare(
     rules: Rules,
     timer: bool = False,
     redactor: Optional[Redactor] = None,
+    database: Optional[Mapping[str, Any]] = None,
 ) -> dict[str, Any]:
     """Take the marks and the baseline, before the new version starts. ``specs`` says by name (``api``, ``database``)
-    where each log is."""
+    where each log is; ``database`` is what :func:`.logwatch.data.spec_of` returned."""
     sources = {name: from_spec(spec) for name, spec in specs.items()}
     limits = {"hours": hours, "interval_s": interval_s}
     state = begin(folder.name, sources, **limits, rules=rules, at=now(), timer=timer, redactor=redactor)
-    config = {"sources": {name: dict(spec) for name, spec in specs.items()}}
+    config = {"sources": {name: dict(spec) for name, spec in specs.items()}, "database": dict(database or {})}
     write_durably(folder / "watch-config.json", json.dumps(config).encode())
     save(folder, state)
     return state
@@ -97,7 +99,9 @@ def look(folder: Path, redactor: Optional[Redactor] = None) -> dict[str, Any]:
     return state
 
 
-def first(folder: Path, *, seconds: float, poll_s: float = 1.0, redactor: Optional[Redactor] = None) -> dict[str, Any]:
+def first(
+    folder: Path, *, seconds: float, poll_s: float = 1.0, redactor: Optional[Redactor] = None, password: str = ""
+) -> dict[str, Any]:
     """The first minute, within the deploy: step until ``seconds`` are over or an alarm is raised; the state then."""
     sources = _sources(folder)
     look(folder, redactor)
@@ -105,8 +109,10 @@ def first(folder: Path, *, seconds: float, poll_s: float = 1.0, redactor: Option
     while True:
         left = deadline - time.monotonic()
         time.sleep(max(0.0, min(poll_s, left)))
+        found = _lost(folder, password)
         with changing(folder):
             state = step(_loaded(folder), sources, now(), redactor=redactor)
+            state = data.judged(state, found, now()) if found else state
             save(folder, state)
         if open_alarms(state) or left <= poll_s:
             return state
@@ -167,17 +173,27 @@ def run(folder: Path, confidential: Confidential) -> None:
 def one_step(folder: Path, confidential: Confidential) -> dict[str, Any]:
     """One step of the watch on disk: end it if a later release has taken over, else read on; send what is new."""
     sources, redactor = _sources(folder), confidential.redactor()
+    found = _lost(folder, confidential.database_password)
     with changing(folder):
         state = _loaded(folder)
         if state["ended"] is None:
             why = overtaken(Journal(folder))
             ended = {**state, "ended": {"at": now(), "why": why}}
             state = ended if why else step(state, sources, now(), redactor=redactor)
+            state = data.judged(state, found, now()) if found and not why else state
             save(folder, state)
     if state["ended"] is not None:
         watch_confidential.forget(folder)
     _send_alarms(folder, confidential.alert or _configured(folder).get("alert") or {})
     return state
+
+
+def _lost(folder: Path, password: str) -> Optional[dict[str, Any]]:
+    """What the live database has lost, if it is time to look. Without the lock: a person who acknowledges waits for
+    that, and this may take seconds."""
+    state = _loaded(folder)
+    spec = _configured(folder).get("database") or {}
+    return data.look(folder, state, spec, password, now()) if state["ended"] is None else None
 
 
 def end(folder: Path, why: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any, Callable
 
 from as_app import as_app
 from papdeploy import backup, databases, oracle, restore_point, rollback
-from papdeploy.postgres import Database
+from papdeploy.databases import relation_losses
+from papdeploy.postgres import Database, Session
 from support_backup import FakeApi, plain
 
 R = "r7"
@@ -37,6 +38,11 @@ SMALL_DOWN = """
 BEGIN; ALTER TABLE t DROP COLUMN extra; UPDATE t SET v = 'old' WHERE v = 'migrated';
 INSERT INTO pap_deploy.ledger (event, identity, release) VALUES ('reverted', 'm1', 'r7'); COMMIT
 """
+
+
+def baseline(inside: Session) -> dict[str, Any]:
+    """What the deploy keeps when the fence comes down."""
+    return relation_losses.take(inside, limit_bytes=1 << 28, digest_bytes=1 << 25, ignore_schemas=("pap_deploy",))
 
 
 @dataclass
@@ -84,7 +90,8 @@ def deploy(
     )
     if up:
         as_app(behind).execute(up)
-    lifted = databases.unfence(database, R) if unfence else None
+    data: dict[str, Any] = {}
+    lifted = databases.unfence(database, R, last=lambda inside: data.update(baseline(inside))) if unfence else None
     told = {
         "release": R,
         "before_version": {"label": "old", "identity": "old"},
@@ -94,6 +101,8 @@ def deploy(
         "switched": unfence,
         "reversible": bool(down),
         "identity": {"stack": "st"},
+        "data": data or None,
+        "may_delete": [],
         **facts,
     }
     release = Release(database, plain(told), before, down=down)

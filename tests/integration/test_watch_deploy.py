@@ -166,7 +166,10 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Sandbox) -> None:
     assert "The rollback was refused" in text and "public.policies: 1 row" in text
     assert "rollback.yml -l pap-staging -e rollback_accept_loss=true" in text and "rego_code" in text
 
+    # What was in the column only a restore brings back, so no other way is gone unless it is asked for.
     said = sandbox.play("watch.yml", "-e", "watch_rollback=true", rc=2)
+    assert "THE RELEASE LOST DATA: public.policies lost its column rego_code" in said and "rollback_way=image" in said
+    said = sandbox.play("watch.yml", "-e", "watch_rollback=true", "-e", "rollback_way=downgrade", rc=2)
     assert "It was rolled back" in said and sandbox.running() == "previous", said
     assert sandbox.get("/policies/") == 200
     ended = journal.end()

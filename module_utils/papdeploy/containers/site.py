@@ -39,7 +39,7 @@ class ContainerSite(Site):
         self.label = f"container {name}"
         self.engine = engine
         self.name = name
-        self._become = tuple(become)
+        self.become = tuple(become)
         self._launchers: Sequence[Launcher] = LAUNCHERS
 
     def popen(
@@ -52,7 +52,7 @@ class ContainerSite(Site):
     ) -> Process:
         said = ""
         for launcher in self._launchers:
-            exec_id = self._prepare(launcher.argv([*self._become, *argv], stdin), env, cwd)
+            exec_id = self._prepare(launcher.argv([*self.become, *argv], stdin), env, cwd)
             process = _ContainerProcess(self, exec_id, launcher, self.engine.open_exec(exec_id), argv, stdin)
             said = process.begin()
             if process.pid:

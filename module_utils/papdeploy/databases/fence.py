@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from ..errors import PapError, Refused, Unavailable
 from ..postgres import Database, Session, quote_ident, quote_literal
@@ -96,8 +96,15 @@ def fence(database: Database, release: str, *, grace_s: float = 5.0, seconds: fl
         return {**_state(standing, live), "ended": ended}
 
 
-def unfence(database: Database, release: Optional[str] = None, *, seconds: float = 20.0) -> dict[str, Any]:
+def unfence(
+    database: Database,
+    release: Optional[str] = None,
+    *,
+    seconds: float = 20.0,
+    last: Callable[[Session], None] = lambda _: None,
+) -> dict[str, Any]:
     """Take the fence down, whichever release raised it (or only that of ``release``); nothing happens if there is none.
+    ``last`` is called with a session behind it just before.
 
     Returns ``lifted`` and a ``mark``: what is written after this moment is what a rollback would lose.
     """
@@ -116,6 +123,7 @@ def unfence(database: Database, release: Optional[str] = None, *, seconds: float
             raise _both_exist(live, standing.name)
     with database.named(standing.name).as_release(standing.release).session() as inside:
         mark = marks.take(inside)
+        last(inside)
     ended = alone(database, standing.release, (standing.name,), _lifting(standing, live), seconds=seconds)
     database.registry.gone(standing.name)
     return {"lifted": True, "database": live, "release": standing.release, "mark": mark, "ended": ended}

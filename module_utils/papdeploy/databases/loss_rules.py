@@ -1,8 +1,8 @@
 """Which losses no release may cause, and which may be the work of users.
 
 An application on a copy is alone there: every loss is its own. On the live database the API cannot be reached until it
-is healthy, so what is lost before that is its own as well (or another program's). Afterwards users delete rows too. The
-record of decision on losses has the reasons for these rules; docs/security.md has them as a table.
+is healthy, so what is lost before that is its own as well (but for the few rows that users and other programs delete
+until it is looked at). Afterwards users delete rows too. docs/security.md has these rules as a table.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def _explained(loss: Loss, baseline: Baseline, declared: set[str], stage: str) -
         return False
     if _turns_over(loss.table, baseline):
         return not (stage == START and loss.emptied)
-    rows, before = int(loss.rows or 0), int(loss.before or 0)
-    return stage == TRAFFIC and not loss.emptied and rows <= max(FEW_ROWS, FEW_SHARE * before)
+    share = FEW_SHARE * int(loss.before or 0) if stage == TRAFFIC else 0
+    return not loss.emptied and int(loss.rows or 0) <= max(FEW_ROWS, share)
 
 
 def _turns_over(table: str, baseline: Baseline) -> bool:

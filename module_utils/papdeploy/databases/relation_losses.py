@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
+from .. import oracle_sql
 from ..core.text import plural
 from ..errors import CommandFailed
 from ..oracle_sql import no_member, user_schema
@@ -25,10 +26,11 @@ Baseline = dict[str, Any]
 _RELATIONS = f"""
 SELECT n.nspname AS schema, c.relname AS name, c.oid::int8 AS oid, c.relkind::text AS kind, c.relfilenode::int8 AS file,
        pg_stat_get_tuples_inserted(c.oid) AS inserted, pg_stat_get_tuples_updated(c.oid) AS updated,
-       pg_stat_get_tuples_deleted(c.oid) AS deleted, pg_stat_get_live_tuples(c.oid) AS estimate, a.columns, a.layout
+       pg_stat_get_tuples_deleted(c.oid) AS deleted, pg_stat_get_live_tuples(c.oid) AS estimate,
+       a.columns, a.typed, a.layout
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN LATERAL (
-    SELECT json_object_agg(attnum, attname) AS columns,
+    SELECT json_object_agg(attnum, attname) AS columns, json_agg(json_build_array(attname, atttypid::int8)) AS typed,
            md5(string_agg(concat_ws(' ', attnum, atttypid, atttypmod), ',' ORDER BY attnum)) AS layout
     FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) AS a ON c.relkind IN ('r', 'p')
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND c.relpersistence <> 't' AND {user_schema()}
@@ -93,12 +95,14 @@ class Loss:
 @dataclass(frozen=True)
 class Comparison:
     """What a database lost since a baseline, and what else was written: ``written["schema.table"]`` holds ``inserted``
-    and ``updated`` rows. ``unexplained``: old rows by table that are missing and that no counter explains as yet."""
+    and ``updated`` rows. ``unexplained``: old rows by table that are missing and that no counter explains as yet.
+    ``same``: tables that were written to and hold what they held."""
 
     losses: Sequence[Loss] = ()
     written: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     unexplained: Mapping[str, int] = field(default_factory=dict)
     tables: int = 0
+    same: Sequence[str] = ()
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -108,9 +112,16 @@ class Comparison:
         }
 
 
-def take(session: Session, *, limit_bytes: Optional[int] = None, ignore_schemas: Sequence[str] = ()) -> Baseline:
+def take(
+    session: Session,
+    *,
+    limit_bytes: Optional[int] = None,
+    digest_bytes: int = 0,
+    ignore_schemas: Sequence[str] = (),
+) -> Baseline:
     """The baseline of this moment, as plain data. With ``limit_bytes`` only the smallest tables are counted, until they
-    are that large together: for a moment in which users wait. Of the others only relation and counters are known."""
+    are that large together: for a moment in which users wait. Of the others only relation and counters are known. Of
+    the smallest up to ``digest_bytes`` the content is hashed as well."""
     session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
     baseline: Baseline = {**marks.moment(session), "counters": session.rows(marks.COUNTERS)[0]}
     relations = _relations(session, ignore_schemas)
@@ -118,16 +129,33 @@ def take(session: Session, *, limit_bytes: Optional[int] = None, ignore_schemas:
     chosen = [*tables.values()] if limit_bytes is None else marks.smallest(session, [*tables.values()], limit_bytes)
     for oid, (rows, old) in _counts(session, chosen, baseline).items():
         tables[oid].update(rows=rows, old=old)
+    hashed = marks.smallest(session, chosen, digest_bytes) if digest_bytes else []
+    for oid, digest in _digests(session, hashed).items():
+        tables[oid]["digest"] = digest
     session.execute("COMMIT")
+    for entry in relations.values():
+        del entry["typed"]
     return {**baseline, "relations": relations}
 
 
-def compare(database: Database, baseline: Baseline, *, ignore_schemas: Sequence[str] = ()) -> Comparison:
+def compare(
+    database: Database,
+    baseline: Baseline,
+    *,
+    ignore_schemas: Sequence[str] = (),
+    content: bool = False,
+    deletions_only: bool = False,
+    lock_timeout_s: float = 15.0,
+) -> Comparison:
     """Hold ``database`` against ``baseline``. Rows are read where the counters moved, or lie; and in the smaller tables
-    while other sessions are open. Raises CommandFailed if a table stays locked for 30 seconds."""
+    while other sessions are open; with ``deletions_only``, only where the counter of deletions or the file moved (then
+    a loss shows when its counters do). With ``content``, tables that hold what they held then, by the digest of the
+    baseline, have lost nothing, whatever was done to their rows. Raises CommandFailed if a table stays locked."""
+    settings = {"lock_timeout": f"{int(lock_timeout_s * 1000)}ms"}
     for left in range(_TRIES, -1, -1):
         try:
-            return _compared(database, baseline, ignore_schemas)
+            with database.session(settings) as session:
+                return _compared(session, baseline, ignore_schemas, content, deletions_only)
         except CommandFailed:  # a table may be dropped between the looks at the catalog and at its rows
             if not left:
                 raise
@@ -135,27 +163,35 @@ def compare(database: Database, baseline: Baseline, *, ignore_schemas: Sequence[
     raise AssertionError
 
 
-def _compared(database: Database, baseline: Baseline, ignore_schemas: Sequence[str]) -> Comparison:
-    with database.session({"lock_timeout": "30s"}) as session:
-        others = int(session.scalar(marks.OTHERS))  # before the counters: who is gone has handed them over
-        session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        counters = session.rows(marks.COUNTERS)[0]
-        certain = bool(counters["counting"]) and counters == dict(baseline["counters"])
-        now = _relations(session, ignore_schemas)
-        pairs = _pairs(baseline, now)
-        read = {int(after["oid"]) for before, after in pairs if not certain or _moved(before, after)}
-        if others and certain:
-            still = [after for _, after in pairs if int(after["oid"]) not in read]
-            read |= {int(after["oid"]) for after in marks.smallest(session, still)}
-        known = [after for before, after in pairs if "rows" in before and int(after["oid"]) in read]
-        counts = _counts(session, [*known, *_recreated(baseline, now)], baseline)
-        large = [after for before, after in pairs if "rows" not in before and int(after["oid"]) in read]
-        remains = _remains(session, large, baseline)
-        session.execute("COMMIT")
+def _compared(
+    session: Session, baseline: Baseline, ignore_schemas: Sequence[str], content: bool, deletions_only: bool
+) -> Comparison:
+    others = int(session.scalar(marks.OTHERS))  # before the counters: who is gone has handed them over
+    session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    counters = session.rows(marks.COUNTERS)[0]
+    certain = bool(counters["counting"]) and counters == dict(baseline["counters"])
+    now = _relations(session, ignore_schemas)
+    pairs = _pairs(baseline, now)
+    hints = ("file", "deleted") if deletions_only else ("file", *_COUNTERS)
+    read = {int(after["oid"]) for before, after in pairs if not certain or _moved(before, after, hints)}
+    if others and certain and not deletions_only:
+        still = [after for _, after in pairs if int(after["oid"]) not in read]
+        read |= {int(after["oid"]) for after in marks.smallest(session, still)}
+    known = [after for before, after in pairs if "rows" in before and int(after["oid"]) in read]
+    counts = _counts(session, [*known, *_recreated(baseline, now)], baseline)
+    large = [after for before, after in pairs if "rows" not in before and int(after["oid"]) in read]
+    remains = _remains(session, large, baseline)
+    hashed = [after for before, after in pairs if before.get("digest") and int(after["oid"]) in counts]
+    digests = _digests(session, hashed if content else [])
+    session.execute("COMMIT")
     losses = list(_relations_lost(baseline, now, counts))
     written: dict[str, dict[str, int]] = {}
     unexplained: dict[str, int] = {}
+    same: list[str] = []
     for before, after in pairs:
+        if before.get("digest") and digests.get(int(after["oid"])) == before["digest"]:
+            same.append(f"{after['schema']}.{after['name']}")
+            continue
         found = _Table(before, after, counts.get(int(after["oid"])), remains.get(int(after["oid"])), certain)
         loss = found.loss()
         losses += [loss] if loss else []
@@ -163,7 +199,7 @@ def _compared(database: Database, baseline: Baseline, ignore_schemas: Sequence[s
             unexplained[found.name] = found.unexplained
         if any(found.written(loss).values()):
             written[found.name] = found.written(loss)
-    return Comparison(losses, written, unexplained, sum(1 for entry in now.values() if entry["kind"] == "r"))
+    return Comparison(losses, written, unexplained, sum(1 for entry in now.values() if entry["kind"] == "r"), same)
 
 
 def _relations(session: Session, ignore_schemas: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -182,8 +218,8 @@ def _pairs(
     ]
 
 
-def _moved(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    return any(int(before[key]) != int(after[key]) for key in ("file", *_COUNTERS))
+def _moved(before: Mapping[str, Any], after: Mapping[str, Any], hints: Sequence[str]) -> bool:
+    return any(int(before[key]) != int(after[key]) for key in hints)
 
 
 def _recreated(baseline: Baseline, now: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -206,6 +242,15 @@ def _counts(session: Session, tables: Sequence[Mapping[str, Any]], baseline: Bas
         ]
         for row in session.rows(" UNION ALL ".join(queries)):
             found[int(row["oid"])] = int(row["rows"]), int(row["old"])
+    return found
+
+
+def _digests(session: Session, tables: Sequence[Mapping[str, Any]]) -> dict[int, str]:
+    """By table (OID) the order-independent hash of its content."""
+    found: dict[int, str] = {}
+    for table in tables:
+        shown = {**table, "columns": sorted(table["typed"] or []), "condition": None}
+        found[int(table["oid"])] = str(session.rows(oracle_sql.rows_query(shown))[0]["hash"])
     return found
 
 

@@ -19,7 +19,7 @@ from ..journal import Journal
 from ..postgres import Database
 from ..rehearsal import warm
 from ..stack import Stack
-from . import rehearsed, watching
+from . import data_check, rehearsed, watching
 from .preflight import read_kept
 from .progress import Progress
 
@@ -87,6 +87,8 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
                 say({"event": "step", "step": f"committed; {header['to']['label']} takes over"})
                 try:
                     _take_over(stack, journal)
+                except data_check.DataLost:
+                    raise
                 except PapError as error:
                     error.hint = f"The migrations are committed; the new release has not taken over. {error.hint}"
                     raise
@@ -190,13 +192,18 @@ def _take_over(stack: Stack, journal: Journal) -> dict[str, Any]:
     header = begin_entry(journal)
     stack.state.lock.confirm(journal.release)
     with journal.checkpoint("unfence") as done:
-        done.update(databases.unfence(stack.database, journal.release))
+        done.update(
+            databases.unfence(stack.database, journal.release, last=lambda inside: data_check.keep(journal, inside))
+        )
+        if data_check.kept(journal) is None:  # no fence was up: online
+            with stack.database.session() as session:
+                data_check.keep(journal, session)
     watcher.remark(journal.folder)  # what the logs say from here on, the new release says
     with journal.checkpoint("activate") as done:
         done.update({"from": header["from"], "to": header["to"]})
         started = time.monotonic()
-        with watching.explained(journal):
+        with data_check.after(stack, journal, data_check.AT_START), watching.explained(journal):
             stack.api.switch(header["to"])
             smoke.wait_until_healthy(stack.smoke)
-        done["healthy_after_s"] = round(time.monotonic() - started, 3)
+            done["healthy_after_s"] = round(time.monotonic() - started, 3)
     return done

@@ -14,7 +14,7 @@ from ..errors import PapError
 from ..journal import Journal
 from ..schema import fingerprint
 from ..stack import Stack
-from . import rehearsed, retention
+from . import data_check, rehearsed, retention
 from .cutover import begin_entry
 
 
@@ -23,6 +23,7 @@ def run(stack: Stack, release: str, keep_containers: int = 1, hold: Sequence[str
     for those in ``hold``; its backup stays, and the last ``keep_containers`` former containers of the API."""
     with stack.state.working(release) as journal:
         header = begin_entry(journal)
+        lost = data_check.check(stack, journal, data_check.AT_END, final=True)
         catalog = catalog_of(stack, journal, header["to"])
         databases.cleanup_leftovers(stack.database)
         away = unavailable_s(journal)
@@ -42,7 +43,7 @@ def run(stack: Stack, release: str, keep_containers: int = 1, hold: Sequence[str
         "changed": True,
         "unavailable_s": away,
         "seconds": round(seconds, 2),
-        "pap": {"phase": "finished", "lines": [*_lines(stack, journal, header, away, seconds), *tidied]},
+        "pap": {"phase": "finished", "lines": [*_lines(stack, journal, header, away, seconds), *lost, *tidied]},
     }
 
 

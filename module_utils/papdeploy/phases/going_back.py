@@ -9,12 +9,14 @@ from typing import Any, Optional
 
 from .. import databases, rollback, smoke, watcher
 from ..core.clock import now, seconds_between
+from ..databases import loss_rules
+from ..databases.relation_losses import Loss
 from ..errors import PapError, Refused
 from ..journal import Journal
 from ..schema import CheckOptions, compare, fingerprint
 from ..schema.compare_catalogs import comparable
 from ..stack import Stack
-from . import live_check, own_logins, retention
+from . import data_check, live_check, own_logins, retention
 from .cutover import begin_entry
 from .finish import catalog_of
 from .preflight import expected_catalog, read_kept
@@ -95,7 +97,10 @@ def _announcement(stack: Stack, plan: rollback.RollbackPlan, options: Options) -
     if options.planned == plan.way:
         return []
     asked = options.reason.split(": ")[0] or "it was asked for"
-    return [f"release {plan.release} of {stack.label} is taken back ({asked})", *plan.lines()]
+    lines = [f"release {plan.release} of {stack.label} is taken back ({asked})", *plan.lines()]
+    if plan.lost:
+        lines[:2] = lines[1::-1]  # that the release lost data comes before anything else
+    return lines
 
 
 def _forecast(stack: Stack, journal: Journal, options: Options) -> dict[str, Any]:
@@ -116,7 +121,7 @@ def _take_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: 
     if plan.refused:
         journal.append("rollback", "refused", reason=options.reason, who=dict(who), plan=plan.as_dict())
         raise Refused(
-            f"Release {journal.release} cannot be rolled back: {plan.refused}.", hint=plan.hint, lines=lines[1:]
+            f"Release {journal.release} cannot be rolled back: {plan.refused}.", hint=plan.hint, lines=plan.lines()
         )
     with Progress(stack.state.folder, "rollback", stack.redactor) as say:
         journal.append("rollback", "begin", reason=options.reason, who=dict(who), asked=asked, plan=plan.as_dict())
@@ -166,18 +171,25 @@ def _take_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: 
 
 
 def _which(stack: Stack, release: str, options: Options) -> Optional[Journal]:
+    other_way = options.way not in ("", "image")  # of a release whose image went back the rest can still follow
     if release:
         journal = stack.state.journal(release)
         end = journal.end()
-        if end and end["event"] != "finished":
+        open_yet = end and end.get("way") == "image" and end["event"] == "rolled_back"
+        if end and end["event"] != "finished" and not (open_yet and other_way):
             raise Refused(
                 f"Release {release} has been taken back already ({end['event']} at {end['at']}).",
-                hint="There is nothing left to roll back.",
+                hint="Only its API was taken back. Its database can follow: -e rollback_way=restore"
+                if open_yet
+                else "There is nothing left to roll back.",
             )
         return _newest(stack, journal)
     unfinished = stack.state.unfinished()
     if unfinished or options.only_unfinished:
         return unfinished
+    image_alone = stack.state.image_taken_back()
+    if image_alone and other_way:
+        return image_alone
     finished = stack.state.last_finished()
     if finished is None:
         raise Refused(
@@ -242,6 +254,7 @@ def facts_of(stack: Stack, journal: Journal) -> dict[str, Any]:
         "switched": journal.last("activate", "begin") is not None,
         "own_writes": own_logins.known(journal),
         "identity": {"stack": stack.name},
+        **data_check.facts(journal, stack),
     }
 
 
@@ -252,7 +265,15 @@ def _outcome(stack: Stack, journal: Journal, result: Mapping[str, Any]) -> str:
         return f"The API had not been stopped and no migration had begun; {stack.name} runs {label} as before."
     kept = f" The failed database is kept as {result['kept']}." if result.get("kept") else ""
     unhealthy = f" It does not answer well: {result['unhealthy']}" if result["unhealthy"] else ""
-    return f"{stack.name} was rolled back and runs {label} again.{kept}{unhealthy}"
+    lost = [Loss.from_dict(loss) for loss in result.get("lost") or []]
+    if not lost:
+        return f"{stack.name} was rolled back and runs {label} again.{kept}{unhealthy}"
+    back = (
+        f"The data of before is back, by {result['way']};"
+        if result["way"] in rollback.BRING_BACK
+        else "What it lost is NOT back: -e rollback_way=restore brings it back;"
+    )
+    return f"THE RELEASE LOST DATA: {loss_rules.listed(lost)}. {back} {stack.name} runs {label} again.{kept}{unhealthy}"
 
 
 def _touched(journal: Journal) -> bool:

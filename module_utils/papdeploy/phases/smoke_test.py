@@ -7,7 +7,7 @@ from typing import Any
 from .. import smoke
 from ..core.text import plural, seconds
 from ..stack import Stack
-from . import own_logins, watching
+from . import data_check, own_logins, watching
 from .cutover import begin_entry
 
 
@@ -19,7 +19,11 @@ def run(stack: Stack, release: str) -> dict[str, Any]:
     with stack.state.working(release) as journal:
         looked = journal.last("preflight")
         with journal.checkpoint("login_smoke_test") as done:
-            with watching.explained(journal), own_logins.found(stack, journal, done):
+            with (
+                data_check.after(stack, journal, data_check.AT_LOGIN),
+                watching.explained(journal),
+                own_logins.found(stack, journal, done),
+            ):
                 found = smoke.run(stack.smoke, looked.get("baseline") if looked else None)
             done.update(found.as_dict())
             stack.api.confirm(begin_entry(journal)["to"])  # else the test may have met another release

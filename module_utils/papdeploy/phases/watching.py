@@ -16,6 +16,7 @@ from ..errors import PapError, Refused
 from ..journal import Journal, State
 from ..logkinds import KINDS
 from ..logs import totals
+from ..logwatch import data
 from ..stack import Stack
 from ..watch_confidential import Confidential
 
@@ -73,6 +74,7 @@ def prepare(stack: Stack, release: str, options: Options) -> dict[str, Any]:
             rules=watch.rules_of({"rules": options.rules}),
             timer=options.timer,
             redactor=stack.redactor,
+            database=data.spec_of(stack.database, stack.may_delete, stack.environment),
         )
     return {"prepared": True, "changed": True, "pap": _pap([])}
 
@@ -83,7 +85,12 @@ def first(stack: Stack, release: str, options: Options) -> dict[str, Any]:
         if watch.load(journal.folder) is None:
             return {"watched": False, "counts": {}, "pap": _pap([])}
         with journal.checkpoint("watch") as done:
-            state = watcher.first(journal.folder, seconds=options.first_s, redactor=stack.redactor)
+            state = watcher.first(
+                journal.folder,
+                seconds=options.first_s,
+                redactor=stack.redactor,
+                password=stack.database.conninfo.password,
+            )
             counts = totals(watch.findings_of(state))
             line = f"{options.first_s:g} s: {_seen(state)}"
             done.update(findings=counts, records=state["records"], requests=state["requests"], lines=[line])
@@ -198,9 +205,12 @@ def _seen(state: Mapping[str, Any]) -> str:
 
 def _alarm(stack: Stack, alarms: list[dict[str, Any]]) -> WatchAlarm:
     more = f" (and {len(alarms) - 1} more)" if alarms[1:] else ""
+    lost = any(alarm["kind"] == data.KIND for alarm in alarms)
+    what = "The release lost data of {}" if lost else "The logs of {} are worse than before the deploy"
+    first = next((alarm for alarm in alarms if alarm["kind"] == data.KIND), alarms[0])
     return WatchAlarm(
-        f"The logs of {stack.label} are worse than before the deploy: {alarms[0]['why']}{more}.",
-        hint="The samples are below and in the report.",
+        f"{what.format(stack.label)}: {first['why']}{more}.",
+        hint="It is in the report, with the samples of the logs.",
         alarms=alarms,
         lines=[alarm["sample"] for alarm in alarms[:5]],
     )

@@ -15,7 +15,7 @@ from .. import watch as watching
 from ..core.clock import seconds_between
 from ..core.text import plural
 from ..journal import Journal
-from . import schema_text, words
+from . import data_loss, schema_text, words
 
 FORMAT = 1
 Entries = Sequence[Mapping[str, Any]]
@@ -73,6 +73,7 @@ def build_from(
         "rollback": _done(later, "rollback") or _done(entries, "rollback"),
         "rollback_refused": None if undone else _rollback_refused(later),
         "rolled_back_at": undone["at"] if undone else None,
+        "data": data_loss.gather([*entries, *later]),
         "timeline": bars,
         "timeline_later": timeline(later, _origin(later), {}),
         "fence": _fence(entries, origin),
@@ -370,6 +371,7 @@ def _verdict(report: Mapping[str, Any], end: Optional[Mapping[str, Any]]) -> dic
     if kind == "finished" and report["rollback_refused"]:
         line += ", and it could not be rolled back"
         line += " without loss" if report["rollback_refused"]["cost"] else ""
+    line = data_loss.headline(report["data"]) + line
     return {"kind": kind, "ok": kind == "finished" and not alarm, "alarm": bool(alarm), "line": line}
 
 

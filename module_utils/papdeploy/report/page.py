@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from . import sections, timeline, words
+from . import data_loss, sections, timeline, words
 from .style import CSS
 from .words import escape
 
@@ -33,7 +33,7 @@ def document(title: str, body: str) -> str:
 
 def render(report: Mapping[str, Any]) -> str:
     """The report as HTML."""
-    parts = [_header(report)]
+    parts = [_header(report), data_loss.section(report.get("data"))]
     if report.get("failed"):
         parts.append(sections.failure(report["failed"], report.get("rollback")))
     override = (report.get("receipt") or {}).get("override")

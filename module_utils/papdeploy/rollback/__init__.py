@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .plan import WAYS, RollbackPlan, choose
+from .plan import BRING_BACK, WAYS, RollbackPlan, choose
 from .run import Hooks, run
 
-__all__ = ["WAYS", "Hooks", "RollbackPlan", "choose", "run"]
+__all__ = ["BRING_BACK", "WAYS", "Hooks", "RollbackPlan", "choose", "run"]

@@ -12,17 +12,20 @@ from .. import backup as backups
 from .. import disk
 from ..backup import Encryption
 from ..core import text
-from ..databases import Written, derived, fence_state, marks, moves
+from ..databases import Written, derived, fence_state, loss_rules, marks, moves
 from ..databases.fence import obstacles
 from ..databases.ledger_table import ledger_rows
 from ..databases.moves import bound
 from ..databases.names import admin_session, our
-from ..errors import PapError, Refused
+from ..databases.relation_losses import Loss
+from ..errors import CommandFailed, PapError, Refused
 from ..postgres import Database, bind
+from .lost import Kept, by_write_snapshot, compared, without
 
 # From the cheapest: nothing to undo in the database; the API's old release on the new schema; downgrades (keep every
 # row); swap to the snapshot; restore of the backup into a new database and swap.
 WAYS = ("nothing", "image", "downgrade", "swap", "restore")
+BRING_BACK = ("swap", "restore")
 LEDGER_SCHEMA = "pap_deploy"
 # The names that a way back gives to databases, beside that of the fence.
 _NAMES = {"downgrade": (), "swap": ("failed",), "restore": ("failed", "restored")}
@@ -43,7 +46,8 @@ class State:
 @dataclass(frozen=True)
 class RollbackPlan:
     """The chosen ``way``, ``why``, what it costs (``cost``: rows by table that it would lose; ``cost_certain``), the
-    ``steps`` in words, and ``refused``: why it cannot be gone (then nothing may be changed)."""
+    ``steps`` in words, and ``refused``: why it cannot be gone (then nothing may be changed). ``lost`` is what the
+    release lost of the live database, which is said first."""
 
     release: str
     way: str
@@ -52,7 +56,8 @@ class RollbackPlan:
     steps: tuple[str, ...] = ()
     cost: dict[str, dict[str, Any]] = field(default_factory=dict)
     cost_certain: bool = True
-    cost_sentence: str = "loses nothing"
+    cost_sentence: str = ""
+    lost: tuple[Loss, ...] = ()
     refused: str = ""
     hint: str = ""
 
@@ -69,6 +74,8 @@ class RollbackPlan:
             "cost": self.cost,
             "rows_lost": self.rows_lost,
             "cost_certain": self.cost_certain,
+            "cost_sentence": self.cost_sentence,
+            "lost": [loss.as_dict() for loss in self.lost],
             "refused": self.refused,
             "hint": self.hint,
             "lines": self.lines(),
@@ -76,11 +83,12 @@ class RollbackPlan:
 
     def lines(self) -> list[str]:
         """What a person reads before it happens."""
+        lost = [f"THE RELEASE LOST DATA: {loss_rules.listed(self.lost)}"] if self.lost else []
         head = f"way back: {self.way} ({self.why})"
         tail = [f"refused: {self.refused}"] if self.refused else []
         # Of a way that cannot be gone, the cost was not looked at.
-        cost = [f"cost: {self.cost_sentence}"] if self.cost or not self.refused else []
-        return [head, *cost, *(f"  {step}" for step in self.steps), *tail]
+        cost = [f"cost: {self.cost_sentence}"] if self.cost_sentence and (self.cost or not self.refused) else []
+        return [*lost, head, *cost, *(f"  {step}" for step in self.steps), *tail]
 
 
 def read_state(database: Database, release: str) -> State:
@@ -139,14 +147,24 @@ def choose(
     the release has a downgrade; ``old_works_on_new``: the rehearsal ran the old API on the new schema;
     ``switched``: the API was switched; ``own_writes``: the transactions of our smoke tests (by id: rows by table);
     ``removed``: by path, when and why a backup of it was removed; ``identity``: what the backup must be of (``stack``);
-    ``api_problem``: why the API could not go back.
+    ``identity``: what the backup must be of (``stack``); ``api_problem``: why the API could not go back; ``data``: the
+    baseline from the end of the fence, ``may_delete``: tables in which the service deletes by itself, ``deploying``:
+    the release has not finished.
+
+    What the release lost, only a restore (or swap) brings back: then these come first, and another way is chosen only
+    if it is asked for or neither of them can be gone. Within the deploy they need no leave to lose what was written
+    since: that is little, and stays readable in the database that is kept aside.
 
     Reads everything it needs, changes nothing, and raises only if the database does not answer. ``deep`` also reads the
     whole backup, and opens it with ``encryption`` if need be. ``skip`` leaves out ways that have failed already.
     """
     release = str(facts["release"])
     state = read_state(database, release)
+    kept = _kept(database, facts, state)
+    accept_loss = accept_loss or bool(kept.lost and facts.get("deploying"))
     candidates = [name for name in _possible(state, facts) if name not in skip]
+    if kept.lost:
+        candidates.sort(key=lambda name: name not in BRING_BACK)
     if way:
         if way not in WAYS:
             raise Refused(f"A way back called {way!r} is not known.", hint=f"It is one of {', '.join(WAYS)}.")
@@ -155,12 +173,14 @@ def choose(
     opened_by = Encryption.of(encryption)
     plans: list[RollbackPlan] = []
     for name in candidates:
-        plan = _assess(database, facts, state, name, opened_by, deep=deep)
+        plan = replace(_assess(database, facts, state, name, opened_by, kept, deep=deep), lost=tuple(kept.lost))
         if facts.get("api_problem"):
             plan = replace(plan, refused=str(facts["api_problem"]), hint="Bring the old release back first.")
-        plan = _mind_loss(plan, accept_loss)
-        if not plan.refused:
-            return plan  # a dearer way is not looked at: that may take as long as the database is large
+        possible, plan = plan, _mind_loss(plan, accept_loss)
+        # A dearer way is not looked at: that may take as long as the database is large. Nor is one that leaves lost
+        # what this one would bring back, for want of a yes.
+        if not plan.refused or (kept.lost and not possible.refused):
+            return plan
         plans.append(plan)
     if plans:
         said = "; ".join(f"{plan.way}: {plan.refused}" for plan in plans)
@@ -170,9 +190,31 @@ def choose(
         way or "nothing",
         "no way is left",
         state,
+        lost=tuple(kept.lost),
         refused=_no_way(state, facts, way),
         hint="The runbook has the steps for a restore by hand.",
     )
+
+
+def _kept(database: Database, facts: Mapping[str, Any], state: State) -> Kept:
+    """What the release lost, and what a way back that leaves the database as it is can be said to keep."""
+    where = database.named(state.fence["database"]) if state.fence else database
+    if state.swapped:
+        return Kept((), "the old content is in place")
+    if facts.get("data"):
+        try:
+            return compared(where, facts, (LEDGER_SCHEMA,))
+        except CommandFailed as error:  # a table is locked: what was found in the deploy is still known
+            noted = [Loss.from_dict(loss) for loss in facts.get("noted") or []]
+            return Kept(noted, f"keeps the database as it is; what it lost could not be compared ({error.message})")
+    if state.running:
+        return Kept((), "keeps the database as it is, once the session that is still at work has ended")
+    mark = (facts.get("unfence") or {}).get("mark") or (facts.get("restore_point") or {}).get("mark")
+    if mark:
+        return Kept((), by_write_snapshot(marks.written_since(where, mark, ignore_schemas=(LEDGER_SCHEMA,))))
+    if not state.applied and not facts.get("switched"):
+        return Kept((), "keeps the database as it is: the release had no restore point yet, and had changed nothing")
+    return Kept((), "keeps the database as it is; what the release lost of it was not measured")
 
 
 def _possible(state: State, facts: Mapping[str, Any]) -> list[str]:
@@ -220,6 +262,7 @@ def _assess(
     state: State,
     way: str,
     encryption: Optional[Encryption],
+    kept: Kept,
     *,
     deep: bool,
 ) -> RollbackPlan:
@@ -227,7 +270,7 @@ def _assess(
     live = database.conninfo.dbname
     plan = RollbackPlan(release, way, _why(state, facts, way), state, steps=_steps(database, facts, state, way))
     if way in ("nothing", "image"):
-        return plan
+        return replace(plan, cost_sentence=kept.sentence)
     where = database.named(state.fence["database"]) if state.fence else database
     with admin_session(database) as session:
         problems = obstacles(session, where.conninfo.dbname)
@@ -242,7 +285,8 @@ def _assess(
         return replace(plan, refused=error.message, hint=error.hint)
     if way == "downgrade":
         loses = facts.get("downgrade_loses")
-        return replace(plan, cost_sentence=str(loses) if loses else "keeps every row; what the new columns hold goes")
+        said = str(loses) if loses else "keeps every row; what the new columns hold goes"
+        return replace(plan, cost_sentence=f"{kept.sentence}; {said}" if facts.get("data") else said)
     try:
         if way == "restore":
             _restore_can_succeed(facts, live, where, encryption, deep=deep)
@@ -251,6 +295,8 @@ def _assess(
     except PapError as error:
         return replace(plan, refused=error.message, hint=error.hint)
     written = _written(where, facts, state, way)
+    if kept.lost:
+        written = replace(written, tables=without(written.tables, kept.lost))
     return replace(
         plan,
         cost=written.tables,
@@ -294,11 +340,10 @@ def _mind_loss(plan: RollbackPlan, accept_loss: bool) -> RollbackPlan:
     if plan.refused or accept_loss or (not plan.cost and plan.cost_certain):
         return plan
     reason = f"it {plan.cost_sentence}" if plan.cost else "what was written since the restore point cannot be counted"
-    return replace(
-        plan,
-        refused=reason,
-        hint="The rows would stay readable in the database that is kept aside. To go on: -e rollback_accept_loss=true",
-    )
+    hint = "The rows would stay readable in the database that is kept aside. To go on: -e rollback_accept_loss=true"
+    if plan.lost:
+        hint += ". To take the API back alone, and leave lost what the release lost: -e rollback_way=image"
+    return replace(plan, refused=reason, hint=hint)
 
 
 def _restore_can_succeed(

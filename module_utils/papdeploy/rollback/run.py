@@ -152,7 +152,8 @@ def _first_that_works(
 
 
 def _go(work: _Work, plan: RollbackPlan) -> dict[str, Any]:
-    result: dict[str, Any] = {"kept": None, "cost": plan.cost, "rows_lost": plan.rows_lost}
+    lost = [loss.as_dict() for loss in plan.lost]
+    result: dict[str, Any] = {"kept": None, "cost": plan.cost, "rows_lost": plan.rows_lost, "lost": lost}
     before = work.facts.get("before_version")
     counted: Optional[dict[str, Any]] = None
     state = read_state(work.database, work.release)
@@ -163,6 +164,7 @@ def _go(work: _Work, plan: RollbackPlan) -> dict[str, Any]:
         result.update(counted_rows)
         if plan.way == "downgrade":
             counted = count_before_downgrade(work.database, work.facts)
+            work.facts["data"] = None  # what the downgrade takes away, the release did not lose
             result["reverted"] = work.step("downgrade", lambda: work.hooks.revert(_behind(work).conninfo.dbname))
         elif plan.way == "swap":
             snapshot = str(work.facts["restore_point"]["database"])

@@ -1,0 +1,115 @@
+"""Did the release lose data of the live database? Measured from the end of the fence until the release has finished.
+
+The baseline is taken behind the fence, just before it comes down: nobody writes then, and what the migrations did is in
+it. What is missing later, somebody took away who came after: the API that was started, or its users.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from typing import Any, Optional
+
+from ..core.durable import write_durably
+from ..databases import loss_rules, marks, relation_losses
+from ..databases.relation_losses import Baseline, Comparison
+from ..errors import PapError
+from ..journal import Journal
+from ..postgres import Session
+from ..rollback.plan import LEDGER_SCHEMA
+from ..stack import Stack
+
+KEPT = "data.json"
+# Content is hashed while users wait; counting is cheaper.
+DIGEST_BYTES = 32 * 1024 * 1024
+# An idle session hands its counters over after ten seconds.
+_PATIENCE_S = 12.0
+
+
+class DataLost(PapError):
+    """Tables of the live database are gone, were made anew or emptied, or rows are missing that nothing explains."""
+
+
+def keep(journal: Journal, session: Session) -> None:
+    """Keep the baseline of this moment with the release; ``session`` is behind the fence (or, online, before the
+    switch)."""
+    baseline = relation_losses.take(
+        session, limit_bytes=marks.LOOK_BYTES, digest_bytes=DIGEST_BYTES, ignore_schemas=(LEDGER_SCHEMA,)
+    )
+    write_durably(journal.folder / KEPT, json.dumps(baseline).encode())
+
+
+def kept(journal: Journal) -> Optional[Baseline]:
+    """The baseline of a release; None if it never came so far, or an older version of this program deployed it."""
+    with contextlib.suppress(FileNotFoundError):
+        baseline: Baseline = json.loads((journal.folder / KEPT).read_text(encoding="utf-8"))
+        return baseline
+    return None
+
+
+@contextlib.contextmanager
+def after(stack: Stack, journal: Journal, when: str) -> Iterator[None]:
+    """Check when the block has ended, and also when it fails: an API that has emptied its database fails in many ways,
+    and this is the one to hear of."""
+    try:
+        yield
+    except PapError:
+        check(stack, journal, when)
+        raise
+    check(stack, journal, when)
+
+
+def check(stack: Stack, journal: Journal, when: str, *, final: bool = False) -> list[str]:
+    """Hold the live database against the baseline. Raises DataLost for what nothing explains; returns what else was
+    lost, as lines. ``final``: wait until the server's counters explain what they can."""
+    baseline = kept(journal)
+    if baseline is None:
+        return []
+    with journal.checkpoint("data_check", when=when) as done:
+        found = _compared(stack, baseline, _PATIENCE_S if final else 0.0)
+        done.update(found.as_dict())
+        lost = loss_rules.intolerable(found.losses, baseline, stack.may_delete, _stage(stack, journal, when))
+        if lost and stack.environment != "development":  # where an application may reset its database
+            raise DataLost(
+                f"The release lost data of {stack.label}, {when}: {loss_rules.listed(lost)}.",
+                hint="It is to be restored. What a service must delete by itself is declared in pap_api_may_delete.",
+                lost=[loss.as_dict() for loss in lost],
+                lines=[loss.sentence() for loss in lost],
+            )
+    return [f"{when}, and no reason to go back: {loss.sentence()}" for loss in found.losses]
+
+
+def _compared(stack: Stack, baseline: Baseline, patience_s: float) -> Comparison:
+    limit = time.monotonic() + patience_s
+    while True:
+        found = relation_losses.compare(stack.database, baseline, ignore_schemas=(LEDGER_SCHEMA,))
+        if not found.unexplained or time.monotonic() >= limit:
+            return found
+        time.sleep(0.5)
+
+
+def _stage(stack: Stack, journal: Journal, when: str) -> str:
+    """Until the new API is healthy, users cannot have deleted anything: unless another container of it serves them
+    already, or, without a fence, the API of before has."""
+    lifted = (journal.last("unfence") or {}).get("lifted")
+    alone = len(getattr(stack.api, "names", ("one",))) == 1
+    return loss_rules.START if when == AT_START and lifted and alone else loss_rules.TRAFFIC
+
+
+AT_START = "when it started"
+AT_LOGIN = "in the login smoke test"
+AT_END = "before it finished"
+
+
+def facts(journal: Journal, stack: Stack) -> dict[str, Any]:
+    """What a rollback needs to know of it."""
+    reverted = journal.last("rollback.downgrade", "begin")  # what a downgrade takes away, the release did not lose
+    return {
+        "data": None if reverted else kept(journal),
+        "noted": (journal.last("data_check", "failed") or {}).get("lost"),
+        "may_delete": list(stack.may_delete) if stack.environment != "development" else None,
+        # Within the deploy itself nobody can be asked, and what was written since stays readable in what is kept aside.
+        "deploying": not any(e["phase"] == "release" and e["event"] == "finished" for e in journal.entries()),
+    }
