@@ -76,6 +76,18 @@ RELEASES: dict[str, Release] = {
             "migrates well, then the API does not start",
             (Edit("main.py", "    routes,\n", "    routes,\n    telemetry,\n"),),
         ),
+        Release(
+            "broken-data",
+            "2.1",
+            "migrates well, then the API empties the database whenever it starts, and works well on that",
+            (
+                Edit(
+                    "startup.py",
+                    "    Base.metadata.create_all(engine)\n",
+                    "    Base.metadata.drop_all(engine)\n    Base.metadata.create_all(engine)\n",
+                ),
+            ),
+        ),
     )
 }
 

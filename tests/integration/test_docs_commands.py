@@ -44,6 +44,7 @@ ELSEWHERE = {
     "make deploy RELEASE=broken-model": f"{SCENARIO}[rehearse-fails]",
     "make deploy RELEASE=broken-login": f"{SCENARIO}[rehearse-fails]",
     "make deploy RELEASE=broken-boot": f"{SCENARIO}[rehearse-fails]",
+    "make deploy RELEASE=broken-data": f"{SCENARIO}[rehearse-fails]",
     "make deploy RELEASE=broken-login ARGS='-e pap_rehearse=false'": f"{SCENARIO}[rollback]",
     "ansible-playbook deploy.yml -l production -e '{\"pap_serial\": [1, \"10%\", \"100%\"]}' --forks 10": FLEET,
     "ansible-playbook -i inventory/mine playbooks/prepare_docker_hosts.yml": REMOTE,

@@ -35,7 +35,8 @@ class Watched:
         self.name = server.create("watched")
         self.database = database_of(server, self.name)
         server.sql(SETUP, self.name)
-        self.journal = State(private_folder(folder / "state")).begin({"user": "t", "host": "h", "pid": 1})
+        self.state = State(private_folder(folder / "state"))
+        self.journal = self.state.begin({"user": "t", "host": "h", "pid": 1})
         log = folder / "api.log"
         log.write_text("")
         spec = data.spec_of(self.database, ["declared"], "staging")
@@ -107,9 +108,8 @@ def test_it_looks_once_a_minute_and_not_while_a_later_release_is_at_work(
     assert count() == 1
     monkeypatch.setattr(data, "PERIOD_S", 0.0)
     watched.journal.append("release", "finished")
-    state = State(watched.journal.folder.parent.parent)
-    state.lock.release(watched.journal.release)
-    later = state.begin({"user": "t", "host": "h", "pid": 1})
+    watched.state.lock.release(watched.journal.release)
+    later = watched.state.begin({"user": "t", "host": "h", "pid": 1})
     assert watched.step("DROP TABLE one") == [] and count() == 1
     later.append("release", "refused")
     assert "public.one is gone" in watched.step()[0]

@@ -81,6 +81,7 @@ def changed_lines(release: Release, base: str) -> list[str]:
         ("broken-model", "review_due: Mapped"),
         ("broken-login", '"role": user.role.value,'),
         ("broken-boot", "telemetry,"),
+        ("broken-data", "Base.metadata.drop_all(engine)"),
         ("next", "request_id"),
     ],
 )

@@ -15,7 +15,7 @@ from typing import Any, Optional
 from ..core.durable import write_durably
 from ..databases import loss_rules, marks, relation_losses
 from ..databases.relation_losses import Baseline, Comparison
-from ..errors import PapError
+from ..errors import CommandFailed, PapError, Unavailable
 from ..journal import Journal
 from ..postgres import Session
 from ..rollback.plan import LEDGER_SCHEMA
@@ -56,7 +56,8 @@ def after(stack: Stack, journal: Journal, when: str) -> Iterator[None]:
     try:
         yield
     except PapError:
-        check(stack, journal, when)
+        with contextlib.suppress(CommandFailed, Unavailable):  # then the first error is the one to hear of
+            check(stack, journal, when)
         raise
     check(stack, journal, when)
 

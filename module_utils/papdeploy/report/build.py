@@ -176,7 +176,7 @@ def timeline(entries: Entries, origin: Optional[str], predicted: Mapping[str, fl
     bars: list[dict[str, Any]] = []
     for entry in entries:
         name, event = entry["phase"], entry["event"]
-        if name == "release" or origin is None or event == "note":
+        if name in ("release", "data_check") or origin is None or event == "note":
             continue
         at = seconds_between(origin, entry["at"])
         running = next((bar for bar in reversed(bars) if bar["phase"] == name and bar["state"] == "running"), None)

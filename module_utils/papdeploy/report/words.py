@@ -21,6 +21,7 @@ PHASES = {
     "unfence": "Unfence",
     "activate": "Activate",
     "login_smoke_test": "Smoke test",
+    "data_check": "Data check",
     "validate": "Validate",
     "watch": "Watch",
     "rollback": "Rollback",
@@ -33,6 +34,7 @@ _AT = {
     "activate": "the activation",
     "login_smoke_test": "the login smoke test",
     "validate": "the schema check",
+    "data_check": "the comparison of the live data",
     "receipt": "the demand for a receipt",
 }
 
