@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .. import databases
 from ..errors import Refused
 from ..stack import Stack
 from . import retention
