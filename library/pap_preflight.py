@@ -79,6 +79,10 @@ nothing_to_do:
   description: Whether the stack is at the candidate already.
   returned: success
   type: bool
+would_fail:
+  description: In check mode, why a deploy would fail, as far as the plan can tell; else empty.
+  returned: success
+  type: str
 from:
   description: The version that runs, for a person.
   returned: success

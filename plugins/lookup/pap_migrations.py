@@ -15,10 +15,16 @@ author: pap-deploy authors
 description:
   - Returns one dictionary of file name and text for all folders together.
   - Every C(*.py) file is included; the migration runner decides which of them are migrations.
+  - The order of migrations without a date comes along as the text of C(_order.txt).
 options:
   _terms:
     description: Folders. A folder that does not exist is an error.
     required: true
+  order:
+    description: Names of migrations in the order in which they run, in place of what a folder's own C(_order.txt) says.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -37,7 +43,10 @@ _list:
 
 class LookupModule(LookupBase):
     def run(self, terms, variables=None, **kwargs):
+        self.set_options(var_options=variables, direct=kwargs)
         sources: dict[str, str] = {}
+        order = list(self.get_option("order"))
+        listed: list[str] = []
         homes: dict[str, Path] = {}
         for term in self._flatten(terms):
             folder = Path(term)
@@ -50,4 +59,8 @@ class LookupModule(LookupBase):
                     )
                 homes[path.name] = folder
                 sources[path.name] = path.read_text(encoding="utf-8")
+            own = folder / "_order.txt"
+            listed += own.read_text(encoding="utf-8").splitlines() if own.is_file() else []
+        if order or listed:
+            sources["_order.txt"] = "\n".join(order or listed) + "\n"
         return [sources]

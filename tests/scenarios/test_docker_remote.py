@@ -39,6 +39,7 @@ staging:
       pap_db_container: {stack.db}
       pap_api_container: {stack.api}
       pap_api_image: pap-test/cc-pap-api:current
+      pap_migrations_dirs: ["{root}/migrations"]
       pap_models: [app.models, app.models_config]
       pap_smoke_username: admin
       pap_smoke_password: {password}
@@ -98,7 +99,7 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
         stack.up(percent=20)
         pap_images.api_image(stack.engine, "current")
         values = {"port": port, "user": getpass.getuser(), "home": home, "stack": stack, "password": pap_stack.PASSWORD}
-        (home / "hosts.yml").write_text(INVENTORY.format(**values))
+        (home / "hosts.yml").write_text(INVENTORY.format(root=ROOT, **values))
         yield Remote(home, stack)
     finally:
         server.terminate()

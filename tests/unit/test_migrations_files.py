@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ansible.plugins.loader import lookup_loader
 from hypothesis import given
 from hypothesis import strategies as st
 from papdeploy.errors import Refused
@@ -44,6 +45,50 @@ def test_order(case: str) -> None:
         for item in given_names
     }
     assert names(sources) == expected
+
+
+UNDATED = {"b.py": UP, "a.py": doc("Date: soon"), "c.py": OLD, "2020_01_01_old.py": UP, "_helper.py": UP}
+
+
+def test_all_without_a_date_are_named_at_once() -> None:
+    with pytest.raises(Refused) as caught:
+        files.load_sources(UNDATED)
+    assert caught.value.message == (
+        "Without a date, so that the order is unknown: 3 migrations: a (Date: 'soon'), b, c."
+    )
+    assert "pap_migrations_order" in caught.value.hint
+
+
+def test_an_order_stands_in_for_dates() -> None:
+    order = "# as they were run by hand\nc.py\n\n b  # the second\na\n"
+    assert names({**UNDATED, "_order.txt": order}) == ["c", "b", "a", "2020_01_01_old"]
+    first = files.load_sources({**UNDATED, "_order.txt": order})[0]
+    assert first.as_dict()["date"] is None
+    with pytest.raises(Refused, match="1 migration: c"):
+        files.load_sources({**UNDATED, "_order.txt": "a\nb\n"})
+    with pytest.raises(Refused, match=r"names what is not there: d, e, a \(twice\)\."):
+        files.load_sources({**UNDATED, "_order.txt": "a\nd\nb\nc\na\ne"})
+    # One that another needs comes before it, whatever the list says.
+    needs = {"a.py": 'requires = ["b"]\n' + UP, "b.py": UP, "_order.txt": "a\nb\n"}
+    assert names(needs) == ["b", "a"]
+
+
+def test_the_order_of_a_folder(tmp_path: Path) -> None:
+    for name, text in UNDATED.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "_order.txt").write_text("b\nc\na\n")
+    assert [m.identity for m in files.load_folder(tmp_path)] == ["b", "c", "a", "2020_01_01_old"]
+
+
+def test_the_order_of_the_inventory_goes_before_that_of_the_folder(tmp_path: Path) -> None:
+    for name, text in {**UNDATED, "_order.txt": "b\nc\na\n"}.items():
+        (tmp_path / name).write_text(text)
+    lookup = lookup_loader.get("pap_migrations", basedir=str(ROOT))
+    (found,) = lookup.run([str(tmp_path)], variables={}, order=["a", "b.py", "c"])
+    assert names(found) == ["a", "b", "c", "2020_01_01_old"]
+    (found,) = lookup.run([str(tmp_path)], variables={})
+    assert names(found) == ["b", "c", "a", "2020_01_01_old"]
+    assert lookup.run([], variables={}) == [{}], "no folder, no migration"
 
 
 def test_requires_comes_first_and_the_rest_stays_in_order() -> None:
@@ -104,8 +149,8 @@ REFUSED = {
     "a dated file that is no Python": ({"2025_01_01_a.py": "def upgrade(db:\n"}, r"not valid Python \(line 1\)"),
     "an undated migration that is no Python": ({"a.py": "def upgrade(db):\n  (\n"}, "not valid Python"),
     "no such day": ({"2025_02_30_a.py": UP}, "2025-02-30 is not a date"),
-    "no date": ({"add_key.py": UP}, "has no date"),
-    "a placeholder for a date": ({"add_key.py": doc("Date: YYYY-MM-DD")}, "its docstring says Date: 'YYYY-MM-DD'"),
+    "no date": ({"add_key.py": UP}, "1 migration: add_key"),
+    "a placeholder for a date": ({"add_key.py": doc("Date: YYYY-MM-DD")}, r"add_key \(Date: 'YYYY-MM-DD'\)"),
     "upgrade without db": ({"2025_01_01_a.py": "def upgrade():\n    pass\n"}, "exactly one argument"),
     "requirement that is not there": ({"2025_01_01_a.py": 'requires = ["none"]\n' + UP},
                                      "requires none, which is not there"),

@@ -43,6 +43,7 @@ class Bench:
         return preflight.Findings(
             running=VERSION, candidate=VERSION, server_version=160004, pending=self.pending, differences=[], failing=[],
             expected={}, models_digest="", live={}, reversible=True, baseline=None, lines=[],
+            migrations=1,
         )  # fmt: skip
 
     def release(self, who: dict[str, Any], *phases: str, end: str = "") -> Journal:

@@ -12,15 +12,18 @@ import os
 import re
 import types
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional
 
+from ..core.text import plural
 from ..errors import Refused
 
 TEMPLATE = "migration_template"
+# Beside migrations: names, one a line, in the order that they run before everything that has a date.
+ORDER_FILE = "_order.txt"
 DATED_NAME = re.compile(r"^(\d{4})_(\d{2})_(\d{2})_\w+$")
 _HEADER = re.compile(r"^[ \t]*(?:[*#-][ \t]*)?(Date|Author|Created|Create Date)[ \t]*:[ \t]*(.+?)[ \t]*$", re.M | re.I)
 _DATE_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%Y_%m_%d", "%d.%m.%Y", "%d %B %Y", "%B %d, %Y", "%b %d, %Y", "%d %b %Y")
@@ -40,7 +43,7 @@ class MigrationFile:
     source: str = field(repr=False)
     code: types.CodeType = field(repr=False, compare=False)
     checksum: str
-    dated: date
+    dated: Optional[date]
     flavour: str
     transactional: bool
     requires: tuple[str, ...]
@@ -48,14 +51,17 @@ class MigrationFile:
     description: str
     author: str
     path: str = ""
+    listed: int = -1  # its place in the order that was given
+    header_date: str = ""  # as the docstring has it
 
     @property
     def filename(self) -> str:
         return f"{self.identity}.py"
 
     @property
-    def sort_key(self) -> tuple[date, str]:
-        return (self.dated, self.identity)
+    def sort_key(self) -> tuple[date, int, str]:
+        dated = date.min if self.listed >= 0 else self.dated
+        return (dated or date.max, self.listed, self.identity)
 
     @cached_property
     def tree(self) -> ast.Module:
@@ -64,7 +70,7 @@ class MigrationFile:
     def as_dict(self) -> dict[str, Any]:
         return {
             "identity": self.identity,
-            "date": self.dated.isoformat(),
+            "date": self.dated.isoformat() if self.dated else None,
             "checksum": self.checksum,
             "flavour": self.flavour,
             "transactional": self.transactional,
@@ -90,6 +96,7 @@ def load_folder(path: Path) -> list[MigrationFile]:
 def load_folders(paths: Sequence[Path]) -> list[MigrationFile]:
     """The migrations of several folders as one ordered list."""
     found: list[MigrationFile] = []
+    order: list[str] = []
     for folder in map(Path, paths):
         if not folder.is_dir():
             raise Refused(
@@ -97,23 +104,34 @@ def load_folders(paths: Sequence[Path]) -> list[MigrationFile]:
                 hint="Name the folder that holds migration_template.py and the dated migrations.",
             )
         home = str(folder.absolute())
+        order += order_of(_text(f"{home}/{ORDER_FILE}")) if (folder / ORDER_FILE).exists() else []
         with os.scandir(home) as entries:
             names = sorted(entry.name for entry in entries if entry.name.endswith(".py"))
         for name in names:
             path = f"{home}/{name}"
-            try:
-                source = Path(path).read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise Refused(f"{path} cannot be read: {error}.", hint="Migrations are UTF-8 text files.") from None
-            migration = read(name, source, path)
+            migration = read(name, _text(path), path)
             if migration is not None:
                 found.append(migration)
-    return ordered(found)
+    return ordered(found, order)
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(f"{path} cannot be read: {error}.", hint="Migrations are UTF-8 text files.") from None
+
+
+def order_of(text: str) -> list[str]:
+    """The identities in the text of an order file; what follows a ``#`` is a comment."""
+    lines = (line.partition("#")[0].strip() for line in text.lstrip("\ufeff").splitlines())
+    return [line[:-3] if line.endswith(".py") else line for line in lines if line]
 
 
 def load_sources(sources: Mapping[str, str]) -> list[MigrationFile]:
     """The same from file names and texts: what the controller sends to the API container."""
-    return ordered(m for name, text in sorted(sources.items()) if (m := read(Path(name).name, text)) is not None)
+    found = (m for name, text in sorted(sources.items()) if (m := read(Path(name).name, text)) is not None)
+    return ordered(found, order_of(sources.get(ORDER_FILE, "")))
 
 
 def read(filename: str, source: str, path: str = "") -> Optional[MigrationFile]:
@@ -165,6 +183,7 @@ def read(filename: str, source: str, path: str = "") -> Optional[MigrationFile]:
         code=code,
         checksum=checksum(source),
         dated=_dated(identity, header, where),
+        header_date=_header_date(header),
         flavour=MODERN if upgrade is not None else SCRIPT,
         transactional=_transactional(constants, where) if upgrade is not None else False,
         requires=_requires(constants, where),
@@ -223,7 +242,12 @@ def _gives_up(tree: Optional[ast.Module]) -> bool:
     return False
 
 
-def _dated(identity: str, header: Mapping[str, str], where: str) -> date:
+def _header_date(header: Mapping[str, str]) -> str:
+    return header.get("date") or header.get("created") or header.get("create date") or ""
+
+
+def _dated(identity: str, header: Mapping[str, str], where: str) -> Optional[date]:
+    """The date of its name, else that of its docstring; None for neither, which ``ordered`` judges."""
     match = DATED_NAME.match(identity)
     if match:
         try:
@@ -234,28 +258,47 @@ def _dated(identity: str, header: Mapping[str, str], where: str) -> date:
                 hint="Name the file YYYY_MM_DD_description.py.",
                 identity=identity,
             ) from None
-    said = header.get("date") or header.get("created") or header.get("create date") or ""
+    said = _header_date(header)
     day = re.match(r"\d{4}[-/_]\d{2}[-/_]\d{2}", said)
     for form in _DATE_FORMATS:
         try:
             return datetime.strptime(day[0] if day else said, form).date()
         except ValueError:
             continue
-    raise Refused(
-        f"{where} has no date, so its place in the order is unknown"
-        + (f": its docstring says Date: {said!r}." if said else "."),
-        hint="Name it YYYY_MM_DD_description.py, or put 'Date: YYYY-MM-DD' in its docstring.",
-        identity=identity,
-    )
+    return None
 
 
-def ordered(migrations: Iterable[MigrationFile]) -> list[MigrationFile]:
-    """By date, then name; what a migration requires comes before it.
+def _placed(migrations: Iterable[MigrationFile], order: Sequence[str]) -> list[MigrationFile]:
+    """Each with its place in ``order``. Refuses what has neither a place nor a date, and names that are nobody's."""
+    places = {name: number for number, name in enumerate(order)}
+    placed = [replace(m, listed=places[m.identity]) if m.identity in places else m for m in migrations]
+    names = {migration.identity for migration in placed}
+    wrong = [name for name in places if name not in names]
+    wrong += [f"{name} (twice)" for name in places if order.count(name) > 1]
+    if wrong:
+        raise Refused(
+            f"The order of the migrations names what is not there: {', '.join(wrong)}.",
+            hint=f"Correct pap_migrations_order, or {ORDER_FILE} in the folder.",
+        )
+    undated = sorted((m for m in placed if m.dated is None and m.listed < 0), key=lambda m: m.identity)
+    if undated:
+        said = [m.identity + (f" (Date: {m.header_date!r})" if m.header_date else "") for m in undated]
+        raise Refused(
+            f"Without a date, so that the order is unknown: {plural(len(undated), 'migration')}: {', '.join(said)}.",
+            hint="Name them YYYY_MM_DD_description.py, put 'Date: YYYY-MM-DD' in their docstrings, or list them in"
+            f" pap_migrations_order (or {ORDER_FILE} in the folder) in the order in which they run.",
+            identities=[m.identity for m in undated],
+        )
+    return placed
 
-    Refuses two files with one identity, a requirement that is not there, and a cycle.
+
+def ordered(migrations: Iterable[MigrationFile], order: Sequence[str] = ()) -> list[MigrationFile]:
+    """Those that ``order`` lists, then by date and name; what a migration requires comes before it.
+
+    Refuses two files with one identity, one without a place, a requirement that is not there, and a cycle.
     """
     by_name: dict[str, MigrationFile] = {}
-    for migration in migrations:
+    for migration in _placed(migrations, order):
         other = by_name.setdefault(migration.identity, migration)
         if other is not migration:
             raise Refused(
@@ -289,7 +332,7 @@ def ordered(migrations: Iterable[MigrationFile]) -> list[MigrationFile]:
     heapq.heapify(ready)
     result: list[MigrationFile] = []
     while ready:
-        name = heapq.heappop(ready)[1]
+        name = heapq.heappop(ready)[-1]
         result.append(by_name[name])
         for later in unlocks.get(name, ()):
             waiting[later] -= 1

@@ -14,7 +14,8 @@ from ..core.visible import visible
 from ..errors import PapError
 from ..migrations.files import SCRIPT
 from ..postgres import Database
-from ..schema import CheckOptions, compare
+from ..schema import CheckOptions, compare, judge
+from ..schema.result import reaches
 from ..stack import Stack
 
 if TYPE_CHECKING:
@@ -35,10 +36,11 @@ def scratch_database(stack: Stack, purpose: str) -> Iterator[Database]:
 
 @dataclass
 class Forecast:
-    """The plan as lines and as a diff in Ansible's form."""
+    """The plan as lines and as a diff in Ansible's form; ``fails`` says why the deploy would fail, or nothing."""
 
     lines: list[str] = field(default_factory=list)
     diff: list[dict[str, str]] = field(default_factory=list)
+    fails: str = ""
 
 
 def copy_schema(stack: Stack, target: Database) -> None:
@@ -108,17 +110,26 @@ def forecast(stack: Stack, sources: Mapping[str, str], found: Findings, options:
     except PapError as error:
         result.lines.append(f"on an empty copy of the schema the pending migrations fail: {error.message}")
         result.lines += [f"  {line}" for line in str(error.data.get("statement", "")).splitlines()[:6]]
+        result.fails = f"the pending migrations fail on an empty copy of the schema: {error.message}"
     else:
         for item in done.applied:
             statements.append(f"-- {item['identity']}")
             statements += [s["sql"].strip().rstrip(";") + ";" for s in item["statements"]]
         statements += [f"-- {name}: not run here" for name in done.left]
+        failing = list(found.failing)
         if done.catalog:
-            after = [visible(f"{d.object}: {d.kind}") for d in compare(found.expected, done.catalog, options)]
+            verdict = judge(compare(found.expected, done.catalog, options), {}, options)
+            failing = [item for item in verdict.differences if reaches(item.severity, options.fail_on)]
+            after = [visible(f"{d.object}: {d.kind}") for d in verdict.differences]
             differences = str(len(after))
         if done.left:
             result.lines += _left_lines(found, done.left)
             after, differences = [f"known only when {done.left[0]} has run"], "not known"
+        elif failing:
+            first = visible(f"{failing[0].object}: {failing[0].kind}")
+            result.fails = f"after it, the schema would not match the models: {first}" + (
+                f", and {plural(len(failing) - 1, 'more difference')}" if failing[1:] else ""
+            )
     count = sum(1 for statement in statements if not statement.startswith("--"))
     result.lines.append(
         f"a deploy would apply {plural(len(found.pending), 'migration')} ({plural(count, 'statement')})"

@@ -15,6 +15,7 @@ from ..core.durable import private_folder, write_durably
 from ..core.text import plural
 from ..errors import PapError, Refused
 from ..journal import Journal
+from ..migrations.files import TEMPLATE
 from ..schema import CheckOptions, Difference, compare, drift, fingerprint, judge
 from ..schema.compare_catalogs import comparable
 from ..schema.result import reaches
@@ -48,6 +49,7 @@ class Findings:
     reversible: bool
     baseline: Optional[list[dict[str, Any]]]
     lines: list[str]
+    migrations: int
 
     @property
     def switches(self) -> bool:
@@ -95,6 +97,7 @@ def run(
         "nothing_to_do": nothing_to_do,
         "release": "",
         "changed": False,
+        "would_fail": "",
     }
     if result["nothing_to_do"]:
         findings.lines.append(
@@ -103,6 +106,7 @@ def run(
     elif forecast is not None:
         findings.lines += [*forecast.lines, live.sentence]
         result["diff"] = forecast.diff
+        result["would_fail"] = forecast.fails
         result["changed"] = True
     else:
         journal = _open(stack, sources, who, findings, versions)
@@ -181,6 +185,7 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
         reversible=all(item["reversible"] for item in plan_result["pending"]),
         baseline=None,
         lines=[],
+        migrations=sum(name.endswith(".py") and name != f"{TEMPLATE}.py" for name in sources),
     )
     if not found.nothing_to_do or options.force:
         databases.refuse_unready(stack.database)
@@ -295,11 +300,14 @@ def _refuse_unexplained(found: Findings) -> None:
     if found.pending or not found.failing:
         return
     listed = "; ".join(f"{item.object}: {item.kind}" for item in found.failing[:5])
+    hint = "The models were changed without a migration. Write it: python -m papdeploy new NAME --from-models"
+    if not found.migrations:
+        hint = "pap_migrations_dirs names no migration: set it to the folders of this application's migrations."
     more = f" and {len(found.failing) - 5} more" if len(found.failing) > 5 else ""
     raise Refused(
         f"The models of {found.candidate['label']} do not match the database and no migration is pending:"
         f" {listed}{more}.",
-        hint="The models were changed without a migration. Write it: python -m papdeploy new NAME --from-models",
+        hint=hint,
         differences=found.differences,
         lines=[line for item in found.failing for line in [item.sentence(), *(f"  {sql}" for sql in item.repair[:3])]],
     )
@@ -314,7 +322,8 @@ def _lines(stack: Stack, found: Findings, version: int) -> list[str]:
     what = "runs and stays" if not found.switches else "runs, to be replaced by " + found.candidate["label"]
     lines.append(f"API: {found.running['label']} {what}")
     names = ", ".join(item["identity"] for item in found.pending)
-    lines.append(f"migrations pending: {names}" if names else "no migration pending")
+    none = "no migration pending" if found.migrations else "no migration pending: pap_migrations_dirs names no file"
+    lines.append(f"migrations pending: {names}" if names else none)
     if found.failing:
         total, failing = len(found.differences), len(found.failing)
         lines.append(
