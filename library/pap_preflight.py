@@ -50,6 +50,10 @@ options:
     description: Go on although a pending migration is older than the newest applied one.
     type: bool
     default: false
+  allow_failing_login:
+    description: Go on although the login smoke test fails at the API that runs now.
+    type: bool
+    default: false
   force:
     description: Deploy (back up, restart, test) although there is nothing new to deploy.
     type: bool
@@ -114,6 +118,7 @@ def main() -> None:
             versions={"type": "dict", "default": {}},
             allow_drift={"type": "bool", "default": False},
             allow_out_of_order={"type": "bool", "default": False},
+            allow_failing_login={"type": "bool", "default": False},
             force={"type": "bool", "default": False},
             schema={"type": "dict", "default": {}},
         ),
@@ -125,6 +130,7 @@ def main() -> None:
         options = phase.Options(
             allow_drift=given["allow_drift"],
             allow_out_of_order=given["allow_out_of_order"],
+            allow_failing_login=given["allow_failing_login"],
             force=given["force"],
             schema=given["schema"],
         )

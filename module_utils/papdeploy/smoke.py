@@ -101,6 +101,8 @@ def request(
     seconds: Optional[float] = None,
 ) -> Answer:
     """One request, at most ``seconds`` long. Never raises for what the API does: whatever comes of it is an answer."""
+    if not config.base_url:
+        return Answer(0, None, 0.0, "it does not run")
     seconds = config.request_deadline_s if seconds is None else seconds
     headers = {"Accept": "application/json"}
     if token:
@@ -201,20 +203,29 @@ def look_at_endpoints(config: SmokeConfig, token: str) -> list[dict[str, Any]]:
     return found
 
 
-def baseline(config: SmokeConfig) -> Optional[list[dict[str, Any]]]:
-    """The endpoints as they are now; None if the API cannot be logged in to (then there is nothing to compare with).
+@dataclass(frozen=True)
+class Baseline:
+    """The API before a deploy. ``endpoints`` is None where the smoke user got no token, so that there is nothing to
+    compare with; ``problem`` says what of the smoke test fails at it; ``silent``, why it does not answer at all."""
+
+    endpoints: Optional[list[dict[str, Any]]] = None
+    problem: str = ""
+    silent: str = ""
+
+
+def baseline(config: SmokeConfig) -> Baseline:
+    """How the API does before the deploy.
 
     The requests are those of ``run``, so that what they write is known by its rehearsal.
     """
-    if not request(config, config.health_path, seconds=HEALTH_S).good:
-        return None
-    _, token = log_in(config)
-    if not token:
-        return None
-    request(config, config.me_path, token=token)
-    log_in(config, config.password + "-wrong")
-    request(config, config.me_path)
-    return look_at_endpoints(config, token)
+    health = request(config, config.health_path, seconds=HEALTH_S)
+    if not health.good:
+        return (
+            Baseline(problem=f"{config.health_path}: {health.said}") if health.status else Baseline(silent=health.said)
+        )
+    checks, token = _logged_in(config)
+    problem = "; ".join(f"{check.name}: {check.detail}" for check in checks if not check.ok)
+    return Baseline(look_at_endpoints(config, token) if token else None, problem)
 
 
 def run(config: SmokeConfig, before: Sequence[Mapping[str, Any]] | None = None) -> SmokeResult:
@@ -224,19 +235,9 @@ def run(config: SmokeConfig, before: Sequence[Mapping[str, Any]] | None = None) 
     """
     result = SmokeResult()
     result.healthy_after_s = wait_until_healthy(config)
-    answer, token = log_in(config)
-    if answer.status >= 500:
-        # The first request after a database restart may meet a stale connection of the pool: asked once more.
-        answer, token = log_in(config)
-    result.checks.append(_check("login", answer.good and bool(token), answer, "no token in the answer"))
+    checks, token = _logged_in(config)
+    result.checks += checks
     if token:
-        me = request(config, config.me_path, token=token)
-        result.checks.append(_check("authenticated call", me.good, me))
-        wrong, wrong_token = log_in(config, config.password + "-wrong")
-        refused = wrong.status in (400, 401, 403, 422) and not wrong_token
-        result.checks.append(_check("wrong password refused", refused, wrong, "it was let in"))
-        anonymous = request(config, config.me_path)
-        result.checks.append(_check("no token refused", anonymous.status in (401, 403), anonymous, "it was let in"))
         _compare_endpoints(result, look_at_endpoints(config, token), before or [])
     if result.failed:
         names = "; ".join(f"{check.name}: {check.detail}" for check in result.failed)
@@ -246,6 +247,24 @@ def run(config: SmokeConfig, before: Sequence[Mapping[str, Any]] | None = None) 
             smoke=result.as_dict(),
         )
     return result
+
+
+def _logged_in(config: SmokeConfig) -> tuple[list[Check], str]:
+    """What a login must do and must not, and its token."""
+    answer, token = log_in(config)
+    if answer.status >= 500:
+        # The first request after a database restart may meet a stale connection of the pool: asked once more.
+        answer, token = log_in(config)
+    checks = [_check("login", answer.good and bool(token), answer, "no token in the answer")]
+    if token:
+        me = request(config, config.me_path, token=token)
+        checks.append(_check("authenticated call", me.good, me))
+        wrong, wrong_token = log_in(config, config.password + "-wrong")
+        refused = wrong.status in (400, 401, 403, 422) and not wrong_token
+        checks.append(_check("wrong password refused", refused, wrong, "it was let in"))
+        anonymous = request(config, config.me_path)
+        checks.append(_check("no token refused", anonymous.status in (401, 403), anonymous, "it was let in"))
+    return checks, token
 
 
 def _check(name: str, ok: bool, answer: Answer, otherwise: str = "") -> Check:

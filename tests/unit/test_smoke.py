@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -86,7 +87,7 @@ def test_the_baseline_asks_what_the_smoke_test_asks(api: Api) -> None:
 def test_a_good_api_passes(api: Api) -> None:
     api.answers["/policies/"] = (200, [{"id": 1, "folder": "x"}])
     config = api.config("/policies/")
-    before = smoke.baseline(config)
+    before = smoke.baseline(config).endpoints
     found = smoke.run(config, before)
     assert [check.name for check in found.checks] == [
         "login",
@@ -111,7 +112,7 @@ BAD = {
 def test_each_fault_is_named(api: Api, name: str) -> None:
     api.answers["/policies/"] = (200, [])
     config = api.config("/policies/")
-    before = smoke.baseline(config)
+    before = smoke.baseline(config).endpoints
     BAD[name](api)
     with pytest.raises(smoke.SmokeFailed, match=name) as caught:
         smoke.run(config, before)
@@ -120,10 +121,23 @@ def test_each_fault_is_named(api: Api, name: str) -> None:
     assert "right" not in json.dumps(caught.value.as_dict())
 
 
+@pytest.mark.parametrize("name", [name for name in BAD if not name.startswith("GET")])
+def test_the_baseline_names_what_fails_already(api: Api, name: str) -> None:
+    BAD[name](api)
+    found = smoke.baseline(api.config())
+    assert found.problem.startswith(f"{name}: ") and not found.silent
+    assert (found.endpoints is None) == (name == "login")
+
+
+def test_the_baseline_of_an_api_that_is_not_healthy(api: Api) -> None:
+    api.answers["/health"] = (503, {})
+    assert smoke.baseline(api.config()) == smoke.Baseline(problem="/health: status 503")
+
+
 def test_an_endpoint_that_failed_before_may_fail_the_same_way_but_no_worse(api: Api) -> None:
     api.answers["/a"] = (403, {})
     config = api.config("/a")
-    before = smoke.baseline(config)
+    before = smoke.baseline(config).endpoints
     assert not smoke.run(config, before).failed
     api.answers["/a"] = (500, {})
     with pytest.raises(smoke.SmokeFailed, match="status 500, was 403"):
@@ -133,7 +147,7 @@ def test_an_endpoint_that_failed_before_may_fail_the_same_way_but_no_worse(api: 
 def test_a_lost_field_is_worse_a_new_one_is_not(api: Api) -> None:
     api.answers["/a"] = (200, [{"id": 1, "name": "x", "tags": {"k": 1}}])
     config = api.config("/a")
-    before = smoke.baseline(config)
+    before = smoke.baseline(config).endpoints
     api.answers["/a"] = (200, [{"id": 1, "name": None, "tags": {"k": 1, "l": 2}, "new": 1}])
     assert not smoke.run(config, before).failed
     api.answers["/a"] = (200, [{"id": 1, "name": "x", "tags": {}}])
@@ -150,4 +164,6 @@ def test_no_answer_is_said_with_the_reason() -> None:
     config = smoke.SmokeConfig("http://127.0.0.1:9", "u", "p", health_deadline_s=0.2)
     with pytest.raises(Unavailable, match=r"not healthy within 0\.2 s: .*refused"):
         smoke.run(config)
-    assert smoke.baseline(config) is None
+    before = smoke.baseline(config)
+    assert (before.endpoints, before.problem) == (None, "") and "refused" in before.silent
+    assert smoke.baseline(replace(config, base_url="")).silent == "it does not run"

@@ -15,6 +15,7 @@ from papdeploy.migrations import console
 from papdeploy.phases import cutover, preflight, progress, rehearse, watching
 from papdeploy.rehearsal import verdict
 from papdeploy.schema.result import CheckResult, Difference
+from papdeploy.smoke import Baseline
 
 # A number one before a plural. "1 is", "1 has" and "1 was" are sentences, not counts.
 WRONG = re.compile(r"\b1 (?:(?:more|new|log|open|other) )?(?!is\b|has\b|was\b|ms\b)[a-z]+s\b")
@@ -55,7 +56,7 @@ MESSAGES: dict[str, Callable[[int], Any]] = {
     "rehearse one": lambda n: rehearse._one({"identity": "m", "statement_count": n, "seconds": n, "rows": n, "wal_bytes": n}),
     "rehearse trial": lambda n: rehearse._tried("the new API", _tried(n)),
     "rehearse online": lambda n: rehearse._online({"safe": False, "why": ["a"] * (n + 1)}, ""),
-    "baseline": lambda n: preflight._baseline_line([{"path": "/", "status": 200}] * n),
+    "baseline": lambda n: preflight._baseline_line(Baseline([{"path": "/", "status": 200, "problem": ""}] * n)),
     "schema": _schema,
     "schema check": lambda n: CheckResult(False, [_difference()] * n, checked={}).summary(),
     "watch": lambda n: watching._seen(_state(n)),

@@ -29,6 +29,7 @@ class Options:
 
     allow_drift: bool = False
     allow_out_of_order: bool = False
+    allow_failing_login: bool = False
     force: bool = False
     schema: Mapping[str, Any] = field(default_factory=dict)
 
@@ -193,11 +194,12 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
     _refuse_unexplained(found)
     if with_baseline and not found.nothing_to_do:
         with own_logins.noted(stack):
-            found.baseline = smoke.baseline(stack.smoke)
+            before = smoke.baseline(stack.smoke)
+        _refuse_failing_login(stack, found, before, options)
+        found.baseline = before.endpoints
+        unseen = [*unseen, _baseline_line(before)]
     said += _noticed(stack, found)
     found.lines = [*_lines(stack, found, facts.version), *_ways(stack, candidate), *said, *unseen]
-    if with_baseline and not found.nothing_to_do:
-        found.lines.append(_baseline_line(found.baseline))
     return found
 
 
@@ -313,6 +315,20 @@ def _refuse_unexplained(found: Findings) -> None:
     )
 
 
+def _refuse_failing_login(stack: Stack, found: Findings, before: smoke.Baseline, options: Options) -> None:
+    """What fails at the API that runs would fail at the new one too: after a backup and a rehearsal, or an outage."""
+    if not before.problem or options.allow_failing_login:
+        return
+    raise Refused(
+        f"The login smoke test of {stack.label} already fails at the API that runs ({found.running['label']}):"
+        f" {before.problem}.",
+        hint=f"Look whether the user {stack.smoke.username!r} can log in (pap_smoke_username, pap_smoke_password) and"
+        " whether the paths are right (pap_smoke_login_path, pap_smoke_me_path, pap_smoke_health_path). If this deploy"
+        " is what mends it: -e preflight_allow_failing_login=true",
+        problem=before.problem,
+    )
+
+
 def _lines(stack: Stack, found: Findings, version: int) -> list[str]:
     server = f"PostgreSQL {version // 10000}.{version % 10000}"
     lines = [f"{stack.label}: {server}, database {stack.database.conninfo.dbname}"]
@@ -332,12 +348,19 @@ def _lines(stack: Stack, found: Findings, version: int) -> list[str]:
     return lines
 
 
-def _baseline_line(baseline: Optional[list[dict[str, Any]]]) -> str:
-    if baseline is None:
-        return "baseline: the API that runs does not let the smoke user in; there is nothing to compare with"
-    bad = [f"{item['path']} {item['status']}" for item in baseline if item["status"] != 200]
+def _baseline_line(before: smoke.Baseline) -> str:
+    if before.silent:
+        return f"baseline: no API answers now ({before.silent}), so whether the smoke user can log in is not known"
+    endpoints = before.endpoints or []
+    bad = [
+        f"{item['path']} {item['status'] or 'no answer'}"
+        for item in endpoints
+        if item["status"] != 200 or item["problem"]
+    ]
     failing = f", already failing: {', '.join(bad)}" if bad else ""
-    return f"baseline: login works, {plural(len(baseline), 'endpoint')} looked at{failing}"
+    if before.problem:
+        return f"baseline: the login smoke test fails at the API that runs, as allowed: {before.problem}{failing}"
+    return f"baseline: login works, {plural(len(endpoints), 'endpoint')} looked at{failing}"
 
 
 def _open(
