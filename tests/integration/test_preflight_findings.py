@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from papdeploy.phases import preflight
+from papdeploy.phases import going_back, preflight, reporting, schema_ahead, validate
 from rehearse_support import WHO, Bench, migration
 
 NOTE = "note: Mapped[str | None] = mapped_column(Text)"
@@ -85,3 +85,73 @@ def test_where_no_api_runs_nothing_is_known_of_the_smoke_user(bench: Bench) -> N
     said = "baseline: no API answers now (Connection refused), so whether the smoke user can log in is not known"
     assert said in lines
     assert bench.journal().last("preflight")["baseline"] is None
+
+
+NEWER = {
+    "2026_01_01_note.py": migration(
+        """
+        db.execute("ALTER TABLE users ADD COLUMN note text NOT NULL DEFAULT 'x'")
+        db.execute("ALTER TABLE items ALTER COLUMN label TYPE varchar(500)")
+        db.execute("CREATE TABLE keys (id serial PRIMARY KEY)")
+        """
+    )
+}
+
+
+def taken_back_by_image(bench: Bench) -> str:
+    """A release of NEWER whose image alone was taken back: ``old`` runs, the migration is in force."""
+    release = bench.open(NEWER)
+    journal = bench.stack.state.journal(release)
+    with bench.stack.beside_models(bench.stack.api.candidate()) as beside:
+        done = beside.call("migrations.apply", {"sources": NEWER, "release": release})
+    journal.append("migrate", "done", applied=done["applied"])
+    left = going_back._left(bench.stack, journal, "image")
+    journal.append("release", "rolled_back", way="image", unhealthy="", **left)
+    bench.stack.state.lock.release(release)
+    bench.stack = replace(bench.stack, api=bench.api(release_dir=str(bench.folder / "old")))
+    return release
+
+
+def test_a_schema_that_is_ahead_of_the_api_is_no_fault(bench: Bench) -> None:
+    release = taken_back_by_image(bench)
+    ahead = f"when only the image of release {release} was taken back; in force: 1 newer migration (2026_01_01_note)"
+    found = validate.run(bench.stack, "", {"fail_on": "note"})
+    lines = "\n".join(found["pap"]["lines"])
+    assert found["matches"] and found["differences"] == [] and ahead in lines and "DROP" not in lines
+    assert "note: 3 differences explained by that" in lines, lines
+    said = reporting.status(bench.stack, NEWER, preflight.Options(schema={"fail_on": "note"}))["pap"]["lines"]
+    assert any(line.startswith("! the schema is ahead of the API that runs (old): since ") for line in said), said
+    assert any(line.startswith("nothing to deploy") for line in said), said
+
+    # What nobody's migration did still fails: a column of another type, one more, one that is gone.
+    bench.server.sql("ALTER TABLE users ADD COLUMN by_hand int", bench.dbname)
+    bench.server.sql("ALTER TABLE users ALTER COLUMN email TYPE text", bench.dbname)
+    with pytest.raises(validate.SchemaDiffers) as differs:
+        validate.run(bench.stack, "", {"fail_on": "note"})
+    assert [item["object"] for item in differs.value.data["differences"]] == ["users.email", "users.by_hand"]
+    assert any(ahead in line for line in differs.value.data["lines"])
+
+    # A migration that is no longer in force explains nothing.
+    bench.server.sql("ALTER TABLE users DROP COLUMN by_hand", bench.dbname)
+    bench.server.sql("UPDATE pap_deploy.ledger SET event = 'reverted'", bench.dbname)
+    with pytest.raises(validate.SchemaDiffers) as differs:
+        validate.run(bench.stack, "", {"fail_on": "note"})
+    assert "keys" in [item["object"] for item in differs.value.data["differences"]]
+
+
+def test_a_later_release_ends_it(bench: Bench) -> None:
+    taken_back_by_image(bench)
+    later = bench.stack.state.begin(
+        WHO, **{"from": {"identity": "x", "label": "x"}, "to": {"identity": "y", "label": "y"}}
+    )
+    later.append("release", "finished")
+    assert schema_ahead.now(bench.stack) is None
+
+
+def test_an_api_that_was_put_back_by_hand(bench: Bench) -> None:
+    release = taken_back_by_image(bench)
+    journal = bench.stack.state.journal(release)
+    journal.append("release", "finished")
+    found = schema_ahead.now(bench.stack)
+    assert found is not None and "the API of before it was put back by hand" in found.sentence
+    assert validate.run(bench.stack, "", {})["matches"]

@@ -20,7 +20,7 @@ from ..schema import CheckOptions, Difference, compare, drift, fingerprint, judg
 from ..schema.compare_catalogs import comparable
 from ..schema.result import reaches
 from ..stack import Stack
-from . import guards, live_check, own_logins, plan
+from . import guards, live_check, own_logins, plan, schema_ahead
 
 
 @dataclass(frozen=True)
@@ -191,6 +191,13 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
     if not found.nothing_to_do or options.force:
         databases.refuse_unready(stack.database)
     said = _refuse_drift(stack, found, options)
+    ahead = schema_ahead.of(stack, running, plan_result["applied"])
+    if ahead:
+        unseen = [*unseen, ahead.sentence]
+        if found.nothing_to_do:  # what the newer schema has is no fault of the models that run
+            verdict = ahead.explain(verdict, expected, check)
+            found.differences = [difference.as_dict() for difference in verdict.differences]
+            found.failing = [item for item in verdict.differences if reaches(item.severity, check.fail_on)]
     _refuse_unexplained(found)
     if with_baseline and not found.nothing_to_do:
         with own_logins.noted(stack):

@@ -16,7 +16,7 @@ from ..releases.holder import alive
 from ..report import words
 from ..report.overview import row
 from ..stack import Stack
-from . import live_check, preflight, retention
+from . import live_check, preflight, retention, schema_ahead
 
 
 def write(state: State, release: str) -> dict[str, Any]:
@@ -80,6 +80,7 @@ def status(
     if not attention:
         looked, command = _look(stack, sources, options, found, attention)
         lines = [*looked, *lines]
+    attention += _schema_ahead(stack)
     journal = stack.state.last_finished()
     if journal:
         watched = watch.status(journal.folder)
@@ -142,6 +143,14 @@ def _look(
 def _last(state: State) -> dict[str, Any] | None:
     journals = state.releases()
     return history.row(journals[-1]) if journals else None
+
+
+def _schema_ahead(stack: Stack) -> list[str]:
+    try:
+        ahead = schema_ahead.now(stack)
+    except PapError as error:
+        return [f"whether the schema is ahead of the API that runs cannot be told: {error.message}"]
+    return [ahead.sentence] if ahead else []
 
 
 def _unhealthy(state: State) -> str:

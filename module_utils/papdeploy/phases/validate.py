@@ -10,8 +10,10 @@ from typing import Any
 from ..core.durable import write_durably
 from ..core.text import plural
 from ..errors import PapError
+from ..schema import CheckOptions
 from ..schema.result import CheckResult, result_from_dict
 from ..stack import Stack
+from . import schema_ahead
 from .preflight import expected_catalog, read_kept
 
 
@@ -22,6 +24,7 @@ class SchemaDiffers(PapError):
 def run(stack: Stack, release: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Compare with the models of ``release``, or of the API that runs. Raises SchemaDiffers."""
     version = stack.api.candidate() if release else stack.api.running()
+    ahead = None if release else schema_ahead.now(stack)
     mine = stack.state.working(release) if release else contextlib.nullcontext()
     with mine, stack.beside_models(version) as beside:
         request = {"models": list(stack.models)}
@@ -35,6 +38,9 @@ def run(stack: Stack, release: str, options: Mapping[str, Any]) -> dict[str, Any
         if release:
             catalog = beside.call("schema.describe", request, deadline_s=120)["catalog"]
             write_durably(stack.state.journal(release).folder / "catalog.json", json.dumps(catalog).encode())
+    if ahead:
+        result = ahead.explain(result_from_dict(found), expected, CheckOptions.from_dict(dict(options)))
+        found = {**found, **result.as_dict()}
     if not found["matches"]:
         raise SchemaDiffers(
             f"The database of {stack.label} does not match the models of {version['label']}:"
@@ -46,7 +52,8 @@ def run(stack: Stack, release: str, options: Mapping[str, Any]) -> dict[str, Any
     tables = plural(found["checked"]["tables"], "table")
     number = len(found["differences"])
     but = f"; {plural(number, 'difference')} failing nothing:" if number else ""
-    lines = [f"the database matches the models ({tables}){but}", *_lines(result_from_dict(found))]
+    newer = ", apart from what newer migrations changed" if ahead else ""
+    lines = [f"the database matches the models ({tables}){newer}{but}", *_lines(result_from_dict(found))]
     return {**found, "pap": {"phase": "validate", "lines": lines}}
 
 

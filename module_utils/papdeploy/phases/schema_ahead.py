@@ -1,0 +1,103 @@
+"""The schema is ahead of the API that runs: only the image of a release was taken back, its migrations are in force."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Optional
+
+from ..core.text import plural
+from ..journal import Journal
+from ..schema import CheckOptions, CheckResult, Difference, compare
+from ..schema.compare_catalogs import comparable
+from ..schema.result import reaches
+from ..stack import Stack
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """The releases (the newest first) whose image alone was taken back, and those of their ``migrations`` in force."""
+
+    releases: Sequence[Journal]
+    migrations: Sequence[str]
+    running: str
+
+    @property
+    def sentence(self) -> str:
+        newest = self.releases[0]
+        end = newest.end() or {}
+        since = f"{str(end.get('at'))[:16].replace('T', ' ')} UTC"
+        how = f"since {since}, when only the image of release {newest.release} was taken back"
+        if end.get("event") == "finished":
+            how = f"release {newest.release} finished at {since}, and the API of before it was put back by hand"
+        return (
+            f"the schema is ahead of the API that runs ({self.running}): {how}; in force:"
+            f" {plural(len(self.migrations), 'newer migration')} ({', '.join(self.migrations)})"
+        )
+
+    def explain(self, found: CheckResult, expected: Mapping[str, Any], options: CheckOptions) -> CheckResult:
+        """``found`` without what these migrations changed: that is in ``notices``, and no reason to fail or repair.
+
+        What they changed is measured: what differed from ``expected`` after them and did not before.
+        """
+        changed = self._changed(dict(expected), options)
+        others = [item for item in found.differences if _key(item) not in changed]
+        count = len(found.differences) - len(others)
+        notices = [self.sentence, *([f"{plural(count, 'difference')} explained by that"] if count else [])]
+        matches = not any(reaches(item.severity, options.fail_on) for item in others)
+        return replace(found, matches=matches, differences=others, notices=[*notices, *found.notices])
+
+    def _changed(self, expected: dict[str, Any], options: CheckOptions) -> set[tuple[str, ...]]:
+        before, after = _catalog(self.releases[-1], "before"), _catalog(self.releases[0], "catalog")
+        if not before or not after or not comparable(before, after) or not comparable(expected, after):
+            return set()
+        return set(map(_key, compare(expected, after, options))) - set(map(_key, compare(expected, before, options)))
+
+
+def of(stack: Stack, running: Mapping[str, Any], applied: Sequence[Mapping[str, Any]]) -> Optional[Ahead]:
+    """Whether the schema is ahead of ``running``, by the journals and what the ledger says is ``applied``."""
+    releases = _taken_back(stack, running)
+    names = {journal.release for journal in releases}
+    mine = [str(entry["identity"]) for entry in applied if entry["release"] in names]
+    return Ahead(releases, mine, str(running["label"])) if mine else None
+
+
+def now(stack: Stack) -> Optional[Ahead]:
+    """The same, from the live database. Raises PapError where that or the API's site does not answer."""
+    if not stack.state.releases():
+        return None
+    running = stack.api.running()
+    if not _taken_back(stack, running):
+        return None
+    with stack.beside_models(running) as beside:
+        applied = beside.call("migrations.status", {"sources": {}}, deadline_s=60)["applied"]
+    return of(stack, running, applied)
+
+
+def _taken_back(stack: Stack, running: Mapping[str, Any]) -> list[Journal]:
+    """The releases since the last one in force whose schema stayed, the newest first."""
+    found: list[Journal] = []
+    for journal in reversed(stack.state.releases()):
+        end = journal.end() or {}
+        if end.get("event") == "rolled_back" and end.get("way") == "image" and journal.last("migrate"):
+            found.append(journal)
+        elif end.get("event") == "finished":
+            header = next(iter(journal.entries()), {})
+            by_hand = (header.get("from") or {}).get("identity") == running["identity"]
+            if not found and by_hand and (header.get("to") or {}).get("identity") != running["identity"]:
+                found.append(journal)
+            break
+    return found
+
+
+def _key(item: Difference) -> tuple[str, ...]:
+    return (item.kind, item.object, item.expected, item.actual)
+
+
+def _catalog(journal: Journal, name: str) -> dict[str, Any]:
+    path = journal.folder / f"{name}.json"
+    if not path.is_file():
+        return {}
+    catalog: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return catalog
