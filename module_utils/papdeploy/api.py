@@ -85,6 +85,10 @@ class Api(ABC):
                 hint="Somebody or something else switched it; find out what, then deploy again.",
             )
 
+    def ended_at(self) -> str:
+        """When what should run ended, as a journal writes times; empty if it runs, or if nobody can tell."""
+        return ""
+
     def tidy(self, keep: int) -> list[str]:
         """Remove what killed runs left, and what releases set aside but for the last ``keep``; the names."""
         return []

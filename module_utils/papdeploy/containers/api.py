@@ -264,6 +264,11 @@ class DockerApi(Api):
                     )
                 time.sleep(_POLL_SECONDS)
 
+    def ended_at(self) -> str:
+        state = self.services()[0].present()["State"]
+        at = str(state.get("FinishedAt") or "")
+        return f"{at[:23].rstrip('Z')}Z" if not state.get("Running") and at[:4] > "0001" and at[-1] == "Z" else ""
+
     def base_url(self) -> str:
         """``http://host:port`` where the API answers, seen from here; empty while that cannot be known (it is stopped).
 

@@ -19,7 +19,7 @@ from ..journal import Journal
 from ..postgres import Database
 from ..rehearsal import warm
 from ..stack import Stack
-from . import data_check, rehearsed, watching
+from . import api_watch, data_check, rehearsed, watching
 from .preflight import read_kept
 from .progress import Progress
 
@@ -67,6 +67,7 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
             },
         }
         with stack.beside_models(header["to"]) as beside:
+            gone = api_watch.note(stack, journal)
             warm(beside, request)  # everything is imported and checked before the API stops
             first, behind = _keep_open(journal) if online else _close(stack, journal, options, say, beside.live())
             say({"event": "step", "step": "migrating"})
@@ -99,8 +100,8 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
         "took_over": options.take_over,
         "pap": {
             "phase": "migrate",
-            "lines": [*first, *_lines(result), *said],
-            "status": "warning" if strays else "ok",
+            "lines": [*gone, *first, *_lines(result), *said],
+            "status": "warning" if strays or gone else "ok",
         },
     }
 

@@ -12,6 +12,7 @@ from ..core.clock import now, seconds_between
 from ..core.durable import write_durably
 from ..errors import PapError
 from ..journal import Journal
+from ..releases.api_absence import absence, sentence
 from ..schema import fingerprint
 from ..stack import Stack
 from . import data_check, rehearsed, retention
@@ -68,10 +69,13 @@ def catalog_of(stack: Stack, journal: Journal, version: dict[str, Any]) -> dict[
 
 
 def unavailable_s(journal: Journal) -> Optional[float]:
-    """Seconds from the beginning of the fence (the API stops) to the first healthy answer after the switch. Without a
-    fence only the switch itself counts."""
+    """Seconds from the beginning of the fence (the API stops), or from when it was gone before that, to the first
+    healthy answer after the switch. Without a fence only the switch itself counts."""
     stopped, active = journal.last("fence", "begin") or journal.last("activate", "begin"), journal.last("activate")
-    return round(seconds_between(stopped["at"], active["at"]), 2) if stopped and active else None
+    gone = absence(journal.entries())
+    if not stopped or not active:
+        return None
+    return round(seconds_between(gone["since"] if gone else stopped["at"], active["at"]), 2)
 
 
 def _lines(
@@ -80,10 +84,12 @@ def _lines(
     migrated = journal.last("migrate") or {}
     backup = journal.last("backup") or {}
     count = len(migrated.get("applied") or [])
+    gone = absence(journal.entries())
     return [
         f"{stack.label} runs {header['to']['label']}; {text.plural(count, 'migration')} applied,"
         f" {text.seconds(seconds)} in all, API unavailable for {'?' if away is None else text.seconds(away)}"
         f"{rehearsed.expected(journal.last('rehearse'), away)}",
+        *([sentence(gone)] if gone else []),
         f"backup   {backup.get('path', 'none')}",
         f"journal  {journal.path}",
         f"back     ansible-playbook rollback.yml -l {stack.name}",

@@ -20,7 +20,7 @@ from ..schema import CheckOptions, Difference, compare, drift, fingerprint, judg
 from ..schema.compare_catalogs import comparable
 from ..schema.result import reaches
 from ..stack import Stack
-from . import guards, live_check, own_logins, plan, schema_ahead
+from . import api_watch, guards, live_check, own_logins, plan, schema_ahead
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,7 @@ def run(
         journal = _open(stack, sources, who, findings, versions)
         result["release"] = journal.release
         result["changed"] = True
+        findings.lines += api_watch.note(stack, journal)
         findings.lines.append(f"release {journal.release} begins")
         journal.append(
             "preflight",

@@ -13,7 +13,7 @@ from ..errors import PapError
 from ..journal import Journal
 from ..rehearsal import Options, Subject, api_effects, expectations, rehearse, verdict
 from ..stack import Stack
-from . import live_check
+from . import api_watch, live_check
 from .cutover import begin_entry
 from .preflight import read_kept
 from .progress import Progress
@@ -37,6 +37,7 @@ def run(
     """
     _step_back(nice)
     with stack.state.working(release) as journal:
+        gone = api_watch.note(stack, journal)
         try:
             with journal.checkpoint("rehearse", data=options.data, mode=options.mode) as done:
                 progress, measured = Progress(stack.state.folder, "rehearse", stack.redactor), live_check.unchanged
@@ -48,7 +49,7 @@ def run(
             error.data["ended"] = True
             _end(stack, release, error)
             raise
-        lines = lines_of(found)
+        lines = [*lines_of(found), *gone]
         if alone:
             lines += [live.sentence, f"to deploy it: ansible-playbook deploy.yml -l {stack.name}"]
         journal.append("rehearse", "note", lines=lines)

@@ -15,6 +15,7 @@ from .. import watch as watching
 from ..core.clock import seconds_between
 from ..core.text import plural
 from ..journal import Journal
+from ..releases.api_absence import absence, sentence
 from . import data_loss, schema_text, words
 
 FORMAT = 1
@@ -88,6 +89,8 @@ def build_from(
         "watch": _watch(watch_state, watch_status, _done(entries, "watch")),
         "found": {e["phase"]: e["lines"] for e in entries if e.get("event") == "done" and e.get("lines")},
     }
+    gone = absence(entries)
+    report["api_absence"] = {"since": gone["since"], "sentence": sentence(gone)} if gone else None
     report["verdict"] = _verdict(report, undone or end)
     report["next"] = _next(report)
     return report
@@ -219,7 +222,9 @@ def away(entries: Entries) -> Optional[float]:
     passed = _first(entries, "rollback.login_smoke_test", "done")
     if not stopped or not tried or not passed or (passed.get("unhealthy") and "healthy_after_s" not in passed):
         return None
-    return round(seconds_between(stopped["at"], tried["at"]) + float(passed.get("healthy_after_s", 0.0)), 2)
+    gone = absence(entries)
+    since = gone["since"] if gone else stopped["at"]
+    return round(seconds_between(since, tried["at"]) + float(passed.get("healthy_after_s", 0.0)), 2)
 
 
 def _unavailable(entries: Entries, origin: Optional[str], seconds: Optional[float]) -> Optional[dict[str, Any]]:
@@ -227,8 +232,9 @@ def _unavailable(entries: Entries, origin: Optional[str], seconds: Optional[floa
     begin = _first(entries, "fence", "begin") or _first(entries, "activate", "begin")
     if not begin or not origin or seconds is None:
         return None
-    begin_s = seconds_between(origin, begin["at"])
-    return {"begin_s": begin_s, "end_s": begin_s + float(seconds)}
+    gone = absence(entries)
+    begin_s = seconds_between(origin, gone["since"] if gone else begin["at"])
+    return {"begin_s": max(0.0, begin_s), "end_s": begin_s + float(seconds)}
 
 
 def _migrations(
@@ -365,6 +371,8 @@ def _verdict(report: Mapping[str, Any], end: Optional[Mapping[str, Any]]) -> dic
         line = f"{where}: the deploy of {new} is unfinished" + (f", it failed{at}" if failed else "")
     if kind == "rolled_back" and (report["rollback"] or {}).get("unhealthy"):
         line += f"; {old} does not answer well"
+    if report["api_absence"]:
+        line += f"; {report['api_absence']['sentence']}"
     alarm = kind == "finished" and report["watch"] and report["watch"].get("state") == "alarm"
     if alarm:
         line += "; the watch over its logs raised an alarm"

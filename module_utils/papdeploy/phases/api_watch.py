@@ -1,0 +1,54 @@
+"""Looks at the API between the preflight and the fence: one that dies is noticed, and its downtime counted."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+
+from .. import smoke
+from ..core.clock import now
+from ..errors import PapError
+from ..journal import Journal
+from ..releases.api_absence import absence, sentence
+from ..stack import Stack
+
+_AGAIN_S = 0.5
+
+
+def note(stack: Stack, journal: Journal) -> list[str]:
+    """Note in ``journal`` whether the API answers, or since when it does not: then that is said to a person."""
+    at, said = now(), _problem(stack)
+    found: dict[str, Any] = {"answers": not said, "said": said}
+    if said:
+        found.update(_since(stack, journal, at))
+    journal.append("api", "note", **found)
+    gone = absence(journal.entries())
+    return [sentence(gone)] if gone and said else []
+
+
+def _problem(stack: Stack) -> str:
+    """Why it does not answer well; asked twice, because one late answer is no death."""
+    answer = smoke.Answer(0, None, 0.0, "it was not asked")
+    for pause in (0.0, _AGAIN_S):
+        time.sleep(pause)
+        try:
+            config = stack.smoke
+        except PapError as error:
+            return error.message
+        answer = smoke.request(config, config.health_path)
+        if answer.good:
+            return ""
+    return answer.said
+
+
+def _since(stack: Stack, journal: Journal, at: str) -> dict[str, str]:
+    with contextlib.suppress(PapError):
+        ended = stack.api.ended_at()
+        if ended:
+            return {"since": ended, "known_by": "container"}
+    looks = [entry for entry in journal.entries() if (entry["phase"], entry["event"]) == ("api", "note")]
+    if looks and looks[-1].get("since"):
+        return {"since": str(looks[-1]["since"]), "known_by": str(looks[-1]["known_by"])}
+    answered = [str(entry["at"]) for entry in looks if entry["answers"]]
+    return {"since": answered[-1], "known_by": "last answer"} if answered else {"since": at, "known_by": "first look"}
