@@ -28,7 +28,7 @@ class Bench:
         conninfo = SimpleNamespace(dbname="app")
         self.stack: Any = SimpleNamespace(
             name="pap", label="pap (staging)", environment="staging", state=self.state,
-            database=SimpleNamespace(conninfo=conninfo),
+            database=SimpleNamespace(conninfo=conninfo), api=SimpleNamespace(running=lambda: VERSION),
         )  # fmt: skip
         self.pending: list[dict[str, str]] = []
         self.refusal: Refused | None = None
