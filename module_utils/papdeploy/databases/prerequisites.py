@@ -47,7 +47,7 @@ def refuse_unready(database: Database, release: str = "", kinds: Sequence[str] =
         if problems:
             raise Refused(
                 f"The fence cannot be raised around {live}: {problems[0]}",
-                hint=" ".join([*problems[1:], "Nothing was changed."]),
+                hint=" ".join(problems[1:]) or "Clear that, then run this again.",
                 obstacles=problems,
             )
         if release:
