@@ -239,11 +239,20 @@ class State:
         return None
 
     def begin(self, who: Mapping[str, Any], **header: Any) -> Journal:
-        """Take the lock and open a new release for ``who``, the run of the controller (see :class:`Run`)."""
+        """Take the lock and open a new release for ``who``, the run of the controller (see :class:`Run`).
+
+        Raises Refused if another run holds it, or if one is followed whose release has not been ended."""
         private_folder(self.folder)
         private_folder(self.releases_folder)
         release = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ-") + secrets.token_hex(2)
-        self.lock.by(who).take(release)
+        before = self.lock.by(who).take(release)
+        left = self.unfinished() if before else None
+        if left:  # another run began and died since this one has looked
+            self.lock.release(release)
+            raise Refused(
+                f"Release {left.release} was interrupted meanwhile, and has not been ended.",
+                hint="Run this again: it ends that release first.",
+            )
         folder = private_folder(self.releases_folder / release)
         sync_folder(self.releases_folder)
         journal = Journal(folder, self.redactor)

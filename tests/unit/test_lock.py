@@ -117,13 +117,13 @@ def test_a_stopped_controller_is_alive_however_old_its_sign_of_life(
         second.begin(ME)
     child.kill()
     child.wait()
-    assert second.begin(ME), "and a killed one is gone at once"
+    assert second.lock.take("next"), "and a killed one is gone at once"
 
 
 def test_another_process_under_its_id_is_not_the_controller(tmp_path: Path, child: subprocess.Popen[bytes]) -> None:
     first = state(tmp_path, who(child.pid, start=Process.of(child.pid).start - 1))
     first.begin(who(child.pid, start=Process.of(child.pid).start - 1))
-    assert state(tmp_path, ME).begin(ME)
+    assert state(tmp_path, ME).lock.take("next")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,17 @@ def test_a_controller_that_cannot_be_looked_up_is_gone_when_its_lease_is(tmp_pat
     with pytest.raises(Refused, match=r"its lease of 120 s has not run out"):
         second.begin(ME)
     silent(tmp_path)
-    assert second.begin(ME)
+    assert second.lock.take("next")
+
+
+def test_a_release_that_was_interrupted_meanwhile_is_not_passed_over(tmp_path: Path) -> None:
+    """Another run began and died while this one was looking."""
+    gone_run = who(2**22 + 1)
+    left = state(tmp_path, gone_run).begin(gone_run)
+    mine = state(tmp_path, ME)
+    with pytest.raises(Refused, match=f"{left.release} was interrupted meanwhile"):
+        mine.begin(ME)
+    assert mine.lock.holder() is None and mine.unfinished() == left
 
 
 def test_a_module_at_work_is_a_sign_of_life(tmp_path: Path, child: subprocess.Popen[bytes]) -> None:
@@ -153,7 +163,7 @@ def test_a_module_at_work_is_a_sign_of_life(tmp_path: Path, child: subprocess.Po
     with pytest.raises(Refused, match=rf"its module works on this host \(process {child.pid}\)"):
         state(tmp_path, ME).begin(ME)
     age(tmp_path, workers=[{"pid": child.pid, "start": start + 1}])
-    assert state(tmp_path, ME).begin(ME)
+    assert state(tmp_path, ME).lock.take("next")
 
 
 @pytest.mark.parametrize("at", ["1999-01-01T00:00:00.000Z", "2999-01-01T00:00:00.000Z"])
@@ -168,7 +178,7 @@ def test_a_clock_that_is_set_changes_nothing(tmp_path: Path, monkeypatch: pytest
     with first.working(release):
         pass
     silent(tmp_path)
-    assert second.begin(ME)
+    assert second.lock.take("next")
 
 
 def test_after_a_restart_of_the_host_only_the_time_since_then_counts(
@@ -180,7 +190,7 @@ def test_after_a_restart_of_the_host_only_the_time_since_then_counts(
     with pytest.raises(Refused, match="has not run out"):
         state(tmp_path, ME).begin(ME)
     monkeypatch.setattr(holder, "since_boot", lambda: 130.0)
-    assert state(tmp_path, ME).begin(ME)
+    assert state(tmp_path, ME).lock.take("next")
 
 
 def test_a_controller_on_the_target_host_is_gone_with_its_restart(tmp_path: Path) -> None:
@@ -188,7 +198,7 @@ def test_a_controller_on_the_target_host_is_gone_with_its_restart(tmp_path: Path
     run = who(os.getpid(), **before)
     state(tmp_path, run).begin(run)
     age(tmp_path, target=before)
-    assert state(tmp_path, ME).begin(ME)
+    assert state(tmp_path, ME).lock.take("next")
 
 
 def test_a_lock_of_another_target_host_is_not_judged_from_here(tmp_path: Path) -> None:
@@ -217,7 +227,7 @@ def test_a_lock_that_an_older_version_wrote_is_understood(tmp_path: Path) -> Non
     with pytest.raises(Refused, match="R, started by you@elsewhere"):
         mine.begin(ME)
     path.write_text(json.dumps({**OLD, "renewed": "2026-01-01T00:00:00.000Z"}))
-    assert mine.begin(ME)
+    assert mine.lock.take("next")
 
 
 @pytest.mark.parametrize(

@@ -15,17 +15,20 @@ from . import retention
 def run(
     stack: Stack, release: str, who: Mapping[str, Any], hold: Sequence[str] = (), *, check_mode: bool = False
 ) -> dict[str, Any]:
-    """Drop them (only those of ``release``, if it names one). Raises Refused while a release is unfinished or held."""
+    """Drop them (only those of ``release``, if it names one). Raises Refused while another run is at work, or a release
+    unfinished."""
     if release:
         stack.state.journal(release)
+    lock = stack.state.lock.by(who)
+    lock.refuse_held()
     databases.refuse_other_stack(stack.database)
-    unfinished = stack.state.unfinished()
-    if unfinished:
-        raise Refused(
-            f"Release {unfinished.release} of {stack.label} is unfinished, and may still need what was kept.",
-            hint=f"End it first: ansible-playbook rollback.yml -l {stack.name}",
-        )
-    with contextlib.nullcontext("drop") if check_mode else stack.state.lock.by(who).alone("drop") as name:
+    with contextlib.nullcontext("drop") if check_mode else lock.alone("drop") as name:
+        unfinished = stack.state.unfinished()
+        if unfinished:
+            raise Refused(
+                f"Release {unfinished.release} of {stack.label} is unfinished, and may still need what was kept.",
+                hint=f"End it first: ansible-playbook rollback.yml -l {stack.name}",
+            )
         done, staying = retention.dropped(stack, release, hold, run=name, check_mode=check_mode)
     lines = [*done.lines, *staying]
     return {

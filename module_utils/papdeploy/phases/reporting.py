@@ -43,6 +43,7 @@ def releases(state: State, limit: int) -> dict[str, Any]:
     """The newest releases of this stack."""
     rows = history.releases(state, limit)
     said = history.lines(rows) if rows else ["nothing was deployed yet"]
+    said += filter(None, [state.lock.at_work()])
     return {"releases": rows, "pap": _pap("history", said)}
 
 

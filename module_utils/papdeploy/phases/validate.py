@@ -22,7 +22,23 @@ class SchemaDiffers(PapError):
 
 
 def run(stack: Stack, release: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Compare with the models of ``release``, or of the API that runs. Raises SchemaDiffers."""
+    """Compare with the models of ``release``, or of the API that runs. Raises SchemaDiffers.
+
+    Without a release it reads beside any run that is at work, and says so: what it finds may be the middle of a change.
+    """
+    at_work = "" if release else stack.state.lock.at_work()
+    try:
+        result = _compared(stack, release, options)
+    except PapError as error:
+        if at_work:
+            error.hint = f"{at_work[0].upper()}{at_work[1:]}. Ask again when it has ended. {error.hint}".strip()
+        raise
+    if at_work:
+        result["pap"]["lines"].insert(0, at_work)
+    return result
+
+
+def _compared(stack: Stack, release: str, options: Mapping[str, Any]) -> dict[str, Any]:
     version = stack.api.candidate() if release else stack.api.running()
     ahead = None if release else schema_ahead.now(stack)
     mine = stack.state.working(release) if release else contextlib.nullcontext()

@@ -166,6 +166,7 @@ def status(state: State, release: str) -> dict[str, Any]:
     lines += [f"  {alarm['sample']}" for alarm in found["alarms"][:3] if alarm.get("sample")]
     lines += [f"  cannot be read: {source['message']}" for source in (found.get("blind") or {}).values()]
     lines += [f"  {gap['what']}" for gap in (found.get("gaps") or [])[-2:]]
+    lines += filter(None, [state.lock.at_work()])
     return {
         "release": journal.release,
         "ok": found["ok"],

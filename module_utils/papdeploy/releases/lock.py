@@ -86,6 +86,11 @@ class Lock:
         """The holder in words: who, since when, in which phase."""
         return held.sentence(self._notes.phase_of(held.release) if self._notes else "")
 
+    def at_work(self) -> str:
+        """For those that only read: a sentence that says who works here, or nothing."""
+        held = self.holder()
+        return f"a run is at work here: {self.sentence(held)}" if held and alive(held) else ""
+
     def command(self, held: Holder) -> str:
         """What a person types to end a holder that hangs: its release is then taken back, if it has one."""
         is_release = bool(self._notes and self._notes.phase_of(held.release))
@@ -121,8 +126,8 @@ class Lock:
 
     # -- taking and giving back ---------------------------------------------------------------------------------------
 
-    def take(self, release: str, *, take_over: bool = False, lease_s: float = LEASE_S) -> None:
-        """Take the lock for ``release``, or renew it.
+    def take(self, release: str, *, take_over: bool = False, lease_s: float = LEASE_S) -> Optional[Holder]:
+        """Take the lock for ``release``, or renew it. Returns the run that was followed, if one had it.
 
         If a run that is proven gone has it (or any other one, with ``take_over``), what is left of that run is ended
         first: its processes on this host, its sessions on the server. Raises Refused, naming the holder, if another run
@@ -145,6 +150,7 @@ class Lock:
         except PapError:
             self.release(release)
             raise
+        return None if held and self._is_mine(held, release) else held
 
     def release(self, release: str) -> None:
         """Give the lock back, if this run has it for ``release``."""
