@@ -110,23 +110,27 @@ def end(recorded: Iterable[Process], token: str, *, seconds: float = 15.0) -> li
     recorded = list(recorded)
     ended: set[int] = set()
     limit = time.monotonic() + seconds
-    while True:
-        for sign in (signal.SIGSTOP, signal.SIGKILL):
-            left = remains_of(recorded, token)
-            for process in left:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(process.pid, sign)
-                    ended.add(process.pid)
-        if not left:
-            return sorted(ended)
-        if time.monotonic() > limit:
+    while left := remains_of(recorded, token):
+        _signal(left, signal.SIGSTOP)
+        left = remains_of(recorded, token)
+        _signal(left, signal.SIGKILL)
+        ended |= {process.pid for process in left}
+        while (left := [process for process in left if process.alive]) and time.monotonic() < limit:
+            time.sleep(0.02)
+        if left:
             names = ", ".join(str(process.pid) for process in left)
             raise Refused(
                 f"The old run still has processes on this host that this user cannot end: {names}.",
                 hint="End them yourself (see who owns them with ps), then run this again.",
                 processes=[process.pid for process in left],
             )
-        time.sleep(0.02)
+    return sorted(ended)
+
+
+def _signal(processes: Iterable[Process], number: int) -> None:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(process.pid, number)
 
 
 def _all() -> list[int]:
