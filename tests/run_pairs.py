@@ -324,7 +324,7 @@ def without_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
         going_back.live_check, "unchanged", lambda *_: contextlib.nullcontext(SimpleNamespace(sentence=""))
     )
     monkeypatch.setattr(backing_up, "_take", lambda *_: nothing)
-    monkeypatch.setattr(backing_up, "_clear", lambda *_: [])
+    monkeypatch.setattr(backing_up, "_clear", lambda *_: SimpleNamespace(lines=[]))
     monkeypatch.setattr(dropping.databases, "existing", lambda *_: [])
     monkeypatch.setattr(reporting.databases, "existing", lambda *_: [])
     monkeypatch.setattr(reporting, "_look", lambda *_: ([], ""))

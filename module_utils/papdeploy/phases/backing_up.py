@@ -58,10 +58,11 @@ def run(
             proven = _verified(stack, options, expected, say)
         return {"backup": proven.backup.as_dict(), "pap": _pap(proven.as_dict()["lines"])}
     if release:
-        with stack.state.working(release) as journal, journal.checkpoint("backup") as done:
-            made = _take(stack, release, options)
-            done.update(made)
-        cleared = _clear(stack, release, made, options).noted(journal)
+        with stack.state.working(release) as journal:
+            with journal.checkpoint("backup") as done:
+                made = _take(stack, release, options)
+                done.update(made)
+            cleared = _clear(stack, release, made, options).noted(journal)
     else:
         with stack.state.lock.by(who).alone("manual") as name:
             made = _take(stack, name, options)
