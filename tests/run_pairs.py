@@ -325,8 +325,11 @@ def without_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(backing_up, "_take", lambda *_: nothing)
     monkeypatch.setattr(backing_up, "_clear", lambda *_: SimpleNamespace(lines=[]))
-    monkeypatch.setattr(dropping.databases, "existing", lambda *_: [])
-    monkeypatch.setattr(reporting.databases, "existing", lambda *_: [])
+    monkeypatch.setattr(going_back, "_refuse_other_stack", lambda *_: None)
+    monkeypatch.setattr(dropping.databases, "refuse_other_stack", lambda *_: None)
+    nobody = SimpleNamespace(lines=[], removed=[])
+    monkeypatch.setattr(dropping.retention, "dropped", lambda *_, **__: (nobody, []))
+    monkeypatch.setattr(reporting, "_kept", lambda *_: [])
     monkeypatch.setattr(reporting, "_look", lambda *_: ([], ""))
 
 

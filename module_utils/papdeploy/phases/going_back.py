@@ -49,9 +49,8 @@ def run(
     lock.refuse_held(release, take_over=options.take_over)
     journal = _which(stack, release, options)
     if journal is None:
-        if options.take_over and not (
-            options.plan_only or check_mode
-        ):  # what holds the stack is no release: a backup that hangs
+        # Without a release, what is to be taken over can only be a backup that hangs.
+        if options.take_over and not (options.plan_only or check_mode):
             with lock.alone("take-over", take_over=True):
                 pass
         return {"way": "nothing", "pap": {"phase": "rollback", "lines": []}}
