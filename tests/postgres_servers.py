@@ -119,7 +119,7 @@ def start_server(major: int, folder: Path) -> Server:
     )  # fmt: skip
     port = free_port()
     options = (
-        f"-c listen_addresses=127.0.0.1 -p {port} -k '' -c fsync=off -c synchronous_commit=off -c full_page_writes=off "
+        f"-c listen_addresses=127.0.0.1,::1 -p {port} -k {home} -c fsync=off -c synchronous_commit=off -c full_page_writes=off "
         "-c max_connections=60 -c shared_buffers=64MB -c log_min_messages=fatal -c max_prepared_transactions=5"
     )
     subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional
@@ -13,7 +14,7 @@ from .app import secret_sources
 from .core.database_identity import DatabaseIdentity
 from .core.database_url import DatabaseUrl, is_url, read, with_database
 from .core.redact import Redactor
-from .errors import Refused, WrongDatabase
+from .errors import Refused, Unavailable, WrongDatabase
 from .journal import State
 from .postgres import Conninfo, Database
 from .releases.server_lock import ServerLock
@@ -95,6 +96,8 @@ def _read(url: str, place: str) -> DatabaseUrl:
         raise Refused(f"{place}: {error.message}", hint=error.hint) from None
 
 
+# What pgbouncer and its like say of a database or a start-up option that they do not know.
+_OF_A_POOLER = re.compile("no such database|startup parameter|pgbouncer|pooler", re.I)
 # Calls of the agent that open no session.
 _WITHOUT_DATABASE = ("ping", "schema.ddl")
 
@@ -138,6 +141,13 @@ class Beside:
         except WrongDatabase as error:
             if at is None:
                 raise elsewhere(self.database, full["url"], error) from error
+            raise
+        except Unavailable as error:
+            if _OF_A_POOLER.search(error.message):
+                error.hint = (
+                    "The API's URL seems to go through a pooler: set pap_database_direct_url to the URL of the same"
+                    " database past it."
+                )
             raise
 
     def prove_api_url(self) -> None:
