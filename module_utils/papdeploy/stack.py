@@ -73,7 +73,11 @@ class Stack:
                 hint="Set pap_database_url_variable to the variable that holds the database URL, or, where there is"
                 " none, pap_database_url to the URL itself.",
             )
-        _read(held, place)
+        try:
+            _read(held, place)
+        except Refused as error:
+            error.hint += " Or set pap_database_url to the URL by which the API connects."
+            raise
         return held
 
     @contextlib.contextmanager

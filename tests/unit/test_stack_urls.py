@@ -53,6 +53,7 @@ def test_the_inventory_says_it_where_the_environment_does_not(tmp_path: Path) ->
             {"DATABASE_URL": "mysql://u:hunter2@h/x"},
             "DATABASE_URL in the environment of the API (v1): The database URL starts",
         ),
+        ({}, {"DATABASE_URL": "host=db password=hunter2 dbname=live"}, "Or set pap_database_url"),
         ({"database_url": "postgresql://u:hunter2@h"}, {}, "pap_database_url: The database URL names no database"),
         (
             {"database_url": HELD},

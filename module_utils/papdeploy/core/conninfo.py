@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 
 _PAIR = re.compile(r"\s*(?P<key>\w+)\s*=\s*(?P<value>'(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)(?=\s|\Z)", re.S)
+_MORE = re.compile(r"\S")
 
 
 def render(values: Mapping[str, str]) -> str:
@@ -24,7 +25,7 @@ def quote_value(value: str) -> str:
 def pairs(text: str) -> list[tuple[str, str, tuple[int, int]]]:
     """Keyword, value and place of the value of each pair; nothing if the text is no connection string."""
     found, position = [], 0
-    while text[position:].strip():
+    while _MORE.search(text, position):
         match = _PAIR.match(text, position)
         if not match:
             return []
