@@ -68,7 +68,7 @@ def deploy(sandbox: Sandbox, url: str, **variables: object) -> str:
     done = subprocess.run(
         [Path(sys.executable).parent / "ansible-playbook", "deploy.yml", "-v", "-l", "staging", "-e", f"@{given}"],
         cwd=ROOT, env={**os.environ, "PAP_SANDBOX_HOME": str(sandbox.home), "NO_COLOR": "1"},
-        capture_output=True, text=True, timeout=400,
+        capture_output=True, text=True, timeout=800,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -79,7 +79,7 @@ def leaks(text: str) -> list[str]:
     return sorted(piece for piece in {*SPELLINGS, *pieces} if piece in text)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1700)
 def test_it_works_raw_and_encoded_and_is_in_nothing_that_was_written(sandbox: Sandbox) -> None:
     stack = Stack(sandbox.home / "staging")
     postgres = stack.state["postgres"]
