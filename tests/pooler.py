@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Mapping
 
@@ -25,12 +26,13 @@ _KEPT = {
 
 
 class Pooler:
-    """Listens on ``port`` of the loopback until it is closed. ``names``: its own name of a database, and the server's."""
+    """Listens until it is closed, on a port of the loopback or on ``at``. ``names``: its own name of a database, and the
+    server's."""
 
-    def __init__(self, host: str, port: int, names: Mapping[str, str]) -> None:
+    def __init__(self, host: str, port: int, names: Mapping[str, str], at: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         self._server, self.names = (host, port), dict(names)
         self.connected: list[str] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(at)
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -103,3 +105,14 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
             target.sendall(data)
     with contextlib.suppress(OSError):
         target.shutdown(socket.SHUT_WR)
+
+
+def main() -> None:
+    """``python pooler.py HOST PORT NAME=DATABASE``, in a container: on port 6432 of all its addresses."""
+    host, port, names = sys.argv[1:]
+    Pooler(host, int(port), dict([names.split("=")]), ("0.0.0.0", 6432))
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -13,9 +13,11 @@ from typing import Any
 import docker.errors
 import pap_images
 import pap_stack
+import pooler as pooler_program
 import pytest
 from docker_support import unique
 from papdeploy.containers import Engine
+from papdeploy.errors import PapError, Refused
 from papdeploy.phases import going_back, preflight, rehearse
 from papdeploy.rehearsal import Options, RehearsalFailed
 from papdeploy.stack import Stack, from_params
@@ -136,6 +138,59 @@ def test_a_bad_image_fails_before_production(
     assert caught.value.data["step"] == "candidate"
     assert said in caught.value.message
     assert "Live database, before and after: the same schema" in caught.value.hint
+
+
+@pytest.fixture
+def pooled(running: pap_stack.Stack) -> Iterator[pap_stack.Stack]:
+    """The same stack with an API that connects through a pooler in a container of its own, under another name."""
+    pooler = f"{running.db}-pooler"
+    image = pap_images.api_image(running.engine, "previous")
+    command = [
+        "python",
+        "-c",
+        Path(pooler_program.__file__).read_text(),
+        running.db,
+        "5432",
+        f"app={pap_stack.DATABASE}",
+    ]
+    running.engine.start(running._create(pooler, image, {}, command))
+    running.extra_environment["DATABASE_URL"] = running.url.replace(
+        f"{running.db}:5432/{pap_stack.DATABASE}", f"{pooler}:6432/app"
+    )
+    try:
+        running.renew_api()
+        yield running
+    finally:
+        del running.extra_environment["DATABASE_URL"]
+        running.renew_api()
+        running.engine.remove_container(pooler, v=True, force=True)
+
+
+def test_past_the_pooler_of_an_image(pooled: pap_stack.Stack, tmp_path: Path) -> None:
+    params = params_of(pooled, tmp_path, "current")
+    with pytest.raises(PapError, match=r"(?s)pap_db_name|pap_database_direct_url"):
+        preflight.run(from_params(params), {}, WHO, preflight.Options(), check_mode=True, versions={})
+    params["api"]["database_direct_url"] = pooled.url
+    sources = {path.name: path.read_text() for path in (ROOT / "migrations").glob("add_*.py")}
+    opened = preflight.run(from_params(params), sources, WHO, preflight.Options(), check_mode=False, versions={})
+    stack = from_params(params, str(opened["release"]))
+    found = dict(rehearse.run(stack, str(opened["release"]), Options(), alone=True, nice=0)["rehearsal"])
+    assert found["verdict"] == "good" and found["candidate"]["works"] is True, found
+    assert found["candidate"]["pointed"] == ["DATABASE_URL"]
+    lines = "\n".join(opened["pap"]["lines"])
+    assert "app on" in lines and f"this deploy to {pap_stack.DATABASE} on {pooled.db}:5432" in lines
+
+
+def test_the_url_of_an_image_that_has_none_in_its_environment(
+    running: pap_stack.Stack, tmp_path: Path, untouched: None
+) -> None:
+    params = params_of(running, tmp_path, "current")
+    params["api"]["url_variable"] = "NO_SUCH_URL"
+    with pytest.raises(Refused, match="pap_database_url to the URL itself"):
+        from_params(params)
+    params["api"]["database_url"] = running.url
+    with from_params(params).beside_models(from_params(params).api.candidate()) as beside:
+        assert beside.call("schema.describe", {})["catalog"]["relations"]
 
 
 def test_a_migration_that_fails_on_real_data(running: pap_stack.Stack, tmp_path: Path, untouched: None) -> None:
