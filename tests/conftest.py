@@ -12,7 +12,14 @@ import pytest
 from postgres_servers import Server, start_server, stop_server
 
 # Files of a few tests that deploy again and again.
-WHOLE_DEPLOYS = ("test_docs_commands", "test_fleet_waves", "test_killed", "test_report_roles", "test_watch_deploy")
+WHOLE_DEPLOYS = (
+    "test_docs_commands",
+    "test_fleet_waves",
+    "test_killed",
+    "test_odd_password",
+    "test_report_roles",
+    "test_watch_deploy",
+)
 
 
 @pytest.fixture(scope="session")
