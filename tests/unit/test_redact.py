@@ -34,7 +34,7 @@ KEPT = [
     "ALTER ROLE app SET password_encryption = 'scram-sha-256'",
     "-- the token of a session\nALTER TABLE s ALTER COLUMN token SET DEFAULT 'a1b2c3'::text",
     "CREATE POLICY p ON t USING ((token = current_setting('app.token'::text)))",
-    "authorization: see the docs", "cookie: yes", "token: missing", "bearer tokens", "Basic authentication",
+    "authorization: see the docs", "cookie: yes", "token: missing", "bearer tokens", "KeyError: 'who'", "Basic authentication",
     "max_tokens=4096 finish", "primary_key=policies", "cache_key=user:3", "password_min_length=12", "secret=None",
     "password=%s", "password={password}", "token=<redacted>", "api_key: str = Field(...)",
     "def login(password: str, token: Optional[str] = None):", "sslmode=require sslkey=/etc/ssl/key.pem",

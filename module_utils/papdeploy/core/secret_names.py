@@ -47,7 +47,7 @@ _ABOUT = words(
     alg method url uri endpoint path file dir folder host port column table index idx fkey pkey header prefix suffix
     issuer audience at on by limit budget version format encoding encryption scheme hint reset rotation provider
     manager class model store backend driver user username schema env mode status state used left in authentication
-    check valid not is to for of the and or service server scope
+    check valid not is to for of the and or service server scope error errors exception warning failure
     """
 )
 _SPLIT = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
