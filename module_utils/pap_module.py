@@ -114,7 +114,7 @@ def run_phase(module: AnsibleModule, name: str, work: Callable[[Any, Any], dict[
         deadline = importlib.import_module("papdeploy.phases.deadlines").deadline
         absence_explained = importlib.import_module("papdeploy.phases.guards").absence_explained
         stack = from_params(given, module.params.get("release") or "", redactor)
-        with deadline(phase or name, given["phase_deadlines_s"]), absence_explained(stack):
+        with deadline(phase or name, given.get("phase_deadlines_s") or {}), absence_explained(stack):
             return work(stack, imported)
 
     _run(module, given["code"], f"phases.{name}", on_the_stack)
