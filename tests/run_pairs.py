@@ -330,6 +330,7 @@ def without_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     nobody = SimpleNamespace(lines=[], removed=[])
     monkeypatch.setattr(dropping.retention, "dropped", lambda *_, **__: (nobody, []))
     monkeypatch.setattr(reporting, "_kept", lambda *_: [])
+    monkeypatch.setattr(reporting, "_schema_ahead", lambda *_: [])
     monkeypatch.setattr(reporting, "_look", lambda *_: ([], ""))
 
 
