@@ -97,10 +97,6 @@ options:
     description: As for M(pap_backup); a copy may have to be restored from an encrypted backup.
     type: dict
     default: {}
-  trial_env:
-    description: Environment for the APIs that are tried, on top of their own.
-    type: dict
-    default: {}
 """
 
 EXAMPLES = r"""
@@ -139,7 +135,6 @@ def main() -> None:
         "migrate_deadline_s": {"type": "float", "default": 900},
         "allow_out_of_order": {"type": "bool", "default": False},
         "schema": {"type": "dict", "default": {}},
-        "trial_env": {"type": "dict", "default": {}},
     }
     module = AnsibleModule(
         spec(

@@ -71,6 +71,7 @@ _STACK: dict[str, Any] = {
                 "stop_command": _words(),
                 "restart_command": _words(),
                 "trial_command": _words(),
+                "trial_env": {"type": "dict", "default": {}},
                 "may_delete": _words(),
                 "log_files": _words(),
             },

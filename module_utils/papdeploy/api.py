@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .app import copy_process
+from .app.copy_environment import CopyEnvironment
+from .app.process_sockets import ProcessSockets
 from .core.processes import MARK
 from .errors import CommandFailed, PapError, Refused, Unavailable
 from .sites import HostSite, Site
@@ -101,8 +104,11 @@ class Api(ABC):
         """Why ``version`` cannot be tried beside what runs, as a part of a sentence; empty if it can."""
         return "this kind of API cannot be started a second time"
 
-    def trial(self, version: Mapping[str, Any], changes: Mapping[str, str]) -> contextlib.AbstractContextManager[Trial]:
-        """Start ``version`` beside what runs, with ``changes`` in its environment, reachable from here only.
+    def trial(
+        self, version: Mapping[str, Any], made: CopyEnvironment, sockets: ProcessSockets
+    ) -> contextlib.AbstractContextManager[Trial]:
+        """Start ``version`` beside what runs, with the variables and files of ``made``, reachable from here only.
+        ``sockets`` sees the connections of its processes, from their beginning on.
 
         It ends with the block, and when this process dies. Raises Refused where ``trial_obstacle`` says why.
         """
@@ -174,14 +180,19 @@ class HostApi(Api):
         return "" if self.trial_command else "pap_api_trial_command is not set"
 
     @contextlib.contextmanager
-    def trial(self, version: Mapping[str, Any], changes: Mapping[str, str]) -> Iterator[Trial]:
+    def trial(self, version: Mapping[str, Any], made: CopyEnvironment, sockets: ProcessSockets) -> Iterator[Trial]:
         obstacle = self.trial_obstacle(version)
         if obstacle:
             raise Refused(f"No trial: {obstacle}.", hint="Set it to the command that starts the API on {port}.")
         port = free_port()
-        env = {**self.environment(version), "PORT": str(port), **changes}
+        env = {**self.environment(version), "PORT": str(port), **made.variables}
         command = with_port(self.trial_command, port)
-        with held(self.site, self.python, command, cwd=str(version["path"]), env=env) as process:
+        files = copy_process.files_kept(self.site, self.python, made)
+        with (
+            files,
+            sockets.watched(self.site, self.python),
+            held(self.site, self.python, command, cwd=str(version["path"]), env=env) as process,
+        ):
             yield Trial(f"http://127.0.0.1:{port}", process.errors, lambda: exit_code(process))
 
     def _supervise(self, what: str, command: Sequence[str]) -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import re
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional
 
 from .agent import Agent
 from .api import Api, HostApi, Runtime
-from .app import secret_sources
+from .app import copy_process, secret_sources
+from .app.copy_environment import Aim, CopyEnvironment
+from .app.process_sockets import ProcessSockets
 from .core.database_identity import DatabaseIdentity
 from .core.database_url import DatabaseUrl, is_url, read, with_database
 from .core.redact import Redactor
-from .errors import Refused, Unavailable, WrongDatabase
+from .databases.session_watch import SeenOnLive, SessionWatch
+from .errors import PapError, Refused, Unavailable, WrongDatabase
 from .journal import State
 from .postgres import Conninfo, Database
 from .releases.server_lock import ServerLock
@@ -43,6 +47,8 @@ class Stack:
     found: Sequence[str] = ()
     redactor: Redactor = field(default_factory=Redactor)
     may_delete: Sequence[str] = ()
+    copy_variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    seen_on_live: SeenOnLive = field(default_factory=SeenOnLive)
 
     @property
     def label(self) -> str:
@@ -84,13 +90,49 @@ class Stack:
     def beside_models(self, version: Mapping[str, Any]) -> Iterator[Beside]:
         """A place where the models of ``version`` can be imported, connected as the API connects, but for a pooler."""
         with self.api.runtime(version) as runtime:
-            api_url = self.api_url(runtime.env, version["label"])
-            if self.direct_url:
-                _read(self.direct_url, "pap_database_direct_url")
-            self.redactor.learn_environment(runtime.env)
-            agent = Agent(runtime.site, runtime.python, cwd=runtime.cwd, env=runtime.env, redactor=self.redactor)
-            with agent:
-                yield Beside(agent, self.direct_url or api_url, self.database, runtime, api_url)
+            beside = self._beside(version, runtime, {})
+            with beside.agent:
+                yield beside
+
+    @contextlib.contextmanager
+    def on_copy(
+        self, version: Mapping[str, Any], copy: Database, what: str, *, verify: bool = True
+    ) -> Iterator[Beside]:
+        """The same for work on ``copy``, called ``what`` in messages: the process, and all that it starts, has an
+        environment that leads to the copy, and its connections are watched while the block runs.
+
+        Raises Refused for what leads to the live database and cannot be re-pointed, WorkOnLive if the work was seen
+        there. ``verify``: the models are imported to see whether that leads anything back.
+        """
+        sockets = ProcessSockets()
+        with self.api.runtime(version) as runtime, contextlib.ExitStack() as stack:
+            beside = self._beside(version, runtime, sockets.environment)
+            stack.enter_context(sockets.watched(runtime.site, runtime.python))
+            live = self.database.conninfo.dbname
+            beside.watch = stack.enter_context(SessionWatch(copy, live, what, sockets.holder, self.seen_on_live))
+            stack.enter_context(beside.agent)
+            made = beside.environment_for(copy.conninfo.dbname)
+            stack.enter_context(copy_process.files_kept(runtime.site, runtime.python, made))
+            beside.move(copy, made)
+            if verify:
+                beside.call("environment.verify", {"live": live, **beside.surroundings()}, deadline_s=120)
+            yield beside
+
+    def environment_on(self, version: Mapping[str, Any], copy: str) -> CopyEnvironment:
+        """What a process of ``version`` gets that works on database ``copy``."""
+        with self.api.runtime(version) as runtime:
+            beside = self._beside(version, runtime, {})
+            with beside.agent:
+                return beside.environment_for(copy)
+
+    def _beside(self, version: Mapping[str, Any], runtime: Runtime, more: Mapping[str, str]) -> Beside:
+        api_url = self.api_url(runtime.env, version["label"])
+        if self.direct_url:
+            _read(self.direct_url, "pap_database_direct_url")
+        self.redactor.learn_environment(runtime.env)
+        environment = {**runtime.env, **more}
+        agent = Agent(runtime.site, runtime.python, cwd=runtime.cwd, env=environment, redactor=self.redactor)
+        return Beside(self, version, agent, self.direct_url or api_url, runtime, api_url)
 
 
 def _read(url: str, place: str) -> DatabaseUrl:
@@ -108,15 +150,25 @@ _WITHOUT_DATABASE = ("ping", "schema.ddl")
 
 @dataclass
 class Beside:
-    """An agent beside the models of one release, with the URL by which its API, or we in its name, reach the live
-    ``database``. ``api_url`` is the API's own, where that is another one."""
+    """An agent beside the models of one ``version``, with the URL by which its API, or we in its name, reach the live
+    database. ``api_url`` is the API's own, where that is another one. ``at``: the database that it has been moved to,
+    ``made``: with which environment; ``watch``: who watches where its sessions are."""
 
+    stack: Stack
+    version: Mapping[str, Any]
     agent: Agent
     url: str = field(repr=False)
-    database: Database
-    runtime: Optional[Runtime] = None
+    runtime: Runtime
     api_url: str = field(default="", repr=False)
+    at: Optional[Database] = None
+    made: CopyEnvironment = field(default_factory=lambda: CopyEnvironment({}))
+    watch: Optional[SessionWatch] = None
     _live: Optional[DatabaseIdentity] = None
+
+    @property
+    def database(self) -> Database:
+        """The live database, at its own site."""
+        return self.stack.database
 
     def live(self) -> DatabaseIdentity:
         """What the database site says of the live database, asked once."""
@@ -124,35 +176,74 @@ class Beside:
             self._live = self.database.identity()
         return self._live
 
+    def surroundings(self) -> dict[str, Any]:
+        """What tells the agent where the application's settings could be."""
+        return {
+            "models": list(self.stack.models),
+            "environment": self.stack.environment,
+            "words": list(self.runtime.command),
+            "folders": list(self.runtime.folders),
+        }
+
+    def environment_for(self, dbname: str, *, strict: bool = True) -> CopyEnvironment:
+        """What this process, or another one of its version, needs to work on database ``dbname``. Without ``strict``,
+        what cannot be re-pointed is passed over: behind the fence there is no live database to be reached."""
+        direct = self.stack.direct_url
+        aim = Aim(
+            live=self.database.conninfo.dbname,
+            copy=dbname,
+            variable="" if self.stack.database_url else self.stack.url_variable,
+            url=self.api_url,
+            hosts=read(direct).hosts if direct else (),
+            extra=dict(self.stack.copy_variables) if strict else {},
+            folder=f"/tmp/pap-deploy-{secrets.token_hex(8)}",
+            strict=strict,
+        )
+        request = {"aim": copy_process.request_of(aim), **self.surroundings()}
+        found = self.call("environment.copy", request, deadline_s=120)
+        self.stack.redactor.learn_environment(found["variables"])
+        return CopyEnvironment(found["variables"], found["files"], found["pointed"])
+
+    def move(self, database: Database, made: Optional[CopyEnvironment] = None) -> None:
+        """From now on everything here is done on ``database``, with the environment ``made`` for its name."""
+        if made is not None:
+            self.call("environment.adopt", {"variables": made.variables}, deadline_s=60)
+            self.made = made
+        self.at = database
+
     def call(
-        self,
-        name: str,
-        request: Mapping[str, Any],
-        *,
-        deadline_s: float = 600.0,
-        on_event: Optional[Emit] = None,
-        at: Optional[Database] = None,
+        self, name: str, request: Mapping[str, Any], *, deadline_s: float = 600.0, on_event: Optional[Emit] = None
     ) -> dict[str, Any]:
-        """One call of the agent there, on the live database by the API's own URL, or on ``at``, another one of that
-        server. Its sessions prove first that they are there: raises WrongDatabase, or Refused if the API's URL leads to
-        another database than the live one."""
+        """One call of the agent there, on the live database by the API's own URL, or on the one that it was moved to.
+
+        Its sessions prove first that they are there. Raises WrongDatabase, Refused if the API's URL leads to another
+        database than the live one, WorkOnLive if work on a copy was seen on the live database.
+        """
+        at = self.at
         full = {"url": with_database(self.url, at.conninfo.dbname) if at else self.url, **request}
-        if name not in _WITHOUT_DATABASE:
+        if name not in _WITHOUT_DATABASE and not name.startswith("environment."):
             expected = (at.expect or at.identity()) if at else self.live()
             full["expect_database"] = expected.as_dict()
+            if self.watch:
+                full["forbid_database"] = self.live().as_dict()
         try:
-            return self.agent.call(name, full, deadline_s=deadline_s, on_event=on_event)
+            answer = self.agent.call(name, full, deadline_s=deadline_s, on_event=on_event)
         except WrongDatabase as error:
             if at is None:
                 raise elsewhere(self.database, full["url"], error) from error
             raise
-        except Unavailable as error:
-            if _OF_A_POOLER.search(error.message):
+        except PapError as error:
+            if self.watch:
+                self.watch.refuse_leak()  # what it did there comes before why it failed
+            if isinstance(error, Unavailable) and _OF_A_POOLER.search(error.message):
                 error.hint = (
                     "The API's URL seems to go through a pooler: set pap_database_direct_url to the URL of the same"
                     " database past it."
                 )
             raise
+        if self.watch:
+            self.watch.refuse_leak()
+        return answer
 
     def prove_api_url(self) -> None:
         """Raise Refused unless the API's own URL, through its pooler, leads to the live database too."""
@@ -195,6 +286,7 @@ def from_params(params: Mapping[str, Any], release: str = "", redactor: Optional
         url_variable=params["api"].get("url_variable") or "DATABASE_URL",
         database_url=params["api"].get("database_url") or "",
         direct_url=params["api"].get("database_direct_url") or "",
+        copy_variables={name: str(value) for name, value in (params["api"].get("trial_env") or {}).items()},
         database_logs=tuple(database.get("log_files") or ()),
         found=tuple(found),
         redactor=redactor,

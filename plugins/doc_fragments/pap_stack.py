@@ -188,6 +188,12 @@ options:
             type: list
             elements: str
             default: []
+          trial_env:
+            description:
+              - Environment of every process of the API's code that works on a copy of the database.
+              - What switches side effects off, and what leads to the live database in a way that cannot be re-pointed.
+            type: dict
+            default: {}
           may_delete:
             description:
               - Tables in which the service itself deletes rows, as C(table) of the schema public or C(schema.table).

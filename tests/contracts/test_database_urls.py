@@ -26,6 +26,7 @@ OTHERS = {
     "sandbox/postgresql.py": "writes what a person writes into an environment file: the sandbox needs nothing of ours",
     "module_utils/papdeploy/core/http.py": "addresses of web servers",
     "module_utils/papdeploy/core/secret_names.py": "secrets of web addresses",
+    "module_utils/papdeploy/core/url_spellings.py": "other libraries' schemes, and URLs in a text",
     "module_utils/papdeploy/core/secret_patterns.py": "finds the URLs of any program in a text, to mask what is in them",
 }
 # A literal that takes a URL apart or puts one together, or looks for its scheme.

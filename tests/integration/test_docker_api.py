@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 from docker_support import RELEASE, Small
+from papdeploy.app.copy_environment import CopyEnvironment
+from papdeploy.app.process_sockets import ProcessSockets
 from papdeploy.containers import DockerApi, OneOffSite
 from papdeploy.containers.oneoff import leftovers
 from papdeploy.errors import DeadlineExceeded, PapError, Refused, Unavailable
@@ -508,7 +510,7 @@ def test_a_trial_runs_beside_the_api_and_is_gone_afterwards(small: Small, monkey
         if not reach:
             monkeypatch.setattr("papdeploy.containers.trial.direct", lambda *_: "")
         api = small.api("two")
-        with api.trial(api.candidate(), {"DATABASE_URL": "copy"}) as trial:
+        with api.trial(api.candidate(), CopyEnvironment({"DATABASE_URL": "copy"}), ProcessSockets()) as trial:
             wait_until(lambda: "listening" in trial.log())
             shown = small.ask(trial.base_url)["environment"]
             assert (shown["RELEASE"], shown["DATABASE_URL"]) == ("two", "copy")
@@ -517,7 +519,7 @@ def test_a_trial_runs_beside_the_api_and_is_gone_afterwards(small: Small, monkey
             assert small.ask()["environment"]["DATABASE_URL"] == "live"
         wait_until(lambda: not leftovers(small.engine, small.names[0]))
     api = small.api("dies")
-    with api.trial(api.candidate(), {}) as trial:
+    with api.trial(api.candidate(), CopyEnvironment({}), ProcessSockets()) as trial:
         wait_until(lambda: trial.ended() is not None)
         assert trial.ended() == 1
         assert "ValueError: no database" in trial.log()

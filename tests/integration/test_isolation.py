@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -90,17 +90,20 @@ def test_no_call_does_anything_where_its_session_is_in_another_database(bench: B
         assert scratch.scalar(
             "SELECT to_regclass('public.never') IS NULL AND to_regclass('public.users') IS NULL AS nothing"
         )
-        assert beside.call("schema.describe", {}, at=scratch)["catalog"]["relations"] == []
+        beside.move(scratch)
+        assert beside.call("schema.describe", {})["catalog"]["relations"] == []
 
 
 @pytest.mark.parametrize("driver", ["psycopg2", "psycopg"])
-def test_a_url_whose_query_names_the_live_database_is_refused(bench: Bench, untouched: None, driver: str) -> None:
+def test_a_url_whose_query_names_the_live_database_is_pointed_at_the_copy(
+    bench: Bench, untouched: None, driver: str
+) -> None:
     bench.write_release("new", user=NOTE)
     url = bench.server.url(bench.dbname).replace("+psycopg2", f"+{driver}") + f"?dbname={bench.dbname}"
     (bench.folder / "env").write_text(f"DATABASE_URL={url}\n")
     options = preflight.Options()
-    with contextlib.suppress(WrongDatabase):  # who reads the URL as libpq does re-points it; who does not is refused
-        preflight.run(bench.stack, {"2026_01_01_note.py": ADD_NOTE}, WHO, options, check_mode=True, versions={})
+    found = preflight.run(bench.stack, {"2026_01_01_note.py": ADD_NOTE}, WHO, options, check_mode=True, versions={})
+    assert "ALTER TABLE users ADD COLUMN note text;" in found["diff"][0]["after"]
     with psycopg2.connect(url.replace(f"+{driver}", "")) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT current_database()")
         assert cursor.fetchone() == (bench.dbname,)
@@ -163,7 +166,8 @@ def own_engine(bench: Bench) -> dict[str, str]:
     bench.write_release("new", item="colour: Mapped[str | None] = mapped_column(Text)")
     (bench.folder / "new" / "app" / "database.py").write_text(OWN_ENGINE)
     (bench.folder / "env").write_text(f"APP_DB_URL={bench.server.url(bench.dbname)}\n")
-    bench.stack = dataclasses.replace(bench.stack, url_variable="APP_DB_URL")
+    # The bench's API knows DATABASE_URL only, so it is not tried.
+    bench.stack = dataclasses.replace(bench.stack, url_variable="APP_DB_URL", api=bench.api(trial_command=()))
     return {"2026_01_02_colour.py": LEGACY}
 
 
@@ -265,15 +269,16 @@ def test_what_somebody_else_does_meanwhile_is_not_called_ours(bench: Bench) -> N
         meanwhile.result()
     said = found["pap"]["lines"][-1]
     assert said == (
-        "live database, before and after: the same schema; rows were written to public.items meanwhile, by whom cannot"
-        " be told"
+        "live database, before and after: the same schema, no session of what this run started was seen in it; rows were"
+        " written to public.items meanwhile, by whom cannot be told"
     )
 
 
 def test_a_quiet_plan_and_a_quiet_rehearsal_say_what_was_measured(bench: Bench, untouched: None) -> None:
     bench.write_release("new", user=NOTE)
     sources = {"2026_01_01_note.py": ADD_NOTE}
-    said = "live database, before and after: the same schema; no row was written"
+    seen = "no session of what this run started was seen in it"
+    said = f"live database, before and after: the same schema, {seen}; no row was written"
     found = preflight.run(bench.stack, sources, WHO, preflight.Options(), check_mode=True, versions={})
     assert found["pap"]["lines"][-1] == said
     bench.rehearse(sources)
@@ -296,3 +301,104 @@ def test_a_run_of_migrations_on_the_live_database_is_seen_by_its_ledger(bench: B
         )
     found = live_state.changes(before, live_state.take(bench.stack.database))
     assert "rows were written to pap_deploy.ledger: migrations ran on this database." in found.catalog
+
+
+def rehearsed(bench: Bench, sources: dict[str, str], **options: Any) -> dict[str, Any]:
+    return bench.rehearse(sources, schema={"fail_on": "error"}, **options)
+
+
+def test_a_legacy_script_with_the_application_s_engine_is_rehearsed_on_the_copy(bench: Bench, untouched: None) -> None:
+    found = rehearsed(bench, own_engine(bench))
+    assert found["verdict"] == "good"
+    assert found["migrations"][0]["details"]["changed"] == ["column public.items.colour added"]
+
+
+@pytest.mark.parametrize("driver", ["psycopg2", "psycopg"])
+def test_a_legacy_script_with_an_address_of_its_own_gets_no_session(bench: Bench, untouched: None, driver: str) -> None:
+    bench.write_release("new", item="colour: Mapped[str | None] = mapped_column(Text)")
+    address = bench.server.url(bench.dbname).replace("+psycopg2", "")
+    (bench.folder / "new" / "address.txt").write_text(address)
+    text = LEGACY.replace("from app.database import engine\n", "").replace(
+        "    with engine.begin()",
+        f"    import sqlalchemy\n    address = open('address.txt').read().replace('://', '+{driver}://')\n"
+        "    with sqlalchemy.create_engine(address).begin()",
+    )
+    with pytest.raises(PapError, match=r"was closed before it was used|connected to the live database"):
+        rehearsed(bench, {"2026_01_02_colour.py": text})
+
+
+def test_a_child_of_a_migration_works_on_the_copy(bench: Bench, untouched: None) -> None:
+    """A child that connects by the environment, with a driver that does not know PGOPTIONS, is on the copy."""
+    bench.write_release("new", user=NOTE)
+    (bench.folder / "new" / ".env").write_text(f"JOBS_DSN={bench.server.url(bench.dbname)}\n")
+    code = (
+        "import os, psycopg2; os.environ.pop('PGOPTIONS', ''); seen = set()\n"
+        "for name in ('DATABASE_URL', 'JOBS_DSN'):\n"
+        "    c = psycopg2.connect(os.environ[name].replace('+psycopg2', '')); c.autocommit = True\n"
+        "    q = c.cursor(); q.execute('SELECT current_database()'); seen.add(q.fetchone()[0])\n"
+        "q.execute('CREATE TABLE public.by_a_child AS SELECT %s AS seen', (','.join(sorted(seen)),))"
+    )
+    text = migration(
+        BY_A_CHILD.format(code=code)
+        + '    db.execute("ALTER TABLE users ALTER COLUMN note SET DEFAULT (SELECT seen FROM by_a_child)")\n'
+    )
+    found = preflight.run(
+        bench.stack, {"2026_01_01_note.py": text}, WHO, preflight.Options(), check_mode=True, versions={}
+    )
+    # It fails for what it asks of the child's table: that is there, in the copy.
+    assert any("cannot use subquery in DEFAULT expression" in line for line in found["pap"]["lines"]), found["pap"][
+        "lines"
+    ]
+
+
+def test_a_session_of_a_child_on_the_live_database_is_named_and_ended(bench: Bench) -> None:
+    bench.write_release("new", user=NOTE)
+    address = bench.server.url(bench.dbname).replace("+psycopg2", "")
+    code = (
+        f"import os, time, psycopg2; os.environ.clear(); c = psycopg2.connect({address!r}, application_name='innocent')\n"
+        "for _ in range(600):\n    c.cursor().execute('SELECT 1'); time.sleep(0.05)"
+    )
+    sources = {"2026_01_01_note.py": migration(BY_A_CHILD.format(code=code))}
+    with pytest.raises(LiveDatabaseChanged) as caught:
+        preflight.run(bench.stack, sources, WHO, preflight.Options(), check_mode=True, versions={})
+    error = caught.value
+    assert f"Work of this run was on the live database {bench.dbname} during the plan" in error.message
+    assert "no change of its schema was seen" in error.message
+    (session,) = error.data["sessions"]
+    assert session["application"] == "innocent" and session["what"] == "the plan of the migrations"
+    assert sys.executable.rpartition("/")[2] in session["program"] and "psycopg2" in session["program"]
+    assert reporting.status(bench.stack, {}, preflight.Options())["status"]["live_changes"]
+    still = bench.server.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'innocent'")
+    assert still == [(0,)]
+
+
+OVERRIDES = """
+import os
+if os.path.exists(".env"):  # as load_dotenv(override=True)
+    for line in open(".env"):
+        os.environ.update([line.strip().split("=", 1)])
+"""
+READS_A_FILE = "import configparser\nsettings = configparser.ConfigParser()\nsettings.read('settings.ini')\n"
+
+
+def test_what_leads_back_to_the_live_database_is_refused_by_its_name(bench: Bench, untouched: None) -> None:
+    bench.write_release("new", user=NOTE)
+    sources = {"2026_01_01_note.py": ADD_NOTE}
+    package, url = bench.folder / "new" / "app" / "__init__.py", bench.server.url(bench.dbname)
+    package.write_text(OVERRIDES)
+    (bench.folder / "new" / ".env").write_text(f"DATABASE_URL={url}\n")
+    with pytest.raises(PapError, match=r"DATABASE_URL leads to the live database .* again once the models"):
+        bench.rehearse(sources)
+    (bench.folder / "new" / ".env").unlink()
+    package.write_text(READS_A_FILE)
+    (bench.folder / "new" / "settings.ini").write_text(f"[database]\nurl = {url}\n")
+    with pytest.raises(PapError, match=r"import of the models reads .*settings\.ini, which leads to the live database"):
+        bench.rehearse(sources)
+    package.write_text("")
+    with (bench.folder / "env").open("a") as file:
+        file.write(f"APP_CONFIG={bench.folder / 'new' / 'settings.ini'}\n")
+    with pytest.raises(PapError, match="APP_CONFIG names a file that leads to the live database") as caught:
+        bench.rehearse(sources)
+    assert "Say in pap_api_trial_env what APP_CONFIG is to be on a copy" in caught.value.hint
+    bench.stack = dataclasses.replace(bench.stack, copy_variables={"APP_CONFIG": ""})
+    assert bench.rehearse(sources)["verdict"] == "good"

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from papdeploy import backup, databases
+from papdeploy.errors import PapError
+from papdeploy.phases.live_check import LiveDatabaseChanged
 from papdeploy.rehearsal import RehearsalFailed
 from rehearse_support import QUERIES, Bench, migration
 
@@ -319,15 +321,16 @@ def test_a_sample_holds_what_its_rows_refer_to(bench: Bench, untouched: None) ->
 
 def test_an_api_that_has_its_database_from_elsewhere_is_found_out(bench: Bench) -> None:
     bench.write_release("new", user=NOTE, url=bench.server.url(bench.dbname))
-    with pytest.raises(RehearsalFailed, match=r"live database|never connected to the copy"):
+    with pytest.raises(PapError, match=r"live database|never connected to the copy"):
         bench.rehearse({"2026_01_01_note.py": ADD_NOTE})
     assert bench.databases() == [bench.dbname]
 
 
 def test_an_api_that_stays_in_the_live_database_is_ended_by_the_server(bench: Bench, untouched: None) -> None:
     bench.write_release("new", user=NOTE, url_kept=bench.server.url(bench.dbname).replace("+psycopg2", ""))
-    with pytest.raises(RehearsalFailed, match="connected to the live database; its sessions there and then the trial"):
+    with pytest.raises(LiveDatabaseChanged, match="The API on trial connected to the live database") as caught:
         bench.rehearse({"2026_01_01_note.py": ADD_NOTE})
+    assert "api.py" in caught.value.data["sessions"][0]["program"]
 
 
 def test_without_a_trial_command_the_verdict_says_so(bench: Bench, untouched: None) -> None:

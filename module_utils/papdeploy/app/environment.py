@@ -23,7 +23,7 @@ Emit = Callable[[dict[str, Any]], None]
 # Where a settings file is named: in the source, in a command (uvicorn --env-file), in the value of a variable.
 _NAMED = re.compile(r"[\w./~-]*\.env(?:\.[\w-]+)*")
 _STAGE = re.compile(r"[\w-]{2,30}")
-_SECRETS = Path("/run/secrets")  # Docker's; the usual secrets_dir of pydantic's settings
+SECRETS = Path("/run/secrets")  # Docker's; the usual secrets_dir of pydantic's settings
 _NOT_ITS_OWN = {"site-packages", "dist-packages", "node_modules", "__pycache__", "tests", "test", "proc", "sys", "dev"}
 _LIBRARIES = ("site-packages", "dist-packages", "<frozen", str(Path(os.__file__).parent))
 # Named in many sources, and loaded by none that runs here: unless this is that stage, or an import opens the file.
@@ -44,12 +44,12 @@ def files(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     variable = str(request["variable"])
     found = [
         {"value": value, "source": f"{path}, line {line}"}
-        for path in _settings_files(request)
+        for path in settings_files(request)
         for line, value in _assigned(path, variable)
     ]
     found += [
-        {"value": _text(path).strip(), "source": str(path)}
-        for path in _listed(_SECRETS)
+        {"value": text_of(path).strip(), "source": str(path)}
+        for path in listed(SECRETS)
         if path.name.upper() == variable.upper()
     ]
     return {"found": found}
@@ -58,21 +58,9 @@ def files(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
 def imported(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     """{variable, models} → {found, problem}: what importing the modules makes of the variable. ``problem``: why they do
     not import (then only what happened before that is known)."""
-    from ..schema.silence import silence
-
     variable = str(request["variable"])
     before = dict(_environment(variable))
-    problem = ""
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    with _watched(variable) as seen, silence():
-        for spec in request["models"]:
-            try:
-                importlib.import_module(str(spec).partition(":")[0].strip())
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything while it is imported
-                problem = f"{type(error).__name__} in {spec}"
-                break
+    seen, problem = import_watched(request["models"])
     found = [
         {"value": value, "source": f"{path}, line {line}, which the import of the models reads"}
         for path in seen.opened
@@ -85,17 +73,32 @@ def imported(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     return {"found": found, "problem": problem}
 
 
+def import_watched(models: Iterable[str]) -> tuple[Seen, str]:
+    """Import the modules of ``models``: what that opened and set, and why it failed, or nothing."""
+    from ..schema.silence import silence
+
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    with _watched() as seen, silence():
+        for spec in models:
+            try:
+                importlib.import_module(str(spec).partition(":")[0].strip())
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything while it is imported
+                return seen, f"{type(error).__name__} in {spec}"
+    return seen, ""
+
+
 def _environment(variable: str) -> Iterator[tuple[str, str]]:
     for name, value in os.environ.items():
         if name.upper() == variable.upper():
             yield name, value
 
 
-class _Seen:
+class Seen:
     """What an import did: the files it opened, and where in the application it set which variable."""
 
-    def __init__(self, variable: str) -> None:
-        self.variable = variable.upper()
+    def __init__(self) -> None:
         self.active = True
         self.opened: list[Path] = []
         self.set_by: dict[str, str] = {}
@@ -108,15 +111,13 @@ class _Seen:
             if path.suffix not in (".py", ".pyc", ".so", ".pth", ".zip") and path not in self.opened:
                 self.opened.append(path)
         elif event == "os.putenv":
-            name = os.fsdecode(arguments[0])
-            if name.upper() == self.variable:
-                self.set_by[name] = _caller()
+            self.set_by[os.fsdecode(arguments[0])] = _caller()
 
 
 @contextlib.contextmanager
-def _watched(variable: str) -> Iterator[_Seen]:
+def _watched() -> Iterator[Seen]:
     """Note what the block opens and sets. A hook cannot be taken away again, so it is told when to stop."""
-    seen = _Seen(variable)
+    seen = Seen()
     sys.addaudithook(seen.hook)
     try:
         yield seen
@@ -135,18 +136,18 @@ def _caller() -> str:
     return ""
 
 
-def _settings_files(request: Mapping[str, Any]) -> list[Path]:
+def settings_files(request: Mapping[str, Any]) -> list[Path]:
     """Every settings file that the application could load, once each."""
     words = [str(word) for word in request.get("words") or []]
     here = [Path.cwd(), *(Path(folder).resolve() for folder in request.get("folders") or [])]
     folders, sources = _walk([here[0], *_packages([*request["models"], *words])])
     folders = list(dict.fromkeys(place for folder in [*here, *folders] for place in (folder, *folder.parents)))
-    texts = [*words, *os.environ.values(), *map(_text, sources)]
+    texts = [*words, *os.environ.values(), *map(text_of, sources)]
     stages = {str(request.get("environment") or ""), *filter(_STAGE.fullmatch, os.environ.values())}
     mentioned = {token for text in texts if ".env" in text for token in _NAMED.findall(text)}
     mentioned = {token for token in mentioned if _suffix(token) not in _OTHER_STAGES - stages}
     names = {".env", ".env.local", *(f".env.{stage}" for stage in stages), *(Path(token).name for token in mentioned)}
-    paths = [folder / name for folder in folders for name in sorted(names & {path.name for path in _listed(folder)})]
+    paths = [folder / name for folder in folders for name in sorted(names & {path.name for path in listed(folder)})]
     paths += [folder / Path(token).expanduser() for token in sorted(mentioned) if "/" in token for folder in folders]
     once: dict[str, Path] = {}
     for path in paths:
@@ -195,14 +196,14 @@ def _is_venv(folder: Path) -> bool:
     return folder.name == ".git" or (folder / "pyvenv.cfg").is_file()
 
 
-def _listed(folder: Path) -> list[Path]:
+def listed(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
     except OSError:
         return []
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
     """The content of a small file; nothing of a large, special or closed one."""
     try:
         limit = _SOURCE_BYTES if path.suffix == ".py" else _FILE_BYTES
@@ -217,7 +218,7 @@ def _assigned(path: Path, variable: str) -> list[tuple[int, str]]:
     """The line and value that the file gives ``variable`` in the end: ``KEY=VALUE``, ``export``, or as YAML or JSON."""
     pattern = re.compile(rf"""\s*(?:export\s+)?["']?{re.escape(variable)}["']?\s*[:=](.*)""", re.IGNORECASE)
     last: Optional[tuple[int, str]] = None
-    for number, line in enumerate(_text(path).lstrip("\ufeff").splitlines(), 1):
+    for number, line in enumerate(text_of(path).lstrip("\ufeff").splitlines(), 1):
         match = pattern.match(line)
         if match:
             last = number, _value(match[1])

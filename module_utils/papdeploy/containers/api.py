@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ..api import Api, Runtime
+from ..app.copy_environment import CopyEnvironment
+from ..app.process_sockets import ProcessSockets
 from ..errors import PapError, Refused, Unavailable, Unhealthy
 from ..trial import Trial
 from . import trial as trials
@@ -136,7 +138,9 @@ class DockerApi(Api):
     def trial_obstacle(self, version: Mapping[str, Any]) -> str:
         return trials.obstacle(self.plan(version))
 
-    def trial(self, version: Mapping[str, Any], changes: Mapping[str, str]) -> contextlib.AbstractContextManager[Trial]:
+    def trial(
+        self, version: Mapping[str, Any], made: CopyEnvironment, sockets: ProcessSockets
+    ) -> contextlib.AbstractContextManager[Trial]:
         plan = self.plan(version)
         obstacle = trials.obstacle(plan)
         if obstacle:
@@ -148,7 +152,8 @@ class DockerApi(Api):
             image.get("Config") or {},
             owner=self.names[0],
             release=self.release,
-            changes=changes,
+            made=made,
+            sockets=sockets,
             port=self.port,
             python=self.python,
             start_s=self.start_s,

@@ -8,6 +8,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional
 
+from ..app.copy_environment import CopyEnvironment
+from ..app.copy_process import files_kept
+from ..app.process_sockets import ProcessSockets
 from ..errors import PapError, Unavailable
 from ..sites import CHUNK, Process
 from ..trial import Trial, exit_code
@@ -37,25 +40,28 @@ def running(
     *,
     owner: str,
     release: str,
-    changes: Mapping[str, str],
+    made: CopyEnvironment,
+    sockets: ProcessSockets,
     port: int,
     python: str,
     start_s: float,
 ) -> Iterator[Trial]:
-    """Run the program of ``plan`` (``image``: the image's Config) with ``changes`` in its environment.
+    """Run the program of ``plan`` (``image``: the image's Config) with the variables and files of ``made``.
 
     No published port, no alias, no restart policy. It ends with the block; when this process dies, the engine ends and
     removes the container. ``port`` 0 is the one it exposes, else the one it listens on within ``start_s`` seconds.
     """
     words = program(plan.body, image)
     folder = str(plan.body.get("WorkingDir") or image.get("WorkingDir") or "/")
-    environment = {**plan.environment, **changes}
+    environment = {**plan.environment, **made.variables}
     changed = Plan({**plan.body, "Env": [f"{name}={value}" for name, value in environment.items()]}, plan.networks)
     with contextlib.ExitStack() as stack:
         site = stack.enter_context(OneOffSite(engine, changed, owner, release))
+        python = python or find_python(site, words)
+        stack.enter_context(files_kept(site, python, made))
+        stack.enter_context(sockets.watched(site, python))
         process = stack.enter_context(site.popen(words, cwd=folder))
         log = _Log(process)
-        python = python or find_python(site, words)
         port = port or exposed_port({**image, **plan.body}) or _first_port(site, python, process, log, start_s)
         address = direct(engine, engine.container(site.name))
         if address:

@@ -1,8 +1,9 @@
 """What the agent answers about migrations: plain data in, plain data out.
 
 Common keys of a request: ``sources`` ({file name: text}) or ``folders`` ([path]); ``url`` (default: DATABASE_URL of the
-environment); ``expect_database``: the identity of the database that every session of the call must be in; ``release``,
-``who``; ``options`` (see RunOptions). Each call's own keys are in its docstring.
+environment); ``expect_database``: the identity of the database that every session of the call must be in,
+``forbid_database``: of one that no legacy script may reach; ``release``, ``who``; ``options`` (see RunOptions). Each
+call's own keys are in its docstring.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 Request = Mapping[str, Any]
 Emit = Callable[[dict[str, Any]], None]
+
+
+_IDENTITIES = ("expect_database", "forbid_database")
 
 
 def url_of(request: Request) -> str:
@@ -57,7 +61,7 @@ def _common(request: Request, emit: Emit) -> dict[str, Any]:
         "release": str(request.get("release") or "cli"),
         "who": str(request.get("who") or runner.who_am_i()),
         "options": RunOptions.from_dict(
-            {**(request.get("options") or {}), "expect_database": request.get("expect_database")}
+            {**(request.get("options") or {}), **{name: request.get(name) for name in _IDENTITIES}}
         ),
         "emit": emit,
         "dry_run": bool(request.get("dry_run")),

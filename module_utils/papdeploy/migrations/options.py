@@ -21,8 +21,8 @@ class RunOptions:
     although the catalog did not change. ``only``: these, with what they require. ``observe``: record locks, rewritten
     tables and WAL of every migration. ``stop_at_scripts``: end before the first legacy script, of which nobody knows
     where else it connects. ``expect_database``: every session proves that it is in this database before it
-    sends anything else. ``guard``: the session that holds the lock of the release on this server; without it nothing
-    is committed.
+    sends anything else. ``forbid_database``: a session that a legacy script opens in this one is closed at once.
+    ``guard``: the session that holds the lock of the release on this server; without it nothing is committed.
     """
 
     lock_timeout_s: float = 5.0
@@ -40,6 +40,7 @@ class RunOptions:
     driver: str = ""
     stop_at_scripts: bool = False
     expect_database: Optional[DatabaseIdentity] = None
+    forbid_database: Optional[DatabaseIdentity] = None
 
     def __post_init__(self) -> None:
         for name in ("lock_timeout_s", "statement_timeout_s", "lock_wait_s", "lock_retries"):
@@ -62,8 +63,9 @@ class RunOptions:
         if unknown:
             raise Refused(f"Unknown option {unknown[0]!r}.", hint=f"Known are: {', '.join(sorted(known))}.")
         given: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        if isinstance(given.get("expect_database"), Mapping):
-            given["expect_database"] = DatabaseIdentity.from_dict(given["expect_database"])
+        for name in ("expect_database", "forbid_database"):
+            if isinstance(given.get(name), Mapping):
+                given[name] = DatabaseIdentity.from_dict(given[name])
         return cls(**given)
 
     def as_dict(self) -> dict[str, Any]:

@@ -39,6 +39,10 @@ def watch():
     os._exit(125)
 threading.Thread(target=watch, daemon=True).start()
 sys.path[:0] = [p for p in (os.getcwd(), task["folder"]) if p]
+if task["forbid"]:
+    sys.path.append(task["package"])
+    from papdeploy.migrations.second import forbid_database
+    forbid_database(task["forbid"])
 answer = {"returned": None, "error": ""}
 try:
     names = {"__name__": "pap_migration", "__file__": task["filename"], "__builtins__": __builtins__}
@@ -138,6 +142,8 @@ def _run(session: Session, migration: MigrationFile) -> tuple[dict[str, Any], st
         "source": migration.source,
         "filename": str(path) if path else str(Path.cwd() / "migrations" / migration.filename),
         "folder": str(path.parent) if path else "",
+        "forbid": session.options.forbid_database.as_dict() if session.options.forbid_database else None,
+        "package": str(Path(__file__).parents[2]),
     }
     body = json.dumps(task).encode()
     read_end, write_end = os.pipe()

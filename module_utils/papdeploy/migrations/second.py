@@ -1,4 +1,5 @@
-"""While migrations run, no code of this process opens a connection beside the runner's, or ends the process."""
+"""While migrations run, no code of this process opens a connection beside the runner's, or ends the process; and no
+legacy script that works on a copy gets a session in the live database."""
 
 from __future__ import annotations
 
@@ -7,10 +8,11 @@ import importlib.util
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, Optional
 
-from ..errors import PapError
+from ..core.database_identity import IDENTITY, DatabaseIdentity
+from ..errors import PapError, Refused, WrongDatabase
 
 Refuse = Callable[[str], Optional[PapError]]
 
@@ -63,6 +65,74 @@ def no_second_connection(refuse: Refuse) -> Iterator[None]:
             undo.pop()()
 
 
+def forbid_database(live: Mapping[str, Any]) -> None:
+    """For the rest of this process, a session of psycopg2, psycopg or asyncpg in database ``live`` (an identity) is
+    closed before anybody can use it, and WrongDatabase raised: whatever address led there."""
+    forbidden = DatabaseIdentity.from_dict(live)
+    for name in _DRIVERS:
+        if name in sys.modules:
+            _forbid(name, sys.modules[name], forbidden)
+    sys.meta_path.insert(0, _Gate(lambda name, module: _forbid(name, module, forbidden)))
+
+
+def _forbid(name: str, module: Any, live: DatabaseIdentity) -> None:
+    if name == "psycopg":
+        for owner in {_owner(kind) for kind in (module.Connection, module.AsyncConnection)}:
+            owner._connect_gen = classmethod(_of_psycopg(owner.__dict__["_connect_gen"].__func__, live))
+    elif name == "psycopg2":
+        module._connect = _of_psycopg2(module._connect, module, live)
+    else:
+        module._connect = _of_asyncpg(module._connect, live)
+
+
+def _of_psycopg(original: Any, live: DatabaseIdentity) -> Any:
+    def connect(*rest: Any, **named: Any) -> Any:
+        connection = yield from original(*rest, **named)
+        found = connection.pgconn.exec_(IDENTITY.encode())
+        row = [(found.get_value(0, column) or b"").decode() for column in range(4)]
+        _refuse_live(DatabaseIdentity.from_row(*row), live, connection.pgconn.finish)
+        return connection
+
+    return connect
+
+
+def _of_psycopg2(original: Any, module: Any, live: DatabaseIdentity) -> Any:
+    def connect(*rest: Any, **named: Any) -> Any:
+        connection = original(*rest, **named)
+        if getattr(connection, "async_", 0):
+            connection.close()
+            raise Refused("An asynchronous connection of psycopg2 cannot be proven to be in no live database.")
+        cursor = module.extensions.cursor(connection)
+        cursor.execute(IDENTITY)
+        found = DatabaseIdentity.from_row(*cursor.fetchone())
+        cursor.close()
+        connection.rollback()
+        _refuse_live(found, live, connection.close)
+        return connection
+
+    return connect
+
+
+def _of_asyncpg(original: Any, live: DatabaseIdentity) -> Any:
+    async def connect(*rest: Any, **named: Any) -> Any:
+        connection = await original(*rest, **named)
+        row = await connection.fetchrow(IDENTITY)
+        _refuse_live(DatabaseIdentity.from_row(*row), live, connection.terminate)
+        return connection
+
+    return connect
+
+
+def _refuse_live(found: DatabaseIdentity, live: DatabaseIdentity, close: Callable[[], Any]) -> None:
+    if found.is_database(live):
+        close()
+        raise WrongDatabase(
+            f"A session in the live database {found.name} was closed before it was used: this work is for a copy.",
+            hint="Take the address from the environment, which leads to the copy.",
+            found=found.as_dict(),
+        )
+
+
 class _Gate:
     """A finder for ``sys.meta_path`` that finds the drivers as usual and calls ``done`` when one has been loaded."""
 
@@ -92,10 +162,14 @@ class _Gate:
 def _guard(name: str, module: Any, refuse: Refuse, undo: list[Callable[[], None]]) -> None:
     if name == "psycopg":
         for kind in (module.Connection, module.AsyncConnection):
-            owner = next(owner for owner in kind.__mro__ if "_connect_gen" in owner.__dict__)
-            _replace(owner, "_connect_gen", "psycopg.connect", refuse, undo)
+            _replace(_owner(kind), "_connect_gen", "psycopg.connect", refuse, undo)
     else:
         _replace(module, "_connect", f"{name.split('.')[0]}.connect", refuse, undo)
+
+
+def _owner(kind: Any) -> Any:
+    """The class that has psycopg's way to connect: that of both kinds, or each its own."""
+    return next(owner for owner in kind.__mro__ if "_connect_gen" in owner.__dict__)
 
 
 def _replace(owner: Any, name: str, how: str, refuse: Refuse, undo: list[Callable[[], None]]) -> None:

@@ -11,14 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import databases, restore_point, smoke, watcher
-from ..core.database_identity import DatabaseIdentity
 from ..core.durable import private_folder
 from ..core.text import plural, seconds
 from ..errors import DeadlineExceeded, PapError
 from ..journal import Journal
-from ..postgres import Database
 from ..rehearsal import warm
-from ..stack import Stack
+from ..stack import Beside, Stack
 from . import api_watch, data_check, rehearsed, watching
 from .preflight import read_kept
 from .progress import Progress
@@ -69,14 +67,13 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
         with stack.beside_models(header["to"]) as beside:
             gone = api_watch.note(stack, journal)
             warm(beside, request)  # everything is imported and checked before the API stops
-            first, behind = _keep_open(journal) if online else _close(stack, journal, options, say, beside.live())
+            first = _keep_open(journal) if online else _close(stack, journal, options, say, beside)
             say({"event": "step", "step": "migrating"})
             with journal.checkpoint("migrate", deadline_s=limit_s) as done:
                 try:
                     result = beside.call(
                         "migrations.apply",
                         request,
-                        at=behind,
                         deadline_s=limit_s + 30,
                         on_event=lambda event: _note(journal, say, event),
                     )
@@ -106,12 +103,10 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
     }
 
 
-def _close(
-    stack: Stack, journal: Journal, options: Options, say: Progress, live: DatabaseIdentity
-) -> tuple[list[str], Database]:
-    """Stop the API, fence, make sure of the restore point. What a person reads, and the database behind the fence: that
-    is ``live`` under another name."""
-    release = journal.release
+def _close(stack: Stack, journal: Journal, options: Options, say: Progress, beside: Beside) -> list[str]:
+    """Stop the API, fence, make sure of the restore point, move ``beside`` behind the fence. What a person reads."""
+    release, live = journal.release, beside.live()
+    behind_fence = beside.environment_for(databases.derived(live.name, "fenced", release), strict=False)
     databases.refuse_unready(stack.database, release)
     say({"event": "step", "step": "stopping the API, raising the fence"})
     with journal.checkpoint("fence") as done:
@@ -120,6 +115,7 @@ def _close(
         done.update(fence)
     fenced = live.renamed(str(fence["database"]), str(fence["id"]))
     behind = stack.database.named(fenced.name).as_release(release).expecting(fenced)
+    beside.move(behind, behind_fence)
     with journal.checkpoint("restore_point") as done:
         point = restore_point.make(
             behind,
@@ -134,15 +130,15 @@ def _close(
         )
         done.update(point)
     ended = plural(len(fence.get("ended") or []), "session")
-    return [f"API stopped, database fenced, {ended} ended", point["sentence"]], behind
+    return [f"API stopped, database fenced, {ended} ended", point["sentence"]]
 
 
-def _keep_open(journal: Journal) -> tuple[list[str], None]:
+def _keep_open(journal: Journal) -> list[str]:
     """No fence: the restore point is the proven backup, and what is written after it is what a restore would lose."""
     with journal.checkpoint("restore_point") as done:
         point = restore_point.under_traffic(journal.last("backup"))
         done.update(point)
-    return ["online: the API goes on, no fence is raised", point["sentence"]], None
+    return ["online: the API goes on, no fence is raised", point["sentence"]]
 
 
 def _note(journal: Journal, say: Progress, event: Mapping[str, Any]) -> None:

@@ -287,6 +287,8 @@ def _note(journal: Journal, phase: str, event: str, data: Mapping[str, Any]) -> 
 def _revert(stack: Stack, journal: Journal, dbname: str, say: Progress) -> dict[str, Any]:
     header = begin_entry(journal)
     with stack.beside_models(header["to"]) as beside:
+        if dbname != stack.database.conninfo.dbname:
+            beside.move(stack.database.named(dbname), beside.environment_for(dbname, strict=False))
         return beside.call(
             "migrations.revert",
             {
@@ -296,7 +298,6 @@ def _revert(stack: Stack, journal: Journal, dbname: str, say: Progress) -> dict[
                 "who": f"{header['who']['user']}@{header['who']['host']}",
                 "options": {"guard": stack.state.lock.guard(journal.release)},
             },
-            at=stack.database.named(dbname),
             deadline_s=3600,
             on_event=say,
         )
@@ -315,7 +316,7 @@ def _validate(stack: Stack, journal: Journal, way: str) -> dict[str, Any]:
         live = beside.call("schema.describe", request, deadline_s=120)
         if not comparable(before, live["catalog"]):  # pap-deploy or the server was upgraded since: ask the old models
             digest = beside.call("schema.ddl", request, deadline_s=120)["digest"]
-            before = expected_catalog(stack, beside, digest)
+            before = expected_catalog(stack, header["from"], digest)
     found = compare(before, live["catalog"], CheckOptions())
     errors = [item.as_dict() for item in found if item.severity == "error"]
     if errors:

@@ -7,10 +7,11 @@ is kept in the state folder, and stays in the status until a person acknowledges
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
@@ -19,6 +20,8 @@ from ..core.durable import private_folder, write_durably
 from ..core.text import plural
 from ..databases import live_state
 from ..databases.live_state import LiveChanges, LiveState
+from ..databases.session_watch import SeenOnLive
+from ..databases.session_watch import described as session_described
 from ..errors import PapError, Refused
 from ..journal import State
 from ..stack import Stack
@@ -32,14 +35,18 @@ class LiveDatabaseChanged(PapError):
 
 @dataclass
 class LiveCheck:
-    """One measurement: ``sentence`` says what it found, once the work is over. ``sessions`` are those of our processes
-    that were seen in the live database."""
+    """One measurement: ``sentence`` says what it found, once the work is over."""
 
     stack: Stack
     doing: str
     before: LiveState
-    sessions: list[Mapping[str, Any]] = field(default_factory=list)
+    earlier: SeenOnLive
     sentence: str = ""
+
+    @property
+    def sessions(self) -> list[dict[str, Any]]:
+        """Sessions of our work on a copy that were seen on the live database since."""
+        return self.stack.seen_on_live.sessions[len(self.earlier.sessions) :]
 
     def finish(self, error: Optional[PapError]) -> None:
         """Measure again. Raises LiveDatabaseChanged, from ``error`` if the work failed as well, for a difference."""
@@ -53,7 +60,7 @@ class LiveCheck:
         found = live_state.changes(self.before, after)
         if found.catalog or self.sessions:
             raise self._changed(found, after, others, error) from error
-        self.sentence = _unchanged(found)
+        self.sentence = _unchanged(found, watched=self.stack.seen_on_live.watches > self.earlier.watches)
 
     def _changed(
         self, found: LiveChanges, after: LiveState, others: Sequence[Mapping[str, Any]], error: Optional[PapError]
@@ -69,11 +76,9 @@ class LiveCheck:
             "connected": list(others),
         }
         _keep(self.stack.state, entry)
-        first = "; ".join(text.rstrip(".") for text in seen[:3]) or "a session of this run was in it"
         also = f" The work itself failed as well: {error.message}" if error else ""
         return LiveDatabaseChanged(
-            f"The live database {after.identity.name} changed during {self.doing}, between {self.before.at} and"
-            f" {after.at}: {first}{_more(len(seen) - 3)}. {_by_whom(entry)}{also}",
+            f"{_what_happened(entry)}. {_by_whom(entry)}{also}",
             hint="Find out what it was: a migration or the API with an address of its own, or a person. Undo it, or"
             f" make it a migration. Then: {acknowledge_command(self.stack.name, str(entry['id']))}",
             lines=[f"  {text}" for text in seen[:_SHOWN]],
@@ -88,7 +93,7 @@ def unchanged(stack: Stack, doing: str) -> Iterator[LiveCheck]:
     An error of the block gets what was measured as its last words (``data['live']``). Raises LiveDatabaseChanged if
     something is different, whoever did it.
     """
-    check = LiveCheck(stack, doing, live_state.take(stack.database))
+    check = LiveCheck(stack, doing, live_state.take(stack.database), copy.deepcopy(stack.seen_on_live))
     try:
         yield check
     except PapError as error:
@@ -99,7 +104,7 @@ def unchanged(stack: Stack, doing: str) -> Iterator[LiveCheck]:
     check.finish(None)
 
 
-def _unchanged(found: LiveChanges) -> str:
+def _unchanged(found: LiveChanges, *, watched: bool) -> str:
     if found.written is None:
         rows = "the server's write counters were reset, so written rows cannot be told"
     elif found.written:
@@ -107,16 +112,24 @@ def _unchanged(found: LiveChanges) -> str:
         rows = f"rows were written to {names} meanwhile, by whom cannot be told"
     else:
         rows = "no row was written"
-    return f"live database, before and after: the same schema; {rows}"
+    sessions = ", no session of what this run started was seen in it" if watched else ""
+    return f"live database, before and after: the same schema{sessions}; {rows}"
+
+
+def _what_happened(entry: Mapping[str, Any]) -> str:
+    changes = [str(text).rstrip(".") for text in entry["changes"]]
+    times = f"during {entry['doing']}, between {entry['between'][0]} and {entry['between'][1]}"
+    if not changes:
+        return (
+            f"Work of this run was on the live database {entry['database']} {times}; no change of its schema was seen"
+        )
+    listed = "; ".join(changes[:3]) + _more(len(changes) - 3)
+    return f"The live database {entry['database']} changed {times}: {listed}"
 
 
 def _by_whom(entry: Mapping[str, Any]) -> str:
     if entry["sessions"]:
-        named = "; ".join(
-            f"{each.get('program') or each.get('application') or 'a process'} (role {each.get('role')},"
-            f" server process {each.get('pid')})"
-            for each in entry["sessions"][:3]
-        )
+        named = "; ".join(f"{each['what']}: {session_described(each)}" for each in entry["sessions"][:3])
         return f"Sessions of processes that this run started were in it, and were ended: {named}."
     others = ", ".join(
         f"{other['application'] or 'unnamed'} of {other['role']}"
@@ -159,11 +172,7 @@ def open_changes(state: State) -> list[dict[str, Any]]:
 
 def described(entry: Mapping[str, Any]) -> str:
     """A change that was measured, in one sentence."""
-    what = "; ".join(str(text).rstrip(".") for text in entry["changes"][:3]) or "a session of that run was in it"
-    return (
-        f"the live database changed during {entry['doing']}, between {entry['between'][0]} and {entry['between'][1]}:"
-        f" {what}{_more(len(entry['changes']) - 3)} ({entry['id']})"
-    )
+    return f"{_what_happened(entry)} ({entry['id']})"
 
 
 def acknowledge(state: State, identity: str, who: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping
@@ -171,7 +172,7 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
         beside.prove_api_url()
         if plan_result.get("problems"):
             raise _problems(plan_result["problems"])
-        expected = expected_catalog(stack, beside, ddl["digest"])
+        expected = expected_catalog(stack, candidate, ddl["digest"])
     check = CheckOptions.from_dict(dict(options.schema))
     verdict = judge(compare(expected, live["catalog"], check), {}, check)
     found = Findings(
@@ -252,14 +253,17 @@ def _refuse_drop_tables_of(stack: Stack, running: Mapping[str, Any]) -> list[str
     return [said] if why else []
 
 
-def expected_catalog(stack: Stack, beside: Any, digest: str) -> dict[str, Any]:
-    """The catalog that the models ask for: from the cache, or made once by the server in a scratch database."""
+def expected_catalog(stack: Stack, version: Mapping[str, Any], digest: str) -> dict[str, Any]:
+    """The catalog that the models of ``version`` ask for: from the cache, or made once by the server in a scratch
+    database."""
     cache = stack.state.folder / "cache" / f"expected-{digest}.json"
     if cache.is_file():
         cached: dict[str, Any] = json.loads(cache.read_text(encoding="utf-8"))
         return cached
-    with plan.scratch_database(stack, "models") as scratch:
-        made = beside.call("schema.expect", {"models": list(stack.models)}, at=scratch, deadline_s=300)
+    with contextlib.ExitStack() as opened:
+        scratch = opened.enter_context(plan.scratch_database(stack, "models"))
+        beside = opened.enter_context(stack.on_copy(version, scratch, "the creation of the models"))
+        made = beside.call("schema.expect", {"models": list(stack.models)}, deadline_s=300)
     catalog: dict[str, Any] = made["catalog"]
     if stack.state.folder.is_dir():  # a stack that was never deployed to stays untouched by a plan
         private_folder(cache.parent)

@@ -49,7 +49,7 @@ def _compared(stack: Stack, release: str, options: Mapping[str, Any]) -> dict[st
         else:
             facts = stack.database.facts()
             ddl = beside.call("schema.ddl", {**request, "server_version": facts.version}, deadline_s=120)
-            expected = expected_catalog(stack, beside, ddl["digest"])
+            expected = expected_catalog(stack, version, ddl["digest"])
         found = beside.call("schema.check", {"expected": expected, "options": dict(options)}, deadline_s=120)
         if release:
             catalog = beside.call("schema.describe", request, deadline_s=120)["catalog"]

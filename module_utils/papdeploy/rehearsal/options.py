@@ -22,7 +22,7 @@ class Options:
     the migration to come. ``data``: every row, a ``sample`` of at most ``sample_rows`` a table (and what those refer
     to), or the ``schema`` alone. ``deadline_s`` ends the whole rehearsal. ``deadline_factor``: the real migration may
     take that many times as long. ``online_max_lock_s``: how long traffic may have to wait in an online deploy.
-    ``trial_env`` is added to the environment of the APIs that are tried: what switches their side effects off."""
+    """
 
     data: str = "full"
     mode: str = "standard"
@@ -36,7 +36,6 @@ class Options:
     deadline_factor: float = 5.0
     online_max_lock_s: float = 0.5
     require_reversible: bool = False
-    trial_env: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for value, allowed, name in ((self.data, DATA, "rehearse_data"), (self.mode, MODES, "pap_mode")):

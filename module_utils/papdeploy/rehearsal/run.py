@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
 from .. import databases
+from ..app.copy_environment import CopyEnvironment
 from ..backup.archive import Emit, silent
 from ..databases import marks, own
 from ..errors import DeadlineExceeded, PapError
-from ..postgres import Database
 from ..stack import Beside, Stack
 from . import expectations, observing, reversing, trials, verdict
 from .api_effects import ApiEffects
@@ -58,6 +58,7 @@ class _Work:
     options: Options
     deadline: float
     emit: Emit = silent
+    environments: dict[str, CopyEnvironment] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     copy: Optional[Copy] = None
 
@@ -152,8 +153,11 @@ def _on_the_copy(work: _Work, maker: Maker, copy: Copy) -> dict[str, Any]:
     subject = work.subject
     with copy.database.session() as session:
         existing = {str(row["name"]) for row in observing.files(session).values()}
-    with work.stack.beside_models(subject.candidate) as beside:
+    with contextlib.ExitStack() as opened:
         with work.step("migrate"):
+            on_copy = work.stack.on_copy(subject.candidate, copy.database, "the rehearsal of the migrations")
+            beside = opened.enter_context(on_copy)
+            work.environments[subject.candidate["identity"]] = beside.made
             migrated = _migrate(work, beside, copy)
         with work.step("compare"):
             first = reversing.structure(copy.database)
@@ -163,6 +167,7 @@ def _on_the_copy(work: _Work, maker: Maker, copy: Copy) -> dict[str, Any]:
             if back["tried"] and not back["clean"]:
                 with work.step("copy"):  # the trials need the data as the deploy will leave it
                     work.copy = copy = maker.again(work.deadline)
+                    beside.move(copy.database)
             if back["tried"]:
                 with work.step("migrate_again"):
                     _migrate(work, beside, copy)
@@ -175,11 +180,11 @@ def _on_the_copy(work: _Work, maker: Maker, copy: Copy) -> dict[str, Any]:
     return _verdict(work, copy, existing, migrated, back, drops, candidate, old, own_writes)
 
 
-def warm(beside: Beside, request: Mapping[str, Any], at: Optional[Database] = None) -> None:
+def warm(beside: Beside, request: Mapping[str, Any]) -> None:
     """Import and read once, outside of any transaction, what the migration and its check will use."""
-    beside.call("migrations.status", request, at=at)
+    beside.call("migrations.status", request)
     check = {"expected": request["expected"], "options": request["schema_options"]}
-    beside.call("schema.check", check, at=at)
+    beside.call("schema.check", check)
 
 
 def _migrate(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
@@ -194,12 +199,11 @@ def _migrate(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
             alone.event(event)
             work.emit(event)
 
-        warm(beside, request, copy.database)
+        warm(beside, request)
         began = time.monotonic()
         result = beside.call(
             "migrations.apply",
             request,
-            at=copy.database,
             deadline_s=float(request["options"]["deadline_s"]) + 30,
             on_event=heard,
         )
@@ -210,7 +214,7 @@ def _migrate(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
 
 def _revert(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
     with work.step("revert"):
-        back = reversing.revert(copy, lambda: _call_revert(work, beside, copy))
+        back = reversing.revert(copy, lambda: _call_revert(work, beside))
     if not back["reversible"] and work.options.require_reversible:
         raise RehearsalFailed(
             f"The deploy is not reversible: {back['why']}",
@@ -222,7 +226,7 @@ def _revert(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
     return back
 
 
-def _call_revert(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
+def _call_revert(work: _Work, beside: Beside) -> dict[str, Any]:
     request = {
         "sources": dict(work.subject.sources),
         "since_release": work.subject.release,
@@ -230,7 +234,7 @@ def _call_revert(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
         "who": work.subject.who,
         "options": {"lock_timeout_s": work.options.lock_timeout_s, "deadline_s": work.left()},
     }
-    return beside.call("migrations.revert", request, at=copy.database, deadline_s=work.left() + 30, on_event=work.emit)
+    return beside.call("migrations.revert", request, deadline_s=work.left() + 30, on_event=work.emit)
 
 
 def _nothing_to_revert() -> dict[str, Any]:
@@ -291,6 +295,9 @@ def _attempt(
     on_healthy: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Try ``version`` on the copy; ``wrote`` says what it did to the data there. Raises if it lost any."""
+    known, identity = work.environments, str(version["identity"])
+    if identity not in known:
+        known[identity] = work.stack.environment_on(version, copy.name)
     effects = ApiEffects(copy)
 
     def healthy() -> None:
@@ -303,7 +310,7 @@ def _attempt(
         copy.database,
         release=work.subject.release,
         baseline=work.subject.baseline,
-        extra=work.options.trial_env,
+        made=known[identity],
         rows=copy.data == "full",
         deadline=work.deadline,
         on_healthy=healthy,
@@ -317,9 +324,10 @@ def _attempt(
 
 def _revert_after_use(work: _Work, copy: Copy, back: dict[str, Any]) -> bool:
     """Whether the downgrades still run once both APIs have written to the new schema."""
-    with work.step("revert_after_use"), work.stack.beside_models(work.subject.candidate) as beside:
+    on_copy = work.stack.on_copy(work.subject.candidate, copy.database, "the last revert", verify=False)
+    with work.step("revert_after_use"), on_copy as beside:
         try:
-            _call_revert(work, beside, copy)
+            _call_revert(work, beside)
         except DeadlineExceeded:
             raise
         except PapError as error:
