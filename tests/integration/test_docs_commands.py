@@ -24,10 +24,12 @@ KILLED = "tests/scenarios/test_killed.py::test_a_deploy_after_a_killed_one_recov
 WATCHED = "tests/integration/test_watch_deploy.py::test_receipt_watch_alarm_and_rollback"
 FLEET = "tests/integration/test_fleet_waves.py::test_canary_waves_and_the_stop"
 REMOTE = "tests/scenarios/test_docker_remote.py::test_a_stack_behind_ssh_is_deployed_and_taken_back"
+NIGHTS = "tests/scenarios/test_retention_playbooks.py::test_nights_without_proof_lose_nothing_and_say_all"
 COLLECTION = "tests/contracts/test_collection.py::test_a_playbook_runs_from_it"
 COMPOSED = "tests/integration/test_docker_compose.py::test_two_names_are_enough"
 SCENARIO = "tests/scenarios/test_molecule.py::test_scenario"
 ELSEWHERE = {
+    "ansible-playbook backup.yml -l staging --check": NIGHTS,
     "ansible-playbook deploy.yml -l staging": WATCHED,
     "ansible-playbook status.yml -l staging": WATCHED,
     "ansible-playbook watch.yml -l staging": WATCHED,
@@ -68,6 +70,7 @@ ELSEWHERE = {
     "python docs/ci/comment.py github plan.md": "tests/contracts/test_ci_examples.py::test_the_plan_becomes_one_comment",
 }  # fmt: skip
 NOT_HERE = {
+    "ansible-playbook status.yml -l staging -e status_acknowledge=ID": "needs a live database that a plan changed; test_isolation.py makes one and calls what the playbook calls",
     "ansible-playbook status.yml -l production": "status.yml -l staging on a fleet's inventory: the same play for more hosts",
     "ansible-playbook watch.yml -l production": "watch.yml -l staging on a fleet's inventory: the same play for more hosts",
     "make test": "it is what runs these tests",
