@@ -100,8 +100,8 @@ class Fleet:
             "pap_db_host": postgres["host"],
             "pap_db_port": postgres["port"],
             "pap_db_bin_dir": postgres["bin_dir"],
-            "pap_db_admin_user": postgres["admin_user"],
-            "pap_db_admin_password": Path(postgres["admin_password_file"]).read_text(),
+            "pap_db_admin_user": postgres["superuser"],
+            "pap_db_admin_password": Path(postgres["superuser_password_file"]).read_text(),
             "pap_db_log_files": postgres["log_files"],
             "pap_api_python": self.state["python"],
             "pap_api_release_dir": f"{self.state['releases_dir']}/current",
@@ -142,8 +142,8 @@ class Fleet:
         postgres = self.state["postgres"]
         return subprocess.run(
             [f"{postgres['bin_dir']}/psql", "-X", "-q", "-A", "-t", "-h", postgres["host"], "-p", str(postgres["port"]),
-             "-U", postgres["admin_user"], "-d", database, "-v", "ON_ERROR_STOP=1", "-c", statement],
-            env={**os.environ, "PGPASSWORD": Path(postgres["admin_password_file"]).read_text()}, check=True,
+             "-U", postgres["superuser"], "-d", database, "-v", "ON_ERROR_STOP=1", "-c", statement],
+            env={**os.environ, "PGPASSWORD": Path(postgres["superuser_password_file"]).read_text()}, check=True,
             capture_output=True, text=True, timeout=120,
         ).stdout.strip()  # fmt: skip
 

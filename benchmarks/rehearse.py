@@ -30,9 +30,9 @@ def environment(state: dict) -> dict[str, str]:
         **os.environ,
         "PGHOST": server["host"],
         "PGPORT": str(server["port"]),
-        "PGUSER": server["admin_user"],
+        "PGUSER": server["superuser"],
         "PGDATABASE": server["database"],
-        "PGPASSWORD": Path(server["admin_password_file"]).read_text().strip(),
+        "PGPASSWORD": Path(server["superuser_password_file"]).read_text().strip(),
         "PATH": server["bin_dir"] + os.pathsep + os.environ["PATH"],
     }
 

@@ -172,6 +172,8 @@ class Environment:
                 "database": postgresql.DATABASE,
                 "admin_user": postgresql.DEPLOYER,
                 "admin_password_file": str(layout.secrets / f"password-{postgresql.DEPLOYER}"),
+                "superuser": postgresql.ADMIN,
+                "superuser_password_file": str(layout.secrets / f"password-{postgresql.ADMIN}"),
                 "owner": postgresql.OWNER,
                 "owner_password_file": str(layout.secrets / f"password-{postgresql.OWNER}"),
                 "log_files": [str(self._database_log())],

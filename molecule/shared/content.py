@@ -28,11 +28,11 @@ WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY
 def content(state: dict, without: set[str]) -> dict:
     """Table name to columns, number of rows, and a digest of the sorted rows; and the databases of the server."""
     server = state["postgres"]
-    password = Path(server["admin_password_file"]).read_text().strip()
+    password = Path(server["superuser_password_file"]).read_text().strip()
     connection = psycopg2.connect(
         host=server["host"],
         port=server["port"],
-        user=server["admin_user"],
+        user=server["superuser"],
         password=password,
         dbname=server["database"],
     )

@@ -82,8 +82,8 @@ class Sandbox:
         postgres = self.facts()["postgres"]
         subprocess.run(
             [f"{postgres['bin_dir']}/psql", "-X", "-h", postgres["host"], "-p", str(postgres["port"]), "-U",
-             postgres["admin_user"], "-d", postgres["database"], "-v", "ON_ERROR_STOP=1", "-c", statement],
-            env={**os.environ, "PGPASSWORD": Path(postgres["admin_password_file"]).read_text()}, check=True, timeout=60,
+             postgres["superuser"], "-d", postgres["database"], "-v", "ON_ERROR_STOP=1", "-c", statement],
+            env={**os.environ, "PGPASSWORD": Path(postgres["superuser_password_file"]).read_text()}, check=True, timeout=60,
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
 
