@@ -67,7 +67,7 @@ class Watched:
 
 @pytest.fixture
 def watched(servers: dict[int, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
-    monkeypatch.setattr(data, "PERIOD_S", 0.0)
+    monkeypatch.setattr(data, "period_s", lambda _: 0.0)
     made = Watched(servers[18], tmp_path)
     yield made
     forget(servers[18], made.name)
@@ -102,11 +102,11 @@ def test_it_looks_once_a_minute_and_not_while_a_later_release_is_at_work(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count = looks(watched, monkeypatch)
-    monkeypatch.setattr(data, "PERIOD_S", 3600.0)
+    monkeypatch.setattr(data, "period_s", lambda _: 3600.0)
     watched.step()
     watched.step()
     assert count() == 1
-    monkeypatch.setattr(data, "PERIOD_S", 0.0)
+    monkeypatch.setattr(data, "period_s", lambda _: 0.0)
     watched.journal.append("release", "finished")
     watched.state.lock.release(watched.journal.release)
     later = watched.state.begin({"user": "t", "host": "h", "pid": 1})

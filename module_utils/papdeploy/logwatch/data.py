@@ -20,7 +20,6 @@ from ..journal import Journal, State
 from ..postgres import Conninfo, Database
 from ..sites import HostSite
 
-PERIOD_S = 60.0
 KIND = "data_loss"
 _LEDGER_SCHEMA = "pap_deploy"
 
@@ -54,13 +53,18 @@ def _database(spec: Mapping[str, Any], password: str) -> Database:
     return replace(made, bin_dir=spec["bin_dir"]).as_release("watch")
 
 
+def period_s(state: Mapping[str, Any]) -> float:
+    """Seconds between two looks: every other step of the watch, and at least once a minute."""
+    return min(60.0, 2 * float(state["interval_s"]))
+
+
 def look(
     folder: Path, state: Mapping[str, Any], spec: Mapping[str, Any], password: str, at: str
 ) -> Optional[dict[str, Any]]:
     """What the database has lost, if a look is due: ``{"losses", "error"}``. None while it is not, while there is no
     baseline yet, and while a later release is at work: its migrations may take away what they mean to."""
     before = state.get("data") or {}
-    if not spec or (before.get("at") and seconds_between(before["at"], at) < PERIOD_S):
+    if not spec or (before.get("at") and seconds_between(before["at"], at) < period_s(state)):
         return None
     path = folder / "data.json"
     journal = Journal(folder)
