@@ -228,6 +228,7 @@ def test_failed_databases_go_by_days_only_without_rows_of_their_own(
     for _ in range(2):
         assert run(1) == []
     assert said("holds an unknown number of rows", retention.forecast(stack, Settings(keep_failed_days=1), ()))
+    journal.append("rollback.swap", "done", writes=marks.writes(live.named(failed)))
     for rows, certain in ((7, True), (0, False)):
         journal.append("rollback", "counted", rows_lost=rows, cost_certain=certain)
         journal.append("rollback", "done", kept=failed, way="swap", rows_lost=rows)
@@ -235,6 +236,10 @@ def test_failed_databases_go_by_days_only_without_rows_of_their_own(
         assert run(1) == run(1) == []
     assert {entry["name"] for entry in databases.existing(live)} == {failed}
     journal.append("rollback", "counted", rows_lost=0, cost_certain=True)
+    as_app(live.named(failed)).execute("INSERT INTO t (v) VALUES ('written by a person')")
+    assert run(1) == run(1) == []
+    assert said("holds 1 row that nothing else has", retention.forecast(stack, Settings(keep_failed_days=1), ()))
+    journal.append("rollback.swap", "done", writes=marks.writes(live.named(failed)))
     assert run(0) == run(0) == [], "with 0 days a person drops it"
     assert said("goes with the next backup", run(1)), "announced first"
     assert said("removed ", run(1))

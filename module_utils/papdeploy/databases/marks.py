@@ -121,6 +121,13 @@ def take(session: Session) -> dict[str, Any]:
     return {**snapshot, "counters": counters, "tables": tables}
 
 
+def writes(database: Database) -> int:
+    """How many row versions were ever written in ``database``, by its counters: two equal numbers, with no crash of the
+    server between them, mean that nobody wrote."""
+    with database.session() as session:
+        return sum(_writes(table) + int(table["deleted"]) for table in session.rows(TABLES))
+
+
 def moment(session: Session) -> dict[str, Any]:
     """Of a mark only what tells older transactions from newer ones."""
     return session.rows(_SNAPSHOT)[0]

@@ -180,7 +180,7 @@ def _kept(stack: Stack, found: dict[str, Any]) -> list[str]:
     for other in others:
         if other["kind"] == "failed":
             journal = known.get(str(other["release"]))
-            other["rows"] = retention.rows_only_in(journal, other["name"]) if journal else None
+            other["rows"] = retention.rows_only_in(stack.database, journal, other["name"]) if journal else None
     found["databases"] = others
     kinds = {"snap": "restore point", "failed": "kept aside after a failure", "fenced": "fenced now"}
     lines = [

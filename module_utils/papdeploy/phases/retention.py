@@ -14,6 +14,7 @@ from ..core.clock import epoch, from_epoch, now, utc_minute
 from ..core.durable import private_folder
 from ..core.text import age, size
 from ..core.visible import visible
+from ..databases import marks
 from ..databases.names import maintenance
 from ..errors import PapError
 from ..journal import Journal, State
@@ -118,18 +119,18 @@ def judged(state: State, path: str, sha256: str, damage: str) -> None:
     journal.append("retention", "judged", name=path, sha256=sha256, damage=damage)
 
 
-def rows_only_in(journal: Journal, name: str) -> Optional[int]:
-    """Rows in the database ``name``, which a rollback of that release set aside, that nothing else has; None if that is
-    not known."""
-    done = journal.last("rollback", "done")
-    counted = journal.last("rollback", "counted") or done
-    if done is None or counted is None or done.get("kept") != name:
+def rows_only_in(database: Database, journal: Journal, name: str) -> Optional[int]:
+    """Rows in the database ``name``, which a rollback of that release set aside, that nothing else has: those that the
+    rollback left behind, and what was written there since. None if that is not known."""
+    done, counted = journal.last("rollback", "done"), journal.last("rollback", "counted")
+    swapped = journal.last("rollback.swap") or {}
+    if done is None or counted is None or done.get("kept") != name or not counted.get("cost_certain"):
         return None
-    certain = counted.get("cost_certain")
-    if certain is None and done.get("way") != "nothing":  # written by an earlier version
-        begun = journal.last("rollback", "begin") or {}
-        certain = (begun.get("plan") or {}).get("cost_certain")
-    return int(counted["rows_lost"]) if certain else None
+    try:
+        later = marks.writes(database.named(name)) - int(swapped["writes"])
+    except (PapError, KeyError, TypeError):  # it takes no connection, or an earlier version noted nothing
+        return None
+    return int(counted["rows_lost"]) + later if later >= 0 else None
 
 
 def _look(
@@ -194,7 +195,7 @@ def _databases(database: Database, state: State) -> list[Thing]:
     for entry in (*databases.existing(database), *databases.look_alikes(database)):
         if entry["kind"] not in ("failed", "snap"):
             continue
-        journal = known.get(str(entry["release"]))
+        journal = known.get(str(entry["release"])) if entry["kind"] == "failed" and not entry.get("why") else None
         found.append(
             Thing(
                 str(entry["kind"]),
@@ -205,7 +206,7 @@ def _databases(database: Database, state: State) -> list[Thing]:
                 hold="IS_TEMPLATE is set on it" if entry["template"] else "",
                 trouble=str(entry.get("why") or ""),
                 obstacle=str(entry.get("obstacle") or ""),
-                rows=rows_only_in(journal, entry["name"]) if journal and entry["kind"] == "failed" else None,
+                rows=rows_only_in(database, journal, entry["name"]) if journal else None,
             )
         )
     return found

@@ -12,6 +12,7 @@ from .. import databases
 from ..api import Api
 from ..backup.archive import Emit, silent
 from ..core import text
+from ..databases import marks
 from ..databases.names import admin_session, end_sessions
 from ..errors import PapError, Refused, Unhealthy
 from ..postgres import Database, quote_literal
@@ -257,7 +258,9 @@ def _behind(work: _Work) -> Database:
 
 
 def _swap(work: _Work, replacement: str, traits: Optional[dict[str, Any]] = None) -> dict[str, Any]:
-    return databases.swap(work.database, work.release, replacement, traits=traits)
+    done = databases.swap(work.database, work.release, replacement, traits=traits)
+    # What is written to it from now on is nowhere else. A repeated swap cannot tell what was written meanwhile.
+    return {**done, "writes": marks.writes(work.database.named(str(done["kept"]))) if done["swapped"] else None}
 
 
 def _restore(work: _Work) -> dict[str, Any]:
