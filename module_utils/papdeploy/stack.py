@@ -284,8 +284,8 @@ def from_params(params: Mapping[str, Any], release: str = "", redactor: Optional
         smoke_settings=smoke,
         url=params["smoke"].get("url") or params["api"].get("url") or "",
         url_variable=params["api"].get("url_variable") or "DATABASE_URL",
-        database_url=params["api"].get("database_url") or "",
-        direct_url=params["api"].get("database_direct_url") or "",
+        database_url=(params["api"].get("database_url") or "").strip(),  # a template may end in a line break
+        direct_url=(params["api"].get("database_direct_url") or "").strip(),
         copy_variables={name: str(value) for name, value in (params["api"].get("trial_env") or {}).items()},
         database_logs=tuple(database.get("log_files") or ()),
         found=tuple(found),
@@ -330,7 +330,7 @@ def _in_containers(params: Mapping[str, Any], release: str) -> tuple[Database, A
     names = [name for name in api.get("container") or [] if name]
     _require({"container": names}, "pap_api_", ("container",))
     engine = Engine()
-    given = api.get("database_direct_url") or api.get("database_url") or ""
+    given = (api.get("database_direct_url") or api.get("database_url") or "").strip()
     found = discover(engine, database["container"], names[0], api.get("url_variable") or "", given)
     compose = Compose(api.get("image_variable") or "PAP_API_IMAGE", api.get("compose_file") or "")
     made = database_at(

@@ -172,6 +172,23 @@ def test_what_sqlalchemy_itself_would_not_take_is_said(text: str, words: str) ->
     assert words in said and bool(said) is bool(words)
 
 
+@pytest.mark.parametrize(
+    ("text", "user", "hosts", "label"),
+    [
+        ("postgresql://u:p@/db?host=/cloudsql/a:b:c", "u", (("/cloudsql/a:b:c", None),), "db on /cloudsql/a:b:c"),
+        ("postgresql+pg8000://u:p@/db?unix_sock=/cloudsql/a:b:c/.s.PGSQL.5433", "u", (("/cloudsql/a:b:c", 5433),), "db on /cloudsql/a:b:c:5433"),
+        ("postgresql://name@server:p@h/db", "name@server", (("h", None),), "db on h"),
+        ("postgresql://u:p@[fe80::1%eth0]:5432/db", "u", (("fe80::1%eth0", 5432),), "db on [fe80::1%eth0]:5432"),
+        ("postgresql:///db", "", (), "db on the local socket"),
+        ("postgresql://:5433/db", "", (("", 5433),), "db on the local socket:5433"),
+    ],
+)  # fmt: skip
+def test_forms_that_providers_hand_out(text: str, user: str, hosts: Any, label: str) -> None:
+    url = read(text)
+    assert (url.user, url.hosts, url.label) == (user, hosts, label)
+    assert read(url.render()).hosts == hosts
+
+
 def test_a_host_is_decoded_as_libpq_does() -> None:
     assert read("postgresql://u@%2Frun%2Fpostgresql:5433/db").hosts == (("/run/postgresql", 5433),)
 

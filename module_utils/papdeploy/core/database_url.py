@@ -8,7 +8,7 @@ hosts before the path, a percent-encoded socket folder, the scheme ``postgres``)
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 from urllib.parse import parse_qsl, quote, unquote, unquote_plus
@@ -85,7 +85,11 @@ class DatabaseUrl:
     @property
     def label(self) -> str:
         """Database and hosts, for messages."""
-        places = [f"{_bracketed(host)}:{port}" if port else host for host, port in self.hosts if host or port]
+        places = [
+            f"{_bracketed(host) or 'the local socket'}:{port}" if port else host
+            for host, port in self.hosts
+            if host or port
+        ]
         return f"{self.dbname} on {', '.join(places) or 'the local socket'}"
 
     @property
@@ -309,12 +313,15 @@ def _once(query: Iterable[tuple[str, str]]) -> dict[str, str]:
     return found
 
 
-def _hosts(before: str, query: Iterable[tuple[str, str]]) -> Hosts:
+def _hosts(before: str, query: Sequence[tuple[str, str]]) -> Hosts:
     """The hosts of a URL: those of the query (as SQLAlchemy or libpq writes several) or those before the path."""
     hosts = [_host(text) for text in before.split(",")] if before else []
     given = {name: [value for key, value in query if key == name] for name in ("host", "port")}
     asked = given["host"][0].split(",") if len(given["host"]) == 1 else given["host"]
     port = ",".join(given["port"])
+    socket = re.fullmatch(r"(.+)/\.s\.PGSQL\.([0-9]+)", dict(query).get("unix_sock", ""))  # pg8000's way to say it
+    if socket and not asked:
+        return ((socket[1], _port(socket[2])),)
     if not asked:
         return _with_ports([host for host, _ in hosts], port) if port else tuple(hosts)
     if port:
@@ -375,7 +382,7 @@ def _escaped(text: str) -> str:
 
 
 def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+    return f"[{host}]" if ":" in host and not host.startswith("/") else host
 
 
 def _host_keywords(hosts: Hosts) -> dict[str, str]:
