@@ -126,7 +126,7 @@ def run_state(module: AnsibleModule, name: str, work: Callable[[Any, Any], dict[
     given = module.params["stack"]
 
     def on_the_state(phase: Any, redactor: Any) -> dict[str, Any]:
-        sources = importlib.import_module("papdeploy.app.secret_sources")
+        sources = importlib.import_module("papdeploy.secret_sources")
         sources.teach(redactor, given)
         state_of = importlib.import_module("papdeploy.journal").State
         return work(state_of(given["state_dir"], redactor, given["who"], stack=given["name"]), phase)

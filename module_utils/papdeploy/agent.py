@@ -22,7 +22,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Callable, Optional, TextIO
 
-from .app import secret_sources
+from . import secret_sources
 from .core.redact import Redactor
 from .errors import DeadlineExceeded, PapError, RemoteError, Unavailable, from_dict
 from .sites import Process, Site

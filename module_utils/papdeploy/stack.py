@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional
 
+from . import secret_sources
 from .agent import Agent
 from .api import Api, HostApi, Runtime
-from .app import copy_process, secret_sources
+from .app import copy_process
 from .app.copy_environment import Aim, CopyEnvironment
 from .app.process_sockets import ProcessSockets
 from .core.database_identity import DatabaseIdentity

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .app import secret_sources
+from . import secret_sources
 from .core.durable import write_durably
 from .core.redact import Redactor
 
@@ -22,7 +22,7 @@ _FILE = "watch-confidential.json"
 
 @dataclass(frozen=True)
 class Confidential:
-    """``secrets`` that stand nowhere on this host, ``places`` where the others do (:mod:`app.secret_sources`), and
+    """``secrets`` that stand nowhere on this host, ``places`` where the others do (:mod:`secret_sources`), and
     ``alert``: ``{"url", "format", "headers", "stack"}`` of a webhook, or nothing. ``database_password``: the one of the
     inventory; in a container it is found where it stands."""
 

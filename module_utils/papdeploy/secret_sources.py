@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..api import read_env_file
-from ..core.redact import Redactor
-from ..core.secret_names import secrets_of_url
-from ..errors import PapError
+from .api import read_env_file
+from .core.redact import Redactor
+from .core.secret_names import secrets_of_url
+from .errors import PapError
 
 _SETTINGS_BYTES = 256 << 10
 
@@ -57,8 +57,8 @@ def _environments(places: Mapping[str, Any]) -> Iterator[dict[str, str]]:
         with contextlib.suppress(PapError):
             yield read_env_file(path)
     if places.get("containers"):
-        from ..containers.engine import Engine
-        from ..containers.site import environment_of
+        from .containers.engine import Engine
+        from .containers.site import environment_of
 
         for name in places["containers"]:
             with contextlib.suppress(PapError):
