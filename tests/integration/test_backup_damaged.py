@@ -101,7 +101,7 @@ def _edit(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "empty archive": (lambda f: f.write_bytes(b""), "it has 0 bytes"),
+    "empty archive": (lambda f: f.write_bytes(b""), "it has 0 of"),
     "archive gone": (lambda f: f.unlink(), "is gone"),
     "manifest gone": (lambda f: f.with_name(f.name + ".manifest.json").unlink(), "does not exist"),
     "manifest empty": (lambda f: f.with_name(f.name + ".manifest.json").write_text(""), "cannot be read"),

@@ -326,7 +326,7 @@ def test_locked_table_does_not_hang(server: Server, database: str, tmp_path: Pat
     limits = backup.Limits(lock_wait_s=0.5)
     with as_app(target).session() as session:
         session.execute("BEGIN; LOCK TABLE t")
-        with pytest.raises(CommandFailed, match=r"A table stayed locked.* t by pid"):
+        with pytest.raises(CommandFailed, match=r"A table stayed locked.* public\.t by pid"):
             backup.take(target, tmp_path / "b", stack="st", release="r1", limits=limits)
     assert list((tmp_path / "b").iterdir()) == []
 
@@ -374,9 +374,11 @@ def test_kill_leaves_what_the_next_run_clears(server: Server, database: str, tmp
     target = small(server, database, rows=100_000)
     program = (
         "import sys; sys.path[:0] = sys.argv[1:4]\n"
+        "from pathlib import Path; from papdeploy.core.registry import Registry\n"
         "from papdeploy import backup; from papdeploy.postgres import *; from papdeploy.sites import HostSite\n"
         "c = Conninfo(*sys.argv[4:6], int(sys.argv[6]), *sys.argv[7:9])\n"
-        "d = Database(HostSite(), c, sys.argv[9])\n"
+        "registry = Registry(Path(sys.argv[11]), name='st', database=c.dbname)\n"
+        "d = Database(HostSite(), c, sys.argv[9], registry=registry)\n"
         "print('go', flush=True)\n"
         "backup.take(d, sys.argv[10], stack='st', release='r1')\n"
     )
@@ -385,7 +387,7 @@ def test_kill_leaves_what_the_next_run_clears(server: Server, database: str, tmp
     argv = [
         str(root / ".venv/bin/python") if (root / ".venv").exists() else "python3", "-c", program,
         str(root / "module_utils"), "", "", conninfo.dbname, conninfo.host, str(conninfo.port), conninfo.user,
-        conninfo.password, target.bin_dir, str(tmp_path / "b"),
+        conninfo.password, target.bin_dir, str(tmp_path / "b"), str(target.registry.folder),
     ]  # fmt: skip
     left: set[str] = set()
     for delay in (0.15, 0.25, 0.35, 0.45, 0.6):
