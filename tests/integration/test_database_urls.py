@@ -119,9 +119,10 @@ def through_everything(bench: Bench, case: dict[str, Any]) -> None:
         assert validate.run(bench.stack, "", {})["matches"]
         server.sql(f'CREATE DATABASE "{copy}" TEMPLATE "{bench.dbname}"')
         before = bench.server.sql("SELECT sum(logins) FROM users", bench.dbname)
+        candidate = bench.stack.api.candidate()
         found = trials.attempt(
-            bench.stack, bench.stack.api.candidate(), bench.stack.database.named(copy),
-            release="r1", baseline=None, extra={}, rows=True, deadline=time.monotonic() + 60,
+            bench.stack, candidate, bench.stack.database.named(copy), release="r1", baseline=None, rows=True,
+            made=bench.stack.environment_on(candidate, copy), deadline=time.monotonic() + 60,
         )  # fmt: skip
         assert found["works"], found
         assert "DATABASE_URL" in found["pointed"]
