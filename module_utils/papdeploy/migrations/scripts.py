@@ -207,7 +207,7 @@ def _collect(session: Session, migration: MigrationFile, child: Any, ends_at: fl
             if not piece and rest:
                 lines, rest = [rest], b""
             for line in lines:
-                text = line.decode("utf-8", "replace")
+                text = session.redactor.text(line.decode("utf-8", "replace"))
                 session.emit("output", identity=migration.identity, line=text)
                 kept = (kept + text + "\n")[-KEPT_OUTPUT:]
             if not piece:
