@@ -12,6 +12,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ import psycopg2
 import pytest
 from as_app import as_app
 from papdeploy import backup, databases, oracle, postgres
+from papdeploy.core.durable import private_folder
+from papdeploy.core.registry import Registry
 from papdeploy.databases import ledger_table, marks, properties
 from papdeploy.databases.names import admin_session
 from papdeploy.errors import CommandFailed, PapError, VerificationFailed
@@ -148,7 +151,7 @@ def test_without_the_pins_they_run(planted: tuple[Server, Database], monkeypatch
 def test_everything_that_reads(planted: tuple[Server, Database]) -> None:
     _, live = planted
     assert live.facts().superuser
-    live.whereabouts()
+    assert live.identity().name == live.conninfo.dbname
     with live.session() as session:
         mark = marks.take(session)
         assert properties.capture(session, live.conninfo.dbname)["owner"] == OWNER
@@ -167,6 +170,8 @@ def test_everything_that_reads(planted: tuple[Server, Database]) -> None:
 @pytest.mark.parametrize("kind", ["backup", "snapshot"])
 def test_backup_fence_and_both_restores(planted: tuple[Server, Database], tmp_path: Path, kind: str) -> None:
     server, live = planted
+    folder = private_folder(server.state / f"{live.conninfo.dbname}-{kind}")  # each time a stack of its own
+    live = replace(live, registry=Registry(folder, database=live.conninfo.dbname))
     up = "INSERT INTO pap_deploy.ledger (event, identity, release) VALUES ('applied', 'm1', 'r7')"
     with live.session() as session:
         session.execute("DROP SCHEMA pap_deploy CASCADE")
