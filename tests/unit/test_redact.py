@@ -348,3 +348,25 @@ def test_a_hostile_text_costs_no_time() -> None:
     for text in ("\\" * 20_000 + "p", "p" * 20_000, "a://" * 5_000, "password=" * 5_000, "'" * 20_000, "x:" * 10_000, "E'" * 9_000,
                  "$a" * 9_000, "CREATE " + "'$" * 9_000, "-----BEGIN PRIVATE KEY-----" * 900, "(password " * 2_000 + "options("):  # fmt: skip
         redactor.text(text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ":".join(f"/opt/some.folder-{number}/lib/python3.11/site-packages" for number in range(40)) + ":",
+        "/" + "a" * 5000 + ":",
+        "-".join(["word"] * 500) + "!",
+        "Aa" * 2000 + "!",
+        "1." * 2000 + "!",
+        "a." * 2000 + "!",
+        "x" * 5000,
+        "password=" * 500,
+        "://" * 1000 + "@",
+        "'x" * 1500,
+    ],
+    ids=lambda value: value[:12],
+)
+def test_a_long_value_is_read_in_one_pass(value: str) -> None:
+    """A search path of forty folders, or a log line without spaces, must not take for ever to be judged."""
+    made = Redactor(["a known secret"], environment={"PYTHONPATH": value, "SOME_KEY": value, "HOST": value})
+    assert "a known secret" not in made.text(f"{value} a known secret {value}")

@@ -82,7 +82,7 @@ _HOST = re.compile(
     r"(?::\d{1,5})?(?:/\d{1,3})?"
 )
 _NAME = re.compile(r"[\w .,@:/+-]*")
-_FILE = re.compile(r"(?:~|\.{1,2})?/(?:[\w.@+{}%-]+/?)*")
+_FILE = re.compile(r"(?:~|\.{1,2})?/[\w.@+{}%/-]*")
 _RANDOM = re.compile(r"(?=[^/]*[a-z])(?=[^/]*[A-Z])(?=[^/]*\d)[^/]{12,}|[0-9a-fA-F]{20,}|\d{6,}/?[A-Za-z]*\d")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _CONNECTION_STRING = re.compile(r"\s*[a-z_]+\s*=.*\bpassword\s*=", re.DOTALL)
