@@ -17,6 +17,7 @@ from typing import Any, Optional
 from ..api import Api, Runtime
 from ..app.copy_environment import CopyEnvironment
 from ..app.process_sockets import ProcessSockets
+from ..core.redact import Redactor
 from ..errors import PapError, Refused, Unavailable, Unhealthy
 from ..trial import Trial
 from . import trial as trials
@@ -324,7 +325,7 @@ class DockerApi(Api):
         return last_words(self.engine, name)
 
     def _said(self, name: str) -> str:
-        said = self._log(name)
+        said = Redactor().text(self._log(name))
         return f" It said last: {said.splitlines()[-1][:300]}" if said else " It wrote no log."
 
 
