@@ -107,18 +107,18 @@ class Launcher:
     def argv(self, argv: Sequence[str], reads_stdin: bool) -> list[str]:
         """The argument list that starts ``argv``; without ``reads_stdin`` it ends when the caller goes away."""
         # `sh -c text name …` takes one word more than `python -c text …`, for its own name.
-        name = ["pap-deploy"] if self is SHELL else []
+        name = ["pap-deploy"] if self == SHELL else []
         return [self.program, "-c", self.start, *name, "read" if reads_stdin else "watch", *argv]
 
     def ending(self, pid: int) -> list[str]:
         """The argument list that asks the launcher with this process id to end its program."""
-        if self is SHELL:
+        if self == SHELL:
             return [self.program, "-c", 'kill -TERM "$1"', "pap-deploy", str(pid)]
         return [self.program, "-c", "import os, sys; os.kill(int(sys.argv[1]), 15)", str(pid)]
 
     def idling(self) -> list[str]:
         """A program that does nothing until its standard input ends."""
-        text = "while read -r line; do :; done" if self is SHELL else "import sys\nsys.stdin.read()"
+        text = "while read -r line; do :; done" if self == SHELL else "import sys\nsys.stdin.read()"
         return [self.program, "-c", text]
 
 
