@@ -53,7 +53,8 @@ def main() -> None:
     for release in RELEASES:
         print(api_image(engine, release))
     print(variant(engine, api_image(engine, "current"), "drops-tables", ["ENV CC_DROP_TABLES=on"]))
-    print(variant(engine, api_image(engine, "current"), "drops-by-file", ["RUN echo CC_DROP_TABLES=on > app/.env"]))
+    by_file = ["USER root", "RUN echo CC_DROP_TABLES=on > app/.env", "USER 10001:10001"]
+    print(variant(engine, api_image(engine, "current"), "drops-by-file", by_file))
 
 
 def db_image(engine: Any) -> str:

@@ -103,6 +103,7 @@ def test_a_deploy_that_pgbackrest_backs_up_is_taken_back_by_the_image(
         "pap_db_become": AS_POSTGRES,
         "pap_api_container": [archived.api],
         "pap_api_image": "pap-test/cc-pap-api:current",
+        "pap_migrations_dirs": [str(ROOT / "migrations")],
         "pap_models": ["app.models", "app.models_config"],
         "pap_smoke_username": "admin",
         "pap_smoke_password": pap_stack.PASSWORD,

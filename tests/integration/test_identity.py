@@ -150,7 +150,7 @@ def test_what_only_looks_like_a_failed_database_of_ours_stays(
     assert name not in {entry["name"] for entry in databases.existing(live)}
     for release in (R, "None", ""):
         databases.drop_created(live, release, databases.names.KINDS)
-    databases.cleanup_leftovers(live, "r99")
+    databases.cleanup_leftovers(live)
     assert name not in dropping.run(stack, "", ME)["dropped"]
     assert name in names(server)
     assert as_app(live.named(name)).scalar("SELECT count(*) AS n FROM t") >= 300

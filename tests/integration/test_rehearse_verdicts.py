@@ -134,7 +134,7 @@ FAILING: dict[str, tuple[dict[str, Any], dict[str, Any], str, Callable[[Rehearsa
     ),
     "a candidate that deletes rows when somebody logs in": (
         {"2026_01_01_note.py": ADD_NOTE},
-        {"user": NOTE, "at_login": ["DELETE FROM items WHERE id % 3 = 0"]},
+        {"user": NOTE, "at_login": ["DELETE FROM items WHERE mod(id, 3) = 0"]},
         "candidate",
         lambda error: "loses data of the copy when somebody logs in: up to 300 rows of public.items" in error.message
         or "when somebody logs in: 300 rows of public.items were deleted (900 rows before, 600 now)" in error.message,
