@@ -16,6 +16,8 @@ description:
   - Ansible would scan, pack and send the package again for every module, and Python would compile it for every task.
   - This unpacks it once, compiled, in C(~/.cache/pap-deploy) of the user that the modules run as.
   - Nothing is installed. The last three versions are kept, and every one that was used within two days.
+  - What others could change is not run. A folder that is a link, somebody else's, or open to writers is refused, and so
+    is one below such a folder; code that is not what was sent is unpacked again, with a warning.
 attributes:
   check_mode:
     support: full
@@ -46,42 +48,51 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-ansible_facts:
-  description: C(pap_code) is the folder to import C(papdeploy) from.
+code:
+  description: The folder to import C(papdeploy) from.
   returned: success
-  type: dict
+  type: str
 """
 
 import base64
 import compileall
 import contextlib
+import hashlib
 import io
+import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 import zipfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.papdeploy.core.durable import private_folder
+from ansible.module_utils.papdeploy.core.private import refuse_exchangeable
+from ansible.module_utils.papdeploy.errors import Refused
 
 KEEP = 3
 # A digest, or one that a killed run was unpacking. Whatever else somebody put here is not ours to remove.
 _OURS = re.compile(r"[0-9a-f]{16}|\.new-[a-z0-9_]{8}")
 IN_USE_SECONDS = 48 * 3600  # another deploy on this host, or the watch that goes on after one, may still read its own
+_COMPILED = "compiled.json"  # SHA-256 of each file that was compiled here
 
 
-def unpack(home: Path, digest: str, archive: str) -> Path:
-    """The folder of the unpacked package; made under another name and renamed, so that it is whole or not there."""
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    home.chmod(0o700)
+def unpack(home: Path, digest: str, archive: str, warn=lambda _: None) -> Path:
+    """The folder of the unpacked package, as it was sent; made under another name and renamed, so that it is whole or
+    not there. Raises Refused if somebody else could change it."""
+    secure(home)
+    content = _content(archive)
     place = home / digest
+    if os.path.lexists(place) and not _as_sent(place, content):
+        warn(f"The code in {place} was not what had been sent there. It was unpacked again; find out who changed it.")
+        _remove(place)
     if not place.is_dir():
         fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=home))
-        with zipfile.ZipFile(io.BytesIO(base64.b64decode(archive))) as package:
-            package.extractall(fresh)
-        compileall.compile_dir(str(fresh), quiet=2, stripdir=str(fresh), prependdir=str(place))
+        _write(fresh, content, place)
         with contextlib.suppress(OSError):  # another run was faster: the content is the same
             fresh.rename(place)
         shutil.rmtree(fresh, ignore_errors=True)
@@ -91,6 +102,81 @@ def unpack(home: Path, digest: str, archive: str) -> Path:
         if time.time() - used[old] > IN_USE_SECONDS:
             shutil.rmtree(old, ignore_errors=True)
     return place
+
+
+def secure(home: Path) -> None:
+    """Make ``home`` a folder of this user alone. One of ours that others could only read is closed; raises Refused for
+    one that others can write to, or exchange."""
+    with contextlib.suppress(FileNotFoundError):
+        found = home.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022:
+            home.chmod(0o700)
+    private_folder(home)
+    refuse_exchangeable(home)
+
+
+def _content(archive: str) -> dict:
+    with zipfile.ZipFile(io.BytesIO(base64.b64decode(archive))) as package:
+        return {name: package.read(name) for name in package.namelist()}
+
+
+def _write(fresh: Path, content: dict, place: Path) -> None:
+    """Unpack into ``fresh``, compile for ``place``, and note what was compiled."""
+    for name, data in content.items():
+        path = fresh / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    compileall.compile_dir(str(fresh), quiet=2, stripdir=str(fresh), prependdir=str(place))
+    made = {str(path.relative_to(fresh)): _sha256(path) for path in fresh.rglob("*.pyc")}
+    (fresh / _COMPILED).write_text(json.dumps(made))
+
+
+def _as_sent(place: Path, content: dict) -> bool:
+    """Whether ``place`` holds the files of the package and what was compiled of them, all of it this user's and nobody
+    else's to write. What another Python compiled there meanwhile is removed."""
+    try:
+        if not _is_private(place.lstat(), stat.S_ISDIR):
+            return False
+        compiled = json.loads((place / _COMPILED).read_bytes())
+        left = {*content, *compiled}
+        for folder, folders, names in os.walk(place):
+            if not all(_is_private((Path(folder) / name).lstat(), stat.S_ISDIR) for name in folders):
+                return False
+            for path in (Path(folder) / name for name in names):
+                name = str(path.relative_to(place))
+                if not _is_private(path.lstat(), stat.S_ISREG):
+                    return False
+                if name in content:
+                    sound = path.read_bytes() == content[name]
+                elif name in compiled:
+                    sound = _sha256(path) == compiled[name]
+                else:
+                    sound = name == _COMPILED or path.suffix == ".pyc"
+                    if path.suffix == ".pyc":
+                        path.unlink()
+                if not sound:
+                    return False
+                left.discard(name)
+        return not left
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _is_private(status: os.stat_result, kind) -> bool:
+    return kind(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _remove(place: Path) -> None:
+    if _is_folder(place):
+        away = Path(tempfile.mkdtemp(prefix=".new-", dir=place.parent))
+        place.rename(away / place.name)
+        shutil.rmtree(away)
+    else:
+        place.unlink()
 
 
 def _is_folder(path: Path) -> bool:
@@ -110,8 +196,12 @@ def main() -> None:
         supports_check_mode=True,
     )
     home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pap-deploy"
-    place = unpack(home, module.params["digest"], module.params["archive"])
-    module.exit_json(changed=False, ansible_facts={"pap_code": str(place)})
+    os.umask(0o077)
+    try:
+        place = unpack(home, module.params["digest"], module.params["archive"], module.warn)
+    except Refused as error:
+        module.fail_json(msg=str(error), hint=error.hint)
+    module.exit_json(changed=False, code=str(place))
 
 
 if __name__ == "__main__":

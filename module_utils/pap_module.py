@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -129,14 +130,21 @@ def run_state(module: AnsibleModule, name: str, work: Callable[[Any, Any], dict[
         sources = importlib.import_module("papdeploy.secret_sources")
         sources.teach(redactor, given)
         state_of = importlib.import_module("papdeploy.journal").State
-        return work(state_of(given["state_dir"], redactor, given["who"], stack=given["name"]), phase)
+        state = state_of(given["state_dir"], redactor, given["who"], stack=given["name"])
+        state.refuse_open()
+        return work(state, phase)
 
     _run(module, given["code"], f"phases.{name}", on_the_state)
 
 
 def run_code(module: AnsibleModule, code: str, name: str, work: Callable[[Any], dict[str, Any]]) -> None:
-    """The same without a stack: ``work`` gets the module ``papdeploy.<name>`` from the folder ``code``."""
-    _run(module, code, name, lambda imported, _: work(imported))
+    """The same without a stack, on the controller: ``work`` gets the module ``papdeploy.<name>`` from the folder
+    ``code``. What it writes is for this user alone."""
+    before = os.umask(0o077)
+    try:
+        _run(module, code, name, lambda imported, _: work(imported))
+    finally:
+        os.umask(before)
 
 
 def _run(module: AnsibleModule, code: str, name: str, work: Callable[[Any, Any], dict[str, Any]]) -> None:

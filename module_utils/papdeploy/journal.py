@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional
 
+from .core import private
 from .core.clock import now, seconds_between
 from .core.durable import append_durably, private_folder, sync_folder
 from .core.redact import Redactor
@@ -140,6 +142,21 @@ class State:
         self.folder = Path(folder)
         self.redactor = redactor or Redactor()
         self.lock = Lock(self.folder, Run.of(who) if who else None, stack=stack, server=server, notes=self)
+
+    def refuse_open(self) -> None:
+        """Raise Refused if the folder is there, and something in it could be somebody else's: then nothing that it says
+        is believed."""
+        for folder in (self.folder, self.releases_folder, self.backups_folder):
+            if os.path.lexists(folder):
+                private.refuse_open(folder)
+        if not self.folder.exists():
+            return
+        releases = list(self.releases_folder.iterdir()) if self.releases_folder.exists() else []
+        for path in (*self.folder.iterdir(), *releases):
+            private.refuse_foreign(path)
+        for release in releases:
+            for path in release.iterdir() if release.is_dir() else ():
+                private.refuse_foreign(path)
 
     @property
     def releases_folder(self) -> Path:

@@ -273,6 +273,7 @@ def from_params(params: Mapping[str, Any], release: str = "", redactor: Optional
     redactor.learn([made.conninfo.password])
     smoke = {key: value for key, value in params["smoke"].items() if key != "url" and value is not None}
     state = State(params["state_dir"], redactor, params["who"], stack=params["name"], server=ServerLock(made))
+    state.refuse_open()
     registry = state.registry(params["name"], made.conninfo.dbname)
     registry.refuse_other()
     return Stack(

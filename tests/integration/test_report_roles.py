@@ -91,8 +91,14 @@ def test_from_stagings_receipt_to_production_over_a_git_repository(place: Place)
     subprocess.run([*git, "push", "-q", "origin", "HEAD:main"], check=True)
     repository = {"receipt_repository": str(origin)}
     tested: Journal = release(place.state())
-    said = place.play(role("receipt", "write", pap_release=tested.release), **repository)
+    before = os.umask(0)
+    try:
+        said = place.play(role("receipt", "write", pap_release=tested.release), **repository)
+    finally:
+        os.umask(before)
     assert "signed" in said
+    for made in (place.folder / "receipts", place.folder / "keys"):
+        assert all(path.lstat().st_mode & 0o077 == 0 for path in (made, *made.rglob("*"))), made
     listed = subprocess.run(
         ["git", "-C", origin, "ls-tree", "--name-only", "main"], check=True, capture_output=True, text=True
     ).stdout

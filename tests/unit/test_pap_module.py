@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Callable
 from urllib.parse import quote
 
 import pap_module
 import pytest
+from papdeploy.core.durable import private_folder
 from papdeploy.core.redact import MASK
 from papdeploy.errors import PapError
+from papdeploy.journal import State
 
 CODE = str(Path(__file__).resolve().parents[2] / "module_utils")
 SMOKE, STRIPE, LOADED = 'smoke p@ss"w', "sk_live_5x9", "from-dotenv-7"
@@ -102,3 +105,68 @@ def test_the_statement_that_is_proposed_is_the_one_that_is_right(tmp_path: Path)
         Module(tmp_path), lambda: {"pap": {"lines": [f"  {comment}"]}, "differences": [{"repair": [comment]}]}, "stack"
     )
     assert result["pap"]["lines"] == [f"  {comment}"] and result["differences"] == [{"repair": [comment]}]
+
+
+def wide(state: Path) -> None:
+    state.chmod(0o777)
+
+
+def readable(state: Path) -> None:
+    state.chmod(0o750)
+
+
+def of_another(state: Path) -> None:
+    os.chown(state, 12345, 12345)
+
+
+def linked(state: Path) -> None:
+    state.rename(state.with_name("there"))
+    state.symlink_to(state.with_name("there"))
+
+
+def of(name: str, spoil: Callable[[Path], None]) -> Callable[[Path], None]:
+    def inside(state: Path) -> None:
+        spoil(next(state.glob(name)))
+
+    inside.__name__ = f"{name} {spoil.__name__}"
+    return inside
+
+
+SPOILT = [
+    *(wide, readable, of_another, linked),
+    *(of("releases", spoil) for spoil in (wide, readable, of_another, linked)),
+    *(of("backups", spoil) for spoil in (wide, of_another, linked)),
+    *(of(name, spoil) for name in ("releases/*", "releases/*/journal.jsonl") for spoil in (of_another, linked)),
+    *(of(name, spoil) for name in ("lock.json", "stack.json") for spoil in (of_another, linked)),
+]
+
+
+@pytest.mark.parametrize("on", ["stack", "state"])
+@pytest.mark.parametrize("spoil", SPOILT, ids=lambda spoil: str(spoil.__name__))
+def test_no_command_believes_a_state_folder_that_could_be_anothers(
+    tmp_path: Path, spoil: Callable[[Path], None], on: str
+) -> None:
+    if "of_another" in spoil.__name__ and os.geteuid():
+        pytest.skip("only root can give files away")
+    module = Module(tmp_path)
+    state = State(tmp_path / "state")
+    state.begin(module.params["stack"]["who"])
+    private_folder(state.backups_folder)
+    state.registry("pap", "control_core_db").claim("4711")
+    assert "failed" not in ends(module, dict, on)
+    spoil(state.folder)
+    result = ends(module, lambda: pytest.fail("it was read"), on)
+    assert result["failed"] and result["error_kind"] == "Refused", result
+    assert result["msg"].startswith(str(state.folder)), result["msg"]
+
+
+@pytest.mark.parametrize("umask", [0, 0o277])
+def test_what_the_controller_gets_is_its_owners_under_any_umask(tmp_path: Path, umask: int) -> None:
+    folder = tmp_path / "srv" / "receipts"
+    before = os.umask(umask)
+    try:
+        ends(Module(tmp_path), lambda: (folder.mkdir(parents=True), (folder / "file").write_text(""))[0] or {}, "code")
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in (folder, folder / "file")] == [0o700, 0o600]

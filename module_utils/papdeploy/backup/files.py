@@ -7,12 +7,12 @@ import fcntl
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from ..core.durable import sync_folder
+from ..core.durable import private_folder, sync_folder
+from ..core.private import refuse_open
 from ..core.regular import open_regular
 from ..errors import Refused
 
@@ -25,24 +25,13 @@ _CHUNK = 1 << 20
 
 def secure_folder(folder: Path) -> Path:
     """Create ``folder`` with mode 0700, or refuse one that others can look into or that is a symbolic link."""
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700, parents=True)
-    status = folder.lstat()
-    problem = ""
-    if stat.S_ISLNK(status.st_mode):
-        problem = "is a symbolic link"
-    elif not stat.S_ISDIR(status.st_mode):
-        problem = "is not a folder"
-    elif status.st_uid != os.geteuid():
-        problem = f"belongs to user id {status.st_uid}"
-    elif status.st_mode & 0o077:
-        problem = f"has mode {stat.S_IMODE(status.st_mode):04o}, so others can reach it"
-    if problem:
-        raise Refused(
-            f"The backup folder {folder} {problem}.",
-            hint="A backup holds all data and password hashes: use a folder of your own with mode 0700.",
-            folder=str(folder),
-        )
+    if not os.path.lexists(folder):
+        return private_folder(folder)
+    refuse_open(
+        folder,
+        "The backup folder ",
+        "A backup holds all data and password hashes: use a folder of your own with mode 0700.",
+    )
     return folder
 
 

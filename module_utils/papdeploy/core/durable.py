@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import Refused
+from .private import refuse_open
 from .visible import json_text
 
 
 def private_folder(path: Path) -> Path:
-    """Make ``path`` a folder for its owner alone (0700); refuses a symbolic link or somebody else's folder."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = path.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
-        raise Refused(
-            f"{path} must be a folder of its own (no symbolic link), owned by this user, mode 0700.",
-            hint=f"Check what it is, then: chmod 0700 {path}",
-        )
+    """Make ``path`` a folder for its owner alone (0700), whatever the umask; raises Refused for one that is not."""
+    for folder in reversed([parent for parent in path.parents if not parent.exists()]):
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o755)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+        path.chmod(0o700)
+    refuse_open(path)
     return path
 
 

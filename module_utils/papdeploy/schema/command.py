@@ -29,7 +29,7 @@ from .scratch_database import expected_on
 from .script import repair_script
 from .session import Session
 from .silence import silence, silence_for_good
-from .snapshots import cache_folder, cached, read_snapshot, verify, write_snapshot
+from .snapshots import cache_folder, cached, keep, read_snapshot, verify, write_snapshot
 
 MATCHES, DIFFERS, NOT_CHECKED = 0, 1, 2
 
@@ -192,19 +192,13 @@ class Source:
                 hint=f"Name a scratch server of version {major}: others print types and expressions differently.",
             )
         if not self.arguments.no_cache:
-            self._cache(catalog)
+            keep(cache_folder(), catalog)
         return catalog
 
     def made(self) -> Catalog:
         url = self.arguments.scratch_url or self.configuration.scratch_url or database_url(self.arguments.database_url)
         catalog, _ = expected_on(self.models, url)
         return catalog
-
-    def _cache(self, catalog: Catalog) -> None:
-        try:
-            write_snapshot(cache_folder() / f"{catalog['digest']}.json", catalog)
-        except OSError:
-            return  # a read-only home: the next run makes it again
 
 
 def check_by_snapshot(session: Session, models: ModelSet, path: str, options: CheckOptions) -> CheckResult:

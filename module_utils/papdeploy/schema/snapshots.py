@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from ..core.durable import private_folder
+from ..core.private import refuse_writable
 from ..errors import PapError
 from .catalog import CATALOG_FORMAT, Catalog
 
@@ -19,14 +21,28 @@ def cache_folder() -> Path:
 
 
 def cached(folder: Path, digest: str) -> Catalog | None:
-    """The catalog of ``digest`` from the cache, or None; a file that cannot be read is as good as none."""
+    """The catalog of ``digest`` from the cache, or None; a file that cannot be read, or that somebody else could have
+    written, is as good as none."""
     path = folder / f"{digest}.json"
     try:
+        refuse_writable(folder)
+        refuse_writable(path)
         found = read_snapshot(path)
         verify(found, digest, path)
-    except PapError:
+    except (PapError, OSError):
         return None
     return found
+
+
+def keep(folder: Path, catalog: Catalog) -> None:
+    """Put ``catalog`` into the cache, unless that cannot be written to or others can write there."""
+    try:
+        if not folder.exists():
+            private_folder(folder)
+        refuse_writable(folder)
+        write_snapshot(folder / f"{catalog['digest']}.json", catalog)
+    except (PapError, OSError):
+        return  # the next run makes it again
 
 
 def read_snapshot(path: str | Path) -> Catalog:
