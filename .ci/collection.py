@@ -23,7 +23,7 @@ FOLDERS = {"library": "plugins/modules", "module_utils": "plugins/module_utils",
            "playbooks": "playbooks", "docs": "docs"}  # fmt: skip
 FILES = ("README.md", "LICENSE")
 RENAMED = (
-    (r"\bansible\.module_utils\.(?=pap_module\b|papdeploy\.)", f"ansible_collections.{NAME}.plugins.module_utils."),
+    (r"\bansible\.module_utils\.pap_module\b", f"ansible_collections.{NAME}.plugins.module_utils.pap_module"),
     (r"(?<=lookup\(')(?=pap_)", f"{NAME}."),
     (r"(?<=action_loader\.get\(\")(?=pap_)", f"{NAME}."),
     (r"(?m)^  - pap_stack$", f"  - {NAME}.pap_stack"),

@@ -57,10 +57,12 @@ code:
 import base64
 import compileall
 import contextlib
+import grp
 import hashlib
 import io
 import json
 import os
+import pwd
 import re
 import shutil
 import stat
@@ -70,9 +72,6 @@ import zipfile
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.papdeploy.core.durable import private_folder
-from ansible.module_utils.papdeploy.core.private import refuse_exchangeable
-from ansible.module_utils.papdeploy.errors import Refused
 
 KEEP = 3
 # A digest, or one that a killed run was unpacking. Whatever else somebody put here is not ours to remove.
@@ -81,9 +80,13 @@ IN_USE_SECONDS = 48 * 3600  # another deploy on this host, or the watch that goe
 _COMPILED = "compiled.json"  # SHA-256 of each file that was compiled here
 
 
+class Unsafe(Exception):
+    """Somebody else could change what is unpacked there."""
+
+
 def unpack(home: Path, digest: str, archive: str, warn=lambda _: None) -> Path:
     """The folder of the unpacked package, as it was sent; made under another name and renamed, so that it is whole or
-    not there. Raises Refused if somebody else could change it."""
+    not there. Raises Unsafe if somebody else could change it."""
     secure(home)
     content = _content(archive)
     place = home / digest
@@ -105,14 +108,38 @@ def unpack(home: Path, digest: str, archive: str, warn=lambda _: None) -> Path:
 
 
 def secure(home: Path) -> None:
-    """Make ``home`` a folder of this user alone. One of ours that others could only read is closed; raises Refused for
-    one that others can write to, or exchange."""
-    with contextlib.suppress(FileNotFoundError):
-        found = home.lstat()
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022:
-            home.chmod(0o700)
-    private_folder(home)
-    refuse_exchangeable(home)
+    """Make ``home`` a folder of this user alone. One of ours that others could only read is closed; raises Unsafe for
+    one that others can write to, or put another in its place."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    above = [*reversed(home.absolute().parents), *reversed(home.resolve().parents)]
+    for folder in dict.fromkeys(above):
+        problem = _exchangeable(folder.lstat())
+        if problem:
+            raise Unsafe(f"{folder} {problem}, so somebody else could put another {home.name} into it.")
+    found = home.lstat()
+    if not _is_private(found, stat.S_ISDIR):
+        raise Unsafe(f"{home} is not a folder that belongs to this user (id {os.geteuid()}) and only it can write to.")
+    home.chmod(0o700)
+
+
+def _exchangeable(found: os.stat_result) -> str:
+    """Why others than this user and root can rename what is in that folder or lead that link elsewhere, as a clause."""
+    if found.st_uid not in (0, os.geteuid()):
+        return f"belongs to user id {found.st_uid}"
+    writers = found.st_mode & (0o002 if found.st_gid == _own_group() else 0o022)
+    if writers and not stat.S_ISLNK(found.st_mode) and not found.st_mode & stat.S_ISVTX:
+        return f"has mode {stat.S_IMODE(found.st_mode):04o}"
+    return ""
+
+
+def _own_group() -> int:
+    """The group that has the name of this user and no other member, as many distributions make one; or -1."""
+    with contextlib.suppress(KeyError):
+        user = pwd.getpwuid(os.geteuid())
+        group = grp.getgrgid(user.pw_gid)
+        if group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}:
+            return group.gr_gid
+    return -1
 
 
 def _content(archive: str) -> dict:
@@ -199,8 +226,12 @@ def main() -> None:
     os.umask(0o077)
     try:
         place = unpack(home, module.params["digest"], module.params["archive"], module.warn)
-    except Refused as error:
-        module.fail_json(msg=str(error), hint=error.hint)
+    except Unsafe as error:
+        module.fail_json(msg=f"{error} Give the user that the modules run as a HOME (or XDG_CACHE_HOME) of its own.")
+    except OSError as error:
+        module.fail_json(
+            msg=f"The code cannot be unpacked to {home}: {error.strerror}. Free some room there, or set HOME."
+        )
     module.exit_json(changed=False, code=str(place))
 
 

@@ -38,11 +38,7 @@ def specs() -> dict[str, Any]:
     """The spec that each module hands to AnsibleModule, taken by running its main() with a stand-in."""
     script = f"""
 import importlib.util, json, sys
-import ansible.module_utils
 import ansible.module_utils.basic as basic
-
-# As Ansible does it: what a module imports of this project is found beside Ansible's own.
-ansible.module_utils.__path__.append({str(ROOT / "module_utils")!r})
 
 def load(name, path):
     spec = importlib.util.spec_from_file_location(name, path)
@@ -58,6 +54,7 @@ class StandIn:
         found[name] = {{"spec": argument_spec, "check": supports_check_mode}}
         raise Stop
 
+load("ansible.module_utils.pap_module", {str(ROOT / "module_utils" / "pap_module.py")!r})
 basic.AnsibleModule = StandIn
 found = {{}}
 for path in sys.argv[1:]:
