@@ -1,0 +1,157 @@
+"""What works on a copy reaches no live database, the whole way on a host: plan and rehearsal by playbook, and the live
+database compared by catalog and content before and after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sandbox_place import Place, sandbox_place
+
+CREATE_ALL = "    Base.metadata.create_all(engine)\n"
+URL_LINE = 'DATABASE_URL = os.environ.get("DATABASE_URL", "postgresql://control_core@127.0.0.1:5432/control_core_db")'
+LEGACY = '''"""A script with the engine of the application.
+
+Date: 2026-01-01
+"""
+
+from app.database import engine
+
+
+def run_migration():
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE policies ADD COLUMN colour text")
+    return True
+'''
+BY_A_CHILD = '''"""A migration whose work is done by a child process that connects by itself.
+
+Date: 2026-01-01
+"""
+
+import subprocess
+import sys
+
+CHILD = """
+import os, psycopg2
+os.environ.pop("PGOPTIONS", None)
+url = os.environ["DATABASE_URL"].replace("+psycopg2", "")
+connection = psycopg2.connect(url)
+connection.autocommit = True
+connection.cursor().execute("ALTER TABLE audit_logs ADD COLUMN IF NOT EXISTS colour text")
+"""
+
+
+def upgrade(db):
+    subprocess.run([sys.executable, "-c", CHILD], check=True)
+
+
+def downgrade(db):
+    db.execute("ALTER TABLE audit_logs DROP COLUMN IF EXISTS colour")
+'''
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Place]:
+    with sandbox_place("live-truth") as made:
+        yield made
+
+
+class Live:
+    """The live database as it was: catalog, and content of all tables but those that a login writes to."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.before = self.now()
+
+    def now(self) -> Any:
+        columns = self.place.stack.sql(
+            "SELECT table_schema, table_name, column_name, data_type, column_default FROM information_schema.columns"
+            " WHERE table_schema NOT IN ('pg_catalog', 'information_schema') ORDER BY 1, 2, ordinal_position"
+        )
+        relations = self.place.stack.sql("SELECT oid, relname FROM pg_class WHERE oid >= 16384 ORDER BY 1")
+        databases = self.place.stack.sql("SELECT datname, oid FROM pg_database ORDER BY 1")
+        return columns, relations, databases, self.place.content()
+
+    def is_unchanged(self) -> bool:
+        return bool(self.now() == self.before)
+
+
+def env_file(place: Place, name: str, **changed: str | None) -> str:
+    """A copy of the API's environment file with some variables set, or left out where None."""
+    lines = Path(place.stack.state["api"]["env_file"]).read_text().splitlines()
+    kept = [line for line in lines if line.split("=", 1)[0] not in changed]
+    path = place.sandbox.home / f"{name}.env"
+    path.write_text(
+        "\n".join([*kept, *(f"{key}={value}" for key, value in changed.items() if value is not None)]) + "\n"
+    )
+    path.chmod(0o600)
+    return str(path)
+
+
+def database_url(place: Place) -> str:
+    lines = Path(place.stack.state["api"]["env_file"]).read_text().splitlines()
+    return next(line.split("=", 1)[1] for line in lines if line.startswith("DATABASE_URL="))
+
+
+def words(**variables: object) -> tuple[str, ...]:
+    return tuple(word for name, value in variables.items() for word in ("-e", json.dumps({name: value})))
+
+
+REHEARSED = words(pap_rehearse=True)
+
+
+@pytest.mark.timeout(600)
+def test_an_engine_of_the_application_s_own_works_on_the_copy(place: Place) -> None:
+    live = Live(place)
+    release = place.variant(
+        "own-engine", {"migrations/2026_01_01_colour.py": LEGACY},
+        database=(URL_LINE, URL_LINE.replace('"DATABASE_URL"', '"APP_DB_URL"')),
+    )  # fmt: skip
+    own = words(
+        pap_api_env_file=env_file(place, "own", DATABASE_URL=None, APP_DB_URL=database_url(place)),
+        pap_database_url_variable="APP_DB_URL",
+    )
+    said = place.play("deploy.yml", "--check", *own, release_dir=release)
+    assert "2026_01_01_colour is a legacy script: what it does is known only by running it" in said
+    assert "live database, before and after: the same schema" in said and live.is_unchanged(), said
+    said = place.play("rehearse.yml", *own, *REHEARSED, release_dir=release)
+    assert "2026_01_01_colour" in said and live.is_unchanged(), said
+
+
+@pytest.mark.timeout(600)
+def test_a_child_of_a_migration_works_on_the_copy(place: Place) -> None:
+    live = Live(place)
+    release = place.variant("child", {"migrations/2026_01_01_child.py": BY_A_CHILD})
+    place.play("deploy.yml", "--check", release_dir=release)
+    assert live.is_unchanged()
+
+
+@pytest.mark.timeout(600)
+def test_a_raw_password_and_a_query_lead_to_no_live_database(place: Place) -> None:
+    """A server that trusts its address lets any password pass, also one that another reader cuts off."""
+    postgres = place.stack.state["postgres"]
+    hba = Path(place.stack.sql("SHOW hba_file")[0][0])
+    kept = hba.read_text()
+    hba.write_text(f"host all all {postgres['host']}/32 trust\n{kept}")
+    place.stack.sql("SELECT pg_reload_conf()")
+    try:
+        live = Live(place)
+        address = f"{postgres['host']}:{postgres['port']}"
+        for number, url in enumerate(
+            (
+                f"postgresql://control_core:se#cr?et@{address}/control_core_db",
+                f"postgresql://control_core:x@{address}/control_core_db?dbname=control_core_db",
+                f"postgresql://control_core:x@{address}/postgres?dbname=control_core_db",
+            )
+        ):
+            own = words(pap_api_env_file=env_file(place, f"odd{number}", DATABASE_URL=url))
+            said = place.play("deploy.yml", "--check", *own)
+            assert "live database, before and after: the same schema" in said and live.is_unchanged(), (url, said)
+        said = place.play("rehearse.yml", *own)
+        assert "reversible" in said and live.is_unchanged(), said
+    finally:
+        hba.write_text(kept)
+        place.stack.sql("SELECT pg_reload_conf()")
