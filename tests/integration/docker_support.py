@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ import pap_stack
 from papdeploy.containers import DockerApi, Engine
 from papdeploy.errors import Unavailable
 
+ROOT = Path(__file__).resolve().parents[2]
 _numbers = itertools.count(1)
 RELEASE = "20260101T000000Z-0001"
 
@@ -139,3 +141,35 @@ def docker_stack(docker_engine: Engine) -> Iterator[pap_stack.Stack]:
         yield made.up(percent=20)
     finally:
         made.down()
+
+
+class Playbooks:
+    """Playbooks that run on a stack in containers, with an inventory as its owner would write it."""
+
+    def __init__(self, stack: pap_stack.Stack, folder: Path, **variables: Any) -> None:
+        self.folder, self.variables = folder, {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "pap_environment": "staging",
+            "pap_state_dir": str(folder / "state"),
+            "pap_db_container": stack.db,
+            "pap_api_container": [stack.api],
+            "pap_api_image": "pap-test/cc-pap-api:current",
+            "pap_migrations_dirs": [str(ROOT / "migrations")],
+            "pap_models": ["app.models", "app.models_config"],
+            "pap_smoke_username": "admin",
+            "pap_smoke_password": pap_stack.PASSWORD,
+            "report_folder": str(folder / "reports"),
+            **variables,
+        }  # fmt: skip
+
+    def run(self, playbook: str, *options: str, rc: int = 0, **variables: Any) -> str:
+        """What it says; it must end with ``rc``."""
+        inventory = self.folder / "hosts.yml"
+        inventory.write_text(json.dumps({"all": {"hosts": {"shop": {**self.variables, **variables}}}}))
+        done = subprocess.run(
+            [Path(sys.executable).parent / "ansible-playbook", "-i", inventory, playbook, *options],
+            cwd=ROOT, env={**os.environ, "NO_COLOR": "1"}, capture_output=True, text=True, timeout=400,
+        )  # fmt: skip
+        assert done.returncode == rc, done.stdout + done.stderr
+        return done.stdout

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from as_app import as_app
-from docker_support import pap_images, pap_stack, unique
+from docker_support import Playbooks, pap_images, pap_stack, unique
 from papdeploy import backup
 from papdeploy.backup import archive
 from papdeploy.containers import ContainerSite, Engine, database_at, discover
@@ -20,7 +16,6 @@ from papdeploy.journal import State
 from papdeploy.postgres import Database
 from support_backup import HOSTILE, ROLES, make_roles
 
-ROOT = Path(__file__).resolve().parents[2]
 AS_POSTGRES = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
 CONFIG = (
     "[global]\\nrepo1-path=/repo\\nstart-fast=y\\ncompress-type=zst\\n"
@@ -93,38 +88,14 @@ def test_a_deploy_that_pgbackrest_backs_up_is_taken_back_by_the_image(
 ) -> None:
     pap_images.api_image(archived.engine, "current")
     first = archived.engine.inspect_container(archived.api)["Id"]
-    inventory = tmp_path / "hosts.yml"
-    variables = {
-        "ansible_connection": "local",
-        "ansible_python_interpreter": sys.executable,
-        "pap_environment": "staging",
-        "pap_state_dir": str(tmp_path / "state"),
-        "pap_db_container": archived.db,
-        "pap_db_become": AS_POSTGRES,
-        "pap_api_container": [archived.api],
-        "pap_api_image": "pap-test/cc-pap-api:current",
-        "pap_migrations_dirs": [str(ROOT / "migrations")],
-        "pap_models": ["app.models", "app.models_config"],
-        "pap_smoke_username": "admin",
-        "pap_smoke_password": pap_stack.PASSWORD,
-        "backup_engine": "pgbackrest",
-        "backup_pgbackrest": {"stanza": "main"},
-        "watch_enabled": False,
-        "report_folder": str(tmp_path / "reports"),
-    }
-    inventory.write_text(json.dumps({"all": {"hosts": {"shop": variables}}}))
-
-    def play(playbook: str) -> str:
-        done = subprocess.run(
-            [Path(sys.executable).parent / "ansible-playbook", "-i", inventory, playbook],
-            cwd=ROOT, env={**os.environ, "NO_COLOR": "1"}, capture_output=True, text=True, timeout=280,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+    playbooks = Playbooks(
+        archived, tmp_path, pap_db_become=AS_POSTGRES, backup_engine="pgbackrest",
+        backup_pgbackrest={"stanza": "main"}, watch_enabled=False,
+    )  # fmt: skip
 
     policies = "SELECT count(*), md5(string_agg(name, ',' ORDER BY id)) FROM policies"
     rows = archived.sql(policies)
-    said = play("deploy.yml")
+    said = playbooks.run("deploy.yml")
     journal = State(tmp_path / "state").releases()[-1]
     noted = journal.last("backup")
     assert noted is not None and noted["verified"] and f"pgBackRest full backup {noted['label']}" in said
@@ -135,7 +106,7 @@ def test_a_deploy_that_pgbackrest_backs_up_is_taken_back_by_the_image(
     assert '"release":"current"' in archived.get("/version")[1]
 
     # The rehearsal has shown that the old release works on the new schema: its own container runs on that.
-    assert "way back: image" in play("rollback.yml")
+    assert "way back: image" in playbooks.run("rollback.yml")
     assert '"release":"previous"' in archived.get("/version")[1] and archived.get("/policies/")[0] == 401
     assert archived.engine.inspect_container(archived.api)["Id"] == first
     assert archived.sql(policies) == rows and archived.sql("SELECT count(rego_code) FROM policies") == "0"

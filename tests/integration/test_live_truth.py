@@ -1,5 +1,5 @@
-"""What works on a copy reaches no live database, the whole way on a host: plan and rehearsal by playbook, and the live
-database compared by catalog and content before and after."""
+"""What works on a copy reaches no live database, the whole way on a host and in containers: plan and rehearsal by
+playbook, and the live database compared by catalog and content before and after."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docker_support import Playbooks, pap_images, pap_stack, unique
 from sandbox_place import Place, sandbox_place
 
 CREATE_ALL = "    Base.metadata.create_all(engine)\n"
@@ -155,3 +156,45 @@ def test_a_raw_password_and_a_query_lead_to_no_live_database(place: Place) -> No
     finally:
         hba.write_text(kept)
         place.stack.sql("SELECT pg_reload_conf()")
+
+
+CATALOG = (
+    "SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) FROM (SELECT oid, relname, relfilenode FROM pg_class"
+    " WHERE oid >= 16384 UNION ALL SELECT attrelid, attname, attnum FROM pg_attribute WHERE attrelid >= 16384"
+    " UNION ALL SELECT oid, datname, 0 FROM pg_database) AS t"
+)
+
+
+@pytest.fixture(scope="module")
+def containers(docker_engine: object) -> Iterator[pap_stack.Stack]:
+    """A stack whose newer releases would take their URL from another variable than the one that runs."""
+    made = pap_stack.Stack(unique("truth"))
+    made.extra_environment["APP_DB_URL"] = f"{made.url}?dbname=control_core_db"
+    try:
+        yield made.up(percent=5)
+    finally:
+        made.down()
+
+
+@pytest.mark.docker
+@pytest.mark.timeout(900)
+def test_in_containers_an_engine_and_a_child_work_on_the_copy(containers: pap_stack.Stack, tmp_path: Path) -> None:
+    own = pap_images.variant(
+        containers.engine, pap_images.api_image(containers.engine, "current"), "own-engine",
+        ["USER root", "RUN sed -i 's/environ.get(\"DATABASE_URL\"/environ.get(\"APP_DB_URL\"/' app/database.py", "USER 10001"],
+    )  # fmt: skip
+    (tmp_path / "migrations").mkdir()
+    playbooks = Playbooks(containers, tmp_path, pap_api_image=own, pap_database_url_variable="APP_DB_URL")
+    playbooks.variables["pap_migrations_dirs"].append(str(tmp_path / "migrations"))
+    before = containers.sql(CATALOG)
+
+    (tmp_path / "migrations" / "2026_01_01_child.py").write_text(BY_A_CHILD.replace("DATABASE_URL", "APP_DB_URL"))
+    said = playbooks.run("deploy.yml", "--check")
+    assert "live database, before and after: the same schema" in said and containers.sql(CATALOG) == before, said
+
+    (tmp_path / "migrations" / "2026_01_02_colour.py").write_text(LEGACY)
+    said = playbooks.run("deploy.yml", "--check")
+    assert "2026_01_02_colour is a legacy script: what it does is known only by running it" in said
+    assert containers.sql(CATALOG) == before
+    said = playbooks.run("rehearse.yml")
+    assert "2026_01_02_colour" in said and containers.sql(CATALOG) == before, said
