@@ -55,10 +55,9 @@ def demand(
         if not keys:
             raise Refused("A receipt is demanded, but no public key is known to verify one.", hint=_NO_PUBLIC_KEY)
         shelf = receipts.read(Path(folder), keys)
-        return {
-            "receipt": receipts.demand(shelf, subject, environment=environment, max_age_s=max_age_hours * 3600),
-            "override": {},
-        }
+        receipt = receipts.demand(shelf, subject, environment=environment, max_age_s=max_age_hours * 3600)
+        said = receipts.passed_over(shelf)
+        return {"receipt": receipt, "override": {}, "pap": {"phase": "receipt", "lines": [said] if said else []}}
     except (Refused, Unavailable) as error:
         if not reason:
             error.hint += "\nTo go on without one: -e 'receipt_override=\"who decided, and why\"' (it is recorded)."
@@ -78,3 +77,5 @@ def _text(path: str) -> str:
         raise Unavailable(
             f"The key {path} cannot be read: {error.strerror}.", hint="Check its path and mode."
         ) from error
+    except UnicodeDecodeError as error:
+        raise Unavailable(f"The file {path} is not a key: it is not text.", hint="Check its path.") from error

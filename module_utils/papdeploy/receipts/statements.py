@@ -1,0 +1,98 @@
+"""What is signed: the receipt of a release, and what shape it has. Plain data, known on every host."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, Optional, Union
+
+from ..core.clock import epoch
+
+FORMAT = 2
+KINDS = ("receipt", "revocation")
+
+Shape = Union[type, Callable[[Any], bool], Mapping[str, Any]]
+
+
+def fits(value: Any, shape: Shape) -> bool:
+    """Whether parsed JSON has a shape: a type, a test, or a mapping of keys that must be there. More keys are well."""
+    if isinstance(shape, Mapping):
+        return isinstance(value, dict) and all(key in value and fits(value[key], of) for key, of in shape.items())
+    return type(value) is shape if isinstance(shape, type) else shape(value)
+
+
+def _is_time(value: Any) -> bool:
+    """A time as journals write it: in UTC, and one that exists."""
+    if type(value) is not str or not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", value, re.ASCII):
+        return False
+    try:
+        epoch(value)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(type(each) is str for each in value.values())
+
+
+_RELEASE = {"format": int, "release": str, "stack": str, "environment": str, "at": _is_time}
+_SHAPES: Mapping[str, Shape] = {
+    "receipt": {
+        **_RELEASE,
+        "subject": {
+            "migrations": _is_texts,
+            "models": str,
+            "release": {"label": str, "checksum": str},
+            "server_major": int,
+        },
+        "evidence": dict,
+    },
+}
+
+
+def shape_of(kind: str) -> Shape:
+    return _SHAPES[kind]
+
+
+def kind_of(statement: Mapping[str, Any]) -> str:
+    return "receipt" if "subject" in statement else "revocation"
+
+
+def make(
+    subject_here: Mapping[str, Any],
+    *,
+    release: str,
+    stack: str,
+    environment: str,
+    at: str,
+    evidence: Optional[Mapping[str, Any]] = None,
+) -> dict[str, Any]:
+    """An unsigned receipt of a release that finished at ``at``. ``evidence`` is what the journal says of its tests."""
+    return {
+        "format": FORMAT,
+        "release": release,
+        "stack": stack,
+        "environment": environment,
+        "at": at,
+        "subject": dict(subject_here),
+        "evidence": dict(evidence or {}),
+    }
+
+
+def evidence_of(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a journal says of how a release was tested: rehearsal, backup proof, smoke test, first minute."""
+
+    def done(phase: str) -> Mapping[str, Any]:
+        return next((e for e in reversed(entries) if e["phase"] == phase and e["event"] == "done"), {})
+
+    rehearsal, smoke, backup, watched = done("rehearse"), done("login_smoke_test"), done("backup"), done("watch")
+    return {
+        "rehearsal": {key: rehearsal.get(key) for key in ("verdict", "reversible", "old_api_works")}
+        if rehearsal
+        else None,
+        "backup_sha256": backup.get("sha256"),
+        "checks": [check.get("name") for check in smoke.get("checks", []) if check.get("ok")],
+        "endpoints": [endpoint.get("path") for endpoint in smoke.get("endpoints", [])],
+        "watch_findings": watched.get("findings"),
+    }
