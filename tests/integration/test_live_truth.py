@@ -198,3 +198,78 @@ def test_in_containers_an_engine_and_a_child_work_on_the_copy(containers: pap_st
     assert containers.sql(CATALOG) == before
     said = playbooks.run("rehearse.yml")
     assert "2026_01_02_colour" in said and containers.sql(CATALOG) == before, said
+
+
+UNDATED = '''"""Written before anybody thought of dates."""
+
+
+def upgrade(db):
+    db.execute("ALTER TABLE audit_logs ADD COLUMN {name} text")
+
+
+def downgrade(db):
+    db.execute("ALTER TABLE audit_logs DROP COLUMN {name}")
+'''
+STOP = """
+- name: Somebody stops the API
+  ansible.builtin.command: {{argv: {argv}}}
+  when: not ansible_check_mode
+"""
+
+
+@pytest.mark.timeout(900)
+def test_what_a_plan_refuses_is_said_before_anything_is_spent(place: Place) -> None:
+    live = Live(place)
+    said = place.play("deploy.yml", *words(pap_smoke_password="not this one"), rc=2)
+    assert (
+        "already fails at the API that runs (previous): login: status 401" in said and place.state.releases() == []
+    ), said
+    said = place.play("deploy.yml", "--check", *words(pap_sandbox_release="broken-model"), rc=2)
+    assert "policies.review_due" in said, said
+    fails = place.variant(
+        "fails",
+        {"migrations/2026_01_01_fails.py": UNDATED.format(name="id").replace('."""', '.\n\nDate: 2026-01-01\n"""')},
+    )
+    said = place.play("deploy.yml", "--check", release_dir=fails, rc=2)
+    assert "2026_01_01_fails" in said and "DuplicateColumn" in said, said
+    said = place.play("deploy.yml", *words(pap_migrations_dirs=[]), rc=2)
+    assert "pap_migrations_dirs names no migration" in said, said
+
+    folder = place.sandbox.home / "undated"
+    folder.mkdir()
+    for name in ("b_second", "a_first"):
+        (folder / f"{name}.py").write_text(UNDATED.format(name=name))
+    folders = [str(Path(__file__).resolve().parents[2] / "migrations"), str(folder)]
+    said = place.play("deploy.yml", "--check", *words(pap_migrations_dirs=folders), rc=2)
+    assert "Without a date, so that the order is unknown: 2 migrations: a_first, b_second" in said, said
+    order = ["add_settings_and_policy_fields", "add_auto_discovery_fields", "b_second", "a_first"]
+    said = place.play("deploy.yml", "--check", *words(pap_migrations_dirs=folders, pap_migrations_order=order))
+    assert "migrations pending: " + ", ".join(order) in said and "extra_column" not in said, said
+    assert live.is_unchanged()
+
+
+@pytest.mark.timeout(900)
+def test_what_is_said_of_an_api_that_died_and_of_a_schema_that_is_ahead(place: Place) -> None:
+    place.stack.sql(
+        "CREATE TABLE oauth_tokens (id serial PRIMARY KEY, token_type text CHECK (token_type = 'bearer'));"
+        "ALTER TABLE oauth_tokens OWNER TO control_core; ALTER SEQUENCE oauth_tokens_id_seq OWNER TO control_core"
+    )
+    hook = place.sandbox.home / "stop.yml"
+    hook.write_text(STOP.format(argv=json.dumps(place.stack.state["api"]["stop"])))
+    said = place.play("deploy.yml", *words(pap_hook_after_rehearse=str(hook)), *REHEARSED)
+    gone = "the API was gone before it was stopped: "
+    assert gone in said and gone in place.report(place.newest()), said
+    # What is stored to be compared later is the truth, not the masked text of it.
+    constraint = "ALTER TABLE oauth_tokens DROP CONSTRAINT oauth_tokens_token_type_check, ADD CHECK (token_type = '{}')"
+    place.stack.sql(constraint.format("evil"), user="control_core")
+    said = place.play("check.yml")
+    said = place.play("deploy.yml", "--check", *words(pap_sandbox_release="next"), rc=2)
+    assert "oauth_tokens" in said and "token_type" in said, said
+    place.stack.sql(constraint.format("bearer"), user="control_core")
+    assert "oauth_tokens" not in place.play("deploy.yml", "--check", *words(pap_sandbox_release="next"))
+
+    assert "way back: image" in place.play("rollback.yml", *words(rollback_way="image"))
+    for playbook in ("check.yml", "status.yml"):
+        said = place.play(playbook)
+        assert "the schema is ahead of the API that runs (previous)" in said and "DROP COLUMN" not in said, said
+        assert "add_settings_and_policy_fields" in said
