@@ -38,7 +38,9 @@ options:
     type: bool
     default: false
   accept_loss:
-    description: Go a way that loses rows written since the restore point (they stay in the database kept aside).
+    description:
+      - Go a way that loses what was written or defined since the restore point. It stays in the database that is kept
+        aside.
     type: bool
     default: false
   way:
@@ -115,6 +117,11 @@ cost:
   description: What the way loses, for each table the rows written since the restore point.
   returned: when a release was taken back, in check mode, and with O(plan_only)
   type: dict
+besides:
+  description: What else goes back, each as a sentence; large objects, sequences, definitions and settings of others.
+  returned: when a release was taken back, in check mode, and with O(plan_only)
+  type: list
+  elements: str
 refused:
   description: Why the way cannot be gone; empty if it can.
   returned: in check mode, and with O(plan_only)

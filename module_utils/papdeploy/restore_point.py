@@ -12,7 +12,7 @@ from . import disk
 from . import oracle as oracles
 from .backup.archive import Emit, silent
 from .core import text
-from .databases import fence_state, marks, moves
+from .databases import definitions, fence_state, live_state, marks, moves
 from .errors import PapError, Refused
 from .postgres import Database
 
@@ -82,10 +82,11 @@ def refuse_unproven(backup: Optional[Mapping[str, Any]], purpose: str) -> backup
     return taken
 
 
-def under_traffic(backup: Optional[Mapping[str, Any]]) -> dict[str, Any]:
+def under_traffic(backup: Optional[Mapping[str, Any]], live: Database) -> dict[str, Any]:
     """The restore point of a deploy without a fence: the proven backup. Raises Refused if there is none.
 
     Its mark is that of the backup: a rollback counts what was written since, and loses none of it unasked.
+    ``defined_since``: what was defined in ``live`` between the backup and the migrations, which come now.
     """
     taken = refuse_unproven(backup, "A deploy without a fence")
     return {
@@ -93,6 +94,10 @@ def under_traffic(backup: Optional[Mapping[str, Any]]) -> dict[str, Any]:
         "path": str(taken.path),
         "sha256": taken.manifest["sha256"],
         "mark": taken.manifest["mark"],
+        "defined_since": [
+            change.sentence
+            for change in definitions.between(taken.oracle, oracles.take(live, rows=False), (live_state.LEDGER_SCHEMA,))
+        ],
         "seconds": 0.0,
         "sentence": "restore point: the proven backup; the API writes on, so a restore would go back behind that",
     }
@@ -107,7 +112,7 @@ def _from_backup(
     if manifest["proof"]["kind"] != "full":
         return None, f"it was proven by {manifest['proof']['kind']!r}, not in full"
     written = marks.written_since(behind, manifest["mark"])
-    if written.tables:
+    if written.anything:
         return None, f"written since the backup: {written.sentence()}"
     look_s, copy_s = float(manifest["seconds"]["oracle"]), size / _COPY_BYTES_PER_S
     if hurry and look_s > max(_CHEAP_S, copy_s):

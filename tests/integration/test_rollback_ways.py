@@ -215,8 +215,8 @@ def smoke_tested(release: Release, before: str = "", beside: str = "") -> dict[s
 
 
 def test_smoke_tests_own_rows_are_no_loss(live: Database, release: Release) -> None:
-    release.facts["own_writes"] = smoke_tested(release)
-    assert len(release.facts["own_writes"]) == 2
+    release.facts["own"] = {"writes": smoke_tested(release)}
+    assert len(release.facts["own"]["writes"]) == 2
     plan = release.choose()
     assert not plan.refused
     assert plan.cost_sentence.startswith("loses nothing but the 3 rows that the login smoke test wrote")
@@ -238,8 +238,8 @@ def test_smoke_tests_own_rows_are_no_loss(live: Database, release: Release) -> N
 def test_a_users_row_is_never_taken_for_the_smoke_tests(
     release: Release, before: str, beside: str, known: int, said: str
 ) -> None:
-    release.facts["own_writes"] = smoke_tested(release, before, beside)
-    assert len(release.facts["own_writes"]) == known
+    release.facts["own"] = {"writes": smoke_tested(release, before, beside)}
+    assert len(release.facts["own"]["writes"]) == known
     assert said in release.choose().refused
 
 
@@ -260,7 +260,7 @@ def test_later_logins_of_ours_are_no_loss_either(live: Database, release: Releas
             log_in(live)
             if beside:
                 as_app(live).execute(beside)
-        release.facts["own_writes"] = own_logins.known(journal)
+        release.facts["own"] = own_logins.known(journal)
         return release.choose()
 
     again()
@@ -324,7 +324,7 @@ def test_fence_of_the_rollback_itself_proves_nothing(live: Database, tmp_path: P
 def test_deploy_without_a_fence(live: Database, tmp_path: Path) -> None:
     """Online, the restore point is the backup from before; the fence of the rollback does not hide what came since."""
     release = deploy(live, folder_of(tmp_path), kind="backup", up=SMALL_UP)
-    release.facts.update(restore_point=plain(restore_point.under_traffic(release.facts["backup"])), unfence=None)
+    release.facts.update(restore_point=plain(restore_point.under_traffic(release.facts["backup"], live)), unfence=None)
     as_app(live).execute("INSERT INTO t (v) VALUES ('user')")
     assert "public.t: 301 written" in release.choose().refused
     databases.fence(live, R)

@@ -219,7 +219,11 @@ class _Judge:
     def _failed(self, thing: Thing) -> Decision:
         asked, days = self.settings.asked, self.settings.keep_failed_days
         if thing.rows != 0 and asked != thing.release:
-            count = "an unknown number of rows" if thing.rows is None else plural(thing.rows, "row")
+            count = (
+                "an unknown number of rows"
+                if thing.rows is None
+                else plural(thing.rows, "row or other change", "rows or other changes")
+            )
             by_name = f"-e rollback_drop_failed=true -e rollback_release={thing.release}"
             return Decision(thing, "keep", f"holds {count} that nothing else has; drops only by name: {by_name}")
         if asked:

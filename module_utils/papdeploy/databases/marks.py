@@ -5,6 +5,8 @@ since then carry a transaction id that the mark does not know: they are counted 
 counters say were touched. Deleted rows are gone; they are known by the counters alone. Where those were reset in
 between, every table is read and the answer says that deletions cannot be counted.
 
+Sequences and large objects are part of a mark as well (:mod:`.besides`).
+
 A session hands its counters over at most once a second, an idle one after ten, and always before it is gone. While
 sessions of others are open, the smaller tables are therefore read as well, and the answer says that it is not the last.
 """
@@ -12,12 +14,14 @@ sessions of others are open, the smaller tables are therefore read as well, and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
 from ..core.text import plural
 from ..oracle_sql import no_member, user_schema
 from ..postgres import Database, Session, quote_ident, quote_literal
+from . import besides
+from .besides import Change
 from .names import CLIENT
 
 TABLES = f"""
@@ -25,10 +29,9 @@ SELECT n.nspname AS schema, c.relname AS name, c.oid::int8 AS oid, c.relfilenode
        pg_stat_get_tuples_inserted(c.oid) AS inserted, pg_stat_get_tuples_updated(c.oid) AS updated,
        pg_stat_get_tuples_deleted(c.oid) AS deleted
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {user_schema()} AND {no_member("pg_class", "c.oid")}
+WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {user_schema()}
+  AND ({no_member("pg_class", "c.oid")} OR has_table_privilege(c.oid, 'SELECT'))
 ORDER BY 1, 2"""
-
-NONE_OWN: Mapping[str, Mapping[str, int]] = {}
 
 # Bytes of tables to read although their counters stand still, while sessions of others are open.
 LOOK_BYTES = 256 * 1024 * 1024
@@ -56,17 +59,29 @@ FROM pg_current_snapshot() AS s"""
 
 
 @dataclass(frozen=True)
+class Own:
+    """What our own smoke tests did: ``writes``, by transaction (id) the rows by "schema.table"; ``numbers``, how many
+    they can have taken from each sequence."""
+
+    writes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    numbers: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Written:
     """What was written since a mark. ``tables["schema.name"]`` holds ``rows`` (inserted or updated and still there) and
     ``deleted`` (None where the counters cannot say). ``certain`` is False if deletions could not be counted. ``so_far``
     says why it is only the number so far, to be counted again under the fence; empty if it is the last. ``own``: rows
-    of our own smoke tests; they are in no other number."""
+    of our own smoke tests, ``own_numbers``: what they took from sequences; they are in no other number. ``besides``:
+    what is not as it was and is no row."""
 
     tables: dict[str, dict[str, Any]]
     certain: bool
     why: str
     so_far: str = ""
     own: int = 0
+    own_numbers: int = 0
+    besides: tuple[Change, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -85,12 +100,19 @@ class Written:
                 mine["emptied"] = True
         why = self.why if other.certain else other.why
         certain, so_far = self.certain and other.certain, self.so_far or other.so_far
-        return Written(tables, certain, why, so_far, self.own + other.own)
+        own, numbers = self.own + other.own, self.own_numbers + other.own_numbers
+        both = tuple(dict.fromkeys((*self.besides, *other.besides)))
+        return Written(tables, certain, why, so_far, own, numbers, both)
+
+    @property
+    def anything(self) -> bool:
+        """Whether anything is known to have been written or changed."""
+        return bool(self.tables or self.besides)
 
     @property
     def nothing(self) -> bool:
         """Proven: nothing was written."""
-        return self.certain and not self.tables and not self.so_far
+        return self.certain and not self.anything and not self.so_far
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -99,7 +121,14 @@ class Written:
             "certain": self.certain,
             "why": self.why,
             "so_far": self.so_far,
+            "besides": [asdict(change) for change in self.besides],
         }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Written:
+        """What :meth:`as_dict` gave."""
+        changes = tuple(Change(**change) for change in value.get("besides") or [])
+        return cls(value["tables"], bool(value["certain"]), str(value["why"]), besides=changes)
 
     def sentence(self) -> str:
         """One line for a person."""
@@ -109,23 +138,26 @@ class Written:
             for name, t in self.tables.items()
         ]  # fmt: skip
         said = "; ".join(parts[:12]) + (f"; and {plural(len(parts) - 12, 'more table')}" if len(parts) > 12 else "")
+        said = "; ".join(filter(None, (said, *(change.sentence for change in self.besides[:12]))))
+        said += f"; and {plural(len(self.besides) - 12, 'more change')}" if len(self.besides) > 12 else ""
         notes = [note for note in (self.so_far and f"so far: {self.so_far}", "" if self.certain else self.why) if note]
         return (said or "nothing was written") + "".join(f" ({note})" for note in notes)
 
 
 def take(session: Session) -> dict[str, Any]:
-    """The mark of this moment in the session's database, as plain data. Costs a few milliseconds, reads no rows."""
+    """The mark of this moment in the session's database, as plain data. Reads no rows: a few milliseconds, and one for
+    each forty sequences."""
     snapshot = moment(session)
     counters = session.rows(COUNTERS)[0]
     tables = {f"{t['schema']}.{t['name']}": t for t in session.rows(TABLES)}
-    return {**snapshot, "counters": counters, "tables": tables}
+    return {**snapshot, "counters": counters, "tables": tables, **besides.note(session)}
 
 
 def writes(database: Database) -> int:
     """How many row versions were ever written in ``database``, by its counters: two equal numbers, with no crash of the
     server between them, mean that nobody wrote."""
     with database.session() as session:
-        return sum(_writes(table) + int(table["deleted"]) for table in session.rows(TABLES))
+        return besides.writes(session) + sum(_writes(table) + int(table["deleted"]) for table in session.rows(TABLES))
 
 
 def moment(session: Session) -> dict[str, Any]:
@@ -149,7 +181,7 @@ def written_since(
     mark: Mapping[str, Any],
     *,
     ignore_schemas: Sequence[str] = (),
-    own: Mapping[str, Mapping[str, int]] = NONE_OWN,
+    own: Own = Own(),
 ) -> Written:
     """What was written to ``database`` since ``mark``, per table: one pass over the row headers of the tables whose
     counters moved (of all, where the counters are not those of the mark's server any more).
@@ -157,9 +189,8 @@ def written_since(
     Exact under the fence, where nobody else is connected; else ``so_far`` says what may be missing. Deletions that were
     rolled back are counted like others, so that number is an upper limit.
 
-    Rows of the transactions ``own`` (by id: what each wrote by "schema.table") are counted apart: those of our smoke
-    tests. Where the counters show more writes than these and the rows of others, a user's change may lie below one of
-    them, and they count as anybody's.
+    Rows of the transactions in ``own`` are counted apart: those of our smoke tests. Where the counters show more writes
+    than these and the rows of others, a user's change may lie below one of them, and they count as anybody's.
     """
     skip = set(ignore_schemas)
     with database.session() as session:
@@ -173,7 +204,8 @@ def written_since(
         for table in tables:
             (still if certain and _untouched(table, mark) else touched).append(table)
         small = smallest(session, still) if others else []
-        recent = _recent(session, [*touched, *small], mark, list(own) if certain else ())
+        recent = _recent(session, [*touched, *small], mark, list(own.writes) if certain else ())
+        changes, own_numbers = _besides(session, mark, own, skip, certain, others)
     found: dict[str, dict[str, Any]] = {}
     apart = 0
     for table in tables:
@@ -181,7 +213,9 @@ def written_since(
         before = mark["tables"].get(key)
         same = before is not None and int(before["oid"]) == int(table["oid"])
         rows, mine = recent.get(int(table["oid"]), (0, 0))
-        ours = max(mine, sum(wrote.get(key, 0) for wrote in own.values()))  # a login overwrites the row of the last one
+        ours = max(
+            mine, sum(wrote.get(key, 0) for wrote in own.writes.values())
+        )  # a login overwrites the row of the last one
         if mine and _writes(table) - (_writes(before) if same and before else 0) > rows + ours:
             rows, mine = rows + mine, 0
         apart += mine
@@ -200,7 +234,20 @@ def written_since(
         if certain
         else "deletions cannot be counted: the server was restarted, its statistics were reset or are switched off"
     )
-    return Written(found, certain, why, _open(others, len(still) - len(small)) if others else "", apart)
+    so_far = _open(others, len(still) - len(small)) if others else ""
+    return Written(found, certain, why, so_far, apart, own_numbers, changes)
+
+
+def _besides(
+    session: Session, mark: Mapping[str, Any], own: Own, skip: set[str], certain: bool, others: int
+) -> tuple[tuple[Change, ...], int]:
+    if "sequences" not in mark:
+        return (Change("sequences and large objects, of which an earlier version of pap-deploy noted nothing"),), 0
+    now = besides.positions(session)
+    changes, mine = besides.moved(mark["sequences"], now, own=own.numbers, ignore_schemas=tuple(skip))
+    before = mark["large_objects"]
+    large = besides.large_objects(session, before, newer(mark), certain=certain, others=others, most=LOOK_BYTES)
+    return (*large, *changes), mine
 
 
 def smallest(

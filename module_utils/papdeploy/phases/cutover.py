@@ -13,11 +13,13 @@ from typing import Any
 from .. import databases, restore_point, smoke, watcher
 from ..core.durable import private_folder
 from ..core.text import plural, seconds
+from ..databases import besides
+from ..databases.besides import Positions
 from ..errors import DeadlineExceeded, PapError
 from ..journal import Journal
 from ..rehearsal import warm
 from ..stack import Beside, Stack
-from . import api_watch, data_check, rehearsed, watching
+from . import api_watch, data_check, own_logins, rehearsed, watching
 from .preflight import read_kept
 from .progress import Progress
 
@@ -67,7 +69,7 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
         with stack.beside_models(header["to"]) as beside:
             gone = api_watch.note(stack, journal)
             warm(beside, request)  # everything is imported and checked before the API stops
-            first = _keep_open(journal) if online else _close(stack, journal, options, say, beside)
+            first = _keep_open(stack, journal) if online else _close(stack, journal, options, say, beside)
             say({"event": "step", "step": "migrating"})
             with journal.checkpoint("migrate", deadline_s=limit_s) as done:
                 try:
@@ -133,10 +135,10 @@ def _close(stack: Stack, journal: Journal, options: Options, say: Progress, besi
     return [f"API stopped, database fenced, {ended} ended", point["sentence"]]
 
 
-def _keep_open(journal: Journal) -> list[str]:
+def _keep_open(stack: Stack, journal: Journal) -> list[str]:
     """No fence: the restore point is the proven backup, and what is written after it is what a restore would lose."""
     with journal.checkpoint("restore_point") as done:
-        point = restore_point.under_traffic(journal.last("backup"))
+        point = restore_point.under_traffic(journal.last("backup"), stack.database)
         done.update(point)
     return ["online: the API goes on, no fence is raised", point["sentence"]]
 
@@ -195,12 +197,22 @@ def _take_over(stack: Stack, journal: Journal) -> dict[str, Any]:
         if data_check.kept(journal) is None:  # no fence was up: online
             with stack.database.session() as session:
                 data_check.keep(journal, session)
+        positions = (done.get("mark") or {}).get("sequences") or _positions(stack)
     watcher.remark(journal.folder)  # what the logs say from here on, the new release says
     with journal.checkpoint("activate") as done:
         done.update({"from": header["from"], "to": header["to"]})
         started = time.monotonic()
-        with data_check.after(stack, journal, data_check.AT_START), watching.explained(journal):
-            stack.api.switch(header["to"])
-            smoke.wait_until_healthy(stack.smoke)
-            done["healthy_after_s"] = round(time.monotonic() - started, 3)
+        try:
+            with data_check.after(stack, journal, data_check.AT_START), watching.explained(journal):
+                stack.api.switch(header["to"])
+                smoke.wait_until_healthy(stack.smoke)
+                done["healthy_after_s"] = round(time.monotonic() - started, 3)
+        finally:  # also of a start that failed: a rollback must tell its doing from other people's
+            done["own_numbers"] = own_logins.started(stack, journal, positions)
+            data_check.keep_definitions(journal, stack)
     return done
+
+
+def _positions(stack: Stack) -> Positions:
+    with stack.database.session() as session:
+        return besides.positions(session)

@@ -13,15 +13,16 @@ from collections.abc import Iterator
 from typing import Any, Optional
 
 from ..core.durable import write_durably
-from ..databases import loss_rules, marks, relation_losses
+from ..databases import definitions, loss_rules, marks, relation_losses
+from ..databases.live_state import LEDGER_SCHEMA
 from ..databases.relation_losses import Baseline, Comparison
 from ..errors import CommandFailed, PapError, Unavailable
 from ..journal import Journal
 from ..postgres import Session
-from ..rollback.plan import LEDGER_SCHEMA
 from ..stack import Stack
 
 KEPT = "data.json"
+DEFINED = "definitions.json"
 # Content is hashed while users wait; counting is cheaper.
 DIGEST_BYTES = 32 * 1024 * 1024
 # An idle session hands its counters over after ten seconds.
@@ -41,10 +42,20 @@ def keep(journal: Journal, session: Session) -> None:
     write_durably(journal.folder / KEPT, json.dumps(baseline).encode())
 
 
-def kept(journal: Journal) -> Optional[Baseline]:
-    """The baseline of a release; None if it never came so far, or an older version of this program deployed it."""
+def keep_definitions(journal: Journal, stack: Stack) -> None:
+    """Keep what the database is once the API of the release has started: later definitions are not the release's. Not
+    before: users would wait for it, and an API may create what it misses."""
+    with contextlib.suppress(PapError):  # a rollback then says that it does not know
+        noted = definitions.note(stack.database)
+        write_durably(journal.folder / DEFINED, json.dumps(noted).encode("utf-8", "surrogatepass"))
+
+
+def kept(journal: Journal, name: str = KEPT) -> Optional[Baseline]:
+    """The baseline of a release (or its definitions); None if it never came so far, or an older version of this program
+    deployed it."""
     with contextlib.suppress(FileNotFoundError):
-        baseline: Baseline = json.loads((journal.folder / KEPT).read_text(encoding="utf-8"))
+        text = (journal.folder / name).read_bytes().decode("utf-8", "surrogatepass")
+        baseline: Baseline = json.loads(text)
         return baseline
     return None
 
@@ -109,6 +120,7 @@ def facts(journal: Journal, stack: Stack) -> dict[str, Any]:
     reverted = journal.last("rollback.downgrade", "begin")  # what a downgrade takes away, the release did not lose
     return {
         "data": None if reverted else kept(journal),
+        "definitions": None if reverted else kept(journal, DEFINED),
         "noted": (journal.last("data_check", "failed") or {}).get("lost"),
         "may_delete": list(stack.may_delete) if stack.environment != "development" else None,
         # Within the deploy itself nobody can be asked, and what was written since stays readable in what is kept aside.

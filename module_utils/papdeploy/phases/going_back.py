@@ -106,7 +106,7 @@ def _forecast(stack: Stack, journal: Journal, options: Options) -> dict[str, Any
     """The way and its cost; nothing is changed."""
     _, plan = _choose(stack, journal, options)
     lines = _announcement(stack, plan, options)
-    chosen = {"way": plan.way, "release": plan.release, "cost": plan.cost, "refused": plan.refused}
+    chosen = {key: plan.as_dict()[key] for key in ("way", "release", "cost", "besides", "refused")}
     if options.plan_only:
         return {**chosen, "changed": False, "pap": {"phase": "rollback", "lines": lines, "status": "warning"}}
     return {**chosen, "changed": not plan.refused, "pap": {"phase": "rollback", "lines": lines}}
@@ -162,7 +162,7 @@ def _take_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: 
     lines += [*result["lines"], f"journal {journal.path}"]
     return {
         "changed": True,
-        **{key: result[key] for key in ("way", "cost", "kept", "seconds")},
+        **{key: result[key] for key in ("way", "cost", "besides", "kept", "seconds")},
         "release": journal.release,
         "outcome": _outcome(stack, journal, result),
         "pap": {"phase": "rollback", "lines": lines, "status": "warning"},
@@ -251,7 +251,7 @@ def facts_of(stack: Stack, journal: Journal) -> dict[str, Any]:
         "old_works_on_new": bool(rehearsed.get("old_api_works")),
         "downgrade_loses": rehearsed.get("downgrade_loses"),
         "switched": journal.last("activate", "begin") is not None,
-        "own_writes": own_logins.known(journal),
+        "own": own_logins.known(journal),
         "identity": {"stack": stack.name},
         **data_check.facts(journal, stack),
     }

@@ -1,15 +1,22 @@
-"""Which rows our own logins wrote: noted with the release whose rollback would else count them as a loss."""
+"""What our own logins wrote: noted with the release whose rollback would else count it as a loss.
+
+Rows are known by their transactions. The numbers of a sequence belong to none: as many as the rehearsal saw the same
+work take are ours, where no more were taken meanwhile."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..databases import marks, own
+from ..databases import besides, marks, own
+from ..databases.besides import Positions
 from ..errors import PapError
 from ..journal import Journal
 from ..stack import Stack
+
+# A login that is answered with an error is tried once more, and what it rolls back has taken its numbers all the same.
+_TRIES = 2
 
 
 @contextlib.contextmanager
@@ -18,13 +25,13 @@ def found(stack: Stack, journal: Journal, done: dict[str, Any]) -> Iterator[None
     expected = (journal.last("rehearse") or {}).get("own_writes") or []
     try:
         with stack.database.session() as session:
-            mark = marks.moment(session)
+            mark, before = marks.moment(session), besides.positions(session)
     except PapError:
-        mark, expected = {}, []  # the smoke test will say what is wrong with the database
+        mark, before, expected = {}, {}, []  # the smoke test will say what is wrong with the database
     try:
         yield
     finally:
-        done["own_writes"] = {}
+        done.update(own_writes={}, own_numbers=_numbers(stack, journal, "login", before))
         with contextlib.suppress(PapError):  # not known: then a rollback counts them as anybody's rows
             done["own_writes"] = own.certainly(stack.database, mark, expected)
 
@@ -41,11 +48,35 @@ def noted(stack: Stack) -> Iterator[None]:
         with found(stack, journal, done):
             yield
     finally:
-        if done["own_writes"]:
-            journal.append("login_smoke_test", "note", own_writes=done["own_writes"])
+        if done["own_writes"] or done["own_numbers"]:
+            journal.append("login_smoke_test", "note", **done)
 
 
-def known(journal: Journal) -> dict[str, dict[str, int]]:
-    """All transactions that were noted as our smoke tests' since the release: by id, rows by table."""
-    all_noted = [e.get("own_writes") for e in journal.entries() if e["phase"] == "login_smoke_test"]
-    return {xid: rows for each in all_noted if isinstance(each, dict) for xid, rows in each.items()}
+def started(stack: Stack, journal: Journal, before: Positions) -> dict[str, int]:
+    """The numbers that the API took by its start; ``before`` are the positions of before it."""
+    return _numbers(stack, journal, "start", before)
+
+
+def _numbers(stack: Stack, journal: Journal, when: str, before: Positions) -> dict[str, int]:
+    tried = (journal.last("rehearse") or {}).get("candidate") or {}
+    expected = ((tried.get("wrote") or {}).get("numbers") or {}).get(when) or {}
+    if not expected or not before:
+        return {}
+    try:
+        with stack.database.session() as session:
+            counts = besides.taken(before, besides.positions(session))
+    except PapError:
+        return {}
+    return {name: count for name, count in counts.items() if count <= _TRIES * int(expected.get(name, 0))}
+
+
+def known(journal: Journal) -> dict[str, Mapping[str, Any]]:
+    """What was noted as our own since the release, in the words of :class:`papdeploy.databases.marks.Own`."""
+    writes: dict[str, Mapping[str, int]] = {}
+    numbers: dict[str, int] = {}
+    for entry in journal.entries():
+        if entry["phase"] == "login_smoke_test" and isinstance(entry.get("own_writes"), dict):
+            writes.update(entry["own_writes"])
+        for name, count in (entry.get("own_numbers") or {}).items():
+            numbers[name] = numbers.get(name, 0) + int(count)
+    return {"writes": writes, "numbers": numbers}

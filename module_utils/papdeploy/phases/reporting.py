@@ -199,7 +199,11 @@ def _alone(other: Mapping[str, Any]) -> str:
     """What a database that was kept aside holds and nothing else does."""
     if other.get("rows", 0) == 0:
         return ""
-    count = "an unknown number of rows" if other["rows"] is None else plural(other["rows"], "row")
+    count = (
+        "an unknown number of rows"
+        if other["rows"] is None
+        else plural(other["rows"], "row or other change", "rows or other changes")
+    )
     return f", with {count} that nothing else has: it goes only by name (-e rollback_release={other['release']})"
 
 

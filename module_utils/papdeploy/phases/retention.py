@@ -121,7 +121,7 @@ def judged(state: State, path: str, sha256: str, damage: str) -> None:
 
 def rows_only_in(database: Database, journal: Journal, name: str) -> Optional[int]:
     """Rows in the database ``name``, which a rollback of that release set aside, that nothing else has: those that the
-    rollback left behind, and what was written there since. None if that is not known."""
+    rollback left behind, with whatever else went back, and what was written there since. None if that is not known."""
     done, counted = journal.last("rollback", "done"), journal.last("rollback", "counted")
     swapped = journal.last("rollback.swap") or {}
     if done is None or counted is None or done.get("kept") != name or not counted.get("cost_certain"):
@@ -130,7 +130,8 @@ def rows_only_in(database: Database, journal: Journal, name: str) -> Optional[in
         later = marks.writes(database.named(name)) - int(swapped["writes"])
     except (PapError, KeyError, TypeError):  # it takes no connection, or an earlier version noted nothing
         return None
-    return int(counted["rows_lost"]) + later if later >= 0 else None
+    besides = len(counted.get("besides") or [])
+    return int(counted["rows_lost"]) + besides + later if later >= 0 else None
 
 
 def _look(

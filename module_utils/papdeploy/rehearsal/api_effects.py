@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..core.text import plural
-from ..databases import loss_rules, marks, relation_losses
+from ..databases import besides, loss_rules, marks, relation_losses
+from ..databases.besides import Positions
 from ..databases.relation_losses import Baseline, Comparison
 from ..stack import Stack
 from .copies import Copy
@@ -24,16 +25,20 @@ class ApiEffects:
 
     copy: Copy
     baseline: Baseline = field(init=False)
+    positions: list[Positions] = field(default_factory=list)
     start: Optional[Comparison] = None
     whole: Comparison = field(default_factory=Comparison)
 
     def __post_init__(self) -> None:
         with self.copy.database.session() as session:
             self.baseline = relation_losses.take(session, ignore_schemas=IGNORED)
+            self.positions.append(besides.positions(session))
 
     def started(self) -> None:
         """Compare when it is healthy and nobody has asked it for anything else."""
         self.start = relation_losses.compare(self.copy.database, self.baseline, ignore_schemas=IGNORED)
+        with self.copy.database.session() as session:
+            self.positions.append(besides.positions(session))
 
     def ended(self) -> None:
         """Compare when it has ended, and its sessions with it."""
@@ -41,6 +46,7 @@ class ApiEffects:
         with self.copy.database.session() as session:
             while int(session.scalar(marks.OTHERS)) and time.monotonic() < limit:
                 time.sleep(0.05)
+            self.positions.append(besides.positions(session))
         self.whole = relation_losses.compare(self.copy.database, self.baseline, ignore_schemas=IGNORED)
 
     def refuse_losses(self, stack: Stack, name: str, step: str) -> None:
@@ -70,7 +76,15 @@ class ApiEffects:
         return {
             "start": self.start.as_dict() if self.start else None,
             **self.whole.as_dict(),
+            "numbers": self._numbers(),
         }
+
+    def _numbers(self) -> dict[str, dict[str, int]]:
+        """What the start and the smoke test took from each sequence."""
+        if len(self.positions) != 3:  # it was never healthy
+            return {}
+        before, healthy, after = self.positions
+        return {"start": besides.taken(before, healthy), "login": besides.taken(healthy, after)}
 
 
 def lines(name: str, effects: Mapping[str, Any]) -> list[str]:

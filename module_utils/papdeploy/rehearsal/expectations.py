@@ -43,6 +43,6 @@ def restore_point_s(live: Database, taken: Optional[backups.Backup]) -> float:
     manifest: Mapping[str, Any] = taken.manifest if taken else {}
     if manifest:
         look_s = float(manifest["seconds"]["oracle"])
-        if look_s <= max(_CHEAP_S, copy_s) and not marks.written_since(live, manifest["mark"]).tables:
+        if look_s <= max(_CHEAP_S, copy_s) and not marks.written_since(live, manifest["mark"]).anything:
             return round(look_s, 3)
     return round(copy_s + 0.1, 3)

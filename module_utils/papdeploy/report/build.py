@@ -120,8 +120,9 @@ def _rollback_refused(later: Entries) -> Optional[dict[str, Any]]:
     if found is None:
         return None
     plan = found.get("plan") or {}
-    shown = ("way", "refused", "hint", "cost", "lines")
-    return {"at": found["at"], "reason": found.get("reason"), **{key: plan.get(key) for key in shown}}
+    shown = ("way", "refused", "hint", "cost", "besides", "lines")
+    loses = bool(plan.get("cost") or plan.get("besides"))
+    return {"at": found["at"], "reason": found.get("reason"), **{key: plan.get(key) for key in shown}, "loses": loses}
 
 
 def _first(entries: Entries, phase: str, event: str) -> Optional[Mapping[str, Any]]:
@@ -378,7 +379,7 @@ def _verdict(report: Mapping[str, Any], end: Optional[Mapping[str, Any]]) -> dic
         line += "; the watch over its logs raised an alarm"
     if kind == "finished" and report["rollback_refused"]:
         line += ", and it could not be rolled back"
-        line += " without loss" if report["rollback_refused"]["cost"] else ""
+        line += " without loss" if report["rollback_refused"]["loses"] else ""
     line = data_loss.headline(report["data"]) + line
     return {"kind": kind, "ok": kind == "finished" and not alarm, "alarm": bool(alarm), "line": line}
 
@@ -405,7 +406,7 @@ def _next(report: Mapping[str, Any]) -> list[dict[str, str]]:
     back = f"ansible-playbook rollback.yml -l {stack}"
     if report["rollback_refused"]:
         steps.append({"say": "See the way back, and what it costs now", "type": f"{back} --check"})
-    if (report["rollback_refused"] or {}).get("cost"):
+    if (report["rollback_refused"] or {}).get("loses"):
         steps.append({"say": "Go back although it loses that", "type": f"{back} -e rollback_accept_loss=true"})
     else:
         steps.append({"say": "Go back", "type": back})

@@ -83,7 +83,8 @@ def _rollback(rollback: Part) -> str:
         rows.append(("Why", rollback["why"]))
     cost = rollback.get("cost")
     if isinstance(cost, Mapping):
-        rows.append(("Written since the restore point and not in the database now", _cost(cost) or "nothing"))
+        said = _cost(cost, rollback.get("besides") or [])
+        rows.append(("Written since the restore point and not in the database now", said or "nothing"))
     elif cost is not None:
         rows.append(("Cost", str(cost) or "nothing"))
     if rollback.get("kept"):
@@ -92,23 +93,24 @@ def _rollback(rollback: Part) -> str:
     return f'<h3>How it was rolled back</h3><dl class="facts">{items_in_blocks(items)}</dl>'
 
 
-def _cost(cost: Mapping[str, Any]) -> str:
-    """What a way loses, table by table."""
+def _cost(cost: Mapping[str, Any], besides: Sequence[str] = ()) -> str:
+    """What a way loses, table by table, and besides rows."""
     said = []
     for name, found in cost.items():
         written, deleted = int(found.get("rows") or 0), int(found.get("deleted") or 0)
         parts = [plural(written, "row")] if written or not deleted else []
         parts += [plural(deleted, "deletion")] if deleted else []
         said.append(f"{name}: {' and '.join(parts)}")
-    return ", ".join(said)
+    return "; ".join(filter(None, (", ".join(said), *besides)))
 
 
 def rollback_refused(found: Mapping[str, Any]) -> str:
     """A rollback that would have cost too much, or cannot succeed."""
     body = f'<div class="message"><strong>{escape(found.get("refused") or words.NOT_RECORDED)}</strong>'
     body += f'<p class="soft">{words.when(found.get("at"))}, {escape(found.get("reason") or "asked for by hand")}</p>'
-    if found.get("cost"):
-        body += f"<p>It would lose what was written since the restore point: {escape(_cost(found['cost']))}.</p>"
+    cost = _cost(found.get("cost") or {}, found.get("besides") or [])
+    if cost:
+        body += f"<p>It would lose what was written since the restore point: {escape(cost)}.</p>"
     if found.get("hint"):
         body += f"<p>{escape(found['hint'])}</p>"
     body += "</div>"

@@ -12,21 +12,22 @@ from .. import backup as backups
 from .. import disk
 from ..backup import Encryption
 from ..core import text
-from ..databases import Written, derived, fence_state, loss_rules, marks, moves
+from ..databases import derived, fence_state, loss_rules, marks, moves
 from ..databases.fence import obstacles
 from ..databases.ledger_table import ledger_rows
+from ..databases.live_state import LEDGER_SCHEMA
 from ..databases.moves import bound
 from ..databases.names import admin_session, our
 from ..databases.relation_losses import Loss
 from ..errors import CommandFailed, PapError, Refused
 from ..postgres import Database, bind
+from . import cost
 from .lost import Kept, by_write_snapshot, compared, without
 
 # From the cheapest: nothing to undo in the database; the API's old release on the new schema; downgrades (keep every
 # row); swap to the snapshot; restore of the backup into a new database and swap.
 WAYS = ("nothing", "image", "downgrade", "swap", "restore")
 BRING_BACK = ("swap", "restore")
-LEDGER_SCHEMA = "pap_deploy"
 # The names that a way back gives to databases, beside that of the fence.
 _NAMES = {"downgrade": (), "swap": ("failed",), "restore": ("failed", "restored")}
 
@@ -45,9 +46,9 @@ class State:
 
 @dataclass(frozen=True)
 class RollbackPlan:
-    """The chosen ``way``, ``why``, what it costs (``cost``: rows by table that it would lose; ``cost_certain``), the
-    ``steps`` in words, and ``refused``: why it cannot be gone (then nothing may be changed). ``lost`` is what the
-    release lost of the live database, which is said first."""
+    """The chosen ``way``, ``why``, what it costs (``cost``: rows by table that it would lose; ``besides``: what else
+    goes back, as sentences; ``cost_certain``), the ``steps`` in words, and ``refused``: why it cannot be gone (then
+    nothing may be changed). ``lost`` is what the release lost of the live database, which is said first."""
 
     release: str
     way: str
@@ -55,11 +56,16 @@ class RollbackPlan:
     state: State
     steps: tuple[str, ...] = ()
     cost: dict[str, dict[str, Any]] = field(default_factory=dict)
+    besides: tuple[str, ...] = ()
     cost_certain: bool = True
     cost_sentence: str = ""
     lost: tuple[Loss, ...] = ()
     refused: str = ""
     hint: str = ""
+
+    @property
+    def loses(self) -> bool:
+        return bool(self.cost or self.besides)
 
     @property
     def rows_lost(self) -> int:
@@ -72,6 +78,7 @@ class RollbackPlan:
             "why": self.why,
             "steps": list(self.steps),
             "cost": self.cost,
+            "besides": list(self.besides),
             "rows_lost": self.rows_lost,
             "cost_certain": self.cost_certain,
             "cost_sentence": self.cost_sentence,
@@ -87,8 +94,8 @@ class RollbackPlan:
         head = f"way back: {self.way} ({self.why})"
         tail = [f"refused: {self.refused}"] if self.refused else []
         # Of a way that cannot be gone, the cost was not looked at.
-        cost = [f"cost: {self.cost_sentence}"] if self.cost_sentence and (self.cost or not self.refused) else []
-        return [*lost, head, *cost, *(f"  {step}" for step in self.steps), *tail]
+        said = [f"cost: {self.cost_sentence}"] if self.cost_sentence and (self.loses or not self.refused) else []
+        return [*lost, head, *said, *(f"  {step}" for step in self.steps), *tail]
 
 
 def read_state(database: Database, release: str) -> State:
@@ -145,9 +152,10 @@ def choose(
     Facts (of the journal; all but ``release`` may be missing): ``release``; ``restore_point`` and ``backup`` as their
     phases returned them; ``unfence`` (with its ``mark``) if the fence was lifted; ``reversible``: every migration of
     the release has a downgrade; ``old_works_on_new``: the rehearsal ran the old API on the new schema;
-    ``switched``: the API was switched; ``own_writes``: the transactions of our smoke tests (by id: rows by table);
+    ``switched``: the API was switched; ``own``: what our smoke tests wrote (``marks.Own``);
+    ``definitions``: those of when the release had taken over;
     ``removed``: by path, when and why a backup of it was removed; ``identity``: what the backup must be of (``stack``);
-    ``identity``: what the backup must be of (``stack``); ``api_problem``: why the API could not go back; ``data``: the
+    ``api_problem``: why the API could not go back; ``data``: the
     baseline from the end of the fence, ``may_delete``: tables in which the service deletes by itself, ``deploying``:
     the release has not finished.
 
@@ -253,7 +261,7 @@ def count_before_downgrade(database: Database, facts: Mapping[str, Any]) -> Opti
     ways = [way for way in _possible(state, facts) if way in ("swap", "restore")]
     if not ways or not state.fence:
         return None
-    return _written(database.named(state.fence["database"]), facts, state, ways[0]).as_dict()
+    return cost.written(database.named(state.fence["database"]), facts, state.fence, ways[0]).as_dict()
 
 
 def _assess(
@@ -294,53 +302,24 @@ def _assess(
             _snapshot_is_there(database, facts, release)
     except PapError as error:
         return replace(plan, refused=error.message, hint=error.hint)
-    written = _written(where, facts, state, way)
+    written = cost.written(where, facts, state.fence, way)
     if kept.lost:
-        written = replace(written, tables=without(written.tables, kept.lost))
+        left = tuple(change for change in written.besides if not change.back)
+        written = replace(written, tables=without(written.tables, kept.lost), besides=left)
     return replace(
         plan,
         cost=written.tables,
+        besides=tuple(change.sentence for change in written.besides),
         cost_certain=written.certain,
-        cost_sentence=_cost_sentence(written),
+        cost_sentence=cost.sentence(written) + cost.not_noted(facts, state.fence),
     )
 
 
-def _written(where: Database, facts: Mapping[str, Any], state: State, way: str) -> Written:
-    """Rows that the way would lose: written after the fence was lifted, or, where that is not known, after the restore
-    point was made (then the release's own migrations count as well). ``written_before`` is what had been counted when a
-    downgrade, which rewrites rows itself, was tried."""
-    found = _since(where, facts, state, way)
-    earlier = facts.get("written_before")
-    return found.plus(Written(earlier["tables"], bool(earlier["certain"]), found.why)) if earlier else found
-
-
-def _since(where: Database, facts: Mapping[str, Any], state: State, way: str) -> Written:
-    point, lifted = facts.get("restore_point") or {}, facts.get("unfence") or {}
-    of_point = (way == "swap") == (point.get("kind") == "snapshot") and point.get("mark")
-    # Only the very same raising of the fence proves it: a rollback that was killed raised one of its own.
-    if of_point and state.fence and point.get("fence_id") and point["fence_id"] == state.fence["id"]:
-        return Written({}, True, "the fence has been up since the restore point")
-    mark = (lifted.get("mark") or point["mark"]) if of_point else None
-    if mark is None:
-        path = (facts.get("backup") or {}).get("path")
-        mark = backups.load_manifest(str(path)).manifest["mark"] if path else None
-    if mark is None:
-        return Written({}, False, "no mark was taken, so what was written since cannot be counted")
-    return marks.written_since(where, mark, ignore_schemas=(LEDGER_SCHEMA,), own=facts.get("own_writes") or {})
-
-
-def _cost_sentence(written: Written) -> str:
-    own = f" but the {text.plural(written.own, 'row')} that the login smoke test wrote" if written.own else ""
-    if written.certain and not written.tables:
-        return f"loses nothing{own}{' so far' if written.so_far else ''}: {written.so_far or written.why}"
-    return f"goes back behind what was written since the restore point: {written.sentence()}"
-
-
 def _mind_loss(plan: RollbackPlan, accept_loss: bool) -> RollbackPlan:
-    if plan.refused or accept_loss or (not plan.cost and plan.cost_certain):
+    if plan.refused or accept_loss or (not plan.loses and plan.cost_certain):
         return plan
-    reason = f"it {plan.cost_sentence}" if plan.cost else "what was written since the restore point cannot be counted"
-    hint = "The rows would stay readable in the database that is kept aside. To go on: -e rollback_accept_loss=true"
+    reason = f"it {plan.cost_sentence}" if plan.loses else "what was written since the restore point cannot be counted"
+    hint = "All of it would stay in the database that is kept aside. To go on: -e rollback_accept_loss=true"
     if plan.lost:
         hint += ". To take the API back alone, and leave lost what the release lost: -e rollback_way=image"
     return replace(plan, refused=reason, hint=hint)

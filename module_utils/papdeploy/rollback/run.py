@@ -154,18 +154,17 @@ def _first_that_works(
 
 def _go(work: _Work, plan: RollbackPlan) -> dict[str, Any]:
     lost = [loss.as_dict() for loss in plan.lost]
-    result: dict[str, Any] = {"kept": None, "cost": plan.cost, "rows_lost": plan.rows_lost, "lost": lost}
+    result: dict[str, Any] = {"kept": None, "lost": lost, **_counted(plan)}
     before = work.facts.get("before_version")
     counted: Optional[dict[str, Any]] = None
     state = read_state(work.database, work.release)
     if plan.way in ("downgrade", "swap", "restore") and not state.swapped:
         plan = _closed(work, plan)
-        counted_rows = {"cost": plan.cost, "rows_lost": plan.rows_lost, "cost_certain": plan.cost_certain}
-        work.hooks.checkpoint("rollback", "counted", counted_rows)  # what the failed database will hold alone
-        result.update(counted_rows)
+        work.hooks.checkpoint("rollback", "counted", _counted(plan))  # what the failed database will hold alone
+        result.update(_counted(plan))
         if plan.way == "downgrade":
             counted = count_before_downgrade(work.database, work.facts)
-            work.facts["data"] = None  # what the downgrade takes away, the release did not lose
+            work.facts.update(data=None, definitions=None)  # what the downgrade takes away, nobody else did
             result["reverted"] = work.step("downgrade", lambda: work.hooks.revert(_behind(work).conninfo.dbname))
         elif plan.way == "swap":
             snapshot = str(work.facts["restore_point"]["database"])
@@ -195,6 +194,10 @@ def _go(work: _Work, plan: RollbackPlan) -> dict[str, Any]:
     tried = work.step("login_smoke_test", lambda: _tried(work))
     new_schema = plan.way == "image" and bool(state.applied)
     return {**result, "unhealthy": tried.get("unhealthy", ""), "new_schema": new_schema}
+
+
+def _counted(plan: RollbackPlan) -> dict[str, Any]:
+    return {key: plan.as_dict()[key] for key in ("cost", "besides", "rows_lost", "cost_certain")}
 
 
 def _tried(work: _Work) -> dict[str, Any]:

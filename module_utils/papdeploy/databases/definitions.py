@@ -1,0 +1,136 @@
+"""What a database is besides its content: every object of its catalog, its owner, privileges and settings.
+
+Noted when a release has taken over, so that what its migrations and its API's own start define belongs to the release.
+What is defined otherwise later, somebody else did, and going back with the whole database undoes that as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Optional
+
+from .. import oracle as oracles
+from ..oracle import Oracle
+from ..postgres import Database, Session
+from . import marks, properties
+from .besides import Change
+
+_LOCK_TIMEOUT_S = 15.0
+_MOST = 6
+
+# Writes to the catalogs that define anything: two equal numbers mean that nobody did. Temporary tables count as well,
+# ANALYZE and VACUUM do not.
+_WRITES = """
+SELECT sum(pg_stat_get_tuples_inserted(oid) + pg_stat_get_tuples_updated(oid) + pg_stat_get_tuples_deleted(oid))::text
+FROM pg_class
+WHERE relnamespace = 'pg_catalog'::regnamespace AND relkind = 'r' AND NOT relisshared
+  AND relname NOT IN ('pg_statistic', 'pg_statistic_ext_data', 'pg_largeobject', 'pg_largeobject_metadata')"""
+
+_RELATIONS = {"r": "table", "p": "table", "v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence"}
+_PARTS = ("column", "constraint", "trigger", "rule", "policy")
+
+
+def note(database: Database) -> dict[str, Any]:
+    """The definitions of this moment, as plain data. Raises CommandFailed if a table stays locked."""
+    with oracles.snapshot_session(database) as session:
+        stamp = _stamp(session)  # before the catalog: what comes between counts as later
+        return {"stamp": stamp, "catalog": _catalog(database, session).as_dict(), **_own(session, database)}
+
+
+def changed(database: Database, noted: Mapping[str, Any], ignore_schemas: Sequence[str] = ()) -> list[Change]:
+    """What is defined otherwise than ``noted``. The catalog is read only where it was written to since."""
+    with oracles.snapshot_session(database) as session:
+        found = [*_settings(noted["properties"], _own(session, database)["properties"])]
+        if _stamp(session) == noted["stamp"]:
+            return found
+        now = _catalog(database, session)
+    before = Oracle.from_dict(noted["catalog"])
+    return [*between(before, now, ignore_schemas), *found]
+
+
+def between(before: Oracle, after: Oracle, ignore_schemas: Sequence[str] = ()) -> list[Change]:
+    """The objects that two catalogs of one database differ in: made, changed and dropped ones."""
+    skip = set(ignore_schemas)
+    old, new = dict(_objects(before, skip)), dict(_objects(after, skip))
+    made = _whole([key for key in new if key not in old])
+    gone = _whole([key for key in old if key not in new])
+    # A table that has another column is told by that column.
+    other = [(key, _differing(old[key], new[key])) for key in new if key in old and old[key] != new[key]]
+    groups = (
+        ("made since", [_named(key, new[key]) for key in made], False),
+        ("changed since", [f"{_named(key, new[key])} ({what})" for key, what in other], False),
+        ("dropped since", [_named(key, old[key]) for key in gone], True),
+    )
+    versions = [Change(f"changed since: {note.rstrip('.')}") for note in oracles.notes(before, after)]
+    return [*(Change(f"{how}: {_listed(names)}", back) for how, names, back in groups if names), *versions]
+
+
+def _catalog(database: Database, session: Session) -> Oracle:
+    session.execute("SET LOCAL jit = off")  # compiling the catalog's queries takes longer than running them
+    return oracles.take(database, session=session, rows=False, lock_timeout_s=_LOCK_TIMEOUT_S)
+
+
+def _stamp(session: Session) -> dict[str, Any]:
+    return {"writes": session.scalar(_WRITES), "counters": session.rows(marks.COUNTERS)[0]}
+
+
+def _own(session: Session, database: Database) -> dict[str, Any]:
+    """Owner, privileges and settings. Comment and connection limit stay with the live name whatever takes its place."""
+    found = properties.capture(session, database.conninfo.dbname)
+    return {"properties": {key: found[key] for key in ("owner", "privileges", "settings")}}
+
+
+def _settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
+    words = {"owner": "owner", "privileges": "privileges", "settings": "settings"}
+    names = [word for key, word in words.items() if before[key] != after[key]]
+    if names:
+        yield Change(f"changed since: {' and '.join(names)} of the database itself")
+
+
+def _objects(catalog: Oracle, skip: set[str]) -> Iterator[tuple[tuple[str, str, str], Mapping[str, Any]]]:
+    for schema, objects in catalog.catalog.items():
+        for key, attributes in objects.items() if schema not in skip else ():
+            kind, _, name = key.partition(" ")
+            if kind != "sequence":  # it is a relation as well; its parameters are told with that
+                yield (kind, schema, name), _with_parameters(objects, kind, name, attributes)
+
+
+def _with_parameters(
+    objects: Mapping[str, Any], kind: str, name: str, attributes: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    parameters: Optional[Mapping[str, Any]] = objects.get(f"sequence {name}") if kind == "relation" else None
+    return {**attributes, **parameters, "kind": "S"} if parameters else attributes
+
+
+def _whole(keys: Sequence[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """Without the parts of relations that are themselves among them, and what is said of such parts."""
+    relations = {(schema, name) for kind, schema, name in keys if kind == "relation"}
+    return [
+        (kind, schema, name)
+        for kind, schema, name in keys
+        if not (kind in _PARTS and any((schema, owner) in relations for owner in _prefixes(name)))
+    ]
+
+
+def _prefixes(name: str) -> Iterator[str]:
+    """The names that may be a relation's in ``relation.part``: either may have a dot in it."""
+    pieces = name.split(".")
+    return (".".join(pieces[:count]) for count in range(1, len(pieces)))
+
+
+def _named(key: tuple[str, str, str], attributes: Mapping[str, Any]) -> str:
+    kind, schema, name = key
+    word = _RELATIONS.get(str(attributes.get("kind")), kind) if kind == "relation" else kind
+    if kind in ("comment", "object", "default", "event"):  # the key says the rest in words
+        return f"{'' if kind == 'object' else kind + ' '}{'on ' if kind == 'comment' else ''}{name}"
+    return f"{word} {'.'.join(filter(None, (schema, name)))}"
+
+
+def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    return ", ".join("privileges" if name == "acl" else name for name in names)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST:,} more" if len(names) > _MOST else ""
+    return f"{', '.join(names[:_MOST])}{more}"
