@@ -114,9 +114,11 @@ def run_phase(module: AnsibleModule, name: str, work: Callable[[Any, Any], dict[
     def on_the_stack(imported: Any, redactor: Any) -> dict[str, Any]:
         from_params = importlib.import_module("papdeploy.stack").from_params
         deadline = importlib.import_module("papdeploy.phases.deadlines").deadline
-        absence_explained = importlib.import_module("papdeploy.phases.guards").absence_explained
-        stack = from_params(given, module.params.get("release") or "", redactor)
-        with deadline(phase or name, given.get("phase_deadlines_s") or {}), absence_explained(stack):
+        guards = importlib.import_module("papdeploy.phases.guards")
+        release = module.params.get("release") or ""
+        stack = from_params(given, release, redactor)
+        disk = guards.disk_explained(stack.state, release, name)
+        with disk, deadline(phase or name, given.get("phase_deadlines_s") or {}), guards.absence_explained(stack):
             return work(stack, imported)
 
     _run(module, given["code"], f"phases.{name}", on_the_stack)
@@ -132,7 +134,9 @@ def run_state(module: AnsibleModule, name: str, work: Callable[[Any, Any], dict[
         state_of = importlib.import_module("papdeploy.journal").State
         state = state_of(given["state_dir"], redactor, given["who"], stack=given["name"])
         state.refuse_open()
-        return work(state, phase)
+        guards = importlib.import_module("papdeploy.phases.guards")
+        with guards.disk_explained(state, module.params.get("release") or "", name):
+            return work(state, phase)
 
     _run(module, given["code"], f"phases.{name}", on_the_state)
 
@@ -157,16 +161,23 @@ def _run(module: AnsibleModule, code: str, name: str, work: Callable[[Any, Any],
     except ImportError as error:
         module.fail_json(msg=f"papdeploy cannot be imported from {code}: {error}. Remove that folder.")
     errors = importlib.import_module("papdeploy.errors")
+    storage = importlib.import_module("papdeploy.core.storage")
     redactor = importlib.import_module("papdeploy.core.redact").Redactor(module.no_log_values)
     try:
         result = redactor.shown(work(imported, redactor))
-    except errors.PapError as error:
-        shown = redactor.shown_error(str(error), error.hint, error.data)
-        module.fail_json(error_kind=type(error).__name__, **shown)
-    except Exception as error:  # noqa: BLE001 - a bug of ours: say what and where, not "unknown error"
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        said = f"Unexpected {type(error).__name__} at {Path(last.filename).name}:{last.lineno}: {error}"
-        hint = "This is a defect of pap-deploy; the journal says how far the release came. Please report it."
-        shown = redactor.shown_error(said, hint, {"exception": traceback.format_exc()})
-        module.fail_json(msg=shown["msg"], hint=hint, exception=shown["data"]["exception"])
+    except Exception as error:  # noqa: BLE001
+        failure = error if isinstance(error, errors.PapError) else storage.explained(error)
+        if failure is None:
+            _defect(module, redactor, error)
+        shown = redactor.shown_error(str(failure), failure.hint, failure.data)
+        module.fail_json(error_kind=type(failure).__name__, **shown)
     module.exit_json(**{"changed": False, **result})
+
+
+def _defect(module: AnsibleModule, redactor: Any, error: Exception) -> None:
+    """A bug of ours: say what and where, not "unknown error"."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    said = f"Unexpected {type(error).__name__} at {Path(last.filename).name}:{last.lineno}: {error}"
+    hint = "This is a defect of pap-deploy; the journal says how far the release came. Please report it."
+    shown = redactor.shown_error(said, hint, {"exception": traceback.format_exc()})
+    module.fail_json(msg=shown["msg"], hint=hint, exception=shown["data"]["exception"])

@@ -49,6 +49,10 @@ class DeadlineExceeded(PapError):
     """The work was ended because its time (``seconds``) was up."""
 
 
+class StorageFailed(PapError):
+    """A disk is full, out of quota, read-only or broken: ``errno`` (its name) and ``path`` are in ``data``."""
+
+
 class CommandFailed(PapError):
     """A program ended with a failure. ``argv``, ``rc`` and the end of ``stderr`` are in ``data``."""
 
@@ -71,6 +75,7 @@ KINDS: dict[str, type[PapError]] = {
         Unavailable,
         Unhealthy,
         DeadlineExceeded,
+        StorageFailed,
         CommandFailed,
         VerificationFailed,
         RemoteError,

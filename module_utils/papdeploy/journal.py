@@ -11,18 +11,19 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional
 
-from .core import private
+from .core import private, storage
 from .core.clock import now, seconds_between
 from .core.durable import append_durably, private_folder, sync_folder
 from .core.redact import Redactor
 from .core.registry import Registry
-from .errors import PapError, Refused
+from .errors import PapError, Refused, StorageFailed
 from .releases.holder import Holder
 from .releases.lock import Lock
 from .releases.run import Run
@@ -117,6 +118,11 @@ class Journal:
                     if (entry["phase"], entry["event"]) == ("release", "begin"):
                         return entry
         return {}
+
+    @property
+    def touched(self) -> bool:
+        """Whether the release ever got as far as stopping the API or, online, as migrating beside it."""
+        return any(self.last(phase, "begin") for phase in ("fence", "migrate", "activate"))
 
     @property
     def place(self) -> tuple[int, str]:
@@ -261,27 +267,45 @@ class State:
         Raises Refused if another run holds it, or if one is followed whose release has not been ended."""
         private_folder(self.folder)
         private_folder(self.releases_folder)
+        storage.keep_reserve(self.folder)
         release = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ-") + secrets.token_hex(2)
         before = self.lock.by(who).take(release)
-        left = self.unfinished() if before else None
-        if left:  # another run began and died since this one has looked
+        folder = self.releases_folder / release
+        try:
+            if before and (left := self.unfinished()):  # another run began and died since this one has looked
+                raise Refused(
+                    f"Release {left.release} was interrupted meanwhile, and has not been ended.",
+                    hint="Run this again: it ends that release first.",
+                )
+            journal = Journal(private_folder(folder), self.redactor)
+            sync_folder(self.releases_folder)
+            number = 1 + max((journal.place[0] for journal in self.releases()), default=0)
+            journal.append("release", "begin", release=release, number=number, who=dict(who), **header)
+        except PapError:
+            shutil.rmtree(folder, ignore_errors=True)
             self.lock.release(release)
-            raise Refused(
-                f"Release {left.release} was interrupted meanwhile, and has not been ended.",
-                hint="Run this again: it ends that release first.",
-            )
-        folder = private_folder(self.releases_folder / release)
-        sync_folder(self.releases_folder)
-        journal = Journal(folder, self.redactor)
-        number = 1 + max((journal.place[0] for journal in self.releases()), default=0)
-        journal.append("release", "begin", release=release, number=number, who=dict(who), **header)
+            raise
         return journal
+
+    def refuse_release(self, journal: Journal, error: PapError) -> None:
+        """End a release that has touched nothing, because of ``error``, and give its lock back. Where the disk does not
+        let that be noted, the next run ends it."""
+        with storage.on_the_way_out(), contextlib.suppress(StorageFailed):
+            if journal.end() is None:
+                journal.append("release", "refused", message=error.message, way="nothing")
+            self.lock.release(journal.release)
+        error.data["ended"] = True
 
     @contextlib.contextmanager
     def working(self, release: str) -> Iterator[Journal]:
-        """Do a piece of the release's work: checks that it still holds the lock and shows signs of life meanwhile."""
+        """Do a piece of the release's work: checks that it still holds the lock and shows signs of life meanwhile.
+
+        Raises StorageFailed if the disk has been full since the release began, and nothing was touched yet."""
         with self.lock.working(release):
-            yield self.journal(release)
+            journal = self.journal(release)
+            if not journal.touched:
+                storage.refuse_full(self.folder)
+            yield journal
 
     # -- what the lock asks of the journals ---------------------------------------------------------------------------
 

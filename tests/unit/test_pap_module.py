@@ -55,12 +55,12 @@ def told() -> str:
     return f"\x1b[2K{SMOKE} {quote(SMOKE)} {STRIPE}\n{LOADED!r} postgresql://u:x/y@h/d"
 
 
-def ends(module: Module, how: Callable[..., Any], on: str) -> dict[str, Any]:
+def ends(module: Module, how: Callable[..., Any], on: str, name: str = "validate") -> dict[str, Any]:
     with pytest.raises(Ended) as ended:
         if on == "stack":
-            pap_module.run_phase(module, "validate", lambda stack, phase: how())
+            pap_module.run_phase(module, name, lambda stack, phase: how(), phase="validate")
         elif on == "state":
-            pap_module.run_state(module, "validate", lambda state, phase: how())
+            pap_module.run_state(module, name, lambda state, phase: how())
         else:
             pap_module.run_code(module, CODE, "core.text", lambda imported: how())
     return dict(ended.value.result)

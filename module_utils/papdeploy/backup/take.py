@@ -14,7 +14,7 @@ from typing import IO, Any, Optional
 
 from .. import disk
 from .. import oracle as oracles
-from ..core import text
+from ..core import storage, text
 from ..core.durable import sync_folder
 from ..databases import marks, moves, properties
 from ..databases.ledger_table import ledger_rows
@@ -251,9 +251,10 @@ def _explained(database: Database, folder: Path, lock_wait_s: float, work: Any) 
             **error.data,
         ) from error
     except OSError as error:
-        raise PapError(
+        failure = storage.explained(error, folder / "the backup")
+        raise failure or PapError(
             f"The backup could not be written to {folder}: {os.strerror(error.errno or 0)}.",
-            hint="Free some disk space there and try again; the unfinished file was removed.",
+            hint="The unfinished file was removed.",
         ) from error
 
 

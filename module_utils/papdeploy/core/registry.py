@@ -18,7 +18,7 @@ from typing import Any, Callable, Optional
 
 from ..errors import Refused
 from .clock import now
-from .durable import append_durably, sync_folder
+from .durable import append_durably, sync_folder, write_aside
 
 FORMAT = 1
 # The kind of the entries that say by which rename a database came to the live name.
@@ -108,17 +108,13 @@ class Registry:
             "system_identifier": identifier,
             "since": now(),
         }
-        assert self.folder is not None
-        fresh = self.folder / f".stack.json.{os.getpid()}"
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(mine, file, ensure_ascii=False)
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):  # another process was first: its id is the stack's
-            os.link(fresh, self._file)
-        fresh.unlink()
-        sync_folder(self.folder)
+
+        def place(fresh: Path) -> None:
+            with contextlib.suppress(FileExistsError):  # another process was first: its id is the stack's
+                os.link(fresh, self._file)
+            sync_folder(self._file.parent)
+
+        write_aside(self._file, json.dumps(mine, ensure_ascii=False).encode(), place)
         self.refuse_other(identifier)
 
     def intend(self, name: str, kind: str, release: str, oid: Optional[int] = None, **data: Any) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import databases, restore_point, smoke, watcher
+from ..core import storage
 from ..core.durable import private_folder
 from ..core.text import plural, seconds
 from ..databases import besides
@@ -69,6 +70,7 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
         with stack.beside_models(header["to"]) as beside:
             gone = api_watch.note(stack, journal)
             warm(beside, request)  # everything is imported and checked before the API stops
+            storage.refuse_full(stack.state.folder)
             first = _keep_open(stack, journal) if online else _close(stack, journal, options, say, beside)
             say({"event": "step", "step": "migrating"})
             with journal.checkpoint("migrate", deadline_s=limit_s) as done:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from .. import databases
-from ..core import text
+from ..core import storage, text
 from ..core.clock import now, seconds_between
 from ..core.durable import write_durably
 from ..errors import PapError
@@ -40,11 +40,13 @@ def run(stack: Stack, release: str, keep_containers: int = 1, hold: Sequence[str
         dropped = retention.superseded(stack, hold, release).noted(journal)
         tidied = [*dropped.lines, *_tidy(stack, keep_containers)]
     stack.state.lock.release(release)
+    full = storage.warning(stack.state.folder)
+    lines = [*_lines(stack, journal, header, away, seconds), *lost, *tidied, *full]
     return {
         "changed": True,
         "unavailable_s": away,
         "seconds": round(seconds, 2),
-        "pap": {"phase": "finished", "lines": [*_lines(stack, journal, header, away, seconds), *lost, *tidied]},
+        "pap": {"phase": "finished", "lines": lines, "status": "warning" if full else ""},
     }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from .. import databases, rollback, smoke, watcher
+from ..core import storage
 from ..core.clock import now, seconds_between
 from ..databases import loss_rules
 from ..databases.relation_losses import Loss
@@ -63,7 +64,7 @@ def run(
         result["pap"]["lines"].append(live.sentence)
         return result
     # The old run is ended first, and the way chosen on what it has left. Whatever comes of it, this run then ends.
-    with lock.holding(journal.release, take_over=options.take_over):
+    with storage.on_the_way_out(), lock.holding(journal.release, take_over=options.take_over):
         return _take_back(stack, journal, who, options)
 
 
@@ -148,7 +149,7 @@ def _take_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: 
         journal.append("rollback", "done", **result)
         with contextlib.suppress(PapError):  # the next rehearsal clears a copy away as well
             databases.drop_created(stack.database, journal.release, ("scratch",))
-        end = "rolled_back" if _touched(journal) else "refused"
+        end = "rolled_back" if journal.touched else "refused"
         journal.append(
             "release",
             end,
@@ -260,7 +261,7 @@ def facts_of(stack: Stack, journal: Journal) -> dict[str, Any]:
 def _outcome(stack: Stack, journal: Journal, result: Mapping[str, Any]) -> str:
     """One sentence for the end of a failed deploy."""
     label = begin_entry(journal)["from"]["label"]
-    if not _touched(journal):
+    if not journal.touched:
         return f"The API had not been stopped and no migration had begun; {stack.name} runs {label} as before."
     kept = f" The failed database is kept as {result['kept']}." if result.get("kept") else ""
     unhealthy = f" It does not answer well: {result['unhealthy']}" if result["unhealthy"] else ""
@@ -273,11 +274,6 @@ def _outcome(stack: Stack, journal: Journal, result: Mapping[str, Any]) -> str:
         else "What it lost is NOT back: -e rollback_way=restore brings it back;"
     )
     return f"THE RELEASE LOST DATA: {loss_rules.listed(lost)}. {back} {stack.name} runs {label} again.{kept}{unhealthy}"
-
-
-def _touched(journal: Journal) -> bool:
-    """Whether the release ever got as far as stopping the API or, online, as migrating beside it."""
-    return any(journal.last(phase, "begin") for phase in ("fence", "migrate", "activate"))
 
 
 def _note(journal: Journal, phase: str, event: str, data: Mapping[str, Any]) -> None:
@@ -308,7 +304,7 @@ def _validate(stack: Stack, journal: Journal, way: str) -> dict[str, Any]:
     header = begin_entry(journal)
     if way == "image" and journal.last("migrate"):
         return {"matches": True, "note": "the old release stays on the new schema, as the rehearsal proved it can"}
-    if not _touched(journal) and not (journal.folder / "before.json").exists():
+    if not journal.touched and not (journal.folder / "before.json").exists():
         return {"matches": True, "note": "the release was interrupted before it had described the schema"}
     before = read_kept(journal.folder, "before.json")
     with stack.beside_models(header["from"]) as beside:

@@ -8,7 +8,9 @@ from typing import Any
 
 from .. import databases
 from ..backup.archive import refuse_clients
-from ..errors import PapError, Refused
+from ..core import storage
+from ..errors import PapError, Refused, StorageFailed
+from ..journal import State
 from ..postgres import Database, ServerFacts
 from ..stack import Beside, Stack
 
@@ -96,3 +98,26 @@ def absence_explained(stack: Stack) -> Iterator[None]:
             if said and said not in error.hint:
                 error.hint = f"{said} {error.hint}".strip()
         raise
+
+
+# The modules that lead a release to its end.
+_OF_A_DEPLOY = ("backing_up", "rehearse", "cutover", "watching", "receipting", "smoke_test", "validate", "finish")
+
+
+@contextlib.contextmanager
+def disk_explained(state: State, release: str, work: str) -> Iterator[None]:
+    """Whatever fails because of a disk says so by its name. A release that has touched nothing yet ends then: there is
+    nothing to take back. ``work``: the module of the phase."""
+    try:
+        # A release that is live has only to end: going back would cost what its users wrote.
+        live = release and work in _OF_A_DEPLOY and state.journal(release).last("activate")
+        with storage.on_the_way_out() if live else contextlib.nullcontext():
+            yield
+    except (OSError, StorageFailed) as error:
+        failure = storage.explained(error)
+        if failure is None:
+            raise
+        if release and work in _OF_A_DEPLOY and not (journal := state.journal(release)).touched:
+            state.refuse_release(journal, failure)
+            failure.data["live"] = "Nothing was changed, and the API runs as before."
+        raise failure from error

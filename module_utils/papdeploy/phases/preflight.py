@@ -390,21 +390,20 @@ def _open(
     )
     try:
         databases.refuse_unready(stack.database, journal.release)  # the names are known only now
+        keep: dict[str, Any] = {
+            "migrations.json": dict(sources),
+            "expected.json": found.expected,
+            "before.json": found.live,
+            "differences.json": found.differences,
+        }
+        for name, value in keep.items():
+            write_durably(journal.folder / name, json.dumps(value, ensure_ascii=False).encode(), vital=False)
+        cache = private_folder(stack.state.folder / "cache") / f"expected-{found.models_digest}.json"
+        if not cache.exists():
+            write_durably(cache, json.dumps(found.expected).encode(), vital=False)
     except PapError as error:
-        journal.append("release", "refused", message=error.message, way="nothing")
-        stack.state.lock.release(journal.release)
+        stack.state.refuse_release(journal, error)
         raise
-    keep: dict[str, Any] = {
-        "migrations.json": dict(sources),
-        "expected.json": found.expected,
-        "before.json": found.live,
-        "differences.json": found.differences,
-    }
-    for name, value in keep.items():
-        write_durably(journal.folder / name, json.dumps(value, ensure_ascii=False).encode())
-    cache = private_folder(stack.state.folder / "cache") / f"expected-{found.models_digest}.json"
-    if not cache.exists():
-        write_durably(cache, json.dumps(found.expected).encode())
     return journal
 
 

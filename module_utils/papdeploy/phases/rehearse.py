@@ -45,9 +45,7 @@ def run(
                     found = rehearse(stack, _subject(stack, journal, encrypt), options, say)
                 done.update({key: value for key, value in found.items() if value is not None})
         except PapError as error:
-            journal.append("release", "refused", message=error.message, way="nothing")
-            error.data["ended"] = True
-            _end(stack, release, error)
+            stack.state.refuse_release(journal, error)
             raise
         lines = [*lines_of(found), *gone]
         if alone:
@@ -65,13 +63,6 @@ def _step_back(nice: int) -> None:
     """Low priority for this process and all that it starts here: the API that runs goes first."""
     with contextlib.suppress(OSError):
         os.nice(max(0, nice - os.nice(0)))
-
-
-def _end(stack: Stack, release: str, error: PapError) -> None:
-    try:
-        stack.state.lock.release(release)
-    except OSError as problem:
-        error.hint = f"{error.hint} The deploy lock could not be given back ({problem}); it runs out by itself."
 
 
 def _subject(stack: Stack, journal: Journal, encrypt: Mapping[str, Any] | None) -> Subject:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import databases, history, report, watch
+from ..core import storage
 from ..core.clock import now, seconds_between
 from ..core.durable import write_durably
 from ..core.text import plural
@@ -28,7 +29,7 @@ def write(state: State, release: str) -> dict[str, Any]:
     made = state.redactor.data(report.build(journal))
     files = {"report.json": json_text(made, indent=1), "report.html": report.render(made)}
     for name, text in files.items():
-        write_durably(journal.folder / name, text.encode())
+        write_durably(journal.folder / name, text.encode(), vital=False)
     return {
         "changed": False,  # a report says what is; writing it anew is no change of the stack
         "written": True,
@@ -99,6 +100,7 @@ def status(
         if not ("holder" in found or unfinished):
             command = f"look into it, then: {live_check.acknowledge_command(stack.name, str(changed[0]['id']))}"
     attention += filter(None, [_unhealthy(stack.state), stack.state.clock_went_back()])
+    attention += storage.warning(stack.state.folder)
     lines += [f"! {line}" for line in attention]
     lines.append(f"next: {command or 'nothing to do'}")
     found.update(attention=attention, next=command)

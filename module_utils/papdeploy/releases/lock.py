@@ -19,10 +19,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional, Protocol
 
+from ..core import storage
 from ..core.clock import now
 from ..core.durable import private_folder, sync_folder, write_durably
 from ..core.processes import MARK, Place, Process, end, since_boot
-from ..errors import PapError, Refused, TakenOver
+from ..errors import PapError, Refused, StorageFailed, TakenOver
 from . import keeper
 from .holder import Holder, Remains, alive, lock_file, read
 from .run import Run
@@ -160,8 +161,9 @@ class Lock:
                 return
             if held.keeper:
                 end([held.keeper], "")
-            lock_file(self.folder).unlink()
-            sync_folder(self.folder)
+            with storage.named(lock_file(self.folder)):
+                lock_file(self.folder).unlink()
+                sync_folder(self.folder)
 
     @contextlib.contextmanager
     def working(self, release: str) -> Iterator[None]:
@@ -296,7 +298,8 @@ class Lock:
             finally:
                 stop.set()
                 thread.join()
-                with contextlib.suppress(TakenOver, Refused), self._exclusive():
+                # What is wrong with the disk, the next step finds out; what this one did is done.
+                with contextlib.suppress(TakenOver, Refused, StorageFailed), self._exclusive():
                     self._write(self._renewed(self._assert_mine(release)))
 
     def _beat(self, release: str) -> None:
@@ -309,7 +312,9 @@ class Lock:
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:
         private_folder(self.folder)
-        descriptor = os.open(self.folder / ".guard", os.O_RDWR | os.O_CREAT, 0o600)
+        guard = self.folder / ".guard"
+        with storage.named(guard):
+            descriptor = os.open(guard, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield

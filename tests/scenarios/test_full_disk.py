@@ -1,0 +1,95 @@
+"""The disk of the state folder is full: before the fence the deploy stops, under it the way back is open; nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from full_disk import FILLER, fill, make_room, small_disk
+from papdeploy.core import storage
+from papdeploy.journal import State
+from test_killed import ROOT, Stack
+
+sys.path.insert(0, str(ROOT))
+
+FULL = f"dd if=/dev/zero of={{disk}}/{FILLER} bs=4k 2>/dev/null || true"
+# Somebody writes on, into what has just been given up.
+GREEDY = f"rm -f {{disk}}/state/{storage.FOR_NOTES}; {FULL}"
+
+
+class Deploy:
+    """Deploys of a sandbox whose state folder is on a small disk, which a hook fills."""
+
+    def __init__(self, stack: Stack, disk: Path, folder: Path) -> None:
+        self.stack, self.disk, self.folder = stack, disk, folder
+        self.state = State(disk / "state")
+
+    def filled(self, **hooks: str) -> str:
+        """What a deploy says whose disk is filled by its hooks, each in its way; afterwards there is room again."""
+        variables = {"pap_state_dir": self.state.folder, "report_folder": self.folder / "reports"}
+        variables |= {"watch_first_s": 1, "watch_hours": 0.1}
+        for hook, how in hooks.items():
+            tasks = self.folder / f"{hook}.yml"
+            task = {"ansible.builtin.shell": {"cmd": how.format(disk=self.disk)}, "changed_when": False}
+            tasks.write_text(yaml.safe_dump([{"name": "Fill the disk", **task}]))
+            variables[f"pap_hook_{hook}"] = tasks
+        played = self.stack.play("deploy.yml", "-e", json.dumps(variables, default=str))
+        make_room(self.disk)
+        said = " ".join((played.stdout + played.stderr).split())
+        assert "ENOSPC" in said, said
+        for bad in ("Unexpected", "defect", "THE ROLLBACK FAILED", "Traceback"):
+            assert bad not in said, said
+        self.code = played.returncode
+        return said
+
+    def ended(self) -> str:
+        end = self.state.releases()[-1].end()
+        return str(end["event"]) if end else "unfinished"
+
+
+@pytest.fixture(scope="module")
+def deploy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deploy]:
+    folder = tmp_path_factory.mktemp("full")
+    stack = Stack(ROOT / ".artifacts" / "full-disk")
+    with small_disk(folder / "disk", 340) as disk:
+        try:
+            yield Deploy(stack, disk, folder)
+        finally:
+            stack.sandbox("down")
+            shutil.rmtree(stack.home, ignore_errors=True)
+
+
+@pytest.mark.timeout(600)
+def test_phase_by_phase(deploy: Deploy) -> None:
+    stack = deploy.stack
+    stack.sandbox("up", "staging")
+    before = stack.content()
+    for hook in ("before_backup", "before_migrate"):
+        said = deploy.filled(**{hook: FULL})
+        assert deploy.code == 2 and deploy.ended() == "refused", said
+        assert (
+            "df -h" in said and "Nothing was changed, and the API runs as before." in said and "taken back" not in said
+        )
+        assert deploy.state.lock.holder() is None
+        assert stack.content() == before
+    said = deploy.filled(before_activate=GREEDY)
+    assert deploy.code == 2 and deploy.ended() == "rolled_back", said
+    assert "was rolled back and runs previous again" in said
+    assert stack.content() == before
+    # A release that is live goes on to its end.
+    said = deploy.filled(before_activate=FULL, before_finish=GREEDY)
+    assert deploy.code == 0 and deploy.ended() == "finished", said
+    assert f"the disk of {deploy.state.folder} is full, or was (ENOSPC)" in said
+    assert stack.content() != before
+
+
+def test_the_filler_fills(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 1) as disk:
+        fill(disk)
+        with pytest.raises(OSError, match="No space"):
+            (disk / "more").write_bytes(b"x" * 4096)
