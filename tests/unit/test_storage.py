@@ -58,6 +58,7 @@ def test_notes_get_the_room_that_was_kept_for_them_and_the_way_back_the_rest(dis
         journal.append("migrate", "note", number=number, text=BIG)
     assert [entry["number"] for entry in journal.entries()[1:]] == list(range(20))
     assert storage.was_full(state.folder)
+    assert "ENOSPC" in storage.warning(state.folder)[0]
     fill(disk)
     with pytest.raises(StorageFailed):
         journal.append("migrate", "note", text=BIG)
@@ -67,7 +68,9 @@ def test_notes_get_the_room_that_was_kept_for_them_and_the_way_back_the_rest(dis
     fill(disk)
     with pytest.raises(StorageFailed), storage.on_the_way_out():
         journal.append("rollback", "done", text=BIG)
+    assert storage.warning(state.folder)
     make_room(disk)
+    assert storage.warning(state.folder) == [], "the next release takes it up again"
     journal.append("release", "rolled_back")
     state.begin(ME)
     assert sum(path.stat().st_size for path in state.folder.glob(".reserve-*")) == 2 * storage.RESERVE_BYTES

@@ -124,8 +124,9 @@ def warning(state: Path) -> list[str]:
     """A line for a person if the disk of folder ``state`` is full, or has been since the newest release began."""
     with contextlib.suppress(FileNotFoundError):
         status = os.statvfs(state)
-        used = was_full(state) and (state / FOR_THE_WAY_OUT).exists()
-        if used or status.f_bavail * status.f_frsize < RESERVE_BYTES:
+        gone = [name for name in (FOR_NOTES, FOR_THE_WAY_OUT) if not (state / name).exists()]
+        needed = max(len(gone), 1) * RESERVE_BYTES  # to take up again, or to do anything
+        if gone == [FOR_NOTES] or status.f_bavail * status.f_frsize < needed:
             return [f"the disk of {state} is full, or was (ENOSPC): make room there (df -h {state})"]
     return []
 
