@@ -73,7 +73,9 @@ def test_phase_by_phase(deploy: Deploy) -> None:
         said = deploy.filled(**{hook: FULL})
         assert deploy.code == 2 and deploy.ended() == "refused", said
         assert (
-            "df -h" in said and "Nothing was changed, and the API runs as before." in said and "taken back" not in said
+            "df -h" in said
+            and "The API had not been stopped and no migration had begun; the release has ended." in said
+            and "taken back" not in said
         )
         assert deploy.state.lock.holder() is None
         assert stack.content() == before

@@ -194,7 +194,7 @@ def test_before_the_fence_a_full_disk_ends_the_release_and_nothing_is_rolled_bac
     result = ends(module, writing(state.folder), on, name)
     assert result["error_kind"] == "StorageFailed" and result["msg"].startswith("The disk is full (ENOSPC): ")
     assert "(df -h; df -i)" in result["msg"] and "defect" not in repr(result)
-    assert result["data"]["ended"] is True and "API runs as before" in result["data"]["live"]
+    assert result["data"]["ended"] is True and "had not been stopped" in result["data"]["live"]
     end = state.releases()[-1].end()
     assert end is not None and end["event"] == "refused" and "ENOSPC" in end["message"]
     assert state.lock.holder() is None

@@ -119,5 +119,5 @@ def disk_explained(state: State, release: str, work: str) -> Iterator[None]:
             raise
         if release and work in _OF_A_DEPLOY and not (journal := state.journal(release)).touched:
             state.refuse_release(journal, failure)
-            failure.data["live"] = "Nothing was changed, and the API runs as before."
+            failure.data["live"] = "The API had not been stopped and no migration had begun; the release has ended."
         raise failure from error
