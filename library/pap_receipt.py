@@ -76,6 +76,11 @@ options:
     description: How old a receipt may be.
     type: float
     default: 168
+  variables_may_differ:
+    description: Patterns of environment variables that only one of the two environments has to have.
+    type: list
+    elements: str
+    default: []
   override:
     description: Reason to go on without a receipt; it is recorded.
     type: str
@@ -137,6 +142,7 @@ def main() -> None:
             "public_key_files": {"type": "list", "elements": "path", "default": []},
             "environment": {"type": "str", "default": "staging"},
             "max_age_hours": {"type": "float", "default": 168},
+            "variables_may_differ": words,
             "override": text,
             "who": {"type": "dict", "default": {}},
         },
@@ -157,6 +163,7 @@ def work(desk, given):
         public_files=given["public_key_files"],
         environment=given["environment"],
         max_age_hours=given["max_age_hours"],
+        may_differ=given["variables_may_differ"],
         reason=given["override"],
         who=given["who"],
     )

@@ -66,6 +66,7 @@ _STACK: dict[str, Any] = {
                 "database_direct_url": _text(no_log=True),
                 "dir": _text(),
                 "release_dir": _text(),
+                "release_ignore": _words(),
                 "python": _text(),
                 "env_file": _text(),
                 "start_command": _words(),

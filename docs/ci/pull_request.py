@@ -201,7 +201,9 @@ def check_receipt(options: argparse.Namespace, here: dict[str, str]) -> None:
     try:
         request = {"models": options.models, "server_version": server}
         digest = CALLS["schema.ddl"](request, lambda _: None)["digest"]
-        subject = receipts.subject(here, models_digest=digest, version=version, server_version=server)
+        subject = receipts.subject(
+            here, models_digest=digest, version=version, server_version=server, ignore=options.release_ignore
+        )
         keys = [Path(path).read_text(encoding="utf-8") for path in options.receipt_key]
         found = receipts.demand(
             receipts.read(Path(options.receipts), keys), subject, max_age_s=options.max_age_hours * 3600
@@ -270,6 +272,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--max-age-hours", type=float, default=168)
     made.add_argument("--release", default="", help="digest of the image that production would run")
     made.add_argument("--release-dir", default="", help="or the folder of its files")
+    made.add_argument("--release-ignore", action="append", default=[], metavar="PATTERN", help="pap_api_release_ignore")
     made.add_argument("--server-major", type=int, default=0, help="of production; default: that of --database-url")
     return made
 

@@ -13,9 +13,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from .app import copy_process
+from .app.content import Content, look
 from .app.copy_environment import CopyEnvironment
 from .app.process_sockets import ProcessSockets
 from .core.processes import MARK
@@ -50,6 +51,10 @@ class Api(ABC):
     @abstractmethod
     def candidate(self) -> dict[str, Any]:
         """The version that a deploy would activate; equal identity to ``running()`` if there is nothing to switch."""
+
+    def content(self, version: Mapping[str, Any]) -> Optional[Content]:
+        """What is in the folder of ``version``; None where an identity says that already, as of an image."""
+        return None
 
     @abstractmethod
     def environment(self, version: Mapping[str, Any]) -> dict[str, str]:
@@ -128,6 +133,7 @@ class HostApi(Api):
     env_file: str = ""
     log_files: Sequence[str] = ()
     trial_command: Sequence[str] = ()
+    release_ignore: Sequence[str] = ()
     site: Site = field(default_factory=HostSite)
     seconds: float = 60.0
 
@@ -151,6 +157,9 @@ class HostApi(Api):
                 hint="Unpack the new release there first, or correct pap_api_release_dir.",
             )
         return _version(path)
+
+    def content(self, version: Mapping[str, Any]) -> Optional[Content]:
+        return look(Path(version["path"]), self.release_ignore)
 
     def environment(self, version: Mapping[str, Any]) -> dict[str, str]:
         return read_env_file(Path(self.env_file)) if self.env_file else {}

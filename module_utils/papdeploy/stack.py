@@ -320,6 +320,7 @@ def _on_host(params: Mapping[str, Any], release: str) -> tuple[Database, Api, Se
             env_file=api.get("env_file") or "",
             log_files=tuple(api.get("log_files") or ()),
             trial_command=tuple(api.get("trial_command") or ()),
+            release_ignore=tuple(api.get("release_ignore") or ()),
         ),
         (),
     )

@@ -158,6 +158,11 @@ options:
             description: On a host, the directory of the release to deploy. Empty keeps the release and restarts.
             type: str
             default: ""
+          release_ignore:
+            description: On a host, what in the release directory is no part of it, as glob patterns or folders.
+            type: list
+            elements: str
+            default: []
           python:
             description: Python that can import the models. In a container it is found by inspection if empty.
             type: str

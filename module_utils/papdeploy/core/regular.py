@@ -11,7 +11,7 @@ from typing import Optional
 from .text import size
 
 
-def open_regular(path: Path, *, follow: bool = True) -> int:
+def open_regular(path: str | Path, *, follow: bool = True) -> int:
     """A descriptor to read the regular file ``path``. Raises OSError for a FIFO, a device or a folder, and for a
     symbolic link unless ``follow``."""
     # Without O_NONBLOCK, opening a FIFO waits until somebody writes into it.

@@ -20,7 +20,7 @@ from ..errors import DeadlineExceeded, PapError
 from ..journal import Journal
 from ..rehearsal import warm
 from ..stack import Beside, Stack
-from . import api_watch, data_check, own_logins, rehearsed, watching
+from . import api_watch, data_check, own_logins, rehearsed, release_content, watching
 from .preflight import read_kept
 from .progress import Progress
 
@@ -54,22 +54,13 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
                 journal.last("backup"), "migrate_restore_point=backup"
             )  # before the API stops
         limit_s = rehearsed.limit_s(verdict, options.deadline_s)
-        request = {
-            "sources": read_kept(journal.folder, "migrations.json"),
-            "release": release,
-            "who": f"{header['who']['user']}@{header['who']['host']}",
-            "expected": read_kept(journal.folder, "expected.json"),
-            "schema_options": dict(options.schema),
-            "options": {
-                "lock_timeout_s": rehearsed.lock_timeout_s(options.lock_timeout_s, online=online),
-                "deadline_s": limit_s,
-                "allow_out_of_order": options.allow_out_of_order,
-                "guard": stack.state.lock.guard(release),
-            },
-        }
+        request = _request(stack, journal, options, limit_s)
+        before = "before the API stops"
+        release_content.refuse_changed_files(stack, journal, before)  # first: what follows runs code of it
         with stack.beside_models(header["to"]) as beside:
             gone = api_watch.note(stack, journal)
             warm(beside, request)  # everything is imported and checked before the API stops
+            release_content.refuse_changed(stack, journal, before, beside)
             storage.refuse_full(stack.state.folder)
             first = _keep_open(stack, journal) if online else _close(stack, journal, options, say, beside)
             say({"event": "step", "step": "migrating"})
@@ -103,6 +94,25 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
             "phase": "migrate",
             "lines": [*gone, *first, *_lines(result), *said],
             "status": "warning" if strays or gone else "ok",
+        },
+    }
+
+
+def _request(stack: Stack, journal: Journal, options: Options, limit_s: float) -> dict[str, Any]:
+    """What the migrations are run with, beside the models."""
+    who = begin_entry(journal)["who"]
+    online = options.mode == "online"
+    return {
+        "sources": read_kept(journal.folder, "migrations.json"),
+        "release": journal.release,
+        "who": f"{who['user']}@{who['host']}",
+        "expected": read_kept(journal.folder, "expected.json"),
+        "schema_options": dict(options.schema),
+        "options": {
+            "lock_timeout_s": rehearsed.lock_timeout_s(options.lock_timeout_s, online=online),
+            "deadline_s": limit_s,
+            "allow_out_of_order": options.allow_out_of_order,
+            "guard": stack.state.lock.guard(journal.release),
         },
     }
 
@@ -204,6 +214,7 @@ def _take_over(stack: Stack, journal: Journal) -> dict[str, Any]:
     with journal.checkpoint("activate") as done:
         done.update({"from": header["from"], "to": header["to"]})
         started = time.monotonic()
+        release_content.refuse_changed_files(stack, journal, "right before it takes over")
         try:
             with data_check.after(stack, journal, data_check.AT_START), watching.explained(journal):
                 stack.api.switch(header["to"])
@@ -212,6 +223,7 @@ def _take_over(stack: Stack, journal: Journal) -> dict[str, Any]:
         finally:  # also of a start that failed: a rollback must tell its doing from other people's
             done["own_numbers"] = own_logins.started(stack, journal, positions)
             data_check.keep_definitions(journal, stack)
+        release_content.refuse_changed_files(stack, journal, "right after it took over")
     return done
 
 

@@ -21,7 +21,7 @@ from ..schema import CheckOptions, Difference, compare, drift, fingerprint, judg
 from ..schema.compare_catalogs import comparable
 from ..schema.result import reaches
 from ..stack import Stack
-from . import api_watch, guards, live_check, own_logins, plan, schema_ahead
+from . import api_watch, guards, live_check, own_logins, plan, release_content, schema_ahead
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Findings:
     baseline: Optional[list[dict[str, Any]]]
     lines: list[str]
     migrations: int
+    content: Optional[release_content.Measured] = None
 
     @property
     def switches(self) -> bool:
@@ -125,6 +126,7 @@ def run(
             reversible=findings.reversible,
             models_digest=findings.models_digest,
             live_fingerprint=fingerprint(findings.live),
+            content=findings.content.record() if findings.content else None,
         )
     result["pap"] = {"phase": "preflight", "lines": findings.lines}
     return result
@@ -170,6 +172,7 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
         )
         live = beside.call("schema.describe", request, deadline_s=120)
         beside.prove_api_url()
+        content = release_content.measure(stack, candidate, beside) if with_baseline else None
         if plan_result.get("problems"):
             raise _problems(plan_result["problems"])
         expected = expected_catalog(stack, candidate, ddl["digest"])
@@ -189,6 +192,7 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
         baseline=None,
         lines=[],
         migrations=sum(name.endswith(".py") and name != f"{TEMPLATE}.py" for name in sources),
+        content=content,
     )
     if not found.nothing_to_do or options.force:
         databases.refuse_unready(stack.database)
@@ -398,6 +402,8 @@ def _open(
         }
         for name, value in keep.items():
             write_durably(journal.folder / name, json.dumps(value, ensure_ascii=False).encode(), vital=False)
+        if found.content:
+            release_content.keep(journal, found.content)
         cache = private_folder(stack.state.folder / "cache") / f"expected-{found.models_digest}.json"
         if not cache.exists():
             write_durably(cache, json.dumps(found.expected).encode(), vital=False)

@@ -46,6 +46,7 @@ def demand(
     public_files: Sequence[str],
     environment: str,
     max_age_hours: float,
+    may_differ: Sequence[str] = (),
     reason: str,
     who: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -55,12 +56,14 @@ def demand(
         if not keys:
             raise Refused("A receipt is demanded, but no public key is known to verify one.", hint=_NO_PUBLIC_KEY)
         shelf = receipts.read(Path(folder), keys)
-        receipt = receipts.demand(shelf, subject, environment=environment, max_age_s=max_age_hours * 3600)
+        receipt = receipts.demand(
+            shelf, subject, environment=environment, max_age_s=max_age_hours * 3600, may_differ=may_differ
+        )
         said = receipts.passed_over(shelf)
         return {"receipt": receipt, "override": {}, "pap": {"phase": "receipt", "lines": [said] if said else []}}
     except (Refused, Unavailable) as error:
         if not reason:
-            error.hint += "\nTo go on without one: -e 'receipt_override=\"who decided, and why\"' (it is recorded)."
+            error.hint += " To go on without one: -e 'receipt_override=\"who decided, and why\"' (it is recorded)."
             raise
         return {"receipt": {}, "override": receipts.override(reason, Refused(error.message), who)}
 

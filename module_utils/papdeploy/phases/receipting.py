@@ -18,11 +18,14 @@ def describe(state: State, release: str) -> dict[str, Any]:
     journal = state.journal(release)
     header = begin_entry(journal)
     looked = journal.last("preflight") or {}
+    content = looked.get("content") or {}
     subject = receipts.subject(
         read_kept(journal.folder, "migrations.json"),
         models_digest=looked.get("models_digest", ""),
         version=header["to"],
         server_version=header["server_version"],
+        checksum=content.get("checksum", ""),
+        runtime=content.get("runtime"),
     )
     end = journal.end()
     receipt: dict[str, Any] = {}

@@ -13,7 +13,7 @@ from ..errors import PapError
 from ..schema import CheckOptions
 from ..schema.result import CheckResult, result_from_dict
 from ..stack import Stack
-from . import schema_ahead
+from . import release_content, schema_ahead
 from .preflight import expected_catalog, read_kept
 
 
@@ -53,7 +53,9 @@ def _compared(stack: Stack, release: str, options: Mapping[str, Any]) -> dict[st
         found = beside.call("schema.check", {"expected": expected, "options": dict(options)}, deadline_s=120)
         if release:
             catalog = beside.call("schema.describe", request, deadline_s=120)["catalog"]
-            write_durably(stack.state.journal(release).folder / "catalog.json", json.dumps(catalog).encode())
+            journal = stack.state.journal(release)
+            write_durably(journal.folder / "catalog.json", json.dumps(catalog).encode())
+            release_content.refuse_changed(stack, journal, "since it took over", beside)
     if ahead:
         result = ahead.explain(result_from_dict(found), expected, CheckOptions.from_dict(dict(options)))
         found = {**found, **result.as_dict()}

@@ -5,7 +5,7 @@ major version) and the evidence. It is signed with Ed25519 (package ``cryptograp
 or a git repository carries it to where production is deployed from.
 """
 
-from .content import folder_checksum
+from ..app.content import folder_checksum
 from .demand import demand, override, passed_over
 from .folder import Shelf, read, write
 from .signing import generate, sign, verify

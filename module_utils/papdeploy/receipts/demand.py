@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core import text
@@ -22,15 +22,17 @@ def demand(
     *,
     environment: str = "staging",
     max_age_s: float,
+    may_differ: Sequence[str] = (),
     at: str = "",
 ) -> dict[str, Any]:
-    """The receipt for exactly ``wanted``, from ``environment``, younger than ``max_age_s`` seconds.
+    """The receipt for exactly ``wanted``, from ``environment``, younger than ``max_age_s`` seconds. ``may_differ``:
+    patterns of variables that only one of the two environments has to have.
 
     Raises Refused; its message names what differs from the receipt that comes closest.
     """
     at = at or now()
     candidates = [receipt for receipt in shelf.receipts if receipt["environment"] == environment]
-    compared = [(differences(receipt["subject"], wanted, environment), receipt) for receipt in candidates]
+    compared = [(differences(receipt["subject"], wanted, environment, may_differ), receipt) for receipt in candidates]
     exact = [receipt for found, receipt in compared if not found]
     ages = [seconds_between(receipt["at"], at) for receipt in exact]
     for receipt, age in zip(exact, ages):

@@ -15,9 +15,13 @@ Shape = Union[type, Callable[[Any], bool], Mapping[str, Any]]
 
 
 def fits(value: Any, shape: Shape) -> bool:
-    """Whether parsed JSON has a shape: a type, a test, or a mapping of keys that must be there. More keys are well."""
+    """Whether parsed JSON has a shape: a type, a test, or a mapping of keys that must be there (``key?``: may be). More
+    keys are well."""
     if isinstance(shape, Mapping):
-        return isinstance(value, dict) and all(key in value and fits(value[key], of) for key, of in shape.items())
+        return isinstance(value, dict) and all(
+            fits(value[key.rstrip("?")], of) if key.rstrip("?") in value else key.endswith("?")
+            for key, of in shape.items()
+        )
     return type(value) is shape if isinstance(shape, type) else shape(value)
 
 
@@ -36,6 +40,14 @@ def _is_texts(value: Any) -> bool:
     return isinstance(value, dict) and all(type(each) is str for each in value.values())
 
 
+def _is_words(value: Any) -> bool:
+    return isinstance(value, list) and all(type(each) is str for each in value)
+
+
+def _is_runtime(value: Any) -> bool:
+    return value is None or fits(value, {"python": str, "packages": _is_texts, "variables": _is_words})
+
+
 _RELEASE = {"format": int, "release": str, "stack": str, "environment": str, "at": _is_time}
 _SHAPES: Mapping[str, Shape] = {
     "receipt": {
@@ -45,6 +57,7 @@ _SHAPES: Mapping[str, Shape] = {
             "models": str,
             "release": {"label": str, "checksum": str},
             "server_major": int,
+            "runtime?": _is_runtime,
         },
         "evidence": dict,
     },

@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
+from ..app.content import folder_checksum
+from ..core.text import plural
 from ..core.visible import visible
 from ..migrations.files import TEMPLATE
-from .content import folder_checksum
+
+_SHOWN = 8
 
 
 def subject(
-    migrations: Mapping[str, str], *, models_digest: str, version: Mapping[str, Any], server_version: int
+    migrations: Mapping[str, str],
+    *,
+    models_digest: str,
+    version: Mapping[str, Any],
+    server_version: int,
+    checksum: str = "",
+    runtime: Optional[Mapping[str, Any]] = None,
+    ignore: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What is deployed, by content. ``migrations`` is file name to text (the template, which never runs, is none);
-    ``server_version`` is server_version_num."""
+    ``server_version`` is server_version_num. ``checksum`` is that of the release folder where it has been measured;
+    else it is made now, without ``ignore``. ``runtime``: Python, packages, names of variables, where they are known."""
     run = sorted((name, text) for name, text in migrations.items() if name != f"{TEMPLATE}.py")
+    path = version.get("path")
+    files = "files:" + (checksum or folder_checksum(Path(path), ignore)) if path else str(version["identity"])
     return {
         "migrations": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in run},
         "models": models_digest,
-        "release": {"label": version["label"], "checksum": release_checksum(version)},
+        "release": {"label": version["label"], "checksum": files},
         "server_major": server_version // 10000,
+        "runtime": dict(runtime) if runtime is not None else None,
     }
 
 
-def release_checksum(version: Mapping[str, Any]) -> str:
-    """What identifies a release wherever it is: the image's digest, or a checksum over the files of its folder."""
-    path = version.get("path")
-    return "files:" + folder_checksum(Path(path)) if path else str(version["identity"])
-
-
-def differences(there: Mapping[str, Any], here: Mapping[str, Any], environment: str = "staging") -> list[str]:
-    """What keeps the subject of a receipt from being the subject ``here``, each as a sentence."""
+def differences(
+    there: Mapping[str, Any],
+    here: Mapping[str, Any],
+    environment: str = "staging",
+    may_differ: Sequence[str] = (),
+) -> list[str]:
+    """What keeps the subject of a receipt from being the subject ``here``, each as a sentence. ``may_differ``: patterns
+    of variables that only one of them has to have."""
     found = _of_migrations(there["migrations"], here["migrations"], environment)
     if there["models"] != here["models"]:
         found.append(f"the models differ: {environment} had {_short(there['models'])}, here {_short(here['models'])}")
@@ -43,7 +58,41 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], environment: 
         found.append(
             f"{environment} runs PostgreSQL {there['server_major']}, here it is PostgreSQL {here['server_major']}"
         )
+    if here.get("runtime") is not None:  # a pipeline does not know the host that production runs on
+        found += runtime_differences(there.get("runtime"), here["runtime"], environment, may_differ)
     return [visible(sentence) for sentence in found]
+
+
+def runtime_differences(
+    there: Optional[Mapping[str, Any]], here: Mapping[str, Any], environment: str, may_differ: Sequence[str] = ()
+) -> list[str]:
+    """What differs in Python, packages and names of variables, each kind as a clause."""
+    if there is None:
+        return [f"the receipt does not say with which packages and variables it ran in {environment}"]
+    found = []
+    if there["python"] != here["python"]:
+        found.append(f"{environment} ran it with {there['python'] or 'no Python'}, here it is {here['python']}")
+    theirs, ours = there["packages"], here["packages"]
+    found += _listed(
+        "package",
+        [
+            f"{name} ({environment} had {theirs.get(name, 'none')}, here {ours.get(name, 'none')})"
+            for name in sorted({*theirs, *ours})
+            if theirs.get(name) != ours.get(name)
+        ],
+    )
+
+    def alone(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+        names = sorted({*one["variables"]} - {*other["variables"]})
+        return [name for name in names if not any(fnmatch.fnmatchcase(name, each) for each in may_differ)]
+
+    found += _listed(f"variable set in {environment} and not here", alone(there, here))
+    return found + _listed(f"variable set here and not in {environment}", alone(here, there))
+
+
+def _listed(what: str, items: Sequence[str]) -> list[str]:
+    more = f" and {plural(len(items) - _SHOWN, 'more', 'more')}" if len(items) > _SHOWN else ""
+    return [f"{what}: {', '.join(items[:_SHOWN])}{more}"] if items else []
 
 
 def _of_migrations(tested: Mapping[str, str], wanted: Mapping[str, str], environment: str) -> list[str]:

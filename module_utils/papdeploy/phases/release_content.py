@@ -1,0 +1,93 @@
+"""What a release deploys besides its migrations: measured by the preflight, and the same when it takes over.
+
+The receipt is demanded for what was measured; hours may lie between that and the switch, and code that was exchanged
+meanwhile has passed nothing. An image is known by its identity, which the switch itself looks at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from ..app.content import Content
+from ..core.durable import write_durably
+from ..core.visible import visible
+from ..errors import VerificationFailed
+from ..journal import Journal
+from ..receipts.subject import runtime_differences
+from ..stack import Beside, Stack
+
+FILE = "content.json"
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Measured:
+    """``files``: of the release folder, where there is one. ``runtime``: Python, packages, names of variables."""
+
+    files: Optional[Content]
+    runtime: dict[str, Any] = field(default_factory=dict)
+
+    def record(self) -> dict[str, Any]:
+        """For the journal."""
+        return {"checksum": self.files.checksum if self.files else "", "runtime": self.runtime}
+
+
+def measure(stack: Stack, version: Mapping[str, Any], beside: Beside) -> Measured:
+    """What ``version`` consists of now. ``beside`` runs with its Python."""
+    files = stack.api.content(version)
+    environments = [*stack.api.environments(version).values(), *stack.api.declared(version).values()]
+    names = {name for each in environments for name in each}.union(files.variables if files else ())
+    # What an image has installed is in its identity.
+    installed = beside.call("environment.installed", {}, deadline_s=60) if files else {"python": "", "packages": {}}
+    return Measured(files, {**installed, "variables": sorted(names)})
+
+
+def keep(journal: Journal, measured: Measured) -> None:
+    """Keep the list of files with the release, so that a change can be named."""
+    if measured.files:
+        write_durably(journal.folder / FILE, json.dumps(dict(measured.files.files)).encode(), vital=False)
+
+
+def refuse_changed(stack: Stack, journal: Journal, when: str, beside: Beside) -> None:
+    """Raise VerificationFailed unless everything is as the preflight measured it. ``when``: since then, as a clause."""
+    recorded = _recorded(journal)
+    if not recorded:
+        return
+    version = journal.header()["to"]
+    refuse_changed_files(stack, journal, when)
+    measured = measure(stack, version, beside)
+    found = runtime_differences(recorded["runtime"], measured.runtime, "the preflight")
+    if found:
+        raise _changed(str(version["label"]), when, found)
+
+
+def refuse_changed_files(stack: Stack, journal: Journal, when: str) -> None:
+    """The same for the files alone, which takes no other process: what users wait for, or what has just started."""
+    recorded = _recorded(journal)
+    if not recorded or not recorded["checksum"]:
+        return
+    version = journal.header()["to"]
+    before, now = Content(json.loads((journal.folder / FILE).read_text(encoding="utf-8"))), stack.api.content(version)
+    changes = before.changes_to(now) if now else [f"{version['path']} is gone"]
+    if changes:
+        raise _changed(str(version["label"]), when, changes)
+
+
+def _recorded(journal: Journal) -> Optional[dict[str, Any]]:
+    """What the preflight noted; nothing in the journal of an earlier version."""
+    found: Optional[dict[str, Any]] = (journal.last("preflight") or {}).get("content")
+    return found
+
+
+def _changed(label: str, when: str, changes: list[str]) -> VerificationFailed:
+    more = f", and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
+    return VerificationFailed(
+        f"{label} is not what the preflight of this deploy looked at: {when},"
+        f" {visible('; '.join(changes[:_SHOWN]))}{more}.",
+        hint="No test speaks for it. Find out who changed it, and deploy again; what the API itself writes into"
+        " its release folder belongs into pap_api_release_ignore.",
+        changes=changes[:100],
+    )
