@@ -20,6 +20,7 @@ from typing import Any, Optional
 
 from .core.clock import now, seconds_between
 from .core.durable import write_durably
+from .core.reasons import stated
 from .core.redact import Redactor
 from .core.text import age, plural
 from .core.visible import json_text
@@ -198,13 +199,10 @@ def open_alarms(state: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def acknowledge(state: Mapping[str, Any], who: str, reason: str, at: str) -> dict[str, Any]:
     """The state with its open alarms acknowledged. A reason is required: it goes into the report."""
-    if len(reason.strip()) < 5:
-        raise Refused(
-            "Acknowledging an alarm needs a reason.", hint="Say why it is harmless: -e 'watch_acknowledge=…'."
-        )
+    said = stated(reason, "Acknowledging an alarm", "Say why it is harmless: -e 'watch_acknowledge=…'.")
     after: dict[str, Any] = copy.deepcopy(dict(state))
     for alarm in open_alarms(after):
-        alarm["acknowledged"] = {"at": at, "who": who, "reason": reason.strip()}
+        alarm["acknowledged"] = {"at": at, "who": who, "reason": said}
     return after
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from ..core.reasons import stated
 from ..errors import Refused
 from . import evidence, ledger
 from .files import MigrationFile, with_requirements
@@ -119,8 +120,8 @@ def repair(
 
     ``identities`` limits it; ``reason`` is required unless it is a dry run and goes into the ledger.
     """
-    if not reason.strip() and not dry_run:
-        raise Refused("A repair needs a reason: it stays in the ledger.", hint='Add --reason "…".')
+    if not dry_run:
+        reason = stated(reason, "A repair", 'It stays in the ledger: --reason "…".')
     options = options or RunOptions()
     began = time.monotonic()
     with opened(url_or_engine, release=release, who=who or who_am_i(), options=options, emit=emit) as session:

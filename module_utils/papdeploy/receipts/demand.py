@@ -7,6 +7,7 @@ from typing import Any
 
 from ..core import text
 from ..core.clock import epoch, now, seconds_between, utc_minute
+from ..core.reasons import stated
 from ..core.visible import visible
 from ..errors import Refused
 from .folder import Shelf
@@ -89,9 +90,10 @@ def _which(receipt: Mapping[str, Any]) -> str:
 
 def override(reason: str, refused: Refused, who: Mapping[str, Any]) -> dict[str, Any]:
     """The record of going on without a receipt. Raises Refused if the reason is none."""
-    if len(reason.split()) < 3:
-        raise Refused(
-            f"{refused.message} The reason given to go on without it says too little: {reason.strip()!r}.",
-            hint="Say who decided and why, in at least three words: -e receipt_override='…'. It is recorded.",
-        )
-    return {"reason": reason.strip(), "who": dict(who), "at": now(), "instead_of": refused.message}
+    what, hint = f"{refused.message} Going on without it", "-e 'receipt_override=\"…\"': it is recorded."
+    return {
+        "reason": stated(reason, what, hint, words=3),
+        "who": dict(who),
+        "at": now(),
+        "instead_of": refused.message,
+    }
