@@ -134,6 +134,10 @@ seconds:
   description: How long it took.
   returned: when a release was taken back
   type: float
+unavailable_s:
+  description: For how long users were without the API; none if it was not stopped, or does not answer yet.
+  returned: when a release was taken back
+  type: float
 outcome:
   description: How the stack stands now, in one sentence.
   returned: when a release was taken back

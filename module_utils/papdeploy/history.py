@@ -8,8 +8,8 @@ from typing import Any
 from . import watch
 from .core.clock import seconds_between
 from .journal import Journal, State
+from .releases import downtime
 from .report import words
-from .report.build import away
 
 
 def releases(state: State, limit: int = 20) -> list[dict[str, Any]]:
@@ -39,7 +39,9 @@ def row(journal: Journal) -> dict[str, Any]:
         "failed": failed["phase"] if failed else None,
         "message": failed.get("message") if failed else None,
         "seconds": _seconds(header, deployed),
-        "unavailable_s": deployed["unavailable_s"] if deployed and "unavailable_s" in deployed else away(entries),
+        "unavailable_s": deployed["unavailable_s"]
+        if deployed and "unavailable_s" in deployed
+        else downtime.of_failed_deploy(entries),
         # Before a release has finished nobody watches yet, and nobody is missing.
         "watch": watched["state"] if end and end["event"] == "finished" else "none",
     }

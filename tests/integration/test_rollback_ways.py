@@ -182,6 +182,8 @@ def test_loss_needs_a_yes_and_stays_readable(server: Server, live: Database, tmp
     assert as_app(live).scalar("SELECT count(*) AS n FROM t") == 301
     result = release.roll_back(accept_loss=True)
     assert result["rows_lost"] == 4
+    said = f"is kept as {result['kept']}; only there: 4 rows (public.t: 3 written, up to 1 deleted; sequence public.t_id_seq"
+    assert said in result["lines"][1]
     assert oracle.compare(release.before, oracle.take(live)) == []
     kept = live.named(result["kept"])
     assert as_app(kept).scalar("SELECT count(*) AS n FROM t WHERE v LIKE 'user%'") == 2
@@ -282,6 +284,31 @@ def test_row_written_at_the_last_moment(live: Database, tmp_path: Path) -> None:
     assert release.api.log == ["stop", "start"]
     assert databases.fence_state(live) is None
     assert as_app(live).scalar("SELECT count(*) AS n FROM t WHERE v = 'just now'") == 1
+
+
+def test_what_was_set_aside_is_what_was_counted_under_the_fence(live: Database, tmp_path: Path) -> None:
+    release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
+    as_app(live).execute("INSERT INTO t (v) VALUES ('planned')")
+    late = "INSERT INTO t (v) SELECT 'late' FROM generate_series(1, 30)"
+    release.api.on_stop = lambda: as_app(live).execute(late)
+    result = release.roll_back(accept_loss=True)
+    assert (result["rows_lost"], result["cost"]["public.t"]["rows"]) == (31, 31)
+    assert "only there: 31 rows, 1 when it was planned (public.t: 31 written" in result["lines"][1]
+    assert as_app(live.named(result["kept"])).scalar("SELECT count(*) AS n FROM t WHERE v IN ('planned', 'late')") == 31
+
+
+def test_the_old_api_is_waited_for_before_anything_is_checked(live: Database, tmp_path: Path) -> None:
+    release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
+    order: list[str] = []
+
+    def healthy() -> dict[str, Any]:
+        order.append("healthy")
+        raise Unhealthy("it answered nothing in 60 s")
+
+    result = release.roll_back(
+        healthy=healthy, validate=lambda way: order.append("validate") or {}, smoke=lambda: order.append("smoke") or {}
+    )
+    assert (order, result["unhealthy"]) == (["healthy", "validate"], "it answered nothing in 60 s"), "not asked again"
 
 
 def test_crashed_server_cannot_count_deletions(server: Server, live: Database, tmp_path: Path) -> None:
@@ -492,7 +519,9 @@ def test_a_dearer_way_is_not_looked_at(live: Database, tmp_path: Path, monkeypat
 def test_asked_way(live: Database, tmp_path: Path) -> None:
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP, down=SMALL_DOWN)
     assert release.choose(way="swap").way == "swap"
-    assert "does not lead back" in release.choose(way="image").refused
+    plan = release.choose(way="image")
+    assert plan.refused.startswith("the way 'image' does not lead back from here: the deploy was not rehearsed")
+    assert plan.hint.startswith("These lead back: downgrade, swap, restore (")
     with pytest.raises(Refused, match="is not known"):
         release.choose(way="magic")
 

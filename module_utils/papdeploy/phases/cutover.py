@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import databases, restore_point, smoke, watcher
 from ..core import storage
+from ..core.clock import now
 from ..core.durable import private_folder
 from ..core.text import plural, seconds
 from ..databases import besides
@@ -219,7 +220,7 @@ def _take_over(stack: Stack, journal: Journal) -> dict[str, Any]:
             with data_check.after(stack, journal, data_check.AT_START), watching.explained(journal):
                 stack.api.switch(header["to"])
                 smoke.wait_until_healthy(stack.smoke)
-                done["healthy_after_s"] = round(time.monotonic() - started, 3)
+                done.update(healthy_after_s=round(time.monotonic() - started, 3), healthy_at=now())
         finally:  # also of a start that failed: a rollback must tell its doing from other people's
             done["own_numbers"] = own_logins.started(stack, journal, positions)
             data_check.keep_definitions(journal, stack)

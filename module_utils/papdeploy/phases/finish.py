@@ -12,6 +12,7 @@ from ..core.clock import now, seconds_between
 from ..core.durable import write_durably
 from ..errors import PapError
 from ..journal import Journal
+from ..releases import downtime
 from ..releases.api_absence import absence, sentence
 from ..schema import fingerprint
 from ..stack import Stack
@@ -71,13 +72,8 @@ def catalog_of(stack: Stack, journal: Journal, version: dict[str, Any]) -> dict[
 
 
 def unavailable_s(journal: Journal) -> Optional[float]:
-    """Seconds from the beginning of the fence (the API stops), or from when it was gone before that, to the first
-    healthy answer after the switch. Without a fence only the switch itself counts."""
-    stopped, active = journal.last("fence", "begin") or journal.last("activate", "begin"), journal.last("activate")
-    gone = absence(journal.entries())
-    if not stopped or not active:
-        return None
-    return round(seconds_between(gone["since"] if gone else stopped["at"], active["at"]), 2)
+    """Seconds for which the deploy kept users waiting."""
+    return downtime.of_deploy(journal.entries())
 
 
 def _lines(

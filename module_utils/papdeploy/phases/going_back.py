@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from .. import databases, rollback, smoke, watcher
-from ..core import storage
+from ..core import storage, text
 from ..core.clock import now, seconds_between
 from ..databases import loss_rules
 from ..databases.relation_losses import Loss
 from ..errors import PapError, Refused
 from ..journal import Journal
+from ..releases import downtime
 from ..schema import CheckOptions, compare, fingerprint
 from ..schema.compare_catalogs import comparable
 from ..stack import Stack
@@ -127,6 +128,7 @@ def _take_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: 
         journal.append("rollback", "begin", reason=options.reason, who=dict(who), asked=asked, plan=plan.as_dict())
         hooks = rollback.Hooks(
             revert=lambda dbname: _revert(stack, journal, dbname, say),
+            healthy=lambda: _healthy(stack),
             validate=lambda way: _validate(stack, journal, way),
             smoke=lambda: _smoke(stack, journal),
             checkpoint=lambda phase, event, data: _note(journal, phase, event, data),
@@ -146,7 +148,8 @@ def _take_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: 
         except PapError as error:
             journal.append("rollback", "failed", **error.as_dict())
             raise
-        journal.append("rollback", "done", **result)
+        away = downtime.of_rollback(journal.entries())
+        journal.append("rollback", "done", **result, unavailable_s=away)
         with contextlib.suppress(PapError):  # the next rehearsal clears a copy away as well
             databases.drop_created(stack.database, journal.release, ("scratch",))
         end = "rolled_back" if journal.touched else "refused"
@@ -160,10 +163,11 @@ def _take_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: 
             **_left(stack, journal, result["way"]),
         )
         watcher.end(journal.folder, "the release was taken back")
-    lines += [*result["lines"], f"journal {journal.path}"]
+    lines += [*result["lines"], _waited(away, result), f"journal {journal.path}"]
     return {
         "changed": True,
         **{key: result[key] for key in ("way", "cost", "besides", "kept", "seconds")},
+        "unavailable_s": away,
         "release": journal.release,
         "outcome": _outcome(stack, journal, result),
         "pap": {"phase": "rollback", "lines": lines, "status": "warning"},
@@ -250,6 +254,9 @@ def facts_of(stack: Stack, journal: Journal) -> dict[str, Any]:
         "unfence": unfence if unfence and unfence.get("mark") else None,
         "reversible": bool(rehearsed.get("reversible", looked.get("reversible"))),
         "old_works_on_new": bool(rehearsed.get("old_api_works")),
+        "rehearsed": bool(rehearsed),
+        "reversible_why": rehearsed.get("reversible_why") or "" if rehearsed else "one of them has no downgrade",
+        "old_api_why": (rehearsed.get("old_api") or {}).get("why"),
         "downgrade_loses": rehearsed.get("downgrade_loses"),
         "switched": journal.last("activate", "begin") is not None,
         "own": own_logins.known(journal),
@@ -332,6 +339,18 @@ def _left(stack: Stack, journal: Journal, way: str) -> dict[str, Any]:
         return {"schema_fingerprint": fingerprint(catalog_of(stack, journal, begin_entry(journal)["from"]))}
     except PapError:  # the release is taken back all the same
         return {}
+
+
+def _healthy(stack: Stack) -> dict[str, Any]:
+    after = smoke.wait_until_healthy(stack.smoke)
+    return {"healthy_after_s": round(after, 3), "healthy_at": now()}
+
+
+def _waited(away: Optional[float], result: Mapping[str, Any]) -> str:
+    """How long users had to wait, in words."""
+    if away is not None:
+        return f"API unavailable for {text.seconds(away)}"
+    return "the API does not answer yet" if result["unhealthy"] else "the API was not stopped"
 
 
 def _smoke(stack: Stack, journal: Journal) -> dict[str, Any]:

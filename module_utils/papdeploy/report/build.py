@@ -15,6 +15,7 @@ from .. import watch as watching
 from ..core.clock import seconds_between
 from ..core.text import plural
 from ..journal import Journal
+from ..releases import downtime
 from ..releases.api_absence import absence, sentence
 from . import data_loss, schema_text, words
 
@@ -54,7 +55,7 @@ def build_from(
     bars = timeline(entries, origin, (rehearsal or {}).get("phases") or {})
     unavailable_s = (end or {}).get("unavailable_s")
     if unavailable_s is None and end:
-        unavailable_s = away(entries)
+        unavailable_s = downtime.of_failed_deploy(entries)
     report: dict[str, Any] = {
         "format": FORMAT,
         "release": header.get("release"),
@@ -214,18 +215,6 @@ def _fence(entries: Entries, origin: Optional[str]) -> Optional[dict[str, Any]]:
     ends = [e["at"] for e in entries if (e["phase"], e["event"]) in (("unfence", "done"), ("rollback", "done"))]
     begin_s = seconds_between(origin, begin["at"])
     return {"begin_s": begin_s, "end_s": seconds_between(origin, min(ends)) if ends else None}
-
-
-def away(entries: Entries) -> Optional[float]:
-    """Seconds from stopping the API to the first healthy answer of the old one, after a rollback."""
-    stopped = _first(entries, "fence", "begin")
-    tried = _first(entries, "rollback.login_smoke_test", "begin")
-    passed = _first(entries, "rollback.login_smoke_test", "done")
-    if not stopped or not tried or not passed or (passed.get("unhealthy") and "healthy_after_s" not in passed):
-        return None
-    gone = absence(entries)
-    since = gone["since"] if gone else stopped["at"]
-    return round(seconds_between(since, tried["at"]) + float(passed.get("healthy_after_s", 0.0)), 2)
 
 
 def _unavailable(entries: Entries, origin: Optional[str], seconds: Optional[float]) -> Optional[dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .plan import BRING_BACK, WAYS, RollbackPlan, choose
+from .plan import RollbackPlan, choose
 from .run import Hooks, run
+from .ways import BRING_BACK, WAYS
 
 __all__ = ["BRING_BACK", "WAYS", "Hooks", "RollbackPlan", "choose", "run"]

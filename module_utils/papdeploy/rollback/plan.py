@@ -21,34 +21,20 @@ from ..databases.names import admin_session, our
 from ..databases.relation_losses import Loss
 from ..errors import CommandFailed, PapError, Refused
 from ..postgres import Database, bind
-from . import cost
+from . import cost, ways
 from .lost import Kept, by_write_snapshot, compared, without
+from .ways import BRING_BACK, WAYS, State
 
-# From the cheapest: nothing to undo in the database; the API's old release on the new schema; downgrades (keep every
-# row); swap to the snapshot; restore of the backup into a new database and swap.
-WAYS = ("nothing", "image", "downgrade", "swap", "restore")
-BRING_BACK = ("swap", "restore")
 # The names that a way back gives to databases, beside that of the fence.
 _NAMES = {"downgrade": (), "swap": ("failed",), "restore": ("failed", "restored")}
-
-
-@dataclass(frozen=True)
-class State:
-    """What the database says of a release. ``applied``: its migrations in force. ``partial``: such that run outside a
-    transaction and have begun and not ended. ``running``: its sessions that are still at work."""
-
-    fence: Optional[dict[str, Any]]
-    swapped: bool
-    applied: tuple[str, ...]
-    partial: tuple[str, ...]
-    running: tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True)
 class RollbackPlan:
     """The chosen ``way``, ``why``, what it costs (``cost``: rows by table that it would lose; ``besides``: what else
     goes back, as sentences; ``cost_certain``), the ``steps`` in words, and ``refused``: why it cannot be gone (then
-    nothing may be changed). ``lost`` is what the release lost of the live database, which is said first."""
+    nothing may be changed). ``lost`` is what the release lost of the live database, which is said first. ``closed``: of
+    each way that does not lead back, why."""
 
     release: str
     way: str
@@ -62,6 +48,7 @@ class RollbackPlan:
     lost: tuple[Loss, ...] = ()
     refused: str = ""
     hint: str = ""
+    closed: dict[str, str] = field(default_factory=dict)
 
     @property
     def loses(self) -> bool:
@@ -85,6 +72,7 @@ class RollbackPlan:
             "lost": [loss.as_dict() for loss in self.lost],
             "refused": self.refused,
             "hint": self.hint,
+            "closed": self.closed,
             "lines": self.lines(),
         }
 
@@ -95,7 +83,9 @@ class RollbackPlan:
         tail = [f"refused: {self.refused}"] if self.refused else []
         # Of a way that cannot be gone, the cost was not looked at.
         said = [f"cost: {self.cost_sentence}"] if self.cost_sentence and (self.loses or not self.refused) else []
-        return [*lost, head, *said, *(f"  {step}" for step in self.steps), *tail]
+        steps = [f"  {step}" for step in self.steps]
+        none = [f"no {way}: {why}" for way, why in self.closed.items() if self.way != "nothing"]
+        return [*lost, head, *said, *steps, *none, *tail]
 
 
 def read_state(database: Database, release: str) -> State:
@@ -152,12 +142,12 @@ def choose(
     Facts (of the journal; all but ``release`` may be missing): ``release``; ``restore_point`` and ``backup`` as their
     phases returned them; ``unfence`` (with its ``mark``) if the fence was lifted; ``reversible``: every migration of
     the release has a downgrade; ``old_works_on_new``: the rehearsal ran the old API on the new schema;
-    ``switched``: the API was switched; ``own``: what our smoke tests wrote (``marks.Own``);
-    ``definitions``: those of when the release had taken over;
-    ``removed``: by path, when and why a backup of it was removed; ``identity``: what the backup must be of (``stack``);
-    ``api_problem``: why the API could not go back; ``data``: the
-    baseline from the end of the fence, ``may_delete``: tables in which the service deletes by itself, ``deploying``:
-    the release has not finished.
+    ``rehearsed``: there was a rehearsal, ``reversible_why`` and ``old_api_why``: what it says of the two;
+    ``switched``: the API was switched; ``own``: what our smoke tests wrote (``marks.Own``); ``definitions``: those of
+    when the release had taken over; ``removed``: by path, when and why a backup of it was removed; ``identity``: what
+    the backup must be of (``stack``); ``api_problem``: why the API could not go back; ``data``: the baseline from the
+    end of the fence, ``may_delete``: tables in which the service deletes by itself, ``deploying``: the release has not
+    finished.
 
     What the release lost, only a restore (or swap) brings back: then these come first, and another way is chosen only
     if it is asked for or neither of them can be gone. Within the deploy they need no leave to lose what was written
@@ -166,19 +156,33 @@ def choose(
     Reads everything it needs, changes nothing, and raises only if the database does not answer. ``deep`` also reads the
     whole backup, and opens it with ``encryption`` if need be. ``skip`` leaves out ways that have failed already.
     """
-    release = str(facts["release"])
-    state = read_state(database, release)
+    if way and way not in WAYS:
+        raise Refused(f"A way back called {way!r} is not known.", hint=f"It is one of {', '.join(WAYS)}.")
+    state = read_state(database, str(facts["release"]))
     kept = _kept(database, facts, state)
     accept_loss = accept_loss or bool(kept.lost and facts.get("deploying"))
-    candidates = [name for name in _possible(state, facts) if name not in skip]
+    plan = _cheapest(database, facts, state, kept, accept_loss, way, skip, Encryption.of(encryption), deep)
+    closed = {name: why for name in WAYS[1:] if (why := ways.why_not(state, facts, name))}
+    return replace(plan, closed={} if state.swapped else closed)
+
+
+def _cheapest(
+    database: Database,
+    facts: Mapping[str, Any],
+    state: State,
+    kept: Kept,
+    accept_loss: bool,
+    way: str,
+    skip: tuple[str, ...],
+    opened_by: Optional[Encryption],
+    deep: bool,
+) -> RollbackPlan:
+    open_ways = ways.possible(state, facts)
+    candidates = [name for name in open_ways if name not in skip]
     if kept.lost:
         candidates.sort(key=lambda name: name not in BRING_BACK)
-    if way:
-        if way not in WAYS:
-            raise Refused(f"A way back called {way!r} is not known.", hint=f"It is one of {', '.join(WAYS)}.")
-        if not state.swapped:  # else it has happened: what is left is the API
-            candidates = [name for name in candidates if name == way]
-    opened_by = Encryption.of(encryption)
+    if way and not state.swapped:  # else it has happened: what is left is the API
+        candidates = [name for name in candidates if name == way]
     plans: list[RollbackPlan] = []
     for name in candidates:
         plan = replace(_assess(database, facts, state, name, opened_by, kept, deep=deep), lost=tuple(kept.lost))
@@ -193,14 +197,18 @@ def choose(
     if plans:
         said = "; ".join(f"{plan.way}: {plan.refused}" for plan in plans)
         return replace(plans[0], refused=said if len(plans) > 1 else plans[0].refused)
+    why = f"the way {way!r} does not lead back from here: {ways.why_not(state, facts, way)}"
+    reasons = "; ".join(f"{name}: {ways.why_not(state, facts, name)}" for name in WAYS[1:])
+    there = ", ".join(open_ways)
+    hint = f"These lead back: {there} (-e rollback_way=…)." if there else "The runbook restores another backup."
     return RollbackPlan(
-        release,
+        str(facts["release"]),
         way or "nothing",
         "no way is left",
         state,
         lost=tuple(kept.lost),
-        refused=_no_way(state, facts, way),
-        hint="The runbook has the steps for a restore by hand.",
+        refused=why if way else f"no way leads back ({reasons})",
+        hint=hint,
     )
 
 
@@ -225,43 +233,13 @@ def _kept(database: Database, facts: Mapping[str, Any], state: State) -> Kept:
     return Kept((), "keeps the database as it is; what the release lost of it was not measured")
 
 
-def _possible(state: State, facts: Mapping[str, Any]) -> list[str]:
-    """The ways that lead back from this state, the cheapest first."""
-    if state.swapped:
-        return ["nothing"]  # the old content is in place already; what is left is the API
-    point = facts.get("restore_point") or {}
-    last: list[str] = []
-    if point.get("kind") == "snapshot":
-        last.append("swap")
-    if point.get("kind") == "backup" or (facts.get("backup") or {}).get("path"):
-        last.append("restore")
-    if state.partial:
-        return last  # half a migration outside a transaction: only the old content is certain
-    if not state.applied:
-        return ["image" if facts.get("switched") else "nothing", *last]
-    ways = ["image"] if facts.get("old_works_on_new") else []
-    if facts.get("reversible"):
-        ways.append("downgrade")
-    return [*ways, *last]
-
-
-def _no_way(state: State, facts: Mapping[str, Any], way: str) -> str:
-    if way == "downgrade" and not state.applied:
-        return "no migration of it is in force, so there is nothing to revert"
-    if way:
-        return f"the way {way!r} does not lead back from here"
-    if state.partial:
-        return f"{state.partial[0]} was left halfway outside a transaction, and there is no restore point"
-    return "migrations were committed, they cannot be reverted, and there is no restore point"
-
-
 def count_before_downgrade(database: Database, facts: Mapping[str, Any]) -> Optional[dict[str, Any]]:
     """What a swap or restore would lose now, counted under the fence before a downgrade touches any row."""
     state = read_state(database, str(facts["release"]))
-    ways = [way for way in _possible(state, facts) if way in ("swap", "restore")]
-    if not ways or not state.fence:
+    back = [way for way in ways.possible(state, facts) if way in BRING_BACK]
+    if not back or not state.fence:
         return None
-    return cost.written(database.named(state.fence["database"]), facts, state.fence, ways[0]).as_dict()
+    return cost.written(database.named(state.fence["database"]), facts, state.fence, back[0]).as_dict()
 
 
 def _assess(
@@ -276,7 +254,7 @@ def _assess(
 ) -> RollbackPlan:
     release = str(facts["release"])
     live = database.conninfo.dbname
-    plan = RollbackPlan(release, way, _why(state, facts, way), state, steps=_steps(database, facts, state, way))
+    plan = RollbackPlan(release, way, ways.why(state, facts, way), state, steps=_steps(database, facts, state, way))
     if way in ("nothing", "image"):
         return replace(plan, cost_sentence=kept.sentence)
     where = database.named(state.fence["database"]) if state.fence else database
@@ -368,21 +346,6 @@ def _snapshot_is_there(database: Database, facts: Mapping[str, Any], release: st
         found = our(session, database, "snap", release)
     if found is None or found.name != name:
         raise Refused(f"The snapshot {name or '(unnamed)'} of release {release} is not there any more.")
-
-
-def _why(state: State, facts: Mapping[str, Any], way: str) -> str:
-    count = len(state.applied)
-    if way == "nothing":
-        return "the old content is in place already" if state.swapped else "no migration of it is committed"
-    if way == "image":
-        return (
-            "the old release works on this schema" if count else "no migration of it is committed; the API was switched"
-        )
-    if way == "downgrade":
-        return f"{text.plural(count, 'migration')} can be reverted in place"
-    if way == "swap":
-        return "a snapshot from under the fence stands ready"
-    return "the backup is restored into a new database, which then takes the live name"
 
 
 def _steps(database: Database, facts: Mapping[str, Any], state: State, way: str) -> tuple[str, ...]:

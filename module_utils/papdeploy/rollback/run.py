@@ -12,7 +12,8 @@ from .. import databases
 from ..api import Api
 from ..backup.archive import Emit, silent
 from ..core import text
-from ..databases import marks
+from ..databases import Written, marks
+from ..databases.besides import Change
 from ..databases.names import admin_session, end_sessions
 from ..errors import PapError, Refused, Unhealthy
 from ..postgres import Database, quote_literal
@@ -23,7 +24,8 @@ Checkpoint = Callable[[str, str, dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Hooks:
-    """What lies outside: ``revert(dbname)`` runs the downgrades of the release in database ``dbname``;
+    """What lies outside: ``revert(dbname)`` runs the downgrades of the release in database ``dbname``; ``healthy()``
+    waits for the old API's first healthy answer, ``healthy_at`` in what it returns, and raises Unhealthy;
     ``validate(way)`` holds the schema against the old models and ``smoke()`` logs in, both raising what is wrong
     (Unhealthy: the old API runs and does not answer well); ``checkpoint(phase, event, data)`` writes to the journal,
     durably."""
@@ -32,6 +34,7 @@ class Hooks:
     validate: Callable[[str], Any]
     smoke: Callable[[], Any]
     checkpoint: Checkpoint
+    healthy: Callable[[], dict[str, Any]] = dict
     emit: Emit = silent
 
 
@@ -107,10 +110,21 @@ def run(
             "rolled back"
             + ("" if current.way == "nothing" else f" by {current.way}")
             + f" in {text.seconds(seconds)}: {current.why}",
-            *([f"the failed database is kept as {kept}"] if kept else []),
+            *([f"the failed database is kept as {kept}{_only_there(plan, result)}"] if kept else []),
             *([f"but the API that it went back to does not answer well: {unhealthy}"] if unhealthy else []),
         ],
     }
+
+
+def _only_there(planned: RollbackPlan, result: Mapping[str, Any]) -> str:
+    """What the database that was kept aside holds alone, as it was counted under the fence."""
+    changes = tuple(Change(sentence) for sentence in result["besides"])
+    found = Written(result["cost"], bool(result["cost_certain"]), "deletions could not be counted", besides=changes)
+    if not found.anything:
+        return "" if found.certain else f" ({found.why})"
+    rows = text.plural(result["rows_lost"], "row")
+    before = f", {planned.rows_lost:,} when it was planned" if planned.rows_lost != result["rows_lost"] else ""
+    return f"; only there: {rows}{before} ({found.sentence()})"
 
 
 def _first_that_works(
@@ -189,9 +203,9 @@ def _go(work: _Work, plan: RollbackPlan) -> dict[str, Any]:
     if plan.way == "downgrade" and lifted.get("mark"):
         # If what follows fails, another way may be gone: the rows that the downgrade rewrote are nobody's.
         work.facts.update(unfence=lifted, written_before=counted)
-    work.step("activate", lambda: _activate(work, before))
+    active = work.step("activate", lambda: _activate(work, before))
     work.step("validate", lambda: _as_dict(work.hooks.validate(plan.way)))
-    tried = work.step("login_smoke_test", lambda: _tried(work))
+    tried = work.step("login_smoke_test", lambda: _tried(work, str(active.get("unhealthy") or "")))
     new_schema = plan.way == "image" and bool(state.applied)
     return {**result, "unhealthy": tried.get("unhealthy", ""), "new_schema": new_schema}
 
@@ -200,8 +214,11 @@ def _counted(plan: RollbackPlan) -> dict[str, Any]:
     return {key: plan.as_dict()[key] for key in ("cost", "besides", "rows_lost", "cost_certain")}
 
 
-def _tried(work: _Work) -> dict[str, Any]:
-    """The smoke test of the old API. A rollback does not hang on what that answers: it is noted, and judged above."""
+def _tried(work: _Work, unhealthy: str) -> dict[str, Any]:
+    """The smoke test of the old API. A rollback does not hang on what that answers: it is noted, and judged above. One
+    that was waited for in vain is not waited for again."""
+    if unhealthy:
+        return {"unhealthy": unhealthy}
     try:
         return _as_dict(work.hooks.smoke())
     except Unhealthy as error:
@@ -283,11 +300,16 @@ def _restore(work: _Work) -> dict[str, Any]:
 
 def _activate(work: _Work, before: Optional[Mapping[str, Any]]) -> dict[str, Any]:
     running = work.api.running()
-    if before and running.get("identity") != before.get("identity"):
-        work.api.switch(before)
-        return {"from": running, "to": dict(before), "switched": True}
-    work.api.start()
-    return {"to": running, "switched": False}
+    wanted = before if before and running.get("identity") != before.get("identity") else None
+    if wanted:
+        work.api.switch(wanted)
+    else:
+        work.api.start()
+    try:
+        answered = work.hooks.healthy()  # at once: users wait for this, and not for what is checked then
+    except Unhealthy as error:
+        answered = {"unhealthy": error.message}
+    return {"from": running, "to": dict(wanted or running), "switched": wanted is not None, **answered}
 
 
 def _as_dict(value: Any) -> dict[str, Any]:
