@@ -158,6 +158,7 @@ class Walk:
     def roll_back(self, *, kill: bool = True) -> None:
         at = self.state.unfinished() or self.state.last_finished()
         assert at is not None
+        self._people_make_way(at.release)
         if kill and self.chance.random() < 0.4:
             run_and_die(lambda: self._roll_back(at), self.chance.randrange(3, 90), in_flight=self.chance.random() < 0.3)
         else:
@@ -168,6 +169,15 @@ class Walk:
             if way in ("swap", "restore") or at.last("rollback.swap"):
                 self.oids.add(self.oid(self.name))
                 assert oracle.compare(self.content[at.release], oracle.take(self.live), **IGNORED) == []
+
+    def _people_make_way(self, release: str) -> None:
+        """Who took a name that this rollback needs gives it back: it is refused until then, with the name."""
+        for kind in ("failed", "restored"):
+            name = databases.derived(self.name, kind, release)
+            if name in self.theirs:
+                called = f"moved_{self.number}_{self.name}"
+                self.server.sql(f'ALTER DATABASE "{name}" RENAME TO "{called}"')
+                self.theirs[called] = self.theirs.pop(name)
 
     def _roll_back(self, at: Journal) -> None:
         facts = {
@@ -202,6 +212,8 @@ class Walk:
 
         def work() -> None:
             databases.cleanup_leftovers(self.live)
+            if not self.oid(self.name):  # a killed run left the fence up: no rehearsal begins there
+                return
             databases.create_empty(self.live, f"plan-{self.number}")
             databases.drop_created(self.live, f"plan-{self.number}", ["scratch"])
 
