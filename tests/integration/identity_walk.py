@@ -237,7 +237,7 @@ class Walk:
 
     def person_copies(self) -> None:
         """pg_dump -C of something of ours, sometimes under a name that we would give."""
-        found = [entry for entry in databases.existing(self.live) if entry["kind"] != "snap"]
+        found = [entry for entry in databases.existing(self.live) if self._opens(entry["name"])]
         if not found:
             return
         entry = self.chance.choice(found)
@@ -302,9 +302,11 @@ class Walk:
 
     def _content(self, name: str) -> oracle.Oracle | None:
         """None where nobody may connect: then its OID alone is known."""
-        if self.server.sql(f"SELECT datallowconn FROM pg_database WHERE datname = '{name}'") != [(True,)]:
-            return None
-        return oracle.take(self.live.named(name))
+        return oracle.take(self.live.named(name)) if self._opens(name) else None
+
+    def _opens(self, name: str) -> bool:
+        """Whether it accepts connections: a snapshot does not, nor does a copy whose making was killed."""
+        return self.server.sql(f"SELECT datallowconn FROM pg_database WHERE datname = '{name}'") == [(True,)]
 
     def check(self) -> None:
         for name, (oid, content) in self.theirs.items():
