@@ -10,6 +10,7 @@ LIMIT ?= staging
 RELEASE ?= current
 ARGS ?=
 GROUPS_IN_ORDER := --dist loadgroup --no-loadscope-reorder
+BY_DAY := -m "not nightly"
 
 .DEFAULT_GOAL := help
 .PHONY: help deploy rollback test quick lint unit integration molecule nightly bench collection
@@ -51,13 +52,14 @@ unit: $(VENV)/.dev ## Tests without a database
 	@$(BIN)/python -m pytest tests/unit tests/contracts $(ARGS)
 
 integration: $(VENV)/.dev ## Tests on real PostgreSQL 16 and 18, and on Docker where an engine answers
-	@$(BIN)/python -m pytest --numprocesses 3 $(GROUPS_IN_ORDER) tests/integration $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 $(GROUPS_IN_ORDER) $(BY_DAY) tests/integration $(ARGS)
 
 molecule: $(VENV)/.dev ## Whole deploys and whole failures
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 $(GROUPS_IN_ORDER) tests/scenarios $(ARGS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 $(GROUPS_IN_ORDER) $(BY_DAY) tests/scenarios $(ARGS)
 
-nightly: $(VENV)/.dev ## Long matrices and seeded walks, which `make test` does in part
+nightly: $(VENV)/.dev ## Long matrices, seeded walks and whole deploys, which `make test` does in part
 	@$(BIN)/python -m pytest --numprocesses 2 $(GROUPS_IN_ORDER) tests/nightly $(ARGS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 $(GROUPS_IN_ORDER) -m nightly tests/integration tests/scenarios $(ARGS)
 
 collection: $(VENV)/.deploy ## Build the Ansible collection pap.deploy into .artifacts
 	@$(BIN)/python .ci/collection.py

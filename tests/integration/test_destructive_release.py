@@ -64,6 +64,7 @@ def test_a_release_that_empties_its_database_at_its_start(place: Place) -> None:
     assert place.state.unfinished() is None
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(1200)
 def test_a_rollback_compares_before_it_calls_anything_lossless(place: Place) -> None:
     place.play("deploy.yml")

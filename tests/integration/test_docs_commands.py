@@ -264,7 +264,8 @@ def sandbox() -> Iterator[Path]:
                        env={**os.environ, "PAP_SANDBOX_HOME": str(home)}, stdout=subprocess.DEVNULL)  # fmt: skip
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
 def test_on_the_sandbox(sandbox: Path, servers: dict[int, Server]) -> None:
     """From the plan to the first deploy, its backups and the ways back, on one stack."""
     quick = f"-e report_folder={sandbox}/reports -e watch_first_s=1 -e watch_hours=0.1 -e pap_rehearse=false"

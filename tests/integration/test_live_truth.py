@@ -130,7 +130,8 @@ def test_a_child_of_a_migration_works_on_the_copy(place: Place) -> None:
     assert live.is_unchanged()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
 def test_a_raw_password_and_a_query_lead_to_no_live_database(place: Place) -> None:
     """A server that trusts its address lets any password pass, also one that another reader cuts off."""
     postgres = place.stack.state["postgres"]
@@ -248,6 +249,7 @@ def test_what_a_plan_refuses_is_said_before_anything_is_spent(place: Place) -> N
     assert live.is_unchanged()
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_what_is_said_of_an_api_that_died_and_of_a_schema_that_is_ahead(place: Place) -> None:
     place.stack.sql(

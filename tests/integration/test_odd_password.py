@@ -79,6 +79,7 @@ def leaks(text: str) -> list[str]:
     return sorted(piece for piece in {*SPELLINGS, *pieces} if piece in text)
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(1700)
 def test_it_works_raw_and_encoded_and_is_in_nothing_that_was_written(sandbox: Sandbox) -> None:
     stack = Stack(sandbox.home / "staging")

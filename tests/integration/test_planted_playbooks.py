@@ -147,6 +147,7 @@ def superuser(place: Place) -> tuple[str, ...]:
     return ("-e", json.dumps({"pap_db_admin_user": postgres["superuser"], "pap_db_admin_password": password}))
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(1500)
 def test_every_playbook_as_superuser_runs_none_of_it(place: Place) -> None:
     admin = superuser(place)

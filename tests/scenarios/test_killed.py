@@ -135,13 +135,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.mark.parametrize(
     ("phase", "event", "everything"),
     [
-        ("backup", "begin", True),
-        ("fence", "begin", True),
+        pytest.param("backup", "begin", True, marks=pytest.mark.nightly),
+        pytest.param("fence", "begin", True, marks=pytest.mark.nightly),
         ("fence", "done", True),
-        ("migrate", "begin", False),
+        pytest.param("migrate", "begin", False, marks=pytest.mark.nightly),
         ("migrate", "begin", True),
-        ("migrate", "done", True),
-        ("unfence", "begin", True),
+        pytest.param("migrate", "done", True, marks=pytest.mark.nightly),
+        pytest.param("unfence", "begin", True, marks=pytest.mark.nightly),
         ("activate", "begin", True),
     ],
 )

@@ -12,11 +12,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
 
+# Their failures are those of tests/integration/test_rehearse_docker.py.
+BY_NIGHT = ("docker-failures",)
+
 
 def marked(name: str) -> object:
     """Each has a stack of its own, so they may run side by side."""
-    docker = [pytest.mark.docker] if name.startswith("docker") else []
-    return pytest.param(name, marks=[pytest.mark.xdist_group(name=f"molecule-{name}"), *docker])
+    marks = [pytest.mark.xdist_group(name=f"molecule-{name}")]
+    marks += [pytest.mark.docker] if name.startswith("docker") else []
+    marks += [pytest.mark.nightly] if name in BY_NIGHT else []
+    return pytest.param(name, marks=marks)
 
 
 @pytest.mark.timeout(1200)
