@@ -1,4 +1,4 @@
-"""The command line: ``python -m papdeploy migrate|plan|status|revert|baseline|repair|new|lint|check``.
+"""The command line: ``python -m papdeploy migrate|plan|status|revert|baseline|repair|new|lint|check|restore``.
 
 Exit codes: 0 done (or nothing to do), 1 refused or failed (lint: found errors), 2 could not look (no database).
 """
@@ -6,13 +6,18 @@ Exit codes: 0 done (or nothing to do), 1 refused or failed (lint: found errors),
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from .migrations import console
 from .migrations.options import RunOptions
+
+if TYPE_CHECKING:
+    from .postgres import Database
 
 _TIMES = (
     ("--lock-timeout", "lock_timeout_s", "longest wait of one statement for a lock, seconds"),
@@ -102,6 +107,16 @@ def parser() -> argparse.ArgumentParser:
     lint.add_argument("--format", choices=("text", "json", "sarif", "github"), default="text")
     lint.add_argument("--fail-on", choices=("error", "warning", "never"), default="error")
     lint.add_argument("--squawk", default="", metavar="PATH", help="the squawk program (default: found on PATH)")
+    restore = add("restore", _restore, "restore a backup into a new database, and compare it with the backup")
+    restore.add_argument("archive", metavar="ARCHIVE", help="the .dump file; its manifest must lie beside it")
+    restore.add_argument("--into", default="", metavar="NAME", help="name of the new database (default: …_restored)")
+    restore.add_argument(
+        "--identity", default="", metavar="KEY", help="age identity file, or GnuPG home, that opens it"
+    )
+    restore.add_argument("--container", default="", metavar="NAME", help="the server is in this container; else it is"
+                         " where PGHOST, PGPORT and PGUSER lead, and the client programs are on PATH")  # fmt: skip
+    restore.add_argument("--bin-dir", default="", metavar="FOLDER", help="of PostgreSQL's client programs")
+    restore.add_argument("--json", action="store_true", help="the result as JSON")
     commands.add_parser("check", help="compare the database with the models (own options: check --help)")
     return top
 
@@ -206,6 +221,37 @@ def _lint(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     print(lint_formats.render(report, arguments.format))
     return console.FAILED if report.worse_than(arguments.fail_on) else console.OK
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    from . import backup
+    from .phases.progress import sentence
+
+    def emit(event: dict[str, Any]) -> None:
+        print(sentence(event), file=sys.stderr, flush=True)
+
+    made = backup.rebuild(
+        _server(arguments), arguments.archive, arguments.into, identity_file=arguments.identity, emit=emit
+    )
+    console.show(made.as_dict(), "\n".join(made.lines()), as_json=arguments.json)
+    return console.OK
+
+
+def _server(arguments: argparse.Namespace) -> Database:
+    """The server to restore into, through its database ``postgres``."""
+    from .postgres import Conninfo, Database
+    from .sites import HostSite
+
+    if arguments.container:
+        from .containers import ContainerSite, Engine, database_at
+
+        engine = Engine()
+        user = ContainerSite(engine, arguments.container).environment().get("POSTGRES_USER") or "postgres"
+        made = database_at(engine, arguments.container, {"name": "postgres", "admin_user": user})
+        return replace(made, bin_dir=arguments.bin_dir)
+    given = os.environ.get
+    conninfo = Conninfo("postgres", given("PGHOST", ""), int(given("PGPORT") or 0), given("PGUSER", ""))
+    return Database(HostSite(), conninfo, arguments.bin_dir)
 
 
 def _check(argv: Sequence[str]) -> int:

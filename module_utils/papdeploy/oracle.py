@@ -13,7 +13,7 @@ import json
 import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from . import oracle_sql
@@ -187,6 +187,21 @@ def compare(
     if len(sentences) > limit:
         return [*sentences[:limit], f"… and {plural(len(sentences) - limit, 'more difference')}."]
     return sentences
+
+
+def compare_across(before: Oracle, after: Oracle, *, moving: Optional[Nested] = None) -> tuple[list[str], list[str]]:
+    """The same where ``after`` is read on a newer major version of PostgreSQL, which describes objects in other words:
+    what is a difference (content, or an object that is not there), and what a person is only to look at."""
+    common = {
+        schema: {name: after.catalog.get(schema, {}).get(name, value) for name, value in objects.items()}
+        for schema, objects in before.catalog.items()
+    }
+    there = {
+        schema: {name: value for name, value in objects.items() if name in before.catalog.get(schema, {})}
+        for schema, objects in after.catalog.items()
+    }
+    differences = compare(replace(before, catalog=common), replace(after, catalog=there), moving=moving)
+    return differences, compare(schema_only(before), schema_only(after))
 
 
 def notes(before: Oracle, after: Oracle) -> list[str]:

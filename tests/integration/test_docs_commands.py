@@ -85,6 +85,7 @@ NOT_HERE = {
     "export DATABASE_URL=postgresql://app:…@db/app": "the environment of the commands after it, which the tests set",
     "export PGHOST=127.0.0.1 PGPORT=5432 PGUSER=postgres": "the environment of the marked blocks after it",
     "export LIVE=control_core_db": "the environment of the marked blocks after it",
+    "export PYTHONPATH=/path/to/pap-deploy/module_utils": "the environment of the marked blocks after it",
     "export DUMP=/var/lib/pap-deploy/STACK/backups/….dump": "the environment of the marked blocks after it",
 }
 
@@ -312,11 +313,12 @@ def restored_by_hand(server: Server, dump: Path) -> None:
     shell = Terminal(
         dump.parent, PGHOST=server.host, PGPORT=str(server.port), PGUSER=server.user, PGPASSWORD=server.password,
     )  # fmt: skip
+    shell.environment["PYTHONPATH"] = str(ROOT / "module_utils")
     shell.environment["PATH"] = f"{server.bin_dir}:{shell.environment['PATH']}"
     before = {name for (name,) in server.sql("SELECT rolname FROM pg_roles")}
     put = {"FILE.dump": str(dump)}
-    shell.types("psql -d postgres -f FILE.dump.globals.sql", put)
-    shell.types("pg_restore --exit-on-error -d DATABASE FILE.dump", {**put, "DATABASE": "control_core_db"})
+    said = shell.types("python -m papdeploy restore FILE.dump --into DATABASE", {**put, "DATABASE": "control_core_db"})
+    assert "compared with the backup" in said
     try:
         assert server.sql("SELECT count(*) FROM users", "control_core_db")[0][0] > 0
     finally:

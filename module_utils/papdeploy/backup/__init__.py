@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .by_hand import Rebuilt, rebuild
 from .crypt import Encryption
 from .manifest import Backup, Expected, check_identity, inspect, load_manifest
 from .restore import Restored, must_open, restore, verify
@@ -12,11 +13,13 @@ __all__ = [
     "Encryption",
     "Expected",
     "Limits",
+    "Rebuilt",
     "Restored",
     "check_identity",
     "inspect",
     "load_manifest",
     "must_open",
+    "rebuild",
     "restore",
     "take",
     "verify",

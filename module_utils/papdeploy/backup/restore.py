@@ -63,6 +63,24 @@ def restore(
     """
     started = time.monotonic()
     encryption = Encryption.of(encryption)
+    backup = restorable(database, path, expected, encryption)
+    target = moves.create_empty(database, release, kind, traits=backup.manifest["properties"])
+    try:
+        # The API is to work on a restored one at once.
+        ready = fill(target, backup, encryption, analyze=kind == "restored", deadline_s=deadline_s, emit=emit)
+    except BaseException:
+        with contextlib.suppress(PapError):
+            moves.drop_created(database, release, (kind,))
+        raise
+    seconds = ready - started
+    if kind == "restored":
+        moves.note_proven(database, target.conninfo.dbname, release, backup.manifest["sha256"])
+    return Restored(backup, target, seconds)
+
+
+def restorable(database: Database, path: Path | str, expected: Expected, encryption: Optional[Encryption]) -> Backup:
+    """The backup at ``path``, read and hashed whole; raises Refused if it is damaged, not the expected one, closed, or
+    cannot be restored by the programs and into the server of ``database``, and compared."""
     backup = inspect(path, expected)
     manifest = backup.manifest
     _refuse_closed(backup, encryption)
@@ -75,45 +93,54 @@ def restore(
             hint="Restore it on a server of that version or newer.",
         )
     archive.refuse_clients(database, facts.major)
-    target = moves.create_empty(database, release, kind, traits=manifest["properties"])
-    try:
-        if "public" not in manifest["oracle"]["catalog"]:
-            target.execute("DROP SCHEMA public")
-        pipeline = archive.Pipeline(
-            deadline=time.monotonic() + deadline_s if deadline_s else None,
+    return backup
+
+
+def fill(
+    target: Database,
+    backup: Backup,
+    encryption: Optional[Encryption],
+    *,
+    analyze: bool = True,
+    deadline_s: Optional[float] = None,
+    emit: Emit = archive.silent,
+    notes: Optional[list[str]] = None,
+) -> float:
+    """Restore ``backup`` into the empty database ``target`` and compare it with the oracle; raises PapError if it is
+    not equal. Returns when it was ready to be used, before the comparison (monotonic seconds). ``notes`` takes what a
+    newer major version of the server describes in other words; without it, that is a difference too."""
+    manifest = backup.manifest
+    key = encryption if manifest["encryption"] else None
+    if "public" not in manifest["oracle"]["catalog"]:
+        target.execute("DROP SCHEMA public")
+    pipeline = archive.Pipeline(deadline=time.monotonic() + deadline_s if deadline_s else None)
+    parted = archive.in_parts(target, key)
+    argv = archive.restore_argv(target, *(archive.ROWS_FIRST if parted else ()))
+    environment = target.environment(archive.RESTORE_SETTINGS)
+    with growth.told(emit, target, int(manifest["database_bytes"])):
+        digest, _ = pipeline.read_only(lambda: target.site.popen(argv, env=environment, stdin=True), backup.path, key)
+        if parted:
+            pipeline.finish(target, backup.path)
+    if digest != manifest["sha256"]:
+        raise PapError(f"{backup.path} changed while it was being restored.")
+    if analyze:
+        emit({"event": "step", "step": "gathering the planner's statistics"})
+        target.analyze()
+    ready = time.monotonic()
+    emit({"event": "step", "step": f"hashing {plural(manifest['rows'], 'row')} of the copy to compare them"})
+    found, moving = oracles.take(target), manifest["sequences_after"]
+    if notes is not None and target.facts().major > manifest["server_version"] // 10000:
+        differences, reworded = oracles.compare_across(backup.oracle, found, moving=moving)
+        notes += reworded
+    else:
+        differences = oracles.compare(backup.oracle, found, moving=moving)
+    if differences:
+        raise PapError(
+            f"The restored database is not equal to the backup: {differences[0]}",
+            hint="It was dropped again. Look at the differences before you use this backup.",
+            differences=differences,
         )
-        parted = archive.in_parts(target, encryption if manifest["encryption"] else None)
-        argv = archive.restore_argv(target, *(archive.ROWS_FIRST if parted else ()))
-        environment = target.environment(archive.RESTORE_SETTINGS)
-        with growth.told(emit, target, int(manifest["database_bytes"])):
-            digest, _ = pipeline.read_only(
-                lambda: database.site.popen(argv, env=environment, stdin=True),
-                backup.path,
-                encryption if manifest["encryption"] else None,
-            )
-            if parted:
-                pipeline.finish(target, backup.path)
-        if digest != manifest["sha256"]:
-            raise PapError(f"{backup.path} changed while it was being restored.")
-        if kind == "restored":  # the API is to work on it at once
-            emit({"event": "step", "step": "gathering the planner's statistics"})
-            target.analyze()
-        seconds = time.monotonic() - started
-        emit({"event": "step", "step": f"hashing {plural(manifest['rows'], 'row')} of the copy to compare them"})
-        differences = oracles.compare(backup.oracle, oracles.take(target), moving=manifest["sequences_after"])
-        if differences:
-            raise PapError(
-                f"The restored database is not equal to the backup: {differences[0]}",
-                hint="Nothing was swapped. Look at the differences before you use this backup.",
-                differences=differences,
-            )
-    except BaseException:
-        with contextlib.suppress(PapError):
-            moves.drop_created(database, release, (kind,))
-        raise
-    if kind == "restored":
-        moves.note_proven(database, target.conninfo.dbname, release, manifest["sha256"])
-    return Restored(backup, target, seconds)
+    return ready
 
 
 def _refuse_closed(backup: Backup, encryption: Optional[Encryption]) -> None:

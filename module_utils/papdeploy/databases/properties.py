@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import Refused
@@ -114,24 +115,35 @@ def as_sql(name: str, properties: dict[str, Any], roles: list[dict[str, Any]], v
     lines = [
         "-- What pg_dump leaves out: roles (set their passwords again), owner, privileges and settings of the database",
     ]
-    for role in roles:
-        words = [
-            word if role[flag] else f"NO{word}"
-            for word, flag in (
-                ("SUPERUSER", "rolsuper"), ("INHERIT", "rolinherit"), ("CREATEROLE", "rolcreaterole"),
-                ("CREATEDB", "rolcreatedb"), ("LOGIN", "rolcanlogin"), ("BYPASSRLS", "rolbypassrls"),
-            )
-        ]  # fmt: skip
-        lines.append(f"CREATE ROLE {quote_ident(role['rolname'])} {' '.join(words)};")
-        lines += [f"GRANT {quote_ident(m)} TO {quote_ident(role['rolname'])};" for m in role["member_of"]]
-        for setting in role["settings"] or []:
-            key, _, value = setting.partition("=")
-            lines.append(f"ALTER ROLE {quote_ident(role['rolname'])} SET {_assignment(key, value)};")
+    lines += [f"{create_role(role)};" for role in roles]
+    lines += [f"{statement};" for role in roles for statement in equip_role(role)]
     lines.append(create_like(name, properties, version) + ";")
     lines += [statement + ";" for statement in apply(name, properties)]
     if properties["comment"]:
         lines.append(f"COMMENT ON DATABASE {quote_ident(name)} IS {quote_literal(properties['comment'])};")
     return "\n".join(lines) + "\n"
+
+
+def create_role(role: Mapping[str, Any]) -> str:
+    """CREATE ROLE with the attributes that it had, without a password."""
+    words = [
+        word if role[flag] else f"NO{word}"
+        for word, flag in (
+            ("SUPERUSER", "rolsuper"), ("INHERIT", "rolinherit"), ("CREATEROLE", "rolcreaterole"),
+            ("CREATEDB", "rolcreatedb"), ("LOGIN", "rolcanlogin"), ("BYPASSRLS", "rolbypassrls"),
+        )
+    ]  # fmt: skip
+    return f"CREATE ROLE {quote_ident(role['rolname'])} {' '.join(words)}"
+
+
+def equip_role(role: Mapping[str, Any]) -> list[str]:
+    """Statements that give a role its memberships and settings, once all roles are there."""
+    name = quote_ident(role["rolname"])
+    statements = [f"GRANT {quote_ident(group)} TO {name}" for group in role["member_of"]]
+    for setting in role["settings"] or []:
+        key, _, value = setting.partition("=")
+        statements.append(f"ALTER ROLE {name} SET {_assignment(key, value)}")
+    return statements
 
 
 def roles_of(session: Session) -> list[dict[str, Any]]:
