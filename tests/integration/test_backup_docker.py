@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from as_app import as_app
 from docker_support import Playbooks, pap_images, pap_stack, unique
-from papdeploy import backup
+from papdeploy import backup, oracle
 from papdeploy.backup import archive
 from papdeploy.containers import ContainerSite, Engine, database_at, discover
 from papdeploy.errors import PapError, Refused
@@ -16,6 +19,7 @@ from papdeploy.journal import State
 from papdeploy.postgres import Database
 from support_backup import HOSTILE, ROLES, make_roles
 
+ROOT = Path(__file__).resolve().parents[2]
 AS_POSTGRES = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
 CONFIG = (
     "[global]\\nrepo1-path=/repo\\nstart-fast=y\\ncompress-type=zst\\n"
@@ -55,6 +59,18 @@ def test_each_compression_is_proven_and_a_flipped_bit_in_it_noticed(
     )
     with pytest.raises(Refused, match="is damaged: its SHA-256"):
         backup.verify(hostile, taken.path)
+
+
+def test_by_hand_on_the_containers_host(hostile: Database, docker_stack: pap_stack.Stack, tmp_path: Path) -> None:
+    taken = backup.take(hostile, tmp_path / "b", stack="st", release="r1")
+    module = ["-m", "papdeploy", "restore", str(taken.path), "--container", docker_stack.db]
+    done = subprocess.run(
+        [sys.executable, *module], env={**os.environ, "PYTHONPATH": str(ROOT / "module_utils")},
+        capture_output=True, text=True, timeout=180,
+    )  # fmt: skip
+    assert done.returncode == 0 and "hostile_restored: restored in" in done.stdout, done.stdout + done.stderr
+    assert oracle.compare(taken.oracle, oracle.take(hostile.named("hostile_restored"))) == []
+    hostile.named("postgres").execute("DROP DATABASE hostile_restored")
 
 
 def test_the_best_compression_of_the_tools_is_chosen(hostile: Database, tmp_path: Path) -> None:

@@ -53,6 +53,11 @@ def test_proven_from_the_ciphertext(server: Server, database: str, tmp_path: Pat
     restored = backup.restore(target, taken.path, release="r1", encryption=key)
     assert oracle.compare(taken.oracle, oracle.take(target)) == []
     server.drop(restored.database.conninfo.dbname)
+    with pytest.raises(Refused, match=f"is encrypted by {method}"):
+        backup.rebuild(target, taken.path, f"{database}_by_hand")
+    backup.rebuild(target, taken.path, f"{database}_by_hand", identity_file=key["identity"])
+    assert oracle.compare(taken.oracle, oracle.take(target.named(f"{database}_by_hand"))) == []
+    server.drop(f"{database}_by_hand")
 
     other = make_key(method, tmp_path / "other")
     with pytest.raises(PapError, match="decryption failed"):

@@ -251,7 +251,7 @@ def _explained(database: Database, folder: Path, lock_wait_s: float, work: Any) 
             **error.data,
         ) from error
     except OSError as error:
-        failure = storage.explained(error, folder / "the backup")
+        failure = storage.explained(error, folder)
         raise failure or PapError(
             f"The backup could not be written to {folder}: {os.strerror(error.errno or 0)}.",
             hint="The unfinished file was removed.",

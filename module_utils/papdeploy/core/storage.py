@@ -47,7 +47,7 @@ def explained(error: BaseException, path: Optional[Path] = None) -> Optional[Sto
     else:
         said, folder = "the system does not say which file it was", ""
     return StorageFailed(
-        f"{what} ({name}): {said}.",
+        f"{what} ({name}): {said} ({os.strerror(error.errno)}).",
         hint=f"{do.format(folder)}, then run this again.",
         errno=name,
         path=str(where or ""),
