@@ -14,7 +14,8 @@ author:
   - pap-deploy authors (@pap-deploy)
 description:
   - C(written) signs the receipt of a release with Ed25519 and puts it into a folder.
-  - C(demanded) fails unless the folder has a receipt for exactly this, well signed and young enough.
+  - It revokes the receipts of releases that were taken back.
+  - C(demanded) fails unless the folder has a receipt for exactly this, well signed, young enough, and not revoked.
   - It names what differs from the receipt that comes closest.
   - C(keyed) makes a key pair if there is none, for trying things out.
 attributes:
@@ -43,9 +44,14 @@ options:
     type: path
     default: ""
   receipt:
-    description: For O(state=written), the unsigned receipt that M(pap_release_receipt) described.
+    description: For O(state=written), the unsigned receipt that M(pap_release_receipt) described. Empty writes none.
     type: dict
     default: {}
+  revocations:
+    description: For O(state=written), the unsigned revocations that M(pap_release_receipt) returned.
+    type: list
+    elements: dict
+    default: []
   subject:
     description: For O(state=demanded), what M(pap_release_receipt) described.
     type: dict
@@ -76,6 +82,12 @@ options:
     description: How old a receipt may be.
     type: float
     default: 168
+  demand:
+    description: What a receipt must hold.
+    type: list
+    elements: str
+    choices: [rehearsed, proven, watched]
+    default: []
   variables_may_differ:
     description: Patterns of environment variables that only one of the two environments has to have.
     type: list
@@ -112,10 +124,11 @@ override:
   description: The recorded override, if there was no receipt and a reason was given.
   returned: when O(state=demanded)
   type: dict
-path:
-  description: The file that was written.
+paths:
+  description: The files that were written.
   returned: when O(state=written)
-  type: str
+  type: list
+  elements: str
 pap:
   description: The phase and the lines that the C(pap_phases) callback prints.
   returned: success
@@ -142,6 +155,8 @@ def main() -> None:
             "public_key_files": {"type": "list", "elements": "path", "default": []},
             "environment": {"type": "str", "default": "staging"},
             "max_age_hours": {"type": "float", "default": 168},
+            "revocations": {"type": "list", "elements": "dict", "default": []},
+            "demand": {**words, "choices": ["rehearsed", "proven", "watched"]},
             "variables_may_differ": words,
             "override": text,
             "who": {"type": "dict", "default": {}},
@@ -155,7 +170,8 @@ def work(desk, given):
     if given["state"] == "keyed":
         return desk.ensure_key(given["private_key_file"], given["public_key_files"][0])
     if given["state"] == "written":
-        return desk.write(given["receipt"], given["folder"], given["private_key"], given["private_key_file"])
+        key, file = given["private_key"], given["private_key_file"]
+        return desk.write(given["receipt"], given["folder"], key, file, given["revocations"])
     return desk.demand(
         given["subject"],
         given["folder"],
@@ -163,6 +179,7 @@ def work(desk, given):
         public_files=given["public_key_files"],
         environment=given["environment"],
         max_age_hours=given["max_age_hours"],
+        holds=given["demand"],
         may_differ=given["variables_may_differ"],
         reason=given["override"],
         who=given["who"],

@@ -14,6 +14,7 @@ author:
   - pap-deploy authors (@pap-deploy)
 description:
   - C(described) says what the release deploys, by content, and gives the unsigned receipt of a finished one.
+  - C(taken_back) gives the unsigned revocations of all releases that finished and were rolled back later.
   - C(recorded) notes the receipt, or the override, in the journal.
   - C(refused) ends the release, which has changed nothing yet, and fails.
 extends_documentation_fragment:
@@ -33,12 +34,12 @@ options:
   state:
     description: What to do.
     type: str
-    choices: [described, recorded, refused]
+    choices: [described, taken_back, recorded, refused]
     required: true
   release:
-    description: Id of the release.
+    description: Id of the release; required but for O(state=taken_back).
     type: str
-    required: true
+    default: ""
   found:
     description: For O(state=recorded), what M(pap_receipt) returned.
     type: dict
@@ -71,6 +72,11 @@ receipt:
   description: The unsigned receipt; empty unless the release has finished.
   returned: when O(state=described)
   type: dict
+revocations:
+  description: The unsigned revocations of releases that were taken back.
+  returned: when O(state=described) or O(state=taken_back)
+  type: list
+  elements: dict
 pap:
   description: The phase and the lines that the C(pap_phases) callback prints.
   returned: success
@@ -84,8 +90,8 @@ from ansible.module_utils.pap_module import run_state, spec
 def main() -> None:
     module = AnsibleModule(
         spec(
-            state={"type": "str", "choices": ["described", "recorded", "refused"], "required": True},
-            release={"type": "str", "required": True},
+            state={"type": "str", "choices": ["described", "taken_back", "recorded", "refused"], "required": True},
+            release={"type": "str", "default": ""},
             found={"type": "dict", "default": {}},
             message={"type": "str", "default": ""},
             hint={"type": "str", "default": ""},
@@ -97,6 +103,8 @@ def main() -> None:
     def work(state, phase):
         if given["state"] == "described":
             return phase.describe(state, release)
+        if given["state"] == "taken_back":
+            return phase.revocations(state)
         if given["state"] == "recorded":
             return phase.record(state, release, given["found"])
         return phase.refuse(state, release, given["message"], given["hint"])

@@ -204,10 +204,9 @@ def check_receipt(options: argparse.Namespace, here: dict[str, str]) -> None:
         subject = receipts.subject(
             here, models_digest=digest, version=version, server_version=server, ignore=options.release_ignore
         )
+        age, holds = options.max_age_hours * 3600, options.receipt_demand
         keys = [Path(path).read_text(encoding="utf-8") for path in options.receipt_key]
-        found = receipts.demand(
-            receipts.read(Path(options.receipts), keys), subject, max_age_s=options.max_age_hours * 3600
-        )
+        found = receipts.demand(receipts.read(Path(options.receipts), keys), subject, max_age_s=age, holds=holds)
     except PapError as error:
         raise Failed(NO_RECEIPT, str(error)) from error
     print(f"receipt: {found['environment']} passed with exactly this, release {found['release']}")
@@ -269,6 +268,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--code-quality", default="", metavar="FILE", help="write GitLab's report")
     made.add_argument("--receipts", default="", metavar="FOLDER")
     made.add_argument("--receipt-key", action="append", default=[], metavar="FILE")
+    made.add_argument("--receipt-demand", action="append", default=[], metavar="WORD", help="a word of receipt_demand")
     made.add_argument("--max-age-hours", type=float, default=168)
     made.add_argument("--release", default="", help="digest of the image that production would run")
     made.add_argument("--release-dir", default="", help="or the folder of its files")

@@ -163,6 +163,52 @@ class TestReceipts:
     def test_an_unfinished_release_gives_no_receipt(self, state: State) -> None:
         assert receipting.describe(state, release(state, end="").release)["receipt"] == {}
 
+    @pytest.mark.parametrize("end", ["rolled_back", "refused", "interrupted"])
+    def test_what_is_taken_back_is_revoked_once(
+        self, state: State, tmp_path: Path, keys: dict[str, str], end: str
+    ) -> None:
+        folder, tested = tmp_path / "receipts", release(state)
+        described = receipting.describe(state, tested.release)
+        assert described["revocations"] == []
+        receipt_desk.write(described["receipt"], str(folder), "", keys["private"])
+        tested.append("rollback", "begin")
+        if end == "rolled_back":
+            tested.append("release", "rolled_back", way="image")
+        if end == "refused":  # called off: the API was started again, and the release is in force
+            tested.append("rollback.restart", "done")
+        found = receipting.revocations(state)["revocations"]
+        assert len(found) == (end != "refused")
+        made = receipt_desk.write({}, str(folder), "", keys["private"], found)
+        assert made["changed"] is (end != "refused") and len(list(folder.iterdir())) == 1
+        assert all("which was taken back" in line for line in made["pap"]["lines"])
+        assert receipt_desk.write({}, str(folder), "", keys["private"], found)["changed"] is False
+        if end == "refused":
+            assert self.demand(described["subject"], folder, keys)["receipt"]["release"] == tested.release
+            return
+        with pytest.raises(Refused, match="took it back"):
+            self.demand(described["subject"], folder, keys)
+        # A rollback from a controller that does not have the folder: the next receipt brings its revocation along.
+        (file,) = folder.iterdir()
+        file.unlink()
+        again = receipting.describe(state, release(state).release) if end == "rolled_back" else {}
+        if again:
+            receipt_desk.write(again["receipt"], str(folder), "", keys["private"], again["revocations"])
+            assert len(list(folder.iterdir())) == 2
+            assert self.demand(described["subject"], folder, keys)["receipt"]["release"] != tested.release
+
+    def test_what_a_receipt_must_hold_is_no_matter_of_an_override(
+        self, state: State, tmp_path: Path, keys: dict[str, str]
+    ) -> None:
+        folder, described = tmp_path / "receipts", receipting.describe(state, release(state).release)
+        receipt_desk.write(described["receipt"], str(folder), "", keys["private"])
+        reason = "incident 4711, decided by Jo"
+        with pytest.raises(Refused, match="what no receipt holds: rehearsd"):
+            self.demand(described["subject"], folder, keys, holds=["rehearsd"], reason=reason)
+        with pytest.raises(Refused, match=r"does not hold what receipt_demand asks for\. Watched: it does not say"):
+            self.demand(described["subject"], folder, keys, holds=["watched"])
+        found = self.demand(described["subject"], folder, keys, holds=["watched"], reason=reason)
+        assert "receipt_demand asks for" in found["override"]["instead_of"]
+
     def test_without_keys_nothing_is_let_through(self, state: State, tmp_path: Path, keys: dict[str, str]) -> None:
         subject = receipting.describe(state, release(state).release)["subject"]
         (tmp_path / "receipts").mkdir()

@@ -91,6 +91,8 @@ def test_from_stagings_receipt_to_production_over_a_git_repository(place: Place)
     subprocess.run([*git, "push", "-q", "origin", "HEAD:main"], check=True)
     repository = {"receipt_repository": str(origin)}
     tested: Journal = release(place.state())
+    tested.append("rehearse", "done")
+    tested.append("backup", "done", proof={"kind": "full"})
     before = os.umask(0)
     try:
         said = place.play(role("receipt", "write", pap_release=tested.release), **repository)
@@ -129,6 +131,16 @@ def test_from_stagings_receipt_to_production_over_a_git_repository(place: Place)
     assert "OVERRIDDEN by" in said and "incident 4711, decided by Jo Doe" in said
     noted = urgent.last("receipt")
     assert noted is not None and "migration b.py was edited" in noted["override"]["instead_of"]
+    place.state("production").lock.by(WHO).release(urgent.release)
+    urgent.append("release", "abandoned")
+
+    # What staging takes back is revoked in the repository, and so for every controller.
+    tested.append("rollback", "begin")
+    tested.append("release", "rolled_back", way="image")
+    assert "revoked the receipt" in place.play(role("receipt", "revoke"), **repository)
+    late = release(place.state("production"), environment="production", end="")
+    said = place.play(role("receipt", pap_release=late.release), ok=False, **production, **elsewhere)
+    assert "passed with exactly this, and then took it back" in said
 
 
 OTHERS = """#!/bin/sh

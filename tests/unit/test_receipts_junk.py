@@ -158,17 +158,20 @@ def test_junk_is_named_and_passed_over(seed: int, tmp_path: Path) -> None:
     assert taken["subject"]["models"] == subject()["models"]
 
 
-@pytest.mark.parametrize("place", [place for place, _ in documents({"receipt": receipt()})[1:]], ids="/".join)
+STATEMENTS = {"receipt": receipt(), "revocation": receipts.revocation(receipt(), AT)}
+
+
+@pytest.mark.parametrize("place", [place for place, _ in documents(STATEMENTS) if place], ids="/".join)
 def test_whatever_is_signed_does_not_break_the_demand(place: tuple[str, ...], tmp_path: Path) -> None:
     """The holder of the key is trusted with what staging passed, not with the shape of a statement."""
     for number, value in enumerate(WRONG):
-        document: dict[str, Any] = {"receipt": receipt()}
+        document: dict[str, Any] = copy.deepcopy(STATEMENTS)
         inside = document
         for key in place[:-1]:
             inside = inside[key]
         inside[place[-1]] = value
         try:
-            signed = receipts.sign(document["receipt"], PRIVATE)
+            signed = receipts.sign(document[place[0]], PRIVATE)
         except (AttributeError, TypeError, ValueError):
             continue  # not even a statement
         folder = tmp_path / str(number)

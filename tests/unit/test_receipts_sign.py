@@ -229,3 +229,111 @@ def test_the_evidence_of_a_journal() -> None:
     assert made["rehearsal"]["verdict"] == "good" and made["checks"] == ["login"]
     assert made["endpoints"] == ["/policies/"] and made["backup_sha256"] is None
     assert receipts.evidence_of([])["rehearsal"] is None
+
+
+REVOKED = "2025-03-02T12:00:00.000Z"
+
+
+class TestRevoked:
+    """What staging took back is no receipt any more, whatever lies in the folder besides."""
+
+    def put(self, folder: Path, *statements: dict[str, Any]) -> None:
+        for each in statements:
+            receipts.write(folder, receipts.sign(each, PRIVATE))
+
+    def demand(self, folder: Path, at: str = REVOKED) -> dict[str, Any]:
+        return receipts.demand(receipts.read(folder, [PUBLIC]), subject(), max_age_s=WEEK, at=at)
+
+    def test_a_revocation_takes_the_place_of_the_receipt(self, tmp_path: Path) -> None:
+        self.put(tmp_path, receipt())
+        assert self.demand(tmp_path)["release"] == "r1"
+        self.put(tmp_path, receipts.revocation(receipt(), REVOKED))
+        (only,) = tmp_path.iterdir()
+        with pytest.raises(
+            Refused, match=r"passed with exactly this, and then took it back: release r1 of .* rolled back"
+        ):
+            self.demand(tmp_path)
+        only.unlink()  # deleting it brings no receipt back
+        with pytest.raises(Refused, match="no receipt of staging at all"):
+            self.demand(tmp_path)
+
+    def test_a_copy_of_the_receipt_does_not_count_beside_it(self, tmp_path: Path) -> None:
+        self.put(tmp_path, receipt())
+        (tmp_path / "0.json").write_bytes(next(tmp_path.iterdir()).read_bytes())
+        (tmp_path / "zz.json").write_bytes((tmp_path / "0.json").read_bytes())
+        self.put(tmp_path, receipts.revocation(receipt(), REVOKED))
+        with pytest.raises(Refused, match=r"\(release r1 of .*\) was revoked: its release was rolled back"):
+            self.demand(tmp_path)
+
+    def test_what_is_revoked_is_the_content_and_a_later_pass_counts_again(self, tmp_path: Path) -> None:
+        self.put(tmp_path, receipt(release="r0", at="2025-02-28T12:00:00.000Z"))
+        self.put(tmp_path, receipts.revocation(receipt(), REVOKED))
+        with pytest.raises(Refused, match=r"was revoked: the same, as release r1 of .*, was rolled back"):
+            self.demand(tmp_path)
+        self.put(tmp_path, receipt(release="r2", at="2025-03-03T12:00:00.000Z"))
+        assert self.demand(tmp_path, at="2025-03-03T12:00:00.000Z")["release"] == "r2"
+
+    def test_what_was_taken_back_says_nothing_of_anything_else(self, tmp_path: Path) -> None:
+        self.put(tmp_path, receipt(), receipts.revocation(receipt(release="r2", models="9" * 64), REVOKED))
+        self.put(tmp_path, receipts.revocation(receipt(release="r3", environment="development"), REVOKED))
+        assert self.demand(tmp_path)["release"] == "r1"
+
+    def test_only_a_trusted_key_revokes_and_neither_is_passed_off_as_the_other(self, tmp_path: Path) -> None:
+        self.put(tmp_path, receipt())
+        stranger, _ = receipts.generate()
+        revoked = receipts.revocation(receipt(), REVOKED)
+        (tmp_path / "a.json").write_text(json.dumps(receipts.sign(revoked, stranger)))
+        signed = receipts.sign(receipt(), PRIVATE)
+        for name, document in {
+            "b": {"revocation": revoked, "signature": signed["signature"]},
+            "c": {"revocation": signed["receipt"], "signature": signed["signature"]},
+            "d": {"receipt": revoked, "signature": receipts.sign(revoked, PRIVATE)["signature"]},
+        }.items():
+            (tmp_path / f"{name}.json").write_text(json.dumps(document))
+        assert self.demand(tmp_path)["release"] == "r1"
+        assert len(receipts.read(tmp_path, [PUBLIC]).rejected) == 4
+
+
+def entry(phase: str, **data: Any) -> dict[str, Any]:
+    return {"phase": phase, "event": "done", **data}
+
+
+LOGGED_IN = entry("login_smoke_test", checks=[{"name": "login", "ok": True}])
+REHEARSED, PROVEN, WATCHED = entry("rehearse"), entry("backup", proof={"kind": "full"}), entry("watch", findings={})
+
+
+@pytest.mark.parametrize(
+    ("entries", "held"),
+    [
+        ([], []),
+        ([REHEARSED, PROVEN, LOGGED_IN, WATCHED], ["rehearsed", "proven", "watched"]),
+        ([{**REHEARSED, "event": "failed"}, {**PROVEN, "proof": {"kind": "schema"}}, WATCHED], []),
+        ([entry("backup", engine="pgbackrest", verified=True), LOGGED_IN], []),
+        ([entry("login_smoke_test", checks=[{"name": "login", "ok": False}]), WATCHED], []),
+        ([PROVEN], ["proven"]),
+    ],
+)
+def test_what_a_receipt_holds_and_what_is_demanded_of_it(entries: list[dict[str, Any]], held: list[str]) -> None:
+    evidence = receipts.evidence_of(entries)
+    assert evidence["holds"] == held
+    made = {**receipt(), "evidence": evidence}
+    for word, (said, _) in receipts.HOLDS.items():
+        terms = receipts.Terms(max_age_s=WEEK, holds=[word])
+        if word in held:
+            assert receipts.demanded(shelf(made), subject(), terms, AT)["release"] == "r1"
+            continue
+        with pytest.raises(Refused) as refused:
+            receipts.demanded(shelf(made), subject(), terms, AT)
+        assert f"{word.capitalize()}: it does not say that {said}" in refused.value.message
+    # One that holds it is taken before a newer one that does not.
+    both = shelf(
+        {**made, "at": "2025-03-01T13:00:00.000Z"}, {**receipt(release="all"), "evidence": {"holds": [*receipts.HOLDS]}}
+    )
+    later = receipts.Terms(max_age_s=WEEK, holds=[*receipts.HOLDS])
+    assert receipts.demanded(both, subject(), later, "2025-03-01T14:00:00.000Z")["release"] in ("all", "r1")
+
+
+def test_a_word_that_no_receipt_holds_is_refused() -> None:
+    with pytest.raises(Refused, match="receipt_demand names what no receipt holds: blessed, rehearsd") as refused:
+        receipts.demanded(shelf(receipt()), subject(), receipts.Terms(holds=["rehearsd", "proven", "blessed"]), AT)
+    assert refused.value.hint == "It is a list of rehearsed, proven, watched."

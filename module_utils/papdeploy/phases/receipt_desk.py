@@ -15,6 +15,8 @@ _NO_PUBLIC_KEY = (
     " environment that needs no receipt."
 )
 
+_WITHOUT = "To go on without one: -e 'receipt_override=\"who decided, and why\"' (it is recorded)."
+
 
 def ensure_key(private_file: str, public_file: str) -> dict[str, Any]:
     """Make a key pair unless there is one: for trying things out. A real private key belongs into Ansible Vault."""
@@ -30,12 +32,26 @@ def ensure_key(private_file: str, public_file: str) -> dict[str, Any]:
     return {"changed": True}
 
 
-def write(receipt: Mapping[str, Any], folder: str, private_key: str, private_file: str) -> dict[str, Any]:
-    """Sign a receipt and put it into the folder."""
-    text = private_key or _text(private_file)
-    path = receipts.write(Path(folder), receipts.sign(receipt, text))
-    line = f"signed {path.name} in {folder}"
-    return {"changed": True, "path": str(path), "pap": {"phase": "receipt", "lines": [line]}}
+def write(
+    receipt: Mapping[str, Any],
+    folder: str,
+    private_key: str,
+    private_file: str,
+    revocations: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """Sign a receipt and put it into the folder, and each revocation that is not there yet."""
+    text, place = private_key or _text(private_file), Path(folder)
+    keys = receipts.keys_of(text)
+    missing = [each for each in revocations if not receipts.is_revoked(place, each, keys)]
+    paths = [receipts.write(place, receipts.sign(each, text)) for each in [*missing, *([receipt] if receipt else [])]]
+    lines = [f"revoked the receipt of release {each['release']}, which was taken back, in {folder}" for each in missing]
+    if receipt:
+        lines.append(f"signed {paths[-1].name} in {folder}")
+    return {
+        "changed": bool(paths),
+        "paths": [str(path) for path in paths],
+        "pap": {"phase": "receipt", "lines": lines, "status": "warning" if missing else "ok"},
+    }
 
 
 def demand(
@@ -46,24 +62,25 @@ def demand(
     public_files: Sequence[str],
     environment: str,
     max_age_hours: float,
+    holds: Sequence[str] = (),
     may_differ: Sequence[str] = (),
     reason: str,
     who: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The receipt by which this deploy may go on, or the override that a person gave a reason for. Raises Refused."""
+    terms = receipts.Terms(environment, max_age_hours * 3600, holds, may_differ)
+    terms.refuse_unknown()  # a mistake in the inventory is nothing to go on without
     try:
         keys = [*public_keys, *(_text(path) for path in public_files)]
         if not keys:
             raise Refused("A receipt is demanded, but no public key is known to verify one.", hint=_NO_PUBLIC_KEY)
         shelf = receipts.read(Path(folder), keys)
-        receipt = receipts.demand(
-            shelf, subject, environment=environment, max_age_s=max_age_hours * 3600, may_differ=may_differ
-        )
+        receipt = receipts.demanded(shelf, subject, terms)
         said = receipts.passed_over(shelf)
         return {"receipt": receipt, "override": {}, "pap": {"phase": "receipt", "lines": [said] if said else []}}
     except (Refused, Unavailable) as error:
         if not reason:
-            error.hint += " To go on without one: -e 'receipt_override=\"who decided, and why\"' (it is recorded)."
+            error.hint = f"{error.hint.rstrip('.')}. {_WITHOUT}"
             raise
         return {"receipt": {}, "override": receipts.override(reason, Refused(error.message), who)}
 

@@ -8,18 +8,46 @@ from typing import Any
 from .. import receipts
 from ..core.clock import now, seconds_between
 from ..errors import Refused
-from ..journal import State
+from ..journal import Journal, State
 from .cutover import begin_entry
 from .preflight import read_kept
 
 
 def describe(state: State, release: str) -> dict[str, Any]:
-    """The subject of a release (what it deploys, by content), and once it has finished the unsigned receipt."""
+    """The subject of a release (what it deploys, by content), and once it has finished the unsigned receipt; with it,
+    the revocations of all that was taken back."""
     journal = state.journal(release)
-    header = begin_entry(journal)
-    looked = journal.last("preflight") or {}
+    end = journal.end()
+    finished = end if end and end["event"] == "finished" else None
+    return {
+        "subject": _subject(journal),
+        "receipt": _receipt(journal, finished) if finished else {},
+        "revocations": revocations(state)["revocations"] if finished else [],
+    }
+
+
+def revocations(state: State) -> dict[str, Any]:
+    """The unsigned revocations of every release here that finished and is in force no more, or is being taken back."""
+    found = []
+    for journal in state.releases():
+        entries, end = journal.entries(), journal.end()
+        passed = [number for number, entry in enumerate(entries) if _is_of(entry, "release", "finished")]
+        if not passed or (end and end["event"] == "finished"):
+            continue
+        begun = [entry for entry in entries[passed[-1] :] if _is_of(entry, "rollback", "begin")]
+        taken_back = end or (begun or entries)[-1]
+        found.append(receipts.revocation(_receipt(journal, entries[passed[-1]]), taken_back["at"]))
+    return {"revocations": found}
+
+
+def _is_of(entry: Mapping[str, Any], phase: str, event: str) -> bool:
+    return (entry["phase"], entry["event"]) == (phase, event)
+
+
+def _subject(journal: Journal) -> dict[str, Any]:
+    header, looked = begin_entry(journal), journal.last("preflight") or {}
     content = looked.get("content") or {}
-    subject = receipts.subject(
+    return receipts.subject(
         read_kept(journal.folder, "migrations.json"),
         models_digest=looked.get("models_digest", ""),
         version=header["to"],
@@ -27,18 +55,18 @@ def describe(state: State, release: str) -> dict[str, Any]:
         checksum=content.get("checksum", ""),
         runtime=content.get("runtime"),
     )
-    end = journal.end()
-    receipt: dict[str, Any] = {}
-    if end and end["event"] == "finished":
-        receipt = receipts.make(
-            subject,
-            release=release,
-            stack=header["stack"],
-            environment=header["environment"],
-            at=end["at"],
-            evidence=receipts.evidence_of(journal.entries()),
-        )
-    return {"subject": subject, "receipt": receipt}
+
+
+def _receipt(journal: Journal, finished: Mapping[str, Any]) -> dict[str, Any]:
+    header = begin_entry(journal)
+    return receipts.make(
+        _subject(journal),
+        release=journal.release,
+        stack=header["stack"],
+        environment=header["environment"],
+        at=finished["at"],
+        evidence=receipts.evidence_of(journal.entries()),
+    )
 
 
 def record(state: State, release: str, found: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,24 +6,30 @@ or a git repository carries it to where production is deployed from.
 """
 
 from ..app.content import folder_checksum
-from .demand import demand, override, passed_over
-from .folder import Shelf, read, write
-from .signing import generate, sign, verify
-from .statements import FORMAT, evidence_of, make
+from .demand import Terms, demand, demanded, override, passed_over
+from .folder import Shelf, is_revoked, read, write
+from .signing import generate, keys_of, sign, verify
+from .statements import FORMAT, HOLDS, evidence_of, make, revocation
 from .subject import differences, subject
 
 __all__ = [
     "FORMAT",
+    "HOLDS",
     "Shelf",
+    "Terms",
     "demand",
+    "demanded",
     "differences",
     "evidence_of",
     "folder_checksum",
     "generate",
+    "is_revoked",
+    "keys_of",
     "make",
     "override",
     "passed_over",
     "read",
+    "revocation",
     "sign",
     "subject",
     "verify",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Optional
 
 from ..core import text
 from ..core.clock import epoch, now, seconds_between, utc_minute
@@ -11,10 +12,30 @@ from ..core.reasons import stated
 from ..core.visible import visible
 from ..errors import Refused
 from .folder import Shelf
+from .statements import HOLDS, identity
 from .subject import differences
 
 _SKEW_S = 300.0
 _NAMED = 3
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What production asks of a receipt: whose, how old at most (seconds), which words of ``HOLDS`` it must hold, and
+    which variables, as patterns, only one of the two environments has to have."""
+
+    environment: str = "staging"
+    max_age_s: float = 168 * 3600.0
+    holds: Sequence[str] = ()
+    may_differ: Sequence[str] = ()
+
+    def refuse_unknown(self) -> None:
+        unknown = sorted({*self.holds} - {*HOLDS})
+        if unknown:
+            raise Refused(
+                f"receipt_demand names what no receipt holds: {visible(', '.join(unknown)[:200])}.",
+                hint=f"It is a list of {', '.join(HOLDS)}.",
+            )
 
 
 def demand(
@@ -23,52 +44,100 @@ def demand(
     *,
     environment: str = "staging",
     max_age_s: float,
+    holds: Sequence[str] = (),
     may_differ: Sequence[str] = (),
     at: str = "",
 ) -> dict[str, Any]:
-    """The receipt for exactly ``wanted``, from ``environment``, younger than ``max_age_s`` seconds. ``may_differ``:
-    patterns of variables that only one of the two environments has to have.
+    """As :func:`demanded`, with the terms one by one."""
+    return demanded(shelf, wanted, Terms(environment, max_age_s, holds, may_differ), at)
 
-    Raises Refused; its message names what differs from the receipt that comes closest.
+
+def demanded(shelf: Shelf, wanted: Mapping[str, Any], terms: Terms, at: str = "") -> dict[str, Any]:
+    """The receipt for exactly ``wanted`` that fits the terms and was not revoked.
+
+    Raises Refused; its message names what is wrong with the one that comes closest, or what differs from it.
     """
-    at = at or now()
-    candidates = [receipt for receipt in shelf.receipts if receipt["environment"] == environment]
-    compared = [(differences(receipt["subject"], wanted, environment, may_differ), receipt) for receipt in candidates]
-    exact = [receipt for found, receipt in compared if not found]
-    ages = [seconds_between(receipt["at"], at) for receipt in exact]
-    for receipt, age in zip(exact, ages):
-        if -_SKEW_S <= age <= max_age_s:
-            return receipt
-    if exact:
-        raise _refused_for_its_age(shelf, exact[0], ages[0], max_age_s, environment)
-    if compared:
-        found, nearest = min(compared, key=lambda item: len(item[0]))
-        raise Refused(
-            f"{environment.capitalize()} has no receipt for this deploy. Against its {_which(nearest)}:"
-            f" {'; '.join(found)}.{_also(shelf)}",
-            hint=f"Deploy exactly this to {environment} first: ansible-playbook deploy.yml -l {environment}",
+    return _Demand(shelf, wanted, terms, at or now()).receipt()
+
+
+@dataclass(frozen=True)
+class _Demand:
+    shelf: Shelf
+    wanted: Mapping[str, Any]
+    terms: Terms
+    at: str
+
+    def receipt(self) -> dict[str, Any]:
+        self.terms.refuse_unknown()
+        compared = [(self._differences(receipt), receipt) for receipt in self._of_there(self.shelf.receipts)]
+        exact = [(receipt, self._objection(receipt)) for found, receipt in compared if not found]
+        for receipt, objection in exact:
+            if not objection:
+                return receipt
+        where = self.terms.environment
+        if exact:
+            newest, objection = exact[0]
+            raise self._refused(
+                f"The receipt of {where} for this deploy ({_which(newest)}) {objection}",
+                f"Deploy to {where} again",
+                newest,
+            )
+        if taken_back := self._taken_back():
+            raise self._refused(
+                f"{where.capitalize()} passed with exactly this, and then took it back: {_which(taken_back)} was rolled"
+                f" back, {_minute(taken_back['revoked_at'])}",
+                f"Find out why. If it was not the release, deploy it to {where} again",
+                taken_back,
+            )
+        if compared:
+            found, nearest = min(compared, key=lambda item: len(item[0]))
+            raise self._refused(
+                f"{where.capitalize()} has no receipt for this deploy. Against its {_which(nearest)}:"
+                f" {'; '.join(found)}",
+                f"Deploy exactly this to {where}",
+                nearest,
+                found,
+            )
+        raise self._refused(f"There is no receipt of {where} at all", f"Deploy to {where}", {"release": ""})
+
+    def _of_there(self, statements: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [statement for statement in statements if statement["environment"] == self.terms.environment]
+
+    def _differences(self, statement: Mapping[str, Any]) -> list[str]:
+        return differences(statement["subject"], self.wanted, self.terms.environment, self.terms.may_differ)
+
+    def _taken_back(self) -> Optional[dict[str, Any]]:
+        """The last word that exactly this was taken back."""
+        found = [each for each in self._of_there(self.shelf.revocations) if not self._differences(each)]
+        return max(found, key=lambda each: epoch(each["revoked_at"]), default=None)
+
+    def _objection(self, receipt: Mapping[str, Any]) -> str:
+        """Why a receipt for exactly this does not do, as the end of a sentence; empty if it does."""
+        own = next((each for each in self.shelf.revocations if identity(each) == identity(receipt)), None)
+        last = self._taken_back()
+        later = last if last and epoch(last["revoked_at"]) >= epoch(receipt["at"]) else None
+        if taken_back := own or later:
+            of = "its release" if taken_back is own else f"the same, as {_which(taken_back)},"
+            return f"was revoked: {of} was rolled back, {_minute(taken_back['revoked_at'])}"
+        age = seconds_between(receipt["at"], self.at)
+        if age < -_SKEW_S:
+            return "has a time in the future"
+        if age > self.terms.max_age_s:
+            return f"is {text.age(age)} old and may be at most {text.age(self.terms.max_age_s)}"
+        lacking = [word for word in dict.fromkeys(self.terms.holds) if word not in receipt["evidence"].get("holds", ())]
+        said = "; ".join(f"{word}: it does not say that {HOLDS[word][0]} (there, {HOLDS[word][1]})" for word in lacking)
+        return f"does not hold what receipt_demand asks for. {said[:1].upper()}{said[1:]}" if lacking else ""
+
+    def _refused(
+        self, message: str, hint: str, nearest: Mapping[str, Any], differs: Optional[list[str]] = None
+    ) -> Refused:
+        where = self.terms.environment
+        return Refused(
+            f"{message}.{_also(self.shelf)}",
+            hint=f"{hint}, then here: ansible-playbook deploy.yml -l {where}",
             receipt=nearest["release"],
-            differs=found,
+            differs=differs or [],
         )
-    raise Refused(
-        f"There is no receipt of {environment} at all.{_also(shelf)}",
-        hint=f"Deploy to {environment} first: ansible-playbook deploy.yml -l {environment}",
-        receipt="",
-        differs=[],
-    )
-
-
-def _refused_for_its_age(
-    shelf: Shelf, newest: Mapping[str, Any], age: float, max_age_s: float, environment: str
-) -> Refused:
-    old = f"is {text.age(age)} old and may be at most {text.age(max_age_s)}"
-    why = old if age >= 0 else "has a time in the future"
-    return Refused(
-        f"The receipt of {environment} for this deploy ({_which(newest)}) {why}.{_also(shelf)}",
-        hint=f"Deploy to {environment} again, then here.",
-        receipt=newest["release"],
-        differs=[],
-    )
 
 
 def passed_over(shelf: Shelf) -> str:
@@ -85,7 +154,11 @@ def _also(shelf: Shelf) -> str:
 
 
 def _which(receipt: Mapping[str, Any]) -> str:
-    return f"release {visible(receipt['release'])} of {utc_minute(epoch(receipt['at']))}"
+    return f"release {visible(receipt['release'])} of {_minute(receipt['at'])}"
+
+
+def _minute(at: str) -> str:
+    return utc_minute(epoch(at))
 
 
 def override(reason: str, refused: Refused, who: Mapping[str, Any]) -> dict[str, Any]:

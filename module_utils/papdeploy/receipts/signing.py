@@ -44,6 +44,12 @@ def sign(statement: Mapping[str, Any], private_text: str) -> dict[str, Any]:
     }
 
 
+def keys_of(private_text: str) -> Keys:
+    """The key that verifies what this one signs."""
+    key = _private(private_text).public_key()
+    return {key_id(key): key}
+
+
 def trusted(public_texts: Iterable[str]) -> Keys:
     """The keys by their short names. Raises Refused for one that cannot be read."""
     return {key_id(key): key for key in map(_public, public_texts)}

@@ -48,19 +48,23 @@ def _is_runtime(value: Any) -> bool:
     return value is None or fits(value, {"python": str, "packages": _is_texts, "variables": _is_words})
 
 
-_RELEASE = {"format": int, "release": str, "stack": str, "environment": str, "at": _is_time}
-_SHAPES: Mapping[str, Shape] = {
-    "receipt": {
-        **_RELEASE,
-        "subject": {
-            "migrations": _is_texts,
-            "models": str,
-            "release": {"label": str, "checksum": str},
-            "server_major": int,
-            "runtime?": _is_runtime,
-        },
-        "evidence": dict,
+_STATEMENT: Mapping[str, Any] = {
+    "format": int,
+    "release": str,
+    "stack": str,
+    "environment": str,
+    "at": _is_time,
+    "subject": {
+        "migrations": _is_texts,
+        "models": str,
+        "release": {"label": str, "checksum": str},
+        "server_major": int,
+        "runtime?": _is_runtime,
     },
+}
+_SHAPES: Mapping[str, Mapping[str, Any]] = {
+    "receipt": {**_STATEMENT, "evidence": {"holds?": _is_words}},
+    "revocation": {**_STATEMENT, "revoked_at": _is_time},
 }
 
 
@@ -69,7 +73,12 @@ def shape_of(kind: str) -> Shape:
 
 
 def kind_of(statement: Mapping[str, Any]) -> str:
-    return "receipt" if "subject" in statement else "revocation"
+    return "revocation" if "revoked_at" in statement else "receipt"
+
+
+def identity(statement: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Of which release a receipt, or its revocation, is."""
+    return str(statement["environment"]), str(statement["stack"]), str(statement["release"])
 
 
 def make(
@@ -93,19 +102,44 @@ def make(
     }
 
 
+def revocation(receipt: Mapping[str, Any], revoked_at: str) -> dict[str, Any]:
+    """An unsigned revocation of a receipt: at ``revoked_at``, its release was being taken back or had been."""
+    kept = {key: receipt[key] for key in ("format", "release", "stack", "environment", "at", "subject")}
+    return {**kept, "revoked_at": revoked_at}
+
+
+# What a receipt can hold, and what production can demand of it: what the word says, and what makes a deploy do it.
+HOLDS: Mapping[str, tuple[str, str]] = {
+    "rehearsed": ("the release was rehearsed on a copy", "pap_rehearse must be true"),
+    "proven": ("its backup was restored and compared in full", "backup_engine must be pg_dump and backup_proof full"),
+    "watched": (
+        "the login smoke test passed and the logs of the first minute raised no alarm",
+        "watch_enabled must be true, and pap_api_log_files or pap_db_log_files name a log (containers have theirs)",
+    ),
+}
+
+
 def evidence_of(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a journal says of how a release was tested: rehearsal, backup proof, smoke test, first minute."""
+    """What a journal says of how a release was tested: rehearsal, backup proof, smoke test, first minute. ``holds``:
+    which words of ``HOLDS`` are true of it."""
 
     def done(phase: str) -> Mapping[str, Any]:
         return next((e for e in reversed(entries) if e["phase"] == phase and e["event"] == "done"), {})
 
     rehearsal, smoke, backup, watched = done("rehearse"), done("login_smoke_test"), done("backup"), done("watch")
+    checks = smoke.get("checks", [])
+    held = {
+        "rehearsed": bool(rehearsal),
+        "proven": (backup.get("proof") or {}).get("kind") == "full",
+        "watched": bool(watched and checks) and all(check.get("ok") for check in checks),
+    }
     return {
+        "holds": [word for word in HOLDS if held[word]],
         "rehearsal": {key: rehearsal.get(key) for key in ("verdict", "reversible", "old_api_works")}
         if rehearsal
         else None,
         "backup_sha256": backup.get("sha256"),
-        "checks": [check.get("name") for check in smoke.get("checks", []) if check.get("ok")],
+        "checks": [check.get("name") for check in checks if check.get("ok")],
         "endpoints": [endpoint.get("path") for endpoint in smoke.get("endpoints", [])],
         "watch_findings": watched.get("findings"),
     }
