@@ -80,6 +80,14 @@ options:
     type: list
     elements: str
     default: []
+  accept:
+    description: >-
+      Differences between the database and its restored copy that are known and no fault: C(difference), the id that the
+      failed proof printed, C(reason), and C(until), the last day (YYYY-MM-DD). They are recorded in the manifest. An
+      entry that matches nothing is refused; a loss of rows or values cannot be accepted.
+    type: list
+    elements: dict
+    default: []
   engine:
     description:
       - C(pgbackrest) takes a backup of the whole cluster into the repository that the site already has, and records its
@@ -130,6 +138,7 @@ def main() -> None:
             keep_days={"type": "int", "default": 14},
             keep_failed_days={"type": "int", "default": 0},
             hold={"type": "list", "elements": "str", "default": []},
+            accept={"type": "list", "elements": "dict", "default": []},
             engine={"type": "str", "choices": ["pg_dump", "pgbackrest"], "default": "pg_dump"},
             pgbackrest={"type": "dict", "default": {}},
         ),

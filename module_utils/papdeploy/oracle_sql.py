@@ -29,20 +29,6 @@ def no_member(catalog: str, oid: str) -> str:
     )
 
 
-# Tables whose rows a dump carries: ordinary ones (partitions each by itself) and configuration tables of extensions.
-TABLES = f"""
-SELECT n.nspname AS schema, c.relname AS name, ext.condition,
-       (SELECT coalesce(json_agg(json_build_array(a.attname, a.atttypid::int8) ORDER BY a.attname), '[]')
-          FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
-       pg_relation_size(c.oid) AS bytes
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN LATERAL (
-    SELECT x.condition FROM pg_extension, unnest(extconfig, extcondition) AS x(relation, condition)
-    WHERE x.relation = c.oid) AS ext ON true
-WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {user_schema()}
-  AND (ext.condition IS NOT NULL OR {no_member("pg_class", "c.oid")})
-ORDER BY 1, 2"""
-
 SEQUENCES = f"""
 SELECT n.nspname AS schema, c.relname AS name
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -110,7 +96,7 @@ def rows_query(table: dict[str, Any]) -> str:
         parts.append(f'hashtextextended(ROW({values})::text COLLATE "C", {names})')
     value = " # ".join(parts) or "0"
     return (
-        bind("SELECT %s AS schema, %s AS name,", table["schema"], table["name"])
+        bind("SELECT %s AS schema, %s AS name,", *(table.get("root") or (table["schema"], table["name"])))
         + f" count(*) AS rows, coalesce(sum({value}), 0)::text AS hash"
         + f" FROM ONLY {quote_ident(table['schema'])}.{quote_ident(table['name'])} AS t {table['condition'] or ''}"
     )
@@ -144,8 +130,25 @@ def _row(kind: str, schema: str, key: str, attributes: Sequence[tuple[str, str]]
     )
 
 
-_OWNER = "pg_get_userbyid({}owner)"
 _RELATION = f"pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND {user_schema()}"
+
+
+_SHELL = "pg_dump leaves out operators that are only a shell"
+
+# Why pg_dump has no statement for a comment, by what it is about (pg_dump.c: dumpIndex, dumpRule, dumpConstraint, …).
+_COMMENT_LEFT_OUT = (
+    "CASE s.classoid"
+    " WHEN 'pg_class'::regclass THEN (SELECT 'pg_dump leaves out invalid indexes' FROM pg_index i"
+    "   WHERE i.indexrelid = s.objoid AND NOT i.indisvalid)"
+    " WHEN 'pg_rewrite'::regclass THEN (SELECT 'pg_dump takes the rule of a view for part of the view' FROM pg_rewrite"
+    "   WHERE oid = s.objoid AND rulename = '_RETURN')"
+    " WHEN 'pg_constraint'::regclass THEN (SELECT 'pg_dump leaves constraints that a table inherits to their parent'"
+    "   FROM pg_constraint WHERE oid = s.objoid AND (conparentid <> 0 OR conrelid <> 0 AND NOT conislocal))"
+    " WHEN 'pg_trigger'::regclass THEN (SELECT 'pg_dump leaves triggers that a partition inherits to their parent'"
+    "   FROM pg_trigger WHERE oid = s.objoid AND (tgisinternal OR tgparentid <> 0))"
+    f" WHEN 'pg_operator'::regclass THEN (SELECT '{_SHELL}' FROM pg_operator WHERE oid = s.objoid AND oprcode = 0)"
+    " END"
+)
 
 
 def catalog_queries(version: int) -> list[str]:
@@ -202,6 +205,8 @@ def catalog_queries(version: int) -> list[str]:
                 ("storage", "(SELECT a.attstorage FROM pg_type y WHERE y.oid = a.atttypid"
                             " AND a.attstorage <> y.typstorage)"),
                 ("compression", "NULLIF(a.attcompression, '')"),
+                ("inherits", "CASE WHEN NOT c.relispartition AND EXISTS (SELECT FROM pg_inherits h"
+                             " WHERE h.inhrelid = c.oid) THEN c.relname END"),
                 ("statistics", "CASE WHEN a.attstattarget >= 0 THEN a.attstattarget END"),
                 ("options", _COLUMN_OPTIONS),
                 ("acl", "CASE WHEN a.attacl IS NOT NULL THEN " + acl_list("a.attacl", "c.relowner", "'c'") + " END"),
@@ -215,7 +220,8 @@ def catalog_queries(version: int) -> list[str]:
             "constraint", "n.nspname",
             "CASE WHEN k.conrelid <> 0 THEN (SELECT c.relname FROM pg_class c WHERE c.oid = k.conrelid)"
             " ELSE format_type(k.contypid, NULL) END || '.' || k.conname",
-            [("definition", "pg_get_constraintdef(k.oid)"), ("validated", "k.convalidated")],
+            [("definition", "pg_get_constraintdef(k.oid)"), ("validated", "k.convalidated"),
+             ("inherited", "CASE WHEN k.contype = 'f' AND k.conparentid <> 0 THEN k.conrelid::regclass::text END")],
             # NOT NULL is an attribute of its column here; since 18 it is a constraint with a name as well
             f"FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace AND {user_schema()}"
             f" WHERE k.contype NOT IN ('n', 't') AND {member('pg_constraint', 'k.oid')}"
@@ -322,9 +328,13 @@ def catalog_queries(version: int) -> list[str]:
         ),
         *_by_identity(),
         _row(
-            "comment", "coalesce(o.schema, '')", "o.type || ' ' || o.identity", [("text", "s.description")],
+            "comment", "coalesce(o.schema, '')", "o.type || ' ' || o.identity",
+            [("text", "s.description"), ("left out", _COMMENT_LEFT_OUT)],
             "FROM pg_description s CROSS JOIN LATERAL pg_identify_object(s.classoid, s.objoid, s.objsubid) AS o"
-            " WHERE s.objoid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = s.classoid"
+            # The schema public is built in, or a person's own; the number of a large object is anybody's choice.
+            " WHERE (s.objoid >= 16384 OR s.classoid = 'pg_largeobject'::regclass OR (s.classoid ="
+            " 'pg_namespace'::regclass AND s.objoid = (SELECT oid FROM pg_namespace WHERE nspname = 'public')))"
+            " AND o.identity IS NOT NULL AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = s.classoid"
             " AND e.objid = s.objoid AND e.deptype = 'e') AND s.classoid <> 'pg_extension'::regclass",
         ),
     ]  # fmt: skip
@@ -341,7 +351,8 @@ def _by_identity() -> list[str]:
     return [
         _row(
             "object", "coalesce(o.schema, '')", "o.type || ' ' || o.identity",
-            [("owner", f"pg_get_userbyid(k.{owner})" if owner else "NULL")],
+            [("owner", f"pg_get_userbyid(k.{owner})" if owner else "NULL"),
+             ("left out", f"CASE WHEN k.oprcode = 0 THEN '{_SHELL}' END" if catalog == "pg_operator" else "NULL")],
             f"FROM {catalog} k CROSS JOIN LATERAL pg_identify_object('{catalog}'::regclass, k.oid, 0) AS o"
             f" WHERE k.oid >= 16384 AND {no_member(catalog, 'k.oid')}",
         )
@@ -356,4 +367,8 @@ UNION ALL
 SELECT 'invalid index ' || i.indexrelid::regclass, pg_get_indexdef(i.indexrelid) FROM pg_index i
 JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace AND {user_schema()}
 WHERE NOT i.indisvalid AND c.relkind = 'i'
+UNION ALL
+SELECT 'comment of nothing (its object in ' || s.classoid::regclass || ' with OID ' || s.objoid || ' is gone)',
+       s.description FROM pg_description s CROSS JOIN LATERAL pg_identify_object(s.classoid, s.objoid, s.objsubid) AS o
+WHERE s.objoid >= 16384 AND o.identity IS NULL
 """

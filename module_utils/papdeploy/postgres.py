@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
-from .core import conninfo, database_identity
+from .core import conninfo, database_identity, encodings
 from .core.database_identity import IDENTITY, DatabaseIdentity
 from .core.registry import Registry
 from .core.text import plural
@@ -33,7 +33,7 @@ PINNED: Mapping[str, str] = {
     "standard_conforming_strings": "on",
     "transform_null_equals": "off",
     "array_nulls": "on",
-    "client_encoding": "UTF8",
+    "client_encoding": "SQL_ASCII",  # no conversion: the bytes as they are stored, see core.encodings
     "client_min_messages": "warning",
     "DateStyle": "ISO, YMD",
     "IntervalStyle": "postgres",
@@ -54,7 +54,10 @@ PINNED: Mapping[str, str] = {
     "default_transaction_deferrable": "off",
 }
 # Settings of libpq's own that would outrank the options above.
-_LIBPQ = {"PGTZ": "UTC", "PGDATESTYLE": "ISO, YMD", "PGCLIENTENCODING": "UTF8"}
+_LIBPQ = {"PGTZ": "UTC", "PGDATESTYLE": "ISO, YMD", "PGCLIENTENCODING": "SQL_ASCII"}
+
+# The first thing that every session says: in which encoding the database keeps its text.
+_ENCODING = "SELECT pg_catalog.current_setting('server_encoding') AS encoding"
 
 # Not every version has these, and only some roles may set them, so they cannot travel in the start-up packet. With the
 # first one a view or foreign table that stands where a table of ours should be is refused instead of run.
@@ -75,7 +78,7 @@ def _pin_what_is_known() -> str:
 
 def quote_ident(name: str) -> str:
     """An SQL identifier, always quoted, in one line; refuses what PostgreSQL cannot hold (over 63 bytes, NUL)."""
-    if not name or "\0" in name or len(name.encode()) > MAX_NAME_BYTES:
+    if not name or "\0" in name or len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
         raise Refused(f"{name!r} is not a possible PostgreSQL name (1 to {MAX_NAME_BYTES} bytes, no NUL).")
     quoted = '"' + name.replace('"', '""') + '"'
     if not _CONTROL.search(quoted):
@@ -143,25 +146,39 @@ class Session:
     def __init__(self, process: Process, label: str) -> None:
         self._process = process
         self._label = label
+        self._codec = ""
+        self._write(f"{_ENCODING} \\gset\n\\echo :encoding")
 
     def send(self, text: str) -> None:
         """Hand psql input that prints nothing, without waiting for it."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError, ConnectionError):  # the next read says why
-            self._process.stdin.write(f"{text}\n".encode())
-            self._process.stdin.flush()
+        self._write(text)
 
     def execute(self, statement: str) -> list[str]:
         """Run SQL (several statements with ``;`` between them); the lines that it returned, unaligned."""
         marker = f"--done-{secrets.token_hex(8)}--"
-        self.send(f"{statement}\n;\n\\echo {marker}")
+        self._write(f"{statement}\n;\n\\echo {marker}")
+        codec = self._read_codec()
         lines: list[str] = []
-        for raw in iter(self._process.stdout.readline, b""):
-            line = raw.decode("utf-8", "replace").rstrip("\n")
+        for raw in iter(self._process.stdout.readline, b"") if codec else ():
+            line = encodings.decoded(raw, codec).rstrip("\n")
             if line == marker:
                 return lines
             lines.append(line)
         raise self._failed(statement)
+
+    def _write(self, text: str) -> None:
+        assert self._process.stdin is not None
+        data = text.encode() if text.isascii() else encodings.encoded(text, self._read_codec() or "utf-8")
+        with contextlib.suppress(BrokenPipeError, ConnectionError):  # the next read says why
+            self._process.stdin.write(data + b"\n")
+            self._process.stdin.flush()
+
+    def _read_codec(self) -> str:
+        """How the database's bytes are read: what the server answered first. Empty if the session is none."""
+        if not self._codec:
+            said = self._process.stdout.readline().decode("ascii", "replace").strip()
+            self._codec = encodings.codec(said) if said else ""
+        return self._codec
 
     def rows(self, query: str) -> list[dict[str, Any]]:
         """The rows of one query as dictionaries of JSON values."""
@@ -240,6 +257,8 @@ class Database:
     expect: Optional[DatabaseIdentity] = None
     # What the stack wrote down of the databases it made; without a state folder, what this object's user made.
     registry: Registry = field(default_factory=Registry, compare=False, repr=False)
+    # Settings of its sessions besides the pinned ones.
+    settings: tuple[tuple[str, str], ...] = ()
 
     @property
     def label(self) -> str:
@@ -269,7 +288,7 @@ class Database:
         """The environment for a client program: the pinned session settings, with ``settings`` over them."""
         options = " ".join(
             "-c " + f"{key}={value}".replace("\\", "\\\\").replace(" ", "\\ ")
-            for key, value in {**PINNED, **(settings or {})}.items()
+            for key, value in {**PINNED, **dict(self.settings), **(settings or {})}.items()
         )
         return {**_LIBPQ, "LC_ALL": "C.UTF-8", **self.conninfo.environment(), "PGOPTIONS": options}
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
 from . import backup as backups
 from . import disk
 from . import oracle as oracles
-from .backup.archive import Emit, silent
+from .backup.pipeline import Emit, silent
 from .core import text
 from .databases import definitions, fence_state, live_state, marks, moves
 from .errors import PapError, Refused
@@ -60,7 +60,8 @@ def make(
     if point is None and kind in ("auto", "snapshot"):
         point, why = _snapshot(behind, release, live, size, why, hard=kind == "snapshot", emit=emit)
     if point is None:
-        point = _dump(behind, release, live, stack, folder, why, encryption, emit)
+        known = taken.manifest.get("accepted", []) if taken else []
+        point = _dump(behind, release, live, stack, folder, why, encryption, known, emit)
     fence = fence_state(behind.named(live))
     return {
         **point,
@@ -118,7 +119,11 @@ def _from_backup(
     if hurry and look_s > max(_CHEAP_S, copy_s):
         return None, f"hashing {text.size(size)} again would take about {text.age(look_s)}"
     emit({"event": "step", "step": f"hashing {text.plural(manifest['rows'], 'row')} again under the fence"})
-    differences = oracles.compare(taken.oracle, oracles.take(behind))
+    differences = oracles.compare(
+        taken.oracle,
+        oracles.take(behind),
+        accepted=[entry["difference"] for entry in taken.manifest.get("accepted", [])],
+    )
     if differences:
         return None, f"the database is not what was backed up: {differences[0]}"
     tables, rows = text.plural(manifest["tables"], "table"), text.plural(manifest["rows"], "row")
@@ -158,6 +163,7 @@ def _dump(
     folder: Path | str,
     why: str,
     encryption: backups.Encryption | Mapping[str, Any] | None,
+    known: Sequence[Mapping[str, Any]],
     emit: Emit,
 ) -> dict[str, Any]:
     if not folder or not stack:
@@ -166,7 +172,15 @@ def _dump(
             hint="Set migrate_restore_point to snapshot.",
         )
     taken = backups.take(
-        behind, folder, stack=stack, release=release, live=live, chosen=True, encryption=encryption, emit=emit
+        behind,
+        folder,
+        stack=stack,
+        release=release,
+        live=live,
+        chosen=True,
+        encryption=encryption,
+        accepted_before=known,
+        emit=emit,
     )
     because = f" ({why})" if why else ""
     return {

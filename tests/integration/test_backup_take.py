@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 import pytest
 from as_app import as_app
 from papdeploy import backup, databases, oracle
-from papdeploy.backup import archive, files, manifest
+from papdeploy.backup import files, manifest, pipeline
 from papdeploy.errors import CommandFailed, DeadlineExceeded, PapError, Refused, Unavailable
 from papdeploy.journal import State
 from papdeploy.phases import backing_up
@@ -291,14 +291,14 @@ def _is_archive(stream: Any) -> bool:
 def test_disk_that_changes_bytes_is_noticed(server: Server, database: str, tmp_path: Path, monkeypatch: Any) -> None:
     """What was streamed and what lies on disk are hashed both."""
     target = small(server, database, rows=50_000)
-    real = archive.write_all
+    real = pipeline.write_all
 
     def lying(stream: Any, data: bytes) -> None:
         if _is_archive(stream) and len(data) > 100:
             data = data[:50] + bytes([data[50] ^ 1]) + data[51:]
         real(stream, data)
 
-    monkeypatch.setattr(archive, "write_all", lying)
+    monkeypatch.setattr(pipeline, "write_all", lying)
     with pytest.raises(PapError, match=r"SHA-256 differ|pg_restore failed|not equal"):
         backup.take(target, tmp_path / "b", stack="st", release="r1", proof="full")
     with pytest.raises(PapError, match=r"SHA-256 differ|pg_restore failed"):
@@ -308,14 +308,14 @@ def test_disk_that_changes_bytes_is_noticed(server: Server, database: str, tmp_p
 
 def test_full_disk_says_so(server: Server, database: str, tmp_path: Path, monkeypatch: Any) -> None:
     target = small(server, database, rows=20_000)
-    real = archive.write_all
+    real = pipeline.write_all
 
     def full(stream: Any, data: bytes) -> None:
         if _is_archive(stream):
             raise OSError(28, "No space left on device")
         real(stream, data)
 
-    monkeypatch.setattr(archive, "write_all", full)
+    monkeypatch.setattr(pipeline, "write_all", full)
     with pytest.raises(PapError, match="No space left on device"):
         backup.take(target, tmp_path / "b", stack="st", release="r1")
     assert list((tmp_path / "b").iterdir()) == []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from as_app import as_app
 from papdeploy import oracle
-from papdeploy.errors import CommandFailed
+from papdeploy.errors import CommandFailed, Refused
 from papdeploy.postgres import Database, quote_ident
 from support_backup import database_of, fill, forget
 
@@ -53,6 +53,14 @@ def test_restored_copy_is_equal(reference: oracle.Oracle, copy: Database) -> Non
 
 def test_survives_json(reference: oracle.Oracle) -> None:
     assert oracle.Oracle.from_dict(reference.as_dict()) == reference
+
+
+def test_an_oracle_of_an_older_version_can_still_be_compared(reference: oracle.Oracle, copy: Database) -> None:
+    older = oracle.Oracle.from_dict({**reference.as_first.as_dict()})
+    assert older.format == 1
+    assert oracle.compare(older, oracle.take(copy)) == []
+    with pytest.raises(Refused, match="format 3"):
+        oracle.Oracle.from_dict({**reference.as_dict(), "format": 3})
 
 
 # Each fault and words that the oracle must say. Each is made in a transaction that is rolled back.

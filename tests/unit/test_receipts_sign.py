@@ -229,6 +229,10 @@ def test_the_evidence_of_a_journal() -> None:
     assert made["rehearsal"]["verdict"] == "good" and made["checks"] == ["login"]
     assert made["endpoints"] == ["/policies/"] and made["backup_sha256"] is None
     assert receipts.evidence_of([])["rehearsal"] is None
+    assert "backup_accepted" not in made
+    accepted = [{"difference": "0a1b2c3d4e5f", "sentence": "s", "reason": "r", "until": "2999-12-31"}]
+    backup = {"phase": "backup", "event": "done", "sha256": "x", "accepted": accepted}
+    assert receipts.evidence_of([*entries, backup])["backup_accepted"] == accepted
 
 
 REVOKED = "2025-03-02T12:00:00.000Z"

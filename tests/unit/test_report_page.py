@@ -257,6 +257,37 @@ def test_a_journal_with_anything_missing_still_gives_a_page(kind: str, data: st.
     Checker(report.render(made))
 
 
+@pytest.mark.parametrize("phase", ["backup", "rehearse", "restore_point", "rollback"])
+def test_a_copy_that_is_not_equal_is_shown_with_every_difference(phase: str) -> None:
+    said = [f"table public.t{number} is missing (1 row). [{number:012x}]" for number in range(70)]
+    data = {"differences": said, "lines": said[:10]}
+    failed = {"phase": phase, "event": "failed", "at": "2026-01-01T00:00:00.000Z", "message": "not equal", "data": data}
+    shown = page(report.build_from([*samples.finished()[:3], failed], {})).text
+    assert all(shown.count(line) == 1 for line in said)
+    assert "70 differences" in shown
+
+
+@pytest.mark.parametrize("differences", [[], ["text"], [{"object": "t"}], [{}, "text", 7, None], None])
+def test_a_failure_of_any_kind_leaves_a_report(differences: Any) -> None:
+    failed = {
+        "phase": "backup",
+        "event": "failed",
+        "at": "2026-01-01T00:00:00.000Z",
+        "data": {"differences": differences},
+    }
+    assert "What failed" in page(report.build_from([*samples.finished()[:3], failed], {})).text
+
+
+def test_what_was_accepted_and_noted_of_a_backup_is_shown() -> None:
+    accepted = {"difference": "0a1b2c3d4e5f", "sentence": "column <x>", "reason": "known", "until": "2999-12-31"}
+    entries = [dict(entry) for entry in samples.finished()]
+    for entry in entries:
+        if (entry["phase"], entry["event"]) == ("backup", "done"):
+            entry.update(accepted=[accepted], notes=["an order of columns"])
+    shown = page(report.build_from(entries, {})).text
+    assert "column <x> (known; until 2999-12-31)" in shown and "an order of columns" in shown
+
+
 def test_an_empty_journal_is_an_unfinished_release() -> None:
     made = report.build_from([], {})
     assert made["verdict"]["kind"] == "unfinished"

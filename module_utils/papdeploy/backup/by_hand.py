@@ -20,10 +20,9 @@ from ..databases import properties
 from ..databases.names import admin_session, comment_on, end_sessions, identity, look
 from ..errors import PapError, Refused
 from ..postgres import MAX_NAME_BYTES, Database, Session, bind, quote_ident, quote_literal
-from . import archive
-from .archive import Emit
 from .crypt import Encryption
 from .manifest import ANYTHING, Backup, load_manifest
+from .pipeline import Emit, silent
 from .restore import fill, restorable
 
 _UNFINISHED = "not restored yet"
@@ -74,7 +73,7 @@ class Rebuilt:
 
 
 def rebuild(
-    server: Database, path: Path | str, into: str = "", *, identity_file: str = "", emit: Emit = archive.silent
+    server: Database, path: Path | str, into: str = "", *, identity_file: str = "", emit: Emit = silent
 ) -> Rebuilt:
     """Restore the backup at ``path`` into a new database ``into`` of ``server`` (empty: the name that it had, with
     ``_restored``), with owner, privileges and settings as they were, and compare it with the backup.

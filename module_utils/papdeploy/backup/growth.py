@@ -11,7 +11,7 @@ from typing import Callable, Optional
 from ..databases.names import maintenance
 from ..errors import PapError
 from ..postgres import Database, bind
-from .archive import Emit
+from .pipeline import Emit
 
 EVERY_S = 2.0
 

@@ -14,7 +14,7 @@ from ..core.durable import sync_folder
 from ..core.regular import read_regular
 from ..errors import Refused
 from ..oracle import Oracle
-from . import files
+from . import acceptance, files
 
 FORMAT = 1
 SUFFIX = ".manifest.json"
@@ -43,7 +43,12 @@ class Backup:
         """What a journal or a result needs: everything but the oracle and the database's traits."""
         return {
             "path": str(self.path),
-            "lines": [self.sentence(), f"archive {self.path}"],
+            "lines": [
+                self.sentence(),
+                f"archive {self.path}",
+                *(f"note: {note}" for note in self.manifest.get("notes", [])),
+                *(acceptance.sentence(entry) for entry in self.manifest.get("accepted", [])),
+            ],
             **{
                 key: value
                 for key, value in self.manifest.items()

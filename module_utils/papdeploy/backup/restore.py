@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from .. import oracle as oracles
 from ..core.text import plural, seconds
 from ..databases import moves
 from ..databases.names import maintenance
-from ..errors import PapError, Refused
+from ..errors import CommandFailed, PapError, Refused
 from ..postgres import Database
 from ..sites import HostSite
-from . import archive, growth
-from .archive import Emit
+from . import acceptance, archive, growth
 from .crypt import Encryption
+from .explained import next_step
 from .manifest import ANYTHING, Backup, Expected, inspect
+from .pipeline import Emit, Pipeline, silent
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def restore(
     kind: str = "restored",
     encryption: Encryption | Mapping[str, Any] | None = None,
     deadline_s: Optional[float] = None,
-    emit: Emit = archive.silent,
+    emit: Emit = silent,
 ) -> Restored:
     """Restore the backup at ``path`` into a new database ``<live>__<kind>_<release>`` and compare it with the oracle.
 
@@ -103,44 +104,56 @@ def fill(
     *,
     analyze: bool = True,
     deadline_s: Optional[float] = None,
-    emit: Emit = archive.silent,
+    emit: Emit = silent,
     notes: Optional[list[str]] = None,
 ) -> float:
     """Restore ``backup`` into the empty database ``target`` and compare it with the oracle; raises PapError if it is
     not equal. Returns when it was ready to be used, before the comparison (monotonic seconds). ``notes`` takes what a
     newer major version of the server describes in other words; without it, that is a difference too."""
     manifest = backup.manifest
+    backup.oracle  # noqa: B018 - says now if this version cannot compare it
     key = encryption if manifest["encryption"] else None
-    if "public" not in manifest["oracle"]["catalog"]:
-        target.execute("DROP SCHEMA public")
-    pipeline = archive.Pipeline(deadline=time.monotonic() + deadline_s if deadline_s else None)
-    parted = archive.in_parts(target, key)
-    argv = archive.restore_argv(target, *(archive.ROWS_FIRST if parted else ()))
-    environment = target.environment(archive.RESTORE_SETTINGS)
-    with growth.told(emit, target, int(manifest["database_bytes"])):
-        digest, _ = pipeline.read_only(lambda: target.site.popen(argv, env=environment, stdin=True), backup.path, key)
+    facts = target.facts()
+    catalog = manifest["oracle"]["catalog"]
+    archive.bare(target, public="public" in catalog, plpgsql="extension plpgsql" in catalog.get("", {}))
+    copy = archive.restoring(target, facts)
+    pipeline = Pipeline(deadline=time.monotonic() + deadline_s if deadline_s else None)
+    parted = archive.in_parts(copy, key)
+    argv = archive.restore_argv(copy, *(archive.ROWS_FIRST if parted else ()))
+    environment = copy.environment(archive.RESTORE_SETTINGS)
+    with growth.told(emit, target, int(manifest["database_bytes"])), _advised(target):
+        digest, _ = pipeline.read_only(lambda: copy.site.popen(argv, env=environment, stdin=True), backup.path, key)
         if parted:
-            pipeline.finish(target, backup.path)
+            pipeline.finish(copy, backup.path)
     if digest != manifest["sha256"]:
         raise PapError(f"{backup.path} changed while it was being restored.")
     if analyze:
         emit({"event": "step", "step": "gathering the planner's statistics"})
-        target.analyze()
+        copy.analyze()
     ready = time.monotonic()
     emit({"event": "step", "step": f"hashing {plural(manifest['rows'], 'row')} of the copy to compare them"})
-    found, moving = oracles.take(target), manifest["sequences_after"]
-    if notes is not None and target.facts().major > manifest["server_version"] // 10000:
-        differences, reworded = oracles.compare_across(backup.oracle, found, moving=moving)
-        notes += reworded
-    else:
-        differences = oracles.compare(backup.oracle, found, moving=moving)
-    if differences:
-        raise PapError(
-            f"The restored database is not equal to the backup: {differences[0]}",
-            hint="It was dropped again. Look at the differences before you use this backup.",
-            differences=differences,
-        )
+    newer = notes is not None and facts.major > manifest["server_version"] // 10000
+    compare: Callable[..., oracles.Found] = oracles.look_across if newer else oracles.look
+    known = [entry["difference"] for entry in manifest.get("accepted", [])]
+    found = compare(backup.oracle, oracles.take(copy), moving=manifest["sequences_after"], accepted=known)
+    if notes is not None:
+        notes += found.notes
+    acceptance.refuse(
+        found.faults,
+        "The restored database is not equal to the backup",
+        "It was dropped again. Look at the differences before you use this backup.",
+    )
     return ready
+
+
+@contextlib.contextmanager
+def _advised(target: Database) -> Iterator[None]:
+    try:
+        yield
+    except CommandFailed as error:
+        with contextlib.suppress(PapError):
+            error.hint = error.hint or next_step(target, f"{error.message}\n{error.data.get('stderr', '')}")
+        raise
 
 
 def _refuse_closed(backup: Backup, encryption: Optional[Encryption]) -> None:
@@ -159,7 +172,7 @@ def must_open(backup: Backup, encryption: Optional[Encryption]) -> None:
         return
     argv = encryption.decrypt_argv()
     try:
-        archive.Pipeline().read_only(lambda: HostSite().popen(archive.READ_BACK, stdin=True), backup.path, encryption)
+        Pipeline().read_only(lambda: HostSite().popen(archive.READ_BACK, stdin=True), backup.path, encryption)
     except PapError as error:
         raise Refused(
             f"{backup.path.name} cannot be opened by {argv[0]}: {error.message}",
@@ -175,7 +188,7 @@ def verify(
     release: str = "verify",
     encryption: Encryption | Mapping[str, Any] | None = None,
     deadline_s: Optional[float] = None,
-    emit: Emit = archive.silent,
+    emit: Emit = silent,
 ) -> Restored:
     """Prove a backup file again: identity, checksum, a whole restore into a scratch database, comparison; then the
     scratch database is dropped. Raises as ``restore`` does."""

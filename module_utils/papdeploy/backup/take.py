@@ -7,24 +7,26 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Optional
+from typing import IO, Any, Callable, Optional
 
 from .. import disk
 from .. import oracle as oracles
-from ..core import storage, text
+from ..core import text
 from ..core.durable import sync_folder
 from ..databases import marks, moves, properties
 from ..databases.ledger_table import ledger_rows
-from ..errors import CommandFailed, PapError, Refused
+from ..errors import PapError, Refused
 from ..oracle import Oracle
 from ..postgres import Database, ServerFacts, Session
-from . import archive, files, growth, manifest
-from .archive import Emit
+from ..sites import Process
+from . import acceptance, archive, files, growth, manifest, rights, search_paths
 from .crypt import Encryption
+from .explained import explained
 from .manifest import Backup
+from .pipeline import Emit, Pipeline, Streamed, silent, write_all
 
 PROOFS = ("full", "schema", "none")
 
@@ -54,8 +56,10 @@ def take(
     keep_scratch: bool = False,
     chosen: bool = False,
     limits: Limits = LIMITS,
-    emit: Emit = archive.silent,
+    emit: Emit = silent,
     live: str = "",
+    accept: Sequence[Mapping[str, Any]] = (),
+    accepted_before: Sequence[Mapping[str, Any]] = (),
 ) -> Backup:
     """Dump ``database`` into ``folder`` and prove the dump by restoring it; returns the finished backup.
 
@@ -63,10 +67,13 @@ def take(
     snapshot; "schema" restores and compares no rows; "none" reads the archive through. ``chosen`` says that
     somebody chose that for a database above ``limits.ask_above_bytes``. ``keep_scratch`` leaves the restored copy for a
     rehearsal (``Backup.scratch``). ``live`` is the live name if ``database`` is behind the fence.
+    ``accept``: known differences of the inventory (see ``acceptance``); ``accepted_before``: those that an earlier
+    backup of the same release recorded, which need not be there any more.
 
     Nothing is left in the folder or on the server if it fails. Raises Refused before the first byte, CommandFailed if a
     program fails, PapError with ``differences`` if the restored copy is not equal.
     """
+    accepted = [*acceptance.of(accept), *acceptance.recorded(accepted_before)]
     started, clock = time.time(), time.monotonic()
     deadline = clock + limits.deadline_s if limits.deadline_s else None
     encryption = Encryption.of(encryption)
@@ -83,54 +90,29 @@ def take(
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(started)) + f".{int(started * 1000) % 1000:03d}Z"
     name = files.stem(stack, live, release, stamp) + ".dump" + (encryption.suffix if encryption else "")
     with contextlib.ExitStack() as stack_:
+        stack_.enter_context(explained(database, folder, limits.lock_wait_s))
         path, file = stack_.enter_context(files.partial(folder, name))
         session = stack_.enter_context(oracles.snapshot_session(database))
-        snapshot = str(session.scalar("SELECT pg_export_snapshot() AS id"))
+        rights.refuse_missing(session, restores=proof != "none")
         about = _about(session, database, live)
         scratch: Optional[Database] = None
         if proof != "none":
-            scratch = stack_.enter_context(_scratch(database, release, live, keep_scratch, bool(about["public"])))
-        taking = _InBackground(lambda: oracles.take(database, session=session, lock_timeout_s=limits.lock_wait_s))
-        opened = encryption is None or proof != "none" or encryption.opens
-        parted = proof == "full" and archive.in_parts(database, encryption)
-        options = ["--schema-only"] if proof == "schema" else archive.ROWS_FIRST if parted else []
-        reader = archive.restore_argv(scratch, *options) if scratch else archive.read_through_argv(database)
-        if not opened:
-            reader = archive.READ_BACK
-        settings = archive.RESTORE_SETTINGS if scratch else {}
-        dump = archive.dump_argv(database, snapshot=snapshot, compression=compression, lock_wait_s=limits.lock_wait_s)
-        pipeline = archive.Pipeline(deadline=deadline)
-        with growth.told(emit, scratch, int(about["bytes"]), lambda: pipeline.written):
-            streamed = _explained(
-                database,
-                folder,
-                limits.lock_wait_s,
-                lambda: pipeline.run(
-                    lambda: database.site.popen(dump, env=database.environment()),
-                    lambda: database.site.popen(reader, env=(scratch or database).environment(settings), stdin=True),
-                    path,
-                    file,
-                    encryption,
-                    decrypt=opened,
-                ),
-            )
-            rest_s = pipeline.finish(scratch, path) if scratch and parted else 0.0
-        if streamed.sha256 != streamed.read_sha256:
-            raise PapError(
-                "The backup that lies on disk is not the one that was written: their SHA-256 differ.",
-                hint="Disk or memory of the target host damages data. Do not deploy; have the machine looked at.",
-            )
-        emit({"event": "step", "step": f"dumped {text.size(streamed.bytes)}; hashing the rows of the original"})
-        original = taking.result()
+            search_paths.refuse_dependent(database)
+            scratch = stack_.enter_context(_scratch(database, release, live, keep_scratch, about))
+        job = _Streaming(
+            database, archive.restoring(scratch, facts) if scratch else None, proof, compression, encryption,
+            limits.lock_wait_s, deadline, emit,
+        )  # fmt: skip
+        streamed, rest_s, original = job.run(session, about, path, file)
         with database.session() as fresh:
             after = oracles.read_sequences(fresh)
         if scratch is not None and proof == "full":
             emit({"event": "step", "step": f"hashing {text.plural(original.rows, 'row')} of the copy to compare them"})
-        proved = _prove(scratch, proof, original, after)
-        if scratch is not None and keep_scratch:
-            scratch.analyze()
+        proved, found = _prove(job.scratch, proof, original, after, accepted)
+        lived_with = acceptance.judge(found, accepted, all_match=not accepted_before) if proved else []
+        if job.scratch is not None and keep_scratch:
+            job.scratch.analyze()
         content = original if proved is None or proof != "full" else proved
-        final = folder / name
         written = {
             "format": manifest.FORMAT,
             "stack": stack,
@@ -157,7 +139,8 @@ def take(
             "oracle_digest": content.digest,
             "oracle": {**content.as_dict()},
             "sequences_after": after if proof != "full" else content.sequences,
-            "notes": oracles.notes(original, proved) if proved else [],
+            "notes": found.notes,
+            "accepted": lived_with,
             "proof": {"kind": proof, "seconds": round(proved.seconds, 3) if proved else 0.0},
             "seconds": {
                 "dump": round(streamed.dump_s, 3),
@@ -169,8 +152,67 @@ def take(
         }
         written = manifest.body(written)
         sql = properties.as_sql(live, about["properties"], about["roles"], facts.version)
-        _publish(path, file, final, {manifest.GLOBALS: sql, manifest.SUFFIX: json.dumps(written, indent=1)})
-        return Backup(final, written)
+        _publish(path, file, folder / name, {manifest.GLOBALS: sql, manifest.SUFFIX: json.dumps(written, indent=1)})
+        return Backup(folder / name, written)
+
+
+@dataclass(frozen=True)
+class _Streaming:
+    """The dump of ``database`` into a file and, at the same time, from there into ``scratch``."""
+
+    database: Database
+    scratch: Optional[Database]
+    proof: str
+    compression: str
+    encryption: Optional[Encryption]
+    lock_wait_s: float
+    deadline: Optional[float]
+    emit: Emit
+
+    def run(
+        self, session: Session, about: Mapping[str, Any], path: Path, file: IO[bytes]
+    ) -> tuple[Streamed, float, Oracle]:
+        """What passed, the seconds of what was restored after it, and what the original holds, all in the snapshot of
+        ``session``."""
+        snapshot = str(session.scalar("SELECT pg_export_snapshot() AS id"))
+        needs = archive.what_dumps_need(session)
+        pipeline = Pipeline(deadline=self.deadline)
+        taking = _InBackground(
+            lambda: oracles.take(self.database, snapshot=snapshot, lock_timeout_s=self.lock_wait_s), pipeline.fail
+        )
+        opened = self.encryption is None or self.proof != "none" or self.encryption.opens
+        parted = self.proof == "full" and archive.in_parts(self.database, self.encryption)
+        dump = archive.dump_argv(
+            self.database, snapshot=snapshot, compression=self.compression, lock_wait_s=self.lock_wait_s, needs=needs
+        )
+        with growth.told(self.emit, self.scratch, int(about["bytes"]), lambda: pipeline.written):
+            streamed = pipeline.run(
+                lambda: self.database.site.popen(dump, env=self.database.environment()),
+                lambda: self._reader(parted, opened),
+                path,
+                file,
+                self.encryption,
+                decrypt=opened,
+            )
+            rest_s = pipeline.finish(self.scratch, path) if self.scratch and parted else 0.0
+        if streamed.sha256 != streamed.read_sha256:
+            raise PapError(
+                "The backup that lies on disk is not the one that was written: their SHA-256 differ.",
+                hint="Disk or memory of the target host damages data. Do not deploy; have the machine looked at.",
+            )
+        self.emit({"event": "step", "step": f"dumped {text.size(streamed.bytes)}; hashing the rows of the original"})
+        return streamed, rest_s, taking.result()
+
+    def _reader(self, parted: bool, opened: bool) -> Process:
+        """Restores into the copy; without one, reads the archive through, or just its bytes."""
+        options = ["--schema-only"] if self.proof == "schema" else archive.ROWS_FIRST if parted else []
+        if self.scratch:
+            argv, target = archive.restore_argv(self.scratch, *options), self.scratch
+            environment = target.environment(archive.RESTORE_SETTINGS)
+        else:
+            argv = archive.read_through_argv(self.database) if opened else archive.READ_BACK
+            environment = self.database.environment()
+        return self.database.site.popen(argv, env=environment, stdin=True)
 
 
 def _refuse(database: Database, facts: ServerFacts, proof: str, chosen: bool, limits: Limits, folder: Path) -> None:
@@ -191,7 +233,8 @@ def _about(session: Session, database: Database, live: str) -> dict[str, Any]:
     """What the manifest says of the database, read in the dump's snapshot."""
     row = session.rows(
         "SELECT oid::int8 AS oid, pg_database_size(oid) AS bytes,"
-        " EXISTS (SELECT FROM pg_namespace WHERE nspname = 'public') AS public"
+        " EXISTS (SELECT FROM pg_namespace WHERE nspname = 'public') AS public,"
+        " EXISTS (SELECT FROM pg_extension WHERE extname = 'plpgsql') AS plpgsql"
         " FROM pg_database WHERE datname = current_database()"
     )[0]
     traits = properties.capture(session, database.conninfo.dbname)
@@ -207,12 +250,11 @@ def _about(session: Session, database: Database, live: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _scratch(database: Database, release: str, live: str, keep: bool, public: bool) -> Iterator[Database]:
+def _scratch(database: Database, release: str, live: str, keep: bool, about: Mapping[str, Any]) -> Iterator[Database]:
     """The scratch database; dropped at the end, unless all went well and it is to be kept."""
     scratch = moves.create_empty(database, release, "scratch", live=live)
     try:
-        if not public:
-            scratch.execute("DROP SCHEMA public")
+        archive.bare(scratch, public=about["public"], plpgsql=about["plpgsql"])
         yield scratch
     except BaseException:
         with contextlib.suppress(PapError):  # the first error is the one to hear of; cleanup_leftovers finds it later
@@ -222,51 +264,18 @@ def _scratch(database: Database, release: str, live: str, keep: bool, public: bo
         moves.drop_created(database.named(live), release, ("scratch",))
 
 
-def _prove(scratch: Optional[Database], proof: str, original: Oracle, after: oracles.Nested) -> Optional[Oracle]:
+def _prove(
+    scratch: Optional[Database],
+    proof: str,
+    original: Oracle,
+    after: oracles.Nested,
+    accepted: Sequence[acceptance.Acceptance],
+) -> tuple[Optional[Oracle], oracles.Found]:
     if scratch is None:
-        return None
+        return None, oracles.Found()
     copy = oracles.take(scratch, rows=proof == "full")
     left = original if proof == "full" else oracles.schema_only(original)
-    differences = oracles.compare(left, copy, moving=after)
-    if differences:
-        raise PapError(
-            f"The backup is not equal to the database: {differences[0]}",
-            hint="Do not deploy on this backup. The differences say what pg_dump did not carry or pg_restore changed.",
-            differences=differences,
-        )
-    return copy
-
-
-def _explained(database: Database, folder: Path, lock_wait_s: float, work: Any) -> archive.Streamed:
-    try:
-        result: archive.Streamed = work()
-        return result
-    except CommandFailed as error:
-        # what pg_dump calls a statement timeout is its --lock-wait-timeout
-        if not error.message.startswith("pg_dump") or "statement timeout" not in error.message:
-            raise
-        raise CommandFailed(
-            f"A table stayed locked for more than {lock_wait_s:g} s, so it could not be dumped: {_lockers(database)}.",
-            hint="Wait for that session or end it, then try again.",
-            **error.data,
-        ) from error
-    except OSError as error:
-        failure = storage.explained(error, folder)
-        raise failure or PapError(
-            f"The backup could not be written to {folder}: {os.strerror(error.errno or 0)}.",
-            hint="The unfinished file was removed.",
-        ) from error
-
-
-def _lockers(database: Database) -> str:
-    rows = database.rows(
-        "SELECT DISTINCT l.relation::regclass::text AS name, a.pid, a.usename AS role,"
-        " a.application_name AS app, a.state FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
-        " WHERE l.locktype = 'relation' AND l.granted AND l.mode = 'AccessExclusiveLock'"
-        " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1 LIMIT 5"
-    )
-    parts = [f"{r['name']} by pid {r['pid']} ({r['role']}, {r['app'] or 'unnamed'}, {r['state']})" for r in rows]
-    return "; ".join(parts) or "whoever held it is gone by now"
+    return copy, oracles.look(left, copy, moving=after, accepted=[one.difference for one in accepted])
 
 
 def _publish(path: Path, file: IO[bytes], final: Path, beside: Mapping[str, str]) -> None:
@@ -277,7 +286,7 @@ def _publish(path: Path, file: IO[bytes], final: Path, beside: Mapping[str, str]
         for suffix, text in beside.items():
             name = final.name + suffix
             other, into = stack.enter_context(files.partial(final.parent, name))
-            archive.write_all(into, text.encode("utf-8", "surrogatepass"))
+            write_all(into, text.encode("utf-8", "surrogateescape"))
             os.fsync(into.fileno())
             waiting.append((other, into, final.with_name(name)))
         sync_folder(final.parent)
@@ -293,10 +302,11 @@ def _utc(moment: float) -> str:
 
 
 class _InBackground:
-    """A call in a thread; ``result`` waits for it and raises what it raised."""
+    """A call in a thread; ``failed`` hears of its error at once, ``result`` waits for it and raises what it raised."""
 
-    def __init__(self, call: Any) -> None:
+    def __init__(self, call: Any, failed: Callable[[BaseException], None]) -> None:
         self._call: Any = call
+        self._failed = failed
         self._value: Any = None
         self._error: Optional[BaseException] = None
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -307,6 +317,7 @@ class _InBackground:
             self._value = self._call()
         except BaseException as error:  # noqa: BLE001 - raised again in result()
             self._error = error
+            self._failed(error)
 
     def result(self) -> Any:
         self._thread.join()

@@ -51,6 +51,7 @@ def changed(database: Database, noted: Mapping[str, Any], ignore_schemas: Sequen
 def between(before: Oracle, after: Oracle, ignore_schemas: Sequence[str] = ()) -> list[Change]:
     """The objects that two catalogs of one database differ in: made, changed and dropped ones."""
     skip = set(ignore_schemas)
+    before, after = oracles.in_one_format(before, after)
     old, new = dict(_objects(before, skip)), dict(_objects(after, skip))
     made = _whole([key for key in new if key not in old])
     gone = _whole([key for key in old if key not in new])

@@ -22,7 +22,8 @@ ENGINES = ("pg_dump", "pgbackrest")
 class Options:
     """What the inventory decides about backups. Above ``ask_above_gb`` a full proof is not begun. ``keep`` is a count,
     ``keep_days`` and ``keep_failed_days`` are days; with 0, what rollbacks kept aside stays until somebody drops it.
-    ``hold``: what is not removed, by file name, SHA-256, release or database; or "all"."""
+    ``hold``: what is not removed, by file name, SHA-256, release or database; or "all". ``accept``: differences
+    between the database and its copy that are known (``backup.acceptance``)."""
 
     proof: str = "full"
     ask_above_gb: float = 100
@@ -33,6 +34,7 @@ class Options:
     keep_days: float = 14
     keep_failed_days: float = 0
     hold: Sequence[str] = ()
+    accept: Sequence[Mapping[str, Any]] = ()
     engine: str = "pg_dump"
     pgbackrest: Mapping[str, Any] = field(default_factory=dict)
 
@@ -101,6 +103,7 @@ def _take(stack: Stack, release: str, options: Options) -> dict[str, Any]:
             limits=backup.Limits(ask_above_bytes=int(options.ask_above_gb * 1000**3)),
             keep_scratch=options.keep_copy,
             encryption=options.encrypt,
+            accept=options.accept,
             emit=say,
         )
     return taken.as_dict()

@@ -139,6 +139,7 @@ def evidence_of(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if rehearsal
         else None,
         "backup_sha256": backup.get("sha256"),
+        **({"backup_accepted": backup["accepted"]} if backup.get("accepted") else {}),
         "checks": [check.get("name") for check in checks if check.get("ok")],
         "endpoints": [endpoint.get("path") for endpoint in smoke.get("endpoints", [])],
         "watch_findings": watched.get("findings"),

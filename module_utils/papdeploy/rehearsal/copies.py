@@ -13,7 +13,8 @@ from .. import backup as backups
 from .. import databases, disk
 from .. import oracle as oracles
 from ..backup import growth
-from ..backup.archive import RESTORE_SETTINGS, Emit, restore_argv, silent, write_all
+from ..backup.archive import RESTORE_SETTINGS, restore_argv, restoring, what_dumps_need
+from ..backup.pipeline import Emit, silent, write_all
 from ..core.text import plural
 from ..errors import DeadlineExceeded, PapError
 from ..postgres import Database
@@ -120,7 +121,10 @@ class Maker:
 def _stream(source: Database, target: Database, options: list[str], deadline: float) -> None:
     """pg_dump of ``source`` into pg_restore of ``target``, with nothing in between. Raises what the dump or the restore
     said, or DeadlineExceeded."""
-    dump = source.tool("pg_dump", "--format=custom", "--compress=0", "--lock-wait-timeout=10000", *options)
+    with source.session() as session:
+        needs = what_dumps_need(session)
+    target = restoring(target, source.facts())
+    dump = source.tool("pg_dump", "--format=custom", "--compress=0", "--lock-wait-timeout=10000", *needs, *options)
     restore = restore_argv(target)
     with contextlib.ExitStack() as stack:
         producer = stack.enter_context(source.site.popen(dump, env=source.environment()))

@@ -10,7 +10,7 @@ from typing import Any, Callable, Optional
 
 from .. import databases
 from ..app.copy_environment import CopyEnvironment
-from ..backup.archive import Emit, silent
+from ..backup.pipeline import Emit, silent
 from ..databases import marks, own
 from ..errors import DeadlineExceeded, PapError
 from ..stack import Beside, Stack

@@ -67,10 +67,15 @@ def failure(failed: Mapping[str, Any], rollback: Part) -> str:
     body += "</div>"
     if failed.get("statement"):
         body += f"<h3>The statement</h3><pre>{escape(failed['statement'])}</pre>"
-    if failed.get("lines"):
+    found = failed.get("differences") or []
+    unequal = [item for item in found if not isinstance(item, Mapping)]  # of a copy: sentences
+    checked = [item for item in found if isinstance(item, Mapping)]
+    if failed.get("lines") and not unequal:
         body += f"<pre>{escape(chr(10).join(failed['lines']))}</pre>"
-    if failed.get("differences"):
-        body += differences(failed["differences"], "What the check found")
+    if unequal:
+        body += f"<h3>{plural(len(unequal), 'difference')}</h3><pre>{escape(chr(10).join(map(str, unequal)))}</pre>"
+    if checked:
+        body += differences(checked, "What the check found")
     body += _rollback(rollback)
     return section(f"What failed: {words.phase_noun(failed['phase'])}", body)
 
@@ -357,6 +362,9 @@ def backup(found: Part, point: Part) -> str:
         kind = str(point.get("kind") or words.NOT_RECORDED)
         said = str(point.get("sentence") or kind).removeprefix("restore point: ")
         rows.append(("Restore point", escape(said)))
+    for entry in found.get("accepted") or []:
+        rows.append(("Accepted", escape(f"{entry['sentence']} ({entry['reason']}; until {entry['until']})")))
+    rows += [("Note", escape(str(note))) for note in found.get("notes") or []]
     body += "".join(f'<p><span class="soft">{name}:</span> {value}</p>' for name, value in rows)
     return section("Backup and its proof", body)
 

@@ -10,7 +10,7 @@ from typing import Any, Callable, Optional
 from .. import backup as backups
 from .. import databases
 from ..api import Api
-from ..backup.archive import Emit, silent
+from ..backup.pipeline import Emit, silent
 from ..core import text
 from ..databases import Written, marks
 from ..databases.besides import Change

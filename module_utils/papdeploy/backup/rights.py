@@ -1,0 +1,109 @@
+"""Whether the role can dump and restore everything, asked of the catalog before anything runs."""
+
+from __future__ import annotations
+
+from ..core.text import plural
+from ..errors import Refused
+from ..oracle_sql import no_member, user_schema
+from ..postgres import Session
+
+_SHOWN = 10
+
+_ROLE = """
+SELECT r.rolname AS name, r.rolsuper AS superuser, pg_has_role(d.datdba, 'USAGE') AS has_owner,
+       pg_get_userbyid(d.datdba) AS owner, current_setting('server_version_num')::int AS version,
+       (SELECT substr(s.setting, 6) FROM pg_db_role_setting b CROSS JOIN unnest(b.setconfig) AS s(setting)
+         WHERE b.setrole IN (r.oid, 0) AND b.setdatabase IN (d.oid, 0) AND s.setting LIKE 'role=%'
+         ORDER BY b.setrole DESC, b.setdatabase DESC LIMIT 1) AS becomes
+FROM pg_roles r, pg_database d WHERE r.rolname = current_user AND d.datname = current_database()"""
+
+_KINDS = (
+    "CASE c.relkind WHEN 'S' THEN 'sequence' WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'"
+    " WHEN 'f' THEN 'foreign table' ELSE 'table' END"
+)
+_RELATIONS = f"pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND {user_schema()}"
+
+# What pg_dump reads: every table and sequence of the user's. A schema without USAGE hides its tables as well.
+_UNREADABLE = f"""
+SELECT 'schema ' || quote_ident(n.nspname) || ': no USAGE on it' AS said
+FROM pg_namespace n WHERE {user_schema()} AND NOT has_schema_privilege(n.oid, 'USAGE')
+UNION ALL
+SELECT {_KINDS} || ' ' || c.oid::regclass || ': no SELECT on it' FROM {_RELATIONS}
+WHERE c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 't' AND NOT has_table_privilege(c.oid, 'SELECT')
+  AND {no_member("pg_class", "c.oid")}
+UNION ALL
+SELECT 'table ' || c.oid::regclass || ': its row-level security would hide rows from this role' FROM {_RELATIONS}
+WHERE c.relkind IN ('r', 'p') AND row_security_active(c.oid) AND {no_member("pg_class", "c.oid")}
+ORDER BY 1"""
+
+
+def _foreign(version: int) -> str:
+    """Objects that a restore would have to give to an owner whom this role cannot become."""
+    become = "'SET'" if version >= 160000 else "'MEMBER'"
+
+    def owned(what: str, owner: str, source: str) -> str:
+        return (
+            f"SELECT {what} || ' belongs to ' || pg_get_userbyid({owner}) AS said, pg_get_userbyid({owner}) AS owner"
+            f" FROM {source} AND NOT pg_has_role({owner}, {become})"
+        )
+
+    return " UNION ALL ".join(
+        (
+            owned("'schema ' || quote_ident(n.nspname)", "n.nspowner",
+                  f"pg_namespace n WHERE {user_schema()} AND n.nspname <> 'public'"
+                  f" AND {no_member('pg_namespace', 'n.oid')}"),
+            owned(f"{_KINDS} || ' ' || c.oid::regclass", "c.relowner",
+                  f"{_RELATIONS} WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'"
+                  f" AND {no_member('pg_class', 'c.oid')}"),
+            owned("'function ' || p.oid::regprocedure", "p.proowner",
+                  f"pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace AND {user_schema()}"
+                  f" WHERE {no_member('pg_proc', 'p.oid')}"),
+            owned("'type ' || format_type(y.oid, NULL)", "y.typowner",
+                  f"pg_type y JOIN pg_namespace n ON n.oid = y.typnamespace AND {user_schema()}"
+                  f" WHERE y.typtype IN ('e', 'd', 'r') AND {no_member('pg_type', 'y.oid')}"),
+            owned("'large object ' || m.oid", "m.lomowner", "pg_largeobject_metadata m WHERE true"),
+            # Whoever owns these must be a superuser, and only a superuser can make them again.
+            owned("'event trigger ' || quote_ident(v.evtname)", "v.evtowner", "pg_event_trigger v WHERE true"),
+        )
+    ) + " ORDER BY 1"  # fmt: skip
+
+
+def refuse_missing(session: Session, *, restores: bool) -> None:
+    """Raise Refused with the right that is missing, and on which objects: to dump the database of ``session``, and
+    (``restores``) to restore the dump as a proof."""
+    role = session.rows(_ROLE)[0]
+    if role["superuser"]:
+        return
+    if not role["has_owner"] and role["becomes"] not in (None, "none"):
+        raise Refused(
+            f"Role {role['name']} has the rights of {role['owner']} only by its setting role={role['becomes']}, and"
+            " sessions of pap-deploy start with role=none: a session must have the rights of the role that it logs"
+            " in as.",
+            hint=f"GRANT {role['owner']} TO {role['name']} with INHERIT (ALTER ROLE {role['name']} INHERIT before"
+            f" PostgreSQL 16), or set pap_db_admin_user to {role['owner']}.",
+        )
+    found = [str(row["said"]) for row in session.rows(_UNREADABLE)]
+    if found:
+        raise Refused(
+            f"Role {role['name']} may not read everything that a backup holds: {_listed(found)}",
+            hint=f"As a superuser: ALTER ROLE {role['name']} BYPASSRLS."
+            if all("row-level" in line for line in found)
+            else f"GRANT USAGE and SELECT there to {role['name']} (BYPASSRLS for row-level security), or set"
+            " pap_db_admin_user to a role that has them.",
+            objects=found,
+        )
+    owned = session.rows(_foreign(int(role["version"]))) if restores else []
+    if owned:
+        owners = sorted({str(row["owner"]) for row in owned})
+        raise Refused(
+            f"Role {role['name']} cannot restore what it dumps, because it cannot give objects to their owners:"
+            f" {_listed([str(row['said']) for row in owned])}",
+            hint=f"GRANT {', '.join(owners)} TO {role['name']}, give those objects to {role['owner']} (ALTER … OWNER"
+            " TO), or set pap_db_admin_user to a superuser.",
+            objects=[row["said"] for row in owned],
+        )
+
+
+def _listed(found: list[str]) -> str:
+    more = f"; and {plural(len(found) - _SHOWN, 'more object')}" if len(found) > _SHOWN else ""
+    return f"{'; '.join(found[:_SHOWN])}{more}."

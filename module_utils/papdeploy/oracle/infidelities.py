@@ -1,0 +1,78 @@
+"""What pg_dump does not keep by its own manual or source: no damage to a copy, and each said with that source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from .content import Nested, normalised
+
+_INHERITED_FIRST = (
+    "pg_dump creates a child of INHERITS with the columns of its parents first"
+    " (PostgreSQL documentation, CREATE TABLE, INHERITS)"
+)
+_RENDERED_ANEW = (
+    "pg_dump leaves it to ATTACH PARTITION to make the foreign keys that a partition inherits, and that chooses their"
+    " names (pg_dump.c, getConstraints: conparentid = 0)"
+)
+
+
+def shown(schema: str, key: str) -> str:
+    """The object's kind and name for a person."""
+    kind, _, name = key.partition(" ")
+    if key.startswith(("default privileges", "event trigger")):
+        kind, name = key, ""
+    return f"{kind} {'.'.join(part for part in (schema, name) if part)}".strip()
+
+
+def without(before: Nested, after: Nested) -> tuple[Nested, Nested, list[str]]:
+    """Both catalogs without what differs for a reason that PostgreSQL documents, and a note for each."""
+    left = {schema: dict(objects) for schema, objects in before.items()}
+    right = {schema: dict(objects) for schema, objects in after.items()}
+    notes: list[str] = []
+    for schema in sorted({*left, *right}):
+        one, other = left.setdefault(schema, {}), right.setdefault(schema, {})
+        notes += _inherited_columns(schema, one, other)
+        notes += _renamed(schema, one, other)
+        notes += _left_out(schema, one, other)
+    return left, right, notes
+
+
+def _inherited_columns(schema: str, left: dict[str, Any], right: dict[str, Any]) -> Iterator[str]:
+    tables: set[str] = set()
+    for key in sorted(set(left) & set(right)):
+        table = left[key].get("inherits")
+        if table and key.startswith("column ") and left[key].get("position") != right[key].get("position"):
+            right[key] = {**right[key], "position": left[key].get("position")}
+            tables.add(table)
+    for table in sorted(tables):
+        yield f"table {schema}.{table}: the order of its columns is another in a copy: {_INHERITED_FIRST}."
+
+
+def _renamed(schema: str, left: dict[str, Any], right: dict[str, Any]) -> Iterator[str]:
+    """Foreign keys that a partition inherited: equal but for their names."""
+    made: dict[str, str] = {}
+    unequal = [key for key in sorted({*left, *right}) if not _alike(left.get(key), right.get(key))]
+    come = [key for key in unequal if right.get(key, {}).get("inherited")]
+    for key in [key for key in unequal if left.get(key, {}).get("inherited")]:
+        twin = next((new for new in come if _alike(left[key], right[new])), None)
+        if twin:
+            come.remove(twin)
+            made[key] = twin
+    for key, twin in made.items():
+        del left[key], right[twin]
+        yield f"{shown(schema, key)} is called {twin.partition(' ')[2]} in a copy: {_RENDERED_ANEW}."
+
+
+def _alike(one: Any, other: Any) -> bool:
+    return bool(normalised(one) == normalised(other))
+
+
+def _left_out(schema: str, left: dict[str, Any], right: dict[str, Any]) -> Iterator[str]:
+    """Objects of which the catalog itself says that no dump carries them: they are missing on one side only."""
+    for key in sorted(set(left) ^ set(right)):
+        side = left if key in left else right
+        why = side[key].get("left out")
+        if why:
+            del side[key]
+            yield f"{shown(schema, key)} is in no dump: {why}."
