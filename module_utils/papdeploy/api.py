@@ -19,6 +19,7 @@ from .app import copy_process
 from .app.content import Content, look
 from .app.copy_environment import CopyEnvironment
 from .app.process_sockets import ProcessSockets
+from .core import storage
 from .core.processes import MARK
 from .errors import CommandFailed, PapError, Refused, Unavailable
 from .sites import HostSite, Site
@@ -180,9 +181,10 @@ class HostApi(Api):
     def switch(self, version: Mapping[str, Any]) -> None:
         # rename(2) over the old link is atomic: at any instant `current` names the old release or the new one.
         fresh = self._link.with_name(f".current-{os.getpid()}")
-        fresh.unlink(missing_ok=True)
-        fresh.symlink_to(version["path"])
-        fresh.replace(self._link)
+        with storage.named(self._link):
+            fresh.unlink(missing_ok=True)
+            fresh.symlink_to(version["path"])
+            fresh.replace(self._link)
         self._supervise("started", self.restart_command)
 
     def trial_obstacle(self, version: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from .core.clock import now
 from .core.durable import write_durably
 from .core.redact import Redactor
 from .core.visible import visible
-from .errors import PapError, Refused, Unavailable
+from .errors import PapError, Refused, StorageFailed, Unavailable
 from .journal import Journal, State
 from .logfiles import LogSource
 from .logsources import from_spec
@@ -165,7 +165,10 @@ def run(folder: Path, confidential: Confidential) -> None:
             try:
                 if one_step(folder, confidential)["ended"] is not None:
                     return
-            except OSError as error:  # a full disk passes; meanwhile the missing sign of life is the alarm
+            except (
+                OSError,
+                StorageFailed,
+            ) as error:  # a full disk passes; meanwhile the missing sign of life is the alarm
                 print(f"{now()} {error}", file=sys.stderr, flush=True)
             time.sleep(float(_loaded(folder)["interval_s"]))
 

@@ -29,10 +29,15 @@ class Deploy:
         self.stack, self.disk, self.folder = stack, disk, folder
         self.state = State(disk / "state")
 
-    def filled(self, **hooks: str) -> str:
-        """What a deploy says whose disk is filled by its hooks, each in its way; afterwards there is room again."""
+    def filled(self, *, stopping: str = "", **hooks: str) -> str:
+        """What a deploy says whose disk is filled by its hooks, each in its way, or while the API is ``stopping``;
+        afterwards there is room again."""
         variables = {"pap_state_dir": self.state.folder, "report_folder": self.folder / "reports"}
         variables |= {"watch_first_s": 1, "watch_hours": 0.1}
+        if stopping:
+            stop = json.loads((self.stack.home / "staging" / "state.json").read_text())["api"]["stop"]
+            script = f'{stopping.format(disk=self.disk)}; exec "$@"'
+            variables["pap_api_stop_command"] = ["sh", "-c", script, "sh", *stop]
         for hook, how in hooks.items():
             tasks = self.folder / f"{hook}.yml"
             task = {"ansible.builtin.shell": {"cmd": how.format(disk=self.disk)}, "changed_when": False}
@@ -79,10 +84,12 @@ def test_phase_by_phase(deploy: Deploy) -> None:
         )
         assert deploy.state.lock.holder() is None
         assert stack.content() == before
-    said = deploy.filled(before_activate=GREEDY)
-    assert deploy.code == 2 and deploy.ended() == "rolled_back", said
-    assert "was rolled back and runs previous again" in said
-    assert stack.content() == before
+    # Under the fence, before anything is committed and after it.
+    for filled in ({"stopping": GREEDY}, {"before_activate": GREEDY}):
+        said = deploy.filled(**filled)
+        assert deploy.code == 2 and deploy.ended() == "rolled_back", said
+        assert "was rolled back and runs previous again" in said
+        assert stack.content() == before
     # A release that is live goes on to its end.
     said = deploy.filled(before_activate=FULL, before_finish=GREEDY)
     assert deploy.code == 0 and deploy.ended() == "finished", said

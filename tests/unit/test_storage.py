@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 from full_disk import fill, make_room, small_disk
+from papdeploy import watcher
+from papdeploy.containers.memo import PolicyMemo
 from papdeploy.core import durable, storage
 from papdeploy.errors import StorageFailed
 from papdeploy.journal import State
+from papdeploy.watch_confidential import NOTHING
 from test_journal import ME
 from test_pap_module import Module, ends
 
@@ -239,3 +242,31 @@ def test_a_folder_of_another_state_gives_nothing_up(disk: Path) -> None:
     with pytest.raises(StorageFailed):
         durable.write_durably(disk / "file", BIG.encode())
     assert not storage.was_full(state.folder)
+
+
+def test_the_watcher_waits_for_room(disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    journal = State(disk / "state").begin(ME)
+    steps: list[int] = []
+
+    def one_step(folder: Path, _: Any) -> dict[str, Any]:
+        steps.append(1)
+        if len(steps) == 1:
+            fill(disk)
+            durable.write_durably(folder / "watch.json", BIG.encode(), vital=False)
+        make_room(disk)
+        return {"ended": "in time"}
+
+    (journal.folder / "watch.json").write_text('{"interval_s": 0}')
+    monkeypatch.setattr(watcher, "one_step", one_step)
+    watcher.run(journal.folder, NOTHING)
+    assert len(steps) == 2 and "The disk is full (ENOSPC)" in capsys.readouterr().err
+
+
+def test_restart_policies_are_remembered_on_a_full_disk(disk: Path) -> None:
+    state = State(disk / "state")
+    state.begin(ME)
+    fill(disk)
+    memo = PolicyMemo(state.folder / "restart-policies.json")
+    memo.remember("a" * 64, {"Name": "always"})
+    assert memo.all() == {"a" * 64: {"Name": "always"}} and memo.path.stat().st_mode & 0o777 == 0o600
+    assert storage.was_full(state.folder)

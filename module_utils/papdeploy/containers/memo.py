@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.durable import private_folder, write_durably
 from ..errors import PapError
 
 Policy = dict[str, Any]
@@ -42,15 +42,5 @@ class PolicyMemo:
             self._write(kept)
 
     def _write(self, policies: Mapping[str, Policy]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        with fresh.open("w", encoding="utf-8") as file:
-            json.dump(policies, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        private_folder(self.path.parent)
+        write_durably(self.path, json.dumps(policies, indent=1).encode())
