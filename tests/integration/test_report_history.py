@@ -146,7 +146,10 @@ class TestReceipts:
         journal = release(production, environment="production", end="")
         subject = receipting.describe(production, journal.release)["subject"]
         found = self.demand(subject, folder, keys)
-        assert found["receipt"]["release"] == tested.release
+        assert found["receipt"]["release"] == tested.release and found["pap"]["lines"] == []
+        (folder / "no\nreceipt.json").write_text("[" * 200_000)
+        (said,) = self.demand(subject, folder, keys)["pap"]["lines"]
+        assert said.startswith(r"Passed over in the folder of receipts: 1 file: no\nreceipt.json: ")
         said = receipting.record(production, journal.release, found)
         assert tested.release in said["pap"]["lines"][0]
         noted = journal.last("receipt")

@@ -56,24 +56,25 @@ def refuse_changed(stack: Stack, journal: Journal, when: str, beside: Beside) ->
     recorded = _recorded(journal)
     if not recorded:
         return
-    version = journal.header()["to"]
-    refuse_changed_files(stack, journal, when)
-    measured = measure(stack, version, beside)
-    found = runtime_differences(recorded["runtime"], measured.runtime, "the preflight")
-    if found:
-        raise _changed(str(version["label"]), when, found)
+    measured = measure(stack, journal.header()["to"], beside)
+    changes = _file_changes(journal, measured.files)
+    changes += runtime_differences(recorded["runtime"], measured.runtime, "the preflight")
+    if changes:
+        raise _changed(journal, when, changes)
 
 
 def refuse_changed_files(stack: Stack, journal: Journal, when: str) -> None:
     """The same for the files alone, which takes no other process: what users wait for, or what has just started."""
     recorded = _recorded(journal)
-    if not recorded or not recorded["checksum"]:
-        return
-    version = journal.header()["to"]
-    before, now = Content(json.loads((journal.folder / FILE).read_text(encoding="utf-8"))), stack.api.content(version)
-    changes = before.changes_to(now) if now else [f"{version['path']} is gone"]
+    changes = _file_changes(journal, stack.api.content(journal.header()["to"])) if recorded else []
     if changes:
-        raise _changed(str(version["label"]), when, changes)
+        raise _changed(journal, when, changes)
+
+
+def _file_changes(journal: Journal, found: Optional[Content]) -> list[str]:
+    """Against the list that the preflight kept; an image has none."""
+    kept = journal.folder / FILE
+    return Content(json.loads(kept.read_text(encoding="utf-8"))).changes_to(found) if found else []
 
 
 def _recorded(journal: Journal) -> Optional[dict[str, Any]]:
@@ -82,12 +83,15 @@ def _recorded(journal: Journal) -> Optional[dict[str, Any]]:
     return found
 
 
-def _changed(label: str, when: str, changes: list[str]) -> VerificationFailed:
+def _changed(journal: Journal, when: str, changes: list[str]) -> VerificationFailed:
+    header = journal.header()
+    runs = header["from"]["identity"] == header["to"]["identity"]
     more = f", and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
     return VerificationFailed(
-        f"{label} is not what the preflight of this deploy looked at: {when},"
+        f"{header['to']['label']} is not what the preflight of this deploy looked at: {when},"
         f" {visible('; '.join(changes[:_SHOWN]))}{more}.",
         hint="No test speaks for it. Find out who changed it, and deploy again; what the API itself writes into"
-        " its release folder belongs into pap_api_release_ignore.",
+        " its release folder belongs into pap_api_release_ignore."
+        + (" This release ran before as well: a rollback starts it as it is there now." if runs else ""),
         changes=changes[:100],
     )
