@@ -94,6 +94,14 @@ class Api(ABC):
                 hint="Somebody or something else switched it; find out what, then deploy again.",
             )
 
+    def pending_health_check(self, version: Mapping[str, Any]) -> float:
+        """Seconds from one look to the next of what supervises ``version``, where it has a health check of its own that
+        has not spoken yet; else 0."""
+        return 0.0
+
+    def await_health_check(self, version: Mapping[str, Any]) -> None:  # noqa: B027  (not every kind has one)
+        """Wait until that says healthy; raises Unhealthy if it does not. The API itself has answered by then."""
+
     def ended_at(self) -> str:
         """When what should run ended, as a journal writes times; empty if it runs, or if nobody can tell."""
         return ""

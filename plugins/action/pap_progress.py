@@ -47,7 +47,8 @@ WIDTH = _terminal_width()
 
 
 class ActionModule(Normal):
-    """The modules ``pap_backup``, ``pap_rehearse``, ``pap_migrate`` and ``pap_rollback`` run by this."""
+    """The modules ``pap_backup``, ``pap_rehearse``, ``pap_migrate``, ``pap_login_smoke_test`` and ``pap_rollback`` run
+    by this."""
 
     def run(self, tmp=None, task_vars=None):
         over = threading.Event()

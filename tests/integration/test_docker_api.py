@@ -21,7 +21,7 @@ from papdeploy.app.copy_environment import CopyEnvironment
 from papdeploy.app.process_sockets import ProcessSockets
 from papdeploy.containers import DockerApi, OneOffSite
 from papdeploy.containers.oneoff import leftovers
-from papdeploy.errors import DeadlineExceeded, PapError, Refused, Unavailable
+from papdeploy.errors import DeadlineExceeded, PapError, Refused, Unavailable, Unhealthy
 from papdeploy.logsources import ContainerLog
 from waiting import wait_until
 
@@ -285,18 +285,23 @@ def test_confirm_sees_through_another_container(small: Small) -> None:
         (["CMD-SHELL", "echo no disk; exit 1"], 15.0, "unhealthy by its own health check: no disk"),
     ],
 )
-def test_confirm_waits_for_the_health_check(small: Small, test: list[str], seconds: float, said: str) -> None:
+def test_the_health_check_is_waited_for_by_itself(small: Small, test: list[str], seconds: float, said: str) -> None:
     second = 1_000_000_000
-    check = {"Test": test, "Interval": second, "Timeout": 40 * second, "Retries": 2, "StartPeriod": 0}
+    check = {"Test": test, "Interval": second, "Timeout": 40 * second, "Retries": 4, "StartPeriod": 0}
     small.create("one", {"Healthcheck": check})
     api = small.api("two", health_s=seconds)
     new = api.candidate()
     api.switch(new)
+    began = time.monotonic()
+    api.confirm(new)
+    assert time.monotonic() - began < 1.0, "who runs is known without it"
+    assert api.pending_health_check(new) == 1.0
     if said:
-        with pytest.raises(Unavailable, match=said):
-            api.confirm(new)
+        with pytest.raises(Unhealthy, match=said):
+            api.await_health_check(new)
     else:
-        api.confirm(new)
+        api.await_health_check(new)
+        assert api.pending_health_check(new) == 0.0
         assert small.inspect()["State"]["Health"]["Status"] == "healthy"
 
 

@@ -33,6 +33,7 @@ from .spec import Plan
 
 Data = dict[str, Any]
 _POLL_SECONDS = 0.25
+_INTERVAL_NS = 30_000_000_000  # the engine's own default
 
 
 @dataclass(frozen=True)
@@ -241,34 +242,48 @@ class DockerApi(Api):
         return state
 
     def confirm(self, version: Mapping[str, Any]) -> None:
-        """Assert that exactly the containers of ``version`` run under the names, and wait for their health checks.
-
-        A health check that still says "starting" after ``health_s`` seconds is a failure. Raises Unavailable, and
-        Unhealthy where it is the health check that says no.
-        """
-        records = {record["name"]: record for record in version.get("containers") or []}
-        deadline = time.monotonic() + self.health_s
-        for service in self.services():
-            record = records.get(service.name)
-            image = str(record["image"] if record else version["image"])
+        """Assert that exactly the containers of ``version`` run under the names. Raises Unavailable, and Unhealthy
+        where a health check has said no already."""
+        for service, image in self._services_of(version):
             for other in service.kept():
                 if other["State"].get("Running"):
                     raise Unavailable(
                         f"The former container {other['Name'][1:]} runs beside {service.name}: it may be what answers.",
                         hint=f"Stop it (`docker stop {other['Name'][1:]}`) and try again.",
                     )
-            while True:
-                state = self._alive(service.name, image, int(self.engine.container(service.name)["RestartCount"]))
-                health = (state.get("Health") or {}).get("Status") or "none"  # podman says ""
-                if state["Status"] == "running" and health in ("none", "healthy"):
-                    break
-                if time.monotonic() > deadline:
-                    raise Unhealthy(
-                        f"Container {service.name} is still {state['Status']}, its health check {health}, after"
-                        f" {self.health_s:g} s.",
-                        hint="Raise pap_api_health_seconds if its health check needs longer.",
-                    )
-                time.sleep(_POLL_SECONDS)
+            self._until(service.name, image, ("none", "healthy", "starting"))
+
+    def pending_health_check(self, version: Mapping[str, Any]) -> float:
+        found = [self.engine.container(service.name) for service, _ in self._services_of(version)]
+        starting = [c for c in found if (c["State"].get("Health") or {}).get("Status") == "starting"]
+        return max((_interval_s(container["Config"]) for container in starting), default=0.0)
+
+    def await_health_check(self, version: Mapping[str, Any]) -> None:
+        for service, image in self._services_of(version):
+            self._until(service.name, image, ("none", "healthy"))
+
+    def _services_of(self, version: Mapping[str, Any]) -> Iterator[tuple[Service, str]]:
+        """The containers' names, each with the image that ``version`` has for it."""
+        records = {record["name"]: record for record in version.get("containers") or []}
+        for service in self.services():
+            record = records.get(service.name)
+            yield service, str(record["image"] if record else version["image"])
+
+    def _until(self, name: str, image: str, wanted: Sequence[str]) -> None:
+        """Wait until a container runs and its health check says one of ``wanted``, at most ``health_s`` seconds."""
+        deadline = time.monotonic() + self.health_s
+        while True:
+            state = self._alive(name, image, int(self.engine.container(name)["RestartCount"]))
+            health = (state.get("Health") or {}).get("Status") or "none"  # podman says ""
+            if state["Status"] == "running" and health in wanted:
+                return
+            if time.monotonic() > deadline:
+                raise Unhealthy(
+                    f"Container {name} is still {state['Status']}, its health check {health}, after"
+                    f" {self.health_s:g} s.",
+                    hint="Raise pap_api_health_seconds if its health check needs longer.",
+                )
+            time.sleep(_POLL_SECONDS)
 
     def ended_at(self) -> str:
         state = self.services()[0].present()["State"]
@@ -327,6 +342,10 @@ class DockerApi(Api):
     def _said(self, name: str) -> str:
         said = Redactor().text(self._log(name))
         return f" It said last: {said.splitlines()[-1][:300]}" if said else " It wrote no log."
+
+
+def _interval_s(config: Data) -> float:
+    return float((config.get("Healthcheck") or {}).get("Interval") or _INTERVAL_NS) / 1e9
 
 
 def _short(reference: str) -> str:

@@ -18,7 +18,7 @@ from ..releases import downtime
 from ..schema import CheckOptions, compare, fingerprint
 from ..schema.compare_catalogs import comparable
 from ..stack import Stack
-from . import data_check, live_check, own_logins, retention
+from . import data_check, health_check, live_check, own_logins, retention
 from .cutover import begin_entry
 from .finish import catalog_of
 from .preflight import expected_catalog, read_kept
@@ -129,6 +129,9 @@ def _take_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: 
         hooks = rollback.Hooks(
             revert=lambda dbname: _revert(stack, journal, dbname, say),
             healthy=lambda: _healthy(stack),
+            agreed=lambda: health_check.agreed(
+                stack, journal, begin_entry(journal)["from"], say, "rollback.health_check"
+            ),
             validate=lambda way: _validate(stack, journal, way),
             smoke=lambda: _smoke(stack, journal),
             checkpoint=lambda phase, event, data: _note(journal, phase, event, data),

@@ -7,8 +7,9 @@ from typing import Any
 from .. import smoke
 from ..core.text import plural, seconds
 from ..stack import Stack
-from . import data_check, own_logins, watching
+from . import data_check, health_check, own_logins, watching
 from .cutover import begin_entry
+from .progress import Progress
 
 
 def run(stack: Stack, release: str) -> dict[str, Any]:
@@ -26,14 +27,18 @@ def run(stack: Stack, release: str) -> dict[str, Any]:
             ):
                 found = smoke.run(stack.smoke, looked.get("baseline") if looked else None)
             done.update(found.as_dict())
-            stack.api.confirm(begin_entry(journal)["to"])  # else the test may have met another release
-    return _result(found)
+            version = begin_entry(journal)["to"]
+            stack.api.confirm(version)  # else the test may have met another release
+        with Progress(stack.state.folder, "login_smoke_test", stack.redactor) as say:
+            agreed = health_check.agreed(stack, journal, version, say)
+    return _result(found, agreed)
 
 
-def _result(found: smoke.SmokeResult) -> dict[str, Any]:
+def _result(found: smoke.SmokeResult, agreed: str = "") -> dict[str, Any]:
     login = next(check for check in found.checks if check.name == "login")
     count = len(found.endpoints)
     endpoints = f", {plural(count, 'endpoint')} no worse than before" if count else ""
     times = f"healthy after {seconds(found.healthy_after_s)}, login in {seconds(login.ms / 1000)}"
     line = f"{times}, wrong password refused{endpoints}"
-    return {"smoke": found.as_dict(), "pap": {"phase": "login smoke test", "lines": [line]}}
+    lines = [line, agreed] if agreed else [line]
+    return {"smoke": found.as_dict(), "pap": {"phase": "login smoke test", "lines": lines}}

@@ -25,7 +25,8 @@ Checkpoint = Callable[[str, str, dict[str, Any]], None]
 @dataclass(frozen=True)
 class Hooks:
     """What lies outside: ``revert(dbname)`` runs the downgrades of the release in database ``dbname``; ``healthy()``
-    waits for the old API's first healthy answer, ``healthy_at`` in what it returns, and raises Unhealthy;
+    waits for the old API's first healthy answer, ``healthy_at`` in what it returns, and raises Unhealthy; ``agreed()``
+    waits for a health check that its supervisor has, says how long, and raises Unhealthy;
     ``validate(way)`` holds the schema against the old models and ``smoke()`` logs in, both raising what is wrong
     (Unhealthy: the old API runs and does not answer well); ``checkpoint(phase, event, data)`` writes to the journal,
     durably."""
@@ -35,6 +36,7 @@ class Hooks:
     smoke: Callable[[], Any]
     checkpoint: Checkpoint
     healthy: Callable[[], dict[str, Any]] = dict
+    agreed: Callable[[], str] = str
     emit: Emit = silent
 
 
@@ -96,7 +98,7 @@ def run(
     started = time.monotonic()
     failures: list[tuple[str, PapError]] = []
     current, result = _first_that_works(work, plan, failures)
-    seconds = time.monotonic() - started
+    seconds = time.monotonic() - started - result["waited_s"]
     kept, unhealthy = result.get("kept"), result["unhealthy"]
     return {
         **result,
@@ -111,6 +113,7 @@ def run(
             + ("" if current.way == "nothing" else f" by {current.way}")
             + f" in {text.seconds(seconds)}: {current.why}",
             *([f"the failed database is kept as {kept}{_only_there(plan, result)}"] if kept else []),
+            *([result["agreed"]] if result["agreed"] else []),
             *([f"but the API that it went back to does not answer well: {unhealthy}"] if unhealthy else []),
         ],
     }
@@ -207,7 +210,18 @@ def _go(work: _Work, plan: RollbackPlan) -> dict[str, Any]:
     work.step("validate", lambda: _as_dict(work.hooks.validate(plan.way)))
     tried = work.step("login_smoke_test", lambda: _tried(work, str(active.get("unhealthy") or "")))
     new_schema = plan.way == "image" and bool(state.applied)
-    return {**result, "unhealthy": tried.get("unhealthy", ""), "new_schema": new_schema}
+    return {**result, "unhealthy": tried.get("unhealthy", ""), "new_schema": new_schema, **_agreed(work, tried)}
+
+
+def _agreed(work: _Work, tried: Mapping[str, Any]) -> dict[str, Any]:
+    """What a health check of the supervisor says of an API that answers well. The rollback is over by then: waiting for
+    that is told apart."""
+    began = time.monotonic()
+    try:
+        said = "" if tried.get("unhealthy") else work.hooks.agreed()
+        return {"agreed": said, "waited_s": round(time.monotonic() - began, 3)}
+    except Unhealthy as error:
+        return {"agreed": "", "waited_s": round(time.monotonic() - began, 3), "unhealthy": error.message}
 
 
 def _counted(plan: RollbackPlan) -> dict[str, Any]:
