@@ -1,7 +1,9 @@
 """The whole deploy of the sandbox against the same work by hand: time by phase, and how long the API was away.
 
     python benchmarks/deploy.py [--runs 3]
+    python benchmarks/deploy.py --docker [--runs 3]     the forecast alone, on a stack in containers
 
+The forecast of the rehearsal stands beside what was measured, phase by phase; 0.8 to 1.25 of it is what it promises.
 By hand is what a careful person types without this project: pg_dump (plain), the changes as SQL through psql, a look
 at the columns, switch and restart, curl. It proves nothing of its backup, and that is part of the comparison: the
 phases that by hand has no equivalent for are listed apart. The API is probed from outside, 20 times a second.
@@ -97,7 +99,57 @@ def deploy(home: Path, state: dict, *extra: str) -> dict:
         raise SystemExit(done.stdout + done.stderr)
     releases = sorted((Path(state["deploy_dir"]) / "releases").iterdir())
     entries = [json.loads(line) for line in (releases[-1] / "journal.jsonl").read_text().splitlines()]
-    return {"seconds": seconds, "away": probe.away, "phases": phases(entries)}
+    return {"seconds": seconds, "away": probe.away, "phases": phases(entries), "forecast": forecast(entries)}
+
+
+def forecast(entries: list[dict]) -> dict[str, tuple[float, float]]:
+    """By phase, and for the whole, what the rehearsal foretold of the downtime and what the journal measured."""
+    from papdeploy.releases import downtime
+
+    told = next(entry for entry in entries if (entry["phase"], entry["event"]) == ("rehearse", "done"))
+    real = phases(entries)
+    active = next(entry for entry in entries if (entry["phase"], entry["event"]) == ("activate", "done"))
+    real["activate"] = active["healthy_after_s"]
+    found = {name: (seconds, real[name]) for name, seconds in told["phases"].items() if name in real}
+    return {**found, "API unavailable": (told["expected_unavailable_s"], downtime.of_deploy(entries) or 0.0)}
+
+
+def in_containers(runs: int) -> None:
+    """Deploys of the test stack in containers; its inventory is that of molecule."""
+    sys.path.insert(0, str(ROOT / "tests" / "docker"))
+    import pap_images
+    import pap_stack
+
+    home = Path(tempfile.mkdtemp(prefix="pap-bench-"))
+    stack = pap_stack.Stack("pap-bench-forecast")
+    pap_images.api_image(stack.engine, "current")
+    found = []
+    try:
+        for number in range(runs):
+            stack.up(percent=20)
+            given = {"docker_stack": stack.name, "pap_state_dir": str(home / str(number)), "report_folder": str(home)}
+            command = [BIN / "ansible-playbook", "deploy.yml", "-i", "molecule/shared/docker/hosts.yml"]
+            env = {**os.environ, "MOLECULE_PROJECT_DIRECTORY": str(ROOT), "MOLECULE_SCENARIO_NAME": stack.name}
+            done = subprocess.run(
+                [*command, "-e", json.dumps(given)], cwd=ROOT, env=env, capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                raise SystemExit(done.stdout + done.stderr)
+            journal = next((home / str(number) / "releases").glob("*/journal.jsonl"))
+            found.append(forecast([json.loads(line) for line in journal.read_text().splitlines()]))
+    finally:
+        stack.down()
+        shutil.rmtree(home, ignore_errors=True)
+    report_forecast(found)
+
+
+def report_forecast(found: list[dict[str, tuple[float, float]]]) -> None:
+    print(f"{'downtime, seconds':28}{'forecast':>12}{'measured':>12}{'ratio':>8}")
+    for name in found[0]:
+        told, real = (statistics.median(each[name][side] for each in found) for side in (0, 1))
+        print(f"  {name:26}{told:12.2f}{real:12.2f}{told / real if real else 0:8.2f}")
+    ratios = ", ".join(f"{told / real:.2f}" for told, real in (each["API unavailable"] for each in found) if real)
+    print(f"forecast by measured, each deploy: {ratios}")
 
 
 def phases(entries: list[dict]) -> dict[str, float]:
@@ -171,7 +223,12 @@ def pending_sql(home: Path, state: dict) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3, help="runs of each; the median counts")
-    runs = parser.parse_args().runs
+    parser.add_argument("--docker", action="store_true", help="the forecast alone, on a stack in containers")
+    given = parser.parse_args()
+    runs = given.runs
+    if given.docker:
+        in_containers(runs)
+        return
     home = Path(tempfile.mkdtemp(prefix="pap-bench-"))
     home.chmod(0o755)
     try:
@@ -203,6 +260,7 @@ def report(starts: list[float], ours: list[dict], theirs: list[dict]) -> None:
     print(f"{'API unavailable, seconds':28}{away:12.2f}{away_hand:12.2f}{away / away_hand:8.1f}")
     print(f"{'  of that its own start-up':28}{start:12.2f}{start:12.2f}")
     print(f"{'  beyond its start-up':28}{away - start:12.2f}{away_hand - start:12.2f}")
+    report_forecast([item["forecast"] for item in ours])
     print("phases of deploy.yml, seconds")
     for name in ours[0]["phases"]:
         print(f"  {name:26}{statistics.median(item['phases'].get(name, 0.0) for item in ours):12.2f}")

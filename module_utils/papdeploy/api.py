@@ -23,7 +23,7 @@ from .core import storage
 from .core.processes import MARK
 from .errors import CommandFailed, PapError, Refused, Unavailable
 from .sites import HostSite, Site
-from .trial import Trial, exit_code, free_port, held, with_port
+from .trial import Trial, exit_code, free_port, held, stopped, with_port
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,10 @@ class Api(ABC):
                 f"What runs is {running['label']}, not {version['label']}.",
                 hint="Somebody or something else switched it; find out what, then deploy again.",
             )
+
+    def deaf_s(self) -> float:
+        """Seconds for which its supervisor waits in vain when it stops what runs now; 0 if that hears of it."""
+        return 0.0
 
     def pending_health_check(self, version: Mapping[str, Any]) -> float:
         """Seconds from one look to the next of what supervises ``version``, where it has a health check of its own that
@@ -212,7 +216,8 @@ class HostApi(Api):
             sockets.watched(self.site, self.python),
             held(self.site, self.python, command, cwd=str(version["path"]), env=env) as process,
         ):
-            yield Trial(f"http://127.0.0.1:{port}", process.errors, lambda: exit_code(process))
+            url = f"http://127.0.0.1:{port}"
+            yield Trial(url, process.errors, lambda: exit_code(process), lambda: stopped(process))
 
     def _supervise(self, what: str, command: Sequence[str]) -> None:
         try:

@@ -28,13 +28,18 @@ os.killpg(0, signal.SIGKILL)
 """
 
 
+_STOP_S = 10.0
+
+
 @dataclass(frozen=True)
 class Trial:
-    """An API on trial: where it answers, what it printed so far, and its exit code once it has ended (None before)."""
+    """An API on trial: where it answers, what it printed so far, and its exit code once it has ended (None before).
+    ``stop`` asks it to end, as its supervisor would, and returns when it has."""
 
     base_url: str
     log: Callable[[], str]
     ended: Callable[[], int | None]
+    stop: Callable[[], None] = lambda: None
 
 
 def free_port() -> int:
@@ -59,6 +64,14 @@ def held(site: Site, python: str, argv: Sequence[str], *, cwd: str, env: Mapping
     """Run ``argv`` until the block is left; it also ends when this process dies, however that happens."""
     with site.popen([python, "-c", HOLD, *argv], env=env, cwd=cwd, stdin=True) as process:
         yield process
+
+
+def stopped(process: Process) -> None:
+    """Let a process that is :func:`held` end its program by SIGTERM, and wait for that."""
+    if process.stdin:
+        process.stdin.close()
+    with contextlib.suppress(DeadlineExceeded):
+        process.wait(_STOP_S)
 
 
 def exit_code(process: Process) -> int | None:

@@ -37,6 +37,23 @@ def ask(bench: Bench, name: str, request: dict, tmp_path: Path, **rest):
         return agent.call(name, request, on_event=bench.events.append, **{"deadline_s": 60, **rest})
 
 
+def test_what_the_check_needs_is_imported_before_users_wait(bench: Bench, tmp_path: Path) -> None:
+    """The status that a deploy asks for before it stops the API: the first import of SQLAlchemy may take seconds."""
+    program = (
+        "import json, sys; from papdeploy.migrations import calls; request = json.loads(sys.argv[1]);"
+        "calls.status(request, print); print('sqlalchemy' in sys.modules)"
+    )
+    found = []
+    for expected in ({}, {"schemas": []}):
+        request = json.dumps({"url": bench.url, "sources": {}, "expected": expected})
+        argv = [sys.executable, "-c", program, request]
+        env = {**os.environ, "PYTHONPATH": str(ROOT / "module_utils")}
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        found.append(done.stdout.strip().splitlines()[-1])
+    assert found == ["False", "True"]
+
+
 def test_the_whole_way_with_the_schema_check(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "models.py").write_text(MODELS)
     request = {"sources": TWO, "release": "r1", "who": "ada@here"}

@@ -126,6 +126,9 @@ def test_a_good_image_is_tried_beside_the_one_that_runs(
     assert found["old_api_works"] is True
     assert found["old_api"]["label"] != found["candidate"]["label"]
     assert found["online"] == {"safe": True, "why": []}
+    # A container is made and started as well, and every session goes through one.
+    assert found["phases"]["activate"] == found["candidate"]["start_s"] > found["candidate"]["healthy_after_s"] + 0.1
+    assert found["phases"]["fence"] > found["old_api"]["stop_s"] > 0.05
     assert found["expected_unavailable_s"] > 0
 
 

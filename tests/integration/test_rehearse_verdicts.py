@@ -71,6 +71,9 @@ def test_a_good_release(bench: Bench, untouched: None) -> None:
     assert found["expected_unavailable_s"] >= found["phases"]["migrate"]
     assert set(found["recovery_s"]) == {"image", "downgrade", "swap"}
     assert found["own_writes"] == [{"public.users": 1}]
+    tried = found["candidate"]
+    assert found["phases"]["activate"] == tried["start_s"] >= tried["healthy_after_s"], "from nothing on"
+    assert 0 < tried["stop_s"] < 5 and found["phases"]["fence"] > found["old_api"]["stop_s"]
     end = bench.journal().end()
     assert end["event"] == "rehearsed"
     assert bench.journal().last("rehearse")["reversible"] is True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from papdeploy.containers import probe
 from papdeploy.errors import DeadlineExceeded, Refused
 from papdeploy.phases import rehearse, rehearsed
 from papdeploy.rehearsal import Options, verdict
@@ -101,13 +102,15 @@ def test_of_a_tables_locks_the_strongest_counts() -> None:
 
 
 def test_unavailability_is_the_sum_of_what_lies_between_stop_and_first_answer() -> None:
-    phases = verdict.predicted_phases({"fence": 0.4}, restore_point_s=1.0, migrate_s=2.0, start_s=3.0, mode="standard")
+    phases = verdict.predicted_phases(
+        verdict.usual({}, 0.0, {"fence": 0.4}), restore_point_s=1.0, migrate_s=2.0, start_s=3.0, mode="standard"
+    )
     assert phases == {"migrate": 2.0, "fence": 0.4, "restore_point": 1.0, "unfence": 0.2, "activate": 3.0}
     assert verdict.unavailable(phases, {"hand_over": 0.5}, "standard") == 7.1
-    online = verdict.predicted_phases({}, restore_point_s=1.0, migrate_s=2.0, start_s=3.0, mode="online")
-    assert verdict.unavailable(online, {}, "online") == 3.0
-    untried = verdict.predicted_phases({}, restore_point_s=1.0, migrate_s=2.0, start_s=None, mode="standard")
-    assert verdict.unavailable(untried, {}, "standard") is None
+    online = verdict.predicted_phases(verdict.USUAL, restore_point_s=1.0, migrate_s=2.0, start_s=3.0, mode="online")
+    assert verdict.unavailable(online, verdict.USUAL, "online") == 3.0
+    untried = verdict.predicted_phases(verdict.USUAL, restore_point_s=1.0, migrate_s=2.0, start_s=None, mode="standard")
+    assert verdict.unavailable(untried, verdict.USUAL, "standard") is None
 
 
 @pytest.mark.parametrize(
@@ -128,7 +131,7 @@ def test_ways_back_are_those_that_are_open(
         old_start_s=2.0,
         old_api_works=old_works,
         reversible=reversible,
-        measured={},
+        usual=verdict.USUAL,
         mode=mode,
     )
     assert set(found) == ways
@@ -210,3 +213,30 @@ def test_the_verdict_reads_as_sentences() -> None:
         "not safe under traffic: m rewrites public.users (and 1 more)",
         "expected: API unavailable for 4.2 s, migration ended after 30 s; ways back: downgrade 3 s, restore 61 s",
     ]
+
+
+def test_what_a_cutover_does_besides_is_measured_in_the_rehearsal() -> None:
+    """Through a container every session takes a tenth of a second and more, and an API may take its time to stop."""
+    clock = {"session": 0.2, "notes": 0.5}
+    found = verdict.usual(clock, 1.5, {})
+    assert {name: round(found[name], 3) for name in ("fence", "restore_point", "unfence")} == {
+        "fence": 2.3, "restore_point": 1.0, "unfence": 1.3
+    }  # fmt: skip
+    known = verdict.usual(clock, 1.5, {"fence": 4.0, "start_more": -0.3})
+    assert known["fence"] == 4.0, "an earlier deploy knows better"
+    phases = verdict.predicted_phases(known, restore_point_s=1.0, migrate_s=2.0, start_s=3.0, mode="standard")
+    assert phases == {"migrate": 2.0, "fence": 4.0, "restore_point": 2.0, "unfence": 1.3, "activate": 2.7}
+
+
+@pytest.mark.parametrize(
+    ("status", "signal", "heard"),
+    [
+        ("SigBlk:\t0000000000000000\nSigCgt:\t0000000000004002\n", "SIGTERM", True),  # uvicorn
+        ("SigBlk:\t0000000000000000\nSigCgt:\t0000000000000002\n", "SIGTERM", False),  # a shell around it
+        ("SigBlk:\t0000000000000000\nSigCgt:\t0000000000000002\n", "SIGINT", True),
+        ("SigBlk:\tfffffffe7ffbfeff\nSigCgt:\t0000000000000000\n", "15", True),  # tini waits for what it blocks
+        ("", "SIGTERM", True),
+    ],
+)
+def test_who_hears_the_signal_to_stop(status: str, signal: str, heard: bool) -> None:
+    assert probe.handles(status, signal) is heard

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -72,6 +74,14 @@ def program(config: Mapping[str, Any], image: Mapping[str, Any]) -> list[str]:
     entry = config.get("Entrypoint") or image.get("Entrypoint") or []
     command = config.get("Cmd") or ([] if config.get("Entrypoint") else image.get("Cmd")) or []
     return [str(word) for word in [*entry, *command]]
+
+
+def handles(status: str, name: str) -> bool:
+    """Whether a process, by its /proc/…/status, would learn of the signal ``name`` (or number): it catches it, or waits
+    for it, as the small inits do."""
+    number = int(name) if name.isdigit() else int(getattr(signal, f"SIG{name.removeprefix('SIG')}", signal.SIGTERM))
+    masks = re.findall(r"^Sig(?:Cgt|Blk):\s*([0-9a-fA-F]+)$", status, re.MULTILINE)
+    return not masks or any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
 
 
 def listening(site: Site, python: str, port: int = 0, wait_s: float = 0.0) -> list[int]:

@@ -17,7 +17,7 @@ Data = dict[str, Any]
 _OFF = {"Name": "no", "MaximumRetryCount": 0}
 # A release's id, as the journal makes it; a second one of a release has its own id behind it.
 _SET_ASIDE = r"(\d{8}T\d{6}Z-[0-9a-f]{4}|old)(_[0-9a-f]{12})?"
-_STOP_SECONDS = 10  # the engine's own default
+STOP_SECONDS = 10  # the engine's own default
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Service:
         with self.engine.talking(f"stop container {self.name}"):
             if container["State"].get("Paused"):
                 self.engine.api.unpause(container["Id"])
-            self.engine.api.stop(container["Id"], timeout=container["Config"].get("StopTimeout") or _STOP_SECONDS)
+            self.engine.api.stop(container["Id"], timeout=container["Config"].get("StopTimeout") or STOP_SECONDS)
 
     def start(self, container: Mapping[str, Any], policy: Optional[Mapping[str, Any]] = None) -> int:
         """Give a container its restart policy back and start it; nothing happens to one that runs.

@@ -18,6 +18,7 @@ from .address import Tunnel, direct
 from .engine import Engine
 from .oneoff import OneOffSite
 from .probe import exposed_port, find_python, listening, program
+from .service import STOP_SECONDS
 from .spec import Plan
 
 _TAIL = 64 * 1024
@@ -70,7 +71,36 @@ def running(
             tunnel = Tunnel(site, python, port)
             stack.callback(tunnel.close)
             url = f"http://{tunnel.address}"
-        yield Trial(url, log.text, lambda: exit_code(process))
+        yield Trial(url, log.text, lambda: exit_code(process), lambda: _stopped(site, python, process))
+
+
+# The oldest child of the launcher is the program.
+_STOP = """
+import os, signal, sys, time
+def parent(pid):
+    try:
+        with open("/proc/%d/stat" % pid) as file:
+            state, ppid = file.read().rpartition(")")[2].split()[:2]
+        return 0 if state == "Z" else int(ppid)
+    except (OSError, ValueError):
+        return 0
+children = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if parent(pid) == int(sys.argv[1])]
+program = min(children)
+os.kill(program, signal.SIGTERM)
+limit = time.monotonic() + float(sys.argv[2])
+while parent(program) and time.monotonic() < limit:
+    time.sleep(0.01)
+"""
+
+
+def _stopped(site: OneOffSite, python: str, process: Process) -> None:
+    """Send the program what the engine sends it when its container is stopped, and wait until it has ended."""
+    with contextlib.suppress(PapError):  # how long a stop takes is then not known
+        site.run(
+            [python, "-c", _STOP, str(getattr(process, "pid", 0)), str(STOP_SECONDS)],
+            check=False,
+            timeout=STOP_SECONDS + 5,
+        )
 
 
 def _first_port(site: OneOffSite, python: str, process: Process, log: _Log, start_s: float) -> int:

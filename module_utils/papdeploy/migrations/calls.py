@@ -90,8 +90,15 @@ def _state(request: Request, emit: Emit, what: Callable[..., Any]) -> dict[str, 
 
 
 def status(request: Request, emit: Emit) -> dict[str, Any]:
-    """Applied, pending, problems, interrupted, failures; ``server`` says what answered and who holds the lock."""
-    return _state(request, emit, lambda s, m, o: planning.status(s.raw, m, o))
+    """Applied, pending, problems, interrupted, failures; ``server`` says what answered and who holds the lock. With
+    ``expected``, what the schema check of a later call needs is imported now, and not while users wait."""
+
+    def look(session: Any, migrations: Any, options: RunOptions) -> Any:
+        if request.get("expected"):
+            session.release_sqlalchemy(session.sqlalchemy())
+        return planning.status(session.raw, migrations, options)
+
+    return _state(request, emit, look)
 
 
 def plan(request: Request, emit: Emit) -> dict[str, Any]:

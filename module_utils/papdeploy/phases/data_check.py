@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any, Optional
 
 from ..core.durable import write_durably
-from ..databases import definitions, loss_rules, marks, relation_losses
+from ..databases import definitions, loss_rules, relation_losses
 from ..databases.live_state import LEDGER_SCHEMA
 from ..databases.relation_losses import Baseline, Comparison
 from ..errors import CommandFailed, PapError, Unavailable
@@ -23,8 +23,6 @@ from ..stack import Stack
 
 KEPT = "data.json"
 DEFINED = "definitions.json"
-# Content is hashed while users wait; counting is cheaper.
-DIGEST_BYTES = 32 * 1024 * 1024
 # An idle session hands its counters over after ten seconds.
 _PATIENCE_S = 12.0
 
@@ -36,9 +34,7 @@ class DataLost(PapError):
 def keep(journal: Journal, session: Session) -> None:
     """Keep the baseline of this moment with the release; ``session`` is behind the fence (or, online, before the
     switch)."""
-    baseline = relation_losses.take(
-        session, limit_bytes=marks.LOOK_BYTES, digest_bytes=DIGEST_BYTES, ignore_schemas=(LEDGER_SCHEMA,)
-    )
+    baseline = relation_losses.take_briefly(session, ignore_schemas=(LEDGER_SCHEMA,))
     write_durably(journal.folder / KEPT, json.dumps(baseline).encode())
 
 

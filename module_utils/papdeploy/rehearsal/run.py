@@ -359,6 +359,12 @@ def _difference(item: Any) -> str:
     return f"{item.get('severity')}: {item.get('object')}: {item.get('kind')}"
 
 
+def _stop_s(work: _Work, candidate: Mapping[str, Any], old: Mapping[str, Any]) -> float:
+    """Seconds in which the API that runs will stop: as its trial did, or, where it did not work on the new schema, as
+    the new one did; and at least what its supervisor waits for it in vain."""
+    return max(float(old.get("stop_s") or candidate.get("stop_s") or 0.0), work.stack.api.deaf_s())
+
+
 def _verdict(
     work: _Work,
     copy: Copy,
@@ -392,22 +398,23 @@ def _verdict(
         )
     timed = copy.data == "full"
     migrate_s = float(migrated["seconds"])
+    usual = verdict.usual(expectations.clock(copy.database), _stop_s(work, candidate, old), subject.measured)
     phases = verdict.predicted_phases(
-        subject.measured,
+        usual,
         restore_point_s=expectations.restore_point_s(work.stack.database, copy.taken),
         migrate_s=migrate_s,
-        start_s=candidate.get("healthy_after_s"),
+        start_s=candidate.get("start_s"),
         mode=options.mode,
     )
-    away = verdict.unavailable(phases, subject.measured, options.mode)
+    away = verdict.unavailable(phases, usual, options.mode)
     seconds = copy.taken.manifest["seconds"] if copy.taken else {}
     recovery = verdict.recovery(
         revert_s=back["seconds"],
         restore_s=float(seconds["restore"]) + float(seconds["oracle"]) if seconds else None,
-        old_start_s=old.get("healthy_after_s"),
+        old_start_s=old.get("start_s"),
         old_api_works=old["works"],
         reversible=back["reversible"],
-        measured=subject.measured,
+        usual=usual,
         mode=options.mode,
     )
     return {

@@ -40,7 +40,8 @@ def attempt(
 
     ``made``: what leads it to the copy. ``rows``: the copy holds every row, so the smoke user must be in it.
     ``deadline`` is a moment (monotonic). ``on_healthy`` is called between the start and the smoke test. Raises PapError
-    only if the trial did not use the copy.
+    only if the trial did not use the copy. ``start_s``: from nothing to the first healthy answer; ``stop_s``: until
+    nothing of it was left.
     """
     result: dict[str, Any] = {"label": version.get("label"), "works": None, "why": stack.api.trial_obstacle(version)}
     if result["why"]:
@@ -64,28 +65,55 @@ def attempt(
     result["pointed"] = list(made.pointed)
     watcher = copy.as_release(f"{release}:trial")
     watch = SessionWatch(watcher, live, "the API on trial", sockets.holder, stack.seen_on_live, name)
-    with watch as sessions, stack.api.trial(version, replace(made, variables=started), sockets) as trial:
-        config = SmokeConfig(base_url=trial.base_url, **stack.smoke_settings)
-        config = replace(config, health_deadline_s=max(1.0, min(config.health_deadline_s, deadline - time.monotonic())))
-        try:
-            result["healthy_after_s"] = round(_wait(config, trial, sessions), 3)
-            on_healthy()
-            found = smoke.run(config, baseline).as_dict()
-            result.update(works=True, why="", checks=found["checks"], endpoints=found["endpoints"])
-            if not config.endpoints:
-                result["proposed"] = proposed_endpoints(smoke.request(config, OPENAPI_PATH).body)
-        except SmokeFailed as error:
-            result.update(_judged(error, rows), log=_tail(trial))
-        except PapError as error:
+    with watch as sessions:
+        began = time.monotonic()
+        with stack.api.trial(version, replace(made, variables=started), sockets) as trial:
+            limit_s = max(1.0, deadline - time.monotonic())
+            config = SmokeConfig(base_url=trial.base_url, **stack.smoke_settings)
+            config = replace(config, health_deadline_s=min(config.health_deadline_s, limit_s))
+
+            def healthy() -> None:
+                result["start_s"] = round(time.monotonic() - began, 3)
+                on_healthy()
+
+            result.update(_tried(config, trial, sessions, baseline, rows, healthy))
+            if result["works"] and not sessions.used_copy(_PATIENCE_S):
+                raise PapError(
+                    "The API on trial never connected to the copy, so it has its database from somewhere else.",
+                    hint="Set pap_database_url_variable to the variable that it takes its database URL from.",
+                )
             sessions.refuse_leak()
-            result.update(works=False, why=error.message, log=_tail(trial))
+            stopping = time.monotonic()
+            if result["works"]:
+                trial.stop()
+    if result["works"]:
+        result["stop_s"] = round(time.monotonic() - stopping, 3)
+    return result
+
+
+def _tried(
+    config: SmokeConfig,
+    trial: Trial,
+    sessions: SessionWatch,
+    baseline: Optional[Sequence[Mapping[str, Any]]],
+    rows: bool,
+    on_healthy: Callable[[], None],
+) -> dict[str, Any]:
+    """Wait until it is healthy and log in; what came of it."""
+    result: dict[str, Any] = {}
+    try:
+        result["healthy_after_s"] = round(_wait(config, trial, sessions), 3)
+        on_healthy()
+        found = smoke.run(config, baseline).as_dict()
+        result.update(works=True, why="", checks=found["checks"], endpoints=found["endpoints"])
+        if not config.endpoints:
+            result["proposed"] = proposed_endpoints(smoke.request(config, OPENAPI_PATH).body)
+    except SmokeFailed as error:
+        result.update(_judged(error, rows), log=_tail(trial))
+    except PapError as error:
         sessions.refuse_leak()
-        if result["works"] and not sessions.used_copy(_PATIENCE_S):
-            raise PapError(
-                "The API on trial never connected to the copy, so it has its database from somewhere else.",
-                hint="Set pap_database_url_variable to the variable that it takes its database URL from.",
-            )
-        sessions.refuse_leak()
+        result.update(works=False, why=error.message, log=_tail(trial))
+    sessions.refuse_leak()
     return result
 
 

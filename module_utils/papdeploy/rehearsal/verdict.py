@@ -21,8 +21,10 @@ _WORDS = {
 }
 _ORDER = list(_WORDS)
 
-# Used where no earlier deploy of this stack has measured them; seconds.
-USUAL = {"fence": 0.3, "unfence": 0.2, "hand_over": 0.0}
+# Used where nothing was measured; seconds.
+USUAL = {"fence": 0.3, "restore_point": 0.0, "unfence": 0.2, "hand_over": 0.0, "start_more": 0.0}
+# How many sessions each phase opens one after another: milliseconds on a host, tenths of a second through a container.
+SESSIONS = {"fence": 4, "restore_point": 5, "unfence": 4}
 # From the failure to the first step of the rollback: Ansible starts another module.
 RESCUE_S = 1.5
 DEADLINE_FLOOR_S = 30.0
@@ -114,32 +116,43 @@ def _is_alone(migrations: Sequence[Mapping[str, Any]], identity: str) -> bool:
     return any(item["identity"] == identity and item.get("sampled") for item in migrations)
 
 
+def usual(clock: Mapping[str, float], stop_s: float, measured: Mapping[str, float]) -> dict[str, float]:
+    """Seconds of what the cutover does besides its migrations and the API's start. ``clock``: of the rehearsal, as
+    ``expectations.clock`` gives it; ``stop_s``: what the API needs to stop; ``measured``: from earlier deploys of this
+    stack, which know best."""
+    if not clock:
+        return {**USUAL, **measured}
+    sessions = {name: count * clock["session"] for name, count in SESSIONS.items()}
+    sessions["fence"] += stop_s
+    sessions["unfence"] += clock["notes"]
+    return {**USUAL, **sessions, **measured}
+
+
 def predicted_phases(
-    measured: Mapping[str, float],
+    usual: Mapping[str, float],
     *,
     restore_point_s: float,
     migrate_s: float,
     start_s: Optional[float],
     mode: str,
 ) -> dict[str, float]:
-    """Seconds that each phase of the deploy should take. ``measured``: from earlier deploys of this stack."""
-    usual = {**USUAL, **measured}
+    """Seconds that each phase of the deploy should take. ``usual``: what :func:`usual` gives."""
     phases = {"migrate": migrate_s}
     if mode == "standard":
-        phases.update(fence=usual["fence"], restore_point=restore_point_s, unfence=usual["unfence"])
+        looked = restore_point_s + usual["restore_point"]
+        phases.update(fence=usual["fence"], restore_point=looked, unfence=usual["unfence"])
     if start_s is not None:
-        phases["activate"] = start_s
+        phases["activate"] = max(0.0, start_s + usual["start_more"])
     return {name: round(seconds, 3) for name, seconds in phases.items()}
 
 
-def unavailable(phases: Mapping[str, float], measured: Mapping[str, float], mode: str) -> Optional[float]:
+def unavailable(phases: Mapping[str, float], usual: Mapping[str, float], mode: str) -> Optional[float]:
     """Seconds that users will wait: from stopping the API to its first healthy answer; None if its start is unknown."""
     if "activate" not in phases:
         return None
     if mode == "online":
         return phases["activate"]
-    hand_over = {**USUAL, **measured}["hand_over"]
-    return round(sum(phases.values()) + hand_over, 2)
+    return round(sum(phases.values()) + usual["hand_over"], 2)
 
 
 def recovery(
@@ -149,14 +162,13 @@ def recovery(
     old_start_s: Optional[float],
     old_api_works: Optional[bool],
     reversible: Optional[bool],
-    measured: Mapping[str, float],
+    usual: Mapping[str, float],
     mode: str,
 ) -> dict[str, float]:
     """Seconds that each way back would take, for those that are open; the API's start counts where it is known.
 
     "swap" is open if the restore point becomes a snapshot, which is decided under the fence; without one, it never is.
     """
-    usual = {**USUAL, **measured}
     start = (old_start_s or 0.0) + RESCUE_S
     closed = usual["fence"] + usual["unfence"]
     ways: dict[str, float] = {}
