@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import full_disk  # noqa: F401 - so that no test takes up much of this one
 import pytest
 from postgres_servers import Server, start_server, stop_server
 
@@ -15,6 +16,7 @@ from postgres_servers import Server, start_server, stop_server
 WHOLE_DEPLOYS = (
     "test_docs_commands",
     "test_fleet_waves",
+    "test_full_disk",
     "test_killed",
     "test_odd_password",
     "test_report_roles",

@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from papdeploy.core import storage
+
+# Hundreds of releases begin in a process of tests, each in a folder of its own.
+RESERVE_BYTES, storage.RESERVE_BYTES = storage.RESERVE_BYTES, 4096
 
 FILLER = "filler"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from full_disk import fill, make_room, small_disk
+from full_disk import RESERVE_BYTES, fill, make_room, small_disk
 from papdeploy import watcher
 from papdeploy.containers.memo import PolicyMemo
 from papdeploy.core import durable, storage
@@ -20,6 +20,11 @@ from papdeploy.journal import State
 from papdeploy.watch_confidential import NOTHING
 from test_journal import ME
 from test_pap_module import Module, ends
+
+
+@pytest.fixture(autouse=True)
+def real_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "RESERVE_BYTES", RESERVE_BYTES)
 
 
 @pytest.fixture

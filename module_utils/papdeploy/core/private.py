@@ -14,14 +14,15 @@ _ROOT = 0
 def refuse_open(path: Path, what: str = "", hint: str = "") -> None:
     """Raise Refused unless ``path`` is a folder of this user, no symbolic link, that nobody else can look into."""
     status = path.lstat()
-    problem = _not_ours(status)
+    problem, do = _not_ours(status), "find out who made it, and move it away"
     if not problem and not stat.S_ISDIR(status.st_mode):
         problem = "is not a folder"
-    problem = problem or _open(status, 0o077, "reach it")
+    if not problem:
+        problem, do = _open(status, 0o077, "reach it"), f"look at what is in it, then: chmod 0700 {path}"
     if problem:
         raise Refused(
             f"{what}{path} {problem}.",
-            hint=hint or f"It must be a folder of this user, mode 0700. Look at what is in it, then: chmod 0700 {path}",
+            hint=hint or f"It must be a folder of this user (id {os.geteuid()}), mode 0700: {do}.",
             folder=str(path),
         )
 
