@@ -13,6 +13,7 @@ from papdeploy.errors import Refused
 from papdeploy.journal import Journal, State
 from papdeploy.phases import receipt_desk, receipting, reporting, watching
 from papdeploy.report.overview import write as write_overview
+from papdeploy.watch_confidential import NOTHING
 
 WHO = {"user": "jane", "host": "deploy-1", "pid": 1}
 VERSION = {"label": "pap:1.9.0", "identity": "sha256:93fe"}
@@ -238,7 +239,7 @@ class TestReceipts:
 class TestWatchOfARelease:
     def test_nothing_was_deployed(self, state: State) -> None:
         assert watching.status(state, "")["ok"] is True
-        assert watching.start(state, "")["watching"] is False
+        assert watching.start(state, "", NOTHING)["watching"] is False
         with pytest.raises(Refused):
             watching.acknowledge(state, "", WHO, "a good reason")
 
