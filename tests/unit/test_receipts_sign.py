@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from papdeploy import receipts
 from papdeploy.errors import Refused, Unavailable
 
@@ -341,3 +342,10 @@ def test_a_word_that_no_receipt_holds_is_refused() -> None:
     with pytest.raises(Refused, match="receipt_demand names what no receipt holds: blessed, rehearsd") as refused:
         receipts.demanded(shelf(receipt()), subject(), receipts.Terms(holds=["rehearsd", "proven", "blessed"]), AT)
     assert refused.value.hint == "It is a list of rehearsed, proven, watched."
+
+
+def test_the_inventory_may_name_exactly_what_a_receipt_can_hold() -> None:
+    root = Path(__file__).resolve().parents[2]
+    of_role = yaml.safe_load((root / "roles/receipt/meta/argument_specs.yml").read_text())["argument_specs"]["main"]
+    assert of_role["options"]["receipt_demand"]["choices"] == [*receipts.HOLDS]
+    assert f'"choices": {json.dumps([*receipts.HOLDS])}' in (root / "library/pap_receipt.py").read_text()
