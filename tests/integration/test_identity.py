@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable
 import pytest
 from as_app import as_app
 from papdeploy import backup, databases, oracle, rollback
+from papdeploy.databases import relation_losses
 from papdeploy.databases.names import admin_session, look
 from papdeploy.errors import PapError, Refused
 from papdeploy.journal import State
@@ -326,6 +327,28 @@ def test_restore_point_below_a_rollback_by_swap_is_still_known(server: Server, l
         assert "is of another database" in other.choose(way="restore", accept_loss=True, deep=deep).refused
     assert below.roll_back(accept_loss=True)["way"] == "restore"
     assert oracle.compare(below.before, oracle.take(live)) == []
+
+
+@pytest.mark.parametrize("way", ["image", "restore"])
+def test_what_another_rollback_put_in_place_is_not_called_a_loss_and_its_rows_are_not_given_up(
+    live: Database, tmp_path: Path, way: str
+) -> None:
+    """Of a database that a later rollback restored, every OID, counter and transaction is new: nobody lost anything."""
+    below = deploy(live, folder_of(tmp_path), kind="backup", up=SMALL_UP, old_works_on_new=way == "image")
+    databases.fence(live, "r8")
+    behind = databases.must_be_fenced(live, "r8")
+    databases.swap(live, "r8", databases.snapshot(behind, "r8", live=live.conninfo.dbname)["database"])
+    databases.unfence(live, "r8")
+    for written in (False, True):
+        if written:
+            as_app(live).execute("INSERT INTO t (v) SELECT 'customer' FROM generate_series(1, 100)")
+        plan = below.choose(way=way)
+        assert not plan.lost and "loses nothing" not in plan.cost_sentence, plan.lines()
+        assert "a rollback has put another database in its place since" in plan.cost_sentence, plan.lines()
+        if way == "restore":
+            assert plan.refused and "-e rollback_accept_loss=true" in plan.hint
+    with pytest.raises(Refused, match="a rollback has put another database in its place"):
+        relation_losses.compare(live, below.facts["data"])
 
 
 def test_named_way_happens_or_fails_and_stays_available(

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from as_app import as_app
 from papdeploy.databases import loss_rules, marks, relation_losses
 from papdeploy.databases.relation_losses import Comparison, Loss
+from papdeploy.journal import State
+from papdeploy.phases import data_check
 from papdeploy.postgres import Database
 from support_backup import database_of, forget
 from waiting import wait_until
@@ -269,3 +276,33 @@ def test_losses_are_said_worst_first() -> None:
     )
     assert loss_rules.listed(losses, 1).endswith("; and 2 more")
     assert [Loss.from_dict(loss.as_dict()) for loss in losses] == losses
+
+
+def test_a_table_that_an_open_transaction_has_emptied_is_not_called_whole(
+    shared: tuple[Server, Database], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before COMMIT nobody else sees a TRUNCATE: what is known is its lock, which is waited for and then told."""
+    server, live = shared
+    as_app(live).execute(SETUP)
+    journal = State(tmp_path).begin({"user": "u", "host": "h", "pid": 1}, stack="st")
+    with live.session() as session:
+        data_check.keep(journal, session)
+    stack: Any = SimpleNamespace(
+        database=live, may_delete=(), environment="staging", label="st", api=SimpleNamespace(names=("one",))
+    )
+    with server.connect(live.conninfo.dbname) as user:
+        user.autocommit = False
+        user.cursor().execute("SET application_name = 'shop'; TRUNCATE nothing, one")
+        monkeypatch.setattr(data_check, "_PATIENCE_S", 0.1)
+        said = data_check.check(stack, journal, data_check.AT_END, final=True)
+        assert [line.split(", which shop (process ")[0] for line in said] == [
+            "not known: what becomes of public.nothing",
+            "not known: what becomes of public.one",
+        ]
+        monkeypatch.setattr(data_check, "_PATIENCE_S", 20.0)
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(data_check.check, stack, journal, data_check.AT_END, final=True)
+            time.sleep(0.7)
+            user.commit()
+            with pytest.raises(data_check.DataLost, match=r"public\.one was truncated \(1 row before, 0 now\)"):
+                waiting.result()

@@ -52,10 +52,23 @@ COUNTERS = """
 SELECT current_setting('track_counts')::bool AS counting, pg_postmaster_start_time()::text AS started,
        (SELECT stats_reset::text FROM pg_stat_database WHERE datname = current_database()) AS reset"""
 
+LOCKED = f"""
+SELECT format('%s.%s', n.nspname, c.relname) AS name, a.pid, a.usename AS user, a.application_name AS application,
+       extract(epoch FROM clock_timestamp() - a.xact_start)::int AS seconds
+FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.mode = 'AccessExclusiveLock' AND l.granted AND a.pid <> pg_backend_pid() AND a.datname = current_database()
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND c.relkind IN ('r', 'p')
+  AND {user_schema()} AND {CLIENT}
+ORDER BY 1"""
+
 _SNAPSHOT = """
 SELECT pg_snapshot_xmin(s)::text AS xmin, pg_snapshot_xmax(s)::text AS xmax,
-       (SELECT coalesce(json_agg(x::text), '[]') FROM pg_snapshot_xip(s) AS x) AS xip
+       (SELECT coalesce(json_agg(x::text), '[]') FROM pg_snapshot_xip(s) AS x) AS xip,
+       (SELECT oid::int8 FROM pg_database WHERE datname = current_database()) AS database
 FROM pg_current_snapshot() AS s"""
+
+ANOTHER = "a rollback has put another database in its place since"
 
 
 @dataclass(frozen=True)
@@ -165,6 +178,13 @@ def moment(session: Session) -> dict[str, Any]:
     return session.rows(_SNAPSHOT)[0]
 
 
+def elsewhere(session: Session, mark: Mapping[str, Any]) -> bool:
+    """Whether ``mark`` was taken in another database, in whose place a rollback put this one. Then OIDs, counters and
+    transactions say nothing: all of them are new here, and nobody wrote that. Older marks cannot tell."""
+    known = mark.get("database")
+    return known is not None and int(known) != int(moment(session)["database"])
+
+
 def newer(mark: Mapping[str, Any]) -> str:
     """A condition on row version ``t``: its transaction began after ``mark``, or was running then."""
     # xid is 32 bits and wraps: age() compares modulo. Newer than xmax, or running when the mark was taken.
@@ -194,6 +214,8 @@ def written_since(
     """
     skip = set(ignore_schemas)
     with database.session() as session:
+        if elsewhere(session, mark):
+            return Written({}, False, f"what was written cannot be counted: {ANOTHER}")
         others = int(session.scalar(OTHERS))  # before the counters: who is gone by now has handed them over
         counters = session.rows(COUNTERS)[0]
         tables = [table for table in session.rows(TABLES) if table["schema"] not in skip]

@@ -16,7 +16,7 @@ from typing import Any, Optional
 
 from .. import oracle_sql
 from ..core.text import plural
-from ..errors import CommandFailed
+from ..errors import CommandFailed, Refused
 from ..oracle_sql import no_member, user_schema
 from ..postgres import Database, Session, quote_ident
 from . import marks
@@ -77,6 +77,8 @@ class Loss:
             "recreated": "was dropped and created anew",
             "truncated": "was truncated",
         }
+        if self.what == "truncated" and self.after and self.after == self.before:
+            return f"{self.table} was rewritten, and none of its rows is one of before{self._counts()}"
         if self.what != "deleted":
             return f"{self.table} {words[self.what]}{self._counts()}"
         if self.rows is None:
@@ -156,7 +158,8 @@ def compare(
     """Hold ``database`` against ``baseline``. Rows are read where the counters moved, or lie; and in the smaller tables
     while other sessions are open; with ``deletions_only``, only where the counter of deletions or the file moved (then
     a loss shows when its counters do). With ``content``, tables that hold what they held then, by the digest of the
-    baseline, have lost nothing, whatever was done to their rows. Raises CommandFailed if a table stays locked."""
+    baseline, have lost nothing, whatever was done to their rows. Raises CommandFailed if a table stays locked, Refused
+    if the baseline is of another database, in whose place a rollback has put this one."""
     settings = {"lock_timeout": f"{int(lock_timeout_s * 1000)}ms"}
     for left in range(_TRIES, -1, -1):
         try:
@@ -172,6 +175,8 @@ def compare(
 def _compared(
     session: Session, baseline: Baseline, ignore_schemas: Sequence[str], content: bool, deletions_only: bool
 ) -> Comparison:
+    if marks.elsewhere(session, baseline):
+        raise Refused(f"It cannot be compared with what it was: {marks.ANOTHER}.")
     others = int(session.scalar(marks.OTHERS))  # before the counters: who is gone has handed them over
     session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
     counters = session.rows(marks.COUNTERS)[0]

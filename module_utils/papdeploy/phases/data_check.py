@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Optional
 
+from ..core import text
 from ..core.durable import write_durably
 from ..databases import definitions, loss_rules, relation_losses
 from ..databases.live_state import LEDGER_SCHEMA
@@ -50,8 +51,8 @@ def kept(journal: Journal, name: str = KEPT) -> Optional[Baseline]:
     """The baseline of a release (or its definitions); None if it never came so far, or an older version of this program
     deployed it."""
     with contextlib.suppress(FileNotFoundError):
-        text = (journal.folder / name).read_bytes().decode("utf-8", "surrogatepass")
-        baseline: Baseline = json.loads(text)
+        content = (journal.folder / name).read_bytes().decode("utf-8", "surrogatepass")
+        baseline: Baseline = json.loads(content)
         return baseline
     return None
 
@@ -76,8 +77,8 @@ def check(stack: Stack, journal: Journal, when: str, *, final: bool = False) -> 
     if baseline is None:
         return []
     with journal.checkpoint("data_check", when=when) as done:
-        found = _compared(stack, baseline, _PATIENCE_S if final else 0.0)
-        done.update(found.as_dict())
+        found, locked = _compared(stack, baseline, _PATIENCE_S if final else 0.0)
+        done.update({**found.as_dict(), "locked": locked})
         lost = loss_rules.intolerable(found.losses, baseline, stack.may_delete, _stage(stack, journal, when))
         if lost and stack.environment != "development":  # where an application may reset its database
             raise DataLost(
@@ -86,16 +87,25 @@ def check(stack: Stack, journal: Journal, when: str, *, final: bool = False) -> 
                 lost=[loss.as_dict() for loss in lost],
                 lines=[loss.sentence() for loss in lost],
             )
-    return [f"{when}, and no reason to go back: {loss.sentence()}" for loss in found.losses]
+    open_ended = [f"not known: what becomes of {_lock(entry)}; the watch looks again" for entry in locked if final]
+    return [f"{when}, and no reason to go back: {loss.sentence()}" for loss in found.losses] + open_ended
 
 
-def _compared(stack: Stack, baseline: Baseline, patience_s: float) -> Comparison:
+def _compared(stack: Stack, baseline: Baseline, patience_s: float) -> tuple[Comparison, list[dict[str, Any]]]:
+    """What was lost, and which tables a transaction that is still open has locked against readers: nobody else sees yet
+    whether it empties them."""
     limit = time.monotonic() + patience_s
     while True:
+        locked = stack.database.rows(marks.LOCKED)
         found = relation_losses.compare(stack.database, baseline, ignore_schemas=(LEDGER_SCHEMA,))
-        if not found.unexplained or time.monotonic() >= limit:
-            return found
+        if not (found.unexplained or locked) or time.monotonic() >= limit:
+            return found, locked
         time.sleep(0.5)
+
+
+def _lock(entry: Mapping[str, Any]) -> str:
+    who = f"{entry['application'] or 'a session'} (process {entry['pid']}, role {entry['user']})"
+    return f"{entry['name']}, which {who} holds locked in a transaction open for {text.seconds(entry['seconds'])}"
 
 
 def _stage(stack: Stack, journal: Journal, when: str) -> str:

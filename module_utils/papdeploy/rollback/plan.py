@@ -220,9 +220,11 @@ def _kept(database: Database, facts: Mapping[str, Any], state: State) -> Kept:
     if facts.get("data"):
         try:
             return compared(where, facts, (LEDGER_SCHEMA,))
-        except CommandFailed as error:  # a table is locked: what was found in the deploy is still known
+        except (CommandFailed, Refused) as error:  # a table is locked: what was found in the deploy is still known
             noted = [Loss.from_dict(loss) for loss in facts.get("noted") or []]
-            return Kept(noted, f"keeps the database as it is; what it lost could not be compared ({error.message})")
+            return Kept(
+                noted, f"keeps the database as it is; what it lost could not be compared ({error.message.rstrip('.')})"
+            )
     if state.running:
         return Kept((), "keeps the database as it is, once the session that is still at work has ended")
     mark = (facts.get("unfence") or {}).get("mark") or (facts.get("restore_point") or {}).get("mark")
