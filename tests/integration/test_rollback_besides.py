@@ -14,6 +14,7 @@ from papdeploy.databases import besides, definitions, marks
 from papdeploy.errors import Refused
 from papdeploy.journal import State
 from papdeploy.phases import own_logins
+from papdeploy.rollback import cost
 from papdeploy.stack import Stack
 from support_backup import FakeApi, database_of, folder_of, forget, plain
 from support_rollback import SMALL, SMALL_UP, Release, deploy
@@ -270,3 +271,27 @@ def test_large_objects_of_a_role_that_is_no_superuser(servers: dict[int, Server]
         as_app(admin).execute(statement)
         assert said in marks.written_since(role, mark).sentence()
     forget(server, name)
+
+
+def test_a_table_that_the_role_may_not_read_is_named_with_the_right_that_it_needs(
+    servers: dict[int, Server], release: Release
+) -> None:
+    """Somebody else made it in the live database: what is in it cannot be counted, so that a person has to say yes."""
+    server, live, name = servers[18], release.database, release.database.conninfo.dbname
+    server.sql(
+        "DO $d$ BEGIN CREATE ROLE besides_weak LOGIN PASSWORD 'pw'; EXCEPTION WHEN duplicate_object THEN END $d$;"
+        "GRANT SELECT ON ALL TABLES IN SCHEMA public, pap_deploy TO besides_weak;"
+        "GRANT USAGE ON SCHEMA pap_deploy TO besides_weak;"
+        "GRANT SELECT ON ALL SEQUENCES IN SCHEMA public, pap_deploy TO besides_weak;"
+        "CREATE TABLE mine AS SELECT 1 AS one",
+        name,
+    )
+    weak = replace(live, conninfo=replace(live.conninfo, user="besides_weak", password="pw"))
+    found = cost.written(weak, release.facts, None, "swap")
+    assert not found.certain and found.why.endswith(
+        "permission denied for table mine; give besides_weak the right to read it (GRANT SELECT), or the table to the"
+        " database's owner"
+    )
+    server.sql("GRANT SELECT ON mine TO besides_weak", name)
+    assert cost.written(weak, release.facts, None, "swap").certain
+    server.sql("DROP OWNED BY besides_weak; DROP ROLE besides_weak", name)

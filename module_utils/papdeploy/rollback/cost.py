@@ -39,7 +39,14 @@ def _since(where: Database, facts: Mapping[str, Any], fence: Fence, way: str) ->
     if mark is None:
         return Written({}, False, "no mark was taken, so what was written since cannot be counted")
     own = marks.Own(**(facts.get("own") or {}))
-    found = marks.written_since(where, mark, ignore_schemas=(LEDGER_SCHEMA,), own=own)
+    try:
+        found = marks.written_since(where, mark, ignore_schemas=(LEDGER_SCHEMA,), own=own)
+    except CommandFailed as error:
+        if "permission denied for" not in error.message:
+            raise
+        role = where.conninfo.user or "the administrating role"
+        mend = f"give {role} the right to read it (GRANT SELECT), or the table to the database's owner"
+        return Written({}, False, f"what was written cannot be counted: {error.message.rstrip('.')}; {mend}")
     earlier = [Change(sentence) for sentence in (point.get("defined_since") or []) if of_point]
     try:
         noted = facts.get("definitions")
