@@ -14,7 +14,7 @@ from typing import Any, Optional
 
 from ..core import text
 from ..core.durable import write_durably
-from ..databases import definitions, loss_rules, relation_losses
+from ..databases import definitions, loss_rules, marks, relation_losses
 from ..databases.live_state import LEDGER_SCHEMA
 from ..databases.relation_losses import Baseline, Comparison
 from ..errors import CommandFailed, PapError, Unavailable
