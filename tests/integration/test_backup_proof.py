@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -375,3 +376,59 @@ YESTERDAY = str(datetime.date.today() - datetime.timedelta(days=2))
 def test_an_acceptance_is_whole_and_in_time(entry: dict[str, str], says: str) -> None:
     with pytest.raises(Refused, match=says):
         acceptance.of([entry])
+
+
+EXTENSION = {
+    "papref.control": "comment = 'rows of an extension'\ndefault_version = '1.0'\nrelocatable = false\nschema = geo\n",
+    "papref--1.0.sql": """
+        CREATE TABLE ref_sys (id int PRIMARY KEY, def text); INSERT INTO ref_sys VALUES (4326, 'built in'), (4327, 'too');
+        CREATE TABLE jobs (id serial, cmd text); CREATE TABLE internal (v text); INSERT INTO internal VALUES ('made');
+        SELECT pg_catalog.pg_extension_config_dump('ref_sys', 'WHERE id > 900000');
+        SELECT pg_catalog.pg_extension_config_dump('jobs', '');
+        SELECT pg_catalog.pg_extension_config_dump('jobs_id_seq', '');
+    """,
+}
+
+
+@pytest.fixture
+def extension(server: Server) -> Iterator[None]:
+    """An extension with a table of configuration, one that is so in part, and one that is not, where the server looks
+    for them."""
+    config = subprocess.run([server.bin_dir / "pg_config", "--sharedir"], capture_output=True, text=True, check=True)
+    folder = Path(config.stdout.strip()) / "extension"
+    for name, text in EXTENSION.items():
+        (folder / name).write_text(text)
+    yield
+    for name in EXTENSION:
+        (folder / name).unlink()
+
+
+def test_rows_of_an_extension_that_no_dump_holds_are_noted(
+    server: Server, database: str, tmp_path: Path, extension: None
+) -> None:
+    target = database_of(server, database)
+    target.execute("CREATE SCHEMA geo; CREATE EXTENSION papref")
+    taken = backup.take(target, tmp_path / "a", stack="st", release="r1")
+    assert taken.manifest["notes"] == [], "as the extension makes it"
+    target.execute(
+        "INSERT INTO geo.ref_sys VALUES (900913, 'ours'); INSERT INTO geo.jobs (cmd) VALUES ('x');"
+        " UPDATE geo.ref_sys SET def = 'by hand' WHERE id = 4326; INSERT INTO geo.internal VALUES ('ours')"
+    )
+    taken = backup.take(target, tmp_path / "b", stack="st", release="r1")
+    assert taken.manifest["rows"] == 2, "what the extension calls its configuration is in the dump"
+    internal, reference = taken.manifest["notes"]
+    assert re.match(r"rows that no dump holds \(extension papref, geo\.internal\): 2 .* before, 1 .* after", internal)
+    assert re.match(r"rows that no dump holds \(extension papref, geo\.ref_sys\): 2 .* before, 2 .* after", reference)
+
+
+@pytest.mark.parametrize("case", ["an event trigger and a materialized view", "an event trigger on login"])
+def test_no_event_trigger_fires_in_a_copy_that_is_restored_in_one_stream(
+    server: Server, database: str, tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if server.major < PROVEN[case].since:
+        pytest.skip(f"PostgreSQL {server.major} has no such thing")
+    monkeypatch.setattr(backup.archive, "in_parts", lambda target, encryption: False)
+    target = database_of(server, database)
+    as_app(target).execute(PROVEN[case].sql)
+    taken = backup.take(target, tmp_path / "b", stack="st", release="r1")
+    assert backup.verify(target, taken.path, release="r2").seconds > 0
