@@ -19,12 +19,18 @@ from .core.redact import Redactor
 from .errors import CommandFailed, DeadlineExceeded, Unavailable
 
 CHUNK = 1 << 18
-_TAIL = 64 * 1024
+_HEAD, _TAIL = 4 * 1024, 60 * 1024
+
+
+def keep_ends(said: bytearray) -> None:
+    """Cut what a program said to its beginning and its end: an error comes first, and may quote much after it."""
+    if len(said) > _HEAD + _TAIL:
+        del said[_HEAD:-_TAIL]
 
 
 @dataclass(frozen=True)
 class Completed:
-    """A program that has ended: ``stdout`` and the last 64 KiB of ``stderr`` as bytes, ``seconds`` of wall time."""
+    """A program that has ended: ``stdout`` and the ends of ``stderr`` (``keep_ends``), ``seconds`` of wall time."""
 
     argv: tuple[str, ...]
     rc: int
@@ -54,7 +60,7 @@ class Process(ABC):
 
     @abstractmethod
     def errors(self) -> str:
-        """The last 64 KiB that it wrote to standard error so far."""
+        """What it wrote to standard error so far: the first 4 and the last 60 KiB."""
 
     def __enter__(self) -> Process:
         return self
@@ -186,7 +192,7 @@ class _HostProcess(Process):
         with contextlib.suppress(ValueError, OSError):
             while chunk := os.read(self._stderr.fileno(), CHUNK):
                 self._tail += chunk
-                del self._tail[:-_TAIL]
+                keep_ends(self._tail)
 
     def wait(self, timeout: float | None = None) -> int:
         try:

@@ -75,3 +75,11 @@ def test_only_a_full_disk_is_called_that(tmp_path: Path, number: int, says: str,
     with pytest.raises(PapError, match=says) as failed, explained(nowhere, tmp_path, 1.0):
         raise OSError(number, os.strerror(number))
     assert failed.value.hint.startswith(hint)
+
+
+def test_an_error_that_quotes_a_lot_is_still_read(tmp_path: Path) -> None:
+    """pg_dump quotes the statement that failed: with thousands of tables, one that locks all of them."""
+    (tmp_path / "file").write_bytes(DATA)
+    script = "cat >/dev/null; echo 'error: out of shared memory' >&2; yes public.t | head -c 500000 >&2; exit 1"
+    with pytest.raises(CommandFailed, match="exit code 1: error: out of shared memory"):
+        Pipeline().read_only(lambda: program(script, stdin=True), tmp_path / "file", None)

@@ -308,5 +308,5 @@ def _ended(process: Process, name: str) -> None:
         entry = re.search(r"from TOC entry \d+; \d+ \d+ (.+)", said)
         at = f" (restoring {entry[1]})" if entry else ""
         raise CommandFailed(
-            f"{name} failed with exit code {code}: {telling[0][-600:]}{at}", rc=code, stderr=said[-4000:]
+            f"{name} failed with exit code {code}: {telling[0][:600]}{at}", rc=code, stderr=said[-4000:]
         )

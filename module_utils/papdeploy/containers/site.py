@@ -14,12 +14,11 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any, Optional
 
 from ..errors import DeadlineExceeded, PapError, Unavailable
-from ..sites import Process, Site
+from ..sites import Process, Site, keep_ends
 from .engine import Engine
 from .hijack import Duplex, Frames
 from .launch import ABSENT, HELLO, LAUNCHERS, Launcher
 
-_TAIL = 64 * 1024
 _PIPE = 1 << 20
 _F_SETPIPE_SZ = 1031  # Linux; in the module fcntl from Python 3.10 on
 _START_SECONDS = 60.0
@@ -216,7 +215,7 @@ class _ContainerProcess(Process):
                         sink = self._pass_on(sink, part)
                     else:
                         self._tail += part
-                        del self._tail[:-_TAIL]
+                        keep_ends(self._tail)
         finally:
             os.close(self._writer)
             self._ended.set()

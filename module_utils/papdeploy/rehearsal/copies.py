@@ -14,6 +14,7 @@ from .. import databases, disk
 from .. import oracle as oracles
 from ..backup import growth
 from ..backup.archive import RESTORE_SETTINGS, restore_argv, restoring, what_dumps_need
+from ..backup.explained import next_step
 from ..backup.pipeline import Emit, silent, write_all
 from ..core.text import plural
 from ..errors import DeadlineExceeded, PapError
@@ -157,7 +158,10 @@ def _stream(source: Database, target: Database, options: list[str], deadline: fl
             if code != 0:
                 said = process.errors().strip().splitlines()
                 telling = next((line for line in said if "error" in line.lower()), said[-1] if said else "no word")
-                raise PapError(f"{name} failed on {database.site.label} while copying for the rehearsal: {telling}")
+                raise PapError(
+                    f"{name} failed on {database.site.label} while copying for the rehearsal: {telling}",
+                    hint=next_step(source, "\n".join(said)),
+                )
 
 
 def keep_apart(copy: Copy, oracle: oracles.Oracle) -> oracles.Oracle:
