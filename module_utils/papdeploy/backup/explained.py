@@ -68,7 +68,7 @@ def _more_locks(database: Database) -> str:
         " (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
         f"   WHERE {user_schema()} AND relkind IN ('r', 'p', 'S', 'v', 'm', 'f')) AS tables"
     )[0]
-    wanted = max(int(row["locks"]) * 2, -(-int(row["tables"]) * 3 // int(row["sessions"])))
+    wanted = max(int(row["locks"]) * 2, -(-int(row["tables"]) * 2 // int(row["sessions"])))
     return (
         f"pg_dump locks every table at once, and this database has {plural(row['tables'], 'table')} and the like: set"
         f" max_locks_per_transaction of the server to {wanted} (now {row['locks']}) and restart it."
