@@ -39,7 +39,6 @@ VALUES = {
     "int4range": ("'empty'", "'[1,9)'", "'(,)'"),
     "tsvector": ("'a:1 b:2'::tsvector",),
     "point": ("'(1,2)'",),
-    "xml": ("'<a/>'",),
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 
-from test_backup_seeds import prove
+from seeds_support import prove
 
 if TYPE_CHECKING:
     from postgres_servers import Server
