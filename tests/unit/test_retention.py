@@ -260,7 +260,7 @@ def test_rows_that_are_nowhere_else_go_only_by_name(rows: int | None) -> None:
     (decision,) = retention.decide(
         [failed(rows=rows)], owner=MINE, pins=Pins(), said={}, settings=Settings(keep_failed_days=1), now=NOW
     )
-    said = "an unknown number of rows" if rows is None else "1 row that" if rows == 1 else "4,711 rows"
+    said = "an unknown number of rows" if rows is None else "1 row or other change" if rows == 1 else "4,711 rows"
     assert said in decision.why and "-e rollback_release=r1" in decision.why
 
 

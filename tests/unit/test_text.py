@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from papdeploy import oracle
 from papdeploy.backup.manifest import Backup
 from papdeploy.core import text
 from papdeploy.databases.marks import Written
 from papdeploy.migrations import console
+from papdeploy.oracle import comparing
 from papdeploy.phases import cutover, preflight, progress, rehearse, watching
 from papdeploy.rehearsal import verdict
 from papdeploy.schema.result import CheckResult, Difference
@@ -47,7 +47,7 @@ def _schema(n: int) -> str:
 def _dumped(n: int) -> Any:
     tables = {"public": {"t": {"rows": n, "sha": "a"}}}
     other = {"public": {"t": {"rows": n, "sha": "b"}, "u": {"rows": n}}}
-    return list(oracle._tables(tables, other, set()))
+    return [str(found) for found in comparing._tables(tables, other, set())]
 
 
 MESSAGES: dict[str, Callable[[int], Any]] = {
