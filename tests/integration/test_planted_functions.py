@@ -225,3 +225,32 @@ def test_a_ledger_that_cannot_be_is_named_and_not_read(
     with live.session() as session, contextlib.suppress(CommandFailed):
         assert session.rows(ledger_table._LEDGER + "SELECT identity FROM ledger") == []
     assert as_app(live).scalar("SELECT count(*) FROM ran") == 0
+
+
+def test_a_backup_says_which_functions_of_others_a_superuser_ran(database: str, server: Server, tmp_path: Path) -> None:
+    """Restoring rows calls them, and no other: docs/security.md says how to avoid it."""
+    server.sql("DO $d$ BEGIN CREATE ROLE planter_of_rows; EXCEPTION WHEN duplicate_object THEN END $d$")
+    made = [
+        "checked(int) RETURNS boolean",
+        "of_domain(int) RETURNS boolean",
+        "generated(int) RETURNS int",
+        "idle(int) RETURNS int",
+    ]
+    for signature in made:
+        returned = "$1 > 0" if signature.endswith("boolean") else "$1"
+        server.sql(f"CREATE FUNCTION {signature} IMMUTABLE LANGUAGE sql RETURN {returned}", database)
+        server.sql(f"ALTER FUNCTION {signature.split(' ')[0]} OWNER TO planter_of_rows", database)
+    server.sql(
+        "CREATE DOMAIN positive AS int CHECK (of_domain(VALUE));"
+        "CREATE TABLE t (a int CHECK (checked(a)), b positive, c int GENERATED ALWAYS AS (generated(a)) STORED, d int DEFAULT idle(1));"
+        "INSERT INTO t VALUES (1, 1)",
+        database,
+    )
+    live = database_of(server, database)
+    taken = backup.take(live, tmp_path / "b", stack="st", release="r1")
+    (note,) = [note for note in taken.manifest["notes"] if "superuser" in note]
+    assert "functions of planter_of_rows with the rights of postgres" in note, note
+    assert ": public.checked(integer), public.generated(integer), public.of_domain(integer)." in note, note
+    schema = backup.take(live, tmp_path / "b", stack="st", release="r2", proof="schema")
+    assert not any("superuser" in note for note in schema.manifest["notes"])
+    server.sql("DROP OWNED BY planter_of_rows CASCADE", database)

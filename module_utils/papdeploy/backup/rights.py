@@ -68,6 +68,38 @@ def _foreign(version: int) -> str:
     ) + " ORDER BY 1"  # fmt: skip
 
 
+# What COPY into a table calls: CHECK constraints of tables and domains, and generated columns.
+_RUN_BY_ROWS = f"""
+SELECT DISTINCT f.oid::regprocedure::text AS function, pg_get_userbyid(f.proowner) AS owner
+FROM (
+    SELECT 'pg_constraint'::regclass AS classid, oid FROM pg_constraint WHERE contype = 'c'
+    UNION ALL
+    SELECT 'pg_attrdef'::regclass, d.oid FROM pg_attrdef d
+    JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum AND a.attgenerated <> '') AS used
+JOIN pg_depend d ON d.classid = used.classid AND d.objid = used.oid
+LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
+JOIN pg_proc f ON f.oid = coalesce(o.oprcode::oid, CASE WHEN d.refclassid = 'pg_proc'::regclass THEN d.refobjid END)
+JOIN pg_namespace n ON n.oid = f.pronamespace AND {user_schema()}
+JOIN pg_roles r ON r.oid = f.proowner AND NOT r.rolsuper
+WHERE {no_member("pg_proc", "f.oid")} ORDER BY 1"""
+
+
+def run_as_superuser(session: Session) -> list[str]:
+    """A note if a superuser restores rows here whose constraints and generated columns call functions of somebody who
+    is none: these run with the rights of the superuser, as in every pg_restore."""
+    role = session.rows(_ROLE)[0]
+    found = session.rows(_RUN_BY_ROWS) if role["superuser"] else []
+    if not found:
+        return []
+    functions = ", ".join(str(row["function"]) for row in found[:_SHOWN])
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    owners = ", ".join(sorted({str(row["owner"]) for row in found}))
+    return [
+        f"restoring the rows ran functions of {owners} with the rights of {role['name']}, who is a superuser:"
+        f" {functions}{more}. An administrating role that is none avoids it (docs/security.md)."
+    ]
+
+
 def refuse_missing(session: Session, *, restores: bool) -> None:
     """Raise Refused with the right that is missing, and on which objects: to dump the database of ``session``, and
     (``restores``) to restore the dump as a proof."""

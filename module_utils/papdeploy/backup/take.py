@@ -94,6 +94,7 @@ def take(
         path, file = stack_.enter_context(files.partial(folder, name))
         session = stack_.enter_context(oracles.snapshot_session(database))
         rights.refuse_missing(session, restores=proof != "none")
+        by_rows = rights.run_as_superuser(session) if proof == "full" else []
         about = _about(session, database, live)
         scratch: Optional[Database] = None
         if proof != "none":
@@ -139,7 +140,7 @@ def take(
             "oracle_digest": content.digest,
             "oracle": {**content.as_dict()},
             "sequences_after": after if proof != "full" else content.sequences,
-            "notes": found.notes,
+            "notes": [*found.notes, *by_rows],
             "accepted": lived_with,
             "proof": {"kind": proof, "seconds": round(proved.seconds, 3) if proved else 0.0},
             "seconds": {
