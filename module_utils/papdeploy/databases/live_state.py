@@ -11,8 +11,8 @@ from ..core.clock import now
 from ..core.database_identity import DatabaseIdentity
 from ..oracle import Oracle
 from ..postgres import Database, Session, identity_of
-from . import marks
-from .names import CLIENT
+from . import marks, server_state
+from .names import CLIENT, admin_session
 
 LEDGER_SCHEMA = "pap_deploy"
 _LOCK_TIMEOUT_S = 5.0
@@ -26,17 +26,19 @@ GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2 LIMIT 8"""
 
 @dataclass(frozen=True)
 class LiveState:
-    """Which database it is, every object of its catalog, and the write counters of every table, in one snapshot."""
+    """Which database it is, every object of its catalog, the write counters of every table, and what its server has in
+    force for it, in one snapshot."""
 
     at: str
     identity: DatabaseIdentity
     catalog: Oracle
     counters: Mapping[str, Any]
+    server: server_state.ServerState
 
 
 @dataclass(frozen=True)
 class LiveChanges:
-    """``catalog``: sentences about objects and about the ledger, which nobody but a run of migrations writes.
+    """``catalog``: sentences about objects, the server, and the ledger, which nobody but a run of migrations writes.
     ``written``: tables with rows written by whomever; None where the counters were reset or are switched off."""
 
     catalog: list[str]
@@ -49,12 +51,12 @@ def take(database: Database) -> LiveState:
         session.execute("SET LOCAL jit = off")  # compiling the catalog's queries takes longer than running them
         identity = identity_of(session)
         catalog = oracles.take(database, session=session, rows=False, lock_timeout_s=_LOCK_TIMEOUT_S)
-        return LiveState(now(), identity, catalog, marks.take(session))
+        return LiveState(now(), identity, catalog, marks.take(session), server_state.take(session, identity.oid))
 
 
 def changes(before: LiveState, after: LiveState) -> LiveChanges:
     """What is different. Tables that were made again under their name count as objects that changed."""
-    found = oracles.compare(before.catalog, after.catalog)
+    found = [*server_state.changes(before.server, after.server), *oracles.compare(before.catalog, after.catalog)]
     if before.identity.oid != after.identity.oid:
         found.insert(0, f"{after.identity.name} is another database (OID {after.identity.oid}) than before.")
     tables, old = after.counters["tables"], before.counters["tables"]
@@ -67,6 +69,12 @@ def changes(before: LiveState, after: LiveState) -> LiveChanges:
         before.counters["counters"] == after.counters["counters"] and before.counters["counters"]["counting"]
     )
     return LiveChanges(found, [name for name in moved if name not in ledger] if same_counters else None)
+
+
+def from_outside(database: Database, before: LiveState) -> list[str]:
+    """What is different as far as another database of the server tells. Raises PapError if that cannot be read."""
+    with admin_session(database) as session:
+        return server_state.changes(before.server, server_state.take(session, before.identity.oid))
 
 
 def others(session: Session) -> list[dict[str, Any]]:

@@ -39,8 +39,8 @@ def target_of(text: str) -> Target:
 class Hooks:
     """What a guarded connection asks before and after each statement. The default allows everything."""
 
-    def statement(self, sql: str, call: Callable[[], Any], cursor: Any) -> Any:
-        """Run ``call``, which sends ``sql``."""
+    def statement(self, sql: str, call: Callable[..., Any], cursor: Any) -> Any:
+        """Run ``call``, which sends ``sql``, or the text that it is given in the place of that."""
         return call()
 
     def control(self, what: str) -> bool:
@@ -154,15 +154,16 @@ def _psycopg2() -> Driver:
     class Cursor:
         def execute(self, query: Any, vars: Any = None) -> Any:
             run = super().execute  # type: ignore[misc]
-            return self.connection.pap_hooks.statement(text(query, self), lambda: run(query, vars), self)  # type: ignore[attr-defined]
+            return self.connection.pap_hooks.statement(text(query, self), lambda sent=query: run(sent, vars), self)  # type: ignore[attr-defined]
 
         def executemany(self, query: Any, vars_list: Any) -> Any:
             run = super().executemany  # type: ignore[misc]
-            return self.connection.pap_hooks.statement(text(query, self), lambda: run(query, vars_list), self)  # type: ignore[attr-defined]
+            return self.connection.pap_hooks.statement(text(query, self), lambda sent=query: run(sent, vars_list), self)  # type: ignore[attr-defined]
 
         def copy_expert(self, sql: Any, *rest: Any, **named: Any) -> Any:
             run = super().copy_expert  # type: ignore[misc]
-            return self.connection.pap_hooks.statement(text(sql, self), lambda: run(sql, *rest, **named), self)  # type: ignore[attr-defined]
+            hooks: Hooks = self.connection.pap_hooks  # type: ignore[attr-defined]
+            return hooks.statement(text(sql, self), lambda sent=sql: run(sent, *rest, **named), self)
 
     class Connection(extensions.connection):  # type: ignore[misc,name-defined]
         pap_hooks = Hooks()
@@ -224,16 +225,20 @@ def _psycopg() -> Driver:
     class Cursor(module.Cursor):  # type: ignore[misc,name-defined]
         def execute(self, query: Any, params: Any = None, **named: Any) -> Any:
             run = super().execute
-            return self.connection.pap_hooks.statement(text(query, self), lambda: run(query, params, **named), self)
+            return self.connection.pap_hooks.statement(
+                text(query, self), lambda sent=query: run(sent, params, **named), self
+            )
 
         def executemany(self, query: Any, params_seq: Any, **named: Any) -> Any:
             run = super().executemany
-            return self.connection.pap_hooks.statement(text(query, self), lambda: run(query, params_seq, **named), self)
+            return self.connection.pap_hooks.statement(
+                text(query, self), lambda sent=query: run(sent, params_seq, **named), self
+            )
 
         def copy(self, statement: Any, *rest: Any, **named: Any) -> Any:
             run = super().copy
             return self.connection.pap_hooks.statement(
-                text(statement, self), lambda: run(statement, *rest, **named), self
+                text(statement, self), lambda sent=statement: run(sent, *rest, **named), self
             )
 
     class Connection(module.Connection):  # type: ignore[misc,name-defined]

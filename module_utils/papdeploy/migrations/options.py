@@ -21,7 +21,8 @@ class RunOptions:
     although the catalog did not change. ``only``: these, with what they require. ``observe``: record locks, rewritten
     tables and WAL of every migration. ``stop_at_scripts``: end before the first legacy script, of which nobody knows
     where else it connects. ``expect_database``: every session proves that it is in this database before it
-    sends anything else. ``forbid_database``: a session that a legacy script opens in this one is closed at once.
+    sends anything else. ``forbid_database``: the live one, where the work is for a copy of it: a session that a legacy
+    script opens in it is closed at once, and statements that act on the whole server are left out.
     ``guard``: the session that holds the lock of the release on this server; without it nothing is committed.
     """
 
@@ -67,6 +68,11 @@ class RunOptions:
             if isinstance(given.get(name), Mapping):
                 given[name] = DatabaseIdentity.from_dict(given[name])
         return cls(**given)
+
+    @property
+    def on_copy(self) -> bool:
+        """Whether the work is for a copy of a live database: then what acts on the whole server is left out."""
+        return self.forbid_database is not None or self.stop_at_scripts
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

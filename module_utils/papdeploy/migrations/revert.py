@@ -41,7 +41,9 @@ def revert(
     options = options or RunOptions()
     began = time.monotonic()
     with opened(url_or_engine, release=release, who=who or who_am_i(), options=options, emit=emit) as session:
-        result = ApplyResult(run=session.run, release=release, events=session.events, dry_run=dry_run)
+        result = ApplyResult(
+            run=session.run, release=release, events=session.events, left_out=session.left_out, dry_run=dry_run
+        )
         chosen = _choose(book_of(session), files, identities, count, since_release)
         if chosen and not dry_run:
             lock_for_change(session)

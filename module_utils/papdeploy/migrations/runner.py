@@ -33,7 +33,8 @@ ROLLED_BACK = "The transaction was rolled back; what went past it (dblink, other
 
 @dataclass
 class ApplyResult:
-    """What a run did. ``applied`` has one entry per migration: identity, seconds, statements (SQL, rows, ms)."""
+    """What a run did. ``applied`` has one entry per migration: identity, seconds, statements (SQL, rows, ms).
+    ``left_out``: statements that were not run on a copy, because they act on the whole server."""
 
     run: str
     release: str
@@ -42,6 +43,7 @@ class ApplyResult:
     pending: list[str] = field(default_factory=list)
     transactions: list[dict[str, Any]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
+    left_out: list[dict[str, Any]] = field(default_factory=list)
     check: Optional[dict[str, Any]] = None
     seconds: float = 0.0
     dry_run: bool = False
@@ -128,7 +130,9 @@ def apply(
     options = options or RunOptions()
     began = time.monotonic()
     with opened(url_or_engine, release=release, who=who or who_am_i(), options=options, emit=emit) as session:
-        result = ApplyResult(run=session.run, release=release, events=session.events, dry_run=dry_run)
+        result = ApplyResult(
+            run=session.run, release=release, events=session.events, left_out=session.left_out, dry_run=dry_run
+        )
         state = compare(files, book_of(session), options)
         refuse_if(state.problems)
         if not dry_run:
@@ -212,6 +216,13 @@ def failed(session: Session, error: PapError, group: Sequence[MigrationFile], co
         error.hint = f"{error.hint} Committed before and still in force: {', '.join(committed)}.".strip()
     elif not alone(group[0]) and error.data.get("outcome") != "unknown" and "rolled back" not in str(error):
         error.hint = f"{error.hint} {ROLLED_BACK}".strip()
+    if session.left_out:
+        error.data["left_out"] = session.left_out
+        named = ", ".join(f"{item['statement']} of {item['identity']}" for item in session.left_out)
+        error.hint = (
+            f"{error.hint} Not run on this copy, because it acts on the whole server: {named}. If this needed it, run"
+            " it on the server by hand, before the deploy."
+        ).strip()
     identity = error.data.get("identity") or group[-1].identity
     session.emit("failed", identity=identity, message=error.message)
     if session.lost or error.data.get("outcome") == "unknown":
@@ -267,7 +278,7 @@ def record_on(
                 hint="Name a copy: CREATE DATABASE … TEMPLATE …, or one restored from a backup.",
             )
     # A name with several addresses may lead elsewhere the second time.
-    options = replace(options, expect_database=copy, stop_at_scripts=True)
+    options = replace(options, expect_database=copy, forbid_database=live, stop_at_scripts=True)
     result = apply(scratch, files, release="plan", options=options, emit=emit)
     return {
         entry["identity"]: {

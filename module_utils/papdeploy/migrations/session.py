@@ -9,11 +9,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ..core.redact import Redactor
 from ..errors import DeadlineExceeded, PapError, Refused, Unavailable
-from . import drivers, ledger, lock
+from . import drivers, ledger, lock, server_wide
 from .engine import engine_on
 from .options import RunOptions
 from .watch import Watch
@@ -96,6 +97,7 @@ class Session(drivers.Hooks):
         self.transaction: Optional[Transaction] = None
         self.transactions: list[Transaction] = []
         self.events: list[dict[str, Any]] = []
+        self.left_out: list[dict[str, Any]] = []  # on a copy: the statements that act on the whole server
         self._emit = emit
         self._emit_lock = threading.Lock()
         self.redactor = Redactor(target.url.secrets, environment=os.environ)
@@ -209,7 +211,7 @@ class Session(drivers.Hooks):
             finally:
                 cursor.close()
 
-    def statement(self, sql: str, call: Callable[[], Any], cursor: Any) -> Any:
+    def statement(self, sql: str, call: Callable[..., Any], cursor: Any) -> Any:
         """Hook of the guarded connection: every statement, of the runner or of a migration, comes through here."""
         step = None if self._quiet else self.step
         watch = self.watch
@@ -221,6 +223,11 @@ class Session(drivers.Hooks):
                 watch.waiting_since = None
         self.check_deadline()
         step.before(self, sql)
+        if self.options.on_copy and (rest := step.leave_out(self, sql)) != sql:
+            if not rest:
+                with self.internal():
+                    return cursor.execute(server_wide.NOTHING)
+            sql, call = rest, partial(call, rest)
         started = time.perf_counter()
         watch.waiting_since = time.monotonic()
         try:

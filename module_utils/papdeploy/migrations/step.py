@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..errors import PapError
-from . import sql
+from . import server_wide, sql
 from .ledger import SCHEMA
 
 MAX_STATEMENTS = 200  # kept per migration in the ledger and the result; the count is always whole
@@ -52,6 +52,23 @@ class Step:
             from . import indexes
 
             indexes.before(session, self, text)
+
+    def leave_out(self, session: Any, text: str) -> str:
+        """``text`` without what acts on the whole server; that is noted, and what is left may be empty."""
+        rest, found = server_wide.without(text)
+        for statement in found:
+            shown = session.redactor.text(server_wide.shown(statement)) + _caller(self.identity)
+            live = session.options.forbid_database
+            item = {
+                "identity": self.identity,
+                "direction": self.direction,
+                "statement": shown,
+                "by_name": live is not None and server_wide.names_database(statement, live.name),
+            }
+            if item not in session.left_out:  # a transaction may be tried again
+                session.left_out.append(item)
+            self._keep(statement.text, 0.0, {"left_out": True})
+        return rest
 
     def done(self, text: str, seconds: float, rows: int) -> None:
         self._keep(text, seconds, {"rows": rows} if rows is not None and rows >= 0 else {})

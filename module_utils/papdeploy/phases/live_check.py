@@ -30,7 +30,8 @@ _SHOWN = 10
 
 
 class LiveDatabaseChanged(PapError):
-    """The live database is not as it was before work that must not change it. ``data``: ``changes``, ``sessions``."""
+    """The live database is not as it was before work that must not change it, or cannot be measured any more.
+    ``data``: ``changes``, ``sessions``."""
 
 
 @dataclass
@@ -49,14 +50,14 @@ class LiveCheck:
         return self.stack.seen_on_live.sessions[len(self.earlier.sessions) :]
 
     def finish(self, error: Optional[PapError]) -> None:
-        """Measure again. Raises LiveDatabaseChanged, from ``error`` if the work failed as well, for a difference."""
+        """Measure again. Raises LiveDatabaseChanged, from ``error`` if the work failed as well, for a difference and
+        where it cannot be measured."""
         try:
             with self.stack.database.session() as session:
                 after = live_state.take(self.stack.database)
                 others = live_state.others(session)
         except PapError as problem:
-            self.sentence = f"whether the live database changed could not be measured ({problem.message.rstrip('.')})"
-            return
+            raise self._unmeasured(problem, error) from (error or problem)
         found = live_state.changes(self.before, after)
         if found.catalog or self.sessions:
             raise self._changed(found, after, others, error) from error
@@ -66,14 +67,35 @@ class LiveCheck:
         self, found: LiveChanges, after: LiveState, others: Sequence[Mapping[str, Any]], error: Optional[PapError]
     ) -> LiveDatabaseChanged:
         seen = [*found.catalog, *(f"rows were written to {name}." for name in found.written or [])]
+        return self._kept(seen, after.at, others, error)
+
+    def _unmeasured(self, problem: PapError, error: Optional[PapError]) -> LiveDatabaseChanged:
+        """The live database cannot be looked at any more: what its server says of it is all that is known."""
+        try:
+            seen = live_state.from_outside(self.stack.database, self.before)
+        except PapError:
+            seen = []  # for the same reason, which is told
+        return self._kept(seen, now(), [], error, unmeasured=problem.message.rstrip("."))
+
+    def _kept(
+        self,
+        seen: Sequence[str],
+        at: str,
+        others: Sequence[Mapping[str, Any]],
+        error: Optional[PapError],
+        *,
+        unmeasured: str = "",
+    ) -> LiveDatabaseChanged:
+        """Keep what was seen in the state folder; the error that says it. ``unmeasured``: why more could not be."""
         entry = {
             "id": secrets.token_hex(4),
             "doing": self.doing,
-            "between": [self.before.at, after.at],
-            "database": after.identity.name,
-            "changes": seen,
+            "between": [self.before.at, at],
+            "database": self.before.identity.name,
+            "changes": list(seen),
             "sessions": [dict(session) for session in self.sessions],
             "connected": list(others),
+            "unmeasured": unmeasured,
         }
         _keep(self.stack.state, entry)
         also = f" The work itself failed as well: {error.message}" if error else ""
@@ -119,11 +141,17 @@ def _unchanged(found: LiveChanges, *, watched: bool) -> str:
 def _what_happened(entry: Mapping[str, Any]) -> str:
     changes = [str(text).rstrip(".") for text in entry["changes"]]
     times = f"during {entry['doing']}, between {entry['between'][0]} and {entry['between'][1]}"
+    listed = "; ".join(changes[:3]) + _more(len(changes) - 3)
+    if entry.get("unmeasured"):
+        known = f"; known is: {listed}" if changes else ""
+        return (
+            f"The live database {entry['database']} cannot be measured any more ({entry['unmeasured']}), so it is not"
+            f" known what changed {times}{known}"
+        )
     if not changes:
         return (
             f"Work of this run was on the live database {entry['database']} {times}; no change of its schema was seen"
         )
-    listed = "; ".join(changes[:3]) + _more(len(changes) - 3)
     return f"The live database {entry['database']} changed {times}: {listed}"
 
 

@@ -12,6 +12,7 @@ from .. import databases
 from ..core.text import plural
 from ..core.visible import visible
 from ..errors import PapError
+from ..migrations import server_wide
 from ..migrations.files import SCRIPT
 from ..postgres import Database
 from ..schema import CheckOptions, compare, judge
@@ -65,10 +66,12 @@ def copy_schema(stack: Stack, target: Database) -> None:
 
 @dataclass(frozen=True)
 class _Run:
-    """What ran on the scratch copy, the names of what did not, and the copy's catalog afterwards."""
+    """What ran on the scratch copy, the names of what did not, and the copy's catalog afterwards. ``left_out``: the
+    statements that act on the whole server."""
 
     applied: Sequence[Mapping[str, Any]] = ()
     left: Sequence[str] = ()
+    left_out: Sequence[Mapping[str, Any]] = ()
     catalog: dict[str, Any] = field(default_factory=dict)
 
 
@@ -83,7 +86,7 @@ def _run_on_scratch(stack: Stack, sources: Mapping[str, str], found: Findings) -
         with stack.on_copy(found.candidate, scratch, "the plan of the migrations") as beside:
             done = beside.call("migrations.apply", request, deadline_s=300)
             copy = beside.call("schema.describe", {"models": list(stack.models)})
-    return _Run(done["applied"], done["pending"], copy["catalog"])
+    return _Run(done["applied"], done["pending"], done["left_out"], copy["catalog"])
 
 
 def _left_lines(found: Findings, left: Sequence[str]) -> list[str]:
@@ -94,6 +97,15 @@ def _left_lines(found: Findings, left: Sequence[str]) -> list[str]:
         for name in scripts
     ]
     return [*lines, *([f"not run here, because they come after it: {', '.join(later)}"] if later else [])]
+
+
+def _left_out_lines(left_out: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [visible(server_wide.said(item)) for item in left_out]
+
+
+def _sql(statement: Mapping[str, Any]) -> list[str]:
+    lines = ["-- not run here, because it acts on the whole server:"] if statement.get("left_out") else []
+    return [*lines, statement["sql"].strip().rstrip(";") + ";"]
 
 
 def forecast(stack: Stack, sources: Mapping[str, str], found: Findings, options: CheckOptions) -> Forecast:
@@ -110,12 +122,14 @@ def forecast(stack: Stack, sources: Mapping[str, str], found: Findings, options:
     except PapError as error:
         result.lines.append(f"on an empty copy of the schema the pending migrations fail: {error.message}")
         result.lines += [f"  {line}" for line in str(error.data.get("statement", "")).splitlines()[:6]]
+        result.lines += _left_out_lines(error.data.get("left_out") or [])
         result.fails = f"the pending migrations fail on an empty copy of the schema: {error.message}"
     else:
         for item in done.applied:
             statements.append(f"-- {item['identity']}")
-            statements += [s["sql"].strip().rstrip(";") + ";" for s in item["statements"]]
+            statements += [line for statement in item["statements"] for line in _sql(statement)]
         statements += [f"-- {name}: not run here" for name in done.left]
+        result.lines += _left_out_lines(done.left_out)
         failing = list(found.failing)
         if done.catalog:
             verdict = judge(compare(found.expected, done.catalog, options), {}, options)

@@ -129,7 +129,10 @@ def _reversible(found: Mapping[str, Any]) -> str:
     if found["reversible"] is None:
         rows = "without rows" if found["data"] == "schema" else "with a part of the rows"
         return f"reverted and migrated again {rows}; whether every row survives it is not known"
-    return f"reversible: reverted, equal to the start, migrated again to the same schema; {found['downgrade_loses']}"
+    apart = ", apart from what acts on the whole server, of which nothing is known," if found.get("left_out") else ","
+    return (
+        f"reversible: reverted, equal to the start{apart} migrated again to the same schema; {found['downgrade_loses']}"
+    )
 
 
 def _tried(name: str, tried: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from ..app.copy_environment import CopyEnvironment
 from ..backup.pipeline import Emit, silent
 from ..databases import marks, own
 from ..errors import DeadlineExceeded, PapError
+from ..migrations import server_wide
 from ..stack import Beside, Stack
 from . import expectations, observing, reversing, trials, verdict
 from .api_effects import ApiEffects
@@ -61,6 +62,11 @@ class _Work:
     environments: dict[str, CopyEnvironment] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     copy: Optional[Copy] = None
+    left_out: list[dict[str, Any]] = field(default_factory=list)
+
+    def note_left_out(self, result: Mapping[str, Any]) -> None:
+        """Keep what a run of migrations left out, because it acts on the whole server."""
+        self.left_out += [item for item in result["left_out"] if item not in self.left_out]
 
     def left(self) -> float:
         """Seconds until the deadline of the rehearsal; raises DeadlineExceeded when it has passed."""
@@ -207,6 +213,7 @@ def _migrate(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
             deadline_s=float(request["options"]["deadline_s"]) + 30,
             on_event=heard,
         )
+        work.note_left_out(result)
         result["applied"] = observing.completed(result["applied"], watch, alone, began)
         result["watched"] = watch.problem is None
     return result
@@ -234,7 +241,9 @@ def _call_revert(work: _Work, beside: Beside) -> dict[str, Any]:
         "who": work.subject.who,
         "options": {"lock_timeout_s": work.options.lock_timeout_s, "deadline_s": work.left()},
     }
-    return beside.call("migrations.revert", request, deadline_s=work.left() + 30, on_event=work.emit)
+    result = beside.call("migrations.revert", request, deadline_s=work.left() + 30, on_event=work.emit)
+    work.note_left_out(result)
+    return result
 
 
 def _nothing_to_revert() -> dict[str, Any]:
@@ -387,6 +396,7 @@ def _verdict(
         max_lock_s=options.online_max_lock_s,
         data=copy.data,
         watched=bool(migrated["watched"]),
+        left_out=work.left_out,
     )
     if options.mode == "online" and not online["safe"]:
         raise RehearsalFailed(
@@ -445,5 +455,6 @@ def _verdict(
         if timed
         else None,
         "deadline_factor": options.deadline_factor,
-        "cannot_tell": verdict.cannot_tell(copy.data),
+        "left_out": list(work.left_out),
+        "cannot_tell": [*verdict.cannot_tell(copy.data), *map(server_wide.said, work.left_out)],
     }

@@ -69,12 +69,17 @@ def online(
     max_lock_s: float,
     data: str,
     watched: bool = True,
+    left_out: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Whether the batch may run under traffic: ``safe`` and, if not, ``why`` (each reason one sentence).
 
-    ``watched``: the locks were watched from beside until the end.
+    ``watched``: the locks were watched from beside until the end. ``left_out``: statements that act on the whole
+    server, which did not run on the copy.
     """
     why: list[str] = [] if watched else ["the locks could not be watched to the end"]
+    for item in left_out:
+        if item["direction"] == "upgrade":
+            why.append(f"{item['identity']} acts on the whole server, which was not rehearsed: {item['statement']}")
     if data != "full":
         why.append(f"the rehearsal saw {'no rows' if data == 'schema' else 'a part of the rows'}, so no time is known")
     if migrations and old_api_works is not True:
