@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from unittest import mock
 import pytest
 from as_app import as_app
 from papdeploy import databases, disk, oracle, restore_point, rollback
+from papdeploy.core import text
 from papdeploy.databases import marks, own
 from papdeploy.errors import PapError, Refused, Unhealthy
 from papdeploy.journal import State
@@ -405,6 +407,27 @@ def test_a_rollback_does_not_hang_on_what_the_old_api_answers(
         assert oracle.compare(release.before, oracle.take(live)) == []
     else:
         assert as_app(live).scalar("SELECT count(*) AS n FROM t WHERE v = 'a user'") == 1
+
+
+def test_a_health_check_of_the_container_is_in_no_time_of_the_rollback(live: Database, tmp_path: Path) -> None:
+    release = deploy(live, folder_of(tmp_path), kind="snapshot", up="")
+    said = "the container's own health check, run every 30 s, agrees 28 s later"
+
+    def agreed() -> str:
+        time.sleep(2.0)
+        return said
+
+    result = release.roll_back(agreed=agreed)
+    assert result["waited_s"] >= 2.0
+    assert said in result["lines"] and f"in {text.seconds(result['seconds'])}: " in result["lines"][0]
+    began = time.monotonic()
+    whole = release.roll_back(agreed=agreed)
+    assert whole["seconds"] < time.monotonic() - began - 1.9, "the waiting is not in it"
+
+    def unhealthy() -> str:
+        raise Unhealthy("its health check is still starting, after 90 s")
+
+    assert release.roll_back(agreed=unhealthy)["unhealthy"] == "its health check is still starting, after 90 s"
 
 
 def test_a_row_that_comes_while_another_way_is_tried_keeps_the_image(live: Database, tmp_path: Path) -> None:
