@@ -171,6 +171,7 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Sandbox) -> None:
     assert "THE RELEASE LOST DATA: public.policies lost its column rego_code" in said and "rollback_way=image" in said
     said = sandbox.play("watch.yml", "-e", "watch_rollback=true", "-e", "rollback_way=downgrade", rc=2)
     assert "It was rolled back" in said and sandbox.running() == "previous", said
+    assert f"revoked the receipt of release {journal.release}" in said
     assert sandbox.get("/policies/") == 200
     ended = journal.end()
     assert ended is not None and ended["event"] == "rolled_back"
