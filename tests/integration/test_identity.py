@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Callable
 import pytest
 from as_app import as_app
 from papdeploy import backup, databases, oracle, rollback
+from papdeploy.core.durable import private_folder
 from papdeploy.databases import relation_losses
 from papdeploy.databases.names import admin_session, look
 from papdeploy.errors import PapError, Refused
-from papdeploy.journal import State
+from papdeploy.journal import Journal, State
 from papdeploy.phases import dropping, going_back
 from papdeploy.postgres import Database, quote_ident, quote_literal
 from papdeploy.stack import Stack
@@ -167,13 +168,19 @@ def test_what_cannot_or_must_not_be_dropped_is_left_with_its_sessions(
     """Each is judged by itself, before anybody's session is ended."""
     name = kept_aside(live)
     stack = Stack("st", "staging", State(tmp_path / "state"), live, FakeApi(), (), {})  # type: ignore[arg-type]
+    journal = Journal(tmp_path / "state" / "releases" / R)
+    private_folder(stack.state.folder)
+    private_folder(journal.folder.parent)
+    private_folder(journal.folder)
+    journal.append("release", "begin", stack="st")
+    journal.append("release", "rolled_back", way="restore")
 
-    def left(said: str) -> None:
+    def left(said: str, obstacle: str = "") -> None:
         for check_mode in (True, False):
-            found = dropping.run(stack, "", ME, check_mode=check_mode)
+            found = dropping.run(stack, R, ME, check_mode=check_mode)
             assert (found["changed"], found["dropped"], found["pap"]["status"]) == (False, [], "warning")
             assert said in found["pap"]["lines"][0]
-        assert databases.existing(live)[0]["obstacle"] == said
+        assert databases.existing(live)[0]["obstacle"] == (obstacle or said)
 
     with server.connect(name) as reader:
         left("somebody is connected to it")
@@ -181,12 +188,15 @@ def test_what_cannot_or_must_not_be_dropped_is_left_with_its_sessions(
             cursor.execute("SELECT 1")  # still there
     reader.close()
     server.sql(f'ALTER DATABASE "{name}" IS_TEMPLATE true')
-    left("a person holds it as a template (ALTER DATABASE … IS_TEMPLATE false releases it)")
+    left(
+        "held: IS_TEMPLATE is set on it",
+        "a person holds it as a template (ALTER DATABASE … IS_TEMPLATE false releases it)",
+    )
     server.sql(f'ALTER DATABASE "{name}" IS_TEMPLATE false')
     as_app(live.named(name)).execute("BEGIN; INSERT INTO t (v) VALUES ('p'); PREPARE TRANSACTION 'held'")
     left("prepared transaction held is open in it")
     live.named(name).execute("ROLLBACK PREPARED 'held'")
-    assert dropping.run(stack, "", ME)["dropped"] == [name]
+    assert dropping.run(stack, R, ME)["dropped"] == [name]
 
 
 def test_two_stacks_on_one_database_leave_each_others_alone(server: Server, live: Database) -> None:
