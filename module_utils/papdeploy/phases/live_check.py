@@ -75,7 +75,7 @@ class LiveCheck:
             seen = live_state.from_outside(self.stack.database, self.before)
         except PapError:
             seen = []  # for the same reason, which is told
-        return self._kept(seen, now(), [], error, unmeasured=problem.message.rstrip("."))
+        return self._kept(seen, now(), [], error, problem=problem.message.rstrip("."))
 
     def _kept(
         self,
@@ -84,9 +84,9 @@ class LiveCheck:
         others: Sequence[Mapping[str, Any]],
         error: Optional[PapError],
         *,
-        unmeasured: str = "",
+        problem: str = "",
     ) -> LiveDatabaseChanged:
-        """Keep what was seen in the state folder; the error that says it. ``unmeasured``: why more could not be."""
+        """Keep what was seen in the state folder; the error that says it. ``problem``: why it could not be measured."""
         entry = {
             "id": secrets.token_hex(4),
             "doing": self.doing,
@@ -95,7 +95,7 @@ class LiveCheck:
             "changes": list(seen),
             "sessions": [dict(session) for session in self.sessions],
             "connected": list(others),
-            "unmeasured": unmeasured,
+            "problem": problem,
         }
         _keep(self.stack.state, entry)
         also = f" The work itself failed as well: {error.message}" if error else ""
@@ -142,10 +142,10 @@ def _what_happened(entry: Mapping[str, Any]) -> str:
     changes = [str(text).rstrip(".") for text in entry["changes"]]
     times = f"during {entry['doing']}, between {entry['between'][0]} and {entry['between'][1]}"
     listed = "; ".join(changes[:3]) + _more(len(changes) - 3)
-    if entry.get("unmeasured"):
+    if entry.get("problem"):
         known = f"; known is: {listed}" if changes else ""
         return (
-            f"The live database {entry['database']} cannot be measured any more ({entry['unmeasured']}), so it is not"
+            f"The live database {entry['database']} cannot be measured any more ({entry['problem']}), so it is not"
             f" known what changed {times}{known}"
         )
     if not changes:
