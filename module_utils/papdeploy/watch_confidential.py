@@ -34,8 +34,7 @@ class Confidential:
     @classmethod
     def of(cls, params: Mapping[str, Any], alert: Mapping[str, Any]) -> Confidential:
         """For the stack that the ``stack`` option of the Ansible modules describes."""
-        label = f"{params['name']} ({params['environment']})"
-        told = {**alert, "stack": label} if alert.get("url") else {}
+        told = {**alert, "stack": params["name"]} if alert.get("url") else {}  # as every other notification has it
         password = str((params.get("database") or {}).get("admin_password") or "")
         return cls(secret_sources.inventory_secrets(params), secret_sources.places_of(params), told, password)
 

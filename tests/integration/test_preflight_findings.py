@@ -128,7 +128,7 @@ def test_a_schema_that_is_ahead_of_the_api_is_no_fault(bench: Bench) -> None:
     bench.server.sql("ALTER TABLE users ALTER COLUMN email TYPE text", bench.dbname)
     with pytest.raises(validate.SchemaDiffers) as differs:
         validate.run(bench.stack, "", {"fail_on": "note"})
-    assert [item["object"] for item in differs.value.data["differences"]] == ["users.email", "users.by_hand"]
+    assert {item["object"] for item in differs.value.data["differences"]} == {"users.email", "users.by_hand"}
     assert any(ahead in line for line in differs.value.data["lines"])
 
     # A migration that is no longer in force explains nothing.
