@@ -295,3 +295,26 @@ def test_a_table_that_the_role_may_not_read_is_named_with_the_right_that_it_need
     server.sql("GRANT SELECT ON mine TO besides_weak", name)
     assert cost.written(weak, release.facts, None, "swap").certain
     server.sql("DROP OWNED BY besides_weak; DROP ROLE besides_weak", name)
+
+
+def test_within_the_deploy_numbers_that_no_row_holds_stop_no_rollback(release: Release) -> None:
+    """A login that fails takes numbers and leaves no row; without a rehearsal nobody knows that they are its own."""
+    failed = "BEGIN; INSERT INTO identity_t (v) VALUES ('x'); ROLLBACK"
+    assert "identity_t_id_seq" in after(release, failed).refused
+    release.facts["deploying"] = True
+    plan = after(release, failed)
+    assert not plan.refused and "identity_t_id_seq" in plan.cost_sentence
+    for more in (
+        "SELECT nextval('ticket_number')",
+        "SELECT setval('t_id_seq', 4)",
+        "INSERT INTO scratchpad VALUES ('a user')",
+    ):
+        assert after(release, more).refused, more
+    release.facts["deploying"] = False
+
+
+def test_the_definitions_of_another_database_tell_nothing(servers: dict[int, Server], release: Release) -> None:
+    name = servers[18].create("another")
+    noted = plain(definitions.note(release.database))
+    assert definitions.changed(database_of(servers[18], name), noted) == []
+    forget(servers[18], name)

@@ -48,10 +48,12 @@ FROM pg_catalog.{_OBJECTS} m WHERE pg_has_role(m.lomowner, 'USAGE')"""
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that is not what it was, as a sentence. ``back``: it was taken away, and a restore brings it back."""
+    """One thing that is not what it was, as a sentence. ``back``: it was taken away, and a restore brings it back.
+    ``numbers``: only numbers were taken for a column; the rows that hold them count by themselves."""
 
     sentence: str
     back: bool = False
+    numbers: bool = False
 
 
 def note(session: Session) -> dict[str, Any]:
@@ -104,7 +106,8 @@ def moved(
         if count is not None and 0 < count <= own.get(name, 0):
             mine += count
         elif count != 0 or old["last"] != entry["last"]:
-            changes.append(Change(_sentence(name, old, entry, count)))
+            only_numbers = count is not None and bool(entry["owned"])
+            changes.append(Change(_sentence(name, old, entry, count), numbers=only_numbers))
     for name, old in before.items():
         if name not in after and not old["owned"] and old["schema"] not in ignore_schemas:
             changes.append(Change(f"sequence {name} was dropped", back=True))  # an owned one went with its column

@@ -40,6 +40,8 @@ def note(database: Database) -> dict[str, Any]:
 def changed(database: Database, noted: Mapping[str, Any], ignore_schemas: Sequence[str] = ()) -> list[Change]:
     """What is defined otherwise than ``noted``. The catalog is read only where it was written to since."""
     with oracles.snapshot_session(database) as session:
+        if marks.elsewhere(session, noted["stamp"]):
+            return []  # a rollback has put another database in its place: the mark says that nothing can be told
         found = [*_settings(noted["properties"], _own(session, database)["properties"])]
         if _stamp(session) == noted["stamp"]:
             return found
@@ -72,7 +74,12 @@ def _catalog(database: Database, session: Session) -> Oracle:
 
 
 def _stamp(session: Session) -> dict[str, Any]:
-    return {"writes": session.scalar(_WRITES), "counters": session.rows(marks.COUNTERS)[0]}
+    moment = marks.moment(session)
+    return {
+        "writes": session.scalar(_WRITES),
+        "counters": session.rows(marks.COUNTERS)[0],
+        "database": moment["database"],
+    }
 
 
 def _own(session: Session, database: Database) -> dict[str, Any]:
