@@ -263,12 +263,15 @@ def test_a_person_drops_what_is_over_and_nothing_that_a_rollback_could_need(
         if end == "failed":
             databases.swap(live, journal.release, made[end])
             made[end] = databases.derived(name, "failed", journal.release)
+            with pytest.raises(Refused, match="Another run holds this stack"):
+                dropping.run(stack, "", me)
+            stack.state.lock.release(journal.release)  # it was killed
             with pytest.raises(Refused, match="is unfinished, and may still need what was kept"):
                 dropping.run(stack, "", me)
         else:
             databases.unfence(live, journal.release)
+            stack.state.lock.release(journal.release)
         journal.append("release", "finished" if end == "finished" else "rolled_back")
-        stack.state.lock.release(journal.release)
     for check_mode in (True, False):
         found = dropping.run(stack, "", me, check_mode=check_mode)
         assert found["dropped"] == [made["rolled_back"]]
