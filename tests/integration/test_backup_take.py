@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -277,8 +278,9 @@ def test_failure_leaves_nothing(server: Server, database: str, tmp_path: Path, c
     as_app(good).execute("CREATE SCHEMA other; CREATE TABLE other.o (a int)")
     before = names(server)
     bad = Database(Broken(program, script), good.conninfo, good.bin_dir)
-    with pytest.raises(PapError, match=said):
+    with pytest.raises(PapError) as caught:
         backup.take(bad, tmp_path / "b", stack="st", release="r1")
+    assert re.search(said, "\n".join([caught.value.message, *map(str, caught.value.data.get("differences", []))]))
     assert names(server) == before
     assert list((tmp_path / "b").iterdir()) == []
     backup.take(good, tmp_path / "b", stack="st", release="r1")

@@ -47,7 +47,9 @@ class Composed:
         return done.stdout
 
     def control(self, image: str = "", compose: Compose | None = None) -> DockerApi:
-        return DockerApi(self.engine, (self.api,), str(self.folder), image=image, release=RELEASE, compose=compose)
+        return DockerApi(
+            self.engine, (self.api,), str(self.folder / "state"), image=image, release=RELEASE, compose=compose
+        )
 
 
 @pytest.fixture(scope="module")

@@ -195,7 +195,7 @@ def test_repair_accepts_and_records(bench: Bench, kind: str) -> None:
     ]
     assert not bench.apply(sources).changed
     with pytest.raises(Refused, match="nothing to repair"):
-        adopt.repair(bench.url, loaded, identities=["2025_01_03_x"], reason="x")
+        adopt.repair(bench.url, loaded, identities=["2025_01_03_x"], reason="asked for twice")
 
 
 def test_only_one_with_what_it_requires(bench: Bench) -> None:
