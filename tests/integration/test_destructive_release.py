@@ -35,11 +35,11 @@ def test_a_release_that_empties_its_database_at_its_start(place: Place) -> None:
     before = place.content()
     assert before["policies"][0] >= 5000
 
-    # The forgotten file of the issue: the API's main module would load it, the models do not.
+    # A forgotten file: the API's main module would load it, the models do not.
     forgotten = place.variant("forgotten", {".env": "# for my machine\nCC_DROP_TABLES=true\n"})
     said = place.play("deploy.yml", release_dir=forgotten, rc=2)
     assert f"CC_DROP_TABLES is set to 'true' in {forgotten}/.env, line 2 (forgotten)" in said
-    assert "Nothing was changed" in said and place.content() == before
+    assert "the same schema; no row was written" in said and place.content() == before
 
     # The same by a name that nobody knows, not rehearsed: the live database is emptied, found so, and restored.
     resets = place.variant(

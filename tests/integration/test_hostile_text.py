@@ -9,7 +9,7 @@ from pathlib import Path
 from papdeploy import watch, watcher
 from papdeploy.journal import Journal
 from papdeploy.watch import Rules
-from test_report_history import release
+from test_report_history import WHO, release
 from test_report_roles import Hook, Place, place, role, webhook
 
 __all__ = ["place", "webhook"]
@@ -34,7 +34,7 @@ def hostile_release(place: Place) -> tuple[Journal, str, Path]:
         f'ERROR:    relation "\x1b[2Ktokens\u202e {{{{ 4321 * 4321 }}}}\r{FORGED}" does not exist\nINFO: x\nINFO: y\n'
     )
     watcher.look(journal.folder)
-    place.state().lock.release(journal.release)
+    place.state().lock.by(WHO).release(journal.release)
     assert not watch.status(journal.folder)["ok"]
     return journal, text, mark
 
