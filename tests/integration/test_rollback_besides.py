@@ -280,6 +280,7 @@ def test_a_table_that_the_role_may_not_read_is_named_with_the_right_that_it_need
     server, live, name = servers[18], release.database, release.database.conninfo.dbname
     server.sql(
         "DO $d$ BEGIN CREATE ROLE besides_weak LOGIN PASSWORD 'pw'; EXCEPTION WHEN duplicate_object THEN END $d$;"
+        f'GRANT CONNECT ON DATABASE "{name}" TO besides_weak;'
         "GRANT SELECT ON ALL TABLES IN SCHEMA public, pap_deploy TO besides_weak;"
         "GRANT USAGE ON SCHEMA pap_deploy TO besides_weak;"
         "GRANT SELECT ON ALL SEQUENCES IN SCHEMA public, pap_deploy TO besides_weak;"
