@@ -22,6 +22,7 @@ TEXTS = words(
     message hint lines why sentence summary note notices reason detail what line said log output stderr traceback
     exception sql statement statements query repair diff sample first_sample last_sample problem problems
     refused cannot_tell outcome msg events downgrade_loses attention instead_of differences drift argv
+    live steps cost_sentence closed besides
     """
 )
 _BLOCKS = words("sql statement statements query repair diff traceback exception log output stderr")
