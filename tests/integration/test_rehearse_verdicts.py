@@ -333,7 +333,9 @@ def test_an_api_that_stays_in_the_live_database_is_ended_by_the_server(bench: Be
     bench.write_release("new", user=NOTE, url_kept=bench.server.url(bench.dbname).replace("+psycopg2", ""))
     with pytest.raises(LiveDatabaseChanged, match="The API on trial connected to the live database") as caught:
         bench.rehearse({"2026_01_01_note.py": ADD_NOTE})
-    assert "api.py" in caught.value.data["sessions"][0]["program"]
+    # Its name may give a session away before its process is found, which is then not told.
+    leaks = caught.value.data["sessions"]
+    assert leaks and all("api.py" in leak.get("program", "api.py") for leak in leaks)
 
 
 def test_without_a_trial_command_the_verdict_says_so(bench: Bench, untouched: None) -> None:
