@@ -29,6 +29,14 @@ def no_member(catalog: str, oid: str) -> str:
     )
 
 
+def unlocked(oid: str) -> str:
+    """A condition: nobody has locked the relation, or waits to lock it, against readers."""
+    return (
+        f"NOT EXISTS (SELECT FROM pg_locks l WHERE l.relation = {oid} AND l.mode = 'AccessExclusiveLock'"
+        " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
+    )
+
+
 SEQUENCES = f"""
 SELECT n.nspname AS schema, c.relname AS name
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

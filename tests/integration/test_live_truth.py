@@ -11,22 +11,11 @@ from typing import Any
 import pytest
 from docker_support import Playbooks, pap_images, pap_stack, unique
 from sandbox_place import Place, sandbox_place
+from test_isolation import LEGACY as OF_ITEMS
 
 CREATE_ALL = "    Base.metadata.create_all(engine)\n"
 URL_LINE = 'DATABASE_URL = os.environ.get("DATABASE_URL", "postgresql://control_core@127.0.0.1:5432/control_core_db")'
-LEGACY = '''"""A script with the engine of the application.
-
-Date: 2026-01-01
-"""
-
-from app.database import engine
-
-
-def run_migration():
-    with engine.begin() as connection:
-        connection.exec_driver_sql("ALTER TABLE policies ADD COLUMN colour text")
-    return True
-'''
+LEGACY = OF_ITEMS.replace("items", "policies")
 BY_A_CHILD = '''"""A migration whose work is done by a child process that connects by itself.
 
 Date: 2026-01-01

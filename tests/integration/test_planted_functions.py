@@ -51,6 +51,15 @@ def named_in_our_sql() -> set[str]:
     }
 
 
+def signatures(words: list[str]) -> list[list[str]]:
+    """The arguments as they are, and with each text or name as a type that a query of ours may be closer to."""
+    closer = [
+        [*words[:at], kind, *words[at + 1 :]]
+        for at, word in enumerate(words) if word in ("text", "name") for kind in CLOSER if kind != word
+    ]  # fmt: skip
+    return [words, *closer]
+
+
 def attempt(cursor: psycopg2.extensions.cursor, statement: str) -> bool:
     """Run what may not be possible for this signature (pseudo-types); True if it was."""
     cursor.execute("SAVEPOINT one")
@@ -86,11 +95,8 @@ def plant(connection: psycopg2.extensions.connection) -> int:
             star = arguments or "*"
             planted += attempt(cursor, f'CREATE AGGREGATE public."{name}"({star}) (sfunc = int4pl, stype = int4)')
             continue
-        signatures = [words, *([*words[:at], closer, *words[at + 1 :]] for at, word in enumerate(words)
-                               if word in ("text", "name") for closer in CLOSER if closer != word)]  # fmt: skip
-        if '"any"' in arguments:
-            signatures = [["text"] * count for count in (1, 2, 3)]
-        for signature in signatures:
+        any_text = [["text"] * count for count in (1, 2, 3)]
+        for signature in any_text if '"any"' in arguments else signatures(words):
             returning = f"SETOF {returns}" if several else returns
             planted += attempt(cursor, function(name, ", ".join(signature), returning))
     cursor.execute("SELECT DISTINCT oprname FROM pg_catalog.pg_operator")

@@ -16,7 +16,7 @@ import psycopg2
 import psycopg2.extensions
 import pytest
 from sandbox_place import Place, sandbox_place
-from test_planted_functions import CLOSER, PATHS, attempt, named_in_our_sql
+from test_planted_functions import CLOSER, PATHS, attempt, named_in_our_sql, signatures
 from waiting import wait_until
 
 OWNER = "control_core"
@@ -94,9 +94,7 @@ def plant(connection: psycopg2.extensions.connection) -> int:
     )
     for name, arguments, returns in cursor.fetchall():
         words = [word for word in arguments.split(", ") if word]
-        signatures = [words, *([*words[:at], closer, *words[at + 1 :]] for at, word in enumerate(words)
-                               if word in ("text", "name") for closer in CLOSER if closer != word)]  # fmt: skip
-        for signature in signatures:
+        for signature in signatures(words):
             given = ", ".join(f"${at}::{word}" for at, word in enumerate(words, 1))
             planted += attempt(
                 cursor,
@@ -111,7 +109,7 @@ def plant(connection: psycopg2.extensions.connection) -> int:
         for closer in {left, *(CLOSER if left == "text" else ())}:
             made = f"planted_{number}_{len(closer)}"
             returns = f"RETURN $1::{left} OPERATOR(pg_catalog.{operator}) $2;"
-            said = body(f"operator{operator}", returns).replace("%', current_user", "%', current_user")
+            said = body(f"operator{operator}", returns)
             if "%" in operator:
                 said = said.replace(f"operator{operator}", "operator_percent")
             if attempt(cursor, f'CREATE FUNCTION public."{made}"({closer}, {right}) RETURNS {result} {said}'):

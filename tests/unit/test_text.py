@@ -96,6 +96,9 @@ def test_a_count_and_its_noun_agree(name: str, count: int) -> None:
     ("said", "expected"),
     [
         (text.plural(0, "row"), "0 rows"),
+        (text.few([], 2), ""),
+        (text.few(["a", "b"], 2), "a, b"),
+        (text.few(["a", "b", "c"], 2), "a, b and 1 more"),
         (text.plural(1, "row"), "1 row"),
         (text.plural(1.0, "day"), "1 day"),
         (text.plural(0.5, "day"), "0.5 days"),

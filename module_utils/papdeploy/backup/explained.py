@@ -31,14 +31,19 @@ def explained(database: Database, folder: Path, lock_wait_s: float) -> Iterator[
                 hint="Wait for that session or end it, then try again.",
                 **error.data,
             ) from error
-        with contextlib.suppress(PapError):  # the error itself is what counts
-            error.hint = error.hint or next_step(database, f"{error.message}\n{error.data.get('stderr', '')}")
+        advise(error, database)
         raise
     except OSError as error:
         raise storage.explained(error, folder / "the backup") or PapError(
             f"The backup could not be written to {folder}: {os.strerror(error.errno) if error.errno else error}.",
             hint="The unfinished file was removed.",
         ) from error
+
+
+def advise(error: CommandFailed, database: Database) -> None:
+    """Give the error its next step, if it has none."""
+    with contextlib.suppress(PapError):  # the error itself is what counts
+        error.hint = error.hint or next_step(database, f"{error.message}\n{error.data.get('stderr', '')}")
 
 
 def next_step(database: Database, said: str) -> str:

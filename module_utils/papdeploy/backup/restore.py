@@ -18,7 +18,7 @@ from ..postgres import Database
 from ..sites import HostSite
 from . import acceptance, archive, growth
 from .crypt import Encryption
-from .explained import next_step
+from .explained import advise
 from .manifest import ANYTHING, Backup, Expected, inspect
 from .pipeline import Emit, Pipeline, silent
 
@@ -151,8 +151,7 @@ def _advised(target: Database) -> Iterator[None]:
     try:
         yield
     except CommandFailed as error:
-        with contextlib.suppress(PapError):
-            error.hint = error.hint or next_step(target, f"{error.message}\n{error.data.get('stderr', '')}")
+        advise(error, target)
         raise
 
 

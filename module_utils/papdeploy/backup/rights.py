@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..core.text import plural
+from ..core.text import few, plural
 from ..errors import Refused
 from ..oracle_sql import no_member, user_schema
 from ..postgres import Session
@@ -70,7 +70,7 @@ def _foreign(version: int) -> str:
 
 # What COPY into a table calls: CHECK constraints of tables and domains, and generated columns.
 _RUN_BY_ROWS = f"""
-SELECT DISTINCT f.oid::regprocedure::text AS function, pg_get_userbyid(f.proowner) AS owner
+SELECT DISTINCT f.oid::regprocedure::text AS function, pg_get_userbyid(f.proowner) AS owner, current_user AS ran_as
 FROM (
     SELECT 'pg_constraint'::regclass AS classid, oid FROM pg_constraint WHERE contype = 'c'
     UNION ALL
@@ -81,22 +81,20 @@ LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.
 JOIN pg_proc f ON f.oid = coalesce(o.oprcode::oid, CASE WHEN d.refclassid = 'pg_proc'::regclass THEN d.refobjid END)
 JOIN pg_namespace n ON n.oid = f.pronamespace AND {user_schema()}
 JOIN pg_roles r ON r.oid = f.proowner AND NOT r.rolsuper
-WHERE {no_member("pg_proc", "f.oid")} ORDER BY 1"""
+WHERE {no_member("pg_proc", "f.oid")} AND (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) ORDER BY 1"""
 
 
 def run_as_superuser(session: Session) -> list[str]:
     """A note if a superuser restores rows here whose constraints and generated columns call functions of somebody who
     is none: these run with the rights of the superuser, as in every pg_restore."""
-    role = session.rows(_ROLE)[0]
-    found = session.rows(_RUN_BY_ROWS) if role["superuser"] else []
+    found = session.rows(_RUN_BY_ROWS)
     if not found:
         return []
-    functions = ", ".join(str(row["function"]) for row in found[:_SHOWN])
-    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    functions = few([str(row["function"]) for row in found], _SHOWN)
     owners = ", ".join(sorted({str(row["owner"]) for row in found}))
     return [
-        f"restoring the rows ran functions of {owners} with the rights of {role['name']}, who is a superuser:"
-        f" {functions}{more}. An administrating role that is none avoids it (docs/security.md)."
+        f"restoring the rows ran functions of {owners} with the rights of {found[0]['ran_as']}, who is a superuser:"
+        f" {functions}. An administrating role that is none avoids it (docs/security.md)."
     ]
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Optional
 
 
 def plural(count: float, noun: str, many: str = "") -> str:
     """``1 row``, ``0 rows``, ``63,806 rows``, ``0.5 days``; ``many`` where the plural is not the noun with an s."""
     return f"{int(count) if count == int(count) else count:,} {noun if count == 1 else many or noun + 's'}"
+
+
+def few(names: Sequence[str], most: int) -> str:
+    """The first ``most`` of them, and how many more there are: ``a, b and 3 more``."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def seconds(value: float) -> str:

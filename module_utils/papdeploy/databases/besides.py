@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from ..core.text import plural
-from ..oracle_sql import no_member, user_schema
+from ..core.text import few, plural
+from ..oracle_sql import no_member, unlocked, user_schema
 from ..postgres import Session, quote_ident
 
 Positions = dict[str, dict[str, Any]]
@@ -21,9 +21,7 @@ _SEQUENCES = f"""
 SELECT n.nspname AS schema, c.relname AS name, c.oid::int8 AS oid, q.seqincrement AS step, q.seqcache AS cache,
        EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
                   AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')) AS owned,
-       has_sequence_privilege(c.oid, 'SELECT') AND NOT EXISTS (
-           SELECT FROM pg_locks l WHERE l.relation = c.oid AND l.mode = 'AccessExclusiveLock'
-              AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())) AS readable
+       has_sequence_privilege(c.oid, 'SELECT') AND {unlocked("c.oid")} AS readable
 FROM pg_sequence q JOIN pg_class c ON c.oid = q.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relpersistence <> 't' AND {user_schema()}
   AND ({no_member("pg_class", "c.oid")} OR has_sequence_privilege(c.oid, 'SELECT'))
@@ -182,9 +180,8 @@ def large_objects(
 
 def _written(ids: Sequence[int]) -> Iterator[Change]:
     if ids:
-        more = f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else ""
-        named = ", ".join(map(str, ids[:_NAMED]))
-        yield Change(f"{plural(len(ids), 'large object')} {_were(len(ids))} written ({named}{more})")
+        named = few([*map(str, ids)], _NAMED)
+        yield Change(f"{plural(len(ids), 'large object')} {_were(len(ids))} written ({named})")
 
 
 def _unnamed(pieces: int, deleted: int) -> Iterator[Change]:

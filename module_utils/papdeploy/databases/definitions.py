@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 from .. import oracle as oracles
+from ..core.text import few
 from ..oracle import Oracle
 from ..postgres import Database, Session
 from . import marks, properties
@@ -65,7 +66,7 @@ def between(before: Oracle, after: Oracle, ignore_schemas: Sequence[str] = ()) -
         ("dropped since", [_named(key, old[key]) for key in gone], True),
     )
     versions = [Change(f"changed since: {note.rstrip('.')}") for note in oracles.notes(before, after)]
-    return [*(Change(f"{how}: {_listed(names)}", back) for how, names, back in groups if names), *versions]
+    return [*(Change(f"{how}: {few(names, _MOST)}", back) for how, names, back in groups if names), *versions]
 
 
 def _catalog(database: Database, session: Session) -> Oracle:
@@ -137,8 +138,3 @@ def _named(key: tuple[str, str, str], attributes: Mapping[str, Any]) -> str:
 def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
     return ", ".join("privileges" if name == "acl" else name for name in names)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST:,} more" if len(names) > _MOST else ""
-    return f"{', '.join(names[:_MOST])}{more}"

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
 from ..core.text import plural
-from ..oracle_sql import no_member, user_schema
+from ..oracle_sql import no_member, unlocked, user_schema
 from ..postgres import Database, Session, quote_ident, quote_literal
 from . import besides
 from .besides import Change
@@ -41,11 +41,9 @@ SELECT count(*) AS others FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND {CLIENT}"""
 
 # What somebody has locked, or waits to lock, against readers: asking for its size would wait as well.
-_SIZES = """
+_SIZES = f"""
 SELECT c.oid::int8 AS oid, pg_relation_size(c.oid) AS bytes FROM pg_class c
-WHERE c.oid IN ({oids}) AND NOT EXISTS (
-    SELECT FROM pg_locks l WHERE l.relation = c.oid AND l.mode = 'AccessExclusiveLock'
-      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+WHERE c.oid IN ({{oids}}) AND {unlocked("c.oid")}
 ORDER BY 2, 1"""
 
 COUNTERS = """

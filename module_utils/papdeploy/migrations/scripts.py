@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.text import few
 from ..errors import DeadlineExceeded
 from . import ledger, steps
 from .catalog import changes, describe
@@ -115,7 +116,7 @@ def _trouble(answer: dict[str, Any], changed: list[str], believed: bool) -> str:
 
 
 def _few(changed: list[str]) -> str:
-    return ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+    return few(changed, 5)
 
 
 def _environment(session: Session) -> dict[str, str]:

@@ -77,7 +77,7 @@ def check(stack: Stack, journal: Journal, when: str, *, final: bool = False) -> 
     if baseline is None:
         return []
     with journal.checkpoint("data_check", when=when) as done:
-        found, locked = _compared(stack, baseline, _PATIENCE_S if final else 0.0)
+        found, locked = _compared(stack, baseline, final)
         done.update({**found.as_dict(), "locked": locked})
         lost = loss_rules.intolerable(found.losses, baseline, stack.may_delete, _stage(stack, journal, when))
         if lost and stack.environment != "development":  # where an application may reset its database
@@ -87,16 +87,16 @@ def check(stack: Stack, journal: Journal, when: str, *, final: bool = False) -> 
                 lost=[loss.as_dict() for loss in lost],
                 lines=[loss.sentence() for loss in lost],
             )
-    open_ended = [f"not known: what becomes of {_lock(entry)}; the watch looks again" for entry in locked if final]
+    open_ended = [f"not known: what becomes of {_lock(entry)}; the watch looks again" for entry in locked]
     return [f"{when}, and no reason to go back: {loss.sentence()}" for loss in found.losses] + open_ended
 
 
-def _compared(stack: Stack, baseline: Baseline, patience_s: float) -> tuple[Comparison, list[dict[str, Any]]]:
-    """What was lost, and which tables a transaction that is still open has locked against readers: nobody else sees yet
-    whether it empties them."""
-    limit = time.monotonic() + patience_s
+def _compared(stack: Stack, baseline: Baseline, final: bool) -> tuple[Comparison, list[dict[str, Any]]]:
+    """What was lost, and (``final``) which tables a transaction that is still open has locked against readers: nobody
+    else sees yet whether it empties them."""
+    limit = time.monotonic() + (_PATIENCE_S if final else 0.0)
     while True:
-        locked = stack.database.rows(marks.LOCKED)
+        locked = stack.database.rows(marks.LOCKED) if final else []
         found = relation_losses.compare(stack.database, baseline, ignore_schemas=(LEDGER_SCHEMA,))
         if not (found.unexplained or locked) or time.monotonic() >= limit:
             return found, locked

@@ -12,7 +12,7 @@ from ..backup import folder, retention
 from ..backup.retention import Decision, Owner, Release, Settings, Thing
 from ..core.clock import epoch, from_epoch, now, utc_minute
 from ..core.durable import private_folder
-from ..core.text import age, size
+from ..core.text import age, few, size
 from ..core.visible import visible
 from ..databases import marks
 from ..databases.names import maintenance
@@ -339,5 +339,4 @@ def _by_reason(decisions: Iterable[Decision]) -> list[tuple[str, list[str]]]:
 
 
 def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
-    return ", ".join(map(visible, names[:FEW])) + more
+    return few([*map(visible, names)], FEW)

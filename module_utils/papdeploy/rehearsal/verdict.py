@@ -53,7 +53,7 @@ def lock_words(locks: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     for mode in sorted(groups, key=_ORDER.index):
         names = [str(lock["table"]).removeprefix("public.") for lock in groups[mode]]
-        shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+        shown = text.few(names, 6)
         longest = max(float(lock["held_s"]) for lock in groups[mode])
         parts.append(f"{_WORDS[mode]} on {shown} ({text.seconds(longest)})")
     return "; ".join(parts) or "none that makes traffic wait"

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.text import plural
+from ..core.text import few, plural
 from ..databases import Written, loss_rules, relation_losses
 from ..databases.relation_losses import Comparison, Loss
 from ..postgres import Database
@@ -38,18 +38,13 @@ def compared(where: Database, facts: Mapping[str, Any], ignore_schemas: Sequence
 def _sentence(found: Comparison) -> str:
     what = f"{plural(found.tables, 'table')} by identity and number of rows"
     changed = [f"{counts['updated']:,} of {name}" for name, counts in found.written.items() if counts["updated"]]
-    stays = f"; rows that were changed since stay as they are now: {_several(changed)}" if changed else ""
+    stays = f"; rows that were changed since stay as they are now: {few(changed, 6)}" if changed else ""
     if not found.losses:
         return f"loses nothing: since the fence came down no relation is gone and no row is missing ({what}){stays}"
     return (
         f"loses nothing more: no relation is gone ({what}); deleted since, as users may:"
         f" {loss_rules.listed(found.losses)}{stays}"
     )
-
-
-def _several(parts: Sequence[str], most: int = 6) -> str:
-    more = f" and {len(parts) - most} more" if len(parts) > most else ""
-    return ", ".join(parts[:most]) + more
 
 
 def by_write_snapshot(written: Written) -> str:

@@ -225,7 +225,8 @@ def _agreed(work: _Work, tried: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _counted(plan: RollbackPlan) -> dict[str, Any]:
-    return {key: plan.as_dict()[key] for key in ("cost", "besides", "rows_lost", "cost_certain")}
+    whole = plan.as_dict()
+    return {key: whole[key] for key in ("cost", "besides", "rows_lost", "cost_certain")}
 
 
 def _tried(work: _Work, unhealthy: str) -> dict[str, Any]:
