@@ -18,6 +18,7 @@ from typing import Any, Optional
 from .app import copy_process
 from .app.content import Content, look
 from .app.copy_environment import CopyEnvironment
+from .app.env_file import read_env_file
 from .app.process_sockets import ProcessSockets
 from .core import storage
 from .core.processes import MARK
@@ -235,21 +236,3 @@ class HostApi(Api):
 
 def _version(path: Path) -> dict[str, Any]:
     return {"label": path.name, "identity": str(path), "path": str(path)}
-
-
-def read_env_file(path: Path) -> dict[str, str]:
-    """``KEY=VALUE`` lines; comments, ``export`` and one pair of quotes around a value are taken off."""
-    values: dict[str, str] = {}
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise PapError(f"The environment file {path} cannot be read: {error.strerror}.") from error
-    for line in text.splitlines():
-        name, mark, value = line.strip().partition("=")
-        if not mark or name.startswith("#"):
-            continue
-        value = value.strip()
-        if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
-            value = value[1:-1]
-        values[name.removeprefix("export ").strip()] = value
-    return values

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .api import read_env_file
+from .app.env_file import read_env_file
 from .core.redact import Redactor
 from .core.secret_names import secrets_of_url
 from .errors import PapError
