@@ -115,7 +115,10 @@ def module(path: Path) -> list[str]:
     doc = yaml.safe_load(constants["DOCUMENTATION"])
     lines = [f"### {doc['module']}", "", f"{sentence(doc['short_description'])}", ""]
     lines += [f"- {markup(text)}" for text in doc["description"]]
+    lines += [f"- {markup(text)}" for text in doc.get("notes", [])]
     lines.append(f"- Check mode: {markup(doc['attributes']['check_mode']['description'])}")
+    related = [each["module"].removeprefix("pap.deploy.") for each in doc.get("seealso", [])]
+    lines.append(f"- See also {', '.join(f'[{name}](#{name})' for name in related)}.")
     lines.append("")
     options = doc.get("options") or {}
     if "pap_stack" in str(doc.get("extends_documentation_fragment", "")):
@@ -161,8 +164,10 @@ def meaning(option: dict[str, Any]) -> str:
 
 
 def markup(text: str) -> str:
-    """Ansible's own markup as Markdown: C(x), O(x), M(x), P(x#lookup), V(x)."""
-    return re.sub(r"\b[COMVP]\(([^()#]*)(?:#[^()]*)?\)", r"`\1`", text)
+    """Ansible's own markup as Markdown: C(x), O(x), V(x), RV(x), M(x), P(x#lookup), and O(x#module:y) as y of x."""
+    text = text.replace("(pap.deploy.", "(")  # the names of a project, in which this page is read
+    text = re.sub(r"\b(?:O|RV)\(([^()#]*)#module:([^()]*)\)", r"`\2` of `\1`", text)
+    return re.sub(r"\b(?:RV|[COMVP])\(([^()#]*)(?:#[^()]*)?\)", r"`\1`", text)
 
 
 def cell(text: str) -> str:

@@ -14,13 +14,13 @@ author:
   - pap-deploy authors (@pap-deploy)
 description:
   - Lifts the fence and makes the candidate the active release; what was active is kept for switching back.
-  - Does nothing where M(pap_migrate) has done so already (O(pap_migrate#module:take_over)).
+  - Does nothing where M(pap.deploy.pap_migrate) has done so already (O(pap.deploy.pap_migrate#module:take_over)).
 extends_documentation_fragment:
   - pap_stack
 attributes:
   check_mode:
     support: none
-    description: Skipped in check mode; M(pap_preflight) forecasts what it would do.
+    description: Skipped in check mode; M(pap.deploy.pap_preflight) forecasts what it would do.
   diff_mode:
     support: none
     description: There is nothing to show.
@@ -28,16 +28,26 @@ attributes:
     support: full
     platforms: posix
     description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+notes:
+  - Run the role C(stack) first; it unpacks the package and sets C(pap_stack).
+  - The release must still hold the deploy lock.
+seealso:
+  - module: pap.deploy.pap_migrate
+    description: Fences the database and applies the migrations before.
+  - module: pap.deploy.pap_login_smoke_test
+    description: Tests the API after.
+  - module: pap.deploy.pap_rollback
+    description: Takes the release back if it fails.
 options:
   release:
-    description: Id of the release this belongs to, as M(pap_preflight) returned it.
+    description: Id of the release this belongs to, as M(pap.deploy.pap_preflight) returned it.
     type: str
     required: true
 """
 
 EXAMPLES = r"""
 - name: Activate
-  pap_api:
+  pap.deploy.pap_api:
     stack: "{{ pap_stack }}"
     release: "{{ looked.release }}"
 """
@@ -47,6 +57,7 @@ pap:
   description: The phase and the lines that the C(pap_phases) callback prints.
   returned: success
   type: dict
+  sample: {phase: activate, lines: ["release 2.1 answers"], status: ok}
 """
 
 from ansible.module_utils.basic import AnsibleModule

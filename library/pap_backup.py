@@ -30,22 +30,32 @@ attributes:
     support: full
     platforms: posix
     description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+notes:
+  - Run the role C(stack) first; it unpacks the package and sets C(pap_stack).
+  - Without O(release), it holds the deploy lock while it runs.
+seealso:
+  - module: pap.deploy.pap_rehearse
+    description: Rehearses a release on the restored copy.
+  - module: pap.deploy.pap_rollback
+    description: Restores the backup if it has to.
 options:
   release:
-    description: Id of the release this belongs to. Empty takes a backup by itself.
+    description: Id of the release this belongs to. Empty takes a backup of its own.
     type: str
     default: ""
   who:
-    description: Who backs up, as the P(pap_who#lookup) lookup says; without a release they hold the deploy lock.
+    description:
+      - Who backs up, as the P(pap.deploy.pap_who#lookup) lookup says.
+      - Without O(release), they hold the deploy lock.
     type: dict
     required: true
   proof:
-    description: C(full) restores and compares rows, C(schema) restores the schema only, C(none) proves nothing.
+    description: V(full) restores and compares rows, V(schema) restores the schema only, V(none) proves nothing.
     type: str
     choices: [full, schema, none]
     default: full
   ask_above_gb:
-    description: Size of the database in GB above which C(full) is refused, so that somebody chooses.
+    description: Size of the database in GB above which V(full) is refused, so that somebody chooses.
     type: float
     default: 100
   keep_copy:
@@ -57,7 +67,7 @@ options:
     type: path
   encrypt:
     description:
-      - "Encryption at rest: C(method) (C(age) or C(gpg)), C(recipients), and C(identity), the age identity file or
+      - "Encryption at rest: C(method) (V(age) or V(gpg)), C(recipients), and C(identity), the age identity file or
         GnuPG's home folder that can decrypt. A proof needs it."
     type: dict
     default: {}
@@ -75,7 +85,7 @@ options:
     default: 0
   hold:
     description: >-
-      What is not removed, by file name, SHA-256, release or name of a database; or C(all). A file C(NAME.dump.hold)
+      What is not removed, by file name, SHA-256, release or name of a database; or V(all). A file C(NAME.dump.hold)
       beside a backup and C(IS_TEMPLATE) on a database hold as well.
     type: list
     elements: str
@@ -90,23 +100,23 @@ options:
     default: []
   engine:
     description:
-      - C(pgbackrest) takes a backup of the whole cluster into the repository that the site already has, and records its
+      - V(pgbackrest) takes a backup of the whole cluster into the repository that the site already has, and records its
         label. A rollback does not restore it by itself.
     type: str
     choices: [pg_dump, pgbackrest]
     default: pg_dump
   pgbackrest:
-    description: "C(stanza); and C(config), C(program), C(type) (C(full), C(diff) or C(incr)), C(timeout_s) if need be."
+    description: "C(stanza); and C(config), C(program), C(type) (V(full), V(diff) or V(incr)), C(timeout_s) if need be."
     type: dict
     default: {}
 """
 
 EXAMPLES = r"""
 - name: Back up
-  pap_backup:
+  pap.deploy.pap_backup:
     stack: "{{ pap_stack }}"
     release: "{{ looked.release }}"
-    who: "{{ lookup('pap_who') }}"
+    who: "{{ lookup('pap.deploy.pap_who') }}"
 """
 
 RETURN = r"""
@@ -114,10 +124,12 @@ backup:
   description: The manifest of the backup.
   returned: success, not in check mode
   type: dict
+  sample: {path: /srv/pap/backups/pap-1.dump, bytes: 1048576, tables: 14, rows: 61204, proof: {kind: full}}
 pap:
   description: The phase and the lines that the C(pap_phases) callback prints.
   returned: success
   type: dict
+  sample: {phase: backup, lines: ["1.0 MB, restored and compared"], status: ok}
 """
 
 from ansible.module_utils.basic import AnsibleModule

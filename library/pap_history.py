@@ -27,6 +27,14 @@ attributes:
     support: full
     platforms: posix
     description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+notes:
+  - Run the role C(stack) first; it unpacks the package and sets C(pap_stack).
+  - Reads files only; the API and the database may be down.
+seealso:
+  - module: pap.deploy.pap_status
+    description: Shows how one stack stands now.
+  - module: pap.deploy.pap_report
+    description: Writes the report of one release.
 options:
   limit:
     description: How many releases, the newest first.
@@ -36,7 +44,7 @@ options:
 
 EXAMPLES = r"""
 - name: List the releases
-  pap_history:
+  pap.deploy.pap_history:
     stack: "{{ pap_stack }}"
 """
 
@@ -46,10 +54,12 @@ releases:
   returned: success
   type: list
   elements: dict
+  sample: [{release: 20260301T101500Z-9f3c, who: ada@control, from: "2.0", to: "2.1", verdict: finished, seconds: 41.2}]
 pap:
   description: The phase and the lines that the C(pap_phases) callback prints.
   returned: success
   type: dict
+  sample: {phase: history, lines: ["20260301T101500Z-9f3c finished"], status: ok}
 """
 
 from ansible.module_utils.basic import AnsibleModule

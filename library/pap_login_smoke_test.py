@@ -28,6 +28,14 @@ attributes:
     support: full
     platforms: posix
     description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+notes:
+  - Run the role C(stack) first; it unpacks the package and sets C(pap_stack).
+  - The login writes to the database. These rows are known as smoke-test writes and do not count as lost by a rollback.
+seealso:
+  - module: pap.deploy.pap_schema_check
+    description: Checks the schema as this checks the API.
+  - module: pap.deploy.pap_rollback
+    description: Takes the release back if the test fails.
 options:
   release:
     description: Id of the release whose baseline is compared with. Empty compares with nothing.
@@ -37,7 +45,7 @@ options:
 
 EXAMPLES = r"""
 - name: Try the login
-  pap_login_smoke_test:
+  pap.deploy.pap_login_smoke_test:
     stack: "{{ pap_stack }}"
 """
 
@@ -46,10 +54,12 @@ smoke:
   description: Every check with its status and milliseconds.
   returned: success
   type: dict
+  sample: {checks: [{name: health, status: 200, ms: 4.1}], endpoints: {}, healthy_after_s: 0.4}
 pap:
   description: The phase and the lines that the C(pap_phases) callback prints.
   returned: success
   type: dict
+  sample: {phase: login_smoke_test, lines: ["health, login, profile, wrong password"], status: ok}
 """
 
 from ansible.module_utils.basic import AnsibleModule

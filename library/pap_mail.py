@@ -25,6 +25,11 @@ attributes:
     support: full
     platforms: posix
     description: Runs on the controller, with the Python of Ansible.
+notes:
+  - Runs on the controller; delegate it to C(localhost).
+seealso:
+  - module: pap.deploy.pap_webhook
+    description: Sends the same to a webhook.
 options:
   code:
     description: Folder to import C(papdeploy) from, on the controller.
@@ -39,15 +44,13 @@ options:
     type: int
     default: 25
   username:
-    description: Who logs in there. Empty does not log in.
+    description: Who logs in there. Empty does not log in. Requires O(password).
     type: str
-    default: ""
   password:
     description: The password; it is sent under TLS only.
     type: str
-    default: ""
   secure:
-    description: C(always) TLS from the start, C(starttls), C(try) STARTTLS where it is offered, C(never).
+    description: V(always) TLS from the start, V(starttls), V(try) STARTTLS where it is offered, V(never).
     type: str
     choices: [try, starttls, always, never]
     default: try
@@ -72,7 +75,7 @@ options:
 
 EXAMPLES = r"""
 - name: Tell the people on call
-  pap_mail:
+  pap.deploy.pap_mail:
     code: "{{ playbook_dir }}/../module_utils"
     host: mail.example
     sender: pap-deploy@example.org
@@ -88,6 +91,7 @@ to:
   returned: success
   type: list
   elements: str
+  sample: [ops@example.org]
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -95,14 +99,14 @@ from ansible.module_utils.pap_module import run_code
 
 
 def main() -> None:
-    text, needed = {"type": "str", "default": ""}, {"type": "str", "required": True}
+    needed = {"type": "str", "required": True}
     module = AnsibleModule(
         {
             "code": {"type": "path", "required": True},
             "host": needed,
             "port": {"type": "int", "default": 25},
-            "username": text,
-            "password": {**text, "no_log": True},
+            "username": {"type": "str"},
+            "password": {"type": "str", "no_log": True},
             "secure": {"type": "str", "choices": ["try", "starttls", "always", "never"], "default": "try"},
             "sender": needed,
             "to": {"type": "list", "elements": "str", "required": True},
@@ -110,11 +114,13 @@ def main() -> None:
             "body": needed,
         },
         supports_check_mode=False,
+        required_by={"username": ["password"]},
     )
     given = module.params
 
     def work(mail):
-        server = mail.Server(**{key: given[key] for key in ("host", "port", "username", "password", "secure")})
+        login = {key: given[key] or "" for key in ("username", "password")}
+        server = mail.Server(given["host"], given["port"], secure=given["secure"], **login)
         return mail.send(server, **{key: given[key] for key in ("sender", "to", "subject", "body")})
 
     run_code(module, given["code"], "mail", work)

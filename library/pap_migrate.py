@@ -20,7 +20,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: none
-    description: Skipped in check mode; M(pap_preflight) forecasts what it would do.
+    description: Skipped in check mode; M(pap.deploy.pap_preflight) forecasts what it would do.
   diff_mode:
     support: none
     description: There is nothing to show.
@@ -28,25 +28,36 @@ attributes:
     support: full
     platforms: posix
     description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+notes:
+  - Run the role C(stack) first; it unpacks the package and sets C(pap_stack).
+  - The release must still hold the deploy lock.
+  - What fails is rolled back by PostgreSQL; the release is then ended by M(pap.deploy.pap_rollback).
+seealso:
+  - module: pap.deploy.pap_rehearse
+    description: Rehearses the migration on a copy before.
+  - module: pap.deploy.pap_api
+    description: Activates the new release after.
+  - module: pap.deploy.pap_rollback
+    description: Takes the release back if it fails.
 options:
   release:
-    description: Id of the release this belongs to, as M(pap_preflight) returned it.
+    description: Id of the release this belongs to, as M(pap.deploy.pap_preflight) returned it.
     type: str
     required: true
   mode:
     description:
-      - C(online) leaves the API running and raises no fence, for a release that its rehearsal found safe under traffic.
+      - V(online) leaves the API running and raises no fence, for a release that its rehearsal found safe under traffic.
       - Every other release is then refused.
     type: str
     choices: [standard, online]
     default: standard
   restore_point:
-    description: What rollback goes back to if it must. C(auto) takes the proven backup if nothing was written since.
+    description: What rollback goes back to if it must. V(auto) takes the proven backup if nothing was written since.
     type: str
     choices: [auto, backup, dump, snapshot]
     default: auto
   encrypt:
-    description: As for M(pap_backup); a restore point may be a second backup.
+    description: As for M(pap.deploy.pap_backup); a restore point may be a second backup.
     type: dict
     default: {}
   lock_timeout_s:
@@ -64,7 +75,7 @@ options:
   take_over:
     description:
       - Go on at once, lift the fence and activate the new release. The API is then away for less time than with
-        M(pap_api), which finds that it is done, as a module of its own.
+        M(pap.deploy.pap_api), which finds that it is done, as a module of its own.
       - The release stays behind the fence if the controller is gone meanwhile.
     type: bool
     default: false
@@ -76,7 +87,7 @@ options:
 
 EXAMPLES = r"""
 - name: Migrate
-  pap_migrate:
+  pap.deploy.pap_migrate:
     stack: "{{ pap_stack }}"
     release: "{{ looked.release }}"
 """
@@ -87,14 +98,17 @@ applied:
   returned: success
   type: list
   elements: dict
+  sample: [{name: 0042_add_index.sql, seconds: 0.8, statements: [CREATE INDEX ON orders (created_at)]}]
 took_over:
   description: Whether the new release has been activated too.
   returned: success
   type: bool
+  sample: true
 pap:
   description: The phase and the lines that the C(pap_phases) callback prints.
   returned: success
   type: dict
+  sample: {phase: migrate, lines: ["1 migration in 0.8 s"], status: ok}
 """
 
 from ansible.module_utils.basic import AnsibleModule

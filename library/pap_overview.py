@@ -28,6 +28,11 @@ attributes:
     support: full
     platforms: posix
     description: Runs on the controller, with the Python of Ansible.
+notes:
+  - Runs on the controller; delegate it to C(localhost).
+seealso:
+  - module: pap.deploy.pap_report
+    description: Writes the reports that the page shows.
 options:
   code:
     description: Folder to import C(papdeploy) from, on the controller.
@@ -41,7 +46,7 @@ options:
 
 EXAMPLES = r"""
 - name: Make the overview
-  pap_overview:
+  pap.deploy.pap_overview:
     code: "{{ playbook_dir }}/../module_utils"
     folder: /srv/reports
   delegate_to: localhost
@@ -52,10 +57,12 @@ path:
   description: The page; empty if an C(index.html) that is not ours lies there, which then stays.
   returned: success
   type: str
+  sample: /srv/reports/index.html
 stacks:
   description: How many stacks it shows.
   returned: success
   type: int
+  sample: 12
 """
 
 from ansible.module_utils.basic import AnsibleModule

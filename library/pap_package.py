@@ -29,6 +29,11 @@ attributes:
     support: full
     platforms: posix
     description: Needs Python 3.9 on the target host.
+notes:
+  - Needs no package of Python beside the standard library.
+seealso:
+  - module: pap.deploy.pap_preflight
+    description: The first module of a deploy that needs the package.
 options:
   digest:
     description: Digest of the package's content.
@@ -42,9 +47,9 @@ options:
 
 EXAMPLES = r"""
 - name: Send the package
-  pap_package:
-    digest: "{{ lookup('pap_package').digest }}"
-    archive: "{{ lookup('pap_package').archive }}"
+  pap.deploy.pap_package:
+    digest: "{{ lookup('pap.deploy.pap_package').digest }}"
+    archive: "{{ lookup('pap.deploy.pap_package').archive }}"
 """
 
 RETURN = r"""
@@ -52,6 +57,7 @@ code:
   description: The folder to import C(papdeploy) from.
   returned: success
   type: str
+  sample: /home/deploy/.cache/pap-deploy/0123456789abcdef
 """
 
 import base64

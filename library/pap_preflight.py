@@ -29,13 +29,24 @@ attributes:
     support: full
     platforms: posix
     description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+notes:
+  - Run the role C(stack) first; it unpacks the package and sets C(pap_stack).
+  - The release that it opens holds the deploy lock until it ends, by M(pap.deploy.pap_release) or
+    M(pap.deploy.pap_rollback).
+seealso:
+  - module: pap.deploy.pap_status
+    description: Shows the same findings without opening a release.
+  - module: pap.deploy.pap_rollback
+    description: Ends a release that was interrupted.
+  - module: pap.deploy.pap_backup
+    description: The next phase of a deploy.
 options:
   migrations:
-    description: File name to text of every migration, as the P(pap_migrations#lookup) lookup reads them.
+    description: File name to text of every migration, as the P(pap.deploy.pap_migrations#lookup) lookup reads them.
     type: dict
     required: true
   who:
-    description: Who deploys, as the P(pap_who#lookup) lookup says.
+    description: Who deploys, as the P(pap.deploy.pap_who#lookup) lookup says.
     type: dict
     required: true
   versions:
@@ -66,10 +77,10 @@ options:
 
 EXAMPLES = r"""
 - name: Look before the deploy
-  pap_preflight:
+  pap.deploy.pap_preflight:
     stack: "{{ pap_stack }}"
-    migrations: "{{ lookup('pap_migrations', pap_migrations_dirs) }}"
-    who: "{{ lookup('pap_who') }}"
+    migrations: "{{ lookup('pap.deploy.pap_migrations', pap_migrations_dirs) }}"
+    who: "{{ lookup('pap.deploy.pap_who') }}"
   register: looked
 """
 
@@ -83,27 +94,33 @@ nothing_to_do:
   description: Whether the stack is at the candidate already.
   returned: success
   type: bool
+  sample: false
 would_fail:
   description: In check mode, why a deploy would fail, as far as the plan can tell; else empty.
   returned: success
   type: str
+  sample: ""
 from:
   description: The version that runs, for a person.
   returned: success
   type: str
+  sample: "2.0"
 to:
   description: The version to deploy, likewise.
   returned: success
   type: str
+  sample: "2.1"
 pending:
   description: Migrations that the deploy will apply, in order.
   returned: success
   type: list
   elements: str
+  sample: [0042_add_index.sql]
 pap:
   description: The phase and the lines that the C(pap_phases) callback prints.
   returned: success
   type: dict
+  sample: {phase: preflight, lines: ["2.0 to 2.1, 1 pending migration"], status: ok}
 """
 
 from ansible.module_utils.basic import AnsibleModule

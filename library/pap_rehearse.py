@@ -31,15 +31,24 @@ attributes:
     support: full
     platforms: posix
     description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+notes:
+  - Run the role C(stack) first; it unpacks the package and sets C(pap_stack).
+  - The release must still hold the deploy lock.
+  - The live database is measured before and after.
+seealso:
+  - module: pap.deploy.pap_backup
+    description: Makes the copy that holds every row.
+  - module: pap.deploy.pap_migrate
+    description: Applies to the live database what was rehearsed.
 options:
   release:
-    description: Id of the release this belongs to, as M(pap_preflight) returned it.
+    description: Id of the release this belongs to, as M(pap.deploy.pap_preflight) returned it.
     type: str
     required: true
   data:
     description:
-      - What the copy holds. C(full) is every row, from the proven backup where there is one.
-      - C(sample) is O(sample_rows) rows a table and what those refer to; C(schema) is no row.
+      - What the copy holds. V(full) is every row, from the proven backup where there is one.
+      - V(sample) is O(sample_rows) rows a table and what those refer to; V(schema) is no row.
       - Both say what they cannot tell.
     type: str
     choices: [full, sample, schema]
@@ -49,7 +58,7 @@ options:
     type: int
     default: 10000
   mode:
-    description: With C(online), a release that is not safe under traffic fails its rehearsal.
+    description: With V(online), a release that is not safe under traffic fails its rehearsal.
     type: str
     choices: [standard, online]
     default: standard
@@ -78,15 +87,15 @@ options:
     type: bool
     default: false
   lock_timeout_s:
-    description: As for M(pap_migrate).
+    description: As for M(pap.deploy.pap_migrate).
     type: float
     default: 5
   migrate_deadline_s:
-    description: As O(pap_migrate#module:deadline_s).
+    description: As O(pap.deploy.pap_migrate#module:deadline_s).
     type: float
     default: 900
   allow_out_of_order:
-    description: As for M(pap_migrate).
+    description: As for M(pap.deploy.pap_migrate).
     type: bool
     default: false
   schema:
@@ -94,14 +103,14 @@ options:
     type: dict
     default: {}
   encrypt:
-    description: As for M(pap_backup); a copy may have to be restored from an encrypted backup.
+    description: As for M(pap.deploy.pap_backup); a copy may have to be restored from an encrypted backup.
     type: dict
     default: {}
 """
 
 EXAMPLES = r"""
 - name: Rehearse
-  pap_rehearse:
+  pap.deploy.pap_rehearse:
     stack: "{{ pap_stack }}"
     release: "{{ looked.release }}"
 """
@@ -111,10 +120,12 @@ rehearsal:
   description: The verdict, as the journal keeps it.
   returned: success
   type: dict
+  sample: {online: {safe: true}, reversible: true, migrate_s: 0.8}
 pap:
   description: The phase and the lines that the C(pap_phases) callback prints.
   returned: success
   type: dict
+  sample: {phase: rehearse, lines: ["1 migration in 0.8 s, reversible"], status: ok}
 """
 
 from ansible.module_utils.basic import AnsibleModule

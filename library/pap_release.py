@@ -27,9 +27,19 @@ attributes:
     support: full
     platforms: posix
     description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+notes:
+  - Run the role C(stack) first; it unpacks the package and sets C(pap_stack).
+  - The release must still hold the deploy lock.
+seealso:
+  - module: pap.deploy.pap_preflight
+    description: Opens the release.
+  - module: pap.deploy.pap_watch
+    description: Watches the logs afterwards.
+  - module: pap.deploy.pap_rollback
+    description: Takes a finished release back, too.
 options:
   release:
-    description: Id of the release this belongs to, as M(pap_preflight) returned it.
+    description: Id of the release this belongs to, as M(pap.deploy.pap_preflight) returned it.
     type: str
     required: true
   keep_containers:
@@ -45,7 +55,7 @@ options:
 
 EXAMPLES = r"""
 - name: Finish
-  pap_release:
+  pap.deploy.pap_release:
     stack: "{{ pap_stack }}"
     release: "{{ looked.release }}"
 """
@@ -55,14 +65,17 @@ unavailable_s:
   description: Seconds from stopping the API to its first healthy answer.
   returned: success
   type: float
+  sample: 2.5
 seconds:
   description: How long the release took, all phases together.
   returned: success
   type: float
+  sample: 41.2
 pap:
   description: The phase and the lines that the C(pap_phases) callback prints.
   returned: success
   type: dict
+  sample: {phase: finish, lines: ["2.0 to 2.1 in 41 s"], status: ok}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -27,6 +27,14 @@ attributes:
     support: full
     platforms: posix
     description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+notes:
+  - Run the role C(stack) first; it unpacks the package and sets C(pap_stack).
+  - Reads files only; the API and the database may be down.
+seealso:
+  - module: pap.deploy.pap_overview
+    description: Makes one page of the reports of many stacks.
+  - module: pap.deploy.pap_history
+    description: Lists the releases in the terminal.
 options:
   release:
     description: Id of the release. Empty takes the newest one.
@@ -36,7 +44,7 @@ options:
 
 EXAMPLES = r"""
 - name: Write the report
-  pap_report:
+  pap.deploy.pap_report:
     stack: "{{ pap_stack }}"
     release: "{{ looked.release }}"
   register: reported
@@ -47,23 +55,28 @@ written:
   description: Whether there is a release to report on.
   returned: success
   type: bool
+  sample: true
 files:
   description: The two files on the target host.
   returned: success
   type: list
   elements: str
+  sample: [/srv/pap/releases/20260301T101500Z-9f3c/report.json, /srv/pap/releases/20260301T101500Z-9f3c/report.html]
 release:
   description: Id of the release.
   returned: success
   type: str
+  sample: 20260301T101500Z-9f3c
 row:
   description: The stack's line of the table that ends a run over many stacks.
   returned: when there is a release
   type: dict
+  sample: {stack: pap-staging, verdict: finished, seconds: 41.2}
 pap:
   description: The phase and the lines that the C(pap_phases) callback prints.
   returned: success
   type: dict
+  sample: {phase: report, lines: ["written"], status: ok}
 """
 
 from ansible.module_utils.basic import AnsibleModule

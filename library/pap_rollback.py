@@ -28,6 +28,16 @@ attributes:
     support: full
     platforms: posix
     description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+notes:
+  - Run the role C(stack) first; it unpacks the package and sets C(pap_stack).
+  - It can be repeated; every step finds out first whether it has been done.
+seealso:
+  - module: pap.deploy.pap_status
+    description: Shows whether a release is unfinished.
+  - module: pap.deploy.pap_backup
+    description: Takes the backup that may have to be restored.
+  - module: pap.deploy.pap_migrate
+    description: Makes the restore point.
 options:
   release:
     description: Id of the release to take back. Empty is the interrupted release, else the last finished one.
@@ -53,6 +63,7 @@ options:
       - Roll nothing back. Drop the databases that earlier rollbacks kept aside, and the snapshots of releases that were
         taken back; with O(release) only those of that release.
       - A database with rows that nothing else has is dropped only with its O(release).
+      - No option that says how to roll back can be given with it.
     type: bool
     default: false
   hold:
@@ -61,11 +72,11 @@ options:
     elements: str
     default: []
   encrypt:
-    description: As for M(pap_backup); what opens the backup, if it has to be restored.
+    description: As for M(pap.deploy.pap_backup); what opens the backup, if it has to be restored.
     type: dict
     default: {}
   who:
-    description: Who rolls back, as the P(pap_who#lookup) lookup says.
+    description: Who rolls back, as the P(pap.deploy.pap_who#lookup) lookup says.
     type: dict
     required: true
   reason:
@@ -93,64 +104,75 @@ options:
 
 EXAMPLES = r"""
 - name: Roll back
-  pap_rollback:
+  pap.deploy.pap_rollback:
     stack: "{{ pap_stack }}"
-    who: "{{ lookup('pap_who') }}"
+    who: "{{ lookup('pap.deploy.pap_who') }}"
 
 - name: Drop what rollbacks kept aside
-  pap_rollback:
+  pap.deploy.pap_rollback:
     stack: "{{ pap_stack }}"
-    who: "{{ lookup('pap_who') }}"
+    who: "{{ lookup('pap.deploy.pap_who') }}"
     drop_failed: true
 """
 
 RETURN = r"""
 way:
-  description: "The way that was taken: C(nothing), C(image), C(downgrade), C(swap) or C(restore)."
+  description: "The way that was taken: V(nothing), V(image), V(downgrade), V(swap) or V(restore)."
   returned: success
   type: str
+  sample: downgrade
 release:
   description: The release that is taken back.
   returned: when there is one
   type: str
+  sample: 20260301T101500Z-9f3c
 cost:
   description: What the way loses, for each table the rows written since the restore point.
   returned: when a release was taken back, in check mode, and with O(plan_only)
   type: dict
+  sample: {public.orders: {rows: 3, deleted: 0}}
 besides:
   description: What else goes back, each as a sentence; large objects, sequences, definitions and settings of others.
   returned: when a release was taken back, in check mode, and with O(plan_only)
   type: list
   elements: str
+  sample: ["sequence public.orders_id_seq goes back from 120 to 117"]
 refused:
   description: Why the way cannot be gone; empty if it can.
   returned: in check mode, and with O(plan_only)
   type: str
+  sample: ""
 kept:
   description: The failed database that was kept aside; empty if the way needed none.
   returned: when a release was taken back
   type: str
+  sample: pap_failed_9f3c
 seconds:
   description: How long it took.
   returned: when a release was taken back
   type: float
+  sample: 3.1
 unavailable_s:
   description: For how long users were without the API; none if it was not stopped, or does not answer yet.
   returned: when a release was taken back
   type: float
+  sample: 2.2
 outcome:
   description: How the stack stands now, in one sentence.
   returned: when a release was taken back
   type: str
+  sample: "pap-staging runs 2.0 again"
 dropped:
   description: Databases that were dropped.
   returned: with O(drop_failed)
   type: list
   elements: str
+  sample: [pap_failed_9f3c]
 pap:
   description: The phase and the lines that the C(pap_phases) callback prints.
   returned: success
   type: dict
+  sample: {phase: rollback, lines: ["downgrade, nothing lost"], status: ok}
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -174,6 +196,10 @@ def main() -> None:
             planned={"type": "str", "default": ""},
         ),
         supports_check_mode=True,
+        mutually_exclusive=[
+            *(("drop_failed", option) for option in ("only_unfinished", "accept_loss", "way", "take_over")),
+            ("drop_failed", "plan_only", "planned"),
+        ],
     )
     given = module.params
 

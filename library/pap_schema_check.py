@@ -27,6 +27,11 @@ attributes:
     support: full
     platforms: posix
     description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+notes:
+  - Run the role C(stack) first; it unpacks the package and sets C(pap_stack).
+seealso:
+  - module: pap.deploy.pap_status
+    description: Shows drift together with everything else.
 options:
   release:
     description: Id of the release whose models are compared with. Empty takes the API that runs.
@@ -40,7 +45,7 @@ options:
 
 EXAMPLES = r"""
 - name: Check the schema
-  pap_schema_check:
+  pap.deploy.pap_schema_check:
     stack: "{{ pap_stack }}"
 """
 
@@ -49,29 +54,35 @@ matches:
   description: Whether there is no difference of the severity that fails.
   returned: success
   type: bool
+  sample: true
 differences:
   description: Every difference, with its object, severity, what was expected and found, and the SQL that repairs it.
   returned: always
   type: list
   elements: dict
+  sample: [{object: table public.orders, severity: error, expected: column total numeric, found: column total integer}]
 allowed:
   description: Differences that the allow file lets pass, with their reason.
   returned: success
   type: list
   elements: dict
+  sample: [{object: index public.orders_idx, severity: warning, allowed: dropped by hand until 2026-04-01}]
 notices:
   description: Sentences about the check itself, for example of an allowance that has expired.
   returned: success
   type: list
   elements: str
+  sample: ["the allowance of index public.orders_idx expires in 3 days"]
 checked:
   description: What was compared, with C(database), C(server_version), C(schema), C(tables) and C(fail_on).
   returned: success
   type: dict
+  sample: {database: pap, server_version: 180000, schema: public, tables: 42, fail_on: error}
 pap:
   description: The phase and the lines that the C(pap_phases) callback prints.
   returned: success
   type: dict
+  sample: {phase: validate, lines: ["42 tables match the models"], status: ok}
 """
 
 from ansible.module_utils.basic import AnsibleModule

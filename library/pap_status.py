@@ -28,9 +28,18 @@ attributes:
     support: full
     platforms: posix
     description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+notes:
+  - Run the role C(stack) first; it unpacks the package and sets C(pap_stack).
+seealso:
+  - module: pap.deploy.pap_preflight
+    description: Refuses a deploy for what is a finding here.
+  - module: pap.deploy.pap_history
+    description: Lists past releases.
+  - module: pap.deploy.pap_watch
+    description: Shows the log watch in full.
 options:
   migrations:
-    description: File name to text of every migration, as the P(pap_migrations#lookup) lookup reads them.
+    description: File name to text of every migration, as the P(pap.deploy.pap_migrations#lookup) lookup reads them.
     type: dict
     required: true
   schema:
@@ -41,19 +50,18 @@ options:
     description:
       - Id of a change of the live database that a plan or a rehearsal measured, and that a person has dealt with.
       - It is no longer shown then.
+      - Requires O(who).
     type: str
-    default: ""
   who:
-    description: Who acknowledges, as the P(pap_who#lookup) lookup says.
+    description: Who acknowledges, as the P(pap.deploy.pap_who#lookup) lookup says. Required with O(acknowledge).
     type: dict
-    default: {}
 """
 
 EXAMPLES = r"""
 - name: See how the stack stands
-  pap_status:
+  pap.deploy.pap_status:
     stack: "{{ pap_stack }}"
-    migrations: "{{ lookup('pap_migrations', pap_migrations_dirs) }}"
+    migrations: "{{ lookup('pap.deploy.pap_migrations', pap_migrations_dirs) }}"
   register: found
 """
 
@@ -65,10 +73,18 @@ status:
     at) and C(next) (the command to type).
   returned: success
   type: dict
+  sample:
+    running: "2.0"
+    candidate: "2.1"
+    pending: [0042_add_index.sql]
+    unfinished: ""
+    attention: []
+    next: ansible-playbook deploy.yml -l staging
 pap:
   description: The phase and the lines that the C(pap_phases) callback prints.
   returned: success
   type: dict
+  sample: {phase: status, lines: ["2.0 runs, 1 migration is pending"], status: ok}
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -80,10 +96,11 @@ def main() -> None:
         spec(
             migrations={"type": "dict", "required": True},
             schema={"type": "dict", "default": {}},
-            acknowledge={"type": "str", "default": ""},
-            who={"type": "dict", "default": {}},
+            acknowledge={"type": "str"},
+            who={"type": "dict"},
         ),
         supports_check_mode=True,
+        required_by={"acknowledge": ["who"]},
     )
     given = module.params
     run_phase(
@@ -93,8 +110,8 @@ def main() -> None:
             stack,
             given["migrations"],
             phase.preflight.Options(schema=given["schema"], allow_out_of_order=True),
-            acknowledge="" if module.check_mode else given["acknowledge"],
-            who=given["who"],
+            acknowledge="" if module.check_mode else given["acknowledge"] or "",
+            who=given["who"] or {},
         ),
         phase="status",
     )

@@ -13,10 +13,10 @@ version_added: "0.1.0"
 author:
   - pap-deploy authors (@pap-deploy)
 description:
-  - C(prepared) learns from the logs what is usual, before anything changes.
-  - C(first) watches the first seconds of the new version and fails on an alarm; the deploy is then rolled back.
-  - C(started) leaves a detached watcher behind, which survives the connection and goes on where it was if it died.
-  - C(looked) says where the watch stands; C(acknowledged) closes alarms with a reason.
+  - O(state=prepared) learns from the logs what is usual, before anything changes.
+  - O(state=first) watches the first seconds of the new version and fails on an alarm; the deploy is then rolled back.
+  - O(state=started) leaves a detached watcher behind, which survives the connection and resumes if it died.
+  - O(state=looked) says where the watch stands; O(state=acknowledged) closes alarms with a reason.
 extends_documentation_fragment:
   - pap_stack
 attributes:
@@ -30,6 +30,14 @@ attributes:
     support: full
     platforms: posix
     description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
+notes:
+  - Run the role C(stack) first; it unpacks the package and sets C(pap_stack).
+  - O(state=started), O(state=looked) and O(state=acknowledged) read files only; the stack may be down.
+seealso:
+  - module: pap.deploy.pap_status
+    description: Shows whether the watch is alive.
+  - module: pap.deploy.pap_rollback
+    description: Takes the release back on an alarm.
 options:
   state:
     description: What to do.
@@ -37,9 +45,10 @@ options:
     choices: [prepared, first, started, looked, acknowledged]
     required: true
   release:
-    description: Id of the release. Empty takes the one in force.
+    description:
+      - Id of the release. Empty takes the one in force.
+      - Required with O(state=prepared) and O(state=first), which belong to a deploy.
     type: str
-    default: ""
   hours:
     description: Hours for which the detached watcher works.
     type: float
@@ -49,7 +58,7 @@ options:
     type: float
     default: 30
   first_s:
-    description: Seconds that C(first) watches.
+    description: Seconds that O(state=first) watches.
     type: float
     default: 60
   timer:
@@ -69,24 +78,22 @@ options:
     type: dict
     default: {}
   who:
-    description: Who acknowledges, as the P(pap_who#lookup) lookup says.
+    description: Who acknowledges, as the P(pap.deploy.pap_who#lookup) lookup says. Required with O(state=acknowledged).
     type: dict
-    default: {}
   reason:
-    description: Why the alarms are harmless.
+    description: Why the alarms are harmless. Required with O(state=acknowledged).
     type: str
-    default: ""
 """
 
 EXAMPLES = r"""
 - name: Learn what is usual in the logs
-  pap_watch:
+  pap.deploy.pap_watch:
     stack: "{{ pap_stack }}"
     release: "{{ looked.release }}"
     state: prepared
 
 - name: See where the watch stands
-  pap_watch:
+  pap.deploy.pap_watch:
     stack: "{{ pap_stack }}"
     state: looked
   register: watched
@@ -97,58 +104,72 @@ prepared:
   description: Whether there is anything to watch; without a log there is not.
   returned: when O(state=prepared)
   type: bool
+  sample: true
 watched:
   description: Whether the logs were watched.
   returned: when O(state=first)
   type: bool
+  sample: true
 counts:
   description: What was counted in the first minute, by kind.
   returned: when O(state=first)
   type: dict
+  sample: {error: 0, restart: 0}
 watching:
   description: Whether the watch goes on.
   returned: when O(state=started)
   type: bool
+  sample: true
 release:
   description: The release that is watched; empty if nothing was deployed yet.
   returned: when O(state=looked)
   type: str
+  sample: 20260301T101500Z-9f3c
 ok:
   description: Whether there is no open alarm and the watcher lives or has ended.
   returned: when O(state=looked)
   type: bool
+  sample: true
 alarm:
   description: Whether an alarm is open that the new version may have caused.
   returned: when O(state=looked)
   type: bool
+  sample: false
 dead:
   description: Whether the watcher is gone or silent before its time.
   returned: when O(state=looked)
   type: bool
+  sample: false
 watch:
   description: The state in full, with C(alarms), C(counts), C(heartbeat).
   returned: when O(state=looked)
   type: dict
+  sample: {alarms: [], counts: {error: 0}, heartbeat: "2026-03-01T10:20:00Z"}
 program:
   description: The watcher's program on the target host, for a timer.
   returned: when O(state=started)
   type: str
+  sample: /srv/pap/watch/papdeploy.pyz
 folder:
   description: The folder of the release, the argument of that program.
   returned: when O(state=started)
   type: str
+  sample: /srv/pap/releases/20260301T101500Z-9f3c
 user:
   description: Whom the folder belongs to; the timer's steps run as that user.
   returned: when O(state=started)
   type: str
+  sample: deploy
 python:
   description: The Python that runs the modules on the target host.
   returned: when O(state=started)
   type: str
+  sample: /usr/bin/python3
 pap:
   description: The phase and the lines that the C(pap_phases) callback prints.
   returned: success
   type: dict
+  sample: {phase: watch, lines: ["60 s: 12 requests, nothing to report"], status: ok}
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -161,19 +182,24 @@ def main() -> None:
     module = AnsibleModule(
         spec(
             state={"type": "str", "choices": STATES, "required": True},
-            release={"type": "str", "default": ""},
+            release={"type": "str"},
             hours={"type": "float", "default": 24},
             interval_s={"type": "float", "default": 30},
             first_s={"type": "float", "default": 60},
             timer={"type": "bool", "default": False},
             rules={"type": "dict", "default": {}},
             alert={"type": "dict", "default": {}, "no_log": True},
-            who={"type": "dict", "default": {}},
-            reason={"type": "str", "default": ""},
+            who={"type": "dict"},
+            reason={"type": "str"},
         ),
         supports_check_mode=False,
+        required_if=[
+            ("state", "prepared", ["release"]),
+            ("state", "first", ["release"]),
+            ("state", "acknowledged", ["who", "reason"]),
+        ],
     )
-    given, release = module.params, module.params["release"]
+    given, release = module.params, module.params["release"] or ""
     options = {key: given[key] for key in ("hours", "interval_s", "first_s", "timer", "rules")}
     if given["state"] in ("prepared", "first"):
         verb = {"prepared": "prepare", "first": "first"}[given["state"]]

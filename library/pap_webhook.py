@@ -25,6 +25,12 @@ attributes:
     support: full
     platforms: posix
     description: Runs on the controller, with the Python of Ansible.
+notes:
+  - Runs on the controller; delegate it to C(localhost).
+  - The URL is a secret as a rule; use C(no_log).
+seealso:
+  - module: pap.deploy.pap_mail
+    description: Sends the same by mail.
 options:
   code:
     description: Folder to import C(papdeploy) from, on the controller.
@@ -35,7 +41,7 @@ options:
     type: str
     required: true
   form:
-    description: C(json) posts O(body); C(slack) posts its message as text.
+    description: V(json) posts O(body); V(slack) posts its message as text.
     type: str
     choices: [json, slack]
     default: json
@@ -51,7 +57,7 @@ options:
 
 EXAMPLES = r"""
 - name: Tell the people on call
-  pap_webhook:
+  pap.deploy.pap_webhook:
     code: "{{ playbook_dir }}/../module_utils"
     url: https://hooks.example/T0/B0
     form: slack
@@ -66,6 +72,7 @@ status:
   description: The status that the webhook answered with.
   returned: success
   type: int
+  sample: 204
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -154,6 +154,7 @@ def run_code(module: AnsibleModule, code: str, name: str, work: Callable[[Any], 
 
 def _run(module: AnsibleModule, code: str, name: str, work: Callable[[Any, Any], dict[str, Any]]) -> None:
     """Import, work, end. However it ends, what it says leaves without the secrets that are known by then."""
+    _refuse_empty(module)
     if not code:
         module.fail_json(msg="The package papdeploy is not on this host. Run the role 'stack' first.")
     sys.path.insert(0, code)
@@ -173,6 +174,20 @@ def _run(module: AnsibleModule, code: str, name: str, work: Callable[[Any, Any],
         shown = redactor.shown_error(str(failure), failure.hint, failure.data)
         module.fail_json(error_kind=type(failure).__name__, **shown)
     module.exit_json(**{"changed": False, **result})
+
+
+def _refuse_empty(module: AnsibleModule) -> None:
+    """Ansible refuses a task that leaves out what is required; a role gives every option, some of them empty."""
+    given = module.params
+    needs = [(f"{key}={value}", names) for key, value, names in module.required_if or () if given[key] == value]
+    needs += [(key, names) for key, names in (module.required_by or {}).items() if given[key]]
+    for option, names in needs:
+        empty = [name for name in names if given[name] in (None, "", [], {})]
+        if empty:
+            module.fail_json(
+                msg=f"{option} requires {', '.join(empty)}, which is empty.",
+                hint="Set it in the task, or the variable of the inventory from which the task takes it.",
+            )
 
 
 def _defect(module: AnsibleModule, redactor: Any, error: Exception) -> None:

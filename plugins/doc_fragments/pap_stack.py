@@ -14,7 +14,7 @@ options:
     required: true
     suboptions:
       code:
-        description: Folder where M(pap_package) unpacked this project's package.
+        description: Folder where M(pap.deploy.pap_package) unpacked this project's package.
         type: path
         default: ""
       name:
@@ -22,7 +22,7 @@ options:
         type: str
         required: true
       environment:
-        description: C(development), C(staging), C(production), or a name of your own.
+        description: V(development), V(staging), V(production), or a name of your own.
         type: str
         required: true
       phase_deadlines_s:
@@ -35,7 +35,7 @@ options:
         required: true
       who:
         description:
-          - The run that the module belongs to, as the P(pap_who#lookup) lookup says.
+          - The run that the module belongs to, as the P(pap.deploy.pap_who#lookup) lookup says.
           - A release goes on only for the run that holds the deploy lock.
         type: dict
         required: true

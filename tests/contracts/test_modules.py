@@ -8,11 +8,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted((ROOT / "library").glob("pap_*.py"))
@@ -50,8 +52,8 @@ class Stop(Exception):
     pass
 
 class StandIn:
-    def __init__(self, argument_spec, supports_check_mode=False):
-        found[name] = {{"spec": argument_spec, "check": supports_check_mode}}
+    def __init__(self, argument_spec, supports_check_mode=False, **rules):
+        found[name] = {{"spec": argument_spec, "check": supports_check_mode, "rules": rules}}
         raise Stop
 
 load("ansible.module_utils.pap_module", {str(ROOT / "module_utils" / "pap_module.py")!r})
@@ -102,12 +104,128 @@ def test_examples_are_tasks_and_main_is_short(path: Path, documented: dict[str, 
     assert tasks
     for task in tasks:
         assert task.get("name")
-        assert path.stem in task
-        assert set(task[path.stem]) <= set(documented[path.stem]["doc"]["options"])
+        options = task[f"pap.deploy.{path.stem}"]  # in full: the one name that the collection knows
+        assert set(options) <= set(documented[path.stem]["doc"]["options"])
     main = next(n for n in ast.parse(path.read_text()).body if isinstance(n, ast.FunctionDef) and n.name == "main")
     assert main.end_lineno is not None
     assert main.end_lineno - main.lineno + 1 <= 45
     assert documented[path.stem]["return"]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_documentation_is_whole(path: Path, documented: dict[str, Any]) -> None:
+    """What a reader of ansible-doc looks for: what else there is, what to know, and what a result looks like."""
+    doc, returned = documented[path.stem]["doc"], documented[path.stem]["return"]
+    assert doc["notes"]
+    for other in doc["seealso"]:
+        assert (ROOT / "library" / f"{other['module'].removeprefix('pap.deploy.')}.py").exists(), other
+        assert other["description"].endswith(".")
+    assert [name for name, value in returned.items() if "sample" not in value] == []
+    for name, value in returned.items():
+        kind = RETURNED[value["type"]]
+        assert isinstance(value["sample"], kind), f"{name}: the sample is no {value['type']}"
+
+
+RETURNED: dict[str, type | tuple[type, ...]] = {
+    "str": str, "bool": bool, "int": int, "float": (int, float), "list": list, "dict": dict,
+}  # fmt: skip
+SPECS = [*MODULES, ROOT / "plugins" / "doc_fragments" / "pap_stack.py"]
+SPECS += sorted((ROOT / "roles").glob("*/meta/argument_specs.yml"))
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_options_and_values_are_marked_as_such(path: Path, documented: dict[str, Any]) -> None:
+    """O(option), V(value), RV(result): ansible-doc links them; C(…) is for what is none of these."""
+    text = path.read_text()
+    if path.parent.name == "library":
+        doc = documented[path.stem]["doc"]
+        own = flatten(doc["options"], "suboptions")
+        values = {str(choice) for option in own.values() for choice in option.get("choices") or ()}
+        names = set(own) | set(documented[path.stem]["return"])
+        text = re.split(r'RETURN = r"""', text)[0]
+    else:
+        values = set(re.findall(r"choices: \[([^]]+)\]", text))
+        values = {value.strip(" \"'") for found in values for value in found.split(",")}
+        names = set(re.findall(r"(?m)^      ((?:pap|[a-z]+)_\w+):$", text))
+    marked = re.findall(r"\bC\(([^()]*)\)", text)
+    assert [word for word in marked if word in values - KEYS or word in names - KEYS] == []
+    for full in re.findall(r"\b[MP]\(([^()#]*)", text):
+        assert full.startswith("pap.deploy.") or "." in full, full
+
+
+# Choices whose names are also keys of a dictionary, or parts of the product, which C() is for.
+KEYS = {"backup", "image", "release", "restore", "schema", "stack", "who"}
+
+
+def valid(stem: str, params: dict[str, Any], specs: dict[str, Any]) -> list[str]:
+    """What Ansible says against these options, with the spec and the rules of the module."""
+    given = specs[stem]
+    spec = {name: option for name, option in given["spec"].items() if name != "stack"}
+    found = ArgumentSpecValidator(spec, **given["rules"]).validate(params)
+    return list(found.error_messages)
+
+
+CODE, WHO = {"code": "/code"}, {"who": {"user": "ada"}}
+MAIL = {**CODE, "host": "h", "sender": "s", "to": ["t"], "subject": "s", "body": "b"}
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("pap_receipt", {**CODE, "state": "keyed"}, "private_key_file, public_key_files"),
+    ("pap_receipt", {**CODE, "state": "keyed", "private_key_file": "/k"}, "public_key_files"),
+    ("pap_receipt", {**CODE, "state": "written"}, "folder"),
+    ("pap_receipt", {**CODE, "state": "demanded", "folder": "/f"}, "subject"),
+    ("pap_release_receipt", {"state": "described"}, "release"),
+    ("pap_release_receipt", {"state": "recorded", "release": "r"}, "found"),
+    ("pap_release_receipt", {"state": "refused", "release": "r"}, "message"),
+    ("pap_watch", {"state": "prepared"}, "release"),
+    ("pap_watch", {"state": "first"}, "release"),
+    ("pap_watch", {"state": "acknowledged", "reason": "harmless"}, "who"),
+    ("pap_watch", {"state": "acknowledged", **WHO}, "reason"),
+    ("pap_status", {"migrations": {}, "acknowledge": "x"}, "who"),
+    ("pap_mail", {**MAIL, "username": "u"}, "password"),
+    ("pap_rollback", {**WHO, "drop_failed": True, "only_unfinished": True}, "drop_failed|only_unfinished"),
+    ("pap_rollback", {**WHO, "drop_failed": True, "way": "image"}, "drop_failed|way"),
+    ("pap_rollback", {**WHO, "drop_failed": True, "accept_loss": True}, "drop_failed|accept_loss"),
+    ("pap_rollback", {**WHO, "drop_failed": True, "take_over": True}, "drop_failed|take_over"),
+    ("pap_rollback", {**WHO, "plan_only": True, "planned": "image"}, "drop_failed|plan_only|planned"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("stem", "params", "said"), REFUSED, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_combination_that_cannot_work_is_refused(
+    stem: str, params: dict[str, Any], said: str, specs: dict[str, Any]
+) -> None:
+    (message,) = valid(stem, params, specs)
+    assert said in message
+
+
+def own_tasks(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The tasks of a file that call a module of ours, in blocks too."""
+    waiting = list(yaml.safe_load(path.read_text()) or [])
+    while waiting:
+        task = waiting.pop()
+        for inner in ("block", "rescue", "always", "tasks"):
+            waiting += task.get(inner) or []
+        yield from ((key, value) for key, value in task.items() if (ROOT / "library" / f"{key}.py").exists())
+
+
+PLACEHOLDERS = {"dict": {}, "list": [], "int": 1, "float": 1.0, "bool": False, "str": "x", "path": "/x"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*sorted((ROOT / "roles").glob("*/tasks/*.yml")), *sorted((ROOT / "playbooks").rglob("*.yml"))],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_no_task_gives_what_its_module_refuses(path: Path, specs: dict[str, Any]) -> None:
+    """Whatever its templates give: the names of the options are enough to say so."""
+    for stem, options in own_tasks(path):
+        params = {}
+        for name, value in options.items():
+            option = specs[stem]["spec"][name]
+            templated = isinstance(value, str) and "{{" in value
+            stand_in = (option.get("choices") or [PLACEHOLDERS[option.get("type", "str")]])[0]
+            params[name] = stand_in if templated and option.get("type") != "list" else [] if templated else value
+        params.pop("stack", None)
+        assert valid(stem, params, specs) == [], stem
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)

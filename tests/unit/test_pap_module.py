@@ -27,6 +27,9 @@ class Ended(Exception):
 class Module:
     """The part of AnsibleModule that ends a module."""
 
+    required_if: Any = None
+    required_by: Any = None
+
     def __init__(self, folder: Path) -> None:
         env = folder / "env"
         env.write_text(f"STRIPE_KEY={STRIPE}\nPORT=8000\n")
@@ -90,6 +93,20 @@ def test_a_result_an_error_and_a_defect_say_no_secret(tmp_path: Path, on: str) -
             [str(result.get("msg", "")), str(result.get("hint", "")), *result.get("pap", {}).get("lines", [])]
         )
     assert ends(module, lambda: lines, on)["folder"] == "/srv/control_core_db", "a path is no text"
+
+
+@pytest.mark.parametrize("empty", [None, "", [], {}])
+def test_what_is_required_and_empty_is_refused_by_name(tmp_path: Path, empty: Any) -> None:
+    """A role gives every option of a module: Ansible's own rules find nothing missing, and the code would trip."""
+    module = Module(tmp_path)
+    module.required_if = [("state", "keyed", ["file", "folder"]), ("state", "written", ["other"])]
+    module.required_by = {"who": ["reason"]}
+    module.params |= {"state": "keyed", "file": empty, "folder": "/f", "other": empty, "who": "", "reason": empty}
+    assert ends(module, dict, "code")["msg"] == "state=keyed requires file, which is empty."
+    module.params |= {"file": "/k", "who": "ada"}
+    assert ends(module, dict, "code")["msg"] == "who requires reason, which is empty."
+    module.params["reason"] = "known"
+    assert ends(module, dict, "code") == {"changed": False}
 
 
 def test_what_belongs_to_no_stack_knows_what_ansible_hides(tmp_path: Path) -> None:
