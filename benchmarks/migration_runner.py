@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--dbmate", default="", help="path of the program")
     arguments = parser.parse_args()
     sys.path.insert(0, str(ROOT / "tests"))
-    import postgres_servers as servers
+    from support import postgres_servers as servers
 
     work = Path(tempfile.mkdtemp(prefix="pap-bench-"))
     work.chmod(0o755)

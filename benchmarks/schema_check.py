@@ -208,7 +208,7 @@ def prepare(server: Any, tables: int, folder: Path) -> tuple[str, str]:
 
 
 def run(sizes: list[int], repeat: int, major: int) -> list[str]:
-    import postgres_servers
+    from support import postgres_servers
 
     lines = [
         "| tables | what | CPU s | against Alembic | elapsed s | against Alembic | memory MiB | statements | locks held |",

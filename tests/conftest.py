@@ -8,9 +8,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import full_disk  # noqa: F401 - so that no test takes up much of this one
 import pytest
-from postgres_servers import Server, start_server, stop_server
+from support import full_disk  # noqa: F401 - so that no test takes up much of this one
+from support.postgres_servers import Server, start_server, stop_server
+
+pytest_plugins = ["support.docker_stacks"]
 
 # Files of a few tests that deploy again and again.
 WHOLE_DEPLOYS = (

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from support import ROOT
+
 CLAIM = re.compile(
     r"nothing (?:was|is|has|had)(?: been)? (?:changed|touched)|(?:not|n't) (?:been )?touched|\bunchanged\b",
     re.IGNORECASE,

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "module_utils" / "papdeploy"
 HOME = PACKAGE / "core" / "database_url.py"
 OURS = ("module_utils", "library", "plugins", "sandbox", "benchmarks", "docs", "roles", "migrations")

@@ -13,9 +13,10 @@ import pytest
 import yaml
 from ansible.cli.doc import DocCLI
 from ansible.cli.playbook import PlaybookCLI
-from doc_commands import PROGRAMS, ROOT, blocks, command_lines
 from papdeploy import cli
 from papdeploy.schema import command as schema_command
+from support import ROOT
+from support.doc_commands import PROGRAMS, blocks, command_lines
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 REFERENCE = (ROOT / "docs" / "reference.md").read_text()

@@ -10,8 +10,7 @@ from pathlib import Path
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-
-ROOT = Path(__file__).resolve().parents[2]
+from support import ROOT
 
 
 def pinned() -> dict[str, set[str]]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+
+from support import ROOT
 
 from sandbox import postgresql
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def statements(text: str) -> list[str]:

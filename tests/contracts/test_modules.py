@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from support import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted((ROOT / "library").glob("pap_*.py"))
 
 

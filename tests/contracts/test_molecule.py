@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
+from support import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = sorted(path.parent for path in (ROOT / "molecule").glob("*/molecule.yml"))
 # The playbook of each step where the scenario does not name another (molecule, "Provisioner", playbooks).
 DEFAULTS = {"check": "converge", "idempotence": "converge", "syntax": "converge"}

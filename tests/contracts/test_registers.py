@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
+from support import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(path for folder in ("playbooks", "roles") for path in (ROOT / folder).rglob("*.yml"))
 USED = re.compile(r"\b__[a-z]\w*")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
 TYPES = {"str": str, "path": str, "bool": bool, "int": int, "list": list, "dict": dict, "float": (int, float)}
 

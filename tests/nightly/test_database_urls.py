@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from integration import test_database_urls as short
+
+from tests.integration.databases import test_urls as short
 
 any_url = short.any_url
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hostile_http import KINDS, Hostile, mutations
 from papdeploy import smoke
 from papdeploy.errors import Unavailable
+from support.hostile_http import KINDS, Hostile, mutations
 
 PATHS = ("/health", "/auth/login", "/auth/me", "/policies/")
 

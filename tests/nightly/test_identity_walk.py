@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
-
-from identity_walk import Walk, walks
+from support.identity_walk import Walk, walks
 
 if TYPE_CHECKING:
-    from postgres_servers import Server
+    from support.postgres_servers import Server
 
 SEEDS = range(100, 106)
 

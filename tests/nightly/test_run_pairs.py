@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from run_pairs import FIRSTS, cases, check
+from support.run_pairs import FIRSTS, cases, check
 
 
 @pytest.mark.timeout(3600)

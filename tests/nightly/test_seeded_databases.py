@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
-
-from seeds_support import prove
+from support.seeded_proof import prove
 
 if TYPE_CHECKING:
-    from postgres_servers import Server
+    from support.postgres_servers import Server
 
 
 @pytest.mark.parametrize("seed", range(100, 400))

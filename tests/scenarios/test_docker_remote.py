@@ -13,13 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pap_images
+import pap_stack
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "docker"))
-
-import pap_images  # noqa: E402
-import pap_stack  # noqa: E402
+from support import ROOT
 
 pytestmark = pytest.mark.docker
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from full_disk import FILLER, fill, make_room, small_disk
 from papdeploy.core import storage
 from papdeploy.journal import State
-from test_killed import ROOT, Stack
+from support.full_disk import FILLER, fill, make_room, small_disk
+
+from tests.scenarios.test_killed import ROOT, Stack
 
 sys.path.insert(0, str(ROOT))
 

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
 
-# Their failures are those of tests/integration/test_rehearse_docker.py.
+# Their failures are those of tests/integration/rehearsal/test_docker.py.
 BY_NIGHT = ("docker-failures",)
 
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_killed import PLAYBOOK, ROOT, Stack, descendants
-from waiting import gone, wait_until
+from support.waiting import gone, wait_until
+
+from tests.scenarios.test_killed import PLAYBOOK, ROOT, Stack, descendants
 
 GATE = """
 - name: Say that this is reached

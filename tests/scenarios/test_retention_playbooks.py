@@ -15,7 +15,8 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions
 import pytest
-from test_killed import ROOT, Stack
+
+from tests.scenarios.test_killed import ROOT, Stack
 
 MANIFEST = ".manifest.json"
 

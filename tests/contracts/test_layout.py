@@ -1,0 +1,42 @@
+"""Where tests live: those of a subject in its folder, what several share in ``tests/support``."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from support import ROOT
+
+TESTS = ROOT / "tests"
+FOLDERS = ("contracts", "integration", "nightly", "scenarios", "support", "unit")
+FILES = sorted(path for folder in FOLDERS for path in (TESTS / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("kind", ["unit", "integration"])
+def test_every_test_lies_in_the_folder_of_its_subject(kind: str) -> None:
+    astray = [path.name for path in (TESTS / kind).glob("*.py")]
+    assert astray == [], f"move them to tests/{kind}/<subject>/, helpers to tests/support/"
+    assert [path.name for path in TESTS.glob("*.py")] == ["conftest.py"]
+
+
+def test_helpers_are_imported_from_where_they_are() -> None:
+    missing = []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            missing += [f"{path.relative_to(ROOT)}: {name}" for name in names if not _exists(name)]
+    assert missing == []
+
+
+def _exists(name: str) -> bool:
+    """Helpers are in the package ``support``; other packages are ruff's and mypy's business."""
+    top = name.split(".")[0]
+    if top in ("support", "tests"):
+        return any(_file(base.joinpath(*name.split("."))) for base in (TESTS, ROOT))
+    return not top.startswith("test_") and not any(word in top for word in ("support", "_place", "waiting", "as_app"))
+
+
+def _file(path: Path) -> bool:
+    return path.with_suffix(".py").is_file() or path.is_dir()

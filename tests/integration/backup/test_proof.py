@@ -1,0 +1,434 @@
+"""Databases that PostgreSQL can dump and restore are proven, with a note for what a dump does not keep; the others are
+refused with the object and the next step, before anything is made."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from papdeploy import backup, oracle
+from papdeploy.backup import acceptance
+from papdeploy.errors import CommandFailed, PapError, Refused
+from papdeploy.postgres import Database
+from support.app_session import as_app
+from support.backup import database_of, forget, names
+
+if TYPE_CHECKING:
+    from support.postgres_servers import Server
+
+COLOURS = "CREATE TYPE c AS ENUM ('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h');"
+FIVE = "".join(f"CREATE TABLE h{i} PARTITION OF h FOR VALUES WITH (MODULUS 5, REMAINDER {i});" for i in range(5))
+LOG = """CREATE TABLE ddl_log (tag text);
+    CREATE FUNCTION log_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO public.ddl_log SELECT coalesce(tg_tag, 'login'); END $$;"""
+
+
+@dataclass(frozen=True)
+class Proven:
+    """What makes the database, what a note says of it, and from which version on."""
+
+    sql: str
+    note: str = ""
+    since: int = 0
+
+
+PROVEN = {
+    "hash partitions by an enum": Proven(
+        f"{COLOURS} CREATE TABLE h (k c, v int) PARTITION BY HASH (k); {FIVE}"
+        " INSERT INTO h SELECT (enum_range(NULL::c))[1 + g % 8], g FROM generate_series(1, 400) g"
+    ),
+    "hash partitions by an array of a domain over an enum": Proven(
+        f"{COLOURS} CREATE DOMAIN d AS c; CREATE TABLE h (k d[], v int) PARTITION BY HASH (k); {FIVE}"
+        " INSERT INTO h SELECT ARRAY[(enum_range(NULL::c))[1 + g % 8]], g FROM generate_series(1, 400) g"
+    ),
+    "hash partitions by an enum below a range": Proven(
+        f"{COLOURS} CREATE TABLE r (k c, at date) PARTITION BY RANGE (at);"
+        " CREATE TABLE h PARTITION OF r FOR VALUES FROM ('2024-01-01') TO ('2025-01-01') PARTITION BY HASH (k);"
+        f" {FIVE} INSERT INTO r SELECT (enum_range(NULL::c))[1 + g % 8], '2024-06-01' FROM generate_series(1, 99) g"
+    ),
+    "the schema public, dropped and made again": Proven(
+        "DROP SCHEMA public CASCADE; CREATE SCHEMA public; COMMENT ON SCHEMA public IS 'standard public schema';"
+        " CREATE TABLE public.t (id int)"
+    ),
+    "the schema public, made again without its comment": Proven("DROP SCHEMA public; CREATE SCHEMA public"),
+    "the schema public with a comment of its own": Proven("COMMENT ON SCHEMA public IS 'ours'"),
+    "no plpgsql": Proven("DROP EXTENSION plpgsql; CREATE TABLE t (id int)"),
+    "a large object with a small number and a comment": Proven(
+        "SELECT lo_from_bytea(42, 'x'); COMMENT ON LARGE OBJECT 42 IS 'answer'"
+    ),
+    "a comment whose object is gone": Proven(
+        "SET allow_system_table_mods = on; INSERT INTO pg_description VALUES (99999, 'pg_class'::regclass, 0, 'lost')",
+        r"comment of nothing \(its object in pg_class with OID 99999 is gone\): lost before, absent after",
+    ),
+    "a column added to the parent of INHERITS": Proven(
+        "CREATE TABLE doc (id int); CREATE TABLE letter (sender text) INHERITS (doc);"
+        " INSERT INTO letter VALUES (1, 'ada'); ALTER TABLE doc ADD COLUMN made date DEFAULT '2024-01-01'",
+        r"table public\.letter: the order of its columns is another in a copy: pg_dump",
+    ),
+    "a column of INHERITS made before its parent": Proven(
+        "CREATE TABLE doc (id int); CREATE TABLE letter (sender text, id int); ALTER TABLE letter INHERIT doc",
+        r"table public\.letter: the order of its columns",
+    ),
+    "foreign keys of partitions, renamed": Proven(
+        "CREATE TABLE o (id int PRIMARY KEY); CREATE TABLE p (id int REFERENCES o) PARTITION BY RANGE (id);"
+        " CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (9);"
+        " ALTER TABLE p1 RENAME CONSTRAINT p_id_fkey TO by_hand; COMMENT ON CONSTRAINT by_hand ON p1 IS 'x'",
+        r"constraint public\.p1\.by_hand is called p1\.p_id_fkey in a copy: pg_dump leaves it to ATTACH PARTITION",
+    ),
+    "an operator that is only a shell": Proven(
+        "CREATE OPERATOR public.@# (FUNCTION = int4pl, LEFTARG = int, RIGHTARG = int, COMMUTATOR = OPERATOR(public.#@));"
+        " DROP OPERATOR public.@# (int, int)",
+        r"object public\.operator .*#@.* is in no dump: pg_dump leaves out operators that are only a shell",
+    ),
+    "comments that no dump carries": Proven(
+        "CREATE TABLE t (id int); CREATE INDEX i ON t (id); COMMENT ON INDEX i IS 'of a failed build';"
+        " CREATE VIEW v AS SELECT 1 AS a; COMMENT ON RULE \"_RETURN\" ON v IS 'of a view';"
+        " SET allow_system_table_mods = on; UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'i'::regclass",
+        r"comment .*is in no dump: pg_dump leaves out invalid indexes",
+    ),
+    "an event trigger and a materialized view": Proven(
+        f"CREATE MATERIALIZED VIEW mv AS SELECT 1 AS a; {LOG} CREATE EVENT TRIGGER log_ddl ON ddl_command_end EXECUTE"
+        " FUNCTION log_ddl(); COMMENT ON EVENT TRIGGER log_ddl IS 'logs'"
+    ),
+    "an event trigger that fires always": Proven(
+        f"CREATE MATERIALIZED VIEW mv AS SELECT 1 AS a; {LOG} CREATE EVENT TRIGGER log_ddl ON ddl_command_end EXECUTE"
+        " FUNCTION log_ddl(); ALTER EVENT TRIGGER log_ddl ENABLE ALWAYS"
+    ),
+    "an event trigger on login": Proven(f"{LOG} CREATE EVENT TRIGGER l ON login EXECUTE FUNCTION log_ddl()", since=17),
+    "functions with a search path of their own": Proven(
+        "CREATE FUNCTION plus(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + 1';"
+        " CREATE FUNCTION f(int) RETURNS int LANGUAGE sql IMMUTABLE SET search_path = public AS 'SELECT plus($1)';"
+        " CREATE TABLE t (id int CHECK (f(id) > 0)); INSERT INTO t VALUES (1); CREATE INDEX i ON t (f(id))"
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PROVEN)
+def test_proven(server: Server, database: str, tmp_path: Path, case: str) -> None:
+    wanted = PROVEN[case]
+    if server.major < wanted.since:
+        pytest.skip(f"PostgreSQL {server.major} has no such thing")
+    target = database_of(server, database)
+    as_app(target).execute(wanted.sql)
+    taken = backup.take(target, tmp_path / "b", stack="st", release="r1")
+    notes = " ".join(taken.manifest["notes"])
+    assert re.search(wanted.note, notes) if wanted.note else notes == "", notes
+    restored = backup.restore(target, taken.path, release="r1", kind="restored")
+    if "login" not in case:  # our sessions there are logins as well
+        assert oracle.compare(taken.oracle, oracle.take(target)) == [], "what the manifest says is what is there"
+    forget(server, restored.database.conninfo.dbname)
+
+
+ENCODINGS = {
+    "SQL_ASCII": b"caf\xe9 gr\xc3\xb6\xc3\x9fe \xff\xfe",
+    "LATIN1": "café größe".encode("latin-1"),
+    "WIN1252": b"caf\xe9 \x81 has no equivalent in UTF8",
+    "EUC_JP": "日本語".encode("euc_jp"),
+    "EUC_TW": b"\xc4\xe3\xc5\xc6",
+    "KOI8R": "привет".encode("koi8_r"),
+    "MULE_INTERNAL": b"\x81\xe9 and more",
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_every_encoding_is_kept_in_its_own_bytes(server: Server, database: str, tmp_path: Path, encoding: str) -> None:
+    name = f"{database}_enc"
+    server.sql(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'")
+    value = ENCODINGS[encoding]
+    sql = (
+        b"CREATE TABLE public.\"t %s\" (id int, v text DEFAULT '%s'); INSERT INTO public.\"t %s\" VALUES (1, '%s');"
+        b"COMMENT ON TABLE public.\"t %s\" IS '%s'; CREATE TYPE public.e AS ENUM ('%s');"
+        b"CREATE VIEW public.w AS SELECT '%s'::text AS c; CREATE SEQUENCE public.\"s %s\"" % ((value,) * 9)
+    )
+    target = database_of(server, name)
+    try:
+        environment = {**target.environment(), "PGCLIENTENCODING": "SQL_ASCII"}
+        target.site.run(target.tool("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1"), env=environment, input=sql)
+        taken = backup.take(target, tmp_path / "b", stack="st", release="r1")
+        assert taken.manifest["rows"] == 1
+        backup.restore(target, taken.path, release="r1")
+        listed = [target.program("pg_restore"), "--file=-", str(taken.path)]
+        assert target.site.run(listed).stdout.count(value) >= 9, "the dump has the bytes as they are stored"
+    finally:
+        forget(server, name)
+
+
+def test_a_database_with_more_tables_than_locks_names_the_setting(
+    server: Server, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In groups of one snapshot the reading never holds many locks; pg_dump holds one for each table."""
+    target = database_of(server, database)
+    as_app(target).execute(
+        "SELECT format('CREATE TABLE t%s (id int PRIMARY KEY, v text)', g) FROM generate_series(1, 120) g \\gexec"
+    )
+    most = 0
+    real = oracle.reading.oracle_sql.rows_query
+
+    def watched(table: dict[str, Any]) -> str:
+        return real(table).replace("count(*) AS rows", "count(*) + 0 * (SELECT count(*) FROM pg_locks WHERE pid ="
+            " pg_backend_pid()) AS rows, (SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid()) AS held")  # fmt: skip
+
+    held = oracle.reading._counted
+
+    def counted(rows: Iterator[dict[str, Any]]) -> oracle.Nested:
+        nonlocal most
+        seen = list(rows)
+        most = max([most, *(row["held"] for row in seen)])
+        return held(iter(seen))
+
+    monkeypatch.setattr(oracle.reading.oracle_sql, "rows_query", watched)
+    monkeypatch.setattr(oracle.reading, "_counted", counted)
+    assert oracle.take(target).table_count == 120
+    assert 40 <= most < 120, most
+    hint = backup.explained.next_step(target, "pg_dump: error: query failed: ERROR:  out of shared memory")
+    assert "120 tables and the like: set max_locks_per_transaction of the server to 128 (now 64)" in hint
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """``sql`` makes the database for ``role`` (``{me}``), which owns it and may create databases; ``other`` is a second
+    role. What the refusal ``says`` and what its ``hint`` does."""
+
+    sql: str
+    says: str
+    hint: str
+
+
+BLOCKED = {
+    "row-level security that is forced": Blocked(
+        "SET ROLE {me}; CREATE TABLE public.sec (id int); ALTER TABLE public.sec ENABLE ROW LEVEL SECURITY;"
+        " ALTER TABLE public.sec FORCE ROW LEVEL SECURITY",
+        r"table public\.sec: its row-level security would hide rows",
+        r"ALTER ROLE {me} BYPASSRLS",
+    ),
+    "a table that it may not read": Blocked(
+        "CREATE TABLE public.hidden (id int)", r"table public\.hidden: no SELECT on it", "GRANT USAGE and SELECT"
+    ),
+    "a schema that it may not use": Blocked("CREATE SCHEMA s", r"schema s: no USAGE on it", "GRANT USAGE and SELECT"),
+    "a readable table of another": Blocked(
+        "CREATE TABLE public.notes (id int); GRANT SELECT ON public.notes TO {me}",
+        r"cannot give objects to their owners: table public\.notes belongs to postgres",
+        "GRANT postgres TO {me}, give those objects to {me}",
+    ),
+    "a function of another": Blocked(
+        "CREATE FUNCTION public.f() RETURNS int LANGUAGE sql RETURN 1",
+        r"function public\.f\(\) belongs to postgres",
+        "",
+    ),
+    "many tables of another": Blocked(
+        " ".join(f"CREATE TABLE public.t{i:02} (); GRANT SELECT ON public.t{i:02} TO {{me}};" for i in range(13)),
+        r"table public\.t09 belongs to postgres; and 3 more objects\.",
+        "",
+    ),
+    "rights by the setting role alone": Blocked(
+        "ALTER ROLE {me} NOINHERIT; GRANT {other} TO {me}; ALTER DATABASE {db} OWNER TO {other};"
+        " ALTER ROLE {me} SET role = '{other}'",
+        r"has the rights of {other} only by its setting role={other}",
+        "GRANT {other} TO {me} with INHERIT",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BLOCKED)
+def test_a_missing_right_is_named_before_anything_is_made(
+    server: Server, database: str, tmp_path: Path, case: str
+) -> None:
+    wanted, name = BLOCKED[case], {"me": f"{database}_me", "other": f"{database}_other", "db": database}
+    server.sql(f"CREATE ROLE {name['me']} LOGIN CREATEDB PASSWORD 'pw'; CREATE ROLE {name['other']}")
+    try:
+        server.sql(f"ALTER DATABASE {database} OWNER TO {name['me']}")
+        target = database_of(server, database)
+        target.execute(wanted.sql.format(**name))
+        mine = replace(target, conninfo=replace(target.conninfo, user=name["me"], password="pw"))
+        before = names(server)
+        with pytest.raises(Refused, match=wanted.says.format(**name)) as refused:
+            backup.take(mine, tmp_path / "b", stack="st", release="r1")
+        assert re.search(wanted.hint.format(**name), refused.value.hint)
+        assert names(server) == before
+        assert list((tmp_path / "b").iterdir()) == []
+    finally:
+        server.drop(database)
+        server.sql(f"DROP ROLE {name['me']}; DROP ROLE {name['other']}")
+
+
+PATHS = {
+    "an index": "CREATE INDEX i ON t (f(id))",
+    "a check": "ALTER TABLE t ADD CHECK (f(id) > 0)",
+    "a generated column": "ALTER TABLE t ADD g int GENERATED ALWAYS AS (f(id)) STORED",
+    "a materialized view over a view": "CREATE VIEW v AS SELECT f(id) FROM t; CREATE MATERIALIZED VIEW m AS TABLE v",
+}
+
+
+@pytest.mark.parametrize("user", PATHS)
+def test_a_function_that_needs_a_search_path_is_found_with_what_mends_it(
+    server: Server, database: str, tmp_path: Path, user: str
+) -> None:
+    target = database_of(server, database)
+    make = "CREATE OR REPLACE FUNCTION f(int) RETURNS int LANGUAGE sql IMMUTABLE AS"
+    server.sql(  # in this order, because since 17 an index on such a function can only come from an older server
+        "CREATE SCHEMA tools; CREATE FUNCTION tools.plus(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + 1';"
+        f" {make} 'SELECT tools.plus($1)'; CREATE TABLE t (id int); INSERT INTO t VALUES (1); {PATHS[user]};"
+        f" SET search_path = public, tools; {make} 'SELECT plus($1)'",
+        database,
+    )
+    before = names(server)
+    with pytest.raises(Refused, match=r"public\.f\(integer\) \(used by") as refused:
+        backup.take(target, tmp_path / "b", stack="st", release="r1")
+    assert names(server) == before
+    assert refused.value.data["statements"] == ["ALTER FUNCTION public.f(integer) SET search_path = tools, pg_catalog;"]
+    target.execute(refused.value.data["statements"])
+    assert backup.take(target, tmp_path / "b", stack="st", release="r1").manifest["rows"] == 1
+
+
+def test_a_function_in_plpgsql_is_named_when_the_restore_stumbles(
+    server: Server, database: str, tmp_path: Path
+) -> None:
+    target = database_of(server, database)
+    as_app(target).execute(
+        "CREATE FUNCTION plus(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + 1';"
+        " CREATE FUNCTION f(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN plus($1); END';"
+        " CREATE TABLE t (id int CHECK (f(id) > 0)); INSERT INTO t VALUES (1)"
+    )
+    with pytest.raises(CommandFailed, match=r'table "t".* function plus.* does not exist') as failed:
+        backup.take(target, tmp_path / "b", stack="st", release="r1")
+    assert "ALTER FUNCTION public.f(integer) SET search_path = public, pg_catalog;" in failed.value.hint
+
+
+def test_a_check_without_rows_stops_nobody(server: Server, database: str, tmp_path: Path) -> None:
+    target = database_of(server, database)
+    as_app(target).execute(
+        "CREATE FUNCTION plus(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + 1';"
+        " CREATE FUNCTION f(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT plus($1)';"
+        " CREATE TABLE t (id int CHECK (f(id) > 0))"
+    )
+    backup.take(target, tmp_path / "b", stack="st", release="r1")
+
+
+def test_differences_are_listed_and_a_known_one_can_be_accepted(
+    server: Server, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copies are spoiled on purpose: what a dump loses otherwise is a note already."""
+    target = database_of(server, database)
+    as_app(target).execute(" ".join(f"CREATE TABLE t{i:02} (id int DEFAULT 1);" for i in range(13)))
+    spoil = "ALTER TABLE public.t00 ALTER id SET DEFAULT 2"
+    real = backup.pipeline.Pipeline.finish
+
+    def finish(self: Any, copy: Database, path: Path) -> float:
+        took = real(self, copy, path)
+        copy.execute(spoil)
+        return took
+
+    monkeypatch.setattr(backup.pipeline.Pipeline, "finish", finish)
+    with pytest.raises(PapError, match=r"database: column public\.t00\.id: default is") as unequal:
+        backup.take(target, tmp_path / "b", stack="st", release="r1")
+    (printed,) = unequal.value.data["differences"]
+    found = re.fullmatch(r'column public\.t00\.id: default is "2", "1" before\. \[([0-9a-f]{12})\]', printed)
+    assert found, printed
+    entry = {"difference": found[1], "reason": "known since 2020", "until": "2999-12-31"}
+    taken = backup.take(target, tmp_path / "b", stack="st", release="r1", accept=[entry])
+    (noted,) = taken.manifest["accepted"]
+    assert noted == {**entry, "sentence": 'column public.t00.id: default is "2", "1" before.'}
+    assert f"accepted until 2999-12-31: {noted['sentence']} (known since 2020)" in taken.as_dict()["lines"]
+    assert oracle.compare(taken.oracle, oracle.take(target), accepted=[found[1]]) == [], "in either direction"
+
+    with pytest.raises(PapError, match=r"database: column public\.t01"):
+        spoil += "; ALTER TABLE public.t01 ALTER id SET DEFAULT 2"
+        backup.take(target, tmp_path / "b", stack="st", release="r1", accept=[entry])
+    spoil = "INSERT INTO public.t02 VALUES (1); ALTER TABLE public.t00 ALTER id SET DEFAULT 2"
+    with pytest.raises(PapError, match=r"table public\.t02") as lost:
+        backup.take(target, tmp_path / "b", stack="st", release="r1", accept=[entry])
+    rows = re.findall(r"\[([0-9a-f]{12})\]", lost.value.data["differences"][0])
+    with pytest.raises(PapError, match=r"table public\.t02") as lost:
+        backup.take(target, tmp_path / "b", stack="st", release="r1",
+                    accept=[entry, {**entry, "difference": rows[0]}])  # fmt: skip
+    assert "cannot be accepted: rows or values are lost by it" in lost.value.hint
+    spoil = "SELECT 1"
+    with pytest.raises(Refused, match="which is not there"):
+        backup.take(target, tmp_path / "b", stack="st", release="r1", accept=[entry])
+    spoil = " ".join(f"ALTER TABLE public.t{i:02} ALTER id SET DEFAULT 2;" for i in range(13))
+    with pytest.raises(PapError, match=r"13 differences\.") as many:
+        backup.take(target, tmp_path / "b", stack="st", release="r1")
+    assert len(many.value.data["differences"]) == 13
+    assert [line.split(":")[0] for line in many.value.data["lines"]][9:] == [
+        "column public.t09.id",
+        "… and 3 more differences.",
+    ]
+
+
+YESTERDAY = str(datetime.date.today() - datetime.timedelta(days=2))
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ({"difference": "x", "reason": "y"}, "has difference, reason"),
+        ({"difference": "x", "reason": " ", "until": "2999-01-01"}, "has difference, reason, until"),
+        ({"difference": "x", "reason": "y", "until": "soon"}, "'soon', which is no day"),
+        ({"difference": "x", "reason": "y", "until": YESTERDAY}, f"accepted until {YESTERDAY}"),
+    ],
+)
+def test_an_acceptance_is_whole_and_in_time(entry: dict[str, str], says: str) -> None:
+    with pytest.raises(Refused, match=says):
+        acceptance.of([entry])
+
+
+EXTENSION = {
+    "papref.control": "comment = 'rows of an extension'\ndefault_version = '1.0'\nrelocatable = false\nschema = geo\n",
+    "papref--1.0.sql": """
+        CREATE TABLE ref_sys (id int PRIMARY KEY, def text); INSERT INTO ref_sys VALUES (4326, 'built in'), (4327, 'too');
+        CREATE TABLE jobs (id serial, cmd text); CREATE TABLE internal (v text); INSERT INTO internal VALUES ('made');
+        SELECT pg_catalog.pg_extension_config_dump('ref_sys', 'WHERE id > 900000');
+        SELECT pg_catalog.pg_extension_config_dump('jobs', '');
+        SELECT pg_catalog.pg_extension_config_dump('jobs_id_seq', '');
+    """,
+}
+
+
+@pytest.fixture
+def extension(server: Server) -> Iterator[None]:
+    """An extension with a table of configuration, one that is so in part, and one that is not, where the server looks
+    for them."""
+    config = subprocess.run([server.bin_dir / "pg_config", "--sharedir"], capture_output=True, text=True, check=True)
+    folder = Path(config.stdout.strip()) / "extension"
+    for name, text in EXTENSION.items():
+        (folder / name).write_text(text)
+    yield
+    for name in EXTENSION:
+        (folder / name).unlink()
+
+
+def test_rows_of_an_extension_that_no_dump_holds_are_noted(
+    server: Server, database: str, tmp_path: Path, extension: None
+) -> None:
+    target = database_of(server, database)
+    target.execute("CREATE SCHEMA geo; CREATE EXTENSION papref")
+    taken = backup.take(target, tmp_path / "a", stack="st", release="r1")
+    assert taken.manifest["notes"] == [], "as the extension makes it"
+    target.execute(
+        "INSERT INTO geo.ref_sys VALUES (900913, 'ours'); INSERT INTO geo.jobs (cmd) VALUES ('x');"
+        " UPDATE geo.ref_sys SET def = 'by hand' WHERE id = 4326; INSERT INTO geo.internal VALUES ('ours')"
+    )
+    taken = backup.take(target, tmp_path / "b", stack="st", release="r1")
+    assert taken.manifest["rows"] == 2, "what the extension calls its configuration is in the dump"
+    internal, reference = taken.manifest["notes"]
+    assert re.match(r"rows that no dump holds \(extension papref, geo\.internal\): 2 .* before, 1 .* after", internal)
+    assert re.match(r"rows that no dump holds \(extension papref, geo\.ref_sys\): 2 .* before, 2 .* after", reference)
+
+
+@pytest.mark.parametrize("case", ["an event trigger and a materialized view", "an event trigger on login"])
+def test_no_event_trigger_fires_in_a_copy_that_is_restored_in_one_stream(
+    server: Server, database: str, tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if server.major < PROVEN[case].since:
+        pytest.skip(f"PostgreSQL {server.major} has no such thing")
+    monkeypatch.setattr(backup.archive, "in_parts", lambda target, encryption: False)
+    target = database_of(server, database)
+    as_app(target).execute(PROVEN[case].sql)
+    taken = backup.take(target, tmp_path / "b", stack="st", release="r1")
+    assert backup.verify(target, taken.path, release="r2").seconds > 0

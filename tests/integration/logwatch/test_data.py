@@ -1,0 +1,130 @@
+"""The watch over the live database: what was lost since the look before, and when it does not look."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from papdeploy import watch, watcher
+from papdeploy.core.durable import private_folder, write_durably
+from papdeploy.databases import marks, relation_losses
+from papdeploy.journal import State
+from papdeploy.logwatch import data
+from papdeploy.watch import Rules
+from papdeploy.watch_confidential import Confidential
+from support.backup import database_of, forget
+from support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from support.postgres_servers import Server
+
+SETUP = """
+CREATE TABLE policies (id serial PRIMARY KEY, name text);
+INSERT INTO policies (name) SELECT 'p' FROM generate_series(1, 1000);
+CREATE TABLE one (k int); INSERT INTO one VALUES (1);
+CREATE TABLE declared (k int); INSERT INTO declared SELECT generate_series(1, 100);
+"""
+
+
+class Watched:
+    def __init__(self, server: Server, folder: Path) -> None:
+        self.server = server
+        self.name = server.create("watched")
+        self.database = database_of(server, self.name)
+        server.sql(SETUP, self.name)
+        self.state = State(private_folder(folder / "state"))
+        self.journal = self.state.begin({"user": "t", "host": "h", "pid": 1})
+        log = folder / "api.log"
+        log.write_text("")
+        spec = data.spec_of(self.database, ["declared"], "staging")
+        watcher.prepare(
+            self.journal.folder, {"api": {"files": [str(log)]}}, hours=1, interval_s=1, rules=Rules(), database=spec
+        )
+        self.quiet()
+        with self.database.session() as session:
+            baseline = relation_losses.take(session)
+        write_durably(self.journal.folder / "data.json", json.dumps(baseline).encode())
+
+    def quiet(self) -> None:
+        wait_until(lambda: self.server.sql(marks.OTHERS, self.name) == [(0,)], "a session is still there")
+
+    def step(self, statement: str = "") -> list[str]:
+        """The alarms that a step of the watch adds after ``statement``."""
+        before = len((watch.load(self.journal.folder) or {})["alarms"])
+        if statement:
+            self.server.sql(statement, self.name)
+            self.quiet()
+        return [
+            alarm["why"]
+            for alarm in watcher.one_step(self.journal.folder, Confidential(database_password=self.server.password))[
+                "alarms"
+            ][before:]
+        ]
+
+
+@pytest.fixture
+def watched(servers: dict[int, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    monkeypatch.setattr(data, "period_s", lambda _: 0.0)
+    made = Watched(servers[18], tmp_path)
+    yield made
+    forget(servers[18], made.name)
+
+
+def test_users_delete_and_nobody_is_told_but_a_bulk_loss_is_an_alarm(watched: Watched) -> None:
+    assert watched.step() == []
+    assert watched.step("INSERT INTO policies (name) VALUES ('x'); UPDATE policies SET name = 'y'") == []
+    for place in range(3):  # a tenth of the table each: as users may, look after look
+        assert watched.step(f"DELETE FROM policies WHERE id BETWEEN {place * 100 + 1} AND {place * 100 + 100}") == []
+    (told,) = watched.step("DELETE FROM policies WHERE id BETWEEN 301 AND 401")
+    assert told.startswith("data was lost: ") and "101 rows of public.policies were deleted" in told
+    assert watched.step() == [], "told once"
+    assert watched.step("DELETE FROM declared") == []
+    (told,) = watched.step("TRUNCATE one")
+    assert "public.one was truncated (1 row before, 0 now)" in told
+    told = watched.step("DROP TABLE policies; CREATE TABLE policies (id serial PRIMARY KEY, name text)")
+    assert told == ["data was lost: public.policies was dropped and created anew (1,000 rows before, 0 now)"]
+    status = watch.status(watched.journal.folder)
+    assert status["state"] == "alarm" and not status["ok"] and status["alarms"][0]["kind"] == data.KIND
+
+
+def looks(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How many times the database was compared."""
+    calls: list[Any] = []
+    compare = relation_losses.compare
+    monkeypatch.setattr(relation_losses, "compare", lambda *a, **b: calls.append(1) or compare(*a, **b))
+    return lambda: len(calls)
+
+
+def test_it_looks_once_a_minute_and_not_while_a_later_release_is_at_work(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = looks(watched, monkeypatch)
+    monkeypatch.setattr(data, "period_s", lambda _: 3600.0)
+    watched.step()
+    watched.step()
+    assert count() == 1
+    monkeypatch.setattr(data, "period_s", lambda _: 0.0)
+    watched.journal.append("release", "finished")
+    watched.state.lock.release(watched.journal.release)
+    later = watched.state.begin({"user": "t", "host": "h", "pid": 1})
+    assert watched.step("DROP TABLE one") == [] and count() == 1
+    later.append("release", "refused")
+    assert "public.one is gone" in watched.step()[0]
+
+
+def test_a_database_that_does_not_answer_is_said_and_its_password_is_on_no_disk(watched: Watched) -> None:
+    config = watched.journal.folder / "watch-config.json"
+    assert watched.name in config.read_text() and watched.server.password not in config.read_text()
+    watched.server.sql(f'ALTER DATABASE "{watched.name}" RENAME TO "{watched.name}_away"')
+    assert watched.step() == []
+    state = watch.load(watched.journal.folder)
+    assert state is not None and watched.name in state["blind"]["data"]["message"]
+    state["blind"]["data"]["since"] = "2020-01-01T00:00:00.000Z"
+    watch.save(watched.journal.folder, state)
+    assert any("the live database cannot be compared since 2020" in why for why in watched.step())
+    watched.server.sql(f'ALTER DATABASE "{watched.name}_away" RENAME TO "{watched.name}"')
+    watched.step()
+    assert "data" not in (watch.load(watched.journal.folder) or {})["blind"]

@@ -1,0 +1,117 @@
+"""The same behaviour under SQLAlchemy 1.4, 2.0 and 2.1, psycopg2 and psycopg 3, and other Pythons."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import ROOT
+from support.migration_runner import Bench
+
+CACHE = ROOT / ".artifacts" / "compat"
+SQLALCHEMY = {"1.4": "sqlalchemy>=1.4.50,<2", "2.0": "sqlalchemy>=2.0,<2.1", "2.1": "sqlalchemy>=2.1,<2.2"}
+DRIVERS = {"psycopg2": "psycopg2-binary", "psycopg": "psycopg[binary]>=3.1"}
+
+
+def pythons() -> dict[str, str]:
+    """Other interpreters at hand, by version."""
+    found = {}
+    for version in ("3.9", "3.10", "3.12", "3.13"):
+        candidates = [shutil.which(f"python{version}") or ""]
+        candidates += map(str, sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python")))
+        for path in filter(None, candidates):  # a shim may be there without a Python behind it
+            if subprocess.run([path, "-c", "import pip"], capture_output=True, check=False, timeout=30).returncode == 0:
+                found.setdefault(version, path)
+    return found
+
+
+def installed(python: str, *requirements: str) -> Path:
+    """A folder with just these packages, installed once.
+
+    Skips the test where that is not possible, unless PAP_REQUIRE_VERSIONS says that it is due.
+    """
+    version = subprocess.run(
+        [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    folder = CACHE / re.sub(r"[^\w.]+", "_", f"py{version}-{'-'.join(requirements)}")
+    if not folder.is_dir():
+        partial = folder.with_suffix(f".{os.getpid()}")
+        ran = subprocess.run(
+            [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", partial, *requirements],
+            capture_output=True, text=True, check=False, timeout=170,
+        )  # fmt: skip
+        if ran.returncode:
+            shutil.rmtree(partial, ignore_errors=True)
+            said = f"pip cannot install {', '.join(requirements)} here: {ran.stderr.strip()[-200:]}"
+            assert not os.environ.get("PAP_REQUIRE_VERSIONS"), said
+            pytest.skip(said)
+        try:
+            partial.rename(folder)
+        except OSError:  # another run was faster
+            shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def scenario(bench: Bench, python: str, packages: list[Path], url: str, connection: bool = True) -> dict:
+    path = os.pathsep.join(map(str, [*packages, ROOT / "module_utils", ROOT / "tests"]))
+    ran = subprocess.run(
+        [python, "-W", "ignore", str(ROOT / "tests" / "support" / "migration_scenario.py"), url,
+         "with-connection" if connection else "without"],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": path, "TEST_URL": url},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr[-4000:]
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
+EXPECTED = {
+    "applied": ["2025_01_01_a", "2025_01_02_fill", "2025_01_03_x", "2025_01_04_alone", "2025_01_05_connection"],
+    "check": {"matches": True},
+    "again": False,
+    "COMMIT": "COMMIT was sent (line 7)",
+    "swallowed": "division by zero",
+    "reverted": ["2025_01_05_connection", "2025_01_04_alone", "2025_01_03_x", "2025_01_02_fill", "2025_01_01_a"],
+    "commit()": "commit() was called (line 9)",
+    "driver": "commit() was called (line 7)",
+}
+
+
+def compare(said: dict) -> None:
+    assert {key: said[key] for key in EXPECTED} == EXPECTED
+    assert said["statements"]["2025_01_01_a"] == 1 and said["statements"]["2025_01_05_connection"] >= 5
+    assert said["second"].startswith("it opened a second connection (psycopg")
+    assert said["error"].startswith("DataError: (psycopg")
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("version", SQLALCHEMY)
+def test_sqlalchemy_and_driver(server, database, version: str, driver: str) -> None:
+    bench = Bench(server, database)
+    packages = [installed(sys.executable, SQLALCHEMY[version]), installed(sys.executable, DRIVERS[driver])]
+    url = server.url(database, f"postgresql+{driver}")
+    if (version, driver) == ("1.4", "psycopg"):  # that SQLAlchemy has no such dialect: db.execute is enough for most
+        said = scenario(bench, sys.executable, packages, url, connection=False)
+        assert said["applied"] == EXPECTED["applied"][:-1] and said["COMMIT"] == EXPECTED["COMMIT"]
+        assert "has no dialect for psycopg" in said["no dialect"]
+        return
+    compare(scenario(bench, sys.executable, packages, url))
+
+
+@pytest.mark.parametrize("version", ["3.9", "3.13"])
+def test_python(servers, version: str) -> None:
+    python = pythons().get(version)
+    if not python:
+        pytest.skip(f"there is no Python {version} here")
+    server = servers[16]
+    name = server.create("python")
+    packages = [installed(python, SQLALCHEMY["2.0"], DRIVERS["psycopg2"])]
+    try:
+        compare(scenario(Bench(server, name), python, packages, server.url(name, "postgresql")))
+    finally:
+        server.drop(name)

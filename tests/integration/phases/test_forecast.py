@@ -1,0 +1,49 @@
+"""What the forecast of a cutover counts, against a cutover."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from papdeploy import backup, databases, restore_point
+from papdeploy.postgres import Database
+from papdeploy.rehearsal import verdict
+from support.app_session import as_app
+from support.backup import database_of, folder_of, forget
+from support.rollback import SMALL
+
+if TYPE_CHECKING:
+    from support.postgres_servers import Server
+
+
+def test_the_forecast_knows_how_many_sessions_the_cutover_opens(
+    servers: dict[int, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them takes milliseconds on a host, and tenths of a second through a container."""
+    server = servers[18]
+    name = server.create("sessions")
+    live = database_of(server, name)
+    as_app(live).execute(SMALL)
+    taken = backup.take(live, folder_of(tmp_path), stack="st", release="r1").as_dict()
+    opened = {"now": 0}
+    real = Database.session
+
+    def counting(self: Database, settings: Any = None) -> Any:
+        opened["now"] += 1
+        return real(self, settings)
+
+    monkeypatch.setattr(Database, "session", counting)
+
+    def count(work: Callable[[], Any]) -> int:
+        opened["now"] = 0
+        work()
+        return opened["now"]
+
+    found = {"fence": count(lambda: databases.fence(live, "r1"))}
+    behind = databases.must_be_fenced(live, "r1")
+    found["restore_point"] = count(lambda: restore_point.make(behind, "r1", live=name, backup=taken, stack="st"))
+    found["unfence"] = count(lambda: databases.unfence(live, "r1"))
+    assert found == verdict.SESSIONS
+    forget(server, name)

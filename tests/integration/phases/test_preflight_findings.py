@@ -1,0 +1,160 @@
+"""What the preflight and the plan say of a real small stack, and what they refuse."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from papdeploy.phases import going_back, preflight, reporting, schema_ahead, validate
+from support.rehearsal_stack import WHO, Bench, migration
+
+NOTE = "note: Mapped[str | None] = mapped_column(Text)"
+ADD_NOTE = migration('db.execute("ALTER TABLE users ADD COLUMN note text")')
+PLANS = {
+    "good": ({"2026_01_01_note.py": ADD_NOTE}, ""),
+    "a migration that fails": (
+        {"2026_01_01_note.py": migration('db.execute("ALTER TABLE nobody ADD COLUMN note text")')},
+        'the pending migrations fail on an empty copy of the schema: .*"nobody" does not exist',
+    ),
+    "a column that no migration adds": (
+        {"2026_01_01_other.py": migration('db.execute("CREATE INDEX ON users (name)")')},
+        "after it, the schema would not match the models: users.note: column_missing",
+    ),
+}
+
+
+@pytest.fixture
+def bench(servers: dict[int, Any], tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(servers[18], tmp_path, servers[18].create("preflight"))
+    made.write_release("new", user=NOTE)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def look(bench: Bench, sources: dict[str, str], *, check: bool, **options: Any) -> dict[str, Any]:
+    return preflight.run(bench.stack, sources, WHO, preflight.Options(**options), check_mode=check, versions={})
+
+
+@pytest.mark.parametrize("case", PLANS)
+def test_a_plan_that_fails_says_so_after_all_its_lines(bench: Bench, case: str) -> None:
+    sources, why = PLANS[case]
+    found = look(bench, sources, check=True)
+    lines = found["pap"]["lines"]
+    assert any(line.startswith("a deploy would apply 1 migration (") for line in lines), lines
+    assert len(found["diff"]) == 3
+    assert re.fullmatch(f"{why}.*" if why else "", found["would_fail"]), found["would_fail"]
+
+
+def test_without_folders_of_migrations_that_is_said(bench: Bench) -> None:
+    with pytest.raises(preflight.Refused, match=r"users\.note: column_missing") as refused:
+        look(bench, {"migration_template.py": ADD_NOTE}, check=True)
+    assert refused.value.hint.startswith("pap_migrations_dirs names no migration")
+    bench.write_release("plain")
+    bench.stack = replace(bench.stack, api=bench.api(release_dir=str(bench.folder / "plain")))
+    assert "no migration pending: pap_migrations_dirs names no file" in look(bench, {}, check=True)["pap"]["lines"]
+
+
+def test_a_smoke_user_that_cannot_log_in_is_refused_first(bench: Bench) -> None:
+    sources = {"2026_01_01_note.py": ADD_NOTE}
+    right = bench.stack
+    bench.stack = replace(right, smoke_settings={**right.smoke_settings, "password": "wrong"})
+    with pytest.raises(
+        preflight.Refused, match=r"already fails at the API that runs \(old\): login: status 401"
+    ) as refused:
+        look(bench, sources, check=False)
+    assert "pap_smoke_password" in refused.value.hint and "preflight_allow_failing_login=true" in refused.value.hint
+    assert bench.stack.state.releases() == []
+    bench.stack = replace(right, smoke_settings={**right.smoke_settings, "me_path": "/nowhere"})
+    with pytest.raises(preflight.Refused, match="authenticated call: status 500"):
+        look(bench, sources, check=False)
+    bench.stack = replace(right, smoke_settings={**right.smoke_settings, "password": "wrong"})
+    lines = look(bench, sources, check=False, allow_failing_login=True)["pap"]["lines"]
+    assert "baseline: the login smoke test fails at the API that runs, as allowed: login: status 401" in lines
+
+
+def test_where_no_api_runs_nothing_is_known_of_the_smoke_user(bench: Bench) -> None:
+    bench.live.kill()
+    bench.live.wait()
+    lines = look(bench, {"2026_01_01_note.py": ADD_NOTE}, check=False)["pap"]["lines"]
+    said = "baseline: no API answers now (Connection refused), so whether the smoke user can log in is not known"
+    assert said in lines
+    assert bench.journal().last("preflight")["baseline"] is None
+
+
+NEWER = {
+    "2026_01_01_note.py": migration(
+        """
+        db.execute("ALTER TABLE users ADD COLUMN note text NOT NULL DEFAULT 'x'")
+        db.execute("ALTER TABLE items ALTER COLUMN label TYPE varchar(500)")
+        db.execute("CREATE TABLE keys (id serial PRIMARY KEY)")
+        """
+    )
+}
+
+
+def taken_back_by_image(bench: Bench) -> str:
+    """A release of NEWER whose image alone was taken back: ``old`` runs, the migration is in force."""
+    release = bench.open(NEWER)
+    journal = bench.stack.state.journal(release)
+    with bench.stack.beside_models(bench.stack.api.candidate()) as beside:
+        done = beside.call("migrations.apply", {"sources": NEWER, "release": release})
+    journal.append("migrate", "done", applied=done["applied"])
+    left = going_back._left(bench.stack, journal, "image")
+    journal.append("release", "rolled_back", way="image", unhealthy="", **left)
+    bench.stack.state.lock.release(release)
+    bench.stack = replace(bench.stack, api=bench.api(release_dir=str(bench.folder / "old")))
+    return release
+
+
+def test_a_schema_that_is_ahead_of_the_api_is_no_fault(bench: Bench) -> None:
+    release = taken_back_by_image(bench)
+    ahead = f"when only the image of release {release} was taken back; in force: 1 newer migration (2026_01_01_note)"
+    found = validate.run(bench.stack, "", {"fail_on": "note"})
+    lines = "\n".join(found["pap"]["lines"])
+    assert found["matches"] and found["differences"] == [] and ahead in lines and "DROP" not in lines
+    assert "note: 3 differences explained by that" in lines, lines
+    said = reporting.status(bench.stack, NEWER, preflight.Options(schema={"fail_on": "note"}))["pap"]["lines"]
+    assert any(line.startswith("! the schema is ahead of the API that runs (old): since ") for line in said), said
+    assert any(line.startswith("nothing to deploy") for line in said), said
+
+    # What nobody's migration did still fails: a column of another type, one more, one that is gone.
+    bench.server.sql("ALTER TABLE users ADD COLUMN by_hand int", bench.dbname)
+    bench.server.sql("ALTER TABLE users ALTER COLUMN email TYPE text", bench.dbname)
+    with pytest.raises(validate.SchemaDiffers) as differs:
+        validate.run(bench.stack, "", {"fail_on": "note"})
+    assert {item["object"] for item in differs.value.data["differences"]} == {"users.email", "users.by_hand"}
+    assert any(ahead in line for line in differs.value.data["lines"])
+
+    # A migration that is no longer in force explains nothing.
+    bench.server.sql("ALTER TABLE users DROP COLUMN by_hand", bench.dbname)
+    bench.server.sql(
+        "ALTER TABLE pap_deploy.ledger DISABLE TRIGGER ALL; UPDATE pap_deploy.ledger SET event = 'reverted'",
+        bench.dbname,
+    )
+    with pytest.raises(validate.SchemaDiffers) as differs:
+        validate.run(bench.stack, "", {"fail_on": "note"})
+    assert "keys" in [item["object"] for item in differs.value.data["differences"]]
+
+
+def test_a_later_release_ends_it(bench: Bench) -> None:
+    taken_back_by_image(bench)
+    later = bench.stack.state.begin(
+        WHO, **{"from": {"identity": "x", "label": "x"}, "to": {"identity": "y", "label": "y"}}
+    )
+    later.append("release", "finished")
+    assert schema_ahead.now(bench.stack) is None
+
+
+def test_an_api_that_was_put_back_by_hand(bench: Bench) -> None:
+    release = taken_back_by_image(bench)
+    journal = bench.stack.state.journal(release)
+    journal.append("release", "finished")
+    found = schema_ahead.now(bench.stack)
+    assert found is not None and "the API of before it was put back by hand" in found.sentence
+    assert validate.run(bench.stack, "", {})["matches"]

@@ -1,0 +1,112 @@
+"""A release as the journal would tell it, for the tests of rollback: fence, restore point, migrations, fence lifted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable
+
+from papdeploy import backup, databases, oracle, restore_point, rollback
+from papdeploy.databases import relation_losses
+from papdeploy.postgres import Database, Session
+
+from support.app_session import as_app
+from support.backup import FakeApi, plain
+
+R = "r7"
+LEDGER = """
+CREATE SCHEMA pap_deploy;
+CREATE TABLE pap_deploy.ledger (id bigint GENERATED ALWAYS AS IDENTITY, event text, identity text, release text);
+"""
+# What the migration does to the hostile content: every kind of damage that a rollback has to undo.
+MIGRATE = """
+BEGIN;
+ALTER TABLE secret ADD COLUMN extra int DEFAULT 1;
+DROP TABLE parent CASCADE;
+UPDATE "sel;ect '--" SET amount = 0;
+CREATE TYPE leftover AS ENUM ('x'); CREATE TABLE leftover_table (v leftover);
+SELECT nextval('never_used'), lo_unlink(700002);
+REVOKE ALL ON "sel;ect '--" FROM pap_reader;
+INSERT INTO pap_deploy.ledger (event, identity, release) VALUES ('applied', 'm1', 'r7');
+COMMIT
+"""
+SMALL = "CREATE TABLE t (id serial PRIMARY KEY, v text); INSERT INTO t (v) SELECT 'old' FROM generate_series(1, 300)"
+SMALL_UP = """
+BEGIN; ALTER TABLE t ADD COLUMN extra int DEFAULT 1; UPDATE t SET v = 'migrated';
+INSERT INTO pap_deploy.ledger (event, identity, release) VALUES ('applied', 'm1', 'r7'); COMMIT
+"""
+SMALL_DOWN = """
+BEGIN; ALTER TABLE t DROP COLUMN extra; UPDATE t SET v = 'old' WHERE v = 'migrated';
+INSERT INTO pap_deploy.ledger (event, identity, release) VALUES ('reverted', 'm1', 'r7'); COMMIT
+"""
+
+
+def baseline(inside: Session) -> dict[str, Any]:
+    """What the deploy keeps when the fence comes down."""
+    return relation_losses.take(inside, limit_bytes=1 << 28, digest_bytes=1 << 25, ignore_schemas=("pap_deploy",))
+
+
+@dataclass
+class Release:
+    """What was done and what the journal says of it."""
+
+    database: Database
+    facts: dict[str, Any]
+    before: oracle.Oracle
+    api: FakeApi = field(default_factory=FakeApi)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    down: str = ""
+
+    def choose(self, **options: Any) -> rollback.RollbackPlan:
+        return rollback.choose(self.database, self.facts, **options)
+
+    def hooks(self, **replaced: Callable[..., Any]) -> rollback.Hooks:
+        given: dict[str, Any] = {
+            "revert": lambda dbname: as_app(self.database.named(dbname)).execute(self.down) or {},
+            "validate": lambda way: {},
+            "smoke": dict,
+            "checkpoint": lambda phase, event, data: self.notes.append((phase, event)),
+        }
+        return rollback.Hooks(**{**given, **replaced})
+
+    def roll_back(self, *, accept_loss: bool = False, **hooks: Any) -> dict[str, Any]:
+        plan = self.choose(accept_loss=accept_loss)
+        given = self.hooks(**hooks)
+        return rollback.run(
+            plan, database=self.database, api=self.api, facts=self.facts, hooks=given, accept_loss=accept_loss
+        )
+
+
+def deploy(
+    database: Database, folder: Path, *, kind: str, up: str, down: str = "", unfence: bool = True, **facts: Any
+) -> Release:
+    """Do what a deploy does to the database, up to the moment when somebody wants it back."""
+    as_app(database).execute(LEDGER)
+    before = oracle.take(database)
+    taken = backup.take(database, folder, stack="st", release=R)
+    databases.fence(database, R)
+    behind = databases.must_be_fenced(database, R)
+    point = restore_point.make(
+        behind, R, live=database.conninfo.dbname, backup=taken.as_dict(), kind=kind, stack="st", folder=folder
+    )
+    if up:
+        as_app(behind).execute(up)
+    data: dict[str, Any] = {}
+    lifted = databases.unfence(database, R, last=lambda inside: data.update(baseline(inside))) if unfence else None
+    told = {
+        "release": R,
+        "before_version": {"label": "old", "identity": "old"},
+        "restore_point": point,
+        "backup": taken.as_dict(),
+        "unfence": lifted,
+        "switched": unfence,
+        "reversible": bool(down),
+        "identity": {"stack": "st"},
+        "data": data or None,
+        "may_delete": [],
+        **facts,
+    }
+    release = Release(database, plain(told), before, down=down)
+    if not unfence:
+        release.api.version = {"label": "old", "identity": "old"}
+    return release

@@ -1,0 +1,31 @@
+"""Make the database of a seed, and prove it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg2
+from papdeploy import backup, oracle
+
+from support.backup import database_of, make_roles
+from support.seeded_databases import Maker
+
+if TYPE_CHECKING:
+    from support.postgres_servers import Server
+
+
+def prove(server: Server, database: str, folder: Path, seed: int) -> None:
+    make_roles(server.sql)
+    made = Maker(seed)
+    refused = []
+    for statement in made.statements:
+        try:
+            server.sql(statement, database)
+        except psycopg2.Error as error:  # what random steps do not fit together is no database
+            refused.append((statement, str(error)))
+    assert len(refused) <= len(made.statements) // 3, refused
+    target = database_of(server, database)
+    taken = backup.take(target, folder / "b", stack="st", release="r1")
+    assert backup.verify(target, taken.path, release="r2").seconds > 0
+    assert oracle.compare(taken.oracle, oracle.take(target)) == []

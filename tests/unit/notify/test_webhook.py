@@ -1,0 +1,54 @@
+"""The webhook of notifications and alarms: told once, in time, and never somebody else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from papdeploy.core import http
+from papdeploy.errors import Unavailable
+from papdeploy.notify import webhook
+from support.hostile_http import KINDS, Hostile
+
+BODY = {"event": "finish", "message": "pap has finished"}
+
+
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hostile]:
+    monkeypatch.setattr(webhook, "SECONDS", 0.4)
+    server = Hostile()
+    yield server
+    server.close()
+
+
+def test_what_it_gets(hook: Hostile) -> None:
+    hook.spoken = lambda server, peer: peer.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+    assert webhook.post(hook.url, BODY, headers={"X-Key": 7})["status"] == 204  # type: ignore[dict-item]
+    assert "X-Key: 7" in hook.seen[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_it_answers_ends_in_time_and_shows_no_secret(hook: Hostile, kind: str) -> None:
+    hook.bad = {"/t0ken": kind}
+    try:
+        webhook.post(f"{hook.url}/t0ken", BODY, headers={"Authorization": "Bearer s3cr3t"})
+    except Unavailable as error:
+        assert "s3cr3t" not in str(error) and "t0ken" not in str(error)
+    else:  # a status came: it was told, however its body goes on
+        assert kind not in ("reset", "silence", "no HTTP") and "redirect" not in kind
+
+
+def test_no_text_makes_a_line_or_calls_a_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[dict[str, str]] = []
+
+    def exchange(url: str, *, body: bytes, **_: object) -> http.Answer:
+        sent.append(json.loads(body))
+        return http.Answer(204)
+
+    monkeypatch.setattr(http, "exchange", exchange)
+    body = {"event": "alarm", "message": "boom\nfinished\x1b[2K <!channel> & more"}
+    webhook.post("http://h", body, headers={})
+    webhook.post("http://h", body, form="slack", headers={})
+    assert sent[0]["message"] == "boom\\nfinished\\x1b[2K <!channel> & more"
+    assert sent[1] == {"text": "boom\\nfinished\\x1b[2K &lt;!channel&gt; &amp; more"}
