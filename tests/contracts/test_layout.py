@@ -35,7 +35,7 @@ def _exists(name: str) -> bool:
     top = name.split(".")[0]
     if top in ("support", "tests"):
         return any(_file(base.joinpath(*name.split("."))) for base in (TESTS, ROOT))
-    return not top.startswith("test_") and not any(word in top for word in ("support", "_place", "waiting", "as_app"))
+    return not (top.startswith("test_") or "support" in top or _file(TESTS / "support" / top))
 
 
 def _file(path: Path) -> bool:

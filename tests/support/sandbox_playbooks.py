@@ -14,7 +14,7 @@ from typing import Any
 
 from papdeploy.journal import Journal, State
 
-from support.sandbox import ROOT, Sandbox, Stack, content
+from support.sandbox_stack import ROOT, Sandbox, Stack, content
 
 LOGIN_WRITES = ("users", "user_sessions", "audit_logs")
 QUICK = ("pap_rehearse=false", "watch_first_s=1", "watch_interval_s=1")

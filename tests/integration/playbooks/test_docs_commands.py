@@ -17,7 +17,7 @@ from papdeploy.journal import State
 from support import ROOT
 from support.doc_commands import command_lines
 from support.postgres_servers import Server
-from support.sandbox import reachable_folder
+from support.sandbox_stack import reachable_folder
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "docs" / "ci" / "README.md"]
 

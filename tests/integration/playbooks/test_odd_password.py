@@ -18,7 +18,7 @@ import yaml
 from papdeploy.core.database_url import DatabaseUrl
 from sqlalchemy import URL
 from support.pooler import Pooler
-from support.sandbox import ROOT, Sandbox, Stack
+from support.sandbox_stack import ROOT, Sandbox, Stack
 
 PASSWORD = "".join(chr(code) for code in range(32, 127)) + "ü"
 RAW = PASSWORD.replace("@", "%40")  # SQLAlchemy takes all but that as it is

@@ -19,7 +19,7 @@ from papdeploy import watch
 from papdeploy.core.redact import MASK, TEXTS
 from sqlalchemy.engine import URL
 from support import ROOT
-from support.sandbox import PASSWORD
+from support.sandbox_stack import PASSWORD
 from support.waiting import wait_until
 
 from tests.integration.playbooks.test_watch_deploy import Sandbox

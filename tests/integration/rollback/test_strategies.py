@@ -22,7 +22,7 @@ from papdeploy.stack import Stack
 from support.app_session import as_app
 from support.backup import FakeApi, database_of, fill, folder_of, forget, names, plain
 from support.rollback import MIGRATE, SMALL, SMALL_DOWN, SMALL_UP, R, Release, deploy
-from support.sandbox import reachable_folder
+from support.sandbox_stack import reachable_folder
 
 if TYPE_CHECKING:
     from support.postgres_servers import Server

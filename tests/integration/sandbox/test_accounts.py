@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.sandbox import ROOT, Sandbox, reachable_folder
+from support.sandbox_stack import ROOT, Sandbox, reachable_folder
 
 from sandbox import layout
 from sandbox.account import Account, reaches, server_account

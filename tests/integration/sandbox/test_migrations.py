@@ -13,7 +13,7 @@ import psycopg2
 import psycopg2.errors
 import pytest
 from support.postgres_servers import Server
-from support.sandbox import ROOT, run_migrations, shipped_migrations
+from support.sandbox_stack import ROOT, run_migrations, shipped_migrations
 
 from sandbox.build import build_all
 

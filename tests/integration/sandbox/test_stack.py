@@ -14,7 +14,7 @@ import psycopg2
 import psycopg2.errors
 import pytest
 from support.postgres_servers import free_port
-from support.sandbox import ROOT, Sandbox, Stack, content, reachable_folder, shipped_migrations
+from support.sandbox_stack import ROOT, Sandbox, Stack, content, reachable_folder, shipped_migrations
 from support.waiting import gone, wait_until
 
 NEXT = ROOT / "sandbox" / "migrations" / "next" / "2025_11_10_add_audit_request_id.py"
