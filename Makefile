@@ -45,6 +45,8 @@ lint: $(VENV)/.dev ## ansible-lint (production profile), yamllint, ruff, mypy (s
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy --config-file tools/mypy.ini
+	@cd sandbox && ../$(BIN)/mypy --config-file ../tools/mypy.ini --exclude "^$$" app
 	@$(BIN)/yamllint --strict .
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_HOME="$(CURDIR)/.ansible" $(BIN)/ansible-lint --offline --profile production
 
@@ -62,7 +64,7 @@ nightly: $(VENV)/.dev ## Long matrices, seeded walks and whole deploys, which `m
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 $(GROUPS_IN_ORDER) -m nightly tests/integration tests/scenarios $(ARGS)
 
 collection: $(VENV)/.deploy ## Build the Ansible collection pap.deploy into .artifacts
-	@$(BIN)/python .ci/collection.py
+	@$(BIN)/python tools/build_collection.py
 
 bench: $(VENV)/.dev ## Measure, side by side with what people do by hand
 	@for each in benchmarks/*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from backup_support import fill, machine, server, shell, timed, with_clients
 from papdeploy import backup, oracle
+from postgres_servers import Server
 
 
 def main() -> None:
@@ -29,7 +30,7 @@ def main() -> None:
             one(running, gb, Path(home))
 
 
-def one(running, gb: float, home: Path) -> None:
+def one(running: Server, gb: float, home: Path) -> None:
     target, size = fill(running, gb)
     print(f"\ndatabase of {size / 1e9:.2f} GB")
     hashed, before = timed(running, lambda: oracle.take(target))

@@ -50,6 +50,7 @@ def server(major: int) -> Iterator[servers.Server]:
     """An embedded server as a small machine runs it: fsync and full_page_writes on."""
     base = Path(tempfile.mkdtemp(prefix="pap-bench-"))
     base.chmod(0o755)
+    unprivileged: dict[str, Any] = servers._unprivileged()
     try:
         running = servers.start_server(major, base / "pg")
         servers.stop_server(running)
@@ -60,7 +61,7 @@ def server(major: int) -> Iterator[servers.Server]:
         subprocess.run(
             [running.bin_dir / "pg_ctl", "-D", running.data, "-l", base / "pg" / "log", "-w", "-t", "120", "-o",
              options, "start"],
-            check=True, stdout=subprocess.DEVNULL, cwd="/", **servers._unprivileged(),
+            check=True, stdout=subprocess.DEVNULL, cwd="/", **unprivileged,
         )  # fmt: skip
         try:
             yield running

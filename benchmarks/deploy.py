@@ -23,6 +23,7 @@ import threading
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -59,7 +60,7 @@ class Probe:
         self._thread.join()
 
 
-def sandbox(command: str, home: Path) -> dict:
+def sandbox(command: str, home: Path) -> dict[str, Any]:
     env = {**os.environ, "PAP_SANDBOX_HOME": str(home)}
     subprocess.run(
         [sys.executable, "-m", "sandbox", command, ENVIRONMENT],
@@ -72,7 +73,7 @@ def sandbox(command: str, home: Path) -> dict:
     return json.loads(state.read_text()) if state.exists() else {}
 
 
-def start_up(state: dict) -> float:
+def start_up(state: dict[str, Any]) -> float:
     """Seconds from restarting the API to its first healthy answer: what no deploy can avoid."""
     with Probe(state["api"]["url"]) as probe:
         time.sleep(0.3)
@@ -81,7 +82,7 @@ def start_up(state: dict) -> float:
     return probe.away
 
 
-def deploy(home: Path, state: dict, *extra: str) -> dict:
+def deploy(home: Path, state: dict[str, Any], *extra: str) -> dict[str, Any]:
     env = {**os.environ, "PAP_SANDBOX_HOME": str(home)}
     started = time.monotonic()
     with Probe(state["api"]["url"]) as probe:
@@ -102,7 +103,7 @@ def deploy(home: Path, state: dict, *extra: str) -> dict:
     return {"seconds": seconds, "away": probe.away, "phases": phases(entries), "forecast": forecast(entries)}
 
 
-def forecast(entries: list[dict]) -> dict[str, tuple[float, float]]:
+def forecast(entries: list[dict[str, Any]]) -> dict[str, tuple[float, float]]:
     """By phase, and for the whole, what the rehearsal foretold of the downtime and what the journal measured."""
     from papdeploy.releases import downtime
 
@@ -128,7 +129,12 @@ def in_containers(runs: int) -> None:
         for number in range(runs):
             stack.up(percent=20)
             given = {"docker_stack": stack.name, "pap_state_dir": str(home / str(number)), "report_folder": str(home)}
-            command = [BIN / "ansible-playbook", "deploy.yml", "-i", "molecule/shared/docker/hosts.yml"]
+            command: list[str | Path] = [
+                BIN / "ansible-playbook",
+                "deploy.yml",
+                "-i",
+                "molecule/shared/docker/hosts.yml",
+            ]
             env = {**os.environ, "MOLECULE_PROJECT_DIRECTORY": str(ROOT), "MOLECULE_SCENARIO_NAME": stack.name}
             done = subprocess.run(
                 [*command, "-e", json.dumps(given)], cwd=ROOT, env=env, capture_output=True, text=True, check=False
@@ -152,7 +158,7 @@ def report_forecast(found: list[dict[str, tuple[float, float]]]) -> None:
     print(f"forecast by measured, each deploy: {ratios}")
 
 
-def phases(entries: list[dict]) -> dict[str, float]:
+def phases(entries: list[dict[str, Any]]) -> dict[str, float]:
     from papdeploy.core.clock import seconds_between
 
     found, began = {}, {}
@@ -166,7 +172,7 @@ def phases(entries: list[dict]) -> dict[str, float]:
     return found
 
 
-def by_hand(home: Path, state: dict, sql: Path) -> dict:
+def by_hand(home: Path, state: dict[str, Any], sql: Path) -> dict[str, Any]:
     """The page of commands that a person types, as a shell script."""
     server = state["postgres"]
     env = {
@@ -204,7 +210,7 @@ curl --noproxy '*' -fs -H 'Content-Type: application/json' -d "$LOGIN" "$URL/aut
     return {"seconds": seconds, "away": probe.away}
 
 
-def pending_sql(home: Path, state: dict) -> Path:
+def pending_sql(home: Path, state: dict[str, Any]) -> Path:
     """The SQL of the pending migrations, as the plan prints it: by hand gets it for nothing."""
     done = subprocess.run(
         [BIN / "ansible-playbook", "deploy.yml", "-l", ENVIRONMENT, "--check", "--diff"],
@@ -247,9 +253,9 @@ def main() -> None:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def report(starts: list[float], ours: list[dict], theirs: list[dict]) -> None:
-    def median(items: list[dict], key: str) -> float:
-        return statistics.median(item[key] for item in items)
+def report(starts: list[float], ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
+    def median(items: list[dict[str, Any]], key: str) -> float:
+        return float(statistics.median(item[key] for item in items))
 
     start = statistics.median(starts)
     hand = median(theirs, "seconds")

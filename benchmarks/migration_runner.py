@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -176,7 +177,9 @@ def run(arguments: argparse.Namespace, server: object, work: Path) -> None:
                   f" {nothing:.3f} | {nothing / best['alembic'][2]:.2f}x | {nothing_cpu:.3f} |", flush=True)  # fmt: skip
 
 
-def measure(arguments, server, work: Path, dbmate: str, writers, count: int) -> dict[str, tuple[float, ...]]:
+def measure(
+    arguments: argparse.Namespace, server: Any, work: Path, dbmate: str, writers: dict[str, Any], count: int
+) -> dict[str, tuple[float, ...]]:
     """Of each tool the least seconds and CPU seconds to apply all, and the same to find nothing to do."""
     folders = {}
     for tool, write in writers.items():
@@ -196,7 +199,7 @@ def measure(arguments, server, work: Path, dbmate: str, writers, count: int) -> 
     return {tool: tuple(map(min, zip(*runs))) for tool, runs in times.items()}
 
 
-def command(tool: str, folder: Path, server, database: str, dbmate: str) -> tuple[list[str], dict[str, str]]:
+def command(tool: str, folder: Path, server: Any, database: str, dbmate: str) -> tuple[list[str], dict[str, str]]:
     env = {**os.environ, "DATABASE_URL": server.url(database, "postgresql"), "PYTHONPATH": str(ROOT / "module_utils")}
     if tool == "papdeploy":
         return [sys.executable, "-m", "papdeploy", "migrate", "--migrations", str(folder)], env

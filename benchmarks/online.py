@@ -21,7 +21,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 from deploy import BIN, ENVIRONMENT, ROOT, by_hand, pending_sql, sandbox
 
@@ -34,7 +34,8 @@ class Traffic:
     """Readers and writers while the block runs. ``answers`` holds (start, end, worked, writes) of every request."""
 
     def __init__(self, url: str) -> None:
-        self.url, self.answers, self._stop = url, [], threading.Event()
+        self.url, self._stop = url, threading.Event()
+        self.answers: list[tuple[float, float, bool, bool]] = []
         self._token = self._log_in()
 
     def __enter__(self) -> Traffic:
@@ -64,7 +65,7 @@ class Traffic:
             self.answers.append((started, time.monotonic(), worked, work == self._write))
             self._stop.wait(max(0.0, every_s - (time.monotonic() - started)))
 
-    def _open(self, path: str, body: object = None, token: str = "") -> dict:
+    def _open(self, path: str, body: object = None, token: str = "") -> Any:
         headers = {"Content-Type": "application/json", "Connection": "close"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
@@ -112,7 +113,7 @@ def main() -> None:
     try:
         sql = pending_sql(home, sandbox("reset", home))
         limit = f"rehearse_online_max_lock_s={given.max_lock}"
-        ways: dict[str, Callable[[dict], object]] = {
+        ways: dict[str, Callable[[dict[str, Any]], object]] = {
             "restart alone": lambda state: subprocess.run(
                 state["api"]["restart"], check=True, stdout=subprocess.DEVNULL, cwd=ROOT
             ),

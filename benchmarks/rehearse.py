@@ -18,13 +18,14 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from deploy import BIN, ENVIRONMENT, ROOT, phases, sandbox
 
 NAMES = ("fence", "restore_point", "migrate", "unfence", "activate")
 
 
-def environment(state: dict) -> dict[str, str]:
+def environment(state: dict[str, Any]) -> dict[str, str]:
     server = state["postgres"]
     return {
         **os.environ,
@@ -37,7 +38,7 @@ def environment(state: dict) -> dict[str, str]:
     }
 
 
-def enlarge(state: dict, rows: int) -> None:
+def enlarge(state: dict[str, Any], rows: int) -> None:
     """Repeat the rows of audit_logs until there are ``rows``."""
     env = environment(state)
     columns = subprocess.run(
@@ -54,7 +55,7 @@ def enlarge(state: dict, rows: int) -> None:
         subprocess.run(["psql", "-Xqc", statement], env=env, check=True, stdout=subprocess.DEVNULL)
 
 
-def deploy(home: Path, state: dict, release: str) -> dict:
+def deploy(home: Path, state: dict[str, Any], release: str) -> dict[str, Any]:
     done = subprocess.run(
         [
             BIN / "ansible-playbook",
@@ -82,7 +83,7 @@ def deploy(home: Path, state: dict, release: str) -> dict:
             "backup": backup["path"], "sql": [s["sql"] for item in applied for s in item["statements"]]}  # fmt: skip
 
 
-def by_hand(state: dict, dump: str, sql: list[str]) -> float:
+def by_hand(state: dict[str, Any], dump: str, sql: list[str]) -> float:
     """Seconds of a rehearsal by hand: createdb, pg_restore, psql, a look."""
     env = environment(state)
     script = """set -e
@@ -122,7 +123,7 @@ def main() -> None:
     report(given, runs, hands)
 
 
-def report(given: argparse.Namespace, runs: list[dict], hands: list[float]) -> None:
+def report(given: argparse.Namespace, runs: list[dict[str, Any]], hands: list[float]) -> None:
     def median(values: list[float]) -> float:
         return statistics.median(values)
 

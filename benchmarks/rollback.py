@@ -12,10 +12,12 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from backup_support import Cost, fill, machine, server, shell, timed, with_clients
 from papdeploy import backup, databases, oracle, restore_point, rollback
+from papdeploy.postgres import Database
+from postgres_servers import Server
 
 
 class NoApi:
@@ -40,7 +42,7 @@ def main() -> None:
             one(running, gb, Path(home))
 
 
-def one(running, gb: float, home: Path) -> None:
+def one(running: Server, gb: float, home: Path) -> None:
     live, size = fill(running, gb)
     print(f"\ndatabase of {size / 1e9:.2f} GB")
     before = oracle.take(live)
@@ -57,9 +59,9 @@ def one(running, gb: float, home: Path) -> None:
     running.drop("bench")
 
 
-def way(running, live, folder: Path, kind: str, by_hand: Cost) -> None:
+def way(running: Server, live: Database, folder: Path, kind: str, by_hand: Cost) -> None:
     """Deploy something with a restore point of this kind, then take it back."""
-    release, api = f"r-{kind}", NoApi()
+    release, api = f"r-{kind}", cast(Any, NoApi())
     taken = backup.take(live, folder, stack="bench", release=release)
     fence, _ = timed(running, lambda: databases.fence(live, release))
     behind = databases.must_be_fenced(live, release)
@@ -74,7 +76,7 @@ def way(running, live, folder: Path, kind: str, by_hand: Cost) -> None:
         "release": release, "restore_point": point, "backup": taken.as_dict(), "unfence": lifted, "switched": True,
         "identity": {"stack": "bench"},
     }  # fmt: skip
-    hooks = rollback.Hooks(lambda name: {}, dict, dict, lambda *a: None)
+    hooks = rollback.Hooks(lambda name: {}, lambda way: None, dict, lambda *a: None)
     choose, plan = timed(running, lambda: rollback.choose(live, facts))
     assert not plan.refused, plan
     seconds, result = timed(running, lambda: rollback.run(plan, database=live, api=api, facts=facts, hooks=hooks))
@@ -85,7 +87,7 @@ def way(running, live, folder: Path, kind: str, by_hand: Cost) -> None:
     print(f"    / by hand: {(choose + seconds).ratio(by_hand)}")
 
 
-def behind_migration(running, release: str) -> None:
+def behind_migration(running: Server, release: str) -> None:
     """The ledger row that says that the migration was committed."""
     running.sql(
         "CREATE SCHEMA IF NOT EXISTS pap_deploy; CREATE TABLE IF NOT EXISTS pap_deploy.ledger ("

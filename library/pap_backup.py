@@ -132,6 +132,8 @@ pap:
   sample: {phase: backup, lines: ["1.0 MB, restored and compared"], status: ok}
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.pap_module import run_phase, spec
 
@@ -158,7 +160,7 @@ def main() -> None:
     )
     given = module.params
 
-    def work(stack, phase):
+    def work(stack: Any, phase: Any) -> Any:
         chosen = {key: value for key, value in given.items() if key not in ("stack", "release", "who")}
         options = phase.Options(**{**chosen, "verify": given["verify"] or ""})
         return phase.run(stack, given["release"], given["who"], options, check_mode=module.check_mode)

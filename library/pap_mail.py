@@ -94,6 +94,8 @@ to:
   sample: [ops@example.org]
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.pap_module import run_code
 
@@ -118,7 +120,7 @@ def main() -> None:
     )
     given = module.params
 
-    def work(mail):
+    def work(mail: Any) -> Any:
         login = {key: given[key] or "" for key in ("username", "password")}
         server = mail.Server(given["host"], given["port"], secure=given["secure"], **login)
         return mail.send(server, **{key: given[key] for key in ("sender", "to", "subject", "body")})

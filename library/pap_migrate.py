@@ -111,6 +111,8 @@ pap:
   sample: {phase: migrate, lines: ["1 migration in 0.8 s"], status: ok}
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.pap_module import run_phase, spec
 
@@ -132,7 +134,7 @@ def main() -> None:
     )
     given = module.params
 
-    def work(stack, phase):
+    def work(stack: Any, phase: Any) -> Any:
         options = phase.Options(
             mode=given["mode"],
             restore_point=given["restore_point"],

@@ -76,6 +76,7 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
+from typing import Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -90,7 +91,7 @@ class Unsafe(Exception):
     """Somebody else could change what is unpacked there."""
 
 
-def unpack(home: Path, digest: str, archive: str, warn=lambda _: None) -> Path:
+def unpack(home: Path, digest: str, archive: str, warn: Callable[[str], object] = lambda _: None) -> Path:
     """The folder of the unpacked package, as it was sent; made under another name and renamed, so that it is whole or
     not there. Raises Unsafe if somebody else could change it."""
     secure(home)
@@ -148,12 +149,12 @@ def _own_group() -> int:
     return -1
 
 
-def _content(archive: str) -> dict:
+def _content(archive: str) -> dict[str, bytes]:
     with zipfile.ZipFile(io.BytesIO(base64.b64decode(archive))) as package:
         return {name: package.read(name) for name in package.namelist()}
 
 
-def _write(fresh: Path, content: dict, place: Path) -> None:
+def _write(fresh: Path, content: dict[str, bytes], place: Path) -> None:
     """Unpack into ``fresh``, compile for ``place``, and note what was compiled."""
     for name, data in content.items():
         path = fresh / name
@@ -164,7 +165,7 @@ def _write(fresh: Path, content: dict, place: Path) -> None:
     (fresh / _COMPILED).write_text(json.dumps(made))
 
 
-def _as_sent(place: Path, content: dict) -> bool:
+def _as_sent(place: Path, content: dict[str, bytes]) -> bool:
     """Whether ``place`` holds the files of the package and what was compiled of them, all of it this user's and nobody
     else's to write. What another Python compiled there meanwhile is removed."""
     try:
@@ -195,7 +196,7 @@ def _as_sent(place: Path, content: dict) -> bool:
         return False
 
 
-def _is_private(status: os.stat_result, kind) -> bool:
+def _is_private(status: os.stat_result, kind: Callable[[int], bool]) -> bool:
     return kind(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 

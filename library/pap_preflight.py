@@ -123,6 +123,8 @@ pap:
   sample: {phase: preflight, lines: ["2.0 to 2.1, 1 pending migration"], status: ok}
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.pap_module import run_phase, spec
 
@@ -143,7 +145,7 @@ def main() -> None:
     )
     given = module.params
 
-    def work(stack, phase):
+    def work(stack: Any, phase: Any) -> Any:
         options = phase.Options(
             allow_drift=given["allow_drift"],
             allow_out_of_order=given["allow_out_of_order"],

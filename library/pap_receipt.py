@@ -145,6 +145,8 @@ pap:
   sample: {phase: receipt, lines: ["signed a receipt"], status: ok}
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.pap_module import run_code
 
@@ -180,7 +182,7 @@ def main() -> None:
     run_code(module, module.params["code"], "phases.receipt_desk", lambda desk: work(desk, module.params))
 
 
-def work(desk, given):
+def work(desk: Any, given: Any) -> Any:
     if given["state"] == "keyed":
         return desk.ensure_key(given["private_key_file"], given["public_key_files"][0])
     if given["state"] == "written":

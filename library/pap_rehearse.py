@@ -128,6 +128,8 @@ pap:
   sample: {phase: rehearse, lines: ["1 migration in 0.8 s, reversible"], status: ok}
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.pap_module import run_phase, spec
 
@@ -158,7 +160,7 @@ def main() -> None:
     )
     given = module.params
 
-    def work(stack, phase):
+    def work(stack: Any, phase: Any) -> Any:
         options = phase.Options(**{name: given[name] for name in own})
         return phase.run(stack, given["release"], options, alone=given["alone"], encrypt=given["encrypt"])
 

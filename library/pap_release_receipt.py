@@ -89,6 +89,8 @@ pap:
   sample: {phase: receipt, lines: ["staging passed with exactly this"], status: ok}
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.pap_module import run_state, spec
 
@@ -111,7 +113,7 @@ def main() -> None:
     )
     given, release = module.params, module.params["release"]
 
-    def work(state, phase):
+    def work(state: Any, phase: Any) -> Any:
         if given["state"] == "described":
             return phase.describe(state, release)
         if given["state"] == "taken_back":

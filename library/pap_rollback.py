@@ -175,6 +175,8 @@ pap:
   sample: {phase: rollback, lines: ["downgrade, nothing lost"], status: ok}
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.pap_module import run_phase, spec
 
@@ -203,7 +205,7 @@ def main() -> None:
     )
     given = module.params
 
-    def work(stack, phase):
+    def work(stack: Any, phase: Any) -> Any:
         if given["drop_failed"]:
             return phase.run(stack, given["release"], given["who"], given["hold"], check_mode=module.check_mode)
         options = phase.Options(

@@ -172,6 +172,8 @@ pap:
   sample: {phase: watch, lines: ["60 s: 12 requests, nothing to report"], status: ok}
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.pap_module import run_phase, run_state, spec
 
@@ -210,7 +212,7 @@ def main() -> None:
             phase="watch",
         )
 
-    def on_the_state(state, phase):
+    def on_the_state(state: Any, phase: Any) -> Any:
         if given["state"] == "started":
             confidential = phase.Confidential.of(given["stack"], given["alert"])
             return phase.start(state, release, confidential, timer=given["timer"])

@@ -15,7 +15,7 @@ import xmlrpc.client
 from pathlib import Path
 from typing import Any
 
-from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped]
+from supervisor.xmlrpc import SupervisorTransport
 
 ANSWER_SECONDS = 45.0
 LOG_CHARACTERS = 1500
@@ -27,7 +27,7 @@ ALREADY_STARTED, NOT_RUNNING = 60, 70
 def main(state_file: str, action: str) -> int:
     state = json.loads(Path(state_file).read_text(encoding="utf-8"))
     transport = SupervisorTransport(None, None, f"unix://{state['supervisor_socket']}")
-    supervisor = xmlrpc.client.ServerProxy("http://127.0.0.1", transport).supervisor
+    supervisor: Any = xmlrpc.client.ServerProxy("http://127.0.0.1", transport).supervisor
     process = f"{state['environment']}:api"
     failing = supervisor.getProcessInfo(process)["statename"] == "BACKOFF"  # and about to be tried again
     if action in ("stop", "restart") or failing:

@@ -40,7 +40,7 @@ class Supervisor:
         self.socket = path
 
     def _proxy(self) -> Any:
-        from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped]
+        from supervisor.xmlrpc import SupervisorTransport
 
         transport = SupervisorTransport(None, None, f"unix://{self.socket}")
         return xmlrpc.client.ServerProxy("http://127.0.0.1", transport).supervisor
@@ -134,7 +134,7 @@ files = conf.d/*.conf
     def put_down(self, group: str, name: str) -> bool:
         """Was the process started, and then stopped by command? (One that never ran is STOPPED too.)"""
         info = self._proxy().getProcessInfo(f"{group}:{name}")
-        return info["statename"] == "STOPPED" and info["start"] > 0
+        return bool(info["statename"] == "STOPPED" and info["start"] > 0)
 
     def start(self, group: str, name: str) -> bool:
         """Start a process unless it runs, without waiting for it; True if it was started."""

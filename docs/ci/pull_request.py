@@ -152,7 +152,7 @@ def ordered(work: Path, new: dict[str, str]) -> list[str]:
             Path(name, path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
         for file, text in new.items():
             Path(name, file).write_text(text, encoding="utf-8")
-        return [f"{m.identity}.py" for m in load_folder(name) if f"{m.identity}.py" in new]
+        return [f"{m.identity}.py" for m in load_folder(Path(name)) if f"{m.identity}.py" in new]
 
 
 def schema(url: str) -> dict[str, Any]:

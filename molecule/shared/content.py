@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 from psycopg2 import sql
@@ -25,7 +26,7 @@ WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY
 """
 
 
-def content(state: dict, without: set[str]) -> dict:
+def content(state: dict[str, Any], without: set[str]) -> dict[str, Any]:
     """Table name to columns, number of rows, and a digest of the sorted rows; and the databases of the server."""
     server = state["postgres"]
     password = Path(server["superuser_password_file"]).read_text().strip()
@@ -36,7 +37,7 @@ def content(state: dict, without: set[str]) -> dict:
         password=password,
         dbname=server["database"],
     )
-    found: dict = {}
+    found: dict[str, Any] = {}
     with connection, connection.cursor() as cursor:
         cursor.execute(TABLES)
         for schema, table in cursor.fetchall():

@@ -18,12 +18,14 @@ import shlex
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from ansible.plugins.action.normal import ActionModule as Normal
 from ansible.utils.display import Display
 
 HOME = Path(__file__).resolve().parents[2] / "module_utils"
 _spec = importlib.util.spec_from_file_location("pap_visible", HOME / "papdeploy" / "core" / "visible.py")
+assert _spec and _spec.loader
 _visible = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_visible)
 display = Display()
@@ -50,7 +52,7 @@ class ActionModule(Normal):
     """The modules ``pap_backup``, ``pap_rehearse``, ``pap_migrate``, ``pap_login_smoke_test`` and ``pap_rollback`` run
     by this."""
 
-    def run(self, tmp=None, task_vars=None):
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> Any:
         over = threading.Event()
         thread = threading.Thread(target=self._show, args=(task_vars or {}, over), daemon=True)
         thread.start()
@@ -60,7 +62,7 @@ class ActionModule(Normal):
             over.set()
             thread.join(2)
 
-    def _show(self, task_vars, over):
+    def _show(self, task_vars: dict[str, Any], over: threading.Event) -> None:
         alone = len(task_vars.get("ansible_play_hosts_all") or []) <= 1
         width = WIDTH if alone else 0
         head = "" if alone else f"{task_vars.get('inventory_hostname', '')}  "
@@ -83,7 +85,7 @@ class ActionModule(Normal):
         if drawn:
             display.display(_CLEAR, newline=False, screen_only=True)
 
-    def _beside(self):
+    def _beside(self) -> ActionModule:
         """This action with a connection of its own state: two commands at once must not share a password prompt."""
         beside = copy.copy(self)
         beside._connection = copy.copy(self._connection)
@@ -91,7 +93,7 @@ class ActionModule(Normal):
             beside._connection.become = copy.copy(beside._connection.become)
         return beside
 
-    def read(self, path):
+    def read(self, path: str) -> str:
         """The line in the file ``path`` on the target host; empty if there is none."""
         found = self._low_level_execute_command(f"cat {shlex.quote(path)} 2>/dev/null", sudoable=True)
-        return _visible.visible(found["stdout"].strip()) if found["rc"] == 0 else ""
+        return str(_visible.visible(found["stdout"].strip())) if found["rc"] == 0 else ""

@@ -7,6 +7,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from ansible import constants as C
 from ansible.plugins.callback.default import CallbackModule as Default
@@ -30,27 +31,28 @@ extends_documentation_fragment:
 
 HOME = Path(__file__).resolve().parents[2] / "module_utils"
 _spec = importlib.util.spec_from_file_location("pap_visible", HOME / "papdeploy" / "core" / "visible.py")
+assert _spec and _spec.loader
 _visible = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_visible)
 visible, visible_block = _visible.visible, _visible.visible_block
 
 
-def _shown(item):
+def _shown(item: Any) -> Any:
     return visible_block(item) if isinstance(item, str) else item
 
 
 class _Screen:
     """Ansible's display for text that came from anywhere: nothing in it acts on the terminal."""
 
-    def __init__(self, display):
+    def __init__(self, display: Any) -> None:
         self.raw = display
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         found = getattr(self.raw, name)
         if name not in ("display", "banner", "warning", "error", "deprecated"):
             return found
 
-        def shown(message, *arguments, **options):
+        def shown(message: object, *arguments: Any, **options: Any) -> Any:
             return found(visible_block(str(message)), *arguments, **options)
 
         return shown
@@ -62,11 +64,11 @@ class CallbackModule(Default):
     CALLBACK_NAME = "pap_phases"
 
     _said: tuple[str, str] = ("", "")
-    _failed: tuple = ()
+    _failed: tuple[Any, ...] = ()
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self._display = _Screen(self._display)
+        self._display: Any = _Screen(self._display)
         # In the log of a pipeline each line is there when it is printed, not when a block is full.
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(line_buffering=True)
@@ -74,40 +76,40 @@ class CallbackModule(Default):
 
     @property
     def _verbose(self) -> bool:
-        return self._display.verbosity > 0
+        return bool(self._display.verbosity > 0)
 
-    def v2_playbook_on_play_start(self, play):
+    def v2_playbook_on_play_start(self, play: Any) -> None:
         self._play = play
         if self._verbose:
             super().v2_playbook_on_play_start(play)
 
-    def v2_playbook_on_task_start(self, task, is_conditional):
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         if self._verbose:
             super().v2_playbook_on_task_start(task, is_conditional)
 
     v2_playbook_on_handler_task_start = v2_playbook_on_task_start
 
-    def v2_playbook_on_cleanup_task_start(self, task):
+    def v2_playbook_on_cleanup_task_start(self, task: Any) -> None:
         if self._verbose:
             super().v2_playbook_on_cleanup_task_start(task)
 
-    def v2_runner_on_start(self, host, task):
+    def v2_runner_on_start(self, host: Any, task: Any) -> None:
         if self._verbose:
             super().v2_runner_on_start(host, task)
 
-    def v2_runner_on_skipped(self, result):
+    def v2_runner_on_skipped(self, result: Any) -> None:
         if self._verbose:
             super().v2_runner_on_skipped(result)
 
-    def v2_runner_item_on_skipped(self, result):
+    def v2_runner_item_on_skipped(self, result: Any) -> None:
         if self._verbose:
             super().v2_runner_item_on_skipped(result)
 
-    def v2_playbook_on_include(self, included_file):
+    def v2_playbook_on_include(self, included_file: Any) -> None:
         if self._verbose:
             super().v2_playbook_on_include(included_file)
 
-    def v2_runner_on_ok(self, result):
+    def v2_runner_on_ok(self, result: Any) -> None:
         data = result._result
         if "row" in data:
             self._rows[result._host.get_name()] = data["row"]
@@ -122,11 +124,11 @@ class CallbackModule(Default):
             super().v2_runner_on_ok(result)
         self._handle_warnings(data)
 
-    def v2_runner_item_on_ok(self, result):
+    def v2_runner_item_on_ok(self, result: Any) -> None:
         if self._verbose:
             super().v2_runner_item_on_ok(result)
 
-    def v2_runner_on_failed(self, result, ignore_errors=False):
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         if ignore_errors and not self._verbose:
             return
         data = result._result
@@ -161,7 +163,7 @@ class CallbackModule(Default):
 
     v2_runner_item_on_failed = v2_runner_on_failed
 
-    def v2_runner_on_unreachable(self, result):
+    def v2_runner_on_unreachable(self, result: Any) -> None:
         host = result._host.get_name()
         why = str(result._result.get("msg", "")).strip()
         self._show(host, "failed", f"{host} cannot be reached: {why}", C.COLOR_UNREACHABLE)
@@ -170,7 +172,7 @@ class CallbackModule(Default):
             " the journal and ends what was begun.", C.COLOR_UNREACHABLE,
         )  # fmt: skip
 
-    def v2_on_file_diff(self, result):
+    def v2_on_file_diff(self, result: Any) -> None:
         diff = result._result.get("diff")
         if diff and (result._result.get("changed") or "pap" in result._result):
             parts = [diff] if isinstance(diff, dict) else diff
@@ -178,14 +180,14 @@ class CallbackModule(Default):
             if text:
                 self._display.raw.display(text.rstrip("\n"))  # its colours are ours
 
-    def v2_playbook_on_no_hosts_matched(self):
+    def v2_playbook_on_no_hosts_matched(self) -> None:
         self._display.display("no stack matched: check -l and the inventory", color=C.COLOR_SKIP)
 
-    def v2_playbook_on_no_hosts_remaining(self):
+    def v2_playbook_on_no_hosts_remaining(self) -> None:
         if self._verbose:
             super().v2_playbook_on_no_hosts_remaining()
 
-    def v2_playbook_on_stats(self, stats):
+    def v2_playbook_on_stats(self, stats: Any) -> None:
         if len(self._rows) > 1:
             self._table([self._rows[host] for host in sorted(self._rows)])
         for host in sorted(stats.processed):
@@ -197,7 +199,7 @@ class CallbackModule(Default):
             )
             self._display.display(text, color=C.COLOR_ERROR if bad else C.COLOR_OK)
 
-    def _table(self, rows):
+    def _table(self, rows: list[dict[str, str]]) -> None:
         """One line for each stack of a fleet."""
         widths = {key: max(len(key), *(len(str(row[key])) for row in rows)) for key in rows[0]}
         self._display.display("  ".join(key.ljust(width) for key, width in widths.items()).rstrip())
@@ -205,21 +207,21 @@ class CallbackModule(Default):
             text = "  ".join(str(row[key]).ljust(width) for key, width in widths.items()).rstrip()
             self._display.display(text, color=C.COLOR_OK if row["verdict"] == "finished" else C.COLOR_ERROR)
 
-    def _lines(self, host, pap):
+    def _lines(self, host: str, pap: Any) -> None:
         if isinstance(pap, str):
             pap = json.loads(pap)
         color = {"failed": C.COLOR_ERROR, "warning": C.COLOR_WARN}.get(pap.get("status", ""))
         for line in pap.get("lines") or []:
             self._show(host, pap.get("phase", ""), str(line), color)
 
-    def _paragraph(self, host, text, color=None):
+    def _paragraph(self, host: str, text: str, color: str | None = None) -> None:
         """A text of one or more lines. The later ones are marked, so that no text makes a line of its own."""
         first, *rest = text.strip("\n").split("\n")
         self._show(host, "", first, color)
         for line in rest:
             self._show(host, "", f"| {line}", color)
 
-    def _show(self, host, phase, line, color=None):
+    def _show(self, host: str, phase: str, line: str, color: str | None = None) -> None:
         """One line: the phase in a column of its own, named once; the host in front when there are several."""
         many = len(getattr(self._play, "hosts", []) or []) > 1 or self._play_hosts() > 1
         head = phase if self._said != (host, phase) else ""
@@ -228,7 +230,7 @@ class CallbackModule(Default):
         front = f"{host}  " if many else ""
         self._display.display(f"{front}{visible(head):<17} {visible(line)}".rstrip(), color=color)
 
-    def _play_hosts(self):
+    def _play_hosts(self) -> int:
         manager = self._play.get_variable_manager() if getattr(self, "_play", None) else None
         inventory = getattr(manager, "_inventory", None)
         return len(inventory.get_hosts(self._play.hosts)) if inventory else 1

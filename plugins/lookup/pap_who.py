@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 from ansible.plugins.lookup import LookupBase
 
@@ -39,7 +40,7 @@ _raw:
 
 
 class LookupModule(LookupBase):
-    def run(self, terms, variables=None, **kwargs):
+    def run(self, terms: Any, variables: Any = None, **kwargs: Any) -> list[Any]:
         parent = multiprocessing.parent_process()
         pid = parent.pid if parent else os.getpid()
         stat = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()  # proc(5): the name before may hold anything
@@ -58,7 +59,7 @@ class LookupModule(LookupBase):
         ]
 
 
-def _read(path):
+def _read(path: str) -> str:
     with contextlib.suppress(OSError):
         return Path(path).read_text(errors="replace")
     return ""

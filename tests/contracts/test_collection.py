@@ -1,4 +1,4 @@
-"""The collection that .ci/collection.py makes installs, documents itself, and plays."""
+"""The collection that tools/build_collection.py makes installs, documents itself, and plays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BIN = Path(sys.executable).parent
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the collection in it, and nothing of this project's configuration."""
     folder = tmp_path_factory.mktemp("collection")
-    subprocess.run([sys.executable, ROOT / ".ci" / "collection.py", folder], check=True, timeout=120)
+    subprocess.run([sys.executable, ROOT / "tools" / "build_collection.py", folder], check=True, timeout=120)
     (archive,) = folder.glob("pap-deploy-*.tar.gz")
     run(folder, "ansible-galaxy", "collection", "install", "--offline", "-p", str(folder / "collections"), str(archive))
     return folder

@@ -38,7 +38,7 @@ def test_the_execution_environment_takes_the_tested_versions() -> None:
 def test_the_collection_asks_for_the_same_versions() -> None:
     described = yaml.safe_load((ROOT / "execution-environment.yml").read_text())
     wanted = Requirement(described["dependencies"]["ansible_core"]["package_pip"]).specifier
-    (asked,) = re.findall(r'^ANSIBLE = "([^"]+)"', (ROOT / ".ci" / "collection.py").read_text(), re.MULTILINE)
+    (asked,) = re.findall(r'^ANSIBLE = "([^"]+)"', (ROOT / "tools" / "build_collection.py").read_text(), re.MULTILINE)
     for version in ("2.18.99", "2.19.0", "2.21.99", "2.22.0"):
         assert (version in wanted) == (version in SpecifierSet(asked)), version
 

@@ -10,7 +10,10 @@ from support import ROOT
 
 def test_the_reference_is_current() -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "docs" / "generate_reference.py", "--check"], capture_output=True, text=True, timeout=60
+        [sys.executable, ROOT / "tools" / "generate_reference.py", "--check"],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
 

@@ -30,7 +30,7 @@ SELECT json_build_object(
 
 
 def main(name: str) -> None:
-    engine = docker.from_env().api
+    engine = docker.from_env().api  # type: ignore[attr-defined] # found in the folder docker
 
     def sql(statement: str) -> list[str]:
         argv = ["psql", "-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", OWNER, "-d", DATABASE, "-c", statement]

@@ -65,7 +65,7 @@ ELSEWHERE = {
     "ansible-galaxy collection install .artifacts/pap-deploy-0.1.0.tar.gz": COLLECTION,
     "ansible-playbook -i inventory/mine pap.deploy.deploy -l staging": COLLECTION,
     "ansible-doc pap.deploy.pap_migrate": "tests/contracts/test_collection.py::test_modules_and_roles_document_themselves",
-    "python docs/generate_reference.py": "tests/contracts/test_reference.py::test_the_reference_is_current",
+    "python tools/generate_reference.py": "tests/contracts/test_reference.py::test_the_reference_is_current",
     "python docs/ci/pull_request.py --base origin/main --database-url postgresql://postgres:postgres@localhost/ci"
     " --models app.models:Base": "tests/integration/playbooks/test_ci_pull_request.py::test_models_that_do_not_match",
     "python docs/ci/comment.py github plan.md": "tests/contracts/test_ci_examples.py::test_the_plan_becomes_one_comment",

@@ -1,4 +1,4 @@
-"""Make the Ansible collection ``pap.deploy`` of this tree: ``python .ci/collection.py [FOLDER]`` (default: .artifacts).
+"""Build the Ansible collection ``pap.deploy``: ``python tools/build_collection.py [FOLDER]`` (default: .artifacts).
 
 A collection keeps modules, module_utils and plugins elsewhere than a project of playbooks does, and names them in full.
 Those are the only differences: the files are copied, and these names are written out.

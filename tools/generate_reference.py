@@ -1,6 +1,6 @@
 """Write docs/reference.md from what the code says of itself: argument specs of roles, DOCUMENTATION of modules.
 
-``python docs/generate_reference.py`` writes it, ``--check`` fails (exit code 1) if it is not current.
+``python tools/generate_reference.py`` writes it, ``--check`` fails (exit code 1) if it is not current.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
     text = reference()
     if arguments == ["--check"]:
         if not TARGET.exists() or TARGET.read_text(encoding="utf-8") != text:
-            print(f"{TARGET.relative_to(ROOT)} is not current: python docs/generate_reference.py", file=sys.stderr)
+            print(f"{TARGET.relative_to(ROOT)} is not current: python tools/generate_reference.py", file=sys.stderr)
             return 1
         return 0
     if arguments:
@@ -50,8 +50,8 @@ def reference() -> str:
     lines = [
         "# Reference",
         "",
-        "Made by `python docs/generate_reference.py` from the argument specs of the roles and the documentation of the",
-        "modules; do not edit it. `ansible-doc -t module -M library pap_backup` shows a module in the terminal.",
+        "Made by `python tools/generate_reference.py` from the argument specs of the roles and the documentation of",
+        "the modules; do not edit it. `ansible-doc -t module -M library pap_backup` shows a module in the terminal.",
         "",
         "- [Playbooks](#playbooks)",
         "- [Variables](#variables)",
@@ -137,7 +137,7 @@ def module(path: Path) -> list[str]:
 
 
 def kind(option: dict[str, Any]) -> str:
-    name = option.get("type", "str")
+    name = str(option.get("type", "str"))
     if option.get("elements"):
         name += f" of {option['elements']}"
     if option.get("choices"):
