@@ -21,9 +21,9 @@ def resolve(name: str) -> Call:
 
         calls = migration_calls.CALLS
     elif name.startswith("environment."):
-        from .app import copy_process, environment, installed
+        from .app import copy_process, environment, installed, started
 
-        calls = {**environment.CALLS, **copy_process.CALLS, **installed.CALLS}
+        calls = {**environment.CALLS, **started.CALLS, **copy_process.CALLS, **installed.CALLS}
     if name not in calls:
         raise PapError(f"There is no agent call named {name}.")
     return calls[name]

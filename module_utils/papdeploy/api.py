@@ -31,16 +31,21 @@ from .trial import Trial, exit_code, free_port, held, stopped, with_port
 class Runtime:
     """Where code of one release can run beside its models: ``python`` started in ``cwd`` at ``site`` with ``env``.
 
-    ``env`` holds secrets (DATABASE_URL): never print it. ``command`` are the words that start the app itself,
-    ``folders`` other folders that it may be started in.
+    ``env`` holds secrets (DATABASE_URL): never print it. ``commands`` start the app itself, each as words,
+    ``folders`` are other folders that it may be started in.
     """
 
     site: Site
     python: str
     cwd: str
     env: dict[str, str] = field(repr=False)
-    command: Sequence[str] = ()
+    commands: Sequence[Sequence[str]] = ()
     folders: Sequence[str] = ()
+
+    @property
+    def words(self) -> list[str]:
+        """The words of all commands."""
+        return [word for command in self.commands for word in command]
 
 
 class Api(ABC):
@@ -180,9 +185,14 @@ class HostApi(Api):
 
     @contextlib.contextmanager
     def runtime(self, version: Mapping[str, Any]) -> Any:
-        command = (*self.start_command, *self.restart_command, *self.trial_command)
+        trial = tuple(word.replace("{port}", "0") for word in self.trial_command)
         yield Runtime(
-            self.site, self.python, str(version["path"]), self.environment(version), command, (str(self.folder),)
+            self.site,
+            self.python,
+            str(version["path"]),
+            self.environment(version),
+            (self.start_command, self.restart_command, trial),
+            (str(self.folder),),
         )
 
     def stop(self) -> None:

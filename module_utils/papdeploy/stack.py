@@ -182,7 +182,8 @@ class Beside:
         return {
             "models": list(self.stack.models),
             "environment": self.stack.environment,
-            "words": list(self.runtime.command),
+            "words": self.runtime.words,
+            "commands": [list(command) for command in self.runtime.commands],
             "folders": list(self.runtime.folders),
         }
 

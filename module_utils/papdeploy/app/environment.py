@@ -1,9 +1,9 @@
 """What the application's own process would find of a variable: in settings files around it, and after its import.
 
 Runs beside the models, with the application's Python, environment and working directory. An application reads a
-``.env`` by ``load_dotenv()`` or by its settings class (pydantic: ``env_file``), often in its main module only, which is
-never imported here. So the files are read first, whoever would load them; then the models are imported, and every file
-that they open and every variable that they set is seen by an audit hook.
+``.env`` by ``load_dotenv()`` or by its settings class (pydantic: ``env_file``), often in its main module only. So the
+files are read first, whoever would load them; then the main module is imported where it reaches nothing (``started``),
+and the models. Every file that they open and every variable that they set is seen by an audit hook.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable
+
+from . import settings_values
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -32,6 +34,11 @@ _FOLDERS = 2_000  # of a release; what lies deeper is found where its name is me
 _SOURCES = 5_000
 _SOURCE_BYTES = 1 << 20
 _FILE_BYTES = 256 << 10
+_CONFIGURATION = {".toml", ".ini", ".cfg", ".conf", ".yaml", ".yml", ".json", ".properties"}
+_NO_CONFIGURATION = {"docs", "doc", "examples", "fixtures", "charts", "helm", "k8s", "locale", "static"}
+_CONFIGURATIONS = 500
+# Names that readers of settings look for by themselves (dynaconf, decouple), where the sources mention the reader.
+_BY_THEMSELVES = {"dynaconf": ("settings", ".secrets"), "decouple": ("settings",)}
 
 
 def files(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
@@ -42,10 +49,15 @@ def files(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     its environment or in ``words`` (its command). Nothing is imported.
     """
     variable = str(request["variable"])
+    others = settings_values.other_stages(stages_of(request))
     found = [
         {"value": value, "source": f"{path}, line {line}"}
         for path in settings_files(request)
-        for line, value in _assigned(path, variable)
+        for line, value in assigned(path, variable)
+    ]
+    found += [
+        {"value": value, "source": f"{path}, line {line}"}
+        for path, line, value in _configured(request, variable, others)
     ]
     found += [
         {"value": text_of(path).strip(), "source": str(path)}
@@ -59,28 +71,45 @@ def imported(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     """{variable, models} → {found, problem}: what importing the modules makes of the variable. ``problem``: why they do
     not import (then only what happened before that is known)."""
     variable = str(request["variable"])
-    before = dict(_environment(variable))
+    before = dict(named(variable))
     seen, problem = import_watched(request["models"])
+    others = settings_values.other_stages(stages_of(request))
+    return {"found": made_of(seen, variable, before, others), "problem": problem}
+
+
+def made_of(seen: Seen, variable: str, before: Mapping[str, str], others: set[str]) -> list[dict[str, str]]:
+    """What an import made of the variable: in files that it opened, and in the environment, where that is no more what
+    it was (``before``)."""
     found = [
-        {"value": value, "source": f"{path}, line {line}, which the import of the models reads"}
+        {"value": value, "source": f"{path}, line {line}, which its import reads"}
         for path in seen.opened
-        for line, value in _assigned(path, variable)
+        if path.suffix in _CONFIGURATION or ".env" in path.name or not path.suffix
+        for line, value in assigned(path, variable, others)
     ]
-    for name, value in _environment(variable):
+    for path in seen.opened:  # a folder of secrets: a file for each, under its name
+        if settings_values.fold(path.name) == settings_values.fold(variable):
+            found.append({"value": text_of(path).strip(), "source": f"{path}, which its import reads"})
+    for name, value in named(variable):
         if before.get(name) != value:
             where = f" by {seen.set_by[name]}" if seen.set_by.get(name) else ""
-            found.append({"value": value, "source": f"the environment, set{where} when the models are imported"})
-    return {"found": found, "problem": problem}
+            found.append({"value": value, "source": f"the environment, set{where} when it is imported"})
+    return found
+
+
+@contextlib.contextmanager
+def importable(folder: str) -> Iterator[None]:
+    """The application's own folder is where its modules are looked for, as for its program."""
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    importlib.invalidate_caches()
+    yield
 
 
 def import_watched(models: Iterable[str]) -> tuple[Seen, str]:
     """Import the modules of ``models``: what that opened and set, and why it failed, or nothing."""
     from ..schema.silence import silence
 
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    with _watched() as seen, silence():
+    with importable(str(Path.cwd())), watched() as seen, silence():
         for spec in models:
             try:
                 importlib.import_module(str(spec).partition(":")[0].strip())
@@ -89,9 +118,10 @@ def import_watched(models: Iterable[str]) -> tuple[Seen, str]:
     return seen, ""
 
 
-def _environment(variable: str) -> Iterator[tuple[str, str]]:
+def named(variable: str) -> Iterator[tuple[str, str]]:
+    """The variable in the environment, in any spelling of its name."""
     for name, value in os.environ.items():
-        if name.upper() == variable.upper():
+        if settings_values.fold(name) == settings_values.fold(variable):
             yield name, value
 
 
@@ -115,7 +145,7 @@ class Seen:
 
 
 @contextlib.contextmanager
-def _watched() -> Iterator[Seen]:
+def watched() -> Iterator[Seen]:
     """Note what the block opens and sets. A hook cannot be taken away again, so it is told when to stop."""
     seen = Seen()
     sys.addaudithook(seen.hook)
@@ -140,10 +170,10 @@ def settings_files(request: Mapping[str, Any]) -> list[Path]:
     """Every settings file that the application could load, once each."""
     words = [str(word) for word in request.get("words") or []]
     here = [Path.cwd(), *(Path(folder).resolve() for folder in request.get("folders") or [])]
-    folders, sources = _walk([here[0], *_packages([*request["models"], *words])])
+    folders, sources, _ = _walk([here[0], *_packages([*request["models"], *words])])
     folders = list(dict.fromkeys(place for folder in [*here, *folders] for place in (folder, *folder.parents)))
     texts = [*words, *os.environ.values(), *map(text_of, sources)]
-    stages = {str(request.get("environment") or ""), *filter(_STAGE.fullmatch, os.environ.values())}
+    stages = stages_of(request)
     mentioned = {token for text in texts if ".env" in text for token in _NAMED.findall(text)}
     mentioned = {token for token in mentioned if _suffix(token) not in _OTHER_STAGES - stages}
     names = {".env", ".env.local", *(f".env.{stage}" for stage in stages), *(Path(token).name for token in mentioned)}
@@ -155,6 +185,34 @@ def settings_files(request: Mapping[str, Any]) -> list[Path]:
             if path.is_file():
                 once.setdefault(os.path.realpath(path), path)
     return list(once.values())
+
+
+def stages_of(request: Mapping[str, Any]) -> set[str]:
+    """The stages that this process is in: the one that it is deployed to, and whatever its variables say."""
+    return {str(request.get("environment") or ""), *filter(_STAGE.fullmatch, os.environ.values())}
+
+
+def _configured(request: Mapping[str, Any], variable: str, others: set[str]) -> Iterator[tuple[Path, int, str]]:
+    """Configuration files beside the sources that give the variable, and that something names: the sources, a
+    variable, the command, a reader of settings by its habit, or their own name the stage."""
+    words = [str(word) for word in request.get("words") or []]
+    _, sources, configurations = _walk([Path.cwd(), *_packages([*request["models"], *words])])
+    for path in configurations:
+        if settings_values.of_another_stage(path.name, others):
+            continue
+        held = assigned(path, variable, others)
+        if held and _is_named(path, [*words, *os.environ.values()], sources, stages_of(request)):
+            yield from ((path, line, value) for line, value in held)
+
+
+def _is_named(path: Path, texts: Sequence[str], sources: Sequence[Path], stages: set[str]) -> bool:
+    if path.stem in stages or any(path.name in text for text in texts):
+        return True
+    for source in sources:
+        text = text_of(source)
+        if path.name in text or any(r in text and path.stem in names for r, names in _BY_THEMSELVES.items()):
+            return True
+    return False
 
 
 def _suffix(name: str) -> str:
@@ -173,10 +231,12 @@ def _packages(words: Iterable[str]) -> list[Path]:
     return found
 
 
-def _walk(roots: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """The Python files below ``roots`` that are the application's own, and their folders."""
+def _walk(roots: Sequence[Path]) -> tuple[list[Path], list[Path], list[Path]]:
+    """The folders below ``roots`` with Python files of the application's own, these files, and its configuration
+    files."""
     folders: dict[Path, None] = {}
     sources: list[Path] = []
+    configurations: list[Path] = []
     visited = 0
     for root in dict.fromkeys(roots):
         if root == Path("/"):
@@ -185,11 +245,18 @@ def _walk(roots: Sequence[Path]) -> tuple[list[Path], list[Path]]:
             below[:] = sorted(n for n in below if n not in _NOT_ITS_OWN and not _is_venv(Path(place, n)))
             visited += 1
             if visited > _FOLDERS or len(sources) > _SOURCES:
-                return list(folders), sources
+                return list(folders), sources, configurations
             found = [Path(place, name) for name in names if name.endswith(".py")]
             sources += found
             folders.update(dict.fromkeys(path.parent for path in found))
-    return list(folders), sources
+            parts = Path(place).relative_to(root).parts
+            if len(configurations) < _CONFIGURATIONS and not any(n in _NO_CONFIGURATION or n[0] == "." for n in parts):
+                configurations += [Path(place, name) for name in sorted(names) if _suffix_of(name) in _CONFIGURATION]
+    return list(folders), sources, configurations
+
+
+def _suffix_of(name: str) -> str:
+    return Path(name).suffix.lower()
 
 
 def _is_venv(folder: Path) -> bool:
@@ -214,22 +281,9 @@ def text_of(path: Path) -> str:
         return ""
 
 
-def _assigned(path: Path, variable: str) -> list[tuple[int, str]]:
-    """The line and value that the file gives ``variable`` in the end: ``KEY=VALUE``, ``export``, or as YAML or JSON."""
-    pattern = re.compile(rf"""\s*(?:export\s+)?["']?{re.escape(variable)}["']?\s*[:=](.*)""", re.IGNORECASE)
-    last: Optional[tuple[int, str]] = None
-    for number, line in enumerate(text_of(path).lstrip("\ufeff").splitlines(), 1):
-        match = pattern.match(line)
-        if match:
-            last = number, _value(match[1])
-    return [last] if last else []
-
-
-def _value(text: str) -> str:
-    """The value as dotenv reads it: quotes come off, a comment behind it as well; a comma of JSON too."""
-    text = text.strip()
-    quoted = re.match(r"""(["'])(.*?)\1""", text)
-    return quoted[2] if quoted else re.split(r"(?:^|\s)#", text)[0].strip().rstrip(",").strip()
+def assigned(path: Path, variable: str, others: Collection[str] = ()) -> list[tuple[int, str]]:
+    """The lines and values that the file gives ``variable`` in the end, but in a section of one of ``others``."""
+    return settings_values.assigned(text_of(path), variable, json_file=_suffix_of(path.name) == ".json", others=others)
 
 
 CALLS: dict[str, Callable[[dict[str, Any], Emit], dict[str, Any]]] = {

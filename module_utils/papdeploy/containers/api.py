@@ -135,7 +135,7 @@ class DockerApi(Api):
             command = program(plan.body, config)
             python = self.python or find_python(site, command)
             folder = str(plan.body.get("WorkingDir") or config.get("WorkingDir") or "/")
-            yield Runtime(site, python, folder, plan.environment, command)
+            yield Runtime(site, python, folder, plan.environment, (command,))
 
     def trial_obstacle(self, version: Mapping[str, Any]) -> str:
         return trials.obstacle(self.plan(version))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .. import databases
+from ..app.settings_values import fold
 from ..backup.archive import refuse_clients
 from ..core import storage
 from ..errors import PapError, Refused, StorageFailed
@@ -20,11 +21,11 @@ _OFF = {"", "0", "false", "f", "no", "n", "off", "none", "null", "disabled", "ne
 
 
 def drop_tables_values(environment: Mapping[str, str]) -> list[str]:
-    """The values of CC_DROP_TABLES, in any case of its name, that are not certainly off."""
+    """The values of CC_DROP_TABLES, in any spelling of its name, that are not certainly off."""
     return [
         value
         for name, value in environment.items()
-        if name.strip().upper() == DROP_TABLES and value.strip().strip("'\"").strip().lower() not in _OFF
+        if fold(name) == fold(DROP_TABLES) and value.strip().strip("'\"").strip().lower() not in _OFF
     ]
 
 
@@ -42,28 +43,33 @@ def refuse_drop_tables(environment: str, sources: Mapping[str, Mapping[str, str]
             )
 
 
-def refuse_drop_tables_inside(stack: Stack, version: Mapping[str, Any], beside: Beside) -> str:
-    """The same for what the process of ``version`` would find by itself: settings files, whoever loads them, and what
-    the import of its models sets. Returns why they do not import, or nothing. The files come first: with
-    CC_DROP_TABLES in one of them, an import may be what drops the tables."""
+def refuse_drop_tables_inside(stack: Stack, version: Mapping[str, Any], beside: Beside) -> list[str]:
+    """The same for what the process of ``version`` would find by itself: settings files, whoever loads them; what its
+    start command and its main module make of it, seen where they reach nothing; and what the import of its models sets.
+    Returns what the summary has to say: what could not be seen. The models come last: with CC_DROP_TABLES on, an import
+    may be what drops the tables."""
     if stack.environment == "development":
-        return ""
-    runtime = beside.runtime
-    request = {
-        "variable": DROP_TABLES,
-        "models": list(stack.models),
-        "environment": stack.environment,
-        "words": list(runtime.command) if runtime else [],
-        "folders": list(runtime.folders) if runtime else [],
-    }
-    found: dict[str, Any] = {}
-    for call in ("environment.files", "environment.imported"):
+        return []
+    request = {"variable": DROP_TABLES, **beside.surroundings()}
+    said: list[str] = []
+    for call in ("environment.files", "environment.started", "environment.imported"):
         found = beside.call(call, request, deadline_s=120)
         for item in found["found"]:
             refuse_drop_tables(
                 stack.environment, {f"{item['source']} ({version['label']})": {DROP_TABLES: item["value"]}}
             )
-    return str(found["problem"])
+        for item in found.get("unsure", ()):
+            if drop_tables_values({DROP_TABLES: item["value"]}):
+                said.append(
+                    f"{DROP_TABLES}: {item['source']} sets it to {item['value']!r} under a condition that only running"
+                    f" decides ({version['label']}); the rehearsal measures what the API does"
+                )
+        if found.get("problem"):
+            said.append(
+                f"{DROP_TABLES}: what {version['label']} makes of it by itself could not be seen to the end"
+                f" ({found['problem']}); the rehearsal measures what the API does"
+            )
+    return list(dict.fromkeys(said))
 
 
 def refuse_server(database: Database, facts: ServerFacts) -> None:

@@ -162,7 +162,7 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
     guards.refuse_server(stack.database, facts)
     guards.refuse_many_databases(stack.url_variable, coming)
     with stack.beside_models(candidate) as beside:
-        guards.refuse_drop_tables_inside(stack, candidate, beside)  # first: the next call imports the models
+        unseen += guards.refuse_drop_tables_inside(stack, candidate, beside)  # first: the next call imports the models
         request = {"models": list(stack.models), "server_version": facts.version}
         ddl = beside.call("schema.ddl", request, deadline_s=120)
         plan_result = beside.call(
@@ -245,16 +245,13 @@ def _ways(stack: Stack, candidate: Mapping[str, Any]) -> list[str]:
 def _refuse_drop_tables_of(stack: Stack, running: Mapping[str, Any]) -> list[str]:
     """A rollback starts the API that runs now again. What it would find then is looked at as far as it can be; returns
     what the summary has to say."""
-    why = ""
     try:
         with stack.beside_models(running) as beside:
-            why = guards.refuse_drop_tables_inside(stack, running, beside)
+            return guards.refuse_drop_tables_inside(stack, running, beside)
     except Refused:
         raise
     except PapError as error:
-        why = error.message
-    said = f"CC_DROP_TABLES: what {running['label']} sets by itself could not be seen to the end ({why})"
-    return [said] if why else []
+        return [f"CC_DROP_TABLES: what {running['label']} sets by itself could not be seen ({error.message})"]
 
 
 def expected_catalog(stack: Stack, version: Mapping[str, Any], digest: str) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from papdeploy.agent import Agent
-from papdeploy.app.environment import _value
 from papdeploy.app.environment import files as files_call
+from papdeploy.app.settings_values import value_of
 from papdeploy.sites import HostSite
 
 SET = "CC_DROP_TABLES=true\n"
@@ -93,11 +93,11 @@ def test_a_settings_file_is_found_whoever_loads_it(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("source", "where"),
     [
-        ("import os\nos.environ['CC_DROP_TABLES'] = 'yes'\n", "by {folder}/app/models.py, line 2 when the models"),
+        ("import os\nos.environ['CC_DROP_TABLES'] = 'yes'\n", "by {folder}/app/models.py, line 2 when it is imported"),
         ("import os\nos.environ.setdefault('cc_drop_tables', '1')\n", "by {folder}/app/models.py, line 2"),
         (
             "open('app/settings.yaml').read()\n",
-            "{folder}/app/settings.yaml, line 2, which the import of the models reads",
+            "{folder}/app/settings.yaml, line 2, which its import reads",
         ),
         ("import app.models_config\n", "by {folder}/app/models_config.py, line 1"),
         ("import os\nos.environ['OTHER'] = 'true'\n", ""),
@@ -130,4 +130,4 @@ def test_models_that_do_not_import_are_said_and_what_they_did_before_is_seen(tmp
     [(" true", "true"), ("'a # b' # c", "a # b"), ('"true",', "true"), ("true,", "true"), ("x#y", "x#y"), ("# no", "")],
 )
 def test_values_are_read_as_dotenv_reads_them(text: str, value: str) -> None:
-    assert _value(text) == value
+    assert value_of(text) == value
