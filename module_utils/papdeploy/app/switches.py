@@ -138,7 +138,7 @@ class _Search:
         if isinstance(value, type):
             if value.__module__ != module.__name__ or not _is_settings_class(value) or self._relative_seen(value):
                 return None
-            if any(_is_settings_class(other) for other in value.__subclasses__()):
+            if value.__subclasses__():
                 return None
         elif not (_GETTER.match(name) and _takes_nothing(value) and value.__module__ == module.__name__):
             return None

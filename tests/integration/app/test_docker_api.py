@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pap_images
 import pytest
+from papdeploy.agent import Agent
 from papdeploy.app.copy_environment import CopyEnvironment
 from papdeploy.app.process_sockets import ProcessSockets
 from papdeploy.containers import DockerApi, OneOffSite
@@ -134,6 +136,32 @@ def test_environment_of_a_candidate_shows_image_and_container_together(small: Sm
     small.create("one", {"Env": ["CC_DROP_TABLES=false"]})
     api = small.api("drops")
     assert api.environment(api.candidate())["CC_DROP_TABLES"] == "false"
+
+
+def test_the_program_of_an_image_is_seen_where_it_reaches_nothing(small: Small) -> None:
+    """Its entry point is a script that exports CC_DROP_TABLES, and its main module another switch of that meaning."""
+    small.create("one")
+    script = '#!/bin/sh\\n# export CC_DROP_TABLES=no\\nexport CC_DROP_TABLES=${RESET:-true}\\nexec "$@"\\n'
+    main = 'import socket\\nclass S:\\n    drop_tables = True\\nsettings = S()\\nsocket.create_connection(("127.0.0.1", 1))\\n'
+    lines = [
+        "USER 0",
+        f"RUN printf '{script}' > /entrypoint.sh && chmod 755 /entrypoint.sh && printf '{main}' > /app/boots.py",
+        "USER 10001",
+        'ENTRYPOINT ["/entrypoint.sh"]',
+        'CMD ["python", "/app/boots.py"]',
+    ]
+    small.images["boots"] = pap_images.small_api(small.engine.api, "boots", lines)
+    api = small.api("boots", python="python")
+    with api.runtime(api.candidate()) as runtime, Agent(runtime.site, runtime.python, cwd=runtime.cwd) as beside:
+        commands = [list(command) for command in runtime.commands]
+        request = {"variable": "CC_DROP_TABLES", "models": [], "environment": "staging", "commands": commands}
+        answer = beside.call("environment.started", request)
+    assert [item["value"] for item in answer["found"]] == ["true", "True"], answer
+    assert [item["source"] for item in answer["found"]] == [
+        "/entrypoint.sh, line 3",
+        "__main__.settings.drop_tables (from the variable CC_DROP_TABLES)",
+    ]
+    assert answer["problem"].endswith("ended with ConnectionRefusedError where it reaches no database")
 
 
 def test_no_image_means_a_restart(small: Small) -> None:

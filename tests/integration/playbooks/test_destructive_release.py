@@ -41,6 +41,14 @@ def test_a_release_that_empties_its_database_at_its_start(place: Place) -> None:
     assert f"CC_DROP_TABLES is set to 'true' in {forgotten}/.env, line 2 (forgotten)" in said
     assert "the same schema; no row was written" in said and place.content() == before
 
+    # By a line that only the main module runs.
+    boot = place.variant(
+        "boot", main=("from fastapi ", "import os\n\nos.environ['CC_DROP_TABLES'] = 'on'\nfrom fastapi ")
+    )
+    said = place.play("deploy.yml", release_dir=boot, rc=2)
+    assert f"CC_DROP_TABLES is set to 'on' in the environment, set by {boot}/app/main.py" in said, said
+    assert "the same schema; no row was written" in said and place.content() == before
+
     # The same by a name that nobody knows, not rehearsed: the live database is emptied, found so, and restored.
     resets = place.variant(
         "resets",
