@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from papdeploy.agent import Agent
 from papdeploy.sites import HostSite
-from waiting import wait_until
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from postgres_servers import Server
+    from support.postgres_servers import Server
 
 WIPE = "DROP TABLE kept"
 # What the import of the main module does, whatever comes of it.
