@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "module_utils"))
 
-from papdeploy.schema.command import run
+from papdeploy.schema.cli.command import run
 
 if __name__ == "__main__":
     run()

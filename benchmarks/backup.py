@@ -13,7 +13,8 @@ import tempfile
 from pathlib import Path
 
 from backup_support import fill, machine, server, shell, timed, with_clients
-from papdeploy import backup, oracle
+from papdeploy import backup
+from papdeploy.databases import content_digest
 from postgres_servers import Server
 
 
@@ -33,7 +34,7 @@ def main() -> None:
 def one(running: Server, gb: float, home: Path) -> None:
     target, size = fill(running, gb)
     print(f"\ndatabase of {size / 1e9:.2f} GB")
-    hashed, before = timed(running, lambda: oracle.take(target))
+    hashed, before = timed(running, lambda: content_digest.take(target))
     plain = home / "plain.sql"
     dump = shell(running, f"pg_dump bench > {plain}")
     restore = shell(running, f"createdb by_hand && psql -q -v ON_ERROR_STOP=1 by_hand < {plain}")
@@ -55,7 +56,7 @@ def one(running: Server, gb: float, home: Path) -> None:
     print(f"  pg_dump -Fc (gzip level 6, its default) alone {gzip6}")
     print(f"  whole proof / (plain dump + restore by hand): {cost.ratio(dump + restore)}")
     print(f"  whole proof / pg_dump -Fc alone:              {cost.ratio(gzip6)}")
-    assert oracle.compare(before, taken.oracle) == []
+    assert content_digest.compare(before, taken.oracle) == []
     running.drop("bench")
 
 

@@ -18,8 +18,8 @@ from typing import Any, Callable
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests")]
 
-from papdeploy.postgres import Conninfo, Database  # noqa: E402
-from papdeploy.sites import HostSite  # noqa: E402
+from papdeploy.databases.psql import Conninfo, Database  # noqa: E402
+from papdeploy.sites.host import HostSite  # noqa: E402
 from support import postgres_servers as servers  # noqa: E402
 
 # About a third each: narrow rows with indexes, text and JSON of an audit log, random bytes that hardly compress.

@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests" / "docker")]
 
 import pap_images  # noqa: E402
-from papdeploy.containers import ContainerSite, Engine  # noqa: E402
+from papdeploy.sites.docker.engine import Engine  # noqa: E402
+from papdeploy.sites.docker.site import ContainerSite  # noqa: E402
 
 FILL = """
 CREATE TABLE filler AS SELECT i, md5(i::text) || md5((i * 7)::text) AS a, repeat(md5((i / 10)::text), 3) AS b

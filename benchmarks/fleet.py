@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from fleet_stacks import ROOT, Fleet
 from papdeploy.core.clock import seconds_between
-from papdeploy.journal import Journal, State
+from papdeploy.releases.journal import Journal, State
 
 
 @dataclass

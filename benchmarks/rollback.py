@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from backup_support import Cost, fill, machine, server, shell, timed, with_clients
-from papdeploy import backup, databases, oracle, restore_point, rollback
-from papdeploy.postgres import Database
+from papdeploy import backup, databases, rollback
+from papdeploy.databases import content_digest
+from papdeploy.databases.psql import Database
+from papdeploy.rollback import restore_point
 from postgres_servers import Server
 
 
@@ -45,7 +47,7 @@ def main() -> None:
 def one(running: Server, gb: float, home: Path) -> None:
     live, size = fill(running, gb)
     print(f"\ndatabase of {size / 1e9:.2f} GB")
-    before = oracle.take(live)
+    before = content_digest.take(live)
     plain = home / "plain.sql"
     shell(running, f"pg_dump bench > {plain}")
     by_hand = shell(running, f"dropdb bench && createdb bench && psql -q -v ON_ERROR_STOP=1 bench < {plain}")
@@ -53,7 +55,7 @@ def one(running: Server, gb: float, home: Path) -> None:
     print(f"  by hand: dropdb, createdb, psql < backup.sql    {by_hand}")
     for kind in ("snapshot", "backup"):
         way(running, live, home / f"{kind}{gb}", kind, by_hand)
-        assert oracle.compare(before, oracle.take(live), ignore_schemas=("pap_deploy",)) == []
+        assert content_digest.compare(before, content_digest.take(live), ignore_schemas=("pap_deploy",)) == []
         for entry in databases.existing(live):
             databases.drop_created(live, entry["release"], (entry["kind"],))
     running.drop("bench")

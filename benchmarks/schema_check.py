@@ -141,8 +141,8 @@ def measure_alembic(url: str, tables: int, extra: dict[str, Any]) -> dict[str, A
 def measure_snapshot(url: str, tables: int, extra: dict[str, Any]) -> dict[str, Any]:
     """With a snapshot: the database is compared while the models are compiled for its digest."""
     from papdeploy.schema import CheckOptions, ModelSet
-    from papdeploy.schema.command import check_by_snapshot, collect_seldom
-    from papdeploy.schema.opening import open_session
+    from papdeploy.schema.catalog.connect import open_session
+    from papdeploy.schema.cli.command import check_by_snapshot, collect_seldom
 
     models = ModelSet([metadata(tables)])
     collect_seldom()
@@ -155,9 +155,9 @@ def measure_snapshot(url: str, tables: int, extra: dict[str, Any]) -> dict[str, 
 def measure_scratch(url: str, tables: int, extra: dict[str, Any]) -> dict[str, Any]:
     """Without one: a scratch database is created, filled, described and dropped first."""
     from papdeploy.schema import CheckOptions, ModelSet, check
-    from papdeploy.schema.command import collect_seldom
-    from papdeploy.schema.opening import open_session
-    from papdeploy.schema.scratch_database import expected_on
+    from papdeploy.schema.catalog.connect import open_session
+    from papdeploy.schema.cli.command import collect_seldom
+    from papdeploy.schema.models.scratch_database import expected_on
 
     models = ModelSet([metadata(tables)])
     collect_seldom()
@@ -191,8 +191,8 @@ def prepare(server: Any, tables: int, folder: Path) -> tuple[str, str]:
     """(URL of a database that has the models, snapshot file)."""
     import sqlalchemy as sa
     from papdeploy.schema import ModelSet
-    from papdeploy.schema.scratch_database import expected_on
-    from papdeploy.schema.snapshots import write_snapshot
+    from papdeploy.schema.models.scratch_database import expected_on
+    from papdeploy.schema.models.snapshot_file import write_snapshot
 
     url = server.url(server.create(f"bench{tables}"))
     models = metadata(tables)

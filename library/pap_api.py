@@ -67,7 +67,7 @@ from ansible.module_utils.pap_module import run_phase, spec
 def main() -> None:
     module = AnsibleModule(spec(release={"type": "str", "required": True}), supports_check_mode=False)
     given = module.params
-    run_phase(module, "cutover", lambda stack, phase: phase.activate(stack, given["release"]), phase="activate")
+    run_phase(module, "migrate", lambda stack, phase: phase.activate(stack, given["release"]), phase="activate")
 
 
 if __name__ == "__main__":

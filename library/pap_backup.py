@@ -165,7 +165,7 @@ def main() -> None:
         options = phase.Options(**{**chosen, "verify": given["verify"] or ""})
         return phase.run(stack, given["release"], given["who"], options, check_mode=module.check_mode)
 
-    run_phase(module, "backing_up", work, phase="backup")
+    run_phase(module, "backup", work, phase="backup")
 
 
 if __name__ == "__main__":

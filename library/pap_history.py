@@ -68,7 +68,7 @@ from ansible.module_utils.pap_module import run_state, spec
 
 def main() -> None:
     module = AnsibleModule(spec(limit={"type": "int", "default": 20}), supports_check_mode=True)
-    run_state(module, "reporting", lambda state, phase: phase.releases(state, module.params["limit"]))
+    run_state(module, "report", lambda state, phase: phase.releases(state, module.params["limit"]))
 
 
 if __name__ == "__main__":

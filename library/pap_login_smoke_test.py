@@ -69,7 +69,9 @@ from ansible.module_utils.pap_module import run_phase, spec
 def main() -> None:
     module = AnsibleModule(spec(release={"type": "str", "default": ""}), supports_check_mode=False)
     given = module.params
-    run_phase(module, "smoke_test", lambda stack, phase: phase.run(stack, given["release"]), phase="login_smoke_test")
+    run_phase(
+        module, "login_smoke_test", lambda stack, phase: phase.run(stack, given["release"]), phase="login_smoke_test"
+    )
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def main() -> None:
         server = mail.Server(given["host"], given["port"], secure=given["secure"], **login)
         return mail.send(server, **{key: given[key] for key in ("sender", "to", "subject", "body")})
 
-    run_code(module, given["code"], "mail", work)
+    run_code(module, given["code"], "notify.mail", work)
 
 
 if __name__ == "__main__":

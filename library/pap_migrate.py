@@ -147,7 +147,7 @@ def main() -> None:
         )
         return phase.run(stack, given["release"], options)
 
-    run_phase(module, "cutover", work, phase="migrate")
+    run_phase(module, "migrate", work, phase="migrate")
 
 
 if __name__ == "__main__":

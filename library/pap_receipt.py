@@ -179,7 +179,7 @@ def main() -> None:
             ("state", "demanded", ["folder", "subject"]),
         ],
     )
-    run_code(module, module.params["code"], "phases.receipt_desk", lambda desk: work(desk, module.params))
+    run_code(module, module.params["code"], "phases.receipt_keys", lambda desk: work(desk, module.params))
 
 
 def work(desk: Any, given: Any) -> Any:

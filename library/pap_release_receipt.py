@@ -122,7 +122,7 @@ def main() -> None:
             return phase.record(state, release, given["found"])
         return phase.refuse(state, release, given["message"], given["hint"])
 
-    run_state(module, "receipting", work)
+    run_state(module, "receipt", work)
 
 
 if __name__ == "__main__":

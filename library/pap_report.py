@@ -85,7 +85,7 @@ from ansible.module_utils.pap_module import run_state, spec
 
 def main() -> None:
     module = AnsibleModule(spec(release={"type": "str", "default": ""}), supports_check_mode=True)
-    run_state(module, "reporting", lambda state, phase: phase.write(state, module.params["release"]))
+    run_state(module, "report", lambda state, phase: phase.write(state, module.params["release"]))
 
 
 if __name__ == "__main__":

@@ -220,7 +220,7 @@ def main() -> None:
         )
         return phase.run(stack, given["release"], given["who"], options, check_mode=module.check_mode)
 
-    run_phase(module, "dropping" if given["drop_failed"] else "going_back", work, phase="rollback")
+    run_phase(module, "cleanup" if given["drop_failed"] else "rollback", work, phase="rollback")
 
 
 if __name__ == "__main__":

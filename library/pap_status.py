@@ -105,7 +105,7 @@ def main() -> None:
     given = module.params
     run_phase(
         module,
-        "reporting",
+        "report",
         lambda stack, phase: phase.status(
             stack,
             given["migrations"],

@@ -207,7 +207,7 @@ def main() -> None:
         verb = {"prepared": "prepare", "first": "first"}[given["state"]]
         run_phase(
             module,
-            "watching",
+            "watch",
             lambda stack, phase: getattr(phase, verb)(stack, release, phase.Options(**options)),
             phase="watch",
         )
@@ -220,7 +220,7 @@ def main() -> None:
             return phase.status(state, release)
         return phase.acknowledge(state, release, given["who"], given["reason"])
 
-    run_state(module, "watching", on_the_state)
+    run_state(module, "watch", on_the_state)
 
 
 if __name__ == "__main__":

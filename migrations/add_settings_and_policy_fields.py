@@ -99,6 +99,6 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
-    from papdeploy.migrations.main import main
+    from papdeploy.migrations.cli.file import main
 
     raise SystemExit(main(__file__))

@@ -113,7 +113,7 @@ def run_phase(module: AnsibleModule, name: str, work: Callable[[Any, Any], dict[
     given = module.params["stack"]
 
     def on_the_stack(imported: Any, redactor: Any) -> dict[str, Any]:
-        from_params = importlib.import_module("papdeploy.stack").from_params
+        from_params = importlib.import_module("papdeploy.app.stack").from_params
         deadline = importlib.import_module("papdeploy.phases.deadlines").deadline
         guards = importlib.import_module("papdeploy.phases.guards")
         release = module.params.get("release") or ""
@@ -130,9 +130,9 @@ def run_state(module: AnsibleModule, name: str, work: Callable[[Any, Any], dict[
     given = module.params["stack"]
 
     def on_the_state(phase: Any, redactor: Any) -> dict[str, Any]:
-        sources = importlib.import_module("papdeploy.secret_sources")
+        sources = importlib.import_module("papdeploy.environment.secret_sources")
         sources.teach(redactor, given)
-        state_of = importlib.import_module("papdeploy.journal").State
+        state_of = importlib.import_module("papdeploy.releases.journal").State
         state = state_of(given["state_dir"], redactor, given["who"], stack=given["name"])
         state.refuse_open()
         guards = importlib.import_module("papdeploy.phases.guards")
@@ -162,7 +162,7 @@ def _run(module: AnsibleModule, code: str, name: str, work: Callable[[Any, Any],
         imported = importlib.import_module(f"papdeploy.{name}")
     except ImportError as error:
         module.fail_json(msg=f"papdeploy cannot be imported from {code}: {error}. Remove that folder.")
-    errors = importlib.import_module("papdeploy.errors")
+    errors = importlib.import_module("papdeploy.core.errors")
     storage = importlib.import_module("papdeploy.core.storage")
     redactor = importlib.import_module("papdeploy.core.redact").Redactor(module.no_log_values)
     try:

@@ -156,8 +156,8 @@ def ordered(work: Path, new: dict[str, str]) -> list[str]:
 
 
 def schema(url: str) -> dict[str, Any]:
-    from papdeploy.errors import PapError
-    from papdeploy.schema.calls import CALLS
+    from papdeploy.core.errors import PapError
+    from papdeploy.schema.handlers import CALLS
 
     try:
         catalog: dict[str, Any] = CALLS["schema.describe"]({"url": url}, lambda _: None)["catalog"]
@@ -190,8 +190,8 @@ def check_models(options: argparse.Namespace) -> None:
 def check_receipt(options: argparse.Namespace, here: dict[str, str]) -> None:
     """Would production's demand be met? The template is part of what a deploy reads."""
     from papdeploy import receipts
-    from papdeploy.errors import PapError
-    from papdeploy.schema.calls import CALLS
+    from papdeploy.core.errors import PapError
+    from papdeploy.schema.handlers import CALLS
 
     template = Path(options.migrations) / SKIPPED[0]
     with contextlib.suppress(FileNotFoundError):

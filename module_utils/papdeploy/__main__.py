@@ -1,11 +1,11 @@
-"""``python -m papdeploy``: see :mod:`papdeploy.cli`."""
+"""``python -m papdeploy``: see :mod:`papdeploy.cli.command`."""
 
 from __future__ import annotations
 
 import gc
 import signal
 
-from .cli import main
+from .cli.command import main
 
 # Ctrl-C ends the process at once instead of after the statement that the driver waits for; the server rolls back.
 signal.signal(signal.SIGINT, signal.SIG_DFL)

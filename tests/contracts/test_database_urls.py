@@ -20,8 +20,8 @@ READERS = {
 }  # fmt: skip
 # What reads a URL of something else, or is an application (which reads its own).
 OTHERS = {
-    "module_utils/papdeploy/containers/hijack.py": "the address of a Docker engine",
-    "module_utils/papdeploy/schema/recorder.py": "an engine for no database at all",
+    "module_utils/papdeploy/sites/docker/exec_stream.py": "the address of a Docker engine",
+    "module_utils/papdeploy/schema/models/recorder.py": "an engine for no database at all",
     "sandbox/app/database.py": "the sandbox's application",
     "sandbox/postgresql.py": "writes what a person writes into an environment file: the sandbox needs nothing of ours",
     "module_utils/papdeploy/core/http.py": "addresses of web servers",

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from ansible.cli.doc import DocCLI
 from ansible.cli.playbook import PlaybookCLI
-from papdeploy import cli
-from papdeploy.schema import command as schema_command
+from papdeploy.cli import command
+from papdeploy.schema.cli import command as schema_command
 from support import ROOT
 from support.doc_commands import PROGRAMS, blocks, command_lines
 
@@ -79,7 +79,7 @@ def test_every_command_exists_with_its_options(page: Path) -> None:
             if words[2:3] == ["check"]:
                 understood(schema_command.parser(), words[3:])
             elif words[2:]:
-                understood(cli.parser(), words[2:])
+                understood(command.parser(), words[2:])
         elif program == "python" and words[0] == "check_db_schema.py":
             understood(schema_command.parser(), words[1:])
         elif program == "python" and words[0].endswith(".py") and not words[0].startswith("migrations/20"):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from papdeploy import smoke
-from papdeploy.errors import Unavailable
+from papdeploy.app import smoke
+from papdeploy.core.errors import Unavailable
 from support.hostile_http import KINDS, Hostile, mutations
 
 PATHS = ("/health", "/auth/login", "/auth/me", "/policies/")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from papdeploy.core import storage
-from papdeploy.journal import State
+from papdeploy.releases.journal import State
 from support.full_disk import FILLER, fill, make_room, small_disk
 
 from tests.scenarios.test_killed import ROOT, Stack

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 
-from papdeploy.postgres import Database
+from papdeploy.databases.psql import Database
 
 
 class _AppDatabase(Database):

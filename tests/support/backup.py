@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from papdeploy.core.durable import private_folder
 from papdeploy.core.registry import Registry
-from papdeploy.postgres import Conninfo, Database, Session
-from papdeploy.sites import HostSite
+from papdeploy.databases.psql import Conninfo, Database, Session
+from papdeploy.sites.host import HostSite
 
 from support.app_session import as_app
 

@@ -18,8 +18,9 @@ import docker.errors
 import pap_images
 import pap_stack
 import pytest
-from papdeploy.containers import DockerApi, Engine
-from papdeploy.errors import Unavailable
+from papdeploy.app.docker_app import DockerApi
+from papdeploy.core.errors import Unavailable
+from papdeploy.sites.docker.engine import Engine
 
 from support import ROOT
 from support.waiting import wait_until

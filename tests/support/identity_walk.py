@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 from unittest import mock
 
-from papdeploy import backup, databases, journal, oracle, restore_point, rollback
-from papdeploy.errors import PapError, Refused
-from papdeploy.journal import Journal, State
-from papdeploy.postgres import Database
+from papdeploy import backup, databases, rollback
+from papdeploy.core.errors import PapError, Refused
+from papdeploy.databases import content_digest
+from papdeploy.databases.psql import Database
+from papdeploy.releases import journal
+from papdeploy.releases.journal import Journal, State
+from papdeploy.rollback import restore_point
 
 from support.app_session import as_app
 from support.backup import FakeApi, database_of, forget, names, plain, run_and_die
@@ -55,8 +58,8 @@ class Walk:
     folder: Path
     seed: int
     log: list[str] = field(default_factory=list)
-    theirs: dict[str, tuple[int, oracle.Oracle | None]] = field(default_factory=dict)
-    content: dict[str, oracle.Oracle] = field(default_factory=dict)
+    theirs: dict[str, tuple[int, content_digest.Oracle | None]] = field(default_factory=dict)
+    content: dict[str, content_digest.Oracle] = field(default_factory=dict)
     number: int = 0
     clock: timedelta = timedelta()
 
@@ -127,7 +130,7 @@ class Walk:
         with mock.patch.object(journal, "datetime", Clock):
             made = self.state.begin(ME, stack="mine")
         self.state.lock.release(made.release)
-        self.content[made.release] = oracle.take(self.live)
+        self.content[made.release] = content_digest.take(self.live)
         return made
 
     def _deploy(self, at: Journal) -> None:
@@ -169,7 +172,7 @@ class Walk:
             self.api.path.write_text("0")
             if way in ("swap", "restore") or at.last("rollback.swap"):
                 self.oids.add(self.oid(self.name))
-                assert oracle.compare(self.content[at.release], oracle.take(self.live), **IGNORED) == []
+                assert content_digest.compare(self.content[at.release], content_digest.take(self.live), **IGNORED) == []
 
     def _people_make_way(self, release: str) -> None:
         """Who took a name that this rollback needs gives it back: it is refused until then, with the name."""
@@ -301,9 +304,9 @@ class Walk:
         """From now on ``name`` is not ours, and must stay as it is."""
         self.theirs[name] = (self.oid(name), self._content(name))
 
-    def _content(self, name: str) -> oracle.Oracle | None:
+    def _content(self, name: str) -> content_digest.Oracle | None:
         """None where nobody may connect: then its OID alone is known."""
-        return oracle.take(self.live.named(name)) if self._opens(name) else None
+        return content_digest.take(self.live.named(name)) if self._opens(name) else None
 
     def _opens(self, name: str) -> bool:
         """Whether it accepts connections: a snapshot does not, nor does a copy whose making was killed."""
@@ -313,7 +316,9 @@ class Walk:
         for name, (oid, content) in self.theirs.items():
             assert self.oid(name) == oid, f"{name} is gone or another"
             if content is not None:
-                assert oracle.compare(content, oracle.take(self.live.named(name)), **IGNORED) == [], name
+                assert content_digest.compare(content, content_digest.take(self.live.named(name)), **IGNORED) == [], (
+                    name
+                )
         self._one_live_database()
         ours = {entry["name"] for entry in databases.existing(self.live)}
         assert not ours & set(self.theirs), "it would touch what is not ours"

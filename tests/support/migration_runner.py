@@ -6,8 +6,10 @@ import textwrap
 from dataclasses import dataclass, field
 from typing import Any
 
-from papdeploy.migrations import files, revert, runner
+from papdeploy.migrations import files
 from papdeploy.migrations.options import RunOptions
+from papdeploy.migrations.run import apply as runner
+from papdeploy.migrations.run import revert
 
 from support.waiting import wait_until
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sys
 
-from papdeploy.errors import PapError
-from papdeploy.migrations import files, revert, runner
+from papdeploy.core.errors import PapError
+from papdeploy.migrations import files
 from papdeploy.migrations.options import RunOptions
+from papdeploy.migrations.run import apply, revert
 
 from support.migration_runner import ADD_X, CREATE_A, FILL_A, Verdict, migration
 
@@ -63,11 +64,11 @@ def main(url: str, has_connection: bool) -> dict[str, object]:
     options = RunOptions(deadline_s=60)
     use_check = check if has_connection else None
     answers: dict[str, object] = {}
-    result = runner.apply(url, loaded, check=use_check, options=options)
+    result = apply.apply(url, loaded, check=use_check, options=options)
     answers["applied"] = [entry["identity"] for entry in result.applied]
     answers["statements"] = {e["identity"]: e["statement_count"] for e in result.applied}
     answers["check"] = result.check
-    answers["again"] = runner.apply(url, loaded, options=options).changed
+    answers["again"] = apply.apply(url, loaded, options=options).changed
     for name, code in BAD.items():
         if not has_connection and "connection" in code:
             continue
@@ -75,13 +76,13 @@ def main(url: str, has_connection: bool) -> dict[str, object]:
             {**good, "2025_02_01_bad.py": migration('db.execute("CREATE TABLE bad (id int)")\n' + code)}
         )
         try:
-            runner.apply(url, bad, options=options)
+            apply.apply(url, bad, options=options)
             answers[name] = "was not noticed"
         except PapError as error:
             answers[name] = error.message.split(": ", 1)[-1].split(".")[0].split("\n")[0]
     if not has_connection:
         try:
-            runner.apply(url, files.load_sources({**good, "2025_02_01_c.py": CONNECTION}), options=options)
+            apply.apply(url, files.load_sources({**good, "2025_02_01_c.py": CONNECTION}), options=options)
         except PapError as error:
             answers["no dialect"] = error.message
     answers["reverted"] = [e["identity"] for e in revert.revert(url, loaded, count=9, options=options).reverted]

@@ -11,16 +11,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from papdeploy import oracle, smoke
-from papdeploy.api import HostApi
+from papdeploy.app import smoke
+from papdeploy.app.host_app import HostApi
+from papdeploy.app.stack import Stack
+from papdeploy.app.trial import free_port
 from papdeploy.core.redact import Redactor
-from papdeploy.journal import State
+from papdeploy.databases import content_digest
+from papdeploy.databases.psql import Conninfo, Database
 from papdeploy.phases import preflight, rehearse
-from papdeploy.postgres import Conninfo, Database
 from papdeploy.rehearsal import Options
-from papdeploy.sites import HostSite
-from papdeploy.stack import Stack
-from papdeploy.trial import free_port
+from papdeploy.releases.journal import State
+from papdeploy.sites.host import HostSite
 
 if TYPE_CHECKING:
     from support.postgres_servers import Server
@@ -227,7 +228,7 @@ class Bench:
 
     def content(self) -> Any:
         """The oracle of the live database, without what a login writes."""
-        return oracle.take(self.stack.database)
+        return content_digest.take(self.stack.database)
 
     def databases(self) -> list[str]:
         """Every database that belongs to this stack."""

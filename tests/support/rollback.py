@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
 
-from papdeploy import backup, databases, oracle, restore_point, rollback
-from papdeploy.databases import relation_losses
-from papdeploy.postgres import Database, Session
+from papdeploy import backup, databases, rollback
+from papdeploy.databases import content_digest, relation_losses
+from papdeploy.databases.psql import Database, Session
+from papdeploy.rollback import restore_point
 
 from support.app_session import as_app
 from support.backup import FakeApi, plain
@@ -52,7 +53,7 @@ class Release:
 
     database: Database
     facts: dict[str, Any]
-    before: oracle.Oracle
+    before: content_digest.Oracle
     api: FakeApi = field(default_factory=FakeApi)
     notes: list[tuple[str, str]] = field(default_factory=list)
     down: str = ""
@@ -82,7 +83,7 @@ def deploy(
 ) -> Release:
     """Do what a deploy does to the database, up to the moment when somebody wants it back."""
     as_app(database).execute(LEDGER)
-    before = oracle.take(database)
+    before = content_digest.take(database)
     taken = backup.take(database, folder, stack="st", release=R)
     databases.fence(database, R)
     behind = databases.must_be_fenced(database, R)

@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 from papdeploy.core.durable import private_folder
+from papdeploy.core.errors import PapError, Refused, TakenOver
 from papdeploy.core.processes import Process
-from papdeploy.errors import PapError, Refused, TakenOver
-from papdeploy.journal import State
-from papdeploy.phases import backing_up, dropping, going_back, preflight, reporting
+from papdeploy.phases import backup, cleanup, preflight, report, rollback
 from papdeploy.releases import lock
+from papdeploy.releases.journal import State
 
 from support.waiting import gone
 
@@ -220,22 +220,22 @@ class World:
         forced, check = "forced" in words, "--check" in words
         if words[0] in ("deploy", "rehearse"):
             if not check:
-                options = going_back.Options(only_unfinished=True, take_over=forced)
-                going_back.run(stack, "", who, options)
+                options = rollback.Options(only_unfinished=True, take_over=forced)
+                rollback.run(stack, "", who, options)
             self.two.lock.by(who)
             preflight._refuse_unless_free(stack) if not check else self.two.lock.refuse_held()
             if not check:
                 self.two.begin(who)
         elif words[0] == "rollback":
-            going_back.run(stack, "", who, going_back.Options(take_over=forced), check_mode=check)
+            rollback.run(stack, "", who, rollback.Options(take_over=forced), check_mode=check)
         elif words[0] == "backup":
-            backing_up.run(stack, "", who, backing_up.Options())
+            backup.run(stack, "", who, backup.Options())
         elif words[0] == "drop":
-            dropping.run(stack, "", who)
+            cleanup.run(stack, "", who)
         elif words[0] == "status":
-            return reporting.status(stack, {}, preflight.Options())
+            return report.status(stack, {}, preflight.Options())
         else:
-            return reporting.releases(self.two, 20)
+            return report.releases(self.two, 20)
         return {"pap": {"lines": []}}
 
     def _server(self) -> Any:
@@ -319,20 +319,20 @@ def without_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
         return nothing
 
     monkeypatch.setattr(lock.keeper, "start", lambda *_: Process(2**22 + 1))
-    monkeypatch.setattr(going_back, "_take_back", taken_back)
-    monkeypatch.setattr(going_back, "_forecast", lambda *_: {"pap": {"lines": []}})
+    monkeypatch.setattr(rollback, "_take_back", taken_back)
+    monkeypatch.setattr(rollback, "_forecast", lambda *_: {"pap": {"lines": []}})
     monkeypatch.setattr(
-        going_back.live_check, "unchanged", lambda *_: contextlib.nullcontext(SimpleNamespace(sentence=""))
+        rollback.live_check, "unchanged", lambda *_: contextlib.nullcontext(SimpleNamespace(sentence=""))
     )
-    monkeypatch.setattr(backing_up, "_take", lambda *_: nothing)
-    monkeypatch.setattr(backing_up, "_clear", lambda *_: SimpleNamespace(lines=[]))
-    monkeypatch.setattr(going_back, "_refuse_other_stack", lambda *_: None)
-    monkeypatch.setattr(dropping.databases, "refuse_other_stack", lambda *_: None)
+    monkeypatch.setattr(backup, "_take", lambda *_: nothing)
+    monkeypatch.setattr(backup, "_clear", lambda *_: SimpleNamespace(lines=[]))
+    monkeypatch.setattr(rollback, "_refuse_other_stack", lambda *_: None)
+    monkeypatch.setattr(cleanup.databases, "refuse_other_stack", lambda *_: None)
     nobody = SimpleNamespace(lines=[], removed=[])
-    monkeypatch.setattr(dropping.retention, "dropped", lambda *_, **__: (nobody, []))
-    monkeypatch.setattr(reporting, "_kept", lambda *_: [])
-    monkeypatch.setattr(reporting, "_schema_ahead", lambda *_: [])
-    monkeypatch.setattr(reporting, "_look", lambda *_: ([], ""))
+    monkeypatch.setattr(cleanup.retention, "dropped", lambda *_, **__: (nobody, []))
+    monkeypatch.setattr(report, "_kept", lambda *_: [])
+    monkeypatch.setattr(report, "_schema_ahead", lambda *_: [])
+    monkeypatch.setattr(report, "_look", lambda *_: ([], ""))
 
 
 def check(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

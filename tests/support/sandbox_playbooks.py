@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from papdeploy.journal import Journal, State
+from papdeploy.releases.journal import Journal, State
 
 from support.sandbox_stack import ROOT, Sandbox, Stack, content
 

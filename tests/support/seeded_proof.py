@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg2
-from papdeploy import backup, oracle
+from papdeploy import backup
+from papdeploy.databases import content_digest
 
 from support.backup import database_of, make_roles
 from support.seeded_databases import Maker
@@ -28,4 +29,4 @@ def prove(server: Server, database: str, folder: Path, seed: int) -> None:
     target = database_of(server, database)
     taken = backup.take(target, folder / "b", stack="st", release="r1")
     assert backup.verify(target, taken.path, release="r2").seconds > 0
-    assert oracle.compare(taken.oracle, oracle.take(target)) == []
+    assert content_digest.compare(taken.oracle, content_digest.take(target)) == []

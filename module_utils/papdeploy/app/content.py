@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from ..core.errors import Unavailable
 from ..core.regular import open_regular
-from ..errors import Unavailable
 
 # What differs between two copies of the same release without meaning anything.
 _IGNORED_FOLDERS = (".git", ".venv")

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Optional
 
-from ..errors import PapError, Unavailable
-from ..sites import Process, Site
+from ..core.errors import PapError, Unavailable
+from ..sites.host import Process, Site
 
 TOKEN = "PAP_DEPLOY_COPY"
 _GONE_S = 0.5  # the server may still show a session whose client has just given up its port

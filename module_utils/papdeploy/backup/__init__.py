@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .by_hand import Rebuilt, rebuild
-from .crypt import Encryption
+from .encryption import Encryption
 from .manifest import Backup, Expected, check_identity, inspect, load_manifest
 from .restore import Restored, must_open, restore, verify
 from .take import Limits, take

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.errors import PapError, Refused
 from ..core.text import plural
-from ..errors import PapError, Refused
-from ..oracle import Difference, Found
+from ..databases.content_digest import Difference, Found
 
 _SHOWN = 10
 

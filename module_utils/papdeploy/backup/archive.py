@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
-from ..errors import Refused
-from ..oracle.tables import ANY_SCATTERED
-from ..postgres import Database, ServerFacts, Session
-from .crypt import Encryption
+from ..core.errors import Refused
+from ..databases.content_digest.tables import ANY_SCATTERED
+from ..databases.psql import Database, ServerFacts, Session
+from .encryption import Encryption
 
 METHODS = ("zstd:1", "lz4:1", "gzip:1")
 OLDEST_SERVER = 14  # the catalog of 13 lacks what the oracle reads

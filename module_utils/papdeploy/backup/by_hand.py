@@ -13,14 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .. import disk
+from ..core.errors import PapError, Refused
 from ..core.text import plural, seconds
 from ..core.visible import visible
-from ..databases import properties
-from ..databases.names import admin_session, comment_on, end_sessions, identity, look
-from ..errors import PapError, Refused
-from ..postgres import MAX_NAME_BYTES, Database, Session, bind, quote_ident, quote_literal
-from .crypt import Encryption
+from ..databases import disk, properties
+from ..databases.managed_names import admin_session, comment_on, end_sessions, identity, look
+from ..databases.psql import MAX_NAME_BYTES, Database, Session, bind, quote_ident, quote_literal
+from .encryption import Encryption
 from .manifest import ANYTHING, Backup, load_manifest
 from .pipeline import Emit, silent
 from .restore import fill, restorable

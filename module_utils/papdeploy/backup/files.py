@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import IO
 
 from ..core.durable import private_folder, sync_folder
+from ..core.errors import Refused
 from ..core.private import refuse_open
 from ..core.regular import open_regular
-from ..errors import Refused
 
 PARTIAL = ".partial-"
 _PART = "[A-Za-z0-9.-]+"

@@ -11,8 +11,8 @@ from typing import Any, Optional
 
 from ..core.clock import epoch
 from ..core.durable import sync_folder
+from ..core.errors import Refused
 from ..core.text import plural
-from ..errors import Refused
 from . import files
 from .manifest import GLOBALS, SUFFIX, load_manifest
 from .retention import PROOFS, Owner, Thing

@@ -11,9 +11,9 @@ from typing import Any, Optional
 
 from ..core import text
 from ..core.durable import sync_folder
+from ..core.errors import Refused
 from ..core.regular import read_regular
-from ..errors import Refused
-from ..oracle import Oracle
+from ..databases.content_digest import Oracle
 from . import acceptance, files
 
 FORMAT = 1

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from ..core.errors import PapError, Refused, Unavailable
 from ..core.text import seconds, size
-from ..errors import PapError, Refused, Unavailable
-from ..postgres import Database
+from ..databases.psql import Database
 
 TYPES = ("full", "diff", "incr")
 

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Callable, Optional
 
+from ..core.errors import CommandFailed, DeadlineExceeded, PapError
 from ..core.text import plural
-from ..errors import CommandFailed, DeadlineExceeded, PapError
-from ..postgres import Database
-from ..sites import HostSite, Process
+from ..databases.psql import Database
+from ..sites.host import HostSite, Process
 from .archive import RESTORE_SETTINGS, rest_argv, the_rest
-from .crypt import Encryption
+from .encryption import Encryption
 
 Emit = Callable[[dict[str, Any]], None]
 CHUNK = 1 << 20

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from .. import oracle as oracles
+from ..core.errors import CommandFailed, PapError, Refused
 from ..core.text import plural, seconds
-from ..databases import moves
-from ..databases.names import maintenance
-from ..errors import CommandFailed, PapError, Refused
-from ..postgres import Database
-from ..sites import HostSite
-from . import acceptance, archive, growth
-from .crypt import Encryption
-from .explained import advise
+from ..databases import content_digest as oracles
+from ..databases import lifecycle
+from ..databases.managed_names import maintenance
+from ..databases.psql import Database
+from ..sites.host import HostSite
+from . import acceptance, archive, copy_progress
+from .encryption import Encryption
 from .manifest import ANYTHING, Backup, Expected, inspect
 from .pipeline import Emit, Pipeline, silent
+from .restore_errors import advise
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,17 @@ def restore(
     started = time.monotonic()
     encryption = Encryption.of(encryption)
     backup = restorable(database, path, expected, encryption)
-    target = moves.create_empty(database, release, kind, traits=backup.manifest["properties"])
+    target = lifecycle.create_empty(database, release, kind, traits=backup.manifest["properties"])
     try:
         # The API is to work on a restored one at once.
         ready = fill(target, backup, encryption, analyze=kind == "restored", deadline_s=deadline_s, emit=emit)
     except BaseException:
         with contextlib.suppress(PapError):
-            moves.drop_created(database, release, (kind,))
+            lifecycle.drop_created(database, release, (kind,))
         raise
     seconds = ready - started
     if kind == "restored":
-        moves.note_proven(database, target.conninfo.dbname, release, backup.manifest["sha256"])
+        lifecycle.note_proven(database, target.conninfo.dbname, release, backup.manifest["sha256"])
     return Restored(backup, target, seconds)
 
 
@@ -121,7 +121,7 @@ def fill(
     parted = archive.in_parts(copy, key)
     argv = archive.restore_argv(copy, *(archive.ROWS_FIRST if parted else ()))
     environment = copy.environment(archive.RESTORE_SETTINGS)
-    with growth.told(emit, target, int(manifest["database_bytes"])), _advised(target):
+    with copy_progress.told(emit, target, int(manifest["database_bytes"])), _advised(target):
         digest, _ = pipeline.read_only(lambda: copy.site.popen(argv, env=environment, stdin=True), backup.path, key)
         if parted:
             pipeline.finish(copy, backup.path)
@@ -201,5 +201,5 @@ def verify(
         deadline_s=deadline_s,
         emit=emit,
     )
-    moves.drop_created(database, release, ("scratch",))
+    lifecycle.drop_created(database, release, ("scratch",))
     return restored

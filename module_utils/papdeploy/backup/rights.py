@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from ..core.errors import Refused
 from ..core.text import few, plural
-from ..errors import Refused
-from ..oracle_sql import no_member, user_schema
-from ..postgres import Session
+from ..databases.content_digest.queries import no_member, user_schema
+from ..databases.psql import Session
 
 _SHOWN = 10
 

@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator
 from typing import Any, Optional
 
+from ..core.errors import CommandFailed, Refused
 from ..core.text import plural
-from ..errors import CommandFailed, Refused
-from ..oracle_sql import no_member, user_schema
-from ..postgres import Database, Session, quote_ident
+from ..databases.content_digest.queries import no_member, user_schema
+from ..databases.psql import Database, Session, quote_ident
 
 # What a restore runs while it builds the object. Rules of views count where a materialized view reads through them.
 _USED = f"""

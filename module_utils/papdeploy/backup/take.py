@@ -12,21 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Callable, Optional
 
-from .. import disk
-from .. import oracle as oracles
 from ..core import text
 from ..core.durable import sync_folder
-from ..databases import marks, moves, properties
+from ..core.errors import PapError, Refused
+from ..databases import content_digest as oracles
+from ..databases import disk, lifecycle, properties, write_snapshot
+from ..databases.content_digest import Oracle
 from ..databases.ledger_table import ledger_rows
-from ..errors import PapError, Refused
-from ..oracle import Oracle
-from ..postgres import Database, ServerFacts, Session
-from ..sites import Process
-from . import acceptance, archive, files, growth, manifest, rights, search_paths
-from .crypt import Encryption
-from .explained import explained
+from ..databases.psql import Database, ServerFacts, Session
+from ..sites.host import Process
+from . import acceptance, archive, copy_progress, files, manifest, rights, search_paths
+from .encryption import Encryption
 from .manifest import Backup
 from .pipeline import Emit, Pipeline, Streamed, silent, write_all
+from .restore_errors import explained
 
 PROOFS = ("full", "schema", "none")
 
@@ -186,7 +185,7 @@ class _Streaming:
         dump = archive.dump_argv(
             self.database, snapshot=snapshot, compression=self.compression, lock_wait_s=self.lock_wait_s, needs=needs
         )
-        with growth.told(self.emit, self.scratch, int(about["bytes"]), lambda: pipeline.written):
+        with copy_progress.told(self.emit, self.scratch, int(about["bytes"]), lambda: pipeline.written):
             streamed = pipeline.run(
                 lambda: self.database.site.popen(dump, env=self.database.environment()),
                 lambda: self._reader(parted, opened),
@@ -244,7 +243,7 @@ def _about(session: Session, database: Database, live: str) -> dict[str, Any]:
         **row,
         "properties": traits,
         "roles": properties.roles_of(session),
-        "mark": marks.take(session),
+        "mark": write_snapshot.take(session),
         "ledger_head": head[0]["entry"] if head else None,
         "live": live,
     }
@@ -253,16 +252,16 @@ def _about(session: Session, database: Database, live: str) -> dict[str, Any]:
 @contextlib.contextmanager
 def _scratch(database: Database, release: str, live: str, keep: bool, about: Mapping[str, Any]) -> Iterator[Database]:
     """The scratch database; dropped at the end, unless all went well and it is to be kept."""
-    scratch = moves.create_empty(database, release, "scratch", live=live)
+    scratch = lifecycle.create_empty(database, release, "scratch", live=live)
     try:
         archive.bare(scratch, public=about["public"], plpgsql=about["plpgsql"])
         yield scratch
     except BaseException:
         with contextlib.suppress(PapError):  # the first error is the one to hear of; cleanup_leftovers finds it later
-            moves.drop_created(database.named(live), release, ("scratch",))
+            lifecycle.drop_created(database.named(live), release, ("scratch",))
         raise
     if not keep:
-        moves.drop_created(database.named(live), release, ("scratch",))
+        lifecycle.drop_created(database.named(live), release, ("scratch",))
 
 
 def _prove(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Callable, Optional
 
-from ..errors import WrongDatabase
+from .errors import WrongDatabase
 
 # The comment of a database that pap-deploy made: this, then JSON.
 RECORD_PREFIX = "pap-deploy "

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 from urllib.parse import parse_qsl, quote, unquote, unquote_plus
 
-from ..errors import Refused
 from . import conninfo
+from .errors import Refused
 
 Hosts = tuple[tuple[str, Optional[int]], ...]
 

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from ..errors import Refused
+from .errors import Refused
 
 _ROOT = 0
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from ..errors import Refused
+from .errors import Refused
 
 # In the environment of what a run starts, with the token of its lock: so that what outlived its module is found.
 MARK = "PAP_DEPLOY_RUN"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..errors import Refused
+from .errors import Refused
 from .visible import visible
 
 _LONGEST = 1000

@@ -12,7 +12,7 @@ from typing import Any, Callable, Optional
 from urllib.parse import unquote
 
 from . import secret_patterns
-from .database_url import MASK as MASK
+from .database_url import MASK
 from .secret_names import harmless_value, names_a_secret, secrets_of, words
 from .visible import visible, visible_block
 

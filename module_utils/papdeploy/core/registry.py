@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from ..errors import Refused
 from .clock import now
 from .durable import append_durably, sync_folder, write_aside
+from .errors import Refused
 
 FORMAT = 1
 # The kind of the entries that say by which rename a database came to the live name.

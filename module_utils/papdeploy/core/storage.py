@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
 
-from ..errors import StorageFailed
+from .errors import StorageFailed
 
 FOR_NOTES, FOR_THE_WAY_OUT = ".reserve-notes", ".reserve-way-out"
 RESERVE_BYTES = 4 * 1024 * 1024

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from .fence import fence, fence_state, must_be_fenced, stranded, unfence
-from .marks import Written, written_since
-from .moves import (
+from .lifecycle import (
     cleanup_leftovers,
     create_empty,
     drop_created,
@@ -17,8 +16,9 @@ from .moves import (
     snapshot,
     swap,
 )
-from .names import derived, maintenance
+from .managed_names import derived, maintenance
 from .prerequisites import no_swap, refuse_absent, refuse_other_stack, refuse_unready
+from .write_snapshot import Written, written_since
 
 __all__ = [
     "Written",

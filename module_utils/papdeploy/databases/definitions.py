@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional
 
-from .. import oracle as oracles
 from ..core.text import few
-from ..oracle import Oracle
-from ..postgres import Database, Session
-from . import marks, properties
-from .besides import Change
+from . import content_digest as oracles
+from . import properties, write_snapshot
+from .content_digest import Oracle
+from .other_losses import Change
+from .psql import Database, Session
 
 _LOCK_TIMEOUT_S = 15.0
 _MOST = 6
@@ -41,7 +41,7 @@ def note(database: Database) -> dict[str, Any]:
 def changed(database: Database, noted: Mapping[str, Any], ignore_schemas: Sequence[str] = ()) -> list[Change]:
     """What is defined otherwise than ``noted``. The catalog is read only where it was written to since."""
     with oracles.snapshot_session(database) as session:
-        if marks.elsewhere(session, noted["stamp"]):
+        if write_snapshot.elsewhere(session, noted["stamp"]):
             return []  # a rollback has put another database in its place: the mark says that nothing can be told
         found = [*_settings(noted["properties"], _own(session, database)["properties"])]
         if _stamp(session) == noted["stamp"]:
@@ -75,10 +75,10 @@ def _catalog(database: Database, session: Session) -> Oracle:
 
 
 def _stamp(session: Session) -> dict[str, Any]:
-    moment = marks.moment(session)
+    moment = write_snapshot.moment(session)
     return {
         "writes": session.scalar(_WRITES),
-        "counters": session.rows(marks.COUNTERS)[0],
+        "counters": session.rows(write_snapshot.COUNTERS)[0],
         "database": moment["database"],
     }
 

@@ -15,10 +15,9 @@ import time
 from collections.abc import Sequence
 from typing import Any, Callable, Optional
 
-from ..errors import PapError, Refused, Unavailable
-from ..postgres import Database, Session, quote_ident, quote_literal
-from . import marks
-from .names import (
+from ..core.errors import PapError, Refused, Unavailable
+from . import write_snapshot
+from .managed_names import (
     CLIENT,
     Managed,
     admin_session,
@@ -33,6 +32,7 @@ from .names import (
     refuse_collision,
     why_not_ours,
 )
+from .psql import Database, Session, quote_ident, quote_literal
 
 
 def fence(database: Database, release: str, *, grace_s: float = 5.0, seconds: float = 20.0) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def unfence(
         if look(session, live) is not None:
             raise _both_exist(live, standing.name)
     with database.named(standing.name).as_release(standing.release).session() as inside:
-        mark = marks.take(inside)
+        mark = write_snapshot.take(inside)
         last(inside)
     ended = alone(database, standing.release, (standing.name,), _lifting(standing, live), seconds=seconds)
     database.registry.gone(standing.name)

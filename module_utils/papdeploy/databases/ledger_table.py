@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import VerificationFailed
-from ..postgres import Session
+from ..core.errors import VerificationFailed
+from .psql import Session
 
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "p": "a partitioned table"}
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .. import oracle as oracles
 from ..core.clock import now
 from ..core.database_identity import DatabaseIdentity
-from ..oracle import Oracle
-from ..postgres import Database, Session, identity_of
-from . import marks, server_state
-from .names import CLIENT, admin_session
+from . import content_digest as oracles
+from . import server_state, write_snapshot
+from .content_digest import Oracle
+from .managed_names import CLIENT, admin_session
+from .psql import Database, Session, identity_of
 
 LEDGER_SCHEMA = "pap_deploy"
 _LOCK_TIMEOUT_S = 5.0
@@ -51,7 +51,9 @@ def take(database: Database) -> LiveState:
         session.execute("SET LOCAL jit = off")  # compiling the catalog's queries takes longer than running them
         identity = identity_of(session)
         catalog = oracles.take(database, session=session, rows=False, lock_timeout_s=_LOCK_TIMEOUT_S)
-        return LiveState(now(), identity, catalog, marks.take(session), server_state.take(session, identity.oid))
+        return LiveState(
+            now(), identity, catalog, write_snapshot.take(session), server_state.take(session, identity.oid)
+        )
 
 
 def changes(before: LiveState, after: LiveState) -> LiveChanges:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..errors import Refused
-from ..postgres import Database, Session, quote_literal
+from ..core.errors import Refused
 from .fence import fence_state, obstacles, stranded
-from .moves import bound, refuse_taken
-from .names import CLIENT, KINDS, admin_session, look
+from .lifecycle import bound, refuse_taken
+from .managed_names import CLIENT, KINDS, admin_session, look
+from .psql import Database, Session, quote_literal
 
 
 def refuse_absent(database: Database) -> None:

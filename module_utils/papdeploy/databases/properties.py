@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import Refused
-from ..oracle_sql import acl_list
-from ..postgres import Session, quote_ident, quote_literal
-from .names import plain_comment
+from ..core.errors import Refused
+from .content_digest.queries import acl_list
+from .managed_names import plain_comment
+from .psql import Session, quote_ident, quote_literal
 
 
 def capture(session: Session, name: str) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
-from .. import oracle_sql
+from ..core.errors import CommandFailed, Refused
 from ..core.text import plural
-from ..errors import CommandFailed, Refused
-from ..oracle_sql import no_member, user_schema
-from ..postgres import Database, Session, quote_ident
-from . import marks
+from . import write_snapshot
+from .content_digest import queries as oracle_sql
+from .content_digest.queries import no_member, user_schema
+from .psql import Database, Session, quote_ident
 
 Baseline = dict[str, Any]
 
@@ -126,13 +126,15 @@ def take(
     are that large together: for a moment in which users wait. Of the others only relation and counters are known. Of
     the smallest up to ``digest_bytes`` the content is hashed as well."""
     session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-    baseline: Baseline = {**marks.moment(session), "counters": session.rows(marks.COUNTERS)[0]}
+    baseline: Baseline = {**write_snapshot.moment(session), "counters": session.rows(write_snapshot.COUNTERS)[0]}
     relations = _relations(session, ignore_schemas)
     tables = {int(entry["oid"]): entry for entry in relations.values() if entry["kind"] == "r"}
-    chosen = [*tables.values()] if limit_bytes is None else marks.smallest(session, [*tables.values()], limit_bytes)
+    chosen = (
+        [*tables.values()] if limit_bytes is None else write_snapshot.smallest(session, [*tables.values()], limit_bytes)
+    )
     for oid, (rows, old) in _counts(session, chosen, baseline).items():
         tables[oid].update(rows=rows, old=old)
-    hashed = marks.smallest(session, chosen, digest_bytes) if digest_bytes else []
+    hashed = write_snapshot.smallest(session, chosen, digest_bytes) if digest_bytes else []
     for oid, digest in _digests(session, hashed).items():
         tables[oid]["digest"] = digest
     session.execute("COMMIT")
@@ -143,7 +145,9 @@ def take(
 
 def take_briefly(session: Session, ignore_schemas: Sequence[str] = ()) -> Baseline:
     """The baseline for a moment in which users wait: content is hashed up to 32 MB; counting is cheaper."""
-    return take(session, limit_bytes=marks.LOOK_BYTES, digest_bytes=_DIGEST_BYTES, ignore_schemas=ignore_schemas)
+    return take(
+        session, limit_bytes=write_snapshot.LOOK_BYTES, digest_bytes=_DIGEST_BYTES, ignore_schemas=ignore_schemas
+    )
 
 
 def compare(
@@ -175,11 +179,11 @@ def compare(
 def _compared(
     session: Session, baseline: Baseline, ignore_schemas: Sequence[str], content: bool, deletions_only: bool
 ) -> Comparison:
-    if marks.elsewhere(session, baseline):
-        raise Refused(f"It cannot be compared with what it was: {marks.ANOTHER}.")
-    others = int(session.scalar(marks.OTHERS))  # before the counters: who is gone has handed them over
+    if write_snapshot.elsewhere(session, baseline):
+        raise Refused(f"It cannot be compared with what it was: {write_snapshot.ANOTHER}.")
+    others = int(session.scalar(write_snapshot.OTHERS))  # before the counters: who is gone has handed them over
     session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-    counters = session.rows(marks.COUNTERS)[0]
+    counters = session.rows(write_snapshot.COUNTERS)[0]
     certain = bool(counters["counting"]) and counters == dict(baseline["counters"])
     now = _relations(session, ignore_schemas)
     pairs = _pairs(baseline, now)
@@ -187,7 +191,7 @@ def _compared(
     read = {int(after["oid"]) for before, after in pairs if not certain or _moved(before, after, hints)}
     if others and certain and not deletions_only:
         still = [after for _, after in pairs if int(after["oid"]) not in read]
-        read |= {int(after["oid"]) for after in marks.smallest(session, still)}
+        read |= {int(after["oid"]) for after in write_snapshot.smallest(session, still)}
     known = [after for before, after in pairs if "rows" in before and int(after["oid"]) in read]
     counts = _counts(session, [*known, *_recreated(baseline, now)], baseline)
     large = [after for before, after in pairs if "rows" not in before and int(after["oid"]) in read]
@@ -247,7 +251,7 @@ def _counts(session: Session, tables: Sequence[Mapping[str, Any]], baseline: Bas
     for start in range(0, len(tables), 40):
         queries = [
             f"SELECT {int(table['oid'])} AS oid, count(*) AS rows,"
-            f" count(*) FILTER (WHERE NOT {marks.newer(baseline)}) AS old"
+            f" count(*) FILTER (WHERE NOT {write_snapshot.newer(baseline)}) AS old"
             f" FROM ONLY {quote_ident(table['schema'])}.{quote_ident(table['name'])} AS t"
             for table in tables[start : start + 40]
         ]
@@ -271,7 +275,7 @@ def _remains(session: Session, tables: Sequence[Mapping[str, Any]], baseline: Ba
         int(table["oid"]): bool(
             session.scalar(
                 f"SELECT EXISTS (SELECT FROM ONLY {quote_ident(table['schema'])}.{quote_ident(table['name'])} AS t"
-                f" WHERE NOT {marks.newer(baseline)}) AS there"
+                f" WHERE NOT {write_snapshot.newer(baseline)}) AS there"
             )
         )
         for table in tables

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from ..oracle_sql import acl_list
-from ..postgres import Session, quote_ident
+from .content_digest.queries import acl_list
+from .psql import Session, quote_ident
 
 ServerState = Mapping[str, Mapping[str, str]]
 

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional, Protocol
 
-from ..errors import PapError, Unavailable
-from ..postgres import Database, Session, bind, quote_literal
-from .names import CLIENT, admin_session
+from ..core.errors import PapError, Unavailable
+from .managed_names import CLIENT, admin_session
+from .psql import Database, Session, bind, quote_literal
 
 _POLL_S = 0.03
 _LATE_S = 1.0  # a session may be seen before its process's socket is, and be over by then

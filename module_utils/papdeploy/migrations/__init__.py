@@ -15,12 +15,12 @@ _HOMES = {
     "load_folders": "files",
     "load_sources": "files",
     "RunOptions": "options",
-    "apply": "runner",
-    "revert": "revert",
+    "apply": "run.apply",
+    "revert": "run.revert",
     "plan": "planning",
     "status": "planning",
-    "baseline": "adopt",
-    "repair": "adopt",
+    "baseline": "run.baseline",
+    "repair": "run.baseline",
 }
 
 __all__ = [*_HOMES]

@@ -18,8 +18,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional
 
+from ..core.errors import Refused
 from ..core.text import plural
-from ..errors import Refused
 
 TEMPLATE = "migration_template"
 # Beside migrations: names, one a line, in the order that they run before everything that has a date.

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional
 
-from ..errors import Unavailable
-from .drivers import sqlstate
+from ..core.errors import Unavailable
+from .run.drivers import sqlstate
 
 SCHEMA = "pap_deploy"
 # The advisory lock of a run: the bytes "papdeplo" as a 64-bit number; one per database.

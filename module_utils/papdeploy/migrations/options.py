@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Optional
 
 from ..core.database_identity import DatabaseIdentity
-from ..errors import Refused
+from ..core.errors import Refused
 
 
 @dataclass(frozen=True)

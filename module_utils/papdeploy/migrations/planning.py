@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..core import database_identity
-from ..errors import Refused
+from ..core.errors import Refused
 from . import ledger
 from .files import SCRIPT, MigrationFile, with_requirements
 from .ledger import Entry, Ledger
@@ -172,8 +172,8 @@ def import_problems(migrations: Sequence[MigrationFile]) -> list[Problem]:
 
     Scripts of the old kind are only parsed: what they do when imported belongs into a process of their own.
     """
-    from . import steps
-    from .second import no_second_connection
+    from .run import execute
+    from .run.connection_guard import no_second_connection
 
     found = []
     refusal = Refused("it opens a connection when it is imported.", hint="Connections are the runner's: use db.")
@@ -182,7 +182,7 @@ def import_problems(migrations: Sequence[MigrationFile]) -> list[Problem]:
             continue
         try:
             with no_second_connection(lambda _: refusal):
-                steps.load(migration)
+                execute.load(migration)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is reported as the problem
             said = f"{type(error).__name__}: {error}".split("\n")[0]
             found.append(
@@ -231,14 +231,14 @@ def plan(
     migrations are run for real, up to the first legacy script: their SQL is then exact. All other SQL is read from the
     sources.
     """
-    from . import statics
+    from . import static_sql
 
     state = status(connection, files, options)
     ran: dict[str, dict[str, Any]] = {}
     if scratch and state.pending and not state.problems:
-        from .runner import record_on
+        from .run.apply import record_on
 
         live = database_identity.read(lambda query: rows(connection, query))
         ran = record_on(scratch, files, options or RunOptions(), live)
     rest = [migration for migration in state.pending if migration.identity not in ran]
-    return Plan(state, {**ran, **{migration.identity: statics.sql_of(migration).as_dict() for migration in rest}})
+    return Plan(state, {**ran, **{migration.identity: static_sql.sql_of(migration).as_dict() for migration in rest}})

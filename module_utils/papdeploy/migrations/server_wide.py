@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from . import sql
-from .sql import Statement
+from ..sql import statements
+from ..sql.statements import Statement
 
 # Does nothing, needs no privilege, returns no rows: sent in the place of a statement that is left out.
 NOTHING = "UNLISTEN pap_deploy_nothing"
@@ -30,10 +30,14 @@ _BLOCK = ("BEGIN", "THEN", "ELSE", "LOOP")
 
 def without(text: str) -> tuple[str, list[Statement]]:
     """``text`` without the statements that act on the whole server, and those. What is left may be empty."""
-    found = [statement for statement in sql.split(text) if is_server_wide(statement)] if _SUSPECT.search(text) else []
+    found = (
+        [statement for statement in statements.split(text) if is_server_wide(statement)]
+        if _SUSPECT.search(text)
+        else []
+    )
     if not found:
         return text, []
-    return ";\n".join(statement.text for statement in sql.split(text) if statement not in found), found
+    return ";\n".join(statement.text for statement in statements.split(text) if statement not in found), found
 
 
 def is_server_wide(statement: Statement) -> bool:
@@ -50,7 +54,7 @@ def shown(statement: Statement) -> str:
         inside = next(words for body in _bodies(statement) for words in _statements(body) if _acts(words))
         return f"DO … {' '.join(inside[:3])} …"
     text = ""
-    for kind, token, _ in sql.tokens(statement.text):
+    for kind, token, _ in statements.tokens(statement.text):
         if kind == "string" or len(text) + len(token) > _SHOWN:
             return f"{text.rstrip()} …"
         text += token if kind != "space" else "" if text.endswith(" ") else " "
@@ -114,7 +118,7 @@ def _inside(word: str) -> Optional[str]:
 def _statements(body: str) -> list[tuple[str, ...]]:
     """The statements of a block of PL/pgSQL, as far as words tell where one begins."""
     found = []
-    for statement in sql.split(body):
+    for statement in statements.split(body):
         begins = [0, *(n + 1 for n, word in enumerate(statement.words) if word in _BLOCK)]
         found += [statement.words[n:] for n in begins if n < len(statement.words)]
     return found

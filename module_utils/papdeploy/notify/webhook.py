@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core import http
+from ..core.errors import Unavailable
 from ..core.visible import visible
-from ..errors import Unavailable
 
 SECONDS = 10.0
 

@@ -6,12 +6,12 @@ import contextlib
 import time
 from typing import Any
 
-from .. import smoke
+from ..app import smoke
+from ..app.stack import Stack
 from ..core.clock import now
-from ..errors import PapError
-from ..journal import Journal
+from ..core.errors import PapError
 from ..releases.api_absence import absence, sentence
-from ..stack import Stack
+from ..releases.journal import Journal
 
 _AGAIN_S = 0.5
 

@@ -12,15 +12,15 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Optional
 
+from ..app.stack import Stack
 from ..core import text
 from ..core.durable import write_durably
-from ..databases import definitions, loss_rules, marks, relation_losses
+from ..core.errors import CommandFailed, PapError, Unavailable
+from ..databases import definitions, loss_rules, relation_losses, write_snapshot
 from ..databases.live_state import LEDGER_SCHEMA
+from ..databases.psql import Session
 from ..databases.relation_losses import Baseline, Comparison
-from ..errors import CommandFailed, PapError, Unavailable
-from ..journal import Journal
-from ..postgres import Session
-from ..stack import Stack
+from ..releases.journal import Journal
 
 KEPT = "data.json"
 DEFINED = "definitions.json"
@@ -96,7 +96,7 @@ def _compared(stack: Stack, baseline: Baseline, final: bool) -> tuple[Comparison
     else sees yet whether it empties them."""
     limit = time.monotonic() + (_PATIENCE_S if final else 0.0)
     while True:
-        locked = stack.database.rows(marks.LOCKED) if final else []
+        locked = stack.database.rows(write_snapshot.LOCKED) if final else []
         found = relation_losses.compare(stack.database, baseline, ignore_schemas=(LEDGER_SCHEMA,))
         if not (found.unexplained or locked) or time.monotonic() >= limit:
             return found, locked

@@ -7,8 +7,8 @@ import signal
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..core.errors import DeadlineExceeded, Refused
 from ..core.text import age
-from ..errors import DeadlineExceeded, Refused
 
 _HOUR = 3600.0
 # Seconds. How long a backup or a copy takes depends on the database: there the limit only ends what would never end.

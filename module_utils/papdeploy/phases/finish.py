@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from .. import databases
+from ..app.stack import Stack
 from ..core import storage, text
 from ..core.clock import now, seconds_between
 from ..core.durable import write_durably
-from ..errors import PapError
-from ..journal import Journal
+from ..core.errors import PapError
 from ..releases import downtime
 from ..releases.api_absence import absence, sentence
+from ..releases.journal import Journal
 from ..schema import fingerprint
-from ..stack import Stack
-from . import data_check, rehearsed, retention
-from .cutover import begin_entry
+from . import data_check, rehearsal_limits, retention
+from .migrate import begin_entry
 
 
 def run(stack: Stack, release: str, keep_containers: int = 1, hold: Sequence[str] = ()) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def _lines(
     return [
         f"{stack.label} runs {header['to']['label']}; {text.plural(count, 'migration')} applied,"
         f" {text.seconds(seconds)} in all, API unavailable for {'?' if away is None else text.seconds(away)}"
-        f"{rehearsed.expected(journal.last('rehearse'), away)}",
+        f"{rehearsal_limits.expected(journal.last('rehearse'), away)}",
         *([sentence(gone)] if gone else []),
         f"backup   {backup.get('path', 'none')}",
         f"journal  {journal.path}",

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .. import databases
-from ..app.settings_values import fold
+from ..app.stack import Beside, Stack
 from ..backup.archive import refuse_clients
 from ..core import storage
-from ..errors import PapError, Refused, StorageFailed
-from ..journal import State
-from ..postgres import Database, ServerFacts
-from ..stack import Beside, Stack
+from ..core.errors import PapError, Refused, StorageFailed
+from ..databases.psql import Database, ServerFacts
+from ..environment.settings_values import fold
+from ..releases.journal import State
 
 DROP_TABLES = "CC_DROP_TABLES"
 # Only these are certainly off. Anything else could be read as true by an app or by a person.
@@ -107,7 +107,7 @@ def absence_explained(stack: Stack) -> Iterator[None]:
 
 
 # The modules that lead a release to its end.
-_OF_A_DEPLOY = ("backing_up", "rehearse", "cutover", "watching", "receipting", "smoke_test", "validate", "finish")
+_OF_A_DEPLOY = ("backup", "rehearse", "migrate", "watch", "receipt", "login_smoke_test", "validate", "finish")
 
 
 @contextlib.contextmanager

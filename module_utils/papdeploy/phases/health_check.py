@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ..app.stack import Stack
 from ..core.text import seconds
-from ..journal import Journal
-from ..stack import Stack
+from ..releases.journal import Journal
 from .progress import Progress
 
 

@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from ..app.stack import Stack
 from ..core.clock import now
 from ..core.durable import private_folder, write_durably
+from ..core.errors import PapError, Refused
 from ..core.text import plural
 from ..databases import live_state
 from ..databases.live_state import LiveChanges, LiveState
 from ..databases.session_watch import SeenOnLive
 from ..databases.session_watch import described as session_described
-from ..errors import PapError, Refused
-from ..journal import State
-from ..stack import Stack
+from ..releases.journal import State
 
 _SHOWN = 10
 

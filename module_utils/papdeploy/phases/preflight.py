@@ -10,18 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from .. import databases, smoke
+from .. import databases
+from ..app import smoke
+from ..app.stack import Stack
 from ..core.database_url import objection_of_sqlalchemy, read
 from ..core.durable import private_folder, write_durably
+from ..core.errors import PapError, Refused
 from ..core.text import plural
-from ..errors import PapError, Refused
-from ..journal import Journal
 from ..migrations.files import TEMPLATE
+from ..releases.journal import Journal
 from ..schema import CheckOptions, Difference, compare, drift, fingerprint, judge
-from ..schema.compare_catalogs import comparable
-from ..schema.result import reaches
-from ..stack import Stack
-from . import api_watch, guards, live_check, own_logins, plan, release_content, schema_ahead
+from ..schema.differences.catalogs import comparable
+from ..schema.differences.result import reaches
+from . import api_watch, guards, live_check, release_content, schema_ahead, smoke_test_logins
+from . import forecast as plan
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,7 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
             found.failing = [item for item in verdict.differences if reaches(item.severity, check.fail_on)]
     _refuse_unexplained(found)
     if with_baseline and not found.nothing_to_do:
-        with own_logins.noted(stack):
+        with smoke_test_logins.noted(stack):
             before = smoke.baseline(stack.smoke)
         _refuse_failing_login(stack, found, before, options)
         found.baseline = before.endpoints

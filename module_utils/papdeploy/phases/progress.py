@@ -13,7 +13,7 @@ from typing import Any, Optional
 from ..core.redact import Redactor
 from ..core.text import seconds, size
 from ..core.visible import visible
-from ..migrations import console
+from ..migrations.cli import console
 
 _EVERY_S = 1.0
 

@@ -7,14 +7,14 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..app.stack import Stack
 from ..backup import Encryption
+from ..core.errors import PapError
 from ..core.text import age, plural, seconds, size
-from ..errors import PapError
-from ..journal import Journal
 from ..rehearsal import Options, Subject, api_effects, expectations, rehearse, verdict
-from ..stack import Stack
+from ..releases.journal import Journal
 from . import api_watch, live_check
-from .cutover import begin_entry
+from .migrate import begin_entry
 from .preflight import read_kept
 from .progress import Progress
 

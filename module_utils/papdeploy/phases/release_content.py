@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..app.content import Content
+from ..app.stack import Beside, Stack
 from ..core.durable import write_durably
+from ..core.errors import VerificationFailed
 from ..core.visible import visible
-from ..errors import VerificationFailed
-from ..journal import Journal
 from ..receipts.subject import runtime_differences
-from ..stack import Beside, Stack
+from ..releases.journal import Journal
 
 FILE = "content.json"
 _SHOWN = 5

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any, Optional
 
 from .. import databases
+from ..app.stack import Stack
 from ..backup import folder, retention
 from ..backup.retention import Decision, Owner, Release, Settings, Thing
 from ..core.clock import epoch, from_epoch, now, utc_minute
 from ..core.durable import private_folder
+from ..core.errors import PapError
 from ..core.text import age, few, size
 from ..core.visible import visible
-from ..databases import marks
-from ..databases.names import maintenance
-from ..errors import PapError
-from ..journal import Journal, State
-from ..postgres import Database
-from ..stack import Stack
+from ..databases import write_snapshot
+from ..databases.managed_names import maintenance
+from ..databases.psql import Database
+from ..releases.journal import Journal, State
 
 FEW = 3  # names in a line
 _NOBODY = Owner("", "", "")
@@ -127,7 +127,7 @@ def rows_only_in(database: Database, journal: Journal, name: str) -> Optional[in
     if done is None or counted is None or done.get("kept") != name or not counted.get("cost_certain"):
         return None
     try:
-        later = marks.writes(database.named(name)) - int(swapped["writes"])
+        later = write_snapshot.writes(database.named(name)) - int(swapped["writes"])
     except (PapError, KeyError, TypeError):  # it takes no connection, or an earlier version noted nothing
         return None
     besides = len(counted.get("besides") or [])

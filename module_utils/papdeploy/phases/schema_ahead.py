@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
+from ..app.stack import Stack
 from ..core.text import plural
-from ..journal import Journal
+from ..releases.journal import Journal
 from ..schema import CheckOptions, CheckResult, Difference, compare
-from ..schema.compare_catalogs import comparable
-from ..schema.result import reaches
-from ..stack import Stack
+from ..schema.differences.catalogs import comparable
+from ..schema.differences.result import reaches
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ..app.stack import Stack
 from ..core.durable import write_durably
+from ..core.errors import PapError
 from ..core.text import plural
-from ..errors import PapError
 from ..schema import CheckOptions
-from ..schema.result import CheckResult, result_from_dict
-from ..stack import Stack
+from ..schema.differences.result import CheckResult, result_from_dict
 from . import release_content, schema_ahead
 from .preflight import expected_catalog, read_kept
 

@@ -8,9 +8,9 @@ from typing import Any, Optional
 
 from ..core import text
 from ..core.clock import epoch, now, seconds_between, utc_minute
+from ..core.errors import Refused
 from ..core.reasons import stated
 from ..core.visible import visible
-from ..errors import Refused
 from .folder import Shelf
 from .statements import HOLDS, identity
 from .subject import differences

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..core.durable import sync_folder
+from ..core.errors import Refused, Unavailable
 from ..core.regular import read_regular
 from ..core.visible import visible
-from ..errors import Refused, Unavailable
 from .signing import Keys, trusted, verified
 from .statements import KINDS, identity, kind_of
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..core.errors import Refused, Unavailable
 from ..core.visible import visible
-from ..errors import Refused, Unavailable
 from .statements import FORMAT, KINDS, fits, kind_of, shape_of
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from ..app.stack import Stack
 from ..core.text import plural
-from ..databases import besides, loss_rules, marks, relation_losses
-from ..databases.besides import Positions
+from ..databases import loss_rules, other_losses, relation_losses, write_snapshot
+from ..databases.other_losses import Positions
 from ..databases.relation_losses import Baseline, Comparison
-from ..stack import Stack
 from .copies import Copy
 from .options import RehearsalFailed
-from .reversing import IGNORED
+from .reverse import IGNORED
 
 _PATIENCE_S = 15.0  # until the sessions of a trial that was ended are gone, and have handed over their counters
 
@@ -32,21 +32,21 @@ class ApiEffects:
     def __post_init__(self) -> None:
         with self.copy.database.session() as session:
             self.baseline = relation_losses.take(session, ignore_schemas=IGNORED)
-            self.positions.append(besides.positions(session))
+            self.positions.append(other_losses.positions(session))
 
     def started(self) -> None:
         """Compare when it is healthy and nobody has asked it for anything else."""
         self.start = relation_losses.compare(self.copy.database, self.baseline, ignore_schemas=IGNORED)
         with self.copy.database.session() as session:
-            self.positions.append(besides.positions(session))
+            self.positions.append(other_losses.positions(session))
 
     def ended(self) -> None:
         """Compare when it has ended, and its sessions with it."""
         limit = time.monotonic() + _PATIENCE_S
         with self.copy.database.session() as session:
-            while int(session.scalar(marks.OTHERS)) and time.monotonic() < limit:
+            while int(session.scalar(write_snapshot.OTHERS)) and time.monotonic() < limit:
                 time.sleep(0.05)
-            self.positions.append(besides.positions(session))
+            self.positions.append(other_losses.positions(session))
         self.whole = relation_losses.compare(self.copy.database, self.baseline, ignore_schemas=IGNORED)
 
     def refuse_losses(self, stack: Stack, name: str, step: str) -> None:
@@ -84,7 +84,7 @@ class ApiEffects:
         if len(self.positions) != 3:  # it was never healthy
             return {}
         before, healthy, after = self.positions
-        return {"start": besides.taken(before, healthy), "login": besides.taken(healthy, after)}
+        return {"start": other_losses.taken(before, healthy), "login": other_losses.taken(healthy, after)}
 
 
 def lines(name: str, effects: Mapping[str, Any]) -> list[str]:

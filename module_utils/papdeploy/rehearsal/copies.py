@@ -10,16 +10,17 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from .. import backup as backups
-from .. import databases, disk
-from .. import oracle as oracles
-from ..backup import growth
+from .. import databases
+from ..backup import copy_progress
 from ..backup.archive import RESTORE_SETTINGS, restore_argv, restoring, what_dumps_need
-from ..backup.explained import next_step
 from ..backup.pipeline import Emit, silent, write_all
+from ..backup.restore_errors import next_step
+from ..core.errors import DeadlineExceeded, PapError
 from ..core.text import plural
-from ..errors import DeadlineExceeded, PapError
-from ..postgres import Database
-from ..sites import CHUNK
+from ..databases import content_digest as oracles
+from ..databases import disk
+from ..databases.psql import Database
+from ..sites.host import CHUNK
 from . import sampling
 
 LEDGER_SCHEMA = "pap_deploy"
@@ -88,7 +89,7 @@ class Maker:
             disk.check_copy(self.live, database_bytes=size, purpose="the copy for the rehearsal")
         copy = databases.create_empty(self.live, self.release, "scratch")
         if self.data == "full":
-            with growth.told(self.emit, copy, size):
+            with copy_progress.told(self.emit, copy, size):
                 _stream(self.live, copy, [], deadline)
             how = "a copy of the live database"
         elif self.data == "schema":

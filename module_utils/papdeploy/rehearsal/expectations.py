@@ -9,9 +9,9 @@ from typing import Any, Optional
 
 from .. import backup as backups
 from ..core.clock import seconds_between
-from ..databases import marks, relation_losses
-from ..journal import Journal
-from ..postgres import Database
+from ..databases import relation_losses, write_snapshot
+from ..databases.psql import Database
+from ..releases.journal import Journal
 
 _SPANS = {
     "fence": (("fence", "begin"), ("fence", "done")),
@@ -55,7 +55,7 @@ def clock(copy: Database) -> dict[str, float]:
         opened.append(time.monotonic() - began)
     with copy.session() as session:
         began = time.monotonic()
-        marks.take(session)
+        write_snapshot.take(session)
         relation_losses.take_briefly(session)
         notes = time.monotonic() - began
     return {"session": round(median(opened), 3), "notes": round(notes, 3)}
@@ -68,6 +68,6 @@ def restore_point_s(live: Database, taken: Optional[backups.Backup]) -> float:
     manifest: Mapping[str, Any] = taken.manifest if taken else {}
     if manifest:
         look_s = float(manifest["seconds"]["oracle"])
-        if look_s <= max(_CHEAP_S, copy_s) and not marks.written_since(live, manifest["mark"]).anything:
+        if look_s <= max(_CHEAP_S, copy_s) and not write_snapshot.written_since(live, manifest["mark"]).anything:
             return round(look_s, 3)
     return round(copy_s + 0.1, 3)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import PapError, Refused
+from ..core.errors import PapError, Refused
 
 DATA = ("full", "sample", "schema")
 MODES = ("standard", "online")

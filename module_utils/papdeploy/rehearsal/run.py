@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
 from .. import databases
-from ..app.copy_environment import CopyEnvironment
+from ..app.stack import Beside, Stack
 from ..backup.pipeline import Emit, silent
-from ..databases import marks, own
-from ..errors import DeadlineExceeded, PapError
+from ..core.errors import DeadlineExceeded, PapError
+from ..databases import smoke_test_writes, write_snapshot
+from ..environment.copy_environment import CopyEnvironment
 from ..migrations import server_wide
-from ..stack import Beside, Stack
-from . import expectations, observing, reversing, trials, verdict
+from . import expectations, observe, reverse, trials, verdict
 from .api_effects import ApiEffects
 from .copies import Copy, Maker
 from .options import Options, RehearsalFailed
@@ -158,7 +158,7 @@ def rehearse(stack: Stack, subject: Subject, options: Options, emit: Emit = sile
 def _on_the_copy(work: _Work, maker: Maker, copy: Copy) -> dict[str, Any]:
     subject = work.subject
     with copy.database.session() as session:
-        existing = {str(row["name"]) for row in observing.files(session).values()}
+        existing = {str(row["name"]) for row in observe.files(session).values()}
     with contextlib.ExitStack() as opened:
         with work.step("migrate"):
             on_copy = work.stack.on_copy(subject.candidate, copy.database, "the rehearsal of the migrations")
@@ -166,8 +166,8 @@ def _on_the_copy(work: _Work, maker: Maker, copy: Copy) -> dict[str, Any]:
             work.environments[subject.candidate["identity"]] = beside.made
             migrated = _migrate(work, beside, copy)
         with work.step("compare"):
-            first = reversing.structure(copy.database)
-            drops = reversing.downgrade_drops(copy.database, copy.start, first)
+            first = reverse.structure(copy.database)
+            drops = reverse.downgrade_drops(copy.database, copy.start, first)
         back = _revert(work, beside, copy) if migrated["applied"] else _nothing_to_revert()
         if migrated["applied"]:
             if back["tried"] and not back["clean"]:
@@ -177,7 +177,7 @@ def _on_the_copy(work: _Work, maker: Maker, copy: Copy) -> dict[str, Any]:
             if back["tried"]:
                 with work.step("migrate_again"):
                     _migrate(work, beside, copy)
-                    _refuse_other_schema(reversing.schema_differences(first, reversing.structure(copy.database)))
+                    _refuse_other_schema(reverse.schema_differences(first, reverse.structure(copy.database)))
     candidate, own_writes = _candidate(work, copy)
     old = _old(work, copy, candidate)
     after_use = _revert_after_use(work, copy, back) if migrated["applied"] and back["reversible"] else None
@@ -196,8 +196,8 @@ def warm(beside: Beside, request: Mapping[str, Any]) -> None:
 def _migrate(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
     application = f"pap-deploy:{work.subject.release}"
     beside_run = copy.database.as_release(f"{work.subject.release}:watch")
-    with observing.LockWatch(beside_run, application) as watch, beside_run.session() as session:
-        alone = observing.Alone(session, watch)
+    with observe.LockWatch(beside_run, application) as watch, beside_run.session() as session:
+        alone = observe.Alone(session, watch)
         alone.start()
         request = work.request()
 
@@ -214,14 +214,14 @@ def _migrate(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
             on_event=heard,
         )
         work.note_left_out(result)
-        result["applied"] = observing.completed(result["applied"], watch, alone, began)
+        result["applied"] = observe.completed(result["applied"], watch, alone, began)
         result["watched"] = watch.problem is None
     return result
 
 
 def _revert(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
     with work.step("revert"):
-        back = reversing.revert(copy, lambda: _call_revert(work, beside))
+        back = reverse.revert(copy, lambda: _call_revert(work, beside))
     if not back["reversible"] and work.options.require_reversible:
         raise RehearsalFailed(
             f"The deploy is not reversible: {back['why']}",
@@ -261,13 +261,13 @@ def _refuse_other_schema(differences: list[str]) -> None:
         )
 
 
-def _candidate(work: _Work, copy: Copy) -> tuple[dict[str, Any], list[own.Rows]]:
+def _candidate(work: _Work, copy: Copy) -> tuple[dict[str, Any], list[smoke_test_writes.Rows]]:
     """The new API on the copy, which must work; and what each transaction of the smoke test writes."""
     mark: dict[str, Any] = {}
 
     def take_mark() -> None:
         with copy.database.session() as session:
-            mark.update(marks.take(session))
+            mark.update(write_snapshot.take(session))
 
     with work.step("candidate"):
         tried = _attempt(work, copy, work.subject.candidate, "the new API", "candidate", take_mark)
@@ -284,7 +284,7 @@ def _candidate(work: _Work, copy: Copy) -> tuple[dict[str, Any], list[own.Rows]]
             )
         if tried["works"] is None:
             return tried, []
-        return tried, own.rehearsed(copy.database, mark, ignore_schemas=reversing.IGNORED)
+        return tried, smoke_test_writes.rehearsed(copy.database, mark, ignore_schemas=reverse.IGNORED)
 
 
 def _old(work: _Work, copy: Copy, candidate: Mapping[str, Any]) -> dict[str, Any]:
@@ -383,7 +383,7 @@ def _verdict(
     drops: Mapping[str, Any],
     candidate: Mapping[str, Any],
     old: Mapping[str, Any],
-    own_writes: Sequence[own.Rows],
+    own_writes: Sequence[smoke_test_writes.Rows],
 ) -> dict[str, Any]:
     subject, options = work.subject, work.options
     applied = migrated["applied"]
@@ -442,7 +442,7 @@ def _verdict(
         "reversible": bool(back["reversible"]) if timed or not back["reversible"] else None,
         "reversible_why": back["why"],
         "reversible_differences": list(back["differences"]),
-        "downgrade_loses": reversing.loses_sentence(drops, list(back["differences"])),
+        "downgrade_loses": reverse.loses_sentence(drops, list(back["differences"])),
         "downgrade_drops": dict(drops),
         "candidate": dict(candidate),
         "old_api_works": old["works"],

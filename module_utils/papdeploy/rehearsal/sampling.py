@@ -11,9 +11,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, Callable
 
-from .. import oracle as oracles
-from .. import oracle_sql
-from ..postgres import Database, Session, bind, quote_ident
+from ..databases import content_digest as oracles
+from ..databases.content_digest import queries
+from ..databases.psql import Database, Session, bind, quote_ident
 
 _TABLES = f"""
 SELECT c.oid::int8 AS oid, n.nspname AS schema, c.relname AS name,
@@ -22,8 +22,8 @@ SELECT c.oid::int8 AS oid, n.nspname AS schema, c.relname AS name,
        (SELECT coalesce(json_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_attribute a WHERE a.attrelid = c.oid
           AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '') AS columns
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname <> 'pap_deploy' AND {oracle_sql.user_schema()}
-  AND {oracle_sql.no_member("pg_class", "c.oid")}
+WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname <> 'pap_deploy' AND {queries.user_schema()}
+  AND {queries.no_member("pg_class", "c.oid")}
 ORDER BY 2, 3"""
 
 _REFERENCES = """

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Callable, Optional
 
-from .. import smoke
-from ..app.copy_environment import CopyEnvironment
+from ..app import smoke
 from ..app.process_sockets import ProcessSockets
+from ..app.smoke import SmokeConfig, SmokeFailed
+from ..app.stack import Stack
+from ..app.trial import Trial
+from ..core.errors import PapError, Refused
+from ..databases.psql import Database
 from ..databases.session_watch import SessionWatch
-from ..errors import PapError, Refused
-from ..postgres import Database
-from ..smoke import SmokeConfig, SmokeFailed
-from ..stack import Stack
-from ..trial import Trial
+from ..environment.copy_environment import CopyEnvironment
 
 _POLL_S = 0.05
 _PATIENCE_S = 3.0  # what a backend has read, and what an API logs of an error, shows a moment later

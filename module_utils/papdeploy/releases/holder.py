@@ -14,8 +14,8 @@ from typing import Any, Optional
 
 from ..core import text
 from ..core.clock import now, seconds_between
+from ..core.errors import Refused
 from ..core.processes import Place, Process, since_boot
-from ..errors import Refused
 from .run import Run
 
 

@@ -17,11 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional, TextIO
 
-from ..agent import package_folder
+from ..core.errors import PapError, Refused, Unavailable, from_dict
 from ..core.processes import Process
-from ..databases.names import outside
-from ..errors import PapError, Refused, Unavailable, from_dict
-from ..postgres import Database
+from ..databases.managed_names import outside
+from ..databases.psql import Database
+from ..remote.client import package_folder
 from .holder import alive, read
 from .server_lock import HELD, ServerLock
 

@@ -22,8 +22,8 @@ from typing import Any, Optional, Protocol
 from ..core import storage
 from ..core.clock import now
 from ..core.durable import private_folder, sync_folder, write_durably
+from ..core.errors import PapError, Refused, StorageFailed, TakenOver
 from ..core.processes import MARK, Place, Process, end, since_boot
-from ..errors import PapError, Refused, StorageFailed, TakenOver
 from . import keeper
 from .holder import Holder, Remains, alive, lock_file, read
 from .run import Run

@@ -13,10 +13,10 @@ import time
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from ..databases.names import admin_session, outside
-from ..errors import CommandFailed, Refused, Unavailable
-from ..migrations.lock import STACK_CLASS as CLASS
-from ..postgres import Database, Session, bind, quote_literal
+from ..core.errors import CommandFailed, Refused, Unavailable
+from ..databases.managed_names import admin_session, outside
+from ..databases.psql import Database, Session, bind, quote_literal
+from ..migrations.run.advisory_lock import STACK_CLASS as CLASS
 from .holder import Holder, Remains
 
 _PATIENCE_S = 3.0  # for a session whose client has just been killed

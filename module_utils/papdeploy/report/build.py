@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from .. import watch as watching
 from ..core.clock import seconds_between
 from ..core.text import plural
-from ..journal import Journal
+from ..logwatch import rules as watching
 from ..releases import downtime
 from ..releases.api_absence import absence, sentence
-from . import data_loss, schema_text, words
+from ..releases.journal import Journal
+from . import data_loss, format, schema_text
 
 FORMAT = 1
 Entries = Sequence[Mapping[str, Any]]
@@ -199,7 +199,7 @@ def _bar(
 ) -> dict[str, Any]:
     return {
         "phase": name,
-        "label": words.phase(name),
+        "label": format.phase(name),
         "part": "." in name,
         "begin_s": begin_s,
         "end_s": end_s,
@@ -340,15 +340,15 @@ def _verdict(report: Mapping[str, Any], end: Optional[Mapping[str, Any]]) -> dic
     """``kind`` (finished, rolled_back, refused, abandoned, unfinished), whether it is good, and the one line."""
     kind = end["event"] if end else "unfinished"
     where = f"{report['stack'] or 'the stack'} ({report['environment'] or '?'})"
-    new = words.short(report["to"]) or "the new release"
-    old = words.short(report["from"]) or "the old release"
+    new = format.short(report["to"]) or "the new release"
+    old = format.short(report["from"]) or "the old release"
     failed = report["failed"]
-    at = f" at {words.phase_noun(failed['phase'])}" if failed else ""
+    at = f" at {format.phase_noun(failed['phase'])}" if failed else ""
     if kind == "finished":
         count = sum(1 for item in report["migrations"] if item["applied"])
         did = f"{plural(count, 'migration')} applied" if count else "no migration"
         away = report["unavailable_s"]
-        line = f"{where} runs {new}: {did}, API unavailable for {words.seconds(away)}"
+        line = f"{where} runs {new}: {did}, API unavailable for {format.seconds(away)}"
     elif kind == "rolled_back" and report["rolled_back_at"]:
         line = f"{where} runs {old} again: {new} was deployed, and taken back later"
     elif kind == "rolled_back":

@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 from ..databases.relation_losses import Loss
 from ..rollback import BRING_BACK
-from .words import escape
+from .format import escape
 
 Entries = Sequence[Mapping[str, Any]]
 

@@ -11,10 +11,10 @@ from urllib.parse import quote
 from ..core.durable import write_durably
 from ..core.regular import read_regular
 from ..core.text import plural
-from . import words
+from . import format
+from .format import escape
 from .page import POLICY, document
 from .sections import table
-from .words import escape
 
 _TONES = {"finished": "ok", "rolled_back": "bad", "abandoned": "bad", "refused": "warn", "unfinished": "warn"}
 
@@ -35,12 +35,12 @@ def overview(reports: Sequence[Mapping[str, Any]], links: Mapping[str, str] | No
             [
                 f'<a href="{escape(link)}">{name}</a>' if link else name,
                 escape(report.get("environment") or "?"),
-                escape(words.short(report.get("from")) or "–"),
-                escape(words.short(report.get("to")) or "–"),
+                escape(format.short(report.get("from")) or "–"),
+                escape(format.short(report.get("to")) or "–"),
                 f'<span class="badge {_TONES.get(kind, "warn")}">{escape(kind.replace("_", " "))}</span>',
-                escape(words.seconds(report["unavailable_s"])) if report.get("unavailable_s") is not None else "–",
-                escape(words.seconds(report["seconds"])) if report.get("seconds") is not None else "–",
-                escape(f"{words.phase(failed['phase'])}: {failed.get('message')}" if failed else ""),
+                escape(format.seconds(report["unavailable_s"])) if report.get("unavailable_s") is not None else "–",
+                escape(format.seconds(report["seconds"])) if report.get("seconds") is not None else "–",
+                escape(f"{format.phase(failed['phase'])}: {failed.get('message')}" if failed else ""),
             ]
         )
     line = f"{plural(good, 'stack')} deployed" + (f", {bad} not" if bad else "")
@@ -105,9 +105,9 @@ def row(report: Mapping[str, Any]) -> dict[str, str]:
     away, took = report.get("unavailable_s"), report.get("seconds")
     return {
         "stack": str(report.get("stack") or "?"),
-        "from": words.short(report.get("from")) or "-",
-        "to": words.short(report.get("to")) or "-",
+        "from": format.short(report.get("from")) or "-",
+        "to": format.short(report.get("to")) or "-",
         "verdict": str(report["verdict"]["kind"]).replace("_", " "),
-        "unavailable": "-" if away is None else words.seconds(away),
-        "took": "-" if took is None else words.seconds(took),
+        "unavailable": "-" if away is None else format.seconds(away),
+        "took": "-" if took is None else format.seconds(took),
     }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from . import data_loss, sections, timeline, words
+from . import data_loss, format, sections, timeline
+from .format import escape
 from .style import CSS
-from .words import escape
 
 _BADGES = {
     "finished": ("ok", "Finished"),
@@ -59,7 +59,7 @@ def render(report: Mapping[str, Any]) -> str:
         parts.append(next_steps)
     parts.append(
         f"<footer>Release <code>{escape(report.get('release') or '?')}</code>. Journal on the target host: "
-        f"<code>{escape(report.get('journal') or words.NOT_RECORDED)}</code>. Times are UTC.</footer>"
+        f"<code>{escape(report.get('journal') or format.NOT_RECORDED)}</code>. Times are UTC.</footer>"
     )
     return document(report["verdict"]["line"], "\n".join(part for part in parts if part))
 
@@ -76,21 +76,21 @@ def _header(report: Mapping[str, Any]) -> str:
         ("To", _release(report.get("to")), ""),
         (
             "Took",
-            words.seconds(report.get("seconds")),
-            f"until {words.clock(ended, started)}" if ended else "not ended",
+            format.seconds(report.get("seconds")),
+            f"until {format.clock(ended, started)}" if ended else "not ended",
         ),
         (
             "API unavailable",
-            words.seconds(report.get("unavailable_s")),
-            f"predicted {words.seconds(expected)}" if expected is not None else "",
+            format.seconds(report.get("unavailable_s")),
+            f"predicted {format.seconds(expected)}" if expected is not None else "",
         ),
-        ("Deployed by", report.get("who") or words.NOT_RECORDED, ""),
-        ("PostgreSQL", f"{version // 10000}.{version % 10000}" if version else words.NOT_RECORDED, ""),
+        ("Deployed by", report.get("who") or format.NOT_RECORDED, ""),
+        ("PostgreSQL", f"{version // 10000}.{version % 10000}" if version else format.NOT_RECORDED, ""),
     ]
     receipt = (report.get("receipt") or {}).get("receipt")
     if receipt and isinstance(receipt, Mapping):
         facts.append(
-            (f"Receipt of {receipt.get('environment')}", receipt.get("release"), words.when(receipt.get("at")))
+            (f"Receipt of {receipt.get('environment')}", receipt.get("release"), format.when(receipt.get("at")))
         )
     facts += [(name.capitalize(), value, "") for name, value in (report.get("versions") or {}).items()]
     items = "".join(
@@ -100,7 +100,7 @@ def _header(report: Mapping[str, Any]) -> str:
     return (
         f'<header class="verdict tone-{tone}"><div class="eyebrow"><span class="badge {tone}">{escape(badge)}</span>'
         f"<span>{escape(report.get('stack') or '?')}</span><span>{escape(report.get('environment') or '?')}</span>"
-        f"<span>{words.when(started)}</span></div>"
+        f"<span>{format.when(started)}</span></div>"
         f'<h1>{escape(report["verdict"]["line"])}</h1><dl class="facts">{items}</dl></header>'
     )
 
@@ -110,7 +110,7 @@ def _breakable(value: Any) -> str:
 
 
 def _release(version: Optional[Mapping[str, Any]]) -> str:
-    return str((version or {}).get("label") or words.NOT_RECORDED)
+    return str((version or {}).get("label") or format.NOT_RECORDED)
 
 
 def _timeline(report: Mapping[str, Any]) -> str:
@@ -141,6 +141,6 @@ def _timeline(report: Mapping[str, Any]) -> str:
 def _later(report: Mapping[str, Any], bars: Any) -> str:
     if not bars:
         return ""
-    at = words.when(report.get("rolled_back_at"))
+    at = format.when(report.get("rolled_back_at"))
     picture = timeline.draw(bars, None, None, title="The rollback of the release, later")
     return f'<h3>Rolled back later, {at}</h3><div class="scroll">{picture}</div>'

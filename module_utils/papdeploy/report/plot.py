@@ -8,8 +8,8 @@ from typing import Any, Optional
 
 from ..core.clock import seconds_between
 from ..core.text import plural
-from ..logkinds import KINDS
-from . import words
+from ..logwatch.kinds import KINDS
+from . import format
 from .axis import nice_step, tick_label
 
 # Seconds after the start, findings by kind, requests.
@@ -81,11 +81,11 @@ def draw(watch: Mapping[str, Any]) -> str:
     total = ", ".join(f"{sum(c.get(kind, 0) for _, c, _ in points)} {kind.replace('_', ' ')}" for kind in kinds)
     title = "Findings and requests in the logs since the deploy"
     legend = "".join(
-        f'<span><i style="background:{colors[kind]}"></i>{words.escape(KINDS[kind])}</span>' for kind in kinds
+        f'<span><i style="background:{colors[kind]}"></i>{format.escape(KINDS[kind])}</span>' for kind in kinds
     )
     return (
         f'<div class="scroll"><svg viewBox="0 0 {_WIDTH:g} {floor + 26:g}" role="img" aria-label="{title}">'
-        f"<title>{title}</title><desc>{words.escape(total or 'nothing to report')}</desc>{''.join(parts)}</svg></div>"
+        f"<title>{title}</title><desc>{format.escape(total or 'nothing to report')}</desc>{''.join(parts)}</svg></div>"
         f'<div class="legend">{legend}<span><i style="background:var(--bar-soft)"></i>requests</span></div>'
     )
 
@@ -120,7 +120,7 @@ def _scale(top: float, bottom: float, most: int, name: str) -> str:
     return (
         f'<line class="grid" x1="{_LEFT:g}" y1="{top:g}" x2="{_WIDTH - _RIGHT:g}" y2="{top:g}"/>'
         f'<line class="axis" x1="{_LEFT:g}" y1="{bottom:g}" x2="{_WIDTH - _RIGHT:g}" y2="{bottom:g}"/>'
-        f'<text class="t-soft" x="{_LEFT - 8:g}" y="{top + 4:g}" text-anchor="end">{words.number(most)}</text>'
+        f'<text class="t-soft" x="{_LEFT - 8:g}" y="{top + 4:g}" text-anchor="end">{format.number(most)}</text>'
         f'<text class="t-soft" x="{_LEFT - 8:g}" y="{bottom + 4:g}" text-anchor="end">0</text>'
         f'<text class="t-soft" x="{_LEFT:g}" y="{top - 6:g}">{name}</text>'
     )

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from ..core.text import plural
-from ..logkinds import KINDS
-from . import plot, words
-from .words import escape
+from ..logwatch.kinds import KINDS
+from . import format, plot
+from .format import escape
 
 Part = Optional[Mapping[str, Any]]
 MAX_STATEMENTS = 200
@@ -61,7 +61,7 @@ def mark(good: bool, yes: str = "passed", no: str = "failed") -> str:
 
 
 def failure(failed: Mapping[str, Any], rollback: Part) -> str:
-    body = f'<div class="message"><strong>{escape(failed.get("message") or words.NOT_RECORDED)}</strong>'
+    body = f'<div class="message"><strong>{escape(failed.get("message") or format.NOT_RECORDED)}</strong>'
     if failed.get("hint"):
         body += f"<p>{escape(failed['hint'])}</p>"
     body += "</div>"
@@ -77,13 +77,13 @@ def failure(failed: Mapping[str, Any], rollback: Part) -> str:
     if checked:
         body += differences(checked, "What the check found")
     body += _rollback(rollback)
-    return section(f"What failed: {words.phase_noun(failed['phase'])}", body)
+    return section(f"What failed: {format.phase_noun(failed['phase'])}", body)
 
 
 def _rollback(rollback: Part) -> str:
     if not rollback:
         return ""
-    rows = [("Way", rollback.get("sentence") or rollback.get("way") or words.NOT_RECORDED)]
+    rows = [("Way", rollback.get("sentence") or rollback.get("way") or format.NOT_RECORDED)]
     if rollback.get("why"):
         rows.append(("Why", rollback["why"]))
     cost = rollback.get("cost")
@@ -111,8 +111,8 @@ def _cost(cost: Mapping[str, Any], besides: Sequence[str] = ()) -> str:
 
 def rollback_refused(found: Mapping[str, Any]) -> str:
     """A rollback that would have cost too much, or cannot succeed."""
-    body = f'<div class="message"><strong>{escape(found.get("refused") or words.NOT_RECORDED)}</strong>'
-    body += f'<p class="soft">{words.when(found.get("at"))}, {escape(found.get("reason") or "asked for by hand")}</p>'
+    body = f'<div class="message"><strong>{escape(found.get("refused") or format.NOT_RECORDED)}</strong>'
+    body += f'<p class="soft">{format.when(found.get("at"))}, {escape(found.get("reason") or "asked for by hand")}</p>'
     cost = _cost(found.get("cost") or {}, found.get("besides") or [])
     if cost:
         body += f"<p>It would lose what was written since the restore point: {escape(cost)}.</p>"
@@ -134,9 +134,9 @@ def override(found: Mapping[str, Any]) -> str:
     who = found.get("who") or {}
     return section(
         "Deployed without a receipt",
-        f'<div class="message warn-box"><strong>{escape(found.get("reason") or words.NOT_RECORDED)}</strong>'
+        f'<div class="message warn-box"><strong>{escape(found.get("reason") or format.NOT_RECORDED)}</strong>'
         f'<p class="soft">{escape(who.get("user") or "?")}@{escape(who.get("host") or "?")},'
-        f" {words.when(found.get('at'))}</p><p>{escape(found.get('instead_of') or '')}</p></div>",
+        f" {format.when(found.get('at'))}</p><p>{escape(found.get('instead_of') or '')}</p></div>",
     )
 
 
@@ -147,7 +147,7 @@ def alarms(watch: Mapping[str, Any]) -> str:
         said = f"{acknowledged['who']}: {acknowledged['reason']}" if acknowledged else "open"
         rows.append(
             f'<div class="message warn-box"><strong>{escape(alarm["why"])}</strong>'
-            f'<p class="soft">{words.when(alarm["at"])}, log of the {escape(alarm["source"])}, {escape(said)}</p>'
+            f'<p class="soft">{format.when(alarm["at"])}, log of the {escape(alarm["source"])}, {escape(said)}</p>'
             + (f"<pre>{escape(alarm['sample'])}</pre>" if alarm.get("sample") else "")
             + "</div>"
         )
@@ -168,12 +168,12 @@ def migrations(found: Sequence[Mapping[str, Any]]) -> str:
         [
             f"<code>{escape(item['identity'])}</code>"
             + ("" if item["applied"] else ' <span class="warn">not applied</span>'),
-            _or_none(item.get("seconds"), words.seconds),
-            _or_none(item.get("rehearsed_s"), words.seconds),
+            _or_none(item.get("seconds"), format.seconds),
+            _or_none(item.get("rehearsed_s"), format.seconds),
             str(item["statement_count"]) if item.get("statement_count") else EMPTY,
-            _or_none(item.get("rows"), words.number),
+            _or_none(item.get("rows"), format.number),
             escape(", ".join(item.get("rewritten") or []) or "none") if item.get("rewritten") is not None else EMPTY,
-            _or_none(item.get("wal_bytes"), words.size),
+            _or_none(item.get("wal_bytes"), format.size),
         ]
         for item in found
     ]
@@ -197,7 +197,7 @@ def _migration(item: Mapping[str, Any]) -> str:
             [
                 f"<code>{escape(lock['table'])}</code>",
                 escape(_lock(lock["mode"])),
-                _or_none(lock.get("held_s"), words.seconds),
+                _or_none(lock.get("held_s"), format.seconds),
             ]
             for lock in _strongest(item["locks"])
         ]
@@ -208,7 +208,7 @@ def _migration(item: Mapping[str, Any]) -> str:
             [
                 f"<code>{escape(statement.get('sql', ''))}</code>",
                 _milliseconds(statement.get("ms")),
-                _or_none(statement.get("rows"), words.number),
+                _or_none(statement.get("rows"), format.number),
             ]
             for statement in statements[:MAX_STATEMENTS]
         ]
@@ -309,7 +309,7 @@ def rehearsal(found: Part, unavailable_s: Optional[float]) -> str:
         return section("Rehearsal", none("Not rehearsed."))
     if found.get("failed"):
         return section("Rehearsal on a copy of the data", f"<p>{mark(False)} {escape(found['failed'])}</p>")
-    facts = [("Verdict", f"{escape(found.get('verdict') or words.NOT_RECORDED)}", str(found.get("copy") or ""))]
+    facts = [("Verdict", f"{escape(found.get('verdict') or format.NOT_RECORDED)}", str(found.get("copy") or ""))]
     for name, key in (("Reversible", "reversible"), ("The old API works on the new schema", "old_api_works")):
         value = found.get(key)
         facts.append((name, "not tried" if value is None else mark(bool(value), "yes", "no"), ""))
@@ -317,8 +317,8 @@ def rehearsal(found: Part, unavailable_s: Optional[float]) -> str:
     if isinstance(online, Mapping):
         facts.append(("Safe under traffic", mark(bool(online.get("safe")), "yes", "no"), ""))
     if found.get("expected_unavailable_s") is not None:
-        expected = words.seconds(found["expected_unavailable_s"])
-        facts.append(("API unavailable", f"{expected} predicted", f"{words.seconds(unavailable_s)} measured"))
+        expected = format.seconds(found["expected_unavailable_s"])
+        facts.append(("API unavailable", f"{expected} predicted", f"{format.seconds(unavailable_s)} measured"))
     items = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{value}<small>{escape(note)}</small></dd></div>"
         for name, value, note in facts
@@ -328,7 +328,7 @@ def rehearsal(found: Part, unavailable_s: Optional[float]) -> str:
         body += f"<h3>What a downgrade loses</h3><p>{escape(found['downgrade_loses'])}</p>"
     ways = found.get("recovery_s")
     if isinstance(ways, Mapping) and ways:
-        rows = [[escape(way.replace("_", " ")), words.seconds(value)] for way, value in ways.items()]
+        rows = [[escape(way.replace("_", " ")), format.seconds(value)] for way, value in ways.items()]
         body += (
             f"<h3>Ways back</h3>{table('How long each would take, from the times on the copy', ['Way', 'Time'], rows)}"
         )
@@ -344,11 +344,11 @@ def backup(found: Part, point: Part) -> str:
     if not found:
         return section("Backup", none("None was taken."))
     body = figures(
-        ("size", words.size(found.get("bytes"))),
-        ("taken in", words.seconds(found.get("seconds"))),
-        ("tables", _or_none(found.get("tables"), words.number)),
-        ("rows", _or_none(found.get("rows"), words.number)),
-        ("restored in", words.seconds(found.get("restore_seconds"))),
+        ("size", format.size(found.get("bytes"))),
+        ("taken in", format.seconds(found.get("seconds"))),
+        ("tables", _or_none(found.get("tables"), format.number)),
+        ("rows", _or_none(found.get("rows"), format.number)),
+        ("restored in", format.seconds(found.get("restore_seconds"))),
     )
     proof = found.get("proof")
     text = proof.get("sentence") or proof.get("kind") if isinstance(proof, Mapping) else proof
@@ -356,10 +356,10 @@ def backup(found: Part, point: Part) -> str:
     names = {"path": "File", "sha256": "SHA-256"}
     if found.get("label"):  # of a backup by pgBackRest
         names = {"label": "Label", "restore_command": "Restored by"}
-    rows = [(name, f"<code>{escape(found.get(key) or words.NOT_RECORDED)}</code>") for key, name in names.items()]
+    rows = [(name, f"<code>{escape(found.get(key) or format.NOT_RECORDED)}</code>") for key, name in names.items()]
     rows.append(("Proof", escape(text or "none")))
     if point:
-        kind = str(point.get("kind") or words.NOT_RECORDED)
+        kind = str(point.get("kind") or format.NOT_RECORDED)
         said = str(point.get("sentence") or kind).removeprefix("restore point: ")
         rows.append(("Restore point", escape(said)))
     for entry in found.get("accepted") or []:
@@ -382,7 +382,7 @@ def smoke(found: Part) -> str:
         for check in found.get("checks") or []
     ]
     after = found.get("healthy_after_s")
-    caption = f"Healthy after {words.seconds(after)}" if after is not None else "Checks"
+    caption = f"Healthy after {format.seconds(after)}" if after is not None else "Checks"
     body = table(caption, ["Check", "Result", "Status", "Took"], rows, (3,))
     endpoints = found.get("endpoints") or []
     if endpoints:
@@ -414,8 +414,8 @@ def _status(status: Any) -> str:
 
 
 def _milliseconds(value: Any) -> str:
-    number = words.figure(value)
-    return EMPTY if number is None else escape(words.seconds(number / 1000))
+    number = format.figure(value)
+    return EMPTY if number is None else escape(format.seconds(number / 1000))
 
 
 def watch(found: Part) -> str:
@@ -426,9 +426,9 @@ def watch(found: Part) -> str:
     if found.get("steps") == 0:
         return section("Watch over the logs", none("It failed before the logs were looked at."))
     body = figures(
-        ("watched", words.seconds(plot.span_of(found))),
-        ("requests", words.number(found.get("requests"))),
-        ("log records", words.number(found.get("records"))),
+        ("watched", format.seconds(plot.span_of(found))),
+        ("requests", format.number(found.get("requests"))),
+        ("log records", format.number(found.get("records"))),
     )
     body += f"<p>{escape(found.get('summary') or '')}</p>{plot.draw(found)}"
     rows = []
@@ -438,13 +438,13 @@ def watch(found: Part) -> str:
                 escape(item["kind"].replace("_", " ")),
                 escape(item["source"]),
                 f"<code>{escape(item['subject'])}</code>",
-                words.number(item["count"]),
-                f"{words.minute(item['first'])} – {words.minute(item['last'])}",
+                format.number(item["count"]),
+                f"{format.minute(item['first'])} – {format.minute(item['last'])}",
             ]
         )
     if rows:
         head = ["Kind", "Log", "About", "Count", "First–last"]
         body += f"<h3>Findings</h3>{table('Each log record is counted once', head, rows, (3,))}"
     for gap in found.get("gaps") or []:
-        body += f'<p class="warn">{escape(gap["what"])} ({words.when(gap["at"])})</p>'
+        body += f'<p class="warn">{escape(gap["what"])} ({format.when(gap["at"])})</p>'
     return section("Watch over the logs", body)

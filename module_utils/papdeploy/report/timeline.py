@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from . import words
+from . import format
 from .axis import nice_step, tick_label
 
 _WIDTH, _LEFT, _RIGHT, _ROW = 1000.0, 118.0, 128.0, 28.0
@@ -42,10 +42,10 @@ def draw(
         parts.append(_row(bar, top + _ROW * row, x, stop))
     if unavailable:
         parts.append(_bracket(x(unavailable["begin_s"]), x(_end(unavailable, stop)), unavailable))
-    said = "; ".join(f"{bar['label']} {words.seconds(_length(bar))}" for bar in shown)
+    said = "; ".join(f"{bar['label']} {format.seconds(_length(bar))}" for bar in shown)
     return (
-        f'<svg viewBox="0 0 {_WIDTH:g} {bottom + 28:g}" role="img" aria-label="{words.escape(title)}">'
-        f"<title>{words.escape(title)}</title><desc>{words.escape(said)}</desc>"
+        f'<svg viewBox="0 0 {_WIDTH:g} {bottom + 28:g}" role="img" aria-label="{format.escape(title)}">'
+        f"<title>{format.escape(title)}</title><desc>{format.escape(said)}</desc>"
         '<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
         '<line x1="0" y1="0" x2="0" y2="6" stroke="var(--fence)" stroke-width="2" stroke-opacity=".28"/>'
         f"</pattern></defs>{''.join(parts)}</svg>"
@@ -104,8 +104,8 @@ def _row(bar: Mapping[str, Any], y: float, x: Any, stop: float) -> str:
     width = max(right - left, 2.5)
     failed, part = bar["state"] == "failed", bar.get("part")
     length, predicted = _length(bar), bar.get("predicted_s")
-    said = words.seconds(length) if length is not None else "still running"
-    label = words.escape(bar["label"])
+    said = format.seconds(length) if length is not None else "still running"
+    label = format.escape(bar["label"])
     color = _COLORS.get(bar["state"], "var(--bar)")
     thick = 8 if part else 14
     parts = [
@@ -119,7 +119,7 @@ def _row(bar: Mapping[str, Any], y: float, x: Any, stop: float) -> str:
         parts.append(
             f'<rect x="{left:.1f}" y="{y + 21.5:g}" width="{ahead:.1f}" height="3" rx="1.5" fill="var(--bar-soft)"/>'
         )
-        said += f" (predicted {words.seconds(predicted)})"
+        said += f" (predicted {format.seconds(predicted)})"
         edge = max(edge, left + ahead)
     if failed:
         said = f"failed after {said}"
@@ -135,7 +135,7 @@ def _row(bar: Mapping[str, Any], y: float, x: Any, stop: float) -> str:
 
 def _bracket(left: float, right: float, span: Span) -> str:
     right = max(right, left + 3)
-    said = f"API unavailable {words.seconds(_length(span))}"
+    said = f"API unavailable {format.seconds(_length(span))}"
     middle = (left + right) / 2
     anchor, at = "middle", middle
     if middle + 90 > _WIDTH:

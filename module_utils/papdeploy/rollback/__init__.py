@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from .execute import Hooks, run
 from .plan import RollbackPlan, choose
-from .run import Hooks, run
-from .ways import BRING_BACK, WAYS
+from .strategies import BRING_BACK, WAYS
 
 __all__ = ["BRING_BACK", "WAYS", "Hooks", "RollbackPlan", "choose", "run"]

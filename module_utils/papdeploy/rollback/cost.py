@@ -8,11 +8,11 @@ from typing import Any, Optional
 
 from .. import backup as backups
 from ..core import text
-from ..databases import Written, definitions, marks
-from ..databases.besides import Change
+from ..core.errors import CommandFailed
+from ..databases import Written, definitions, write_snapshot
 from ..databases.live_state import LEDGER_SCHEMA
-from ..errors import CommandFailed
-from ..postgres import Database
+from ..databases.other_losses import Change
+from ..databases.psql import Database
 
 Fence = Optional[Mapping[str, Any]]
 
@@ -38,9 +38,9 @@ def _since(where: Database, facts: Mapping[str, Any], fence: Fence, way: str) ->
         mark = backups.load_manifest(str(path)).manifest["mark"] if path else None
     if mark is None:
         return Written({}, False, "no mark was taken, so what was written since cannot be counted")
-    own = marks.Own(**(facts.get("own") or {}))
+    own = write_snapshot.Own(**(facts.get("own") or {}))
     try:
-        found = marks.written_since(where, mark, ignore_schemas=(LEDGER_SCHEMA,), own=own)
+        found = write_snapshot.written_since(where, mark, ignore_schemas=(LEDGER_SCHEMA,), own=own)
     except CommandFailed as error:
         if "permission denied for" not in error.message:
             raise

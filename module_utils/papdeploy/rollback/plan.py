@@ -9,21 +9,20 @@ from pathlib import Path
 from typing import Any, Optional
 
 from .. import backup as backups
-from .. import disk
 from ..backup import Encryption
 from ..core import text
-from ..databases import derived, fence_state, loss_rules, marks, moves
+from ..core.errors import CommandFailed, PapError, Refused
+from ..databases import derived, disk, fence_state, lifecycle, loss_rules, write_snapshot
 from ..databases.fence import obstacles
 from ..databases.ledger_table import ledger_rows
+from ..databases.lifecycle import bound
 from ..databases.live_state import LEDGER_SCHEMA
-from ..databases.moves import bound
-from ..databases.names import admin_session, our
+from ..databases.managed_names import admin_session, our
+from ..databases.psql import Database, bind
 from ..databases.relation_losses import Loss
-from ..errors import CommandFailed, PapError, Refused
-from ..postgres import Database, bind
-from . import cost, ways
-from .lost import Kept, by_write_snapshot, compared, without
-from .ways import BRING_BACK, WAYS, State
+from . import cost, strategies
+from .losses import Kept, by_write_snapshot, compared, without
+from .strategies import BRING_BACK, WAYS, State
 
 # The names that a way back gives to databases, beside that of the fence.
 _NAMES = {"downgrade": (), "swap": ("failed",), "restore": ("failed", "restored")}
@@ -94,7 +93,7 @@ def read_state(database: Database, release: str) -> State:
     live = database.conninfo.dbname
     fence = fence_state(database)
     with admin_session(database) as session:
-        swapped = moves.swapped(session, database, release)
+        swapped = lifecycle.swapped(session, database, release)
         where = fence["database"] if fence else live
         running = session.rows(
             bind(
@@ -163,7 +162,7 @@ def choose(
     kept = _kept(database, facts, state)
     accept_loss = accept_loss or bool(kept.lost and facts.get("deploying"))
     plan = _cheapest(database, facts, state, kept, accept_loss, way, skip, Encryption.of(encryption), deep)
-    closed = {name: why for name in WAYS[1:] if (why := ways.why_not(state, facts, name))}
+    closed = {name: why for name in WAYS[1:] if (why := strategies.why_not(state, facts, name))}
     return replace(plan, closed={} if state.swapped else closed)
 
 
@@ -178,7 +177,7 @@ def _cheapest(
     opened_by: Optional[Encryption],
     deep: bool,
 ) -> RollbackPlan:
-    open_ways = ways.possible(state, facts)
+    open_ways = strategies.possible(state, facts)
     candidates = [name for name in open_ways if name not in skip]
     if kept.lost:
         candidates.sort(key=lambda name: name not in BRING_BACK)
@@ -200,8 +199,8 @@ def _cheapest(
     if plans:
         said = "; ".join(f"{plan.way}: {plan.refused}" for plan in plans)
         return replace(plans[0], refused=said if len(plans) > 1 else plans[0].refused)
-    why = f"the way {way!r} does not lead back from here: {ways.why_not(state, facts, way)}"
-    reasons = "; ".join(f"{name}: {ways.why_not(state, facts, name)}" for name in WAYS[1:])
+    why = f"the way {way!r} does not lead back from here: {strategies.why_not(state, facts, way)}"
+    reasons = "; ".join(f"{name}: {strategies.why_not(state, facts, name)}" for name in WAYS[1:])
     there = ", ".join(open_ways)
     hint = f"These lead back: {there} (-e rollback_way=…)." if there else "The runbook restores another backup."
     return RollbackPlan(
@@ -232,7 +231,7 @@ def _kept(database: Database, facts: Mapping[str, Any], state: State) -> Kept:
         return Kept((), "keeps the database as it is, once the session that is still at work has ended")
     mark = (facts.get("unfence") or {}).get("mark") or (facts.get("restore_point") or {}).get("mark")
     if mark:
-        return Kept((), by_write_snapshot(marks.written_since(where, mark, ignore_schemas=(LEDGER_SCHEMA,))))
+        return Kept((), by_write_snapshot(write_snapshot.written_since(where, mark, ignore_schemas=(LEDGER_SCHEMA,))))
     if not state.applied and not facts.get("switched"):
         return Kept((), "keeps the database as it is: the release had no restore point yet, and had changed nothing")
     return Kept((), "keeps the database as it is; what the release lost of it was not measured")
@@ -241,7 +240,7 @@ def _kept(database: Database, facts: Mapping[str, Any], state: State) -> Kept:
 def count_before_downgrade(database: Database, facts: Mapping[str, Any]) -> Optional[dict[str, Any]]:
     """What a swap or restore would lose now, counted under the fence before a downgrade touches any row."""
     state = read_state(database, str(facts["release"]))
-    back = [way for way in ways.possible(state, facts) if way in BRING_BACK]
+    back = [way for way in strategies.possible(state, facts) if way in BRING_BACK]
     if not back or not state.fence:
         return None
     return cost.written(database.named(state.fence["database"]), facts, state.fence, back[0]).as_dict()
@@ -259,7 +258,9 @@ def _assess(
 ) -> RollbackPlan:
     release = str(facts["release"])
     live = database.conninfo.dbname
-    plan = RollbackPlan(release, way, ways.why(state, facts, way), state, steps=_steps(database, facts, state, way))
+    plan = RollbackPlan(
+        release, way, strategies.why(state, facts, way), state, steps=_steps(database, facts, state, way)
+    )
     if way in ("nothing", "image"):
         return replace(plan, cost_sentence=kept.sentence)
     where = database.named(state.fence["database"]) if state.fence else database
@@ -271,7 +272,7 @@ def _assess(
         return replace(plan, refused=problems[0], hint=" ".join(problems[1:]))
     try:
         with admin_session(database) as session:
-            moves.refuse_taken(session, database, release, [*_NAMES[way], *([] if state.fence else ["fenced"])])
+            lifecycle.refuse_taken(session, database, release, [*_NAMES[way], *([] if state.fence else ["fenced"])])
     except Refused as error:
         return replace(plan, refused=error.message, hint=error.hint)
     if way == "downgrade":

@@ -10,32 +10,32 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .catalog import Catalog, describe
+    from .catalog.build import Catalog, describe
+    from .catalog.fingerprint import drift, fingerprint
     from .checker import check, judge
-    from .compare_catalogs import compare
-    from .fingerprints import drift, fingerprint
-    from .models import ModelSet, load_models
-    from .options import Allowance, CheckOptions
-    from .result import CheckResult, Difference
-    from .scratch import expect
-    from .script import repair_script
+    from .differences.catalogs import compare
+    from .differences.options import Allowance, CheckOptions
+    from .differences.result import CheckResult, Difference
+    from .models.expected import expect
+    from .models.load import ModelSet, load_models
+    from .repair.script import repair_script
 
 _HOMES = {
-    "Allowance": "options",
-    "Catalog": "catalog",
-    "CheckOptions": "options",
-    "CheckResult": "result",
-    "Difference": "result",
-    "ModelSet": "models",
+    "Allowance": "differences.options",
+    "Catalog": "catalog.build",
+    "CheckOptions": "differences.options",
+    "CheckResult": "differences.result",
+    "Difference": "differences.result",
+    "ModelSet": "models.load",
     "check": "checker",
-    "compare": "compare_catalogs",
-    "describe": "catalog",
-    "drift": "fingerprints",
-    "expect": "scratch",
-    "fingerprint": "fingerprints",
+    "compare": "differences.catalogs",
+    "describe": "catalog.build",
+    "drift": "catalog.fingerprint",
+    "expect": "models.expected",
+    "fingerprint": "catalog.fingerprint",
     "judge": "checker",
-    "load_models": "models",
-    "repair_script": "script",
+    "load_models": "models.load",
+    "repair_script": "repair.script",
 }
 
 __all__ = [

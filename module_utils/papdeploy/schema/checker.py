@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .catalog import Catalog, describe
-from .compare_catalogs import compare
-from .options import Allowance, CheckOptions
-from .positions import sequences_behind
-from .result import CheckResult, Difference, reaches
-from .session import Session
+from .catalog.build import Catalog, describe
+from .catalog.connection import Session
+from .catalog.sequence_values import sequences_behind
+from .differences.catalogs import compare
+from .differences.options import Allowance, CheckOptions
+from .differences.result import CheckResult, Difference, reaches
 
 
 def check(connection: Any, expected: Catalog, options: CheckOptions | None = None) -> CheckResult:

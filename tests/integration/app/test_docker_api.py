@@ -17,13 +17,13 @@ from typing import Any
 
 import pap_images
 import pytest
-from papdeploy.agent import Agent
-from papdeploy.app.copy_environment import CopyEnvironment
+from papdeploy.app.docker_app import DockerApi
 from papdeploy.app.process_sockets import ProcessSockets
-from papdeploy.containers import DockerApi, OneOffSite
-from papdeploy.containers.oneoff import leftovers
-from papdeploy.errors import DeadlineExceeded, PapError, Refused, Unavailable, Unhealthy
-from papdeploy.logsources import ContainerLog
+from papdeploy.core.errors import DeadlineExceeded, PapError, Refused, Unavailable, Unhealthy
+from papdeploy.environment.copy_environment import CopyEnvironment
+from papdeploy.logwatch.sources import ContainerLog
+from papdeploy.remote.client import Agent
+from papdeploy.sites.docker.one_off import OneOffSite, leftovers
 from support.docker_stacks import RELEASE, Small
 from support.waiting import wait_until
 
@@ -425,7 +425,7 @@ def test_the_api_is_reached(small: Small, way: str, monkeypatch: pytest.MonkeyPa
     ports = {"PortBindings": {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}} if way == "published" else {}
     small.create("one", host=ports)
     if way == "tunnel":
-        monkeypatch.setattr("papdeploy.containers.api.direct", lambda *_: "")
+        monkeypatch.setattr("papdeploy.app.docker_app.direct", lambda *_: "")
     api = small.api()
     url = api.base_url()
     assert url.startswith("http://127.0.0.1:" if way != "address" else "http://172.")
@@ -490,7 +490,7 @@ def test_a_one_off_stands_in_the_api_s_place_without_being_it(small: Small) -> N
 def test_a_one_off_vanishes_with_its_caller(small: Small) -> None:
     name = small.create("one")
     code = (
-        "import time\nfrom papdeploy.containers import DockerApi, Engine\n"
+        "import time\nfrom papdeploy.app.docker_app import DockerApi; from papdeploy.sites.docker.engine import Engine\n"
         f"api = DockerApi(Engine(), [{name!r}], {str(small.state_dir)!r}, image={small.images['two']!r})\n"
         "with api.runtime(api.candidate()) as runtime:\n    print('up', flush=True)\n    time.sleep(60)\n"
     )
@@ -541,7 +541,7 @@ def test_a_trial_runs_beside_the_api_and_is_gone_afterwards(small: Small, monkey
     )
     for reach in (True, False):
         if not reach:
-            monkeypatch.setattr("papdeploy.containers.trial.direct", lambda *_: "")
+            monkeypatch.setattr("papdeploy.app.docker_trial.direct", lambda *_: "")
         api = small.api("two")
         with api.trial(api.candidate(), CopyEnvironment({"DATABASE_URL": "copy"}), ProcessSockets()) as trial:
             wait_until(lambda: "listening" in trial.log())

@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pap_images
 import pytest
-from papdeploy.containers import Compose, DockerApi, Engine, database_at, discover, shown
-from papdeploy.errors import Refused, Unavailable
+from papdeploy.app.discovery import database_at, discover, shown
+from papdeploy.app.docker_app import DockerApi
+from papdeploy.app.docker_compose import Compose
+from papdeploy.core.errors import Refused, Unavailable
+from papdeploy.sites.docker.engine import Engine
 from support import ROOT
 from support.app_session import as_app
 from support.docker_stacks import RELEASE, unique

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from papdeploy.agent import Agent
-from papdeploy.sites import HostSite
+from papdeploy.remote.client import Agent
+from papdeploy.sites.host import HostSite
 from support.waiting import wait_until
 
 if TYPE_CHECKING:

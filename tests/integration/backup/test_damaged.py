@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 import pytest
-from papdeploy import backup, databases, oracle
-from papdeploy.errors import PapError, Refused
-from papdeploy.postgres import Database
+from papdeploy import backup, databases
+from papdeploy.core.errors import PapError, Refused
+from papdeploy.databases import content_digest
+from papdeploy.databases.psql import Database
 from support.app_session import as_app
 from support.backup import database_of, fill, forget, names
 
@@ -162,7 +163,7 @@ def test_old_backup_is_proven_again(taken: tuple[Database, backup.Backup], file:
     database, good = taken
     as_app(database).execute("CREATE TABLE later (a int)")
     try:
-        assert oracle.compare(good.oracle, oracle.take(database)) != []
+        assert content_digest.compare(good.oracle, content_digest.take(database)) != []
         assert backup.verify(database, file).as_dict()["rows"] == good.manifest["rows"]
     finally:
         as_app(database).execute("DROP TABLE later")

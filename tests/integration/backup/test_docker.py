@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from papdeploy import backup, oracle
+from papdeploy import backup
+from papdeploy.app.discovery import database_at, discover
 from papdeploy.backup import archive
-from papdeploy.containers import ContainerSite, Engine, database_at, discover
-from papdeploy.errors import PapError, Refused
-from papdeploy.journal import State
-from papdeploy.postgres import Database
+from papdeploy.core.errors import PapError, Refused
+from papdeploy.databases import content_digest
+from papdeploy.databases.psql import Database
+from papdeploy.releases.journal import State
+from papdeploy.sites.docker.engine import Engine
+from papdeploy.sites.docker.site import ContainerSite
 from support import ROOT
 from support.app_session import as_app
 from support.backup import HOSTILE, ROLES, make_roles
@@ -69,7 +72,7 @@ def test_by_hand_on_the_containers_host(hostile: Database, docker_stack: pap_sta
         capture_output=True, text=True, timeout=180,
     )  # fmt: skip
     assert done.returncode == 0 and "hostile_restored: restored in" in done.stdout, done.stdout + done.stderr
-    assert oracle.compare(taken.oracle, oracle.take(hostile.named("hostile_restored"))) == []
+    assert content_digest.compare(taken.oracle, content_digest.take(hostile.named("hostile_restored"))) == []
     hostile.named("postgres").execute("DROP DATABASE hostile_restored")
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from papdeploy import backup, oracle
-from papdeploy.errors import PapError, Refused
+from papdeploy import backup
+from papdeploy.core.errors import PapError, Refused
+from papdeploy.databases import content_digest
 from support.app_session import as_app
 from support.backup import database_of, names
 
@@ -51,12 +52,12 @@ def test_proven_from_the_ciphertext(server: Server, database: str, tmp_path: Pat
     assert taken.manifest["proof"]["kind"] == "full"
     assert backup.verify(target, taken.path, encryption=key).as_dict()["rows"] == 5000
     restored = backup.restore(target, taken.path, release="r1", encryption=key)
-    assert oracle.compare(taken.oracle, oracle.take(target)) == []
+    assert content_digest.compare(taken.oracle, content_digest.take(target)) == []
     server.drop(restored.database.conninfo.dbname)
     with pytest.raises(Refused, match=f"is encrypted by {method}"):
         backup.rebuild(target, taken.path, f"{database}_by_hand")
     backup.rebuild(target, taken.path, f"{database}_by_hand", identity_file=key["identity"])
-    assert oracle.compare(taken.oracle, oracle.take(target.named(f"{database}_by_hand"))) == []
+    assert content_digest.compare(taken.oracle, content_digest.take(target.named(f"{database}_by_hand"))) == []
     server.drop(f"{database}_by_hand")
 
     other = make_key(method, tmp_path / "other")

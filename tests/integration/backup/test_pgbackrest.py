@@ -17,16 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from papdeploy import oracle, restore_point, rollback
+from papdeploy import rollback
+from papdeploy.app.stack import Stack
 from papdeploy.backup import pgbackrest
-from papdeploy.errors import CommandFailed, PapError, Refused, Unavailable
-from papdeploy.journal import State
-from papdeploy.phases import backing_up
-from papdeploy.postgres import Conninfo, Database
+from papdeploy.core.errors import CommandFailed, PapError, Refused, Unavailable
+from papdeploy.databases import content_digest
+from papdeploy.databases.psql import Conninfo, Database
+from papdeploy.phases import backup
+from papdeploy.releases.journal import State
 from papdeploy.report.build import build
 from papdeploy.report.page import render
-from papdeploy.sites import HostSite
-from papdeploy.stack import Stack
+from papdeploy.rollback import restore_point
+from papdeploy.sites.host import HostSite
 from support import ROOT
 from support.app_session import as_app
 from support.backup import FakeApi
@@ -107,7 +109,7 @@ def cluster() -> Iterator[Cluster]:
 def test_backup_is_recorded_and_restores_equal(cluster: Cluster) -> None:
     tool = pgbackrest.PgBackRest("main", config=cluster.config)
     database = cluster.database()
-    before = oracle.take(database)
+    before = content_digest.take(database)
     taken = pgbackrest.take(database, tool, release="20250101T000000Z-aa")
     assert taken.kind == "full", "the first one is, whatever was asked for"
     assert taken.verified
@@ -128,7 +130,7 @@ def test_backup_is_recorded_and_restores_equal(cluster: Cluster) -> None:
     try:
         cluster.start("again")
         try:
-            assert oracle.compare(before, oracle.take(database)) == []
+            assert content_digest.compare(before, content_digest.take(database)) == []
         finally:
             cluster.stop("again")
     finally:
@@ -138,8 +140,8 @@ def test_backup_is_recorded_and_restores_equal(cluster: Cluster) -> None:
 def test_the_phase_notes_the_label_and_nothing_takes_it_for_a_dump(cluster: Cluster, tmp_path: Path) -> None:
     stack = Stack("st", "staging", State(tmp_path / "state"), cluster.database(), FakeApi(), (), {})  # type: ignore[arg-type]
     journal = stack.state.begin({"user": "u", "host": "h", "pid": os.getpid()})
-    options = backing_up.Options(engine="pgbackrest", pgbackrest={"stanza": "main", "config": cluster.config})
-    made = backing_up.run(stack, journal.release, {}, options)
+    options = backup.Options(engine="pgbackrest", pgbackrest={"stanza": "main", "config": cluster.config})
+    made = backup.run(stack, journal.release, {}, options)
     noted = journal.last("backup")
     assert noted is not None
     assert noted["label"] == made["backup"]["label"]

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from papdeploy import backup, oracle
+from papdeploy import backup
 from papdeploy.backup import acceptance
-from papdeploy.errors import CommandFailed, PapError, Refused
-from papdeploy.postgres import Database
+from papdeploy.core.errors import CommandFailed, PapError, Refused
+from papdeploy.databases import content_digest
+from papdeploy.databases.psql import Database
 from support.app_session import as_app
 from support.backup import database_of, forget, names
 
@@ -121,7 +122,9 @@ def test_proven(server: Server, database: str, tmp_path: Path, case: str) -> Non
     assert re.search(wanted.note, notes) if wanted.note else notes == "", notes
     restored = backup.restore(target, taken.path, release="r1", kind="restored")
     if "login" not in case:  # our sessions there are logins as well
-        assert oracle.compare(taken.oracle, oracle.take(target)) == [], "what the manifest says is what is there"
+        assert content_digest.compare(taken.oracle, content_digest.take(target)) == [], (
+            "what the manifest says is what is there"
+        )
     forget(server, restored.database.conninfo.dbname)
 
 
@@ -168,23 +171,23 @@ def test_a_database_with_more_tables_than_locks_names_the_setting(
         "SELECT format('CREATE TABLE t%s (id int PRIMARY KEY, v text)', g) FROM generate_series(1, 120) g \\gexec"
     )
     most = 0
-    real = oracle.reading.oracle_sql.rows_query
+    real = content_digest.reading.oracle_sql.rows_query
 
     def watched(table: dict[str, Any]) -> str:
         return real(table).replace("count(*) AS rows", "count(*) + 0 * (SELECT count(*) FROM pg_locks WHERE pid ="
             " pg_backend_pid()) AS rows, (SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid()) AS held")  # fmt: skip
 
-    held = oracle.reading._counted
+    held = content_digest.reading._counted
 
-    def counted(rows: Iterator[dict[str, Any]]) -> oracle.Nested:
+    def counted(rows: Iterator[dict[str, Any]]) -> content_digest.Nested:
         nonlocal most
         seen = list(rows)
         most = max([most, *(row["held"] for row in seen)])
         return held(iter(seen))
 
-    monkeypatch.setattr(oracle.reading.oracle_sql, "rows_query", watched)
-    monkeypatch.setattr(oracle.reading, "_counted", counted)
-    assert oracle.take(target).table_count == 120
+    monkeypatch.setattr(content_digest.reading.oracle_sql, "rows_query", watched)
+    monkeypatch.setattr(content_digest.reading, "_counted", counted)
+    assert content_digest.take(target).table_count == 120
     assert 40 <= most < 120, most
     hint = backup.explained.next_step(target, "pg_dump: error: query failed: ERROR:  out of shared memory")
     assert "120 tables and the like: set max_locks_per_transaction of the server to 128 (now 64)" in hint
@@ -335,7 +338,9 @@ def test_differences_are_listed_and_a_known_one_can_be_accepted(
     (noted,) = taken.manifest["accepted"]
     assert noted == {**entry, "sentence": 'column public.t00.id: default is "2", "1" before.'}
     assert f"accepted until 2999-12-31: {noted['sentence']} (known since 2020)" in taken.as_dict()["lines"]
-    assert oracle.compare(taken.oracle, oracle.take(target), accepted=[found[1]]) == [], "in either direction"
+    assert content_digest.compare(taken.oracle, content_digest.take(target), accepted=[found[1]]) == [], (
+        "in either direction"
+    )
 
     with pytest.raises(PapError, match=r"database: column public\.t01"):
         spoil += "; ALTER TABLE public.t01 ALTER id SET DEFAULT 2"

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from papdeploy import backup, oracle
+from papdeploy import backup
 from papdeploy.backup import by_hand
 from papdeploy.backup.manifest import body
-from papdeploy.errors import PapError, Refused
-from papdeploy.postgres import Conninfo, Database, quote_ident, quote_literal
-from papdeploy.sites import HostSite
+from papdeploy.core.errors import PapError, Refused
+from papdeploy.databases import content_digest
+from papdeploy.databases.psql import Conninfo, Database, quote_ident, quote_literal
+from papdeploy.sites.host import HostSite
 from support import ROOT
 from support.postgres_servers import Server
 
@@ -278,7 +279,7 @@ def test_the_restored_database_is_the_one_that_was_counted(server: Server, tmp_p
     taken = make(server, tmp_path, live)
     try:
         result = by_hand.rebuild(reach(server, "postgres"), taken.path, f"{live}_new")
-        assert oracle.compare(taken.oracle, oracle.take(reach(server, f"{live}_new"))) == []
+        assert content_digest.compare(taken.oracle, content_digest.take(reach(server, f"{live}_new"))) == []
         assert result.replaces == live and result.roles == []
     finally:
         server.drop(f"{live}_new")

@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
-from papdeploy import backup, databases, oracle
+from papdeploy import backup, databases
+from papdeploy.app.stack import Stack
 from papdeploy.backup import files, manifest, pipeline
-from papdeploy.errors import CommandFailed, DeadlineExceeded, PapError, Refused, Unavailable
-from papdeploy.journal import State
-from papdeploy.phases import backing_up
-from papdeploy.postgres import Conninfo, Database
-from papdeploy.sites import HostSite, Process
-from papdeploy.stack import Stack
+from papdeploy.core.errors import CommandFailed, DeadlineExceeded, PapError, Refused, Unavailable
+from papdeploy.databases import content_digest
+from papdeploy.databases.psql import Conninfo, Database
+from papdeploy.phases import backup as backing_up
+from papdeploy.releases.journal import State
+from papdeploy.sites.host import HostSite, Process
 from support.app_session import as_app
 from support.backup import FakeApi, database_of, fill, forget, make_roles, names
 
@@ -61,7 +62,7 @@ def test_full_proof(hostile: Database, server: Server, tmp_path: Path) -> None:
         manifest["sha256"]
         == subprocess.run(["sha256sum", taken.path], capture_output=True, text=True, check=True).stdout.split()[0]
     )
-    assert oracle.compare(taken.oracle, oracle.take(hostile)) == []
+    assert content_digest.compare(taken.oracle, content_digest.take(hostile)) == []
     assert taken.oracle.digest == manifest["oracle_digest"]
     assert backup.load_manifest(taken.path).manifest == manifest
     assert said[-1]["step"] == "hashing 763 rows of the copy to compare them"
@@ -123,7 +124,7 @@ def test_what_pg_dump_leaves_out(server: Server, database: str, tmp_path: Path) 
     rest = "".join(line for line in sql.splitlines(True) if not line.startswith(there))
     as_app(database_of(server, "postgres")).execute(rest.split(";\n")[:-1])
     target.site.run(target.tool("pg_restore", "-e"), env=target.environment(), input=taken.path.read_bytes())
-    assert oracle.compare(taken.oracle, oracle.take(target)) == []
+    assert content_digest.compare(taken.oracle, content_digest.take(target)) == []
     assert server.sql("SHOW search_path", database) == [('public, "Odd One"',)]
     forget(server, database + "__by_hand_old")
 
@@ -141,7 +142,7 @@ def test_awkward_names(servers: dict[int, Server], tmp_path: Path, name: str) ->
         taken = backup.take(target, tmp_path / "b", stack="stack: 'odd'", release="r 1")
         assert taken.manifest["database"] == name
         assert taken.manifest["rows"] == 7
-        assert oracle.compare(taken.oracle, oracle.take(target)) == []
+        assert content_digest.compare(taken.oracle, content_digest.take(target)) == []
         assert "-" not in taken.path.name[0]
         fenced = databases.fence(target, "r 1")
         behind = databases.must_be_fenced(target, "r 1")
@@ -150,7 +151,7 @@ def test_awkward_names(servers: dict[int, Server], tmp_path: Path, name: str) ->
         snapshot = databases.snapshot(behind, "r 1", live=name)
         as_app(behind).execute("DELETE FROM t")
         databases.swap(target, "r 1", snapshot["database"])
-        assert oracle.compare(taken.oracle, oracle.take(target)) == []
+        assert content_digest.compare(taken.oracle, content_digest.take(target)) == []
     finally:
         for other in databases.existing(target):
             databases.drop_created(target, other["release"], [other["kind"]])
@@ -170,7 +171,7 @@ def test_database_without_public_schema(server: Server, database: str, tmp_path:
     )
     taken = backup.take(target, tmp_path / "b", stack="st", release="r1")
     restored = backup.restore(target, taken.path, release="r1")
-    assert oracle.compare(taken.oracle, oracle.take(target)) == []
+    assert content_digest.compare(taken.oracle, content_digest.take(target)) == []
     assert restored.database.conninfo.dbname == f"{database}__restored_r1"
     assert databases.drop_created(target, "r1", ["restored"]) == [f"{database}__restored_r1"]
 
@@ -192,7 +193,7 @@ def test_scratch_is_kept_for_the_rehearsal(server: Server, database: str, tmp_pa
     taken = backup.take(target, tmp_path / "b", stack="st", release="r1", keep_scratch=True)
     assert taken.scratch == f"{database}__scratch_r1"
     copy = target.named(taken.scratch)
-    assert oracle.compare(taken.oracle, oracle.take(copy)) == []
+    assert content_digest.compare(taken.oracle, content_digest.take(copy)) == []
     databases.ready_for_rehearsal(target, copy)
     assert as_app(copy).scalar("SELECT current_setting('work_mem') AS v") == "5MB"
     again = backup.take(target, tmp_path / "b2", stack="st", release="r1", keep_scratch=True)
@@ -241,7 +242,7 @@ def test_writers_during_the_dump(server: Server, database: str, tmp_path: Path) 
             writer.join()
     assert count[0] > 10
     assert taken.manifest["proof"]["kind"] == "full"
-    assert oracle.compare(taken.oracle, oracle.take(target)) != []
+    assert content_digest.compare(taken.oracle, content_digest.take(target)) != []
     assert backup.verify(target, taken.path).backup.manifest["rows"] == taken.manifest["rows"]
 
 
@@ -356,7 +357,7 @@ def test_too_little_disk_is_refused_before_the_first_byte(
     server: Server, database: str, tmp_path: Path, monkeypatch: Any
 ) -> None:
     target = small(server, database)
-    monkeypatch.setattr("papdeploy.disk.free_here", lambda path: 1000)
+    monkeypatch.setattr("papdeploy.databases.disk.free_here", lambda path: 1000)
     with pytest.raises(Refused, match="Too little disk for the dump"):
         backup.take(target, tmp_path / "b", stack="st", release="r1")
     assert list((tmp_path / "b").iterdir()) == []
@@ -377,7 +378,7 @@ def test_kill_leaves_what_the_next_run_clears(server: Server, database: str, tmp
     program = (
         "import sys; sys.path[:0] = sys.argv[1:4]\n"
         "from pathlib import Path; from papdeploy.core.registry import Registry\n"
-        "from papdeploy import backup; from papdeploy.postgres import *; from papdeploy.sites import HostSite\n"
+        "from papdeploy import backup; from papdeploy.databases.psql import *; from papdeploy.sites.host import HostSite\n"
         "c = Conninfo(*sys.argv[4:6], int(sys.argv[6]), *sys.argv[7:9])\n"
         "registry = Registry(Path(sys.argv[11]), name='st', database=c.dbname)\n"
         "d = Database(HostSite(), c, sys.argv[9], registry=registry)\n"

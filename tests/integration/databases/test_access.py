@@ -13,8 +13,8 @@ from unittest import mock
 import psycopg2
 import pytest
 from papdeploy import backup, databases
-from papdeploy.databases import names as database_names
-from papdeploy.postgres import Database, Session
+from papdeploy.databases import managed_names as database_names
+from papdeploy.databases.psql import Database, Session
 from papdeploy.rehearsal import copies
 from support.app_session import as_app
 from support.backup import database_of, folder_of, forget, names

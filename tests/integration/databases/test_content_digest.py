@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from papdeploy import oracle
-from papdeploy.errors import CommandFailed, Refused
-from papdeploy.postgres import Database, quote_ident
+from papdeploy.core.errors import CommandFailed, Refused
+from papdeploy.databases import content_digest
+from papdeploy.databases.psql import Database, quote_ident
 from support.app_session import as_app
 from support.backup import database_of, fill, forget
 
@@ -36,13 +36,13 @@ def copy(original: Database, server: Server) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="module")
-def reference(original: Database) -> oracle.Oracle:
-    return oracle.take(original)
+def reference(original: Database) -> content_digest.Oracle:
+    return content_digest.take(original)
 
 
-def test_restored_copy_is_equal(reference: oracle.Oracle, copy: Database) -> None:
-    again = oracle.take(copy)
-    assert oracle.compare(reference, again) == []
+def test_restored_copy_is_equal(reference: content_digest.Oracle, copy: Database) -> None:
+    again = content_digest.take(copy)
+    assert content_digest.compare(reference, again) == []
     assert again.digest == reference.digest
     assert reference.table_count == 10
     assert reference.rows == 506 + 50 + 200 + 2 + 2 + 1 + 2
@@ -51,16 +51,16 @@ def test_restored_copy_is_equal(reference: oracle.Oracle, copy: Database) -> Non
     assert reference.sequences["public"]["down"] == {"last_value": "-4", "is_called": True}
 
 
-def test_survives_json(reference: oracle.Oracle) -> None:
-    assert oracle.Oracle.from_dict(reference.as_dict()) == reference
+def test_survives_json(reference: content_digest.Oracle) -> None:
+    assert content_digest.Oracle.from_dict(reference.as_dict()) == reference
 
 
-def test_an_oracle_of_an_older_version_can_still_be_compared(reference: oracle.Oracle, copy: Database) -> None:
-    older = oracle.Oracle.from_dict({**reference.as_first.as_dict()})
+def test_an_oracle_of_an_older_version_can_still_be_compared(reference: content_digest.Oracle, copy: Database) -> None:
+    older = content_digest.Oracle.from_dict({**reference.as_first.as_dict()})
     assert older.format == 1
-    assert oracle.compare(older, oracle.take(copy)) == []
+    assert content_digest.compare(older, content_digest.take(copy)) == []
     with pytest.raises(Refused, match="format 3"):
-        oracle.Oracle.from_dict({**reference.as_dict(), "format": 3})
+        content_digest.Oracle.from_dict({**reference.as_dict(), "format": 3})
 
 
 # Each fault and words that the oracle must say. Each is made in a transaction that is rolled back.
@@ -139,18 +139,18 @@ FAULTS: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_catches(fault: str, reference: oracle.Oracle, copy: Database) -> None:
+def test_catches(fault: str, reference: content_digest.Oracle, copy: Database) -> None:
     statement, word = FAULTS[fault]
-    sequences = oracle.read_sequences
+    sequences = content_digest.read_sequences
     with copy.session() as session:
         session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         session.execute(f"SET LOCAL search_path = public; {statement}; SET LOCAL search_path = pg_catalog, pg_temp")
-        wrong = oracle.take(copy, session=session)
+        wrong = content_digest.take(copy, session=session)
         session.execute("ROLLBACK")
         if "setval" in statement:  # sequences do not roll back
             session.execute("SELECT setval('public.called_once', 1), setval('public.never_used', 42, false)")
         assert sequences(session)["public"] == reference.sequences["public"]
-    said = oracle.compare(reference, wrong)
+    said = content_digest.compare(reference, wrong)
     assert any(word in sentence for sentence in said), said
     assert wrong.digest != reference.digest
 
@@ -158,32 +158,36 @@ def test_catches(fault: str, reference: oracle.Oracle, copy: Database) -> None:
 def test_dump_after_dump_is_stable(copy: Database, original: Database) -> None:
     """``CHECK (v IN (…))`` is deparsed otherwise after one round: that is the same constraint."""
     key = "constraint sel;ect '--.v in"
-    left, right = (oracle.take(db).catalog["public"][key]["definition"] for db in (original, copy))
+    left, right = (content_digest.take(db).catalog["public"][key]["definition"] for db in (original, copy))
     assert left != right, "PostgreSQL deparses it the same now: the normalisation can go"
 
 
-def test_moving_sequences_are_accepted_only_between_the_readings(reference: oracle.Oracle, copy: Database) -> None:
+def test_moving_sequences_are_accepted_only_between_the_readings(
+    reference: content_digest.Oracle, copy: Database
+) -> None:
     later = {"public": {**reference.sequences["public"], "called_once": {"last_value": "9", "is_called": True}}}
-    base = oracle.take(copy)
+    base = content_digest.take(copy)
     for value, good in (("1", True), ("5", True), ("9", True), ("10", False), ("0", False)):
         moved = {"public": {**base.sequences["public"], "called_once": {"last_value": value, "is_called": True}}}
-        found = oracle.Oracle(base.tables, {**base.sequences, **moved}, base.large_objects, base.catalog, base.notes)
+        found = content_digest.Oracle(
+            base.tables, {**base.sequences, **moved}, base.large_objects, base.catalog, base.notes
+        )
         moving = {**reference.sequences, **later}
-        assert (oracle.compare(reference, found, moving=moving) == []) is good, value
+        assert (content_digest.compare(reference, found, moving=moving) == []) is good, value
 
 
-def test_sees_one_snapshot(original: Database, reference: oracle.Oracle) -> None:
-    with as_app(original).session() as writer, oracle.snapshot_session(original) as session:
+def test_sees_one_snapshot(original: Database, reference: content_digest.Oracle) -> None:
+    with as_app(original).session() as writer, content_digest.snapshot_session(original) as session:
         session.execute("SELECT 1")
         writer.execute("INSERT INTO parent VALUES (9, 'later')")
         try:
-            inside = oracle.take(original, session=session)
+            inside = content_digest.take(original, session=session)
         finally:
             writer.execute("DELETE FROM ONLY parent WHERE a = 9")
-    assert oracle.compare(reference, inside) == []
+    assert content_digest.compare(reference, inside) == []
 
 
-def test_settings_of_the_database_do_not_matter(original: Database, reference: oracle.Oracle) -> None:
+def test_settings_of_the_database_do_not_matter(original: Database, reference: content_digest.Oracle) -> None:
     name = quote_ident(original.conninfo.dbname)
     for setting in (
         "TimeZone TO 'Asia/Tokyo'", "DateStyle TO 'German'", "extra_float_digits TO -5", "IntervalStyle TO iso_8601",
@@ -192,20 +196,20 @@ def test_settings_of_the_database_do_not_matter(original: Database, reference: o
     ):  # fmt: skip
         original.execute(f"ALTER DATABASE {name} SET {setting}")
     try:
-        assert oracle.compare(reference, oracle.take(original)) == []
+        assert content_digest.compare(reference, content_digest.take(original)) == []
     finally:
         original.execute(f"ALTER DATABASE {name} RESET ALL")
 
 
-def test_schemas_can_be_ignored(original: Database, reference: oracle.Oracle) -> None:
+def test_schemas_can_be_ignored(original: Database, reference: content_digest.Oracle) -> None:
     as_app(original).execute(
         "CREATE SCHEMA ledger; CREATE TABLE ledger.l (id serial); INSERT INTO ledger.l DEFAULT VALUES"
     )
     try:
-        grown = oracle.take(original)
-        assert oracle.compare(reference, grown) != []
-        assert oracle.compare(reference, grown, ignore_schemas=("ledger",)) == []
-        assert oracle.compare(reference, oracle.take(original, ignore_schemas=("ledger",))) == []
+        grown = content_digest.take(original)
+        assert content_digest.compare(reference, grown) != []
+        assert content_digest.compare(reference, grown, ignore_schemas=("ledger",)) == []
+        assert content_digest.compare(reference, content_digest.take(original, ignore_schemas=("ledger",))) == []
     finally:
         as_app(original).execute("DROP SCHEMA ledger CASCADE")
 
@@ -218,4 +222,4 @@ def test_refuses_what_it_may_not_read(original: Database) -> None:
         original.bin_dir,
     )
     with pytest.raises(CommandFailed):
-        oracle.take(as_reader)
+        content_digest.take(as_reader)

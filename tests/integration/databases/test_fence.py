@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 import pytest
 from papdeploy import databases
-from papdeploy.errors import PapError, Refused, Unavailable
-from papdeploy.postgres import Database
+from papdeploy.core.errors import PapError, Refused, Unavailable
+from papdeploy.databases.psql import Database
 from support.app_session import as_app
 from support.backup import database_of, forget, make_roles, restart, run_and_die
 

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 import pytest
-from papdeploy import backup, databases, oracle, rollback
+from papdeploy import backup, databases, rollback
+from papdeploy.app.stack import Stack
 from papdeploy.core.durable import private_folder
-from papdeploy.databases import relation_losses
-from papdeploy.databases.names import admin_session, look
-from papdeploy.errors import PapError, Refused
-from papdeploy.journal import Journal, State
-from papdeploy.phases import dropping, going_back
-from papdeploy.postgres import Database, quote_ident, quote_literal
-from papdeploy.stack import Stack
+from papdeploy.core.errors import PapError, Refused
+from papdeploy.databases import content_digest, relation_losses
+from papdeploy.databases.managed_names import admin_session, look
+from papdeploy.databases.psql import Database, quote_ident, quote_literal
+from papdeploy.phases import cleanup
+from papdeploy.phases import rollback as going_back
+from papdeploy.releases.journal import Journal, State
 from support.app_session import as_app
 from support.backup import FakeApi, database_of, folder_of, forget, names, registry_of
 from support.rollback import SMALL, SMALL_DOWN, SMALL_UP, R, deploy
@@ -69,7 +70,7 @@ def test_a_look_at_the_fenced_database_never_becomes_the_live_one(
     assert databases.fence_state(live)["database"] == fenced
     assert release.choose().way == "nothing"
     release.roll_back()
-    assert oracle.compare(release.before, oracle.take(live)) == []
+    assert content_digest.compare(release.before, content_digest.take(live)) == []
     assert fenced not in names(server)
     assert why(live, look_at).startswith("a copy")
     server.drop(look_at)
@@ -153,7 +154,7 @@ def test_what_only_looks_like_a_failed_database_of_ours_stays(
     for release in (R, "None", ""):
         databases.drop_created(live, release, databases.names.KINDS)
     databases.cleanup_leftovers(live)
-    assert name not in dropping.run(stack, "", ME)["dropped"]
+    assert name not in cleanup.run(stack, "", ME)["dropped"]
     assert name in names(server)
     assert as_app(live.named(name)).scalar("SELECT count(*) AS n FROM t") >= 300
     with pytest.raises(Refused, match=r"did not make it|not there any more"):
@@ -177,7 +178,7 @@ def test_what_cannot_or_must_not_be_dropped_is_left_with_its_sessions(
 
     def left(said: str, obstacle: str = "") -> None:
         for check_mode in (True, False):
-            found = dropping.run(stack, R, ME, check_mode=check_mode)
+            found = cleanup.run(stack, R, ME, check_mode=check_mode)
             assert (found["changed"], found["dropped"], found["pap"]["status"]) == (False, [], "warning")
             assert said in found["pap"]["lines"][0]
         assert databases.existing(live)[0]["obstacle"] == (obstacle or said)
@@ -196,7 +197,7 @@ def test_what_cannot_or_must_not_be_dropped_is_left_with_its_sessions(
     as_app(live.named(name)).execute("BEGIN; INSERT INTO t (v) VALUES ('p'); PREPARE TRANSACTION 'held'")
     left("prepared transaction held is open in it")
     live.named(name).execute("ROLLBACK PREPARED 'held'")
-    assert dropping.run(stack, R, ME)["dropped"] == [name]
+    assert cleanup.run(stack, R, ME)["dropped"] == [name]
 
 
 def test_two_stacks_on_one_database_leave_each_others_alone(server: Server, live: Database) -> None:
@@ -336,7 +337,7 @@ def test_restore_point_below_a_rollback_by_swap_is_still_known(server: Server, l
         other = replace(below, database=lost)
         assert "is of another database" in other.choose(way="restore", accept_loss=True, deep=deep).refused
     assert below.roll_back(accept_loss=True)["way"] == "restore"
-    assert oracle.compare(below.before, oracle.take(live)) == []
+    assert content_digest.compare(below.before, content_digest.take(live)) == []
 
 
 @pytest.mark.parametrize("way", ["image", "restore"])
@@ -367,7 +368,7 @@ def test_named_way_happens_or_fails_and_stays_available(
     release = deploy(live, folder_of(tmp_path), kind="backup", up=SMALL_UP, down=SMALL_DOWN, old_works_on_new=True)
     plan = release.choose(way="restore")
     assert (plan.way, plan.refused) == ("restore", "")
-    migrated = oracle.take(live)
+    migrated = content_digest.take(live)
 
     def restore() -> dict[str, Any]:
         return rollback.run(
@@ -383,9 +384,9 @@ def test_named_way_happens_or_fails_and_stays_available(
     assert release.api.log == ["stop", "start"], "it was called off: what ran before runs again"
     assert ("rollback.restart", "done") in release.notes, "by which the journal knows that it was called off"
     assert databases.fence_state(live) is None
-    assert oracle.compare(migrated, oracle.take(live)) == []
+    assert content_digest.compare(migrated, content_digest.take(live)) == []
     assert restore()["way"] == "restore", "it can be asked for again"
-    assert oracle.compare(release.before, oracle.take(live)) == []
+    assert content_digest.compare(release.before, content_digest.take(live)) == []
 
 
 def test_named_way_is_remembered_by_a_rollback_that_was_interrupted(live: Database, tmp_path: Path) -> None:

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 
 import psycopg2
 import pytest
-from papdeploy import backup, databases, oracle, restore_point
+from papdeploy import backup, databases
+from papdeploy.app.stack import Stack
 from papdeploy.backup.retention import Settings
 from papdeploy.core.clock import from_epoch
 from papdeploy.core.durable import private_folder
-from papdeploy.databases import marks
-from papdeploy.errors import Refused
-from papdeploy.journal import Journal, State
-from papdeploy.phases import dropping, retention
-from papdeploy.postgres import Database
-from papdeploy.stack import Stack
+from papdeploy.core.errors import Refused
+from papdeploy.databases import content_digest, write_snapshot
+from papdeploy.databases.psql import Database
+from papdeploy.phases import cleanup, retention
+from papdeploy.releases.journal import Journal, State
+from papdeploy.rollback import restore_point
 from support.app_session import as_app
 from support.backup import FakeApi, database_of, fill, folder_of, forget, make_roles, names, restart
 from support.waiting import wait_until
@@ -54,7 +55,7 @@ def test_snapshot_is_equal_closed_and_keeps_its_traits(servers: dict[int, Server
     name = server.create("hostile")
     hostile = fill(server, name)
     server.sql(f"ALTER DATABASE \"{name}\" SET work_mem = '7MB'")
-    before = oracle.take(hostile)
+    before = content_digest.take(hostile)
     databases.fence(hostile, R)
     made = databases.snapshot(databases.must_be_fenced(hostile, R), R, live=name)
     assert made["method"] == ("clone" if server.major >= 18 else "copy")
@@ -64,7 +65,7 @@ def test_snapshot_is_equal_closed_and_keeps_its_traits(servers: dict[int, Server
     assert again["database"] == made["database"], "repeated, it is made anew"
     as_app(databases.must_be_fenced(hostile, R)).execute("DROP TABLE parted CASCADE")
     databases.swap(hostile, R, made["database"])
-    assert oracle.compare(before, oracle.take(hostile)) == []
+    assert content_digest.compare(before, content_digest.take(hostile)) == []
     assert server.sql("SHOW work_mem", name) == [("7MB",)]
     forget(server, name)
 
@@ -228,7 +229,7 @@ def test_failed_databases_go_by_days_only_without_rows_of_their_own(
     for _ in range(2):
         assert run(1) == []
     assert said("holds an unknown number of rows", retention.forecast(stack, Settings(keep_failed_days=1), ()))
-    journal.append("rollback.swap", "done", writes=marks.writes(live.named(failed)))
+    journal.append("rollback.swap", "done", writes=write_snapshot.writes(live.named(failed)))
     for rows, certain in ((7, True), (0, False)):
         journal.append("rollback", "counted", rows_lost=rows, cost_certain=certain)
         journal.append("rollback", "done", kept=failed, way="swap", rows_lost=rows)
@@ -241,7 +242,7 @@ def test_failed_databases_go_by_days_only_without_rows_of_their_own(
     assert said(
         "holds 1 row or other change that nothing else has", retention.forecast(stack, Settings(keep_failed_days=1), ())
     )
-    journal.append("rollback.swap", "done", writes=marks.writes(live.named(failed)))
+    journal.append("rollback.swap", "done", writes=write_snapshot.writes(live.named(failed)))
     assert run(0) == run(0) == [], "with 0 days a person drops it"
     assert said("goes with the next backup", run(1)), "announced first"
     assert said("removed ", run(1))
@@ -264,16 +265,16 @@ def test_a_person_drops_what_is_over_and_nothing_that_a_rollback_could_need(
             databases.swap(live, journal.release, made[end])
             made[end] = databases.derived(name, "failed", journal.release)
             with pytest.raises(Refused, match="Another run holds this stack"):
-                dropping.run(stack, "", me)
+                cleanup.run(stack, "", me)
             stack.state.lock.release(journal.release)  # it was killed
             with pytest.raises(Refused, match="is unfinished, and may still need what was kept"):
-                dropping.run(stack, "", me)
+                cleanup.run(stack, "", me)
         else:
             databases.unfence(live, journal.release)
             stack.state.lock.release(journal.release)
         journal.append("release", "finished" if end == "finished" else "rolled_back")
     for check_mode in (True, False):
-        found = dropping.run(stack, "", me, check_mode=check_mode)
+        found = cleanup.run(stack, "", me, check_mode=check_mode)
         assert found["dropped"] == [made["rolled_back"]]
         assert any(
             "holds an unknown number of rows" in line and made["failed"] in line for line in found["pap"]["lines"]
@@ -281,16 +282,16 @@ def test_a_person_drops_what_is_over_and_nothing_that_a_rollback_could_need(
         left = {entry["name"] for entry in databases.existing(live)}
         assert left == (set(made.values()) if check_mode else {made["finished"], made["failed"]})
     with psycopg2.connect(server.url(made["failed"], "postgresql")) as looking:
-        found = dropping.run(stack, journal.release, me)
+        found = cleanup.run(stack, journal.release, me)
         assert not found["changed"] and "somebody is connected to it" in found["pap"]["lines"][0]
         with looking.cursor() as cursor:
             cursor.execute("SELECT 1")
             assert cursor.fetchone() == (1,), "nobody's session was ended"
     looking.close()
     wait_until(lambda: not server.sql(f"SELECT 1 FROM pg_stat_activity WHERE datname = '{made['failed']}'"))
-    assert dropping.run(stack, journal.release, me)["dropped"] == [made["failed"]]
+    assert cleanup.run(stack, journal.release, me)["dropped"] == [made["failed"]]
     assert stack.state.lock.holder() is None
-    assert not dropping.run(stack, "", me)["changed"]
+    assert not cleanup.run(stack, "", me)["changed"]
 
 
 WRITES = {
@@ -310,7 +311,7 @@ WRITES = {
 def test_written_since(live: Database, case: str) -> None:
     statement, expected = WRITES[case]
     with live.session() as session:
-        mark = marks.take(session)
+        mark = write_snapshot.take(session)
     as_app(live).execute(statement)
     time.sleep(0.05)
     found = databases.written_since(live, mark)
@@ -328,7 +329,7 @@ def test_written_by_a_transaction_that_was_open_at_the_mark(server: Server, live
     writer.cursor().execute("INSERT INTO t (v) VALUES ('open')")
     server.sql("INSERT INTO t (v) VALUES ('before')", name)
     with live.session() as session:
-        mark = marks.take(session)
+        mark = write_snapshot.take(session)
     writer.commit()
     writer.close()
     server.sql("INSERT INTO t (v) VALUES ('after')", name)
@@ -340,14 +341,14 @@ def test_open_session_may_hold_its_counters_back(live: Database, monkeypatch: py
     with as_app(live).session() as writer:
         writer.execute("INSERT INTO t (v) VALUES ('hands its counters over')")
         with live.session() as session:
-            mark = marks.take(session)
+            mark = write_snapshot.take(session)
         assert databases.written_since(live, mark).so_far
         writer.execute("INSERT INTO t (v) VALUES ('keeps them for a second')")
         found = databases.written_since(live, mark)
         assert found.tables["public.t"]["rows"] == 1
         assert "so far: a session is open" in found.sentence()
         with monkeypatch.context() as patch:
-            patch.setattr(marks, "LOOK_BYTES", 0)
+            patch.setattr(write_snapshot, "LOOK_BYTES", 0)
             found = databases.written_since(live, mark)
         assert "large or locked" in found.so_far
         assert not found.nothing
@@ -360,7 +361,7 @@ def test_open_session_may_hold_its_counters_back(live: Database, monkeypatch: py
 
 def test_new_and_dropped_tables_count(live: Database) -> None:
     with live.session() as session:
-        mark = marks.take(session)
+        mark = write_snapshot.take(session)
     as_app(live).execute("CREATE TABLE n AS SELECT 1; DROP TABLE t")
     found = databases.written_since(live, mark)
     assert found.tables["public.n"]["rows"] == 1

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 
 import psycopg2
 import pytest
-from papdeploy import backup, databases, oracle, postgres
+from papdeploy import backup, databases
 from papdeploy.core.durable import private_folder
+from papdeploy.core.errors import CommandFailed, PapError, VerificationFailed
 from papdeploy.core.registry import Registry
-from papdeploy.databases import ledger_table, marks, properties
-from papdeploy.databases.names import admin_session
-from papdeploy.errors import CommandFailed, PapError, VerificationFailed
-from papdeploy.postgres import Database
-from papdeploy.rehearsal import observing, sampling
+from papdeploy.databases import content_digest, ledger_table, properties, psql, write_snapshot
+from papdeploy.databases.managed_names import admin_session
+from papdeploy.databases.psql import Database
+from papdeploy.rehearsal import observe, sampling
 from support.app_session import as_app
 from support.backup import database_of
 from support.rollback import LEDGER, Release, deploy
@@ -33,7 +33,7 @@ from support.rollback import LEDGER, Release, deploy
 if TYPE_CHECKING:
     from support.postgres_servers import Server
 
-SOURCES = Path(postgres.__file__).parent
+SOURCES = Path(psql.__file__).parent
 OWNER = "planter"
 NEWEST = int(os.environ.get("PAP_POSTGRES", "18").split()[-1])
 PATHS = {"a path that prefers public": "public, pg_catalog", "the usual path": '"$user", public'}
@@ -148,7 +148,7 @@ def planted(request: pytest.FixtureRequest, servers: dict[int, Server]) -> Itera
 def test_without_the_pins_they_run(planted: tuple[Server, Database], monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise the tests below would pass without proving anything."""
     _, live = planted
-    monkeypatch.setattr(postgres, "PINNED", {})
+    monkeypatch.setattr(psql, "PINNED", {})
     with pytest.raises(PapError, match="planted"), live.session() as session:
         session.rows("SELECT d.datname || '.'::text AS name FROM pg_database d")
         properties.capture(session, live.conninfo.dbname)
@@ -159,14 +159,14 @@ def test_everything_that_reads(planted: tuple[Server, Database]) -> None:
     assert live.facts().superuser
     assert live.identity().name == live.conninfo.dbname
     with live.session() as session:
-        mark = marks.take(session)
+        mark = write_snapshot.take(session)
         assert properties.capture(session, live.conninfo.dbname)["owner"] == OWNER
         properties.roles_of(session)
-        observing.files(session)
+        observe.files(session)
         assert ledger_table.ledger_rows(session, "SELECT identity FROM ledger") == []
-    assert marks.written_since(live, mark).rows == 0
-    assert oracle.take(live).tables["public"]["users"]["rows"] == 50
-    with observing.LockWatch(live, "pap-deploy:x") as watch:
+    assert write_snapshot.written_since(live, mark).rows == 0
+    assert content_digest.take(live).tables["public"]["users"]["rows"] == 50
+    with observe.LockWatch(live, "pap-deploy:x") as watch:
         pass
     assert watch.problem is None
     with admin_session(live) as session:
@@ -184,7 +184,7 @@ def test_backup_fence_and_both_restores(planted: tuple[Server, Database], tmp_pa
     release: Release = deploy(live, tmp_path, kind=kind, up=up)
     try:
         assert release.roll_back()["way"] == ("restore" if kind == "backup" else "swap")
-        assert oracle.compare(release.before, oracle.take(live)) == []
+        assert content_digest.compare(release.before, content_digest.take(live)) == []
         copy = databases.create_empty(live, "sample", "scratch")
         databases.ready_for_rehearsal(live, copy)
         from papdeploy.rehearsal import copies

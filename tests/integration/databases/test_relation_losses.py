@@ -11,11 +11,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from papdeploy.databases import loss_rules, marks, relation_losses
+from papdeploy.databases import loss_rules, relation_losses, write_snapshot
+from papdeploy.databases.psql import Database
 from papdeploy.databases.relation_losses import Comparison, Loss
-from papdeploy.journal import State
 from papdeploy.phases import data_check
-from papdeploy.postgres import Database
+from papdeploy.releases.journal import State
 from support.app_session import as_app
 from support.backup import database_of, forget
 from support.waiting import wait_until
@@ -110,7 +110,7 @@ def run(server: Server, database: Database, statements: str) -> None:
 
 def alone(server: Server, database: Database) -> None:
     name = database.conninfo.dbname
-    wait_until(lambda: server.sql(marks.OTHERS, name) == [(0,)], "a session is still there")
+    wait_until(lambda: server.sql(write_snapshot.OTHERS, name) == [(0,)], "a session is still there")
 
 
 def baseline(server: Server, database: Database, **options: Any) -> dict[str, Any]:

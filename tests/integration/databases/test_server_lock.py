@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 import pytest
 from papdeploy import databases
+from papdeploy.core.errors import Refused
 from papdeploy.core.processes import Place, Process
-from papdeploy.errors import Refused
-from papdeploy.journal import State
-from papdeploy.migrations import files, runner
-from papdeploy.migrations import lock as migration_lock
+from papdeploy.databases.psql import Database
+from papdeploy.migrations import files
 from papdeploy.migrations.options import RunOptions
-from papdeploy.postgres import Database
+from papdeploy.migrations.run import advisory_lock as migration_lock
+from papdeploy.migrations.run import apply
 from papdeploy.releases import lock
+from papdeploy.releases.journal import State
 from papdeploy.releases.server_lock import ServerLock
 from support.backup import database_of, forget
 from support.waiting import wait_until
@@ -177,11 +178,11 @@ def test_a_run_that_was_taken_over_commits_nothing(bench: Bench, monkeypatch: py
 
     new.lock.take(release, take_over=True)
     with pytest.raises(Refused, match="another run has taken the stack over"):
-        runner.apply(url, migrations, release=release, options=options)
+        apply.apply(url, migrations, release=release, options=options)
     assert bench.server.sql("SELECT to_regclass('made')", name) == [(None,)]
 
     options = RunOptions(guard=new.lock.guard(release))
-    assert runner.apply(url, migrations, release=release, options=options).applied
+    assert apply.apply(url, migrations, release=release, options=options).applied
     assert bench.server.sql("SELECT to_regclass('made')", name) == [("made",)]
     new.lock.release(release)
     bench.server.sql("DROP OWNED BY plain CASCADE", name)

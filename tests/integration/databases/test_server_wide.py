@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from papdeploy.core.errors import PapError
 from papdeploy.databases import live_state, server_state
-from papdeploy.errors import PapError
-from papdeploy.phases import preflight, reporting
+from papdeploy.databases.psql import Conninfo, Database
+from papdeploy.phases import preflight, report
 from papdeploy.phases.live_check import LiveDatabaseChanged
-from papdeploy.postgres import Conninfo, Database
 from papdeploy.rehearsal import RehearsalFailed
-from papdeploy.sites import HostSite
+from papdeploy.sites.host import HostSite
 from support.rehearsal_stack import WHO, Bench, migration
 
 NOTE = "note: Mapped[str | None] = mapped_column(Text)"
@@ -212,7 +212,7 @@ def test_what_passes_nevertheless_fails_and_stays_in_the_status(bench: Bench, ph
     with pytest.raises(LiveDatabaseChanged) as caught:
         look(bench, phase, {"2026_01_01_a.py": hidden("ALTER ROLE wide_app SET work_mem = 65536")})
     assert "role wide_app: setting work_mem is new" in caught.value.message
-    (change,) = reporting.status(bench.stack, {}, preflight.Options())["status"]["live_changes"]
+    (change,) = report.status(bench.stack, {}, preflight.Options())["status"]["live_changes"]
     assert change["id"] == caught.value.data["id"]
 
 
@@ -224,12 +224,10 @@ def test_a_live_database_that_cannot_be_measured_afterwards_fails(bench: Bench, 
     said = caught.value.message
     assert f"The live database {bench.dbname} cannot be measured any more" in said
     assert f'ALTER DATABASE "{bench.dbname}" ALLOW_CONNECTIONS true opens it again' in said
-    found = reporting.status(bench.stack, {}, preflight.Options())["status"]
+    found = report.status(bench.stack, {}, preflight.Options())["status"]
     assert any("cannot be measured any more" in line for line in found["attention"])
     bench.server.sql(f"ALTER DATABASE {bench.dbname} ALLOW_CONNECTIONS true")
-    found = reporting.status(bench.stack, {}, preflight.Options(), acknowledge=caught.value.data["id"], who=WHO)[
-        "status"
-    ]
+    found = report.status(bench.stack, {}, preflight.Options(), acknowledge=caught.value.data["id"], who=WHO)["status"]
     assert "live_changes" not in found
 
 

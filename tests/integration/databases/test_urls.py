@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from papdeploy.core import database_url
-from papdeploy.errors import PapError, Refused
-from papdeploy.phases import preflight, reporting, validate
+from papdeploy.core.errors import PapError, Refused
+from papdeploy.phases import preflight, report, validate
 from papdeploy.rehearsal import trials
 from support.pooler import Pooler
 from support.rehearsal_stack import API, Bench, migration
@@ -113,7 +113,7 @@ def through_everything(bench: Bench, case: dict[str, Any]) -> None:
         server.sql(f"ALTER TABLE users OWNER TO {user}; ALTER TABLE items OWNER TO {user}", bench.dbname)
         environment = {"DATABASE_URL": text, "PGPORT": str(server.port), "PGPASSWORD": "only-in-PGPASSWORD"}
         (bench.folder / "env").write_text("".join(f"{key}={value}\n" for key, value in environment.items()))
-        status = reporting.status(bench.stack, {}, preflight.Options())
+        status = report.status(bench.stack, {}, preflight.Options())
         said = "\n".join(status["pap"]["lines"])
         assert bench.folder.joinpath("current").resolve().name in said and not status["status"]["attention"], said
         assert validate.run(bench.stack, "", {})["matches"]
@@ -147,7 +147,7 @@ def test_a_url_that_cannot_be_read_is_refused_by_the_name_of_its_variable(any_ur
     (bench.folder / "env").write_text(f"DATABASE_URL={case['url']}\n")
     with pytest.raises(Refused, match="DATABASE_URL in the environment of the API") as refused:
         validate.run(bench.stack, "", {})
-    status = reporting.status(bench.stack, {}, preflight.Options())
+    status = report.status(bench.stack, {}, preflight.Options())
     for said in (str(refused.value.as_dict()), json.dumps(status, default=str)):
         assert case["refused"] in said
         assert not case.get("never_shown") or case["never_shown"] not in said

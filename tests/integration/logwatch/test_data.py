@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from papdeploy import watch, watcher
 from papdeploy.core.durable import private_folder, write_durably
-from papdeploy.databases import marks, relation_losses
-from papdeploy.journal import State
-from papdeploy.logwatch import data
-from papdeploy.watch import Rules
-from papdeploy.watch_confidential import Confidential
+from papdeploy.databases import relation_losses, write_snapshot
+from papdeploy.logwatch import data_rules, process, rules
+from papdeploy.logwatch.confidential import Confidential
+from papdeploy.logwatch.rules import Rules
+from papdeploy.releases.journal import State
 from support.backup import database_of, forget
 from support.waiting import wait_until
 
@@ -39,8 +38,8 @@ class Watched:
         self.journal = self.state.begin({"user": "t", "host": "h", "pid": 1})
         log = folder / "api.log"
         log.write_text("")
-        spec = data.spec_of(self.database, ["declared"], "staging")
-        watcher.prepare(
+        spec = data_rules.spec_of(self.database, ["declared"], "staging")
+        process.prepare(
             self.journal.folder, {"api": {"files": [str(log)]}}, hours=1, interval_s=1, rules=Rules(), database=spec
         )
         self.quiet()
@@ -49,17 +48,17 @@ class Watched:
         write_durably(self.journal.folder / "data.json", json.dumps(baseline).encode())
 
     def quiet(self) -> None:
-        wait_until(lambda: self.server.sql(marks.OTHERS, self.name) == [(0,)], "a session is still there")
+        wait_until(lambda: self.server.sql(write_snapshot.OTHERS, self.name) == [(0,)], "a session is still there")
 
     def step(self, statement: str = "") -> list[str]:
         """The alarms that a step of the watch adds after ``statement``."""
-        before = len((watch.load(self.journal.folder) or {})["alarms"])
+        before = len((rules.load(self.journal.folder) or {})["alarms"])
         if statement:
             self.server.sql(statement, self.name)
             self.quiet()
         return [
             alarm["why"]
-            for alarm in watcher.one_step(self.journal.folder, Confidential(database_password=self.server.password))[
+            for alarm in process.one_step(self.journal.folder, Confidential(database_password=self.server.password))[
                 "alarms"
             ][before:]
         ]
@@ -67,7 +66,7 @@ class Watched:
 
 @pytest.fixture
 def watched(servers: dict[int, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
-    monkeypatch.setattr(data, "period_s", lambda _: 0.0)
+    monkeypatch.setattr(data_rules, "period_s", lambda _: 0.0)
     made = Watched(servers[18], tmp_path)
     yield made
     forget(servers[18], made.name)
@@ -86,8 +85,8 @@ def test_users_delete_and_nobody_is_told_but_a_bulk_loss_is_an_alarm(watched: Wa
     assert "public.one was truncated (1 row before, 0 now)" in told
     told = watched.step("DROP TABLE policies; CREATE TABLE policies (id serial PRIMARY KEY, name text)")
     assert told == ["data was lost: public.policies was dropped and created anew (1,000 rows before, 0 now)"]
-    status = watch.status(watched.journal.folder)
-    assert status["state"] == "alarm" and not status["ok"] and status["alarms"][0]["kind"] == data.KIND
+    status = rules.status(watched.journal.folder)
+    assert status["state"] == "alarm" and not status["ok"] and status["alarms"][0]["kind"] == data_rules.KIND
 
 
 def looks(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
@@ -102,11 +101,11 @@ def test_it_looks_once_a_minute_and_not_while_a_later_release_is_at_work(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count = looks(watched, monkeypatch)
-    monkeypatch.setattr(data, "period_s", lambda _: 3600.0)
+    monkeypatch.setattr(data_rules, "period_s", lambda _: 3600.0)
     watched.step()
     watched.step()
     assert count() == 1
-    monkeypatch.setattr(data, "period_s", lambda _: 0.0)
+    monkeypatch.setattr(data_rules, "period_s", lambda _: 0.0)
     watched.journal.append("release", "finished")
     watched.state.lock.release(watched.journal.release)
     later = watched.state.begin({"user": "t", "host": "h", "pid": 1})
@@ -120,11 +119,11 @@ def test_a_database_that_does_not_answer_is_said_and_its_password_is_on_no_disk(
     assert watched.name in config.read_text() and watched.server.password not in config.read_text()
     watched.server.sql(f'ALTER DATABASE "{watched.name}" RENAME TO "{watched.name}_away"')
     assert watched.step() == []
-    state = watch.load(watched.journal.folder)
+    state = rules.load(watched.journal.folder)
     assert state is not None and watched.name in state["blind"]["data"]["message"]
     state["blind"]["data"]["since"] = "2020-01-01T00:00:00.000Z"
-    watch.save(watched.journal.folder, state)
+    rules.save(watched.journal.folder, state)
     assert any("the live database cannot be compared since 2020" in why for why in watched.step())
     watched.server.sql(f'ALTER DATABASE "{watched.name}_away" RENAME TO "{watched.name}"')
     watched.step()
-    assert "data" not in (watch.load(watched.journal.folder) or {})["blind"]
+    assert "data" not in (rules.load(watched.journal.folder) or {})["blind"]

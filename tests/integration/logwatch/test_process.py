@@ -15,12 +15,13 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
-from papdeploy import watch, watch_confidential, watcher
+from papdeploy.core.errors import Refused, Unavailable
 from papdeploy.core.redact import MASK
-from papdeploy.errors import Refused, Unavailable
-from papdeploy.journal import Journal, State
-from papdeploy.watch import Rules
-from papdeploy.watch_confidential import Confidential
+from papdeploy.logwatch import confidential as watch_confidential
+from papdeploy.logwatch import process, rules
+from papdeploy.logwatch.confidential import Confidential
+from papdeploy.logwatch.rules import Rules
+from papdeploy.releases.journal import Journal, State
 from support.waiting import wait_until
 
 WHO = {"user": "jane", "host": "controller", "pid": 1}
@@ -47,10 +48,10 @@ class Stack:
 
     def prepare(self, **options: Any) -> None:
         specs = {"api": {"files": [str(self.log)]}}
-        watcher.prepare(self.folder, specs, **{"hours": 1, "interval_s": 0.2, "rules": Rules(), **options})
+        process.prepare(self.folder, specs, **{"hours": 1, "interval_s": 0.2, "rules": Rules(), **options})
 
     def spawn(self, **confidential: Any) -> int:
-        pid = watcher.spawn(self.folder, Confidential(**confidential))
+        pid = process.spawn(self.folder, Confidential(**confidential))
         self.pids.append(pid)
         return pid
 
@@ -59,7 +60,7 @@ class Stack:
             file.write(text)
 
     def load(self) -> dict[str, Any]:
-        state = watch.load(self.folder)
+        state = rules.load(self.folder)
         assert state is not None
         return state
 
@@ -90,9 +91,9 @@ def test_it_runs_in_a_session_of_its_own_and_counts(stack: Stack) -> None:
     assert os.getsid(pid) == pid != os.getsid(0)
     stack.write(OK * 20)
     wait_until(lambda: stack.records() == 20, seconds=30)
-    assert watch.status(stack.folder)["state"] == "watching"
+    assert rules.status(stack.folder)["state"] == "watching"
     with pytest.raises(Refused, match="already"):
-        watcher.spawn(stack.folder)
+        process.spawn(stack.folder)
 
 
 def test_killed_at_any_instant_it_counts_every_line_once(stack: Stack) -> None:
@@ -105,7 +106,7 @@ def test_killed_at_any_instant_it_counts_every_line_once(stack: Stack) -> None:
             lines += 7
             time.sleep(0.003 * (life + 1))
         kill(pid)
-        assert watch.status(stack.folder)["state"] == "dead"
+        assert rules.status(stack.folder)["state"] == "dead"
         stack.log.rename(stack.log.with_name(f"app.log.{9 - life}"))  # rotated while nobody watches
         stack.write(OK * 3)
         lines += 3
@@ -151,7 +152,7 @@ def test_an_alarm_reaches_the_webhook_once_and_is_tried_until_it_is_taken(stack:
     assert len(got) == 1
     assert got[0]["event"] == "alarm" and got[0]["release"] == stack.journal.release
     assert "policies.x" in got[0]["message"] and got[0]["authorization"] == "Bearer abc"
-    found = watch.status(stack.folder)
+    found = rules.status(stack.folder)
     assert (found["state"], found["ok"]) == ("alarm", False)
     for path in stack.folder.iterdir():
         assert b"Bearer" not in path.read_bytes() and b"/hook" not in path.read_bytes(), path
@@ -178,7 +179,7 @@ def test_it_ends_when_the_release_is_no_longer_in_force(stack: Stack, how: str) 
         later.append("activate", "begin")
     wait_until(lambda: stack.load()["ended"] is not None, seconds=30)
     os.waitpid(pid, 0)
-    found = watch.status(stack.folder)
+    found = rules.status(stack.folder)
     assert (found["state"], found["ok"]) == ("ended", True)
     assert ("rolled back" if how == "rolled back" else "took over") in found["summary"]
 
@@ -186,36 +187,36 @@ def test_it_ends_when_the_release_is_no_longer_in_force(stack: Stack, how: str) 
 def test_the_first_minute_forgives_the_start_and_stops_at_an_alarm(stack: Stack) -> None:
     stack.prepare()
     stack.write("INFO:     Uvicorn running on http://127.0.0.1:8000 (Press CTRL+C to quit)\n")
-    state = watcher.first(stack.folder, seconds=0.5, poll_s=0.1)
-    assert watch.open_alarms(state) == []
+    state = process.first(stack.folder, seconds=0.5, poll_s=0.1)
+    assert rules.open_alarms(state) == []
     stack.write(COLUMN + OK)
     started = time.monotonic()
-    state = watcher.first(stack.folder, seconds=60, poll_s=0.05)
-    assert [alarm["kind"] for alarm in watch.open_alarms(state)] == ["missing_column"]
+    state = process.first(stack.folder, seconds=60, poll_s=0.05)
+    assert [alarm["kind"] for alarm in rules.open_alarms(state)] == ["missing_column"]
     assert time.monotonic() - started < 30
 
 
 def test_what_the_old_version_logged_while_it_was_stopped_is_no_finding(stack: Stack) -> None:
-    assert watcher.remark(stack.folder) is False, "nothing was prepared"
+    assert process.remark(stack.folder) is False, "nothing was prepared"
     stack.prepare()
     stack.write(COLUMN * 3)
-    assert watcher.remark(stack.folder) is True
+    assert process.remark(stack.folder) is True
     stack.write(OK * 2)
-    state = watcher.first(stack.folder, seconds=0.2, poll_s=0.1)
+    state = process.first(stack.folder, seconds=0.2, poll_s=0.1)
     assert (state["records"], state["findings"]) == (2, [])
     stack.log.unlink()
-    assert watcher.remark(stack.folder) is False, "a log that is away for a moment does not stop a deploy"
+    assert process.remark(stack.folder) is False, "a log that is away for a moment does not stop a deploy"
 
 
 def test_a_single_step_is_what_a_timer_runs(stack: Stack) -> None:
     stack.prepare(timer=True)
     stack.write(OK * 4 + COLUMN + OK)
-    program = watcher.install(stack.folder)
+    program = process.install(stack.folder)
     for _ in range(2):
         assert os.spawnlp(os.P_WAIT, "python3", "python3", str(program), "step", str(stack.folder)) == 0
     assert stack.records() == 6
-    assert watch.status(stack.folder)["state"] == "alarm"
-    watcher.end(stack.folder, "ended by jane")
+    assert rules.status(stack.folder)["state"] == "alarm"
+    process.end(stack.folder, "ended by jane")
     assert os.spawnlp(os.P_WAIT, "python3", "python3", str(program), "step", str(stack.folder)) == 3
 
 
@@ -273,10 +274,10 @@ def test_a_timer_has_them_from_a_private_file_while_it_runs(stack: Stack) -> Non
     (private,) = stack.folder.glob("watch-conf*l.json")
     assert private.stat().st_mode & 0o777 == 0o600
     stack.write(COLUMN.replace("does", "smoke-only does") * 2 + OK)
-    program = watcher.install(stack.folder)
+    program = process.install(stack.folder)
     assert os.spawnlp(os.P_WAIT, "python3", "python3", str(program), "step", str(stack.folder)) == 0
-    assert stack.load()["findings"] and "smoke-only" not in watch.state_file(stack.folder).read_text()
-    watcher.end(stack.folder, "ended by jane")
+    assert stack.load()["findings"] and "smoke-only" not in rules.state_file(stack.folder).read_text()
+    process.end(stack.folder, "ended by jane")
     assert not private.exists()
 
 
@@ -294,10 +295,10 @@ def test_a_watch_of_the_last_version_is_gone_on_with(stack: Stack) -> None:
 
 def test_a_watcher_that_cannot_start_says_so(stack: Stack) -> None:
     with pytest.raises(Unavailable, match="No watch was prepared"):
-        watcher.spawn(stack.folder)
+        process.spawn(stack.folder)
 
 
 def test_ended_on_purpose_it_is_not_dead(stack: Stack) -> None:
     stack.prepare()
-    watcher.end(stack.folder, "ended by jane")
-    assert watch.status(stack.folder)["state"] == "ended"
+    process.end(stack.folder, "ended by jane")
+    assert rules.status(stack.folder)["state"] == "ended"

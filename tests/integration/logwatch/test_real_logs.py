@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from papdeploy.logfiles import FileLog
-from papdeploy.watch import Rules, begin, findings_of, step
+from papdeploy.logwatch.files import FileLog
+from papdeploy.logwatch.rules import Rules, begin, findings_of, step
 from support.postgres_servers import Server, free_port, start_server, stop_server
 
 APP = """

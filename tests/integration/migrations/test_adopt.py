@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from papdeploy.errors import Refused
-from papdeploy.migrations import adopt, files
+from papdeploy.core.errors import Refused
+from papdeploy.migrations import files
 from papdeploy.migrations.options import RunOptions
+from papdeploy.migrations.run import baseline as adopt
 from support.migration_runner import Bench, migration
 
 SQL = {

@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from papdeploy.errors import PapError
+from papdeploy.core.errors import PapError
 from papdeploy.migrations import files, planning
 from support import ROOT
 from support.migration_runner import ADD_X, CREATE_A, FILL_A, Bench, migration
@@ -297,7 +297,7 @@ def test_the_session_waits_without_a_snapshot(bench: Bench) -> None:
     )
     sources = {**BASE, "2025_01_03_slow.py": slow}
     code = (
-        "import json, sys; from papdeploy.migrations import calls;"
+        "import json, sys; from papdeploy.migrations import handlers as calls;"
         " r = json.load(sys.stdin); print(calls.apply(r, lambda e: print(e['event'], flush=True))['changed'])"
     )
     request = {"url": bench.url, "sources": sources, "options": {"lock_wait_s": 60}}

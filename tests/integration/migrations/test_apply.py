@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from papdeploy.errors import PapError, Refused, Unavailable
-from papdeploy.migrations import adopt, files, planning, runner
+from papdeploy.core.errors import PapError, Refused, Unavailable
+from papdeploy.migrations import files, planning
+from papdeploy.migrations.run import apply, baseline
 from support.migration_runner import ADD_X, CREATE_A, FILL_A, Bench, Verdict, migration
 
 THREE = {"2025_01_01_a.py": CREATE_A, "2025_01_02_fill.py": FILL_A, "2025_01_03_x.py": ADD_X}
@@ -184,10 +185,10 @@ def test_repair_accepts_and_records(bench: Bench, kind: str) -> None:
     PROBLEMS[kind][0](sources)
     loaded = files.load_sources(sources)
     with pytest.raises(Refused, match="needs a reason"):
-        adopt.repair(bench.url, loaded)
-    dry = adopt.repair(bench.url, loaded, dry_run=True)
+        baseline.repair(bench.url, loaded)
+    dry = baseline.repair(bench.url, loaded, dry_run=True)
     assert dry.marked == ["2025_01_01_a"] and len(bench.ledger()) == 3
-    adopt.repair(bench.url, loaded, reason="only a comment", who="me")
+    baseline.repair(bench.url, loaded, reason="only a comment", who="me")
     event = {"edited": "repaired", "missing": "forgotten"}[kind]
     assert bench.ledger()[-1] == (event, "2025_01_01_a")
     assert bench.sql("SELECT details->>'reason' FROM pap_deploy.ledger ORDER BY id DESC LIMIT 1") == [
@@ -195,7 +196,7 @@ def test_repair_accepts_and_records(bench: Bench, kind: str) -> None:
     ]
     assert not bench.apply(sources).changed
     with pytest.raises(Refused, match="nothing to repair"):
-        adopt.repair(bench.url, loaded, identities=["2025_01_03_x"], reason="asked for twice")
+        baseline.repair(bench.url, loaded, identities=["2025_01_03_x"], reason="asked for twice")
 
 
 def test_only_one_with_what_it_requires(bench: Bench) -> None:
@@ -285,7 +286,7 @@ def test_a_role_that_may_not_read_the_ledger_is_told_so(bench: Bench) -> None:
     url = bench.url.replace(f"postgres:{bench.server.password}", f"reader_{bench.name}:reader")
     try:
         with pytest.raises(Unavailable, match="may not read it"):
-            runner.apply(url, files.load_sources(THREE))
+            apply.apply(url, files.load_sources(THREE))
     finally:
         bench.sql(f"DROP ROLE reader_{bench.name}")
 
@@ -295,7 +296,7 @@ def test_a_role_that_may_not_create_is_refused_whole(bench: Bench) -> None:
     url = bench.url.replace(f"postgres:{bench.server.password}", f"reader_{bench.name}:reader")
     try:
         with pytest.raises(PapError, match="permission denied for database") as caught:
-            runner.apply(url, files.load_sources(THREE))
+            apply.apply(url, files.load_sources(THREE))
         assert "use the owner" in caught.value.hint
     finally:
         bench.sql(f"DROP ROLE reader_{bench.name}")
@@ -313,5 +314,5 @@ def test_a_role_that_may_not_create_is_refused_whole(bench: Bench) -> None:
 def test_no_database_is_one_sentence(bench: Bench, url: str, message: str) -> None:
     url = url.format(host=bench.server.host, port=bench.server.port, name=bench.name)
     with pytest.raises(PapError, match=message) as caught:
-        runner.apply(url, files.load_sources(THREE))
+        apply.apply(url, files.load_sources(THREE))
     assert "wrong" not in str(caught.value.as_dict())

@@ -16,7 +16,7 @@ from support.migration_runner import ADD_X, CREATE_A, FILL_A, Bench
 TAIL = (
     '\n\nif __name__ == "__main__":\n    import sys\n'
     f"    sys.path.insert(0, {str(ROOT / 'module_utils')!r})\n"
-    "    from papdeploy.migrations.main import main\n\n    raise SystemExit(main(__file__))\n"
+    "    from papdeploy.migrations.cli.file import main\n\n    raise SystemExit(main(__file__))\n"
 )
 THREE = {"2025_01_01_a.py": CREATE_A, "2025_01_02_fill.py": FILL_A, "2025_01_03_x.py": ADD_X}
 

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from papdeploy.errors import PapError, Unavailable
-from papdeploy.migrations import files, runner
+from papdeploy.core.errors import PapError, Unavailable
+from papdeploy.migrations import files
 from papdeploy.migrations.options import RunOptions
+from papdeploy.migrations.run import apply
 from support import ROOT
 from support.migration_runner import ADD_X, CREATE_A, FILL_A, Bench, migration
 
@@ -37,7 +38,7 @@ EVERYTHING = {**TOGETHER, **ALONE}
 # Forks a child per request, which kills itself with SIGKILL just before its n-th statement (of any kind).
 KILLER = """
 import json, os, signal, sys
-from papdeploy.migrations import calls, session, watch
+from papdeploy.migrations import handlers as calls; from papdeploy.migrations.run import session, watchdog as watch
 import psycopg2
 for line in sys.stdin:
     task = json.loads(line)
@@ -211,7 +212,7 @@ def broken(bench: Bench, breaks: str) -> Iterator[str]:
 
 
 def run(url: str, bench: Bench, deadline_s: float = 60):
-    return runner.apply(
+    return apply.apply(
         url,
         files.load_sources(TOGETHER),
         release="r1",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from papdeploy.errors import DeadlineExceeded, PapError
+from papdeploy.core.errors import DeadlineExceeded, PapError
 from support.migration_runner import Bench, migration
 
 CORPUS = Path(__file__).resolve().parents[2] / "corpus" / "migrations" / "scripts"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from papdeploy.errors import DeadlineExceeded, PapError, Refused
+from papdeploy.core.errors import DeadlineExceeded, PapError, Refused
 from papdeploy.migrations import ledger
 from support.migration_runner import ADD_X, CREATE_A, Bench, migration
 from support.waiting import wait_until

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from papdeploy.agent import Agent
-from papdeploy.errors import DeadlineExceeded, PapError, Refused
-from papdeploy.migrations import calls
-from papdeploy.sites import HostSite
+from papdeploy.core.errors import DeadlineExceeded, PapError, Refused
+from papdeploy.migrations import handlers
+from papdeploy.remote.client import Agent
+from papdeploy.sites.host import HostSite
 from support import ROOT
 from support.migration_runner import ADD_X, CREATE_A, Bench, migration
 from support.postgres_servers import Server, _unprivileged, free_port, stop_server
@@ -40,7 +40,7 @@ def ask(bench: Bench, name: str, request: dict, tmp_path: Path, **rest):
 def test_what_the_check_needs_is_imported_before_users_wait(bench: Bench, tmp_path: Path) -> None:
     """The status that a deploy asks for before it stops the API: the first import of SQLAlchemy may take seconds."""
     program = (
-        "import json, sys; from papdeploy.migrations import calls; request = json.loads(sys.argv[1]);"
+        "import json, sys; from papdeploy.migrations import handlers as calls; request = json.loads(sys.argv[1]);"
         "calls.status(request, print); print('sqlalchemy' in sys.modules)"
     )
     found = []
@@ -118,7 +118,7 @@ SLOW = migration('db.execute("CREATE TABLE b (id int)")\ndb.log("in")\ndb.execut
 
 def test_the_caller_is_killed(bench: Bench, tmp_path: Path) -> None:
     code = (
-        "import sys; from papdeploy.agent import Agent; from papdeploy.sites import HostSite; import json;"
+        "import sys; from papdeploy.remote.client import Agent; from papdeploy.sites.host import HostSite; import json;"
         "Agent(HostSite(), sys.executable).call('migrations.apply', json.loads(sys.argv[1]),"
         " on_event=lambda e: print(e['event'], flush=True))"
     )
@@ -164,14 +164,14 @@ def test_a_standby_is_read_but_never_changed(servers, tmp_path: Path) -> None:
     standby = Server(major=16, bin_dir=primary.bin_dir, port=port, password=primary.password, data=folder)
     try:
         request = {"sources": TWO, "url": standby.url(bench.name)}
-        status = calls.status(request, bench.events.append)
+        status = handlers.status(request, bench.events.append)
         assert status["server"]["in_recovery"] is True and [m["identity"] for m in status["pending"]] == [
             "2025_01_02_x"
         ]
-        assert "ADD COLUMN x" in calls.plan(request, bench.events.append)["text"]
+        assert "ADD COLUMN x" in handlers.plan(request, bench.events.append)["text"]
         with pytest.raises(Refused, match="is a standby"):
-            calls.apply(request, bench.events.append)
-        assert not calls.apply({**request, "sources": {"2025_01_01_a.py": CREATE_A}}, bench.events.append)["changed"]
+            handlers.apply(request, bench.events.append)
+        assert not handlers.apply({**request, "sources": {"2025_01_01_a.py": CREATE_A}}, bench.events.append)["changed"]
     finally:
         stop_server(standby)
         bench.drop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from papdeploy.errors import PapError, Refused
+from papdeploy.core.errors import PapError, Refused
 from support.migration_runner import ADD_X, CREATE_A, FILL_A, Bench, Verdict, migration
 
 THREE = {"2025_01_01_a.py": CREATE_A, "2025_01_02_fill.py": FILL_A, "2025_01_03_x.py": ADD_X}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from papdeploy.errors import PapError
+from papdeploy.core.errors import PapError
 from support.migration_runner import ADD_X, CREATE_A, Bench, migration
 
 # What a migration may get up to after it has changed something -> what the message says.

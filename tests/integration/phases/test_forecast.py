@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from papdeploy import backup, databases, restore_point
-from papdeploy.postgres import Database
+from papdeploy import backup, databases
+from papdeploy.databases.psql import Database
 from papdeploy.rehearsal import verdict
+from papdeploy.rollback import restore_point
 from support.app_session import as_app
 from support.backup import database_of, folder_of, forget
 from support.rollback import SMALL

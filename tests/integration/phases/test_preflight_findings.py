@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from papdeploy.phases import going_back, preflight, reporting, schema_ahead, validate
+from papdeploy.phases import preflight, report, rollback, schema_ahead, validate
 from support.rehearsal_stack import WHO, Bench, migration
 
 NOTE = "note: Mapped[str | None] = mapped_column(Text)"
@@ -105,7 +105,7 @@ def taken_back_by_image(bench: Bench) -> str:
     with bench.stack.beside_models(bench.stack.api.candidate()) as beside:
         done = beside.call("migrations.apply", {"sources": NEWER, "release": release})
     journal.append("migrate", "done", applied=done["applied"])
-    left = going_back._left(bench.stack, journal, "image")
+    left = rollback._left(bench.stack, journal, "image")
     journal.append("release", "rolled_back", way="image", unhealthy="", **left)
     bench.stack.state.lock.release(release)
     bench.stack = replace(bench.stack, api=bench.api(release_dir=str(bench.folder / "old")))
@@ -119,7 +119,7 @@ def test_a_schema_that_is_ahead_of_the_api_is_no_fault(bench: Bench) -> None:
     lines = "\n".join(found["pap"]["lines"])
     assert found["matches"] and found["differences"] == [] and ahead in lines and "DROP" not in lines
     assert "note: 3 differences explained by that" in lines, lines
-    said = reporting.status(bench.stack, NEWER, preflight.Options(schema={"fail_on": "note"}))["pap"]["lines"]
+    said = report.status(bench.stack, NEWER, preflight.Options(schema={"fail_on": "note"}))["pap"]["lines"]
     assert any(line.startswith("! the schema is ahead of the API that runs (old): since ") for line in said), said
     assert any(line.startswith("nothing to deploy") for line in said), said
 

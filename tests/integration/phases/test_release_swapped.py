@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from papdeploy.errors import VerificationFailed
-from papdeploy.phases import cutover, receipting, validate
+from papdeploy.core.errors import VerificationFailed
+from papdeploy.phases import migrate, receipt, validate
 from support.rehearsal_stack import API, Bench, migration
 
 from tests.integration.phases.test_preflight_findings import NOTE
@@ -68,7 +68,7 @@ def test_it_is_seen_before_the_api_stops(bench: Bench) -> None:
     for swap, undo, said in SWAPS.values():
         swap(bench)
         with pytest.raises(VerificationFailed, match=f"new is not what the preflight .*: before the API stops, {said}"):
-            cutover.run(bench.stack, release, cutover.Options())
+            migrate.run(bench.stack, release, migrate.Options())
         undo(bench)
     assert (bench.journal().last("fence", "begin"), bench.journal().last("migrate", "begin")) == (None, None)
     bench.stack.state.lock.release(release)
@@ -80,17 +80,17 @@ def test_what_takes_over_is_measured_right_before_and_after(bench: Bench) -> Non
     good = code.read_text()
     code.write_text("evil")
     with pytest.raises(VerificationFailed, match=r"right before it takes over, api\.py is another one"):
-        cutover.activate(bench.stack, release)
+        migrate.activate(bench.stack, release)
     assert current.resolve().name == "old"
     code.write_text(good)
     right = bench.stack
     bench.stack = replace(right, api=bench.api(restart_command=("sh", "-c", f"echo evil >> {code}")))
     with pytest.raises(VerificationFailed, match=r"right after it took over, api\.py is another one"):
-        cutover.activate(bench.stack, release)
+        migrate.activate(bench.stack, release)
     assert bench.journal().last("activate") is None
     code.write_text(good)
     bench.stack = right
-    assert cutover.activate(right, release)["changed"] and current.resolve().name == "new"
+    assert migrate.activate(right, release)["changed"] and current.resolve().name == "new"
     package(bench, "2.0")
     bench.server.sql("ALTER TABLE users ADD COLUMN note text", bench.dbname)
     with pytest.raises(VerificationFailed, match="since it took over, package: some-library"):
@@ -100,13 +100,13 @@ def test_what_takes_over_is_measured_right_before_and_after(bench: Bench) -> Non
 
 def test_values_may_change_and_the_receipt_is_about_what_was_measured(bench: Bench) -> None:
     release = bench.open(ADD_NOTE)
-    before = receipting.describe(bench.stack.state, release)["subject"]
+    before = receipt.describe(bench.stack.state, release)["subject"]
     assert before["runtime"]["packages"]["some-library"] == "1.0"
     assert {"DATABASE_URL", "MODE"} <= set(before["runtime"]["variables"])
     assert before["release"]["checksum"].startswith("files:")
     path = bench.folder / "env"
     path.write_text(path.read_text().replace("MODE=test", "MODE=other"))
-    assert cutover.activate(bench.stack, release)["changed"]
+    assert migrate.activate(bench.stack, release)["changed"]
     (bench.folder / "new" / "api.py").write_text("later")
-    assert receipting.describe(bench.stack.state, release)["subject"] == before
+    assert receipt.describe(bench.stack.state, release)["subject"] == before
     bench.stack.state.lock.release(release)

@@ -189,7 +189,7 @@ def test_the_receipt_of_staging_is_for_exactly_this(repository: Repository, serv
 
     # What the deploy to staging finds out beside the models.
     program = (
-        "from papdeploy.schema.calls import CALLS; "
+        "from papdeploy.schema.handlers import CALLS; "
         "print(CALLS['schema.ddl']({'models': ['app.models', 'app.database:Base'], 'server_version': 160000}, print)['digest'])"
     )
     digest = subprocess.run(

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from papdeploy.journal import State
+from papdeploy.releases.journal import State
 from support import ROOT
 from support.doc_commands import command_lines
 from support.postgres_servers import Server

@@ -13,7 +13,7 @@ from typing import Any
 import ansible_runner
 import pytest
 import yaml
-from papdeploy.journal import State
+from papdeploy.releases.journal import State
 from support import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))

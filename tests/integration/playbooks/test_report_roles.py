@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import pytest
 import yaml
-from papdeploy.journal import Journal, State
+from papdeploy.releases.journal import Journal, State
 from support import ROOT
 from support.hostile_http import Hostile
 

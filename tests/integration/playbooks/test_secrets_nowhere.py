@@ -15,8 +15,8 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
-from papdeploy import watch
 from papdeploy.core.redact import MASK, TEXTS
+from papdeploy.logwatch import rules
 from sqlalchemy.engine import URL
 from support import ROOT
 from support.sandbox_stack import PASSWORD
@@ -193,9 +193,9 @@ def test_no_secret_is_anywhere(talking: Talking) -> None:
     said = talking.play("deploy.yml", "-e", "pap_rehearse=false", "-v")
     assert "finished" in said and "COMMENT ON TABLE policies IS 'password: see the docs'" in said
     folder = talking.sandbox.state().releases()[-1].folder
-    records = (watch.load(folder) or {})["records"]
+    records = (rules.load(folder) or {})["records"]
     talking.sandbox.get("/policies/")
-    wait_until(lambda: (watch.load(folder) or {})["records"] > records, seconds=60)
+    wait_until(lambda: (rules.load(folder) or {})["records"] > records, seconds=60)
     # A start that fails says what it has on its way out.
     tells = {"pap_api_restart_command": ["sh", "-c", f"cat {talking.env_file} >&2; echo {PASSWORD} >&2; exit 3"]}
     said = talking.play("rollback.yml", "-e", json.dumps(tells), rc=(0, 2))

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from papdeploy import watch
-from papdeploy.journal import State
+from papdeploy.logwatch import rules
+from papdeploy.releases.journal import State
 from support import ROOT
 from support.waiting import wait_until
 
@@ -139,14 +139,14 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Sandbox) -> None:
     assert "runs current" in sandbox.listener.told[-1]["message"]
     assert journal.release in sandbox.listener.told[-1]["message"]
     assert (sandbox.home / "reports" / "pap-staging" / f"{journal.release}.html").is_file()
-    assert watch.status(folder)["state"] == "watching"
+    assert rules.status(folder)["state"] == "watching"
     assert "watching until" in sandbox.play("watch.yml")
     assert "nothing to deploy" in sandbox.play("status.yml")
 
     # Somebody breaks the schema after the deploy: the API's next request for policies is a 500.
     sandbox.sql("ALTER TABLE policies DROP COLUMN rego_code")
     assert sandbox.get("/policies/") == 500
-    wait_until(lambda: not watch.status(folder)["ok"], lambda: watch.load(folder), seconds=60)
+    wait_until(lambda: not rules.status(folder)["ok"], lambda: rules.load(folder), seconds=60)
     said = sandbox.play("watch.yml", rc=2)
     # The log and the database tell it, whichever is looked at first.
     assert "a column that the code uses is not there" in said or "policies lost its column rego_code" in said, said
@@ -162,7 +162,7 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Sandbox) -> None:
     restore = ("-e", "watch_rollback=true", "-e", "rollback_way=restore")
     said = sandbox.play("watch.yml", *restore, rc=2)
     assert "It was not rolled back: " in said and "rollback_accept_loss=true" in said, said
-    assert sandbox.running() == "current" and not watch.status(folder)["ok"]
+    assert sandbox.running() == "current" and not rules.status(folder)["ok"]
     text = page.read_text()
     assert "The rollback was refused" in text and "public.policies: 1 row" in text
     assert "rollback.yml -l pap-staging -e rollback_accept_loss=true" in text and "rego_code" in text

@@ -14,11 +14,11 @@ import docker.errors
 import pap_images
 import pap_stack
 import pytest
-from papdeploy.containers import Engine
-from papdeploy.errors import PapError, Refused
-from papdeploy.phases import going_back, preflight, rehearse
+from papdeploy.app.stack import Stack, from_params
+from papdeploy.core.errors import PapError, Refused
+from papdeploy.phases import preflight, rehearse, rollback
 from papdeploy.rehearsal import Options, RehearsalFailed
-from papdeploy.stack import Stack, from_params
+from papdeploy.sites.docker.engine import Engine
 from support import ROOT
 from support import pooler as pooler_program
 from support.docker_stacks import unique
@@ -33,7 +33,7 @@ SCRIPT = """
 import json, sys
 from papdeploy.phases import rehearse
 from papdeploy.rehearsal import Options
-from papdeploy.stack import from_params
+from papdeploy.app.stack import from_params
 params, release = json.load(sys.stdin)
 rehearse.run(from_params(params, release), release, Options(), alone=True, nice=0)
 """
@@ -286,6 +286,6 @@ def test_what_a_killed_rehearsal_leaves_is_cleared_by_the_next_run(
     wait_until(lambda: not there(), seconds=30)
     stack = stack_of(running, tmp_path, release, name)
     assert stack.state.unfinished().release == name
-    again = going_back.Options(only_unfinished=True, take_over=True)
-    going_back.run(stack, "", {**WHO, "pid": os.getpid()}, again)
+    again = rollback.Options(only_unfinished=True, take_over=True)
+    rollback.run(stack, "", {**WHO, "pid": os.getpid()}, again)
     assert stack.state.unfinished() is None  # and what it left is gone: see the fixture

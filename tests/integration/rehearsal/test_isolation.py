@@ -13,9 +13,9 @@ import psycopg2
 import pytest
 from papdeploy import databases
 from papdeploy.core.database_identity import DatabaseIdentity
+from papdeploy.core.errors import PapError, Refused, WrongDatabase
 from papdeploy.databases import live_state
-from papdeploy.errors import PapError, Refused, WrongDatabase
-from papdeploy.phases import plan, preflight, reporting
+from papdeploy.phases import forecast, preflight, report
 from papdeploy.phases.live_check import LiveDatabaseChanged
 from support.rehearsal_stack import WHO, Bench, migration
 from support.waiting import wait_until
@@ -64,7 +64,7 @@ CALLS = {
 def test_no_call_does_anything_where_its_session_is_in_another_database(bench: Bench, untouched: None) -> None:
     bench.write_release("new", user=NOTE)
     beside_models = bench.stack.beside_models(bench.stack.api.candidate())
-    with beside_models as beside, plan.scratch_database(bench.stack, "elsewhere") as scratch:
+    with beside_models as beside, forecast.scratch_database(bench.stack, "elsewhere") as scratch:
         expected = scratch.expect
         assert expected is not None
         assert expected.mark
@@ -227,7 +227,7 @@ def test_a_change_of_the_live_schema_fails_whatever_else_went_well(bench: Bench,
     if phase == "rehearsal":
         assert bench.journal().end()["event"] == "refused" and error.data["ended"]
     # It stays in the status until a person says that it is dealt with.
-    found = reporting.status(bench.stack, {}, preflight.Options())["status"]
+    found = report.status(bench.stack, {}, preflight.Options())["status"]
     (change,) = found["live_changes"]
     assert (
         found["next"]
@@ -235,8 +235,8 @@ def test_a_change_of_the_live_schema_fails_whatever_else_went_well(bench: Bench,
     )
     assert any("column public.items.own is new" in line for line in found["attention"])
     with pytest.raises(Refused, match=f"Open is 1 change: {change['id']}"):
-        reporting.status(bench.stack, {}, preflight.Options(), acknowledge="0000", who=WHO)
-    found = reporting.status(bench.stack, {}, preflight.Options(), acknowledge=change["id"], who=WHO)["status"]
+        report.status(bench.stack, {}, preflight.Options(), acknowledge="0000", who=WHO)
+    found = report.status(bench.stack, {}, preflight.Options(), acknowledge=change["id"], who=WHO)["status"]
     assert "live_changes" not in found
 
 
@@ -367,7 +367,7 @@ def test_a_session_of_a_child_on_the_live_database_is_named_and_ended(bench: Ben
     (session,) = error.data["sessions"]
     assert session["application"] == "innocent" and session["what"] == "the plan of the migrations"
     assert sys.executable.rpartition("/")[2] in session["program"] and "psycopg2" in session["program"]
-    assert reporting.status(bench.stack, {}, preflight.Options())["status"]["live_changes"]
+    assert report.status(bench.stack, {}, preflight.Options())["status"]["live_changes"]
     still = bench.server.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'innocent'")
     assert still == [(0,)]
 

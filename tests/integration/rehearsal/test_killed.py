@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from papdeploy.phases import going_back
+from papdeploy.phases import rollback
 from support.rehearsal_stack import WHO, Bench, migration
 from support.waiting import gone, wait_until
 
@@ -85,7 +85,7 @@ def test_what_a_killed_rehearsal_leaves_is_cleared_by_the_next_run(bench: Bench,
 
     # The next run ends what was interrupted and clears away what it left.
     runs = dataclasses.replace(bench.stack, api=bench.api(start_command=("true",)))  # it still runs: nothing to do
-    going_back.run(runs, "", {**WHO, "pid": os.getpid()}, going_back.Options(only_unfinished=True, take_over=True))
+    rollback.run(runs, "", {**WHO, "pid": os.getpid()}, rollback.Options(only_unfinished=True, take_over=True))
     assert bench.stack.state.unfinished() is None
     assert bench.databases() == [bench.dbname]
     (bench.folder / "new").rename(bench.folder / "hanging")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from papdeploy import backup, databases
-from papdeploy.errors import PapError
+from papdeploy.core.errors import PapError
 from papdeploy.phases.live_check import LiveDatabaseChanged
 from papdeploy.rehearsal import RehearsalFailed
 from support.rehearsal_stack import QUERIES, Bench, migration
@@ -80,7 +80,8 @@ def test_a_good_release(bench: Bench, untouched: None) -> None:
 
 
 def test_the_copy_of_the_proven_backup_is_used_and_dropped(bench: Bench, untouched: None) -> None:
-    from papdeploy.phases import backing_up, rehearse
+    from papdeploy.phases import backup as backing_up
+    from papdeploy.phases import rehearse
     from papdeploy.rehearsal import Options
 
     bench.write_release("new", user=NOTE)
@@ -364,7 +365,8 @@ def test_a_deadline_ends_it_and_keep_keeps_the_copy(bench: Bench) -> None:
 
 
 def test_the_backup_is_restored_again_after_a_bad_downgrade(bench: Bench, untouched: None) -> None:
-    from papdeploy.phases import backing_up, rehearse
+    from papdeploy.phases import backup as backing_up
+    from papdeploy.phases import rehearse
     from papdeploy.rehearsal import Options
 
     bench.write_release("new")

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from papdeploy import history, receipts
-from papdeploy.errors import Refused
-from papdeploy.journal import Journal, State
-from papdeploy.phases import receipt_desk, receipting, reporting, watching
+from papdeploy import receipts
+from papdeploy.core.errors import Refused
+from papdeploy.logwatch.confidential import NOTHING
+from papdeploy.phases import receipt, receipt_keys, report, watch
+from papdeploy.releases.journal import Journal, State
+from papdeploy.report import history
 from papdeploy.report.overview import write as write_overview
-from papdeploy.watch_confidential import NOTHING
 
 WHO = {"user": "jane", "host": "deploy-1", "pid": 1}
 VERSION = {"label": "pap:1.9.0", "identity": "sha256:93fe"}
@@ -46,7 +47,7 @@ def state(tmp_path: Path) -> State:
 
 
 def test_the_list_of_releases(state: State) -> None:
-    assert reporting.releases(state, 5)["pap"]["lines"] == ["nothing was deployed yet"]
+    assert report.releases(state, 5)["pap"]["lines"] == ["nothing was deployed yet"]
     release(state, end="rolled_back")
     release(state)
     rows = history.releases(state)
@@ -64,9 +65,9 @@ def test_an_unfinished_release_is_listed_as_such(state: State) -> None:
 
 
 def test_the_report_is_two_private_files(state: State, tmp_path: Path) -> None:
-    assert reporting.write(state, "")["written"] is False
+    assert report.write(state, "")["written"] is False
     journal = release(state)
-    found = reporting.write(state, journal.release)
+    found = report.write(state, journal.release)
     html, data = journal.folder / "report.html", journal.folder / "report.json"
     assert found["files"] == [str(data), str(html)]
     assert html.stat().st_mode & 0o777 == data.stat().st_mode & 0o777 == 0o600
@@ -83,7 +84,7 @@ def test_the_report_is_two_private_files(state: State, tmp_path: Path) -> None:
 
 def test_the_overview_leaves_what_is_not_ours(state: State, tmp_path: Path) -> None:
     journal = release(state)
-    reporting.write(state, journal.release)
+    report.write(state, journal.release)
     fleet = tmp_path / "reports"
     (fleet / "pap").mkdir(parents=True)
     (fleet / "pap" / "1.json").write_text((journal.folder / "report.json").read_text())
@@ -121,8 +122,8 @@ class TestReceipts:
     @pytest.fixture
     def keys(self, tmp_path: Path) -> dict[str, str]:
         private, public = str(tmp_path / "keys" / "receipt.key"), str(tmp_path / "keys" / "receipt.pub")
-        assert receipt_desk.ensure_key(private, public)["changed"]
-        assert not receipt_desk.ensure_key(private, public)["changed"]
+        assert receipt_keys.ensure_key(private, public)["changed"]
+        assert not receipt_keys.ensure_key(private, public)["changed"]
         assert Path(private).stat().st_mode & 0o777 == 0o600
         return {"private": private, "public": public}
 
@@ -131,27 +132,27 @@ class TestReceipts:
             "public_keys": [], "public_files": [keys["public"]], "environment": "staging", "max_age_hours": 1,
             "reason": "", "who": WHO,
         }  # fmt: skip
-        return receipt_desk.demand(subject, str(folder), **{**options, **changes})
+        return receipt_keys.demand(subject, str(folder), **{**options, **changes})
 
     def test_the_whole_way(self, state: State, tmp_path: Path, keys: dict[str, str]) -> None:
         folder = tmp_path / "receipts"
         tested = release(state)
-        described = receipting.describe(state, tested.release)
+        described = receipt.describe(state, tested.release)
         assert described["subject"]["server_major"] == 16 and list(described["subject"]["migrations"]) == [
             "a.py",
             "b.py",
         ]
-        receipt_desk.write(described["receipt"], str(folder), "", keys["private"])
+        receipt_keys.write(described["receipt"], str(folder), "", keys["private"])
 
         production = State(tmp_path / "production")
         journal = release(production, environment="production", end="")
-        subject = receipting.describe(production, journal.release)["subject"]
+        subject = receipt.describe(production, journal.release)["subject"]
         found = self.demand(subject, folder, keys)
         assert found["receipt"]["release"] == tested.release and found["pap"]["lines"] == []
         (folder / "no\nreceipt.json").write_text("[" * 200_000)
         (said,) = self.demand(subject, folder, keys)["pap"]["lines"]
         assert said.startswith(r"Passed over in the folder of receipts: 1 file: no\nreceipt.json: ")
-        said = receipting.record(production, journal.release, found)
+        said = receipt.record(production, journal.release, found)
         assert tested.release in said["pap"]["lines"][0]
         noted = journal.last("receipt")
         assert noted is not None and noted["receipt"]["release"] == tested.release
@@ -159,33 +160,33 @@ class TestReceipts:
     def test_without_a_receipt_the_release_ends_and_the_stack_is_free(self, state: State) -> None:
         journal = release(state, environment="production", end="")
         with pytest.raises(Refused, match="no receipt") as refused:
-            receipting.refuse(state, journal.release, "There is no receipt.", "Deploy to staging.")
+            receipt.refuse(state, journal.release, "There is no receipt.", "Deploy to staging.")
         assert refused.value.data["ended"] is True
         end = journal.end()
         assert end is not None and end["event"] == "refused" and state.lock.holder() is None
 
     def test_an_unfinished_release_gives_no_receipt(self, state: State) -> None:
-        assert receipting.describe(state, release(state, end="").release)["receipt"] == {}
+        assert receipt.describe(state, release(state, end="").release)["receipt"] == {}
 
     @pytest.mark.parametrize("end", ["rolled_back", "refused", "interrupted"])
     def test_what_is_taken_back_is_revoked_once(
         self, state: State, tmp_path: Path, keys: dict[str, str], end: str
     ) -> None:
         folder, tested = tmp_path / "receipts", release(state)
-        described = receipting.describe(state, tested.release)
+        described = receipt.describe(state, tested.release)
         assert described["revocations"] == []
-        receipt_desk.write(described["receipt"], str(folder), "", keys["private"])
+        receipt_keys.write(described["receipt"], str(folder), "", keys["private"])
         tested.append("rollback", "begin")
         if end == "rolled_back":
             tested.append("release", "rolled_back", way="image")
         if end == "refused":  # called off: the API was started again, and the release is in force
             tested.append("rollback.restart", "done")
-        found = receipting.revocations(state)["revocations"]
+        found = receipt.revocations(state)["revocations"]
         assert len(found) == (end != "refused")
-        made = receipt_desk.write({}, str(folder), "", keys["private"], found)
+        made = receipt_keys.write({}, str(folder), "", keys["private"], found)
         assert made["changed"] is (end != "refused") and len(list(folder.iterdir())) == 1
         assert all("which was taken back" in line for line in made["pap"]["lines"])
-        assert receipt_desk.write({}, str(folder), "", keys["private"], found)["changed"] is False
+        assert receipt_keys.write({}, str(folder), "", keys["private"], found)["changed"] is False
         if end == "refused":
             assert self.demand(described["subject"], folder, keys)["receipt"]["release"] == tested.release
             return
@@ -194,17 +195,17 @@ class TestReceipts:
         # A rollback from a controller that does not have the folder: the next receipt brings its revocation along.
         (file,) = folder.iterdir()
         file.unlink()
-        again = receipting.describe(state, release(state).release) if end == "rolled_back" else {}
+        again = receipt.describe(state, release(state).release) if end == "rolled_back" else {}
         if again:
-            receipt_desk.write(again["receipt"], str(folder), "", keys["private"], again["revocations"])
+            receipt_keys.write(again["receipt"], str(folder), "", keys["private"], again["revocations"])
             assert len(list(folder.iterdir())) == 2
             assert self.demand(described["subject"], folder, keys)["receipt"]["release"] != tested.release
 
     def test_what_a_receipt_must_hold_is_no_matter_of_an_override(
         self, state: State, tmp_path: Path, keys: dict[str, str]
     ) -> None:
-        folder, described = tmp_path / "receipts", receipting.describe(state, release(state).release)
-        receipt_desk.write(described["receipt"], str(folder), "", keys["private"])
+        folder, described = tmp_path / "receipts", receipt.describe(state, release(state).release)
+        receipt_keys.write(described["receipt"], str(folder), "", keys["private"])
         reason = "incident 4711, decided by Jo"
         with pytest.raises(Refused, match="what no receipt holds: rehearsd"):
             self.demand(described["subject"], folder, keys, holds=["rehearsd"], reason=reason)
@@ -214,23 +215,23 @@ class TestReceipts:
         assert "receipt_demand asks for" in found["override"]["instead_of"]
 
     def test_without_keys_nothing_is_let_through(self, state: State, tmp_path: Path, keys: dict[str, str]) -> None:
-        subject = receipting.describe(state, release(state).release)["subject"]
+        subject = receipt.describe(state, release(state).release)["subject"]
         (tmp_path / "receipts").mkdir()
         with pytest.raises(Refused, match="no public key"):
             self.demand(subject, tmp_path / "receipts", keys, public_files=[])
         with pytest.raises(Refused, match="no key to sign"):
-            receipt_desk.write({}, str(tmp_path), "", "")
+            receipt_keys.write({}, str(tmp_path), "", "")
 
     def test_an_override_is_recorded_with_what_it_overrides(
         self, state: State, tmp_path: Path, keys: dict[str, str]
     ) -> None:
         journal = release(state, environment="production", end="")
-        subject = receipting.describe(state, journal.release)["subject"]
+        subject = receipt.describe(state, journal.release)["subject"]
         (tmp_path / "receipts").mkdir()
         with pytest.raises(Refused, match="receipt_override"):
             self.demand(subject, tmp_path / "receipts", keys)
         found = self.demand(subject, tmp_path / "receipts", keys, reason="incident 4711, decided by Jo")
-        said = receipting.record(state, journal.release, found)
+        said = receipt.record(state, journal.release, found)
         assert said["pap"]["lines"] == ["OVERRIDDEN by jane: incident 4711, decided by Jo"]
         noted = journal.last("receipt")
         assert noted is not None and "no receipt of staging" in noted["override"]["instead_of"]
@@ -238,20 +239,20 @@ class TestReceipts:
 
 class TestWatchOfARelease:
     def test_nothing_was_deployed(self, state: State) -> None:
-        assert watching.status(state, "")["ok"] is True
-        assert watching.start(state, "", NOTHING)["watching"] is False
+        assert watch.status(state, "")["ok"] is True
+        assert watch.start(state, "", NOTHING)["watching"] is False
         with pytest.raises(Refused):
-            watching.acknowledge(state, "", WHO, "a good reason")
+            watch.acknowledge(state, "", WHO, "a good reason")
 
     def test_a_release_without_a_watch(self, state: State) -> None:
         journal = release(state)
-        found = watching.status(state, "")
+        found = watch.status(state, "")
         assert found["release"] == journal.release and found["ok"] and "no watch" in found["pap"]["lines"][0]
         with pytest.raises(Refused, match="has no watch"):
-            watching.acknowledge(state, "", WHO, "a good reason")
+            watch.acknowledge(state, "", WHO, "a good reason")
 
 
 def test_the_subject_of_receipts_of_two_equal_releases_is_equal(state: State, tmp_path: Path) -> None:
     other = State(tmp_path / "other")
-    here, there = (receipting.describe(s, release(s).release)["subject"] for s in (state, other))
+    here, there = (receipt.describe(s, release(s).release)["subject"] for s in (state, other))
     assert receipts.differences(here, there) == []

@@ -6,9 +6,9 @@ import json
 import unicodedata
 from pathlib import Path
 
-from papdeploy import watch, watcher
-from papdeploy.journal import Journal
-from papdeploy.watch import Rules
+from papdeploy.logwatch import process, rules
+from papdeploy.logwatch.rules import Rules
+from papdeploy.releases.journal import Journal
 
 from tests.integration.playbooks.test_report_roles import Hook, Place, place, role, webhook
 from tests.integration.report.test_history import WHO, release
@@ -30,13 +30,13 @@ def hostile_release(place: Place) -> tuple[Journal, str, Path]:
     journal.append("release", "finished", seconds=1.0)
     log = place.folder / "api.log"
     log.write_text("")
-    watcher.prepare(journal.folder, {"api": {"files": [str(log)]}}, hours=1, interval_s=60, rules=Rules())
+    process.prepare(journal.folder, {"api": {"files": [str(log)]}}, hours=1, interval_s=60, rules=Rules())
     log.write_text(
         f'ERROR:    relation "\x1b[2Ktokens\u202e {{{{ 4321 * 4321 }}}}\r{FORGED}" does not exist\nINFO: x\nINFO: y\n'
     )
-    watcher.look(journal.folder)
+    process.look(journal.folder)
     place.state().lock.by(WHO).release(journal.release)
-    assert not watch.status(journal.folder)["ok"]
+    assert not rules.status(journal.folder)["ok"]
     return journal, text, mark
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from papdeploy import oracle, rollback
-from papdeploy.databases import besides, definitions, marks
-from papdeploy.errors import Refused
-from papdeploy.journal import State
-from papdeploy.phases import own_logins
+from papdeploy import rollback
+from papdeploy.app.stack import Stack
+from papdeploy.core.errors import Refused
+from papdeploy.databases import content_digest, definitions, other_losses, write_snapshot
+from papdeploy.phases import smoke_test_logins
+from papdeploy.releases.journal import State
 from papdeploy.rollback import cost
-from papdeploy.stack import Stack
 from support.app_session import as_app
 from support.backup import FakeApi, database_of, folder_of, forget, plain
 from support.rollback import SMALL, SMALL_UP, Release, deploy
@@ -115,7 +115,7 @@ def after(release: Release, statements: str) -> rollback.RollbackPlan:
     """The plan after somebody did ``statements``, held against what a deploy notes just before."""
     database = release.database
     with database.session() as session:
-        mark = plain(marks.take(session))
+        mark = plain(write_snapshot.take(session))
     release.facts.update(unfence={"mark": mark}, data=None, definitions=plain(definitions.note(database)))
     whole = statements.format(db=f'"{database.conninfo.dbname}"')
     as_app(database).execute(whole if "ROLLBACK" in whole else whole.split("; "))
@@ -157,7 +157,7 @@ def test_with_a_yes_it_goes_back_and_stays_aside(
             "CREATE VIEW seen AS SELECT 1 AS one",
         ]
     )
-    changed = oracle.take(database)
+    changed = content_digest.take(database)
     with pytest.raises(
         Refused, match=r"large object was written .70001.; sequence public.ticket_number .* view public.seen"
     ):
@@ -165,8 +165,8 @@ def test_with_a_yes_it_goes_back_and_stays_aside(
     assert release.api.log == []
     result = release.roll_back(accept_loss=True)
     assert (result["way"], result["cost"], len(result["besides"])) == (way, {}, 3)
-    assert oracle.compare(release.before, oracle.take(database)) == []
-    assert oracle.compare(changed, oracle.take(database.named(result["kept"]))) == []
+    assert content_digest.compare(release.before, content_digest.take(database)) == []
+    assert content_digest.compare(changed, content_digest.take(database.named(result["kept"]))) == []
     forget(server, name)
 
 
@@ -214,10 +214,10 @@ def test_numbers_that_our_own_login_takes(
     as_app(release.database).execute("SELECT setval('ticket_number', 100)")
     after(release, "SELECT 1")
     done: dict[str, Any] = {}
-    with own_logins.found(stack, journal, done):
+    with smoke_test_logins.found(stack, journal, done):
         as_app(release.database).execute(login)
     journal.append("login_smoke_test", "done", **done)
-    release.facts["own"] = own_logins.known(journal)
+    release.facts["own"] = smoke_test_logins.known(journal)
     plan = release.choose(way="swap")
     assert bool(plan.refused) == refused
     if not refused:
@@ -234,14 +234,17 @@ def test_what_the_api_takes_by_its_start(release: Release, tmp_path: Path) -> No
     numbers = {"start": {"public.ticket_number": 1}, "login": {}}
     journal.append("rehearse", "done", candidate={"wrote": {"numbers": numbers}})
     with release.database.session() as session:
-        before = plain(besides.positions(session))
+        before = plain(other_losses.positions(session))
     as_app(release.database).execute("SELECT nextval('ticket_number')")
-    assert own_logins.started(stack, journal, before) == {"public.ticket_number": 1}
+    assert smoke_test_logins.started(stack, journal, before) == {"public.ticket_number": 1}
     journal.append("activate", "done", own_numbers={"public.ticket_number": 1})
     journal.append(
         "login_smoke_test", "done", own_writes={"77": {"public.t": 1}}, own_numbers={"public.ticket_number": 2}
     )
-    assert own_logins.known(journal) == {"writes": {"77": {"public.t": 1}}, "numbers": {"public.ticket_number": 3}}
+    assert smoke_test_logins.known(journal) == {
+        "writes": {"77": {"public.t": 1}},
+        "numbers": {"public.ticket_number": 3},
+    }
 
 
 def test_large_objects_of_a_role_that_is_no_superuser(servers: dict[int, Server]) -> None:
@@ -267,9 +270,9 @@ def test_large_objects_of_a_role_that_is_no_superuser(servers: dict[int, Server]
         ("SELECT 1", "nothing was written"),
     ):
         with role.session() as session:
-            mark = plain(marks.take(session))
+            mark = plain(write_snapshot.take(session))
         as_app(admin).execute(statement)
-        assert said in marks.written_since(role, mark).sentence()
+        assert said in write_snapshot.written_since(role, mark).sentence()
     forget(server, name)
 
 

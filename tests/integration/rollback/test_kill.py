@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg2
 import pytest
-from papdeploy import databases, oracle
-from papdeploy.postgres import Database
+from papdeploy import databases
+from papdeploy.databases import content_digest
+from papdeploy.databases.psql import Database
 from support.app_session import as_app
 from support.backup import FakeApi, database_of, folder_of, forget, run_and_die
 from support.rollback import SMALL, SMALL_DOWN, SMALL_UP, R, Release, deploy
@@ -54,7 +55,7 @@ class FileApi(FakeApi):
 )
 def test_killed_at_every_statement(live: Database, tmp_path: Path, kind: str, down: str, in_flight: bool) -> None:
     release = deploy(live, folder_of(tmp_path), kind=kind, up=SMALL_UP, down=down)
-    migrated = oracle.take(live)
+    migrated = content_digest.take(live)
     release.api = FileApi(tmp_path / "current")
     kills = 0
     # Each run goes on from where the last one was killed. The first statements only ask; all steps are hit by and by.
@@ -66,26 +67,29 @@ def test_killed_at_every_statement(live: Database, tmp_path: Path, kind: str, do
     else:
         pytest.fail("it never came to its end")
     assert kills >= 5
-    content = oracle.take(live)
-    assert oracle.compare(release.before, content, ignore_schemas=("pap_deploy",), positions=False) == []
+    content = content_digest.take(live)
+    assert content_digest.compare(release.before, content, ignore_schemas=("pap_deploy",), positions=False) == []
     assert release.api.running()["label"] == "old"
     assert databases.fence_state(live) is None
     if not down:
         aside = live.named(databases.derived(live.conninfo.dbname, "failed", R))
-        assert oracle.compare(migrated, oracle.take(aside)) == []
+        assert content_digest.compare(migrated, content_digest.take(aside)) == []
     databases.cleanup_leftovers(live)
     assert {entry["kind"] for entry in databases.existing(live)} <= {"failed", "snap"}
 
 
-def _one_of_three(release: Release, migrated: oracle.Oracle) -> None:
+def _one_of_three(release: Release, migrated: content_digest.Oracle) -> None:
     """After a kill, exactly one whole content is reachable: under the live name, or behind the fence."""
     time.sleep(0.1)  # what was in flight ends with its client
     live = release.database
     state = databases.fence_state(live)
     where = live.named(state["database"]) if state else live
-    found = oracle.take(where)
+    found = content_digest.take(where)
     options: dict[str, Any] = {"ignore_schemas": ("pap_deploy",), "positions": False}
-    assert [] in (oracle.compare(release.before, found, **options), oracle.compare(migrated, found, **options))
+    assert [] in (
+        content_digest.compare(release.before, found, **options),
+        content_digest.compare(migrated, found, **options),
+    )
 
 
 def test_writers_all_the_time(servers: dict[int, Server], live: Database, tmp_path: Path) -> None:

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
-from papdeploy import databases, disk, oracle, restore_point, rollback
+from papdeploy import databases, rollback
+from papdeploy.app.stack import Stack
 from papdeploy.core import text
-from papdeploy.databases import marks, own
-from papdeploy.errors import PapError, Refused, Unhealthy
-from papdeploy.journal import State
-from papdeploy.phases import own_logins
-from papdeploy.postgres import Database
-from papdeploy.stack import Stack
+from papdeploy.core.errors import PapError, Refused, Unhealthy
+from papdeploy.databases import content_digest, disk, smoke_test_writes, write_snapshot
+from papdeploy.databases.psql import Database
+from papdeploy.phases import smoke_test_logins
+from papdeploy.releases.journal import State
+from papdeploy.rollback import restore_point
 from support.app_session import as_app
 from support.backup import FakeApi, database_of, fill, folder_of, forget, names, plain
 from support.rollback import MIGRATE, SMALL, SMALL_DOWN, SMALL_UP, R, Release, deploy
@@ -64,17 +65,19 @@ def test_hostile_content_comes_back(
     )
     traits = server.sql(look)
     release = deploy(hostile, folder_of(tmp_path), kind=kind, up=MIGRATE)
-    migrated = oracle.take(hostile)
-    assert len(oracle.compare(release.before, migrated)) > 5
+    migrated = content_digest.take(hostile)
+    assert len(content_digest.compare(release.before, migrated)) > 5
     plan = release.choose()
     assert (plan.way, plan.refused, plan.cost) == (way, "", {})
     result = release.roll_back()
-    assert oracle.compare(release.before, oracle.take(hostile)) == []
+    assert content_digest.compare(release.before, content_digest.take(hostile)) == []
     assert _sorted_acl(server.sql(look)) == _sorted_acl(traits)
     analyzed = "SELECT count(*) FROM pg_statistic WHERE starelid = 'public.parted_old'::regclass"
     assert way == "swap" or server.sql(analyzed, name) != [(0,)], "the planner knows nothing of it"
     assert result["kept"] == f"{name}__failed_{R}"
-    assert oracle.compare(migrated, oracle.take(hostile.named(result["kept"]))) == [], "kept aside as it was"
+    assert content_digest.compare(migrated, content_digest.take(hostile.named(result["kept"]))) == [], (
+        "kept aside as it was"
+    )
     assert release.api.log[0] == "stop"
     assert release.api.log[-1] == "switch old"
     assert release.choose().way == "nothing", "a second time there is nothing to do"
@@ -105,7 +108,7 @@ def test_tablespaces_are_kept(server: Server, kind: str, way: str) -> None:
         result = release.roll_back()
         assert result["way"] == way
         assert server.sql(where, name) == [spaces]
-        assert oracle.compare(release.before, oracle.take(database)) == []
+        assert content_digest.compare(release.before, content_digest.take(database)) == []
         with mock.patch.object(
             type(database.site), "run", autospec=True, side_effect=type(database.site).run
         ) as looked:
@@ -127,7 +130,7 @@ def test_nothing_committed(server: Server, live: Database, tmp_path: Path) -> No
     result = release.roll_back()
     assert result["kept"] is None
     assert release.api.log == ["start"]
-    assert oracle.compare(release.before, oracle.take(live)) == []
+    assert content_digest.compare(release.before, content_digest.take(live)) == []
     assert databases.fence_state(live) is None
 
 
@@ -186,7 +189,7 @@ def test_loss_needs_a_yes_and_stays_readable(server: Server, live: Database, tmp
     assert result["rows_lost"] == 4
     said = f"is kept as {result['kept']}; only there: 4 rows (public.t: 3 written, up to 1 deleted; sequence public.t_id_seq"
     assert said in result["lines"][1]
-    assert oracle.compare(release.before, oracle.take(live)) == []
+    assert content_digest.compare(release.before, content_digest.take(live)) == []
     kept = live.named(result["kept"])
     assert as_app(kept).scalar("SELECT count(*) AS n FROM t WHERE v LIKE 'user%'") == 2
 
@@ -211,11 +214,11 @@ def smoke_tested(release: Release, before: str = "", beside: str = "") -> dict[s
     if before:
         as_app(release.database).execute(before)
     with release.database.session() as session:
-        mark = marks.moment(session)
+        mark = write_snapshot.moment(session)
     log_in(release.database)
     if beside:
         as_app(release.database).execute(beside)
-    return own.certainly(release.database, mark, LOGIN)
+    return smoke_test_writes.certainly(release.database, mark, LOGIN)
 
 
 def test_smoke_tests_own_rows_are_no_loss(live: Database, release: Release) -> None:
@@ -254,17 +257,17 @@ def test_later_logins_of_ours_are_no_loss_either(live: Database, release: Releas
     journal = state.begin({"user": "u", "host": "h", "pid": 1})
     journal.append("rehearse", "done", own_writes=LOGIN)
     done: dict[str, Any] = {}
-    with own_logins.found(stack, journal, done):
+    with smoke_test_logins.found(stack, journal, done):
         log_in(live)
     journal.append("login_smoke_test", "done", **done)
     journal.append("release", "finished")
 
     def again(beside: str = "") -> rollback.RollbackPlan:
-        with own_logins.noted(stack):
+        with smoke_test_logins.noted(stack):
             log_in(live)
             if beside:
                 as_app(live).execute(beside)
-        release.facts["own"] = own_logins.known(journal)
+        release.facts["own"] = smoke_test_logins.known(journal)
         return release.choose()
 
     again()
@@ -365,7 +368,7 @@ def test_failed_downgrade_falls_back(live: Database, tmp_path: Path) -> None:
     result = release.roll_back()
     assert (result["way"], result["tried"]) == ("swap", ["downgrade"])
     assert "division by zero" in result["lines"][0]
-    assert oracle.compare(release.before, oracle.take(live)) == []
+    assert content_digest.compare(release.before, content_digest.take(live)) == []
 
 
 def test_failed_downgrade_that_would_lose_rows_stops(live: Database, tmp_path: Path) -> None:
@@ -404,7 +407,7 @@ def test_a_rollback_does_not_hang_on_what_the_old_api_answers(
     assert result["lines"][-1].startswith("but the API that it went back to does not answer well: login: status 200")
     assert release.api.version["label"] == "old" and databases.fence_state(live) is None
     if way == "swap":
-        assert oracle.compare(release.before, oracle.take(live)) == []
+        assert content_digest.compare(release.before, content_digest.take(live)) == []
     else:
         assert as_app(live).scalar("SELECT count(*) AS n FROM t WHERE v = 'a user'") == 1
 
@@ -452,7 +455,7 @@ def test_wrong_schema_after_the_downgrade_falls_back(live: Database, tmp_path: P
 
     result = release.roll_back(validate=validate)
     assert (result["tried"], result["way"]) == (["downgrade", "image"], "swap")
-    assert oracle.compare(release.before, oracle.take(live)) == []
+    assert content_digest.compare(release.before, content_digest.take(live)) == []
 
 
 def test_half_a_migration_outside_a_transaction(live: Database, tmp_path: Path) -> None:
@@ -464,7 +467,7 @@ def test_half_a_migration_outside_a_transaction(live: Database, tmp_path: Path) 
     plan = release.choose()
     assert (plan.way, plan.state.partial) == ("swap", ("m1",))
     release.roll_back()
-    assert oracle.compare(release.before, oracle.take(live)) == []
+    assert content_digest.compare(release.before, content_digest.take(live)) == []
 
 
 def test_old_migration_that_is_still_running(server: Server, live: Database, tmp_path: Path) -> None:
@@ -485,7 +488,7 @@ def test_old_migration_that_is_still_running(server: Server, live: Database, tmp
         assert process.wait(10) != 0
     finally:
         process.kill()
-    assert oracle.compare(release.before, oracle.take(live)) == []
+    assert content_digest.compare(release.before, content_digest.take(live)) == []
 
 
 REFUSALS = {
@@ -494,7 +497,7 @@ REFUSALS = {
     "another release's": ("backup", lambda r, f: r.facts["identity"].update(stack="other"), "of another stack"),
     "snapshot gone": ("snapshot", lambda r, f: databases.drop_created(r.database, R, ["snap"]), "is not there any"),
     "old image gone": ("snapshot", lambda r, f: r.facts.update(api_problem="the old image was removed"), "old image"),
-    "no disk": ("backup", lambda r, f: f.setattr("papdeploy.disk.free_at_server", lambda d: 10_000), "Too little disk"),
+    "no disk": ("backup", lambda r, f: f.setattr("papdeploy.databases.disk.free_at_server", lambda d: 10_000), "Too little disk"),
     "prepared transaction": ("snapshot", lambda r, f: as_app(r.database).execute("BEGIN; PREPARE TRANSACTION 'p'"), "prepared"),
     "nothing to go back to": ("snapshot", lambda r, f: r.facts.update(restore_point=None), "no restore point"),
 }  # fmt: skip
@@ -509,13 +512,13 @@ def test_refused_with_nothing_changed(
     if kind == "snapshot":
         release.facts["backup"] = None
     spoil(release, monkeypatch)
-    before, there = oracle.take(live), names(server)
+    before, there = content_digest.take(live), names(server)
     plan = release.choose()
     assert said in plan.refused, plan
     with pytest.raises(Refused, match="cannot be rolled back"):
         release.roll_back()
     assert release.api.log == []
-    assert oracle.compare(before, oracle.take(live)) == []
+    assert content_digest.compare(before, content_digest.take(live)) == []
     assert names(server) == there
     if case == "prepared transaction":
         as_app(live).execute("ROLLBACK PREPARED 'p'")
@@ -527,7 +530,7 @@ def test_snapshot_gone_falls_back_to_the_backup(live: Database, tmp_path: Path) 
     plan = release.choose(accept_loss=True)
     assert plan.way == "restore"
     assert release.roll_back(accept_loss=True)["way"] == "restore"
-    assert oracle.compare(release.before, oracle.take(live)) == []
+    assert content_digest.compare(release.before, content_digest.take(live)) == []
 
 
 def test_a_dearer_way_is_not_looked_at(live: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

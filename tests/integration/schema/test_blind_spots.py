@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from papdeploy.schema import compare, describe, expressions, sides, tokens
+from papdeploy.schema import compare, describe
+from papdeploy.schema.catalog.query import sections
 from papdeploy.schema.checker import scope
-from papdeploy.schema.query import sections
+from papdeploy.schema.differences import name_resolution
+from papdeploy.sql import expressions, lexer
 
 from tests.integration.schema.test_corpus import MUTATIONS, OPTIONS, VARIATIONS, Corpus, corpus  # noqa: F401 - corpus is a fixture
 
@@ -312,18 +314,18 @@ def _round_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _strings_without_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "quote_text", lambda value: "".join(value.split()))
+    monkeypatch.setattr(lexer, "quote_text", lambda value: "".join(value.split()))
 
 
 def _defaults_by_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     real = expressions.default_key
-    monkeypatch.setattr(sides, "default_key", lambda sql, kind, context: sql and real(sql, kind, context)[0])
+    monkeypatch.setattr(name_resolution, "default_key", lambda sql, kind, context: sql and real(sql, kind, context)[0])
 
 
 def _every_name_is_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    from papdeploy.schema import compare_constraints
+    from papdeploy.schema.differences import constraints
 
-    monkeypatch.setattr(compare_constraints, "made_by_server", lambda *_: True)
+    monkeypatch.setattr(constraints, "made_by_server", lambda *_: True)
 
 
 def _any_is_all(monkeypatch: pytest.MonkeyPatch) -> None:

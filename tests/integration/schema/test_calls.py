@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from papdeploy.agent import Agent
-from papdeploy.agent_calls import resolve
+from papdeploy.core.errors import Refused
 from papdeploy.core.redact import Redactor
-from papdeploy.errors import Refused
+from papdeploy.remote.client import Agent
+from papdeploy.remote.handlers import resolve
 from papdeploy.schema import drift, fingerprint
-from papdeploy.sites import HostSite
+from papdeploy.sites.host import HostSite
 
 CORPUS = Path(__file__).resolve().parents[2] / "corpus" / "schema"
 MODELS = {"models": ["corpus_models:Base", "corpus_models:Other"], "path": str(CORPUS)}

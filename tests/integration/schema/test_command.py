@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from papdeploy.schema.catalog import CATALOG_FORMAT
-from papdeploy.schema.command import main
+from papdeploy.schema.catalog.build import CATALOG_FORMAT
+from papdeploy.schema.cli.command import main
 from support import ROOT
 
 PASSWORD = "correct-horse-battery"

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from papdeploy.errors import PapError, Refused, Unavailable
+from papdeploy.core.errors import PapError, Refused, Unavailable
 from papdeploy.schema import CheckOptions, ModelSet, check, describe, expect, fingerprint, load_models
-from papdeploy.schema import session as session_module
-from papdeploy.schema.opening import open_session
-from papdeploy.schema.scratch_database import PREFIX, expected_on
-from papdeploy.schema.session import Session
+from papdeploy.schema.catalog import connection as session_module
+from papdeploy.schema.catalog.connect import open_session
+from papdeploy.schema.catalog.connection import Session
+from papdeploy.schema.models.scratch_database import PREFIX, expected_on
 from support import ROOT, postgres_servers
 
 CORPUS = ROOT / "tests" / "corpus" / "schema"
@@ -438,7 +438,7 @@ def test_older_sqlalchemy(server: Any, models: ModelSet, version: str, tmp_path:
         "import sys, sqlalchemy as sa\n"
         f"sys.path[:0] = [{str(ROOT / 'module_utils')!r}]\n"
         "from papdeploy.schema import load_models, check, describe\n"
-        "from papdeploy.schema.scratch_database import expected_on\n"
+        "from papdeploy.schema.models.scratch_database import expected_on\n"
         f"assert sa.__version__.startswith({version!r}), sa.__version__\n"
         f"models = load_models(['corpus_models:Base', 'corpus_models:Other'], {str(CORPUS)!r})\n"
         f"url = {server.url(name)!r}\n"

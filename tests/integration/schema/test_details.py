@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 import sqlalchemy as sa
 from papdeploy.schema import CheckOptions, ModelSet, compare, describe, drift, fingerprint
-from papdeploy.schema.scratch import finish
+from papdeploy.schema.models.expected import finish
 
 
 class Pair(NamedTuple):

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from papdeploy.schema import CheckOptions, ModelSet, compare, describe, fingerprint
-from papdeploy.schema.scratch import finish
+from papdeploy.schema.models.expected import finish
 from sqlalchemy.dialects import postgresql as pg
 
 TYPES: list[Callable[[], Any]] = [

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from papdeploy.agent import Agent
-from papdeploy.containers import ContainerSite, Engine, database_at, discover
-from papdeploy.errors import CommandFailed, DeadlineExceeded, Unavailable
-from papdeploy.sites import HostSite, Site
+from papdeploy.app.discovery import database_at, discover
+from papdeploy.core.errors import CommandFailed, DeadlineExceeded, Unavailable
+from papdeploy.remote.client import Agent
+from papdeploy.sites.docker.engine import Engine
+from papdeploy.sites.docker.site import ContainerSite
+from papdeploy.sites.host import HostSite, Site
 from support.app_session import as_app
 from support.docker_stacks import Small
 from support.waiting import wait_until
@@ -205,7 +207,7 @@ def test_what_a_killed_caller_started_ends_inside(small: Small, image: str) -> N
     """kill -9 of ``docker exec`` leaves the program; here it must end, because its caller's connection does."""
     name = small.create(image, {"User": "0"})
     code = (
-        "from papdeploy.containers import ContainerSite, Engine\n"
+        "from papdeploy.sites.docker.site import ContainerSite; from papdeploy.sites.docker.engine import Engine\n"
         f"process = ContainerSite(Engine(), {name!r}).popen(['python', '-c', 'import time; time.sleep(61.5)'])\n"
         "print('started', flush=True)\nprocess.wait()\n"
     )

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 from pap_engine import Daemon
-from papdeploy.containers import ContainerSite, DockerApi, Engine
-from papdeploy.errors import DeadlineExceeded, Unavailable
+from papdeploy.app.docker_app import DockerApi
+from papdeploy.core.errors import DeadlineExceeded, Unavailable
+from papdeploy.sites.docker.engine import Engine
+from papdeploy.sites.docker.site import ContainerSite
 from support.docker_stacks import Small
 
 pytestmark = pytest.mark.docker
@@ -169,7 +171,9 @@ def test_a_program_whose_engine_goes_away_is_told(daemon: Daemon, elsewhere: Sma
 def test_an_engine_that_is_not_there_is_told(
     environment: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("papdeploy.containers.engine._PATIENCE", {FileNotFoundError: 0.1, ConnectionRefusedError: 0.1})
+    monkeypatch.setattr(
+        "papdeploy.sites.docker.engine._PATIENCE", {FileNotFoundError: 0.1, ConnectionRefusedError: 0.1}
+    )
     with pytest.raises(Unavailable, match=said) as caught:
         Engine(environment)
     assert caught.value.hint or "neither" in caught.value.message

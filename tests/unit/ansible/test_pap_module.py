@@ -10,9 +10,9 @@ from urllib.parse import quote
 import pap_module
 import pytest
 from papdeploy.core.durable import private_folder
+from papdeploy.core.errors import PapError
 from papdeploy.core.redact import MASK
-from papdeploy.errors import PapError
-from papdeploy.journal import State
+from papdeploy.releases.journal import State
 
 CODE = str(Path(__file__).resolve().parents[3] / "module_utils")
 SMOKE, STRIPE, LOADED = 'smoke p@ss"w', "sk_live_5x9", "from-dotenv-7"

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from papdeploy import smoke
+from papdeploy.app import smoke
 from papdeploy.core.clock import seconds_between
-from papdeploy.journal import Journal, State
 from papdeploy.phases import api_watch, finish
+from papdeploy.releases.journal import Journal, State
 from papdeploy.report import build
 from support.hostile_http import Hostile
 

@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import psycopg2.extensions
 import pytest
-from papdeploy.app import copy_environment, libpq_files
-from papdeploy.app.copy_environment import Aim, Surroundings
-from papdeploy.errors import Refused
+from papdeploy.core.errors import Refused
+from papdeploy.environment import copy_environment, libpq_files
+from papdeploy.environment.copy_environment import Aim, Surroundings
 from sqlalchemy.engine import make_url
 
 LIVE, COPY = "control_core_db", "control_core_db__scratch_r1"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from papdeploy.containers.compose import _environment_of, _image_of
+from papdeploy.app.docker_compose import _environment_of, _image_of
 
 CONFIG = """\
 name: pap

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from papdeploy.agent import Agent
-from papdeploy.app.environment import files as files_call
-from papdeploy.app.settings_values import value_of
-from papdeploy.sites import HostSite
+from papdeploy.environment.settings import files as files_call
+from papdeploy.environment.settings_values import value_of
+from papdeploy.remote.client import Agent
+from papdeploy.sites.host import HostSite
 
 SET = "CC_DROP_TABLES=true\n"
 LOAD = "from pathlib import Path\nimport os\n"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from papdeploy.app.process_sockets import TOKEN, ProcessSockets, normal
-from papdeploy.errors import Unavailable
-from papdeploy.sites import HostSite
+from papdeploy.core.errors import Unavailable
+from papdeploy.sites.host import HostSite
 from support.waiting import wait_until
 
 HOLD = """

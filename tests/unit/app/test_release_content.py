@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from papdeploy.app import content
-from papdeploy.errors import Unavailable
+from papdeploy.core.errors import Unavailable
 from papdeploy.receipts.subject import differences, runtime_differences
 
 from tests.unit.receipts.test_sign import subject

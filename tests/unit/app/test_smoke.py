@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from papdeploy import smoke
-from papdeploy.errors import Unavailable
+from papdeploy.app import smoke
+from papdeploy.core.errors import Unavailable
 
 
 class Api:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from papdeploy.agent import Agent
 from papdeploy.phases.guards import drop_tables_values
-from papdeploy.sites import HostSite
+from papdeploy.remote.client import Agent
+from papdeploy.sites.host import HostSite
 
 UVICORN = ["{bin}/uvicorn", "app.main:app", "--port", "0"]
 ASGI = "async def app(scope, receive, send): ...\n"

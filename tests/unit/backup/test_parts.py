@@ -8,34 +8,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from papdeploy.backup import archive, crypt, files, manifest, pgbackrest
-from papdeploy.databases import marks, names, properties
-from papdeploy.errors import Refused
-from papdeploy.oracle import Oracle, compare
-from papdeploy.postgres import Conninfo, Database
-from papdeploy.sites import HostSite
+from papdeploy.backup import archive, encryption, files, manifest, pgbackrest
+from papdeploy.core.errors import Refused
+from papdeploy.databases import managed_names, properties, write_snapshot
+from papdeploy.databases.content_digest import Oracle, compare
+from papdeploy.databases.psql import Conninfo, Database
+from papdeploy.sites.host import HostSite
 
 DAY = 86400.0
 NOW = 1_800_000_000.0
 
 
-@pytest.mark.parametrize("kind", names.KINDS)
+@pytest.mark.parametrize("kind", managed_names.KINDS)
 def test_derived_names_fit_and_differ(kind: str) -> None:
-    assert names.derived("app", kind, "r1") == f"app__{kind}_r1"
+    assert managed_names.derived("app", kind, "r1") == f"app__{kind}_r1"
     seen = set()
     for live in ("x" * 63, "x" * 62 + "y", "数" * 21, "a" * 40):
         for release in ("20250101T000000Z-abcd", "20250101T000000Z-abce"):
-            name = names.derived(live, kind, release)
+            name = managed_names.derived(live, kind, release)
             assert len(name.encode()) <= 63
             assert f"__{kind}_" in name
-            assert name == names.derived(live, kind, release)
+            assert name == managed_names.derived(live, kind, release)
             seen.add(name)
     assert len(seen) == 8
 
 
 def test_unknown_kind_is_a_programming_error() -> None:
     with pytest.raises(ValueError, match="other"):
-        names.derived("app", "other", "r1")
+        managed_names.derived("app", "other", "r1")
 
 
 @pytest.mark.parametrize(
@@ -43,17 +43,17 @@ def test_unknown_kind_is_a_programming_error() -> None:
     [None, "a person's comment", "pap-deploy", "pap-deploy not json", "pap-deploy [1]", 'pap-deploy {"of": "app"}'],
 )
 def test_what_is_no_record(comment: str | None) -> None:
-    assert names.record_of(comment) is None
-    assert names.plain_comment(comment) == comment
+    assert managed_names.record_of(comment) is None
+    assert managed_names.plain_comment(comment) == comment
 
 
 def test_record_survives_quotes() -> None:
-    text = names.record_text(DB, "fenced", "it's", 'r"1', 7, before={"comment": 'it\'s \\ "x" ü'})
-    found = names.Found("n", 1, 0, True, -1, text, "o", 0)
+    text = managed_names.record_text(DB, "fenced", "it's", 'r"1', 7, before={"comment": 'it\'s \\ "x" ü'})
+    found = managed_names.Found("n", 1, 0, True, -1, text, "o", 0)
     assert found.record is not None
     assert found.record["before"]["comment"] == 'it\'s \\ "x" ü'
-    assert names.plain_comment(text) == 'it\'s \\ "x" ü'
-    assert names.plain_comment(names.record_text(DB, "scratch", "app", "r", 7)) is None
+    assert managed_names.plain_comment(text) == 'it\'s \\ "x" ü'
+    assert managed_names.plain_comment(managed_names.record_text(DB, "scratch", "app", "r", 7)) is None
 
 
 @pytest.mark.parametrize(
@@ -210,10 +210,10 @@ def test_a_server_that_is_too_old_is_refused() -> None:
 
 
 def test_encryption_argument_lists() -> None:
-    age = crypt.Encryption("age", ("age1x", "age1y"), "/key")
+    age = encryption.Encryption("age", ("age1x", "age1y"), "/key")
     assert age.encrypt_argv() == ["age", "--encrypt", "--recipient", "age1x", "--recipient", "age1y"]
     assert age.decrypt_argv() == ["age", "--decrypt", "--identity", "/key"]
-    gpg = crypt.Encryption("gpg", ("A", "B"), "/home", "/phrase")
+    gpg = encryption.Encryption("gpg", ("A", "B"), "/home", "/phrase")
     assert gpg.encrypt_argv()[-5:] == ["--encrypt", "--recipient", "A", "--recipient", "B"]
     assert "--passphrase-file" in gpg.decrypt_argv()
 
@@ -267,14 +267,14 @@ def test_normalised_expressions(left: str, right: str, equal: bool) -> None:
 
 
 def test_written_adds_up() -> None:
-    one = marks.Written({"a": {"rows": 2, "deleted": 1}}, True, "x")
+    one = write_snapshot.Written({"a": {"rows": 2, "deleted": 1}}, True, "x")
     emptied = {"rows": 1, "deleted": 0, "emptied": True}
-    both = one.plus(marks.Written({"a": {"rows": 3, "deleted": None}, "b": emptied}, False, "y"))
+    both = one.plus(write_snapshot.Written({"a": {"rows": 3, "deleted": None}, "b": emptied}, False, "y"))
     assert both.tables == {"a": {"rows": 5, "deleted": None}, "b": emptied}
     assert (both.certain, both.rows, both.why) == (False, 6, "y")
     assert "a: 5 written; b: 1 written, emptied (y)" in both.sentence()
-    assert marks.Written({}, True, "w").nothing
-    assert not marks.Written({}, False, "w").nothing
+    assert write_snapshot.Written({}, True, "w").nothing
+    assert not write_snapshot.Written({}, False, "w").nothing
 
 
 @pytest.mark.parametrize(

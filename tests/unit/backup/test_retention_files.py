@@ -14,9 +14,9 @@ import pytest
 from papdeploy.backup import files, folder, manifest
 from papdeploy.backup.retention import Settings
 from papdeploy.core.durable import private_folder
-from papdeploy.errors import Refused, Unavailable
-from papdeploy.journal import Journal, State
+from papdeploy.core.errors import Refused, Unavailable
 from papdeploy.phases import retention
+from papdeploy.releases.journal import Journal, State
 from papdeploy.rollback import plan
 
 DAY = 86400.0

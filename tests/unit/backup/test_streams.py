@@ -8,11 +8,11 @@ import os
 from pathlib import Path
 
 import pytest
-from papdeploy.backup.explained import explained
 from papdeploy.backup.pipeline import Pipeline
-from papdeploy.errors import CommandFailed, PapError
-from papdeploy.postgres import Conninfo, Database
-from papdeploy.sites import HostSite, Process
+from papdeploy.backup.restore_errors import explained
+from papdeploy.core.errors import CommandFailed, PapError
+from papdeploy.databases.psql import Conninfo, Database
+from papdeploy.sites.host import HostSite, Process
 
 DATA = os.urandom(1 << 16) * 64
 READERS = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from papdeploy.app.stack import elsewhere
 from papdeploy.core.database_identity import IDENTITY, DatabaseIdentity, mark_of, prove
-from papdeploy.errors import Refused, WrongDatabase, from_dict
-from papdeploy.postgres import Conninfo, Database
-from papdeploy.sites import HostSite
-from papdeploy.stack import elsewhere
+from papdeploy.core.errors import Refused, WrongDatabase, from_dict
+from papdeploy.databases.psql import Conninfo, Database
+from papdeploy.sites.host import HostSite
 
 COMMENT = 'pap-deploy {"kind": "scratch", "of": "app", "release": "r", "id": "0123456789abcdef"}'
 COPY = DatabaseIdentity("1767323045.000006", 16400, "app__scratch_r", "0123456789abcdef")

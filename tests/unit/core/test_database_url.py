@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from papdeploy.core import database_url
 from papdeploy.core.database_url import DatabaseUrl, find, read, read_connection_string, with_database
-from papdeploy.errors import Refused
+from papdeploy.core.errors import Refused
 from psycopg2.extensions import make_dsn, parse_dsn
 from sqlalchemy.engine import make_url
 

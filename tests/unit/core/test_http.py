@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from papdeploy import smoke
+from papdeploy.app import smoke
 from papdeploy.core import http
-from papdeploy.errors import Unhealthy
+from papdeploy.core.errors import Unhealthy
 from support.hostile_http import KINDS, Hostile, _ok, mutations
 
 PATHS = ("/health", "/auth/login", "/auth/me", "/policies/")

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from papdeploy import watcher
-from papdeploy.containers.memo import PolicyMemo
+from papdeploy.app.restart_policies import PolicyMemo
 from papdeploy.core import durable, storage
-from papdeploy.errors import StorageFailed
-from papdeploy.journal import State
-from papdeploy.watch_confidential import NOTHING
+from papdeploy.core.errors import StorageFailed
+from papdeploy.logwatch import process
+from papdeploy.logwatch.confidential import NOTHING
+from papdeploy.releases.journal import State
 from support.full_disk import RESERVE_BYTES, fill, make_room, small_disk
 
 from tests.unit.ansible.test_pap_module import Module, ends
@@ -192,14 +192,14 @@ def writing(state: Path) -> Callable[..., Any]:
     return work
 
 
-@pytest.mark.parametrize("name", ["backing_up", "rehearse", "cutover", "receipting"])
+@pytest.mark.parametrize("name", ["backup", "rehearse", "migrate", "receipt"])
 def test_before_the_fence_a_full_disk_ends_the_release_and_nothing_is_rolled_back(
     tmp_path: Path, disk: Path, name: str
 ) -> None:
     module = Module(tmp_path)
     state = released(module, disk)
     fill(disk)
-    on = "state" if name == "receipting" else "stack"
+    on = "state" if name == "receipt" else "stack"
     result = ends(module, writing(state.folder), on, name)
     assert result["error_kind"] == "StorageFailed" and result["msg"].startswith("The disk is full (ENOSPC): ")
     assert "(df -h; df -i)" in result["msg"] and "defect" not in repr(result)
@@ -214,7 +214,7 @@ def test_what_is_touched_is_left_to_the_rollback(tmp_path: Path, disk: Path) -> 
     state = released(module, disk)
     state.releases()[-1].append("fence", "begin")
     fill(disk)
-    result = ends(module, writing(state.folder), "stack", "cutover")
+    result = ends(module, writing(state.folder), "stack", "migrate")
     assert result["error_kind"] == "StorageFailed" and "ended" not in result["data"]
     assert state.unfinished() is not None
 
@@ -223,7 +223,7 @@ def test_where_not_even_the_end_can_be_noted_the_next_run_ends_it(tmp_path: Path
     module = Module(tmp_path)
     state = released(module, disk)
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-    result = ends(module, lambda: state.releases()[-1].append("backup", "begin"), "stack", "backing_up")
+    result = ends(module, lambda: state.releases()[-1].append("backup", "begin"), "stack", "backup")
     assert "EROFS" in result["msg"] and result["data"]["ended"] is True
     subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
     assert state.unfinished() is not None
@@ -263,8 +263,8 @@ def test_the_watcher_waits_for_room(disk: Path, monkeypatch: pytest.MonkeyPatch,
         return {"ended": "in time"}
 
     (journal.folder / "watch.json").write_text('{"interval_s": 0}')
-    monkeypatch.setattr(watcher, "one_step", one_step)
-    watcher.run(journal.folder, NOTHING)
+    monkeypatch.setattr(process, "one_step", one_step)
+    process.run(journal.folder, NOTHING)
     assert len(steps) == 2 and "The disk is full (ENOSPC)" in capsys.readouterr().err
 
 

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from papdeploy.app.smoke import Baseline
 from papdeploy.backup.manifest import Backup
 from papdeploy.core import text
-from papdeploy.databases.marks import Written
-from papdeploy.migrations import console
-from papdeploy.oracle import comparing
-from papdeploy.phases import cutover, preflight, progress, rehearse, watching
+from papdeploy.databases.content_digest import comparison
+from papdeploy.databases.write_snapshot import Written
+from papdeploy.migrations.cli import console
+from papdeploy.phases import migrate, preflight, progress, rehearse, watch
 from papdeploy.rehearsal import verdict
-from papdeploy.schema.result import CheckResult, Difference
-from papdeploy.smoke import Baseline
+from papdeploy.schema.differences.result import CheckResult, Difference
 
 # A number one before a plural. "1 is", "1 has" and "1 was" are sentences, not counts.
 WRONG = re.compile(r"\b1 (?:(?:more|new|log|open|other) )?(?!is\b|has\b|was\b|ms\b)[a-z]+s\b")
@@ -47,11 +47,11 @@ def _schema(n: int) -> str:
 def _dumped(n: int) -> Any:
     tables = {"public": {"t": {"rows": n, "sha": "a"}}}
     other = {"public": {"t": {"rows": n, "sha": "b"}, "u": {"rows": n}}}
-    return [str(found) for found in comparing._tables(tables, other, set())]
+    return [str(found) for found in comparison._tables(tables, other, set())]
 
 
 MESSAGES: dict[str, Callable[[int], Any]] = {
-    "migrate": lambda n: cutover._lines(_applied(n)),
+    "migrate": lambda n: migrate._lines(_applied(n)),
     "rehearse migrations": lambda n: rehearse._migrated({"migrations": [{}] * n, "migrate_s": n, "copy": "c", "schema": 1}),
     "rehearse one": lambda n: rehearse._one({"identity": "m", "statement_count": n, "seconds": n, "rows": n, "wal_bytes": n}),
     "rehearse trial": lambda n: rehearse._tried("the new API", _tried(n)),
@@ -59,7 +59,7 @@ MESSAGES: dict[str, Callable[[int], Any]] = {
     "baseline": lambda n: preflight._baseline_line(Baseline([{"path": "/", "status": 200, "problem": ""}] * n)),
     "schema": _schema,
     "schema check": lambda n: CheckResult(False, [_difference()] * n, checked={}).summary(),
-    "watch": lambda n: watching._seen(_state(n)),
+    "watch": lambda n: watch._seen(_state(n)),
     "written": lambda n: Written({f"t{i}": {"rows": n, "deleted": n} for i in range(12 + n)}, True, "").sentence(),
     "locks": lambda n: verdict.lock_words([{"mode": "ShareLock", "table": f"t{i}", "held_s": n} for i in range(6 + n)]),
     "backfill": lambda n: progress.sentence(

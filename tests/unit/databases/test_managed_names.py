@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 from papdeploy.core.durable import private_folder
+from papdeploy.core.errors import Refused
 from papdeploy.core.registry import Registry
-from papdeploy.databases import names
-from papdeploy.databases.names import Found
-from papdeploy.errors import Refused
-from papdeploy.journal import Journal, State
+from papdeploy.databases import managed_names
+from papdeploy.databases.managed_names import Found
+from papdeploy.releases.journal import Journal, State
 
 LIVE, RELEASE, OID = "app", "20260101T000000Z-abcd", 4242
 KINDS = ("scratch", "failed", "snap", "fenced", "restored", "live", "other")
@@ -88,7 +88,7 @@ def test_the_rule_in_every_combination() -> None:
     wrong = []
     for case in CASES:
         found, registry, _ = built(case, Registry())
-        judged = names.judge(found, LIVE, registry, registry.known())
+        judged = managed_names.judge(found, LIVE, registry, registry.known())
         if (judged is not None and judged.ours) != oracle(case):
             wrong.append((case, judged))
     assert not wrong, f"{len(wrong)} of {len(CASES)}, the first: {wrong[0]}"
@@ -110,7 +110,7 @@ def test_the_rule_in_every_combination() -> None:
 )
 def test_why_not(record: str, name: str, known: str, said: str) -> None:
     found, registry, _ = built(("failed", record, name, known, False, False, CLOCKS[0]), Registry())
-    judged = names.judge(found, LIVE, registry, registry.known())
+    judged = managed_names.judge(found, LIVE, registry, registry.known())
     assert judged is not None
     assert judged.why == said
 
@@ -120,9 +120,9 @@ def test_why_not(record: str, name: str, known: str, said: str) -> None:
 def test_newborn_is_one_in_which_nobody_can_have_been(trait: dict[str, Any]) -> None:
     found, registry, _ = built(("scratch", "none", "right", "to be made", True, False, CLOCKS[0]), Registry())
     for limit in (4711, -2):  # -2: its DROP was interrupted
-        judged = names.judge(replace(found, connection_limit=limit), LIVE, registry, registry.known())
+        judged = managed_names.judge(replace(found, connection_limit=limit), LIVE, registry, registry.known())
         assert judged is not None and judged.ours
-    assert names.judge(replace(found, **trait), LIVE, registry, registry.known()) is None
+    assert managed_names.judge(replace(found, **trait), LIVE, registry, registry.known()) is None
 
 
 def test_registry_survives_and_forgets(tmp_path: Path) -> None:

@@ -1,15 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from papdeploy.errors import Refused
-from papdeploy.postgres import (
-    Conninfo,
-    Database,
-    bind,
-    quote_ident,
-    quote_literal,
-)
-from papdeploy.sites import HostSite
+from papdeploy.core.errors import Refused
+from papdeploy.databases.psql import Conninfo, Database, bind, quote_ident, quote_literal
+from papdeploy.sites.host import HostSite
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from papdeploy.core.redact import Redactor
-from papdeploy.logs import MAX_SUBJECTS, Finding, Scan, merge, scan, totals
+from papdeploy.logwatch.classify import MAX_SUBJECTS, Finding, Scan, merge, scan, totals
 
 AT = "2025-01-01T00:00:00.000Z"
 

@@ -9,9 +9,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from papdeploy.errors import Unavailable
-from papdeploy.logfiles import FileLog, Reading
-from papdeploy.logsources import JournalLog, from_spec
+from papdeploy.core.errors import Unavailable
+from papdeploy.logwatch.files import FileLog, Reading
+from papdeploy.logwatch.sources import JournalLog, from_spec
 
 
 class Log:

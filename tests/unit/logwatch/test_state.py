@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from papdeploy import watch
-from papdeploy.errors import Refused, Unavailable
-from papdeploy.logfiles import FileLog
-from papdeploy.watch import Rules, acknowledge, begin, open_alarms, status, step
+from papdeploy.core.errors import Refused, Unavailable
+from papdeploy.logwatch import rules as watch
+from papdeploy.logwatch.files import FileLog
+from papdeploy.logwatch.rules import Rules, acknowledge, begin, open_alarms, status, step
 
 OK = 'INFO:     127.0.0.1:1 - "GET /policies/ HTTP/1.1" 200 OK\n'
 FAIL = 'INFO:     127.0.0.1:1 - "GET /policies/ HTTP/1.1" 500 Internal Server Error\n'

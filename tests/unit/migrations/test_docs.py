@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-from papdeploy.cli import parser
-from papdeploy.migrations import db, files, ledger
+from papdeploy.cli.command import parser
+from papdeploy.migrations import files, ledger
 from papdeploy.migrations.options import RunOptions
+from papdeploy.migrations.run import db
 from support import ROOT
 
 PAGE = (ROOT / "docs" / "migrations.md").read_text()

@@ -8,7 +8,7 @@ import pytest
 from ansible.plugins.loader import lookup_loader
 from hypothesis import given
 from hypothesis import strategies as st
-from papdeploy.errors import Refused
+from papdeploy.core.errors import Refused
 from papdeploy.migrations import files
 from support import ROOT
 

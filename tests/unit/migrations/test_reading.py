@@ -7,9 +7,10 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from papdeploy.errors import Refused
-from papdeploy.migrations import evidence, files, ledger, lint, lint_formats, planning, squawk, statics
-from papdeploy.migrations.impact import TableSize
+from papdeploy.core.errors import Refused
+from papdeploy.migrations import catalog_evidence, files, ledger, planning, static_sql
+from papdeploy.migrations.authoring import lint, lint_formats, squawk
+from papdeploy.migrations.authoring.lock_impact import TableSize
 from papdeploy.migrations.options import RunOptions
 
 
@@ -56,7 +57,7 @@ READABLE = {
 @pytest.mark.parametrize("case", READABLE)
 def test_static_sql(case: str) -> None:
     body, head, statements, why = READABLE[case]
-    found = statics.sql_of(one(body, head))
+    found = static_sql.sql_of(one(body, head))
     assert found.statements == statements
     assert found.exact is (not why) and why in "; ".join(found.reasons)
     assert len(found.lines) == len(found.statements)
@@ -66,7 +67,7 @@ def test_the_sql_of_a_script_is_a_guess() -> None:
     source = '"""Old.\n\nDate: 2025-01-01\n"""\n\ndef run_migration():\n    run("ALTER TABLE a ADD x int", "no sql")\n'
     migration = files.read("a.py", source)
     assert migration is not None
-    found = statics.sql_of(migration)
+    found = static_sql.sql_of(migration)
     assert found.statements == ["ALTER TABLE a ADD x int"] and not found.exact
 
 
@@ -99,7 +100,7 @@ FACTS = {
 
 @pytest.mark.parametrize("text", FACTS)
 def test_facts(text: str) -> None:
-    assert [str(fact) for fact in evidence.facts_of(one(f"db.execute({text!r})"))] == FACTS[text]
+    assert [str(fact) for fact in catalog_evidence.facts_of(one(f"db.execute({text!r})"))] == FACTS[text]
 
 
 def entry(number: int, event: str, identity: str = "a", checksum: str = "c") -> ledger.Entry:

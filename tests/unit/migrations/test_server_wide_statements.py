@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from papdeploy.migrations import server_wide, sql
+from papdeploy.migrations import server_wide
+from papdeploy.sql import statements
 
 ACTS = [
     "ALTER DATABASE app SET search_path = app, public",
@@ -110,4 +111,4 @@ SHOWN = {
 
 @pytest.mark.parametrize("text", SHOWN)
 def test_it_is_shown_without_what_may_be_secret(text: str) -> None:
-    assert server_wide.shown(sql.split(text)[0]) == SHOWN[text]
+    assert server_wide.shown(statements.split(text)[0]) == SHOWN[text]

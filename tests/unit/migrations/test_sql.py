@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from papdeploy.migrations import impact, indexes, sql
+from papdeploy.migrations.authoring import lock_impact
+from papdeploy.migrations.run import concurrent_indexes
+from papdeploy.sql import statements
 
 SPLITS = {
     "SELECT 1; SELECT 2;": ["SELECT 1", "SELECT 2"],
@@ -25,13 +27,13 @@ SPLITS = {
 
 @pytest.mark.parametrize("text", SPLITS)
 def test_split(text: str) -> None:
-    assert [statement.text for statement in sql.split(text)] == SPLITS[text]
+    assert [statement.text for statement in statements.split(text)] == SPLITS[text]
 
 
 @given(st.text(alphabet="ab;'\"$-/*\n\\E ", max_size=40))
 def test_tokens_lose_nothing(text: str) -> None:
-    assert "".join(token for _, token, _ in sql.tokens(text)) == text
-    for statement in sql.split(text):
+    assert "".join(token for _, token, _ in statements.tokens(text)) == text
+    for statement in statements.split(text):
         assert text[statement.offset :].startswith(statement.text)
 
 
@@ -62,7 +64,7 @@ CONTROL = {
 
 @pytest.mark.parametrize("text", CONTROL)
 def test_transaction_control(text: str) -> None:
-    assert sql.transaction_control(text) == CONTROL[text]
+    assert statements.transaction_control(text) == CONTROL[text]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def test_transaction_control(text: str) -> None:
      ("UPDATE a\nSET b = 1", False), ("/* x */SET a = 1", True), ("SELECT 1;RESET ROLE", True)],
 )  # fmt: skip
 def test_changes_settings(text: str, changes: bool) -> None:
-    assert sql.changes_settings(text) is changes
+    assert statements.changes_settings(text) is changes
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ def test_changes_settings(text: str, changes: bool) -> None:
      ("SELECT identity FROM pap_deploy.applied", False), ("COMMENT ON TABLE a IS 'not in pap_deploy'", False)],
 )  # fmt: skip
 def test_writes_to(text: str, writes: bool) -> None:
-    assert bool(sql.writes_to(text, "pap_deploy")) is writes
+    assert bool(statements.writes_to(text, "pap_deploy")) is writes
 
 
 BOUND = {
@@ -97,11 +99,11 @@ BOUND = {
 
 @pytest.mark.parametrize("text", BOUND)
 def test_bind_names(text: str) -> None:
-    assert sql.bind_names(text, {"a": 1}) == BOUND[text]
+    assert statements.bind_names(text, {"a": 1}) == BOUND[text]
 
 
 def test_missing_names() -> None:
-    assert sql.missing_names("SELECT :a, ':b'", {"a": 1, "b": 2}) == ["b"]
+    assert statements.missing_names("SELECT :a, ':b'", {"a": 1, "b": 2}) == ["b"]
 
 
 CONCURRENT = {
@@ -115,7 +117,7 @@ CONCURRENT = {
 
 @pytest.mark.parametrize("text", CONCURRENT)
 def test_concurrent_index(text: str) -> None:
-    assert indexes.concurrent_index(sql.split(text)[0]) == CONCURRENT[text]
+    assert concurrent_indexes.concurrent_index(statements.split(text)[0]) == CONCURRENT[text]
 
 
 REINDEX = {
@@ -129,7 +131,7 @@ REINDEX = {
 
 @pytest.mark.parametrize("text", REINDEX)
 def test_reindex_target(text: str) -> None:
-    assert indexes.reindex_target(sql.split(text)[0]) == REINDEX[text]
+    assert concurrent_indexes.reindex_target(statements.split(text)[0]) == REINDEX[text]
 
 
 EFFECTS = {
@@ -172,7 +174,7 @@ EFFECTS = {
 
 @pytest.mark.parametrize("text", EFFECTS)
 def test_effects(text: str) -> None:
-    found = impact.effects(sql.split(text)[0])
+    found = lock_impact.effects(statements.split(text)[0])
     assert [effect.rule for effect in found] == EFFECTS[text]
     assert {effect.table for effect in found} <= {'"t"'}
 
@@ -187,4 +189,4 @@ REWRITES = [
 
 @pytest.mark.parametrize(("current", "wanted", "rewrites"), REWRITES)
 def test_needs_rewrite(current: str, wanted: str, rewrites: bool) -> None:
-    assert impact.needs_rewrite(current, sql.split(wanted)[0].words) is rewrites
+    assert lock_impact.needs_rewrite(current, statements.split(wanted)[0].words) is rewrites

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 import pytest
-from papdeploy import mail
-from papdeploy.errors import Refused, Unavailable
+from papdeploy.core.errors import Refused, Unavailable
+from papdeploy.notify import mail
 
 
 class Smtp(socketserver.StreamRequestHandler):

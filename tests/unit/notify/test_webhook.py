@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from papdeploy.core import http
-from papdeploy.errors import Unavailable
+from papdeploy.core.errors import Unavailable
 from papdeploy.notify import webhook
 from support.hostile_http import KINDS, Hostile
 

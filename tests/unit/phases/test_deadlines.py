@@ -8,9 +8,9 @@ import threading
 
 import pytest
 import yaml
-from papdeploy.errors import DeadlineExceeded, Refused
-from papdeploy.journal import State
+from papdeploy.core.errors import DeadlineExceeded, Refused
 from papdeploy.phases.deadlines import DEFAULTS, deadline
+from papdeploy.releases.journal import State
 from support import ROOT
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from papdeploy.core.durable import private_folder
-from papdeploy.errors import PapError, Refused
-from papdeploy.journal import Journal, State
-from papdeploy.phases import going_back, preflight
+from papdeploy.core.errors import PapError, Refused
+from papdeploy.phases import preflight, rollback
+from papdeploy.releases.journal import Journal, State
 from papdeploy.schema import fingerprint
-from papdeploy.schema.catalog import CATALOG_FORMAT
+from papdeploy.schema.catalog.build import CATALOG_FORMAT
 
 VERSION = {"label": "pap:1.9.0", "identity": "sha256:93fe"}
 SECTIONS = ("schemas", "relations", "sequences", "types", "functions", "extensions", "statistics", "default_privileges",
@@ -151,11 +151,11 @@ def test_a_rollback_holds_the_schema_against_the_old_one(
     """What was kept with the release; if pap-deploy was upgraded since and cannot read it, what the old models ask."""
     (bench.journal.folder / "before.json").write_text(json.dumps({**catalog(N), "format": kept}))
     asked = []
-    monkeypatch.setattr(going_back, "expected_catalog", lambda *_: asked.append(kept) or catalog(N))
+    monkeypatch.setattr(rollback, "expected_catalog", lambda *_: asked.append(kept) or catalog(N))
     beside = SimpleNamespace(call=lambda name, *_, **__: {"catalog": live, "digest": "93fe"})
     bench.stack.beside_models = lambda version: contextlib.nullcontext(beside)
     bench.stack.database = SimpleNamespace(facts=lambda: SimpleNamespace(version=160004))
     bench.stack.models = ["app.models"]
     with pytest.raises(PapError, match=said) if said else contextlib.nullcontext():
-        assert going_back._validate(bench.stack, bench.journal, "restore")["matches"]
+        assert rollback._validate(bench.stack, bench.journal, "restore")["matches"]
     assert asked == ([] if kept == CATALOG_FORMAT else [kept])

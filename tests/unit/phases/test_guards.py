@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from papdeploy.errors import Refused
+from papdeploy.core.errors import Refused
 from papdeploy.phases.guards import refuse_drop_tables, refuse_many_databases
 
 ON = ["true", "True", "TRUE", " true ", "'true'", '"1"', "1", "yes", "y", "on", "t", "2", "enable", "ture", "-1"]

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from papdeploy.backup import growth
+from papdeploy.backup import copy_progress
 from papdeploy.core.redact import MASK, Redactor
 from papdeploy.phases.progress import Progress, sentence
 
@@ -81,7 +81,7 @@ def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
 
 def test_a_copy_is_told_of_while_it_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = iter([100, 200])
-    monkeypatch.setattr(growth, "_bytes", lambda copy: next(sizes, 300))
+    monkeypatch.setattr(copy_progress, "_bytes", lambda copy: next(sizes, 300))
     heard: list[dict[str, Any]] = []
     enough = threading.Event()
 
@@ -91,7 +91,7 @@ def test_a_copy_is_told_of_while_it_grows(monkeypatch: pytest.MonkeyPatch) -> No
             enough.set()
 
     copy: Any = object()
-    with growth.told(emit, copy, of=300, dumped=lambda: 7, every_s=0.01):
+    with copy_progress.told(emit, copy, of=300, dumped=lambda: 7, every_s=0.01):
         assert enough.wait(30)
     assert [event["made"] for event in heard[:2]] == [100, 200]
     assert {(event["event"], event["dumped"], event["of"]) for event in heard} == {("copying", 7, 300)}

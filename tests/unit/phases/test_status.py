@@ -9,11 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from papdeploy import databases, watch
+from papdeploy import databases
+from papdeploy.core.errors import Refused
 from papdeploy.core.processes import boot_id
-from papdeploy.errors import Refused
-from papdeploy.journal import Journal, State
-from papdeploy.phases import preflight, reporting
+from papdeploy.logwatch import rules
+from papdeploy.phases import preflight, report
+from papdeploy.releases.journal import Journal, State
 
 AWAY = {"user": "jane", "host": "another-host", "pid": 1}
 GONE = {"user": "jane", "host": socket.gethostname(), "pid": 2**22 + 7, "boot": boot_id()}  # above any process id
@@ -57,7 +58,7 @@ class Bench:
 
     def said(self) -> tuple[list[str], str, str]:
         """The lines, the last one (what to do next), and the colour."""
-        pap = reporting.status(self.stack, {}, preflight.Options())["pap"]
+        pap = report.status(self.stack, {}, preflight.Options())["pap"]
         return pap["lines"], pap["lines"][-1], pap["status"]
 
 
@@ -121,7 +122,7 @@ def test_a_dead_watcher_comes_before_a_deploy_and_after_an_interrupted_one(bench
         "heartbeat": "2026-01-01T00:00:00.000Z", "interval_s": 30, "alarms": [], "findings": [], "ended": None,
         "requests": 0, "records": 0, "blind": {}, "gaps": [],
     }  # fmt: skip
-    watch.save(journal.folder, state)
+    rules.save(journal.folder, state)
     bench.pending = [{"identity": "add_keys"}]
     if interrupted:
         bench.release(GONE, "backup")

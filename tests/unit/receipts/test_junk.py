@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 from papdeploy import receipts
+from papdeploy.core.errors import Refused, Unavailable
 from papdeploy.core.visible import visible
-from papdeploy.errors import Refused, Unavailable
 
 from tests.unit.receipts.test_sign import AT, PRIVATE, PUBLIC, receipt, subject
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from papdeploy import receipts
-from papdeploy.errors import Refused, Unavailable
+from papdeploy.core.errors import Refused, Unavailable
 
 AT = "2025-03-01T12:00:00.000Z"
 WEEK = 7 * 86400.0

@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
-from papdeploy.api import HostApi
-from papdeploy.app.copy_environment import CopyEnvironment
+from papdeploy.app.host_app import HostApi
 from papdeploy.app.process_sockets import ProcessSockets
-from papdeploy.errors import Refused
+from papdeploy.app.trial import Trial, exit_code, held, with_port
+from papdeploy.core.errors import Refused
+from papdeploy.environment.copy_environment import CopyEnvironment
 from papdeploy.rehearsal import trials
-from papdeploy.sites import HostSite
-from papdeploy.trial import Trial, exit_code, held, with_port
+from papdeploy.sites.host import HostSite
 from support.waiting import gone, wait_until
 
 
@@ -86,7 +86,7 @@ def test_a_trial_dies_with_the_process_that_holds_it(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     script = (
         "import sys, time\n"
-        "from papdeploy.sites import HostSite\nfrom papdeploy.trial import held\n"
+        "from papdeploy.sites.host import HostSite\nfrom papdeploy.app.trial import held\n"
         f"with held(HostSite(), sys.executable, ['sh', '-c', 'echo $$ > {pid}; sleep 60'], cwd='/', env={{}}):\n"
         "    time.sleep(60)\n"
     )

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from papdeploy.core.durable import private_folder
+from papdeploy.core.errors import PapError, Refused
 from papdeploy.core.processes import boot_id
 from papdeploy.core.redact import MASK, Redactor
-from papdeploy.errors import PapError, Refused
-from papdeploy.journal import State
+from papdeploy.releases.journal import State
 
 ME = {"user": "me", "host": socket.gethostname(), "pid": os.getpid(), "boot": boot_id()}
 OTHER = {"user": "you", "host": "elsewhere", "pid": 1}

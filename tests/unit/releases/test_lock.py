@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from papdeploy.core import processes
+from papdeploy.core.errors import Refused, TakenOver
 from papdeploy.core.processes import MARK, Place, Process
-from papdeploy.errors import Refused, TakenOver
-from papdeploy.journal import State
 from papdeploy.releases import holder, lock
+from papdeploy.releases.journal import State
 from papdeploy.releases.run import Run
 from support.waiting import gone, wait_until
 

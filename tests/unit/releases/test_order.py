@@ -9,12 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from papdeploy import journal as journals
-from papdeploy import watcher
 from papdeploy.core.durable import private_folder
-from papdeploy.errors import Refused
-from papdeploy.journal import Journal, State
-from papdeploy.phases import going_back, reporting
+from papdeploy.core.errors import Refused
+from papdeploy.logwatch import process
+from papdeploy.phases import report, rollback
+from papdeploy.releases import journal as journals
+from papdeploy.releases.journal import Journal, State
 
 ME = {"user": "me", "host": "elsewhere", "pid": 1}
 TIMES = ("2031-05-01T10:00:00.000Z", "2026-01-01T10:00:00.000Z", "2026-01-01T09:59:59.000Z")
@@ -69,12 +69,12 @@ def test_newest_is_taken_back_although_an_older_one_has_a_later_name(
     ahead, newest = (release(state, at, monkeypatch) for at in TIMES[:2])
     assert ahead.release > newest.release
     stack: Any = SimpleNamespace(state=state, name="s", label="s (staging)")
-    assert going_back._which(stack, "", going_back.Options()) == newest
+    assert rollback._which(stack, "", rollback.Options()) == newest
     with pytest.raises(Refused, match=f"{ahead.release} is not the newest: {newest.release} came later"):
-        going_back._which(stack, ahead.release, going_back.Options())
+        rollback._which(stack, ahead.release, rollback.Options())
     newest.append("activate", "begin")
-    assert watcher.overtaken(ahead) == f"release {newest.release} took over"
-    assert watcher.overtaken(newest) == ""
+    assert process.overtaken(ahead) == f"release {newest.release} took over"
+    assert process.overtaken(newest) == ""
 
 
 def test_a_clock_that_went_back_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,9 +111,7 @@ def test_an_interrupted_rollback_is_unfinished(tmp_path: Path, case: str) -> Non
     assert (journal.end() or {}).get("event", "") == end
     assert state.unfinished() == (None if end else journal)
     if case == "killed":
-        assert (
-            reporting._interrupted(journal) == f"the rollback of release {journal.release} was interrupted in the fence"
-        )
+        assert report._interrupted(journal) == f"the rollback of release {journal.release} was interrupted in the fence"
 
 
 def test_torn_beginning_is_still_found(tmp_path: Path) -> None:

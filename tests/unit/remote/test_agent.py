@@ -9,9 +9,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from papdeploy import agent
-from papdeploy.errors import DeadlineExceeded, PapError, RemoteError, Unavailable
-from papdeploy.sites import HostSite
+from papdeploy.core.errors import DeadlineExceeded, PapError, RemoteError, Unavailable
+from papdeploy.remote import client
+from papdeploy.sites.host import HostSite
 from support import ROOT
 from support.waiting import gone, wait_until
 
@@ -22,7 +22,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = textwrap.dedent(
         """
         import os, sys, time
-        from .errors import Refused
+        from ..core.errors import Refused
         def echo(request, emit):
             print("postgresql://app:geheim@db/x")
             os.write(1, b"noise on the file descriptor\\n")
@@ -36,24 +36,24 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def resolve(name): return globals()[name]
         """
     )
-    original = agent.payload()
+    original = client.payload()
 
     def changed() -> bytes:
         buffer = io.BytesIO()
         with zipfile.ZipFile(io.BytesIO(original)) as old, zipfile.ZipFile(buffer, "w") as new:
             for name in old.namelist():
-                new.writestr(name, source if name == "papdeploy/agent_calls.py" else old.read(name))
+                new.writestr(name, source if name == "papdeploy/remote/handlers.py" else old.read(name))
         return buffer.getvalue()
 
-    monkeypatch.setattr(agent, "payload", changed)
-    monkeypatch.setattr(agent, "package_folder", lambda: "")
+    monkeypatch.setattr(client, "payload", changed)
+    monkeypatch.setattr(client, "package_folder", lambda: "")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
 
 
 def test_results_travel_apart_from_what_the_app_prints(calls: None, tmp_path: Path) -> None:
     events: list[dict] = []
-    with agent.Agent(HostSite(), sys.executable) as beside:
+    with client.Agent(HostSite(), sys.executable) as beside:
         first = beside.call("echo", {"a": "ü"}, on_event=events.append)
         second = beside.call("echo", {})
     assert first["echo"] == {"a": "ü"}
@@ -64,7 +64,7 @@ def test_results_travel_apart_from_what_the_app_prints(calls: None, tmp_path: Pa
 
 
 def test_errors_cross_with_their_kind_and_data(calls: None) -> None:
-    with agent.Agent(HostSite(), sys.executable) as beside:
+    with client.Agent(HostSite(), sys.executable) as beside:
         with pytest.raises(PapError, match="no") as caught:
             beside.call("refuse", {})
         assert type(caught.value).__name__ == "Refused"
@@ -76,7 +76,7 @@ def test_errors_cross_with_their_kind_and_data(calls: None) -> None:
 
 
 def test_a_death_and_a_deadline_are_told_apart(calls: None) -> None:
-    with agent.Agent(HostSite(), sys.executable) as beside:
+    with client.Agent(HostSite(), sys.executable) as beside:
         with pytest.raises(Unavailable, match="exit code 9"):
             beside.call("die", {})
         with pytest.raises(DeadlineExceeded, match=r"within 0\.5 s"):
@@ -88,8 +88,8 @@ def test_the_agent_ends_when_its_caller_is_killed(tmp_path: Path) -> None:
     script = textwrap.dedent(
         f"""
         import sys; sys.path.insert(0, {str(ROOT / "module_utils")!r})
-        from papdeploy import agent
-        from papdeploy.sites import HostSite
+        from papdeploy.remote import client as agent
+        from papdeploy.sites.host import HostSite
         beside = agent.Agent(HostSite(), sys.executable)
         beside.call("ping", {{}})
         print(beside._process._popen.pid, flush=True)
@@ -107,7 +107,7 @@ def test_the_agent_ends_when_its_caller_is_killed(tmp_path: Path) -> None:
 
 def test_a_python_that_is_not_one_is_named() -> None:
     with (
-        agent.Agent(HostSite(), "/bin/false") as beside,
+        client.Agent(HostSite(), "/bin/false") as beside,
         pytest.raises(Unavailable, match="/bin/false on this host ended with exit code 1"),
     ):
         beside.call("ping", {})

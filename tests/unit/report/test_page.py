@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from papdeploy import report
-from papdeploy.journal import State
-from papdeploy.report import overview, schema_text, timeline, words
+from papdeploy.releases.journal import State
+from papdeploy.report import format, overview, schema_text, timeline
 from papdeploy.report.axis import nice_step
 from papdeploy.report.overview import row
 from support import report_samples as samples
@@ -336,12 +336,12 @@ class TestSchemaText:
      (120, "2 min"), (200, "3 min 20 s"), (7500, "2 h 5 min"), (86400, "24 h")],
 )  # fmt: skip
 def test_seconds(value: float | None, text: str) -> None:
-    assert words.seconds(value) == text
+    assert format.seconds(value) == text
 
 
 @pytest.mark.parametrize(("value", "text"), [(0, "0 B"), (999, "999 B"), (18_442_000, "18.4 MB"), (3e12, "3.0 TB")])
 def test_sizes(value: float, text: str) -> None:
-    assert words.size(value) == text
+    assert format.size(value) == text
 
 
 @given(st.floats(0.0001, 1e6))

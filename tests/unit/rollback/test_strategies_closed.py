@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from papdeploy.rollback import ways
-from papdeploy.rollback.ways import State
+from papdeploy.rollback import strategies
+from papdeploy.rollback.strategies import State
 
 SNAPSHOT, DUMP = {"kind": "snapshot"}, {"kind": "backup", "path": "/b"}
 BACKUP = {"path": "/b"}
@@ -18,12 +18,12 @@ def state(applied: tuple[str, ...] = ("m1",), partial: tuple[str, ...] = (), swa
 
 
 def test_all_that_is_open() -> None:
-    assert ways.possible(state(), {**OPEN, "switched": True}) == ["image", "downgrade", "swap", "restore"]
-    assert ways.possible(state(()), {**OPEN, "switched": True}) == ["image", "swap", "restore"]
-    assert ways.possible(state(()), OPEN) == ["nothing", "swap", "restore"]
-    assert ways.possible(state(partial=("m1",)), OPEN) == ["swap", "restore"]
-    assert ways.possible(state(swapped=True), OPEN) == ["nothing"]
-    assert ways.possible(state(), {}) == []
+    assert strategies.possible(state(), {**OPEN, "switched": True}) == ["image", "downgrade", "swap", "restore"]
+    assert strategies.possible(state(()), {**OPEN, "switched": True}) == ["image", "swap", "restore"]
+    assert strategies.possible(state(()), OPEN) == ["nothing", "swap", "restore"]
+    assert strategies.possible(state(partial=("m1",)), OPEN) == ["swap", "restore"]
+    assert strategies.possible(state(swapped=True), OPEN) == ["nothing"]
+    assert strategies.possible(state(), {}) == []
 
 
 CLOSED = [
@@ -45,4 +45,4 @@ CLOSED = [
 
 @pytest.mark.parametrize(("way", "facts", "now", "said"), CLOSED)
 def test_why_not(way: str, facts: dict[str, Any], now: State, said: str) -> None:
-    assert said in ways.why_not(now, {**OPEN, **facts}, way)
+    assert said in strategies.why_not(now, {**OPEN, **facts}, way)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from papdeploy.schema.expressions import Context, default_key, expression_key, type_key
-from papdeploy.schema.parser import Unreadable, parse
-from papdeploy.schema.tokens import NotSql, name_key, quote_name, quote_text, rename_names, text_key, tokenize
+from papdeploy.sql.expressions import Context, default_key, expression_key, type_key
+from papdeploy.sql.lexer import NotSql, name_key, quote_name, quote_text, rename_names, text_key, tokenize
+from papdeploy.sql.parser import Unreadable, parse
 
 CONTEXT = Context(
     {"s": "text", "v": "character varying(20)", "c": "character(3)", "n": "integer", "p": "numeric(10,2)", "r": "real"},

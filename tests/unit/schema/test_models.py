@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from papdeploy.errors import PapError
+from papdeploy.core.errors import PapError
 from papdeploy.schema import ModelSet, load_models
-from papdeploy.schema.recorder import interpolate
-from papdeploy.schema.silence import silence
+from papdeploy.schema.models.capture_output import silence
+from papdeploy.schema.models.recorder import interpolate
 from support import ROOT
 
 
@@ -28,7 +28,7 @@ def test_importing_the_package_needs_no_sqlalchemy() -> None:
     script = (
         "import sys; sys.path.insert(0, 'module_utils')\n"
         "sys.modules['sqlalchemy'] = None\n"
-        "import papdeploy.schema as s, papdeploy.schema.calls\n"
+        "import papdeploy.schema as s, papdeploy.schema.handlers\n"
         "assert s.compare and s.fingerprint and s.CheckOptions and s.check and s.expect and s.load_models\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, timeout=60)

@@ -6,16 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
-from papdeploy.errors import PapError
-from papdeploy.schema import Allowance, CheckOptions, Difference, command, judge, repair_script
-from papdeploy.schema import configuration as configuration_module
-from papdeploy.schema.configuration import load_configuration
-from papdeploy.schema.formats import FORMATS, render
-from papdeploy.schema.names import made_by_server
-from papdeploy.schema.options import allowance, matches_object
-from papdeploy.schema.result import CheckResult, result_from_dict
-from papdeploy.schema.rules import RULES
-from papdeploy.schema.script import _rank
+from papdeploy.core.errors import PapError
+from papdeploy.schema import Allowance, CheckOptions, Difference, judge, repair_script
+from papdeploy.schema.cli import command
+from papdeploy.schema.cli import configuration as configuration_module
+from papdeploy.schema.cli.configuration import load_configuration
+from papdeploy.schema.cli.formats import FORMATS, render
+from papdeploy.schema.differences.generated_names import made_by_server
+from papdeploy.schema.differences.options import allowance, matches_object
+from papdeploy.schema.differences.result import CheckResult, result_from_dict
+from papdeploy.schema.differences.rules import RULES
+from papdeploy.schema.repair.script import _rank
 from support import ROOT
 
 

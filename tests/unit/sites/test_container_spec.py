@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from papdeploy.containers.address import published
-from papdeploy.containers.discover import url_of
-from papdeploy.containers.engine import split_reference
-from papdeploy.containers.probe import exposed_port, program
-from papdeploy.containers.spec import apart, idle, own_config, successor
-from papdeploy.errors import Refused
+from papdeploy.app.discovery import url_of
+from papdeploy.core.errors import Refused
+from papdeploy.sites.docker.container_spec import apart, idle, own_config, successor
+from papdeploy.sites.docker.endpoint import published
+from papdeploy.sites.docker.engine import split_reference
+from papdeploy.sites.docker.probe import exposed_port, program
 
 ID = "ab" * 32
 IMAGE: dict[str, Any] = {

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
-from papdeploy.containers.hijack import Duplex, Endpoint, Frames, connect, hijack
-from papdeploy.containers.memo import PolicyMemo
-from papdeploy.errors import PapError, Unavailable
+from papdeploy.app.restart_policies import PolicyMemo
+from papdeploy.core.errors import PapError, Unavailable
+from papdeploy.sites.docker.exec_stream import Duplex, Endpoint, Frames, connect, hijack
 
 
 def frame(stream: int, data: bytes) -> bytes:

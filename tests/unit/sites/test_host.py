@@ -4,8 +4,8 @@ import sys
 import time
 
 import pytest
-from papdeploy.errors import CommandFailed, DeadlineExceeded, Unavailable
-from papdeploy.sites import HostSite
+from papdeploy.core.errors import CommandFailed, DeadlineExceeded, Unavailable
+from papdeploy.sites.host import HostSite
 
 
 def test_output_input_and_errors_travel_apart() -> None:

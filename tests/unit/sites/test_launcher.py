@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 
 import pytest
-from papdeploy.containers.launch import LAUNCHERS, Launcher
+from papdeploy.sites.docker.launcher import LAUNCHERS, Launcher
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS, ids=lambda launcher: launcher.program)

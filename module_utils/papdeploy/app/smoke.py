@@ -1,0 +1,302 @@
+"""The login smoke test: what a person would try first after a deploy, and whether every page is no worse than before.
+
+Only the standard library: it runs on the target host, which may have nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Optional
+
+from ..core import http
+from ..core.errors import Unhealthy
+
+HEALTH_S = 3.0
+POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class SmokeConfig:
+    """Where and how to log in. Everything but ``base_url`` and the credentials has the defaults of the PAP API."""
+
+    base_url: str
+    username: str
+    password: str = field(repr=False)
+    health_path: str = "/health"
+    login_path: str = "/auth/login"
+    me_path: str = "/auth/me"
+    username_field: str = "username"
+    password_field: str = "password"
+    token_field: str = "access_token"
+    endpoints: Sequence[str] = ()
+    health_deadline_s: float = 60.0
+    request_deadline_s: float = 10.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer: ``status`` 0 means that none came. ``body`` is its JSON, None if it has none; ``ms`` is milliseconds.
+
+    With a ``problem`` (a part of a sentence) the answer is broken, whatever its status.
+    """
+
+    status: int
+    body: Any
+    ms: float
+    problem: str = ""
+
+    @property
+    def good(self) -> bool:
+        return self.status == 200 and not self.problem
+
+    @property
+    def said(self) -> str:
+        """What came, for a person."""
+        status = f"status {self.status}" if self.status else ""
+        return ": ".join(filter(None, (status, self.problem)))
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    ok: bool
+    status: int
+    ms: float
+    detail: str = ""
+
+
+@dataclass
+class SmokeResult:
+    """What was tried and what came of it. ``healthy_after_s`` is seconds until the first healthy answer."""
+
+    checks: list[Check] = field(default_factory=list)
+    endpoints: list[dict[str, Any]] = field(default_factory=list)
+    healthy_after_s: float = 0.0
+
+    @property
+    def failed(self) -> list[Check]:
+        return [check for check in self.checks if not check.ok]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "checks": [asdict(check) for check in self.checks],
+            "endpoints": self.endpoints,
+            "healthy_after_s": round(self.healthy_after_s, 3),
+        }
+
+
+class SmokeFailed(Unhealthy):
+    """At least one check of the smoke test failed; ``data['smoke']`` has them all."""
+
+
+def request(
+    config: SmokeConfig,
+    path: str,
+    *,
+    body: Mapping[str, Any] | None = None,
+    token: str = "",
+    seconds: Optional[float] = None,
+) -> Answer:
+    """One request, at most ``seconds`` long. Never raises for what the API does: whatever comes of it is an answer."""
+    if not config.base_url:
+        return Answer(0, None, 0.0, "it does not run")
+    seconds = config.request_deadline_s if seconds is None else seconds
+    headers = {"Accept": "application/json"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    data = None
+    if body is not None:
+        data = json.dumps(body).encode()
+        headers["Content-Type"] = "application/json"
+    url = config.base_url.rstrip("/") + path
+    # The API is asked where it runs: a proxy of the environment has no business in between.
+    answer = http.exchange(url, method="GET" if data is None else "POST", headers=headers, body=data, seconds=seconds)
+    value, problem = (None, answer.problem) if answer.problem else _json(answer)
+    return Answer(answer.status, value, answer.ms, problem)
+
+
+def _json(answer: http.Answer) -> tuple[Any, str]:
+    """What the body says, and what is wrong with it: a page of another type is no JSON, and may well be so."""
+    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    try:
+        return json.loads(answer.body.decode("utf-8")), ""
+    except RecursionError:
+        return None, "its JSON is nested too deeply"
+    except ValueError as error:
+        called_json = kind == "application/json" or kind.endswith("+json")
+        return None, f"its body is no JSON ({http.shown(str(error))})" if called_json and answer.body else ""
+
+
+def wait_until_healthy(config: SmokeConfig) -> float:
+    """Seconds until ``health_path`` answers 200; raises Unhealthy at the deadline with the last thing it said."""
+    started = time.monotonic()
+    answer = Answer(0, None, 0.0, "it was not asked")
+    while time.monotonic() - started < config.health_deadline_s:
+        left = config.health_deadline_s - (time.monotonic() - started)
+        answer = request(config, config.health_path, seconds=max(min(HEALTH_S, left), POLL_S))
+        if answer.good:
+            return time.monotonic() - started
+        time.sleep(POLL_S)
+    raise Unhealthy(
+        f"The API at {config.base_url} was not healthy within {config.health_deadline_s:g} s: {answer.said}.",
+        hint="Read its log: it most likely failed to start.",
+    )
+
+
+def log_in(config: SmokeConfig, password: Optional[str] = None) -> tuple[Answer, str]:
+    """The answer to a login and its token ("" if it gave none)."""
+    body = {
+        config.username_field: config.username,
+        config.password_field: config.password if password is None else password,
+    }
+    answer = request(config, config.login_path, body=body)
+    token = answer.body.get(config.token_field, "") if isinstance(answer.body, dict) else ""
+    return answer, token if isinstance(token, str) and not answer.problem else ""
+
+
+def shape(value: Any, depth: int = 3) -> Any:
+    """The structure of a JSON value without its data: keys, and the shape of a list's first element."""
+    if depth and isinstance(value, dict):
+        return {_key(key): shape(item, depth - 1) for key, item in sorted(value.items())}
+    if depth and isinstance(value, list):
+        return [shape(value[0], depth - 1)] if value else []
+    return type(value).__name__
+
+
+def _key(name: str) -> str:
+    """Half a surrogate pair is legal in JSON, and nowhere else."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def missing(before: Any, after: Any, path: str = "") -> list[str]:
+    """What the earlier shape had and the later one has not, as paths. Additions and a null are no loss."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        found = [f"{path}.{key}".lstrip(".") for key in before if key not in after]
+        for key in before:
+            if key in after:
+                found += missing(before[key], after[key], f"{path}.{key}")
+        return found
+    if isinstance(before, list) and isinstance(after, list):
+        return missing(before[0], after[0], f"{path}[]") if before and after else []
+    if isinstance(before, (dict, list)) and "NoneType" not in (before, after):
+        return [f"{path or 'the answer'} is no longer {'an object' if isinstance(before, dict) else 'a list'}"]
+    return []
+
+
+def look_at_endpoints(config: SmokeConfig, token: str) -> list[dict[str, Any]]:
+    """Status and shape of each declared endpoint: the baseline before a deploy, the comparison after it."""
+    found = []
+    for path in config.endpoints:
+        answer = request(config, path, token=token)
+        found.append(
+            {
+                "path": path,
+                "status": answer.status,
+                "ms": answer.ms,
+                "shape": shape(answer.body),
+                "problem": answer.problem,
+            }
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The API before a deploy. ``endpoints`` is None where the smoke user got no token, so that there is nothing to
+    compare with; ``problem`` says what of the smoke test fails at it; ``silent``, why it does not answer at all."""
+
+    endpoints: Optional[list[dict[str, Any]]] = None
+    problem: str = ""
+    silent: str = ""
+
+
+def baseline(config: SmokeConfig) -> Baseline:
+    """How the API does before the deploy.
+
+    The requests are those of ``run``, so that what they write is known by its rehearsal.
+    """
+    health = request(config, config.health_path, seconds=HEALTH_S)
+    if not health.good:
+        return (
+            Baseline(problem=f"{config.health_path}: {health.said}") if health.status else Baseline(silent=health.said)
+        )
+    checks, token = _logged_in(config)
+    problem = "; ".join(f"{check.name}: {check.detail}" for check in checks if not check.ok)
+    return Baseline(look_at_endpoints(config, token) if token else None, problem)
+
+
+def run(config: SmokeConfig, before: Sequence[Mapping[str, Any]] | None = None) -> SmokeResult:
+    """Health with a deadline, login, an authenticated call, a wrong password refused, endpoints as good as ``before``.
+
+    Raises Unhealthy if it never got healthy, SmokeFailed if a check failed.
+    """
+    result = SmokeResult()
+    result.healthy_after_s = wait_until_healthy(config)
+    checks, token = _logged_in(config)
+    result.checks += checks
+    if token:
+        _compare_endpoints(result, look_at_endpoints(config, token), before or [])
+    if result.failed:
+        names = "; ".join(f"{check.name}: {check.detail}" for check in result.failed)
+        raise SmokeFailed(
+            f"The login smoke test failed ({names}).",
+            hint="Read the API's log at that time; the log of this run has every check.",
+            smoke=result.as_dict(),
+        )
+    return result
+
+
+def _logged_in(config: SmokeConfig) -> tuple[list[Check], str]:
+    """What a login must do and must not, and its token."""
+    answer, token = log_in(config)
+    if answer.status >= 500:
+        # The first request after a database restart may meet a stale connection of the pool: asked once more.
+        answer, token = log_in(config)
+    checks = [_check("login", answer.good and bool(token), answer, "no token in the answer")]
+    if token:
+        me = request(config, config.me_path, token=token)
+        checks.append(_check("authenticated call", me.good, me))
+        wrong, wrong_token = log_in(config, config.password + "-wrong")
+        refused = wrong.status in (400, 401, 403, 422) and not wrong_token
+        checks.append(_check("wrong password refused", refused, wrong, "it was let in"))
+        anonymous = request(config, config.me_path)
+        checks.append(_check("no token refused", anonymous.status in (401, 403), anonymous, "it was let in"))
+    return checks, token
+
+
+def _check(name: str, ok: bool, answer: Answer, otherwise: str = "") -> Check:
+    ok = ok and not answer.problem
+    detail = "" if ok else otherwise if answer.good and otherwise else answer.said
+    return Check(name, ok, answer.status, answer.ms, detail)
+
+
+def _compare_endpoints(
+    result: SmokeResult, after: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]]
+) -> None:
+    known = {item["path"]: item for item in before}
+    for item in after:
+        old = known.get(item["path"])
+        lost = missing(old["shape"], item["shape"]) if old and _rank(old) == _rank(item) == 0 else []
+        detail = ""
+        if _rank(item) > (_rank(old) if old else 0):
+            detail = _said(item) + (f", was {_said(old).removeprefix('status ')}" if old else "")
+        elif lost:
+            detail = f"lost {', '.join(lost[:5])}"
+        result.checks.append(Check(f"GET {item['path']}", not detail, item["status"], item["ms"], detail))
+        result.endpoints.append(
+            {"path": item["path"], "before": old["status"] if old else None, "after": item["status"], "ms": item["ms"]}
+        )
+
+
+def _rank(item: Mapping[str, Any]) -> int:
+    """How bad an endpoint is: fine, refused, broken, no answer or a broken one."""
+    status = int(item["status"])
+    return 3 if status == 0 or item.get("problem") else 2 if status >= 500 else 1 if status >= 400 else 0
+
+
+def _said(item: Mapping[str, Any]) -> str:
+    """Status and problem of an endpoint; a baseline of an earlier version has no problem."""
+    return Answer(int(item["status"]), None, 0.0, str(item.get("problem") or "")).said

@@ -1,0 +1,373 @@
+"""One stack: an API with its database, put together from what the inventory says."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable, Optional
+
+from ..core.database_identity import DatabaseIdentity
+from ..core.database_url import DatabaseUrl, is_url, read, with_database
+from ..core.errors import PapError, Refused, Unavailable, WrongDatabase
+from ..core.redact import Redactor
+from ..databases.psql import Conninfo, Database
+from ..databases.session_watch import SeenOnLive, SessionWatch
+from ..environment import copy_process, secret_sources
+from ..environment.copy_environment import Aim, CopyEnvironment
+from ..releases.journal import State
+from ..releases.server_lock import ServerLock
+from ..remote.client import Agent
+from ..sites.host import HostSite
+from .host_app import Api, HostApi, Runtime
+from .process_sockets import ProcessSockets
+from .smoke import SmokeConfig
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Everything that the phases need to know of one stack."""
+
+    name: str
+    environment: str
+    state: State
+    database: Database
+    api: Api
+    models: Sequence[str]
+    smoke_settings: Mapping[str, Any] = field(repr=False)
+    url: str = ""
+    url_variable: str = "DATABASE_URL"
+    database_url: str = field(default="", repr=False)
+    direct_url: str = field(default="", repr=False)
+    database_logs: Sequence[str] = ()
+    found: Sequence[str] = ()
+    redactor: Redactor = field(default_factory=Redactor)
+    may_delete: Sequence[str] = ()
+    copy_variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    seen_on_live: SeenOnLive = field(default_factory=SeenOnLive)
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} ({self.environment})"
+
+    @property
+    def smoke(self) -> SmokeConfig:
+        """How to log in, at the address that the API has now (in a container it may change with each restart)."""
+        return SmokeConfig(base_url=self.url or self.api.base_url(), **self.smoke_settings)
+
+    def api_url(self, environment: Mapping[str, str], label: str) -> str:
+        """The URL by which the API with this environment reaches its database, perhaps through a pooler."""
+        held = environment.get(self.url_variable, "")
+        place = f"{self.url_variable} in the environment of the API ({label})"
+        if self.database_url:
+            stated = _read(self.database_url, "pap_database_url")
+            theirs = _read(held, place) if is_url(held) else stated
+            if (theirs.hosts, theirs.dbname, theirs.user) != (stated.hosts, stated.dbname, stated.user):
+                raise Refused(
+                    f"pap_database_url names {stated.label}, but {place} names {theirs.label}.",
+                    hint="Where the API has such a variable, leave pap_database_url empty. For a way around a pooler"
+                    " there is pap_database_direct_url.",
+                )
+            return self.database_url
+        if not held:
+            raise Refused(
+                f"{self.url_variable} is not set in the environment of the API ({label}).",
+                hint="Set pap_database_url_variable to the variable that holds the database URL, or, where there is"
+                " none, pap_database_url to the URL itself.",
+            )
+        try:
+            _read(held, place)
+        except Refused as error:
+            error.hint += " Or set pap_database_url to the URL by which the API connects."
+            raise
+        return held
+
+    @contextlib.contextmanager
+    def beside_models(self, version: Mapping[str, Any]) -> Iterator[Beside]:
+        """A place where the models of ``version`` can be imported, connected as the API connects, but for a pooler."""
+        with self.api.runtime(version) as runtime:
+            beside = self._beside(version, runtime, {})
+            with beside.agent:
+                yield beside
+
+    @contextlib.contextmanager
+    def on_copy(
+        self, version: Mapping[str, Any], copy: Database, what: str, *, verify: bool = True
+    ) -> Iterator[Beside]:
+        """The same for work on ``copy``, called ``what`` in messages: the process, and all that it starts, has an
+        environment that leads to the copy, and its connections are watched while the block runs.
+
+        Raises Refused for what leads to the live database and cannot be re-pointed, WorkOnLive if the work was seen
+        there. ``verify``: the models are imported to see whether that leads anything back.
+        """
+        sockets = ProcessSockets()
+        with self.api.runtime(version) as runtime, contextlib.ExitStack() as stack:
+            beside = self._beside(version, runtime, sockets.environment)
+            stack.enter_context(sockets.watched(runtime.site, runtime.python))
+            live = self.database.conninfo.dbname
+            beside.watch = stack.enter_context(SessionWatch(copy, live, what, sockets.holder, self.seen_on_live))
+            stack.enter_context(beside.agent)
+            made = beside.environment_for(copy.conninfo.dbname)
+            stack.enter_context(copy_process.files_kept(runtime.site, runtime.python, made))
+            beside.move(copy, made)
+            if verify:
+                beside.call("environment.verify", {"live": live, **beside.surroundings()}, deadline_s=120)
+            yield beside
+
+    def environment_on(self, version: Mapping[str, Any], copy: str) -> CopyEnvironment:
+        """What a process of ``version`` gets that works on database ``copy``."""
+        with self.api.runtime(version) as runtime:
+            beside = self._beside(version, runtime, {})
+            with beside.agent:
+                return beside.environment_for(copy)
+
+    def _beside(self, version: Mapping[str, Any], runtime: Runtime, more: Mapping[str, str]) -> Beside:
+        api_url = self.api_url(runtime.env, version["label"])
+        if self.direct_url:
+            _read(self.direct_url, "pap_database_direct_url")
+        self.redactor.learn_environment(runtime.env)
+        environment = {**runtime.env, **more}
+        agent = Agent(runtime.site, runtime.python, cwd=runtime.cwd, env=environment, redactor=self.redactor)
+        return Beside(self, version, agent, self.direct_url or api_url, runtime, api_url)
+
+
+def _read(url: str, place: str) -> DatabaseUrl:
+    try:
+        return read(url)
+    except Refused as error:
+        raise Refused(f"{place}: {error.message}", hint=error.hint) from None
+
+
+# What pgbouncer and its like say of a database or a start-up option that they do not know.
+_OF_A_POOLER = re.compile("no such database|startup parameter|pgbouncer|pooler", re.I)
+# Calls of the agent that open no session.
+_WITHOUT_DATABASE = ("ping", "schema.ddl")
+
+
+@dataclass
+class Beside:
+    """An agent beside the models of one ``version``, with the URL by which its API, or we in its name, reach the live
+    database. ``api_url`` is the API's own, where that is another one. ``at``: the database that it has been moved to,
+    ``made``: with which environment; ``watch``: who watches where its sessions are."""
+
+    stack: Stack
+    version: Mapping[str, Any]
+    agent: Agent
+    url: str = field(repr=False)
+    runtime: Runtime
+    api_url: str = field(default="", repr=False)
+    at: Optional[Database] = None
+    made: CopyEnvironment = field(default_factory=lambda: CopyEnvironment({}))
+    watch: Optional[SessionWatch] = None
+    _live: Optional[DatabaseIdentity] = None
+
+    @property
+    def database(self) -> Database:
+        """The live database, at its own site."""
+        return self.stack.database
+
+    def live(self) -> DatabaseIdentity:
+        """What the database site says of the live database, asked once."""
+        if self._live is None:
+            self._live = self.database.identity()
+        return self._live
+
+    def surroundings(self) -> dict[str, Any]:
+        """What tells the agent where the application's settings could be."""
+        return {
+            "models": list(self.stack.models),
+            "environment": self.stack.environment,
+            "words": self.runtime.words,
+            "commands": [list(command) for command in self.runtime.commands],
+            "folders": list(self.runtime.folders),
+        }
+
+    def environment_for(self, dbname: str, *, strict: bool = True) -> CopyEnvironment:
+        """What this process, or another one of its version, needs to work on database ``dbname``. Without ``strict``,
+        what cannot be re-pointed is passed over: behind the fence there is no live database to be reached."""
+        direct = self.stack.direct_url
+        aim = Aim(
+            live=self.database.conninfo.dbname,
+            copy=dbname,
+            variable="" if self.stack.database_url else self.stack.url_variable,
+            url=self.api_url,
+            hosts=read(direct).hosts if direct else (),
+            extra=dict(self.stack.copy_variables) if strict else {},
+            folder=f"/tmp/pap-deploy-{secrets.token_hex(8)}",
+            strict=strict,
+        )
+        request = {"aim": copy_process.request_of(aim), **self.surroundings()}
+        found = self.call("environment.copy", request, deadline_s=120)
+        self.stack.redactor.learn_environment(found["variables"])
+        return CopyEnvironment(found["variables"], found["files"], found["pointed"])
+
+    def move(self, database: Database, made: Optional[CopyEnvironment] = None) -> None:
+        """From now on everything here is done on ``database``, with the environment ``made`` for its name."""
+        if made is not None:
+            self.call("environment.adopt", {"variables": made.variables}, deadline_s=60)
+            self.made = made
+        self.at = database
+
+    def call(
+        self, name: str, request: Mapping[str, Any], *, deadline_s: float = 600.0, on_event: Optional[Emit] = None
+    ) -> dict[str, Any]:
+        """One call of the agent there, on the live database by the API's own URL, or on the one that it was moved to.
+
+        Its sessions prove first that they are there. Raises WrongDatabase, Refused if the API's URL leads to another
+        database than the live one, WorkOnLive if work on a copy was seen on the live database.
+        """
+        at = self.at
+        full = {"url": with_database(self.url, at.conninfo.dbname) if at else self.url, **request}
+        if name not in _WITHOUT_DATABASE and not name.startswith("environment."):
+            expected = (at.expect or at.identity()) if at else self.live()
+            full["expect_database"] = expected.as_dict()
+            if self.watch:
+                full["forbid_database"] = self.live().as_dict()
+        try:
+            answer = self.agent.call(name, full, deadline_s=deadline_s, on_event=on_event)
+        except WrongDatabase as error:
+            if at is None:
+                raise elsewhere(self.database, full["url"], error) from error
+            raise
+        except PapError as error:
+            if self.watch:
+                self.watch.refuse_leak()  # what it did there comes before why it failed
+            if isinstance(error, Unavailable) and _OF_A_POOLER.search(error.message):
+                error.hint = (
+                    "The API's URL seems to go through a pooler: set pap_database_direct_url to the URL of the same"
+                    " database past it."
+                )
+            raise
+        if self.watch:
+            self.watch.refuse_leak()
+        return answer
+
+    def prove_api_url(self) -> None:
+        """Raise Refused unless the API's own URL, through its pooler, leads to the live database too."""
+        if self.api_url not in ("", self.url):
+            self.call("schema.identify", {"url": self.api_url}, deadline_s=60)
+
+
+def elsewhere(database: Database, url: str, error: WrongDatabase) -> Refused:
+    """What the API reads, and what the deploy would back up and change, must be one database."""
+    return Refused(
+        f"The API's URL leads to another database ({read(url).label}) than the deploy would change ({database.label}).",
+        hint="Correct pap_db_container (or pap_db_host, pap_db_port) and pap_db_name, or the API's environment.",
+        **error.data,
+    )
+
+
+def from_params(params: Mapping[str, Any], release: str = "", redactor: Optional[Redactor] = None) -> Stack:
+    """The stack that the ``stack`` option of the Ansible modules describes; raises Refused for what is missing.
+
+    ``release`` marks the containers that are made for it. ``redactor`` learns the secrets of the stack.
+    """
+    database = params["database"]
+    redactor = redactor or Redactor()
+    secret_sources.teach(redactor, params)
+    made, api, found = (_in_containers if database.get("container") else _on_host)(params, release)
+    redactor.learn([made.conninfo.password])
+    smoke = {key: value for key, value in params["smoke"].items() if key != "url" and value is not None}
+    state = State(params["state_dir"], redactor, params["who"], stack=params["name"], server=ServerLock(made))
+    state.refuse_open()
+    registry = state.registry(params["name"], made.conninfo.dbname)
+    registry.refuse_other()
+    return Stack(
+        name=params["name"],
+        environment=params["environment"],
+        state=state,
+        database=replace(made, registry=registry),
+        api=api,
+        models=tuple(params["api"]["models"]),
+        smoke_settings=smoke,
+        url=params["smoke"].get("url") or params["api"].get("url") or "",
+        url_variable=params["api"].get("url_variable") or "DATABASE_URL",
+        database_url=(params["api"].get("database_url") or "").strip(),  # a template may end in a line break
+        direct_url=(params["api"].get("database_direct_url") or "").strip(),
+        copy_variables={name: str(value) for name, value in (params["api"].get("trial_env") or {}).items()},
+        database_logs=tuple(database.get("log_files") or ()),
+        found=tuple(found),
+        redactor=redactor,
+        may_delete=tuple(params["api"].get("may_delete") or ()),
+    )
+
+
+def _on_host(params: Mapping[str, Any], release: str) -> tuple[Database, Api, Sequence[str]]:
+    database, api = params["database"], params["api"]
+    _require(database, "pap_db_", ("name",))
+    _require(api, "pap_api_", ("dir", "python", "start_command", "stop_command", "restart_command"))
+    conninfo = Conninfo(
+        dbname=database["name"],
+        host=database.get("host") or "",
+        port=int(database.get("port") or 0),
+        user=database.get("admin_user") or "",
+        password=database.get("admin_password") or "",
+    )
+    site = HostSite(tuple(database.get("become") or ()))
+    return (
+        Database(site, conninfo, database.get("bin_dir") or ""),
+        HostApi(
+            folder=api["dir"],
+            python=api["python"],
+            release_dir=api.get("release_dir") or "",
+            start_command=tuple(api["start_command"]),
+            stop_command=tuple(api["stop_command"]),
+            restart_command=tuple(api["restart_command"]),
+            env_file=api.get("env_file") or "",
+            log_files=tuple(api.get("log_files") or ()),
+            trial_command=tuple(api.get("trial_command") or ()),
+            release_ignore=tuple(api.get("release_ignore") or ()),
+        ),
+        (),
+    )
+
+
+def _in_containers(params: Mapping[str, Any], release: str) -> tuple[Database, Api, Sequence[str]]:
+    from ..sites.docker.engine import Engine
+    from .discovery import database_at, discover, shown
+    from .docker_app import DockerApi
+    from .docker_compose import Compose
+
+    database, api = params["database"], params["api"]
+    names = [name for name in api.get("container") or [] if name]
+    _require({"container": names}, "pap_api_", ("container",))
+    engine = Engine()
+    given = (api.get("database_direct_url") or api.get("database_url") or "").strip()
+    found = discover(engine, database["container"], names[0], api.get("url_variable") or "", given)
+    compose = Compose(api.get("image_variable") or "PAP_API_IMAGE", api.get("compose_file") or "")
+    made = database_at(
+        engine,
+        database["container"],
+        found["database"],
+        tuple(database.get("become") or ()),
+        dbname=database.get("name") or "",
+        user=database.get("admin_user") or "",
+        password=database.get("admin_password") or "",
+    )
+    control = DockerApi(
+        engine,
+        tuple(names),
+        params["state_dir"],
+        image="" if api.get("activate") == "restart" else api.get("image") or "",
+        release=release,
+        python=api.get("python") or "",
+        port=int(api.get("port") or 0),
+        compose=compose if api.get("activate") == "compose" else None,
+        pull_s=float(api.get("pull_seconds") or 600),
+        start_s=float(api.get("start_seconds") or 60),
+        health_s=float(api.get("health_seconds") or 90),
+    )
+    return replace(made, bin_dir=database.get("bin_dir") or ""), control, shown(found)
+
+
+def _require(values: Mapping[str, Any], prefix: str, names: Sequence[str]) -> None:
+    missing = [prefix + name for name in names if not values.get(name)]
+    if missing:
+        raise Refused(
+            f"The inventory does not say {', '.join(missing)}.",
+            hint="Set it, or name the containers of the stack (pap_db_container, pap_api_container).",
+        )

@@ -1,0 +1,91 @@
+"""What a failure of pg_dump, pg_restore or a query means here, and what to do: added to the error that says it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..core import storage
+from ..core.errors import CommandFailed, PapError
+from ..core.text import plural
+from ..databases.content_digest.queries import user_schema
+from ..databases.psql import Database
+from . import search_paths
+
+
+@contextlib.contextmanager
+def explained(database: Database, folder: Path, lock_wait_s: float) -> Iterator[None]:
+    """Give what fails in the block its next step. ``database`` is the original, ``folder`` that of the backups."""
+    try:
+        yield
+    except CommandFailed as error:
+        # what pg_dump calls a statement timeout is its --lock-wait-timeout
+        dumping = error.message.startswith("pg_dump") and "statement timeout" in error.message
+        if dumping or "lock timeout" in error.message:
+            raise CommandFailed(
+                f"A table stayed locked for more than {lock_wait_s:g} s, so it could not be dumped:"
+                f" {_lockers(database)}.",
+                hint="Wait for that session or end it, then try again.",
+                **error.data,
+            ) from error
+        advise(error, database)
+        raise
+    except OSError as error:
+        raise storage.explained(error, folder / "the backup") or PapError(
+            f"The backup could not be written to {folder}: {os.strerror(error.errno) if error.errno else error}.",
+            hint="The unfinished file was removed.",
+        ) from error
+
+
+def advise(error: CommandFailed, database: Database) -> None:
+    """Give the error its next step, if it has none."""
+    with contextlib.suppress(PapError):  # the error itself is what counts
+        error.hint = error.hint or next_step(database, f"{error.message}\n{error.data.get('stderr', '')}")
+
+
+def next_step(database: Database, said: str) -> str:
+    """What to do about an error of PostgreSQL, by its words; empty if they say all there is."""
+    role = database.conninfo.user or "this role"
+    if "row-level security" in said:
+        return f"As a superuser: ALTER ROLE {role} BYPASSRLS; or set pap_db_admin_user to a role that sees every row."
+    if "out of shared memory" in said or "max_locks_per_transaction" in said:
+        return _more_locks(database)
+    if "must be able to SET ROLE" in said or "must be member of role" in said or "must be owner of" in said:
+        return (
+            f"{role} must be a member of the owner of every object (GRANT owner TO {role}), or pap_db_admin_user a"
+            " superuser."
+        )
+    found = re.search(r"permission denied for (.+)", said)
+    if found:
+        return f"GRANT {role} that right on {found[1].strip()}, or set pap_db_admin_user to a role that has it."
+    if "No space left on device" in said:
+        return "The disk of the database server is full: free some space there, then try again."
+    return search_paths.advice(database, said)
+
+
+def _more_locks(database: Database) -> str:
+    row = database.rows(
+        "SELECT current_setting('max_locks_per_transaction')::int AS locks, current_setting('max_connections')::int"
+        " + current_setting('max_prepared_transactions')::int AS sessions,"
+        " (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        f"   WHERE {user_schema()} AND relkind IN ('r', 'p', 'S', 'v', 'm', 'f')) AS tables"
+    )[0]
+    wanted = max(int(row["locks"]) * 2, -(-int(row["tables"]) * 2 // int(row["sessions"])))
+    return (
+        f"pg_dump locks every table at once, and this database has {plural(row['tables'], 'table')} and the like: set"
+        f" max_locks_per_transaction of the server to {wanted} (now {row['locks']}) and restart it."
+    )
+
+
+def _lockers(database: Database) -> str:
+    rows = database.rows(
+        "SELECT DISTINCT l.relation::regclass::text AS name, a.pid, a.usename AS role,"
+        " a.application_name AS app, a.state FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+        " WHERE l.locktype = 'relation' AND l.granted AND l.mode = 'AccessExclusiveLock'"
+        " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1 LIMIT 5"
+    )
+    parts = [f"{r['name']} by pid {r['pid']} ({r['role']}, {r['app'] or 'unnamed'}, {r['state']})" for r in rows]
+    return "; ".join(parts) or "whoever held it is gone by now"

@@ -1,0 +1,41 @@
+"""Rows of extensions' tables that no dump holds: what somebody changed there comes back as the extension makes it.
+
+pg_dump leaves out the rows of a member of an extension, unless the extension names the table as its configuration, and
+then those that its condition leaves out (PostgreSQL documentation, Extension Configuration Tables).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+from ..psql import Session
+from . import queries
+from .content import Nested
+from .tables import COLUMNS
+
+_MEMBERS = f"""
+SELECT n.nspname AS schema, c.relname AS name, x.extname AS extension, NULL AS condition,
+       {COLUMNS} AS columns
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_depend e ON e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.objsubid = 0 AND e.deptype = 'e'
+ AND e.refclassid = 'pg_extension'::regclass
+JOIN pg_extension x ON x.oid = e.refobjid
+WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {queries.user_schema()}
+  AND has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AND NOT row_security_active(c.oid)
+  AND coalesce((SELECT k.condition FROM unnest(x.extconfig, x.extcondition) AS k(relation, condition)
+                 WHERE k.relation = c.oid), '-') <> ''
+ORDER BY 1, 2"""
+
+
+def rows_left_out(session: Session, read: Callable[[str], list[dict[str, Any]]], counted: Nested) -> dict[str, str]:
+    """A note for each table of an extension with rows that a dump leaves out: how many, and their hash. ``counted`` has
+    those that it holds."""
+    notes: dict[str, str] = {}
+    for table in session.rows(_MEMBERS):
+        whole = read(queries.rows_query(table))[0]
+        dumped = counted.get(table["schema"], {}).get(table["name"], {"rows": 0, "hash": "0"})
+        rows = int(whole["rows"]) - int(dumped["rows"])
+        if rows:
+            name = f"rows that no dump holds (extension {table['extension']}, {table['schema']}.{table['name']})"
+            notes[name] = f"{rows:,} (hash {int(whole['hash']) - int(dumped['hash'])})"
+    return notes

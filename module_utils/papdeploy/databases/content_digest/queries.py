@@ -1,0 +1,382 @@
+"""The queries behind ``oracle``: which tables hold data of the user, one pass over a table, and the catalog by name.
+
+Everything is identified by name, never by OID, so that a restored copy can be compared with the original. What a dump
+does not carry (members of extensions, temporary objects, physical layout) is left out here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from ..psql import bind, quote_ident, quote_literal
+
+_USER_SCHEMA = (
+    "{n}.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND {n}.nspname !~ '^pg_(toast_)?temp_'"
+)
+
+
+def user_schema(alias: str = "n") -> str:
+    return _USER_SCHEMA.format(n=alias)
+
+
+def no_member(catalog: str, oid: str) -> str:
+    """A condition: the object is not a member of an extension (CREATE EXTENSION brings those back)."""
+    return (
+        f"NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = '{catalog}'::regclass AND e.objid = {oid}"
+        " AND e.objsubid = 0 AND e.deptype = 'e')"
+    )
+
+
+def unlocked(oid: str) -> str:
+    """A condition: nobody has locked the relation, or waits to lock it, against readers."""
+    return (
+        f"NOT EXISTS (SELECT FROM pg_locks l WHERE l.relation = {oid} AND l.mode = 'AccessExclusiveLock'"
+        " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
+    )
+
+
+SEQUENCES = f"""
+SELECT n.nspname AS schema, c.relname AS name
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND {user_schema()} AND {no_member("pg_class", "c.oid")}
+ORDER BY 1, 2"""
+
+# Large objects in slices of 1 MiB: holes read as zeros, as they do in a dump; also those above 1 GB.
+LARGE_OBJECTS = """
+WITH RECURSIVE slice(loid, start, bytes, hash) AS (
+    SELECT m.oid, 0::int8, length(d.data), hashtextextended(encode(d.data, 'hex'), m.oid::int8)
+    FROM pg_largeobject_metadata m CROSS JOIN LATERAL (SELECT lo_get(m.oid, 0, 1048576) AS data OFFSET 0) AS d
+    UNION ALL
+    SELECT s.loid, s.start + 1048576, length(d.data), hashtextextended(encode(d.data, 'hex'), s.loid::int8 + s.start)
+    FROM slice s CROSS JOIN LATERAL (SELECT lo_get(s.loid, s.start + 1048576, 1048576) AS data OFFSET 0) AS d
+    WHERE s.bytes = 1048576)
+SELECT (SELECT count(*) FROM pg_largeobject_metadata) AS count, coalesce(sum(bytes), 0)::text AS bytes,
+       coalesce(sum(hash), 0)::text AS hash,
+       (SELECT coalesce(sum(hashtextextended(m.oid || ' ' || pg_get_userbyid(m.lomowner) || ' ' || coalesce((
+            SELECT string_agg(concat_ws(' ', pg_get_userbyid(a.grantee), a.privilege_type, a.is_grantable), ',' ORDER BY
+                   pg_get_userbyid(a.grantee), a.privilege_type) FROM aclexplode(m.lomacl) a), ''), 0)), 0)::text
+          FROM pg_largeobject_metadata m) AS owners
+FROM slice"""
+
+# Without the number by which some servers (Debian's 17.12) mark a column as theirs: a dump does not carry it.
+_COLUMN_OPTIONS = (
+    "(SELECT jsonb_agg(o.text ORDER BY o.place) FROM unnest(a.attoptions) WITH ORDINALITY AS o(text, place)"
+    " WHERE o.text !~ '^pg_attver=')"
+)
+
+# Types whose binary hash distinguishes exactly what their text distinguishes; all others are hashed as text. Not here:
+# numeric (1.0 = 1.00), floats (0 = -0), interval (1 month = 30 days), char(n) (blanks), enums (hashed by OID), jsonb.
+_FAST = {
+    16: "hashint4extended(t.{c}::int4, {s})",  # boolean
+    20: "hashint8extended(t.{c}, {s})",
+    21: "hashint2extended(t.{c}, {s})",
+    23: "hashint4extended(t.{c}, {s})",
+    25: 'hashtextextended(t.{c} COLLATE "C", {s})',
+    1043: 'hashtextextended(t.{c}::text COLLATE "C", {s})',  # varchar
+    1114: "timestamp_hash_extended(t.{c}, {s})",
+    1184: "timestamp_hash_extended(t.{c}::timestamp, {s})",  # TimeZone is UTC: nothing is lost
+    2950: "uuid_hash_extended(t.{c}, {s})",
+}
+
+
+def _seed(name: str, salt: str) -> int:
+    """A number for one column, by its name: the same values under two columns hash differently."""
+    return int.from_bytes(hashlib.sha256(f"{salt}{name}".encode()).digest()[:7], "big")
+
+
+def rows_query(table: dict[str, Any]) -> str:
+    """Count and order-independent hash of one table. Columns go by name, not by position: a column that was dropped and
+    added again is the same content."""
+    parts: list[str] = []
+    slow: list[str] = []
+    for name, kind in table["columns"]:
+        column = quote_ident(name)
+        if kind in _FAST:
+            value = _FAST[kind].format(c=column, s=_seed(name, "value "))
+            parts.append(f"coalesce({value}, {_seed(name, 'null ')})")
+        else:
+            slow.append(column)
+    if slow:
+        values = ", ".join(f"t.{column}" for column in slow)
+        names = _seed(",".join(slow), "slow ")
+        parts.append(f'hashtextextended(ROW({values})::text COLLATE "C", {names})')
+    value = " # ".join(parts) or "0"
+    return (
+        bind("SELECT %s AS schema, %s AS name,", *(table.get("root") or (table["schema"], table["name"])))
+        + f" count(*) AS rows, coalesce(sum({value}), 0)::text AS hash"
+        + f" FROM ONLY {quote_ident(table['schema'])}.{quote_ident(table['name'])} AS t {table['condition'] or ''}"
+    )
+
+
+def sequence_query(sequence: dict[str, Any]) -> str:
+    """Position of one sequence. It is read outside any snapshot: sequences are not transactional."""
+    return (
+        bind("SELECT %s AS schema, %s AS name,", sequence["schema"], sequence["name"])
+        + " last_value::text AS last_value, is_called"
+        + f" FROM {quote_ident(sequence['schema'])}.{quote_ident(sequence['name'])}"
+    )
+
+
+def acl_list(column: str, owner: str, kind: str) -> str:
+    """Privileges as a sorted list ``grantee=PRIVILEGE/grantor``; the built-in default is spelled out."""
+    return (
+        "(SELECT coalesce(jsonb_agg(x ORDER BY x COLLATE \"C\"), '[]')"
+        " FROM (SELECT CASE WHEN a.grantee = 0 THEN 'PUBLIC'"
+        " ELSE pg_get_userbyid(a.grantee) END || '=' || a.privilege_type || CASE WHEN a.is_grantable THEN '*' ELSE ''"
+        f" END || '/' || pg_get_userbyid(a.grantor) AS x FROM aclexplode(coalesce({column}, acldefault({kind},"
+        f" {owner}))) AS a) AS acl)"
+    )
+
+
+def _row(kind: str, schema: str, key: str, attributes: Sequence[tuple[str, str]], source: str) -> str:
+    pairs = ", ".join(f"{quote_literal(name)}, {value}" for name, value in attributes)
+    return (
+        f"SELECT {quote_literal(kind)}::text AS kind, {schema}::text AS schema, ({key})::text AS name,"
+        f" jsonb_strip_nulls(jsonb_build_object({pairs})) AS def {source}"
+    )
+
+
+_RELATION = f"pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND {user_schema()}"
+
+
+_SHELL = "pg_dump leaves out operators that are only a shell"
+
+# Why pg_dump has no statement for a comment, by what it is about (pg_dump.c: dumpIndex, dumpRule, dumpConstraint, …).
+_COMMENT_LEFT_OUT = (
+    "CASE s.classoid"
+    " WHEN 'pg_class'::regclass THEN (SELECT 'pg_dump leaves out invalid indexes' FROM pg_index i"
+    "   WHERE i.indexrelid = s.objoid AND NOT i.indisvalid)"
+    " WHEN 'pg_rewrite'::regclass THEN (SELECT 'pg_dump takes the rule of a view for part of the view' FROM pg_rewrite"
+    "   WHERE oid = s.objoid AND rulename = '_RETURN')"
+    " WHEN 'pg_constraint'::regclass THEN (SELECT 'pg_dump leaves constraints that a table inherits to their parent'"
+    "   FROM pg_constraint WHERE oid = s.objoid AND (conparentid <> 0 OR conrelid <> 0 AND NOT conislocal))"
+    " WHEN 'pg_trigger'::regclass THEN (SELECT 'pg_dump leaves triggers that a partition inherits to their parent'"
+    "   FROM pg_trigger WHERE oid = s.objoid AND (tgisinternal OR tgparentid <> 0))"
+    f" WHEN 'pg_operator'::regclass THEN (SELECT '{_SHELL}' FROM pg_operator WHERE oid = s.objoid AND oprcode = 0)"
+    " END"
+)
+
+
+def catalog_queries(version: int) -> list[str]:
+    """Queries of (kind, schema, name, def) that together describe the schema; ``version`` is server_version_num."""
+    member = no_member
+    nulls = "i.indnullsnotdistinct" if version >= 150000 else "false"
+    part = schemas = "NULL"  # of a publication
+    if version >= 150000:
+        part = (
+            "(SELECT jsonb_agg(a.attname ORDER BY a.attname) FROM pg_attribute a WHERE a.attrelid = r.prrelid"
+            " AND a.attnum = ANY (r.prattrs)), pg_get_expr(r.prqual, r.prrelid)"
+        )
+        schemas = (
+            "(SELECT jsonb_agg(w.pnnspid::regnamespace::text ORDER BY w.pnnspid::regnamespace::text)"
+            " FROM pg_publication_namespace w WHERE w.pnpubid = p.oid)"
+        )
+    return [
+        _row(
+            "schema", "n.nspname", "''",
+            [("owner", "pg_get_userbyid(n.nspowner)"), ("acl", acl_list("n.nspacl", "n.nspowner", "'n'"))],
+            f"FROM pg_namespace n WHERE {user_schema()} AND {member('pg_namespace', 'n.oid')}",
+        ),
+        _row(
+            "relation", "n.nspname", "c.relname",
+            [
+                ("kind", "c.relkind"), ("owner", "pg_get_userbyid(c.relowner)"),
+                ("acl", acl_list("c.relacl", "c.relowner", "CASE c.relkind WHEN 'S' THEN 's'::\"char\" ELSE 'r' END")),
+                ("persistence", "c.relpersistence"), ("options", "c.reloptions"),
+                ("row security", "CASE WHEN c.relrowsecurity THEN c.relforcerowsecurity::text END"),
+                ("replica identity", "c.relreplident"),
+                ("partition key", "CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) END"),
+                ("partition bound", "pg_get_expr(c.relpartbound, c.oid)"),
+                ("parents", "(SELECT jsonb_agg(h.inhparent::regclass::text ORDER BY h.inhseqno) FROM pg_inherits h"
+                            " WHERE h.inhrelid = c.oid)"),
+                ("view", "CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END"),
+                ("populated", "CASE WHEN c.relkind = 'm' THEN c.relispopulated END"),
+                ("access method", "(SELECT m.amname FROM pg_am m WHERE m.oid = c.relam)"),
+                ("tablespace", "(SELECT s.spcname FROM pg_tablespace s WHERE s.oid = c.reltablespace)"),
+                ("of type", "CASE WHEN c.reloftype <> 0 THEN format_type(c.reloftype, NULL) END"),
+            ],
+            f"FROM {_RELATION} WHERE c.relkind IN ('r','p','v','m','f','S') AND c.relpersistence <> 't'"
+            f" AND {member('pg_class', 'c.oid')}",
+        ),
+        _row(
+            "column", "n.nspname", "c.relname || '.' || a.attname",
+            [
+                ("type", "format_type(a.atttypid, a.atttypmod)"), ("not null", "NULLIF(a.attnotnull, false)"),
+                ("default", "pg_get_expr(d.adbin, d.adrelid)"), ("identity", "NULLIF(a.attidentity, '')"),
+                ("generated", "NULLIF(a.attgenerated, '')"),
+                ("collation", "(SELECT o.collname FROM pg_collation o JOIN pg_type y ON y.oid = a.atttypid"
+                              " WHERE o.oid = a.attcollation AND a.attcollation <> y.typcollation)"),
+                ("position", "(SELECT count(*) FROM pg_attribute b WHERE b.attrelid = a.attrelid AND b.attnum > 0"
+                             " AND b.attnum <= a.attnum AND NOT b.attisdropped)"),
+                ("storage", "(SELECT a.attstorage FROM pg_type y WHERE y.oid = a.atttypid"
+                            " AND a.attstorage <> y.typstorage)"),
+                ("compression", "NULLIF(a.attcompression, '')"),
+                ("inherits", "CASE WHEN NOT c.relispartition AND EXISTS (SELECT FROM pg_inherits h"
+                             " WHERE h.inhrelid = c.oid) THEN c.relname END"),
+                ("statistics", "CASE WHEN a.attstattarget >= 0 THEN a.attstattarget END"),
+                ("options", _COLUMN_OPTIONS),
+                ("acl", "CASE WHEN a.attacl IS NOT NULL THEN " + acl_list("a.attacl", "c.relowner", "'c'") + " END"),
+            ],
+            f"FROM {_RELATION} JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+            " LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
+            " WHERE c.relkind IN ('r','p','v','m','f','c') AND c.relpersistence <> 't'"
+            f" AND {member('pg_class', 'c.oid')}",
+        ),
+        _row(
+            "constraint", "n.nspname",
+            "CASE WHEN k.conrelid <> 0 THEN (SELECT c.relname FROM pg_class c WHERE c.oid = k.conrelid)"
+            " ELSE format_type(k.contypid, NULL) END || '.' || k.conname",
+            [("definition", "pg_get_constraintdef(k.oid)"), ("validated", "k.convalidated"),
+             ("inherited", "CASE WHEN k.contype = 'f' AND k.conparentid <> 0 THEN k.conrelid::regclass::text END")],
+            # NOT NULL is an attribute of its column here; since 18 it is a constraint with a name as well
+            f"FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace AND {user_schema()}"
+            f" WHERE k.contype NOT IN ('n', 't') AND {member('pg_constraint', 'k.oid')}"
+            f" AND {member('pg_class', 'k.conrelid')} AND {member('pg_type', 'k.contypid')}",
+        ),
+        _row(
+            "index", "n.nspname", "c.relname",
+            [("definition", "pg_get_indexdef(i.indexrelid)"), ("clustered", "NULLIF(i.indisclustered, false)"),
+             ("replica identity", "NULLIF(i.indisreplident, false)"), ("nulls not distinct", f"NULLIF({nulls}, false)"),
+             ("tablespace", "(SELECT s.spcname FROM pg_tablespace s WHERE s.oid = c.reltablespace)")],
+            # pg_dump leaves invalid indexes out (a failed CREATE INDEX CONCURRENTLY): they are notes, see NOTES
+            f"FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+            f" AND {user_schema()} WHERE (i.indisvalid OR c.relkind = 'I') AND c.relpersistence <> 't'"
+            f" AND {member('pg_class', 'i.indrelid')}",
+        ),
+        _row(
+            "sequence", "n.nspname", "c.relname",
+            [("type", "format_type(q.seqtypid, NULL)"), ("start", "q.seqstart"), ("increment", "q.seqincrement"),
+             ("minimum", "q.seqmin"), ("maximum", "q.seqmax"), ("cache", "q.seqcache"), ("cycle", "q.seqcycle"),
+             ("owned by", "(SELECT p.refobjid::regclass::text || '.' || a.attname FROM pg_depend p JOIN pg_attribute a"
+                          " ON a.attrelid = p.refobjid AND a.attnum = p.refobjsubid"
+                          " WHERE p.classid = 'pg_class'::regclass AND p.objid = c.oid"
+                          " AND p.refclassid = 'pg_class'::regclass AND p.deptype IN ('a', 'i'))")],
+            f"FROM pg_sequence q JOIN pg_class c ON c.oid = q.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+            f" AND {user_schema()} WHERE c.relpersistence <> 't' AND {member('pg_class', 'c.oid')}",
+        ),
+        _row(
+            "routine", "n.nspname", "p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')'",
+            [("source", "CASE p.prokind WHEN 'a' THEN pg_get_function_result(p.oid)"
+                            " ELSE pg_get_functiondef(p.oid) END"),
+             ("aggregate", "(SELECT concat_ws(' ', g.aggtransfn::regproc, NULLIF(g.aggfinalfn, 0)::regproc,"
+                           " format_type(g.aggtranstype, NULL), g.agginitval, g.aggkind) FROM pg_aggregate g"
+                           " WHERE g.aggfnoid = p.oid)"),
+             ("owner", "pg_get_userbyid(p.proowner)"), ("acl", acl_list("p.proacl", "p.proowner", "'f'"))],
+            f"FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace AND {user_schema()}"
+            f" WHERE {member('pg_proc', 'p.oid')}",
+        ),
+        _row(
+            "type", "n.nspname", "y.typname",
+            [("kind", "y.typtype"), ("owner", "pg_get_userbyid(y.typowner)"),
+             ("acl", acl_list("y.typacl", "y.typowner", "'T'")),
+             ("labels", "(SELECT jsonb_agg(l.enumlabel ORDER BY l.enumsortorder) FROM pg_enum l"
+                        " WHERE l.enumtypid = y.oid)"),
+             ("base", "CASE WHEN y.typtype = 'd' THEN format_type(y.typbasetype, y.typtypmod) END"),
+             ("default", "CASE WHEN y.typtype = 'd' THEN y.typdefault END"),
+             ("not null", "NULLIF(y.typnotnull, false)"),
+             ("range of", "(SELECT format_type(r.rngsubtype, NULL) FROM pg_range r WHERE r.rngtypid = y.oid)")],
+            f"FROM pg_type y JOIN pg_namespace n ON n.oid = y.typnamespace AND {user_schema()}"
+            " LEFT JOIN pg_class c ON c.oid = y.typrelid"
+            " WHERE (y.typtype IN ('e', 'd', 'r', 'b') OR c.relkind = 'c') AND NOT EXISTS (SELECT FROM pg_type e"
+            f" WHERE e.typarray = y.oid) AND {member('pg_type', 'y.oid')}",
+        ),
+        _row(
+            "trigger", "n.nspname", "c.relname || '.' || g.tgname",
+            [("definition", "pg_get_triggerdef(g.oid)"), ("enabled", "g.tgenabled")],
+            f"FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+            f" AND {user_schema()} WHERE NOT g.tgisinternal AND {member('pg_class', 'c.oid')}",
+        ),
+        _row(
+            "rule", "n.nspname", "c.relname || '.' || r.rulename",
+            [("definition", "pg_get_ruledef(r.oid)"), ("enabled", "r.ev_enabled")],
+            f"FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace"
+            f" AND {user_schema()} WHERE r.rulename <> '_RETURN' AND {member('pg_class', 'c.oid')}",
+        ),
+        _row(
+            "policy", "n.nspname", "c.relname || '.' || o.polname",
+            [("command", "o.polcmd"), ("permissive", "o.polpermissive"),
+             ("using", "pg_get_expr(o.polqual, o.polrelid)"),
+             ("check", "pg_get_expr(o.polwithcheck, o.polrelid)"),
+             ("roles", "(SELECT jsonb_agg(x ORDER BY x) FROM (SELECT CASE WHEN m = 0 THEN 'PUBLIC' ELSE"
+                       " pg_get_userbyid(m)::text END AS x FROM unnest(o.polroles) AS m) AS roles)")],
+            f"FROM pg_policy o JOIN pg_class c ON c.oid = o.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+            f" AND {user_schema()} WHERE {member('pg_class', 'c.oid')}",
+        ),
+        _row(
+            "default privileges", "coalesce(n.nspname, '')",
+            "pg_get_userbyid(f.defaclrole) || ' ' || f.defaclobjtype::text",
+            [("acl", acl_list("f.defaclacl", "f.defaclrole", "f.defaclobjtype"))],
+            "FROM pg_default_acl f LEFT JOIN pg_namespace n ON n.oid = f.defaclnamespace",
+        ),
+        _row(
+            "statistics", "n.nspname", "x.stxname",
+            [("definition", "pg_get_statisticsobjdef(x.oid)"), ("owner", "pg_get_userbyid(x.stxowner)")],
+            f"FROM pg_statistic_ext x JOIN pg_namespace n ON n.oid = x.stxnamespace AND {user_schema()}",
+        ),
+        _row(
+            "publication", "''", "p.pubname",
+            [("owner", "pg_get_userbyid(p.pubowner)"), ("all tables", "p.puballtables"),
+             ("actions", "concat(p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate)"),
+             ("root", "NULLIF(p.pubviaroot, false)"), ("schemas", schemas),
+             ("tables", f"(SELECT jsonb_agg(t ORDER BY t) FROM (SELECT concat_ws(' ', r.prrelid::regclass, {part}) AS t"
+                        " FROM pg_publication_rel r WHERE r.prpubid = p.oid) AS tables)")],
+            "FROM pg_publication p",
+        ),
+        _row(
+            "event trigger", "''", "v.evtname",
+            [("event", "v.evtevent"), ("function", "v.evtfoid::regproc::text"), ("enabled", "v.evtenabled"),
+             ("tags", "v.evttags"), ("owner", "pg_get_userbyid(v.evtowner)")],
+            f"FROM pg_event_trigger v WHERE {member('pg_event_trigger', 'v.oid')}",
+        ),
+        _row(
+            "extension", "''", "x.extname", [("schema", "n.nspname")],
+            "FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace",
+        ),
+        *_by_identity(),
+        _row(
+            "comment", "coalesce(o.schema, '')", "o.type || ' ' || o.identity",
+            [("text", "s.description"), ("left out", _COMMENT_LEFT_OUT)],
+            "FROM pg_description s CROSS JOIN LATERAL pg_identify_object(s.classoid, s.objoid, s.objsubid) AS o"
+            # The schema public is built in, or a person's own; the number of a large object is anybody's choice.
+            " WHERE (s.objoid >= 16384 OR s.classoid = 'pg_largeobject'::regclass OR (s.classoid ="
+            " 'pg_namespace'::regclass AND s.objoid = (SELECT oid FROM pg_namespace WHERE nspname = 'public')))"
+            " AND o.identity IS NOT NULL AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = s.classoid"
+            " AND e.objid = s.objoid AND e.deptype = 'e') AND s.classoid <> 'pg_extension'::regclass",
+        ),
+    ]  # fmt: skip
+
+
+def _by_identity() -> list[str]:
+    """Rarer kinds: that they exist, by name, with their owner."""
+    kinds = (
+        ("pg_cast", ""), ("pg_collation", "collowner"), ("pg_conversion", "conowner"), ("pg_language", "lanowner"),
+        ("pg_operator", "oprowner"), ("pg_opclass", "opcowner"), ("pg_opfamily", "opfowner"), ("pg_am", ""),
+        ("pg_ts_config", "cfgowner"), ("pg_ts_dict", "dictowner"), ("pg_ts_parser", ""), ("pg_ts_template", ""),
+        ("pg_transform", ""), ("pg_foreign_data_wrapper", "fdwowner"), ("pg_foreign_server", "srvowner"),
+    )  # fmt: skip
+    return [
+        _row(
+            "object", "coalesce(o.schema, '')", "o.type || ' ' || o.identity",
+            [("owner", f"pg_get_userbyid(k.{owner})" if owner else "NULL"),
+             ("left out", f"CASE WHEN k.oprcode = 0 THEN '{_SHELL}' END" if catalog == "pg_operator" else "NULL")],
+            f"FROM {catalog} k CROSS JOIN LATERAL pg_identify_object('{catalog}'::regclass, k.oid, 0) AS o"
+            f" WHERE k.oid >= 16384 AND {no_member(catalog, 'k.oid')}",
+        )
+        for catalog, owner in kinds
+    ]  # fmt: skip
+
+
+# What a restored copy cannot have, or has otherwise, without being wrong.
+NOTES = f"""
+SELECT 'extension ' || extname AS name, extversion AS value FROM pg_extension
+UNION ALL
+SELECT 'invalid index ' || i.indexrelid::regclass, pg_get_indexdef(i.indexrelid) FROM pg_index i
+JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace AND {user_schema()}
+WHERE NOT i.indisvalid AND c.relkind = 'i'
+UNION ALL
+SELECT 'comment of nothing (its object in ' || s.classoid::regclass || ' with OID ' || s.objoid || ' is gone)',
+       s.description FROM pg_description s CROSS JOIN LATERAL pg_identify_object(s.classoid, s.objoid, s.objsubid) AS o
+WHERE s.objoid >= 16384 AND o.identity IS NULL
+"""

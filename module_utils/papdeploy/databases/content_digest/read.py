@@ -1,0 +1,114 @@
+"""Reading an oracle: rows by table in groups that give their locks back, the catalog in one pass."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Callable, Optional
+
+from ..psql import Database, Session, bind
+from . import extensions
+from . import queries as oracle_sql
+from .content import Nested, Oracle
+from .tables import TABLES
+
+_BATCH = 40  # tables per statement: few round trips, and short statements
+Rows = Callable[[str], list[dict[str, Any]]]
+
+
+def take(
+    database: Database,
+    *,
+    snapshot: Optional[str] = None,
+    session: Optional[Session] = None,
+    ignore_schemas: Sequence[str] = (),
+    lock_timeout_s: float = 30.0,
+    rows: bool = True,
+) -> Oracle:
+    """The oracle of ``database`` as of one snapshot: an exported one (``snapshot``), that of a ``session`` which is
+    inside a REPEATABLE READ transaction, or a new one.
+
+    ``ignore_schemas`` are left out whole; ``rows=False`` reads the catalog and counts nothing (a schema-only proof).
+    Raises CommandFailed where a table cannot be read (row security, privileges): never an oracle of a part.
+    """
+    started = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        read: Optional[Rows] = None
+        if session is None:
+            session = stack.enter_context(snapshot_session(database, snapshot))
+            if rows:
+                shared = snapshot or str(session.scalar("SELECT pg_export_snapshot() AS id"))
+                read = stack.enter_context(_in_groups(database, shared, lock_timeout_s))
+        session.execute(f"SET LOCAL lock_timeout = '{int(lock_timeout_s * 1000)}ms'")
+        return _read(session, read or session.rows, set(ignore_schemas), rows, started)
+
+
+def _read(session: Session, read: Rows, skip: set[str], rows: bool, started: float) -> Oracle:
+    found = session.rows(TABLES) if rows else []
+    tables = [table for table in found if table["schema"] not in skip]
+    counted = _counted(_batched(read, [oracle_sql.rows_query(table) for table in tables]))
+    positions = read_sequences(session, tuple(skip), read) if rows else {}
+    large = session.rows(oracle_sql.LARGE_OBJECTS)[0] if rows else {}
+    version = int(session.scalar("SELECT current_setting('server_version_num')::int AS version"))
+    catalog: Nested = {}
+    for entry in session.rows(" UNION ALL ".join(oracle_sql.catalog_queries(version))):
+        if entry["schema"] not in skip:
+            catalog.setdefault(entry["schema"], {})[f"{entry['kind']} {entry['name']}".strip()] = entry["def"]
+    notes = {note["name"]: note["value"] for note in session.rows(oracle_sql.NOTES)}
+    if rows:
+        notes.update(extensions.rows_left_out(session, read, counted))
+    return Oracle(counted, positions, large, catalog, notes, time.monotonic() - started)
+
+
+@contextlib.contextmanager
+def _in_groups(database: Database, snapshot: str, lock_timeout_s: float) -> Iterator[Rows]:
+    """Run each query in a transaction of its own on ``snapshot``: the locks of its tables (and of their indexes) go
+    back at once, so that a database with more tables than the server has locks can be read."""
+    with database.session() as session:
+
+        def rows(query: str) -> list[dict[str, Any]]:
+            session.execute(
+                "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;"
+                + bind(" SET TRANSACTION SNAPSHOT %s;", snapshot)
+                + f" SET LOCAL lock_timeout = '{int(lock_timeout_s * 1000)}ms'"
+            )
+            found = session.rows(query)
+            session.execute("COMMIT")
+            return found
+
+        yield rows
+
+
+@contextlib.contextmanager
+def snapshot_session(database: Database, snapshot: Optional[str] = None) -> Iterator[Session]:
+    """A session inside a read-only REPEATABLE READ transaction, on an exported ``snapshot`` where one is given."""
+    with database.session() as session:
+        session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        if snapshot is not None:
+            session.execute(bind("SET TRANSACTION SNAPSHOT %s", snapshot))
+        yield session
+
+
+def read_sequences(session: Session, ignore_schemas: Sequence[str] = (), read: Optional[Rows] = None) -> Nested:
+    """The position of every sequence now (no snapshot holds sequences)."""
+    found = [entry for entry in session.rows(oracle_sql.SEQUENCES) if entry["schema"] not in set(ignore_schemas)]
+    result: Nested = {}
+    for row in _batched(read or session.rows, [oracle_sql.sequence_query(sequence) for sequence in found]):
+        result.setdefault(row.pop("schema"), {})[row.pop("name")] = row
+    return result
+
+
+def _batched(read: Rows, queries: list[str]) -> Iterator[dict[str, Any]]:
+    for start in range(0, len(queries), _BATCH):
+        yield from read(" UNION ALL ".join(queries[start : start + _BATCH]))
+
+
+def _counted(rows: Iterator[dict[str, Any]]) -> Nested:
+    """By table; partitions among which a restore may place rows otherwise are summed up at their root."""
+    result: Nested = {}
+    for row in rows:
+        table = result.setdefault(row["schema"], {}).setdefault(row["name"], {"rows": 0, "hash": "0"})
+        table["rows"] += row["rows"]
+        table["hash"] = str(int(table["hash"]) + int(row["hash"]))
+    return result

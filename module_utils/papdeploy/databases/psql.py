@@ -1,0 +1,351 @@
+"""PostgreSQL at the database site through its own client programs: no Python driver, no published port needed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Optional
+
+from ..core import conninfo, database_identity, encodings
+from ..core.database_identity import IDENTITY, DatabaseIdentity
+from ..core.errors import CommandFailed, PapError, Refused, Unavailable
+from ..core.registry import Registry
+from ..core.text import plural
+from ..sites.host import Process, Site
+
+MAX_NAME_BYTES = 63
+_CONTROL = re.compile(r"[\x01-\x1f\x7f]")
+
+# A session resolves names, prints values and runs statements by settings that any owner of a database or role can store
+# there (ALTER DATABASE … SET, ALTER ROLE … SET): a function or operator that an application's role has planted in
+# public would run with our rights (CVE-2018-1058). These travel in the start-up packet, which outranks what is stored,
+# so not even the first statement is read under other ones. What a superuser alone can store is trusted.
+PINNED: Mapping[str, str] = {
+    "search_path": "pg_catalog,pg_temp",
+    "role": "none",
+    "local_preload_libraries": "",
+    "row_security": "off",  # a table that cannot be read whole is an error, not a part of it
+    "quote_all_identifiers": "off",
+    "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
+    "array_nulls": "on",
+    "client_encoding": "SQL_ASCII",  # no conversion: the bytes as they are stored, see core.encodings
+    "client_min_messages": "warning",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "xmlbinary": "base64",
+    "xmloption": "content",
+    "lc_monetary": "C",
+    "lc_numeric": "C",
+    "lc_time": "C",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+}
+# Settings of libpq's own that would outrank the options above.
+_LIBPQ = {"PGTZ": "UTC", "PGDATESTYLE": "ISO, YMD", "PGCLIENTENCODING": "SQL_ASCII"}
+
+# The first thing that every session says: in which encoding the database keeps its text.
+_ENCODING = "SELECT pg_catalog.current_setting('server_encoding') AS encoding"
+
+# Not every version has these, and only some roles may set them, so they cannot travel in the start-up packet. With the
+# first one a view or foreign table that stands where a table of ours should be is refused instead of run.
+_WHERE_KNOWN = {"restrict_nonsystem_relation_kind": "view, foreign-table", "transaction_timeout": "0"}
+_WHERE_SUPERUSER = {"lc_messages": "C"}  # errors are told apart by their text
+
+
+def _pin_what_is_known() -> str:
+    """One statement, silent in psql, that sets what the server knows and the role may set."""
+    known = {**_WHERE_KNOWN, **_WHERE_SUPERUSER}
+    values = " ".join(f"WHEN {quote_literal(name)} THEN {quote_literal(value)}" for name, value in known.items())
+    return (
+        f"SELECT count(set_config(name, CASE name {values} END, false)) AS pinned FROM pg_settings"
+        f" WHERE name IN ({', '.join(map(quote_literal, _WHERE_KNOWN))})"
+        f" OR (name IN ({', '.join(map(quote_literal, _WHERE_SUPERUSER))}) AND current_setting('is_superuser')::bool)"
+    )
+
+
+def quote_ident(name: str) -> str:
+    """An SQL identifier, always quoted, in one line; refuses what PostgreSQL cannot hold (over 63 bytes, NUL)."""
+    if not name or "\0" in name or len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
+        raise Refused(f"{name!r} is not a possible PostgreSQL name (1 to {MAX_NAME_BYTES} bytes, no NUL).")
+    quoted = '"' + name.replace('"', '""') + '"'
+    if not _CONTROL.search(quoted):
+        return quoted
+    # In one line whatever the name holds: what reads a script line by line (grep, a person) must not be misled.
+    return "U&" + re.sub(r"[\x01-\x1f\x7f\\]", lambda found: f"\\{ord(found[0]):04x}", quoted)
+
+
+def quote_literal(value: object) -> str:
+    """An SQL literal for a string, number, boolean or None, in one line."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    text = str(value)
+    if "\0" in text:
+        raise Refused("A text with a NUL byte cannot be stored by PostgreSQL.")
+    quoted = "'" + text.replace("'", "''") + "'"
+    if "\\" not in text and not _CONTROL.search(text):
+        return quoted
+    return " E" + _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", quoted.replace("\\", "\\\\"))
+
+
+def bind(statement: str, *values: object) -> str:
+    """``statement`` with each ``%s`` replaced by the literal of the next value (psql has no parameters before 16)."""
+    parts = statement.split("%s")
+    if len(parts) - 1 != len(values):
+        raise ValueError(f"{plural(len(parts) - 1, 'placeholder')}, {plural(len(values), 'value')}")
+    return "".join(part + quote_literal(value) for part, value in zip(parts, values)) + parts[-1]
+
+
+@dataclass(frozen=True)
+class Conninfo:
+    """How to reach one database. The password never becomes part of an argument list."""
+
+    dbname: str
+    host: str = ""
+    port: int = 0
+    user: str = ""
+    password: str = field(default="", repr=False)
+    application_name: str = "pap-deploy:cli"
+
+    def string(self) -> str:
+        """The libpq connection string for argument lists: every value escaped, without the password."""
+        values = {
+            "dbname": self.dbname,
+            "host": self.host,
+            "port": str(self.port or ""),
+            "user": self.user,
+            "application_name": self.application_name,
+            "connect_timeout": "10",
+        }
+        return conninfo.render(values)
+
+    def environment(self) -> dict[str, str]:
+        """What libpq takes from the environment: the password, and nothing that could redirect the connection."""
+        return {"PGPASSWORD": self.password} if self.password else {}
+
+
+class Session:
+    """One open connection, held by a psql process. Every statement waits for its end; an error ends the session."""
+
+    def __init__(self, process: Process, label: str) -> None:
+        self._process = process
+        self._label = label
+        self._codec = ""
+        self._write(f"{_ENCODING} \\gset\n\\echo :encoding")
+
+    def send(self, text: str) -> None:
+        """Hand psql input that prints nothing, without waiting for it."""
+        self._write(text)
+
+    def execute(self, statement: str) -> list[str]:
+        """Run SQL (several statements with ``;`` between them); the lines that it returned, unaligned."""
+        marker = f"--done-{secrets.token_hex(8)}--"
+        self._write(f"{statement}\n;\n\\echo {marker}")
+        codec = self._read_codec()
+        lines: list[str] = []
+        for raw in iter(self._process.stdout.readline, b"") if codec else ():
+            line = encodings.decoded(raw, codec).rstrip("\n")
+            if line == marker:
+                return lines
+            lines.append(line)
+        raise self._failed(statement)
+
+    def _write(self, text: str) -> None:
+        assert self._process.stdin is not None
+        data = text.encode() if text.isascii() else encodings.encoded(text, self._read_codec() or "utf-8")
+        with contextlib.suppress(BrokenPipeError, ConnectionError):  # the next read says why
+            self._process.stdin.write(data + b"\n")
+            self._process.stdin.flush()
+
+    def _read_codec(self) -> str:
+        """How the database's bytes are read: what the server answered first. Empty if the session is none."""
+        if not self._codec:
+            said = self._process.stdout.readline().decode("ascii", "replace").strip()
+            self._codec = encodings.codec(said) if said else ""
+        return self._codec
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """The rows of one query as dictionaries of JSON values."""
+        lines = self.execute(f"SELECT coalesce(json_agg(q), '[]') FROM (\n{query}\n) AS q")
+        result: list[dict[str, Any]] = json.loads("\n".join(lines))
+        return result
+
+    def scalar(self, query: str) -> Any:
+        """The first column of the first row, or None."""
+        rows = self.rows(query)
+        return next(iter(rows[0].values())) if rows else None
+
+    def close(self) -> None:
+        """End the session; what was not committed is rolled back by the server."""
+        if self._process.stdin:
+            with contextlib.suppress(OSError, ValueError):
+                self._process.stdin.close()
+        with contextlib.suppress(PapError):
+            self._process.wait(5)
+        self._process.kill()
+
+    def _failed(self, statement: str) -> PapError:
+        with contextlib.suppress(PapError):
+            self._process.wait(5)
+        said = self._process.errors().strip()
+        message = next(
+            (line for line in said.splitlines() if "ERROR:" in line or "FATAL:" in line), said or "psql ended"
+        )
+        if "FATAL:" in message or "could not connect" in said or "connection to server" in said:
+            return Unavailable(
+                f"PostgreSQL on {self._label} did not accept or keep the connection: {_short(message)}",
+                hint="Check that the database runs and that host, port, user and password in the inventory are right.",
+                stderr=said,
+            )
+        return CommandFailed(
+            f"SQL failed on {self._label}: {_short(message)}",
+            stderr=said[-4000:],
+            statement=statement[:2000],
+        )
+
+
+def _short(message: str) -> str:
+    for mark in ("ERROR:", "FATAL:"):
+        if mark in message:
+            return message.split(mark, 1)[1].strip()
+    return message.strip()[-400:]
+
+
+def identity_of(session: Session) -> DatabaseIdentity:
+    """Which database of which server the session is in."""
+    return DatabaseIdentity.from_row(**session.rows(IDENTITY)[0])
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """What the server says of itself. ``version`` is server_version_num, for example 180003."""
+
+    version: int
+    identifier: str
+    in_recovery: bool
+    superuser: bool
+
+    @property
+    def major(self) -> int:
+        return self.version // 10000
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database at its site, reached by psql as the administrating role. ``bin_dir`` holds the client programs.
+    ``expect``: every session proves that it is in this database, before it sends anything else."""
+
+    site: Site
+    conninfo: Conninfo
+    bin_dir: str = ""
+    expect: Optional[DatabaseIdentity] = None
+    # What the stack wrote down of the databases it made; without a state folder, what this object's user made.
+    registry: Registry = field(default_factory=Registry, compare=False, repr=False)
+    # Settings of its sessions besides the pinned ones.
+    settings: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def label(self) -> str:
+        return f"{self.site.label}, database {self.conninfo.dbname}"
+
+    def program(self, name: str) -> str:
+        return f"{self.bin_dir.rstrip('/')}/{name}" if self.bin_dir else name
+
+    def named(self, dbname: str) -> Database:
+        """The same server and role, another database."""
+        return replace(self, conninfo=replace(self.conninfo, dbname=dbname), expect=None)
+
+    def expecting(self, identity: DatabaseIdentity) -> Database:
+        """The same way, which must lead to ``identity``: sessions that are elsewhere are closed and refused."""
+        return replace(self, expect=identity)
+
+    def as_release(self, release: str) -> Database:
+        """The same, with sessions that can be recognised (and ended) as belonging to ``release``."""
+        return replace(self, conninfo=replace(self.conninfo, application_name=f"pap-deploy:{release}"))
+
+    def tool(self, name: str, *arguments: str, dbname_option: Optional[str] = "--dbname") -> list[str]:
+        """The argument list of a client program, connected to this database by an escaped connection string."""
+        connect = [f"{dbname_option}={self.conninfo.string()}"] if dbname_option else []
+        return [self.program(name), "--no-password", *connect, *arguments]
+
+    def environment(self, settings: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The environment for a client program: the pinned session settings, with ``settings`` over them."""
+        options = " ".join(
+            "-c " + f"{key}={value}".replace("\\", "\\\\").replace(" ", "\\ ")
+            for key, value in {**PINNED, **dict(self.settings), **(settings or {})}.items()
+        )
+        return {**_LIBPQ, "LC_ALL": "C.UTF-8", **self.conninfo.environment(), "PGOPTIONS": options}
+
+    @contextlib.contextmanager
+    def session(self, settings: Mapping[str, str] | None = None) -> Iterator[Session]:
+        """A connection for several statements, closed at the end. Raises WrongDatabase if it is not in ``expect``."""
+        argv = self.tool("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-f", "-")
+        process = self.site.popen(argv, env=self.environment(settings), stdin=True)
+        session = Session(process, self.label)
+        try:
+            if self.expect is not None:
+                database_identity.refuse_other(self.expect, identity_of(session))
+            session.send(f"{_pin_what_is_known()} \\gset")
+            yield session
+        finally:
+            session.close()
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        with self.session() as session:
+            return session.rows(query)
+
+    def scalar(self, query: str) -> Any:
+        with self.session() as session:
+            return session.scalar(query)
+
+    def execute(self, statements: str | Sequence[str]) -> None:
+        with self.session() as session:
+            for statement in [statements] if isinstance(statements, str) else statements:
+                session.execute(statement)
+
+    def analyze(self) -> None:
+        """Gather the planner's statistics of every table: a dump carries none, so a restored database has none."""
+        with self.session() as session:
+            session.execute("ANALYZE")
+
+    def identity(self) -> DatabaseIdentity:
+        """Which database of which server this is: equal only where two ways lead to the same one."""
+        with self.session() as session:
+            return identity_of(session)
+
+    def prove(self) -> None:
+        """Raise WrongDatabase unless this leads to ``expect``: before and after a program that connects by itself."""
+        self.scalar("SELECT 1 AS one")
+
+    def facts(self) -> ServerFacts:
+        """Version, identity and role of the server; raises Unavailable if it does not answer."""
+        row = self.rows(
+            "SELECT current_setting('server_version_num')::int AS version, pg_is_in_recovery() AS in_recovery,"
+            " (SELECT system_identifier::text FROM pg_control_system()) AS identifier,"
+            " (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser"
+        )[0]
+        return ServerFacts(**row)
+
+    def tool_version(self, name: str) -> int:
+        """The major version of a client program, for example 18."""
+        text = self.site.run([self.program(name), "--version"]).text
+        found = re.search(r"\) (\d+)", text)
+        if not found:
+            raise Unavailable(f"{name} on {self.site.label} did not say its version: {text.strip()[:200]!r}.")
+        return int(found[1])

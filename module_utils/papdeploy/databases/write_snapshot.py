@@ -1,0 +1,323 @@
+"""What was written since a moment: a mark is taken, and later every row version is held against it.
+
+A mark is a snapshot (transaction ids) and per table the counters and the file node. Row versions inserted or updated
+since then carry a transaction id that the mark does not know: they are counted exactly, in the tables that the
+counters say were touched. Deleted rows are gone; they are known by the counters alone. Where those were reset in
+between, every table is read and the answer says that deletions cannot be counted.
+
+Sequences and large objects are part of a mark as well (:mod:`.besides`).
+
+A session hands its counters over at most once a second, an idle one after ten, and always before it is gone. While
+sessions of others are open, the smaller tables are therefore read as well, and the answer says that it is not the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Optional
+
+from ..core.text import plural
+from . import other_losses as besides
+from .content_digest.queries import no_member, unlocked, user_schema
+from .managed_names import CLIENT
+from .other_losses import Change
+from .psql import Database, Session, quote_ident, quote_literal
+
+TABLES = f"""
+SELECT n.nspname AS schema, c.relname AS name, c.oid::int8 AS oid, c.relfilenode::int8 AS file,
+       pg_stat_get_tuples_inserted(c.oid) AS inserted, pg_stat_get_tuples_updated(c.oid) AS updated,
+       pg_stat_get_tuples_deleted(c.oid) AS deleted
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {user_schema()}
+  AND ({no_member("pg_class", "c.oid")} OR has_table_privilege(c.oid, 'SELECT'))
+ORDER BY 1, 2"""
+
+# Bytes of tables to read although their counters stand still, while sessions of others are open.
+LOOK_BYTES = 256 * 1024 * 1024
+
+OTHERS = f"""
+SELECT count(*) AS others FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND {CLIENT}"""
+
+# What somebody has locked, or waits to lock, against readers: asking for its size would wait as well.
+_SIZES = f"""
+SELECT c.oid::int8 AS oid, pg_relation_size(c.oid) AS bytes FROM pg_class c
+WHERE c.oid IN ({{oids}}) AND {unlocked("c.oid")}
+ORDER BY 2, 1"""
+
+COUNTERS = """
+SELECT current_setting('track_counts')::bool AS counting, pg_postmaster_start_time()::text AS started,
+       (SELECT stats_reset::text FROM pg_stat_database WHERE datname = current_database()) AS reset"""
+
+LOCKED = f"""
+SELECT format('%s.%s', n.nspname, c.relname) AS name, a.pid, a.usename AS user, a.application_name AS application,
+       extract(epoch FROM clock_timestamp() - a.xact_start)::int AS seconds
+FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.mode = 'AccessExclusiveLock' AND l.granted AND a.pid <> pg_backend_pid() AND a.datname = current_database()
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND c.relkind IN ('r', 'p')
+  AND {user_schema()} AND {CLIENT}
+ORDER BY 1"""
+
+_SNAPSHOT = """
+SELECT pg_snapshot_xmin(s)::text AS xmin, pg_snapshot_xmax(s)::text AS xmax,
+       (SELECT coalesce(json_agg(x::text), '[]') FROM pg_snapshot_xip(s) AS x) AS xip,
+       (SELECT oid::int8 FROM pg_database WHERE datname = current_database()) AS database
+FROM pg_current_snapshot() AS s"""
+
+ANOTHER = "a rollback has put another database in its place since"
+
+
+@dataclass(frozen=True)
+class Own:
+    """What our own smoke tests did: ``writes``, by transaction (id) the rows by "schema.table"; ``numbers``, how many
+    they can have taken from each sequence."""
+
+    writes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    numbers: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written since a mark. ``tables["schema.name"]`` holds ``rows`` (inserted or updated and still there) and
+    ``deleted`` (None where the counters cannot say). ``certain`` is False if deletions could not be counted. ``so_far``
+    says why it is only the number so far, to be counted again under the fence; empty if it is the last. ``own``: rows
+    of our own smoke tests, ``own_numbers``: what they took from sequences; they are in no other number. ``besides``:
+    what is not as it was and is no row."""
+
+    tables: dict[str, dict[str, Any]]
+    certain: bool
+    why: str
+    so_far: str = ""
+    own: int = 0
+    own_numbers: int = 0
+    besides: tuple[Change, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Rows that going back would lose or bring back, at least."""
+        return sum(int(t["rows"]) + int(t["deleted"] or 0) for t in self.tables.values())
+
+    def plus(self, other: Written) -> Written:
+        """Both together: what was counted at two times."""
+        tables = {name: dict(entry) for name, entry in self.tables.items()}
+        for name, entry in other.tables.items():
+            mine = tables.setdefault(name, {"rows": 0, "deleted": 0})
+            mine["rows"] = int(mine["rows"]) + int(entry["rows"])
+            known = mine["deleted"] is not None and entry["deleted"] is not None
+            mine["deleted"] = int(mine["deleted"]) + int(entry["deleted"]) if known else None
+            if entry.get("emptied"):
+                mine["emptied"] = True
+        why = self.why if other.certain else other.why
+        certain, so_far = self.certain and other.certain, self.so_far or other.so_far
+        own, numbers = self.own + other.own, self.own_numbers + other.own_numbers
+        both = tuple(dict.fromkeys((*self.besides, *other.besides)))
+        return Written(tables, certain, why, so_far, own, numbers, both)
+
+    @property
+    def anything(self) -> bool:
+        """Whether anything is known to have been written or changed."""
+        return bool(self.tables or self.besides)
+
+    @property
+    def nothing(self) -> bool:
+        """Proven: nothing was written."""
+        return self.certain and not self.anything and not self.so_far
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "tables": self.tables,
+            "rows": self.rows,
+            "certain": self.certain,
+            "why": self.why,
+            "so_far": self.so_far,
+            "besides": [asdict(change) for change in self.besides],
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Written:
+        """What :meth:`as_dict` gave."""
+        changes = tuple(Change(**change) for change in value.get("besides") or [])
+        return cls(value["tables"], bool(value["certain"]), str(value["why"]), besides=changes)
+
+    def sentence(self) -> str:
+        """One line for a person."""
+        parts = [
+            f"{name}: {t['rows']:,} written" + (f", up to {t['deleted']:,} deleted" if t["deleted"] else "")
+            + (", emptied" if t.get("emptied") else "")
+            for name, t in self.tables.items()
+        ]  # fmt: skip
+        said = "; ".join(parts[:12]) + (f"; and {plural(len(parts) - 12, 'more table')}" if len(parts) > 12 else "")
+        said = "; ".join(filter(None, (said, *(change.sentence for change in self.besides[:12]))))
+        said += f"; and {plural(len(self.besides) - 12, 'more change')}" if len(self.besides) > 12 else ""
+        notes = [note for note in (self.so_far and f"so far: {self.so_far}", "" if self.certain else self.why) if note]
+        return (said or "nothing was written") + "".join(f" ({note})" for note in notes)
+
+
+def take(session: Session) -> dict[str, Any]:
+    """The mark of this moment in the session's database, as plain data. Reads no rows: a few milliseconds, and one for
+    each forty sequences."""
+    snapshot = moment(session)
+    counters = session.rows(COUNTERS)[0]
+    tables = {f"{t['schema']}.{t['name']}": t for t in session.rows(TABLES)}
+    return {**snapshot, "counters": counters, "tables": tables, **besides.note(session)}
+
+
+def writes(database: Database) -> int:
+    """How many row versions were ever written in ``database``, by its counters: two equal numbers, with no crash of the
+    server between them, mean that nobody wrote."""
+    with database.session() as session:
+        return besides.writes(session) + sum(_writes(table) + int(table["deleted"]) for table in session.rows(TABLES))
+
+
+def moment(session: Session) -> dict[str, Any]:
+    """Of a mark only what tells older transactions from newer ones."""
+    return session.rows(_SNAPSHOT)[0]
+
+
+def elsewhere(session: Session, mark: Mapping[str, Any]) -> bool:
+    """Whether ``mark`` was taken in another database, in whose place a rollback put this one. Then OIDs, counters and
+    transactions say nothing: all of them are new here, and nobody wrote that. Older marks cannot tell."""
+    known = mark.get("database")
+    return known is not None and int(known) != int(moment(session)["database"])
+
+
+def newer(mark: Mapping[str, Any]) -> str:
+    """A condition on row version ``t``: its transaction began after ``mark``, or was running then."""
+    # xid is 32 bits and wraps: age() compares modulo. Newer than xmax, or running when the mark was taken.
+    low, high = (int(mark[key]) % (1 << 32) for key in ("xmin", "xmax"))
+    condition = f"age(t.xmin) <= age('{high}'::xid)"
+    running = [str(int(xid) % (1 << 32)) for xid in mark["xip"]]
+    if running:
+        condition += f" OR (age(t.xmin) <= age('{low}'::xid) AND t.xmin::text IN ({', '.join(map(repr, running))}))"
+    return f"({condition})"
+
+
+def written_since(
+    database: Database,
+    mark: Mapping[str, Any],
+    *,
+    ignore_schemas: Sequence[str] = (),
+    own: Own = Own(),
+) -> Written:
+    """What was written to ``database`` since ``mark``, per table: one pass over the row headers of the tables whose
+    counters moved (of all, where the counters are not those of the mark's server any more).
+
+    Exact under the fence, where nobody else is connected; else ``so_far`` says what may be missing. Deletions that were
+    rolled back are counted like others, so that number is an upper limit.
+
+    Rows of the transactions in ``own`` are counted apart: those of our smoke tests. Where the counters show more writes
+    than these and the rows of others, a user's change may lie below one of them, and they count as anybody's.
+    """
+    skip = set(ignore_schemas)
+    with database.session() as session:
+        if elsewhere(session, mark):
+            return Written({}, False, f"what was written cannot be counted: {ANOTHER}")
+        others = int(session.scalar(OTHERS))  # before the counters: who is gone by now has handed them over
+        counters = session.rows(COUNTERS)[0]
+        tables = [table for table in session.rows(TABLES) if table["schema"] not in skip]
+        certain = bool(counters["counting"]) and counters == dict(mark["counters"])
+        # Reading every row header takes as long as the database is large: only where the counters moved, or lie.
+        touched: list[Mapping[str, Any]] = []
+        still: list[Mapping[str, Any]] = []
+        for table in tables:
+            (still if certain and _untouched(table, mark) else touched).append(table)
+        small = smallest(session, still) if others else []
+        recent = _recent(session, [*touched, *small], mark, list(own.writes) if certain else ())
+        changes, own_numbers = _besides(session, mark, own, skip, certain, others)
+    found: dict[str, dict[str, Any]] = {}
+    apart = 0
+    for table in tables:
+        key = f"{table['schema']}.{table['name']}"
+        before = mark["tables"].get(key)
+        same = before is not None and int(before["oid"]) == int(table["oid"])
+        rows, mine = recent.get(int(table["oid"]), (0, 0))
+        ours = max(
+            mine, sum(wrote.get(key, 0) for wrote in own.writes.values())
+        )  # a login overwrites the row of the last one
+        if mine and _writes(table) - (_writes(before) if same and before else 0) > rows + ours:
+            rows, mine = rows + mine, 0
+        apart += mine
+        entry: dict[str, Any] = {"rows": rows, "deleted": None}
+        if certain:
+            entry["deleted"] = int(table["deleted"]) - (int(before["deleted"]) if same and before else 0)
+        if same and before and int(before["file"]) != int(table["file"]):
+            entry["emptied"] = True  # TRUNCATE or a rewrite: the old rows are not in the counters
+        if rows or entry["deleted"] or entry.get("emptied"):
+            found[key] = entry
+    for key, before in mark["tables"].items():
+        if before["schema"] not in skip and key not in {f"{t['schema']}.{t['name']}" for t in tables}:
+            found[key] = {"rows": 0, "deleted": None, "emptied": True}
+    why = (
+        "row versions newer than the mark, and the server's counters of deletions"
+        if certain
+        else "deletions cannot be counted: the server was restarted, its statistics were reset or are switched off"
+    )
+    so_far = _open(others, len(still) - len(small)) if others else ""
+    return Written(found, certain, why, so_far, apart, own_numbers, changes)
+
+
+def _besides(
+    session: Session, mark: Mapping[str, Any], own: Own, skip: set[str], certain: bool, others: int
+) -> tuple[tuple[Change, ...], int]:
+    if "sequences" not in mark:
+        return (Change("sequences and large objects, of which an earlier version of pap-deploy noted nothing"),), 0
+    now = besides.positions(session)
+    changes, mine = besides.moved(mark["sequences"], now, own=own.numbers, ignore_schemas=tuple(skip))
+    before = mark["large_objects"]
+    large = besides.large_objects(session, before, newer(mark), certain=certain, others=others, most=LOOK_BYTES)
+    return (*large, *changes), mine
+
+
+def smallest(
+    session: Session, tables: Sequence[Mapping[str, Any]], limit_bytes: Optional[int] = None
+) -> list[Mapping[str, Any]]:
+    """Of ``tables`` the smallest that nobody has locked, until their bytes together are what may be read."""
+    if not tables:
+        return []
+    by_oid = {int(table["oid"]): table for table in tables}
+    chosen: list[Mapping[str, Any]] = []
+    left = LOOK_BYTES if limit_bytes is None else limit_bytes
+    for row in session.rows(_SIZES.format(oids=", ".join(map(str, by_oid)))):
+        left -= int(row["bytes"])
+        if left < 0:
+            break
+        chosen.append(by_oid[int(row["oid"])])
+    return chosen
+
+
+def _open(others: int, unread: int) -> str:
+    sessions = "a session is" if others == 1 else f"{others:,} sessions are"
+    late = "their last deletions" if others > 1 else "its last deletions"
+    tables = f", and what went into {plural(unread, 'large or locked table')}," if unread else ""
+    return f"{sessions} open, {late}{tables} may not show yet; counted again under the fence"
+
+
+def _untouched(table: Mapping[str, Any], mark: Mapping[str, Any]) -> bool:
+    before = mark["tables"].get(f"{table['schema']}.{table['name']}")
+    return before is not None and all(
+        int(before[key]) == int(table[key]) for key in ("oid", "file", "inserted", "updated", "deleted")
+    )
+
+
+def _writes(table: Mapping[str, Any]) -> int:
+    return int(table["inserted"]) + int(table["updated"])
+
+
+def _recent(
+    session: Session, tables: Sequence[Mapping[str, Any]], mark: Mapping[str, Any], own: Sequence[str]
+) -> dict[int, tuple[int, int]]:
+    """By table (OID) the row versions newer than ``mark``: of others, and of the transactions ``own``."""
+    mine = f"t.xmin::text IN ({', '.join(map(quote_literal, own))})" if own else "false"
+    counts: dict[int, tuple[int, int]] = {}
+    for start in range(0, len(tables), 40):
+        queries = [
+            f"SELECT {int(table['oid'])} AS oid, count(*) FILTER (WHERE NOT {mine}) AS rows,"
+            f" count(*) FILTER (WHERE {mine}) AS mine"
+            f" FROM ONLY {quote_ident(table['schema'])}.{quote_ident(table['name'])} AS t WHERE {newer(mark)}"
+            for table in tables[start : start + 40]
+        ]
+        for row in session.rows(" UNION ALL ".join(queries)):
+            counts[int(row["oid"])] = (int(row["rows"]), int(row["mine"]))
+    return counts

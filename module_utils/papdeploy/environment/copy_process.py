@@ -1,0 +1,146 @@
+"""A process that works on a copy: what it finds around it, how it is pointed at the copy, the files that it gets.
+
+The calls run in the process itself, before it imports anything of the application; what it starts inherits the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Callable
+
+from ..core.database_url import Hosts
+from ..core.errors import PapError, Refused, Unavailable
+from ..sites.host import Site
+from . import copy_environment, libpq_files
+from . import settings as environment
+from .copy_environment import Aim, CopyEnvironment, Surroundings
+
+Emit = Callable[[dict[str, Any]], None]
+
+# Where libpq looks for services when the user's own file does not have them, as distributions build it.
+_SYSTEM_SERVICES = (
+    "/etc/postgresql-common/pg_service.conf",
+    "/etc/pg_service.conf",
+    "/etc/sysconfig/pgsql/pg_service.conf",
+)
+_LONGEST_PATH = 1024
+
+# Keeps files until its input ends, also when the one that holds the other end is killed. Input: {path: text}, a line.
+KEEP_FILES = r"""
+import json, os, sys
+files = json.loads(sys.stdin.buffer.readline())
+for path, text in files.items():
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+sys.stdout.write("kept\\n")
+sys.stdout.flush()
+sys.stdin.buffer.read()
+for path in files:
+    os.unlink(path)
+os.rmdir(os.path.dirname(path))
+"""
+
+
+def request_of(aim: Aim) -> dict[str, Any]:
+    """An aim as plain data for :func:`changes`."""
+    return {**vars(aim), "extra": dict(aim.extra), "hosts": [list(pair) for pair in aim.hosts]}
+
+
+def changes(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
+    """{aim, models, environment, words, folders} → {variables, files, pointed}: see ``copy_environment.of``."""
+    given = dict(request["aim"])
+    hosts: Hosts = tuple((str(host), int(port) if port else None) for host, port in given.pop("hosts"))
+    made = copy_environment.of(surroundings(request), Aim(**given, hosts=hosts))
+    return {"variables": made.variables, "files": made.files, "pointed": list(made.pointed)}
+
+
+def adopt(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
+    """{variables} → {}: this process, and all that it starts from now on, has these variables."""
+    os.environ.update({str(name): str(value) for name, value in request["variables"].items()})
+    return {}
+
+
+def verify(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
+    """{live, models, environment, words, folders} → {problem}: the import of the models leads nothing back to ``live``.
+
+    Raises Refused, naming the variable or the file, if it does: a settings file that is loaded over what is there, a
+    configuration file with an address of its own.
+    """
+    live = str(request["live"])
+    handled = {os.path.realpath(path) for path in environment.settings_files(request)}
+    seen, problem = environment.import_watched(request["models"])
+    for name, value in os.environ.items():
+        if copy_environment.leads_to_live(name, value, live):
+            by = f" by {seen.set_by[name]}" if seen.set_by.get(name) else ""
+            raise Refused(
+                f"{name} leads to the live database {live} again once the models are imported: it is set{by}, whatever"
+                " the process was given.",
+                hint=f"Let a value of {name} that is there already win (load_dotenv without override=True).",
+            )
+    for path in seen.opened:
+        if os.path.realpath(path) in handled or path.name in ("pg_service.conf", "pgpass"):
+            continue
+        if copy_environment.text_leads_to_live(environment.text_of(path), live):
+            raise Refused(
+                f"The import of the models reads {path}, which leads to the live database {live}.",
+                hint="Let the application take its database from a variable: then it can be pointed at a copy.",
+            )
+    return {"problem": problem}
+
+
+def surroundings(request: Mapping[str, Any]) -> Surroundings:
+    """What this process, and the application in it, would find."""
+    text = environment.text_of
+    settings = {str(path): text(path) for path in environment.settings_files(request)}
+    secrets = {str(path): text(path) for path in environment.listed(environment.SECRETS)}
+    named = {name: text(Path(value)) for name, value in os.environ.items() if _is_path(value)}
+    for name, default in libpq_files.DEFAULTS.items():
+        named[name] = named.get(name) or text(Path(os.environ.get(name) or default).expanduser())
+    folder = os.environ.get("PGSYSCONFDIR")
+    for path in (f"{folder}/pg_service.conf",) if folder else _SYSTEM_SERVICES:
+        named["PGSERVICEFILE"] += text(Path(path))
+    return Surroundings(dict(os.environ), settings, secrets, {name: value for name, value in named.items() if value})
+
+
+def _is_path(value: str) -> bool:
+    return (
+        "/" in value
+        and "\n" not in value
+        and "://" not in value
+        and len(value) < _LONGEST_PATH
+        and Path(value).is_file()
+    )
+
+
+@contextlib.contextmanager
+def files_kept(site: Site, python: str, made: CopyEnvironment) -> Iterator[None]:
+    """The files of ``made`` are at ``site`` while the block runs. Raises Unavailable if they cannot be put there."""
+    if not made.files:
+        yield
+        return
+    with site.popen([python, "-c", KEEP_FILES], stdin=True) as process:
+        assert process.stdin is not None
+        with contextlib.suppress(OSError):
+            process.stdin.write(json.dumps(made.files).encode() + b"\n")
+            process.stdin.flush()
+        if process.stdout.readline() != b"kept\n":
+            raise Unavailable(
+                f"{min(made.files)} cannot be written on {site.label}: {process.errors().strip()[-300:]}",
+                hint="A process on a copy needs it: the original leads to the live database.",
+            )
+        yield
+        process.stdin.close()
+        with contextlib.suppress(PapError):
+            process.wait(5)
+
+
+CALLS: dict[str, Callable[[dict[str, Any], Emit], dict[str, Any]]] = {
+    "environment.copy": changes,
+    "environment.adopt": adopt,
+    "environment.verify": verify,
+}

@@ -1,0 +1,25 @@
+"""Files of environment variables, as Docker and systemd read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..core.errors import PapError
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """``KEY=VALUE`` lines; comments, ``export`` and one pair of quotes around a value are taken off."""
+    values: dict[str, str] = {}
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise PapError(f"The environment file {path} cannot be read: {error.strerror}.") from error
+    for line in text.splitlines():
+        name, mark, value = line.strip().partition("=")
+        if not mark or name.startswith("#"):
+            continue
+        value = value.strip()
+        if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
+        values[name.removeprefix("export ").strip()] = value
+    return values

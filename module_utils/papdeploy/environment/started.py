@@ -1,0 +1,282 @@
+"""What the application's own program makes of a variable: it is started, as far as serving, where it reaches nothing.
+
+The agent forks; the child is confined (``confined``), runs the program that the start command ends in, with its words,
+folder and variables, and says what it finds (``switches``) when the program begins to serve, fails, or takes too long.
+The agent itself has imported nothing then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import sys
+import time
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Callable, NoReturn, Optional
+
+from ..schema.models.capture_output import silence_for_good
+from . import confined, settings, settings_values, start_command, switches
+
+Emit = Callable[[dict[str, Any]], None]
+
+_SECONDS = 20.0  # for one program
+_GRACE_S = 3.0
+_PROGRAMS = 3
+_FLAGS_WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")
+_USUAL_MAINS = ("main", "app", "asgi", "wsgi", "server", "api")
+
+
+class Served(BaseException):
+    """The program would serve now: all that it imports is imported."""
+
+
+class _TooLong(BaseException):
+    pass
+
+
+def started(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
+    """{variable, models, commands, …} → {found: [{value, source}], unsure: [{value, source}], problem}.
+
+    ``found``: what start command and program give the variable. ``unsure``: what depends on a condition that could not
+    be decided. ``problem``: why it could not be seen to the end.
+    """
+    variable, folder = str(request["variable"]), str(Path.cwd())
+    reader = start_command.Reader(dict(os.environ), folder, _is_program, Path(str(request.get("root") or "/")))
+    for words in request.get("commands") or []:
+        reader.command([str(word) for word in words], "the start command")
+    result: dict[str, Any] = {"found": [], "unsure": [], "problem": ""}
+    wanted = settings_values.fold(variable)
+    last = {
+        (each.where, each.certain): each for each in reader.assignments if settings_values.fold(each.name) == wanted
+    }
+    for each in last.values():
+        result["found" if each.certain else "unsure"].append({"value": each.value, "source": each.where})
+    programs = _chosen(reader.programs) or [_guessed(request, folder)]
+    for program in programs:
+        answer = _confined(request, program)
+        result["found" if program.certain else "unsure"] += answer["found"]
+        result["problem"] = result["problem"] or answer["problem"]
+    return result
+
+
+def _chosen(programs: Sequence[start_command.Program]) -> list[start_command.Program]:
+    """Once each, whatever port they take."""
+    once = {(tuple(word for word in p.words if not word.isdigit()), p.folder): p for p in reversed(programs)}
+    chosen = [program for program in reversed(list(once.values())) if program.certain] or list(once.values())
+    return chosen[:_PROGRAMS]
+
+
+def _guessed(request: Mapping[str, Any], folder: str) -> start_command.Program:
+    """Where no program was found: the module that usually is the main one, beside the models."""
+    package = str(request["models"][0]).partition(":")[0].partition(".")[0] if request["models"] else ""
+    places = [*(f"{package}.{name}" for name in _USUAL_MAINS if package), *_USUAL_MAINS]
+    with settings.importable(folder):
+        for name in places:
+            with contextlib.suppress(ImportError, ValueError, AttributeError):
+                if importlib.util.find_spec(name):
+                    return start_command.Program(("python", "-c", f"import {name}"), folder, dict(os.environ))
+    return start_command.Program((), folder, dict(os.environ))
+
+
+def _is_program(word: str, folder: str) -> bool:
+    return _script(word, folder) is not None
+
+
+def _script(word: str, folder: str) -> Optional[str]:
+    """The path of a Python program on the disk: a script, or what a package has installed beside its Python."""
+    beside = Path(sys.executable).parent / word
+    places = [Path(folder, word)] if "/" in word else [beside, Path(folder, word), Path(shutil.which(word) or beside)]
+    for path in filter(Path.is_file, places):
+        if path.suffix == ".py":
+            return str(path)
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            head = file.read(512)
+            if re.match(rb"#!.*\bpython[\d.]*\b|#!/bin/sh\n'''exec' .*python", head):
+                return str(path)
+    return None
+
+
+def _confined(request: Mapping[str, Any], program: start_command.Program) -> dict[str, Any]:
+    """What the program says in a child that reaches nothing."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(reading)
+        _child(request, program, writing)
+    os.close(writing)
+    said, limit = b"", time.monotonic() + float(request.get("seconds") or _SECONDS) + _GRACE_S
+    with os.fdopen(reading, "rb", buffering=0) as stream:
+        while select.select([stream], [], [], max(0.0, limit - time.monotonic()))[0]:
+            chunk = stream.read(1 << 16)
+            if not chunk:
+                break
+            said += chunk
+            if said.endswith(b"\n"):
+                break
+    with contextlib.suppress(OSError):
+        os.killpg(pid, signal.SIGKILL)
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    words = " ".join(program.words)[:80] or "the program"
+    if not said.endswith(b"\n"):
+        return {"found": [], "problem": f"{words} neither served nor ended"}
+    answer: dict[str, Any] = json.loads(said)
+    return answer
+
+
+def _child(request: Mapping[str, Any], program: start_command.Program, writing: int) -> NoReturn:
+    """Never returns: whatever becomes of the program, the answer goes out and the process ends."""
+    try:
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        silence_for_good()
+        answer = _answer(request, program)
+    except BaseException as error:  # noqa: BLE001 - of ours: the caller has to hear of it
+        answer = {"found": [], "problem": f"it could not be looked at: {type(error).__name__}: {error}"[:300]}
+    data = json.dumps(answer).encode() + b"\n"
+    while data:
+        data = data[os.write(writing, data) :]
+    os._exit(0)
+
+
+def _answer(request: Mapping[str, Any], program: start_command.Program) -> dict[str, Any]:
+    variable = str(request["variable"])
+    os.environ.clear()
+    os.environ.update(program.variables)
+    os.chdir(program.folder)
+    sys.dont_write_bytecode = True
+    before = dict(settings.named(variable))
+    obstacle = confined.confine()
+    if obstacle:
+        return {"found": [], "problem": obstacle}
+    with settings.watched() as seen:
+        problem = _run(request, program)
+    others = settings_values.other_stages(settings.stages_of(request))
+    found = settings.made_of(seen, variable, before, others)
+    found += [{"value": each.value, "source": each.source} for each in switches.values(variable)]
+    return {"found": found, "problem": problem}
+
+
+def _run(request: Mapping[str, Any], program: start_command.Program) -> str:
+    """Import the models, and run the program until it serves. Returns why it did not come so far, or nothing."""
+    with settings.importable(program.folder), _deadline(float(request.get("seconds") or _SECONDS)):
+        try:
+            for spec in request["models"]:
+                importlib.import_module(str(spec).partition(":")[0].strip())
+            if not program.words:
+                return "what starts the API could not be told from its start command"
+            _intercept_servers(program.words)
+            _execute(list(program.words), program.folder)
+        except Served:
+            return ""
+        except _TooLong:
+            return f"{_named(program)} did not begin to serve in time, without a database"
+        except BaseException as error:  # noqa: BLE001 - a program may raise anything
+            if isinstance(error, SystemExit) and error.code in (None, 0):
+                return ""
+            reason = error.__context__ if isinstance(error, SystemExit) and error.__context__ else error
+            return f"{_named(program)} ended with {type(reason).__name__} where it reaches no database"
+    return ""
+
+
+def _named(program: start_command.Program) -> str:
+    return " ".join(program.words[:4])[:80]
+
+
+@contextlib.contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    def over(*_: object) -> None:
+        raise _TooLong
+
+    signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)  # again and again: a loop that tries anew may swallow one
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _execute(words: list[str], folder: str) -> None:
+    """Run a Python program in this interpreter, as its command line says."""
+    if not re.fullmatch(r"(python|pypy)[\d.]*", Path(words[0]).name):
+        script = _script(words[0], folder)
+        if script is None:
+            raise FileNotFoundError(words[0])
+        sys.argv = [script, *words[1:]]
+        _as_main(script)
+        return
+    rest = words[1:]
+    while rest and rest[0].startswith("-") and rest[0] not in ("-m", "-c"):
+        del rest[: 2 if rest[0] in _FLAGS_WITH_VALUE else 1]
+    if len(rest) > 1 and rest[0] == "-m":
+        spec = importlib.util.find_spec(rest[1])
+        if spec is not None and spec.submodule_search_locations is not None:
+            spec = importlib.util.find_spec(f"{rest[1]}.__main__")
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError(rest[1])
+        sys.argv = [spec.origin, *rest[2:]]
+        _as_main(spec.origin, spec.parent or "")
+    elif len(rest) > 1 and rest[0] == "-c":
+        sys.argv = ["-c", *rest[2:]]
+        exec(compile(rest[1], "<command>", "exec"), {"__name__": "__main__"})  # the API's own command
+    elif rest:
+        path = Path(folder, rest[0])
+        path = path / "__main__.py" if path.is_dir() else path
+        sys.path.insert(0, str(path.parent))
+        sys.argv = rest
+        _as_main(str(path))
+
+
+def _as_main(path: str, package: str = "") -> None:
+    """Run a file as the main module, which stays: its names are a part of the application."""
+    module = types.ModuleType("__main__")
+    module.__dict__.update(__file__=path, __package__=package or None, __builtins__=__builtins__)
+    sys.modules["__main__"] = module
+    exec(compile(Path(path).read_bytes(), path, "exec"), module.__dict__)
+
+
+def _intercept_servers(words: Sequence[str]) -> None:
+    """Let the usual servers load the application as they do, and stop where they would serve it."""
+    named = " ".join(words)
+    if "gunicorn" in named and importlib.util.find_spec("gunicorn"):
+        arbiter: Any = importlib.import_module("gunicorn.arbiter")
+        arbiter.Arbiter.run = _run_gunicorn
+    elif "hypercorn" in named and importlib.util.find_spec("hypercorn"):
+        hypercorn: Any = importlib.import_module("hypercorn.__main__")
+        hypercorn.run = _run_hypercorn
+    elif importlib.util.find_spec("uvicorn"):
+        uvicorn: Any = importlib.import_module("uvicorn")
+        uvicorn.Server.run = uvicorn.Server.serve = lambda server, *_, **__: _load_uvicorn(server.config)
+        uvicorn.Config.bind_socket = _load_uvicorn
+
+
+def _run_gunicorn(arbiter: Any) -> NoReturn:
+    arbiter.cfg.on_starting(arbiter)
+    arbiter.app.wsgi()
+    raise Served
+
+
+def _run_hypercorn(config: Any) -> NoReturn:
+    utils: Any = importlib.import_module("hypercorn.utils")
+    utils.load_application(config.application_path, config.wsgi_max_body_size)
+    raise Served
+
+
+def _load_uvicorn(config: Any) -> NoReturn:
+    if not config.loaded:
+        config.load()
+    raise Served
+
+
+CALLS: dict[str, Callable[[dict[str, Any], Emit], dict[str, Any]]] = {"environment.started": started}

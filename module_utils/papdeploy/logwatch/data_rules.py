@@ -1,0 +1,121 @@
+"""Every minute of the watch: did the live database lose anything since the fence of the release came down?
+
+A look costs one query of the catalog; rows are read only where the server's counters of deletions moved. Users delete
+rows all day, so what counts is what a table lost since the look before.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Optional
+
+from ..core.clock import seconds_between
+from ..core.errors import PapError
+from ..databases import loss_rules, relation_losses
+from ..databases.psql import Conninfo, Database
+from ..databases.relation_losses import Loss
+from ..releases.journal import Journal, State
+from ..sites.host import HostSite
+
+KIND = "data_loss"
+_LEDGER_SCHEMA = "pap_deploy"
+
+
+def spec_of(database: Database, may_delete: Sequence[str], environment: str) -> dict[str, Any]:
+    """The database as plain data, without its password. Nothing for development, where an application may reset it."""
+    if environment == "development":
+        return {}
+    info = database.conninfo
+    return {
+        "container": getattr(database.site, "name", ""),
+        "become": list(getattr(database.site, "become", ())),
+        "bin_dir": database.bin_dir,
+        "dbname": info.dbname,
+        "host": info.host,
+        "port": info.port,
+        "user": info.user,
+        "may_delete": list(may_delete),
+    }
+
+
+def _database(spec: Mapping[str, Any], password: str) -> Database:
+    if spec["container"]:
+        from ..app.discovery import database_at
+        from ..sites.docker.engine import Engine
+
+        known = {"name": spec["dbname"], "admin_user": spec["user"]}
+        made = database_at(Engine(), spec["container"], known, tuple(spec["become"]), password=password)
+    else:
+        conninfo = Conninfo(spec["dbname"], spec["host"], spec["port"], spec["user"], password)
+        made = Database(HostSite(tuple(spec["become"])), conninfo)
+    return replace(made, bin_dir=spec["bin_dir"]).as_release("watch")
+
+
+def period_s(state: Mapping[str, Any]) -> float:
+    """Seconds between two looks: every other step of the watch, and at least once a minute."""
+    return min(60.0, 2 * float(state["interval_s"]))
+
+
+def look(
+    folder: Path, state: Mapping[str, Any], spec: Mapping[str, Any], password: str, at: str
+) -> Optional[dict[str, Any]]:
+    """What the database has lost, if a look is due: ``{"losses", "error"}``. None while it is not, while there is no
+    baseline yet, and while a later release is at work: its migrations may take away what they mean to."""
+    before = state.get("data") or {}
+    if not spec or (before.get("at") and seconds_between(before["at"], at) < period_s(state)):
+        return None
+    path = folder / "data.json"
+    journal = Journal(folder)
+    later = State(folder.parent.parent).later_than(journal)
+    if not path.is_file() or any(other.end() is None for other in later):
+        return None
+    baseline = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        found = relation_losses.compare(
+            _database(spec, password), baseline, ignore_schemas=(_LEDGER_SCHEMA,), deletions_only=True
+        )
+    except PapError as error:
+        return {"losses": [], "error": error.message}
+    known = before.get("lost") or {}
+    fresh = [new for loss in found.losses if (new := _since(loss, known)) is not None]
+    return {
+        "error": "",
+        "losses": [
+            loss.as_dict() for loss in loss_rules.intolerable(fresh, baseline, spec["may_delete"], loss_rules.TRAFFIC)
+        ],
+        "lost": {_key(loss): int(loss.rows or 0) for loss in found.losses},
+    }
+
+
+def _key(loss: Loss) -> str:
+    return f"{loss.what} {loss.table} {loss.detail}".strip()
+
+
+def _since(loss: Loss, known: Mapping[str, int]) -> Optional[Loss]:
+    """The part of a loss that is new since the look before; None if nothing is."""
+    if _key(loss) not in known:
+        return loss
+    more = int(loss.rows or 0) - int(known[_key(loss)])
+    return replace(loss, rows=more) if loss.what == "deleted" and more > 0 else None
+
+
+def judged(state: Mapping[str, Any], found: Mapping[str, Any], at: str) -> dict[str, Any]:
+    """The state of the watch after a look: an alarm for each table that lost what nothing explains."""
+    if found["error"]:
+        blind = {**state["blind"], "data": {"since": at, **state["blind"].get("data", {}), "message": found["error"]}}
+        return {**state, "blind": blind, "data": {**(state.get("data") or {}), "at": at}}
+    alarms = list(state["alarms"])
+    known = {(alarm["kind"], alarm["subject"], alarm["why"]) for alarm in alarms}
+    for value in found["losses"]:
+        loss = Loss.from_dict(value)
+        alarm = {
+            "at": at, "kind": KIND, "source": "database", "subject": loss.table, "count": loss.rows or 0, "sample": "",
+            "why": f"data was lost: {loss.sentence()}",
+        }  # fmt: skip
+        if (alarm["kind"], alarm["subject"], alarm["why"]) not in known:
+            alarms.append(alarm)
+    blind = {name: entry for name, entry in state["blind"].items() if name != "data"}
+    return {**state, "blind": blind, "alarms": alarms, "data": {"at": at, "lost": found["lost"]}}

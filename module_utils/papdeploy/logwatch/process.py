@@ -1,0 +1,280 @@
+"""The process of the watch: started by a module, in a session of its own, it outlives the connection that started it.
+
+``python watch.zip run <release folder>`` steps until its time is over, ``step`` does one step (for a timer of systemd).
+The program and its packages are in the zip: nothing of the controller's temporary files is needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+from ..core.clock import now
+from ..core.durable import write_durably
+from ..core.errors import PapError, Refused, StorageFailed, Unavailable
+from ..core.redact import Redactor
+from ..core.visible import visible
+from ..notify import webhook
+from ..releases.journal import Journal, State
+from ..remote.client import payload
+from . import confidential as watch_confidential
+from . import data_rules
+from .confidential import NOTHING, Confidential
+from .files import LogSource
+from .rules import Rules, begin, being_watcher, changing, is_watched, load, open_alarms, save, step
+from .sources import from_spec
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+_MAIN = "import sys\nfrom papdeploy.logwatch.process import main\nsys.exit(main(sys.argv[1:]))\n"
+
+
+def prepare(
+    folder: Path,
+    specs: Mapping[str, Mapping[str, Any]],
+    *,
+    hours: float,
+    interval_s: float,
+    rules: Rules,
+    timer: bool = False,
+    redactor: Optional[Redactor] = None,
+    database: Optional[Mapping[str, Any]] = None,
+) -> dict[str, Any]:
+    """Take the marks and the baseline, before the new version starts. ``specs`` says by name (``api``, ``database``)
+    where each log is; ``database`` is what :func:`.logwatch.data.spec_of` returned."""
+    sources = {name: from_spec(spec) for name, spec in specs.items()}
+    limits = {"hours": hours, "interval_s": interval_s}
+    state = begin(folder.name, sources, **limits, rules=rules, at=now(), timer=timer, redactor=redactor)
+    config = {"sources": {name: dict(spec) for name, spec in specs.items()}, "database": dict(database or {})}
+    write_durably(folder / "watch-config.json", json.dumps(config).encode())
+    save(folder, state)
+    return state
+
+
+def remark(folder: Path) -> bool:
+    """Move the marks to the present end of the logs, when the new version is about to start: what the old one logged
+    while it was stopped is no finding. False if no watch was prepared, or a log cannot be read just now (the steps say
+    so when it stays that way)."""
+    if load(folder) is None:
+        return False
+    sources = _sources(folder)
+    with changing(folder):
+        try:
+            marks = {name: source.now() for name, source in sources.items()}
+        except PapError:
+            return False
+        save(folder, {**_loaded(folder), "marks": marks, "started": now(), "heartbeat": now()})
+    return True
+
+
+def look(folder: Path, redactor: Optional[Redactor] = None) -> dict[str, Any]:
+    """Read once what was logged since the activation; starts so far were caused by the activation itself."""
+    sources = _sources(folder)
+    with changing(folder):
+        state = step(_loaded(folder), sources, now(), settling=True, redactor=redactor)
+        state = step(state, sources, now(), settling=True, redactor=redactor)  # for a record that still grew
+        save(folder, state)
+    return state
+
+
+def first(
+    folder: Path, *, seconds: float, poll_s: float = 1.0, redactor: Optional[Redactor] = None, password: str = ""
+) -> dict[str, Any]:
+    """The first minute, within the deploy: step until ``seconds`` are over or an alarm is raised; the state then."""
+    sources = _sources(folder)
+    look(folder, redactor)
+    deadline = time.monotonic() + seconds
+    while True:
+        left = deadline - time.monotonic()
+        time.sleep(max(0.0, min(poll_s, left)))
+        found = _lost(folder, password)
+        with changing(folder):
+            state = step(_loaded(folder), sources, now(), redactor=redactor)
+            state = data_rules.judged(state, found, now()) if found else state
+            save(folder, state)
+        if open_alarms(state) or left <= poll_s:
+            return state
+
+
+def spawn(folder: Path, confidential: Confidential = NOTHING, python: str = "") -> int:
+    """Start the watcher of a release, detached from this process and its terminal; what is confidential goes through a
+    pipe. Returns its process id, once it shows that it lives; raises Unavailable if it does not."""
+    if is_watched(folder):
+        raise Refused("A watcher of this release runs already.")
+    program = install(folder)
+    with open(folder / "watch.log", "ab", opener=_private) as log:
+        process = subprocess.Popen(
+            [python or sys.executable, str(program), "run", str(folder), "-"],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            start_new_session=True,
+        )
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError), process.stdin:  # it may have ended: its log says why
+        process.stdin.write(confidential.text().encode())
+    deadline = time.monotonic() + 20
+    while not is_watched(folder):
+        if process.poll() is not None or time.monotonic() > deadline:
+            said = (folder / "watch.log").read_text(encoding="utf-8", errors="replace").strip()
+            raise Unavailable(
+                f"The watcher did not start: {said.splitlines()[-1] if said else 'it said nothing'}",
+                hint=f"Look at {folder / 'watch.log'} on the target host.",
+            )
+        time.sleep(0.05)
+    return process.pid
+
+
+def install(folder: Path) -> Path:
+    """Put the program beside the state: this package with a ``__main__``."""
+    buffer = io.BytesIO(payload())
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr("__main__.py", _MAIN)
+    program = folder / "watch.zip"
+    write_durably(program, buffer.getvalue())
+    return program
+
+
+def run(folder: Path, confidential: Confidential) -> None:
+    """Step until the watch ends. What was not read when the watcher died is read now: the marks are in the state."""
+    with being_watcher(folder):
+        while True:
+            try:
+                if one_step(folder, confidential)["ended"] is not None:
+                    return
+            except (
+                OSError,
+                StorageFailed,
+            ) as error:  # a full disk passes; meanwhile the missing sign of life is the alarm
+                print(f"{now()} {error}", file=sys.stderr, flush=True)
+            time.sleep(float(_loaded(folder)["interval_s"]))
+
+
+def one_step(folder: Path, confidential: Confidential) -> dict[str, Any]:
+    """One step of the watch on disk: end it if a later release has taken over, else read on; send what is new."""
+    sources, redactor = _sources(folder), confidential.redactor()
+    found = _lost(folder, confidential.database_password)
+    with changing(folder):
+        state = _loaded(folder)
+        if state["ended"] is None:
+            why = overtaken(Journal(folder))
+            ended = {**state, "ended": {"at": now(), "why": why}}
+            state = ended if why else step(state, sources, now(), redactor=redactor)
+            state = data_rules.judged(state, found, now()) if found and not why else state
+            save(folder, state)
+    if state["ended"] is not None:
+        watch_confidential.forget(folder)
+    _send_alarms(folder, confidential.alert or _configured(folder).get("alert") or {})
+    return state
+
+
+def _lost(folder: Path, password: str) -> Optional[dict[str, Any]]:
+    """What the live database has lost, if it is time to look. Without the lock: a person who acknowledges waits for
+    that, and this may take seconds."""
+    state = _loaded(folder)
+    spec = _configured(folder).get("database") or {}
+    return data_rules.look(folder, state, spec, password, now()) if state["ended"] is None else None
+
+
+def end(folder: Path, why: str) -> None:
+    """End the watch deliberately, if there is one: its silence is then no alarm."""
+    with changing(folder):
+        state = load(folder)
+        if state is not None and state["ended"] is None:
+            save(folder, {**state, "ended": {"at": now(), "why": why}})
+    watch_confidential.forget(folder)
+
+
+def overtaken(journal: Journal) -> str:
+    """Why this release is no longer the one in force, or nothing: it was rolled back, or a later one was activated."""
+    ended = journal.end()
+    if ended and ended["event"] != "finished":
+        return f"the release was {ended['event'].replace('_', ' ')}"
+    for later in State(journal.folder.parent.parent).later_than(journal):
+        if any(entry["phase"] in ("activate", "rollback") and entry["event"] == "begin" for entry in later.entries()):
+            return f"release {later.release} took over"
+    return ""
+
+
+def _send_alarms(folder: Path, alert: Mapping[str, Any]) -> None:
+    """Tell the webhook of each alarm once; what could not be told is tried again at the next step."""
+    if not alert.get("url"):
+        return
+    state = _loaded(folder)
+    for number, alarm in enumerate(state["alarms"]):
+        if alarm.get("told") or alarm.get("acknowledged"):
+            continue
+        try:
+            post(alert, message(str(alert.get("stack", "")), state["release"], alarm))
+            told: dict[str, Any] = {"told": now()}
+        except PapError as error:
+            told = {"not_told": f"{now()}: {error.message}"}
+        with changing(folder):
+            state = _loaded(folder)
+            state["alarms"][number].update(told)
+            save(folder, state)
+
+
+def message(stack: str, release: str, alarm: Mapping[str, Any]) -> dict[str, Any]:
+    """What a webhook gets: the same keys as the notifications of the deploy itself."""
+    text = visible(f"{stack}: alarm after release {release}: {alarm['why']}")
+    return {"event": "alarm", "stack": stack, "release": release, "message": text, "alarm": dict(alarm)}
+
+
+def post(alert: Mapping[str, Any], body: Mapping[str, Any]) -> None:
+    """Tell the webhook ``{"url", "format", "headers"}``. Raises Unavailable if it was not taken."""
+    headers = alert.get("headers") or {}
+    webhook.post(str(alert["url"]), body, form=str(alert.get("format") or "json"), headers=headers)
+
+
+def _configured(folder: Path) -> dict[str, Any]:
+    """What :func:`prepare` kept. (Until 0.1 the webhook too.)"""
+    try:
+        config: dict[str, Any] = json.loads((folder / "watch-config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Refused("No watch was prepared for this release.") from None
+    return config
+
+
+def _sources(folder: Path) -> dict[str, LogSource]:
+    return {name: from_spec(spec) for name, spec in _configured(folder)["sources"].items()}
+
+
+def _loaded(folder: Path) -> dict[str, Any]:
+    state = load(folder)
+    if state is None:
+        raise Refused("No watch was prepared for this release.")
+    return state
+
+
+def main(arguments: list[str]) -> int:
+    """The command line of the zip: ``run`` or ``step``, and the release's folder; ``-`` behind it: what is confidential
+    comes from standard input. Exit codes: 0 well, 1 it could not be
+    done, 2 wrong arguments, 3 (of ``step``) the watch has ended and its timer may stop."""
+    if arguments[:1] not in (["run"], ["step"]) or arguments[2:] not in ([], ["-"]):
+        print("usage: watch.zip run|step <release folder> [-]", file=sys.stderr)
+        return 2
+    folder = Path(arguments[1])
+    given = watch_confidential.from_text(sys.stdin.read()) if arguments[2:] else watch_confidential.kept(folder)
+    with contextlib.suppress(KeyboardInterrupt):
+        try:
+            if arguments[0] == "step":
+                return 0 if one_step(folder, given)["ended"] is None else 3
+            run(folder, given)
+        except PapError as error:
+            print(visible(f"{now()} {Redactor().text(str(error))}"), file=sys.stderr)
+            return 1
+    return 0

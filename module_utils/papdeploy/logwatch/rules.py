@@ -1,0 +1,399 @@
+"""The watch over the logs after a deploy: what is new, what is more than before, and whether the watcher still lives.
+
+The state is one file, ``<release>/watch.json``: marks, counts and the last sign of life are written together, so that a
+watcher that is killed at any instant neither counts a line twice nor passes one over. A step is pure but for reading
+the logs; ``watcher`` runs the steps in a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, Optional
+
+from ..core.clock import now, seconds_between
+from ..core.durable import write_durably
+from ..core.errors import PapError, Refused, Unavailable
+from ..core.reasons import stated
+from ..core.redact import Redactor
+from ..core.text import age, plural
+from ..core.visible import json_text
+from .classify import Finding, Scan, merge, scan, totals
+from .files import LogSource
+from .kinds import KINDS
+
+# One of these, about something that was not complained of before, is caused by the deploy.
+AT_ONCE = ("missing_column", "missing_table", "missing_function", "missing_object", "permission", "crash")
+_BASELINE_BYTES = 4 << 20
+_PIECES = 16
+_POINTS = 720  # of the plot
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When to raise an alarm. Kinds of ``AT_ONCE`` do so at their first record, if the logs before had none about the
+    same; others when there are at least ``min_count`` and more than ``factor`` times the rate before (per request where
+    requests are logged, else per second), within the last ``window_s`` or since the start."""
+
+    min_count: int = 5
+    factor: float = 3.0
+    window_s: float = 900.0
+    restarts: int = 0
+    blind_s: float = 180.0
+
+
+def begin(
+    release: str,
+    sources: Mapping[str, LogSource],
+    *,
+    hours: float,
+    interval_s: float,
+    rules: Rules,
+    at: str,
+    timer: bool = False,
+    redactor: Optional[Redactor] = None,
+) -> dict[str, Any]:
+    """The state at the start: where the logs end now, and what was usual in them before. With ``timer`` a service
+    manager runs the steps, else a process of its own.
+
+    Raises Unavailable if a log cannot be read: a watch that sees nothing must not look like one that found nothing.
+    """
+    if not sources:
+        raise Unavailable(
+            "There is no log to watch.",
+            hint="Set pap_api_log_files and pap_database_log_files (or the containers), or watch_enabled: false.",
+        )
+    marks = {name: source.now() for name, source in sources.items()}
+    baseline = {name: _baseline(name, source.recent(_BASELINE_BYTES), at, redactor) for name, source in sources.items()}
+    return {
+        "release": release,
+        "started": at,
+        "until": later(at, hours * 3600),
+        "interval_s": interval_s,
+        "timer": timer,
+        "bucket_s": max(60.0, hours * 3600 / _POINTS),
+        "rules": asdict(rules),
+        "labels": {name: source.label for name, source in sources.items()},
+        "marks": marks,
+        "carry": dict.fromkeys(sources, ""),
+        "baseline": baseline,
+        "expected_restarts": dict.fromkeys(sources, 0),
+        "steps": 0,
+        "heartbeat": at,
+        "requests": 0,
+        "records": 0,
+        "findings": [],
+        "series": [],
+        "alarms": [],
+        "blind": {},
+        "gaps": [],
+        "ended": None,
+    }
+
+
+def _baseline(name: str, text: str, at: str, redactor: Optional[Redactor]) -> dict[str, Any]:
+    before = scan(text, name, at=at, final=True, redactor=redactor)
+    return {
+        "records": before.records,
+        "requests": before.requests,
+        "seconds": seconds_between(before.first, at) if before.first else 0,
+        "kinds": totals(before.findings.values()),
+        "subjects": sorted({f"{f.kind}|{f.subject}" for f in before.findings.values()}),
+    }
+
+
+def step(
+    state: Mapping[str, Any],
+    sources: Mapping[str, LogSource],
+    at: str,
+    *,
+    settling: bool = False,
+    redactor: Optional[Redactor] = None,
+) -> dict[str, Any]:
+    """The state after reading what was logged since. With ``settling`` (after the smoke test has passed) the starts so
+    far were caused by the activation itself and are no trouble."""
+    after: dict[str, Any] = copy.deepcopy(dict(state))
+    findings = {f.key: f for f in findings_of(after)}
+    for name, source in sources.items():
+        found, error = _read(after, name, source, at, redactor)
+        after["requests"] += found.requests
+        after["records"] += found.records
+        merge(findings, found.findings)
+        _plot(after, at, name, found)
+        if error:
+            after["blind"].setdefault(name, {"since": at})["message"] = error.message
+        else:
+            after["blind"].pop(name, None)
+    after["findings"] = [finding.as_dict() for finding in findings.values()]
+    after["steps"] += 1
+    after["heartbeat"] = at
+    if settling:
+        after["expected_restarts"] = {name: _count(after, "restart", name) for name in sources}
+    known = {_identity(alarm) for alarm in after["alarms"]}
+    for alarm in _judge(after, at):
+        if _identity(alarm) not in known:
+            known.add(_identity(alarm))
+            after["alarms"].append(alarm)
+    if after["ended"] is None and at >= after["until"]:
+        after["ended"] = {"at": at, "why": "its time is over"}
+    return after
+
+
+def _identity(alarm: Mapping[str, Any]) -> tuple[str, str]:
+    """What both logs tell of the same column is one alarm; a rate is one alarm for each log."""
+    return alarm["kind"], alarm["subject"] or alarm["source"]
+
+
+def _read(
+    state: dict[str, Any], name: str, source: LogSource, at: str, redactor: Optional[Redactor]
+) -> tuple[Scan, Optional[PapError]]:
+    """What came since the mark; what was read before an error counts, because the mark has moved past it."""
+    whole = Scan()
+    for _ in range(_PIECES):
+        try:
+            reading = source.since(state["marks"][name])
+        except PapError as error:
+            return whole, error
+        found = scan(reading.text, name, at=at, carry=state["carry"][name], redactor=redactor)
+        state["marks"][name], state["carry"][name] = reading.mark, found.carry
+        state["gaps"] += [{"at": at, "what": gap} for gap in reading.gaps]
+        merge(whole.findings, found.findings)
+        whole.requests += found.requests
+        whole.records += found.records
+        if not reading.more:
+            break
+    return whole, None
+
+
+def _plot(state: dict[str, Any], at: str, name: str, found: Scan) -> None:
+    """Counts by time and source: for the plot, and for the rate of the last minutes."""
+    if not found.records:
+        return
+    number = int(seconds_between(state["started"], at) // state["bucket_s"])
+    bucket = later(state["started"], number * state["bucket_s"])
+    series = state["series"]
+    if not series or series[-1]["at"] != bucket:
+        series.append({"at": bucket})
+    point = series[-1].setdefault(name, {"requests": 0, "kinds": {}})
+    point["requests"] += found.requests
+    for kind, count in totals(found.findings.values()).items():
+        point["kinds"][kind] = point["kinds"].get(kind, 0) + count
+
+
+def findings_of(state: Mapping[str, Any]) -> list[Finding]:
+    """The findings in a state."""
+    return [Finding(**finding) for finding in state["findings"]]
+
+
+def open_alarms(state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The alarms that nobody has acknowledged."""
+    return [alarm for alarm in state["alarms"] if not alarm.get("acknowledged")]
+
+
+def acknowledge(state: Mapping[str, Any], who: str, reason: str, at: str) -> dict[str, Any]:
+    """The state with its open alarms acknowledged. A reason is required: it goes into the report."""
+    said = stated(reason, "Acknowledging an alarm", "Say why it is harmless: -e 'watch_acknowledge=…'.")
+    after: dict[str, Any] = copy.deepcopy(dict(state))
+    for alarm in open_alarms(after):
+        alarm["acknowledged"] = {"at": at, "who": who, "reason": said}
+    return after
+
+
+def _judge(state: Mapping[str, Any], at: str) -> Iterator[dict[str, Any]]:
+    rules = rules_of(state)
+    known = {subject for baseline in state["baseline"].values() for subject in baseline["subjects"]}
+    for finding in findings_of(state):
+        if finding.kind in AT_ONCE and f"{finding.kind}|{finding.subject}" not in known:
+            yield _alarm(
+                at, finding, finding.count, f"{KINDS[finding.kind]}: {finding.subject}; not once before the deploy"
+            )
+        if finding.kind == "restart":
+            extra = _count(state, "restart", finding.source) - state["expected_restarts"].get(finding.source, 0)
+            if extra > rules.restarts:
+                yield _alarm(
+                    at, finding, extra, f"the {finding.source} started again {plural(extra, 'time')} since the deploy"
+                )
+    for source in state["baseline"]:
+        for kind in KINDS:
+            newest = max((f for f in findings_of(state) if (f.kind, f.source) == (kind, source)),
+                         key=lambda f: f.last, default=None)  # fmt: skip
+            if newest and kind != "restart":
+                yield from _judge_rate(state, rules, newest, at)
+    for name, blind in state["blind"].items():
+        if seconds_between(blind["since"], at) >= rules.blind_s:
+            yield {
+                "at": at, "kind": "blind", "source": name, "subject": "", "count": 1, "sample": blind["message"],
+                "why": (
+                    f"the live database cannot be compared since {blind['since']}"
+                    if name == "data"
+                    else f"the log of the {name} cannot be read since {blind['since']}"
+                ),
+            }  # fmt: skip
+
+
+def _judge_rate(state: Mapping[str, Any], rules: Rules, newest: Finding, at: str) -> Iterator[dict[str, Any]]:
+    """Compare the whole time since the deploy, and its last minutes, with the time before."""
+    kind, source = newest.kind, newest.source
+    before = state["baseline"][source]
+    usual = before["kinds"].get(kind, 0)
+    elapsed = max(seconds_between(state["started"], at), 1.0)
+    recent_from = later(at, -rules.window_s)
+    for span_s, since in ((elapsed, ""), (min(elapsed, rules.window_s), recent_from)):
+        points = [point[source] for point in state["series"] if source in point and point["at"] >= since]
+        count = sum(point["kinds"].get(kind, 0) for point in points)
+        requests = sum(point["requests"] for point in points)
+        if before["requests"] and requests:
+            share = requests / before["requests"]
+            rate = f"{count} in {plural(requests, 'request')}; before: {usual} in {before['requests']}"
+        elif before["seconds"] >= 60:
+            share = span_s / before["seconds"]
+            rate = f"{count} in {age(span_s)}; before: {usual} in {age(before['seconds'])}"
+        else:
+            share, rate = 1.0, f"{count}; before: {usual} in the log"
+        # One more than was seen before: nothing in a short log does not mean that it never happens.
+        if count >= rules.min_count and count > rules.factor * (usual + 1) * share:
+            alarm = _alarm(at, newest, count, f"{KINDS[kind]}: {rate}")
+            yield {**alarm, "subject": ""}
+            return
+
+
+def _alarm(at: str, finding: Finding, count: int, why: str) -> dict[str, Any]:
+    return {
+        "at": at,
+        "kind": finding.kind,
+        "source": finding.source,
+        "subject": finding.subject,
+        "count": count,
+        "why": why,
+        "sample": finding.last_sample,
+    }
+
+
+def _count(state: Mapping[str, Any], kind: str, source: str) -> int:
+    return sum(f.count for f in findings_of(state) if (f.kind, f.source) == (kind, source))
+
+
+def rules_of(state: Mapping[str, Any]) -> Rules:
+    """The rules in a state; unknown ones (of another version) are passed over."""
+    names = {field.name for field in fields(Rules)}
+    return Rules(**{key: value for key, value in state["rules"].items() if key in names})
+
+
+def later(at: str, seconds: float) -> str:
+    """A journal time so many seconds after ``at`` (before it, if negative)."""
+    time = datetime.fromisoformat(at.replace("Z", "+00:00")) + timedelta(seconds=seconds)
+    return time.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# The state on disk.
+
+
+def state_file(folder: Path) -> Path:
+    return folder / "watch.json"
+
+
+def load(folder: Path) -> Optional[dict[str, Any]]:
+    """The state in a release's folder, or None if there was no watch."""
+    try:
+        state: dict[str, Any] = json.loads(state_file(folder).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return state
+
+
+def save(folder: Path, state: Mapping[str, Any]) -> None:
+    write_durably(state_file(folder), json_text(state).encode())
+
+
+@contextlib.contextmanager
+def changing(folder: Path) -> Iterator[None]:
+    """Hold the state for one read and write: the watcher and a person who acknowledges must not undo each other."""
+    with _locked(folder / ".watch.guard", wait=True):
+        yield
+
+
+@contextlib.contextmanager
+def being_watcher(folder: Path) -> Iterator[None]:
+    """Be the one watcher of this release while the block runs; raises Refused if there is one already."""
+    with _locked(folder / ".watch.alive", wait=False):
+        yield
+
+
+def is_watched(folder: Path) -> bool:
+    """Whether a watcher process holds its lock now. The kernel gives it back however the process ended."""
+    try:
+        with being_watcher(folder):
+            return False
+    except Refused:
+        return True
+
+
+@contextlib.contextmanager
+def _locked(path: Path, *, wait: bool) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise Refused("A watcher of this release runs already.") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _clock(at: str) -> str:
+    return f"{at[:10]} {at[11:16]} UTC"
+
+
+def status(folder: Path, at: str = "") -> dict[str, Any]:
+    """Where the watch of a release stands: ``state`` is ``none``, ``watching``, ``ended``, ``alarm`` or ``dead``.
+
+    ``ok`` is false for an alarm and for a watcher that is dead or silent; ``summary`` is one sentence.
+    """
+    at = at or now()
+    state = load(folder)
+    if state is None:
+        return {"state": "none", "ok": True, "summary": "no watch was started for this release", "alarms": []}
+    alarms = open_alarms(state)
+    silent_s = seconds_between(state["heartbeat"], at)
+    limit_s = max(5 * float(state["interval_s"]), 60.0)
+    gone = not state.get("timer") and not is_watched(folder)
+    dead = state["ended"] is None and (gone or silent_s > limit_s)
+    counts = totals(findings_of(state))
+    what = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items()) or "nothing to report"
+    seen = f"{plural(state['records'], 'log record')}, {plural(state['requests'], 'request')}: {what}"
+    if alarms:
+        name, summary = "alarm", f"ALARM: {alarms[0]['why']}" + (f" (and {len(alarms) - 1} more)" if alarms[1:] else "")
+    elif dead:
+        how = "is gone" if gone else "is silent"
+        name, summary = (
+            "dead",
+            f"the watcher {how}: last sign of life {_clock(state['heartbeat'])} ({age(silent_s)} ago)",
+        )
+    elif state["ended"]:
+        name, summary = "ended", f"ended at {_clock(state['ended']['at'])}, {state['ended']['why']}; {seen}"
+    else:
+        name, summary = "watching", f"watching until {_clock(state['until'])}; {seen}"
+    return {
+        "state": name,
+        "ok": not alarms and not dead,
+        "dead": dead,
+        "summary": summary,
+        "alarms": alarms,
+        "counts": counts,
+        "started": state["started"],
+        "until": state["until"],
+        "heartbeat": state["heartbeat"],
+        "ended": state["ended"],
+        "blind": state["blind"],
+        "gaps": state["gaps"],
+        "requests": state["requests"],
+        "records": state["records"],
+    }

@@ -1,0 +1,1 @@
+"""Writing migrations: from the template or the models, and what a reader of them warns about."""

@@ -1,0 +1,59 @@
+"""The schema check as the command line of the migrations uses it: the models' catalog, and what the database lacks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, Optional
+
+
+def configured(specs: Sequence[str]) -> Any:
+    """The configuration file of the schema check, with ``specs`` (``app.models:Base``) in the place of its models."""
+    from ...schema.cli.configuration import load_configuration
+
+    configuration = load_configuration()
+    configuration.models = [spec for spec in specs if spec] or configuration.models
+    return configuration
+
+
+def check_options(configuration: Any) -> dict[str, Any]:
+    """The options of the schema check that the configuration file sets, as CheckOptions.from_dict takes them."""
+    names = ("ignore", "allow", "fail_on", "severities", "owner", "schema", "used_by")
+    return {name: value for name in names if (value := getattr(configuration, name))}
+
+
+def expected_catalog(configuration: Any, url: str, scratch_url: Optional[str] = None) -> dict[str, Any]:
+    """The catalog of the configured models, made in a scratch database on ``scratch_url``.
+
+    Without ``scratch_url``, here or in the file, the server of ``url`` is used; the scratch database is dropped again.
+    """
+    from ...schema import load_models
+    from ...schema.models.scratch_database import expected_on
+
+    models = load_models(configuration.models, configuration.path or None, extensions=configuration.extensions)
+    catalog, _ = expected_on(models, scratch_url or configuration.scratch_url or url)
+    return catalog
+
+
+def differences(specs: Sequence[str], url: str, scratch_url: Optional[str] = None) -> tuple[list[Any], list[Any]]:
+    """What the database at ``url`` lacks of the models, and the way back from there."""
+    from ...schema import CheckOptions, compare, describe
+    from ...schema.catalog.connect import open_session
+    from ...schema.checker import scope
+
+    configuration = configured(specs)
+    options = CheckOptions.from_dict(check_options(configuration))
+    expected = expected_catalog(configuration, url, scratch_url)
+    with open_session(url) as session:
+        actual = describe(session, *scope(expected))
+    return list(compare(expected, actual, options)), list(compare(actual, _owned(expected), options))
+
+
+def _owned(catalog: dict[str, Any]) -> dict[str, Any]:
+    """The models' catalog in the place of a live one: of that, the comparison wants an owner with every object."""
+    whole = copy.deepcopy(catalog)
+    for rows in whole.values():
+        for row in rows if isinstance(rows, list) else ():
+            if isinstance(row, dict):
+                row.setdefault("owner", "")
+    return whole

@@ -1,0 +1,1 @@
+"""Migrations from the command line: what a migration file does when it is run alone."""

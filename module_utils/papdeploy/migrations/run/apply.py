@@ -1,0 +1,291 @@
+"""Apply what is pending: whole, once, proven, or not at all.
+
+What runs a migration is imported only when there is one to run: finding nothing to do is the most frequent of all runs.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Callable, Optional
+
+from ...core import database_identity
+from ...core.database_identity import DatabaseIdentity
+from ...core.database_url import of_sqlalchemy
+from ...core.errors import PapError, Refused
+from .. import ledger
+from ..files import SCRIPT, MigrationFile
+from ..options import RunOptions
+from ..planning import State, compare, refuse_if
+from . import drivers
+from .session import Session
+
+if TYPE_CHECKING:
+    from .execute import Check
+
+Emit = Callable[[dict[str, Any]], None]
+
+# Not "nothing has changed": a migration may have worked past its transaction.
+ROLLED_BACK = "The transaction was rolled back; what went past it (dblink, other connections, files, programs) was not."
+
+
+@dataclass
+class ApplyResult:
+    """What a run did. ``applied`` has one entry per migration: identity, seconds, statements (SQL, rows, ms).
+    ``left_out``: statements that were not run on a copy, because they act on the whole server."""
+
+    run: str
+    release: str
+    applied: list[dict[str, Any]] = field(default_factory=list)
+    reverted: list[dict[str, Any]] = field(default_factory=list)
+    pending: list[str] = field(default_factory=list)
+    transactions: list[dict[str, Any]] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    left_out: list[dict[str, Any]] = field(default_factory=list)
+    check: Optional[dict[str, Any]] = None
+    seconds: float = 0.0
+    dry_run: bool = False
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.applied or self.reverted or (self.dry_run and self.pending))
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**self.__dict__, "changed": self.changed}
+
+
+def who_am_i() -> str:
+    """``user@host`` of the person or service that started this process."""
+    user = os.environ.get("SUDO_USER") or os.environ.get("LOGNAME") or os.environ.get("USER")
+    if not user:
+        import pwd
+
+        try:
+            user = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:  # a container's user without a name
+            user = f"uid {os.getuid()}"
+    return f"{user}@{os.uname().nodename}"
+
+
+def target_of(url_or_engine: Any, options: RunOptions) -> tuple[drivers.Target, RunOptions]:
+    """Where to connect. Of an engine only the URL and the driver count, not its pool or connect_args."""
+    if isinstance(url_or_engine, str):
+        return drivers.target_of(url_or_engine), options
+    return drivers.target_of(of_sqlalchemy(url_or_engine.url).render()), options
+
+
+@contextmanager
+def opened(
+    url_or_engine: Any, *, release: str, who: str, options: RunOptions, emit: Optional[Emit]
+) -> Iterator[Session]:
+    """A session on the database, closed at the end whatever happens."""
+    target, options = target_of(url_or_engine, options)
+    with Session(target, options, release=release, who=who, emit=emit or (lambda _: None)) as session:
+        session.open()
+        try:
+            yield session
+        except session.driver.module.Error as error:
+            from .execute import presentable
+
+            raise presentable(session, error) from error
+
+
+def book_of(session: Session) -> ledger.Ledger:
+    """The ledger as the session sees it now."""
+    return ledger.read(session.query, exists=session.facts.ledger_exists or None)
+
+
+def lock_for_change(session: Session) -> None:
+    """Refuse a server that cannot be changed; take the lock of the run."""
+    if session.facts.in_recovery:
+        raise Refused(
+            f"{session.target.url.label} is a standby: it cannot be changed.",
+            hint="Point the URL at the primary.",
+        )
+    session.acquire_lock()
+    session.remember_settings()
+
+
+def apply(
+    url_or_engine: Any,
+    files: Sequence[MigrationFile],
+    *,
+    release: str = "cli",
+    who: str = "",
+    check: Optional[Check] = None,
+    options: Optional[RunOptions] = None,
+    emit: Optional[Emit] = None,
+    dry_run: bool = False,
+) -> ApplyResult:
+    """Apply all pending migrations.
+
+    Consecutive migrations that can run in a transaction share one, with their ledger rows; ``check`` (given an
+    SQLAlchemy Connection, it returns an object with ``matches`` and ``as_dict()``) is asked before the last COMMIT, and
+    a mismatch rolls everything back. ``dry_run`` only says what is pending.
+
+    Raises Refused (before anything ran) or another PapError whose ``data['committed']`` lists what stays applied.
+    """
+    options = options or RunOptions()
+    began = time.monotonic()
+    with opened(url_or_engine, release=release, who=who or who_am_i(), options=options, emit=emit) as session:
+        result = ApplyResult(
+            run=session.run, release=release, events=session.events, left_out=session.left_out, dry_run=dry_run
+        )
+        state = compare(files, book_of(session), options)
+        refuse_if(state.problems)
+        if not dry_run:
+            if state.pending:
+                lock_for_change(session)
+                state = compare(files, book_of(session), options)  # another run may have ended while we waited
+                refuse_if(state.problems)
+            if options.stop_at_scripts:
+                state, result.pending = before_scripts(state)
+            if state.pending:
+                _apply(session, state, None if result.pending else check, result)
+            elif not result.pending:
+                result.check = _check_only(session, check)
+        if dry_run:
+            result.pending = [m.identity for m in state.pending]
+        result.transactions = [transaction.as_dict() for transaction in session.transactions]
+        result.seconds = round(time.monotonic() - began, 3)
+        return result
+
+
+def _apply(session: Session, state: State, check: Optional[Check], result: ApplyResult) -> None:
+    from . import execute
+
+    groups = list(grouped(state.pending, session.options.transaction))
+    for number, group in enumerate(groups, 1):
+        last = number == len(groups)
+        try:
+            if alone(group[0]):
+                result.applied.append(_alone(session, group[0]))
+                if last:
+                    result.check = _check_only(session, check)
+            else:
+                entries, result.check = execute.run_together(session, group, "upgrade", check if last else None)
+                result.applied += entries
+        except PapError as error:
+            failed(session, error, group, [entry["identity"] for entry in result.applied])
+            raise
+
+
+def before_scripts(state: State) -> tuple[State, list[str]]:
+    """The state with what is pending before the first legacy script only, and the names of the rest."""
+    first = next((n for n, m in enumerate(state.pending) if m.flavour == SCRIPT), len(state.pending))
+    return replace(state, pending=state.pending[:first]), [m.identity for m in state.pending[first:]]
+
+
+def _alone(session: Session, migration: MigrationFile) -> dict[str, Any]:
+    if migration.flavour != SCRIPT:
+        from .execute import run_alone
+
+        return run_alone(session, migration)
+    from .legacy_scripts import run_script
+
+    return run_script(session, migration)
+
+
+def alone(migration: MigrationFile) -> bool:
+    """Whether a migration cannot share a transaction."""
+    return migration.flavour == SCRIPT or not migration.transactional
+
+
+def grouped(migrations: Sequence[MigrationFile], transaction: str) -> Iterator[list[MigrationFile]]:
+    """Runs of migrations that share a transaction, in order."""
+    group: list[MigrationFile] = []
+    for migration in migrations:
+        if group and (alone(migration) or transaction == "each"):
+            yield group
+            group = []
+        group.append(migration)
+        if alone(migration):
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def failed(session: Session, error: PapError, group: Sequence[MigrationFile], committed: list[str]) -> None:
+    """Complete the error with what stays committed, and note the failure in the ledger where that is possible."""
+    error.data["committed"] = committed
+    error.data["run"] = session.run
+    if committed:
+        error.hint = f"{error.hint} Committed before and still in force: {', '.join(committed)}.".strip()
+    elif not alone(group[0]) and error.data.get("outcome") != "unknown" and "rolled back" not in str(error):
+        error.hint = f"{error.hint} {ROLLED_BACK}".strip()
+    if session.left_out:
+        error.data["left_out"] = session.left_out
+        named = ", ".join(f"{item['statement']} of {item['identity']}" for item in session.left_out)
+        error.hint = (
+            f"{error.hint} Not run on this copy, because it acts on the whole server: {named}. If this needed it, run"
+            " it on the server by hand, before the deploy."
+        ).strip()
+    identity = error.data.get("identity") or group[-1].identity
+    session.emit("failed", identity=identity, message=error.message)
+    if session.lost or error.data.get("outcome") == "unknown":
+        return
+    by_name = {migration.identity: migration for migration in group}
+    details = {
+        "error": session.redactor.text(error.message),
+        "sqlstate": error.data.get("sqlstate", ""),
+        "statement": error.data.get("statement", ""),
+    }
+    try:
+        session.restore_settings()  # a role that may not write here, perhaps
+        session.ensure_ledger()
+        session.record(
+            [{"event": ledger.FAILED, "identity": identity, "details": details,
+              "checksum": by_name[identity].checksum if identity in by_name else ""}]
+        )  # fmt: skip
+    except session.driver.module.Error as problem:
+        session.rollback()
+        session.emit("failure_not_recorded", why=session.redactor.text(str(problem).strip()))
+
+
+def _check_only(session: Session, check: Optional[Check]) -> Optional[dict[str, Any]]:
+    """The schema check where there is nothing left to commit: in a read-only transaction that is rolled back."""
+    if check is None:
+        return None
+    from .execute import run_check
+
+    session.query("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
+    try:
+        verdict: dict[str, Any] = run_check(session, check, [])
+        return verdict
+    finally:
+        session.rollback()
+
+
+def record_on(
+    scratch: Any,
+    files: Sequence[MigrationFile],
+    options: RunOptions,
+    live: Optional[DatabaseIdentity],
+    emit: Optional[Emit] = None,
+) -> dict[str, dict[str, Any]]:
+    """Run what is pending on a scratch copy, up to the first legacy script, and return the SQL that ran, by identity.
+
+    ``live`` is the database that the copy is of. Raises Refused if ``scratch`` leads to that one.
+    """
+    with opened(scratch, release="plan", who=who_am_i(), options=options, emit=emit) as session:
+        copy = database_identity.read(session.query)
+        if live is not None and copy.is_database(live):
+            raise Refused(
+                "The scratch URL leads to the database itself, not to a copy of it: the migrations would run there.",
+                hint="Name a copy: CREATE DATABASE … TEMPLATE …, or one restored from a backup.",
+            )
+    # A name with several addresses may lead elsewhere the second time.
+    options = replace(options, expect_database=copy, forbid_database=live, stop_at_scripts=True)
+    result = apply(scratch, files, release="plan", options=options, emit=emit)
+    return {
+        entry["identity"]: {
+            "statements": [statement["sql"] for statement in entry["statements"]],
+            "exact": entry["statement_count"] == len(entry["statements"]),
+            "why": "",
+        }
+        for entry in result.applied
+    }

@@ -1,0 +1,396 @@
+"""Running migrations: one in its step, several in one transaction, one outside of any."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+import time
+import traceback
+import types
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
+
+from ...core.errors import DeadlineExceeded, PapError, Unavailable
+from ...core.text import plural
+from .. import ledger
+from ..files import MigrationFile
+from . import advisory_lock, concurrent_indexes, drivers
+from .connection_guard import no_second_connection, no_silent_end
+from .db import Db
+from .lock_statistics import observer
+from .session import TimeUp
+from .step import MigrationError, Step
+from .watchdog import describe
+
+if TYPE_CHECKING:
+    from .session import Session
+
+# lock_not_available, deadlock_detected, serialization_failure: the only errors that trying again can cure.
+RETRYABLE = {"55P03": "a lock could not be had in time", "40P01": "a deadlock", "40001": "a serialization failure"}
+_ADVICE = {
+    "53200": "The server's lock table is full: raise max_locks_per_transaction, or run with transaction='each'.",
+    "53100": "The server's disk is full.",
+    "42501": "The role in DATABASE_URL may not do this: use the owner of the tables.",
+    "57014": "A timeout cancelled the statement: statement_timeout_s of the run, or one of the server.",
+    "25006": "The session is read-only: a standby, or default_transaction_read_only is set.",
+    "25001": "The statement cannot run inside a transaction: write transactional = False in the migration.",
+    "55006": "The object is in use by another statement of this session, or by another session.",
+}
+REFUSED_OPTION = "a_migration_must_not_open_a_second_connection"
+_THERE_ALREADY = ("42P07", "42701", "42710", "42P06")  # duplicate table (or index), column, object, schema
+
+Check = Callable[[Any], Any]
+
+
+class CheckFailed(PapError):
+    """The schema does not match the new models; ``data['check']`` holds the differences."""
+
+
+@contextmanager
+def guards(session: Session) -> Iterator[None]:
+    """While migrations run, nobody connects but the runner (nor a child of it through libpq), and it is not ended."""
+
+    def refuse(how: str) -> Optional[PapError]:
+        step = session.step
+        if step is None or session.watch.is_current_thread:
+            return None
+        return step.violation(f"it opened a second connection ({how})")
+
+    def refuse_end(how: str) -> Optional[PapError]:
+        return session.step.violation(how) if session.step is not None else None
+
+    # The server refuses the option, and names it; a child that sets options of its own is told by its name at COMMIT.
+    ours = {"PGAPPNAME": session.child_name, "PGOPTIONS": f"-c {REFUSED_OPTION}=on"}
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        with no_second_connection(refuse), no_silent_end(refuse_end):
+            yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def load(migration: MigrationFile) -> types.ModuleType:
+    """Execute the file as a module. Its folder is importable meanwhile; tracebacks show its lines."""
+    filename = migration.path or migration.filename
+    module = types.ModuleType(f"pap_migration_{migration.identity}")
+    module.__file__ = filename
+    if not migration.path:
+        lines = migration.source.splitlines(keepends=True)
+        linecache.cache[filename] = (len(migration.source), None, lines, filename)
+    folder = migration.path.rpartition("/")[0]
+    sys.modules[module.__name__] = module
+    if folder:
+        sys.path.insert(0, folder)
+    try:
+        exec(migration.code, module.__dict__)
+    finally:
+        if folder:
+            sys.path.remove(folder)
+    return module
+
+
+def run_step(session: Session, migration: MigrationFile, direction: str = "upgrade") -> dict[str, Any]:
+    """Run one function of one migration and judge how it behaved. Returns its entry for result and ledger."""
+    step = Step(migration.identity, migration.transactional, direction)
+    session.emit("migration_started", identity=migration.identity, direction=direction)
+    began_at, began = session.now(), time.perf_counter()
+    db = Db(session, step)
+    session.begin_step(step)
+    try:
+        try:
+            module = load(migration)
+            answer = getattr(module, direction)(db)
+        finally:
+            session.end_step()
+            db.done()
+            sys.modules.pop(f"pap_migration_{migration.identity}", None)
+    except BaseException as error:
+        raise _translated(session, migration, step, error) from error
+    if hasattr(answer, "send"):
+        raise step.broken(f"{direction}() returned a {type(answer).__name__}, whose code nobody has run")
+    if answer is False:
+        raise MigrationError(
+            f"Migration {migration.identity}: {direction}() returned False.",
+            hint="Raise an exception that says what is wrong; return nothing when all is well.",
+            identity=migration.identity,
+        )
+    _judge(session, step)
+    concurrent_indexes.verify(session, step)
+    if step.touched_settings:
+        session.restore_settings()
+    if not step.transactional and not session.has_lock():
+        raise step.broken("it released the runner's advisory lock (pg_advisory_unlock_all, DISCARD ALL)")
+    seconds = time.perf_counter() - began
+    # From here on they are a record for people: what was executed, without secrets.
+    for statement in step.statements:
+        statement["sql"] = session.redactor.text(statement["sql"])
+    entry = {
+        "identity": migration.identity,
+        "checksum": migration.checksum,
+        "flavour": migration.flavour,
+        "at": began_at,
+        "seconds": round(seconds, 6),
+        "statements": step.statements,
+        "statement_count": step.count,
+    }
+    session.emit("migration_done", identity=migration.identity, direction=direction, seconds=entry["seconds"])
+    return entry
+
+
+def _judge(session: Session, step: Step) -> None:
+    """The function returned. Did it keep the rules?"""
+    if step.violations:
+        raise step.broken(step.violations[0])
+    status = session.status
+    failure = step.failure or {}
+    if status == drivers.UNKNOWN:
+        raise MigrationError(f"Migration {step.identity} lost the connection and went on.", identity=step.identity)
+    swallowed = status == drivers.IN_ERROR or (not step.transactional and step.failures)
+    if swallowed:
+        raise MigrationError(
+            f"Migration {step.identity} swallowed an error and went on: {failure.get('error', 'unknown')}.",
+            hint="Let errors through. For a statement that may fail: `with db.savepoint():` inside try/except.",
+            identity=step.identity,
+            statement=session.redactor.text(failure.get("sql", "")),
+            sqlstate=failure.get("sqlstate", ""),
+        )
+    wanted = drivers.IN_TRANSACTION if step.transactional else drivers.IDLE
+    if status != wanted:
+        raise step.broken("it ended the transaction" if step.transactional else "it left a transaction open")
+
+
+def _translated(session: Session, migration: MigrationFile, step: Step, error: BaseException) -> BaseException:
+    """The error as the operator should read it: which migration, which line, which statement, what to do."""
+    if session.remaining() <= 0 and isinstance(error, (TimeUp, Exception)):
+        try:
+            session.check_deadline()
+        except DeadlineExceeded as deadline:
+            deadline.data["identity"] = migration.identity
+            deadline.message = f"{deadline.message[:-1]}, in migration {migration.identity}."
+            return deadline
+    if step.violations:
+        return step.broken(step.violations[0])
+    if isinstance(error, SystemExit):
+        return MigrationError(
+            f"Migration {migration.identity} called sys.exit({error.code!r}).",
+            hint="Return when done; raise an exception when something is wrong.",
+            identity=migration.identity,
+        )
+    if isinstance(error, (PapError, KeyboardInterrupt)):
+        return error
+    line = next(
+        (
+            frame.lineno
+            for frame in reversed(traceback.extract_tb(error.__traceback__))
+            if frame.filename == (migration.path or migration.filename)
+        ),
+        0,
+    )
+    code = drivers.sqlstate(error)
+    said = session.redactor.text(": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])).rstrip(".")
+    failure = step.failure or {}
+    where = f" (line {line})" if line else ""
+    return MigrationError(
+        f"Migration {migration.identity} failed{where}: {said}.",
+        hint=_advice(error, code, step),
+        identity=migration.identity,
+        direction=step.direction,
+        line=line,
+        sqlstate=code,
+        statement=session.redactor.text(failure.get("sql", "")) if code else "",
+        traceback=session.redactor.text("".join(traceback.format_exception(type(error), error, error.__traceback__)))[
+            -4000:
+        ],
+    )
+
+
+def _trace(error: BaseException) -> str:
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__))
+
+
+def _advice(error: BaseException, code: str, step: Step) -> str:
+    if type(error).__name__ == "InvalidRequestError" and "begin()" in str(error):
+        return "db.connection is in the runner's transaction: leave begin() out, or write begin_nested()."
+    if code in _THERE_ALREADY and not step.transactional:
+        return (
+            "If an interrupted attempt left it: write IF NOT EXISTS, so that the migration can run again. A file that"
+            " is not applied yet may be edited."
+        )
+    return _ADVICE.get(code, "Correct it and run again.")
+
+
+def run_together(
+    session: Session,
+    migrations: Sequence[MigrationFile],
+    direction: str,
+    check: Optional[Check],
+) -> tuple[list[dict[str, Any]], Any]:
+    """All of them, their ledger rows and the check in one transaction; whole again after a lock timeout."""
+
+    def attempt() -> tuple[list[dict[str, Any]], Any]:
+        began = time.perf_counter()
+        transaction = session.begin()
+        observe = observer(session)  # of this attempt: the locks of one that was rolled back are gone
+        entries = []
+        with guards(session):
+            for migration in migrations:
+                entry = run_step(session, migration, direction)
+                if observe is not None:
+                    observe(session, entry)
+                entries.append(entry)
+        session.verify()
+        event = ledger.APPLIED if direction == "upgrade" else ledger.REVERTED
+        session.record([_row(entry, event) for entry in entries])
+        verdict = run_check(session, check, [migration.identity for migration in migrations])
+        transaction.identities = [migration.identity for migration in migrations]
+        session.commit()
+        transaction.seconds = round(time.perf_counter() - began, 6)
+        return entries, verdict
+
+    result = _retried(session, attempt)
+    session.emit("committed", identities=[migration.identity for migration in migrations])
+    return result
+
+
+def run_alone(session: Session, migration: MigrationFile, direction: str = "upgrade") -> dict[str, Any]:
+    """A migration outside a transaction: its start is on record, so that an interruption is seen."""
+    event = ledger.APPLIED if direction == "upgrade" else ledger.REVERTED
+
+    def attempt() -> dict[str, Any]:
+        advisory_lock.assert_kept(session)
+        session.ensure_ledger()
+        session.record_start(migration.identity, migration.checksum, direction)
+        with guards(session):
+            return run_step(session, migration, direction)
+
+    entry = _retried(session, attempt)
+    record_alone(session, entry, event)
+    return entry
+
+
+def record_alone(session: Session, entry: dict[str, Any], event: str) -> None:
+    """The ledger row of what was done outside a transaction, in one of its own."""
+    try:
+        transaction = session.begin()
+        session.record([_row(entry, event)])
+        session.query(f"DELETE FROM {ledger.SCHEMA}.progress WHERE identity = %s", (entry["identity"],))
+        transaction.identities = [entry["identity"]]
+        session.commit()
+    except (session.driver.module.Error, Unavailable) as error:
+        if not session.lost and getattr(error, "data", {}).get("outcome") != "rolled back":
+            raise
+        raise MigrationError(
+            f"Migration {entry['identity']} has run, but the connection was lost before the ledger could say so.",
+            hint="Run again: what is outside a transaction is made to be run twice. An old script is not: look first.",
+            identity=entry["identity"],
+            outcome="not recorded",
+        ) from error
+    session.emit("committed", identities=[entry["identity"]])
+
+
+def _row(entry: dict[str, Any], event: str) -> dict[str, Any]:
+    kept = {key: entry[key] for key in ("identity", "checksum", "at", "seconds", "statements")}
+    details = dict(entry.get("details", {}))
+    if entry["statement_count"] > len(entry["statements"]):
+        details["statement_count"] = entry["statement_count"]
+    return {**kept, "event": event, "details": details}
+
+
+def run_check(session: Session, check: Optional[Check], identities: Sequence[str]) -> Any:
+    """Call the schema check on the session's connection; raise CheckFailed if the schema does not match."""
+    if check is None:
+        return None
+    began = time.perf_counter()
+    connection = session.sqlalchemy()
+    try:
+        verdict = check(connection)
+    finally:
+        session.release_sqlalchemy(connection)
+    plain = verdict.as_dict()
+    session.emit("checked", matches=bool(verdict.matches), seconds=round(time.perf_counter() - began, 3))
+    if not verdict.matches:
+        differences = plain.get("differences") or []
+        first = differences[0] if differences else {}
+        raise CheckFailed(
+            f"With these migrations the schema does not match the models: {plural(len(differences), 'difference')}"
+            + (f", the first is {first.get('kind')} of {first.get('object')}" if first else "")
+            + ".",
+            hint="Complete the migration, or correct the models; `new --from-models` writes what is missing.",
+            check=plain,
+            identities=list(identities),
+        )
+    return plain
+
+
+_Result = TypeVar("_Result")
+
+
+def _retried(session: Session, attempt: Callable[[], _Result]) -> _Result:
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            result = attempt()
+        except BaseException as caught:
+            in_transaction = session.transaction is not None
+            session.rollback()
+            error = presentable(session, caught)
+            code = drivers.sqlstate(caught)
+            blockers = session.watch.take_blockers()
+            if code not in RETRYABLE or isinstance(error, DeadlineExceeded) or session.lost:
+                _explain_loss(session, error, in_transaction)
+                raise error from caught
+            if isinstance(error, PapError):
+                error.data.update(blockers=blockers, attempts=tries)
+                if blockers:
+                    error.hint = f"It was blocked by {describe(blockers)}."
+            from random import uniform
+
+            pause = min(10.0, 0.25 * 2**tries) * uniform(0.5, 1.0)
+            if tries > session.options.lock_retries or session.remaining() <= pause:
+                if isinstance(error, PapError):
+                    error.message = f"Gave up after {plural(tries, 'attempt')}, {RETRYABLE[code]}. {error.message}"
+                raise error from caught
+            session.emit(
+                "retry", attempt=tries, of=session.options.lock_retries, why=RETRYABLE[code], sqlstate=code,
+                pause_s=round(pause, 2), blockers=blockers,
+            )  # fmt: skip
+            session.restore_settings()  # outside a transaction, the attempt may have left its own
+            time.sleep(pause)
+        else:
+            if session.transactions:
+                session.transactions[-1].attempts = tries
+            return result
+
+
+def presentable(session: Session, error: BaseException) -> BaseException:
+    """An error of the driver outside of any migration (COMMIT, ledger, check) as a PapError; others as they are."""
+    if isinstance(error, TimeUp):
+        return DeadlineExceeded("The deadline of the run passed; everything was rolled back.")
+    original = getattr(error, "orig", None) or error
+    if not isinstance(original, session.driver.module.Error):
+        return error
+    code = drivers.sqlstate(error)
+    return PapError(
+        f"PostgreSQL refused: {session.redactor.text((str(original).strip().splitlines() or [''])[0])}.",
+        hint=_ADVICE.get(code, "The transaction was rolled back."),
+        sqlstate=code,
+    )
+
+
+def _explain_loss(session: Session, error: BaseException, in_transaction: bool) -> None:
+    if not session.lost or not isinstance(error, PapError) or "outcome" in error.data:
+        return
+    error.data["outcome"] = "rolled back" if in_transaction else "interrupted"
+    lost = "The connection to the server was lost"
+    error.hint = (
+        f"{lost} before COMMIT: the server rolls the transaction back. Look at its log, then run again."
+        if in_transaction
+        else f"{lost} in a migration outside a transaction: look at the server's log, then run it again."
+    )

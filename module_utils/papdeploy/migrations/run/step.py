@@ -1,0 +1,137 @@
+"""One migration while it runs: what it sent, and what it did that it must not do."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from ...core.errors import PapError
+from ...sql import statements as sql
+from .. import server_wide
+from ..ledger import SCHEMA
+
+MAX_STATEMENTS = 200  # kept per migration in the ledger and the result; the count is always whole
+MAX_SQL = 2000  # characters kept per statement
+
+_CONCURRENT_INDEX = re.compile(r"\bconcurrently\b", re.IGNORECASE)
+
+
+class MigrationError(PapError):
+    """A migration failed or broke a rule. ``data`` names it, its statement and the server's error."""
+
+
+@dataclass
+class Step:
+    """The record of one migration's run. ``direction`` is upgrade or downgrade."""
+
+    identity: str
+    transactional: bool
+    direction: str = "upgrade"
+    statements: list[dict[str, Any]] = field(default_factory=list)
+    count: int = 0
+    violations: list[str] = field(default_factory=list)
+    failure: Optional[dict[str, Any]] = None
+    failures: int = 0
+    in_transaction: bool = False  # of db.transaction() and db.batches(), in a migration that is not transactional
+    touched_settings: bool = False
+    lock_timeout_lifted: bool = False
+    closed: bool = False  # the function has returned or raised
+    concurrent_indexes: list[tuple[str, str]] = field(default_factory=list)
+
+    def before(self, session: Any, text: str) -> None:
+        """Refuse what belongs to the runner; prepare for what can leave an invalid index behind."""
+        control = sql.transaction_control(text)
+        if control and (self.transactional or self.in_transaction):
+            self.violate(f"{_head(control)} was sent")
+        if sql.writes_to(text, SCHEMA):
+            self.violate(f"the runner's own schema {SCHEMA} was changed")
+        if sql.changes_settings(text):
+            self.touched_settings = True
+        if not self.transactional and _CONCURRENT_INDEX.search(text):
+            from . import concurrent_indexes as indexes
+
+            indexes.before(session, self, text)
+
+    def leave_out(self, session: Any, text: str) -> str:
+        """``text`` without what acts on the whole server; that is noted, and what is left may be empty."""
+        rest, found = server_wide.without(text)
+        for statement in found:
+            shown = session.redactor.text(server_wide.shown(statement)) + _caller(self.identity)
+            live = session.options.forbid_database
+            item = {
+                "identity": self.identity,
+                "direction": self.direction,
+                "statement": shown,
+                "by_name": live is not None and server_wide.names_database(statement, live.name),
+            }
+            if item not in session.left_out:  # a transaction may be tried again
+                session.left_out.append(item)
+            self._keep(statement.text, 0.0, {"left_out": True})
+        return rest
+
+    def done(self, text: str, seconds: float, rows: int) -> None:
+        self._keep(text, seconds, {"rows": rows} if rows is not None and rows >= 0 else {})
+
+    def failed(self, text: str, seconds: float, error: BaseException) -> None:
+        from .drivers import sqlstate
+
+        self.failures += 1
+        self.failure = {
+            "sql": text[:MAX_SQL],
+            "error": (str(error).strip().splitlines() or [type(error).__name__])[0],
+            "sqlstate": sqlstate(error),
+        }
+        self._keep(text, seconds, {"error": self.failure["error"]})
+
+    def after(self, session: Any) -> None:
+        """Bring back the lock timeout that was lifted for a CONCURRENTLY statement."""
+        if self.lock_timeout_lifted and not session.lost:
+            self.lock_timeout_lifted = False
+            session.query(f"SET lock_timeout = {int(session.options.lock_timeout_s * 1000)}")
+
+    def _keep(self, text: str, seconds: float, more: dict[str, Any]) -> None:
+        self.count += 1
+        if len(self.statements) < MAX_STATEMENTS:
+            self.statements.append({"sql": text.strip()[:MAX_SQL], "ms": round(seconds * 1000, 3), **more})
+
+    def control(self, what: str) -> bool:
+        """A driver-level commit, rollback, close or change of autocommit: refused, or of no effect in autocommit."""
+        if what in ("commit", "rollback") and not self.transactional and not self.in_transaction:
+            return False  # nothing to end: every statement was its own transaction
+        self.violate(f"{what}() was called" if what != "autocommit" else "the transaction mode was changed")
+        return False
+
+    def violate(self, what: str) -> None:
+        """Note the broken rule (it counts even if the migration swallows the error) and raise."""
+        raise self.violation(what)
+
+    def violation(self, what: str) -> MigrationError:
+        """The same, for the caller to raise."""
+        self.violations.append(what + _caller(self.identity))
+        return self.broken(self.violations[-1])
+
+    def broken(self, what: str) -> MigrationError:
+        """The error for a broken rule."""
+        return MigrationError(
+            f"Migration {self.identity} broke a rule of the runner: {what}.",
+            hint="The runner owns the connection and its transaction: use db.execute() and the like only. "
+            "Work that needs transactions of its own goes into a migration with transactional = False.",
+            identity=self.identity,
+            rule=what,
+        )
+
+
+def _head(statement: str) -> str:
+    return " ".join(statement.split()[:2]).upper().rstrip(";")
+
+
+def _caller(identity: str) -> str:
+    """``, line 12`` of the migration's own source, where the call came from it."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_filename.endswith(f"{identity}.py"):
+            return f" (line {frame.f_lineno})"
+        frame = frame.f_back  # type: ignore[assignment]
+    return ""

@@ -1,0 +1,119 @@
+"""The backup as a phase: taken, proven, noted in the release's journal; or by itself. Old ones then go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import backup, databases
+from ..app.stack import Stack
+from ..backup import pgbackrest
+from ..backup.retention import Settings
+from ..core.durable import private_folder
+from ..core.errors import PapError, Refused
+from . import retention
+from .progress import Progress
+
+ENGINES = ("pg_dump", "pgbackrest")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the inventory decides about backups. Above ``ask_above_gb`` a full proof is not begun. ``keep`` is a count,
+    ``keep_days`` and ``keep_failed_days`` are days; with 0, what rollbacks kept aside stays until somebody drops it.
+    ``hold``: what is not removed, by file name, SHA-256, release or database; or "all". ``accept``: differences
+    between the database and its copy that are known (``backup.acceptance``)."""
+
+    proof: str = "full"
+    ask_above_gb: float = 100
+    keep_copy: bool = False
+    verify: str = ""
+    encrypt: Mapping[str, Any] = field(default_factory=dict)
+    keep: int = 10
+    keep_days: float = 14
+    keep_failed_days: float = 0
+    hold: Sequence[str] = ()
+    accept: Sequence[Mapping[str, Any]] = ()
+    engine: str = "pg_dump"
+    pgbackrest: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def retention(self) -> Settings:
+        proof = self.proof if self.engine == "pg_dump" else ""
+        return Settings(self.keep, self.keep_days, self.keep_failed_days, proof)
+
+
+def run(
+    stack: Stack, release: str, who: Mapping[str, Any], options: Options, *, check_mode: bool = False
+) -> dict[str, Any]:
+    """Take a backup and prove it, or prove an existing one. Without a release, it holds the deploy lock for ``who``: a
+    deploy removes the copies that others left. Raises what is wrong with it. In check mode it only says what the
+    next backup would remove."""
+    if check_mode:
+        lines = retention.forecast(stack, options.retention, options.hold)
+        return {"changed": not options.verify, "pap": {"phase": "retention", "lines": lines}}
+    databases.refuse_other_stack(stack.database)
+    if options.verify:
+        with stack.state.lock.by(who).alone("verify"), Progress(stack.state.folder, "backup", stack.redactor) as say:
+            expected = backup.Expected(stack=stack.name, database=stack.database.conninfo.dbname)
+            proven = _verified(stack, options, expected, say)
+        return {"backup": proven.backup.as_dict(), "pap": _pap(proven.as_dict()["lines"])}
+    if release:
+        with stack.state.working(release) as journal:
+            with journal.checkpoint("backup") as done:
+                made = _take(stack, release, options)
+                done.update(made)
+            cleared = _clear(stack, release, made, options).noted(journal)
+    else:
+        with stack.state.lock.by(who).alone("manual") as name:
+            made = _take(stack, name, options)
+            cleared = _clear(stack, name, made, options)
+    return {"changed": True, "backup": made, "pap": _pap([*made["lines"], *cleared.lines])}
+
+
+def _verified(stack: Stack, options: Options, expected: backup.Expected, say: Progress) -> backup.Restored:
+    """The backup ``options.verify`` proven again; retention hears whether it is damaged."""
+    known = backup.load_manifest(options.verify)
+    path, sha256 = str(known.path), str(known.manifest["sha256"])
+    try:
+        proven = backup.verify(stack.database, path, expected=expected, encryption=options.encrypt, emit=say)
+    except PapError as error:
+        if error.data.get("damaged") or error.data.get("differences"):
+            retention.judged(stack.state, path, sha256, error.message)
+        raise
+    retention.judged(stack.state, path, sha256, "")
+    return proven
+
+
+def _take(stack: Stack, release: str, options: Options) -> dict[str, Any]:
+    if options.engine not in ENGINES:
+        raise Refused(f"A backup by {options.engine!r} is not known.", hint=f"It is one of {', '.join(ENGINES)}.")
+    database = stack.database.as_release(release)
+    if options.engine == "pgbackrest":
+        return pgbackrest.take(database, pgbackrest.PgBackRest.of(options.pgbackrest), release=release).as_dict()
+    with Progress(stack.state.folder, "backup", stack.redactor) as say:
+        taken = backup.take(
+            database,
+            private_folder(stack.state.backups_folder),
+            stack=stack.name,
+            release=release,
+            proof=options.proof,
+            chosen=options.proof != "full",
+            limits=backup.Limits(ask_above_bytes=int(options.ask_above_gb * 1000**3)),
+            keep_scratch=options.keep_copy,
+            encryption=options.encrypt,
+            accept=options.accept,
+            emit=say,
+        )
+    return taken.as_dict()
+
+
+def _clear(stack: Stack, run: str, made: Mapping[str, Any], options: Options) -> retention.Done:
+    """Remove what is old, now that a newer backup is there."""
+    fresh = [str(made["path"])] if made.get("path") else []
+    return retention.apply(stack, options.retention, options.hold, run=run, fresh=fresh)
+
+
+def _pap(lines: list[str]) -> dict[str, Any]:
+    return {"phase": "backup", "lines": lines}

@@ -1,0 +1,172 @@
+"""What a deploy would do: the pending migrations run on an empty copy of the schema, which gives the true SQL."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .. import databases
+from ..app.stack import Stack
+from ..core.errors import PapError
+from ..core.text import plural
+from ..core.visible import visible
+from ..databases.psql import Database
+from ..migrations import server_wide
+from ..migrations.files import SCRIPT
+from ..schema import CheckOptions, compare, judge
+from ..schema.differences.result import reaches
+
+if TYPE_CHECKING:
+    from .preflight import Findings
+
+
+@contextlib.contextmanager
+def scratch_database(stack: Stack, purpose: str) -> Iterator[Database]:
+    """A new empty database with the owner and settings of the live one, dropped at the end."""
+    owner = f"{purpose}-{secrets.token_hex(4)}"
+    try:
+        scratch = databases.create_empty(stack.database, owner, "scratch")
+        databases.ready_for_rehearsal(stack.database, scratch)
+        yield scratch
+    finally:
+        databases.drop_created(stack.database, owner, ("scratch",))
+
+
+@dataclass
+class Forecast:
+    """The plan as lines and as a diff in Ansible's form; ``fails`` says why the deploy would fail, or nothing."""
+
+    lines: list[str] = field(default_factory=list)
+    diff: list[dict[str, str]] = field(default_factory=list)
+    fails: str = ""
+
+
+def copy_schema(stack: Stack, target: Database) -> None:
+    """Restore the live schema without rows into the scratch database ``target``; the ledger comes with its rows."""
+    source = stack.database
+    for arguments in (["--schema-only"], ["--data-only", "--schema=pap_deploy"]):
+        if "--data-only" in arguments and not source.scalar("SELECT to_regnamespace('pap_deploy') IS NOT NULL"):
+            continue
+        dump = source.site.run(
+            source.tool("pg_dump", "--format=plain", "--lock-wait-timeout=10000", *arguments),
+            env=source.environment(),
+            timeout=300,
+        )
+        target.site.run(
+            target.tool("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", "-"),
+            env=target.environment(),
+            input=dump.stdout,
+            timeout=300,
+        )
+    target.prove()
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What ran on the scratch copy, the names of what did not, and the copy's catalog afterwards. ``left_out``: the
+    statements that act on the whole server."""
+
+    applied: Sequence[Mapping[str, Any]] = ()
+    left: Sequence[str] = ()
+    left_out: Sequence[Mapping[str, Any]] = ()
+    catalog: dict[str, Any] = field(default_factory=dict)
+
+
+def _run_on_scratch(stack: Stack, sources: Mapping[str, str], found: Findings) -> _Run:
+    if not found.pending:
+        return _Run()
+    if found.pending[0]["flavour"] == SCRIPT:
+        return _Run(left=[item["identity"] for item in found.pending])
+    request = {"sources": dict(sources), "release": "plan", "who": "plan", "options": {"stop_at_scripts": True}}
+    with scratch_database(stack, "plan") as scratch:
+        copy_schema(stack, scratch)
+        with stack.on_copy(found.candidate, scratch, "the plan of the migrations") as beside:
+            done = beside.call("migrations.apply", request, deadline_s=300)
+            copy = beside.call("schema.describe", {"models": list(stack.models)})
+    return _Run(done["applied"], done["pending"], done["left_out"], copy["catalog"])
+
+
+def _left_lines(found: Findings, left: Sequence[str]) -> list[str]:
+    scripts = [item["identity"] for item in found.pending if item["flavour"] == SCRIPT]
+    later = [name for name in left if name not in scripts]
+    lines = [
+        f"{name} is a legacy script: what it does is known only by running it, as the rehearsal does"
+        for name in scripts
+    ]
+    return [*lines, *([f"not run here, because they come after it: {', '.join(later)}"] if later else [])]
+
+
+def _left_out_lines(left_out: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [visible(server_wide.said(item)) for item in left_out]
+
+
+def _sql(statement: Mapping[str, Any]) -> list[str]:
+    lines = ["-- not run here, because it acts on the whole server:"] if statement.get("left_out") else []
+    return [*lines, statement["sql"].strip().rstrip(";") + ";"]
+
+
+def forecast(stack: Stack, sources: Mapping[str, str], found: Findings, options: CheckOptions) -> Forecast:
+    """The pending SQL and the schema's differences now and expected after, from a run on an empty copy.
+
+    Legacy scripts, and what comes after the first of them, do not run: nobody knows where else such a script connects.
+    """
+    result = Forecast()
+    before = [visible(f"{item['object']}: {item['kind']}") for item in found.differences]
+    statements: list[str] = []
+    after, differences = before, str(len(before))
+    try:
+        done = _run_on_scratch(stack, sources, found)
+    except PapError as error:
+        result.lines.append(f"on an empty copy of the schema the pending migrations fail: {error.message}")
+        result.lines += [f"  {line}" for line in str(error.data.get("statement", "")).splitlines()[:6]]
+        result.lines += _left_out_lines(error.data.get("left_out") or [])
+        result.fails = f"the pending migrations fail on an empty copy of the schema: {error.message}"
+    else:
+        for item in done.applied:
+            statements.append(f"-- {item['identity']}")
+            statements += [line for statement in item["statements"] for line in _sql(statement)]
+        statements += [f"-- {name}: not run here" for name in done.left]
+        result.lines += _left_out_lines(done.left_out)
+        failing = list(found.failing)
+        if done.catalog:
+            verdict = judge(compare(found.expected, done.catalog, options), {}, options)
+            failing = [item for item in verdict.differences if reaches(item.severity, options.fail_on)]
+            after = [visible(f"{d.object}: {d.kind}") for d in verdict.differences]
+            differences = str(len(after))
+        if done.left:
+            result.lines += _left_lines(found, done.left)
+            after, differences = [f"known only when {done.left[0]} has run"], "not known"
+        elif failing:
+            first = visible(f"{failing[0].object}: {failing[0].kind}")
+            result.fails = f"after it, the schema would not match the models: {first}" + (
+                f", and {plural(len(failing) - 1, 'more difference')}" if failing[1:] else ""
+            )
+    count = sum(1 for statement in statements if not statement.startswith("--"))
+    result.lines.append(
+        f"a deploy would apply {plural(len(found.pending), 'migration')} ({plural(count, 'statement')})"
+        f" and activate {found.candidate['label']}; differences from its models: {len(before)} now, {differences} after"
+    )
+    result.diff = [
+        {
+            "before_header": "SQL (nothing pending)",
+            "after_header": "SQL (pending)",
+            "before": "",
+            "after": "".join(line + "\n" for line in statements),
+        },
+        {
+            "before_header": "differences from the models now",
+            "after_header": "differences from the models after",
+            "before": "".join(line + "\n" for line in before),
+            "after": "".join(line + "\n" for line in after),
+        },
+        {
+            "before_header": "API",
+            "after_header": "API",
+            "before": found.running["label"] + "\n",
+            "after": found.candidate["label"] + "\n",
+        },
+    ]
+    return result

@@ -1,0 +1,44 @@
+"""The login smoke test as a phase: against the release's own baseline, noted in its journal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..app import smoke
+from ..app.stack import Stack
+from ..core.text import plural, seconds
+from . import data_check, health_check, smoke_test_logins, watch
+from .migrate import begin_entry
+from .progress import Progress
+
+
+def run(stack: Stack, release: str) -> dict[str, Any]:
+    """Try the API as a person would; without a release, compare with nothing. Raises SmokeFailed or Unavailable."""
+    if not release:
+        with smoke_test_logins.noted(stack):
+            return _result(smoke.run(stack.smoke))
+    with stack.state.working(release) as journal:
+        looked = journal.last("preflight")
+        with journal.checkpoint("login_smoke_test") as done:
+            with (
+                data_check.after(stack, journal, data_check.AT_LOGIN),
+                watch.explained(journal),
+                smoke_test_logins.found(stack, journal, done),
+            ):
+                found = smoke.run(stack.smoke, looked.get("baseline") if looked else None)
+            done.update(found.as_dict())
+            version = begin_entry(journal)["to"]
+            stack.api.confirm(version)  # else the test may have met another release
+        with Progress(stack.state.folder, "login_smoke_test", stack.redactor) as say:
+            agreed = health_check.agreed(stack, journal, version, say)
+    return _result(found, agreed)
+
+
+def _result(found: smoke.SmokeResult, agreed: str = "") -> dict[str, Any]:
+    login = next(check for check in found.checks if check.name == "login")
+    count = len(found.endpoints)
+    endpoints = f", {plural(count, 'endpoint')} no worse than before" if count else ""
+    times = f"healthy after {seconds(found.healthy_after_s)}, login in {seconds(login.ms / 1000)}"
+    line = f"{times}, wrong password refused{endpoints}"
+    lines = [line, agreed] if agreed else [line]
+    return {"smoke": found.as_dict(), "pap": {"phase": "login smoke test", "lines": lines}}

@@ -1,0 +1,236 @@
+"""The cutover: fence, restore point, migrations with their proof in one transaction; then the API's new release.
+
+Everything that can be done before the API stops is done before: what happens under the fence is what users wait for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import databases
+from ..app import smoke
+from ..app.stack import Beside, Stack
+from ..core import storage
+from ..core.clock import now
+from ..core.durable import private_folder
+from ..core.errors import DeadlineExceeded, PapError
+from ..core.text import plural, seconds
+from ..databases import other_losses
+from ..databases.other_losses import Positions
+from ..logwatch import process
+from ..rehearsal import warm
+from ..releases.journal import Journal
+from ..rollback import restore_point
+from . import api_watch, data_check, rehearsal_limits, release_content, smoke_test_logins, watch
+from .preflight import read_kept
+from .progress import Progress
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the inventory decides about the migration. Times in seconds. ``mode`` "online" leaves the API running and
+    raises no fence, for a release that its rehearsal found safe under traffic. ``take_over`` goes on to the new release
+    at once: users do not wait for another module to start."""
+
+    mode: str = "standard"
+    restore_point: str = "auto"
+    encrypt: Mapping[str, Any] = field(default_factory=dict)
+    lock_timeout_s: float = 5.0
+    deadline_s: float = 900.0
+    allow_out_of_order: bool = False
+    take_over: bool = False
+    schema: Mapping[str, Any] = field(default_factory=dict)
+
+
+def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
+    """Stop the API, fence, make sure of the restore point, migrate and prove. Raises what failed; rollback goes on."""
+    online = options.mode == "online"
+    with stack.state.working(release) as journal, Progress(stack.state.folder, "migrate", stack.redactor) as say:
+        header = begin_entry(journal)
+        verdict = rehearsal_limits.verdict_of(journal)
+        if online:
+            rehearsal_limits.refuse_unsafe(verdict)
+        if options.restore_point == "backup":
+            restore_point.refuse_unproven(
+                journal.last("backup"), "migrate_restore_point=backup"
+            )  # before the API stops
+        limit_s = rehearsal_limits.limit_s(verdict, options.deadline_s)
+        request = _request(stack, journal, options, limit_s)
+        before = "before the API stops"
+        release_content.refuse_changed_files(stack, journal, before)  # first: what follows runs code of it
+        with stack.beside_models(header["to"]) as beside:
+            gone = api_watch.note(stack, journal)
+            warm(beside, request)  # everything is imported and checked before the API stops
+            release_content.refuse_changed(stack, journal, before, beside)
+            storage.refuse_full(stack.state.folder)
+            first = _keep_open(stack, journal) if online else _close(stack, journal, options, say, beside)
+            say({"event": "step", "step": "migrating"})
+            with journal.checkpoint("migrate", deadline_s=limit_s) as done:
+                try:
+                    result = beside.call(
+                        "migrations.apply",
+                        request,
+                        deadline_s=limit_s + 30,
+                        on_event=lambda event: _note(journal, say, event),
+                    )
+                except DeadlineExceeded as error:
+                    rehearsal_limits.explain_deadline(error, verdict, limit_s)
+                    raise
+                done.update(result)
+            if options.take_over:
+                say({"event": "step", "step": f"committed; {header['to']['label']} takes over"})
+                try:
+                    _take_over(stack, journal)
+                except data_check.DataLost:
+                    raise
+                except PapError as error:
+                    error.hint = f"The migrations are committed; the new release has not taken over. {error.hint}"
+                    raise
+    said, strays = rehearsal_limits.against(verdict, result["seconds"])
+    return {
+        "changed": True,
+        "applied": result["applied"],
+        "took_over": options.take_over,
+        "pap": {
+            "phase": "migrate",
+            "lines": [*gone, *first, *_lines(result), *said],
+            "status": "warning" if strays or gone else "ok",
+        },
+    }
+
+
+def _request(stack: Stack, journal: Journal, options: Options, limit_s: float) -> dict[str, Any]:
+    """What the migrations are run with, beside the models."""
+    who = begin_entry(journal)["who"]
+    online = options.mode == "online"
+    return {
+        "sources": read_kept(journal.folder, "migrations.json"),
+        "release": journal.release,
+        "who": f"{who['user']}@{who['host']}",
+        "expected": read_kept(journal.folder, "expected.json"),
+        "schema_options": dict(options.schema),
+        "options": {
+            "lock_timeout_s": rehearsal_limits.lock_timeout_s(options.lock_timeout_s, online=online),
+            "deadline_s": limit_s,
+            "allow_out_of_order": options.allow_out_of_order,
+            "guard": stack.state.lock.guard(journal.release),
+        },
+    }
+
+
+def _close(stack: Stack, journal: Journal, options: Options, say: Progress, beside: Beside) -> list[str]:
+    """Stop the API, fence, make sure of the restore point, move ``beside`` behind the fence. What a person reads."""
+    release, live = journal.release, beside.live()
+    behind_fence = beside.environment_for(databases.derived(live.name, "fenced", release), strict=False)
+    databases.refuse_unready(stack.database, release)
+    say({"event": "step", "step": "stopping the API, raising the fence"})
+    with journal.checkpoint("fence") as done:
+        stack.api.stop()
+        fence = databases.fence(stack.database, release)
+        done.update(fence)
+    fenced = live.renamed(str(fence["database"]), str(fence["id"]))
+    behind = stack.database.named(fenced.name).as_release(release).expecting(fenced)
+    beside.move(behind, behind_fence)
+    with journal.checkpoint("restore_point") as done:
+        point = restore_point.make(
+            behind,
+            release,
+            live=stack.database.conninfo.dbname,
+            backup=journal.last("backup"),
+            kind=options.restore_point,
+            stack=stack.name,
+            folder=private_folder(stack.state.backups_folder),
+            emit=say,
+            encryption=options.encrypt,
+        )
+        done.update(point)
+    ended = plural(len(fence.get("ended") or []), "session")
+    return [f"API stopped, database fenced, {ended} ended", point["sentence"]]
+
+
+def _keep_open(stack: Stack, journal: Journal) -> list[str]:
+    """No fence: the restore point is the proven backup, and what is written after it is what a restore would lose."""
+    with journal.checkpoint("restore_point") as done:
+        point = restore_point.under_traffic(journal.last("backup"), stack.database)
+        done.update(point)
+    return ["online: the API goes on, no fence is raised", point["sentence"]]
+
+
+def _note(journal: Journal, say: Progress, event: Mapping[str, Any]) -> None:
+    say(event)
+    if event["event"] != "progress":  # of which there may be thousands, each of them a write to disk while users wait
+        journal.append("migrate", "note", **{key: value for key, value in event.items() if key != "event"})
+
+
+def begin_entry(journal: Journal) -> Mapping[str, Any]:
+    """The header of a release: who, from, to, pending."""
+    entry = journal.header()
+    if not entry:
+        raise PapError(
+            f"The journal of release {journal.release} has no beginning.",
+            hint=f"Look at {journal.path}; if nothing was done, remove the folder {journal.folder}.",
+        )
+    return entry
+
+
+def _lines(result: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for item in result["applied"]:
+        lines.append(
+            f"{item['identity']}: {plural(len(item['statements']), 'statement')} in {seconds(item['seconds'])}"
+        )
+    if not result["applied"]:
+        lines.append("no migration pending")
+    check = result.get("check")
+    if check:
+        tables = plural(check["checked"]["tables"], "table")
+        lines.append(f"schema matches the models ({tables}), checked in the same transaction; committed")
+    return lines
+
+
+def activate(stack: Stack, release: str) -> dict[str, Any]:
+    """Lift the fence and let the new release of the API take over; if ``run`` has done so, only say it."""
+    with stack.state.working(release) as journal:
+        done = journal.last("activate")
+        changed = done is None
+        if done is None:
+            done = _take_over(stack, journal)
+    line = f"{done['from']['label']} → {done['to']['label']}, healthy after {seconds(done['healthy_after_s'])}"
+    return {"changed": changed, "pap": {"phase": "activate", "lines": [line]}}
+
+
+def _take_over(stack: Stack, journal: Journal) -> dict[str, Any]:
+    """Lift the fence, switch, and wait for the first healthy answer (``healthy_after_s``, from the switch on)."""
+    header = begin_entry(journal)
+    stack.state.lock.confirm(journal.release)
+    with journal.checkpoint("unfence") as done:
+        done.update(
+            databases.unfence(stack.database, journal.release, last=lambda inside: data_check.keep(journal, inside))
+        )
+        if data_check.kept(journal) is None:  # no fence was up: online
+            with stack.database.session() as session:
+                data_check.keep(journal, session)
+        positions = (done.get("mark") or {}).get("sequences") or _positions(stack)
+    process.remark(journal.folder)  # what the logs say from here on, the new release says
+    with journal.checkpoint("activate") as done:
+        done.update({"from": header["from"], "to": header["to"]})
+        started = time.monotonic()
+        release_content.refuse_changed_files(stack, journal, "right before it takes over")
+        try:
+            with data_check.after(stack, journal, data_check.AT_START), watch.explained(journal):
+                stack.api.switch(header["to"])
+                smoke.wait_until_healthy(stack.smoke)
+                done.update(healthy_after_s=round(time.monotonic() - started, 3), healthy_at=now())
+        finally:  # also of a start that failed: a rollback must tell its doing from other people's
+            done["own_numbers"] = smoke_test_logins.started(stack, journal, positions)
+            data_check.keep_definitions(journal, stack)
+        release_content.refuse_changed_files(stack, journal, "right after it took over")
+    return done
+
+
+def _positions(stack: Stack) -> Positions:
+    with stack.database.session() as session:
+        return other_losses.positions(session)

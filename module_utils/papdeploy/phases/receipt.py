@@ -1,0 +1,95 @@
+"""What a receipt is about, read from the release on the target host; and the end of a release that has none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .. import receipts
+from ..core.clock import now, seconds_between
+from ..core.errors import Refused
+from ..releases.journal import Journal, State
+from .migrate import begin_entry
+from .preflight import read_kept
+
+
+def describe(state: State, release: str) -> dict[str, Any]:
+    """The subject of a release (what it deploys, by content), and once it has finished the unsigned receipt; with it,
+    the revocations of all that was taken back."""
+    journal = state.journal(release)
+    end = journal.end()
+    finished = end if end and end["event"] == "finished" else None
+    return {
+        "subject": _subject(journal),
+        "receipt": _receipt(journal, finished) if finished else {},
+        "revocations": revocations(state)["revocations"] if finished else [],
+    }
+
+
+def revocations(state: State) -> dict[str, Any]:
+    """The unsigned revocations of every release here that finished and is in force no more, or is being taken back."""
+    found = []
+    for journal in state.releases():
+        entries, end = journal.entries(), journal.end()
+        passed = [number for number, entry in enumerate(entries) if _is_of(entry, "release", "finished")]
+        if not passed or (end and end["event"] == "finished"):
+            continue
+        begun = [entry for entry in entries[passed[-1] :] if _is_of(entry, "rollback", "begin")]
+        taken_back = end or (begun or entries)[-1]
+        found.append(receipts.revocation(_receipt(journal, entries[passed[-1]]), taken_back["at"]))
+    return {"revocations": found}
+
+
+def _is_of(entry: Mapping[str, Any], phase: str, event: str) -> bool:
+    return (entry["phase"], entry["event"]) == (phase, event)
+
+
+def _subject(journal: Journal) -> dict[str, Any]:
+    header, looked = begin_entry(journal), journal.last("preflight") or {}
+    content = looked.get("content") or {}
+    return receipts.subject(
+        read_kept(journal.folder, "migrations.json"),
+        models_digest=looked.get("models_digest", ""),
+        version=header["to"],
+        server_version=header["server_version"],
+        checksum=content.get("checksum", ""),
+        runtime=content.get("runtime"),
+    )
+
+
+def _receipt(journal: Journal, finished: Mapping[str, Any]) -> dict[str, Any]:
+    header = begin_entry(journal)
+    return receipts.make(
+        _subject(journal),
+        release=journal.release,
+        stack=header["stack"],
+        environment=header["environment"],
+        at=finished["at"],
+        evidence=receipts.evidence_of(journal.entries()),
+    )
+
+
+def record(state: State, release: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Note in the journal by which receipt, or by whose decision, this release goes on."""
+    with state.working(release) as journal:
+        journal.append("receipt", "done", **found)
+    if found.get("override"):
+        override = found["override"]
+        line = f"OVERRIDDEN by {override['who'].get('user', '?')}: {override['reason']}"
+        return {"changed": True, "pap": {"phase": "receipt", "lines": [line], "status": "warning"}}
+    receipt = found["receipt"]
+    line = f"{receipt['environment']} passed with exactly this: release {receipt['release']} of {receipt['stack']}"
+    return {
+        "changed": True,
+        "pap": {"phase": "receipt", "lines": [f"{line}, {receipt['at'][:16].replace('T', ' ')} UTC"]},
+    }
+
+
+def refuse(state: State, release: str, message: str, hint: str) -> dict[str, Any]:
+    """End the release as refused: it has changed nothing yet. Always raises, with the reason."""
+    with state.working(release) as journal:
+        journal.append("receipt", "failed", error="Refused", message=message, hint=hint)
+        started = begin_entry(journal)["at"]
+        journal.append("release", "refused", message=message, seconds=round(seconds_between(started, now()), 2))
+    state.lock.release(release)
+    raise Refused(message, hint=hint, ended=True)

@@ -1,0 +1,101 @@
+"""The controller's side of receipts: keys, signing what staging reports, and the demand before production."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import receipts
+from ..core.errors import Refused, Unavailable
+
+_NO_PUBLIC_KEY = (
+    "Set receipt_public_keys (or receipt_public_key_files) to staging's public key, or receipt_required: false for an"
+    " environment that needs no receipt."
+)
+
+_WITHOUT = "To go on without one: -e 'receipt_override=\"who decided, and why\"' (it is recorded)."
+
+
+def ensure_key(private_file: str, public_file: str) -> dict[str, Any]:
+    """Make a key pair unless there is one: for trying things out. A real private key belongs into Ansible Vault."""
+    private = Path(private_file)
+    if private.exists():
+        return {"changed": False}
+    text, public = receipts.generate()
+    private.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(text)
+    Path(public_file).write_text(public, encoding="ascii")
+    return {"changed": True}
+
+
+def write(
+    receipt: Mapping[str, Any],
+    folder: str,
+    private_key: str,
+    private_file: str,
+    revocations: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """Sign a receipt and put it into the folder, and each revocation that is not there yet."""
+    text, place = private_key or _text(private_file), Path(folder)
+    keys = receipts.keys_of(text)
+    missing = [each for each in revocations if not receipts.is_revoked(place, each, keys)]
+    paths = [receipts.write(place, receipts.sign(each, text)) for each in [*missing, *([receipt] if receipt else [])]]
+    lines = [f"revoked the receipt of release {each['release']}, which was taken back, in {folder}" for each in missing]
+    if receipt:
+        lines.append(f"signed {paths[-1].name} in {folder}")
+    return {
+        "changed": bool(paths),
+        "paths": [str(path) for path in paths],
+        "pap": {"phase": "receipt", "lines": lines, "status": "warning" if missing else "ok"},
+    }
+
+
+def demand(
+    subject: Mapping[str, Any],
+    folder: str,
+    *,
+    public_keys: Sequence[str],
+    public_files: Sequence[str],
+    environment: str,
+    max_age_hours: float,
+    holds: Sequence[str] = (),
+    may_differ: Sequence[str] = (),
+    reason: str,
+    who: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The receipt by which this deploy may go on, or the override that a person gave a reason for. Raises Refused."""
+    terms = receipts.Terms(environment, max_age_hours * 3600, holds, may_differ)
+    terms.refuse_unknown()  # a mistake in the inventory is nothing to go on without
+    try:
+        keys = [*public_keys, *(_text(path) for path in public_files)]
+        if not keys:
+            raise Refused("A receipt is demanded, but no public key is known to verify one.", hint=_NO_PUBLIC_KEY)
+        shelf = receipts.read(Path(folder), keys)
+        receipt = receipts.demanded(shelf, subject, terms)
+        said = receipts.passed_over(shelf)
+        return {"receipt": receipt, "override": {}, "pap": {"phase": "receipt", "lines": [said] if said else []}}
+    except (Refused, Unavailable) as error:
+        if not reason:
+            error.hint = f"{error.hint.rstrip('.')}. {_WITHOUT}"
+            raise
+        return {"receipt": {}, "override": receipts.override(reason, Refused(error.message), who)}
+
+
+def _text(path: str) -> str:
+    if not path:
+        raise Refused(
+            "There is no key to sign receipts with.",
+            hint="Set receipt_private_key (from Ansible Vault) or receipt_private_key_file.",
+        )
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise Unavailable(
+            f"The key {path} cannot be read: {error.strerror}.", hint="Check its path and mode."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise Unavailable(f"The file {path} is not a key: it is not text.", hint="Check its path.") from error

@@ -1,0 +1,373 @@
+"""Rollback as a phase: the facts from the journal, the way from the database, every step noted."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from .. import databases, rollback
+from ..app import smoke
+from ..app.stack import Stack
+from ..core import storage, text
+from ..core.clock import now, seconds_between
+from ..core.errors import PapError, Refused
+from ..databases import loss_rules
+from ..databases.relation_losses import Loss
+from ..logwatch import process
+from ..releases import downtime
+from ..releases.journal import Journal
+from ..schema import CheckOptions, compare, fingerprint
+from ..schema.differences.catalogs import comparable
+from . import data_check, health_check, live_check, retention, smoke_test_logins
+from .finish import catalog_of
+from .migrate import begin_entry
+from .preflight import expected_catalog, read_kept
+from .progress import Progress
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller decides about a rollback. ``plan_only`` chooses the way and names its cost; ``planned`` is the
+    way that was announced so, which is then not announced again."""
+
+    accept_loss: bool = False
+    way: str = ""
+    encrypt: Mapping[str, Any] = field(default_factory=dict)
+    only_unfinished: bool = False
+    reason: str = ""
+    take_over: bool = False
+    plan_only: bool = False
+    planned: str = ""
+
+
+def run(
+    stack: Stack, release: str, who: Mapping[str, Any], options: Options, *, check_mode: bool = False
+) -> dict[str, Any]:
+    """Take ``release`` back (empty: the interrupted one, else the newest). Converges when repeated or killed.
+
+    Raises Refused while another run is at work, unless it may be taken over; TakenOver to a run that has been.
+    """
+    lock = stack.state.lock.by(who)
+    lock.refuse_held(release, take_over=options.take_over)
+    journal = _which(stack, release, options)
+    if journal is None:
+        # Without a release, what is to be taken over can only be a backup that hangs.
+        if options.take_over and not (options.plan_only or check_mode):
+            with lock.alone("take-over", take_over=True):
+                pass
+        return {"way": "nothing", "pap": {"phase": "rollback", "lines": []}}
+    _refuse_other_stack(stack, journal)
+    if options.plan_only:
+        return _forecast(stack, journal, options)
+    if check_mode:
+        with live_check.unchanged(stack, "the plan of the rollback") as live:
+            result = _forecast(stack, journal, options)
+        result["pap"]["lines"].append(live.sentence)
+        return result
+    # The old run is ended first, and the way chosen on what it has left. Whatever comes of it, this run then ends.
+    with storage.on_the_way_out(), lock.holding(journal.release, take_over=options.take_over):
+        return _take_back(stack, journal, who, options)
+
+
+def _choose(stack: Stack, journal: Journal, options: Options) -> tuple[dict[str, Any], rollback.RollbackPlan]:
+    facts = facts_of(stack, journal)
+
+    def chosen(way: str) -> rollback.RollbackPlan:
+        return rollback.choose(
+            stack.database,
+            facts,
+            accept_loss=options.accept_loss,
+            way=way,
+            deep=not options.plan_only,
+            encryption=options.encrypt,
+        )
+
+    plan = chosen(_asked(journal, options))
+    if _asked(journal, options) == "downgrade" != options.way and not plan.state.applied:
+        plan = chosen("")  # it had been done when the rollback was interrupted: what is left is the API
+    return facts, plan
+
+
+def _asked(journal: Journal, options: Options) -> str:
+    """The way that a person named: now, or for the rollback of this release that was interrupted and is now ended."""
+    begun = journal.last("rollback", "begin") if journal.end() is None else None
+    return options.way or str((begun or {}).get("asked") or "")
+
+
+def _announcement(stack: Stack, plan: rollback.RollbackPlan, options: Options) -> list[str]:
+    if options.planned == plan.way:
+        return []
+    asked = options.reason.split(": ")[0] or "it was asked for"
+    lines = [f"release {plan.release} of {stack.label} is taken back ({asked})", *plan.lines()]
+    if plan.lost:
+        lines[:2] = lines[1::-1]  # that the release lost data comes before anything else
+    return lines
+
+
+def _forecast(stack: Stack, journal: Journal, options: Options) -> dict[str, Any]:
+    """The way and its cost; nothing is changed."""
+    _, plan = _choose(stack, journal, options)
+    lines = _announcement(stack, plan, options)
+    chosen = {key: plan.as_dict()[key] for key in ("way", "release", "cost", "besides", "refused")}
+    if options.plan_only:
+        return {**chosen, "changed": False, "pap": {"phase": "rollback", "lines": lines, "status": "warning"}}
+    return {**chosen, "changed": not plan.refused, "pap": {"phase": "rollback", "lines": lines}}
+
+
+def _take_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: Options) -> dict[str, Any]:
+    """Choose the way and go it, under the lock."""
+    facts, plan = _choose(stack, journal, options)
+    lines = _announcement(stack, plan, options)
+    asked = _asked(journal, options)
+    if plan.refused:
+        journal.append("rollback", "refused", reason=options.reason, who=dict(who), plan=plan.as_dict())
+        raise Refused(
+            f"Release {journal.release} cannot be rolled back: {plan.refused}.", hint=plan.hint, lines=plan.lines()
+        )
+    with Progress(stack.state.folder, "rollback", stack.redactor) as say:
+        journal.append("rollback", "begin", reason=options.reason, who=dict(who), asked=asked, plan=plan.as_dict())
+        hooks = rollback.Hooks(
+            revert=lambda dbname: _revert(stack, journal, dbname, say),
+            healthy=lambda: _healthy(stack),
+            agreed=lambda: health_check.agreed(
+                stack, journal, begin_entry(journal)["from"], say, "rollback.health_check"
+            ),
+            validate=lambda way: _validate(stack, journal, way),
+            smoke=lambda: _smoke(stack, journal),
+            checkpoint=lambda phase, event, data: _note(journal, phase, event, data),
+            emit=say,
+        )
+        try:
+            result = rollback.run(
+                plan,
+                database=stack.database,
+                api=stack.api,
+                facts=facts,
+                hooks=hooks,
+                accept_loss=options.accept_loss,
+                asked=asked == plan.way,
+                encryption=options.encrypt,
+            )
+        except PapError as error:
+            journal.append("rollback", "failed", **error.as_dict())
+            raise
+        away = downtime.of_rollback(journal.entries())
+        journal.append("rollback", "done", **result, unavailable_s=away)
+        with contextlib.suppress(PapError):  # the next rehearsal clears a copy away as well
+            databases.drop_created(stack.database, journal.release, ("scratch",))
+        end = "rolled_back" if journal.touched else "refused"
+        journal.append(
+            "release",
+            end,
+            message=options.reason,
+            seconds=round(seconds_between(begin_entry(journal)["at"], now()), 2),
+            way=result["way"],
+            unhealthy=result["unhealthy"],
+            **_left(stack, journal, result["way"]),
+        )
+        process.end(journal.folder, "the release was taken back")
+    lines += [*result["lines"], _waited(away, result), f"journal {journal.path}"]
+    return {
+        "changed": True,
+        **{key: result[key] for key in ("way", "cost", "besides", "kept", "seconds")},
+        "unavailable_s": away,
+        "release": journal.release,
+        "outcome": _outcome(stack, journal, result),
+        "pap": {"phase": "rollback", "lines": lines, "status": "warning"},
+    }
+
+
+def _which(stack: Stack, release: str, options: Options) -> Optional[Journal]:
+    other_way = options.way not in ("", "image")  # of a release whose image went back the rest can still follow
+    if release:
+        journal = stack.state.journal(release)
+        end = journal.end()
+        open_yet = end and end.get("way") == "image" and end["event"] == "rolled_back"
+        if end and end["event"] != "finished" and not (open_yet and other_way):
+            raise Refused(
+                f"Release {release} has been taken back already ({end['event']} at {end['at']}).",
+                hint="Only its API was taken back. Its database can follow: -e rollback_way=restore"
+                if open_yet
+                else "There is nothing left to roll back.",
+            )
+        return _newest(stack, journal)
+    unfinished = stack.state.unfinished()
+    if unfinished or options.only_unfinished:
+        return unfinished
+    image_alone = stack.state.image_taken_back()
+    if image_alone and other_way:
+        return image_alone
+    finished = stack.state.last_finished()
+    if finished is None:
+        raise Refused(
+            f"{stack.label} has no release that could be taken back: {_nothing_left(stack)}.",
+            hint=f"ansible-playbook history.yml -l {stack.name} lists all of them.",
+        )
+    return _newest(stack, finished)
+
+
+def _refuse_other_stack(stack: Stack, journal: Journal) -> None:
+    """A state folder that two stacks once shared holds releases of both: each is taken back by its own."""
+    databases.refuse_other_stack(stack.database)
+    theirs = begin_entry(journal).get("stack")
+    if theirs and theirs != stack.name:
+        raise Refused(
+            f"Release {journal.release} is of another stack: {theirs}, not {stack.name}.",
+            hint="Give every stack a pap_state_dir of its own, and take it back from there.",
+        )
+
+
+def _nothing_left(stack: Stack) -> str:
+    """Why there is no release to take back."""
+    for journal in reversed(stack.state.releases()):
+        end = journal.end()
+        if end:
+            return f"the last one, {journal.release}, ended as {str(end['event']).replace('_', ' ')} at {end['at']}"
+    return "nothing was deployed by this project yet"
+
+
+def _newest(stack: Stack, journal: Journal) -> Journal:
+    """Only the newest release in force can be taken back: later ones stand on it."""
+    later = [
+        other.release
+        for other in stack.state.later_than(journal)
+        if other.end() is None or (other.end() or {}).get("event") == "finished"
+    ]
+    if later:
+        raise Refused(
+            f"Release {journal.release} is not the newest: {', '.join(later)} came later.",
+            hint=f"Roll back {later[-1]} first.",
+        )
+    return journal
+
+
+def facts_of(stack: Stack, journal: Journal) -> dict[str, Any]:
+    """What the journal says of a release, in the words of :mod:`papdeploy.rollback`."""
+    header = begin_entry(journal)
+    looked = journal.last("preflight") or {}
+    rehearsed = journal.last("rehearse") or {}
+    unfence = journal.last("unfence")
+    paths = [str((journal.last(phase) or {}).get("path") or "") for phase in ("backup", "restore_point")]
+    return {
+        "release": journal.release,
+        "before_version": header["from"],
+        "restore_point": journal.last("restore_point"),
+        "backup": journal.last("backup"),
+        "removed": {path: why for path in paths if (why := retention.why_removed(stack.state, path))},
+        "unfence": unfence if unfence and unfence.get("mark") else None,
+        "reversible": bool(rehearsed.get("reversible", looked.get("reversible"))),
+        "old_works_on_new": bool(rehearsed.get("old_api_works")),
+        "rehearsed": bool(rehearsed),
+        "reversible_why": rehearsed.get("reversible_why") or "" if rehearsed else "one of them has no downgrade",
+        "old_api_why": (rehearsed.get("old_api") or {}).get("why"),
+        "downgrade_loses": rehearsed.get("downgrade_loses"),
+        "switched": journal.last("activate", "begin") is not None,
+        "own": smoke_test_logins.known(journal),
+        "identity": {"stack": stack.name},
+        **data_check.facts(journal, stack),
+    }
+
+
+def _outcome(stack: Stack, journal: Journal, result: Mapping[str, Any]) -> str:
+    """One sentence for the end of a failed deploy."""
+    label = begin_entry(journal)["from"]["label"]
+    if not journal.touched:
+        return f"The API had not been stopped and no migration had begun; {stack.name} runs {label} as before."
+    kept = f" The failed database is kept as {result['kept']}." if result.get("kept") else ""
+    unhealthy = f" It does not answer well: {result['unhealthy']}" if result["unhealthy"] else ""
+    lost = [Loss.from_dict(loss) for loss in result.get("lost") or []]
+    if not lost:
+        return f"{stack.name} was rolled back and runs {label} again.{kept}{unhealthy}"
+    back = (
+        f"The data of before is back, by {result['way']};"
+        if result["way"] in rollback.BRING_BACK
+        else "What it lost is NOT back: -e rollback_way=restore brings it back;"
+    )
+    return f"THE RELEASE LOST DATA: {loss_rules.listed(lost)}. {back} {stack.name} runs {label} again.{kept}{unhealthy}"
+
+
+def _note(journal: Journal, phase: str, event: str, data: Mapping[str, Any]) -> None:
+    journal.append(phase, event, **dict(data))
+
+
+def _revert(stack: Stack, journal: Journal, dbname: str, say: Progress) -> dict[str, Any]:
+    header = begin_entry(journal)
+    with stack.beside_models(header["to"]) as beside:
+        if dbname != stack.database.conninfo.dbname:
+            beside.move(stack.database.named(dbname), beside.environment_for(dbname, strict=False))
+        return beside.call(
+            "migrations.revert",
+            {
+                "sources": read_kept(journal.folder, "migrations.json"),
+                "since_release": journal.release,
+                "release": journal.release,
+                "who": f"{header['who']['user']}@{header['who']['host']}",
+                "options": {"guard": stack.state.lock.guard(journal.release)},
+            },
+            deadline_s=3600,
+            on_event=say,
+        )
+
+
+def _validate(stack: Stack, journal: Journal, way: str) -> dict[str, Any]:
+    """The schema must be what it was before the release (unless the old API stays on the new schema)."""
+    header = begin_entry(journal)
+    if way == "image" and journal.last("migrate"):
+        return {"matches": True, "note": "the old release stays on the new schema, as the rehearsal proved it can"}
+    if not journal.touched and not (journal.folder / "before.json").exists():
+        return {"matches": True, "note": "the release was interrupted before it had described the schema"}
+    before = read_kept(journal.folder, "before.json")
+    with stack.beside_models(header["from"]) as beside:
+        request = {"models": list(stack.models), "server_version": stack.database.facts().version}
+        live = beside.call("schema.describe", request, deadline_s=120)
+        if not comparable(before, live["catalog"]):  # pap-deploy or the server was upgraded since: ask the old models
+            digest = beside.call("schema.ddl", request, deadline_s=120)["digest"]
+            before = expected_catalog(stack, header["from"], digest)
+    found = compare(before, live["catalog"], CheckOptions())
+    errors = [item.as_dict() for item in found if item.severity == "error"]
+    if errors:
+        raise PapError(
+            f"After going back, the schema is not what it was: {errors[0]['object']}: {errors[0]['kind']}.",
+            hint="The journal of the release has the schema before it, in before.json.",
+            differences=errors,
+        )
+    return {"matches": True, "differences": [item.as_dict() for item in found]}
+
+
+def _left(stack: Stack, journal: Journal, way: str) -> dict[str, Any]:
+    """Where only the image went back, the schema that stays is remembered: to the next preflight it is no drift."""
+    if way != "image" or not journal.last("migrate"):
+        return {}
+    try:
+        return {"schema_fingerprint": fingerprint(catalog_of(stack, journal, begin_entry(journal)["from"]))}
+    except PapError:  # the release is taken back all the same
+        return {}
+
+
+def _healthy(stack: Stack) -> dict[str, Any]:
+    after = smoke.wait_until_healthy(stack.smoke)
+    return {"healthy_after_s": round(after, 3), "healthy_at": now()}
+
+
+def _waited(away: Optional[float], result: Mapping[str, Any]) -> str:
+    """How long users had to wait, in words."""
+    if away is not None:
+        return f"API unavailable for {text.seconds(away)}"
+    return "the API does not answer yet" if result["unhealthy"] else "the API was not stopped"
+
+
+def _smoke(stack: Stack, journal: Journal) -> dict[str, Any]:
+    with smoke_test_logins.noted(stack):
+        found = _tried(stack, journal)
+    stack.api.confirm(begin_entry(journal)["from"])  # else what answered may have been the release that is taken back
+    return found
+
+
+def _tried(stack: Stack, journal: Journal) -> dict[str, Any]:
+    baseline = (journal.last("preflight") or {}).get("baseline")
+    if baseline is None and journal.last("preflight"):
+        # The API did not let the smoke user in before the release either: that it is up is all there is to ask.
+        return {"healthy_after_s": smoke.wait_until_healthy(stack.smoke)}
+    return smoke.run(stack.smoke, baseline).as_dict()

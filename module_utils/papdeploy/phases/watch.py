@@ -1,0 +1,222 @@
+"""The watch over the logs as a phase: prepared before the fence, the first minute inside the deploy, then detached."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from ..app.stack import Stack
+from ..core.clock import now
+from ..core.errors import PapError, Refused
+from ..core.text import plural
+from ..logwatch import confidential as watch_confidential
+from ..logwatch import data_rules, process
+from ..logwatch import rules as watch
+from ..logwatch.classify import totals
+from ..logwatch.confidential import Confidential
+from ..logwatch.kinds import KINDS
+from ..releases.journal import Journal, State
+
+UNIT = "journal:"
+_PATIENCE_S = 1.5  # an API logs an error a moment after it has answered with it
+
+
+class WatchAlarm(PapError):
+    """The logs since the deploy are worse than before; ``data['alarms']`` has each alarm."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the inventory decides about the watch."""
+
+    hours: float = 24.0
+    interval_s: float = 30.0
+    first_s: float = 60.0
+    timer: bool = False
+    rules: Mapping[str, Any] = field(default_factory=dict)
+
+
+def sources(stack: Stack) -> dict[str, dict[str, Any]]:
+    """Where the logs of this stack are, by name: the API's (one for each container) and the database's."""
+    found: dict[str, dict[str, Any]] = {}
+    for number, name in enumerate(getattr(stack.api, "names", ())):
+        found["api" if number == 0 else f"api {name}"] = {"container": name}
+    found.update(_listed("api", getattr(stack.api, "log_files", ())))
+    container = getattr(stack.database.site, "name", "")
+    if container:
+        found["database"] = {"container": container}
+    found.update(_listed("database", stack.database_logs))
+    return found
+
+
+def _listed(name: str, entries: Any) -> dict[str, dict[str, Any]]:
+    """Log files, or ``journal:UNIT`` for the journal of a systemd unit."""
+    units = [entry[len(UNIT) :] for entry in entries if entry.startswith(UNIT)]
+    files = [entry for entry in entries if not entry.startswith(UNIT)]
+    return {**({name: {"unit": units[0]}} if units else {}), **({name: {"files": files}} if files else {})}
+
+
+def prepare(stack: Stack, release: str, options: Options) -> dict[str, Any]:
+    """Learn what is usual in the logs, before anything changes. Raises Unavailable if a log cannot be read."""
+    specs = sources(stack)
+    if not specs:
+        line = "no log is named (pap_api_log_files, pap_db_log_files): nothing will be watched after the deploy"
+        return {"prepared": False, "pap": _pap([line], "warning")}
+    with stack.state.working(release) as journal:
+        process.prepare(
+            journal.folder,
+            specs,
+            hours=options.hours,
+            interval_s=options.interval_s,
+            rules=watch.rules_of({"rules": options.rules}),
+            timer=options.timer,
+            redactor=stack.redactor,
+            database=data_rules.spec_of(stack.database, stack.may_delete, stack.environment),
+        )
+    return {"prepared": True, "changed": True, "pap": _pap([])}
+
+
+def first(stack: Stack, release: str, options: Options) -> dict[str, Any]:
+    """Watch the first minute, then leave the watcher to itself. Raises WatchAlarm, which rolls the release back."""
+    with stack.state.working(release) as journal:
+        if watch.load(journal.folder) is None:
+            return {"watched": False, "counts": {}, "pap": _pap([])}
+        with journal.checkpoint("watch") as done:
+            state = process.first(
+                journal.folder,
+                seconds=options.first_s,
+                redactor=stack.redactor,
+                password=stack.database.conninfo.password,
+            )
+            counts = totals(watch.findings_of(state))
+            line = f"{options.first_s:g} s: {_seen(state)}"
+            done.update(findings=counts, records=state["records"], requests=state["requests"], lines=[line])
+            alarms = watch.open_alarms(state)
+            if alarms:
+                process.end(journal.folder, "the deploy failed")
+                raise _alarm(stack, alarms)
+    return {"watched": True, "changed": True, "counts": counts, "pap": _pap([line])}
+
+
+@contextlib.contextmanager
+def explained(journal: Journal) -> Iterator[None]:
+    """A PapError of the block also shows what the logs say since the activation."""
+    try:
+        yield
+    except PapError as error:
+        error.data["lines"] = [*error.data.get("lines", ()), *_logged(journal)]
+        raise
+
+
+def _logged(journal: Journal) -> list[str]:
+    """What the logs say since the activation, for the message of a failure: the newest sample of each kind that is
+    trouble. Empty if no watch was prepared, or the logs cannot be read."""
+    limit = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            found = watch.findings_of(process.look(journal.folder, journal.redactor))
+        except (PapError, OSError):
+            return []
+        trouble = [finding for finding in found if finding.kind not in ("restart", "authentication")]
+        if trouble or time.monotonic() > limit:
+            break
+        time.sleep(0.2)
+    lines = []
+    for finding in sorted(trouble, key=lambda finding: list(KINDS).index(finding.kind))[:3]:
+        lines.append(f"log of the {finding.source}: {KINDS[finding.kind]}")
+        lines += [f"  {line}" for line in finding.last_sample.splitlines()[-12:]]
+    return lines
+
+
+def start(state: State, release: str, confidential: Confidential, *, timer: bool = False) -> dict[str, Any]:
+    """Start the detached watcher of ``release`` (or let a timer run its steps); one that died goes on where it was."""
+    journal = _journal(state, release)
+    found = watch.load(journal.folder) if journal else None
+    if journal is None or found is None:
+        return {"watching": False, "program": "", "folder": "", "pap": _pap([])}
+    program = process.install(journal.folder)
+    lines = []
+    if found["ended"] is None and timer:
+        watch_confidential.keep(journal.folder, confidential)
+    if found["ended"] is None and not timer and not watch.is_watched(journal.folder):
+        pid = process.spawn(journal.folder, confidential)
+        lines = [f"goes on until {found['until'][:16].replace('T', ' ')} UTC in process {pid} on the target host"]
+    return {
+        "changed": bool(lines),
+        "watching": found["ended"] is None,
+        "program": str(program),
+        "folder": str(journal.folder),
+        # For a timer: it must run as whom the folder belongs to, with a Python that has what the modules have.
+        "user": journal.folder.owner(),
+        "python": sys.executable,
+        "pap": _pap(lines),
+    }
+
+
+def status(state: State, release: str) -> dict[str, Any]:
+    """Where the watch stands. Never raises for an alarm: ``ok`` says it, so that the caller can act first."""
+    journal = _journal(state, release)
+    if journal is None:
+        return {"ok": True, "alarm": False, "dead": False, "release": "", "pap": _pap(["nothing was deployed yet"])}
+    found = watch.status(journal.folder)
+    lines = [f"release {journal.release}: {found['summary']}"]
+    lines += [f"  {alarm['sample']}" for alarm in found["alarms"][:3] if alarm.get("sample")]
+    lines += [f"  cannot be read: {source['message']}" for source in (found.get("blind") or {}).values()]
+    lines += [f"  {gap['what']}" for gap in (found.get("gaps") or [])[-2:]]
+    lines += filter(None, [state.lock.at_work()])
+    return {
+        "release": journal.release,
+        "ok": found["ok"],
+        # Not being able to read a log is no reason to take a release back.
+        "alarm": any(alarm["kind"] != "blind" for alarm in found["alarms"]),
+        "dead": bool(found.get("dead")),
+        "watch": found,
+        "pap": _pap(lines, "" if found["ok"] else "failed"),
+    }
+
+
+def acknowledge(state: State, release: str, who: Mapping[str, Any], reason: str) -> dict[str, Any]:
+    """Close the open alarms of a release with a reason."""
+    journal = _journal(state, release)
+    if journal is None:
+        raise Refused("Nothing was deployed yet: there is no alarm to acknowledge.")
+    with watch.changing(journal.folder):
+        found = watch.load(journal.folder)
+        if found is None:
+            raise Refused(f"Release {journal.release} has no watch: there is no alarm to acknowledge.")
+        count = len(watch.open_alarms(found))
+        if count:
+            name = f"{who.get('user', '?')}@{who.get('host', '?')}"
+            watch.save(journal.folder, watch.acknowledge(found, name, reason, now()))
+    return {"changed": bool(count), "pap": _pap([f"{plural(count, 'alarm')} acknowledged"])}
+
+
+def _journal(state: State, release: str) -> Optional[Journal]:
+    return state.journal(release) if release else state.last_finished()
+
+
+def _seen(state: Mapping[str, Any]) -> str:
+    counts = totals(watch.findings_of(state))
+    what = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items()) or "nothing to report"
+    return f"{plural(state['requests'], 'request')}, {plural(state['records'], 'log record')}, {what}"
+
+
+def _alarm(stack: Stack, alarms: list[dict[str, Any]]) -> WatchAlarm:
+    more = f" (and {len(alarms) - 1} more)" if alarms[1:] else ""
+    lost = any(alarm["kind"] == data_rules.KIND for alarm in alarms)
+    what = "The release lost data of {}" if lost else "The logs of {} are worse than before the deploy"
+    first = next((alarm for alarm in alarms if alarm["kind"] == data_rules.KIND), alarms[0])
+    return WatchAlarm(
+        f"{what.format(stack.label)}: {first['why']}{more}.",
+        hint="It is in the report, with the samples of the logs.",
+        alarms=alarms,
+        lines=[alarm["sample"] for alarm in alarms[:5]],
+    )
+
+
+def _pap(lines: list[str], status: str = "") -> dict[str, Any]:
+    return {"phase": "watch", "lines": lines, "status": status}

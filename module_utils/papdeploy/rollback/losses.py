@@ -1,0 +1,73 @@
+"""What a release lost, before a way back is chosen: nothing is called lossless that was not compared.
+
+The live database is held against the baseline that was taken when the fence came down (relations, rows, content); where
+there is none, against the write snapshot of the restore point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.text import few, plural
+from ..databases import Written, loss_rules, relation_losses
+from ..databases.psql import Database
+from ..databases.relation_losses import Comparison, Loss
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a way back keeps that leaves the database as it is. ``lost``: what the release lost and only a restore
+    brings back; ``sentence`` says what was compared."""
+
+    lost: Sequence[Loss] = ()
+    sentence: str = ""
+
+
+def compared(where: Database, facts: Mapping[str, Any], ignore_schemas: Sequence[str]) -> Kept:
+    """Compare the database ``where`` the live data is with the baseline of ``facts``, which must have one."""
+    found = relation_losses.compare(where, facts["data"], ignore_schemas=ignore_schemas, content=True)
+    declared = facts.get("may_delete")
+    lost = [] if declared is None else loss_rules.intolerable(found.losses, facts["data"], declared, loss_rules.TRAFFIC)
+    if lost:
+        return Kept(lost, f"does not bring back what the release lost: {loss_rules.listed(lost)}")
+    return Kept((), _sentence(found))
+
+
+def _sentence(found: Comparison) -> str:
+    what = f"{plural(found.tables, 'table')} by identity and number of rows"
+    changed = [f"{counts['updated']:,} of {name}" for name, counts in found.written.items() if counts["updated"]]
+    stays = f"; rows that were changed since stay as they are now: {few(changed, 6)}" if changed else ""
+    if not found.losses:
+        return f"loses nothing: since the fence came down no relation is gone and no row is missing ({what}){stays}"
+    return (
+        f"loses nothing more: no relation is gone ({what}); deleted since, as users may:"
+        f" {loss_rules.listed(found.losses)}{stays}"
+    )
+
+
+def by_write_snapshot(written: Written) -> str:
+    """The same where only the write snapshot of the restore point tells."""
+    gone = {
+        name: entry
+        for name, entry in written.tables.items()
+        if entry.get("emptied") or entry["deleted"] or not written.certain
+    }
+    if not gone and written.certain:
+        return "loses nothing: since the restore point no table is gone and no row was deleted"
+    said = Written(gone, written.certain, written.why).sentence()
+    return f"keeps the database as it is; since the restore point: {said}"
+
+
+def without(cost: Mapping[str, Mapping[str, Any]], lost: Sequence[Loss]) -> dict[str, dict[str, Any]]:
+    """What a restore loses, without what it brings back: of a table that the release lost, the deletions are no cost,
+    and neither is anything of one that was made anew or emptied."""
+    whole = {loss.table for loss in lost if loss.what in ("gone", "recreated", "truncated") or loss.emptied}
+    part = {loss.table for loss in lost} - whole
+    left = {name: {**entry, "deleted": 0} if name in part else dict(entry) for name, entry in cost.items()}
+    return {
+        name: entry
+        for name, entry in left.items()
+        if name not in whole and (entry["rows"] or entry["deleted"] or entry.get("emptied"))
+    }

@@ -1,0 +1,190 @@
+"""The restore point: what a rollback goes back to, made sure of under the fence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+from .. import backup as backups
+from ..backup.pipeline import Emit, silent
+from ..core import text
+from ..core.errors import PapError, Refused
+from ..databases import content_digest as oracles
+from ..databases import definitions, disk, fence_state, lifecycle, live_state, write_snapshot
+from ..databases.psql import Database
+
+KINDS = ("auto", "backup", "dump", "snapshot")
+# Seconds for which hashing everything again under the fence is always worth it: it needs no disk.
+_CHEAP_S = 2.0
+_COPY_BYTES_PER_S = 300e6  # a cautious rate of copying a database's files
+
+
+def make(
+    behind: Database,
+    release: str,
+    *,
+    live: str,
+    backup: Optional[Mapping[str, Any]] = None,
+    kind: str = "auto",
+    stack: str = "",
+    folder: Path | str = "",
+    encryption: backups.Encryption | Mapping[str, Any] | None = None,
+    emit: Emit = silent,
+) -> dict[str, Any]:
+    """Make sure of a restore point for ``release``; ``behind`` is the database behind its fence.
+
+    "backup": the proven backup (its summary) if nothing was written since, which is known by hashing the whole content
+    again under the fence; else refused. "dump": a second proven backup, into ``folder``. "snapshot": a copy by the
+    server. "auto": the backup if looking is cheap and it holds, else a snapshot, else a dump where disk is short.
+    Returns ``kind``, what it is, ``mark`` and a ``sentence``.
+    """
+    if kind not in KINDS:
+        raise Refused(f"A restore point of kind {kind!r} is not known.", hint=f"It is one of {', '.join(KINDS)}.")
+    started = time.monotonic()
+    taken = backups.load_manifest(str(backup["path"])) if backup and backup.get("path") else None
+    size = int(behind.scalar("SELECT pg_database_size(current_database()) AS size"))
+    with behind.session() as session:
+        mark = write_snapshot.take(session)
+    point: Optional[dict[str, Any]] = None
+    why = ""
+    if kind in ("auto", "backup"):
+        point, why = _from_backup(behind, taken, size, hurry=kind == "auto", emit=emit)
+        if point is None and kind == "backup":
+            raise Refused(
+                f"The backup cannot be the restore point: {why}.",
+                hint="Set migrate_restore_point to auto, dump or snapshot.",
+            )
+    if point is None and kind in ("auto", "snapshot"):
+        point, why = _snapshot(behind, release, live, size, why, hard=kind == "snapshot", emit=emit)
+    if point is None:
+        known = taken.manifest.get("accepted", []) if taken else []
+        point = _dump(behind, release, live, stack, folder, why, encryption, known, emit)
+    fence = fence_state(behind.named(live))
+    return {
+        **point,
+        "mark": mark,
+        "fence_id": fence["id"] if fence else None,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+
+
+def refuse_unproven(backup: Optional[Mapping[str, Any]], purpose: str) -> backups.Backup:
+    """The release's own backup as a restore point; raises Refused if it has none that was proven in full."""
+    taken = backups.load_manifest(str(backup["path"])) if backup and backup.get("path") else None
+    if taken is None or taken.manifest["proof"]["kind"] != "full":
+        raise Refused(
+            f"{purpose} needs a backup by pg_dump that was proven in full.",
+            hint="Set backup_proof to full and backup_engine to pg_dump; or pap_mode to standard and"
+            " migrate_restore_point to snapshot.",
+        )
+    return taken
+
+
+def under_traffic(backup: Optional[Mapping[str, Any]], live: Database) -> dict[str, Any]:
+    """The restore point of a deploy without a fence: the proven backup. Raises Refused if there is none.
+
+    Its mark is that of the backup: a rollback counts what was written since, and loses none of it unasked.
+    ``defined_since``: what was defined in ``live`` between the backup and the migrations, which come now.
+    """
+    taken = refuse_unproven(backup, "A deploy without a fence")
+    return {
+        "kind": "backup",
+        "path": str(taken.path),
+        "sha256": taken.manifest["sha256"],
+        "mark": taken.manifest["mark"],
+        "defined_since": [
+            change.sentence
+            for change in definitions.between(taken.oracle, oracles.take(live, rows=False), (live_state.LEDGER_SCHEMA,))
+        ],
+        "seconds": 0.0,
+        "sentence": "restore point: the proven backup; the API writes on, so a restore would go back behind that",
+    }
+
+
+def _from_backup(
+    behind: Database, taken: Optional[backups.Backup], size: int, *, hurry: bool, emit: Emit
+) -> tuple[Optional[dict[str, Any]], str]:
+    if taken is None:
+        return None, "there is none"
+    manifest = taken.manifest
+    if manifest["proof"]["kind"] != "full":
+        return None, f"it was proven by {manifest['proof']['kind']!r}, not in full"
+    written = write_snapshot.written_since(behind, manifest["mark"])
+    if written.anything:
+        return None, f"written since the backup: {written.sentence()}"
+    look_s, copy_s = float(manifest["seconds"]["oracle"]), size / _COPY_BYTES_PER_S
+    if hurry and look_s > max(_CHEAP_S, copy_s):
+        return None, f"hashing {text.size(size)} again would take about {text.age(look_s)}"
+    emit({"event": "step", "step": f"hashing {text.plural(manifest['rows'], 'row')} again under the fence"})
+    differences = oracles.compare(
+        taken.oracle,
+        oracles.take(behind),
+        accepted=[entry["difference"] for entry in taken.manifest.get("accepted", [])],
+    )
+    if differences:
+        return None, f"the database is not what was backed up: {differences[0]}"
+    tables, rows = text.plural(manifest["tables"], "table"), text.plural(manifest["rows"], "row")
+    return {
+        "kind": "backup",
+        "path": str(taken.path),
+        "sha256": manifest["sha256"],
+        "sentence": "restore point: the proven backup; its whole content was hashed again under the fence and is equal"
+        f" ({tables}, {rows}), so nothing was written since",
+    }, ""
+
+
+def _snapshot(
+    behind: Database, release: str, live: str, size: int, why: str, *, hard: bool, emit: Emit
+) -> tuple[Optional[dict[str, Any]], str]:
+    try:
+        disk.check_copy(behind, database_bytes=size, purpose="a snapshot of the database")
+        emit({"event": "step", "step": f"copying {text.size(size)} as the restore point"})
+        made = lifecycle.snapshot(behind, release, live=live)
+    except PapError as error:
+        if hard:
+            raise
+        return None, f"{why}; no snapshot: {error.message}"
+    because = f" ({why})" if why else ""
+    sentence = (
+        f"restore point: snapshot database {made['database']}, {text.size(made['bytes'])}"
+        f" in {text.seconds(made['seconds'])} by file {made['method']}{because}"
+    )
+    return {**made, "sentence": sentence}, ""
+
+
+def _dump(
+    behind: Database,
+    release: str,
+    live: str,
+    stack: str,
+    folder: Path | str,
+    why: str,
+    encryption: backups.Encryption | Mapping[str, Any] | None,
+    known: Sequence[Mapping[str, Any]],
+    emit: Emit,
+) -> dict[str, Any]:
+    if not folder or not stack:
+        raise Refused(
+            f"No restore point could be made: {why or 'there is nowhere to put a dump'}.",
+            hint="Set migrate_restore_point to snapshot.",
+        )
+    taken = backups.take(
+        behind,
+        folder,
+        stack=stack,
+        release=release,
+        live=live,
+        chosen=True,
+        encryption=encryption,
+        accepted_before=known,
+        emit=emit,
+    )
+    because = f" ({why})" if why else ""
+    return {
+        "kind": "backup",
+        "path": str(taken.path),
+        "sha256": taken.manifest["sha256"],
+        "sentence": f"restore point: a second backup under the fence, {taken.sentence()}{because}",
+    }

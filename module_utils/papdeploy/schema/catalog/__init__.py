@@ -1,0 +1,1 @@
+"""What a database contains: one query, and how its session is opened."""

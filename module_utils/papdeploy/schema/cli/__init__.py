@@ -1,0 +1,1 @@
+"""The schema check from the command line."""

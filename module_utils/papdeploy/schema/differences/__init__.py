@@ -1,0 +1,1 @@
+"""Differences between two catalogs, and what counts as one."""

@@ -1,0 +1,105 @@
+"""Two catalogs as plain data → the differences. Pure: no database, no clock but ``options.date()``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...core.errors import PapError
+from ...sql.lexer import quote_names
+from ..catalog.build import CATALOG_FORMAT, Catalog, Row
+from .comparison import Comparison
+from .functions import compare_functions
+from .options import CheckOptions
+from .other_objects import (
+    compare_default_privileges,
+    compare_extensions,
+    compare_others,
+    compare_schemas,
+    compare_statistics,
+)
+from .result import Difference
+from .sequences import compare_sequences
+from .tables import compare_relations
+from .types import compare_types
+
+
+def compare(expected: Catalog, actual: Catalog, options: CheckOptions | None = None) -> list[Difference]:
+    """Every difference that ``options`` do not ignore, the heaviest first. Allowances are not applied.
+
+    Raises PapError when the catalogs cannot be compared: another format, or another major version of PostgreSQL,
+    which prints some expressions in other words.
+    """
+    _comparable(expected, actual)
+    work = Comparison(expected, actual, options or CheckOptions())
+    compare_schemas(work)
+    compare_extensions(work)
+    compare_types(work)
+    compare_sequences(work)
+    compare_relations(work)
+    compare_functions(work)
+    compare_statistics(work)
+    compare_default_privileges(work)
+    compare_others(work)
+    work.compare_owners(_owned(work))
+    unique = {(d.kind, d.object, d.expected, d.actual): d for d in work.differences}
+    return sorted(unique.values(), key=Difference.sort_key)
+
+
+def comparable(one: Catalog, other: Catalog) -> bool:
+    """Whether :func:`compare` takes the two: one format, one major version of PostgreSQL."""
+    try:
+        _comparable(one, other)
+    except PapError:
+        return False
+    return True
+
+
+def _comparable(expected: Catalog, actual: Catalog) -> None:
+    for catalog in (expected, actual):
+        if catalog.get("format") != CATALOG_FORMAT:
+            raise PapError(
+                f"The catalog has format {catalog.get('format')!r}, this version of papdeploy reads {CATALOG_FORMAT}.",
+                hint="Make the snapshot anew.",
+            )
+    majors = [catalog["database"]["server_version"] // 10_000 for catalog in (expected, actual)]
+    if majors[0] != majors[1]:
+        raise PapError(
+            f"The expected catalog is of PostgreSQL {majors[0]}, the database runs on {majors[1]}.",
+            hint=f"Make the expected catalog on a server of version {majors[1]}.",
+        )
+
+
+def _owned(work: Comparison) -> list[tuple[str, str, Row, str]]:
+    """What the models create and the database has, with the names that ALTER … OWNER TO takes."""
+    found: list[tuple[str, str, Row, str]] = []
+    kinds: dict[str, Any] = {"r": "TABLE", "p": "TABLE", "v": "VIEW", "m": "MATERIALIZED VIEW", "f": "FOREIGN TABLE"}
+    for (schema, name), row in work.expected.relations.items():
+        actual = work.sides.find(work.actual.relations, schema, name)
+        if actual is not None and actual["kind"] == row["kind"]:
+            target = f"{kinds[row['kind']]} {quote_names(actual['schema'], name)}"
+            found.append(("table", work.expected.label(schema, name), actual, target))
+    for (schema, name), row in work.expected.sequences.items():
+        actual = work.sides.find(work.actual.sequences, schema, name)
+        if actual is not None and not row.get("of") and not actual.get("of"):
+            target = f"SEQUENCE {quote_names(actual['schema'], name)}"
+            found.append(("sequence", work.expected.label(schema, name), actual, target))
+    types = {(row["schema"], row["name"]): row for row in work.actual.catalog["types"]}
+    for row in work.expected.catalog["types"]:
+        actual = work.sides.find(types, row["schema"], row["name"])
+        if actual is not None:
+            word = "DOMAIN" if actual["kind"] == "d" else "TYPE"
+            target = f"{word} {quote_names(actual['schema'], actual['name'])}"
+            found.append(("type", work.expected.label(row["schema"], row["name"]), actual, target))
+    functions = {
+        (r["schema"], r["name"], work.actual.name(r.get("identity", ""))): r for r in work.actual.catalog["functions"]
+    }
+    for row in work.expected.catalog["functions"]:
+        arguments = row.get("identity", "")
+        actual = work.sides.find(functions, row["schema"], row["name"], work.expected.name(arguments))
+        if actual is not None:
+            word = "PROCEDURE" if actual["kind"] == "p" else "FUNCTION"
+            target = f"{word} {quote_names(actual['schema'], actual['name'])}({actual.get('identity', '')})"
+            found.append(
+                ("function", work.expected.label(row["schema"], f"{row['name']}({arguments})"), actual, target)
+            )
+    return found

@@ -1,0 +1,123 @@
+"""The frame of a comparison: collects differences, and gives each its severity, its reason and its filter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ...sql.lexer import quote_name, quote_text
+from ..catalog.build import Catalog, Row
+from .name_resolution import Sides
+from .options import CheckOptions
+from .renames import find_renames, translate
+from .result import Difference
+from .rules import RULES
+
+
+class Comparison:
+    """State of one comparison; the rules live in the modules named ``compare_*``."""
+
+    def __init__(self, expected: Catalog, actual: Catalog, options: CheckOptions) -> None:
+        self.options = options
+        self.renames = find_renames(expected, actual, options)
+        actual = translate(actual, self.renames)
+        self.sides = Sides(expected, actual, schema=options.schema, exact=options.exact)
+        self.expected, self.actual = self.sides.expected, self.sides.actual
+        self.major = actual["database"]["server_version"] // 10_000
+        self.classes: dict[str, Any] = expected.get("models", {}).get("classes", {})
+        self.differences: list[Difference] = []
+
+    def add(
+        self,
+        kind: str,
+        name: str,
+        expected: str,
+        actual: str,
+        repair: Iterable[str] = (),
+        *,
+        table: str = "",
+        severity: str = "",
+        why: str = "",
+    ) -> None:
+        """Record a difference unless an ignore pattern covers it."""
+        if self.options.ignores(kind, name):
+            return
+        rule = RULES[kind]
+        severity = self.options.severities.get(kind) or severity or rule.severity
+        if severity == "never":
+            return
+        reader, uses = self._readers(table or name)
+        why = (why or rule.why).format(table=table, object=name, reader=reader, uses=uses)
+        self.differences.append(Difference(kind, name, severity, expected, actual, why, list(repair)))
+
+    def _readers(self, table: str) -> tuple[str, str]:
+        use = self.options.used_by.get(table)
+        if use:
+            return use, f"every {use} fails"
+        model = self.classes.get(table, {}).get("class")
+        return (f"every query that loads {model}" if model else "every query of the models on it"), "each one fails"
+
+    # shared by all kinds of objects
+
+    def compare_common(self, prefix: str, name: str, expected: Row, actual: Row, sql_name: str) -> None:
+        """Comment, owner and what PUBLIC may do. ``sql_name`` is what COMMENT ON and ALTER take."""
+        self.compare_comment(f"{prefix}_comment", name, expected, actual, sql_name)
+        self.compare_grants(f"{prefix}_grant", name, expected, actual, sql_name)
+        if self.options.exact and expected.get("owner") != actual.get("owner"):
+            self.add(
+                f"{prefix}_owner",
+                name,
+                str(expected.get("owner")),
+                str(actual.get("owner")),
+                [f"ALTER {sql_name} OWNER TO {quote_name(str(expected.get('owner')))};"],
+            )
+
+    def compare_comment(
+        self, kind: str, name: str, expected: Row, actual: Row, sql_name: str, *, table: str = ""
+    ) -> None:
+        wanted, present = expected.get("comment", ""), actual.get("comment", "")
+        if wanted != present:
+            value = quote_text(wanted) if wanted else "NULL"
+            self.add(
+                kind,
+                name,
+                f"comment {wanted!r}" if wanted else "no comment",
+                f"comment {present!r}" if present else "no comment",
+                [f"COMMENT ON {sql_name} IS {value};"],
+                table=table,
+            )
+
+    def compare_grants(self, kind: str, name: str, expected: Row, actual: Row, sql_name: str, column: str = "") -> None:
+        wanted, present = set(expected.get("public", [])), set(actual.get("public", []))
+        if wanted == present:
+            return
+        # GRANT and REVOKE name a table without the word VIEW or MATERIALIZED VIEW, and a function without its kind
+        target = sql_name.replace("MATERIALIZED VIEW ", "").replace("FOREIGN TABLE ", "").replace("VIEW ", "")
+        part = f" ({column})" if column else ""
+        repair = [f"GRANT {right.rstrip('*')}{part} ON {target} TO PUBLIC;" for right in sorted(wanted - present)]
+        repair += [f"REVOKE {right.rstrip('*')}{part} ON {target} FROM PUBLIC;" for right in sorted(present - wanted)]
+        self.add(kind, name, _rights(wanted), _rights(present), repair)
+
+    def compare_owners(self, rows: Sequence[tuple[str, str, Row, str]]) -> None:
+        """Objects (prefix, name, row, sql_name) that belong to another role than ``options.owner`` or the rest."""
+        if self.options.exact:
+            return
+        rows = [item for item in rows if "owner" in item[2]]  # an expected catalog in the actual one's place has none
+        owners: dict[str, int] = {}
+        for _, _, row, _ in rows:
+            owners[row["owner"]] = owners.get(row["owner"], 0) + 1
+        wanted = self.options.owner or (max(owners, key=lambda owner: owners[owner]) if owners else "")
+        for prefix, name, row, sql_name in rows:
+            if row["owner"] != wanted:
+                self.add(
+                    f"{prefix}_owner",
+                    name,
+                    f"owned by {wanted}" + ("" if self.options.owner else ", like the rest"),
+                    f"owned by {row['owner']}",
+                    [f"ALTER {sql_name} OWNER TO {quote_name(wanted)};"],
+                )
+
+
+def _rights(rights: Iterable[str]) -> str:
+    listed = ", ".join(sorted(rights))
+    return f"PUBLIC may {listed}" if listed else "PUBLIC has no right"

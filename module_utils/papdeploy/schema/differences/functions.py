@@ -1,0 +1,135 @@
+"""Functions, procedures and aggregates that the models' events create."""
+
+from __future__ import annotations
+
+from ...sql.lexer import quote_name, quote_names, quote_text
+from ..catalog.build import Row
+from .comparison import Comparison
+from .name_resolution import Side
+
+_WORDS = {"f": "FUNCTION", "p": "PROCEDURE", "a": "AGGREGATE", "w": "FUNCTION"}
+_VOLATILITY = {"i": "IMMUTABLE", "s": "STABLE", "v": "VOLATILE"}
+_PARALLEL = {"s": "SAFE", "r": "RESTRICTED", "u": "UNSAFE"}
+
+
+def compare_functions(work: Comparison) -> None:
+    def key(side: Side, row: Row) -> tuple[str, str, str]:
+        return row["schema"], row["name"], side.name(row.get("identity", ""))
+
+    actual = {key(work.actual, row): row for row in work.actual.catalog["functions"]}
+    matched = set()
+    for row in work.expected.catalog["functions"]:
+        schema, name, arguments = key(work.expected, row)
+        label = work.expected.label(schema, f"{name}({row.get('identity', '')})")
+        found = work.sides.find(actual, schema, name, arguments)
+        if found is None:
+            work.add("function_missing", label, _summary(row), "nothing", _create(work, row))
+            continue
+        matched.add(key(work.actual, found))
+        _compare(work, label, row, found)
+    for place, row in actual.items():
+        if place not in matched and row["schema"] in work.sides.scope:
+            label = work.actual.label(place[0], f"{row['name']}({row.get('identity', '')})")
+            work.add("function_extra", label, "nothing", _summary(row), [f"DROP {_target(row)};"])
+
+
+def _target(row: Row) -> str:
+    return f"{_WORDS[row['kind']]} {quote_names(row['schema'], row['name'])}({row.get('identity', '')})"
+
+
+def _summary(row: Row) -> str:
+    result = f" RETURNS {row['result']}" if row.get("result") else ""
+    return f"{_WORDS[row['kind']].lower()} ({row.get('arguments', '')}){result} LANGUAGE {row['language']}"
+
+
+def _options(row: Row) -> dict[str, str]:
+    """The options that do not change what is computed."""
+    return {
+        "volatility": _VOLATILITY[row["volatility"]],
+        "strict": "STRICT" if row.get("strict") else "CALLED ON NULL INPUT",
+        "security": "SECURITY DEFINER" if row.get("security_definer") else "SECURITY INVOKER",
+        "leakproof": "LEAKPROOF" if row.get("leakproof") else "NOT LEAKPROOF",
+        "parallel": f"PARALLEL {_PARALLEL[row['parallel']]}",
+        "cost": f"COST {row['cost']:g}",
+        "rows": f"ROWS {row['rows']:g}" if row.get("rows") else "",
+        "settings": ", ".join(sorted(row.get("settings", []))),
+    }
+
+
+def _code(side: Side, row: Row) -> object:
+    """What the function computes: its tokens where the language is SQL or PL/pgSQL, else its text."""
+    source = row.get("source", "")
+    if row["language"] in ("sql", "plpgsql"):
+        code: object = side.text(source)
+    else:
+        code = source.replace("\r\n", "\n").strip()
+    return (
+        code,
+        side.text(row.get("body")),
+        row["language"],
+        row["kind"],
+        side.name(row.get("result", "")),
+        side.text(row.get("arguments", "")),
+        [side.name(str(item)) for item in row.get("aggregate", [])],
+        row.get("library", ""),
+    )
+
+
+def _create(work: Comparison, row: Row) -> list[str]:
+    """CREATE OR REPLACE, then what it keeps only when the function is there."""
+    name = quote_names(work.sides.home(row["schema"]), row["name"])
+    if row["kind"] in "aw":
+        return [f"-- CREATE {_WORDS[row['kind']]} {name} … as the models' event does"]
+    head = f"CREATE OR REPLACE {_WORDS[row['kind']]} {name}({work.sides.sql(row.get('arguments', ''))})"
+    if row.get("result"):
+        head += f" RETURNS {work.sides.sql(row['result'])}"
+    head += f" LANGUAGE {quote_name(row['language'])}"
+    if row["kind"] == "f":
+        options = _options(row)
+        head += f" {options['volatility']} {options['parallel']} {options['cost']}"
+        head += f" {options['rows']}" if options["rows"] else ""
+        head += " STRICT" if row.get("strict") else ""
+        head += " LEAKPROOF" if row.get("leakproof") else ""
+    if row.get("security_definer"):
+        head += " SECURITY DEFINER"
+    for setting in row.get("settings", []):
+        key, _, value = setting.partition("=")
+        listed = value if key == "search_path" else quote_text(value)
+        head += f" SET {key} TO {listed}"
+    if row.get("body"):
+        create = f"{head} {work.sides.sql(row['body'])};"
+    else:
+        create = f"{head} AS {dollar_quoted(row.get('source', ''))};"
+    target = f"{_WORDS[row['kind']]} {name}({work.sides.sql(row.get('identity', ''))})"
+    found = [create]
+    if row.get("comment"):
+        found.append(f"COMMENT ON {target} IS {quote_text(row['comment'])};")
+    if "EXECUTE" not in row.get("public", []):
+        found.append(f"REVOKE EXECUTE ON {target} FROM PUBLIC;")
+    return found
+
+
+def dollar_quoted(text: str) -> str:
+    tag = "$$"
+    number = 0
+    while tag in text:
+        number += 1
+        tag = f"$body{number}$"
+    return f"{tag}{text}{tag}"
+
+
+def _compare(work: Comparison, label: str, expected: Row, actual: Row) -> None:
+    if _code(work.expected, expected) != _code(work.actual, actual):
+        repair = _create(work, expected)[:1]
+        same_result = work.expected.name(expected.get("result", "")) == work.actual.name(actual.get("result", ""))
+        if not same_result or expected["kind"] != actual["kind"]:
+            repair = ["-- what uses it must be dropped first and made again after", f"DROP {_target(actual)};", *repair]
+        words = [_summary(row) + f" AS {row.get('body') or row.get('source', '')}" for row in (expected, actual)]
+        work.add("function_changed", label, words[0], words[1], repair)
+    wanted, present = _options(expected), _options(actual)
+    differing = [key for key in wanted if wanted[key] != present[key]]
+    if differing:
+        words = [", ".join(side[key] or f"no {key}" for key in differing) for side in (wanted, present)]
+        severity = "error" if {"security", "strict"} & set(differing) else ""
+        work.add("function_options", label, words[0], words[1], _create(work, expected)[:1], severity=severity)
+    work.compare_common("function", label, expected, actual, _target(actual))

@@ -1,0 +1,210 @@
+"""Tables and columns that are there under another name.
+
+They are recognized first, and the actual catalog is then read with the expected names: a rename is one difference, not
+one for the column and one for each key, check and index on it. Repairs, too, come after the rename in the script.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from typing import Any
+
+from ...sql.lexer import rename_names
+from ..catalog.build import Catalog, Row
+from .name_resolution import Sides
+from .options import CheckOptions
+
+# Two tables are one renamed table when they share at least this part of their columns; two columns of one type are one
+# renamed column when their names are this much alike, or nothing else is in question.
+_TABLES_ALIKE = 0.8
+_NAMES_ALIKE = 0.7
+
+# Parts of a relation's catalog row that hold SQL text.
+_TEXTS = ("expression", "definition", "predicate", "using", "check", "generation", "default")
+
+
+@dataclass
+class Renames:
+    """``tables``: (actual schema, actual name) → expected name. ``columns``: the same key → {actual: expected}."""
+
+    tables: dict[tuple[str, str], str] = field(default_factory=dict)
+    columns: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+
+    def table_before(self, schema: str, name: str) -> str:
+        """What the table that is now read as ``name`` is called in the database."""
+        return next((old for (where, old), new in self.tables.items() if (where, new) == (schema, name)), name)
+
+    def columns_before(self, schema: str, name: str) -> dict[str, str]:
+        """expected → actual names of the renamed columns of the table that is now read as ``name``."""
+        found = self.columns.get((schema, self.table_before(schema, name)), {})
+        return {new: old for old, new in found.items()}
+
+
+def find_renames(expected: Catalog, actual: Catalog, options: CheckOptions) -> Renames:
+    """Pure recognition; what ``options`` ignore is left alone."""
+    sides = Sides(expected, actual, schema=options.schema, exact=options.exact)
+    found = Renames()
+    pairs: list[tuple[Row, Row]] = []
+    missing: list[Row] = []
+    matched = set()
+    for (schema, name), row in sides.expected.relations.items():
+        other = sides.find(sides.actual.relations, schema, name)
+        if other is not None:
+            matched.add((other["schema"], other["name"]))
+            pairs.append((row, other))
+        elif find_elsewhere(sides, row) is None:
+            missing.append(row)
+    extra = [
+        row
+        for key, row in sides.actual.relations.items()
+        if key not in matched
+        and row["schema"] in sides.scope
+        and not options.ignores("table_extra", sides.actual.label(*key))
+    ]
+    for row in missing:
+        best = max(extra, key=lambda other: _likeness(sides, row, other), default=None)
+        if best is not None and _likeness(sides, row, best) >= _TABLES_ALIKE:
+            extra.remove(best)
+            found.tables[best["schema"], best["name"]] = row["name"]
+            pairs.append((row, best))
+    for row, other in pairs:
+        renamed = _columns(sides, row, other)
+        if renamed and row["kind"] not in "vm":
+            found.columns[other["schema"], other["name"]] = renamed
+    return found
+
+
+def find_elsewhere(sides: Sides, row: Row) -> Row | None:
+    """The expected relation ``row`` outside of its places: of its name and kind, with at least half of its columns.
+
+    Another program may have a table of that name in a schema of its own, which nobody moved there.
+    """
+    candidates: list[tuple[Row, set[str]]]
+    candidates = [(r, set(r.get("columns", []))) for r in sides.actual.catalog["elsewhere"] if r["name"] == row["name"]]
+    for (_, name), other in sides.actual.relations.items():
+        if name == row["name"]:
+            candidates.append((other, {column["name"] for column in other["columns"]}))
+    taken = {(s, n) for s, n in sides.expected.relations if s in sides.explicit}
+    ours = {column["name"] for column in row["columns"]}
+    for other, theirs in candidates:
+        free = (other["schema"], other["name"]) not in taken
+        if free and other["kind"] == row["kind"] and 2 * len(ours & theirs) >= len(ours):
+            return other
+    return None
+
+
+def _likeness(sides: Sides, expected: Row, actual: Row) -> float:
+    """The part of the columns (name and type) that two relations of one kind share, 0 to 1."""
+    if expected["kind"] != actual["kind"] or sides.home(expected["schema"]) != actual["schema"]:
+        return 0.0
+    ours = {(c["name"], sides.expected.type(c["type"])) for c in expected["columns"]}
+    theirs = {(c["name"], sides.actual.type(c["type"])) for c in actual["columns"]}
+    together = len(ours | theirs)
+    # a table of two columns says too little to be recognized by them
+    return len(ours & theirs) / together if together > 2 else 0.0
+
+
+def _columns(sides: Sides, expected: Row, actual: Row) -> dict[str, str]:
+    """actual → expected name of columns with the same type that are alike in name, or the only ones in question."""
+    names = {c["name"] for c in expected["columns"]} & {c["name"] for c in actual["columns"]}
+    missing = [c for c in expected["columns"] if c["name"] not in names]
+    left = [c for c in actual["columns"] if c["name"] not in names]
+    alone = len(missing) == 1 and len(left) == 1
+    found = {}
+    for column in missing:
+        alike = [o for o in left if sides.expected.type(column["type"]) == sides.actual.type(o["type"])]
+        best = max(alike, key=lambda other: _similar(column["name"], other["name"]), default=None)
+        if best is not None and (alone or _similar(column["name"], best["name"]) >= _NAMES_ALIKE):
+            found[best["name"]] = column["name"]
+            left.remove(best)
+    return found
+
+
+def _similar(one: str, other: str) -> float:
+    return SequenceMatcher(None, one, other).ratio()
+
+
+def translate(actual: Catalog, renames: Renames) -> Catalog:
+    """The actual catalog with the expected names, in rows and in SQL texts; the given one is not changed."""
+    if not renames.tables and not renames.columns:
+        return actual
+    found = dict(actual)
+    found["relations"] = [_relation(row, renames) for row in actual["relations"]]
+    found["sequences"] = [_sequence(row, renames) for row in actual["sequences"]]
+    tables = {old: new for (_, old), new in renames.tables.items()}
+    found["statistics"] = [
+        {**row, "table": tables.get(row["table"], row["table"]), "definition": rename_names(row["definition"], tables)}
+        for row in actual["statistics"]
+    ]
+    return found
+
+
+def _relation(row: Row, renames: Renames) -> Row:
+    place = (row["schema"], row["name"])
+    tables = {old: new for (_, old), new in renames.tables.items()}
+    if row["kind"] in "vm":
+        columns = {old: new for names in renames.columns.values() for old, new in names.items()}
+    else:
+        columns = renames.columns.get(place, {})
+    found: Row = _texts(row, {**tables, **columns}) if tables or columns else dict(row)
+    found["name"] = renames.tables.get(place, row["name"])
+    if "inherits" in row:
+        found["inherits"] = [rename_names(parent, tables) for parent in row["inherits"]]
+    if row["kind"] in "vm":
+        return found
+    found["columns"] = [{**c, "name": columns.get(c["name"], c["name"])} for c in found["columns"]]
+    if "constraints" in found:
+        found["constraints"] = [_constraint(item, columns, renames) for item in found["constraints"]]
+    if "indexes" in found:
+        found["indexes"] = [_index(item, columns) for item in found["indexes"]]
+    return found
+
+
+def _texts(value: Any, names: Mapping[str, str]) -> Any:
+    """A copy of ``value`` with ``names`` replaced in everything that is SQL."""
+    if isinstance(value, dict):
+        return {
+            key: rename_names(item, names) if key in _TEXTS and isinstance(item, str) else _texts(item, names)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_texts(item, names) for item in value]
+    return value
+
+
+def _names(listed: list[str], names: Mapping[str, str]) -> list[str]:
+    return [names.get(name, name) for name in listed]
+
+
+def _constraint(row: Row, columns: Mapping[str, str], renames: Renames) -> Row:
+    found = {**row, "columns": _names(row["columns"], columns)} if "columns" in row else dict(row)
+    if "on_delete_columns" in row:
+        found["on_delete_columns"] = _names(row["on_delete_columns"], columns)
+    if "target" in row:
+        schema, name = row["target"]
+        target_columns = renames.columns.get((schema, name), {})
+        found["target"] = [schema, renames.tables.get((schema, name), name)]
+        found["target_columns"] = _names(row["target_columns"], target_columns)
+    if "index" in row:
+        found["index"] = _index(row["index"], columns)
+    return found
+
+
+def _index(row: Row, columns: Mapping[str, str]) -> Row:
+    found = dict(row)
+    found["keys"] = [
+        {**key, "column": columns.get(key["column"], key["column"])} if "column" in key else key for key in row["keys"]
+    ]
+    if "include" in row:
+        found["include"] = _names(row["include"], columns)
+    return found
+
+
+def _sequence(row: Row, renames: Renames) -> Row:
+    if "of" not in row:
+        return row
+    schema, table, column = row["of"]
+    columns = renames.columns.get((schema, table), {})
+    return {**row, "of": [schema, renames.tables.get((schema, table), table), columns.get(column, column)]}

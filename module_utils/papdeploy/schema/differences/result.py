@@ -1,0 +1,100 @@
+"""What a check returns: differences, and whether the database matches."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ...core.text import plural
+
+SEVERITIES = ("note", "warning", "error")  # by rising weight
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One difference between the models and the database.
+
+    ``object`` names it as the models do (``users.email``; with its schema when that is not the default one).
+    ``expected`` is what the models say, ``actual`` what the database has, in words of SQL. ``why`` says why it matters.
+    ``repair`` is SQL that would make the database match, safest form first; lines that start with ``--`` are for the
+    person who runs it. ``allowed`` holds the reason when a person allowed the difference.
+    """
+
+    kind: str
+    object: str
+    severity: str
+    expected: str
+    actual: str
+    why: str
+    repair: list[str] = field(default_factory=list)
+    allowed: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if key != "allowed" or value}
+
+    def sentence(self, expected: str = "the models say", actual: str = "the database has") -> str:
+        """One line of at most some 500 characters: what, what it should be, what it is."""
+        return f"{self.object}: {expected} {_short(self.expected)}, {actual} {_short(self.actual)}"
+
+    def sort_key(self) -> tuple[int, str, str]:
+        return (-SEVERITIES.index(self.severity), self.object, self.kind)
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 200 else line[:197] + "..."
+
+
+def difference_from_dict(value: dict[str, Any]) -> Difference:
+    """The inverse of :meth:`Difference.as_dict`."""
+    return Difference(**value)
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """``matches`` is true when no difference reaches the severity that fails (``checked["fail_on"]``).
+
+    ``allowed`` are differences that a person allowed, with the reason; ``notices`` are sentences about the check itself
+    (an allowance that matches nothing, sequences that could not be read). ``checked`` says what was compared.
+    """
+
+    matches: bool
+    differences: list[Difference]
+    checked: dict[str, Any]
+    allowed: list[Difference] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as plain data."""
+        return {
+            "matches": self.matches,
+            "differences": [difference.as_dict() for difference in self.differences],
+            "allowed": [difference.as_dict() for difference in self.allowed],
+            "notices": list(self.notices),
+            "checked": self.checked,
+        }
+
+    def counts(self) -> dict[str, int]:
+        """How many differences of each severity, the heaviest first."""
+        return {s: sum(d.severity == s for d in self.differences) for s in reversed(SEVERITIES)}
+
+    def summary(self) -> str:
+        """One line for a log: ``3 errors, 1 note`` or ``no difference``."""
+        parts = [plural(number, name) for name, number in self.counts().items() if number]
+        return ", ".join(parts) or "no difference"
+
+
+def result_from_dict(value: dict[str, Any]) -> CheckResult:
+    """The inverse of :meth:`CheckResult.as_dict`."""
+    return CheckResult(
+        matches=bool(value["matches"]),
+        differences=[difference_from_dict(item) for item in value["differences"]],
+        allowed=[difference_from_dict(item) for item in value.get("allowed", [])],
+        notices=list(value.get("notices", [])),
+        checked=dict(value["checked"]),
+    )
+
+
+def reaches(severity: str, threshold: str) -> bool:
+    """Whether ``severity`` is at least ``threshold``; ``never`` is reached by none."""
+    return threshold != "never" and SEVERITIES.index(severity) >= SEVERITIES.index(threshold)

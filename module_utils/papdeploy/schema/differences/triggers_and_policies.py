@@ -1,0 +1,79 @@
+"""Triggers, rules and row security policies of a table."""
+
+from __future__ import annotations
+
+from ...sql.lexer import quote_name, quote_text
+from ..catalog.build import Row
+from ..repair import definitions
+from .comparison import Comparison
+from .name_resolution import Side
+
+_ENABLED = {"O": "enabled", "D": "disabled", "R": "enabled on replicas only", "A": "enabled always"}
+_ENABLE = {"O": "ENABLE", "D": "DISABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
+
+
+def compare_parts(work: Comparison, label: str, name: str, expected: Row, actual: Row) -> None:
+    for part, plural in (("trigger", "triggers"), ("rule", "rules"), ("policy", "policies")):
+        ours = {row["name"]: row for row in expected.get(plural, [])}
+        theirs = {row["name"]: row for row in actual.get(plural, [])}
+        for key, row in ours.items():
+            other = theirs.get(key)
+            object_name = f"{label}.{key}"
+            if other is None:
+                repair = _create(work, part, name, row)
+                work.add(f"{part}_missing", object_name, _words(part, row), "nothing", repair, table=label)
+            else:
+                _compare(work, part, label, name, (expected, row), (actual, other))
+        for key, row in theirs.items():
+            if key not in ours:
+                repair = [f"DROP {part.upper()} {quote_name(key)} ON {name};"]
+                work.add(f"{part}_extra", f"{label}.{key}", "nothing", _words(part, row), repair, table=label)
+
+
+def _words(part: str, row: Row) -> str:
+    if part == "policy":
+        return definitions.policy(row)
+    state = row.get("enabled", "O")
+    return str(row["definition"]) + ("" if state == "O" else f" ({_ENABLED[state]})")
+
+
+def _create(work: Comparison, part: str, name: str, row: Row) -> list[str]:
+    quoted = quote_name(row["name"])
+    if part == "policy":
+        return [f"CREATE POLICY {quoted} ON {name} {definitions.policy(row, work.sides.sql)};"]
+    found = [work.sides.sql(row["definition"]).rstrip(";") + ";"]
+    if row["enabled"] != "O":
+        found.append(f"ALTER TABLE {name} {_ENABLE[row['enabled']]} {part.upper()} {quoted};")
+    if row.get("comment"):
+        found.append(f"COMMENT ON {part.upper()} {quoted} ON {name} IS {quote_text(row['comment'])};")
+    return found
+
+
+def _compare(
+    work: Comparison, part: str, label: str, name: str, our_part: tuple[Row, Row], their_part: tuple[Row, Row]
+) -> None:
+    (expected, ours), (actual, theirs) = our_part, their_part
+    object_name, quoted = f"{label}.{ours['name']}", quote_name(ours["name"])
+    if _key(work.expected, part, expected, ours) != _key(work.actual, part, actual, theirs):
+        create = _create(work, part, name, ours)
+        repair = ["BEGIN;", f"DROP {part.upper()} {quoted} ON {name};", *create, "COMMIT;"]
+        work.add(f"{part}_changed", object_name, _words(part, ours), _words(part, theirs), repair, table=label)
+    elif part != "policy" and ours["enabled"] != theirs["enabled"]:
+        repair = [f"ALTER TABLE {name} {_ENABLE[ours['enabled']]} {part.upper()} {quoted};"]
+        kind_name = "trigger_disabled" if part == "trigger" else "rule_changed"
+        words = _ENABLED[ours["enabled"]], _ENABLED[theirs["enabled"]]
+        work.add(kind_name, object_name, *words, repair, table=label)
+    target = f"{part.upper()} {quoted} ON {name}"
+    work.compare_comment("constraint_comment", object_name, ours, theirs, target, table=label)
+
+
+def _key(side: Side, part: str, table: Row, row: Row) -> object:
+    if part == "policy":
+        return (
+            row["command"],
+            bool(row.get("permissive")),
+            sorted(row["roles"]),
+            repr(side.expression(row.get("using"), table)),
+            repr(side.expression(row.get("check"), table)),
+        )
+    return side.text(row["definition"])

@@ -1,0 +1,188 @@
+"""Enums, domains, composite and range types."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...sql.lexer import quote_name, quote_names, quote_text
+from ..catalog.build import Row
+from ..repair import definitions
+from .comparison import Comparison
+
+_KINDS = {"e": "enum", "d": "domain", "c": "composite type", "r": "range type"}
+
+
+def compare_types(work: Comparison) -> None:
+    actual = {(row["schema"], row["name"]): row for row in work.actual.catalog["types"]}
+    matched = set()
+    for row in work.expected.catalog["types"]:
+        label = work.expected.label(row["schema"], row["name"])
+        found = work.sides.find(actual, row["schema"], row["name"])
+        if found is None:
+            create = definitions.create_type(row, work.sides.written(row["schema"], row["name"]), work.sides.sql)
+            work.add("type_missing", label, _words(row), "nothing", create)
+            continue
+        matched.add((found["schema"], found["name"]))
+        _compare(work, label, row, found)
+    for key, row in actual.items():
+        if key not in matched and row["schema"] in work.sides.scope:
+            word = "DOMAIN" if row["kind"] == "d" else "TYPE"
+            work.add(
+                "type_extra", work.actual.label(*key), "nothing", _words(row), [f"DROP {word} {quote_names(*key)};"]
+            )
+
+
+def _words(row: Row) -> str:
+    if row["kind"] == "e":
+        return f"ENUM ({', '.join(quote_text(label) for label in row.get('labels', []))})"
+    unchecked = [check[0] for check in row.get("checks", []) if not check[2]]
+    text = definitions.create_type(row, row["name"])[0].rstrip(";")
+    return text + (f" ({', '.join(unchecked)} NOT VALID)" if unchecked else "")
+
+
+def _compare(work: Comparison, label: str, expected: Row, actual: Row) -> None:
+    name = quote_names(actual["schema"], actual["name"])
+    sql_name = f"{'DOMAIN' if actual['kind'] == 'd' else 'TYPE'} {name}"
+    if expected["kind"] != actual["kind"]:
+        work.add("type_changed", label, _KINDS[expected["kind"]], _KINDS[actual["kind"]])
+    elif expected["kind"] == "e":
+        _compare_labels(work, label, name, expected, actual)
+    elif expected["kind"] == "d":
+        _compare_domain(work, label, name, expected, actual)
+    else:
+        keys = [
+            (
+                [(n, side.type(t)) for n, t in row.get("attributes", [])],
+                [side.name(str(x)) for x in row.get("range", [])],
+            )
+            for side, row in ((work.expected, expected), (work.actual, actual))
+        ]
+        if keys[0] != keys[1]:
+            work.add(
+                "type_changed", label, _words(expected), _words(actual), _composite_repair(work, name, expected, actual)
+            )
+    work.compare_common("type", label, expected, actual, sql_name)
+
+
+def _composite_repair(work: Comparison, name: str, expected: Row, actual: Row) -> list[str]:
+    wanted, present = dict(expected.get("attributes", [])), dict(actual.get("attributes", []))
+    steps = [f"DROP ATTRIBUTE {quote_name(key)}" for key in present if key not in wanted]
+    for key, type_ in wanted.items():
+        text = f"{quote_name(key)} {'' if key not in present else 'TYPE '}{work.sides.sql(type_)}"
+        if key not in present:
+            steps.append(f"ADD ATTRIBUTE {text}")
+        elif work.expected.type(type_) != work.actual.type(present[key]):
+            steps.append(f"ALTER ATTRIBUTE {text}")
+    return [f"ALTER TYPE {name} {', '.join(steps)};"] if steps else []
+
+
+def _compare_labels(work: Comparison, label: str, name: str, expected: Row, actual: Row) -> None:
+    ours, theirs = list(expected.get("labels", [])), list(actual.get("labels", []))
+    missing = [item for item in ours if item not in theirs]
+    extra = [item for item in theirs if item not in ours]
+    for item, other in _renamed(ours, theirs, missing, extra):
+        missing.remove(item)
+        extra.remove(other)
+        theirs[theirs.index(other)] = item
+        repair = [f"ALTER TYPE {name} RENAME VALUE {quote_text(other)} TO {quote_text(item)};"]
+        work.add("enum_label_renamed", f"{label}.{item}", quote_text(item), quote_text(other), repair)
+    for item in missing:
+        place = ours.index(item)
+        where = (
+            f"AFTER {quote_text(ours[place - 1])}"
+            if place
+            else f"BEFORE {quote_text(ours[1])}"
+            if len(ours) > 1
+            else ""
+        )
+        repair = [f"ALTER TYPE {name} ADD VALUE {quote_text(item)} {where};".replace(" ;", ";")]
+        work.add("enum_label_missing", f"{label}.{item}", quote_text(item), _words(actual), repair)
+    for item in extra:
+        work.add(
+            "enum_label_extra",
+            f"{label}.{item}",
+            _words(expected),
+            quote_text(item),
+            _made_anew(work, name, expected, actual),
+        )
+    common = [item for item in ours if item in theirs]
+    if common != [item for item in theirs if item in ours]:
+        repair = _made_anew(work, name, expected, actual)
+        work.add("enum_label_order", label, _words(expected), _words(actual), repair)
+
+
+def _renamed(
+    ours: Sequence[str], theirs: Sequence[str], missing: Sequence[str], extra: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Labels that stand at the same place of enums that are otherwise alike."""
+    if len(ours) != len(theirs) or len(missing) != len(extra):
+        return []
+    pairs = [(item, other) for item, other in zip(ours, theirs) if item != other]
+    renames = [(item, other) for item, other in pairs if item in missing and other in extra]
+    return renames if len(renames) == len(missing) else []
+
+
+def _made_anew(work: Comparison, name: str, expected: Row, actual: Row) -> list[str]:
+    """PostgreSQL cannot drop or move a label: a new type takes over, column by column."""
+    old = f"{actual['name'][:58]}_old"
+    old_name = quote_names(actual["schema"], old)
+    labels = ", ".join(quote_text(label) for label in expected.get("labels", []))
+    repair = [
+        "-- rewrites the tables that use it; rows with a label that goes must be changed first",
+        f"ALTER TYPE {name} RENAME TO {quote_name(old)};",
+        f"CREATE TYPE {name} AS ENUM ({labels});",
+    ]
+    own = work.actual.type(name)
+    for relation in work.actual.relations.values():
+        if relation["kind"] not in "rp":
+            continue
+        table = quote_names(relation["schema"], relation["name"])
+        for column in relation["columns"]:
+            if work.actual.type(column["type"]) not in (own, own + "[]"):
+                continue
+            array = "[]" if column["type"].endswith("[]") else ""
+            quoted = quote_name(column["name"])
+            target = f"ALTER COLUMN {quoted}"
+            change = f"{target} TYPE {name}{array} USING {quoted}::text{array}::{name}{array}"
+            if column.get("default") is not None and not column.get("generated"):
+                change = f"{target} DROP DEFAULT, {change}, {target} SET DEFAULT {column['default']}"
+            repair.append(f"ALTER TABLE {table} {change};")
+    return [*repair, f"DROP TYPE {old_name};"]
+
+
+def _compare_domain(work: Comparison, label: str, name: str, expected: Row, actual: Row) -> None:
+    ours = {row[0]: row for row in expected.get("checks", [])}
+    theirs = {row[0]: row for row in actual.get("checks", [])}
+    repair: list[str] = []
+    if work.expected.default_of(expected.get("expression"), expected["base"]) != work.actual.default_of(
+        actual.get("expression"), actual["base"]
+    ):
+        default = expected.get("expression")
+        repair.append(
+            f"ALTER DOMAIN {name} " + (f"SET DEFAULT {work.sides.sql(default)};" if default else "DROP DEFAULT;")
+        )
+    if bool(expected.get("not_null")) != bool(actual.get("not_null")):
+        repair.append(f"ALTER DOMAIN {name} {'SET' if expected.get('not_null') else 'DROP'} NOT NULL;")
+    wanted = {repr(work.expected.expression(row[1])) for row in ours.values()}
+    present = {repr(work.actual.expression(row[1])) for row in theirs.values()}
+    if wanted != present:
+        for key, row in theirs.items():
+            if repr(work.actual.expression(row[1])) not in wanted:
+                repair.append(f"ALTER DOMAIN {name} DROP CONSTRAINT {quote_name(key)};")
+        for key, row in ours.items():
+            if repr(work.expected.expression(row[1])) not in present:
+                check = f"ADD CONSTRAINT {quote_name(key)} CHECK ({work.sides.sql(row[1])})"
+                repair.append(f"ALTER DOMAIN {name} {check} NOT VALID;")
+                repair.append(f"ALTER DOMAIN {name} VALIDATE CONSTRAINT {quote_name(key)};")
+    else:
+        for key, row in theirs.items():
+            if not row[2]:
+                repair.append(f"ALTER DOMAIN {name} VALIDATE CONSTRAINT {quote_name(key)};")
+    base = work.expected.type(expected["base"]), work.actual.type(actual["base"])
+    collation = [
+        side.name(row.get("collation", "")) for side, row in ((work.expected, expected), (work.actual, actual))
+    ]
+    if base[0] != base[1] or collation[0] != collation[1]:
+        repair = ["-- a domain cannot change its base: make a new one and move the columns over"]
+    if repair:
+        work.add("domain_changed", label, _words(expected), _words(actual), repair)

@@ -1,0 +1,1 @@
+"""What the models declare: loading them, and the schema that they make."""

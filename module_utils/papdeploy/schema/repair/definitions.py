@@ -1,0 +1,191 @@
+"""Catalog rows as SQL: for a person to read and for repair statements.
+
+``qualify`` turns (schema, table) into a name; what a person reads leaves the default schema out, what a statement
+needs has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ...sql.lexer import quote_name, quote_text
+from ..catalog.build import Row
+
+Qualify = Callable[..., str]
+Words = Callable[[str], str]
+
+
+def columns(names: Sequence[str]) -> str:
+    return ", ".join(quote_name(name) for name in names)
+
+
+def constraint(row: Row, qualify: Qualify, sql: Words = str) -> str:
+    """The constraint without its name, as in ALTER TABLE … ADD CONSTRAINT name …"""
+    kind = row["type"]
+    period = " WITHOUT OVERLAPS" if row.get("period") and kind != "foreign key" else ""
+    if kind in ("primary key", "unique"):
+        index = row.get("index", {})
+        distinct = " NULLS NOT DISTINCT" if index.get("nulls_not_distinct") else ""
+        text = f"{kind.upper()}{distinct} ({columns(row['columns'])}{period})"
+        if index.get("include"):
+            text += f" INCLUDE ({columns(index['include'])})"
+        if index.get("options"):
+            text += f" WITH ({', '.join(index['options'])})"
+    elif kind == "foreign key":
+        text = _foreign_key(row, qualify)
+    elif kind == "check":
+        text = f"CHECK ({sql(row['expression'])})" + (" NO INHERIT" if row.get("no_inherit") else "")
+    elif kind == "not null":
+        text = f"NOT NULL {columns(row['columns'])}"
+    else:
+        return sql(row["definition"])  # pg_get_constraintdef says all of it
+    if row.get("deferrable"):
+        text += " DEFERRABLE" + (" INITIALLY DEFERRED" if row.get("deferred") else "")
+    if row.get("not_enforced"):
+        text += " NOT ENFORCED"
+    return text
+
+
+def _foreign_key(row: Row, qualify: Qualify) -> str:
+    own, target = columns(row["columns"]), columns(row["target_columns"])
+    if row.get("period"):
+        own, target = (", PERIOD ".join(part.rsplit(", ", 1)) for part in (own, target))
+    text = f"FOREIGN KEY ({own}) REFERENCES {qualify(*row['target'])} ({target})"
+    if row["match"] != "SIMPLE":
+        text += f" MATCH {row['match']}"
+    if row["on_update"] != "NO ACTION":
+        text += f" ON UPDATE {row['on_update']}"
+    if row["on_delete"] != "NO ACTION":
+        text += f" ON DELETE {row['on_delete']}"
+        if row.get("on_delete_columns"):
+            text += f" ({columns(row['on_delete_columns'])})"
+    return text
+
+
+def index_key(key: Row, sql: Words = str) -> str:
+    text = quote_name(key["column"]) if "column" in key else f"({sql(key['expression'])})"
+    if key.get("collation"):
+        text += f" COLLATE {key['collation']}"
+    if key.get("opclass") or key.get("options"):
+        opclass = sql(key.get("opclass", "")).replace("pg_catalog.", "")
+        text += f" {opclass}" + (f" ({', '.join(key['options'])})" if key.get("options") else "")
+    if key.get("desc"):
+        text += " DESC"
+    if key.get("nulls"):
+        text += f" NULLS {key['nulls'].upper()}"
+    return text
+
+
+def index(row: Row, sql: Words = str) -> str:
+    """What follows the table's name in CREATE INDEX."""
+    method = "" if row["method"] == "btree" else f" USING {row['method']}"
+    text = f"{method} ({', '.join(index_key(key, sql) for key in row['keys'])})".strip()
+    if row.get("include"):
+        text += f" INCLUDE ({columns(row['include'])})"
+    if row.get("nulls_not_distinct"):
+        text += " NULLS NOT DISTINCT"
+    if row.get("options"):
+        text += f" WITH ({', '.join(row['options'])})"
+    if row.get("tablespace"):
+        text += f" TABLESPACE {quote_name(row['tablespace'])}"
+    if row.get("predicate"):
+        text += f" WHERE {sql(row['predicate'])}"
+    return text
+
+
+def create_index(row: Row, name: str, table: str, sql: Words = str, *, concurrently: bool = True) -> str:
+    unique = "UNIQUE " if row.get("unique") else ""
+    how = "CONCURRENTLY " if concurrently else ""
+    return f"CREATE {unique}INDEX {how}{quote_name(name)} ON {table} {index(row, sql)};"
+
+
+_TYPE_LIMITS = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
+
+
+def sequence_options(row: Row) -> dict[str, str]:
+    """The options of a sequence that differ from what its type gives."""
+    limit = _TYPE_LIMITS[row["type"]]
+    rising = row["increment"] > 0
+    low, high = (1, limit) if rising else (-limit - 1, -1)
+    return {
+        "AS": row["type"],
+        "INCREMENT BY": str(row["increment"]),
+        "MINVALUE": "" if row["minimum"] == low else str(row["minimum"]),
+        "MAXVALUE": "" if row["maximum"] == high else str(row["maximum"]),
+        "START WITH": "" if row["start"] == (row["minimum"] if rising else row["maximum"]) else str(row["start"]),
+        "CACHE": "" if row["cache"] == 1 else str(row["cache"]),
+        "CYCLE": "CYCLE" if row.get("cycle") else "",
+    }
+
+
+def sequence(row: Row, *, with_type: bool = True) -> str:
+    """The options as CREATE SEQUENCE takes them."""
+    parts = []
+    for word, value in sequence_options(row).items():
+        if not value or (word == "INCREMENT BY" and value == "1") or (word == "AS" and not with_type):
+            continue
+        parts.append("CYCLE" if word == "CYCLE" else f"{word} {value}")
+    return " ".join(parts)
+
+
+def alter_sequence(row: Row) -> str:
+    """The options as ALTER SEQUENCE must be told to reach them from anywhere."""
+    found = sequence_options(row)
+    parts = [f"AS {found['AS']}", f"INCREMENT BY {found['INCREMENT BY']}"]
+    parts += [f"{word} {row[key]}" for word, key in (("MINVALUE", "minimum"), ("MAXVALUE", "maximum"))]
+    parts += [f"START WITH {row['start']}", f"CACHE {row['cache']}", "CYCLE" if row.get("cycle") else "NO CYCLE"]
+    return " ".join(parts)
+
+
+def column_type(row: Row, sql: Words = str) -> str:
+    text = sql(row["type"])
+    return text + (f" COLLATE {sql(row['collation'])}" if row.get("collation") else "")
+
+
+def generated(row: Row, sql: Words = str) -> str:
+    how = "VIRTUAL" if row["generated"] == "v" else "STORED"
+    return f"GENERATED ALWAYS AS ({sql(row['generation'])}) {how}"
+
+
+def identity(row: Row, options: Row | None = None) -> str:
+    how = "ALWAYS" if row["identity"] == "a" else "BY DEFAULT"
+    details = sequence(options, with_type=False) if options else ""
+    return f"GENERATED {how} AS IDENTITY" + (f" ({details})" if details else "")
+
+
+def policy(row: Row, sql: Words = str) -> str:
+    """What follows the table's name in CREATE POLICY."""
+    commands = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE", "*": "ALL"}
+    text = "" if row.get("permissive") else "AS RESTRICTIVE "
+    text += f"FOR {commands[row['command']]} TO {', '.join(_role(role) for role in row['roles'])}"
+    if row.get("using"):
+        text += f" USING ({sql(row['using'])})"
+    if row.get("check"):
+        text += f" WITH CHECK ({sql(row['check'])})"
+    return text
+
+
+def _role(role: str) -> str:
+    return "PUBLIC" if role == "public" else quote_name(role)
+
+
+def create_type(row: Row, name: str, sql: Words = str) -> list[str]:
+    """CREATE TYPE or CREATE DOMAIN."""
+    kind = row["kind"]
+    if kind == "e":
+        return [f"CREATE TYPE {name} AS ENUM ({', '.join(quote_text(label) for label in row.get('labels', []))});"]
+    if kind == "c":
+        attributes = ", ".join(f"{quote_name(item)} {sql(type_)}" for item, type_ in row.get("attributes", []))
+        return [f"CREATE TYPE {name} AS ({attributes});"]
+    if kind == "r":
+        return [f"CREATE TYPE {name} AS RANGE (SUBTYPE = {sql(row['range'][0])});"]
+    text = f"CREATE DOMAIN {name} AS {sql(row['base'])}"
+    if row.get("collation"):
+        text += f" COLLATE {sql(row['collation'])}"
+    if row.get("expression"):
+        text += f" DEFAULT {sql(row['expression'])}"
+    if row.get("not_null"):
+        text += " NOT NULL"
+    for check, expression, _ in row.get("checks", []):
+        text += f" CONSTRAINT {quote_name(check)} CHECK ({sql(expression)})"
+    return [text + ";"]

@@ -1,0 +1,1 @@
+"""Where things run: this host, and containers on it."""

@@ -1,0 +1,1 @@
+"""SQL as text: one lexer, statements, and the expressions of PostgreSQL."""
