@@ -13,7 +13,7 @@ GROUPS_IN_ORDER := --dist loadgroup --no-loadscope-reorder
 BY_DAY := -m "not nightly"
 
 .DEFAULT_GOAL := help
-.PHONY: help deploy rollback test quick lint unit integration molecule nightly bench collection
+.PHONY: help deploy rollback check format test quick lint style ansible-lint fast-unit unit integration molecule nightly bench collection changelog
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | while IFS='|' read -r name text; do printf '  make %-18s %s\n' "$$name" "$$text"; done
@@ -36,18 +36,32 @@ rollback: $(VENV)/.deploy ## Take the last release of the staging sandbox back
 
 -include sandbox/sandbox.mk
 
+check: $(VENV)/.dev ## Before each commit, in under two minutes: ruff, mypy, yamllint and the fast unit tests
+	@$(MAKE) --no-print-directory --output-sync=target style fast-unit
+
+fast-unit: $(VENV)/.dev
+	@PYTHONHASHSEED=0 $(BIN)/python -m pytest --quiet --numprocesses 2 tests/unit $(ARGS)
+
+format: $(VENV)/.dev ## Format the Python files, and mend what ruff can
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
 test: quick integration molecule ## Lint, unit, integration and molecule tests
 
 quick: $(VENV)/.dev ## Lint and unit tests, side by side
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit
 
-lint: $(VENV)/.dev ## ansible-lint (production profile), yamllint, ruff, mypy (strict)
+lint: style ansible-lint ## ansible-lint (production profile), yamllint, ruff, mypy (strict)
+
+style: $(VENV)/.dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/mypy --config-file tools/mypy.ini
 	@cd sandbox && ../$(BIN)/mypy --config-file ../tools/mypy.ini --exclude "^$$" app
 	@$(BIN)/yamllint --strict .
+
+ansible-lint: $(VENV)/.dev
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ANSIBLE_HOME="$(CURDIR)/.ansible" $(BIN)/ansible-lint --offline --profile production
 
 unit: $(VENV)/.dev ## Tests without a database
@@ -65,6 +79,9 @@ nightly: $(VENV)/.dev ## Long matrices, seeded walks and whole deploys, which `m
 
 collection: $(VENV)/.deploy ## Build the Ansible collection pap.deploy into .artifacts
 	@$(BIN)/python tools/build_collection.py
+
+changelog: $(VENV)/.dev ## Compile CHANGELOG.rst from the fragments
+	@$(BIN)/antsibull-changelog release --update-existing --version "$$($(BIN)/python -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["version"])')"
 
 bench: $(VENV)/.dev ## Measure, side by side with what people do by hand
 	@for each in benchmarks/*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done

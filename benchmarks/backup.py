@@ -15,7 +15,7 @@ from pathlib import Path
 from backup_support import fill, machine, server, shell, timed, with_clients
 from papdeploy import backup
 from papdeploy.databases import content_digest
-from postgres_servers import Server
+from support.postgres_servers import Server
 
 
 def main() -> None:

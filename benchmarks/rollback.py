@@ -19,7 +19,7 @@ from papdeploy import backup, databases, rollback
 from papdeploy.databases import content_digest
 from papdeploy.databases.psql import Database
 from papdeploy.rollback import restore_point
-from postgres_servers import Server
+from support.postgres_servers import Server
 
 
 class NoApi:

@@ -21,7 +21,7 @@ NAME = "pap.deploy"
 ANSIBLE = ">=2.19.0,<2.22"  # what the tests run with; the progress uses more of it than is promised
 FOLDERS = {"library": "plugins/modules", "module_utils": "plugins/module_utils", "plugins": "plugins", "roles": "roles",
            "playbooks": "playbooks", "docs": "docs"}  # fmt: skip
-FILES = ("README.md", "LICENSE")
+FILES = ("README.md", "LICENSE", "CHANGELOG.rst")
 RENAMED = (
     (r"\bansible\.module_utils\.pap_module\b", f"ansible_collections.{NAME}.plugins.module_utils.pap_module"),
     (r"(?<=lookup\(')(?=pap_)", f"{NAME}."),

@@ -1,4 +1,4 @@
-"""``python -m papdeploy``: see :mod:`papdeploy.cli.command`."""
+"""``python -m papdeploy``, or ``papdeploy`` where the package is installed: see :mod:`papdeploy.cli.command`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ import signal
 
 from .cli.command import main
 
-# Ctrl-C ends the process at once instead of after the statement that the driver waits for; the server rolls back.
-signal.signal(signal.SIGINT, signal.SIG_DFL)
-# Thousands of small objects live to the end of a run: looking at them again and again takes a tenth of its CPU time.
-gc.set_threshold(50_000)
 
-raise SystemExit(main())
+def run() -> int:
+    """Run one command as a process of its own; returns the exit code."""
+    # Ctrl-C ends the process at once instead of after the statement that the driver waits for; the server rolls back.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Thousands of small objects live to the end of a run: looking at them again and again takes a tenth of its time.
+    gc.set_threshold(50_000)
+    return main()
+
+
+if __name__ == "__main__":
+    raise SystemExit(run())
