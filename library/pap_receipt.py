@@ -92,7 +92,7 @@ options:
     description: What a receipt must hold.
     type: list
     elements: str
-    choices: [rehearsed, proven, watched]
+    choices: [rehearsed, proven, measured, watched]
     default: []
   variables_may_differ:
     description: Patterns of environment variables that only one of the two environments has to have.
@@ -167,7 +167,7 @@ def main() -> None:
             "environment": {"type": "str", "default": "staging"},
             "max_age_hours": {"type": "float", "default": 168},
             "revocations": {"type": "list", "elements": "dict", "default": []},
-            "demand": {**words, "choices": ["rehearsed", "proven", "watched"]},
+            "demand": {**words, "choices": ["rehearsed", "proven", "measured", "watched"]},
             "variables_may_differ": words,
             "override": text,
             "who": {"type": "dict", "default": {}},

@@ -31,8 +31,8 @@ from .trial import Trial, exit_code, free_port, held, stopped, with_port
 class Runtime:
     """Where code of one release can run beside its models: ``python`` started in ``cwd`` at ``site`` with ``env``.
 
-    ``env`` holds secrets (DATABASE_URL): never print it. ``commands`` start the app itself, each as words,
-    ``folders`` are other folders that it may be started in.
+    ``env`` holds secrets (DATABASE_URL): never print it. ``commands`` are the app itself, each as words; ``controls``
+    let a supervisor start it. ``folders`` are other folders that it may be started in.
     """
 
     site: Site
@@ -40,12 +40,13 @@ class Runtime:
     cwd: str
     env: dict[str, str] = field(repr=False)
     commands: Sequence[Sequence[str]] = ()
+    controls: Sequence[Sequence[str]] = ()
     folders: Sequence[str] = ()
 
     @property
     def words(self) -> list[str]:
         """The words of all commands."""
-        return [word for command in self.commands for word in command]
+        return [word for command in (*self.controls, *self.commands) for word in command]
 
 
 class Api(ABC):
@@ -191,7 +192,8 @@ class HostApi(Api):
             self.python,
             str(version["path"]),
             self.environment(version),
-            (self.start_command, self.restart_command, trial),
+            (trial,),
+            (self.start_command, self.restart_command),
             (str(self.folder),),
         )
 

@@ -183,6 +183,7 @@ class Beside:
             "environment": self.stack.environment,
             "words": self.runtime.words,
             "commands": [list(command) for command in self.runtime.commands],
+            "controls": [list(command) for command in self.runtime.controls],
             "folders": list(self.runtime.folders),
         }
 

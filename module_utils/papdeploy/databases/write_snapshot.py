@@ -50,15 +50,20 @@ COUNTERS = """
 SELECT current_setting('track_counts')::bool AS counting, pg_postmaster_start_time()::text AS started,
        (SELECT stats_reset::text FROM pg_stat_database WHERE datname = current_database()) AS reset"""
 
-LOCKED = f"""
-SELECT format('%s.%s', n.nspname, c.relname) AS name, a.pid, a.usename AS user, a.application_name AS application,
+# What transactions that are still open hold: tables that nobody else can read, and tables that they have written to. A
+# prepared transaction has no process.
+OPEN_WORK = f"""
+SELECT DISTINCT ON (1, a.pid) format('%s.%s', n.nspname, c.relname) AS name, a.pid, a.usename AS user,
+       a.application_name AS application, l.mode = 'AccessExclusiveLock' AS locked,
+       coalesce(a.xact_start::text, l.virtualtransaction) AS began,
        extract(epoch FROM clock_timestamp() - a.xact_start)::int AS seconds
 FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_stat_activity a ON a.pid = l.pid
-WHERE l.mode = 'AccessExclusiveLock' AND l.granted AND a.pid <> pg_backend_pid() AND a.datname = current_database()
+LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
+  AND (l.mode = 'AccessExclusiveLock' OR (l.mode = 'RowExclusiveLock' AND (a.backend_xid IS NOT NULL OR l.pid IS NULL)))
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND c.relkind IN ('r', 'p')
   AND {user_schema()} AND {CLIENT}
-ORDER BY 1"""
+ORDER BY 1, a.pid, locked DESC"""
 
 _SNAPSHOT = """
 SELECT pg_snapshot_xmin(s)::text AS xmin, pg_snapshot_xmax(s)::text AS xmax,

@@ -15,15 +15,15 @@ import sys
 
 # Numbers of the calls on each machine, in the order of _REFUSED (asm/unistd.h); the kernel's name of its architecture.
 _MACHINES = {
-    "x86_64": (0xC000003E, (41, 42, 50, 425, 62, 200, 424, 84, 87, 263, 82, 264, 316, 76)),
-    "aarch64": (0xC00000B7, (198, 203, 201, 425, 129, 130, 424, None, None, 35, None, 38, 276, 45)),
+    "x86_64": (0xC000003E, (41, 42, 50, 425, 62, 200, 424, 112, 109, 84, 87, 263, 82, 264, 316, 76)),
+    "aarch64": (0xC00000B7, (198, 203, 201, 425, 129, 130, 424, 157, 154, None, None, 35, None, 38, 276, 45)),
 }
 _REFUSED = (
     ("socket", errno.ECONNREFUSED),
     ("connect", errno.ECONNREFUSED),
     ("listen", errno.EADDRINUSE),
     ("io_uring_setup", errno.ENOSYS),
-    *((name, errno.EPERM) for name in ("kill", "tkill", "pidfd_send_signal")),
+    *((name, errno.EPERM) for name in ("kill", "tkill", "pidfd_send_signal", "setsid", "setpgid")),
     *((name, errno.EROFS) for name in ("rmdir", "unlink", "unlinkat", "rename", "renameat", "renameat2", "truncate")),
 )
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06

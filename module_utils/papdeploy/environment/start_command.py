@@ -70,8 +70,10 @@ class Reader:
         folder: str = "",
         certain: bool = True,
         variables: Optional[Mapping[str, str]] = None,
+        control: bool = False,
     ) -> None:
-        """Follow one command, given as words, to the programs that it starts."""
+        """Follow one command, given as words, to the programs that it starts. ``control``: it is no such program
+        itself, but has one started."""
         folder, known = folder or self.folder, dict(self.environment if variables is None else variables)
         for number, word in enumerate(words):
             match = _ASSIGNMENT.fullmatch(word)
@@ -90,7 +92,7 @@ class Reader:
             elif name in _WRAPPERS or word.startswith("-"):
                 continue
             elif _PYTHON.fullmatch(name) or self.is_program(word, folder):
-                self.programs.append(Program((word, *rest), folder, known, certain))
+                self.programs += [] if control else [Program((word, *rest), folder, known, certain)]
             elif not self._script(word, rest, folder, certain, known):
                 continue
             return

@@ -44,15 +44,16 @@ class _TooLong(BaseException):
 
 
 def started(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-    """{variable, models, commands, …} → {found: [{value, source}], unsure: [{value, source}], problem}.
+    """{variable, models, commands, controls, …} → {found: [{value, source}], unsure: [{value, source}], problem}.
 
     ``found``: what start command and program give the variable. ``unsure``: what depends on a condition that could not
     be decided. ``problem``: why it could not be seen to the end.
     """
     variable, folder = str(request["variable"]), str(Path.cwd())
     reader = start_command.Reader(dict(os.environ), folder, _is_program, Path(str(request.get("root") or "/")))
-    for words in request.get("commands") or []:
-        reader.command([str(word) for word in words], "the start command")
+    for kind in ("controls", "commands"):
+        for words in request.get(kind) or []:
+            reader.command([str(word) for word in words], "the start command", control=kind == "controls")
     result: dict[str, Any] = {"found": [], "unsure": [], "problem": ""}
     wanted = settings_values.fold(variable)
     last = {
@@ -136,6 +137,7 @@ def _confined(request: Mapping[str, Any], program: start_command.Program) -> dic
 
 def _child(request: Mapping[str, Any], program: start_command.Program, writing: int) -> NoReturn:
     """Never returns: whatever becomes of the program, the answer goes out and the process ends."""
+    pid = os.getpid()
     try:
         os.setsid()
         null = os.open(os.devnull, os.O_RDONLY)
@@ -144,7 +146,7 @@ def _child(request: Mapping[str, Any], program: start_command.Program, writing: 
         answer = _answer(request, program)
     except BaseException as error:  # noqa: BLE001 - of ours: the caller has to hear of it
         answer = {"found": [], "problem": f"it could not be looked at: {type(error).__name__}: {error}"[:300]}
-    data = json.dumps(answer).encode() + b"\n"
+    data = json.dumps(answer).encode() + b"\n" if os.getpid() == pid else b""  # not of what the program has forked
     while data:
         data = data[os.write(writing, data) :]
     os._exit(0)

@@ -77,8 +77,8 @@ def check(stack: Stack, journal: Journal, when: str, *, final: bool = False) -> 
     if baseline is None:
         return []
     with journal.checkpoint("data_check", when=when) as done:
-        found, locked = _compared(stack, baseline, final)
-        done.update({**found.as_dict(), "locked": locked})
+        found, unfinished = _compared(stack, baseline, final)
+        done.update({**found.as_dict(), "final": final, "unmeasured": [str(entry["name"]) for entry in unfinished]})
         lost = loss_rules.intolerable(found.losses, baseline, stack.may_delete, _stage(stack, journal, when))
         if lost and stack.environment != "development":  # where an application may reset its database
             raise DataLost(
@@ -87,25 +87,31 @@ def check(stack: Stack, journal: Journal, when: str, *, final: bool = False) -> 
                 lost=[loss.as_dict() for loss in lost],
                 lines=[loss.sentence() for loss in lost],
             )
-    open_ended = [f"not known: what becomes of {_lock(entry)}; the watch looks again" for entry in locked]
+    open_ended = [f"not known: what becomes of {_work(entry)}; the watch looks again" for entry in unfinished]
     return [f"{when}, and no reason to go back: {loss.sentence()}" for loss in found.losses] + open_ended
 
 
 def _compared(stack: Stack, baseline: Baseline, final: bool) -> tuple[Comparison, list[dict[str, Any]]]:
-    """What was lost, and (``final``) which tables a transaction that is still open has locked against readers: nobody
-    else sees yet whether it empties them."""
+    """What was lost, and (``final``) the tables of which a transaction that is still open may take more: nobody else
+    can read them, or it has written to them since before the first look. What later ones write shows at the next."""
     limit = time.monotonic() + (_PATIENCE_S if final else 0.0)
+    first: Optional[set[tuple[Any, ...]]] = None
     while True:
-        locked = stack.database.rows(write_snapshot.LOCKED) if final else []
+        rows = stack.database.rows(write_snapshot.OPEN_WORK) if final else []
+        first = {(row["pid"], row["began"]) for row in rows} if first is None else first
+        unfinished = [row for row in rows if row["locked"] or (row["pid"], row["began"]) in first]
         found = relation_losses.compare(stack.database, baseline, ignore_schemas=(LEDGER_SCHEMA,))
-        if not (found.unexplained or locked) or time.monotonic() >= limit:
-            return found, locked
+        if not (found.unexplained or unfinished) or time.monotonic() >= limit:
+            return found, unfinished
         time.sleep(0.5)
 
 
-def _lock(entry: Mapping[str, Any]) -> str:
+def _work(entry: Mapping[str, Any]) -> str:
+    if entry["pid"] is None:
+        return f"{entry['name']}, on which a prepared transaction has worked that is neither committed nor rolled back"
     who = f"{entry['application'] or 'a session'} (process {entry['pid']}, role {entry['user']})"
-    return f"{entry['name']}, which {who} holds locked in a transaction open for {text.seconds(entry['seconds'])}"
+    what = "holds locked" if entry["locked"] else "has written to"
+    return f"{entry['name']}, which {who} {what} in a transaction open for {text.seconds(entry['seconds'])}"
 
 
 def _stage(stack: Stack, journal: Journal, when: str) -> str:

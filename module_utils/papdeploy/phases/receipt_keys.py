@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import receipts
 from ..core.errors import Refused, Unavailable
+from ..core.text import few
 
 _NO_PUBLIC_KEY = (
     "Set receipt_public_keys (or receipt_public_key_files) to staging's public key, or receipt_required: false for an"
@@ -47,10 +48,16 @@ def write(
     lines = [f"revoked the receipt of release {each['release']}, which was taken back, in {folder}" for each in missing]
     if receipt:
         lines.append(f"signed {paths[-1].name} in {folder}")
+        unmeasured = (receipt.get("evidence") or {}).get("unmeasured") or []
+        if unmeasured:
+            lines.append(
+                f"it says that what became of {few(unmeasured, 6)} is not measured: a production that demands"
+                " 'measured' does not take it"
+            )
     return {
         "changed": bool(paths),
         "paths": [str(path) for path in paths],
-        "pap": {"phase": "receipt", "lines": lines, "status": "warning" if missing else "ok"},
+        "pap": {"phase": "receipt", "lines": lines, "status": "warning" if missing or len(lines) > 1 else "ok"},
     }
 
 

@@ -112,6 +112,10 @@ def revocation(receipt: Mapping[str, Any], revoked_at: str) -> dict[str, Any]:
 HOLDS: Mapping[str, tuple[str, str]] = {
     "rehearsed": ("the release was rehearsed on a copy", "pap_rehearse must be true"),
     "proven": ("its backup was restored and compared in full", "backup_engine must be pg_dump and backup_proof full"),
+    "measured": (
+        "it was measured to the end what the release did to the rows",
+        "no transaction that has written, or has locked a table, may be open when the release finishes",
+    ),
     "watched": (
         "the login smoke test passed and the logs of the first minute raised no alarm",
         "watch_enabled must be true, and pap_api_log_files or pap_db_log_files name a log (containers have theirs)",
@@ -120,17 +124,19 @@ HOLDS: Mapping[str, tuple[str, str]] = {
 
 
 def evidence_of(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a journal says of how a release was tested: rehearsal, backup proof, smoke test, first minute. ``holds``:
-    which words of ``HOLDS`` are true of it."""
+    """What a journal says of how a release was tested: rehearsal, backup proof, smoke test, first minute, what became
+    of the data. ``holds``: which words of ``HOLDS`` are true of it; ``unmeasured``: tables that were out of sight."""
 
     def done(phase: str) -> Mapping[str, Any]:
         return next((e for e in reversed(entries) if e["phase"] == phase and e["event"] == "done"), {})
 
     rehearsal, smoke, backup, watched = done("rehearse"), done("login_smoke_test"), done("backup"), done("watch")
+    data = done("data_check")
     checks = smoke.get("checks", [])
     held = {
         "rehearsed": bool(rehearsal),
         "proven": (backup.get("proof") or {}).get("kind") == "full",
+        "measured": bool(data.get("final")) and not data.get("unmeasured"),
         "watched": bool(watched and checks) and all(check.get("ok") for check in checks),
     }
     return {
@@ -142,5 +148,6 @@ def evidence_of(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         **({"backup_accepted": backup["accepted"]} if backup.get("accepted") else {}),
         "checks": [check.get("name") for check in checks if check.get("ok")],
         "endpoints": [endpoint.get("path") for endpoint in smoke.get("endpoints", [])],
+        "unmeasured": list(data.get("unmeasured") or []),
         "watch_findings": watched.get("findings"),
     }

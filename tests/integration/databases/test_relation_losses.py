@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +12,12 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from papdeploy import receipts
 from papdeploy.databases import loss_rules, relation_losses, write_snapshot
 from papdeploy.databases.psql import Database
 from papdeploy.databases.relation_losses import Comparison, Loss
 from papdeploy.phases import data_check
-from papdeploy.releases.journal import State
+from papdeploy.releases.journal import Journal, State
 from support.app_session import as_app
 from support.backup import database_of, forget
 from support.waiting import wait_until
@@ -278,18 +280,86 @@ def test_losses_are_said_worst_first() -> None:
     assert [Loss.from_dict(loss.as_dict()) for loss in losses] == losses
 
 
+def release_on(live: Database, folder: Path) -> tuple[Any, Journal]:
+    """A stack on ``live``, and the journal of a release that keeps its baseline."""
+    as_app(live).execute(SETUP)
+    journal = State(folder).begin({"user": "u", "host": "h", "pid": 1}, stack="st")
+    with live.session() as session:
+        data_check.keep(journal, session)
+    api = SimpleNamespace(names=("one",))
+    return SimpleNamespace(database=live, may_delete=(), environment="staging", label="st", api=api), journal
+
+
+# What an open transaction does, and the tables of which it is not known what becomes of them.
+OPEN = {
+    "it empties tables": ("TRUNCATE nothing, one", ["public.nothing", "public.one"]),
+    "it drops one": ("DROP TABLE nothing", ["public.nothing"]),
+    "it deletes every row": ("DELETE FROM one", ["public.one"]),
+    "it deletes by a savepoint": ("SAVEPOINT a; DELETE FROM one; SAVEPOINT b", ["public.one"]),
+    "it locks one for a while": ("LOCK TABLE one", ["public.one"]),
+    "it is prepared": ("DELETE FROM one; PREPARE TRANSACTION 'left'", ["public.one"]),
+    "it reads": ("SELECT count(*) FROM one", []),
+    "it has written nothing yet": ("DELETE FROM one WHERE false", []),
+}
+
+
+@pytest.mark.parametrize("case", OPEN)
+def test_a_receipt_says_what_was_out_of_sight(
+    servers: dict[int, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    deed, tables = OPEN[case]
+    server = servers[16]
+    live = database_of(server, server.create("open"))
+    stack, journal = release_on(live, tmp_path)
+    monkeypatch.setattr(data_check, "_PATIENCE_S", 0.1)
+    with server.connect(live.conninfo.dbname) as user:
+        user.autocommit = False
+        user.cursor().execute(deed)
+        said = data_check.check(stack, journal, data_check.AT_END, final=True)
+        evidence = receipts.evidence_of(journal.entries())
+        assert evidence["unmeasured"] == tables and ("measured" in evidence["holds"]) is not bool(tables)
+        assert len(said) == len(tables) and all(name in line for name, line in zip(tables, said, strict=True))
+        user.rollback()
+    if "PREPARE" in deed:
+        server.sql("ROLLBACK PREPARED 'left'", live.conninfo.dbname)
+    data_check.check(stack, journal, data_check.AT_END, final=True)
+    assert receipts.evidence_of(journal.entries())["holds"] == ["measured"]
+
+
+def test_short_transactions_are_no_reason_to_wait(
+    shared: tuple[Server, Database], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a live database somebody always writes: what began after the first look shows at the next."""
+    server, live = shared
+    stack, journal = release_on(live, tmp_path)
+    monkeypatch.setattr(data_check, "_PATIENCE_S", 30.0)
+    stop = threading.Event()
+
+    def traffic() -> None:
+        with server.connect(live.conninfo.dbname) as user:
+            user.autocommit = False
+            while not stop.is_set():
+                user.cursor().execute("INSERT INTO child (t_id) VALUES (1); SELECT pg_sleep(0.2)")
+                user.commit()
+
+    with ThreadPoolExecutor() as pool:
+        writing = [pool.submit(traffic) for _ in range(3)]
+        began = time.monotonic()
+        said = data_check.check(stack, journal, data_check.AT_END, final=True)
+        took = time.monotonic() - began
+        stop.set()
+        for each in writing:
+            each.result()
+    assert said == [] and took < 20
+    assert receipts.evidence_of(journal.entries())["holds"] == ["measured"]
+
+
 def test_a_table_that_an_open_transaction_has_emptied_is_not_called_whole(
     shared: tuple[Server, Database], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before COMMIT nobody else sees a TRUNCATE: what is known is its lock, which is waited for and then told."""
     server, live = shared
-    as_app(live).execute(SETUP)
-    journal = State(tmp_path).begin({"user": "u", "host": "h", "pid": 1}, stack="st")
-    with live.session() as session:
-        data_check.keep(journal, session)
-    stack: Any = SimpleNamespace(
-        database=live, may_delete=(), environment="staging", label="st", api=SimpleNamespace(names=("one",))
-    )
+    stack, journal = release_on(live, tmp_path)
     with server.connect(live.conninfo.dbname) as user:
         user.autocommit = False
         user.cursor().execute("SET application_name = 'shop'; TRUNCATE nothing, one")

@@ -34,6 +34,7 @@ class Shape:
     unsure: str = ""
     needs: tuple[str, ...] = ()
     problem: str = ""
+    control: list[str] = field(default_factory=list)
 
 
 def main(source: str, **more: str) -> dict[str, str]:
@@ -264,6 +265,9 @@ SHAPES: dict[str, Shape] = {
     "Procfile": Shape(
         main("") | {"Procfile": "web: CC_DROP_TABLES=1 uvicorn app.main:app\n"}, "Procfile, line 1", ["honcho", "start"]
     ),
+    "a program that has it started": Shape(
+        main("") | {"ctl.py": "import os\nos.environ['CC_DROP_TABLES'] = '1'\n"}, control=["python", "ctl.py", "start"]
+    ),
     # What must not stop a deploy.
     "off everywhere": Shape(
         settings(FIELD) | {"app.toml": "cc_drop_tables = false\n", "start.sh": "# export CC_DROP_TABLES=true\n"
@@ -293,7 +297,7 @@ def look(base: Path, shape: Shape) -> tuple[list[str], list[str], str]:
     commands = [[word.replace("{bin}", str(Path(sys.executable).parent)) for word in shape.command]]
     request: dict[str, Any] = {
         "variable": "CC_DROP_TABLES", "models": ["app.models:Base"], "environment": "production",
-        "words": commands[0], "commands": commands, "folders": [], "root": str(base), "seconds": 15,
+        "words": commands[0], "commands": commands, "controls": [shape.control], "folders": [], "root": str(base), "seconds": 15,
     }  # fmt: skip
     with Agent(HostSite(), sys.executable, cwd=str(base), env=shape.environment) as beside:
         answers = [beside.call(name, request) for name in ("environment.files", "environment.started")]

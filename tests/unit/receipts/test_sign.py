@@ -306,12 +306,17 @@ def entry(phase: str, **data: Any) -> dict[str, Any]:
 LOGGED_IN = entry("login_smoke_test", checks=[{"name": "login", "ok": True}])
 REHEARSED, PROVEN, WATCHED = entry("rehearse"), entry("backup", proof={"kind": "full"}), entry("watch", findings={})
 
+MEASURED = entry("data_check", final=True, unmeasured=[])
+
 
 @pytest.mark.parametrize(
     ("entries", "held"),
     [
         ([], []),
-        ([REHEARSED, PROVEN, LOGGED_IN, WATCHED], ["rehearsed", "proven", "watched"]),
+        ([REHEARSED, PROVEN, LOGGED_IN, WATCHED, MEASURED], ["rehearsed", "proven", "measured", "watched"]),
+        ([REHEARSED, {**MEASURED, "unmeasured": ["public.users"]}], ["rehearsed"]),
+        ([MEASURED, {**MEASURED, "unmeasured": ["public.users"]}], []),
+        ([{**MEASURED, "final": False}], []),
         ([{**REHEARSED, "event": "failed"}, {**PROVEN, "proof": {"kind": "schema"}}, WATCHED], []),
         ([entry("backup", engine="pgbackrest", verified=True), LOGGED_IN], []),
         ([entry("login_smoke_test", checks=[{"name": "login", "ok": False}]), WATCHED], []),
@@ -341,7 +346,7 @@ def test_what_a_receipt_holds_and_what_is_demanded_of_it(entries: list[dict[str,
 def test_a_word_that_no_receipt_holds_is_refused() -> None:
     with pytest.raises(Refused, match="receipt_demand names what no receipt holds: blessed, rehearsd") as refused:
         receipts.demanded(shelf(receipt()), subject(), receipts.Terms(holds=["rehearsd", "proven", "blessed"]), AT)
-    assert refused.value.hint == "It is a list of rehearsed, proven, watched."
+    assert refused.value.hint == "It is a list of rehearsed, proven, measured, watched."
 
 
 def test_the_inventory_may_name_exactly_what_a_receipt_can_hold() -> None:
