@@ -18,7 +18,7 @@ from papdeploy.schema.cli import command as schema_command
 from support import ROOT
 from support.doc_commands import PROGRAMS, blocks, command_lines
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 REFERENCE = (ROOT / "docs" / "reference.md").read_text()
 # Read by playbooks and the sandbox's inventory, and so in no role's argument specs.
 PLAY_VARIABLES = {

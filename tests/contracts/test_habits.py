@@ -88,3 +88,37 @@ def test_the_console_script_is_the_module() -> None:
         for argv in ([sys.executable, "-c", start], [sys.executable, "-m", "papdeploy", "--help"])
     ]
     assert said[0] and said[0].split()[2:] == said[1].split()[2:]
+
+
+def phases() -> list[list[str]]:
+    """The rows of the table of phases in docs/architecture.md."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    table = text.split("| phase | role |")[1].split("\n\n")[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
+def test_the_table_of_phases_names_what_is_there() -> None:
+    package = ROOT / "module_utils" / "papdeploy"
+    for name, role, modules, phase, folders in phases():
+        assert (ROOT / "roles" / role.strip("`")).is_dir(), name
+        for module in re.findall(r"`(\w+)`", modules):
+            assert (ROOT / "library" / f"{module}.py").exists(), f"{name}: {module}"
+        assert (package / phase.strip("`")).exists(), f"{name}: {phase}"
+        for folder in re.findall(r"`(\w+)`", folders):
+            assert (package / folder).is_dir(), f"{name}: {folder}"
+
+
+def test_the_table_of_phases_has_the_order_of_a_deploy() -> None:
+    begun = re.findall(r"pap_phase: (\w+)", (ROOT / "playbooks" / "deploy.yml").read_text())
+    listed = [role.strip("`") for _, role, *_ in phases()]
+    assert len(begun) >= 8
+    assert [role for role in listed if role in begun] == begun
+
+
+def test_the_map_of_the_house_names_every_folder() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    for path in (ROOT / "module_utils" / "papdeploy").iterdir():
+        if path.is_dir() and path.name != "__pycache__":
+            assert re.search(rf"\b{path.name}/", text), path.name
+    for name in re.findall(r"`((?:phases|rollback|schema|tests|library|docs|tools)/[\w./-]+\.\w+)`", text):
+        assert (ROOT / name).exists() or (ROOT / "module_utils" / "papdeploy" / name).exists(), name
