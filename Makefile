@@ -9,11 +9,13 @@ BIN := $(VENV)/bin
 LIMIT ?= staging
 RELEASE ?= current
 ARGS ?=
-GROUPS_IN_ORDER := --dist loadgroup --no-loadscope-reorder
+# Tests wait as much as they compute: twice as many workers as a small machine has cores.
+WORKERS ?= 4
+IN_PARALLEL = --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
 BY_DAY := -m "not nightly"
 
 .DEFAULT_GOAL := help
-.PHONY: help deploy rollback check format test quick lint style ansible-lint fast-unit unit integration molecule nightly bench collection changelog
+.PHONY: help deploy rollback check format test quick deep lint style ansible-lint fast-unit unit integration molecule nightly bench collection changelog
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | while IFS='|' read -r name text; do printf '  make %-18s %s\n' "$$name" "$$text"; done
@@ -46,7 +48,7 @@ format: $(VENV)/.dev ## Format the Python files, and mend what ruff can
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
 
-test: quick integration molecule ## Lint, unit, integration and molecule tests
+test: quick deep ## Lint, unit, integration and molecule tests
 
 quick: $(VENV)/.dev ## Lint and unit tests, side by side
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit
@@ -67,15 +69,19 @@ ansible-lint: $(VENV)/.dev
 unit: $(VENV)/.dev ## Tests without a database
 	@$(BIN)/python -m pytest tests/unit tests/contracts $(ARGS)
 
-integration: $(VENV)/.dev ## Tests on real PostgreSQL 16 and 18, and on Docker where an engine answers
-	@$(BIN)/python -m pytest --numprocesses 3 $(GROUPS_IN_ORDER) $(BY_DAY) tests/integration $(ARGS)
+deep: $(VENV)/.dev ## Integration and molecule tests in one queue, so that nothing waits for the last of a stage
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(IN_PARALLEL) $(BY_DAY) tests/integration tests/scenarios $(ARGS)
+
+integration: $(VENV)/.dev ## Tests on real PostgreSQL, and on Docker where an engine answers
+	@$(BIN)/python -m pytest $(IN_PARALLEL) $(BY_DAY) tests/integration $(ARGS)
 
 molecule: $(VENV)/.dev ## Whole deploys and whole failures
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 $(GROUPS_IN_ORDER) $(BY_DAY) tests/scenarios $(ARGS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(IN_PARALLEL) $(BY_DAY) tests/scenarios $(ARGS)
 
-nightly: $(VENV)/.dev ## Long matrices, seeded walks and whole deploys, which `make test` does in part
-	@$(BIN)/python -m pytest --numprocesses 2 $(GROUPS_IN_ORDER) tests/nightly $(ARGS)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 $(GROUPS_IN_ORDER) -m nightly tests/integration tests/scenarios $(ARGS)
+nightly: $(VENV)/.dev ## Long matrices, seeded walks, every version and whole deploys, which `make test` does in part
+	@$(BIN)/python -m pytest $(IN_PARALLEL) tests/nightly $(ARGS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(IN_PARALLEL) -m nightly tests/integration tests/scenarios $(ARGS)
+	@PAP_EVERY_VERSION=1 $(BIN)/python -m pytest $(IN_PARALLEL) -m "not docker and not nightly" tests/integration $(ARGS)
 
 collection: $(VENV)/.deploy ## Build the Ansible collection pap.deploy into .artifacts
 	@$(BIN)/python tools/build_collection.py

@@ -1,4 +1,7 @@
-"""Fixtures shared by all tests: real PostgreSQL servers, started once per session, and databases made for one test."""
+"""Fixtures shared by all tests: real PostgreSQL servers, started once per session, and databases made for one test.
+
+And the order of a run: tests of one group run in one process one after another, so that they share servers and stacks.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,49 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import full_disk  # noqa: F401 - so that no test takes up much of this one
+from support import (
+    ROOT,
+    full_disk,  # noqa: F401 - so that no test takes up much of this one
+)
 from support.postgres_servers import Server, start_server, stop_server
 
 pytest_plugins = ["support.docker_stacks"]
 
-# Files of a few tests that deploy again and again.
-WHOLE_DEPLOYS = (
-    "test_docs_commands",
-    "test_fleet_waves",
-    "test_full_disk",
-    "test_killed",
-    "test_odd_password",
-    "test_report_roles",
-    "test_watch_deploy",
+# Groups that take longest, in this order: what begins first is not what the others have to wait for at the end.
+LONGEST = (
+    "scenarios/test_killed",
+    "integration/rehearsal/test_docker-docker",
+    "integration/playbooks/test_watch_deploy",
+    "molecule-docker-rollback",
+    "molecule-rehearse-fails",
+    "molecule-docker-drop-tables",
+    "integration/rehearsal/test_verdicts",
+    "integration/rollback/test_kill",
+    "docker-stack",
+    "integration/rollback/test_strategies",
+    "molecule-rollback",
+    "integration/playbooks/test_secrets_nowhere",
+    "integration/playbooks/test_report_roles",
+    "integration/playbooks/test_live_truth-docker",
+    "molecule-docker-deploy",
+    "scenarios/test_one_run",
+    "integration/backup/test_docker-docker",
+    "integration/sandbox/test_stack",
+    "integration/backup/test_proof",
+    "molecule-default",
+    "integration/rehearsal/test_isolation",
+    "integration/backup/test_take",
+    "integration/app/test_docker_api-docker",
+    "scenarios/test_full_disk",
+    "scenarios/test_docker_remote-docker",
+    "scenarios/test_retention_playbooks",
+    "integration/playbooks/test_live_truth",
+    "integration/playbooks/test_planted_playbooks",
+    "integration/playbooks/test_fleet_waves",
+    "integration/playbooks/test_docs_commands",
+    "integration/playbooks/test_odd_password",
+    "integration/backup/test_pgbackrest",
+    "integration/databases/test_server_wide",
 )
 
 
@@ -52,7 +84,7 @@ VERSIONS = [int(major) for major in os.environ.get("PAP_POSTGRES", "16 18").spli
 
 @pytest.fixture(scope="session", params=VERSIONS, ids=[f"pg{major}" for major in VERSIONS])
 def server(request: pytest.FixtureRequest, servers: dict[int, Server]) -> Server:
-    """One server per version."""
+    """One server per version: the newest, and the others for tests marked ``every_version`` and where PAP_EVERY_VERSION is set."""
     return servers[request.param]
 
 
@@ -62,6 +94,37 @@ def database(server: Server) -> Iterator[str]:
     name = server.create()
     yield name
     server.drop(name)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    _only_the_newest_version(config, items)
+    _skip_what_needs_docker([item for item in items if item.get_closest_marker("docker")])
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(name=_group(item)))
+    items.sort(key=_turn)
+
+
+def _only_the_newest_version(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if os.environ.get("PAP_EVERY_VERSION"):
+        return
+    repeated = [
+        item
+        for item in items
+        if getattr(item, "callspec", None)
+        and item.callspec.params.get("server") in VERSIONS[:-1]  # type: ignore[attr-defined]
+        and not item.get_closest_marker("every_version")
+    ]
+    config.hook.pytest_deselected(items=repeated)
+    items[:] = [item for item in items if item not in set(repeated)]
+
+
+def _skip_what_needs_docker(items: list[pytest.Item]) -> None:
+    """By name where no engine answers; PAP_REQUIRE_DOCKER makes that a failure."""
+    if items and not os.environ.get("PAP_REQUIRE_DOCKER") and not _engine_answers():
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason="no Docker engine answers here"))
 
 
 def _engine_answers() -> bool:
@@ -74,19 +137,15 @@ def _engine_answers() -> bool:
     return True
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that need Docker are skipped by name where no engine answers; PAP_REQUIRE_DOCKER makes that a failure.
+def _group(item: pytest.Item) -> str:
+    """A file, in which those that need Docker are apart; and all that use the one stack in containers."""
+    if "docker_stack" in getattr(item, "fixturenames", ()):
+        return "docker-stack"
+    path = item.path.relative_to(ROOT / "tests").with_suffix("")
+    return f"{path}-docker" if item.get_closest_marker("docker") else str(path)
 
-    For parallel runs: a file's tests stay together (they share servers), and so do all that use the one engine. What
-    takes longest begins first, so that it is not what the others have to wait for.
-    """
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            group = "docker" if item.get_closest_marker("docker") else str(item.path)
-            item.add_marker(pytest.mark.xdist_group(name=group))
-    items.sort(key=lambda item: not (item.get_closest_marker("docker") or item.path.stem in WHOLE_DEPLOYS))
-    wanted = [item for item in items if item.get_closest_marker("docker")]
-    if wanted and not os.environ.get("PAP_REQUIRE_DOCKER") and not _engine_answers():
-        for item in wanted:
-            item.add_marker(pytest.mark.skip(reason="no Docker engine answers here"))
+
+def _turn(item: pytest.Item) -> int:
+    marker = item.get_closest_marker("xdist_group")
+    group = marker.kwargs["name"] if marker else ""
+    return LONGEST.index(group) if group in LONGEST else len(LONGEST)

@@ -23,6 +23,8 @@ from support.backup import database_of, forget, names
 if TYPE_CHECKING:
     from support.postgres_servers import Server
 
+pytestmark = pytest.mark.every_version
+
 COLOURS = "CREATE TYPE c AS ENUM ('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h');"
 FIVE = "".join(f"CREATE TABLE h{i} PARTITION OF h FOR VALUES WITH (MODULUS 5, REMAINDER {i});" for i in range(5))
 LOG = """CREATE TABLE ddl_log (tag text);

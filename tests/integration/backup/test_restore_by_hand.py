@@ -23,6 +23,8 @@ from papdeploy.sites.host import HostSite
 from support import ROOT
 from support.postgres_servers import Server
 
+pytestmark = pytest.mark.every_version
+
 RUNBOOK = ROOT / "docs" / "runbook.md"
 R = "20250101T000000Z-abcd"
 

@@ -30,6 +30,8 @@ from support.backup import FakeApi, database_of, fill, forget, make_roles, names
 if TYPE_CHECKING:
     from support.postgres_servers import Server
 
+pytestmark = pytest.mark.every_version
+
 
 @pytest.fixture(scope="module")
 def hostile(server: Server) -> Iterator[Database]:

@@ -16,6 +16,8 @@ from support.backup import database_of, fill, forget
 if TYPE_CHECKING:
     from support.postgres_servers import Server
 
+pytestmark = pytest.mark.every_version
+
 
 @pytest.fixture(scope="module")
 def original(server: Server) -> Iterator[Database]:

@@ -19,6 +19,8 @@ from support.backup import database_of, forget, make_roles, restart, run_and_die
 if TYPE_CHECKING:
     from support.postgres_servers import Server
 
+pytestmark = pytest.mark.every_version
+
 R = "r1"
 
 

@@ -33,6 +33,8 @@ from support.rollback import LEDGER, Release, deploy
 if TYPE_CHECKING:
     from support.postgres_servers import Server
 
+pytestmark = pytest.mark.every_version
+
 SOURCES = Path(psql.__file__).parent
 OWNER = "planter"
 NEWEST = int(os.environ.get("PAP_POSTGRES", "18").split()[-1])

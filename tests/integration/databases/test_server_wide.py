@@ -17,6 +17,8 @@ from papdeploy.rehearsal import RehearsalFailed
 from papdeploy.sites.host import HostSite
 from support.rehearsal_stack import WHO, Bench, migration
 
+pytestmark = pytest.mark.every_version
+
 NOTE = "note: Mapped[str | None] = mapped_column(Text)"
 ROLES = ("wide_app", "wide_reader", "wide_new")
 

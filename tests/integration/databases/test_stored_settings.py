@@ -13,6 +13,8 @@ from support.backup import database_of
 if TYPE_CHECKING:
     from support.postgres_servers import Server
 
+pytestmark = pytest.mark.every_version
+
 OWNER = "settings_owner"
 # What set_config takes for a path: any text of identifiers without a space. FROM CURRENT stores it unquoted.
 STORED = [

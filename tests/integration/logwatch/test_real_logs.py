@@ -18,6 +18,8 @@ from papdeploy.logwatch.files import FileLog
 from papdeploy.logwatch.rules import Rules, begin, findings_of, step
 from support.postgres_servers import Server, free_port, start_server, stop_server
 
+pytestmark = pytest.mark.every_version
+
 APP = """
 import os
 from fastapi import FastAPI

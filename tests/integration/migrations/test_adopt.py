@@ -9,6 +9,8 @@ from papdeploy.migrations.options import RunOptions
 from papdeploy.migrations.run import baseline as adopt
 from support.migration_runner import Bench, migration
 
+pytestmark = pytest.mark.every_version
+
 SQL = {
     "2025_01_01_users": "CREATE TABLE users (id int PRIMARY KEY, name text)",
     "2025_01_02_plan": "ALTER TABLE users ADD COLUMN plan text NOT NULL DEFAULT 'free'",

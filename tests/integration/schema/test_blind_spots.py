@@ -19,6 +19,8 @@ from papdeploy.sql import expressions, lexer
 
 from tests.integration.schema.test_corpus import MUTATIONS, OPTIONS, VARIATIONS, Corpus, corpus  # noqa: F401 - corpus is a fixture
 
+pytestmark = pytest.mark.every_version
+
 BY_NAME = {m.name: m for m in MUTATIONS}
 
 # path of the field in the catalog → the change that only this field shows

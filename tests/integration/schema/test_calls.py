@@ -15,6 +15,8 @@ from papdeploy.remote.handlers import resolve
 from papdeploy.schema import drift, fingerprint
 from papdeploy.sites.host import HostSite
 
+pytestmark = pytest.mark.every_version
+
 CORPUS = Path(__file__).resolve().parents[2] / "corpus" / "schema"
 MODELS = {"models": ["corpus_models:Base", "corpus_models:Other"], "path": str(CORPUS)}
 

@@ -19,6 +19,8 @@ from papdeploy.schema.catalog.build import CATALOG_FORMAT
 from papdeploy.schema.cli.command import main
 from support import ROOT
 
+pytestmark = pytest.mark.every_version
+
 PASSWORD = "correct-horse-battery"
 
 DATABASE = """

@@ -23,6 +23,8 @@ from papdeploy.schema.catalog.connection import Session
 from papdeploy.schema.models.scratch_database import PREFIX, expected_on
 from support import ROOT, postgres_servers
 
+pytestmark = pytest.mark.every_version
+
 CORPUS = ROOT / "tests" / "corpus" / "schema"
 OPTIONS = CheckOptions(today="2026-01-01")
 

@@ -19,6 +19,8 @@ from mutations import MUTATIONS, Mutation  # noqa: E402
 from papdeploy.schema import CheckOptions, CheckResult, check, expect, load_models, repair_script  # noqa: E402
 from variations import VARIATIONS, Variation  # noqa: E402
 
+pytestmark = pytest.mark.every_version
+
 OPTIONS = CheckOptions(today="2026-01-01")
 
 

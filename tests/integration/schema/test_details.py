@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from papdeploy.schema import CheckOptions, ModelSet, compare, describe, drift, fingerprint
 from papdeploy.schema.models.expected import finish
 
+pytestmark = pytest.mark.every_version
+
 
 class Pair(NamedTuple):
     name: str

@@ -14,6 +14,8 @@ from papdeploy.schema import CheckOptions, ModelSet, compare, describe, fingerpr
 from papdeploy.schema.models.expected import finish
 from sqlalchemy.dialects import postgresql as pg
 
+pytestmark = pytest.mark.every_version
+
 TYPES: list[Callable[[], Any]] = [
     sa.Integer, sa.BigInteger, sa.SmallInteger, sa.Text, sa.Boolean, sa.Date, sa.Float, sa.LargeBinary, pg.JSONB, pg.UUID, pg.INET,
     lambda: sa.String(20), lambda: sa.String(255), lambda: sa.Numeric(10, 2), lambda: sa.Numeric(5, 0), sa.Interval, sa.Time,
