@@ -19,6 +19,7 @@ from ..core.database_url import Hosts
 from ..core.errors import Refused
 from ..core.url_spellings import Spelled
 from . import libpq_files
+from .settings_values import expanded
 
 # In a file of any format: name: live, dbname = "live".
 _NAMED_IN_A_FILE = (
@@ -118,19 +119,10 @@ def _assigned(surroundings: Surroundings) -> dict[str, tuple[str, str]]:
     for path, text in surroundings.settings.items():
         here = dict(assignments(text))
         for name, value in here.items():
-            found.setdefault(name, (_expanded(value, {**here, **surroundings.environment}), path))
+            found.setdefault(name, (expanded(value, {**here, **surroundings.environment}), path))
     for path, text in surroundings.secrets.items():
         found.setdefault(path.rpartition("/")[2], (text.strip(), path))
     return found
-
-
-def _expanded(value: str, known: Mapping[str, str]) -> str:
-    """``${NAME}`` and ``${NAME:-default}`` as dotenv puts them in."""
-
-    def put(match: re.Match[str]) -> str:
-        return known.get(match[1], match[2] or "")
-
-    return re.sub(r"\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}", put, value)
 
 
 def _files(named: Mapping[str, str], aim: Aim) -> dict[str, str]:

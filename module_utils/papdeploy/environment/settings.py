@@ -91,8 +91,8 @@ def made_of(seen: Seen, variable: str, before: Mapping[str, str], others: set[st
             found.append({"value": text_of(path).strip(), "source": f"{path}, which its import reads"})
     for name, value in named(variable):
         if before.get(name) != value:
-            where = f" by {seen.set_by[name]}" if seen.set_by.get(name) else ""
-            found.append({"value": value, "source": f"the environment, set{where} when it is imported"})
+            where = f", set by {seen.set_by[name]} when it is imported" if seen.set_by.get(name) else ""
+            found.append({"value": value, "source": f"the environment of its program{where}"})
     return found
 
 
@@ -283,7 +283,8 @@ def text_of(path: Path) -> str:
 
 def assigned(path: Path, variable: str, others: Collection[str] = ()) -> list[tuple[int, str]]:
     """The lines and values that the file gives ``variable`` in the end, but in a section of one of ``others``."""
-    return settings_values.assigned(text_of(path), variable, json_file=_suffix_of(path.name) == ".json", others=others)
+    held = settings_values.assigned(text_of(path), variable, json_file=_suffix_of(path.name) == ".json", others=others)
+    return [(line, settings_values.expanded(value, os.environ)) for line, value in held]
 
 
 CALLS: dict[str, Callable[[dict[str, Any], Emit], dict[str, Any]]] = {

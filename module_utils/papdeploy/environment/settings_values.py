@@ -22,6 +22,7 @@ _STAGES = (
 _ASSIGNMENT = re.compile(r"""(\s*)(?:-\s+)?(?:export\s+|set\s+)?["']?([A-Za-z_][\w.-]*)["']?\s*[:=]\s*(.*)$""")
 _SECTION = re.compile(r"""\s*\[+\s*([^\]]+?)\s*\]+\s*(?:[#;].*)?$""")
 _INSIDE = re.compile(r"""["']?([\w.-]+)["']?\s*[:=]\s*("[^"]*"|'[^']*'|[^,{}]+)""")
+_ENVIRONMENTS = ("env", "raw_env")
 
 Path = tuple[str, ...]
 
@@ -63,6 +64,15 @@ def value_of(text: str) -> str:
     return quoted[2] if quoted else re.split(r"(?:^|\s)[#;]", text)[0].strip().rstrip(",").strip()
 
 
+def expanded(value: str, known: Mapping[str, str]) -> str:
+    """``${NAME}`` and ``${NAME:-default}`` as dotenv puts them in."""
+
+    def put(match: re.Match[str]) -> str:
+        return known.get(match[1], match[2] or "")
+
+    return re.sub(r"\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}", put, value)
+
+
 def _entries(text: str, json_file: bool) -> Iterator[tuple[int, Path, str]]:
     """Line, path of keys, and value of each assignment."""
     text = text.lstrip("\ufeff")
@@ -89,6 +99,8 @@ def _entries(text: str, json_file: bool) -> Iterator[tuple[int, Path, str]]:
         if value.startswith("{") and value != "{":
             for inside in _INSIDE.finditer(value):
                 yield number, (*path, *inside[1].split(".")), value_of(inside[2])
+        elif keys[-1] in _ENVIRONMENTS and (inner := _ASSIGNMENT.match(value_of(value))):  # of uWSGI: env = NAME=VALUE
+            yield number, (inner[2],), value_of(inner[3])
         elif value in ("", "{") or value.startswith("#"):
             open_keys.append((indent, keys))
             yield number, path, ""

@@ -114,8 +114,13 @@ class Reader:
             return None
 
     def _shell(self, rest: list[str], where: str, folder: str, certain: bool, known: dict[str, str]) -> None:
+        if known.get("BASH_ENV"):
+            self._sourced(Path(folder, known["BASH_ENV"]), folder, certain, known)
         while rest and rest[0].startswith(("-", "+")):
             flag = rest.pop(0)
+            if flag == "--login" or (not flag.startswith("--") and "l" in flag):
+                for path in (self.root / "etc/profile", *sorted((self.root / "etc/profile.d").glob("*.sh"))):
+                    self._sourced(path, folder, certain, known)
             if not flag.startswith("--") and flag.startswith("-") and "c" in flag:
                 if rest:
                     self._run_script(rest[0], where, rest[2:], folder, certain, known)
@@ -124,6 +129,13 @@ class Reader:
                 rest.pop(0)
         if rest:
             self._script(rest[0], rest[1:], folder, certain, known, shell=True)
+
+    def _sourced(
+        self, path: Path, folder: str, certain: bool, known: dict[str, str], arguments: Sequence[str] = ()
+    ) -> None:
+        text = self._text(path)
+        if text is not None:
+            self._run_script(text, str(path), arguments, folder, certain, known)
 
     def _script(
         self, word: str, rest: Sequence[str], folder: str, certain: bool, known: dict[str, str], *, shell: bool = False
@@ -160,9 +172,7 @@ class Reader:
             if words[0] == "cd" and len(words) > 1 and sure:
                 folder = str(Path(folder) / words[1])
             elif words[0] in (".", "source") and len(words) > 1:
-                sourced = self._text(Path(folder) / words[1])
-                if sourced is not None:
-                    self._run_script(sourced, str(Path(folder) / words[1]), words[2:], folder, sure, known)
+                self._sourced(Path(folder) / words[1], folder, sure, known, words[2:])
             else:
                 with_own = {**known, **dict(step.own)} if sure else known
                 for name, value in step.own:

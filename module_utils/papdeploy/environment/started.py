@@ -61,12 +61,26 @@ def started(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     }
     for each in last.values():
         result["found" if each.certain else "unsure"].append({"value": each.value, "source": each.where})
-    programs = _chosen(reader.programs) or [_guessed(request, folder)]
-    for program in programs:
+    programs = _chosen(reader.programs)
+    if not programs:
+        result["problem"] = "its start command leads to no program that could be read"
+    for program in programs or [_guessed(request, folder)]:
+        result["found" if program.certain else "unsure"] += _arguments(program, wanted)
         answer = _confined(request, program)
         result["found" if program.certain else "unsure"] += answer["found"]
         result["problem"] = result["problem"] or answer["problem"]
     return result
+
+
+def _arguments(program: start_command.Program, wanted: str) -> list[dict[str, str]]:
+    """The switch as an option: ``--drop-tables``, ``--cc-drop-tables=true``, ``--drop-tables yes``."""
+    found = []
+    for word, after in zip(program.words, (*program.words[1:], "-")):
+        name, equals, value = word.partition("=")
+        if name.startswith("--") and settings_values.fold(name) in (wanted, wanted.partition("_")[2]):
+            given = value if equals else "true" if after.startswith("-") else after
+            found.append({"value": given, "source": f"the start command, as {word}"})
+    return found
 
 
 def _chosen(programs: Sequence[start_command.Program]) -> list[start_command.Program]:
@@ -158,14 +172,13 @@ def _answer(request: Mapping[str, Any], program: start_command.Program) -> dict[
     os.environ.update(program.variables)
     os.chdir(program.folder)
     sys.dont_write_bytecode = True
-    before = dict(settings.named(variable))
     obstacle = confined.confine()
     if obstacle:
         return {"found": [], "problem": obstacle}
     with settings.watched() as seen:
         problem = _run(request, program)
     others = settings_values.other_stages(settings.stages_of(request))
-    found = settings.made_of(seen, variable, before, others)
+    found = settings.made_of(seen, variable, {}, others)
     found += [{"value": each.value, "source": each.source} for each in switches.values(variable)]
     return {"found": found, "problem": problem}
 

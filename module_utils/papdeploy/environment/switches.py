@@ -9,6 +9,7 @@ nothing.
 from __future__ import annotations
 
 import ast
+import enum
 import functools
 import os
 import re
@@ -26,7 +27,13 @@ _OBJECTS = 5_000
 _DEPTH = 5
 _SOURCE_BYTES = 1 << 20
 _GETTER = re.compile(r"(?i)^_?(get|load|make|create|read)?_?(app_?)?(settings|config|configuration|conf)$")
-_SWITCH = re.compile(r"(?i)^\s*(1|true|t|yes|y|on|enabled?)\s*$")  # of a text under a name that promises less
+_SWITCH = re.compile(r"(?i)^\s*(1|true|t|yes|y|on|enabled?)\s*$")
+_OF_A_LIBRARY = (
+    "config",
+    "state",
+    "settings",
+    "conf",
+)  # what its objects, as a FastAPI or a Flask, hold for the application
 _CALLS = {"get", "getenv", "config", "bool", "str", "env", "setdefault", "pop", "Field", "field", "Csv", "Choices"}
 
 
@@ -108,7 +115,7 @@ def _default(mention: _Mention, variable: str) -> Optional[Value]:
     """The default of a call, where the environment does not say otherwise."""
     if mention.default is None or any(fold(name) == fold(variable) for name in os.environ):
         return None
-    return Value(mention.default, f"the default in {mention.place}")
+    return Value(mention.default, f"the default in {mention.place}") if _SWITCH.match(mention.default) else None
 
 
 class _Search:
@@ -153,11 +160,19 @@ class _Search:
         return any(family.intersection(kind.__mro__) for kind in map(type, self.kept))
 
     def _value(self, place: str, name: str, value: Any, depth: int) -> None:
-        if isinstance(value, (bool, int, str)) or value is None:
+        value = value.value if isinstance(value, enum.Enum) else value
+        if isinstance(value, (bool, int, str)):
             self._switch(place, name, value)
             return
         alias = isinstance(value, type) and depth == 0 and value.__name__ != name  # Config = ProductionConfig
-        if depth > _DEPTH or self.left <= 0 or id(value) in self.seen or not (alias or _holds(value)):
+        if depth > _DEPTH or self.left <= 0 or id(value) in self.seen:
+            return
+        if not (alias or _holds(value)):
+            for key in _OF_A_LIBRARY if depth == 0 and hasattr(value, "__dict__") else ():
+                inside = vars(value).get(key)
+                inside = getattr(inside, "_state", inside)  # of starlette
+                if isinstance(inside, Mapping):
+                    self._value(f"{place}.{key}", key, inside, depth + 1)
             return
         self.left -= 1
         self.seen.add(id(value))
@@ -166,9 +181,9 @@ class _Search:
             self._value(f"{place}.{key}", key, inside, depth + 1)
 
     def _switch(self, place: str, name: str, value: Any) -> None:
-        folded, text = fold(name), str(value)
-        sure = isinstance(value, bool) or (isinstance(value, int) and value in (0, 1)) or _SWITCH.match(text)
-        if value is not None and (folded == self.full or ((folded == self.short or name in self.fields) and sure)):
+        """Note what is on. A text is often about the switch: only plain words of a switch are one."""
+        text = str(value)
+        if (fold(name) in (self.full, self.short) or name in self.fields) and _SWITCH.match(text):
             self.found.append(Value(text, place + self._origin(text)))
 
     def _origin(self, text: str) -> str:

@@ -104,10 +104,10 @@ SHAPES: dict[str, Shape] = {
     ),
     "gunicorn, by its configuration": Shape(
         main("") | {"gunicorn.conf.py": "raw_env = ['CC_DROP_TABLES=true']\nbind = '127.0.0.1:0'\n"},
-        "the environment, set", ["gunicorn", "app.main:app"], needs=("gunicorn",),
+        "the environment of its program", ["gunicorn", "app.main:app"], needs=("gunicorn",),
     ),
     "gunicorn, by its arguments": Shape(
-        main(""), "the environment, set", ["gunicorn", "-e", "CC_DROP_TABLES=1", "--preload", "app.main:app"],
+        main(""), "the environment of its program", ["gunicorn", "-e", "CC_DROP_TABLES=1", "--preload", "app.main:app"],
         needs=("gunicorn",),
     ),
     "hypercorn": Shape(
@@ -268,7 +268,45 @@ SHAPES: dict[str, Shape] = {
     "a program that has it started": Shape(
         main("") | {"ctl.py": "import os\nos.environ['CC_DROP_TABLES'] = '1'\n"}, control=["python", "ctl.py", "start"]
     ),
+    "a login shell": Shape(
+        main("") | {"etc/profile.d/pap.sh": "export CC_DROP_TABLES=yes\n"},
+        "etc/profile.d/pap.sh, line 1",
+        ["bash", "-lc", "exec uvicorn app.main:app"],
+    ),
+    "a file that every shell reads": Shape(
+        main("") | {"rc": "CC_DROP_TABLES=1\n"}, "rc, line 1", ["bash", "-c", "uvicorn app.main:app"], {"BASH_ENV": "rc"}
+    ),
+    "an option": Shape(
+        {"run.py": "import sys\nDROP = '--drop-tables' in sys.argv\n"},
+        "the start command, as --drop-tables",
+        ["python", "run.py", "--drop-tables", "--x"],
+    ),
+    "an option that is off": Shape({"run.py": ""}, command=["python", "run.py", "--cc-drop-tables=false"]),
+    "uWSGI": Shape(
+        main("") | {"uwsgi.ini": "[uwsgi]\nmodule = app.main\nenv = A=1\nenv = CC_DROP_TABLES=true\n"},
+        "uwsgi.ini, line 4",
+        ["uwsgi", "--ini", "uwsgi.ini"],
+        problem="no program that could be read",
+    ),
+    "a configuration of the application object": Shape(
+        {"app/main.py": "from fastapi import FastAPI\napp = FastAPI()\napp.state.drop_tables = True\n"},
+        "app.main.app.state.drop_tables",
+        needs=("fastapi",),
+    ),
+    "what another variable decides, off": Shape(
+        main("") | {".env": "CC_DROP_TABLES=${RESET:-false}\n"}, environment={"RESET": "no"}
+    ),
+    "what another variable decides, on": Shape(
+        main("") | {".env": "CC_DROP_TABLES=${RESET:-false}\n"}, ".env, line 1", environment={"RESET": "yes"}
+    ),
     # What must not stop a deploy.
+    "names and texts about it": Shape(
+        main(
+            "import enum, os\nclass Mode(enum.Enum):\n    NEVER = 'never'\nCC_DROP_TABLES = Mode.NEVER\n"
+            "VARIABLE = 'CC_DROP_TABLES'\nHELP = {'CC_DROP_TABLES': 'Drops every table when it is true'}\n"
+            "TYPES = {'CC_DROP_TABLES': bool}\ndef on():\n    return os.environ.get('CC_DROP_TABLES', 'unset')\n"
+        )
+    ),
     "off everywhere": Shape(
         settings(FIELD) | {"app.toml": "cc_drop_tables = false\n", "start.sh": "# export CC_DROP_TABLES=true\n"
                            "export CC_DROP_TABLES=false\nexec uvicorn app.main:app\n"},
