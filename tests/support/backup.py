@@ -99,6 +99,14 @@ ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO pap_reader;
 COMMENT ON TABLE parted IS 'a comment; with ''quotes''';
 COMMENT ON COLUMN secret.v IS E'line\nbreak';
 CREATE PUBLICATION pub FOR TABLE parent, parted WITH (publish = 'insert');
+CREATE FOREIGN DATA WRAPPER idle; CREATE SERVER nowhere TYPE 't' FOREIGN DATA WRAPPER idle OPTIONS (host 'a');
+GRANT USAGE ON FOREIGN SERVER nowhere TO pap_reader WITH GRANT OPTION;
+CREATE USER MAPPING FOR pap_reader SERVER nowhere OPTIONS (user 'u', password 'of-a-mapping');
+CREATE FOREIGN TABLE far (a int) SERVER nowhere OPTIONS (path '/a');
+CREATE TEXT SEARCH DICTIONARY plain (TEMPLATE = simple, accept = false);
+CREATE TEXT SEARCH CONFIGURATION ours (COPY = simple); ALTER TEXT SEARCH CONFIGURATION ours
+    ALTER MAPPING FOR asciiword WITH plain, simple;
+REVOKE EXECUTE ON FUNCTION pg_catalog.pg_advisory_lock(int8) FROM PUBLIC;
 SELECT lo_from_bytea(700001, decode(repeat('00ff10', 50000), 'hex'));
 SELECT lo_create(700002); SELECT lo_put(700002, 5000000, '\xdeadbeef');
 GRANT SELECT ON LARGE OBJECT 700001 TO pap_reader;

@@ -21,10 +21,11 @@ from ..databases.content_digest import Oracle
 from ..databases.ledger_table import ledger_rows
 from ..databases.psql import Database, ServerFacts, Session
 from ..sites.host import Process
-from . import acceptance, archive, copy_progress, files, manifest, rights, search_paths
+from . import acceptance, archive, copy_progress, files, manifest, rights
 from .encryption import Encryption
 from .manifest import Backup
 from .pipeline import Emit, Pipeline, Streamed, silent, write_all
+from .provable import refuse_unprovable
 from .restore_errors import explained
 
 PROOFS = ("full", "schema", "none")
@@ -92,12 +93,11 @@ def take(
         stack_.enter_context(explained(database, folder, limits.lock_wait_s))
         path, file = stack_.enter_context(files.partial(folder, name))
         session = stack_.enter_context(oracles.snapshot_session(database))
-        rights.refuse_missing(session, restores=proof != "none")
+        refuse_unprovable(database, session, proof)
         by_rows = rights.run_as_superuser(session) if proof == "full" else []
         about = _about(session, database, live)
         scratch: Optional[Database] = None
         if proof != "none":
-            search_paths.refuse_dependent(database)
             scratch = stack_.enter_context(_scratch(database, release, live, keep_scratch, about))
         job = _Streaming(
             database, archive.restoring(scratch, facts) if scratch else None, proof, compression, encryption,

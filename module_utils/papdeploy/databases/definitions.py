@@ -70,7 +70,6 @@ def between(before: Oracle, after: Oracle, ignore_schemas: Sequence[str] = ()) -
 
 
 def _catalog(database: Database, session: Session) -> Oracle:
-    session.execute("SET LOCAL jit = off")  # compiling the catalog's queries takes longer than running them
     return oracles.take(database, session=session, rows=False, lock_timeout_s=_LOCK_TIMEOUT_S)
 
 

@@ -48,7 +48,6 @@ class LiveChanges:
 def take(database: Database) -> LiveState:
     """The state of ``database`` now. Raises PapError if it cannot be read, as behind an exclusive lock."""
     with oracles.snapshot_session(database) as session:
-        session.execute("SET LOCAL jit = off")  # compiling the catalog's queries takes longer than running them
         identity = identity_of(session)
         catalog = oracles.take(database, session=session, rows=False, lock_timeout_s=_LOCK_TIMEOUT_S)
         return LiveState(

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from papdeploy import backup
+import sqlalchemy
+from papdeploy import backup, schema
 from papdeploy.backup import acceptance
 from papdeploy.core.errors import CommandFailed, PapError, Refused
 from papdeploy.databases import content_digest
@@ -89,6 +90,27 @@ PROVEN = {
         " DROP OPERATOR public.@# (int, int)",
         r"object public\.operator .*#@.* is in no dump: pg_dump leaves out operators that are only a shell",
     ),
+    "triggers of a foreign key, switched off": Proven(
+        "CREATE TABLE o (id int PRIMARY KEY); CREATE TABLE p (id int REFERENCES o); ALTER TABLE p DISABLE TRIGGER ALL",
+        r"triggers of foreign keys on public\.p: switched off before, absent after: pg_dump makes a foreign key with",
+    ),
+    "NOT NULL by name, not valid and not inherited": Proven(
+        "CREATE TABLE p (a int CONSTRAINT mine NOT NULL NO INHERIT, b int, c int NOT NULL); CREATE TABLE q () INHERITS"
+        " (p); INSERT INTO p VALUES (1, NULL, 2); ALTER TABLE p ADD CONSTRAINT later NOT NULL b NOT VALID;"
+        " COMMENT ON CONSTRAINT later ON q IS 'of a child'",
+        since=18,
+    ),
+    "what was never checked, or cannot be used": Proven(
+        "CREATE DOMAIN d AS int; CREATE TABLE p (a d, b int) PARTITION BY LIST (b); INSERT INTO p SELECT WHERE false;"
+        " ALTER DOMAIN d ADD CONSTRAINT c CHECK (VALUE > 0) NOT VALID; CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1);"
+        " ALTER TABLE ONLY p ADD CONSTRAINT u UNIQUE (a, b); CREATE TABLE t (a int CHECK (a > 0));"
+        " CREATE UNIQUE INDEX i ON t (a); SET allow_system_table_mods = on;"
+        " UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'i'::regclass",
+        r"invalid index public\.i: .* before, absent after: pg_dump leaves out invalid indexes \(pg_dump\.c",
+    ),
+    "privileges spelled out as they are anyway": Proven(
+        "GRANT USAGE ON LANGUAGE sql TO PUBLIC; REVOKE EXECUTE ON FUNCTION pg_catalog.version() FROM PUBLIC"
+    ),
     "comments that no dump carries": Proven(
         "CREATE TABLE t (id int); CREATE INDEX i ON t (id); COMMENT ON INDEX i IS 'of a failed build';"
         " CREATE VIEW v AS SELECT 1 AS a; COMMENT ON RULE \"_RETURN\" ON v IS 'of a view';"
@@ -127,7 +149,17 @@ def test_proven(server: Server, database: str, tmp_path: Path, case: str) -> Non
         assert content_digest.compare(taken.oracle, content_digest.take(target)) == [], (
             "what the manifest says is what is there"
         )
+    server.sql(f"ALTER DATABASE {restored.database.conninfo.dbname} ALLOW_CONNECTIONS true")
+    before, after = _described(server, database), _described(server, restored.database.conninfo.dbname)
+    assert [str(item) for item in schema.drift(before, after)] == [], "a rollback finds the schema of before"
+    assert [item for item in schema.compare(before, after, schema.CheckOptions()) if item.severity == "error"] == []
     forget(server, restored.database.conninfo.dbname)
+
+
+def _described(server: Server, database: str) -> schema.Catalog:
+    engine = sqlalchemy.create_engine(server.url(database), poolclass=sqlalchemy.NullPool)
+    with engine.connect() as connection:
+        return schema.describe(connection)
 
 
 ENCODINGS = {
@@ -260,6 +292,45 @@ def test_a_missing_right_is_named_before_anything_is_made(
     finally:
         server.drop(database)
         server.sql(f"DROP ROLE {name['me']}; DROP ROLE {name['other']}")
+
+
+C = "CREATE FUNCTION {name}() RETURNS int LANGUAGE c AS '$libdir/dict_snowball', 'dsnowball_init';"
+UNRESTORABLE = {
+    "a rule called _RETURN": (
+        "CREATE TABLE t (id int); CREATE RULE r AS ON UPDATE TO t DO ALSO NOTHING; SET allow_system_table_mods = on;"
+        " UPDATE pg_rewrite SET rulename = '_RETURN' WHERE rulename = 'r'",
+        r'rule "_RETURN" on public\.t',
+        'ALTER RULE "_RETURN" ON public.t RENAME TO "return";',
+        'ALTER RULE "_RETURN" ON public.t RENAME TO "return"',
+    ),
+    "an extension without its files": (
+        "SET allow_system_table_mods = on; INSERT INTO pg_extension VALUES (99999, 'lost', 10, 2200, true, '1')",
+        "extension lost",
+        "install the package of lost, or DROP EXTENSION lost;",
+        "SET allow_system_table_mods = on; DELETE FROM pg_extension WHERE oid = 99999",
+    ),
+    "functions of a library that is gone": (
+        C.format(name="f") + C.format(name="g") + "SET allow_system_table_mods = on;"
+        " UPDATE pg_proc SET probin = '$libdir/gone' WHERE probin = '$libdir/dict_snowball' AND oid >= 16384",
+        r"function public\.f\(\) and 1 more function \(library \$libdir/gone cannot be loaded\)",
+        "DROP FUNCTION public.f()",
+        "DROP FUNCTION f(), g()",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNRESTORABLE)
+def test_what_postgresql_cannot_restore_is_named_before_anything_is_made(
+    server: Server, database: str, tmp_path: Path, case: str
+) -> None:
+    sql, says, hint, mended = UNRESTORABLE[case]
+    server.sql(sql, database)
+    target, before = database_of(server, database), names(server)
+    with pytest.raises(Refused, match=f"PostgreSQL cannot restore what it dumps of this database: {says}") as refused:
+        backup.take(target, tmp_path / "b", stack="st", release="r1")
+    assert hint in refused.value.hint and names(server) == before
+    server.sql(mended, database)
+    assert backup.take(target, tmp_path / "b", stack="st", release="r1").manifest["notes"] == []
 
 
 PATHS = {

@@ -58,11 +58,12 @@ def test_survives_json(reference: content_digest.Oracle) -> None:
 
 
 def test_an_oracle_of_an_older_version_can_still_be_compared(reference: content_digest.Oracle, copy: Database) -> None:
-    older = content_digest.Oracle.from_dict({**reference.as_first.as_dict()})
-    assert older.format == 1
-    assert content_digest.compare(older, content_digest.take(copy)) == []
-    with pytest.raises(Refused, match="format 3"):
-        content_digest.Oracle.from_dict({**reference.as_dict(), "format": 3})
+    for number in (1, 2):
+        older = content_digest.Oracle.from_dict(reference.in_format(number).as_dict())
+        assert older.format == number and older.catalog != reference.catalog
+        assert content_digest.compare(older, content_digest.take(copy)) == []
+    with pytest.raises(Refused, match="format 4"):
+        content_digest.Oracle.from_dict({**reference.as_dict(), "format": 4})
 
 
 # Each fault and words that the oracle must say. Each is made in a transaction that is rolled back.
@@ -136,6 +137,29 @@ FAULTS: dict[str, tuple[str, str]] = {
     "publication through the root": ("ALTER PUBLICATION pub SET (publish_via_partition_root = true)", "root is"),
     "statistics": ("DROP STATISTICS two", "two is missing"),
     "option": ("ALTER TABLE parent SET (fillfactor = 50)", "options is"),
+    "aggregate's sort operator": ("DROP AGGREGATE product(int); CREATE AGGREGATE product(int) (SFUNC = int4mul, STYPE ="
+        " int, INITCOND = '1', SSPACE = 8)", "product(integer): aggregate details is"),
+    "toast option": ("""ALTER TABLE "sel;ect '--" SET (toast.autovacuum_enabled = false)""", "toast options is"),
+    "index statistics": ("""ALTER INDEX "second ""schema"" x"."an index" ALTER COLUMN 2 SET STATISTICS 7""",
+        "an index: statistics is"),
+    "statistics target": ("ALTER STATISTICS two SET STATISTICS 9", "two: target is 9"),
+    "range's collation": ("DROP TYPE floats CASCADE; CREATE TYPE floats AS RANGE (subtype = float8, subtype_diff ="
+        " float8mi)", "type public.floats: details is"),
+    "cast context": ("CREATE CAST (pair AS text) WITH INOUT AS ASSIGNMENT", "cast (public.pair AS pg_catalog.text) is new"),
+    "options of a foreign table": ("ALTER FOREIGN TABLE far OPTIONS (SET path '/b')", "far: foreign options is"),
+    "options of a foreign column": ("ALTER FOREIGN TABLE far ALTER a OPTIONS (ADD name 'b')", "far.a: foreign options is"),
+    "options of a server": ("ALTER SERVER nowhere OPTIONS (SET host 'b')", "server nowhere: what it is is"),
+    "privileges on a server": ("REVOKE USAGE ON FOREIGN SERVER nowhere FROM pap_reader", "server nowhere: acl is"),
+    "a user mapping": ("ALTER USER MAPPING FOR pap_reader SERVER nowhere OPTIONS (SET password 'other')",
+        "user mapping nowhere pap_reader: options is"),
+    "a dictionary's options": ("ALTER TEXT SEARCH DICTIONARY plain (accept = true)", "what it is is"),
+    "a configuration's tokens": ("ALTER TEXT SEARCH CONFIGURATION ours DROP MAPPING FOR word", "ours: what it is is"),
+    "privileges on what is built in": ("GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text) TO pap_reader",
+        "privileges pg_catalog.function pg_catalog.pg_ls_dir("),
+    "privileges on a column of a catalog": ("GRANT SELECT (rolpassword) ON pg_catalog.pg_authid TO pap_reader",
+        "privileges pg_catalog.table column pg_catalog.pg_authid.rolpassword"),
+    "privileges revoked of what is built in": ("REVOKE EXECUTE ON FUNCTION pg_catalog.lo_unlink(oid) FROM PUBLIC",
+        "lo_unlink"),
     "matview emptied": ("REFRESH MATERIALIZED VIEW a_matview WITH NO DATA", "populated is false"),
 }  # fmt: skip
 

@@ -112,7 +112,10 @@ def compare(
 def notes(before: Oracle, after: Oracle) -> list[str]:
     """Differences worth a word but no fault: versions of extensions, invalid indexes that no dump carries."""
     return [
-        visible(f"{name}: {before.notes.get(name, 'absent')} before, {after.notes.get(name, 'absent')} after.")
+        visible(
+            f"{name}: {before.notes.get(name, 'absent')} before, {after.notes.get(name, 'absent')} after"
+            f"{known_differences.because(name)}."
+        )
         for name in sorted({*before.notes, *after.notes})
         if before.notes.get(name) != after.notes.get(name)
     ]

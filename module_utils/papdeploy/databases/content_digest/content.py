@@ -10,9 +10,16 @@ from typing import Any
 
 from ...core.errors import Refused
 
-FORMAT = 2
+FORMAT = 3
 
-_SINCE_2 = ("inherits", "inherited", "left out")
+# The attributes and the kinds of objects that came with a format.
+_ATTRIBUTES = {
+    2: {"inherits", "inherited", "left out"},
+    3: {"toast options", "server", "foreign options", "not null constraint", "generated columns", "target",
+        "what it is", "aggregate details", "details"},
+}  # fmt: skip
+_KINDS = {3: ("user mapping ", "privileges ", "security label ")}
+_INDEXES = {3: {"parents", "valid", "statistics"}}
 _SYSTEM_COMMENT = re.compile(r"comment (?:schema public|large object \d{1,5})")
 
 Nested = dict[str, dict[str, dict[str, Any]]]
@@ -60,7 +67,7 @@ class Oracle:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Oracle:
-        if value.get("format") not in (1, FORMAT):
+        if value.get("format") not in range(1, FORMAT + 1):
             raise Refused(
                 f"A backup's content of format {value.get('format')!r} cannot be compared by this version ({FORMAT}).",
                 hint="Restore it by the version of pap-deploy that made it, or by hand (docs/runbook.md).",
@@ -68,24 +75,39 @@ class Oracle:
         keys = ("tables", "sequences", "large_objects", "catalog", "notes", "seconds", "format")
         return cls(**{key: value[key] for key in keys})
 
-    @property
-    def as_first(self) -> Oracle:
-        """What format 1 said of the same database: without what tells infidelities of a dump from faults, and without
-        comments of what has a number of the system's."""
+    def in_format(self, number: int) -> Oracle:
+        """What an older format said of the same database: without what it did not read."""
         catalog = {
             schema: {
-                key: {name: item for name, item in definition.items() if name not in _SINCE_2}
+                key: _without(key, definition, number)
                 for key, definition in objects.items()
-                if not _SYSTEM_COMMENT.fullmatch(key)
+                if not _unknown(key, number)
             }
             for schema, objects in self.catalog.items()
         }
-        return replace(self, catalog={schema: objects for schema, objects in catalog.items() if objects}, format=1)
+        return replace(self, catalog={schema: objects for schema, objects in catalog.items() if objects}, format=number)
+
+
+def _without(key: str, definition: dict[str, Any], number: int) -> dict[str, Any]:
+    later = {name for since, names in _ATTRIBUTES.items() if since > number for name in names}
+    if key.startswith("index "):
+        later |= {name for since, names in _INDEXES.items() if since > number for name in names}
+    if key.startswith("object ") and number < 3:
+        later |= {"acl"}
+    return {name: item for name, item in definition.items() if name not in later}
+
+
+def _unknown(key: str, number: int) -> bool:
+    if number < 2 and _SYSTEM_COMMENT.fullmatch(key):
+        return True
+    return any(since > number and key.startswith(kinds) for since, kinds in _KINDS.items())
 
 
 def in_one_format(before: Oracle, after: Oracle) -> tuple[Oracle, Oracle]:
     """Both in the format of the older one: what an older version of this package noted can still be compared."""
-    return (before, after) if before.format == after.format else (before.as_first, after.as_first)
+    number = min(before.format, after.format)
+    first, second = (one if one.format == number else one.in_format(number) for one in (before, after))
+    return first, second
 
 
 def schema_only(whole: Oracle) -> Oracle:

@@ -6,6 +6,36 @@ from collections.abc import Iterator
 from typing import Any
 
 from .content import Nested, normalised
+from .queries import user_schema
+
+# What a restored copy cannot have, or has otherwise, without being wrong.
+NOTES = f"""
+SELECT 'extension ' || extname AS name, extversion AS value FROM pg_extension
+UNION ALL
+SELECT 'invalid index ' || i.indexrelid::regclass, pg_get_indexdef(i.indexrelid) FROM pg_index i
+JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace AND {user_schema()}
+WHERE NOT i.indisvalid AND c.relkind = 'i'
+UNION ALL
+SELECT 'triggers of foreign keys on ' || g.tgrelid::regclass, 'switched off'
+FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace AND {user_schema()}
+WHERE g.tgisinternal AND g.tgenabled <> 'O' AND g.tgconstraint <> 0 GROUP BY g.tgrelid
+UNION ALL
+SELECT 'comment of nothing (its object in ' || s.classoid::regclass || ' with OID ' || s.objoid || ' is gone)',
+       s.description FROM pg_description s CROSS JOIN LATERAL pg_identify_object(s.classoid, s.objoid, s.objsubid) AS o
+WHERE s.objoid >= 16384 AND o.identity IS NULL
+"""
+
+# Notes by how they begin, and why a copy has another one.
+_SOURCES = {
+    "extension ": "a dump names no version, CREATE EXTENSION takes the default one (PostgreSQL documentation, Packaging"
+    " Related Objects into an Extension)",
+    "rows that no dump holds": "pg_dump leaves out the rows of extensions' tables that are not configuration"
+    " (PostgreSQL documentation, Extension Configuration Tables)",
+    "invalid index ": "pg_dump leaves out invalid indexes (pg_dump.c, getIndexes: indisvalid)",
+    "triggers of foreign keys ": "pg_dump makes a foreign key with its triggers switched on (pg_dump.c, getTriggers:"
+    " NOT tgisinternal)",
+    "comment of nothing ": "pg_dump writes a comment with the object that it is about (pg_dump.c, dumpComment)",
+}
 
 _INHERITED_FIRST = (
     "pg_dump creates a child of INHERITS with the columns of its parents first"
@@ -23,6 +53,11 @@ def shown(schema: str, key: str) -> str:
     if key.startswith(("default privileges", "event trigger")):
         kind, name = key, ""
     return f"{kind} {'.'.join(part for part in (schema, name) if part)}".strip()
+
+
+def because(note: str) -> str:
+    """The source that explains the note, or nothing."""
+    return next((f": {why}" for start, why in _SOURCES.items() if note.startswith(start)), "")
 
 
 def without(before: Nested, after: Nested) -> tuple[Nested, Nested, list[str]]:
@@ -69,7 +104,12 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def _left_out(schema: str, left: dict[str, Any], right: dict[str, Any]) -> Iterator[str]:
-    """Objects of which the catalog itself says that no dump carries them: they are missing on one side only."""
+    """Objects of which the catalog itself says that no dump carries them: they are missing on one side only. Where both
+    have the object, the reason is none, and no difference either."""
+    for key in set(left) & set(right):
+        left[key], right[key] = (
+            {name: item for name, item in one[key].items() if name != "left out"} for one in (left, right)
+        )
     for key in sorted(set(left) ^ set(right)):
         side = left if key in left else right
         why = side[key].get("left out")

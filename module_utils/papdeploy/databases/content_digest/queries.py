@@ -66,6 +66,33 @@ _COLUMN_OPTIONS = (
     " WHERE o.text !~ '^pg_attver=')"
 )
 
+# NOT NULL is a constraint with a name since 18. Where a parent has it too, a dump leaves the name to that.
+_NOT_NULL = (
+    "(SELECT jsonb_strip_nulls(jsonb_build_object('name', CASE WHEN k.coninhcount = 0 THEN k.conname END,"
+    " 'not valid', NULLIF(NOT k.convalidated, false), 'no inherit', NULLIF(k.connoinherit, false)))"
+    " FROM pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum])"
+)
+
+_AGGREGATE = (
+    "(SELECT jsonb_build_object('functions', ARRAY[g.aggcombinefn, g.aggserialfn, g.aggdeserialfn, g.aggmtransfn,"
+    " g.aggminvtransfn, g.aggmfinalfn]::regproc[]::text[], 'sort', g.aggsortop::regoperator::text, 'modify',"
+    " concat(g.aggfinalmodify, g.aggmfinalmodify, g.aggfinalextra, g.aggmfinalextra), 'space', g.aggtransspace,"
+    " 'moving', concat_ws(' ', NULLIF(g.aggmtranstype, 0)::regtype, g.aggmtransspace, g.aggminitval), 'parallel',"
+    " p.proparallel, 'strict', p.proisstrict) FROM pg_aggregate g WHERE g.aggfnoid = p.oid)"
+)
+
+# What makes a domain, a range and a base type what it is, besides the above.
+_TYPE = (
+    "CASE y.typtype WHEN 'd' THEN to_jsonb(NULLIF(y.typcollation, 0)::regcollation::text)"
+    " WHEN 'r' THEN (SELECT jsonb_strip_nulls(jsonb_build_object('multirange', r.rngmultitypid::regtype::text,"
+    " 'class', (SELECT o.opcname FROM pg_opclass o WHERE o.oid = r.rngsubopc), 'collation',"
+    " NULLIF(r.rngcollation, 0)::regcollation::text, 'canonical', NULLIF(r.rngcanonical, 0)::regproc::text,"
+    " 'difference', NULLIF(r.rngsubdiff, 0)::regproc::text)) FROM pg_range r WHERE r.rngtypid = y.oid)"
+    " WHEN 'b' THEN jsonb_build_object('functions', ARRAY[y.typinput, y.typoutput, y.typreceive, y.typsend, y.typmodin,"
+    " y.typmodout, y.typanalyze]::regproc[]::text[], 'storage', concat_ws(' ', y.typlen, y.typbyval, y.typalign,"
+    " y.typstorage, y.typdelim, y.typcategory, y.typispreferred, y.typcollation, y.typdefault)) END"
+)
+
 # Types whose binary hash distinguishes exactly what their text distinguishes; all others are hashed as text. Not here:
 # numeric (1.0 = 1.00), floats (0 = -0), interval (1 month = 30 days), char(n) (blanks), enums (hashed by OID), jsonb.
 _FAST = {
@@ -130,7 +157,7 @@ def acl_list(column: str, owner: str, kind: str) -> str:
     )
 
 
-def _row(kind: str, schema: str, key: str, attributes: Sequence[tuple[str, str]], source: str) -> str:
+def row(kind: str, schema: str, key: str, attributes: Sequence[tuple[str, str]], source: str) -> str:
     pairs = ", ".join(f"{quote_literal(name)}, {value}" for name, value in attributes)
     return (
         f"SELECT {quote_literal(kind)}::text AS kind, {schema}::text AS schema, ({key})::text AS name,"
@@ -141,7 +168,7 @@ def _row(kind: str, schema: str, key: str, attributes: Sequence[tuple[str, str]]
 _RELATION = f"pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND {user_schema()}"
 
 
-_SHELL = "pg_dump leaves out operators that are only a shell"
+SHELL = "pg_dump leaves out operators that are only a shell (pg_dump.c, dumpOpr)"
 
 # Why pg_dump has no statement for a comment, by what it is about (pg_dump.c: dumpIndex, dumpRule, dumpConstraint, …).
 _COMMENT_LEFT_OUT = (
@@ -154,7 +181,7 @@ _COMMENT_LEFT_OUT = (
     "   FROM pg_constraint WHERE oid = s.objoid AND (conparentid <> 0 OR conrelid <> 0 AND NOT conislocal))"
     " WHEN 'pg_trigger'::regclass THEN (SELECT 'pg_dump leaves triggers that a partition inherits to their parent'"
     "   FROM pg_trigger WHERE oid = s.objoid AND (tgisinternal OR tgparentid <> 0))"
-    f" WHEN 'pg_operator'::regclass THEN (SELECT '{_SHELL}' FROM pg_operator WHERE oid = s.objoid AND oprcode = 0)"
+    f" WHEN 'pg_operator'::regclass THEN (SELECT '{SHELL}' FROM pg_operator WHERE oid = s.objoid AND oprcode = 0)"
     " END"
 )
 
@@ -164,6 +191,8 @@ def catalog_queries(version: int) -> list[str]:
     member = no_member
     nulls = "i.indnullsnotdistinct" if version >= 150000 else "false"
     part = schemas = "NULL"  # of a publication
+    not_null = [("not null constraint", _NOT_NULL)] if version >= 180000 else []
+    generated = "NULLIF(p.pubgencols, 'n')" if version >= 180000 else "NULL"
     if version >= 150000:
         part = (
             "(SELECT jsonb_agg(a.attname ORDER BY a.attname) FROM pg_attribute a WHERE a.attrelid = r.prrelid"
@@ -174,12 +203,12 @@ def catalog_queries(version: int) -> list[str]:
             " FROM pg_publication_namespace w WHERE w.pnpubid = p.oid)"
         )
     return [
-        _row(
+        row(
             "schema", "n.nspname", "''",
             [("owner", "pg_get_userbyid(n.nspowner)"), ("acl", acl_list("n.nspacl", "n.nspowner", "'n'"))],
             f"FROM pg_namespace n WHERE {user_schema()} AND {member('pg_namespace', 'n.oid')}",
         ),
-        _row(
+        row(
             "relation", "n.nspname", "c.relname",
             [
                 ("kind", "c.relkind"), ("owner", "pg_get_userbyid(c.relowner)"),
@@ -196,11 +225,15 @@ def catalog_queries(version: int) -> list[str]:
                 ("access method", "(SELECT m.amname FROM pg_am m WHERE m.oid = c.relam)"),
                 ("tablespace", "(SELECT s.spcname FROM pg_tablespace s WHERE s.oid = c.reltablespace)"),
                 ("of type", "CASE WHEN c.reloftype <> 0 THEN format_type(c.reloftype, NULL) END"),
+                ("toast options", "(SELECT to_jsonb(t.reloptions) FROM pg_class t WHERE t.oid = c.reltoastrelid)"),
+                ("server", "(SELECT s.srvname FROM pg_foreign_table t JOIN pg_foreign_server s ON s.oid = t.ftserver"
+                           " WHERE t.ftrelid = c.oid)"),
+                ("foreign options", "(SELECT to_jsonb(t.ftoptions) FROM pg_foreign_table t WHERE t.ftrelid = c.oid)"),
             ],
             f"FROM {_RELATION} WHERE c.relkind IN ('r','p','v','m','f','S') AND c.relpersistence <> 't'"
             f" AND {member('pg_class', 'c.oid')}",
         ),
-        _row(
+        row(
             "column", "n.nspname", "c.relname || '.' || a.attname",
             [
                 ("type", "format_type(a.atttypid, a.atttypmod)"), ("not null", "NULLIF(a.attnotnull, false)"),
@@ -216,7 +249,7 @@ def catalog_queries(version: int) -> list[str]:
                 ("inherits", "CASE WHEN NOT c.relispartition AND EXISTS (SELECT FROM pg_inherits h"
                              " WHERE h.inhrelid = c.oid) THEN c.relname END"),
                 ("statistics", "CASE WHEN a.attstattarget >= 0 THEN a.attstattarget END"),
-                ("options", _COLUMN_OPTIONS),
+                ("options", _COLUMN_OPTIONS), ("foreign options", "a.attfdwoptions"), *not_null,
                 ("acl", "CASE WHEN a.attacl IS NOT NULL THEN " + acl_list("a.attacl", "c.relowner", "'c'") + " END"),
             ],
             f"FROM {_RELATION} JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
@@ -224,7 +257,7 @@ def catalog_queries(version: int) -> list[str]:
             " WHERE c.relkind IN ('r','p','v','m','f','c') AND c.relpersistence <> 't'"
             f" AND {member('pg_class', 'c.oid')}",
         ),
-        _row(
+        row(
             "constraint", "n.nspname",
             "CASE WHEN k.conrelid <> 0 THEN (SELECT c.relname FROM pg_class c WHERE c.oid = k.conrelid)"
             " ELSE format_type(k.contypid, NULL) END || '.' || k.conname",
@@ -235,17 +268,21 @@ def catalog_queries(version: int) -> list[str]:
             f" WHERE k.contype NOT IN ('n', 't') AND {member('pg_constraint', 'k.oid')}"
             f" AND {member('pg_class', 'k.conrelid')} AND {member('pg_type', 'k.contypid')}",
         ),
-        _row(
+        row(
             "index", "n.nspname", "c.relname",
             [("definition", "pg_get_indexdef(i.indexrelid)"), ("clustered", "NULLIF(i.indisclustered, false)"),
              ("replica identity", "NULLIF(i.indisreplident, false)"), ("nulls not distinct", f"NULLIF({nulls}, false)"),
-             ("tablespace", "(SELECT s.spcname FROM pg_tablespace s WHERE s.oid = c.reltablespace)")],
+             ("tablespace", "(SELECT s.spcname FROM pg_tablespace s WHERE s.oid = c.reltablespace)"),
+             ("parents", "(SELECT jsonb_agg(h.inhparent::regclass::text) FROM pg_inherits h WHERE h.inhrelid = c.oid)"),
+             ("valid", "NULLIF(i.indisvalid, true)"),
+             ("statistics", "(SELECT jsonb_object_agg(a.attnum, a.attstattarget) FROM pg_attribute a"
+                            " WHERE a.attrelid = c.oid AND a.attstattarget >= 0)")],
             # pg_dump leaves invalid indexes out (a failed CREATE INDEX CONCURRENTLY): they are notes, see NOTES
             f"FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
             f" AND {user_schema()} WHERE (i.indisvalid OR c.relkind = 'I') AND c.relpersistence <> 't'"
             f" AND {member('pg_class', 'i.indrelid')}",
         ),
-        _row(
+        row(
             "sequence", "n.nspname", "c.relname",
             [("type", "format_type(q.seqtypid, NULL)"), ("start", "q.seqstart"), ("increment", "q.seqincrement"),
              ("minimum", "q.seqmin"), ("maximum", "q.seqmax"), ("cache", "q.seqcache"), ("cycle", "q.seqcycle"),
@@ -256,18 +293,19 @@ def catalog_queries(version: int) -> list[str]:
             f"FROM pg_sequence q JOIN pg_class c ON c.oid = q.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
             f" AND {user_schema()} WHERE c.relpersistence <> 't' AND {member('pg_class', 'c.oid')}",
         ),
-        _row(
+        row(
             "routine", "n.nspname", "p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')'",
             [("source", "CASE p.prokind WHEN 'a' THEN pg_get_function_result(p.oid)"
                             " ELSE pg_get_functiondef(p.oid) END"),
              ("aggregate", "(SELECT concat_ws(' ', g.aggtransfn::regproc, NULLIF(g.aggfinalfn, 0)::regproc,"
                            " format_type(g.aggtranstype, NULL), g.agginitval, g.aggkind) FROM pg_aggregate g"
                            " WHERE g.aggfnoid = p.oid)"),
+             ("aggregate details", _AGGREGATE),
              ("owner", "pg_get_userbyid(p.proowner)"), ("acl", acl_list("p.proacl", "p.proowner", "'f'"))],
             f"FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace AND {user_schema()}"
             f" WHERE {member('pg_proc', 'p.oid')}",
         ),
-        _row(
+        row(
             "type", "n.nspname", "y.typname",
             [("kind", "y.typtype"), ("owner", "pg_get_userbyid(y.typowner)"),
              ("acl", acl_list("y.typacl", "y.typowner", "'T'")),
@@ -276,25 +314,26 @@ def catalog_queries(version: int) -> list[str]:
              ("base", "CASE WHEN y.typtype = 'd' THEN format_type(y.typbasetype, y.typtypmod) END"),
              ("default", "CASE WHEN y.typtype = 'd' THEN y.typdefault END"),
              ("not null", "NULLIF(y.typnotnull, false)"),
-             ("range of", "(SELECT format_type(r.rngsubtype, NULL) FROM pg_range r WHERE r.rngtypid = y.oid)")],
+             ("range of", "(SELECT format_type(r.rngsubtype, NULL) FROM pg_range r WHERE r.rngtypid = y.oid)"),
+             ("details", _TYPE)],
             f"FROM pg_type y JOIN pg_namespace n ON n.oid = y.typnamespace AND {user_schema()}"
             " LEFT JOIN pg_class c ON c.oid = y.typrelid"
             " WHERE (y.typtype IN ('e', 'd', 'r', 'b') OR c.relkind = 'c') AND NOT EXISTS (SELECT FROM pg_type e"
             f" WHERE e.typarray = y.oid) AND {member('pg_type', 'y.oid')}",
         ),
-        _row(
+        row(
             "trigger", "n.nspname", "c.relname || '.' || g.tgname",
             [("definition", "pg_get_triggerdef(g.oid)"), ("enabled", "g.tgenabled")],
             f"FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
             f" AND {user_schema()} WHERE NOT g.tgisinternal AND {member('pg_class', 'c.oid')}",
         ),
-        _row(
+        row(
             "rule", "n.nspname", "c.relname || '.' || r.rulename",
             [("definition", "pg_get_ruledef(r.oid)"), ("enabled", "r.ev_enabled")],
             f"FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace"
             f" AND {user_schema()} WHERE r.rulename <> '_RETURN' AND {member('pg_class', 'c.oid')}",
         ),
-        _row(
+        row(
             "policy", "n.nspname", "c.relname || '.' || o.polname",
             [("command", "o.polcmd"), ("permissive", "o.polpermissive"),
              ("using", "pg_get_expr(o.polqual, o.polrelid)"),
@@ -304,38 +343,38 @@ def catalog_queries(version: int) -> list[str]:
             f"FROM pg_policy o JOIN pg_class c ON c.oid = o.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
             f" AND {user_schema()} WHERE {member('pg_class', 'c.oid')}",
         ),
-        _row(
+        row(
             "default privileges", "coalesce(n.nspname, '')",
             "pg_get_userbyid(f.defaclrole) || ' ' || f.defaclobjtype::text",
             [("acl", acl_list("f.defaclacl", "f.defaclrole", "f.defaclobjtype"))],
             "FROM pg_default_acl f LEFT JOIN pg_namespace n ON n.oid = f.defaclnamespace",
         ),
-        _row(
+        row(
             "statistics", "n.nspname", "x.stxname",
-            [("definition", "pg_get_statisticsobjdef(x.oid)"), ("owner", "pg_get_userbyid(x.stxowner)")],
+            [("definition", "pg_get_statisticsobjdef(x.oid)"), ("owner", "pg_get_userbyid(x.stxowner)"),
+             ("target", "CASE WHEN x.stxstattarget >= 0 THEN x.stxstattarget END")],
             f"FROM pg_statistic_ext x JOIN pg_namespace n ON n.oid = x.stxnamespace AND {user_schema()}",
         ),
-        _row(
+        row(
             "publication", "''", "p.pubname",
             [("owner", "pg_get_userbyid(p.pubowner)"), ("all tables", "p.puballtables"),
              ("actions", "concat(p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate)"),
-             ("root", "NULLIF(p.pubviaroot, false)"), ("schemas", schemas),
+             ("root", "NULLIF(p.pubviaroot, false)"), ("schemas", schemas), ("generated columns", generated),
              ("tables", f"(SELECT jsonb_agg(t ORDER BY t) FROM (SELECT concat_ws(' ', r.prrelid::regclass, {part}) AS t"
                         " FROM pg_publication_rel r WHERE r.prpubid = p.oid) AS tables)")],
             "FROM pg_publication p",
         ),
-        _row(
+        row(
             "event trigger", "''", "v.evtname",
             [("event", "v.evtevent"), ("function", "v.evtfoid::regproc::text"), ("enabled", "v.evtenabled"),
              ("tags", "v.evttags"), ("owner", "pg_get_userbyid(v.evtowner)")],
             f"FROM pg_event_trigger v WHERE {member('pg_event_trigger', 'v.oid')}",
         ),
-        _row(
+        row(
             "extension", "''", "x.extname", [("schema", "n.nspname")],
             "FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace",
         ),
-        *_by_identity(),
-        _row(
+        row(
             "comment", "coalesce(o.schema, '')", "o.type || ' ' || o.identity",
             [("text", "s.description"), ("left out", _COMMENT_LEFT_OUT)],
             "FROM pg_description s CROSS JOIN LATERAL pg_identify_object(s.classoid, s.objoid, s.objsubid) AS o"
@@ -346,37 +385,3 @@ def catalog_queries(version: int) -> list[str]:
             " AND e.objid = s.objoid AND e.deptype = 'e') AND s.classoid <> 'pg_extension'::regclass",
         ),
     ]  # fmt: skip
-
-
-def _by_identity() -> list[str]:
-    """Rarer kinds: that they exist, by name, with their owner."""
-    kinds = (
-        ("pg_cast", ""), ("pg_collation", "collowner"), ("pg_conversion", "conowner"), ("pg_language", "lanowner"),
-        ("pg_operator", "oprowner"), ("pg_opclass", "opcowner"), ("pg_opfamily", "opfowner"), ("pg_am", ""),
-        ("pg_ts_config", "cfgowner"), ("pg_ts_dict", "dictowner"), ("pg_ts_parser", ""), ("pg_ts_template", ""),
-        ("pg_transform", ""), ("pg_foreign_data_wrapper", "fdwowner"), ("pg_foreign_server", "srvowner"),
-    )  # fmt: skip
-    return [
-        _row(
-            "object", "coalesce(o.schema, '')", "o.type || ' ' || o.identity",
-            [("owner", f"pg_get_userbyid(k.{owner})" if owner else "NULL"),
-             ("left out", f"CASE WHEN k.oprcode = 0 THEN '{_SHELL}' END" if catalog == "pg_operator" else "NULL")],
-            f"FROM {catalog} k CROSS JOIN LATERAL pg_identify_object('{catalog}'::regclass, k.oid, 0) AS o"
-            f" WHERE k.oid >= 16384 AND {no_member(catalog, 'k.oid')}",
-        )
-        for catalog, owner in kinds
-    ]  # fmt: skip
-
-
-# What a restored copy cannot have, or has otherwise, without being wrong.
-NOTES = f"""
-SELECT 'extension ' || extname AS name, extversion AS value FROM pg_extension
-UNION ALL
-SELECT 'invalid index ' || i.indexrelid::regclass, pg_get_indexdef(i.indexrelid) FROM pg_index i
-JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace AND {user_schema()}
-WHERE NOT i.indisvalid AND c.relkind = 'i'
-UNION ALL
-SELECT 'comment of nothing (its object in ' || s.classoid::regclass || ' with OID ' || s.objoid || ' is gone)',
-       s.description FROM pg_description s CROSS JOIN LATERAL pg_identify_object(s.classoid, s.objoid, s.objsubid) AS o
-WHERE s.objoid >= 16384 AND o.identity IS NULL
-"""

@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable, Optional
 
+from ...oracle.rare_objects import rare_queries
 from ..psql import Database, Session, bind
-from . import extensions
+from . import extensions, known_differences
 from . import queries as oracle_sql
 from .content import Nested, Oracle
 from .tables import TABLES
@@ -50,12 +51,13 @@ def _read(session: Session, read: Rows, skip: set[str], rows: bool, started: flo
     counted = _counted(_batched(read, [oracle_sql.rows_query(table) for table in tables]))
     positions = read_sequences(session, tuple(skip), read) if rows else {}
     large = session.rows(oracle_sql.LARGE_OBJECTS)[0] if rows else {}
+    session.execute("SET LOCAL jit = off")  # compiling the catalog's queries takes longer than running them
     version = int(session.scalar("SELECT current_setting('server_version_num')::int AS version"))
     catalog: Nested = {}
-    for entry in session.rows(" UNION ALL ".join(oracle_sql.catalog_queries(version))):
+    for entry in session.rows(" UNION ALL ".join([*oracle_sql.catalog_queries(version), *rare_queries()])):
         if entry["schema"] not in skip:
             catalog.setdefault(entry["schema"], {})[f"{entry['kind']} {entry['name']}".strip()] = entry["def"]
-    notes = {note["name"]: note["value"] for note in session.rows(oracle_sql.NOTES)}
+    notes = {note["name"]: note["value"] for note in session.rows(known_differences.NOTES)}
     if rows:
         notes.update(extensions.rows_left_out(session, read, counted))
     return Oracle(counted, positions, large, catalog, notes, time.monotonic() - started)

@@ -217,7 +217,9 @@ def other_sections(version: int) -> list[Section]:
                 ("schema", "n.nspname"),
                 ("definition", definition or _collation(version)),
             ],
-            f"FROM ns n JOIN {catalog} o ON o.{namespace} = n.oid WHERE NOT {of_extension(catalog, 'o.oid')}",
+            f"FROM ns n JOIN {catalog} o ON o.{namespace} = n.oid WHERE NOT {of_extension(catalog, 'o.oid')}"
+            # named as a commutator and never made: a shell, which no dump keeps
+            + (" AND o.oprcode <> 0" if catalog == "pg_operator" else ""),
         )
         for catalog, namespace, definition in _OTHERS
     ]

@@ -129,7 +129,8 @@ def _compare_state(table: _Table, label: str, ours: Row, theirs: Row) -> None:
     """Validated, enforced, index usable: a constraint may stand in the catalog and not hold."""
     work, name = table.work, quote_name(theirs["name"])
     enforced = not theirs.get("not_enforced"), not theirs.get("disabled")
-    if (not ours.get("not_enforced"), not ours.get("disabled")) != enforced:
+    switched_off = theirs.get("disabled") and not ours.get("disabled")  # no dump keeps that: a restored one is on
+    if switched_off or bool(ours.get("not_enforced")) != bool(theirs.get("not_enforced")):
         if enforced[0] and not enforced[1]:
             tables = sorted({table.name, quote_names(*theirs["target"])}) if "target" in theirs else [table.name]
             repair = [f"ALTER TABLE {item} ENABLE TRIGGER ALL;" for item in tables]
@@ -151,7 +152,7 @@ def _compare_state(table: _Table, label: str, ours: Row, theirs: Row) -> None:
         work.add("constraint_not_validated", label, "NOT VALID", "validated", table=table.label)
     wanted_index, index = ours.get("index", {}), theirs.get("index", {})
     own = quote_names(table.actual["schema"], theirs["name"])
-    if index.get("invalid"):
+    if index.get("invalid") and not wanted_index.get("invalid"):
         work.add("index_invalid", label, "valid", "INVALID", [f"REINDEX INDEX CONCURRENTLY {own};"], table=table.label)
     options = [", ".join(side.get("options", [])) for side in (wanted_index, index)]
     if options[0] != options[1]:
@@ -327,6 +328,8 @@ def _compare_not_null_constraints(table: _Table) -> None:
             why = "it decides whether tables that inherit get rows without a value"
             work.add("column_not_null", label, words[0], words[1], repair, table=table.label, why=why)
         named = not made_by_server(row["name"], table.expected["name"], "not null") or work.options.exact
+        if row.get("inherited") and other.get("inherited"):
+            named = False  # its parents name it, and of several the first, which a restore need not make first
         if named and row["name"] != other["name"]:
             repair = [
                 f"ALTER TABLE {table.name} RENAME CONSTRAINT {quote_name(other['name'])} TO {quote_name(row['name'])};"

@@ -33,6 +33,8 @@ def compare_indexes(work: Comparison, label: str, name: str, expected: Row, actu
         _compare(work, label, name, (expected, row), (actual, other))
     concurrently = actual["kind"] != "p"
     for row in missing:
+        if row.get("invalid"):
+            continue  # of no use to anybody, and in no dump
         constraint = _stand_in(actual, row)
         if constraint is not None:
             text = f"unique constraint {constraint['name']}"

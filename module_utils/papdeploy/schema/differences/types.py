@@ -175,8 +175,9 @@ def _compare_domain(work: Comparison, label: str, name: str, expected: Row, actu
                 repair.append(f"ALTER DOMAIN {name} {check} NOT VALID;")
                 repair.append(f"ALTER DOMAIN {name} VALIDATE CONSTRAINT {quote_name(key)};")
     else:
+        unchecked = {repr(work.expected.expression(row[1])) for row in ours.values() if not row[2]}
         for key, row in theirs.items():
-            if not row[2]:
+            if not row[2] and repr(work.actual.expression(row[1])) not in unchecked:
                 repair.append(f"ALTER DOMAIN {name} VALIDATE CONSTRAINT {quote_name(key)};")
     base = work.expected.type(expected["base"]), work.actual.type(actual["base"])
     collation = [

@@ -1,0 +1,74 @@
+"""What stands in the way of a backup that can be proven, asked of the catalog before anything runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.errors import CommandFailed, Refused
+from ..core.text import few, plural
+from ..databases.content_digest.queries import no_member, user_schema
+from ..databases.psql import Database, Session
+from . import rights, search_paths
+
+_SHOWN = 10
+
+# What PostgreSQL's own dump cannot be restored with, and the statement that mends it.
+_RULES = f"""
+SELECT 'rule "_RETURN" on ' || c.oid::regclass || ' (that name is a view''s: CREATE RULE refuses it)' AS what,
+       'ALTER RULE "_RETURN" ON ' || c.oid::regclass || ' RENAME TO "return";' AS mended
+FROM pg_rewrite w JOIN pg_class c ON c.oid = w.ev_class
+JOIN pg_namespace n ON n.oid = c.relnamespace AND {user_schema()}
+WHERE w.rulename = '_RETURN' AND c.relkind NOT IN ('v', 'm') ORDER BY 1"""
+
+_EXTENSIONS = """
+SELECT 'extension ' || quote_ident(x.extname) || ' (its files are not on the server any more: CREATE EXTENSION needs'
+       || ' them)' AS what,
+       'install the package of ' || quote_ident(x.extname) || ', or DROP EXTENSION ' || quote_ident(x.extname) || ';'
+       AS mended
+FROM pg_extension x WHERE NOT EXISTS (SELECT FROM pg_available_extensions a WHERE a.name = x.extname) ORDER BY 1"""
+
+# Functions in C, by library; those of extensions are the extension's own concern.
+_LIBRARIES = f"""
+SELECT min(p.oid::int8) AS oid, p.probin AS library, min(p.oid::regprocedure::text) AS name, count(*) AS functions
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace AND {user_schema()}
+JOIN pg_language l ON l.oid = p.prolang AND l.lanname = 'c'
+WHERE {no_member("pg_proc", "p.oid")} GROUP BY p.probin ORDER BY 2"""
+
+
+def refuse_unprovable(database: Database, session: Session, proof: str) -> None:
+    """Raise Refused with what is missing, and on which objects, for a backup of ``database`` with that ``proof``: a
+    right, or what no dump of it could be restored without. ``session`` is one of the database's, in a snapshot."""
+    rights.refuse_missing(session, restores=proof != "none")
+    if proof == "none":
+        return
+    found = [*session.rows(_RULES), *session.rows(_EXTENSIONS)]
+    found += [_lost(library) for library in session.rows(_LIBRARIES) if not _loads(database, library["oid"])]
+    if found:
+        objects = [str(one["what"]) for one in found]
+        mended = few([str(one["mended"]) for one in found], _SHOWN)
+        raise Refused(
+            f"PostgreSQL cannot restore what it dumps of this database: {few(objects, _SHOWN)}.",
+            hint=f"Mend {'that' if len(found) == 1 else 'these'} first: {mended}",
+            objects=objects,
+        )
+    search_paths.refuse_dependent(database)
+
+
+def _lost(library: dict[str, Any]) -> dict[str, str]:
+    others = f" and {plural(int(library['functions']) - 1, 'more function')}" if int(library["functions"]) > 1 else ""
+    return {
+        "what": f"function {library['name']}{others} (library {library['library']} cannot be loaded)",
+        "mended": f"install that library again, or DROP FUNCTION {library['name']};",
+    }
+
+
+def _loads(database: Database, oid: int) -> bool:
+    """Whether the server loads the library of that function and finds it there (its own validator, which CREATE
+    FUNCTION calls in every restore)."""
+    try:
+        with database.session() as session:
+            session.execute("BEGIN READ ONLY")
+            session.execute(f"SELECT pg_catalog.fmgr_c_validator({int(oid)})")
+    except CommandFailed as error:
+        return "could not access file" not in error.message and "could not load library" not in error.message
+    return True
