@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..databases.content_digest.queries import SHELL, acl_list, no_member, row
+from .queries import SHELL, acl_list, no_member, row
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ _GIVEN = (
 
 
 def rare_queries() -> list[str]:
-    """Queries of (kind, schema, name, def), as those of ``oracle_sql.catalog_queries``."""
+    """Queries of (kind, schema, name, def), as those of ``queries.catalog_queries``."""
     objects = [
         row(
             "object", "coalesce(o.schema, '')", "o.type || ' ' || o.identity",
