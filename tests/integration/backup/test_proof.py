@@ -205,13 +205,13 @@ def test_a_database_with_more_tables_than_locks_names_the_setting(
         "SELECT format('CREATE TABLE t%s (id int PRIMARY KEY, v text)', g) FROM generate_series(1, 120) g \\gexec"
     )
     most = 0
-    real = content_digest.reading.oracle_sql.rows_query
+    real = content_digest.read.oracle_sql.rows_query
 
     def watched(table: dict[str, Any]) -> str:
         return real(table).replace("count(*) AS rows", "count(*) + 0 * (SELECT count(*) FROM pg_locks WHERE pid ="
             " pg_backend_pid()) AS rows, (SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid()) AS held")  # fmt: skip
 
-    held = content_digest.reading._counted
+    held = content_digest.read._counted
 
     def counted(rows: Iterator[dict[str, Any]]) -> content_digest.Nested:
         nonlocal most
@@ -219,8 +219,8 @@ def test_a_database_with_more_tables_than_locks_names_the_setting(
         most = max([most, *(row["held"] for row in seen)])
         return held(iter(seen))
 
-    monkeypatch.setattr(content_digest.reading.oracle_sql, "rows_query", watched)
-    monkeypatch.setattr(content_digest.reading, "_counted", counted)
+    monkeypatch.setattr(content_digest.read.oracle_sql, "rows_query", watched)
+    monkeypatch.setattr(content_digest.read, "_counted", counted)
     assert content_digest.take(target).table_count == 120
     assert 40 <= most < 120, most
     hint = backup.explained.next_step(target, "pg_dump: error: query failed: ERROR:  out of shared memory")

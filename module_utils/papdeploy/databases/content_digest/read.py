@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable, Optional
 
-from ...oracle.rare_objects import rare_queries
 from ..psql import Database, Session, bind
 from . import extensions, known_differences
 from . import queries as oracle_sql
 from .content import Nested, Oracle
+from .rare_objects import rare_queries
 from .tables import TABLES
 
 _BATCH = 40  # tables per statement: few round trips, and short statements
