@@ -223,7 +223,7 @@ def test_a_database_with_more_tables_than_locks_names_the_setting(
     monkeypatch.setattr(content_digest.read, "_counted", counted)
     assert content_digest.take(target).table_count == 120
     assert 40 <= most < 120, most
-    hint = backup.explained.next_step(target, "pg_dump: error: query failed: ERROR:  out of shared memory")
+    hint = backup.restore_errors.next_step(target, "pg_dump: error: query failed: ERROR:  out of shared memory")
     assert "120 tables and the like: set max_locks_per_transaction of the server to 128 (now 64)" in hint
 
 
