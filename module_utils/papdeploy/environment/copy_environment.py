@@ -18,7 +18,7 @@ from ..core import database_url, url_spellings
 from ..core.database_url import Hosts
 from ..core.errors import Refused
 from ..core.url_spellings import Spelled
-from . import libpq_files
+from . import encoded, libpq_files
 from .settings_values import expanded
 
 # In a file of any format: name: live, dbname = "live".
@@ -26,6 +26,7 @@ _NAMED_IN_A_FILE = (
     r"""(?im)^\s*["']?(?:[\w.-]*[_.-])?(?:db|dbname|database|db_?name|database_?name|name)["']?\s*[:=]"""
     r"""\s*["']?{}["']?\s*,?\s*$"""
 )
+_PLACEHOLDER = re.compile(r"%[sdr(]|(?<!\$)\{|<")  # in a database's name: a program puts the real one in
 # Words of a variable's name: DB_NAME, pgDatabase, APP__DATABASE__NAME.
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _OF_A_DATABASE = {"DB", "DBNAME", "DATABASE", "DATABASES", "PG", "PGDATABASE", "POSTGRES", "POSTGRESQL", "PSQL", "SQL"}
@@ -181,6 +182,10 @@ def _pointed(name: str, value: str, where: str, aim: Aim) -> Optional[str]:
     found = database_url.find(value)
     if found is not None and (its_own or _effective(found) == aim.live):
         return _copied(value, aim)
+    for plain, encode in encoded.decoded(value):
+        changed = _pointed(name, plain, where, aim)
+        if changed is not None:
+            return encode(changed)
     return None
 
 
@@ -219,7 +224,8 @@ def _json_pointed(name: str, value: str, where: str, aim: Aim) -> Optional[str]:
         nonlocal changed
         if isinstance(item, dict):
             parts = {word.upper() for word in item} & (_SERVER_PARTS | _CREDENTIALS)
-            return {k: walk(f"DB_{k}" if parts and k.upper() in _MAY_NAME_IT else k, each) for k, each in item.items()}
+            names = (*_MAY_NAME_IT, "PATH")  # as in the parts of a URL
+            return {k: walk(f"DB_{k}" if parts and k.upper() in names else k, each) for k, each in item.items()}
         if isinstance(item, list):
             return [walk(key, each) for each in item]
         fresh = _pointed(key, item, where, aim) if isinstance(item, str) else None
@@ -302,7 +308,8 @@ def _refuse_half_urls(assigned: Mapping[str, tuple[str, str]], pointed: Mapping[
         if name in pointed or name in aim.extra:
             continue
         found = _find(value)
-        if found is not None and not found.dbname and found.host in servers and "service" not in dict(found.options):
+        open_ended = found is not None and (not found.dbname or _PLACEHOLDER.search(found.dbname))
+        if found and open_ended and found.host in servers and "service" not in dict(found.options):
             raise Refused(
                 f"{name} in {where} is half a URL of the live server: what a program adds to it is not known.",
                 hint=_hint(name),

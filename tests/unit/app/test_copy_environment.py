@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from base64 import b64encode, urlsafe_b64encode
 from typing import Callable
 from urllib.parse import quote
 
@@ -11,7 +12,7 @@ import psycopg2.extensions
 import pytest
 from papdeploy.core.errors import Refused
 from papdeploy.environment import copy_environment, libpq_files
-from papdeploy.environment.copy_environment import Aim, Surroundings
+from papdeploy.environment.copy_environment import Aim, Surroundings, leads_to_live
 from sqlalchemy.engine import make_url
 
 LIVE, COPY = "control_core_db", "control_core_db__scratch_r1"
@@ -141,9 +142,41 @@ def test_of_parts_the_one_that_names_the_database_is_pointed(environment: dict[s
     assert not {key for key in found if key in environment} - {name, "PGDATABASE"}
 
 
+RELATIONS = {"database": [{"host": "db", "path": LIVE, "username": LIVE, "password": "b", "scheme": "pgsql"}]}
+POINTED = {"database": [{"host": "db", "path": COPY, "username": LIVE, "password": "b", "scheme": "pgsql"}]}
+ENCODED = {
+    "base64": (b64encode(MAIN["DATABASE_URL"].encode()), b64encode(f"postgresql://app:pw@db/{COPY}".encode())),
+    "base64 without its end": (
+        b64encode(f"host=db dbname={LIVE}".encode()).rstrip(b"="),
+        b64encode(f"host=db dbname='{COPY}'".encode()),
+    ),
+    "base64 of URLs": (
+        urlsafe_b64encode(f"postgresql://app:???>>>@db/{LIVE}".encode()),
+        urlsafe_b64encode(f"postgresql://app:???>>>@db/{COPY}".encode()),
+    ),
+    "JSON in base64": (b64encode(json.dumps(RELATIONS).encode()), b64encode(json.dumps(POINTED).encode())),
+    "percent": (
+        quote(MAIN["DATABASE_URL"], safe="").encode(),
+        quote(f"postgresql://app:pw@db/{COPY}", safe="").encode(),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ENCODED)
+def test_what_is_written_in_another_alphabet_leads_to_the_copy_too(case: str) -> None:
+    value, pointed = (each.decode() for each in ENCODED[case])
+    assert of({**MAIN, "PLATFORM": value})["PLATFORM"] == pointed
+    assert leads_to_live("PLATFORM", value, LIVE) and not leads_to_live("PLATFORM", pointed, LIVE)
+
+
 @pytest.mark.parametrize(
     "environment",
     [
+        {"TOKEN": b64encode(b"nothing of a database in here").decode(), "KEY": "a" * 64, "HEX": "0f" * 32},
+        {
+            "NEXT": quote("https://example.org/?a=b", safe=""),
+            "ELSEWHERE": b64encode(b"postgresql://a@db/other").decode(),
+        },
         {"REPORTS_URL": "postgresql://app:x@db/reports"},
         {"REDIS_URL": f"redis://cache/{LIVE}", "PAGE": f"https://example.org/{LIVE}", "APP_NAME": LIVE, "LOG": "a{b"},
         {"MAINTENANCE": "host=db dbname=postgres", "NOTHING": "", "FLAGS": "[1, 2"},
@@ -220,6 +253,16 @@ REFUSED = {
         {**MAIN, "DB_SERVER_URL": "postgresql://app:geheim@db"},
         {},
         "DB_SERVER_URL in the environment is half",
+    ),
+    "a URL with a place for the name": (
+        {**MAIN, "DB_PATTERN": "postgresql://app:geheim@db/%s", "APP_DATA": LIVE},
+        {},
+        "DB_PATTERN in the environment is half",
+    ),
+    "a URL with a name to put in": (
+        {**MAIN, "DB_PATTERN": "postgresql://app:geheim@db/{name}"},
+        {},
+        "DB_PATTERN in the environment is half",
     ),
     "a URL that cannot be read": ({**MAIN, "JOBS": f"postgresql://a:ge@heim@db/{LIVE}"}, {}, "JOBS in the environment"),
     "a file of settings": (
