@@ -17,7 +17,7 @@ _HOMES = {
     "RunOptions": "options",
     "apply": "run.apply",
     "revert": "run.revert",
-    "plan": "planning",
+    "plan": "run.plan_on_copy",
     "status": "planning",
     "baseline": "run.baseline",
     "repair": "run.baseline",

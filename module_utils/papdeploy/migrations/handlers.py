@@ -104,7 +104,9 @@ def status(request: Request, emit: Emit) -> dict[str, Any]:
 
 def plan(request: Request, emit: Emit) -> dict[str, Any]:
     """The status, the SQL of what is pending (``sql``, ``text``), problems of loading. ``scratch``: URL of a copy."""
-    return _state(request, emit, lambda s, m, o: planning.plan(s.raw, m, scratch=request.get("scratch"), options=o))
+    from .run import plan_on_copy
+
+    return _state(request, emit, lambda s, m, o: plan_on_copy.plan(s.raw, m, scratch=request.get("scratch"), options=o))
 
 
 def apply(request: Request, emit: Emit) -> dict[str, Any]:

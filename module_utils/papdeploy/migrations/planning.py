@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from ..core import database_identity
 from ..core.errors import Refused
 from . import ledger
 from .files import SCRIPT, MigrationFile, with_requirements
@@ -216,29 +215,3 @@ def read_ledger(connection: Any) -> Ledger:
 def status(connection: Any, files: Sequence[MigrationFile], options: Optional[RunOptions] = None) -> State:
     """Applied, pending and problems. Reads only: creates nothing, locks nothing, works on a standby."""
     return compare(files, read_ledger(connection), options)
-
-
-def plan(
-    connection: Any,
-    files: Sequence[MigrationFile],
-    *,
-    scratch: Optional[str] = None,
-    options: Optional[RunOptions] = None,
-) -> Plan:
-    """The state and the SQL of what is pending.
-
-    ``scratch`` is the URL of a copy of the database (or of one restored from its backup) on which the pending
-    migrations are run for real, up to the first legacy script: their SQL is then exact. All other SQL is read from the
-    sources.
-    """
-    from . import static_sql
-
-    state = status(connection, files, options)
-    ran: dict[str, dict[str, Any]] = {}
-    if scratch and state.pending and not state.problems:
-        from .run.apply import record_on
-
-        live = database_identity.read(lambda query: rows(connection, query))
-        ran = record_on(scratch, files, options or RunOptions(), live)
-    rest = [migration for migration in state.pending if migration.identity not in ran]
-    return Plan(state, {**ran, **{migration.identity: static_sql.sql_of(migration).as_dict() for migration in rest}})

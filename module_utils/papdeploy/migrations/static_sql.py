@@ -24,6 +24,15 @@ _LOOKS_LIKE_SQL = re.compile(
 )
 
 
+@dataclass(frozen=True)
+class Located:
+    """One statement of a migration, with the line of the file that sends it."""
+
+    migration: MigrationFile
+    statement: sql.Statement
+    line: int
+
+
 @dataclass
 class StaticSql:
     """``statements`` in source order, ``lines`` where each is sent (1 is the first line of the file).

@@ -6,7 +6,7 @@ import contextlib
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import databases
 from ..app.stack import Stack
@@ -18,9 +18,7 @@ from ..migrations import server_wide
 from ..migrations.files import SCRIPT
 from ..schema import CheckOptions, compare, judge
 from ..schema.differences.result import reaches
-
-if TYPE_CHECKING:
-    from .preflight import Findings
+from .findings import Findings
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from .. import databases
 from ..app import smoke
@@ -24,6 +24,7 @@ from ..schema.differences.catalogs import comparable
 from ..schema.differences.result import reaches
 from . import api_watch, guards, live_check, release_content, schema_ahead, smoke_test_logins
 from . import forecast as plan
+from .findings import Findings
 
 
 @dataclass(frozen=True)
@@ -35,42 +36,6 @@ class Options:
     allow_failing_login: bool = False
     force: bool = False
     schema: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class Findings:
-    """What the preflight found: the input of the plan, of the release header and of the summary."""
-
-    running: dict[str, Any]
-    candidate: dict[str, Any]
-    server_version: int
-    pending: list[dict[str, Any]]
-    differences: list[dict[str, Any]]
-    failing: list[Difference]
-    expected: dict[str, Any]
-    models_digest: str
-    live: dict[str, Any]
-    reversible: bool
-    baseline: Optional[list[dict[str, Any]]]
-    lines: list[str]
-    migrations: int
-    content: Optional[release_content.Measured] = None
-
-    @property
-    def switches(self) -> bool:
-        return bool(self.running["identity"] != self.candidate["identity"])
-
-    @property
-    def schema(self) -> str:
-        """How the schema stands, where no difference fails the check."""
-        number = len(self.differences)
-        if not number:
-            return "the schema matches the models"
-        return f"the schema has {plural(number, 'difference')} failing nothing: ansible-playbook check.yml lists them"
-
-    @property
-    def nothing_to_do(self) -> bool:
-        return not self.pending and not self.switches
 
 
 def run(

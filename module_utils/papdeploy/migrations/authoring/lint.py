@@ -26,6 +26,7 @@ from ...sql import statements
 from .. import static_sql
 from ..files import SCRIPT, MigrationFile, load_folders
 from ..run.concurrent_indexes import name_at, quoted
+from ..static_sql import Located
 from . import lock_impact, squawk
 from .lock_impact import Effect, TableSize
 
@@ -84,15 +85,6 @@ class Report:
         }
 
 
-@dataclass(frozen=True)
-class Located:
-    """One statement of a migration, with the line of the file that sends it."""
-
-    migration: MigrationFile
-    statement: statements.Statement
-    line: int
-
-
 def run(
     folders: Sequence[Path],
     chosen: Sequence[Path] = (),
@@ -137,7 +129,7 @@ def run(
     recorded: dict[str, list[str]] = {}
     if scratch and migrations:
         from ..options import RunOptions
-        from ..run.apply import record_on
+        from ..run.plan_on_copy import record_on
 
         recorded = {
             name: item["statements"] for name, item in record_on(scratch, everything, RunOptions(), live).items()

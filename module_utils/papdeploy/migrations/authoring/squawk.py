@@ -11,12 +11,10 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...core.errors import CommandFailed, Refused
-
-if TYPE_CHECKING:
-    from .lint import Located
+from ..static_sql import Located
 
 EXCLUDED = {
     # The runner sets these limits itself, for every statement.

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...core.errors import Refused
 from .. import ledger
-
-if TYPE_CHECKING:
-    from .session import Session
+from .connection import Connection
 
 _HOLDER = f"""
 SELECT l.pid, coalesce(a.application_name, ''), coalesce(a.usename, ''),
@@ -37,7 +35,7 @@ HELD = f"""EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted 
        AND pid = pg_backend_pid() AND classid = {ledger.LOCK_HIGH} AND objid = {ledger.LOCK_LOW})"""
 
 
-def acquire(session: Session) -> None:
+def acquire(session: Connection) -> None:
     """Take the lock by polling; name its holder while waiting and when giving up.
 
     Polling, because a session blocked in pg_advisory_lock holds a snapshot, which CREATE INDEX CONCURRENTLY awaits.
@@ -61,7 +59,7 @@ def acquire(session: Session) -> None:
         time.sleep(uniform(0.1, 0.5))
 
 
-def assert_kept(session: Session) -> None:
+def assert_kept(session: Connection) -> None:
     """Raise Refused unless the release, if this run belongs to one, still has its lock on the server: a run that was
     taken over commits nothing. One whose keeper was ended gets another one within seconds, which is waited for."""
     name = session.options.guard
@@ -76,7 +74,7 @@ def assert_kept(session: Session) -> None:
         session.query("SELECT pg_stat_clear_snapshot()")  # a transaction sees the sessions of its first look
 
 
-def holder(session: Session) -> dict[str, Any]:
+def holder(session: Connection) -> dict[str, Any]:
     """Who holds the lock: pid, application, user, since (connected), from, state; empty if nobody does."""
     rows = session.query(_HOLDER)
     return dict(zip(("pid", "application", "user", "since", "from", "state"), rows[0])) if rows else {}

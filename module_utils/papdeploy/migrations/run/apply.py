@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
-from ...core import database_identity
-from ...core.database_identity import DatabaseIdentity
 from ...core.database_url import of_sqlalchemy
 from ...core.errors import PapError, Refused
 from .. import ledger
@@ -258,34 +256,3 @@ def _check_only(session: Session, check: Optional[Check]) -> Optional[dict[str, 
         return verdict
     finally:
         session.rollback()
-
-
-def record_on(
-    scratch: Any,
-    files: Sequence[MigrationFile],
-    options: RunOptions,
-    live: Optional[DatabaseIdentity],
-    emit: Optional[Emit] = None,
-) -> dict[str, dict[str, Any]]:
-    """Run what is pending on a scratch copy, up to the first legacy script, and return the SQL that ran, by identity.
-
-    ``live`` is the database that the copy is of. Raises Refused if ``scratch`` leads to that one.
-    """
-    with opened(scratch, release="plan", who=who_am_i(), options=options, emit=emit) as session:
-        copy = database_identity.read(session.query)
-        if live is not None and copy.is_database(live):
-            raise Refused(
-                "The scratch URL leads to the database itself, not to a copy of it: the migrations would run there.",
-                hint="Name a copy: CREATE DATABASE … TEMPLATE …, or one restored from a backup.",
-            )
-    # A name with several addresses may lead elsewhere the second time.
-    options = replace(options, expect_database=copy, forbid_database=live, stop_at_scripts=True)
-    result = apply(scratch, files, release="plan", options=options, emit=emit)
-    return {
-        entry["identity"]: {
-            "statements": [statement["sql"] for statement in entry["statements"]],
-            "exact": entry["statement_count"] == len(entry["statements"]),
-            "why": "",
-        }
-        for entry in result.applied
-    }

@@ -13,10 +13,9 @@ from ...core.errors import PapError
 from ...sql import statements
 from .. import ledger
 from . import advisory_lock, drivers
-from .db import row_type
+from .rows import row_type
 
 if TYPE_CHECKING:
-    from .db import Db
     from .session import Session
     from .step import Step
 
@@ -39,7 +38,7 @@ class Batch:
 
 
 def iterate(
-    db: Db, session: Session, step: Step, select: str, params: Mapping[str, Any], size: int, name: str, pause_s: float
+    session: Session, step: Step, select: str, params: Mapping[str, Any], size: int, name: str, pause_s: float
 ) -> Iterator[Batch]:
     """See :meth:`Db.batches`."""
     if size < 1:

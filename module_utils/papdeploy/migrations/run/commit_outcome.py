@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Optional
+from typing import Callable, Optional
 
 from ...core.errors import Unavailable
 from .. import ledger
-
-if TYPE_CHECKING:
-    from .session import Session, Transaction
+from .connection import Connection, Transaction
 
 PATIENCE_S = 5.0
 
@@ -19,8 +17,12 @@ SELECT EXISTS (SELECT FROM {ledger.SCHEMA}.batch WHERE run = %s AND number = %s)
 """
 
 
-def resolve(session: Session, transaction: Transaction) -> bool:
-    """Whether ``transaction`` was committed. Reconnects, and waits while its server process still works on it.
+def resolve(
+    session: Connection, transaction: Transaction, *, reconnect: Callable[[], None], take_lock: Callable[[], None]
+) -> bool:
+    """Whether ``transaction`` was committed; if so, the lock is taken again.
+
+    Reconnects, and waits while its server process still works on it.
 
     The row in ``pap_deploy.batch`` was written by that transaction, so it is there exactly if the COMMIT happened. Its
     absence counts only once the old server process is gone. Raises Unavailable if that cannot be found out in time.
@@ -32,14 +34,14 @@ def resolve(session: Session, transaction: Transaction) -> bool:
         problem: Optional[BaseException] = None
         try:
             if session.lost:
-                session.reopen()
+                reconnect()
             committed, working = _ask(session, transaction, old_pid)
             if committed or not working:
                 # Absent and nobody at work: look once more, because it may have committed between the two reads.
                 committed = committed or _ask(session, transaction, old_pid)[0]
                 session.emit("commit_resolved", transaction=transaction.number, committed=committed)
                 if committed:
-                    session.acquire_lock()
+                    take_lock()
                 return committed
             if time.monotonic() - began > PATIENCE_S:
                 # It did not notice that we are gone, or waits for a standby. Ended, it has committed or it has not.
@@ -59,7 +61,7 @@ def resolve(session: Session, transaction: Transaction) -> bool:
         pause = min(2.0, pause * 2)
 
 
-def _ask(session: Session, transaction: Transaction, old_pid: int) -> tuple[bool, bool]:
+def _ask(session: Connection, transaction: Transaction, old_pid: int) -> tuple[bool, bool]:
     if not session.query(f"SELECT to_regclass('{ledger.SCHEMA}.batch') IS NOT NULL")[0][0]:
         committed, working = (
             False,

@@ -6,13 +6,14 @@ the new attempt, and is not in a dump (PostgreSQL documentation, CREATE INDEX, "
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import Any
 
 from ...sql import statements
+from .connection import Connection
 from .step import MigrationError, Step
 
-if TYPE_CHECKING:
-    from .session import Session
+_WORD = re.compile(r"\bconcurrently\b", re.IGNORECASE)
 
 _INDEX = """
 SELECT i.indisvalid, quote_ident(n.nspname) || '.' || quote_ident(c.relname),
@@ -82,13 +83,13 @@ def reindex_target(statement: statements.Statement) -> tuple[str, ...] | None:
     return None
 
 
-def before(session: Session, step: Step, text: str) -> None:
+def before(session: Connection, step: Step, text: str) -> None:
     """Before a CONCURRENTLY statement runs: drop what an earlier attempt left, lift the lock timeout for it.
 
     The statement takes no lock that others would queue behind, but waits for every older transaction: it is bounded by
     the deadline of the run instead.
     """
-    for statement in statements.split(text):
+    for statement in statements.split(text) if _WORD.search(text) else ():
         if "CONCURRENTLY" not in statement.words:
             continue
         found = concurrent_index(statement)
@@ -108,7 +109,7 @@ def before(session: Session, step: Step, text: str) -> None:
             step.lock_timeout_lifted = True
 
 
-def _drop_invalid(session: Session, step: Step, rows: list[tuple[Any, ...]]) -> None:
+def _drop_invalid(session: Connection, step: Step, rows: list[tuple[Any, ...]]) -> None:
     for valid, name, builder in rows:
         if valid:
             continue
@@ -122,7 +123,7 @@ def _drop_invalid(session: Session, step: Step, rows: list[tuple[Any, ...]]) -> 
         session.emit("invalid_index_dropped", identity=step.identity, index=name)
 
 
-def verify(session: Session, step: Step) -> None:
+def verify(session: Connection, step: Step) -> None:
     """After the migration: every index it built concurrently is there and valid."""
     for table, index in step.concurrent_indexes:
         rows = session.query(_INDEX, (table, index))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections import namedtuple
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from ...core.errors import PapError, Unavailable
 from ...sql import statements
 from . import advisory_lock, drivers
+from .batches import Batch, iterate
+from .rows import row_type
 
 if TYPE_CHECKING:
-    from .batches import Batch
     from .session import Session
     from .step import Step
 
@@ -206,9 +205,7 @@ class Db:
         With ``transactional = False`` each piece and the note of how far it got are one transaction: after a kill the
         next run goes on with the following piece. ``pause_s`` (seconds) between pieces gives others air.
         """
-        from . import batches
-
-        return batches.iterate(self, self._session, self._step, select, params or {}, size, name, pause_s)
+        return iterate(self._session, self._step, select, params or {}, size, name, pause_s)
 
     def log(self, message: str) -> None:
         """Show a message while the migration runs."""
@@ -225,12 +222,6 @@ class Db:
         if self._connection is not None:
             connection, self._connection, self._op = self._connection, None, None
             self._session.release_sqlalchemy(connection)
-
-
-@lru_cache(maxsize=256)
-def row_type(columns: tuple[str, ...]) -> Any:
-    """The tuple class for rows of these columns; what is no Python name can be read by index only."""
-    return namedtuple("Row", columns, rename=True)
 
 
 def _regclass(name: str, schema: Optional[str]) -> str:

@@ -17,10 +17,10 @@ from ...core.text import plural
 from .. import ledger
 from ..files import MigrationFile
 from . import advisory_lock, concurrent_indexes, drivers
+from .connection import TimeUp
 from .connection_guard import no_second_connection, no_silent_end
 from .db import Db
 from .lock_statistics import observer
-from .session import TimeUp
 from .step import MigrationError, Step
 from .watchdog import describe
 
@@ -97,7 +97,8 @@ def load(migration: MigrationFile) -> types.ModuleType:
 
 def run_step(session: Session, migration: MigrationFile, direction: str = "upgrade") -> dict[str, Any]:
     """Run one function of one migration and judge how it behaved. Returns its entry for result and ledger."""
-    step = Step(migration.identity, migration.transactional, direction)
+    prepare = () if migration.transactional else (concurrent_indexes.before,)
+    step = Step(migration.identity, migration.transactional, direction, before_statement=prepare)
     session.emit("migration_started", identity=migration.identity, direction=direction)
     began_at, began = session.now(), time.perf_counter()
     db = Db(session, step)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from ...core.errors import PapError
 from ...sql import statements as sql
@@ -14,8 +14,6 @@ from ..ledger import SCHEMA
 
 MAX_STATEMENTS = 200  # kept per migration in the ledger and the result; the count is always whole
 MAX_SQL = 2000  # characters kept per statement
-
-_CONCURRENT_INDEX = re.compile(r"\bconcurrently\b", re.IGNORECASE)
 
 
 class MigrationError(PapError):
@@ -39,9 +37,10 @@ class Step:
     lock_timeout_lifted: bool = False
     closed: bool = False  # the function has returned or raised
     concurrent_indexes: list[tuple[str, str]] = field(default_factory=list)
+    before_statement: Sequence[Callable[[Any, Step, str], None]] = ()  # each gets the connection, this and the text
 
     def before(self, session: Any, text: str) -> None:
-        """Refuse what belongs to the runner; prepare for what can leave an invalid index behind."""
+        """Refuse what belongs to the runner; then ``before_statement``."""
         control = sql.transaction_control(text)
         if control and (self.transactional or self.in_transaction):
             self.violate(f"{_head(control)} was sent")
@@ -49,10 +48,8 @@ class Step:
             self.violate(f"the runner's own schema {SCHEMA} was changed")
         if sql.changes_settings(text):
             self.touched_settings = True
-        if not self.transactional and _CONCURRENT_INDEX.search(text):
-            from . import concurrent_indexes as indexes
-
-            indexes.before(session, self, text)
+        for prepare in self.before_statement:
+            prepare(session, self, text)
 
     def leave_out(self, session: Any, text: str) -> str:
         """``text`` without what acts on the whole server; that is noted, and what is left may be empty."""

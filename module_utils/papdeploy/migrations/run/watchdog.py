@@ -6,13 +6,11 @@ import contextlib
 import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Any, Optional
 
 from ...core.errors import PapError
 from . import drivers
-
-if TYPE_CHECKING:
-    from .session import Session
+from .connection import Connection
 
 INTERVAL_S = 0.2
 GRACE_S = 5.0
@@ -28,11 +26,10 @@ FROM unnest(pg_blocking_pids(%s)) AS b(pid) LEFT JOIN pg_stat_activity AS a USIN
 class Watch:
     """Started with the first statement that may wait; has a connection of its own only once it needs one."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Connection) -> None:
         self._session = session
         self._thread: Optional[threading.Thread] = None
         self._stop = threading.Event()
-        self.waiting_since: Optional[float] = None  # when the running statement was sent; set by the session
         self._raw: Any = None
         self.blockers: list[dict[str, Any]] = []
 
@@ -67,7 +64,7 @@ class Watch:
         told: set[int] = set()
         cancelled_at = 0.0
         while not self._stop.wait(interval if session.remaining() > interval else 0.05):
-            since = self.waiting_since
+            since = session.waiting_since
             try:
                 if session.remaining() <= 0:
                     now = time.monotonic()

@@ -1,0 +1,71 @@
+"""The plan with the SQL that really runs: what is pending is run on a copy of the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Optional
+
+from ...core import database_identity
+from ...core.database_identity import DatabaseIdentity
+from ...core.errors import Refused
+from .. import planning, static_sql
+from ..files import MigrationFile
+from ..options import RunOptions
+from .apply import apply, opened, who_am_i
+from .connection import Emit
+
+
+def plan(
+    connection: Any,
+    files: Sequence[MigrationFile],
+    *,
+    scratch: Optional[str] = None,
+    options: Optional[RunOptions] = None,
+) -> planning.Plan:
+    """The state and the SQL of what is pending.
+
+    ``scratch`` is the URL of a copy of the database (or of one restored from its backup) on which the pending
+    migrations are run for real, up to the first legacy script: their SQL is then exact. All other SQL is read from the
+    sources.
+    """
+    state = planning.status(connection, files, options)
+    ran: dict[str, dict[str, Any]] = {}
+    if scratch and state.pending and not state.problems:
+        live = database_identity.read(lambda query: planning.rows(connection, query))
+        ran = record_on(scratch, files, options or RunOptions(), live)
+    rest = [migration for migration in state.pending if migration.identity not in ran]
+    return planning.Plan(
+        state, {**ran, **{migration.identity: static_sql.sql_of(migration).as_dict() for migration in rest}}
+    )
+
+
+def record_on(
+    scratch: Any,
+    files: Sequence[MigrationFile],
+    options: RunOptions,
+    live: Optional[DatabaseIdentity],
+    emit: Optional[Emit] = None,
+) -> dict[str, dict[str, Any]]:
+    """Run what is pending on a scratch copy, up to the first legacy script, and return the SQL that ran, by identity.
+
+    ``live`` is the database that the copy is of. Raises Refused if ``scratch`` leads to that one.
+    """
+    with opened(scratch, release="plan", who=who_am_i(), options=options, emit=emit) as session:
+        copy = database_identity.read(session.query)
+        if live is not None and copy.is_database(live):
+            raise Refused(
+                "The scratch URL leads to the database itself, not to a copy of it: the migrations would run there.",
+                hint="Name a copy: CREATE DATABASE … TEMPLATE …, or one restored from a backup.",
+            )
+    # A name with several addresses may lead elsewhere the second time.
+    options = replace(options, expect_database=copy, forbid_database=live, stop_at_scripts=True)
+    result = apply(scratch, files, release="plan", options=options, emit=emit)
+    return {
+        entry["identity"]: {
+            "statements": [statement["sql"] for statement in entry["statements"]],
+            "exact": entry["statement_count"] == len(entry["statements"]),
+            "why": "",
+        }
+        for entry in result.applied
+    }
