@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from ..core.errors import PapError, Unavailable
 from ..environment.copy_environment import CopyEnvironment
-from ..environment.copy_process import files_kept
+from ..environment.kept_files import files_kept
 from ..sites.docker.container_spec import Plan
 from ..sites.docker.endpoint import Tunnel, direct
 from ..sites.docker.engine import Engine

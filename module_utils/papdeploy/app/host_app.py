@@ -18,9 +18,9 @@ from typing import Any, Optional
 from ..core import storage
 from ..core.errors import CommandFailed, PapError, Refused, Unavailable
 from ..core.processes import MARK
-from ..environment import copy_process
 from ..environment.copy_environment import CopyEnvironment
 from ..environment.env_file import read_env_file
+from ..environment.kept_files import files_kept
 from ..sites.host import HostSite, Site
 from .content import Content, look
 from .process_sockets import ProcessSockets
@@ -223,7 +223,7 @@ class HostApi(Api):
         port = free_port()
         env = {**self.environment(version), "PORT": str(port), **made.variables}
         command = with_port(self.trial_command, port)
-        files = copy_process.files_kept(self.site, self.python, made)
+        files = files_kept(self.site, self.python, made)
         with (
             files,
             sockets.watched(self.site, self.python),

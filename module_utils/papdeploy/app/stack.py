@@ -17,6 +17,7 @@ from ..databases.psql import Conninfo, Database
 from ..databases.session_watch import SeenOnLive, SessionWatch
 from ..environment import copy_process, secret_sources
 from ..environment.copy_environment import Aim, CopyEnvironment
+from ..environment.kept_files import files_kept
 from ..releases.journal import State
 from ..releases.server_lock import ServerLock
 from ..remote.client import Agent
@@ -112,7 +113,7 @@ class Stack:
             beside.watch = stack.enter_context(SessionWatch(copy, live, what, sockets.holder, self.seen_on_live))
             stack.enter_context(beside.agent)
             made = beside.environment_for(copy.conninfo.dbname)
-            stack.enter_context(copy_process.files_kept(runtime.site, runtime.python, made))
+            stack.enter_context(files_kept(runtime.site, runtime.python, made))
             beside.move(copy, made)
             if verify:
                 beside.call("environment.verify", {"live": live, **beside.surroundings()}, deadline_s=120)

@@ -5,19 +5,16 @@ The calls run in the process itself, before it imports anything of the applicati
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable
 
 from ..core.database_url import Hosts
-from ..core.errors import PapError, Refused, Unavailable
-from ..sites.host import Site
+from ..core.errors import Refused
 from . import copy_environment, libpq_files
 from . import settings as environment
-from .copy_environment import Aim, CopyEnvironment, Surroundings
+from .copy_environment import Aim, Surroundings
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -28,22 +25,6 @@ _SYSTEM_SERVICES = (
     "/etc/sysconfig/pgsql/pg_service.conf",
 )
 _LONGEST_PATH = 1024
-
-# Keeps files until its input ends, also when the one that holds the other end is killed. Input: {path: text}, a line.
-KEEP_FILES = r"""
-import json, os, sys
-files = json.loads(sys.stdin.buffer.readline())
-for path, text in files.items():
-    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-sys.stdout.write("kept\\n")
-sys.stdout.flush()
-sys.stdin.buffer.read()
-for path in files:
-    os.unlink(path)
-os.rmdir(os.path.dirname(path))
-"""
 
 
 def request_of(aim: Aim) -> dict[str, Any]:
@@ -115,28 +96,6 @@ def _is_path(value: str) -> bool:
         and len(value) < _LONGEST_PATH
         and Path(value).is_file()
     )
-
-
-@contextlib.contextmanager
-def files_kept(site: Site, python: str, made: CopyEnvironment) -> Iterator[None]:
-    """The files of ``made`` are at ``site`` while the block runs. Raises Unavailable if they cannot be put there."""
-    if not made.files:
-        yield
-        return
-    with site.popen([python, "-c", KEEP_FILES], stdin=True) as process:
-        assert process.stdin is not None
-        with contextlib.suppress(OSError):
-            process.stdin.write(json.dumps(made.files).encode() + b"\n")
-            process.stdin.flush()
-        if process.stdout.readline() != b"kept\n":
-            raise Unavailable(
-                f"{min(made.files)} cannot be written on {site.label}: {process.errors().strip()[-300:]}",
-                hint="A process on a copy needs it: the original leads to the live database.",
-            )
-        yield
-        process.stdin.close()
-        with contextlib.suppress(PapError):
-            process.wait(5)
 
 
 CALLS: dict[str, Callable[[dict[str, Any], Emit], dict[str, Any]]] = {

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..core.errors import PapError
+
+_SETTINGS_BYTES = 256 << 10
 
 
 def read_env_file(path: Path) -> dict[str, str]:
@@ -23,3 +27,14 @@ def read_env_file(path: Path) -> dict[str, str]:
             value = value[1:-1]
         values[name.removeprefix("export ").strip()] = value
     return values
+
+
+def read_above(folder: Path) -> Iterator[dict[str, str]]:
+    """The variables of ``.env``, ``.env.local`` … in ``folder`` and above it, where an application that runs there may
+    load its own. What cannot be read is passed over: whoever needs it to work says so."""
+    with contextlib.suppress(OSError, RuntimeError):
+        for place in [folder.resolve(), *folder.resolve().parents]:
+            for path in sorted(place.glob(".env*")):
+                if path.is_file() and path.stat().st_size <= _SETTINGS_BYTES:
+                    with contextlib.suppress(PapError):
+                        yield read_env_file(path)

@@ -13,9 +13,7 @@ from typing import Any
 from ..core.errors import PapError
 from ..core.redact import Redactor
 from ..core.secret_names import secrets_of_url
-from .env_file import read_env_file
-
-_SETTINGS_BYTES = 256 << 10
+from .env_file import read_above, read_env_file
 
 
 def teach(redactor: Redactor, params: Mapping[str, Any]) -> None:
@@ -52,10 +50,11 @@ def teach_environments(redactor: Redactor, places: Mapping[str, Any]) -> None:
 
 def _environments(places: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     """Each that can be read. What cannot is passed over: whoever needs it to work says so."""
-    files = [Path(path) for path in places.get("files", ())]
-    for path in [*files, *(path for folder in places.get("folders", ()) for path in settings_files(Path(folder)))]:
+    for path in places.get("files", ()):
         with contextlib.suppress(PapError):
-            yield read_env_file(path)
+            yield read_env_file(Path(path))
+    for folder in places.get("folders", ()):
+        yield from read_above(Path(folder))
     if places.get("containers"):
         from ..sites.docker.engine import Engine
         from ..sites.docker.site import environment_of
@@ -63,12 +62,3 @@ def _environments(places: Mapping[str, Any]) -> Iterator[dict[str, str]]:
         for name in places["containers"]:
             with contextlib.suppress(PapError):
                 yield environment_of(Engine().container(name)["Config"])
-
-
-def settings_files(folder: Path) -> Iterator[Path]:
-    """``.env``, ``.env.local`` … in ``folder`` and above it, where an application that runs there may load its own."""
-    with contextlib.suppress(OSError, RuntimeError):
-        for place in [folder.resolve(), *folder.resolve().parents]:
-            for path in sorted(place.glob(".env*")):
-                if path.is_file() and path.stat().st_size <= _SETTINGS_BYTES:
-                    yield path

@@ -25,7 +25,7 @@ from ..core.redact import Redactor
 from ..core.visible import visible
 from ..notify import webhook
 from ..releases.journal import Journal, State
-from ..remote.client import payload
+from ..remote import archive
 from . import confidential as watch_confidential
 from . import data_rules
 from .confidential import NOTHING, Confidential
@@ -140,9 +140,9 @@ def spawn(folder: Path, confidential: Confidential = NOTHING, python: str = "") 
 
 def install(folder: Path) -> Path:
     """Put the program beside the state: this package with a ``__main__``."""
-    buffer = io.BytesIO(payload())
-    with zipfile.ZipFile(buffer, "a") as archive:
-        archive.writestr("__main__.py", _MAIN)
+    buffer = io.BytesIO(archive.whole())
+    with zipfile.ZipFile(buffer, "a") as package:
+        package.writestr("__main__.py", _MAIN)
     program = folder / "watch.zip"
     write_durably(program, buffer.getvalue())
     return program

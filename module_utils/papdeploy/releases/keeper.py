@@ -21,7 +21,7 @@ from ..core.errors import PapError, Refused, Unavailable, from_dict
 from ..core.processes import Process
 from ..databases.managed_names import outside
 from ..databases.psql import Database
-from ..remote.client import package_folder
+from ..remote.archive import package_folder
 from .holder import alive, read
 from .server_lock import HELD, ServerLock
 

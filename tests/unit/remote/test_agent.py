@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from papdeploy.core.errors import DeadlineExceeded, PapError, RemoteError, Unavailable
-from papdeploy.remote import client
+from papdeploy.remote import archive
+from papdeploy.remote.client import Agent
 from papdeploy.sites.host import HostSite
 from support import ROOT
 from support.waiting import gone, wait_until
@@ -18,7 +19,7 @@ from support.waiting import gone, wait_until
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give the agent calls of the test's own: the payload is the package with another ``agent_calls.py``."""
+    """Give the agent calls of the test's own: the payload is the package with another ``handlers.py``."""
     source = textwrap.dedent(
         """
         import os, sys, time
@@ -36,7 +37,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def resolve(name): return globals()[name]
         """
     )
-    original = client.payload()
+    original = archive.travels()
 
     def changed() -> bytes:
         buffer = io.BytesIO()
@@ -45,15 +46,15 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 new.writestr(name, source if name == "papdeploy/remote/handlers.py" else old.read(name))
         return buffer.getvalue()
 
-    monkeypatch.setattr(client, "payload", changed)
-    monkeypatch.setattr(client, "package_folder", lambda: "")
+    monkeypatch.setattr(archive, "travels", changed)
+    monkeypatch.setattr(archive, "package_folder", lambda: "")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
 
 
 def test_results_travel_apart_from_what_the_app_prints(calls: None, tmp_path: Path) -> None:
     events: list[dict] = []
-    with client.Agent(HostSite(), sys.executable) as beside:
+    with Agent(HostSite(), sys.executable) as beside:
         first = beside.call("echo", {"a": "ü"}, on_event=events.append)
         second = beside.call("echo", {})
     assert first["echo"] == {"a": "ü"}
@@ -64,7 +65,7 @@ def test_results_travel_apart_from_what_the_app_prints(calls: None, tmp_path: Pa
 
 
 def test_errors_cross_with_their_kind_and_data(calls: None) -> None:
-    with client.Agent(HostSite(), sys.executable) as beside:
+    with Agent(HostSite(), sys.executable) as beside:
         with pytest.raises(PapError, match="no") as caught:
             beside.call("refuse", {})
         assert type(caught.value).__name__ == "Refused"
@@ -76,7 +77,7 @@ def test_errors_cross_with_their_kind_and_data(calls: None) -> None:
 
 
 def test_a_death_and_a_deadline_are_told_apart(calls: None) -> None:
-    with client.Agent(HostSite(), sys.executable) as beside:
+    with Agent(HostSite(), sys.executable) as beside:
         with pytest.raises(Unavailable, match="exit code 9"):
             beside.call("die", {})
         with pytest.raises(DeadlineExceeded, match=r"within 0\.5 s"):
@@ -88,9 +89,9 @@ def test_the_agent_ends_when_its_caller_is_killed(tmp_path: Path) -> None:
     script = textwrap.dedent(
         f"""
         import sys; sys.path.insert(0, {str(ROOT / "module_utils")!r})
-        from papdeploy.remote import client as agent
+        from papdeploy.remote.client import Agent
         from papdeploy.sites.host import HostSite
-        beside = agent.Agent(HostSite(), sys.executable)
+        beside = Agent(HostSite(), sys.executable)
         beside.call("ping", {{}})
         print(beside._process._popen.pid, flush=True)
         sys.stdin.read()
@@ -107,7 +108,7 @@ def test_the_agent_ends_when_its_caller_is_killed(tmp_path: Path) -> None:
 
 def test_a_python_that_is_not_one_is_named() -> None:
     with (
-        client.Agent(HostSite(), "/bin/false") as beside,
+        Agent(HostSite(), "/bin/false") as beside,
         pytest.raises(Unavailable, match="/bin/false on this host ended with exit code 1"),
     ):
         beside.call("ping", {})
