@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from papdeploy.core.errors import PapError, Refused, Unavailable
 from papdeploy.migrations import files, planning
-from papdeploy.migrations.run import apply, baseline
+from papdeploy.migrations.run import apply, baseline, plan_on_copy
 from support.migration_runner import ADD_X, CREATE_A, FILL_A, Bench, Verdict, migration
 
 THREE = {"2025_01_01_a.py": CREATE_A, "2025_01_02_fill.py": FILL_A, "2025_01_03_x.py": ADD_X}
@@ -102,7 +102,7 @@ def test_a_check_cannot_end_the_transaction(bench: Bench) -> None:
 def test_plan_and_status_touch_nothing(bench: Bench) -> None:
     connection = bench.server.connect(bench.name)
     connection.set_session(readonly=True)
-    plan = planning.plan(connection, files.load_sources(THREE))
+    plan = plan_on_copy.plan(connection, files.load_sources(THREE))
     connection.close()
     assert [m.identity for m in plan.pending] == ["2025_01_01_a", "2025_01_02_fill", "2025_01_03_x"]
     assert plan.exact and not plan.state.ledger_exists
@@ -116,11 +116,11 @@ def test_plan_on_a_scratch_copy_gives_the_sql_that_runs(bench: Bench) -> None:
     connection = bench.server.connect(bench.name)
     sources = files.load_sources({"2025_01_01_loop.py": loop})
     try:
-        guess = planning.plan(connection, sources)
+        guess = plan_on_copy.plan(connection, sources)
         with pytest.raises(PapError, match="leads to the database itself"):  # by whatever address
-            planning.plan(connection, sources, scratch=bench.url.replace("127.0.0.1", "localhost"))
+            plan_on_copy.plan(connection, sources, scratch=bench.url.replace("127.0.0.1", "localhost"))
         assert bench.tables() == []
-        exact = planning.plan(connection, sources, scratch=bench.server.url(scratch))
+        exact = plan_on_copy.plan(connection, sources, scratch=bench.server.url(scratch))
     finally:
         connection.close()
         bench.server.drop(scratch)
