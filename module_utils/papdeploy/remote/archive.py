@@ -35,6 +35,7 @@ TRAVELS = (
     "environment/confined.py",
     "environment/copy_environment.py",
     "environment/copy_process.py",
+    "environment/encoded.py",
     "environment/env_file.py",
     "environment/installed.py",
     "environment/libpq_files.py",
