@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import PapError, Refused
+from ..core.errors import CommandFailed, PapError, Refused
 from ..core.text import plural, seconds
 from ..core.visible import visible
 from ..databases import disk, properties
@@ -170,7 +170,12 @@ def _possible(session: Session, traits: Mapping[str, Any], notes: list[str]) -> 
 def _new(session: Session, server: Database, name: str, traits: Mapping[str, Any], comment: str) -> Iterator[Database]:
     """A new empty database, closed to all but its owner until it is whole; dropped again if the block fails."""
     version = int(session.scalar("SELECT current_setting('server_version_num')::int AS v"))
-    session.execute(f"{properties.create_like(name, dict(traits), version)} ALLOW_CONNECTIONS false")
+    try:
+        session.execute(f"{properties.create_like(name, dict(traits), version)} ALLOW_CONNECTIONS false")
+    except CommandFailed:
+        with admin_session(server) as fresh:  # another restore may have taken the name in the same moment
+            _refuse_taken(fresh, name)
+        raise
     made = look(session, name)
     assert made is not None
     try:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
-from ..core.errors import PapError, Refused
+from ..core.errors import CommandFailed, PapError, Refused
 from ..core.registry import LIVE
 from . import properties
 from .fence import alone, obstacles
@@ -33,7 +33,7 @@ from .managed_names import (
     undroppable,
     why_not_ours,
 )
-from .psql import Database, Session, quote_ident, quote_literal
+from .psql import Database, Session, bind, quote_ident, quote_literal
 
 
 def create_empty(
@@ -56,7 +56,8 @@ def create_empty(
         traits = traits or properties.capture(session, database.conninfo.dbname)
         _make_way(session, database, live, release, kind)
         intend(session, database, name, kind, release)
-        session.execute(_newborn(properties.create_like(name, traits, version)))
+        with _refusing_collision(database, release, kind, live):
+            session.execute(_newborn(properties.create_like(name, traits, version)))
         # Nobody else needs to come in, not even between two statements: it is opened by the record.
         session.execute(f"REVOKE CONNECT, TEMPORARY ON DATABASE {quote_ident(name)} FROM PUBLIC")
         _record(session, database, kind, live, release, connect=True)
@@ -89,10 +90,11 @@ def snapshot(database: Database, release: str, *, live: str) -> dict[str, Any]:
         statement = _newborn(base + (" STRATEGY file_copy" if version >= 150000 else ""))
         method = "copy"
         end_sessions(session, source, seconds=10)
-        if version >= 180000:
-            method = _clone_or_copy(database, release, statement)
-        else:
-            session.execute(statement)
+        with _refusing_collision(database, release, "snap", live):
+            if version >= 180000:
+                method = _clone_or_copy(database, release, statement)
+            else:
+                session.execute(statement)
         found = _record(session, database, "snap", live, release, connect=False, traits=traits)
         return {
             "kind": "snapshot",
@@ -349,8 +351,33 @@ def _live_oid(session: Session, database: Database) -> Optional[int]:
 
 
 def _make_way(session: Session, database: Database, live: str, release: str, kind: str) -> None:
-    """Drop what an earlier, killed run left under the name; refuse what is not ours."""
+    """Drop what an earlier, killed run left under the name, or still has the server make; refuse what is not ours."""
+    _end_creation(session, derived(live, kind, release), release)
     refuse_taken(session, database, release, (kind,), live)
     there = our(session, database, kind, release, live)
     if there is not None:
         drop(session, database, there)
+
+
+def _end_creation(session: Session, name: str, release: str) -> None:
+    """End a CREATE DATABASE of ``name`` that outlived the run of this release which sent it. A server goes on with it
+    when its client is gone; until it commits nobody sees the database, yet the name is taken."""
+    only = bind(
+        "application_name = %s AND state = 'active' AND starts_with(query, %s)",
+        f"pap-deploy:{release}"[:63],
+        f"CREATE DATABASE {quote_ident(name)} ",
+    )
+    end_sessions(session, str(session.scalar("SELECT current_database() AS name")), seconds=60, only=only)
+
+
+@contextlib.contextmanager
+def _refusing_collision(database: Database, release: str, kind: str, live: str) -> Iterator[None]:
+    """Where a CREATE DATABASE fails because somebody has made one of that name in the same moment, say so."""
+    try:
+        yield
+    except CommandFailed:
+        with admin_session(database, release) as session:
+            found = look(session, derived(live, kind, release))
+        if found is not None and not found.newborn:
+            raise refuse_collision(found.name) from None
+        raise

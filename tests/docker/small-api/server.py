@@ -42,5 +42,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         print(os.environ["RELEASE"], *words, flush=True)
 
 
-print("listening", flush=True)
-http.server.ThreadingHTTPServer(("0.0.0.0", 8000), Handler).serve_forever()
+server = http.server.ThreadingHTTPServer(("0.0.0.0", 8000), Handler)
+print("listening", flush=True)  # not before it is true: tests wait for this line
+server.serve_forever()
