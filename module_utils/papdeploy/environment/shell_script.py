@@ -1,189 +1,334 @@
 """A POSIX shell script, read as far as its environment decides it: which variables it sets, which commands it runs.
 
-Nothing is executed. Conditions that compare strings are decided; behind all others a step is uncertain.
+Nothing is executed. Comparisons of strings, ``case``, loops over known words and functions are followed; what stands
+behind another condition is uncertain. Three values stand for that everywhere: it runs, it does not, it is not known.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
 _STEPS = 2_000
-_OPERATORS = {";", ";;", "&&", "||", "|", "&", "(", ")"}
-_REFERENCE = re.compile(r"\$(?:(\w+|[@*#?])|\{(\w+|[@*])(?:(:?[-=+?])([^}]*))?\})")
+_COMMANDS = 20_000
+_CALLS = 20  # of functions in each other
+_REFERENCE = re.compile(r"\$(?:(\w+|[@*#?])|\{(\w+|[@*])(?:(:?[-=+?])([^{}]*(?:\$\{[^}]*\}[^{}]*)*))?\})")
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_SUBSTITUTION = re.compile(r"\$\(([^()]*(?:\([^()]*\)[^()]*)*)\)|`([^`]*)`")
+_DESCRIPTORS = re.compile(r"(?<![\w\"'])\d*>&\d+-?|&>>?\s*[^\s;&|]+")
 _DECLARES = {"export", "readonly", "declare", "typeset", "local"}
+_SUCCEEDS = {"true", ":", "set", "cd", "shift", "echo", "printf", *_DECLARES}
+
+Known = Optional[bool]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One simple command. ``assignments`` last, ``own`` are for this command alone."""
+    """One simple command. ``assignments`` last, ``own`` are for this command alone; ``inside``: the commands whose
+    output is a part of it."""
 
     line: int
     words: tuple[str, ...]
     assignments: tuple[tuple[str, str], ...] = ()
     own: tuple[tuple[str, str], ...] = ()
     certain: bool = True
+    inside: tuple[str, ...] = ()
 
 
-def steps(text: str, variables: Mapping[str, str], arguments: Sequence[str] = ()) -> Iterator[Step]:
+@dataclass(frozen=True)
+class _Token:
+    line: int
+    text: str
+    operator: bool = False
+
+
+def steps(
+    text: str,
+    variables: Mapping[str, str],
+    arguments: Sequence[str] = (),
+    matching: Callable[[str], Sequence[str]] = lambda pattern: (),
+) -> Iterator[Step]:
     """The commands that run, or could. ``variables`` is read anew for each: whoever takes a step's assignments over
-    puts them in there."""
-    return _Script(variables, arguments).run(text)
+    puts them in there. ``matching`` gives the files of a pattern."""
+    script = _Script(text, variables, arguments, matching)
+    for count, step in enumerate(script.run(True, ())):
+        if count > _STEPS:
+            return
+        yield step
+
+
+def _both(*values: Known) -> Known:
+    return False if False in values else None if None in values else True
+
+
+def _not(value: Known) -> Known:
+    return None if value is None else not value
 
 
 class _Script:
-    def __init__(self, variables: Mapping[str, str], arguments: Sequence[str]) -> None:
-        self.variables, self.arguments = variables, arguments
-        self.blocks: list[Optional[bool]] = []  # of each open block: whether it runs; None where that is not known
-        self.taken: list[Optional[bool]] = []  # of each open "if": whether a branch of it ran already
+    def __init__(
+        self,
+        text: str,
+        variables: Mapping[str, str],
+        arguments: Sequence[str],
+        matching: Callable[[str], Sequence[str]],
+    ) -> None:
+        self.inside: list[str] = []
+        self.tokens = list(self._tokens(text))
+        self.variables, self.arguments, self.matching = variables, arguments, matching
+        self.functions: dict[str, int] = {}
+        self.at = self.depth = 0
+        self.left = _COMMANDS
+        self.status: Known = True
+        self.test = False  # the last command was a test: only that may be taken to have failed
+        self.ended = False
         self.unknown = False  # a word was met whose value only running would tell
-        self.condition = False  # between "if" and "then"
-        self.function = False  # its body opens next
-        self.before: Optional[bool] = True  # whether && and || let the next command run
-        self.status: Optional[bool] = True  # whether the last command succeeded
 
-    def run(self, text: str) -> Iterator[Step]:
-        for count, (line, tokens) in enumerate(_lines(text)):
-            if count > _STEPS:
+    # Reading.
+
+    def _tokens(self, text: str) -> Iterator[_Token]:
+        held, start, until = "", 0, ""
+        for number, line in enumerate(text.splitlines(), 1):
+            if until:  # in a here-document
+                until = "" if line.strip() == until else until
+                continue
+            held, start = (held + line, start) if held else (line, number)
+            if held.endswith("\\") and not held.endswith("\\\\"):
+                held = held[:-1] + " "
+                continue
+            marked = _SUBSTITUTION.sub(self._mark, _DESCRIPTORS.sub("", held))
+            lexer = shlex.shlex(marked, posix=True, punctuation_chars=";&|()")
+            lexer.whitespace_split, lexer.commenters = True, "#"
+            try:
+                words = list(lexer)
+            except ValueError:  # a quotation that goes on in the next line
+                held += "\n"
+                continue
+            here = re.search(r"<<-?\s*[\"']?(\w+)", held)
+            until, held = here[1] if here else "", ""
+            for word in words:
+                if word and set(word) <= set(";&|()"):
+                    yield from (_Token(start, part, True) for part in re.findall(r";;|&&|\|\||.", word))
+                else:
+                    yield _Token(start, word)
+            yield _Token(start, ";", True)
+
+    def _mark(self, match: re.Match[str]) -> str:
+        """One word that stands for what only running would tell."""
+        self.inside.append(match[1] or match[2] or "")
+        return f"\0{len(self.inside) - 1}\0"
+
+    def _peek(self, ahead: int = 0) -> _Token:
+        place = self.at + ahead
+        return self.tokens[place] if place < len(self.tokens) else _Token(0, "", True)
+
+    def _next(self) -> _Token:
+        token = self._peek()
+        self.at += 1
+        return token
+
+    def _skip(self, *words: str) -> None:
+        while self.at < len(self.tokens) and (self._peek().text in words or self._peek().text == ";"):
+            self.at += 1
+
+    # Following.
+
+    def run(self, runs: Known, until: Collection[str]) -> Iterator[Step]:
+        """The commands up to one of the words ``until``, which stays."""
+        chain, before = self.status, runs
+        while self.at < len(self.tokens) and self.left:
+            self.left -= 1
+            token = self._peek()
+            if token.text in until:
                 return
-            self.before = True
-            word: list[str] = []
-            operator = ";"
-            for token in [*tokens, ";"]:
-                if token not in _OPERATORS:
-                    word.append(token)
-                    continue
-                result: Optional[bool] = None
-                if word:
-                    step = self._command(line, word)
-                    result = self._result(word)
-                    if self.condition and operator in ("&&", "||"):
-                        self._combine(operator, result)
-                    if step:
-                        yield step
-                    if result is None and token == "&&" and not any(map(_is_test, word)):
-                        result = True  # what is no test is taken to succeed
-                    self._went_on(token, result)
-                word, operator = [], token
+            if token.operator and token.text != "(":
+                self.at += 1
+                before = runs
+                continue
+            now = False if self.ended else before
+            yield from self._command(now)
+            if now is not False:
+                chain = self.status
+            follows = self._peek()
+            if follows.operator and follows.text in ("&&", "||"):
+                self.at += 1
+                went_well = True if chain is None and not self.test and follows.text == "&&" else chain
+                before = _both(runs, went_well if follows.text == "&&" else _not(went_well))
+            else:
+                before = runs
 
-    def _went_on(self, operator: str, result: Optional[bool]) -> None:
-        """After a command: whether ``&&`` or ``||`` lets the next one run. One that was left out changes nothing."""
-        if self.before is not False:
-            self.status = result if self.before else None
-        opposite = None if self.status is None else not self.status
-        self.before = self.status if operator == "&&" else opposite if operator == "||" else True
-
-    def _combine(self, operator: str, result: Optional[bool]) -> None:
-        """A condition of several commands: ``[ a = b ] && [ c = d ]``."""
-        settled = operator == "||"  # the value that decides the whole by itself
-        state = self.blocks[-1]
-        combined = settled if settled in (state, result) else (None if None in (state, result) else not settled)
-        self.blocks[-1] = self.taken[-1] = combined
-
-    def _runs(self) -> Optional[bool]:
-        if any(state is False for state in self.blocks):
-            return False
-        return None if any(state is None for state in self.blocks) else True
-
-    def _command(self, line: int, words: list[str]) -> Optional[Step]:
-        words = list(words)
-        while words and self._keyword(words):
-            words.pop(0)
-        runs = self._runs()
-        if not words or runs is False or self.before is False or _is_test(words[0]):
-            return None
-        self.unknown = False
-        if words[0] in _DECLARES:
-            pairs = tuple(m.groups() for m in map(_ASSIGNMENT.fullmatch, words[1:]) if m)
-            assignments = tuple((str(name), self._word(str(value))) for name, value in pairs)
-            return Step(line, (), assignments, (), bool(runs and self.before and not self.unknown))
-        own = []
-        while words and (match := _ASSIGNMENT.fullmatch(words[0])):
-            own.append((match[1], self._word(match[2])))
-            words.pop(0)
-        certain = bool(runs and self.before and not self.unknown)
-        expanded = tuple(each for word in words for each in self._words(word))
-        if not words:
-            return Step(line, (), tuple(own), (), certain)
-        return Step(line, expanded, (), tuple(own), certain)
-
-    def _keyword(self, words: list[str]) -> bool:
-        """Whether the first word is one of the shell's grammar; notes what it opens or closes."""
-        word, rest = words[0], words[1:]
+    def _command(self, runs: Known) -> Iterator[Step]:
+        word = self._peek().text
+        after = self._peek(1)
         if word == "if":
-            state = self._result(rest)
-            self.blocks.append(state)
-            self.taken.append(state)
-            self.condition = True
-            del words[1:]
-        elif word == "elif" and self.taken:
-            taken, state = self.taken[-1], self._result(rest)
-            self.blocks[-1] = False if taken or state is False else (state if taken is False else None)
-            self.taken[-1] = True if taken or state else (None if None in (taken, state) else False)
-            self.condition = True
-            del words[1:]
-        elif word == "else" and self.taken:
-            self.blocks[-1] = None if self.taken[-1] is None else not self.taken[-1]
-        elif word == "fi" and self.taken:
-            self.taken.pop()
-            self.blocks.pop()
-        elif word in ("case", "while", "until", "for", "select"):
-            self.blocks.append(None)
-            if word in ("case", "for", "select"):
-                del words[1:]
-        elif word.endswith("()"):
-            self.function = True
-        elif word == "{":
-            self.blocks.append(None if self.function else self.before)
-            self.function = False
-        elif word in ("done", "}", "esac") and self.blocks:
-            self.blocks.pop()
-        elif word in ("then", "do", "!", "time", "function"):
-            self.condition = self.condition and word != "then"
+            yield from self._if(runs)
+        elif word == "case":
+            yield from self._case(runs)
+        elif word in ("for", "select"):
+            yield from self._for(runs)
+        elif word in ("while", "until"):
+            self.at += 1
+            yield from self.run(_both(runs, None), ("do",))
+            self._skip("do")
+            yield from self.run(_both(runs, None), ("done",))
+            self.at += 1
+        elif word in ("{", "("):
+            self.at += 1
+            yield from self.run(runs, ("}" if word == "{" else ")",))
+            self.at += 1
+        elif word == "function" or (after.text == "(" and self._peek(2).text == ")"):
+            self.at += word == "function"
+            name = self._next().text
+            self._skip("(", ")")
+            self._skip("{")
+            if runs is not False:
+                self.functions[name] = self.at
+            yield from self.run(False, ("}",))
+            self.at += 1
+        elif word == "!":
+            self.at += 1
+            yield from self._command(runs)
+            self.status = _not(self.status)
+        elif word in ("then", "do", "time", "else"):
+            self.at += 1
         else:
-            return False
-        return True
+            yield from self._simple(runs)
 
-    def _result(self, words: Sequence[str]) -> Optional[bool]:
-        """Whether a command succeeds, where its words and the variables decide it."""
-        words = [word for word in words if word not in ("if", "elif", "then", "else", "do")]
-        negated = bool(words) and words[0] == "!"
-        words = words[1:] if negated else words
-        if not words:
-            return None
-        if words[0] in ("true", ":", "export", "set"):
-            return not negated
-        if not _is_test(words[0]):
-            return negated if words[0] == "false" else None
-        self.unknown = False
-        inside = [self._word(word) for word in words[1:] if word not in ("]", "]]")]
-        found = None if self.unknown else _compared(inside)
-        return None if found is None else found is not negated
+    def _if(self, runs: Known) -> Iterator[Step]:
+        left: Known = runs  # whether no branch was taken before
+        while self._peek().text in ("if", "elif"):
+            self.at += 1
+            yield from self.run(left, ("then",))
+            state = self.status
+            self._skip("then")
+            yield from self.run(_both(left, state), ("elif", "else", "fi"))
+            left = _both(left, _not(state))
+        if self._peek().text == "else":
+            self.at += 1
+            yield from self.run(left, ("fi",))
+        self.at += 1
+
+    def _case(self, runs: Known) -> Iterator[Step]:
+        self.at += 1
+        subject = self._known(self._next().text)
+        self._skip("in")
+        left: Known = runs
+        while self.at < len(self.tokens) and self._peek().text != "esac":
+            self._skip("(")
+            patterns = []
+            while self.at < len(self.tokens) and self._peek().text != ")":
+                token = self._next()
+                patterns += [] if token.operator else [self._known(token.text)]
+            self.at += 1
+            matched: Known = None
+            if subject is not None and None not in patterns:
+                matched = any(fnmatch.fnmatchcase(subject, str(pattern)) for pattern in patterns)
+            yield from self.run(_both(left, matched), (";;", "esac"))
+            left = _both(left, _not(matched))
+            self._skip(";;")
+        self.at += 1
+
+    def _for(self, runs: Known) -> Iterator[Step]:
+        self.at += 1
+        name, words = self._next().text, []
+        if self._peek().text == "in":
+            self.at += 1
+            while not self._peek().operator:
+                words.append(self._next().text)
+        else:
+            words = ["$@"]
+        self._skip("do")
+        begin, values = self.at, [value for word in words for value in self._matched(word)]
+        yield from self.run(False, ("done",))
+        end = self.at + 1
+        if runs is not False:
+            for value in values[:50]:
+                yield Step(self._peek().line, (), ((name, value or ""),), (), runs is True and value is not None)
+                self.at = begin
+                yield from self.run(_both(runs, True if value is not None else None), ("done",))
+        self.at = end
+
+    def _matched(self, word: str) -> list[Optional[str]]:
+        if re.search(r"[*?\[]", word) and word not in ("$*", "$?"):
+            known = self._known(word)
+            return list(self.matching(known)) if known else [None]
+        if word in ("$@", "$*"):
+            return list(self.arguments)
+        return [self._known(word)]
+
+    def _simple(self, runs: Known) -> Iterator[Step]:
+        line, words = self._peek().line, []
+        while not self._peek().operator:
+            words.append(self._next().text)
+        if not words:  # a lone operator
+            self.at += 1
+            return
+        words = _without_redirections(words)
+        inside = tuple(self.inside[int(number)] for word in words for number in re.findall("\0(\\d+)\0", word))
+        self.unknown, self.test = False, bool(words) and words[0] in ("[", "[[", "test")
+        if not words or runs is False:
+            return
+        if self.test:
+            found = _compared([self._word(word) for word in words[1:] if word not in ("]", "]]")], self.matching)
+            self.status = None if self.unknown else found
+            return
+        self.status = True if words[0] in _SUCCEEDS else False if words[0] == "false" else None
+        if words[0] in _DECLARES:
+            yield Step(line, (), self._pairs(words[1:]), (), bool(runs and not self.unknown), inside)
+            return
+        number = next((n for n, word in enumerate(words) if not _ASSIGNMENT.fullmatch(word)), len(words))
+        own, certain = self._pairs(words[:number]), bool(runs and not self.unknown)
+        expanded = tuple(each for word in words[number:] for each in self._words(word))
+        if not expanded:
+            self.status = True
+            yield Step(line, (), own, (), certain, inside)
+        elif expanded[0] in self.functions and self.depth < _CALLS:
+            yield from self._call(expanded, runs)
+        else:
+            yield Step(line, expanded, (), own, certain if own else bool(runs), inside)
+            leaves = expanded[0] == "exit" or (expanded[0] == "exec" and len(expanded) > 1)
+            self.ended = self.ended or (leaves and runs is True)
+
+    def _call(self, words: Sequence[str], runs: Known) -> Iterator[Step]:
+        place, arguments = self.at, self.arguments
+        self.at, self.arguments, self.depth = self.functions[words[0]], words[1:], self.depth + 1
+        yield from self.run(runs, ("}",))
+        self.at, self.arguments, self.depth = place, arguments, self.depth - 1
+
+    # Words.
+
+    def _pairs(self, words: Sequence[str]) -> tuple[tuple[str, str], ...]:
+        pairs = (match for match in map(_ASSIGNMENT.fullmatch, words) if match)
+        return tuple((match[1], self._word(match[2])) for match in pairs)
 
     def _words(self, word: str) -> list[str]:
-        if word in ("$@", "${@}", "$*"):
-            return list(self.arguments)
-        return [self._word(word)]
+        return list(self.arguments) if word in ("$@", "${@}", "$*") else [self._word(word)]
+
+    def _known(self, word: str) -> Optional[str]:
+        self.unknown = False
+        value = self._word(word)
+        return None if self.unknown else value
 
     def _word(self, word: str) -> str:
-        if "$(" in word or "`" in word or "\0" in word:
+        if "\0" in word:
             self.unknown = True
-            return word.replace("\0", "1")
+            word = re.sub("\0\\d+\0", "1", word)
         return _REFERENCE.sub(self._value, word)
 
     def _value(self, match: re.Match[str]) -> str:
         name, operator, default = match[1] or match[2], match[3] or "", match[4] or ""
+        known: Optional[str]
         if name.isdigit():
             number = int(name)
             known = self.arguments[number - 1] if 0 < number <= len(self.arguments) else None
         elif name in ("@", "*"):
             known = " ".join(self.arguments)
         elif name in ("#", "?"):
-            self.unknown = name == "?"
+            self.unknown = self.unknown or name == "?"
             known = str(len(self.arguments))
         else:
             known = self.variables.get(name)
@@ -194,56 +339,30 @@ class _Script:
         return known
 
 
-def _is_test(word: str) -> bool:
-    return word in ("[", "[[", "test")
+def _without_redirections(words: Sequence[str]) -> list[str]:
+    kept: list[str] = []
+    left = iter(words)
+    for word in left:
+        if re.fullmatch(r"\d*(<|>>?|<<-?)", word):
+            next(left, None)
+        elif not re.match(r"\d*[<>]", word):
+            kept.append(word)
+    return kept
 
 
-def _compared(words: Sequence[str]) -> Optional[bool]:
+def _compared(words: Sequence[str], matching: Callable[[str], Sequence[str]]) -> Known:
+    """What a test of these words says. A file that is not there now may be there then."""
+    if words[:1] == ["!"]:
+        return _not(_compared(words[1:], matching))
+    for joint in ("-o", "-a"):
+        if joint in words:
+            number = words.index(joint)
+            first, second = _compared(words[:number], matching), _compared(words[number + 1 :], matching)
+            return _both(first, second) if joint == "-a" else _not(_both(_not(first), _not(second)))
     if len(words) == 3 and words[1] in ("=", "==", "!="):
-        return (words[0] == words[2]) is (words[1] != "!=")
+        return fnmatch.fnmatchcase(words[0], words[2]) is (words[1] != "!=")
     if len(words) == 2 and words[0] in ("-n", "-z"):
         return bool(words[1]) is (words[0] == "-n")
-    return None
-
-
-def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Line number and tokens of each logical line; the bodies of here-documents are left out."""
-    held, start, until = "", 0, ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if until:
-            until = "" if line.strip() == until else until
-            continue
-        held, start = (held + line, start) if held else (line, number)
-        if held.endswith("\\") and not held.endswith("\\\\"):
-            held = held[:-1] + " "
-            continue
-        lexer = shlex.shlex(_marked(held), posix=True, punctuation_chars=";&|()")
-        lexer.whitespace_split, lexer.commenters = True, "#"
-        try:
-            tokens = list(lexer)
-        except ValueError:  # a quotation that goes on in the next line
-            held += "\n"
-            continue
-        here = re.search(r"<<-?\s*[\"']?(\w+)", held)
-        until = here[1] if here else ""
-        held = ""
-        yield start, _joined(tokens)
-
-
-def _marked(line: str) -> str:
-    """The line with every ``$(…)`` as one character that stands for what only running would tell."""
-    return re.sub(r"\$\([^()]*(?:\([^()]*\)[^()]*)*\)|`[^`]*`", "\0", line)
-
-
-def _joined(tokens: Sequence[str]) -> list[str]:
-    """Operators as the shell reads them, and ``name ( )`` as one word."""
-    found: list[str] = []
-    for token in tokens:
-        if token and set(token) <= set(";&|()"):
-            if token.startswith("()") and found:
-                found[-1] += "()"
-                token = token[2:]
-            found += re.findall(r";;|&&|\|\||.", token)
-        else:
-            found.append(token)
-    return found
+    if len(words) == 2 and words[0] in ("-e", "-f", "-r", "-s"):
+        return True if words[1] and matching(words[1]) else None
+    return bool(words[0]) if len(words) == 1 else None

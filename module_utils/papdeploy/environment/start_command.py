@@ -26,6 +26,9 @@ _WRAPPERS = {"poetry", "pipenv", "pdm", "hatch", "rye", "uv", "dotenv", "opentel
 _UNITS = ("etc/systemd/system", "run/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system",
           "lib/systemd/system")  # fmt: skip
 _SUPERVISORD = ("etc/supervisord.conf", "etc/supervisor/supervisord.conf", "etc/supervisor.conf")
+# s6, runit and phusion's init, and where their services are.
+_INITS = {"init", "s6-svscan", "runsvdir", "my_init"}
+_SERVICES = ("etc/services.d/*/run", "etc/s6-overlay/s6-rc.d/*/run", "etc/service/*/run", "run/service/*/run")
 _ASSIGNMENT = re.compile(r"(?:--(?:set)?env=|-[Ee])?([A-Za-z_]\w*)=(.*)", re.DOTALL)
 
 
@@ -83,6 +86,10 @@ class Reader:
             name, rest = PurePosixPath(word).name, list(words[number + 1 :])
             if name in _SHELLS:
                 self._shell(rest, where, folder, certain, known)
+            elif name in ("su", "runuser") and "-c" in rest[:-1]:
+                self._run_script(rest[rest.index("-c") + 1], where, (), folder, certain, known)
+            elif name in _INITS:
+                self._services(folder, certain, known)
             elif name in ("systemctl", "service"):
                 self._units([each for each in rest if not each.startswith("-")], certain)
             elif name in ("supervisorctl", "supervisord"):
@@ -162,11 +169,19 @@ class Reader:
         """``known`` goes on with what the script sets, as after ``source``. Of several programs, which come one after
         another, the last one serves."""
         before = len(self.programs)
-        for step in shell_script.steps(text, known, arguments):
+
+        def matching(pattern: str) -> list[str]:
+            top = Path("/") if pattern.startswith("/") else Path(folder)
+            return [str(path) for path in sorted(top.glob(pattern.lstrip("/")))]
+
+        for step in shell_script.steps(text, known, arguments, matching):
             sure, at = certain and step.certain, f"{where}, line {step.line}"
             for name, value in step.assignments:
                 self._assign(known, name, value, at, sure)
             words = list(step.words)
+            if not words or words[0] == "env":  # export $(grep -v '#' settings | xargs)
+                for path in {Path(folder, word) for command in step.inside for word in _split(command)}:
+                    self._environment_file(path, known, sure)
             if not words:
                 continue
             if words[0] == "cd" and len(words) > 1 and sure:
@@ -180,6 +195,10 @@ class Reader:
                 self.command(words, at, folder=folder, certain=sure, variables=with_own)
         found = self.programs[before:]
         self.programs[before:] = [program for program in found if program.certain][-1:] or found
+
+    def _services(self, folder: str, certain: bool, known: dict[str, str]) -> None:
+        for path in [path for pattern in _SERVICES for path in sorted(self.root.glob(pattern))]:
+            self._script(str(path), (), folder, certain, dict(known))
 
     def _units(self, words: Sequence[str], certain: bool) -> None:
         for word in words:
@@ -210,7 +229,7 @@ class Reader:
                         if match:
                             self._assign(known, match[1], match[2], where, certain)
                 elif key == "EnvironmentFile":
-                    self._environment_file(Path(value.lstrip("-")), known, certain)
+                    self._environment_file(self.root / value.lstrip("-").lstrip("/"), known, certain)
                 elif key == "WorkingDirectory" and value:
                     folder = value.lstrip("-")
                 elif key == "ExecStart":
@@ -220,7 +239,7 @@ class Reader:
             self.command(words, where, folder=folder, certain=certain, variables=known)
 
     def _environment_file(self, path: Path, known: dict[str, str], certain: bool) -> None:
-        for number, line in enumerate((self._text(self.root / str(path).lstrip("/")) or "").splitlines(), 1):
+        for number, line in enumerate((self._text(path) or "").splitlines(), 1):
             match = re.match(r"\s*(?:export\s+)?([A-Za-z_]\w*)=(.*)", line)
             if match:
                 value = match[2].strip()

@@ -192,7 +192,10 @@ def _run(request: Mapping[str, Any], program: start_command.Program) -> str:
             if not program.words:
                 return "what starts the API could not be told from its start command"
             _intercept_servers(program.words)
-            _execute(list(program.words), program.folder)
+            try:
+                _execute(list(program.words), program.folder)
+            finally:
+                _import_named(program.words)
         except Served:
             return ""
         except _TooLong:
@@ -203,6 +206,16 @@ def _run(request: Mapping[str, Any], program: start_command.Program) -> str:
             reason = error.__context__ if isinstance(error, SystemExit) and error.__context__ else error
             return f"{_named(program)} ended with {type(reason).__name__} where it reaches no database"
     return ""
+
+
+def _import_named(words: Sequence[str]) -> None:
+    """The application that a server's words name (``app.main:app``), where the server has not come so far: it may load
+    it in a process of its own."""
+    for word in words:
+        match = re.fullmatch(r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*(?:\(.*\))?", word)
+        if match and match[1] not in sys.modules:
+            with contextlib.suppress(Exception):
+                importlib.import_module(match[1])
 
 
 def _named(program: start_command.Program) -> str:

@@ -235,7 +235,7 @@ SHAPES: dict[str, Shape] = {
         command=["bash", "start.sh"], environment={"STAGE": "prod"},
     ),
     "under a condition that only running decides": Shape(
-        main("") | {"start.sh": "if [ -f /tmp/reset ]; then\n  export CC_DROP_TABLES=true\nfi\nuvicorn app.main:app\n"},
+        main("") | {"start.sh": "if [ -f /nowhere/reset ]; then\n  export CC_DROP_TABLES=true\nfi\nuvicorn app.main:app\n"},
         command=["bash", "start.sh"], unsure="start.sh, line 2",
     ),
     "env": Shape(main(""), "the start command", ["/usr/bin/env", "CC_DROP_TABLES=true", "uvicorn", "app.main:app"]),
@@ -267,6 +267,62 @@ SHAPES: dict[str, Shape] = {
     ),
     "a program that has it started": Shape(
         main("") | {"ctl.py": "import os\nos.environ['CC_DROP_TABLES'] = '1'\n"}, control=["python", "ctl.py", "start"]
+    ),
+    "an entry point with cases and functions": Shape(
+        main("")
+        | {
+            "entrypoint.sh": "#!/bin/sh\nrun_web() {\n  export CC_DROP_TABLES=$1\n  exec uvicorn app.main:app\n}\n"
+            'case "$1" in\n  migrate) exec alembic upgrade head ;;\n  web|serve) run_web true ;;\n'
+            '  *) export CC_DROP_TABLES=false; exec "$@" ;;\nesac\n'
+        },
+        "entrypoint.sh, line 3",
+        ["./entrypoint.sh", "web"],
+    ),
+    "the other case of it": Shape(
+        main("")
+        | {
+            "entrypoint.sh": "#!/bin/sh\ncase $1 in\n  reset) export CC_DROP_TABLES=true ;;\nesac\n"
+            'exec uvicorn app.main:app\nexport CC_DROP_TABLES=true\n'
+        },
+        command=["./entrypoint.sh", "web"],
+    ),
+    "a file that a script exports": Shape(
+        main("")
+        | {
+            "run.sh": "[ -f prod.settings ] && export $(grep -v '^#' prod.settings | xargs)\nuvicorn app.main:app > /dev/null 2>&1\n",
+            "prod.settings": "A=1\nCC_DROP_TABLES=true\n",
+        },
+        "prod.settings, line 2",
+        ["sh", "run.sh"],
+    ),
+    "a folder of files that a script reads": Shape(
+        main("")
+        | {
+            "run.sh": "for file in conf.d/*.sh; do\n  . $file\ndone\nexec uvicorn app.main:app\n",
+            "conf.d/a.sh": "export A=1\n",
+            "conf.d/b.sh": "export CC_DROP_TABLES=true\n",
+        },
+        "conf.d/b.sh, line 1",
+        ["sh", "run.sh"],
+    ),
+    "as another user": Shape(
+        main(""), "the start command, line 1", ["su", "app", "-c", "CC_DROP_TABLES=1 uvicorn app.main:app"]
+    ),
+    "s6": Shape(
+        main("")
+        | {
+            "etc/services.d/pap/run": "#!/usr/bin/with-contenv bash\ncd {folder}\nexport CC_DROP_TABLES=1\n"
+            "exec s6-setuidgid app uvicorn app.main:app\n"
+        },
+        "pap/run, line 3",
+        ["/init"],
+    ),
+    "a server that loads it elsewhere": Shape(
+        main("import os\nos.environ['CC_DROP_TABLES'] = '1'\n")
+        | {"serve.py": "import socket\nsocket.create_server(('', 0))\n"},
+        "{folder}/app/main.py, line 2",
+        ["python", "serve.py", "app.main:app"],
+        problem="ConnectionRefusedError",
     ),
     "a login shell": Shape(
         main("") | {"etc/profile.d/pap.sh": "export CC_DROP_TABLES=yes\n"},
