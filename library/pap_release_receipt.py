@@ -57,7 +57,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Say what this release deploys
+- name: Describe what this release deploys
   pap.deploy.pap_release_receipt:
     stack: "{{ pap_stack }}"
     release: "{{ looked.release }}"

@@ -58,7 +58,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: See how the stack stands
+- name: Show the status of the stack
   pap.deploy.pap_status:
     stack: "{{ pap_stack }}"
     migrations: "{{ lookup('pap.deploy.pap_migrations', pap_migrations_dirs) }}"

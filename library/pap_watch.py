@@ -86,13 +86,13 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Learn what is usual in the logs
+- name: Record the log baseline
   pap.deploy.pap_watch:
     stack: "{{ pap_stack }}"
     release: "{{ looked.release }}"
     state: prepared
 
-- name: See where the watch stands
+- name: Get the status of the log watch
   pap.deploy.pap_watch:
     stack: "{{ pap_stack }}"
     state: looked
