@@ -14,7 +14,7 @@ author:
   - pap-deploy authors (@pap-deploy)
 description:
   - Streams a compressed custom-format dump to the target host and into a scratch database at once.
-  - Compares the restored copy with an oracle that was taken in the dump's own snapshot.
+  - Compares the restored copy with a content digest that was taken in the dump's own snapshot.
   - Then removes backups that are too old and were announced before; none that a rollback could still need, none in
     favour of one that has proven less, and nothing that it did not make itself.
 extends_documentation_fragment:
@@ -55,7 +55,7 @@ options:
     choices: [full, schema, none]
     default: full
   ask_above_gb:
-    description: Size of the database in GB above which V(full) is refused, so that somebody chooses.
+    description: Size of the database in GB above which V(full) must be chosen explicitly.
     type: float
     default: 100
   keep_copy:
@@ -80,7 +80,7 @@ options:
     type: int
     default: 14
   keep_failed_days:
-    description: Days after which a database that a rollback kept aside is dropped. 0 leaves that to a person.
+    description: Days after which a quarantined database is dropped. 0 leaves that to a person.
     type: int
     default: 0
   hold:

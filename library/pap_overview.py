@@ -15,7 +15,7 @@ author:
 description:
   - Reads the C(report.json) of each stack in a folder and writes C(index.html) beside them.
   - Each stack of a fleet may call it when its own report is there; the page is always whole.
-  - Files that are no reports are passed over with a warning, and an C(index.html) that was not written here
+  - Files other than reports are skipped with a warning, and an C(index.html) that was not written here
     stays as it is.
 attributes:
   check_mode:

@@ -16,7 +16,7 @@ description:
   - Ansible would scan, pack and send the package again for every module, and Python would compile it for every task.
   - This unpacks it once, compiled, in C(~/.cache/pap-deploy) of the user that the modules run as.
   - Nothing is installed. The last three versions are kept, and every one that was used within two days.
-  - What others could change is not run. A folder that is a link, somebody else's, or open to writers is refused, and so
+  - What others could change is not run. A folder that is a link, another user's, or open to writers is refused, and so
     is one below such a folder; code that is not what was sent is unpacked again, with a warning.
 attributes:
   check_mode:
@@ -81,19 +81,19 @@ from typing import Callable
 from ansible.module_utils.basic import AnsibleModule
 
 KEEP = 3
-# A digest, or one that a killed run was unpacking. Whatever else somebody put here is not ours to remove.
+# A digest, or one that a killed run was unpacking. Whatever else is here is not ours to remove.
 _OURS = re.compile(r"[0-9a-f]{16}|\.new-[a-z0-9_]{8}")
 IN_USE_SECONDS = 48 * 3600  # another deploy on this host, or the watch that goes on after one, may still read its own
 _COMPILED = "compiled.json"  # SHA-256 of each file that was compiled here
 
 
 class Unsafe(Exception):
-    """Somebody else could change what is unpacked there."""
+    """Another user could change what is unpacked there."""
 
 
 def unpack(home: Path, digest: str, archive: str, warn: Callable[[str], object] = lambda _: None) -> Path:
     """The folder of the unpacked package, as it was sent; made under another name and renamed, so that it is whole or
-    not there. Raises Unsafe if somebody else could change it."""
+    not there. Raises Unsafe if another user could change it."""
     secure(home)
     content = _content(archive)
     place = home / digest
@@ -122,7 +122,7 @@ def secure(home: Path) -> None:
     for folder in dict.fromkeys(above):
         problem = _exchangeable(folder.lstat())
         if problem:
-            raise Unsafe(f"{folder} {problem}, so somebody else could put another {home.name} into it.")
+            raise Unsafe(f"{folder} {problem}, so another user could put another {home.name} into it.")
     found = home.lstat()
     if not _is_private(found, stat.S_ISDIR):
         raise Unsafe(f"{home} is not a folder that belongs to this user (id {os.geteuid()}) and only it can write to.")
@@ -166,8 +166,8 @@ def _write(fresh: Path, content: dict[str, bytes], place: Path) -> None:
 
 
 def _as_sent(place: Path, content: dict[str, bytes]) -> bool:
-    """Whether ``place`` holds the files of the package and what was compiled of them, all of it this user's and nobody
-    else's to write. What another Python compiled there meanwhile is removed."""
+    """Whether ``place`` holds the files of the package and what was compiled of them, all of it this user's, and no
+    other's to write. What another Python compiled there meanwhile is removed."""
     try:
         if not _is_private(place.lstat(), stat.S_ISDIR):
             return False

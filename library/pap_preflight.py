@@ -54,7 +54,7 @@ options:
     type: dict
     default: {}
   allow_drift:
-    description: Go on although somebody changed the schema by hand since the last release.
+    description: Go on although the schema was changed by hand since the last release.
     type: bool
     default: false
   allow_out_of_order:

@@ -14,7 +14,7 @@ author:
   - pap-deploy authors (@pap-deploy)
 description:
   - O(state=written) signs the receipt of a release with Ed25519 and puts it into a folder.
-  - It revokes the receipts of releases that were taken back.
+  - It revokes the receipts of rolled-back releases.
   - O(state=demanded) fails unless the folder has a receipt for exactly this, well signed, young enough and not revoked.
   - It names what differs from the receipt that comes closest.
   - O(state=keyed) makes a key pair if there is none, for trying things out.

@@ -43,7 +43,7 @@ options:
     type: str
     required: true
   keep_containers:
-    description: Former containers of the API that are kept, stopped, for the way back; older ones are removed.
+    description: Former containers of the API that are kept, stopped, for a rollback; older ones are removed.
     type: int
     default: 1
   hold:

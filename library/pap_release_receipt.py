@@ -77,7 +77,7 @@ receipt:
   type: dict
   sample: {release: 20260301T101500Z-9f3c, stack: pap-staging, environment: staging, at: "2026-03-01T10:16:00Z"}
 revocations:
-  description: The unsigned revocations of releases that were taken back.
+  description: The unsigned revocations of rolled-back releases.
   returned: when O(state=described) or O(state=taken_back)
   type: list
   elements: dict

@@ -1,26 +1,26 @@
 #!/usr/bin/python
 # Copyright: pap-deploy authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Take a stack back to where it was before a release."""
+"""Roll a stack back to where it was before a release."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: pap_rollback
-short_description: Take a stack back to where it was before a release
+short_description: Roll a stack back to where it was before a release
 version_added: "0.1.0"
 author:
   - pap-deploy authors (@pap-deploy)
 description:
-  - Reads the journal and the database, chooses the cheapest safe way, names its cost, and goes it.
+  - Reads the journal and the database, chooses the cheapest safe rollback strategy, shows its cost, and executes it.
   - Can be repeated and interrupted at any point.
 extends_documentation_fragment:
   - pap_stack
 attributes:
   check_mode:
     support: full
-    description: Says which way it would take and what it would cost; changes nothing.
+    description: Shows the strategy and its cost; changes nothing.
   diff_mode:
     support: none
     description: There is nothing to show.
@@ -40,7 +40,7 @@ seealso:
     description: Makes the restore point.
 options:
   release:
-    description: Id of the release to take back. Empty is the interrupted release, else the last finished one.
+    description: Id of the release to roll back. Empty is the interrupted release, else the last finished one.
     type: str
     default: ""
   only_unfinished:
@@ -49,19 +49,19 @@ options:
     default: false
   accept_loss:
     description:
-      - Go a way that loses what was written or defined since the restore point. It stays in the database that is kept
-        aside.
+      - Use a strategy that loses what was written or defined since the restore point. It stays in the quarantined
+        database.
     type: bool
     default: false
   way:
-    description: Go this way back and no other. Empty is the cheapest safe one.
+    description: Use this rollback strategy and no other. Empty is the cheapest safe one.
     type: str
     choices: ["", image, downgrade, swap, restore]
     default: ""
   drop_failed:
     description:
-      - Roll nothing back. Drop the databases that earlier rollbacks kept aside, and the snapshots of releases that were
-        taken back; with O(release) only those of that release.
+      - Roll nothing back. Drop the databases that earlier rollbacks have quarantined, and the snapshots of rolled-back
+        releases; with O(release) only those of that release.
       - A database with rows that nothing else has is dropped only with its O(release).
       - No option that says how to roll back can be given with it.
     type: bool
@@ -92,12 +92,12 @@ options:
     default: false
   plan_only:
     description:
-      - Choose the way and name its cost, and go no further, so that they can be read before anything happens.
+      - Choose the strategy and show its cost, and go no further, so that they can be read before anything happens.
       - The backup is then not read as a whole yet.
     type: bool
     default: false
   planned:
-    description: The RV(way) that a run with O(plan_only) has named. If it still is the way, it is not named again.
+    description: The RV(way) that a run with O(plan_only) has named. If it still is the strategy, it is not shown again.
     type: str
     default: ""
 """
@@ -108,7 +108,7 @@ EXAMPLES = r"""
     stack: "{{ pap_stack }}"
     who: "{{ lookup('pap.deploy.pap_who') }}"
 
-- name: Drop what rollbacks kept aside
+- name: Drop quarantined databases
   pap.deploy.pap_rollback:
     stack: "{{ pap_stack }}"
     who: "{{ lookup('pap.deploy.pap_who') }}"
@@ -117,49 +117,49 @@ EXAMPLES = r"""
 
 RETURN = r"""
 way:
-  description: "The way that was taken: V(nothing), V(image), V(downgrade), V(swap) or V(restore)."
+  description: "The strategy that was used: V(nothing), V(image), V(downgrade), V(swap) or V(restore)."
   returned: success
   type: str
   sample: downgrade
 release:
-  description: The release that is taken back.
+  description: The release that is rolled back.
   returned: when there is one
   type: str
   sample: 20260301T101500Z-9f3c
 cost:
-  description: What the way loses, for each table the rows written since the restore point.
-  returned: when a release was taken back, in check mode, and with O(plan_only)
+  description: What the strategy loses, for each table the rows written since the restore point.
+  returned: when a release was rolled back, in check mode, and with O(plan_only)
   type: dict
   sample: {public.orders: {rows: 3, deleted: 0}}
 besides:
   description: What else goes back, each as a sentence; large objects, sequences, definitions and settings of others.
-  returned: when a release was taken back, in check mode, and with O(plan_only)
+  returned: when a release was rolled back, in check mode, and with O(plan_only)
   type: list
   elements: str
   sample: ["sequence public.orders_id_seq goes back from 120 to 117"]
 refused:
-  description: Why the way cannot be gone; empty if it can.
+  description: Why the strategy is impossible; empty if it is possible.
   returned: in check mode, and with O(plan_only)
   type: str
   sample: ""
 kept:
-  description: The failed database that was kept aside; empty if the way needed none.
-  returned: when a release was taken back
+  description: The quarantined database; empty if the strategy needed none.
+  returned: when a release was rolled back
   type: str
   sample: pap_failed_9f3c
 seconds:
   description: How long it took.
-  returned: when a release was taken back
+  returned: when a release was rolled back
   type: float
   sample: 3.1
 unavailable_s:
   description: For how long users were without the API; none if it was not stopped, or does not answer yet.
-  returned: when a release was taken back
+  returned: when a release was rolled back
   type: float
   sample: 2.2
 outcome:
   description: How the stack stands now, in one sentence.
-  returned: when a release was taken back
+  returned: when a release was rolled back
   type: str
   sample: "pap-staging runs 2.0 again"
 dropped:

@@ -69,7 +69,7 @@ RETURN = r"""
 status:
   description: >-
     C(running), C(candidate), C(pending), C(unfinished), C(holder), C(last), C(watch), C(databases),
-    C(live_changes) (measured in the live database, and acknowledged by nobody), C(attention) (what a person has to look
+    C(live_changes) (measured in the live database, and not acknowledged), C(attention) (what a person has to look
     at) and C(next) (the command to type).
   returned: success
   type: dict

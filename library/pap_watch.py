@@ -13,7 +13,7 @@ version_added: "0.1.0"
 author:
   - pap-deploy authors (@pap-deploy)
 description:
-  - O(state=prepared) learns from the logs what is usual, before anything changes.
+  - O(state=prepared) records the log baseline, before anything changes.
   - O(state=first) watches the first seconds of the new version and fails on an alarm; the deploy is then rolled back.
   - O(state=started) leaves a detached watcher behind, which survives the connection and resumes if it died.
   - O(state=looked) says where the watch stands; O(state=acknowledged) closes alarms with a reason.

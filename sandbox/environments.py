@@ -197,7 +197,7 @@ class Environment:
         return {state[part]["port"] for state in states for part in ("postgres", "api")}
 
     def _free_ports(self, states: dict[str, str]) -> bool:
-        """Take another port where somebody else listens on a remembered one; True if one was taken."""
+        """Take another port where another program listens on a remembered one; True if one was taken."""
         taken = False
         for part, name in (("postgres", "db"), ("api", "api")):
             lock = self._lock_file(name)

@@ -161,7 +161,7 @@ def port_is_free(port: int) -> bool:
 
 
 def free_port(but: set[int]) -> int:
-    """A port of the loopback interface that nobody listens on and that is not in ``but``."""
+    """A port of the loopback interface that no program listens on and that is not in ``but``."""
     for _ in range(200):
         port = random.choice(PORTS)
         if port not in but and port_is_free(port):

@@ -21,7 +21,7 @@ description:
   - Returns one dictionary with C(user), C(host), C(pid), C(start), C(boot) and C(pidns), which identify the
     controller's process.
   - C(start) is when it started (clock ticks after the boot C(boot) of the host), C(pidns) the namespace of its id.
-  - Where the controller's kernel does not say one of the last three (it is no Linux), it is empty.
+  - Where the controller's kernel does not provide one of the last three (other than Linux), it is empty.
 options: {}
 """
 
