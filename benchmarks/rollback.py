@@ -54,14 +54,14 @@ def one(running: Server, gb: float, home: Path) -> None:
     plain.unlink()
     print(f"  by hand: dropdb, createdb, psql < backup.sql    {by_hand}")
     for kind in ("snapshot", "backup"):
-        way(running, live, home / f"{kind}{gb}", kind, by_hand)
+        strategy(running, live, home / f"{kind}{gb}", kind, by_hand)
         assert content_digest.compare(before, content_digest.take(live), ignore_schemas=("pap_deploy",)) == []
         for entry in databases.existing(live):
             databases.drop_created(live, entry["release"], (entry["kind"],))
     running.drop("bench")
 
 
-def way(running: Server, live: Database, folder: Path, kind: str, by_hand: Cost) -> None:
+def strategy(running: Server, live: Database, folder: Path, kind: str, by_hand: Cost) -> None:
     """Deploy something with a restore point of this kind, then take it back."""
     release, api = f"r-{kind}", cast(Any, NoApi())
     taken = backup.take(live, folder, stack="bench", release=release)
@@ -78,12 +78,12 @@ def way(running: Server, live: Database, folder: Path, kind: str, by_hand: Cost)
         "release": release, "restore_point": point, "backup": taken.as_dict(), "unfence": lifted, "switched": True,
         "identity": {"stack": "bench"},
     }  # fmt: skip
-    hooks = rollback.Hooks(lambda name: {}, lambda way: None, dict, lambda *a: None)
+    hooks = rollback.Hooks(lambda name: {}, lambda strategy: None, dict, lambda *a: None)
     choose, plan = timed(running, lambda: rollback.choose(live, facts))
     assert not plan.refused, plan
     seconds, result = timed(running, lambda: rollback.run(plan, database=live, api=api, facts=facts, hooks=hooks))
     print(
-        f"  ours by {result['way']:8} {choose + seconds}, of it the plan {choose.wall:.1f} s"
+        f"  ours by {result['strategy']:8} {choose + seconds}, of it the plan {choose.wall:.1f} s"
         f" (earlier: fence {fence.wall:.2f} s, restore point {made.wall:.1f} s, lifting the fence {lift.wall:.2f} s)"
     )
     print(f"    / by hand: {(choose + seconds).ratio(by_hand)}")

@@ -47,13 +47,13 @@ options:
     description: Do nothing unless a release was interrupted.
     type: bool
     default: false
-  accept_loss:
+  accept_data_loss:
     description:
       - Use a strategy that loses what was written or defined since the restore point. It stays in the quarantined
         database.
     type: bool
     default: false
-  way:
+  strategy:
     description: Use this rollback strategy and no other. Empty is the cheapest safe one.
     type: str
     choices: ["", image, downgrade, swap, restore]
@@ -97,7 +97,7 @@ options:
     type: bool
     default: false
   planned:
-    description: The RV(way) that a run with O(plan_only) has named. If it still is the strategy, it is not shown again.
+    description: The RV(strategy) that a run with O(plan_only) has named; not shown again if unchanged.
     type: str
     default: ""
 """
@@ -116,7 +116,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-way:
+strategy:
   description: "The strategy that was used: V(nothing), V(image), V(downgrade), V(swap) or V(restore)."
   returned: success
   type: str
@@ -186,8 +186,8 @@ def main() -> None:
         spec(
             release={"type": "str", "default": ""},
             only_unfinished={"type": "bool", "default": False},
-            accept_loss={"type": "bool", "default": False},
-            way={"type": "str", "choices": ["", "image", "downgrade", "swap", "restore"], "default": ""},
+            accept_data_loss={"type": "bool", "default": False},
+            strategy={"type": "str", "choices": ["", "image", "downgrade", "swap", "restore"], "default": ""},
             drop_failed={"type": "bool", "default": False},
             hold={"type": "list", "elements": "str", "default": []},
             encrypt={"type": "dict", "default": {}},
@@ -199,7 +199,7 @@ def main() -> None:
         ),
         supports_check_mode=True,
         mutually_exclusive=[
-            *(("drop_failed", option) for option in ("only_unfinished", "accept_loss", "way", "take_over")),
+            *(("drop_failed", option) for option in ("only_unfinished", "accept_data_loss", "strategy", "take_over")),
             ("drop_failed", "plan_only", "planned"),
         ],
     )
@@ -209,8 +209,8 @@ def main() -> None:
         if given["drop_failed"]:
             return phase.run(stack, given["release"], given["who"], given["hold"], check_mode=module.check_mode)
         options = phase.Options(
-            accept_loss=given["accept_loss"],
-            way=given["way"],
+            accept_data_loss=given["accept_data_loss"],
+            strategy=given["strategy"],
             encrypt=given["encrypt"],
             only_unfinished=given["only_unfinished"],
             reason=given["reason"],

@@ -169,16 +169,16 @@ files = conf.d/*.conf
                 raise SandboxError(f"supervisord did not stop; see {self.folder / 'supervisord.log'}")
 
 
-def program(group: str, name: str, argv: list[str], log: Path, stop_signal: str, start_seconds: int) -> str:
+def program(group: str, name: str, argv: list[str], log: Path, stop_signal: str, start_s: int) -> str:
     """The configuration of one process. Started at ``up`` only; started again when it ends by itself, unless it ends
-    within ``start_seconds`` twice in a row: then it is FATAL."""
+    within ``start_s`` twice in a row: then it is FATAL."""
     return f"""\
 [program:{group}-{name}]
 process_name = {name}
 command = {_value(shlex.join(argv))}
 autostart = false
 autorestart = true
-startsecs = {start_seconds}
+startsecs = {start_s}
 startretries = 1
 stopsignal = {stop_signal}
 stopwaitsecs = 60

@@ -114,15 +114,15 @@ options:
             description: Port of the API in its container; 0 is the one it exposes, else the one it listens on.
             type: int
             default: 0
-          pull_seconds:
+          pull_s:
             description: Seconds that a pull of the image may take.
             type: float
             default: 600
-          start_seconds:
+          start_s:
             description: Seconds that a new container may take until it listens.
             type: float
             default: 60
-          health_seconds:
+          health_s:
             description: Seconds that a container's own health check may take until it says healthy.
             type: float
             default: 90

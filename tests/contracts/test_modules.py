@@ -182,8 +182,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("pap_status", {"migrations": {}, "acknowledge": "x"}, "who"),
     ("pap_mail", {**MAIL, "username": "u"}, "password"),
     ("pap_rollback", {**WHO, "drop_failed": True, "only_unfinished": True}, "drop_failed|only_unfinished"),
-    ("pap_rollback", {**WHO, "drop_failed": True, "way": "image"}, "drop_failed|way"),
-    ("pap_rollback", {**WHO, "drop_failed": True, "accept_loss": True}, "drop_failed|accept_loss"),
+    ("pap_rollback", {**WHO, "drop_failed": True, "strategy": "image"}, "drop_failed|strategy"),
+    ("pap_rollback", {**WHO, "drop_failed": True, "accept_data_loss": True}, "drop_failed|accept_data_loss"),
     ("pap_rollback", {**WHO, "drop_failed": True, "take_over": True}, "drop_failed|take_over"),
     ("pap_rollback", {**WHO, "plan_only": True, "planned": "image"}, "drop_failed|plan_only|planned"),
 ]  # fmt: skip

@@ -204,10 +204,10 @@ def test_a_deploy_after_a_killed_one_recovers_and_can_be_taken_back(stack: Stack
     assert refused.returncode != 0
     assert "restoring it as a proof takes" in refused.stdout, "after its preflight has logged in"
 
-    back = stack.play("rollback.yml", "-e", "rollback_way=restore")
+    back = stack.play("rollback.yml", "-e", "rollback_strategy=restore")
     assert back.returncode != 0
     assert "is encrypted by age" in back.stdout
-    back = stack.play("rollback.yml", "-e", "rollback_way=restore", *options)
+    back = stack.play("rollback.yml", "-e", "rollback_strategy=restore", *options)
     assert back.returncode == 0, back.stdout + back.stderr
     assert re.search(
         r"loses nothing but the \d+ rows and \d+ numbers of sequences that the login smoke test wrote", back.stdout

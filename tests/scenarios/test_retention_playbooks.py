@@ -148,7 +148,7 @@ def test_another_role_comes_into_no_copy_during_a_deploy(stack: Stack) -> None:
     # The watch would take the release back for the refusals in the database's log.
     options = ["pap_rehearse=true", "migrate_restore_point=snapshot", "watch_enabled=false"]
     done = stack.play("deploy.yml", *(word for option in options for word in ("-e", option)))
-    back = stack.play("rollback.yml", "-e", "rollback_way=swap", "-e", "rollback_accept_loss=true")
+    back = stack.play("rollback.yml", "-e", "rollback_strategy=swap", "-e", "rollback_accept_data_loss=true")
     loop.over.set()
     loop.join(60)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -58,8 +58,8 @@ class Walk:
     folder: Path
     seed: int
     log: list[str] = field(default_factory=list)
-    theirs: dict[str, tuple[int, content_digest.Oracle | None]] = field(default_factory=dict)
-    content: dict[str, content_digest.Oracle] = field(default_factory=dict)
+    theirs: dict[str, tuple[int, content_digest.ContentDigest | None]] = field(default_factory=dict)
+    content: dict[str, content_digest.ContentDigest] = field(default_factory=dict)
     number: int = 0
     clock: timedelta = timedelta()
 
@@ -95,10 +95,10 @@ class Walk:
         assert self.oid(self.name) in self.oids
 
     def possible(self) -> list[Callable[[], None]]:
-        beside = [self.person_copies, self.person_renames, self.second_stack, self.clock_jumps, self.rehearsal,
+        app_session = [self.person_copies, self.person_renames, self.second_stack, self.clock_jumps, self.rehearsal,
                   self.person_takes_a_name]  # fmt: skip
         if self.state.unfinished():
-            return [*beside, self.roll_back, self.roll_back]
+            return [*app_session, self.roll_back, self.roll_back]
         ours = [
             self.deploy,
             self.deploy,
@@ -108,7 +108,7 @@ class Walk:
             self.drop_failed,
             self.users_write,
         ]
-        return [*beside, *ours, *([self.roll_back] * 3 if self.state.last_finished() else [])]
+        return [*app_session, *ours, *([self.roll_back] * 3 if self.state.last_finished() else [])]
 
     # -- what pap-deploy does -----------------------------------------------------------------------------------------
 
@@ -168,9 +168,9 @@ class Walk:
         else:
             self._roll_back(at)
         if at.end() and at.end()["event"] == "rolled_back":  # type: ignore[index]
-            way = at.last("rollback")["way"]  # type: ignore[index]
+            strategy = at.last("rollback")["strategy"]  # type: ignore[index]
             self.api.path.write_text("0")
-            if way in ("swap", "restore") or at.last("rollback.swap"):
+            if strategy in ("swap", "restore") or at.last("rollback.swap"):
                 self.oids.add(self.oid(self.name))
                 assert content_digest.compare(self.content[at.release], content_digest.take(self.live), **IGNORED) == []
 
@@ -193,11 +193,11 @@ class Walk:
         }
         if not (facts["unfence"] or {}).get("mark"):
             facts["unfence"] = None
-        plan = rollback.choose(self.live, facts, accept_loss=True)
+        plan = rollback.choose(self.live, facts, accept_data_loss=True)
         assert not plan.refused, f"what was offered is lost: {plan.refused}"
         at.append("rollback", "begin", plan=plain(plan.as_dict()))
         hooks = rollback.Hooks(
-            revert=lambda dbname: {}, validate=lambda way: {}, smoke=dict,
+            revert=lambda dbname: {}, validate=lambda strategy: {}, smoke=dict,
             checkpoint=lambda phase, event, data: at.append(phase, event, **plain(data)) and None,
         )  # fmt: skip
         result = rollback.run(
@@ -206,10 +206,10 @@ class Walk:
             api=self.api,
             facts=facts,
             hooks=hooks,
-            accept_loss=True,  # type: ignore[arg-type]
+            accept_data_loss=True,  # type: ignore[arg-type]
         )
         at.append("rollback", "done", **plain(result))
-        at.append("release", "rolled_back", way=result["way"])
+        at.append("release", "rolled_back", strategy=result["strategy"])
 
     def rehearsal(self) -> None:
         """The copies of a plan and a rehearsal, which may be killed in the middle."""
@@ -304,7 +304,7 @@ class Walk:
         """From now on ``name`` is not ours, and must stay as it is."""
         self.theirs[name] = (self.oid(name), self._content(name))
 
-    def _content(self, name: str) -> content_digest.Oracle | None:
+    def _content(self, name: str) -> content_digest.ContentDigest | None:
         """None where nobody may connect: then its OID alone is known."""
         return content_digest.take(self.live.named(name)) if self._opens(name) else None
 

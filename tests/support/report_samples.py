@@ -129,7 +129,7 @@ def finished() -> list[dict[str, Any]]:
 
 def rolled_back() -> list[dict[str, Any]]:
     """A migration that fails on real data under the fence."""
-    plan = {"way": "image only", "steps": ["start the old release of the API"]}
+    plan = {"strategy": "image only", "steps": ["start the old release of the API"]}
     return [
         *_before_the_fence(),
         entry(217.2, "migrate", "failed", error="MigrationError",
@@ -145,7 +145,7 @@ def rolled_back() -> list[dict[str, Any]]:
         entry(219.0, "rollback.activate", "done"),
         entry(219.0, "rollback.login_smoke_test", "begin"),
         entry(219.6, "rollback.login_smoke_test", "done", checks=CHECKS, healthy_after_s=0.3),
-        entry(219.7, "rollback", "done", way="image only", why="no migration of it is committed", cost={}, seconds=2.1,
+        entry(219.7, "rollback", "done", strategy="image only", why="no migration of it is committed", cost={}, seconds=2.1,
               lines=["rolled back in 2.1 s"]),
         entry(219.8, "release", "rolled_back", seconds=213.8, message="the migration failed"),
     ]  # fmt: skip
@@ -158,7 +158,15 @@ def taken_back() -> list[dict[str, Any]]:
         entry(50000, "rollback", "begin", reason="alarm of the watch: a column that the code uses is not there"),
         entry(50000, "rollback.activate", "begin"),
         entry(50003, "rollback.activate", "done"),
-        entry(50004, "rollback", "done", way="image", why="the old release works on this schema", cost={}, seconds=4.0),
+        entry(
+            50004,
+            "rollback",
+            "done",
+            strategy="image",
+            why="the old release works on this schema",
+            cost={},
+            seconds=4.0,
+        ),
         entry(50004, "release", "rolled_back", seconds=4.0, message="alarm of the watch"),
     ]
 

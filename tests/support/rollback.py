@@ -53,7 +53,7 @@ class Release:
 
     database: Database
     facts: dict[str, Any]
-    before: content_digest.Oracle
+    before: content_digest.ContentDigest
     api: FakeApi = field(default_factory=FakeApi)
     notes: list[tuple[str, str]] = field(default_factory=list)
     down: str = ""
@@ -64,17 +64,17 @@ class Release:
     def hooks(self, **replaced: Callable[..., Any]) -> rollback.Hooks:
         given: dict[str, Any] = {
             "revert": lambda dbname: as_app(self.database.named(dbname)).execute(self.down) or {},
-            "validate": lambda way: {},
+            "validate": lambda strategy: {},
             "smoke": dict,
             "checkpoint": lambda phase, event, data: self.notes.append((phase, event)),
         }
         return rollback.Hooks(**{**given, **replaced})
 
-    def roll_back(self, *, accept_loss: bool = False, **hooks: Any) -> dict[str, Any]:
-        plan = self.choose(accept_loss=accept_loss)
+    def roll_back(self, *, accept_data_loss: bool = False, **hooks: Any) -> dict[str, Any]:
+        plan = self.choose(accept_data_loss=accept_data_loss)
         given = self.hooks(**hooks)
         return rollback.run(
-            plan, database=self.database, api=self.api, facts=self.facts, hooks=given, accept_loss=accept_loss
+            plan, database=self.database, api=self.api, facts=self.facts, hooks=given, accept_data_loss=accept_data_loss
         )
 
 

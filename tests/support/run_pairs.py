@@ -312,10 +312,10 @@ def proven_gone_without_a_session(case: Case) -> bool:
 
 def without_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     """The phases up to the point where they have the lock: what they do then is not of this table."""
-    nothing: Any = {"way": "nothing", "lines": [], "pap": {"lines": []}}
+    nothing: Any = {"strategy": "nothing", "lines": [], "pap": {"lines": []}}
 
     def taken_back(stack: Any, journal: Any, *_: Any) -> Any:
-        journal.append("release", "rolled_back", seconds=0.1, way="nothing")
+        journal.append("release", "rolled_back", seconds=0.1, strategy="nothing")
         return nothing
 
     monkeypatch.setattr(lock.keeper, "start", lambda *_: Process(2**22 + 1))

@@ -211,7 +211,7 @@ class DockerApi(Api):
                 raise Unavailable(
                     f"Container {name} runs, but did not listen{f' on port {port}' if port else ''} within"
                     f" {self.start_s:g} s.{self._said(name)}",
-                    hint="Raise pap_api_start_seconds if it needs longer, or set pap_api_port.",
+                    hint="Raise pap_api_start_s if it needs longer, or set pap_api_port.",
                 )
             time.sleep(_POLL_SECONDS)
 
@@ -296,7 +296,7 @@ class DockerApi(Api):
                 raise Unhealthy(
                     f"Container {name} is still {state['Status']}, its health check {health}, after"
                     f" {self.health_s:g} s.",
-                    hint="Raise pap_api_health_seconds if its health check needs longer.",
+                    hint="Raise pap_api_health_s if its health check needs longer.",
                 )
             time.sleep(_POLL_SECONDS)
 

@@ -88,17 +88,17 @@ class Stack:
         return held
 
     @contextlib.contextmanager
-    def beside_models(self, version: Mapping[str, Any]) -> Iterator[Beside]:
+    def beside_models(self, version: Mapping[str, Any]) -> Iterator[AppSession]:
         """A place where the models of ``version`` can be imported, connected as the API connects, but for a pooler."""
         with self.api.runtime(version) as runtime:
-            beside = self._beside(version, runtime, {})
-            with beside.agent:
-                yield beside
+            app_session = self._app_session(version, runtime, {})
+            with app_session.agent:
+                yield app_session
 
     @contextlib.contextmanager
     def on_copy(
         self, version: Mapping[str, Any], copy: Database, what: str, *, verify: bool = True
-    ) -> Iterator[Beside]:
+    ) -> Iterator[AppSession]:
         """The same for work on ``copy``, called ``what`` in messages: the process, and all that it starts, has an
         environment that leads to the copy, and its connections are watched while the block runs.
 
@@ -107,33 +107,33 @@ class Stack:
         """
         sockets = ProcessSockets()
         with self.api.runtime(version) as runtime, contextlib.ExitStack() as stack:
-            beside = self._beside(version, runtime, sockets.environment)
+            app_session = self._app_session(version, runtime, sockets.environment)
             stack.enter_context(sockets.watched(runtime.site, runtime.python))
             live = self.database.conninfo.dbname
-            beside.watch = stack.enter_context(SessionWatch(copy, live, what, sockets.holder, self.seen_on_live))
-            stack.enter_context(beside.agent)
-            made = beside.environment_for(copy.conninfo.dbname)
+            app_session.watch = stack.enter_context(SessionWatch(copy, live, what, sockets.holder, self.seen_on_live))
+            stack.enter_context(app_session.agent)
+            made = app_session.environment_for(copy.conninfo.dbname)
             stack.enter_context(files_kept(runtime.site, runtime.python, made))
-            beside.move(copy, made)
+            app_session.move(copy, made)
             if verify:
-                beside.call("environment.verify", {"live": live, **beside.surroundings()}, deadline_s=120)
-            yield beside
+                app_session.call("environment.verify", {"live": live, **app_session.surroundings()}, deadline_s=120)
+            yield app_session
 
     def environment_on(self, version: Mapping[str, Any], copy: str) -> CopyEnvironment:
         """What a process of ``version`` gets that works on database ``copy``."""
         with self.api.runtime(version) as runtime:
-            beside = self._beside(version, runtime, {})
-            with beside.agent:
-                return beside.environment_for(copy)
+            app_session = self._app_session(version, runtime, {})
+            with app_session.agent:
+                return app_session.environment_for(copy)
 
-    def _beside(self, version: Mapping[str, Any], runtime: Runtime, more: Mapping[str, str]) -> Beside:
+    def _app_session(self, version: Mapping[str, Any], runtime: Runtime, more: Mapping[str, str]) -> AppSession:
         api_url = self.api_url(runtime.env, version["label"])
         if self.direct_url:
             _read(self.direct_url, "pap_database_direct_url")
         self.redactor.learn_environment(runtime.env)
         environment = {**runtime.env, **more}
         agent = Agent(runtime.site, runtime.python, cwd=runtime.cwd, env=environment, redactor=self.redactor)
-        return Beside(self, version, agent, self.direct_url or api_url, runtime, api_url)
+        return AppSession(self, version, agent, self.direct_url or api_url, runtime, api_url)
 
 
 def _read(url: str, place: str) -> DatabaseUrl:
@@ -150,7 +150,7 @@ _WITHOUT_DATABASE = ("ping", "schema.ddl")
 
 
 @dataclass
-class Beside:
+class AppSession:
     """An agent beside the models of one ``version``, with the URL by which its API, or we in its name, reach the live
     database. ``api_url`` is the API's own, where that is another one. ``at``: the database that it has been moved to,
     ``made``: with which environment; ``watch``: who watches where its sessions are."""
@@ -359,9 +359,9 @@ def _in_containers(params: Mapping[str, Any], release: str) -> tuple[Database, A
         python=api.get("python") or "",
         port=int(api.get("port") or 0),
         compose=compose if api.get("activate") == "compose" else None,
-        pull_s=float(api.get("pull_seconds") or 600),
-        start_s=float(api.get("start_seconds") or 60),
-        health_s=float(api.get("health_seconds") or 90),
+        pull_s=float(api.get("pull_s") or 600),
+        start_s=float(api.get("start_s") or 60),
+        health_s=float(api.get("health_s") or 90),
     )
     return replace(made, bin_dir=database.get("bin_dir") or ""), control, shown(found)
 

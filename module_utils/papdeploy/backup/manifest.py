@@ -13,7 +13,7 @@ from ..core import text
 from ..core.durable import sync_folder
 from ..core.errors import Refused
 from ..core.regular import read_regular
-from ..databases.content_digest import Oracle
+from ..databases.content_digest import ContentDigest
 from . import acceptance, files
 
 FORMAT = 1
@@ -30,8 +30,8 @@ class Backup:
     manifest: dict[str, Any]
 
     @property
-    def oracle(self) -> Oracle:
-        return Oracle.from_dict(self.manifest["oracle"])
+    def digest(self) -> ContentDigest:
+        return ContentDigest.from_dict(self.manifest["oracle"])
 
     @property
     def scratch(self) -> Optional[str]:
@@ -124,9 +124,9 @@ def settle(folder: Path, stack: str, dbname: str) -> None:
         for path in left:
             final = path.with_name(path.name.removeprefix(files.PARTIAL))
             if path.name.endswith(SUFFIX) and _belongs(path, final):
-                beside = path.with_name(path.name[: -len(SUFFIX)] + GLOBALS)
-                if beside in left and beside.exists():
-                    beside.rename(beside.with_name(beside.name.removeprefix(files.PARTIAL)))
+                app_session = path.with_name(path.name[: -len(SUFFIX)] + GLOBALS)
+                if app_session in left and app_session.exists():
+                    app_session.rename(app_session.with_name(app_session.name.removeprefix(files.PARTIAL)))
                 path.rename(final)
                 sync_folder(folder)
         for path in left:

@@ -11,8 +11,7 @@ from typing import Any, Callable, Optional
 
 from ..core.errors import CommandFailed, PapError, Refused
 from ..core.text import plural, seconds
-from ..databases import content_digest as oracles
-from ..databases import lifecycle
+from ..databases import content_digest, lifecycle
 from ..databases.managed_names import maintenance
 from ..databases.psql import Database
 from ..sites.host import HostSite
@@ -111,7 +110,7 @@ def fill(
     not equal. Returns when it was ready to be used, before the comparison (monotonic seconds). ``notes`` takes what a
     newer major version of the server describes in other words; without it, that is a difference too."""
     manifest = backup.manifest
-    backup.oracle  # noqa: B018 - says now if this version cannot compare it
+    backup.digest  # noqa: B018 - says now if this version cannot compare it
     key = encryption if manifest["encryption"] else None
     facts = target.facts()
     catalog = manifest["oracle"]["catalog"]
@@ -133,9 +132,9 @@ def fill(
     ready = time.monotonic()
     emit({"event": "step", "step": f"hashing {plural(manifest['rows'], 'row')} of the copy to compare them"})
     newer = notes is not None and facts.major > manifest["server_version"] // 10000
-    compare: Callable[..., oracles.Found] = oracles.look_across if newer else oracles.look
+    compare: Callable[..., content_digest.Found] = content_digest.look_across if newer else content_digest.look
     known = [entry["difference"] for entry in manifest.get("accepted", [])]
-    found = compare(backup.oracle, oracles.take(copy), moving=manifest["sequences_after"], accepted=known)
+    found = compare(backup.digest, content_digest.take(copy), moving=manifest["sequences_after"], accepted=known)
     if notes is not None:
         notes += found.notes
     acceptance.refuse(

@@ -89,7 +89,7 @@ class Release:
 
     id: str
     end: str
-    way: str = ""
+    strategy: str = ""
     needs: tuple[str, ...] = ()
 
 
@@ -132,7 +132,7 @@ def pins(releases: Sequence[Release]) -> Pins:
                 offered.setdefault(need, release.id)
         elif release.end == "finished":
             in_force, why = True, f"a rollback of release {release.id}, which is in force, needs it"
-        elif release.way == "image" and not in_force:
+        elif release.strategy == "image" and not in_force:
             why = f"only the image of release {release.id} was rolled back: kept until another release has finished"
         for need in (release.id, *release.needs) if why else ():
             pinned.setdefault(need, why)

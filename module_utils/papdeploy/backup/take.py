@@ -15,9 +15,8 @@ from typing import IO, Any, Callable, Optional
 from ..core import text
 from ..core.durable import sync_folder
 from ..core.errors import PapError, Refused
-from ..databases import content_digest as oracles
-from ..databases import disk, lifecycle, properties, write_snapshot
-from ..databases.content_digest import Oracle
+from ..databases import content_digest, disk, lifecycle, properties, write_snapshot
+from ..databases.content_digest import ContentDigest
 from ..databases.ledger_table import ledger_rows
 from ..databases.psql import Database, ServerFacts, Session
 from ..sites.host import Process
@@ -92,7 +91,7 @@ def take(
     with contextlib.ExitStack() as stack_:
         stack_.enter_context(explained(database, folder, limits.lock_wait_s))
         path, file = stack_.enter_context(files.partial(folder, name))
-        session = stack_.enter_context(oracles.snapshot_session(database))
+        session = stack_.enter_context(content_digest.snapshot_session(database))
         refuse_unprovable(database, session, proof)
         by_rows = rights.run_as_superuser(session) if proof == "full" else []
         about = _about(session, database, live)
@@ -105,7 +104,7 @@ def take(
         )  # fmt: skip
         streamed, rest_s, original = job.run(session, about, path, file)
         with database.session() as fresh:
-            after = oracles.read_sequences(fresh)
+            after = content_digest.read_sequences(fresh)
         if scratch is not None and proof == "full":
             emit({"event": "step", "step": f"hashing {text.plural(original.rows, 'row')} of the copy to compare them"})
         proved, found = _prove(job.scratch, proof, original, after, accepted)
@@ -171,14 +170,15 @@ class _Streaming:
 
     def run(
         self, session: Session, about: Mapping[str, Any], path: Path, file: IO[bytes]
-    ) -> tuple[Streamed, float, Oracle]:
+    ) -> tuple[Streamed, float, ContentDigest]:
         """What passed, the seconds of what was restored after it, and what the original holds, all in the snapshot of
         ``session``."""
         snapshot = str(session.scalar("SELECT pg_export_snapshot() AS id"))
         needs = archive.what_dumps_need(session)
         pipeline = Pipeline(deadline=self.deadline)
         taking = _InBackground(
-            lambda: oracles.take(self.database, snapshot=snapshot, lock_timeout_s=self.lock_wait_s), pipeline.fail
+            lambda: content_digest.take(self.database, snapshot=snapshot, lock_timeout_s=self.lock_wait_s),
+            pipeline.fail,
         )
         opened = self.encryption is None or self.proof != "none" or self.encryption.opens
         parted = self.proof == "full" and archive.in_parts(self.database, self.encryption)
@@ -267,23 +267,23 @@ def _scratch(database: Database, release: str, live: str, keep: bool, about: Map
 def _prove(
     scratch: Optional[Database],
     proof: str,
-    original: Oracle,
-    after: oracles.Nested,
+    original: ContentDigest,
+    after: content_digest.Nested,
     accepted: Sequence[acceptance.Acceptance],
-) -> tuple[Optional[Oracle], oracles.Found]:
+) -> tuple[Optional[ContentDigest], content_digest.Found]:
     if scratch is None:
-        return None, oracles.Found()
-    copy = oracles.take(scratch, rows=proof == "full")
-    left = original if proof == "full" else oracles.schema_only(original)
-    return copy, oracles.look(left, copy, moving=after, accepted=[one.difference for one in accepted])
+        return None, content_digest.Found()
+    copy = content_digest.take(scratch, rows=proof == "full")
+    left = original if proof == "full" else content_digest.schema_only(original)
+    return copy, content_digest.look(left, copy, moving=after, accepted=[one.difference for one in accepted])
 
 
-def _publish(path: Path, file: IO[bytes], final: Path, beside: Mapping[str, str]) -> None:
+def _publish(path: Path, file: IO[bytes], final: Path, app_session: Mapping[str, str]) -> None:
     """Give the archive and the files ``beside`` it (text by suffix, the manifest last) their names. They are on disk
     before the first is renamed: who finds the archive without its manifest can finish this (``manifest.settle``)."""
     with contextlib.ExitStack() as stack:
         waiting: list[tuple[Path, IO[bytes], Path]] = [(path, file, final)]
-        for suffix, text in beside.items():
+        for suffix, text in app_session.items():
             name = final.name + suffix
             other, into = stack.enter_context(files.partial(final.parent, name))
             write_all(into, text.encode("utf-8", "surrogateescape"))

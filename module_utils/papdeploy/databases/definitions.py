@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional
 
 from ..core.text import few
-from . import content_digest as oracles
-from . import properties, write_snapshot
-from .content_digest import Oracle
+from . import content_digest, properties, write_snapshot
+from .content_digest import ContentDigest
 from .other_losses import Change
 from .psql import Database, Session
 
@@ -33,28 +32,28 @@ _PARTS = ("column", "constraint", "trigger", "rule", "policy")
 
 def note(database: Database) -> dict[str, Any]:
     """The definitions of this moment, as plain data. Raises CommandFailed if a table stays locked."""
-    with oracles.snapshot_session(database) as session:
+    with content_digest.snapshot_session(database) as session:
         stamp = _stamp(session)  # before the catalog: what comes between counts as later
         return {"stamp": stamp, "catalog": _catalog(database, session).as_dict(), **_own(session, database)}
 
 
 def changed(database: Database, noted: Mapping[str, Any], ignore_schemas: Sequence[str] = ()) -> list[Change]:
     """What is defined otherwise than ``noted``. The catalog is read only where it was written to since."""
-    with oracles.snapshot_session(database) as session:
+    with content_digest.snapshot_session(database) as session:
         if write_snapshot.elsewhere(session, noted["stamp"]):
             return []  # a rollback has put another database in its place: the mark says that nothing can be told
         found = [*_settings(noted["properties"], _own(session, database)["properties"])]
         if _stamp(session) == noted["stamp"]:
             return found
         now = _catalog(database, session)
-    before = Oracle.from_dict(noted["catalog"])
+    before = ContentDigest.from_dict(noted["catalog"])
     return [*between(before, now, ignore_schemas), *found]
 
 
-def between(before: Oracle, after: Oracle, ignore_schemas: Sequence[str] = ()) -> list[Change]:
+def between(before: ContentDigest, after: ContentDigest, ignore_schemas: Sequence[str] = ()) -> list[Change]:
     """The objects that two catalogs of one database differ in: made, changed and dropped ones."""
     skip = set(ignore_schemas)
-    before, after = oracles.in_one_format(before, after)
+    before, after = content_digest.in_one_format(before, after)
     old, new = dict(_objects(before, skip)), dict(_objects(after, skip))
     made = _whole([key for key in new if key not in old])
     gone = _whole([key for key in old if key not in new])
@@ -65,12 +64,12 @@ def between(before: Oracle, after: Oracle, ignore_schemas: Sequence[str] = ()) -
         ("changed since", [f"{_named(key, new[key])} ({what})" for key, what in other], False),
         ("dropped since", [_named(key, old[key]) for key in gone], True),
     )
-    versions = [Change(f"changed since: {note.rstrip('.')}") for note in oracles.notes(before, after)]
+    versions = [Change(f"changed since: {note.rstrip('.')}") for note in content_digest.notes(before, after)]
     return [*(Change(f"{how}: {few(names, _MOST)}", back) for how, names, back in groups if names), *versions]
 
 
-def _catalog(database: Database, session: Session) -> Oracle:
-    return oracles.take(database, session=session, rows=False, lock_timeout_s=_LOCK_TIMEOUT_S)
+def _catalog(database: Database, session: Session) -> ContentDigest:
+    return content_digest.take(database, session=session, rows=False, lock_timeout_s=_LOCK_TIMEOUT_S)
 
 
 def _stamp(session: Session) -> dict[str, Any]:
@@ -95,7 +94,7 @@ def _settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[C
         yield Change(f"changed since: {' and '.join(names)} of the database itself")
 
 
-def _objects(catalog: Oracle, skip: set[str]) -> Iterator[tuple[tuple[str, str, str], Mapping[str, Any]]]:
+def _objects(catalog: ContentDigest, skip: set[str]) -> Iterator[tuple[tuple[str, str, str], Mapping[str, Any]]]:
     for schema, objects in catalog.catalog.items():
         for key, attributes in objects.items() if schema not in skip else ():
             kind, _, name = key.partition(" ")

@@ -298,6 +298,6 @@ def must_be_fenced(database: Database, release: str) -> Database:
         raise Unavailable(
             f"A stranger is behind the fence: {who['application'] or 'a session'} of {who['role']} (pid {who['pid']}).",
             hint="Somebody connected to the database under its fenced name; end that session and find out why.",
-            strangers=state["strangers"],
+            foreign_sessions=state["strangers"],
         )
     return database.named(state["database"]).as_release(release)

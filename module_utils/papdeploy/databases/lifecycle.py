@@ -12,7 +12,7 @@ from ..core.registry import LIVE
 from . import properties
 from .fence import alone, obstacles
 from .managed_names import (
-    NEWBORN_LIMIT,
+    UNCLAIMED_LIMIT,
     Found,
     Managed,
     admin_session,
@@ -57,7 +57,7 @@ def create_empty(
         _make_way(session, database, live, release, kind)
         intend(session, database, name, kind, release)
         with _refusing_collision(database, release, kind, live):
-            session.execute(_newborn(properties.create_like(name, traits, version)))
+            session.execute(_unclaimed(properties.create_like(name, traits, version)))
         # Nobody else needs to come in, not even between two statements: it is opened by the record.
         session.execute(f"REVOKE CONNECT, TEMPORARY ON DATABASE {quote_ident(name)} FROM PUBLIC")
         _record(session, database, kind, live, release, connect=True)
@@ -87,7 +87,7 @@ def snapshot(database: Database, release: str, *, live: str) -> dict[str, Any]:
         intend(session, database, name, "snap", release)
         started = time.monotonic()
         base = f"CREATE DATABASE {quote_ident(name)} TEMPLATE {quote_ident(source)}"
-        statement = _newborn(base + (" STRATEGY file_copy" if version >= 150000 else ""))
+        statement = _unclaimed(base + (" STRATEGY file_copy" if version >= 150000 else ""))
         method = "copy"
         end_sessions(session, source, seconds=10)
         with _refusing_collision(database, release, "snap", live):
@@ -281,7 +281,7 @@ def cleanup_leftovers(database: Database, *, keep: Sequence[str] = ()) -> list[s
     dropped: list[str] = []
     with admin_session(database) as session:
         for entry in ours(session, database):
-            stale = entry.kind in ("scratch", "restored") or entry.found.newborn
+            stale = entry.kind in ("scratch", "restored") or entry.found.unclaimed
             if stale and not entry.in_use and entry.name not in keep:
                 with contextlib.suppress(Refused):  # what cannot be dropped is listed by status, and stops nothing
                     drop(session, database, entry)
@@ -322,8 +322,8 @@ def ready_for_rehearsal(database: Database, scratch: Database) -> None:
         session.execute("BEGIN;" + ";".join(properties.apply(scratch.conninfo.dbname, traits)) + ";COMMIT")
 
 
-def _newborn(statement: str) -> str:
-    return f"{statement} ALLOW_CONNECTIONS false CONNECTION LIMIT {NEWBORN_LIMIT}"
+def _unclaimed(statement: str) -> str:
+    return f"{statement} ALLOW_CONNECTIONS false CONNECTION LIMIT {UNCLAIMED_LIMIT}"
 
 
 def _record(
@@ -378,6 +378,6 @@ def _refusing_collision(database: Database, release: str, kind: str, live: str) 
     except CommandFailed:
         with admin_session(database, release) as session:
             found = look(session, derived(live, kind, release))
-        if found is not None and not found.newborn:
+        if found is not None and not found.unclaimed:
             raise refuse_collision(found.name) from None
         raise

@@ -8,9 +8,8 @@ from typing import Any
 
 from ..core.clock import now
 from ..core.database_identity import DatabaseIdentity
-from . import content_digest as oracles
-from . import server_state, write_snapshot
-from .content_digest import Oracle
+from . import content_digest, server_state, write_snapshot
+from .content_digest import ContentDigest
 from .managed_names import CLIENT, admin_session
 from .psql import Database, Session, identity_of
 
@@ -31,7 +30,7 @@ class LiveState:
 
     at: str
     identity: DatabaseIdentity
-    catalog: Oracle
+    catalog: ContentDigest
     counters: Mapping[str, Any]
     server: server_state.ServerState
 
@@ -47,9 +46,9 @@ class LiveChanges:
 
 def take(database: Database) -> LiveState:
     """The state of ``database`` now. Raises PapError if it cannot be read, as behind an exclusive lock."""
-    with oracles.snapshot_session(database) as session:
+    with content_digest.snapshot_session(database) as session:
         identity = identity_of(session)
-        catalog = oracles.take(database, session=session, rows=False, lock_timeout_s=_LOCK_TIMEOUT_S)
+        catalog = content_digest.take(database, session=session, rows=False, lock_timeout_s=_LOCK_TIMEOUT_S)
         return LiveState(
             now(), identity, catalog, write_snapshot.take(session), server_state.take(session, identity.oid)
         )
@@ -57,7 +56,7 @@ def take(database: Database) -> LiveState:
 
 def changes(before: LiveState, after: LiveState) -> LiveChanges:
     """What is different. Tables that were made again under their name count as objects that changed."""
-    found = [*server_state.changes(before.server, after.server), *oracles.compare(before.catalog, after.catalog)]
+    found = [*server_state.changes(before.server, after.server), *content_digest.compare(before.catalog, after.catalog)]
     if before.identity.oid != after.identity.oid:
         found.insert(0, f"{after.identity.name} is another database (OID {after.identity.oid}) than before.")
     tables, old = after.counters["tables"], before.counters["tables"]

@@ -25,7 +25,7 @@ from .psql import MAX_NAME_BYTES, Database, Session, bind, quote_ident, quote_li
 
 KINDS = ("scratch", "failed", "snap", "fenced", "restored")
 # A database that CREATE DATABASE has just made, before its record is written: nobody can have connected to it.
-NEWBORN_LIMIT = 4711
+UNCLAIMED_LIMIT = 4711
 # A condition on pg_stat_activity. backend_type is hidden from roles without pg_read_all_stats.
 CLIENT = "coalesce(backend_type, 'client backend') = 'client backend'"
 
@@ -64,10 +64,10 @@ class Found:
         return record_of(self.comment)
 
     @property
-    def newborn(self) -> bool:
+    def unclaimed(self) -> bool:
         """Made by CREATE DATABASE of ours and not yet recorded: no session can ever have been in it. Where its DROP was
         interrupted (-2), only dropping it again is possible."""
-        closed = not self.allow_connections and self.connection_limit in (NEWBORN_LIMIT, -2)
+        closed = not self.allow_connections and self.connection_limit in (UNCLAIMED_LIMIT, -2)
         return self.comment is None and closed and not self.connections and not self.sessions
 
 
@@ -112,7 +112,7 @@ def judge(found: Found, live: str, registry: Registry, known: Mapping[str, Known
         told = {"release": noted.release, "at": noted.data.get("at"), **noted.data, "of": live}
         return Managed(found, "fenced", noted.release, told, "", noted.in_use)
     if record is None:
-        if noted is not None and noted.oid is None and found.newborn:
+        if noted is not None and noted.oid is None and found.unclaimed:
             return Managed(found, noted.kind, noted.release, noted.data, "", noted.in_use)
         if noted is not None and noted.oid == found.oid:
             return Managed(found, noted.kind, noted.release, noted.data, "somebody has replaced its record")

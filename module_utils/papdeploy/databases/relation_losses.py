@@ -17,7 +17,7 @@ from typing import Any, Optional
 from ..core.errors import CommandFailed, Refused
 from ..core.text import plural
 from . import write_snapshot
-from .content_digest import queries as oracle_sql
+from .content_digest import queries
 from .content_digest.queries import no_member, user_schema
 from .psql import Database, Session, quote_ident
 
@@ -265,7 +265,7 @@ def _digests(session: Session, tables: Sequence[Mapping[str, Any]]) -> dict[int,
     found: dict[int, str] = {}
     for table in tables:
         shown = {**table, "columns": sorted(table["typed"] or []), "condition": None}
-        found[int(table["oid"])] = str(session.rows(oracle_sql.rows_query(shown))[0]["hash"])
+        found[int(table["oid"])] = str(session.rows(queries.rows_query(shown))[0]["hash"])
     return found
 
 

@@ -64,8 +64,8 @@ def catalog_of(stack: Stack, journal: Journal, version: dict[str, Any]) -> dict[
     """The live catalog after the release: as the validation read it, else read now beside the models of ``version``."""
     path = journal.folder / "catalog.json"
     if not path.is_file():
-        with stack.beside_models(version) as beside:
-            read = beside.call("schema.describe", {"models": list(stack.models)}, deadline_s=120)
+        with stack.beside_models(version) as app_session:
+            read = app_session.call("schema.describe", {"models": list(stack.models)}, deadline_s=120)
         write_durably(path, json.dumps(read["catalog"]).encode())
     catalog: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return catalog

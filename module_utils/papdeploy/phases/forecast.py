@@ -81,9 +81,9 @@ def _run_on_scratch(stack: Stack, sources: Mapping[str, str], found: Findings) -
     request = {"sources": dict(sources), "release": "plan", "who": "plan", "options": {"stop_at_scripts": True}}
     with scratch_database(stack, "plan") as scratch:
         copy_schema(stack, scratch)
-        with stack.on_copy(found.candidate, scratch, "the plan of the migrations") as beside:
-            done = beside.call("migrations.apply", request, deadline_s=300)
-            copy = beside.call("schema.describe", {"models": list(stack.models)})
+        with stack.on_copy(found.candidate, scratch, "the plan of the migrations") as app_session:
+            done = app_session.call("migrations.apply", request, deadline_s=300)
+            copy = app_session.call("schema.describe", {"models": list(stack.models)})
     return _Run(done["applied"], done["pending"], done["left_out"], copy["catalog"])
 
 

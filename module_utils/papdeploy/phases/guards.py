@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .. import databases
-from ..app.stack import Beside, Stack
+from ..app.stack import AppSession, Stack
 from ..backup.archive import refuse_clients
 from ..core import storage
 from ..core.errors import PapError, Refused, StorageFailed
@@ -43,17 +43,17 @@ def refuse_drop_tables(environment: str, sources: Mapping[str, Mapping[str, str]
             )
 
 
-def refuse_drop_tables_inside(stack: Stack, version: Mapping[str, Any], beside: Beside) -> list[str]:
+def refuse_drop_tables_inside(stack: Stack, version: Mapping[str, Any], app_session: AppSession) -> list[str]:
     """The same for what the process of ``version`` would find by itself: settings files, whoever loads them; what its
     start command and its main module make of it, seen where they reach nothing; and what the import of its models sets.
     Returns what the summary has to say: what could not be seen. The models come last: with CC_DROP_TABLES on, an import
     may be what drops the tables."""
     if stack.environment == "development":
         return []
-    request = {"variable": DROP_TABLES, **beside.surroundings()}
+    request = {"variable": DROP_TABLES, **app_session.surroundings()}
     said: list[str] = []
     for call in ("environment.files", "environment.started", "environment.imported"):
-        found = beside.call(call, request, deadline_s=120)
+        found = app_session.call(call, request, deadline_s=120)
         for item in found["found"]:
             refuse_drop_tables(
                 stack.environment, {f"{item['source']} ({version['label']})": {DROP_TABLES: item["value"]}}

@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import databases
 from ..app import smoke
-from ..app.stack import Beside, Stack
+from ..app.stack import AppSession, Stack
 from ..core import storage
 from ..core.clock import now
 from ..core.durable import private_folder
@@ -61,16 +61,16 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
         request = _request(stack, journal, options, limit_s)
         before = "before the API stops"
         release_content.refuse_changed_files(stack, journal, before)  # first: what follows runs code of it
-        with stack.beside_models(header["to"]) as beside:
+        with stack.beside_models(header["to"]) as app_session:
             gone = api_watch.note(stack, journal)
-            warm(beside, request)  # everything is imported and checked before the API stops
-            release_content.refuse_changed(stack, journal, before, beside)
+            warm(app_session, request)  # everything is imported and checked before the API stops
+            release_content.refuse_changed(stack, journal, before, app_session)
             storage.refuse_full(stack.state.folder)
-            first = _keep_open(stack, journal) if online else _close(stack, journal, options, say, beside)
+            first = _keep_open(stack, journal) if online else _close(stack, journal, options, say, app_session)
             say({"event": "step", "step": "migrating"})
             with journal.checkpoint("migrate", deadline_s=limit_s) as done:
                 try:
-                    result = beside.call(
+                    result = app_session.call(
                         "migrations.apply",
                         request,
                         deadline_s=limit_s + 30,
@@ -121,10 +121,10 @@ def _request(stack: Stack, journal: Journal, options: Options, limit_s: float) -
     }
 
 
-def _close(stack: Stack, journal: Journal, options: Options, say: Progress, beside: Beside) -> list[str]:
+def _close(stack: Stack, journal: Journal, options: Options, say: Progress, app_session: AppSession) -> list[str]:
     """Stop the API, fence, make sure of the restore point, move ``beside`` behind the fence. What a person reads."""
-    release, live = journal.release, beside.live()
-    behind_fence = beside.environment_for(databases.derived(live.name, "fenced", release), strict=False)
+    release, live = journal.release, app_session.live()
+    behind_fence = app_session.environment_for(databases.derived(live.name, "fenced", release), strict=False)
     databases.refuse_unready(stack.database, release)
     say({"event": "step", "step": "stopping the API, raising the fence"})
     with journal.checkpoint("fence") as done:
@@ -133,7 +133,7 @@ def _close(stack: Stack, journal: Journal, options: Options, say: Progress, besi
         done.update(fence)
     fenced = live.renamed(str(fence["database"]), str(fence["id"]))
     behind = stack.database.named(fenced.name).as_release(release).expecting(fenced)
-    beside.move(behind, behind_fence)
+    app_session.move(behind, behind_fence)
     with journal.checkpoint("restore_point") as done:
         point = restore_point.make(
             behind,

@@ -128,18 +128,20 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
     stack.database.registry.refuse_other(facts.identifier)
     guards.refuse_server(stack.database, facts)
     guards.refuse_many_databases(stack.url_variable, coming)
-    with stack.beside_models(candidate) as beside:
-        unseen += guards.refuse_drop_tables_inside(stack, candidate, beside)  # first: the next call imports the models
+    with stack.beside_models(candidate) as app_session:
+        unseen += guards.refuse_drop_tables_inside(
+            stack, candidate, app_session
+        )  # first: the next call imports the models
         request = {"models": list(stack.models), "server_version": facts.version}
-        ddl = beside.call("schema.ddl", request, deadline_s=120)
-        plan_result = beside.call(
+        ddl = app_session.call("schema.ddl", request, deadline_s=120)
+        plan_result = app_session.call(
             "migrations.plan",
             {"sources": dict(sources), "options": {"allow_out_of_order": options.allow_out_of_order}},
             deadline_s=120,
         )
-        live = beside.call("schema.describe", request, deadline_s=120)
-        beside.prove_api_url()
-        content = release_content.measure(stack, candidate, beside) if with_baseline else None
+        live = app_session.call("schema.describe", request, deadline_s=120)
+        app_session.prove_api_url()
+        content = release_content.measure(stack, candidate, app_session) if with_baseline else None
         if plan_result.get("problems"):
             raise _problems(plan_result["problems"])
         expected = expected_catalog(stack, candidate, ddl["digest"])
@@ -213,8 +215,8 @@ def _refuse_drop_tables_of(stack: Stack, running: Mapping[str, Any]) -> list[str
     """A rollback starts the API that runs now again. What it would find then is looked at as far as it can be; returns
     what the summary has to say."""
     try:
-        with stack.beside_models(running) as beside:
-            return guards.refuse_drop_tables_inside(stack, running, beside)
+        with stack.beside_models(running) as app_session:
+            return guards.refuse_drop_tables_inside(stack, running, app_session)
     except Refused:
         raise
     except PapError as error:
@@ -230,8 +232,8 @@ def expected_catalog(stack: Stack, version: Mapping[str, Any], digest: str) -> d
         return cached
     with contextlib.ExitStack() as opened:
         scratch = opened.enter_context(plan.scratch_database(stack, "models"))
-        beside = opened.enter_context(stack.on_copy(version, scratch, "the creation of the models"))
-        made = beside.call("schema.expect", {"models": list(stack.models)}, deadline_s=300)
+        app_session = opened.enter_context(stack.on_copy(version, scratch, "the creation of the models"))
+        made = app_session.call("schema.expect", {"models": list(stack.models)}, deadline_s=300)
     catalog: dict[str, Any] = made["catalog"]
     if stack.state.folder.is_dir():  # a stack that was never deployed to stays untouched by a plan
         private_folder(cache.parent)

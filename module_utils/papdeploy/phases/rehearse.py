@@ -158,9 +158,11 @@ def _online(online: Mapping[str, Any], mode: str) -> str:
 def _expected(found: Mapping[str, Any]) -> str:
     away = found.get("expected_unavailable_s")
     only_if = {"swap": " if a snapshot is taken"}
-    ways = ", ".join(f"{way} {age(took)}{only_if.get(way, '')}" for way, took in found["recovery_s"].items())
+    strategies = ", ".join(
+        f"{strategy} {age(took)}{only_if.get(strategy, '')}" for strategy, took in found["recovery_s"].items()
+    )
     limit = f", migration ended after {found['deadline_s']:g} s" if found.get("deadline_s") else ""
     said = (
         f"API unavailable for {seconds(away)}" if away is not None else "nobody knows how long the API is unavailable"
     )
-    return f"expected: {said}{limit}" + (f"; ways back: {ways}" if ways else "")
+    return f"expected: {said}{limit}" + (f"; ways back: {strategies}" if strategies else "")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..app.content import Content
-from ..app.stack import Beside, Stack
+from ..app.stack import AppSession, Stack
 from ..core.durable import write_durably
 from ..core.errors import VerificationFailed
 from ..core.visible import visible
@@ -35,13 +35,15 @@ class Measured:
         return {"checksum": self.files.checksum if self.files else "", "runtime": self.runtime}
 
 
-def measure(stack: Stack, version: Mapping[str, Any], beside: Beside) -> Measured:
+def measure(stack: Stack, version: Mapping[str, Any], app_session: AppSession) -> Measured:
     """What ``version`` consists of now. ``beside`` runs with its Python."""
     files = stack.api.content(version)
     environments = [*stack.api.environments(version).values(), *stack.api.declared(version).values()]
     names = {name for each in environments for name in each}.union(files.variables if files else ())
     # What an image has installed is in its identity.
-    installed = beside.call("environment.installed", {}, deadline_s=60) if files else {"python": "", "packages": {}}
+    installed = (
+        app_session.call("environment.installed", {}, deadline_s=60) if files else {"python": "", "packages": {}}
+    )
     return Measured(files, {**installed, "variables": sorted(names)})
 
 
@@ -51,12 +53,12 @@ def keep(journal: Journal, measured: Measured) -> None:
         write_durably(journal.folder / FILE, json.dumps(dict(measured.files.files)).encode(), vital=False)
 
 
-def refuse_changed(stack: Stack, journal: Journal, when: str, beside: Beside) -> None:
+def refuse_changed(stack: Stack, journal: Journal, when: str, app_session: AppSession) -> None:
     """Raise VerificationFailed unless everything is as the preflight measured it. ``when``: since then, as a clause."""
     recorded = _recorded(journal)
     if not recorded:
         return
-    measured = measure(stack, journal.header()["to"], beside)
+    measured = measure(stack, journal.header()["to"], app_session)
     changes = _file_changes(journal, measured.files)
     changes += runtime_differences(recorded["runtime"], measured.runtime, "the preflight")
     if changes:

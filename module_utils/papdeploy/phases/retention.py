@@ -186,7 +186,7 @@ def _release(journal: Journal) -> Release:
     end = journal.end() or {}
     entries = [journal.last(phase) or {} for phase in ("backup", "restore_point")]
     needs = [str(entry[key]) for entry in entries for key in ("path", "sha256", "database") if entry.get(key)]
-    return Release(journal.release, str(end.get("event") or ""), str(end.get("way") or ""), tuple(needs))
+    return Release(journal.release, str(end.get("event") or ""), str(end.get("strategy") or ""), tuple(needs))
 
 
 def _databases(database: Database, state: State) -> list[Thing]:

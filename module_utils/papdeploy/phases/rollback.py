@@ -32,8 +32,8 @@ class Options:
     """What the caller decides about a rollback. ``plan_only`` chooses the way and names its cost; ``planned`` is the
     way that was announced so, which is then not announced again."""
 
-    accept_loss: bool = False
-    way: str = ""
+    accept_data_loss: bool = False
+    strategy: str = ""
     encrypt: Mapping[str, Any] = field(default_factory=dict)
     only_unfinished: bool = False
     reason: str = ""
@@ -57,7 +57,7 @@ def run(
         if options.take_over and not (options.plan_only or check_mode):
             with lock.alone("take-over", take_over=True):
                 pass
-        return {"way": "nothing", "pap": {"phase": "rollback", "lines": []}}
+        return {"strategy": "nothing", "pap": {"phase": "rollback", "lines": []}}
     _refuse_other_stack(stack, journal)
     if options.plan_only:
         return _forecast(stack, journal, options)
@@ -74,18 +74,18 @@ def run(
 def _choose(stack: Stack, journal: Journal, options: Options) -> tuple[dict[str, Any], rollback.RollbackPlan]:
     facts = facts_of(stack, journal)
 
-    def chosen(way: str) -> rollback.RollbackPlan:
+    def chosen(strategy: str) -> rollback.RollbackPlan:
         return rollback.choose(
             stack.database,
             facts,
-            accept_loss=options.accept_loss,
-            way=way,
+            accept_data_loss=options.accept_data_loss,
+            strategy=strategy,
             deep=not options.plan_only,
             encryption=options.encrypt,
         )
 
     plan = chosen(_asked(journal, options))
-    if _asked(journal, options) == "downgrade" != options.way and not plan.state.applied:
+    if _asked(journal, options) == "downgrade" != options.strategy and not plan.state.applied:
         plan = chosen("")  # it had been done when the rollback was interrupted: what is left is the API
     return facts, plan
 
@@ -93,11 +93,11 @@ def _choose(stack: Stack, journal: Journal, options: Options) -> tuple[dict[str,
 def _asked(journal: Journal, options: Options) -> str:
     """The way that a person named: now, or for the rollback of this release that was interrupted and is now ended."""
     begun = journal.last("rollback", "begin") if journal.end() is None else None
-    return options.way or str((begun or {}).get("asked") or "")
+    return options.strategy or str((begun or {}).get("asked") or "")
 
 
 def _announcement(stack: Stack, plan: rollback.RollbackPlan, options: Options) -> list[str]:
-    if options.planned == plan.way:
+    if options.planned == plan.strategy:
         return []
     asked = options.reason.split(": ")[0] or "it was asked for"
     lines = [f"release {plan.release} of {stack.label} is taken back ({asked})", *plan.lines()]
@@ -110,7 +110,7 @@ def _forecast(stack: Stack, journal: Journal, options: Options) -> dict[str, Any
     """The way and its cost; nothing is changed."""
     _, plan = _choose(stack, journal, options)
     lines = _announcement(stack, plan, options)
-    chosen = {key: plan.as_dict()[key] for key in ("way", "release", "cost", "besides", "refused")}
+    chosen = {key: plan.as_dict()[key] for key in ("strategy", "release", "cost", "besides", "refused")}
     if options.plan_only:
         return {**chosen, "changed": False, "pap": {"phase": "rollback", "lines": lines, "status": "warning"}}
     return {**chosen, "changed": not plan.refused, "pap": {"phase": "rollback", "lines": lines}}
@@ -134,7 +134,7 @@ def _take_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: 
             agreed=lambda: health_check.agreed(
                 stack, journal, begin_entry(journal)["from"], say, "rollback.health_check"
             ),
-            validate=lambda way: _validate(stack, journal, way),
+            validate=lambda strategy: _validate(stack, journal, strategy),
             smoke=lambda: _smoke(stack, journal),
             checkpoint=lambda phase, event, data: _note(journal, phase, event, data),
             emit=say,
@@ -146,8 +146,8 @@ def _take_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: 
                 api=stack.api,
                 facts=facts,
                 hooks=hooks,
-                accept_loss=options.accept_loss,
-                asked=asked == plan.way,
+                accept_data_loss=options.accept_data_loss,
+                asked=asked == plan.strategy,
                 encryption=options.encrypt,
             )
         except PapError as error:
@@ -163,15 +163,15 @@ def _take_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: 
             end,
             message=options.reason,
             seconds=round(seconds_between(begin_entry(journal)["at"], now()), 2),
-            way=result["way"],
+            strategy=result["strategy"],
             unhealthy=result["unhealthy"],
-            **_left(stack, journal, result["way"]),
+            **_left(stack, journal, result["strategy"]),
         )
         process.end(journal.folder, "the release was taken back")
     lines += [*result["lines"], _waited(away, result), f"journal {journal.path}"]
     return {
         "changed": True,
-        **{key: result[key] for key in ("way", "cost", "besides", "kept", "seconds")},
+        **{key: result[key] for key in ("strategy", "cost", "besides", "kept", "seconds")},
         "unavailable_s": away,
         "release": journal.release,
         "outcome": _outcome(stack, journal, result),
@@ -180,15 +180,15 @@ def _take_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: 
 
 
 def _which(stack: Stack, release: str, options: Options) -> Optional[Journal]:
-    other_way = options.way not in ("", "image")  # of a release whose image went back the rest can still follow
+    other_way = options.strategy not in ("", "image")  # of a release whose image went back the rest can still follow
     if release:
         journal = stack.state.journal(release)
         end = journal.end()
-        open_yet = end and end.get("way") == "image" and end["event"] == "rolled_back"
+        open_yet = end and end.get("strategy") == "image" and end["event"] == "rolled_back"
         if end and end["event"] != "finished" and not (open_yet and other_way):
             raise Refused(
                 f"Release {release} has been taken back already ({end['event']} at {end['at']}).",
-                hint="Only its API was taken back. Its database can follow: -e rollback_way=restore"
+                hint="Only its API was taken back. Its database can follow: -e rollback_strategy=restore"
                 if open_yet
                 else "There is nothing left to roll back.",
             )
@@ -281,9 +281,9 @@ def _outcome(stack: Stack, journal: Journal, result: Mapping[str, Any]) -> str:
     if not lost:
         return f"{stack.name} was rolled back and runs {label} again.{kept}{unhealthy}"
     back = (
-        f"The data of before is back, by {result['way']};"
-        if result["way"] in rollback.BRING_BACK
-        else "What it lost is NOT back: -e rollback_way=restore brings it back;"
+        f"The data of before is back, by {result['strategy']};"
+        if result["strategy"] in rollback.BRING_BACK
+        else "What it lost is NOT back: -e rollback_strategy=restore brings it back;"
     )
     return f"THE RELEASE LOST DATA: {loss_rules.listed(lost)}. {back} {stack.name} runs {label} again.{kept}{unhealthy}"
 
@@ -294,10 +294,10 @@ def _note(journal: Journal, phase: str, event: str, data: Mapping[str, Any]) -> 
 
 def _revert(stack: Stack, journal: Journal, dbname: str, say: Progress) -> dict[str, Any]:
     header = begin_entry(journal)
-    with stack.beside_models(header["to"]) as beside:
+    with stack.beside_models(header["to"]) as app_session:
         if dbname != stack.database.conninfo.dbname:
-            beside.move(stack.database.named(dbname), beside.environment_for(dbname, strict=False))
-        return beside.call(
+            app_session.move(stack.database.named(dbname), app_session.environment_for(dbname, strict=False))
+        return app_session.call(
             "migrations.revert",
             {
                 "sources": read_kept(journal.folder, "migrations.json"),
@@ -311,19 +311,19 @@ def _revert(stack: Stack, journal: Journal, dbname: str, say: Progress) -> dict[
         )
 
 
-def _validate(stack: Stack, journal: Journal, way: str) -> dict[str, Any]:
+def _validate(stack: Stack, journal: Journal, strategy: str) -> dict[str, Any]:
     """The schema must be what it was before the release (unless the old API stays on the new schema)."""
     header = begin_entry(journal)
-    if way == "image" and journal.last("migrate"):
+    if strategy == "image" and journal.last("migrate"):
         return {"matches": True, "note": "the old release stays on the new schema, as the rehearsal proved it can"}
     if not journal.touched and not (journal.folder / "before.json").exists():
         return {"matches": True, "note": "the release was interrupted before it had described the schema"}
     before = read_kept(journal.folder, "before.json")
-    with stack.beside_models(header["from"]) as beside:
+    with stack.beside_models(header["from"]) as app_session:
         request = {"models": list(stack.models), "server_version": stack.database.facts().version}
-        live = beside.call("schema.describe", request, deadline_s=120)
+        live = app_session.call("schema.describe", request, deadline_s=120)
         if not comparable(before, live["catalog"]):  # pap-deploy or the server was upgraded since: ask the old models
-            digest = beside.call("schema.ddl", request, deadline_s=120)["digest"]
+            digest = app_session.call("schema.ddl", request, deadline_s=120)["digest"]
             before = expected_catalog(stack, header["from"], digest)
     found = compare(before, live["catalog"], CheckOptions())
     errors = [item.as_dict() for item in found if item.severity == "error"]
@@ -336,9 +336,9 @@ def _validate(stack: Stack, journal: Journal, way: str) -> dict[str, Any]:
     return {"matches": True, "differences": [item.as_dict() for item in found]}
 
 
-def _left(stack: Stack, journal: Journal, way: str) -> dict[str, Any]:
+def _left(stack: Stack, journal: Journal, strategy: str) -> dict[str, Any]:
     """Where only the image went back, the schema that stays is remembered: to the next preflight it is no drift."""
-    if way != "image" or not journal.last("migrate"):
+    if strategy != "image" or not journal.last("migrate"):
         return {}
     try:
         return {"schema_fingerprint": fingerprint(catalog_of(stack, journal, begin_entry(journal)["from"]))}

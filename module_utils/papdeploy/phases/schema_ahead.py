@@ -70,8 +70,8 @@ def now(stack: Stack) -> Optional[Ahead]:
     running = stack.api.running()
     if not _taken_back(stack, running):
         return None
-    with stack.beside_models(running) as beside:
-        applied = beside.call("migrations.status", {"sources": {}}, deadline_s=60)["applied"]
+    with stack.beside_models(running) as app_session:
+        applied = app_session.call("migrations.status", {"sources": {}}, deadline_s=60)["applied"]
     return of(stack, running, applied)
 
 
@@ -80,7 +80,7 @@ def _taken_back(stack: Stack, running: Mapping[str, Any]) -> list[Journal]:
     found: list[Journal] = []
     for journal in reversed(stack.state.releases()):
         end = journal.end() or {}
-        if end.get("event") == "rolled_back" and end.get("way") == "image" and journal.last("migrate"):
+        if end.get("event") == "rolled_back" and end.get("strategy") == "image" and journal.last("migrate"):
             found.append(journal)
         elif end.get("event") == "finished":
             header = next(iter(journal.entries()), {})

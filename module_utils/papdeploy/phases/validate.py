@@ -42,20 +42,20 @@ def _compared(stack: Stack, release: str, options: Mapping[str, Any]) -> dict[st
     version = stack.api.candidate() if release else stack.api.running()
     ahead = None if release else schema_ahead.now(stack)
     mine = stack.state.working(release) if release else contextlib.nullcontext()
-    with mine, stack.beside_models(version) as beside:
+    with mine, stack.beside_models(version) as app_session:
         request = {"models": list(stack.models)}
         if release:
             expected = read_kept(stack.state.journal(release).folder, "expected.json")
         else:
             facts = stack.database.facts()
-            ddl = beside.call("schema.ddl", {**request, "server_version": facts.version}, deadline_s=120)
+            ddl = app_session.call("schema.ddl", {**request, "server_version": facts.version}, deadline_s=120)
             expected = expected_catalog(stack, version, ddl["digest"])
-        found = beside.call("schema.check", {"expected": expected, "options": dict(options)}, deadline_s=120)
+        found = app_session.call("schema.check", {"expected": expected, "options": dict(options)}, deadline_s=120)
         if release:
-            catalog = beside.call("schema.describe", request, deadline_s=120)["catalog"]
+            catalog = app_session.call("schema.describe", request, deadline_s=120)["catalog"]
             journal = stack.state.journal(release)
             write_durably(journal.folder / "catalog.json", json.dumps(catalog).encode())
-            release_content.refuse_changed(stack, journal, "since it took over", beside)
+            release_content.refuse_changed(stack, journal, "since it took over", app_session)
     if ahead:
         result = ahead.explain(result_from_dict(found), expected, CheckOptions.from_dict(dict(options)))
         found = {**found, **result.as_dict()}

@@ -17,8 +17,7 @@ from ..backup.pipeline import Emit, silent, write_all
 from ..backup.restore_errors import next_step
 from ..core.errors import DeadlineExceeded, PapError
 from ..core.text import plural
-from ..databases import content_digest as oracles
-from ..databases import disk
+from ..databases import content_digest, disk
 from ..databases.psql import Database
 from ..sites.host import CHUNK
 from . import sampling
@@ -32,7 +31,7 @@ class Copy:
     it holds. ``taken``: the backup that it was restored from, if that is where it comes from. ``how``: for a person."""
 
     database: Database
-    start: oracles.Oracle
+    start: content_digest.ContentDigest
     data: str
     how: str
     seconds: float
@@ -63,7 +62,7 @@ class Maker:
             copy = databases.expected(self.live, taken.scratch, self.release)
             databases.ready_for_rehearsal(self.live, copy)
             how = "the copy that proved the backup"
-            return Copy(copy, taken.oracle, "full", how, time.monotonic() - started, taken)
+            return Copy(copy, taken.digest, "full", how, time.monotonic() - started, taken)
         return self.again(deadline)
 
     def again(self, deadline: float) -> Copy:
@@ -83,7 +82,7 @@ class Maker:
             )
             databases.ready_for_rehearsal(self.live, restored.database)
             how = "the backup, restored again"
-            return Copy(restored.database, taken.oracle, "full", how, time.monotonic() - started, taken)
+            return Copy(restored.database, taken.digest, "full", how, time.monotonic() - started, taken)
         if self.data == "full":
             size = int(self.live.scalar("SELECT pg_database_size(current_database()) AS size"))
             disk.check_copy(self.live, database_bytes=size, purpose="the copy for the rehearsal")
@@ -104,7 +103,7 @@ class Maker:
             _stream(self.live, copy, ["--data-only", f"--schema={LEDGER_SCHEMA}"], deadline)
         databases.ready_for_rehearsal(self.live, copy)  # open to whom the live one is open, now that it is whole
         copy.analyze()
-        start = oracles.take(copy, ignore_schemas=(LEDGER_SCHEMA,))
+        start = content_digest.take(copy, ignore_schemas=(LEDGER_SCHEMA,))
         return Copy(copy, start, self.data, how, time.monotonic() - started)
 
     def drop(self) -> None:
@@ -165,13 +164,13 @@ def _stream(source: Database, target: Database, options: list[str], deadline: fl
                 )
 
 
-def keep_apart(copy: Copy, oracle: oracles.Oracle) -> oracles.Oracle:
+def keep_apart(copy: Copy, digest: content_digest.ContentDigest) -> content_digest.ContentDigest:
     """``oracle`` without what a migration may move and nobody would call a loss: sequences that went forward."""
     sequences = {
         schema: {name: _not_ahead(copy.start.sequences.get(schema, {}).get(name), now) for name, now in names.items()}
-        for schema, names in oracle.sequences.items()
+        for schema, names in digest.sequences.items()
     }
-    return replace(oracle, sequences=sequences)
+    return replace(digest, sequences=sequences)
 
 
 def _not_ahead(before: Optional[dict[str, Any]], now: dict[str, Any]) -> dict[str, Any]:

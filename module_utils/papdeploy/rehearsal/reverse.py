@@ -8,8 +8,8 @@ from typing import Any, Callable, Optional
 
 from ..core.errors import DeadlineExceeded, PapError, Refused
 from ..core.text import plural
-from ..databases import content_digest as oracles
-from ..databases.content_digest import Oracle
+from ..databases import content_digest
+from ..databases.content_digest import ContentDigest
 from ..databases.psql import Database, quote_ident
 from .copies import LEDGER_SCHEMA, Copy, keep_apart
 
@@ -51,8 +51,8 @@ def revert(copy: Copy, call: Call) -> dict[str, Any]:
             "seconds": None,
         }
     seconds = round(time.monotonic() - started, 3)
-    after = oracles.take(copy.database, ignore_schemas=IGNORED)
-    differences = oracles.compare(copy.start, keep_apart(copy, after), ignore_schemas=IGNORED)
+    after = content_digest.take(copy.database, ignore_schemas=IGNORED)
+    differences = content_digest.compare(copy.start, keep_apart(copy, after), ignore_schemas=IGNORED)
     return {
         "reversible": not differences,
         "claimed": True,
@@ -65,17 +65,17 @@ def revert(copy: Copy, call: Call) -> dict[str, Any]:
     }
 
 
-def structure(copy: Database) -> Oracle:
+def structure(copy: Database) -> ContentDigest:
     """The catalog of the copy now, without rows."""
-    return oracles.take(copy, ignore_schemas=IGNORED, rows=False)
+    return content_digest.take(copy, ignore_schemas=IGNORED, rows=False)
 
 
-def schema_differences(first: Oracle, second: Oracle) -> list[str]:
+def schema_differences(first: ContentDigest, second: ContentDigest) -> list[str]:
     """What is different between two catalogs, as sentences."""
-    return oracles.compare(first, second, ignore_schemas=IGNORED)
+    return content_digest.compare(first, second, ignore_schemas=IGNORED)
 
 
-def downgrade_drops(copy: Database, start: Oracle, migrated: Oracle) -> dict[str, Any]:
+def downgrade_drops(copy: Database, start: ContentDigest, migrated: ContentDigest) -> dict[str, Any]:
     """What exists only in the migrated schema, so that a downgrade drops it, and what it holds now.
 
     ``tables``: name to rows. ``columns``: ``table.column`` to the number of rows whose value is neither NULL nor the

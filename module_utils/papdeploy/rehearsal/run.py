@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
 from .. import databases
-from ..app.stack import Beside, Stack
+from ..app.stack import AppSession, Stack
 from ..backup.pipeline import Emit, silent
 from ..core.errors import DeadlineExceeded, PapError
 from ..databases import smoke_test_writes, write_snapshot
@@ -162,21 +162,21 @@ def _on_the_copy(work: _Work, maker: Maker, copy: Copy) -> dict[str, Any]:
     with contextlib.ExitStack() as opened:
         with work.step("migrate"):
             on_copy = work.stack.on_copy(subject.candidate, copy.database, "the rehearsal of the migrations")
-            beside = opened.enter_context(on_copy)
-            work.environments[subject.candidate["identity"]] = beside.made
-            migrated = _migrate(work, beside, copy)
+            app_session = opened.enter_context(on_copy)
+            work.environments[subject.candidate["identity"]] = app_session.made
+            migrated = _migrate(work, app_session, copy)
         with work.step("compare"):
             first = reverse.structure(copy.database)
             drops = reverse.downgrade_drops(copy.database, copy.start, first)
-        back = _revert(work, beside, copy) if migrated["applied"] else _nothing_to_revert()
+        back = _revert(work, app_session, copy) if migrated["applied"] else _nothing_to_revert()
         if migrated["applied"]:
             if back["tried"] and not back["clean"]:
                 with work.step("copy"):  # the trials need the data as the deploy will leave it
                     work.copy = copy = maker.again(work.deadline)
-                    beside.move(copy.database)
+                    app_session.move(copy.database)
             if back["tried"]:
                 with work.step("migrate_again"):
-                    _migrate(work, beside, copy)
+                    _migrate(work, app_session, copy)
                     _refuse_other_schema(reverse.schema_differences(first, reverse.structure(copy.database)))
     candidate, own_writes = _candidate(work, copy)
     old = _old(work, copy, candidate)
@@ -186,14 +186,14 @@ def _on_the_copy(work: _Work, maker: Maker, copy: Copy) -> dict[str, Any]:
     return _verdict(work, copy, existing, migrated, back, drops, candidate, old, own_writes)
 
 
-def warm(beside: Beside, request: Mapping[str, Any]) -> None:
+def warm(app_session: AppSession, request: Mapping[str, Any]) -> None:
     """Import and read once, outside of any transaction, what the migration and its check will use."""
-    beside.call("migrations.status", request)
+    app_session.call("migrations.status", request)
     check = {"expected": request["expected"], "options": request["schema_options"]}
-    beside.call("schema.check", check)
+    app_session.call("schema.check", check)
 
 
-def _migrate(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
+def _migrate(work: _Work, app_session: AppSession, copy: Copy) -> dict[str, Any]:
     application = f"pap-deploy:{work.subject.release}"
     beside_run = copy.database.as_release(f"{work.subject.release}:watch")
     with observe.LockWatch(beside_run, application) as watch, beside_run.session() as session:
@@ -205,9 +205,9 @@ def _migrate(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
             alone.event(event)
             work.emit(event)
 
-        warm(beside, request)
+        warm(app_session, request)
         began = time.monotonic()
-        result = beside.call(
+        result = app_session.call(
             "migrations.apply",
             request,
             deadline_s=float(request["options"]["deadline_s"]) + 30,
@@ -219,9 +219,9 @@ def _migrate(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
     return result
 
 
-def _revert(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
+def _revert(work: _Work, app_session: AppSession, copy: Copy) -> dict[str, Any]:
     with work.step("revert"):
-        back = reverse.revert(copy, lambda: _call_revert(work, beside))
+        back = reverse.revert(copy, lambda: _call_revert(work, app_session))
     if not back["reversible"] and work.options.require_reversible:
         raise RehearsalFailed(
             f"The deploy is not reversible: {back['why']}",
@@ -233,7 +233,7 @@ def _revert(work: _Work, beside: Beside, copy: Copy) -> dict[str, Any]:
     return back
 
 
-def _call_revert(work: _Work, beside: Beside) -> dict[str, Any]:
+def _call_revert(work: _Work, app_session: AppSession) -> dict[str, Any]:
     request = {
         "sources": dict(work.subject.sources),
         "since_release": work.subject.release,
@@ -241,7 +241,7 @@ def _call_revert(work: _Work, beside: Beside) -> dict[str, Any]:
         "who": work.subject.who,
         "options": {"lock_timeout_s": work.options.lock_timeout_s, "deadline_s": work.left()},
     }
-    result = beside.call("migrations.revert", request, deadline_s=work.left() + 30, on_event=work.emit)
+    result = app_session.call("migrations.revert", request, deadline_s=work.left() + 30, on_event=work.emit)
     work.note_left_out(result)
     return result
 
@@ -334,9 +334,9 @@ def _attempt(
 def _revert_after_use(work: _Work, copy: Copy, back: dict[str, Any]) -> bool:
     """Whether the downgrades still run once both APIs have written to the new schema."""
     on_copy = work.stack.on_copy(work.subject.candidate, copy.database, "the last revert", verify=False)
-    with work.step("revert_after_use"), on_copy as beside:
+    with work.step("revert_after_use"), on_copy as app_session:
         try:
-            _call_revert(work, beside)
+            _call_revert(work, app_session)
         except DeadlineExceeded:
             raise
         except PapError as error:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Callable
 
-from ..databases import content_digest as oracles
+from ..databases import content_digest
 from ..databases.content_digest import queries
 from ..databases.psql import Database, Session, bind, quote_ident
 
@@ -54,7 +54,7 @@ def copy_sample(live: Database, copy: Database, rows: int, stream: Stream) -> in
         into.execute("BEGIN")
         for table in tables:
             total += _carry(source, into, table)
-        for schema, names in oracles.read_sequences(source, ("pap_deploy",)).items():
+        for schema, names in content_digest.read_sequences(source, ("pap_deploy",)).items():
             for name, position in names.items():
                 quoted = f"{quote_ident(schema)}.{quote_ident(name)}"
                 last, called = int(position["last_value"]), bool(position["is_called"])

@@ -176,16 +176,16 @@ def recovery(
     """
     start = (old_start_s or 0.0) + RESCUE_S
     closed = usual["fence"] + usual["unfence"]
-    ways: dict[str, float] = {}
+    strategies: dict[str, float] = {}
     if old_api_works:
-        ways["image"] = start
+        strategies["image"] = start
     if reversible and revert_s is not None:
-        ways["downgrade"] = revert_s + closed + start
+        strategies["downgrade"] = revert_s + closed + start
     if mode != "online":
-        ways["swap"] = closed + 0.5 + start
+        strategies["swap"] = closed + 0.5 + start
     if restore_s is not None:
-        ways["restore"] = restore_s + closed + 0.5 + start
-    return {way: round(seconds, 1) for way, seconds in ways.items()}
+        strategies["restore"] = restore_s + closed + 0.5 + start
+    return {strategy: round(seconds, 1) for strategy, seconds in strategies.items()}
 
 
 def deadline_s(migrate_s: float, factor: float, limit_s: float) -> float:

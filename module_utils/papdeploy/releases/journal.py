@@ -248,7 +248,7 @@ class State:
             end = journal.end()
             if end is None or end["event"] == "finished":
                 return None
-            if end["event"] == "rolled_back" and end.get("way") == "image":
+            if end["event"] == "rolled_back" and end.get("strategy") == "image":
                 return journal
         return None
 
@@ -292,7 +292,7 @@ class State:
         let that be noted, the next run ends it."""
         with storage.on_the_way_out(), contextlib.suppress(StorageFailed):
             if journal.end() is None:
-                journal.append("release", "refused", message=error.message, way="nothing")
+                journal.append("release", "refused", message=error.message, strategy="nothing")
             self.lock.release(journal.release)
         error.data["ended"] = True
 

@@ -121,7 +121,7 @@ def _rollback_refused(later: Entries) -> Optional[dict[str, Any]]:
     if found is None:
         return None
     plan = found.get("plan") or {}
-    shown = ("way", "refused", "hint", "cost", "besides", "lines")
+    shown = ("strategy", "refused", "hint", "cost", "besides", "lines")
     loses = bool(plan.get("cost") or plan.get("besides"))
     return {"at": found["at"], "reason": found.get("reason"), **{key: plan.get(key) for key in shown}, "loses": loses}
 
@@ -396,7 +396,7 @@ def _next(report: Mapping[str, Any]) -> list[dict[str, str]]:
     if report["rollback_refused"]:
         steps.append({"say": "See the way back, and what it costs now", "type": f"{back} --check"})
     if (report["rollback_refused"] or {}).get("loses"):
-        steps.append({"say": "Go back although it loses that", "type": f"{back} -e rollback_accept_loss=true"})
+        steps.append({"say": "Go back although it loses that", "type": f"{back} -e rollback_accept_data_loss=true"})
     else:
         steps.append({"say": "Go back", "type": back})
     return steps

@@ -26,8 +26,8 @@ def gather(entries: Entries) -> Optional[dict[str, Any]]:
             deleted = _losses(entry.get("losses"))
         elif entry["phase"] == "rollback" and entry["event"] in ("begin", "refused"):
             lost = _losses((entry.get("plan") or {}).get("lost")) or lost
-        elif told == ("rollback", "done") and entry.get("way") in BRING_BACK:
-            back = str(entry["way"])
+        elif told == ("rollback", "done") and entry.get("strategy") in BRING_BACK:
+            back = str(entry["strategy"])
     if not lost and not deleted:
         return None
     return {
@@ -61,7 +61,7 @@ def section(data: Optional[Mapping[str, Any]]) -> str:
     how = (
         f"It is back, by {escape(data['back'])}; the database that lost it is kept aside."
         if data["back"]
-        else "It is NOT back. ansible-playbook rollback.yml -e rollback_way=restore brings it back."
+        else "It is NOT back. ansible-playbook rollback.yml -e rollback_strategy=restore brings it back."
     )
     items = "".join(f"<li>{escape(sentence)}</li>" for sentence in data["lost"])
     return f'<div class="message"><strong>The release lost data</strong><p>{how}</p><ul>{items}</ul></div>'

@@ -84,9 +84,9 @@ def when(at: Optional[str]) -> str:
     return f"{at[:10]} {at[11:19]} UTC" if at else NOT_RECORDED
 
 
-def clock(at: Optional[str], beside: Optional[str] = None) -> str:
+def clock(at: Optional[str], app_session: Optional[str] = None) -> str:
     """The time of day alone where the date is that of ``beside``."""
-    return f"{at[11:19]} UTC" if at and beside and at[:10] == beside[:10] else when(at)
+    return f"{at[11:19]} UTC" if at and app_session and at[:10] == app_session[:10] else when(at)
 
 
 def minute(at: str) -> str:

@@ -83,7 +83,7 @@ def failure(failed: Mapping[str, Any], rollback: Part) -> str:
 def _rollback(rollback: Part) -> str:
     if not rollback:
         return ""
-    rows = [("Way", rollback.get("sentence") or rollback.get("way") or format.NOT_RECORDED)]
+    rows = [("Way", rollback.get("sentence") or rollback.get("strategy") or format.NOT_RECORDED)]
     if rollback.get("why"):
         rows.append(("Why", rollback["why"]))
     cost = rollback.get("cost")
@@ -326,9 +326,9 @@ def rehearsal(found: Part, unavailable_s: Optional[float]) -> str:
     body = f'<dl class="facts" style="margin:0">{items}</dl>'
     if found.get("downgrade_loses"):
         body += f"<h3>What a downgrade loses</h3><p>{escape(found['downgrade_loses'])}</p>"
-    ways = found.get("recovery_s")
-    if isinstance(ways, Mapping) and ways:
-        rows = [[escape(way.replace("_", " ")), format.seconds(value)] for way, value in ways.items()]
+    strategies = found.get("recovery_s")
+    if isinstance(strategies, Mapping) and strategies:
+        rows = [[escape(strategy.replace("_", " ")), format.seconds(value)] for strategy, value in strategies.items()]
         body += (
             f"<h3>Ways back</h3>{table('How long each would take, from the times on the copy', ['Way', 'Time'], rows)}"
         )

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from .execute import Hooks, run
 from .plan import RollbackPlan, choose
-from .strategies import BRING_BACK, WAYS
+from .strategies import BRING_BACK, STRATEGIES
 
-__all__ = ["BRING_BACK", "WAYS", "Hooks", "RollbackPlan", "choose", "run"]
+__all__ = ["BRING_BACK", "STRATEGIES", "Hooks", "RollbackPlan", "choose", "run"]

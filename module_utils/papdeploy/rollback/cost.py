@@ -17,18 +17,18 @@ from ..databases.psql import Database
 Fence = Optional[Mapping[str, Any]]
 
 
-def written(where: Database, facts: Mapping[str, Any], fence: Fence, way: str) -> Written:
+def written(where: Database, facts: Mapping[str, Any], fence: Fence, strategy: str) -> Written:
     """What the way would lose: written after the fence was lifted, or, where that is not known, after the restore
     point was made (then the release's own migrations count as well). ``written_before`` is what had been counted when a
     downgrade, which rewrites rows itself, was tried."""
-    found = _since(where, facts, fence, way)
+    found = _since(where, facts, fence, strategy)
     earlier = facts.get("written_before")
     return found.plus(replace(Written.from_dict(earlier), why=found.why)) if earlier else found
 
 
-def _since(where: Database, facts: Mapping[str, Any], fence: Fence, way: str) -> Written:
+def _since(where: Database, facts: Mapping[str, Any], fence: Fence, strategy: str) -> Written:
     point, lifted = facts.get("restore_point") or {}, facts.get("unfence") or {}
-    of_point = (way == "swap") == (point.get("kind") == "snapshot") and point.get("mark")
+    of_point = (strategy == "swap") == (point.get("kind") == "snapshot") and point.get("mark")
     # Only the very same raising of the fence proves it: a rollback that was killed raised one of its own.
     if of_point and fence and point.get("fence_id") and point["fence_id"] == fence["id"]:
         return Written({}, True, "the fence has been up since the restore point")

@@ -47,7 +47,7 @@ class _Work:
     facts: dict[str, Any]
     hooks: Hooks
     encryption: backups.Encryption | Mapping[str, Any] | None
-    accept_loss: bool
+    accept_data_loss: bool
     asked: str = ""
 
     @property
@@ -78,7 +78,7 @@ def run(
     api: Api,
     facts: Mapping[str, Any],
     hooks: Hooks,
-    accept_loss: bool = False,
+    accept_data_loss: bool = False,
     asked: bool = False,
     encryption: backups.Encryption | Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def run(
         raise Refused(
             f"Release {plan.release} cannot be rolled back: {plan.refused}.", hint=plan.hint, plan=plan.as_dict()
         )
-    work = _Work(database, api, dict(facts), hooks, encryption, accept_loss, plan.way if asked else "")
+    work = _Work(database, api, dict(facts), hooks, encryption, accept_data_loss, plan.strategy if asked else "")
     started = time.monotonic()
     failures: list[tuple[str, PapError]] = []
     current, result = _first_that_works(work, plan, failures)
@@ -103,14 +103,14 @@ def run(
     return {
         **result,
         "release": plan.release,
-        "way": current.way,
+        "strategy": current.strategy,
         "why": current.why,
-        "tried": [way for way, _ in failures],
+        "tried": [strategy for strategy, _ in failures],
         "seconds": round(seconds, 3),
         "lines": [
-            *(f"{way} did not work: {error.message}" for way, error in failures),
+            *(f"{strategy} did not work: {error.message}" for strategy, error in failures),
             "rolled back"
-            + ("" if current.way == "nothing" else f" by {current.way}")
+            + ("" if current.strategy == "nothing" else f" by {current.strategy}")
             + f" in {text.seconds(seconds)}: {current.why}",
             *([f"the failed database is kept as {kept}{_only_there(plan, result)}"] if kept else []),
             *([result["agreed"]] if result["agreed"] else []),
@@ -151,21 +151,27 @@ def _first_that_works(
             raise
         except PapError as found:
             image, error = None, found
-        work.hooks.checkpoint("rollback", "note", {"way": current.way, "failed": error.as_dict()})
+        work.hooks.checkpoint("rollback", "note", {"strategy": current.strategy, "failed": error.as_dict()})
         if work.asked:
-            error.hint = f"{error.hint} No other way was gone, since rollback_way={work.asked} was asked for.".strip()
+            error.hint = (
+                f"{error.hint} No other way was gone, since rollback_strategy={work.asked} was asked for.".strip()
+            )
             _call_off(work, current, error)
             raise error
         # Another way may still lead back: the old API may stumble over the new schema, a backup may not restore.
-        tried = [*(way for way, _ in failures), current.way]
+        tried = [*(strategy for strategy, _ in failures), current.strategy]
         following = choose(
-            work.database, work.facts, accept_loss=work.accept_loss, skip=tuple(tried), encryption=work.encryption
+            work.database,
+            work.facts,
+            accept_data_loss=work.accept_data_loss,
+            skip=tuple(tried),
+            encryption=work.encryption,
         )
-        if following.refused or following.way in tried:
+        if following.refused or following.strategy in tried:
             if image:
                 return image
             raise failures[0][1] if failures else error
-        failures.append((current.way, error))
+        failures.append((current.strategy, error))
         current = following
 
 
@@ -175,15 +181,15 @@ def _go(work: _Work, plan: RollbackPlan) -> dict[str, Any]:
     before = work.facts.get("before_version")
     counted: Optional[dict[str, Any]] = None
     state = read_state(work.database, work.release)
-    if plan.way in ("downgrade", "swap", "restore") and not state.swapped:
+    if plan.strategy in ("downgrade", "swap", "restore") and not state.swapped:
         plan = _closed(work, plan)
         work.hooks.checkpoint("rollback", "counted", _counted(plan))  # what the failed database will hold alone
         result.update(_counted(plan))
-        if plan.way == "downgrade":
+        if plan.strategy == "downgrade":
             counted = count_before_downgrade(work.database, work.facts)
             work.facts.update(data=None, definitions=None)  # what the downgrade takes away, nobody else did
             result["reverted"] = work.step("downgrade", lambda: work.hooks.revert(_behind(work).conninfo.dbname))
-        elif plan.way == "swap":
+        elif plan.strategy == "swap":
             snapshot = str(work.facts["restore_point"]["database"])
             result.update(work.step("swap", lambda: _swap(work, snapshot)))
         else:
@@ -193,23 +199,27 @@ def _go(work: _Work, plan: RollbackPlan) -> dict[str, Any]:
     elif state.running:
         work.step("end_sessions", lambda: _end_own(work))
         again = choose(
-            work.database, work.facts, accept_loss=work.accept_loss, way=work.asked, encryption=work.encryption
+            work.database,
+            work.facts,
+            accept_data_loss=work.accept_data_loss,
+            strategy=work.asked,
+            encryption=work.encryption,
         )
-        if again.way != plan.way:
+        if again.strategy != plan.strategy:
             raise PapError(
-                f"The way back has changed from {plan.way} to {again.way} while the old run was ended.",
+                f"The way back has changed from {plan.strategy} to {again.strategy} while the old run was ended.",
                 hint="Run the rollback again.",
             )
     if state.swapped:
         result["kept"] = databases.derived(work.database.conninfo.dbname, "failed", work.release)
     lifted = work.step("unfence", lambda: databases.unfence(work.database, work.release))
-    if plan.way == "downgrade" and lifted.get("mark"):
+    if plan.strategy == "downgrade" and lifted.get("mark"):
         # If what follows fails, another way may be gone: the rows that the downgrade rewrote are nobody's.
         work.facts.update(unfence=lifted, written_before=counted)
     active = work.step("activate", lambda: _activate(work, before))
-    work.step("validate", lambda: _as_dict(work.hooks.validate(plan.way)))
+    work.step("validate", lambda: _as_dict(work.hooks.validate(plan.strategy)))
     tried = work.step("login_smoke_test", lambda: _tried(work, str(active.get("unhealthy") or "")))
-    new_schema = plan.way == "image" and bool(state.applied)
+    new_schema = plan.strategy == "image" and bool(state.applied)
     return {**result, "unhealthy": tried.get("unhealthy", ""), "new_schema": new_schema, **_agreed(work, tried)}
 
 
@@ -250,12 +260,14 @@ def _closed(work: _Work, plan: RollbackPlan) -> RollbackPlan:
         return {**fence, **ended}
 
     work.step("fence", close)
-    again = choose(work.database, work.facts, accept_loss=work.accept_loss, way=plan.way, deep=False)
+    again = choose(
+        work.database, work.facts, accept_data_loss=work.accept_data_loss, strategy=plan.strategy, deep=False
+    )
     if not again.refused:
         return again
     _as_it_was(work)
     raise Refused(
-        f"Release {plan.release} cannot be rolled back by {plan.way}: {again.refused}.",
+        f"Release {plan.release} cannot be rolled back by {plan.strategy}: {again.refused}.",
         hint=again.hint,
         plan=again.as_dict(),
     )
@@ -271,7 +283,7 @@ def _call_off(work: _Work, plan: RollbackPlan, error: PapError) -> None:
     """Where a way back failed before it had changed anything, behind a fence of its own, put all back as it was."""
     try:
         state = read_state(work.database, work.release)
-        if plan.way in ("swap", "restore") and state.fence and not (plan.state.fence or state.swapped):
+        if plan.strategy in ("swap", "restore") and state.fence and not (plan.state.fence or state.swapped):
             _as_it_was(work)
             error.hint = f"{error.hint} The database is as it was, and the API runs as before.".strip()
     except PapError as problem:

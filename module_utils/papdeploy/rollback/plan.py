@@ -22,7 +22,7 @@ from ..databases.psql import Database, bind
 from ..databases.relation_losses import Loss
 from . import cost, strategies
 from .losses import Kept, by_write_snapshot, compared, without
-from .strategies import BRING_BACK, WAYS, State
+from .strategies import BRING_BACK, STRATEGIES, State
 
 # The names that a way back gives to databases, beside that of the fence.
 _NAMES = {"downgrade": (), "swap": ("failed",), "restore": ("failed", "restored")}
@@ -36,7 +36,7 @@ class RollbackPlan:
     the live database, which is said first. ``closed``: of each way that does not lead back, why."""
 
     release: str
-    way: str
+    strategy: str
     why: str
     state: State
     steps: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class RollbackPlan:
     def as_dict(self) -> dict[str, Any]:
         return {
             "release": self.release,
-            "way": self.way,
+            "strategy": self.strategy,
             "why": self.why,
             "steps": list(self.steps),
             "cost": self.cost,
@@ -79,12 +79,12 @@ class RollbackPlan:
     def lines(self) -> list[str]:
         """What a person reads before it happens."""
         lost = [f"THE RELEASE LOST DATA: {loss_rules.listed(self.lost)}"] if self.lost else []
-        head = f"way back: {self.way} ({self.why})"
+        head = f"way back: {self.strategy} ({self.why})"
         tail = [f"refused: {self.refused}"] if self.refused else []
         # Of a way that cannot be gone, the cost was not looked at.
         said = [f"cost: {self.cost_sentence}"] if self.cost_sentence and (self.loses or not self.refused) else []
         steps = [f"  {step}" for step in self.steps]
-        none = [f"no {way}: {why}" for way, why in self.closed.items() if self.way != "nothing"]
+        none = [f"no {strategy}: {why}" for strategy, why in self.closed.items() if self.strategy != "nothing"]
         return [*lost, head, *said, *steps, *none, *tail]
 
 
@@ -131,8 +131,8 @@ def choose(
     database: Database,
     facts: Mapping[str, Any],
     *,
-    accept_loss: bool = False,
-    way: str = "",
+    accept_data_loss: bool = False,
+    strategy: str = "",
     skip: tuple[str, ...] = (),
     deep: bool = True,
     encryption: backups.Encryption | Mapping[str, Any] | None = None,
@@ -156,13 +156,13 @@ def choose(
     Reads everything it needs, changes nothing, and raises only if the database does not answer. ``deep`` also reads the
     whole backup, and opens it with ``encryption`` if need be. ``skip`` leaves out ways that have failed already.
     """
-    if way and way not in WAYS:
-        raise Refused(f"A way back called {way!r} is not known.", hint=f"It is one of {', '.join(WAYS)}.")
+    if strategy and strategy not in STRATEGIES:
+        raise Refused(f"A way back called {strategy!r} is not known.", hint=f"It is one of {', '.join(STRATEGIES)}.")
     state = read_state(database, str(facts["release"]))
     kept = _kept(database, facts, state)
-    accept_loss = accept_loss or bool(kept.lost and facts.get("deploying"))
-    plan = _cheapest(database, facts, state, kept, accept_loss, way, skip, Encryption.of(encryption), deep)
-    closed = {name: why for name in WAYS[1:] if (why := strategies.why_not(state, facts, name))}
+    accept_data_loss = accept_data_loss or bool(kept.lost and facts.get("deploying"))
+    plan = _cheapest(database, facts, state, kept, accept_data_loss, strategy, skip, Encryption.of(encryption), deep)
+    closed = {name: why for name in STRATEGIES[1:] if (why := strategies.why_not(state, facts, name))}
     return replace(plan, closed={} if state.swapped else closed)
 
 
@@ -171,18 +171,18 @@ def _cheapest(
     facts: Mapping[str, Any],
     state: State,
     kept: Kept,
-    accept_loss: bool,
-    way: str,
+    accept_data_loss: bool,
+    strategy: str,
     skip: tuple[str, ...],
     opened_by: Optional[Encryption],
     deep: bool,
 ) -> RollbackPlan:
-    open_ways = strategies.possible(state, facts)
-    candidates = [name for name in open_ways if name not in skip]
+    open_strategies = strategies.possible(state, facts)
+    candidates = [name for name in open_strategies if name not in skip]
     if kept.lost:
         candidates.sort(key=lambda name: name not in BRING_BACK)
-    if way and not state.swapped:  # else it has happened: what is left is the API
-        candidates = [name for name in candidates if name == way]
+    if strategy and not state.swapped:  # else it has happened: what is left is the API
+        candidates = [name for name in candidates if name == strategy]
     plans: list[RollbackPlan] = []
     for name in candidates:
         plan = replace(_assess(database, facts, state, name, opened_by, kept, deep=deep), lost=tuple(kept.lost))
@@ -190,26 +190,26 @@ def _cheapest(
             plan = replace(plan, refused=str(facts["api_problem"]), hint="Bring the old release back first.")
         # Numbers that no row holds: a login that failed took them. In the deploy itself nobody can be asked about them.
         slight = bool(facts.get("deploying")) and plan.only_numbers and plan.cost_certain
-        possible, plan = plan, _mind_loss(plan, accept_loss or slight)
+        possible, plan = plan, _mind_loss(plan, accept_data_loss or slight)
         # A dearer way is not looked at: that may take as long as the database is large. Nor is one that leaves lost
         # what this one would bring back, for want of a yes.
         if not plan.refused or (kept.lost and not possible.refused):
             return plan
         plans.append(plan)
     if plans:
-        said = "; ".join(f"{plan.way}: {plan.refused}" for plan in plans)
+        said = "; ".join(f"{plan.strategy}: {plan.refused}" for plan in plans)
         return replace(plans[0], refused=said if len(plans) > 1 else plans[0].refused)
-    why = f"the way {way!r} does not lead back from here: {strategies.why_not(state, facts, way)}"
-    reasons = "; ".join(f"{name}: {strategies.why_not(state, facts, name)}" for name in WAYS[1:])
-    there = ", ".join(open_ways)
-    hint = f"These lead back: {there} (-e rollback_way=…)." if there else "The runbook restores another backup."
+    why = f"the way {strategy!r} does not lead back from here: {strategies.why_not(state, facts, strategy)}"
+    reasons = "; ".join(f"{name}: {strategies.why_not(state, facts, name)}" for name in STRATEGIES[1:])
+    there = ", ".join(open_strategies)
+    hint = f"These lead back: {there} (-e rollback_strategy=…)." if there else "The runbook restores another backup."
     return RollbackPlan(
         str(facts["release"]),
-        way or "nothing",
+        strategy or "nothing",
         "no way is left",
         state,
         lost=tuple(kept.lost),
-        refused=why if way else f"no way leads back ({reasons})",
+        refused=why if strategy else f"no way leads back ({reasons})",
         hint=hint,
     )
 
@@ -240,7 +240,7 @@ def _kept(database: Database, facts: Mapping[str, Any], state: State) -> Kept:
 def count_before_downgrade(database: Database, facts: Mapping[str, Any]) -> Optional[dict[str, Any]]:
     """What a swap or restore would lose now, counted under the fence before a downgrade touches any row."""
     state = read_state(database, str(facts["release"]))
-    back = [way for way in strategies.possible(state, facts) if way in BRING_BACK]
+    back = [strategy for strategy in strategies.possible(state, facts) if strategy in BRING_BACK]
     if not back or not state.fence:
         return None
     return cost.written(database.named(state.fence["database"]), facts, state.fence, back[0]).as_dict()
@@ -250,7 +250,7 @@ def _assess(
     database: Database,
     facts: Mapping[str, Any],
     state: State,
-    way: str,
+    strategy: str,
     encryption: Optional[Encryption],
     kept: Kept,
     *,
@@ -259,34 +259,36 @@ def _assess(
     release = str(facts["release"])
     live = database.conninfo.dbname
     plan = RollbackPlan(
-        release, way, strategies.why(state, facts, way), state, steps=_steps(database, facts, state, way)
+        release, strategy, strategies.why(state, facts, strategy), state, steps=_steps(database, facts, state, strategy)
     )
-    if way in ("nothing", "image"):
+    if strategy in ("nothing", "image"):
         return replace(plan, cost_sentence=kept.sentence)
     where = database.named(state.fence["database"]) if state.fence else database
     with admin_session(database) as session:
         problems = obstacles(session, where.conninfo.dbname)
-        if way != "downgrade":
+        if strategy != "downgrade":
             problems += bound(session, where.conninfo.dbname)
     if problems:
         return replace(plan, refused=problems[0], hint=" ".join(problems[1:]))
     try:
         with admin_session(database) as session:
-            lifecycle.refuse_taken(session, database, release, [*_NAMES[way], *([] if state.fence else ["fenced"])])
+            lifecycle.refuse_taken(
+                session, database, release, [*_NAMES[strategy], *([] if state.fence else ["fenced"])]
+            )
     except Refused as error:
         return replace(plan, refused=error.message, hint=error.hint)
-    if way == "downgrade":
+    if strategy == "downgrade":
         loses = facts.get("downgrade_loses")
         said = str(loses) if loses else "keeps every row; what the new columns hold goes"
         return replace(plan, cost_sentence=f"{kept.sentence}; {said}" if facts.get("data") else said)
     try:
-        if way == "restore":
+        if strategy == "restore":
             _restore_can_succeed(facts, live, where, encryption, deep=deep)
         else:
             _snapshot_is_there(database, facts, release)
     except PapError as error:
         return replace(plan, refused=error.message, hint=error.hint)
-    written = cost.written(where, facts, state.fence, way)
+    written = cost.written(where, facts, state.fence, strategy)
     if kept.lost:
         left = tuple(change for change in written.besides if not change.back)
         written = replace(written, tables=without(written.tables, kept.lost), besides=left)
@@ -300,13 +302,13 @@ def _assess(
     )
 
 
-def _mind_loss(plan: RollbackPlan, accept_loss: bool) -> RollbackPlan:
-    if plan.refused or accept_loss or (not plan.loses and plan.cost_certain):
+def _mind_loss(plan: RollbackPlan, accept_data_loss: bool) -> RollbackPlan:
+    if plan.refused or accept_data_loss or (not plan.loses and plan.cost_certain):
         return plan
     reason = f"it {plan.cost_sentence}" if plan.loses else "what was written since the restore point cannot be counted"
-    hint = "All of it would stay in the database that is kept aside. To go on: -e rollback_accept_loss=true"
+    hint = "All of it would stay in the database that is kept aside. To go on: -e rollback_accept_data_loss=true"
     if plan.lost:
-        hint += ". To take the API back alone, and leave lost what the release lost: -e rollback_way=image"
+        hint += ". To take the API back alone, and leave lost what the release lost: -e rollback_strategy=image"
     return replace(plan, refused=reason, hint=hint)
 
 
@@ -355,22 +357,22 @@ def _snapshot_is_there(database: Database, facts: Mapping[str, Any], release: st
         raise Refused(f"The snapshot {name or '(unnamed)'} of release {release} is not there any more.")
 
 
-def _steps(database: Database, facts: Mapping[str, Any], state: State, way: str) -> tuple[str, ...]:
+def _steps(database: Database, facts: Mapping[str, Any], state: State, strategy: str) -> tuple[str, ...]:
     live = database.conninfo.dbname
     failed = derived(live, "failed", str(facts["release"]))
     steps: list[str] = []
     if state.running:
         steps.append(f"end {text.plural(len(state.running), 'session')} of it still at work")
-    if way in ("downgrade", "swap", "restore"):
+    if strategy in ("downgrade", "swap", "restore"):
         steps.append("stop the API" + ("" if state.fence else ", raise the fence") + ", count again what would be lost")
-    if way == "downgrade":
+    if strategy == "downgrade":
         steps.append("revert " + ", ".join(state.applied))
-    if way == "restore":
+    if strategy == "restore":
         with contextlib.suppress(PapError):
             steps.append(f"restore {backup_path(facts).name} into a new database and compare it")
-    if way in ("swap", "restore"):
+    if strategy in ("swap", "restore"):
         steps.append(f"put it in the place of {live}, keep the present one as {failed}")
-    if state.fence or way == "downgrade":
+    if state.fence or strategy == "downgrade":
         steps.append("lift the fence")
     steps.append("start the old release of the API, check the schema against its models, log in")
     return tuple(steps)

@@ -11,8 +11,7 @@ from .. import backup as backups
 from ..backup.pipeline import Emit, silent
 from ..core import text
 from ..core.errors import PapError, Refused
-from ..databases import content_digest as oracles
-from ..databases import definitions, disk, fence_state, lifecycle, live_state, write_snapshot
+from ..databases import content_digest, definitions, disk, fence_state, lifecycle, live_state, write_snapshot
 from ..databases.psql import Database
 
 KINDS = ("auto", "backup", "dump", "snapshot")
@@ -96,7 +95,9 @@ def under_traffic(backup: Optional[Mapping[str, Any]], live: Database) -> dict[s
         "mark": taken.manifest["mark"],
         "defined_since": [
             change.sentence
-            for change in definitions.between(taken.oracle, oracles.take(live, rows=False), (live_state.LEDGER_SCHEMA,))
+            for change in definitions.between(
+                taken.digest, content_digest.take(live, rows=False), (live_state.LEDGER_SCHEMA,)
+            )
         ],
         "seconds": 0.0,
         "sentence": "restore point: the proven backup; the API writes on, so a restore would go back behind that",
@@ -118,9 +119,9 @@ def _from_backup(
     if hurry and look_s > max(_CHEAP_S, copy_s):
         return None, f"hashing {text.size(size)} again would take about {text.age(look_s)}"
     emit({"event": "step", "step": f"hashing {text.plural(manifest['rows'], 'row')} again under the fence"})
-    differences = oracles.compare(
-        taken.oracle,
-        oracles.take(behind),
+    differences = content_digest.compare(
+        taken.digest,
+        content_digest.take(behind),
         accepted=[entry["difference"] for entry in taken.manifest.get("accepted", [])],
     )
     if differences:

@@ -10,7 +10,7 @@ from ..core import text
 
 # From the cheapest: nothing to undo in the database; the API's old release on the new schema; downgrades (keep every
 # row); swap to the snapshot; restore of the backup into a new database and swap.
-WAYS = ("nothing", "image", "downgrade", "swap", "restore")
+STRATEGIES = ("nothing", "image", "downgrade", "swap", "restore")
 BRING_BACK = ("swap", "restore")
 
 
@@ -28,37 +28,37 @@ class State:
 
 def possible(state: State, facts: Mapping[str, Any]) -> list[str]:
     """The ways that lead back from this state, the cheapest first."""
-    return [way for way in WAYS if not why_not(state, facts, way)]
+    return [strategy for strategy in STRATEGIES if not why_not(state, facts, strategy)]
 
 
-def why_not(state: State, facts: Mapping[str, Any], way: str) -> str:
+def why_not(state: State, facts: Mapping[str, Any], strategy: str) -> str:
     """Why ``way`` does not lead back from this state; empty if it does. Part of a sentence."""
     if state.swapped:  # what is left is the API
-        return "" if way == "nothing" else "the content of before is in place already"
-    if way in BRING_BACK:
-        return _no_restore_point(facts, way)
+        return "" if strategy == "nothing" else "the content of before is in place already"
+    if strategy in BRING_BACK:
+        return _no_restore_point(facts, strategy)
     if state.partial:
         return f"{state.partial[0]} was left halfway outside a transaction, so only the content of before is certain"
     if not state.applied:
-        return _nothing_applied(facts, way)
-    if way == "nothing":
+        return _nothing_applied(facts, strategy)
+    if strategy == "nothing":
         return f"{state.applied[0]} of it is in force"
-    if way == "image":
+    if strategy == "image":
         return "" if facts.get("old_works_on_new") else _old_on_new(facts)
     return "" if facts.get("reversible") else _not_reversible(facts)
 
 
-def _nothing_applied(facts: Mapping[str, Any], way: str) -> str:
-    if way == "downgrade":
+def _nothing_applied(facts: Mapping[str, Any], strategy: str) -> str:
+    if strategy == "downgrade":
         return "no migration of it is in force, so there is nothing to revert"
-    if (way == "image") == bool(facts.get("switched")):
+    if (strategy == "image") == bool(facts.get("switched")):
         return ""
-    return "the API was switched" if way == "nothing" else "the API was not switched, so there is none to put back"
+    return "the API was switched" if strategy == "nothing" else "the API was not switched, so there is none to put back"
 
 
-def _no_restore_point(facts: Mapping[str, Any], way: str) -> str:
+def _no_restore_point(facts: Mapping[str, Any], strategy: str) -> str:
     kind = (facts.get("restore_point") or {}).get("kind")
-    if way == "swap":
+    if strategy == "swap":
         if kind == "snapshot":
             return ""
         reason = "the restore point is a backup" if kind else "the deploy had not come to its restore point"
@@ -82,16 +82,16 @@ def _not_reversible(facts: Mapping[str, Any]) -> str:
     return "its migrations cannot be reverted" + (f": {said}" if said else "")
 
 
-def why(state: State, facts: Mapping[str, Any], way: str) -> str:
+def why(state: State, facts: Mapping[str, Any], strategy: str) -> str:
     count = len(state.applied)
-    if way == "nothing":
+    if strategy == "nothing":
         return "the old content is in place already" if state.swapped else "no migration of it is committed"
-    if way == "image":
+    if strategy == "image":
         return (
             "the old release works on this schema" if count else "no migration of it is committed; the API was switched"
         )
-    if way == "downgrade":
+    if strategy == "downgrade":
         return f"{text.plural(count, 'migration')} can be reverted in place"
-    if way == "swap":
+    if strategy == "swap":
         return "a snapshot from under the fence stands ready"
     return "the backup is restored into a new database, which then takes the live name"

@@ -152,10 +152,10 @@ def test_the_program_of_an_image_is_seen_where_it_reaches_nothing(small: Small) 
     ]
     small.images["boots"] = pap_images.small_api(small.engine.api, "boots", lines)
     api = small.api("boots", python="python")
-    with api.runtime(api.candidate()) as runtime, Agent(runtime.site, runtime.python, cwd=runtime.cwd) as beside:
+    with api.runtime(api.candidate()) as runtime, Agent(runtime.site, runtime.python, cwd=runtime.cwd) as app_session:
         commands = [list(command) for command in runtime.commands]
         request = {"variable": "CC_DROP_TABLES", "models": [], "environment": "staging", "commands": commands}
-        answer = beside.call("environment.started", request)
+        answer = app_session.call("environment.started", request)
     assert [item["value"] for item in answer["found"]] == ["true", "True"], answer
     assert [item["source"] for item in answer["found"]] == [
         "/entrypoint.sh, line 3",
@@ -274,7 +274,7 @@ def test_a_switch_that_dies_anywhere_converges(small: Small, then: str) -> None:
     ("image", "said", "hint"),
     [
         ("dies", r"ended right after its start with exit code 1.*no database password=\*{8}", "docker logs"),
-        ("silent", r"runs, but did not listen on port 8000 within 2 s.*wrote no log", "pap_api_start_seconds"),
+        ("silent", r"runs, but did not listen on port 8000 within 2 s.*wrote no log", "pap_api_start_s"),
     ],
 )
 def test_a_release_that_does_not_come_up_is_told_and_undone(small: Small, image: str, said: str, hint: str) -> None:
@@ -420,15 +420,15 @@ def test_an_unknown_container_is_told(small: Small) -> None:
         small.api("two").running()
 
 
-@pytest.mark.parametrize("way", ["published", "address", "tunnel"])
-def test_the_api_is_reached(small: Small, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    ports = {"PortBindings": {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}} if way == "published" else {}
+@pytest.mark.parametrize("strategy", ["published", "address", "tunnel"])
+def test_the_api_is_reached(small: Small, strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = {"PortBindings": {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}} if strategy == "published" else {}
     small.create("one", host=ports)
-    if way == "tunnel":
+    if strategy == "tunnel":
         monkeypatch.setattr("papdeploy.app.docker_app.direct", lambda *_: "")
     api = small.api()
     url = api.base_url()
-    assert url.startswith("http://127.0.0.1:" if way != "address" else "http://172.")
+    assert url.startswith("http://127.0.0.1:" if strategy != "address" else "http://172.")
     assert api.base_url() == url
     assert small.ask(url)["release"] == "one"
     import urllib.request
@@ -436,7 +436,7 @@ def test_the_api_is_reached(small: Small, way: str, monkeypatch: pytest.MonkeyPa
     body = os.urandom(300_000)
     with urllib.request.urlopen(urllib.request.Request(url + "/any", data=body), timeout=20) as answer:
         assert json.load(answer) == {"bytes": len(body)}
-    if way == "address":
+    if strategy == "address":
         api.stop()
         assert api.base_url() == ""
 

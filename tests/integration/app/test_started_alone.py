@@ -55,8 +55,8 @@ def look(folder: Path, source: str, seconds: float = 15) -> dict[str, Any]:
         (folder / "app" / f"{name}.py").write_text(text)
     request = {"variable": "CC_DROP_TABLES", "models": ["app.models"], "environment": "production",
                "commands": [["python", "-c", "import app.main"]], "seconds": seconds}  # fmt: skip
-    with Agent(HostSite(), sys.executable, cwd=str(folder)) as beside:
-        return beside.call("environment.started", request)
+    with Agent(HostSite(), sys.executable, cwd=str(folder)) as app_session:
+        return app_session.call("environment.started", request)
 
 
 @pytest.mark.parametrize("deed", DEEDS)

@@ -72,7 +72,7 @@ def test_by_hand_on_the_containers_host(hostile: Database, docker_stack: pap_sta
         capture_output=True, text=True, timeout=180,
     )  # fmt: skip
     assert done.returncode == 0 and "hostile_restored: restored in" in done.stdout, done.stdout + done.stderr
-    assert content_digest.compare(taken.oracle, content_digest.take(hostile.named("hostile_restored"))) == []
+    assert content_digest.compare(taken.digest, content_digest.take(hostile.named("hostile_restored"))) == []
     hostile.named("postgres").execute("DROP DATABASE hostile_restored")
 
 

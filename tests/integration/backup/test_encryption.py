@@ -52,12 +52,12 @@ def test_proven_from_the_ciphertext(server: Server, database: str, tmp_path: Pat
     assert taken.manifest["proof"]["kind"] == "full"
     assert backup.verify(target, taken.path, encryption=key).as_dict()["rows"] == 5000
     restored = backup.restore(target, taken.path, release="r1", encryption=key)
-    assert content_digest.compare(taken.oracle, content_digest.take(target)) == []
+    assert content_digest.compare(taken.digest, content_digest.take(target)) == []
     server.drop(restored.database.conninfo.dbname)
     with pytest.raises(Refused, match=f"is encrypted by {method}"):
         backup.rebuild(target, taken.path, f"{database}_by_hand")
     backup.rebuild(target, taken.path, f"{database}_by_hand", identity_file=key["identity"])
-    assert content_digest.compare(taken.oracle, content_digest.take(target.named(f"{database}_by_hand"))) == []
+    assert content_digest.compare(taken.digest, content_digest.take(target.named(f"{database}_by_hand"))) == []
     server.drop(f"{database}_by_hand")
 
     other = make_key(method, tmp_path / "other")

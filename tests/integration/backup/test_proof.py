@@ -146,7 +146,7 @@ def test_proven(server: Server, database: str, tmp_path: Path, case: str) -> Non
     assert re.search(wanted.note, notes) if wanted.note else notes == "", notes
     restored = backup.restore(target, taken.path, release="r1", kind="restored")
     if "login" not in case:  # our sessions there are logins as well
-        assert content_digest.compare(taken.oracle, content_digest.take(target)) == [], (
+        assert content_digest.compare(taken.digest, content_digest.take(target)) == [], (
             "what the manifest says is what is there"
         )
     server.sql(f"ALTER DATABASE {restored.database.conninfo.dbname} ALLOW_CONNECTIONS true")
@@ -205,7 +205,7 @@ def test_a_database_with_more_tables_than_locks_names_the_setting(
         "SELECT format('CREATE TABLE t%s (id int PRIMARY KEY, v text)', g) FROM generate_series(1, 120) g \\gexec"
     )
     most = 0
-    real = content_digest.read.oracle_sql.rows_query
+    real = content_digest.read.queries.rows_query
 
     def watched(table: dict[str, Any]) -> str:
         return real(table).replace("count(*) AS rows", "count(*) + 0 * (SELECT count(*) FROM pg_locks WHERE pid ="
@@ -219,7 +219,7 @@ def test_a_database_with_more_tables_than_locks_names_the_setting(
         most = max([most, *(row["held"] for row in seen)])
         return held(iter(seen))
 
-    monkeypatch.setattr(content_digest.read.oracle_sql, "rows_query", watched)
+    monkeypatch.setattr(content_digest.read.queries, "rows_query", watched)
     monkeypatch.setattr(content_digest.read, "_counted", counted)
     assert content_digest.take(target).table_count == 120
     assert 40 <= most < 120, most
@@ -411,7 +411,7 @@ def test_differences_are_listed_and_a_known_one_can_be_accepted(
     (noted,) = taken.manifest["accepted"]
     assert noted == {**entry, "sentence": 'column public.t00.id: default is "2", "1" before.'}
     assert f"accepted until 2999-12-31: {noted['sentence']} (known since 2020)" in taken.as_dict()["lines"]
-    assert content_digest.compare(taken.oracle, content_digest.take(target), accepted=[found[1]]) == [], (
+    assert content_digest.compare(taken.digest, content_digest.take(target), accepted=[found[1]]) == [], (
         "in either direction"
     )
 

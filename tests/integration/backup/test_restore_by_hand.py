@@ -174,10 +174,10 @@ def test_what_others_wrote_makes_no_role(servers: dict[int, Server], tmp_path: P
         again = command(other, taken.path, "--into", live)
         assert again.returncode == 1 and f"There is a database {live} already" in again.stderr
         assert other.sql("SELECT DISTINCT text FROM notes", live) == [("mine",)]
-        beside = command(other, taken.path)
-        assert beside.returncode == 0 and f"{live}_restored: restored in" in beside.stdout
-        assert f'ALTER DATABASE "{live}_restored" RENAME TO "{live}";' in beside.stdout
-        assert "passwords" not in beside.stdout, "no role was missing this time"
+        app_session = command(other, taken.path)
+        assert app_session.returncode == 0 and f"{live}_restored: restored in" in app_session.stdout
+        assert f'ALTER DATABASE "{live}_restored" RENAME TO "{live}";' in app_session.stdout
+        assert "passwords" not in app_session.stdout, "no role was missing this time"
     finally:
         server.drop(live)
         for name in (strange, f"a_{live}", f"z_{live}", f"boss_{live}", f"{live}_app"):
@@ -254,10 +254,10 @@ def test_a_restore_that_is_cut_off_is_known_as_one(server: Server, tmp_path: Pat
     taken = make(server, tmp_path, live)
     reached = reach(server, "postgres")
     seen: list[tuple[Any, ...]] = []
-    strangers = f"SELECT has_database_privilege('{live}_app', datname, 'CONNECT'), datacl::text FROM pg_database"
+    foreign_sessions = f"SELECT has_database_privilege('{live}_app', datname, 'CONNECT'), datacl::text FROM pg_database"
 
     def looking(target: Database, *_: Any, **__: Any) -> float:
-        seen.extend(server.sql(f"{strangers} WHERE datname = {quote_literal(target.conninfo.dbname)}"))
+        seen.extend(server.sql(f"{foreign_sessions} WHERE datname = {quote_literal(target.conninfo.dbname)}"))
         with pytest.raises(Refused, match="a restore into it was interrupted"):
             by_hand.rebuild(reached, taken.path)
         raise PapError("cut off")
@@ -270,8 +270,8 @@ def test_a_restore_that_is_cut_off_is_known_as_one(server: Server, tmp_path: Pat
 
 
 def test_names_are_cut_where_they_end() -> None:
-    assert by_hand.beside("x" * 63, "_broken") == "x" * 56 + "_broken"
-    assert by_hand.beside("ü" * 31, "_restored") == "ü" * 27 + "_restored"
+    assert by_hand.app_session("x" * 63, "_broken") == "x" * 56 + "_broken"
+    assert by_hand.app_session("ü" * 31, "_restored") == "ü" * 27 + "_restored"
     swap = "\n".join(by_hand.swap_sql('a"b', "it's"))
     assert 'ALTER DATABASE "a""b" RENAME TO "a""b_broken";' in swap and "IN ('a\"b', 'it''s')" in swap
 
@@ -281,7 +281,7 @@ def test_the_restored_database_is_the_one_that_was_counted(server: Server, tmp_p
     taken = make(server, tmp_path, live)
     try:
         result = by_hand.rebuild(reach(server, "postgres"), taken.path, f"{live}_new")
-        assert content_digest.compare(taken.oracle, content_digest.take(reach(server, f"{live}_new"))) == []
+        assert content_digest.compare(taken.digest, content_digest.take(reach(server, f"{live}_new"))) == []
         assert result.replaces == live and result.roles == []
     finally:
         server.drop(f"{live}_new")

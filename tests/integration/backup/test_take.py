@@ -64,8 +64,8 @@ def test_full_proof(hostile: Database, server: Server, tmp_path: Path) -> None:
         manifest["sha256"]
         == subprocess.run(["sha256sum", taken.path], capture_output=True, text=True, check=True).stdout.split()[0]
     )
-    assert content_digest.compare(taken.oracle, content_digest.take(hostile)) == []
-    assert taken.oracle.digest == manifest["oracle_digest"]
+    assert content_digest.compare(taken.digest, content_digest.take(hostile)) == []
+    assert taken.digest.digest == manifest["oracle_digest"]
     assert backup.load_manifest(taken.path).manifest == manifest
     assert said[-1]["step"] == "hashing 763 rows of the copy to compare them"
     assert "restored and compared: 10 tables, 763 rows" in taken.sentence()
@@ -126,7 +126,7 @@ def test_what_pg_dump_leaves_out(server: Server, database: str, tmp_path: Path) 
     rest = "".join(line for line in sql.splitlines(True) if not line.startswith(there))
     as_app(database_of(server, "postgres")).execute(rest.split(";\n")[:-1])
     target.site.run(target.tool("pg_restore", "-e"), env=target.environment(), input=taken.path.read_bytes())
-    assert content_digest.compare(taken.oracle, content_digest.take(target)) == []
+    assert content_digest.compare(taken.digest, content_digest.take(target)) == []
     assert server.sql("SHOW search_path", database) == [('public, "Odd One"',)]
     forget(server, database + "__by_hand_old")
 
@@ -144,7 +144,7 @@ def test_awkward_names(servers: dict[int, Server], tmp_path: Path, name: str) ->
         taken = backup.take(target, tmp_path / "b", stack="stack: 'odd'", release="r 1")
         assert taken.manifest["database"] == name
         assert taken.manifest["rows"] == 7
-        assert content_digest.compare(taken.oracle, content_digest.take(target)) == []
+        assert content_digest.compare(taken.digest, content_digest.take(target)) == []
         assert "-" not in taken.path.name[0]
         fenced = databases.fence(target, "r 1")
         behind = databases.must_be_fenced(target, "r 1")
@@ -153,7 +153,7 @@ def test_awkward_names(servers: dict[int, Server], tmp_path: Path, name: str) ->
         snapshot = databases.snapshot(behind, "r 1", live=name)
         as_app(behind).execute("DELETE FROM t")
         databases.swap(target, "r 1", snapshot["database"])
-        assert content_digest.compare(taken.oracle, content_digest.take(target)) == []
+        assert content_digest.compare(taken.digest, content_digest.take(target)) == []
     finally:
         for other in databases.existing(target):
             databases.drop_created(target, other["release"], [other["kind"]])
@@ -173,7 +173,7 @@ def test_database_without_public_schema(server: Server, database: str, tmp_path:
     )
     taken = backup.take(target, tmp_path / "b", stack="st", release="r1")
     restored = backup.restore(target, taken.path, release="r1")
-    assert content_digest.compare(taken.oracle, content_digest.take(target)) == []
+    assert content_digest.compare(taken.digest, content_digest.take(target)) == []
     assert restored.database.conninfo.dbname == f"{database}__restored_r1"
     assert databases.drop_created(target, "r1", ["restored"]) == [f"{database}__restored_r1"]
 
@@ -195,7 +195,7 @@ def test_scratch_is_kept_for_the_rehearsal(server: Server, database: str, tmp_pa
     taken = backup.take(target, tmp_path / "b", stack="st", release="r1", keep_scratch=True)
     assert taken.scratch == f"{database}__scratch_r1"
     copy = target.named(taken.scratch)
-    assert content_digest.compare(taken.oracle, content_digest.take(copy)) == []
+    assert content_digest.compare(taken.digest, content_digest.take(copy)) == []
     databases.ready_for_rehearsal(target, copy)
     assert as_app(copy).scalar("SELECT current_setting('work_mem') AS v") == "5MB"
     again = backup.take(target, tmp_path / "b2", stack="st", release="r1", keep_scratch=True)
@@ -244,7 +244,7 @@ def test_writers_during_the_dump(server: Server, database: str, tmp_path: Path) 
             writer.join()
     assert count[0] > 10
     assert taken.manifest["proof"]["kind"] == "full"
-    assert content_digest.compare(taken.oracle, content_digest.take(target)) != []
+    assert content_digest.compare(taken.digest, content_digest.take(target)) != []
     assert backup.verify(target, taken.path).backup.manifest["rows"] == taken.manifest["rows"]
 
 

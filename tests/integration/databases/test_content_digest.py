@@ -38,11 +38,11 @@ def copy(original: Database, server: Server) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="module")
-def reference(original: Database) -> content_digest.Oracle:
+def reference(original: Database) -> content_digest.ContentDigest:
     return content_digest.take(original)
 
 
-def test_restored_copy_is_equal(reference: content_digest.Oracle, copy: Database) -> None:
+def test_restored_copy_is_equal(reference: content_digest.ContentDigest, copy: Database) -> None:
     again = content_digest.take(copy)
     assert content_digest.compare(reference, again) == []
     assert again.digest == reference.digest
@@ -53,17 +53,19 @@ def test_restored_copy_is_equal(reference: content_digest.Oracle, copy: Database
     assert reference.sequences["public"]["down"] == {"last_value": "-4", "is_called": True}
 
 
-def test_survives_json(reference: content_digest.Oracle) -> None:
-    assert content_digest.Oracle.from_dict(reference.as_dict()) == reference
+def test_survives_json(reference: content_digest.ContentDigest) -> None:
+    assert content_digest.ContentDigest.from_dict(reference.as_dict()) == reference
 
 
-def test_an_oracle_of_an_older_version_can_still_be_compared(reference: content_digest.Oracle, copy: Database) -> None:
+def test_an_oracle_of_an_older_version_can_still_be_compared(
+    reference: content_digest.ContentDigest, copy: Database
+) -> None:
     for number in (1, 2):
-        older = content_digest.Oracle.from_dict(reference.in_format(number).as_dict())
+        older = content_digest.ContentDigest.from_dict(reference.in_format(number).as_dict())
         assert older.format == number and older.catalog != reference.catalog
         assert content_digest.compare(older, content_digest.take(copy)) == []
     with pytest.raises(Refused, match="format 4"):
-        content_digest.Oracle.from_dict({**reference.as_dict(), "format": 4})
+        content_digest.ContentDigest.from_dict({**reference.as_dict(), "format": 4})
 
 
 # Each fault and words that the oracle must say. Each is made in a transaction that is rolled back.
@@ -165,7 +167,7 @@ FAULTS: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_catches(fault: str, reference: content_digest.Oracle, copy: Database) -> None:
+def test_catches(fault: str, reference: content_digest.ContentDigest, copy: Database) -> None:
     statement, word = FAULTS[fault]
     sequences = content_digest.read_sequences
     with copy.session() as session:
@@ -189,20 +191,20 @@ def test_dump_after_dump_is_stable(copy: Database, original: Database) -> None:
 
 
 def test_moving_sequences_are_accepted_only_between_the_readings(
-    reference: content_digest.Oracle, copy: Database
+    reference: content_digest.ContentDigest, copy: Database
 ) -> None:
     later = {"public": {**reference.sequences["public"], "called_once": {"last_value": "9", "is_called": True}}}
     base = content_digest.take(copy)
     for value, good in (("1", True), ("5", True), ("9", True), ("10", False), ("0", False)):
         moved = {"public": {**base.sequences["public"], "called_once": {"last_value": value, "is_called": True}}}
-        found = content_digest.Oracle(
+        found = content_digest.ContentDigest(
             base.tables, {**base.sequences, **moved}, base.large_objects, base.catalog, base.notes
         )
         moving = {**reference.sequences, **later}
         assert (content_digest.compare(reference, found, moving=moving) == []) is good, value
 
 
-def test_sees_one_snapshot(original: Database, reference: content_digest.Oracle) -> None:
+def test_sees_one_snapshot(original: Database, reference: content_digest.ContentDigest) -> None:
     with as_app(original).session() as writer, content_digest.snapshot_session(original) as session:
         session.execute("SELECT 1")
         writer.execute("INSERT INTO parent VALUES (9, 'later')")
@@ -213,7 +215,7 @@ def test_sees_one_snapshot(original: Database, reference: content_digest.Oracle)
     assert content_digest.compare(reference, inside) == []
 
 
-def test_settings_of_the_database_do_not_matter(original: Database, reference: content_digest.Oracle) -> None:
+def test_settings_of_the_database_do_not_matter(original: Database, reference: content_digest.ContentDigest) -> None:
     name = quote_ident(original.conninfo.dbname)
     for setting in (
         "TimeZone TO 'Asia/Tokyo'", "DateStyle TO 'German'", "extra_float_digits TO -5", "IntervalStyle TO iso_8601",
@@ -227,7 +229,7 @@ def test_settings_of_the_database_do_not_matter(original: Database, reference: c
         original.execute(f"ALTER DATABASE {name} RESET ALL")
 
 
-def test_schemas_can_be_ignored(original: Database, reference: content_digest.Oracle) -> None:
+def test_schemas_can_be_ignored(original: Database, reference: content_digest.ContentDigest) -> None:
     as_app(original).execute(
         "CREATE SCHEMA ledger; CREATE TABLE ledger.l (id serial); INSERT INTO ledger.l DEFAULT VALUES"
     )

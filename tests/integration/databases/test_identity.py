@@ -68,7 +68,7 @@ def test_a_look_at_the_fenced_database_never_becomes_the_live_one(
     copied(live, fenced, look_at, *options)
     assert names(server) >= {look_at, fenced}
     assert databases.fence_state(live)["database"] == fenced
-    assert release.choose().way == "nothing"
+    assert release.choose().strategy == "nothing"
     release.roll_back()
     assert content_digest.compare(release.before, content_digest.take(live)) == []
     assert fenced not in names(server)
@@ -174,7 +174,7 @@ def test_what_cannot_or_must_not_be_dropped_is_left_with_its_sessions(
     private_folder(journal.folder.parent)
     private_folder(journal.folder)
     journal.append("release", "begin", stack="st")
-    journal.append("release", "rolled_back", way="restore")
+    journal.append("release", "rolled_back", strategy="restore")
 
     def left(said: str, obstacle: str = "") -> None:
         for check_mode in (True, False):
@@ -310,7 +310,7 @@ def test_name_that_a_rollback_needs_is_found_before_the_api_stops(
     with pytest.raises(Refused, match=theirs):
         databases.refuse_unready(live, R)
     server.drop(theirs)
-    assert release.roll_back()["way"] == "restore"
+    assert release.roll_back()["strategy"] == "restore"
 
 
 def test_missing_right_is_found_before_the_api_stops(server: Server, live: Database) -> None:
@@ -333,19 +333,19 @@ def test_restore_point_below_a_rollback_by_swap_is_still_known(server: Server, l
     databases.swap(live, "r8", snap["database"])
     lost = replace(live, registry=registry_of(server, live.conninfo.dbname, "lost"))
     for deep in (True, False):  # --check, and the plan that is printed first, say the same
-        assert not below.choose(way="restore", accept_loss=True, deep=deep).refused
+        assert not below.choose(strategy="restore", accept_data_loss=True, deep=deep).refused
         other = replace(below, database=lost)
-        assert "is of another database" in other.choose(way="restore", accept_loss=True, deep=deep).refused
-    assert below.roll_back(accept_loss=True)["way"] == "restore"
+        assert "is of another database" in other.choose(strategy="restore", accept_data_loss=True, deep=deep).refused
+    assert below.roll_back(accept_data_loss=True)["strategy"] == "restore"
     assert content_digest.compare(below.before, content_digest.take(live)) == []
 
 
-@pytest.mark.parametrize("way", ["image", "restore"])
+@pytest.mark.parametrize("strategy", ["image", "restore"])
 def test_what_another_rollback_put_in_place_is_not_called_a_loss_and_its_rows_are_not_given_up(
-    live: Database, tmp_path: Path, way: str
+    live: Database, tmp_path: Path, strategy: str
 ) -> None:
     """Of a database that a later rollback restored, every OID, counter and transaction is new: nobody lost anything."""
-    below = deploy(live, folder_of(tmp_path), kind="backup", up=SMALL_UP, old_works_on_new=way == "image")
+    below = deploy(live, folder_of(tmp_path), kind="backup", up=SMALL_UP, old_works_on_new=strategy == "image")
     databases.fence(live, "r8")
     behind = databases.must_be_fenced(live, "r8")
     databases.swap(live, "r8", databases.snapshot(behind, "r8", live=live.conninfo.dbname)["database"])
@@ -353,11 +353,11 @@ def test_what_another_rollback_put_in_place_is_not_called_a_loss_and_its_rows_ar
     for written in (False, True):
         if written:
             as_app(live).execute("INSERT INTO t (v) SELECT 'customer' FROM generate_series(1, 100)")
-        plan = below.choose(way=way)
+        plan = below.choose(strategy=strategy)
         assert not plan.lost and "loses nothing" not in plan.cost_sentence, plan.lines()
         assert "a rollback has put another database in its place since" in plan.cost_sentence, plan.lines()
-        if way == "restore":
-            assert plan.refused and "-e rollback_accept_loss=true" in plan.hint
+        if strategy == "restore":
+            assert plan.refused and "-e rollback_accept_data_loss=true" in plan.hint
     with pytest.raises(Refused, match="a rollback has put another database in its place"):
         relation_losses.compare(live, below.facts["data"])
 
@@ -366,13 +366,13 @@ def test_named_way_happens_or_fails_and_stays_available(
     server: Server, live: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = deploy(live, folder_of(tmp_path), kind="backup", up=SMALL_UP, down=SMALL_DOWN, old_works_on_new=True)
-    plan = release.choose(way="restore")
-    assert (plan.way, plan.refused) == ("restore", "")
+    plan = release.choose(strategy="restore")
+    assert (plan.strategy, plan.refused) == ("restore", "")
     migrated = content_digest.take(live)
 
     def restore() -> dict[str, Any]:
         return rollback.run(
-            release.choose(way="restore"), database=live, api=release.api, facts=release.facts, hooks=release.hooks(),
+            release.choose(strategy="restore"), database=live, api=release.api, facts=release.facts, hooks=release.hooks(),
             asked=True,
         )  # fmt: skip
 
@@ -380,12 +380,12 @@ def test_named_way_happens_or_fails_and_stays_available(
         patch.setattr(backup, "restore", lambda *_, **__: (_ for _ in ()).throw(PapError("pg_restore failed")))
         with pytest.raises(PapError, match="pg_restore failed") as failure:
             restore()
-    assert "since rollback_way=restore was asked for" in failure.value.hint
+    assert "since rollback_strategy=restore was asked for" in failure.value.hint
     assert release.api.log == ["stop", "start"], "it was called off: what ran before runs again"
     assert ("rollback.restart", "done") in release.notes, "by which the journal knows that it was called off"
     assert databases.fence_state(live) is None
     assert content_digest.compare(migrated, content_digest.take(live)) == []
-    assert restore()["way"] == "restore", "it can be asked for again"
+    assert restore()["strategy"] == "restore", "it can be asked for again"
     assert content_digest.compare(release.before, content_digest.take(live)) == []
 
 
@@ -395,7 +395,7 @@ def test_named_way_is_remembered_by_a_rollback_that_was_interrupted(live: Databa
     journal.append("release", "finished")
     journal.append("rollback", "begin", asked="restore")
     assert going_back._asked(journal, going_back.Options()) == "restore"
-    assert going_back._asked(journal, going_back.Options(way="image")) == "image"
+    assert going_back._asked(journal, going_back.Options(strategy="image")) == "image"
     journal.append("rollback.restart", "done")
     assert going_back._asked(journal, going_back.Options()) == "", "it was called off, and is over"
 

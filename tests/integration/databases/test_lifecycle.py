@@ -163,8 +163,8 @@ def test_dropping_is_limited_to_ours(server: Server, live: Database) -> None:
 def test_newborn_that_was_never_recorded_is_cleared(server: Server, live: Database) -> None:
     """A kill between CREATE DATABASE and its record: nobody can have been in it."""
     name = f"{live.conninfo.dbname}__scratch_{R}"
-    newborn = f'CREATE DATABASE "{name}" TEMPLATE template0 ALLOW_CONNECTIONS false CONNECTION LIMIT 4711'
-    server.sql(newborn)
+    unclaimed = f'CREATE DATABASE "{name}" TEMPLATE template0 ALLOW_CONNECTIONS false CONNECTION LIMIT 4711'
+    server.sql(unclaimed)
     with pytest.raises(Refused, match="pap-deploy did not make it"):
         databases.create_empty(live, R)  # the look of one is not enough
     assert databases.cleanup_leftovers(live) == []
@@ -172,7 +172,7 @@ def test_newborn_that_was_never_recorded_is_cleared(server: Server, live: Databa
     assert databases.create_empty(live, R).conninfo.dbname == name
     server.drop(name)
     live.registry.intend(name, "scratch", R)
-    server.sql(newborn)
+    server.sql(unclaimed)
     assert databases.cleanup_leftovers(live) == [name]
 
 
@@ -191,7 +191,7 @@ def test_snapshots_of_older_releases_go_when_a_release_has_finished(
         journal = Journal(private_folder(private_folder(stack.state.releases_folder) / release))
         journal.append("release", "begin", release=release, number=int(release[1:]))
         journal.append("restore_point", "done", database=f"{name}__snap_{release}")
-        journal.append("release", end, **({"way": "image"} if release == "r2" else {}))
+        journal.append("release", end, **({"strategy": "image"} if release == "r2" else {}))
     assert retention.superseded(stack, (), "r1").lines == [], "in force, and one whose image alone went back"
     journal.append("release", "finished")
     server.sql(f'ALTER DATABASE "{name}__snap_r1" IS_TEMPLATE true')
@@ -224,7 +224,7 @@ def test_failed_databases_go_by_days_only_without_rows_of_their_own(
         return any(failed in line and word in line for line in lines)
 
     assert not any(failed in line for line in run(1)), "the release is unfinished"
-    journal.append("release", "rolled_back", way="swap")
+    journal.append("release", "rolled_back", strategy="swap")
     clock += 40 * 86400
     for _ in range(2):
         assert run(1) == []
@@ -232,8 +232,8 @@ def test_failed_databases_go_by_days_only_without_rows_of_their_own(
     journal.append("rollback.swap", "done", writes=write_snapshot.writes(live.named(failed)))
     for rows, certain in ((7, True), (0, False)):
         journal.append("rollback", "counted", rows_lost=rows, cost_certain=certain)
-        journal.append("rollback", "done", kept=failed, way="swap", rows_lost=rows)
-        journal.append("release", "rolled_back", way="swap")
+        journal.append("rollback", "done", kept=failed, strategy="swap", rows_lost=rows)
+        journal.append("release", "rolled_back", strategy="swap")
         assert run(1) == run(1) == []
     assert {entry["name"] for entry in databases.existing(live)} == {failed}
     journal.append("rollback", "counted", rows_lost=0, cost_certain=True)

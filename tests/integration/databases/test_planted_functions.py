@@ -185,7 +185,7 @@ def test_backup_fence_and_both_restores(planted: tuple[Server, Database], tmp_pa
         session.execute("DROP SCHEMA pap_deploy CASCADE")
     release: Release = deploy(live, tmp_path, kind=kind, up=up)
     try:
-        assert release.roll_back()["way"] == ("restore" if kind == "backup" else "swap")
+        assert release.roll_back()["strategy"] == ("restore" if kind == "backup" else "swap")
         assert content_digest.compare(release.before, content_digest.take(live)) == []
         copy = databases.create_empty(live, "sample", "scratch")
         databases.ready_for_rehearsal(live, copy)

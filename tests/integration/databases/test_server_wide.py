@@ -125,8 +125,8 @@ def test_what_acts_on_the_whole_server_is_left_out_and_said(bench: Bench, phase:
 def test_the_deploy_itself_runs_it(bench: Bench) -> None:
     text = migration("db.execute(\"ALTER ROLE wide_app SET work_mem = '64MB'; ALTER ROLE wide_app SET jit = off\")")
     before = server_of(bench)
-    with bench.stack.beside_models(bench.stack.api.running()) as beside:
-        done = beside.call("migrations.apply", {"sources": {"2026_01_01_a.py": text}})
+    with bench.stack.beside_models(bench.stack.api.running()) as app_session:
+        done = app_session.call("migrations.apply", {"sources": {"2026_01_01_a.py": text}})
     assert done["left_out"] == []
     assert server_state.changes(before, server_of(bench)) == [
         "role wide_app: setting jit is new.",

@@ -102,11 +102,11 @@ def taken_back_by_image(bench: Bench) -> str:
     """A release of NEWER whose image alone was taken back: ``old`` runs, the migration is in force."""
     release = bench.open(NEWER)
     journal = bench.stack.state.journal(release)
-    with bench.stack.beside_models(bench.stack.api.candidate()) as beside:
-        done = beside.call("migrations.apply", {"sources": NEWER, "release": release})
+    with bench.stack.beside_models(bench.stack.api.candidate()) as app_session:
+        done = app_session.call("migrations.apply", {"sources": NEWER, "release": release})
     journal.append("migrate", "done", applied=done["applied"])
     left = rollback._left(bench.stack, journal, "image")
-    journal.append("release", "rolled_back", way="image", unhealthy="", **left)
+    journal.append("release", "rolled_back", strategy="image", unhealthy="", **left)
     bench.stack.state.lock.release(release)
     bench.stack = replace(bench.stack, api=bench.api(release_dir=str(bench.folder / "old")))
     return release

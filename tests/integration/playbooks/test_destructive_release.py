@@ -63,7 +63,7 @@ def test_a_release_that_empties_its_database_at_its_start(place: Place) -> None:
     assert "THE RELEASE LOST DATA" in said and "public.policies was dropped and created anew (5,000" in said, said
     assert place.running() == "previous" and place.content() == before
     end = journal.end()
-    assert end is not None and (end["event"], end["way"]) in (("rolled_back", "restore"), ("rolled_back", "swap"))
+    assert end is not None and (end["event"], end["strategy"]) in (("rolled_back", "restore"), ("rolled_back", "swap"))
     assert place.stack.log_in()[0] == 200
     kept = journal.last("rollback")
     assert kept is not None and place.stack.sql("SELECT count(*) FROM policies", dbname=kept["kept"]) == [(0,)]
@@ -103,15 +103,15 @@ def test_a_rollback_compares_before_it_calls_anything_lossless(place: Place) -> 
     assert "way back: restore" in said or "way back: swap" in said, said
 
     # Who takes the image back all the same is told what stays lost, and can still have it back.
-    said = place.play("rollback.yml", *declared, "-e", "rollback_way=image")
+    said = place.play("rollback.yml", *declared, "-e", "rollback_strategy=image")
     assert "does not bring back what the release lost: public.policies was truncated" in said, said
-    assert "rollback_way=restore brings it back" in said or "NOT back" in place.report(journal)
+    assert "rollback_strategy=restore brings it back" in said or "NOT back" in place.report(journal)
     assert place.running() == "current" and place.content()["policies"][0] == 0
     again = f"rollback_release={journal.release}"
     said = place.play("rollback.yml", *declared, "-e", again, rc=2)
-    assert "Its database can follow: -e rollback_way=restore" in said, said
-    place.play("rollback.yml", *declared, "-e", "rollback_way=restore", "-e", "rollback_accept_loss=true")
+    assert "Its database can follow: -e rollback_strategy=restore" in said, said
+    place.play("rollback.yml", *declared, "-e", "rollback_strategy=restore", "-e", "rollback_accept_data_loss=true")
     assert place.running() == "current" and place.content() == before
     end = journal.end()
-    assert end is not None and (end["event"], end["way"]) == ("rolled_back", "restore")
+    assert end is not None and (end["event"], end["strategy"]) == ("rolled_back", "restore")
     assert "which is back by restore" in place.report(journal)

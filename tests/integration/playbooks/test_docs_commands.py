@@ -39,7 +39,7 @@ ELSEWHERE = {
     "ansible-playbook deploy.yml -l production": WATCHED,
     "ansible-playbook rollback.yml -l staging": KILLED,
     "ansible-playbook rollback.yml -l staging -e rollback_drop_failed=true": KILLED,
-    "ansible-playbook rollback.yml -l staging -e rollback_accept_loss=true": f"{SCENARIO}[docker-rollback]",
+    "ansible-playbook rollback.yml -l staging -e rollback_accept_data_loss=true": f"{SCENARIO}[docker-rollback]",
     "ansible-playbook deploy.yml -l staging -e 'receipt_override=\"incident 4711, decided by Jo Doe\"'":
         "tests/integration/playbooks/test_report_roles.py::test_from_stagings_receipt_to_production_over_a_git_repository",
     "ansible-playbook rehearse.yml -l staging": f"{SCENARIO}[rehearse-fails]",
@@ -292,7 +292,7 @@ def test_on_the_sandbox(sandbox: Path, servers: dict[int, Server]) -> None:
         "ansible-playbook rollback.yml -l staging --check"
     )
     # Nothing has proven that the old release works on the new schema.
-    said = shell.types("ansible-playbook rollback.yml -l staging -e rollback_way=image", code=2)
+    said = shell.types("ansible-playbook rollback.yml -l staging -e rollback_strategy=image", code=2)
     assert "the way 'image' does not lead back from here" in said
     shell.types("ansible-playbook rollback.yml -l staging -e rollback_drop_failed=true --check")
 

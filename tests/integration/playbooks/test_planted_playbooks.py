@@ -160,7 +160,7 @@ def test_every_playbook_as_superuser_runs_none_of_it(place: Place) -> None:
             place.play(*playbook, *admin)
     place.play("deploy.yml", *admin, "-e", json.dumps({"pap_rehearse": True}))
     place.play("rollback.yml", "--check", *admin)
-    place.play("rollback.yml", *admin, "-e", "rollback_way=restore", "-e", "rollback_accept_loss=true")
+    place.play("rollback.yml", *admin, "-e", "rollback_strategy=restore", "-e", "rollback_accept_data_loss=true")
     place.play("status.yml", *admin)
     ran = privileged(place)
     ran.pop("lower")

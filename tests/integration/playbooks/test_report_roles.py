@@ -137,7 +137,7 @@ def test_from_stagings_receipt_to_production_over_a_git_repository(place: Place)
 
     # What staging takes back is revoked in the repository, and so for every controller.
     tested.append("rollback", "begin")
-    tested.append("release", "rolled_back", way="image")
+    tested.append("release", "rolled_back", strategy="image")
     assert "revoked the receipt" in place.play(role("receipt", "revoke"), **repository)
     late = release(place.state("production"), environment="production", end="")
     said = place.play(role("receipt", pap_release=late.release), ok=False, **production, **elsewhere)

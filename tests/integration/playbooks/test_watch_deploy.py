@@ -159,18 +159,20 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Sandbox) -> None:
     sandbox.sql("INSERT INTO policies (name) VALUES ('written since')")
     page = sandbox.home / "reports" / "pap-staging" / f"{journal.release}.html"
     page.unlink()
-    restore = ("-e", "watch_rollback=true", "-e", "rollback_way=restore")
+    restore = ("-e", "watch_rollback=true", "-e", "rollback_strategy=restore")
     said = sandbox.play("watch.yml", *restore, rc=2)
-    assert "It was not rolled back: " in said and "rollback_accept_loss=true" in said, said
+    assert "It was not rolled back: " in said and "rollback_accept_data_loss=true" in said, said
     assert sandbox.running() == "current" and not rules.status(folder)["ok"]
     text = page.read_text()
     assert "The rollback was refused" in text and "public.policies: 1 row" in text
-    assert "rollback.yml -l pap-staging -e rollback_accept_loss=true" in text and "rego_code" in text
+    assert "rollback.yml -l pap-staging -e rollback_accept_data_loss=true" in text and "rego_code" in text
 
     # What was in the column only a restore brings back, so no other way is gone unless it is asked for.
     said = sandbox.play("watch.yml", "-e", "watch_rollback=true", rc=2)
-    assert "THE RELEASE LOST DATA: public.policies lost its column rego_code" in said and "rollback_way=image" in said
-    said = sandbox.play("watch.yml", "-e", "watch_rollback=true", "-e", "rollback_way=downgrade", rc=2)
+    assert (
+        "THE RELEASE LOST DATA: public.policies lost its column rego_code" in said and "rollback_strategy=image" in said
+    )
+    said = sandbox.play("watch.yml", "-e", "watch_rollback=true", "-e", "rollback_strategy=downgrade", rc=2)
     assert "It was rolled back" in said and sandbox.running() == "previous", said
     assert f"revoked the receipt of release {journal.release}" in said
     assert sandbox.get("/policies/") == 200

@@ -192,8 +192,8 @@ def test_the_url_of_an_image_that_has_none_in_its_environment(
     with pytest.raises(Refused, match="pap_database_url to the URL itself"):
         from_params(params)
     params["api"]["database_url"] = running.url
-    with from_params(params).beside_models(from_params(params).api.candidate()) as beside:
-        assert beside.call("schema.describe", {})["catalog"]["relations"]
+    with from_params(params).beside_models(from_params(params).api.candidate()) as app_session:
+        assert app_session.call("schema.describe", {})["catalog"]["relations"]
 
 
 def test_a_migration_that_fails_on_real_data(running: pap_stack.Stack, tmp_path: Path, untouched: None) -> None:
@@ -261,7 +261,7 @@ def test_what_a_killed_rehearsal_leaves_is_cleared_by_the_next_run(
     release, more = (hanging, "") if where == "trial" else ("current", migration('db.execute("SELECT pg_sleep(600)")'))
     name = opened(running, tmp_path, release, more)
 
-    def beside() -> list[str]:
+    def app_session() -> list[str]:
         found = running.engine.containers(filters={"status": "running"})
         return [c["Id"] for c in found if c["Names"][0].startswith(f"/pap-deploy-{running.api}-")]
 
@@ -269,7 +269,7 @@ def test_what_a_killed_rehearsal_leaves_is_cleared_by_the_next_run(
         if where == "migration":
             return running.sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(600)%'") == "1"
         try:
-            return any("uvicorn" in str(running.engine.top(one)["Processes"]) for one in beside())
+            return any("uvicorn" in str(running.engine.top(one)["Processes"]) for one in app_session())
         except docker.errors.APIError:  # it has just ended
             return False
 
@@ -282,7 +282,7 @@ def test_what_a_killed_rehearsal_leaves_is_cleared_by_the_next_run(
         process.kill()
         process.wait()
     # By themselves: nobody is left who could end them.
-    wait_until(lambda: not beside(), seconds=30)
+    wait_until(lambda: not app_session(), seconds=30)
     wait_until(lambda: not there(), seconds=30)
     stack = stack_of(running, tmp_path, release, name)
     assert stack.state.unfinished().release == name

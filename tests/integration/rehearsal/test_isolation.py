@@ -64,7 +64,7 @@ CALLS = {
 def test_no_call_does_anything_where_its_session_is_in_another_database(bench: Bench, untouched: None) -> None:
     bench.write_release("new", user=NOTE)
     beside_models = bench.stack.beside_models(bench.stack.api.candidate())
-    with beside_models as beside, forecast.scratch_database(bench.stack, "elsewhere") as scratch:
+    with beside_models as app_session, forecast.scratch_database(bench.stack, "elsewhere") as scratch:
         expected = scratch.expect
         assert expected is not None
         assert expected.mark
@@ -73,25 +73,25 @@ def test_no_call_does_anything_where_its_session_is_in_another_database(bench: B
             lies = [
                 scratch.expecting(dataclasses.replace(expected, **lie)).expect
                 for lie in (
-                    {"oid": beside.live().oid},
+                    {"oid": app_session.live().oid},
                     {"name": bench.dbname},
                     {"mark": "0" * 16},
                     {"started": "1.5"},
                 )
             ]
-            for lie in (beside.live(), *lies):
+            for lie in (app_session.live(), *lies):
                 assert lie is not None
                 with pytest.raises(WrongDatabase):
-                    beside.agent.call(
+                    app_session.agent.call(
                         name, {"url": bench.server.url(expected.name), **request, "expect_database": lie.as_dict()}
                     )
         with pytest.raises(WrongDatabase):
-            scratch.expecting(beside.live()).execute("CREATE TABLE public.never (id int)")
+            scratch.expecting(app_session.live()).execute("CREATE TABLE public.never (id int)")
         assert scratch.scalar(
             "SELECT to_regclass('public.never') IS NULL AND to_regclass('public.users') IS NULL AS nothing"
         )
-        beside.move(scratch)
-        assert beside.call("schema.describe", {})["catalog"]["relations"] == []
+        app_session.move(scratch)
+        assert app_session.call("schema.describe", {})["catalog"]["relations"] == []
 
 
 @pytest.mark.parametrize("driver", ["psycopg2", "psycopg"])
@@ -286,11 +286,11 @@ def test_a_quiet_plan_and_a_quiet_rehearsal_say_what_was_measured(bench: Bench, 
 
 
 def test_a_run_of_migrations_on_the_live_database_is_seen_by_its_ledger(bench: Bench) -> None:
-    with bench.stack.beside_models(bench.stack.api.running()) as beside:
-        assert beside.call("migrations.apply", {"sources": {}})["applied"] == []
-        beside.call("migrations.apply", {"sources": {"2026_01_01_a.py": migration('db.execute("SELECT 1")')}})
+    with bench.stack.beside_models(bench.stack.api.running()) as app_session:
+        assert app_session.call("migrations.apply", {"sources": {}})["applied"] == []
+        app_session.call("migrations.apply", {"sources": {"2026_01_01_a.py": migration('db.execute("SELECT 1")')}})
         before = live_state.take(bench.stack.database)
-        beside.call(
+        app_session.call(
             "migrations.apply",
             {
                 "sources": {

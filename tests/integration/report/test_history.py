@@ -178,7 +178,7 @@ class TestReceipts:
         receipt_keys.write(described["receipt"], str(folder), "", keys["private"])
         tested.append("rollback", "begin")
         if end == "rolled_back":
-            tested.append("release", "rolled_back", way="image")
+            tested.append("release", "rolled_back", strategy="image")
         if end == "refused":  # called off: the API was started again, and the release is in force
             tested.append("rollback.restart", "done")
         found = receipt.revocations(state)["revocations"]

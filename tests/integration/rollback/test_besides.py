@@ -119,7 +119,7 @@ def after(release: Release, statements: str) -> rollback.RollbackPlan:
     release.facts.update(unfence={"mark": mark}, data=None, definitions=plain(definitions.note(database)))
     whole = statements.format(db=f'"{database.conninfo.dbname}"')
     as_app(database).execute(whole if "ROLLBACK" in whole else whole.split("; "))
-    return release.choose(way="swap")
+    return release.choose(strategy="swap")
 
 
 @pytest.mark.parametrize("case", CHANGES)
@@ -127,7 +127,7 @@ def test_what_goes_back_besides_rows_is_named_and_asked_for(release: Release, ca
     statements, said = CHANGES[case]
     plan = after(release, statements)
     assert said in plan.refused, plan.refused or plan.cost_sentence
-    assert "rollback_accept_loss=true" in plan.hint
+    assert "rollback_accept_data_loss=true" in plan.hint
     assert said in plan.lines()[1], "named as the cost"
 
 
@@ -138,9 +138,9 @@ def test_what_is_no_loss_is_not_called_one(release: Release, case: str) -> None:
     assert plan.cost_sentence.startswith("loses nothing")
 
 
-@pytest.mark.parametrize(("kind", "way"), [("snapshot", "swap"), ("backup", "restore")])
+@pytest.mark.parametrize(("kind", "strategy"), [("snapshot", "swap"), ("backup", "restore")])
 def test_with_a_yes_it_goes_back_and_stays_aside(
-    servers: dict[int, Server], tmp_path: Path, kind: str, way: str
+    servers: dict[int, Server], tmp_path: Path, kind: str, strategy: str
 ) -> None:
     """The whole way on an old server: refused, then gone, all named in the result, all readable in what is kept."""
     server = servers[16]
@@ -163,8 +163,8 @@ def test_with_a_yes_it_goes_back_and_stays_aside(
     ):
         release.roll_back()
     assert release.api.log == []
-    result = release.roll_back(accept_loss=True)
-    assert (result["way"], result["cost"], len(result["besides"])) == (way, {}, 3)
+    result = release.roll_back(accept_data_loss=True)
+    assert (result["strategy"], result["cost"], len(result["besides"])) == (strategy, {}, 3)
     assert content_digest.compare(release.before, content_digest.take(database)) == []
     assert content_digest.compare(changed, content_digest.take(database.named(result["kept"]))) == []
     forget(server, name)
@@ -218,12 +218,12 @@ def test_numbers_that_our_own_login_takes(
         as_app(release.database).execute(login)
     journal.append("login_smoke_test", "done", **done)
     release.facts["own"] = smoke_test_logins.known(journal)
-    plan = release.choose(way="swap")
+    plan = release.choose(strategy="swap")
     assert bool(plan.refused) == refused
     if not refused:
         assert "that the login smoke test wrote" in plan.cost_sentence
         as_app(release.database).execute("SELECT nextval('ticket_number')")
-        assert "sequence public.ticket_number went from 100" in release.choose(way="swap").refused
+        assert "sequence public.ticket_number went from 100" in release.choose(strategy="swap").refused
     release.facts["own"] = {}
 
 

@@ -67,7 +67,7 @@ def test_killed_at_every_statement(
     kills = 0
     # Each run goes on from where the last one was killed. The first statements only ask; all steps are hit by and by.
     for after in range(11 + in_flight, 400, every):
-        if run_and_die(lambda: release.roll_back(accept_loss=True), after, in_flight=in_flight):
+        if run_and_die(lambda: release.roll_back(accept_data_loss=True), after, in_flight=in_flight):
             break
         kills += 1
         _one_of_three(release, migrated)
@@ -85,7 +85,7 @@ def test_killed_at_every_statement(
     assert {entry["kind"] for entry in databases.existing(live)} <= {"failed", "snap"}
 
 
-def _one_of_three(release: Release, migrated: content_digest.Oracle) -> None:
+def _one_of_three(release: Release, migrated: content_digest.ContentDigest) -> None:
     """After a kill, exactly one whole content is reachable: under the live name, or behind the fence."""
     live = release.database
     # The statement that was in flight ends after its client; which of the contents is reachable is decided then.
@@ -131,7 +131,7 @@ def test_writers_all_the_time(servers: dict[int, Server], live: Database, tmp_pa
         time.sleep(0.3)
         plan = release.choose()
         assert "written" in plan.refused
-        result = release.roll_back(accept_loss=True)
+        result = release.roll_back(accept_data_loss=True)
         time.sleep(0.2)
     finally:
         stop.set()

@@ -45,9 +45,9 @@ def live(server: Server) -> Iterator[Database]:
 
 
 @pytest.mark.parametrize("major", [16, 18])
-@pytest.mark.parametrize(("kind", "way"), [("backup", "restore"), ("snapshot", "swap"), ("dump", "restore")])
+@pytest.mark.parametrize(("kind", "strategy"), [("backup", "restore"), ("snapshot", "swap"), ("dump", "restore")])
 def test_hostile_content_comes_back(
-    servers: dict[int, Server], tmp_path: Path, kind: str, way: str, major: int
+    servers: dict[int, Server], tmp_path: Path, kind: str, strategy: str, major: int
 ) -> None:
     server = servers[major]
     name = server.create("hostile")
@@ -68,25 +68,25 @@ def test_hostile_content_comes_back(
     migrated = content_digest.take(hostile)
     assert len(content_digest.compare(release.before, migrated)) > 5
     plan = release.choose()
-    assert (plan.way, plan.refused, plan.cost) == (way, "", {})
+    assert (plan.strategy, plan.refused, plan.cost) == (strategy, "", {})
     result = release.roll_back()
     assert content_digest.compare(release.before, content_digest.take(hostile)) == []
     assert _sorted_acl(server.sql(look)) == _sorted_acl(traits)
     analyzed = "SELECT count(*) FROM pg_statistic WHERE starelid = 'public.parted_old'::regclass"
-    assert way == "swap" or server.sql(analyzed, name) != [(0,)], "the planner knows nothing of it"
+    assert strategy == "swap" or server.sql(analyzed, name) != [(0,)], "the planner knows nothing of it"
     assert result["kept"] == f"{name}__failed_{R}"
     assert content_digest.compare(migrated, content_digest.take(hostile.named(result["kept"]))) == [], (
         "kept aside as it was"
     )
     assert release.api.log[0] == "stop"
     assert release.api.log[-1] == "switch old"
-    assert release.choose().way == "nothing", "a second time there is nothing to do"
+    assert release.choose().strategy == "nothing", "a second time there is nothing to do"
     assert databases.drop_created(hostile, R, ["failed"]) == [result["kept"]]
     forget(server, name)
 
 
-@pytest.mark.parametrize(("kind", "way"), [("backup", "restore"), ("snapshot", "swap")])
-def test_tablespaces_are_kept(server: Server, kind: str, way: str) -> None:
+@pytest.mark.parametrize(("kind", "strategy"), [("backup", "restore"), ("snapshot", "swap")])
+def test_tablespaces_are_kept(server: Server, kind: str, strategy: str) -> None:
     """The copies are made where the database is; that is also where room for them is looked for."""
     name, spaces = server.create("spaces"), ("pap_one", "pap_two")
     database = database_of(server, name)
@@ -106,7 +106,7 @@ def test_tablespaces_are_kept(server: Server, kind: str, way: str) -> None:
         )
         release = deploy(database, folder_of(base), kind=kind, up=SMALL_UP)
         result = release.roll_back()
-        assert result["way"] == way
+        assert result["strategy"] == strategy
         assert server.sql(where, name) == [spaces]
         assert content_digest.compare(release.before, content_digest.take(database)) == []
         with mock.patch.object(
@@ -123,7 +123,7 @@ def _sorted_acl(rows: list[Any]) -> list[Any]:
 def test_nothing_committed(server: Server, live: Database, tmp_path: Path) -> None:
     release = deploy(live, folder_of(tmp_path), kind="backup", up="", unfence=False)
     plan = release.choose()
-    assert (plan.way, plan.cost_sentence) == (
+    assert (plan.strategy, plan.cost_sentence) == (
         "nothing",
         "loses nothing: since the restore point no table is gone and no row was deleted",
     )
@@ -136,7 +136,7 @@ def test_nothing_committed(server: Server, live: Database, tmp_path: Path) -> No
 
 def test_image_only(live: Database, tmp_path: Path) -> None:
     release = deploy(live, folder_of(tmp_path), kind="backup", up="")
-    assert release.choose().way == "image"
+    assert release.choose().strategy == "image"
     release.roll_back()
     assert release.api.log == ["switch old"]
 
@@ -146,8 +146,8 @@ def test_old_release_on_the_new_schema(live: Database, tmp_path: Path) -> None:
     release = deploy(live, folder_of(tmp_path), kind="backup", up=SMALL_UP, down=SMALL_DOWN, old_works_on_new=True)
     as_app(live).execute("INSERT INTO t (v) VALUES ('user')")
     plan = release.choose()
-    assert plan.way == "image"
-    assert release.choose(skip=("image",)).way == "downgrade"
+    assert plan.strategy == "image"
+    assert release.choose(skip=("image",)).strategy == "downgrade"
     assert "1 written" in release.choose(skip=("image", "downgrade")).refused, "restore would lose the row"
     release.roll_back()
     assert as_app(live).scalar("SELECT count(*) AS n FROM t WHERE v = 'user' AND extra = 1") == 1
@@ -157,9 +157,9 @@ def test_downgrade_keeps_what_was_written(server: Server, live: Database, tmp_pa
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP, down=SMALL_DOWN)
     as_app(live).execute("INSERT INTO t (v) VALUES ('user')")
     plan = release.choose()
-    assert plan.way == "downgrade"
+    assert plan.strategy == "downgrade"
     result = release.roll_back()
-    assert result["way"] == "downgrade"
+    assert result["strategy"] == "downgrade"
     assert server.sql("SELECT v, count(*) FROM t GROUP BY v ORDER BY v", live.conninfo.dbname) == [
         ("old", 300),
         ("user", 1),
@@ -180,12 +180,12 @@ def test_loss_needs_a_yes_and_stays_readable(server: Server, live: Database, tmp
     plan = release.choose()
     assert plan.cost == {"public.t": {"rows": 3, "deleted": 1}}
     assert "public.t: 3 written, up to 1 deleted" in plan.refused
-    assert "rollback_accept_loss=true" in plan.hint
+    assert "rollback_accept_data_loss=true" in plan.hint
     with pytest.raises(Refused, match="3 written, up to 1 deleted"):
         release.roll_back()
     assert release.api.log == [], "nothing was touched"
     assert as_app(live).scalar("SELECT count(*) AS n FROM t") == 301
-    result = release.roll_back(accept_loss=True)
+    result = release.roll_back(accept_data_loss=True)
     assert result["rows_lost"] == 4
     said = f"is kept as {result['kept']}; only there: 4 rows (public.t: 3 written, up to 1 deleted; sequence public.t_id_seq"
     assert said in result["lines"][1]
@@ -209,15 +209,15 @@ def release(live: Database, tmp_path: Path) -> Release:
     return deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
 
 
-def smoke_tested(release: Release, before: str = "", beside: str = "") -> dict[str, dict[str, int]]:
+def smoke_tested(release: Release, before: str = "", app_session: str = "") -> dict[str, dict[str, int]]:
     """Log in as the smoke test does; ``before`` and ``beside`` are what users do. The transactions known as its own."""
     if before:
         as_app(release.database).execute(before)
     with release.database.session() as session:
         mark = write_snapshot.moment(session)
     log_in(release.database)
-    if beside:
-        as_app(release.database).execute(beside)
+    if app_session:
+        as_app(release.database).execute(app_session)
     return smoke_test_writes.certainly(release.database, mark, LOGIN)
 
 
@@ -243,9 +243,9 @@ def test_smoke_tests_own_rows_are_no_loss(live: Database, release: Release) -> N
     ids=["beside", "over", "below", "before"],
 )
 def test_a_users_row_is_never_taken_for_the_smoke_tests(
-    release: Release, before: str, beside: str, known: int, said: str
+    release: Release, before: str, app_session: str, known: int, said: str
 ) -> None:
-    release.facts["own"] = {"writes": smoke_tested(release, before, beside)}
+    release.facts["own"] = {"writes": smoke_tested(release, before, app_session)}
     assert len(release.facts["own"]["writes"]) == known
     assert said in release.choose().refused
 
@@ -262,11 +262,11 @@ def test_later_logins_of_ours_are_no_loss_either(live: Database, release: Releas
     journal.append("login_smoke_test", "done", **done)
     journal.append("release", "finished")
 
-    def again(beside: str = "") -> rollback.RollbackPlan:
+    def again(app_session: str = "") -> rollback.RollbackPlan:
         with smoke_test_logins.noted(stack):
             log_in(live)
-            if beside:
-                as_app(live).execute(beside)
+            if app_session:
+                as_app(live).execute(app_session)
         release.facts["own"] = smoke_test_logins.known(journal)
         return release.choose()
 
@@ -296,7 +296,7 @@ def test_what_was_set_aside_is_what_was_counted_under_the_fence(live: Database, 
     as_app(live).execute("INSERT INTO t (v) VALUES ('planned')")
     late = "INSERT INTO t (v) SELECT 'late' FROM generate_series(1, 30)"
     release.api.on_stop = lambda: as_app(live).execute(late)
-    result = release.roll_back(accept_loss=True)
+    result = release.roll_back(accept_data_loss=True)
     assert (result["rows_lost"], result["cost"]["public.t"]["rows"]) == (31, 31)
     assert "only there: 31 rows, 1 when it was planned (public.t: 31 written" in result["lines"][1]
     assert as_app(live.named(result["kept"])).scalar("SELECT count(*) AS n FROM t WHERE v IN ('planned', 'late')") == 31
@@ -311,7 +311,9 @@ def test_the_old_api_is_waited_for_before_anything_is_checked(live: Database, tm
         raise Unhealthy("it answered nothing in 60 s")
 
     result = release.roll_back(
-        healthy=healthy, validate=lambda way: order.append("validate") or {}, smoke=lambda: order.append("smoke") or {}
+        healthy=healthy,
+        validate=lambda strategy: order.append("validate") or {},
+        smoke=lambda: order.append("smoke") or {},
     )
     assert (order, result["unhealthy"]) == (["healthy", "validate"], "it answered nothing in 60 s"), "not asked again"
 
@@ -323,7 +325,7 @@ def test_crashed_server_cannot_count_deletions(server: Server, live: Database, t
     plan = release.choose()
     assert not plan.cost_certain
     assert "cannot be counted" in plan.refused
-    assert not release.choose(accept_loss=True).refused
+    assert not release.choose(accept_data_loss=True).refused
 
 
 def test_truncate_is_seen(live: Database, tmp_path: Path) -> None:
@@ -331,7 +333,7 @@ def test_truncate_is_seen(live: Database, tmp_path: Path) -> None:
     as_app(live).execute("TRUNCATE t")
     plan = release.choose()
     assert plan.lines()[0] == "THE RELEASE LOST DATA: public.t was truncated (300 rows before, 0 now)"
-    assert (plan.way, plan.refused, plan.cost) == ("swap", "", {}), "what it brings back, it does not lose"
+    assert (plan.strategy, plan.refused, plan.cost) == ("swap", "", {}), "what it brings back, it does not lose"
     del release.facts["data"]  # as an older version of this program would have left it
     assert "emptied" in release.choose().refused
 
@@ -366,7 +368,7 @@ def test_deploy_without_a_fence(live: Database, tmp_path: Path) -> None:
 def test_failed_downgrade_falls_back(live: Database, tmp_path: Path) -> None:
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP, down="SELECT 1/0")
     result = release.roll_back()
-    assert (result["way"], result["tried"]) == ("swap", ["downgrade"])
+    assert (result["strategy"], result["tried"]) == ("swap", ["downgrade"])
     assert "division by zero" in result["lines"][0]
     assert content_digest.compare(release.before, content_digest.take(live)) == []
 
@@ -377,8 +379,8 @@ def test_failed_downgrade_that_would_lose_rows_stops(live: Database, tmp_path: P
     with pytest.raises(PapError, match="division by zero"):
         release.roll_back()
     assert databases.fence_state(live) is not None, "still closed: nothing more can be written before somebody decides"
-    result = release.roll_back(accept_loss=True)
-    assert result["way"] == "swap"
+    result = release.roll_back(accept_data_loss=True)
+    assert result["strategy"] == "swap"
     assert as_app(live.named(result["kept"])).scalar("SELECT count(*) AS n FROM t WHERE v = 'user'") == 1
 
 
@@ -387,7 +389,7 @@ def sick() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("facts", "written", "way", "tried"),
+    ("facts", "written", "strategy", "tried"),
     [
         ({}, False, "swap", []),
         ({}, True, "swap", []),
@@ -397,16 +399,16 @@ def sick() -> dict[str, Any]:
     ],
 )
 def test_a_rollback_does_not_hang_on_what_the_old_api_answers(
-    live: Database, tmp_path: Path, facts: dict[str, Any], written: bool, way: str, tried: list[str]
+    live: Database, tmp_path: Path, facts: dict[str, Any], written: bool, strategy: str, tried: list[str]
 ) -> None:
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP, **facts)
     if written:
         as_app(live).execute("INSERT INTO t (v) VALUES ('a user')")
-    result = release.roll_back(smoke=sick, accept_loss=written and way == "swap")
-    assert (result["way"], result["tried"]) == (way, tried)
+    result = release.roll_back(smoke=sick, accept_data_loss=written and strategy == "swap")
+    assert (result["strategy"], result["tried"]) == (strategy, tried)
     assert result["lines"][-1].startswith("but the API that it went back to does not answer well: login: status 200")
     assert release.api.version["label"] == "old" and databases.fence_state(live) is None
-    if way == "swap":
+    if strategy == "swap":
         assert content_digest.compare(release.before, content_digest.take(live)) == []
     else:
         assert as_app(live).scalar("SELECT count(*) AS n FROM t WHERE v = 'a user'") == 1
@@ -437,7 +439,7 @@ def test_a_row_that_comes_while_another_way_is_tried_keeps_the_image(live: Datab
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP, old_works_on_new=True)
     release.api.on_stop = lambda: as_app(live).execute("INSERT INTO t (v) VALUES ('just now')")
     result = release.roll_back(smoke=sick)
-    assert (result["way"], result["unhealthy"][:5]) == ("image", "login")
+    assert (result["strategy"], result["unhealthy"][:5]) == ("image", "login")
     assert (release.api.log, databases.fence_state(live)) == (["switch old", "stop", "start"], None)
     assert as_app(live).scalar("SELECT count(*) AS n FROM t WHERE v = 'just now'") == 1
 
@@ -448,13 +450,13 @@ WRONG_DOWN = SMALL_DOWN.replace("'old'", "'wrong'")
 def test_wrong_schema_after_the_downgrade_falls_back(live: Database, tmp_path: Path) -> None:
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP, down=WRONG_DOWN)
 
-    def validate(way: str) -> dict[str, Any]:
+    def validate(strategy: str) -> dict[str, Any]:
         if as_app(live).scalar("SELECT count(*) AS n FROM t WHERE v = 'wrong'"):
             raise PapError("not what it was")
         return {}
 
     result = release.roll_back(validate=validate)
-    assert (result["tried"], result["way"]) == (["downgrade", "image"], "swap")
+    assert (result["tried"], result["strategy"]) == (["downgrade", "image"], "swap")
     assert content_digest.compare(release.before, content_digest.take(live)) == []
 
 
@@ -465,7 +467,7 @@ def test_half_a_migration_outside_a_transaction(live: Database, tmp_path: Path) 
     )
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=up, down=SMALL_DOWN, unfence=False)
     plan = release.choose()
-    assert (plan.way, plan.state.partial) == ("swap", ("m1",))
+    assert (plan.strategy, plan.state.partial) == ("swap", ("m1",))
     release.roll_back()
     assert content_digest.compare(release.before, content_digest.take(live)) == []
 
@@ -527,9 +529,9 @@ def test_refused_with_nothing_changed(
 def test_snapshot_gone_falls_back_to_the_backup(live: Database, tmp_path: Path) -> None:
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
     databases.drop_created(live, R, ["snap"])
-    plan = release.choose(accept_loss=True)
-    assert plan.way == "restore"
-    assert release.roll_back(accept_loss=True)["way"] == "restore"
+    plan = release.choose(accept_data_loss=True)
+    assert plan.strategy == "restore"
+    assert release.roll_back(accept_data_loss=True)["strategy"] == "restore"
     assert content_digest.compare(release.before, content_digest.take(live)) == []
 
 
@@ -538,23 +540,23 @@ def test_a_dearer_way_is_not_looked_at(live: Database, tmp_path: Path, monkeypat
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
     looked: list[Any] = []
     monkeypatch.setattr("papdeploy.backup.inspect", lambda *given: looked.append(given))
-    assert release.choose().way == "swap"
+    assert release.choose().strategy == "swap"
     assert not looked
 
 
 def test_asked_way(live: Database, tmp_path: Path) -> None:
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP, down=SMALL_DOWN)
-    assert release.choose(way="swap").way == "swap"
-    plan = release.choose(way="image")
+    assert release.choose(strategy="swap").strategy == "swap"
+    plan = release.choose(strategy="image")
     assert plan.refused.startswith("the way 'image' does not lead back from here: the deploy was not rehearsed")
     assert plan.hint.startswith("These lead back: downgrade, swap, restore (")
     with pytest.raises(Refused, match="is not known"):
-        release.choose(way="magic")
+        release.choose(strategy="magic")
 
 
 def test_plan_is_plain_data(live: Database, tmp_path: Path) -> None:
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
     told = plain(release.choose().as_dict())
-    assert told["way"] == "swap"
+    assert told["strategy"] == "swap"
     assert told["lines"][0] == "way back: swap (a snapshot from under the fence stands ready)"
-    assert set(rollback.WAYS) == {"nothing", "image", "downgrade", "swap", "restore"}
+    assert set(rollback.STRATEGIES) == {"nothing", "image", "downgrade", "swap", "restore"}

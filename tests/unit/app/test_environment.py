@@ -72,8 +72,8 @@ def request(folder: Path) -> dict[str, Any]:
 
 
 def imported(folder: Path) -> dict[str, Any]:
-    with Agent(HostSite(), sys.executable, cwd=str(folder)) as beside:
-        return beside.call("environment.imported", request(folder))
+    with Agent(HostSite(), sys.executable, cwd=str(folder)) as app_session:
+        return app_session.call("environment.imported", request(folder))
 
 
 @pytest.mark.parametrize("case", FILES)

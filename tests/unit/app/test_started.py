@@ -393,8 +393,8 @@ def look(base: Path, shape: Shape) -> tuple[list[str], list[str], str]:
         "variable": "CC_DROP_TABLES", "models": ["app.models:Base"], "environment": "production",
         "words": commands[0], "commands": commands, "controls": [shape.control], "folders": [], "root": str(base), "seconds": 15,
     }  # fmt: skip
-    with Agent(HostSite(), sys.executable, cwd=str(base), env=shape.environment) as beside:
-        answers = [beside.call(name, request) for name in ("environment.files", "environment.started")]
+    with Agent(HostSite(), sys.executable, cwd=str(base), env=shape.environment) as app_session:
+        answers = [app_session.call(name, request) for name in ("environment.files", "environment.started")]
 
     def on(kind: str) -> list[str]:
         items = [item for answer in answers for item in answer.get(kind, ())]

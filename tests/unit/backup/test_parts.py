@@ -11,7 +11,7 @@ import pytest
 from papdeploy.backup import archive, encryption, files, manifest, pgbackrest
 from papdeploy.core.errors import Refused
 from papdeploy.databases import managed_names, properties, write_snapshot
-from papdeploy.databases.content_digest import Oracle, compare
+from papdeploy.databases.content_digest import ContentDigest, compare
 from papdeploy.databases.psql import Conninfo, Database
 from papdeploy.sites.host import HostSite
 
@@ -241,8 +241,8 @@ def test_properties_become_statements() -> None:
     ], "the default in words, for a database that was closed while it was unproven"
 
 
-def oracle_of(**definition: str) -> Oracle:
-    return Oracle({}, {}, {}, {"public": {"constraint t.c": dict(definition)}}, {})
+def digest_of(**definition: str) -> ContentDigest:
+    return ContentDigest({}, {}, {}, {"public": {"constraint t.c": dict(definition)}}, {})
 
 
 @pytest.mark.parametrize(
@@ -260,10 +260,10 @@ def oracle_of(**definition: str) -> Oracle:
     ],
 )  # fmt: skip
 def test_normalised_expressions(left: str, right: str, equal: bool) -> None:
-    before, after = oracle_of(definition=left), oracle_of(definition=right)
+    before, after = digest_of(definition=left), digest_of(definition=right)
     assert (compare(before, after) == []) is equal
     assert (before.digest == after.digest) is equal
-    assert compare(oracle_of(source=left), oracle_of(source=right)) != [] or left == right, "function bodies are exact"
+    assert compare(digest_of(source=left), digest_of(source=right)) != [] or left == right, "function bodies are exact"
 
 
 def test_written_adds_up() -> None:

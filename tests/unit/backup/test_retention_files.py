@@ -295,8 +295,8 @@ def test_what_a_release_needs_stays_and_what_ends_is_said(bench: Bench) -> None:
     paths = [bench.backup(f"r{number}", 100 - number) for number in range(5)]
     bench.release("r0", "finished", paths[0])
     bench.release("r1", "finished", paths[1])
-    bench.release("r2", "rolled_back", paths[2], way="restore")
-    bench.release("r3", "rolled_back", paths[3], way="image")
+    bench.release("r2", "rolled_back", paths[2], strategy="restore")
+    bench.release("r3", "rolled_back", paths[3], strategy="image")
     bench.release("r4", "", paths[4])
     lines = bench.run(bench.backup("manual-1", 1))
     assert any(str(paths[0]) in line and "release r0 can then no longer be rolled back" in line for line in lines)

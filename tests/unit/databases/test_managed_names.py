@@ -49,7 +49,7 @@ CASES = list(itertools.product(KINDS, RECORDS, NAMES, KNOWN, (True, False), (Tru
 
 
 def built(case: tuple[Any, ...], tmp: Registry) -> tuple[Found, Registry, str]:
-    kind, record, name, known, newborn, told, at = case
+    kind, record, name, known, unclaimed, told, at = case
     given = RECORDS[record]
     text = given if isinstance(given, str) or given is None else "pap-deploy " + json.dumps(
         {"kind": kind, "of": LIVE, "release": RELEASE, "at": at, **given}
@@ -59,7 +59,7 @@ def built(case: tuple[Any, ...], tmp: Registry) -> tuple[Found, Registry, str]:
         "by a person": "a_look",
         "of another kind": f"app__{'snap' if kind == 'failed' else 'failed'}_{RELEASE}",
     }[name]
-    found = Found(called, OID, 1, not newborn, 4711 if newborn else -1, text, "o", 0)
+    found = Found(called, OID, 1, not unclaimed, 4711 if unclaimed else -1, text, "o", 0)
     registry = Registry(explains=lambda *asked: told and asked == (kind, RELEASE, called, OID))
     registry._own_id = "ours"
     noted = KNOWN[known]
@@ -68,13 +68,13 @@ def built(case: tuple[Any, ...], tmp: Registry) -> tuple[Found, Registry, str]:
     return found, registry, called
 
 
-def oracle(case: tuple[Any, ...]) -> bool:
+def digest(case: tuple[Any, ...]) -> bool:
     """Written for this test alone: what makes a database ours."""
-    kind, record, name, known, newborn, told, _ = case
+    kind, record, name, known, unclaimed, told, _ = case
     if kind == "fenced" and known in ("it", "it, for another release"):
         return True  # we renamed exactly this one; no comment can take it from us
     if record in ("none",):
-        return newborn and known == "to be made"
+        return unclaimed and known == "to be made"
     if kind in ("live", "other") or name != "right":
         return False
     if record == "ours":
@@ -89,11 +89,11 @@ def test_the_rule_in_every_combination() -> None:
     for case in CASES:
         found, registry, _ = built(case, Registry())
         judged = managed_names.judge(found, LIVE, registry, registry.known())
-        if (judged is not None and judged.ours) != oracle(case):
+        if (judged is not None and judged.ours) != digest(case):
             wrong.append((case, judged))
     assert not wrong, f"{len(wrong)} of {len(CASES)}, the first: {wrong[0]}"
     assert len(CASES) > 5000
-    assert 100 < sum(map(oracle, CASES)) < len(CASES) / 4
+    assert 100 < sum(map(digest, CASES)) < len(CASES) / 4
 
 
 @pytest.mark.parametrize(

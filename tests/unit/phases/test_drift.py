@@ -133,11 +133,11 @@ def test_a_schema_that_stayed_when_the_image_went_back_is_no_drift(bench: Bench)
         (journal.folder / "catalog.json").write_text(json.dumps(catalog(N, NOTE)))
         journal.append("release", "rolled_back", **left)
 
-    taken_back("29990101T000000Z-aaaa", way="downgrade")  # leaves what was there before
+    taken_back("29990101T000000Z-aaaa", strategy="downgrade")  # leaves what was there before
     assert bench.look(catalog(N)) == []
     with pytest.raises(Refused, match="column_extra"):
         bench.look(catalog(N, NOTE))
-    taken_back("29990102T000000Z-aaaa", way="image", schema_fingerprint=fingerprint(catalog(N, NOTE)))
+    taken_back("29990102T000000Z-aaaa", strategy="image", schema_fingerprint=fingerprint(catalog(N, NOTE)))
     assert bench.look(catalog(N, NOTE)) == []
     with pytest.raises(Refused, match="column_missing"):
         bench.look(catalog(N))
@@ -152,8 +152,8 @@ def test_a_rollback_holds_the_schema_against_the_old_one(
     (bench.journal.folder / "before.json").write_text(json.dumps({**catalog(N), "format": kept}))
     asked = []
     monkeypatch.setattr(rollback, "expected_catalog", lambda *_: asked.append(kept) or catalog(N))
-    beside = SimpleNamespace(call=lambda name, *_, **__: {"catalog": live, "digest": "93fe"})
-    bench.stack.beside_models = lambda version: contextlib.nullcontext(beside)
+    app_session = SimpleNamespace(call=lambda name, *_, **__: {"catalog": live, "digest": "93fe"})
+    bench.stack.beside_models = lambda version: contextlib.nullcontext(app_session)
     bench.stack.database = SimpleNamespace(facts=lambda: SimpleNamespace(version=160004))
     bench.stack.models = ["app.models"]
     with pytest.raises(PapError, match=said) if said else contextlib.nullcontext():

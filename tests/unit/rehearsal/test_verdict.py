@@ -123,7 +123,7 @@ def test_unavailability_is_the_sum_of_what_lies_between_stop_and_first_answer() 
     ],
 )
 def test_ways_back_are_those_that_are_open(
-    mode: str, old_works: bool | None, reversible: bool, restore_s: float | None, ways: set[str]
+    mode: str, old_works: bool | None, reversible: bool, restore_s: float | None, strategies: set[str]
 ) -> None:
     found = verdict.recovery(
         revert_s=1.0,
@@ -134,7 +134,7 @@ def test_ways_back_are_those_that_are_open(
         usual=verdict.USUAL,
         mode=mode,
     )
-    assert set(found) == ways
+    assert set(found) == strategies
     assert all(seconds >= 2.0 for seconds in found.values())
     if "restore" in found:
         assert found["restore"] >= 62.0

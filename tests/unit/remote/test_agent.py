@@ -54,9 +54,9 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_results_travel_apart_from_what_the_app_prints(calls: None, tmp_path: Path) -> None:
     events: list[dict] = []
-    with Agent(HostSite(), sys.executable) as beside:
-        first = beside.call("echo", {"a": "ü"}, on_event=events.append)
-        second = beside.call("echo", {})
+    with Agent(HostSite(), sys.executable) as app_session:
+        first = app_session.call("echo", {"a": "ü"}, on_event=events.append)
+        second = app_session.call("echo", {})
     assert first["echo"] == {"a": "ü"}
     assert events == [{"event": "progress", "done": 1}]
     assert first["pid"] == second["pid"], "one process answers all calls"
@@ -65,24 +65,24 @@ def test_results_travel_apart_from_what_the_app_prints(calls: None, tmp_path: Pa
 
 
 def test_errors_cross_with_their_kind_and_data(calls: None) -> None:
-    with Agent(HostSite(), sys.executable) as beside:
+    with Agent(HostSite(), sys.executable) as app_session:
         with pytest.raises(PapError, match="no") as caught:
-            beside.call("refuse", {})
+            app_session.call("refuse", {})
         assert type(caught.value).__name__ == "Refused"
         assert caught.value.data == {"table": "users"}
         for name in ("crash", "leave"):
             with pytest.raises(RemoteError) as wrapped:
-                beside.call(name, {})
+                app_session.call(name, {})
             assert "abcdef" not in str(wrapped.value.as_dict())
 
 
 def test_a_death_and_a_deadline_are_told_apart(calls: None) -> None:
-    with Agent(HostSite(), sys.executable) as beside:
+    with Agent(HostSite(), sys.executable) as app_session:
         with pytest.raises(Unavailable, match="exit code 9"):
-            beside.call("die", {})
+            app_session.call("die", {})
         with pytest.raises(DeadlineExceeded, match=r"within 0\.5 s"):
-            beside.call("sleep", {}, deadline_s=0.5)
-        assert beside.call("echo", {})["echo"] == {}, "the next call starts a new process"
+            app_session.call("sleep", {}, deadline_s=0.5)
+        assert app_session.call("echo", {})["echo"] == {}, "the next call starts a new process"
 
 
 def test_the_agent_ends_when_its_caller_is_killed(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_the_agent_ends_when_its_caller_is_killed(tmp_path: Path) -> None:
 
 def test_a_python_that_is_not_one_is_named() -> None:
     with (
-        Agent(HostSite(), "/bin/false") as beside,
+        Agent(HostSite(), "/bin/false") as app_session,
         pytest.raises(Unavailable, match="/bin/false on this host ended with exit code 1"),
     ):
-        beside.call("ping", {})
+        app_session.call("ping", {})

@@ -162,7 +162,7 @@ def test_a_release_that_was_taken_back_later() -> None:
 
 def test_a_rollback_that_was_refused_says_what_it_would_lose_and_how_to_go_on() -> None:
     plan = {
-        "way": "restore", "refused": "it goes back behind 3 rows", "hint": "To go on: -e rollback_accept_loss=true",
+        "strategy": "restore", "refused": "it goes back behind 3 rows", "hint": "To go on: -e rollback_accept_data_loss=true",
         "cost": {"public.policies": {"rows": 3, "deleted": None}, "public.peps": {"rows": 0, "deleted": 1}},
         "lines": ["way back: restore"],
     }  # fmt: skip
@@ -170,11 +170,11 @@ def test_a_rollback_that_was_refused_says_what_it_would_lose_and_how_to_go_on() 
     refused = samples.entry(50000, "rollback", "refused", reason="alarm of the watch", plan=plan)
     made = report.build_from([*entries, refused], {})
     assert made["verdict"]["kind"] == "finished" and "could not be rolled back without loss" in made["verdict"]["line"]
-    assert made["next"][-1]["type"] == "ansible-playbook rollback.yml -l pap-eu-1 -e rollback_accept_loss=true"
+    assert made["next"][-1]["type"] == "ansible-playbook rollback.yml -l pap-eu-1 -e rollback_accept_data_loss=true"
     text = page(made).text
     assert "public.policies: 3 rows, public.peps: 1 deletion" in text and "To go on" in text
     # Once it was taken back all the same, that is what counts; and the rows that it gave up are named.
-    done = samples.entry(50004, "rollback", "done", way="restore", cost=plan["cost"], seconds=4.0)
+    done = samples.entry(50004, "rollback", "done", strategy="restore", cost=plan["cost"], seconds=4.0)
     end = samples.entry(50004, "release", "rolled_back")
     begin = samples.entry(50001, "rollback", "begin", reason="it was asked for")
     made = report.build_from([*entries, refused, begin, done, end], {})

@@ -43,6 +43,6 @@ CLOSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("way", "facts", "now", "said"), CLOSED)
-def test_why_not(way: str, facts: dict[str, Any], now: State, said: str) -> None:
-    assert said in strategies.why_not(now, {**OPEN, **facts}, way)
+@pytest.mark.parametrize(("strategy", "facts", "now", "said"), CLOSED)
+def test_why_not(strategy: str, facts: dict[str, Any], now: State, said: str) -> None:
+    assert said in strategies.why_not(now, {**OPEN, **facts}, strategy)

@@ -8,15 +8,15 @@ oracles are equal hold the same content; where they differ, ``compare`` says wha
 from __future__ import annotations
 
 from .comparison import Difference, Found, compare, look, look_across, notes
-from .content import FORMAT, Nested, Oracle, in_one_format, schema_only
+from .content import FORMAT, ContentDigest, Nested, in_one_format, schema_only
 from .read import read_sequences, snapshot_session, take
 
 __all__ = [
     "FORMAT",
+    "ContentDigest",
     "Difference",
     "Found",
     "Nested",
-    "Oracle",
     "compare",
     "in_one_format",
     "look",

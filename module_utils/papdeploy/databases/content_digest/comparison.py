@@ -11,7 +11,7 @@ from typing import Any, Optional
 from ...core.text import plural
 from ...core.visible import visible
 from . import known_differences
-from .content import Nested, Oracle, in_one_format, normalised, schema_only
+from .content import ContentDigest, Nested, in_one_format, normalised, schema_only
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Found:
 
 
 def look(
-    before: Oracle,
-    after: Oracle,
+    before: ContentDigest,
+    after: ContentDigest,
     *,
     ignore_schemas: Sequence[str] = (),
     moving: Optional[Nested] = None,
@@ -71,7 +71,7 @@ def look(
 
 
 def look_across(
-    before: Oracle, after: Oracle, *, moving: Optional[Nested] = None, accepted: Sequence[str] = ()
+    before: ContentDigest, after: ContentDigest, *, moving: Optional[Nested] = None, accepted: Sequence[str] = ()
 ) -> Found:
     """The same where ``after`` is read on a newer major version of PostgreSQL, which describes objects in other words:
     faults are content, or an object that is not there; the rest is a note, for a person to look at."""
@@ -90,8 +90,8 @@ def look_across(
 
 
 def compare(
-    before: Oracle,
-    after: Oracle,
+    before: ContentDigest,
+    after: ContentDigest,
     *,
     ignore_schemas: Sequence[str] = (),
     moving: Optional[Nested] = None,
@@ -109,7 +109,7 @@ def compare(
     return sentences
 
 
-def notes(before: Oracle, after: Oracle) -> list[str]:
+def notes(before: ContentDigest, after: ContentDigest) -> list[str]:
     """Differences worth a word but no fault: versions of extensions, invalid indexes that no dump carries."""
     return [
         visible(

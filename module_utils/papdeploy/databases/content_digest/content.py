@@ -26,7 +26,7 @@ Nested = dict[str, dict[str, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
-class Oracle:
+class ContentDigest:
     """The content of one database: ``tables[schema][name]`` = rows and hash, ``sequences[schema][name]`` = position,
     ``catalog[schema]["kind name"]`` = attributes. ``notes`` may differ between equal databases (extension versions)."""
 
@@ -66,7 +66,7 @@ class Oracle:
         }
 
     @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> Oracle:
+    def from_dict(cls, value: dict[str, Any]) -> ContentDigest:
         if value.get("format") not in range(1, FORMAT + 1):
             raise Refused(
                 f"A backup's content of format {value.get('format')!r} cannot be compared by this version ({FORMAT}).",
@@ -75,7 +75,7 @@ class Oracle:
         keys = ("tables", "sequences", "large_objects", "catalog", "notes", "seconds", "format")
         return cls(**{key: value[key] for key in keys})
 
-    def in_format(self, number: int) -> Oracle:
+    def in_format(self, number: int) -> ContentDigest:
         """What an older format said of the same database: without what it did not read."""
         catalog = {
             schema: {
@@ -103,16 +103,16 @@ def _unknown(key: str, number: int) -> bool:
     return any(since > number and key.startswith(kinds) for since, kinds in _KINDS.items())
 
 
-def in_one_format(before: Oracle, after: Oracle) -> tuple[Oracle, Oracle]:
+def in_one_format(before: ContentDigest, after: ContentDigest) -> tuple[ContentDigest, ContentDigest]:
     """Both in the format of the older one: what an older version of this package noted can still be compared."""
     number = min(before.format, after.format)
     first, second = (one if one.format == number else one.in_format(number) for one in (before, after))
     return first, second
 
 
-def schema_only(whole: Oracle) -> Oracle:
+def schema_only(whole: ContentDigest) -> ContentDigest:
     """The catalog alone, to compare with an oracle that was taken without rows."""
-    return Oracle({}, {}, {}, whole.catalog, whole.notes, whole.seconds)
+    return ContentDigest({}, {}, {}, whole.catalog, whole.notes, whole.seconds)
 
 
 # Deparsed expressions change once when dumped and restored: ('a'::varchar)::text for ARRAY['a'::varchar]::text[]. Casts

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Callable, Optional
 
 from ..psql import Database, Session, bind
-from . import extensions, known_differences
-from . import queries as oracle_sql
-from .content import Nested, Oracle
+from . import extensions, known_differences, queries
+from .content import ContentDigest, Nested
 from .rare_objects import rare_queries
 from .tables import TABLES
 
@@ -26,7 +25,7 @@ def take(
     ignore_schemas: Sequence[str] = (),
     lock_timeout_s: float = 30.0,
     rows: bool = True,
-) -> Oracle:
+) -> ContentDigest:
     """The oracle of ``database`` as of one snapshot: an exported one (``snapshot``), that of a ``session`` which is
     inside a REPEATABLE READ transaction, or a new one.
 
@@ -45,22 +44,22 @@ def take(
         return _read(session, read or session.rows, set(ignore_schemas), rows, started)
 
 
-def _read(session: Session, read: Rows, skip: set[str], rows: bool, started: float) -> Oracle:
+def _read(session: Session, read: Rows, skip: set[str], rows: bool, started: float) -> ContentDigest:
     found = session.rows(TABLES) if rows else []
     tables = [table for table in found if table["schema"] not in skip]
-    counted = _counted(_batched(read, [oracle_sql.rows_query(table) for table in tables]))
+    counted = _counted(_batched(read, [queries.rows_query(table) for table in tables]))
     positions = read_sequences(session, tuple(skip), read) if rows else {}
-    large = session.rows(oracle_sql.LARGE_OBJECTS)[0] if rows else {}
+    large = session.rows(queries.LARGE_OBJECTS)[0] if rows else {}
     session.execute("SET LOCAL jit = off")  # compiling the catalog's queries takes longer than running them
     version = int(session.scalar("SELECT current_setting('server_version_num')::int AS version"))
     catalog: Nested = {}
-    for entry in session.rows(" UNION ALL ".join([*oracle_sql.catalog_queries(version), *rare_queries()])):
+    for entry in session.rows(" UNION ALL ".join([*queries.catalog_queries(version), *rare_queries()])):
         if entry["schema"] not in skip:
             catalog.setdefault(entry["schema"], {})[f"{entry['kind']} {entry['name']}".strip()] = entry["def"]
     notes = {note["name"]: note["value"] for note in session.rows(known_differences.NOTES)}
     if rows:
         notes.update(extensions.rows_left_out(session, read, counted))
-    return Oracle(counted, positions, large, catalog, notes, time.monotonic() - started)
+    return ContentDigest(counted, positions, large, catalog, notes, time.monotonic() - started)
 
 
 @contextlib.contextmanager
@@ -94,9 +93,9 @@ def snapshot_session(database: Database, snapshot: Optional[str] = None) -> Iter
 
 def read_sequences(session: Session, ignore_schemas: Sequence[str] = (), read: Optional[Rows] = None) -> Nested:
     """The position of every sequence now (no snapshot holds sequences)."""
-    found = [entry for entry in session.rows(oracle_sql.SEQUENCES) if entry["schema"] not in set(ignore_schemas)]
+    found = [entry for entry in session.rows(queries.SEQUENCES) if entry["schema"] not in set(ignore_schemas)]
     result: Nested = {}
-    for row in _batched(read or session.rows, [oracle_sql.sequence_query(sequence) for sequence in found]):
+    for row in _batched(read or session.rows, [queries.sequence_query(sequence) for sequence in found]):
         result.setdefault(row.pop("schema"), {})[row.pop("name")] = row
     return result
 

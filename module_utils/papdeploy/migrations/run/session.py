@@ -151,7 +151,9 @@ class Session(Connection):
         """Raise unless the transaction is still the one that was begun, alone, and under the run's lock."""
         transaction = self.transaction
         assert transaction is not None
-        same, pid_same, locked, strangers = self.query(_VERIFY, (transaction.xid, self.facts.pid, self.child_name))[0]
+        same, pid_same, locked, foreign_sessions = self.query(
+            _VERIFY, (transaction.xid, self.facts.pid, self.child_name)
+        )[0]
         if not pid_same:
             raise _pooler(self.facts.pid, 0)
         if not same:
@@ -170,9 +172,9 @@ class Session(Connection):
                 hint="Wait for your threads: join() them before upgrade() returns. Everything was rolled back.",
                 identity=self.late,
             )
-        if strangers:
+        if foreign_sessions:
             raise PapError(
-                f"A migration opened a second connection (process {strangers}) that is still there.",
+                f"A migration opened a second connection (process {foreign_sessions}) that is still there.",
                 hint="Use db only: work on another connection is not part of the transaction. All was rolled back.",
             )
 

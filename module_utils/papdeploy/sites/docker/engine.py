@@ -141,7 +141,7 @@ class Engine:
         if worker.is_alive():
             raise DeadlineExceeded(
                 f"The image {reference} was not pulled within {deadline_s:g} s: the registry does not answer in time.",
-                hint="Pull it by hand on the target host (`docker pull`), or raise pap_api_pull_seconds.",
+                hint="Pull it by hand on the target host (`docker pull`), or raise pap_api_pull_s.",
                 seconds=deadline_s,
             )
         if "error" in outcome:

@@ -49,13 +49,13 @@ print(json.dumps(sorted(ports)))
 def find_python(site: Site, words: Sequence[str]) -> str:
     """The Python that has the app's SQLAlchemy: beside the program that the container starts (``words``), else in the
     PATH, else in the usual virtual environments. Raises Unavailable."""
-    beside = [
+    app_session = [
         str(path.with_name("python"))
         for path in map(PurePosixPath, words)
         if path.is_absolute() and path.parent.name == "bin" and str(path.parent) not in ("/bin", "/usr/bin")
     ]
     tried: list[str] = []
-    for python in dict.fromkeys([*beside, *_USUAL]):
+    for python in dict.fromkeys([*app_session, *_USUAL]):
         try:
             if site.run([python, "-c", _HAS_SQLALCHEMY], check=False).rc == 0:
                 return python
