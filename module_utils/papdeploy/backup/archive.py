@@ -119,10 +119,10 @@ def in_parts(target: Database, encryption: Optional[Encryption]) -> bool:
 ROWS_FIRST = ("--section=pre-data", "--section=data", "--no-privileges")
 
 
-_EVENT_TRIGGER = re.compile(r"\d+; \d+ \d+ (?:COMMENT - )?EVENT TRIGGER ")
+EVENT_TRIGGER = re.compile(r"\d+; \d+ \d+ (?:COMMENT - )?EVENT TRIGGER ")
 
 
-def the_rest(target: Database, path: Path) -> list[bytes]:
+def the_rest(target: Database, path: Path) -> list[list[str]]:
     """What follows the rows, as lists for pg_restore: indexes, constraints, triggers, and all privileges; then event
     triggers, alone. Privileges come late, as in a restore in one go: an owner may have no right to refer to its own
     table. Event triggers come last, because they fire for what else is restored."""
@@ -132,9 +132,9 @@ def the_rest(target: Database, path: Path) -> list[bytes]:
 
     later = set(listed("--section=post-data"))
     chosen = [line for line in listed() if line in later or re.match(r"\d+; \d+ \d+ ACL ", line)]
-    events = [line for line in chosen if _EVENT_TRIGGER.match(line)]
-    others = [line for line in chosen if not _EVENT_TRIGGER.match(line)]
-    return ["".join(f"{line}\n" for line in part).encode() for part in (others, events) if part]
+    events = [line for line in chosen if EVENT_TRIGGER.match(line)]
+    others = [line for line in chosen if not EVENT_TRIGGER.match(line)]
+    return [part for part in (others, events) if part]
 
 
 def rest_argv(target: Database, path: Path) -> list[str]:

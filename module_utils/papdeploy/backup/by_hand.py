@@ -93,7 +93,7 @@ def rebuild(
         roles, notes = _create_roles(session, manifest["roles"])
         traits = _possible(session, manifest["properties"], notes)
         with _new(session, server, into, traits, f"{backup.path.name}: {_UNFINISHED}") as target:
-            ready = fill(target, backup, encryption, emit=emit, notes=notes)
+            ready = fill(target, backup, encryption, emit=emit, notes=notes, ran=notes)
             _finish(session, into, traits)
         live = manifest["database"]
         replaces = live if live != into and look(session, live) is not None else ""

@@ -55,6 +55,7 @@ class Pipeline:
         self._failed: Optional[BaseException] = None
         self._failed_at = 0.0
         self._processes: list[Process] = []
+        self._output = bytearray()  # of the last reader: a list, or nothing
 
     @property
     def written(self) -> int:
@@ -104,9 +105,10 @@ class Pipeline:
         return Streamed(sha, size, result["read"], result["dump_s"], restored)
 
     def read_only(
-        self, reader: Callable[[], Process], path: Path, encryption: Optional[Encryption]
+        self, reader: Callable[[], Process], path: Path, encryption: Optional[Encryption], *, whole: bool = True
     ) -> tuple[str, float]:
-        """Feed a finished file to ``reader``; the SHA-256 of what was fed, and seconds."""
+        """Feed a finished file to ``reader``; the SHA-256 of what was fed, and seconds. Without ``whole`` it ends when
+        the reader wants no more."""
         started = time.monotonic()
         result: dict[str, str] = {}
         self._complete, self._written = True, path.stat().st_size
@@ -116,23 +118,45 @@ class Pipeline:
 
             def read() -> None:
                 with path.open("rb", buffering=0) as again:
-                    result["sha"] = self._read(again, out or consumer)
+                    result["sha"] = self._read(again, out or consumer, whole)
 
             jobs: list[Callable[[], None]] = [read, lambda: self._drain(consumer)]
             if out:
-                jobs.append(lambda: self._pump(out, consumer))
+                jobs.append(lambda: self._pump(out, consumer, whole))
             self._together(jobs)
         return result["sha"], time.monotonic() - started
+
+    def listed(self, target: Database, path: Path, encryption: Optional[Encryption], *options: str) -> str:
+        """The list of the finished archive, or of the part of it that ``options`` choose."""
+        argv = [target.program("pg_restore"), "--list", *options]
+        self._output.clear()
+        self.read_only(lambda: target.site.popen(argv, stdin=True), path, encryption, whole=False)
+        return self._output.decode("utf-8", "surrogateescape")
+
+    def step(
+        self,
+        target: Database,
+        argv: Sequence[str],
+        path: Path,
+        encryption: Optional[Encryption],
+        entries: Sequence[str],
+    ) -> None:
+        """Run a pg_restore that takes from its standard input the list ``entries``, if it opens the finished archive
+        itself, and else the archive."""
+        environment = target.environment(RESTORE_SETTINGS)
+        if str(path) not in argv:
+            self.read_only(lambda: target.site.popen(argv, env=environment, stdin=True), path, encryption, whole=False)
+            return
+        with contextlib.ExitStack() as stack:
+            consumer = self._add(stack, target.site.popen(argv, env=environment, stdin=True))
+            wanted = "".join(f"{line}\n" for line in entries).encode("utf-8", "surrogateescape")
+            self._together([functools.partial(_feed, consumer, wanted), functools.partial(self._drain, consumer)])
 
     def finish(self, target: Database, path: Path) -> float:
         """Restore from the finished file what a stream with ``ROWS_FIRST`` left out; seconds."""
         started = time.monotonic()
-        environment = target.environment(RESTORE_SETTINGS)
         for wanted in the_rest(target, path):
-            with contextlib.ExitStack() as stack:
-                consumer = self._add(stack, target.site.popen(rest_argv(target, path), env=environment, stdin=True))
-                feed = functools.partial(_feed, consumer, wanted)
-                self._together([feed, functools.partial(self._drain, consumer)])
+            self.step(target, rest_argv(target, path), path, None, wanted)
         return time.monotonic() - started
 
     def fail(self, error: BaseException) -> None:
@@ -228,7 +252,7 @@ class Pipeline:
             self._complete = True
             self._grown.notify_all()
 
-    def _read(self, file: IO[bytes], consumer: Process) -> str:
+    def _read(self, file: IO[bytes], consumer: Process, whole: bool = True) -> str:
         digest, fed, reading = hashlib.sha256(), 0, True
         while True:
             with self._grown:
@@ -237,7 +261,7 @@ class Pipeline:
                 if self._failed is not None:
                     return ""
                 end = self._complete and fed >= self._written
-            if end:
+            if end or not (whole or reading):
                 break
             chunk = file.read(CHUNK)
             if not chunk:
@@ -249,14 +273,17 @@ class Pipeline:
         return digest.hexdigest()
 
     def _drain(self, consumer: Process) -> None:
-        for _ in _chunks(consumer.stdout):
-            pass  # pg_restore says nothing there when it writes to a database
+        for chunk in _chunks(consumer.stdout):
+            self._output += chunk  # pg_restore says nothing there when it writes to a database
         _ended(consumer, "pg_restore")
 
-    def _pump(self, source: Process, target: Process) -> None:
+    def _pump(self, source: Process, target: Process, whole: bool = True) -> None:
         reading = True
         for chunk in _chunks(source.stdout):
             reading = reading and _fed(target, chunk)
+            if not (whole or reading):
+                source.kill()
+                return
         # before the target sees the end: a wrong key is reported as that, not as a cut archive
         _ended(source, "the decryption")
         _close(target)

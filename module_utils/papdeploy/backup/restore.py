@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -15,7 +15,7 @@ from ..databases import content_digest, lifecycle
 from ..databases.managed_names import maintenance
 from ..databases.psql import Database
 from ..sites.host import HostSite
-from . import acceptance, archive, copy_progress
+from . import acceptance, archive, copy_progress, files, rights, steps
 from .encryption import Encryption
 from .manifest import ANYTHING, Backup, Expected, inspect
 from .pipeline import Emit, Pipeline, silent
@@ -29,6 +29,7 @@ class Restored:
     backup: Backup
     database: Database
     seconds: float
+    notes: Sequence[str] = ()
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -39,7 +40,8 @@ class Restored:
             "seconds": round(self.seconds, 3),
             "lines": [
                 f"{self.backup.path.name}: sound, restored in {seconds(self.seconds)} and compared:"
-                f" {plural(self.backup.manifest['tables'], 'table')}, {plural(self.backup.manifest['rows'], 'row')}"
+                f" {plural(self.backup.manifest['tables'], 'table')}, {plural(self.backup.manifest['rows'], 'row')}",
+                *(f"note: {note}" for note in self.notes),
             ],
         }
 
@@ -65,9 +67,10 @@ def restore(
     encryption = Encryption.of(encryption)
     backup = restorable(database, path, expected, encryption)
     target = lifecycle.create_empty(database, release, kind, traits=backup.manifest["properties"])
+    ran: list[str] = []
     try:
         # The API is to work on a restored one at once.
-        ready = fill(target, backup, encryption, analyze=kind == "restored", deadline_s=deadline_s, emit=emit)
+        ready = fill(target, backup, encryption, analyze=kind == "restored", deadline_s=deadline_s, emit=emit, ran=ran)
     except BaseException:
         with contextlib.suppress(PapError):
             lifecycle.drop_created(database, release, (kind,))
@@ -75,7 +78,7 @@ def restore(
     seconds = ready - started
     if kind == "restored":
         lifecycle.note_proven(database, target.conninfo.dbname, release, backup.manifest["sha256"])
-    return Restored(backup, target, seconds)
+    return Restored(backup, target, seconds, ran)
 
 
 def restorable(database: Database, path: Path | str, expected: Expected, encryption: Optional[Encryption]) -> Backup:
@@ -105,10 +108,12 @@ def fill(
     deadline_s: Optional[float] = None,
     emit: Emit = silent,
     notes: Optional[list[str]] = None,
+    ran: Optional[list[str]] = None,
 ) -> float:
     """Restore ``backup`` into the empty database ``target`` and compare it with the oracle; raises PapError if it is
     not equal. Returns when it was ready to be used, before the comparison (monotonic seconds). ``notes`` takes what a
-    newer major version of the server describes in other words; without it, that is a difference too."""
+    newer major version of the server describes in other words; without it, that is a difference too. ``ran`` takes what
+    ran with the rights of a superuser."""
     manifest = backup.manifest
     backup.digest  # noqa: B018 - says now if this version cannot compare it
     key = encryption if manifest["encryption"] else None
@@ -117,15 +122,19 @@ def fill(
     archive.bare(target, public="public" in catalog, plpgsql="extension plpgsql" in catalog.get("", {}))
     copy = archive.restoring(target, facts)
     pipeline = Pipeline(deadline=time.monotonic() + deadline_s if deadline_s else None)
-    parted = archive.in_parts(copy, key)
-    argv = archive.restore_argv(copy, *(archive.ROWS_FIRST if parted else ()))
-    environment = copy.environment(archive.RESTORE_SETTINGS)
+    login, why = steps.by_whom(target, manifest.get("needs_superuser", []))
+    with copy.session() as session:
+        trusted = rights.superusers(session)
     with copy_progress.told(emit, target, int(manifest["database_bytes"])), _advised(target):
-        digest, _ = pipeline.read_only(lambda: copy.site.popen(argv, env=environment, stdin=True), backup.path, key)
-        if parted:
-            pipeline.finish(copy, backup.path)
-    if digest != manifest["sha256"]:
+        if login is not target:
+            steps.restore_in_steps(copy, login, backup.path, key, pipeline)
+        else:
+            _in_one_go(copy, backup.path, key, pipeline)
+    if files.sha256_of(backup.path)[0] != manifest["sha256"]:
         raise PapError(f"{backup.path} changed while it was being restored.")
+    if ran is not None:
+        with copy.session() as session:
+            ran += rights.run_as_superuser(session, why, trusted)
     if analyze:
         emit({"event": "step", "step": "gathering the planner's statistics"})
         copy.analyze()
@@ -143,6 +152,16 @@ def fill(
         "It was dropped again. Look at the differences before you use this backup.",
     )
     return ready
+
+
+def _in_one_go(copy: Database, path: Path, key: Optional[Encryption], pipeline: Pipeline) -> None:
+    """As the administrating role: the rows as a stream, and the indexes after them where the file can be opened."""
+    parted = archive.in_parts(copy, key)
+    argv = archive.restore_argv(copy, *(archive.ROWS_FIRST if parted else ()))
+    environment = copy.environment(archive.RESTORE_SETTINGS)
+    pipeline.read_only(lambda: copy.site.popen(argv, env=environment, stdin=True), path, key)
+    if parted:
+        pipeline.finish(copy, path)
 
 
 @contextlib.contextmanager

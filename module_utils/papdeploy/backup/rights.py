@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..core.errors import Refused
 from ..core.text import few, plural
 from ..databases.content_digest.queries import no_member, user_schema
-from ..databases.psql import Session
+from ..databases.psql import Session, quote_literal
 
 _SHOWN = 10
 
@@ -68,33 +70,125 @@ def _foreign(version: int) -> str:
     ) + " ORDER BY 1"  # fmt: skip
 
 
-# What COPY into a table calls: CHECK constraints of tables and domains, and generated columns.
+# Catalogs whose objects are restored as they are, each with the columns of owner and privileges.
+_OWNED = (
+    ("pg_namespace", "nspowner", "nspacl"), ("pg_class", "relowner", "relacl"), ("pg_proc", "proowner", "proacl"),
+    ("pg_type", "typowner", "typacl"), ("pg_language", "lanowner", "lanacl"),
+    ("pg_foreign_data_wrapper", "fdwowner", "fdwacl"), ("pg_foreign_server", "srvowner", "srvacl"),
+    ("pg_operator", "oprowner", ""), ("pg_opclass", "opcowner", ""), ("pg_opfamily", "opfowner", ""),
+    ("pg_conversion", "conowner", ""), ("pg_collation", "collowner", ""), ("pg_ts_dict", "dictowner", ""),
+    ("pg_ts_config", "cfgowner", ""), ("pg_statistic_ext", "stxowner", ""), ("pg_publication", "pubowner", ""),
+    ("pg_event_trigger", "evtowner", ""), ("pg_largeobject_metadata", "lomowner", "lomacl"),
+)  # fmt: skip
+_OWNER = "(SELECT datdba FROM pg_database WHERE datname = current_database())"
+# Not what PostgreSQL makes along with a type, and takes to be part of it.
+_BY_ITSELF = (
+    "NOT EXISTS (SELECT FROM pg_depend i WHERE i.classid = '{0}'::regclass AND i.objid = o.oid AND i.deptype = 'i')"
+)
+
+
+def needs_steps(session: Session) -> bool:
+    """Whether the database of ``session`` holds something that a login with the rights of its owner cannot restore in
+    one go with the rest: of another owner, of an extension, or with privileges that another than the owner granted."""
+    version = int(session.scalar("SELECT current_setting('server_version_num')::int AS version"))
+    become = "'SET'" if version >= 160000 else "'MEMBER'"
+    queries = [
+        f"SELECT 1 FROM {catalog} o WHERE (o.oid >= 16384 OR '{catalog}' = 'pg_largeobject_metadata')"
+        f" AND NOT pg_has_role({_OWNER}, o.{owner}, {become}) AND {_BY_ITSELF.format(catalog)}"
+        f" AND {no_member(catalog, 'o.oid')}"
+        for catalog, owner, _ in _OWNED
+    ]
+    queries += [
+        f"SELECT 1 FROM {catalog} o WHERE EXISTS (SELECT FROM aclexplode(o.{acl}) a WHERE a.grantor <> o.{owner})"
+        f" OR o.oid < 16384 AND '{catalog}' IN ('pg_class', 'pg_proc', 'pg_type', 'pg_language') AND"
+        f" o.{acl} IS DISTINCT FROM (SELECT i.initprivs FROM pg_init_privs i WHERE i.objoid = o.oid AND i.objsubid = 0"
+        f" AND i.classoid = '{catalog}'::regclass)"
+        + ("" if catalog != "pg_class" else " AND o.relnamespace <> 'information_schema'::regnamespace")
+        for catalog, owner, acl in _OWNED
+        if acl
+    ]
+    queries += [
+        "SELECT 1 FROM pg_extension WHERE extname <> 'plpgsql'",
+        f"SELECT 1 FROM pg_namespace n WHERE n.nspname = 'public' AND NOT pg_has_role({_OWNER}, n.nspowner, 'USAGE')",
+        "SELECT 1 FROM pg_cast c WHERE c.oid >= 16384 AND c.castmethod = 'b'",
+        "SELECT 1 FROM pg_transform",
+        f"SELECT 1 FROM pg_default_acl f WHERE NOT pg_has_role({_OWNER}, f.defaclrole, {become})",
+        "SELECT 1 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid, aclexplode(a.attacl) x"
+        " WHERE x.grantor <> c.relowner",
+        "SELECT 1 FROM pg_seclabel",
+    ]
+    found = session.rows(" UNION ALL ".join(f"SELECT EXISTS ({query}) AS found" for query in queries))
+    return any(row["found"] for row in found)
+
+
+# What a superuser made and gave to another, who could not have made it: nobody but a superuser can restore it.
+_BEYOND = f"""
+SELECT 'function ' || p.oid::regprocedure AS said, p.proowner AS owner FROM pg_proc AS p
+JOIN pg_language l ON l.oid = p.prolang
+WHERE {no_member("pg_proc", "p.oid")} AND {_BY_ITSELF.format("pg_proc").replace("o.oid", "p.oid")}
+  AND (p.proleakproof OR p.prosupport <> 0 OR NOT l.lanpltrusted AND l.lanname <> 'sql'
+       OR EXISTS (SELECT FROM unnest(p.proconfig) AS c(text) JOIN pg_settings s ON s.name = split_part(c.text, '=', 1)
+                  WHERE s.context <> 'user'))
+UNION ALL
+SELECT 'type ' || format_type(y.oid, NULL), y.typowner FROM pg_type y
+WHERE y.typtype = 'b' AND y.typcategory <> 'A' AND {no_member("pg_type", "y.oid")}
+UNION ALL
+SELECT 'operator class ' || o.opcname, o.opcowner FROM pg_opclass o WHERE {no_member("pg_opclass", "o.oid")}
+UNION ALL
+SELECT 'relation ' || c.oid::regclass || ' in tablespace ' || t.spcname, c.relowner
+FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace
+WHERE t.spcname <> 'pg_global' AND NOT has_tablespace_privilege(c.relowner, t.oid, 'CREATE')"""
+
+
+def beyond_owners(session: Session) -> list[str]:
+    """Objects in the database of ``session`` that take a superuser to restore, although they belong to none."""
+    rows = session.rows(
+        f"SELECT b.said FROM ({_BEYOND}) AS b JOIN pg_roles r ON r.oid = b.owner AND NOT r.rolsuper ORDER BY 1"
+    )
+    return [str(row["said"]) for row in rows]
+
+
+# What a restore and a reader call: the functions of constraints, generated columns, indexes, statistics and casts.
 _RUN_BY_ROWS = f"""
 SELECT DISTINCT f.oid::regprocedure::text AS function, pg_get_userbyid(f.proowner) AS owner, current_user AS ran_as
 FROM (
     SELECT 'pg_constraint'::regclass AS classid, oid FROM pg_constraint WHERE contype = 'c'
     UNION ALL
     SELECT 'pg_attrdef'::regclass, d.oid FROM pg_attrdef d
-    JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum AND a.attgenerated <> '') AS used
+    JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum AND a.attgenerated <> ''
+    UNION ALL
+    SELECT 'pg_class'::regclass, indexrelid FROM pg_index WHERE indexprs IS NOT NULL OR indpred IS NOT NULL
+    UNION ALL
+    SELECT 'pg_class'::regclass, partrelid FROM pg_partitioned_table WHERE partexprs IS NOT NULL
+    UNION ALL
+    SELECT 'pg_statistic_ext'::regclass, oid FROM pg_statistic_ext WHERE stxexprs IS NOT NULL
+    UNION ALL
+    SELECT 'pg_cast'::regclass, oid FROM pg_cast WHERE oid >= 16384) AS used
 JOIN pg_depend d ON d.classid = used.classid AND d.objid = used.oid
 LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
 JOIN pg_proc f ON f.oid = coalesce(o.oprcode::oid, CASE WHEN d.refclassid = 'pg_proc'::regclass THEN d.refobjid END)
 JOIN pg_namespace n ON n.oid = f.pronamespace AND {user_schema()}
-JOIN pg_roles r ON r.oid = f.proowner AND NOT r.rolsuper
+JOIN pg_roles r ON r.oid = f.proowner AND r.rolname NOT IN ({{trusted}})
 WHERE {no_member("pg_proc", "f.oid")} AND (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) ORDER BY 1"""
 
 
-def run_as_superuser(session: Session) -> list[str]:
-    """A note if a superuser restores rows here whose constraints and generated columns call functions of somebody who
-    is none: these run with the rights of the superuser, as in every pg_restore."""
-    found = session.rows(_RUN_BY_ROWS)
+def superusers(session: Session) -> list[str]:
+    """Who is one now: what is restored then may make others."""
+    return [str(row["name"]) for row in session.rows("SELECT rolname::text AS name FROM pg_roles WHERE rolsuper")]
+
+
+def run_as_superuser(session: Session, why: str, trusted: Sequence[str]) -> list[str]:
+    """A note if a superuser restores this database, because of ``why``, and it calls functions of others than the
+    ``trusted``: they run with the rights of the superuser then, as in every pg_restore."""
+    named = ", ".join(map(quote_literal, trusted))
+    found = session.rows(_RUN_BY_ROWS.format(trusted=named)) if why else []
     if not found:
         return []
     functions = few([str(row["function"]) for row in found], _SHOWN)
     owners = ", ".join(sorted({str(row["owner"]) for row in found}))
     return [
         f"restoring the rows ran functions of {owners} with the rights of {found[0]['ran_as']}, who is a superuser:"
-        f" {functions}. An administrating role that is none avoids it (docs/security.md)."
+        f" {functions}; for {why}. docs/security.md says what avoids it."
     ]
 
 

@@ -70,7 +70,7 @@ def refuse_dependent(database: Database) -> None:
 
 
 def _runs(session: Session, rows_of: Optional[str]) -> bool:
-    return rows_of is None or bool(session.rows(f"SELECT EXISTS (SELECT FROM ONLY {rows_of}) AS found")[0]["found"])
+    return rows_of is None or session.of_tables([f"SELECT EXISTS (SELECT FROM ONLY {rows_of}) AS found"])[0]["found"]
 
 
 def _dependent(database: Database, used: list[dict[str, Any]], schemas: list[str]) -> Iterator[tuple[str, str, str]]:

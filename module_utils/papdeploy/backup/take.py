@@ -19,8 +19,8 @@ from ..databases import content_digest, disk, lifecycle, properties, write_snaps
 from ..databases.content_digest import ContentDigest
 from ..databases.ledger_table import ledger_rows
 from ..databases.psql import Database, ServerFacts, Session
-from ..sites.host import Process
-from . import acceptance, archive, copy_progress, files, manifest, rights
+from ..sites.host import HostSite, Process
+from . import acceptance, archive, copy_progress, files, manifest, rights, steps
 from .encryption import Encryption
 from .manifest import Backup
 from .pipeline import Emit, Pipeline, Streamed, silent, write_all
@@ -93,14 +93,16 @@ def take(
         path, file = stack_.enter_context(files.partial(folder, name))
         session = stack_.enter_context(content_digest.snapshot_session(database))
         refuse_unprovable(database, session, proof)
-        by_rows = rights.run_as_superuser(session) if proof == "full" else []
+        beyond, trusted = rights.beyond_owners(session), rights.superusers(session)
         about = _about(session, database, live)
         scratch: Optional[Database] = None
         if proof != "none":
             scratch = stack_.enter_context(_scratch(database, release, live, keep_scratch, about))
+        login, why = steps.by_whom(scratch, beyond) if scratch else (None, "")
+        in_steps = login is not scratch and rights.needs_steps(session)
         job = _Streaming(
             database, archive.restoring(scratch, facts) if scratch else None, proof, compression, encryption,
-            limits.lock_wait_s, deadline, emit,
+            limits.lock_wait_s, deadline, emit, None if login is scratch else login, in_steps,
         )  # fmt: skip
         streamed, rest_s, original = job.run(session, about, path, file)
         with database.session() as fresh:
@@ -138,7 +140,8 @@ def take(
             "oracle_digest": content.digest,
             "oracle": {**content.as_dict()},
             "sequences_after": after if proof != "full" else content.sequences,
-            "notes": [*found.notes, *by_rows],
+            "notes": [*found.notes, *(rights.run_as_superuser(session, why, trusted) if proof == "full" else [])],
+            "needs_superuser": beyond,
             "accepted": lived_with,
             "proof": {"kind": proof, "seconds": round(proved.seconds, 3) if proved else 0.0},
             "seconds": {
@@ -157,7 +160,8 @@ def take(
 
 @dataclass(frozen=True)
 class _Streaming:
-    """The dump of ``database`` into a file and, at the same time, from there into ``scratch``."""
+    """The dump of ``database`` into a file and, at the same time, from there into ``scratch``: by ``login``, where a
+    superuser need not do it, and after the dump where both have to (``in_steps``)."""
 
     database: Database
     scratch: Optional[Database]
@@ -167,6 +171,8 @@ class _Streaming:
     lock_wait_s: float
     deadline: Optional[float]
     emit: Emit
+    login: Optional[Database]
+    in_steps: bool
 
     def run(
         self, session: Session, about: Mapping[str, Any], path: Path, file: IO[bytes]
@@ -181,7 +187,7 @@ class _Streaming:
             pipeline.fail,
         )
         opened = self.encryption is None or self.proof != "none" or self.encryption.opens
-        parted = self.proof == "full" and archive.in_parts(self.database, self.encryption)
+        parted = self.proof == "full" and not self.in_steps and archive.in_parts(self.database, self.encryption)
         dump = archive.dump_argv(
             self.database, snapshot=snapshot, compression=self.compression, lock_wait_s=self.lock_wait_s, needs=needs
         )
@@ -192,9 +198,15 @@ class _Streaming:
                 path,
                 file,
                 self.encryption,
-                decrypt=opened,
+                decrypt=opened and not self.in_steps,
             )
-            rest_s = pipeline.finish(self.scratch, path) if self.scratch and parted else 0.0
+            began = time.monotonic()
+            if self.scratch and self.login and self.in_steps:
+                chosen = self._chosen(parted)
+                steps.restore_in_steps(self.scratch, self.login, path, self.encryption, pipeline, *chosen)
+            elif self.scratch and parted:
+                pipeline.finish(self.login or self.scratch, path)
+            rest_s = time.monotonic() - began
         if streamed.sha256 != streamed.read_sha256:
             raise PapError(
                 "The backup that lies on disk is not the one that was written: their SHA-256 differ.",
@@ -205,14 +217,19 @@ class _Streaming:
 
     def _reader(self, parted: bool, opened: bool) -> Process:
         """Restores into the copy; without one, reads the archive through, or just its bytes."""
-        options = ["--schema-only"] if self.proof == "schema" else archive.ROWS_FIRST if parted else []
+        if self.in_steps:
+            return HostSite().popen(archive.READ_BACK, stdin=True)
         if self.scratch:
-            argv, target = archive.restore_argv(self.scratch, *options), self.scratch
+            target = self.login or self.scratch
+            argv = archive.restore_argv(target, *self._chosen(parted))
             environment = target.environment(archive.RESTORE_SETTINGS)
         else:
             argv = archive.read_through_argv(self.database) if opened else archive.READ_BACK
             environment = self.database.environment()
         return self.database.site.popen(argv, env=environment, stdin=True)
+
+    def _chosen(self, parted: bool) -> Sequence[str]:
+        return ["--schema-only"] if self.proof == "schema" else archive.ROWS_FIRST if parted else []
 
 
 def _refuse(database: Database, facts: ServerFacts, proof: str, chosen: bool, limits: Limits, folder: Path) -> None:

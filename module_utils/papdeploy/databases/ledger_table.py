@@ -1,7 +1,8 @@
 """Read the migration ledger as an administrating role, although the application's role owns it.
 
 What stands under the ledger's name is data of the application's role: it may have put a view, a foreign table or a
-table with a type of its own there, each of which runs its functions with the rights of whoever reads it.
+table with a type of its own there, each of which runs its functions with the rights of whoever reads it; so do an index
+and statistics of a plain table, while the query is planned. A superuser reads it as the owner's login.
 """
 
 from __future__ import annotations
@@ -48,4 +49,5 @@ def ledger_rows(session: Session, select: str) -> list[dict[str, Any]]:
             hint="Somebody with the rights of the schema's owner replaced it. Find out who and why, and put the ledger"
             " back from a backup before anything else is done.",
         )
-    return session.rows(_LEDGER + select)
+    with session.for_tables() as reading:
+        return reading.rows(_LEDGER + select)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.errors import Refused
+from ..core.owner_login import SHAPE
 from .content_digest.queries import acl_list
 from .managed_names import plain_comment
 from .psql import Session, quote_ident, quote_literal
@@ -147,11 +148,11 @@ def equip_role(role: Mapping[str, Any]) -> list[str]:
 
 
 def roles_of(session: Session) -> list[dict[str, Any]]:
-    """Every role of the server that is not built in, without its password."""
+    """Every role of the server that is not built in, without its password; but for the logins of our own runs."""
     return session.rows(
         "SELECT r.rolname, r.rolsuper, r.rolinherit, r.rolcreaterole, r.rolcreatedb, r.rolcanlogin, r.rolbypassrls,"
         " (SELECT coalesce(json_agg(g.rolname ORDER BY g.rolname), '[]') FROM pg_auth_members m"
         "    JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid) AS member_of,"
         " (SELECT s.setconfig FROM pg_db_role_setting s WHERE s.setrole = r.oid AND s.setdatabase = 0) AS settings"
-        " FROM pg_roles r WHERE r.rolname !~ '^pg_' ORDER BY 1"
+        f" FROM pg_roles r WHERE r.rolname !~ '^pg_' AND NOT {SHAPE} ORDER BY 1"
     )

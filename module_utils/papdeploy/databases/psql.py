@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
-from ..core import conninfo, database_identity, encodings
+from ..core import conninfo, database_identity, encodings, owner_login
 from ..core.database_identity import IDENTITY, DatabaseIdentity
 from ..core.errors import CommandFailed, PapError, Refused, Unavailable
 from ..core.registry import Registry
@@ -143,9 +143,12 @@ class Conninfo:
 class Session:
     """One open connection, held by a psql process. Every statement waits for its end; an error ends the session."""
 
-    def __init__(self, process: Process, label: str) -> None:
+    def __init__(
+        self, process: Process, label: str, database: Database, settings: Mapping[str, str] | None = None
+    ) -> None:
         self._process = process
         self._label = label
+        self._database, self._settings = database, settings
         self._codec = ""
         self._write(f"{_ENCODING} \\gset\n\\echo :encoding")
 
@@ -190,6 +193,30 @@ class Session:
         """The first column of the first row, or None."""
         rows = self.rows(query)
         return next(iter(rows[0].values())) if rows else None
+
+    @contextlib.contextmanager
+    def for_tables(self) -> Iterator[Session]:
+        """A session that reads tables of the application: as the owner's login (``Database.confined``), because to plan
+        a query is to run functions of theirs. It has the snapshot of this one where this one keeps one."""
+        database = owner_login.confined(self._database, self)[0]
+        if database is self._database:
+            yield self
+            return
+        shared = ""
+        if self.scalar("SELECT current_setting('transaction_isolation') AS level") == "repeatable read":
+            shared = bind("; SET TRANSACTION SNAPSHOT %s", str(self.scalar("SELECT pg_export_snapshot() AS id")))
+        with database.session(self._settings) as session:
+            session.execute(f"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY{shared}")
+            yield session
+            session.execute("COMMIT")
+
+    def of_tables(self, queries: Sequence[str]) -> list[dict[str, Any]]:
+        """The rows of queries of one shape on tables of the application, 40 tables a statement."""
+        found: list[dict[str, Any]] = []
+        with self.for_tables() if queries else contextlib.nullcontext(self) as reading:
+            for start in range(0, len(queries), 40):
+                found += reading.rows(" UNION ALL ".join(queries[start : start + 40]))
+        return found
 
     def close(self) -> None:
         """End the session; what was not committed is rolled back by the server."""
@@ -292,12 +319,26 @@ class Database:
         )
         return {**_LIBPQ, "LC_ALL": "C.UTF-8", **self.conninfo.environment(), "PGOPTIONS": options}
 
+    def confined(self) -> Database:
+        """The same database as a login with the rights of its owner and no more, where this role is a superuser; else
+        this one. What restores or reads rows of the application goes through it."""
+        return self.confinement()[0]
+
+    def logged_in(self, login: owner_login.OwnerLogin) -> Database:
+        """The same database, by that login."""
+        way = replace(self.conninfo, user=login.name, password=login.password, host=login.host, port=login.port)
+        return replace(self, conninfo=way, settings=())
+
+    def confinement(self) -> tuple[Database, str]:
+        """The same, and why a superuser has to restore and read the rows of this database; empty if it need not."""
+        return owner_login.confined(self)
+
     @contextlib.contextmanager
     def session(self, settings: Mapping[str, str] | None = None) -> Iterator[Session]:
         """A connection for several statements, closed at the end. Raises WrongDatabase if it is not in ``expect``."""
         argv = self.tool("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-f", "-")
         process = self.site.popen(argv, env=self.environment(settings), stdin=True)
-        session = Session(process, self.label)
+        session = Session(process, self.label, self, settings)
         try:
             if self.expect is not None:
                 database_identity.refuse_other(self.expect, identity_of(session))

@@ -247,39 +247,32 @@ def _recreated(baseline: Baseline, now: Mapping[str, Mapping[str, Any]]) -> list
 
 def _counts(session: Session, tables: Sequence[Mapping[str, Any]], baseline: Baseline) -> dict[int, tuple[int, int]]:
     """By table (OID): its rows, and those of them that the baseline's snapshot knew."""
-    found: dict[int, tuple[int, int]] = {}
-    for start in range(0, len(tables), 40):
-        queries = [
-            f"SELECT {int(table['oid'])} AS oid, count(*) AS rows,"
-            f" count(*) FILTER (WHERE NOT {write_snapshot.newer(baseline)}) AS old"
-            f" FROM ONLY {quote_ident(table['schema'])}.{quote_ident(table['name'])} AS t"
-            for table in tables[start : start + 40]
-        ]
-        for row in session.rows(" UNION ALL ".join(queries)):
-            found[int(row["oid"])] = int(row["rows"]), int(row["old"])
-    return found
+    queries = [
+        f"SELECT {int(table['oid'])} AS oid, count(*) AS rows,"
+        f" count(*) FILTER (WHERE NOT {write_snapshot.newer(baseline)}) AS old"
+        f" FROM ONLY {quote_ident(table['schema'])}.{quote_ident(table['name'])} AS t"
+        for table in tables
+    ]
+    return {int(row["oid"]): (int(row["rows"]), int(row["old"])) for row in session.of_tables(queries)}
 
 
 def _digests(session: Session, tables: Sequence[Mapping[str, Any]]) -> dict[int, str]:
     """By table (OID) the order-independent hash of its content."""
-    found: dict[int, str] = {}
-    for table in tables:
-        shown = {**table, "columns": sorted(table["typed"] or []), "condition": None}
-        found[int(table["oid"])] = str(session.rows(queries.rows_query(shown))[0]["hash"])
-    return found
+    shown = [{**table, "columns": sorted(table["typed"] or []), "condition": None} for table in tables]
+    rows = session.of_tables([queries.rows_query(table) for table in shown])
+    hashes = {(row["schema"], row["name"]): str(row["hash"]) for row in rows}
+    return {int(table["oid"]): hashes[table["schema"], table["name"]] for table in tables}
 
 
 def _remains(session: Session, tables: Sequence[Mapping[str, Any]], baseline: Baseline) -> dict[int, bool]:
     """By table (OID) that is too large to be counted: whether any row that the baseline's snapshot knew is there."""
-    return {
-        int(table["oid"]): bool(
-            session.scalar(
-                f"SELECT EXISTS (SELECT FROM ONLY {quote_ident(table['schema'])}.{quote_ident(table['name'])} AS t"
-                f" WHERE NOT {write_snapshot.newer(baseline)}) AS there"
-            )
-        )
+    queries = [
+        f"SELECT {int(table['oid'])} AS oid,"
+        f" EXISTS (SELECT FROM ONLY {quote_ident(table['schema'])}.{quote_ident(table['name'])} AS t"
+        f" WHERE NOT {write_snapshot.newer(baseline)}) AS there"
         for table in tables
-    }
+    ]
+    return {int(row["oid"]): bool(row["there"]) for row in session.of_tables(queries)}
 
 
 def _relations_lost(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from ..core.owner_login import SHAPE
 from .content_digest.queries import acl_list
 from .psql import Session, quote_ident
 
@@ -77,6 +78,7 @@ def _queries(session: Session, oid: int, version: int) -> list[str]:
         # Only whether it is another one is of interest; what is brought out tells nothing of it.
         queries.append(
             "SELECT 'role ' || rolname, 'password', hashtextextended(rolpassword, oid::int8)::text FROM pg_authid"
+            f" WHERE oid NOT IN (SELECT r.oid FROM pg_roles r WHERE {SHAPE})"
         )
     if session.scalar(
         "SELECT has_table_privilege('pg_file_settings', 'SELECT')"
@@ -106,7 +108,7 @@ def _of_database(oid: int) -> str:
     )
 
 
-_SETTINGS = """
+_SETTINGS = f"""
 SELECT CASE WHEN s.setrole = 0 AND s.setdatabase = 0 THEN 'every role'
             WHEN s.setrole = 0 THEN 'database ' || d.datname
             ELSE 'role ' || pg_get_userbyid(s.setrole) END,
@@ -114,18 +116,18 @@ SELECT CASE WHEN s.setrole = 0 AND s.setdatabase = 0 THEN 'every role'
          || CASE WHEN s.setrole <> 0 AND s.setdatabase <> 0 THEN ' in database ' || d.datname ELSE '' END,
        substr(c, strpos(c, '=') + 1)
 FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) AS c
-WHERE s.setdatabase IN (0, {oid})"""
+WHERE s.setdatabase IN (0, {{oid}}) AND NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = s.setrole AND {SHAPE})"""
 
 _ROLES = f"""
 SELECT 'role ' || r.rolname, a.key, a.value FROM pg_roles r, LATERAL (
   SELECT {_words("e.key")} AS key, e.value FROM jsonb_each_text(to_jsonb(r) - '{_NOT_OF_ROLE}'::text[]) e
-  UNION ALL SELECT 'comment', shobj_description(r.oid, 'pg_authid')) a"""
+  UNION ALL SELECT 'comment', shobj_description(r.oid, 'pg_authid')) a WHERE NOT {SHAPE}"""
 
-_MEMBERSHIPS = """
+_MEMBERSHIPS = f"""
 SELECT 'role ' || pg_get_userbyid(m.member),
        'membership in ' || pg_get_userbyid(m.roleid) || ' by ' || pg_get_userbyid(m.grantor),
-       (to_jsonb(m) - '{oid,roleid,member,grantor}'::text[])::text
-FROM pg_auth_members m"""
+       (to_jsonb(m) - '{{oid,roleid,member,grantor}}'::text[])::text
+FROM pg_auth_members m WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = m.member AND {SHAPE})"""
 
 _TABLESPACES = f"""
 SELECT 'tablespace ' || t.spcname, a.key, a.value FROM pg_tablespace t, LATERAL (

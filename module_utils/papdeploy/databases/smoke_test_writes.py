@@ -53,7 +53,9 @@ def _transactions(session: Session, mark: Mapping[str, Any], names: Sequence[str
         for number, table in enumerate(tables)
     ]
     found: dict[str, Rows] = {}
-    for row in session.rows(" UNION ALL ".join(parts) + " ORDER BY place, number"):
+    with session.for_tables() as reading:
+        rows = reading.rows(" UNION ALL ".join(parts) + " ORDER BY place, number")
+    for row in rows:
         table = tables[int(row["number"])]
         found.setdefault(str(row["xid"]), {})[f"{table['schema']}.{table['name']}"] = int(row["rows"])
     return list(found.items())

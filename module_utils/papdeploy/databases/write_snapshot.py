@@ -315,14 +315,10 @@ def _recent(
 ) -> dict[int, tuple[int, int]]:
     """By table (OID) the row versions newer than ``mark``: of others, and of the transactions ``own``."""
     mine = f"t.xmin::text IN ({', '.join(map(quote_literal, own))})" if own else "false"
-    counts: dict[int, tuple[int, int]] = {}
-    for start in range(0, len(tables), 40):
-        queries = [
-            f"SELECT {int(table['oid'])} AS oid, count(*) FILTER (WHERE NOT {mine}) AS rows,"
-            f" count(*) FILTER (WHERE {mine}) AS mine"
-            f" FROM ONLY {quote_ident(table['schema'])}.{quote_ident(table['name'])} AS t WHERE {newer(mark)}"
-            for table in tables[start : start + 40]
-        ]
-        for row in session.rows(" UNION ALL ".join(queries)):
-            counts[int(row["oid"])] = (int(row["rows"]), int(row["mine"]))
-    return counts
+    queries = [
+        f"SELECT {int(table['oid'])} AS oid, count(*) FILTER (WHERE NOT {mine}) AS rows,"
+        f" count(*) FILTER (WHERE {mine}) AS mine"
+        f" FROM ONLY {quote_ident(table['schema'])}.{quote_ident(table['name'])} AS t WHERE {newer(mark)}"
+        for table in tables
+    ]
+    return {int(row["oid"]): (int(row["rows"]), int(row["mine"])) for row in session.of_tables(queries)}

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import tempfile
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import Any, Optional
+from pathlib import Path
+from typing import IO, Any, Optional, cast
 
 from .. import backup as backups
 from .. import databases
-from ..backup import copy_progress
-from ..backup.archive import RESTORE_SETTINGS, restore_argv, restoring, what_dumps_need
-from ..backup.pipeline import Emit, silent, write_all
+from ..backup import copy_progress, rights, steps
+from ..backup.archive import READ_BACK, RESTORE_SETTINGS, restore_argv, restoring, what_dumps_need
+from ..backup.pipeline import Emit, Pipeline, silent, write_all
 from ..backup.restore_errors import next_step
 from ..core.errors import DeadlineExceeded, PapError
 from ..core.text import plural
 from ..databases import content_digest, disk
 from ..databases.psql import Database
-from ..sites.host import CHUNK
+from ..sites.host import CHUNK, HostSite
 from . import sampling
 
 LEDGER_SCHEMA = "pap_deploy"
@@ -124,8 +126,14 @@ def _stream(source: Database, target: Database, options: list[str], deadline: fl
     said, or DeadlineExceeded."""
     with source.session() as session:
         needs = what_dumps_need(session)
-    target = restoring(target, source.facts())
+        login, _ = steps.by_whom(target, rights.beyond_owners(session))
+        in_steps = login is not target and rights.needs_steps(session)
+    quiet = restoring(target, source.facts())
     dump = source.tool("pg_dump", "--format=custom", "--compress=0", "--lock-wait-timeout=10000", *needs, *options)
+    if in_steps:
+        _in_steps(source, dump, quiet, login, deadline)
+        return
+    target = quiet if login is target else login
     restore = restore_argv(target)
     with contextlib.ExitStack() as stack:
         producer = stack.enter_context(source.site.popen(dump, env=source.environment()))
@@ -162,6 +170,21 @@ def _stream(source: Database, target: Database, options: list[str], deadline: fl
                     f"{name} failed on {database.site.label} while copying for the rehearsal: {telling}",
                     hint=next_step(source, "\n".join(said)),
                 )
+
+
+def _in_steps(source: Database, dump: list[str], target: Database, login: Database, deadline: float) -> None:
+    """The same by way of a file: what the superuser and the owner's login restore in turn is read several times."""
+    pipeline = Pipeline(deadline=deadline)
+    with tempfile.NamedTemporaryFile(prefix="pap-deploy-", buffering=0) as file:
+        path = Path(file.name)
+        pipeline.run(
+            lambda: source.site.popen(dump, env=source.environment()),
+            lambda: HostSite().popen(READ_BACK, stdin=True),
+            path,
+            cast("IO[bytes]", file),
+            None,
+        )
+        steps.restore_in_steps(target, login, path, None, pipeline)
 
 
 def keep_apart(copy: Copy, digest: content_digest.ContentDigest) -> content_digest.ContentDigest:
