@@ -88,7 +88,7 @@ class Journal:
             # Not splitlines(): an entry may hold separators (U+2028, U+0085) that would tear it.
             for line in self.path.read_text(encoding="utf-8").split("\n"):
                 with contextlib.suppress(ValueError):
-                    result.append(json.loads(line))
+                    result.append(_current(json.loads(line)))
         return result
 
     def last(self, phase: str, event: str = "done") -> Optional[dict[str, Any]]:
@@ -129,6 +129,13 @@ class Journal:
         """What orders the releases of a stack: their number, since a clock may go back. Those that an earlier version
         began have none, and come first, by their id."""
         return int(self.header().get("number") or 0), self.release
+
+
+def _current(entry: dict[str, Any]) -> dict[str, Any]:
+    """``entry`` in the words of this version: releases before 0.2 called the rollback strategy ``way``."""
+    if "way" in entry:
+        entry["strategy"] = entry.pop("way")
+    return entry
 
 
 class State:
