@@ -32,7 +32,7 @@ notes:
   - Run the role C(stack) first; it unpacks the package and sets C(pap_stack).
   - The login writes to the database. These rows are known as smoke-test writes and do not count as lost by a rollback.
 seealso:
-  - module: pap.deploy.pap_schema_check
+  - module: pap.deploy.pap_validate
     description: Checks the schema as this checks the API.
   - module: pap.deploy.pap_rollback
     description: Takes the release back if the test fails.

@@ -35,7 +35,7 @@ notes:
 seealso:
   - module: pap.deploy.pap_rehearse
     description: Rehearses the migration on a copy before.
-  - module: pap.deploy.pap_api
+  - module: pap.deploy.pap_activate
     description: Activates the new release after.
   - module: pap.deploy.pap_rollback
     description: Takes the release back if it fails.
@@ -75,7 +75,7 @@ options:
   take_over:
     description:
       - Go on at once, lift the fence and activate the new release. The API is then away for less time than with
-        M(pap.deploy.pap_api), which finds that it is done, as a module of its own.
+        M(pap.deploy.pap_activate), which finds that it is done, as a module of its own.
       - The release stays behind the fence if the controller is gone meanwhile.
     type: bool
     default: false

@@ -31,7 +31,7 @@ attributes:
     description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
 notes:
   - Run the role C(stack) first; it unpacks the package and sets C(pap_stack).
-  - The release that it opens holds the deploy lock until it ends, by M(pap.deploy.pap_release) or
+  - The release that it opens holds the deploy lock until it ends, by M(pap.deploy.pap_finish) or
     M(pap.deploy.pap_rollback).
 seealso:
   - module: pap.deploy.pap_status

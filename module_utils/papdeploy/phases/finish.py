@@ -14,10 +14,9 @@ from ..core.durable import write_durably
 from ..core.errors import PapError
 from ..releases import downtime
 from ..releases.api_absence import absence, sentence
-from ..releases.journal import Journal
+from ..releases.journal import Journal, begin_entry
 from ..schema import fingerprint
 from . import data_check, rehearsal_limits, retention
-from .migrate import begin_entry
 
 
 def run(stack: Stack, release: str, keep_containers: int = 1, hold: Sequence[str] = ()) -> dict[str, Any]:

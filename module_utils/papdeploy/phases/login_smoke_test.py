@@ -7,8 +7,8 @@ from typing import Any
 from ..app import smoke
 from ..app.stack import Stack
 from ..core.text import plural, seconds
+from ..releases.journal import begin_entry
 from . import data_check, health_check, smoke_test_logins, watch
-from .migrate import begin_entry
 from .progress import Progress
 
 

@@ -1,30 +1,24 @@
-"""The cutover: fence, restore point, migrations with their proof in one transaction; then the API's new release.
+"""Migrate: fence, restore point, migrations with their proof in one transaction; then, if asked, the API's new release.
 
 Everything that can be done before the API stops is done before: what happens under the fence is what users wait for.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .. import databases
-from ..app import smoke
 from ..app.stack import AppSession, Stack
 from ..core import storage
-from ..core.clock import now
 from ..core.durable import private_folder
 from ..core.errors import DeadlineExceeded, PapError
 from ..core.text import plural, seconds
-from ..databases import other_losses
-from ..databases.other_losses import Positions
-from ..logwatch import process
 from ..rehearsal import warm
-from ..releases.journal import Journal
+from ..releases.journal import Journal, begin_entry
 from ..rollback import restore_point
-from . import api_watch, data_check, rehearsal_limits, release_content, smoke_test_logins, watch
+from . import activate, api_watch, data_check, rehearsal_limits, release_content
 from .preflight import read_kept
 from .progress import Progress
 
@@ -83,7 +77,7 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
             if options.take_over:
                 say({"event": "step", "step": f"committed; {header['to']['label']} takes over"})
                 try:
-                    _take_over(stack, journal)
+                    activate.take_over(stack, journal)
                 except data_check.DataLost:
                     raise
                 except PapError as error:
@@ -165,17 +159,6 @@ def _note(journal: Journal, say: Progress, event: Mapping[str, Any]) -> None:
         journal.append("migrate", "note", **{key: value for key, value in event.items() if key != "event"})
 
 
-def begin_entry(journal: Journal) -> Mapping[str, Any]:
-    """The header of a release: who, from, to, pending."""
-    entry = journal.header()
-    if not entry:
-        raise PapError(
-            f"The journal of release {journal.release} has no beginning.",
-            hint=f"Look at {journal.path}; if nothing was done, remove the folder {journal.folder}.",
-        )
-    return entry
-
-
 def _lines(result: Mapping[str, Any]) -> list[str]:
     lines = []
     for item in result["applied"]:
@@ -189,48 +172,3 @@ def _lines(result: Mapping[str, Any]) -> list[str]:
         tables = plural(check["checked"]["tables"], "table")
         lines.append(f"schema matches the models ({tables}), checked in the same transaction; committed")
     return lines
-
-
-def activate(stack: Stack, release: str) -> dict[str, Any]:
-    """Lift the fence and let the new release of the API take over; if ``run`` has done so, only say it."""
-    with stack.state.working(release) as journal:
-        done = journal.last("activate")
-        changed = done is None
-        if done is None:
-            done = _take_over(stack, journal)
-    line = f"{done['from']['label']} → {done['to']['label']}, healthy after {seconds(done['healthy_after_s'])}"
-    return {"changed": changed, "pap": {"phase": "activate", "lines": [line]}}
-
-
-def _take_over(stack: Stack, journal: Journal) -> dict[str, Any]:
-    """Lift the fence, switch, and wait for the first healthy answer (``healthy_after_s``, from the switch on)."""
-    header = begin_entry(journal)
-    stack.state.lock.confirm(journal.release)
-    with journal.checkpoint("unfence") as done:
-        done.update(
-            databases.unfence(stack.database, journal.release, last=lambda inside: data_check.keep(journal, inside))
-        )
-        if data_check.kept(journal) is None:  # no fence was up: online
-            with stack.database.session() as session:
-                data_check.keep(journal, session)
-        positions = (done.get("mark") or {}).get("sequences") or _positions(stack)
-    process.remark(journal.folder)  # what the logs say from here on, the new release says
-    with journal.checkpoint("activate") as done:
-        done.update({"from": header["from"], "to": header["to"]})
-        started = time.monotonic()
-        release_content.refuse_changed_files(stack, journal, "right before it takes over")
-        try:
-            with data_check.after(stack, journal, data_check.AT_START), watch.explained(journal):
-                stack.api.switch(header["to"])
-                smoke.wait_until_healthy(stack.smoke)
-                done.update(healthy_after_s=round(time.monotonic() - started, 3), healthy_at=now())
-        finally:  # also of a start that failed: a rollback must tell its doing from other people's
-            done["own_numbers"] = smoke_test_logins.started(stack, journal, positions)
-            data_check.keep_definitions(journal, stack)
-        release_content.refuse_changed_files(stack, journal, "right after it took over")
-    return done
-
-
-def _positions(stack: Stack) -> Positions:
-    with stack.database.session() as session:
-        return other_losses.positions(session)

@@ -8,8 +8,7 @@ from typing import Any
 from .. import receipts
 from ..core.clock import now, seconds_between
 from ..core.errors import Refused
-from ..releases.journal import Journal, State
-from .migrate import begin_entry
+from ..releases.journal import Journal, State, begin_entry
 from .preflight import read_kept
 
 

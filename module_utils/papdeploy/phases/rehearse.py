@@ -12,9 +12,8 @@ from ..backup import Encryption
 from ..core.errors import PapError
 from ..core.text import age, plural, seconds, size
 from ..rehearsal import Options, Subject, api_effects, expectations, rehearse, verdict
-from ..releases.journal import Journal
+from ..releases.journal import Journal, begin_entry
 from . import api_watch, live_check
-from .migrate import begin_entry
 from .preflight import read_kept
 from .progress import Progress
 

@@ -17,12 +17,11 @@ from ..databases import loss_rules
 from ..databases.relation_losses import Loss
 from ..logwatch import process
 from ..releases import downtime
-from ..releases.journal import Journal
+from ..releases.journal import Journal, begin_entry
 from ..schema import CheckOptions, compare, fingerprint
 from ..schema.differences.catalogs import comparable
 from . import data_check, health_check, live_check, retention, smoke_test_logins
 from .finish import catalog_of
-from .migrate import begin_entry
 from .preflight import expected_catalog, read_kept
 from .progress import Progress
 

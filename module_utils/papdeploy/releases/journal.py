@@ -131,6 +131,17 @@ class Journal:
         return int(self.header().get("number") or 0), self.release
 
 
+def begin_entry(journal: Journal) -> Mapping[str, Any]:
+    """The header of a release: who, from, to, pending."""
+    entry = journal.header()
+    if not entry:
+        raise PapError(
+            f"The journal of release {journal.release} has no beginning.",
+            hint=f"Look at {journal.path}; if nothing was done, remove the folder {journal.folder}.",
+        )
+    return entry
+
+
 def _current(entry: dict[str, Any]) -> dict[str, Any]:
     """``entry`` in the words of this version: releases before 0.2 called the rollback strategy ``way``."""
     if "way" in entry:

@@ -98,4 +98,4 @@ def test_canary_waves_and_the_stop(fleet: Fleet) -> None:
             keys = {key for key in event["event_data"]["res"] if not key.startswith("_ansible")}
             unsaid.update({(module, key): event["event_data"]["task"] for key in keys - common - documented(module)})
     assert unsaid == {}
-    assert {"pap_preflight", "pap_backup", "pap_migrate", "pap_api", "pap_rollback", "pap_report"} <= seen
+    assert {"pap_preflight", "pap_backup", "pap_migrate", "pap_activate", "pap_rollback", "pap_report"} <= seen

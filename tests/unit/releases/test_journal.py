@@ -97,7 +97,9 @@ def test_an_unknown_release_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_a_journal_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     journal = State(tmp_path / "state").begin(ME)
-    old = '{"at": "2026-01-01T00:00:00+00:00", "phase": "release", "event": "rolled_back", "way": "image", "cost": ""}\n'
+    old = (
+        '{"at": "2026-01-01T00:00:00+00:00", "phase": "release", "event": "rolled_back", "way": "image", "cost": ""}\n'
+    )
     with journal.path.open("a", encoding="utf-8") as file:
         file.write(old)
     end = journal.end()

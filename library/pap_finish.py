@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: pap_release
+module: pap_finish
 short_description: End a release that went well
 version_added: "0.1.0"
 author:
@@ -55,7 +55,7 @@ options:
 
 EXAMPLES = r"""
 - name: Finish
-  pap.deploy.pap_release:
+  pap.deploy.pap_finish:
     stack: "{{ pap_stack }}"
     release: "{{ looked.release }}"
 """

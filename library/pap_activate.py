@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: pap_api
+module: pap_activate
 short_description: Activate the new release of the API
 version_added: "0.1.0"
 author:
@@ -47,7 +47,7 @@ options:
 
 EXAMPLES = r"""
 - name: Activate
-  pap.deploy.pap_api:
+  pap.deploy.pap_activate:
     stack: "{{ pap_stack }}"
     release: "{{ looked.release }}"
 """
@@ -67,7 +67,7 @@ from ansible.module_utils.pap_module import run_phase, spec
 def main() -> None:
     module = AnsibleModule(spec(release={"type": "str", "required": True}), supports_check_mode=False)
     given = module.params
-    run_phase(module, "migrate", lambda stack, phase: phase.activate(stack, given["release"]), phase="activate")
+    run_phase(module, "activate", lambda stack, phase: phase.run(stack, given["release"]))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: pap_schema_check
+module: pap_validate
 short_description: Say whether the database matches the models
 version_added: "0.1.0"
 author:
@@ -45,7 +45,7 @@ options:
 
 EXAMPLES = r"""
 - name: Check the schema
-  pap.deploy.pap_schema_check:
+  pap.deploy.pap_validate:
     stack: "{{ pap_stack }}"
 """
 

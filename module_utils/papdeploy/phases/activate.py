@@ -1,0 +1,62 @@
+"""Activate: the fence is lifted, and the new release of the API takes over."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from .. import databases
+from ..app import smoke
+from ..app.stack import Stack
+from ..core.clock import now
+from ..core.text import seconds
+from ..databases import other_losses
+from ..databases.other_losses import Positions
+from ..logwatch import process
+from ..releases.journal import Journal, begin_entry
+from . import data_check, release_content, smoke_test_logins, watch
+
+
+def run(stack: Stack, release: str) -> dict[str, Any]:
+    """Lift the fence and let the new release of the API take over; if the migration has done so, only say it."""
+    with stack.state.working(release) as journal:
+        done = journal.last("activate")
+        changed = done is None
+        if done is None:
+            done = take_over(stack, journal)
+    line = f"{done['from']['label']} → {done['to']['label']}, healthy after {seconds(done['healthy_after_s'])}"
+    return {"changed": changed, "pap": {"phase": "activate", "lines": [line]}}
+
+
+def take_over(stack: Stack, journal: Journal) -> dict[str, Any]:
+    """Lift the fence, switch, and wait for the first healthy answer (``healthy_after_s``, from the switch on)."""
+    header = begin_entry(journal)
+    stack.state.lock.confirm(journal.release)
+    with journal.checkpoint("unfence") as done:
+        done.update(
+            databases.unfence(stack.database, journal.release, last=lambda inside: data_check.keep(journal, inside))
+        )
+        if data_check.kept(journal) is None:  # no fence was up: online
+            with stack.database.session() as session:
+                data_check.keep(journal, session)
+        positions = (done.get("mark") or {}).get("sequences") or _positions(stack)
+    process.remark(journal.folder)  # what the logs say from here on, the new release says
+    with journal.checkpoint("activate") as done:
+        done.update({"from": header["from"], "to": header["to"]})
+        started = time.monotonic()
+        release_content.refuse_changed_files(stack, journal, "right before it takes over")
+        try:
+            with data_check.after(stack, journal, data_check.AT_START), watch.explained(journal):
+                stack.api.switch(header["to"])
+                smoke.wait_until_healthy(stack.smoke)
+                done.update(healthy_after_s=round(time.monotonic() - started, 3), healthy_at=now())
+        finally:  # also of a start that failed: a rollback must tell its doing from other people's
+            done["own_numbers"] = smoke_test_logins.started(stack, journal, positions)
+            data_check.keep_definitions(journal, stack)
+        release_content.refuse_changed_files(stack, journal, "right after it took over")
+    return done
+
+
+def _positions(stack: Stack) -> Positions:
+    with stack.database.session() as session:
+        return other_losses.positions(session)
