@@ -69,6 +69,13 @@ options:
     description: Deploy (back up, restart, test) although there is nothing new to deploy.
     type: bool
     default: false
+  proof:
+    description:
+      - The proof of the backup that follows, as C(backup_proof) says. What would stop that backup is refused here.
+      - Empty where no backup by C(pg_dump) follows.
+    type: str
+    choices: ["", full, schema, none]
+    default: ""
   schema:
     description: Options of the schema check, for example C(ignore).
     type: dict
@@ -139,6 +146,7 @@ def main() -> None:
             allow_out_of_order={"type": "bool", "default": False},
             allow_failing_login={"type": "bool", "default": False},
             force={"type": "bool", "default": False},
+            proof={"type": "str", "choices": ["", "full", "schema", "none"], "default": ""},
             schema={"type": "dict", "default": {}},
         ),
         supports_check_mode=True,
@@ -151,6 +159,7 @@ def main() -> None:
             allow_out_of_order=given["allow_out_of_order"],
             allow_failing_login=given["allow_failing_login"],
             force=given["force"],
+            proof=given["proof"],
             schema=given["schema"],
         )
         return phase.run(

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import random
 
+from support.seeded_rarities import RARITIES
+
 NAMES = (
     "plain", "Mixed Case", "we\"ird", "it's", "a.b", "select", "ünï", "数据", "-dash", "50%", "back\\slash", "x" * 60,
-    "tab\there", "$1", "e\u0301", ";--",
+    "tab\there", "$1", "e\u0301", ";--", "new\nline", "ж" * 27, "%s%%", "\\.", "a'b\"c",
 )  # fmt: skip
 ROLES = ("pap_reader", "pap \"quoted' role", "pap_owner")
 
@@ -46,6 +48,11 @@ def ident(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def _cut(name: str, most: int) -> str:
+    """PostgreSQL cuts names by bytes."""
+    return name.encode()[:most].decode(errors="ignore")
+
+
 def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
@@ -64,7 +71,7 @@ class Maker:
 
     def _name(self) -> str:
         self.number += 1
-        return f"{self.random.choice(NAMES)[:56]}{self.number}"
+        return _cut(self.random.choice(NAMES), 63 - len(str(self.number))) + str(self.number)
 
     def _new(self) -> str:
         return f"{ident(self.random.choice(self.schemas))}.{ident(self._name())}"
@@ -89,6 +96,8 @@ class Maker:
         for _ in range(pick.randint(6, 14)):
             pick.choice((self._index, self._view, self._change, self._comment, self._right, self._policy, self._trigger,
                          self._reference, self._sequence, self._large_object, self._rows))()  # fmt: skip
+        for rarity in pick.sample(RARITIES, pick.randint(0, 5)):
+            self._rare(rarity)
 
     def _types(self) -> None:
         enum, domain, pair = self._new(), self._new(), self._new()
@@ -169,6 +178,14 @@ class Maker:
     def _any(self) -> tuple[str, dict[str, str], str]:
         name, columns = self.random.choice(self.tables)
         return name, columns, self.random.choice([*columns])
+
+    def _rare(self, rarity: str) -> None:
+        names = {f"§{letter}": self._new() for letter in "abcd"}
+        names |= {"§x": ident(self._name()), "§r": ident(self.random.choice(ROLES)), "§s": ident(ROLES[0])}
+        # One name stands in a literal too: as the text of a regclass there.
+        for mark, name in names.items():
+            rarity = rarity.replace(f"'{mark}'", literal(name)).replace(mark, name)
+        self._add(rarity)
 
     def _index(self) -> None:
         table, columns, column = self._any()

@@ -12,7 +12,7 @@ from ..core import storage
 from ..core.errors import CommandFailed, PapError
 from ..core.text import plural
 from ..databases.content_digest.queries import user_schema
-from ..databases.psql import Database
+from ..databases.psql import Database, quote_ident
 from . import search_paths
 
 
@@ -63,6 +63,25 @@ def next_step(database: Database, said: str) -> str:
         return f"GRANT {role} that right on {found[1].strip()}, or set pap_db_admin_user to a role that has it."
     if "No space left on device" in said:
         return "The disk of the database server is full: free some space there, then try again."
+    if broken := re.search(r'violates (?:foreign key|check|exclusion|not-null) constraint(?: "([^"]+)")?', said):
+        name = quote_ident(broken[1]) if broken[1] else "NAME"
+        return (
+            "The live database holds rows that break that constraint (its triggers were switched off, a function that"
+            " it calls was changed, or a clock or a setting decides), and PostgreSQL checks every row of a restore."
+            f" Mend the rows; or drop it and add it again with NOT VALID, which a restore leaves unchecked: ALTER TABLE"
+            f" … DROP CONSTRAINT {name}, ADD CONSTRAINT {name} … NOT VALID."
+        )
+    if double := re.search(r'could not create unique index "([^"]+)"', said):
+        return (
+            "The live database holds rows that are doubles to that index: it is damaged, often by another sort order of"
+            f" the operating system (PostgreSQL documentation, REINDEX). REINDEX INDEX {quote_ident(double[1])} there"
+            " names them; remove them, then try again."
+        )
+    if "invalid memory alloc request size" in said or "string buffer exceeds maximum allowed length" in said:
+        return (
+            "A row is larger as text than PostgreSQL can hold in memory (1 GB; bytea takes two characters a byte), so"
+            " no pg_dump can read it. Split that value, or keep it as a large object."
+        )
     return search_paths.advice(database, said)
 
 
@@ -75,7 +94,8 @@ def _more_locks(database: Database) -> str:
     )[0]
     wanted = max(int(row["locks"]) * 2, -(-int(row["tables"]) * 2 // int(row["sessions"])))
     return (
-        f"pg_dump locks every table at once, and this database has {plural(row['tables'], 'table')} and the like: set"
+        f"pg_dump locks every table and whatever a view or a function reads, all at once, and this database has"
+        f" {plural(row['tables'], 'table')} and the like: set"
         f" max_locks_per_transaction of the server to {wanted} (now {row['locks']}) and restart it."
     )
 

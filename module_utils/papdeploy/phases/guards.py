@@ -8,9 +8,11 @@ from typing import Any
 
 from .. import databases
 from ..app.stack import AppSession, Stack
+from ..backup import provable
 from ..backup.archive import refuse_clients
 from ..core import storage
 from ..core.errors import PapError, Refused, StorageFailed
+from ..databases import content_digest
 from ..databases.psql import Database, ServerFacts
 from ..environment.settings_values import fold
 from ..releases.journal import State
@@ -80,6 +82,14 @@ def refuse_server(database: Database, facts: ServerFacts) -> None:
             hint="Point the inventory at the primary.",
         )
     refuse_clients(database, facts.major)
+
+
+def refuse_unprovable(database: Database, proof: str) -> None:
+    """The backup that follows must be possible: a right that is missing, or what no dump can be restored with, would
+    stop it after the API has been looked at and a release opened. ``proof``: that of the backup; empty for none."""
+    if proof:
+        with content_digest.snapshot_session(database) as session:
+            provable.refuse_unprovable(database, session, proof)
 
 
 def refuse_many_databases(variable: str, environments: Mapping[str, Mapping[str, str]]) -> None:

@@ -29,8 +29,9 @@ from .findings import Findings
 
 @dataclass(frozen=True)
 class Options:
-    """What the inventory decides about the preflight."""
+    """What the inventory decides about the preflight. ``proof``: that of the backup that follows; empty for none."""
 
+    proof: str = ""
     allow_drift: bool = False
     allow_out_of_order: bool = False
     allow_failing_login: bool = False
@@ -165,6 +166,7 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
     )
     if not found.nothing_to_do or options.force:
         databases.refuse_unready(stack.database)
+        guards.refuse_unprovable(stack.database, options.proof)
     said = _refuse_drift(stack, found, options)
     ahead = schema_ahead.of(stack, running, plan_result["applied"])
     if ahead:

@@ -100,6 +100,12 @@ PROVEN = {
         " COMMENT ON CONSTRAINT later ON q IS 'of a child'",
         since=18,
     ),
+    "NOT NULL by a name that the server chooses anew": Proven(
+        "CREATE TABLE z (k int PRIMARY KEY) PARTITION BY RANGE (k); CREATE TABLE a PARTITION OF z DEFAULT;"
+        " ALTER TABLE z DETACH PARTITION a",
+        r"column public\.z\.k: its constraint z_k_not_null is called z_k_not_null1 in a copy: pg_dump leaves out names",
+        since=18,
+    ),
     "what was never checked, or cannot be used": Proven(
         "CREATE DOMAIN d AS int; CREATE TABLE p (a d, b int) PARTITION BY LIST (b); INSERT INTO p SELECT WHERE false;"
         " ALTER DOMAIN d ADD CONSTRAINT c CHECK (VALUE > 0) NOT VALID; CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1);"
@@ -374,6 +380,43 @@ def test_a_function_in_plpgsql_is_named_when_the_restore_stumbles(
     with pytest.raises(CommandFailed, match=r'table "t".* function plus.* does not exist') as failed:
         backup.take(target, tmp_path / "b", stack="st", release="r1")
     assert "ALTER FUNCTION public.f(integer) SET search_path = public, pg_catalog;" in failed.value.hint
+
+
+BROKEN = {
+    "a foreign key": (
+        'CREATE TABLE o (id int PRIMARY KEY); CREATE TABLE t (id int CONSTRAINT "f k" REFERENCES o);'
+        " ALTER TABLE t DISABLE TRIGGER ALL; INSERT INTO t VALUES (1)",
+        'violates foreign key constraint "f k"',
+        'DROP CONSTRAINT "f k", ADD CONSTRAINT "f k" … NOT VALID',
+    ),
+    "a check": (
+        "CREATE TABLE t (id int);"
+        " CREATE FUNCTION f(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN true; END';"
+        " ALTER TABLE t ADD CONSTRAINT d CHECK (f(id)); INSERT INTO t VALUES (1);"
+        " CREATE OR REPLACE FUNCTION f(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN false; END'",
+        'violates check constraint "d"',
+        'DROP CONSTRAINT "d", ADD CONSTRAINT "d" … NOT VALID',
+    ),
+    "a unique index": (
+        "CREATE TABLE t (id int); CREATE UNIQUE INDEX u ON t (id); INSERT INTO t VALUES (1); SET"
+        " allow_system_table_mods = on; UPDATE pg_index SET indisready = false WHERE indexrelid = 'u'::regclass;"
+        " INSERT INTO t VALUES (1); UPDATE pg_index SET indisready = true WHERE indexrelid = 'u'::regclass",
+        'could not create unique index "u"',
+        'REINDEX INDEX "u"',
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_rows_that_break_a_constraint_are_told_with_what_mends_them(
+    server: Server, database: str, tmp_path: Path, case: str
+) -> None:
+    sql, says, hint = BROKEN[case]
+    as_app(database_of(server, database)).execute(sql)
+    before = names(server)
+    with pytest.raises(CommandFailed, match=says) as failed:
+        backup.take(database_of(server, database), tmp_path / "b", stack="st", release="r1")
+    assert hint in failed.value.hint and names(server) == before
 
 
 def test_a_check_without_rows_stops_nobody(server: Server, database: str, tmp_path: Path) -> None:

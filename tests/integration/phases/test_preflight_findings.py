@@ -51,6 +51,33 @@ def test_a_plan_that_fails_says_so_after_all_its_lines(bench: Bench, case: str) 
     assert re.fullmatch(f"{why}.*" if why else "", found["would_fail"]), found["would_fail"]
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_a_right_that_the_backup_needs_is_missed_before_anything_begins(bench: Bench, check: bool) -> None:
+    """With a role that owns the database and not every object in it; a status and a check need no such right."""
+    name, live = f"{bench.dbname}_owner", bench.dbname
+    bench.server.sql(f"CREATE ROLE {name} LOGIN CREATEDB PASSWORD 'pw'; GRANT pg_read_all_stats TO {name}")
+    try:
+        bench.server.sql(f"ALTER DATABASE {live} OWNER TO {name}")
+        bench.server.sql(
+            f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name};"
+            f" GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO {name}; CREATE TABLE notes (id int)",
+            live,
+        )
+        admin = replace(bench.stack.database.conninfo, user=name, password="pw")
+        bench.stack = replace(bench.stack, database=replace(bench.stack.database, conninfo=admin))
+        with pytest.raises(preflight.Refused, match=r"may not read .*table public\.notes: no SELECT on it") as refused:
+            look(bench, NEWER, check=check, proof="full")
+        assert f"GRANT USAGE and SELECT there to {name}" in refused.value.hint
+        bench.server.sql(f"GRANT SELECT ON notes TO {name}", live)
+        with pytest.raises(preflight.Refused, match=r"cannot give objects to their owners: .*table public\.notes"):
+            look(bench, NEWER, check=check, proof="full")
+        assert bench.stack.state.releases() == []
+        assert report.status(bench.stack, NEWER, preflight.Options())["pap"]["lines"]
+    finally:
+        bench.server.sql(f"REASSIGN OWNED BY {name} TO postgres; DROP OWNED BY {name}", live)
+        bench.server.sql(f"ALTER DATABASE {live} OWNER TO postgres; DROP ROLE {name}")
+
+
 def test_without_folders_of_migrations_that_is_said(bench: Bench) -> None:
     with pytest.raises(preflight.Refused, match=r"users\.note: column_missing") as refused:
         look(bench, {"migration_template.py": ADD_NOTE}, check=True)

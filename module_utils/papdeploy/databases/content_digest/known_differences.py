@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,6 +42,9 @@ _INHERITED_FIRST = (
     "pg_dump creates a child of INHERITS with the columns of its parents first"
     " (PostgreSQL documentation, CREATE TABLE, INHERITS)"
 )
+_NOT_NULL = "not null constraint"
+_CHOSEN = re.compile(r"_not_null\d*$")
+_NAMED_ANEW = "pg_dump leaves out names that a server would choose (pg_dump.c, determineNotNullFlags)"
 _RENDERED_ANEW = (
     "pg_dump leaves it to ATTACH PARTITION to make the foreign keys that a partition inherits, and that chooses their"
     " names (pg_dump.c, getConstraints: conparentid = 0)"
@@ -68,6 +72,7 @@ def without(before: Nested, after: Nested) -> tuple[Nested, Nested, list[str]]:
     for schema in sorted({*left, *right}):
         one, other = left.setdefault(schema, {}), right.setdefault(schema, {})
         notes += _inherited_columns(schema, one, other)
+        notes += _chosen_names(schema, one, other)
         notes += _renamed(schema, one, other)
         notes += _left_out(schema, one, other)
     return left, right, notes
@@ -82,6 +87,15 @@ def _inherited_columns(schema: str, left: dict[str, Any], right: dict[str, Any])
             tables.add(table)
     for table in sorted(tables):
         yield f"table {schema}.{table}: the order of its columns is another in a copy: {_INHERITED_FIRST}."
+
+
+def _chosen_names(schema: str, left: dict[str, Any], right: dict[str, Any]) -> Iterator[str]:
+    """Constraints NOT NULL that the server has named itself, which chooses a free name again in a restore."""
+    for key in sorted(set(left) & set(right)):
+        names = [one[key].get(_NOT_NULL, {}).get("name", "") for one in (left, right)]
+        if names[0] != names[1] and all(_CHOSEN.search(name) for name in names):
+            right[key] = {**right[key], _NOT_NULL: {**right[key][_NOT_NULL], "name": names[0]}}
+            yield f"{shown(schema, key)}: its constraint {names[0]} is called {names[1]} in a copy: {_NAMED_ANEW}."
 
 
 def _renamed(schema: str, left: dict[str, Any], right: dict[str, Any]) -> Iterator[str]:

@@ -327,7 +327,8 @@ def _compare_not_null_constraints(table: _Table) -> None:
             repair = [f"ALTER TABLE {table.name} ALTER CONSTRAINT {quote_name(other['name'])} {how};"]
             why = "it decides whether tables that inherit get rows without a value"
             work.add("column_not_null", label, words[0], words[1], repair, table=table.label, why=why)
-        named = not made_by_server(row["name"], table.expected["name"], "not null") or work.options.exact
+        chosen = [made_by_server(side["name"], table.expected["name"], "not null") for side in (row, other)]
+        named = not chosen[0] or (work.options.exact and not chosen[1])  # a restore chooses such a name anew
         if row.get("inherited") and other.get("inherited"):
             named = False  # its parents name it, and of several the first, which a restore need not make first
         if named and row["name"] != other["name"]:
