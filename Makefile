@@ -81,7 +81,7 @@ molecule: $(VENV)/.dev ## Whole deploys and whole failures
 nightly: $(VENV)/.dev ## Long matrices, seeded walks, every version and whole deploys, which `make test` does in part
 	@$(BIN)/python -m pytest $(IN_PARALLEL) tests/nightly $(ARGS)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(IN_PARALLEL) -m nightly tests/integration tests/scenarios $(ARGS)
-	@PAP_EVERY_VERSION=1 $(BIN)/python -m pytest $(IN_PARALLEL) -m "not docker and not nightly" tests/integration $(ARGS)
+	@PAP_NIGHTLY=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(IN_PARALLEL) $(BY_DAY) tests/integration tests/scenarios/test_molecule.py $(ARGS)
 
 collection: $(VENV)/.deploy ## Build the Ansible collection pap.deploy into .artifacts
 	@$(BIN)/python tools/build_collection.py

@@ -84,7 +84,7 @@ VERSIONS = [int(major) for major in os.environ.get("PAP_POSTGRES", "16 18").spli
 
 @pytest.fixture(scope="session", params=VERSIONS, ids=[f"pg{major}" for major in VERSIONS])
 def server(request: pytest.FixtureRequest, servers: dict[int, Server]) -> Server:
-    """One server per version: the newest, and the others for tests marked ``every_version`` and where PAP_EVERY_VERSION is set."""
+    """One server per version: the newest, and the others for tests marked ``every_version`` and by night (PAP_NIGHTLY)."""
     return servers[request.param]
 
 
@@ -107,7 +107,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _only_the_newest_version(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if os.environ.get("PAP_EVERY_VERSION"):
+    if os.environ.get("PAP_NIGHTLY"):
         return
     repeated = [
         item
