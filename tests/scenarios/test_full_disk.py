@@ -12,9 +12,9 @@ import pytest
 import yaml
 from papdeploy.core import storage
 from papdeploy.releases.journal import State
+from support import ROOT
 from support.full_disk import FILLER, fill, make_room, small_disk
-
-from tests.scenarios.test_killed import ROOT, Stack
+from support.interrupted_deploys import Interrupted
 
 sys.path.insert(0, str(ROOT))
 
@@ -26,7 +26,7 @@ GREEDY = f"rm -f {{disk}}/state/{storage.FOR_NOTES}; {FULL}"
 class Deploy:
     """Deploys of a sandbox whose state folder is on a small disk, which a hook fills."""
 
-    def __init__(self, stack: Stack, disk: Path, folder: Path) -> None:
+    def __init__(self, stack: Interrupted, disk: Path, folder: Path) -> None:
         self.stack, self.disk, self.folder = stack, disk, folder
         self.state = State(disk / "state")
 
@@ -44,7 +44,7 @@ class Deploy:
             task = {"ansible.builtin.shell": {"cmd": how.format(disk=self.disk)}, "changed_when": False}
             tasks.write_text(yaml.safe_dump([{"name": "Fill the disk", **task}]))
             variables[f"pap_hook_{hook}"] = tasks
-        played = self.stack.play("deploy.yml", "-e", json.dumps(variables, default=str))
+        played = self.stack.run("deploy.yml", "-e", json.dumps(variables, default=str))
         make_room(self.disk)
         said = " ".join((played.stdout + played.stderr).split())
         assert "ENOSPC" in said, said
@@ -61,19 +61,19 @@ class Deploy:
 @pytest.fixture(scope="module")
 def deploy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deploy]:
     folder = tmp_path_factory.mktemp("full")
-    stack = Stack(ROOT / ".artifacts" / "full-disk")
+    stack = Interrupted(ROOT / ".artifacts" / "full-disk")
     with small_disk(folder / "disk", 340) as disk:
         try:
             yield Deploy(stack, disk, folder)
         finally:
-            stack.sandbox("down")
+            stack.command("down")
             shutil.rmtree(stack.home, ignore_errors=True)
 
 
 @pytest.mark.timeout(600)
 def test_phase_by_phase(deploy: Deploy) -> None:
     stack = deploy.stack
-    stack.sandbox("up", "staging")
+    stack.command("up", "staging")
     before = stack.content()
     for hook in ("before_backup", "before_migrate"):
         said = deploy.filled(**{hook: FULL})

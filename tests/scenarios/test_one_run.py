@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import ROOT
+from support.interrupted_deploys import Interrupted, descendants
 from support.waiting import gone, wait_until
-
-from tests.scenarios.test_killed import PLAYBOOK, ROOT, Stack, descendants
 
 GATE = """
 - name: Say that this is reached
@@ -27,7 +27,7 @@ GATE = """
 class Deploy:
     """A deploy of its own process, with gates at which it waits."""
 
-    def __init__(self, stack: Stack, folder: Path, *gates: str) -> None:
+    def __init__(self, stack: Interrupted, folder: Path, *gates: str) -> None:
         self.folder = folder
         self.log = folder / "first.log"
         hook = folder / "gate.yml"
@@ -35,8 +35,8 @@ class Deploy:
         words = [word for gate in gates for word in ("-e", f"pap_hook_after_{gate}={hook}")]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [*PLAYBOOK, "deploy.yml", "-e", "watch_first_s=1", *words],
-                cwd=ROOT, env=stack.env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                stack.argv("deploy.yml", "-e", "watch_first_s=1", *words),
+                cwd=ROOT, env=stack.environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
     def reaches(self, gate: str) -> None:
@@ -63,19 +63,24 @@ class Deploy:
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    made = Stack(ROOT / ".artifacts" / "one-run")
+def stack() -> Iterator[Interrupted]:
+    made = Interrupted(ROOT / ".artifacts" / "one-run")
     try:
         yield made
     finally:
-        made.sandbox("down")
+        made.command("down")
 
 
-def at_once(stack: Stack, *plays: tuple[str, ...]) -> list[tuple[int, str]]:
+def at_once(stack: Interrupted, *plays: tuple[str, ...]) -> list[tuple[int, str]]:
     """Several playbooks at the same time: exit code and output of each."""
     running = [
         subprocess.Popen(
-            [*PLAYBOOK, *play], cwd=ROOT, env=stack.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            stack.argv(*play),
+            cwd=ROOT,
+            env=stack.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         for play in plays
     ]
@@ -83,8 +88,8 @@ def at_once(stack: Stack, *plays: tuple[str, ...]) -> list[tuple[int, str]]:
 
 
 @pytest.mark.timeout(900)
-def test_whoever_comes_second_is_refused_and_the_first_ends_well(stack: Stack, tmp_path: Path) -> None:
-    stack.sandbox("reset", "staging")
+def test_whoever_comes_second_is_refused_and_the_first_ends_well(stack: Interrupted, tmp_path: Path) -> None:
+    stack.command("reset", "staging")
     first = Deploy(stack, tmp_path, "backup", "migrate")
     elsewhere = json.dumps(
         {"pap_who": {"user": "bob", "host": "elsewhere", "pid": 7, "start": 8, "boot": "b", "pidns": "p"}}
@@ -124,9 +129,9 @@ def test_whoever_comes_second_is_refused_and_the_first_ends_well(stack: Stack, t
 
 
 @pytest.mark.timeout(900)
-def test_a_deploy_that_was_stopped_and_taken_over_changes_nothing_more(stack: Stack, tmp_path: Path) -> None:
+def test_a_deploy_that_was_stopped_and_taken_over_changes_nothing_more(stack: Interrupted, tmp_path: Path) -> None:
     """Stopped in the middle of its migration, controller, module and agent; then the controller goes on."""
-    stack.sandbox("reset", "staging")
+    stack.command("reset", "staging")
     before = stack.content()
     first = Deploy(stack, tmp_path)
     try:
@@ -137,11 +142,11 @@ def test_a_deploy_that_was_stopped_and_taken_over_changes_nothing_more(stack: St
                 os.kill(pid, signal.SIGSTOP)
         begun = stack.entries()[0]["release"]
 
-        refused = stack.play("deploy.yml")
+        refused = stack.run("deploy.yml")
         assert refused.returncode == 2, refused.stdout
         assert f"Another run holds this stack: {begun}" in refused.stdout and "in phase migrate" in refused.stdout
 
-        taken = stack.play("rollback.yml", "-e", "rollback_take_over=true")
+        taken = stack.run("rollback.yml", "-e", "rollback_take_over=true")
         assert taken.returncode == 0, taken.stdout + taken.stderr
         assert stack.content() == before
         os.kill(first.process.pid, signal.SIGCONT)

@@ -15,31 +15,31 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions
 import pytest
-
-from tests.scenarios.test_killed import ROOT, Stack
+from support import ROOT
+from support.interrupted_deploys import Interrupted
 
 MANIFEST = ".manifest.json"
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    made = Stack(ROOT / ".artifacts" / "retention")
+def stack() -> Iterator[Interrupted]:
+    made = Interrupted(ROOT / ".artifacts" / "retention")
     try:
         yield made
     finally:
-        made.sandbox("down")
+        made.command("down")
 
 
 @pytest.mark.timeout(900)
-def test_nights_without_proof_lose_nothing_and_say_all(stack: Stack) -> None:
-    stack.sandbox("reset", "staging")
+def test_nights_without_proof_lose_nothing_and_say_all(stack: Interrupted) -> None:
+    stack.command("reset", "staging")
     before = stack.content()
     folder = stack.home / "staging/pap-deploy/backups"
     shutil.rmtree(folder, ignore_errors=True)
 
     def backup(*options: str) -> str:
         numbers = ["-e", "backup_keep=1", "-e", "backup_keep_days=0"]
-        done = stack.play("backup.yml", *numbers, *options)
+        done = stack.run("backup.yml", *numbers, *options)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -72,7 +72,7 @@ def test_nights_without_proof_lose_nothing_and_say_all(stack: Stack) -> None:
     checked = backup(*none, "--check")
     assert f"the next backup removes {folder / third}" in checked
     assert {path.name for path in folder.iterdir()} == left
-    status = stack.play("status.yml")
+    status = stack.run("status.yml")
     assert "the next backup removes nothing" in status.stdout and "KEEP.dump" in status.stdout, status.stdout
     gone = [json.loads(line) for line in (folder.parent / "retention/journal.jsonl").read_text().splitlines()]
     (removed,) = [entry for entry in gone if entry["event"] == "removed"]
@@ -131,9 +131,9 @@ class Loop(threading.Thread):
 
 
 @pytest.mark.timeout(900)
-def test_another_role_comes_into_no_copy_during_a_deploy(stack: Stack) -> None:
+def test_another_role_comes_into_no_copy_during_a_deploy(stack: Interrupted) -> None:
     """Of a database that is open to its owner only. A stranger who is refused does not disturb the deploy either."""
-    stack.sandbox("reset", "staging")
+    stack.command("reset", "staging")
     home = stack.home / "staging"
     state = json.loads((home / "state.json").read_text())
     state["admin"] = ("postgres", (home / "secrets/password-postgres").read_text())
@@ -147,8 +147,8 @@ def test_another_role_comes_into_no_copy_during_a_deploy(stack: Stack) -> None:
     loop.start()
     # The watch would take the release back for the refusals in the database's log.
     options = ["pap_rehearse=true", "migrate_restore_point=snapshot", "watch_enabled=false"]
-    done = stack.play("deploy.yml", *(word for option in options for word in ("-e", option)))
-    back = stack.play("rollback.yml", "-e", "rollback_strategy=swap", "-e", "rollback_accept_data_loss=true")
+    done = stack.run("deploy.yml", *(word for option in options for word in ("-e", option)))
+    back = stack.run("rollback.yml", "-e", "rollback_strategy=swap", "-e", "rollback_accept_data_loss=true")
     loop.over.set()
     loop.join(60)
     assert done.returncode == 0, done.stdout + done.stderr

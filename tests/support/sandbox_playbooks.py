@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +11,10 @@ from typing import Any
 
 from papdeploy.releases.journal import Journal, State
 
-from support.sandbox_stack import ROOT, Sandbox, Stack, content
+from support.sandbox_stack import Sandbox, Stack, content
 
 LOGIN_WRITES = ("users", "user_sessions", "audit_logs")
-QUICK = ("pap_rehearse=false", "watch_first_s=1", "watch_interval_s=1")
+QUICK = {"pap_rehearse": False, "watch_first_s": 1, "watch_interval_s": 1}
 
 
 class Place:
@@ -42,27 +39,19 @@ class Place:
 
     def play(self, playbook: str, *options: str, release_dir: str = "", rc: int = 0) -> str:
         """What the playbook says, which must end with ``rc``; ``options`` are words of its command line."""
-        quick = [*QUICK, f"report_folder={self.sandbox.home}/reports"]
-        release = [f"pap_api_release_dir={release_dir}"] if release_dir else []
-        done = subprocess.run(
-            [Path(sys.executable).parent / "ansible-playbook", playbook, "-l", "staging",
-             *(word for value in [*quick, *release] for word in ("-e", value)), *options],
-            cwd=ROOT, env={**os.environ, "PAP_SANDBOX_HOME": str(self.sandbox.home), "NO_COLOR": "1"},
-            capture_output=True, text=True, timeout=600,
-        )  # fmt: skip
-        said = done.stdout + done.stderr
-        assert done.returncode == rc, said
-        return said
+        release = {"pap_api_release_dir": release_dir} if release_dir else {}
+        reports = self.sandbox.home / "reports"
+        return self.sandbox.play(playbook, *options, rc=rc, report_folder=reports, **QUICK, **release)
 
     @property
     def state(self) -> State:
-        return State(self.stack.state["deploy_dir"])
+        return self.stack.remembers
 
     def newest(self) -> Journal:
         return self.state.releases()[-1]
 
     def running(self) -> str:
-        return (Path(self.stack.state["api"]["dir"]) / "current").resolve().name
+        return self.stack.running()
 
     def content(self) -> dict[str, Any]:
         """Of every table that a login does not write to."""

@@ -17,9 +17,11 @@ from typing import Any
 
 import psycopg2
 import psycopg2.extensions
+from papdeploy.releases.journal import State
 
 from support import ROOT
 
+BIN = Path(sys.executable).parent
 PASSWORD = "sandbox-only"
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -52,8 +54,29 @@ class Sandbox:
         """What the supervisor says of the process."""
         return str(json.loads(self.command("status", "--json", environment).stdout)[0][name]["process"])
 
-    def stack(self, environment: str) -> Stack:
+    def stack(self, environment: str = "staging") -> Stack:
         return Stack(self.home / environment)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "PAP_SANDBOX_HOME": str(self.home), "NO_COLOR": "1"}
+
+    def argv(self, playbook: str, *options: str, limit: str = "staging", **variables: Any) -> list[str]:
+        """The command line of a playbook; ``options`` are words of it, and come after ``variables``."""
+        extra = ["-e", json.dumps(variables, default=str)] if variables else []
+        return [str(BIN / "ansible-playbook"), playbook, "-l", limit, *extra, *options]
+
+    def run(self, playbook: str, *options: str, **variables: Any) -> subprocess.CompletedProcess[str]:
+        """How a playbook ended."""
+        argv = self.argv(playbook, *options, **variables)
+        return subprocess.run(argv, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=900)
+
+    def play(self, playbook: str, *options: str, rc: int | tuple[int, ...] = 0, **variables: Any) -> str:
+        """What a playbook says, which must end with ``rc``."""
+        done = self.run(playbook, *options, **variables)
+        said = done.stdout + done.stderr
+        assert done.returncode in (rc if isinstance(rc, tuple) else (rc,)), said
+        return said
 
 
 class Stack:
@@ -65,6 +88,15 @@ class Stack:
     @property
     def state(self) -> dict[str, Any]:
         return dict(json.loads((self.base / "state.json").read_text()))
+
+    @property
+    def remembers(self) -> State:
+        """What deploys keep of it."""
+        return State(self.state["deploy_dir"])
+
+    def running(self) -> str:
+        """The release that its API runs."""
+        return (Path(self.state["api"]["dir"]) / "current").resolve().name
 
     def connect(self, user: str = "postgres", dbname: str = "control_core_db") -> psycopg2.extensions.connection:
         postgres = self.state["postgres"]

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +15,7 @@ import yaml
 from papdeploy.core.database_url import DatabaseUrl
 from sqlalchemy import URL
 from support.pooler import Pooler
-from support.sandbox_stack import ROOT, Sandbox, Stack
+from support.sandbox_stack import Sandbox, Stack
 
 PASSWORD = "".join(chr(code) for code in range(32, 127)) + "ü"
 RAW = PASSWORD.replace("@", "%40")  # SQLAlchemy takes all but that as it is
@@ -65,13 +62,7 @@ def deploy(sandbox: Sandbox, url: str, **variables: object) -> str:
     extra = {"pap_sandbox": False, "report_folder": str(sandbox.home / "reports"), "watch_first_s": 1, **variables}
     given = sandbox.home / "staging" / "secrets" / "extra.yml"
     given.write_text(yaml.safe_dump(extra, allow_unicode=True), encoding="utf-8")
-    done = subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", "deploy.yml", "-v", "-l", "staging", "-e", f"@{given}"],
-        cwd=ROOT, env={**os.environ, "PAP_SANDBOX_HOME": str(sandbox.home), "NO_COLOR": "1"},
-        capture_output=True, text=True, timeout=800,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    return sandbox.play("deploy.yml", "-v", "-e", f"@{given}")
 
 
 def leaks(text: str) -> list[str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import html
 import json
 import shutil
-import subprocess
-import sys
 import tempfile
 import textwrap
 from collections.abc import Iterator
@@ -18,11 +16,8 @@ import pytest
 from papdeploy.core.redact import MASK, TEXTS
 from papdeploy.logwatch import rules
 from sqlalchemy.engine import URL
-from support import ROOT
-from support.sandbox_stack import PASSWORD
+from support.sandbox_stack import PASSWORD, Sandbox
 from support.waiting import wait_until
-
-from tests.integration.playbooks.test_watch_deploy import Sandbox
 
 LINES = ["MIIEvQIBADANBgkqhkiG9w0BAQEFAASC", "BKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj"]
 SECRETS = {
@@ -82,7 +77,7 @@ class Talking:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
-        facts = sandbox.facts()
+        facts = sandbox.stack().state
         self.env_file = Path(facts["api"]["env_file"])
         self.release = Path(facts["releases_dir"]) / "current"
         self.url_password = ""
@@ -116,27 +111,15 @@ class Talking:
         (folder / "2031_01_01_tell_everything.py").write_text(textwrap.dedent(text).lstrip())
 
     def play(self, playbook: str, *options: str, rc: tuple[int, ...] = (0,)) -> str:
-        quick = [
-            "-e",
-            "watch_first_s=1",
-            "-e",
-            "watch_interval_s=1",
-            "-e",
-            f"report_folder={self.sandbox.home}/reports",
-        ]
         # An API that logs so many errors is no reason to go back here.
-        quick += ["-e", json.dumps({"watch_rules": {"min_count": 100_000}})]
-        done = subprocess.run(
-            [Path(sys.executable).parent / "ansible-playbook", playbook, "-l", "staging", *quick, *options],
-            cwd=ROOT, env=self.sandbox.environment, capture_output=True, text=True, timeout=900,
-        )  # fmt: skip
-        self.said.append(done.stdout + done.stderr)
-        assert done.returncode in rc, self.said[-1]
-        return self.said[-1]
+        quick = {"watch_first_s": 1, "watch_interval_s": 1, "watch_rules": {"min_count": 100_000}}
+        said = self.sandbox.play(playbook, *options, rc=rc, report_folder=self.sandbox.home / "reports", **quick)
+        self.said.append(said)
+        return said
 
     def leaks(self) -> list[str]:
         """Where a secret is, in what was printed and in every file that a deploy keeps or fetches."""
-        folder = Path(self.sandbox.facts()["deploy_dir"])
+        folder = Path(self.sandbox.stack().state["deploy_dir"])
         files = [path for place in (folder, self.sandbox.home / "reports", self.sandbox.home / "receipts")
                  for path in place.rglob("*") if path.is_file() and path.suffix not in (".dump", ".zip")]  # fmt: skip
         texts = {str(path): path.read_text(errors="replace") for path in files}
@@ -163,19 +146,11 @@ def talking() -> Iterator[Talking]:
     home = Path(tempfile.mkdtemp(prefix="pap-secrets-"))
     home.chmod(0o755)
     sandbox = Sandbox(home)
-    up = [sys.executable, "-m", "sandbox"]
     try:
-        subprocess.run(
-            [*up, "up", "staging"],
-            cwd=ROOT,
-            env=sandbox.environment,
-            check=True,
-            timeout=300,
-            stdout=subprocess.DEVNULL,
-        )
+        sandbox.command("up", "staging")
         yield Talking(sandbox)
     finally:
-        subprocess.run([*up, "down"], cwd=ROOT, env=sandbox.environment, stdout=subprocess.DEVNULL, timeout=120)
+        sandbox.command("down", check=False)
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -192,9 +167,10 @@ def test_no_secret_is_anywhere(talking: Talking) -> None:
     talking.login(fails=False)
     said = talking.play("deploy.yml", "-e", "pap_rehearse=false", "-v")
     assert "finished" in said and "COMMENT ON TABLE policies IS 'password: see the docs'" in said
-    folder = talking.sandbox.state().releases()[-1].folder
+    folder = talking.sandbox.stack().remembers.releases()[-1].folder
     records = (rules.load(folder) or {})["records"]
-    talking.sandbox.get("/policies/")
+    stack = talking.sandbox.stack()
+    assert stack.request("/policies/", token=stack.token())[0] == 200
     wait_until(lambda: (rules.load(folder) or {})["records"] > records, seconds=60)
     # A start that fails says what it has on its way out.
     tells = {"pap_api_restart_command": ["sh", "-c", f"cat {talking.env_file} >&2; echo {PASSWORD} >&2; exit 3"]}
@@ -204,6 +180,6 @@ def test_no_secret_is_anywhere(talking: Talking) -> None:
     samples = (folder / "watch.json").read_text()
     assert "the vault does not know" in samples and MASK in samples
     assert talking.leaks() == []
-    entries = [entry for journal in talking.sandbox.state().releases() for entry in journal.entries()]
+    entries = [entry for journal in talking.sandbox.stack().remembers.releases() for entry in journal.entries()]
     elsewhere = sentences_elsewhere(entries)
     assert not elsewhere, "\n".join(elsewhere)
