@@ -122,17 +122,22 @@ def test_writers_all_the_time(servers: dict[int, Server], live: Database, tmp_pa
             except psycopg2.Error:
                 time.sleep(0.01)
 
+    def more() -> None:
+        """Until some more rows were acknowledged."""
+        enough = len(acknowledged) + 20
+        wait_until(lambda: len(acknowledged) >= enough, "nobody writes", seconds=60)
+
     writers = [threading.Thread(target=write) for _ in range(3)]
     for writer in writers:
         writer.start()
     try:
-        time.sleep(0.2)
+        more()
         release = deploy(live, folder_of(tmp_path), kind="auto", up=SMALL_UP)
-        time.sleep(0.3)
+        more()
         plan = release.choose()
         assert "written" in plan.refused
         result = release.roll_back(accept_data_loss=True)
-        time.sleep(0.2)
+        more()
     finally:
         stop.set()
         for writer in writers:
