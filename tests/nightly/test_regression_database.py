@@ -34,7 +34,7 @@ def test_it_is_deployed_on_and_taken_back(major: int, monkeypatch: pytest.Monkey
             [manifest, *_] = sorted(Path(place.stack.state["deploy_dir"]).rglob("*.manifest.json"), reverse=True)
             notes = json.loads(manifest.read_text(encoding="utf-8"))["notes"]
             assert notes and [note for note in notes if not SOURCE.search(note)] == []
-            _play(place, "rollback.yml", rollback_way=strategy, rollback_accept_loss=True)
+            _play(place, "rollback.yml", rollback_strategy=strategy, rollback_accept_data_loss=True)
             assert place.running() == "previous"
             differences = content_digest.compare(before, content_digest.take(target))
             assert [said for said in differences if not OWN.search(said)] == [], strategy

@@ -46,7 +46,7 @@ def test_a_release_that_empties_its_database_at_its_start(place: Place) -> None:
         "boot", main=("from fastapi ", "import os\n\nos.environ['CC_DROP_TABLES'] = 'on'\nfrom fastapi ")
     )
     said = place.play("deploy.yml", release_dir=boot, rc=2)
-    assert f"CC_DROP_TABLES is set to 'on' in the environment, set by {boot}/app/main.py" in said, said
+    assert f"CC_DROP_TABLES is set to 'on' in the environment of its program, set by {boot}/app/main.py" in said, said
     assert "the same schema; no row was written" in said and place.content() == before
 
     # The same by a name that nobody knows, not rehearsed: the live database is emptied, found so, and restored.
