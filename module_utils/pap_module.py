@@ -182,12 +182,17 @@ def _refuse_empty(module: AnsibleModule) -> None:
     needs = [(f"{key}={value}", names) for key, value, names in module.required_if or () if given[key] == value]
     needs += [(key, names) for key, names in (module.required_by or {}).items() if given[key]]
     for option, names in needs:
-        empty = [name for name in names if given[name] in (None, "", [], {})]
+        empty = [name for name in names if _is_empty(given[name])]
         if empty:
             module.fail_json(
                 msg=f"{option} requires {', '.join(empty)}, which is empty.",
                 hint="Set it in the task, or the variable of the inventory from which the task takes it.",
             )
+
+
+def _is_empty(value: Any) -> bool:
+    """Nothing, or a list of nothing but empty texts, which is what Ansible makes of an empty text."""
+    return value in (None, "", [], {}) or (isinstance(value, list) and set(map(str, value)) == {""})
 
 
 def _defect(module: AnsibleModule, redactor: Any, error: Exception) -> None:

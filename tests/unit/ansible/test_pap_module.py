@@ -95,7 +95,7 @@ def test_a_result_an_error_and_a_defect_say_no_secret(tmp_path: Path, on: str) -
     assert ends(module, lambda: lines, on)["folder"] == "/srv/control_core_db", "a path is no text"
 
 
-@pytest.mark.parametrize("empty", [None, "", [], {}])
+@pytest.mark.parametrize("empty", [None, "", [], {}, [""], ["", ""]])
 def test_what_is_required_and_empty_is_refused_by_name(tmp_path: Path, empty: Any) -> None:
     """A role gives every option of a module: Ansible's own rules find nothing missing, and the code would trip."""
     module = Module(tmp_path)
