@@ -1,8 +1,8 @@
 """What the application's own program makes of a variable: it is started, as far as serving, where it reaches nothing.
 
-The agent forks; the child is confined (``confined``), runs the program that the start command ends in, with its words,
-folder and variables, and says what it finds (``switches``) when the program begins to serve, fails, or takes too long.
-The agent itself has imported nothing then.
+The agent forks; the child is confined (``core.alone``), runs the program that the start command ends in, with its
+words, folder and variables, and says what it finds (``switches``) when the program begins to serve, fails, or takes too
+long. The agent itself has imported nothing then.
 """
 
 from __future__ import annotations
@@ -10,28 +10,39 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
-import json
 import os
 import re
-import select
 import shutil
 import signal
 import sys
 import time
+import traceback
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, NoReturn, Optional
 
-from ..schema.models.capture_output import silence_for_good
-from . import confined, settings, settings_values, start_command, switches
+from ..core import alone
+from ..core.errors import DeadlineExceeded, Unavailable
+from . import settings, settings_values, start_command, switches
 
 Emit = Callable[[dict[str, Any]], None]
 
-_SECONDS = 20.0  # for one program
+_SECONDS = 15.0  # that a program may wait for something that it does not reach
+_BUSY = 4.0
+_TICK_S = 0.25
 _GRACE_S = 3.0
 _PROGRAMS = 3
 _FLAGS_WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")
+_LISTENS = {
+    "server_bind",
+    "create_server",
+    "create_unix_server",
+    "start_server",
+    "bind_socket",
+    "bind_sockets",
+    "listen",
+}
 _USUAL_MAINS = ("main", "app", "asgi", "wsgi", "server", "api")
 
 
@@ -122,48 +133,14 @@ def _script(word: str, folder: str) -> Optional[str]:
 
 def _confined(request: Mapping[str, Any], program: start_command.Program) -> dict[str, Any]:
     """What the program says in a child that reaches nothing."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if not pid:
-        os.close(reading)
-        _child(request, program, writing)
-    os.close(writing)
-    said, limit = b"", time.monotonic() + float(request.get("seconds") or _SECONDS) + _GRACE_S
-    with os.fdopen(reading, "rb", buffering=0) as stream:
-        while select.select([stream], [], [], max(0.0, limit - time.monotonic()))[0]:
-            chunk = stream.read(1 << 16)
-            if not chunk:
-                break
-            said += chunk
-            if said.endswith(b"\n"):
-                break
-    with contextlib.suppress(OSError):
-        os.killpg(pid, signal.SIGKILL)
-    with contextlib.suppress(OSError):
-        os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    words = " ".join(program.words)[:80] or "the program"
-    if not said.endswith(b"\n"):
-        return {"found": [], "problem": f"{words} neither served nor ended"}
-    answer: dict[str, Any] = json.loads(said)
-    return answer
-
-
-def _child(request: Mapping[str, Any], program: start_command.Program, writing: int) -> NoReturn:
-    """Never returns: whatever becomes of the program, the answer goes out and the process ends."""
-    pid = os.getpid()
+    limit = _BUSY * float(request.get("seconds") or _SECONDS) + _GRACE_S
     try:
-        os.setsid()
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        silence_for_good()
-        answer = _answer(request, program)
-    except BaseException as error:  # noqa: BLE001 - of ours: the caller has to hear of it
-        answer = {"found": [], "problem": f"it could not be looked at: {type(error).__name__}: {error}"[:300]}
-    data = json.dumps(answer).encode() + b"\n" if os.getpid() == pid else b""  # not of what the program has forked
-    while data:
-        data = data[os.write(writing, data) :]
-    os._exit(0)
+        return alone.run(lambda: _answer(request, program), limit)
+    except DeadlineExceeded:
+        problem = f"{_named(program) or 'its program'} neither served nor ended"
+    except Unavailable as error:
+        problem = error.message
+    return {"found": [], "problem": problem}
 
 
 def _answer(request: Mapping[str, Any], program: start_command.Program) -> dict[str, Any]:
@@ -172,9 +149,6 @@ def _answer(request: Mapping[str, Any], program: start_command.Program) -> dict[
     os.environ.update(program.variables)
     os.chdir(program.folder)
     sys.dont_write_bytecode = True
-    obstacle = confined.confine()
-    if obstacle:
-        return {"found": [], "problem": obstacle}
     with settings.watched() as seen:
         problem = _run(request, program)
     others = settings_values.other_stages(settings.stages_of(request))
@@ -201,7 +175,7 @@ def _run(request: Mapping[str, Any], program: start_command.Program) -> str:
         except _TooLong:
             return f"{_named(program)} did not begin to serve in time, without a database"
         except BaseException as error:  # noqa: BLE001 - a program may raise anything
-            if isinstance(error, SystemExit) and error.code in (None, 0):
+            if _would_serve(error) or (isinstance(error, SystemExit) and error.code in (None, 0)):
                 return ""
             reason = error.__context__ if isinstance(error, SystemExit) and error.__context__ else error
             return f"{_named(program)} ended with {type(reason).__name__} where it reaches no database"
@@ -218,21 +192,43 @@ def _import_named(words: Sequence[str]) -> None:
                 importlib.import_module(match[1])
 
 
+def _would_serve(error: BaseException) -> bool:
+    """Whether a server failed because it could not listen: then all that it imports is imported."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return isinstance(error, OSError) and any(
+        frame.name in _LISTENS or Path(frame.filename).name == "socketserver.py" for frame in frames
+    )
+
+
 def _named(program: start_command.Program) -> str:
     return " ".join(program.words[:4])[:80]
 
 
 @contextlib.contextmanager
 def _deadline(seconds: float) -> Iterator[None]:
-    def over(*_: object) -> None:
-        raise _TooLong
+    """Raise _TooLong, again and again (a loop that tries anew may swallow one), once the program has waited so long for
+    something, or taken ``_BUSY`` times as long in all. On a busy machine it may work slowly."""
+    began, at_work = time.monotonic(), _at_work_s()
 
-    signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 0.5)  # again and again: a loop that tries anew may swallow one
+    def look(*_: object) -> None:
+        passed = time.monotonic() - began
+        if passed - (_at_work_s() - at_work) > seconds or passed > _BUSY * seconds:
+            raise _TooLong
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, _TICK_S, _TICK_S)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _at_work_s() -> float:
+    """Seconds that this process has run or waited for a processor (proc_pid_schedstat(5)); 0 where that is not told."""
+    with contextlib.suppress(OSError, ValueError):
+        running, waiting, _ = Path("/proc/self/schedstat").read_text().split()
+        return (int(running) + int(waiting)) / 1e9
+    return 0.0
 
 
 def _execute(words: list[str], folder: str) -> None:

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from ..core import alone
 from ..core.errors import Refused
 from . import ledger
 from .files import SCRIPT, MigrationFile, with_requirements
 from .ledger import Entry, Ledger
 from .options import RunOptions
+
+_LOAD_S = 100.0
 
 
 @dataclass(frozen=True)
@@ -169,8 +172,19 @@ def refuse_if(problems: Sequence[Problem]) -> None:
 def import_problems(migrations: Sequence[MigrationFile]) -> list[Problem]:
     """Pending migrations that cannot even be loaded: a missing module, an error in their first lines.
 
-    Scripts of the old kind are only parsed: what they do when imported belongs into a process of their own.
+    They are loaded where they reach nothing, programs that they start included. Scripts of the old kind are only
+    parsed: what they do when imported belongs into a process of their own.
     """
+    if not migrations:
+        return []
+    try:
+        found = alone.run(lambda: {"problems": [each.as_dict() for each in _load_problems(migrations)]}, _LOAD_S)
+    except alone.CannotConfine:
+        return _load_problems(migrations)
+    return [Problem(**each) for each in found["problems"]]
+
+
+def _load_problems(migrations: Sequence[MigrationFile]) -> list[Problem]:
     from .run import execute
     from .run.connection_guard import no_second_connection
 

@@ -47,19 +47,13 @@ def refuse_drop_tables(environment: str, sources: Mapping[str, Mapping[str, str]
 
 def refuse_drop_tables_inside(stack: Stack, version: Mapping[str, Any], app_session: AppSession) -> list[str]:
     """The same for what the process of ``version`` would find by itself: settings files, whoever loads them; what its
-    start command and its main module make of it, seen where they reach nothing; and what the import of its models sets.
-    Returns what the summary has to say: what could not be seen. The models come last: with CC_DROP_TABLES on, an import
-    may be what drops the tables."""
+    start command, its models and its main module make of it, seen where they reach nothing. Returns what the summary
+    has to say: what could not be seen."""
     if stack.environment == "development":
         return []
-    request = {"variable": DROP_TABLES, **app_session.surroundings()}
     said: list[str] = []
-    for call in ("environment.files", "environment.started", "environment.imported"):
-        found = app_session.call(call, request, deadline_s=120)
-        for item in found["found"]:
-            refuse_drop_tables(
-                stack.environment, {f"{item['source']} ({version['label']})": {DROP_TABLES: item["value"]}}
-            )
+    for call in ("environment.files", "environment.started"):
+        found = _refuse_found(stack, version, app_session, call)
         for item in found.get("unsure", ()):
             if drop_tables_values({DROP_TABLES: item["value"]}):
                 said.append(
@@ -72,6 +66,19 @@ def refuse_drop_tables_inside(stack: Stack, version: Mapping[str, Any], app_sess
                 f" ({found['problem']}); the rehearsal measures what the API does"
             )
     return list(dict.fromkeys(said))
+
+
+def refuse_drop_tables_imported(stack: Stack, version: Mapping[str, Any], there: AppSession) -> None:
+    """The same for models that import only where there is a database: on a copy."""
+    if stack.environment != "development":
+        _refuse_found(stack, version, there, "environment.imported")
+
+
+def _refuse_found(stack: Stack, version: Mapping[str, Any], app_session: AppSession, call: str) -> dict[str, Any]:
+    found = app_session.call(call, {"variable": DROP_TABLES, **app_session.surroundings()}, deadline_s=300)
+    for item in found["found"]:
+        refuse_drop_tables(stack.environment, {f"{item['source']} ({version['label']})": {DROP_TABLES: item["value"]}})
+    return found
 
 
 def refuse_server(database: Database, facts: ServerFacts) -> None:

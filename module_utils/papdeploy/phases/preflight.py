@@ -22,7 +22,7 @@ from ..releases.journal import Journal
 from ..schema import CheckOptions, Difference, compare, drift, fingerprint, judge
 from ..schema.differences.catalogs import comparable
 from ..schema.differences.result import reaches
-from . import api_watch, guards, live_check, release_content, schema_ahead, smoke_test_logins
+from . import api_watch, guards, live_check, models_ddl, release_content, schema_ahead, smoke_test_logins
 from . import forecast as plan
 from .findings import Findings
 
@@ -132,15 +132,14 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
     with stack.beside_models(candidate) as app_session:
         unseen += guards.refuse_drop_tables_inside(
             stack, candidate, app_session
-        )  # first: the next call imports the models
-        request = {"models": list(stack.models), "server_version": facts.version}
-        ddl = app_session.call("schema.ddl", request, deadline_s=120)
+        )  # before anything else imports the models
+        ddl = models_ddl.of(stack, candidate, app_session, facts.version)
         plan_result = app_session.call(
             "migrations.plan",
             {"sources": dict(sources), "options": {"allow_out_of_order": options.allow_out_of_order}},
             deadline_s=120,
         )
-        live = app_session.call("schema.describe", request, deadline_s=120)
+        live = app_session.call("schema.describe", {}, deadline_s=120)
         app_session.prove_api_url()
         content = release_content.measure(stack, candidate, app_session) if with_baseline else None
         if plan_result.get("problems"):

@@ -13,7 +13,7 @@ from ..core.errors import PapError
 from ..core.text import plural
 from ..schema import CheckOptions
 from ..schema.differences.result import CheckResult, result_from_dict
-from . import release_content, schema_ahead
+from . import models_ddl, release_content, schema_ahead
 from .preflight import expected_catalog, read_kept
 
 
@@ -48,7 +48,7 @@ def _compared(stack: Stack, release: str, options: Mapping[str, Any]) -> dict[st
             expected = read_kept(stack.state.journal(release).folder, "expected.json")
         else:
             facts = stack.database.facts()
-            ddl = app_session.call("schema.ddl", {**request, "server_version": facts.version}, deadline_s=120)
+            ddl = models_ddl.of(stack, version, app_session, facts.version)
             expected = expected_catalog(stack, version, ddl["digest"])
         found = app_session.call("schema.check", {"expected": expected, "options": dict(options)}, deadline_s=120)
         if release:

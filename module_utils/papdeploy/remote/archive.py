@@ -20,6 +20,8 @@ _PACKAGE = __package__.rpartition(".")[0]
 TRAVELS = (
     "__init__.py",
     "core/__init__.py",
+    "core/alone.py",
+    "core/confined.py",
     "core/conninfo.py",
     "core/database_identity.py",
     "core/database_url.py",
@@ -32,7 +34,6 @@ TRAVELS = (
     "core/url_spellings.py",
     "core/visible.py",
     "environment/__init__.py",
-    "environment/confined.py",
     "environment/copy_environment.py",
     "environment/copy_process.py",
     "environment/encoded.py",

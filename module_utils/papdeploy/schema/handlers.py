@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Callable
 
+from ..core import alone
 from ..core.database_identity import DatabaseIdentity
+from ..core.redact import Redactor
 from .catalog.build import describe
 from .catalog.connect import database_url, open_session
 from .catalog.connection import Session
@@ -13,6 +16,8 @@ from .checker import check
 from .differences.options import CheckOptions
 from .models.expected import expect
 from .models.load import ModelSet, load_models
+
+_ALONE_S = 100.0
 
 Request = dict[str, Any]
 Emit = Callable[[dict[str, Any]], None]
@@ -33,7 +38,24 @@ def _opened(request: Request) -> Session:
 
 
 def ddl(request: Request, emit: Emit) -> dict[str, Any]:
-    """{models, path?, extensions?, server_version} → {digest, ddl, tables, classes}; needs no database."""
+    """{models, path?, extensions?, server_version, alone?} → {digest, ddl, tables, classes}; needs no database. With
+    ``alone`` the models are imported where they reach nothing: raises Unavailable if they do not import there."""
+    if not request.get("alone"):
+        return _ddl(request)
+    found = alone.run(lambda: _ddl_with_secrets(request), _ALONE_S)
+    emit({"event": "secrets", "values": found.pop("secrets")})
+    return found
+
+
+def _ddl_with_secrets(request: Request) -> dict[str, Any]:
+    """With what the import has loaded into the environment, which nobody else may know."""
+    redactor, before = Redactor(), dict(os.environ)
+    made = _ddl(request)
+    redactor.learn_environment(dict(os.environ), inherited=before)
+    return {**made, "secrets": list(redactor.secrets)}
+
+
+def _ddl(request: Request) -> dict[str, Any]:
     models = _models(request)
     version = int(request["server_version"])
     major = version // 10_000 if version >= 10_000 else version

@@ -94,6 +94,35 @@ def test_no_call_does_anything_where_its_session_is_in_another_database(bench: B
         assert app_session.call("schema.describe", {})["catalog"]["relations"] == []
 
 
+# At its import: a program, and a driver, on the database of the environment.
+AT_IMPORT = """
+import os, subprocess, sys
+code = "import os, psycopg2; c = psycopg2.connect(os.environ['DATABASE_URL'].replace('+psycopg2', '')); c.autocommit = True;"
+code += " c.cursor().execute('DROP TABLE IF EXISTS items')"
+subprocess.run([sys.executable, "-c", code], env={**os.environ, "PGOPTIONS": ""}{check})
+"""
+
+
+@pytest.mark.parametrize("check", ["", ", check=True"])
+def test_what_is_only_looked_at_reaches_no_database_by_its_import(bench: Bench, untouched: None, check: str) -> None:
+    """Neither models nor migrations: in the preflight, and in a plan."""
+    bench.write_release("new", user=NOTE)
+    at_import = AT_IMPORT.replace("{check}", check)
+    request = {"sources": {"2026_01_01_note.py": ADD_NOTE.replace("def upgrade", f"{at_import}\n\ndef upgrade", 1)}}
+    with bench.stack.beside_models(bench.stack.api.candidate()) as app_session:
+        problems = app_session.call("migrations.plan", request)["problems"]
+    assert [problem["kind"] for problem in problems] == (["import"] if check else [])
+    package = bench.folder / "new" / "app" / "__init__.py"
+    package.write_text(at_import)
+    for mode in (True, False):
+        found = preflight.run(
+            bench.stack, {"2026_01_01_note.py": ADD_NOTE}, WHO, preflight.Options(), check_mode=mode, versions={}
+        )
+        assert found["pending"] == ["2026_01_01_note"]
+        said = [line for line in found["pap"]["lines"] if line.startswith("CC_DROP_TABLES")]
+        assert bool(said) is bool(check)
+
+
 @pytest.mark.parametrize("driver", ["psycopg2", "psycopg"])
 def test_a_url_whose_query_names_the_live_database_is_pointed_at_the_copy(
     bench: Bench, untouched: None, driver: str

@@ -100,7 +100,7 @@ SHAPES: dict[str, Shape] = {
     "a server of its own": Shape(
         {"run.py": "import os, http.server\nos.environ['CC_DROP_TABLES'] = '1'\n"
          "http.server.HTTPServer(('127.0.0.1', 0), None).serve_forever()\n"},
-        "{folder}/run.py, line 2", ["python", "run.py"], problem="ConnectionRefusedError",
+        "{folder}/run.py, line 2", ["python", "run.py"],
     ),
     "gunicorn, by its configuration": Shape(
         main("") | {"gunicorn.conf.py": "raw_env = ['CC_DROP_TABLES=true']\nbind = '127.0.0.1:0'\n"},
@@ -322,7 +322,6 @@ SHAPES: dict[str, Shape] = {
         | {"serve.py": "import socket\nsocket.create_server(('', 0))\n"},
         "{folder}/app/main.py, line 2",
         ["python", "serve.py", "app.main:app"],
-        problem="ConnectionRefusedError",
     ),
     "a login shell": Shape(
         main("") | {"etc/profile.d/pap.sh": "export CC_DROP_TABLES=yes\n"},

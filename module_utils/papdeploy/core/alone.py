@@ -1,0 +1,90 @@
+"""Run a function of this process where it reaches nothing (``confined``), and have what it returns."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+import time
+from typing import Any, Callable, NoReturn
+
+from .confined import confine
+from .errors import DeadlineExceeded, Unavailable
+
+Work = Callable[[], dict[str, Any]]
+
+
+class CannotConfine(Unavailable):
+    """This machine knows no way to confine a process."""
+
+
+def run(work: Work, seconds: float) -> dict[str, Any]:
+    """What ``work`` returns, as JSON keeps it, in a child of this process: whatever it imports, sets and starts is gone
+    afterwards. What it prints goes nowhere.
+
+    Raises CannotConfine, DeadlineExceeded after ``seconds``, and Unavailable, with the kind of the error, if it fails.
+    """
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(reading)
+        _child(work, writing)
+    os.close(writing)
+    try:
+        answer = _read(reading, time.monotonic() + seconds)
+    finally:
+        os.close(reading)
+        _end(pid)
+    if answer is None:
+        raise DeadlineExceeded(f"It did not end within {seconds:g} s and was stopped.")
+    if not answer.endswith(b"\n"):
+        raise Unavailable("its process ended by itself")
+    found: dict[str, Any] = json.loads(answer)
+    if "obstacle" in found:
+        raise CannotConfine(found["obstacle"])
+    if "error" in found:
+        raise Unavailable(found["error"])
+    value: dict[str, Any] = found["value"]
+    return value
+
+
+def _read(source: int, limit: float) -> bytes | None:
+    """A line, or what there is of it when the other end is closed; None if it takes until ``limit``."""
+    said = b""
+    while select.select([source], [], [], max(0.0, limit - time.monotonic()))[0]:
+        chunk = os.read(source, 1 << 16)
+        said += chunk
+        if not chunk or said.endswith(b"\n"):
+            return said
+    return None
+
+
+def _end(pid: int) -> None:
+    """End the child and its children, which cannot leave its group."""
+    for end in (os.killpg, os.kill):
+        with contextlib.suppress(OSError):
+            end(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def _child(work: Work, writing: int) -> NoReturn:
+    """Never returns: whatever becomes of the work, an answer goes out and the process ends."""
+    pid = os.getpid()
+    try:
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(null, number)
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - until the process ends
+        obstacle = confine()
+        answer = {"obstacle": obstacle} if obstacle else {"value": work()}
+        data = json.dumps(answer).encode() + b"\n"
+    except BaseException as error:  # noqa: BLE001 - code of others may raise anything, and its text may hold a secret
+        data = json.dumps({"error": type(error).__name__}).encode() + b"\n"
+    if os.getpid() == pid:  # not what the work has forked
+        while data:
+            data = data[os.write(writing, data) :]
+    os._exit(0)
