@@ -67,7 +67,8 @@ def next_step(database: Database, said: str) -> str:
         name = quote_ident(broken[1]) if broken[1] else "NAME"
         return (
             "The live database holds rows that break that constraint (its triggers were switched off, a function that"
-            " it calls was changed, or a clock or a setting decides), and PostgreSQL checks every row of a restore."
+            " it calls was changed, or reads another table, which a restore fills later), and PostgreSQL checks every"
+            " row of a restore (PostgreSQL documentation, CREATE TABLE, CHECK)."
             f" Mend the rows; or drop it and add it again with NOT VALID, which a restore leaves unchecked: ALTER TABLE"
             f" … DROP CONSTRAINT {name}, ADD CONSTRAINT {name} … NOT VALID."
         )

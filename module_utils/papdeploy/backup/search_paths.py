@@ -116,6 +116,7 @@ def _plain(name: str) -> str:
 
 # CONTEXT of PostgreSQL: SQL function "f" during inlining; PL/pgSQL function public.f(text) line 3 at RETURN
 _CONTEXT = re.compile(r'(?:SQL function "([^"]+)"|PL/pgSQL function ([\w".$]+\([^)]*\)))')
+_QUALIFIED = re.compile(r'(?:relation "[^"]+\.[^"]+"|function [\w"]+\.\S+\(.*?\)) does not exist')
 _NOT_FOUND = re.compile(r"(?:relation|function|type|operator|schema) \S.* does not exist")
 
 
@@ -132,6 +133,11 @@ def advice(database: Database, said: str) -> str:
     named = [row for row in rows if row["name"].split("(")[0].rsplit(".", 1)[-1].strip('"') == short]
     if not named:
         return ""
+    if gone := _QUALIFIED.search(said):
+        return (
+            f"{gone[0].removesuffix(' does not exist')} is not in the live database either, so what uses"
+            f" {named[0]['name']} cannot be built there any more: mend the function, or drop what uses it."
+        )
     statements = " ".join(mending(row["name"], sorted({row["schema"], "public"})) for row in named)
     return (
         "A restore runs with a search path of pg_catalog alone, and this function names an object without its schema."

@@ -397,6 +397,19 @@ BROKEN = {
         'violates check constraint "d"',
         'DROP CONSTRAINT "d", ADD CONSTRAINT "d" … NOT VALID',
     ),
+    "a check that reads another table": (
+        "CREATE TABLE z (id int); INSERT INTO z VALUES (1); CREATE FUNCTION f(int) RETURNS boolean LANGUAGE sql STABLE AS"
+        " 'SELECT EXISTS (SELECT FROM public.z WHERE id = $1)'; CREATE TABLE a (id int CHECK (f(id)));"
+        " INSERT INTO a VALUES (1)",
+        'violates check constraint "a_id_check"',
+        "reads another table, which a restore fills later",
+    ),
+    "what a function reads is gone": (
+        "CREATE TABLE t (id int); CREATE FUNCTION f() RETURNS bigint LANGUAGE plpgsql AS 'BEGIN RETURN count(*) FROM"
+        " public.t; END'; CREATE MATERIALIZED VIEW m AS SELECT f() AS n; ALTER TABLE t RENAME TO u",
+        'relation "public.t" does not exist',
+        'relation "public.t" is not in the live database either, so what uses public.f() cannot be built',
+    ),
     "a unique index": (
         "CREATE TABLE t (id int); CREATE UNIQUE INDEX u ON t (id); INSERT INTO t VALUES (1); SET"
         " allow_system_table_mods = on; UPDATE pg_index SET indisready = false WHERE indexrelid = 'u'::regclass;"
