@@ -65,14 +65,13 @@ def positions(session: Session) -> Positions:
     found: Positions = {}
     listed = session.rows(_SEQUENCES)
     readable = [entry for entry in listed if entry["readable"]]
-    read: dict[int, dict[str, Any]] = {}
-    for start in range(0, len(readable), 40):  # few locks at a time
-        queries = [
-            f"SELECT {int(entry['oid'])} AS oid, last_value::text AS last, is_called AS called"
-            f" FROM {quote_ident(entry['schema'])}.{quote_ident(entry['name'])}"
-            for entry in readable[start : start + 40]
-        ]
-        read.update((int(row.pop("oid")), row) for row in session.rows(" UNION ALL ".join(queries)))
+    queries = [
+        f"SELECT {int(entry['oid'])} AS oid, last_value::text AS last, is_called AS called"
+        f" FROM {quote_ident(entry['schema'])}.{quote_ident(entry['name'])}"
+        for entry in readable
+    ]
+    # By the owner's login as well: what was a sequence a moment ago may be a table now.
+    read = {int(row.pop("oid")): row for row in session.of_tables(queries)}
     for entry in listed:
         kept = {key: entry[key] for key in ("schema", "oid", "step", "cache", "owned")}
         found[f"{entry['schema']}.{entry['name']}"] = {**kept, **read.get(int(entry["oid"]), {"last": None})}

@@ -202,13 +202,13 @@ class Session:
         if database is self._database:
             yield self
             return
-        shared = ""
-        if self.scalar("SELECT current_setting('transaction_isolation') AS level") == "repeatable read":
-            shared = bind("; SET TRANSACTION SNAPSHOT %s", str(self.scalar("SELECT pg_export_snapshot() AS id")))
+        kept = self.scalar("SELECT current_setting('transaction_isolation') AS level") == "repeatable read"
+        shared = str(self.scalar("SELECT pg_export_snapshot() AS id")) if kept else ""
         with database.session(self._settings) as session:
-            session.execute(f"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY{shared}")
-            yield session
-            session.execute("COMMIT")
+            if kept:
+                session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                session.execute(bind("SET TRANSACTION SNAPSHOT %s", shared))
+            yield session  # without a snapshot each statement gives its locks back
 
     def of_tables(self, queries: Sequence[str]) -> list[dict[str, Any]]:
         """The rows of queries of one shape on tables of the application, 40 tables a statement."""

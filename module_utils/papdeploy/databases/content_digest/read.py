@@ -95,7 +95,8 @@ def read_sequences(session: Session, ignore_schemas: Sequence[str] = (), read: O
     """The position of every sequence now (no snapshot holds sequences)."""
     found = [entry for entry in session.rows(queries.SEQUENCES) if entry["schema"] not in set(ignore_schemas)]
     result: Nested = {}
-    for row in _batched(read or session.rows, [queries.sequence_query(sequence) for sequence in found]):
+    asked = [queries.sequence_query(sequence) for sequence in found]
+    for row in _batched(read, asked) if read else session.of_tables(asked):
         result.setdefault(row.pop("schema"), {})[row.pop("name")] = row
     return result
 
