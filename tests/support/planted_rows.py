@@ -87,6 +87,9 @@ KINDS = {
     " CREATE INDEX ON t_{at} ((public.same(1, '{kind}') + a))",
     "statistics that are planned": "CREATE TABLE t_{at} (a int, b int); INSERT INTO t_{at} VALUES (1, 1);"
     " CREATE STATISTICS s_{at} ON (public.same(1, '{kind}') + a), b FROM t_{at}",
+    "literal of a function that is validated": "CREATE FUNCTION s_{at}(int) RETURNS boolean IMMUTABLE LANGUAGE sql"
+    " AS $f$ SELECT $1 > 0 AND '{{1}}'::public.dom_{at}[] IS NOT NULL $f$; CREATE TABLE t_{at} (a int);"
+    " INSERT INTO t_{at} VALUES (1); CREATE INDEX ON t_{at} (public.s_{at}(a))",
 }  # fmt: skip
 PLANNED = {kind for kind in KINDS if kind.endswith("planned")}
 # What COPY alone calls, and what a superuser parses.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from ..core.visible import visible
 from ..databases.psql import Database
 from ..migrations import server_wide
 from ..migrations.files import SCRIPT
+from ..rehearsal import copies
 from ..schema import CheckOptions, compare, judge
 from ..schema.differences.result import reaches
 from .findings import Findings
@@ -48,17 +50,7 @@ def copy_schema(stack: Stack, target: Database) -> None:
     for arguments in (["--schema-only"], ["--data-only", "--schema=pap_deploy"]):
         if "--data-only" in arguments and not source.scalar("SELECT to_regnamespace('pap_deploy') IS NOT NULL"):
             continue
-        dump = source.site.run(
-            source.tool("pg_dump", "--format=plain", "--lock-wait-timeout=10000", *arguments),
-            env=source.environment(),
-            timeout=300,
-        )
-        target.site.run(
-            target.tool("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", "-"),
-            env=target.environment(),
-            input=dump.stdout,
-            timeout=300,
-        )
+        copies.transfer(source, target, arguments, time.monotonic() + 300)
     target.prove()
 
 

@@ -91,18 +91,18 @@ class Maker:
         copy = databases.create_empty(self.live, self.release, "scratch")
         if self.data == "full":
             with copy_progress.told(self.emit, copy, size):
-                _stream(self.live, copy, [], deadline)
+                transfer(self.live, copy, [], deadline)
             how = "a copy of the live database"
         elif self.data == "schema":
-            _stream(self.live, copy, ["--schema-only"], deadline)
+            transfer(self.live, copy, ["--schema-only"], deadline)
             how = "the schema alone, without rows"
         else:
-            stream = functools.partial(_stream, deadline=deadline)
+            stream = functools.partial(transfer, deadline=deadline)
             rows = sampling.copy_sample(self.live, copy, self.sample_rows, stream)
             how = f"a sample of {plural(rows, 'row')}"
         if self.data != "full" and self.live.scalar(f"SELECT to_regclass('{LEDGER_SCHEMA}.ledger') IS NOT NULL AS t"):
             # Without the ledger's rows everything that was ever applied would be pending again.
-            _stream(self.live, copy, ["--data-only", f"--schema={LEDGER_SCHEMA}"], deadline)
+            transfer(self.live, copy, ["--data-only", f"--schema={LEDGER_SCHEMA}"], deadline)
         databases.ready_for_rehearsal(self.live, copy)  # open to whom the live one is open, now that it is whole
         copy.analyze()
         start = content_digest.take(copy, ignore_schemas=(LEDGER_SCHEMA,))
@@ -121,7 +121,7 @@ class Maker:
         return any(found["name"] == name for found in databases.existing(self.live))
 
 
-def _stream(source: Database, target: Database, options: list[str], deadline: float) -> None:
+def transfer(source: Database, target: Database, options: list[str], deadline: float) -> None:
     """pg_dump of ``source`` into pg_restore of ``target``, with nothing in between. Raises what the dump or the restore
     said, or DeadlineExceeded."""
     with source.session() as session:

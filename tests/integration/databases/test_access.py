@@ -129,7 +129,7 @@ def test_a_sample_is_open_only_when_it_is_whole(servers: dict[int, Server], live
     open_to_all = may_connect(servers[18], live.conninfo.dbname)
     filled: list[int] = []
     entered: list[int] = []
-    stream = copies._stream
+    stream = copies.transfer
 
     def watched(source: Database, target: Database, *rest: Any, **named: Any) -> None:
         doors.try_all()

@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from papdeploy import backup, databases
@@ -20,6 +21,7 @@ from papdeploy.core.errors import Unavailable
 from papdeploy.databases import content_digest, properties, relation_losses, server_state, write_snapshot
 from papdeploy.databases.managed_names import admin_session
 from papdeploy.databases.psql import Database, Session
+from papdeploy.phases import forecast
 from papdeploy.rehearsal import copies
 from papdeploy.sites.host import HostSite
 from support.backup import database_of, forget
@@ -75,6 +77,8 @@ def test_proof_rollback_restore_by_hand_and_rehearsal(planted: tuple[Server, Dat
         copy = copies.Maker(live, release, data, 5).first(time.monotonic() + 300)
         assert copy.start.table_count >= taken.digest.table_count
     backup.take(live, tmp_path / "b", stack="st", release="r7", proof="schema")
+    planned = databases.create_empty(live, "r10", "scratch")
+    forecast.copy_schema(cast("Any", SimpleNamespace(database=live)), planned)
     assert got_in(server, witness) == set()
     assert server.sql("SELECT count(*) FROM pg_class WHERE pg_get_userbyid(relowner) LIKE 'pap_deploy%'",
                       restored.database.conninfo.dbname) == [(0,)]  # fmt: skip

@@ -192,7 +192,7 @@ def test_backup_fence_and_both_restores(planted: tuple[Server, Database], tmp_pa
         from papdeploy.rehearsal import copies
 
         def stream(source: Database, target: Database, options: list[str]) -> None:
-            copies._stream(source, target, options, deadline=time.monotonic() + 600)
+            copies.transfer(source, target, options, deadline=time.monotonic() + 600)
 
         assert sampling.copy_sample(live, copy, 5, stream) > 0
     finally:
