@@ -30,6 +30,26 @@ def test_helpers_are_imported_from_where_they_are() -> None:
     assert missing == []
 
 
+def test_what_is_parametrized_is_an_argument() -> None:
+    """Otherwise the file cannot be collected, and none of its tests runs."""
+    unknown = []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                arguments = {argument.arg for argument in (*node.args.args, *node.args.kwonlyargs)}
+                given = {name for decorator in node.decorator_list for name in _parametrized(decorator)}
+                unknown += [f"{path.relative_to(ROOT)}: {node.name}: {name}" for name in sorted(given - arguments)]
+    assert unknown == []
+
+
+def _parametrized(decorator: ast.expr) -> list[str]:
+    """The names that a ``pytest.mark.parametrize`` gives values to."""
+    if not (isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.parametrize"):
+        return []
+    names = ast.literal_eval(decorator.args[0])
+    return [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
+
+
 def _exists(name: str) -> bool:
     """Helpers are in the package ``support``; other packages are ruff's and mypy's business."""
     top = name.split(".")[0]

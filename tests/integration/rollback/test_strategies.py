@@ -243,9 +243,9 @@ def test_smoke_tests_own_rows_are_no_loss(live: Database, release: Release) -> N
     ids=["beside", "over", "below", "before"],
 )
 def test_a_users_row_is_never_taken_for_the_smoke_tests(
-    release: Release, before: str, app_session: str, known: int, said: str
+    release: Release, before: str, beside: str, known: int, said: str
 ) -> None:
-    release.facts["own"] = {"writes": smoke_tested(release, before, app_session)}
+    release.facts["own"] = {"writes": smoke_tested(release, before, beside)}
     assert len(release.facts["own"]["writes"]) == known
     assert said in release.choose().refused
 

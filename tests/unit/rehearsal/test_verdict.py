@@ -114,7 +114,7 @@ def test_unavailability_is_the_sum_of_what_lies_between_stop_and_first_answer() 
 
 
 @pytest.mark.parametrize(
-    ("mode", "old_works", "reversible", "restore_s", "ways"),
+    ("mode", "old_works", "reversible", "restore_s", "strategies"),
     [
         ("standard", True, True, 60.0, {"image", "downgrade", "swap", "restore"}),
         ("standard", False, True, 60.0, {"downgrade", "swap", "restore"}),
