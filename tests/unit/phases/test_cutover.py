@@ -13,7 +13,7 @@ import yaml
 from papdeploy.app.stack import Stack
 from papdeploy.core.errors import Refused, TakenOver
 from papdeploy.core.processes import boot_id
-from papdeploy.phases import migrate
+from papdeploy.phases import activate
 from papdeploy.releases.journal import State
 from support import ROOT
 
@@ -48,7 +48,7 @@ def test_what_the_migration_has_activated_is_not_activated_again(tmp_path: Path)
     journal = made.state.begin(ME, **{"from": {"label": "old"}, "to": {"label": "new"}})
     with journal.checkpoint("activate") as done:
         done.update({"from": {"label": "old"}, "to": {"label": "new"}, "healthy_after_s": 1.25})
-    found = migrate.activate(made, journal.release)
+    found = activate.run(made, journal.release)
     assert found["changed"] is False
     assert found["pap"]["lines"] == ["old → new, healthy after 1.2 s"]
 
@@ -57,7 +57,7 @@ def test_a_run_whose_controller_is_gone_leaves_the_fence_up(tmp_path: Path) -> N
     made = stack(tmp_path / "state")
     journal = made.state.begin({**ME, "pid": 2**22 + 1}, **{"from": {"label": "old"}, "to": {"label": "new"}})
     with pytest.raises(Refused, match=r"me@.* is gone: nothing more is changed here"):
-        migrate.activate(made, journal.release)
+        activate.run(made, journal.release)
     assert not [entry for entry in journal.entries() if entry["phase"] in ("unfence", "activate")]
 
 
@@ -67,5 +67,5 @@ def test_a_run_that_was_taken_over_activates_nothing(tmp_path: Path) -> None:
     other = State(made.state.folder).lock.by({"user": "bob", "host": "elsewhere", "pid": 7})
     other.take(journal.release, take_over=True)
     with pytest.raises(TakenOver, match=rf"{journal.release} was taken over by bob@elsewhere \(process 7\)"):
-        migrate.activate(made, journal.release)
+        activate.run(made, journal.release)
     assert not [entry for entry in journal.entries() if entry["phase"] in ("unfence", "activate")]
