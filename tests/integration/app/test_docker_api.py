@@ -156,9 +156,10 @@ def test_the_program_of_an_image_is_seen_where_it_reaches_nothing(small: Small) 
         commands = [list(command) for command in runtime.commands]
         request = {"variable": "CC_DROP_TABLES", "models": [], "environment": "staging", "commands": commands}
         answer = app_session.call("environment.started", request)
-    assert [item["value"] for item in answer["found"]] == ["true", "True"], answer
+    assert [item["value"] for item in answer["found"]] == ["true", "true", "True"], answer
     assert [item["source"] for item in answer["found"]] == [
         "/entrypoint.sh, line 3",
+        "the environment of its program",
         "__main__.settings.drop_tables (from the variable CC_DROP_TABLES)",
     ]
     assert answer["problem"].endswith("ended with ConnectionRefusedError where it reaches no database")
