@@ -152,7 +152,7 @@ def test_what_only_looks_like_a_failed_database_of_ours_stays(
     assert said in why(live, name)
     assert name not in {entry["name"] for entry in databases.existing(live)}
     for release in (R, "None", ""):
-        databases.drop_created(live, release, databases.names.KINDS)
+        databases.drop_created(live, release, databases.managed_names.KINDS)
     databases.cleanup_leftovers(live)
     assert name not in cleanup.run(stack, "", ME)["dropped"]
     assert name in names(server)
