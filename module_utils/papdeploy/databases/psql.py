@@ -198,7 +198,7 @@ class Session:
     def for_tables(self) -> Iterator[Session]:
         """A session that reads tables of the application: as the owner's login (``Database.confined``), because to plan
         a query is to run functions of theirs. It has the snapshot of this one where this one keeps one."""
-        database = owner_login.confined(self._database, self)[0]
+        database = self._database.confined(self)
         if database is self._database:
             yield self
             return
@@ -319,10 +319,10 @@ class Database:
         )
         return {**_LIBPQ, "LC_ALL": "C.UTF-8", **self.conninfo.environment(), "PGOPTIONS": options}
 
-    def confined(self) -> Database:
+    def confined(self, session: Optional[Session] = None) -> Database:
         """The same database as a login with the rights of its owner and no more, where this role is a superuser; else
-        this one. What restores or reads rows of the application goes through it."""
-        return self.confinement()[0]
+        this one. What restores or reads rows of the application goes through it. ``session`` is one that is there."""
+        return owner_login.confined(self, session)[0]
 
     def logged_in(self, login: owner_login.OwnerLogin) -> Database:
         """The same database, by that login."""

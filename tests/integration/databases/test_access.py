@@ -138,7 +138,7 @@ def test_a_sample_is_open_only_when_it_is_whole(servers: dict[int, Server], live
         filled.append(1)
         entered.extend([1] * len(doors.entered))
 
-    with mock.patch.object(copies, "_stream", watched):
+    with mock.patch.object(copies, "transfer", watched):
         for data in ("sample", "full", "schema"):
             maker = copies.Maker(live, R, data, 10)
             made = maker.again(time.monotonic() + 60)

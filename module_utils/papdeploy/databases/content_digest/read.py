@@ -39,7 +39,7 @@ def take(
             session = stack.enter_context(snapshot_session(database, snapshot))
             if rows:
                 shared = snapshot or str(session.scalar("SELECT pg_export_snapshot() AS id"))
-                read = stack.enter_context(_in_groups(database.confined(), shared, lock_timeout_s))
+                read = stack.enter_context(_in_groups(database.confined(session), shared, lock_timeout_s))
         session.execute(f"SET LOCAL lock_timeout = '{int(lock_timeout_s * 1000)}ms'")
         return _read(session, read or session.rows, set(ignore_schemas), rows, started)
 
