@@ -47,12 +47,12 @@ def one(running: Server, gb: float, home: Path) -> None:
     parts = taken.manifest["seconds"]
     print(
         f"  ours: {cost}, {taken.manifest['bytes'] / 1e6:,.0f} MB {taken.manifest['compression']}: dump until"
-        f" {parts['dump']:.1f} s, restored at {parts['restore']:.1f} s, oracle {parts['oracle']:.1f} s beside them,"
+        f" {parts['dump']:.1f} s, restored at {parts['restore']:.1f} s, content digest {parts['oracle']:.1f} s beside them,"
         f" of the copy {taken.manifest['proof']['seconds']:.1f} s"
     )
     bare, _ = timed(running, lambda: backup.take(target, home / f"n{gb}", stack="bench", release="r1", proof="none"))
     verify, _ = timed(running, lambda: backup.verify(target, taken.path))
-    print(f"  ours without a restore {bare}; proof of an old file {verify}; oracle alone {hashed}")
+    print(f"  ours without a restore {bare}; proof of an old file {verify}; content digest alone {hashed}")
     print(f"  pg_dump -Fc (gzip level 6, its default) alone {gzip6}")
     print(f"  whole proof / (plain dump + restore by hand): {cost.ratio(dump + restore)}")
     print(f"  whole proof / pg_dump -Fc alone:              {cost.ratio(gzip6)}")

@@ -57,7 +57,7 @@ def test_a_playbook_runs_from_it(installed: Path, playbook: str) -> None:
     }  # fmt: skip
     (installed / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"pap": stack}}}))
     said = run(installed, "ansible-playbook", "-i", "hosts.yml", playbook, code=2)
-    assert "The inventory does not say pap_db_name." in said
+    assert "Missing inventory variable: pap_db_name." in said
     assert "Next: Set it, or name the containers of the stack" in said
 
 

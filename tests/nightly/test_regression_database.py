@@ -1,4 +1,4 @@
-"""PostgreSQL's own regression database through whole deploys: backed up, proven, rehearsed on, and taken back by restore
+"""PostgreSQL's own regression database through whole deploys: backed up, proven, rehearsed on, and rolled back by restore
 and by swap. Skipped where neither this machine nor PAP_POSTGRES_SOURCE has PostgreSQL's source."""
 
 from __future__ import annotations

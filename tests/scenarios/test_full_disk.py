@@ -1,4 +1,4 @@
-"""The disk of the state folder is full: before the fence the deploy stops, under it the way back is open; nothing is lost."""
+"""The disk of the state folder is full: before the fence the deploy stops, under it the rollback is open; nothing is lost."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_phase_by_phase(deploy: Deploy) -> None:
         assert (
             "df -h" in said
             and "The API had not been stopped and no migration had begun; the release has ended." in said
-            and "taken back" not in said
+            and "rolled back" not in said
         )
         assert deploy.state.lock.holder() is None
         assert stack.content() == before

@@ -107,7 +107,7 @@ def test_a_deploy_after_a_killed_one_recovers_and_can_be_taken_back(stack: Inter
 
     again = stack.run("rollback.yml")
     assert again.returncode != 0
-    assert "has no release that could be taken back: the last one" in again.stdout
+    assert "has no release that could be rolled back: the last one" in again.stdout
     dropped = stack.run("rollback.yml", "-e", "rollback_drop_failed=true")
     assert "dropped control_core_db__failed_" in dropped.stdout
     after = stack.content()

@@ -107,7 +107,7 @@ def test_whoever_comes_second_is_refused_and_the_first_ends_well(stack: Interrup
         for code, said in (deploy, backup):
             assert code == 2 and f"Another run holds this stack: {begun} of pap-staging" in said, said
             assert "after phase backup" in said and f"process {first.process.pid} runs on this host" in said
-            assert "rollback.yml -l pap-staging -e rollback_take_over=true" in said and "is taken back" not in said
+            assert "rollback.yml -l pap-staging -e rollback_take_over=true" in said and "is rolled back" not in said
         assert second_stack[0] == 2 and f"release {begun} of stack pap-" in second_stack[1], second_stack[1]
         assert not list((tmp_path / "another").glob("releases/*"))
         assert check[0] == 0 and f"a run is at work here: {begun}" in check[1], check[1]

@@ -125,14 +125,14 @@ class Loop(threading.Thread):
                 for (name,) in cursor.fetchall():
                     self.seen.add(name)
                     with contextlib.suppress(psycopg2.OperationalError):
-                        self.connect("pap_stranger", "stranger", name).close()
+                        self.connect("pap_outsider", "outsider", name).close()
                         self.entered.add(name)
         admin.close()
 
 
 @pytest.mark.timeout(900)
 def test_another_role_comes_into_no_copy_during_a_deploy(stack: Interrupted) -> None:
-    """Of a database that is open to its owner only. A stranger who is refused does not disturb the deploy either."""
+    """Of a database that is open to its owner only. An outsider who is refused does not disturb the deploy either."""
     stack.command("reset", "staging")
     home = stack.home / "staging"
     state = json.loads((home / "state.json").read_text())
@@ -141,8 +141,8 @@ def test_another_role_comes_into_no_copy_during_a_deploy(stack: Interrupted) -> 
     admin = loop.connect(*state["admin"], "postgres")
     admin.autocommit = True
     with admin.cursor() as cursor:
-        cursor.execute("DROP ROLE IF EXISTS pap_stranger")
-        cursor.execute("CREATE ROLE pap_stranger LOGIN PASSWORD 'stranger'")
+        cursor.execute("DROP ROLE IF EXISTS pap_outsider")
+        cursor.execute("CREATE ROLE pap_outsider LOGIN PASSWORD 'outsider'")
         cursor.execute("REVOKE CONNECT ON DATABASE control_core_db FROM PUBLIC")
     loop.start()
     # The watch would take the release back for the refusals in the database's log.
@@ -158,7 +158,7 @@ def test_another_role_comes_into_no_copy_during_a_deploy(stack: Interrupted) -> 
     assert loop.entered == set()
     with admin.cursor() as cursor:
         cursor.execute(
-            "SELECT bool_or(has_database_privilege('pap_stranger', oid, 'CONNECT')) FROM pg_database WHERE datname LIKE 'control%'"
+            "SELECT bool_or(has_database_privilege('pap_outsider', oid, 'CONNECT')) FROM pg_database WHERE datname LIKE 'control%'"
         )
         assert cursor.fetchone() == (False,)
     admin.close()

@@ -259,7 +259,7 @@ class Walk:
         self._note(called)
 
     def person_renames(self) -> None:
-        """Somebody takes what was kept aside, works in it, and will not have it dropped."""
+        """Somebody takes what was quarantined, works in it, and will not have it dropped."""
         found = [entry["name"] for entry in databases.existing(self.live) if entry["kind"] == "failed"]
         if found:
             called = f"rescue_{self.number}_{self.name}"

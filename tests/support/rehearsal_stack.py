@@ -227,7 +227,7 @@ class Bench:
         return self.stack.state.releases()[-1]
 
     def content(self) -> Any:
-        """The oracle of the live database, without what a login writes."""
+        """The content digest of the live database, without what a login writes."""
         return content_digest.take(self.stack.database)
 
     def databases(self) -> list[str]:

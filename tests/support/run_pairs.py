@@ -1,4 +1,4 @@
-"""Every pair of playbooks at every phase of the first, as a table: what is set up with real processes, and what an oracle
+"""Every pair of playbooks at every phase of the first, as a table: what is set up with real processes, and what a reference model
 of its own says must come of it. Used by a seeded part in ``tests/unit`` and by the whole in ``tests/nightly``."""
 
 from __future__ import annotations
@@ -94,10 +94,10 @@ def sample(seed: int, count: int) -> list[Case]:
 
 
 def proven_gone(case: Case) -> bool:
-    """The oracle: whether the first run can be proven gone. Knows nothing of how the product finds it out."""
+    """The reference model: whether the first run can be proven gone. Knows nothing of how the product finds it out."""
     if case.controller == "this host":
         return case.fate in ("killed", "recycled")
-    # Its process cannot be looked up: every sign of life must be missing.
+    # Its process cannot be looked up: every heartbeat must be missing.
     return case.lease == "over" and case.module in ("none", "ended") and not case.session
 
 
@@ -336,7 +336,7 @@ def without_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set the case up, let the second run come, and hold what came of it against the oracle."""
+    """Set the case up, let the second run come, and hold what came of it against the reference model."""
     without_a_stack(monkeypatch)
     world = World(folder, case)
     try:

@@ -2,7 +2,7 @@
 
 A switch makes a container with the present one's configuration and the new image, stops and renames the present one,
 and starts the new one under the old name. The old one stays, stopped and with its restart policy taken off, so that
-going back is a rename. Every step looks at what is there first: a switch that was killed anywhere can be called again.
+rolling back is a rename. Every step looks at what is there first: a switch that was killed can be called again.
 """
 
 from __future__ import annotations

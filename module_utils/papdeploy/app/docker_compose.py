@@ -64,7 +64,7 @@ class Compose:
         return 0
 
     def prune(self, engine: Engine, name: str, keep: int) -> list[str]:
-        """Let go of the images that were kept for ``name``, but for the last ``keep``; the tags that are gone. What has
+        """Delete the images that were kept for ``name``, but for the last ``keep``; the tags that are gone. What has
         another name as well stays under that."""
         with engine.talking(f"look for the images that were kept of {name}"):
             images = engine.api.images(name=_kept(name))

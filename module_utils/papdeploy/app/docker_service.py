@@ -131,12 +131,13 @@ class Service:
         return found
 
     def refuse_unfit(self) -> None:
-        """Refuse what cannot be stopped and replaced without losing the way back, before anything changes."""
+        """Refuse what cannot be stopped and replaced without losing the means to roll back, before anything changes."""
         container = self.present()
         labels = container["Config"].get("Labels") or {}
         if container["HostConfig"].get("AutoRemove"):
             raise Refused(
-                f"Container {self.name} was started with --rm: stopping it would delete it, and with it the way back.",
+                f"Container {self.name} was started with --rm: stopping it would delete it, and with it the"
+                " means to roll back.",
                 hint="Start it again without --rm, then deploy.",
             )
         for mark, keeper in (("com.docker.swarm.service.id", "Docker Swarm"), ("io.kubernetes.pod.uid", "Kubernetes")):

@@ -172,7 +172,7 @@ def _key(name: str) -> str:
 
 
 def missing(before: Any, after: Any, path: str = "") -> list[str]:
-    """What the earlier shape had and the later one has not, as paths. Additions and a null are no loss."""
+    """What the earlier shape had and the later one has not, as paths. Additions and a null lose nothing."""
     if isinstance(before, dict) and isinstance(after, dict):
         found = [f"{path}.{key}".lstrip(".") for key in before if key not in after]
         for key in before:

@@ -370,6 +370,6 @@ def _require(values: Mapping[str, Any], prefix: str, names: Sequence[str]) -> No
     missing = [prefix + name for name in names if not values.get(name)]
     if missing:
         raise Refused(
-            f"The inventory does not say {', '.join(missing)}.",
+            f"Missing inventory variable: {', '.join(missing)}.",
             hint="Set it, or name the containers of the stack (pap_db_container, pap_api_container).",
         )

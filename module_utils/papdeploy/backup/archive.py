@@ -14,7 +14,7 @@ from ..databases.psql import Database, ServerFacts, Session
 from .encryption import Encryption
 
 METHODS = ("zstd:1", "lz4:1", "gzip:1")
-OLDEST_SERVER = 14  # the catalog of 13 lacks what the oracle reads
+OLDEST_SERVER = 14  # the catalog of 13 lacks what the content digest reads
 
 
 def refuse_clients(database: Database, major: int) -> None:

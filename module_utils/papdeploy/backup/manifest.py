@@ -40,7 +40,7 @@ class Backup:
         return name
 
     def as_dict(self) -> dict[str, Any]:
-        """What a journal or a result needs: everything but the oracle and the database's traits."""
+        """What a journal or a result needs: everything but the content digest and the database's traits."""
         return {
             "path": str(self.path),
             "lines": [

@@ -80,7 +80,7 @@ def take(database: Database, tool: PgBackRest, *, release: str, verify: bool = T
     fails, PapError if the repository does not hold what it should.
     """
     if tool.type not in TYPES:
-        raise Refused(f"A backup of type {tool.type!r} is not known.", hint=f"It is one of {', '.join(TYPES)}.")
+        raise Refused(f"A backup of type {tool.type!r} is not known.", hint=f"Choose one of {', '.join(TYPES)}.")
     started = time.monotonic()
     identifier = database.facts().identifier
     _refuse_other_cluster(_info(database, tool), tool, identifier)

@@ -1,4 +1,4 @@
-"""What stands in the way of a backup that can be proven, asked of the catalog before anything runs."""
+"""What prevents a backup that can be proven, asked of the catalog before anything runs."""
 
 from __future__ import annotations
 

@@ -110,8 +110,9 @@ def fill(
     notes: Optional[list[str]] = None,
     ran: Optional[list[str]] = None,
 ) -> float:
-    """Restore ``backup`` into the empty database ``target`` and compare it with the oracle; raises PapError if it is
-    not equal. Returns when it was ready to be used, before the comparison (monotonic seconds). ``notes`` takes what a
+    """Restore ``backup`` into the empty database ``target`` and compare it with the content digest; raises PapError if
+    it is not equal. Returns when it was ready to be used, before the comparison (monotonic seconds). ``notes`` takes
+    what a
     newer major version of the server describes in other words; without it, that is a difference too. ``ran`` takes what
     ran with the rights of a superuser."""
     manifest = backup.manifest

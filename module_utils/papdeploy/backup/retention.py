@@ -16,7 +16,7 @@ from ..core.text import plural
 DAY_S = 86400.0
 # What a backup has proven, the least first.
 PROOFS = ("none", "schema", "full")
-# Kinds of things: a backup, what an interrupted removal left of one, a database that a rollback kept aside, a restore
+# Kinds of things: a backup, what an interrupted removal left of one, a database that a rollback quarantined, a restore
 # point, a file that is not ours.
 KINDS = ("backup", "rest", "failed", "snap", "file")
 EVERYTHING = "all"
@@ -236,9 +236,9 @@ class _Judge:
         assert thing.at is not None
         until = thing.at + days * DAY_S
         if self.now < until:
-            return Decision(thing, "keep", f"kept aside less than {plural(days, 'day')} ago", until)
+            return Decision(thing, "keep", f"quarantined less than {plural(days, 'day')} ago", until)
         return self._announced(
-            thing, f"kept aside more than {plural(days, 'day')} ago, nothing in it is missing elsewhere"
+            thing, f"quarantined more than {plural(days, 'day')} ago, nothing in it is missing elsewhere"
         )
 
     def _snapshot(self, thing: Thing) -> Decision:

@@ -62,8 +62,8 @@ def take(
 ) -> Backup:
     """Dump ``database`` into ``folder`` and prove the dump by restoring it; returns the finished backup.
 
-    ``proof``: "full" restores everything into a scratch database and compares it with the oracle of the dump's own
-    snapshot; "schema" restores and compares no rows; "none" reads the archive through. ``chosen`` says that
+    ``proof``: "full" restores everything into a scratch database and compares it with the content digest of the dump's
+    own snapshot; "schema" restores and compares no rows; "none" reads the archive through. ``chosen`` says that
     somebody chose that for a database above ``limits.ask_above_bytes``. ``keep_scratch`` leaves the restored copy for a
     rehearsal (``Backup.scratch``). ``live`` is the live name if ``database`` is behind the fence.
     ``accept``: known differences of the inventory (see ``acceptance``); ``accepted_before``: those that an earlier

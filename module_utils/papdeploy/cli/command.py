@@ -24,7 +24,7 @@ _TIMES = (
     ("--statement-timeout", "statement_timeout_s", "longest time of one statement, seconds; 0: no limit"),
     ("--deadline", "deadline_s", "longest time of the whole run, seconds"),
     ("--lock-wait", "lock_wait_s", "how long to wait for another run, seconds"),
-    ("--script-deadline", "script_deadline_s", "longest time of one migration of the old kind, seconds"),
+    ("--script-deadline", "script_deadline_s", "longest time of one legacy script, seconds"),
 )
 
 

@@ -55,7 +55,7 @@ _SSL.update(true="require", false="disable", on="require", off="disable")
 class DatabaseUrl:
     """How to reach one database. ``str()`` and ``repr()`` show no secret; ``render()`` and ``libpq()`` hold it.
 
-    ``driver`` is what stands behind ``postgresql+`` (empty: none). ``hosts`` are names, addresses or socket folders
+    ``driver`` is what is behind ``postgresql+`` (empty: none). ``hosts`` are names, addresses or socket folders
     with their ports (None: the default one); none at all means libpq's default. ``dbname`` is empty where none is named
     (only :func:`find` gives that). ``options`` are the rest of the query, in order.
     """
@@ -69,7 +69,7 @@ class DatabaseUrl:
 
     @property
     def scheme(self) -> str:
-        """What stands before ``://``, for example ``postgresql+asyncpg``."""
+        """What is before ``://``, for example ``postgresql+asyncpg``."""
         return f"postgresql+{self.driver}" if self.driver else "postgresql"
 
     @property
@@ -302,7 +302,7 @@ def _made(driver: str, values: Mapping[str, str], hosts: Hosts, pairs: Iterable[
 
 
 def _once(query: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """User, password and database of a query, which win over what stands before it."""
+    """User, password and database of a query, which win over what is before it."""
     found: dict[str, str] = {}
     for key, value in query:
         name = "dbname" if key in _DATABASE else key
@@ -432,6 +432,6 @@ def _item_with(item: str, dbname: str) -> str:
 
 
 def _name_like(given: str, dbname: str) -> str:
-    """``dbname`` for a path. What stands raw in the ``given`` one stays raw: SQLAlchemy before 2.1 decodes no path."""
+    """``dbname`` for a path. What is raw in the ``given`` one stays raw: SQLAlchemy before 2.1 decodes no path."""
     raw = set(given) - set("%?")
     return "".join(char if char in raw or ord(char) > 127 else quote(char, safe="") for char in dbname)

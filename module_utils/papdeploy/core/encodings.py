@@ -2,7 +2,7 @@
 
 Sessions of ours ask for no conversion (client_encoding SQL_ASCII): PostgreSQL cannot convert everything that it stores
 to UTF-8 (SQL_ASCII holds any bytes, MULE_INTERNAL and some characters have no equivalent). What comes is read by the
-database's own encoding; bytes that are no character of it become lone surrogates, and are written back as they were.
+database's own encoding; bytes that are not a character of it become lone surrogates, and are written back as they were.
 """
 
 from __future__ import annotations

@@ -233,7 +233,7 @@ def drop(session: Session, name: str) -> list[str]:
 
 
 def hand_over(session: Session, name: str) -> None:
-    """Give what the role made in this database to the owner whose rights it had, and take back what it was granted."""
+    """Give what the role made in this database to the owner whose rights it had, and revoke what it was granted."""
     rows = session.rows(
         "SELECT quote_ident(o.rolname) AS owner FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member"
         f" JOIN pg_roles o ON o.oid = m.roleid WHERE r.rolname = '{name}' AND o.rolname <> 'pg_read_all_data'"

@@ -32,7 +32,7 @@ _BESIDE = words(
     pass key keys tokens secrets private auth authorization salt signing pin cookie webhook license licence
     """
 )
-# "primary key", "public key": what stands before a word may take the promise back.
+# "primary key", "public key": what is before a word may take the promise back.
 _NOT_BEFORE = words(
     """
     primary foreign sort cache partition public unique index dict lookup row natural idempotency max min num total

@@ -79,7 +79,7 @@ _IS_SQL = re.compile(
 )
 
 _ODD = re.compile(r"(?=.*[A-Za-z])(?=.*[\d!#$%^*+@~])\S{6,}")
-# Ways to keep a password, which are not passwords; and what stands for a value that is elsewhere.
+# Ways to keep a password, which are not passwords; and what replaces a value that is elsewhere.
 _NOT_ONE = re.compile(
     r"\W*(?:argon2\w*|bcrypt\w*|scrypt|pbkdf2\w*|sha-?\d+\w*|md5|[HREP]S\d{3}|scram-sha-256|oauth2?|base64|v\d+|x509)\W*"
     r"|<[^<>]*>|\{[^{}]*\}|%\(?\w*\)?s|\$\{?\w+\}?|:\w+|\.\.\.|…|\w+\(.*|'*\|\|.*|\*{3,}",

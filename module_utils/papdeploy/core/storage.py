@@ -45,7 +45,7 @@ def explained(error: BaseException, path: Optional[Path] = None) -> Optional[Sto
         doing = "could not be used" if error.errno == errno.EIO else "could not be written"
         said, folder = f"{where} {doing}", f" {where.parent}"
     else:
-        said, folder = "the system does not say which file it was", ""
+        said, folder = "the system does not state which file it was", ""
     return StorageFailed(
         f"{what} ({name}): {said} ({os.strerror(error.errno)}).",
         hint=f"{do.format(folder)}, then run this again.",

@@ -1,7 +1,7 @@
 """What a database is besides its content: every object of its catalog, its owner, privileges and settings.
 
 Noted when a release has taken over, so that what its migrations and its API's own start define belongs to the release.
-What is defined otherwise later, somebody else did, and going back with the whole database undoes that as well.
+What is defined otherwise later, somebody else did, and rolling back with the whole database undoes that as well.
 """
 
 from __future__ import annotations

@@ -130,14 +130,14 @@ def unfence(
 
 
 def fence_state(database: Database) -> Optional[dict[str, Any]]:
-    """The fence around the live name, or None. ``strangers`` are sessions behind it that are not of its release."""
+    """The fence around the live name, or None. ``foreign_sessions`` are those behind it that are not of its release."""
     live = database.conninfo.dbname
     with admin_session(database) as session:
         standing = _standing(session, database)
         if standing is None:
             return None
         state = _state(standing, live)
-        state["strangers"] = session.rows(
+        state["foreign_sessions"] = session.rows(
             "SELECT pid, usename AS role, application_name AS application, client_addr::text AS address"
             f" FROM pg_stat_activity WHERE datname = {quote_literal(standing.name)} AND {CLIENT}"
             f" AND application_name <> {quote_literal('pap-deploy:' + str(state['release']))}"
@@ -174,7 +174,7 @@ def obstacles(session: Session, name: str) -> list[str]:
 
 
 def stranded(database: Database) -> str:
-    """What stands where the live name does not exist and no fence of this stack is up, with the statements that lift a
+    """What is where the live name does not exist and no fence of this stack is up, with the statements that lift a
     fence by hand; empty if the live database is there, or the fence is ours."""
     live = database.conninfo.dbname
     with admin_session(database) as session:
@@ -289,15 +289,16 @@ def _let_finish(session: Session, name: str, grace_s: float) -> None:
 
 
 def must_be_fenced(database: Database, release: str) -> Database:
-    """The database behind the fence of ``release``; raises Unavailable if that fence is not up or has strangers."""
+    """The database behind the fence of ``release``; raises Unavailable if it is not up or has foreign sessions."""
     state = fence_state(database)
     if state is None or state["release"] != release:
         raise Unavailable(f"The fence of release {release} around {database.conninfo.dbname} is not up.")
-    if state["strangers"]:
-        who = state["strangers"][0]
+    if state["foreign_sessions"]:
+        who = state["foreign_sessions"][0]
         raise Unavailable(
-            f"A stranger is behind the fence: {who['application'] or 'a session'} of {who['role']} (pid {who['pid']}).",
+            f"A foreign session is behind the fence: {who['application'] or 'a session'} of {who['role']}"
+            f" (pid {who['pid']}).",
             hint="Somebody connected to the database under its fenced name; end that session and find out why.",
-            foreign_sessions=state["strangers"],
+            foreign_sessions=state["foreign_sessions"],
         )
     return database.named(state["database"]).as_release(release)

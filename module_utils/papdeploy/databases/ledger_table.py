@@ -1,6 +1,6 @@
 """Read the migration ledger as an administrating role, although the application's role owns it.
 
-What stands under the ledger's name is data of the application's role: it may have put a view, a foreign table or a
+What is under the ledger's name is data of the application's role: it may have put a view, a foreign table or a
 table with a type of its own there, each of which runs its functions with the rights of whoever reads it; so do an index
 and statistics of a plain table, while the query is planned. A superuser reads it as the owner's login.
 """

@@ -190,7 +190,7 @@ def refuse_taken(session: Session, database: Database, release: str, kinds: Sequ
             raise refuse_collision(found.name, why_not_ours(session, database, found.name, live))
         if kind == "failed":
             raise Refused(
-                f"Database {found.name} was kept aside by an earlier rollback of release {release}.",
+                f"Database {found.name} was quarantined by an earlier rollback of release {release}.",
                 hint="Drop it (rollback_drop_failed=true) or rename it, then run this again.",
                 database=found.name,
             )
@@ -329,7 +329,7 @@ def _unclaimed(statement: str) -> str:
 def _record(
     session: Session, database: Database, kind: str, live: str, release: str, *, connect: bool, **more: Any
 ) -> Found:
-    """Write the record of a newborn database, open it if it is to be, and note its OID."""
+    """Write the record of an unclaimed database, open it if it is to be, and note its OID."""
     name = derived(live, kind, release)
     made = look(session, name)
     if made is None:

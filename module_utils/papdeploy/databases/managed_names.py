@@ -195,7 +195,7 @@ def identity(session: Session, name: str) -> DatabaseIdentity:
 
 
 def managed(session: Session, database: Database, live: str = "") -> list[Managed]:
-    """Every database that says it was made for the live name (that of ``database``, if ``live`` does not say another),
+    """Every database that says it was made for the live name (that of ``database``, if ``live`` does not name another),
     with the verdict whether that is true."""
     live = live or database.conninfo.dbname
     known = database.registry.known()

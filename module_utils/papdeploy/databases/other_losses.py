@@ -87,8 +87,8 @@ def taken(before: Positions, after: Positions) -> dict[str, int]:
 def moved(
     before: Positions, after: Positions, *, own: Mapping[str, int], ignore_schemas: Sequence[str] = ()
 ) -> tuple[list[Change], int]:
-    """The sequences that are not where they were; and how many numbers were taken by our own logins alone, which may
-    have taken ``own`` of each."""
+    """The sequences that are not where they were; and how many numbers were taken by our smoke-test logins alone, which
+    may have taken ``own`` of each."""
     changes: list[Change] = []
     mine = 0
     for name, entry in after.items():

@@ -12,7 +12,7 @@ from .psql import Database, Session, quote_literal
 
 
 def refuse_absent(database: Database) -> None:
-    """Raise Refused if the live database does not exist under its name, saying what stands in its place."""
+    """Raise Refused if the live database does not exist under its name, saying what is in its place."""
     live = database.conninfo.dbname
     with admin_session(database) as session:
         if look(session, live) is not None:

@@ -318,7 +318,7 @@ class _Table:
 
     @property
     def _missing(self) -> int:
-        """Old rows that are no longer there: deleted or updated."""
+        """Old rows that are gone: deleted or updated."""
         return max(0, int(self.before["old"]) - self.counted[1]) if self.counted else 0
 
     @property

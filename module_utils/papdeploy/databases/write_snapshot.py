@@ -101,7 +101,7 @@ class Written:
 
     @property
     def rows(self) -> int:
-        """Rows that going back would lose or bring back, at least."""
+        """Rows that rolling back would lose or bring back, at least."""
         return sum(int(t["rows"]) + int(t["deleted"] or 0) for t in self.tables.values())
 
     def plus(self, other: Written) -> Written:

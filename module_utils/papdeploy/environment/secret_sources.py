@@ -43,7 +43,7 @@ def places_of(params: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def teach_environments(redactor: Redactor, places: Mapping[str, Any]) -> None:
-    """Let ``redactor`` know what stands in these places now."""
+    """Let ``redactor`` know what is in these places now."""
     for environment in _environments(places):
         redactor.learn_environment(environment)
 

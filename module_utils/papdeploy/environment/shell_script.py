@@ -1,6 +1,6 @@
 """A POSIX shell script, read as far as its environment decides it: which variables it sets, which commands it runs.
 
-Nothing is executed. Comparisons of strings, ``case``, loops over known words and functions are followed; what stands
+Nothing is executed. Comparisons of strings, ``case``, loops over known words and functions are followed; what is
 behind another condition is uncertain. Three values stand for that everywhere: it runs, it does not, it is not known.
 """
 

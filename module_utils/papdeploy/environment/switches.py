@@ -112,7 +112,7 @@ def _is(node: ast.AST, variable: str) -> bool:
 
 
 def _default(mention: _Mention, variable: str) -> Optional[Value]:
-    """The default of a call, where the environment does not say otherwise."""
+    """The default of a call, where the environment does not state otherwise."""
     if mention.default is None or any(fold(name) == fold(variable) for name in os.environ):
         return None
     return Value(mention.default, f"the default in {mention.place}") if _SWITCH.match(mention.default) else None
@@ -207,7 +207,7 @@ def _takes_nothing(value: Any) -> bool:
 
 
 def _holds(value: Any) -> bool:
-    """Whether to look inside: mappings, and objects of classes that are no library's own machinery."""
+    """Whether to look inside: mappings, and objects of classes that are not a library's own machinery."""
     if isinstance(value, (ModuleType, type)) or (callable(value) and not hasattr(value, "__dict__")):
         return False
     if isinstance(value, Mapping):

@@ -158,7 +158,7 @@ def run(folder: Path, confidential: Confidential) -> None:
             except (
                 OSError,
                 StorageFailed,
-            ) as error:  # a full disk passes; meanwhile the missing sign of life is the alarm
+            ) as error:  # a full disk passes; meanwhile the missing heartbeat is the alarm
                 print(f"{now()} {error}", file=sys.stderr, flush=True)
             time.sleep(float(_loaded(folder)["interval_s"]))
 

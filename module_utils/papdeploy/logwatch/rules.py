@@ -1,6 +1,6 @@
 """The watch over the logs after a deploy: what is new, what is more than before, and whether the watcher still lives.
 
-The state is one file, ``<release>/watch.json``: marks, counts and the last sign of life are written together, so that a
+The state is one file, ``<release>/watch.json``: marks, counts and the last heartbeat are written together, so that a
 watcher that is killed at any instant neither counts a line twice nor passes one over. A step is pure but for reading
 the logs; ``watcher`` runs the steps in a process of its own.
 """
@@ -118,7 +118,7 @@ def step(
     redactor: Optional[Redactor] = None,
 ) -> dict[str, Any]:
     """The state after reading what was logged since. With ``settling`` (after the smoke test has passed) the starts so
-    far were caused by the activation itself and are no trouble."""
+    far were caused by the activation itself and are harmless."""
     after: dict[str, Any] = copy.deepcopy(dict(state))
     findings = {f.key: f for f in findings_of(after)}
     for name, source in sources.items():
@@ -375,7 +375,7 @@ def status(folder: Path, at: str = "") -> dict[str, Any]:
         how = "is gone" if gone else "is silent"
         name, summary = (
             "dead",
-            f"the watcher {how}: last sign of life {_clock(state['heartbeat'])} ({age(silent_s)} ago)",
+            f"the watcher {how}: last heartbeat {_clock(state['heartbeat'])} ({age(silent_s)} ago)",
         )
     elif state["ended"]:
         name, summary = "ended", f"ended at {_clock(state['ended']['at'])}, {state['ended']['why']}; {seen}"

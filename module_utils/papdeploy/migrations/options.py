@@ -17,7 +17,7 @@ class RunOptions:
     ``lock_timeout_s``: longest wait of one statement for a table lock, so that the queue behind it stays short.
     ``lock_retries``: how often the whole transaction is tried again after a lock timeout, deadlock or serialization
     failure. ``lock_wait_s``: how long to wait for another run of the runner. ``transaction``: ``all`` pending
-    migrations in one, or ``each`` in its own. ``believe``: migrations of the old kind that are taken at their word
+    migrations in one, or ``each`` in its own. ``believe``: legacy scripts that are taken at their word
     although the catalog did not change. ``only``: these, with what they require. ``observe``: record locks, rewritten
     tables and WAL of every migration. ``stop_at_scripts``: end before the first legacy script, of which nobody knows
     where else it connects. ``expect_database``: every session proves that it is in this database before it

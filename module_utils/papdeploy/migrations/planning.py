@@ -1,4 +1,4 @@
-"""What is applied, what is pending, and what stands in the way: read only, on any database, also a standby."""
+"""What is applied, what is pending, and what blocks them: read only, on any database, also a standby."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Plan:
         lines: list[str] = []
         for migration in self.pending:
             item = self.sql.get(migration.identity, {"statements": [], "exact": False, "why": "not read"})
-            kind = "old kind, own process" if migration.flavour == SCRIPT else (
+            kind = "legacy script, own process" if migration.flavour == SCRIPT else (
                 "in the transaction" if migration.transactional else "outside a transaction"
             )  # fmt: skip
             lines.append(f"-- {migration.identity} ({kind}): {migration.description}")
@@ -172,7 +172,7 @@ def refuse_if(problems: Sequence[Problem]) -> None:
 def import_problems(migrations: Sequence[MigrationFile]) -> list[Problem]:
     """Pending migrations that cannot even be loaded: a missing module, an error in their first lines.
 
-    They are loaded where they reach nothing, programs that they start included. Scripts of the old kind are only
+    They are loaded where they reach nothing, programs that they start included. Legacy scripts are only
     parsed: what they do when imported belongs into a process of their own.
     """
     if not migrations:

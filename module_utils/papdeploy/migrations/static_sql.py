@@ -64,7 +64,7 @@ def sql_of(migration: MigrationFile, function: str = "upgrade") -> StaticSql:
     """The SQL that ``function`` of ``migration`` seems to send."""
     tree = migration.tree
     if migration.flavour == SCRIPT:
-        script = StaticSql(reasons=["a script of the old kind; this is the SQL text found in it"])
+        script = StaticSql(reasons=["a legacy script; this is the SQL text found in it"])
         for child in ast.walk(tree):
             if isinstance(child, ast.Constant) and isinstance(child.value, str) and _LOOKS_LIKE_SQL.match(child.value):
                 script.add(textwrap.dedent(child.value).strip(), child.lineno)

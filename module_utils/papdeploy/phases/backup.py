@@ -21,7 +21,7 @@ ENGINES = ("pg_dump", "pgbackrest")
 @dataclass(frozen=True)
 class Options:
     """What the inventory decides about backups. Above ``ask_above_gb`` a full proof is not begun. ``keep`` is a count,
-    ``keep_days`` and ``keep_failed_days`` are days; with 0, what rollbacks kept aside stays until somebody drops it.
+    ``keep_days`` and ``keep_failed_days`` are days; with 0, what rollbacks quarantined stays until somebody drops it.
     ``hold``: what is not removed, by file name, SHA-256, release or database; or "all". ``accept``: differences
     between the database and its copy that are known (``backup.acceptance``)."""
 
@@ -88,7 +88,7 @@ def _verified(stack: Stack, options: Options, expected: backup.Expected, say: Pr
 
 def _take(stack: Stack, release: str, options: Options) -> dict[str, Any]:
     if options.engine not in ENGINES:
-        raise Refused(f"A backup by {options.engine!r} is not known.", hint=f"It is one of {', '.join(ENGINES)}.")
+        raise Refused(f"A backup by {options.engine!r} is not known.", hint=f"Choose one of {', '.join(ENGINES)}.")
     database = stack.database.as_release(release)
     if options.engine == "pgbackrest":
         return pgbackrest.take(database, pgbackrest.PgBackRest.of(options.pgbackrest), release=release).as_dict()

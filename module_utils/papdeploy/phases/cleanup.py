@@ -1,4 +1,4 @@
-"""Drop what rollbacks kept aside, because a person says so: failed databases, and snapshots of what was taken back."""
+"""Drop what rollbacks quarantined, because a person says so: failed databases and snapshots of what went back."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(
         "dropped": [entry["name"] for entry in done.removed],
         "pap": {
             "phase": "drop",
-            "lines": lines or [f"{stack.label}: no database of a release that was taken back is kept"],
+            "lines": lines or [f"{stack.label}: no database of a release that was rolled back is kept"],
             "status": "warning" if staying or len(done.lines) > len(done.removed) else "",
         },
     }

@@ -135,6 +135,6 @@ def facts(journal: Journal, stack: Stack) -> dict[str, Any]:
         "definitions": None if reverted else kept(journal, DEFINED),
         "noted": (journal.last("data_check", "failed") or {}).get("lost"),
         "may_delete": list(stack.may_delete) if stack.environment != "development" else None,
-        # Within the deploy itself nobody can be asked, and what was written since stays readable in what is kept aside.
+        # Within the deploy itself nobody can be asked, and what was written since stays readable in quarantine.
         "deploying": not any(e["phase"] == "release" and e["event"] == "finished" for e in journal.entries()),
     }

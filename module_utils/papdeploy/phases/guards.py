@@ -130,9 +130,9 @@ _OF_A_DEPLOY = ("backup", "rehearse", "migrate", "watch", "receipt", "login_smok
 @contextlib.contextmanager
 def disk_explained(state: State, release: str, work: str) -> Iterator[None]:
     """Whatever fails because of a disk says so by its name. A release that has touched nothing yet ends then: there is
-    nothing to take back. ``work``: the module of the phase."""
+    nothing to roll back. ``work``: the module of the phase."""
     try:
-        # A release that is live has only to end: going back would cost what its users wrote.
+        # A release that is live has only to end: rolling back would cost what its users wrote.
         live = release and work in _OF_A_DEPLOY and state.journal(release).last("activate")
         with storage.on_the_way_out() if live else contextlib.nullcontext():
             yield

@@ -14,7 +14,7 @@ from .preflight import read_kept
 
 def describe(state: State, release: str) -> dict[str, Any]:
     """The subject of a release (what it deploys, by content), and once it has finished the unsigned receipt; with it,
-    the revocations of all that was taken back."""
+    the revocations of all that was rolled back."""
     journal = state.journal(release)
     end = journal.end()
     finished = end if end and end["event"] == "finished" else None
@@ -26,7 +26,7 @@ def describe(state: State, release: str) -> dict[str, Any]:
 
 
 def revocations(state: State) -> dict[str, Any]:
-    """The unsigned revocations of every release here that finished and is in force no more, or is being taken back."""
+    """The unsigned revocations of every release here that finished and is in force no more, or is being rolled back."""
     found = []
     for journal in state.releases():
         entries, end = journal.entries(), journal.end()

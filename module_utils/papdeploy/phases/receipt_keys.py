@@ -45,7 +45,7 @@ def write(
     keys = receipts.keys_of(text)
     missing = [each for each in revocations if not receipts.is_revoked(place, each, keys)]
     paths = [receipts.write(place, receipts.sign(each, text)) for each in [*missing, *([receipt] if receipt else [])]]
-    lines = [f"revoked the receipt of release {each['release']}, which was taken back, in {folder}" for each in missing]
+    lines = [f"revoked the receipt of release {each['release']}, rolled back, in {folder}" for each in missing]
     if receipt:
         lines.append(f"signed {paths[-1].name} in {folder}")
         unmeasured = (receipt.get("evidence") or {}).get("unmeasured") or []

@@ -30,7 +30,7 @@ def refuse_unsafe(verdict: Verdict) -> None:
         )
     online = verdict.get("online") or {}
     if not online.get("safe"):
-        why = online.get("why") or ["the rehearsal does not say that it can"]
+        why = online.get("why") or ["the rehearsal has not shown that it can"]
         raise Refused(
             f"This deploy cannot run online: {'; '.join(why)}.",
             hint="Deploy it with pap_mode=standard.",

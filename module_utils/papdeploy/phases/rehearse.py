@@ -139,7 +139,7 @@ def _tried(name: str, tried: Mapping[str, Any]) -> str:
     if tried["works"] is None:
         return f"{name} ({label}) was NOT tried: {tried['why']}"
     if tried["works"] is False:
-        return f"{name} ({label}) does NOT work on the new schema: {tried['why']}; going back needs the old schema too"
+        return f"{name} ({label}) does NOT work on the new schema: {tried['why']}; a rollback needs the old schema too"
     endpoints: Sequence[Any] = tried.get("endpoints") or []
     return (
         f"{name} ({label}) works on it: healthy after {seconds(tried['healthy_after_s'])}, login,"
@@ -164,4 +164,4 @@ def _expected(found: Mapping[str, Any]) -> str:
     said = (
         f"API unavailable for {seconds(away)}" if away is not None else "nobody knows how long the API is unavailable"
     )
-    return f"expected: {said}{limit}" + (f"; ways back: {strategies}" if strategies else "")
+    return f"expected: {said}{limit}" + (f"; rollback options: {strategies}" if strategies else "")

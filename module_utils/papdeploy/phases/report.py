@@ -173,7 +173,7 @@ def _verdict(last: Mapping[str, Any]) -> str:
 
 
 def _kept(stack: Stack, found: dict[str, Any]) -> list[str]:
-    """Databases that releases left: restore points, and failed ones that were kept aside."""
+    """Databases that releases left: restore points, and failed ones that were quarantined."""
     try:
         others = databases.existing(stack.database)
     except PapError as error:
@@ -185,7 +185,7 @@ def _kept(stack: Stack, found: dict[str, Any]) -> list[str]:
             journal = known.get(str(other["release"]))
             other["rows"] = retention.rows_only_in(stack.database, journal, other["name"]) if journal else None
     found["databases"] = others
-    kinds = {"snap": "restore point", "failed": "kept aside after a failure", "fenced": "fenced now"}
+    kinds = {"snap": "restore point", "failed": "quarantined after a failure", "fenced": "fenced now"}
     lines = [
         f"database {other['name']}: {kinds.get(other['kind'], other['kind'])} of release {other['release']}"
         f"{_alone(other)}"
@@ -194,12 +194,12 @@ def _kept(stack: Stack, found: dict[str, Any]) -> list[str]:
     lines += preflight.look_alike_lines(stack)
     if any(other["kind"] == "failed" for other in others):
         drop = f"ansible-playbook rollback.yml -l {stack.name} -e rollback_drop_failed=true"
-        lines.append(f"when nobody needs what was kept aside: {drop}")
+        lines.append(f"when nobody needs what was quarantined: {drop}")
     return lines
 
 
 def _alone(other: Mapping[str, Any]) -> str:
-    """What a database that was kept aside holds and nothing else does."""
+    """What a database that was quarantined holds and nothing else does."""
     if other.get("rows", 0) == 0:
         return ""
     count = (

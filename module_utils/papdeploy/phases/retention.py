@@ -327,8 +327,8 @@ def _offered(state: State, found: Found) -> list[str]:
             entries = [journal.last(phase) or {} for phase in ("restore_point", "backup")]
             path = next((str(entry["path"]) for entry in entries if entry.get("path")), "")
             names[path in whole].append(journal.release)
-    lines = [f"a restore can take back {_named(names[True])}"] if names[True] else []
-    return [*lines, *([f"no restore can take back {_named(names[False])} any more"] if names[False] else [])]
+    lines = [f"a restore can roll back {_named(names[True])}"] if names[True] else []
+    return [*lines, *([f"no restore can roll back {_named(names[False])} any more"] if names[False] else [])]
 
 
 def _by_reason(decisions: Iterable[Decision]) -> list[tuple[str, list[str]]]:

@@ -99,7 +99,7 @@ def _announcement(stack: Stack, plan: rollback.RollbackPlan, options: Options) -
     if options.planned == plan.strategy:
         return []
     asked = options.reason.split(": ")[0] or "it was asked for"
-    lines = [f"release {plan.release} of {stack.label} is taken back ({asked})", *plan.lines()]
+    lines = [f"release {plan.release} of {stack.label} is rolled back ({asked})", *plan.lines()]
     if plan.lost:
         lines[:2] = lines[1::-1]  # that the release lost data comes before anything else
     return lines
@@ -166,7 +166,7 @@ def _take_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: 
             unhealthy=result["unhealthy"],
             **_left(stack, journal, result["strategy"]),
         )
-        process.end(journal.folder, "the release was taken back")
+        process.end(journal.folder, "the release was rolled back")
     lines += [*result["lines"], _waited(away, result), f"journal {journal.path}"]
     return {
         "changed": True,
@@ -186,8 +186,8 @@ def _which(stack: Stack, release: str, options: Options) -> Optional[Journal]:
         open_yet = end and end.get("strategy") == "image" and end["event"] == "rolled_back"
         if end and end["event"] != "finished" and not (open_yet and other_way):
             raise Refused(
-                f"Release {release} has been taken back already ({end['event']} at {end['at']}).",
-                hint="Only its API was taken back. Its database can follow: -e rollback_strategy=restore"
+                f"Release {release} has been rolled back already ({end['event']} at {end['at']}).",
+                hint="Only its API was rolled back. Its database can follow: -e rollback_strategy=restore"
                 if open_yet
                 else "There is nothing left to roll back.",
             )
@@ -201,14 +201,14 @@ def _which(stack: Stack, release: str, options: Options) -> Optional[Journal]:
     finished = stack.state.last_finished()
     if finished is None:
         raise Refused(
-            f"{stack.label} has no release that could be taken back: {_nothing_left(stack)}.",
+            f"{stack.label} has no release that could be rolled back: {_nothing_left(stack)}.",
             hint=f"ansible-playbook history.yml -l {stack.name} lists all of them.",
         )
     return _newest(stack, finished)
 
 
 def _refuse_other_stack(stack: Stack, journal: Journal) -> None:
-    """A state folder that two stacks once shared holds releases of both: each is taken back by its own."""
+    """A state folder that two stacks once shared holds releases of both: each is rolled back by its own."""
     databases.refuse_other_stack(stack.database)
     theirs = begin_entry(journal).get("stack")
     if theirs and theirs != stack.name:
@@ -219,7 +219,7 @@ def _refuse_other_stack(stack: Stack, journal: Journal) -> None:
 
 
 def _nothing_left(stack: Stack) -> str:
-    """Why there is no release to take back."""
+    """Why there is no release to roll back."""
     for journal in reversed(stack.state.releases()):
         end = journal.end()
         if end:
@@ -228,7 +228,7 @@ def _nothing_left(stack: Stack) -> str:
 
 
 def _newest(stack: Stack, journal: Journal) -> Journal:
-    """Only the newest release in force can be taken back: later ones stand on it."""
+    """Only the newest release in force can be rolled back: later ones stand on it."""
     later = [
         other.release
         for other in stack.state.later_than(journal)
@@ -328,7 +328,7 @@ def _validate(stack: Stack, journal: Journal, strategy: str) -> dict[str, Any]:
     errors = [item.as_dict() for item in found if item.severity == "error"]
     if errors:
         raise PapError(
-            f"After going back, the schema is not what it was: {errors[0]['object']}: {errors[0]['kind']}.",
+            f"After rolling back, the schema is not what it was: {errors[0]['object']}: {errors[0]['kind']}.",
             hint="The journal of the release has the schema before it, in before.json.",
             differences=errors,
         )
@@ -341,7 +341,7 @@ def _left(stack: Stack, journal: Journal, strategy: str) -> dict[str, Any]:
         return {}
     try:
         return {"schema_fingerprint": fingerprint(catalog_of(stack, journal, begin_entry(journal)["from"]))}
-    except PapError:  # the release is taken back all the same
+    except PapError:  # the release is rolled back all the same
         return {}
 
 
@@ -360,7 +360,7 @@ def _waited(away: Optional[float], result: Mapping[str, Any]) -> str:
 def _smoke(stack: Stack, journal: Journal) -> dict[str, Any]:
     with smoke_test_logins.noted(stack):
         found = _tried(stack, journal)
-    stack.api.confirm(begin_entry(journal)["from"])  # else what answered may have been the release that is taken back
+    stack.api.confirm(begin_entry(journal)["from"])  # else what answered may have been the release that is rolled back
     return found
 
 

@@ -1,4 +1,4 @@
-"""The schema is ahead of the API that runs: only the image of a release was taken back, its migrations are in force."""
+"""The schema is ahead of the running API: only the image of a release was rolled back, its migrations are in force."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..schema.differences.result import reaches
 
 @dataclass(frozen=True)
 class Ahead:
-    """The releases (the newest first) whose image alone was taken back, and those of their ``migrations`` in force."""
+    """The releases (the newest first) whose image alone was rolled back, and those of their ``migrations`` in force."""
 
     releases: Sequence[Journal]
     migrations: Sequence[str]
@@ -28,7 +28,7 @@ class Ahead:
         newest = self.releases[0]
         end = newest.end() or {}
         since = f"{str(end.get('at'))[:16].replace('T', ' ')} UTC"
-        how = f"since {since}, when only the image of release {newest.release} was taken back"
+        how = f"since {since}, when only the image of release {newest.release} was rolled back"
         if end.get("event") == "finished":
             how = f"release {newest.release} finished at {since}, and the API of before it was put back by hand"
         return (

@@ -1,4 +1,4 @@
-"""What our own logins wrote: noted with the release whose rollback would else count it as a loss.
+"""What our smoke-test logins wrote: noted with the release whose rollback would else count it as a loss.
 
 Rows are known by their transactions. The numbers of a sequence belong to none: as many as the rehearsal saw the same
 work take are ours, where no more were taken meanwhile."""

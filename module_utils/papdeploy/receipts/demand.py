@@ -107,7 +107,7 @@ class _Demand:
         return differences(statement["subject"], self.wanted, self.terms.environment, self.terms.may_differ)
 
     def _taken_back(self) -> Optional[dict[str, Any]]:
-        """The last word that exactly this was taken back."""
+        """The last word that exactly this was rolled back."""
         found = [each for each in self._of_there(self.shelf.revocations) if not self._differences(each)]
         return max(found, key=lambda each: epoch(each["revoked_at"]), default=None)
 
@@ -125,7 +125,9 @@ class _Demand:
         if age > self.terms.max_age_s:
             return f"is {text.age(age)} old and may be at most {text.age(self.terms.max_age_s)}"
         lacking = [word for word in dict.fromkeys(self.terms.holds) if word not in receipt["evidence"].get("holds", ())]
-        said = "; ".join(f"{word}: it does not say that {HOLDS[word][0]} (there, {HOLDS[word][1]})" for word in lacking)
+        said = "; ".join(
+            f"{word}: it does not state that {HOLDS[word][0]} (there, {HOLDS[word][1]})" for word in lacking
+        )
         return f"does not hold what receipt_demand asks for. {said[:1].upper()}{said[1:]}" if lacking else ""
 
     def _refused(

@@ -103,7 +103,7 @@ def make(
 
 
 def revocation(receipt: Mapping[str, Any], revoked_at: str) -> dict[str, Any]:
-    """An unsigned revocation of a receipt: at ``revoked_at``, its release was being taken back or had been."""
+    """An unsigned revocation of a receipt: at ``revoked_at``, its release was being rolled back or had been."""
     kept = {key: receipt[key] for key in ("format", "release", "stack", "environment", "at", "subject")}
     return {**kept, "revoked_at": revoked_at}
 

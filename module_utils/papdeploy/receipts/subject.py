@@ -68,7 +68,7 @@ def runtime_differences(
 ) -> list[str]:
     """What differs in Python, packages and names of variables, each kind as a clause."""
     if there is None:
-        return [f"the receipt does not say with which packages and variables it ran in {environment}"]
+        return [f"the receipt does not record with which packages and variables it ran in {environment}"]
     found = []
     if there["python"] != here["python"]:
         found.append(f"{environment} ran it with {there['python'] or 'no Python'}, here it is {here['python']}")

@@ -29,7 +29,7 @@ LEDGER_SCHEMA = "pap_deploy"
 
 @dataclass(frozen=True)
 class Copy:
-    """``database``: the copy. ``start``: the oracle of its content before anything was done to it. ``data``: what rows
+    """``database``: the copy. ``start``: its content digest before anything was done to it. ``data``: what rows
     it holds. ``taken``: the backup that it was restored from, if that is where it comes from. ``how``: for a person."""
 
     database: Database
@@ -188,7 +188,7 @@ def _in_steps(source: Database, dump: list[str], target: Database, login: Databa
 
 
 def keep_apart(copy: Copy, digest: content_digest.ContentDigest) -> content_digest.ContentDigest:
-    """``oracle`` without what a migration may move and nobody would call a loss: sequences that went forward."""
+    """``digest`` without what a migration may move and nobody would call a loss: sequences that went forward."""
     sequences = {
         schema: {name: _not_ahead(copy.start.sequences.get(schema, {}).get(name), now) for name, now in names.items()}
         for schema, names in digest.sequences.items()

@@ -46,7 +46,7 @@ class Held:
 class LockWatch:
     """Watches the locks of the sessions called ``application`` in one database, every 20 ms, while the block runs.
 
-    A script of the old kind has sessions of its own, whose name begins like that; those that only watch do not count.
+    A legacy script has sessions of its own, whose name begins like that; those that only watch do not count.
     """
 
     database: Database

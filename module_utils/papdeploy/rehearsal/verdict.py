@@ -94,7 +94,7 @@ def online(
         if rewrites:
             why.append(f"{item['identity']} rewrites {', '.join(rewrites)}")
         if item.get("flavour") == "script":
-            why.append(f"{item['identity']} is a script of the old kind: its locks are those of sessions of its own")
+            why.append(f"{item['identity']} is a legacy script: its locks are those of sessions of its own")
         elif item.get("flavour") != "upgrade" or item.get("locks") is None:
             why.append(f"nothing was seen of the locks of {item['identity']}")
     together = {name: float(t.get("seconds") or 0.0) for t in transactions for name in t.get("identities") or []}
@@ -170,7 +170,7 @@ def recovery(
     usual: Mapping[str, float],
     mode: str,
 ) -> dict[str, float]:
-    """Seconds that each way back would take, for those that are open; the API's start counts where it is known.
+    """Seconds that each open rollback strategy would take; the API's start counts where it is known.
 
     "swap" is open if the restore point becomes a snapshot, which is decided under the fence; without one, it never is.
     """

@@ -83,7 +83,7 @@ class Holder:
 
     @property
     def age_s(self) -> float:
-        """Seconds since its last sign of life, at least: after a restart of the host, those since the restart."""
+        """Seconds since its last heartbeat, at least: after a restart of the host, those since the restart."""
         if self.renewed_s is None or self.target is None:
             return max(0.0, seconds_between(self.renewed, now()))
         passed = since_boot()
@@ -107,7 +107,7 @@ class Holder:
         stack = f" of {self.stack}" if self.stack else ""
         where = f", {phase}" if phase else ""
         sign = text.seconds(self.age_s)
-        return f"{self.release}{stack}, started by {self.run} at {self.since}{where}, last sign of life {sign} ago"
+        return f"{self.release}{stack}, started by {self.run} at {self.since}{where}, last heartbeat {sign} ago"
 
 
 def lock_file(folder: Path) -> Path:
@@ -133,7 +133,7 @@ def alive(held: Holder, sessions: Sequence[Mapping[str, Any]] = ()) -> str:
     """Why the run that holds the lock may be alive, as a clause; empty if it is proven gone.
 
     Where its controller is this host, its process decides: one that is stopped (SIGSTOP) is alive however old its last
-    sign of life, and another process under its id is not it. Elsewhere it is gone when its lease has run out, no module
+    heartbeat, and another process under its id is not it. Elsewhere it is gone when its lease has run out, no module
     of it runs here, and the server has no session of it (``sessions``).
     """
     here, run = Place.here(), held.run

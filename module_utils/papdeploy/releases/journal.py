@@ -260,7 +260,7 @@ class State:
         return None
 
     def image_taken_back(self) -> Optional[Journal]:
-        """The release of which only the image was taken back, as long as none has finished or begun after it: until
+        """The release of which only the image was rolled back, as long as none has finished or begun after it: until
         then its database can follow."""
         for journal in reversed(self.releases()):
             end = journal.end()
@@ -272,7 +272,7 @@ class State:
 
     def last_schema(self) -> Optional[tuple[Journal, str]]:
         """The newest release that says in its end what schema it left, and that schema's fingerprint: one that
-        finished, or one whose image alone was taken back. Any other way back leaves the schema of before."""
+        finished, or one whose image alone was rolled back. Any other rollback strategy leaves the schema of before."""
         for journal in reversed(self.releases()):
             known = (journal.end() or {}).get("schema_fingerprint")
             if known:
@@ -316,7 +316,7 @@ class State:
 
     @contextlib.contextmanager
     def working(self, release: str) -> Iterator[Journal]:
-        """Do a piece of the release's work: checks that it still holds the lock and shows signs of life meanwhile.
+        """Do a piece of the release's work: checks that it still holds the lock and shows heartbeats meanwhile.
 
         Raises StorageFailed if the disk has been full since the release began, and nothing was touched yet."""
         with self.lock.working(release):

@@ -30,7 +30,7 @@ from .run import Run
 from .server_lock import ServerLock
 
 LEASE_S = 120.0
-_BEATS = 6  # signs of life in a lease
+_BEATS = 6  # heartbeats in a lease
 _LOOK_S = 2.0  # how often a working module looks whether the lock on the server is still kept
 
 
@@ -93,7 +93,7 @@ class Lock:
         return f"a run is at work here: {self.sentence(held)}" if held and alive(held) else ""
 
     def command(self, held: Holder) -> str:
-        """What a person types to end a holder that hangs: its release is then taken back, if it has one."""
+        """What a person types to end a holder that hangs: its release is then rolled back, if it has one."""
         is_release = bool(self._notes and self._notes.phase_of(held.release))
         limit = f" -l {self.stack}" if self.stack else ""
         return f"ansible-playbook {'rollback' if is_release else 'deploy'}.yml{limit} -e rollback_take_over=true"
@@ -167,7 +167,7 @@ class Lock:
 
     @contextlib.contextmanager
     def working(self, release: str) -> Iterator[None]:
-        """Do a piece of the release's work: checks that this run holds the lock, and shows signs of life meanwhile.
+        """Do a piece of the release's work: checks that this run holds the lock, and shows heartbeats meanwhile.
 
         Raises TakenOver if another run has it, before anything is done.
         """
@@ -230,7 +230,7 @@ class Lock:
         return self._renewed(fresh)
 
     def _renewed(self, held: Holder, *, works: bool = False) -> Holder:
-        """The same with a sign of life; ``works``: this process is a module of the run at work."""
+        """The same with a heartbeat; ``works``: this process is a module of the run at work."""
         here, me = Place.here(), Process.of(os.getpid())
         workers = tuple(worker for worker in held.workers if worker != me and held.target == here and worker.alive)
         return replace(
@@ -286,7 +286,7 @@ class Lock:
 
         def beat() -> None:
             while not stop.wait(min(_LOOK_S, held.lease_s / _BEATS)):
-                # What was taken over must not be taken back: the next step finds out.
+                # What was taken over must not be rolled back: the next step finds out.
                 with contextlib.suppress(PapError, OSError):
                     self._beat(release)
 

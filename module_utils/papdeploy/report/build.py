@@ -106,7 +106,7 @@ def _deploy_and_later(entries: Entries) -> tuple[Entries, Entries]:
 
 
 def _taken_back(later: Entries) -> Optional[dict[str, Any]]:
-    """Why a release that had finished was taken back."""
+    """Why a release that had finished was rolled back."""
     begin = _first(later, "rollback", "begin")
     if begin is None:
         return None
@@ -350,7 +350,7 @@ def _verdict(report: Mapping[str, Any], end: Optional[Mapping[str, Any]]) -> dic
         away = report["unavailable_s"]
         line = f"{where} runs {new}: {did}, API unavailable for {format.seconds(away)}"
     elif kind == "rolled_back" and report["rolled_back_at"]:
-        line = f"{where} runs {old} again: {new} was deployed, and taken back later"
+        line = f"{where} runs {old} again: {new} was deployed, and rolled back later"
     elif kind == "rolled_back":
         line = f"{where} runs {old} again: the deploy of {new} failed{at} and was rolled back"
     elif kind == "refused":
@@ -378,7 +378,7 @@ def _next(report: Mapping[str, Any]) -> list[dict[str, str]]:
     stack = report["stack"] or "STACK"
     kind = report["verdict"]["kind"]
     if kind == "unfinished":
-        return [{"say": "End it: what it had begun is taken back", "type": f"ansible-playbook rollback.yml -l {stack}"}]
+        return [{"say": "End it: what it began is rolled back", "type": f"ansible-playbook rollback.yml -l {stack}"}]
     if kind != "finished":
         return [
             {"say": "See what would be deployed now", "type": f"ansible-playbook deploy.yml -l {stack} --check --diff"},
@@ -394,7 +394,7 @@ def _next(report: Mapping[str, Any]) -> list[dict[str, str]]:
         )
     back = f"ansible-playbook rollback.yml -l {stack}"
     if report["rollback_refused"]:
-        steps.append({"say": "See the way back, and what it costs now", "type": f"{back} --check"})
+        steps.append({"say": "See the rollback, and what it costs now", "type": f"{back} --check"})
     if (report["rollback_refused"] or {}).get("loses"):
         steps.append({"say": "Go back although it loses that", "type": f"{back} -e rollback_accept_data_loss=true"})
     else:

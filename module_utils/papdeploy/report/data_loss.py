@@ -59,7 +59,7 @@ def section(data: Optional[Mapping[str, Any]]) -> str:
             f"By users, or as pap_api_may_delete declares; no reason to go back.</p><ul>{items}</ul></div>"
         )
     how = (
-        f"It is back, by {escape(data['back'])}; the database that lost it is kept aside."
+        f"It is back, by {escape(data['back'])}; the database that lost it is quarantined."
         if data["back"]
         else "It is NOT back. ansible-playbook rollback.yml -e rollback_strategy=restore brings it back."
     )

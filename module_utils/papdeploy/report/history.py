@@ -22,7 +22,7 @@ def row(journal: Journal) -> dict[str, Any]:
     entries = journal.entries()
     header: Mapping[str, Any] = next((e for e in entries if (e["phase"], e["event"]) == ("release", "begin")), {})
     end = journal.end()
-    # A release that finished and was taken back later took as long as its deploy did.
+    # A release that finished and was rolled back later took as long as its deploy did.
     deployed = next((e for e in entries if (e["phase"], e["event"]) == ("release", "finished")), end)
     failed = next((e for e in entries if e["event"] == "failed"), None)
     migrated = journal.last("migrate") or {}

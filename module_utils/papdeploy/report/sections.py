@@ -93,7 +93,7 @@ def _rollback(rollback: Part) -> str:
     elif cost is not None:
         rows.append(("Cost", str(cost) or "nothing"))
     if rollback.get("kept"):
-        rows.append(("Kept aside", str(rollback["kept"])))
+        rows.append(("Quarantined", str(rollback["kept"])))
     items = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows)
     return f'<h3>How it was rolled back</h3><dl class="facts">{items_in_blocks(items)}</dl>'
 
@@ -329,9 +329,7 @@ def rehearsal(found: Part, unavailable_s: Optional[float]) -> str:
     strategies = found.get("recovery_s")
     if isinstance(strategies, Mapping) and strategies:
         rows = [[escape(strategy.replace("_", " ")), format.seconds(value)] for strategy, value in strategies.items()]
-        body += (
-            f"<h3>Ways back</h3>{table('How long each would take, from the times on the copy', ['Way', 'Time'], rows)}"
-        )
+        body += f"<h3>Rollback options</h3>{table('How long each would take on the copy', ['Strategy', 'Time'], rows)}"
     reasons = [str(why) for why in online.get("why") or []] if isinstance(online, Mapping) else []
     reasons += [str(why) for why in found.get("cannot_tell") or []]
     if reasons:

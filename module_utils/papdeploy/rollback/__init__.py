@@ -1,4 +1,4 @@
-"""Going back: choose the cheapest safe way, say what it costs, go it, and end where one can go on after a kill."""
+"""Rollback: choose the cheapest safe strategy, name its cost, execute it, and be resumable after a kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What going back with the whole database would lose: rows, and what else is not what it was at the restore point."""
+"""What rolling back with the whole database would lose: rows, and what else is not what it was at the restore point."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Go the way back. Every step looks first whether it has been done, so a run that was killed is simply run again."""
+"""Execute a rollback plan. Each step is idempotent, so an interrupted rollback can be run again."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def run(
 
     Under the fence the plan is made again: a migration that was still running may have committed, and what would be
     lost is counted to the row. If that changes the verdict, the fence is lifted, the API started as it was, and Refused
-    raised. Returns way, cost, ``kept`` (the failed database, kept aside), ``unhealthy`` (why the API that it went back
+    raised. Returns way, cost, ``kept`` (the failed database, quarantined), ``unhealthy`` (why the API that it went back
     to does not answer well, or nothing), seconds and lines for a person.
     """
     if plan.refused:
@@ -120,7 +120,7 @@ def run(
 
 
 def _only_there(planned: RollbackPlan, result: Mapping[str, Any]) -> str:
-    """What the database that was kept aside holds alone, as it was counted under the fence."""
+    """What the database that was quarantined holds alone, as it was counted under the fence."""
     changes = tuple(Change(sentence) for sentence in result["besides"])
     found = Written(result["cost"], bool(result["cost_certain"]), "deletions could not be counted", besides=changes)
     if not found.anything:
@@ -207,7 +207,7 @@ def _go(work: _Work, plan: RollbackPlan) -> dict[str, Any]:
         )
         if again.strategy != plan.strategy:
             raise PapError(
-                f"The way back has changed from {plan.strategy} to {again.strategy} while the old run was ended.",
+                f"The rollback has changed from {plan.strategy} to {again.strategy} while the old run was ended.",
                 hint="Run the rollback again.",
             )
     if state.swapped:
@@ -280,7 +280,7 @@ def _as_it_was(work: _Work) -> None:
 
 
 def _call_off(work: _Work, plan: RollbackPlan, error: PapError) -> None:
-    """Where a way back failed before it had changed anything, behind a fence of its own, put all back as it was."""
+    """Where a rollback failed before it had changed anything, behind a fence of its own, put all back as it was."""
     try:
         state = read_state(work.database, work.release)
         if plan.strategy in ("swap", "restore") and state.fence and not (plan.state.fence or state.swapped):

@@ -1,4 +1,4 @@
-"""What a release lost, before a way back is chosen: nothing is called lossless that was not compared.
+"""What a release lost, before a rollback strategy is chosen: nothing is called lossless that was not compared.
 
 The live database is held against the baseline that was taken when the fence came down (relations, rows, content); where
 there is none, against the write snapshot of the restore point.
@@ -18,8 +18,8 @@ from ..databases.relation_losses import Comparison, Loss
 
 @dataclass(frozen=True)
 class Kept:
-    """What a way back keeps that leaves the database as it is. ``lost``: what the release lost and only a restore
-    brings back; ``sentence`` says what was compared."""
+    """What a rollback strategy keeps that leaves the database as it is. ``lost``: what the release lost and only a
+    restore brings back; ``sentence`` says what was compared."""
 
     lost: Sequence[Loss] = ()
     sentence: str = ""
@@ -61,7 +61,7 @@ def by_write_snapshot(written: Written) -> str:
 
 
 def without(cost: Mapping[str, Mapping[str, Any]], lost: Sequence[Loss]) -> dict[str, dict[str, Any]]:
-    """What a restore loses, without what it brings back: of a table that the release lost, the deletions are no cost,
+    """What a restore loses, without what it brings back: of a table that the release lost, the deletions cost nothing,
     and neither is anything of one that was made anew or emptied."""
     whole = {loss.table for loss in lost if loss.what in ("gone", "recreated", "truncated") or loss.emptied}
     part = {loss.table for loss in lost} - whole

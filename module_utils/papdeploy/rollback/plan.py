@@ -1,4 +1,4 @@
-"""Which way back. Read from the journal's facts and the database itself; nothing is changed here."""
+"""Which rollback strategy. Read from the journal's facts and the database itself; nothing is changed here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from . import cost, strategies
 from .losses import Kept, by_write_snapshot, compared, without
 from .strategies import BRING_BACK, STRATEGIES, State
 
-# The names that a way back gives to databases, beside that of the fence.
+# The names that a rollback strategy gives to databases, beside that of the fence.
 _NAMES = {"downgrade": (), "swap": ("failed",), "restore": ("failed", "restored")}
 
 
@@ -79,7 +79,7 @@ class RollbackPlan:
     def lines(self) -> list[str]:
         """What a person reads before it happens."""
         lost = [f"THE RELEASE LOST DATA: {loss_rules.listed(self.lost)}"] if self.lost else []
-        head = f"way back: {self.strategy} ({self.why})"
+        head = f"rollback strategy: {self.strategy} ({self.why})"
         tail = [f"refused: {self.refused}"] if self.refused else []
         # Of a way that cannot be gone, the cost was not looked at.
         said = [f"cost: {self.cost_sentence}"] if self.cost_sentence and (self.loses or not self.refused) else []
@@ -137,7 +137,7 @@ def choose(
     deep: bool = True,
     encryption: backups.Encryption | Mapping[str, Any] | None = None,
 ) -> RollbackPlan:
-    """The cheapest safe way back from the release that ``facts`` describe; ``way`` asks for a certain one.
+    """The cheapest safe rollback strategy from the release that ``facts`` describe; ``way`` asks for a certain one.
 
     Facts (of the journal; all but ``release`` may be missing): ``release``; ``restore_point`` and ``backup`` as their
     phases returned them; ``unfence`` (with its ``mark``) if the fence was lifted; ``reversible``: every migration of
@@ -151,13 +151,13 @@ def choose(
 
     What the release lost, only a restore (or swap) brings back: then these come first, and another way is chosen only
     if it is asked for or neither of them can be gone. Within the deploy they need no leave to lose what was written
-    since: that is little, and stays readable in the database that is kept aside.
+    since: that is little, and stays readable in the database that is quarantined.
 
     Reads everything it needs, changes nothing, and raises only if the database does not answer. ``deep`` also reads the
     whole backup, and opens it with ``encryption`` if need be. ``skip`` leaves out ways that have failed already.
     """
     if strategy and strategy not in STRATEGIES:
-        raise Refused(f"A way back called {strategy!r} is not known.", hint=f"It is one of {', '.join(STRATEGIES)}.")
+        raise Refused(f"Unknown rollback strategy {strategy!r}.", hint=f"Choose one of {', '.join(STRATEGIES)}.")
     state = read_state(database, str(facts["release"]))
     kept = _kept(database, facts, state)
     accept_data_loss = accept_data_loss or bool(kept.lost and facts.get("deploying"))
@@ -191,8 +191,8 @@ def _cheapest(
         # Numbers that no row holds: a login that failed took them. In the deploy itself nobody can be asked about them.
         slight = bool(facts.get("deploying")) and plan.only_numbers and plan.cost_certain
         possible, plan = plan, _mind_loss(plan, accept_data_loss or slight)
-        # A dearer way is not looked at: that may take as long as the database is large. Nor is one that leaves lost
-        # what this one would bring back, for want of a yes.
+        # A more expensive way is not looked at: that may take as long as the database is large. Nor is one that leaves
+        # lost what this one would bring back, for want of a yes.
         if not plan.refused or (kept.lost and not possible.refused):
             return plan
         plans.append(plan)
@@ -215,7 +215,7 @@ def _cheapest(
 
 
 def _kept(database: Database, facts: Mapping[str, Any], state: State) -> Kept:
-    """What the release lost, and what a way back that leaves the database as it is can be said to keep."""
+    """What the release lost, and what a rollback strategy that leaves the database as it is can be said to keep."""
     where = database.named(state.fence["database"]) if state.fence else database
     if state.swapped:
         return Kept((), "the old content is in place")
@@ -306,7 +306,7 @@ def _mind_loss(plan: RollbackPlan, accept_data_loss: bool) -> RollbackPlan:
     if plan.refused or accept_data_loss or (not plan.loses and plan.cost_certain):
         return plan
     reason = f"it {plan.cost_sentence}" if plan.loses else "what was written since the restore point cannot be counted"
-    hint = "All of it would stay in the database that is kept aside. To go on: -e rollback_accept_data_loss=true"
+    hint = "All of it would stay in the database that is quarantined. To go on: -e rollback_accept_data_loss=true"
     if plan.lost:
         hint += ". To take the API back alone, and leave lost what the release lost: -e rollback_strategy=image"
     return replace(plan, refused=reason, hint=hint)

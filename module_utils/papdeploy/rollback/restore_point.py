@@ -40,7 +40,7 @@ def make(
     Returns ``kind``, what it is, ``mark`` and a ``sentence``.
     """
     if kind not in KINDS:
-        raise Refused(f"A restore point of kind {kind!r} is not known.", hint=f"It is one of {', '.join(KINDS)}.")
+        raise Refused(f"A restore point of kind {kind!r} is not known.", hint=f"Choose one of {', '.join(KINDS)}.")
     started = time.monotonic()
     taken = backups.load_manifest(str(backup["path"])) if backup and backup.get("path") else None
     size = int(behind.scalar("SELECT pg_database_size(current_database()) AS size"))
@@ -49,7 +49,7 @@ def make(
     point: Optional[dict[str, Any]] = None
     why = ""
     if kind in ("auto", "backup"):
-        point, why = _from_backup(behind, taken, size, hurry=kind == "auto", emit=emit)
+        point, why = _from_backup(behind, taken, size, only_if_cheap=kind == "auto", emit=emit)
         if point is None and kind == "backup":
             raise Refused(
                 f"The backup cannot be the restore point: {why}.",
@@ -105,7 +105,7 @@ def under_traffic(backup: Optional[Mapping[str, Any]], live: Database) -> dict[s
 
 
 def _from_backup(
-    behind: Database, taken: Optional[backups.Backup], size: int, *, hurry: bool, emit: Emit
+    behind: Database, taken: Optional[backups.Backup], size: int, *, only_if_cheap: bool, emit: Emit
 ) -> tuple[Optional[dict[str, Any]], str]:
     if taken is None:
         return None, "there is none"
@@ -116,7 +116,7 @@ def _from_backup(
     if written.anything:
         return None, f"written since the backup: {written.sentence()}"
     look_s, copy_s = float(manifest["seconds"]["oracle"]), size / _COPY_BYTES_PER_S
-    if hurry and look_s > max(_CHEAP_S, copy_s):
+    if only_if_cheap and look_s > max(_CHEAP_S, copy_s):
         return None, f"hashing {text.size(size)} again would take about {text.age(look_s)}"
     emit({"event": "step", "step": f"hashing {text.plural(manifest['rows'], 'row')} again under the fence"})
     differences = content_digest.compare(

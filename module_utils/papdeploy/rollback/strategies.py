@@ -1,4 +1,4 @@
-"""The ways back: which of them lead back from a state, and of each other one why it does not."""
+"""The rollback options: which of them lead back from a state, and of each other one why it does not."""
 
 from __future__ import annotations
 

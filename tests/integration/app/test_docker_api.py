@@ -234,7 +234,7 @@ def dying_at(api: DockerApi, call: int) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("then", ["forward", "back"])
 def test_a_switch_that_dies_anywhere_converges(small: Small, then: str) -> None:
-    """After each of its changes in turn: calling it again ends at the new release, going back ends at the old one."""
+    """After each of its changes in turn: calling it again ends at the new release, rolling back ends at the old one."""
     name = small.create("one", host={"RestartPolicy": {"Name": "unless-stopped"}})
     first = small.inspect()
     old = small.api().running()

@@ -119,13 +119,15 @@ def test_a_deploy_that_pgbackrest_backs_up_is_taken_back_by_the_image(
     noted = journal.last("backup")
     assert noted is not None and noted["verified"] and f"pgBackRest full backup {noted['label']}" in said
     point = journal.last("restore_point")
-    assert point is not None and point["kind"] == "snapshot", "a copy of the cluster is no way back of one database"
+    assert point is not None and point["kind"] == "snapshot", (
+        "a copy of the cluster is no rollback strategy of one database"
+    )
     report = (tmp_path / "reports" / "shop" / f"{journal.release}.html").read_text()
     assert f"pgbackrest --stanza=main --log-level-console=warn --set={noted['label']} restore" in report
     assert '"release":"current"' in archived.get("/version")[1]
 
     # The rehearsal has shown that the old release works on the new schema: its own container runs on that.
-    assert "way back: image" in playbooks.run("rollback.yml")
+    assert "rollback strategy: image" in playbooks.run("rollback.yml")
     assert '"release":"previous"' in archived.get("/version")[1] and archived.get("/policies/")[0] == 401
     assert archived.engine.inspect_container(archived.api)["Id"] == first
     assert archived.sql(policies) == rows and archived.sql("SELECT count(rego_code) FROM policies") == "0"

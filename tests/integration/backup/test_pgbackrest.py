@@ -243,7 +243,7 @@ def test_the_playbooks_on_a_stack_of_pgbackrest(cluster: Cluster, tmp_path: Path
     state.lock.release(journal.release)
 
     said = play("rollback.yml", "--check")
-    assert "way back: image (no migration of it is committed; the API was switched)" in said
+    assert "rollback strategy: image (no migration of it is committed; the API was switched)" in said
     said = play("rollback.yml", "--check", "-e", "rollback_strategy=restore")
     assert "refused: the way 'restore' does not lead back from here" in said
     report = render(build(journal))

@@ -217,7 +217,7 @@ def test_somebody_elses_database_is_never_touched(server: Server, database: str,
 
 
 def test_writers_during_the_dump(server: Server, database: str, tmp_path: Path) -> None:
-    """The dump and the oracle see one snapshot, whatever is written meanwhile; sequences may only have moved on."""
+    """The dump and the content digest see one snapshot, whatever is written meanwhile; sequences may only have moved on."""
     target = small(server, database, rows=60_000)
     stop = threading.Event()
     count = [0]

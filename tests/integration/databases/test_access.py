@@ -23,7 +23,7 @@ from support.rollback import SMALL, SMALL_UP, R, deploy
 if TYPE_CHECKING:
     from support.postgres_servers import Server
 
-STRANGER, PASSWORD = "pap_stranger", secrets.token_hex(8)
+OUTSIDER, PASSWORD = "pap_outsider", secrets.token_hex(8)
 
 
 class Doors:
@@ -45,7 +45,7 @@ class Doors:
                 self.tries += 1
                 try:
                     psycopg2.connect(
-                        host=self.server.host, port=self.server.port, dbname=name, user=STRANGER, password=PASSWORD
+                        host=self.server.host, port=self.server.port, dbname=name, user=OUTSIDER, password=PASSWORD
                     ).close()
                 except psycopg2.OperationalError:
                     continue
@@ -56,8 +56,8 @@ class Doors:
 def live(request: pytest.FixtureRequest, servers: dict[int, Server]) -> Iterator[Database]:
     """A database to which PUBLIC may connect, as by default, or to which only its owner may."""
     server = servers[18]
-    server.sql(f"DROP ROLE IF EXISTS {STRANGER}")
-    server.sql(f"CREATE ROLE {STRANGER} LOGIN PASSWORD '{PASSWORD}'")
+    server.sql(f"DROP ROLE IF EXISTS {OUTSIDER}")
+    server.sql(f"CREATE ROLE {OUTSIDER} LOGIN PASSWORD '{PASSWORD}'")
     name = server.create("access")
     if request.param == "nobody else":
         server.sql(f'REVOKE CONNECT ON DATABASE "{name}" FROM PUBLIC')
@@ -65,7 +65,7 @@ def live(request: pytest.FixtureRequest, servers: dict[int, Server]) -> Iterator
     as_app(database).execute(SMALL)
     yield database
     forget(server, name)
-    server.sql(f"DROP ROLE {STRANGER}")
+    server.sql(f"DROP ROLE {OUTSIDER}")
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def doors(servers: dict[int, Server], live: Database, monkeypatch: pytest.Monkey
     return tried
 
 
-def may_connect(server: Server, name: str, role: str = STRANGER) -> bool:
+def may_connect(server: Server, name: str, role: str = OUTSIDER) -> bool:
     return bool(server.sql(f"SELECT has_database_privilege('{role}', '{name}', 'CONNECT')")[0][0])
 
 

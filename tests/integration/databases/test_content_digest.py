@@ -1,4 +1,4 @@
-"""The oracle: equal for a restored copy of the most awkward content, and never equal when something is wrong."""
+"""The content digest: equal for a restored copy of the most awkward content, and never equal when something is wrong."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_an_oracle_of_an_older_version_can_still_be_compared(
         content_digest.ContentDigest.from_dict({**reference.as_dict(), "format": 4})
 
 
-# Each fault and words that the oracle must say. Each is made in a transaction that is rolled back.
+# Each fault and words that the content digest must say. Each is made in a transaction that is rolled back.
 FAULTS: dict[str, tuple[str, str]] = {
     "row gone": ("""DELETE FROM "sel;ect '--" WHERE id = 1""", "505 rows, 506 before"),
     "row twice": ("INSERT INTO parent VALUES (1, 'up')", "table public.parent has 2 rows"),
@@ -243,7 +243,7 @@ def test_schemas_can_be_ignored(original: Database, reference: content_digest.Co
 
 
 def test_refuses_what_it_may_not_read(original: Database) -> None:
-    """A role that row security hides rows from gets an error, never an oracle of a part."""
+    """A role that row security hides rows from gets an error, never a content digest of a part."""
     as_reader = Database(
         original.site,
         replace(original.conninfo, user="pap_reader", password="pw"),

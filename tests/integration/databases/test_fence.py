@@ -188,14 +188,14 @@ def test_survives_a_restart_of_the_server(server: Server, live: Database) -> Non
     assert server.sql("SELECT count(*) FROM t", live.conninfo.dbname) == [(1,)]
 
 
-def test_stranger_is_noticed(server: Server, live: Database) -> None:
+def test_outsider_is_noticed(server: Server, live: Database) -> None:
     fenced = databases.fence(live, R)
-    stranger = connect(server, fenced["database"], "pap_owner", "pw", application_name="psql")
+    outsider = connect(server, fenced["database"], "pap_owner", "pw", application_name="psql")
     try:
-        with pytest.raises(Unavailable, match="A stranger is behind the fence: psql of pap_owner"):
+        with pytest.raises(Unavailable, match="A foreign session is behind the fence: psql of pap_owner"):
             databases.must_be_fenced(live, R)
     finally:
-        stranger.close()
+        outsider.close()
 
 
 def test_obstacles_are_named_and_nothing_changes(server: Server, live: Database) -> None:

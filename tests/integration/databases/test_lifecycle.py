@@ -160,7 +160,7 @@ def test_dropping_is_limited_to_ours(server: Server, live: Database) -> None:
     assert {f"{name}__scratch_x", f"{name}__failed_y", f"{name}__snap_z"} <= names(server)
 
 
-def test_newborn_that_was_never_recorded_is_cleared(server: Server, live: Database) -> None:
+def test_unclaimed_that_was_never_recorded_is_cleared(server: Server, live: Database) -> None:
     """A kill between CREATE DATABASE and its record: nobody can have been in it."""
     name = f"{live.conninfo.dbname}__scratch_{R}"
     unclaimed = f'CREATE DATABASE "{name}" TEMPLATE template0 ALLOW_CONNECTIONS false CONNECTION LIMIT 4711'

@@ -175,16 +175,16 @@ def test_new_from_the_models_there_and_back(bench: Bench, folder: Path) -> None:
     (folder.parent / "models.py").write_text(MODELS)
     (folder.parent / "pap-deploy.toml").write_text('models = ["models:Base"]\nignore = ["ours_*"]\n')
     bench.sql("CREATE TABLE users (id serial PRIMARY KEY, name varchar(20)); CREATE TABLE ours_alone (id int)")
-    bench.sql("CREATE TABLE stranger (id int)")
+    bench.sql("CREATE TABLE outsider (id int)")
     said = papdeploy(bench, folder, "new", "drop", "--from-models")
     (proposal, *_) = said.stdout.splitlines()
     text = (folder.parent / proposal).read_text()
     assert (
-        '    # db.execute("DROP TABLE public.stranger")' in text and "ours_alone" not in text
+        '    # db.execute("DROP TABLE public.outsider")' in text and "ours_alone" not in text
     )  # for a person to decide
     for path in said.stdout.splitlines():
         (folder.parent / path).unlink()
-    bench.sql("DROP TABLE stranger")
+    bench.sql("DROP TABLE outsider")
     before = papdeploy(bench, folder, "check", "--models", "models:Base", "--format", "json")
     said = papdeploy(bench, folder, "migrate", "--models", "models:Base")
     assert said.returncode == 1 and "does not match the models" in said.stderr

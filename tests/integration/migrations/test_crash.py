@@ -90,7 +90,7 @@ def kill_at(killer: subprocess.Popen, n: int, call: str, request: dict) -> bool:
 
 
 def agree(bench: Bench) -> None:
-    """Whatever the ledger says is so, and nothing that it does not say (but for what says 'started')."""
+    """Whatever the ledger says is so, and nothing that it does not state (but for what says 'started')."""
     applied = set(bench.applied())
     columns = bench.columns()
     together = {"2025_01_01_a", "2025_01_02_fill", "2025_01_03_x"}

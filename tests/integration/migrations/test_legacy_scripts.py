@@ -1,4 +1,4 @@
-"""Migrations of the old kind: run in a process of their own, under the lock, and never taken at their word."""
+"""Legacy scripts: run in a process of their own, under the lock, and never taken at their word."""
 
 from __future__ import annotations
 

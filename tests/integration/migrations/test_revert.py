@@ -1,4 +1,4 @@
-"""Revert: downgrades in reverse, whole, and refused before anything changes if one has no way back."""
+"""Revert: downgrades in reverse, whole, and refused before anything changes if one has no downgrade."""
 
 from __future__ import annotations
 
@@ -44,9 +44,12 @@ def test_a_dry_run_says_what(bench: Bench) -> None:
 
 
 NO_WAY_BACK = {
-    "no downgrade": (migration("pass"), "it has no way back"),
-    "raises": (migration("pass", 'raise NotImplementedError("rows are gone")'), "it has no way back"),
-    "old kind": ('"""Old.\n\nDate: 2025-01-02\n"""\n\ndef run_migration():\n    return True\n', "has no downgrade"),
+    "no downgrade": (migration("pass"), "it has no downgrade"),
+    "raises": (migration("pass", 'raise NotImplementedError("rows are gone")'), "it has no downgrade"),
+    "legacy script": (
+        '"""Old.\n\nDate: 2025-01-02\n"""\n\ndef run_migration():\n    return True\n',
+        "has no downgrade",
+    ),
 }
 
 

@@ -126,7 +126,7 @@ NEWER = {
 
 
 def taken_back_by_image(bench: Bench) -> str:
-    """A release of NEWER whose image alone was taken back: ``old`` runs, the migration is in force."""
+    """A release of NEWER whose image alone was rolled back: ``old`` runs, the migration is in force."""
     release = bench.open(NEWER)
     journal = bench.stack.state.journal(release)
     with bench.stack.beside_models(bench.stack.api.candidate()) as app_session:
@@ -141,7 +141,7 @@ def taken_back_by_image(bench: Bench) -> str:
 
 def test_a_schema_that_is_ahead_of_the_api_is_no_fault(bench: Bench) -> None:
     release = taken_back_by_image(bench)
-    ahead = f"when only the image of release {release} was taken back; in force: 1 newer migration (2026_01_01_note)"
+    ahead = f"when only the image of release {release} was rolled back; in force: 1 newer migration (2026_01_01_note)"
     found = validate.run(bench.stack, "", {"fail_on": "note"})
     lines = "\n".join(found["pap"]["lines"])
     assert found["matches"] and found["differences"] == [] and ahead in lines and "DROP" not in lines

@@ -1,4 +1,4 @@
-"""Releases that empty their database, the whole way on a host: refused, taken back by restore, or found by a rollback.
+"""Releases that empty their database, the whole way on a host: refused, rolled back by restore, or found by a rollback.
 
 The database is compared by content before and after. Logins of the smoke test write to three tables, which are left out.
 """
@@ -93,14 +93,14 @@ def test_a_rollback_compares_before_it_calls_anything_lossless(place: Place) -> 
     journal = place.newest()
     assert "Deleted while the release took over" in place.report(journal)
     said = place.play("rollback.yml", "--check", *declared)
-    assert "way back: image" in said and "loses nothing more: no relation is gone" in said, said
+    assert "rollback strategy: image" in said and "loses nothing more: no relation is gone" in said, said
 
     # After its end something empties two tables: no way that leaves them so is lossless, and none is gone unasked.
     place.stack.sql("TRUNCATE policies CASCADE; DELETE FROM audit_logs")
     said = place.play("rollback.yml", "--check", *declared)
     lines = [line for line in said.splitlines() if "THE RELEASE LOST DATA" in line]
     assert lines and "public.policies was truncated (5,000" in lines[0] and "public.audit_logs" in lines[0], said
-    assert "way back: restore" in said or "way back: swap" in said, said
+    assert "rollback strategy: restore" in said or "rollback strategy: swap" in said, said
 
     # Who takes the image back all the same is told what stays lost, and can still have it back.
     said = place.play("rollback.yml", *declared, "-e", "rollback_strategy=image")

@@ -269,7 +269,7 @@ def sandbox() -> Iterator[Path]:
 @pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_on_the_sandbox(sandbox: Path, servers: dict[int, Server]) -> None:
-    """From the plan to the first deploy, its backups and the ways back, on one stack."""
+    """From the plan to the first deploy, its backups and the rollback options, on one stack."""
     quick = f"-e report_folder={sandbox}/reports -e watch_first_s=1 -e watch_hours=0.1 -e pap_rehearse=false"
     shell = Terminal(ROOT, PAP_SANDBOX_HOME=str(sandbox), ARGS=quick)
     make = "-o .venv/.deploy VENV=" + sys.prefix

@@ -259,7 +259,7 @@ def test_what_is_said_of_an_api_that_died_and_of_a_schema_that_is_ahead(place: P
     place.stack.sql(constraint.format("bearer"), user="control_core")
     assert "oauth_tokens" not in place.play("deploy.yml", "--check", *words(pap_sandbox_release="next"))
 
-    assert "way back: image" in place.play("rollback.yml", *words(rollback_strategy="image"))
+    assert "rollback strategy: image" in place.play("rollback.yml", *words(rollback_strategy="image"))
     for playbook in ("check.yml", "status.yml"):
         said = place.play(playbook)
         assert "the schema is ahead of the API that runs (previous)" in said and "DROP COLUMN" not in said, said

@@ -60,7 +60,7 @@ def upgrade(db):
         raise RuntimeError(" and ".join(leaks.told()))
 
 def downgrade(db):
-    leaks.say("going back")
+    leaks.say("rolling back")
     db.execute("COMMENT ON TABLE policies IS NULL")
 '''
 

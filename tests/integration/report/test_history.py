@@ -185,7 +185,7 @@ class TestReceipts:
         assert len(found) == (end != "refused")
         made = receipt_keys.write({}, str(folder), "", keys["private"], found)
         assert made["changed"] is (end != "refused") and len(list(folder.iterdir())) == 1
-        assert all("which was taken back" in line for line in made["pap"]["lines"])
+        assert all("which was rolled back" in line for line in made["pap"]["lines"])
         assert receipt_keys.write({}, str(folder), "", keys["private"], found)["changed"] is False
         if end == "refused":
             assert self.demand(described["subject"], folder, keys)["receipt"]["release"] == tested.release
@@ -209,7 +209,7 @@ class TestReceipts:
         reason = "incident 4711, decided by Jo"
         with pytest.raises(Refused, match="what no receipt holds: rehearsd"):
             self.demand(described["subject"], folder, keys, holds=["rehearsd"], reason=reason)
-        with pytest.raises(Refused, match=r"does not hold what receipt_demand asks for\. Watched: it does not say"):
+        with pytest.raises(Refused, match=r"does not hold what receipt_demand asks for\. Watched: it does not state"):
             self.demand(described["subject"], folder, keys, holds=["watched"])
         found = self.demand(described["subject"], folder, keys, holds=["watched"], reason=reason)
         assert "receipt_demand asks for" in found["override"]["instead_of"]

@@ -103,7 +103,7 @@ def _one_of_three(release: Release, migrated: content_digest.ContentDigest) -> N
 
 def test_writers_all_the_time(servers: dict[int, Server], live: Database, tmp_path: Path) -> None:
     """Writers keep trying through deploy and rollback and remember every acknowledged id: each of them is in the
-    database afterwards or in the one that was kept aside, and those are the ones that were counted."""
+    database afterwards or in the one that was quarantined, and those are the ones that were counted."""
     server, name = servers[18], live.conninfo.dbname
     stop = threading.Event()
     acknowledged: list[int] = []

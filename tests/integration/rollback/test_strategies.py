@@ -1,4 +1,4 @@
-"""Every way back restores the content exactly, says what it costs first, and refuses to lose anything silently."""
+"""Every rollback strategy restores the content exactly, says what it costs first, and refuses to lose anything silently."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_hostile_content_comes_back(
     assert strategy == "swap" or server.sql(analyzed, name) != [(0,)], "the planner knows nothing of it"
     assert result["kept"] == f"{name}__failed_{R}"
     assert content_digest.compare(migrated, content_digest.take(hostile.named(result["kept"]))) == [], (
-        "kept aside as it was"
+        "quarantined as it was"
     )
     assert release.api.log[0] == "stop"
     assert release.api.log[-1] == "switch old"
@@ -535,7 +535,9 @@ def test_snapshot_gone_falls_back_to_the_backup(live: Database, tmp_path: Path) 
     assert content_digest.compare(release.before, content_digest.take(live)) == []
 
 
-def test_a_dearer_way_is_not_looked_at(live: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_more_expensive_strategy_is_not_looked_at(
+    live: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Reading the whole backup, for a restore that nobody needs, would make the swap wait for the size of the data."""
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
     looked: list[Any] = []
@@ -558,5 +560,5 @@ def test_plan_is_plain_data(live: Database, tmp_path: Path) -> None:
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
     told = plain(release.choose().as_dict())
     assert told["strategy"] == "swap"
-    assert told["lines"][0] == "way back: swap (a snapshot from under the fence stands ready)"
+    assert told["lines"][0] == "rollback strategy: swap (a snapshot from under the fence stands ready)"
     assert set(rollback.STRATEGIES) == {"nothing", "image", "downgrade", "swap", "restore"}

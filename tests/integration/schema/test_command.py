@@ -194,7 +194,7 @@ CANNOT = [
     (["--models", "app.exits"], "The models app.exits do not import: it calls sys.exit(3) while it is imported"),
     (["--models", "app.broken"], "The models app.broken do not import: SyntaxError"),
     (["--models", "app.needs"], "The models app.needs do not import: ModuleNotFoundError: No module named 'not_installed'"),
-    (["--models", "not a module"], "'not a module' is no name of a Python module."),
+    (["--models", "not a module"], "'not a module' is not a name of a Python module."),
     ([], "No models are named."),
     (["--models", "app.models", "--database-url", "mysql://x/y"], "The database URL starts with mysql"),
     (["--models", "app.models", "--database-url", "nonsense"], "The database URL is not of the form postgresql://user"),

@@ -161,6 +161,6 @@ def test_what_staging_ran_it_with(here: dict[str, Any], sentence: str | None) ->
 
 def test_a_receipt_that_does_not_say_with_what_is_none_where_it_is_known() -> None:
     assert differences(subject(), subject(runtime=RUNTIME)) == [
-        "the receipt does not say with which packages and variables it ran in staging"
+        "the receipt does not record with which packages and variables it ran in staging"
     ]
     assert differences(subject(runtime=RUNTIME), subject()) == []

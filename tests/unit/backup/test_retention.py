@@ -1,4 +1,4 @@
-"""Retention: the rule against an oracle of its own, on generated worlds; then on real files, case by case."""
+"""Retention: the rule against a reference model of its own, on generated worlds; then on real files, case by case."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def some_world(seed: int) -> World:
 
 
 def expected(world: World) -> dict[str, str]:
-    """The oracle: what goes is what is left when all that has a reason to stay has been taken away."""
+    """The reference model: what goes is what is left when all that has a reason to stay has been taken away."""
     settings = world.settings
     going = {t.name: t for t in world.things if t.kind != "file"}
 

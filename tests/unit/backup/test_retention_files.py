@@ -309,11 +309,11 @@ def test_status_says_which_releases_a_restore_can_still_take_back(bench: Bench) 
     paths = [bench.backup(f"r{number}", 9 - number) for number in range(2)]
     for number, path in enumerate(paths):
         bench.release(f"r{number}", "finished", path)
-    assert "a restore can take back r1, r0" in bench.forecast()
+    assert "a restore can roll back r1, r0" in bench.forecast()
     for number in (1, 2):
         bench.run(bench.backup(f"manual-{number}", 3 - number))
     lines = bench.forecast()
-    assert "a restore can take back r1" in lines and "no restore can take back r0 any more" in lines
+    assert "a restore can roll back r1" in lines and "no restore can roll back r0 any more" in lines
     facts = {"release": "r0", "backup": {"path": str(paths[0])}, "restore_point": None}
     facts["removed"] = {str(paths[0]): retention.why_removed(bench.state, str(paths[0]))}
     with pytest.raises(Refused, match=r"its backup is not kept any more: .*r0_.* was removed at .*3 newer"):

@@ -1,4 +1,4 @@
-"""The rule by which a database is ours, against an independent oracle; and whose a state folder is."""
+"""The rule by which a database is ours, against an independent content digest; and whose a state folder is."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_why_not(record: str, name: str, known: str, said: str) -> None:
 
 @pytest.mark.parametrize("trait", [{"allow_connections": True}, {"connection_limit": -1}, {"sessions": 1},
                                    {"connections": 1}, {"comment": "x"}])  # fmt: skip
-def test_newborn_is_one_in_which_nobody_can_have_been(trait: dict[str, Any]) -> None:
+def test_unclaimed_is_one_in_which_nobody_can_have_been(trait: dict[str, Any]) -> None:
     found, registry, _ = built(("scratch", "none", "right", "to be made", True, False, CLOCKS[0]), Registry())
     for limit in (4711, -2):  # -2: its DROP was interrupted
         judged = managed_names.judge(replace(found, connection_limit=limit), LIVE, registry, registry.known())

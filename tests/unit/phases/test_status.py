@@ -96,7 +96,7 @@ def test_held_by_a_backup_of_no_release(bench: Bench) -> None:
     assert any(
         line.startswith(f"! held by {name} of pap, started by jane@another-host (process 1) at ") for line in lines
     )
-    assert following.endswith("deploy.yml -l pap -e rollback_take_over=true"), "there is no release to take back"
+    assert following.endswith("deploy.yml -l pap -e rollback_take_over=true"), "there is no release to roll back"
 
 
 def test_interrupted(bench: Bench) -> None:

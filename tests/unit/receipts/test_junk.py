@@ -32,7 +32,7 @@ def no_waiting() -> Iterator[None]:
 
 
 def documents(of: dict[str, Any]) -> list[tuple[tuple[str, ...], Any]]:
-    """Every place in a document, with what stands there."""
+    """Every place in a document, with what is there."""
     found: list[tuple[tuple[str, ...], Any]] = []
 
     def walk(place: tuple[str, ...], value: Any) -> None:

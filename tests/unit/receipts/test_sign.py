@@ -285,9 +285,9 @@ class TestRevoked:
 
     def test_only_a_trusted_key_revokes_and_neither_is_passed_off_as_the_other(self, tmp_path: Path) -> None:
         self.put(tmp_path, receipt())
-        stranger, _ = receipts.generate()
+        outsider, _ = receipts.generate()
         revoked = receipts.revocation(receipt(), REVOKED)
-        (tmp_path / "a.json").write_text(json.dumps(receipts.sign(revoked, stranger)))
+        (tmp_path / "a.json").write_text(json.dumps(receipts.sign(revoked, outsider)))
         signed = receipts.sign(receipt(), PRIVATE)
         for name, document in {
             "b": {"revocation": revoked, "signature": signed["signature"]},
@@ -334,7 +334,7 @@ def test_what_a_receipt_holds_and_what_is_demanded_of_it(entries: list[dict[str,
             continue
         with pytest.raises(Refused) as refused:
             receipts.demanded(shelf(made), subject(), terms, AT)
-        assert f"{word.capitalize()}: it does not say that {said}" in refused.value.message
+        assert f"{word.capitalize()}: it does not state that {said}" in refused.value.message
     # One that holds it is taken before a newer one that does not.
     both = shelf(
         {**made, "at": "2025-03-01T13:00:00.000Z"}, {**receipt(release="all"), "evidence": {"holds": [*receipts.HOLDS]}}

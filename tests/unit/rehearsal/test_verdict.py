@@ -72,11 +72,11 @@ UNSAFE: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a copy without rows": (judge([step()], data="schema"), "the rehearsal saw no rows, so no time is known"),
     "locks that were not watched": (judge([step()], watched=False), "the locks could not be watched to the end"),
-    "a script of the old kind": (
+    "a legacy script": (
         judge([step(flavour="script")]),
-        "m is a script of the old kind: its locks are those of sessions of its own",
+        "m is a legacy script: its locks are those of sessions of its own",
     ),
-    "an entry that does not say its kind": (judge([{"identity": "m"}]), "nothing was seen of the locks of m"),
+    "an entry that does not state its kind": (judge([{"identity": "m"}]), "nothing was seen of the locks of m"),
     "locks that nobody saw": (
         judge([{"identity": "m", "flavour": "upgrade"}]),
         "nothing was seen of the locks of m",
@@ -208,10 +208,10 @@ def test_the_verdict_reads_as_sentences() -> None:
         "locks: SHARE on users (0.5 s)",
         "reversible: reverted, equal to the start, migrated again to the same schema; a downgrade drops 1 new column",
         "the new API (new) works on it: healthy after 1.0 s, login, 2 endpoints no worse",
-        "the API that runs now (old) does NOT work on the new schema: GET /x: status 500; going back needs the old"
+        "the API that runs now (old) does NOT work on the new schema: GET /x: status 500; a rollback needs the old"
         " schema too",
         "not safe under traffic: m rewrites public.users (and 1 more)",
-        "expected: API unavailable for 4.2 s, migration ended after 30 s; ways back: downgrade 3 s, restore 61 s",
+        "expected: API unavailable for 4.2 s, migration ended after 30 s; rollback options: downgrade 3 s, restore 61 s",
     ]
 
 

@@ -73,7 +73,7 @@ def test_a_second_run_is_refused_and_the_holder_named(tmp_path: Path) -> None:
         second.begin(ME)
     said = caught.value
     assert f"{journal.release} of pap, started by you@elsewhere (process 1) at 20" in said.message
-    assert "in phase backup, last sign of life" in said.message
+    assert "in phase backup, last heartbeat" in said.message
     assert said.hint.endswith("ansible-playbook rollback.yml -l pap -e rollback_take_over=true")
     assert said.data["holder"]["release"] == journal.release
     first.lock.release(journal.release)
@@ -99,7 +99,7 @@ def test_work_that_is_no_release_holds_the_lock_under_a_name_of_its_own(tmp_path
         assert mine.lock.holder().release == name
         with pytest.raises(Refused, match=rf"{name} of pap, started by me@.*") as caught:
             other.begin(ELSEWHERE)
-        assert "deploy.yml -l pap -e rollback_take_over=true" in caught.value.hint, "there is nothing to take back"
+        assert "deploy.yml -l pap -e rollback_take_over=true" in caught.value.hint, "there is nothing to roll back"
         with pytest.raises(Refused, match=name), mine.lock.alone("manual"):
             pass
         assert mine.lock.holder().release == name, "who was refused takes no lock away"

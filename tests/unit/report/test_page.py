@@ -149,7 +149,7 @@ def test_a_release_that_was_taken_back_later() -> None:
     made = built("taken_back")
     assert made["verdict"] == {
         "kind": "rolled_back", "ok": False, "alarm": False,
-        "line": "pap-eu-1 (production) runs pap:1.8.2 again: pap:1.9.0 was deployed, and taken back later",
+        "line": "pap-eu-1 (production) runs pap:1.8.2 again: pap:1.9.0 was deployed, and rolled back later",
     }  # fmt: skip
     assert made["unavailable_s"] == 5.4 and made["seconds"] == 275.5, "the figures are those of the deploy"
     assert max(bar["end_s"] for bar in made["timeline"]) < 300
@@ -164,7 +164,7 @@ def test_a_rollback_that_was_refused_says_what_it_would_lose_and_how_to_go_on() 
     plan = {
         "strategy": "restore", "refused": "it goes back behind 3 rows", "hint": "To go on: -e rollback_accept_data_loss=true",
         "cost": {"public.policies": {"rows": 3, "deleted": None}, "public.peps": {"rows": 0, "deleted": 1}},
-        "lines": ["way back: restore"],
+        "lines": ["rollback strategy: restore"],
     }  # fmt: skip
     entries = samples.finished()
     refused = samples.entry(50000, "rollback", "refused", reason="alarm of the watch", plan=plan)
@@ -173,7 +173,7 @@ def test_a_rollback_that_was_refused_says_what_it_would_lose_and_how_to_go_on() 
     assert made["next"][-1]["type"] == "ansible-playbook rollback.yml -l pap-eu-1 -e rollback_accept_data_loss=true"
     text = page(made).text
     assert "public.policies: 3 rows, public.peps: 1 deletion" in text and "To go on" in text
-    # Once it was taken back all the same, that is what counts; and the rows that it gave up are named.
+    # Once it was rolled back all the same, that is what counts; and the rows that it gave up are named.
     done = samples.entry(50004, "rollback", "done", strategy="restore", cost=plan["cost"], seconds=4.0)
     end = samples.entry(50004, "release", "rolled_back")
     begin = samples.entry(50001, "rollback", "begin", reason="it was asked for")

@@ -141,7 +141,7 @@ def test_both_directions_at_once_and_a_half_close(tls: bool, contexts: tuple[ssl
     stream.close()
 
 
-def test_a_stranger_s_certificate_is_not_trusted(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+def test_a_foreign_certificate_is_not_trusted(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
     server, _ = contexts
     listener = socket.create_server(("127.0.0.1", 0))
 

@@ -1,8 +1,8 @@
-"""The oracle: what a database contains, in a form that two databases can be compared by.
+"""The content digest: what a database contains, in a form that two databases can be compared by.
 
 Per table the number of rows and an order-independent sum of row hashes, taken on the server in one pass; the position
 of every sequence; large objects; and the catalog by name with owners, privileges and extensions. Two databases whose
-oracles are equal hold the same content; where they differ, ``compare`` says what and where.
+content digests are equal hold the same content; where they differ, ``compare`` says what and where.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is different between two oracles: each difference with an id, and what of it is no fault of a copy."""
+"""What is different between two content digests: each difference with an id, and what of it is no fault of a copy."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def look(
     """Every difference, judged. ``moving`` holds sequence positions read after ``before`` was: while a database is in
     use, its sequences advance during a dump, and a copy is right if it lies between the two readings. Without
     ``positions`` the order of columns is no difference: a column that was dropped and added again comes last.
-    ``accepted``: ids of differences that are no fault here; those that lose something are faults all the same."""
+    ``accepted``: ids of differences that are not a fault here; those that lose something are faults all the same."""
     skip = set(ignore_schemas)
     before, after = in_one_format(before, after)
     left, right, known = known_differences.without(before.catalog, after.catalog)

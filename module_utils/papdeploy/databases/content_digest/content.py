@@ -1,4 +1,4 @@
-"""What an oracle holds, its digest, and the form in which values are compared."""
+"""What a content digest holds, its digest, and the form in which values are compared."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def in_one_format(before: ContentDigest, after: ContentDigest) -> tuple[ContentD
 
 
 def schema_only(whole: ContentDigest) -> ContentDigest:
-    """The catalog alone, to compare with an oracle that was taken without rows."""
+    """The catalog alone, to compare with a content digest that was taken without rows."""
     return ContentDigest({}, {}, {}, whole.catalog, whole.notes, whole.seconds)
 
 

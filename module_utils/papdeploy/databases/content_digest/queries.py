@@ -1,4 +1,4 @@
-"""The queries behind ``oracle``: which tables hold data of the user, one pass over a table, and the catalog by name.
+"""The queries behind ``digest``: which tables hold data of the user, one pass over a table, and the catalog by name.
 
 Everything is identified by name, never by OID, so that a restored copy can be compared with the original. What a dump
 does not carry (members of extensions, temporary objects, physical layout) is left out here.

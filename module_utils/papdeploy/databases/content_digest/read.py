@@ -1,4 +1,4 @@
-"""Reading an oracle: rows by table in groups that give their locks back, the catalog in one pass."""
+"""Reading a content digest: rows by table in groups that give their locks back, the catalog in one pass."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def take(
     lock_timeout_s: float = 30.0,
     rows: bool = True,
 ) -> ContentDigest:
-    """The oracle of ``database`` as of one snapshot: an exported one (``snapshot``), that of a ``session`` which is
-    inside a REPEATABLE READ transaction, or a new one.
+    """The content digest of ``database`` as of one snapshot: an exported one (``snapshot``), that of a ``session``
+    which is inside a REPEATABLE READ transaction, or a new one.
 
     ``ignore_schemas`` are left out whole; ``rows=False`` reads the catalog and counts nothing (a schema-only proof).
-    Raises CommandFailed where a table cannot be read (row security, privileges): never an oracle of a part.
+    Raises CommandFailed where a table cannot be read (row security, privileges): never a content digest of a part.
     """
     started = time.monotonic()
     with contextlib.ExitStack() as stack:

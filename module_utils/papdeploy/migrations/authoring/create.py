@@ -105,7 +105,7 @@ def _text(title: str, day: date, author: str, draft: Draft, transactional: bool,
         requires=f'\nrequires = ["{requires}"]' if requires else "",
         transactional=transactional,
         upgrade=_body(draft.up, 'raise NotImplementedError("write the change")'),
-        downgrade=_body(draft.down, 'raise NotImplementedError("write the way back, or say why there is none")'),
+        downgrade=_body(draft.down, 'raise NotImplementedError("write the downgrade, or say why there is none")'),
     )
 
 
@@ -138,7 +138,7 @@ def _from_models(models: Sequence[str], url: str, scratch_url: Optional[str]) ->
     if not up:
         raise Refused("The database matches the models: there is nothing to migrate.")
     together, concurrent = Draft(), Draft()
-    # What would throw rows or values away is proposed, for the person to decide; and so is the way back from it.
+    # What would throw rows or values away is proposed, for the person to decide; and so is the downgrade.
     destructive = {difference.object for difference in up if _destroys(difference)}
     for difference in up:
         (concurrent if _concurrently(difference) else together).up.extend(_statements(difference, destructive))

@@ -36,7 +36,7 @@ def expected_catalog(configuration: Any, url: str, scratch_url: Optional[str] = 
 
 
 def differences(specs: Sequence[str], url: str, scratch_url: Optional[str] = None) -> tuple[list[Any], list[Any]]:
-    """What the database at ``url`` lacks of the models, and the way back from there."""
+    """What the database at ``url`` lacks of the models, and the downgrade from there."""
     from ...schema import CheckOptions, compare, describe
     from ...schema.catalog.connect import open_session
     from ...schema.checker import scope

@@ -25,7 +25,9 @@ def main(file: str, argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--database-url", help="instead of the environment's DATABASE_URL")
     parser.add_argument("--release", default="cli", help="recorded in the ledger (default: cli)")
     parser.add_argument("--allow-out-of-order", action="store_true", help="although a newer one is applied already")
-    parser.add_argument("--believe", action="store_true", help="old kind: take its word, the catalog does not change")
+    parser.add_argument(
+        "--believe", action="store_true", help="take a legacy script's word, the catalog does not change"
+    )
     arguments = parser.parse_args(argv)
 
     def action() -> int:

@@ -1,4 +1,4 @@
-"""Migrations of the old kind: a script with ``run_migration()``, its own engine, its own transactions, its prints.
+"""Legacy scripts: a migration with ``run_migration()``, its own engine, its own transactions, its prints.
 
 It runs in a process of its own, under the runner's lock and a deadline. Its word is not enough: it counts as applied
 only if the catalog changed, or if the operator vouches for it by name.
@@ -77,7 +77,7 @@ def run_script(session: Session, migration: MigrationFile) -> dict[str, Any]:
     if trouble:
         kept = f" It did change the database before: {_few(changed)}." if changed else ""
         raise MigrationError(
-            f"Migration {migration.identity} (old kind) {trouble}.{kept}",
+            f"Migration {migration.identity} (legacy script) {trouble}.{kept}",
             hint=(
                 "If it changes data only and you have looked that it did, run again with --believe "
                 f"{migration.identity}."
@@ -168,8 +168,8 @@ def _run(session: Session, migration: MigrationFile) -> tuple[dict[str, Any], st
         if not in_time:
             _kill(session, child)
             raise DeadlineExceeded(
-                f"Migration {migration.identity} (old kind) did not end within {deadline:g} s; its process was killed"
-                " and its database sessions were ended.",
+                f"Migration {migration.identity} (legacy script) did not end within {deadline:g} s; its process was"
+                " killed and its database sessions were ended.",
                 hint="A script with two connections can wait for itself. Look at what it changed before it runs again.",
                 identity=migration.identity,
                 output=output,

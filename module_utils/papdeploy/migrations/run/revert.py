@@ -103,7 +103,7 @@ def _refuse_irreversible(name: str, by_name: dict[str, MigrationFile], entry: le
             identity=name,
         )
     if not migration.reversible:
-        why = "a script of the old kind has no downgrade" if migration.flavour == SCRIPT else "it has no way back"
+        why = "a legacy script has no downgrade" if migration.flavour == SCRIPT else "it has no downgrade"
         raise Refused(
             f"{name} cannot be reverted: {why}.",
             hint="Restore the backup instead, or write a new migration that repairs.",

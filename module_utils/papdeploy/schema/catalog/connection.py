@@ -85,7 +85,7 @@ class Session:
         return self.server_version // 10_000
 
     def encoding(self) -> str:
-        """The encoding of the database, or '' where the driver does not say."""
+        """The encoding of the database, or '' where the driver does not state."""
         return str(self.raw.info.parameter_status("server_encoding") or "") if self._libpq else ""
 
     def _version(self) -> int:

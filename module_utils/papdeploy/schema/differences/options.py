@@ -62,7 +62,7 @@ class CheckOptions:
     def __post_init__(self) -> None:
         for value in (self.fail_on, *self.severities.values()):
             if value not in (*SEVERITIES, "never"):
-                raise PapError(f"{value!r} is no severity.", hint="Use error, warning, note or never.")
+                raise PapError(f"{value!r} is not a severity.", hint="Use error, warning, note or never.")
 
     def date(self) -> datetime.date:
         if self.today:

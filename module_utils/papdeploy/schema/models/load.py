@@ -152,7 +152,9 @@ def load_models(specs: Sequence[str], path: str | None = None, *, extensions: Se
 
 def _import(name: str) -> Any:
     if not re.fullmatch(r"[A-Za-z_][\w.]*", name):
-        raise PapError(f"{name!r} is no name of a Python module.", hint="Write package.module or package.module:Base.")
+        raise PapError(
+            f"{name!r} is not a name of a Python module.", hint="Write package.module or package.module:Base."
+        )
     with silence() as printed:
         failure: BaseException | None = None
         try:
