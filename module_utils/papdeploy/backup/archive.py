@@ -120,12 +120,17 @@ ROWS_FIRST = ("--section=pre-data", "--section=data", "--no-privileges")
 
 
 EVENT_TRIGGER = re.compile(r"\d+; \d+ \d+ (?:COMMENT - )?EVENT TRIGGER ")
+# pg_dump does not tell a parallel pg_restore that the comment on an inherited constraint waits for the parent's one.
+CONSTRAINT_COMMENT = re.compile(r"\d+; \d+ \d+ COMMENT \S+ CONSTRAINT ")
 
 
 def the_rest(target: Database, path: Path) -> list[list[str]]:
-    """What follows the rows, as lists for pg_restore: indexes, constraints, triggers, and all privileges; then event
-    triggers, alone. Privileges come late, as in a restore in one go: an owner may have no right to refer to its own
-    table. Event triggers come last, because they fire for what else is restored."""
+    """What follows the rows, as lists for pg_restore: indexes, constraints, triggers, and all privileges; then comments
+    on constraints; then event triggers, alone.
+
+    Privileges come late, as in a restore in one go: an owner may have no right to refer to its own table. Event
+    triggers come last, because they fire for what else is restored.
+    """
 
     def listed(*options: str) -> list[str]:
         return target.site.run([target.program("pg_restore"), "--list", *options, str(path)]).text.splitlines()
@@ -133,8 +138,9 @@ def the_rest(target: Database, path: Path) -> list[list[str]]:
     later = set(listed("--section=post-data"))
     chosen = [line for line in listed() if line in later or re.match(r"\d+; \d+ \d+ ACL ", line)]
     events = [line for line in chosen if EVENT_TRIGGER.match(line)]
-    others = [line for line in chosen if not EVENT_TRIGGER.match(line)]
-    return [part for part in (others, events) if part]
+    comments = [line for line in chosen if CONSTRAINT_COMMENT.match(line)]
+    others = [line for line in chosen if line not in {*events, *comments}]
+    return [part for part in (others, comments, events) if part]
 
 
 def rest_argv(target: Database, path: Path) -> list[str]:

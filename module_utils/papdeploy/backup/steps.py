@@ -44,10 +44,10 @@ def steps(listed: Sequence[str], owners: Collection[str], others: Collection[str
     nobody owns, or one of ``others`` (that are none of ``owners``). Privileges come after the rows, before what is
     refreshed by them; event triggers last."""
     owned, foreign = _ends(owners), (" ", *_ends(others))
-    parts: list[list[str]] = [[], [], [], [], []]
+    parts: list[list[str]] = [[], [], [], [], [], []]
     for line in listed:
         if re.match(_ENTRY, line):
-            kinds = (_FRAME, None, _PRIVILEGES, _REFRESH, archive.EVENT_TRIGGER)
+            kinds = (_FRAME, None, archive.CONSTRAINT_COMMENT, _PRIVILEGES, _REFRESH, archive.EVENT_TRIGGER)
             place = next((at for at, kind in enumerate(kinds) if kind and kind.match(line)), 1)
             parts[place].append(line)
 
@@ -55,12 +55,12 @@ def steps(listed: Sequence[str], owners: Collection[str], others: Collection[str
         runs = itertools.groupby(lines, lambda line: line.endswith(owned) or not line.endswith(foreign))
         return [Step(by_owner, list(run)) for by_owner, run in runs]
 
-    frame, rows, privileges, refreshed, events = parts
+    frame, rows, comments, privileges, refreshed, events = parts
     of_schemas = [" ACL - SCHEMA " in line for line in privileges]  # first: who grants may need the schema for it
     given = [
         Step(False, list(itertools.compress(privileges, chosen))) for chosen in (of_schemas, map(not_, of_schemas))
     ]
-    found = [Step(False, frame), *divided(rows), *given, *divided(refreshed), Step(False, events)]
+    found = [Step(False, frame), *divided(rows), *divided(comments), *given, *divided(refreshed), Step(False, events)]
     return [step for step in found if step.entries]
 
 
