@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Callable, Optional
 
@@ -182,6 +182,9 @@ class _Streaming:
         snapshot = str(session.scalar("SELECT pg_export_snapshot() AS id"))
         needs = archive.what_dumps_need(session)
         pipeline = Pipeline(deadline=self.deadline)
+        # No snapshot holds sequences: what the dump finds lies between a reading before it and one after it.
+        with self.database.session() as fresh:
+            before = content_digest.read_sequences(fresh)
         taking = _InBackground(
             lambda: content_digest.take(self.database, snapshot=snapshot, lock_timeout_s=self.lock_wait_s),
             pipeline.fail,
@@ -213,7 +216,7 @@ class _Streaming:
                 hint="Disk or memory of the target host damages data. Do not deploy; have the machine looked at.",
             )
         self.emit({"event": "step", "step": f"dumped {text.size(streamed.bytes)}; hashing the rows of the original"})
-        return streamed, rest_s, taking.result()
+        return streamed, rest_s, replace(taking.result(), sequences=before)
 
     def _reader(self, parted: bool, opened: bool) -> Process:
         """Restores into the copy; without one, reads the archive through, or just its bytes."""

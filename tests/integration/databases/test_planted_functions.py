@@ -237,7 +237,7 @@ def test_a_ledger_that_cannot_be_is_named_and_not_read(
 
 def test_a_backup_says_which_functions_of_others_a_superuser_ran(database: str, server: Server, tmp_path: Path) -> None:
     """Restoring rows calls them, and no other: docs/security.md says how to avoid it."""
-    server.sql("DO $d$ BEGIN CREATE ROLE planter_of_rows; EXCEPTION WHEN duplicate_object THEN END $d$")
+    server.sql("DO $d$ BEGIN CREATE ROLE planter_of_checks; EXCEPTION WHEN duplicate_object THEN END $d$")
     made = [
         "checked(int) RETURNS boolean",
         "of_domain(int) RETURNS boolean",
@@ -247,7 +247,7 @@ def test_a_backup_says_which_functions_of_others_a_superuser_ran(database: str, 
     for signature in made:
         returned = "$1 > 0" if signature.endswith("boolean") else "$1"
         server.sql(f"CREATE FUNCTION {signature} IMMUTABLE LANGUAGE sql RETURN {returned}", database)
-        server.sql(f"ALTER FUNCTION {signature.split(' ')[0]} OWNER TO planter_of_rows", database)
+        server.sql(f"ALTER FUNCTION {signature.split(' ')[0]} OWNER TO planter_of_checks", database)
     server.sql(
         "CREATE DOMAIN positive AS int CHECK (of_domain(VALUE));"
         "CREATE TABLE t (a int CHECK (checked(a)), b positive, c int GENERATED ALWAYS AS (generated(a)) STORED, d int DEFAULT idle(1));"
@@ -257,10 +257,10 @@ def test_a_backup_says_which_functions_of_others_a_superuser_ran(database: str, 
     live = database_of(server, database)
     taken = backup.take(live, tmp_path / "b", stack="st", release="r1")
     (note,) = [note for note in taken.manifest["notes"] if "superuser" in note]
-    assert "functions of planter_of_rows with the rights of postgres" in note, note
+    assert "functions of planter_of_checks with the rights of postgres" in note, note
     assert (
         ": public.checked(integer), public.generated(integer), public.of_domain(integer); for the database" in note
     ), note
     schema = backup.take(live, tmp_path / "b", stack="st", release="r2", proof="schema")
     assert not any("superuser" in note for note in schema.manifest["notes"])
-    server.sql("DROP OWNED BY planter_of_rows CASCADE", database)
+    server.sql("DROP OWNED BY planter_of_checks CASCADE", database)

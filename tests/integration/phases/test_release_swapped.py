@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from papdeploy.core.errors import VerificationFailed
-from papdeploy.phases import migrate, receipt, validate
+from papdeploy.phases import activate, migrate, receipt, validate
 from support.rehearsal_stack import API, Bench, migration
 
 from tests.integration.phases.test_preflight_findings import NOTE
@@ -80,17 +80,17 @@ def test_what_takes_over_is_measured_right_before_and_after(bench: Bench) -> Non
     good = code.read_text()
     code.write_text("evil")
     with pytest.raises(VerificationFailed, match=r"right before it takes over, api\.py is another one"):
-        migrate.activate(bench.stack, release)
+        activate.run(bench.stack, release)
     assert current.resolve().name == "old"
     code.write_text(good)
     right = bench.stack
     bench.stack = replace(right, api=bench.api(restart_command=("sh", "-c", f"echo evil >> {code}")))
     with pytest.raises(VerificationFailed, match=r"right after it took over, api\.py is another one"):
-        migrate.activate(bench.stack, release)
+        activate.run(bench.stack, release)
     assert bench.journal().last("activate") is None
     code.write_text(good)
     bench.stack = right
-    assert migrate.activate(right, release)["changed"] and current.resolve().name == "new"
+    assert activate.run(right, release)["changed"] and current.resolve().name == "new"
     package(bench, "2.0")
     bench.server.sql("ALTER TABLE users ADD COLUMN note text", bench.dbname)
     with pytest.raises(VerificationFailed, match="since it took over, package: some-library"):
@@ -106,7 +106,7 @@ def test_values_may_change_and_the_receipt_is_about_what_was_measured(bench: Ben
     assert before["release"]["checksum"].startswith("files:")
     path = bench.folder / "env"
     path.write_text(path.read_text().replace("MODE=test", "MODE=other"))
-    assert migrate.activate(bench.stack, release)["changed"]
+    assert activate.run(bench.stack, release)["changed"]
     (bench.folder / "new" / "api.py").write_text("later")
     assert receipt.describe(bench.stack.state, release)["subject"] == before
     bench.stack.state.lock.release(release)

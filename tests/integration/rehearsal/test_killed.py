@@ -52,6 +52,7 @@ def test_what_a_killed_rehearsal_leaves_is_cleared_by_the_next_run(bench: Bench,
         sources["2026_01_02_sleep.py"] = SLEEP
     before = bench.content().tables["public"]["items"]
     release = bench.open(sources)
+    hanging.unlink(missing_ok=True)  # the guard of the preflight has started the program as well
     state = tmp_path / "stack"
     state.write_bytes(pickle.dumps((bench.stack, release)))
     process = subprocess.Popen(
@@ -69,8 +70,11 @@ def test_what_a_killed_rehearsal_leaves_is_cleared_by_the_next_run(bench: Bench,
     def sleeping() -> bool:
         return bool(bench.server.sql("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(120)%'"))
 
+    def tried() -> bool:
+        return hanging.exists() and len(bench.databases()) == 2
+
     try:
-        wait_until(sleeping if where == "migration" else hanging.exists, seconds=60)
+        wait_until(sleeping if where == "migration" else tried, seconds=60)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         wait_until(lambda: not sessions(), seconds=30)  # the migration's session on the copy ends with its caller

@@ -185,7 +185,7 @@ class TestReceipts:
         assert len(found) == (end != "refused")
         made = receipt_keys.write({}, str(folder), "", keys["private"], found)
         assert made["changed"] is (end != "refused") and len(list(folder.iterdir())) == 1
-        assert all("which was rolled back" in line for line in made["pap"]["lines"])
+        assert all("rolled back, in" in line for line in made["pap"]["lines"])
         assert receipt_keys.write({}, str(folder), "", keys["private"], found)["changed"] is False
         if end == "refused":
             assert self.demand(described["subject"], folder, keys)["receipt"]["release"] == tested.release
