@@ -139,7 +139,8 @@ def the_rest(target: Database, path: Path) -> list[list[str]]:
     chosen = [line for line in listed() if line in later or re.match(r"\d+; \d+ \d+ ACL ", line)]
     events = [line for line in chosen if EVENT_TRIGGER.match(line)]
     comments = [line for line in chosen if CONSTRAINT_COMMENT.match(line)]
-    others = [line for line in chosen if line not in {*events, *comments}]
+    late = {*comments, *events}
+    others = [line for line in chosen if line not in late]
     return [part for part in (others, comments, events) if part]
 
 

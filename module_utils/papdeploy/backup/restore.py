@@ -111,10 +111,11 @@ def fill(
     ran: Optional[list[str]] = None,
 ) -> float:
     """Restore ``backup`` into the empty database ``target`` and compare it with the content digest; raises PapError if
-    it is not equal. Returns when it was ready to be used, before the comparison (monotonic seconds). ``notes`` takes
-    what a
-    newer major version of the server describes in other words; without it, that is a difference too. ``ran`` takes what
-    ran with the rights of a superuser."""
+    it is not equal. Returns when it was ready to be used, before the comparison (monotonic seconds).
+
+    ``notes`` takes what a newer major version of the server describes in other words; without it, that is a difference
+    too. ``ran`` takes what ran with the rights of a superuser.
+    """
     manifest = backup.manifest
     backup.digest  # noqa: B018 - says now if this version cannot compare it
     key = encryption if manifest["encryption"] else None

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Callable, Optional
 
@@ -186,7 +186,9 @@ class _Streaming:
         with self.database.session() as fresh:
             before = content_digest.read_sequences(fresh)
         taking = _InBackground(
-            lambda: content_digest.take(self.database, snapshot=snapshot, lock_timeout_s=self.lock_wait_s),
+            lambda: content_digest.take(
+                self.database, snapshot=snapshot, lock_timeout_s=self.lock_wait_s, sequences=before
+            ),
             pipeline.fail,
         )
         opened = self.encryption is None or self.proof != "none" or self.encryption.opens
@@ -216,7 +218,7 @@ class _Streaming:
                 hint="Disk or memory of the target host damages data. Do not deploy; have the machine looked at.",
             )
         self.emit({"event": "step", "step": f"dumped {text.size(streamed.bytes)}; hashing the rows of the original"})
-        return streamed, rest_s, replace(taking.result(), sequences=before)
+        return streamed, rest_s, taking.result()
 
     def _reader(self, parted: bool, opened: bool) -> Process:
         """Restores into the copy; without one, reads the archive through, or just its bytes."""

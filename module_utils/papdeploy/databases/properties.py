@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.errors import Refused
-from ..core.owner_login import SHAPE
 from .content_digest.queries import acl_list
 from .managed_names import plain_comment
+from .owner_login import SHAPE
 from .psql import Session, quote_ident, quote_literal
 
 

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
-from ..core import conninfo, database_identity, encodings, owner_login
+from ..core import conninfo, database_identity, encodings
 from ..core.database_identity import IDENTITY, DatabaseIdentity
 from ..core.errors import CommandFailed, PapError, Refused, Unavailable
 from ..core.registry import Registry
 from ..core.text import plural
 from ..sites.host import Process, Site
+from . import owner_login
 
 MAX_NAME_BYTES = 63
 _CONTROL = re.compile(r"[\x01-\x1f\x7f]")

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from ..core.owner_login import SHAPE
 from .content_digest.queries import acl_list
+from .owner_login import SHAPE
 from .psql import Session, quote_ident
 
 ServerState = Mapping[str, Mapping[str, str]]

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from papdeploy import backup, databases
 from papdeploy.backup import rights, steps
-from papdeploy.core import owner_login
 from papdeploy.core.errors import Unavailable
-from papdeploy.databases import content_digest, properties, relation_losses, server_state, write_snapshot
+from papdeploy.databases import content_digest, owner_login, properties, relation_losses, server_state, write_snapshot
 from papdeploy.databases.managed_names import admin_session
 from papdeploy.databases.psql import Database, Session
 from papdeploy.phases import forecast

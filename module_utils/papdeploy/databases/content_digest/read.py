@@ -25,11 +25,13 @@ def take(
     ignore_schemas: Sequence[str] = (),
     lock_timeout_s: float = 30.0,
     rows: bool = True,
+    sequences: Optional[Nested] = None,
 ) -> ContentDigest:
     """The content digest of ``database`` as of one snapshot: an exported one (``snapshot``), that of a ``session``
     which is inside a REPEATABLE READ transaction, or a new one.
 
     ``ignore_schemas`` are left out whole; ``rows=False`` reads the catalog and counts nothing (a schema-only proof).
+    ``sequences``: their positions, where they were read before (no snapshot holds them).
     Raises CommandFailed where a table cannot be read (row security, privileges): never a content digest of a part.
     """
     started = time.monotonic()
@@ -41,14 +43,17 @@ def take(
                 shared = snapshot or str(session.scalar("SELECT pg_export_snapshot() AS id"))
                 read = stack.enter_context(_in_groups(database.confined(session), shared, lock_timeout_s))
         session.execute(f"SET LOCAL lock_timeout = '{int(lock_timeout_s * 1000)}ms'")
-        return _read(session, read or session.rows, set(ignore_schemas), rows, started)
+        return _read(session, read or session.rows, set(ignore_schemas), rows, sequences, started)
 
 
-def _read(session: Session, read: Rows, skip: set[str], rows: bool, started: float) -> ContentDigest:
+def _read(
+    session: Session, read: Rows, skip: set[str], rows: bool, sequences: Optional[Nested], started: float
+) -> ContentDigest:
     found = session.rows(TABLES) if rows else []
     tables = [table for table in found if table["schema"] not in skip]
     counted = _counted(_batched(read, [queries.rows_query(table) for table in tables]))
-    positions = read_sequences(session, tuple(skip), read) if rows else {}
+    if sequences is None:
+        sequences = read_sequences(session, tuple(skip), read) if rows else {}
     large = session.rows(queries.LARGE_OBJECTS)[0] if rows else {}
     session.execute("SET LOCAL jit = off")  # compiling the catalog's queries takes longer than running them
     version = int(session.scalar("SELECT current_setting('server_version_num')::int AS version"))
@@ -59,7 +64,7 @@ def _read(session: Session, read: Rows, skip: set[str], rows: bool, started: flo
     notes = {note["name"]: note["value"] for note in session.rows(known_differences.NOTES)}
     if rows:
         notes.update(extensions.rows_left_out(session, read, counted))
-    return ContentDigest(counted, positions, large, catalog, notes, time.monotonic() - started)
+    return ContentDigest(counted, sequences, large, catalog, notes, time.monotonic() - started)
 
 
 @contextlib.contextmanager

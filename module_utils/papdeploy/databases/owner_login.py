@@ -26,8 +26,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Optional, Protocol, TypeVar
 
-from .errors import PapError, Unavailable
-from .processes import Place, Process
+from ..core.errors import PapError, Unavailable
+from ..core.processes import Place, Process
 
 _PREFIX = "pap_deploy_rows_"
 _RECORD = "pap-deploy login "
