@@ -47,7 +47,7 @@ def one(running: Server, gb: float, home: Path) -> None:
     parts = taken.manifest["seconds"]
     print(
         f"  ours: {cost}, {taken.manifest['bytes'] / 1e6:,.0f} MB {taken.manifest['compression']}: dump until"
-        f" {parts['dump']:.1f} s, restored at {parts['restore']:.1f} s, content digest {parts['oracle']:.1f} s beside them,"
+        f" {parts['dump']:.1f} s, restored at {parts['restore']:.1f} s, content digest {parts['content_digest']:.1f} s beside them,"
         f" of the copy {taken.manifest['proof']['seconds']:.1f} s"
     )
     bare, _ = timed(running, lambda: backup.take(target, home / f"n{gb}", stack="bench", release="r1", proof="none"))

@@ -18,7 +18,7 @@ _HEAD = """\
 Made by `python tools/generate_adr_index.py`; do not edit it. A new record is `NNNN-title-in-words.md` with the lines
 
 ```
-# N. Title that somebody would search for
+# N. Title that a reader would search for
 
 Status: accepted, YYYY-MM-DD
 ```

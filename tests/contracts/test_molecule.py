@@ -80,7 +80,7 @@ def test_its_verification_looks_into_the_database(scenario: Path) -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.name)
 def test_no_file_is_left_unused(scenario: Path) -> None:
-    """A playbook in the folder that no step plays is a test that somebody believes in."""
+    """A playbook in the folder that no step plays is a test that never runs."""
     played = {playbook(scenario, step) for step in steps(scenario)}
     there = {path.resolve() for path in scenario.glob("*.yml")} - {(scenario / "molecule.yml").resolve()}
     assert there <= played

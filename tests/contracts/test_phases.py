@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Every phase, once. The last two are no steps of deploy.yml.
+# Every phase, once. deploy.yml does not run the last two.
 PHASES = (
     "preflight", "receipt", "backup", "rehearse", "migrate", "activate", "login_smoke_test", "validate", "watch", "finish",
     "rollback", "report",

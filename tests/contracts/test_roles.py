@@ -49,7 +49,7 @@ def counted(name: str, texts: list[str]) -> int:
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda path: path.name)
 def test_every_default_and_register_is_read(role: Path) -> None:
-    """A variable that nothing reads is a promise that nobody keeps."""
+    """A variable that nothing reads is a broken promise."""
     readers = [*(ROOT / "playbooks").rglob("*.yml"), *(ROOT / "roles").glob("*/vars/*.yml")]
     readers += [path for folder in ("tasks", "templates") for path in (ROOT / "roles").glob(f"*/{folder}/*")]
     texts = [path.read_text() for path in readers]

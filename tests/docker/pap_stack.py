@@ -139,7 +139,7 @@ class Stack:
         return f"http://{inspected['NetworkSettings']['Networks'][self.name]['IPAddress']}:8000"
 
     def get(self, path: str) -> tuple[int, str]:
-        """Status and body of a GET; 0 if nobody answers."""
+        """Status and body of a GET; 0 without an answer."""
         try:
             with urllib.request.urlopen(self.base_url() + path, timeout=5) as answer:
                 return answer.status, answer.read().decode()

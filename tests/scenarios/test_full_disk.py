@@ -19,7 +19,7 @@ from support.interrupted_deploys import Interrupted
 sys.path.insert(0, str(ROOT))
 
 FULL = f"dd if=/dev/zero of={{disk}}/{FILLER} bs=4k 2>/dev/null || true"
-# Somebody writes on, into what has just been given up.
+# Another program writes on, into what has just been given up.
 GREEDY = f"rm -f {{disk}}/state/{storage.FOR_NOTES}; {FULL}"
 
 

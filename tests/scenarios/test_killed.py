@@ -65,7 +65,7 @@ def test_the_next_deploy_ends_what_was_killed(stack: Interrupted, phase: str, ev
 @pytest.mark.timeout(600)
 def test_a_deploy_after_a_killed_one_recovers_and_can_be_taken_back(stack: Interrupted, tmp_path: Path) -> None:
     """With an encrypted backup, and no leave to lose a row: the restore comes from the ciphertext, and the smoke test's
-    own rows are the only ones that were written. It is announced that the older backup goes, and in the end the failed
+    smoke test's rows are the only ones that were written. It is announced that the older backup goes, and in the end the failed
     database is dropped."""
     key = tmp_path / "key"
     subprocess.run(["age-keygen", "-o", key], check=True, capture_output=True)

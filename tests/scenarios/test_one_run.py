@@ -1,5 +1,5 @@
 """One run at a time: beside a deploy that lives, whoever comes second is refused and the first one ends well; a deploy
-that was stopped, taken over and let go on changes nothing more."""
+that was stopped, taken over and resumed changes nothing more."""
 
 from __future__ import annotations
 

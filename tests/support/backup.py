@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ROLES = ("pap_reader", "pap \"quoted' role", "pap_owner")
 
-# Everything that has broken somebody's backup: names, values, kinds of objects.
+# Everything that has ever broken a backup: names, values, kinds of objects.
 HOSTILE = r"""
 CREATE SCHEMA "second ""schema"" x" AUTHORIZATION pap_owner;
 CREATE TYPE mood AS ENUM ('sad', 'so so', 'it''s ok', 'ünï');

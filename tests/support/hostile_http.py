@@ -81,7 +81,7 @@ KINDS: dict[str, tuple[Speak, str]] = {
     "chunk without size": (_bytes(CHUNKED + b"zz\r\n{}\r\n0\r\n\r\n"), "broke off"),
     "chunk of less than nothing": (_bytes(CHUNKED + b"-5\r\n{}\r\n0\r\n\r\n"), "body cannot be read|broke off"),
     "chunks cut off": (_bytes(CHUNKED + b"40\r\n{}"), "broke off"),
-    "gzip that nobody asked for": (_bytes(_ok(gzip.compress(b"{}"), JSON, "Content-Encoding: gzip")), "encoded .gzip."),
+    "gzip without Accept-Encoding": (_bytes(_ok(gzip.compress(b"{}"), JSON, "Content-Encoding: gzip")), "encoded .gzip."),
     "deep JSON": (_bytes(_ok(b"[" * 200_000 + b"]" * 200_000, JSON)), "nested too deeply"),
     "invalid UTF-8": (_bytes(_ok(b'{"a": "\xff\xfe"}', JSON)), "no JSON"),
     "cut JSON": (_bytes(_ok(b'{"a": ', JSON)), "no JSON"),

@@ -259,7 +259,7 @@ class Walk:
         self._note(called)
 
     def person_renames(self) -> None:
-        """Somebody takes what was quarantined, works in it, and will not have it dropped."""
+        """A person claims a quarantined database, works in it, and will not have it dropped."""
         found = [entry["name"] for entry in databases.existing(self.live) if entry["kind"] == "failed"]
         if found:
             called = f"rescue_{self.number}_{self.name}"
@@ -268,7 +268,7 @@ class Walk:
             self._note(called)
 
     def person_takes_a_name(self) -> None:
-        """A database of somebody else's under a name of a release that is over, with a look of ours."""
+        """A foreign database under a name of a release that is over, with a look of ours."""
         over = [each.release for each in self.state.releases() if each.end()]
         if not over:
             return
@@ -305,7 +305,7 @@ class Walk:
         self.theirs[name] = (self.oid(name), self._content(name))
 
     def _content(self, name: str) -> content_digest.ContentDigest | None:
-        """None where nobody may connect: then its OID alone is known."""
+        """None where no role may connect: then its OID alone is known."""
         return content_digest.take(self.live.named(name)) if self._opens(name) else None
 
     def _opens(self, name: str) -> bool:

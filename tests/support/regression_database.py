@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from support.postgres_servers import Server
 
 SUITES = ("stable", "testing", "unstable")  # Debian's, where this machine's own has no such version
-# Roles of the whole server, a server's settings and other databases are no part of this database.
+# Roles of the whole server, a server's settings and other databases do not belong to this database.
 LEFT_OUT = {"tablespace"}
 
 

@@ -70,7 +70,7 @@ if behaviour.get("hangs"):
 
 if behaviour.get("url_kept"):
     kept = psycopg2.connect(behaviour["url_kept"])
-    while True:  # until somebody ends it
+    while True:  # until it is ended
         kept.cursor().execute("SELECT 1")
         time.sleep(0.05)
 

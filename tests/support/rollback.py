@@ -81,7 +81,7 @@ class Release:
 def deploy(
     database: Database, folder: Path, *, kind: str, up: str, down: str = "", unfence: bool = True, **facts: Any
 ) -> Release:
-    """Do what a deploy does to the database, up to the moment when somebody wants it back."""
+    """Do what a deploy does to the database, up to the moment of its rollback."""
     as_app(database).execute(LEDGER)
     before = content_digest.take(database)
     taken = backup.take(database, folder, stack="st", release=R)

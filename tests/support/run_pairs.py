@@ -319,7 +319,7 @@ def without_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
         return nothing
 
     monkeypatch.setattr(lock.keeper, "start", lambda *_: Process(2**22 + 1))
-    monkeypatch.setattr(rollback, "_take_back", taken_back)
+    monkeypatch.setattr(rollback, "_roll_back", taken_back)
     monkeypatch.setattr(rollback, "_forecast", lambda *_: {"pap": {"lines": []}})
     monkeypatch.setattr(
         rollback.live_check, "unchanged", lambda *_: contextlib.nullcontext(SimpleNamespace(sentence=""))
@@ -328,8 +328,8 @@ def without_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backup, "_clear", lambda *_: SimpleNamespace(lines=[]))
     monkeypatch.setattr(rollback, "_refuse_other_stack", lambda *_: None)
     monkeypatch.setattr(cleanup.databases, "refuse_other_stack", lambda *_: None)
-    nobody = SimpleNamespace(lines=[], removed=[])
-    monkeypatch.setattr(cleanup.retention, "dropped", lambda *_, **__: (nobody, []))
+    none_left = SimpleNamespace(lines=[], removed=[])
+    monkeypatch.setattr(cleanup.retention, "dropped", lambda *_, **__: (none_left, []))
     monkeypatch.setattr(report, "_kept", lambda *_: [])
     monkeypatch.setattr(report, "_schema_ahead", lambda *_: [])
     monkeypatch.setattr(report, "_look", lambda *_: ([], ""))

@@ -1,5 +1,5 @@
 """Databases from a seed: schemas, types, tables, partitions, inheritance, rights, comments, policies and rows, with odd
-names and values, in an order in which somebody may have made and changed them."""
+names and values, in an order in which a person may have made and changed them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAMES = (
 )  # fmt: skip
 ROLES = ("pap_reader", "pap \"quoted' role", "pap_owner")
 
-# A type and expressions for its values, with those that have broken somebody's dump.
+# A type and expressions for its values, with those that have ever broken a dump.
 VALUES = {
     "int": ("0", "-2147483648", "2147483647"),
     "bigint": ("9223372036854775807", "-1"),

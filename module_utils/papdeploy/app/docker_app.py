@@ -222,7 +222,7 @@ class DockerApi(Api):
         if container["Image"] != image:
             raise Unavailable(
                 f"Container {name} runs the image {container['Image'][:19]} and not {image[:19]}.",
-                hint="Somebody else replaced it (compose, a watcher)? Stop that and deploy again.",
+                hint="Did another program replace it (compose, a watcher)? Stop that and deploy again.",
             )
         ended = state["Status"] in ("exited", "dead", "removing") or state.get("Restarting")
         if ended or int(container["RestartCount"]) > restarts:

@@ -46,7 +46,7 @@ class Service:
         return found
 
     def kept(self) -> list[Data]:
-        """Containers that had the name and were set aside by a release, the last one first. Nobody else's."""
+        """Containers that had the name and were set aside by a release, the last one first. No other containers."""
         with self.engine.talking("list containers"):
             listed = self.engine.api.containers(all=True, filters={"name": f"{self.name}__"})
         names = [str(name)[1:] for item in listed for name in item["Names"]]

@@ -1,4 +1,4 @@
-"""A trial of one image beside the API that runs: its own program in a one-off container that nobody else reaches."""
+"""A trial of one image beside the API that runs: its own program in a one-off container that nothing else can reach."""
 
 from __future__ import annotations
 

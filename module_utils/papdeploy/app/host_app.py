@@ -73,7 +73,8 @@ class Api(ABC):
         return {str(version["label"]): self.environment(version)}
 
     def declared(self, version: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-        """Environments that somebody else than this program gives ``version`` when it starts it, by where they are."""
+        """Environments that a service manager (not this program) gives ``version`` when it starts it, by where they
+        are."""
         return {}
 
     @abstractmethod
@@ -98,7 +99,7 @@ class Api(ABC):
         if running["identity"] != version["identity"]:
             raise Unavailable(
                 f"What runs is {running['label']}, not {version['label']}.",
-                hint="Somebody or something else switched it; find out what, then deploy again.",
+                hint="A person or another program switched it; find out which, then deploy again.",
             )
 
     def deaf_s(self) -> float:
@@ -114,7 +115,7 @@ class Api(ABC):
         """Wait until that says healthy; raises Unhealthy if it does not. The API itself has answered by then."""
 
     def ended_at(self) -> str:
-        """When what should run ended, as a journal writes times; empty if it runs, or if nobody can tell."""
+        """When what should run ended, as a journal writes times; empty if it runs, or if that is unknown."""
         return ""
 
     def tidy(self, keep: int) -> list[str]:

@@ -43,7 +43,7 @@ class Trial:
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that nobody uses now."""
+    """A free TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""Differences between a database and its restored copy that somebody knows and accepts, until a day."""
+"""Differences between a database and its restored copy that are known and accepted until a date."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def read_through_argv(database: Database) -> list[str]:
     return database.tool("pg_restore", "--file=/dev/null", dbname_option=None)
 
 
-# For a ciphertext that nobody here can open: it is read back and hashed, no more.
+# For a ciphertext that cannot be decrypted here: it is only read back and hashed.
 READ_BACK = ["sh", "-c", "exec cat >/dev/null"]
 
 

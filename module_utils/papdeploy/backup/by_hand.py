@@ -1,7 +1,7 @@
 """Restore a backup with nothing but its files: into a new database, on the server that it is from or on any other.
 
 What pg_dump leaves out comes from the manifest, as data. The file of globals beside an archive is for people to read:
-names, comments and settings in it are what somebody else has written, and nothing picks lines out of it.
+names, comments and settings in it are untrusted input, and nothing picks lines out of it.
 """
 
 from __future__ import annotations

@@ -77,8 +77,8 @@ def commit(path: Path, file: IO[bytes], final: Path) -> None:
 
 @contextlib.contextmanager
 def stale(folder: Path, stack: str, dbname: str) -> Iterator[list[Path]]:
-    """The temporary files of runs for that stack and database that were killed (nobody holds their lock), held for the
-    block. What only begins like one is somebody else's."""
+    """The temporary files of runs for that stack and database that were killed (their lock is free), held for the
+    block. A file whose name only begins like one is not ours."""
     with contextlib.ExitStack() as opened:
         found: list[Path] = []
         for path in sorted(folder.glob(f"{PARTIAL}*")):

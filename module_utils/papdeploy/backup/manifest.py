@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from ..core import text
+from ..core import earlier_names, text
 from ..core.durable import sync_folder
 from ..core.errors import Refused
 from ..core.regular import read_regular
@@ -31,7 +31,7 @@ class Backup:
 
     @property
     def digest(self) -> ContentDigest:
-        return ContentDigest.from_dict(self.manifest["oracle"])
+        return ContentDigest.from_dict(self.manifest["content_digest"])
 
     @property
     def scratch(self) -> Optional[str]:
@@ -52,7 +52,7 @@ class Backup:
             **{
                 key: value
                 for key, value in self.manifest.items()
-                if key not in ("oracle", "sequences_after", "properties", "roles", "mark")
+                if key not in ("content_digest", "sequences_after", "properties", "roles", "mark")
             },
         }
 
@@ -113,7 +113,7 @@ def load_manifest(path: Path | str) -> Backup:
         raise Refused(f"The manifest {where} is damaged: its digest does not fit its content.", hint=_DAMAGED)
     if value.get("format") != FORMAT:
         raise Refused(f"{where} has format {value.get('format')!r}; this version reads format {FORMAT}.")
-    return Backup(where.with_name(where.name[: -len(SUFFIX)]), value)
+    return Backup(where.with_name(where.name[: -len(SUFFIX)]), earlier_names.manifest(value))
 
 
 def settle(folder: Path, stack: str, dbname: str) -> None:

@@ -57,7 +57,7 @@ def restore(
     deadline_s: Optional[float] = None,
     emit: Emit = silent,
 ) -> Restored:
-    """Restore the backup at ``path`` into a new database ``<live>__<kind>_<release>`` and compare it with the oracle.
+    """Restore the backup at ``path`` into a new database ``<live>__<kind>_<release>`` and compare the content digests.
 
     ``database`` carries the live name and is not touched. The archive is read and hashed before anything is created.
     Raises Refused for a damaged backup or one that is not the expected one, PapError if the copy is not equal; the new
@@ -87,7 +87,7 @@ def restorable(database: Database, path: Path | str, expected: Expected, encrypt
     backup = inspect(path, expected)
     manifest = backup.manifest
     _refuse_closed(backup, encryption)
-    if manifest["proof"]["kind"] == "schema" and not manifest["oracle"]["tables"]:
+    if manifest["proof"]["kind"] == "schema" and not manifest["content_digest"]["tables"]:
         raise Refused(f"{backup.path.name} holds no count of its rows, so a copy could not be compared.")
     facts = maintenance(database).facts()  # the live name may be behind a fence
     if manifest["server_version"] // 10000 > facts.major:
@@ -120,7 +120,7 @@ def fill(
     backup.digest  # noqa: B018 - says now if this version cannot compare it
     key = encryption if manifest["encryption"] else None
     facts = target.facts()
-    catalog = manifest["oracle"]["catalog"]
+    catalog = manifest["content_digest"]["catalog"]
     archive.bare(target, public="public" in catalog, plpgsql="extension plpgsql" in catalog.get("", {}))
     copy = archive.restoring(target, facts)
     pipeline = Pipeline(deadline=time.monotonic() + deadline_s if deadline_s else None)

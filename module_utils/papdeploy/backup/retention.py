@@ -85,7 +85,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Release:
-    """A release, for what it needs. ``end`` is empty while it is unfinished; ``way``: how it was rolled back."""
+    """A release, for what it needs. ``end`` is empty while it is unfinished; ``strategy``: how it was rolled back."""
 
     id: str
     end: str
@@ -229,7 +229,7 @@ class _Judge:
         if asked:
             return self._asked(thing)
         if days <= 0:
-            return Decision(thing, "keep", "until somebody drops it (rollback_drop_failed=true)")
+            return Decision(thing, "keep", "until it is dropped by hand (rollback_drop_failed=true)")
         ahead = _ahead(thing, self.now)
         if ahead:
             return Decision(thing, "report", ahead)
@@ -251,7 +251,7 @@ class _Judge:
     def _asked(self, thing: Thing) -> Decision:
         if self.settings.asked not in (EVERYTHING, thing.release):
             return Decision(thing, "keep", "not of the release that was named")
-        return self._droppable(thing, "somebody asked for it")
+        return self._droppable(thing, "requested by the caller")
 
     def _announced(self, thing: Thing, why: str) -> Decision:
         earliest = self.said.get(thing.key)

@@ -121,7 +121,7 @@ def needs_steps(session: Session) -> bool:
     return any(row["found"] for row in found)
 
 
-# What a superuser made and gave to another, who could not have made it: nobody but a superuser can restore it.
+# What a superuser made and gave to another, who could not have made it: only a superuser can restore it.
 _BEYOND = f"""
 SELECT 'function ' || p.oid::regprocedure AS said, p.proowner AS owner FROM pg_proc AS p
 JOIN pg_language l ON l.oid = p.prolang

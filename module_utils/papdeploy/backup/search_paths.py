@@ -56,7 +56,7 @@ def refuse_dependent(database: Database) -> None:
     """Raise Refused, naming each SQL function that a restore would stumble over and the statement that mends it. The
     server itself judges: it parses the function under the restore's path and under the application's."""
     with database.session() as session:
-        # A check or generated column is evaluated for rows only; what a table without rows would do fails nobody.
+        # A check or generated column is evaluated for rows only; what a table without rows would do cannot fail.
         used = {row["oid"]: row for row in session.rows(_USED) if _runs(session, row["rows_of"])}
         schemas = [row["name"] for row in session.rows(_PATH)] if used else []
     # To parse is to run what reads the literals: not with the rights of a superuser.

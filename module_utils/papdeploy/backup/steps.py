@@ -41,7 +41,7 @@ class Step:
 
 def steps(listed: Sequence[str], owners: Collection[str], others: Collection[str]) -> list[Step]:
     """The list of an archive (pg_restore --list) in the order in which it is restored. For the superuser is only what
-    nobody owns, or one of ``others`` (that are none of ``owners``). Privileges come after the rows, before what is
+    no role owns, or one of ``others`` (that are none of ``owners``). Privileges come after the rows, before what is
     refreshed by them; event triggers last."""
     owned, foreign = _ends(owners), (" ", *_ends(others))
     parts: list[list[str]] = [[], [], [], [], [], []]
@@ -70,8 +70,8 @@ def _ends(roles: Collection[str]) -> tuple[str, ...]:
 
 
 def by_whom(target: Database, beyond: Sequence[str]) -> tuple[Database, str]:
-    """The way to ``target`` by which its rows are restored, and why that is a superuser's, if it is. ``beyond``: what
-    takes one although it belongs to none (rights.beyond_owners)."""
+    """The connection to ``target`` by which its rows are restored, and why that is a superuser's, if it is. ``beyond``:
+    what takes one although it belongs to none (rights.beyond_owners)."""
     if beyond:
         return target, f"only a superuser can restore {few(beyond, 3)}"
     return target.confinement()

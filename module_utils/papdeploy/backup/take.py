@@ -64,8 +64,8 @@ def take(
 
     ``proof``: "full" restores everything into a scratch database and compares it with the content digest of the dump's
     own snapshot; "schema" restores and compares no rows; "none" reads the archive through. ``chosen`` says that
-    somebody chose that for a database above ``limits.ask_above_bytes``. ``keep_scratch`` leaves the restored copy for a
-    rehearsal (``Backup.scratch``). ``live`` is the live name if ``database`` is behind the fence.
+    the caller chose that for a database above ``limits.ask_above_bytes``. ``keep_scratch`` leaves the restored copy for
+    a rehearsal (``Backup.scratch``). ``live`` is the live name if ``database`` is behind the fence.
     ``accept``: known differences of the inventory (see ``acceptance``); ``accepted_before``: those that an earlier
     backup of the same release recorded, which need not be there any more.
 
@@ -137,8 +137,8 @@ def take(
             "roles": about["roles"],
             "tables": original.table_count,
             "rows": original.rows,
-            "oracle_digest": content.digest,
-            "oracle": {**content.as_dict()},
+            "content_hash": content.digest,
+            "content_digest": {**content.as_dict()},
             "sequences_after": after if proof != "full" else content.sequences,
             "notes": [*found.notes, *(rights.run_as_superuser(session, why, trusted) if proof == "full" else [])],
             "needs_superuser": beyond,
@@ -147,7 +147,7 @@ def take(
             "seconds": {
                 "dump": round(streamed.dump_s, 3),
                 "restore": round(streamed.restore_s + rest_s, 3),
-                "oracle": round(original.seconds, 3),
+                "content_digest": round(original.seconds, 3),
                 "total": round(time.monotonic() - clock, 3),
             },
             "scratch": scratch.conninfo.dbname if scratch and keep_scratch else None,

@@ -1,4 +1,4 @@
-"""Files and folders that nobody but their owner can reach or change."""
+"""Files and folders that only their owner can reach or change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ROOT = 0
 
 
 def refuse_open(path: Path, what: str = "", hint: str = "") -> None:
-    """Raise Refused unless ``path`` is a folder of this user, no symbolic link, that nobody else can look into."""
+    """Raise Refused unless ``path`` is a folder of this user, no symbolic link, and closed to all other users."""
     status = path.lstat()
     problem, do = _not_ours(status), "find out who made it, and move it away"
     if not problem and not stat.S_ISDIR(status.st_mode):

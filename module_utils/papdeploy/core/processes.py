@@ -76,7 +76,7 @@ def pid_namespace() -> str:
 
 
 def since_boot() -> float:
-    """Seconds since this host was started, time asleep included: a clock that nobody can set."""
+    """Seconds since this host was started, time asleep included: a clock that cannot be set."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 

@@ -120,7 +120,7 @@ class Redactor:
         return _spelled_out(self.record(value))
 
     def shown_error(self, message: str, hint: str, data: Mapping[str, Any]) -> dict[str, Any]:
-        """The same for an error, whose data nobody decides by: ``{"msg", "hint", "data"}``."""
+        """The same for an error, whose data no decision depends on: ``{"msg", "hint", "data"}``."""
         return dict(_spelled_out(self.data({"msg": message, "hint": hint, "data": data}), visible))
 
     def _value(self, key: Any, item: Any) -> Any:

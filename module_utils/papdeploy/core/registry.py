@@ -2,7 +2,7 @@
 
 ``<state>/stack.json`` says whose state folder this is. ``<state>/databases.jsonl`` holds one JSON object a line, each
 on disk before the database is made or renamed. A stack without a state folder (a plan on one that was never deployed
-to) remembers as long as its process lives: what that leaves behind after a kill is nobody's.
+to) remembers as long as its process lives: what that leaves behind after a kill has no owner.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from .text import size
 def open_regular(path: str | Path, *, follow: bool = True) -> int:
     """A descriptor to read the regular file ``path``. Raises OSError for a FIFO, a device or a folder, and for a
     symbolic link unless ``follow``."""
-    # Without O_NONBLOCK, opening a FIFO waits until somebody writes into it.
+    # Without O_NONBLOCK, opening a FIFO waits until a writer opens it.
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
     descriptor = os.open(path, flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -1,4 +1,4 @@
-"""Mask what looks like a secret although nobody knows it: passwords in URLs and connection strings, assignments, SQL.
+"""Mask what looks like a secret without being a known one: passwords in URLs and connection strings, assignments, SQL.
 
 SQL and DDL are data: ``CHECK (token_type = 'bearer')`` names a token and holds none. So an assignment counts only as
 programs write it (``name=value``, ``"name": "value"``), and of SQL only literals that their statement makes secret.

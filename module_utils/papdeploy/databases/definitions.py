@@ -1,7 +1,7 @@
 """What a database is besides its content: every object of its catalog, its owner, privileges and settings.
 
 Noted when a release has taken over, so that what its migrations and its API's own start define belongs to the release.
-What is defined otherwise later, somebody else did, and rolling back with the whole database undoes that as well.
+What is defined otherwise later was changed by others, and rolling back with the whole database undoes that as well.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from .psql import Database, Session
 _LOCK_TIMEOUT_S = 15.0
 _MOST = 6
 
-# Writes to the catalogs that define anything: two equal numbers mean that nobody did. Temporary tables count as well,
-# ANALYZE and VACUUM do not.
+# Writes to the catalogs that define anything: two equal numbers mean that there was none. Temporary tables count as
+# well, ANALYZE and VACUUM do not.
 _WRITES = """
 SELECT sum(pg_stat_get_tuples_inserted(oid) + pg_stat_get_tuples_updated(oid) + pg_stat_get_tuples_deleted(oid))::text
 FROM pg_class

@@ -53,7 +53,7 @@ def refuse_too_little(need: int, free: Optional[int], where: str, purpose: str) 
     if free is not None and free < need + MARGIN:
         raise Refused(
             f"Too little disk for {purpose}: {where} has {size(free)} free, {size(need + MARGIN)} are needed.",
-            hint="Free some there, or choose a way that needs less (backup_proof, migrate_restore_point).",
+            hint="Free some there, or choose a method that needs less (backup_proof, migrate_restore_point).",
             need=need + MARGIN,
             free=free,
         )

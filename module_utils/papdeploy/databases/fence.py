@@ -1,4 +1,4 @@
-"""The fence: while it is up, nobody but the release writes to the database.
+"""The fence: while it is up, only the release writes to the database.
 
 The live database is renamed to ``<db>__fenced_<release>``. Its name then does not exist: that holds for every role,
 superusers included, for a container that starts itself again, through a pooler and across a restart of the server. The
@@ -240,7 +240,7 @@ def alone(
 ) -> list[dict[str, Any]]:
     """Do ``steps`` in one transaction that needs the databases ``names`` empty (a rename), ending whoever is in them.
 
-    The rename locks the name first, so that nobody else comes in, and then waits 5 seconds for those inside
+    The rename locks the name first, so that no new session comes in, and then waits 5 seconds for those inside
     (``CountOtherDBBackends``); meanwhile another session ends them. Returns who they were; raises Refused or
     Unavailable, naming them, if they do not go within ``seconds``: nothing has changed then.
     """
@@ -298,7 +298,7 @@ def must_be_fenced(database: Database, release: str) -> Database:
         raise Unavailable(
             f"A foreign session is behind the fence: {who['application'] or 'a session'} of {who['role']}"
             f" (pid {who['pid']}).",
-            hint="Somebody connected to the database under its fenced name; end that session and find out why.",
+            hint="A client connected to the database under its fenced name; end that session and find out why.",
             foreign_sessions=state["foreign_sessions"],
         )
     return database.named(state["database"]).as_release(release)

@@ -46,7 +46,7 @@ def ledger_rows(session: Session, select: str) -> list[dict[str, Any]]:
         what = _KINDS.get(kind, "no table") if kind != "r" else f"a table with columns of other types ({odd})"
         raise VerificationFailed(
             f"pap_deploy.ledger is {what}, not the table that pap-deploy made, so it was not read.",
-            hint="Somebody with the rights of the schema's owner replaced it. Find out who and why, and put the ledger"
+            hint="A role with the rights of the schema's owner replaced it. Find out who and why, and put the ledger"
             " back from a backup before anything else is done.",
         )
     with session.for_tables() as reading:

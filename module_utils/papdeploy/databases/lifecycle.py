@@ -58,7 +58,7 @@ def create_empty(
         intend(session, database, name, kind, release)
         with _refusing_collision(database, release, kind, live):
             session.execute(_unclaimed(properties.create_like(name, traits, version)))
-        # Nobody else needs to come in, not even between two statements: it is opened by the record.
+        # No other session may connect, not even between two statements: the record opens it.
         session.execute(f"REVOKE CONNECT, TEMPORARY ON DATABASE {quote_ident(name)} FROM PUBLIC")
         _record(session, database, kind, live, release, connect=True)
         made = database.named(name).as_release(release).expecting(identity(session, name))
@@ -141,7 +141,7 @@ def swap(
         if current is None:
             raise Refused(
                 f"The fence of release {release} around {live} is not up.",
-                hint="Raise it first: names are swapped only while nobody can write.",
+                hint="Raise it first: names are swapped only while no client can write.",
                 database=live,
             )
         problems = [*obstacles(session, current.name), *bound(session, current.name)]
@@ -263,7 +263,7 @@ def drop_created(database: Database, release: str, kinds: Sequence[str]) -> list
 
 def drop_named(database: Database, name: str, *, check_mode: bool = False) -> None:
     """Drop the database ``name``, judged again now. Raises Refused, with nothing done to it, if it is not ours, or if
-    somebody is connected to it or holds it; ``check_mode`` does no more than that."""
+    a session is connected to it or holds it; ``check_mode`` does no more than that."""
     with admin_session(database) as session:
         entry = next((entry for entry in managed(session, database) if entry.name == name), None)
         if entry is None:
@@ -361,7 +361,7 @@ def _make_way(session: Session, database: Database, live: str, release: str, kin
 
 def _end_creation(session: Session, name: str, release: str) -> None:
     """End a CREATE DATABASE of ``name`` that outlived the run of this release which sent it. A server goes on with it
-    when its client is gone; until it commits nobody sees the database, yet the name is taken."""
+    when its client is gone; until it commits no session sees the database, yet the name is taken."""
     only = bind(
         "application_name = %s AND state = 'active' AND starts_with(query, %s)",
         f"pap-deploy:{release}"[:63],
@@ -372,7 +372,7 @@ def _end_creation(session: Session, name: str, release: str) -> None:
 
 @contextlib.contextmanager
 def _refusing_collision(database: Database, release: str, kind: str, live: str) -> Iterator[None]:
-    """Where a CREATE DATABASE fails because somebody has made one of that name in the same moment, say so."""
+    """Where a CREATE DATABASE fails because another session created that name at the same moment, say so."""
     try:
         yield
     except CommandFailed:

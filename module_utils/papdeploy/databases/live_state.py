@@ -37,7 +37,7 @@ class LiveState:
 
 @dataclass(frozen=True)
 class LiveChanges:
-    """``catalog``: sentences about objects, the server, and the ledger, which nobody but a run of migrations writes.
+    """``catalog``: sentences about objects, the server, and the ledger, which only a run of migrations writes.
     ``written``: tables with rows written by whomever; None where the counters were reset or are switched off."""
 
     catalog: list[str]

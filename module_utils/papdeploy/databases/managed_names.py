@@ -24,7 +24,7 @@ from ..core.text import plural
 from .psql import MAX_NAME_BYTES, Database, Session, bind, quote_ident, quote_literal
 
 KINDS = ("scratch", "failed", "snap", "fenced", "restored")
-# A database that CREATE DATABASE has just made, before its record is written: nobody can have connected to it.
+# A database that CREATE DATABASE has just made, before its record is written: no session can have connected to it.
 UNCLAIMED_LIMIT = 4711
 # A condition on pg_stat_activity. backend_type is hidden from roles without pg_read_all_stats.
 CLIENT = "coalesce(backend_type, 'client backend') = 'client backend'"
@@ -115,7 +115,7 @@ def judge(found: Found, live: str, registry: Registry, known: Mapping[str, Known
         if noted is not None and noted.oid is None and found.unclaimed:
             return Managed(found, noted.kind, noted.release, noted.data, "", noted.in_use)
         if noted is not None and noted.oid == found.oid:
-            return Managed(found, noted.kind, noted.release, noted.data, "somebody has replaced its record")
+            return Managed(found, noted.kind, noted.release, noted.data, "its record was replaced")
         return None
     if record.get("of") != live:
         return None
@@ -131,7 +131,7 @@ def _doubt(found: Found, live: str, registry: Registry, noted: Optional[Known], 
         return "its record is damaged"
     name = derived(live, kind, release)
     if found.name != name:
-        return f"a copy of {name}, or that one renamed by somebody"
+        return f"a copy of {name}, or that one renamed by hand"
     if "stack" not in record:  # written by an earlier version
         if record.get("oid") not in (None, found.oid):
             return f"a copy: the original has OID {record['oid']}"
@@ -321,14 +321,14 @@ def undroppable(session: Session, managed: Managed) -> str:
         if first is not None:
             return said.format(first)
     if managed.kind == "failed" and found.connections:
-        return "somebody is connected to it"
+        return "a session is connected to it"
     mine = session.scalar(f"SELECT pg_has_role(datdba, 'USAGE') AS mine FROM pg_database WHERE oid = {found.oid}")
     return "" if mine else f"its owner is {found.owner}, and this role may not drop it"
 
 
 def refuse_undroppable(session: Session, managed: Managed) -> Optional[Found]:
     """Raise Refused, with nothing done to it, if a database is not ours, if it cannot be dropped, or if it was kept
-    aside and somebody looks at it. Returns it as it stands now; None if it is gone."""
+    aside and is inspected. Returns it as it stands now; None if it is gone."""
     found = look(session, managed.name)
     if found is None:
         return None

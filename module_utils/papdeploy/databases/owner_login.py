@@ -5,7 +5,7 @@ generated columns for each row; literals of array, composite and range types whi
 predicates and expressions of indexes and statistics while a query is planned. ``SET ROLE`` is no barrier to them, since
 a function can reset it. A session that logged in without more rights is.
 
-A login that a killed process has left can do nothing without its password, which nobody knows any more; the next
+A login that a killed process has left can do nothing without its password, which is lost; the next
 process that makes one drops it.
 """
 
@@ -34,7 +34,7 @@ _RECORD = "pap-deploy login "
 D = TypeVar("D", bound="Database")
 # The server's own decision who comes in, and how. What an application could bring about is none of these.
 _NOT_LET_IN = re.compile(r"pg_hba\.conf|authentication failed|no password supplied|Connection refused")
-_NOBODY_LET_IN = "the server lets no login in that pap-deploy makes for it (pg_hba.conf)"
+_LOGIN_REJECTED = "pg_hba.conf rejects every login that pap-deploy creates for it"
 # Whoever has the password, which is in the memory of one process only, can open sessions for so long.
 _VALID_S = 24 * 3600
 _RENEW_S = 6 * 3600
@@ -84,7 +84,7 @@ class Address(Protocol):
 
 
 class Database(Protocol):
-    """What is asked of a database: sessions, the same server's other databases, and the way there by a login."""
+    """What is asked of a database: sessions, the same server's other databases, and a connection by a login."""
 
     @property
     def label(self) -> str: ...
@@ -120,15 +120,15 @@ class OwnerLogin:
         self.since = time.monotonic()
 
 
-# The logins of this process by server, superuser, owner and kind, each with the way to drop it; None: none is let in.
+# The logins of this process by server, superuser, owner and kind, each with how to drop it; None: none is let in.
 _Key = tuple[str, str, int, str, str, bool]
 _logins: dict[_Key, tuple[Any, Optional[OwnerLogin]]] = {}
 _making = threading.Lock()
 
 
 def confined(database: D, session: Optional[Session] = None) -> tuple[D, str]:
-    """The way to ``database`` by such a login, where that of ``database`` is by a superuser; else ``database`` itself,
-    and why a superuser has to do. ``session`` is one that is there already, which saves another."""
+    """The connection to ``database`` by such a login, where that of ``database`` is by a superuser; else ``database``
+    itself, and why a superuser has to do. ``session`` is one that is there already, which saves another."""
     with contextlib.nullcontext(session) if session else database.session() as asked:
         who = asked.rows(_WHO)[0]
     if not who["superuser"]:
@@ -147,7 +147,7 @@ def confined(database: D, session: Optional[Session] = None) -> tuple[D, str]:
                 else:
                     _logins[key] = database, _let_in(database, fresh, key, int(who["port"]))
         login = _logins[key][1]
-    return (database.logged_in(login), "") if login else (database, _NOBODY_LET_IN)
+    return (database.logged_in(login), "") if login else (database, _LOGIN_REJECTED)
 
 
 def _let_in(database: Database, session: Session, key: _Key, port: int) -> Optional[OwnerLogin]:
@@ -217,7 +217,7 @@ def make(session: Session, owner: str, *, reads_all: bool) -> OwnerLogin:
 
 
 def drop(session: Session, name: str) -> list[str]:
-    """Drop the role, or say in which databases (quoted) something depends on it: somebody gave it a right there, or
+    """Drop the role, or say in which databases (quoted) something depends on it: it was given a right there, or
     used it to make something. Then it cannot log in any more."""
     session.execute(
         f"ALTER ROLE {name} NOLOGIN; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{name}'"

@@ -26,7 +26,7 @@ def refuse_absent(database: Database) -> None:
         )
     raise Refused(
         f"There is no database named {live} on this server.",
-        hint=stranded(database) or "Check pap_db_name, and whether somebody renamed or dropped it.",
+        hint=stranded(database) or "Check pap_db_name, and whether it was renamed or dropped.",
         database=live,
     )
 

@@ -70,7 +70,7 @@ def apply(name: str, properties: dict[str, Any]) -> list[str]:
     # From nothing: what the new database got by default (PUBLIC may connect) was revoked while it was unproven.
     owner = quote_ident(properties["owner"])
     statements.append(f"REVOKE ALL ON DATABASE {target} FROM PUBLIC, {owner}")
-    if properties["grants"] is None:  # nobody ever granted or revoked anything: the default, in words
+    if properties["grants"] is None:  # nothing was ever granted or revoked: the default, in words
         statements.append(f"GRANT ALL ON DATABASE {target} TO {owner}")
         statements.append(f"GRANT CONNECT, TEMPORARY ON DATABASE {target} TO PUBLIC")
     else:

@@ -1,7 +1,7 @@
 """Where the sessions of some work are, as the server sees them: on the copy that it was given, or on the live database.
 
 A session belongs to the work if one of its processes holds the other end of the connection (address and port), or if it
-has the work's own application name; an application may set another one. Nobody else knows the copy.
+has the work's own application name; an application may set another one. No other client knows the copy.
 """
 
 from __future__ import annotations

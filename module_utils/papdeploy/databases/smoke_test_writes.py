@@ -1,9 +1,9 @@
 """Which transactions are certainly those of our own smoke test: a rollback must not take them for a user's work.
 
-The rehearsal runs the same smoke test where nobody else writes, and remembers of each transaction how many row versions
-it left in which table. After the deploy's smoke test the live database is asked for the transactions of that moment.
-Only if they are the rehearsed ones, one by one and none besides, are they ours. Else none is, and the rows count as a
-loss.
+The rehearsal runs the same smoke test where nothing else writes, and remembers of each transaction how many row
+versions it left in which table. After the deploy's smoke test the live database is asked for the transactions of that
+moment. Only if they are the rehearsed ones, one by one and none besides, are they ours. Else none is, and the rows
+count as a loss.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ OTHERS = f"""
 SELECT count(*) AS others FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND {CLIENT}"""
 
-# What somebody has locked, or waits to lock, against readers: asking for its size would wait as well.
+# What a session has locked, or waits to lock, against readers: asking for its size would wait as well.
 _SIZES = f"""
 SELECT c.oid::int8 AS oid, pg_relation_size(c.oid) AS bytes FROM pg_class c
 WHERE c.oid IN ({{oids}}) AND {unlocked("c.oid")}
@@ -50,8 +50,8 @@ COUNTERS = """
 SELECT current_setting('track_counts')::bool AS counting, pg_postmaster_start_time()::text AS started,
        (SELECT stats_reset::text FROM pg_stat_database WHERE datname = current_database()) AS reset"""
 
-# What transactions that are still open hold: tables that nobody else can read, and tables that they have written to. A
-# prepared transaction has no process.
+# What transactions that are still open hold: tables that no other session can read, and tables that they have written
+# to. A prepared transaction has no process.
 OPEN_WORK = f"""
 SELECT DISTINCT ON (1, a.pid) format('%s.%s', n.nspname, c.relname) AS name, a.pid, a.usename AS user,
        a.application_name AS application, l.mode = 'AccessExclusiveLock' AS locked,
@@ -171,7 +171,7 @@ def take(session: Session) -> dict[str, Any]:
 
 def writes(database: Database) -> int:
     """How many row versions were ever written in ``database``, by its counters: two equal numbers, with no crash of the
-    server between them, mean that nobody wrote."""
+    server between them, mean that nothing was written."""
     with database.session() as session:
         return besides.writes(session) + sum(_writes(table) + int(table["deleted"]) for table in session.rows(TABLES))
 
@@ -183,7 +183,7 @@ def moment(session: Session) -> dict[str, Any]:
 
 def elsewhere(session: Session, mark: Mapping[str, Any]) -> bool:
     """Whether ``mark`` was taken in another database, in whose place a rollback put this one. Then OIDs, counters and
-    transactions say nothing: all of them are new here, and nobody wrote that. Older marks cannot tell."""
+    transactions say nothing: all of them are new here, and no client wrote that. Older snapshots cannot tell."""
     known = mark.get("database")
     return known is not None and int(known) != int(moment(session)["database"])
 
@@ -209,8 +209,8 @@ def written_since(
     """What was written to ``database`` since ``mark``, per table: one pass over the row headers of the tables whose
     counters moved (of all, where the counters are not those of the mark's server any more).
 
-    Exact under the fence, where nobody else is connected; else ``so_far`` says what may be missing. Deletions that were
-    rolled back are counted like others, so that number is an upper limit.
+    Exact under the fence, where no other session is connected; else ``so_far`` says what may be missing. Deletions that
+    were rolled back are counted like others, so that number is an upper limit.
 
     Rows of the transactions in ``own`` are counted apart: those of our smoke tests. Where the counters show more writes
     than these and the rows of others, a user's change may lie below one of them, and they count as anybody's.
@@ -278,7 +278,7 @@ def _besides(
 def smallest(
     session: Session, tables: Sequence[Mapping[str, Any]], limit_bytes: Optional[int] = None
 ) -> list[Mapping[str, Any]]:
-    """Of ``tables`` the smallest that nobody has locked, until their bytes together are what may be read."""
+    """Of ``tables`` the smallest unlocked ones, until their bytes together are what may be read."""
     if not tables:
         return []
     by_oid = {int(table["oid"]): table for table in tables}

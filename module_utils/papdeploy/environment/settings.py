@@ -240,7 +240,7 @@ def _walk(roots: Sequence[Path]) -> tuple[list[Path], list[Path], list[Path]]:
     visited = 0
     for root in dict.fromkeys(roots):
         if root == Path("/"):
-            continue  # a working directory that is nobody's
+            continue  # the working directory of no process
         for place, below, names in os.walk(root):
             below[:] = sorted(n for n in below if n not in _NOT_ITS_OWN and not _is_venv(Path(place, n)))
             visited += 1

@@ -151,7 +151,7 @@ class _Search:
             return None
         try:
             return value()
-        except (Exception, SystemExit):  # noqa: BLE001 - then nobody gets these settings, here and now
+        except (Exception, SystemExit):  # noqa: BLE001 - then no process gets these settings, here and now
             return None
 
     def _relative_seen(self, cls: type) -> bool:

@@ -1,7 +1,7 @@
 """What a watcher must know and must not find on a disk: secrets to mask, and the webhook with its headers.
 
 The watcher that outlives the deploy gets it over its standard input and keeps it in memory. The steps of a timer are
-processes of their own, with nobody to hand them anything: for them alone it is a private file, as long as they run.
+processes of their own, with no parent to hand them anything: for them alone it is a private file, as long as they run.
 """
 
 from __future__ import annotations

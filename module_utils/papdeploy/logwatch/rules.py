@@ -193,7 +193,7 @@ def findings_of(state: Mapping[str, Any]) -> list[Finding]:
 
 
 def open_alarms(state: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The alarms that nobody has acknowledged."""
+    """The unacknowledged alarms."""
     return [alarm for alarm in state["alarms"] if not alarm.get("acknowledged")]
 
 

@@ -269,7 +269,7 @@ def _dated(identity: str, header: Mapping[str, str], where: str) -> Optional[dat
 
 
 def _placed(migrations: Iterable[MigrationFile], order: Sequence[str]) -> list[MigrationFile]:
-    """Each with its place in ``order``. Refuses what has neither a place nor a date, and names that are nobody's."""
+    """Each with its place in ``order``. Refuses what has neither a place nor a date, and names without a file."""
     places = {name: number for number, name in enumerate(order)}
     placed = [replace(m, listed=places[m.identity]) if m.identity in places else m for m in migrations]
     names = {migration.identity for migration in placed}

@@ -19,7 +19,7 @@ class RunOptions:
     failure. ``lock_wait_s``: how long to wait for another run of the runner. ``transaction``: ``all`` pending
     migrations in one, or ``each`` in its own. ``believe``: legacy scripts that are taken at their word
     although the catalog did not change. ``only``: these, with what they require. ``observe``: record locks, rewritten
-    tables and WAL of every migration. ``stop_at_scripts``: end before the first legacy script, of which nobody knows
+    tables and WAL of every migration. ``stop_at_scripts``: end before the first legacy script, of which it is unknown
     where else it connects. ``expect_database``: every session proves that it is in this database before it
     sends anything else. ``forbid_database``: the live one, where the work is for a copy of it: a session that a legacy
     script opens in it is closed at once, and statements that act on the whole server are left out.

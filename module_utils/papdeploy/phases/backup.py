@@ -21,8 +21,8 @@ ENGINES = ("pg_dump", "pgbackrest")
 @dataclass(frozen=True)
 class Options:
     """What the inventory decides about backups. Above ``ask_above_gb`` a full proof is not begun. ``keep`` is a count,
-    ``keep_days`` and ``keep_failed_days`` are days; with 0, what rollbacks quarantined stays until somebody drops it.
-    ``hold``: what is not removed, by file name, SHA-256, release or database; or "all". ``accept``: differences
+    ``keep_days`` and ``keep_failed_days`` are days; with 0, what rollbacks quarantined stays until it is dropped by
+    hand. ``hold``: what is not removed, by file name, SHA-256, release or database; or "all". ``accept``: differences
     between the database and its copy that are known (``backup.acceptance``)."""
 
     proof: str = "full"

@@ -1,7 +1,7 @@
 """Did the release lose data of the live database? Measured from the end of the fence until the release has finished.
 
-The baseline is taken behind the fence, just before it comes down: nobody writes then, and what the migrations did is in
-it. What is missing later, somebody took away who came after: the API that was started, or its users.
+The baseline is taken behind the fence, just before it comes down: nothing is written then, and what the migrations did
+is in it. What is missing later was deleted afterwards: by the API that was started, or its users.
 """
 
 from __future__ import annotations
@@ -92,8 +92,9 @@ def check(stack: Stack, journal: Journal, when: str, *, final: bool = False) -> 
 
 
 def _compared(stack: Stack, baseline: Baseline, final: bool) -> tuple[Comparison, list[dict[str, Any]]]:
-    """What was lost, and (``final``) the tables of which a transaction that is still open may take more: nobody else
-    can read them, or it has written to them since before the first look. What later ones write shows at the next."""
+    """What was lost, and (``final``) the tables of which a transaction that is still open may take more: no other
+    session can read them, or it has written to them since before the first look. What later ones write shows at the
+    next."""
     limit = time.monotonic() + (_PATIENCE_S if final else 0.0)
     first: Optional[set[tuple[Any, ...]]] = None
     while True:
@@ -135,6 +136,6 @@ def facts(journal: Journal, stack: Stack) -> dict[str, Any]:
         "definitions": None if reverted else kept(journal, DEFINED),
         "noted": (journal.last("data_check", "failed") or {}).get("lost"),
         "may_delete": list(stack.may_delete) if stack.environment != "development" else None,
-        # Within the deploy itself nobody can be asked, and what was written since stays readable in quarantine.
+        # Within the deploy itself no person can be asked, and what was written since stays readable in quarantine.
         "deploying": not any(e["phase"] == "release" and e["event"] == "finished" for e in journal.entries()),
     }

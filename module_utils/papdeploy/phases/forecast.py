@@ -101,7 +101,7 @@ def _sql(statement: Mapping[str, Any]) -> list[str]:
 def forecast(stack: Stack, sources: Mapping[str, str], found: Findings, options: CheckOptions) -> Forecast:
     """The pending SQL and the schema's differences now and expected after, from a run on an empty copy.
 
-    Legacy scripts, and what comes after the first of them, do not run: nobody knows where else such a script connects.
+    Legacy scripts, and what comes after the first of them, do not run: it is unknown where else such a script connects.
     """
     result = Forecast()
     before = [visible(f"{item['object']}: {item['kind']}") for item in found.differences]

@@ -190,7 +190,7 @@ def _keep(state: State, entry: Mapping[str, Any]) -> None:
 
 
 def open_changes(state: State) -> list[dict[str, Any]]:
-    """What was measured and nobody has acknowledged, oldest first."""
+    """What was measured and is not acknowledged yet, oldest first."""
     folder = _folder(state)
     if not folder.is_dir():
         return []

@@ -249,10 +249,10 @@ def _problems(problems: list[Any]) -> PapError:
 
 
 def _refuse_drift(stack: Stack, found: Findings, options: Options) -> list[str]:
-    """Since the last release nobody may have altered tables by hand, unless the inventory says that it is known.
+    """Since the last release no table may have been altered by hand, unless the inventory says that it is known.
 
     The fingerprint says whether to look; the two catalogs say what changed. Where nothing did but the spelling (a dump
-    that was restored prints casts in other places), nobody altered anything. Returns what the summary has to say.
+    that was restored prints casts in other places), nothing was altered. Returns what the summary has to say.
     """
     remembered = stack.state.last_schema()
     if not remembered or remembered[1] == fingerprint(found.live) or options.allow_drift:
@@ -271,7 +271,7 @@ def _refuse_drift(stack: Stack, found: Findings, options: Options) -> list[str]:
     more = f" and {len(changed) - 10} more" if len(changed) > 10 else ""
     names = "; ".join(f"{item.object}: {item.kind}" for item in changed[:10])
     raise Refused(
-        f"Somebody changed the schema of {stack.label} since release {last.release}:"
+        f"The schema of {stack.label} was changed outside of pap-deploy since release {last.release}:"
         f" {names or 'the catalog has another fingerprint, and the one of then is gone'}{more}.",
         hint="Find out who and why, then undo it or make it a migration."
         " To go on as it is: -e preflight_allow_drift=true",

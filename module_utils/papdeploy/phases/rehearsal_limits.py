@@ -25,7 +25,7 @@ def refuse_unsafe(verdict: Verdict) -> None:
     """Without a fence only what was rehearsed and found safe under traffic may run."""
     if verdict is None:
         raise Refused(
-            "pap_mode is online, and this release was not rehearsed: nobody knows what it does to traffic.",
+            "pap_mode is online, and this release was not rehearsed: its effect on traffic is unknown.",
             hint="Deploy with pap_rehearse=true, or with pap_mode=standard.",
         )
     online = verdict.get("online") or {}

@@ -161,7 +161,5 @@ def _expected(found: Mapping[str, Any]) -> str:
         f"{strategy} {age(took)}{only_if.get(strategy, '')}" for strategy, took in found["recovery_s"].items()
     )
     limit = f", migration ended after {found['deadline_s']:g} s" if found.get("deadline_s") else ""
-    said = (
-        f"API unavailable for {seconds(away)}" if away is not None else "nobody knows how long the API is unavailable"
-    )
+    said = f"API unavailable for {seconds(away)}" if away is not None else "expected downtime: unknown"
     return f"expected: {said}{limit}" + (f"; rollback options: {strategies}" if strategies else "")

@@ -194,7 +194,7 @@ def _kept(stack: Stack, found: dict[str, Any]) -> list[str]:
     lines += preflight.look_alike_lines(stack)
     if any(other["kind"] == "failed" for other in others):
         drop = f"ansible-playbook rollback.yml -l {stack.name} -e rollback_drop_failed=true"
-        lines.append(f"when nobody needs what was quarantined: {drop}")
+        lines.append(f"when what was quarantined is no longer needed: {drop}")
     return lines
 
 

@@ -22,7 +22,7 @@ from ..databases.psql import Database
 from ..releases.journal import Journal, State
 
 FEW = 3  # names in a line
-_NOBODY = Owner("", "", "")
+_NO_OWNER = Owner("", "", "")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def superseded(stack: Stack, hold: Sequence[str], run: str) -> Done:
     """Drop the restore points of releases before ``run``, which has finished. As :func:`apply`."""
     try:
         things = _databases(stack.database, stack.state)
-        found = _decided(stack.state, things, Settings(finished=True), hold, _NOBODY, epoch(now()))
+        found = _decided(stack.state, things, Settings(finished=True), hold, _NO_OWNER, epoch(now()))
         chosen = [d for d in found.decisions if d.thing.kind == "snap" and d.action != "keep"]
         done = _remove(stack, chosen, run, found.at)
     except (PapError, OSError) as error:
@@ -97,7 +97,7 @@ def dropped(stack: Stack, release: str, hold: Sequence[str], *, run: str, check_
     ``release``, or all. Also the lines on what stays. In check mode, what would be dropped. Raises PapError."""
     settings = Settings(asked=release or retention.EVERYTHING)
     things = _databases(stack.database, stack.state)
-    found = _decided(stack.state, things, settings, hold, _NOBODY, epoch(now()))
+    found = _decided(stack.state, things, settings, hold, _NO_OWNER, epoch(now()))
     going = [decision for decision in found.decisions if decision.action == "remove"]
     staying = [d for d in found.decisions if d.action != "remove" and release in ("", d.thing.release)]
     lines = [f"left {_about(decision, found.at)}: {decision.why}" for decision in staying]

@@ -1,4 +1,4 @@
-"""Rollback as a phase: the facts from the journal, the way from the database, every step noted."""
+"""Rollback as a phase: the facts from the journal, the strategy from the database, every step noted."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from .progress import Progress
 
 @dataclass(frozen=True)
 class Options:
-    """What the caller decides about a rollback. ``plan_only`` chooses the way and names its cost; ``planned`` is the
-    way that was announced so, which is then not announced again."""
+    """What the caller decides about a rollback. ``plan_only`` chooses a strategy and names its cost; ``planned`` is the
+    strategy that was announced so, which is then not announced again."""
 
     accept_data_loss: bool = False
     strategy: str = ""
@@ -65,9 +65,9 @@ def run(
             result = _forecast(stack, journal, options)
         result["pap"]["lines"].append(live.sentence)
         return result
-    # The old run is ended first, and the way chosen on what it has left. Whatever comes of it, this run then ends.
+    # The old run is ended first, and the strategy chosen on what it has left. Whatever comes of it, this run then ends.
     with storage.on_the_way_out(), lock.holding(journal.release, take_over=options.take_over):
-        return _take_back(stack, journal, who, options)
+        return _roll_back(stack, journal, who, options)
 
 
 def _choose(stack: Stack, journal: Journal, options: Options) -> tuple[dict[str, Any], rollback.RollbackPlan]:
@@ -90,7 +90,8 @@ def _choose(stack: Stack, journal: Journal, options: Options) -> tuple[dict[str,
 
 
 def _asked(journal: Journal, options: Options) -> str:
-    """The way that a person named: now, or for the rollback of this release that was interrupted and is now ended."""
+    """The strategy that a person named: now, or for the rollback of this release that was interrupted and is now
+    ended."""
     begun = journal.last("rollback", "begin") if journal.end() is None else None
     return options.strategy or str((begun or {}).get("asked") or "")
 
@@ -106,7 +107,7 @@ def _announcement(stack: Stack, plan: rollback.RollbackPlan, options: Options) -
 
 
 def _forecast(stack: Stack, journal: Journal, options: Options) -> dict[str, Any]:
-    """The way and its cost; nothing is changed."""
+    """The strategy and its cost; nothing is changed."""
     _, plan = _choose(stack, journal, options)
     lines = _announcement(stack, plan, options)
     chosen = {key: plan.as_dict()[key] for key in ("strategy", "release", "cost", "besides", "refused")}
@@ -115,8 +116,8 @@ def _forecast(stack: Stack, journal: Journal, options: Options) -> dict[str, Any
     return {**chosen, "changed": not plan.refused, "pap": {"phase": "rollback", "lines": lines}}
 
 
-def _take_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: Options) -> dict[str, Any]:
-    """Choose the way and go it, under the lock."""
+def _roll_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: Options) -> dict[str, Any]:
+    """Choose a strategy and execute it, under the lock."""
     facts, plan = _choose(stack, journal, options)
     lines = _announcement(stack, plan, options)
     asked = _asked(journal, options)

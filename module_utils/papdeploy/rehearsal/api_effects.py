@@ -35,7 +35,7 @@ class ApiEffects:
             self.positions.append(other_losses.positions(session))
 
     def started(self) -> None:
-        """Compare when it is healthy and nobody has asked it for anything else."""
+        """Compare when it is healthy and before any other request."""
         self.start = relation_losses.compare(self.copy.database, self.baseline, ignore_schemas=IGNORED)
         with self.copy.database.session() as session:
             self.positions.append(other_losses.positions(session))
@@ -57,7 +57,7 @@ class ApiEffects:
         early = self.start and loss_rules.intolerable(
             self.start.losses, self.baseline, stack.may_delete, loss_rules.TRIAL
         )
-        when = "at its start" if early or self.start is None else "when somebody logs in"
+        when = "at its start" if early or self.start is None else "at a login"
         deleted = sorted({loss.table for loss in lost if loss.what in ("deleted", "truncated")})
         raise RehearsalFailed(
             f"{name[0].upper()}{name[1:]} loses data of the copy {when}: {loss_rules.listed(lost)}.",

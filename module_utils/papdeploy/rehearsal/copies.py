@@ -188,7 +188,7 @@ def _in_steps(source: Database, dump: list[str], target: Database, login: Databa
 
 
 def keep_apart(copy: Copy, digest: content_digest.ContentDigest) -> content_digest.ContentDigest:
-    """``digest`` without what a migration may move and nobody would call a loss: sequences that went forward."""
+    """``digest`` without what a migration may move without a loss: sequences that went forward."""
     sequences = {
         schema: {name: _not_ahead(copy.start.sequences.get(schema, {}).get(name), now) for name, now in names.items()}
         for schema, names in digest.sequences.items()

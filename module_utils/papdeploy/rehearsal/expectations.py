@@ -67,7 +67,7 @@ def restore_point_s(live: Database, taken: Optional[backups.Backup]) -> float:
     copy_s = size / _COPY_BYTES_PER_S
     manifest: Mapping[str, Any] = taken.manifest if taken else {}
     if manifest:
-        look_s = float(manifest["seconds"]["oracle"])
+        look_s = float(manifest["seconds"]["content_digest"])
         if look_s <= max(_CHEAP_S, copy_s) and not write_snapshot.written_since(live, manifest["mark"]).anything:
             return round(look_s, 3)
     return round(copy_s + 0.1, 3)

@@ -154,7 +154,7 @@ def completed(
         entry = dict(item)
         if "locks" not in entry:
             entry.update(alone.found.get(entry["identity"], {}))
-        if "locks" in entry:  # otherwise nobody saw them, which is not the same as none
+        if "locks" in entry:  # otherwise they were not observed, which is not the same as none
             entry["locks"] = [
                 {**lock, "held_s": held.get((lock["table"], lock["mode"]), 0.0)} for lock in entry["locks"]
             ]

@@ -79,7 +79,7 @@ def downgrade_drops(copy: Database, start: ContentDigest, migrated: ContentDiges
     """What exists only in the migrated schema, so that a downgrade drops it, and what it holds now.
 
     ``tables``: name to rows. ``columns``: ``table.column`` to the number of rows whose value is neither NULL nor the
-    column's default: what somebody, or the migration, has written there.
+    column's default: what users, or the migration, have written there.
     """
     tables: dict[str, int] = {}
     columns: dict[str, int] = {}

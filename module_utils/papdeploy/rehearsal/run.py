@@ -420,7 +420,7 @@ def _verdict(
     seconds = copy.taken.manifest["seconds"] if copy.taken else {}
     recovery = verdict.recovery(
         revert_s=back["seconds"],
-        restore_s=float(seconds["restore"]) + float(seconds["oracle"]) if seconds else None,
+        restore_s=float(seconds["restore"]) + float(seconds["content_digest"]) if seconds else None,
         old_start_s=old.get("start_s"),
         old_api_works=old["works"],
         reversible=back["reversible"],

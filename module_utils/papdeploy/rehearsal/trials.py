@@ -156,7 +156,7 @@ def _judged(error: SmokeFailed, rows: bool) -> dict[str, Any]:
     why = "; ".join(f"{check['name']}: {check['detail']}" for check in failed)
     unknown = not rows and all(check["name"] == "login" and check["status"] in (401, 403) for check in failed)
     if unknown:
-        return {"works": None, "why": "the copy does not hold the smoke user, so nobody could log in", **found}
+        return {"works": None, "why": "the smoke user is missing from the copy, so no login was tried", **found}
     return {"works": False, "why": why, **found}
 
 

@@ -87,7 +87,7 @@ def online(
         why.append(
             f"the API that runs now does not work on the new schema{said}"
             if old_api_works is False
-            else f"nobody knows whether the API that runs now works on the new schema{said}"
+            else f"it is unknown whether the API that runs now works on the new schema{said}"
         )
     for item in migrations:
         rewrites = sorted(set(item.get("rewritten") or []) & existing)

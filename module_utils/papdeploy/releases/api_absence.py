@@ -1,4 +1,4 @@
-"""What a journal says of an API that was gone before the fence: nobody stopped it, so its downtime began by itself."""
+"""What a journal says of an API that was gone before the fence: it was not stopped, so its downtime began by itself."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional
 
-from ..core import private, storage
+from ..core import earlier_names, private, storage
 from ..core.clock import now, seconds_between
 from ..core.durable import append_durably, private_folder, sync_folder
 from ..core.errors import PapError, Refused, StorageFailed
@@ -143,9 +143,12 @@ def begin_entry(journal: Journal) -> Mapping[str, Any]:
 
 
 def _current(entry: dict[str, Any]) -> dict[str, Any]:
-    """``entry`` in the words of this version: releases before 0.2 called the rollback strategy ``way``."""
+    """``entry`` in the words of this version: releases before 0.2 called the rollback strategy ``way``, and the content
+    digest of a backup ``oracle``."""
     if "way" in entry:
         entry["strategy"] = entry.pop("way")
+    if entry.get("phase") == "backup":
+        return earlier_names.manifest(entry)
     return entry
 
 
@@ -168,8 +171,8 @@ class State:
         self.lock = Lock(self.folder, Run.of(who) if who else None, stack=stack, server=server, notes=self)
 
     def refuse_open(self) -> None:
-        """Raise Refused if the folder is there, and something in it could be somebody else's: then nothing that it says
-        is believed."""
+        """Raise Refused if the folder is there, and something in it could belong to another user: then nothing that it
+        says is believed."""
         for folder in (self.folder, self.releases_folder, self.backups_folder):
             if os.path.lexists(folder):
                 private.refuse_open(folder)

@@ -52,7 +52,7 @@ def serve(folder: str) -> None:
 
 def _answer(request: Mapping[str, Any], channel: TextIO, inherited: Mapping[str, str]) -> None:
     """Answer one request. A result is data, which is compared and executed: it goes as it is; an error is masked. The
-    app's own secrets go along (what it has loaded into its environment may be known to nobody else), so that the caller
+    app's own secrets go along (what it has loaded into its environment may be known only there), so that the caller
     masks them where text leaves."""
     redactor, seen = Redactor(), dict[str, str]()
 

@@ -42,7 +42,7 @@ def row(journal: Journal) -> dict[str, Any]:
         "unavailable_s": deployed["unavailable_s"]
         if deployed and "unavailable_s" in deployed
         else downtime.of_failed_deploy(entries),
-        # Before a release has finished nobody watches yet, and nobody is missing.
+        # Before a release has finished no watcher runs yet, and none is missing.
         "watch": watched["state"] if end and end["event"] == "finished" else "none",
     }
 

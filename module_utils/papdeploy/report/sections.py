@@ -83,7 +83,7 @@ def failure(failed: Mapping[str, Any], rollback: Part) -> str:
 def _rollback(rollback: Part) -> str:
     if not rollback:
         return ""
-    rows = [("Way", rollback.get("sentence") or rollback.get("strategy") or format.NOT_RECORDED)]
+    rows = [("Strategy", rollback.get("sentence") or rollback.get("strategy") or format.NOT_RECORDED)]
     if rollback.get("why"):
         rows.append(("Why", rollback["why"]))
     cost = rollback.get("cost")
@@ -99,7 +99,7 @@ def _rollback(rollback: Part) -> str:
 
 
 def _cost(cost: Mapping[str, Any], besides: Sequence[str] = ()) -> str:
-    """What a way loses, table by table, and besides rows."""
+    """What a strategy loses, table by table, and besides rows."""
     said = []
     for name, found in cost.items():
         written, deleted = int(found.get("rows") or 0), int(found.get("deleted") or 0)
@@ -130,7 +130,7 @@ def items_in_blocks(items: str) -> str:
 
 
 def override(found: Mapping[str, Any]) -> str:
-    """Somebody decided to go on without a receipt: who, why, and what was missing."""
+    """A decision to go on without a receipt: whose, why, and what was missing."""
     who = found.get("who") or {}
     return section(
         "Deployed without a receipt",

@@ -18,7 +18,7 @@ Fence = Optional[Mapping[str, Any]]
 
 
 def written(where: Database, facts: Mapping[str, Any], fence: Fence, strategy: str) -> Written:
-    """What the way would lose: written after the fence was lifted, or, where that is not known, after the restore
+    """What the strategy would lose: written after the fence was lifted, or, where that is not known, after the restore
     point was made (then the release's own migrations count as well). ``written_before`` is what had been counted when a
     downgrade, which rewrites rows itself, was tried."""
     found = _since(where, facts, fence, strategy)

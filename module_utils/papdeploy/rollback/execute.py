@@ -27,7 +27,7 @@ class Hooks:
     """What lies outside: ``revert(dbname)`` runs the downgrades of the release in database ``dbname``; ``healthy()``
     waits for the old API's first healthy answer, ``healthy_at`` in what it returns, and raises Unhealthy; ``agreed()``
     waits for a health check that its supervisor has, says how long, and raises Unhealthy;
-    ``validate(way)`` holds the schema against the old models and ``smoke()`` logs in, both raising what is wrong
+    ``validate(strategy)`` holds the schema against the old models and ``smoke()`` logs in, both raising what is wrong
     (Unhealthy: the old API runs and does not answer well); ``checkpoint(phase, event, data)`` writes to the journal,
     durably."""
 
@@ -82,13 +82,13 @@ def run(
     asked: bool = False,
     encryption: backups.Encryption | Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Go ``plan``'s way; if it fails, the next safe one, unless a person ``asked`` for that way: then its failure is
-    raised. ``database`` carries the live name.
+    """Execute ``plan``; if it fails, the next safe strategy, unless a person ``asked`` for this one: then its failure
+    is raised. ``database`` carries the live name.
 
     Under the fence the plan is made again: a migration that was still running may have committed, and what would be
     lost is counted to the row. If that changes the verdict, the fence is lifted, the API started as it was, and Refused
-    raised. Returns way, cost, ``kept`` (the failed database, quarantined), ``unhealthy`` (why the API that it went back
-    to does not answer well, or nothing), seconds and lines for a person.
+    raised. Returns strategy, cost, ``kept`` (the failed database, quarantined), ``unhealthy`` (why the API that it went
+    back to does not answer well, or nothing), seconds and lines for a person.
     """
     if plan.refused:
         raise Refused(
@@ -133,7 +133,7 @@ def _only_there(planned: RollbackPlan, result: Mapping[str, Any]) -> str:
 def _first_that_works(
     work: _Work, current: RollbackPlan, failures: list[tuple[str, PapError]]
 ) -> tuple[RollbackPlan, dict[str, Any]]:
-    """Go one way after the other; into ``failures`` goes what did not work."""
+    """Try one strategy after the other; into ``failures`` goes what did not work."""
     image: Optional[tuple[RollbackPlan, dict[str, Any]]] = None  # gone to its end, though the old API is unhealthy
     while True:
         error: PapError
@@ -145,7 +145,7 @@ def _first_that_works(
                 return current, result
             image, error = (current, result), Unhealthy(str(result["unhealthy"]))
         except Refused as refusal:
-            if image:  # it was found under the fence that the other way would lose rows: the fence is down again
+            if image:  # it was found under the fence that the other strategy would lose rows: the fence is down again
                 return image
             _call_off(work, current, refusal)
             raise
@@ -154,11 +154,11 @@ def _first_that_works(
         work.hooks.checkpoint("rollback", "note", {"strategy": current.strategy, "failed": error.as_dict()})
         if work.asked:
             error.hint = (
-                f"{error.hint} No other way was gone, since rollback_strategy={work.asked} was asked for.".strip()
+                f"{error.hint} No other strategy was tried, since rollback_strategy={work.asked} was asked for.".strip()
             )
             _call_off(work, current, error)
             raise error
-        # Another way may still lead back: the old API may stumble over the new schema, a backup may not restore.
+        # Another strategy may still work: the old API may fail on the new schema, a backup may not restore.
         tried = [*(strategy for strategy, _ in failures), current.strategy]
         following = choose(
             work.database,
@@ -187,7 +187,7 @@ def _go(work: _Work, plan: RollbackPlan) -> dict[str, Any]:
         result.update(_counted(plan))
         if plan.strategy == "downgrade":
             counted = count_before_downgrade(work.database, work.facts)
-            work.facts.update(data=None, definitions=None)  # what the downgrade takes away, nobody else did
+            work.facts.update(data=None, definitions=None)  # what the downgrade removes, no other session did
             result["reverted"] = work.step("downgrade", lambda: work.hooks.revert(_behind(work).conninfo.dbname))
         elif plan.strategy == "swap":
             snapshot = str(work.facts["restore_point"]["database"])
@@ -214,7 +214,7 @@ def _go(work: _Work, plan: RollbackPlan) -> dict[str, Any]:
         result["kept"] = databases.derived(work.database.conninfo.dbname, "failed", work.release)
     lifted = work.step("unfence", lambda: databases.unfence(work.database, work.release))
     if plan.strategy == "downgrade" and lifted.get("mark"):
-        # If what follows fails, another way may be gone: the rows that the downgrade rewrote are nobody's.
+        # If what follows fails, another strategy may be tried: no client wrote the rows that the downgrade rewrote.
         work.facts.update(unfence=lifted, written_before=counted)
     active = work.step("activate", lambda: _activate(work, before))
     work.step("validate", lambda: _as_dict(work.hooks.validate(plan.strategy)))

@@ -30,10 +30,10 @@ _NAMES = {"downgrade": (), "swap": ("failed",), "restore": ("failed", "restored"
 
 @dataclass(frozen=True)
 class RollbackPlan:
-    """The chosen ``way``, ``why``, what it costs (``cost``: rows by table that it would lose; ``besides``: what else
-    goes back, as sentences; ``only_numbers``: nothing but numbers that no row holds; ``cost_certain``), the ``steps``
-    in words, and ``refused``: why it cannot be gone (then nothing may be changed). ``lost`` is what the release lost of
-    the live database, which is said first. ``closed``: of each way that does not lead back, why."""
+    """The chosen ``strategy``, ``why``, what it costs (``cost``: rows by table that it would lose; ``besides``: what
+    else goes back, as sentences; ``only_numbers``: nothing but numbers that no row holds; ``cost_certain``), the
+    ``steps`` in words, and ``refused``: why it cannot be gone (then nothing may be changed). ``lost`` is what the
+    release lost of the live database, which is said first. ``closed``: of each impossible strategy, why."""
 
     release: str
     strategy: str
@@ -81,7 +81,7 @@ class RollbackPlan:
         lost = [f"THE RELEASE LOST DATA: {loss_rules.listed(self.lost)}"] if self.lost else []
         head = f"rollback strategy: {self.strategy} ({self.why})"
         tail = [f"refused: {self.refused}"] if self.refused else []
-        # Of a way that cannot be gone, the cost was not looked at.
+        # The cost of an impossible strategy was not measured.
         said = [f"cost: {self.cost_sentence}"] if self.cost_sentence and (self.loses or not self.refused) else []
         steps = [f"  {step}" for step in self.steps]
         none = [f"no {strategy}: {why}" for strategy, why in self.closed.items() if self.strategy != "nothing"]
@@ -137,7 +137,8 @@ def choose(
     deep: bool = True,
     encryption: backups.Encryption | Mapping[str, Any] | None = None,
 ) -> RollbackPlan:
-    """The cheapest safe rollback strategy from the release that ``facts`` describe; ``way`` asks for a certain one.
+    """The cheapest safe rollback strategy from the release that ``facts`` describe; ``strategy`` asks for a certain
+    one.
 
     Facts (of the journal; all but ``release`` may be missing): ``release``; ``restore_point`` and ``backup`` as their
     phases returned them; ``unfence`` (with its ``mark``) if the fence was lifted; ``reversible``: every migration of
@@ -149,12 +150,12 @@ def choose(
     end of the fence, ``may_delete``: tables in which the service deletes by itself, ``deploying``: the release has not
     finished.
 
-    What the release lost, only a restore (or swap) brings back: then these come first, and another way is chosen only
-    if it is asked for or neither of them can be gone. Within the deploy they need no leave to lose what was written
-    since: that is little, and stays readable in the database that is quarantined.
+    What the release lost, only a restore (or swap) brings back: then these come first, and another strategy is chosen
+    only if it is asked for or neither of them can be gone. Within the deploy they need no leave to lose what was
+    written since: that is little, and stays readable in the database that is quarantined.
 
     Reads everything it needs, changes nothing, and raises only if the database does not answer. ``deep`` also reads the
-    whole backup, and opens it with ``encryption`` if need be. ``skip`` leaves out ways that have failed already.
+    whole backup, and opens it with ``encryption`` if need be. ``skip`` leaves out strategies that have failed already.
     """
     if strategy and strategy not in STRATEGIES:
         raise Refused(f"Unknown rollback strategy {strategy!r}.", hint=f"Choose one of {', '.join(STRATEGIES)}.")
@@ -188,28 +189,29 @@ def _cheapest(
         plan = replace(_assess(database, facts, state, name, opened_by, kept, deep=deep), lost=tuple(kept.lost))
         if facts.get("api_problem"):
             plan = replace(plan, refused=str(facts["api_problem"]), hint="Bring the old release back first.")
-        # Numbers that no row holds: a login that failed took them. In the deploy itself nobody can be asked about them.
+        # Numbers that no row holds: a login that failed took them. In the deploy itself no person can be asked about
+        # them.
         slight = bool(facts.get("deploying")) and plan.only_numbers and plan.cost_certain
         possible, plan = plan, _mind_loss(plan, accept_data_loss or slight)
-        # A more expensive way is not looked at: that may take as long as the database is large. Nor is one that leaves
-        # lost what this one would bring back, for want of a yes.
+        # A more expensive strategy is not assessed: that may take as long as the database is large. Nor is one that
+        # leaves lost what this one would bring back, for want of a yes.
         if not plan.refused or (kept.lost and not possible.refused):
             return plan
         plans.append(plan)
     if plans:
         said = "; ".join(f"{plan.strategy}: {plan.refused}" for plan in plans)
         return replace(plans[0], refused=said if len(plans) > 1 else plans[0].refused)
-    why = f"the way {strategy!r} does not lead back from here: {strategies.why_not(state, facts, strategy)}"
+    why = f"the strategy {strategy!r} is impossible from here: {strategies.why_not(state, facts, strategy)}"
     reasons = "; ".join(f"{name}: {strategies.why_not(state, facts, name)}" for name in STRATEGIES[1:])
     there = ", ".join(open_strategies)
-    hint = f"These lead back: {there} (-e rollback_strategy=…)." if there else "The runbook restores another backup."
+    hint = f"Possible: {there} (-e rollback_strategy=…)." if there else "The runbook restores another backup."
     return RollbackPlan(
         str(facts["release"]),
         strategy or "nothing",
-        "no way is left",
+        "no strategy is left",
         state,
         lost=tuple(kept.lost),
-        refused=why if strategy else f"no way leads back ({reasons})",
+        refused=why if strategy else f"no rollback strategy is possible ({reasons})",
         hint=hint,
     )
 

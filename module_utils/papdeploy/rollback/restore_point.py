@@ -115,7 +115,7 @@ def _from_backup(
     written = write_snapshot.written_since(behind, manifest["mark"])
     if written.anything:
         return None, f"written since the backup: {written.sentence()}"
-    look_s, copy_s = float(manifest["seconds"]["oracle"]), size / _COPY_BYTES_PER_S
+    look_s, copy_s = float(manifest["seconds"]["content_digest"]), size / _COPY_BYTES_PER_S
     if only_if_cheap and look_s > max(_CHEAP_S, copy_s):
         return None, f"hashing {text.size(size)} again would take about {text.age(look_s)}"
     emit({"event": "step", "step": f"hashing {text.plural(manifest['rows'], 'row')} again under the fence"})

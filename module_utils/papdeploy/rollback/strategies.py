@@ -27,12 +27,12 @@ class State:
 
 
 def possible(state: State, facts: Mapping[str, Any]) -> list[str]:
-    """The ways that lead back from this state, the cheapest first."""
+    """The possible strategies in this state, the cheapest first."""
     return [strategy for strategy in STRATEGIES if not why_not(state, facts, strategy)]
 
 
 def why_not(state: State, facts: Mapping[str, Any], strategy: str) -> str:
-    """Why ``way`` does not lead back from this state; empty if it does. Part of a sentence."""
+    """Why ``strategy`` is impossible in this state; empty if it is possible. Part of a sentence."""
     if state.swapped:  # what is left is the API
         return "" if strategy == "nothing" else "the content of before is in place already"
     if strategy in BRING_BACK:
@@ -72,7 +72,7 @@ def _no_restore_point(facts: Mapping[str, Any], strategy: str) -> str:
 
 def _old_on_new(facts: Mapping[str, Any]) -> str:
     if not facts.get("rehearsed"):
-        return "the deploy was not rehearsed, so nobody knows whether the old release works on the new schema"
+        return "the deploy was not rehearsed, so it is unknown whether the old release works on the new schema"
     said = facts.get("old_api_why")
     return "the old release was not seen to work on the new schema" + (f" ({said})" if said else "")
 

@@ -48,7 +48,7 @@ def ddl(request: Request, emit: Emit) -> dict[str, Any]:
 
 
 def _ddl_with_secrets(request: Request) -> dict[str, Any]:
-    """With what the import has loaded into the environment, which nobody else may know."""
+    """With what the import has loaded into the environment, which may be known only here."""
     redactor, before = Redactor(), dict(os.environ)
     made = _ddl(request)
     redactor.learn_environment(dict(os.environ), inherited=before)

@@ -151,7 +151,7 @@ def test_forged_manifest_is_caught_by_the_comparison(taken: tuple[Database, back
     from papdeploy.backup import manifest
 
     good = backup.load_manifest(file).manifest
-    good["oracle"]["tables"]["public"]["secret"]["rows"] = 3
+    good["content_digest"]["tables"]["public"]["secret"]["rows"] = 3
     file.with_name(file.name + ".manifest.json").write_text(json.dumps(manifest.body(good)))
     with pytest.raises(PapError, match=r"table public.secret has 2 rows, 3 before"):
         backup.verify(taken[0], file)
@@ -159,7 +159,7 @@ def test_forged_manifest_is_caught_by_the_comparison(taken: tuple[Database, back
 
 
 def test_old_backup_is_proven_again(taken: tuple[Database, backup.Backup], file: Path) -> None:
-    """Last week's file: the live database has moved on, the file is proven by its own oracle."""
+    """Last week's file: the live database has moved on, the file is proven by its own content digest."""
     database, good = taken
     as_app(database).execute("CREATE TABLE later (a int)")
     try:

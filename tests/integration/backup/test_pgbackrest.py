@@ -151,7 +151,7 @@ def test_the_phase_notes_the_label_and_nothing_takes_it_for_a_dump(cluster: Clus
     facts = {"release": journal.release, "backup": noted, "switched": True}
     plan = rollback.choose(stack.database, facts)
     assert plan.strategy == "image"
-    assert "does not lead back" in rollback.choose(stack.database, facts, strategy="restore").refused
+    assert "is impossible from here" in rollback.choose(stack.database, facts, strategy="restore").refused
 
 
 def test_wrong_places_are_refused(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +245,7 @@ def test_the_playbooks_on_a_stack_of_pgbackrest(cluster: Cluster, tmp_path: Path
     said = play("rollback.yml", "--check")
     assert "rollback strategy: image (no migration of it is committed; the API was switched)" in said
     said = play("rollback.yml", "--check", "-e", "rollback_strategy=restore")
-    assert "refused: the way 'restore' does not lead back from here" in said
+    assert "refused: the strategy 'restore' is impossible from here" in said
     report = render(build(journal))
     assert noted["label"] in report
     assert f"--set={noted['label']}" in report

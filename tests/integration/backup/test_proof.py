@@ -432,7 +432,7 @@ def test_rows_that_break_a_constraint_are_told_with_what_mends_them(
     assert hint in failed.value.hint and names(server) == before
 
 
-def test_a_check_without_rows_stops_nobody(server: Server, database: str, tmp_path: Path) -> None:
+def test_a_check_without_rows_stops_no_backup(server: Server, database: str, tmp_path: Path) -> None:
     target = database_of(server, database)
     as_app(target).execute(
         "CREATE FUNCTION plus(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + 1';"

@@ -204,7 +204,7 @@ def another_object(path: Path) -> None:
     """The same of an object that was described and is not in the archive."""
     rows = path.with_name(path.name + ".manifest.json")
     manifest = json.loads(rows.read_text())
-    catalog = manifest["oracle"]["catalog"]["public"]
+    catalog = manifest["content_digest"]["catalog"]["public"]
     catalog["relation gone"] = next(iter(catalog.values()))
     rows.write_text(json.dumps(body({**manifest, "server_version": 160000})))
 
@@ -217,7 +217,7 @@ def another_archive(path: Path) -> None:
     """Whole, and with a manifest that fits it: only that its rows are others than those that were counted."""
     rows = path.with_name(path.name + ".manifest.json")
     manifest = json.loads(rows.read_text())
-    manifest["oracle"]["tables"]["public"]["notes"]["rows"] += 1
+    manifest["content_digest"]["tables"]["public"]["notes"]["rows"] += 1
     rows.write_text(json.dumps(body(manifest)))
 
 

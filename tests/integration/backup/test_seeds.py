@@ -1,4 +1,4 @@
-"""Whatever PostgreSQL lets somebody make is proven and restored; a seed that fails is a case for the other tests."""
+"""Whatever PostgreSQL accepts is proven and restored; a seed that fails is a case for the other tests."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def test_full_proof(hostile: Database, server: Server, tmp_path: Path) -> None:
         == subprocess.run(["sha256sum", taken.path], capture_output=True, text=True, check=True).stdout.split()[0]
     )
     assert content_digest.compare(taken.digest, content_digest.take(hostile)) == []
-    assert taken.digest.digest == manifest["oracle_digest"]
+    assert taken.digest.digest == manifest["content_hash"]
     assert backup.load_manifest(taken.path).manifest == manifest
     assert said[-1]["step"] == "hashing 763 rows of the copy to compare them"
     assert "restored and compared: 10 tables, 763 rows" in taken.sentence()
@@ -203,7 +203,7 @@ def test_scratch_is_kept_for_the_rehearsal(server: Server, database: str, tmp_pa
     assert databases.cleanup_leftovers(target) == [taken.scratch]
 
 
-def test_somebody_elses_database_is_never_touched(server: Server, database: str, tmp_path: Path) -> None:
+def test_a_foreign_database_is_never_touched(server: Server, database: str, tmp_path: Path) -> None:
     target = small(server, database)
     foreign = f"{database}__scratch_r1"
     server.sql(f'CREATE DATABASE "{foreign}"')

@@ -52,14 +52,14 @@ class Doors:
                 self.entered.add(name)
 
 
-@pytest.fixture(params=["everybody", "nobody else"])
+@pytest.fixture(params=["public", "owner only"])
 def live(request: pytest.FixtureRequest, servers: dict[int, Server]) -> Iterator[Database]:
     """A database to which PUBLIC may connect, as by default, or to which only its owner may."""
     server = servers[18]
     server.sql(f"DROP ROLE IF EXISTS {OUTSIDER}")
     server.sql(f"CREATE ROLE {OUTSIDER} LOGIN PASSWORD '{PASSWORD}'")
     name = server.create("access")
-    if request.param == "nobody else":
+    if request.param == "owner only":
         server.sql(f'REVOKE CONNECT ON DATABASE "{name}" FROM PUBLIC')
     database = database_of(server, name)
     as_app(database).execute(SMALL)

@@ -21,14 +21,14 @@ pytestmark = pytest.mark.every_version
 
 @pytest.fixture(scope="module")
 def original(server: Server) -> Iterator[Database]:
-    name = server.create("oracle")
+    name = server.create("content_digest")
     yield fill(server, name)
     forget(server, name)
 
 
 @pytest.fixture(scope="module")
 def copy(original: Database, server: Server) -> Iterator[Database]:
-    """Dumped and restored by hand, without any code of the product but the oracle."""
+    """Dumped and restored by hand, without any code of the product but the content digest."""
     name = server.create("copy")
     target = database_of(server, name)
     dump = original.site.run(original.tool("pg_dump", "-Fc"), env=original.environment(), timeout=60)
@@ -57,7 +57,7 @@ def test_survives_json(reference: content_digest.ContentDigest) -> None:
     assert content_digest.ContentDigest.from_dict(reference.as_dict()) == reference
 
 
-def test_an_oracle_of_an_older_version_can_still_be_compared(
+def test_a_content_digest_of_an_older_version_can_still_be_compared(
     reference: content_digest.ContentDigest, copy: Database
 ) -> None:
     for number in (1, 2):

@@ -57,7 +57,7 @@ class Creation:
             self.error = str(error)
 
     def under_way(self) -> bool:
-        """It has written its row, which nobody sees yet."""
+        """It has written its row, which is not visible yet."""
         row = self.server.sql(f"SELECT backend_xid IS NOT NULL FROM pg_stat_activity WHERE pid = {self.pid}")
         return bool(row and row[0][0])
 
@@ -120,7 +120,7 @@ def test_what_a_killed_run_still_creates_is_ended(server: Server, live: Database
     databases.cleanup_leftovers(live)
 
 
-def test_what_somebody_else_creates_meanwhile_is_left_alone_and_named(server: Server, live: Database) -> None:
+def test_a_foreign_create_database_is_left_alone_and_named(server: Server, live: Database) -> None:
     taken = lifecycle.derived(live.conninfo.dbname, "scratch", R)
 
     with creation(server, taken, "psql") as other, waking(other, other.waited_for):

@@ -1,4 +1,4 @@
-"""The fence: nobody but the release gets in, whoever they are; and it comes down by name, also after a crash."""
+"""The fence: only the release can connect, superusers included; and it comes down by name, also after a crash."""
 
 from __future__ import annotations
 

@@ -133,12 +133,12 @@ def _claimed(server: Server, live: Database, name: str) -> str:
 
 
 TAKEN: dict[str, tuple[Callable[[Server, Database, str], str], str]] = {
-    "renamed": (_renamed, "or that one renamed by somebody"),
+    "renamed": (_renamed, "or that one renamed by hand"),
     "copied": (_copied, "a copy of "),
     "replaced by a copy": (_replaced, "a copy: the original has OID "),
     "forged": (_forged, "this stack's state folder does not know it"),
     "of another stack": (_other_stack, "made from another state folder, by stack pap-other"),
-    "claimed by a person": (_claimed, "somebody has replaced its record"),
+    "claimed by a person": (_claimed, "its record was replaced"),
 }
 
 
@@ -184,7 +184,7 @@ def test_what_cannot_or_must_not_be_dropped_is_left_with_its_sessions(
         assert databases.existing(live)[0]["obstacle"] == (obstacle or said)
 
     with server.connect(name) as reader:
-        left("somebody is connected to it")
+        left("a session is connected to it")
         with reader.cursor() as cursor:
             cursor.execute("SELECT 1")  # still there
     reader.close()
@@ -344,7 +344,7 @@ def test_restore_point_below_a_rollback_by_swap_is_still_known(server: Server, l
 def test_what_another_rollback_put_in_place_is_not_called_a_loss_and_its_rows_are_not_given_up(
     live: Database, tmp_path: Path, strategy: str
 ) -> None:
-    """Of a database that a later rollback restored, every OID, counter and transaction is new: nobody lost anything."""
+    """Of a database that a later rollback restored, every OID, counter and transaction is new: nothing was lost."""
     below = deploy(live, folder_of(tmp_path), kind="backup", up=SMALL_UP, old_works_on_new=strategy == "image")
     databases.fence(live, "r8")
     behind = databases.must_be_fenced(live, "r8")

@@ -161,7 +161,7 @@ def test_dropping_is_limited_to_ours(server: Server, live: Database) -> None:
 
 
 def test_unclaimed_that_was_never_recorded_is_cleared(server: Server, live: Database) -> None:
-    """A kill between CREATE DATABASE and its record: nobody can have been in it."""
+    """A kill between CREATE DATABASE and its record: no session can have been in it."""
     name = f"{live.conninfo.dbname}__scratch_{R}"
     unclaimed = f'CREATE DATABASE "{name}" TEMPLATE template0 ALLOW_CONNECTIONS false CONNECTION LIMIT 4711'
     server.sql(unclaimed)
@@ -206,7 +206,7 @@ def test_snapshots_of_older_releases_go_when_a_release_has_finished(
 def test_failed_databases_go_by_days_only_without_rows_of_their_own(
     live: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Announced, then dropped; but never while it holds rows that nothing else has, or nobody knows how many."""
+    """Announced, then dropped; but never while it holds rows that nothing else has, or an unknown number of them."""
     stack = Stack("st", "staging", State(tmp_path / "state"), live, FakeApi(), (), {})  # type: ignore[arg-type]
     journal = stack.state.begin({"user": "u", "host": "h", "pid": os.getpid()})
     release, name = journal.release, live.conninfo.dbname
@@ -283,10 +283,10 @@ def test_a_person_drops_what_is_over_and_nothing_that_a_rollback_could_need(
         assert left == (set(made.values()) if check_mode else {made["finished"], made["failed"]})
     with psycopg2.connect(server.url(made["failed"], "postgresql")) as looking:
         found = cleanup.run(stack, journal.release, me)
-        assert not found["changed"] and "somebody is connected to it" in found["pap"]["lines"][0]
+        assert not found["changed"] and "a session is connected to it" in found["pap"]["lines"][0]
         with looking.cursor() as cursor:
             cursor.execute("SELECT 1")
-            assert cursor.fetchone() == (1,), "nobody's session was ended"
+            assert cursor.fetchone() == (1,), "no session was ended"
     looking.close()
     wait_until(lambda: not server.sql(f"SELECT 1 FROM pg_stat_activity WHERE datname = '{made['failed']}'"))
     assert cleanup.run(stack, journal.release, me)["dropped"] == [made["failed"]]

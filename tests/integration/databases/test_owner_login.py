@@ -102,7 +102,7 @@ class Elsewhere(HostSite):
     sees_this_host = False
 
 
-# What takes both: objects of a superuser among and below the application's, and rights that somebody passed on. Most of
+# What takes both: objects of a superuser among and below the application's, and rights that were granted on. Most of
 # it the application can bring about by itself; none of it may lead to a superuser running what the application made.
 MIXED = """
 CREATE SCHEMA lent; GRANT CREATE, USAGE ON SCHEMA lent TO {owner}; GRANT USAGE ON SCHEMA lent TO planter_group;
@@ -225,13 +225,13 @@ def test_what_an_application_can_bring_about_is_an_error_and_no_way_around(
 
 RUN_AND_END = """
 import os, signal, sys
-from papdeploy.databases import content_digest as oracle
+from papdeploy.databases import content_digest
 from papdeploy.databases.psql import Conninfo, Database
 from papdeploy.sites.host import HostSite
 name, host, port, user, bin_dir, end = sys.argv[1:]
 database = Database(HostSite(), Conninfo(name, host, int(port), user, os.environ["SERVER_PASSWORD"]), bin_dir)
 print(database.confined().conninfo.user, flush=True)
-oracle.take(database)
+content_digest.take(database)
 if end == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -261,7 +261,7 @@ def test_a_login_goes_with_its_process_or_with_the_next_one(planted: tuple[Serve
         assert (name in logins(server)) == (end == "killed")
         assert server_state.changes(state, server_state.take(session, live.identity().oid)) == []
         assert properties.roles_of(session) == roles
-    # Whatever somebody gave it meanwhile is in nobody's way.
+    # Rights that were granted to it meanwhile do not matter.
     if end == "killed":
         server.sql(f"GRANT SELECT ON t_20 TO {name}; GRANT CONNECT ON DATABASE {live.conninfo.dbname} TO {name};"
                    f"CREATE TABLE public.left_by_it (); ALTER TABLE public.left_by_it OWNER TO {name}",

@@ -329,7 +329,7 @@ def test_a_receipt_says_what_was_out_of_sight(
 def test_short_transactions_are_no_reason_to_wait(
     shared: tuple[Server, Database], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a live database somebody always writes: what began after the first look shows at the next."""
+    """A live database is always being written to: what began after the first look shows at the next."""
     server, live = shared
     stack, journal = release_on(live, tmp_path)
     monkeypatch.setattr(data_check, "_PATIENCE_S", 30.0)
@@ -357,7 +357,7 @@ def test_short_transactions_are_no_reason_to_wait(
 def test_a_table_that_an_open_transaction_has_emptied_is_not_called_whole(
     shared: tuple[Server, Database], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before COMMIT nobody else sees a TRUNCATE: what is known is its lock, which is waited for and then told."""
+    """Before COMMIT no other session sees a TRUNCATE: what is known is its lock, which is waited for and then told."""
     server, live = shared
     stack, journal = release_on(live, tmp_path)
     with server.connect(live.conninfo.dbname) as user:

@@ -140,7 +140,7 @@ def test_a_take_over_ends_the_sessions_of_the_old_run(bench: Bench) -> None:
     working = [bench.live.named(bench.live.conninfo.dbname).as_release(release)]
     connections = [
         psycopg2.connect(bench.server.url(bench.live.conninfo.dbname, "postgresql"), application_name=name)
-        for name in (*names, "somebody", f"pap-deploy:{release}x")
+        for name in (*names, "another_client", f"pap-deploy:{release}x")
     ]
     assert len(new.lock.server.sessions(release)) == 2 and working
     held = old.lock.holder()

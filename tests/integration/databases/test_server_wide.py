@@ -233,7 +233,7 @@ def test_a_live_database_that_cannot_be_measured_afterwards_fails(bench: Bench, 
     assert "live_changes" not in found
 
 
-def test_nothing_is_known_where_the_server_answers_nobody(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_known_where_the_server_does_not_answer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_: Any) -> None:
         raise PapError("The server does not answer.")
 

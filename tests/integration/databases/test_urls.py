@@ -90,7 +90,7 @@ def on_this_server(case: dict[str, Any], bench: Bench) -> str:
         ("/run/postgresql&port=5433", f"{server.data.parent}&port={server.port}"),
         ("/run/postgresql", str(server.data.parent)),
         ("host=other&port=5433", f"host=127.0.0.1&port={server.port}"),
-        ("h1:5432", "127.0.0.1:1"),  # nobody listens there: the next one is tried
+        ("h1:5432", "127.0.0.1:1"),  # nothing listens there: the next one is tried
         ("h2:5433", f"127.0.0.1:{server.port}"),
         ("h:5432/", f"127.0.0.1:{server.port}/"),
         ("dbname=other", f"dbname={bench.dbname}"),

@@ -72,7 +72,7 @@ def watched(servers: dict[int, Server], tmp_path: Path, monkeypatch: pytest.Monk
     forget(servers[18], made.name)
 
 
-def test_users_delete_and_nobody_is_told_but_a_bulk_loss_is_an_alarm(watched: Watched) -> None:
+def test_ordinary_deletes_are_no_alarm_but_a_bulk_loss_is(watched: Watched) -> None:
     assert watched.step() == []
     assert watched.step("INSERT INTO policies (name) VALUES ('x'); UPDATE policies SET name = 'y'") == []
     for place in range(3):  # a tenth of the table each: as users may, look after look

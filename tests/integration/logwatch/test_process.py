@@ -107,7 +107,7 @@ def test_killed_at_any_instant_it_counts_every_line_once(stack: Stack) -> None:
             time.sleep(0.003 * (life + 1))
         kill(pid)
         assert rules.status(stack.folder)["state"] == "dead"
-        stack.log.rename(stack.log.with_name(f"app.log.{9 - life}"))  # rotated while nobody watches
+        stack.log.rename(stack.log.with_name(f"app.log.{9 - life}"))  # rotated while no watcher runs
         stack.write(OK * 3)
         lines += 3
     stack.spawn()

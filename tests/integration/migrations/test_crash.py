@@ -242,7 +242,7 @@ def test_commit_never_arrived_and_nothing_happened(bench: Bench) -> None:
     assert bench.columns() == ["id", "n", "x"]
 
 
-def test_nobody_can_say_and_nobody_guesses(bench: Bench) -> None:
+def test_an_unknown_outcome_is_reported_as_unknown(bench: Bench) -> None:
     with broken(bench, "gone") as url, pytest.raises(Unavailable, match="could not be asked what happened") as caught:
         run(url, bench, deadline_s=4)
     assert caught.value.data["outcome"] == "unknown" and "run `status`" in caught.value.hint

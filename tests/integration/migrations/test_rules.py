@@ -78,7 +78,7 @@ MISDEEDS = {
         "went on working after its function had returned",
     ),
     "a generator": ("def parts():\n    yield db.execute('SELECT 1')\nreturn parts()", "returned a generator"),
-    "an exception of the kind that nobody catches": ("raise GeneratorExit('x')", "GeneratorExit: x"),
+    "an exception outside of Exception": ("raise GeneratorExit('x')", "GeneratorExit: x"),
     "the runner's own tables": ('db.execute("DROP SCHEMA pap_deploy CASCADE")', "own schema pap_deploy was changed"),
     "the lock is released": ('db.execute("SELECT pg_advisory_unlock_all()")', "advisory lock is gone"),
     "unknown parameter": ('db.execute("SELECT 1", {"id": 1})', "no placeholder :id"),

@@ -150,7 +150,7 @@ def test_a_schema_that_is_ahead_of_the_api_is_no_fault(bench: Bench) -> None:
     assert any(line.startswith("! the schema is ahead of the API that runs (old): since ") for line in said), said
     assert any(line.startswith("nothing to deploy") for line in said), said
 
-    # What nobody's migration did still fails: a column of another type, one more, one that is gone.
+    # What no migration did still fails: a column of another type, one more, one that is gone.
     bench.server.sql("ALTER TABLE users ADD COLUMN by_hand int", bench.dbname)
     bench.server.sql("ALTER TABLE users ALTER COLUMN email TYPE text", bench.dbname)
     with pytest.raises(validate.SchemaDiffers) as differs:

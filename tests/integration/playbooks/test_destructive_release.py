@@ -49,7 +49,7 @@ def test_a_release_that_empties_its_database_at_its_start(place: Place) -> None:
     assert f"CC_DROP_TABLES is set to 'on' in the environment of its program, set by {boot}/app/main.py" in said, said
     assert "the same schema; no row was written" in said and place.content() == before
 
-    # The same by a name that nobody knows, not rehearsed: the live database is emptied, found so, and restored.
+    # The same by an unknown name, not rehearsed: the live database is emptied, found so, and restored.
     resets = place.variant(
         "resets",
         {".env": "RESET_AT_START=true\n"},

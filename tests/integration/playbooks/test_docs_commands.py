@@ -293,7 +293,7 @@ def test_on_the_sandbox(sandbox: Path, servers: dict[int, Server]) -> None:
     )
     # Nothing has proven that the old release works on the new schema.
     said = shell.types("ansible-playbook rollback.yml -l staging -e rollback_strategy=image", code=2)
-    assert "the way 'image' does not lead back from here" in said
+    assert "the strategy 'image' is impossible from here" in said
     shell.types("ansible-playbook rollback.yml -l staging -e rollback_drop_failed=true --check")
 
     # A deploy that hangs elsewhere, between its first line in the journal and the next.

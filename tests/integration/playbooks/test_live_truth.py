@@ -202,7 +202,7 @@ def downgrade(db):
     db.execute("ALTER TABLE audit_logs DROP COLUMN {name}")
 '''
 STOP = """
-- name: Somebody stops the API
+- name: Stop the API by hand
   ansible.builtin.command: {{argv: {argv}}}
   when: not ansible_check_mode
 """

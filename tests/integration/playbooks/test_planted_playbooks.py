@@ -1,6 +1,6 @@
 """Whole playbooks on a database full of twins of what our SQL names: none of them runs with more rights than its owner.
 
-The twins work as the built-in ones do, so that the application goes on, and write to the server's log when somebody
+The twins work as the built-in ones do, so that the application goes on, and write to the server's log when a session
 else than the application's role runs them. The administrating role is a superuser here, which is the worst case.
 """
 
@@ -154,7 +154,7 @@ def superuser(place: Place) -> tuple[str, ...]:
 @pytest.mark.timeout(1500)
 def test_every_playbook_as_superuser_runs_none_of_it(place: Place) -> None:
     admin = superuser(place)
-    # That the trap works: a session of somebody else that is not pinned falls into it.
+    # That the trap works: a foreign session that is not pinned falls into it.
     with pytest.raises(psycopg2.Error), contextlib.closing(place.stack.connect()) as connection:
         connection.cursor().execute("SET search_path = public, pg_catalog; SELECT lower('A'); SELECT 1/0")
     wait_until(lambda: "lower" in privileged(place), "the server's log has no word of it", seconds=20)

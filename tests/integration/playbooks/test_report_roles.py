@@ -146,7 +146,7 @@ def test_from_stagings_receipt_to_production_over_a_git_repository(place: Place)
 
 
 OTHERS = """#!/bin/sh
-# Somebody else's receipt arrives after the pull and before the push, once.
+# A receipt of another team arrives after the pull and before the push, once.
 [ -e "{mark}" ] && exit 0
 touch "{mark}"
 unset GIT_DIR
@@ -156,7 +156,7 @@ git push -q origin HEAD:main
 
 
 def test_two_environments_push_their_receipts_at_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The push is rejected, what came meanwhile is fetched, and it is pushed on top of that: also where git knows nobody."""
+    """The push is rejected, what came meanwhile is fetched, and it is pushed on top of that: also where git has no user configured."""
     origin, other, mine, mark = (place.folder / name for name in ("origin.git", "other", "receipts", "mark"))
     subprocess.run(["git", "init", "-q", "--bare", "-b", "main", origin], check=True)
     for clone in (other, mine):

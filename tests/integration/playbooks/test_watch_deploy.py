@@ -44,7 +44,7 @@ class Listener:
 
 
 class Watched(Sandbox):
-    """A sandbox whose alarms somebody listens to."""
+    """A sandbox with a receiver for its alarms."""
 
     def __init__(self, home: Path) -> None:
         super().__init__(home)
@@ -97,7 +97,7 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Watched) -> None:
     assert "watching until" in sandbox.play("watch.yml")
     assert "nothing to deploy" in sandbox.play("status.yml")
 
-    # Somebody breaks the schema after the deploy: the API's next request for policies is a 500.
+    # The schema is broken by hand after the deploy: the API's next request for policies is a 500.
     sandbox.stack().sql("ALTER TABLE policies DROP COLUMN rego_code")
     assert sandbox.get("/policies/") == 500
     wait_until(lambda: not rules.status(folder)["ok"], lambda: rules.load(folder), seconds=60)
@@ -106,7 +106,7 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Watched) -> None:
     assert "a column that the code uses is not there" in said or "policies lost its column rego_code" in said, said
     assert "watch_acknowledge" in said and sandbox.stack().running() == "current"
     said = sandbox.play("status.yml")
-    assert "Somebody changed the schema" in said and "policies.rego_code: column_missing" in said
+    assert "was changed outside of pap-deploy" in said and "policies.rego_code: column_missing" in said
     # The alarm stays although the column is back; with leave to do so, it takes the release back.
     sandbox.stack().sql("ALTER TABLE policies ADD COLUMN rego_code text")
     # A way that would lose rows is not gone without a yes: the report says so, and the watch stays an alarm.

@@ -281,7 +281,7 @@ def test_what_a_killed_rehearsal_leaves_is_cleared_by_the_next_run(
     finally:
         process.kill()
         process.wait()
-    # By themselves: nobody is left who could end them.
+    # By themselves: no process is left that could end them.
     wait_until(lambda: not app_session(), seconds=30)
     wait_until(lambda: not there(), seconds=30)
     stack = stack_of(running, tmp_path, release, name)

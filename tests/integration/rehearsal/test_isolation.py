@@ -269,29 +269,29 @@ def test_a_change_of_the_live_schema_fails_whatever_else_went_well(bench: Bench,
     assert "live_changes" not in found
 
 
-def test_what_somebody_else_does_meanwhile_is_not_called_ours(bench: Bench) -> None:
+def test_changes_of_another_client_are_not_blamed_on_the_release(bench: Bench) -> None:
     bench.write_release("new", user=NOTE)
     slow = migration('db.execute("ALTER TABLE users ADD COLUMN note text"); db.execute("SELECT pg_sleep(3)")')
-    statements = ["CREATE INDEX by_somebody ON items (label)", "UPDATE items SET label = 'x' WHERE id = 1"]
+    statements = ["CREATE INDEX by_hand ON items (label)", "UPDATE items SET label = 'x' WHERE id = 1"]
 
-    def somebody() -> None:
+    def another_client() -> None:
         wait_until(lambda: len(bench.databases()) > 1, seconds=120)
         for statement in statements:
             bench.server.sql(statement, bench.dbname)
 
     with ThreadPoolExecutor() as pool:
-        meanwhile = pool.submit(somebody)
+        meanwhile = pool.submit(another_client)
         with pytest.raises(LiveDatabaseChanged) as caught:
             preflight.run(
                 bench.stack, {"2026_01_01_note.py": slow}, WHO, preflight.Options(), check_mode=True, versions={}
             )
         meanwhile.result()
-    assert "index public.items.by_somebody is new" in caught.value.message or "by_somebody" in caught.value.message
+    assert "index public.items.by_hand is new" in caught.value.message or "by_hand" in caught.value.message
     assert "By whom cannot be told" in caught.value.message
     # Rows that are written meanwhile are what a live database is for: said, and no failure.
     statements[:] = ["UPDATE items SET label = 'y' WHERE id = 1"]
     with ThreadPoolExecutor() as pool:
-        meanwhile = pool.submit(somebody)
+        meanwhile = pool.submit(another_client)
         found = preflight.run(
             bench.stack, {"2026_01_01_note.py": slow}, WHO, preflight.Options(), check_mode=True, versions={}
         )

@@ -136,12 +136,12 @@ FAILING: dict[str, tuple[dict[str, Any], dict[str, Any], str, Callable[[Rehearsa
         " before, 0 now); public.users was truncated (301 rows before, 0 now)." in error.message.replace("(new)", "New)")
         and "pap_api_may_delete: [public.users]" in error.hint,
     ),
-    "a candidate that deletes rows when somebody logs in": (
+    "a candidate that deletes rows at a login": (
         {"2026_01_01_note.py": ADD_NOTE},
         {"user": NOTE, "at_login": ["DELETE FROM items WHERE mod(id, 3) = 0"]},
         "candidate",
-        lambda error: "loses data of the copy when somebody logs in: up to 300 rows of public.items" in error.message
-        or "when somebody logs in: 300 rows of public.items were deleted (900 rows before, 600 now)" in error.message,
+        lambda error: "loses data of the copy at a login: up to 300 rows of public.items" in error.message
+        or "at a login: 300 rows of public.items were deleted (900 rows before, 600 now)" in error.message,
     ),
     "another schema the second time": (
         {"2026_01_01_note.py": migration(

@@ -33,7 +33,7 @@ CREATE FUNCTION answer() RETURNS int LANGUAGE sql RETURN 42;
 CREATE PUBLICATION pub FOR TABLE t;
 """
 
-# What somebody does after the deploy, and what the plan must say of it.
+# What is done by hand after the deploy, and what the plan must say of it.
 CHANGES = {
     "large object rewritten": ("SELECT lo_put(70001, 0, 'after!')", "1 large object was written (70001)"),
     "large object made": ("SELECT lo_create(70009)", "1 large object was written (70009)"),
@@ -112,7 +112,7 @@ def release(request: pytest.FixtureRequest, servers: dict[int, Server], tmp_path
 
 
 def after(release: Release, statements: str) -> rollback.RollbackPlan:
-    """The plan after somebody did ``statements``, held against what a deploy notes just before."""
+    """The plan after ``statements`` were executed, held against what a deploy notes just before."""
     database = release.database
     with database.session() as session:
         mark = plain(write_snapshot.take(session))
@@ -279,7 +279,7 @@ def test_large_objects_of_a_role_that_is_no_superuser(servers: dict[int, Server]
 def test_a_table_that_the_role_may_not_read_is_named_with_the_right_that_it_needs(
     servers: dict[int, Server], release: Release
 ) -> None:
-    """Somebody else made it in the live database: what is in it cannot be counted, so that a person has to say yes."""
+    """Created in the live database by another client: what is in it cannot be counted, so that a person has to say yes."""
     server, live, name = servers[18], release.database, release.database.conninfo.dbname
     server.sql(
         "DO $d$ BEGIN CREATE ROLE besides_weak LOGIN PASSWORD 'pw'; EXCEPTION WHEN duplicate_object THEN END $d$;"
@@ -302,7 +302,7 @@ def test_a_table_that_the_role_may_not_read_is_named_with_the_right_that_it_need
 
 
 def test_within_the_deploy_numbers_that_no_row_holds_stop_no_rollback(release: Release) -> None:
-    """A login that fails takes numbers and leaves no row; without a rehearsal nobody knows that they are its own."""
+    """A login that fails takes numbers and leaves no row; without a rehearsal it is unknown that they are its own."""
     failed = "BEGIN; INSERT INTO identity_t (v) VALUES ('x'); ROLLBACK"
     assert "identity_t_id_seq" in after(release, failed).refused
     release.facts["deploying"] = True

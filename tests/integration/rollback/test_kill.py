@@ -125,7 +125,7 @@ def test_writers_all_the_time(servers: dict[int, Server], live: Database, tmp_pa
     def more() -> None:
         """Until some more rows were acknowledged."""
         enough = len(acknowledged) + 20
-        wait_until(lambda: len(acknowledged) >= enough, "nobody writes", seconds=60)
+        wait_until(lambda: len(acknowledged) >= enough, "no row is acknowledged", seconds=60)
 
     writers = [threading.Thread(target=write) for _ in range(3)]
     for writer in writers:

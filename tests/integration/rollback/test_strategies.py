@@ -174,7 +174,7 @@ def test_downgrade_keeps_what_was_written(server: Server, live: Database, tmp_pa
 @pytest.mark.parametrize("kind", ["snapshot", "backup"])
 def test_loss_needs_a_yes_and_stays_readable(server: Server, live: Database, tmp_path: Path, kind: str) -> None:
     release = deploy(live, folder_of(tmp_path), kind=kind, up=SMALL_UP)
-    assert release.choose().cost == {}, "the migration's own rows are not counted"
+    assert release.choose().cost == {}, "rows of the migration are not counted"
     as_app(live).execute("INSERT INTO t (v) VALUES ('user one'), ('user two')")
     as_app(live).execute("UPDATE t SET v = 'edited' WHERE id = 5; DELETE FROM t WHERE id = 6")
     plan = release.choose()
@@ -378,7 +378,7 @@ def test_failed_downgrade_that_would_lose_rows_stops(live: Database, tmp_path: P
     as_app(live).execute("INSERT INTO t (v) VALUES ('user')")
     with pytest.raises(PapError, match="division by zero"):
         release.roll_back()
-    assert databases.fence_state(live) is not None, "still closed: nothing more can be written before somebody decides"
+    assert databases.fence_state(live) is not None, "still closed: nothing more can be written before a person decides"
     result = release.roll_back(accept_data_loss=True)
     assert result["strategy"] == "swap"
     assert as_app(live.named(result["kept"])).scalar("SELECT count(*) AS n FROM t WHERE v = 'user'") == 1
@@ -538,7 +538,7 @@ def test_snapshot_gone_falls_back_to_the_backup(live: Database, tmp_path: Path) 
 def test_a_more_expensive_strategy_is_not_looked_at(
     live: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reading the whole backup, for a restore that nobody needs, would make the swap wait for the size of the data."""
+    """Reading the whole backup, for an unneeded restore, would make the swap wait for the size of the data."""
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
     looked: list[Any] = []
     monkeypatch.setattr("papdeploy.backup.inspect", lambda *given: looked.append(given))
@@ -550,8 +550,8 @@ def test_asked_way(live: Database, tmp_path: Path) -> None:
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP, down=SMALL_DOWN)
     assert release.choose(strategy="swap").strategy == "swap"
     plan = release.choose(strategy="image")
-    assert plan.refused.startswith("the way 'image' does not lead back from here: the deploy was not rehearsed")
-    assert plan.hint.startswith("These lead back: downgrade, swap, restore (")
+    assert plan.refused.startswith("the strategy 'image' is impossible from here: the deploy was not rehearsed")
+    assert plan.hint.startswith("Possible: downgrade, swap, restore (")
     with pytest.raises(Refused, match="Unknown rollback strategy"):
         release.choose(strategy="magic")
 

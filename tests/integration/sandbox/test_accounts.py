@@ -20,7 +20,7 @@ from sandbox.account import Account, reaches, server_account
 from sandbox.errors import SandboxError
 
 NOBODY = Account("nobody", 65534, 65534)
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to change its user")
 
 
 @as_root

@@ -196,7 +196,7 @@ def test_search_path_of_the_role_or_database(
                 assert " app." in statement
                 server.sql(statement, name)
         assert result_of(url, expected).matches
-        # somebody whose path leads elsewhere says where to look
+        # a session with another search path says where to look
         assert not result_of(server.url(name), expected).matches or where == "database"
         options = CheckOptions(today="2026-01-01", schema="app")
         assert result_of(server.url(name), expected, options).matches

@@ -156,7 +156,7 @@ PAIRS = [
     Pair("names of 63 bytes", f"CREATE TABLE {'t' * 40} ({'c' * 40} int UNIQUE)", f"CREATE TABLE {'t' * 40} ({'c' * 40} int); ALTER TABLE {'t' * 40} ADD CONSTRAINT u UNIQUE ({'c' * 40})", ()),
     Pair("index name made up", "CREATE TABLE t (a int); CREATE INDEX ON t (a)", "CREATE TABLE t (a int); CREATE INDEX chosen ON t (a)", ()),
     Pair("a table without columns", "CREATE TABLE t ()", "CREATE TABLE t (a int)", (("column_extra", "t.a"),)),
-    Pair("moved to a schema of nobody's", T, "CREATE SCHEMA z; CREATE TABLE z.t (a integer, b integer, c text, d text)", (("table_moved", "t"),)),
+    Pair("moved to a schema outside of the models", T, "CREATE SCHEMA z; CREATE TABLE z.t (a integer, b integer, c text, d text)", (("table_moved", "t"),)),
     Pair("moved and changed", T, "CREATE SCHEMA z; CREATE TABLE z.t (a integer, b integer, e text)", (("table_moved", "t"),)),
     Pair("another program's table of the same name", T, "CREATE SCHEMA z; CREATE TABLE z.t (sub uuid, b text)", (("table_missing", "t"),)),
     Pair("renamed beside another program's table", T, "CREATE TABLE u (a integer, b integer, c text, d text); CREATE SCHEMA z; CREATE TABLE z.t (sub uuid)",

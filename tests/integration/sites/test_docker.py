@@ -80,7 +80,7 @@ def test_every_byte_comes_back_after_the_end_of_input(place: Place) -> None:
     assert place.run(ECHO, input=data).stdout == data
 
 
-def test_output_that_nobody_reads_yet_does_not_block_errors(place: Place) -> None:
+def test_unread_output_does_not_block_errors(place: Place) -> None:
     done = place.run("import sys\nfor n in range(3000): print('o' * 99); print('e' * 99, file=sys.stderr)")
     assert len(done.stdout) == 300_000
     assert len(done.stderr) == 64 * 1024

@@ -25,7 +25,7 @@ def archive(text: str) -> str:
     return base64.b64encode(made.getvalue()).decode()
 
 
-def test_what_another_run_reads_is_kept_and_what_nobody_read_for_days_goes(tmp_path: Path) -> None:
+def test_what_another_run_reads_is_kept_and_what_was_unread_for_days_goes(tmp_path: Path) -> None:
     home = tmp_path / "cache"
     names = [f"{number:016x}" for number in range(5)]
     for number, name in enumerate(names):

@@ -1,4 +1,4 @@
-"""However a module ends, what it says leaves without the secrets of its stack, and acts on nobody."""
+"""However a module ends, what it says leaves without the secrets of its stack, and has no effect on others."""
 
 from __future__ import annotations
 

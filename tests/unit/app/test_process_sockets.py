@@ -56,7 +56,7 @@ def test_the_connection_of_a_process_is_known_by_its_port(host: str, how: str, t
             assert sockets.holder(host, theirs[0]) is None
             assert sockets.holder("10.0.0.1", ours[0]) is None
             assert sockets.holder(None, -1) is None
-            # A port that is given up is nobody's of ours soon after.
+            # A port that is given up is no longer ours soon after.
             os.kill(ours[1], 9)
             wait_until(lambda: sockets.holder(host, ours[0]) is None)
             assert sockets.problem is None

@@ -283,7 +283,7 @@ def test_written_adds_up() -> None:
 )
 def test_a_killed_backup_is_finished_by_its_record_alone(tmp_path: Path, case: str, finished: bool) -> None:
     (tmp_path / ARCHIVE).write_bytes(b"x" * (1 if case == "cut archive" else 2))
-    (tmp_path / "somebodys.dump").write_bytes(b"no record of ours names it")
+    (tmp_path / "foreign.dump").write_bytes(b"no record of ours names it")
     named = "old.dump" if case == "another file" else ARCHIVE
     text = json.dumps(manifest.body({"format": 1, "file": named, "bytes": 2}))
     (tmp_path / f".partial-{ARCHIVE}.globals.sql").write_text("sql")
@@ -291,9 +291,9 @@ def test_a_killed_backup_is_finished_by_its_record_alone(tmp_path: Path, case: s
     if case == "no archive":
         (tmp_path / ARCHIVE).unlink()
     manifest.settle(tmp_path, "st", "app")
-    left = {path.name for path in tmp_path.iterdir()} - {ARCHIVE, "somebodys.dump"}
+    left = {path.name for path in tmp_path.iterdir()} - {ARCHIVE, "foreign.dump"}
     assert left == ({f"{ARCHIVE}.globals.sql", f"{ARCHIVE}.manifest.json"} if finished else set())
-    assert (tmp_path / "somebodys.dump").exists()
+    assert (tmp_path / "foreign.dump").exists()
 
 
 @pytest.mark.parametrize(
@@ -307,3 +307,15 @@ def test_pgbackrest_options_are_checked(options: dict[str, Any], said: str) -> N
         "pgbackrest",
         "--stanza=main",
     ]
+
+
+def test_a_manifest_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    """Releases before 0.2 called the content digest ``oracle``; a table of that name keeps it."""
+    old = {
+        "format": 1,
+        "oracle": {"tables": {"public": {"oracle": {"rows": 2}}}},
+        "seconds": {"dump": 1.0, "oracle": 0.5},
+    }
+    (tmp_path / f"{ARCHIVE}{manifest.SUFFIX}").write_text(json.dumps(manifest.body(old)))
+    read = manifest.load_manifest(tmp_path / ARCHIVE).manifest
+    assert read["content_digest"] == old["oracle"] and read["seconds"] == {"dump": 1.0, "content_digest": 0.5}

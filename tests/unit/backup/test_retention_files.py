@@ -305,7 +305,7 @@ def test_what_a_release_needs_stays_and_what_ends_is_said(bench: Bench) -> None:
     assert left == {paths[1], paths[3], paths[4]}, "in force; its schema stayed; unfinished"
 
 
-def test_status_says_which_releases_a_restore_can_still_take_back(bench: Bench) -> None:
+def test_status_says_which_releases_a_restore_can_still_roll_back(bench: Bench) -> None:
     paths = [bench.backup(f"r{number}", 9 - number) for number in range(2)]
     for number, path in enumerate(paths):
         bench.release(f"r{number}", "finished", path)

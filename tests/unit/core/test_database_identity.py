@@ -31,7 +31,7 @@ def test_another_database_is_refused(found: DatabaseIdentity, why: str) -> None:
 
     def query(sql: str) -> list[tuple[object, ...]]:
         asked.append(sql)
-        comment = COMMENT.replace(COPY.mark, found.mark) if found.mark else "somebody's own"
+        comment = COMMENT.replace(COPY.mark, found.mark) if found.mark else "a comment of its own"
         return [(found.started, found.oid, found.name, comment)]
 
     with pytest.raises(WrongDatabase, match=why) as caught:

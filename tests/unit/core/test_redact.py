@@ -41,7 +41,7 @@ KEPT = [
     "login in 80 ms, wrong password refused, 6 endpoints: no regressions",
 ]  # fmt: skip
 
-# Texts, and what of them nobody may see.
+# Texts, and what must not be visible of them.
 HIDDEN = [
     *((case["text"], case["secret"]) for case in CASES["hidden"]),
     ("postgresql://u:p@ss@h/db", "p@ss"),

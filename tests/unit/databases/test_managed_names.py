@@ -100,11 +100,11 @@ def test_the_rule_in_every_combination() -> None:
     ("record", "name", "known", "said"),
     [
         ("of another OID", "right", "it", f"a copy: the original has OID {OID + 1}"),
-        ("ours", "by a person", "nothing", f"a copy of app__failed_{RELEASE}, or that one renamed by somebody"),
+        ("ours", "by a person", "nothing", f"a copy of app__failed_{RELEASE}, or that one renamed by hand"),
         ("of another stack", "right", "nothing", "made from another state folder, by stack ? (theirs)"),
         ("ours", "right", "nothing", "this stack's state folder does not know it"),
         ("ours", "right", "another", "this stack's state folder does not know it"),
-        ("none", "right", "it", "somebody has replaced its record"),
+        ("none", "right", "it", "its record was replaced"),
         ("the last version's", "right", "it", "recorded by an earlier version, and no journal here tells of it"),
     ],
 )
@@ -117,7 +117,7 @@ def test_why_not(record: str, name: str, known: str, said: str) -> None:
 
 @pytest.mark.parametrize("trait", [{"allow_connections": True}, {"connection_limit": -1}, {"sessions": 1},
                                    {"connections": 1}, {"comment": "x"}])  # fmt: skip
-def test_unclaimed_is_one_in_which_nobody_can_have_been(trait: dict[str, Any]) -> None:
+def test_unclaimed_is_one_in_which_no_session_can_have_been(trait: dict[str, Any]) -> None:
     found, registry, _ = built(("scratch", "none", "right", "to be made", True, False, CLOCKS[0]), Registry())
     for limit in (4711, -2):  # -2: its DROP was interrupted
         judged = managed_names.judge(replace(found, connection_limit=limit), LIVE, registry, registry.known())

@@ -98,7 +98,7 @@ def test_a_rename_loses_nothing(log: Log) -> None:
     assert log.read() == []
 
 
-def test_several_rotations_while_nobody_read(log: Log) -> None:
+def test_several_rotations_between_two_reads(log: Log) -> None:
     log.write("one")
     log.rename()
     log.write("two")

@@ -70,7 +70,7 @@ def test_what_was_there_before_the_deploy_is_not_its_fault(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("before", "after", "alarm"),
     [
-        (OK * 1000, OK * 96 + FAIL * 4, False),  # fewer than five are no pattern
+        (OK * 1000, OK * 96 + FAIL * 4, False),  # fewer than five do not form a pattern
         (OK * 1000, OK * 95 + FAIL * 5, True),
         (OK * 950 + FAIL * 50, OK * 95 + FAIL * 5, False),  # as before
         (OK * 950 + FAIL * 50, OK * 80 + FAIL * 20, True),  # four times as many as before

@@ -1,4 +1,4 @@
-"""The webhook of notifications and alarms: told once, in time, and never somebody else."""
+"""The webhook of notifications and alarms: sent once, in time, and to no other receiver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drift nobody explains: the preflight names what was altered by hand since the last release, and nothing else."""
+"""Unexplained drift: the preflight names what was altered by hand since the last release, and nothing else."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def test_in_a_log_a_line_is_printed_from_time_to_time(monkeypatch: pytest.Monkey
     assert all(text.startswith(f"{head} ") and "\r" not in text for text in shown.said)
 
 
-def test_a_reading_that_fails_is_nobodys_business(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_reading_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = Shown(monkeypatch, width=60)
     shown.lines = ["dumped 1 MB", OSError("the connection is gone")]
     shown.run()

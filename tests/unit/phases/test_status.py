@@ -108,9 +108,9 @@ def test_interrupted(bench: Bench) -> None:
 
 def test_a_deploy_would_be_refused(bench: Bench) -> None:
     bench.release(GONE, end="finished")
-    bench.refusal = Refused("Somebody changed the schema.", hint="Undo it.")
+    bench.refusal = Refused("The schema was changed outside of pap-deploy.", hint="Undo it.")
     lines, following, status = bench.said()
-    assert "! a deploy would be refused: Somebody changed the schema." in lines and status == "warning"
+    assert "! a deploy would be refused: The schema was changed outside of pap-deploy." in lines and status == "warning"
     assert following == "next: Undo it."
 
 

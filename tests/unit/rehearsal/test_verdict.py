@@ -68,7 +68,7 @@ UNSAFE: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an old API that was not tried": (
         judge([step()], old_api_works=None, old_api_why="pap_api_trial_command is not set"),
-        "nobody knows whether the API that runs now works on the new schema (pap_api_trial_command is not set)",
+        "it is unknown whether the API that runs now works on the new schema (pap_api_trial_command is not set)",
     ),
     "a copy without rows": (judge([step()], data="schema"), "the rehearsal saw no rows, so no time is known"),
     "locks that were not watched": (judge([step()], watched=False), "the locks could not be watched to the end"),
@@ -77,7 +77,7 @@ UNSAFE: dict[str, tuple[dict[str, Any], str]] = {
         "m is a legacy script: its locks are those of sessions of its own",
     ),
     "an entry that does not state its kind": (judge([{"identity": "m"}]), "nothing was seen of the locks of m"),
-    "locks that nobody saw": (
+    "locks that were not observed": (
         judge([{"identity": "m", "flavour": "upgrade"}]),
         "nothing was seen of the locks of m",
     ),

@@ -53,7 +53,7 @@ def test_of_a_rollback(case: str) -> None:
 
 
 def test_of_a_deploy() -> None:
-    assert downtime.of_deploy(entries(*DEPLOYED)) == 4.5, "what is noted after the first answer keeps nobody waiting"
+    assert downtime.of_deploy(entries(*DEPLOYED)) == 4.5, "what is noted after the first answer is no downtime"
     old = [{key: value for key, value in entry.items() if key != "healthy_at"} for entry in entries(*DEPLOYED)]
     assert downtime.of_deploy(old) == 6.0, "a journal of an earlier version"
     assert downtime.of_deploy(entries(*FAILED_START)) is None

@@ -99,8 +99,11 @@ def test_a_journal_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     journal = State(tmp_path / "state").begin(ME)
     old = (
         '{"at": "2026-01-01T00:00:00+00:00", "phase": "release", "event": "rolled_back", "way": "image", "cost": ""}\n'
+        '{"at": "2026-01-01T00:00:00+00:00", "phase": "backup", "event": "done", "oracle_digest": "ab", "seconds": {"oracle": 1.5}}\n'
     )
     with journal.path.open("a", encoding="utf-8") as file:
         file.write(old)
     end = journal.end()
     assert end is not None and end["strategy"] == "image" and "way" not in end
+    taken = journal.last("backup")
+    assert taken is not None and taken["content_hash"] == "ab" and taken["seconds"] == {"content_digest": 1.5}

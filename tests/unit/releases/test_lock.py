@@ -287,7 +287,7 @@ def test_a_take_over_ends_the_modules_of_the_old_run_and_what_they_started(
             second.lock.take(release)
         second.lock.take(release, take_over=True)
         wait_until(lambda: all(gone(pid) for pid in (module.pid, below, orphan.pid)))
-        assert supervised.poll() is None and child.poll() is None, "what the supervisor started is nobody's"
+        assert supervised.poll() is None and child.poll() is None, "what the supervisor started is not the run's"
         assert second.lock.holder().remains == ()
     finally:
         for process in (module, orphan, supervised):
@@ -328,7 +328,7 @@ def test_a_module_shows_its_life_and_marks_what_it_starts(tmp_path: Path, monkey
     assert mine.lock.holder().workers == () and MARK not in os.environ
 
 
-def test_a_heartbeat_does_not_take_back_what_was_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_heartbeat_does_not_roll_back_what_was_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "_LOOK_S", 0.02)
     first, second = state(tmp_path, ELSEWHERE), state(tmp_path, ME)
     release = first.begin(ELSEWHERE).release
@@ -354,11 +354,11 @@ def test_a_lock_that_is_gone_is_said(tmp_path: Path) -> None:
     (tmp_path / "state" / "lock.json").unlink()
     with pytest.raises(Refused, match="its lock is gone"), mine.working(release):
         pass
-    mine.lock.take(release)  # nobody has taken it over: this run may go back
+    mine.lock.take(release)  # it was not taken over: this run may go back
     mine.lock.confirm(release)
 
 
-def test_giving_back_a_lock_that_somebody_else_has_changes_nothing(tmp_path: Path) -> None:
+def test_giving_back_a_lock_of_another_run_changes_nothing(tmp_path: Path) -> None:
     mine = state(tmp_path, ME)
     journal = mine.begin(ME)
     mine.lock.release("another")

@@ -1,4 +1,4 @@
-"""Of each way that does not lead back it is said why, in the words of the deploy that closed it."""
+"""Why each impossible rollback strategy is impossible, in the words of the deploy that ruled it out."""
 
 from __future__ import annotations
 

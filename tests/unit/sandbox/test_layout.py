@@ -18,7 +18,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_secret_is_made_once_and_is_nobody_elses(tmp_path: Path) -> None:
+def test_a_secret_is_made_once_and_is_private(tmp_path: Path) -> None:
     place = Layout(tmp_path, "staging")
     secret = place.secret("password-x")
     assert len(secret) >= 32

@@ -216,7 +216,7 @@ def test_a_tmp_of_its_own_is_left_alone(writable: dict[str, Any]) -> None:
     assert apart(plan, {}).body["HostConfig"].get("Tmpfs") == writable.get("Tmpfs")
 
 
-def test_idle_lives_as_long_as_somebody_holds_its_input() -> None:
+def test_idle_lives_as_long_as_its_input_is_open() -> None:
     body = idle(successor(container(), IMAGE, NEW), ["sh", "-c", "x"]).body
     assert (body["Entrypoint"], body["Cmd"]) == (["sh", "-c", "x"], [])
     assert body["OpenStdin"] and body["StdinOnce"] and body["HostConfig"]["AutoRemove"]

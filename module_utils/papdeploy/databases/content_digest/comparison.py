@@ -35,7 +35,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Found:
-    """``faults``: what makes a copy unequal. ``accepted``: what somebody knows and lives with. ``notes``: what a dump
+    """``faults``: what makes a copy unequal. ``accepted``: known and accepted differences. ``notes``: what a dump
     does not keep by PostgreSQL's own documentation, and what else is worth a word."""
 
     faults: list[Difference] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Rows of extensions' tables that no dump holds: what somebody changed there comes back as the extension makes it.
+"""Rows of extensions' tables that no dump holds: changes made there by hand come back as the extension makes them.
 
 pg_dump leaves out the rows of a member of an extension, unless the extension names the table as its configuration, and
 then those that its condition leaves out (PostgreSQL documentation, Extension Configuration Tables).

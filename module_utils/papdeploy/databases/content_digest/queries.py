@@ -30,7 +30,7 @@ def no_member(catalog: str, oid: str) -> str:
 
 
 def unlocked(oid: str) -> str:
-    """A condition: nobody has locked the relation, or waits to lock it, against readers."""
+    """A condition: no session has locked the relation, or waits to lock it, against readers."""
     return (
         f"NOT EXISTS (SELECT FROM pg_locks l WHERE l.relation = {oid} AND l.mode = 'AccessExclusiveLock'"
         " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))"

@@ -261,7 +261,7 @@ def _verdict(item: Located, effect: Effect, sizes: Optional[Mapping[str, TableSi
     )
     table = effect.table.replace('"', "")
     if effect.table in fresh:
-        return finding  # a table of this batch: nobody waits for it
+        return finding  # a table of this batch: no session waits for it
     if effect.cost == "always":
         finding.severity, finding.message = "warning", f"{table}: {effect.does}."
         return finding

@@ -23,7 +23,7 @@ def progress(event: dict[str, Any]) -> None:
     """One line per event worth a line."""
     line = sentence(event)
     if line:
-        # A run does not fail, least of all after its COMMIT, because nobody reads along any more.
+        # A closed output does not fail a run, least of all after its COMMIT.
         with contextlib.suppress(OSError):
             print(_shown(line), file=sys.stderr, flush=True)
 

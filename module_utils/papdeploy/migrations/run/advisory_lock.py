@@ -75,7 +75,7 @@ def assert_kept(session: Connection) -> None:
 
 
 def holder(session: Connection) -> dict[str, Any]:
-    """Who holds the lock: pid, application, user, since (connected), from, state; empty if nobody does."""
+    """Who holds the lock: pid, application, user, since (connected), from, state; empty if it is free."""
     rows = session.query(_HOLDER)
     return dict(zip(("pid", "application", "user", "since", "from", "state"), rows[0])) if rows else {}
 

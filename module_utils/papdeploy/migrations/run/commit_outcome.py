@@ -37,7 +37,7 @@ def resolve(
                 reconnect()
             committed, working = _ask(session, transaction, old_pid)
             if committed or not working:
-                # Absent and nobody at work: look once more, because it may have committed between the two reads.
+                # Absent and no session at work: read once more, because it may have committed between the two reads.
                 committed = committed or _ask(session, transaction, old_pid)[0]
                 session.emit("commit_resolved", transaction=transaction.number, committed=committed)
                 if committed:

@@ -50,7 +50,7 @@ class CheckFailed(PapError):
 
 @contextmanager
 def guards(session: Session) -> Iterator[None]:
-    """While migrations run, nobody connects but the runner (nor a child of it through libpq), and it is not ended."""
+    """While migrations run, only the runner connects (and no child of it through libpq), and it is not ended."""
 
     def refuse(how: str) -> Optional[PapError]:
         step = session.step
@@ -114,7 +114,7 @@ def run_step(session: Session, migration: MigrationFile, direction: str = "upgra
     except BaseException as error:
         raise _translated(session, migration, step, error) from error
     if hasattr(answer, "send"):
-        raise step.broken(f"{direction}() returned a {type(answer).__name__}, whose code nobody has run")
+        raise step.broken(f"{direction}() returned a {type(answer).__name__}, whose code was never run")
     if answer is False:
         raise MigrationError(
             f"Migration {migration.identity}: {direction}() returned False.",

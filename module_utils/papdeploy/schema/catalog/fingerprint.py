@@ -1,4 +1,4 @@
-"""One hash that says what a database holds: equal as long as nobody changed the schema."""
+"""One hash that says what a database holds: equal as long as the schema is unchanged."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def _compare_type(work: Comparison, label: str, target: str, expected: Row, actu
 
 
 def _converted(work: Comparison, expected: Row, actual: Row) -> str:
-    """The old value as the new type; types that somebody made know only their own casts, and text."""
+    """The old value as the new type; user-defined types know only their own casts, and text."""
     made = [base_type(row["type"]) for row in (expected, actual) if "." in row["type"] or '"' in row["type"]]
     array = "[]" if expected["type"].endswith("[]") else ""
     hop = f"::text{array}" if made else ""

@@ -1,4 +1,4 @@
-"""Names that nobody chose: PostgreSQL makes one up for a constraint or index that is declared without."""
+"""Generated names: PostgreSQL chooses one for a constraint or index that is declared without."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def find_renames(expected: Catalog, actual: Catalog, options: CheckOptions) -> R
 def find_elsewhere(sides: Sides, row: Row) -> Row | None:
     """The expected relation ``row`` outside of its places: of its name and kind, with at least half of its columns.
 
-    Another program may have a table of that name in a schema of its own, which nobody moved there.
+    Another program may have a table of that name in a schema of its own, which was not moved there.
     """
     candidates: list[tuple[Row, set[str]]]
     candidates = [(r, set(r.get("columns", []))) for r in sides.actual.catalog["elsewhere"] if r["name"] == row["name"]]

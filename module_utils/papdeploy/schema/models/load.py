@@ -110,7 +110,7 @@ class ModelSet:
 def load_models(specs: Sequence[str], path: str | None = None, *, extensions: Sequence[str] = ()) -> ModelSet:
     """Import ``specs`` (``module`` or ``module:Base`` or ``module:Base.metadata``) and collect their metadatas.
 
-    ``path`` (default: the current folder) is importable meanwhile and after. What the modules print reaches nobody.
+    ``path`` (default: the current folder) is importable meanwhile and after. What the modules print is discarded.
     Modules without a name are imported for their side effects; where no spec has a name, the metadatas are those that
     the modules hold. Raises PapError with one sentence when a module does not import, a name is not there, or there is
     no table.

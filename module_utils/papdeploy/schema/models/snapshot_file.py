@@ -21,7 +21,7 @@ def cache_folder() -> Path:
 
 
 def cached(folder: Path, digest: str) -> Catalog | None:
-    """The catalog of ``digest`` from the cache, or None; a file that cannot be read, or that somebody else could have
+    """The catalog of ``digest`` from the cache, or None; a file that cannot be read, or that another user could have
     written, is as good as none."""
     path = folder / f"{digest}.json"
     try:

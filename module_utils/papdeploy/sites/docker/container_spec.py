@@ -143,7 +143,7 @@ def _endpoint(present: Mapping[str, Any], name: str, endpoint: Mapping[str, Any]
 
 def apart(plan: Plan, labels: Mapping[str, str], environment: Mapping[str, str] | None = None) -> Plan:
     """The same program in the same place, but not as the service: no port, name, alias, address, label, restart policy
-    or health check of it, so that nobody reaches or counts it as one. ``environment`` is added."""
+    or health check of it, so that no client reaches or counts it as one. ``environment`` is added."""
     body = copy.deepcopy(plan.body)
     for name in ("Hostname", "Domainname", "MacAddress", "ExposedPorts"):
         body.pop(name, None)
@@ -171,7 +171,7 @@ def _mounted(host: Mapping[str, Any], path: str) -> bool:
 
 
 def idle(plan: Plan, argv: Sequence[str]) -> Plan:
-    """``plan`` with another program that lives as long as somebody holds its standard input, and is removed then."""
+    """``plan`` with another program that lives as long as its standard input is held open, and is removed then."""
     body = copy.deepcopy(plan.body)
     body.update(Entrypoint=list(argv), Cmd=[], Tty=False, OpenStdin=True, StdinOnce=True, AttachStdin=True)
     body["HostConfig"].update(AutoRemove=True, LogConfig={"Type": "none"})

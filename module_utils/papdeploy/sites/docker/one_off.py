@@ -122,7 +122,7 @@ def remove(engine: Engine, name: str) -> None:
 def leftovers(engine: Engine, owner: str, status: Sequence[str] = ()) -> Sequence[str]:
     """Names of the containers made for ``owner`` that are there, or only those with one of these states.
 
-    One that runs belongs to somebody who is at work: it ends with him. One that has ended outlived its engine.
+    One that runs belongs to a run at work, and ends with it. One that has ended outlived its engine.
     """
     about = {"label": [f"{_OWNER}={owner}", _KIND], "status": list(status)}
     with engine.talking("list containers"):

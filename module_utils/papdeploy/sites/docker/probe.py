@@ -100,7 +100,7 @@ def exposed_port(config: Mapping[str, Any]) -> int:
 
 
 def last_end(engine: Engine, container: Mapping[str, Any]) -> str:
-    """How an inspected container ended last: `` with exit code 137, out of memory``; empty if nobody knows any more.
+    """How an inspected container ended last: `` with exit code 137, out of memory``; empty if that is unknown.
 
     The state of one that its restart policy has started again says 0: then the engine's events are asked.
     """

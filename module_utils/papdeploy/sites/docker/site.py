@@ -223,7 +223,7 @@ class _ContainerProcess(Process):
 
     @staticmethod
     def _pass_on(sink: Optional[int], data: bytes | memoryview) -> Optional[int]:
-        """Write all of ``data``; None once the reader has closed its end (what comes then is nobody's)."""
+        """Write all of ``data``; None once the reader has closed its end (later output is discarded)."""
         view = memoryview(data)
         while sink is not None and view:
             try:
