@@ -49,7 +49,7 @@ EXAMPLES = r"""
 - name: Activate
   pap.deploy.pap_activate:
     stack: "{{ pap_stack }}"
-    release: "{{ looked.release }}"
+    release: "{{ preflight.release }}"
 """
 
 RETURN = r"""

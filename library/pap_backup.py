@@ -115,7 +115,7 @@ EXAMPLES = r"""
 - name: Back up
   pap.deploy.pap_backup:
     stack: "{{ pap_stack }}"
-    release: "{{ looked.release }}"
+    release: "{{ preflight.release }}"
     who: "{{ lookup('pap.deploy.pap_who') }}"
 """
 

@@ -57,7 +57,7 @@ EXAMPLES = r"""
 - name: Finish
   pap.deploy.pap_finish:
     stack: "{{ pap_stack }}"
-    release: "{{ looked.release }}"
+    release: "{{ preflight.release }}"
 """
 
 RETURN = r"""

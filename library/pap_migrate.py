@@ -89,7 +89,7 @@ EXAMPLES = r"""
 - name: Migrate
   pap.deploy.pap_migrate:
     stack: "{{ pap_stack }}"
-    release: "{{ looked.release }}"
+    release: "{{ preflight.release }}"
 """
 
 RETURN = r"""

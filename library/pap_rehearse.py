@@ -112,7 +112,7 @@ EXAMPLES = r"""
 - name: Rehearse
   pap.deploy.pap_rehearse:
     stack: "{{ pap_stack }}"
-    release: "{{ looked.release }}"
+    release: "{{ preflight.release }}"
 """
 
 RETURN = r"""

@@ -46,7 +46,7 @@ EXAMPLES = r"""
 - name: Write the report
   pap.deploy.pap_report:
     stack: "{{ pap_stack }}"
-    release: "{{ looked.release }}"
+    release: "{{ preflight.release }}"
   register: reported
 """
 

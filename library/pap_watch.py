@@ -13,10 +13,10 @@ version_added: "0.1.0"
 author:
   - pap-deploy authors (@pap-deploy)
 description:
-  - O(state=prepared) records the log baseline, before anything changes.
-  - O(state=first) watches the first seconds of the new version and fails on an alarm; the deploy is then rolled back.
-  - O(state=started) leaves a detached watcher behind, which survives the connection and resumes if it died.
-  - O(state=looked) says where the watch stands; O(state=acknowledged) closes alarms with a reason.
+  - O(state=baseline) records the log baseline, before anything changes.
+  - O(state=first_minute) watches the first seconds of the new version and fails on an alarm; the deploy is rolled back.
+  - O(state=watcher) leaves a detached watcher behind, which survives the connection and resumes if it died.
+  - O(state=status) says where the watch stands; O(state=acknowledgement) closes alarms with a reason.
 extends_documentation_fragment:
   - pap_stack
 attributes:
@@ -32,7 +32,7 @@ attributes:
     description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
 notes:
   - Run the role C(stack) first; it unpacks the package and sets C(pap_stack).
-  - O(state=started), O(state=looked) and O(state=acknowledged) read files only; the stack may be down.
+  - O(state=watcher), O(state=status) and O(state=acknowledgement) read files only; the stack may be down.
 seealso:
   - module: pap.deploy.pap_status
     description: Shows whether the watch is alive.
@@ -42,12 +42,12 @@ options:
   state:
     description: What to do.
     type: str
-    choices: [prepared, first, started, looked, acknowledged]
+    choices: [baseline, first_minute, watcher, status, acknowledgement]
     required: true
   release:
     description:
       - Id of the release. Empty takes the one in force.
-      - Required with O(state=prepared) and O(state=first), which belong to a deploy.
+      - Required with O(state=baseline) and O(state=first_minute), which belong to a deploy.
     type: str
   hours:
     description: Hours for which the detached watcher works.
@@ -58,7 +58,7 @@ options:
     type: float
     default: 30
   first_s:
-    description: Seconds that O(state=first) watches.
+    description: Seconds that O(state=first_minute) watches.
     type: float
     default: 60
   timer:
@@ -74,14 +74,16 @@ options:
   alert:
     description:
       - A webhook that the watcher tells of an alarm, with C(url), C(format) (json or slack) and C(headers).
-      - With O(state=started). It stays in the watcher's memory; only with O(timer) it is kept in a private file.
+      - With O(state=watcher). It stays in the watcher's memory; only with O(timer) it is kept in a private file.
     type: dict
     default: {}
   who:
-    description: Who acknowledges, as the P(pap.deploy.pap_who#lookup) lookup says. Required with O(state=acknowledged).
+    description:
+      - Who acknowledges, as the P(pap.deploy.pap_who#lookup) lookup says.
+      - Required with O(state=acknowledgement).
     type: dict
   reason:
-    description: Why the alarms are harmless. Required with O(state=acknowledged).
+    description: Why the alarms are harmless. Required with O(state=acknowledgement).
     type: str
 """
 
@@ -89,80 +91,80 @@ EXAMPLES = r"""
 - name: Record the log baseline
   pap.deploy.pap_watch:
     stack: "{{ pap_stack }}"
-    release: "{{ looked.release }}"
-    state: prepared
+    release: "{{ preflight.release }}"
+    state: baseline
 
 - name: Get the status of the log watch
   pap.deploy.pap_watch:
     stack: "{{ pap_stack }}"
-    state: looked
+    state: status
   register: watched
 """
 
 RETURN = r"""
 prepared:
   description: Whether there is anything to watch; without a log there is not.
-  returned: when O(state=prepared)
+  returned: when O(state=baseline)
   type: bool
   sample: true
 watched:
   description: Whether the logs were watched.
-  returned: when O(state=first)
+  returned: when O(state=first_minute)
   type: bool
   sample: true
 counts:
   description: What was counted in the first minute, by kind.
-  returned: when O(state=first)
+  returned: when O(state=first_minute)
   type: dict
   sample: {error: 0, restart: 0}
 watching:
   description: Whether the watch goes on.
-  returned: when O(state=started)
+  returned: when O(state=watcher)
   type: bool
   sample: true
 release:
   description: The release that is watched; empty if nothing was deployed yet.
-  returned: when O(state=looked)
+  returned: when O(state=status)
   type: str
   sample: 20260301T101500Z-9f3c
 ok:
   description: Whether there is no open alarm and the watcher lives or has ended.
-  returned: when O(state=looked)
+  returned: when O(state=status)
   type: bool
   sample: true
 alarm:
   description: Whether an alarm is open that the new version may have caused.
-  returned: when O(state=looked)
+  returned: when O(state=status)
   type: bool
   sample: false
 dead:
   description: Whether the watcher is gone or silent before its time.
-  returned: when O(state=looked)
+  returned: when O(state=status)
   type: bool
   sample: false
 watch:
   description: The state in full, with C(alarms), C(counts), C(heartbeat).
-  returned: when O(state=looked)
+  returned: when O(state=status)
   type: dict
   sample: {alarms: [], counts: {error: 0}, heartbeat: "2026-03-01T10:20:00Z"}
 program:
   description: The watcher's program on the target host, for a timer.
-  returned: when O(state=started)
+  returned: when O(state=watcher)
   type: str
   sample: /srv/pap/watch/papdeploy.pyz
 folder:
   description: The folder of the release, the argument of that program.
-  returned: when O(state=started)
+  returned: when O(state=watcher)
   type: str
   sample: /srv/pap/releases/20260301T101500Z-9f3c
 user:
   description: Whom the folder belongs to; the timer's steps run as that user.
-  returned: when O(state=started)
+  returned: when O(state=watcher)
   type: str
   sample: deploy
 python:
   description: The Python that runs the modules on the target host.
-  returned: when O(state=started)
+  returned: when O(state=watcher)
   type: str
   sample: /usr/bin/python3
 pap:
@@ -177,7 +179,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.pap_module import run_phase, run_state, spec
 
-STATES = ["prepared", "first", "started", "looked", "acknowledged"]
+STATES = ["baseline", "first_minute", "watcher", "status", "acknowledgement"]
 
 
 def main() -> None:
@@ -196,15 +198,15 @@ def main() -> None:
         ),
         supports_check_mode=False,
         required_if=[
-            ("state", "prepared", ["release"]),
-            ("state", "first", ["release"]),
-            ("state", "acknowledged", ["who", "reason"]),
+            ("state", "baseline", ["release"]),
+            ("state", "first_minute", ["release"]),
+            ("state", "acknowledgement", ["who", "reason"]),
         ],
     )
     given, release = module.params, module.params["release"] or ""
     options = {key: given[key] for key in ("hours", "interval_s", "first_s", "timer", "rules")}
-    if given["state"] in ("prepared", "first"):
-        verb = {"prepared": "prepare", "first": "first"}[given["state"]]
+    if given["state"] in ("baseline", "first_minute"):
+        verb = {"baseline": "prepare", "first_minute": "first"}[given["state"]]
         run_phase(
             module,
             "watch",
@@ -213,10 +215,10 @@ def main() -> None:
         )
 
     def on_the_state(state: Any, phase: Any) -> Any:
-        if given["state"] == "started":
+        if given["state"] == "watcher":
             confidential = phase.Confidential.of(given["stack"], given["alert"])
             return phase.start(state, release, confidential, timer=given["timer"])
-        if given["state"] == "looked":
+        if given["state"] == "status":
             return phase.status(state, release)
         return phase.acknowledge(state, release, given["who"], given["reason"])
 

@@ -104,6 +104,11 @@ def spec(**options: Any) -> dict[str, Any]:
     return {"stack": copy.deepcopy(_STACK), **options}
 
 
+def optional_stack() -> dict[str, Any]:
+    """The ``stack`` option of a module that works on the controller as well, where there is none."""
+    return {"stack": {**copy.deepcopy(_STACK), "required": False}}
+
+
 def run_phase(module: AnsibleModule, name: str, work: Callable[[Any, Any], dict[str, Any]], *, phase: str = "") -> None:
     """Do the module's one piece of work and end it: with the result, or with what failed and what to do next.
 

@@ -26,7 +26,7 @@ RENAMED = (
     (r"\bansible\.module_utils\.pap_module\b", f"ansible_collections.{NAME}.plugins.module_utils.pap_module"),
     (r"(?<=lookup\(')(?=pap_)", f"{NAME}."),
     (r"(?<=action_loader\.get\(\")(?=pap_)", f"{NAME}."),
-    (r"(?m)^  - pap_stack$", f"  - {NAME}.pap_stack"),
+    (r"(?m)^  - pap_stack(?=$|\.)", f"  - {NAME}.pap_stack"),
     (r"(?<=\.\./)module_utils", "plugins/module_utils"),
     (r'parents\[2\] / "module_utils"', 'parents[1] / "module_utils"'),
 )

@@ -262,3 +262,6 @@ options:
             type: float
             default: 60
 """
+
+    # Of a module that works on the controller as well, where there is no stack.
+    OPTIONAL = DOCUMENTATION.replace("required: true\n    suboptions:", "suboptions:", 1)

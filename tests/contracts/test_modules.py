@@ -160,25 +160,27 @@ KEYS = {"backup", "image", "release", "restore", "schema", "stack", "who"}
 def valid(stem: str, params: dict[str, Any], specs: dict[str, Any]) -> list[str]:
     """What Ansible says against these options, with the spec and the rules of the module."""
     given = specs[stem]
-    spec = {name: option for name, option in given["spec"].items() if name != "stack"}
+    spec = {name: {"type": "dict"} if name == "stack" else option for name, option in given["spec"].items()}
     found = ArgumentSpecValidator(spec, **given["rules"]).validate(params)
     return list(found.error_messages)
 
 
-CODE, WHO = {"code": "/code"}, {"who": {"user": "ada"}}
+CODE, STACK, WHO = {"code": "/code"}, {"stack": {}}, {"who": {"user": "ada"}}
 MAIL = {**CODE, "host": "h", "sender": "s", "to": ["t"], "subject": "s", "body": "b"}
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
-    ("pap_receipt", {**CODE, "state": "keyed"}, "private_key_file, public_key_files"),
-    ("pap_receipt", {**CODE, "state": "keyed", "private_key_file": "/k"}, "public_key_files"),
-    ("pap_receipt", {**CODE, "state": "written"}, "folder"),
-    ("pap_receipt", {**CODE, "state": "demanded", "folder": "/f"}, "subject"),
-    ("pap_release_receipt", {"state": "described"}, "release"),
-    ("pap_release_receipt", {"state": "recorded", "release": "r"}, "found"),
-    ("pap_release_receipt", {"state": "refused", "release": "r"}, "message"),
-    ("pap_watch", {"state": "prepared"}, "release"),
-    ("pap_watch", {"state": "first"}, "release"),
-    ("pap_watch", {"state": "acknowledged", "reason": "harmless"}, "who"),
-    ("pap_watch", {"state": "acknowledged", **WHO}, "reason"),
+    ("pap_receipt", {**CODE, "state": "key"}, "private_key_file, public_key_files"),
+    ("pap_receipt", {**CODE, "state": "key", "private_key_file": "/k"}, "public_key_files"),
+    ("pap_receipt", {**CODE, "state": "signature"}, "folder"),
+    ("pap_receipt", {**CODE, "state": "demand", "folder": "/f"}, "subject"),
+    ("pap_receipt", {"state": "signature", "folder": "/f"}, "code"),
+    ("pap_receipt", {"state": "record", "release": "r", "found": {}}, "stack"),
+    ("pap_receipt", {**STACK, "state": "subject"}, "release"),
+    ("pap_receipt", {**STACK, "state": "record", "release": "r"}, "found"),
+    ("pap_receipt", {**STACK, "state": "refusal", "release": "r"}, "message"),
+    ("pap_watch", {"state": "baseline"}, "release"),
+    ("pap_watch", {"state": "first_minute"}, "release"),
+    ("pap_watch", {"state": "acknowledgement", "reason": "harmless"}, "who"),
+    ("pap_watch", {"state": "acknowledgement", **WHO}, "reason"),
     ("pap_status", {"migrations": {}, "acknowledge": "x"}, "who"),
     ("pap_mail", {**MAIL, "username": "u"}, "password"),
     ("pap_rollback", {**WHO, "drop_failed": True, "only_unfinished": True}, "drop_failed|only_unfinished"),
@@ -224,7 +226,6 @@ def test_no_task_gives_what_its_module_refuses(path: Path, specs: dict[str, Any]
             templated = isinstance(value, str) and "{{" in value
             stand_in = (option.get("choices") or [PLACEHOLDERS[option.get("type", "str")]])[0]
             params[name] = stand_in if templated and option.get("type") != "list" else [] if templated else value
-        params.pop("stack", None)
         assert valid(stem, params, specs) == [], stem
 
 
@@ -240,17 +241,18 @@ def test_modules_do_not_make_ansible_ship_the_package_again(path: Path) -> None:
     assert not [name for name in names if "papdeploy" in name]
 
 
-def phase_of(path: Path) -> str:
-    """The module of papdeploy that the Ansible module calls; empty for the one that brings the package."""
-    found = re.search(r'run_phase\(\s*module,\s*"(\w+)"|"(?:phases\.)?(\w+)", (?:work|lambda)', path.read_text())
-    return (found[1] or found[2]) if found else ""
+def phases_of(path: Path) -> set[str]:
+    """The modules of papdeploy that the Ansible module calls; none for the one that brings the package."""
+    found = re.findall(r'run_phase\(\s*module,\s*"(\w+)"|"(?:phases\.)?(\w+)", (?:work|lambda)', path.read_text())
+    return {one or other for one, other in found}
 
 
 def test_what_is_returned_is_documented(documented: dict[str, Any]) -> None:
     """Each key of a dictionary that a phase returns to its module is in that module's RETURN."""
     by_phase: dict[str, set[str]] = {}
     for path in MODULES:
-        by_phase.setdefault(phase_of(path), set()).update(documented[path.stem]["return"])
+        for phase in phases_of(path):
+            by_phase.setdefault(phase, set()).update(documented[path.stem]["return"])
     returned: dict[str, set[str]] = {}
     for phase in by_phase:
         source = ROOT / "module_utils" / "papdeploy" / "phases" / f"{phase}.py"

@@ -50,7 +50,7 @@ def test_no_text_acts_on_a_reader(place: Place, webhook: tuple[str, type[Hook]])
     refused: Journal = release(place.state(), end="")
     stack = {"stack": "{{ pap_stack }}"}
     fails = [
-        {"name": "refuse", "pap_release_receipt": {**stack, "state": "refused", "release": refused.release,
+        {"name": "refuse", "pap_receipt": {**stack, "state": "refusal", "release": refused.release,
                                                    "message": "{{ __raw }}", "hint": "{{ __raw }}"}},
         {"name": "fail", "ansible.builtin.fail": {"msg": "{{ __raw }}"}},
     ]  # fmt: skip
@@ -59,7 +59,7 @@ def test_no_text_acts_on_a_reader(place: Place, webhook: tuple[str, type[Hook]])
         {"name": "keep", "ansible.builtin.set_fact": {
             "__raw": "{{ ((__file.content | b64decode).splitlines() | select('search', 'boom') | first | from_json).message }}"}},
         {"name": "history", "pap_history": stack, "register": "__history"},
-        {"name": "watch", "pap_watch": {**stack, "state": "looked"}, "register": "__watch"},
+        {"name": "watch", "pap_watch": {**stack, "state": "status"}, "register": "__watch"},
         {"name": "say", "ansible.builtin.debug": {"msg": "{{ __raw }}"}},
         {"name": "say lines", "ansible.builtin.debug": {"msg": ["{{ __raw }}", "{{ __watch.watch.summary }}"]}},
         {"name": "report", "ansible.builtin.include_role": {"name": "report"}, "vars": {"pap_release": journal.release}},
