@@ -92,8 +92,8 @@ def _source(major: int, folder: Path) -> Path:
     given = os.environ.get("PAP_POSTGRES_SOURCE")
     for path in sorted(Path(given).glob(f"postgresql-{major}.*/src/test/regress/parallel_schedule")) if given else ():
         return path.parents[3]
-    for suite in ("", *SUITES):
-        for archive in _download(major, suite, folder / f"apt-{suite}"):
+    for number, place in enumerate(_places()):
+        for archive in _download(major, place, folder / f"apt-{number}"):
             with tarfile.open(archive) as opened:
                 wanted = [item for item in opened if "/src/test/regress/" in item.name or "/src/include/" in item.name]
                 opened.extractall(folder, wanted, filter="data")
@@ -101,8 +101,8 @@ def _source(major: int, folder: Path) -> Path:
     raise NoSource
 
 
-def _download(major: int, suite: str, folder: Path) -> list[Path]:
-    """The archive of Debian's source package, from where this machine has its packages; none if that has none."""
+def _places() -> list[str]:
+    """Where this machine has its packages, each by itself (one may list what it no longer has), its own suites first."""
     if not shutil.which("apt-get"):
         return []
     targets = subprocess.run(
@@ -110,12 +110,16 @@ def _download(major: int, suite: str, folder: Path) -> list[Path]:
         text=True, capture_output=True, check=False,
     )  # fmt: skip
     listed = [line.split() for line in sorted(set(targets.stdout.splitlines())) if len(line.split()) == 2]
+    own = [f"deb-src {place} {codename} main" for place, codename in listed]
+    mains = [place for place, codename in listed if codename.isalpha()]
+    return [*own, *(f"deb-src {place} {suite} main" for suite in SUITES for place in mains)]
+
+
+def _download(major: int, place: str, folder: Path) -> list[Path]:
+    """The archive of Debian's source package from ``place``; none if that has none."""
     for sub in ("lists/partial", "cache/archives/partial", "empty"):
         (folder / sub).mkdir(parents=True, exist_ok=True)
-    places = {
-        f"deb-src {place} {suite or codename} main" for place, codename in listed if not suite or codename.isalpha()
-    }
-    (folder / "sources.list").write_text("".join(f"{place}\n" for place in sorted(places)))
+    (folder / "sources.list").write_text(f"{place}\n")
     (folder / "apt.conf").write_text(
         f'Dir::Etc::sourcelist "{folder}/sources.list"; Dir::Etc::sourceparts "{folder}/empty";'
         f' Dir::State::lists "{folder}/lists"; Dir::Cache "{folder}/cache";'

@@ -130,6 +130,8 @@ def fill(
     with copy_progress.told(emit, target, int(manifest["database_bytes"])), _advised(target):
         if login is not target:
             steps.restore_in_steps(copy, login, backup.path, key, pipeline)
+        elif steps.fire(catalog, facts.major) and not archive.in_parts(copy, key):
+            steps.restore_in_steps(copy, copy, backup.path, key, pipeline)
         else:
             _in_one_go(copy, backup.path, key, pipeline)
     if files.sha256_of(backup.path)[0] != manifest["sha256"]:

@@ -9,17 +9,17 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import not_
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from ..core.errors import PapError
 from ..core.text import few
 from ..databases.content_digest.queries import user_schema
-from ..databases.psql import Database, quote_literal
-from . import archive
+from ..databases.psql import Database, Session, quote_literal
+from . import archive, rights
 from .encryption import Encryption
 from .pipeline import Pipeline
 
@@ -64,6 +64,35 @@ def steps(listed: Sequence[str], owners: Collection[str], others: Collection[str
     return [step for step in found if step.entries]
 
 
+def events_last(listed: Sequence[str]) -> list[Step]:
+    """The list of an archive for one who may restore all of it: event triggers alone, after all that they fire for."""
+    entries = [line for line in listed if re.match(_ENTRY, line)]
+    events = [line for line in entries if archive.EVENT_TRIGGER.match(line)]
+    others = [line for line in entries if line not in set(events)]
+    return [Step(False, part) for part in (others, events) if part]
+
+
+def needed(session: Session, target: Database, login: Database, *, parted: bool) -> bool:
+    """Whether the database of ``session`` is restored in steps: by ``login`` and the superuser of ``target`` in turn,
+    or by that one alone, where event triggers would fire in a restore that is not ``parted`` either."""
+    if login is not target:
+        return rights.needs_steps(session)
+    return not parted and bool(session.scalar(f"SELECT EXISTS ({_FIRING}) AS found"))
+
+
+# Before PostgreSQL 17, sessions of a restore (archive.restoring) switch off those only that fire in ordinary sessions.
+_FIRING = (
+    "SELECT FROM pg_event_trigger"
+    " WHERE evtenabled IN ('A', 'R') AND current_setting('server_version_num')::int < 170000"
+)
+
+
+def fire(catalog: Mapping[str, Any], major: int) -> bool:
+    """The same of the catalog of a content digest."""
+    objects = catalog.get("", {}).items()
+    return major < 17 and any(key.startswith("event trigger ") and one["enabled"] in "AR" for key, one in objects)
+
+
 def _ends(roles: Collection[str]) -> tuple[str, ...]:
     """How the line of an entry ends that belongs to one of ``roles``."""
     return tuple(" " + re.sub("[\r\n]", " ", name) for name in roles)
@@ -86,14 +115,15 @@ def restore_in_steps(
     *options: str,
 ) -> None:
     """Restore the finished archive at ``path``: ``target`` is the empty database as the superuser reaches it, ``login``
-    the same by the owner's login; ``options`` choose a part. Raises as ``Pipeline`` does."""
-    roles = login.rows(_ROLES)
+    the same by the owner's login, or ``target`` where a superuser restores all of it; ``options`` choose a part.
+    Raises as ``Pipeline`` does."""
+    listed = pipeline.listed(target, path, encryption, *options).splitlines()
+    roles = login.rows(_ROLES) if login is not target else []
     owners = [str(row["name"]) for row in roles if row["ours"]]
     others = [str(row["name"]) for row in roles if not row["ours"]]
-    listed = pipeline.listed(target, path, encryption, *options).splitlines()
     lent: list[str] = []
-    for step in steps(listed, owners, others):
-        if _PRIVILEGES.match(step.entries[0]) or _REFRESH.match(step.entries[0]):
+    for step in steps(listed, owners, others) if roles else events_last(listed):
+        if any(kind.match(step.entries[0]) for kind in (_PRIVILEGES, _REFRESH, archive.EVENT_TRIGGER)):
             target.execute(lent)
             lent.clear()
         elif step.by_owner:

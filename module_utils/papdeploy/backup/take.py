@@ -99,10 +99,11 @@ def take(
         if proof != "none":
             scratch = stack_.enter_context(_scratch(database, release, live, keep_scratch, about))
         login, why = steps.by_whom(scratch, beyond) if scratch else (None, "")
-        in_steps = login is not scratch and rights.needs_steps(session)
+        parted = proof == "full" and archive.in_parts(database, encryption)
+        in_steps = scratch and login and steps.needed(session, scratch, login, parted=parted)
         job = _Streaming(
             database, archive.restoring(scratch, facts) if scratch else None, proof, compression, encryption,
-            limits.lock_wait_s, deadline, emit, None if login is scratch else login, in_steps,
+            limits.lock_wait_s, deadline, emit, None if login is scratch else login, bool(in_steps),
         )  # fmt: skip
         streamed, rest_s, original = job.run(session, about, path, file)
         with database.session() as fresh:
@@ -161,7 +162,7 @@ def take(
 @dataclass(frozen=True)
 class _Streaming:
     """The dump of ``database`` into a file and, at the same time, from there into ``scratch``: by ``login``, where a
-    superuser need not do it, and after the dump where both have to (``in_steps``)."""
+    superuser need not do it, and after the dump where it takes more than one go (``in_steps``)."""
 
     database: Database
     scratch: Optional[Database]
@@ -206,9 +207,9 @@ class _Streaming:
                 decrypt=opened and not self.in_steps,
             )
             began = time.monotonic()
-            if self.scratch and self.login and self.in_steps:
-                chosen = self._chosen(parted)
-                steps.restore_in_steps(self.scratch, self.login, path, self.encryption, pipeline, *chosen)
+            if self.scratch and self.in_steps:
+                by, chosen = self.login or self.scratch, self._chosen(parted)
+                steps.restore_in_steps(self.scratch, by, path, self.encryption, pipeline, *chosen)
             elif self.scratch and parted:
                 pipeline.finish(self.login or self.scratch, path)
             rest_s = time.monotonic() - began

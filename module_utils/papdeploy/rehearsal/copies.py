@@ -127,11 +127,11 @@ def transfer(source: Database, target: Database, options: list[str], deadline: f
     with source.session() as session:
         needs = what_dumps_need(session)
         login, _ = steps.by_whom(target, rights.beyond_owners(session))
-        in_steps = login is not target and rights.needs_steps(session)
+        in_steps = steps.needed(session, target, login, parted=False)
     quiet = restoring(target, source.facts())
     dump = source.tool("pg_dump", "--format=custom", "--compress=0", "--lock-wait-timeout=10000", *needs, *options)
     if in_steps:
-        _in_steps(source, dump, quiet, login, deadline)
+        _in_steps(source, dump, quiet, quiet if login is target else login, deadline)
         return
     target = quiet if login is target else login
     restore = restore_argv(target)

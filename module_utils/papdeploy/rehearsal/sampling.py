@@ -63,7 +63,7 @@ def copy_sample(live: Database, copy: Database, rows: int, stream: Stream) -> in
                 last, called = int(position["last_value"]), bool(position["is_called"])
                 admin.execute(bind("SELECT setval(%s::regclass, %s, %s)", quoted, last, called))
         into.execute("COMMIT")
-        source.execute("COMMIT")
+        source.execute("ROLLBACK")  # and what an event trigger wrote for the temporary tables
     stream(live, copy, ["--section=post-data"])
     return total
 

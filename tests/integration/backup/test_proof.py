@@ -3,9 +3,11 @@ refused with the object and the next step, before anything is made."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +18,11 @@ import sqlalchemy
 from papdeploy import backup, schema
 from papdeploy.backup import acceptance
 from papdeploy.core.errors import CommandFailed, PapError, Refused
-from papdeploy.databases import content_digest
+from papdeploy.databases import content_digest, lifecycle
 from papdeploy.databases.psql import Database
+from papdeploy.rehearsal import copies
 from support.app_session import as_app
-from support.backup import database_of, forget, names
+from support.backup import database_of, forget, make_roles, names
 
 if TYPE_CHECKING:
     from support.postgres_servers import Server
@@ -130,6 +133,10 @@ PROVEN = {
     "an event trigger that fires always": Proven(
         f"CREATE MATERIALIZED VIEW mv AS SELECT 1 AS a; {LOG} CREATE EVENT TRIGGER log_ddl ON ddl_command_end EXECUTE"
         " FUNCTION log_ddl(); ALTER EVENT TRIGGER log_ddl ENABLE ALWAYS"
+    ),
+    "an event trigger that fires in replicas": Proven(
+        f"CREATE MATERIALIZED VIEW mv AS SELECT 1 AS a; {LOG} CREATE EVENT TRIGGER log_ddl ON ddl_command_end EXECUTE"
+        " FUNCTION log_ddl(); ALTER EVENT TRIGGER log_ddl ENABLE REPLICA"
     ),
     "an event trigger on login": Proven(f"{LOG} CREATE EVENT TRIGGER l ON login EXECUTE FUNCTION log_ddl()", since=17),
     "functions with a search path of their own": Proven(
@@ -555,14 +562,26 @@ def test_rows_of_an_extension_that_no_dump_holds_are_noted(
     assert re.match(r"rows that no dump holds \(extension papref, geo\.ref_sys\): 2 .* before, 2 .* after", reference)
 
 
-@pytest.mark.parametrize("case", ["an event trigger and a materialized view", "an event trigger on login"])
+@pytest.mark.parametrize("case", [name for name in PROVEN if "event trigger" in name])
+@pytest.mark.parametrize("owner", ["postgres", "pap_owner"])
 def test_no_event_trigger_fires_in_a_copy_that_is_restored_in_one_stream(
-    server: Server, database: str, tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch
+    server: Server, database: str, tmp_path: Path, case: str, owner: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if server.major < PROVEN[case].since:
         pytest.skip(f"PostgreSQL {server.major} has no such thing")
     monkeypatch.setattr(backup.archive, "in_parts", lambda target, encryption: False)
+    make_roles(server.sql)
     target = database_of(server, database)
-    as_app(target).execute(PROVEN[case].sql)
+    as_app(target).execute(
+        f"{PROVEN[case].sql}; ALTER DATABASE {database} OWNER TO {owner};"
+        f" CREATE SCHEMA lent; CREATE TABLE lent.t (id int); ALTER TABLE lent.t OWNER TO {owner}"
+    )
     taken = backup.take(target, tmp_path / "b", stack="st", release="r1")
     assert backup.verify(target, taken.path, release="r2").seconds > 0
+    if "login" in case:
+        return  # our sessions in the original are logins as well
+    with contextlib.ExitStack() as stack:
+        stack.callback(forget, server, f"{database}__scratch_r3")
+        copy = database_of(server, lifecycle.create_empty(target, "r3", "scratch").conninfo.dbname)
+        copies.transfer(target, copy, [], time.monotonic() + 60)
+        assert content_digest.compare(taken.digest, content_digest.take(copy)) == [], "a copy without a backup"
