@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..core.errors import Refused
 from ..core.text import few, plural
+from ..databases import properties
 from ..databases.content_digest.queries import no_member, user_schema
 from ..databases.psql import Session, quote_literal
 
@@ -13,7 +15,7 @@ _SHOWN = 10
 
 _ROLE = """
 SELECT r.rolname AS name, r.rolsuper AS superuser, pg_has_role(d.datdba, 'USAGE') AS has_owner,
-       pg_get_userbyid(d.datdba) AS owner, current_setting('server_version_num')::int AS version,
+       pg_get_userbyid(d.datdba) AS owner, d.datname AS database, current_setting('server_version_num')::int AS version,
        (SELECT substr(s.setting, 6) FROM pg_db_role_setting b CROSS JOIN unnest(b.setconfig) AS s(setting)
          WHERE b.setrole IN (r.oid, 0) AND b.setdatabase IN (d.oid, 0) AND s.setting LIKE 'role=%'
          ORDER BY b.setrole DESC, b.setdatabase DESC LIMIT 1) AS becomes
@@ -69,6 +71,11 @@ def _foreign(version: int) -> str:
         )
     ) + " ORDER BY 1"  # fmt: skip
 
+
+_TABLESPACES = """
+SELECT quote_ident(t.spcname) AS name, min(c.oid::regclass::text) AS relation FROM pg_class c
+JOIN pg_tablespace t ON t.oid = c.reltablespace AND t.spcname <> 'pg_global'
+WHERE NOT has_tablespace_privilege(t.oid, 'CREATE') GROUP BY 1 ORDER BY 1"""
 
 # Catalogs whose objects are restored as they are, each with the columns of owner and privileges.
 _OWNED = (
@@ -216,7 +223,21 @@ def refuse_missing(session: Session, *, restores: bool) -> None:
             " pap_db_admin_user to a role that has them.",
             objects=found,
         )
-    owned = session.rows(_foreign(int(role["version"]))) if restores else []
+    if restores:
+        _refuse_unrestorable(session, role)
+
+
+def _refuse_unrestorable(session: Session, role: Mapping[str, Any]) -> None:
+    properties.refuse_ungivable(session, str(role["database"]))
+    places = session.rows(_TABLESPACES)
+    if places:
+        named = ", ".join(row["name"] for row in places)
+        raise Refused(
+            f"Role {role['name']} cannot restore {places[0]['relation']}: it may create nothing in tablespace"
+            f" {places[0]['name']}.",
+            hint=f"As a superuser: GRANT CREATE ON TABLESPACE {named} TO {role['name']}.",
+        )
+    owned = session.rows(_foreign(int(role["version"])))
     if owned:
         owners = sorted({str(row["owner"]) for row in owned})
         raise Refused(

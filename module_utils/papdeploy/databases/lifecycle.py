@@ -318,6 +318,7 @@ def ready_for_rehearsal(database: Database, scratch: Database) -> None:
     """Give a scratch copy the owner, privileges and settings of the live database, so that the app's role meets there
     what it meets in life."""
     with admin_session(database) as session:
+        properties.refuse_ungivable(session, database.conninfo.dbname)
         traits = properties.capture(session, database.conninfo.dbname)
         session.execute("BEGIN;" + ";".join(properties.apply(scratch.conninfo.dbname, traits)) + ";COMMIT")
 

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.errors import Refused
+from ..core.text import few
 from .content_digest.queries import acl_list
 from .managed_names import plain_comment
 from .owner_login import SHAPE
 from .psql import Session, quote_ident, quote_literal
+
+_SHOWN = 10
 
 
 def capture(session: Session, name: str) -> dict[str, Any]:
@@ -38,6 +41,49 @@ def capture(session: Session, name: str) -> dict[str, Any]:
         raise Refused(f"There is no database named {name}.", database=name)
     # What is copied to a manifest or to another database must not say that it is one of ours.
     return {**rows[0], "comment": plain_comment(rows[0]["comment"])}
+
+
+# What of a database a role cannot give to another one: who sets it must be allowed to.
+_UNGIVABLE = """
+SELECT 'the settings of role ' || quote_ident(r.rolname) || ' in this database' AS what,
+       CASE WHEN r.rolsuper THEN 'a superuser' ELSE 'CREATEROLE'
+            || CASE WHEN {version} >= 160000 THEN ' and ADMIN OPTION on ' || quote_ident(r.rolname) ELSE '' END
+       END AS needs
+FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole, pg_roles me
+WHERE s.setdatabase = {database} AND me.rolname = current_user AND r.oid <> me.oid
+  AND (r.rolsuper OR NOT me.rolcreaterole OR {version} >= 160000 AND NOT pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION'))
+UNION ALL
+SELECT 'its setting ' || g.name, {needs_parameter}
+FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) AS c(text)
+JOIN pg_settings g ON g.name = split_part(c.text, '=', 1) AND g.context IN ('superuser', 'superuser-backend')
+WHERE s.setdatabase = {database} AND NOT {may_set}
+UNION ALL
+SELECT 'its tablespace ' || quote_ident(t.spcname), 'CREATE on it' FROM pg_database d
+JOIN pg_tablespace t ON t.oid = d.dattablespace AND t.spcname <> 'pg_default'
+WHERE d.oid = {database} AND NOT has_tablespace_privilege(t.oid, 'CREATE') ORDER BY 1"""
+
+
+def refuse_ungivable(session: Session, name: str) -> None:
+    """Raise Refused with what of database ``name`` the role of ``session`` may not give to a copy of it, and the right
+    that each takes. A superuser may."""
+    role = session.rows("SELECT rolname AS name, rolsuper AS superuser FROM pg_roles WHERE rolname = current_user")[0]
+    if role["superuser"]:
+        return
+    version = int(session.scalar("SELECT current_setting('server_version_num')::int AS v"))
+    query = _UNGIVABLE.format(
+        version=version,
+        database=f"(SELECT oid FROM pg_database WHERE datname = {quote_literal(name)})",
+        needs_parameter="'SET on that parameter'" if version >= 150000 else "'a superuser'",
+        may_set="has_parameter_privilege(g.name, 'SET')" if version >= 150000 else "false",
+    )
+    found = [f"{row['what']} (needs {row['needs']})" for row in session.rows(query)]
+    if found:
+        raise Refused(
+            f"Role {role['name']} cannot make a copy of {name}, because it may not give it {few(found, _SHOWN)}.",
+            hint=f"As a superuser: grant {role['name']} what is named, or take those settings away (ALTER ROLE … IN"
+            " DATABASE … RESET ALL); or set pap_db_admin_user to a superuser.",
+            objects=found,
+        )
 
 
 def create_like(name: str, properties: dict[str, Any], version: int) -> str:

@@ -276,6 +276,16 @@ BLOCKED = {
         r"table public\.t09 belongs to postgres; and 3 more objects\.",
         "",
     ),
+    "settings of another role here": Blocked(
+        "ALTER ROLE {other} IN DATABASE {db} SET work_mem = '9MB'",
+        r"may not give it the settings of role {other} in this database \(needs CREATEROLE",
+        r"ALTER ROLE … IN DATABASE … RESET ALL",
+    ),
+    "a setting for superusers": Blocked(
+        "ALTER DATABASE {db} SET log_statement = 'all'",
+        r"may not give it its setting log_statement \(needs ",
+        "set pap_db_admin_user to a superuser",
+    ),
     "rights by the setting role alone": Blocked(
         "ALTER ROLE {me} NOINHERIT; GRANT {other} TO {me}; ALTER DATABASE {db} OWNER TO {other};"
         " ALTER ROLE {me} SET role = '{other}'",
