@@ -6,7 +6,9 @@ lease look neither dead nor alive. The wall clock is for people to read.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any, Optional
 
 from ..core import text
 from ..core.clock import now, seconds_between
+from ..core.durable import write_aside
 from ..core.errors import Refused
 from ..core.processes import Place, Process, since_boot
 from .run import Run
@@ -127,6 +130,13 @@ def read(folder: Path) -> Optional[Holder]:
             f"The deploy lock {path} cannot be read: {type(error).__name__}: {error}.",
             hint="If no deploy, rollback, rehearsal or backup of this stack runs, remove that file.",
         ) from error
+
+
+def put_back(folder: Path, held: Holder) -> None:
+    """Write the lock again where its file is gone; one that is there stays as it is."""
+    path = lock_file(folder)
+    with contextlib.suppress(FileExistsError):
+        write_aside(path, json.dumps(held.as_dict()).encode(), lambda fresh: os.link(fresh, path))
 
 
 def alive(held: Holder, sessions: Sequence[Mapping[str, Any]] = ()) -> str:

@@ -1,7 +1,8 @@
 """The process that holds the lock on the server from the beginning of a release to its end, between its modules too.
 
-It ends when ``lock.json`` does not name its lock any more, or when the run that holds it is proven gone. It works on
-nothing: should it be killed, the next module, or the one at work, starts another one.
+It ends when ``lock.json`` names another lock, or when the run that holds it is proven gone. A file that was removed by
+hand it puts back: who gives a lock back ends its keeper first. It works on nothing: should it be killed, the next
+module, or the one at work, starts another one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ..core.processes import Process
 from ..databases.managed_names import outside
 from ..databases.psql import Database
 from ..remote.archive import package_folder
-from .holder import alive, read
+from .holder import Holder, alive, put_back, read
 from .server_lock import HELD, ServerLock
 
 _LOOK_S = 1.0
@@ -76,6 +77,7 @@ class Keeper:
         self._answer: Optional[TextIO] = answer
         self._me = Process.of(os.getpid())
         self._began = time.monotonic()
+        self._held: Optional[Holder] = None
 
     def run(self) -> None:
         """Hold the lock until it is not wanted any more; over a restart of the server, too."""
@@ -111,10 +113,20 @@ class Keeper:
             held = read(self._folder)
         except (PapError, OSError):
             return False
+        if held is None and self._held and alive(self._held):
+            held = self._put_back(self._held)
         if held is None or held.token != self._token:
             return False
+        self._held = held
         recorded = held.keeper == self._me or time.monotonic() - self._began < _UNRECORDED_S
         return recorded and bool(alive(held))
+
+    def _put_back(self, held: Holder) -> Optional[Holder]:
+        """The lock as it is then: what was removed by hand, or that of who has come since."""
+        with contextlib.suppress(PapError, OSError):  # the folder is gone as well
+            put_back(self._folder, held)
+            return read(self._folder)
+        return None
 
     def _tell(self, body: dict[str, Any]) -> None:
         """Answer the caller, who reads one answer."""

@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -22,7 +23,7 @@ from typing import Any, Optional, Protocol
 from ..core import storage
 from ..core.clock import now
 from ..core.durable import private_folder, sync_folder, write_durably
-from ..core.errors import PapError, Refused, StorageFailed, TakenOver
+from ..core.errors import PapError, Refused, StorageFailed, TakenOver, Unavailable
 from ..core.processes import MARK, Place, Process, end, since_boot
 from . import keeper
 from .holder import Holder, Remains, alive, lock_file, read
@@ -31,6 +32,8 @@ from .server_lock import ServerLock
 
 LEASE_S = 120.0
 _BEATS = 6  # heartbeats in a lease
+_GUARD_S = 20.0  # how long one may wait for another that writes the lock: it takes milliseconds
+_RESTORED_S = 4.0  # how long a keeper may take to put the lock back
 _LOOK_S = 2.0  # how often a working module looks whether the lock on the server is still kept
 
 
@@ -107,7 +110,14 @@ class Lock:
         if held and not mine and not take_over:
             self._refuse_alive(held)
         if self.server:
-            self.server.refuse_other(held)
+            try:
+                self.server.refuse_other(held)
+            except Refused:
+                back = None if held else self.holder()  # it was removed by hand, and its keeper has put it back
+                if back and not take_over:
+                    self._refuse_alive(back)
+                if not back:
+                    raise
 
     def confirm(self, release: str) -> None:
         """Assert that this run still holds the lock for ``release``, and that its controller, if it runs on this host,
@@ -134,24 +144,30 @@ class Lock:
         first: its processes on this host, its sessions on the server. Raises Refused, naming the holder, if another run
         may be alive, or if another stack works on the database.
         """
-        with self._exclusive():
+        while True:
             self._refuse_if_taken_over(release)
             held = self.holder()
-            if held and self._is_mine(held, release):
-                fresh = replace(self._renewed(held), lease_s=lease_s)
-            else:
-                why = "" if held is None else self._refuse_alive(held) if not take_over else self.alive(held)
-                fresh = self._new(release, lease_s, held.left() if held else ())
-                if held and self._notes:
-                    self._notes.took_over(held, self.run, why)
-            self._write(fresh)
+            mine = held is not None and self._is_mine(held, release)
+            # Asks the server, which may take long: not while others wait for the guard.
+            why = "" if mine else self._judged(held, take_over)
+            with self._exclusive():
+                if self.holder() != held:
+                    continue  # another run has come, or shown that it is alive
+                if held and mine:
+                    fresh = replace(self._renewed(held), lease_s=lease_s)
+                else:
+                    fresh = self._new(release, lease_s, held.left() if held else ())
+                    if held and self._notes:
+                        self._notes.took_over(held, self.run, why)
+                self._write(fresh)
+                break
         self._end(fresh.remains)
         try:
             self._keep(release)
         except PapError:
             self.release(release)
             raise
-        return None if held and self._is_mine(held, release) else held
+        return None if mine else held
 
     def release(self, release: str) -> None:
         """Give the lock back, if this run has it for ``release``."""
@@ -201,6 +217,12 @@ class Lock:
         if held and self._is_mine(held, release):
             return held
         self._refuse_if_taken_over(release)
+        limit = time.monotonic() + (_RESTORED_S if self.server else 0.0)
+        while held is None and time.monotonic() < limit:  # removed by hand: its keeper puts it back
+            time.sleep(0.1)
+            held = self.holder()
+        if held and self._is_mine(held, release):
+            return held
         if held:
             raise _taken_over(release, str(held.run), held.since, f"it works on {held.release} now")
         raise Refused(
@@ -212,6 +234,18 @@ class Lock:
         found = self._notes.taken_over(release, self.run) if self._notes and release else None
         if found:
             raise _taken_over(release, str(Run.of(found["by"])), str(found["at"]), "")
+
+    def _judged(self, held: Optional[Holder], take_over: bool) -> str:
+        """Why the run that is to be followed counts as alive, if it may be followed all the same."""
+        if held:
+            return self.alive(held) if take_over else self._refuse_alive(held)
+        if self.server:
+            try:
+                self.server.refuse_other(None)
+            except Refused:
+                if not self.holder():  # else it is the lock of this stack, which was removed by hand and is back
+                    raise
+        return ""
 
     def _refuse_alive(self, held: Holder) -> str:
         why = self.alive(held)
@@ -299,7 +333,7 @@ class Lock:
                 stop.set()
                 thread.join()
                 # What is wrong with the disk, the next step finds out; what this one did is done.
-                with contextlib.suppress(TakenOver, Refused, StorageFailed), self._exclusive():
+                with contextlib.suppress(TakenOver, Refused, StorageFailed, Unavailable), self._exclusive():
                     self._write(self._renewed(self._assert_mine(release)))
 
     def _beat(self, release: str) -> None:
@@ -316,10 +350,29 @@ class Lock:
         with storage.named(guard):
             descriptor = os.open(guard, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _lock_exclusively(descriptor, guard)
             yield
         finally:
             os.close(descriptor)
+
+
+def _lock_exclusively(descriptor: int, guard: Path) -> None:
+    """Lock the file, which is held for moments only. Raises Unavailable, naming the process that does not let go."""
+    limit = time.monotonic() + _GUARD_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > limit:
+                who = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+                raise Unavailable(
+                    f"Process {who} on this host has kept {guard} locked for {_GUARD_S:g} s: it is stopped, or hangs.",
+                    hint=f"Let it go on (kill -CONT {who}) or end it (kill -9 {who}), then run this again.",
+                ) from None
+            time.sleep(0.01)
+        else:
+            os.pwrite(descriptor, f"{os.getpid():<31}\n".encode(), 0)
+            return
 
 
 @contextlib.contextmanager

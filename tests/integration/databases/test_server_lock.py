@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 import pytest
 from papdeploy import databases
-from papdeploy.core.errors import Refused
+from papdeploy.core.errors import Refused, TakenOver
 from papdeploy.core.processes import Place, Process
 from papdeploy.databases.psql import Database
 from papdeploy.migrations import files
@@ -131,6 +131,33 @@ def test_a_keeper_that_was_ended_is_followed_by_another(
         wait_until(lambda: bench.sessions() not in ([], [before]))
     one.lock.release(release)
     wait_until(lambda: not bench.sessions())
+
+
+def test_a_lock_that_was_removed_by_hand_comes_back(bench: Bench) -> None:
+    """Beside a run that lives: in a module and between two, and for a second run that comes in that moment."""
+    one, two = (
+        bench.stack("one", ELSEWHERE),
+        State(bench.folder / "one", who=OTHER, stack="one", server=ServerLock(bench.live)),
+    )
+    release = one.begin(ELSEWHERE).release
+    before = one.lock.holder()
+    wait_until(lambda: bench.sessions())
+    for come in (two.lock.refuse_held, lambda: two.lock.take("manual-1"), lambda: two.begin(OTHER)):
+        (one.folder / "lock.json").unlink()
+        with pytest.raises(Refused, match=f"Another run holds this stack: {release} of one, started by you@elsewhere"):
+            come()
+    (one.folder / "lock.json").unlink()
+    with one.working(release):
+        (one.folder / "lock.json").unlink()
+        one.lock.confirm(release)
+    assert one.lock.holder().token == before.token
+    (one.folder / "lock.json").unlink()
+    two.lock.take("manual-2", take_over=True)
+    with pytest.raises(TakenOver), one.working(release):
+        pass
+    two.lock.release("manual-2")
+    wait_until(lambda: not bench.sessions())
+    assert not (one.folder / "lock.json").exists(), "who gives it back is not contradicted"
 
 
 def test_a_take_over_ends_the_sessions_of_the_old_run(bench: Bench) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from papdeploy.core import processes
-from papdeploy.core.errors import Refused, TakenOver
+from papdeploy.core.errors import Refused, TakenOver, Unavailable
 from papdeploy.core.processes import MARK, Place, Process
 from papdeploy.releases import holder, lock
 from papdeploy.releases.journal import State
@@ -356,6 +356,55 @@ def test_a_lock_that_is_gone_is_said(tmp_path: Path) -> None:
         pass
     mine.lock.take(release)  # it was not taken over: this run may go back
     mine.lock.confirm(release)
+
+
+def test_nobody_waits_for_a_process_that_was_stopped_while_it_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = state(tmp_path, ME)
+    release = mine.begin(ME).release
+    guard = tmp_path / "state" / ".guard"
+    code = (
+        "import os, signal, sys; sys.path[:0] = sys.argv[2:]; from pathlib import Path;"
+        " from papdeploy.releases.lock import Lock;"
+        " lock = Lock(Path(sys.argv[1]));"
+        " held = lock._exclusive(); held.__enter__(); os.kill(os.getpid(), signal.SIGSTOP)"
+    )
+    stopped = subprocess.Popen([sys.executable, "-c", code, guard.parent, *sys.path])
+    monkeypatch.setattr(lock, "_GUARD_S", 0.2)
+    try:
+        wait_until(lambda: "State:\tT" in Path(f"/proc/{stopped.pid}/status").read_text())
+        for step in (
+            lambda: mine.working(release).__enter__(),
+            lambda: state(tmp_path, ELSEWHERE).lock.take("x", take_over=True),
+        ):
+            with pytest.raises(Unavailable, match=f"Process {stopped.pid} on this host has kept") as caught:
+                step()
+            assert f"kill -9 {stopped.pid}" in caught.value.hint
+    finally:
+        stopped.kill()
+        stopped.wait()
+    with mine.working(release):
+        pass
+
+
+def test_the_server_is_asked_while_the_holder_can_show_that_it_is_alive(tmp_path: Path) -> None:
+    """A second run that comes may be stopped, or the server hang: the first one's heartbeats do not wait for that."""
+    first, second = state(tmp_path, ELSEWHERE), state(tmp_path, ME)
+    release = first.begin(ELSEWHERE).release
+    silent(tmp_path)
+    asked = []
+
+    class Server:
+        def sessions(self, _: str) -> list[dict[str, Any]]:
+            asked.append(True)
+            with first.working(release):
+                return []
+
+    second.lock.server = Server()  # type: ignore[assignment]
+    with pytest.raises(Refused, match="its lease of 120 s has not run out"):
+        second.lock.take("x")
+    assert asked and first.lock.holder().release == release
 
 
 def test_giving_back_a_lock_of_another_run_changes_nothing(tmp_path: Path) -> None:
