@@ -16,6 +16,7 @@ description:
   - Notes the schema's fingerprint, clears up what the release made for itself, gives the deploy lock back.
 extends_documentation_fragment:
   - pap_stack
+  - pap_options.finish
 attributes:
   check_mode:
     support: none
@@ -42,15 +43,6 @@ options:
     description: Id of the release this belongs to, as M(pap.deploy.pap_preflight) returned it.
     type: str
     required: true
-  keep_containers:
-    description: Former containers of the API that are kept, stopped, for a rollback; older ones are removed.
-    type: int
-    default: 1
-  hold:
-    description: Databases (or releases) whose restore points are not dropped, although a later release has finished.
-    type: list
-    elements: str
-    default: []
 """
 
 EXAMPLES = r"""
@@ -85,9 +77,8 @@ from ansible.module_utils.pap_module import run_phase, spec
 def main() -> None:
     module = AnsibleModule(
         spec(
+            "finish",
             release={"type": "str", "required": True},
-            keep_containers={"type": "int", "default": 1},
-            hold={"type": "list", "elements": "str", "default": []},
         ),
         supports_check_mode=False,
     )

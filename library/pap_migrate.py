@@ -17,6 +17,7 @@ description:
   - Applies the pending migrations, their ledger rows and the schema check against the new models in one transaction.
 extends_documentation_fragment:
   - pap_stack
+  - pap_options.migrate
 attributes:
   check_mode:
     support: none
@@ -51,34 +52,6 @@ options:
     type: str
     choices: [standard, online]
     default: standard
-  restore_point:
-    description: What rollback goes back to if it must. V(auto) takes the proven backup if nothing was written since.
-    type: str
-    choices: [auto, backup, dump, snapshot]
-    default: auto
-  encrypt:
-    description: As for M(pap.deploy.pap_backup); a restore point may be a second backup.
-    type: dict
-    default: {}
-  lock_timeout_s:
-    description: Seconds that a statement may wait for a lock before the whole batch is tried again.
-    type: float
-    default: 5
-  deadline_s:
-    description: Seconds after which the batch is ended and rolled back.
-    type: float
-    default: 900
-  allow_out_of_order:
-    description: Apply a migration that is older than the newest applied one.
-    type: bool
-    default: false
-  take_over:
-    description:
-      - Go on at once, lift the fence and activate the new release. The API is then away for less time than with
-        M(pap.deploy.pap_activate), which finds that it is done, as a module of its own.
-      - The release stays behind the fence if the controller is gone meanwhile.
-    type: bool
-    default: false
   schema:
     description: Options of the schema check, for example C(ignore).
     type: dict
@@ -114,20 +87,15 @@ pap:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.pap_module import run_phase, spec
+from ansible.module_utils.pap_module import options_of, run_phase, spec
 
 
 def main() -> None:
     module = AnsibleModule(
         spec(
+            "migrate",
             release={"type": "str", "required": True},
             mode={"type": "str", "choices": ["standard", "online"], "default": "standard"},
-            restore_point={"type": "str", "choices": ["auto", "backup", "dump", "snapshot"], "default": "auto"},
-            encrypt={"type": "dict", "default": {}},
-            lock_timeout_s={"type": "float", "default": 5},
-            deadline_s={"type": "float", "default": 900},
-            allow_out_of_order={"type": "bool", "default": False},
-            take_over={"type": "bool", "default": False},
             schema={"type": "dict", "default": {}},
         ),
         supports_check_mode=False,
@@ -135,17 +103,7 @@ def main() -> None:
     given = module.params
 
     def work(stack: Any, phase: Any) -> Any:
-        options = phase.Options(
-            mode=given["mode"],
-            restore_point=given["restore_point"],
-            encrypt=given["encrypt"],
-            lock_timeout_s=given["lock_timeout_s"],
-            deadline_s=given["deadline_s"],
-            allow_out_of_order=given["allow_out_of_order"],
-            take_over=given["take_over"],
-            schema=given["schema"],
-        )
-        return phase.run(stack, given["release"], options)
+        return phase.run(stack, given["release"], options_of(module, phase.Options))
 
     run_phase(module, "migrate", work, phase="migrate")
 

@@ -18,6 +18,7 @@ description:
   - In check mode the pending migrations run on an empty copy of the schema, which gives their true SQL.
 extends_documentation_fragment:
   - pap_stack
+  - pap_options.preflight
 attributes:
   check_mode:
     support: full
@@ -53,29 +54,6 @@ options:
     description: Versions to note in the journal.
     type: dict
     default: {}
-  allow_drift:
-    description: Go on although the schema was changed by hand since the last release.
-    type: bool
-    default: false
-  allow_out_of_order:
-    description: Go on although a pending migration is older than the newest applied one.
-    type: bool
-    default: false
-  allow_failing_login:
-    description: Go on although the login smoke test fails at the API that runs now.
-    type: bool
-    default: false
-  force:
-    description: Deploy (back up, restart, test) although there is nothing new to deploy.
-    type: bool
-    default: false
-  proof:
-    description:
-      - The proof of the backup that follows, as C(backup_proof) says. What would stop that backup is refused here.
-      - Empty where no backup by C(pg_dump) follows.
-    type: str
-    choices: ["", full, schema, none]
-    default: ""
   schema:
     description: Options of the schema check, for example C(ignore).
     type: dict
@@ -133,20 +111,16 @@ pap:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.pap_module import run_phase, spec
+from ansible.module_utils.pap_module import options_of, run_phase, spec
 
 
 def main() -> None:
     module = AnsibleModule(
         spec(
+            "preflight",
             migrations={"type": "dict", "required": True},
             who={"type": "dict", "required": True},
             versions={"type": "dict", "default": {}},
-            allow_drift={"type": "bool", "default": False},
-            allow_out_of_order={"type": "bool", "default": False},
-            allow_failing_login={"type": "bool", "default": False},
-            force={"type": "bool", "default": False},
-            proof={"type": "str", "choices": ["", "full", "schema", "none"], "default": ""},
             schema={"type": "dict", "default": {}},
         ),
         supports_check_mode=True,
@@ -154,19 +128,11 @@ def main() -> None:
     given = module.params
 
     def work(stack: Any, phase: Any) -> Any:
-        options = phase.Options(
-            allow_drift=given["allow_drift"],
-            allow_out_of_order=given["allow_out_of_order"],
-            allow_failing_login=given["allow_failing_login"],
-            force=given["force"],
-            proof=given["proof"],
-            schema=given["schema"],
-        )
         return phase.run(
             stack,
             given["migrations"],
             given["who"],
-            options,
+            options_of(module, phase.Options),
             check_mode=module.check_mode,
             versions=given["versions"],
         )

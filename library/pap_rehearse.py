@@ -20,6 +20,7 @@ description:
   - A release that fails its rehearsal is ended as refused. The copy is dropped.
 extends_documentation_fragment:
   - pap_stack
+  - pap_options.rehearse
 attributes:
   check_mode:
     support: none
@@ -45,65 +46,13 @@ options:
     description: Id of the release this belongs to, as M(pap.deploy.pap_preflight) returned it.
     type: str
     required: true
-  data:
-    description:
-      - What the copy holds. V(full) is every row, from the proven backup where there is one.
-      - V(sample) is O(sample_rows) rows a table and what those refer to; V(schema) is no row.
-      - Both say what they cannot tell.
-    type: str
-    choices: [full, sample, schema]
-    default: full
-  sample_rows:
-    description: Rows of each table for O(data=sample).
-    type: int
-    default: 10000
   mode:
     description: With V(online), a release that is not safe under traffic fails its rehearsal.
     type: str
     choices: [standard, online]
     default: standard
-  keep:
-    description: Keep the copy of a rehearsal that failed, for a look, until the next deploy.
-    type: bool
-    default: false
-  alone:
-    description: Nothing follows; the release ends as rehearsed.
-    type: bool
-    default: false
-  deadline_s:
-    description: Seconds after which the rehearsal is ended.
-    type: float
-    default: 3600
-  deadline_factor:
-    description: The real migration is ended after that many times its rehearsed seconds (30 s at least).
-    type: float
-    default: 5
-  online_max_lock_s:
-    description: Seconds that traffic may have to wait for the migration in an online deploy.
-    type: float
-    default: 0.5
-  require_reversible:
-    description: Fail if the downgrades do not lead back to the start.
-    type: bool
-    default: false
-  lock_timeout_s:
-    description: As for M(pap.deploy.pap_migrate).
-    type: float
-    default: 5
-  migrate_deadline_s:
-    description: As O(pap.deploy.pap_migrate#module:deadline_s).
-    type: float
-    default: 900
-  allow_out_of_order:
-    description: As for M(pap.deploy.pap_migrate).
-    type: bool
-    default: false
   schema:
     description: Options of the schema check, for example C(ignore).
-    type: dict
-    default: {}
-  encrypt:
-    description: As for M(pap.deploy.pap_backup); a copy may have to be restored from an encrypted backup.
     type: dict
     default: {}
 """
@@ -131,37 +80,23 @@ pap:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.pap_module import run_phase, spec
+from ansible.module_utils.pap_module import options_of, run_phase, spec
 
 
 def main() -> None:
-    own = {
-        "data": {"type": "str", "choices": ["full", "sample", "schema"], "default": "full"},
-        "sample_rows": {"type": "int", "default": 10000},
-        "mode": {"type": "str", "choices": ["standard", "online"], "default": "standard"},
-        "keep": {"type": "bool", "default": False},
-        "deadline_s": {"type": "float", "default": 3600},
-        "deadline_factor": {"type": "float", "default": 5},
-        "online_max_lock_s": {"type": "float", "default": 0.5},
-        "require_reversible": {"type": "bool", "default": False},
-        "lock_timeout_s": {"type": "float", "default": 5},
-        "migrate_deadline_s": {"type": "float", "default": 900},
-        "allow_out_of_order": {"type": "bool", "default": False},
-        "schema": {"type": "dict", "default": {}},
-    }
     module = AnsibleModule(
         spec(
+            "rehearse",
             release={"type": "str", "required": True},
-            alone={"type": "bool", "default": False},
-            encrypt={"type": "dict", "default": {}},
-            **own,
+            mode={"type": "str", "choices": ["standard", "online"], "default": "standard"},
+            schema={"type": "dict", "default": {}},
         ),
         supports_check_mode=False,
     )
     given = module.params
 
     def work(stack: Any, phase: Any) -> Any:
-        options = phase.Options(**{name: given[name] for name in own})
+        options = options_of(module, phase.Options)
         return phase.run(stack, given["release"], options, alone=given["alone"], encrypt=given["encrypt"])
 
     run_phase(module, "rehearse", work)

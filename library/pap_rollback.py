@@ -17,6 +17,7 @@ description:
   - Can be repeated and interrupted at any point.
 extends_documentation_fragment:
   - pap_stack
+  - pap_options.rollback
 attributes:
   check_mode:
     support: full
@@ -39,57 +40,14 @@ seealso:
   - module: pap.deploy.pap_migrate
     description: Makes the restore point.
 options:
-  release:
-    description: Id of the release to roll back. Empty is the interrupted release, else the last finished one.
-    type: str
-    default: ""
   only_unfinished:
     description: Do nothing unless a release was interrupted.
     type: bool
     default: false
-  accept_data_loss:
-    description:
-      - Use a strategy that loses what was written or defined since the restore point. It stays in the quarantined
-        database.
-    type: bool
-    default: false
-  strategy:
-    description: Use this rollback strategy and no other. Empty is the cheapest safe one.
-    type: str
-    choices: ["", image, downgrade, swap, restore]
-    default: ""
-  drop_failed:
-    description:
-      - Roll nothing back. Drop the databases that earlier rollbacks have quarantined, and the snapshots of rolled-back
-        releases; with O(release) only those of that release.
-      - A database with rows that nothing else has is dropped only with its O(release).
-      - No option that says how to roll back can be given with it.
-    type: bool
-    default: false
-  hold:
-    description: With O(drop_failed), the databases and releases that stay all the same.
-    type: list
-    elements: str
-    default: []
-  encrypt:
-    description: As for M(pap.deploy.pap_backup); what opens the backup, if it has to be restored.
-    type: dict
-    default: {}
   who:
     description: Who rolls back, as the P(pap.deploy.pap_who#lookup) lookup says.
     type: dict
     required: true
-  reason:
-    description: What failed, for the journal and the report.
-    type: str
-    default: ""
-  take_over:
-    description:
-      - End the run that holds the deploy lock although it may be alive; its processes on the target host and its
-        sessions on the server go first.
-      - Without it, only a run that is proven gone is followed.
-    type: bool
-    default: false
   plan_only:
     description:
       - Choose the strategy and show its cost, and go no further, so that they can be read before anything happens.
@@ -178,22 +136,15 @@ pap:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.pap_module import run_phase, spec
+from ansible.module_utils.pap_module import options_of, run_phase, spec
 
 
 def main() -> None:
     module = AnsibleModule(
         spec(
-            release={"type": "str", "default": ""},
+            "rollback",
             only_unfinished={"type": "bool", "default": False},
-            accept_data_loss={"type": "bool", "default": False},
-            strategy={"type": "str", "choices": ["", "image", "downgrade", "swap", "restore"], "default": ""},
-            drop_failed={"type": "bool", "default": False},
-            hold={"type": "list", "elements": "str", "default": []},
-            encrypt={"type": "dict", "default": {}},
             who={"type": "dict", "required": True},
-            reason={"type": "str", "default": ""},
-            take_over={"type": "bool", "default": False},
             plan_only={"type": "bool", "default": False},
             planned={"type": "str", "default": ""},
         ),
@@ -208,16 +159,7 @@ def main() -> None:
     def work(stack: Any, phase: Any) -> Any:
         if given["drop_failed"]:
             return phase.run(stack, given["release"], given["who"], given["hold"], check_mode=module.check_mode)
-        options = phase.Options(
-            accept_data_loss=given["accept_data_loss"],
-            strategy=given["strategy"],
-            encrypt=given["encrypt"],
-            only_unfinished=given["only_unfinished"],
-            reason=given["reason"],
-            take_over=given["take_over"],
-            plan_only=given["plan_only"],
-            planned=given["planned"],
-        )
+        options = options_of(module, phase.Options)
         return phase.run(stack, given["release"], given["who"], options, check_mode=module.check_mode)
 
     run_phase(module, "cleanup" if given["drop_failed"] else "rollback", work, phase="rollback")

@@ -19,6 +19,7 @@ description:
   - O(state=status) says where the watch stands; O(state=acknowledgement) closes alarms with a reason.
 extends_documentation_fragment:
   - pap_stack
+  - pap_options.watch
 attributes:
   check_mode:
     support: none
@@ -49,28 +50,6 @@ options:
       - Id of the release. Empty takes the one in force.
       - Required with O(state=baseline) and O(state=first_minute), which belong to a deploy.
     type: str
-  hours:
-    description: Hours for which the detached watcher works.
-    type: float
-    default: 24
-  interval_s:
-    description: Seconds between two looks at the logs.
-    type: float
-    default: 30
-  first_s:
-    description: Seconds that O(state=first_minute) watches.
-    type: float
-    default: 60
-  timer:
-    description: A timer of the service manager runs the steps, so that no process is started.
-    type: bool
-    default: false
-  rules:
-    description:
-      - When to raise an alarm, as far as it differs from the defaults.
-      - C(min_count) (5), C(factor) (3, times the rate before), C(window_s) (900), C(restarts) (0), C(blind_s) (180).
-    type: dict
-    default: {}
   alert:
     description:
       - A webhook that the watcher tells of an alarm, with C(url), C(format) (json or slack) and C(headers).
@@ -177,7 +156,7 @@ pap:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.pap_module import run_phase, run_state, spec
+from ansible.module_utils.pap_module import options_of, run_phase, run_state, spec
 
 STATES = ["baseline", "first_minute", "watcher", "status", "acknowledgement"]
 
@@ -185,13 +164,9 @@ STATES = ["baseline", "first_minute", "watcher", "status", "acknowledgement"]
 def main() -> None:
     module = AnsibleModule(
         spec(
+            "watch",
             state={"type": "str", "choices": STATES, "required": True},
             release={"type": "str"},
-            hours={"type": "float", "default": 24},
-            interval_s={"type": "float", "default": 30},
-            first_s={"type": "float", "default": 60},
-            timer={"type": "bool", "default": False},
-            rules={"type": "dict", "default": {}},
             alert={"type": "dict", "default": {}, "no_log": True},
             who={"type": "dict"},
             reason={"type": "str"},
@@ -204,13 +179,12 @@ def main() -> None:
         ],
     )
     given, release = module.params, module.params["release"] or ""
-    options = {key: given[key] for key in ("hours", "interval_s", "first_s", "timer", "rules")}
     if given["state"] in ("baseline", "first_minute"):
         verb = {"baseline": "prepare", "first_minute": "first"}[given["state"]]
         run_phase(
             module,
             "watch",
-            lambda stack, phase: getattr(phase, verb)(stack, release, phase.Options(**options)),
+            lambda stack, phase: getattr(phase, verb)(stack, release, options_of(module, phase.Options)),
             phase="watch",
         )
 

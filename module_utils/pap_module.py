@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import importlib
 import os
 import sys
@@ -11,102 +12,23 @@ from pathlib import Path
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.pap_options import PHASE, STACK
 
 
-def _text(default: str | None = "", **extra: Any) -> dict[str, Any]:
-    return {"type": "str", "default": default, **extra}
+def spec(phase: str = "", **options: Any) -> dict[str, Any]:
+    """The argument spec of a module that works on a stack: the ``stack`` option, those of ``phase``, and its own."""
+    return copy.deepcopy({"stack": STACK, **PHASE.get(phase, {}), **options})
 
 
-def _words() -> dict[str, Any]:
-    return {"type": "list", "elements": "str", "default": []}
-
-
-_STACK: dict[str, Any] = {
-    "type": "dict",
-    "required": True,
-    "options": {
-        "code": {"type": "path", "default": ""},
-        "phase_deadlines_s": {"type": "dict", "default": {}},
-        "name": {"type": "str", "required": True},
-        "environment": {"type": "str", "required": True},
-        "state_dir": {"type": "path", "required": True},
-        "who": {"type": "dict", "required": True},
-        "database": {
-            "type": "dict",
-            "required": True,
-            "options": {
-                "container": _text(),
-                "name": _text(),
-                "host": _text(),
-                "port": {"type": "int", "default": 0},
-                "admin_user": _text(),
-                "admin_password": _text(no_log=True),
-                "bin_dir": _text(),
-                "become": _words(),
-                "log_files": _words(),
-            },
-        },
-        "api": {
-            "type": "dict",
-            "required": True,
-            "options": {
-                "container": _words(),
-                "image": _text(),
-                "activate": {"type": "str", "choices": ["recreate", "compose", "restart"], "default": "recreate"},
-                "compose_file": {"type": "path"},
-                "image_variable": _text("PAP_API_IMAGE"),
-                "port": {"type": "int", "default": 0},
-                "pull_s": {"type": "float", "default": 600},
-                "start_s": {"type": "float", "default": 60},
-                "health_s": {"type": "float", "default": 90},
-                "models": {"type": "list", "elements": "str", "required": True},
-                "url": _text(),
-                "url_variable": _text("DATABASE_URL"),
-                "database_url": _text(no_log=True),
-                "database_direct_url": _text(no_log=True),
-                "dir": _text(),
-                "release_dir": _text(),
-                "release_ignore": _words(),
-                "python": _text(),
-                "env_file": _text(),
-                "start_command": _words(),
-                "stop_command": _words(),
-                "restart_command": _words(),
-                "trial_command": _words(),
-                "trial_env": {"type": "dict", "default": {}},
-                "may_delete": _words(),
-                "log_files": _words(),
-            },
-        },
-        "smoke": {
-            "type": "dict",
-            "required": True,
-            "options": {
-                "username": {"type": "str", "required": True},
-                "password": {"type": "str", "required": True, "no_log": True},
-                "url": _text(),
-                "health_path": _text("/health"),
-                "login_path": _text("/auth/login"),
-                "me_path": _text("/auth/me"),
-                "username_field": _text("username"),
-                "password_field": _text("password", no_log=False),
-                "token_field": _text("access_token", no_log=False),
-                "endpoints": _words(),
-                "health_deadline_s": {"type": "float", "default": 60},
-            },
-        },
-    },
-}
-
-
-def spec(**options: Any) -> dict[str, Any]:
-    """The argument spec of a module that works on a stack: the ``stack`` option and its own."""
-    return {"stack": copy.deepcopy(_STACK), **options}
+def options_of(module: AnsibleModule, kind: type[Any]) -> Any:
+    """The dataclass ``kind`` with the options of the module that have its fields' names."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    return kind(**{name: value for name, value in module.params.items() if name in names and value is not None})
 
 
 def optional_stack() -> dict[str, Any]:
     """The ``stack`` option of a module that works on the controller as well, where there is none."""
-    return {"stack": {**copy.deepcopy(_STACK), "required": False}}
+    return {"stack": {**copy.deepcopy(STACK), "required": False}}
 
 
 def run_phase(module: AnsibleModule, name: str, work: Callable[[Any, Any], dict[str, Any]], *, phase: str = "") -> None:

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import ansible.module_utils
 import pytest
 from support import (
     ROOT,
@@ -18,6 +19,7 @@ from support import (
 )
 from support.postgres_servers import Server, start_server, stop_server
 
+ansible.module_utils.__path__.append(str(ROOT / "module_utils"))  # as ansible.cfg tells Ansible
 pytest_plugins = ["support.docker_stacks"]
 
 # Groups that take longest, in this order: what begins first is not what the others have to wait for at the end.

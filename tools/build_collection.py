@@ -23,10 +23,10 @@ FOLDERS = {"library": "plugins/modules", "module_utils": "plugins/module_utils",
            "playbooks": "playbooks", "docs": "docs"}  # fmt: skip
 FILES = ("README.md", "LICENSE", "CHANGELOG.rst")
 RENAMED = (
-    (r"\bansible\.module_utils\.pap_module\b", f"ansible_collections.{NAME}.plugins.module_utils.pap_module"),
+    (r"\bansible\.module_utils\.(?=pap_(module|options)\b)", f"ansible_collections.{NAME}.plugins.module_utils."),
     (r"(?<=lookup\(')(?=pap_)", f"{NAME}."),
     (r"(?<=action_loader\.get\(\")(?=pap_)", f"{NAME}."),
-    (r"(?m)^  - pap_stack(?=$|\.)", f"  - {NAME}.pap_stack"),
+    (r"(?m)^  - (?=pap_(stack|options)($|\.))", f"  - {NAME}."),
     (r"(?<=\.\./)module_utils", "plugins/module_utils"),
     (r'parents\[2\] / "module_utils"', 'parents[1] / "module_utils"'),
 )

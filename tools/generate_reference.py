@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,7 +121,7 @@ def module(path: Path) -> list[str]:
     related = [each["module"].removeprefix("pap.deploy.") for each in doc.get("seealso", [])]
     lines.append(f"- See also {', '.join(f'[{name}](#{name})' for name in related)}.")
     lines.append("")
-    options = doc.get("options") or {}
+    options = {**phase_options(doc), **(doc.get("options") or {})}
     if "pap_stack" in str(doc.get("extends_documentation_fragment", "")):
         stack = "Takes `stack`, the dictionary that the role `stack` makes of the inventory"
         lines += [f"{stack}, and:" if options else f"{stack}.", ""]
@@ -134,6 +135,16 @@ def module(path: Path) -> list[str]:
         note = "" if when == "success" else f" ({markup(when)})"
         lines.append(f"| `{name}` | {value.get('type', '')} | {meaning(value)}{note} |")
     return [*lines, "", "```yaml", constants["EXAMPLES"].strip(), "```", ""]
+
+
+def phase_options(doc: dict[str, Any]) -> dict[str, Any]:
+    """Those of the module's phase, which tools/generate_options.py writes."""
+    names = [name for name in doc.get("extends_documentation_fragment", []) if name.startswith("pap_options.")]
+    if not names:
+        return {}
+    fragment = runpy.run_path(str(ROOT / "plugins" / "doc_fragments" / "pap_options.py"))["ModuleDocFragment"]
+    found: dict[str, Any] = yaml.safe_load(getattr(fragment, names[0].removeprefix("pap_options.").upper()))["options"]
+    return found
 
 
 def kind(option: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The ``stack`` option that most modules share."""
+"""The ``stack`` option that most modules share. Made by tools/generate_options.py; edit tools/options.yml."""
 
 from __future__ import annotations
 
@@ -7,261 +7,273 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   stack:
-    description:
-      - The stack to work on.
-      - The role C(stack) puts it together from the C(pap_*) variables of the inventory, as C(pap_stack).
     type: dict
     required: true
+    description: >-
+      The stack to work on. The role C(stack) puts it together, as C(pap_stack), from the C(pap_*) variables of the
+      inventory.
     suboptions:
       code:
-        description: Folder where M(pap.deploy.pap_package) unpacked this project's package.
         type: path
         default: ""
+        description: Folder where M(pap.deploy.pap_package) unpacked this project's package.
       name:
-        description: Name of the stack, for example the inventory host.
         type: str
         required: true
+        description: Name of the stack in messages and journals.
       environment:
-        description: V(development), V(staging), V(production), or a name of your own.
         type: str
         required: true
-      phase_deadlines_s:
-        description: Seconds by phase after which it fails; what is not named has its default.
-        type: dict
-        default: {}
+        description: V(development), V(staging), V(production) or a name of your own. One run touches one environment.
       state_dir:
-        description: Folder on the target host for releases, journals and backups. Created with mode 0700.
         type: path
         required: true
+        description: Folder on the target host for releases, journals and backups; made with mode 0700.
       who:
-        description:
-          - The run that the module belongs to, as the P(pap.deploy.pap_who#lookup) lookup says.
-          - A release goes on only for the run that holds the deploy lock.
         type: dict
         required: true
+        description: >-
+          The run that the module belongs to, as the P(pap.deploy.pap_who#lookup) lookup says. A release goes on only
+          for the run that holds the deploy lock.
+      phase_deadlines_s:
+        type: dict
+        default: {}
+        description: >-
+          Seconds by phase after which it fails, and what it had begun is rolled back; for example C({activate: 600}).
+          What is not named has the default: 15 minutes for C(login_smoke_test), C(validate), C(finish) and C(status),
+          30 for C(preflight) and C(activate), a day for C(backup), C(rehearse), C(migrate), C(watch) and C(rollback).
       database:
-        description: The database and its site.
         type: dict
         required: true
+        description: The database and its site.
         suboptions:
           container:
-            description: Name of the database's container. Empty if PostgreSQL runs on the target host itself.
             type: str
             default: ""
+            description: Container of the database. Empty if PostgreSQL runs on the target host itself.
           name:
-            description: Name of the database. In a container it is found by inspection if empty.
             type: str
             default: ""
+            description: Name of the database; found by inspection in a container.
           host:
-            description: Host or socket folder, as the database site sees it. Empty is the local socket.
             type: str
             default: ""
+            description: Host or socket folder of the server, as its site sees it. Empty is the local socket.
           port:
-            description: Port. 0 is PostgreSQL's default.
             type: int
             default: 0
+            description: Port of the server; 0 is the default of PostgreSQL.
           admin_user:
-            description: Role that may create databases and end sessions.
             type: str
             default: ""
+            description: Role that may create databases and end sessions; found by inspection in a container.
           admin_password:
-            description: Its password. Empty where the server asks for none.
             type: str
             default: ""
+            description: Its password; keep it in Ansible Vault.
           bin_dir:
-            description: Folder of psql, pg_dump and pg_restore at the database site. Empty means they are in the PATH.
             type: str
             default: ""
+            description: Folder of psql, pg_dump and pg_restore at the database site; empty if they are in the PATH.
           become:
-            description:
-              - Words put in front of every client program, for example C(sudo -n -u postgres).
-              - In a container C(gosu postgres).
             type: list
             elements: str
             default: []
+            description: >-
+              Words in front of every client program, for example C(sudo -n -u postgres); in a container C(gosu
+              postgres).
           log_files:
-            description: The server's log files on the target host, for the log watch.
             type: list
             elements: str
             default: []
+            description: Log files of the server on the target host, for the log watch.
       api:
-        description: The API and its site.
         type: dict
         required: true
+        description: The API and its site.
         suboptions:
           container:
-            description: Name of the container, or of several that roll one after another. Empty if it runs on the host.
             type: list
             elements: str
             default: []
+            description: >-
+              Container of the API, or several that roll one after another. Empty if it runs on the host itself.
           image:
-            description: Image to deploy. Empty keeps the image and restarts.
             type: str
             default: ""
+            description: Image to deploy. Empty keeps the image and restarts.
           activate:
-            description: How a container is replaced.
             type: str
             choices: [recreate, compose, restart]
             default: recreate
+            description: How a container is replaced.
           compose_file:
-            description: Compose file for O(stack.api.activate=compose).
             type: path
+            default: ""
+            description: Compose file, where O(stack.api.activate) is V(compose).
           image_variable:
-            description: Variable of the compose file that names the image, where O(stack.api.activate=compose).
             type: str
             default: PAP_API_IMAGE
+            description: Variable of the compose file that names the image, where O(stack.api.activate) is V(compose).
           port:
-            description: Port of the API in its container; 0 is the one it exposes, else the one it listens on.
             type: int
             default: 0
+            description: Port of the API in its container; 0 is the one it exposes, else the one it listens on.
           pull_s:
-            description: Seconds that a pull of the image may take.
             type: float
             default: 600
+            description: Seconds that a pull of the image may take.
           start_s:
-            description: Seconds that a new container may take until it listens.
             type: float
             default: 60
+            description: Seconds that a new container may take until it listens.
           health_s:
-            description: Seconds that a container's own health check may take until it says healthy.
             type: float
             default: 90
+            description: Seconds that a container's own health check may take until it says healthy.
           models:
-            description: What to import to see all models; the last one or C(module:name) gives Base or MetaData.
             type: list
             elements: str
             required: true
+            description: What to import to see all models; the last one or C(module:name) gives Base or MetaData.
           url:
-            description: Base URL of the API as the target host sees it. Found by inspection in a container if empty.
             type: str
             default: ""
+            description: Base URL of the API as the target host sees it; found by inspection for a container.
           url_variable:
-            description: Environment variable that holds the API's database URL.
             type: str
             default: DATABASE_URL
+            description: Environment variable of the API that holds its database URL.
           database_url:
-            description:
-              - The API's database URL, where no variable of its environment holds one (it has the parts, or a file).
             type: str
             default: ""
+            description: >-
+              The database URL of an API that has none in its environment, for example put together from the parts
+              that it has. It holds a password; keep that in Ansible Vault.
           database_direct_url:
-            description:
-              - URL of the same database past the pooler that the API's own URL goes through.
-              - The agent works by it, and trials get its host and port.
             type: str
             default: ""
+            description: >-
+              Where the API's own URL goes through a pooler, the URL of the same database past it: what connects in
+              the API's name (check, migrations, rollback) uses it, and trials get its host and port.
           dir:
-            description: On a host, the folder whose symbolic link C(current) names the running release.
             type: str
             default: ""
+            description: On a host, the folder whose link C(current) names the running release.
           release_dir:
+            type: str
+            default: ""
             description: On a host, the directory of the release to deploy. Empty keeps the release and restarts.
-            type: str
-            default: ""
           release_ignore:
-            description: On a host, what in the release directory is no part of it, as glob patterns or folders.
             type: list
             elements: str
             default: []
+            description: >-
+              On a host, what the API itself writes into its release directory, as glob patterns or folders relative
+              to it (C(uploads)). It is no part of the release; anything else that changes there between the preflight
+              and the activation stops the deploy.
           python:
-            description: Python that can import the models. In a container it is found by inspection if empty.
             type: str
             default: ""
+            description: Python that can import the models; found by inspection in a container.
           env_file:
-            description: On a host, the API's environment file (lines C(KEY=VALUE)).
             type: str
             default: ""
+            description: On a host, the environment file of the API.
           start_command:
+            type: list
+            elements: str
+            default: []
             description: On a host, the command that starts the API.
-            type: list
-            elements: str
-            default: []
           stop_command:
+            type: list
+            elements: str
+            default: []
             description: On a host, the command that stops the API.
-            type: list
-            elements: str
-            default: []
           restart_command:
+            type: list
+            elements: str
+            default: []
             description: On a host, the command that restarts the API.
-            type: list
-            elements: str
-            default: []
           trial_command:
-            description:
-              - On a host, the command that starts the API of its working directory on port C({port}) of the loopback.
-              - The rehearsal tries releases with it, beside the API that runs. Without it they are not tried.
             type: list
             elements: str
             default: []
+            description: >-
+              On a host, the command that starts the API in its release directory on the port C({port}) of the
+              loopback, for the rehearsal. Without it the rehearsal cannot try a release, and says so.
           trial_env:
-            description:
-              - Environment of every process of the API's code that works on a copy of the database.
-              - What switches side effects off, and what leads to the live database in a way that cannot be re-pointed.
             type: dict
             default: {}
+            description: >-
+              Environment of every process that works on a copy of the database (migrations of a plan or a rehearsal,
+              scripts, APIs that are tried), on top of the API's own: what switches their side effects off (messages,
+              webhooks, schedulers), and the value on a copy of what leads to the live database and cannot be
+              re-pointed by itself.
           may_delete:
-            description:
-              - Tables in which the service itself deletes rows, as C(table) of the schema public or C(schema.table).
-              - Rows that an API deletes from another table by starting or by a login fail the release.
             type: list
             elements: str
             default: []
+            description: >-
+              Tables in which the service itself deletes rows (expired sessions, a queue), as C(table) of the schema
+              public or C(schema.table). Rows that an API deletes from any other table by starting or by a login fail
+              the rehearsal; on the live database they take the release back.
           log_files:
-            description: On a host, the API's log files.
             type: list
             elements: str
             default: []
+            description: On a host, the log files of the API.
       smoke:
-        description: The login smoke test.
         type: dict
         required: true
+        description: The login smoke test.
         suboptions:
           username:
-            description: Who logs in.
             type: str
             required: true
+            description: Who logs in for the smoke test.
           password:
-            description: The password.
             type: str
             required: true
+            description: The password; keep it in Ansible Vault.
           url:
-            description: Base URL for the test, if it is not O(stack.api.url).
             type: str
             default: ""
+            description: Base URL of the smoke test, if it is another one than O(stack.api.url).
           health_path:
-            description: Path that answers 200 when the API is up.
             type: str
             default: /health
+            description: Path that answers 200 when the API is up.
           login_path:
-            description: Path of the login, a POST with JSON.
             type: str
             default: /auth/login
+            description: Path of the login.
           me_path:
-            description: Path of an authenticated GET.
             type: str
             default: /auth/me
+            description: Path of an authenticated GET.
           username_field:
-            description: Name of the user's field in the login's JSON.
             type: str
             default: username
+            description: Field of the user in the JSON of the login.
           password_field:
-            description: Name of the password's field in the login's JSON.
             type: str
             default: password
+            description: Field of the password in the JSON of the login.
           token_field:
-            description: Name of the token in the answer.
             type: str
             default: access_token
+            description: Field of the token in the answer.
           endpoints:
-            description: Authenticated GETs that must be no worse after the deploy than before.
             type: list
             elements: str
             default: []
+            description: Authenticated GETs that must be no worse after a deploy than before.
           health_deadline_s:
-            description: Seconds within which the API must be healthy.
             type: float
             default: 60
+            description: Seconds within which the API must be healthy.
 """
 
     # Of a module that works on the controller as well, where there is no stack.
-    OPTIONAL = DOCUMENTATION.replace("required: true\n    suboptions:", "suboptions:", 1)
+    OPTIONAL = DOCUMENTATION.replace("    required: true\n", "", 1)

@@ -56,7 +56,8 @@ class StandIn:
         found[name] = {{"spec": argument_spec, "check": supports_check_mode, "rules": rules}}
         raise Stop
 
-load("ansible.module_utils.pap_module", {str(ROOT / "module_utils" / "pap_module.py")!r})
+for shared in ("pap_options", "pap_module"):
+    load("ansible.module_utils." + shared, {str(ROOT / "module_utils")!r} + "/" + shared + ".py")
 basic.AnsibleModule = StandIn
 found = {{}}
 for path in sys.argv[1:]:

@@ -1,0 +1,74 @@
+"""An option is described once, in tools/options.yml; what repeats it is written from there, and the phase takes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from support import ROOT
+
+SOURCE = yaml.safe_load((ROOT / "tools" / "options.yml").read_text())
+# Fields that the module sets from what is no variable of the role, and options that it hands over by themselves.
+COMMON = {"mode", "schema", "only_unfinished", "plan_only", "planned"}
+BESIDE = {"rehearse": {"alone", "encrypt"}, "rollback": {"release", "drop_failed", "hold"}}
+
+
+def generate(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, root / "tools" / "generate_options.py", *arguments]
+    return subprocess.run(program, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    for folder in ("tools", "roles", "plugins"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, symlinks=True)
+    (tmp_path / "module_utils").mkdir()
+    shutil.copy(ROOT / "module_utils" / "pap_options.py", tmp_path / "module_utils")
+    return tmp_path
+
+
+def test_what_repeats_an_option_is_current() -> None:
+    done = generate(ROOT, "--check")
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_edit_in_a_made_file_is_found(copy: Path) -> None:
+    defaults = copy / "roles" / "backup" / "defaults" / "main.yml"
+    defaults.write_text(defaults.read_text().replace("backup_keep: 10", "backup_keep: 11"))
+    done = generate(copy, "--check")
+    assert done.returncode == 1 and "roles/backup/defaults/main.yml is not current" in done.stderr
+
+
+def test_a_new_option_is_written_once_and_reaches_every_place(copy: Path) -> None:
+    source = copy / "tools" / "options.yml"
+    text = source.read_text()
+    new = "      speed:\n        type: int\n        default: 3\n        description: How fast, beside O(keep).\n"
+    before = "      keep:\n"
+    backup = text.index("  backup:\n")
+    source.write_text(text[:backup] + text[backup:].replace(before, new + before, 1))
+    assert generate(copy).returncode == 0
+    role = copy / "roles" / "backup"
+    assert "backup_speed: 3\n" in (role / "defaults" / "main.yml").read_text()
+    assert "How fast, beside O(backup_keep)." in (role / "meta" / "argument_specs.yml").read_text()
+    assert '    speed: "{{ backup_speed }}"\n' in (role / "tasks" / "main.yml").read_text()
+    assert '"speed": {"type": "int", "default": 3},' in (copy / "module_utils" / "pap_options.py").read_text()
+    assert "How fast, beside O(keep)." in (copy / "plugins" / "doc_fragments" / "pap_options.py").read_text()
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCE["roles"] if name != "finish"])
+def test_the_phase_takes_what_its_module_offers(name: str) -> None:
+    """The fields of ``Options`` are the options, and their defaults the same."""
+    module = importlib.import_module("papdeploy.phases." + {"rehearse": "rehearse"}.get(name, name))
+    offered = {key: its for key, its in SOURCE["roles"][name]["options"].items() if its.get("option", True)}
+    fields = {field.name: field for field in dataclasses.fields(module.Options)}
+    assert set(offered) - BESIDE.get(name, set()) == set(fields) - COMMON
+    defaults = module.Options()
+    for key in set(offered) & set(fields):
+        value = getattr(defaults, key)
+        assert (list(value) if isinstance(value, tuple) else value) == offered[key]["default"], key
