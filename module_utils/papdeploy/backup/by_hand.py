@@ -18,7 +18,8 @@ from ..core.text import plural, seconds
 from ..core.visible import visible
 from ..databases import disk, properties
 from ..databases.managed_names import admin_session, comment_on, end_sessions, identity, look
-from ..databases.psql import MAX_NAME_BYTES, Database, Session, bind, quote_ident, quote_literal
+from ..databases.psql import Database, Session, bind
+from ..sql.quoting import MAX_NAME_BYTES, quote_ident, quote_literal
 from .encryption import Encryption
 from .manifest import ANYTHING, Backup, load_manifest
 from .pipeline import Emit, silent

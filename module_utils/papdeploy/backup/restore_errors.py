@@ -12,7 +12,8 @@ from ..core import storage
 from ..core.errors import CommandFailed, PapError
 from ..core.text import plural
 from ..databases.content_digest.queries import user_schema
-from ..databases.psql import Database, quote_ident
+from ..databases.psql import Database
+from ..sql.quoting import quote_ident
 from . import search_paths
 
 

@@ -9,7 +9,8 @@ from ..core.errors import Refused
 from ..core.text import few, plural
 from ..databases import properties
 from ..databases.content_digest.queries import no_member, user_schema
-from ..databases.psql import Session, quote_literal
+from ..databases.psql import Session
+from ..sql.quoting import quote_literal
 
 _SHOWN = 10
 

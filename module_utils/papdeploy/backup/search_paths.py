@@ -14,7 +14,8 @@ from typing import Any, Optional
 from ..core.errors import CommandFailed, Refused
 from ..core.text import plural
 from ..databases.content_digest.queries import no_member, user_schema
-from ..databases.psql import Database, Session, quote_ident
+from ..databases.psql import Database, Session
+from ..sql.quoting import quote_ident
 
 # What a restore runs while it builds the object. Rules of views count where a materialized view reads through them.
 _USED = f"""

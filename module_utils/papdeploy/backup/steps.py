@@ -18,7 +18,8 @@ from typing import Any, Optional
 from ..core.errors import PapError
 from ..core.text import few
 from ..databases.content_digest.queries import user_schema
-from ..databases.psql import Database, Session, quote_literal
+from ..databases.psql import Database, Session
+from ..sql.quoting import quote_literal
 from . import archive, rights
 from .encryption import Encryption
 from .pipeline import Pipeline

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any, Callable, Optional
 
 from ..core.errors import PapError, Refused, Unavailable
+from ..sql.quoting import quote_ident, quote_literal
 from . import write_snapshot
 from .managed_names import (
     CLIENT,
@@ -32,7 +33,7 @@ from .managed_names import (
     refuse_collision,
     why_not_ours,
 )
-from .psql import Database, Session, quote_ident, quote_literal
+from .psql import Database, Session
 
 
 def fence(database: Database, release: str, *, grace_s: float = 5.0, seconds: float = 20.0) -> dict[str, Any]:

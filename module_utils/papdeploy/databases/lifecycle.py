@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 from ..core.errors import CommandFailed, PapError, Refused
 from ..core.registry import LIVE
+from ..sql.quoting import quote_ident, quote_literal
 from . import properties
 from .fence import alone, obstacles
 from .managed_names import (
@@ -33,7 +34,7 @@ from .managed_names import (
     undroppable,
     why_not_ours,
 )
-from .psql import Database, Session, bind, quote_ident, quote_literal
+from .psql import Database, Session, bind
 
 
 def create_empty(

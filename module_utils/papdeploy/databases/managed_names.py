@@ -21,7 +21,8 @@ from ..core.database_identity import IDENTITY, RECORD_PREFIX, DatabaseIdentity, 
 from ..core.errors import CommandFailed, Refused, Unavailable
 from ..core.registry import Known, Registry
 from ..core.text import plural
-from .psql import MAX_NAME_BYTES, Database, Session, bind, quote_ident, quote_literal
+from ..sql.quoting import MAX_NAME_BYTES, quote_ident, quote_literal
+from .psql import Database, Session, bind
 
 KINDS = ("scratch", "failed", "snap", "fenced", "restored")
 # A database that CREATE DATABASE has just made, before its record is written: no session can have connected to it.

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ..core.text import few, plural
+from ..sql.quoting import quote_ident
 from .content_digest.queries import no_member, unlocked, user_schema
-from .psql import Session, quote_ident
+from .psql import Session
 
 Positions = dict[str, dict[str, Any]]
 

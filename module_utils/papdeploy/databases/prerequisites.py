@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..core.errors import Refused
+from ..sql.quoting import quote_literal
 from .fence import fence_state, obstacles, stranded
 from .lifecycle import bound, refuse_taken
 from .managed_names import CLIENT, KINDS, admin_session, look
-from .psql import Database, Session, quote_literal
+from .psql import Database, Session
 
 
 def refuse_absent(database: Database) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 from ..core.errors import Refused
 from ..core.text import few
+from ..sql.quoting import quote_ident, quote_literal
 from .content_digest.queries import acl_list
 from .managed_names import plain_comment
 from .owner_login import SHAPE
-from .psql import Session, quote_ident, quote_literal
+from .psql import Session
 
 _SHOWN = 10
 

@@ -12,14 +12,12 @@ from typing import Any, Optional
 
 from ..core import conninfo, database_identity, encodings
 from ..core.database_identity import IDENTITY, DatabaseIdentity
-from ..core.errors import CommandFailed, PapError, Refused, Unavailable
+from ..core.errors import CommandFailed, PapError, Unavailable
 from ..core.registry import Registry
 from ..core.text import plural
 from ..sites.host import Process, Site
+from ..sql.quoting import quote_literal
 from . import owner_login
-
-MAX_NAME_BYTES = 63
-_CONTROL = re.compile(r"[\x01-\x1f\x7f]")
 
 # A session resolves names, prints values and runs statements by settings that any owner of a database or role can store
 # there (ALTER DATABASE … SET, ALTER ROLE … SET): a function or operator that an application's role has planted in
@@ -75,34 +73,6 @@ def _pin_what_is_known() -> str:
         f" WHERE name IN ({', '.join(map(quote_literal, _WHERE_KNOWN))})"
         f" OR (name IN ({', '.join(map(quote_literal, _WHERE_SUPERUSER))}) AND current_setting('is_superuser')::bool)"
     )
-
-
-def quote_ident(name: str) -> str:
-    """An SQL identifier, always quoted, in one line; refuses what PostgreSQL cannot hold (over 63 bytes, NUL)."""
-    if not name or "\0" in name or len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
-        raise Refused(f"{name!r} is not a possible PostgreSQL name (1 to {MAX_NAME_BYTES} bytes, no NUL).")
-    quoted = '"' + name.replace('"', '""') + '"'
-    if not _CONTROL.search(quoted):
-        return quoted
-    # In one line whatever the name holds: what reads a script line by line (grep, a person) must not be misled.
-    return "U&" + re.sub(r"[\x01-\x1f\x7f\\]", lambda found: f"\\{ord(found[0]):04x}", quoted)
-
-
-def quote_literal(value: object) -> str:
-    """An SQL literal for a string, number, boolean or None, in one line."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
-    text = str(value)
-    if "\0" in text:
-        raise Refused("A text with a NUL byte cannot be stored by PostgreSQL.")
-    quoted = "'" + text.replace("'", "''") + "'"
-    if "\\" not in text and not _CONTROL.search(text):
-        return quoted
-    return " E" + _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", quoted.replace("\\", "\\\\"))
 
 
 def bind(statement: str, *values: object) -> str:

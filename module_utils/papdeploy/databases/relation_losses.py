@@ -16,10 +16,11 @@ from typing import Any, Optional
 
 from ..core.errors import CommandFailed, Refused
 from ..core.text import plural
+from ..sql.quoting import quote_ident
 from . import write_snapshot
 from .content_digest import queries
 from .content_digest.queries import no_member, user_schema
-from .psql import Database, Session, quote_ident
+from .psql import Database, Session
 
 Baseline = dict[str, Any]
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from ..sql.quoting import quote_ident
 from .content_digest.queries import acl_list
 from .owner_login import SHAPE
-from .psql import Session, quote_ident
+from .psql import Session
 
 ServerState = Mapping[str, Mapping[str, str]]
 

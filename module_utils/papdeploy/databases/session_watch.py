@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Optional, Protocol
 
 from ..core.errors import PapError, Unavailable
+from ..sql.quoting import quote_literal
 from .managed_names import CLIENT, admin_session
-from .psql import Database, Session, bind, quote_literal
+from .psql import Database, Session, bind
 
 _POLL_S = 0.03
 _LATE_S = 1.0  # a session may be seen before its process's socket is, and be over by then

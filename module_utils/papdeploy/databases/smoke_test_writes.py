@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..sql.quoting import quote_ident
 from . import write_snapshot
-from .psql import Database, Session, quote_ident
+from .psql import Database, Session
 
 # Seconds for reading the row headers of the tables that a login writes to: an answer that takes longer is not worth it.
 _PATIENCE_S = 10

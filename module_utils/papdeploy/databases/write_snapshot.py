@@ -18,11 +18,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
 from ..core.text import plural
+from ..sql.quoting import quote_ident, quote_literal
 from . import other_losses as besides
 from .content_digest.queries import no_member, unlocked, user_schema
 from .managed_names import CLIENT
 from .other_losses import Change
-from .psql import Database, Session, quote_ident, quote_literal
+from .psql import Database, Session
 
 TABLES = f"""
 SELECT n.nspname AS schema, c.relname AS name, c.oid::int8 AS oid, c.relfilenode::int8 AS file,

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..sql import statements
+from ..sql.quoting import quote_exact
 from . import static_sql
 from .files import MigrationFile
-from .run.concurrent_indexes import name_at, quoted
+from .run.concurrent_indexes import name_at
 
 PRESENT, ABSENT, PARTIAL, UNKNOWN = "present", "absent", "partial", "unknown"
 
@@ -156,16 +157,16 @@ def _create(words: tuple[str, ...]) -> list[Fact]:
             return []
         index, position = name_at(words, position)
         table, _ = name_at(words, _after_if(words, position + 1))
-        return [Fact("index", quoted((*table[:-1], index[-1])))]
+        return [Fact("index", quote_exact(*table[:-1], index[-1]))]
     if kind == "TRIGGER":
         name, position = name_at(words, position)
         if "ON" not in words[position:]:
             return []
         table, _ = name_at(words, words.index("ON", position) + 1)
-        return [Fact("trigger", quoted(table), name[-1])]
+        return [Fact("trigger", quote_exact(*table), name[-1])]
     if kind in _CREATED:
         name, _ = name_at(words, position)
-        return [Fact(_CREATED[kind], quoted(name))] if name else []
+        return [Fact(_CREATED[kind], quote_exact(*name))] if name else []
     return []
 
 
@@ -178,7 +179,7 @@ def _drop(words: tuple[str, ...]) -> list[Fact]:
         position = _after_if(words, position + 1)
         while position < len(words):
             name, position = name_at(words, position)
-            facts.append(Fact(kind, quoted(name), exists=False))
+            facts.append(Fact(kind, quote_exact(*name), exists=False))
             if words[position : position + 1] != (",",):
                 break
             position += 1
@@ -190,11 +191,11 @@ def _alter_type(words: tuple[str, ...]) -> list[Fact]:
     name, position = name_at(words, 2)
     if words[position : position + 2] == ("ADD", "VALUE"):
         position = _after_if(words, position + 2)
-        return [Fact("enum label", quoted(name), _string(words[position]))]
+        return [Fact("enum label", quote_exact(*name), _string(words[position]))]
     if words[position : position + 2] == ("RENAME", "VALUE"):
         return [
-            Fact("enum label", quoted(name), _string(words[position + 2]), exists=False),
-            Fact("enum label", quoted(name), _string(words[position + 4])),
+            Fact("enum label", quote_exact(*name), _string(words[position + 2]), exists=False),
+            Fact("enum label", quote_exact(*name), _string(words[position + 4])),
         ]
     return []
 
@@ -205,7 +206,7 @@ def _string(word: str) -> str:
 
 def _alter_table(words: tuple[str, ...]) -> list[Fact]:
     name, position = name_at(words, _after_if(words, 2))
-    table = quoted(name)
+    table = quote_exact(*name)
     facts: list[Fact] = []
     for action in split_actions(words[position:]):
         facts += _action(table, name, action)
@@ -245,7 +246,7 @@ def _action(table: str, name: tuple[str, ...], words: tuple[str, ...]) -> list[F
     if words[:2] == ("VALIDATE", "CONSTRAINT"):
         return [Fact("validated constraint", table, one(2))]
     if words[:2] == ("RENAME", "TO"):
-        return [Fact("table", table, exists=False), Fact("table", quoted((*name[:-1], one(2))))]
+        return [Fact("table", table, exists=False), Fact("table", quote_exact(*name[:-1], one(2)))]
     if words[:1] == ("RENAME",) and "TO" in words and words[1:2] != ("CONSTRAINT",):
         start = 2 if words[1] == "COLUMN" else 1
         return [

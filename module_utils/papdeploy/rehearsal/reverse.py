@@ -10,7 +10,8 @@ from ..core.errors import DeadlineExceeded, PapError, Refused
 from ..core.text import plural
 from ..databases import content_digest
 from ..databases.content_digest import ContentDigest
-from ..databases.psql import Database, quote_ident
+from ..databases.psql import Database
+from ..sql.quoting import quote_ident
 from .copies import LEDGER_SCHEMA, Copy, keep_apart
 
 Call = Callable[..., dict[str, Any]]

@@ -13,7 +13,8 @@ from typing import Any, Callable
 
 from ..databases import content_digest
 from ..databases.content_digest import queries
-from ..databases.psql import Database, Session, bind, quote_ident
+from ..databases.psql import Database, Session, bind
+from ..sql.quoting import quote_ident
 
 _TABLES = f"""
 SELECT c.oid::int8 AS oid, n.nspname AS schema, c.relname AS name,

@@ -15,8 +15,9 @@ from typing import Any, Optional
 
 from ..core.errors import CommandFailed, Refused, Unavailable
 from ..databases.managed_names import admin_session, outside
-from ..databases.psql import Database, Session, bind, quote_literal
+from ..databases.psql import Database, Session, bind
 from ..migrations.run.advisory_lock import STACK_CLASS as CLASS
+from ..sql.quoting import quote_literal
 from .holder import Holder, Remains
 
 _PATIENCE_S = 3.0  # for a session whose client has just been killed

@@ -16,7 +16,8 @@ from ..core.errors import PapError, Refused, Unhealthy
 from ..databases import Written, write_snapshot
 from ..databases.managed_names import admin_session, end_sessions
 from ..databases.other_losses import Change
-from ..databases.psql import Database, quote_literal
+from ..databases.psql import Database
+from ..sql.quoting import quote_literal
 from .plan import RollbackPlan, backup_path, choose, count_before_downgrade, read_state
 
 Checkpoint = Callable[[str, str, dict[str, Any]], None]

@@ -1,53 +1,44 @@
-"""SQL text as tokens, as PostgreSQL reads it: enough to compare two texts without their spacing and to quote names."""
+"""SQL text as tokens, as PostgreSQL reads it: the one lexer. ``tokenize`` is its strict view, to compare two texts
+without their spacing; ``sql.statements`` has the other, which takes any text and splits it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-# PostgreSQL: SQL Syntax, Lexical Structure
+from .quoting import quote_name, quote_text
+
+# PostgreSQL: SQL Syntax, Lexical Structure. What is not closed before the text ends is ``open``; a comment and the body
+# of a dollar quote are found by ``scan``.
 _TOKEN = re.compile(
     r"""
     (?P<space>\s+|--[^\n]*)
   | (?P<comment>/\*)
-  | (?P<estring>[eE]'(?:[^'\\]|\\.|'')*')
-  | (?P<bits>[bBxX]'[^']*')
-  | (?P<string>'(?:[^']|'')*')
-  | (?P<dollar>\$(?P<tag>[A-Za-z_\u0080-\uffff]?[\w\u0080-\uffff]*)\$.*?\$(?P=tag)\$)
-  | (?P<quoted>"(?:[^"]|"")*")
-  | (?P<number>(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)
-  | (?P<word>[A-Za-z_\u0080-\U0010ffff][\w$\u0080-\U0010ffff]*)
+  | (?P<estring>[eE]'(?:[^'\\]|\\.|'')*'(?!'))
+  | (?P<ustring>[uU]&'(?:[^']|'')*'(?!'))
+  | (?P<bits>[bBxX]'(?:[^']|'')*'(?!'))
+  | (?P<string>[nN]?'(?:[^']|'')*'(?!'))
+  | (?P<uquoted>[uU]&"(?:[^"]|"")*"(?!"))
+  | (?P<quoted>"(?:[^"]|"")*"(?!"))
+  | (?P<open>(?:[eEbBxXnN]?'|(?:[uU]&)?["']).*)
+  | (?P<dollar>\$(?:[A-Za-z_\u0080-\U0010ffff][\w\u0080-\U0010ffff]*)?\$)
   | (?P<param>\$\d+)
-  | (?P<mark>::|:=|=>|\.\.|[()\[\],;.:])
+  | (?P<number>0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+
+      |(?:\d(?:_?\d)*(?:\.(?!\.)(?:\d(?:_?\d)*)?)?|\.\d(?:_?\d)*)(?:[eE][+-]?\d(?:_?\d)*)?)
+  | (?P<word>[A-Za-z_\u0080-\U0010ffff][\w$\u0080-\U0010ffff]*)
+  | (?P<cast>::|:=)
+  | (?P<named>:[A-Za-z_]\w*)
+  | (?P<end>;)
+  | (?P<mark>=>|\.\.|[()\[\],.:])
   | (?P<operator>[+\-*/<>=~!@\#%^&|`?]+)
+  | (?P<other>.)
     """,
     re.VERBOSE | re.DOTALL,
 )
+_COMMENT_EDGE = re.compile(r"/\*|\*/")
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-_PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_$]*\Z")
-
-# Reserved and function-name keywords of PostgreSQL 18 that quote_ident quotes (appendix C).
-RESERVED = frozenset(
-    re.findall(
-        r"\w+",
-        """
-    all analyse analyze and any array as asc asymmetric authorization between bigint binary bit boolean both
-    case cast char character check coalesce collate collation column concurrently constraint create cross
-    current_catalog current_date current_role current_schema current_time current_timestamp current_user dec
-    decimal default deferrable desc distinct do else end except exists extract false fetch float for foreign
-    freeze from full grant greatest group grouping having ilike in initially inner inout int integer intersect
-    interval into is isnull join json json_array json_arrayagg json_exists json_object json_objectagg json_query
-    json_scalar json_serialize json_table json_value lateral leading least left like limit localtime
-    localtimestamp merge_action national natural nchar none normalize not notnull null nullif numeric offset on
-    only or order out outer overlaps overlay placing position precision primary real references returning right
-    row select session_user setof similar smallint some substring symmetric system_user table tablesample then
-    time timestamp to trailing treat trim true union unique user using values varchar variadic verbose when
-    where window with xmlattributes xmlconcat xmlelement xmlexists xmlforest xmlnamespaces xmlparse xmlpi
-    xmlroot xmlserialize xmltable
-    """,
-    )
-)
+_UNICODE = re.compile(r"\\(?:\\|\+([0-9a-fA-F]{6})|([0-9a-fA-F]{4}))")
 
 
 class NotSql(ValueError):
@@ -67,88 +58,80 @@ class Token:
         return self.text.upper() if self.kind == "name" and not self.quoted else ""
 
 
-def quote_name(name: str) -> str:
-    """``name`` as an identifier, quoted only where it must be."""
-    if _PLAIN_NAME.match(name) and name not in RESERVED:
-        return name
-    return '"' + name.replace('"', '""') + '"'
+def scan(sql: str) -> Iterator[tuple[str, str, int]]:
+    """(kind, text, offset) of every token of ``sql``, white space and comments too: together they are the text."""
+    position = 0
+    while position < len(sql):
+        match = _TOKEN.match(sql, position)
+        assert match is not None  # the last alternative matches any character
+        kind, end = str(match.lastgroup), match.end()
+        if kind == "comment":
+            kind, end = _end_of_comment(sql, end)
+        elif kind == "dollar":
+            close = sql.find(match[0], end)
+            kind, end = ("open", len(sql)) if close < 0 else (kind, close + len(match[0]))
+        elif kind == "operator":  # it never contains the start of a comment
+            end = min((position + at for mark in ("--", "/*") if (at := match[0].find(mark)) > 0), default=end)
+        yield kind, sql[position:end], position
+        position = end
 
 
-def quote_names(*names: str) -> str:
-    """A qualified name."""
-    return ".".join(quote_name(name) for name in names)
-
-
-def quote_text(value: str) -> str:
-    """``value`` as a string literal, in a form that PostgreSQL itself prints."""
-    body = value.replace("'", "''")
-    return "E'" + body.replace("\\", "\\\\") + "'" if "\\" in value else f"'{body}'"
+def _end_of_comment(sql: str, position: int) -> tuple[str, int]:
+    depth = 1
+    while depth:
+        edge = _COMMENT_EDGE.search(sql, position)
+        if edge is None:
+            return "open_comment", len(sql)
+        depth += 1 if edge[0] == "/*" else -1
+        position = edge.end()
+    return "space", position
 
 
 def tokenize(sql: str) -> list[Token]:
     """The tokens of ``sql`` without white space and comments. Raises NotSql."""
     tokens: list[Token] = []
-    position = 0
-    while position < len(sql):
-        match = _TOKEN.match(sql, position)
-        if match is None:
-            raise NotSql(f"unexpected character at {position}: {sql[position : position + 20]!r}")
-        kind, text = match.lastgroup or "", match.group()
-        if match["dollar"] is not None:
-            kind = "dollar"
-        position = match.end()
-        if kind == "space":
-            continue
-        if kind == "comment":
-            position = _end_of_comment(sql, position)
-        elif kind == "string":
-            tokens.append(Token("string", text[1:-1].replace("''", "'")))
-        elif kind == "estring":
-            tokens.append(Token("string", _unescape(text[2:-1])))
-        elif kind == "dollar":
-            edge = len(match["tag"]) + 2
-            tokens.append(Token("string", text[edge:-edge]))
-        elif kind == "quoted":
-            tokens.append(Token("name", text[1:-1].replace('""', '"'), quoted=True))
-        elif kind == "word":
-            tokens.append(Token("name", text.lower()))
-        elif kind == "operator":
-            comment = min((text.index(mark) for mark in ("--", "/*") if mark in text), default=0)
-            if comment:  # an operator never contains the start of a comment
-                position = match.start() + comment
-                text = text[:comment]
-            tokens.append(Token("operator", text))
-        else:
-            tokens.append(Token("operator" if kind in ("bits", "param") else kind, text))
+    for kind, text, position in scan(sql):
+        if kind == "open_comment":
+            raise NotSql("a comment does not end")
+        if kind in ("open", "other"):
+            raise NotSql(f"unexpected character at {position}: {text[:20]!r}")
+        if kind != "space":
+            tokens += _token(kind, text)
     return tokens
 
 
-def _end_of_comment(sql: str, position: int) -> int:
-    depth = 1
-    while depth:
-        match = re.compile(r"/\*|\*/").search(sql, position)
-        if match is None:
-            raise NotSql("a comment does not end")
-        depth += 1 if match.group() == "/*" else -1
-        position = match.end()
-    return position
+def _token(kind: str, text: str) -> list[Token]:
+    if kind in ("word", "quoted", "uquoted"):
+        return [Token("name", text.lower()) if kind == "word" else Token("name", _unquoted(kind, text), quoted=True)]
+    if kind in ("estring", "ustring", "dollar"):
+        return [Token("string", _unquoted(kind, text))]
+    if kind == "string":
+        body = text[text.index("'") :]
+        return [*([Token("name", "n")] if body != text else []), Token("string", body[1:-1].replace("''", "'"))]
+    if kind == "named":  # of an array slice
+        return [Token("mark", ":"), Token("name", text[1:].lower())]
+    return [Token({"bits": "operator", "param": "operator", "cast": "mark", "end": "mark"}.get(kind, kind), text)]
 
 
-def _unescape(body: str) -> str:
-    return re.sub(r"\\(.)|''", lambda m: _ESCAPES.get(m[1], m[1]) if m[1] else "'", body, flags=re.DOTALL)
+def _unquoted(kind: str, text: str) -> str:
+    if kind == "estring":
+        return re.sub(r"\\(.)|''", lambda m: _ESCAPES.get(m[1], m[1]) if m[1] else "'", text[2:-1], flags=re.DOTALL)
+    if kind == "dollar":
+        edge = text.index("$", 1) + 1
+        return text[edge:-edge]
+    body = text[text.index(text[-1]) + 1 : -1].replace(text[-1] * 2, text[-1])
+    if kind in ("ustring", "uquoted"):
+        return _UNICODE.sub(lambda m: chr(int(m[1] or m[2], 16)) if m[1] or m[2] else "\\", body)
+    return body
 
 
 def rename_names(sql: str, names: Mapping[str, str]) -> str:
     """``sql`` with the identifiers that are keys of ``names`` replaced; strings and all else stay as they are."""
-
-    def replaced(match: re.Match[str]) -> str:
-        if match.lastgroup == "word" and match[0].lower() in names:
-            return quote_name(names[match[0].lower()])
-        if match.lastgroup == "quoted" and match[0][1:-1].replace('""', '"') in names:
-            return quote_name(names[match[0][1:-1].replace('""', '"')])
-        return match[0]
-
-    return _TOKEN.sub(replaced, sql)
+    parts: list[str] = []
+    for kind, text, _ in scan(sql):
+        name = text.lower() if kind == "word" else _unquoted(kind, text) if kind in ("quoted", "uquoted") else ""
+        parts.append(quote_name(names[name]) if name in names else text)
+    return "".join(parts)
 
 
 def strip_schemas(tokens: Sequence[Token], schemas: Collection[str]) -> list[Token]:

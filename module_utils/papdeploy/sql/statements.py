@@ -1,7 +1,4 @@
-"""Just enough of PostgreSQL's lexical rules to split SQL text, read its first words and bind named parameters.
-
-Follows the PostgreSQL documentation, chapter 4.1 (Lexical Structure): quoted strings, dollar quotes, nested comments.
-"""
+"""The statements of an SQL text: split, their first words read, named parameters bound. Takes any text."""
 
 from __future__ import annotations
 
@@ -10,49 +7,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-_TOKEN = re.compile(
-    r"""
-      (?P<space>\s+|--[^\n]*)
-    | (?P<comment>/\*)
-    | (?P<string>(?:[eE]'(?:[^'\\]|\\.|'')*(?:'|\Z))|(?:(?:[uU]&|[bBxXnN])?'(?:[^']|'')*(?:'|\Z)))
-    | (?P<quoted>"(?:[^"]|"")*(?:"|\Z))
-    | (?P<dollar>\$(?:[A-Za-z_\x80-\uffff][\w\x80-\uffff]*)?\$)
-    | (?P<cast>::|:=)
-    | (?P<named>:[A-Za-z_]\w*)
-    | (?P<word>[A-Za-z_\x80-\uffff][\w$\x80-\uffff]*)
-    | (?P<end>;)
-    | (?P<other>[0-9][\w.]*|.)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-_COMMENT_EDGE = re.compile(r"/\*|\*/")
+from .lexer import scan
+
+_KINDS = {"estring": "string", "ustring": "string", "bits": "string", "string": "string", "dollar": "string",
+          "quoted": "quoted", "uquoted": "quoted", "space": "space", "open_comment": "space", "cast": "cast",
+          "named": "named", "word": "word", "end": "end"}  # fmt: skip
 
 
 def tokens(text: str) -> Iterator[tuple[str, str, int]]:
-    """(kind, text, offset) of every token; dollar-quoted bodies and comments are one token each."""
-    position, size = 0, len(text)
-    while position < size:
-        match = _TOKEN.match(text, position)
-        assert match is not None  # the last alternative matches any character
-        kind, end = str(match.lastgroup), match.end()
-        if kind == "comment":
-            end, kind = _comment_end(text, end), "space"
-        elif kind == "dollar":
-            close = text.find(match[0], end)
-            end, kind = (size if close < 0 else close + len(match[0])), "string"
-        yield kind, text[position:end], position
-        position = end
-
-
-def _comment_end(text: str, position: int) -> int:
-    depth = 1
-    while depth:
-        edge = _COMMENT_EDGE.search(text, position)
-        if edge is None:
-            return len(text)
-        depth += 1 if edge[0] == "/*" else -1
-        position = edge.end()
-    return position
+    """(kind, text, offset) of every token; dollar-quoted bodies and comments are one token each, an operator one for
+    each of its characters. What is not closed ends with the text."""
+    for kind, token, offset in scan(text):
+        if kind in ("operator", "mark"):
+            yield from (("other", character, offset + place) for place, character in enumerate(token))
+        elif kind == "open":
+            yield "quoted" if token.lstrip("uU&").startswith('"') else "string", token, offset
+        else:
+            yield _KINDS.get(kind, "other"), token, offset
 
 
 @dataclass(frozen=True)

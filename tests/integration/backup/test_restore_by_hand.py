@@ -18,8 +18,9 @@ from papdeploy.backup import by_hand
 from papdeploy.backup.manifest import body
 from papdeploy.core.errors import PapError, Refused
 from papdeploy.databases import content_digest
-from papdeploy.databases.psql import Conninfo, Database, quote_ident, quote_literal
+from papdeploy.databases.psql import Conninfo, Database
 from papdeploy.sites.host import HostSite
+from papdeploy.sql.quoting import quote_ident, quote_literal
 from support import ROOT
 from support.planted_rows import logins
 from support.postgres_servers import Server

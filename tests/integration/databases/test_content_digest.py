@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from papdeploy.core.errors import CommandFailed, Refused
 from papdeploy.databases import content_digest
-from papdeploy.databases.psql import Database, quote_ident
+from papdeploy.databases.psql import Database
+from papdeploy.sql.quoting import quote_ident
 from support.app_session import as_app
 from support.backup import database_of, fill, forget
 

@@ -16,10 +16,11 @@ from papdeploy.core.durable import private_folder
 from papdeploy.core.errors import PapError, Refused
 from papdeploy.databases import content_digest, relation_losses
 from papdeploy.databases.managed_names import admin_session, look
-from papdeploy.databases.psql import Database, quote_ident, quote_literal
+from papdeploy.databases.psql import Database
 from papdeploy.phases import cleanup
 from papdeploy.phases import rollback as going_back
 from papdeploy.releases.journal import Journal, State
+from papdeploy.sql.quoting import quote_ident, quote_literal
 from support.app_session import as_app
 from support.backup import FakeApi, database_of, folder_of, forget, names, registry_of
 from support.rollback import SMALL, SMALL_DOWN, SMALL_UP, R, deploy

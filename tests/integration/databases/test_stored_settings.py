@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from papdeploy.databases import properties
-from papdeploy.databases.psql import quote_ident, quote_literal
+from papdeploy.sql.quoting import quote_ident, quote_literal
 from support.backup import database_of
 
 if TYPE_CHECKING:

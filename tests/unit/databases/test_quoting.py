@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 from papdeploy.core.errors import Refused
-from papdeploy.databases.psql import Conninfo, Database, bind, quote_ident, quote_literal
+from papdeploy.databases.psql import Conninfo, Database, bind
 from papdeploy.sites.host import HostSite
+from papdeploy.sql.quoting import quote_ident, quote_literal
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from papdeploy.migrations.authoring import lock_impact
 from papdeploy.migrations.run import concurrent_indexes
-from papdeploy.sql import statements
+from papdeploy.sql import lexer, statements
 
 SPLITS = {
     "SELECT 1; SELECT 2;": ["SELECT 1", "SELECT 2"],
@@ -190,3 +190,36 @@ REWRITES = [
 @pytest.mark.parametrize(("current", "wanted", "rewrites"), REWRITES)
 def test_needs_rewrite(current: str, wanted: str, rewrites: bool) -> None:
     assert lock_impact.needs_rewrite(current, statements.split(wanted)[0].words) is rewrites
+
+
+LITERALS = {
+    "unicode text": (r"U&'d\0061t\+000061'", [("string", "data")]),
+    "unicode name": (r'u&"d\0061t"', [("name", "dat")]),
+    "national text": ("N'x'", [("name", "n"), ("string", "x")]),
+    "hexadecimal": ("0x1F", [("number", "0x1F")]),
+    "digits in groups": ("1_000.5e-3", [("number", "1_000.5e-3")]),
+    "range": ("1..10", [("number", "1"), ("mark", ".."), ("number", "10")]),
+    "json operator": ("a->>'b'", [("name", "a"), ("operator", "->>"), ("string", "b")]),
+    "operator before a comment": ("a->--x\nb", [("name", "a"), ("operator", "->"), ("name", "b")]),
+    "slice": ("a[1:b]", [("name", "a"), ("mark", "["), ("number", "1"), ("mark", ":"), ("name", "b"), ("mark", "]")]),
+    "bits": ("B'01'", [("operator", "B'01'")]),
+    "dollar": ("$q$it's$q$", [("string", "it's")]),
+}
+
+
+@pytest.mark.parametrize("case", LITERALS)
+def test_one_lexer_has_two_views(case: str) -> None:
+    """What the strict view reads as one literal, the other does not split either."""
+    text, expected = LITERALS[case]
+    assert [(token.kind, token.text) for token in lexer.tokenize(text)] == expected
+    assert "".join(token for _, token, _ in statements.tokens(text)) == text
+    literals = [kind for kind, _ in expected if kind == "string"]
+    assert [kind for kind, _, _ in statements.tokens(text) if kind == "string"] == literals or case == "bits"
+
+
+@pytest.mark.parametrize("text", ["'a''", 'SELECT "x', "$q$ never", "/* never", r"E'\'", "\\", "N'x", "U&'x"])
+def test_what_is_not_closed_is_not_sql_and_ends_with_the_text(text: str) -> None:
+    with pytest.raises(lexer.NotSql):
+        lexer.tokenize(text)
+    assert "".join(token for _, token, _ in statements.tokens(text)) == text
+    assert len(statements.split(f"{text}; DROP TABLE t")) == (2 if text == "\\" else 1 if "/*" not in text else 0)

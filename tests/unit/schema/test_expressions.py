@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from papdeploy.sql.expressions import Context, default_key, expression_key, type_key
-from papdeploy.sql.lexer import NotSql, name_key, quote_name, quote_text, rename_names, text_key, tokenize
+from papdeploy.sql.lexer import NotSql, name_key, rename_names, text_key, tokenize
 from papdeploy.sql.parser import Unreadable, parse
+from papdeploy.sql.quoting import quote_name, quote_text
 
 CONTEXT = Context(
     {"s": "text", "v": "character varying(20)", "c": "character(3)", "n": "integer", "p": "numeric(10,2)", "r": "real"},

@@ -10,7 +10,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from ..psql import bind, quote_ident, quote_literal
+from ...sql.quoting import quote_ident, quote_literal
+from ..psql import bind
 
 _USER_SCHEMA = (
     "{n}.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND {n}.nspname !~ '^pg_(toast_)?temp_'"

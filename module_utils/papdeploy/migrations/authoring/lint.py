@@ -23,9 +23,10 @@ from ...core.errors import Refused
 from ...core.text import plural
 from ...core.text import size as spell_size
 from ...sql import statements
+from ...sql.quoting import quote_exact
 from .. import static_sql
 from ..files import SCRIPT, MigrationFile, load_folders
-from ..run.concurrent_indexes import name_at, quoted
+from ..run.concurrent_indexes import name_at
 from ..static_sql import Located
 from . import lock_impact, squawk
 from .lock_impact import Effect, TableSize
@@ -243,7 +244,7 @@ def _created(statement: statements.Statement) -> set[str]:
     position = words.index("TABLE") + 1
     if words[position : position + 3] == ("IF", "NOT", "EXISTS"):
         return set()  # it may be there, and large
-    return {quoted(name_at(words, position)[0])}
+    return {quote_exact(*name_at(words, position)[0])}
 
 
 def _size_severity(size: TableSize) -> str:
@@ -323,9 +324,9 @@ def _table_of(statement: statements.Statement) -> str:
         for phrase in (("IF", "EXISTS"), ("ONLY",)):
             if words[position : position + len(phrase)] == phrase:
                 position += len(phrase)
-        return quoted(name_at(words, position)[0])
+        return quote_exact(*name_at(words, position)[0])
     if words[:1] == ("CREATE",) and "INDEX" in words[:3] and "ON" in words:
-        return quoted(name_at(words, words.index("ON") + 1)[0])
+        return quote_exact(*name_at(words, words.index("ON") + 1)[0])
     return ""
 
 

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...sql.quoting import quote_exact
 from ...sql.statements import Statement
 from ..catalog_evidence import split_actions
-from ..run.concurrent_indexes import concurrent_index, name_at, quoted
+from ..run.concurrent_indexes import concurrent_index, name_at
 
 REWRITE_BYTES_PER_S = 100_000_000
 SCAN_BYTES_PER_S = 400_000_000
@@ -61,7 +62,7 @@ def effects(statement: Statement) -> list[Effect]:
             if words[position : position + len(phrase)] == phrase:
                 position += len(phrase)
         name, position = name_at(words, position)
-        table = quoted(name)
+        table = quote_exact(*name)
         return [effect for action in split_actions(words[position:]) for effect in _alter(table, action)]
     return _other(statement)
 
@@ -72,17 +73,18 @@ def _other(statement: Statement) -> list[Effect]:
         if concurrent_index(statement) is not None or "ON" not in words:
             return []
         start = words.index("ON") + (2 if words[words.index("ON") + 1] == "ONLY" else 1)
-        return [Effect("index-blocks-writes", quoted(name_at(words, start)[0]), "index",
+        return [Effect("index-blocks-writes", quote_exact(*name_at(words, start)[0]), "index",
                        "builds an index while writes wait",
                        "CREATE INDEX CONCURRENTLY, with transactional = False")]  # fmt: skip
     if words[:1] == ("REINDEX",) and "CONCURRENTLY" not in words and words[1:2] == ("TABLE",):
-        return [Effect("reindex-blocks", quoted(name_at(words, 2)[0]), "index", "rebuilds indexes while writes wait",
+        return [Effect("reindex-blocks", quote_exact(*name_at(words, 2)[0]), "index",
+                       "rebuilds indexes while writes wait",
                        "REINDEX … CONCURRENTLY, with transactional = False")]  # fmt: skip
     if words[:1] == ("CLUSTER",) or (words[:1] == ("VACUUM",) and "FULL" in words):
         position = words.index("FULL") + 1 if "FULL" in words else 1
         while words[position : position + 1] in ((")",), ("VERBOSE",), ("ANALYZE",), ("FREEZE",), (",",)):
             position += 1
-        return [Effect("rewrite", quoted(name_at(words, position)[0]), "rewrite",
+        return [Effect("rewrite", quote_exact(*name_at(words, position)[0]), "rewrite",
                        "rewrites the table while reads and writes wait",
                        "pg_repack, or leave it to autovacuum")]  # fmt: skip
     if words[:1] == ("UPDATE",) or words[:2] == ("DELETE", "FROM"):
@@ -92,14 +94,14 @@ def _other(statement: Statement) -> list[Effect]:
         name, _ = name_at(words, position)
         verb = "changes" if words[0] == "UPDATE" else "deletes"
         whole = "" if "WHERE" in words else " (there is no WHERE)"
-        return [Effect("long-row-locks", quoted(name), "rows",
+        return [Effect("long-row-locks", quote_exact(*name), "rows",
                        f"{verb} rows in one transaction{whole}: their locks are held until the end",
                        "db.batches() in a migration with transactional = False")]  # fmt: skip
     if words[:2] == ("DROP", "TABLE") or words[:1] == ("TRUNCATE",):
         position = 2 if words[1:2] == ("TABLE",) else 1
         if words[position : position + 2] == ("IF", "EXISTS"):
             position += 2
-        return [Effect("data-loss", quoted(name_at(words, position)[0]), "loss", "throws its rows away",
+        return [Effect("data-loss", quote_exact(*name_at(words, position)[0]), "loss", "throws its rows away",
                        "rename it now and drop it in a later release")]  # fmt: skip
     return []
 
@@ -220,9 +222,9 @@ def sizes(query: Any) -> dict[str, TableSize]:
     found: dict[str, TableSize] = {}
     for schema, name, visible, rows, size, types, checked in query(_SIZES):
         entry = TableSize(int(rows), int(size), types or {}, frozenset(checked or ()))
-        found[quoted((schema, name))] = entry
+        found[quote_exact(schema, name)] = entry
         if visible:
-            found[quoted((name,))] = entry
+            found[quote_exact(name)] = entry
     return found
 
 

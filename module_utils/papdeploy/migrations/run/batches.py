@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from ...core.errors import PapError
 from ...sql import statements
+from ...sql.quoting import quote_exact
 from .. import ledger
 from . import advisory_lock, drivers
 from .rows import row_type
@@ -132,7 +133,7 @@ def _key(session: Session, bound: str, params: Mapping[str, Any]) -> tuple[str, 
     finally:
         cursor.close()
     kind = session.query("SELECT format_type(%s, NULL)", (column[1],))[0][0]
-    return '"' + str(column[0]).replace('"', '""') + '"', str(kind)
+    return quote_exact(str(column[0])), str(kind)
 
 
 def _total(session: Session, bound: str, params: Mapping[str, Any]) -> tuple[int, bool]:

@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from ...sql import statements
+from ...sql.quoting import quote_exact
 from .connection import Connection
 from .step import MigrationError, Step
 
@@ -43,10 +44,6 @@ def name_at(words: tuple[str, ...], position: int) -> tuple[tuple[str, ...], int
             break
         position += 1
     return tuple(parts), position
-
-
-def quoted(name: tuple[str, ...]) -> str:
-    return ".".join('"' + part.replace('"', '""') + '"' for part in name)
 
 
 def concurrent_index(statement: statements.Statement) -> tuple[str, tuple[str, ...]] | None:
@@ -99,11 +96,11 @@ def before(session: Connection, step: Step, text: str) -> None:
                 step.violate(
                     "CREATE INDEX CONCURRENTLY without a name: a second attempt could not find the first one's rest"
                 )
-            _drop_invalid(session, step, session.query(_INDEX, (quoted(table), index)))
-            step.concurrent_indexes.append((quoted(table), index))
+            _drop_invalid(session, step, session.query(_INDEX, (quote_exact(*table), index)))
+            step.concurrent_indexes.append((quote_exact(*table), index))
         target = reindex_target(statement)
         if target is not None:
-            _drop_invalid(session, step, session.query(_REINDEX_LEFT, (quoted(target), quoted(target))))
+            _drop_invalid(session, step, session.query(_REINDEX_LEFT, (quote_exact(*target), quote_exact(*target))))
         if session.options.lock_timeout_s and not step.lock_timeout_lifted:
             session.query("SET lock_timeout = 0")
             step.lock_timeout_lifted = True

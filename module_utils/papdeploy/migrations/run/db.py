@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 
 from ...core.errors import PapError, Unavailable
 from ...sql import statements
+from ...sql.quoting import quote_exact
 from . import advisory_lock, drivers
 from .batches import Batch, iterate
 from .rows import row_type
@@ -214,7 +215,7 @@ class Db:
     def _still_running(self) -> None:
         if self._step.closed:
             self._session.late = self._step.identity
-            raise PapError(f"Migration {self._step.identity} is over; its db works no more.")
+            raise PapError(f"Migration {self._step.identity} has finished; `db` can no longer be used.")
 
     def done(self) -> None:
         """The runner is finished with this migration."""
@@ -227,4 +228,4 @@ class Db:
 def _regclass(name: str, schema: Optional[str]) -> str:
     """A name for to_regclass, quoted: exact, never folded."""
     parts = [schema, name] if schema else name.split(".", 1)
-    return ".".join('"' + part.replace('"', '""') + '"' for part in parts if part is not None)
+    return quote_exact(*(part for part in parts if part is not None))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...sql.quoting import text_array
 from .query_objects import elsewhere_section, object_sections, other_sections
-from .query_parts import Section, of_extension, text_array
+from .query_parts import Section, of_extension
 from .query_tables import table_sections
 
 LEDGER_SCHEMA = "pap_deploy"

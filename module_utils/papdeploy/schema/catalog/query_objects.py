@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .query_parts import Section, comment_join, of_extension, public_rights, since, text_array
+from ...sql.quoting import text_array
+from .query_parts import Section, comment_join, of_extension, public_rights, since
 
 _OTHERS = (
     (

@@ -19,16 +19,6 @@ class Section:
         return f"SELECT '{self.name}'::text, json_build_array({values})::text {self.source}"
 
 
-def literal(value: str) -> str:
-    """``value`` as a string literal that is safe whatever standard_conforming_strings says."""
-    escaped = value.replace("\\", "\\\\").replace("'", "''")
-    return f"E'{escaped}'"
-
-
-def text_array(values: Sequence[str]) -> str:
-    return "ARRAY[" + ", ".join(literal(value) for value in values) + "]::text[]"
-
-
 def public_rights(acl: str) -> str:
     """What PUBLIC may do, as a JSON array; null where the object has no explicit privileges."""
     return (

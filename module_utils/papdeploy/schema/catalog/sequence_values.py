@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...core.errors import Unavailable
-from ...sql.lexer import quote_name, quote_names
+from ...sql.quoting import quote_literal, quote_name, quote_names
 from ..differences.name_resolution import Sides
 from ..differences.options import CheckOptions
 from ..differences.result import Difference
@@ -13,7 +13,6 @@ from ..differences.rules import RULES
 from ..differences.sequences import generator, set_to_maximum
 from .build import Catalog, Row
 from .connection import Session
-from .query_parts import literal
 
 # Each table that is looked at costs two locks until the message is over; a default server has 6,400.
 CHUNK = 1_000
@@ -132,7 +131,9 @@ def _report(place: Place, following: int, extreme: int, options: CheckOptions) -
     rule = RULES["sequence_behind"]
     repair = set_to_maximum(_name(table), column["name"])
     if not sequence.get("of"):
-        repair = f"SELECT setval({literal(_name(sequence))}, max({quote_name(column['name'])})) FROM {_name(table)};"
+        repair = (
+            f"SELECT setval({quote_literal(_name(sequence))}, max({quote_name(column['name'])})) FROM {_name(table)};"
+        )
     severity = options.severities.get("sequence_behind", rule.severity)
     word = "largest" if sequence["increment"] > 0 else "smallest"
     return Difference(

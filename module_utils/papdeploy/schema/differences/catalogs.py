@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...core.errors import PapError
-from ...sql.lexer import quote_names
+from ...sql.quoting import quote_names
 from ..catalog.build import CATALOG_FORMAT, Catalog, Row
 from .comparison import Comparison
 from .functions import compare_functions

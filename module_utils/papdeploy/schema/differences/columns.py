@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ...sql.expressions import base_type
-from ...sql.lexer import quote_name, quote_text
+from ...sql.quoting import quote_name, quote_text
 from ..catalog.build import Row
 from ..repair import definitions
 from ..repair.tables import column_definition, column_extras

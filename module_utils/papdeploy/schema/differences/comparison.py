@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ...sql.lexer import quote_name, quote_text
+from ...sql.quoting import quote_name, quote_text
 from ..catalog.build import Catalog, Row
 from .name_resolution import Sides
 from .options import CheckOptions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from ...sql.lexer import quote_name, quote_names, quote_text
+from ...sql.quoting import quote_name, quote_names, quote_text
 from ..catalog.build import Row
 from ..repair import definitions
 from ..repair.tables import reset_options, sql_kind

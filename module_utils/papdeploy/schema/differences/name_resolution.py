@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ...sql.expressions import Context, default_key, expression_key, type_key
-from ...sql.lexer import NotSql, name_key, quote_name, quote_names, text_key, tokenize
+from ...sql.lexer import NotSql, name_key, text_key, tokenize
+from ...sql.quoting import quote_name, quote_names
 from ..catalog.build import Catalog, Row
 
 _SECTIONS = ("relations", "sequences", "types", "functions")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ...sql.lexer import quote_name, quote_names, quote_text
+from ...sql.quoting import quote_name, quote_names, quote_text
 from ..catalog.build import Row
 from .comparison import Comparison
 

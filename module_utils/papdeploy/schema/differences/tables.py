@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...core.text import plural
-from ...sql.lexer import quote_name, quote_names
+from ...sql.quoting import quote_name, quote_names
 from ..catalog.build import Row
 from ..repair.definitions import column_type
 from ..repair.tables import create_relation, drop_relation, reset_options, sql_kind

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...sql.lexer import quote_name, quote_text
+from ...sql.quoting import quote_name, quote_text
 from ..catalog.build import Row
 from ..repair import definitions
 from .comparison import Comparison

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...sql.lexer import quote_name, quote_names, quote_text
+from ...sql.quoting import quote_name, quote_names, quote_text
 from ..catalog.build import Row
 from ..repair import definitions
 from .comparison import Comparison

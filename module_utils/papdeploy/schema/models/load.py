@@ -15,7 +15,7 @@ from typing import Any
 
 from ...core.errors import PapError
 from ...core.redact import Redactor
-from ...sql.lexer import quote_name
+from ...sql.quoting import quote_name
 from ..catalog.build import CATALOG_FORMAT, Catalog
 from ..catalog.query import LEDGER_SCHEMA
 from . import recorder

@@ -12,6 +12,8 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
+from ...sql.quoting import quote_literal
+
 _CONCURRENTLY = re.compile(r"^(\s*CREATE\s+(?:UNIQUE\s+)?INDEX\s+)CONCURRENTLY\s+", re.IGNORECASE)
 _QUESTION = re.compile(r"^\s*(SELECT|SHOW|WITH)\b", re.IGNORECASE)
 
@@ -95,9 +97,7 @@ def literal(value: Any) -> str:
         return f"'\\x{value.hex()}'::bytea"
     if isinstance(value, (list, tuple)):
         return "ARRAY[" + ", ".join(literal(item) for item in value) + "]"
-    from ..catalog.query_parts import literal as quoted
-
-    return quoted(str(value))
+    return quote_literal(str(value))
 
 
 def record(metadatas: Sequence[Any], server_version: int) -> list[str]:

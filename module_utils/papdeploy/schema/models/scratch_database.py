@@ -8,11 +8,10 @@ from collections.abc import Iterator
 
 from ...core.errors import PapError, Refused
 from ...core.text import plural
-from ...sql.lexer import quote_name
+from ...sql.quoting import quote_literal, quote_name
 from ..catalog.build import Catalog, describe
 from ..catalog.connect import open_session
 from ..catalog.connection import Session, first_line, sqlstate
-from ..catalog.query_parts import literal
 from .expected import create, expect, finish, user_objects
 from .load import ModelSet
 
@@ -50,12 +49,12 @@ def _create_database(session: Session, name: str) -> None:
     create = f"CREATE DATABASE {quote_name(name)} TEMPLATE template0"
     encoding = session.encoding()
     try:
-        session.execute(f"{create} ENCODING {literal(encoding)}" if encoding else create)
+        session.execute(f"{create} ENCODING {quote_literal(encoding)}" if encoding else create)
     except Exception as exc:
         if sqlstate(exc) != _OTHER_LOCALE:
             raise
         provider = " LOCALE_PROVIDER libc" if session.major >= 15 else ""
-        session.execute(f"{create} ENCODING {literal(encoding)} LC_COLLATE 'C' LC_CTYPE 'C'{provider}")
+        session.execute(f"{create} ENCODING {quote_literal(encoding)} LC_COLLATE 'C' LC_CTYPE 'C'{provider}")
 
 
 def _rolled_back(models: ModelSet, session: Session) -> Catalog:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ...sql.lexer import quote_name, quote_text
+from ...sql.quoting import quote_name, quote_text
 from ..catalog.build import Row
 
 Qualify = Callable[..., str]
