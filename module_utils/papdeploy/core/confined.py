@@ -12,6 +12,8 @@ import errno
 import os
 import struct
 import sys
+from collections.abc import Sequence
+from typing import Optional
 
 # Numbers of the calls on each machine, in the order of _REFUSED (asm/unistd.h); the kernel's name of its architecture.
 _MACHINES = {
@@ -26,6 +28,8 @@ _REFUSED = (
     *((name, errno.EPERM) for name in ("kill", "tkill", "pidfd_send_signal", "setsid", "setpgid")),
     *((name, errno.EROFS) for name in ("rmdir", "unlink", "unlinkat", "rename", "renameat", "renameat2", "truncate")),
 )
+# What opens a way to a server, or to a program that listens on this host.
+CONNECTIONS = ("socket", "connect", "io_uring_setup")
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _NR, _ARCH = 0, 4  # offsets in struct seccomp_data
@@ -37,12 +41,15 @@ class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
 
 
-def confine() -> str:
-    """Confine this process, and all that it starts, for good. Returns why that is not possible here, or nothing."""
+def confine(refused: Optional[Sequence[str]] = None) -> str:
+    """Confine this process, and all that it starts, for good. Returns why that is not possible here, or nothing.
+
+    ``refused``: which calls are to fail, of all that could reach something.
+    """
     machine = os.uname().machine
     if sys.platform != "linux" or machine not in _MACHINES or struct.calcsize("P") != 8:
         return f"there is no way to confine a process on {sys.platform}, {machine}"
-    code = _filter(*_MACHINES[machine])
+    code = _filter(*_MACHINES[machine], refused)
     program = _Program(len(code) // 8, code)
     try:
         prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -54,7 +61,7 @@ def confine() -> str:
     return ""
 
 
-def _filter(architecture: int, numbers: tuple[object, ...]) -> bytes:
+def _filter(architecture: int, numbers: tuple[object, ...], refused: Optional[Sequence[str]] = None) -> bytes:
     """The program that the kernel runs at each call, as ``struct sock_filter`` one after another."""
     lines = [
         (_LOAD, 0, 0, _ARCH),
@@ -64,8 +71,8 @@ def _filter(architecture: int, numbers: tuple[object, ...]) -> bytes:
         (_AT_LEAST, 0, 1, _X32),
         (_RETURN, 0, 0, _ERRNO | errno.ENOSYS),
     ]
-    for number, (_, error) in zip(numbers, _REFUSED):
-        if isinstance(number, int):
+    for number, (name, error) in zip(numbers, _REFUSED):
+        if isinstance(number, int) and (refused is None or name in refused):
             lines += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _ERRNO | error)]
     lines.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("=HBBI", *line) for line in lines)

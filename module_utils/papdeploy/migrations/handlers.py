@@ -110,8 +110,15 @@ def plan(request: Request, emit: Emit) -> dict[str, Any]:
 
 
 def apply(request: Request, emit: Emit) -> dict[str, Any]:
-    """Apply what is pending. ``expected`` and ``schema_options`` make the schema check part of the transaction."""
-    return runner.apply(url_of(request), files_of(request), check=check_of(request), **_common(request, emit)).as_dict()
+    """Apply what is pending. ``expected`` and ``schema_options`` make the schema check part of the transaction. With
+    ``options.stop_at_scripts`` it is a plan, on a scratch copy (:mod:`.run.planned`)."""
+    common = _common(request, emit)
+    if common["options"].stop_at_scripts:
+        from .run import planned
+
+        del common["emit"]  # the process of the plan has no way to tell
+        return planned.apply(url_of(request), files_of(request), **common).as_dict()
+    return runner.apply(url_of(request), files_of(request), check=check_of(request), **common).as_dict()
 
 
 def revert(request: Request, emit: Emit) -> dict[str, Any]:

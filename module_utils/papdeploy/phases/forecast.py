@@ -57,11 +57,12 @@ def copy_schema(stack: Stack, target: Database) -> None:
 @dataclass(frozen=True)
 class _Run:
     """What ran on the scratch copy, the names of what did not, and the copy's catalog afterwards. ``left_out``: the
-    statements that act on the whole server."""
+    statements that act on the whole server; ``outward``: what tried to reach more than the copy."""
 
     applied: Sequence[Mapping[str, Any]] = ()
     left: Sequence[str] = ()
     left_out: Sequence[Mapping[str, Any]] = ()
+    outward: Sequence[Mapping[str, str]] = ()
     catalog: dict[str, Any] = field(default_factory=dict)
 
 
@@ -76,15 +77,17 @@ def _run_on_scratch(stack: Stack, sources: Mapping[str, str], found: Findings) -
         with stack.on_copy(found.candidate, scratch, "the plan of the migrations") as app_session:
             done = app_session.call("migrations.apply", request, deadline_s=300)
             copy = app_session.call("schema.describe", {"models": list(stack.models)})
-    return _Run(done["applied"], done["pending"], done["left_out"], copy["catalog"])
+    return _Run(done["applied"], done["pending"], done["left_out"], done["outward"], copy["catalog"])
 
 
-def _left_lines(found: Findings, left: Sequence[str]) -> list[str]:
-    scripts = [item["identity"] for item in found.pending if item["flavour"] == SCRIPT]
-    later = [name for name in left if name not in scripts]
+def _left_lines(found: Findings, done: _Run) -> list[str]:
+    """Why each migration that did not run did not."""
+    why = {item["identity"]: "is a legacy script" for item in found.pending if item["flavour"] == SCRIPT}
+    why.update({item["identity"]: item["what"] for item in done.outward if item["identity"] in done.left})
+    later = [name for name in done.left if name not in why]
     lines = [
-        f"{name} is a legacy script: what it does is known only by running it, as the rehearsal does"
-        for name in scripts
+        visible(f"{name} {reason}: what it does is known only by running it, as the rehearsal does")
+        for name, reason in why.items()
     ]
     return [*lines, *([f"not run here, because they come after it: {', '.join(later)}"] if later else [])]
 
@@ -102,6 +105,7 @@ def forecast(stack: Stack, sources: Mapping[str, str], found: Findings, options:
     """The pending SQL and the schema's differences now and expected after, from a run on an empty copy.
 
     Legacy scripts, and what comes after the first of them, do not run: it is unknown where else such a script connects.
+    Neither does a migration that needs a program or a connection of its own: the plan has no way out (ADR 103).
     """
     result = Forecast()
     before = [visible(f"{item['object']}: {item['kind']}") for item in found.differences]
@@ -120,6 +124,11 @@ def forecast(stack: Stack, sources: Mapping[str, str], found: Findings, options:
             statements += [line for statement in item["statements"] for line in _sql(statement)]
         statements += [f"-- {name}: not run here" for name in done.left]
         result.lines += _left_out_lines(done.left_out)
+        result.lines += [
+            visible(f"{item['identity']} {item['what']}, which reaches nothing from a plan")
+            for item in done.outward
+            if item["identity"] not in done.left
+        ]
         failing = list(found.failing)
         if done.catalog:
             verdict = judge(compare(found.expected, done.catalog, options), {}, options)
@@ -127,7 +136,7 @@ def forecast(stack: Stack, sources: Mapping[str, str], found: Findings, options:
             after = [visible(f"{d.object}: {d.kind}") for d in verdict.differences]
             differences = str(len(after))
         if done.left:
-            result.lines += _left_lines(found, done.left)
+            result.lines += _left_lines(found, done)
             after, differences = [f"known only when {done.left[0]} has run"], "not known"
         elif failing:
             first = visible(f"{failing[0].object}: {failing[0].kind}")

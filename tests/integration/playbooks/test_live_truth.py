@@ -113,10 +113,11 @@ def test_an_engine_of_the_application_s_own_works_on_the_copy(place: Place) -> N
 
 
 @pytest.mark.timeout(600)
-def test_a_child_of_a_migration_works_on_the_copy(place: Place) -> None:
+def test_a_child_of_a_migration_reaches_nothing_from_a_plan(place: Place) -> None:
     live = Live(place)
     release = place.variant("child", {"migrations/2026_01_01_child.py": BY_A_CHILD})
-    place.play("deploy.yml", "--check", release_dir=release)
+    said = place.play("deploy.yml", "--check", release_dir=release)
+    assert "2026_01_01_child starts a program (python" in str(said), said
     assert live.is_unchanged()
 
 

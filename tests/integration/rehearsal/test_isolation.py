@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -235,8 +236,104 @@ def child(url: str, sql: str) -> str:
     )
 
 
-@pytest.mark.parametrize("phase", ["plan", "rehearsal"])
-def test_a_change_of_the_live_schema_fails_whatever_else_went_well(bench: Bench, phase: str) -> None:
+# Each reaches the live database of ``address`` past everything that the environment, a driver or a shell would tell.
+WAYS_OUT = {
+    "a client of its own": """
+        import subprocess
+        subprocess.run([{psql!r}, {address!r}, "-c", {sql!r}], env={{"LD_LIBRARY_PATH": {libraries!r}}}, check=True)
+    """,
+    "a shell": """
+        import os
+        assert os.system({shell!r}) == 0
+    """,
+    "another Python": """
+        import os, sys
+        assert os.spawnve(os.P_WAIT, sys.executable, [sys.executable, "-c", {child!r}], {{}}) == 0
+    """,
+    "a fork": """
+        import os
+        pid = os.fork()
+        if not pid:
+            try:
+                exec({child!r})
+                os._exit(0)
+            finally:
+                os._exit(3)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    """,
+    "a process that stays": """
+        import subprocess, sys, time
+        subprocess.Popen([sys.executable, "-c", {child!r}], env={{}}, start_new_session=True)
+        time.sleep(1.5)
+    """,
+    "a socket": """
+        import socket
+        socket.create_connection(({host!r}, {port}))
+    """,
+}
+UPDATE = "UPDATE items SET label = 'by the plan'"
+
+
+@pytest.mark.parametrize("way", WAYS_OUT)
+def test_a_plan_has_no_way_out(bench: Bench, untouched: None, way: str) -> None:
+    """Whatever a migration starts or opens: not a row of the live database is another one, and the plan says what the
+    migration went for, and still shows what came before it."""
+    bench.write_release("new", user=NOTE)
+    address = bench.server.url(bench.dbname).replace("+psycopg2", "")
+    psql = bench.server.bin_dir / "psql"
+    child = f"import psycopg2; c = psycopg2.connect({address!r}); c.autocommit = True; c.cursor().execute({UPDATE!r})"
+    body = WAYS_OUT[way].format(
+        address=address,
+        sql=UPDATE,
+        psql=str(psql),
+        libraries=os.environ.get("LD_LIBRARY_PATH", ""),
+        shell=f"{psql} '{address}' -c \"{UPDATE}\"",
+        child=child,
+        host="127.0.0.1",
+        port=bench.server.port,
+    )
+    sources = {
+        "2026_01_01_note.py": ADD_NOTE,
+        "2026_01_02_out.py": migration(body).replace("2026-01-01", "2026-01-02"),
+        "2026_01_03_later.py": ADD_NOTE.replace("note", "later").replace("2026-01-01", "2026-01-03"),
+    }
+    found = preflight.run(bench.stack, sources, WHO, preflight.Options(), check_mode=True, versions={})
+    lines = found["pap"]["lines"]
+    (why,) = [line for line in lines if line.startswith("2026_01_02_out ")]
+    assert "starts a pro" in why or "opens a connection (127.0.0.1:" in why
+    assert bench.server.password not in "\n".join(lines)
+    if way == "a process that stays":  # it failed, and the migration does not know
+        assert why.endswith(", which reaches nothing from a plan")
+    else:
+        assert why.endswith("what it does is known only by running it, as the rehearsal does")
+        assert "not run here, because they come after it: 2026_01_03_later" in lines
+    assert "ALTER TABLE users ADD COLUMN note text;" in found["diff"][0]["after"]
+    assert "no row was written" in lines[-1]
+
+
+def test_a_program_that_needs_no_connection_runs_in_a_plan(bench: Bench, untouched: None) -> None:
+    bench.write_release("new", user=NOTE)
+    body = """
+        import subprocess
+        name = subprocess.run(["echo", "note"], capture_output=True, text=True, check=True).stdout.strip()
+        db.execute(f"ALTER TABLE users ADD COLUMN {name} text")
+    """
+    sources = {"2026_01_01_note.py": migration(body, 'db.execute("ALTER TABLE users DROP note")')}
+    found = preflight.run(bench.stack, sources, WHO, preflight.Options(), check_mode=True, versions={})
+    assert "2026_01_01_note starts a program (echo), which reaches nothing from a plan" in found["pap"]["lines"]
+    assert "ALTER TABLE users ADD COLUMN note text;" in found["diff"][0]["after"]
+    assert not [line for line in found["pap"]["lines"] if "fail" in line]
+
+
+def test_a_migration_that_fails_for_itself_fails_the_plan(bench: Bench, untouched: None) -> None:
+    bench.write_release("new", user=NOTE)
+    sources = {"2026_01_01_note.py": migration('db.execute("ALTER TABLE nothing ADD COLUMN note text")')}
+    found = preflight.run(bench.stack, sources, WHO, preflight.Options(), check_mode=True, versions={})
+    (line,) = [line for line in found["pap"]["lines"] if line.startswith("on an empty copy")]
+    assert "2026_01_01_note failed (line" in line and "nothing" in line
+
+
+def test_a_change_of_the_live_schema_fails_whatever_else_went_well(bench: Bench) -> None:
     bench.write_release("new", user=NOTE)
     sources = {
         "2026_01_01_note.py": child(
@@ -244,17 +341,13 @@ def test_a_change_of_the_live_schema_fails_whatever_else_went_well(bench: Bench,
         )
     }
     with pytest.raises(LiveDatabaseChanged) as caught:
-        if phase == "plan":
-            preflight.run(bench.stack, sources, WHO, preflight.Options(), check_mode=True, versions={})
-        else:
-            bench.rehearse(sources)
+        bench.rehearse(sources)
     error = caught.value
-    assert f"The live database {bench.dbname} changed during the {phase}, between 20" in error.message
+    assert f"The live database {bench.dbname} changed during the rehearsal, between 20" in error.message
     assert "column public.items.own is new" in error.message
     assert "not touched" not in str(error) and "unchanged" not in str(error)
     assert bench.databases() == [bench.dbname]
-    if phase == "rehearsal":
-        assert bench.journal().end()["event"] == "refused" and error.data["ended"]
+    assert bench.journal().end()["event"] == "refused" and error.data["ended"]
     # It stays in the status until a person says that it is dealt with.
     found = report.status(bench.stack, {}, preflight.Options())["status"]
     (change,) = found["live_changes"]
@@ -371,13 +464,9 @@ def test_a_child_of_a_migration_works_on_the_copy(bench: Bench, untouched: None)
         BY_A_CHILD.format(code=code)
         + '    db.execute("ALTER TABLE users ALTER COLUMN note SET DEFAULT (SELECT seen FROM by_a_child)")\n'
     )
-    found = preflight.run(
-        bench.stack, {"2026_01_01_note.py": text}, WHO, preflight.Options(), check_mode=True, versions={}
-    )
     # It fails for what it asks of the child's table: that is there, in the copy.
-    assert any("cannot use subquery in DEFAULT expression" in line for line in found["pap"]["lines"]), found["pap"][
-        "lines"
-    ]
+    with pytest.raises(PapError, match="cannot use subquery in DEFAULT expression"):
+        bench.rehearse({"2026_01_01_note.py": text})
 
 
 def test_a_session_of_a_child_on_the_live_database_is_named_and_ended(bench: Bench) -> None:
@@ -389,12 +478,12 @@ def test_a_session_of_a_child_on_the_live_database_is_named_and_ended(bench: Ben
     )
     sources = {"2026_01_01_note.py": migration(BY_A_CHILD.format(code=code))}
     with pytest.raises(LiveDatabaseChanged) as caught:
-        preflight.run(bench.stack, sources, WHO, preflight.Options(), check_mode=True, versions={})
+        bench.rehearse(sources)
     error = caught.value
-    assert f"Work of this run was on the live database {bench.dbname} during the plan" in error.message
+    assert f"Work of this run was on the live database {bench.dbname} during the rehearsal" in error.message
     assert "no change of its schema was seen" in error.message
     (session,) = error.data["sessions"]
-    assert session["application"] == "innocent" and session["what"] == "the plan of the migrations"
+    assert session["application"] == "innocent" and session["what"] == "the rehearsal of the migrations"
     assert sys.executable.rpartition("/")[2] in session["program"] and "psycopg2" in session["program"]
     assert report.status(bench.stack, {}, preflight.Options())["status"]["live_changes"]
     still = bench.server.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'innocent'")

@@ -23,6 +23,7 @@ from .session import Session
 
 if TYPE_CHECKING:
     from .execute import Check
+    from .way_out import WayOut
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -33,7 +34,8 @@ ROLLED_BACK = "The transaction was rolled back; what went past it (dblink, other
 @dataclass
 class ApplyResult:
     """What a run did. ``applied`` has one entry per migration: identity, seconds, statements (SQL, rows, ms).
-    ``left_out``: statements that were not run on a copy, because they act on the whole server."""
+    ``left_out``: statements that were not run on a copy, because they act on the whole server. ``outward``: in a plan,
+    by ``identity``, ``what`` a migration did to reach more than its connection."""
 
     run: str
     release: str
@@ -43,6 +45,7 @@ class ApplyResult:
     transactions: list[dict[str, Any]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[dict[str, Any]] = field(default_factory=list)
+    outward: list[dict[str, str]] = field(default_factory=list)
     check: Optional[dict[str, Any]] = None
     seconds: float = 0.0
     dry_run: bool = False
@@ -117,12 +120,14 @@ def apply(
     options: Optional[RunOptions] = None,
     emit: Optional[Emit] = None,
     dry_run: bool = False,
+    way_out: Optional[WayOut] = None,
 ) -> ApplyResult:
     """Apply all pending migrations.
 
     Consecutive migrations that can run in a transaction share one, with their ledger rows; ``check`` (given an
     SQLAlchemy Connection, it returns an object with ``matches`` and ``as_dict()``) is asked before the last COMMIT, and
-    a mismatch rolls everything back. ``dry_run`` only says what is pending.
+    a mismatch rolls everything back. ``dry_run`` only says what is pending. ``way_out`` (of a plan) is closed as soon
+    as the session is open; the run then ends before a migration that fails for want of it.
 
     Raises Refused (before anything ran) or another PapError whose ``data['committed']`` lists what stays applied.
     """
@@ -141,7 +146,9 @@ def apply(
                 refuse_if(state.problems)
             if options.stop_at_scripts:
                 state, result.pending = before_scripts(state)
-            if state.pending:
+            if state.pending and way_out is not None:
+                _apply_closed(session, state, way_out, result)
+            elif state.pending:
                 _apply(session, state, None if result.pending else check, result)
             elif not result.pending:
                 result.check = _check_only(session, check)
@@ -169,6 +176,25 @@ def _apply(session: Session, state: State, check: Optional[Check], result: Apply
         except PapError as error:
             failed(session, error, group, [entry["identity"] for entry in result.applied])
             raise
+
+
+def _apply_closed(session: Session, state: State, way_out: WayOut, result: ApplyResult) -> None:
+    """Apply what needs no way out of the session, up to the first migration that fails for want of one."""
+    way_out.close(session)
+    try:
+        _apply(session, state, None, result)
+    except PapError as error:
+        names = [migration.identity for migration in state.pending]
+        failing = str(error.data.get("identity") or "")
+        if failing not in way_out.tried or session.lost:
+            raise
+        place, done = names.index(failing), {str(entry["identity"]) for entry in result.applied}
+        result.pending = [*names[place:], *result.pending]
+        before = [migration for migration in state.pending[:place] if migration.identity not in done]
+        if before:
+            _apply(session, replace(state, pending=before), None, result)
+    finally:
+        result.outward = [{"identity": name, "what": what} for name, what in way_out.tried.items()]
 
 
 def before_scripts(state: State) -> tuple[State, list[str]]:

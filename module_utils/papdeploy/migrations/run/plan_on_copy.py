@@ -12,8 +12,8 @@ from ...core.errors import Refused
 from .. import planning, static_sql
 from ..files import MigrationFile
 from ..options import RunOptions
-from .apply import apply, opened, who_am_i
-from .connection import Emit
+from . import planned
+from .apply import opened, who_am_i
 
 
 def plan(
@@ -26,8 +26,8 @@ def plan(
     """The state and the SQL of what is pending.
 
     ``scratch`` is the URL of a copy of the database (or of one restored from its backup) on which the pending
-    migrations are run for real, up to the first legacy script: their SQL is then exact. All other SQL is read from the
-    sources.
+    migrations are run for real, up to the first one that has to reach more than that: their SQL is then exact. All
+    other SQL is read from the sources.
     """
     state = planning.status(connection, files, options)
     ran: dict[str, dict[str, Any]] = {}
@@ -45,13 +45,12 @@ def record_on(
     files: Sequence[MigrationFile],
     options: RunOptions,
     live: Optional[DatabaseIdentity],
-    emit: Optional[Emit] = None,
 ) -> dict[str, dict[str, Any]]:
     """Run what is pending on a scratch copy, up to the first legacy script, and return the SQL that ran, by identity.
 
     ``live`` is the database that the copy is of. Raises Refused if ``scratch`` leads to that one.
     """
-    with opened(scratch, release="plan", who=who_am_i(), options=options, emit=emit) as session:
+    with opened(scratch, release="plan", who=who_am_i(), options=options, emit=None) as session:
         copy = database_identity.read(session.query)
         if live is not None and copy.is_database(live):
             raise Refused(
@@ -59,8 +58,8 @@ def record_on(
                 hint="Name a copy: CREATE DATABASE … TEMPLATE …, or one restored from a backup.",
             )
     # A name with several addresses may lead elsewhere the second time.
-    options = replace(options, expect_database=copy, forbid_database=live, stop_at_scripts=True)
-    result = apply(scratch, files, release="plan", options=options, emit=emit)
+    options = replace(options, expect_database=copy, forbid_database=live)
+    result = planned.apply(scratch, files, release="plan", options=options)
     return {
         entry["identity"]: {
             "statements": [statement["sql"] for statement in entry["statements"]],
