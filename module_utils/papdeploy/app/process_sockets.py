@@ -1,4 +1,5 @@
-"""The TCP connections that a tree of processes holds, as a database server sees them: by the client's address and port.
+"""The TCP connections that a tree of processes holds, as a database server sees them: by the client's address and port;
+and, when the work is over, what is left of the tree, which is ended.
 
 The processes are known by a variable of their environment, which children inherit also where they leave their parent's
 group, session or terminal. A program at the site looks at /proc many times a second; it needs no right but that of the
@@ -13,7 +14,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -24,13 +25,18 @@ TOKEN = "PAP_DEPLOY_COPY"
 _GONE_S = 0.5  # the server may still show a session whose client has just given up its port
 _START_S = 20.0
 
-# argv: what the environment has to hold, seconds between two looks. Prints {"sockets": [[address, port, pid, program]]}
-# whenever that is different, and once a second; ends with its standard input. What a process is, is asked when it is
-# new, and again for a second: it may not have executed its own program yet.
+_GRACE_S = 1.0  # for what ends by itself once the work is over
+_END_S = 10.0
+
+# argv: what the environment has to hold, seconds between two looks, seconds of grace. Prints {"sockets": [[address,
+# port, pid, program]]} whenever that is different, and once a second. What a process is, is asked when it is new, and
+# again for a second: it may not have executed its own program yet. At the end of its standard input it ends those that
+# are left after the grace, prints {"left": [[pid, program]]}, and ends.
 PROGRAM = r"""
-import json, os, socket, struct, sys, threading, time
-wanted, pause = sys.argv[1].encode(), float(sys.argv[2])
-threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(0)), daemon=True).start()
+import json, os, signal, socket, struct, sys, threading, time
+wanted, pause, grace = sys.argv[1].encode(), float(sys.argv[2]), float(sys.argv[3])
+over = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.buffer.read(), over.set()), daemon=True).start()
 processes, known, said, at = {}, {}, None, 0.0
 
 def read(pid, name):
@@ -82,7 +88,31 @@ def look_up(pid, missing):
 def program(pid):
     return " ".join(read(pid, "cmdline").decode("utf-8", "replace").replace("\0", " ").split())[:120]
 
-while True:
+def alive(pid):
+    state = read(pid, "stat").rpartition(b")")[2].split()[:1]
+    return state not in ([], [b"Z"], [b"X"])
+
+def end():
+    if wanted in read("self", "environ").split(b"\0"):  # a container of the work's own, which ends as a whole
+        return {}
+    limit, left = time.monotonic() + grace, {}
+    while True:
+        now = [pid for pid in ours() if alive(pid)]
+        if not now:
+            return left
+        if time.monotonic() > limit:
+            for pid in now:  # stopped first, so that none starts another one meanwhile
+                left.setdefault(pid, program(pid))
+                for number in (signal.SIGSTOP, signal.SIGKILL):
+                    try:
+                        os.kill(int(pid), number)
+                    except OSError:
+                        pass
+            if time.monotonic() > limit + 5:
+                return left
+        time.sleep(pause)
+
+while not over.is_set():
     held = {}
     for pid in ours():
         for inode in inodes(pid):
@@ -98,7 +128,10 @@ while True:
         sys.stdout.write(json.dumps({"sockets": [[*item, program(item[2])] for item in now]}) + "\n")
         sys.stdout.flush()
         said, at = now, time.monotonic()
-    time.sleep(pause)
+    over.wait(pause)
+sys.stdout.write(json.dumps({"left": [[int(pid), said] for pid, said in end().items()]}) + "\n")
+sys.stdout.flush()
+os._exit(0)
 """
 
 
@@ -119,6 +152,8 @@ class ProcessSockets:
         self._held: dict[tuple[str, int], Holder] = {}
         self._gone: dict[tuple[str, int], tuple[float, Holder]] = {}
         self._stopping = False
+        self.left: list[Holder] = []
+        """What was still there when the work was over, and was ended."""
         self._ready = threading.Event()
         self.problem: Optional[str] = None
 
@@ -130,9 +165,10 @@ class ProcessSockets:
     @contextlib.contextmanager
     def watched(self, site: Site, python: str) -> Iterator[None]:
         """Look for them at ``site`` while the block runs; from its beginning on. Raises Unavailable if that fails."""
-        argv = [python, "-c", PROGRAM, f"{TOKEN}={self.token}", str(self._pause_s)]
+        argv = [python, "-c", PROGRAM, f"{TOKEN}={self.token}", str(self._pause_s), str(_GRACE_S)]
         with site.popen(argv, stdin=True) as process:
-            threading.Thread(target=self._read, args=(process,), daemon=True).start()
+            reader = threading.Thread(target=self._read, args=(process,), daemon=True)
+            reader.start()
             if not self._ready.wait(_START_S) or self.problem:
                 said = process.errors().strip()[-300:] or self.problem or "it said nothing in time"
                 raise Unavailable(
@@ -143,11 +179,27 @@ class ProcessSockets:
                 yield
             finally:
                 self._stopping = True
+                if process.stdin:
+                    with contextlib.suppress(OSError):
+                        process.stdin.close()
+                reader.join(_GRACE_S + _END_S)
+
+    def refuse_left(self, what: str) -> None:
+        """Raise PapError if something of the work ``what`` was still there when it was over."""
+        if self.left:
+            raise PapError(
+                f"{what[:1].upper()}{what[1:]} left programs running, which were ended: {named(self.left)}.",
+                hint="What they would have done later is not known. Let a migration wait for what it starts.",
+            )
 
     def _read(self, process: Process) -> None:
         try:
             for line in iter(process.stdout.readline, b""):
-                found = json.loads(line)["sockets"]
+                said = json.loads(line)
+                if "left" in said:
+                    self.left = [Holder(int(pid), program) for pid, program in said["left"]]
+                    continue
+                found = said["sockets"]
                 held = {(normal(a), int(port)): Holder(int(pid), program) for a, port, pid, program in found}
                 ended = {key: (time.monotonic(), holder) for key, holder in self._held.items() if key not in held}
                 self._held, self._gone = held, {**self._gone, **ended}
@@ -166,6 +218,12 @@ class ProcessSockets:
         key = (normal(address), port)
         at, holder = self._gone.get(key, (0.0, None))
         return self._held.get(key) or (holder if time.monotonic() - at < _GONE_S else None)
+
+
+def named(holders: Sequence[Holder]) -> str:
+    """A few of them, for a person."""
+    more = f", and {len(holders) - 3} more" if len(holders) > 3 else ""
+    return ", ".join(f"{holder.program} (process {holder.pid})" for holder in holders[:3]) + more
 
 
 def normal(address: str) -> str:

@@ -103,7 +103,8 @@ class Stack:
         environment that leads to the copy, and its connections are watched while the block runs.
 
         Raises Refused for what leads to the live database and cannot be re-pointed, WorkOnLive if the work was seen
-        there. ``verify``: the models are imported to see whether that leads anything back.
+        there, PapError for what it left running. ``verify``: the models are imported to see whether that leads anything
+        back.
         """
         sockets = ProcessSockets()
         with self.api.runtime(version) as runtime, contextlib.ExitStack() as stack:
@@ -118,6 +119,7 @@ class Stack:
             if verify:
                 app_session.call("environment.verify", {"live": live, **app_session.surroundings()}, deadline_s=120)
             yield app_session
+        sockets.refuse_left(what)
 
     def environment_on(self, version: Mapping[str, Any], copy: str) -> CopyEnvironment:
         """What a process of ``version`` gets that works on database ``copy``."""

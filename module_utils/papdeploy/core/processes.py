@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ from .errors import Refused
 # In the environment of what a run starts, with the token of its lock: so that what outlived its module is found.
 MARK = "PAP_DEPLOY_RUN"
 _ENDED = "ZX"
+_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,25 @@ def pid_namespace() -> str:
 def since_boot() -> float:
     """Seconds since this host was started, time asleep included: a clock that cannot be set."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def adopt_orphans() -> None:
+    """From now on, what is started below this process and loses its parent becomes its child (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def children_of(pid: int) -> list[Process]:
+    """The children of a process that have not ended, as far as /proc tells."""
+    found = {child: stat for child in _all() if (stat := _stat(child))}
+    return [Process(child, stat[2]) for child, stat in found.items() if stat[1] == pid and stat[0] not in _ENDED]
+
+
+def program_of(process: Process) -> str:
+    """The words that it was started with; empty where they cannot be read."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process.pid}/cmdline").read_bytes().decode("utf-8", "replace").replace("\0", " ").strip()
+    return ""
 
 
 def remains_of(recorded: Iterable[Process], token: str) -> list[Process]:

@@ -91,6 +91,11 @@ def lines_of(found: Mapping[str, Any]) -> list[str]:
         lines.append(_reversible(found))
     lines.append(_tried("the new API", found["candidate"]))
     lines += api_effects.lines("the new API", found["candidate"].get("wrote") or {})
+    if found["candidate"].get("left"):
+        lines.append(
+            f"the new API left programs running when it was stopped: {', '.join(found['candidate']['left'])}; they were"
+            " ended, and what they would do later is not known"
+        )
     if found["candidate"].get("proposed"):
         lines.append(f"no endpoint is declared; its OpenAPI proposes: {', '.join(found['candidate']['proposed'])}")
     if found["old_api"]["label"] != found["candidate"]["label"]:

@@ -86,8 +86,10 @@ def attempt(
             stopping = time.monotonic()
             if result["works"]:
                 trial.stop()
+            stopped = time.monotonic()
     if result["works"]:
-        result["stop_s"] = round(time.monotonic() - stopping, 3)
+        result["stop_s"] = round(stopped - stopping, 3)
+    result["left"] = [f"{each.program} (process {each.pid})" for each in sockets.left]
     return result
 
 

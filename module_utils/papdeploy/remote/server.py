@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..core import processes
 from ..core.errors import PapError, RemoteError
 from ..core.redact import Redactor
 from ..environment import env_file
@@ -26,6 +27,7 @@ def serve(folder: str) -> None:
     """Inside the site: answer requests until the caller closes standard input. Never returns."""
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # from here on, whatever the app prints is diagnostics
+    processes.adopt_orphans()  # what a migration starts stays below it, however it is started
     inherited = dict(os.environ)
     requests: queue.Queue[dict[str, Any]] = queue.Queue()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -467,6 +468,33 @@ def test_a_child_of_a_migration_works_on_the_copy(bench: Bench, untouched: None)
     # It fails for what it asks of the child's table: that is there, in the copy.
     with pytest.raises(PapError, match="cannot use subquery in DEFAULT expression"):
         bench.rehearse({"2026_01_01_note.py": text})
+
+
+LEAVES = {
+    "a child": "subprocess.Popen([sys.executable, '-c', {code!r}], start_new_session=True)",
+    "a daemon": "subprocess.run(['sh', '-c', {shell!r}], env={{}}, check=True)",
+}
+
+
+@pytest.mark.parametrize("how", LEAVES)
+def test_a_migration_that_leaves_a_program_running_fails_and_that_is_ended(
+    bench: Bench, untouched: None, how: str
+) -> None:
+    bench.write_release("new", user=NOTE)
+    address = bench.server.url(bench.dbname).replace("+psycopg2", "")
+    code = (
+        f"import time, psycopg2; time.sleep(6); c = psycopg2.connect({address!r}); c.autocommit = True;"
+        f" c.cursor().execute({UPDATE!r})"
+    )
+    shell = "setsid sleep 60 </dev/null >/dev/null 2>&1 &"
+    body = "import subprocess, sys\n" + LEAVES[how].format(code=code, shell=shell)
+    sources = {"2026_01_01_note.py": migration(f'db.execute("ALTER TABLE users ADD COLUMN note text")\n{body}')}
+    began = time.monotonic()
+    with pytest.raises(
+        PapError, match=r"2026_01_01_note left a program running \((?:python\S*|sleep), process \d+\), which was"
+    ):
+        bench.rehearse(sources)
+    time.sleep(max(0.0, 8 - (time.monotonic() - began)))  # longer than it would have slept
 
 
 def test_a_session_of_a_child_on_the_live_database_is_named_and_ended(bench: Bench) -> None:

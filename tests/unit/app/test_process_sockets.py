@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from papdeploy.app.process_sockets import TOKEN, ProcessSockets, normal
-from papdeploy.core.errors import Unavailable
+from papdeploy.core.errors import PapError, Unavailable
+from papdeploy.core.processes import Process
 from papdeploy.sites.host import HostSite
 from support.waiting import wait_until
 
@@ -65,6 +66,37 @@ def test_the_connection_of_a_process_is_known_by_its_port(host: str, how: str, t
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
+
+
+STAYS = """
+import os, subprocess, sys
+stays = [sys.executable, "-c", "import time; time.sleep(60)"]
+child = subprocess.Popen(stays, env={}, start_new_session=True)
+short = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.3)"])
+open(sys.argv[1], "w").write(f"{child.pid} {short.pid}")
+import time; time.sleep(0.2)
+"""
+
+
+def test_what_is_left_when_the_work_is_over_is_ended_and_named(tmp_path: Path) -> None:
+    """Also what left its parent's session and environment; not what ends by itself in a moment, nor another's."""
+    sockets, out = ProcessSockets(), tmp_path / "pids"
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        with sockets.watched(HostSite(), sys.executable):
+            subprocess.run(
+                [sys.executable, "-c", STAYS, str(out)], env={**os.environ, **sockets.environment}, check=True
+            )
+        stays, _ = map(int, out.read_text().split())
+        assert [each.pid for each in sockets.left] == [stays]
+        assert "time.sleep(60)" in sockets.left[0].program
+        wait_until(lambda: not Process.of(stays).alive)
+        assert other.poll() is None
+        with pytest.raises(PapError, match=r"The test left programs running, which were ended: .*\(process"):
+            sockets.refuse_left("the test")
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_it_says_when_it_sees_nothing_any_more(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from ...core.errors import DeadlineExceeded, PapError, Unavailable
 from ...core.text import plural
 from .. import ledger
 from ..files import MigrationFile
-from . import advisory_lock, concurrent_indexes, drivers
+from . import advisory_lock, concurrent_indexes, drivers, left_running
 from .connection import TimeUp
 from .connection_guard import no_second_connection, no_silent_end
 from .db import Db
@@ -102,6 +102,7 @@ def run_step(session: Session, migration: MigrationFile, direction: str = "upgra
     session.emit("migration_started", identity=migration.identity, direction=direction)
     began_at, began = session.now(), time.perf_counter()
     db = Db(session, step)
+    running = left_running.children()
     session.begin_step(step)
     try:
         try:
@@ -119,6 +120,13 @@ def run_step(session: Session, migration: MigrationFile, direction: str = "upgra
         raise MigrationError(
             f"Migration {migration.identity}: {direction}() returned False.",
             hint="Raise an exception that says what is wrong; return nothing when all is well.",
+            identity=migration.identity,
+        )
+    left = left_running.end(running)
+    if left:
+        raise MigrationError(
+            f"Migration {migration.identity} left a program running ({'; '.join(left)}), which was ended.",
+            hint="Let it wait for what it starts: what goes on after its function is no part of the transaction.",
             identity=migration.identity,
         )
     _judge(session, step)
