@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ..core.text import plural
+from ..schema.catalog.rows import Catalog
 from ..schema.differences.result import Difference
 from . import release_content
 
@@ -20,9 +21,9 @@ class Findings:
     pending: list[dict[str, Any]]
     differences: list[dict[str, Any]]
     failing: list[Difference]
-    expected: dict[str, Any]
+    expected: Catalog
     models_digest: str
-    live: dict[str, Any]
+    live: Catalog
     reversible: bool
     baseline: Optional[list[dict[str, Any]]]
     lines: list[str]

@@ -16,6 +16,7 @@ from ..releases import downtime
 from ..releases.api_absence import absence, sentence
 from ..releases.journal import Journal, begin_entry
 from ..schema import fingerprint
+from ..schema.catalog.rows import Catalog
 from . import data_check, rehearsal_limits, retention
 
 
@@ -59,14 +60,14 @@ def _tidy(stack: Stack, keep: int) -> list[str]:
     return [f"removed  {', '.join(gone)}"] if gone else []
 
 
-def catalog_of(stack: Stack, journal: Journal, version: dict[str, Any]) -> dict[str, Any]:
+def catalog_of(stack: Stack, journal: Journal, version: dict[str, Any]) -> Catalog:
     """The live catalog after the release: as the validation read it, else read now beside the models of ``version``."""
     path = journal.folder / "catalog.json"
     if not path.is_file():
         with stack.beside_models(version) as app_session:
             read = app_session.call("schema.describe", {"models": list(stack.models)}, deadline_s=120)
         write_durably(path, json.dumps(read["catalog"]).encode())
-    catalog: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    catalog: Catalog = json.loads(path.read_text(encoding="utf-8"))
     return catalog
 
 

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Optional
 
 from .. import databases
 from ..app.stack import Stack
@@ -19,6 +19,7 @@ from ..migrations import server_wide
 from ..migrations.files import SCRIPT
 from ..rehearsal import copies
 from ..schema import CheckOptions, compare, judge
+from ..schema.catalog.rows import Catalog
 from ..schema.differences.result import reaches
 from .findings import Findings
 
@@ -63,7 +64,7 @@ class _Run:
     left: Sequence[str] = ()
     left_out: Sequence[Mapping[str, Any]] = ()
     outward: Sequence[Mapping[str, str]] = ()
-    catalog: dict[str, Any] = field(default_factory=dict)
+    catalog: Optional[Catalog] = None
 
 
 def _run_on_scratch(stack: Stack, sources: Mapping[str, str], found: Findings) -> _Run:

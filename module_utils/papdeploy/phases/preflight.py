@@ -20,6 +20,7 @@ from ..core.text import plural
 from ..migrations.files import TEMPLATE
 from ..releases.journal import Journal
 from ..schema import CheckOptions, Difference, compare, drift, fingerprint, judge
+from ..schema.catalog.rows import Catalog
 from ..schema.differences.catalogs import comparable
 from ..schema.differences.result import reaches
 from . import api_watch, guards, live_check, models_ddl, release_content, schema_ahead, smoke_test_logins
@@ -224,18 +225,18 @@ def _refuse_drop_tables_of(stack: Stack, running: Mapping[str, Any]) -> list[str
         return [f"CC_DROP_TABLES: what {running['label']} sets by itself could not be seen ({error.message})"]
 
 
-def expected_catalog(stack: Stack, version: Mapping[str, Any], digest: str) -> dict[str, Any]:
+def expected_catalog(stack: Stack, version: Mapping[str, Any], digest: str) -> Catalog:
     """The catalog that the models of ``version`` ask for: from the cache, or made once by the server in a scratch
     database."""
     cache = stack.state.folder / "cache" / f"expected-{digest}.json"
     if cache.is_file():
-        cached: dict[str, Any] = json.loads(cache.read_text(encoding="utf-8"))
+        cached: Catalog = json.loads(cache.read_text(encoding="utf-8"))
         return cached
     with contextlib.ExitStack() as opened:
         scratch = opened.enter_context(plan.scratch_database(stack, "models"))
         app_session = opened.enter_context(stack.on_copy(version, scratch, "the creation of the models"))
         made = app_session.call("schema.expect", {"models": list(stack.models)}, deadline_s=300)
-    catalog: dict[str, Any] = made["catalog"]
+    catalog: Catalog = made["catalog"]
     if stack.state.folder.is_dir():  # a stack that was never deployed to stays untouched by a plan
         private_folder(cache.parent)
         write_durably(cache, json.dumps(catalog).encode())

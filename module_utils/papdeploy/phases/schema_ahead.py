@@ -11,6 +11,7 @@ from ..app.stack import Stack
 from ..core.text import plural
 from ..releases.journal import Journal
 from ..schema import CheckOptions, CheckResult, Difference, compare
+from ..schema.catalog.rows import Catalog
 from ..schema.differences.catalogs import comparable
 from ..schema.differences.result import reaches
 
@@ -36,19 +37,19 @@ class Ahead:
             f" {plural(len(self.migrations), 'newer migration')} ({', '.join(self.migrations)})"
         )
 
-    def explain(self, found: CheckResult, expected: Mapping[str, Any], options: CheckOptions) -> CheckResult:
+    def explain(self, found: CheckResult, expected: Catalog, options: CheckOptions) -> CheckResult:
         """``found`` without what these migrations changed: that is in ``notices``, and no reason to fail or repair.
 
         What they changed is measured: what differed from ``expected`` after them and did not before.
         """
-        changed = self._changed(dict(expected), options)
+        changed = self._changed(expected, options)
         others = [item for item in found.differences if _key(item) not in changed]
         count = len(found.differences) - len(others)
         notices = [self.sentence, *([f"{plural(count, 'difference')} explained by that"] if count else [])]
         matches = not any(reaches(item.severity, options.fail_on) for item in others)
         return replace(found, matches=matches, differences=others, notices=[*notices, *found.notices])
 
-    def _changed(self, expected: dict[str, Any], options: CheckOptions) -> set[tuple[str, ...]]:
+    def _changed(self, expected: Catalog, options: CheckOptions) -> set[tuple[str, ...]]:
         before, after = _catalog(self.releases[-1], "before"), _catalog(self.releases[0], "catalog")
         if not before or not after or not comparable(before, after) or not comparable(expected, after):
             return set()
@@ -95,9 +96,9 @@ def _key(item: Difference) -> tuple[str, ...]:
     return (item.kind, item.object, item.expected, item.actual)
 
 
-def _catalog(journal: Journal, name: str) -> dict[str, Any]:
+def _catalog(journal: Journal, name: str) -> Optional[Catalog]:
     path = journal.folder / f"{name}.json"
     if not path.is_file():
-        return {}
-    catalog: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return None
+    catalog: Catalog = json.loads(path.read_text(encoding="utf-8"))
     return catalog

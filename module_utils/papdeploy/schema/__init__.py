@@ -10,8 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .catalog.build import Catalog, describe
+    from .catalog.build import describe
     from .catalog.fingerprint import drift, fingerprint
+    from .catalog.rows import Catalog
     from .checker import check, judge
     from .differences.catalogs import compare
     from .differences.options import Allowance, CheckOptions
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Allowance": "differences.options",
-    "Catalog": "catalog.build",
+    "Catalog": "catalog.rows",
     "CheckOptions": "differences.options",
     "CheckResult": "differences.result",
     "Difference": "differences.result",

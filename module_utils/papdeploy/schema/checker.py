@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .catalog.build import Catalog, describe
+from .catalog.build import describe
 from .catalog.connection import Session
+from .catalog.rows import Catalog
 from .catalog.sequence_values import sequences_behind
 from .differences.catalogs import compare
 from .differences.options import Allowance, CheckOptions

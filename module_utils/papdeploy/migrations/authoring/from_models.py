@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, cast
+
+if TYPE_CHECKING:
+    from ...schema.catalog.rows import Catalog
 
 
 def configured(specs: Sequence[str]) -> Any:
@@ -22,7 +25,7 @@ def check_options(configuration: Any) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(configuration, name))}
 
 
-def expected_catalog(configuration: Any, url: str, scratch_url: Optional[str] = None) -> dict[str, Any]:
+def expected_catalog(configuration: Any, url: str, scratch_url: Optional[str] = None) -> Catalog:
     """The catalog of the configured models, made in a scratch database on ``scratch_url``.
 
     Without ``scratch_url``, here or in the file, the server of ``url`` is used; the scratch database is dropped again.
@@ -49,11 +52,11 @@ def differences(specs: Sequence[str], url: str, scratch_url: Optional[str] = Non
     return list(compare(expected, actual, options)), list(compare(actual, _owned(expected), options))
 
 
-def _owned(catalog: dict[str, Any]) -> dict[str, Any]:
+def _owned(catalog: Catalog) -> Catalog:
     """The models' catalog in the place of a live one: of that, the comparison wants an owner with every object."""
-    whole = copy.deepcopy(catalog)
+    whole: Any = copy.deepcopy(catalog)
     for rows in whole.values():
         for row in rows if isinstance(rows, list) else ():
             if isinstance(row, dict):
                 row.setdefault("owner", "")
-    return whole
+    return cast("Catalog", whole)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from .connection import Session
 from .query import describe_query, sections
+from .rows import Catalog
 
 CATALOG_FORMAT = 2
 
-Catalog = dict[str, Any]
 Row = dict[str, Any]
 
 _CONSTRAINT_TYPES = {
@@ -102,7 +102,7 @@ class _Builder:
         relations = _tidy(self._relations(), "schema", "name")
         for row in relations:
             row.setdefault("columns", [])
-        return {
+        catalog = {
             "format": CATALOG_FORMAT,
             "database": rows["database"][0],
             "schemas": _tidy(rows["schema"], "name"),
@@ -117,6 +117,7 @@ class _Builder:
             "elsewhere": _tidy(rows.get("elsewhere", []), "schema", "name"),
             "unreadable": sorted(unreadable),
         }
+        return cast("Catalog", catalog)
 
     def _attach(self, plural: str, members: Sequence[tuple[int, Row]]) -> None:
         for oid, member in members:

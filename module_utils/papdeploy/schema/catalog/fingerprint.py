@@ -10,7 +10,7 @@ from typing import Any
 from ..differences.catalogs import compare
 from ..differences.options import CheckOptions
 from ..differences.result import Difference
-from .build import Catalog
+from .rows import Catalog
 
 # Who asks and where, and what the application itself may do every day: add partitions.
 _VOLATILE = {"database", "unreadable", "elsewhere", "models", "digest", "partitions", "default_partition", "number"}

@@ -11,8 +11,8 @@ from ..differences.options import CheckOptions
 from ..differences.result import Difference
 from ..differences.rules import RULES
 from ..differences.sequences import generator, set_to_maximum
-from .build import Catalog, Row
 from .connection import Session
+from .rows import Catalog, Column, Relation, SequenceRow
 
 # Each table that is looked at costs two locks until the message is over; a default server has 6,400.
 CHUNK = 1_000
@@ -24,9 +24,9 @@ class Place(NamedTuple):
     """A column of the models and the sequence that it draws from."""
 
     label: str
-    table: Row
-    column: Row
-    sequence: Row
+    table: Relation
+    column: Column
+    sequence: SequenceRow
 
 
 def sequences_behind(
@@ -65,7 +65,7 @@ def sequences_behind(
     return differences, len(found), hidden
 
 
-def _leads_an_index(table: Row, column: str) -> bool:
+def _leads_an_index(table: Relation, column: str) -> bool:
     indexes = [*table.get("indexes", []), *(c["index"] for c in table.get("constraints", []) if "index" in c)]
     return any(
         index["method"] == "btree"
@@ -90,7 +90,7 @@ def _look(session: Session, found: list[Place], options: CheckOptions) -> list[D
     return differences
 
 
-def _name(row: Row) -> str:
+def _name(row: Relation | SequenceRow) -> str:
     return quote_names(row["schema"], row["name"])
 
 

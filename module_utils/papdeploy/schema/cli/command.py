@@ -17,9 +17,9 @@ from typing import TextIO
 from ...core.errors import PapError
 from ...core.redact import Redactor
 from ...core.text import plural
-from ..catalog.build import Catalog
 from ..catalog.connect import database_url, open_session
 from ..catalog.connection import Session
+from ..catalog.rows import Catalog
 from ..checker import check
 from ..differences.options import CheckOptions
 from ..differences.result import SEVERITIES, CheckResult, result_from_dict

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
 from ...core.errors import PapError
 from ...sql.quoting import quote_names
-from ..catalog.build import CATALOG_FORMAT, Catalog, Row
+from ..catalog.build import CATALOG_FORMAT
+from ..catalog.rows import Catalog, Described
 from .comparison import Comparison
 from .functions import compare_functions
 from .options import CheckOptions
@@ -69,27 +70,42 @@ def _comparable(expected: Catalog, actual: Catalog) -> None:
         )
 
 
-def _owned(work: Comparison) -> list[tuple[str, str, Row, str]]:
+Owned = tuple[str, str, Described, str]
+_RELATIONS = {"r": "TABLE", "p": "TABLE", "v": "VIEW", "m": "MATERIALIZED VIEW", "f": "FOREIGN TABLE"}
+
+
+def _owned(work: Comparison) -> list[Owned]:
     """What the models create and the database has, with the names that ALTER … OWNER TO takes."""
-    found: list[tuple[str, str, Row, str]] = []
-    kinds: dict[str, Any] = {"r": "TABLE", "p": "TABLE", "v": "VIEW", "m": "MATERIALIZED VIEW", "f": "FOREIGN TABLE"}
+    return [*_owned_relations(work), *_owned_sequences(work), *_owned_types(work), *_owned_functions(work)]
+
+
+def _owned_relations(work: Comparison) -> Iterator[Owned]:
     for (schema, name), row in work.expected.relations.items():
         actual = work.sides.find(work.actual.relations, schema, name)
         if actual is not None and actual["kind"] == row["kind"]:
-            target = f"{kinds[row['kind']]} {quote_names(actual['schema'], name)}"
-            found.append(("table", work.expected.label(schema, name), actual, target))
+            target = f"{_RELATIONS[row['kind']]} {quote_names(actual['schema'], name)}"
+            yield "table", work.expected.label(schema, name), actual, target
+
+
+def _owned_sequences(work: Comparison) -> Iterator[Owned]:
     for (schema, name), row in work.expected.sequences.items():
         actual = work.sides.find(work.actual.sequences, schema, name)
         if actual is not None and not row.get("of") and not actual.get("of"):
             target = f"SEQUENCE {quote_names(actual['schema'], name)}"
-            found.append(("sequence", work.expected.label(schema, name), actual, target))
+            yield "sequence", work.expected.label(schema, name), actual, target
+
+
+def _owned_types(work: Comparison) -> Iterator[Owned]:
     types = {(row["schema"], row["name"]): row for row in work.actual.catalog["types"]}
     for row in work.expected.catalog["types"]:
         actual = work.sides.find(types, row["schema"], row["name"])
         if actual is not None:
             word = "DOMAIN" if actual["kind"] == "d" else "TYPE"
             target = f"{word} {quote_names(actual['schema'], actual['name'])}"
-            found.append(("type", work.expected.label(row["schema"], row["name"]), actual, target))
+            yield "type", work.expected.label(row["schema"], row["name"]), actual, target
+
+
+def _owned_functions(work: Comparison) -> Iterator[Owned]:
     functions = {
         (r["schema"], r["name"], work.actual.name(r.get("identity", ""))): r for r in work.actual.catalog["functions"]
     }
@@ -99,7 +115,4 @@ def _owned(work: Comparison) -> list[tuple[str, str, Row, str]]:
         if actual is not None:
             word = "PROCEDURE" if actual["kind"] == "p" else "FUNCTION"
             target = f"{word} {quote_names(actual['schema'], actual['name'])}({actual.get('identity', '')})"
-            found.append(
-                ("function", work.expected.label(row["schema"], f"{row['name']}({arguments})"), actual, target)
-            )
-    return found
+            yield "function", work.expected.label(row["schema"], f"{row['name']}({arguments})"), actual, target

@@ -6,7 +6,7 @@ import re
 
 from ...sql.expressions import base_type
 from ...sql.quoting import quote_name, quote_text
-from ..catalog.build import Row
+from ..catalog.rows import Column, Relation
 from ..repair import definitions
 from ..repair.tables import column_definition, column_extras
 from .comparison import Comparison
@@ -17,20 +17,20 @@ _COMPRESSIONS = {"p": "pglz", "l": "lz4"}
 _INTEGERS = ("smallint", "integer", "bigint")
 
 
-def compare_columns(work: Comparison, label: str, name: str, expected: Row, actual: Row) -> None:
+def compare_columns(work: Comparison, label: str, name: str, expected: Relation, actual: Relation) -> None:
     theirs = {column["name"]: column for column in actual["columns"]}
     ours = {column["name"]: column for column in expected["columns"]}
     missing = [column for key, column in ours.items() if key not in theirs]
     extra = [column for key, column in theirs.items() if key not in ours]
     pairs = [(column, theirs[key]) for key, column in ours.items() if key in theirs]
-    for column, before in work.renames.columns_before(actual["schema"], actual["name"]).items():
-        text = definitions.column_type(ours[column])
+    for after, before in work.renames.columns_before(actual["schema"], actual["name"]).items():
+        text = definitions.column_type(ours[after])
         work.add(
             "column_renamed",
-            f"{label}.{column}",
-            f"{column} {text}",
+            f"{label}.{after}",
+            f"{after} {text}",
             f"{before} {text}",
-            [f"ALTER TABLE {name} RENAME COLUMN {quote_name(before)} TO {quote_name(column)};"],
+            [f"ALTER TABLE {name} RENAME COLUMN {quote_name(before)} TO {quote_name(after)};"],
             table=label,
         )
     for column in missing:
@@ -42,7 +42,7 @@ def compare_columns(work: Comparison, label: str, name: str, expected: Row, actu
             _compare_column(work, f"{label}.{column['name']}", name, (expected, column), (actual, other), label)
 
 
-def _words(work: Comparison, table: Row, column: Row) -> str:
+def _words(column: Column) -> str:
     """The column's definition for a person."""
     text = f"{column['name']} {definitions.column_type(column)}"
     if column.get("identity"):
@@ -54,7 +54,7 @@ def _words(work: Comparison, table: Row, column: Row) -> str:
     return text + (" NOT NULL" if column.get("not_null") else "")
 
 
-def _report_missing(work: Comparison, label: str, name: str, table: Row, column: Row) -> None:
+def _report_missing(work: Comparison, label: str, name: str, table: Relation, column: Column) -> None:
     definition = column_definition(work, table, column)
     fills_itself = column.get("default") is not None or column.get("identity") or column.get("generated")
     if column.get("not_null") and not fills_itself:
@@ -68,7 +68,7 @@ def _report_missing(work: Comparison, label: str, name: str, table: Row, column:
     if column.get("comment"):
         target = f"{name}.{quote_name(column['name'])}"
         repair.append(f"COMMENT ON COLUMN {target} IS {quote_text(column['comment'])};")
-    work.add("column_missing", f"{label}.{column['name']}", _words(work, table, column), "nothing", repair, table=label)
+    work.add("column_missing", f"{label}.{column['name']}", _words(column), "nothing", repair, table=label)
 
 
 def set_not_null(name: str, column: str) -> list[str]:
@@ -84,7 +84,7 @@ def set_not_null(name: str, column: str) -> list[str]:
     ]
 
 
-def _report_extra(work: Comparison, label: str, name: str, column: Row) -> None:
+def _report_extra(work: Comparison, label: str, name: str, column: Column) -> None:
     quoted = quote_name(column["name"])
     fills_itself = column.get("default") is not None or column.get("identity") or column.get("generated")
     drop = [
@@ -96,18 +96,23 @@ def _report_extra(work: Comparison, label: str, name: str, column: Row) -> None:
             "column_extra",
             f"{label}.{column['name']}",
             "nothing",
-            _words(work, {}, column),
+            _words(column),
             [f"ALTER TABLE {name} ALTER COLUMN {quoted} DROP NOT NULL;", *drop],
             table=label,
             severity="error",
             why="no model fills it, and it may not be empty: every insert fails",
         )
     else:
-        work.add("column_extra", f"{label}.{column['name']}", "nothing", _words(work, {}, column), drop, table=label)
+        work.add("column_extra", f"{label}.{column['name']}", "nothing", _words(column), drop, table=label)
 
 
 def _compare_column(
-    work: Comparison, label: str, table: str, ours: tuple[Row, Row], theirs: tuple[Row, Row], table_label: str
+    work: Comparison,
+    label: str,
+    table: str,
+    ours: tuple[Relation, Column],
+    theirs: tuple[Relation, Column],
+    table_label: str,
 ) -> None:
     expected, actual = ours[1], theirs[1]
     target = f"ALTER TABLE {table} ALTER COLUMN {quote_name(actual['name'])}"
@@ -136,7 +141,7 @@ def _compare_column(
     work.compare_grants("column_grant", label, expected, actual, f"TABLE {table}", quote_name(actual["name"]))
 
 
-def _compare_type(work: Comparison, label: str, target: str, expected: Row, actual: Row, table: str) -> bool:
+def _compare_type(work: Comparison, label: str, target: str, expected: Column, actual: Column, table: str) -> bool:
     wanted, present = work.expected.type(expected["type"]), work.actual.type(actual["type"])
     if wanted == present:
         return True
@@ -157,7 +162,7 @@ def _compare_type(work: Comparison, label: str, target: str, expected: Row, actu
     return False
 
 
-def _converted(work: Comparison, expected: Row, actual: Row) -> str:
+def _converted(work: Comparison, expected: Column, actual: Column) -> str:
     """The old value as the new type; user-defined types know only their own casts, and text."""
     made = [base_type(row["type"]) for row in (expected, actual) if "." in row["type"] or '"' in row["type"]]
     array = "[]" if expected["type"].endswith("[]") else ""
@@ -189,7 +194,7 @@ def _length(name: str) -> float:
 
 
 def _compare_not_null(
-    work: Comparison, label: str, table: str, target: str, expected: Row, actual: Row, table_label: str
+    work: Comparison, label: str, table: str, target: str, expected: Column, actual: Column, table_label: str
 ) -> None:
     wanted, present = bool(expected.get("not_null")), bool(actual.get("not_null"))
     if wanted == present:
@@ -212,7 +217,12 @@ def _compare_not_null(
 
 
 def _compare_generated(
-    work: Comparison, label: str, table: str, ours: tuple[Row, Row], theirs: tuple[Row, Row], table_label: str
+    work: Comparison,
+    label: str,
+    table: str,
+    ours: tuple[Relation, Column],
+    theirs: tuple[Relation, Column],
+    table_label: str,
 ) -> None:
     (expected_table, expected), (actual_table, actual) = ours, theirs
     same_kind = expected.get("generated") == actual.get("generated")
@@ -220,7 +230,7 @@ def _compare_generated(
     if same_kind and wanted == work.actual.expression(actual.get("generation"), actual_table):
         return
 
-    def words(column: Row) -> str:
+    def words(column: Column) -> str:
         if column.get("generated"):
             return definitions.generated(column)
         return f"DEFAULT {column['default']}" if column.get("default") is not None else "not generated"
@@ -241,14 +251,14 @@ def _compare_generated(
     work.add("column_generated", label, words(expected), words(actual), repair, table=table_label)
 
 
-def _made_anew(work: Comparison, table: str, expected_table: Row, expected: Row, quoted: str) -> list[str]:
+def _made_anew(work: Comparison, table: str, expected_table: Relation, expected: Column, quoted: str) -> list[str]:
     return [
         "-- the column is made anew; indexes and constraints on it too",
         f"ALTER TABLE {table} DROP COLUMN {quoted}, ADD COLUMN {column_definition(work, expected_table, expected)};",
     ]
 
 
-def _compare_storage(work: Comparison, label: str, target: str, expected: Row, actual: Row, table: str) -> None:
+def _compare_storage(work: Comparison, label: str, target: str, expected: Column, actual: Column, table: str) -> None:
     if expected.get("storage") != actual.get("storage") and expected["type"] == actual["type"]:
         wanted, present = (_STORAGES.get(side.get("storage", ""), "the type's") for side in (expected, actual))
         word = wanted if wanted in _STORAGES.values() else "DEFAULT" if work.major >= 16 else "EXTENDED"
@@ -265,9 +275,9 @@ def _compare_storage(work: Comparison, label: str, target: str, expected: Row, a
         repair = [f"{target} SET COMPRESSION {wanted};"]
         work.add("column_storage", label, f"COMPRESSION {wanted}", f"COMPRESSION {present}", repair, table=table)
     if expected.get("statistics") != actual.get("statistics"):
-        wanted, present = (side.get("statistics", -1) for side in (expected, actual))
-        repair = [f"{target} SET STATISTICS {wanted};"]
-        work.add("column_statistics", label, f"STATISTICS {wanted}", f"STATISTICS {present}", repair, table=table)
+        most, now = (side.get("statistics", -1) for side in (expected, actual))
+        repair = [f"{target} SET STATISTICS {most};"]
+        work.add("column_statistics", label, f"STATISTICS {most}", f"STATISTICS {now}", repair, table=table)
     if expected.get("options") != actual.get("options"):
         wanted, present = (", ".join(side.get("options", [])) or "no options" for side in (expected, actual))
         gone = [option.partition("=")[0] for option in actual.get("options", [])]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...sql.quoting import quote_name, quote_text
-from ..catalog.build import Catalog, Row
+from ..catalog.rows import Catalog, Commented, Described, Granted
 from .name_resolution import Sides
 from .options import CheckOptions
 from .renames import find_renames, translate
@@ -59,7 +59,7 @@ class Comparison:
 
     # shared by all kinds of objects
 
-    def compare_common(self, prefix: str, name: str, expected: Row, actual: Row, sql_name: str) -> None:
+    def compare_common(self, prefix: str, name: str, expected: Described, actual: Described, sql_name: str) -> None:
         """Comment, owner and what PUBLIC may do. ``sql_name`` is what COMMENT ON and ALTER take."""
         self.compare_comment(f"{prefix}_comment", name, expected, actual, sql_name)
         self.compare_grants(f"{prefix}_grant", name, expected, actual, sql_name)
@@ -73,7 +73,7 @@ class Comparison:
             )
 
     def compare_comment(
-        self, kind: str, name: str, expected: Row, actual: Row, sql_name: str, *, table: str = ""
+        self, kind: str, name: str, expected: Commented, actual: Commented, sql_name: str, *, table: str = ""
     ) -> None:
         wanted, present = expected.get("comment", ""), actual.get("comment", "")
         if wanted != present:
@@ -87,7 +87,9 @@ class Comparison:
                 table=table,
             )
 
-    def compare_grants(self, kind: str, name: str, expected: Row, actual: Row, sql_name: str, column: str = "") -> None:
+    def compare_grants(
+        self, kind: str, name: str, expected: Granted, actual: Granted, sql_name: str, column: str = ""
+    ) -> None:
         wanted, present = set(expected.get("public", [])), set(actual.get("public", []))
         if wanted == present:
             return
@@ -98,7 +100,7 @@ class Comparison:
         repair += [f"REVOKE {right.rstrip('*')}{part} ON {target} FROM PUBLIC;" for right in sorted(present - wanted)]
         self.add(kind, name, _rights(wanted), _rights(present), repair)
 
-    def compare_owners(self, rows: Sequence[tuple[str, str, Row, str]]) -> None:
+    def compare_owners(self, rows: Sequence[tuple[str, str, Described, str]]) -> None:
         """Objects (prefix, name, row, sql_name) that belong to another role than ``options.owner`` or the rest."""
         if self.options.exact:
             return

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import cast
 
 from ...sql.quoting import quote_name, quote_names, quote_text
-from ..catalog.build import Row
+from ..catalog.rows import Constraint, Index, Relation, Rule
 from ..repair import definitions
 from ..repair.tables import reset_options
 from .comparison import Comparison
@@ -25,16 +26,16 @@ KINDS = {
 class _Table:
     """The two tables, and what both are called."""
 
-    def __init__(self, work: Comparison, label: str, name: str, expected: Row, actual: Row) -> None:
+    def __init__(self, work: Comparison, label: str, name: str, expected: Relation, actual: Relation) -> None:
         self.work, self.label, self.name = work, label, name
         self.expected, self.actual = expected, actual
         self.partitioned = actual["kind"] == "p"
 
 
-def compare_constraints(work: Comparison, label: str, name: str, expected: Row, actual: Row) -> None:
+def compare_constraints(work: Comparison, label: str, name: str, expected: Relation, actual: Relation) -> None:
     table = _Table(work, label, name, expected, actual)
-    left: list[Row] = []
-    right: list[Row] = []
+    left: list[Constraint] = []
+    right: list[Constraint] = []
     for kind in KINDS:
         ours = [row for row in expected.get("constraints", []) if row["type"] == kind]
         theirs = [row for row in actual.get("constraints", []) if row["type"] == kind]
@@ -60,7 +61,7 @@ def _keys(table: _Table, kind: str) -> list[tuple]:  # type: ignore[type-arg]
     return [(ours(part), theirs(part)) for part in parts]
 
 
-def _key(side: Side, table: Row, row: Row, part: str, work: Comparison | None) -> Hashable:
+def _key(side: Side, table: Relation, row: Constraint, part: str, work: Comparison | None) -> Hashable:
     """``work`` is given for the expected side, whose targets are first translated to the actual side's names."""
     if part == "kind":
         return "kind"
@@ -78,7 +79,7 @@ def _key(side: Side, table: Row, row: Row, part: str, work: Comparison | None) -
     return columns
 
 
-def target_key(side: Side, row: Row, work: Comparison | None) -> tuple[str, str]:
+def target_key(side: Side, row: Constraint, work: Comparison | None) -> tuple[str, str]:
     """The referenced table as the actual side calls it."""
     schema, name = row["target"]
     if work is not None:
@@ -87,16 +88,16 @@ def target_key(side: Side, row: Row, work: Comparison | None) -> tuple[str, str]
     return schema, name
 
 
-def _label(table: _Table, row: Row) -> str:
+def _label(table: _Table, row: Constraint) -> str:
     return f"{table.label}.{row['name']}"
 
 
-def _words(row: Row) -> str:
+def _words(row: Constraint) -> str:
     text = definitions.constraint(row, lambda schema, name: name if schema == "public" else f"{schema}.{name}")
     return text + (" NOT VALID" if row.get("not_validated") else "")
 
 
-def _compare(table: _Table, ours: Row, theirs: Row) -> None:
+def _compare(table: _Table, ours: Constraint, theirs: Constraint) -> None:
     work, kind = table.work, KINDS[ours["type"]]
     label = _label(table, ours)
     changed = True
@@ -125,7 +126,7 @@ def _compare(table: _Table, ours: Row, theirs: Row) -> None:
         work.compare_comment("constraint_comment", label, ours, theirs, target, table=table.label)
 
 
-def _compare_state(table: _Table, label: str, ours: Row, theirs: Row) -> None:
+def _compare_state(table: _Table, label: str, ours: Constraint, theirs: Constraint) -> None:
     """Validated, enforced, index usable: a constraint may stand in the catalog and not hold."""
     work, name = table.work, quote_name(theirs["name"])
     enforced = not theirs.get("not_enforced"), not theirs.get("disabled")
@@ -164,7 +165,7 @@ def _compare_state(table: _Table, label: str, ours: Row, theirs: Row) -> None:
         work.add("index_clustered", label, words[0], words[1], [f"ALTER TABLE {table.name} {how};"], table=table.label)
 
 
-def _substance(side: Side, table: Row, row: Row, work: Comparison | None) -> object:
+def _substance(side: Side, table: Relation, row: Constraint, work: Comparison | None) -> object:
     """What the constraint says, without its name and state."""
     kind = row["type"]
     if kind == "foreign key":
@@ -193,7 +194,7 @@ def _substance(side: Side, table: Row, row: Row, work: Comparison | None) -> obj
     )
 
 
-def replace(table: _Table, ours: Row, theirs: Row) -> list[str]:
+def replace(table: _Table, ours: Constraint, theirs: Constraint) -> list[str]:
     """Exchange a constraint in one statement, then check the rows where that can be done later."""
     name = quote_name(theirs["name"])
     text = definitions.constraint(ours, table.work.sides.written, table.work.sides.sql)
@@ -209,19 +210,19 @@ def replace(table: _Table, ours: Row, theirs: Row) -> list[str]:
     return repair + _comment(table, ours, theirs["name"])
 
 
-def _comment(table: _Table, row: Row, name: str) -> list[str]:
+def _comment(table: _Table, row: Constraint, name: str) -> list[str]:
     if not row.get("comment"):
         return []
     return [f"COMMENT ON CONSTRAINT {quote_name(name)} ON {table.name} IS {quote_text(row['comment'])};"]
 
 
-def can_validate_later(table: _Table, row: Row) -> bool:
+def can_validate_later(table: _Table, row: Constraint) -> bool:
     if row.get("not_enforced"):
         return False
     return row["type"] == "check" or (row["type"] == "foreign key" and not table.partitioned)
 
 
-def add_constraint(table: _Table, row: Row) -> list[str]:
+def add_constraint(table: _Table, row: Constraint) -> list[str]:
     """Statements that add it, with the short locks first."""
     work = table.work
     text = definitions.constraint(row, work.sides.written, work.sides.sql)
@@ -229,7 +230,7 @@ def add_constraint(table: _Table, row: Row) -> list[str]:
     index = row.get("index", {})
     by_index = row["type"] in ("primary key", "unique") and not table.partitioned and not row.get("period")
     if by_index:
-        plain = {**index, "name": row["name"], "unique": True}
+        plain = cast("Index", {**index, "name": row["name"], "unique": True})
         deferred = ""
         if row.get("deferrable"):
             deferred = " DEFERRABLE" + (" INITIALLY DEFERRED" if row.get("deferred") else "")
@@ -247,7 +248,7 @@ def add_constraint(table: _Table, row: Row) -> list[str]:
     return found + _comment(table, row, row["name"])
 
 
-def _missing_and_extra(table: _Table, missing: list[Row], extra: list[Row]) -> None:
+def _missing_and_extra(table: _Table, missing: list[Constraint], extra: list[Constraint]) -> None:
     work = table.work
     for row in missing:
         if row.get("inherited"):
@@ -280,19 +281,19 @@ def _missing_and_extra(table: _Table, missing: list[Row], extra: list[Row]) -> N
         work.add(f"{KINDS[row['type']]}_extra", _label(table, row), "nothing", _words(row), repair, table=table.label)
 
 
-def _stand_in(table: Row, constraint: Row) -> Row | None:
+def _stand_in(table: Relation, constraint: Constraint) -> Index | None:
     """A unique index of ``table`` that says what the unique ``constraint`` says."""
     if constraint["type"] != "unique" or constraint.get("deferrable"):
         return None
     wanted = same_rule(constraint.get("index", {}))
     for index in table.get("indexes", []):
         if index.get("unique") and not index.get("invalid") and same_rule(index) == wanted:
-            found: Row = index
+            found: Index = index
             return found
     return None
 
 
-def same_rule(index: Row) -> object:
+def same_rule(index: Index | Rule) -> object:
     """What makes two rows doubles of each other, whatever else the index is good for."""
     keys = sorted(
         str((key.get("column"), key.get("expression"), key.get("collation"))) for key in index.get("keys", [])

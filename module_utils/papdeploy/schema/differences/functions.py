@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...sql.quoting import quote_name, quote_names, quote_text
-from ..catalog.build import Row
+from ..catalog.rows import Function
 from .comparison import Comparison
 from .name_resolution import Side
 
@@ -13,7 +13,7 @@ _PARALLEL = {"s": "SAFE", "r": "RESTRICTED", "u": "UNSAFE"}
 
 
 def compare_functions(work: Comparison) -> None:
-    def key(side: Side, row: Row) -> tuple[str, str, str]:
+    def key(side: Side, row: Function) -> tuple[str, str, str]:
         return row["schema"], row["name"], side.name(row.get("identity", ""))
 
     actual = {key(work.actual, row): row for row in work.actual.catalog["functions"]}
@@ -33,16 +33,16 @@ def compare_functions(work: Comparison) -> None:
             work.add("function_extra", label, "nothing", _summary(row), [f"DROP {_target(row)};"])
 
 
-def _target(row: Row) -> str:
+def _target(row: Function) -> str:
     return f"{_WORDS[row['kind']]} {quote_names(row['schema'], row['name'])}({row.get('identity', '')})"
 
 
-def _summary(row: Row) -> str:
+def _summary(row: Function) -> str:
     result = f" RETURNS {row['result']}" if row.get("result") else ""
     return f"{_WORDS[row['kind']].lower()} ({row.get('arguments', '')}){result} LANGUAGE {row['language']}"
 
 
-def _options(row: Row) -> dict[str, str]:
+def _options(row: Function) -> dict[str, str]:
     """The options that do not change what is computed."""
     return {
         "volatility": _VOLATILITY[row["volatility"]],
@@ -56,7 +56,7 @@ def _options(row: Row) -> dict[str, str]:
     }
 
 
-def _code(side: Side, row: Row) -> object:
+def _code(side: Side, row: Function) -> object:
     """What the function computes: its tokens where the language is SQL or PL/pgSQL, else its text."""
     source = row.get("source", "")
     if row["language"] in ("sql", "plpgsql"):
@@ -75,7 +75,7 @@ def _code(side: Side, row: Row) -> object:
     )
 
 
-def _create(work: Comparison, row: Row) -> list[str]:
+def _create(work: Comparison, row: Function) -> list[str]:
     """CREATE OR REPLACE, then what it keeps only when the function is there."""
     name = quote_names(work.sides.home(row["schema"]), row["name"])
     if row["kind"] in "aw":
@@ -118,7 +118,7 @@ def dollar_quoted(text: str) -> str:
     return f"{tag}{text}{tag}"
 
 
-def _compare(work: Comparison, label: str, expected: Row, actual: Row) -> None:
+def _compare(work: Comparison, label: str, expected: Function, actual: Function) -> None:
     if _code(work.expected, expected) != _code(work.actual, actual):
         repair = _create(work, expected)[:1]
         same_result = work.expected.name(expected.get("result", "")) == work.actual.name(actual.get("result", ""))

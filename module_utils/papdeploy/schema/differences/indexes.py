@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from typing import Any
 
 from ...sql.quoting import quote_name, quote_names, quote_text
-from ..catalog.build import Row
+from ..catalog.rows import Constraint, Index, Relation
 from ..repair import definitions
 from ..repair.tables import reset_options, sql_kind
 from .comparison import Comparison
@@ -16,14 +16,14 @@ from .matching import match
 from .name_resolution import Side
 
 
-def compare_indexes(work: Comparison, label: str, name: str, expected: Row, actual: Row) -> None:
-    def ours(row: Row) -> Hashable:
+def compare_indexes(work: Comparison, label: str, name: str, expected: Relation, actual: Relation) -> None:
+    def ours(row: Index) -> Hashable:
         return repr(_substance(work.expected, expected, row))
 
-    def theirs(row: Row) -> Hashable:
+    def theirs(row: Index) -> Hashable:
         return repr(_substance(work.actual, actual, row))
 
-    def named(row: Row) -> Hashable:
+    def named(row: Index) -> Hashable:
         return str(row["name"])
 
     pairs, missing, extra = match(
@@ -55,7 +55,7 @@ def compare_indexes(work: Comparison, label: str, name: str, expected: Row, actu
         work.add(kind, f"{label}.{row['name']}", "nothing", _words(row), [f"DROP INDEX{how} {own};"], table=label)
 
 
-def _stand_in(table: Row, index: Row) -> Row | None:
+def _stand_in(table: Relation, index: Index) -> Constraint | None:
     """A unique constraint of ``table`` that says what the unique ``index`` says."""
     if not index.get("unique"):
         return None
@@ -65,17 +65,17 @@ def _stand_in(table: Row, index: Row) -> Row | None:
             and not row.get("deferrable")
             and same_rule(row.get("index", {})) == same_rule(index)
         ):
-            found: Row = row
+            found: Constraint = row
             return found
     return None
 
 
-def _words(row: Row) -> str:
+def _words(row: Index) -> str:
     unique = "UNIQUE " if row.get("unique") else ""
     return f"{unique}INDEX {definitions.index(row)}" + (" INVALID" if row.get("invalid") else "")
 
 
-def _substance(side: Side, table: Row, row: Row) -> Any:
+def _substance(side: Side, table: Relation, row: Index) -> Any:
     """What the index can do, without its name, state and storage."""
     keys = [
         (
@@ -99,7 +99,9 @@ def _substance(side: Side, table: Row, row: Row) -> Any:
     )
 
 
-def _compare(work: Comparison, label: str, name: str, ours: tuple[Row, Row], theirs: tuple[Row, Row]) -> None:
+def _compare(
+    work: Comparison, label: str, name: str, ours: tuple[Relation, Index], theirs: tuple[Relation, Index]
+) -> None:
     (expected_table, expected), (actual_table, actual) = ours, theirs
     object_name = f"{label}.{expected['name']}"
     own = quote_names(actual_table["schema"], actual["name"])
@@ -139,8 +141,8 @@ def _compare_state(
     name: str,
     object_name: str,
     own: str,
-    ours: tuple[Row, Row],
-    theirs: tuple[Row, Row],
+    ours: tuple[Relation, Index],
+    theirs: tuple[Relation, Index],
     *,
     changed: bool,
 ) -> None:
@@ -176,5 +178,5 @@ def _compare_state(
         work.compare_comment("index_comment", object_name, expected, actual, f"INDEX {own}", table=label)
 
 
-def _comment(row: Row, name: str) -> list[str]:
+def _comment(row: Index, name: str) -> list[str]:
     return [f"COMMENT ON INDEX {name} IS {quote_text(row['comment'])};"] if row.get("comment") else []

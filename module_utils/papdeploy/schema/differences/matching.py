@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from typing import TypeVar
 
-from ..catalog.build import Row
+from ..catalog.rows import Named
 
-Key = Callable[[Row], Hashable]
+R = TypeVar("R", bound=Named)
+Key = Callable[[R], Hashable]
 
 
 def match(
-    ours: Sequence[Row], theirs: Sequence[Row], keys: Sequence[tuple[Key, Key]]
-) -> tuple[list[tuple[Row, Row]], list[Row], list[Row]]:
+    ours: Sequence[R], theirs: Sequence[R], keys: Sequence[tuple[Key[R], Key[R]]]
+) -> tuple[list[tuple[R, R]], list[R], list[R]]:
     """Pairs, then what is left of ours and of theirs. Each of ``keys`` is (ours, theirs); the earlier, the stronger.
 
     A key of None stands for nothing and matches nothing.
     """
-    pairs: list[tuple[Row, Row]] = []
+    pairs: list[tuple[R, R]] = []
     left, right = list(ours), list(theirs)
     for our_key, their_key in keys:
-        waiting: dict[Hashable, list[Row]] = {}
+        waiting: dict[Hashable, list[R]] = {}
         for row in right:
             waiting.setdefault(their_key(row), []).append(row)
         unmatched = []

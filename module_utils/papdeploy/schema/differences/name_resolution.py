@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from ...sql.expressions import Context, default_key, expression_key, type_key
 from ...sql.lexer import NotSql, name_key, text_key, tokenize
 from ...sql.quoting import quote_name, quote_names
-from ..catalog.build import Catalog, Row
+from ..catalog.rows import Catalog, Relation
 
-_SECTIONS = ("relations", "sequences", "types", "functions")
+R = TypeVar("R")
 _NEXTVAL = re.compile(r"nextval\('((?:[^']|'')*)'::regclass\)\Z")
 
 
@@ -46,7 +46,7 @@ class Side:
     def text(self, sql: str | None) -> str | None:
         return None if sql is None else text_key(sql, self.silent)
 
-    def context(self, relation: Row | None) -> Context:
+    def context(self, relation: Relation | None) -> Context:
         if relation is None:
             return Context({}, self.silent)
         key = (relation["schema"], relation["name"])
@@ -55,10 +55,10 @@ class Side:
             self._contexts[key] = Context(types, self.silent)
         return self._contexts[key]
 
-    def expression(self, sql: str | None, relation: Row | None = None) -> object:
+    def expression(self, sql: str | None, relation: Relation | None = None) -> object:
         return expression_key(sql, self.context(relation))
 
-    def default_of(self, sql: str | None, column_type: str, relation: Row | None = None) -> object:
+    def default_of(self, sql: str | None, column_type: str, relation: Relation | None = None) -> object:
         return default_key(sql, self.type(column_type), self.context(relation))
 
     def sequence_of_default(self, default: str | None) -> tuple[str, str] | None:
@@ -78,7 +78,7 @@ class Sides:
 
     def __init__(self, expected: Catalog, actual: Catalog, *, schema: str = "", exact: bool = False) -> None:
         expected_default = (expected["database"]["path"] or ["public"])[0]
-        used = {row["schema"] for section in _SECTIONS for row in expected[section]}
+        used = _schemas(expected)
         path = list(actual["database"]["path"])
         self.explicit = used - {expected_default}
         self.same_words = False  # whether equal words mean equal things on both sides
@@ -86,9 +86,7 @@ class Sides:
             self.expected = Side(expected, expected_default, ())
             self.actual = Side(actual, expected_default, ())
             self.path = [expected_default]
-            self.scope = {
-                row["schema"] for side in (expected, actual) for section in _SECTIONS for row in side[section]
-            }
+            self.scope = used | _schemas(actual)
             return
         names = [(row["schema"], row["name"]) for row in expected["relations"]]
         present = {(row["schema"], row["name"]) for row in actual["relations"]}
@@ -113,7 +111,7 @@ class Sides:
         """The actual schema in which an object of the expected ``schema`` would be created."""
         return self.actual.default if schema == self.expected.default else schema
 
-    def find(self, rows: Mapping[Any, Row], schema: str, *names: str) -> Row | None:
+    def find(self, rows: Mapping[Any, R], schema: str, *names: str) -> R | None:
         for place in self.places(schema):
             row = rows.get((place, *names))
             if row is not None:
@@ -135,6 +133,7 @@ class Sides:
         return pattern.sub(lambda m: m[0] if m[0].startswith("'") else quote_name(there) + ".", text)
 
 
-def get(row: Row, key: str, default: Any = None) -> Any:
-    """The value of ``key``; rows leave empty values out."""
-    return row.get(key, default)
+def _schemas(catalog: Catalog) -> set[str]:
+    """Those that hold anything."""
+    rows = (*catalog["relations"], *catalog["sequences"], *catalog["types"], *catalog["functions"])
+    return {row["schema"] for row in rows}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ...sql.quoting import quote_name, quote_names, quote_text
-from ..catalog.build import Row
+from ..catalog.rows import DefaultPrivilege, Schema
 from .comparison import Comparison
 
 _STANDARD_COMMENT = "standard public schema"
@@ -24,8 +24,8 @@ def compare_schemas(work: Comparison) -> None:
         if found is None:
             work.add("schema_missing", name, f"schema {name}", "nothing", [f"CREATE SCHEMA {quoted};"])
             continue
-        ours = {**row, "comment": _comment(row)}
-        theirs = {**found, "comment": _comment(found)}
+        ours, theirs = row.copy(), found.copy()
+        ours["comment"], theirs["comment"] = _comment(row), _comment(found)
         if home != name:  # the default schema of the models lives elsewhere: its own comment and rights are not theirs
             ours["comment"] = theirs["comment"]
             theirs["public"] = [right for right in theirs.get("public", []) if right not in ("USAGE",)]
@@ -40,7 +40,7 @@ def compare_schemas(work: Comparison) -> None:
             work.add("object_extra", f"schema {name}", "nothing", f"schema {name}", repair)
 
 
-def _comment(row: Row) -> str:
+def _comment(row: Schema) -> str:
     comment: str = row.get("comment", "")
     return "" if comment == _STANDARD_COMMENT else comment
 
@@ -91,7 +91,7 @@ def compare_statistics(work: Comparison) -> None:
 
 
 def compare_default_privileges(work: Comparison) -> None:
-    def rights(rows: list[Row]) -> dict[tuple[str, str], list[str]]:
+    def rights(rows: list[DefaultPrivilege]) -> dict[tuple[str, str], list[str]]:
         return {(row.get("schema", ""), row["kind"]): row["public"] for row in rows}
 
     expected, actual = (rights(side.catalog["default_privileges"]) for side in (work.expected, work.actual))

@@ -12,7 +12,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from ...sql.lexer import rename_names
-from ..catalog.build import Catalog, Row
+from ..catalog.rows import Catalog, Constraint, Elsewhere, Index, Relation, SequenceRow
 from .name_resolution import Sides
 from .options import CheckOptions
 
@@ -46,8 +46,8 @@ def find_renames(expected: Catalog, actual: Catalog, options: CheckOptions) -> R
     """Pure recognition; what ``options`` ignore is left alone."""
     sides = Sides(expected, actual, schema=options.schema, exact=options.exact)
     found = Renames()
-    pairs: list[tuple[Row, Row]] = []
-    missing: list[Row] = []
+    pairs: list[tuple[Relation, Relation]] = []
+    missing: list[Relation] = []
     matched = set()
     for (schema, name), row in sides.expected.relations.items():
         other = sides.find(sides.actual.relations, schema, name)
@@ -76,26 +76,26 @@ def find_renames(expected: Catalog, actual: Catalog, options: CheckOptions) -> R
     return found
 
 
-def find_elsewhere(sides: Sides, row: Row) -> Row | None:
+def find_elsewhere(sides: Sides, row: Relation) -> Relation | Elsewhere | None:
     """The expected relation ``row`` outside of its places: of its name and kind, with at least half of its columns.
 
     Another program may have a table of that name in a schema of its own, which was not moved there.
     """
-    candidates: list[tuple[Row, set[str]]]
+    candidates: list[tuple[Relation | Elsewhere, set[str]]]
     candidates = [(r, set(r.get("columns", []))) for r in sides.actual.catalog["elsewhere"] if r["name"] == row["name"]]
     for (_, name), other in sides.actual.relations.items():
         if name == row["name"]:
             candidates.append((other, {column["name"] for column in other["columns"]}))
     taken = {(s, n) for s, n in sides.expected.relations if s in sides.explicit}
     ours = {column["name"] for column in row["columns"]}
-    for other, theirs in candidates:
-        free = (other["schema"], other["name"]) not in taken
-        if free and other["kind"] == row["kind"] and 2 * len(ours & theirs) >= len(ours):
-            return other
+    for candidate, theirs in candidates:
+        free = (candidate["schema"], candidate["name"]) not in taken
+        if free and candidate["kind"] == row["kind"] and 2 * len(ours & theirs) >= len(ours):
+            return candidate
     return None
 
 
-def _likeness(sides: Sides, expected: Row, actual: Row) -> float:
+def _likeness(sides: Sides, expected: Relation, actual: Relation) -> float:
     """The part of the columns (name and type) that two relations of one kind share, 0 to 1."""
     if expected["kind"] != actual["kind"] or sides.home(expected["schema"]) != actual["schema"]:
         return 0.0
@@ -106,7 +106,7 @@ def _likeness(sides: Sides, expected: Row, actual: Row) -> float:
     return len(ours & theirs) / together if together > 2 else 0.0
 
 
-def _columns(sides: Sides, expected: Row, actual: Row) -> dict[str, str]:
+def _columns(sides: Sides, expected: Relation, actual: Relation) -> dict[str, str]:
     """actual → expected name of columns with the same type that are alike in name, or the only ones in question."""
     names = {c["name"] for c in expected["columns"]} & {c["name"] for c in actual["columns"]}
     missing = [c for c in expected["columns"] if c["name"] not in names]
@@ -130,7 +130,7 @@ def translate(actual: Catalog, renames: Renames) -> Catalog:
     """The actual catalog with the expected names, in rows and in SQL texts; the given one is not changed."""
     if not renames.tables and not renames.columns:
         return actual
-    found = dict(actual)
+    found = actual.copy()
     found["relations"] = [_relation(row, renames) for row in actual["relations"]]
     found["sequences"] = [_sequence(row, renames) for row in actual["sequences"]]
     tables = {old: new for (_, old), new in renames.tables.items()}
@@ -141,14 +141,14 @@ def translate(actual: Catalog, renames: Renames) -> Catalog:
     return found
 
 
-def _relation(row: Row, renames: Renames) -> Row:
+def _relation(row: Relation, renames: Renames) -> Relation:
     place = (row["schema"], row["name"])
     tables = {old: new for (_, old), new in renames.tables.items()}
     if row["kind"] in "vm":
         columns = {old: new for names in renames.columns.values() for old, new in names.items()}
     else:
         columns = renames.columns.get(place, {})
-    found: Row = _texts(row, {**tables, **columns}) if tables or columns else dict(row)
+    found: Relation = _texts(row, {**tables, **columns}) if tables or columns else row.copy()
     found["name"] = renames.tables.get(place, row["name"])
     if "inherits" in row:
         found["inherits"] = [rename_names(parent, tables) for parent in row["inherits"]]
@@ -178,8 +178,10 @@ def _names(listed: list[str], names: Mapping[str, str]) -> list[str]:
     return [names.get(name, name) for name in listed]
 
 
-def _constraint(row: Row, columns: Mapping[str, str], renames: Renames) -> Row:
-    found = {**row, "columns": _names(row["columns"], columns)} if "columns" in row else dict(row)
+def _constraint(row: Constraint, columns: Mapping[str, str], renames: Renames) -> Constraint:
+    found = row.copy()
+    if "columns" in row:
+        found["columns"] = _names(row["columns"], columns)
     if "on_delete_columns" in row:
         found["on_delete_columns"] = _names(row["on_delete_columns"], columns)
     if "target" in row:
@@ -192,17 +194,18 @@ def _constraint(row: Row, columns: Mapping[str, str], renames: Renames) -> Row:
     return found
 
 
-def _index(row: Row, columns: Mapping[str, str]) -> Row:
-    found = dict(row)
-    found["keys"] = [
-        {**key, "column": columns.get(key["column"], key["column"])} if "column" in key else key for key in row["keys"]
-    ]
+def _index(row: Index, columns: Mapping[str, str]) -> Index:
+    found = row.copy()
+    found["keys"] = [key.copy() for key in row["keys"]]
+    for key in found["keys"]:
+        if "column" in key:
+            key["column"] = columns.get(key["column"], key["column"])
     if "include" in row:
         found["include"] = _names(row["include"], columns)
     return found
 
 
-def _sequence(row: Row, renames: Renames) -> Row:
+def _sequence(row: SequenceRow, renames: Renames) -> SequenceRow:
     if "of" not in row:
         return row
     schema, table, column = row["of"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, Optional
 
 from ...sql.quoting import quote_name, quote_names, quote_text
-from ..catalog.build import Row
+from ..catalog.rows import Column, Relation, SequenceRow
 from ..repair import definitions
 from .comparison import Comparison
 from .name_resolution import Side
@@ -15,11 +15,11 @@ class Generator(NamedTuple):
     """How a column gets its number: ``how`` is none, default, serial, sequence (not owned) or identity."""
 
     how: str
-    sequence: Optional[Row] = None
+    sequence: Optional[SequenceRow] = None
     words: str = ""
 
 
-def generator(side: Side, table: Row, column: Row) -> Generator:
+def generator(side: Side, table: Relation, column: Column) -> Generator:
     owned = side.owned.get((table["schema"], table["name"], column["name"]))
     if column.get("identity"):
         return Generator("identity", owned, definitions.identity(column))
@@ -35,7 +35,12 @@ def generator(side: Side, table: Row, column: Row) -> Generator:
 
 
 def compare_generator(
-    work: Comparison, label: str, table: str, ours: tuple[Row, Row], theirs: tuple[Row, Row], table_label: str
+    work: Comparison,
+    label: str,
+    table: str,
+    ours: tuple[Relation, Column],
+    theirs: tuple[Relation, Column],
+    table_label: str,
 ) -> None:
     """Default, serial, identity: what fills the column when the insert does not."""
     expected, actual = ours[1], theirs[1]
@@ -78,7 +83,7 @@ def compare_generator(
         work.compare_grants("sequence_grant", label, wanted.sequence, present.sequence, name)
 
 
-def compare_drawn(work: Comparison, label: str, table: str, expected: Row, actual: Row) -> None:
+def compare_drawn(work: Comparison, label: str, table: str, expected: Relation, actual: Relation) -> None:
     """Only the columns of two equal tables that draw numbers: their sequences are rows of their own."""
     for ours, theirs in zip(expected["columns"], actual["columns"]):
         if ours.get("identity") or "nextval(" in ours.get("default", ""):
@@ -89,8 +94,8 @@ def _compare_serial(
     work: Comparison,
     label: str,
     table: str,
-    ours: tuple[Row, Row],
-    theirs: tuple[Row, Row],
+    ours: tuple[Relation, Column],
+    theirs: tuple[Relation, Column],
     wanted: Generator,
     present: Generator,
     table_label: str,
@@ -140,12 +145,13 @@ def _compare_serial(
     )
 
 
-def _shared(work: Comparison, sequence: Row) -> bool:
+def _shared(work: Comparison, sequence: SequenceRow) -> bool:
     """Whether the column that owns the sequence draws from it too."""
     schema, table, name = sequence.get("of") or ("", "", "")
     owner = work.actual.relations.get((schema, table))
-    column: Row = next((c for c in owner["columns"] if c["name"] == name), {}) if owner else {}
-    return work.actual.sequence_of_default(column.get("default")) == (sequence["schema"], sequence["name"])
+    columns = owner["columns"] if owner else []
+    default = next((column.get("default") for column in columns if column["name"] == name), None)
+    return work.actual.sequence_of_default(default) == (sequence["schema"], sequence["name"])
 
 
 def _report_identity(
@@ -174,7 +180,7 @@ def set_to_maximum(table: str, column: str) -> str:
     )
 
 
-def _to_identity(table: str, actual: Row, expected: Row, present: Generator) -> list[str]:
+def _to_identity(table: str, actual: Column, expected: Column, present: Generator) -> list[str]:
     quoted = quote_name(actual["name"])
     target = f"ALTER TABLE {table} ALTER COLUMN {quoted}"
     how = "ALWAYS" if expected["identity"] == "a" else "BY DEFAULT"
@@ -189,7 +195,12 @@ def _to_identity(table: str, actual: Row, expected: Row, present: Generator) -> 
 
 
 def compare_default(
-    work: Comparison, label: str, table: str, ours: tuple[Row, Row], theirs: tuple[Row, Row], table_label: str
+    work: Comparison,
+    label: str,
+    table: str,
+    ours: tuple[Relation, Column],
+    theirs: tuple[Relation, Column],
+    table_label: str,
 ) -> None:
     """What a column gets that an insert leaves out; of a view's column too."""
     (expected_table, expected), (actual_table, actual) = ours, theirs
@@ -213,7 +224,9 @@ def compare_default(
     work.add("column_default", label, words[0], words[1], repair, table=table_label, severity=severity, why=why)
 
 
-def compare_options(work: Comparison, kind: str, label: str, expected: Row, actual: Row, table: str = "") -> None:
+def compare_options(
+    work: Comparison, kind: str, label: str, expected: SequenceRow, actual: SequenceRow, table: str = ""
+) -> None:
     """Type, increment, bounds, cache, cycle of a sequence."""
     wanted, present = definitions.sequence_options(expected), definitions.sequence_options(actual)
     differing = [word for word in wanted if wanted[word] != present[word]]
@@ -248,7 +261,7 @@ def compare_options(work: Comparison, kind: str, label: str, expected: Row, actu
     )
 
 
-def _room(sequence: Row) -> int:
+def _room(sequence: SequenceRow) -> int:
     numbers: int = sequence["maximum"] - sequence["minimum"]
     return numbers
 

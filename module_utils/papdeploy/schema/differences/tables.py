@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...core.text import plural
 from ...sql.quoting import quote_name, quote_names
-from ..catalog.build import Row
+from ..catalog.rows import Relation
 from ..repair.definitions import column_type
 from ..repair.tables import create_relation, drop_relation, reset_options, sql_kind
 from .columns import compare_columns
@@ -28,9 +28,9 @@ _IDENTITY = {"d": "DEFAULT", "n": "NOTHING", "f": "FULL", "i": "USING INDEX"}
 
 def compare_relations(work: Comparison) -> None:
     """All tables and views of both sides."""
-    missing: list[Row] = []
+    missing: list[Relation] = []
     matched: set[tuple[str, str]] = set()
-    pairs: list[tuple[Row, Row]] = []
+    pairs: list[tuple[Relation, Relation]] = []
     for (schema, name), row in work.expected.relations.items():
         found = work.sides.find(work.actual.relations, schema, name)
         if found is None:
@@ -49,7 +49,7 @@ def compare_relations(work: Comparison) -> None:
         compare_relation(work, expected, actual)
 
 
-def _compare_missing(work: Comparison, row: Row, extra: list[Row]) -> None:
+def _compare_missing(work: Comparison, row: Relation, extra: list[Relation]) -> None:
     """Missing, or in another schema."""
     label = work.expected.label(row["schema"], row["name"])
     moved = find_elsewhere(work.sides, row)
@@ -68,7 +68,7 @@ def _compare_missing(work: Comparison, row: Row, extra: list[Row]) -> None:
     work.add(kind, label, _summary(row), "nothing", create_relation(work, row), table=label)
 
 
-def _report_rename(work: Comparison, expected: Row, actual: Row) -> None:
+def _report_rename(work: Comparison, expected: Relation, actual: Relation) -> None:
     """The table's name in the database, where it is not the models'."""
     before = work.renames.table_before(actual["schema"], actual["name"])
     if before == actual["name"]:
@@ -83,20 +83,20 @@ def _report_rename(work: Comparison, expected: Row, actual: Row) -> None:
     work.add(kind, label, f"{words} {label}", f"{words} {present}", repair, table=label)
 
 
-def _summary(row: Row) -> str:
+def _summary(row: Relation) -> str:
     if row["kind"] == "v":
         return "view"
     columns = ", ".join(f"{column['name']} {column_type(column)}" for column in row["columns"])
     return f"{KINDS[row['kind']]} ({columns})"
 
 
-def _report_extra(work: Comparison, row: Row) -> None:
+def _report_extra(work: Comparison, row: Relation) -> None:
     label = work.actual.label(row["schema"], row["name"])
     kind = "view_extra" if row["kind"] in "vm" else "table_extra"
     work.add(kind, label, "nothing", _summary(row), drop_relation(row), table=label)
 
 
-def compare_relation(work: Comparison, expected: Row, actual: Row) -> None:
+def compare_relation(work: Comparison, expected: Relation, actual: Relation) -> None:
     """Two relations that stand for one another."""
     label = work.expected.label(expected["schema"], expected["name"])
     name = quote_names(actual["schema"], actual["name"])
@@ -131,7 +131,7 @@ def compare_relation(work: Comparison, expected: Row, actual: Row) -> None:
     work.compare_common("table", label, expected, actual, f"{sql_kind(actual)} {name}")
 
 
-def _equal(expected: Row, actual: Row) -> bool:
+def _equal(expected: Relation, actual: Relation) -> bool:
     """Whether two rows are the same but for the owner: then no rule can tell them apart, and most tables are so."""
     if expected["columns"] != actual["columns"]:
         return False
@@ -141,7 +141,7 @@ def _equal(expected: Row, actual: Row) -> bool:
     return bool(expected.get("partitions")) == bool(actual.get("partitions"))
 
 
-def _compare_properties(work: Comparison, label: str, name: str, expected: Row, actual: Row) -> None:
+def _compare_properties(work: Comparison, label: str, name: str, expected: Relation, actual: Relation) -> None:
     def differ(kind: str, wanted: str, present: str, *repair: str) -> None:
         if wanted != present:
             work.add(kind, label, wanted or "none", present or "none", repair, table=label)
@@ -190,11 +190,11 @@ def _compare_properties(work: Comparison, label: str, name: str, expected: Row, 
     _compare_row_security(work, label, name, expected, actual)
 
 
-def _compare_replica_identity(work: Comparison, label: str, name: str, expected: Row, actual: Row) -> None:
-    def identity(side: Row) -> str:
+def _compare_replica_identity(work: Comparison, label: str, name: str, expected: Relation, actual: Relation) -> None:
+    def identity(side: Relation) -> str:
         return _IDENTITY[side.get("replica_identity", "d")]
 
-    def chosen(side: Row) -> str:
+    def chosen(side: Relation) -> str:
         rows = [*side.get("indexes", []), *(c["index"] for c in side.get("constraints", []) if "index" in c)]
         return next((i["name"] for i in rows if i.get("replica_identity")), "")
 
@@ -211,7 +211,7 @@ def _compare_replica_identity(work: Comparison, label: str, name: str, expected:
         )
 
 
-def _compare_row_security(work: Comparison, label: str, name: str, expected: Row, actual: Row) -> None:
+def _compare_row_security(work: Comparison, label: str, name: str, expected: Relation, actual: Relation) -> None:
     for key, word, on, off in (
         ("row_security", "ROW LEVEL SECURITY", "ENABLE", "DISABLE"),
         ("force_row_security", "ROW LEVEL SECURITY for the owner too", "FORCE", "NO FORCE"),
@@ -222,7 +222,7 @@ def _compare_row_security(work: Comparison, label: str, name: str, expected: Row
             work.add("row_security", label, f"{wanted} {word}", f"{present} {word}", repair, table=label)
 
 
-def _compare_view(work: Comparison, label: str, name: str, expected: Row, actual: Row) -> None:
+def _compare_view(work: Comparison, label: str, name: str, expected: Relation, actual: Relation) -> None:
     definitions = (
         view_key(work.expected.text(expected["definition"])),
         view_key(work.actual.text(actual["definition"])),

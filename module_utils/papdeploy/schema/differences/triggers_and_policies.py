@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...sql.quoting import quote_name, quote_text
-from ..catalog.build import Row
+from ..catalog.rows import Part, Relation
 from ..repair import definitions
 from .comparison import Comparison
 from .name_resolution import Side
@@ -12,10 +12,15 @@ _ENABLED = {"O": "enabled", "D": "disabled", "R": "enabled on replicas only", "A
 _ENABLE = {"O": "ENABLE", "D": "DISABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
 
 
-def compare_parts(work: Comparison, label: str, name: str, expected: Row, actual: Row) -> None:
-    for part, plural in (("trigger", "triggers"), ("rule", "rules"), ("policy", "policies")):
-        ours = {row["name"]: row for row in expected.get(plural, [])}
-        theirs = {row["name"]: row for row in actual.get(plural, [])}
+def compare_parts(work: Comparison, label: str, name: str, expected: Relation, actual: Relation) -> None:
+    both = (expected, actual)
+    parts = {
+        "trigger": [side.get("triggers", []) for side in both],
+        "rule": [side.get("rules", []) for side in both],
+        "policy": [side.get("policies", []) for side in both],
+    }
+    for part, sides in parts.items():
+        ours, theirs = ({row["name"]: row for row in rows} for rows in sides)
         for key, row in ours.items():
             other = theirs.get(key)
             object_name = f"{label}.{key}"
@@ -30,14 +35,14 @@ def compare_parts(work: Comparison, label: str, name: str, expected: Row, actual
                 work.add(f"{part}_extra", f"{label}.{key}", "nothing", _words(part, row), repair, table=label)
 
 
-def _words(part: str, row: Row) -> str:
+def _words(part: str, row: Part) -> str:
     if part == "policy":
         return definitions.policy(row)
     state = row.get("enabled", "O")
     return str(row["definition"]) + ("" if state == "O" else f" ({_ENABLED[state]})")
 
 
-def _create(work: Comparison, part: str, name: str, row: Row) -> list[str]:
+def _create(work: Comparison, part: str, name: str, row: Part) -> list[str]:
     quoted = quote_name(row["name"])
     if part == "policy":
         return [f"CREATE POLICY {quoted} ON {name} {definitions.policy(row, work.sides.sql)};"]
@@ -50,7 +55,12 @@ def _create(work: Comparison, part: str, name: str, row: Row) -> list[str]:
 
 
 def _compare(
-    work: Comparison, part: str, label: str, name: str, our_part: tuple[Row, Row], their_part: tuple[Row, Row]
+    work: Comparison,
+    part: str,
+    label: str,
+    name: str,
+    our_part: tuple[Relation, Part],
+    their_part: tuple[Relation, Part],
 ) -> None:
     (expected, ours), (actual, theirs) = our_part, their_part
     object_name, quoted = f"{label}.{ours['name']}", quote_name(ours["name"])
@@ -67,7 +77,7 @@ def _compare(
     work.compare_comment("constraint_comment", object_name, ours, theirs, target, table=label)
 
 
-def _key(side: Side, part: str, table: Row, row: Row) -> object:
+def _key(side: Side, part: str, table: Relation, row: Part) -> object:
     if part == "policy":
         return (
             row["command"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...sql.quoting import quote_name, quote_names, quote_text
-from ..catalog.build import Row
+from ..catalog.rows import Type
 from ..repair import definitions
 from .comparison import Comparison
 
@@ -32,7 +32,7 @@ def compare_types(work: Comparison) -> None:
             )
 
 
-def _words(row: Row) -> str:
+def _words(row: Type) -> str:
     if row["kind"] == "e":
         return f"ENUM ({', '.join(quote_text(label) for label in row.get('labels', []))})"
     unchecked = [check[0] for check in row.get("checks", []) if not check[2]]
@@ -40,7 +40,7 @@ def _words(row: Row) -> str:
     return text + (f" ({', '.join(unchecked)} NOT VALID)" if unchecked else "")
 
 
-def _compare(work: Comparison, label: str, expected: Row, actual: Row) -> None:
+def _compare(work: Comparison, label: str, expected: Type, actual: Type) -> None:
     name = quote_names(actual["schema"], actual["name"])
     sql_name = f"{'DOMAIN' if actual['kind'] == 'd' else 'TYPE'} {name}"
     if expected["kind"] != actual["kind"]:
@@ -64,7 +64,7 @@ def _compare(work: Comparison, label: str, expected: Row, actual: Row) -> None:
     work.compare_common("type", label, expected, actual, sql_name)
 
 
-def _composite_repair(work: Comparison, name: str, expected: Row, actual: Row) -> list[str]:
+def _composite_repair(work: Comparison, name: str, expected: Type, actual: Type) -> list[str]:
     wanted, present = dict(expected.get("attributes", [])), dict(actual.get("attributes", []))
     steps = [f"DROP ATTRIBUTE {quote_name(key)}" for key in present if key not in wanted]
     for key, type_ in wanted.items():
@@ -76,7 +76,7 @@ def _composite_repair(work: Comparison, name: str, expected: Row, actual: Row) -
     return [f"ALTER TYPE {name} {', '.join(steps)};"] if steps else []
 
 
-def _compare_labels(work: Comparison, label: str, name: str, expected: Row, actual: Row) -> None:
+def _compare_labels(work: Comparison, label: str, name: str, expected: Type, actual: Type) -> None:
     ours, theirs = list(expected.get("labels", [])), list(actual.get("labels", []))
     missing = [item for item in ours if item not in theirs]
     extra = [item for item in theirs if item not in ours]
@@ -122,7 +122,7 @@ def _renamed(
     return renames if len(renames) == len(missing) else []
 
 
-def _made_anew(work: Comparison, name: str, expected: Row, actual: Row) -> list[str]:
+def _made_anew(work: Comparison, name: str, expected: Type, actual: Type) -> list[str]:
     """PostgreSQL cannot drop or move a label: a new type takes over, column by column."""
     old = f"{actual['name'][:58]}_old"
     old_name = quote_names(actual["schema"], old)
@@ -150,7 +150,7 @@ def _made_anew(work: Comparison, name: str, expected: Row, actual: Row) -> list[
     return [*repair, f"DROP TYPE {old_name};"]
 
 
-def _compare_domain(work: Comparison, label: str, name: str, expected: Row, actual: Row) -> None:
+def _compare_domain(work: Comparison, label: str, name: str, expected: Type, actual: Type) -> None:
     ours = {row[0]: row for row in expected.get("checks", [])}
     theirs = {row[0]: row for row in actual.get("checks", [])}
     repair: list[str] = []

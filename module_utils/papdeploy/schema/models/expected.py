@@ -8,8 +8,9 @@ from typing import Any
 
 from ...core.errors import PapError, Refused, Unavailable
 from ...core.text import plural
-from ..catalog.build import Catalog, describe
+from ..catalog.build import describe
 from ..catalog.connection import Session, first_line, sqlstate
+from ..catalog.rows import Catalog
 from .load import ModelSet
 
 # A message is one transaction: this many statements keep its locks far below max_locks_per_transaction × connections.

@@ -16,8 +16,9 @@ from typing import Any
 from ...core.errors import PapError
 from ...core.redact import Redactor
 from ...sql.quoting import quote_name
-from ..catalog.build import CATALOG_FORMAT, Catalog
+from ..catalog.build import CATALOG_FORMAT
 from ..catalog.query import LEDGER_SCHEMA
+from ..catalog.rows import Catalog
 from . import recorder
 from .capture_output import silence
 

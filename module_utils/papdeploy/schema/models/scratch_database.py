@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from ...core.errors import PapError, Refused
 from ...core.text import plural
 from ...sql.quoting import quote_literal, quote_name
-from ..catalog.build import Catalog, describe
+from ..catalog.build import describe
 from ..catalog.connect import open_session
 from ..catalog.connection import Session, first_line, sqlstate
+from ..catalog.rows import Catalog
 from .expected import create, expect, finish, user_objects
 from .load import ModelSet
 

@@ -6,12 +6,13 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ...core.durable import private_folder
 from ...core.errors import PapError
 from ...core.private import refuse_writable
-from ..catalog.build import CATALOG_FORMAT, Catalog
+from ..catalog.build import CATALOG_FORMAT
+from ..catalog.rows import Catalog
 
 
 def cache_folder() -> Path:
@@ -60,7 +61,7 @@ def read_snapshot(path: str | Path) -> Catalog:
             f"{path} is no snapshot of this version (format {CATALOG_FORMAT}).",
             hint="Make it anew with --write-snapshot.",
         )
-    return catalog
+    return cast("Catalog", catalog)
 
 
 def verify(snapshot: Catalog, digest: str, path: str | Path) -> None:

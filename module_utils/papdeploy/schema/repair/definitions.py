@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ...sql.quoting import quote_name, quote_text
-from ..catalog.build import Row
+from ..catalog.rows import Column, Constraint, Index, IndexKey, Part, SequenceRow, Type
 
 Qualify = Callable[..., str]
 Words = Callable[[str], str]
@@ -19,7 +19,7 @@ def columns(names: Sequence[str]) -> str:
     return ", ".join(quote_name(name) for name in names)
 
 
-def constraint(row: Row, qualify: Qualify, sql: Words = str) -> str:
+def constraint(row: Constraint, qualify: Qualify, sql: Words = str) -> str:
     """The constraint without its name, as in ALTER TABLE … ADD CONSTRAINT name …"""
     kind = row["type"]
     period = " WITHOUT OVERLAPS" if row.get("period") and kind != "foreign key" else ""
@@ -46,7 +46,7 @@ def constraint(row: Row, qualify: Qualify, sql: Words = str) -> str:
     return text
 
 
-def _foreign_key(row: Row, qualify: Qualify) -> str:
+def _foreign_key(row: Constraint, qualify: Qualify) -> str:
     own, target = columns(row["columns"]), columns(row["target_columns"])
     if row.get("period"):
         own, target = (", PERIOD ".join(part.rsplit(", ", 1)) for part in (own, target))
@@ -62,7 +62,7 @@ def _foreign_key(row: Row, qualify: Qualify) -> str:
     return text
 
 
-def index_key(key: Row, sql: Words = str) -> str:
+def index_key(key: IndexKey, sql: Words = str) -> str:
     text = quote_name(key["column"]) if "column" in key else f"({sql(key['expression'])})"
     if key.get("collation"):
         text += f" COLLATE {key['collation']}"
@@ -76,7 +76,7 @@ def index_key(key: Row, sql: Words = str) -> str:
     return text
 
 
-def index(row: Row, sql: Words = str) -> str:
+def index(row: Index, sql: Words = str) -> str:
     """What follows the table's name in CREATE INDEX."""
     method = "" if row["method"] == "btree" else f" USING {row['method']}"
     text = f"{method} ({', '.join(index_key(key, sql) for key in row['keys'])})".strip()
@@ -93,7 +93,7 @@ def index(row: Row, sql: Words = str) -> str:
     return text
 
 
-def create_index(row: Row, name: str, table: str, sql: Words = str, *, concurrently: bool = True) -> str:
+def create_index(row: Index, name: str, table: str, sql: Words = str, *, concurrently: bool = True) -> str:
     unique = "UNIQUE " if row.get("unique") else ""
     how = "CONCURRENTLY " if concurrently else ""
     return f"CREATE {unique}INDEX {how}{quote_name(name)} ON {table} {index(row, sql)};"
@@ -102,7 +102,7 @@ def create_index(row: Row, name: str, table: str, sql: Words = str, *, concurren
 _TYPE_LIMITS = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
 
 
-def sequence_options(row: Row) -> dict[str, str]:
+def sequence_options(row: SequenceRow) -> dict[str, str]:
     """The options of a sequence that differ from what its type gives."""
     limit = _TYPE_LIMITS[row["type"]]
     rising = row["increment"] > 0
@@ -118,7 +118,7 @@ def sequence_options(row: Row) -> dict[str, str]:
     }
 
 
-def sequence(row: Row, *, with_type: bool = True) -> str:
+def sequence(row: SequenceRow, *, with_type: bool = True) -> str:
     """The options as CREATE SEQUENCE takes them."""
     parts = []
     for word, value in sequence_options(row).items():
@@ -128,32 +128,32 @@ def sequence(row: Row, *, with_type: bool = True) -> str:
     return " ".join(parts)
 
 
-def alter_sequence(row: Row) -> str:
+def alter_sequence(row: SequenceRow) -> str:
     """The options as ALTER SEQUENCE must be told to reach them from anywhere."""
     found = sequence_options(row)
     parts = [f"AS {found['AS']}", f"INCREMENT BY {found['INCREMENT BY']}"]
-    parts += [f"{word} {row[key]}" for word, key in (("MINVALUE", "minimum"), ("MAXVALUE", "maximum"))]
+    parts += [f"MINVALUE {row['minimum']}", f"MAXVALUE {row['maximum']}"]
     parts += [f"START WITH {row['start']}", f"CACHE {row['cache']}", "CYCLE" if row.get("cycle") else "NO CYCLE"]
     return " ".join(parts)
 
 
-def column_type(row: Row, sql: Words = str) -> str:
+def column_type(row: Column, sql: Words = str) -> str:
     text = sql(row["type"])
     return text + (f" COLLATE {sql(row['collation'])}" if row.get("collation") else "")
 
 
-def generated(row: Row, sql: Words = str) -> str:
+def generated(row: Column, sql: Words = str) -> str:
     how = "VIRTUAL" if row["generated"] == "v" else "STORED"
     return f"GENERATED ALWAYS AS ({sql(row['generation'])}) {how}"
 
 
-def identity(row: Row, options: Row | None = None) -> str:
+def identity(row: Column, options: SequenceRow | None = None) -> str:
     how = "ALWAYS" if row["identity"] == "a" else "BY DEFAULT"
     details = sequence(options, with_type=False) if options else ""
     return f"GENERATED {how} AS IDENTITY" + (f" ({details})" if details else "")
 
 
-def policy(row: Row, sql: Words = str) -> str:
+def policy(row: Part, sql: Words = str) -> str:
     """What follows the table's name in CREATE POLICY."""
     commands = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE", "*": "ALL"}
     text = "" if row.get("permissive") else "AS RESTRICTIVE "
@@ -169,7 +169,7 @@ def _role(role: str) -> str:
     return "PUBLIC" if role == "public" else quote_name(role)
 
 
-def create_type(row: Row, name: str, sql: Words = str) -> list[str]:
+def create_type(row: Type, name: str, sql: Words = str) -> list[str]:
     """CREATE TYPE or CREATE DOMAIN."""
     kind = row["kind"]
     if kind == "e":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...sql.quoting import quote_name, quote_names, quote_text
-from ..catalog.build import Row
+from ..catalog.rows import Column, Relation, SequenceRow, Stored
 from ..differences.comparison import Comparison
 from ..differences.generated_names import made_by_server
 from . import definitions
@@ -11,19 +11,19 @@ from . import definitions
 _SQL_KINDS = {"r": "TABLE", "p": "TABLE", "v": "VIEW", "m": "MATERIALIZED VIEW", "f": "FOREIGN TABLE"}
 
 
-def sql_kind(row: Row) -> str:
+def sql_kind(row: Relation) -> str:
     """The word that ALTER, DROP and COMMENT take for it."""
     return _SQL_KINDS[row["kind"]]
 
 
-def drop_relation(row: Row) -> list[str]:
+def drop_relation(row: Relation) -> list[str]:
     name = quote_names(row["schema"], row["name"])
     if row["kind"] in "vm":
         return [f"DROP {sql_kind(row)} {name};"]
     return ["-- this destroys its rows: make sure that nothing uses it", f"DROP {sql_kind(row)} {name};"]
 
 
-def create_relation(work: Comparison, row: Row) -> list[str]:
+def create_relation(work: Comparison, row: Relation) -> list[str]:
     """CREATE with everything that belongs to it: constraints, indexes, triggers, policies, comments."""
     sides = work.sides
     name = sides.written(row["schema"], row["name"])
@@ -62,14 +62,14 @@ def create_relation(work: Comparison, row: Row) -> list[str]:
     return statements + later
 
 
-def _create_view(work: Comparison, row: Row, name: str) -> list[str]:
+def _create_view(work: Comparison, row: Relation, name: str) -> list[str]:
     options = f" WITH ({', '.join(row['options'])})" if row.get("options") else ""
     body = work.sides.sql(row["definition"]).strip().rstrip(";")
     statements = [f"CREATE {sql_kind(row)} {name}{options} AS {body};"]
     return statements + _parts(work, row, name, "")
 
 
-def _parts(work: Comparison, row: Row, name: str, label: str) -> list[str]:
+def _parts(work: Comparison, row: Relation, name: str, label: str) -> list[str]:
     sides = work.sides
     found = [
         definitions.create_index(index, index["name"], name, sides.sql, concurrently=False)
@@ -106,7 +106,7 @@ def _parts(work: Comparison, row: Row, name: str, label: str) -> list[str]:
     return found
 
 
-def reset_options(target: str, expected: Row, actual: Row) -> list[str]:
+def reset_options(target: str, expected: Stored, actual: Stored) -> list[str]:
     """Statements that give ``target`` the storage parameters of ``expected``."""
     wanted, present = expected.get("options", []), actual.get("options", [])
     gone = sorted({o.partition("=")[0] for o in present} - {o.partition("=")[0] for o in wanted})
@@ -117,7 +117,7 @@ def reset_options(target: str, expected: Row, actual: Row) -> list[str]:
     ]
 
 
-def column_definition(work: Comparison, table: Row, column: Row) -> str:
+def column_definition(work: Comparison, table: Relation, column: Column) -> str:
     """The column as CREATE TABLE and ADD COLUMN take it, NOT NULL included."""
     sql = work.sides.sql
     text = f"{quote_name(column['name'])} {definitions.column_type(column, sql)}"
@@ -133,7 +133,7 @@ def column_definition(work: Comparison, table: Row, column: Row) -> str:
     return text + (" NOT NULL" if column.get("not_null") else "")
 
 
-def column_extras(name: str, column: Row) -> list[str]:
+def column_extras(name: str, column: Column) -> list[str]:
     """What ADD COLUMN cannot say."""
     target = f"ALTER TABLE {name} ALTER COLUMN {quote_name(column['name'])}"
     found = []
@@ -147,12 +147,12 @@ def column_extras(name: str, column: Row) -> list[str]:
     return found
 
 
-def owned_sequence(work: Comparison, table: Row, column: Row) -> Row | None:
+def owned_sequence(work: Comparison, table: Relation, column: Column) -> SequenceRow | None:
     """The sequence that the expected column owns (serial or identity)."""
     return work.expected.owned.get((table["schema"], table["name"], column["name"]))
 
 
-def is_serial(work: Comparison, table: Row, column: Row) -> bool:
+def is_serial(work: Comparison, table: Relation, column: Column) -> bool:
     """Whether the expected column draws its default from a sequence that it owns."""
     drawn = work.expected.sequence_of_default(column.get("default"))
     owned = owned_sequence(work, table, column)
