@@ -100,6 +100,8 @@ def _run(module: AnsibleModule, code: str, name: str, work: Callable[[Any, Any],
             _defect(module, redactor, error)
         shown = redactor.shown_error(str(failure), failure.hint, failure.data)
         module.fail_json(error_kind=type(failure).__name__, **shown)
+    for warning in result.pop("warnings", ()):
+        module.warn(redactor.text(warning))
     module.exit_json(**{"changed": False, **result})
 
 

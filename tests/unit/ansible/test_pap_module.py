@@ -36,6 +36,7 @@ class Module:
         (folder / "new").mkdir()
         (folder / "new" / ".env").write_text(f"export LOADED='{LOADED}'\n")
         self.no_log_values = {SMOKE}
+        self.warned: list[str] = []
         self.params = {
             "release": "",
             "stack": {
@@ -52,6 +53,9 @@ class Module:
 
     def exit_json(self, **result: Any) -> None:
         raise Ended(**result)
+
+    def warn(self, warning: str) -> None:
+        self.warned.append(warning)
 
 
 def told() -> str:
@@ -93,6 +97,14 @@ def test_a_result_an_error_and_a_defect_say_no_secret(tmp_path: Path, on: str) -
             [str(result.get("msg", "")), str(result.get("hint", "")), *result.get("pap", {}).get("lines", [])]
         )
     assert ends(module, lambda: lines, on)["folder"] == "/srv/control_core_db", "a path is no text"
+
+
+def test_a_warning_is_given_to_ansible_and_is_no_part_of_the_result(tmp_path: Path) -> None:
+    module = Module(tmp_path)
+    assert ends(module, lambda: {"changed": True, "warnings": [f"left as it is: {SMOKE}"]}, "stack") == {
+        "changed": True
+    }
+    assert module.warned == [f"left as it is: {MASK}"]
 
 
 @pytest.mark.parametrize("empty", [None, "", [], {}, [""], ["", ""]])
