@@ -116,6 +116,7 @@ PHASE: dict[str, dict[str, dict[str, Any]]] = {
         "online_max_lock_s": {"type": "float", "default": 0.5},
         "require_reversible": {"type": "bool", "default": False},
         "lock_timeout_s": {"type": "float", "default": 5},
+        "restore_point": {"type": "str", "choices": ["auto", "backup", "dump", "snapshot"], "default": "auto"},
         "migrate_deadline_s": {"type": "float", "default": 900},
         "allow_out_of_order": {"type": "bool", "default": False},
         "encrypt": {"type": "dict", "default": {}},

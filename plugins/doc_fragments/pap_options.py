@@ -145,6 +145,11 @@ options:
     type: float
     default: 5
     description: Seconds that a statement may wait for a lock.
+  restore_point:
+    type: str
+    choices: [auto, backup, dump, snapshot]
+    default: auto
+    description: The restore point to come. Making it is part of the downtime that is forecast.
   migrate_deadline_s:
     type: float
     default: 900

@@ -73,30 +73,31 @@ def expected(database: Database, name: str, release: str) -> Database:
         return database.named(name).as_release(release).expecting(identity(session, name))
 
 
-def snapshot(database: Database, release: str, *, live: str) -> dict[str, Any]:
-    """A copy of ``database`` (alone behind the fence) as ``<live>__snap_<release>``, closed to all connections.
+def snapshot(database: Database, release: str, *, live: str, source: str = "", kind: str = "snap") -> dict[str, Any]:
+    """A copy of ``database`` (alone behind the fence) as ``<live>__snap_<release>``, closed to all connections; or of
+    another ``source``, as a ``kind`` of its own.
 
     The server copies the files: by reflink where PostgreSQL 18 and the filesystem can (``file_copy_method = clone``),
     else whole. Returns name, seconds, bytes and ``method``.
     """
-    source = database.conninfo.dbname
-    name = derived(live, "snap", release)
+    source = source or database.conninfo.dbname
+    name = derived(live, kind, release)
     with admin_session(database, release) as session:
         version = int(session.scalar("SELECT current_setting('server_version_num')::int AS v"))
         traits = properties.capture(session, source)
-        _make_way(session, database, live, release, "snap")
-        intend(session, database, name, "snap", release)
+        _make_way(session, database, live, release, kind)
+        intend(session, database, name, kind, release)
         started = time.monotonic()
         base = f"CREATE DATABASE {quote_ident(name)} TEMPLATE {quote_ident(source)}"
         statement = _unclaimed(base + (" STRATEGY file_copy" if version >= 150000 else ""))
         method = "copy"
         end_sessions(session, source, seconds=10)
-        with _refusing_collision(database, release, "snap", live):
+        with _refusing_collision(database, release, kind, live):
             if version >= 180000:
                 method = _clone_or_copy(database, release, statement)
             else:
                 session.execute(statement)
-        found = _record(session, database, "snap", live, release, connect=False, traits=traits)
+        found = _record(session, database, kind, live, release, connect=False, traits=traits)
         return {
             "kind": "snapshot",
             "database": name,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Optional
 
 from .. import databases
 from ..app.stack import AppSession, Stack
@@ -60,7 +60,8 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
             warm(app_session, request)  # everything is imported and checked before the API stops
             release_content.refuse_changed(stack, journal, before, app_session)
             storage.refuse_full(stack.state.folder)
-            first = _keep_open(stack, journal) if online else _close(stack, journal, options, say, app_session)
+            copy_s = (verdict or {}).get("copy_s")
+            first = _keep_open(stack, journal) if online else _close(stack, journal, options, say, app_session, copy_s)
             say({"event": "step", "step": "migrating"})
             with journal.checkpoint("migrate", deadline_s=limit_s) as done:
                 try:
@@ -115,7 +116,9 @@ def _request(stack: Stack, journal: Journal, options: Options, limit_s: float) -
     }
 
 
-def _close(stack: Stack, journal: Journal, options: Options, say: Progress, app_session: AppSession) -> list[str]:
+def _close(
+    stack: Stack, journal: Journal, options: Options, say: Progress, app_session: AppSession, copy_s: Optional[float]
+) -> list[str]:
     """Stop the API, fence, make sure of the restore point, move ``beside`` behind the fence. What a person reads."""
     release, live = journal.release, app_session.live()
     behind_fence = app_session.environment_for(databases.derived(live.name, "fenced", release), strict=False)
@@ -139,6 +142,7 @@ def _close(stack: Stack, journal: Journal, options: Options, say: Progress, app_
             folder=private_folder(stack.state.backups_folder),
             emit=say,
             encryption=options.encrypt,
+            copy_s=copy_s,
         )
         done.update(point)
     ended = plural(len(fence.get("ended") or []), "session")

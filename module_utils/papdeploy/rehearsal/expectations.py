@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from statistics import median
-from typing import Any, Optional
+from typing import Callable, Optional
 
 from .. import backup as backups
 from ..core.clock import seconds_between
-from ..databases import relation_losses, write_snapshot
+from ..core.errors import PapError
+from ..databases import disk, fence_state, lifecycle, relation_losses, write_snapshot
 from ..databases.psql import Database
 from ..releases.journal import Journal
+from ..rollback import restore_point
 
 _SPANS = {
     "fence": (("fence", "begin"), ("fence", "done")),
@@ -19,9 +23,8 @@ _SPANS = {
     # From the end of the migration to the switch: next to nothing, unless a hook of the inventory runs in between.
     "hand_over": (("migrate", "done"), ("unfence", "begin")),
 }
-# The rule by which a restore point is chosen (restore_point): hash everything again, or copy the files.
-_CHEAP_S = 2.0
-_COPY_BYTES_PER_S = 300e6
+# Up to that size the copy is copied once, to see how long the restore point would take; above, bytes outweigh files.
+_TRIED_BYTES = 2e9
 _LAST = 5
 _LOOKS = 3
 
@@ -44,30 +47,50 @@ def measured(journals: Iterable[Journal]) -> dict[str, float]:
 
 
 def clock(copy: Database) -> dict[str, float]:
-    """Seconds that this server takes for what the cutover is made of: ``session``, to open one (through a container, a
-    tenth of a second and more), and ``notes``, to note on the migrated copy what is noted before the fence comes down.
-    """
-    opened = []
-    for _ in range(_LOOKS):
-        began = time.monotonic()
-        with copy.session() as session:
-            session.scalar("SELECT 1 AS one")
-        opened.append(time.monotonic() - began)
+    """Seconds that this server takes for what the cutover is made of: ``session``, to open one of those that look after
+    databases (through a container, a tenth of a second and more); ``mark`` and ``baseline``, to note on the migrated
+    copy what is noted under the fence, and before it comes down."""
+    sessions = [_timed(lambda: fence_state(copy)) for _ in range(_LOOKS)]
     with copy.session() as session:
-        began = time.monotonic()
-        write_snapshot.take(session)
-        relation_losses.take_briefly(session)
-        notes = time.monotonic() - began
-    return {"session": round(median(opened), 3), "notes": round(notes, 3)}
+        mark = _timed(lambda: write_snapshot.take(session))
+        baseline = _timed(lambda: relation_losses.take_briefly(session))
+    return {"session": round(median(sessions), 3), "mark": round(mark, 3), "baseline": round(baseline, 3)}
 
 
-def restore_point_s(live: Database, taken: Optional[backups.Backup]) -> float:
-    """Seconds that making sure of the restore point would take if the fence went up now, but for opening sessions."""
+def _timed(call: Callable[[], object]) -> float:
+    began = time.monotonic()
+    call()
+    return time.monotonic() - began
+
+
+def restore_point_s(
+    live: Database, copy: Database, taken: Optional[backups.Backup], kind: str
+) -> tuple[float, Optional[float]]:
+    """Seconds that making sure of a restore point of ``kind`` would take if the fence went up now, but for sessions and
+    notes; and those of copying the database, where that was tried."""
     size = int(live.scalar("SELECT pg_database_size(current_database()) AS size"))
-    copy_s = size / _COPY_BYTES_PER_S
-    manifest: Mapping[str, Any] = taken.manifest if taken else {}
-    if manifest:
-        look_s = float(manifest["seconds"]["content_digest"])
-        if look_s <= max(_CHEAP_S, copy_s) and not write_snapshot.written_since(live, manifest["mark"]).anything:
-            return round(look_s, 3)
-    return round(copy_s + 0.1, 3)
+    if taken and kind == "dump":
+        return float(taken.manifest["seconds"]["total"]), None
+    holds = taken is not None and not write_snapshot.written_since(live, taken.manifest["mark"]).anything
+    look_s = restore_point.look_s(taken) if taken and holds and kind != "snapshot" else math.inf
+    if look_s <= restore_point.CHEAP_S or (kind == "backup" and look_s < math.inf):
+        return round(look_s, 3), None
+    copied_s = _copied(live, copy, size)
+    copy_s = restore_point.usual_copy_s(size) if copied_s is None else copied_s
+    return round(min(look_s, copy_s), 3), copied_s
+
+
+def _copied(live: Database, copy: Database, size: int) -> Optional[float]:
+    """Seconds for copying ``copy`` once, by the server; None where that was not tried: it is large, or disk short."""
+    if size > _TRIED_BYTES:
+        return None
+    attempt = f"copy-{secrets.token_hex(4)}"
+    try:
+        disk.check_copy(live, database_bytes=size, purpose="a copy to see how long the restore point takes")
+        name = live.conninfo.dbname
+        made = lifecycle.snapshot(live, attempt, live=name, source=copy.conninfo.dbname, kind="scratch")
+    except PapError:
+        return None
+    finally:
+        lifecycle.drop_created(live, attempt, ("scratch",))
+    return float(made["seconds"])

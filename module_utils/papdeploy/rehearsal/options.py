@@ -18,10 +18,11 @@ class RehearsalFailed(PapError):
 
 @dataclass(frozen=True)
 class Options:
-    """Times in seconds. ``lock_timeout_s``, ``migrate_deadline_s``, ``allow_out_of_order`` and ``schema`` are those of
-    the migration to come. ``data``: every row, a ``sample`` of at most ``sample_rows`` a table (and what those refer
-    to), or the ``schema`` alone. ``deadline_s`` ends the whole rehearsal. ``deadline_factor``: the real migration may
-    take that many times as long. ``online_max_lock_s``: how long traffic may have to wait in an online deploy.
+    """Times in seconds. ``lock_timeout_s``, ``migrate_deadline_s``, ``allow_out_of_order``, ``restore_point`` and
+    ``schema`` are those of the migration to come. ``data``: every row, a ``sample`` of at most ``sample_rows`` a table
+    (and what those refer to), or the ``schema`` alone. ``deadline_s`` ends the whole rehearsal. ``deadline_factor``:
+    the real migration may take that many times as long. ``online_max_lock_s``: how long traffic may have to wait in an
+    online deploy.
     """
 
     data: str = "full"
@@ -32,6 +33,7 @@ class Options:
     lock_timeout_s: float = 5.0
     migrate_deadline_s: float = 900.0
     allow_out_of_order: bool = False
+    restore_point: str = "auto"
     schema: Mapping[str, Any] = field(default_factory=dict)
     deadline_factor: float = 5.0
     online_max_lock_s: float = 0.5

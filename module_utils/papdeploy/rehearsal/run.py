@@ -409,9 +409,12 @@ def _verdict(
     timed = copy.data == "full"
     migrate_s = float(migrated["seconds"])
     usual = verdict.usual(expectations.clock(copy.database), _stop_s(work, candidate, old), subject.measured)
+    point_s, copy_s = expectations.restore_point_s(
+        work.stack.database, copy.database, copy.taken, options.restore_point
+    )
     phases = verdict.predicted_phases(
         usual,
-        restore_point_s=expectations.restore_point_s(work.stack.database, copy.taken),
+        restore_point_s=point_s,
         migrate_s=migrate_s,
         start_s=candidate.get("start_s"),
         mode=options.mode,
@@ -435,6 +438,7 @@ def _verdict(
         "steps": work.seconds,
         "phases": phases if timed else {},
         "migrate_s": round(migrate_s, 3),
+        "copy_s": copy_s,
         "migrations": [dict(item) for item in applied],
         "schema": migrated.get("check"),
         "locks": verdict.blocking_locks(applied, existing),

@@ -24,7 +24,7 @@ _ORDER = list(_WORDS)
 # Used where nothing was measured; seconds.
 USUAL = {"fence": 0.3, "restore_point": 0.0, "unfence": 0.2, "hand_over": 0.0, "start_more": 0.0}
 # How many sessions each phase opens one after another: milliseconds on a host, tenths of a second through a container.
-SESSIONS = {"fence": 4, "restore_point": 6, "unfence": 4}
+SESSIONS = {"fence": 4, "restore_point": 4, "unfence": 4}
 # From the failure to the first step of the rollback: Ansible starts another module.
 RESCUE_S = 1.5
 DEADLINE_FLOOR_S = 30.0
@@ -129,7 +129,8 @@ def usual(clock: Mapping[str, float], stop_s: float, measured: Mapping[str, floa
         return {**USUAL, **measured}
     sessions = {name: count * clock["session"] for name, count in SESSIONS.items()}
     sessions["fence"] += stop_s
-    sessions["unfence"] += clock["notes"]
+    sessions["restore_point"] += 2 * clock["mark"]  # and what was written since the backup, which reads the same
+    sessions["unfence"] += clock["mark"] + clock["baseline"]
     return {**USUAL, **sessions, **measured}
 
 

@@ -16,8 +16,8 @@ from ..databases.psql import Database
 
 KINDS = ("auto", "backup", "dump", "snapshot")
 # Seconds for which hashing everything again under the fence is always worth it: it needs no disk.
-_CHEAP_S = 2.0
-_COPY_BYTES_PER_S = 300e6  # a cautious rate of copying a database's files
+CHEAP_S = 2.0
+_COPY_BYTES_PER_S = 300e6  # a cautious rate of copying a database's files, where no rehearsal has measured it
 
 
 def make(
@@ -31,13 +31,14 @@ def make(
     folder: Path | str = "",
     encryption: backups.Encryption | Mapping[str, Any] | None = None,
     emit: Emit = silent,
+    copy_s: Optional[float] = None,
 ) -> dict[str, Any]:
     """Make sure of a restore point for ``release``; ``behind`` is the database behind its fence.
 
     "backup": the proven backup (its summary) if nothing was written since, which is known by hashing the whole content
     again under the fence; else refused. "dump": a second proven backup, into ``folder``. "snapshot": a copy by the
     server. "auto": the backup if looking is cheap and it holds, else a snapshot, else a dump where disk is short.
-    Returns ``kind``, what it is, ``mark`` and a ``sentence``.
+    ``copy_s``: seconds that copying took in the rehearsal. Returns ``kind``, what it is, ``mark`` and a ``sentence``.
     """
     if kind not in KINDS:
         raise Refused(f"A restore point of kind {kind!r} is not known.", hint=f"Choose one of {', '.join(KINDS)}.")
@@ -49,7 +50,8 @@ def make(
     point: Optional[dict[str, Any]] = None
     why = ""
     if kind in ("auto", "backup"):
-        point, why = _from_backup(behind, taken, size, only_if_cheap=kind == "auto", emit=emit)
+        limit_s = max(CHEAP_S, usual_copy_s(size) if copy_s is None else copy_s) if kind == "auto" else None
+        point, why = _from_backup(behind, taken, size, limit_s, emit=emit)
         if point is None and kind == "backup":
             raise Refused(
                 f"The backup cannot be the restore point: {why}.",
@@ -67,6 +69,17 @@ def make(
         "fence_id": fence["id"] if fence else None,
         "seconds": round(time.monotonic() - started, 3),
     }
+
+
+def look_s(taken: backups.Backup) -> float:
+    """Seconds for hashing the whole content again: as of the copy that proved the backup, with nothing beside it."""
+    manifest = taken.manifest
+    return float(manifest["proof"]["seconds"] or manifest["seconds"]["content_digest"])
+
+
+def usual_copy_s(size: int) -> float:
+    """Seconds for copying so many bytes, where nobody has measured it."""
+    return size / _COPY_BYTES_PER_S + 0.1
 
 
 def refuse_unproven(backup: Optional[Mapping[str, Any]], purpose: str) -> backups.Backup:
@@ -105,7 +118,7 @@ def under_traffic(backup: Optional[Mapping[str, Any]], live: Database) -> dict[s
 
 
 def _from_backup(
-    behind: Database, taken: Optional[backups.Backup], size: int, *, only_if_cheap: bool, emit: Emit
+    behind: Database, taken: Optional[backups.Backup], size: int, limit_s: Optional[float], *, emit: Emit
 ) -> tuple[Optional[dict[str, Any]], str]:
     if taken is None:
         return None, "there is none"
@@ -115,9 +128,8 @@ def _from_backup(
     written = write_snapshot.written_since(behind, manifest["mark"])
     if written.anything:
         return None, f"written since the backup: {written.sentence()}"
-    look_s, copy_s = float(manifest["seconds"]["content_digest"]), size / _COPY_BYTES_PER_S
-    if only_if_cheap and look_s > max(_CHEAP_S, copy_s):
-        return None, f"hashing {text.size(size)} again would take about {text.age(look_s)}"
+    if limit_s is not None and look_s(taken) > limit_s:
+        return None, f"hashing {text.size(size)} again would take about {text.age(look_s(taken))}"
     emit({"event": "step", "step": f"hashing {text.plural(manifest['rows'], 'row')} again under the fence"})
     differences = content_digest.compare(
         taken.digest,

@@ -217,7 +217,7 @@ def test_the_verdict_reads_as_sentences() -> None:
 
 def test_what_a_cutover_does_besides_is_measured_in_the_rehearsal() -> None:
     """Through a container every session takes a tenth of a second and more, and an API may take its time to stop."""
-    clock = {"session": 0.2, "notes": 0.5}
+    clock = {"session": 0.2, "mark": 0.2, "baseline": 0.3}
     found = verdict.usual(clock, 1.5, {})
     assert {name: round(found[name], 3) for name in ("fence", "restore_point", "unfence")} == {
         "fence": 2.3, "restore_point": 1.2, "unfence": 1.3
