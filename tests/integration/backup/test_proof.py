@@ -88,6 +88,11 @@ PROVEN = {
         " ALTER TABLE p1 RENAME CONSTRAINT p_id_fkey TO by_hand; COMMENT ON CONSTRAINT by_hand ON p1 IS 'x'",
         r"constraint public\.p1\.by_hand is called p1\.p_id_fkey in a copy: pg_dump leaves it to ATTACH PARTITION",
     ),
+    "a subscription with a comment": Proven(
+        "CREATE SUBSCRIPTION s CONNECTION 'host=nowhere.invalid' PUBLICATION p WITH (connect = false, enabled = false,"
+        " create_slot = false, slot_name = NONE); COMMENT ON SUBSCRIPTION s IS 'ours'",
+        r"comment subscription s is in no dump: a copy gets no subscription.* subscription s: disabled before, absent",
+    ),
     "an operator that is only a shell": Proven(
         "CREATE OPERATOR public.@# (FUNCTION = int4pl, LEFTARG = int, RIGHTARG = int, COMMUTATOR = OPERATOR(public.#@));"
         " DROP OPERATOR public.@# (int, int)",
@@ -158,6 +163,9 @@ def test_proven(server: Server, database: str, tmp_path: Path, case: str) -> Non
     notes = " ".join(taken.manifest["notes"])
     assert re.search(wanted.note, notes) if wanted.note else notes == "", notes
     restored = backup.restore(target, taken.path, release="r1", kind="restored")
+    if "subscription" in case:  # which no database is dropped with
+        target.execute("DROP SUBSCRIPTION s")
+        return forget(server, restored.database.conninfo.dbname)
     if "login" not in case:  # our sessions there are logins as well
         assert content_digest.compare(taken.digest, content_digest.take(target)) == [], (
             "what the manifest says is what is there"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .content import Nested, normalised
-from .queries import user_schema
+from .queries import NOT_REPLICATED, user_schema
 
 # What a restored copy cannot have, or has otherwise, without being wrong.
 NOTES = f"""
@@ -24,6 +24,9 @@ UNION ALL
 SELECT 'comment of nothing (its object in ' || s.classoid::regclass || ' with OID ' || s.objoid || ' is gone)',
        s.description FROM pg_description s CROSS JOIN LATERAL pg_identify_object(s.classoid, s.objoid, s.objsubid) AS o
 WHERE s.objoid >= 16384 AND o.identity IS NULL
+UNION ALL
+SELECT 'subscription ' || quote_ident(b.subname), CASE WHEN b.subenabled THEN 'enabled' ELSE 'disabled' END
+FROM pg_subscription b JOIN pg_database d ON d.oid = b.subdbid AND d.datname = current_database()
 """
 
 # Notes by how they begin, and why a copy has another one.
@@ -35,6 +38,7 @@ _SOURCES = {
     "invalid index ": "pg_dump leaves out invalid indexes (pg_dump.c, getIndexes: indisvalid)",
     "triggers of foreign keys ": "pg_dump makes a foreign key with its triggers switched on (pg_dump.c, getTriggers:"
     " NOT tgisinternal)",
+    "subscription ": NOT_REPLICATED,
     "comment of nothing ": "pg_dump writes a comment with the object that it is about (pg_dump.c, dumpComment)",
 }
 

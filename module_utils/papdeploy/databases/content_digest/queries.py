@@ -171,6 +171,8 @@ _RELATION = f"pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace AND {user
 
 SHELL = "pg_dump leaves out operators that are only a shell (pg_dump.c, dumpOpr)"
 
+NOT_REPLICATED = "a copy gets no subscription, so that it does not replicate (PostgreSQL documentation, pg_restore)"
+
 # Why pg_dump has no statement for a comment, by what it is about (pg_dump.c: dumpIndex, dumpRule, dumpConstraint, …).
 _COMMENT_LEFT_OUT = (
     "CASE s.classoid"
@@ -182,6 +184,7 @@ _COMMENT_LEFT_OUT = (
     "   FROM pg_constraint WHERE oid = s.objoid AND (conparentid <> 0 OR conrelid <> 0 AND NOT conislocal))"
     " WHEN 'pg_trigger'::regclass THEN (SELECT 'pg_dump leaves triggers that a partition inherits to their parent'"
     "   FROM pg_trigger WHERE oid = s.objoid AND (tgisinternal OR tgparentid <> 0))"
+    f" WHEN 'pg_subscription'::regclass THEN '{NOT_REPLICATED}'"
     f" WHEN 'pg_operator'::regclass THEN (SELECT '{SHELL}' FROM pg_operator WHERE oid = s.objoid AND oprcode = 0)"
     " END"
 )
