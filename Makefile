@@ -60,6 +60,7 @@ style: $(VENV)/.dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/mypy --config-file tools/mypy.ini
+	@$(BIN)/mypy --config-file tools/mypy-tests.ini
 	@cd sandbox && ../$(BIN)/mypy --config-file ../tools/mypy.ini --exclude "^$$" app
 	@$(BIN)/yamllint --strict .
 

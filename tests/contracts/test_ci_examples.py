@@ -91,7 +91,7 @@ class Handler(BaseHTTPRequestHandler):
         if host.refuse or self.headers[header] != value:
             return self.say(host.refuse or 401, {})
         if self.command == "GET" and path == host.place:
-            size, number = (int(re.search(rf"\b{word}=(\d+)", query)[1]) for word in ("per_page", "page"))  # type: ignore[index]
+            size, number = (int(re.search(rf"\b{word}=(\d+)", query)[1]) for word in ("per_page", "page"))
             some = sorted(host.comments.items())[size * (number - 1) : size * number]
             return self.say(200, [{"id": key, "body": text} for key, text in some])
         if self.command == "POST" and path == host.place:

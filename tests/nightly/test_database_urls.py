@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from tests.integration.databases import test_urls as short
+from integration.databases import test_urls as short
 
 any_url = short.any_url
 

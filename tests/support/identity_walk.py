@@ -122,7 +122,7 @@ class Walk:
     def _begin(self) -> Journal:
         """A release, as the preflight opens it; its content is remembered before anything is done."""
 
-        class Clock(journal.datetime):  # type: ignore[misc,valid-type]
+        class Clock(journal.datetime):
             @classmethod
             def now(cls, tz: Any = None, clock: timedelta = self.clock) -> datetime:
                 return datetime.now(timezone.utc) + clock
@@ -167,8 +167,8 @@ class Walk:
             run_and_die(lambda: self._roll_back(at), self.chance.randrange(3, 90), in_flight=self.chance.random() < 0.3)
         else:
             self._roll_back(at)
-        if at.end() and at.end()["event"] == "rolled_back":  # type: ignore[index]
-            strategy = at.last("rollback")["strategy"]  # type: ignore[index]
+        if at.end() and at.end()["event"] == "rolled_back":
+            strategy = at.last("rollback")["strategy"]
             self.api.path.write_text("0")
             if strategy in ("swap", "restore") or at.last("rollback.swap"):
                 self.oids.add(self.oid(self.name))
@@ -206,7 +206,7 @@ class Walk:
             api=self.api,
             facts=facts,
             hooks=hooks,
-            accept_data_loss=True,  # type: ignore[arg-type]
+            accept_data_loss=True,
         )
         at.append("rollback", "done", **plain(result))
         at.append("release", "rolled_back", strategy=result["strategy"])

@@ -203,7 +203,7 @@ class World:
         """What came of it: as :func:`expected` says it. ``said`` is then what a person reads."""
         who = {"user": "second", "host": "b", "pid": 2, "boot": "b", "pidns": "b"}
         self.two = State(self.folder, who=who, stack="pap")
-        self.two.lock.server = self._server()  # type: ignore[assignment]
+        self.two.lock.server = self._server()
         stack: Any = SimpleNamespace(
             state=self.two, name="pap", label="pap", environment="staging", redactor=None, database=None
         )

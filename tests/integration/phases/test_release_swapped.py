@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from integration.phases.test_preflight_findings import NOTE
 from papdeploy.core.errors import VerificationFailed
 from papdeploy.phases import activate, migrate, receipt, validate
 from support.rehearsal_stack import API, Bench, migration
-
-from tests.integration.phases.test_preflight_findings import NOTE
 
 ADD_NOTE = {"2026_01_01_note.py": migration('db.execute("ALTER TABLE users ADD COLUMN note text")')}
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from integration.rehearsal.test_isolation import LEGACY as OF_ITEMS
 from support.docker_stacks import Playbooks, pap_images, pap_stack, unique
 from support.sandbox_playbooks import Place, sandbox_place
-
-from tests.integration.rehearsal.test_isolation import LEGACY as OF_ITEMS
 
 CREATE_ALL = "    Base.metadata.create_all(engine)\n"
 URL_LINE = 'DATABASE_URL = os.environ.get("DATABASE_URL", "postgresql://control_core@127.0.0.1:5432/control_core_db")'

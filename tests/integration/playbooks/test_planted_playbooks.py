@@ -15,10 +15,9 @@ from pathlib import Path
 import psycopg2
 import psycopg2.extensions
 import pytest
+from integration.databases.test_planted_functions import CLOSER, PATHS, attempt, named_in_our_sql, signatures
 from support.sandbox_playbooks import Place, sandbox_place
 from support.waiting import wait_until
-
-from tests.integration.databases.test_planted_functions import CLOSER, PATHS, attempt, named_in_our_sql, signatures
 
 OWNER = "control_core"
 # What restores and reads rows in the place of a superuser; the server knows that it has the owner's rights alone.

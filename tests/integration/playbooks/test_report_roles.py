@@ -15,11 +15,10 @@ from typing import Any, ClassVar
 
 import pytest
 import yaml
+from integration.report.test_history import WHO, release
 from papdeploy.releases.journal import Journal, State
 from support import ROOT
 from support.hostile_http import Hostile
-
-from tests.integration.report.test_history import WHO, release
 
 ANSIBLE = Path(sys.executable).parent / "ansible-playbook"
 

@@ -6,12 +6,11 @@ import json
 import unicodedata
 from pathlib import Path
 
+from integration.playbooks.test_report_roles import Hook, Place, place, role, webhook
+from integration.report.test_history import WHO, release
 from papdeploy.logwatch import process, rules
 from papdeploy.logwatch.rules import Rules
 from papdeploy.releases.journal import Journal
-
-from tests.integration.playbooks.test_report_roles import Hook, Place, place, role, webhook
-from tests.integration.report.test_history import WHO, release
 
 __all__ = ["place", "webhook"]
 

@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from integration.schema.test_corpus import MUTATIONS, OPTIONS, VARIATIONS, Corpus, corpus  # noqa: F401 - corpus is a fixture
 from papdeploy.schema import compare, describe
 from papdeploy.schema.catalog.query import sections
 from papdeploy.schema.checker import scope
 from papdeploy.schema.differences import name_resolution
 from papdeploy.sql import expressions, lexer
-
-from tests.integration.schema.test_corpus import MUTATIONS, OPTIONS, VARIATIONS, Corpus, corpus  # noqa: F401 - corpus is a fixture
 
 pytestmark = pytest.mark.every_version
 

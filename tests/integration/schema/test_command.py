@@ -295,7 +295,7 @@ def test_junit(stack: Stack) -> None:
         case.get("name"): case.find("failure") for case in suite.iter("testcase") if case.find("failure") is not None
     }
     assert set(failures) == {"users.api_key_sandbox", "settings.value"}
-    assert "DEFAULT '100% & <new>'::text" in str(failures["settings.value"].text)  # type: ignore[union-attr]
+    assert "DEFAULT '100% & <new>'::text" in str(failures["settings.value"].text)
 
 
 def test_github_annotations(stack: Stack) -> None:

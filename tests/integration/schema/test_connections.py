@@ -20,6 +20,7 @@ from papdeploy.schema import CheckOptions, ModelSet, check, describe, expect, fi
 from papdeploy.schema.catalog import connection as session_module
 from papdeploy.schema.catalog.connect import open_session
 from papdeploy.schema.catalog.connection import Session
+from papdeploy.schema.catalog.rows import Catalog
 from papdeploy.schema.models.scratch_database import PREFIX, expected_on
 from support import ROOT, postgres_servers
 
@@ -35,7 +36,7 @@ def models() -> ModelSet:
 
 
 @pytest.fixture(scope="module")
-def expected(server: Any, models: ModelSet) -> dict[str, Any]:
+def expected(server: Any, models: ModelSet) -> Catalog:
     return expected_on(models, server.url("postgres"))[0]
 
 
@@ -63,7 +64,7 @@ def role_url(server: Any, database: str, role: str, password: str = "only-connec
     return f"postgresql+psycopg2://{role}:{password}@{server.host}:{server.port}/{database}"
 
 
-def result_of(url: str, expected: dict[str, Any], options: CheckOptions = OPTIONS) -> Any:
+def result_of(url: str, expected: Catalog, options: CheckOptions = OPTIONS) -> Any:
     with open_session(url) as session:
         return check(session, expected, options)
 
@@ -73,7 +74,7 @@ def found(result: Any) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("driver", ["postgresql+psycopg2", "postgresql+psycopg", "postgresql", "postgres"])
-def test_every_driver_gives_the_same_catalog(server: Any, live: str, expected: dict[str, Any], driver: str) -> None:
+def test_every_driver_gives_the_same_catalog(server: Any, live: str, expected: Catalog, driver: str) -> None:
     if driver.endswith("psycopg"):
         pytest.importorskip("psycopg")
     result = result_of(server.url(live, driver), expected)
@@ -82,13 +83,13 @@ def test_every_driver_gives_the_same_catalog(server: Any, live: str, expected: d
         assert fingerprint(describe(session)) == fingerprint(describe(reference))
 
 
-def test_with_a_snapshot_the_check_is_two_messages(server: Any, live: str, expected: dict[str, Any]) -> None:
+def test_with_a_snapshot_the_check_is_two_messages(server: Any, live: str, expected: Catalog) -> None:
     with open_session(server.url(live)) as session:
         assert check(session, expected, OPTIONS).matches
         assert session.messages == 2
 
 
-def test_a_role_that_may_only_connect(server: Any, live: str, expected: dict[str, Any]) -> None:
+def test_a_role_that_may_only_connect(server: Any, live: str, expected: Catalog) -> None:
     url = role_url(server, live, "schema_reader")
     server.sql("REVOKE ALL ON SCHEMA public FROM PUBLIC; REVOKE ALL ON SCHEMA audit FROM PUBLIC", live)
     try:
@@ -102,7 +103,7 @@ def test_a_role_that_may_only_connect(server: Any, live: str, expected: dict[str
         expected_on(load_models(["corpus_models:Base"], str(CORPUS)), url)
 
 
-def test_a_read_only_session(server: Any, live: str, expected: dict[str, Any]) -> None:
+def test_a_read_only_session(server: Any, live: str, expected: Catalog) -> None:
     url = role_url(server, live, "schema_read_only")
     server.sql("ALTER ROLE schema_read_only SET default_transaction_read_only = on")
     assert result_of(url, expected).matches
@@ -119,7 +120,7 @@ def settings(connection: sa.Connection) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("driver", ["psycopg2", "psycopg"])
-def test_inside_an_open_transaction(server: Any, live: str, expected: dict[str, Any], driver: str) -> None:
+def test_inside_an_open_transaction(server: Any, live: str, expected: Catalog, driver: str) -> None:
     """As the migration runner calls it: sees what the transaction did, ends nothing, leaves settings and locks."""
     pytest.importorskip(driver)
     engine = sa.create_engine(server.url(live, f"postgresql+{driver}"), poolclass=sa.pool.NullPool)
@@ -146,7 +147,7 @@ def test_inside_an_open_transaction(server: Any, live: str, expected: dict[str, 
 @pytest.mark.parametrize("autocommit", [True, False])
 @pytest.mark.parametrize("driver", ["psycopg2", "psycopg"])
 def test_outside_of_a_transaction_nothing_stays_open(
-    server: Any, live: str, expected: dict[str, Any], driver: str, autocommit: bool
+    server: Any, live: str, expected: Catalog, driver: str, autocommit: bool
 ) -> None:
     pytest.importorskip(driver)
     level = {"isolation_level": "AUTOCOMMIT"} if autocommit else {}
@@ -160,7 +161,7 @@ def test_outside_of_a_transaction_nothing_stays_open(
         assert settings(connection) == before
 
 
-def test_a_failed_transaction_is_not_touched(server: Any, live: str, expected: dict[str, Any]) -> None:
+def test_a_failed_transaction_is_not_touched(server: Any, live: str, expected: Catalog) -> None:
     with sa.create_engine(server.url(live)).connect() as connection:
         with pytest.raises(sa.exc.ProgrammingError):
             connection.exec_driver_sql("SELECT nonsense")
@@ -169,9 +170,7 @@ def test_a_failed_transaction_is_not_touched(server: Any, live: str, expected: d
 
 
 @pytest.mark.parametrize("where", ["role", "database"])
-def test_search_path_of_the_role_or_database(
-    server: Any, models: ModelSet, expected: dict[str, Any], where: str
-) -> None:
+def test_search_path_of_the_role_or_database(server: Any, models: ModelSet, expected: Catalog, where: str) -> None:
     """Unqualified models live where the path leads; the schema of the models' name stays itself."""
     name = server.create("paths")
     try:
@@ -205,9 +204,7 @@ def test_search_path_of_the_role_or_database(
 
 
 @pytest.mark.parametrize("form", ["plain", "custom"])
-def test_a_dump_and_restore_says_nothing(
-    server: Any, live: str, expected: dict[str, Any], form: str, tmp_path: Path
-) -> None:
+def test_a_dump_and_restore_says_nothing(server: Any, live: str, expected: Catalog, form: str, tmp_path: Path) -> None:
     """Twice, because the second restore is of what the first one printed."""
     env = {"PGPASSWORD": server.password, "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
     connect = ["-h", server.host, "-p", str(server.port), "-U", server.user]
@@ -306,7 +303,7 @@ def test_an_untrusted_extension_says_what_to_do(server: Any) -> None:
 
 
 def test_a_lock_on_a_table_is_waited_for_and_named(
-    server: Any, live: str, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    server: Any, live: str, expected: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_module, "LOCK_TIMEOUT_MS", 100)
     blocker = server.connect(live)
@@ -355,7 +352,7 @@ def test_concurrent_ddl_does_not_break_the_reading(server: Any) -> None:
         server.drop(name)
 
 
-def test_a_lost_connection_is_a_sentence(server: Any, live: str, expected: dict[str, Any]) -> None:
+def test_a_lost_connection_is_a_sentence(server: Any, live: str, expected: Catalog) -> None:
     session = open_session(server.url(live))
     server.sql(f"SELECT pg_terminate_backend({session.raw.info.backend_pid})")
     with pytest.raises(Unavailable, match="Could not read the catalog"):
@@ -389,13 +386,13 @@ def test_a_standby(models: ModelSet) -> None:
         shutil.rmtree(base, ignore_errors=True)
 
 
-def test_another_major_version_is_refused(server: Any, live: str, expected: dict[str, Any]) -> None:
+def test_another_major_version_is_refused(server: Any, live: str, expected: Catalog) -> None:
     other = {**expected, "database": {**expected["database"], "server_version": 120000}}
     with pytest.raises(PapError, match="of PostgreSQL 12, the database runs on"):
         result_of(server.url(live), other)
 
 
-def test_another_driver_takes_one_statement_at_a_time(server: Any, live: str, expected: dict[str, Any]) -> None:
+def test_another_driver_takes_one_statement_at_a_time(server: Any, live: str, expected: Catalog) -> None:
     """A stand-in for drivers without libpq (pg8000): psycopg2 behind a face that hides what Session looks for."""
 
     class Plain:

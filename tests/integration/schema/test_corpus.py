@@ -17,6 +17,7 @@ sys.path.insert(0, str(CORPUS))
 
 from mutations import MUTATIONS, Mutation  # noqa: E402
 from papdeploy.schema import CheckOptions, CheckResult, check, expect, load_models, repair_script  # noqa: E402
+from papdeploy.schema.catalog.rows import Catalog  # noqa: E402
 from variations import VARIATIONS, Variation  # noqa: E402
 
 pytestmark = pytest.mark.every_version
@@ -28,7 +29,7 @@ OPTIONS = CheckOptions(today="2026-01-01")
 class Corpus:
     """A database that the models' own create_all made, one connection to it, and the expected catalog."""
 
-    expected: dict[str, Any]
+    expected: Catalog
     connection: sa.Connection
     major: int
     extension: str  # one that this server has: the embedded ones bring vector, Debian's citext

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 import sqlalchemy as sa
 from papdeploy.schema import CheckOptions, ModelSet, compare, describe, drift, fingerprint
+from papdeploy.schema.catalog.rows import Catalog
 from papdeploy.schema.models.expected import finish
 
 pytestmark = pytest.mark.every_version
@@ -221,7 +222,7 @@ def empty(server: Any) -> Iterator[tuple[sa.Connection, int]]:
     server.drop(name)
 
 
-def described(connection: sa.Connection, sql: str) -> dict[str, Any]:
+def described(connection: sa.Connection, sql: str) -> Catalog:
     with connection.begin() as transaction:
         cursor = connection.connection.cursor()
         if sql:

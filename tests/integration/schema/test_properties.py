@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from papdeploy.schema import CheckOptions, ModelSet, compare, describe, fingerprint
+from papdeploy.schema.catalog.rows import Catalog
 from papdeploy.schema.models.expected import finish
 from sqlalchemy.dialects import postgresql as pg
 
@@ -91,7 +92,7 @@ def empty(server: Any) -> Iterator[sa.Connection]:
     server.drop(name)
 
 
-def described(connection: sa.Connection, *statements: str) -> dict[str, Any]:
+def described(connection: sa.Connection, *statements: str) -> Catalog:
     with connection.begin() as transaction:
         cursor = connection.connection.cursor()
         for statement in statements:
@@ -159,7 +160,7 @@ def changes(metadata: sa.MetaData) -> list[str]:
 @settings(max_examples=40, deadline=None, derandomize=True, phases=PHASES, suppress_health_check=list(HealthCheck))
 def test_random_models(empty: sa.Connection, metadata: sa.MetaData, seed: int, choice: random.Random) -> None:
     models = ModelSet([metadata])
-    statements = models.ddl(empty.dialect.server_version_info[0])  # type: ignore[index]
+    statements = models.ddl(empty.dialect.server_version_info[0])
     expected = finish(described(empty, *statements), models)
     options = CheckOptions()
 

@@ -293,9 +293,9 @@ def test_what_cannot_be_pointed_is_refused_by_its_name(case: str) -> None:
     assert f"pap_api_trial_env what {name} is to be" in caught.value.hint
     # The operator's word is the way out, unless it leads to the live database as well; and under the fence nothing is.
     aim = Aim(LIVE, COPY, extra={name: "postgresql://app@db/other"}, folder="/tmp/x")
-    assert of(environment, aim, **more)[name] == "postgresql://app@db/other"  # type: ignore[arg-type]
+    assert of(environment, aim, **more)[name] == "postgresql://app@db/other"
     with pytest.raises(Refused, match=f"pap_api_trial_env sets {name} to something that leads to the live database"):
-        of(environment, Aim(LIVE, COPY, extra={name: MAIN["DATABASE_URL"]}), **more)  # type: ignore[arg-type]
+        of(environment, Aim(LIVE, COPY, extra={name: MAIN["DATABASE_URL"]}), **more)
 
 
 def test_a_variable_of_the_process_wins_over_its_settings_files() -> None:

@@ -16,8 +16,7 @@ import pytest
 from papdeploy.app import content
 from papdeploy.core.errors import Unavailable
 from papdeploy.receipts.subject import differences, runtime_differences
-
-from tests.unit.receipts.test_sign import subject
+from unit.receipts.test_sign import subject
 
 
 @pytest.fixture

@@ -264,7 +264,7 @@ def test_a_name_is_written_as_the_one_before_it() -> None:
     "text", ["", "live", "redis://cache/0", "sqlite:///x", "/var/lib/x", "a = b", "dbname=", "x dbname=live", "host='a"]
 )
 def test_other_texts_name_no_database(text: str) -> None:
-    assert find(text) is None or not find(text).dbname  # type: ignore[union-attr]
+    assert find(text) is None or not find(text).dbname
     if find(text) is None:
         with pytest.raises(Refused, match="neither"):
             with_database(text, "copy")

@@ -18,9 +18,8 @@ from papdeploy.logwatch import process
 from papdeploy.logwatch.confidential import NOTHING
 from papdeploy.releases.journal import State
 from support.full_disk import RESERVE_BYTES, fill, make_room, small_disk
-
-from tests.unit.ansible.test_pap_module import Module, ends
-from tests.unit.releases.test_journal import ME
+from unit.ansible.test_pap_module import Module, ends
+from unit.releases.test_journal import ME
 
 
 @pytest.fixture(autouse=True)

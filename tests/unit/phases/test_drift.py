@@ -22,7 +22,7 @@ SECTIONS = ("schemas", "relations", "sequences", "types", "functions", "extensio
             "others", "elsewhere", "unreadable")  # fmt: skip
 
 
-def catalog(*columns: dict[str, Any], check: str = "(n > 0)", **sections: Any) -> dict[str, Any]:
+def catalog(*columns: dict[str, Any], check: str = "(n > 0)", **sections: Any) -> Any:
     """A described database: one table ``t`` with a check."""
     table = {
         "schema": "public", "name": "t", "kind": "r", "persistence": "p", "owner": "app", "columns": list(columns),
@@ -40,7 +40,7 @@ NOTE = {"name": "note", "type": "text"}
 class Bench:
     """A stack whose last release left ``before``; ``refused`` looks at it as a database that now holds ``live``."""
 
-    def __init__(self, folder: Path, before: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, before: Any) -> None:
         self.state = State(folder / "state")
         who = {"user": "jane", "host": "away", "pid": 1}
         journal = self.state.begin(who, stack="pap", environment="staging", **{"from": VERSION})
@@ -49,7 +49,7 @@ class Bench:
         self.journal = journal
         self.stack: Any = SimpleNamespace(label="pap (staging)", state=self.state)
 
-    def look(self, live: dict[str, Any], **options: Any) -> list[str]:
+    def look(self, live: Any, **options: Any) -> list[str]:
         found: Any = SimpleNamespace(live=live)
         return preflight._refuse_drift(self.stack, found, preflight.Options(**options))
 
@@ -146,7 +146,7 @@ def test_a_schema_that_stayed_when_the_image_went_back_is_no_drift(bench: Bench)
 @pytest.mark.parametrize(("live", "said"), [(catalog(N), ""), (catalog(NOTE), "t.n: column_missing")])
 @pytest.mark.parametrize("kept", [CATALOG_FORMAT, CATALOG_FORMAT - 1])
 def test_a_rollback_holds_the_schema_against_the_old_one(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, kept: int, live: dict[str, Any], said: str
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, kept: int, live: Any, said: str
 ) -> None:
     """What was kept with the release; if pap-deploy was upgraded since and cannot read it, what the old models ask."""
     (bench.journal.folder / "before.json").write_text(json.dumps({**catalog(N), "format": kept}))

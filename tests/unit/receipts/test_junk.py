@@ -17,8 +17,7 @@ import pytest
 from papdeploy import receipts
 from papdeploy.core.errors import Refused, Unavailable
 from papdeploy.core.visible import visible
-
-from tests.unit.receipts.test_sign import AT, PRIVATE, PUBLIC, receipt, subject
+from unit.receipts.test_sign import AT, PRIVATE, PUBLIC, receipt, subject
 
 Put = Callable[[random.Random, Path], None]
 

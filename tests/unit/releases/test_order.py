@@ -23,7 +23,7 @@ TIMES = ("2031-05-01T10:00:00.000Z", "2026-01-01T10:00:00.000Z", "2026-01-01T09:
 def release(state: State, at: str, monkeypatch: pytest.MonkeyPatch, end: str = "finished") -> Journal:
     """A release that began when the clock said ``at``."""
 
-    class Clock(journals.datetime):  # type: ignore[misc,valid-type]
+    class Clock(journals.datetime):
         @classmethod
         def now(cls, tz: Any = None) -> Any:
             return cls.fromisoformat(at.replace("Z", "+00:00"))
