@@ -38,68 +38,113 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return console.run(lambda: command(arguments), as_json=getattr(arguments, "json", False))
 
 
+Add = Callable[..., Any]
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser(prog="python -m papdeploy", description="Migrations of a PostgreSQL service.")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-
-    where = argparse.ArgumentParser(add_help=False)
-    where.add_argument("--migrations", action="append", metavar="FOLDER", help="default: ./migrations; may be repeated")
-    database = argparse.ArgumentParser(add_help=False)
-    database.add_argument("--database-url", metavar="URL", help="default: DATABASE_URL of the environment")
-    database.add_argument("--json", action="store_true", help="the result as JSON")
-    run = argparse.ArgumentParser(add_help=False)
-    run.add_argument("--release", default="cli", help="recorded in the ledger (default: cli)")
-    run.add_argument("--dry-run", action="store_true", help="say what would be done; change nothing")
-    defaults = RunOptions()
-    for flag, name, text in _TIMES:
-        run.add_argument(flag, dest=name, type=float, default=getattr(defaults, name), metavar="S", help=text)
-    run.add_argument("--lock-retries", type=int, default=defaults.lock_retries, metavar="N", help="after lock timeouts")
-    run.add_argument("--transaction", choices=("all", "each"), default="all", help="one transaction for all, or each")
-    run.add_argument("--believe", action="append", default=[], metavar="NAME", help="take this migration at its word")
-    check = argparse.ArgumentParser(add_help=False)
-    check.add_argument("--models", action="append", nargs="?", const="", metavar="MODULE[:NAME]",
-                       help="check the schema before COMMIT (default: the models in pap-deploy.toml)")  # fmt: skip
-    check.add_argument("--scratch-url", metavar="URL", help="server for the models' side of the check")
 
     def add(name: str, function: Callable[[argparse.Namespace], int], text: str, *parents: Any) -> Any:
         sub = commands.add_parser(name, help=text, description=text, parents=list(parents))
         sub.set_defaults(command=function)
         return sub
 
-    migrate = add("migrate", _migrate, "apply what is pending, whole or not at all", where, database, run, check)
+    shared = _Shared()
+    _add_run_commands(add, shared)
+    _add_authoring_commands(add, shared)
+    _add_restore_command(add)
+    commands.add_parser("check", help="compare the database with the models (own options: check --help)")
+    return top
+
+
+class _Shared:
+    """The options that several commands have."""
+
+    def __init__(self) -> None:
+        self.where = argparse.ArgumentParser(add_help=False)
+        self.where.add_argument(
+            "--migrations", action="append", metavar="FOLDER", help="default: ./migrations; may be repeated"
+        )
+        self.database = argparse.ArgumentParser(add_help=False)
+        self.database.add_argument("--database-url", metavar="URL", help="default: DATABASE_URL of the environment")
+        self.database.add_argument("--json", action="store_true", help="the result as JSON")
+        self.run = argparse.ArgumentParser(add_help=False)
+        self.run.add_argument("--release", default="cli", help="recorded in the ledger (default: cli)")
+        self.run.add_argument("--dry-run", action="store_true", help="say what would be done; change nothing")
+        defaults = RunOptions()
+        for flag, name, text in _TIMES:
+            self.run.add_argument(flag, dest=name, type=float, default=getattr(defaults, name), metavar="S", help=text)
+        self.run.add_argument(
+            "--lock-retries", type=int, default=defaults.lock_retries, metavar="N", help="after lock timeouts"
+        )
+        self.run.add_argument(
+            "--transaction", choices=("all", "each"), default="all", help="one transaction for all, or each"
+        )
+        self.run.add_argument(
+            "--believe", action="append", default=[], metavar="NAME", help="take this migration at its word"
+        )
+        self.check = argparse.ArgumentParser(add_help=False)
+        self.check.add_argument("--models", action="append", nargs="?", const="", metavar="MODULE[:NAME]",
+                           help="check the schema before COMMIT (default: the models in pap-deploy.toml)")  # fmt: skip
+        self.check.add_argument("--scratch-url", metavar="URL", help="server for the models' side of the check")
+
+
+def _add_run_commands(add: Add, shared: _Shared) -> None:
+    migrate = add(
+        "migrate",
+        _migrate,
+        "apply what is pending, whole or not at all",
+        shared.where,
+        shared.database,
+        shared.run,
+        shared.check,
+    )
     migrate.add_argument("--allow-out-of-order", action="store_true", help="also older ones than the newest applied")
     migrate.add_argument("--only", action="append", default=[], metavar="NAME", help="this one, with what it requires")
-    plan = add("plan", _plan, "print the SQL of what is pending; change nothing", where, database)
+    plan = add("plan", _plan, "print the SQL of what is pending; change nothing", shared.where, shared.database)
     plan.add_argument("--scratch-url", metavar="URL", help="a copy of the database to run it on: the SQL is then exact")
     plan.add_argument("--allow-out-of-order", action="store_true")
-    status = add("status", _status, "what is applied, pending, and in the way", where, database)
+    status = add("status", _status, "what is applied, pending, and in the way", shared.where, shared.database)
     status.add_argument("--allow-out-of-order", action="store_true")
     revert = add(
         "revert",
         _revert,
         "run downgrades, newest first, together where they can",
-        where,
-        database,
-        run,
-        check,
+        shared.where,
+        shared.database,
+        shared.run,
+        shared.check,
     )
     which = revert.add_mutually_exclusive_group(required=True)
     which.add_argument("--last", type=int, metavar="N", help="the newest N")
     which.add_argument("--since-release", metavar="RELEASE", help="everything that this release applied")
     which.add_argument("names", nargs="*", default=[], metavar="NAME")
-    baseline = add("baseline", _baseline, "mark as applied what the catalog shows to be there", where, database, run)
+    baseline = add(
+        "baseline",
+        _baseline,
+        "mark as applied what the catalog shows to be there",
+        shared.where,
+        shared.database,
+        shared.run,
+    )
     baseline.add_argument("names", nargs="*", metavar="NAME", help="only these, with what they require")
-    repair = add("repair", _repair, "accept edited or removed migration files", where, database, run)
+    repair = add(
+        "repair", _repair, "accept edited or removed migration files", shared.where, shared.database, shared.run
+    )
     repair.add_argument("names", nargs="*", metavar="NAME", help="only these")
     repair.add_argument("--reason", default="", help="why; kept in the ledger")
-    new = add("new", _new, "write a new migration file", where, database)
+
+
+def _add_authoring_commands(add: Add, shared: _Shared) -> None:
+    new = add("new", _new, "write a new migration file", shared.where, shared.database)
     new.add_argument("name", metavar="NAME", help="what it does, for example add_api_key")
     new.add_argument("--from-models", action="append", nargs="?", const="", metavar="MODULE[:NAME]",
                      help="fill it from the schema check (default: the models in pap-deploy.toml)")  # fmt: skip
     new.add_argument("--scratch-url", metavar="URL", help="server for the models' side of the check")
     new.add_argument("--author", default="")
-    lint = add("lint", _lint, "judge the SQL of what is pending, or of FILES, by the sizes of the tables", where)
+    lint = add("lint", _lint, "judge the SQL of what is pending, or of FILES, by the sizes of the tables", shared.where)
     lint.add_argument("files", nargs="*", metavar="FILE", help="migration files (default: all pending, or all)")
     lint.add_argument("--database-url", metavar="URL", help="for sizes and for what is pending (default: DATABASE_URL)")
     lint.add_argument("--scratch-url", metavar="URL", help="a copy of the database: judge the SQL that runs there")
@@ -107,6 +152,9 @@ def parser() -> argparse.ArgumentParser:
     lint.add_argument("--format", choices=("text", "json", "sarif", "github"), default="text")
     lint.add_argument("--fail-on", choices=("error", "warning", "never"), default="error")
     lint.add_argument("--squawk", default="", metavar="PATH", help="the squawk program (default: found on PATH)")
+
+
+def _add_restore_command(add: Add) -> None:
     restore = add("restore", _restore, "restore a backup into a new database, and compare it with the backup")
     restore.add_argument("archive", metavar="ARCHIVE", help="the .dump file; its manifest must lie beside it")
     restore.add_argument("--into", default="", metavar="NAME", help="name of the new database (default: …_restored)")
@@ -117,8 +165,6 @@ def parser() -> argparse.ArgumentParser:
                          " where PGHOST, PGPORT and PGUSER lead, and the client programs are on PATH")  # fmt: skip
     restore.add_argument("--bin-dir", default="", metavar="FOLDER", help="of PostgreSQL's client programs")
     restore.add_argument("--json", action="store_true", help="the result as JSON")
-    commands.add_parser("check", help="compare the database with the models (own options: check --help)")
-    return top
 
 
 def _request(arguments: argparse.Namespace) -> dict[str, Any]:

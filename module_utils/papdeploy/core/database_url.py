@@ -8,15 +8,14 @@ hosts before the path, a percent-encoded socket folder, the scheme ``postgres``)
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 from urllib.parse import parse_qsl, quote, unquote, unquote_plus
 
-from . import conninfo
+from . import conninfo, url_hosts
 from .errors import Refused
-
-Hosts = tuple[tuple[str, Optional[int]], ...]
+from .url_hosts import Hosts
 
 FORM = "postgresql://user:password@host:port/database"
 MASK = "********"
@@ -29,9 +28,6 @@ _URL = re.compile(
     r"(?:/(?P<path>[^?]*))?"
     r"(?:\?(?P<query>.*))?"
 )
-_HOST = re.compile(r"(?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^:\[\]]*))(?::(?P<port>.*))?", re.S)
-_PLAIN_HOST = re.compile(r"[\w.-]*", re.A)  # anything else is written as host= in the query
-_IPV6 = re.compile(r"[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*")
 
 _DATABASE = ("dbname", "database")  # libpq's and asyncpg's name of it
 _SERVER = ("host", "hostaddr", "port")
@@ -86,7 +82,7 @@ class DatabaseUrl:
     def label(self) -> str:
         """Database and hosts, for messages."""
         places = [
-            f"{_bracketed(host) or 'the local socket'}:{port}" if port else host
+            f"{url_hosts.bracketed(host) or 'the local socket'}:{port}" if port else host
             for host, port in self.hosts
             if host or port
         ]
@@ -134,7 +130,7 @@ class DatabaseUrl:
             if ssl.lower() not in _SSL:
                 raise Refused(f"The database URL has ssl={ssl}, which is none of {', '.join(_SSL)}.")
             values["sslmode"] = _SSL[ssl.lower()]
-        values.update(_host_keywords(self.hosts))
+        values.update(url_hosts.keywords(self.hosts))
         named = {"user": self.user, "password": self.password or "", "dbname": self.dbname}
         return {**values, **{key: value for key, value in named.items() if value}}
 
@@ -174,7 +170,7 @@ def read_connection_string(text: str) -> DatabaseUrl:
         raise Refused("This is no connection string of libpq.", hint="Write host=… port=… user=… dbname=….")
     values = {key: value for key, value, _ in pairs}  # the last one wins, as in libpq
     hosts = values.get("host", "").split(",") if values.get("host") else []
-    return _made("", values, _with_ports(hosts, values.get("port", "")), values.items())
+    return _made("", values, url_hosts.with_ports(hosts, values.get("port", "")), values.items())
 
 
 def find(value: str) -> Optional[DatabaseUrl]:
@@ -212,7 +208,7 @@ def with_server(value: str, hosts: Hosts) -> str:
         raise Refused("This names no server: it is neither a PostgreSQL URL nor a connection string.")
     if is_url(value):
         return _url_at(value, hosts)
-    return conninfo.changed(value, {**dict.fromkeys(_SERVER, ""), **_host_keywords(hosts)})
+    return conninfo.changed(value, {**dict.fromkeys(_SERVER, ""), **url_hosts.keywords(hosts)})
 
 
 def secrets(text: str) -> tuple[str, ...]:
@@ -277,7 +273,7 @@ def _read(text: str) -> DatabaseUrl:
         "dbname": unquote(match["path"] or ""),
         **_once(query),
     }
-    return _made(driver, values, _hosts(match["hosts"], query), query)
+    return _made(driver, values, url_hosts.hosts_of(match["hosts"], query), query)
 
 
 def _divided(match: re.Match[str]) -> bool:
@@ -313,82 +309,16 @@ def _once(query: Iterable[tuple[str, str]]) -> dict[str, str]:
     return found
 
 
-def _hosts(before: str, query: Sequence[tuple[str, str]]) -> Hosts:
-    """The hosts of a URL: those of the query (as SQLAlchemy or libpq writes several) or those before the path."""
-    hosts = [_host(text) for text in before.split(",")] if before else []
-    given = {name: [value for key, value in query if key == name] for name in ("host", "port")}
-    asked = given["host"][0].split(",") if len(given["host"]) == 1 else given["host"]
-    port = ",".join(given["port"])
-    socket = re.fullmatch(r"(.+)/\.s\.PGSQL\.([0-9]+)", dict(query).get("unix_sock", ""))  # pg8000's way to say it
-    if socket and not asked:
-        return ((socket[1], _port(socket[2])),)
-    if not asked:
-        return _with_ports([host for host, _ in hosts], port) if port else tuple(hosts)
-    if port:
-        return _with_ports(asked, port)
-    # The port before the path stays, unless the query's hosts have ports of their own.
-    inherited = hosts[0][1] if len(hosts) == 1 else None
-    pairs = [_host(text) if re.fullmatch(r"[\w.-]*:[0-9]*", text, re.A) else (text, None) for text in asked]
-    return tuple((host, own or inherited) for host, own in pairs)
-
-
-def _host(text: str) -> tuple[str, Optional[int]]:
-    match = _HOST.fullmatch(text)
-    if not match:
-        raise Refused("The host of the database URL cannot be read.", hint="Write an IPv6 address as [::1].")
-    return match["ipv6"] or unquote(match["host"] or ""), _port(match["port"] or "")
-
-
-def _with_ports(hosts: list[str], port: str) -> Hosts:
-    """Each host with its port of a comma-separated list, in which one port is that of all."""
-    ports = port.split(",")
-    if len(ports) == 1:
-        return tuple((host, _port(port)) for host in hosts or ([""] if port else []))
-    if len(ports) != len(hosts):
-        raise Refused(f"The database URL has {len(hosts)} hosts and {len(ports)} ports.", hint="Give each its port.")
-    return tuple((host, _port(each)) for host, each in zip(hosts, ports))
-
-
-def _port(text: str) -> Optional[int]:
-    if not text:
-        return None
-    if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) < 65536:
-        # It is not shown: where an IPv6 address lacks its brackets or a password its user, it may be something else.
-        raise Refused(
-            "The port of the database URL is not a number from 1 to 65535.",
-            hint="Write an IPv6 address in brackets, and : @ / ? # % inside a user or password percent-encoded.",
-        )
-    return int(text)
-
-
 def _rendered(url: DatabaseUrl, password: Optional[str], options: Iterable[tuple[str, str]]) -> str:
     credentials = quote(url.user, safe="") + (f":{_escaped(password)}" if password is not None else "")
-    netloc, more = _place(url.hosts)
+    netloc, more = url_hosts.written(url.hosts)
     path = _escaped(url.dbname)
     text = "&".join([*(f"{quote(key, safe='')}={_escaped(value)}" for key, value in options), *more])
     return f"{url.scheme}://{credentials}{'@' if credentials else ''}{netloc}/{path}{'?' if text else ''}{text}"
 
 
-def _place(hosts: Hosts) -> tuple[str, list[str]]:
-    """What of a URL says its hosts: before the path where that can be written for everybody, else in the query."""
-    if len(hosts) == 1 and (_PLAIN_HOST.fullmatch(hosts[0][0]) or _IPV6.fullmatch(hosts[0][0])):
-        host, port = hosts[0]
-        return _bracketed(host) + (f":{port}" if port else ""), []
-    return "", [f"{key}={quote(value, safe='')}" for key, value in _host_keywords(hosts).items()]
-
-
 def _escaped(text: str) -> str:
     return text if text == MASK else quote(text, safe="")
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host and not host.startswith("/") else host
-
-
-def _host_keywords(hosts: Hosts) -> dict[str, str]:
-    ports = [str(port or "") for _, port in hosts]
-    found = {"host": ",".join(host for host, _ in hosts), "port": ",".join(ports) if any(ports) else ""}
-    return {key: value for key, value in found.items() if value}
 
 
 def _query_items(query: str) -> Iterator[tuple[str, str]]:
@@ -415,7 +345,7 @@ def _url_with(text: str, dbname: str) -> str:
 def _url_at(text: str, hosts: Hosts) -> str:
     match = _URL.match(text)
     assert match is not None
-    netloc, more = _place(hosts)
+    netloc, more = url_hosts.written(hosts)
     kept = [item for item in (match["query"] or "").split("&") if item and _key(item) not in _SERVER]
     query = "&".join([*kept, *more])
     path = "" if match["path"] is None else f"/{match['path']}"

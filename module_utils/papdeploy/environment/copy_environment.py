@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..core import database_url, url_spellings
-from ..core.database_url import Hosts
 from ..core.errors import Refused
+from ..core.url_hosts import Hosts
 from ..core.url_spellings import Spelled
 from . import encoded, libpq_files
 from .settings_values import expanded

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable
 
-from ..core.database_url import Hosts
 from ..core.errors import Refused
+from ..core.url_hosts import Hosts
 from . import copy_environment, libpq_files
 from . import settings as environment
 from .copy_environment import Aim, Surroundings

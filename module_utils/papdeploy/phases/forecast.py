@@ -102,6 +102,30 @@ def _sql(statement: Mapping[str, Any]) -> list[str]:
     return [*lines, statement["sql"].strip().rstrip(";") + ";"]
 
 
+def _diff(found: Findings, sql: Sequence[str], before: Sequence[str], after: Sequence[str]) -> list[dict[str, str]]:
+    """What ``--diff`` shows: the pending SQL, the differences from the models before and after it, the API."""
+    return [
+        {
+            "before_header": "SQL (nothing pending)",
+            "after_header": "SQL (pending)",
+            "before": "",
+            "after": "".join(line + "\n" for line in sql),
+        },
+        {
+            "before_header": "differences from the models now",
+            "after_header": "differences from the models after",
+            "before": "".join(line + "\n" for line in before),
+            "after": "".join(line + "\n" for line in after),
+        },
+        {
+            "before_header": "API",
+            "after_header": "API",
+            "before": found.running["label"] + "\n",
+            "after": found.candidate["label"] + "\n",
+        },
+    ]
+
+
 def forecast(stack: Stack, sources: Mapping[str, str], found: Findings, options: CheckOptions) -> Forecast:
     """The pending SQL and the schema's differences now and expected after, from a run on an empty copy.
 
@@ -149,24 +173,5 @@ def forecast(stack: Stack, sources: Mapping[str, str], found: Findings, options:
         f"a deploy would apply {plural(len(found.pending), 'migration')} ({plural(count, 'statement')})"
         f" and activate {found.candidate['label']}; differences from its models: {len(before)} now, {differences} after"
     )
-    result.diff = [
-        {
-            "before_header": "SQL (nothing pending)",
-            "after_header": "SQL (pending)",
-            "before": "",
-            "after": "".join(line + "\n" for line in statements),
-        },
-        {
-            "before_header": "differences from the models now",
-            "after_header": "differences from the models after",
-            "before": "".join(line + "\n" for line in before),
-            "after": "".join(line + "\n" for line in after),
-        },
-        {
-            "before_header": "API",
-            "after_header": "API",
-            "before": found.running["label"] + "\n",
-            "after": found.candidate["label"] + "\n",
-        },
-    ]
+    result.diff = _diff(found, statements, before, after)
     return result

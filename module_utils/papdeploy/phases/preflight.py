@@ -115,17 +115,8 @@ def _refuse_unless_free(stack: Stack) -> None:
 def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_baseline: bool) -> Findings:
     """Everything there is to know before a deploy, with every guard. At most a scratch database comes and goes."""
     running, candidate = stack.api.running(), stack.api.candidate()
-    present, coming = stack.api.environments(running), stack.api.environments(candidate)
-    guards.refuse_drop_tables(
-        stack.environment,
-        {
-            **{f"the environment of the API that runs ({name})": env for name, env in present.items()},
-            **{f"the environment of the API to deploy ({name})": env for name, env in coming.items()},
-            **stack.api.declared(candidate),
-            "the environment of this deploy": stack.database.site.environment(),
-        },
-    )
-    unseen = _refuse_drop_tables_of(stack, running) if running["identity"] != candidate["identity"] else []
+    coming = stack.api.environments(candidate)
+    unseen = _refuse_drop_tables(stack, running, candidate, coming)
     facts = stack.database.facts()
     stack.database.registry.refuse_other(facts.identifier)
     guards.refuse_server(stack.database, facts)
@@ -185,6 +176,22 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
     said += _noticed(stack, found)
     found.lines = [*_lines(stack, found, facts.version), *_ways(stack, candidate), *said, *unseen]
     return found
+
+
+def _refuse_drop_tables(
+    stack: Stack, running: Mapping[str, Any], candidate: Mapping[str, Any], coming: Mapping[str, Mapping[str, str]]
+) -> list[str]:
+    """Refuse where an environment, present or ``coming``, tells the API to drop tables. Returns what was not seen."""
+    guards.refuse_drop_tables(
+        stack.environment,
+        {
+            **{f"the environment of the API that runs ({n})": e for n, e in stack.api.environments(running).items()},
+            **{f"the environment of the API to deploy ({name})": env for name, env in coming.items()},
+            **stack.api.declared(candidate),
+            "the environment of this deploy": stack.database.site.environment(),
+        },
+    )
+    return _refuse_drop_tables_of(stack, running) if running["identity"] != candidate["identity"] else []
 
 
 def _noticed(stack: Stack, found: Findings) -> list[str]:

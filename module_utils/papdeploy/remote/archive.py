@@ -32,6 +32,7 @@ TRAVELS = (
     "core/secret_names.py",
     "core/secret_patterns.py",
     "core/text.py",
+    "core/url_hosts.py",
     "core/url_spellings.py",
     "core/visible.py",
     "environment/__init__.py",

@@ -17,7 +17,7 @@ from ..logwatch import rules as watching
 from ..releases import downtime
 from ..releases.api_absence import absence, sentence
 from ..releases.journal import Journal
-from . import data_loss, format, schema_text
+from . import data_loss, format, schema_text, spans
 
 FORMAT = 1
 Entries = Sequence[Mapping[str, Any]]
@@ -46,13 +46,13 @@ def build_from(
 ) -> dict[str, Any]:
     """The same from plain data: the journal's entries, the kept files by name, the state of the watch."""
     entries, later = _deploy_and_later(entries)
-    header = _first(entries, "release", "begin") or (entries[0] if entries else {})
+    header = spans.first(entries, "release", "begin") or (entries[0] if entries else {})
     end = next((e for e in reversed(entries) if e["phase"] == "release" and e["event"] != "begin"), None)
     undone = next((e for e in reversed(later) if e["phase"] == "release"), None)
     rehearsal = _done(entries, "rehearse")
     migrate = _done(entries, "migrate")
-    origin = _origin(entries)
-    bars = timeline(entries, origin, (rehearsal or {}).get("phases") or {})
+    origin = spans.origin_of(entries)
+    bars = spans.timeline(entries, origin, (rehearsal or {}).get("phases") or {})
     unavailable_s = (end or {}).get("unavailable_s")
     if unavailable_s is None and end:
         unavailable_s = downtime.of_failed_deploy(entries)
@@ -77,9 +77,9 @@ def build_from(
         "rolled_back_at": undone["at"] if undone else None,
         "data": data_loss.gather([*entries, *later]),
         "timeline": bars,
-        "timeline_later": timeline(later, _origin(later), {}),
-        "fence": _fence(entries, origin),
-        "unavailable": _unavailable(entries, origin, unavailable_s),
+        "timeline_later": spans.timeline(later, spans.origin_of(later), {}),
+        "fence": spans.fence(entries, origin),
+        "unavailable": spans.unavailable(entries, origin, unavailable_s),
         "migrations": _migrations(header, migrate, rehearsal),
         "schema": _schema(kept, migrate, _done(entries, "validate")),
         "backup": _backup(_done(entries, "backup")),
@@ -107,7 +107,7 @@ def _deploy_and_later(entries: Entries) -> tuple[Entries, Entries]:
 
 def _taken_back(later: Entries) -> Optional[dict[str, Any]]:
     """Why a release that had finished was rolled back."""
-    begin = _first(later, "rollback", "begin")
+    begin = spans.first(later, "rollback", "begin")
     if begin is None:
         return None
     failed = _failed(later)
@@ -124,10 +124,6 @@ def _rollback_refused(later: Entries) -> Optional[dict[str, Any]]:
     shown = ("strategy", "refused", "hint", "cost", "besides", "lines")
     loses = bool(plan.get("cost") or plan.get("besides"))
     return {"at": found["at"], "reason": found.get("reason"), **{key: plan.get(key) for key in shown}, "loses": loses}
-
-
-def _first(entries: Entries, phase: str, event: str) -> Optional[Mapping[str, Any]]:
-    return next((e for e in entries if e["phase"] == phase and e["event"] == event), None)
 
 
 def _done(entries: Entries, phase: str) -> Optional[dict[str, Any]]:
@@ -161,70 +157,6 @@ def _failed(entries: Entries) -> Optional[dict[str, Any]]:
         "statement": data.get("statement") or data.get("sql") if isinstance(data, dict) else None,
         "differences": data.get("differences") if isinstance(data, dict) else None,
     }
-
-
-def _origin(entries: Entries) -> Optional[str]:
-    times = [e["at"] for e in entries]
-    first = _first(entries, "preflight", "done")
-    if first and first.get("seconds"):
-        times.append(_minus(first["at"], float(first["seconds"])))
-    return min(times) if times else None
-
-
-def _minus(at: str, seconds: float) -> str:
-    return watching.later(at, -seconds)
-
-
-def timeline(entries: Entries, origin: Optional[str], predicted: Mapping[str, float]) -> list[dict[str, Any]]:
-    """A bar for each phase that began: ``begin_s`` and ``end_s`` after the start (``end_s`` None while it runs), its
-    ``state`` (done, failed, running), and the seconds that the rehearsal predicted."""
-    bars: list[dict[str, Any]] = []
-    for entry in entries:
-        name, event = entry["phase"], entry["event"]
-        if name in ("release", "data_check") or origin is None or event == "note":
-            continue
-        at = seconds_between(origin, entry["at"])
-        running = next((bar for bar in reversed(bars) if bar["phase"] == name and bar["state"] == "running"), None)
-        if event == "begin":
-            bars.append(_bar(name, at, None, "running", predicted))
-        elif running:
-            running.update(end_s=at, state=event)
-        elif entry.get("seconds"):  # a phase that tells only of its end
-            bars.append(_bar(name, max(0.0, at - float(entry["seconds"])), at, event, predicted))
-    return sorted(bars, key=lambda bar: bar["begin_s"])
-
-
-def _bar(
-    name: str, begin_s: float, end_s: Optional[float], state: str, predicted: Mapping[str, float]
-) -> dict[str, Any]:
-    return {
-        "phase": name,
-        "label": format.phase(name),
-        "part": "." in name,
-        "begin_s": begin_s,
-        "end_s": end_s,
-        "state": state,
-        "predicted_s": predicted.get(name),
-    }
-
-
-def _fence(entries: Entries, origin: Optional[str]) -> Optional[dict[str, Any]]:
-    begin = _first(entries, "fence", "begin")
-    if not begin or not origin:
-        return None
-    ends = [e["at"] for e in entries if (e["phase"], e["event"]) in (("unfence", "done"), ("rollback", "done"))]
-    begin_s = seconds_between(origin, begin["at"])
-    return {"begin_s": begin_s, "end_s": seconds_between(origin, min(ends)) if ends else None}
-
-
-def _unavailable(entries: Entries, origin: Optional[str], seconds: Optional[float]) -> Optional[dict[str, Any]]:
-    """When the API did not answer: measured, from the moment that it was stopped."""
-    begin = _first(entries, "fence", "begin") or _first(entries, "activate", "begin")
-    if not begin or not origin or seconds is None:
-        return None
-    gone = absence(entries)
-    begin_s = seconds_between(origin, gone["since"] if gone else begin["at"])
-    return {"begin_s": max(0.0, begin_s), "end_s": begin_s + float(seconds)}
 
 
 def _migrations(
@@ -287,7 +219,7 @@ def _schema(
 
 
 def _rehearsal_failed(entries: Entries) -> Optional[dict[str, Any]]:
-    entry = _first(entries, "rehearse", "failed")
+    entry = spans.first(entries, "rehearse", "failed")
     return {"failed": entry.get("message") or "it failed"} if entry else None
 
 

@@ -13,8 +13,8 @@ from ..core.regular import read_regular
 from ..core.text import plural
 from . import format
 from .format import escape
+from .markup import table
 from .page import POLICY, document
-from .sections import table
 
 _TONES = {"finished": "ok", "rolled_back": "bad", "abandoned": "bad", "refused": "warn", "unfinished": "warn"}
 

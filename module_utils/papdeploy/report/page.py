@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from . import data_loss, format, sections, timeline
+from . import data_loss, format, rollback_sections, sections, timeline
 from .format import escape
 from .style import CSS
 
@@ -40,7 +40,7 @@ def render(report: Mapping[str, Any]) -> str:
     if override and isinstance(override, Mapping):
         parts.append(sections.override(override))
     if report.get("rollback_refused"):
-        parts.append(sections.rollback_refused(report["rollback_refused"]))
+        parts.append(rollback_sections.refused(report["rollback_refused"]))
     if (report.get("watch") or {}).get("alarms"):
         parts.append(sections.alarms(report["watch"]))
     next_steps = sections.next_steps(report.get("next") or [])

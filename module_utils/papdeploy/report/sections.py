@@ -7,57 +7,11 @@ from typing import Any, Optional
 
 from ..core.text import plural
 from ..logwatch.kinds import KINDS
-from . import format, plot
+from . import format, plot, rollback_sections
 from .format import escape
+from .markup import EMPTY, Part, figures, mark, none, section, table
 
-Part = Optional[Mapping[str, Any]]
 MAX_STATEMENTS = 200
-EMPTY = "–"  # a cell without a value
-
-
-def section(title: str, body: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{body}</section>"
-
-
-def table(
-    caption: str,
-    head: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    numbers: Sequence[int] = (),
-    sql: Sequence[int] = (),
-) -> str:
-    """A table; cells are HTML already. Columns in ``numbers`` are set to the right, those in ``sql`` keep their lines.
-    A column in which nothing was recorded is left out."""
-
-    def cell(tag: str, column: int, content: str, scope: str = "") -> str:
-        kind = ' class="num"' if column in numbers else ' class="sql"' if column in sql and tag == "td" else ""
-        return f"<{tag}{kind}{scope}>{content}</{tag}>"
-
-    empty = {i for i in range(len(head)) if rows and all(row[i] == EMPTY for row in rows)}
-    head = [text for i, text in enumerate(head) if i not in empty]
-    rows = [[text for i, text in enumerate(row) if i not in empty] for row in rows]
-    numbers = [i - sum(1 for e in empty if e < i) for i in numbers if i not in empty]
-    top = "".join(cell("th", i, escape(text), ' scope="col"') for i, text in enumerate(head))
-    body = "".join("<tr>" + "".join(cell("td", i, text) for i, text in enumerate(row)) + "</tr>" for row in rows)
-    return (
-        f'<div class="scroll"><table><caption>{escape(caption)}</caption><thead><tr>{top}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
-def figures(*items: tuple[str, str]) -> str:
-    """Large numbers with what they mean."""
-    shown = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for name, value in items)
-    return f'<div class="figures">{shown}</div>'
-
-
-def none(text: str) -> str:
-    return f'<p class="none">{escape(text)}</p>'
-
-
-def mark(good: bool, yes: str = "passed", no: str = "failed") -> str:
-    """A word with a sign, so that colour is not all that tells."""
-    return f'<span class="ok">✓ {escape(yes)}</span>' if good else f'<span class="bad">✗ {escape(no)}</span>'
 
 
 def failure(failed: Mapping[str, Any], rollback: Part) -> str:
@@ -76,57 +30,8 @@ def failure(failed: Mapping[str, Any], rollback: Part) -> str:
         body += f"<h3>{plural(len(unequal), 'difference')}</h3><pre>{escape(chr(10).join(map(str, unequal)))}</pre>"
     if checked:
         body += differences(checked, "What the check found")
-    body += _rollback(rollback)
+    body += rollback_sections.how(rollback)
     return section(f"What failed: {format.phase_noun(failed['phase'])}", body)
-
-
-def _rollback(rollback: Part) -> str:
-    if not rollback:
-        return ""
-    rows = [("Strategy", rollback.get("sentence") or rollback.get("strategy") or format.NOT_RECORDED)]
-    if rollback.get("why"):
-        rows.append(("Why", rollback["why"]))
-    cost = rollback.get("cost")
-    if isinstance(cost, Mapping):
-        said = _cost(cost, rollback.get("besides") or [])
-        rows.append(("Written since the restore point and not in the database now", said or "nothing"))
-    elif cost is not None:
-        rows.append(("Cost", str(cost) or "nothing"))
-    if rollback.get("kept"):
-        rows.append(("Quarantined", str(rollback["kept"])))
-    items = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows)
-    return f'<h3>How it was rolled back</h3><dl class="facts">{items_in_blocks(items)}</dl>'
-
-
-def _cost(cost: Mapping[str, Any], besides: Sequence[str] = ()) -> str:
-    """What a strategy loses, table by table, and besides rows."""
-    said = []
-    for name, found in cost.items():
-        written, deleted = int(found.get("rows") or 0), int(found.get("deleted") or 0)
-        parts = [plural(written, "row")] if written or not deleted else []
-        parts += [plural(deleted, "deletion")] if deleted else []
-        said.append(f"{name}: {' and '.join(parts)}")
-    return "; ".join(filter(None, (", ".join(said), *besides)))
-
-
-def rollback_refused(found: Mapping[str, Any]) -> str:
-    """A rollback that would have cost too much, or cannot succeed."""
-    body = f'<div class="message"><strong>{escape(found.get("refused") or format.NOT_RECORDED)}</strong>'
-    body += f'<p class="soft">{format.when(found.get("at"))}, {escape(found.get("reason") or "asked for by hand")}</p>'
-    cost = _cost(found.get("cost") or {}, found.get("besides") or [])
-    if cost:
-        body += f"<p>It would lose what was written since the restore point: {escape(cost)}.</p>"
-    if found.get("hint"):
-        body += f"<p>{escape(found['hint'])}</p>"
-    body += "</div>"
-    if found.get("lines"):
-        body += f"<pre>{escape(chr(10).join(found['lines']))}</pre>"
-    return section("The rollback was refused", body)
-
-
-def items_in_blocks(items: str) -> str:
-    """Each dt with its dd in a block of its own, as the grid wants them."""
-    return items.replace("<dt>", "<div><dt>").replace("</dd>", "</dd></div>")
 
 
 def override(found: Mapping[str, Any]) -> str:

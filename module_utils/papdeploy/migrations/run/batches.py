@@ -73,11 +73,7 @@ def iterate(
             session.query("BEGIN")
             step.in_transaction = True
         try:
-            page = (
-                f"SELECT q.*, q.{key}::text AS pap_key FROM (\n{bound}\n) AS q {after}"
-                f" ORDER BY q.{key} LIMIT {int(size) + 1}"
-            )
-            rows = _page(session, page, {**params, "pap_last": last})
+            rows = _page(session, _paged(bound, key, after, size), {**params, "pap_last": last})
             _check_unique(step, key, rows)  # with the first row of the next piece
             whole, rows = len(rows) <= size, rows[:size]
             if rows:
@@ -86,11 +82,7 @@ def iterate(
                 last, after = rows[-1][-1], f"WHERE q.{key} > %(pap_last)s::{kind}"
                 done += len(rows)
             if commits:
-                if session.status != drivers.IN_TRANSACTION:
-                    raise step.broken("an error inside a piece of db.batches() was caught and passed over")
-                _note(session, step, note, last, done, whole)
-                advisory_lock.assert_kept(session)
-                session.query("COMMIT")
+                _commit(session, step, note, (last, done, whole))
         except BaseException:
             # Also when the loop is left early. A generator may be collected long after its migration ended.
             if commits and not step.closed and not session.lost:
@@ -99,18 +91,27 @@ def iterate(
         finally:
             step.in_transaction = False
         rate = (done - began_with) / max(time.monotonic() - began, 1e-9)
-        session.emit(
-            "progress",
-            identity=step.identity,
-            rows_done=done,
-            rows_total=max(total, done),
-            estimated=not exact,
-            rows_per_second=round(rate, 1),
-        )
+        many = {"rows_done": done, "rows_total": max(total, done), "estimated": not exact}
+        session.emit("progress", identity=step.identity, **many, rows_per_second=round(rate, 1))
         if whole:
             return
         if pause_s:
             time.sleep(pause_s)
+
+
+def _paged(bound: str, key: str, after: str, size: int) -> str:
+    return (
+        f"SELECT q.*, q.{key}::text AS pap_key FROM (\n{bound}\n) AS q {after} ORDER BY q.{key} LIMIT {int(size) + 1}"
+    )
+
+
+def _commit(session: Session, step: Step, note: Any, noted: tuple[Any, int, bool]) -> None:
+    """End the transaction of a piece, with the note that says how far it came."""
+    if session.status != drivers.IN_TRANSACTION:
+        raise step.broken("an error inside a piece of db.batches() was caught and passed over")
+    _note(session, step, note, *noted)
+    advisory_lock.assert_kept(session)
+    session.query("COMMIT")
 
 
 def _page(session: Session, page: str, params: Mapping[str, Any]) -> list[Any]:

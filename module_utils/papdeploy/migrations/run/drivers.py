@@ -140,16 +140,20 @@ def _mixed(base: Any, mixin: Any, cache: dict[Any, Any]) -> Any:
     return cache[base]
 
 
-def _psycopg2() -> Driver:
-    module = import_module("psycopg2")
-    extensions = import_module("psycopg2.extensions")
-    composable = import_module("psycopg2.sql").Composable
-    cursors: dict[Any, Any] = {}
+def _text_of(composable: Any) -> Callable[[Any, Any], str]:
+    """What makes a text of a query: it may be text, bytes, or an object of the driver's module ``sql``."""
 
     def text(query: Any, cursor: Any) -> str:
         if isinstance(query, composable):
             return str(query.as_string(cursor))
         return query.decode("utf-8", "replace") if isinstance(query, bytes) else str(query)
+
+    return text
+
+
+def _psycopg2_cursor() -> Any:
+    """What a cursor of psycopg2 gets: each statement asks the hooks of its connection."""
+    text = _text_of(import_module("psycopg2.sql").Composable)
 
     class Cursor:
         def execute(self, query: Any, vars: Any = None) -> Any:
@@ -165,6 +169,15 @@ def _psycopg2() -> Driver:
             hooks: Hooks = self.connection.pap_hooks  # type: ignore[attr-defined]
             return hooks.statement(text(sql, self), lambda sent=sql: run(sent, *rest, **named), self)
 
+    return Cursor
+
+
+def _psycopg2() -> Driver:
+    module = import_module("psycopg2")
+    extensions = import_module("psycopg2.extensions")
+    mixin = _psycopg2_cursor()
+    cursors: dict[Any, Any] = {}
+
     class Connection(extensions.connection):  # type: ignore[misc,name-defined]
         pap_hooks = Hooks()
 
@@ -172,7 +185,7 @@ def _psycopg2() -> Driver:
             factory = named.pop("cursor_factory", None) or self.cursor_factory or extensions.cursor
             if rest or named.get("name"):  # of the server: psycopg2 sees no transaction, because the BEGIN is ours
                 named["withhold"] = True
-            return super().cursor(*rest, cursor_factory=_mixed(factory, Cursor, cursors), **named)
+            return super().cursor(*rest, cursor_factory=_mixed(factory, mixin, cursors), **named)
 
         def commit(self) -> None:
             if self.pap_hooks.control("commit"):
@@ -215,12 +228,7 @@ def _psycopg2() -> Driver:
 
 def _psycopg() -> Driver:
     module = import_module("psycopg")
-    composable = import_module("psycopg.sql").Composable
-
-    def text(query: Any, cursor: Any) -> str:
-        if isinstance(query, composable):
-            return str(query.as_string(cursor))
-        return query.decode("utf-8", "replace") if isinstance(query, bytes) else str(query)
+    text = _text_of(import_module("psycopg.sql").Composable)
 
     class Cursor(module.Cursor):  # type: ignore[misc,name-defined]
         def execute(self, query: Any, params: Any = None, **named: Any) -> Any:

@@ -41,171 +41,203 @@ def _collation(version: int) -> str:
 def object_sections(version: int) -> list[Section]:
     """Schemas, sequences, types, functions, extensions, statistics, default privileges."""
     return [
-        Section(
-            "database",
-            [
-                ("server_version", "current_setting('server_version_num')::int"),
-                ("name", "current_database()"),
-                ("user", "current_user"),
-                ("path", "current_setting('papdeploy.path')::json"),
-                ("standby", "pg_is_in_recovery()"),
-            ],
-            "",
-        ),
-        Section(
-            "schema",
-            [
-                ("name", "n.nspname"),
-                ("owner", "pg_get_userbyid(n.nspowner)"),
-                ("public", public_rights("n.nspacl")),
-                ("comment", "d.description"),
-                ("extension", of_extension("pg_namespace", "n.oid")),
-            ],
-            f"FROM ns n {comment_join('pg_namespace', 'n.oid')}",
-        ),
-        Section(
-            "sequence",
-            [
-                ("oid", "c.oid::int8"),
-                ("schema", "n.nspname"),
-                ("name", "c.relname"),
-                ("persistence", "c.relpersistence"),
-                ("owner", "pg_get_userbyid(c.relowner)"),
-                ("public", public_rights("c.relacl")),
-                ("type", "format_type(s.seqtypid, null)"),
-                ("start", "s.seqstart"),
-                ("increment", "s.seqincrement"),
-                ("minimum", "s.seqmin"),
-                ("maximum", "s.seqmax"),
-                ("cache", "s.seqcache"),
-                ("cycle", "s.seqcycle"),
-                ("of", "p.refobjid::int8"),
-                ("of_column", "p.refobjsubid"),
-                ("internal", "p.deptype = 'i'"),
-                ("comment", "d.description"),
-                ("readable", "has_sequence_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE')"),
-            ],
-            "FROM ns n JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind = 'S' AND c.relpersistence <> 't' "
-            "JOIN pg_sequence s ON s.seqrelid = c.oid "
-            "LEFT JOIN pg_depend p ON p.classid = 'pg_class'::regclass AND p.objid = c.oid AND p.objsubid = 0 "
-            "AND p.refclassid = 'pg_class'::regclass AND p.deptype IN ('a', 'i') "
-            f"{comment_join('pg_class', 'c.oid')} WHERE NOT {of_extension('pg_class', 'c.oid')}",
-        ),
-        Section(
-            "type",
-            [
-                ("schema", "n.nspname"),
-                ("name", "t.typname"),
-                ("kind", "t.typtype"),
-                ("owner", "pg_get_userbyid(t.typowner)"),
-                (
-                    "public",
-                    f"CASE WHEN t.typacl IS NOT NULL THEN coalesce({public_rights('t.typacl')}, '[]'::json) END",
-                ),
-                ("comment", "d.description"),
-                (
-                    "labels",
-                    "CASE WHEN t.typtype = 'e' THEN (SELECT json_agg(enumlabel ORDER BY enumsortorder) FROM pg_enum "
-                    "WHERE enumtypid = t.oid) END",
-                ),
-                ("base", "CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, t.typtypmod) END"),
-                ("not_null", "t.typnotnull"),
-                ("expression", "CASE WHEN t.typtype = 'd' THEN pg_get_expr(t.typdefaultbin, 0) END"),
-                (
-                    "collation",
-                    "CASE WHEN t.typtype = 'd' AND t.typcollation <> (SELECT b.typcollation FROM pg_type b "
-                    "WHERE b.oid = t.typbasetype) THEN t.typcollation::int8 END",
-                ),
-                (
-                    "checks",
-                    "CASE WHEN t.typtype = 'd' THEN (SELECT json_agg(json_build_array(conname, pg_get_expr(conbin, 0), "
-                    "convalidated) ORDER BY conname) FROM pg_constraint WHERE contypid = t.oid AND contype = 'c') END",
-                ),
-                (
-                    "attributes",
-                    "CASE WHEN t.typtype = 'c' THEN (SELECT json_agg(json_build_array(attname, format_type(atttypid, "
-                    "atttypmod) || CASE WHEN attcollation NOT IN (0, 100) THEN ' COLLATE ' "
-                    "|| attcollation::regcollation ELSE '' END) ORDER BY attnum) FROM pg_attribute "
-                    "WHERE attrelid = t.typrelid AND attnum > 0 "
-                    "AND NOT attisdropped) END",
-                ),
-                (
-                    "range",
-                    "CASE WHEN t.typtype = 'r' THEN (SELECT json_build_array(format_type(rngsubtype, null), "
-                    "rngsubopc::int8, rngcollation::int8, rngcanonical::regproc::text, rngsubdiff::regproc::text) "
-                    "FROM pg_range WHERE rngtypid = t.oid) END",
-                ),
-            ],
-            "FROM ns n JOIN pg_type t ON t.typnamespace = n.oid AND t.typtype IN ('e', 'd', 'c', 'r') "
-            "LEFT JOIN pg_class c ON c.oid = t.typrelid "
-            f"{comment_join('pg_type', 't.oid')} WHERE (t.typtype <> 'c' OR c.relkind = 'c') "
-            f"AND NOT {of_extension('pg_type', 't.oid')}",
-        ),
-        Section(
-            "function",
-            [
-                ("schema", "n.nspname"),
-                ("name", "p.proname"),
-                ("identity", "pg_get_function_identity_arguments(p.oid)"),
-                ("kind", "p.prokind"),
-                ("arguments", "pg_get_function_arguments(p.oid)"),
-                ("result", "pg_get_function_result(p.oid)"),
-                ("language", "l.lanname"),
-                ("volatility", "p.provolatile"),
-                ("strict", "p.proisstrict"),
-                ("security_definer", "p.prosecdef"),
-                ("leakproof", "p.proleakproof"),
-                ("parallel", "p.proparallel"),
-                ("cost", "p.procost"),
-                ("rows", "p.prorows"),
-                ("settings", "p.proconfig"),
-                ("source", "p.prosrc"),
-                ("library", "p.probin"),
-                ("body", since(version, 14, "pg_get_function_sqlbody(p.oid)")),
-                (
-                    "aggregate",
-                    "CASE WHEN p.prokind = 'a' THEN (SELECT json_build_array(aggkind, aggtransfn::regproc::text, "
-                    "aggfinalfn::regproc::text, aggcombinefn::regproc::text, format_type(aggtranstype, null), "
-                    "agginitval) FROM pg_aggregate WHERE aggfnoid = p.oid) END",
-                ),
-                ("owner", "pg_get_userbyid(p.proowner)"),
-                (
-                    "public",
-                    f"CASE WHEN p.proacl IS NOT NULL THEN coalesce({public_rights('p.proacl')}, '[]'::json) END",
-                ),
-                ("comment", "d.description"),
-            ],
-            "FROM ns n JOIN pg_proc p ON p.pronamespace = n.oid JOIN pg_language l ON l.oid = p.prolang "
-            f"{comment_join('pg_proc', 'p.oid')} WHERE NOT {of_extension('pg_proc', 'p.oid')} "
-            "AND NOT EXISTS (SELECT FROM pg_depend x WHERE x.classid = 'pg_proc'::regclass AND x.objid = p.oid "
-            "AND x.deptype = 'i')",
-        ),
-        Section(
-            "extension",
-            [("name", "e.extname"), ("schema", "n.nspname"), ("version", "e.extversion")],
-            "FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace",
-        ),
-        Section(
-            "statistics",
-            [
-                ("schema", "n.nspname"),
-                ("name", "s.stxname"),
-                ("relation", "s.stxrelid::int8"),
-                ("definition", "pg_get_statisticsobjdef(s.oid)"),
-                ("target", "nullif(s.stxstattarget, -1)"),
-                ("owner", "pg_get_userbyid(s.stxowner)"),
-                ("comment", "d.description"),
-            ],
-            "FROM ns n JOIN pg_statistic_ext s ON s.stxnamespace = n.oid JOIN rel c ON c.oid = s.stxrelid "
-            f"{comment_join('pg_statistic_ext', 's.oid')}",
-        ),
-        Section(
-            "default_privilege",
-            [("schema", "n.nspname"), ("kind", "a.defaclobjtype"), ("public", public_rights("a.defaclacl"))],
-            "FROM pg_default_acl a LEFT JOIN ns n ON n.oid = a.defaclnamespace "
-            "WHERE a.defaclnamespace = 0 OR n.oid IS NOT NULL",
-        ),
+        _database(),
+        _schema(),
+        _sequence(),
+        _type(),
+        _function(version),
+        _extension(),
+        _statistics(),
+        _default_privilege(),
     ]
+
+
+def _database() -> Section:
+    return Section(
+        "database",
+        [
+            ("server_version", "current_setting('server_version_num')::int"),
+            ("name", "current_database()"),
+            ("user", "current_user"),
+            ("path", "current_setting('papdeploy.path')::json"),
+            ("standby", "pg_is_in_recovery()"),
+        ],
+        "",
+    )
+
+
+def _schema() -> Section:
+    return Section(
+        "schema",
+        [
+            ("name", "n.nspname"),
+            ("owner", "pg_get_userbyid(n.nspowner)"),
+            ("public", public_rights("n.nspacl")),
+            ("comment", "d.description"),
+            ("extension", of_extension("pg_namespace", "n.oid")),
+        ],
+        f"FROM ns n {comment_join('pg_namespace', 'n.oid')}",
+    )
+
+
+def _sequence() -> Section:
+    return Section(
+        "sequence",
+        [
+            ("oid", "c.oid::int8"),
+            ("schema", "n.nspname"),
+            ("name", "c.relname"),
+            ("persistence", "c.relpersistence"),
+            ("owner", "pg_get_userbyid(c.relowner)"),
+            ("public", public_rights("c.relacl")),
+            ("type", "format_type(s.seqtypid, null)"),
+            ("start", "s.seqstart"),
+            ("increment", "s.seqincrement"),
+            ("minimum", "s.seqmin"),
+            ("maximum", "s.seqmax"),
+            ("cache", "s.seqcache"),
+            ("cycle", "s.seqcycle"),
+            ("of", "p.refobjid::int8"),
+            ("of_column", "p.refobjsubid"),
+            ("internal", "p.deptype = 'i'"),
+            ("comment", "d.description"),
+            ("readable", "has_sequence_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE')"),
+        ],
+        "FROM ns n JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind = 'S' AND c.relpersistence <> 't' "
+        "JOIN pg_sequence s ON s.seqrelid = c.oid "
+        "LEFT JOIN pg_depend p ON p.classid = 'pg_class'::regclass AND p.objid = c.oid AND p.objsubid = 0 "
+        "AND p.refclassid = 'pg_class'::regclass AND p.deptype IN ('a', 'i') "
+        f"{comment_join('pg_class', 'c.oid')} WHERE NOT {of_extension('pg_class', 'c.oid')}",
+    )
+
+
+def _type() -> Section:
+    return Section(
+        "type",
+        [
+            ("schema", "n.nspname"),
+            ("name", "t.typname"),
+            ("kind", "t.typtype"),
+            ("owner", "pg_get_userbyid(t.typowner)"),
+            (
+                "public",
+                f"CASE WHEN t.typacl IS NOT NULL THEN coalesce({public_rights('t.typacl')}, '[]'::json) END",
+            ),
+            ("comment", "d.description"),
+            (
+                "labels",
+                "CASE WHEN t.typtype = 'e' THEN (SELECT json_agg(enumlabel ORDER BY enumsortorder) FROM pg_enum "
+                "WHERE enumtypid = t.oid) END",
+            ),
+            ("base", "CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, t.typtypmod) END"),
+            ("not_null", "t.typnotnull"),
+            ("expression", "CASE WHEN t.typtype = 'd' THEN pg_get_expr(t.typdefaultbin, 0) END"),
+            (
+                "collation",
+                "CASE WHEN t.typtype = 'd' AND t.typcollation <> (SELECT b.typcollation FROM pg_type b "
+                "WHERE b.oid = t.typbasetype) THEN t.typcollation::int8 END",
+            ),
+            (
+                "checks",
+                "CASE WHEN t.typtype = 'd' THEN (SELECT json_agg(json_build_array(conname, pg_get_expr(conbin, 0), "
+                "convalidated) ORDER BY conname) FROM pg_constraint WHERE contypid = t.oid AND contype = 'c') END",
+            ),
+            (
+                "attributes",
+                "CASE WHEN t.typtype = 'c' THEN (SELECT json_agg(json_build_array(attname, format_type(atttypid, "
+                "atttypmod) || CASE WHEN attcollation NOT IN (0, 100) THEN ' COLLATE ' "
+                "|| attcollation::regcollation ELSE '' END) ORDER BY attnum) FROM pg_attribute "
+                "WHERE attrelid = t.typrelid AND attnum > 0 "
+                "AND NOT attisdropped) END",
+            ),
+            (
+                "range",
+                "CASE WHEN t.typtype = 'r' THEN (SELECT json_build_array(format_type(rngsubtype, null), "
+                "rngsubopc::int8, rngcollation::int8, rngcanonical::regproc::text, rngsubdiff::regproc::text) "
+                "FROM pg_range WHERE rngtypid = t.oid) END",
+            ),
+        ],
+        "FROM ns n JOIN pg_type t ON t.typnamespace = n.oid AND t.typtype IN ('e', 'd', 'c', 'r') "
+        "LEFT JOIN pg_class c ON c.oid = t.typrelid "
+        f"{comment_join('pg_type', 't.oid')} WHERE (t.typtype <> 'c' OR c.relkind = 'c') "
+        f"AND NOT {of_extension('pg_type', 't.oid')}",
+    )
+
+
+def _function(version: int) -> Section:
+    return Section(
+        "function",
+        [
+            ("schema", "n.nspname"),
+            ("name", "p.proname"),
+            ("identity", "pg_get_function_identity_arguments(p.oid)"),
+            ("kind", "p.prokind"),
+            ("arguments", "pg_get_function_arguments(p.oid)"),
+            ("result", "pg_get_function_result(p.oid)"),
+            ("language", "l.lanname"),
+            ("volatility", "p.provolatile"),
+            ("strict", "p.proisstrict"),
+            ("security_definer", "p.prosecdef"),
+            ("leakproof", "p.proleakproof"),
+            ("parallel", "p.proparallel"),
+            ("cost", "p.procost"),
+            ("rows", "p.prorows"),
+            ("settings", "p.proconfig"),
+            ("source", "p.prosrc"),
+            ("library", "p.probin"),
+            ("body", since(version, 14, "pg_get_function_sqlbody(p.oid)")),
+            (
+                "aggregate",
+                "CASE WHEN p.prokind = 'a' THEN (SELECT json_build_array(aggkind, aggtransfn::regproc::text, "
+                "aggfinalfn::regproc::text, aggcombinefn::regproc::text, format_type(aggtranstype, null), "
+                "agginitval) FROM pg_aggregate WHERE aggfnoid = p.oid) END",
+            ),
+            ("owner", "pg_get_userbyid(p.proowner)"),
+            (
+                "public",
+                f"CASE WHEN p.proacl IS NOT NULL THEN coalesce({public_rights('p.proacl')}, '[]'::json) END",
+            ),
+            ("comment", "d.description"),
+        ],
+        "FROM ns n JOIN pg_proc p ON p.pronamespace = n.oid JOIN pg_language l ON l.oid = p.prolang "
+        f"{comment_join('pg_proc', 'p.oid')} WHERE NOT {of_extension('pg_proc', 'p.oid')} "
+        "AND NOT EXISTS (SELECT FROM pg_depend x WHERE x.classid = 'pg_proc'::regclass AND x.objid = p.oid "
+        "AND x.deptype = 'i')",
+    )
+
+
+def _extension() -> Section:
+    return Section(
+        "extension",
+        [("name", "e.extname"), ("schema", "n.nspname"), ("version", "e.extversion")],
+        "FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace",
+    )
+
+
+def _statistics() -> Section:
+    return Section(
+        "statistics",
+        [
+            ("schema", "n.nspname"),
+            ("name", "s.stxname"),
+            ("relation", "s.stxrelid::int8"),
+            ("definition", "pg_get_statisticsobjdef(s.oid)"),
+            ("target", "nullif(s.stxstattarget, -1)"),
+            ("owner", "pg_get_userbyid(s.stxowner)"),
+            ("comment", "d.description"),
+        ],
+        "FROM ns n JOIN pg_statistic_ext s ON s.stxnamespace = n.oid JOIN rel c ON c.oid = s.stxrelid "
+        f"{comment_join('pg_statistic_ext', 's.oid')}",
+    )
+
+
+def _default_privilege() -> Section:
+    return Section(
+        "default_privilege",
+        [("schema", "n.nspname"), ("kind", "a.defaclobjtype"), ("public", public_rights("a.defaclacl"))],
+        "FROM pg_default_acl a LEFT JOIN ns n ON n.oid = a.defaclnamespace "
+        "WHERE a.defaclnamespace = 0 OR n.oid IS NOT NULL",
+    )
 
 
 def other_sections(version: int) -> list[Section]:
