@@ -122,11 +122,13 @@ class Stack:
         sockets.refuse_left(what)
 
     def environment_on(self, version: Mapping[str, Any], copy: str) -> CopyEnvironment:
-        """What a process of ``version`` gets that works on database ``copy``."""
+        """What a trial of ``version`` on database ``copy`` gets. Raises Refused as ``AppSession.refuse_live_trial``."""
         with self.api.runtime(version) as runtime:
             app_session = self._app_session(version, runtime, {})
             with app_session.agent:
-                return app_session.environment_for(copy)
+                made = app_session.environment_for(copy)
+                app_session.refuse_live_trial(made)
+                return made
 
     def _app_session(self, version: Mapping[str, Any], runtime: Runtime, more: Mapping[str, str]) -> AppSession:
         api_url = self.api_url(runtime.env, version["label"])
@@ -208,6 +210,23 @@ class AppSession:
         found = self.call("environment.copy", request, deadline_s=120)
         self.stack.redactor.learn_environment(found["variables"])
         return CopyEnvironment(found["variables"], found["files"], found["pointed"])
+
+    def refuse_live_trial(self, made: CopyEnvironment) -> None:
+        """Raise Refused if the program of this version would find the live database in spite of ``made``.
+
+        It is run as far as serving, where it reaches nothing. What it decides later is seen by the watch of its trial.
+        """
+        if self.stack.api.trial_obstacle(self.version):
+            return
+        live, variables = self.database.conninfo.dbname, {**made.variables, **self.stack.copy_variables}
+        request = {"live": live, "variables": variables, **self.surroundings()}
+        leads = self.call("environment.reached", request, deadline_s=300)["leads"]
+        if leads:
+            raise Refused(
+                f"{self.version['label']} would be tried on the live database {live}: {'; '.join(leads[:3])}.",
+                hint="Let it take its database from a variable, and let a value that is there already win (load_dotenv"
+                " without override=True). Or it is not tried at all: pap_api_trial_command: [] on a host.",
+            )
 
     def move(self, database: Database, made: Optional[CopyEnvironment] = None) -> None:
         """From now on everything here is done on ``database``, with the environment ``made`` for its name."""

@@ -199,12 +199,23 @@ def _url_pointed(name: str, url: Spelled, where: str, aim: Aim, *, its_own: bool
     try:
         found = database_url.find(url.plain)
         if found is not None and (its_own or _effective(found) == aim.live):
+            _refuse_password_file(found, aim)
             return url.with_plain(_copied(url.plain, aim))
     except Refused as error:
         if aim.strict and (its_own or aim.live in url.plain):
             place = f"{name} in {where}" if where else name
-            raise Refused(f"{place} cannot be pointed at a copy: {error.message}", hint=_hint(name)) from None
+            hint = error.data.get("instead") or _hint(name)
+            raise Refused(f"{place} cannot be pointed at a copy: {error.message}", hint=hint) from None
     return None
+
+
+def _refuse_password_file(found: database_url.DatabaseUrl, aim: Aim) -> None:
+    """A password file that a URL names is another one than PGPASSFILE's: it has no line for a copy."""
+    if aim.strict and not found.password and dict(found.options).get("passfile"):
+        raise Refused(
+            "its password is in the file of passfile=, which has no line for a copy.",
+            instead="Name that file by PGPASSFILE, which is led to the copy, or write the password into the URL.",
+        )
 
 
 def _inside_pointed(name: str, value: str, where: str, aim: Aim) -> Optional[str]:

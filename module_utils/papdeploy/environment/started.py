@@ -19,6 +19,7 @@ import time
 import traceback
 import types
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, NoReturn, Optional
 
@@ -60,11 +61,8 @@ def started(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     ``found``: what start command and program give the variable. ``unsure``: what depends on a condition that could not
     be decided. ``problem``: why it could not be seen to the end.
     """
-    variable, folder = str(request["variable"]), str(Path.cwd())
-    reader = start_command.Reader(dict(os.environ), folder, _is_program, Path(str(request.get("root") or "/")))
-    for kind in ("controls", "commands"):
-        for words in request.get(kind) or []:
-            reader.command([str(word) for word in words], "the start command", control=kind == "controls")
+    variable = str(request["variable"])
+    reader = read_commands(request, ("controls", "commands"))
     result: dict[str, Any] = {"found": [], "unsure": [], "problem": ""}
     wanted = settings_values.fold(variable)
     last = {
@@ -72,15 +70,24 @@ def started(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     }
     for each in last.values():
         result["found" if each.certain else "unsure"].append({"value": each.value, "source": each.where})
-    programs = _chosen(reader.programs)
-    if not programs:
+    if not reader.programs:
         result["problem"] = "its start command leads to no program that could be read"
-    for program in programs or [_guessed(request, folder)]:
+    for program in chosen(reader.programs) or [_guessed(request, str(Path.cwd()))]:
         result["found" if program.certain else "unsure"] += _arguments(program, wanted)
-        answer = _confined(request, program)
+        answer = {"found": [], **confined(partial(_answer, request, program), request, program)}
         result["found" if program.certain else "unsure"] += answer["found"]
         result["problem"] = result["problem"] or answer["problem"]
     return result
+
+
+def read_commands(request: Mapping[str, Any], kinds: Sequence[str]) -> start_command.Reader:
+    """What the start commands of ``request`` set and start, in the environment and folder of this process."""
+    root = Path(str(request.get("root") or "/"))
+    reader = start_command.Reader(dict(os.environ), str(Path.cwd()), _is_program, root)
+    for kind in kinds:
+        for words in request.get(kind) or []:
+            reader.command([str(word) for word in words], "the start command", control=kind == "controls")
+    return reader
 
 
 def _arguments(program: start_command.Program, wanted: str) -> list[dict[str, str]]:
@@ -94,11 +101,11 @@ def _arguments(program: start_command.Program, wanted: str) -> list[dict[str, st
     return found
 
 
-def _chosen(programs: Sequence[start_command.Program]) -> list[start_command.Program]:
+def chosen(programs: Sequence[start_command.Program]) -> list[start_command.Program]:
     """Once each, whatever port they take."""
     once = {(tuple(word for word in p.words if not word.isdigit()), p.folder): p for p in reversed(programs)}
-    chosen = [program for program in reversed(list(once.values())) if program.certain] or list(once.values())
-    return chosen[:_PROGRAMS]
+    certain = [program for program in reversed(list(once.values())) if program.certain] or list(once.values())
+    return certain[:_PROGRAMS]
 
 
 def _guessed(request: Mapping[str, Any], folder: str) -> start_command.Program:
@@ -131,26 +138,32 @@ def _script(word: str, folder: str) -> Optional[str]:
     return None
 
 
-def _confined(request: Mapping[str, Any], program: start_command.Program) -> dict[str, Any]:
-    """What the program says in a child that reaches nothing."""
+def confined(work: alone.Work, request: Mapping[str, Any], program: start_command.Program) -> dict[str, Any]:
+    """What ``work`` says of the program in a child that reaches nothing, or only the ``problem``."""
     limit = _BUSY * float(request.get("seconds") or _SECONDS) + _GRACE_S
     try:
-        return alone.run(lambda: _answer(request, program), limit)
+        return alone.run(work, limit)
     except DeadlineExceeded:
         problem = f"{_named(program) or 'its program'} neither served nor ended"
     except Unavailable as error:
         problem = error.message
-    return {"found": [], "problem": problem}
+    return {"problem": problem}
 
 
-def _answer(request: Mapping[str, Any], program: start_command.Program) -> dict[str, Any]:
-    variable = str(request["variable"])
+def until_served(request: Mapping[str, Any], program: start_command.Program) -> tuple[settings.Seen, str]:
+    """Run the program, in its folder and with its variables, until it would serve: what that opened and set, and why it
+    did not come so far, or nothing."""
     os.environ.clear()
     os.environ.update(program.variables)
     os.chdir(program.folder)
     sys.dont_write_bytecode = True
     with settings.watched() as seen:
-        problem = _run(request, program)
+        return seen, _run(request, program)
+
+
+def _answer(request: Mapping[str, Any], program: start_command.Program) -> dict[str, Any]:
+    variable = str(request["variable"])
+    seen, problem = until_served(request, program)
     others = settings_values.other_stages(settings.stages_of(request))
     found = settings.made_of(seen, variable, {}, others)
     found += [{"value": each.value, "source": each.source} for each in switches.values(variable)]

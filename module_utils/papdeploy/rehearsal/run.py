@@ -164,6 +164,7 @@ def _on_the_copy(work: _Work, maker: Maker, copy: Copy) -> dict[str, Any]:
             on_copy = work.stack.on_copy(subject.candidate, copy.database, "the rehearsal of the migrations")
             app_session = opened.enter_context(on_copy)
             work.environments[subject.candidate["identity"]] = app_session.made
+            app_session.refuse_live_trial(app_session.made)
             migrated = _migrate(work, app_session, copy)
         with work.step("compare"):
             first = reverse.structure(copy.database)

@@ -42,6 +42,7 @@ TRAVELS = (
     "environment/env_file.py",
     "environment/installed.py",
     "environment/libpq_files.py",
+    "environment/reached.py",
     "environment/settings*.py",
     "environment/shell_script.py",
     "environment/start*.py",

@@ -21,9 +21,9 @@ def resolve(name: str) -> Call:
 
         calls = migration_calls.CALLS
     elif name.startswith("environment."):
-        from ..environment import copy_process, installed, settings, started
+        from ..environment import copy_process, installed, reached, settings, started
 
-        calls = {**settings.CALLS, **started.CALLS, **copy_process.CALLS, **installed.CALLS}
+        calls = {**settings.CALLS, **started.CALLS, **reached.CALLS, **copy_process.CALLS, **installed.CALLS}
     if name not in calls:
         raise PapError(f"There is no agent call named {name}.")
     return calls[name]

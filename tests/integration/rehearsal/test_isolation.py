@@ -548,3 +548,33 @@ def test_what_leads_back_to_the_live_database_is_refused_by_its_name(bench: Benc
     assert "Say in pap_api_trial_env what APP_CONFIG is to be on a copy" in caught.value.hint
     bench.stack = dataclasses.replace(bench.stack, copy_variables={"APP_CONFIG": ""})
     assert bench.rehearse(sources)["verdict"] == "good"
+
+
+ENGINE = "import sqlalchemy\nengine = sqlalchemy.create_engine({url!r})\n"
+EXPORTS = "#!/bin/sh\nexport DATABASE_URL={url}\nexec {python} api.py $1\n"
+
+
+@pytest.mark.parametrize("how", ["a settings file", "a constant", "a start script"])
+def test_a_program_that_leads_itself_to_the_live_database_is_not_tried(bench: Bench, untouched: None, how: str) -> None:
+    """Only its main module does so, or its start script, which no import of the models shows; and the first thing that
+    it would do there is the worst."""
+    url = bench.server.url(bench.dbname)
+    plain = url.replace("+psycopg2", "")
+    ruin = "DROP TABLE items CASCADE"
+    bench.write_release("new", user=NOTE, at_start=[ruin], **({"url": plain} if how == "a constant" else {}))
+    program, folder = bench.folder / "new" / "api.py", bench.folder / "new"
+    if how == "a settings file":
+        program.write_text(OVERRIDES + program.read_text())
+        (folder / ".env").write_text(f"DATABASE_URL={url}\n")
+        why = rf"DATABASE_URL leads there, whatever it was before: it is set by {folder}/api\.py, line 5"
+    elif how == "a constant":
+        program.write_text(ENGINE.format(url=url) + program.read_text())
+        why = f"it makes an engine for {bench.dbname} on 127.0.0.1"
+    else:
+        (folder / "start.sh").write_text(EXPORTS.format(url=plain, python=sys.executable))
+        bench.stack = dataclasses.replace(bench.stack, api=bench.api(trial_command=("sh", "start.sh", "{port}")))
+        why = "DATABASE_URL leads there, whatever it was before: it is set by the start command"
+    with pytest.raises(PapError, match=f"new would be tried on the live database {bench.dbname}: {why}") as caught:
+        bench.rehearse({"2026_01_01_note.py": ADD_NOTE})
+    assert bench.server.password not in str(caught.value)
+    assert "no session of what this run started was seen in it" in caught.value.data["live"]

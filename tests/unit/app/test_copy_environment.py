@@ -332,3 +332,16 @@ def test_secrets_are_not_in_what_it_prints_of_itself() -> None:
     made = copy_environment.of(Surroundings({"DATABASE_URL": f"postgresql://app:geheim@db/{LIVE}"}), AIM)
     assert "geheim" not in repr(made)
     assert quote("geheim") in made.variables["DATABASE_URL"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [f"postgresql://app@db/{LIVE}?passfile=/etc/app/pgpass", f"postgresql+psycopg://app@/{LIVE}?host=/run&passfile=p"],
+)
+def test_a_password_file_that_a_url_names_is_refused_with_the_variable(url: str) -> None:
+    with pytest.raises(
+        Refused, match=r"APP_DB_URL in the environment cannot be pointed at a copy: .*passfile="
+    ) as caught:
+        of({**MAIN, "APP_DB_URL": url})
+    assert "PGPASSFILE" in caught.value.hint
+    assert of({"DATABASE_URL": url.replace("app@", "app:pw@")})["DATABASE_URL"].count(COPY) == 1
