@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import foreign_servers
 from .fence import fence, fence_state, must_be_fenced, stranded, unfence
 from .lifecycle import (
     cleanup_leftovers,
@@ -31,6 +32,7 @@ __all__ = [
     "expected",
     "fence",
     "fence_state",
+    "foreign_servers",
     "look_alikes",
     "maintenance",
     "must_be_fenced",

@@ -10,7 +10,7 @@ from typing import Any, Optional
 from ..core.errors import CommandFailed, PapError, Refused
 from ..core.registry import LIVE
 from ..sql.quoting import quote_ident, quote_literal
-from . import properties
+from . import foreign_servers, properties
 from .fence import alone, obstacles
 from .managed_names import (
     UNCLAIMED_LIMIT,
@@ -323,6 +323,7 @@ def ready_for_rehearsal(database: Database, scratch: Database) -> None:
         properties.refuse_ungivable(session, database.conninfo.dbname)
         traits = properties.capture(session, database.conninfo.dbname)
         session.execute("BEGIN;" + ";".join(properties.apply(scratch.conninfo.dbname, traits)) + ";COMMIT")
+    foreign_servers.lead_to_copy(database, scratch)
 
 
 def _unclaimed(statement: str) -> str:

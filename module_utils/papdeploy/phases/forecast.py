@@ -52,6 +52,7 @@ def copy_schema(stack: Stack, target: Database) -> None:
         if "--data-only" in arguments and not source.scalar("SELECT to_regnamespace('pap_deploy') IS NOT NULL"):
             continue
         copies.transfer(source, target, arguments, time.monotonic() + 300)
+    databases.foreign_servers.lead_to_copy(source, target)
     target.prove()
 
 

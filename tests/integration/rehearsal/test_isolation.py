@@ -578,3 +578,37 @@ def test_a_program_that_leads_itself_to_the_live_database_is_not_tried(bench: Be
         bench.rehearse({"2026_01_01_note.py": ADD_NOTE})
     assert bench.server.password not in str(caught.value)
     assert "no session of what this run started was seen in it" in caught.value.data["live"]
+
+
+def test_foreign_servers_of_a_copy_that_mean_the_live_database_mean_the_copy(bench: Bench, untouched: None) -> None:
+    """Where the extension is not there, a wrapper of its name takes the same options."""
+    bench.write_release("new", user=NOTE)
+    port = bench.server.port
+    options = {
+        "itself": f"host '127.0.0.1', port '{port}', dbname '{bench.dbname}'",
+        "by_default": f"dbname '{bench.dbname}'",
+        "another_host": f"host 'other.example', port '{port}', dbname '{bench.dbname}'",
+        "another_port": f"host 'localhost', port '1', dbname '{bench.dbname}'",
+        "another_database": f"host 'localhost', port '{port}', dbname 'postgres'",
+    }
+    try:
+        bench.server.sql("CREATE FOREIGN DATA WRAPPER postgres_fdw", bench.dbname)
+        for name, text in options.items():
+            bench.server.sql(f"CREATE SERVER {name} FOREIGN DATA WRAPPER postgres_fdw OPTIONS ({text})", bench.dbname)
+        changes = (
+            "(SELECT string_agg(srvname || array_to_string(srvoptions, ',') , ';' ORDER BY 1) FROM pg_foreign_server)"
+        )
+        look = f"""
+            db.execute("ALTER TABLE users ADD COLUMN note text")
+            found = db.scalar("SELECT {changes}")
+            name = db.scalar("SELECT current_database()")
+            led = [part.partition("dbname=")[0] for part in found.split(";") if "dbname=" + name in part]
+            assert name != {bench.dbname!r} and [part[:6] for part in led] == ["by_def", "itself"], found
+            assert found.count("dbname={bench.dbname},") == 2, found
+        """
+        sources = {"2026_01_01_note.py": migration(look, 'db.execute("ALTER TABLE users DROP note")')}
+        assert bench.rehearse(sources)["reversible"]
+        found = preflight.run(bench.stack, sources, WHO, preflight.Options(), check_mode=True, versions={})
+        assert not [line for line in found["pap"]["lines"] if "fail" in line]
+    finally:
+        bench.server.sql("DROP FOREIGN DATA WRAPPER postgres_fdw CASCADE", bench.dbname)

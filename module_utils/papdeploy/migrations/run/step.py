@@ -9,7 +9,7 @@ from typing import Any, Callable, Optional
 
 from ...core.errors import PapError
 from ...sql import statements as sql
-from .. import server_wide
+from .. import dblink, server_wide
 from ..ledger import SCHEMA
 
 MAX_STATEMENTS = 200  # kept per migration in the ledger and the result; the count is always whole
@@ -52,7 +52,8 @@ class Step:
             prepare(session, self, text)
 
     def leave_out(self, session: Any, text: str) -> str:
-        """``text`` without what acts on the whole server; that is noted, and what is left may be empty."""
+        """``text`` without what acts on the whole server; that is noted, and what is left may be empty. Where it
+        connects to the live database by dblink, it connects to the copy."""
         rest, found = server_wide.without(text)
         for statement in found:
             shown = session.redactor.text(server_wide.shown(statement)) + _caller(self.identity)
@@ -66,7 +67,8 @@ class Step:
             if item not in session.left_out:  # a transaction may be tried again
                 session.left_out.append(item)
             self._keep(statement.text, 0.0, {"left_out": True})
-        return rest
+        live = session.options.forbid_database
+        return dblink.pointed(rest, live.name, session.facts.database) if live else rest
 
     def done(self, text: str, seconds: float, rows: int) -> None:
         self._keep(text, seconds, {"rows": rows} if rows is not None and rows >= 0 else {})
