@@ -8,8 +8,7 @@ from typing import Any
 
 from papdeploy.migrations import files
 from papdeploy.migrations.options import RunOptions
-from papdeploy.migrations.run import apply as runner
-from papdeploy.migrations.run import revert
+from papdeploy.migrations.run import apply, revert
 
 from support.waiting import wait_until
 
@@ -69,7 +68,7 @@ class Bench:
     def apply(
         self, sources: dict[str, str], release: str = "r1", check: Any = None, dry_run: bool = False, **options: Any
     ):
-        return runner.apply(
+        return apply.apply(
             self.url, files.load_sources(sources), release=release, who="tester", check=check, dry_run=dry_run,
             options=RunOptions(**{"deadline_s": 60, **options}), emit=self.events.append,
         )  # fmt: skip

@@ -83,7 +83,7 @@ class _Shared:
             "--transaction", choices=("all", "each"), default="all", help="one transaction for all, or each"
         )
         self.run.add_argument(
-            "--believe", action="append", default=[], metavar="NAME", help="take this migration at its word"
+            "--assume-applied", action="append", default=[], metavar="NAME", help="take this migration at its word"
         )
         self.check = argparse.ArgumentParser(add_help=False)
         self.check.add_argument("--models", action="append", nargs="?", const="", metavar="MODULE[:NAME]",
@@ -168,7 +168,13 @@ def _add_restore_command(add: Add) -> None:
 
 
 def _request(arguments: argparse.Namespace) -> dict[str, Any]:
-    names = [name for _, name, _ in _TIMES] + ["lock_retries", "transaction", "believe", "allow_out_of_order", "only"]
+    names = [name for _, name, _ in _TIMES] + [
+        "lock_retries",
+        "transaction",
+        "assume_applied",
+        "allow_out_of_order",
+        "only",
+    ]
     given = vars(arguments)
     return {
         "folders": arguments.migrations or ["migrations"],

@@ -19,7 +19,7 @@ from typing import Any, Optional
 
 from ..core.text import plural
 from ..sql.quoting import quote_ident, quote_literal
-from . import other_losses as besides
+from . import other_losses
 from .content_digest.queries import no_member, unlocked, user_schema
 from .managed_names import CLIENT
 from .other_losses import Change
@@ -167,14 +167,16 @@ def take(session: Session) -> dict[str, Any]:
     snapshot = moment(session)
     counters = session.rows(COUNTERS)[0]
     tables = {f"{t['schema']}.{t['name']}": t for t in session.rows(TABLES)}
-    return {**snapshot, "counters": counters, "tables": tables, **besides.note(session)}
+    return {**snapshot, "counters": counters, "tables": tables, **other_losses.note(session)}
 
 
 def writes(database: Database) -> int:
     """How many row versions were ever written in ``database``, by its counters: two equal numbers, with no crash of the
     server between them, mean that nothing was written."""
     with database.session() as session:
-        return besides.writes(session) + sum(_writes(table) + int(table["deleted"]) for table in session.rows(TABLES))
+        return other_losses.writes(session) + sum(
+            _writes(table) + int(table["deleted"]) for table in session.rows(TABLES)
+        )
 
 
 def moment(session: Session) -> dict[str, Any]:
@@ -269,10 +271,10 @@ def _besides(
 ) -> tuple[tuple[Change, ...], int]:
     if "sequences" not in mark:
         return (Change("sequences and large objects, of which an earlier version of pap-deploy noted nothing"),), 0
-    now = besides.positions(session)
-    changes, mine = besides.moved(mark["sequences"], now, own=own.numbers, ignore_schemas=tuple(skip))
+    now = other_losses.positions(session)
+    changes, mine = other_losses.moved(mark["sequences"], now, own=own.numbers, ignore_schemas=tuple(skip))
     before = mark["large_objects"]
-    large = besides.large_objects(session, before, newer(mark), certain=certain, others=others, most=LOOK_BYTES)
+    large = other_losses.large_objects(session, before, newer(mark), certain=certain, others=others, most=LOOK_BYTES)
     return (*large, *changes), mine
 
 

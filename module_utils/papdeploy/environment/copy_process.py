@@ -12,8 +12,7 @@ from typing import Any, Callable
 
 from ..core.errors import Refused
 from ..core.url_hosts import Hosts
-from . import copy_environment, libpq_files
-from . import settings as environment
+from . import copy_environment, libpq_files, settings
 from .copy_environment import Aim, Surroundings
 
 Emit = Callable[[dict[str, Any]], None]
@@ -53,8 +52,8 @@ def verify(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     configuration file with an address of its own.
     """
     live = str(request["live"])
-    handled = {os.path.realpath(path) for path in environment.settings_files(request)}
-    seen, problem = environment.import_watched(request["models"])
+    handled = {os.path.realpath(path) for path in settings.settings_files(request)}
+    seen, problem = settings.import_watched(request["models"])
     for name, value in os.environ.items():
         if copy_environment.leads_to_live(name, value, live):
             by = f" by {seen.set_by[name]}" if seen.set_by.get(name) else ""
@@ -66,7 +65,7 @@ def verify(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     for path in seen.opened:
         if os.path.realpath(path) in handled or path.name in ("pg_service.conf", "pgpass"):
             continue
-        if copy_environment.text_leads_to_live(environment.text_of(path), live):
+        if copy_environment.text_leads_to_live(settings.text_of(path), live):
             raise Refused(
                 f"The import of the models reads {path}, which leads to the live database {live}.",
                 hint="Let the application take its database from a variable: then it can be pointed at a copy.",
@@ -76,16 +75,16 @@ def verify(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
 
 def surroundings(request: Mapping[str, Any]) -> Surroundings:
     """What this process, and the application in it, would find."""
-    text = environment.text_of
-    settings = {str(path): text(path) for path in environment.settings_files(request)}
-    secrets = {str(path): text(path) for path in environment.listed(environment.SECRETS)}
+    text = settings.text_of
+    files = {str(path): text(path) for path in settings.settings_files(request)}
+    secrets = {str(path): text(path) for path in settings.listed(settings.SECRETS)}
     named = {name: text(Path(value)) for name, value in os.environ.items() if _is_path(value)}
     for name, default in libpq_files.DEFAULTS.items():
         named[name] = named.get(name) or text(Path(os.environ.get(name) or default).expanduser())
     folder = os.environ.get("PGSYSCONFDIR")
     for path in (f"{folder}/pg_service.conf",) if folder else _SYSTEM_SERVICES:
         named["PGSERVICEFILE"] += text(Path(path))
-    return Surroundings(dict(os.environ), settings, secrets, {name: value for name, value in named.items() if value})
+    return Surroundings(dict(os.environ), files, secrets, {name: value for name, value in named.items() if value})
 
 
 def _is_path(value: str) -> bool:

@@ -26,8 +26,7 @@ from ..core.visible import visible
 from ..notify import webhook
 from ..releases.journal import Journal, State
 from ..remote import archive
-from . import confidential as watch_confidential
-from . import data_rules
+from . import confidential, data_rules
 from .confidential import NOTHING, Confidential
 from .files import LogSource
 from .rules import Rules, begin, being_watcher, changing, is_watched, load, open_alarms, save, step
@@ -108,7 +107,7 @@ def first(
             return state
 
 
-def spawn(folder: Path, confidential: Confidential = NOTHING, python: str = "") -> int:
+def spawn(folder: Path, known: Confidential = NOTHING, python: str = "") -> int:
     """Start the watcher of a release, detached from this process and its terminal; what is confidential goes through a
     pipe. Returns its process id, once it shows that it lives; raises Unavailable if it does not."""
     if is_watched(folder):
@@ -125,7 +124,7 @@ def spawn(folder: Path, confidential: Confidential = NOTHING, python: str = "") 
         )
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError), process.stdin:  # it may have ended: its log says why
-        process.stdin.write(confidential.text().encode())
+        process.stdin.write(known.text().encode())
     deadline = time.monotonic() + 20
     while not is_watched(folder):
         if process.poll() is not None or time.monotonic() > deadline:
@@ -148,12 +147,12 @@ def install(folder: Path) -> Path:
     return program
 
 
-def run(folder: Path, confidential: Confidential) -> None:
+def run(folder: Path, known: Confidential) -> None:
     """Step until the watch ends. What was not read when the watcher died is read now: the marks are in the state."""
     with being_watcher(folder):
         while True:
             try:
-                if one_step(folder, confidential)["ended"] is not None:
+                if one_step(folder, known)["ended"] is not None:
                     return
             except (
                 OSError,
@@ -163,10 +162,10 @@ def run(folder: Path, confidential: Confidential) -> None:
             time.sleep(float(_loaded(folder)["interval_s"]))
 
 
-def one_step(folder: Path, confidential: Confidential) -> dict[str, Any]:
+def one_step(folder: Path, known: Confidential) -> dict[str, Any]:
     """One step of the watch on disk: end it if a later release has taken over, else read on; send what is new."""
-    sources, redactor = _sources(folder), confidential.redactor()
-    found = _lost(folder, confidential.database_password)
+    sources, redactor = _sources(folder), known.redactor()
+    found = _lost(folder, known.database_password)
     with changing(folder):
         state = _loaded(folder)
         if state["ended"] is None:
@@ -176,8 +175,8 @@ def one_step(folder: Path, confidential: Confidential) -> dict[str, Any]:
             state = data_rules.judged(state, found, now()) if found and not why else state
             save(folder, state)
     if state["ended"] is not None:
-        watch_confidential.forget(folder)
-    _send_alarms(folder, confidential.alert or _configured(folder).get("alert") or {})
+        confidential.forget(folder)
+    _send_alarms(folder, known.alert or _configured(folder).get("alert") or {})
     return state
 
 
@@ -195,7 +194,7 @@ def end(folder: Path, why: str) -> None:
         state = load(folder)
         if state is not None and state["ended"] is None:
             save(folder, {**state, "ended": {"at": now(), "why": why}})
-    watch_confidential.forget(folder)
+    confidential.forget(folder)
 
 
 def overtaken(journal: Journal) -> str:
@@ -268,7 +267,7 @@ def main(arguments: list[str]) -> int:
         print("usage: watch.zip run|step <release folder> [-]", file=sys.stderr)
         return 2
     folder = Path(arguments[1])
-    given = watch_confidential.from_text(sys.stdin.read()) if arguments[2:] else watch_confidential.kept(folder)
+    given = confidential.from_text(sys.stdin.read()) if arguments[2:] else confidential.kept(folder)
     with contextlib.suppress(KeyboardInterrupt):
         try:
             if arguments[0] == "step":

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 from ..core.errors import Refused
 from . import files, planning
 from .options import RunOptions
-from .run import apply as runner
+from .run.apply import apply as apply_pending
+from .run.apply import opened, who_am_i
 
 if TYPE_CHECKING:
     from .run.execute import Check
@@ -60,7 +61,7 @@ def check_of(request: Request) -> Optional[Check]:
 def _common(request: Request, emit: Emit) -> dict[str, Any]:
     return {
         "release": str(request.get("release") or "cli"),
-        "who": str(request.get("who") or runner.who_am_i()),
+        "who": str(request.get("who") or who_am_i()),
         "options": RunOptions.from_dict(
             {**(request.get("options") or {}), **{name: request.get(name) for name in _IDENTITIES}}
         ),
@@ -73,7 +74,7 @@ def _state(request: Request, emit: Emit, what: Callable[..., Any]) -> dict[str, 
     migrations = files_of(request)
     common = _common(request, emit)
     common.pop("dry_run")
-    with runner.opened(url_of(request), **common) as session:
+    with opened(url_of(request), **common) as session:
         session.query("SET default_transaction_read_only = on")
         found = what(session, migrations, common["options"])
         answer: dict[str, Any] = found.as_dict()
@@ -118,14 +119,14 @@ def apply(request: Request, emit: Emit) -> dict[str, Any]:
 
         del common["emit"]  # the process of the plan has no way to tell
         return planned.apply(url_of(request), files_of(request), **common).as_dict()
-    return runner.apply(url_of(request), files_of(request), check=check_of(request), **common).as_dict()
+    return apply_pending(url_of(request), files_of(request), check=check_of(request), **common).as_dict()
 
 
 def revert(request: Request, emit: Emit) -> dict[str, Any]:
     """Run downgrades: ``identities``, ``count`` or ``since_release`` says which; ``expected`` as for apply."""
-    from .run import revert as reverting
+    from .run import revert
 
-    return reverting.revert(
+    return revert.revert(
         url_of(request),
         files_of(request),
         identities=request.get("identities") or (),
@@ -137,19 +138,19 @@ def revert(request: Request, emit: Emit) -> dict[str, Any]:
 
 
 def baseline(request: Request, emit: Emit) -> dict[str, Any]:
-    """Mark as applied what the catalog shows; ``identities`` limits it, ``options.believe`` vouches."""
-    from .run import baseline as adopt
+    """Mark as applied what the catalog shows; ``identities`` limits it, ``options.assume_applied`` vouches."""
+    from .run import baseline
 
-    return adopt.baseline(
+    return baseline.baseline(
         url_of(request), files_of(request), identities=request.get("identities") or (), **_common(request, emit)
     ).as_dict()
 
 
 def repair(request: Request, emit: Emit) -> dict[str, Any]:
     """Accept edited and removed files; ``reason`` is recorded."""
-    from .run import baseline as adopt
+    from .run import baseline
 
-    return adopt.repair(
+    return baseline.repair(
         url_of(request),
         files_of(request),
         identities=request.get("identities") or (),

@@ -17,7 +17,7 @@ class RunOptions:
     ``lock_timeout_s``: longest wait of one statement for a table lock, so that the queue behind it stays short.
     ``lock_retries``: how often the whole transaction is tried again after a lock timeout, deadlock or serialization
     failure. ``lock_wait_s``: how long to wait for another run of the runner. ``transaction``: ``all`` pending
-    migrations in one, or ``each`` in its own. ``believe``: legacy scripts that are taken at their word
+    migrations in one, or ``each`` in its own. ``assume_applied``: legacy scripts that are taken at their word
     although the catalog did not change. ``only``: these, with what they require. ``observe``: record locks, rewritten
     tables and WAL of every migration. ``stop_at_scripts``: end before the first legacy script, of which it is unknown
     where else it connects. ``expect_database``: every session proves that it is in this database before it
@@ -34,7 +34,7 @@ class RunOptions:
     script_deadline_s: float = 900.0
     transaction: str = "all"
     allow_out_of_order: bool = False
-    believe: tuple[str, ...] = ()
+    assume_applied: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     observe: bool = False
     guard: str = ""
@@ -52,7 +52,7 @@ class RunOptions:
                 raise Refused(f"{name} must be more than 0 seconds.")
         if self.transaction not in ("all", "each"):
             raise Refused(f"transaction must be 'all' or 'each', not {self.transaction!r}.")
-        for name in ("believe", "only"):
+        for name in ("assume_applied", "only"):
             names = getattr(self, name)
             object.__setattr__(self, name, tuple(n[:-3] if n.endswith(".py") else n for n in names))
 

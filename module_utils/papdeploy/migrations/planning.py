@@ -106,7 +106,7 @@ def _terminated(statement: str) -> str:
 def compare(files: Sequence[MigrationFile], book: Ledger, options: Optional[RunOptions] = None) -> State:
     """Files against ledger, without a database."""
     options = options or RunOptions()
-    with_requirements(files, options.believe)  # a misspelt name is refused
+    with_requirements(files, options.assume_applied)  # a misspelt name is refused
     applied = book.applied
     by_name = {migration.identity: migration for migration in files}
     pending = [migration for migration in files if migration.identity not in applied]

@@ -23,8 +23,7 @@ from ..schema import CheckOptions, Difference, compare, drift, fingerprint, judg
 from ..schema.catalog.rows import Catalog
 from ..schema.differences.catalogs import comparable
 from ..schema.differences.result import reaches
-from . import api_watch, guards, live_check, models_ddl, release_content, schema_ahead, smoke_test_logins
-from . import forecast as plan
+from . import api_watch, forecast, guards, live_check, models_ddl, release_content, schema_ahead, smoke_test_logins
 from .findings import Findings
 
 
@@ -57,8 +56,8 @@ def run(
     with live_check.unchanged(stack, "the plan" if check_mode else "the preflight") as live:
         findings = look(stack, sources, options, with_baseline=not check_mode)
         nothing_to_do = findings.nothing_to_do and not options.force
-        forecast = (
-            plan.forecast(stack, sources, findings, CheckOptions.from_dict(dict(options.schema)))
+        predicted = (
+            forecast.forecast(stack, sources, findings, CheckOptions.from_dict(dict(options.schema)))
             if check_mode and not nothing_to_do
             else None
         )
@@ -75,10 +74,10 @@ def run(
         findings.lines.append(
             f"nothing to deploy: {findings.running['label']} runs, no migration is pending, {findings.schema}"
         )
-    elif forecast is not None:
-        findings.lines += [*forecast.lines, live.sentence]
-        result["diff"] = forecast.diff
-        result["would_fail"] = forecast.fails
+    elif predicted is not None:
+        findings.lines += [*predicted.lines, live.sentence]
+        result["diff"] = predicted.diff
+        result["would_fail"] = predicted.fails
         result["changed"] = True
     else:
         journal = _open(stack, sources, who, findings, versions)
@@ -240,7 +239,7 @@ def expected_catalog(stack: Stack, version: Mapping[str, Any], digest: str) -> C
         cached: Catalog = json.loads(cache.read_text(encoding="utf-8"))
         return cached
     with contextlib.ExitStack() as opened:
-        scratch = opened.enter_context(plan.scratch_database(stack, "models"))
+        scratch = opened.enter_context(forecast.scratch_database(stack, "models"))
         app_session = opened.enter_context(stack.on_copy(version, scratch, "the creation of the models"))
         made = app_session.call("schema.expect", {"models": list(stack.models)}, deadline_s=300)
     catalog: Catalog = made["catalog"]

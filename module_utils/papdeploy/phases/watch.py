@@ -13,9 +13,7 @@ from ..app.stack import Stack
 from ..core.clock import now
 from ..core.errors import PapError, Refused
 from ..core.text import plural
-from ..logwatch import confidential as watch_confidential
-from ..logwatch import data_rules, process
-from ..logwatch import rules as watch
+from ..logwatch import confidential, data_rules, process, rules
 from ..logwatch.classify import totals
 from ..logwatch.confidential import Confidential
 from ..logwatch.kinds import KINDS
@@ -72,7 +70,7 @@ def prepare(stack: Stack, release: str, options: Options) -> dict[str, Any]:
             specs,
             hours=options.hours,
             interval_s=options.interval_s,
-            rules=watch.rules_of({"rules": options.rules}),
+            rules=rules.rules_of({"rules": options.rules}),
             timer=options.timer,
             redactor=stack.redactor,
             database=data_rules.spec_of(stack.database, stack.may_delete, stack.environment),
@@ -83,7 +81,7 @@ def prepare(stack: Stack, release: str, options: Options) -> dict[str, Any]:
 def first(stack: Stack, release: str, options: Options) -> dict[str, Any]:
     """Watch the first minute, then leave the watcher to itself. Raises WatchAlarm, which rolls the release back."""
     with stack.state.working(release) as journal:
-        if watch.load(journal.folder) is None:
+        if rules.load(journal.folder) is None:
             return {"watched": False, "counts": {}, "pap": _pap([])}
         with journal.checkpoint("watch") as done:
             state = process.first(
@@ -92,10 +90,10 @@ def first(stack: Stack, release: str, options: Options) -> dict[str, Any]:
                 redactor=stack.redactor,
                 password=stack.database.conninfo.password,
             )
-            counts = totals(watch.findings_of(state))
+            counts = totals(rules.findings_of(state))
             line = f"{options.first_s:g} s: {_seen(state)}"
             done.update(findings=counts, records=state["records"], requests=state["requests"], lines=[line])
-            alarms = watch.open_alarms(state)
+            alarms = rules.open_alarms(state)
             if alarms:
                 process.end(journal.folder, "the deploy failed")
                 raise _alarm(stack, alarms)
@@ -118,7 +116,7 @@ def _logged(journal: Journal) -> list[str]:
     limit = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            found = watch.findings_of(process.look(journal.folder, journal.redactor))
+            found = rules.findings_of(process.look(journal.folder, journal.redactor))
         except (PapError, OSError):
             return []
         trouble = [finding for finding in found if finding.kind not in ("restart", "authentication")]
@@ -132,18 +130,18 @@ def _logged(journal: Journal) -> list[str]:
     return lines
 
 
-def start(state: State, release: str, confidential: Confidential, *, timer: bool = False) -> dict[str, Any]:
+def start(state: State, release: str, known: Confidential, *, timer: bool = False) -> dict[str, Any]:
     """Start the detached watcher of ``release`` (or let a timer run its steps); one that died goes on where it was."""
     journal = _journal(state, release)
-    found = watch.load(journal.folder) if journal else None
+    found = rules.load(journal.folder) if journal else None
     if journal is None or found is None:
         return {"watching": False, "program": "", "folder": "", "pap": _pap([])}
     program = process.install(journal.folder)
     lines = []
     if found["ended"] is None and timer:
-        watch_confidential.keep(journal.folder, confidential)
-    if found["ended"] is None and not timer and not watch.is_watched(journal.folder):
-        pid = process.spawn(journal.folder, confidential)
+        confidential.keep(journal.folder, known)
+    if found["ended"] is None and not timer and not rules.is_watched(journal.folder):
+        pid = process.spawn(journal.folder, known)
         lines = [f"goes on until {found['until'][:16].replace('T', ' ')} UTC in process {pid} on the target host"]
     return {
         "changed": bool(lines),
@@ -162,7 +160,7 @@ def status(state: State, release: str) -> dict[str, Any]:
     journal = _journal(state, release)
     if journal is None:
         return {"ok": True, "alarm": False, "dead": False, "release": "", "pap": _pap(["nothing was deployed yet"])}
-    found = watch.status(journal.folder)
+    found = rules.status(journal.folder)
     lines = [f"release {journal.release}: {found['summary']}"]
     lines += [f"  {alarm['sample']}" for alarm in found["alarms"][:3] if alarm.get("sample")]
     lines += [f"  cannot be read: {source['message']}" for source in (found.get("blind") or {}).values()]
@@ -184,14 +182,14 @@ def acknowledge(state: State, release: str, who: Mapping[str, Any], reason: str)
     journal = _journal(state, release)
     if journal is None:
         raise Refused("Nothing was deployed yet: there is no alarm to acknowledge.")
-    with watch.changing(journal.folder):
-        found = watch.load(journal.folder)
+    with rules.changing(journal.folder):
+        found = rules.load(journal.folder)
         if found is None:
             raise Refused(f"Release {journal.release} has no watch: there is no alarm to acknowledge.")
-        count = len(watch.open_alarms(found))
+        count = len(rules.open_alarms(found))
         if count:
             name = f"{who.get('user', '?')}@{who.get('host', '?')}"
-            watch.save(journal.folder, watch.acknowledge(found, name, reason, now()))
+            rules.save(journal.folder, rules.acknowledge(found, name, reason, now()))
     return {"changed": bool(count), "pap": _pap([f"{plural(count, 'alarm')} acknowledged"])}
 
 
@@ -200,7 +198,7 @@ def _journal(state: State, release: str) -> Optional[Journal]:
 
 
 def _seen(state: Mapping[str, Any]) -> str:
-    counts = totals(watch.findings_of(state))
+    counts = totals(rules.findings_of(state))
     what = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items()) or "nothing to report"
     return f"{plural(state['requests'], 'request')}, {plural(state['records'], 'log record')}, {what}"
 

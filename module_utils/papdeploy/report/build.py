@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 from ..core.clock import seconds_between
 from ..core.text import plural
-from ..logwatch import rules as watching
+from ..logwatch import rules
 from ..releases import downtime
 from ..releases.api_absence import absence, sentence
 from ..releases.journal import Journal
@@ -26,8 +26,8 @@ Entries = Sequence[Mapping[str, Any]]
 def build(journal: Journal) -> dict[str, Any]:
     """The report of the release with this journal."""
     kept = {name: _kept(journal.folder / f"{name}.json") for name in ("before", "catalog", "differences", "expected")}
-    state = watching.load(journal.folder)
-    status = watching.status(journal.folder) if state else None
+    state = rules.load(journal.folder)
+    status = rules.status(journal.folder) if state else None
     made = build_from(journal.entries(), kept, state, status)
     return {**made, "journal": str(journal.path)}
 

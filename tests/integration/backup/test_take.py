@@ -21,7 +21,7 @@ from papdeploy.backup import files, manifest, pipeline
 from papdeploy.core.errors import CommandFailed, DeadlineExceeded, PapError, Refused, Unavailable
 from papdeploy.databases import content_digest
 from papdeploy.databases.psql import Conninfo, Database
-from papdeploy.phases import backup as backing_up
+from papdeploy.phases import backup as backup_phase
 from papdeploy.releases.journal import State
 from papdeploy.sites.host import HostSite, Process
 from support.app_session import as_app
@@ -454,9 +454,9 @@ def test_a_backup_by_itself_and_a_deploy_exclude_each_other(
     me = {"user": "me", "host": "here", "pid": 1}
     other_run = State(state.folder)
     deploy = other_run.begin({"user": "you", "host": "elsewhere", "pid": 1})
-    for options in (backing_up.Options(), backing_up.Options(verify=str(tmp_path / "any.dump"))):
+    for options in (backup_phase.Options(), backup_phase.Options(verify=str(tmp_path / "any.dump"))):
         with pytest.raises(Refused, match="started by you@elsewhere"):
-            backing_up.run(stack, "", me, options)
+            backup_phase.run(stack, "", me, options)
     assert not state.backups_folder.exists()
     assert not [name for name in names(server) if name.startswith(f"{database}__")]
     other_run.lock.release(deploy.release)
@@ -465,14 +465,14 @@ def test_a_backup_by_itself_and_a_deploy_exclude_each_other(
     real = backup.take
 
     def take(*given: Any, **options: Any) -> backup.Backup:
-        for other in (lambda: state.begin(me), lambda: backing_up.run(stack, "", me, backing_up.Options())):
+        for other in (lambda: state.begin(me), lambda: backup_phase.run(stack, "", me, backup_phase.Options())):
             with pytest.raises(Refused, match="manual-") as caught:
                 other()
             refused.append(caught.value.message)
         return real(*given, **options)
 
     monkeypatch.setattr(backup, "take", take)
-    made = backing_up.run(stack, "", me, backing_up.Options())
+    made = backup_phase.run(stack, "", me, backup_phase.Options())
     assert len(refused) == 2
     assert backup.inspect(made["backup"]["path"]).manifest["rows"] == 1000
     assert state.lock.holder() is None

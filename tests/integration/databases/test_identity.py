@@ -18,7 +18,7 @@ from papdeploy.databases import content_digest, relation_losses
 from papdeploy.databases.managed_names import admin_session, look
 from papdeploy.databases.psql import Database
 from papdeploy.phases import cleanup
-from papdeploy.phases import rollback as going_back
+from papdeploy.phases import rollback as rollback_phase
 from papdeploy.releases.journal import Journal, State
 from papdeploy.sql.quoting import quote_ident, quote_literal
 from support.app_session import as_app
@@ -395,10 +395,10 @@ def test_named_way_is_remembered_by_a_rollback_that_was_interrupted(live: Databa
     journal = state.begin(ME, stack="st")
     journal.append("release", "finished")
     journal.append("rollback", "begin", asked="restore")
-    assert going_back._asked(journal, going_back.Options()) == "restore"
-    assert going_back._asked(journal, going_back.Options(strategy="image")) == "image"
+    assert rollback_phase._asked(journal, rollback_phase.Options()) == "restore"
+    assert rollback_phase._asked(journal, rollback_phase.Options(strategy="image")) == "image"
     journal.append("rollback.restart", "done")
-    assert going_back._asked(journal, going_back.Options()) == "", "it was called off, and is over"
+    assert rollback_phase._asked(journal, rollback_phase.Options()) == "", "it was called off, and is over"
 
 
 def test_release_of_another_stack_in_one_folder_is_not_taken_back(live: Database, tmp_path: Path) -> None:
@@ -406,7 +406,7 @@ def test_release_of_another_stack_in_one_folder_is_not_taken_back(live: Database
     journal = state.begin(ME, stack="theirs")
     stack: Any = Stack("st", "staging", state, live, FakeApi(), (), {})  # type: ignore[arg-type]
     with pytest.raises(Refused, match=f"Release {journal.release} is of another stack: theirs, not st"):
-        going_back._refuse_other_stack(stack, journal)
+        rollback_phase._refuse_other_stack(stack, journal)
 
 
 def test_copy_in_use_by_another_run_of_this_stack_stays(server: Server, live: Database) -> None:

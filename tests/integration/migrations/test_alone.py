@@ -297,8 +297,8 @@ def test_the_session_waits_without_a_snapshot(bench: Bench) -> None:
     )
     sources = {**BASE, "2025_01_03_slow.py": slow}
     code = (
-        "import json, sys; from papdeploy.migrations import handlers as calls;"
-        " r = json.load(sys.stdin); print(calls.apply(r, lambda e: print(e['event'], flush=True))['changed'])"
+        "import json, sys; from papdeploy.migrations import handlers;"
+        " r = json.load(sys.stdin); print(handlers.apply(r, lambda e: print(e['event'], flush=True))['changed'])"
     )
     request = {"url": bench.url, "sources": sources, "options": {"lock_wait_s": 60}}
     second = subprocess.Popen(

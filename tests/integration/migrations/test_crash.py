@@ -38,7 +38,7 @@ EVERYTHING = {**TOGETHER, **ALONE}
 # Forks a child per request, which kills itself with SIGKILL just before its n-th statement (of any kind).
 KILLER = """
 import json, os, signal, sys
-from papdeploy.migrations import handlers as calls; from papdeploy.migrations.run import session, watchdog as watch
+from papdeploy.migrations import handlers; from papdeploy.migrations.run import session, watchdog as watch
 import psycopg2
 for line in sys.stdin:
     task = json.loads(line)

@@ -67,7 +67,7 @@ def test_its_output_is_shown_on_failure(bench: Bench) -> None:
 
 
 def test_the_operator_may_vouch_for_one_that_changes_data_only(bench: Bench) -> None:
-    result = bench.apply(script("data_only"), believe=("data_only",))
+    result = bench.apply(script("data_only"), assume_applied=("data_only",))
     assert bench.sql("SELECT name FROM users") == [("ADA",)]
     assert result.applied[0]["details"]["believed"] is True
     assert bench.sql("SELECT details->>'believed' FROM pap_deploy.ledger WHERE event = 'applied'") == [("true",)]

@@ -40,8 +40,8 @@ def ask(bench: Bench, name: str, request: dict, tmp_path: Path, **rest):
 def test_what_the_check_needs_is_imported_before_users_wait(bench: Bench, tmp_path: Path) -> None:
     """The status that a deploy asks for before it stops the API: the first import of SQLAlchemy may take seconds."""
     program = (
-        "import json, sys; from papdeploy.migrations import handlers as calls; request = json.loads(sys.argv[1]);"
-        "calls.status(request, print); print('sqlalchemy' in sys.modules)"
+        "import json, sys; from papdeploy.migrations import handlers; request = json.loads(sys.argv[1]);"
+        "handlers.status(request, print); print('sqlalchemy' in sys.modules)"
     )
     found = []
     for expected in ({}, {"schemas": []}):

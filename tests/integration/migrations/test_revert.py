@@ -57,7 +57,7 @@ NO_WAY_BACK = {
 def test_an_irreversible_one_is_refused_before_anything(bench: Bench, case: str) -> None:
     source, message = NO_WAY_BACK[case]
     sources = {"2025_01_01_a.py": CREATE_A, "2025_01_02_no.py": source, "2025_01_03_x.py": ADD_X}
-    bench.apply(sources, believe=("2025_01_02_no",))
+    bench.apply(sources, assume_applied=("2025_01_02_no",))
     rows = len(bench.ledger())
     with pytest.raises(Refused, match=message) as caught:
         bench.revert(sources, count=3)

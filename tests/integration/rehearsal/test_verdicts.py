@@ -80,13 +80,13 @@ def test_a_good_release(bench: Bench, untouched: None) -> None:
 
 
 def test_the_copy_of_the_proven_backup_is_used_and_dropped(bench: Bench, untouched: None) -> None:
-    from papdeploy.phases import backup as backing_up
+    from papdeploy.phases import backup as backup_phase
     from papdeploy.phases import rehearse
     from papdeploy.rehearsal import Options
 
     bench.write_release("new", user=NOTE)
     release = bench.open({"2026_01_01_note.py": ADD_NOTE})
-    backing_up.run(bench.stack, release, {}, backing_up.Options(keep_copy=True))
+    backup_phase.run(bench.stack, release, {}, backup_phase.Options(keep_copy=True))
     assert len(bench.databases()) == 2
     found = rehearse.run(bench.stack, release, Options(), alone=True, nice=0)["rehearsal"]
     assert found["copy"] == "the copy that proved the backup"
@@ -365,14 +365,14 @@ def test_a_deadline_ends_it_and_keep_keeps_the_copy(bench: Bench) -> None:
 
 
 def test_the_backup_is_restored_again_after_a_bad_downgrade(bench: Bench, untouched: None) -> None:
-    from papdeploy.phases import backup as backing_up
+    from papdeploy.phases import backup as backup_phase
     from papdeploy.phases import rehearse
     from papdeploy.rehearsal import Options
 
     bench.write_release("new")
     lossy = migration("""db.execute("DELETE FROM items WHERE id < 4")""", """db.execute("SELECT 1")""")
     release = bench.open({"2026_01_01_delete.py": lossy})
-    taken = backing_up.run(bench.stack, release, {}, backing_up.Options(keep_copy=True))["backup"]
+    taken = backup_phase.run(bench.stack, release, {}, backup_phase.Options(keep_copy=True))["backup"]
     assert backup.load_manifest(taken["path"]).scratch
     found = rehearse.run(bench.stack, release, Options(), alone=True, nice=0)["rehearsal"]
     assert found["reversible"] is False

@@ -26,7 +26,7 @@ def main(file: str, argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--release", default="cli", help="recorded in the ledger (default: cli)")
     parser.add_argument("--allow-out-of-order", action="store_true", help="although a newer one is applied already")
     parser.add_argument(
-        "--believe", action="store_true", help="take a legacy script's word, the catalog does not change"
+        "--assume-applied", action="store_true", help="take a legacy script's word, the catalog does not change"
     )
     arguments = parser.parse_args(argv)
 
@@ -40,8 +40,8 @@ def main(file: str, argv: Optional[Sequence[str]] = None) -> int:
             )
         request = {"folders": [str(path.parent)], "url": arguments.database_url, "release": arguments.release}
         options = {"allow_out_of_order": arguments.allow_out_of_order}
-        if arguments.believe:
-            options["believe"] = [path.stem]
+        if arguments.assume_applied:
+            options["assume_applied"] = [path.stem]
         if arguments.revert:
             reverted = handlers.revert({**request, "options": options, "identities": [path.stem]}, console.progress)
             print(console.result_text(reverted))

@@ -49,10 +49,10 @@ def baseline(
 ) -> AdoptResult:
     """Mark as applied those pending migrations whose effects the catalog shows, and only those.
 
-    ``identities`` limits it to some (with what they require). ``options.believe`` names migrations that the operator
-    vouches for although the catalog cannot tell (data only) or tells only in part. Raises Refused if a migration is
-    there in part, or if one that cannot be told comes before one that is there: its place would be a guess.
-    """
+    ``identities`` limits it to some (with what they require). ``options.assume_applied`` names migrations that the
+    operator vouches for although the catalog cannot tell (data only) or tells only in part. Raises Refused if a
+    migration is there in part, or if one that cannot be told comes before one that is there: its place would be a
+    guess."""
     options = options or RunOptions()
     began = time.monotonic()
     with opened(url_or_engine, release=release, who=who or who_am_i(), options=options, emit=emit) as session:
@@ -60,35 +60,37 @@ def baseline(
         if not dry_run:
             lock_for_change(session)
         applied = book_of(session).applied
-        with_requirements(files, options.believe)  # a misspelt name is refused
+        with_requirements(files, options.assume_applied)  # a misspelt name is refused
         chosen = with_requirements(files, identities) if identities else list(files)
         candidates = [migration for migration in chosen if migration.identity not in applied]
         findings = catalog_evidence.judge(candidates, session.query)
         result.findings = [finding.as_dict() for finding in findings]
-        marked = _to_mark(findings, options.believe)
+        marked = _to_mark(findings, options.assume_applied)
         by_name = {migration.identity: migration for migration in files}
         if marked and not dry_run:
             _record(session, [by_name[finding.identity] for finding in marked], ledger.BASELINED,
-                    [_why(finding, options.believe) for finding in marked])  # fmt: skip
+                    [_why(finding, options.assume_applied) for finding in marked])  # fmt: skip
         result.marked = [finding.identity for finding in marked]
         result.seconds = round(time.monotonic() - began, 3)
         return result
 
 
-def _why(finding: catalog_evidence.Finding, believe: Sequence[str]) -> dict[str, Any]:
-    return {"found": finding.found, "lacking": finding.lacking, "believed": finding.identity in believe}
+def _why(finding: catalog_evidence.Finding, assume_applied: Sequence[str]) -> dict[str, Any]:
+    return {"found": finding.found, "lacking": finding.lacking, "believed": finding.identity in assume_applied}
 
 
-def _to_mark(findings: Sequence[catalog_evidence.Finding], believe: Sequence[str]) -> list[catalog_evidence.Finding]:
+def _to_mark(
+    findings: Sequence[catalog_evidence.Finding], assume_applied: Sequence[str]
+) -> list[catalog_evidence.Finding]:
     marked: list[catalog_evidence.Finding] = []
     uncertain: list[catalog_evidence.Finding] = []
     for finding in findings:
-        if finding.identity in believe or finding.verdict == catalog_evidence.PRESENT:
+        if finding.identity in assume_applied or finding.verdict == catalog_evidence.PRESENT:
             if uncertain and finding.verdict == catalog_evidence.PRESENT:
                 raise Refused(
                     f"{finding.identity} is there, but of {uncertain[0].identity}, which comes before it, the catalog"
                     " shows nothing either way.",
-                    hint=f"Look whether {uncertain[0].identity} was done; if so, name it with --believe.",
+                    hint=f"Look whether {uncertain[0].identity} was done; if so, name it with --assume-applied.",
                     findings=[item.as_dict() for item in findings],
                 )
             marked.append(finding)
@@ -96,7 +98,7 @@ def _to_mark(findings: Sequence[catalog_evidence.Finding], believe: Sequence[str
             raise Refused(
                 f"{finding.identity} is there only in part: {', '.join(finding.lacking[:3])} is lacking,"
                 f" {', '.join(finding.found[:3])} is there.",
-                hint="Complete it by hand or undo it; if the rest is meant to be so, name it with --believe.",
+                hint="Complete it by hand or undo it; if the rest is meant to be so, name it with --assume-applied.",
                 findings=[item.as_dict() for item in findings],
             )
         elif finding.verdict == catalog_evidence.UNKNOWN:

@@ -72,14 +72,14 @@ def run_script(session: Session, migration: MigrationFile) -> dict[str, Any]:
     answer, output = _run(session, migration)
     seconds = round(time.perf_counter() - began, 6)
     changed = changes(before, describe(session))
-    believed = migration.identity in session.options.believe
+    believed = migration.identity in session.options.assume_applied
     trouble = _trouble(answer, changed, believed)
     if trouble:
         kept = f" It did change the database before: {_few(changed)}." if changed else ""
         raise MigrationError(
             f"Migration {migration.identity} (legacy script) {trouble}.{kept}",
             hint=(
-                "If it changes data only and you have looked that it did, run again with --believe "
+                "If it changes data only and you have looked that it did, run again with --assume-applied "
                 f"{migration.identity}."
                 if answer.get("returned") is True and not changed
                 else "Its output is in the result. Such a script cannot be rolled back: rewrite it as upgrade(db)."

@@ -6,7 +6,7 @@ import pytest
 from papdeploy.core.errors import Refused
 from papdeploy.migrations import files
 from papdeploy.migrations.options import RunOptions
-from papdeploy.migrations.run import baseline as adopt
+from papdeploy.migrations.run import baseline as baseline_module
 from support.migration_runner import Bench, migration
 
 pytestmark = pytest.mark.every_version
@@ -27,9 +27,11 @@ def bench(server, database) -> Bench:
     return Bench(server, database)
 
 
-def baseline(bench: Bench, sources: dict[str, str] = SOURCES, believe: tuple[str, ...] = (), **rest):
+def baseline(bench: Bench, sources: dict[str, str] = SOURCES, assume_applied: tuple[str, ...] = (), **rest):
     loaded = files.load_sources(sources)
-    return adopt.baseline(bench.url, loaded, release="adopt", who="me", options=RunOptions(believe=believe), **rest)
+    return baseline_module.baseline(
+        bench.url, loaded, release="adopt", who="me", options=RunOptions(assume_applied=assume_applied), **rest
+    )
 
 
 @pytest.mark.parametrize("done", range(len(SQL) + 1))
@@ -52,7 +54,7 @@ def test_a_half_done_one_is_refused(bench: Bench) -> None:
     with pytest.raises(Refused, match=r"only in part: column \"users\".two is lacking, column \"users\".one is there"):
         baseline(bench, sources)
     assert bench.ledger() == []
-    assert baseline(bench, sources, believe=("2025_01_02_two",)).marked == ["2025_01_01_users", "2025_01_02_two"]
+    assert baseline(bench, sources, assume_applied=("2025_01_02_two",)).marked == ["2025_01_01_users", "2025_01_02_two"]
 
 
 def test_what_the_catalog_cannot_show_needs_a_word(bench: Bench) -> None:
@@ -63,7 +65,7 @@ def test_what_the_catalog_cannot_show_needs_a_word(bench: Bench) -> None:
         baseline(bench, sources)
     verdicts = {item["identity"]: item["verdict"] for item in caught.value.data["findings"]}
     assert verdicts["2025_01_01_z_data"] == "unknown" and verdicts["2025_01_06_label"] == "present"
-    result = baseline(bench, sources, believe=("2025_01_01_z_data",))
+    result = baseline(bench, sources, assume_applied=("2025_01_01_z_data",))
     assert len(result.marked) == 7
     assert bench.sql("SELECT identity FROM pap_deploy.ledger WHERE details->>'believed' = 'true'") == [
         ("2025_01_01_z_data",)
@@ -79,7 +81,7 @@ def test_what_a_later_one_undid_proves_nothing(bench: Bench) -> None:
     bench.sql("CREATE TABLE users (id int PRIMARY KEY, name text, fresh text)")
     with pytest.raises(Refused, match="2025_01_02_add, which comes before it"):
         baseline(bench, sources)
-    assert len(baseline(bench, sources, believe=("2025_01_02_add",)).marked) == 3
+    assert len(baseline(bench, sources, assume_applied=("2025_01_02_add",)).marked) == 3
     assert not bench.apply(sources).changed
 
 
