@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,9 @@ from support.postgres_servers import Server, start_server, stop_server
 
 ansible.module_utils.__path__.append(str(ROOT / "module_utils"))  # as ansible.cfg tells Ansible
 pytest_plugins = ["support.docker_stacks"]
+
+# Whatever the environment says: else each worker, and each process that the tests start, compiles all of it anew.
+sys.dont_write_bytecode = False
 
 # Groups that take longest, in this order: what begins first is not what the others have to wait for at the end.
 LONGEST = (

