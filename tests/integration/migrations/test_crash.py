@@ -55,7 +55,7 @@ for line in sys.stdin:
         session.Session.statement = statement
         code = 1
         try:
-            getattr(calls, task["call"])(task["request"], lambda event: None)
+            getattr(handlers, task["call"])(task["request"], lambda event: None)
             code = 0
         finally:
             os._exit(code)
