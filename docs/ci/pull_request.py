@@ -196,7 +196,7 @@ def check_receipt(options: argparse.Namespace, here: dict[str, str]) -> None:
     template = Path(options.migrations) / SKIPPED[0]
     with contextlib.suppress(FileNotFoundError):
         here = {**here, template.name: template.read_text(encoding="utf-8")}
-    version = {"label": options.release, "identity": options.release, "path": options.release_dir or None}
+    version: Any = {"label": options.release, "identity": options.release, "path": options.release_dir or None}
     server = options.server_major * 10000 or schema(options.database_url)["database"]["server_version"]
     try:
         request = {"models": options.models, "server_version": server}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -17,6 +17,7 @@ from typing import Any, Optional
 from ..core.errors import PapError, Refused, Unavailable, Unhealthy
 from ..core.redact import Redactor
 from ..environment.copy_environment import CopyEnvironment
+from ..releases.version import Version
 from ..sites.docker.container_spec import Plan
 from ..sites.docker.endpoint import Tunnel, direct, published
 from ..sites.docker.engine import Engine
@@ -61,7 +62,7 @@ class DockerApi(Api):
         memo = PolicyMemo(Path(self.state_dir) / "restart-policies.json")
         return [Service(self.engine, name, memo, self.release) for name in self.names]
 
-    def running(self) -> Data:
+    def running(self) -> Version:
         records = [service.record() for service in self.services()]
         return {
             "label": ", ".join(dict.fromkeys(_short(record["reference"]) for record in records)),
@@ -69,7 +70,7 @@ class DockerApi(Api):
             "containers": records,
         }
 
-    def candidate(self) -> Data:
+    def candidate(self) -> Version:
         for service in self.services():
             service.refuse_unfit()
         running = self.running()
@@ -88,16 +89,16 @@ class DockerApi(Api):
             "digests": list(image.get("RepoDigests") or []),
         }
 
-    def environment(self, version: Mapping[str, Any]) -> dict[str, str]:
+    def environment(self, version: Version) -> dict[str, str]:
         return self.plan(version).environment
 
-    def environments(self, version: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    def environments(self, version: Version) -> dict[str, dict[str, str]]:
         return {
             f"{name}, {version['label']}": self.plan(version, number).environment
             for number, name in enumerate(self.names)
         }
 
-    def declared(self, version: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    def declared(self, version: Version) -> dict[str, dict[str, str]]:
         if self.compose is None or version.get("restart") or "containers" in version:
             return {}
         image = str(version["reference"])
@@ -105,7 +106,7 @@ class DockerApi(Api):
             f"the compose file, for {name}": self.compose.environment(self.engine, name, image) for name in self.names
         }
 
-    def plan(self, version: Mapping[str, Any], number: int = 0) -> Plan:
+    def plan(self, version: Version, number: int = 0) -> Plan:
         """The container that ``version`` would run in: the first of the stack's API containers, or another."""
         service = self.services()[number]
         if "containers" in version:
@@ -127,7 +128,7 @@ class DockerApi(Api):
         return image
 
     @contextlib.contextmanager
-    def runtime(self, version: Mapping[str, Any]) -> Iterator[Runtime]:
+    def runtime(self, version: Version) -> Iterator[Runtime]:
         plan = self.plan(version)
         image = self.engine.find_image(str(plan.body["Image"])) or {}
         config = image.get("Config") or {}
@@ -137,11 +138,11 @@ class DockerApi(Api):
             folder = str(plan.body.get("WorkingDir") or config.get("WorkingDir") or "/")
             yield Runtime(site, python, folder, plan.environment, (command,))
 
-    def trial_obstacle(self, version: Mapping[str, Any]) -> str:
+    def trial_obstacle(self, version: Version) -> str:
         return trials.obstacle(self.plan(version))
 
     def trial(
-        self, version: Mapping[str, Any], made: CopyEnvironment, sockets: ProcessSockets
+        self, version: Version, made: CopyEnvironment, sockets: ProcessSockets
     ) -> contextlib.AbstractContextManager[Trial]:
         plan = self.plan(version)
         obstacle = trials.obstacle(plan)
@@ -172,7 +173,7 @@ class DockerApi(Api):
             container = service.must_be_named()
             self._wait_until_up(service.name, str(container["Image"]), service.start(container))
 
-    def switch(self, version: Mapping[str, Any]) -> None:
+    def switch(self, version: Version) -> None:
         records = {record["name"]: record for record in version.get("containers") or []}
         for service in self.services():
             record = records.get(service.name)
@@ -241,7 +242,7 @@ class DockerApi(Api):
             )
         return state
 
-    def confirm(self, version: Mapping[str, Any]) -> None:
+    def confirm(self, version: Version) -> None:
         """Assert that exactly the containers of ``version`` run under the names. Raises Unavailable, and Unhealthy
         where a health check has said no already."""
         for service, image in self._services_of(version):
@@ -268,16 +269,16 @@ class DockerApi(Api):
                 total += float(config.get("StopTimeout") or STOP_SECONDS)
         return total
 
-    def pending_health_check(self, version: Mapping[str, Any]) -> float:
+    def pending_health_check(self, version: Version) -> float:
         found = [self.engine.container(service.name) for service, _ in self._services_of(version)]
         starting = [c for c in found if (c["State"].get("Health") or {}).get("Status") == "starting"]
         return max((_interval_s(container["Config"]) for container in starting), default=0.0)
 
-    def await_health_check(self, version: Mapping[str, Any]) -> None:
+    def await_health_check(self, version: Version) -> None:
         for service, image in self._services_of(version):
             self._until(service.name, image, ("none", "healthy"))
 
-    def _services_of(self, version: Mapping[str, Any]) -> Iterator[tuple[Service, str]]:
+    def _services_of(self, version: Version) -> Iterator[tuple[Service, str]]:
         """The containers' names, each with the image that ``version`` has for it."""
         records = {record["name"]: record for record in version.get("containers") or []}
         for service in self.services():

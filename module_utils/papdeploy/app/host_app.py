@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -21,6 +21,7 @@ from ..core.processes import MARK
 from ..environment.copy_environment import CopyEnvironment
 from ..environment.env_file import read_env_file
 from ..environment.kept_files import files_kept
+from ..releases.version import Version
 from ..sites.host import HostSite, Site
 from .content import Content, look
 from .process_sockets import ProcessSockets
@@ -53,32 +54,32 @@ class Api(ABC):
     """One API. A ``version`` is a JSON-able description of what runs: enough to switch back to it later."""
 
     @abstractmethod
-    def running(self) -> dict[str, Any]:
+    def running(self) -> Version:
         """The version that is active now: ``{"label": …, "identity": …}`` and what the flavour needs to restore it."""
 
     @abstractmethod
-    def candidate(self) -> dict[str, Any]:
+    def candidate(self) -> Version:
         """The version that a deploy would activate; equal identity to ``running()`` if there is nothing to switch."""
 
-    def content(self, version: Mapping[str, Any]) -> Optional[Content]:
+    def content(self, version: Version) -> Optional[Content]:
         """What is in the folder of ``version``; None where an identity says that already, as of an image."""
         return None
 
     @abstractmethod
-    def environment(self, version: Mapping[str, Any]) -> dict[str, str]:
+    def environment(self, version: Version) -> dict[str, str]:
         """The environment that ``version`` would be started with (image, container and env files together)."""
 
-    def environments(self, version: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    def environments(self, version: Version) -> dict[str, dict[str, str]]:
         """The environment of everything that ``version`` would start, by a label for a person."""
         return {str(version["label"]): self.environment(version)}
 
-    def declared(self, version: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    def declared(self, version: Version) -> dict[str, dict[str, str]]:
         """Environments that a service manager (not this program) gives ``version`` when it starts it, by where they
         are."""
         return {}
 
     @abstractmethod
-    def runtime(self, version: Mapping[str, Any]) -> contextlib.AbstractContextManager[Runtime]:
+    def runtime(self, version: Version) -> contextlib.AbstractContextManager[Runtime]:
         """A place where the models of ``version`` can be imported without starting the app."""
 
     @abstractmethod
@@ -90,10 +91,10 @@ class Api(ABC):
         """Start what is active. Returns when the start was accepted; ``smoke`` decides whether it works."""
 
     @abstractmethod
-    def switch(self, version: Mapping[str, Any]) -> None:
+    def switch(self, version: Version) -> None:
         """Make ``version`` the active one and start it. What was active is kept, for switching back."""
 
-    def confirm(self, version: Mapping[str, Any]) -> None:
+    def confirm(self, version: Version) -> None:
         """Assert that what runs, and so what answers, is ``version``, well by its own measure. Raises Unavailable."""
         running = self.running()
         if running["identity"] != version["identity"]:
@@ -106,12 +107,12 @@ class Api(ABC):
         """Seconds for which its supervisor waits in vain when it stops what runs now; 0 if that hears of it."""
         return 0.0
 
-    def pending_health_check(self, version: Mapping[str, Any]) -> float:
+    def pending_health_check(self, version: Version) -> float:
         """Seconds from one look to the next of what supervises ``version``, where it has a health check of its own that
         has not spoken yet; else 0."""
         return 0.0
 
-    def await_health_check(self, version: Mapping[str, Any]) -> None:  # noqa: B027  (not every kind has one)
+    def await_health_check(self, version: Version) -> None:  # noqa: B027  (not every kind has one)
         """Wait until that says healthy; raises Unhealthy if it does not. The API itself has answered by then."""
 
     def ended_at(self) -> str:
@@ -126,12 +127,12 @@ class Api(ABC):
         """``http://host:port`` where the API answers, as far as that can be known without the inventory."""
         raise Refused("The address of the API is not known.", hint="Set pap_api_url, for example http://127.0.0.1:8000")
 
-    def trial_obstacle(self, version: Mapping[str, Any]) -> str:
+    def trial_obstacle(self, version: Version) -> str:
         """Why ``version`` cannot be tried beside what runs, as a part of a sentence; empty if it can."""
         return "this kind of API cannot be started a second time"
 
     def trial(
-        self, version: Mapping[str, Any], made: CopyEnvironment, sockets: ProcessSockets
+        self, version: Version, made: CopyEnvironment, sockets: ProcessSockets
     ) -> contextlib.AbstractContextManager[Trial]:
         """Start ``version`` beside what runs, with the variables and files of ``made``, reachable from here only.
         ``sockets`` sees the connections of its processes, from their beginning on.
@@ -162,7 +163,7 @@ class HostApi(Api):
     def _link(self) -> Path:
         return Path(self.folder) / "current"
 
-    def running(self) -> dict[str, Any]:
+    def running(self) -> Version:
         if not self._link.is_symlink():
             raise Refused(
                 f"{self._link} is not a symbolic link to a release directory.",
@@ -170,7 +171,7 @@ class HostApi(Api):
             )
         return _version(self._link.resolve())
 
-    def candidate(self) -> dict[str, Any]:
+    def candidate(self) -> Version:
         path = Path(self.release_dir).resolve() if self.release_dir else self._link.resolve()
         if not path.is_dir():
             raise Refused(
@@ -179,14 +180,14 @@ class HostApi(Api):
             )
         return _version(path)
 
-    def content(self, version: Mapping[str, Any]) -> Optional[Content]:
+    def content(self, version: Version) -> Optional[Content]:
         return look(Path(version["path"]), self.release_ignore)
 
-    def environment(self, version: Mapping[str, Any]) -> dict[str, str]:
+    def environment(self, version: Version) -> dict[str, str]:
         return read_env_file(Path(self.env_file)) if self.env_file else {}
 
     @contextlib.contextmanager
-    def runtime(self, version: Mapping[str, Any]) -> Any:
+    def runtime(self, version: Version) -> Any:
         trial = tuple(word.replace("{port}", "0") for word in self.trial_command)
         yield Runtime(
             self.site,
@@ -204,7 +205,7 @@ class HostApi(Api):
     def start(self) -> None:
         self._supervise("started", self.start_command)
 
-    def switch(self, version: Mapping[str, Any]) -> None:
+    def switch(self, version: Version) -> None:
         # rename(2) over the old link is atomic: at any instant `current` names the old release or the new one.
         fresh = self._link.with_name(f".current-{os.getpid()}")
         with storage.named(self._link):
@@ -213,11 +214,11 @@ class HostApi(Api):
             fresh.replace(self._link)
         self._supervise("started", self.restart_command)
 
-    def trial_obstacle(self, version: Mapping[str, Any]) -> str:
+    def trial_obstacle(self, version: Version) -> str:
         return "" if self.trial_command else "pap_api_trial_command is not set"
 
     @contextlib.contextmanager
-    def trial(self, version: Mapping[str, Any], made: CopyEnvironment, sockets: ProcessSockets) -> Iterator[Trial]:
+    def trial(self, version: Version, made: CopyEnvironment, sockets: ProcessSockets) -> Iterator[Trial]:
         obstacle = self.trial_obstacle(version)
         if obstacle:
             raise Refused(f"No trial: {obstacle}.", hint="Set it to the command that starts the API on {port}.")
@@ -247,5 +248,5 @@ class HostApi(Api):
             ) from error
 
 
-def _version(path: Path) -> dict[str, Any]:
+def _version(path: Path) -> Version:
     return {"label": path.name, "identity": str(path), "path": str(path)}

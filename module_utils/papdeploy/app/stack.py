@@ -20,6 +20,7 @@ from ..environment.copy_environment import Aim, CopyEnvironment
 from ..environment.kept_files import files_kept
 from ..releases.journal import State
 from ..releases.server_lock import ServerLock
+from ..releases.version import Version
 from ..remote.client import Agent
 from ..sites.host import HostSite
 from .host_app import Api, HostApi, Runtime
@@ -88,7 +89,7 @@ class Stack:
         return held
 
     @contextlib.contextmanager
-    def beside_models(self, version: Mapping[str, Any]) -> Iterator[AppSession]:
+    def beside_models(self, version: Version) -> Iterator[AppSession]:
         """A place where the models of ``version`` can be imported, connected as the API connects, but for a pooler."""
         with self.api.runtime(version) as runtime:
             app_session = self._app_session(version, runtime, {})
@@ -96,9 +97,7 @@ class Stack:
                 yield app_session
 
     @contextlib.contextmanager
-    def on_copy(
-        self, version: Mapping[str, Any], copy: Database, what: str, *, verify: bool = True
-    ) -> Iterator[AppSession]:
+    def on_copy(self, version: Version, copy: Database, what: str, *, verify: bool = True) -> Iterator[AppSession]:
         """The same for work on ``copy``, called ``what`` in messages: the process, and all that it starts, has an
         environment that leads to the copy, and its connections are watched while the block runs.
 
@@ -121,7 +120,7 @@ class Stack:
             yield app_session
         sockets.refuse_left(what)
 
-    def environment_on(self, version: Mapping[str, Any], copy: str) -> CopyEnvironment:
+    def environment_on(self, version: Version, copy: str) -> CopyEnvironment:
         """What a trial of ``version`` on database ``copy`` gets. Raises Refused as ``AppSession.refuse_live_trial``."""
         with self.api.runtime(version) as runtime:
             app_session = self._app_session(version, runtime, {})
@@ -130,7 +129,7 @@ class Stack:
                 app_session.refuse_live_trial(made)
                 return made
 
-    def _app_session(self, version: Mapping[str, Any], runtime: Runtime, more: Mapping[str, str]) -> AppSession:
+    def _app_session(self, version: Version, runtime: Runtime, more: Mapping[str, str]) -> AppSession:
         api_url = self.api_url(runtime.env, version["label"])
         if self.direct_url:
             _read(self.direct_url, "pap_database_direct_url")
@@ -160,7 +159,7 @@ class AppSession:
     ``made``: with which environment; ``watch``: who watches where its sessions are."""
 
     stack: Stack
-    version: Mapping[str, Any]
+    version: Version
     agent: Agent
     url: str = field(repr=False)
     runtime: Runtime

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ..core.text import plural
+from ..releases.version import Version
 from ..schema.catalog.rows import Catalog
 from ..schema.differences.result import Difference
 from . import release_content
@@ -15,8 +16,8 @@ from . import release_content
 class Findings:
     """What the preflight found: the input of the plan, of the release header and of the summary."""
 
-    running: dict[str, Any]
-    candidate: dict[str, Any]
+    running: Version
+    candidate: Version
     server_version: int
     pending: list[dict[str, Any]]
     differences: list[dict[str, Any]]

@@ -15,6 +15,7 @@ from ..core.errors import PapError
 from ..releases import downtime
 from ..releases.api_absence import absence, sentence
 from ..releases.journal import Journal, begin_entry
+from ..releases.version import Version
 from ..schema import fingerprint
 from ..schema.catalog.rows import Catalog
 from . import data_check, rehearsal_limits, retention
@@ -60,7 +61,7 @@ def _tidy(stack: Stack, keep: int) -> list[str]:
     return [f"removed  {', '.join(gone)}"] if gone else []
 
 
-def catalog_of(stack: Stack, journal: Journal, version: dict[str, Any]) -> Catalog:
+def catalog_of(stack: Stack, journal: Journal, version: Version) -> Catalog:
     """The live catalog after the release: as the validation read it, else read now beside the models of ``version``."""
     path = journal.folder / "catalog.json"
     if not path.is_file():

@@ -16,6 +16,7 @@ from ..databases import content_digest
 from ..databases.psql import Database, ServerFacts
 from ..environment.settings_values import fold
 from ..releases.journal import State
+from ..releases.version import Version
 
 DROP_TABLES = "CC_DROP_TABLES"
 # Only these are certainly off. Anything else could be read as true by an app or by a person.
@@ -45,7 +46,7 @@ def refuse_drop_tables(environment: str, sources: Mapping[str, Mapping[str, str]
             )
 
 
-def refuse_drop_tables_inside(stack: Stack, version: Mapping[str, Any], app_session: AppSession) -> list[str]:
+def refuse_drop_tables_inside(stack: Stack, version: Version, app_session: AppSession) -> list[str]:
     """The same for what the process of ``version`` would find by itself: settings files, whoever loads them; what its
     start command, its models and its main module make of it, seen where they reach nothing. Returns what the summary
     has to say: what could not be seen."""
@@ -68,13 +69,13 @@ def refuse_drop_tables_inside(stack: Stack, version: Mapping[str, Any], app_sess
     return list(dict.fromkeys(said))
 
 
-def refuse_drop_tables_imported(stack: Stack, version: Mapping[str, Any], there: AppSession) -> None:
+def refuse_drop_tables_imported(stack: Stack, version: Version, there: AppSession) -> None:
     """The same for models that import only where there is a database: on a copy."""
     if stack.environment != "development":
         _refuse_found(stack, version, there, "environment.imported")
 
 
-def _refuse_found(stack: Stack, version: Mapping[str, Any], app_session: AppSession, call: str) -> dict[str, Any]:
+def _refuse_found(stack: Stack, version: Version, app_session: AppSession, call: str) -> dict[str, Any]:
     found = app_session.call(call, {"variable": DROP_TABLES, **app_session.surroundings()}, deadline_s=300)
     for item in found["found"]:
         refuse_drop_tables(stack.environment, {f"{item['source']} ({version['label']})": {DROP_TABLES: item["value"]}})

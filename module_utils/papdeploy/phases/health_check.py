@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from ..app.stack import Stack
 from ..core.text import seconds
 from ..releases.journal import Journal
+from ..releases.version import Version
 from .progress import Progress
 
 
-def agreed(
-    stack: Stack, journal: Journal, version: Mapping[str, Any], say: Progress, phase: str = "health_check"
-) -> str:
+def agreed(stack: Stack, journal: Journal, version: Version, say: Progress, phase: str = "health_check") -> str:
     """Wait for it where it has not spoken yet; what that took, as a sentence, else nothing. Raises Unhealthy."""
     every_s = stack.api.pending_health_check(version)
     if not every_s:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ..app.stack import AppSession, Stack
 from ..core.errors import PapError
+from ..releases.version import Version
 from . import guards
 from .forecast import scratch_database
 
 
-def of(stack: Stack, version: Mapping[str, Any], app_session: AppSession, server_version: int) -> dict[str, Any]:
+def of(stack: Stack, version: Version, app_session: AppSession, server_version: int) -> dict[str, Any]:
     """{digest, ddl, tables, classes} of the models. They are imported where they reach nothing; models that do not
     import there, on a scratch database."""
     request = {"models": list(stack.models), "server_version": server_version}

@@ -19,6 +19,7 @@ from ..core.errors import PapError, Refused
 from ..core.text import plural
 from ..migrations.files import TEMPLATE
 from ..releases.journal import Journal
+from ..releases.version import Version
 from ..schema import CheckOptions, Difference, compare, drift, fingerprint, judge
 from ..schema.catalog.rows import Catalog
 from ..schema.differences.catalogs import comparable
@@ -178,7 +179,7 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
 
 
 def _refuse_drop_tables(
-    stack: Stack, running: Mapping[str, Any], candidate: Mapping[str, Any], coming: Mapping[str, Mapping[str, str]]
+    stack: Stack, running: Version, candidate: Version, coming: Mapping[str, Mapping[str, str]]
 ) -> list[str]:
     """Refuse where an environment, present or ``coming``, tells the API to drop tables. Returns what was not seen."""
     guards.refuse_drop_tables(
@@ -209,7 +210,7 @@ def look_alike_lines(stack: Stack) -> list[str]:
     ]
 
 
-def _ways(stack: Stack, candidate: Mapping[str, Any]) -> list[str]:
+def _ways(stack: Stack, candidate: Version) -> list[str]:
     """What a person has to know of the URLs by which the API, and this deploy, reach the database."""
     url = stack.api_url(stack.api.environment(candidate), candidate["label"])
     objection = "" if stack.database_url else objection_of_sqlalchemy(url)
@@ -219,7 +220,7 @@ def _ways(stack: Stack, candidate: Mapping[str, Any]) -> list[str]:
     return [line for line in said if line]
 
 
-def _refuse_drop_tables_of(stack: Stack, running: Mapping[str, Any]) -> list[str]:
+def _refuse_drop_tables_of(stack: Stack, running: Version) -> list[str]:
     """A rollback starts the API that runs now again. What it would find then is looked at as far as it can be; returns
     what the summary has to say."""
     try:
@@ -231,7 +232,7 @@ def _refuse_drop_tables_of(stack: Stack, running: Mapping[str, Any]) -> list[str
         return [f"CC_DROP_TABLES: what {running['label']} sets by itself could not be seen ({error.message})"]
 
 
-def expected_catalog(stack: Stack, version: Mapping[str, Any], digest: str) -> Catalog:
+def expected_catalog(stack: Stack, version: Version, digest: str) -> Catalog:
     """The catalog that the models of ``version`` ask for: from the cache, or made once by the server in a scratch
     database."""
     cache = stack.state.folder / "cache" / f"expected-{digest}.json"

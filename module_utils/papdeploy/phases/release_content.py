@@ -7,7 +7,6 @@ meanwhile has passed nothing. An image is known by its identity, which the switc
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -18,6 +17,7 @@ from ..core.errors import VerificationFailed
 from ..core.visible import visible
 from ..receipts.subject import runtime_differences
 from ..releases.journal import Journal
+from ..releases.version import Version
 
 FILE = "content.json"
 _SHOWN = 5
@@ -35,7 +35,7 @@ class Measured:
         return {"checksum": self.files.checksum if self.files else "", "runtime": self.runtime}
 
 
-def measure(stack: Stack, version: Mapping[str, Any], app_session: AppSession) -> Measured:
+def measure(stack: Stack, version: Version, app_session: AppSession) -> Measured:
     """What ``version`` consists of now. ``beside`` runs with its Python."""
     files = stack.api.content(version)
     environments = [*stack.api.environments(version).values(), *stack.api.declared(version).values()]

@@ -10,6 +10,7 @@ from typing import Any, Optional
 from ..app.stack import Stack
 from ..core.text import plural
 from ..releases.journal import Journal
+from ..releases.version import Version
 from ..schema import CheckOptions, CheckResult, Difference, compare
 from ..schema.catalog.rows import Catalog
 from ..schema.differences.catalogs import comparable
@@ -56,7 +57,7 @@ class Ahead:
         return set(map(_key, compare(expected, after, options))) - set(map(_key, compare(expected, before, options)))
 
 
-def of(stack: Stack, running: Mapping[str, Any], applied: Sequence[Mapping[str, Any]]) -> Optional[Ahead]:
+def of(stack: Stack, running: Version, applied: Sequence[Mapping[str, Any]]) -> Optional[Ahead]:
     """Whether the schema is ahead of ``running``, by the journals and what the ledger says is ``applied``."""
     releases = _taken_back(stack, running)
     names = {journal.release for journal in releases}
@@ -76,7 +77,7 @@ def now(stack: Stack) -> Optional[Ahead]:
     return of(stack, running, applied)
 
 
-def _taken_back(stack: Stack, running: Mapping[str, Any]) -> list[Journal]:
+def _taken_back(stack: Stack, running: Version) -> list[Journal]:
     """The releases since the last one in force whose schema stayed, the newest first."""
     found: list[Journal] = []
     for journal in reversed(stack.state.releases()):

@@ -12,6 +12,7 @@ from ..app.content import folder_checksum
 from ..core.text import plural
 from ..core.visible import visible
 from ..migrations.files import TEMPLATE
+from ..releases.version import Version
 
 _SHOWN = 8
 
@@ -20,7 +21,7 @@ def subject(
     migrations: Mapping[str, str],
     *,
     models_digest: str,
-    version: Mapping[str, Any],
+    version: Version,
     server_version: int,
     checksum: str = "",
     runtime: Optional[Mapping[str, Any]] = None,

@@ -15,6 +15,7 @@ from ..core.errors import DeadlineExceeded, PapError
 from ..databases import smoke_test_writes, write_snapshot
 from ..environment.copy_environment import CopyEnvironment
 from ..migrations import server_wide
+from ..releases.version import Version
 from . import expectations, observe, reverse, trials, verdict
 from .api_effects import ApiEffects
 from .copies import Copy, Maker
@@ -30,8 +31,8 @@ class Subject:
     sources: Mapping[str, str]
     who: str
     expected: Mapping[str, Any]
-    running: Mapping[str, Any]
-    candidate: Mapping[str, Any]
+    running: Version
+    candidate: Version
     pending: Sequence[str]
     baseline: Optional[Sequence[Mapping[str, Any]]] = None
     backup: Optional[dict[str, Any]] = None
@@ -299,7 +300,7 @@ def _old(work: _Work, copy: Copy, candidate: Mapping[str, Any]) -> dict[str, Any
 def _attempt(
     work: _Work,
     copy: Copy,
-    version: Mapping[str, Any],
+    version: Version,
     name: str,
     step: str,
     on_healthy: Callable[[], None] = lambda: None,

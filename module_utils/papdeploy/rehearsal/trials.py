@@ -16,6 +16,7 @@ from ..core.errors import PapError, Refused
 from ..databases.psql import Database
 from ..databases.session_watch import SessionWatch
 from ..environment.copy_environment import CopyEnvironment
+from ..releases.version import Version
 
 _POLL_S = 0.05
 _PATIENCE_S = 3.0  # what a backend has read, and what an API logs of an error, shows a moment later
@@ -26,7 +27,7 @@ OPENAPI_PATH = "/openapi.json"
 
 def attempt(
     stack: Stack,
-    version: Mapping[str, Any],
+    version: Version,
     copy: Database,
     *,
     release: str,

@@ -17,6 +17,7 @@ from ..databases import Written, write_snapshot
 from ..databases.managed_names import admin_session, end_sessions
 from ..databases.other_losses import Change
 from ..databases.psql import Database
+from ..releases.version import Version
 from ..sql.quoting import quote_literal
 from .plan import RollbackPlan, backup_path, choose, count_before_downgrade, read_state
 
@@ -329,7 +330,7 @@ def _restore(work: _Work) -> dict[str, Any]:
     return {**restored.as_dict(), "reused": False}
 
 
-def _activate(work: _Work, before: Optional[Mapping[str, Any]]) -> dict[str, Any]:
+def _activate(work: _Work, before: Optional[Version]) -> dict[str, Any]:
     running = work.api.running()
     wanted = before if before and running.get("identity") != before.get("identity") else None
     if wanted:

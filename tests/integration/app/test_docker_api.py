@@ -375,7 +375,8 @@ def _listens(small: Small, name: str) -> bool:
 def test_an_image_that_went_away_is_told(small: Small) -> None:
     small.create("one")
     api = small.api("two")
-    gone = {**api.candidate(), "image": "sha256:" + "0" * 64, "identity": "sha256:" + "0" * 64}
+    gone = api.candidate()
+    gone["image"] = gone["identity"] = "sha256:" + "0" * 64
     with pytest.raises(Unavailable, match="no longer on this host"):
         api.switch(gone)
     assert small.release() == "one"
