@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -33,7 +33,8 @@ class Runtime:
     """Where code of one release can run beside its models: ``python`` started in ``cwd`` at ``site`` with ``env``.
 
     ``env`` holds secrets (DATABASE_URL): never print it. ``commands`` are the app itself, each as words; ``controls``
-    let a supervisor start it. ``folders`` are other folders that it may be started in.
+    let a supervisor start it. ``folders`` are other folders that it may be started in. ``links``: paths that mean this
+    release once it runs, whatever they lead to now.
     """
 
     site: Site
@@ -43,6 +44,7 @@ class Runtime:
     commands: Sequence[Sequence[str]] = ()
     controls: Sequence[Sequence[str]] = ()
     folders: Sequence[str] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def words(self) -> list[str]:
@@ -197,6 +199,7 @@ class HostApi(Api):
             (trial,),
             (self.start_command, self.restart_command),
             (str(self.folder),),
+            {str(self._link): str(version["path"])},
         )
 
     def stop(self) -> None:

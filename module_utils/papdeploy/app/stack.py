@@ -189,6 +189,7 @@ class AppSession:
             "commands": [list(command) for command in self.runtime.commands],
             "controls": [list(command) for command in self.runtime.controls],
             "folders": list(self.runtime.folders),
+            "links": dict(self.runtime.links),
         }
 
     def environment_for(self, dbname: str, *, strict: bool = True) -> CopyEnvironment:

@@ -80,6 +80,8 @@ class Loss:
         }
         if self.what == "truncated" and self.after and self.after == self.before:
             return f"{self.table} was rewritten, and none of its rows is one of before{self._counts()}"
+        if self.what == "recreated" and self.detail:
+            return f"{self.table} is another table{self._counts()}; {self.detail}"
         if self.what != "deleted":
             return f"{self.table} {words[self.what]}{self._counts()}"
         if self.rows is None:
@@ -291,7 +293,9 @@ def _relations_lost(
         elif int(after["oid"]) != int(before["oid"]):
             if before["kind"] in ("r", "p"):  # a view that was made anew holds no row of its own
                 left = counts.get(int(after["oid"]), (None, None))[0]
-                losses.append(Loss(name, "recreated", rows, left, rows))
+                moved = names.get(int(before["oid"]), "")
+                detail = f"the one of before is now called {moved}" if moved else ""
+                losses.append(Loss(name, "recreated", rows, left, rows, detail=detail))
         else:
             there = after.get("columns") or {}
             gone = [column for number, column in (before.get("columns") or {}).items() if number not in there]

@@ -38,6 +38,12 @@ def other_stages(stages: Iterable[str]) -> set[str]:
     return {word for words in _STAGES if not words & own for word in words}
 
 
+def own_stages(stages: Iterable[str]) -> set[str]:
+    """The words that name one of these stages."""
+    own = {stage.lower() for stage in stages if stage}
+    return {word for words in _STAGES if words & own for word in words} | own
+
+
 def of_another_stage(name: str, others: Collection[str]) -> bool:
     """Whether a file or folder called ``name`` belongs to one of these stages: ``config.dev.yaml``."""
     return any(word in others for word in re.split(r"[\W_]+", name.lower()))

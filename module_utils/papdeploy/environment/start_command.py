@@ -55,12 +55,14 @@ class Program:
 @dataclass
 class Reader:
     """Reads start commands. ``environment``: what the process is given; ``folder``: where it starts; ``root`` is ``/``
-    but for tests; ``is_program`` says whether a word names a Python program."""
+    but for tests; ``is_program`` says whether a word names a Python program. ``links``: paths that will mean others
+    when the command is run, as the link to the release that is in force."""
 
     environment: Mapping[str, str] = field(repr=False)
     folder: str
     is_program: Callable[[str, str], bool]
     root: Path = Path("/")
+    links: Mapping[str, str] = field(default_factory=dict)
     assignments: list[Assignment] = field(default_factory=list)
     programs: list[Program] = field(default_factory=list)
     _read: set[str] = field(default_factory=set)
@@ -99,7 +101,7 @@ class Reader:
             elif name in _WRAPPERS or word.startswith("-"):
                 continue
             elif _PYTHON.fullmatch(name) or self.is_program(word, folder):
-                self.programs += [] if control else [Program((word, *rest), folder, known, certain)]
+                self.programs += [] if control else [self._program((word, *rest), folder, known, certain)]
             elif not self._script(word, rest, folder, certain, known):
                 continue
             return
@@ -109,8 +111,19 @@ class Reader:
         if certain:
             known[name] = value
 
+    def _moved(self, text: str) -> str:
+        """A path, or a list of paths, as it will be."""
+        for link, path in self.links.items():
+            text = re.sub(rf"{re.escape(link)}(?=[/:]|$)", lambda _, path=path: path, text)  # type: ignore[misc]
+        return text
+
+    def _program(self, words: Sequence[str], folder: str, known: Mapping[str, str], certain: bool) -> Program:
+        moved = {name: self._moved(value) for name, value in known.items()}
+        return Program(tuple(map(self._moved, words)), self._moved(folder), moved, certain)
+
     def _text(self, path: Path) -> Optional[str]:
         """The content of a file that has not been read before, or None."""
+        path = Path(self._moved(str(path)))
         try:
             if str(path) in self._read or len(self._read) >= _FILES or not path.is_file():
                 return None

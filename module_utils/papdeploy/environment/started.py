@@ -83,7 +83,8 @@ def started(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
 def read_commands(request: Mapping[str, Any], kinds: Sequence[str]) -> start_command.Reader:
     """What the start commands of ``request`` set and start, in the environment and folder of this process."""
     root = Path(str(request.get("root") or "/"))
-    reader = start_command.Reader(dict(os.environ), str(Path.cwd()), _is_program, root)
+    links = {str(link): str(path) for link, path in (request.get("links") or {}).items()}
+    reader = start_command.Reader(dict(os.environ), str(Path.cwd()), _is_program, root, links)
     for kind in kinds:
         for words in request.get(kind) or []:
             reader.command([str(word) for word in words], "the start command", control=kind == "controls")
@@ -164,9 +165,10 @@ def until_served(request: Mapping[str, Any], program: start_command.Program) -> 
 def _answer(request: Mapping[str, Any], program: start_command.Program) -> dict[str, Any]:
     variable = str(request["variable"])
     seen, problem = until_served(request, program)
-    others = settings_values.other_stages(settings.stages_of(request))
+    stages = settings.stages_of(request)
+    others, own = settings_values.other_stages(stages), settings_values.own_stages(stages)
     found = settings.made_of(seen, variable, {}, others)
-    found += [{"value": each.value, "source": each.source} for each in switches.values(variable)]
+    found += [{"value": each.value, "source": each.source} for each in switches.values(variable, own, others)]
     return {"found": found, "problem": problem}
 
 

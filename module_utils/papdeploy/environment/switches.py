@@ -45,12 +45,16 @@ class Value:
     source: str
 
 
-def values(variable: str) -> list[Value]:
-    """Every value that the imported modules of the application have for ``variable``, with its place for a person."""
+def values(variable: str, own: Collection[str] = (), others: Collection[str] = ()) -> list[Value]:
+    """Every value that the imported modules of the application have for ``variable``, with its place for a person.
+
+    ``own`` and ``others``: words for the stages that it is in, and for others. Where settings have a section for one of
+    its own, those for others do not count.
+    """
     modules = _own_modules()
     mentions = [found for module in modules for found in _mentions(module, variable)]
     fields = {mention.name for mention in mentions if mention.name}
-    search = _Search(variable, fields)
+    search = _Search(variable, fields, own, others)
     for module in modules:
         search.module(module)
     found = [*search.found, *(_default(mention, variable) for mention in mentions)]
@@ -121,7 +125,8 @@ def _default(mention: _Mention, variable: str) -> Optional[Value]:
 class _Search:
     """Walks the values of modules. ``fields``: names that the source gives to the variable."""
 
-    def __init__(self, variable: str, fields: Collection[str]) -> None:
+    def __init__(self, variable: str, fields: Collection[str], own: Collection[str], others: Collection[str]) -> None:
+        self.own, self.others = own, others
         self.full = fold(variable)
         self.short = self.full.partition("_")[2]  # drop_tables, below a prefix or an object of its own
         self.fields = set(fields)
@@ -177,8 +182,14 @@ class _Search:
         self.left -= 1
         self.seen.add(id(value))
         self.kept.append(value)
-        for key, inside in _inside(value):
+        for key, inside in self._chosen(list(_inside(value))):
             self._value(f"{place}.{key}", key, inside, depth + 1)
+
+    def _chosen(self, pairs: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+        """Without the sections of other stages, where there is one for its own."""
+        if not any(key.lower() in self.own and isinstance(inside, Mapping) for key, inside in pairs):
+            return pairs
+        return [(key, inside) for key, inside in pairs if key.lower() not in self.others]
 
     def _switch(self, place: str, name: str, value: Any) -> None:
         """Note what is on. A text is often about the switch: only plain words of a switch are one."""

@@ -48,6 +48,9 @@ CASES: dict[str, tuple[str, list[tuple[Any, ...]], dict[str, dict[str, int]]]] =
         {},
     ),
     "rename": ("ALTER TABLE one RENAME TO other", [("one", "gone", 1, False)], {}),
+    "rename, and an empty one in its place": (
+        "ALTER TABLE one RENAME TO other; CREATE TABLE one (k int, v text)", [("one", "recreated", 1, False)], {},
+    ),
     "another schema": ("CREATE SCHEMA s; ALTER TABLE one SET SCHEMA s; DROP VIEW seen", [("one", "gone", 1, False), ("seen", "gone", None, False)], {}),
     "a column": ("ALTER TABLE t DROP COLUMN v", [("t", "column", None, False)], {}),
     "a column by another": ("ALTER TABLE t DROP COLUMN v, ADD COLUMN v text", [("t", "column", None, False)], {}),
@@ -264,6 +267,15 @@ def test_which_losses_nothing_explains(loss: Loss, fatal: str) -> None:
     declared = ["declared", "other.t"]
     stages = (loss_rules.TRIAL, loss_rules.START, loss_rules.TRAFFIC)
     assert [stage for stage in stages if loss_rules.intolerable([loss], BASE, declared, stage)] == fatal.split()
+
+
+def test_a_table_that_was_put_aside_is_told_from_one_that_was_dropped() -> None:
+    aside = Loss("public.t", "recreated", 5, 0, 5, detail="the one of before is now called old.t")
+    assert aside.sentence() == "public.t is another table (5 rows before, 0 now); the one of before is now called old.t"
+    assert (
+        Loss("public.t", "recreated", 5, 0, 5).sentence()
+        == "public.t was dropped and created anew (5 rows before, 0 now)"
+    )
 
 
 def test_losses_are_said_worst_first() -> None:

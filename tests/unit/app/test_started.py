@@ -35,6 +35,7 @@ class Shape:
     needs: tuple[str, ...] = ()
     problem: str = ""
     control: list[str] = field(default_factory=list)
+    link: str = ""  # which will mean the folder of the release once it runs
 
 
 def main(source: str, **more: str) -> dict[str, str]:
@@ -105,6 +106,12 @@ SHAPES: dict[str, Shape] = {
     "gunicorn, by its configuration": Shape(
         main("") | {"gunicorn.conf.py": "raw_env = ['CC_DROP_TABLES=true']\nbind = '127.0.0.1:0'\n"},
         "the environment of its program", ["gunicorn", "app.main:app"], needs=("gunicorn",),
+    ),
+    "gunicorn, started in the link of the release that runs": Shape(
+        main("") | {"gunicorn.conf.py": "raw_env = ['CC_DROP_TABLES=true']\nbind = '127.0.0.1:0'\n",
+                    "bin/start.sh": "cd /srv/none/current\nexec gunicorn app.main:app\n"},
+        "the environment of its program", [], control=["sh", "/srv/none/current/bin/start.sh"], link="/srv/none/current",
+        needs=("gunicorn",),
     ),
     "gunicorn, by its arguments": Shape(
         main(""), "the environment of its program", ["gunicorn", "-e", "CC_DROP_TABLES=1", "--preload", "app.main:app"],
@@ -354,7 +361,17 @@ SHAPES: dict[str, Shape] = {
     "what another variable decides, on": Shape(
         main("") | {".env": "CC_DROP_TABLES=${RESET:-false}\n"}, ".env, line 1", environment={"RESET": "yes"}
     ),
+    "a section of the only stages that there are": Shape(
+        main("STAGES = {'dev': {'drop_tables': True}, 'other': {'drop_tables': False}}\n"),
+        "app.main.STAGES.dev.drop_tables",
+    ),
     # What must not stop a deploy.
+    "a section of another stage": Shape(
+        main("STAGES = {'dev': {'drop_tables': True}, 'prod': {'drop_tables': False}}\n")
+    ),
+    "a section of another stage than a variable says": Shape(
+        main("STAGES = {'dev': {'drop_tables': True}, 'blue': {'drop_tables': False}}\n"), environment={"STAGE": "blue"}
+    ),
     "names and texts about it": Shape(
         main(
             "import enum, os\nclass Mode(enum.Enum):\n    NEVER = 'never'\nCC_DROP_TABLES = Mode.NEVER\n"
@@ -391,6 +408,7 @@ def look(base: Path, shape: Shape) -> tuple[list[str], list[str], str]:
     request: dict[str, Any] = {
         "variable": "CC_DROP_TABLES", "models": ["app.models:Base"], "environment": "production",
         "words": commands[0], "commands": commands, "controls": [shape.control], "folders": [], "root": str(base), "seconds": 15,
+        "links": {shape.link: str(base)} if shape.link else {},
     }  # fmt: skip
     with Agent(HostSite(), sys.executable, cwd=str(base), env=shape.environment) as app_session:
         answers = [app_session.call(name, request) for name in ("environment.files", "environment.started")]
