@@ -39,7 +39,7 @@ rollback: $(VENV)/.deploy ## Take the last release of the staging sandbox back
 -include sandbox/sandbox.mk
 
 check: $(VENV)/.dev ## Before each commit, in under two minutes: ruff, mypy, yamllint and the fast unit tests
-	@$(MAKE) --no-print-directory --output-sync=target style fast-unit
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target style fast-unit
 
 fast-unit: $(VENV)/.dev
 	@PYTHONHASHSEED=0 $(BIN)/python -m pytest --quiet --numprocesses 2 tests/unit $(ARGS)

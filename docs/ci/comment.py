@@ -4,7 +4,7 @@
     python docs/ci/comment.py github plan.md    # GITHUB_API_URL, GITHUB_REPOSITORY, PULL_REQUEST, GITHUB_TOKEN
     python docs/ci/comment.py gitlab plan.md    # CI_API_V4_URL, CI_PROJECT_ID, CI_MERGE_REQUEST_IID, PLAN_TOKEN
 
-Exit codes: 0 the comment is there, or there is no file or no token to do it with (it says which); 1 the host refused;
+Exit codes: 0 the comment is there, or the file or the token for it is missing (it says which); 1 the host refused;
 2 the host could not be reached, or it is not said which host.
 """
 

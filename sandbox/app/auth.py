@@ -34,12 +34,12 @@ class Credentials(BaseModel):
 def _password_matches(user: User | None, password: str) -> bool:
     try:
         # An unknown user costs as much time as a wrong password.
-        return hasher.verify(user.password_hash if user else _NOBODY, password) and user is not None
+        return hasher.verify(user.password_hash if user else _NO_USER, password) and user is not None
     except (VerificationError, InvalidHashError):
         return False
 
 
-_NOBODY = hasher.hash(secrets.token_hex(16))
+_NO_USER = hasher.hash(secrets.token_hex(16))
 
 
 def audit(session: Session, user: User | None, action: str, request: Request | None = None, **values: Any) -> None:

@@ -1,4 +1,4 @@
-"""By whole playbooks: nights of backups without proof, a wrong date, other people's files, and nothing is lost; and nobody
+"""By whole playbooks: nights of backups without proof, a wrong date, other people's files, and nothing is lost; and no one
 else comes into a copy."""
 
 from __future__ import annotations

@@ -357,7 +357,7 @@ class Lock:
 
 
 def _lock_exclusively(descriptor: int, guard: Path) -> None:
-    """Lock the file, which is held for moments only. Raises Unavailable, naming the process that does not let go."""
+    """Lock the file, which is held for moments only. Raises Unavailable, naming the process that keeps it."""
     limit = time.monotonic() + _GUARD_S
     while True:
         try:

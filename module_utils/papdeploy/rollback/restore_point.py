@@ -78,7 +78,7 @@ def look_s(taken: backups.Backup) -> float:
 
 
 def usual_copy_s(size: int) -> float:
-    """Seconds for copying so many bytes, where nobody has measured it."""
+    """Seconds for copying so many bytes, where it was not measured."""
     return size / _COPY_BYTES_PER_S + 0.1
 
 

@@ -18,7 +18,7 @@ from papdeploy.releases.journal import State
 from support import ROOT
 
 ME = {"user": "me", "host": socket.gethostname(), "pid": os.getpid(), "boot": boot_id()}
-NOBODY: Any = None  # neither the database nor the API may be asked
+UNUSED: Any = None  # neither the database nor the API may be asked
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_hook_between_migrate_and_activate_is_run_there(hooks: dict[str, str],
 
 def stack(folder: Path) -> Stack:
     return Stack(
-        name="s", environment="staging", state=State(folder), database=NOBODY, api=NOBODY, models=(), smoke_settings={}
+        name="s", environment="staging", state=State(folder), database=UNUSED, api=UNUSED, models=(), smoke_settings={}
     )
 
 

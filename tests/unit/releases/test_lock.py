@@ -358,7 +358,7 @@ def test_a_lock_that_is_gone_is_said(tmp_path: Path) -> None:
     mine.lock.confirm(release)
 
 
-def test_nobody_waits_for_a_process_that_was_stopped_while_it_wrote(
+def test_no_run_waits_for_a_process_that_was_stopped_while_it_wrote(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = state(tmp_path, ME)
