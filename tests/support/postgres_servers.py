@@ -63,7 +63,8 @@ class Server:
         return name
 
     def drop(self, name: str) -> None:
-        self.sql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        quoted = name.replace('"', '""')
+        self.sql(f'DROP DATABASE IF EXISTS "{quoted}" WITH (FORCE)')
 
 
 def bin_dirs() -> dict[int, Path]:

@@ -16,7 +16,7 @@ from typing import Any
 from ..core.errors import CommandFailed, PapError, Refused
 from ..core.text import plural, seconds
 from ..core.visible import visible
-from ..databases import disk, properties
+from ..databases import disk, owner_login, properties
 from ..databases.managed_names import admin_session, comment_on, end_sessions, identity, look
 from ..databases.psql import Database, Session, bind
 from ..sql.quoting import MAX_NAME_BYTES, quote_ident, quote_literal
@@ -95,6 +95,7 @@ def rebuild(
         traits = _possible(session, manifest["properties"], notes)
         with _new(session, server, into, traits, f"{backup.path.name}: {_UNFINISHED}") as target:
             ready = fill(target, backup, encryption, emit=emit, notes=notes, ran=notes)
+            owner_login.shut_out(target)
             _finish(session, into, traits)
         live = manifest["database"]
         replaces = live if live != into and look(session, live) is not None else ""

@@ -11,11 +11,11 @@ from typing import Any, Callable, Optional
 
 from ..core.errors import CommandFailed, PapError, Refused
 from ..core.text import plural, seconds
-from ..databases import content_digest, lifecycle
+from ..databases import content_digest, lifecycle, owner_login
 from ..databases.managed_names import maintenance
 from ..databases.psql import Database
 from ..sites.host import HostSite
-from . import acceptance, archive, copy_progress, files, rights, steps
+from . import acceptance, archive, copy_progress, files, ran_as_superuser, steps
 from .encryption import Encryption
 from .manifest import ANYTHING, Backup, Expected, inspect
 from .pipeline import Emit, Pipeline, silent
@@ -71,6 +71,7 @@ def restore(
     try:
         # The API is to work on a restored one at once.
         ready = fill(target, backup, encryption, analyze=kind == "restored", deadline_s=deadline_s, emit=emit, ran=ran)
+        owner_login.shut_out(target)
     except BaseException:
         with contextlib.suppress(PapError):
             lifecycle.drop_created(database, release, (kind,))
@@ -124,21 +125,21 @@ def fill(
     archive.bare(target, public="public" in catalog, plpgsql="extension plpgsql" in catalog.get("", {}))
     copy = archive.restoring(target, facts)
     pipeline = Pipeline(deadline=time.monotonic() + deadline_s if deadline_s else None)
-    login, why = steps.by_whom(target, manifest.get("needs_superuser", []))
+    fires = steps.fire(catalog, facts.major) and not archive.in_parts(copy, key)
+    owners = manifest.get("owners", [role["rolname"] for role in manifest["roles"] if not role["rolsuper"]])
+    way = steps.chosen(target, manifest.get("needs_superuser", []), owners, needs_steps=True, fires=fires)
     with copy.session() as session:
-        trusted = rights.superusers(session)
+        trusted = ran_as_superuser.superusers(session)
     with copy_progress.told(emit, target, int(manifest["database_bytes"])), _advised(target):
-        if login is not target:
-            steps.restore_in_steps(copy, login, backup.path, key, pipeline)
-        elif steps.fire(catalog, facts.major) and not archive.in_parts(copy, key):
-            steps.restore_in_steps(copy, copy, backup.path, key, pipeline)
+        if way.in_steps:
+            steps.restore_in_steps(copy, way, backup.path, key, pipeline)
         else:
             _in_one_go(copy, backup.path, key, pipeline)
     if files.sha256_of(backup.path)[0] != manifest["sha256"]:
         raise PapError(f"{backup.path} changed while it was being restored.")
     if ran is not None:
         with copy.session() as session:
-            ran += rights.run_as_superuser(session, why, trusted)
+            ran += ran_as_superuser.notes(session, way.unconfined, trusted)
     if analyze:
         emit({"event": "step", "step": "gathering the planner's statistics"})
         copy.analyze()

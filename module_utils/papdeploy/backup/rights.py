@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ..core.errors import Refused
 from ..core.text import few, plural
 from ..databases import properties
 from ..databases.content_digest.queries import no_member, user_schema
+from ..databases.owner_login import DATABASE_OWNER
 from ..databases.psql import Session
-from ..sql.quoting import quote_literal
 
 _SHOWN = 10
 
@@ -36,6 +36,11 @@ UNION ALL
 SELECT {_KINDS} || ' ' || c.oid::regclass || ': no SELECT on it' FROM {_RELATIONS}
 WHERE c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 't' AND NOT has_table_privilege(c.oid, 'SELECT')
   AND {no_member("pg_class", "c.oid")}
+UNION ALL
+SELECT 'user mapping for ' || u.usename || ' on server ' || quote_ident(u.srvname) || ': its options are hidden'
+FROM pg_user_mappings u JOIN pg_foreign_server s ON s.oid = u.srvid
+WHERE NOT (u.umuser = 0 AND pg_has_role(s.srvowner, 'USAGE') OR u.usename = current_user AND (
+    pg_has_role(s.srvowner, 'USAGE') OR has_server_privilege(s.oid, 'USAGE')))
 UNION ALL
 SELECT 'table ' || c.oid::regclass || ': its row-level security would hide rows from this role' FROM {_RELATIONS}
 WHERE c.relkind IN ('r', 'p') AND row_security_active(c.oid) AND {no_member("pg_class", "c.oid")}
@@ -67,8 +72,12 @@ def _foreign(version: int) -> str:
                   f"pg_type y JOIN pg_namespace n ON n.oid = y.typnamespace AND {user_schema()}"
                   f" WHERE y.typtype IN ('e', 'd', 'r') AND {no_member('pg_type', 'y.oid')}"),
             owned("'large object ' || m.oid", "m.lomowner", "pg_largeobject_metadata m WHERE true"),
+            owned("'foreign server ' || quote_ident(s.srvname)", "s.srvowner",
+                  f"pg_foreign_server s WHERE {no_member('pg_foreign_server', 's.oid')}"),
             # Whoever owns these must be a superuser, and only a superuser can make them again.
             owned("'event trigger ' || quote_ident(v.evtname)", "v.evtowner", "pg_event_trigger v WHERE true"),
+            owned("'foreign data wrapper ' || quote_ident(w.fdwname)", "w.fdwowner",
+                  f"pg_foreign_data_wrapper w WHERE {no_member('pg_foreign_data_wrapper', 'w.oid')}"),
         )
     ) + " ORDER BY 1"  # fmt: skip
 
@@ -88,7 +97,9 @@ _OWNED = (
     ("pg_ts_config", "cfgowner", ""), ("pg_statistic_ext", "stxowner", ""), ("pg_publication", "pubowner", ""),
     ("pg_event_trigger", "evtowner", ""), ("pg_largeobject_metadata", "lomowner", "lomacl"),
 )  # fmt: skip
-_OWNER = "(SELECT datdba FROM pg_database WHERE datname = current_database())"
+_OWNERS = (
+    f"(SELECT datdba FROM pg_database WHERE datname = current_database() UNION SELECT '{DATABASE_OWNER}'::regrole)"
+)
 # Not what PostgreSQL makes along with a type, and takes to be part of it.
 _BY_ITSELF = (
     "NOT EXISTS (SELECT FROM pg_depend i WHERE i.classid = '{0}'::regclass AND i.objid = o.oid AND i.deptype = 'i')"
@@ -98,11 +109,9 @@ _BY_ITSELF = (
 def needs_steps(session: Session) -> bool:
     """Whether the database of ``session`` holds something that a login with the rights of its owner cannot restore in
     one go with the rest: of another owner, of an extension, or with privileges that another than the owner granted."""
-    version = int(session.scalar("SELECT current_setting('server_version_num')::int AS version"))
-    become = "'SET'" if version >= 160000 else "'MEMBER'"
     queries = [
         f"SELECT 1 FROM {catalog} o WHERE (o.oid >= 16384 OR '{catalog}' = 'pg_largeobject_metadata')"
-        f" AND NOT pg_has_role({_OWNER}, o.{owner}, {become}) AND {_BY_ITSELF.format(catalog)}"
+        f" AND o.{owner} NOT IN {_OWNERS} AND {_BY_ITSELF.format(catalog)}"
         f" AND {no_member(catalog, 'o.oid')}"
         for catalog, owner, _ in _OWNED
     ]
@@ -117,16 +126,27 @@ def needs_steps(session: Session) -> bool:
     ]
     queries += [
         "SELECT 1 FROM pg_extension WHERE extname <> 'plpgsql'",
-        f"SELECT 1 FROM pg_namespace n WHERE n.nspname = 'public' AND NOT pg_has_role({_OWNER}, n.nspowner, 'USAGE')",
+        f"SELECT 1 FROM pg_namespace n WHERE n.nspname = 'public' AND n.nspowner NOT IN {_OWNERS}",
         "SELECT 1 FROM pg_cast c WHERE c.oid >= 16384 AND c.castmethod = 'b'",
         "SELECT 1 FROM pg_transform",
-        f"SELECT 1 FROM pg_default_acl f WHERE NOT pg_has_role({_OWNER}, f.defaclrole, {become})",
+        f"SELECT 1 FROM pg_default_acl f WHERE f.defaclrole NOT IN {_OWNERS}",
         "SELECT 1 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid, aclexplode(a.attacl) x"
         " WHERE x.grantor <> c.relowner",
         "SELECT 1 FROM pg_seclabel",
     ]
     found = session.rows(" UNION ALL ".join(f"SELECT EXISTS ({query}) AS found" for query in queries))
     return any(row["found"] for row in found)
+
+
+def owners(session: Session) -> list[str]:
+    """Who owns the database of ``session``, or something in it, and is no superuser."""
+    rows = session.rows(
+        "SELECT DISTINCT r.rolname::text AS name FROM pg_database d LEFT JOIN pg_shdepend s ON s.dbid = d.oid"
+        " AND s.deptype = 'o' AND s.refclassid = 'pg_authid'::regclass"
+        " JOIN pg_roles r ON r.oid IN (s.refobjid, d.datdba) AND NOT r.rolsuper"
+        " WHERE d.datname = current_database() ORDER BY 1"
+    )
+    return [str(row["name"]) for row in rows]
 
 
 # What a superuser made and gave to another, who could not have made it: only a superuser can restore it.
@@ -156,55 +176,12 @@ def beyond_owners(session: Session) -> list[str]:
     return [str(row["said"]) for row in rows]
 
 
-# What a restore and a reader call: the functions of constraints, generated columns, indexes, statistics and casts.
-_RUN_BY_ROWS = f"""
-SELECT DISTINCT f.oid::regprocedure::text AS function, pg_get_userbyid(f.proowner) AS owner, current_user AS ran_as
-FROM (
-    SELECT 'pg_constraint'::regclass AS classid, oid FROM pg_constraint WHERE contype = 'c'
-    UNION ALL
-    SELECT 'pg_attrdef'::regclass, d.oid FROM pg_attrdef d
-    JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum AND a.attgenerated <> ''
-    UNION ALL
-    SELECT 'pg_class'::regclass, indexrelid FROM pg_index WHERE indexprs IS NOT NULL OR indpred IS NOT NULL
-    UNION ALL
-    SELECT 'pg_class'::regclass, partrelid FROM pg_partitioned_table WHERE partexprs IS NOT NULL
-    UNION ALL
-    SELECT 'pg_statistic_ext'::regclass, oid FROM pg_statistic_ext WHERE stxexprs IS NOT NULL
-    UNION ALL
-    SELECT 'pg_cast'::regclass, oid FROM pg_cast WHERE oid >= 16384) AS used
-JOIN pg_depend d ON d.classid = used.classid AND d.objid = used.oid
-LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
-JOIN pg_proc f ON f.oid = coalesce(o.oprcode::oid, CASE WHEN d.refclassid = 'pg_proc'::regclass THEN d.refobjid END)
-JOIN pg_namespace n ON n.oid = f.pronamespace AND {user_schema()}
-JOIN pg_roles r ON r.oid = f.proowner AND r.rolname NOT IN ({{trusted}})
-WHERE {no_member("pg_proc", "f.oid")} AND (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) ORDER BY 1"""
-
-
-def superusers(session: Session) -> list[str]:
-    """Who is one now: what is restored then may make others."""
-    return [str(row["name"]) for row in session.rows("SELECT rolname::text AS name FROM pg_roles WHERE rolsuper")]
-
-
-def run_as_superuser(session: Session, why: str, trusted: Sequence[str]) -> list[str]:
-    """A note if a superuser restores this database, because of ``why``, and it calls functions of others than the
-    ``trusted``: they run with the rights of the superuser then, as in every pg_restore."""
-    named = ", ".join(map(quote_literal, trusted))
-    found = session.rows(_RUN_BY_ROWS.format(trusted=named)) if why else []
-    if not found:
-        return []
-    functions = few([str(row["function"]) for row in found], _SHOWN)
-    owners = ", ".join(sorted({str(row["owner"]) for row in found}))
-    return [
-        f"restoring the rows ran functions of {owners} with the rights of {found[0]['ran_as']}, who is a superuser:"
-        f" {functions}; for {why}. docs/security.md says what avoids it."
-    ]
-
-
 def refuse_missing(session: Session, *, restores: bool) -> None:
     """Raise Refused with the right that is missing, and on which objects: to dump the database of ``session``, and
     (``restores``) to restore the dump as a proof."""
     role = session.rows(_ROLE)[0]
     if role["superuser"]:
+        _refuse_without_owner(session, restores)
         return
     if not role["has_owner"] and role["becomes"] not in (None, "none"):
         raise Refused(
@@ -221,7 +198,7 @@ def refuse_missing(session: Session, *, restores: bool) -> None:
             hint=f"As a superuser: ALTER ROLE {role['name']} BYPASSRLS."
             if all("row-level" in line for line in found)
             else f"GRANT USAGE and SELECT there to {role['name']} (BYPASSRLS for row-level security), or set"
-            " pap_db_admin_user to a role that has them.",
+            " pap_db_admin_user to a role that has them; only a superuser reads the options of all user mappings.",
             objects=found,
         )
     if restores:
@@ -247,6 +224,62 @@ def _refuse_unrestorable(session: Session, role: Mapping[str, Any]) -> None:
             hint=f"GRANT {', '.join(owners)} TO {role['name']}, give those objects to {role['owner']} (ALTER … OWNER"
             " TO), or set pap_db_admin_user to a superuser.",
             objects=[row["said"] for row in owned],
+        )
+
+
+# What owners must be able to do with their own, because a superuser does not do it for them: that would run what they
+# planted. Each with the statement that gives it.
+_OWN = f"""
+SELECT 'schema ' || quote_ident(n.nspname) || ': ' || r.rolname || ', who owns a table there, has no USAGE on it'
+       AS said,
+       'GRANT USAGE ON SCHEMA ' || quote_ident(n.nspname) || ' TO ' || quote_ident(r.rolname) AS mended
+FROM {_RELATIONS} JOIN pg_roles r ON r.oid = c.relowner AND NOT r.rolsuper
+WHERE c.relkind IN ('r', 'S') AND c.relpersistence <> 't' AND NOT has_schema_privilege(r.oid, n.oid, 'USAGE')
+UNION
+SELECT {_KINDS} || ' ' || c.oid::regclass || ': ' || r.rolname || ', who owns it, has no SELECT on it',
+       'GRANT SELECT ON ' || c.oid::regclass || ' TO ' || quote_ident(r.rolname)
+FROM {_RELATIONS} JOIN pg_roles r ON r.oid = c.relowner AND NOT r.rolsuper
+WHERE c.relkind IN ('r', 'S') AND c.relpersistence <> 't' AND NOT CASE c.relkind
+    WHEN 'S' THEN has_sequence_privilege(r.oid, c.oid, 'SELECT') ELSE has_table_privilege(r.oid, c.oid, 'SELECT') END
+ORDER BY 1"""
+_REFERS = f"""
+SELECT 'foreign key ' || quote_ident(k.conname) || ' of ' || c.oid::regclass || ': ' || r.rolname
+       || ' has no REFERENCES on ' || k.confrelid::regclass AS said,
+       'GRANT REFERENCES ON ' || k.confrelid::regclass || ' TO ' || quote_ident(r.rolname) AS mended
+FROM {_RELATIONS} JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'f' AND k.conparentid = 0
+JOIN pg_roles r ON r.oid = c.relowner AND NOT r.rolsuper JOIN pg_class p ON p.oid = k.confrelid
+WHERE NOT pg_has_role(r.oid, p.relowner, 'USAGE') AND EXISTS (SELECT FROM unnest(k.confkey) AS u(attnum)
+    WHERE NOT has_column_privilege(r.oid, k.confrelid, u.attnum, 'REFERENCES')) ORDER BY 1"""
+
+
+# What takes the rights of two owners to make again. A login with both would run the functions of each as the other.
+_OF_TWO = f"""
+SELECT b.what || ' belongs to ' || r.rolname || ', and ' || b.other || ' to ' || o.rolname AS said,
+       'ALTER ' || b.kind || ' ' || b.what || ' OWNER TO ' || quote_ident(o.rolname) AS mended
+FROM (SELECT 'TABLE' AS kind, c.oid::regclass::text AS what, c.relowner AS owner, p.oid::regclass::text AS other,
+             p.relowner AS other_owner
+      FROM pg_inherits h JOIN pg_class p ON p.oid = h.inhparent
+      JOIN {_RELATIONS} ON c.oid = h.inhrelid AND c.relkind IN ('r', 'p', 'f')
+      UNION ALL
+      SELECT 'STATISTICS', quote_ident(n.nspname) || '.' || quote_ident(x.stxname), x.stxowner, t.oid::regclass::text,
+             t.relowner
+      FROM pg_statistic_ext x JOIN pg_namespace n ON n.oid = x.stxnamespace JOIN pg_class t ON t.oid = x.stxrelid
+      UNION ALL
+      SELECT 'PUBLICATION', quote_ident(u.pubname), u.pubowner, t.oid::regclass::text, t.relowner
+      FROM pg_publication u JOIN pg_publication_rel l ON l.prpubid = u.oid JOIN pg_class t ON t.oid = l.prrelid) AS b
+JOIN pg_roles r ON r.oid = b.owner AND NOT r.rolsuper JOIN pg_roles o ON o.oid = b.other_owner
+WHERE NOT pg_has_role(r.oid, o.oid, 'USAGE') ORDER BY 1"""
+
+
+def _refuse_without_owner(session: Session, restores: bool) -> None:
+    found = [row for query in (_OWN, *((_REFERS, _OF_TWO) if restores else ())) for row in session.rows(query)]
+    if found:
+        objects = [str(row["said"]) for row in found]
+        raise Refused(
+            f"An owner may not do with its own what a backup takes, and a superuser does not do it in its place:"
+            f" {_listed(objects)}",
+            hint=f"As a superuser: {few([str(row['mended']) + ';' for row in found], _SHOWN)}",
+            objects=objects,
         )
 
 

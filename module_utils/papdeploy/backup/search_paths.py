@@ -13,6 +13,7 @@ from typing import Any, Optional
 
 from ..core.errors import CommandFailed, Refused
 from ..core.text import plural
+from ..databases import table_reader
 from ..databases.content_digest.queries import no_member, user_schema
 from ..databases.psql import Database, Session
 from ..sql.quoting import quote_ident
@@ -39,7 +40,9 @@ WITH RECURSIVE run(classid, objid, what, rows_of) AS (
      WHERE r.classid = 'pg_rewrite'::regclass
 )
 SELECT p.oid::int8 AS oid, p.oid::regprocedure::text AS name, n.nspname AS schema, run.what,
-       run.rows_of::text AS rows_of
+       (SELECT json_build_object('schema', m.nspname, 'name', c.relname) FROM pg_class c
+          JOIN pg_namespace m ON m.oid = c.relnamespace WHERE c.oid = run.rows_of) AS rows_of,
+       pg_get_userbyid(p.proowner)::text AS owner
 FROM run JOIN pg_depend d ON d.classid = run.classid AND d.objid = run.objid AND d.refclassid = 'pg_proc'::regclass
 JOIN pg_proc p ON p.oid = d.refobjid JOIN pg_namespace n ON n.oid = p.pronamespace AND {user_schema()}
 JOIN pg_language l ON l.oid = p.prolang AND l.lanname = 'sql'
@@ -61,7 +64,7 @@ def refuse_dependent(database: Database) -> None:
         used = {row["oid"]: row for row in session.rows(_USED) if _runs(session, row["rows_of"])}
         schemas = [row["name"] for row in session.rows(_PATH)] if used else []
     # To parse is to run what reads the literals: not with the rights of a superuser.
-    found = list(_dependent(database.confined(), list(used.values()), schemas)) if used else []
+    found = list(_dependent(database, list(used.values()), schemas)) if used else []
     if found:
         raise Refused(
             f"{plural(len(found), 'function')} that a restore has to run cannot be run by it, because they name objects"
@@ -71,16 +74,25 @@ def refuse_dependent(database: Database) -> None:
         )
 
 
-def _runs(session: Session, rows_of: Optional[str]) -> bool:
-    return rows_of is None or session.of_tables([f"SELECT EXISTS (SELECT FROM ONLY {rows_of}) AS found"])[0]["found"]
+def _runs(session: Session, rows_of: Optional[dict[str, str]]) -> bool:
+    if rows_of is None:
+        return True
+    return bool(table_reader.rows(session, [table_reader.query(rows_of, "SELECT true AS found", "LIMIT 1")]))
 
 
-def _dependent(database: Database, used: list[dict[str, Any]], schemas: list[str]) -> Iterator[tuple[str, str, str]]:
+def _dependent(live: Database, used: list[dict[str, Any]], schemas: list[str]) -> Iterator[tuple[str, str, str]]:
     for function in used:
+        database = _parsing(live, function["owner"])
         path = [function["schema"], *(name for name in schemas if name != function["schema"])]
         if not _parses(database, function["oid"], []) and _parses(database, function["oid"], path):
             needed = _shortest(database, function["oid"], path)
             yield function["name"], function["what"], mending(function["name"], needed)
+
+
+def _parsing(live: Database, owner: str) -> Database:
+    """The way to parse a function of that owner; one of a superuser's goes by the owner of the database."""
+    database, why = live.confinement(owner)
+    return live.confined() if why else database
 
 
 def _parses(database: Database, oid: int, path: list[str]) -> bool:

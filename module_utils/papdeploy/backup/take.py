@@ -20,7 +20,7 @@ from ..databases.content_digest import ContentDigest
 from ..databases.ledger_table import ledger_rows
 from ..databases.psql import Database, ServerFacts, Session
 from ..sites.host import HostSite, Process
-from . import acceptance, archive, copy_progress, files, manifest, rights, steps
+from . import acceptance, archive, copy_progress, files, manifest, ran_as_superuser, rights, steps
 from .encryption import Encryption
 from .manifest import Backup
 from .pipeline import Emit, Pipeline, Streamed, silent, write_all
@@ -93,17 +93,16 @@ def take(
         path, file = stack_.enter_context(files.partial(folder, name))
         session = stack_.enter_context(content_digest.snapshot_session(database))
         refuse_unprovable(database, session, proof)
-        beyond, trusted = rights.beyond_owners(session), rights.superusers(session)
+        beyond, trusted = rights.beyond_owners(session), ran_as_superuser.superusers(session)
         about = _about(session, database, live)
         scratch: Optional[Database] = None
         if proof != "none":
             scratch = stack_.enter_context(_scratch(database, release, live, keep_scratch, about))
-        login, why = steps.by_whom(scratch, beyond) if scratch else (None, "")
         parted = proof == "full" and archive.in_parts(database, encryption)
-        in_steps = scratch and login and steps.needed(session, scratch, login, parted=parted)
+        way = steps.way(session, scratch, parted=parted) if scratch else None
         job = _Streaming(
             database, archive.restoring(scratch, facts) if scratch else None, proof, compression, encryption,
-            limits.lock_wait_s, deadline, emit, None if login is scratch else login, bool(in_steps),
+            limits.lock_wait_s, deadline, emit, way,
         )  # fmt: skip
         streamed, rest_s, original = job.run(session, about, path, file)
         with database.session() as fresh:
@@ -141,8 +140,9 @@ def take(
             "content_hash": content.digest,
             "content_digest": {**content.as_dict()},
             "sequences_after": after if proof != "full" else content.sequences,
-            "notes": [*found.notes, *(rights.run_as_superuser(session, why, trusted) if proof == "full" else [])],
+            "notes": [*found.notes, *_ran_as_superuser(job, trusted)],
             "needs_superuser": beyond,
+            "owners": rights.owners(session),
             "accepted": lived_with,
             "proof": {"kind": proof, "seconds": round(proved.seconds, 3) if proved else 0.0},
             "seconds": {
@@ -161,8 +161,8 @@ def take(
 
 @dataclass(frozen=True)
 class _Streaming:
-    """The dump of ``database`` into a file and, at the same time, from there into ``scratch``: by ``login``, where a
-    superuser need not do it, and after the dump where it takes more than one go (``in_steps``)."""
+    """The dump of ``database`` into a file and, at the same time, from there into ``scratch``; after the dump, where
+    several have to restore it (``way``)."""
 
     database: Database
     scratch: Optional[Database]
@@ -172,8 +172,18 @@ class _Streaming:
     lock_wait_s: float
     deadline: Optional[float]
     emit: Emit
-    login: Optional[Database]
-    in_steps: bool
+    way: Optional[steps.Way]
+
+    @property
+    def in_steps(self) -> bool:
+        return self.way is not None and self.way.in_steps
+
+    @property
+    def restoring(self) -> Database:
+        """The way to the copy by which it is restored in one go."""
+        assert self.scratch and self.way
+        by_login = self.way.login.conninfo.user != self.scratch.conninfo.user
+        return self.way.login if by_login else self.scratch
 
     def run(
         self, session: Session, about: Mapping[str, Any], path: Path, file: IO[bytes]
@@ -207,11 +217,11 @@ class _Streaming:
                 decrypt=opened and not self.in_steps,
             )
             began = time.monotonic()
-            if self.scratch and self.in_steps:
-                by, chosen = self.login or self.scratch, self._chosen(parted)
-                steps.restore_in_steps(self.scratch, by, path, self.encryption, pipeline, *chosen)
+            if self.scratch and self.way and self.in_steps:
+                chosen = self._chosen(parted)
+                steps.restore_in_steps(self.scratch, self.way, path, self.encryption, pipeline, *chosen)
             elif self.scratch and parted:
-                pipeline.finish(self.login or self.scratch, path)
+                pipeline.finish(self.restoring, path)
             rest_s = time.monotonic() - began
         if streamed.sha256 != streamed.read_sha256:
             raise PapError(
@@ -226,9 +236,8 @@ class _Streaming:
         if self.in_steps:
             return HostSite().popen(archive.READ_BACK, stdin=True)
         if self.scratch:
-            target = self.login or self.scratch
-            argv = archive.restore_argv(target, *self._chosen(parted))
-            environment = target.environment(archive.RESTORE_SETTINGS)
+            argv = archive.restore_argv(self.restoring, *self._chosen(parted))
+            environment = self.restoring.environment(archive.RESTORE_SETTINGS)
         else:
             argv = archive.read_through_argv(self.database) if opened else archive.READ_BACK
             environment = self.database.environment()
@@ -236,6 +245,14 @@ class _Streaming:
 
     def _chosen(self, parted: bool) -> Sequence[str]:
         return ["--schema-only"] if self.proof == "schema" else archive.ROWS_FIRST if parted else []
+
+
+def _ran_as_superuser(job: _Streaming, trusted: Sequence[str]) -> list[str]:
+    """Notes of what ran with the rights of a superuser: while rows were restored, and definitions parsed."""
+    if job.scratch is None or job.way is None:
+        return []
+    with job.scratch.session() as session:
+        return ran_as_superuser.notes(session, job.way.unconfined, trusted)
 
 
 def _refuse(database: Database, facts: ServerFacts, proof: str, chosen: bool, limits: Limits, folder: Path) -> None:

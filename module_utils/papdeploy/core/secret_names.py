@@ -89,6 +89,20 @@ _CONNECTION_STRING = re.compile(r"\s*[a-z_]+\s*=.*\bpassword\s*=", re.DOTALL)
 _URL_LAST = re.compile(r"_?UR[LI]$", re.IGNORECASE)
 
 
+# The same in SQL, and rather more: as a regular expression on the name of an option of foreign data.
+_SECRET_OPTION = "pass|secret|token|key|cred|auth|pwd|dsn|ur[il]|conn"
+
+
+def shown_options(column: str) -> str:
+    """SQL for the options of foreign data in ``column``, a secret among them as a number that tells another value; by
+    name, since that is the order in which pg_dump writes them."""
+    return (
+        f"(SELECT jsonb_agg(o.option_name || CASE WHEN o.option_name ~* '{_SECRET_OPTION}'"
+        " THEN ' ' || hashtext(o.option_value) ELSE '=' || o.option_value END ORDER BY o.option_name)"
+        f" FROM pg_options_to_table({column}) AS o)"
+    )
+
+
 def names_a_secret(name: str) -> bool:
     """Whether what ``name`` names is a secret by its words: ``PGPASSWORD``, ``api_key``; not ``token_type``."""
     parts = _parts(name)

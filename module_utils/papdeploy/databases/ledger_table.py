@@ -2,7 +2,7 @@
 
 What is under the ledger's name is data of the application's role: it may have put a view, a foreign table or a
 table with a type of its own there, each of which runs its functions with the rights of whoever reads it; so do an index
-and statistics of a plain table, while the query is planned. A superuser reads it as the owner's login.
+and statistics of a plain table, while the query is planned. A superuser reads it by a login of its owner.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.errors import VerificationFailed
+from . import table_reader
 from .psql import Session
 
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "p": "a partitioned table"}
@@ -49,5 +50,4 @@ def ledger_rows(session: Session, select: str) -> list[dict[str, Any]]:
             hint="A role with the rights of the schema's owner replaced it. Find out who and why, and put the ledger"
             " back from a backup before anything else is done.",
         )
-    with session.for_tables() as reading:
-        return reading.rows(_LEDGER + select)
+    return table_reader.rows(session, [("pap_deploy", "ledger", _LEDGER + select)])

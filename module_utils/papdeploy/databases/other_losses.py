@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ..core.text import few, plural
-from ..sql.quoting import quote_ident
+from . import table_reader
 from .content_digest.queries import no_member, unlocked, user_schema
 from .psql import Session
 
@@ -67,12 +67,11 @@ def positions(session: Session) -> Positions:
     listed = session.rows(_SEQUENCES)
     readable = [entry for entry in listed if entry["readable"]]
     queries = [
-        f"SELECT {int(entry['oid'])} AS oid, last_value::text AS last, is_called AS called"
-        f" FROM {quote_ident(entry['schema'])}.{quote_ident(entry['name'])}"
+        table_reader.query(entry, f"SELECT {int(entry['oid'])} AS oid, last_value::text AS last, is_called AS called")
         for entry in readable
     ]
     # By the owner's login as well: what was a sequence a moment ago may be a table now.
-    read = {int(row.pop("oid")): row for row in session.of_tables(queries)}
+    read = {int(row.pop("oid")): row for row in table_reader.rows(session, queries)}
     for entry in listed:
         kept = {key: entry[key] for key in ("schema", "oid", "step", "cache", "owned")}
         found[f"{entry['schema']}.{entry['name']}"] = {**kept, **read.get(int(entry["oid"]), {"last": None})}

@@ -46,18 +46,19 @@ SHAPE = (
     f" AND starts_with(coalesce(shobj_description(r.oid, 'pg_authid'), ''), '{_RECORD}'))"
 )
 
-# Who the session is, to whom its database belongs, and whether that owner can read all tables in it.
+# Of an entry a of a database's privileges: none of these has it, as it may for as long as it lives.
+NOT_OURS = f"NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = a.grantee AND {SHAPE})"
+
+# Who the session is, and the roles whose rights are asked for: {condition} on pg_roles AS o and pg_database AS d. Row
+# security that is forced upon its owner hides rows from it, and from who has its rights; a superuser passes it.
 _WHO = """
-SELECT me.rolsuper AS superuser, o.rolsuper AS owner_superuser, o.rolname::text AS owner,
-       quote_ident(o.rolname) AS quoted, current_setting('port')::int AS port,
-       EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE c.relkind IN ('r', 'p', 'm', 'S') AND c.relpersistence <> 't'
-           AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
-           AND NOT (has_schema_privilege(o.oid, n.oid, 'USAGE')
-                    AND CASE c.relkind WHEN 'S' THEN has_sequence_privilege(o.oid, c.oid, 'SELECT')
-                        ELSE has_table_privilege(o.oid, c.oid, 'SELECT') END)) AS hidden
-FROM pg_roles me, pg_database d JOIN pg_roles o ON o.oid = d.datdba
-WHERE me.rolname = current_user AND d.datname = current_database()"""
+SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser, o.rolsuper AS owner_superuser,
+       o.rolname::text AS owner, quote_ident(o.rolname) AS quoted, current_setting('port')::int AS port,
+       NOT has_database_privilege(o.oid, d.oid, 'CONNECT') AS shut_out,
+       EXISTS (SELECT FROM pg_class c WHERE c.relowner = o.oid AND c.relforcerowsecurity) AS forced
+FROM pg_roles o, pg_database d WHERE d.datname = current_database() AND {condition}"""
+# What belongs to the owner of a database, whoever that is, belongs to this role.
+DATABASE_OWNER = "pg_database_owner"
 
 
 class Session(Protocol):
@@ -99,6 +100,22 @@ class Database(Protocol):
     def logged_in(self: D, login: OwnerLogin) -> D: ...
 
 
+@dataclass(frozen=True)
+class Rights:
+    """What a login may do: what role ``owner`` (quoted) may; ``unhidden``: row-level security hides nothing from it."""
+
+    owner: str
+    unhidden: bool
+
+
+@dataclass(frozen=True)
+class _Door:
+    """How a login comes into a database: the server's ``port``, and whether its owner has no CONNECT there."""
+
+    port: int
+    shut: bool
+
+
 @dataclass
 class OwnerLogin:
     """One such role. ``name`` needs no quotes; ``host`` and ``port`` are where it was let in."""
@@ -120,24 +137,38 @@ class OwnerLogin:
         self.since = time.monotonic()
 
 
-# The logins of this process by server, superuser, owner and kind, each with how to drop it; None: none is let in.
-_Key = tuple[str, str, int, str, str, bool]
+# The logins of this process by server, superuser and rights, each with the way to drop it; None: none is let in.
+_Key = tuple[str, str, int, str, Rights]
 _logins: dict[_Key, tuple[Any, Optional[OwnerLogin]]] = {}
 _making = threading.Lock()
 
 
-def confined(database: D, session: Optional[Session] = None) -> tuple[D, str]:
-    """The connection to ``database`` by such a login, where that of ``database`` is by a superuser; else ``database``
-    itself, and why a superuser has to do. ``session`` is one that is there already, which saves another."""
+def confined(database: D, session: Optional[Session] = None, owner: Optional[str] = None) -> tuple[D, str]:
+    """The way to ``database`` by a login with the rights of role ``owner`` (None: of the database's owner), where that
+    of ``database`` is by a superuser; else ``database`` itself, and why a superuser has to do. ``session`` is one that
+    is there already, which saves another."""
     with contextlib.nullcontext(session) if session else database.session() as asked:
-        who = asked.rows(_WHO)[0]
-    if not who["superuser"]:
-        return database, ""
-    if who["owner_superuser"]:
-        return database, f"the database belongs to {who['owner']}, who is a superuser"
+        who = asked.rows(_WHO.format(condition=_condition(owner)))
+    if not who or not who[0]["superuser"]:
+        return database, "" if who else f"role {owner} is not on this server"
+    if who[0]["owner_superuser"]:
+        what = "the database belongs to " if owner is None else ""
+        return database, f"{what}{who[0]['owner']}, who is a superuser" if what else f"{owner} is a superuser"
+    door = _Door(int(who[0]["port"]), bool(who[0]["shut_out"]))
+    return _by_login(database, Rights(str(who[0]["quoted"]), bool(who[0]["forced"])), door)
+
+
+def _condition(owner: Optional[str]) -> str:
+    if owner is None:
+        return "o.oid = d.datdba"
+    literal = "'" + owner.replace("'", "''") + "'"
+    named = f"(SELECT oid FROM pg_roles WHERE rolname = {literal})"
+    return f"o.oid = CASE {literal} WHEN '{DATABASE_OWNER}' THEN d.datdba ELSE {named} END"
+
+
+def _by_login(database: D, rights: Rights, door: _Door) -> tuple[D, str]:
     at = database.conninfo
-    server = database.label.rpartition(", database ")[0]
-    key = (server, at.host, at.port, at.user, str(who["quoted"]), bool(who["hidden"]))
+    key = (database.label.rpartition(", database ")[0], at.host, at.port, at.user, rights)
     with _making:
         known = _logins[key][1] if key in _logins else None
         if key not in _logins or (known and known.ages):
@@ -145,29 +176,58 @@ def confined(database: D, session: Optional[Session] = None) -> tuple[D, str]:
                 if known:
                     known.renew(fresh)
                 else:
-                    _logins[key] = database, _let_in(database, fresh, key, int(who["port"]))
+                    _logins[key] = database, _let_in(database, fresh, key, door)
         login = _logins[key][1]
+    if login and door.shut:
+        with database.session() as fresh:
+            _open_to(fresh, login)
     return (database.logged_in(login), "") if login else (database, _LOGIN_REJECTED)
 
 
-def _let_in(database: Database, session: Session, key: _Key, port: int) -> Optional[OwnerLogin]:
+def _let_in(database: Database, session: Session, key: _Key, door: _Door) -> Optional[OwnerLogin]:
     """A new login that comes in where the superuser does, or on the server's own loopback; None if none is let in."""
     if not _logins:
         atexit.register(_drop_all, os.getpid())
     for left in _left(session):
         with contextlib.suppress(PapError):  # it can do nothing, and is tried again
             _remove(database, session, left)
-    login = make(session, key[4], reads_all=key[5])
+    login = make(session, key[4])
+    if door.shut:
+        _open_to(session, login)
     local = not key[1] or key[1].startswith("/")
     try:
-        for login.host, login.port in [(key[1], key[2]), *([("127.0.0.1", port), ("::1", port)] if local else [])]:
+        for login.host, login.port in [
+            (key[1], key[2]),
+            *([("127.0.0.1", door.port), ("::1", door.port)] if local else []),
+        ]:
             if _comes_in(database.logged_in(login), login.name):
                 return login
     except PapError:
-        drop(session, login.name)
+        _remove(database, session, login.name)
         raise
-    drop(session, login.name)
+    _remove(database, session, login.name)
     return None
+
+
+def _open_to(session: Session, login: OwnerLogin) -> None:
+    """Let it into a database that its owner may not connect to, as a copy that is not proven yet. The right goes with
+    the login, and is passed over where privileges are compared."""
+    name = session.scalar("SELECT quote_ident(current_database()) AS name")
+    session.execute(f"GRANT CONNECT ON DATABASE {name} TO {login.name}")
+
+
+def shut_out(database: Database) -> None:
+    """Take that right back, from every login of this process."""
+    names = ", ".join(f"'{login.name}'" for _, login in _logins.values() if login)
+    if names:
+        with database.session() as session:
+            rows = session.rows(
+                "SELECT DISTINCT quote_ident(d.datname) AS name, r.rolname AS login"
+                " FROM pg_database d, aclexplode(d.datacl) a JOIN pg_roles r ON r.oid = a.grantee"
+                f" WHERE d.datname = current_database() AND r.rolname IN ({names})"
+            )
+            for row in rows:
+                session.execute(f"REVOKE CONNECT ON DATABASE {row['name']} FROM {row['login']}")
 
 
 def _comes_in(database: Database, name: str) -> bool:
@@ -199,19 +259,17 @@ def _remove(database: Database, session: Session, name: str) -> None:
             drop(there, name)
 
 
-def make(session: Session, owner: str, *, reads_all: bool) -> OwnerLogin:
-    """Create one with the rights of ``owner`` (quoted); ``reads_all``: there are tables which that role cannot read. It
-    passes row-level security, so that a table is read whole or not at all, as the owner could by switching it off; and
-    no event trigger fires for what it does."""
+def make(session: Session, rights: Rights) -> OwnerLogin:
+    """Create one with these rights; no event trigger fires for what it does."""
     login = OwnerLogin(_PREFIX + secrets.token_hex(8), secrets.token_hex(24))
-    reader = f"; GRANT pg_read_all_data TO {login.name}" if reads_all else ""
     version = int(session.scalar("SELECT current_setting('server_version_num')::int AS version"))
     quiet = "event_triggers = off" if version >= 170000 else "session_replication_role = replica"
     session.execute(
-        f"BEGIN; CREATE ROLE {login.name} LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS"
+        f"BEGIN; CREATE ROLE {login.name} LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION"
+        f" {'BYPASSRLS' if rights.unhidden else 'NOBYPASSRLS'}"
         f" PASSWORD '{_verifier(login.password)}' VALID UNTIL '{_until()}';"
         f" COMMENT ON ROLE {login.name} IS '{_RECORD}{_holder()}';"
-        f" ALTER ROLE {login.name} SET {quiet}; GRANT {owner} TO {login.name}{reader}; COMMIT"
+        f" ALTER ROLE {login.name} SET {quiet}; GRANT {rights.owner} TO {login.name}; COMMIT"
     )
     return login
 
@@ -236,7 +294,7 @@ def hand_over(session: Session, name: str) -> None:
     """Give what the role made in this database to the owner whose rights it had, and revoke what it was granted."""
     rows = session.rows(
         "SELECT quote_ident(o.rolname) AS owner FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member"
-        f" JOIN pg_roles o ON o.oid = m.roleid WHERE r.rolname = '{name}' AND o.rolname <> 'pg_read_all_data'"
+        f" JOIN pg_roles o ON o.oid = m.roleid WHERE r.rolname = '{name}'"
     )
     given = f"REASSIGN OWNED BY {name} TO {rows[0]['owner']};" if rows else ""
     session.execute(f"BEGIN; {given} DROP OWNED BY {name}; COMMIT")

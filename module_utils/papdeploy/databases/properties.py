@@ -11,7 +11,7 @@ from ..core.text import few
 from ..sql.quoting import quote_ident, quote_literal
 from .content_digest.queries import acl_list
 from .managed_names import plain_comment
-from .owner_login import SHAPE
+from .owner_login import NOT_OURS, SHAPE
 from .psql import Session
 
 _SHOWN = 10
@@ -26,9 +26,10 @@ def capture(session: Session, name: str) -> dict[str, Any]:
     rows = session.rows(
         "SELECT pg_get_userbyid(d.datdba) AS owner, d.datconnlimit AS connection_limit,"
         " d.datallowconn AS allow_connections, d.datistemplate AS is_template,"
-        f" {acl_list('d.datacl', 'd.datdba', chr(39) + 'd' + chr(39))} AS privileges,"
+        f" {acl_list('d.datacl', 'd.datdba', chr(39) + 'd' + chr(39), NOT_OURS)} AS privileges,"
         " (SELECT json_agg(json_build_array(a.grantee, pg_get_userbyid(a.grantee), a.privilege_type, a.is_grantable)"
-        "    ORDER BY a.grantee, a.privilege_type) FROM aclexplode(d.datacl) a) AS grants,"
+        f"    ORDER BY a.grantee, a.privilege_type) FROM aclexplode(d.datacl) a WHERE {NOT_OURS})"
+        "    AS grants,"
         " (SELECT coalesce(json_agg(json_build_array(r.rolname, s.setconfig) ORDER BY r.rolname NULLS FIRST), '[]')"
         "    FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole"
         "   WHERE s.setdatabase = d.oid) AS settings,"

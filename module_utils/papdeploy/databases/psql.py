@@ -119,7 +119,7 @@ class Session:
     ) -> None:
         self._process = process
         self._label = label
-        self._database, self._settings = database, settings
+        self.database, self.settings = database, settings
         self._codec = ""
         self._write(f"{_ENCODING} \\gset\n\\echo :encoding")
 
@@ -164,30 +164,6 @@ class Session:
         """The first column of the first row, or None."""
         rows = self.rows(query)
         return next(iter(rows[0].values())) if rows else None
-
-    @contextlib.contextmanager
-    def for_tables(self) -> Iterator[Session]:
-        """A session that reads tables of the application: as the owner's login (``Database.confined``), because to plan
-        a query is to run functions of theirs. It has the snapshot of this one where this one keeps one."""
-        database = self._database.confined(self)
-        if database is self._database:
-            yield self
-            return
-        kept = self.scalar("SELECT current_setting('transaction_isolation') AS level") == "repeatable read"
-        shared = str(self.scalar("SELECT pg_export_snapshot() AS id")) if kept else ""
-        with database.session(self._settings) as session:
-            if kept:
-                session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-                session.execute(bind("SET TRANSACTION SNAPSHOT %s", shared))
-            yield session  # without a snapshot each statement gives its locks back
-
-    def of_tables(self, queries: Sequence[str]) -> list[dict[str, Any]]:
-        """The rows of queries of one shape on tables of the application, 40 tables a statement."""
-        found: list[dict[str, Any]] = []
-        with self.for_tables() if queries else contextlib.nullcontext(self) as reading:
-            for start in range(0, len(queries), 40):
-                found += reading.rows(" UNION ALL ".join(queries[start : start + 40]))
-        return found
 
     def close(self) -> None:
         """End the session; what was not committed is rolled back by the server."""
@@ -290,19 +266,19 @@ class Database:
         )
         return {**_LIBPQ, "LC_ALL": "C.UTF-8", **self.conninfo.environment(), "PGOPTIONS": options}
 
-    def confined(self, session: Optional[Session] = None) -> Database:
-        """The same database as a login with the rights of its owner and no more, where this role is a superuser; else
-        this one. What restores or reads rows of the application goes through it. ``session`` is one that is there."""
-        return owner_login.confined(self, session)[0]
+    def confined(self, session: Optional[Session] = None, owner: Optional[str] = None) -> Database:
+        """The same database as a login with the rights of ``owner`` (None: of its own) and no more, where this role is
+        a superuser; else this one. What restores or reads rows goes through it. ``session`` is one that is there."""
+        return owner_login.confined(self, session, owner)[0]
 
     def logged_in(self, login: owner_login.OwnerLogin) -> Database:
         """The same database, by that login."""
         way = replace(self.conninfo, user=login.name, password=login.password, host=login.host, port=login.port)
         return replace(self, conninfo=way, settings=())
 
-    def confinement(self) -> tuple[Database, str]:
+    def confinement(self, owner: Optional[str] = None) -> tuple[Database, str]:
         """The same, and why a superuser has to restore and read the rows of this database; empty if it need not."""
-        return owner_login.confined(self)
+        return owner_login.confined(self, None, owner)
 
     @contextlib.contextmanager
     def session(self, settings: Mapping[str, str] | None = None) -> Iterator[Session]:

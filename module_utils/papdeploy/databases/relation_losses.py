@@ -17,7 +17,7 @@ from typing import Any, Optional
 from ..core.errors import CommandFailed, Refused
 from ..core.text import plural
 from ..sql.quoting import quote_ident
-from . import write_snapshot
+from . import table_reader, write_snapshot
 from .content_digest import queries
 from .content_digest.queries import no_member, user_schema
 from .psql import Database, Session
@@ -251,18 +251,20 @@ def _recreated(baseline: Baseline, now: Mapping[str, Mapping[str, Any]]) -> list
 def _counts(session: Session, tables: Sequence[Mapping[str, Any]], baseline: Baseline) -> dict[int, tuple[int, int]]:
     """By table (OID): its rows, and those of them that the baseline's snapshot knew."""
     queries = [
-        f"SELECT {int(table['oid'])} AS oid, count(*) AS rows,"
-        f" count(*) FILTER (WHERE NOT {write_snapshot.newer(baseline)}) AS old"
-        f" FROM ONLY {quote_ident(table['schema'])}.{quote_ident(table['name'])} AS t"
+        table_reader.query(
+            table,
+            f"SELECT {int(table['oid'])} AS oid, count(*) AS rows,"
+            f" count(*) FILTER (WHERE NOT {write_snapshot.newer(baseline)}) AS old",
+        )
         for table in tables
     ]
-    return {int(row["oid"]): (int(row["rows"]), int(row["old"])) for row in session.of_tables(queries)}
+    return {int(row["oid"]): (int(row["rows"]), int(row["old"])) for row in table_reader.rows(session, queries)}
 
 
 def _digests(session: Session, tables: Sequence[Mapping[str, Any]]) -> dict[int, str]:
     """By table (OID) the order-independent hash of its content."""
     shown = [{**table, "columns": sorted(table["typed"] or []), "condition": None} for table in tables]
-    rows = session.of_tables([queries.rows_query(table) for table in shown])
+    rows = table_reader.rows(session, queries.rows_queries(shown))
     hashes = {(row["schema"], row["name"]): str(row["hash"]) for row in rows}
     return {int(table["oid"]): hashes[table["schema"], table["name"]] for table in tables}
 
@@ -270,12 +272,16 @@ def _digests(session: Session, tables: Sequence[Mapping[str, Any]]) -> dict[int,
 def _remains(session: Session, tables: Sequence[Mapping[str, Any]], baseline: Baseline) -> dict[int, bool]:
     """By table (OID) that is too large to be counted: whether any row that the baseline's snapshot knew is there."""
     queries = [
-        f"SELECT {int(table['oid'])} AS oid,"
-        f" EXISTS (SELECT FROM ONLY {quote_ident(table['schema'])}.{quote_ident(table['name'])} AS t"
-        f" WHERE NOT {write_snapshot.newer(baseline)}) AS there"
+        (
+            table["schema"],
+            table["name"],
+            f"SELECT {int(table['oid'])} AS oid,"
+            f" EXISTS (SELECT FROM ONLY {quote_ident(table['schema'])}.{quote_ident(table['name'])} AS t"
+            f" WHERE NOT {write_snapshot.newer(baseline)}) AS there",
+        )
         for table in tables
     ]
-    return {int(row["oid"]): bool(row["there"]) for row in session.of_tables(queries)}
+    return {int(row["oid"]): bool(row["there"]) for row in table_reader.rows(session, queries)}
 
 
 def _relations_lost(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from ..sql.quoting import quote_ident
 from .content_digest.queries import acl_list
-from .owner_login import SHAPE
+from .owner_login import NOT_OURS, SHAPE
 from .psql import Session
 
 ServerState = Mapping[str, Mapping[str, str]]
@@ -103,7 +103,7 @@ def _of_database(oid: int) -> str:
         f" LATERAL (SELECT {_words('e.key')} AS key, e.value"
         f" FROM jsonb_each_text(to_jsonb(d) - '{_NOT_OF_DATABASE}'::text[]) e"
         " UNION ALL SELECT 'owner', pg_get_userbyid(d.datdba)"
-        f" UNION ALL SELECT 'privileges', {acl_list('d.datacl', 'd.datdba', chr(39) + 'd' + chr(39))}::text"
+        f" UNION ALL SELECT 'privileges', {acl_list('d.datacl', 'd.datdba', chr(39) + 'd' + chr(39), NOT_OURS)}::text"
         " UNION ALL SELECT 'tablespace', (SELECT spcname::text FROM pg_tablespace t WHERE t.oid = d.dattablespace)"
         f" UNION ALL SELECT 'comment', shobj_description(d.oid, 'pg_database')) a WHERE d.oid = {oid}"
     )

@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..sql.quoting import quote_ident
-from . import write_snapshot
+from . import table_reader, write_snapshot
 from .psql import Database, Session
 
 # Seconds for reading the row headers of the tables that a login writes to: an answer that takes longer is not worth it.
@@ -47,16 +46,17 @@ def _transactions(session: Session, mark: Mapping[str, Any], names: Sequence[str
     tables = [table for table in session.rows(write_snapshot.TABLES) if f"{table['schema']}.{table['name']}" in names]
     if not tables:
         return []
-    parts = [
-        f"SELECT {number} AS number, t.xmin::text AS xid, min(-age(t.xmin)) AS place, count(*) AS rows"
-        f" FROM ONLY {quote_ident(table['schema'])}.{quote_ident(table['name'])} AS t"
-        f" WHERE {write_snapshot.newer(mark)} GROUP BY t.xmin::text"
+    queries = [
+        table_reader.query(
+            table,
+            f"SELECT {number} AS number, t.xmin::text AS xid, min(-age(t.xmin)) AS place, count(*) AS rows",
+            f"WHERE {write_snapshot.newer(mark)} GROUP BY t.xmin::text",
+        )
         for number, table in enumerate(tables)
     ]
     found: dict[str, Rows] = {}
-    with session.for_tables() as reading:
-        rows = reading.rows(" UNION ALL ".join(parts) + " ORDER BY place, number")
-    for row in rows:
+    rows = table_reader.rows(session, queries)
+    for row in sorted(rows, key=lambda row: (int(row["place"]), int(row["number"]))):
         table = tables[int(row["number"])]
         found.setdefault(str(row["xid"]), {})[f"{table['schema']}.{table['name']}"] = int(row["rows"])
     return list(found.items())

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
 from ..core.text import plural
-from ..sql.quoting import quote_ident, quote_literal
-from . import other_losses
+from ..sql.quoting import quote_literal
+from . import other_losses, table_reader
 from .content_digest.queries import no_member, unlocked, user_schema
 from .managed_names import CLIENT
 from .other_losses import Change
@@ -319,9 +319,12 @@ def _recent(
     """By table (OID) the row versions newer than ``mark``: of others, and of the transactions ``own``."""
     mine = f"t.xmin::text IN ({', '.join(map(quote_literal, own))})" if own else "false"
     queries = [
-        f"SELECT {int(table['oid'])} AS oid, count(*) FILTER (WHERE NOT {mine}) AS rows,"
-        f" count(*) FILTER (WHERE {mine}) AS mine"
-        f" FROM ONLY {quote_ident(table['schema'])}.{quote_ident(table['name'])} AS t WHERE {newer(mark)}"
+        table_reader.query(
+            table,
+            f"SELECT {int(table['oid'])} AS oid, count(*) FILTER (WHERE NOT {mine}) AS rows,"
+            f" count(*) FILTER (WHERE {mine}) AS mine",
+            f"WHERE {newer(mark)}",
+        )
         for table in tables
     ]
-    return {int(row["oid"]): (int(row["rows"]), int(row["mine"])) for row in session.of_tables(queries)}
+    return {int(row["oid"]): (int(row["rows"]), int(row["mine"])) for row in table_reader.rows(session, queries)}

@@ -13,7 +13,7 @@ from typing import IO, Any, Optional, cast
 
 from .. import backup as backups
 from .. import databases
-from ..backup import copy_progress, rights, steps
+from ..backup import copy_progress, steps
 from ..backup.archive import READ_BACK, RESTORE_SETTINGS, restore_argv, restoring, what_dumps_need
 from ..backup.pipeline import Emit, Pipeline, silent, write_all
 from ..backup.restore_errors import next_step
@@ -126,14 +126,13 @@ def transfer(source: Database, target: Database, options: list[str], deadline: f
     said, or DeadlineExceeded."""
     with source.session() as session:
         needs = what_dumps_need(session)
-        login, _ = steps.by_whom(target, rights.beyond_owners(session))
-        in_steps = steps.needed(session, target, login, parted=False)
+        way = steps.way(session, target, parted=False)
     quiet = restoring(target, source.facts())
     dump = source.tool("pg_dump", "--format=custom", "--compress=0", "--lock-wait-timeout=10000", *needs, *options)
-    if in_steps:
-        _in_steps(source, dump, quiet, quiet if login is target else login, deadline)
+    if way.in_steps:
+        _in_steps(source, dump, quiet, way, deadline)
         return
-    target = quiet if login is target else login
+    target = quiet if way.login is target else way.login
     restore = restore_argv(target)
     with contextlib.ExitStack() as stack:
         producer = stack.enter_context(source.site.popen(dump, env=source.environment()))
@@ -172,7 +171,7 @@ def transfer(source: Database, target: Database, options: list[str], deadline: f
                 )
 
 
-def _in_steps(source: Database, dump: list[str], target: Database, login: Database, deadline: float) -> None:
+def _in_steps(source: Database, dump: list[str], target: Database, way: steps.Way, deadline: float) -> None:
     """The same by way of a file: what the superuser and the owner's login restore in turn is read several times."""
     pipeline = Pipeline(deadline=deadline)
     with tempfile.NamedTemporaryFile(prefix="pap-deploy-", buffering=0) as file:
@@ -184,7 +183,7 @@ def _in_steps(source: Database, dump: list[str], target: Database, login: Databa
             cast("IO[bytes]", file),
             None,
         )
-        steps.restore_in_steps(target, login, path, None, pipeline)
+        steps.restore_in_steps(target, way, path, None, pipeline)
 
 
 def keep_apart(copy: Copy, digest: content_digest.ContentDigest) -> content_digest.ContentDigest:

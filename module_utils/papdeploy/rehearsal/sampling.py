@@ -7,14 +7,17 @@ NULL, the time that a scan takes) stays unknown.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
-from collections.abc import Sequence
-from typing import Any, Callable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Callable, Optional
 
-from ..databases import content_digest
+from ..databases import content_digest, table_reader
 from ..databases.content_digest import queries
 from ..databases.psql import Database, Session, bind
-from ..sql.quoting import quote_ident
+from ..databases.table_reader import Reader
+from ..sql.quoting import quote_ident, quote_literal
 
 _TABLES = f"""
 SELECT c.oid::int8 AS oid, n.nspname AS schema, c.relname AS name,
@@ -22,9 +25,8 @@ SELECT c.oid::int8 AS oid, n.nspname AS schema, c.relname AS name,
        CASE WHEN c.relpages > 0 THEN greatest(c.reltuples / c.relpages, 1) ELSE 10 END AS density,
        (SELECT coalesce(json_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_attribute a WHERE a.attrelid = c.oid
           AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '') AS columns,
-       (SELECT NOT pg_has_role(d.datdba, c.relowner, 'USAGE') FROM pg_database d WHERE d.datname = current_database())
-         AS foreign
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+       CASE WHEN NOT r.rolsuper THEN r.rolname::text END AS owner
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner
 WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname <> 'pap_deploy' AND {queries.user_schema()}
   AND {queries.no_member("pg_class", "c.oid")}
 ORDER BY 2, 3"""
@@ -37,91 +39,130 @@ SELECT k.conrelid::int8 AS child, k.confrelid::int8 AS parent,
           JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.num) AS parent_columns
 FROM pg_constraint k WHERE k.contype = 'f'"""
 
+_SETVAL = """
+SELECT setval(c.oid::regclass, %s, %s) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = %s"""
+
 Stream = Callable[[Database, Database, list[str]], None]
 
 
 def copy_sample(live: Database, copy: Database, rows: int, stream: Stream) -> int:
-    """Fill the empty ``copy`` with the first and last ``rows`` rows of each table of ``live``, and what they refer to.
+    """Fill the empty ``copy`` with the first and last ``rows`` rows of each table of ``live``, and what they refer to,
+    all of one snapshot. Returns the number of rows copied.
 
-    The chosen rows are noted in temporary tables of one session, in one snapshot. Returns the number of rows copied.
     Raises CommandFailed if a table cannot be read or its rows do not fit the copy.
     """
     stream(live, copy, ["--section=pre-data"])
     total = 0
     # What reads rows and what checks them may call functions of the application.
-    with live.confined().session() as source, copy.confined().session() as into, copy.session() as admin:
+    with live.session() as source, _Writers(copy) as into, copy.session() as admin:
         source.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         tables = source.rows(_TABLES)
-        for table in tables:
-            _pick(source, table, int(rows))
-        _follow(source, tables)
-        into.execute("BEGIN")
-        for table in tables:
-            total += _carry(source, admin if table["foreign"] else into, table)
-        for schema, names in content_digest.read_sequences(source, ("pap_deploy",)).items():
-            for name, position in names.items():
-                quoted = f"{quote_ident(schema)}.{quote_ident(name)}"
-                last, called = int(position["last_value"]), bool(position["is_called"])
-                admin.execute(bind("SELECT setval(%s::regclass, %s, %s)", quoted, last, called))
-        into.execute("COMMIT")
-        source.execute("ROLLBACK")  # and what an event trigger wrote for the temporary tables
+        with table_reader.reading(source) as reader:
+            picked = {int(table["oid"]): _pick(reader, table, int(rows)) for table in tables}
+            _follow(reader, source.rows(_REFERENCES), {int(table["oid"]): table for table in tables}, picked)
+            for table in tables:
+                total += _carry(reader, into, table, picked[int(table["oid"])])
+            for schema, names in content_digest.read_sequences(source, ("pap_deploy",), reader).items():
+                for name, position in names.items():
+                    last, called = int(position["last_value"]), bool(position["is_called"])
+                    admin.execute(bind(_SETVAL, last, called, schema, name))
+        into.commit()
+        source.execute("COMMIT")
     stream(live, copy, ["--section=post-data"])
     return total
+
+
+class _Writers(contextlib.ExitStack):
+    """Sessions in the copy, one an owner of tables, whose transactions end together."""
+
+    def __init__(self, copy: Database) -> None:
+        super().__init__()
+        self._copy = copy
+        self._sessions: dict[Optional[str], Session] = {}
+
+    def of(self, owner: Optional[str]) -> Session:
+        if owner not in self._sessions:
+            database = self._copy if owner is None else self._copy.confined(owner=owner)
+            self._sessions[owner] = self.enter_context(database.session())
+            self._sessions[owner].execute("BEGIN")
+        return self._sessions[owner]
+
+    def commit(self) -> None:
+        for session in self._sessions.values():
+            session.execute("COMMIT")
 
 
 def _name(table: dict[str, Any]) -> str:
     return f"{quote_ident(table['schema'])}.{quote_ident(table['name'])}"
 
 
-def _picked(table: dict[str, Any]) -> str:
-    return f"pg_temp.pap_picked_{int(table['oid'])}"
+def _among(ids: Iterable[str]) -> str:
+    return f"t.ctid = ANY ({quote_literal('{' + ','.join(json.dumps(one) for one in sorted(ids)) + '}')}::tid[])"
 
 
-def _pick(source: Session, table: dict[str, Any], rows: int) -> None:
-    """Note the first rows, and the last ones where there are more."""
-    picked, name = _picked(table), _name(table)
-    source.execute(f"CREATE TEMP TABLE {picked} ON COMMIT DROP AS SELECT ctid AS id FROM ONLY {name} LIMIT {rows}")
-    if int(source.scalar(f"SELECT count(*) AS n FROM {picked}")) < rows:
-        return
+def _pick(reader: Reader, table: dict[str, Any], rows: int) -> set[str]:
+    """The places of the first rows, and of the last ones where there are more."""
+
+    def found(condition: str) -> set[str]:
+        return {row["id"] for row in reader.rows([table_reader.query(table, "SELECT t.ctid::text AS id", condition)])}
+
+    first = found(f"LIMIT {rows}")
+    if len(first) < rows:
+        return first
     tail = max(0, int(table["pages"]) - math.ceil(rows / float(table["density"])) - 2)
-    source.execute(
-        f"INSERT INTO {picked} SELECT id FROM (SELECT ctid AS id FROM ONLY {name} WHERE ctid >= '({tail},0)'::tid"
-        f" ORDER BY ctid DESC LIMIT {rows}) AS last WHERE id NOT IN (SELECT id FROM {picked})"
-    )
+    return first | found(f"WHERE t.ctid >= '({tail},0)'::tid ORDER BY t.ctid DESC LIMIT {rows}")
 
 
-def _follow(source: Session, tables: Sequence[dict[str, Any]]) -> None:
-    """Add the rows that picked rows refer to, until nothing is missing; cycles end because nothing is picked twice."""
-    by_oid = {int(table["oid"]): table for table in tables}
-    references = [r for r in source.rows(_REFERENCES) if int(r["child"]) in by_oid and int(r["parent"]) in by_oid]
-    while references:
-        added = 0
-        for reference in references:
-            child, parent = by_oid[int(reference["child"])], by_oid[int(reference["parent"])]
-            joined = " AND ".join(
-                f"c.{quote_ident(ours)} = p.{quote_ident(theirs)}"
-                for ours, theirs in zip(reference["child_columns"], reference["parent_columns"])
-            )
-            found = source.execute(
-                f"WITH more AS (INSERT INTO {_picked(parent)} SELECT p.ctid FROM ONLY {_name(parent)} AS p"
-                f" WHERE p.ctid NOT IN (SELECT id FROM {_picked(parent)}) AND EXISTS (SELECT FROM ONLY {_name(child)}"
-                f" AS c JOIN {_picked(child)} AS k ON k.id = c.ctid WHERE {joined}) RETURNING 1)"
-                " SELECT count(*) FROM more"
-            )
-            added += int(found[0])
-        if not added:
-            return
+def _follow(
+    reader: Reader,
+    references: Sequence[dict[str, Any]],
+    tables: Mapping[int, dict[str, Any]],
+    picked: Mapping[int, set[str]],
+) -> None:
+    """Add the rows that picked rows refer to, until nothing is missing; cycles end because nothing is picked twice. No
+    query reads child and parent at once: they may belong to two owners."""
+    known = [r for r in references if int(r["child"]) in tables and int(r["parent"]) in tables]
+    fresh = {oid: set(ids) for oid, ids in picked.items()}
+    while any(fresh.values()):
+        later: dict[int, set[str]] = {}
+        for reference in known:
+            child, parent = int(reference["child"]), int(reference["parent"])
+            if not fresh.get(child):
+                continue
+            values = _referred(reader, tables[child], reference["child_columns"], fresh[child])
+            new = _holding(reader, tables[parent], reference["parent_columns"], values) - picked[parent]
+            picked[parent].update(new)
+            later.setdefault(parent, set()).update(new)
+        fresh = later
 
 
-def _carry(source: Session, into: Session, table: dict[str, Any]) -> int:
+def _referred(reader: Reader, child: dict[str, Any], columns: Sequence[str], ids: set[str]) -> list[list[str]]:
+    """What those rows have in ``columns``, as text; without NULLs, which refer to nothing."""
+    names = [f"t.{quote_ident(column)}" for column in columns]
+    select = f"SELECT DISTINCT json_build_array({', '.join(f'{name}::text' for name in names)})::text AS found"
+    condition = f"WHERE {_among(ids)} AND {' AND '.join(f'{name} IS NOT NULL' for name in names)}"
+    return [json.loads(row["found"]) for row in reader.rows([table_reader.query(child, select, condition)])]
+
+
+def _holding(reader: Reader, parent: dict[str, Any], columns: Sequence[str], values: list[list[str]]) -> set[str]:
+    names = ", ".join(f"t.{quote_ident(column)}" for column in columns)
+    found: set[str] = set()
+    for start in range(0, len(values), 1000):
+        listed = ", ".join(f"({', '.join(map(quote_literal, value))})" for value in values[start : start + 1000])
+        condition = f"WHERE ({names}) IN ({listed})"
+        rows = reader.rows([table_reader.query(parent, "SELECT t.ctid::text AS id", condition)])
+        found.update(row["id"] for row in rows)
+    return found
+
+
+def _carry(reader: Reader, into: _Writers, table: dict[str, Any], ids: set[str]) -> int:
     """Copy the picked rows of one table in PostgreSQL's text format, where each row is one line."""
     columns = ", ".join(quote_ident(column) for column in table["columns"])
-    if not columns:
+    if not columns or not ids:
         return 0
-    lines = source.execute(
-        f"COPY (SELECT {columns} FROM ONLY {_name(table)} WHERE ctid IN (SELECT id FROM {_picked(table)})) TO STDOUT"
-    )
+    lines = reader.lines(table, f"COPY (SELECT {columns} FROM ONLY {_name(table)} AS t WHERE {_among(ids)}) TO STDOUT")
     if lines:
         body = "\n".join(lines)
-        into.execute(f"COPY {_name(table)} ({columns}) FROM STDIN;\n{body}\n\\.")
+        into.of(table["owner"]).execute(f"COPY {_name(table)} ({columns}) FROM STDIN;\n{body}\n\\.")
     return len(lines)

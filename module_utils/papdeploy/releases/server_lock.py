@@ -28,6 +28,9 @@ _QUIET_S = 0.3  # a program that lost its session may open one more before it no
 HELD = f"""EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2 AND classid = {CLASS}
        AND pid = pg_backend_pid())"""
 
+# Whether the session has a role that a stack can work with (see docs/security.md); one that cannot be seen may have.
+_A_STACK = "(r.oid IS NULL OR r.rolsuper OR r.rolcreatedb)"
+
 
 def key(live: str) -> int:
     """The second integer of the lock for the live database of this name."""
@@ -50,6 +53,7 @@ class ServerLock:
         live = self.database.conninfo.dbname
         limit = time.monotonic() + _PATIENCE_S
         while not session.scalar(f"SELECT pg_try_advisory_lock({CLASS}, {key(live)}) AS taken"):
+            self._end_pretenders(session)
             other = self._holder(session)
             if other and other["application"] == name:  # a keeper of this very lock that its run has lost sight of
                 session.execute(f"SELECT pg_terminate_backend({int(other['pid'])})")
@@ -107,16 +111,31 @@ class ServerLock:
                 time.sleep(_QUIET_S if quiet else 0.05)
 
     def _holder(self, session: Session) -> Optional[dict[str, Any]]:
+        """Who has it; of those that could be a stack."""
         rows = session.rows(
             "SELECT l.pid, a.application_name AS application, a.usename AS role,"
             " coalesce(host(a.client_addr), 'a local socket') AS address,"
             " to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') AS since"
-            " FROM pg_locks AS l LEFT JOIN pg_stat_activity AS a USING (pid)"
-            " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2"
+            f" {self._asked} AND l.granted AND {_A_STACK}"
+        )
+        return rows[0] if rows else None
+
+    def _end_pretenders(self, session: Session) -> None:
+        """End the sessions that have the lock, or wait for it, and are no stack's: an advisory lock is anybody's to
+        take, and would keep a rollback waiting. Only those are ended that this role may end."""
+        session.execute(
+            f"SELECT pg_terminate_backend(l.pid) {self._asked} AND NOT {_A_STACK} AND (pg_has_role(a.usesysid, 'USAGE')"
+            " OR pg_has_role('pg_signal_backend', 'USAGE'))"
+        )
+
+    @property
+    def _asked(self) -> str:
+        return (
+            "FROM pg_locks AS l LEFT JOIN pg_stat_activity AS a USING (pid)"
+            " LEFT JOIN pg_roles AS r ON r.oid = a.usesysid WHERE l.locktype = 'advisory' AND l.objsubid = 2"
             "  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
             f"  AND l.classid = {CLASS} AND l.objid = {key(self.database.conninfo.dbname) % (1 << 32)}"
         )
-        return rows[0] if rows else None
 
 
 def _of(release: str) -> str:

@@ -591,7 +591,8 @@ def test_no_event_trigger_fires_in_a_copy_that_is_restored_in_one_stream(
     target = database_of(server, database)
     as_app(target).execute(
         f"{PROVEN[case].sql}; ALTER DATABASE {database} OWNER TO {owner};"
-        f" CREATE SCHEMA lent; CREATE TABLE lent.t (id int); ALTER TABLE lent.t OWNER TO {owner}"
+        f" CREATE SCHEMA lent; CREATE TABLE lent.t (id int); ALTER TABLE lent.t OWNER TO {owner};"
+        f" GRANT USAGE ON SCHEMA lent TO {owner}"
     )
     taken = backup.take(target, tmp_path / "b", stack="st", release="r1")
     assert backup.verify(target, taken.path, release="r2").seconds > 0

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from papdeploy import backup, databases
 from papdeploy.backup import rights, steps
-from papdeploy.core.errors import Unavailable
+from papdeploy.core.errors import Refused, Unavailable
 from papdeploy.databases import content_digest, owner_login, properties, relation_losses, server_state, write_snapshot
 from papdeploy.databases.managed_names import admin_session
 from papdeploy.databases.psql import Database, Session
@@ -40,7 +40,7 @@ def planted(server: Server) -> Iterator[tuple[Server, Database, Path]]:
         forget(server, name)
 
 
-def unconfined(database: Database, session: Any = None) -> tuple[Database, str]:
+def unconfined(database: Database, *_: Any, **__: Any) -> tuple[Database, str]:
     return database, "it is switched off"
 
 
@@ -160,7 +160,7 @@ def test_who_restores_what() -> None:
         "7; 0 0 COMMENT - SCHEMA s postgres",
         "8; 1255 1 FUNCTION public f() postgres",
         "9; 1259 1 TABLE public t app",
-        "10; 1259 2 TABLE public t postgres my app",
+        "10; 1259 2 TABLE public t postgres ours",
         "11; 2605 1 CAST - CAST (public.e AS integer) ",
         "12; 0 1 TABLE DATA public t dropped role",
         "13; 0 0 ACL public TABLE t app",
@@ -168,19 +168,50 @@ def test_who_restores_what() -> None:
         "15; 0 3 MATERIALIZED VIEW DATA public m app",
         "16; 3466 1 EVENT TRIGGER - e postgres",
         "17; 0 0 COMMENT - EVENT TRIGGER e postgres",
-        "18; 1259 4 VIEW public v my postgres",
+        "20; 2606 9 FK CONSTRAINT public t t_fkey app",
+        "21; 0 2 TABLE DATA public u ours",
+        "22; 0 3 TABLE DATA public v app",
     ]
-    found = steps.steps(listed, ["app", "my app", "my postgres"], ["postgres"])
-    assert [(step.by_owner, [line.split(";")[0] for line in step.entries]) for step in found] == [
-        (False, ["6", "7"]),
-        (False, ["8"]),
-        (True, ["9", "10"]),
-        (False, ["11"]),
-        (True, ["12", "18"]),
-        (False, ["13", "14"]),
-        (True, ["15"]),
-        (False, ["16", "17"]),
+    owners = steps.Owners({"app": "app", "my app": "my app", "ours": "ours", "postgres": ""}, unnamed="app")
+    found = steps.steps(listed, owners)
+    assert [(step.by, [line.split(";")[0] for line in step.entries]) for step in found] == [
+        ("", ["6", "7"]),
+        ("", ["8"]),
+        ("app", ["9"]),
+        ("ours", ["10"]),
+        ("", ["11"]),
+        ("app", ["12", "22"]),
+        ("ours", ["21"]),
+        ("", ["13", "14"]),
+        ("app", ["20"]),
+        ("app", ["15"]),
+        ("", ["16", "17"]),
     ]
+
+
+# What a list says may fit several roles, or none: nobody gets an entry that could be another's.
+@pytest.mark.parametrize(
+    ("line", "makers", "expected"),
+    [
+        ("9; 1259 1 TABLE public t my app", {"app": "app", "my app": "my app"}, None),
+        ("9; 1259 1 TABLE public t my app", {"app": "app", "my app": ""}, None),
+        ("9; 1259 1 TABLE public t my app", {"app": "", "my app": "my app"}, "my app"),
+        ("9; 1259 1 TABLE public t my app", {"app": "", "my app": ""}, ""),
+        ("9; 1259 1 TABLE public t my app", {"ours": "ours"}, None),
+        ("9; 1259 1 TABLE public t app ", {"ours": "ours"}, None),
+        ("9; 1259 1 TABLE public t app ", {"app ": "app "}, "app "),
+        ("9; 0 0 COMMENT - CAST (public.e AS integer) ", {"app": "app"}, ""),
+        ("9; 3600 1 TEXT SEARCH TEMPLATE public t ", {"app": "app"}, ""),
+        ("9; 0 0 COMMENT public TEXT SEARCH TEMPLATE t ", {"app": "app"}, ""),
+        ("9; 0 0 BLOBS - BLOBS ", {"app": "app"}, ""),
+    ],
+)
+def test_what_could_be_another_s_is_refused(line: str, makers: dict[str, str], expected: str | None) -> None:
+    if expected is None:
+        with pytest.raises(Refused, match="app"):
+            steps.Owners(makers).of(line)
+    else:
+        assert steps.Owners(makers).of(line) == expected
 
 
 def test_where_no_login_is_let_in_the_note_says_so(

@@ -18,9 +18,10 @@ from papdeploy.migrations import files
 from papdeploy.migrations.options import RunOptions
 from papdeploy.migrations.run import advisory_lock as migration_lock
 from papdeploy.migrations.run import apply
-from papdeploy.releases import lock
+from papdeploy.releases import lock, server_lock
 from papdeploy.releases.journal import State
 from papdeploy.releases.server_lock import ServerLock
+from psycopg2 import extras
 from support.backup import database_of, forget
 from support.waiting import wait_until
 
@@ -88,6 +89,30 @@ def test_a_second_stack_on_the_same_database_is_refused_by_name(bench: Bench) ->
     with two.lock.alone("manual"), pytest.raises(Refused, match=r"release manual-\S+ of stack two"):
         one.lock.refuse_held()
     wait_until(lambda: not bench.sessions())
+
+
+@pytest.mark.parametrize("waiting", [0, 2])
+def test_a_role_that_can_be_no_stack_s_keeps_nobody_waiting(bench: Bench, waiting: int) -> None:
+    """Anybody may take an advisory lock: the application's role could keep every deploy and rollback out by it."""
+    bench.server.sql(
+        "DO $d$ BEGIN CREATE ROLE pretender LOGIN PASSWORD 'pw'; EXCEPTION WHEN duplicate_object THEN END $d$"
+    )
+    taking = f"SELECT pg_advisory_lock({server_lock.CLASS}, {server_lock.key(bench.live.conninfo.dbname)})"
+    at = bench.live.conninfo
+    held = [
+        psycopg2.connect(
+            host=at.host, port=at.port, user="pretender", password="pw", dbname="postgres", async_=number > 0
+        )
+        for number in range(waiting + 1)
+    ]
+    for connection in held:
+        if connection.async_:
+            extras.wait_select(connection)
+        connection.cursor().execute(taking)
+    one = bench.stack("one", ELSEWHERE)
+    one.lock.refuse_held()
+    with one.lock.alone("manual"):
+        assert len(bench.sessions()) == 1
 
 
 def test_the_lock_is_held_until_the_run_is_proven_gone(bench: Bench) -> None:

@@ -6,9 +6,8 @@ then those that its condition leaves out (PostgreSQL documentation, Extension Co
 
 from __future__ import annotations
 
-from typing import Any, Callable
-
 from ..psql import Session
+from ..table_reader import Reader
 from . import queries
 from .content import Nested
 from .tables import COLUMNS
@@ -27,12 +26,14 @@ WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {queries.user_schema()}
 ORDER BY 1, 2"""
 
 
-def rows_left_out(session: Session, read: Callable[[str], list[dict[str, Any]]], counted: Nested) -> dict[str, str]:
+def rows_left_out(session: Session, reader: Reader, counted: Nested) -> dict[str, str]:
     """A note for each table of an extension with rows that a dump leaves out: how many, and their hash. ``counted`` has
     those that it holds."""
     notes: dict[str, str] = {}
-    for table in session.rows(_MEMBERS):
-        whole = read(queries.rows_query(table))[0]
+    tables = session.rows(_MEMBERS)
+    found = {(row["schema"], row["name"]): row for row in reader.rows(queries.rows_queries(tables))}
+    for table in tables:
+        whole = found[table["schema"], table["name"]]
         dumped = counted.get(table["schema"], {}).get(table["name"], {"rows": 0, "hash": "0"})
         rows = int(whole["rows"]) - int(dumped["rows"])
         if rows:

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+from ...core.secret_names import shown_options
 from ...sql.quoting import quote_ident, quote_literal
 from ..psql import bind
 
@@ -138,23 +139,30 @@ def rows_query(table: dict[str, Any]) -> str:
     )
 
 
-def sequence_query(sequence: dict[str, Any]) -> str:
+def rows_queries(tables: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """The same for each table, with the schema and name of the one that it reads."""
+    return [(table["schema"], table["name"], rows_query(table)) for table in tables]
+
+
+def sequence_query(sequence: dict[str, Any]) -> tuple[str, str, str]:
     """Position of one sequence. It is read outside any snapshot: sequences are not transactional."""
-    return (
+    asked = (
         bind("SELECT %s AS schema, %s AS name,", sequence["schema"], sequence["name"])
         + " last_value::text AS last_value, is_called"
         + f" FROM {quote_ident(sequence['schema'])}.{quote_ident(sequence['name'])}"
     )
+    return sequence["schema"], sequence["name"], asked
 
 
-def acl_list(column: str, owner: str, kind: str) -> str:
-    """Privileges as a sorted list ``grantee=PRIVILEGE/grantor``; the built-in default is spelled out."""
+def acl_list(column: str, owner: str, kind: str, of: str = "true") -> str:
+    """Privileges as a sorted list ``grantee=PRIVILEGE/grantor``; the built-in default is spelled out.
+    ``of`` is a condition on its entries ``a``."""
     return (
         "(SELECT coalesce(jsonb_agg(x ORDER BY x COLLATE \"C\"), '[]')"
         " FROM (SELECT CASE WHEN a.grantee = 0 THEN 'PUBLIC'"
         " ELSE pg_get_userbyid(a.grantee) END || '=' || a.privilege_type || CASE WHEN a.is_grantable THEN '*' ELSE ''"
         f" END || '/' || pg_get_userbyid(a.grantor) AS x FROM aclexplode(coalesce({column}, acldefault({kind},"
-        f" {owner}))) AS a) AS acl)"
+        f" {owner}))) AS a WHERE {of}) AS acl)"
     )
 
 
@@ -232,7 +240,8 @@ def catalog_queries(version: int) -> list[str]:
                 ("toast options", "(SELECT to_jsonb(t.reloptions) FROM pg_class t WHERE t.oid = c.reltoastrelid)"),
                 ("server", "(SELECT s.srvname FROM pg_foreign_table t JOIN pg_foreign_server s ON s.oid = t.ftserver"
                            " WHERE t.ftrelid = c.oid)"),
-                ("foreign options", "(SELECT to_jsonb(t.ftoptions) FROM pg_foreign_table t WHERE t.ftrelid = c.oid)"),
+                ("foreign options", f"(SELECT {shown_options('t.ftoptions')} FROM pg_foreign_table t"
+                                    " WHERE t.ftrelid = c.oid)"),
             ],
             f"FROM {_RELATION} WHERE c.relkind IN ('r','p','v','m','f','S') AND c.relpersistence <> 't'"
             f" AND {member('pg_class', 'c.oid')}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...core.secret_names import shown_options
 from .queries import SHELL, acl_list, no_member, row
 
 
@@ -52,9 +53,9 @@ _KINDS = (
     _Kind("pg_ts_template", _functions("tmplinit", "tmpllexize")),
     _Kind("pg_transform", _functions("trffromsql", "trftosql")),
     _Kind("pg_foreign_data_wrapper", "jsonb_build_object('functions', " + _functions("fdwhandler", "fdwvalidator")
-                                     + ", 'options', k.fdwoptions)", "fdwowner", ("fdwacl", "F")),
+                                     + f", 'options', {shown_options('k.fdwoptions')})", "fdwowner", ("fdwacl", "F")),
     _Kind("pg_foreign_server", "jsonb_build_object('type', k.srvtype, 'version', k.srvversion, 'options',"
-                               " k.srvoptions)", "srvowner", ("srvacl", "S")),
+                               f" {shown_options('k.srvoptions')})", "srvowner", ("srvacl", "S")),
 )  # fmt: skip
 
 # What a mapping says is a secret: its options by name, and a number of 32 bits that tells another value.

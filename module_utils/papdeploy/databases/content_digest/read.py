@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
+from .. import table_reader
 from ..psql import Database, Session, bind
 from . import extensions, known_differences, queries
 from .content import ContentDigest, Nested
 from .rare_objects import rare_queries
 from .tables import TABLES
-
-_BATCH = 40  # tables per statement: few round trips, and short statements
-Rows = Callable[[str], list[dict[str, Any]]]
 
 
 def take(
@@ -36,24 +34,29 @@ def take(
     """
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
-        read: Optional[Rows] = None
+        shared, given = "", session is not None
         if session is None:
             session = stack.enter_context(snapshot_session(database, snapshot))
             if rows:
                 shared = snapshot or str(session.scalar("SELECT pg_export_snapshot() AS id"))
-                read = stack.enter_context(_in_groups(database.confined(session), shared, lock_timeout_s))
         session.execute(f"SET LOCAL lock_timeout = '{int(lock_timeout_s * 1000)}ms'")
-        return _read(session, read or session.rows, set(ignore_schemas), rows, sequences, started)
+        reader = stack.enter_context(table_reader.reading(session, shared, lock_timeout_s, itself=given))
+        return _read(session, reader, set(ignore_schemas), rows, sequences, started)
 
 
 def _read(
-    session: Session, read: Rows, skip: set[str], rows: bool, sequences: Optional[Nested], started: float
+    session: Session,
+    reader: table_reader.Reader,
+    skip: set[str],
+    rows: bool,
+    sequences: Optional[Nested],
+    started: float,
 ) -> ContentDigest:
     found = session.rows(TABLES) if rows else []
     tables = [table for table in found if table["schema"] not in skip]
-    counted = _counted(_batched(read, [queries.rows_query(table) for table in tables]))
+    counted = _counted(reader.rows(queries.rows_queries(tables)))
     if sequences is None:
-        sequences = read_sequences(session, tuple(skip), read) if rows else {}
+        sequences = read_sequences(session, tuple(skip), reader) if rows else {}
     large = session.rows(queries.LARGE_OBJECTS)[0] if rows else {}
     session.execute("SET LOCAL jit = off")  # compiling the catalog's queries takes longer than running them
     version = int(session.scalar("SELECT current_setting('server_version_num')::int AS version"))
@@ -63,27 +66,8 @@ def _read(
             catalog.setdefault(entry["schema"], {})[f"{entry['kind']} {entry['name']}".strip()] = entry["def"]
     notes = {note["name"]: note["value"] for note in session.rows(known_differences.NOTES)}
     if rows:
-        notes.update(extensions.rows_left_out(session, read, counted))
+        notes.update(extensions.rows_left_out(session, reader, counted))
     return ContentDigest(counted, sequences, large, catalog, notes, time.monotonic() - started)
-
-
-@contextlib.contextmanager
-def _in_groups(database: Database, snapshot: str, lock_timeout_s: float) -> Iterator[Rows]:
-    """Run each query in a transaction of its own on ``snapshot``: the locks of its tables (and of their indexes) go
-    back at once, so that a database with more tables than the server has locks can be read."""
-    with database.session() as session:
-
-        def rows(query: str) -> list[dict[str, Any]]:
-            session.execute(
-                "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;"
-                + bind(" SET TRANSACTION SNAPSHOT %s;", snapshot)
-                + f" SET LOCAL lock_timeout = '{int(lock_timeout_s * 1000)}ms'"
-            )
-            found = session.rows(query)
-            session.execute("COMMIT")
-            return found
-
-        yield rows
 
 
 @contextlib.contextmanager
@@ -96,19 +80,16 @@ def snapshot_session(database: Database, snapshot: Optional[str] = None) -> Iter
         yield session
 
 
-def read_sequences(session: Session, ignore_schemas: Sequence[str] = (), read: Optional[Rows] = None) -> Nested:
+def read_sequences(
+    session: Session, ignore_schemas: Sequence[str] = (), reader: Optional[table_reader.Reader] = None
+) -> Nested:
     """The position of every sequence now (no snapshot holds sequences)."""
     found = [entry for entry in session.rows(queries.SEQUENCES) if entry["schema"] not in set(ignore_schemas)]
     result: Nested = {}
     asked = [queries.sequence_query(sequence) for sequence in found]
-    for row in _batched(read, asked) if read else session.of_tables(asked):
+    for row in reader.rows(asked) if reader else table_reader.rows(session, asked):
         result.setdefault(row.pop("schema"), {})[row.pop("name")] = row
     return result
-
-
-def _batched(read: Rows, queries: list[str]) -> Iterator[dict[str, Any]]:
-    for start in range(0, len(queries), _BATCH):
-        yield from read(" UNION ALL ".join(queries[start : start + _BATCH]))
 
 
 def _counted(rows: Iterator[dict[str, Any]]) -> Nested:

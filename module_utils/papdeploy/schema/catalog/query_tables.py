@@ -6,6 +6,7 @@ the rest.
 
 from __future__ import annotations
 
+from ...core.secret_names import shown_options
 from .query_parts import Section, comment_join, own_options, public_rights, since
 
 
@@ -67,7 +68,8 @@ def _relation() -> Section:
             ("definition", "CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END"),
             (
                 "server",
-                "CASE WHEN c.relkind = 'f' THEN (SELECT json_build_array(s.srvname, f.ftoptions) "
+                "CASE WHEN c.relkind = 'f' THEN (SELECT json_build_array(s.srvname, "
+                f"{shown_options('f.ftoptions')}) "
                 "FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver WHERE f.ftrelid = "
                 "c.oid) END",
             ),

@@ -1,0 +1,174 @@
+"""Read tables of the application, each as a login with the rights of its owner and no more (``owner_login``).
+
+To plan a query is to run what the owners of its tables put into their indexes and statistics. So no statement reads
+tables of two owners, and no session has the rights of both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Optional
+
+from ..core.errors import CommandFailed
+from ..sql.quoting import quote_ident
+from .owner_login import DATABASE_OWNER
+from .psql import Session, bind
+
+_SUPERUSER = ""  # in place of an owner: the session's own role
+Query = tuple[str, str, str]  # schema and name of the one table (or sequence) that it reads, and the query
+_BATCH = 40  # tables per statement: few round trips, and short statements
+
+# The relations of a VALUES list t(place, schema, name), with their owner r and that of the database, o.
+_FOUND = f"""
+FROM (VALUES {{names}}) AS t(place, schema, name)
+JOIN pg_namespace n ON n.nspname = t.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name
+JOIN pg_database d ON d.datname = current_database() JOIN pg_roles o ON o.oid = d.datdba
+JOIN pg_roles r ON r.oid = CASE c.relowner WHEN '{DATABASE_OWNER}'::regrole THEN d.datdba ELSE c.relowner END"""
+
+# As whom each is read: as its owner; what belongs to a superuser, as the owner of the database, where that one can read
+# it, and else as the superuser, when it is certain that it does. NULL: by the session itself, which is no superuser's.
+_BY = f"""
+SELECT t.place::int AS place, CASE
+    WHEN NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN NULL
+    WHEN NOT r.rolsuper THEN r.rolname::text
+    WHEN NOT o.rolsuper AND NOT c.relrowsecurity AND has_schema_privilege(o.oid, n.oid, 'USAGE')
+     AND CASE c.relkind WHEN 'S' THEN has_sequence_privilege(o.oid, c.oid, 'SELECT')
+         ELSE has_table_privilege(o.oid, c.oid, 'SELECT') END THEN o.rolname::text
+    ELSE '{_SUPERUSER}' END AS reader {_FOUND}"""
+
+
+def rows(session: Session, queries: Sequence[Query]) -> list[dict[str, Any]]:
+    """The rows of ``queries``, which are of one shape; in the snapshot of ``session``, where that keeps one."""
+    if not queries:
+        return []
+    with reading(session) as reader:
+        return list(reader.rows(queries))
+
+
+@contextlib.contextmanager
+def reading(
+    session: Session, snapshot: str = "", lock_timeout_s: Optional[float] = None, *, itself: bool = False
+) -> Iterator[Reader]:
+    """A reader for the database of ``session``: of ``snapshot``, or of that which ``session`` keeps. ``itself``: in
+    that session alone, which sees what it has not committed."""
+    with contextlib.ExitStack() as stack:
+        yield Reader(session, snapshot, lock_timeout_s, stack, itself)
+
+
+def query(table: Mapping[str, Any], select: str, condition: str = "") -> Query:
+    """``select`` on the one table (or sequence) ``table``, which is t in it."""
+    schema, name = str(table["schema"]), str(table["name"])
+    return schema, name, f"{select} FROM ONLY {quote_ident(schema)}.{quote_ident(name)} AS t {condition}"
+
+
+class Reader:
+    """Sessions by which tables are read, each opened when it is needed. Where there is a snapshot, each statement runs
+    in a transaction of its own and gives its locks back, so that a database with more tables than the server has locks
+    can be read."""
+
+    def __init__(
+        self,
+        session: Session,
+        snapshot: str,
+        lock_timeout_s: Optional[float],
+        stack: contextlib.ExitStack,
+        itself: bool,
+    ) -> None:
+        self._session, self._snapshot, self._stack = session, snapshot, stack
+        self._apart, self._itself = bool(snapshot), itself
+        self._settings = dict(session.settings or {})
+        if lock_timeout_s is not None:
+            self._settings["lock_timeout"] = f"{int(lock_timeout_s * 1000)}ms"
+        self._sessions: dict[Optional[str], Session] = {}
+
+    def rows(self, queries: Sequence[Query]) -> Iterator[dict[str, Any]]:
+        """The rows of ``queries``, which are of one shape, table by table of each owner."""
+        grouped: dict[Optional[str], list[Query]] = {}
+        for query, reader in zip(queries, self._readers(queries)):
+            grouped.setdefault(reader, []).append(query)
+        for reader, group in grouped.items():
+            session = self._by(reader)
+            for start in range(0, len(group), _BATCH):
+                batch = group[start : start + _BATCH]
+                with _explained(), self._transaction(session, batch, sure=reader == _SUPERUSER):
+                    found = session.rows(" UNION ALL ".join(query for _, _, query in batch))
+                yield from found
+
+    def lines(self, table: Mapping[str, Any], statement: str) -> list[str]:
+        """What ``statement``, which reads that table, returns as lines."""
+        reader = self._readers([(table["schema"], table["name"], "")])[0]
+        session = self._by(reader)
+        with self._transaction(session, [(table["schema"], table["name"], "")], sure=reader == _SUPERUSER):
+            return session.execute(statement)
+
+    def _readers(self, queries: Sequence[Query]) -> list[Optional[str]]:
+        if self._itself:
+            return [None] * len(queries)
+        found: dict[int, Optional[str]] = {}
+        for start in range(0, len(queries), 1000):
+            asked = _BY.format(names=_named(queries[start : start + 1000], start))
+            found.update({int(row["place"]): row["reader"] for row in self._session.rows(asked)})
+        for at, (schema, name, _) in enumerate(queries):
+            if at not in found:
+                raise CommandFailed(f"{schema}.{name} was dropped while it was to be read.")
+        return [found[at] for at in range(len(queries))]
+
+    def _by(self, reader: Optional[str]) -> Session:
+        """The session for what ``reader`` reads; a superuser's own, where the server lets no login in."""
+        if reader not in self._sessions:
+            own = self._session.database
+            database = own.confined(self._session, reader) if reader else own
+            if database is own and reader != _SUPERUSER and not self._apart:
+                self._sessions[reader] = self._session
+            else:
+                self._sessions[reader] = self._stack.enter_context(database.session(self._settings))
+                self._snapshot = self._snapshot or self._shared()
+        return self._sessions[reader]
+
+    def _shared(self) -> str:
+        kept = self._session.scalar("SELECT current_setting('transaction_isolation') AS level") == "repeatable read"
+        return str(self._session.scalar("SELECT pg_export_snapshot() AS id")) if kept else ""
+
+    @contextlib.contextmanager
+    def _transaction(self, session: Session, batch: Sequence[Query], *, sure: bool) -> Iterator[None]:
+        """Nothing, where the session keeps a transaction of its own, or each statement gives its locks back."""
+        if session is self._session or not (self._snapshot or sure):
+            yield
+            return
+        session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        if self._snapshot:
+            session.execute(bind("SET TRANSACTION SNAPSHOT %s", self._snapshot))
+        if sure:
+            _hold(session, batch)
+        yield
+        session.execute("COMMIT")
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except CommandFailed as error:
+        if "permission denied for" in error.message and not error.hint:
+            error.hint = (
+                "Its owner needs SELECT on it and USAGE of its schema: a superuser does not read it in its place."
+            )
+        raise
+
+
+def _hold(session: Session, batch: Sequence[Query]) -> None:
+    """Raise CommandFailed unless these are superusers' tables, and remain so until the transaction ends: whoever owns a
+    schema can drop what others have in it, and put something of its own there."""
+    look = f"SELECT c.relkind AS kind, r.rolsuper AS sure {_FOUND.format(names=_named(batch, 0))}"
+    if any(row["kind"] == "S" for row in session.rows(look)):  # LOCK TABLE takes none; this locks it just as long
+        session.execute(f"SELECT pg_sequence_last_value(c.oid) {_FOUND.format(names=_named(batch, 0))}")
+    else:
+        names = ", ".join(f"ONLY {quote_ident(schema)}.{quote_ident(name)}" for schema, name, _ in batch)
+        session.execute(f"LOCK TABLE {names} IN ACCESS SHARE MODE")
+    if [row["sure"] for row in session.rows(look)] != [True] * len(batch):
+        raise CommandFailed("A table of a superuser was replaced while it was to be read.")
+
+
+def _named(queries: Sequence[Query], start: int) -> str:
+    return ", ".join(bind("(%s, %s, %s)", at, schema, name) for at, (schema, name, _) in enumerate(queries, start))
