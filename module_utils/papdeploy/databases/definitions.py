@@ -128,9 +128,9 @@ def _prefixes(name: str) -> Iterator[str]:
 def _named(key: tuple[str, str, str], attributes: Mapping[str, Any]) -> str:
     kind, schema, name = key
     word = _RELATIONS.get(str(attributes.get("kind")), kind) if kind == "relation" else kind
-    if kind in ("comment", "object", "default", "event"):  # the key says the rest in words
-        return f"{'' if kind == 'object' else kind + ' '}{'on ' if kind == 'comment' else ''}{name}"
-    return f"{word} {'.'.join(filter(None, (schema, name)))}"
+    if kind in ("comment", "object", "default", "event", "privileges"):  # the key says the rest in words
+        return f"{'' if kind == 'object' else kind + ' '}{'on ' if kind in ('comment', 'privileges') else ''}{name}"
+    return f"{word} {name if not schema or name.startswith(schema + '.') else f'{schema}.{name}'}"
 
 
 def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

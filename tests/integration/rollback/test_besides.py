@@ -31,6 +31,10 @@ CREATE UNLOGGED TABLE scratchpad (v text);
 CREATE VIEW shown AS SELECT v FROM t;
 CREATE FUNCTION answer() RETURNS int LANGUAGE sql RETURN 42;
 CREATE PUBLICATION pub FOR TABLE t;
+CREATE FOREIGN DATA WRAPPER w; CREATE SERVER far FOREIGN DATA WRAPPER w;
+CREATE USER MAPPING FOR PUBLIC SERVER far OPTIONS (password 'one');
+CREATE TEXT SEARCH CONFIGURATION words (COPY = simple);
+CREATE TYPE label AS ENUM ('a'); CREATE DOMAIN small AS int;
 """
 
 # What is done by hand after the deploy, and what the plan must say of it.
@@ -87,6 +91,24 @@ CHANGES = {
         "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO pg_monitor",
         "made since: default privileges postgres r",
     ),
+    "options of a foreign server": (
+        "ALTER SERVER far OPTIONS (ADD host 'x')", "changed since: server far (what it is)"),
+    "password of a user mapping": (
+        "ALTER USER MAPPING FOR PUBLIC SERVER far OPTIONS (SET password 'two')",
+        "changed since: user mapping far PUBLIC (options)",
+    ),
+    "words of a text search configuration": (
+        "ALTER TEXT SEARCH CONFIGURATION words DROP MAPPING FOR word",
+        "changed since: text search configuration public.words (what it is)",
+    ),
+    "label of an enum": ("ALTER TYPE label ADD VALUE 'b'", "changed since: type public.label (labels)"),
+    "check of a domain": ("ALTER DOMAIN small ADD CONSTRAINT up CHECK (VALUE > 0)", "made since: constraint public.small.up"),
+    "statistics": ("CREATE STATISTICS pair ON id, v FROM t", "made since: statistics public.pair"),
+    "default of a column": ("ALTER TABLE t ALTER v SET DEFAULT 'd'", "changed since: column public.t.v (default)"),
+    "rule": ("CREATE RULE r AS ON DELETE TO t DO ALSO NOTHING", "made since: rule public.t.r"),
+    "rule switched off": ("ALTER TABLE t DISABLE RULE r", "changed since: rule public.t.r (enabled)"),
+    "privileges of a built-in function": (
+        "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_sleep(float8) FROM PUBLIC", "made since: privileges on function pg_cat"),
 }  # fmt: skip
 
 # What changes nothing that a restore takes back.
