@@ -57,6 +57,7 @@ class DockerApi(Api):
     start_s: float = 60.0
     health_s: float = 90.0
     _tunnels: dict[str, Tunnel] = field(default_factory=dict, repr=False, compare=False)
+    _pythons: dict[str, str] = field(default_factory=dict, repr=False, compare=False)  # by image
 
     def services(self) -> list[Service]:
         memo = PolicyMemo(Path(self.state_dir) / "restart-policies.json")
@@ -135,6 +136,7 @@ class DockerApi(Api):
         with OneOffSite(self.engine, plan, self.names[0], self.release) as site:
             command = program(plan.body, config)
             python = self.python or find_python(site, command)
+            self._pythons[str(image.get("Id"))] = python
             folder = str(plan.body.get("WorkingDir") or config.get("WorkingDir") or "/")
             yield Runtime(site, python, folder, plan.environment, (command,))
 
@@ -197,7 +199,8 @@ class DockerApi(Api):
         begun = time.monotonic()
         site = ContainerSite(self.engine, name)
         config = self.engine.container(name)["Config"]
-        python, port = self.python, self.port or exposed_port(config)
+        # The one that was found before the API stopped: to look again is to be away for longer.
+        python, port = self.python or self._pythons.get(image, ""), self.port or exposed_port(config)
         while True:
             state = self._alive(name, image, restarts)
             try:

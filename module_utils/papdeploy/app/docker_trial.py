@@ -62,8 +62,13 @@ def running(
         stack.enter_context(files_kept(site, python, made))
         stack.enter_context(sockets.watched(site, python))
         process = stack.enter_context(site.popen(words, cwd=folder))
-        log = _Log(process)
-        port = port or exposed_port({**image, **plan.body}) or _first_port(site, python, process, log, start_s)
+        log, began = _Log(process), time.monotonic()
+        port = port or exposed_port({**image, **plan.body})
+        if port:
+            _until_it_listens(site, python, process, port, start_s)
+        else:
+            port = _first_port(site, python, process, log, start_s)
+        waited_s = time.monotonic() - began
         address = direct(engine, engine.container(site.name))
         if address:
             url = f"http://{address}:{port}"
@@ -71,7 +76,8 @@ def running(
             tunnel = Tunnel(site, python, port)
             stack.callback(tunnel.close)
             url = f"http://{tunnel.address}"
-        yield Trial(url, log.text, lambda: exit_code(process), lambda: _stopped(site, python, process))
+        ended, stop = (lambda: exit_code(process)), (lambda: _stopped(site, python, process))
+        yield Trial(url, log.text, ended, stop, lambda: site.removed_s, waited_s)
 
 
 # The oldest child of the launcher is the program.
@@ -101,6 +107,15 @@ def _stopped(site: OneOffSite, python: str, process: Process) -> None:
             check=False,
             timeout=STOP_SECONDS + 5,
         )
+
+
+def _until_it_listens(site: OneOffSite, python: str, process: Process, port: int, start_s: float) -> None:
+    """Wait as a switch does, so that a start takes as long here. If it never listens, its health says so next."""
+    begun = time.monotonic()
+    with contextlib.suppress(PapError):
+        while time.monotonic() - begun < start_s and exit_code(process) is None:
+            if port in listening(site, python, port, wait_s=2.0):
+                return
 
 
 def _first_port(site: OneOffSite, python: str, process: Process, log: _Log, start_s: float) -> int:

@@ -34,12 +34,15 @@ _STOP_S = 10.0
 @dataclass(frozen=True)
 class Trial:
     """An API on trial: where it answers, what it printed so far, and its exit code once it has ended (None before).
-    ``stop`` asks it to end, as its supervisor would, and returns when it has."""
+    ``stop`` asks it to end, as its supervisor would, and returns when it has; ``removed_s``: seconds for taking away
+    what is left of it then, once that has been done. ``waited_s``: those until it listened."""
 
     base_url: str
     log: Callable[[], str]
     ended: Callable[[], int | None]
     stop: Callable[[], None] = lambda: None
+    removed_s: Callable[[], float] = lambda: 0.0
+    waited_s: float = 0.0
 
 
 def free_port() -> int:

@@ -89,7 +89,7 @@ def attempt(
                 trial.stop()
             stopped = time.monotonic()
     if result["works"]:
-        result["stop_s"] = round(stopped - stopping, 3)
+        result["stop_s"] = round(stopped - stopping + trial.removed_s(), 3)
     result["left"] = [f"{each.program} (process {each.pid})" for each in sockets.left]
     return result
 
@@ -105,7 +105,7 @@ def _tried(
     """Wait until it is healthy and log in; what came of it."""
     result: dict[str, Any] = {}
     try:
-        result["healthy_after_s"] = round(_wait(config, trial, sessions), 3)
+        result["healthy_after_s"] = round(trial.waited_s + _wait(config, trial, sessions), 3)
         on_healthy()
         found = smoke.run(config, baseline).as_dict()
         result.update(works=True, why="", checks=found["checks"], endpoints=found["endpoints"])

@@ -31,6 +31,7 @@ class OneOffSite(ContainerSite):
         self.label = f"a one-off container for {owner}"
         self._plan = apart(plan, labels(owner, "one-off", release))
         self._hold: Optional[Duplex] = None
+        self.removed_s = 0.0
 
     def __enter__(self) -> OneOffSite:
         refusal: Optional[Unavailable] = None
@@ -58,11 +59,13 @@ class OneOffSite(ContainerSite):
         self.close()
 
     def close(self) -> None:
-        """End and remove it; harmless if it is gone."""
+        """End and remove it; harmless if it is gone. ``removed_s``: how long that took."""
+        began = time.monotonic()
         if self._hold:
             self._hold.close()
             self._hold = None
         remove(self.engine, self.name)
+        self.removed_s = time.monotonic() - began
 
 
 def labels(owner: str, kind: str, release: str) -> dict[str, str]:
