@@ -84,7 +84,26 @@ def next_step(database: Database, said: str) -> str:
             "A row is larger as text than PostgreSQL can hold in memory (1 GB; bytea takes two characters a byte), so"
             " no pg_dump can read it. Split that value, or keep it as a large object."
         )
-    return search_paths.advice(database, said)
+    return search_paths.advice(database, said) or _as_postgresql(said)
+
+
+_INTERRUPTED = re.compile(r"FATAL:|connection|terminat|cancel|signal|timeout", re.IGNORECASE)
+
+
+def _as_postgresql(said: str) -> str:
+    """What pg_dump or pg_restore cannot do with an object, nobody can; but for what was broken off."""
+    program = re.match(r"(pg_dump|pg_restore) failed with exit code 1: (.+)", said)
+    if not program or _INTERRUPTED.search(program[2]):
+        return ""
+    if program[1] == "pg_dump":
+        return (
+            "PostgreSQL's own pg_dump cannot read this database. Where its catalog is damaged, pg_amcheck may say more;"
+            " mend or drop what the error names, until pg_dump by itself ends without it."
+        )
+    return (
+        "PostgreSQL cannot restore its own dump of that object. Make it anew in the live database, or drop it, until"
+        " pg_dump and pg_restore by themselves (into an empty database) end without that error."
+    )
 
 
 def _more_locks(database: Database) -> str:

@@ -19,7 +19,7 @@ _WHAT_IT_IS = """
 SELECT c.relkind AS kind, (
     SELECT string_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum)
     FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid >= 16384
-) AS odd_columns
+) AS odd_columns, ARRAY(SELECT a.attname FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0) AS columns
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = 'pap_deploy' AND c.relname = 'ledger'"""
 
@@ -43,11 +43,14 @@ def ledger_rows(session: Session, select: str) -> list[dict[str, Any]]:
     if not found:
         return []
     kind, odd = found[0]["kind"], found[0]["odd_columns"]
-    if kind != "r" or odd:
+    missing = [name for name in ("id", "event", "identity", "release") if name not in found[0]["columns"]]
+    if kind != "r" or odd or missing:
         what = _KINDS.get(kind, "no table") if kind != "r" else f"a table with columns of other types ({odd})"
+        what = f"a table without {', '.join(missing)}" if kind == "r" and not odd else what
         raise VerificationFailed(
             f"pap_deploy.ledger is {what}, not the table that pap-deploy made, so it was not read.",
-            hint="A role with the rights of the schema's owner replaced it. Find out who and why, and put the ledger"
-            " back from a backup before anything else is done.",
+            hint="A role with the rights of the schema's owner replaced it, or the schema is of another program: its"
+            " name is pap-deploy's. Find out who and why; put the ledger back from a backup, or rename what is there,"
+            " before anything else is done.",
         )
     return table_reader.rows(session, [("pap_deploy", "ledger", _LEDGER + select)])

@@ -441,6 +441,18 @@ BROKEN = {
         'could not create unique index "u"',
         'REINDEX INDEX "u"',
     ),
+    "a view on a column that is gone": (
+        "CREATE TABLE t (a int); CREATE VIEW v AS SELECT a FROM t; SET allow_system_table_mods = on; UPDATE pg_attribute"
+        " SET attisdropped = true WHERE attrelid = 't'::regclass AND attname = 'a'",
+        "does not exist",
+        "Make it anew in the live database, or drop it",
+    ),
+    "a partition without its parent": (
+        "CREATE TABLE t (a int); SET allow_system_table_mods = on; UPDATE pg_class SET relispartition = true"
+        " WHERE oid = 't'::regclass",
+        "invalid number of parents",
+        "mend or drop what the error names",
+    ),
 }
 
 
@@ -454,6 +466,27 @@ def test_rows_that_break_a_constraint_are_told_with_what_mends_them(
     with pytest.raises(CommandFailed, match=says) as failed:
         backup.take(database_of(server, database), tmp_path / "b", stack="st", release="r1")
     assert hint in failed.value.hint and names(server) == before
+
+
+def test_a_stored_column_of_an_older_function_is_told(server: Server, database: str, tmp_path: Path) -> None:
+    target = database_of(server, database)
+    twice = "CREATE OR REPLACE FUNCTION f(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 * 2'"
+    as_app(target).execute(
+        f"{twice}; CREATE TABLE t (id int, n int GENERATED ALWAYS AS (f(id)) STORED); INSERT INTO t VALUES (1);"
+        f" {twice.replace('2', '3')}"
+    )
+    with pytest.raises(PapError, match=r"computes n anew, by a function that may have been changed.* an UPDATE of"):
+        backup.take(target, tmp_path / "b", stack="st", release="r1")
+    as_app(target).execute("UPDATE t SET id = id")
+    assert backup.take(target, tmp_path / "b", stack="st", release="r1").manifest["rows"] == 1
+
+
+def test_a_ledger_of_another_program_is_told(server: Server, database: str, tmp_path: Path) -> None:
+    target = database_of(server, database)
+    target.execute("CREATE SCHEMA pap_deploy; CREATE TABLE pap_deploy.ledger (booked date)")
+    with pytest.raises(PapError, match="a table without id, event, identity, release, not the table that") as failed:
+        backup.take(target, tmp_path / "b", stack="st", release="r1")
+    assert "rename what is there" in failed.value.hint
 
 
 def test_a_check_without_rows_stops_no_backup(server: Server, database: str, tmp_path: Path) -> None:

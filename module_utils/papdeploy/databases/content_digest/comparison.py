@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
-from ...core.text import plural
+from ...core.text import few, plural
 from ...core.visible import visible
 from . import known_differences
 from .content import ContentDigest, Nested, in_one_format, normalised, schema_only
@@ -60,7 +60,7 @@ def look(
     before, after = in_one_format(before, after)
     left, right, known = known_differences.without(before.catalog, after.catalog)
     found = [
-        *_tables(before.tables, after.tables, skip),
+        *_tables(before.tables, after.tables, skip, before.catalog),
         *_sequences(before.sequences, after.sequences, moving or before.sequences, skip),
         *_large_objects(before.large_objects, after.large_objects),
         *_catalog(left, right, skip, positions),
@@ -129,7 +129,7 @@ def _pairs(before: Nested, after: Nested, skip: set[str]) -> Iterator[tuple[str,
                 yield schema, name, left.get(name), right.get(name)
 
 
-def _tables(before: Nested, after: Nested, skip: set[str]) -> Iterator[Difference]:
+def _tables(before: Nested, after: Nested, skip: set[str], catalog: Nested) -> Iterator[Difference]:
     for schema, name, left, right in _pairs(before, after, skip):
         key = f"table {schema}.{name}"
         if left is None or right is None:
@@ -138,8 +138,23 @@ def _tables(before: Nested, after: Nested, skip: set[str]) -> Iterator[Differenc
         elif left["rows"] != right["rows"]:
             said = f"{key} has {plural(right['rows'], 'row')}, {left['rows']:,} before."
         else:
-            said = f"{key} has the same {plural(left['rows'], 'row')} by count, but other content."
+            said = f"{key} has the same {plural(left['rows'], 'row')} by count, but other content"
+            said += f"{_computed(catalog.get(schema, {}), name)}."
         yield Difference(key, said, (left, right), loses=True)
+
+
+def _computed(objects: dict[str, Any], table: str) -> str:
+    """What may explain it: a restore computes stored columns anew, which an update does in the original."""
+    start = f"column {table}."
+    stored = [
+        key[len(start) :] for key, one in objects.items() if key.startswith(start) and one.get("generated") == "s"
+    ]
+    if not stored:
+        return ""
+    return (
+        f" (a restore computes {few(sorted(stored), 3)} anew, by a function that may have been changed since: an UPDATE"
+        " of every row of the original computes them there)"
+    )
 
 
 def _sequences(before: Nested, after: Nested, moving: Nested, skip: set[str]) -> Iterator[Difference]:
