@@ -54,6 +54,7 @@ def create_empty(
     name = derived(live, kind, release)
     with admin_session(database, release) as session:
         version = int(session.scalar("SELECT current_setting('server_version_num')::int AS v"))
+        properties.refuse_ungivable(session, database.conninfo.dbname)
         traits = traits or properties.capture(session, database.conninfo.dbname)
         _make_way(session, database, live, release, kind)
         intend(session, database, name, kind, release)

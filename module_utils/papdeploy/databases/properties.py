@@ -47,10 +47,14 @@ def capture(session: Session, name: str) -> dict[str, Any]:
 
 # What of a database a role cannot give to another one: who sets it must be allowed to.
 _UNGIVABLE = """
-SELECT 'the settings of role ' || quote_ident(r.rolname) || ' in this database' AS what,
+SELECT 'its owner ' || quote_ident(o.rolname) AS what, 'GRANT ' || quote_ident(o.rolname) || ' TO it' AS needs
+FROM pg_database d JOIN pg_roles o ON o.oid = d.datdba
+WHERE d.oid = {database} AND NOT pg_has_role(d.datdba, {become})
+UNION ALL
+SELECT 'the settings of role ' || quote_ident(r.rolname) || ' in this database',
        CASE WHEN r.rolsuper THEN 'a superuser' ELSE 'CREATEROLE'
             || CASE WHEN {version} >= 160000 THEN ' and ADMIN OPTION on ' || quote_ident(r.rolname) ELSE '' END
-       END AS needs
+       END
 FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole, pg_roles me
 WHERE s.setdatabase = {database} AND me.rolname = current_user AND r.oid <> me.oid
   AND (r.rolsuper OR NOT me.rolcreaterole OR {version} >= 160000 AND NOT pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION'))
@@ -74,6 +78,7 @@ def refuse_ungivable(session: Session, name: str) -> None:
     version = int(session.scalar("SELECT current_setting('server_version_num')::int AS v"))
     query = _UNGIVABLE.format(
         version=version,
+        become="'SET'" if version >= 160000 else "'MEMBER'",
         database=f"(SELECT oid FROM pg_database WHERE datname = {quote_literal(name)})",
         needs_parameter="'SET on that parameter'" if version >= 150000 else "'a superuser'",
         may_set="has_parameter_privilege(g.name, 'SET')" if version >= 150000 else "false",

@@ -283,6 +283,11 @@ BLOCKED = {
         r"table public\.t09 belongs to postgres; and 3 more objects\.",
         "",
     ),
+    "an owner that it cannot become": Blocked(
+        "ALTER DATABASE {db} OWNER TO {other}; GRANT USAGE ON SCHEMA public TO {me}",
+        r"may not give it its owner {other} \(needs GRANT {other} TO it\)",
+        "grant {me} what is named",
+    ),
     "settings of another role here": Blocked(
         "ALTER ROLE {other} IN DATABASE {db} SET work_mem = '9MB'",
         r"may not give it the settings of role {other} in this database \(needs CREATEROLE",
