@@ -47,7 +47,7 @@ def _schema(n: int) -> str:
 def _dumped(n: int) -> Any:
     tables = {"public": {"t": {"rows": n, "sha": "a"}}}
     other = {"public": {"t": {"rows": n, "sha": "b"}, "u": {"rows": n}}}
-    return [str(found) for found in comparison._tables(tables, other, set())]
+    return [str(found) for found in comparison._tables(tables, other, set(), {})]
 
 
 MESSAGES: dict[str, Callable[[int], Any]] = {
