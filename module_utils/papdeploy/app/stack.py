@@ -219,7 +219,9 @@ class AppSession:
         if self.stack.api.trial_obstacle(self.version):
             return
         live, variables = self.database.conninfo.dbname, {**made.variables, **self.stack.copy_variables}
-        request = {"live": live, "variables": variables, **self.surroundings()}
+        own = self.database.conninfo
+        servers = [*read(self.url).hosts, *read(self.api_url or self.url).hosts, (own.host, own.port or None)]
+        request = {"live": live, "servers": servers, "variables": variables, **self.surroundings()}
         leads = self.call("environment.reached", request, deadline_s=300)["leads"]
         if leads:
             raise Refused(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Callable
 
@@ -22,7 +22,8 @@ Emit = Callable[[dict[str, Any]], None]
 
 
 def reached(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-    """{variables, live, models, commands, …} → {leads: [text]}: what would lead the program to database ``live``."""
+    """{variables, live, servers, models, commands, …} → {leads: [text]}: what would lead the program to database
+    ``live``, whose server is known by ``servers`` ([host, port])."""
     os.environ.update({str(name): str(value) for name, value in request["variables"].items()})
     live = str(request["live"])
     leads: dict[str, None] = {}
@@ -39,14 +40,15 @@ def _leads(request: Mapping[str, Any], program: start_command.Program, live: str
         for name, value in os.environ.items()
         if copy_environment.leads_to_live(name, value, live)
     ]
-    leads += [f"it makes an engine for {label}" for label in _engines(live)]
+    leads += [f"it makes an engine for {label}" for label in _engines(live, request["servers"])]
     return {"leads": leads}
 
 
-def _engines(live: str) -> Iterator[str]:
+def _engines(live: str, servers: Sequence[Sequence[Any]]) -> Iterator[str]:
     """The engines of SQLAlchemy and pools of psycopg in this process that lead to the database."""
     kinds = [("sqlalchemy.engine.base", "Engine"), ("psycopg_pool.base", "BasePool")]
     found = [getattr(sys.modules[module], name, None) for module, name in kinds if module in sys.modules]
+    known = {_place(host, port) for host, port in servers}
     classes = tuple(each for each in found if isinstance(each, type))
     for item in gc.get_objects() if classes else []:
         if isinstance(item, classes):
@@ -54,8 +56,18 @@ def _engines(live: str) -> Iterator[str]:
                 url = _url_of(item)
             except (Refused, AttributeError):
                 continue
-            if url is not None and (url.dbname or url.user) == live:
+            if (
+                url is not None
+                and (url.dbname or url.user) == live
+                and known.intersection(_place(host, port) for host, port in url.hosts or (("", None),))
+            ):
                 yield url.label
+
+
+def _place(host: str, port: Any) -> tuple[str, int]:
+    """One spelling for the ways to this host: a default in a source may name the database on another server."""
+    local = host in ("", "localhost", "::1") or host.startswith(("/", "127."))
+    return "" if local else host, int(port or 5432)
 
 
 def _url_of(item: Any) -> database_url.DatabaseUrl | None:
