@@ -50,5 +50,5 @@ def test_a_client_that_connects_is_only_named_by_tool() -> None:
     for module, called, node in calls():
         named = [item for item in node.args if isinstance(item, ast.Constant) and item.value in CLIENTS]
         if named and called not in ("tool", "program", "tool_version", "_ended", "startswith"):
-            found.add(f"{module}: {called}({named[0].value})")
+            found.add(f"{module}: {called}({named[0].value!r})")
     assert not found
