@@ -15,6 +15,7 @@ import pytest
 from papdeploy.logwatch import rules
 from support.sandbox_playbooks import QUICK
 from support.sandbox_stack import Sandbox
+from support.smtp import SmtpServer, smtp_server
 from support.waiting import wait_until
 
 
@@ -44,14 +45,25 @@ class Listener:
 
 
 class Watched(Sandbox):
-    """A sandbox with a receiver for its alarms."""
+    """A sandbox with receivers for its notifications, over HTTP and over SMTP."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, mails: SmtpServer) -> None:
         super().__init__(home)
         self.listener = Listener()
+        self.mails = mails
+
+    @property
+    def mailed(self) -> list[str]:
+        """The events of the mails, by their subjects."""
+        return [subject.split(": ")[1] for subject in self.mails.subjects]
 
     def play(self, playbook: str, *options: str, **variables: Any) -> str:
-        told = {"notify_webhook_url": self.listener.url, "report_folder": self.home / "reports"}
+        told = {
+            "notify_webhook_url": self.listener.url,
+            "notify_mail_to": ["oncall@pap.example"],
+            "notify_mail_port": self.mails.port,
+            "report_folder": self.home / "reports",
+        }
         return super().play(playbook, *options, **QUICK, **told, **variables)
 
     def get(self, path: str) -> int:
@@ -64,13 +76,14 @@ class Watched(Sandbox):
 def sandbox() -> Iterator[Watched]:
     home = Path(tempfile.mkdtemp(prefix="pap-operate-"))
     home.chmod(0o755)
-    made = Watched(home)
-    try:
-        yield made
-    finally:
-        made.command("down", check=False)
-        made.listener.server.shutdown()
-        shutil.rmtree(home, ignore_errors=True)  # the watcher ends when its state is gone
+    with smtp_server() as mails:
+        made = Watched(home, mails)
+        try:
+            yield made
+        finally:
+            made.command("down", check=False)
+            made.listener.server.shutdown()
+            shutil.rmtree(home, ignore_errors=True)  # the watcher ends when its state is gone
 
 
 @pytest.mark.timeout(900)
@@ -90,6 +103,7 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Watched) -> None:
         ("pap-staging", "start"),
         ("pap-staging", "finish"),
     ]
+    assert sandbox.mailed == ["failure", "start", "finish"]
     assert "runs current" in sandbox.listener.told[-1]["message"]
     assert journal.release in sandbox.listener.told[-1]["message"]
     assert (sandbox.home / "reports" / "pap-staging" / f"{journal.release}.html").is_file()
@@ -136,3 +150,4 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Watched) -> None:
     assert "rolled back" in said and journal.release in said
     assert "Rolled back" in page.read_text() and "rego_code" in page.read_text()
     assert set(sandbox.listener.events[3:]) == {("pap-staging", "alarm"), ("pap-staging", "rollback")}
+    assert set(sandbox.mailed[3:]) == {"alarm", "rollback"}

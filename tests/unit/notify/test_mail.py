@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-import socketserver
-import threading
 from collections.abc import Iterator
-from typing import ClassVar
 
 import pytest
 from papdeploy.core.errors import Refused, Unavailable
 from papdeploy.notify import mail
-
-
-class Smtp(socketserver.StreamRequestHandler):
-    got: ClassVar[list[str]]
-
-    def handle(self) -> None:
-        self.wfile.write(b"220 here\r\n")
-        inside = False
-        for raw in self.rfile:
-            line = raw.decode().rstrip("\r\n")
-            self.got.append(line)
-            if inside:
-                inside = line != "."
-                answer = b"" if inside else b"250 taken\r\n"
-            elif line.upper() == "DATA":
-                inside, answer = True, b"354 go on\r\n"
-            else:
-                answer = b"550 nobody here\r\n" if "nobody" in line else b"250 well\r\n"
-            self.wfile.write(b"221 bye\r\n" if line.upper() == "QUIT" else answer)
+from support.smtp import smtp_server
 
 
 @pytest.fixture
 def server() -> Iterator[tuple[mail.Server, list[str]]]:
-    class Mine(Smtp):
-        got: ClassVar[list[str]] = []
-
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Mine) as listening:
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
-        yield mail.Server("127.0.0.1", listening.server_address[1], timeout_s=30), Mine.got
-        listening.shutdown()
+    with smtp_server() as found:
+        yield mail.Server(found.host, found.port, timeout_s=30), found.lines
 
 
 TEXT = {"sender": "a@x.example", "subject": "rolled\nback: 東京", "body": "It runs 2.0 again."}
