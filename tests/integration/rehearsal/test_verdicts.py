@@ -276,7 +276,7 @@ def test_fast_on_an_empty_table_and_slow_on_a_full_one(bench: Bench, untouched: 
     assert empty["expected_unavailable_s"] is None
     assert empty["reversible"] is None
     assert empty["candidate"]["works"] is None
-    assert "does not hold the smoke user" in empty["candidate"]["why"]
+    assert "smoke user is missing from the copy" in empty["candidate"]["why"]
     assert not empty["online"]["safe"]
 
 
