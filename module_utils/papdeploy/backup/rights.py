@@ -165,7 +165,12 @@ SELECT 'operator class ' || o.opcname, o.opcowner FROM pg_opclass o WHERE {no_me
 UNION ALL
 SELECT 'relation ' || c.oid::regclass || ' in tablespace ' || t.spcname, c.relowner
 FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace
-WHERE t.spcname <> 'pg_global' AND NOT has_tablespace_privilege(c.relowner, t.oid, 'CREATE')"""
+WHERE t.spcname <> 'pg_global' AND NOT has_tablespace_privilege(c.relowner, t.oid, 'CREATE')
+UNION ALL
+SELECT 'table ' || p.oid::regclass || ', whose partition or child ' || c.oid::regclass || ' belongs to '
+       || r.rolname, p.relowner
+FROM pg_inherits h JOIN pg_class p ON p.oid = h.inhparent AND p.relkind IN ('r', 'p')
+JOIN pg_class c ON c.oid = h.inhrelid JOIN pg_roles r ON r.oid = c.relowner AND r.rolsuper"""
 
 
 def beyond_owners(session: Session) -> list[str]:

@@ -34,6 +34,7 @@ _PRIVILEGES = re.compile(_ENTRY + "(?:DEFAULT )?ACL ")
 _FOREIGN_KEY = re.compile(_ENTRY + "FK CONSTRAINT ")
 # One of these does not need another that stands beside it: by owner, they take fewer steps.
 _INDEPENDENT = re.compile(_ENTRY + "(TABLE DATA|SEQUENCE SET|CONSTRAINT|INDEX|FK CONSTRAINT|TRIGGER|COMMENT) ")
+_ROWS = re.compile(_ENTRY + "(?:TABLE DATA|SEQUENCE SET|BLOBS) ")
 _REFRESH = re.compile(_ENTRY + "MATERIALIZED VIEW DATA ")
 # What pg_dump names no owner of. To make them runs nothing, and takes more than one owner's rights.
 _OWNERLESS = re.compile(
@@ -98,11 +99,20 @@ def steps(listed: Sequence[str], owners: Owners) -> list[Step]:
         return [Step(by, list(run)) for by, run in itertools.groupby(ordered, owners.of)]
 
     frame, rows, privileges, keys, comments, refreshed, events = parts
+    # Apart, because a parallel pg_restore knows of no order between a parent's NOT VALID constraint and a child's rows.
+    filled = max((at for at, line in enumerate(rows, 1) if _ROWS.match(line)), default=0)
     of_schemas = [" ACL - SCHEMA " in line for line in privileges]  # first: who grants may need the schema for it
     given = [
         Step(SUPERUSER, list(itertools.compress(privileges, chosen))) for chosen in (of_schemas, map(not_, of_schemas))
     ]
-    owned = [*divided(rows), *given, *divided(keys), *divided(comments), *divided(refreshed)]
+    owned = [
+        *divided(rows[:filled]),
+        *divided(rows[filled:]),
+        *given,
+        *divided(keys),
+        *divided(comments),
+        *divided(refreshed),
+    ]
     return [step for step in (Step(SUPERUSER, frame), *owned, Step(SUPERUSER, events)) if step.entries]
 
 

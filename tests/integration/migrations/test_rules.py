@@ -167,7 +167,7 @@ def test_a_session_of_a_child_process_is_seen_before_commit(bench: Bench) -> Non
     import builtins
 
     try:
-        with pytest.raises(PapError, match=r"opened a second connection \(process \d+\) that is still there"):
+        with pytest.raises(PapError, match=r"left a program running \(python\S*, process \d+\), which was ended"):
             bench.apply({"2025_01_01_a.py": CREATE_A, "2025_01_02_child.py": child})
     finally:
         process = builtins.pap_test_child
