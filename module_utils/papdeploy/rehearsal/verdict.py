@@ -23,8 +23,9 @@ _ORDER = list(_WORDS)
 
 # Used where nothing was measured; seconds.
 USUAL = {"fence": 0.3, "restore_point": 0.0, "unfence": 0.2, "hand_over": 0.0, "start_more": 0.0}
-# How many sessions each phase opens one after another: milliseconds on a host, tenths of a second through a container.
-SESSIONS = {"fence": 4, "restore_point": 4, "unfence": 4}
+# How many sessions each phase opens one after another, where one role owns all: milliseconds on a host, tenths of a
+# second through a container.
+SESSIONS = {"fence": 4, "restore_point": 8, "unfence": 5}
 # From the failure to the first step of the rollback: Ansible starts another module.
 RESCUE_S = 1.5
 DEADLINE_FLOOR_S = 30.0

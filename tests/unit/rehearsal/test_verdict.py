@@ -220,12 +220,12 @@ def test_what_a_cutover_does_besides_is_measured_in_the_rehearsal() -> None:
     clock = {"session": 0.2, "mark": 0.2, "baseline": 0.3}
     found = verdict.usual(clock, 1.5, {})
     assert {name: round(found[name], 3) for name in ("fence", "restore_point", "unfence")} == {
-        "fence": 2.3, "restore_point": 1.2, "unfence": 1.3
+        "fence": 2.3, "restore_point": 2.0, "unfence": 1.5
     }  # fmt: skip
     known = verdict.usual(clock, 1.5, {"fence": 4.0, "start_more": -0.3})
     assert known["fence"] == 4.0, "an earlier deploy knows better"
     phases = verdict.predicted_phases(known, restore_point_s=1.0, migrate_s=2.0, start_s=3.0, mode="standard")
-    assert phases == {"migrate": 2.0, "fence": 4.0, "restore_point": 2.2, "unfence": 1.3, "activate": 2.7}
+    assert phases == {"migrate": 2.0, "fence": 4.0, "restore_point": 3.0, "unfence": 1.5, "activate": 2.7}
 
 
 @pytest.mark.parametrize(
