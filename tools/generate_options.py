@@ -37,13 +37,14 @@ def main(arguments: list[str]) -> int:
     if arguments not in ([], ["--check"]):
         print("usage: generate_options.py [--check]", file=sys.stderr)
         return 2
-    stale = [path for path, text in files().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    made = files()
+    stale = [path for path, text in made.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if arguments:
         for path in stale:
             print(f"{path.relative_to(ROOT)} is not current: python tools/generate_options.py", file=sys.stderr)
         return 1 if stale else 0
     for path in stale:
-        path.write_text(files()[path], encoding="utf-8")
+        path.write_text(made[path], encoding="utf-8")
     return 0
 
 

@@ -81,8 +81,9 @@ def _runs(session: Session, rows_of: Optional[dict[str, str]]) -> bool:
 
 
 def _dependent(live: Database, used: list[dict[str, Any]], schemas: list[str]) -> Iterator[tuple[str, str, str]]:
+    parsing = {owner: _parsing(live, owner) for owner in {str(function["owner"]) for function in used}}
     for function in used:
-        database = _parsing(live, function["owner"])
+        database = parsing[function["owner"]]
         path = [function["schema"], *(name for name in schemas if name != function["schema"])]
         if not _parses(database, function["oid"], []) and _parses(database, function["oid"], path):
             needed = _shortest(database, function["oid"], path)

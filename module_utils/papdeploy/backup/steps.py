@@ -120,7 +120,7 @@ def events_last(listed: Sequence[str]) -> list[Step]:
     """The list of an archive for one who may restore all of it: event triggers alone, after all that they fire for."""
     entries = [line for line in listed if re.match(_ENTRY, line)]
     events = [line for line in entries if archive.EVENT_TRIGGER.match(line)]
-    others = [line for line in entries if line not in set(events)]
+    others = [line for line in entries if not archive.EVENT_TRIGGER.match(line)]
     return [Step(SUPERUSER, part) for part in (others, events) if part]
 
 

@@ -28,6 +28,7 @@ from typing import Any, Optional, Protocol, TypeVar
 
 from ..core.errors import PapError, Unavailable
 from ..core.processes import Place, Process
+from ..sql.quoting import quote_literal
 
 _PREFIX = "pap_deploy_rows_"
 _RECORD = "pap-deploy login "
@@ -161,7 +162,7 @@ def confined(database: D, session: Optional[Session] = None, owner: Optional[str
 def _condition(owner: Optional[str]) -> str:
     if owner is None:
         return "o.oid = d.datdba"
-    literal = "'" + owner.replace("'", "''") + "'"
+    literal = quote_literal(owner)
     named = f"(SELECT oid FROM pg_roles WHERE rolname = {literal})"
     return f"o.oid = CASE {literal} WHEN '{DATABASE_OWNER}' THEN d.datdba ELSE {named} END"
 

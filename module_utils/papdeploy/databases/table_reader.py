@@ -97,9 +97,10 @@ class Reader:
 
     def lines(self, table: Mapping[str, Any], statement: str) -> list[str]:
         """What ``statement``, which reads that table, returns as lines."""
-        reader = self._readers([(table["schema"], table["name"], "")])[0]
+        read = [(str(table["schema"]), str(table["name"]), statement)]
+        reader = self._readers(read)[0]
         session = self._by(reader)
-        with self._transaction(session, [(table["schema"], table["name"], "")], sure=reader == _SUPERUSER):
+        with self._transaction(session, read, sure=reader == _SUPERUSER):
             return session.execute(statement)
 
     def _readers(self, queries: Sequence[Query]) -> list[Optional[str]]:
