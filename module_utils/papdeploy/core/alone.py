@@ -6,15 +6,20 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import sys
+import tempfile
 import time
+from collections.abc import Iterator, Mapping
 from typing import Any, Callable, NoReturn
 
 from .confined import confine
 from .errors import DeadlineExceeded, Unavailable
 
 Work = Callable[[], dict[str, Any]]
+
+_FOLDERS = ("TMPDIR", "TEMP", "TMP")
 
 
 class CannotConfine(Unavailable):
@@ -23,21 +28,23 @@ class CannotConfine(Unavailable):
 
 def run(work: Work, seconds: float, *, confined: bool = True) -> dict[str, Any]:
     """What ``work`` returns, as JSON keeps it, in a child of this process: whatever it imports, sets and starts is gone
-    afterwards. What it prints goes nowhere. Without ``confined``, the work confines itself when it is ready.
+    afterwards, the folder of its temporary files too. What it prints goes nowhere. Without ``confined``, the work
+    confines itself when it is ready.
 
     Raises CannotConfine, DeadlineExceeded after ``seconds``, and Unavailable, with the kind of the error, if it fails.
     """
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if not pid:
-        os.close(reading)
-        _child(work, writing, confined)
-    os.close(writing)
-    try:
-        answer = _read(reading, time.monotonic() + seconds)
-    finally:
-        os.close(reading)
-        _end(pid)
+    with _folder() as folder:
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if not pid:
+            os.close(reading)
+            _child(work, writing, confined, folder)
+        os.close(writing)
+        try:
+            answer = _read(reading, time.monotonic() + seconds)
+        finally:
+            os.close(reading)
+            _end(pid)
     if answer is None:
         raise DeadlineExceeded(f"It did not end within {seconds:g} s and was stopped.")
     if not answer.endswith(b"\n"):
@@ -49,6 +56,26 @@ def run(work: Work, seconds: float, *, confined: bool = True) -> dict[str, Any]:
         raise Unavailable(found["error"])
     value: dict[str, Any] = found["value"]
     return value
+
+
+def with_own_folder(variables: Mapping[str, str]) -> dict[str, str]:
+    """``variables`` for the environment of the work: what it writes by itself goes into the folder that it has here."""
+    own = {name: os.environ[name] for name in (*_FOLDERS, "PYTHONDONTWRITEBYTECODE") if name in os.environ}
+    return {**variables, **own}
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[str]:
+    """A folder for temporary files; none where none can be made: there none can be left behind."""
+    try:
+        folder = tempfile.mkdtemp(prefix="pap-deploy-")
+    except OSError:
+        folder = ""
+    try:
+        yield folder
+    finally:
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read(source: int, limit: float) -> bytes | None:
@@ -70,10 +97,14 @@ def _end(pid: int) -> None:
     os.waitpid(pid, 0)
 
 
-def _child(work: Work, writing: int, confined: bool) -> NoReturn:
+def _child(work: Work, writing: int, confined: bool, folder: str) -> NoReturn:
     """Never returns: whatever becomes of the work, an answer goes out and the process ends."""
     pid = os.getpid()
     try:
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        if folder:
+            os.environ.update(dict.fromkeys(_FOLDERS, folder))
+            tempfile.tempdir = folder
         os.setsid()
         null = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1, 2):

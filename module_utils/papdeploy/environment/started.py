@@ -154,8 +154,9 @@ def confined(work: alone.Work, request: Mapping[str, Any], program: start_comman
 def until_served(request: Mapping[str, Any], program: start_command.Program) -> tuple[settings.Seen, str]:
     """Run the program, in its folder and with its variables, until it would serve: what that opened and set, and why it
     did not come so far, or nothing."""
+    variables = alone.with_own_folder(program.variables)
     os.environ.clear()
-    os.environ.update(program.variables)
+    os.environ.update(variables)
     os.chdir(program.folder)
     sys.dont_write_bytecode = True
     with settings.watched() as seen:

@@ -49,9 +49,9 @@ DEEDS: dict[str, str] = {
 }
 
 
-def look(folder: Path, source: str, seconds: float = 15) -> dict[str, Any]:
+def look(folder: Path, source: str, seconds: float = 15, **modules: str) -> dict[str, Any]:
     (folder / "app").mkdir()
-    for name, text in {"__init__": "", "models": "", "main": source}.items():
+    for name, text in {"__init__": "", "models": "", "main": source, **modules}.items():
         (folder / "app" / f"{name}.py").write_text(text)
     request = {"variable": "CC_DROP_TABLES", "models": ["app.models"], "environment": "production",
                "commands": [["python", "-c", "import app.main"]], "seconds": seconds}  # fmt: skip
@@ -105,11 +105,39 @@ def test_no_process_and_no_file_is_taken_away(tmp_path: Path) -> None:
     (tmp_path / "pid").write_text(str(os.getpid()))
     source = (
         "import os, shutil, signal, pathlib\nshutil.rmtree('cache', ignore_errors=True)\n"
+        "pathlib.Path('pid').unlink()\n"
         "for deed in (lambda: os.kill(int(open('pid').read()), signal.SIGTERM), lambda: os.rename('pid', 'old'),\n"
-        "             lambda: os.truncate('pid', 0), lambda: pathlib.Path('pid').unlink()):\n"
+        "             lambda: os.truncate('pid', 0)):\n"
         "    try:\n        deed()\n    except OSError:\n        continue\n    raise SystemExit(3)\n"
         "os.environ['CC_DROP_TABLES'] = 'true'\n"
     )
     answer = look(tmp_path, source)
     assert answer["problem"] == "" and [item["value"] for item in answer["found"]] == ["true"]
     assert (tmp_path / "cache" / "x").read_text() == "kept" and (tmp_path / "pid").read_text() == str(os.getpid())
+
+
+LITTER = """
+import subprocess, sys, tempfile
+with tempfile.NamedTemporaryFile() as file, tempfile.TemporaryDirectory() as folder:
+    file.write(b"mine")
+child = "import app.helper, tempfile; tempfile.NamedTemporaryFile(delete=False).write(b'x'); print(tempfile.mkdtemp())"
+made = subprocess.run([sys.executable, "-c", child], check=True, capture_output=True, text=True).stdout
+assert made.startswith(tempfile.gettempdir() + "/"), made
+"""
+
+
+def test_nothing_is_left_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python looks for a folder of temporary files by writing to each and taking that away."""
+    usual = tmp_path / "usual"
+    usual.mkdir()
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.setenv(name, str(usual))
+    answer = look(tmp_path, LITTER, helper="")
+    assert answer["problem"] == ""
+    assert list(usual.iterdir()) == [] and sorted(path.name for path in tmp_path.iterdir()) == ["app", "usual"]
+    assert sorted(path.name for path in (tmp_path / "app").iterdir()) == [
+        "__init__.py",
+        "helper.py",
+        "main.py",
+        "models.py",
+    ]
