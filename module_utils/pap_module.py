@@ -40,7 +40,7 @@ def run_phase(module: AnsibleModule, name: str, work: Callable[[Any, Any], dict[
     given = module.params["stack"]
 
     def on_the_stack(imported: Any, redactor: Any) -> dict[str, Any]:
-        from_params = importlib.import_module("papdeploy.app.stack").from_params
+        from_params = importlib.import_module("papdeploy.app.inventory").from_params
         deadline = importlib.import_module("papdeploy.phases.deadlines").deadline
         guards = importlib.import_module("papdeploy.phases.guards")
         release = module.params.get("release") or ""

@@ -91,6 +91,7 @@ PHASE: dict[str, dict[str, dict[str, Any]]] = {
         "allow_failing_login": {"type": "bool", "default": False},
         "force": {"type": "bool", "default": False},
         "proof": {"type": "str", "choices": ["", "full", "schema", "none"], "default": ""},
+        "rehearse": {"type": "bool", "default": False},
     },
     "backup": {
         "proof": {"type": "str", "choices": ["full", "schema", "none"], "default": "full"},

@@ -31,6 +31,12 @@ options:
     description: >-
       The proof of the backup that follows: what would stop it (a right that is missing, what PostgreSQL cannot
       restore) is refused before anything else; empty for none of it.
+  rehearse:
+    type: bool
+    default: false
+    description: >-
+      A rehearsal follows: what would stop it (a setting that leads to the live database and cannot be pointed at a
+      copy) is refused before anything else.
 """
 
     BACKUP = r"""

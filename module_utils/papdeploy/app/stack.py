@@ -6,24 +6,22 @@ import contextlib
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
 from ..core.database_identity import DatabaseIdentity
 from ..core.database_url import DatabaseUrl, is_url, read, with_database
 from ..core.errors import PapError, Refused, Unavailable, WrongDatabase
 from ..core.redact import Redactor
-from ..databases.psql import Conninfo, Database
+from ..databases.psql import Database
 from ..databases.session_watch import SeenOnLive, SessionWatch
-from ..environment import copy_process, secret_sources
+from ..environment import copy_environment, copy_process
 from ..environment.copy_environment import Aim, CopyEnvironment
 from ..environment.kept_files import files_kept
 from ..releases.journal import State
-from ..releases.server_lock import ServerLock
 from ..releases.version import Version
 from ..remote.client import Agent
-from ..sites.host import HostSite
-from .host_app import Api, HostApi, Runtime
+from .host_app import Api, Runtime
 from .process_sockets import ProcessSockets
 from .smoke import SmokeConfig
 
@@ -196,6 +194,8 @@ class AppSession:
         """What this process, or another one of its version, needs to work on database ``dbname``. Without ``strict``,
         what cannot be re-pointed is passed over: behind the fence there is no live database to be reached."""
         direct = self.stack.direct_url
+        if strict:
+            self._refuse_stated_password_file()
         aim = Aim(
             live=self.database.conninfo.dbname,
             copy=dbname,
@@ -218,6 +218,7 @@ class AppSession:
         """
         if self.stack.api.trial_obstacle(self.version):
             return
+        self._refuse_unnamed(made)
         live, variables = self.database.conninfo.dbname, {**made.variables, **self.stack.copy_variables}
         own = self.database.conninfo
         servers = [*read(self.url).hosts, *read(self.api_url or self.url).hosts, (own.host, own.port or None)]
@@ -229,6 +230,29 @@ class AppSession:
                 hint="Let it take its database from a variable, and let a value that is there already win (load_dotenv"
                 " without override=True). Or it is not tried at all: pap_api_trial_command: [] on a host.",
             )
+
+    def _refuse_unnamed(self, made: CopyEnvironment) -> None:
+        """Where the inventory gives the URL, something else has to give the program its database."""
+        if self.stack.database_url and not made.pointed:
+            live = self.database.conninfo.dbname
+            raise Refused(
+                f"Nothing in the environment of {self.version['label']} names database {live}: its trial would start on"
+                " that one.",
+                hint="Let it take its database, or the name of it, from a variable. An API that cannot is not tried:"
+                " pap_api_trial_command: [] on a host, -e pap_rehearse=false with a container.",
+            )
+
+    def _refuse_stated_password_file(self) -> None:
+        stated = {"pap_database_url": self.stack.database_url, "pap_database_direct_url": self.stack.direct_url}
+        for name, url in stated.items():
+            try:
+                if url:
+                    copy_environment.refuse_password_file(read(url))
+            except Refused as error:
+                raise Refused(
+                    f"{name} cannot be pointed at a copy: {error.message}",
+                    hint=f"Write the password into {name}, from Ansible Vault.",
+                ) from None
 
     def move(self, database: Database, made: Optional[CopyEnvironment] = None) -> None:
         """From now on everything here is done on ``database``, with the environment ``made`` for its name."""
@@ -284,115 +308,3 @@ def elsewhere(database: Database, url: str, error: WrongDatabase) -> Refused:
         hint="Correct pap_db_container (or pap_db_host, pap_db_port) and pap_db_name, or the API's environment.",
         **error.data,
     )
-
-
-def from_params(params: Mapping[str, Any], release: str = "", redactor: Optional[Redactor] = None) -> Stack:
-    """The stack that the ``stack`` option of the Ansible modules describes; raises Refused for what is missing.
-
-    ``release`` marks the containers that are made for it. ``redactor`` learns the secrets of the stack.
-    """
-    database = params["database"]
-    redactor = redactor or Redactor()
-    secret_sources.teach(redactor, params)
-    made, api, found = (_in_containers if database.get("container") else _on_host)(params, release)
-    redactor.learn([made.conninfo.password])
-    smoke = {key: value for key, value in params["smoke"].items() if key != "url" and value is not None}
-    state = State(params["state_dir"], redactor, params["who"], stack=params["name"], server=ServerLock(made))
-    state.refuse_open()
-    registry = state.registry(params["name"], made.conninfo.dbname)
-    registry.refuse_other()
-    return Stack(
-        name=params["name"],
-        environment=params["environment"],
-        state=state,
-        database=replace(made, registry=registry),
-        api=api,
-        models=tuple(params["api"]["models"]),
-        smoke_settings=smoke,
-        url=params["smoke"].get("url") or params["api"].get("url") or "",
-        url_variable=params["api"].get("url_variable") or "DATABASE_URL",
-        database_url=(params["api"].get("database_url") or "").strip(),  # a template may end in a line break
-        direct_url=(params["api"].get("database_direct_url") or "").strip(),
-        copy_variables={name: str(value) for name, value in (params["api"].get("trial_env") or {}).items()},
-        database_logs=tuple(database.get("log_files") or ()),
-        found=tuple(found),
-        redactor=redactor,
-        may_delete=tuple(params["api"].get("may_delete") or ()),
-    )
-
-
-def _on_host(params: Mapping[str, Any], release: str) -> tuple[Database, Api, Sequence[str]]:
-    database, api = params["database"], params["api"]
-    _require(database, "pap_db_", ("name",))
-    _require(api, "pap_api_", ("dir", "python", "start_command", "stop_command", "restart_command"))
-    conninfo = Conninfo(
-        dbname=database["name"],
-        host=database.get("host") or "",
-        port=int(database.get("port") or 0),
-        user=database.get("admin_user") or "",
-        password=database.get("admin_password") or "",
-    )
-    site = HostSite(tuple(database.get("become") or ()))
-    return (
-        Database(site, conninfo, database.get("bin_dir") or ""),
-        HostApi(
-            folder=api["dir"],
-            python=api["python"],
-            release_dir=api.get("release_dir") or "",
-            start_command=tuple(api["start_command"]),
-            stop_command=tuple(api["stop_command"]),
-            restart_command=tuple(api["restart_command"]),
-            env_file=api.get("env_file") or "",
-            log_files=tuple(api.get("log_files") or ()),
-            trial_command=tuple(api.get("trial_command") or ()),
-            release_ignore=tuple(api.get("release_ignore") or ()),
-        ),
-        (),
-    )
-
-
-def _in_containers(params: Mapping[str, Any], release: str) -> tuple[Database, Api, Sequence[str]]:
-    from ..sites.docker.engine import Engine
-    from .discovery import database_at, discover, shown
-    from .docker_app import DockerApi
-    from .docker_compose import Compose
-
-    database, api = params["database"], params["api"]
-    names = [name for name in api.get("container") or [] if name]
-    _require({"container": names}, "pap_api_", ("container",))
-    engine = Engine()
-    given = (api.get("database_direct_url") or api.get("database_url") or "").strip()
-    found = discover(engine, database["container"], names[0], api.get("url_variable") or "", given)
-    compose = Compose(api.get("image_variable") or "PAP_API_IMAGE", api.get("compose_file") or "")
-    made = database_at(
-        engine,
-        database["container"],
-        found["database"],
-        tuple(database.get("become") or ()),
-        dbname=database.get("name") or "",
-        user=database.get("admin_user") or "",
-        password=database.get("admin_password") or "",
-    )
-    control = DockerApi(
-        engine,
-        tuple(names),
-        params["state_dir"],
-        image="" if api.get("activate") == "restart" else api.get("image") or "",
-        release=release,
-        python=api.get("python") or "",
-        port=int(api.get("port") or 0),
-        compose=compose if api.get("activate") == "compose" else None,
-        pull_s=float(api.get("pull_s") or 600),
-        start_s=float(api.get("start_s") or 60),
-        health_s=float(api.get("health_s") or 90),
-    )
-    return replace(made, bin_dir=database.get("bin_dir") or ""), control, shown(found)
-
-
-def _require(values: Mapping[str, Any], prefix: str, names: Sequence[str]) -> None:
-    missing = [prefix + name for name in names if not values.get(name)]
-    if missing:
-        raise Refused(
-            f"Missing inventory variable: {', '.join(missing)}.",
-            hint="Set it, or name the containers of the stack (pap_db_container, pap_api_container).",
-        )

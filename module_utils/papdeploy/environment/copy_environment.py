@@ -199,7 +199,8 @@ def _url_pointed(name: str, url: Spelled, where: str, aim: Aim, *, its_own: bool
     try:
         found = database_url.find(url.plain)
         if found is not None and (its_own or _effective(found) == aim.live):
-            _refuse_password_file(found, aim)
+            if aim.strict:
+                refuse_password_file(found)
             return url.with_plain(_copied(url.plain, aim))
     except Refused as error:
         if aim.strict and (its_own or aim.live in url.plain):
@@ -209,9 +210,9 @@ def _url_pointed(name: str, url: Spelled, where: str, aim: Aim, *, its_own: bool
     return None
 
 
-def _refuse_password_file(found: database_url.DatabaseUrl, aim: Aim) -> None:
+def refuse_password_file(found: database_url.DatabaseUrl) -> None:
     """A password file that a URL names is another one than PGPASSFILE's: it has no line for a copy."""
-    if aim.strict and not found.password and dict(found.options).get("passfile"):
+    if not found.password and dict(found.options).get("passfile"):
         raise Refused(
             "its password is in the file of passfile=, which has no line for a copy.",
             instead="Name that file by PGPASSFILE, which is led to the copy, or write the password into the URL.",

@@ -75,6 +75,12 @@ def refuse_drop_tables_imported(stack: Stack, version: Version, there: AppSessio
         _refuse_found(stack, version, there, "environment.imported")
 
 
+def refuse_unpointable(stack: Stack, app_session: AppSession) -> None:
+    """What cannot be led to a copy, and an API that would be tried on the live database, would stop the rehearsal that
+    follows: after the backup, and perhaps a proof of it."""
+    app_session.refuse_live_trial(app_session.environment_for(f"{stack.database.conninfo.dbname}_copy"))
+
+
 def _refuse_found(stack: Stack, version: Version, app_session: AppSession, call: str) -> dict[str, Any]:
     found = app_session.call(call, {"variable": DROP_TABLES, **app_session.surroundings()}, deadline_s=300)
     for item in found["found"]:

@@ -30,9 +30,11 @@ from .findings import Findings
 
 @dataclass(frozen=True)
 class Options:
-    """What the inventory decides about the preflight. ``proof``: that of the backup that follows; empty for none."""
+    """What the inventory decides about the preflight. ``proof``: that of the backup that follows; empty for none.
+    ``rehearse``: whether a rehearsal follows."""
 
     proof: str = ""
+    rehearse: bool = False
     allow_drift: bool = False
     allow_out_of_order: bool = False
     allow_failing_login: bool = False
@@ -116,7 +118,7 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
     """Everything there is to know before a deploy, with every guard. At most a scratch database comes and goes."""
     running, candidate = stack.api.running(), stack.api.candidate()
     coming = stack.api.environments(candidate)
-    unseen = _refuse_drop_tables(stack, running, candidate, coming)
+    unseen = _refuse_drop_tables(stack, running, candidate, coming, options)
     facts = stack.database.facts()
     stack.database.registry.refuse_other(facts.identifier)
     guards.refuse_server(stack.database, facts)
@@ -125,6 +127,8 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
         unseen += guards.refuse_drop_tables_inside(
             stack, candidate, app_session
         )  # before anything else imports the models
+        if options.rehearse:
+            guards.refuse_unpointable(stack, app_session)
         ddl = models_ddl.of(stack, candidate, app_session, facts.version)
         plan_result = app_session.call(
             "migrations.plan",
@@ -179,7 +183,7 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
 
 
 def _refuse_drop_tables(
-    stack: Stack, running: Version, candidate: Version, coming: Mapping[str, Mapping[str, str]]
+    stack: Stack, running: Version, candidate: Version, coming: Mapping[str, Mapping[str, str]], options: Options
 ) -> list[str]:
     """Refuse where an environment, present or ``coming``, tells the API to drop tables. Returns what was not seen."""
     guards.refuse_drop_tables(
@@ -191,7 +195,7 @@ def _refuse_drop_tables(
             "the environment of this deploy": stack.database.site.environment(),
         },
     )
-    return _refuse_drop_tables_of(stack, running) if running["identity"] != candidate["identity"] else []
+    return _look_at_running(stack, running, options) if running["identity"] != candidate["identity"] else []
 
 
 def _noticed(stack: Stack, found: Findings) -> list[str]:
@@ -220,11 +224,13 @@ def _ways(stack: Stack, candidate: Version) -> list[str]:
     return [line for line in said if line]
 
 
-def _refuse_drop_tables_of(stack: Stack, running: Version) -> list[str]:
-    """A rollback starts the API that runs now again. What it would find then is looked at as far as it can be; returns
-    what the summary has to say."""
+def _look_at_running(stack: Stack, running: Version, options: Options) -> list[str]:
+    """A rollback starts the API that runs now again, and a rehearsal tries it. What it would find then is looked at as
+    far as it can be; returns what the summary has to say."""
     try:
         with stack.beside_models(running) as app_session:
+            if options.rehearse:
+                guards.refuse_unpointable(stack, app_session)
             return guards.refuse_drop_tables_inside(stack, running, app_session)
     except Refused:
         raise

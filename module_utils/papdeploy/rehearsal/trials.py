@@ -12,7 +12,7 @@ from ..app.process_sockets import ProcessSockets
 from ..app.smoke import SmokeConfig, SmokeFailed
 from ..app.stack import Stack
 from ..app.trial import Trial
-from ..core.errors import PapError, Refused
+from ..core.errors import PapError
 from ..databases.psql import Database
 from ..databases.session_watch import SessionWatch
 from ..environment.copy_environment import CopyEnvironment
@@ -48,11 +48,6 @@ def attempt(
     if result["why"]:
         return result
     live = stack.database.conninfo.dbname
-    if stack.database_url and not made.pointed:
-        raise Refused(
-            f"Nothing in the environment of the API names the database {live}, so a trial would start on that one.",
-            hint="Set pap_database_url_variable to the variable that does, or pap_api_trial_command to [] (no trial).",
-        )
     name, sockets = f"pap-trial:{release}", ProcessSockets()
     # What a Python program has printed is in its log also if it is ended before it has filled a buffer.
     started = {

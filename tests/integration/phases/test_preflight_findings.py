@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,68 @@ def test_a_plan_that_fails_says_so_after_all_its_lines(bench: Bench, case: str) 
     assert any(line.startswith("a deploy would apply 1 migration (") for line in lines), lines
     assert len(found["diff"]) == 3
     assert re.fullmatch(f"{why}.*" if why else "", found["would_fail"]), found["would_fail"]
+
+
+@dataclass(frozen=True)
+class Unpointable:
+    """What cannot be led to a copy: in the environment (``{url}``: the API's), the inventory or the program."""
+
+    says: str
+    hint: str
+    env: str = "DATABASE_URL={url}\n"
+    stated: str = ""
+    api: str = ""
+    check: bool = False
+
+
+PARTS = "DB_HOST={host}\nDB_PORT={port}\nDB_USER={user}\nDB_PASSWORD={password}\n"
+UNPOINTABLE = {
+    "a password file": Unpointable(
+        r"DATABASE_URL in the environment cannot be pointed at a copy: .*passfile=", "PGPASSFILE",
+        "DATABASE_URL=postgresql://{user}@{host}:{port}/{dbname}?passfile=/etc/pgpass\n", check=True,
+    ),
+    "a password file, and no variable": Unpointable(
+        r"pap_database_url cannot be pointed at a copy: .*passfile=", "Write the password into pap_database_url",
+        PARTS + "DB_NAME={dbname}\n", "postgresql://{user}@{host}:{port}/{dbname}?passfile=/etc/pgpass",
+    ),
+    "half a URL": Unpointable(
+        "SHARD_URL in the environment is half a URL of the live server", "pap_api_trial_env what SHARD_URL",
+        "DATABASE_URL={url}\nSHARD_URL=postgresql://{user}:{password}@{host}:{port}/\n",
+    ),
+    "a service that LDAP answers for": Unpointable(
+        "PGSERVICEFILE has a service that LDAP", "PGSERVICEFILE", "DATABASE_URL={url}\nPGSERVICEFILE={folder}/services\n"
+    ),
+    "no variable names the database": Unpointable(
+        "Nothing in the environment of .* names database", r"pap_api_trial_command: \[\]", PARTS, "{url}"
+    ),
+    "an engine in the source": Unpointable(
+        "would be tried on the live database .*: it makes an engine for", r"pap_api_trial_command: \[\]",
+        api="import sqlalchemy\nengine = sqlalchemy.create_engine({url!r})\n", check=True,
+    ),
+}  # fmt: skip
+
+
+def test_what_cannot_be_pointed_at_a_copy_is_refused_before_anything_begins(bench: Bench) -> None:
+    server, api = bench.server, bench.folder / "new" / "api.py"
+    given = {"host": server.host, "port": server.port, "user": server.user, "password": server.password,
+             "dbname": bench.dbname, "url": server.url(bench.dbname), "folder": bench.folder}  # fmt: skip
+    (bench.folder / "services").write_text("[app]\nldap://directory/services\n")
+    program, stack = api.read_text(), bench.stack
+    for name, case in UNPOINTABLE.items():
+        (bench.folder / "env").write_text(case.env.format(**given))
+        api.write_text(case.api.format(**given) + program)
+        bench.stack = replace(stack, database_url=case.stated.format(**given))
+        for check in {False, case.check}:
+            with pytest.raises(preflight.Refused) as refused:
+                look(bench, NEWER, check=check, rehearse=True)
+            assert re.search(case.says, refused.value.message), (name, refused.value.message)
+            assert re.search(case.hint, refused.value.hint), (name, refused.value.hint)
+            assert server.password not in str(refused.value.as_dict())
+            assert bench.stack.state.releases() == [] and bench.databases() == [bench.dbname]
+    api.write_text(program)
+    (bench.folder / "env").write_text("DATABASE_URL={url}\n".format(**given))
+    bench.stack = stack
+    assert look(bench, NEWER, check=False, rehearse=True)["release"]
 
 
 @pytest.mark.parametrize("check", [True, False])

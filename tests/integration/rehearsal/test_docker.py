@@ -14,7 +14,8 @@ import docker.errors
 import pap_images
 import pap_stack
 import pytest
-from papdeploy.app.stack import Stack, from_params
+from papdeploy.app.inventory import from_params
+from papdeploy.app.stack import Stack
 from papdeploy.core.errors import PapError, Refused
 from papdeploy.phases import preflight, rehearse, rollback
 from papdeploy.rehearsal import Options, RehearsalFailed
@@ -33,7 +34,7 @@ SCRIPT = """
 import json, sys
 from papdeploy.phases import rehearse
 from papdeploy.rehearsal import Options
-from papdeploy.app.stack import from_params
+from papdeploy.app.inventory import from_params
 params, release = json.load(sys.stdin)
 rehearse.run(from_params(params, release), release, Options(), alone=True, nice=0)
 """

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from papdeploy.app.stack import Stack, from_params
+from papdeploy.app.inventory import from_params
+from papdeploy.app.stack import Stack
 from papdeploy.core.errors import Refused
 
 HELD = "postgresql+psycopg2://app:hunter2@db:5433/live"
