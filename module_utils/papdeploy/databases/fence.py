@@ -82,16 +82,16 @@ def fence(database: Database, release: str, *, grace_s: float = 5.0, seconds: fl
         noted = {"before": before, "id": secrets.token_hex(8)}
         intend(session, database, name, "fenced", release, found.oid, **noted)
         _let_finish(session, live, grace_s)
-    # One transaction: after a kill the fence is up or it is not, there is no state between.
-    record = record_text(database, "fenced", live, release, found.oid, live_oid=found.oid, **noted)
-    ended = alone(
-        database,
-        release,
-        (live,),
-        [f"ALTER DATABASE {quote_ident(live)} RENAME TO {quote_ident(name)}", comment_on(name, record)],
-        seconds=seconds,
-    )
-    with admin_session(database, release) as session:
+        # One transaction: after a kill the fence is up or it is not, there is no state between.
+        record = record_text(database, "fenced", live, release, found.oid, live_oid=found.oid, **noted)
+        ended = alone(
+            session,
+            database,
+            release,
+            (live,),
+            [f"ALTER DATABASE {quote_ident(live)} RENAME TO {quote_ident(name)}", comment_on(name, record)],
+            seconds=seconds,
+        )
         standing = _standing(session, database)
         assert standing is not None
         return {**_state(standing, live), "ended": ended}
@@ -122,10 +122,11 @@ def unfence(
             )
         if look(session, live) is not None:
             raise _both_exist(live, standing.name)
-    with database.named(standing.name).as_release(standing.release).session() as inside:
-        mark = write_snapshot.take(inside)
-        last(inside)
-    ended = alone(database, standing.release, (standing.name,), _lifting(standing, live), seconds=seconds)
+        with database.named(standing.name).as_release(standing.release).session() as inside:
+            mark = write_snapshot.take(inside)
+            last(inside)
+        lifting = _lifting(standing, live)
+        ended = alone(session, database, standing.release, (standing.name,), lifting, seconds=seconds)
     database.registry.gone(standing.name)
     return {"lifted": True, "database": live, "release": standing.release, "mark": mark, "ended": ended}
 
@@ -237,9 +238,16 @@ def _both_exist(live: str, fenced: str) -> Refused:
 
 
 def alone(
-    database: Database, release: str, names: Sequence[str], steps: Sequence[str], *, seconds: float = 20.0
+    session: Session,
+    database: Database,
+    release: str,
+    names: Sequence[str],
+    steps: Sequence[str],
+    *,
+    seconds: float = 20.0,
 ) -> list[dict[str, Any]]:
     """Do ``steps`` in one transaction that needs the databases ``names`` empty (a rename), ending whoever is in them.
+    ``session`` is outside of them.
 
     The rename locks the name first, so that no new session comes in, and then waits 5 seconds for those inside
     (``CountOtherDBBackends``); meanwhile another session ends them. Returns who they were; raises Refused or
@@ -257,15 +265,14 @@ def alone(
             except PapError as error:
                 failed.append(error)
 
-        with admin_session(database, release) as session:
+        for name in names:
+            _note(ended, end_sessions(session, name, seconds=seconds))
+        renaming = threading.Thread(target=work, daemon=True)
+        renaming.start()
+        while renaming.is_alive():
+            renaming.join(0.02)
             for name in names:
-                _note(ended, end_sessions(session, name, seconds=seconds))
-            renaming = threading.Thread(target=work, daemon=True)
-            renaming.start()
-            while renaming.is_alive():
-                renaming.join(0.02)
-                for name in names:
-                    _note(ended, end_sessions(session, name, seconds=0, once=True))
+                _note(ended, end_sessions(session, name, seconds=0, once=True))
         if not failed:
             return list(ended.values())
         if "being accessed by other users" not in failed[0].message or time.monotonic() > limit:

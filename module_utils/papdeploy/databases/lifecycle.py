@@ -166,7 +166,7 @@ def swap(
             f"ALTER DATABASE {quote_ident(failed)} ALLOW_CONNECTIONS true",
             comment_on(failed, record_text(database, "failed", live, release, oids["was"], live_oid=oids["oid"])),
         ]
-    alone(database, release, (current.name, replacement), steps)
+        alone(session, database, release, (current.name, replacement), steps)
     for name in (current.name, replacement):
         database.registry.gone(name)
     return {"swapped": True, "database": live, "kept": failed, "why": "", **oids}

@@ -112,7 +112,8 @@ class Conninfo:
 
 
 class Session:
-    """One open connection, held by a psql process. Every statement waits for its end; an error ends the session."""
+    """One open connection, held by a psql process. Every statement waits for its end; an error ends the session.
+    What it reads with the rights of other roles, it reads by sessions of theirs, which last as long as it does."""
 
     def __init__(
         self, process: Process, label: str, database: Database, settings: Mapping[str, str] | None = None
@@ -120,8 +121,21 @@ class Session:
         self._process = process
         self._label = label
         self.database, self.settings = database, settings
+        self._beside: dict[str, Session] = {}
+        self._opened = contextlib.ExitStack()
         self._codec = ""
         self._write(f"{_ENCODING} \\gset\n\\echo :encoding")
+
+    def beside(self, database: Database) -> Session:
+        """A second session in the same database, by the role of ``database``; the same one whenever it is asked for."""
+        role = database.conninfo.user
+        if role not in self._beside:
+            self._beside[role] = self._opened.enter_context(database.session(self.settings))
+        return self._beside[role]
+
+    def processes_beside(self) -> list[int]:
+        """The server's processes of the sessions beside this one."""
+        return [int(each.scalar("SELECT pg_backend_pid() AS pid")) for each in self._beside.values()]
 
     def send(self, text: str) -> None:
         """Hand psql input that prints nothing, without waiting for it."""
@@ -166,7 +180,8 @@ class Session:
         return next(iter(rows[0].values())) if rows else None
 
     def close(self) -> None:
-        """End the session; what was not committed is rolled back by the server."""
+        """End the session and those beside it; what was not committed is rolled back by the server."""
+        self._opened.close()
         if self._process.stdin:
             with contextlib.suppress(OSError, ValueError):
                 self._process.stdin.close()

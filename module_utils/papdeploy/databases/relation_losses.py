@@ -184,7 +184,7 @@ def _compared(
 ) -> Comparison:
     if write_snapshot.elsewhere(session, baseline):
         raise Refused(f"It cannot be compared with what it was: {write_snapshot.ANOTHER}.")
-    others = int(session.scalar(write_snapshot.OTHERS))  # before the counters: who is gone has handed them over
+    others = write_snapshot.others(session)  # before the counters: who is gone has handed them over
     session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
     counters = session.rows(write_snapshot.COUNTERS)[0]
     certain = bool(counters["counting"]) and counters == dict(baseline["counters"])

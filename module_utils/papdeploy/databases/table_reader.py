@@ -26,6 +26,12 @@ JOIN pg_namespace n ON n.nspname = t.schema JOIN pg_class c ON c.relnamespace = 
 JOIN pg_database d ON d.datname = current_database() JOIN pg_roles o ON o.oid = d.datdba
 JOIN pg_roles r ON r.oid = CASE c.relowner WHEN '{DATABASE_OWNER}'::regrole THEN d.datdba ELSE c.relowner END"""
 
+# The owners of what is read. What belongs to a superuser, the database's owner may read.
+_OWNERS = f"""
+SELECT DISTINCT r.rolname::text AS name FROM pg_class c JOIN pg_database d ON d.datname = current_database()
+JOIN pg_roles r ON r.oid = d.datdba OR r.oid = c.relowner AND c.relowner <> '{DATABASE_OWNER}'::regrole
+WHERE c.relkind IN ('r', 'S') AND c.relpersistence <> 't' AND c.oid >= 16384 ORDER BY 1"""
+
 # As whom each is read: as its owner; what belongs to a superuser, as the owner of the database, where that one can read
 # it, and else as the superuser, when it is certain that it does. NULL: by the session itself, which is no superuser's.
 _BY = f"""
@@ -42,18 +48,13 @@ def rows(session: Session, queries: Sequence[Query]) -> list[dict[str, Any]]:
     """The rows of ``queries``, which are of one shape; in the snapshot of ``session``, where that keeps one."""
     if not queries:
         return []
-    with reading(session) as reader:
-        return list(reader.rows(queries))
+    return list(Reader(session).rows(queries))
 
 
-@contextlib.contextmanager
-def reading(
-    session: Session, snapshot: str = "", lock_timeout_s: Optional[float] = None, *, itself: bool = False
-) -> Iterator[Reader]:
-    """A reader for the database of ``session``: of ``snapshot``, or of that which ``session`` keeps. ``itself``: in
-    that session alone, which sees what it has not committed."""
-    with contextlib.ExitStack() as stack:
-        yield Reader(session, snapshot, lock_timeout_s, stack, itself)
+def let_in(session: Session) -> None:
+    """Make the logins by which the tables are read, so that who reads them first need not wait for that."""
+    for row in session.rows(_OWNERS):
+        session.database.confined(session, str(row["name"]))
 
 
 def query(table: Mapping[str, Any], select: str, condition: str = "") -> Query:
@@ -63,23 +64,18 @@ def query(table: Mapping[str, Any], select: str, condition: str = "") -> Query:
 
 
 class Reader:
-    """Sessions by which tables are read, each opened when it is needed. Where there is a snapshot, each statement runs
-    in a transaction of its own and gives its locks back, so that a database with more tables than the server has locks
-    can be read."""
+    """Reads tables of the database of ``session``, by sessions beside it, each opened when it is needed first: in
+    ``snapshot``, or in that which ``session`` keeps. Where a snapshot is given, each statement runs in a transaction of
+    its own and gives its locks back, so that a database with more tables than the server has locks can be read.
+    ``itself``: in that session alone, which sees what it has not committed."""
 
     def __init__(
-        self,
-        session: Session,
-        snapshot: str,
-        lock_timeout_s: Optional[float],
-        stack: contextlib.ExitStack,
-        itself: bool,
+        self, session: Session, snapshot: str = "", lock_timeout_s: Optional[float] = None, *, itself: bool = False
     ) -> None:
-        self._session, self._snapshot, self._stack = session, snapshot, stack
+        self._session, self._snapshot = session, snapshot
         self._apart, self._itself = bool(snapshot), itself
-        self._settings = dict(session.settings or {})
-        if lock_timeout_s is not None:
-            self._settings["lock_timeout"] = f"{int(lock_timeout_s * 1000)}ms"
+        wait_ms = None if lock_timeout_s is None else int(lock_timeout_s * 1000)
+        self._patience = "" if wait_ms is None else f"; SET LOCAL lock_timeout = '{wait_ms}ms'"
         self._sessions: dict[Optional[str], Session] = {}
 
     def rows(self, queries: Sequence[Query]) -> Iterator[dict[str, Any]]:
@@ -123,7 +119,7 @@ class Reader:
             if database is own and reader != _SUPERUSER and not self._apart:
                 self._sessions[reader] = self._session
             else:
-                self._sessions[reader] = self._stack.enter_context(database.session(self._settings))
+                self._sessions[reader] = self._session.beside(database)
                 self._snapshot = self._snapshot or self._shared()
         return self._sessions[reader]
 
@@ -137,9 +133,8 @@ class Reader:
         if session is self._session or not (self._snapshot or sure):
             yield
             return
-        session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        if self._snapshot:
-            session.execute(bind("SET TRANSACTION SNAPSHOT %s", self._snapshot))
+        as_of = bind("; SET TRANSACTION SNAPSHOT %s", self._snapshot) if self._snapshot else ""
+        session.execute(f"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY{as_of}{self._patience}")
         if sure:
             _hold(session, batch)
         yield

@@ -203,14 +203,18 @@ def newer(mark: Mapping[str, Any]) -> str:
 
 
 def written_since(
-    database: Database,
-    mark: Mapping[str, Any],
-    *,
-    ignore_schemas: Sequence[str] = (),
-    own: Own = Own(),
+    database: Database, mark: Mapping[str, Any], *, ignore_schemas: Sequence[str] = (), own: Own = Own()
 ) -> Written:
-    """What was written to ``database`` since ``mark``, per table: one pass over the row headers of the tables whose
-    counters moved (of all, where the counters are not those of the mark's server any more).
+    """The same as :func:`since`, in a session for this alone."""
+    with database.session() as session:
+        return since(session, mark, ignore_schemas=ignore_schemas, own=own)
+
+
+def since(
+    session: Session, mark: Mapping[str, Any], *, ignore_schemas: Sequence[str] = (), own: Own = Own()
+) -> Written:
+    """What was written to the database of ``session`` since ``mark``, per table: one pass over the row headers of the
+    tables whose counters moved (of all, where the counters are not those of the mark's server any more).
 
     Exact under the fence, where no other session is connected; else ``so_far`` says what may be missing. Deletions that
     were rolled back are counted like others, so that number is an upper limit.
@@ -218,63 +222,86 @@ def written_since(
     Rows of the transactions in ``own`` are counted apart: those of our smoke tests. Where the counters show more writes
     than these and the rows of others, a user's change may lie below one of them, and they count as anybody's.
     """
+    if elsewhere(session, mark):
+        return Written({}, False, f"what was written cannot be counted: {ANOTHER}")
     skip = set(ignore_schemas)
-    with database.session() as session:
-        if elsewhere(session, mark):
-            return Written({}, False, f"what was written cannot be counted: {ANOTHER}")
-        others = int(session.scalar(OTHERS))  # before the counters: who is gone by now has handed them over
-        counters = session.rows(COUNTERS)[0]
-        tables = [table for table in session.rows(TABLES) if table["schema"] not in skip]
-        certain = bool(counters["counting"]) and counters == dict(mark["counters"])
-        # Reading every row header takes as long as the database is large: only where the counters moved, or lie.
-        touched: list[Mapping[str, Any]] = []
-        still: list[Mapping[str, Any]] = []
-        for table in tables:
-            (still if certain and _untouched(table, mark) else touched).append(table)
-        small = smallest(session, still) if others else []
-        recent = _recent(session, [*touched, *small], mark, list(own.writes) if certain else ())
-        changes, own_numbers = _besides(session, mark, own, skip, certain, others)
-    found: dict[str, dict[str, Any]] = {}
-    apart = 0
-    for table in tables:
-        key = f"{table['schema']}.{table['name']}"
-        before = mark["tables"].get(key)
-        same = before is not None and int(before["oid"]) == int(table["oid"])
-        rows, mine = recent.get(int(table["oid"]), (0, 0))
-        ours = max(
-            mine, sum(wrote.get(key, 0) for wrote in own.writes.values())
-        )  # a login overwrites the row of the last one
-        if mine and _writes(table) - (_writes(before) if same and before else 0) > rows + ours:
-            rows, mine = rows + mine, 0
-        apart += mine
-        entry: dict[str, Any] = {"rows": rows, "deleted": None}
-        if certain:
-            entry["deleted"] = int(table["deleted"]) - (int(before["deleted"]) if same and before else 0)
-        if same and before and int(before["file"]) != int(table["file"]):
-            entry["emptied"] = True  # TRUNCATE or a rewrite: the old rows are not in the counters
-        if rows or entry["deleted"] or entry.get("emptied"):
-            found[key] = entry
-    for key, before in mark["tables"].items():
-        if before["schema"] not in skip and key not in {f"{t['schema']}.{t['name']}" for t in tables}:
-            found[key] = {"rows": 0, "deleted": None, "emptied": True}
+    open_now = others(session)  # before the counters: who is gone by now has handed them over
+    counters = session.rows(COUNTERS)[0]
+    tables = [table for table in session.rows(TABLES) if table["schema"] not in skip]
+    certain = bool(counters["counting"]) and counters == dict(mark["counters"])
+    # Reading every row header takes as long as the database is large: only where the counters moved, or lie.
+    still = [table for table in tables if certain and _untouched(table, mark)]
+    touched = [table for table in tables if not (certain and _untouched(table, mark))]
+    small = smallest(session, still) if open_now else []
+    recent = _recent(session, [*touched, *small], mark, list(own.writes) if certain else ())
+    changes, own_numbers = _besides(session, mark, own, skip, certain, open_now)
+    found, apart = _by_table(tables, mark, recent, own, certain)
+    found.update(_gone(tables, mark, skip))
     why = (
         "row versions newer than the mark, and the server's counters of deletions"
         if certain
         else "deletions cannot be counted: the server was restarted, its statistics were reset or are switched off"
     )
-    so_far = _open(others, len(still) - len(small)) if others else ""
+    so_far = _open(open_now, len(still) - len(small)) if open_now else ""
     return Written(found, certain, why, so_far, apart, own_numbers, changes)
 
 
+def others(session: Session) -> int:
+    """How many sessions of others are in the database of ``session``."""
+    beside = session.processes_beside()
+    return int(session.scalar(OTHERS + (f" AND pid NOT IN ({', '.join(map(str, beside))})" if beside else "")))
+
+
+def _by_table(
+    tables: Sequence[Mapping[str, Any]],
+    mark: Mapping[str, Any],
+    recent: Mapping[int, tuple[int, int]],
+    own: Own,
+    certain: bool,
+) -> tuple[dict[str, dict[str, Any]], int]:
+    """The tables that were written to, and how many rows are our own. ``recent``: as :func:`_recent` gives it."""
+    found: dict[str, dict[str, Any]] = {}
+    apart = 0
+    for table in tables:
+        key = f"{table['schema']}.{table['name']}"
+        before = mark["tables"].get(key)
+        if before is not None and int(before["oid"]) != int(table["oid"]):
+            before = None
+        rows, mine = recent.get(int(table["oid"]), (0, 0))
+        # A login overwrites the row of the last one.
+        ours = max(mine, sum(wrote.get(key, 0) for wrote in own.writes.values()))
+        if mine and _writes(table) - (_writes(before) if before else 0) > rows + ours:
+            rows, mine = rows + mine, 0
+        apart += mine
+        entry: dict[str, Any] = {"rows": rows, "deleted": None}
+        if certain:
+            entry["deleted"] = int(table["deleted"]) - (int(before["deleted"]) if before else 0)
+        if before and int(before["file"]) != int(table["file"]):
+            entry["emptied"] = True  # TRUNCATE or a rewrite: the old rows are not in the counters
+        if rows or entry["deleted"] or entry.get("emptied"):
+            found[key] = entry
+    return found, apart
+
+
+def _gone(tables: Sequence[Mapping[str, Any]], mark: Mapping[str, Any], skip: set[str]) -> dict[str, dict[str, Any]]:
+    """The tables of the mark that are not there any more."""
+    there = {f"{table['schema']}.{table['name']}" for table in tables}
+    return {
+        key: {"rows": 0, "deleted": None, "emptied": True}
+        for key, before in mark["tables"].items()
+        if before["schema"] not in skip and key not in there
+    }
+
+
 def _besides(
-    session: Session, mark: Mapping[str, Any], own: Own, skip: set[str], certain: bool, others: int
+    session: Session, mark: Mapping[str, Any], own: Own, skip: set[str], certain: bool, open_now: int
 ) -> tuple[tuple[Change, ...], int]:
     if "sequences" not in mark:
         return (Change("sequences and large objects, of which an earlier version of pap-deploy noted nothing"),), 0
     now = other_losses.positions(session)
     changes, mine = other_losses.moved(mark["sequences"], now, own=own.numbers, ignore_schemas=tuple(skip))
     before = mark["large_objects"]
-    large = other_losses.large_objects(session, before, newer(mark), certain=certain, others=others, most=LOOK_BYTES)
+    large = other_losses.large_objects(session, before, newer(mark), certain=certain, others=open_now, most=LOOK_BYTES)
     return (*large, *changes), mine
 
 

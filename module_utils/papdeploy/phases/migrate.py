@@ -15,6 +15,7 @@ from ..core import storage
 from ..core.durable import private_folder
 from ..core.errors import DeadlineExceeded, PapError
 from ..core.text import plural, seconds
+from ..databases import table_reader
 from ..rehearsal import warm
 from ..releases.journal import Journal, begin_entry
 from ..rollback import restore_point
@@ -123,6 +124,8 @@ def _close(
     release, live = journal.release, app_session.live()
     behind_fence = app_session.environment_for(databases.derived(live.name, "fenced", release), strict=False)
     databases.refuse_unready(stack.database, release)
+    with stack.database.session() as session:
+        table_reader.let_in(session)
     say({"event": "step", "step": "stopping the API, raising the fence"})
     with journal.checkpoint("fence") as done:
         stack.api.stop()

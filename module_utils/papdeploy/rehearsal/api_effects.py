@@ -44,7 +44,7 @@ class ApiEffects:
         """Compare when it has ended, and its sessions with it."""
         limit = time.monotonic() + _PATIENCE_S
         with self.copy.database.session() as session:
-            while int(session.scalar(write_snapshot.OTHERS)) and time.monotonic() < limit:
+            while write_snapshot.others(session) and time.monotonic() < limit:
                 time.sleep(0.05)
             self.positions.append(other_losses.positions(session))
         self.whole = relation_losses.compare(self.copy.database, self.baseline, ignore_schemas=IGNORED)

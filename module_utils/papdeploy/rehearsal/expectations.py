@@ -12,7 +12,7 @@ from typing import Callable, Optional
 from .. import backup as backups
 from ..core.clock import seconds_between
 from ..core.errors import PapError
-from ..databases import disk, fence_state, lifecycle, relation_losses, write_snapshot
+from ..databases import content_digest, disk, fence_state, lifecycle, relation_losses, table_reader, write_snapshot
 from ..databases.psql import Database
 from ..releases.journal import Journal
 from ..rollback import restore_point
@@ -48,13 +48,29 @@ def measured(journals: Iterable[Journal]) -> dict[str, float]:
 
 def clock(copy: Database) -> dict[str, float]:
     """Seconds that this server takes for what the cutover is made of: ``session``, to open one of those that look after
-    databases (through a container, a tenth of a second and more); ``mark`` and ``baseline``, to note on the migrated
-    copy what is noted under the fence, and before it comes down."""
-    sessions = [_timed(lambda: fence_state(copy)) for _ in range(_LOOKS)]
+    databases (through a container, a tenth of a second and more); ``looked`` and ``left``, to note on the migrated copy
+    what is noted once the fence is up, and before it comes down."""
+    parts: dict[str, Callable[[], object]] = {
+        "session": lambda: fence_state(copy),
+        "looked": lambda: look(copy),
+        "left": lambda: leave(copy),
+    }
     with copy.session() as session:
-        mark = _timed(lambda: write_snapshot.take(session))
-        baseline = _timed(lambda: relation_losses.take_briefly(session))
-    return {"session": round(median(sessions), 3), "mark": round(mark, 3), "baseline": round(baseline, 3)}
+        table_reader.let_in(session)  # as the deploy does before the API stops
+    return {name: round(median(_timed(part) for _ in range(_LOOKS)), 3) for name, part in parts.items()}
+
+
+def look(copy: Database) -> None:
+    """What ``restore_point.make`` reads, but for the rows."""
+    with content_digest.snapshot_session(copy) as session:
+        write_snapshot.since(session, write_snapshot.take(session))
+
+
+def leave(copy: Database) -> None:
+    """What is noted by ``unfence`` before the fence comes down."""
+    with copy.session() as session:
+        write_snapshot.take(session)
+        relation_losses.take_briefly(session)
 
 
 def _timed(call: Callable[[], object]) -> float:

@@ -58,15 +58,15 @@ def copy_sample(live: Database, copy: Database, rows: int, stream: Stream) -> in
     with live.session() as source, _Writers(copy) as into, copy.session() as admin:
         source.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         tables = source.rows(_TABLES)
-        with table_reader.reading(source) as reader:
-            picked = {int(table["oid"]): _pick(reader, table, int(rows)) for table in tables}
-            _follow(reader, source.rows(_REFERENCES), {int(table["oid"]): table for table in tables}, picked)
-            for table in tables:
-                total += _carry(reader, into, table, picked[int(table["oid"])])
-            for schema, names in content_digest.read_sequences(source, ("pap_deploy",), reader).items():
-                for name, position in names.items():
-                    last, called = int(position["last_value"]), bool(position["is_called"])
-                    admin.execute(bind(_SETVAL, last, called, schema, name))
+        reader = Reader(source)
+        picked = {int(table["oid"]): _pick(reader, table, int(rows)) for table in tables}
+        _follow(reader, source.rows(_REFERENCES), {int(table["oid"]): table for table in tables}, picked)
+        for table in tables:
+            total += _carry(reader, into, table, picked[int(table["oid"])])
+        for schema, names in content_digest.read_sequences(source, ("pap_deploy",), reader).items():
+            for name, position in names.items():
+                last, called = int(position["last_value"]), bool(position["is_called"])
+                admin.execute(bind(_SETVAL, last, called, schema, name))
         into.commit()
         source.execute("COMMIT")
     stream(live, copy, ["--section=post-data"])

@@ -23,9 +23,9 @@ _ORDER = list(_WORDS)
 
 # Used where nothing was measured; seconds.
 USUAL = {"fence": 0.3, "restore_point": 0.0, "unfence": 0.2, "hand_over": 0.0, "start_more": 0.0}
-# How many sessions each phase opens one after another, where one role owns all: milliseconds on a host, tenths of a
-# second through a container.
-SESSIONS = {"fence": 4, "restore_point": 8, "unfence": 5}
+# How many sessions, one after another, it takes to raise the fence and to take it down, besides those that note what is
+# behind it: milliseconds each on a host, tenths of a second through a container.
+SESSIONS = {"fence": 2, "unfence": 2}
 # From the failure to the first step of the rollback: Ansible starts another module.
 RESCUE_S = 1.5
 DEADLINE_FLOOR_S = 30.0
@@ -128,11 +128,12 @@ def usual(clock: Mapping[str, float], stop_s: float, measured: Mapping[str, floa
     stack, which know best."""
     if not clock:
         return {**USUAL, **measured}
-    sessions = {name: count * clock["session"] for name, count in SESSIONS.items()}
-    sessions["fence"] += stop_s
-    sessions["restore_point"] += 2 * clock["mark"]  # and what was written since the backup, which reads the same
-    sessions["unfence"] += clock["mark"] + clock["baseline"]
-    return {**USUAL, **sessions, **measured}
+    found = {
+        "fence": SESSIONS["fence"] * clock["session"] + stop_s,
+        "restore_point": clock["looked"],
+        "unfence": SESSIONS["unfence"] * clock["session"] + clock["left"],
+    }
+    return {**USUAL, **found, **measured}
 
 
 def predicted_phases(

@@ -11,8 +11,8 @@ from .. import backup as backups
 from ..backup.pipeline import Emit, silent
 from ..core import text
 from ..core.errors import PapError, Refused
-from ..databases import content_digest, definitions, disk, fence_state, lifecycle, live_state, write_snapshot
-from ..databases.psql import Database
+from ..databases import content_digest, definitions, disk, lifecycle, live_state, write_snapshot
+from ..databases.psql import Database, Session, identity_of
 
 KINDS = ("auto", "backup", "dump", "snapshot")
 # Seconds for which hashing everything again under the fence is always worth it: it needs no disk.
@@ -44,29 +44,30 @@ def make(
         raise Refused(f"A restore point of kind {kind!r} is not known.", hint=f"Choose one of {', '.join(KINDS)}.")
     started = time.monotonic()
     taken = backups.load_manifest(str(backup["path"])) if backup and backup.get("path") else None
-    size = int(behind.scalar("SELECT pg_database_size(current_database()) AS size"))
-    with behind.session() as session:
-        mark = write_snapshot.take(session)
     point: Optional[dict[str, Any]] = None
     why = ""
-    if kind in ("auto", "backup"):
-        limit_s = max(CHEAP_S, usual_copy_s(size) if copy_s is None else copy_s) if kind == "auto" else None
-        point, why = _from_backup(behind, taken, size, limit_s, emit=emit)
-        if point is None and kind == "backup":
-            raise Refused(
-                f"The backup cannot be the restore point: {why}.",
-                hint="Set migrate_restore_point to auto, dump or snapshot.",
-            )
+    # One session, and one of each owner, for all that is read: opening more is time that users wait.
+    with content_digest.snapshot_session(behind) as session:
+        fence_id = identity_of(session).mark
+        size = int(session.scalar("SELECT pg_database_size(current_database()) AS size"))
+        mark = write_snapshot.take(session)
+        if kind in ("auto", "backup"):
+            limit_s = max(CHEAP_S, usual_copy_s(size) if copy_s is None else copy_s) if kind == "auto" else None
+            point, why = _from_backup(behind, session, taken, size, limit_s, emit=emit)
+    if point is None and kind == "backup":
+        raise Refused(
+            f"The backup cannot be the restore point: {why}.",
+            hint="Set migrate_restore_point to auto, dump or snapshot.",
+        )
     if point is None and kind in ("auto", "snapshot"):
         point, why = _snapshot(behind, release, live, size, why, hard=kind == "snapshot", emit=emit)
     if point is None:
         known = taken.manifest.get("accepted", []) if taken else []
         point = _dump(behind, release, live, stack, folder, why, encryption, known, emit)
-    fence = fence_state(behind.named(live))
     return {
         **point,
         "mark": mark,
-        "fence_id": fence["id"] if fence else None,
+        "fence_id": fence_id or None,
         "seconds": round(time.monotonic() - started, 3),
     }
 
@@ -118,14 +119,20 @@ def under_traffic(backup: Optional[Mapping[str, Any]], live: Database) -> dict[s
 
 
 def _from_backup(
-    behind: Database, taken: Optional[backups.Backup], size: int, limit_s: Optional[float], *, emit: Emit
+    behind: Database,
+    session: Session,
+    taken: Optional[backups.Backup],
+    size: int,
+    limit_s: Optional[float],
+    *,
+    emit: Emit,
 ) -> tuple[Optional[dict[str, Any]], str]:
     if taken is None:
         return None, "there is none"
     manifest = taken.manifest
     if manifest["proof"]["kind"] != "full":
         return None, f"it was proven by {manifest['proof']['kind']!r}, not in full"
-    written = write_snapshot.written_since(behind, manifest["mark"])
+    written = write_snapshot.since(session, manifest["mark"])
     if written.anything:
         return None, f"written since the backup: {written.sentence()}"
     if limit_s is not None and look_s(taken) > limit_s:
@@ -133,7 +140,7 @@ def _from_backup(
     emit({"event": "step", "step": f"hashing {text.plural(manifest['rows'], 'row')} again under the fence"})
     differences = content_digest.compare(
         taken.digest,
-        content_digest.take(behind),
+        content_digest.take(behind, session=session),
         accepted=[entry["difference"] for entry in taken.manifest.get("accepted", [])],
     )
     if differences:

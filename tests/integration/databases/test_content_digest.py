@@ -174,7 +174,7 @@ def test_catches(fault: str, reference: content_digest.ContentDigest, copy: Data
     with copy.session() as session:
         session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         session.execute(f"SET LOCAL search_path = public; {statement}; SET LOCAL search_path = pg_catalog, pg_temp")
-        wrong = content_digest.take(copy, session=session)
+        wrong = content_digest.take(copy, session=session, itself=True)
         session.execute("ROLLBACK")
         if "setval" in statement:  # sequences do not roll back
             session.execute("SELECT setval('public.called_once', 1), setval('public.never_used', 42, false)")

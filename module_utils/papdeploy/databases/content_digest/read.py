@@ -24,9 +24,11 @@ def take(
     lock_timeout_s: float = 30.0,
     rows: bool = True,
     sequences: Optional[Nested] = None,
+    itself: bool = False,
 ) -> ContentDigest:
     """The content digest of ``database`` as of one snapshot: an exported one (``snapshot``), that of a ``session``
-    which is inside a REPEATABLE READ transaction, or a new one.
+    which is inside a REPEATABLE READ transaction, or a new one. ``itself``: that session reads the rows as well, and
+    finds what it has not committed.
 
     ``ignore_schemas`` are left out whole; ``rows=False`` reads the catalog and counts nothing (a schema-only proof).
     ``sequences``: their positions, where they were read before (no snapshot holds them).
@@ -34,13 +36,12 @@ def take(
     """
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
-        shared, given = "", session is not None
-        if session is None:
-            session = stack.enter_context(snapshot_session(database, snapshot))
-            if rows:
-                shared = snapshot or str(session.scalar("SELECT pg_export_snapshot() AS id"))
+        session = session or stack.enter_context(snapshot_session(database, snapshot))
+        shared = snapshot or ""
+        if rows and not (itself or shared):
+            shared = str(session.scalar("SELECT pg_export_snapshot() AS id"))
         session.execute(f"SET LOCAL lock_timeout = '{int(lock_timeout_s * 1000)}ms'")
-        reader = stack.enter_context(table_reader.reading(session, shared, lock_timeout_s, itself=given))
+        reader = table_reader.Reader(session, shared, lock_timeout_s, itself=itself)
         return _read(session, reader, set(ignore_schemas), rows, sequences, started)
 
 
@@ -86,8 +87,8 @@ def read_sequences(
     """The position of every sequence now (no snapshot holds sequences)."""
     found = [entry for entry in session.rows(queries.SEQUENCES) if entry["schema"] not in set(ignore_schemas)]
     result: Nested = {}
-    asked = [queries.sequence_query(sequence) for sequence in found]
-    for row in reader.rows(asked) if reader else table_reader.rows(session, asked):
+    reader = reader or table_reader.Reader(session)
+    for row in reader.rows([queries.sequence_query(sequence) for sequence in found]):
         result.setdefault(row.pop("schema"), {})[row.pop("name")] = row
     return result
 
