@@ -52,10 +52,11 @@ def check_of(request: Request) -> Optional[Check]:
     expected = request.get("expected")
     if not expected:
         return None
-    from ..schema import CheckOptions, check
+    from ..schema import Catalog, CheckOptions, check
 
     options = CheckOptions.from_dict(request.get("schema_options"))
-    return lambda connection: check(connection, expected, options)
+    catalog = Catalog.from_json(expected)
+    return lambda connection: check(connection, catalog, options)
 
 
 def _common(request: Request, emit: Emit) -> dict[str, Any]:

@@ -68,8 +68,7 @@ def catalog_of(stack: Stack, journal: Journal, version: Version) -> Catalog:
         with stack.beside_models(version) as app_session:
             read = app_session.call("schema.describe", {"models": list(stack.models)}, deadline_s=120)
         write_durably(path, json.dumps(read["catalog"]).encode())
-    catalog: Catalog = json.loads(path.read_text(encoding="utf-8"))
-    return catalog
+    return Catalog.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
 def unavailable_s(journal: Journal) -> Optional[float]:

@@ -79,7 +79,7 @@ def _run_on_scratch(stack: Stack, sources: Mapping[str, str], found: Findings) -
         with stack.on_copy(found.candidate, scratch, "the plan of the migrations") as app_session:
             done = app_session.call("migrations.apply", request, deadline_s=300)
             copy = app_session.call("schema.describe", {"models": list(stack.models)})
-    return _Run(done["applied"], done["pending"], done["left_out"], done["outward"], copy["catalog"])
+    return _Run(done["applied"], done["pending"], done["left_out"], done["outward"], Catalog.from_json(copy["catalog"]))
 
 
 def _left_lines(found: Findings, done: _Run) -> list[str]:

@@ -135,14 +135,14 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
             {"sources": dict(sources), "options": {"allow_out_of_order": options.allow_out_of_order}},
             deadline_s=120,
         )
-        live = app_session.call("schema.describe", {}, deadline_s=120)
+        live = Catalog.from_json(app_session.call("schema.describe", {}, deadline_s=120)["catalog"])
         app_session.prove_api_url()
         content = release_content.measure(stack, candidate, app_session) if with_baseline else None
         if plan_result.get("problems"):
             raise _problems(plan_result["problems"])
         expected = expected_catalog(stack, candidate, ddl["digest"])
     check = CheckOptions.from_dict(dict(options.schema))
-    verdict = judge(compare(expected, live["catalog"], check), {}, check)
+    verdict = judge(compare(expected, live, check), {}, check)
     found = Findings(
         running=running,
         candidate=candidate,
@@ -152,7 +152,7 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
         failing=[item for item in verdict.differences if reaches(item.severity, check.fail_on)],
         expected=expected,
         models_digest=ddl["digest"],
-        live=live["catalog"],
+        live=live,
         reversible=all(item["reversible"] for item in plan_result["pending"]),
         baseline=None,
         lines=[],
@@ -243,17 +243,15 @@ def expected_catalog(stack: Stack, version: Version, digest: str) -> Catalog:
     database."""
     cache = stack.state.folder / "cache" / f"expected-{digest}.json"
     if cache.is_file():
-        cached: Catalog = json.loads(cache.read_text(encoding="utf-8"))
-        return cached
+        return Catalog.from_json(json.loads(cache.read_text(encoding="utf-8")))
     with contextlib.ExitStack() as opened:
         scratch = opened.enter_context(forecast.scratch_database(stack, "models"))
         app_session = opened.enter_context(stack.on_copy(version, scratch, "the creation of the models"))
         made = app_session.call("schema.expect", {"models": list(stack.models)}, deadline_s=300)
-    catalog: Catalog = made["catalog"]
     if stack.state.folder.is_dir():  # a stack that was never deployed to stays untouched by a plan
         private_folder(cache.parent)
-        write_durably(cache, json.dumps(catalog).encode())
-    return catalog
+        write_durably(cache, json.dumps(made["catalog"]).encode())
+    return Catalog.from_json(made["catalog"])
 
 
 def _problems(problems: list[Any]) -> PapError:
@@ -275,8 +273,8 @@ def _refuse_drift(stack: Stack, found: Findings, options: Options) -> list[str]:
     path = last.folder / "catalog.json"
     changed: list[Difference] = []
     if path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if not comparable(before, found.live):
+        before = Catalog.kept(path)
+        if before is None or not comparable(before, found.live):
             other = "the server's major version or pap-deploy is another one"
             return [f"drift: cannot be told, because since release {last.release} {other}"]
         changed = drift(before, found.live, options.schema.get("ignore", ()))
@@ -377,8 +375,8 @@ def _open(
         databases.refuse_unready(stack.database, journal.release)  # the names are known only now
         keep: dict[str, Any] = {
             "migrations.json": dict(sources),
-            "expected.json": found.expected,
-            "before.json": found.live,
+            "expected.json": found.expected.as_json(),
+            "before.json": found.live.as_json(),
             "differences.json": found.differences,
         }
         for name, value in keep.items():
@@ -387,7 +385,7 @@ def _open(
             release_content.keep(journal, found.content)
         cache = private_folder(stack.state.folder / "cache") / f"expected-{found.models_digest}.json"
         if not cache.exists():
-            write_durably(cache, json.dumps(found.expected).encode(), vital=False)
+            write_durably(cache, json.dumps(found.expected.as_json()).encode(), vital=False)
     except PapError as error:
         stack.state.refuse_release(journal, error)
         raise

@@ -19,6 +19,7 @@ from ..logwatch import process
 from ..releases import downtime
 from ..releases.journal import Journal, begin_entry
 from ..schema import CheckOptions, compare, fingerprint
+from ..schema.catalog.rows import Catalog
 from ..schema.differences.catalogs import comparable
 from . import data_check, health_check, live_check, retention, smoke_test_logins
 from .finish import catalog_of
@@ -318,14 +319,15 @@ def _validate(stack: Stack, journal: Journal, strategy: str) -> dict[str, Any]:
         return {"matches": True, "note": "the old release stays on the new schema, as the rehearsal proved it can"}
     if not journal.touched and not (journal.folder / "before.json").exists():
         return {"matches": True, "note": "the release was interrupted before it had described the schema"}
-    before = read_kept(journal.folder, "before.json")
+    before = Catalog.kept(journal.folder / "before.json")
     with stack.beside_models(header["from"]) as app_session:
         request = {"models": list(stack.models), "server_version": stack.database.facts().version}
-        live = app_session.call("schema.describe", request, deadline_s=120)
-        if not comparable(before, live["catalog"]):  # pap-deploy or the server was upgraded since: ask the old models
+        live = Catalog.from_json(app_session.call("schema.describe", request, deadline_s=120)["catalog"])
+        # pap-deploy or the server was upgraded since: ask the old models
+        if before is None or not comparable(before, live):
             digest = app_session.call("schema.ddl", request, deadline_s=120)["digest"]
             before = expected_catalog(stack, header["from"], digest)
-    found = compare(before, live["catalog"], CheckOptions())
+    found = compare(before, live, CheckOptions())
     errors = [item.as_dict() for item in found if item.severity == "error"]
     if errors:
         raise PapError(

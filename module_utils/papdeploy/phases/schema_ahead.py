@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Optional
@@ -51,7 +50,8 @@ class Ahead:
         return replace(found, matches=matches, differences=others, notices=[*notices, *found.notices])
 
     def _changed(self, expected: Catalog, options: CheckOptions) -> set[tuple[str, ...]]:
-        before, after = _catalog(self.releases[-1], "before"), _catalog(self.releases[0], "catalog")
+        before = Catalog.kept(self.releases[-1].folder / "before.json")
+        after = Catalog.kept(self.releases[0].folder / "catalog.json")
         if not before or not after or not comparable(before, after) or not comparable(expected, after):
             return set()
         return set(map(_key, compare(expected, after, options))) - set(map(_key, compare(expected, before, options)))
@@ -95,11 +95,3 @@ def _taken_back(stack: Stack, running: Version) -> list[Journal]:
 
 def _key(item: Difference) -> tuple[str, ...]:
     return (item.kind, item.object, item.expected, item.actual)
-
-
-def _catalog(journal: Journal, name: str) -> Optional[Catalog]:
-    path = journal.folder / f"{name}.json"
-    if not path.is_file():
-        return None
-    catalog: Catalog = json.loads(path.read_text(encoding="utf-8"))
-    return catalog

@@ -12,6 +12,7 @@ from ..core.durable import write_durably
 from ..core.errors import PapError
 from ..core.text import plural
 from ..schema import CheckOptions
+from ..schema.catalog.rows import Catalog
 from ..schema.differences.result import CheckResult, result_from_dict
 from . import models_ddl, release_content, schema_ahead
 from .preflight import expected_catalog, read_kept
@@ -45,12 +46,13 @@ def _compared(stack: Stack, release: str, options: Mapping[str, Any]) -> dict[st
     with mine, stack.beside_models(version) as app_session:
         request = {"models": list(stack.models)}
         if release:
-            expected = read_kept(stack.state.journal(release).folder, "expected.json")
+            expected = Catalog.from_json(read_kept(stack.state.journal(release).folder, "expected.json"))
         else:
             facts = stack.database.facts()
             ddl = models_ddl.of(stack, version, app_session, facts.version)
             expected = expected_catalog(stack, version, ddl["digest"])
-        found = app_session.call("schema.check", {"expected": expected, "options": dict(options)}, deadline_s=120)
+        check = {"expected": expected.as_json(), "options": dict(options)}
+        found = app_session.call("schema.check", check, deadline_s=120)
         if release:
             catalog = app_session.call("schema.describe", request, deadline_s=120)["catalog"]
             journal = stack.state.journal(release)

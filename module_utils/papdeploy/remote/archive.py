@@ -28,6 +28,7 @@ TRAVELS = (
     "core/errors.py",
     "core/processes.py",
     "core/reasons.py",
+    "core/records.py",
     "core/redact.py",
     "core/secret_names.py",
     "core/secret_patterns.py",

@@ -10,6 +10,7 @@ from .catalog.connection import Session
 from .catalog.rows import Catalog
 from .catalog.sequence_values import sequences_behind
 from .differences.catalogs import compare
+from .differences.name_resolution import schemas_in_use
 from .differences.options import Allowance, CheckOptions
 from .differences.result import CheckResult, Difference, reaches
 
@@ -40,9 +41,8 @@ def check(connection: Any, expected: Catalog, options: CheckOptions | None = Non
 
 def scope(expected: Catalog, schema: str = "") -> tuple[list[str], list[str]]:
     """What to describe for ``expected``: its schemas (and ``schema``), and names to look for elsewhere."""
-    default = (expected["database"]["path"] or ["public"])[0]
-    used = {row["schema"] for section in ("relations", "sequences", "types", "functions") for row in expected[section]}
-    return sorted(used | {schema or default}), sorted({row["name"] for row in expected["relations"]})
+    default = (expected.database.path or ["public"])[0]
+    return sorted(schemas_in_use(expected) | {schema or default}), sorted({row.name for row in expected.relations})
 
 
 def judge(
@@ -85,20 +85,20 @@ def _expired(difference: Difference, entry: Allowance) -> Difference:
 
 
 def _checked(expected: Catalog, actual: Catalog, options: CheckOptions) -> dict[str, Any]:
-    tables = [row for row in expected["relations"] if row["kind"] not in "vm"]
-    database = actual["database"]
+    tables = [row for row in expected.relations if row.kind not in "vm"]
+    database = actual.database
     return {
-        "database": database.get("name", ""),
-        "server_version": database["server_version"],
-        "standby": database.get("standby", False),
-        "schema": options.schema or (database["path"] or ["public"])[0],
+        "database": database.name,
+        "server_version": database.server_version,
+        "standby": database.standby,
+        "schema": options.schema or (database.path or ["public"])[0],
         "tables": len(tables),
-        "columns": sum(len(row["columns"]) for row in tables),
-        "constraints": sum(len(row.get("constraints", [])) for row in tables),
-        "indexes": sum(len(row.get("indexes", [])) for row in expected["relations"]),
-        "views": len(expected["relations"]) - len(tables),
-        "types": len(expected["types"]),
-        "functions": len(expected["functions"]),
-        "sequences": len(expected["sequences"]),
-        "digest": expected.get("digest", ""),
+        "columns": sum(len(row.columns) for row in tables),
+        "constraints": sum(len(row.constraints) for row in tables),
+        "indexes": sum(len(row.indexes) for row in expected.relations),
+        "views": len(expected.relations) - len(tables),
+        "types": len(expected.types),
+        "functions": len(expected.functions),
+        "sequences": len(expected.sequences),
+        "digest": expected.digest,
     }

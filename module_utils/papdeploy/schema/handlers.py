@@ -12,6 +12,7 @@ from .catalog.build import describe
 from .catalog.connect import database_url, open_session
 from .catalog.connection import Session
 from .catalog.fingerprint import fingerprint
+from .catalog.rows import Catalog
 from .checker import check
 from .differences.options import CheckOptions
 from .models.expected import expect
@@ -76,21 +77,21 @@ def expected(request: Request, emit: Emit) -> dict[str, Any]:
     emit({"event": "schema.models", "tables": models.tables()})
     with _opened(request) as session:
         catalog = expect(models, session)
-    return {"digest": catalog["digest"], "catalog": catalog}
+    return {"digest": catalog.digest, "catalog": catalog.as_json()}
 
 
 def described(request: Request, emit: Emit) -> dict[str, Any]:
     """{url?, expect_database?} → {catalog, fingerprint}; reads only."""
     with _opened(request) as session:
         catalog = describe(session)
-    return {"catalog": catalog, "fingerprint": fingerprint(catalog)}
+    return {"catalog": catalog.as_json(), "fingerprint": fingerprint(catalog)}
 
 
 def checked(request: Request, emit: Emit) -> dict[str, Any]:
     """{url?, expect_database?, expected, options?} → the check's result as plain data; reads only."""
     options = CheckOptions.from_dict(request.get("options"))
     with _opened(request) as session:
-        return check(session, request["expected"], options).as_dict()
+        return check(session, Catalog.from_json(request["expected"]), options).as_dict()
 
 
 def identified(request: Request, emit: Emit) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from papdeploy.core.redact import Redactor
 from papdeploy.remote.client import Agent
 from papdeploy.remote.handlers import resolve
 from papdeploy.schema import drift, fingerprint
+from papdeploy.schema.catalog.rows import Catalog
 from papdeploy.sites.host import HostSite
 
 pytestmark = pytest.mark.every_version
@@ -97,7 +98,8 @@ def test_what_only_names_secrets_is_compared_and_repaired_as_it_is(server: Any, 
                 "COMMENT ON COLUMN oauth_tokens.secret IS 'password: hunter3x is none; token=abd neither'",
             ):
                 server.sql(statement, live)
-            changed = {item.object for item in drift(before, beside.call("schema.describe", {})["catalog"])}
+            after = Catalog.from_json(beside.call("schema.describe", {})["catalog"])
+            changed = {item.object for item in drift(Catalog.from_json(before), after)}
             assert {"oauth_tokens.ck_token_type", "oauth_tokens.id"} <= {
                 name.replace("public.", "") for name in changed
             }
@@ -107,7 +109,7 @@ def test_what_only_names_secrets_is_compared_and_repaired_as_it_is(server: Any, 
             for statement in repairs:
                 server.sql(statement, live)
             assert beside.call("schema.check", {"expected": expected})["differences"] == []
-            assert beside.call("schema.describe", {})["fingerprint"] == fingerprint(before)
+            assert beside.call("schema.describe", {})["fingerprint"] == fingerprint(Catalog.from_json(before))
         assert server.password in redactor.secrets, "what the app has in its environment is known to the caller now"
     finally:
         server.drop(scratch)

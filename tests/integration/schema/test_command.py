@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from papdeploy.schema.catalog.build import CATALOG_FORMAT
+from papdeploy.schema.catalog.rows import CATALOG_FORMAT
 from papdeploy.schema.cli.command import main
 from support import ROOT
 

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +235,7 @@ def test_the_scratch_database_is_dropped(server: Any, models: ModelSet) -> None:
     catalog, messages = expected_on(models, server.url("postgres"))
     assert server.sql(f"SELECT datname FROM pg_database WHERE datname LIKE '{PREFIX}%'") == []
     assert messages <= 7
-    assert catalog["digest"] == models.digest(server.major)
+    assert catalog.digest == models.digest(server.major)
     broken = ModelSet([sa.MetaData()], ["broken"], ["no_such_extension"])
     sa.Table("t", broken.metadatas[0], sa.Column("a", sa.Integer))
     with pytest.raises(PapError, match="no_such_extension"):
@@ -288,7 +289,7 @@ def test_a_type_of_an_extension_says_which(server: Any, column: str, hint: str) 
     assert "CREATE TABLE t" in caught.value.message
     if column == "vector(3)":
         catalog, _ = expected_on(ModelSet([metadata], ["t"], ["vector"]), server.url("postgres"))
-        assert [row["name"] for row in catalog["extensions"]] == ["plpgsql", "vector"]
+        assert [row.name for row in catalog.extensions] == ["plpgsql", "vector"]
 
 
 def test_an_untrusted_extension_says_what_to_do(server: Any) -> None:
@@ -387,7 +388,7 @@ def test_a_standby(models: ModelSet) -> None:
 
 
 def test_another_major_version_is_refused(server: Any, live: str, expected: Catalog) -> None:
-    other = {**expected, "database": {**expected["database"], "server_version": 120000}}
+    other = replace(expected, database=replace(expected.database, server_version=120000))
     with pytest.raises(PapError, match="of PostgreSQL 12, the database runs on"):
         result_of(server.url(live), other)
 

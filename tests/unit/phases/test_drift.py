@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,14 +15,14 @@ from papdeploy.core.errors import PapError, Refused
 from papdeploy.phases import preflight, rollback
 from papdeploy.releases.journal import Journal, State
 from papdeploy.schema import fingerprint
-from papdeploy.schema.catalog.build import CATALOG_FORMAT
+from papdeploy.schema.catalog.rows import CATALOG_FORMAT, Catalog
 
 VERSION = {"label": "pap:1.9.0", "identity": "sha256:93fe"}
 SECTIONS = ("schemas", "relations", "sequences", "types", "functions", "extensions", "statistics", "default_privileges",
             "others", "elsewhere", "unreadable")  # fmt: skip
 
 
-def catalog(*columns: dict[str, Any], check: str = "(n > 0)", **sections: Any) -> Any:
+def catalog(*columns: dict[str, Any], check: str = "(n > 0)", **sections: Any) -> Catalog:
     """A described database: one table ``t`` with a check."""
     table = {
         "schema": "public", "name": "t", "kind": "r", "persistence": "p", "owner": "app", "columns": list(columns),
@@ -30,7 +30,7 @@ def catalog(*columns: dict[str, Any], check: str = "(n > 0)", **sections: Any) -
     }  # fmt: skip
     database = {"server_version": 160004, "path": ["public"], "name": "app"}
     found = {"format": CATALOG_FORMAT, "database": database, **{name: [] for name in SECTIONS}, "relations": [table]}
-    return {**found, **sections}
+    return Catalog.from_json({**found, **sections})
 
 
 N = {"name": "n", "type": "integer"}
@@ -40,16 +40,16 @@ NOTE = {"name": "note", "type": "text"}
 class Bench:
     """A stack whose last release left ``before``; ``refused`` looks at it as a database that now holds ``live``."""
 
-    def __init__(self, folder: Path, before: Any) -> None:
+    def __init__(self, folder: Path, before: Catalog) -> None:
         self.state = State(folder / "state")
         who = {"user": "jane", "host": "away", "pid": 1}
         journal = self.state.begin(who, stack="pap", environment="staging", **{"from": VERSION})
-        (journal.folder / "catalog.json").write_text(json.dumps(before))
+        (journal.folder / "catalog.json").write_text(json.dumps(before.as_json()))
         journal.append("release", "finished", seconds=9.0, schema_fingerprint=fingerprint(before))
         self.journal = journal
         self.stack: Any = SimpleNamespace(label="pap (staging)", state=self.state)
 
-    def look(self, live: Any, **options: Any) -> list[str]:
+    def look(self, live: Catalog, **options: Any) -> list[str]:
         found: Any = SimpleNamespace(live=live)
         return preflight._refuse_drift(self.stack, found, preflight.Options(**options))
 
@@ -84,7 +84,8 @@ def test_another_spelling_is_no_drift(bench: Bench) -> None:
 
 def test_what_the_models_leave_open_counts(bench: Bench) -> None:
     live = catalog(N)
-    live["relations"][0]["constraints"][0]["name"] = "renamed"
+    (table,) = live.relations
+    live = replace(live, relations=(replace(table, constraints=(replace(table.constraints[0], name="renamed"),)),))
     with pytest.raises(Refused, match=r"t\.n_positive: constraint_name"):
         bench.look(live)
 
@@ -113,9 +114,9 @@ def test_patterns_of_the_inventory_hold(bench: Bench) -> None:
 
 
 def test_another_major_version_or_format_cannot_be_compared_and_says_so(bench: Bench) -> None:
-    upgraded = copy.deepcopy(catalog(N, NOTE))
-    upgraded["database"]["server_version"] = 180004
-    for live in (upgraded, {**catalog(N, NOTE), "format": CATALOG_FORMAT + 1}):
+    present = catalog(N, NOTE)
+    upgraded = replace(present, database=replace(live.database, server_version=180004))
+    for live in (upgraded, replace(live, format=CATALOG_FORMAT + 1)):
         (line,) = bench.look(live)
         assert line.startswith("drift: cannot be told")
 
@@ -130,7 +131,7 @@ def test_a_schema_that_stayed_when_the_image_went_back_is_no_drift(bench: Bench)
     def taken_back(release: str, **left: Any) -> None:
         journal = Journal(private_folder(bench.state.releases_folder / release))
         journal.append("release", "begin", number=len(bench.state.releases()) + 1)
-        (journal.folder / "catalog.json").write_text(json.dumps(catalog(N, NOTE)))
+        (journal.folder / "catalog.json").write_text(json.dumps(catalog(N, NOTE).as_json()))
         journal.append("release", "rolled_back", **left)
 
     taken_back("29990101T000000Z-aaaa", strategy="downgrade")  # leaves what was there before
@@ -146,13 +147,13 @@ def test_a_schema_that_stayed_when_the_image_went_back_is_no_drift(bench: Bench)
 @pytest.mark.parametrize(("live", "said"), [(catalog(N), ""), (catalog(NOTE), "t.n: column_missing")])
 @pytest.mark.parametrize("kept", [CATALOG_FORMAT, CATALOG_FORMAT - 1])
 def test_a_rollback_holds_the_schema_against_the_old_one(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, kept: int, live: Any, said: str
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, kept: int, live: Catalog, said: str
 ) -> None:
     """What was kept with the release; if pap-deploy was upgraded since and cannot read it, what the old models ask."""
-    (bench.journal.folder / "before.json").write_text(json.dumps({**catalog(N), "format": kept}))
+    (bench.journal.folder / "before.json").write_text(json.dumps({**catalog(N).as_json(), "format": kept}))
     asked = []
     monkeypatch.setattr(rollback, "expected_catalog", lambda *_: asked.append(kept) or catalog(N))
-    app_session = SimpleNamespace(call=lambda name, *_, **__: {"catalog": live, "digest": "93fe"})
+    app_session = SimpleNamespace(call=lambda name, *_, **__: {"catalog": live.as_json(), "digest": "93fe"})
     bench.stack.beside_models = lambda version: contextlib.nullcontext(app_session)
     bench.stack.database = SimpleNamespace(facts=lambda: SimpleNamespace(version=160004))
     bench.stack.models = ["app.models"]

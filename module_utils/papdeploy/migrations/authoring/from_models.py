@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Optional, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Optional
 
 if TYPE_CHECKING:
     from ...schema.catalog.rows import Catalog
@@ -54,9 +54,6 @@ def differences(specs: Sequence[str], url: str, scratch_url: Optional[str] = Non
 
 def _owned(catalog: Catalog) -> Catalog:
     """The models' catalog in the place of a live one: of that, the comparison wants an owner with every object."""
-    whole: Any = copy.deepcopy(catalog)
-    for rows in whole.values():
-        for row in rows if isinstance(rows, list) else ():
-            if isinstance(row, dict):
-                row.setdefault("owner", "")
-    return cast("Catalog", whole)
+    sections = ("schemas", "relations", "sequences", "types", "functions", "statistics")
+    owned: dict[str, Any] = {name: tuple(replace(row, owner="") for row in getattr(catalog, name)) for name in sections}
+    return replace(catalog, **owned)

@@ -1,23 +1,24 @@
-"""From a connection to a catalog: plain data (JSON-able, sorted, without oids) that says what a database holds.
+"""From a connection to a catalog: records in a stable order, without oids, that say what a database holds.
 
 The shape: ``relations`` (tables, views, …) carry their ``columns``, ``constraints``, ``indexes``, ``triggers``,
 ``rules`` and ``policies``; ``sequences``, ``types``, ``functions``, ``schemas``, ``extensions``, ``statistics``,
-``default_privileges`` and ``others`` stand beside them. A key with an empty value (null, false, '', []) is left out.
+``default_privileges`` and ``others`` stand beside them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
+from . import rows
 from .connection import Session
 from .query import describe_query, sections
-from .rows import Catalog
+from .query_rows import ColumnRow, ConstraintRow, IndexRow
+from .rows import CATALOG_FORMAT, Catalog
 
-CATALOG_FORMAT = 2
-
-Row = dict[str, Any]
+R = TypeVar("R")
+Row = dict[str, Any]  # of the describing query, which names the fields
 
 _CONSTRAINT_TYPES = {
     "p": "primary key",
@@ -36,7 +37,7 @@ _OPCLASSES = {
     "pg_catalog.varchar_pattern_ops": "pg_catalog.text_pattern_ops",
 }
 _SWITCHES = {"on": "true", "yes": "true", "off": "false", "no": "false"}
-_NOT_OF_COLUMN = frozenset(["relation", "number", "local", "expression", "collation"])
+_PARTS = {"trigger": "triggers", "rule": "rules", "policy": "policies"}
 
 
 def describe(connection: Any, schemas: Sequence[str] | None = None, elsewhere: Sequence[str] = ()) -> Catalog:
@@ -50,11 +51,11 @@ def describe(connection: Any, schemas: Sequence[str] | None = None, elsewhere: S
     return build(rows, session.server_version, elsewhere)
 
 
-def build(rows: Sequence[Sequence[Any]], version: int, elsewhere: Sequence[str] = ()) -> Catalog:
+def build(answer: Sequence[Sequence[Any]], version: int, elsewhere: Sequence[str] = ()) -> Catalog:
     """The catalog from the rows of the describing query."""
     fields = {section.name: [name for name, _ in section.fields] for section in sections(version, elsewhere)}
     texts: dict[str, list[str]] = {name: [] for name in fields}
-    for section, text in rows:
+    for section, text in answer:
         texts[section].append(text)
     found = {
         section: [dict(zip(fields[section], values)) for values in json.loads(f"[{','.join(listed)}]")]
@@ -66,207 +67,220 @@ def build(rows: Sequence[Sequence[Any]], version: int, elsewhere: Sequence[str] 
 class _Builder:
     """Resolves the numbers in the rows: relations, columns, operator classes, collations."""
 
-    def __init__(self, rows: dict[str, list[Row]]) -> None:
-        self.rows = rows
-        self.relations = {row["oid"]: row for row in rows["relation"]}
-        self.opclasses = {str(row["oid"]): _OPCLASSES.get(row["name"], row["name"]) for row in rows["opclass"]}
-        self.collations = {row["oid"]: row["name"] for row in rows["collation"]}
-        self.columns: dict[int, dict[int, str]] = {}
-        self.column_rows: dict[tuple[int, int], Row] = {}
-        for row in rows["column"]:
-            self.columns.setdefault(row["relation"], {})[row["number"]] = row["name"]
-            self.column_rows[row["relation"], row["number"]] = row
-        self.parts: dict[str, dict[int, list[Row]]] = {}
+    def __init__(self, found: dict[str, list[Row]]) -> None:
+        self.found = found
+        self.relations: dict[int, Row] = {row.pop("oid"): row for row in found["relation"]}
+        self.places = {oid: (str(row["schema"]), str(row["name"])) for oid, row in self.relations.items()}
+        self.opclasses: dict[str, str] = {
+            str(row["oid"]): _OPCLASSES.get(str(row["name"]), str(row["name"])) for row in found["opclass"]
+        }
+        self.collations: dict[int, str] = {row["oid"]: row["name"] for row in found["collation"]}
+        self.columns: dict[int, dict[int, ColumnRow]] = {}
+        for column in sorted((ColumnRow(**row) for row in found["column"]), key=lambda column: column.number):
+            self.columns.setdefault(column.relation, {})[column.number] = column
+        self.parts: dict[int, dict[str, list[Any]]] = {oid: {} for oid in self.relations}
 
     def catalog(self) -> Catalog:
-        rows = self.rows
-        unreadable = [[r["schema"], r["name"]] for r in (*rows["relation"], *rows["sequence"]) if not r.pop("readable")]
-        sequences = [self._sequence(row) for row in rows["sequence"]]
-        indexes = {row["oid"]: self._index(row) for row in rows["index"]}
-        constraints = [(row["relation"], self._constraint(row, indexes)) for row in rows["constraint"]]
-        parts: dict[str, list[tuple[int, Row]]] = {
-            "columns": [
-                (r["relation"], self._column(r))
-                for r in sorted(rows["column"], key=lambda r: (r["relation"], r["number"]))
-            ],
-            "constraints": constraints,
-            "indexes": [(r["relation"], indexes[r["oid"]]) for r in rows["index"] if r["oid"] in indexes],
-        }
-        for part in ("trigger", "rule", "policy"):
-            plural = "policies" if part == "policy" else part + "s"
-            parts[plural] = [(r.pop("relation"), r) for r in rows[part]]
-        for plural, members in parts.items():
-            self._attach(plural, members)
-        for row in rows["statistics"]:
-            row["table"] = self.relations[row.pop("relation")]["name"]
-        relations = _tidy(self._relations(), "schema", "name")
-        for row in relations:
-            row.setdefault("columns", [])
-        catalog = {
-            "format": CATALOG_FORMAT,
-            "database": rows["database"][0],
-            "schemas": _tidy(rows["schema"], "name"),
-            "relations": relations,
-            "sequences": _tidy(sequences, "schema", "name"),
-            "types": _tidy([self._type(row) for row in rows["type"]], "schema", "name"),
-            "functions": _tidy([self._function(row) for row in rows["function"]], "schema", "name", "identity"),
-            "extensions": _tidy(rows["extension"], "name"),
-            "statistics": _tidy(rows["statistics"], "schema", "name"),
-            "default_privileges": _tidy([r for r in rows["default_privilege"] if r["public"]], "kind"),
-            "others": _tidy(rows["other"], "identity"),
-            "elsewhere": _tidy(rows.get("elsewhere", []), "schema", "name"),
-            "unreadable": sorted(unreadable),
-        }
-        return cast("Catalog", catalog)
+        found = self.found
+        readable = (*found["relation"], *found["sequence"])
+        unreadable = sorted((row["schema"], row["name"]) for row in readable if not row.pop("readable"))
+        indexes = {index.oid: index for index in (IndexRow(**row) for row in found["index"])}
+        for constraint in (ConstraintRow(**row) for row in found["constraint"]):
+            self._attach(constraint.relation, "constraints", self._constraint(constraint, indexes))
+        for index in indexes.values():
+            self._attach(index.relation, "indexes", self._index(index))
+        for kind, plural in _PARTS.items():
+            for row in found[kind]:
+                self._attach(row.pop("relation"), plural, _record(rows.Part, row))
+        for row in found["statistics"]:
+            row["table"] = self.places[row.pop("relation")][1]
+        privileges = [row for row in found["default_privilege"] if row["public"]]
+        database = found["database"][0]
+        return Catalog(
+            format=CATALOG_FORMAT,
+            database=_record(rows.Database, database, path=tuple(database.pop("path"))),
+            schemas=_in_order(_records(rows.Schema, found["schema"]), "name"),
+            relations=_in_order((self._relation(oid, row) for oid, row in self.relations.items()), "schema", "name"),
+            sequences=_in_order((self._sequence(row) for row in found["sequence"]), "schema", "name"),
+            types=_in_order((self._type(row) for row in found["type"]), "schema", "name"),
+            functions=_in_order((_function(row) for row in found["function"]), "schema", "name", "identity"),
+            extensions=_in_order(_records(rows.Extension, found["extension"]), "name"),
+            statistics=_in_order(_records(rows.Statistics, found["statistics"]), "schema", "name"),
+            default_privileges=_in_order(_records(rows.DefaultPrivilege, privileges), "kind"),
+            others=_in_order(_records(rows.Other, found["other"]), "identity"),
+            elsewhere=_in_order(_records(rows.Elsewhere, found.get("elsewhere", ())), "schema", "name"),
+            unreadable=tuple(unreadable),
+        )
 
-    def _attach(self, plural: str, members: Sequence[tuple[int, Row]]) -> None:
-        for oid, member in members:
-            self.relations[oid].setdefault(plural, []).append(member)
+    def _attach(self, relation: int, plural: str, part: object) -> None:
+        self.parts[relation].setdefault(plural, []).append(part)
 
-    def _relations(self) -> list[Row]:
-        for row in self.relations.values():
-            del row["oid"]
-            for plural in ("constraints", "indexes", "triggers", "rules", "policies"):
-                if plural in row:
-                    row[plural] = _tidy(row[plural], "name")
-            for constraint in row.get("constraints", []):
-                constraint.setdefault("columns", [])  # a check may be about none
-            row["options"] = _options(row["options"])
-            if row["kind"] not in "vm":
-                row.pop("definition")
-            if row["kind"] != "m":
-                row.pop("populated")
-            elif not row["populated"]:
-                row["populated"] = "no"
-            if row["replica_identity"] in "dn" and row["kind"] not in "rp":
-                row.pop("replica_identity")
-        return list(self.relations.values())
+    def _relation(self, oid: int, row: Row) -> rows.Relation:
+        kind = row["kind"]
+        row["options"] = _options(row["options"])
+        if kind not in "vm":
+            del row["definition"]
+        if kind != "m":
+            del row["populated"]
+        elif not row["populated"]:
+            row["populated"] = "no"
+        if row["replica_identity"] in "dn" and kind not in "rp":
+            del row["replica_identity"]
+        parts = {plural: _in_order(members, "name") for plural, members in self.parts[oid].items()}
+        columns = tuple(self._column(column) for column in self.columns.get(oid, {}).values())
+        return _record(rows.Relation, row, columns=columns, **parts)
 
-    def _column(self, row: Row) -> Row:
-        column = {key: value for key, value in row.items() if value and key not in _NOT_OF_COLUMN}
-        if row["statistics"] is not None:
-            column["statistics"] = row["statistics"]
-        if row["expression"] is not None:
-            column["generation" if row["generated"] else "default"] = row["expression"]
-        if row["collation"] is not None:
-            column["collation"] = self.collations.get(row["collation"], str(row["collation"]))
-        if not row["local"]:
-            column["inherited"] = True
-        return column
+    def _column(self, row: ColumnRow) -> rows.Column:
+        return rows.Column(
+            name=row.name,
+            type=row.type,
+            public=_frozen(row.public or ()),
+            comment=row.comment or "",
+            options=_frozen(row.options or ()),
+            not_null=row.not_null,
+            default=None if row.generated else row.expression,
+            generation=row.expression if row.generated else None,
+            identity=row.identity,
+            generated=row.generated,
+            collation="" if row.collation is None else self.collations.get(row.collation, str(row.collation)),
+            storage=row.storage or "",
+            compression=row.compression,
+            statistics=row.statistics,
+            foreign_options=_frozen(row.foreign_options or ()),
+            inherited=not row.local,
+        )
 
-    def _names(self, relation: int, key: Sequence[int] | None) -> list[str]:
+    def _names(self, relation: int, key: Sequence[int] | None) -> tuple[str, ...]:
         columns = self.columns.get(relation, {})
-        return [columns.get(number, f"#{number}") for number in key or ()]
+        return tuple(columns[number].name if number in columns else f"#{number}" for number in key or ())
 
-    def _constraint(self, row: Row, indexes: dict[int, Row]) -> Row:
-        kind = _CONSTRAINT_TYPES[row["type"]]
-        constraint: Row = {
-            "name": row["name"],
-            "type": kind,
-            "columns": self._names(row["relation"], row["key"]),
-            "inherited": not row["local"],
-            "comment": row["comment"],
-            "not_validated": not row["validated"],
-            "not_enforced": not row["enforced"],
-            "disabled": row["disabled"],
-            "deferrable": row["deferrable"],
-            "deferred": row["deferred"],
-            "no_inherit": row["no_inherit"] and kind in ("check", "not null"),
-            "expression": row["expression"],
-            "definition": row["definition"],
-            "period": row["period"],
-        }
+    def _constraint(self, row: ConstraintRow, indexes: dict[int, IndexRow]) -> rows.Constraint:
+        kind = _CONSTRAINT_TYPES[row.type]
+        more: dict[str, Any] = {}
         if kind == "foreign key":
-            constraint["target"] = row["target"]
-            constraint["target_columns"] = row["target_columns"] or self._names(
-                row["target_relation"], row["target_key"]
-            )
-            constraint["on_update"] = _ACTIONS[row["on_update"]]
-            constraint["on_delete"] = _ACTIONS[row["on_delete"]]
-            constraint["on_delete_columns"] = self._names(row["relation"], row["delete_key"])
-            constraint["match"] = _MATCHES[row["match"]]
-        elif row["index"] in indexes and kind in ("primary key", "unique", "exclusion"):
-            constraint["index"] = _compact(indexes.pop(row["index"]))
-        return constraint
+            named = row.target_columns or self._names(row.target_relation, row.target_key)
+            more = {
+                "target": _frozen(row.target),
+                "target_columns": _frozen(named),
+                "on_update": _ACTIONS[row.on_update],
+                "on_delete": _ACTIONS[row.on_delete],
+                "on_delete_columns": self._names(row.relation, row.delete_key),
+                "match": _MATCHES[row.match],
+            }
+        elif row.index in indexes and kind in ("primary key", "unique", "exclusion"):
+            more = {"index": self._index(indexes.pop(row.index))}
+        return rows.Constraint(
+            name=row.name,
+            type=kind,
+            columns=self._names(row.relation, row.key),
+            inherited=not row.local,
+            comment=row.comment or "",
+            not_validated=not row.validated,
+            not_enforced=not row.enforced,
+            disabled=row.disabled,
+            deferrable=row.deferrable,
+            deferred=row.deferred,
+            no_inherit=row.no_inherit and kind in ("check", "not null"),
+            expression=row.expression or "",
+            definition=row.definition or "",
+            period=row.period,
+            **more,
+        )
 
-    def _index(self, row: Row) -> Row:
-        numbers = [int(number) for number in row["columns"].split()]
-        names = self.columns.get(row["relation"], {})
-        expressions = iter(row["expressions"] or [])
-        opclasses, collations = row["opclasses"].split(), row["collations"].split()
-        flags, options = row["flags"].split(), row["key_options"] or {}
-        keys = []
-        for place in range(row["keys"]):
+    def _index(self, row: IndexRow) -> rows.Index:
+        numbers = [int(number) for number in row.columns.split()]
+        columns = self.columns.get(row.relation, {})
+        return rows.Index(
+            name=row.name,
+            method=row.method,
+            unique=row.unique,
+            invalid=not row.valid,
+            keys=tuple(self._index_keys(row, numbers, columns)),
+            include=tuple(columns[number].name for number in numbers[row.keys :]),
+            predicate=row.predicate,
+            nulls_not_distinct=row.nulls_not_distinct,
+            options=_options(row.options),
+            tablespace=row.tablespace or "",
+            clustered=row.clustered,
+            replica_identity=row.replica_identity,
+            comment=row.comment or "",
+        )
+
+    def _index_keys(
+        self, row: IndexRow, numbers: Sequence[int], columns: dict[int, ColumnRow]
+    ) -> Iterable[rows.IndexKey]:
+        expressions = iter(row.expressions or [])
+        opclasses, collations = row.opclasses.split(), row.collations.split()
+        flags, options = row.flags.split(), row.key_options or {}
+        for place in range(row.keys):
             number, flag, collation = numbers[place], int(flags[place]), int(collations[place])
-            key: Row = {"column": names[number]} if number else {"expression": next(expressions)}
-            of_column = self.column_rows[row["relation"], number]["collation"] if number > 0 else None
-            if collation and collation != (of_column or _DEFAULT_COLLATION):
-                key["collation"] = self.collations.get(collation, 'pg_catalog."default"')
-            key["opclass"] = self.opclasses.get(opclasses[place], "")
-            key["options"] = options.get(str(place + 1))
-            key["desc"] = bool(flag & 1)
-            if bool(flag & 2) != bool(flag & 1):
-                key["nulls"] = "first" if flag & 2 else "last"
-            keys.append(_compact(key))
-        return {
-            "name": row["name"],
-            "method": row["method"],
-            "unique": row["unique"],
-            "invalid": not row["valid"],
-            "keys": keys,
-            "include": [names[number] for number in numbers[row["keys"] :]],
-            "predicate": row["predicate"],
-            "nulls_not_distinct": row["nulls_not_distinct"],
-            "options": _options(row["options"]),
-            "tablespace": row["tablespace"],
-            "clustered": row["clustered"],
-            "replica_identity": row["replica_identity"],
-            "comment": row["comment"],
-        }
+            of_column = columns[number].collation if number > 0 else None
+            own_collation = collation and collation != (of_column or _DEFAULT_COLLATION)
+            desc, nulls_first = bool(flag & 1), bool(flag & 2)
+            yield rows.IndexKey(
+                column=columns[number].name if number else None,
+                expression=None if number else next(expressions),
+                collation=self.collations.get(collation, 'pg_catalog."default"') if own_collation else "",
+                opclass=self.opclasses.get(opclasses[place], ""),
+                options=_frozen(options.get(str(place + 1)) or ()),
+                desc=desc,
+                nulls="" if desc == nulls_first else "first" if nulls_first else "last",
+            )
 
-    def _sequence(self, row: Row) -> Row:
-        sequence = {key: value for key, value in row.items() if key not in ("oid", "of", "of_column")}
-        owner = self.relations.get(row["of"])
-        if owner is not None:
-            sequence["of"] = [owner["schema"], owner["name"], self.columns[row["of"]][row["of_column"]]]
-        elif row["of"]:
-            sequence["of"] = ["?", "?", "?"]  # a partition or a table outside of what is described
-        return sequence
+    def _sequence(self, row: Row) -> rows.SequenceRow:
+        relation, column = row.pop("of"), row.pop("of_column")
+        of: tuple[str, ...] = ()
+        if relation in self.places:
+            of = (*self.places[relation], self.columns[relation][column].name)
+        elif relation:
+            of = ("?", "?", "?")  # a partition or a table outside of what is described
+        del row["oid"]
+        return _record(rows.SequenceRow, row, of=of)
 
-    def _type(self, row: Row) -> Row:
-        if row["public"] is None:
-            row["public"] = ["USAGE"]  # what a type has when nothing was granted or revoked
-        if row["collation"] is not None:
-            row["collation"] = self.collations.get(row["collation"], str(row["collation"]))
-        if row["range"]:
-            subtype, opclass, collation, canonical, difference = row["range"]
-            row["range"] = [
-                subtype,
-                self.opclasses.get(str(opclass), ""),
-                self.collations.get(collation, ""),
-                canonical,
-                difference,
-            ]
-        return row
-
-    def _function(self, row: Row) -> Row:
-        if row["public"] is None:
-            row["public"] = ["EXECUTE"]  # what a function has when nothing was granted or revoked
-        return row
+    def _type(self, row: Row) -> rows.Type:
+        collation, measure = row.pop("collation"), row.pop("range")
+        if measure:
+            subtype, opclass, of_range, canonical, difference = measure
+            opclass_name, collation_name = self.opclasses.get(str(opclass), ""), self.collations.get(of_range, "")
+            measure = (subtype, opclass_name, collation_name, canonical, difference)
+        return _record(
+            rows.Type,
+            _with_public(row, "USAGE"),
+            collation="" if collation is None else self.collations.get(collation, str(collation)),
+            range=measure or (),
+        )
 
 
-def _options(listed: Sequence[str] | None) -> list[str]:
+def _function(row: Row) -> rows.Function:
+    return _record(rows.Function, _with_public(row, "EXECUTE"))
+
+
+def _with_public(row: Row, right: str) -> Row:
+    """A type and a function have ``right`` where nothing was granted or revoked."""
+    if row["public"] is None:
+        row["public"] = [right]
+    return row
+
+
+def _options(listed: Sequence[str] | None) -> tuple[str, ...]:
     """Storage parameters in one order, on and off in one spelling."""
     pairs = (option.partition("=") for option in listed or ())
-    return sorted(f"{name}={_SWITCHES.get(value.lower(), value)}" for name, _, value in pairs)
+    return tuple(sorted(f"{name}={_SWITCHES.get(value.lower(), value)}" for name, _, value in pairs))
 
 
-def _compact(row: Row) -> Row:
-    return {
-        key: value for key, value in row.items() if value is not None and value is not False and value not in ("", [])
-    }
+def _record(record: type[R], row: Row, **more: Any) -> R:
+    """Of the row's fields that say anything."""
+    said = {name: _frozen(value) for name, value in row.items() if value is not None and value not in ("", [])}
+    return record(**said, **more)
 
 
-def _tidy(rows: Sequence[Row], *keys: str) -> list[Row]:
-    """Without empty values, in a stable order."""
-    return sorted((_compact(row) for row in rows), key=lambda row: [str(row.get(key, "")) for key in keys])
+def _records(record: type[R], found: Iterable[Row]) -> Iterable[R]:
+    return (_record(record, row) for row in found)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, (list, tuple)) else value
+
+
+def _in_order(found: Iterable[R], *names: str) -> tuple[R, ...]:
+    return tuple(sorted(found, key=lambda row: [str(getattr(row, name)) for name in names]))

@@ -21,8 +21,8 @@ def fingerprint(catalog: Catalog) -> str:
 
     A new major version of PostgreSQL, or of the extensions, is a change; a new minor version of PostgreSQL is not.
     """
-    major = catalog["database"]["server_version"] // 10_000
-    text = json.dumps([catalog["format"], major, _canonical(catalog)], sort_keys=True, separators=(",", ":"))
+    major = catalog.database.major
+    text = json.dumps([catalog.format, major, _canonical(catalog.as_json())], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

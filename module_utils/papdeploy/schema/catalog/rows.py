@@ -1,183 +1,208 @@
-"""The rows of a catalog, as ``build`` makes them: plain data, JSON-able. What is empty is left out of a row."""
+"""The rows of a catalog, as ``build`` makes them. An empty value means that there is none; JSON leaves it out."""
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional, Union
+
+from ...core.errors import PapError
+from ...core.records import plain, read
+
+CATALOG_FORMAT = 2
 
 
-class Commented(TypedDict, total=False):
-    comment: str
+@dataclass(frozen=True)
+class Commented:
+    comment: str = ""
 
 
-class Granted(TypedDict, total=False):
+@dataclass(frozen=True)
+class Granted:
     """``public``: what PUBLIC may do."""
 
-    public: list[str]
+    public: tuple[str, ...] = ()
 
 
-class Described(Commented, Granted, total=False):
-    owner: str
+@dataclass(frozen=True)
+class Described(Commented, Granted):
+    """``owner``: an expected row has none."""
+
+    owner: Optional[str] = None
 
 
-class Stored(TypedDict, total=False):
+@dataclass(frozen=True)
+class Stored:
     """``options``: storage parameters."""
 
-    options: list[str]
+    options: tuple[str, ...] = ()
 
 
-class Named(TypedDict):
+@dataclass(frozen=True)
+class Named:
     name: str
 
 
-class _Placed(Named):
+@dataclass(frozen=True)
+class Placed(Named):
     schema: str
 
 
-class _Database(TypedDict):
-    server_version: int
-    path: list[str]
-
-
-class Database(_Database, total=False):
+@dataclass(frozen=True)
+class Database:
     """``server_version`` as the server counts it (180001), ``path``: the schemas of the search path. The rest says
     where a catalog was read; an expected one leaves it out."""
 
-    name: str
-    user: str
-    standby: bool
+    server_version: int
+    path: tuple[str, ...]
+    name: str = ""
+    user: str = ""
+    standby: bool = False
+
+    @property
+    def major(self) -> int:
+        return self.server_version // 10_000
 
 
-class Schema(Named, Described, total=False):
-    extension: str
+@dataclass(frozen=True)
+class Schema(Described, Named):
+    extension: bool = False
 
 
-class IndexKey(TypedDict, total=False):
+@dataclass(frozen=True)
+class IndexKey:
     """Of a ``column`` or an ``expression``."""
 
-    column: str
-    expression: str
-    collation: str
-    opclass: str
-    options: list[str]
-    desc: bool
-    nulls: str
+    column: Optional[str] = None
+    expression: Optional[str] = None
+    collation: str = ""
+    opclass: str = ""
+    options: tuple[str, ...] = ()
+    desc: bool = False
+    nulls: str = ""
 
 
-class Rule(TypedDict, total=False):
-    """What makes two rows doubles of each other."""
-
-    keys: list[IndexKey]
-    predicate: str
-    nulls_not_distinct: bool
-
-
+@dataclass(frozen=True)
 class _Index(Named):
     method: str
-    keys: list[IndexKey]
+    keys: tuple[IndexKey, ...]
 
 
-class Index(_Index, Commented, total=False):
-    unique: bool
-    invalid: bool
-    include: list[str]
-    predicate: str
-    nulls_not_distinct: bool
-    options: list[str]
-    tablespace: str
-    clustered: bool
-    replica_identity: bool
+@dataclass(frozen=True)
+class Index(Commented, Stored, _Index):
+    unique: bool = False
+    invalid: bool = False
+    include: tuple[str, ...] = ()
+    predicate: Optional[str] = None
+    nulls_not_distinct: bool = False
+    tablespace: str = ""
+    clustered: bool = False
+    replica_identity: bool = False
 
 
+NO_INDEX = Index("", "", ())
+
+
+@dataclass(frozen=True)
 class _Constraint(Named):
     type: str
-    columns: list[str]
+    columns: tuple[str, ...]
 
 
-class Constraint(_Constraint, Commented, total=False):
+@dataclass(frozen=True)
+class Constraint(Commented, _Constraint):
     """``target``: schema and name of the referenced table; ``index``: the one that backs it."""
 
-    inherited: bool
-    not_validated: bool
-    not_enforced: bool
-    disabled: bool
-    deferrable: bool
-    deferred: bool
-    no_inherit: bool
-    expression: str
-    definition: str
-    period: bool
-    target: list[str]
-    target_columns: list[str]
-    on_update: str
-    on_delete: str
-    on_delete_columns: list[str]
-    match: str
-    index: Index
+    inherited: bool = False
+    not_validated: bool = False
+    not_enforced: bool = False
+    disabled: bool = False
+    deferrable: bool = False
+    deferred: bool = False
+    no_inherit: bool = False
+    expression: str = ""
+    definition: str = ""
+    period: bool = False
+    target: tuple[str, ...] = ()
+    target_columns: tuple[str, ...] = ()
+    on_update: str = ""
+    on_delete: str = ""
+    on_delete_columns: tuple[str, ...] = ()
+    match: str = ""
+    index: Optional[Index] = None
 
 
+@dataclass(frozen=True)
 class _Column(Named):
     type: str
 
 
-class Column(_Column, Commented, Granted, total=False):
+@dataclass(frozen=True)
+class Column(Commented, Granted, Stored, _Column):
     """``default`` or ``generation``: its expression, which ``generated`` tells apart."""
 
-    not_null: bool
-    default: str
-    generation: str
-    identity: str
-    generated: str
-    collation: str
-    storage: str
-    compression: str
-    statistics: int
-    options: list[str]
-    foreign_options: list[str]
-    inherited: bool
+    not_null: bool = False
+    default: Optional[str] = None
+    generation: Optional[str] = None
+    identity: str = ""
+    generated: str = ""
+    collation: str = ""
+    storage: str = ""
+    compression: str = ""
+    statistics: Optional[int] = None
+    foreign_options: tuple[str, ...] = ()
+    inherited: bool = False
 
 
-class Part(Named, Commented, total=False):
+@dataclass(frozen=True)
+class Part(Commented, Named):
     """A trigger or a rule (``definition``, ``enabled``), or a policy."""
 
-    definition: str
-    enabled: str
-    command: str
-    permissive: bool
-    roles: list[str]
-    using: str
-    check: str
+    definition: str = ""
+    enabled: str = ""
+    command: str = ""
+    permissive: bool = False
+    roles: tuple[str, ...] = ()
+    using: Optional[str] = None
+    check: Optional[str] = None
 
 
-class _Relation(_Placed):
+@dataclass(frozen=True)
+class _Relation(Placed):
     kind: str
-    columns: list[Column]
-
-
-class Relation(_Relation, Described, total=False):
+    columns: tuple[Column, ...]
     persistence: str
-    options: list[str]
-    method: str
-    tablespace: str
-    replica_identity: str
-    row_security: bool
-    force_row_security: bool
-    populated: str
-    of_type: str
-    partition: bool
-    partition_key: str
-    partitions: int
-    default_partition: bool
-    inherits: list[str]
-    definition: str
-    server: list[Any]
-    constraints: list[Constraint]
-    indexes: list[Index]
-    triggers: list[Part]
-    rules: list[Part]
-    policies: list[Part]
 
 
-class _Sequence(_Placed):
+@dataclass(frozen=True)
+class Relation(Described, Stored, _Relation):
+    method: str = ""
+    tablespace: str = ""
+    replica_identity: str = ""
+    row_security: bool = False
+    force_row_security: bool = False
+    populated: Union[bool, str] = False
+    of_type: str = ""
+    partition_key: str = ""
+    partitions: Optional[int] = None
+    default_partition: bool = False
+    inherits: tuple[str, ...] = ()
+    definition: str = ""
+    server: tuple[Any, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+    indexes: tuple[Index, ...] = ()
+    triggers: tuple[Part, ...] = ()
+    rules: tuple[Part, ...] = ()
+    policies: tuple[Part, ...] = ()
+
+    def all_indexes(self) -> tuple[Index, ...]:
+        """Those that back a constraint, too."""
+        return (*self.indexes, *(row.index for row in self.constraints if row.index is not None))
+
+
+@dataclass(frozen=True)
+class _Sequence(Placed):
     persistence: str
     type: str
     start: int
@@ -187,115 +212,142 @@ class _Sequence(_Placed):
     cache: int
 
 
-class SequenceRow(_Sequence, Described, total=False):
+@dataclass(frozen=True)
+class SequenceRow(Described, _Sequence):
     """``of``: schema, table and column that own it."""
 
-    cycle: bool
-    of: list[str]
-    internal: bool
+    cycle: bool = False
+    of: tuple[str, ...] = ()
+    internal: bool = False
 
 
-class _Type(_Placed):
+@dataclass(frozen=True)
+class _Type(Placed):
     kind: str
 
 
-class Type(_Type, Described, total=False):
+@dataclass(frozen=True)
+class Type(Described, _Type):
     """``checks``: name, expression and whether it is validated; ``attributes``: name and type."""
 
-    labels: list[str]
-    base: str
-    not_null: bool
-    expression: str
-    collation: str
-    checks: list[Any]
-    attributes: list[Any]
-    range: list[Any]
+    labels: tuple[str, ...] = ()
+    base: str = ""
+    not_null: bool = False
+    expression: Optional[str] = None
+    collation: str = ""
+    checks: tuple[tuple[str, str, bool], ...] = ()
+    attributes: tuple[tuple[str, str], ...] = ()
+    range: tuple[Any, ...] = ()
 
 
-class _Function(_Placed):
+@dataclass(frozen=True)
+class _Function(Placed):
     kind: str
     language: str
     volatility: str
     parallel: str
     cost: float
-
-
-class Function(_Function, Described, total=False):
-    identity: str
-    arguments: str
-    result: str
-    strict: bool
-    security_definer: bool
-    leakproof: bool
     rows: float
-    settings: list[str]
-    source: str
-    library: str
-    body: str
-    aggregate: list[Any]
 
 
-class Extension(_Placed):
+@dataclass(frozen=True)
+class Function(Described, _Function):
+    identity: str = ""
+    arguments: str = ""
+    result: str = ""
+    strict: bool = False
+    security_definer: bool = False
+    leakproof: bool = False
+    settings: tuple[str, ...] = ()
+    source: str = ""
+    library: str = ""
+    body: Optional[str] = None
+    aggregate: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Extension(Placed):
     version: str
 
 
-class _Statistics(_Placed):
+@dataclass(frozen=True)
+class _Statistics(Placed):
     table: str
     definition: str
 
 
-class Statistics(_Statistics, Commented, total=False):
-    owner: str
-    target: int
+@dataclass(frozen=True)
+class Statistics(Commented, _Statistics):
+    owner: Optional[str] = None
+    target: Optional[int] = None
 
 
-class _DefaultPrivilege(TypedDict):
+@dataclass(frozen=True)
+class DefaultPrivilege:
     kind: str
-    public: list[str]
+    public: tuple[str, ...]
+    schema: str = ""
 
 
-class DefaultPrivilege(_DefaultPrivilege, total=False):
-    schema: str
-
-
-class _Other(TypedDict):
+@dataclass(frozen=True)
+class Other:
     identity: str
+    schema: str = ""
+    definition: Optional[str] = None
 
 
-class Other(_Other, total=False):
-    schema: str
-    definition: str
-
-
-class _Elsewhere(_Placed):
+@dataclass(frozen=True)
+class _Elsewhere(Placed):
     kind: str
 
 
-class Elsewhere(_Elsewhere, total=False):
+@dataclass(frozen=True)
+class Elsewhere(_Elsewhere):
     """A relation outside of what is described: only the names of its columns are known."""
 
-    columns: list[str]
-    partition: bool
+    columns: tuple[str, ...] = ()
+    partition: bool = False
 
 
-class _Catalog(TypedDict):
-    format: int
-    database: Database
-    schemas: list[Schema]
-    relations: list[Relation]
-    sequences: list[SequenceRow]
-    types: list[Type]
-    functions: list[Function]
-    extensions: list[Extension]
-    statistics: list[Statistics]
-    default_privileges: list[DefaultPrivilege]
-    others: list[Other]
-    elsewhere: list[Elsewhere]
-    unreadable: list[list[str]]
-
-
-class Catalog(_Catalog, total=False):
+@dataclass(frozen=True)
+class Catalog:
     """What a database holds. ``digest`` and ``models``: of an expected one, what it was made of."""
 
-    digest: str
-    models: dict[str, Any]
+    database: Database
+    schemas: tuple[Schema, ...]
+    relations: tuple[Relation, ...]
+    sequences: tuple[SequenceRow, ...]
+    types: tuple[Type, ...]
+    functions: tuple[Function, ...]
+    extensions: tuple[Extension, ...]
+    statistics: tuple[Statistics, ...]
+    default_privileges: tuple[DefaultPrivilege, ...]
+    others: tuple[Other, ...]
+    elsewhere: tuple[Elsewhere, ...]
+    unreadable: tuple[tuple[str, str], ...]
+    format: int
+    digest: str = ""
+    models: Optional[dict[str, Any]] = None
+
+    @classmethod
+    def from_json(cls, value: Any) -> Catalog:
+        """Raises PapError when it is of another format, or none."""
+        form = value.get("format") if isinstance(value, dict) else None
+        if form != CATALOG_FORMAT:
+            raise PapError(
+                f"The catalog has format {form!r}, this version of papdeploy reads {CATALOG_FORMAT}.",
+                hint="Make the snapshot anew.",
+            )
+        return read(cls, value, "catalog")
+
+    @classmethod
+    def kept(cls, path: Path) -> Catalog | None:
+        """What was kept in ``path``; None where there is nothing, or a catalog of another format."""
+        if not path.is_file():
+            return None
+        value = json.loads(path.read_text(encoding="utf-8"))
+        return cls.from_json(value) if value.get("format") == CATALOG_FORMAT else None
+
+    def as_json(self) -> dict[str, Any]:
+        found: dict[str, Any] = plain(self)
+        return found

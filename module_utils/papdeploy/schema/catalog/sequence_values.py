@@ -38,24 +38,24 @@ def sequences_behind(
     step into the index, whatever the size of the table.
     """
     sides = Sides(expected, actual, schema=options.schema, exact=options.exact)
-    unreadable = {(schema, name) for schema, name in actual["unreadable"]}
+    unreadable = {(schema, name) for schema, name in actual.unreadable}
     found: list[Place] = []
     hidden = 0
     for schema, name in sides.expected.relations:
         table = sides.find(sides.actual.relations, schema, name)
-        if table is None or table["kind"] not in "rp":
+        if table is None or table.kind not in "rp":
             continue
-        for column in table["columns"]:
-            if not (column.get("identity") or "nextval(" in column.get("default", "")):
+        for column in table.columns:
+            if not (column.identity or "nextval(" in (column.default or "")):
                 continue
             made = generator(sides.actual, table, column)
-            label = f"{sides.expected.label(schema, name)}.{column['name']}"
+            label = f"{sides.expected.label(schema, name)}.{column.name}"
             if made.sequence is None or options.ignores("sequence_behind", label):
                 continue
-            if not _leads_an_index(table, column["name"]):
+            if not _leads_an_index(table, column.name):
                 continue
-            place = (made.sequence["schema"], made.sequence["name"])
-            if place in unreadable or (table["schema"], table["name"]) in unreadable:
+            place = (made.sequence.schema, made.sequence.name)
+            if place in unreadable or (table.schema, table.name) in unreadable:
                 hidden += 1
             else:
                 found.append(Place(label, table, column, made.sequence))
@@ -66,13 +66,9 @@ def sequences_behind(
 
 
 def _leads_an_index(table: Relation, column: str) -> bool:
-    indexes = [*table.get("indexes", []), *(c["index"] for c in table.get("constraints", []) if "index" in c)]
     return any(
-        index["method"] == "btree"
-        and index["keys"][0].get("column") == column
-        and not index.get("predicate")
-        and not index.get("invalid")
-        for index in indexes
+        index.method == "btree" and index.keys[0].column == column and not index.predicate and not index.invalid
+        for index in table.all_indexes()
     )
 
 
@@ -91,13 +87,13 @@ def _look(session: Session, found: list[Place], options: CheckOptions) -> list[D
 
 
 def _name(row: Relation | SequenceRow) -> str:
-    return quote_names(row["schema"], row["name"])
+    return quote_names(row.schema, row.name)
 
 
 def _extreme(place: Place) -> str:
     """The number that is farthest in the sequence's direction: one step into the index."""
-    function = "max" if place.sequence["increment"] > 0 else "min"
-    return f"(SELECT trunc({function}({quote_name(place.column['name'])})::numeric) FROM {_name(place.table)})"
+    function = "max" if place.sequence.increment > 0 else "min"
+    return f"(SELECT trunc({function}({quote_name(place.column.name)})::numeric) FROM {_name(place.table)})"
 
 
 def _read(session: Session, selects: list[str]) -> str:
@@ -119,9 +115,9 @@ def _read(session: Session, selects: list[str]) -> str:
 
 def _judge(place: Place, last: int, called: bool, extreme: int, options: CheckOptions) -> list[Difference]:
     sequence = place.sequence
-    following = last + (sequence["increment"] if called else 0)
-    behind = following <= extreme if sequence["increment"] > 0 else following >= extreme
-    if not behind or sequence.get("cycle"):  # one that cycles is meant to come round
+    following = last + (sequence.increment if called else 0)
+    behind = following <= extreme if sequence.increment > 0 else following >= extreme
+    if not behind or sequence.cycle:  # one that cycles is meant to come round
         return []
     return [_report(place, following, extreme, options)]
 
@@ -129,13 +125,11 @@ def _judge(place: Place, last: int, called: bool, extreme: int, options: CheckOp
 def _report(place: Place, following: int, extreme: int, options: CheckOptions) -> Difference:
     label, table, column, sequence = place
     rule = RULES["sequence_behind"]
-    repair = set_to_maximum(_name(table), column["name"])
-    if not sequence.get("of"):
-        repair = (
-            f"SELECT setval({quote_literal(_name(sequence))}, max({quote_name(column['name'])})) FROM {_name(table)};"
-        )
+    repair = set_to_maximum(_name(table), column.name)
+    if not sequence.of:
+        repair = f"SELECT setval({quote_literal(_name(sequence))}, max({quote_name(column.name)})) FROM {_name(table)};"
     severity = options.severities.get("sequence_behind", rule.severity)
-    word = "largest" if sequence["increment"] > 0 else "smallest"
+    word = "largest" if sequence.increment > 0 else "smallest"
     return Difference(
         "sequence_behind",
         label,

@@ -185,7 +185,7 @@ class Source:
             if found is not None:
                 return found
         catalog = self.made()
-        server = catalog["database"]["server_version"] // 10_000
+        server = catalog.database.major
         if server != major:
             raise PapError(
                 f"The scratch server runs PostgreSQL {server}, the database {major}.",
@@ -235,8 +235,8 @@ def _write_snapshot(arguments: argparse.Namespace, source: Source, output: Outpu
         write_snapshot(arguments.write_snapshot, catalog)
     except OSError as exc:
         raise PapError(f"The snapshot cannot be written: {exc}.") from exc
-    major = catalog["database"]["server_version"] // 10_000
-    relations = plural(len(catalog["relations"]), "relation")
+    major = catalog.database.major
+    relations = plural(len(catalog.relations), "relation")
     print(f"Wrote {arguments.write_snapshot}: {relations} for PostgreSQL {major}.", file=output.complaint)
     return MATCHES
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from ...core.errors import PapError
 from ...sql.quoting import quote_names
-from ..catalog.build import CATALOG_FORMAT
-from ..catalog.rows import Catalog, Described
+from ..catalog.rows import CATALOG_FORMAT, Catalog, Described
 from .comparison import Comparison
 from .functions import compare_functions
 from .options import CheckOptions
@@ -57,12 +56,12 @@ def comparable(one: Catalog, other: Catalog) -> bool:
 
 def _comparable(expected: Catalog, actual: Catalog) -> None:
     for catalog in (expected, actual):
-        if catalog.get("format") != CATALOG_FORMAT:
+        if catalog.format != CATALOG_FORMAT:
             raise PapError(
-                f"The catalog has format {catalog.get('format')!r}, this version of papdeploy reads {CATALOG_FORMAT}.",
+                f"The catalog has format {catalog.format!r}, this version of papdeploy reads {CATALOG_FORMAT}.",
                 hint="Make the snapshot anew.",
             )
-    majors = [catalog["database"]["server_version"] // 10_000 for catalog in (expected, actual)]
+    majors = [catalog.database.major for catalog in (expected, actual)]
     if majors[0] != majors[1]:
         raise PapError(
             f"The expected catalog is of PostgreSQL {majors[0]}, the database runs on {majors[1]}.",
@@ -82,37 +81,35 @@ def _owned(work: Comparison) -> list[Owned]:
 def _owned_relations(work: Comparison) -> Iterator[Owned]:
     for (schema, name), row in work.expected.relations.items():
         actual = work.sides.find(work.actual.relations, schema, name)
-        if actual is not None and actual["kind"] == row["kind"]:
-            target = f"{_RELATIONS[row['kind']]} {quote_names(actual['schema'], name)}"
+        if actual is not None and actual.kind == row.kind:
+            target = f"{_RELATIONS[row.kind]} {quote_names(actual.schema, name)}"
             yield "table", work.expected.label(schema, name), actual, target
 
 
 def _owned_sequences(work: Comparison) -> Iterator[Owned]:
     for (schema, name), row in work.expected.sequences.items():
         actual = work.sides.find(work.actual.sequences, schema, name)
-        if actual is not None and not row.get("of") and not actual.get("of"):
-            target = f"SEQUENCE {quote_names(actual['schema'], name)}"
+        if actual is not None and not row.of and not actual.of:
+            target = f"SEQUENCE {quote_names(actual.schema, name)}"
             yield "sequence", work.expected.label(schema, name), actual, target
 
 
 def _owned_types(work: Comparison) -> Iterator[Owned]:
-    types = {(row["schema"], row["name"]): row for row in work.actual.catalog["types"]}
-    for row in work.expected.catalog["types"]:
-        actual = work.sides.find(types, row["schema"], row["name"])
+    types = {(row.schema, row.name): row for row in work.actual.catalog.types}
+    for row in work.expected.catalog.types:
+        actual = work.sides.find(types, row.schema, row.name)
         if actual is not None:
-            word = "DOMAIN" if actual["kind"] == "d" else "TYPE"
-            target = f"{word} {quote_names(actual['schema'], actual['name'])}"
-            yield "type", work.expected.label(row["schema"], row["name"]), actual, target
+            word = "DOMAIN" if actual.kind == "d" else "TYPE"
+            target = f"{word} {quote_names(actual.schema, actual.name)}"
+            yield "type", work.expected.label(row.schema, row.name), actual, target
 
 
 def _owned_functions(work: Comparison) -> Iterator[Owned]:
-    functions = {
-        (r["schema"], r["name"], work.actual.name(r.get("identity", ""))): r for r in work.actual.catalog["functions"]
-    }
-    for row in work.expected.catalog["functions"]:
-        arguments = row.get("identity", "")
-        actual = work.sides.find(functions, row["schema"], row["name"], work.expected.name(arguments))
+    functions = {(r.schema, r.name, work.actual.name(r.identity)): r for r in work.actual.catalog.functions}
+    for row in work.expected.catalog.functions:
+        arguments = row.identity
+        actual = work.sides.find(functions, row.schema, row.name, work.expected.name(arguments))
         if actual is not None:
-            word = "PROCEDURE" if actual["kind"] == "p" else "FUNCTION"
-            target = f"{word} {quote_names(actual['schema'], actual['name'])}({actual.get('identity', '')})"
-            yield "function", work.expected.label(row["schema"], f"{row['name']}({arguments})"), actual, target
+            word = "PROCEDURE" if actual.kind == "p" else "FUNCTION"
+            target = f"{word} {quote_names(actual.schema, actual.name)}({actual.identity})"
+            yield "function", work.expected.label(row.schema, f"{row.name}({arguments})"), actual, target

@@ -18,12 +18,12 @@ _INTEGERS = ("smallint", "integer", "bigint")
 
 
 def compare_columns(work: Comparison, label: str, name: str, expected: Relation, actual: Relation) -> None:
-    theirs = {column["name"]: column for column in actual["columns"]}
-    ours = {column["name"]: column for column in expected["columns"]}
+    theirs = {column.name: column for column in actual.columns}
+    ours = {column.name: column for column in expected.columns}
     missing = [column for key, column in ours.items() if key not in theirs]
     extra = [column for key, column in theirs.items() if key not in ours]
     pairs = [(column, theirs[key]) for key, column in ours.items() if key in theirs]
-    for after, before in work.renames.columns_before(actual["schema"], actual["name"]).items():
+    for after, before in work.renames.columns_before(actual.schema, actual.name).items():
         text = definitions.column_type(ours[after])
         work.add(
             "column_renamed",
@@ -38,37 +38,37 @@ def compare_columns(work: Comparison, label: str, name: str, expected: Relation,
     for column in extra:
         _report_extra(work, label, name, column)
     for column, other in pairs:
-        if column != other or column.get("default") or column.get("identity"):
-            _compare_column(work, f"{label}.{column['name']}", name, (expected, column), (actual, other), label)
+        if column != other or column.default or column.identity:
+            _compare_column(work, f"{label}.{column.name}", name, (expected, column), (actual, other), label)
 
 
 def _words(column: Column) -> str:
     """The column's definition for a person."""
-    text = f"{column['name']} {definitions.column_type(column)}"
-    if column.get("identity"):
+    text = f"{column.name} {definitions.column_type(column)}"
+    if column.identity:
         text += " " + definitions.identity(column)
-    elif column.get("generated"):
+    elif column.generated:
         text += " " + definitions.generated(column)
-    elif column.get("default") is not None:
-        text += f" DEFAULT {column['default']}"
-    return text + (" NOT NULL" if column.get("not_null") else "")
+    elif column.default is not None:
+        text += f" DEFAULT {column.default}"
+    return text + (" NOT NULL" if column.not_null else "")
 
 
 def _report_missing(work: Comparison, label: str, name: str, table: Relation, column: Column) -> None:
     definition = column_definition(work, table, column)
-    fills_itself = column.get("default") is not None or column.get("identity") or column.get("generated")
-    if column.get("not_null") and not fills_itself:
+    fills_itself = column.default is not None or column.identity or column.generated
+    if column.not_null and not fills_itself:
         repair = [
             f"ALTER TABLE {name} ADD COLUMN {definition[: -len(' NOT NULL')]};",
-            *set_not_null(name, column["name"]),
+            *set_not_null(name, column.name),
         ]
     else:
         repair = [f"ALTER TABLE {name} ADD COLUMN {definition};"]
     repair += column_extras(name, column)
-    if column.get("comment"):
-        target = f"{name}.{quote_name(column['name'])}"
-        repair.append(f"COMMENT ON COLUMN {target} IS {quote_text(column['comment'])};")
-    work.add("column_missing", f"{label}.{column['name']}", _words(column), "nothing", repair, table=label)
+    if column.comment:
+        target = f"{name}.{quote_name(column.name)}"
+        repair.append(f"COMMENT ON COLUMN {target} IS {quote_text(column.comment)};")
+    work.add("column_missing", f"{label}.{column.name}", _words(column), "nothing", repair, table=label)
 
 
 def set_not_null(name: str, column: str) -> list[str]:
@@ -85,16 +85,16 @@ def set_not_null(name: str, column: str) -> list[str]:
 
 
 def _report_extra(work: Comparison, label: str, name: str, column: Column) -> None:
-    quoted = quote_name(column["name"])
-    fills_itself = column.get("default") is not None or column.get("identity") or column.get("generated")
+    quoted = quote_name(column.name)
+    fills_itself = column.default is not None or column.identity or column.generated
     drop = [
         "-- this destroys its values: make sure that nothing uses them",
         f"ALTER TABLE {name} DROP COLUMN {quoted};",
     ]
-    if column.get("not_null") and not fills_itself:
+    if column.not_null and not fills_itself:
         work.add(
             "column_extra",
-            f"{label}.{column['name']}",
+            f"{label}.{column.name}",
             "nothing",
             _words(column),
             [f"ALTER TABLE {name} ALTER COLUMN {quoted} DROP NOT NULL;", *drop],
@@ -103,7 +103,7 @@ def _report_extra(work: Comparison, label: str, name: str, column: Column) -> No
             why="no model fills it, and it may not be empty: every insert fails",
         )
     else:
-        work.add("column_extra", f"{label}.{column['name']}", "nothing", _words(column), drop, table=label)
+        work.add("column_extra", f"{label}.{column.name}", "nothing", _words(column), drop, table=label)
 
 
 def _compare_column(
@@ -115,59 +115,57 @@ def _compare_column(
     table_label: str,
 ) -> None:
     expected, actual = ours[1], theirs[1]
-    target = f"ALTER TABLE {table} ALTER COLUMN {quote_name(actual['name'])}"
+    target = f"ALTER TABLE {table} ALTER COLUMN {quote_name(actual.name)}"
     same_type = _compare_type(work, label, target, expected, actual, table_label)
     _compare_not_null(work, label, table, target, expected, actual, table_label)
-    if expected.get("generated") or actual.get("generated"):
+    if expected.generated or actual.generated:
         _compare_generated(work, label, table, ours, theirs, table_label)
     else:
         compare_generator(work, label, table, ours, theirs, table_label)
-    collations = [
-        side.name(row.get("collation", "")) for side, row in ((work.expected, expected), (work.actual, actual))
-    ]
+    collations = [side.name(row.collation) for side, row in ((work.expected, expected), (work.actual, actual))]
     if collations[0] != collations[1] and same_type:
-        collate = f" COLLATE {work.sides.sql(expected['collation'])}" if expected.get("collation") else ""
+        collate = f" COLLATE {work.sides.sql(expected.collation)}" if expected.collation else ""
         work.add(
             "column_collation",
             label,
             collations[0] or "the database's collation",
             collations[1] or "the database's collation",
-            [f"{target} TYPE {work.sides.sql(expected['type'])}{collate};"],
+            [f"{target} TYPE {work.sides.sql(expected.type)}{collate};"],
             table=table_label,
         )
     _compare_storage(work, label, target, expected, actual, table_label)
-    name = f"{table}.{quote_name(actual['name'])}"
+    name = f"{table}.{quote_name(actual.name)}"
     work.compare_comment("column_comment", label, expected, actual, f"COLUMN {name}", table=table_label)
-    work.compare_grants("column_grant", label, expected, actual, f"TABLE {table}", quote_name(actual["name"]))
+    work.compare_grants("column_grant", label, expected, actual, f"TABLE {table}", quote_name(actual.name))
 
 
 def _compare_type(work: Comparison, label: str, target: str, expected: Column, actual: Column, table: str) -> bool:
-    wanted, present = work.expected.type(expected["type"]), work.actual.type(actual["type"])
+    wanted, present = work.expected.type(expected.type), work.actual.type(actual.type)
     if wanted == present:
         return True
     severity, why = type_risk(wanted, present)
     text = definitions.column_type(expected, work.sides.sql)
     using = "" if why else f" USING {_converted(work, expected, actual)}"
-    drop_default = [f"{target} DROP DEFAULT;"] if actual.get("default") is not None and not why else []
+    drop_default = [f"{target} DROP DEFAULT;"] if actual.default is not None and not why else []
     set_default = []
-    if drop_default and expected.get("default") is not None:
-        set_default = [f"{target} SET DEFAULT {work.sides.sql(expected['default'])};"]
+    if drop_default and expected.default is not None:
+        set_default = [f"{target} SET DEFAULT {work.sides.sql(expected.default)};"]
     repair = [
         "-- rewrites or scans the table under an exclusive lock, unless the new type is only wider",
         *drop_default,
         f"{target} TYPE {text}{using};",
         *set_default,
     ]
-    work.add("column_type", label, expected["type"], actual["type"], repair, table=table, severity=severity, why=why)
+    work.add("column_type", label, expected.type, actual.type, repair, table=table, severity=severity, why=why)
     return False
 
 
 def _converted(work: Comparison, expected: Column, actual: Column) -> str:
     """The old value as the new type; user-defined types know only their own casts, and text."""
-    made = [base_type(row["type"]) for row in (expected, actual) if "." in row["type"] or '"' in row["type"]]
-    array = "[]" if expected["type"].endswith("[]") else ""
+    made = [base_type(row.type) for row in (expected, actual) if "." in row.type or '"' in row.type]
+    array = "[]" if expected.type.endswith("[]") else ""
     hop = f"::text{array}" if made else ""
-    return f"{quote_name(actual['name'])}{hop}::{work.sides.sql(expected['type'])}"
+    return f"{quote_name(actual.name)}{hop}::{work.sides.sql(expected.type)}"
 
 
 def type_risk(expected: str, actual: str) -> tuple[str, str]:
@@ -196,11 +194,11 @@ def _length(name: str) -> float:
 def _compare_not_null(
     work: Comparison, label: str, table: str, target: str, expected: Column, actual: Column, table_label: str
 ) -> None:
-    wanted, present = bool(expected.get("not_null")), bool(actual.get("not_null"))
+    wanted, present = bool(expected.not_null), bool(actual.not_null)
     if wanted == present:
         return
     if wanted:
-        repair = set_not_null(table, actual["name"])
+        repair = set_not_null(table, actual.name)
         why = "rows without a value get in, which the models never expect"
         work.add("column_not_null", label, "NOT NULL", "may be empty", repair, table=table_label, why=why)
     else:
@@ -225,27 +223,27 @@ def _compare_generated(
     table_label: str,
 ) -> None:
     (expected_table, expected), (actual_table, actual) = ours, theirs
-    same_kind = expected.get("generated") == actual.get("generated")
-    wanted = work.expected.expression(expected.get("generation"), expected_table)
-    if same_kind and wanted == work.actual.expression(actual.get("generation"), actual_table):
+    same_kind = expected.generated == actual.generated
+    wanted = work.expected.expression(expected.generation, expected_table)
+    if same_kind and wanted == work.actual.expression(actual.generation, actual_table):
         return
 
     def words(column: Column) -> str:
-        if column.get("generated"):
+        if column.generated:
             return definitions.generated(column)
-        return f"DEFAULT {column['default']}" if column.get("default") is not None else "not generated"
+        return f"DEFAULT {column.default}" if column.default is not None else "not generated"
 
-    quoted = quote_name(actual["name"])
+    quoted = quote_name(actual.name)
     target = f"ALTER TABLE {table} ALTER COLUMN {quoted}"
-    if not expected.get("generated"):
+    if not expected.generated:
         # a virtual column has no values to keep, so it is made anew
         repair = [f"{target} DROP EXPRESSION;"]
-        if actual.get("generated") == "v":
+        if actual.generated == "v":
             repair = _made_anew(work, table, expected_table, expected, quoted)
-        elif expected.get("default") is not None:
-            repair.append(f"{target} SET DEFAULT {work.sides.sql(expected['default'])};")
+        elif expected.default is not None:
+            repair.append(f"{target} SET DEFAULT {work.sides.sql(expected.default)};")
     elif same_kind and work.major >= 17:
-        repair = [f"{target} SET EXPRESSION AS ({work.sides.sql(expected['generation'])}); -- rewrites the table"]
+        repair = [f"{target} SET EXPRESSION AS ({work.sides.sql(expected.generation or '')}); -- rewrites the table"]
     else:
         repair = _made_anew(work, table, expected_table, expected, quoted)
     work.add("column_generated", label, words(expected), words(actual), repair, table=table_label)
@@ -259,8 +257,8 @@ def _made_anew(work: Comparison, table: str, expected_table: Relation, expected:
 
 
 def _compare_storage(work: Comparison, label: str, target: str, expected: Column, actual: Column, table: str) -> None:
-    if expected.get("storage") != actual.get("storage") and expected["type"] == actual["type"]:
-        wanted, present = (_STORAGES.get(side.get("storage", ""), "the type's") for side in (expected, actual))
+    if expected.storage != actual.storage and expected.type == actual.type:
+        wanted, present = (_STORAGES.get(side.storage, "the type's") for side in (expected, actual))
         word = wanted if wanted in _STORAGES.values() else "DEFAULT" if work.major >= 16 else "EXTENDED"
         work.add(
             "column_storage",
@@ -270,16 +268,16 @@ def _compare_storage(work: Comparison, label: str, target: str, expected: Column
             [f"{target} SET STORAGE {word};"],
             table=table,
         )
-    if expected.get("compression") != actual.get("compression"):
-        wanted, present = (_COMPRESSIONS.get(side.get("compression", ""), "default") for side in (expected, actual))
+    if expected.compression != actual.compression:
+        wanted, present = (_COMPRESSIONS.get(side.compression, "default") for side in (expected, actual))
         repair = [f"{target} SET COMPRESSION {wanted};"]
         work.add("column_storage", label, f"COMPRESSION {wanted}", f"COMPRESSION {present}", repair, table=table)
-    if expected.get("statistics") != actual.get("statistics"):
-        most, now = (side.get("statistics", -1) for side in (expected, actual))
+    if expected.statistics != actual.statistics:
+        most, now = ((-1 if side.statistics is None else side.statistics) for side in (expected, actual))
         repair = [f"{target} SET STATISTICS {most};"]
         work.add("column_statistics", label, f"STATISTICS {most}", f"STATISTICS {now}", repair, table=table)
-    if expected.get("options") != actual.get("options"):
-        wanted, present = (", ".join(side.get("options", [])) or "no options" for side in (expected, actual))
-        gone = [option.partition("=")[0] for option in actual.get("options", [])]
-        repair = [f"{target} SET ({wanted});"] if expected.get("options") else [f"{target} RESET ({', '.join(gone)});"]
+    if expected.options != actual.options:
+        wanted, present = (", ".join(side.options) or "no options" for side in (expected, actual))
+        gone = [option.partition("=")[0] for option in actual.options]
+        repair = [f"{target} SET ({wanted});"] if expected.options else [f"{target} RESET ({', '.join(gone)});"]
         work.add("column_options", label, wanted, present, repair, table=table)

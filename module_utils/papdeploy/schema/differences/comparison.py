@@ -23,8 +23,8 @@ class Comparison:
         actual = translate(actual, self.renames)
         self.sides = Sides(expected, actual, schema=options.schema, exact=options.exact)
         self.expected, self.actual = self.sides.expected, self.sides.actual
-        self.major = actual["database"]["server_version"] // 10_000
-        self.classes: dict[str, Any] = expected.get("models", {}).get("classes", {})
+        self.major = actual.database.major
+        self.classes: dict[str, Any] = (expected.models or {}).get("classes", {})
         self.differences: list[Difference] = []
 
     def add(
@@ -63,19 +63,19 @@ class Comparison:
         """Comment, owner and what PUBLIC may do. ``sql_name`` is what COMMENT ON and ALTER take."""
         self.compare_comment(f"{prefix}_comment", name, expected, actual, sql_name)
         self.compare_grants(f"{prefix}_grant", name, expected, actual, sql_name)
-        if self.options.exact and expected.get("owner") != actual.get("owner"):
+        if self.options.exact and expected.owner != actual.owner:
             self.add(
                 f"{prefix}_owner",
                 name,
-                str(expected.get("owner")),
-                str(actual.get("owner")),
-                [f"ALTER {sql_name} OWNER TO {quote_name(str(expected.get('owner')))};"],
+                str(expected.owner),
+                str(actual.owner),
+                [f"ALTER {sql_name} OWNER TO {quote_name(str(expected.owner))};"],
             )
 
     def compare_comment(
         self, kind: str, name: str, expected: Commented, actual: Commented, sql_name: str, *, table: str = ""
     ) -> None:
-        wanted, present = expected.get("comment", ""), actual.get("comment", "")
+        wanted, present = expected.comment, actual.comment
         if wanted != present:
             value = quote_text(wanted) if wanted else "NULL"
             self.add(
@@ -90,7 +90,7 @@ class Comparison:
     def compare_grants(
         self, kind: str, name: str, expected: Granted, actual: Granted, sql_name: str, column: str = ""
     ) -> None:
-        wanted, present = set(expected.get("public", [])), set(actual.get("public", []))
+        wanted, present = set(expected.public), set(actual.public)
         if wanted == present:
             return
         # GRANT and REVOKE name a table without the word VIEW or MATERIALIZED VIEW, and a function without its kind
@@ -104,18 +104,19 @@ class Comparison:
         """Objects (prefix, name, row, sql_name) that belong to another role than ``options.owner`` or the rest."""
         if self.options.exact:
             return
-        rows = [item for item in rows if "owner" in item[2]]  # an expected catalog in the actual one's place has none
+        # an expected catalog in the actual one's place has none
+        owned = [(prefix, name, row.owner, sql) for prefix, name, row, sql in rows if row.owner is not None]
         owners: dict[str, int] = {}
-        for _, _, row, _ in rows:
-            owners[row["owner"]] = owners.get(row["owner"], 0) + 1
+        for _, _, owner, _ in owned:
+            owners[owner] = owners.get(owner, 0) + 1
         wanted = self.options.owner or (max(owners, key=lambda owner: owners[owner]) if owners else "")
-        for prefix, name, row, sql_name in rows:
-            if row["owner"] != wanted:
+        for prefix, name, owner, sql_name in owned:
+            if owner != wanted:
                 self.add(
                     f"{prefix}_owner",
                     name,
                     f"owned by {wanted}" + ("" if self.options.owner else ", like the rest"),
-                    f"owned by {row['owner']}",
+                    f"owned by {owner}",
                     [f"ALTER {sql_name} OWNER TO {quote_name(wanted)};"],
                 )
 

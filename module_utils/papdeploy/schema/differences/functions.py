@@ -14,13 +14,13 @@ _PARALLEL = {"s": "SAFE", "r": "RESTRICTED", "u": "UNSAFE"}
 
 def compare_functions(work: Comparison) -> None:
     def key(side: Side, row: Function) -> tuple[str, str, str]:
-        return row["schema"], row["name"], side.name(row.get("identity", ""))
+        return row.schema, row.name, side.name(row.identity)
 
-    actual = {key(work.actual, row): row for row in work.actual.catalog["functions"]}
+    actual = {key(work.actual, row): row for row in work.actual.catalog.functions}
     matched = set()
-    for row in work.expected.catalog["functions"]:
+    for row in work.expected.catalog.functions:
         schema, name, arguments = key(work.expected, row)
-        label = work.expected.label(schema, f"{name}({row.get('identity', '')})")
+        label = work.expected.label(schema, f"{name}({row.identity})")
         found = work.sides.find(actual, schema, name, arguments)
         if found is None:
             work.add("function_missing", label, _summary(row), "nothing", _create(work, row))
@@ -28,83 +28,83 @@ def compare_functions(work: Comparison) -> None:
         matched.add(key(work.actual, found))
         _compare(work, label, row, found)
     for place, row in actual.items():
-        if place not in matched and row["schema"] in work.sides.scope:
-            label = work.actual.label(place[0], f"{row['name']}({row.get('identity', '')})")
+        if place not in matched and row.schema in work.sides.scope:
+            label = work.actual.label(place[0], f"{row.name}({row.identity})")
             work.add("function_extra", label, "nothing", _summary(row), [f"DROP {_target(row)};"])
 
 
 def _target(row: Function) -> str:
-    return f"{_WORDS[row['kind']]} {quote_names(row['schema'], row['name'])}({row.get('identity', '')})"
+    return f"{_WORDS[row.kind]} {quote_names(row.schema, row.name)}({row.identity})"
 
 
 def _summary(row: Function) -> str:
-    result = f" RETURNS {row['result']}" if row.get("result") else ""
-    return f"{_WORDS[row['kind']].lower()} ({row.get('arguments', '')}){result} LANGUAGE {row['language']}"
+    result = f" RETURNS {row.result}" if row.result else ""
+    return f"{_WORDS[row.kind].lower()} ({row.arguments}){result} LANGUAGE {row.language}"
 
 
 def _options(row: Function) -> dict[str, str]:
     """The options that do not change what is computed."""
     return {
-        "volatility": _VOLATILITY[row["volatility"]],
-        "strict": "STRICT" if row.get("strict") else "CALLED ON NULL INPUT",
-        "security": "SECURITY DEFINER" if row.get("security_definer") else "SECURITY INVOKER",
-        "leakproof": "LEAKPROOF" if row.get("leakproof") else "NOT LEAKPROOF",
-        "parallel": f"PARALLEL {_PARALLEL[row['parallel']]}",
-        "cost": f"COST {row['cost']:g}",
-        "rows": f"ROWS {row['rows']:g}" if row.get("rows") else "",
-        "settings": ", ".join(sorted(row.get("settings", []))),
+        "volatility": _VOLATILITY[row.volatility],
+        "strict": "STRICT" if row.strict else "CALLED ON NULL INPUT",
+        "security": "SECURITY DEFINER" if row.security_definer else "SECURITY INVOKER",
+        "leakproof": "LEAKPROOF" if row.leakproof else "NOT LEAKPROOF",
+        "parallel": f"PARALLEL {_PARALLEL[row.parallel]}",
+        "cost": f"COST {row.cost:g}",
+        "rows": f"ROWS {row.rows:g}" if row.rows else "",
+        "settings": ", ".join(sorted(row.settings)),
     }
 
 
 def _code(side: Side, row: Function) -> object:
     """What the function computes: its tokens where the language is SQL or PL/pgSQL, else its text."""
-    source = row.get("source", "")
-    if row["language"] in ("sql", "plpgsql"):
+    source = row.source
+    if row.language in ("sql", "plpgsql"):
         code: object = side.text(source)
     else:
         code = source.replace("\r\n", "\n").strip()
     return (
         code,
-        side.text(row.get("body")),
-        row["language"],
-        row["kind"],
-        side.name(row.get("result", "")),
-        side.text(row.get("arguments", "")),
-        [side.name(str(item)) for item in row.get("aggregate", [])],
-        row.get("library", ""),
+        side.text(row.body),
+        row.language,
+        row.kind,
+        side.name(row.result),
+        side.text(row.arguments),
+        [side.name(str(item)) for item in row.aggregate],
+        row.library,
     )
 
 
 def _create(work: Comparison, row: Function) -> list[str]:
     """CREATE OR REPLACE, then what it keeps only when the function is there."""
-    name = quote_names(work.sides.home(row["schema"]), row["name"])
-    if row["kind"] in "aw":
-        return [f"-- CREATE {_WORDS[row['kind']]} {name} … as the models' event does"]
-    head = f"CREATE OR REPLACE {_WORDS[row['kind']]} {name}({work.sides.sql(row.get('arguments', ''))})"
-    if row.get("result"):
-        head += f" RETURNS {work.sides.sql(row['result'])}"
-    head += f" LANGUAGE {quote_name(row['language'])}"
-    if row["kind"] == "f":
+    name = quote_names(work.sides.home(row.schema), row.name)
+    if row.kind in "aw":
+        return [f"-- CREATE {_WORDS[row.kind]} {name} … as the models' event does"]
+    head = f"CREATE OR REPLACE {_WORDS[row.kind]} {name}({work.sides.sql(row.arguments)})"
+    if row.result:
+        head += f" RETURNS {work.sides.sql(row.result)}"
+    head += f" LANGUAGE {quote_name(row.language)}"
+    if row.kind == "f":
         options = _options(row)
         head += f" {options['volatility']} {options['parallel']} {options['cost']}"
         head += f" {options['rows']}" if options["rows"] else ""
-        head += " STRICT" if row.get("strict") else ""
-        head += " LEAKPROOF" if row.get("leakproof") else ""
-    if row.get("security_definer"):
+        head += " STRICT" if row.strict else ""
+        head += " LEAKPROOF" if row.leakproof else ""
+    if row.security_definer:
         head += " SECURITY DEFINER"
-    for setting in row.get("settings", []):
+    for setting in row.settings:
         key, _, value = setting.partition("=")
         listed = value if key == "search_path" else quote_text(value)
         head += f" SET {key} TO {listed}"
-    if row.get("body"):
-        create = f"{head} {work.sides.sql(row['body'])};"
+    if row.body:
+        create = f"{head} {work.sides.sql(row.body)};"
     else:
-        create = f"{head} AS {dollar_quoted(row.get('source', ''))};"
-    target = f"{_WORDS[row['kind']]} {name}({work.sides.sql(row.get('identity', ''))})"
+        create = f"{head} AS {dollar_quoted(row.source)};"
+    target = f"{_WORDS[row.kind]} {name}({work.sides.sql(row.identity)})"
     found = [create]
-    if row.get("comment"):
-        found.append(f"COMMENT ON {target} IS {quote_text(row['comment'])};")
-    if "EXECUTE" not in row.get("public", []):
+    if row.comment:
+        found.append(f"COMMENT ON {target} IS {quote_text(row.comment)};")
+    if "EXECUTE" not in row.public:
         found.append(f"REVOKE EXECUTE ON {target} FROM PUBLIC;")
     return found
 
@@ -121,10 +121,10 @@ def dollar_quoted(text: str) -> str:
 def _compare(work: Comparison, label: str, expected: Function, actual: Function) -> None:
     if _code(work.expected, expected) != _code(work.actual, actual):
         repair = _create(work, expected)[:1]
-        same_result = work.expected.name(expected.get("result", "")) == work.actual.name(actual.get("result", ""))
-        if not same_result or expected["kind"] != actual["kind"]:
+        same_result = work.expected.name(expected.result) == work.actual.name(actual.result)
+        if not same_result or expected.kind != actual.kind:
             repair = ["-- what uses it must be dropped first and made again after", f"DROP {_target(actual)};", *repair]
-        words = [_summary(row) + f" AS {row.get('body') or row.get('source', '')}" for row in (expected, actual)]
+        words = [_summary(row) + f" AS {row.body or row.source}" for row in (expected, actual)]
         work.add("function_changed", label, words[0], words[1], repair)
     wanted, present = _options(expected), _options(actual)
     differing = [key for key in wanted if wanted[key] != present[key]]

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from typing import Any
 
 from ...sql.quoting import quote_name, quote_names, quote_text
-from ..catalog.rows import Constraint, Index, Relation
+from ..catalog.rows import NO_INDEX, Constraint, Index, Relation
 from ..repair import definitions
 from ..repair.tables import reset_options, sql_kind
 from .comparison import Comparison
@@ -24,78 +24,71 @@ def compare_indexes(work: Comparison, label: str, name: str, expected: Relation,
         return repr(_substance(work.actual, actual, row))
 
     def named(row: Index) -> Hashable:
-        return str(row["name"])
+        return str(row.name)
 
-    pairs, missing, extra = match(
-        expected.get("indexes", []), actual.get("indexes", []), [(ours, theirs), (named, named)]
-    )
+    pairs, missing, extra = match(expected.indexes, actual.indexes, [(ours, theirs), (named, named)])
     for row, other in pairs:
         _compare(work, label, name, (expected, row), (actual, other))
-    concurrently = actual["kind"] != "p"
+    concurrently = actual.kind != "p"
     for row in missing:
-        if row.get("invalid"):
+        if row.invalid:
             continue  # of no use to anybody, and in no dump
         constraint = _stand_in(actual, row)
         if constraint is not None:
-            text = f"unique constraint {constraint['name']}"
-            repair = definitions.create_index(row, row["name"], name, work.sides.sql, concurrently=concurrently)
-            drop = f"ALTER TABLE {name} DROP CONSTRAINT {quote_name(constraint['name'])};"
-            work.add("unique_as_index", f"{label}.{row['name']}", _words(row), text, [repair, drop], table=label)
+            text = f"unique constraint {constraint.name}"
+            repair = definitions.create_index(row, row.name, name, work.sides.sql, concurrently=concurrently)
+            drop = f"ALTER TABLE {name} DROP CONSTRAINT {quote_name(constraint.name)};"
+            work.add("unique_as_index", f"{label}.{row.name}", _words(row), text, [repair, drop], table=label)
             continue
-        kind = "index_unique_missing" if row.get("unique") else "index_missing"
-        create = definitions.create_index(row, row["name"], name, work.sides.sql, concurrently=concurrently)
-        repairs = [create, *_comment(row, quote_names(actual["schema"], row["name"]))]
-        work.add(kind, f"{label}.{row['name']}", _words(row), "nothing", repairs, table=label)
+        kind = "index_unique_missing" if row.unique else "index_missing"
+        create = definitions.create_index(row, row.name, name, work.sides.sql, concurrently=concurrently)
+        repairs = [create, *_comment(row, quote_names(actual.schema, row.name))]
+        work.add(kind, f"{label}.{row.name}", _words(row), "nothing", repairs, table=label)
     for row in extra:
         if _stand_in(expected, row) is not None:
             continue  # reported with the unique constraint that it stands for
-        own = quote_names(actual["schema"], row["name"])
-        kind = "index_unique_extra" if row.get("unique") else "index_extra"
+        own = quote_names(actual.schema, row.name)
+        kind = "index_unique_extra" if row.unique else "index_extra"
         how = " CONCURRENTLY" if concurrently else ""
-        work.add(kind, f"{label}.{row['name']}", "nothing", _words(row), [f"DROP INDEX{how} {own};"], table=label)
+        work.add(kind, f"{label}.{row.name}", "nothing", _words(row), [f"DROP INDEX{how} {own};"], table=label)
 
 
 def _stand_in(table: Relation, index: Index) -> Constraint | None:
     """A unique constraint of ``table`` that says what the unique ``index`` says."""
-    if not index.get("unique"):
+    if not index.unique:
         return None
-    for row in table.get("constraints", []):
-        if (
-            row["type"] == "unique"
-            and not row.get("deferrable")
-            and same_rule(row.get("index", {})) == same_rule(index)
-        ):
-            found: Constraint = row
-            return found
+    for row in table.constraints:
+        if row.type == "unique" and not row.deferrable and same_rule(row.index or NO_INDEX) == same_rule(index):
+            return row
     return None
 
 
 def _words(row: Index) -> str:
-    unique = "UNIQUE " if row.get("unique") else ""
-    return f"{unique}INDEX {definitions.index(row)}" + (" INVALID" if row.get("invalid") else "")
+    unique = "UNIQUE " if row.unique else ""
+    return f"{unique}INDEX {definitions.index(row)}" + (" INVALID" if row.invalid else "")
 
 
 def _substance(side: Side, table: Relation, row: Index) -> Any:
     """What the index can do, without its name, state and storage."""
     keys = [
         (
-            key.get("column"),
-            side.expression(key.get("expression"), table),
-            side.name(key.get("collation", "")),
-            side.name(key.get("opclass", "")),
-            sorted(key.get("options", [])),
-            bool(key.get("desc")),
-            key.get("nulls"),
+            key.column,
+            side.expression(key.expression, table),
+            side.name(key.collation),
+            side.name(key.opclass),
+            sorted(key.options),
+            bool(key.desc),
+            key.nulls,
         )
-        for key in row["keys"]
+        for key in row.keys
     ]
     return (
-        bool(row.get("unique")),
-        row["method"],
+        bool(row.unique),
+        row.method,
         keys,
-        sorted(row.get("include", [])),
-        side.expression(row.get("predicate"), table),
-        bool(row.get("nulls_not_distinct")),
+        sorted(row.include),
+        side.expression(row.predicate, table),
+        bool(row.nulls_not_distinct),
     )
 
 
@@ -103,20 +96,20 @@ def _compare(
     work: Comparison, label: str, name: str, ours: tuple[Relation, Index], theirs: tuple[Relation, Index]
 ) -> None:
     (expected_table, expected), (actual_table, actual) = ours, theirs
-    object_name = f"{label}.{expected['name']}"
-    own = quote_names(actual_table["schema"], actual["name"])
-    concurrently = actual_table["kind"] not in "p"
+    object_name = f"{label}.{expected.name}"
+    own = quote_names(actual_table.schema, actual.name)
+    concurrently = actual_table.kind not in "p"
     changed = _substance(work.expected, expected_table, expected) != _substance(work.actual, actual_table, actual)
     if changed:
         how = " CONCURRENTLY" if concurrently else ""
-        temporary = f"{expected['name'][:58]}_new"
+        temporary = f"{expected.name[:58]}_new"
         repair = [
             definitions.create_index(expected, temporary, name, work.sides.sql, concurrently=concurrently),
             f"DROP INDEX{how} {own};",
-            f"ALTER INDEX {quote_names(actual_table['schema'], temporary)} RENAME TO {quote_name(expected['name'])};",
+            f"ALTER INDEX {quote_names(actual_table.schema, temporary)} RENAME TO {quote_name(expected.name)};",
         ]
-        repair += _comment(expected, quote_names(actual_table["schema"], expected["name"]))
-        unique = bool(expected.get("unique")) or bool(actual.get("unique"))
+        repair += _comment(expected, quote_names(actual_table.schema, expected.name))
+        unique = bool(expected.unique) or bool(actual.unique)
         work.add(
             "index_changed",
             object_name,
@@ -127,7 +120,7 @@ def _compare(
             severity="error" if unique else "",
             why="other rows count as doubles than the models say" if unique else "",
         )
-    elif actual.get("invalid") and not expected.get("invalid"):
+    elif actual.invalid and not expected.invalid:
         repair = [f"REINDEX INDEX{' CONCURRENTLY' if concurrently else ''} {own};"]
         work.add("index_invalid", object_name, "valid", "INVALID", repair, table=label)
     _compare_state(
@@ -147,36 +140,32 @@ def _compare_state(
     changed: bool,
 ) -> None:
     (expected_table, expected), (actual_table, actual) = ours, theirs
-    wanted, present = (list(side.get("options", [])) for side in (expected, actual))
+    wanted, present = (list(side.options) for side in (expected, actual))
     if wanted != present:
         repair = [*reset_options(f"INDEX {own}", expected, actual), f"REINDEX INDEX CONCURRENTLY {own};"]
         words = [", ".join(side) or "none" for side in (wanted, present)]
         work.add("index_storage", object_name, words[0], words[1], repair, table=label)
-    if expected["name"] != actual["name"]:
-        free = made_by_server(expected["name"], expected_table["name"], "index") and not work.options.exact
+    if expected.name != actual.name:
+        free = made_by_server(expected.name, expected_table.name, "index") and not work.options.exact
         if not free:
-            repair = [f"ALTER INDEX {own} RENAME TO {quote_name(expected['name'])};"]
-            work.add(
-                "index_name", object_name, f"INDEX {expected['name']}", f"INDEX {actual['name']}", repair, table=label
-            )
-    if expected.get("tablespace") and expected["tablespace"] != actual.get("tablespace"):
-        space = expected["tablespace"]
+            repair = [f"ALTER INDEX {own} RENAME TO {quote_name(expected.name)};"]
+            work.add("index_name", object_name, f"INDEX {expected.name}", f"INDEX {actual.name}", repair, table=label)
+    if expected.tablespace and expected.tablespace != actual.tablespace:
+        space = expected.tablespace
         repair = [f"ALTER INDEX {own} SET TABLESPACE {quote_name(space)};"]
-        work.add("index_tablespace", object_name, space, actual.get("tablespace", "pg_default"), repair, table=label)
-    if bool(expected.get("clustered")) != bool(actual.get("clustered")):
-        words = ["CLUSTER ON" if side.get("clustered") else "not clustered" for side in (expected, actual)]
-        how = f"CLUSTER ON {quote_name(actual['name'])}" if expected.get("clustered") else "SET WITHOUT CLUSTER"
+        work.add("index_tablespace", object_name, space, actual.tablespace or "pg_default", repair, table=label)
+    if bool(expected.clustered) != bool(actual.clustered):
+        words = ["CLUSTER ON" if side.clustered else "not clustered" for side in (expected, actual)]
+        how = f"CLUSTER ON {quote_name(actual.name)}" if expected.clustered else "SET WITHOUT CLUSTER"
         repair = [f"ALTER {sql_kind(actual_table)} {name} {how};"]
         work.add("index_clustered", object_name, words[0], words[1], repair, table=label)
-    by_another = actual_table.get("replica_identity") == "i" and not actual.get("replica_identity")
-    if expected.get("replica_identity") and by_another:
-        repair = [f"ALTER TABLE {name} REPLICA IDENTITY USING INDEX {quote_name(actual['name'])};"]
-        work.add(
-            "table_replica_identity", label, f"USING INDEX {expected['name']}", "another index", repair, table=label
-        )
+    by_another = actual_table.replica_identity == "i" and not actual.replica_identity
+    if expected.replica_identity and by_another:
+        repair = [f"ALTER TABLE {name} REPLICA IDENTITY USING INDEX {quote_name(actual.name)};"]
+        work.add("table_replica_identity", label, f"USING INDEX {expected.name}", "another index", repair, table=label)
     if not changed:  # else the repair says the comment again
         work.compare_comment("index_comment", object_name, expected, actual, f"INDEX {own}", table=label)
 
 
 def _comment(row: Index, name: str) -> list[str]:
-    return [f"COMMENT ON INDEX {name} IS {quote_text(row['comment'])};"] if row.get("comment") else []
+    return [f"COMMENT ON INDEX {name} IS {quote_text(row.comment)};"] if row.comment else []

@@ -29,7 +29,7 @@ def match(
             key = our_key(row)
             found = waiting.get(key) if key is not None else None
             if found:
-                other = next((item for item in found if item["name"] == row["name"]), found[0])
+                other = next((item for item in found if item.name == row.name), found[0])
                 found.remove(other)
                 right = [item for item in right if item is not other]
                 pairs.append((row, other))

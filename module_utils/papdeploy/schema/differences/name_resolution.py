@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from ...sql.expressions import Context, default_key, expression_key, type_key
 from ...sql.lexer import NotSql, name_key, text_key, tokenize
 from ...sql.quoting import quote_name, quote_names
-from ..catalog.rows import Catalog, Relation
+from ..catalog.rows import Catalog, Placed, Relation
 
 R = TypeVar("R")
 _NEXTVAL = re.compile(r"nextval\('((?:[^']|'')*)'::regclass\)\Z")
@@ -28,9 +28,9 @@ class Side:
         self.catalog = catalog
         self.default = default
         self.silent = tuple(sorted(set(silent)))
-        self.relations = {(row["schema"], row["name"]): row for row in catalog["relations"]}
-        self.sequences = {(row["schema"], row["name"]): row for row in catalog["sequences"]}
-        self.owned = {tuple(row["of"]): row for row in catalog["sequences"] if row.get("of")}
+        self.relations = {(row.schema, row.name): row for row in catalog.relations}
+        self.sequences = {(row.schema, row.name): row for row in catalog.sequences}
+        self.owned = {tuple(row.of): row for row in catalog.sequences if row.of}
         self._contexts: dict[tuple[str, str], Context] = {}
 
     def label(self, schema: str, *names: str) -> str:
@@ -49,9 +49,9 @@ class Side:
     def context(self, relation: Relation | None) -> Context:
         if relation is None:
             return Context({}, self.silent)
-        key = (relation["schema"], relation["name"])
+        key = (relation.schema, relation.name)
         if key not in self._contexts:
-            types = {column["name"]: self.type(column["type"]) for column in relation["columns"]}
+            types = {column.name: self.type(column.type) for column in relation.columns}
             self._contexts[key] = Context(types, self.silent)
         return self._contexts[key]
 
@@ -77,26 +77,26 @@ class Sides:
     """Expected and actual, and how names translate from one to the other."""
 
     def __init__(self, expected: Catalog, actual: Catalog, *, schema: str = "", exact: bool = False) -> None:
-        expected_default = (expected["database"]["path"] or ["public"])[0]
-        used = _schemas(expected)
-        path = list(actual["database"]["path"])
+        expected_default = (expected.database.path or ["public"])[0]
+        used = schemas_in_use(expected)
+        path = list(actual.database.path)
         self.explicit = used - {expected_default}
         self.same_words = False  # whether equal words mean equal things on both sides
         if exact:
             self.expected = Side(expected, expected_default, ())
             self.actual = Side(actual, expected_default, ())
             self.path = [expected_default]
-            self.scope = used | _schemas(actual)
+            self.scope = used | schemas_in_use(actual)
             return
-        names = [(row["schema"], row["name"]) for row in expected["relations"]]
-        present = {(row["schema"], row["name"]) for row in actual["relations"]}
+        names = [(row.schema, row.name) for row in expected.relations]
+        present = {(row.schema, row.name) for row in actual.relations}
 
         def found(candidate: str) -> int:
             return sum((candidate, name) in present for where, name in names if where == expected_default)
 
         default = schema or (max(path, key=found) if path else "public")
         self.path = [default, *(name for name in path if name != default)]
-        of_extensions = {row["schema"] for side in (expected, actual) for row in side["extensions"]}
+        of_extensions = {row.schema for side in (expected, actual) for row in side.extensions}
         silent = ({expected_default, *of_extensions} - self.explicit) - {"pg_catalog"}
         self.expected = Side(expected, expected_default, silent | {expected_default})
         self.actual = Side(actual, default, silent | {default} | (set(path) - self.explicit))
@@ -133,7 +133,7 @@ class Sides:
         return pattern.sub(lambda m: m[0] if m[0].startswith("'") else quote_name(there) + ".", text)
 
 
-def _schemas(catalog: Catalog) -> set[str]:
+def schemas_in_use(catalog: Catalog) -> set[str]:
     """Those that hold anything."""
-    rows = (*catalog["relations"], *catalog["sequences"], *catalog["types"], *catalog["functions"])
-    return {row["schema"] for row in rows}
+    rows: tuple[Placed, ...] = (*catalog.relations, *catalog.sequences, *catalog.types, *catalog.functions)
+    return {row.schema for row in rows}

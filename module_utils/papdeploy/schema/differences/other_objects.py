@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 
 from ...sql.quoting import quote_name, quote_names, quote_text
 from ..catalog.rows import DefaultPrivilege, Schema
@@ -13,9 +15,9 @@ _OBJECTS = {"r": "TABLES", "S": "SEQUENCES", "f": "FUNCTIONS", "T": "TYPES", "n"
 
 
 def compare_schemas(work: Comparison) -> None:
-    actual = {row["name"]: row for row in work.actual.catalog["schemas"]}
-    for row in work.expected.catalog["schemas"]:
-        name = row["name"]
+    actual = {row.name: row for row in work.actual.catalog.schemas}
+    for row in work.expected.catalog.schemas:
+        name = row.name
         home = work.sides.home(name)
         if home not in work.sides.scope and not work.options.exact:
             continue
@@ -24,31 +26,28 @@ def compare_schemas(work: Comparison) -> None:
         if found is None:
             work.add("schema_missing", name, f"schema {name}", "nothing", [f"CREATE SCHEMA {quoted};"])
             continue
-        ours, theirs = row.copy(), found.copy()
-        ours["comment"], theirs["comment"] = _comment(row), _comment(found)
+        comment, present, rights = _comment(row), _comment(found), found.public
         if home != name:  # the default schema of the models lives elsewhere: its own comment and rights are not theirs
-            ours["comment"] = theirs["comment"]
-            theirs["public"] = [right for right in theirs.get("public", []) if right not in ("USAGE",)]
-            ours["public"] = [right for right in ours.get("public", []) if right not in ("USAGE",)]
+            comment = present
+            rights = tuple(right for right in rights if right != "USAGE")
         # a revoked right on a schema is how administrators harden a server; a given one is how it is taken
-        ours["public"] = [right for right in ours.get("public", []) if right in theirs.get("public", [])]
-        work.compare_common("schema", name, ours, theirs, f"SCHEMA {quoted}")
+        ours = replace(row, comment=comment, public=tuple(right for right in row.public if right in rights))
+        work.compare_common("schema", name, ours, replace(found, comment=present, public=rights), f"SCHEMA {quoted}")
     if work.options.exact:
-        known = {row["name"] for row in work.expected.catalog["schemas"]}
+        known = {row.name for row in work.expected.catalog.schemas}
         for name in sorted(actual.keys() - known):
             repair = [f"DROP SCHEMA {quote_name(name)};"]
             work.add("object_extra", f"schema {name}", "nothing", f"schema {name}", repair)
 
 
 def _comment(row: Schema) -> str:
-    comment: str = row.get("comment", "")
-    return "" if comment == _STANDARD_COMMENT else comment
+    return "" if row.comment == _STANDARD_COMMENT else row.comment
 
 
 def compare_extensions(work: Comparison) -> None:
     """Those that the models need are there; in what version and what else there is, only drift asks."""
     expected, present = (
-        {row["name"]: row["version"] for row in side.catalog["extensions"]} for side in (work.expected, work.actual)
+        {row.name: row.version for row in side.catalog.extensions} for side in (work.expected, work.actual)
     )
     for name, version in expected.items():
         if name not in present:
@@ -64,37 +63,37 @@ def compare_extensions(work: Comparison) -> None:
 
 
 def compare_statistics(work: Comparison) -> None:
-    actual = {(row["schema"], row["name"]): row for row in work.actual.catalog["statistics"]}
+    actual = {(row.schema, row.name): row for row in work.actual.catalog.statistics}
     matched = set()
-    for row in work.expected.catalog["statistics"]:
-        label = work.expected.label(row["schema"], row["table"], row["name"])
-        found = work.sides.find(actual, row["schema"], row["name"])
-        create = work.sides.sql(row["definition"]) + ";"
+    for row in work.expected.catalog.statistics:
+        label = work.expected.label(row.schema, row.table, row.name)
+        found = work.sides.find(actual, row.schema, row.name)
+        create = work.sides.sql(row.definition) + ";"
         if found is None:
-            work.add("statistics_missing", label, row["definition"], "nothing", [create])
+            work.add("statistics_missing", label, row.definition, "nothing", [create])
             continue
-        matched.add((found["schema"], found["name"]))
-        name = f"STATISTICS {quote_names(found['schema'], found['name'])}"
-        targets = row.get("target", -1), found.get("target", -1)
-        if work.expected.text(row["definition"]) != work.actual.text(found["definition"]):
-            work.add("statistics_changed", label, row["definition"], found["definition"], [f"DROP {name};", create])
+        matched.add((found.schema, found.name))
+        name = f"STATISTICS {quote_names(found.schema, found.name)}"
+        targets = tuple(-1 if side.target is None else side.target for side in (row, found))
+        if work.expected.text(row.definition) != work.actual.text(found.definition):
+            work.add("statistics_changed", label, row.definition, found.definition, [f"DROP {name};", create])
         elif targets[0] != targets[1]:
             repair = [f"ALTER {name} SET STATISTICS {targets[0]};"]
             words = [f"SET STATISTICS {target}" for target in targets]
             work.add("statistics_changed", label, words[0], words[1], repair)
         work.compare_comment("statistics_comment", label, row, found, name)
     for key, row in actual.items():
-        if key not in matched and row["schema"] in work.sides.scope:
-            label = work.actual.label(row["schema"], row["table"], row["name"])
+        if key not in matched and row.schema in work.sides.scope:
+            label = work.actual.label(row.schema, row.table, row.name)
             repair = [f"DROP STATISTICS {quote_names(*key)};"]
-            work.add("statistics_extra", label, "nothing", row["definition"], repair)
+            work.add("statistics_extra", label, "nothing", row.definition, repair)
 
 
 def compare_default_privileges(work: Comparison) -> None:
-    def rights(rows: list[DefaultPrivilege]) -> dict[tuple[str, str], list[str]]:
-        return {(row.get("schema", ""), row["kind"]): row["public"] for row in rows}
+    def rights(rows: Sequence[DefaultPrivilege]) -> dict[tuple[str, str], Sequence[str]]:
+        return {(row.schema, row.kind): row.public for row in rows}
 
-    expected, actual = (rights(side.catalog["default_privileges"]) for side in (work.expected, work.actual))
+    expected, actual = (rights(side.catalog.default_privileges) for side in (work.expected, work.actual))
     for schema, kind in sorted(expected.keys() | actual.keys()):
         wanted, present = expected.get((schema, kind), []), actual.get((schema, kind), [])
         if schema and schema not in work.sides.scope and not work.options.exact:
@@ -116,22 +115,22 @@ def compare_default_privileges(work: Comparison) -> None:
 
 def compare_others(work: Comparison) -> None:
     """Operators, operator classes, collations, conversions, text search objects, casts: there, and alike."""
-    ours = {work.expected.text(row["identity"]): row for row in work.expected.catalog["others"]}
-    theirs = {work.actual.text(row["identity"]): row for row in work.actual.catalog["others"]}
+    ours = {work.expected.text(row.identity): row for row in work.expected.catalog.others}
+    theirs = {work.actual.text(row.identity): row for row in work.actual.catalog.others}
     for key, row in ours.items():
         if key not in theirs:
-            label = _unqualified(row["identity"], work.expected.default)
+            label = _unqualified(row.identity, work.expected.default)
             repair = [f"-- create {label} as the models' event does"]
-            work.add("object_missing", label, row["identity"], "nothing", repair)
-        elif work.expected.text(row.get("definition")) != work.actual.text(theirs[key].get("definition")):
-            label = _unqualified(row["identity"], work.expected.default)
+            work.add("object_missing", label, row.identity, "nothing", repair)
+        elif work.expected.text(row.definition) != work.actual.text(theirs[key].definition):
+            label = _unqualified(row.identity, work.expected.default)
             repair = [f"-- what uses {label} must be dropped first: make both anew as the models' event does"]
-            words = [str(side.get("definition", "")) for side in (row, theirs[key])]
+            words = [str(side.definition or "") for side in (row, theirs[key])]
             work.add("object_changed", label, words[0], words[1], repair)
     for key, row in theirs.items():
-        if key not in ours and (row.get("schema") or work.actual.default) in work.sides.scope:
-            label = _unqualified(row["identity"], work.actual.default)
-            work.add("object_extra", label, "nothing", row["identity"], [_drop(row["identity"])])
+        if key not in ours and (row.schema or work.actual.default) in work.sides.scope:
+            label = _unqualified(row.identity, work.actual.default)
+            work.add("object_extra", label, "nothing", row.identity, [_drop(row.identity)])
 
 
 def _unqualified(identity: str, schema: str) -> str:

@@ -6,8 +6,8 @@ one for the column and one for each key, check and index on it. Repairs, too, co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -52,7 +52,7 @@ def find_renames(expected: Catalog, actual: Catalog, options: CheckOptions) -> R
     for (schema, name), row in sides.expected.relations.items():
         other = sides.find(sides.actual.relations, schema, name)
         if other is not None:
-            matched.add((other["schema"], other["name"]))
+            matched.add((other.schema, other.name))
             pairs.append((row, other))
         elif find_elsewhere(sides, row) is None:
             missing.append(row)
@@ -60,19 +60,19 @@ def find_renames(expected: Catalog, actual: Catalog, options: CheckOptions) -> R
         row
         for key, row in sides.actual.relations.items()
         if key not in matched
-        and row["schema"] in sides.scope
+        and row.schema in sides.scope
         and not options.ignores("table_extra", sides.actual.label(*key))
     ]
     for row in missing:
         best = max(extra, key=lambda other: _likeness(sides, row, other), default=None)
         if best is not None and _likeness(sides, row, best) >= _TABLES_ALIKE:
             extra.remove(best)
-            found.tables[best["schema"], best["name"]] = row["name"]
+            found.tables[best.schema, best.name] = row.name
             pairs.append((row, best))
     for row, other in pairs:
         renamed = _columns(sides, row, other)
-        if renamed and row["kind"] not in "vm":
-            found.columns[other["schema"], other["name"]] = renamed
+        if renamed and row.kind not in "vm":
+            found.columns[other.schema, other.name] = renamed
     return found
 
 
@@ -82,25 +82,25 @@ def find_elsewhere(sides: Sides, row: Relation) -> Relation | Elsewhere | None:
     Another program may have a table of that name in a schema of its own, which was not moved there.
     """
     candidates: list[tuple[Relation | Elsewhere, set[str]]]
-    candidates = [(r, set(r.get("columns", []))) for r in sides.actual.catalog["elsewhere"] if r["name"] == row["name"]]
+    candidates = [(r, set(r.columns)) for r in sides.actual.catalog.elsewhere if r.name == row.name]
     for (_, name), other in sides.actual.relations.items():
-        if name == row["name"]:
-            candidates.append((other, {column["name"] for column in other["columns"]}))
+        if name == row.name:
+            candidates.append((other, {column.name for column in other.columns}))
     taken = {(s, n) for s, n in sides.expected.relations if s in sides.explicit}
-    ours = {column["name"] for column in row["columns"]}
+    ours = {column.name for column in row.columns}
     for candidate, theirs in candidates:
-        free = (candidate["schema"], candidate["name"]) not in taken
-        if free and candidate["kind"] == row["kind"] and 2 * len(ours & theirs) >= len(ours):
+        free = (candidate.schema, candidate.name) not in taken
+        if free and candidate.kind == row.kind and 2 * len(ours & theirs) >= len(ours):
             return candidate
     return None
 
 
 def _likeness(sides: Sides, expected: Relation, actual: Relation) -> float:
     """The part of the columns (name and type) that two relations of one kind share, 0 to 1."""
-    if expected["kind"] != actual["kind"] or sides.home(expected["schema"]) != actual["schema"]:
+    if expected.kind != actual.kind or sides.home(expected.schema) != actual.schema:
         return 0.0
-    ours = {(c["name"], sides.expected.type(c["type"])) for c in expected["columns"]}
-    theirs = {(c["name"], sides.actual.type(c["type"])) for c in actual["columns"]}
+    ours = {(c.name, sides.expected.type(c.type)) for c in expected.columns}
+    theirs = {(c.name, sides.actual.type(c.type)) for c in actual.columns}
     together = len(ours | theirs)
     # a table of two columns says too little to be recognized by them
     return len(ours & theirs) / together if together > 2 else 0.0
@@ -108,16 +108,16 @@ def _likeness(sides: Sides, expected: Relation, actual: Relation) -> float:
 
 def _columns(sides: Sides, expected: Relation, actual: Relation) -> dict[str, str]:
     """actual → expected name of columns with the same type that are alike in name, or the only ones in question."""
-    names = {c["name"] for c in expected["columns"]} & {c["name"] for c in actual["columns"]}
-    missing = [c for c in expected["columns"] if c["name"] not in names]
-    left = [c for c in actual["columns"] if c["name"] not in names]
+    names = {c.name for c in expected.columns} & {c.name for c in actual.columns}
+    missing = [c for c in expected.columns if c.name not in names]
+    left = [c for c in actual.columns if c.name not in names]
     alone = len(missing) == 1 and len(left) == 1
     found = {}
     for column in missing:
-        alike = [o for o in left if sides.expected.type(column["type"]) == sides.actual.type(o["type"])]
-        best = max(alike, key=lambda other: _similar(column["name"], other["name"]), default=None)
-        if best is not None and (alone or _similar(column["name"], best["name"]) >= _NAMES_ALIKE):
-            found[best["name"]] = column["name"]
+        alike = [o for o in left if sides.expected.type(column.type) == sides.actual.type(o.type)]
+        best = max(alike, key=lambda other: _similar(column.name, other.name), default=None)
+        if best is not None and (alone or _similar(column.name, best.name) >= _NAMES_ALIKE):
+            found[best.name] = column.name
             left.remove(best)
     return found
 
@@ -130,84 +130,80 @@ def translate(actual: Catalog, renames: Renames) -> Catalog:
     """The actual catalog with the expected names, in rows and in SQL texts; the given one is not changed."""
     if not renames.tables and not renames.columns:
         return actual
-    found = actual.copy()
-    found["relations"] = [_relation(row, renames) for row in actual["relations"]]
-    found["sequences"] = [_sequence(row, renames) for row in actual["sequences"]]
     tables = {old: new for (_, old), new in renames.tables.items()}
-    found["statistics"] = [
-        {**row, "table": tables.get(row["table"], row["table"]), "definition": rename_names(row["definition"], tables)}
-        for row in actual["statistics"]
-    ]
-    return found
+    return replace(
+        actual,
+        relations=tuple(_relation(row, renames) for row in actual.relations),
+        sequences=tuple(_sequence(row, renames) for row in actual.sequences),
+        statistics=tuple(
+            replace(row, table=tables.get(row.table, row.table), definition=rename_names(row.definition, tables))
+            for row in actual.statistics
+        ),
+    )
 
 
 def _relation(row: Relation, renames: Renames) -> Relation:
-    place = (row["schema"], row["name"])
+    place = (row.schema, row.name)
     tables = {old: new for (_, old), new in renames.tables.items()}
-    if row["kind"] in "vm":
+    if row.kind in "vm":
         columns = {old: new for names in renames.columns.values() for old, new in names.items()}
     else:
         columns = renames.columns.get(place, {})
-    found: Relation = _texts(row, {**tables, **columns}) if tables or columns else row.copy()
-    found["name"] = renames.tables.get(place, row["name"])
-    if "inherits" in row:
-        found["inherits"] = [rename_names(parent, tables) for parent in row["inherits"]]
-    if row["kind"] in "vm":
+    name, inherits = renames.tables.get(place, row.name), tuple(rename_names(item, tables) for item in row.inherits)
+    found = replace(_texts(row, {**tables, **columns}) if tables or columns else row, name=name, inherits=inherits)
+    if row.kind in "vm":
         return found
-    found["columns"] = [{**c, "name": columns.get(c["name"], c["name"])} for c in found["columns"]]
-    if "constraints" in found:
-        found["constraints"] = [_constraint(item, columns, renames) for item in found["constraints"]]
-    if "indexes" in found:
-        found["indexes"] = [_index(item, columns) for item in found["indexes"]]
-    return found
+    return replace(
+        found,
+        columns=tuple(replace(c, name=columns.get(c.name, c.name)) for c in found.columns),
+        constraints=tuple(_constraint(item, columns, renames) for item in found.constraints),
+        indexes=tuple(_index(item, columns) for item in found.indexes),
+    )
 
 
 def _texts(value: Any, names: Mapping[str, str]) -> Any:
     """A copy of ``value`` with ``names`` replaced in everything that is SQL."""
-    if isinstance(value, dict):
-        return {
+    if isinstance(value, tuple):
+        return tuple(_texts(item, names) for item in value)
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    items = {item.name: getattr(value, item.name) for item in fields(value)}
+    return replace(
+        value,
+        **{
             key: rename_names(item, names) if key in _TEXTS and isinstance(item, str) else _texts(item, names)
-            for key, item in value.items()
-        }
-    if isinstance(value, list):
-        return [_texts(item, names) for item in value]
-    return value
+            for key, item in items.items()
+        },
+    )
 
 
-def _names(listed: list[str], names: Mapping[str, str]) -> list[str]:
-    return [names.get(name, name) for name in listed]
+def _names(listed: Sequence[str], names: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(names.get(name, name) for name in listed)
 
 
 def _constraint(row: Constraint, columns: Mapping[str, str], renames: Renames) -> Constraint:
-    found = row.copy()
-    if "columns" in row:
-        found["columns"] = _names(row["columns"], columns)
-    if "on_delete_columns" in row:
-        found["on_delete_columns"] = _names(row["on_delete_columns"], columns)
-    if "target" in row:
-        schema, name = row["target"]
-        target_columns = renames.columns.get((schema, name), {})
-        found["target"] = [schema, renames.tables.get((schema, name), name)]
-        found["target_columns"] = _names(row["target_columns"], target_columns)
-    if "index" in row:
-        found["index"] = _index(row["index"], columns)
-    return found
+    found = replace(
+        row,
+        columns=_names(row.columns, columns),
+        on_delete_columns=_names(row.on_delete_columns, columns),
+        index=_index(row.index, columns) if row.index is not None else None,
+    )
+    if not row.target:
+        return found
+    schema, name = row.target
+    target_columns = _names(row.target_columns, renames.columns.get((schema, name), {}))
+    target = (schema, renames.tables.get((schema, name), name))
+    return replace(found, target=target, target_columns=target_columns)
 
 
 def _index(row: Index, columns: Mapping[str, str]) -> Index:
-    found = row.copy()
-    found["keys"] = [key.copy() for key in row["keys"]]
-    for key in found["keys"]:
-        if "column" in key:
-            key["column"] = columns.get(key["column"], key["column"])
-    if "include" in row:
-        found["include"] = _names(row["include"], columns)
-    return found
+    keys = (key if key.column is None else replace(key, column=columns.get(key.column, key.column)) for key in row.keys)
+    return replace(row, keys=tuple(keys), include=_names(row.include, columns))
 
 
 def _sequence(row: SequenceRow, renames: Renames) -> SequenceRow:
-    if "of" not in row:
+    if not row.of:
         return row
-    schema, table, column = row["of"]
+    schema, table, column = row.of
     columns = renames.columns.get((schema, table), {})
-    return {**row, "of": [schema, renames.tables.get((schema, table), table), columns.get(column, column)]}
+    return replace(row, of=(schema, renames.tables.get((schema, table), table), columns.get(column, column)))

@@ -20,16 +20,16 @@ class Generator(NamedTuple):
 
 
 def generator(side: Side, table: Relation, column: Column) -> Generator:
-    owned = side.owned.get((table["schema"], table["name"], column["name"]))
-    if column.get("identity"):
+    owned = side.owned.get((table.schema, table.name, column.name))
+    if column.identity:
         return Generator("identity", owned, definitions.identity(column))
-    default = column.get("default")
+    default = column.default
     if default is None:
         return Generator("none", owned)
     drawn = side.sequence_of_default(default)
     if drawn is None:
         return Generator("default", owned, f"DEFAULT {default}")
-    if owned is not None and drawn == (owned["schema"], owned["name"]):
+    if owned is not None and drawn == (owned.schema, owned.name):
         return Generator("serial", owned, f"DEFAULT {default}")
     return Generator("sequence", side.sequences.get(drawn), f"DEFAULT {default}")
 
@@ -50,19 +50,17 @@ def compare_generator(
     ):
         compare_default(work, label, table, ours, theirs, table_label)
     elif wanted.how == "identity":
-        if present.how != "identity" or expected["identity"] != actual["identity"]:
+        if present.how != "identity" or expected.identity != actual.identity:
             repair = _to_identity(table, actual, expected, present)
             _report_identity(work, label, wanted, present, repair, table_label)
     elif wanted.how == "serial":
         _compare_serial(work, label, table, ours, theirs, wanted, present, table_label)
     elif present.how == "identity":
-        quoted = quote_name(actual["name"])
+        quoted = quote_name(actual.name)
         repair = [f"ALTER TABLE {table} ALTER COLUMN {quoted} DROP IDENTITY;"]
-        if expected.get("default") is not None:
-            repair.append(
-                f"ALTER TABLE {table} ALTER COLUMN {quoted} SET DEFAULT {work.sides.sql(expected['default'])};"
-            )
-        always = actual["identity"] == "a"
+        if expected.default is not None:
+            repair.append(f"ALTER TABLE {table} ALTER COLUMN {quoted} SET DEFAULT {work.sides.sql(expected.default)};")
+        always = actual.identity == "a"
         why = "inserts that give a value are refused" if always else "inserts without a value get a number"
         work.add(
             "column_identity",
@@ -78,16 +76,16 @@ def compare_generator(
         compare_default(work, label, table, ours, theirs, table_label)
     if wanted.how in ("serial", "identity") and present.sequence is not None and wanted.sequence is not None:
         compare_options(work, "column_sequence", label, wanted.sequence, present.sequence, table_label)
-        name = f"SEQUENCE {quote_names(present.sequence['schema'], present.sequence['name'])}"
+        name = f"SEQUENCE {quote_names(present.sequence.schema, present.sequence.name)}"
         work.compare_comment("sequence_comment", label, wanted.sequence, present.sequence, name, table=table_label)
         work.compare_grants("sequence_grant", label, wanted.sequence, present.sequence, name)
 
 
 def compare_drawn(work: Comparison, label: str, table: str, expected: Relation, actual: Relation) -> None:
     """Only the columns of two equal tables that draw numbers: their sequences are rows of their own."""
-    for ours, theirs in zip(expected["columns"], actual["columns"]):
-        if ours.get("identity") or "nextval(" in ours.get("default", ""):
-            compare_generator(work, f"{label}.{ours['name']}", table, (expected, ours), (actual, theirs), label)
+    for ours, theirs in zip(expected.columns, actual.columns):
+        if ours.identity or "nextval(" in (ours.default or ""):
+            compare_generator(work, f"{label}.{ours.name}", table, (expected, ours), (actual, theirs), label)
 
 
 def _compare_serial(
@@ -106,14 +104,14 @@ def _compare_serial(
         if work.options.exact:
             compare_default(work, label, table, ours, theirs, table_label)
         return
-    quoted = quote_name(actual["name"])
+    quoted = quote_name(actual.name)
     if present.how == "sequence" and present.sequence is not None and not _shared(work, present.sequence):
-        name = quote_names(present.sequence["schema"], present.sequence["name"])
+        name = quote_names(present.sequence.schema, present.sequence.name)
         work.add(
             "column_sequence_owner",
             label,
             f"sequence owned by {label}",
-            f"sequence {present.sequence['name']}, not owned by it",
+            f"sequence {present.sequence.name}, not owned by it",
             [f"ALTER SEQUENCE {name} OWNED BY {table}.{quoted};"],
             table=table_label,
         )
@@ -122,16 +120,16 @@ def _compare_serial(
         repair = [f"ALTER TABLE {table} ALTER COLUMN {quoted} DROP IDENTITY;"]
         _report_identity(work, label, wanted, present, repair, table_label)
         return
-    owned = work.actual.owned.get((theirs[0]["schema"], theirs[0]["name"], actual["name"]))
+    owned = work.actual.owned.get((theirs[0].schema, theirs[0].name, actual.name))
     if owned is not None:  # the default is gone or another, the sequence is still there
-        name = quote_text(quote_names(owned["schema"], owned["name"]))
+        name = quote_text(quote_names(owned.schema, owned.name))
         repair = [f"ALTER TABLE {table} ALTER COLUMN {quoted} SET DEFAULT nextval({name}::regclass);"]
     else:
         drop = [f"ALTER TABLE {table} ALTER COLUMN {quoted} DROP DEFAULT;"] if present.how == "default" else []
         repair = [
             *drop,
             f"ALTER TABLE {table} ALTER COLUMN {quoted} ADD GENERATED BY DEFAULT AS IDENTITY;",
-            set_to_maximum(table, actual["name"]),
+            set_to_maximum(table, actual.name),
         ]
     work.add(
         "column_default",
@@ -147,11 +145,11 @@ def _compare_serial(
 
 def _shared(work: Comparison, sequence: SequenceRow) -> bool:
     """Whether the column that owns the sequence draws from it too."""
-    schema, table, name = sequence.get("of") or ("", "", "")
+    schema, table, name = sequence.of or ("", "", "")
     owner = work.actual.relations.get((schema, table))
-    columns = owner["columns"] if owner else []
-    default = next((column.get("default") for column in columns if column["name"] == name), None)
-    return work.actual.sequence_of_default(default) == (sequence["schema"], sequence["name"])
+    columns = owner.columns if owner else []
+    default = next((column.default for column in columns if column.name == name), None)
+    return work.actual.sequence_of_default(default) == (sequence.schema, sequence.name)
 
 
 def _report_identity(
@@ -181,17 +179,17 @@ def set_to_maximum(table: str, column: str) -> str:
 
 
 def _to_identity(table: str, actual: Column, expected: Column, present: Generator) -> list[str]:
-    quoted = quote_name(actual["name"])
+    quoted = quote_name(actual.name)
     target = f"ALTER TABLE {table} ALTER COLUMN {quoted}"
-    how = "ALWAYS" if expected["identity"] == "a" else "BY DEFAULT"
+    how = "ALWAYS" if expected.identity == "a" else "BY DEFAULT"
     if present.how == "identity":
         return [f"{target} SET GENERATED {how};"]
     repair = [f"{target} DROP DEFAULT;"] if present.how != "none" else []
-    if not actual.get("not_null"):
+    if not actual.not_null:
         repair.append(f"{target} SET NOT NULL;")
     if present.sequence is not None and present.how != "sequence":
-        repair.append(f"DROP SEQUENCE {quote_names(present.sequence['schema'], present.sequence['name'])};")
-    return [*repair, f"{target} ADD GENERATED {how} AS IDENTITY;", set_to_maximum(table, actual["name"])]
+        repair.append(f"DROP SEQUENCE {quote_names(present.sequence.schema, present.sequence.name)};")
+    return [*repair, f"{target} ADD GENERATED {how} AS IDENTITY;", set_to_maximum(table, actual.name)]
 
 
 def compare_default(
@@ -204,21 +202,21 @@ def compare_default(
 ) -> None:
     """What a column gets that an insert leaves out; of a view's column too."""
     (expected_table, expected), (actual_table, actual) = ours, theirs
-    texts = expected.get("default"), actual.get("default")
+    texts = expected.default, actual.default
     keys = (
-        work.expected.default_of(texts[0], expected["type"], expected_table),
-        work.actual.default_of(texts[1], actual["type"], actual_table),
+        work.expected.default_of(texts[0], expected.type, expected_table),
+        work.actual.default_of(texts[1], actual.type, actual_table),
     )
     if texts[0] == texts[1] or keys[0] == keys[1]:
         return
-    target = f"ALTER TABLE {table} ALTER COLUMN {quote_name(actual['name'])}"
+    target = f"ALTER TABLE {table} ALTER COLUMN {quote_name(actual.name)}"
     severity, why = "", ""
     if keys[0] is None:
         repair = [f"{target} DROP DEFAULT;"]
         severity, why = "note", "rows inserted without this column get a value that the models do not know"
     else:
         repair = [f"{target} SET DEFAULT {work.sides.sql(str(texts[0]))};"]
-        if keys[1] is None and expected.get("not_null"):
+        if keys[1] is None and expected.not_null:
             severity, why = "error", "the models leave the value to the database, which has none: inserts fail"
     words = [f"DEFAULT {text}" if text is not None else "no default" for text in texts]
     work.add("column_default", label, words[0], words[1], repair, table=table_label, severity=severity, why=why)
@@ -230,14 +228,14 @@ def compare_options(
     """Type, increment, bounds, cache, cycle of a sequence."""
     wanted, present = definitions.sequence_options(expected), definitions.sequence_options(actual)
     differing = [word for word in wanted if wanted[word] != present[word]]
-    if expected["persistence"] != actual["persistence"]:
+    if expected.persistence != actual.persistence:
         words = {"p": "LOGGED", "u": "UNLOGGED"}
         work.add(
             kind,
             label,
-            f"{words[expected['persistence']]} sequence",
-            f"{words[actual['persistence']]} sequence",
-            [f"ALTER SEQUENCE {quote_names(actual['schema'], actual['name'])} SET {words[expected['persistence']]};"],
+            f"{words[expected.persistence]} sequence",
+            f"{words[actual.persistence]} sequence",
+            [f"ALTER SEQUENCE {quote_names(actual.schema, actual.name)} SET {words[expected.persistence]};"],
             table=table,
             why="an unlogged sequence starts anew after a crash: duplicate keys",
         )
@@ -248,7 +246,7 @@ def compare_options(
     def words_of(options: dict[str, str]) -> str:
         return ", ".join(f"{word} {options[word] or 'default'}" for word in differing)
 
-    name = quote_names(actual["schema"], actual["name"])
+    name = quote_names(actual.schema, actual.name)
     work.add(
         kind,
         label,
@@ -262,7 +260,7 @@ def compare_options(
 
 
 def _room(sequence: SequenceRow) -> int:
-    numbers: int = sequence["maximum"] - sequence["minimum"]
+    numbers: int = sequence.maximum - sequence.minimum
     return numbers
 
 
@@ -270,7 +268,7 @@ def compare_sequences(work: Comparison) -> None:
     """Sequences that stand for themselves; those of serial and identity columns belong to their columns."""
     used = set()
     for (schema, name), row in work.expected.sequences.items():
-        if row.get("of"):
+        if row.of:
             continue
         label = work.expected.label(schema, name)
         written = work.sides.written(schema, name)
@@ -280,23 +278,23 @@ def compare_sequences(work: Comparison) -> None:
             repair = [f"CREATE SEQUENCE {written} {options};".replace(" ;", ";")]
             work.add("sequence_missing", label, f"sequence {options}", "nothing", repair)
             continue
-        used.add((found["schema"], found["name"]))
-        if found.get("of") and not found.get("internal"):
-            owner = ".".join(found["of"][1:])
-            repair = [f"ALTER SEQUENCE {quote_names(found['schema'], found['name'])} OWNED BY NONE;"]
+        used.add((found.schema, found.name))
+        if found.of and not found.internal:
+            owner = ".".join(found.of[1:])
+            repair = [f"ALTER SEQUENCE {quote_names(found.schema, found.name)} OWNED BY NONE;"]
             why = "dropping the column drops the sequence"
             work.add("sequence_options", label, "owned by no column", f"owned by {owner}", repair, why=why)
         compare_options(work, "sequence_options", label, row, found)
-        sql_name = f"SEQUENCE {quote_names(found['schema'], found['name'])}"
+        sql_name = f"SEQUENCE {quote_names(found.schema, found.name)}"
         work.compare_common("sequence", label, row, found, sql_name)
     drawn = {
-        work.actual.sequence_of_default(column.get("default"))
+        work.actual.sequence_of_default(column.default)
         for relation in work.actual.relations.values()
-        for column in relation["columns"]
-        if "default" in column
+        for column in relation.columns
+        if column.default is not None
     }
     for key, row in work.actual.sequences.items():
-        if key in used or key in drawn or row.get("of") or row["schema"] not in work.sides.scope:
+        if key in used or key in drawn or row.of or row.schema not in work.sides.scope:
             continue
         label = work.actual.label(*key)
         repair = [f"DROP SEQUENCE {quote_names(*key)};"]

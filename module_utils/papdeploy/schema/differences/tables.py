@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+from operator import attrgetter
+
 from ...core.text import plural
 from ...sql.quoting import quote_name, quote_names
-from ..catalog.rows import Relation
+from ..catalog.rows import Elsewhere, Relation
 from ..repair.definitions import column_type
 from ..repair.tables import create_relation, drop_relation, reset_options, sql_kind
 from .columns import compare_columns
@@ -23,6 +26,10 @@ KINDS = {
     "f": "foreign table",
 }
 _PERSISTENCE = {"p": "logged", "u": "unlogged", "t": "temporary"}
+# What two rows of the same table share where nothing differs; partitions come and go.
+_rest = attrgetter(
+    *(item.name for item in dataclasses.fields(Relation) if item.name not in ("owner", "columns", "partitions"))
+)
 _IDENTITY = {"d": "DEFAULT", "n": "NOTHING", "f": "FULL", "i": "USING INDEX"}
 
 
@@ -36,11 +43,9 @@ def compare_relations(work: Comparison) -> None:
         if found is None:
             missing.append(row)
         else:
-            matched.add((found["schema"], found["name"]))
+            matched.add((found.schema, found.name))
             pairs.append((row, found))
-    extra = [
-        row for key, row in work.actual.relations.items() if key not in matched and row["schema"] in work.sides.scope
-    ]
+    extra = [row for key, row in work.actual.relations.items() if key not in matched and row.schema in work.sides.scope]
     for row in missing:
         _compare_missing(work, row, extra)
     for row in extra:
@@ -51,77 +56,75 @@ def compare_relations(work: Comparison) -> None:
 
 def _compare_missing(work: Comparison, row: Relation, extra: list[Relation]) -> None:
     """Missing, or in another schema."""
-    label = work.expected.label(row["schema"], row["name"])
+    label = work.expected.label(row.schema, row.name)
     moved = find_elsewhere(work.sides, row)
     if moved is not None:
-        schema = moved["schema"]
-        if moved.get("partition"):
-            work.add("table_attached", label, KINDS[row["kind"]], "a partition of another table", table=label)
+        schema = moved.schema
+        if isinstance(moved, Elsewhere) and moved.partition:
+            work.add("table_attached", label, KINDS[row.kind], "a partition of another table", table=label)
             return
-        home = quote_names(schema, row["name"])
-        where = quote_name(work.sides.home(row["schema"]))
+        home = quote_names(schema, row.name)
+        where = quote_name(work.sides.home(row.schema))
         repair = [f"ALTER {sql_kind(row)} {home} SET SCHEMA {where};"]
         work.add("table_moved", label, f"in schema {where}", f"in schema {schema}", repair, table=label)
-        extra[:] = [other for other in extra if (other["schema"], other["name"]) != (schema, row["name"])]
+        extra[:] = [other for other in extra if (other.schema, other.name) != (schema, row.name)]
         return
-    kind = "view_missing" if row["kind"] in "vm" else "table_missing"
+    kind = "view_missing" if row.kind in "vm" else "table_missing"
     work.add(kind, label, _summary(row), "nothing", create_relation(work, row), table=label)
 
 
 def _report_rename(work: Comparison, expected: Relation, actual: Relation) -> None:
     """The table's name in the database, where it is not the models'."""
-    before = work.renames.table_before(actual["schema"], actual["name"])
-    if before == actual["name"]:
+    before = work.renames.table_before(actual.schema, actual.name)
+    if before == actual.name:
         return
-    label = work.expected.label(expected["schema"], expected["name"])
-    repair = [
-        f"ALTER {sql_kind(expected)} {quote_names(actual['schema'], before)} RENAME TO {quote_name(expected['name'])};"
-    ]
-    words = KINDS[expected["kind"]]
-    present = work.actual.label(actual["schema"], before)
+    label = work.expected.label(expected.schema, expected.name)
+    repair = [f"ALTER {sql_kind(expected)} {quote_names(actual.schema, before)} RENAME TO {quote_name(expected.name)};"]
+    words = KINDS[expected.kind]
+    present = work.actual.label(actual.schema, before)
     kind = "table_renamed"
     work.add(kind, label, f"{words} {label}", f"{words} {present}", repair, table=label)
 
 
 def _summary(row: Relation) -> str:
-    if row["kind"] == "v":
+    if row.kind == "v":
         return "view"
-    columns = ", ".join(f"{column['name']} {column_type(column)}" for column in row["columns"])
-    return f"{KINDS[row['kind']]} ({columns})"
+    columns = ", ".join(f"{column.name} {column_type(column)}" for column in row.columns)
+    return f"{KINDS[row.kind]} ({columns})"
 
 
 def _report_extra(work: Comparison, row: Relation) -> None:
-    label = work.actual.label(row["schema"], row["name"])
-    kind = "view_extra" if row["kind"] in "vm" else "table_extra"
+    label = work.actual.label(row.schema, row.name)
+    kind = "view_extra" if row.kind in "vm" else "table_extra"
     work.add(kind, label, "nothing", _summary(row), drop_relation(row), table=label)
 
 
 def compare_relation(work: Comparison, expected: Relation, actual: Relation) -> None:
     """Two relations that stand for one another."""
-    label = work.expected.label(expected["schema"], expected["name"])
-    name = quote_names(actual["schema"], actual["name"])
+    label = work.expected.label(expected.schema, expected.name)
+    name = quote_names(actual.schema, actual.name)
     if work.options.ignores("*", label):
         return
     _report_rename(work, expected, actual)
-    renamed = work.renames.columns_before(actual["schema"], actual["name"])
+    renamed = work.renames.columns_before(actual.schema, actual.name)
     if work.sides.same_words and not renamed and _equal(expected, actual):
         compare_drawn(work, label, name, expected, actual)
         return
-    if expected["kind"] != actual["kind"] and {expected["kind"], actual["kind"]} != {"r", "p"}:
+    if expected.kind != actual.kind and {expected.kind, actual.kind} != {"r", "p"}:
         work.add(
             "table_kind",
             label,
-            KINDS[expected["kind"]],
-            KINDS[actual["kind"]],
+            KINDS[expected.kind],
+            KINDS[actual.kind],
             [
-                f"ALTER {sql_kind(actual)} {name} RENAME TO {quote_name(actual['name'] + '_old')};",
+                f"ALTER {sql_kind(actual)} {name} RENAME TO {quote_name(actual.name + '_old')};",
                 *create_relation(work, expected),
             ],
             table=label,
         )
         return
     _compare_properties(work, label, name, expected, actual)
-    if expected["kind"] in "vm":
+    if expected.kind in "vm":
         _compare_view(work, label, name, expected, actual)
     else:
         compare_columns(work, label, name, expected, actual)
@@ -133,12 +136,9 @@ def compare_relation(work: Comparison, expected: Relation, actual: Relation) -> 
 
 def _equal(expected: Relation, actual: Relation) -> bool:
     """Whether two rows are the same but for the owner: then no rule can tell them apart, and most tables are so."""
-    if expected["columns"] != actual["columns"]:
+    if expected.columns != actual.columns:
         return False
-    keys = (expected.keys() | actual.keys()) - {"owner", "columns", "partitions"}
-    if any(expected.get(key) != actual.get(key) for key in keys):
-        return False
-    return bool(expected.get("partitions")) == bool(actual.get("partitions"))
+    return _rest(expected) == _rest(actual) and bool(expected.partitions) == bool(actual.partitions)
 
 
 def _compare_properties(work: Comparison, label: str, name: str, expected: Relation, actual: Relation) -> None:
@@ -146,57 +146,58 @@ def _compare_properties(work: Comparison, label: str, name: str, expected: Relat
         if wanted != present:
             work.add(kind, label, wanted or "none", present or "none", repair, table=label)
 
-    keys = tuple(
-        f"PARTITION BY {side['partition_key']}" if side.get("partition_key") else "" for side in (expected, actual)
-    )
+    keys = tuple(f"PARTITION BY {side.partition_key}" if side.partition_key else "" for side in (expected, actual))
     if work.expected.text(keys[0]) != work.actual.text(keys[1]):
         hint = "-- a table cannot change this: create it anew, copy the rows, swap the names"
         work.add(
             "table_partitioning", label, keys[0] or "not partitioned", keys[1] or "not partitioned", [hint], table=label
         )
-    elif expected.get("partitions") and not actual.get("partitions"):
+    elif expected.partitions and not actual.partitions:
         hint = f"-- CREATE TABLE … PARTITION OF {name} …;"
         work.add(
-            "table_partitions", label, plural(expected["partitions"], "partition"), "no partition", [hint], table=label
+            "table_partitions", label, plural(expected.partitions, "partition"), "no partition", [hint], table=label
         )
-    elif expected.get("default_partition") and not actual.get("default_partition"):
-        default = quote_names(actual["schema"], f"{actual['name'][:55]}_default")
+    elif expected.default_partition and not actual.default_partition:
+        default = quote_names(actual.schema, f"{actual.name[:55]}_default")
         create = f"CREATE TABLE {default} PARTITION OF {name} DEFAULT;"
         work.add("table_partitions", label, "a DEFAULT partition", "no DEFAULT partition", [create], table=label)
-    persistence = [_PERSISTENCE[side["persistence"]] for side in (expected, actual)]
+    persistence = [_PERSISTENCE[side.persistence] for side in (expected, actual)]
     differ("table_persistence", *persistence, f"ALTER TABLE {name} SET {persistence[0].upper()}; -- rewrites the table")
     parents = (
-        [work.expected.name(parent) for parent in expected.get("inherits", [])],
-        [work.actual.name(parent) for parent in actual.get("inherits", [])],
+        [work.expected.name(parent) for parent in expected.inherits],
+        [work.actual.name(parent) for parent in actual.inherits],
     )
-    repair = [f"ALTER TABLE {name} INHERIT {work.sides.sql(p)};" for p in expected.get("inherits", [])]
-    repair = repair or [f"ALTER TABLE {name} NO INHERIT {p};" for p in actual.get("inherits", [])]
+    repair = [f"ALTER TABLE {name} INHERIT {work.sides.sql(p)};" for p in expected.inherits]
+    repair = repair or [f"ALTER TABLE {name} NO INHERIT {p};" for p in actual.inherits]
     differ("table_inheritance", *(", ".join(side) and f"inherits {', '.join(side)}" for side in parents), *repair)
-    differ("table_type", work.expected.name(expected.get("of_type", "")), work.actual.name(actual.get("of_type", "")))
-    if expected["kind"] not in "v":
-        options = [", ".join(sorted(side.get("options", []))) for side in (expected, actual)]
+    differ("table_type", work.expected.name(expected.of_type), work.actual.name(actual.of_type))
+    if expected.kind not in "v":
+        options = [", ".join(sorted(side.options)) for side in (expected, actual)]
         differ("table_storage", *options, *reset_options(f"{sql_kind(actual)} {name}", expected, actual))
-    if expected.get("tablespace") or work.options.exact:
-        spaces = [side.get("tablespace", "pg_default") for side in (expected, actual)]
+    if expected.tablespace or work.options.exact:
+        spaces = [(side.tablespace or "pg_default") for side in (expected, actual)]
         differ(
             "table_tablespace",
             *spaces,
             f"ALTER TABLE {name} SET TABLESPACE {quote_name(spaces[0])}; -- copies the table",
         )
-    if expected["kind"] == actual["kind"]:
-        differ("table_method", expected.get("method", ""), actual.get("method", ""))
-    differ("table_server", str(expected.get("server", "")), str(actual.get("server", "")))
+    if expected.kind == actual.kind:
+        differ("table_method", expected.method, actual.method)
+    differ("table_server", _server(expected), _server(actual))
     _compare_replica_identity(work, label, name, expected, actual)
     _compare_row_security(work, label, name, expected, actual)
 
 
+def _server(row: Relation) -> str:
+    return str(list(row.server)) if row.server else ""
+
+
 def _compare_replica_identity(work: Comparison, label: str, name: str, expected: Relation, actual: Relation) -> None:
     def identity(side: Relation) -> str:
-        return _IDENTITY[side.get("replica_identity", "d")]
+        return _IDENTITY[side.replica_identity or "d"]
 
     def chosen(side: Relation) -> str:
-        rows = [*side.get("indexes", []), *(c["index"] for c in side.get("constraints", []) if "index" in c)]
-        return next((i["name"] for i in rows if i.get("replica_identity")), "")
+        return next((index.name for index in side.all_indexes() if index.replica_identity), "")
 
     wanted, present = identity(expected), identity(actual)
     if wanted != present:
@@ -212,44 +213,43 @@ def _compare_replica_identity(work: Comparison, label: str, name: str, expected:
 
 
 def _compare_row_security(work: Comparison, label: str, name: str, expected: Relation, actual: Relation) -> None:
-    for key, word, on, off in (
-        ("row_security", "ROW LEVEL SECURITY", "ENABLE", "DISABLE"),
-        ("force_row_security", "ROW LEVEL SECURITY for the owner too", "FORCE", "NO FORCE"),
+    forced = (expected.force_row_security, actual.force_row_security)
+    for (ours, theirs), word, on, off in (
+        ((expected.row_security, actual.row_security), "ROW LEVEL SECURITY", "ENABLE", "DISABLE"),
+        (forced, "ROW LEVEL SECURITY for the owner too", "FORCE", "NO FORCE"),
     ):
-        if bool(expected.get(key)) != bool(actual.get(key)):
-            wanted, present = (on, off) if expected.get(key) else (off, on)
+        if ours != theirs:
+            wanted, present = (on, off) if ours else (off, on)
             repair = [f"ALTER TABLE {name} {wanted} ROW LEVEL SECURITY;"]
             work.add("row_security", label, f"{wanted} {word}", f"{present} {word}", repair, table=label)
 
 
 def _compare_view(work: Comparison, label: str, name: str, expected: Relation, actual: Relation) -> None:
     definitions = (
-        view_key(work.expected.text(expected["definition"])),
-        view_key(work.actual.text(actual["definition"])),
+        view_key(work.expected.text(expected.definition)),
+        view_key(work.actual.text(actual.definition)),
     )
     if definitions[0] != definitions[1]:
         create = create_relation(work, expected)
-        if expected["kind"] == "v":
+        if expected.kind == "v":
             repair = ["-- CREATE OR REPLACE keeps rights and dependents where the columns stay the same"]
             repair += [create[0].replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1), *create[1:]]
         else:
             repair = [f"DROP MATERIALIZED VIEW {name};", *create]
-        work.add(
-            "view_definition", label, expected["definition"].strip(), actual["definition"].strip(), repair, table=label
-        )
-    if expected["kind"] == "v":
-        wanted, present = (", ".join(sorted(side.get("options", []))) for side in (expected, actual))
+        work.add("view_definition", label, expected.definition.strip(), actual.definition.strip(), repair, table=label)
+    if expected.kind == "v":
+        wanted, present = (", ".join(sorted(side.options)) for side in (expected, actual))
         if wanted != present:
             repair = reset_options(f"VIEW {name}", expected, actual)
             work.add("view_options", label, wanted or "no options", present or "no options", repair, table=label)
-    elif actual.get("populated") == "no" and expected.get("populated") != "no":
+    elif actual.populated == "no" and expected.populated != "no":
         work.add(
             "view_unpopulated", label, "filled", "WITH NO DATA", [f"REFRESH MATERIALIZED VIEW {name};"], table=label
         )
-    for column in expected["columns"]:
-        other = next((c for c in actual["columns"] if c["name"] == column["name"]), None)
+    for column in expected.columns:
+        other = next((c for c in actual.columns if c.name == column.name), None)
         if other is not None:
-            quoted, column_label = quote_name(column["name"]), f"{label}.{column['name']}"
+            quoted, column_label = quote_name(column.name), f"{label}.{column.name}"
             work.compare_comment("column_comment", column_label, column, other, f"COLUMN {name}.{quoted}", table=label)
             work.compare_grants("column_grant", column_label, column, other, f"TABLE {name}", quoted)
             compare_default(work, column_label, name, (expected, column), (actual, other), label)

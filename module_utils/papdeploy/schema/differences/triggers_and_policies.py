@@ -15,12 +15,12 @@ _ENABLE = {"O": "ENABLE", "D": "DISABLE", "R": "ENABLE REPLICA", "A": "ENABLE AL
 def compare_parts(work: Comparison, label: str, name: str, expected: Relation, actual: Relation) -> None:
     both = (expected, actual)
     parts = {
-        "trigger": [side.get("triggers", []) for side in both],
-        "rule": [side.get("rules", []) for side in both],
-        "policy": [side.get("policies", []) for side in both],
+        "trigger": [side.triggers for side in both],
+        "rule": [side.rules for side in both],
+        "policy": [side.policies for side in both],
     }
     for part, sides in parts.items():
-        ours, theirs = ({row["name"]: row for row in rows} for rows in sides)
+        ours, theirs = ({row.name: row for row in rows} for rows in sides)
         for key, row in ours.items():
             other = theirs.get(key)
             object_name = f"{label}.{key}"
@@ -38,19 +38,19 @@ def compare_parts(work: Comparison, label: str, name: str, expected: Relation, a
 def _words(part: str, row: Part) -> str:
     if part == "policy":
         return definitions.policy(row)
-    state = row.get("enabled", "O")
-    return str(row["definition"]) + ("" if state == "O" else f" ({_ENABLED[state]})")
+    state = row.enabled or "O"
+    return str(row.definition) + ("" if state == "O" else f" ({_ENABLED[state]})")
 
 
 def _create(work: Comparison, part: str, name: str, row: Part) -> list[str]:
-    quoted = quote_name(row["name"])
+    quoted = quote_name(row.name)
     if part == "policy":
         return [f"CREATE POLICY {quoted} ON {name} {definitions.policy(row, work.sides.sql)};"]
-    found = [work.sides.sql(row["definition"]).rstrip(";") + ";"]
-    if row["enabled"] != "O":
-        found.append(f"ALTER TABLE {name} {_ENABLE[row['enabled']]} {part.upper()} {quoted};")
-    if row.get("comment"):
-        found.append(f"COMMENT ON {part.upper()} {quoted} ON {name} IS {quote_text(row['comment'])};")
+    found = [work.sides.sql(row.definition).rstrip(";") + ";"]
+    if row.enabled != "O":
+        found.append(f"ALTER TABLE {name} {_ENABLE[row.enabled]} {part.upper()} {quoted};")
+    if row.comment:
+        found.append(f"COMMENT ON {part.upper()} {quoted} ON {name} IS {quote_text(row.comment)};")
     return found
 
 
@@ -63,15 +63,15 @@ def _compare(
     their_part: tuple[Relation, Part],
 ) -> None:
     (expected, ours), (actual, theirs) = our_part, their_part
-    object_name, quoted = f"{label}.{ours['name']}", quote_name(ours["name"])
+    object_name, quoted = f"{label}.{ours.name}", quote_name(ours.name)
     if _key(work.expected, part, expected, ours) != _key(work.actual, part, actual, theirs):
         create = _create(work, part, name, ours)
         repair = ["BEGIN;", f"DROP {part.upper()} {quoted} ON {name};", *create, "COMMIT;"]
         work.add(f"{part}_changed", object_name, _words(part, ours), _words(part, theirs), repair, table=label)
-    elif part != "policy" and ours["enabled"] != theirs["enabled"]:
-        repair = [f"ALTER TABLE {name} {_ENABLE[ours['enabled']]} {part.upper()} {quoted};"]
+    elif part != "policy" and ours.enabled != theirs.enabled:
+        repair = [f"ALTER TABLE {name} {_ENABLE[ours.enabled]} {part.upper()} {quoted};"]
         kind_name = "trigger_disabled" if part == "trigger" else "rule_changed"
-        words = _ENABLED[ours["enabled"]], _ENABLED[theirs["enabled"]]
+        words = _ENABLED[ours.enabled], _ENABLED[theirs.enabled]
         work.add(kind_name, object_name, *words, repair, table=label)
     target = f"{part.upper()} {quoted} ON {name}"
     work.compare_comment("constraint_comment", object_name, ours, theirs, target, table=label)
@@ -80,10 +80,10 @@ def _compare(
 def _key(side: Side, part: str, table: Relation, row: Part) -> object:
     if part == "policy":
         return (
-            row["command"],
-            bool(row.get("permissive")),
-            sorted(row["roles"]),
-            repr(side.expression(row.get("using"), table)),
-            repr(side.expression(row.get("check"), table)),
+            row.command,
+            bool(row.permissive),
+            sorted(row.roles),
+            repr(side.expression(row.using, table)),
+            repr(side.expression(row.check, table)),
         )
-    return side.text(row["definition"])
+    return side.text(row.definition)

@@ -13,47 +13,47 @@ _KINDS = {"e": "enum", "d": "domain", "c": "composite type", "r": "range type"}
 
 
 def compare_types(work: Comparison) -> None:
-    actual = {(row["schema"], row["name"]): row for row in work.actual.catalog["types"]}
+    actual = {(row.schema, row.name): row for row in work.actual.catalog.types}
     matched = set()
-    for row in work.expected.catalog["types"]:
-        label = work.expected.label(row["schema"], row["name"])
-        found = work.sides.find(actual, row["schema"], row["name"])
+    for row in work.expected.catalog.types:
+        label = work.expected.label(row.schema, row.name)
+        found = work.sides.find(actual, row.schema, row.name)
         if found is None:
-            create = definitions.create_type(row, work.sides.written(row["schema"], row["name"]), work.sides.sql)
+            create = definitions.create_type(row, work.sides.written(row.schema, row.name), work.sides.sql)
             work.add("type_missing", label, _words(row), "nothing", create)
             continue
-        matched.add((found["schema"], found["name"]))
+        matched.add((found.schema, found.name))
         _compare(work, label, row, found)
     for key, row in actual.items():
-        if key not in matched and row["schema"] in work.sides.scope:
-            word = "DOMAIN" if row["kind"] == "d" else "TYPE"
+        if key not in matched and row.schema in work.sides.scope:
+            word = "DOMAIN" if row.kind == "d" else "TYPE"
             work.add(
                 "type_extra", work.actual.label(*key), "nothing", _words(row), [f"DROP {word} {quote_names(*key)};"]
             )
 
 
 def _words(row: Type) -> str:
-    if row["kind"] == "e":
-        return f"ENUM ({', '.join(quote_text(label) for label in row.get('labels', []))})"
-    unchecked = [check[0] for check in row.get("checks", []) if not check[2]]
-    text = definitions.create_type(row, row["name"])[0].rstrip(";")
+    if row.kind == "e":
+        return f"ENUM ({', '.join(quote_text(label) for label in row.labels)})"
+    unchecked = [check[0] for check in row.checks if not check[2]]
+    text = definitions.create_type(row, row.name)[0].rstrip(";")
     return text + (f" ({', '.join(unchecked)} NOT VALID)" if unchecked else "")
 
 
 def _compare(work: Comparison, label: str, expected: Type, actual: Type) -> None:
-    name = quote_names(actual["schema"], actual["name"])
-    sql_name = f"{'DOMAIN' if actual['kind'] == 'd' else 'TYPE'} {name}"
-    if expected["kind"] != actual["kind"]:
-        work.add("type_changed", label, _KINDS[expected["kind"]], _KINDS[actual["kind"]])
-    elif expected["kind"] == "e":
+    name = quote_names(actual.schema, actual.name)
+    sql_name = f"{'DOMAIN' if actual.kind == 'd' else 'TYPE'} {name}"
+    if expected.kind != actual.kind:
+        work.add("type_changed", label, _KINDS[expected.kind], _KINDS[actual.kind])
+    elif expected.kind == "e":
         _compare_labels(work, label, name, expected, actual)
-    elif expected["kind"] == "d":
+    elif expected.kind == "d":
         _compare_domain(work, label, name, expected, actual)
     else:
         keys = [
             (
-                [(n, side.type(t)) for n, t in row.get("attributes", [])],
-                [side.name(str(x)) for x in row.get("range", [])],
+                [(n, side.type(t)) for n, t in row.attributes],
+                [side.name(str(x)) for x in row.range],
             )
             for side, row in ((work.expected, expected), (work.actual, actual))
         ]
@@ -65,7 +65,7 @@ def _compare(work: Comparison, label: str, expected: Type, actual: Type) -> None
 
 
 def _composite_repair(work: Comparison, name: str, expected: Type, actual: Type) -> list[str]:
-    wanted, present = dict(expected.get("attributes", [])), dict(actual.get("attributes", []))
+    wanted, present = dict(expected.attributes), dict(actual.attributes)
     steps = [f"DROP ATTRIBUTE {quote_name(key)}" for key in present if key not in wanted]
     for key, type_ in wanted.items():
         text = f"{quote_name(key)} {'' if key not in present else 'TYPE '}{work.sides.sql(type_)}"
@@ -77,7 +77,7 @@ def _composite_repair(work: Comparison, name: str, expected: Type, actual: Type)
 
 
 def _compare_labels(work: Comparison, label: str, name: str, expected: Type, actual: Type) -> None:
-    ours, theirs = list(expected.get("labels", [])), list(actual.get("labels", []))
+    ours, theirs = list(expected.labels), list(actual.labels)
     missing = [item for item in ours if item not in theirs]
     extra = [item for item in theirs if item not in ours]
     for item, other in _renamed(ours, theirs, missing, extra):
@@ -124,9 +124,9 @@ def _renamed(
 
 def _made_anew(work: Comparison, name: str, expected: Type, actual: Type) -> list[str]:
     """PostgreSQL cannot drop or move a label: a new type takes over, column by column."""
-    old = f"{actual['name'][:58]}_old"
-    old_name = quote_names(actual["schema"], old)
-    labels = ", ".join(quote_text(label) for label in expected.get("labels", []))
+    old = f"{actual.name[:58]}_old"
+    old_name = quote_names(actual.schema, old)
+    labels = ", ".join(quote_text(label) for label in expected.labels)
     repair = [
         "-- rewrites the tables that use it; rows with a label that goes must be changed first",
         f"ALTER TYPE {name} RENAME TO {quote_name(old)};",
@@ -134,35 +134,35 @@ def _made_anew(work: Comparison, name: str, expected: Type, actual: Type) -> lis
     ]
     own = work.actual.type(name)
     for relation in work.actual.relations.values():
-        if relation["kind"] not in "rp":
+        if relation.kind not in "rp":
             continue
-        table = quote_names(relation["schema"], relation["name"])
-        for column in relation["columns"]:
-            if work.actual.type(column["type"]) not in (own, own + "[]"):
+        table = quote_names(relation.schema, relation.name)
+        for column in relation.columns:
+            if work.actual.type(column.type) not in (own, own + "[]"):
                 continue
-            array = "[]" if column["type"].endswith("[]") else ""
-            quoted = quote_name(column["name"])
+            array = "[]" if column.type.endswith("[]") else ""
+            quoted = quote_name(column.name)
             target = f"ALTER COLUMN {quoted}"
             change = f"{target} TYPE {name}{array} USING {quoted}::text{array}::{name}{array}"
-            if column.get("default") is not None and not column.get("generated"):
-                change = f"{target} DROP DEFAULT, {change}, {target} SET DEFAULT {column['default']}"
+            if column.default is not None and not column.generated:
+                change = f"{target} DROP DEFAULT, {change}, {target} SET DEFAULT {column.default}"
             repair.append(f"ALTER TABLE {table} {change};")
     return [*repair, f"DROP TYPE {old_name};"]
 
 
 def _compare_domain(work: Comparison, label: str, name: str, expected: Type, actual: Type) -> None:
-    ours = {row[0]: row for row in expected.get("checks", [])}
-    theirs = {row[0]: row for row in actual.get("checks", [])}
+    ours = {row[0]: row for row in expected.checks}
+    theirs = {row[0]: row for row in actual.checks}
     repair: list[str] = []
-    if work.expected.default_of(expected.get("expression"), expected["base"]) != work.actual.default_of(
-        actual.get("expression"), actual["base"]
+    if work.expected.default_of(expected.expression, expected.base) != work.actual.default_of(
+        actual.expression, actual.base
     ):
-        default = expected.get("expression")
+        default = expected.expression
         repair.append(
             f"ALTER DOMAIN {name} " + (f"SET DEFAULT {work.sides.sql(default)};" if default else "DROP DEFAULT;")
         )
-    if bool(expected.get("not_null")) != bool(actual.get("not_null")):
-        repair.append(f"ALTER DOMAIN {name} {'SET' if expected.get('not_null') else 'DROP'} NOT NULL;")
+    if bool(expected.not_null) != bool(actual.not_null):
+        repair.append(f"ALTER DOMAIN {name} {'SET' if expected.not_null else 'DROP'} NOT NULL;")
     wanted = {repr(work.expected.expression(row[1])) for row in ours.values()}
     present = {repr(work.actual.expression(row[1])) for row in theirs.values()}
     if wanted != present:
@@ -179,10 +179,8 @@ def _compare_domain(work: Comparison, label: str, name: str, expected: Type, act
         for key, row in theirs.items():
             if not row[2] and repr(work.actual.expression(row[1])) not in unchecked:
                 repair.append(f"ALTER DOMAIN {name} VALIDATE CONSTRAINT {quote_name(key)};")
-    base = work.expected.type(expected["base"]), work.actual.type(actual["base"])
-    collation = [
-        side.name(row.get("collation", "")) for side, row in ((work.expected, expected), (work.actual, actual))
-    ]
+    base = work.expected.type(expected.base), work.actual.type(actual.base)
+    collation = [side.name(row.collation) for side, row in ((work.expected, expected), (work.actual, actual))]
     if base[0] != base[1] or collation[0] != collation[1]:
         repair = ["-- a domain cannot change its base: make a new one and move the columns over"]
     if repair:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...core.errors import PapError, Refused, Unavailable
 from ...core.text import plural
 from ..catalog.build import describe
 from ..catalog.connection import Session, first_line, sqlstate
-from ..catalog.rows import Catalog
+from ..catalog.rows import Catalog, Database
 from .load import ModelSet
 
 # A message is one transaction: this many statements keep its locks far below max_locks_per_transaction × connections.
@@ -68,13 +69,14 @@ def user_objects(session: Session) -> int:
 
 def finish(catalog: Catalog, models: ModelSet) -> Catalog:
     """The expected catalog without what only says where it was made."""
-    catalog["database"] = {"server_version": catalog["database"]["server_version"], "path": catalog["database"]["path"]}
-    catalog["unreadable"] = []
-    catalog["digest"] = models.digest(catalog["database"]["server_version"] // 10_000)
-    for section in ("schemas", "relations", "sequences", "types", "functions", "statistics"):
-        for row in catalog[section]:
-            row.pop("owner", None)  # the role that happened to create them; the models say nothing
-    return models.named(catalog)
+    sections = ("schemas", "relations", "sequences", "types", "functions", "statistics")
+    # the owner is the role that happened to create them; the models say nothing
+    ownerless: dict[str, Any] = {
+        name: tuple(replace(row, owner=None) for row in getattr(catalog, name)) for name in sections
+    }
+    database = Database(catalog.database.server_version, catalog.database.path)
+    made = replace(catalog, database=database, unreadable=(), digest=models.digest(database.major), **ownerless)
+    return models.named(made)
 
 
 def create(session: Session, statements: Sequence[str], *, one_transaction: bool = False) -> None:

@@ -10,15 +10,15 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import PapError
 from ...core.redact import Redactor
 from ...sql.quoting import quote_name
-from ..catalog.build import CATALOG_FORMAT
 from ..catalog.query import LEDGER_SCHEMA
-from ..catalog.rows import Catalog
+from ..catalog.rows import CATALOG_FORMAT, Catalog
 from . import recorder
 from .capture_output import silence
 
@@ -88,7 +88,7 @@ class ModelSet:
 
     def named(self, catalog: Catalog) -> Catalog:
         """``catalog`` with the models' names in it, for the reasons of the differences."""
-        return {**catalog, "models": {"specs": self.specs, "classes": self.classes()}}
+        return replace(catalog, models={"specs": list(self.specs), "classes": self.classes()})
 
     def classes(self) -> dict[str, dict[str, Any]]:
         """For each mapped table, as a difference names it: the class and where it is written (file, line)."""

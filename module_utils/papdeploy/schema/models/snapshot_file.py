@@ -6,13 +6,13 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ...core.durable import private_folder
 from ...core.errors import PapError
 from ...core.private import refuse_writable
-from ..catalog.build import CATALOG_FORMAT
-from ..catalog.rows import Catalog
+from ...core.records import read
+from ..catalog.rows import CATALOG_FORMAT, Catalog
 
 
 def cache_folder() -> Path:
@@ -41,7 +41,7 @@ def keep(folder: Path, catalog: Catalog) -> None:
         if not folder.exists():
             private_folder(folder)
         refuse_writable(folder)
-        write_snapshot(folder / f"{catalog['digest']}.json", catalog)
+        write_snapshot(folder / f"{catalog.digest}.json", catalog)
     except (PapError, OSError):
         return  # the next run makes it again
 
@@ -49,25 +49,25 @@ def keep(folder: Path, catalog: Catalog) -> None:
 def read_snapshot(path: str | Path) -> Catalog:
     """The catalog in ``path``, of whichever models it is: see :func:`verify`."""
     try:
-        catalog: Any = json.loads(Path(path).read_text(encoding="utf-8"))
+        found: Any = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as exc:
         raise PapError(f"There is no snapshot {path}.", hint="Make it with --write-snapshot.") from exc
     except (OSError, ValueError) as exc:
         raise PapError(
             f"The snapshot {path} cannot be read: {exc}.", hint="Make it anew with --write-snapshot."
         ) from exc
-    if not isinstance(catalog, dict) or catalog.get("format") != CATALOG_FORMAT:
+    if not isinstance(found, dict) or found.get("format") != CATALOG_FORMAT:
         raise PapError(
             f"{path} is no snapshot of this version (format {CATALOG_FORMAT}).",
             hint="Make it anew with --write-snapshot.",
         )
-    return cast("Catalog", catalog)
+    return read(Catalog, found, f"The snapshot {path}")
 
 
 def verify(snapshot: Catalog, digest: str, path: str | Path) -> None:
     """Raise PapError when the snapshot of ``path`` is of other models, or of another version, than ``digest``."""
-    if snapshot.get("digest") != digest:
-        major = snapshot["database"]["server_version"] // 10_000
+    if snapshot.digest != digest:
+        major = snapshot.database.major
         raise PapError(
             f"The snapshot {path} was made of other models, or for another version of PostgreSQL than the database's "
             f"(it is for {major}).",
@@ -80,7 +80,7 @@ def write_snapshot(path: str | Path, catalog: Catalog) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = []
-    for key, value in catalog.items():
+    for key, value in catalog.as_json().items():
         if isinstance(value, list) and value:
             rows = ",\n  ".join(json.dumps(row, sort_keys=True, ensure_ascii=False) for row in value)
             lines.append(f" {json.dumps(key)}: [\n  {rows}\n ]")

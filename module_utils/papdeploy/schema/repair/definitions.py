@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ...sql.quoting import quote_name, quote_text
-from ..catalog.rows import Column, Constraint, Index, IndexKey, Part, SequenceRow, Type
+from ..catalog.rows import NO_INDEX, Column, Constraint, Index, IndexKey, Part, SequenceRow, Type
 
 Qualify = Callable[..., str]
 Words = Callable[[str], str]
@@ -21,80 +21,80 @@ def columns(names: Sequence[str]) -> str:
 
 def constraint(row: Constraint, qualify: Qualify, sql: Words = str) -> str:
     """The constraint without its name, as in ALTER TABLE … ADD CONSTRAINT name …"""
-    kind = row["type"]
-    period = " WITHOUT OVERLAPS" if row.get("period") and kind != "foreign key" else ""
+    kind = row.type
+    period = " WITHOUT OVERLAPS" if row.period and kind != "foreign key" else ""
     if kind in ("primary key", "unique"):
-        index = row.get("index", {})
-        distinct = " NULLS NOT DISTINCT" if index.get("nulls_not_distinct") else ""
-        text = f"{kind.upper()}{distinct} ({columns(row['columns'])}{period})"
-        if index.get("include"):
-            text += f" INCLUDE ({columns(index['include'])})"
-        if index.get("options"):
-            text += f" WITH ({', '.join(index['options'])})"
+        index = row.index or NO_INDEX
+        distinct = " NULLS NOT DISTINCT" if index.nulls_not_distinct else ""
+        text = f"{kind.upper()}{distinct} ({columns(row.columns)}{period})"
+        if index.include:
+            text += f" INCLUDE ({columns(index.include)})"
+        if index.options:
+            text += f" WITH ({', '.join(index.options)})"
     elif kind == "foreign key":
         text = _foreign_key(row, qualify)
     elif kind == "check":
-        text = f"CHECK ({sql(row['expression'])})" + (" NO INHERIT" if row.get("no_inherit") else "")
+        text = f"CHECK ({sql(row.expression)})" + (" NO INHERIT" if row.no_inherit else "")
     elif kind == "not null":
-        text = f"NOT NULL {columns(row['columns'])}"
+        text = f"NOT NULL {columns(row.columns)}"
     else:
-        return sql(row["definition"])  # pg_get_constraintdef says all of it
-    if row.get("deferrable"):
-        text += " DEFERRABLE" + (" INITIALLY DEFERRED" if row.get("deferred") else "")
-    if row.get("not_enforced"):
+        return sql(row.definition)  # pg_get_constraintdef says all of it
+    if row.deferrable:
+        text += " DEFERRABLE" + (" INITIALLY DEFERRED" if row.deferred else "")
+    if row.not_enforced:
         text += " NOT ENFORCED"
     return text
 
 
 def _foreign_key(row: Constraint, qualify: Qualify) -> str:
-    own, target = columns(row["columns"]), columns(row["target_columns"])
-    if row.get("period"):
+    own, target = columns(row.columns), columns(row.target_columns)
+    if row.period:
         own, target = (", PERIOD ".join(part.rsplit(", ", 1)) for part in (own, target))
-    text = f"FOREIGN KEY ({own}) REFERENCES {qualify(*row['target'])} ({target})"
-    if row["match"] != "SIMPLE":
-        text += f" MATCH {row['match']}"
-    if row["on_update"] != "NO ACTION":
-        text += f" ON UPDATE {row['on_update']}"
-    if row["on_delete"] != "NO ACTION":
-        text += f" ON DELETE {row['on_delete']}"
-        if row.get("on_delete_columns"):
-            text += f" ({columns(row['on_delete_columns'])})"
+    text = f"FOREIGN KEY ({own}) REFERENCES {qualify(*row.target)} ({target})"
+    if row.match != "SIMPLE":
+        text += f" MATCH {row.match}"
+    if row.on_update != "NO ACTION":
+        text += f" ON UPDATE {row.on_update}"
+    if row.on_delete != "NO ACTION":
+        text += f" ON DELETE {row.on_delete}"
+        if row.on_delete_columns:
+            text += f" ({columns(row.on_delete_columns)})"
     return text
 
 
 def index_key(key: IndexKey, sql: Words = str) -> str:
-    text = quote_name(key["column"]) if "column" in key else f"({sql(key['expression'])})"
-    if key.get("collation"):
-        text += f" COLLATE {key['collation']}"
-    if key.get("opclass") or key.get("options"):
-        opclass = sql(key.get("opclass", "")).replace("pg_catalog.", "")
-        text += f" {opclass}" + (f" ({', '.join(key['options'])})" if key.get("options") else "")
-    if key.get("desc"):
+    text = f"({sql(key.expression or '')})" if key.column is None else quote_name(key.column)
+    if key.collation:
+        text += f" COLLATE {key.collation}"
+    if key.opclass or key.options:
+        opclass = sql(key.opclass).replace("pg_catalog.", "")
+        text += f" {opclass}" + (f" ({', '.join(key.options)})" if key.options else "")
+    if key.desc:
         text += " DESC"
-    if key.get("nulls"):
-        text += f" NULLS {key['nulls'].upper()}"
+    if key.nulls:
+        text += f" NULLS {key.nulls.upper()}"
     return text
 
 
 def index(row: Index, sql: Words = str) -> str:
     """What follows the table's name in CREATE INDEX."""
-    method = "" if row["method"] == "btree" else f" USING {row['method']}"
-    text = f"{method} ({', '.join(index_key(key, sql) for key in row['keys'])})".strip()
-    if row.get("include"):
-        text += f" INCLUDE ({columns(row['include'])})"
-    if row.get("nulls_not_distinct"):
+    method = "" if row.method == "btree" else f" USING {row.method}"
+    text = f"{method} ({', '.join(index_key(key, sql) for key in row.keys)})".strip()
+    if row.include:
+        text += f" INCLUDE ({columns(row.include)})"
+    if row.nulls_not_distinct:
         text += " NULLS NOT DISTINCT"
-    if row.get("options"):
-        text += f" WITH ({', '.join(row['options'])})"
-    if row.get("tablespace"):
-        text += f" TABLESPACE {quote_name(row['tablespace'])}"
-    if row.get("predicate"):
-        text += f" WHERE {sql(row['predicate'])}"
+    if row.options:
+        text += f" WITH ({', '.join(row.options)})"
+    if row.tablespace:
+        text += f" TABLESPACE {quote_name(row.tablespace)}"
+    if row.predicate:
+        text += f" WHERE {sql(row.predicate)}"
     return text
 
 
 def create_index(row: Index, name: str, table: str, sql: Words = str, *, concurrently: bool = True) -> str:
-    unique = "UNIQUE " if row.get("unique") else ""
+    unique = "UNIQUE " if row.unique else ""
     how = "CONCURRENTLY " if concurrently else ""
     return f"CREATE {unique}INDEX {how}{quote_name(name)} ON {table} {index(row, sql)};"
 
@@ -104,17 +104,17 @@ _TYPE_LIMITS = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1
 
 def sequence_options(row: SequenceRow) -> dict[str, str]:
     """The options of a sequence that differ from what its type gives."""
-    limit = _TYPE_LIMITS[row["type"]]
-    rising = row["increment"] > 0
+    limit = _TYPE_LIMITS[row.type]
+    rising = row.increment > 0
     low, high = (1, limit) if rising else (-limit - 1, -1)
     return {
-        "AS": row["type"],
-        "INCREMENT BY": str(row["increment"]),
-        "MINVALUE": "" if row["minimum"] == low else str(row["minimum"]),
-        "MAXVALUE": "" if row["maximum"] == high else str(row["maximum"]),
-        "START WITH": "" if row["start"] == (row["minimum"] if rising else row["maximum"]) else str(row["start"]),
-        "CACHE": "" if row["cache"] == 1 else str(row["cache"]),
-        "CYCLE": "CYCLE" if row.get("cycle") else "",
+        "AS": row.type,
+        "INCREMENT BY": str(row.increment),
+        "MINVALUE": "" if row.minimum == low else str(row.minimum),
+        "MAXVALUE": "" if row.maximum == high else str(row.maximum),
+        "START WITH": "" if row.start == (row.minimum if rising else row.maximum) else str(row.start),
+        "CACHE": "" if row.cache == 1 else str(row.cache),
+        "CYCLE": "CYCLE" if row.cycle else "",
     }
 
 
@@ -132,23 +132,23 @@ def alter_sequence(row: SequenceRow) -> str:
     """The options as ALTER SEQUENCE must be told to reach them from anywhere."""
     found = sequence_options(row)
     parts = [f"AS {found['AS']}", f"INCREMENT BY {found['INCREMENT BY']}"]
-    parts += [f"MINVALUE {row['minimum']}", f"MAXVALUE {row['maximum']}"]
-    parts += [f"START WITH {row['start']}", f"CACHE {row['cache']}", "CYCLE" if row.get("cycle") else "NO CYCLE"]
+    parts += [f"MINVALUE {row.minimum}", f"MAXVALUE {row.maximum}"]
+    parts += [f"START WITH {row.start}", f"CACHE {row.cache}", "CYCLE" if row.cycle else "NO CYCLE"]
     return " ".join(parts)
 
 
 def column_type(row: Column, sql: Words = str) -> str:
-    text = sql(row["type"])
-    return text + (f" COLLATE {sql(row['collation'])}" if row.get("collation") else "")
+    text = sql(row.type)
+    return text + (f" COLLATE {sql(row.collation)}" if row.collation else "")
 
 
 def generated(row: Column, sql: Words = str) -> str:
-    how = "VIRTUAL" if row["generated"] == "v" else "STORED"
-    return f"GENERATED ALWAYS AS ({sql(row['generation'])}) {how}"
+    how = "VIRTUAL" if row.generated == "v" else "STORED"
+    return f"GENERATED ALWAYS AS ({sql(row.generation or '')}) {how}"
 
 
 def identity(row: Column, options: SequenceRow | None = None) -> str:
-    how = "ALWAYS" if row["identity"] == "a" else "BY DEFAULT"
+    how = "ALWAYS" if row.identity == "a" else "BY DEFAULT"
     details = sequence(options, with_type=False) if options else ""
     return f"GENERATED {how} AS IDENTITY" + (f" ({details})" if details else "")
 
@@ -156,12 +156,12 @@ def identity(row: Column, options: SequenceRow | None = None) -> str:
 def policy(row: Part, sql: Words = str) -> str:
     """What follows the table's name in CREATE POLICY."""
     commands = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE", "*": "ALL"}
-    text = "" if row.get("permissive") else "AS RESTRICTIVE "
-    text += f"FOR {commands[row['command']]} TO {', '.join(_role(role) for role in row['roles'])}"
-    if row.get("using"):
-        text += f" USING ({sql(row['using'])})"
-    if row.get("check"):
-        text += f" WITH CHECK ({sql(row['check'])})"
+    text = "" if row.permissive else "AS RESTRICTIVE "
+    text += f"FOR {commands[row.command]} TO {', '.join(_role(role) for role in row.roles)}"
+    if row.using:
+        text += f" USING ({sql(row.using)})"
+    if row.check:
+        text += f" WITH CHECK ({sql(row.check)})"
     return text
 
 
@@ -171,21 +171,21 @@ def _role(role: str) -> str:
 
 def create_type(row: Type, name: str, sql: Words = str) -> list[str]:
     """CREATE TYPE or CREATE DOMAIN."""
-    kind = row["kind"]
+    kind = row.kind
     if kind == "e":
-        return [f"CREATE TYPE {name} AS ENUM ({', '.join(quote_text(label) for label in row.get('labels', []))});"]
+        return [f"CREATE TYPE {name} AS ENUM ({', '.join(quote_text(label) for label in row.labels)});"]
     if kind == "c":
-        attributes = ", ".join(f"{quote_name(item)} {sql(type_)}" for item, type_ in row.get("attributes", []))
+        attributes = ", ".join(f"{quote_name(item)} {sql(type_)}" for item, type_ in row.attributes)
         return [f"CREATE TYPE {name} AS ({attributes});"]
     if kind == "r":
-        return [f"CREATE TYPE {name} AS RANGE (SUBTYPE = {sql(row['range'][0])});"]
-    text = f"CREATE DOMAIN {name} AS {sql(row['base'])}"
-    if row.get("collation"):
-        text += f" COLLATE {sql(row['collation'])}"
-    if row.get("expression"):
-        text += f" DEFAULT {sql(row['expression'])}"
-    if row.get("not_null"):
+        return [f"CREATE TYPE {name} AS RANGE (SUBTYPE = {sql(row.range[0])});"]
+    text = f"CREATE DOMAIN {name} AS {sql(row.base)}"
+    if row.collation:
+        text += f" COLLATE {sql(row.collation)}"
+    if row.expression:
+        text += f" DEFAULT {sql(row.expression)}"
+    if row.not_null:
         text += " NOT NULL"
-    for check, expression, _ in row.get("checks", []):
+    for check, expression, _ in row.checks:
         text += f" CONSTRAINT {quote_name(check)} CHECK ({sql(expression)})"
     return [text + ";"]

@@ -1,0 +1,179 @@
+"""Records: frozen dataclasses that come in as JSON and leave as JSON, each at one place.
+
+Their annotations are read at run time, by Python 3.9 too: ``Optional[X]``, never ``X | None``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from .errors import PapError
+
+R = TypeVar("R")
+Reader = Callable[[Any], Any]
+
+
+class Mismatch(Exception):
+    """A value is not what the record says. ``path`` leads there, the innermost name first."""
+
+    def __init__(self, problem: str, *path: str) -> None:
+        super().__init__(problem)
+        self.problem, self.path = problem, list(path)
+
+
+def read(record: type[R], value: object, what: str = "") -> R:
+    """``value``, as JSON has it, as a ``record``: every name and type is checked. Raises PapError naming what is wrong
+    in ``what`` (the record's name if that is empty)."""
+    try:
+        return cast(R, _reader(cast("Hashable", record))(value))
+    except Mismatch as exc:
+        place = ".".join(reversed(exc.path)).replace(".[", "[")
+        where = f"{what or record.__name__}: {place}" if place else what or record.__name__
+        raise PapError(f"{where} {exc.problem}.") from exc
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON has it: lists and dicts. A field that has its default is left out of its record."""
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        items = ((name, getattr(value, name), default) for name, default in _defaults(type(value)))
+        return {name: plain(item) for name, item, default in items if item != default or default is dataclasses.MISSING}
+    return value
+
+
+@functools.cache
+def _defaults(record: type[Any]) -> list[tuple[str, Any]]:
+    return [
+        (item.name, item.default if item.default_factory is dataclasses.MISSING else item.default_factory())
+        for item in dataclasses.fields(record)
+    ]
+
+
+@functools.cache
+def _reader(hint: Any) -> Reader:
+    if hint is Any or hint is object:
+        return lambda value: value
+    if dataclasses.is_dataclass(hint):
+        return _record(hint)
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Union:
+        return _one_of(arguments)
+    if origin is tuple:
+        return _list(arguments[0]) if arguments[-1] is Ellipsis else _row(arguments)
+    if origin is not None and issubclass(origin, Mapping):
+        return _mapping(arguments[1])
+    return _scalar(hint)
+
+
+def _record(record: Any) -> Reader:
+    hints = get_type_hints(record)
+    readers = {item.name: _reader(hints[item.name]) for item in dataclasses.fields(record)}
+    required = {name for name, default in _defaults(record) if default is dataclasses.MISSING}
+
+    def read_record(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise Mismatch(f"is {_kind(value)}, not an object")
+        found = {}
+        for name, item in value.items():
+            try:
+                found[name] = readers[name](item)
+            except KeyError:
+                raise Mismatch("is not known", str(name)) from None
+            except Mismatch as exc:
+                exc.path.append(name)
+                raise
+        if not required <= found.keys():
+            raise Mismatch("is missing", min(required - found.keys()))
+        return record(**found)
+
+    return read_record
+
+
+def _one_of(hints: Sequence[Any]) -> Reader:
+    optional = type(None) in hints
+    readers = [_reader(hint) for hint in hints if hint is not type(None)]
+
+    def read_one(value: Any) -> Any:
+        if value is None and optional:
+            return None
+        for reader in readers[:-1]:
+            try:
+                return reader(value)
+            except Mismatch:
+                continue
+        return readers[-1](value)
+
+    return read_one
+
+
+def _list(hint: Any) -> Reader:
+    each = _reader(hint)
+
+    def read_list(value: Any) -> Any:
+        if not isinstance(value, (list, tuple)):
+            raise Mismatch(f"is {_kind(value)}, not a list")
+        found = []
+        for item in value:
+            try:
+                found.append(each(item))
+            except Mismatch as exc:
+                exc.path.append(f"[{len(found)}]")
+                raise
+        return tuple(found)
+
+    return read_list
+
+
+def _row(hints: Sequence[Any]) -> Reader:
+    readers = [_reader(hint) for hint in hints]
+
+    def read_row(value: Any) -> Any:
+        if not isinstance(value, (list, tuple)) or len(value) != len(readers):
+            raise Mismatch(f"is {_kind(value)}, not a list of {len(readers)}")
+        return tuple(reader(item) for reader, item in zip(readers, value))
+
+    return read_row
+
+
+def _mapping(hint: Any) -> Reader:
+    each = _reader(hint)
+
+    def read_mapping(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise Mismatch(f"is {_kind(value)}, not an object")
+        found = {}
+        for name, item in value.items():
+            try:
+                found[name] = each(item)
+            except Mismatch as exc:
+                exc.path.append(str(name))
+                raise
+        return found
+
+    return read_mapping
+
+
+def _scalar(hint: Any) -> Reader:
+    allowed = (float, int) if hint is float else (hint,)
+
+    def read_scalar(value: Any) -> Any:
+        if value.__class__ not in allowed:
+            raise Mismatch(f"is {_kind(value)}, not {_KINDS.get(hint, hint.__name__)}")
+        return value
+
+    return read_scalar
+
+
+_KINDS = {str: "text", int: "an integer", float: "a number", bool: "true or false", list: "a list", tuple: "a list"}
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "null"
+    return "an object" if isinstance(value, Mapping) else _KINDS.get(type(value), type(value).__name__)
