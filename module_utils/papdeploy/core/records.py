@@ -75,6 +75,9 @@ def _record(record: Any) -> Reader:
     hints = get_type_hints(record)
     readers = {item.name: _reader(hints[item.name]) for item in dataclasses.fields(record)}
     required = {name for name, default in _defaults(record) if default is dataclasses.MISSING}
+    by_constructor = hasattr(record, "__post_init__") or any(
+        item.default_factory is not dataclasses.MISSING for item in dataclasses.fields(record)
+    )
 
     def read_record(value: Any) -> Any:
         if not isinstance(value, dict):
@@ -90,9 +93,16 @@ def _record(record: Any) -> Reader:
                 raise
         if not required <= found.keys():
             raise Mismatch("is missing", min(required - found.keys()))
-        return record(**found)
+        return record(**found) if by_constructor else _made(record, found)
 
     return read_record
+
+
+def _made(record: type[R], found: Mapping[str, Any]) -> R:
+    """A frozen dataclass sets its fields one by one, which takes longer than all the rest of reading it."""
+    made = object.__new__(record)
+    made.__dict__.update(found)
+    return made
 
 
 def _one_of(hints: Sequence[Any]) -> Reader:

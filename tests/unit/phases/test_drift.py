@@ -115,8 +115,8 @@ def test_patterns_of_the_inventory_hold(bench: Bench) -> None:
 
 def test_another_major_version_or_format_cannot_be_compared_and_says_so(bench: Bench) -> None:
     present = catalog(N, NOTE)
-    upgraded = replace(present, database=replace(live.database, server_version=180004))
-    for live in (upgraded, replace(live, format=CATALOG_FORMAT + 1)):
+    upgraded = replace(present, database=replace(present.database, server_version=180004))
+    for live in (upgraded, replace(present, format=CATALOG_FORMAT + 1)):
         (line,) = bench.look(live)
         assert line.startswith("drift: cannot be told")
 

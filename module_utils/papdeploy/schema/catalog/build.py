@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from . import rows
@@ -57,17 +58,19 @@ def build(answer: Sequence[Sequence[Any]], version: int, elsewhere: Sequence[str
     texts: dict[str, list[str]] = {name: [] for name in fields}
     for section, text in answer:
         texts[section].append(text)
-    found = {
-        section: [dict(zip(fields[section], values)) for values in json.loads(f"[{','.join(listed)}]")]
-        for section, listed in texts.items()  # one call of the JSON reader a section: a third of the time of one a row
-    }
-    return _Builder(found).catalog()
+    # one call of the JSON reader a section: a third of the time of one a row
+    values = {section: json.loads(f"[{','.join(listed)}]") for section, listed in texts.items()}
+    columns = [ColumnRow._make(row) for row in values.pop("column")]
+    constraints = [ConstraintRow._make(row) for row in values.pop("constraint")]
+    indexes = [IndexRow._make(row) for row in values.pop("index")]
+    found = {section: [dict(zip(fields[section], row)) for row in listed] for section, listed in values.items()}
+    return _Builder(found, columns).catalog(constraints, indexes)
 
 
 class _Builder:
     """Resolves the numbers in the rows: relations, columns, operator classes, collations."""
 
-    def __init__(self, found: dict[str, list[Row]]) -> None:
+    def __init__(self, found: dict[str, list[Row]], columns: list[ColumnRow]) -> None:
         self.found = found
         self.relations: dict[int, Row] = {row.pop("oid"): row for row in found["relation"]}
         self.places = {oid: (str(row["schema"]), str(row["name"])) for oid, row in self.relations.items()}
@@ -76,16 +79,16 @@ class _Builder:
         }
         self.collations: dict[int, str] = {row["oid"]: row["name"] for row in found["collation"]}
         self.columns: dict[int, dict[int, ColumnRow]] = {}
-        for column in sorted((ColumnRow(**row) for row in found["column"]), key=lambda column: column.number):
+        for column in sorted(columns, key=attrgetter("number")):
             self.columns.setdefault(column.relation, {})[column.number] = column
         self.parts: dict[int, dict[str, list[Any]]] = {oid: {} for oid in self.relations}
 
-    def catalog(self) -> Catalog:
+    def catalog(self, constraint_rows: list[ConstraintRow], index_rows: list[IndexRow]) -> Catalog:
         found = self.found
         readable = (*found["relation"], *found["sequence"])
         unreadable = sorted((row["schema"], row["name"]) for row in readable if not row.pop("readable"))
-        indexes = {index.oid: index for index in (IndexRow(**row) for row in found["index"])}
-        for constraint in (ConstraintRow(**row) for row in found["constraint"]):
+        indexes = {index.oid: index for index in index_rows}
+        for constraint in constraint_rows:
             self._attach(constraint.relation, "constraints", self._constraint(constraint, indexes))
         for index in indexes.values():
             self._attach(index.relation, "indexes", self._index(index))
@@ -134,9 +137,9 @@ class _Builder:
         return rows.Column(
             name=row.name,
             type=row.type,
-            public=_frozen(row.public or ()),
+            public=tuple(row.public or ()),
             comment=row.comment or "",
-            options=_frozen(row.options or ()),
+            options=tuple(row.options or ()),
             not_null=row.not_null,
             default=None if row.generated else row.expression,
             generation=row.expression if row.generated else None,
@@ -146,7 +149,7 @@ class _Builder:
             storage=row.storage or "",
             compression=row.compression,
             statistics=row.statistics,
-            foreign_options=_frozen(row.foreign_options or ()),
+            foreign_options=tuple(row.foreign_options or ()),
             inherited=not row.local,
         )
 
@@ -160,15 +163,15 @@ class _Builder:
         if kind == "foreign key":
             named = row.target_columns or self._names(row.target_relation, row.target_key)
             more = {
-                "target": _frozen(row.target),
-                "target_columns": _frozen(named),
+                "target": tuple(row.target or ()),
+                "target_columns": tuple(named),
                 "on_update": _ACTIONS[row.on_update],
                 "on_delete": _ACTIONS[row.on_delete],
                 "on_delete_columns": self._names(row.relation, row.delete_key),
                 "match": _MATCHES[row.match],
             }
-        elif row.index in indexes and kind in ("primary key", "unique", "exclusion"):
-            more = {"index": self._index(indexes.pop(row.index))}
+        elif row.backing_index in indexes and kind in ("primary key", "unique", "exclusion"):
+            more = {"index": self._index(indexes.pop(row.backing_index))}
         return rows.Constraint(
             name=row.name,
             type=kind,
@@ -222,7 +225,7 @@ class _Builder:
                 expression=None if number else next(expressions),
                 collation=self.collations.get(collation, 'pg_catalog."default"') if own_collation else "",
                 opclass=self.opclasses.get(opclasses[place], ""),
-                options=_frozen(options.get(str(place + 1)) or ()),
+                options=tuple(options.get(str(place + 1)) or ()),
                 desc=desc,
                 nulls="" if desc == nulls_first else "first" if nulls_first else "last",
             )

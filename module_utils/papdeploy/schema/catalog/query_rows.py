@@ -1,13 +1,14 @@
-"""Rows of the describing query whose numbers (of relations, columns, …) ``build`` resolves; see ``query_tables``."""
+"""Rows of the describing query whose numbers (of relations, columns, …) ``build`` resolves.
+
+Their fields are those of the sections in ``query_tables``, in the same order; a test says so.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 
-@dataclass(frozen=True)
-class ColumnRow:
+class ColumnRow(NamedTuple):
     relation: int
     number: int
     name: str
@@ -27,8 +28,7 @@ class ColumnRow:
     local: bool
 
 
-@dataclass(frozen=True)
-class ConstraintRow:
+class ConstraintRow(NamedTuple):
     oid: int
     relation: int
     name: str
@@ -51,13 +51,12 @@ class ConstraintRow:
     period: bool
     expression: Optional[str]
     definition: Optional[str]
-    index: int
+    backing_index: int
     disabled: bool
     comment: Optional[str]
 
 
-@dataclass(frozen=True)
-class IndexRow:
+class IndexRow(NamedTuple):
     """``columns``, ``opclasses``, ``collations`` and ``flags`` are numbers with blanks between them."""
 
     oid: int

@@ -144,7 +144,7 @@ def _constraint(version: int) -> Section:
             ("period", since(version, 18, "k.conperiod", "false")),
             ("expression", "CASE WHEN k.contype = 'c' THEN pg_get_expr(k.conbin, k.conrelid) END"),
             ("definition", "CASE WHEN k.contype = 'x' THEN pg_get_constraintdef(k.oid) END"),
-            ("index", "k.conindid::int8"),
+            ("backing_index", "k.conindid::int8"),
             (
                 "disabled",
                 "k.oid IN (SELECT tgconstraint FROM pg_trigger WHERE tgisinternal AND tgenabled IN ('D', 'R'))",
