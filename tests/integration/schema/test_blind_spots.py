@@ -242,7 +242,7 @@ NOT_COMPARED = {
     "column.relation": "resolves rows", "column.number": "resolves rows", "column.expression": "becomes default or generation",
     "column.foreign_options": "foreign tables need a wrapper", "column.local": "marks inherited columns for repairs",
     "constraint.oid": "resolves rows", "constraint.relation": "resolves rows", "constraint.type": "the key",
-    "constraint.key": "becomes columns", "constraint.target_relation": "resolves rows", "constraint.target_key": "becomes target_columns",
+    "constraint.key": "becomes columns", "constraint.backing_index": "becomes index", "constraint.target_relation": "resolves rows", "constraint.target_key": "becomes target_columns",
     "constraint.delete_key": "ON DELETE SET NULL (column), see test_schema_details", "constraint.period": "temporal keys, see test_schema_details",
     "constraint.validated": "becomes not_validated", "constraint.enforced": "becomes not_enforced",
     "constraint.local": "marks inherited constraints for repairs",
