@@ -102,13 +102,15 @@ class Loss:
 class Comparison:
     """What a database lost since a baseline, and what else was written: ``written["schema.table"]`` holds ``inserted``
     and ``updated`` rows. ``unexplained``: old rows by table that are missing and that no counter explains as yet.
-    ``same``: tables that were written to and hold what they held."""
+    ``same``: tables that were written to and hold what they held. ``unread``: tables whose rows were not looked at, and
+    whose counters a session may still hold back."""
 
     losses: Sequence[Loss] = ()
     written: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     unexplained: Mapping[str, int] = field(default_factory=dict)
     tables: int = 0
     same: Sequence[str] = ()
+    unread: Sequence[str] = ()
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -217,7 +219,9 @@ def _compared(
             unexplained[found.name] = found.unexplained
         if any(found.written(loss).values()):
             written[found.name] = found.written(loss)
-    return Comparison(losses, written, unexplained, sum(1 for entry in now.values() if entry["kind"] == "r"), same)
+    unread = [f"{after['schema']}.{after['name']}" for _, after in pairs if others and int(after["oid"]) not in counts]
+    tables = sum(1 for entry in now.values() if entry["kind"] == "r")
+    return Comparison(losses, written, unexplained, tables, same, unread)
 
 
 def _relations(session: Session, ignore_schemas: Sequence[str]) -> dict[str, dict[str, Any]]:
