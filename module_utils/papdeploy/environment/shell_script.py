@@ -13,6 +13,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
+from . import shell_commands
+from .shell_commands import Known, both, negated
+
 _STEPS = 2_000
 _COMMANDS = 20_000
 _CALLS = 20  # of functions in each other
@@ -23,13 +26,11 @@ _DESCRIPTORS = re.compile(r"(?<![\w\"'])\d*>&\d+-?|&>>?\s*[^\s;&|]+")
 _DECLARES = {"export", "readonly", "declare", "typeset", "local"}
 _SUCCEEDS = {"true", ":", "set", "cd", "shift", "echo", "printf", *_DECLARES}
 
-Known = Optional[bool]
-
 
 @dataclass(frozen=True)
 class Step:
     """One simple command. ``assignments`` last, ``own`` are for this command alone; ``inside``: the commands whose
-    output is a part of it."""
+    output is a part of it. ``unnamed``: it sets variables whose names only running tells."""
 
     line: int
     words: tuple[str, ...]
@@ -37,6 +38,7 @@ class Step:
     own: tuple[tuple[str, str], ...] = ()
     certain: bool = True
     inside: tuple[str, ...] = ()
+    unnamed: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,22 +53,17 @@ def steps(
     variables: Mapping[str, str],
     arguments: Sequence[str] = (),
     matching: Callable[[str], Sequence[str]] = lambda pattern: (),
+    reading: Callable[[str], Optional[str]] = lambda path: None,
+    own_path: str = "",
 ) -> Iterator[Step]:
     """The commands that run, or could. ``variables`` is read anew for each: whoever takes a step's assignments over
-    puts them in there. ``matching`` gives the files of a pattern."""
-    script = _Script(text, variables, arguments, matching)
+    puts them in there. ``matching`` gives the files of a pattern, ``reading`` the content of one; ``own_path`` is $0.
+    """
+    script = _Script(text, variables, arguments, matching, reading, own_path)
     for count, step in enumerate(script.run(True, ())):
         if count > _STEPS:
             return
         yield step
-
-
-def _both(*values: Known) -> Known:
-    return False if False in values else None if None in values else True
-
-
-def _not(value: Known) -> Known:
-    return None if value is None else not value
 
 
 class _Script:
@@ -76,10 +73,14 @@ class _Script:
         variables: Mapping[str, str],
         arguments: Sequence[str],
         matching: Callable[[str], Sequence[str]],
+        reading: Callable[[str], Optional[str]],
+        own_path: str,
     ) -> None:
         self.inside: list[str] = []
         self.tokens = list(self._tokens(text))
         self.variables, self.arguments, self.matching = variables, arguments, matching
+        self.reading, self.own_path = reading, own_path
+        self.read: set[str] = set()  # variables that hold what was read from somewhere
         self.functions: dict[str, int] = {}
         self.at = self.depth = 0
         self.left = _COMMANDS
@@ -157,7 +158,7 @@ class _Script:
             if follows.operator and follows.text in ("&&", "||"):
                 self.at += 1
                 went_well = True if chain is None and not self.test and follows.text == "&&" else chain
-                before = _both(runs, went_well if follows.text == "&&" else _not(went_well))
+                before = both(runs, went_well if follows.text == "&&" else negated(went_well))
             else:
                 before = runs
 
@@ -172,9 +173,9 @@ class _Script:
             yield from self._for(runs)
         elif word in ("while", "until"):
             self.at += 1
-            yield from self.run(_both(runs, None), ("do",))
+            yield from self.run(both(runs, None), ("do",))
             self._skip("do")
-            yield from self.run(_both(runs, None), ("done",))
+            yield from self.run(both(runs, None), ("done",))
             self.at += 1
         elif word in ("{", "("):
             self.at += 1
@@ -192,7 +193,7 @@ class _Script:
         elif word == "!":
             self.at += 1
             yield from self._command(runs)
-            self.status = _not(self.status)
+            self.status = negated(self.status)
         elif word in ("then", "do", "time", "else"):
             self.at += 1
         else:
@@ -205,8 +206,8 @@ class _Script:
             yield from self.run(left, ("then",))
             state = self.status
             self._skip("then")
-            yield from self.run(_both(left, state), ("elif", "else", "fi"))
-            left = _both(left, _not(state))
+            yield from self.run(both(left, state), ("elif", "else", "fi"))
+            left = both(left, negated(state))
         if self._peek().text == "else":
             self.at += 1
             yield from self.run(left, ("fi",))
@@ -227,8 +228,8 @@ class _Script:
             matched: Known = None
             if subject is not None and None not in patterns:
                 matched = any(fnmatch.fnmatchcase(subject, str(pattern)) for pattern in patterns)
-            yield from self.run(_both(left, matched), (";;", "esac"))
-            left = _both(left, _not(matched))
+            yield from self.run(both(left, matched), (";;", "esac"))
+            left = both(left, negated(matched))
             self._skip(";;")
         self.at += 1
 
@@ -249,7 +250,7 @@ class _Script:
             for value in values[:50]:
                 yield Step(self._peek().line, (), ((name, value or ""),), (), runs is True and value is not None)
                 self.at = begin
-                yield from self.run(_both(runs, True if value is not None else None), ("done",))
+                yield from self.run(both(runs, True if value is not None else None), ("done",))
         self.at = end
 
     def _matched(self, word: str) -> list[Optional[str]]:
@@ -267,19 +268,25 @@ class _Script:
         if not words:  # a lone operator
             self.at += 1
             return
-        words = _without_redirections(words)
+        words = shell_commands.without_redirections(words)
         inside = tuple(self.inside[int(number)] for word in words for number in re.findall("\0(\\d+)\0", word))
         self.unknown, self.test = False, bool(words) and words[0] in ("[", "[[", "test")
         if not words or runs is False:
             return
         if self.test:
-            found = _compared([self._word(word) for word in words[1:] if word not in ("]", "]]")], self.matching)
+            found = shell_commands.compared(
+                [self._word(word) for word in words[1:] if word not in ("]", "]]")], self.matching
+            )
             self.status = None if self.unknown else found
             return
         self.status = True if words[0] in _SUCCEEDS else False if words[0] == "false" else None
         if words[0] in _DECLARES:
-            yield Step(line, (), self._pairs(words[1:]), (), bool(runs and not self.unknown), inside)
+            given = [word for word in words[1:] if not word.startswith("-")]
+            pairs, unnamed = self._pairs(given), any(map(self._unnamed, given))
+            yield Step(line, (), pairs, (), bool(runs and not self.unknown), inside, unnamed)
             return
+        if words[0] == "read":
+            self.read.update(words[1:])
         number = next((n for n, word in enumerate(words) if not _ASSIGNMENT.fullmatch(word)), len(words))
         own, certain = self._pairs(words[:number]), bool(runs and not self.unknown)
         expanded = tuple(each for word in words[number:] for each in self._words(word))
@@ -289,7 +296,8 @@ class _Script:
         elif expanded[0] in self.functions and self.depth < _CALLS:
             yield from self._call(expanded, runs)
         else:
-            yield Step(line, expanded, (), own, certain if own else bool(runs), inside)
+            sure = bool(runs and not self.unknown) if own or expanded[0] in ("cd", "eval") else bool(runs)
+            yield Step(line, expanded, (), own, sure, inside, expanded[0] == "eval" and self.unknown)
             leaves = expanded[0] == "exit" or (expanded[0] == "exec" and len(expanded) > 1)
             self.ended = self.ended or (leaves and runs is True)
 
@@ -302,8 +310,25 @@ class _Script:
     # Words.
 
     def _pairs(self, words: Sequence[str]) -> tuple[tuple[str, str], ...]:
-        pairs = (match for match in map(_ASSIGNMENT.fullmatch, words) if match)
-        return tuple((match[1], self._word(match[2])) for match in pairs)
+        """What the words assign; a name may be put together as well: ``"$(basename "$file")=$(cat "$file")"``."""
+        found: list[tuple[str, str]] = []
+        for word in words:
+            match, before = _ASSIGNMENT.fullmatch(word), self.unknown
+            whole = _ASSIGNMENT.fullmatch(self._word(word))
+            if match and whole:
+                found.append((match[1], whole[2]))
+            elif whole and not self._unnamed(word):
+                found.append((whole[1], whole[2]))
+            else:
+                self.unknown = before
+        return tuple(found)
+
+    def _unnamed(self, word: str) -> bool:
+        """Whether only running tells which variable the word of a declaration is about."""
+        before, self.unknown = self.unknown, False
+        self._word(word.partition("=")[0])
+        unnamed, self.unknown = self.unknown, before
+        return unnamed
 
     def _words(self, word: str) -> list[str]:
         return list(self.arguments) if word in ("$@", "${@}", "$*") else [self._word(word)]
@@ -314,17 +339,32 @@ class _Script:
         return None if self.unknown else value
 
     def _word(self, word: str) -> str:
-        if "\0" in word:
-            self.unknown = True
-            word = re.sub("\0\\d+\0", "1", word)
-        return _REFERENCE.sub(self._value, word)
+        return re.sub("\0(\\d+)\0", self._put_output, _REFERENCE.sub(self._value, word))
+
+    def _put_output(self, match: re.Match[str]) -> str:
+        output = self._output(self.inside[int(match[1])])
+        self.unknown = self.unknown or output is None
+        return "1" if output is None else output
+
+    def _output(self, command: str) -> Optional[str]:
+        """What a command prints that only takes words and files apart; None for any other."""
+        try:
+            words = shlex.split(_SUBSTITUTION.sub(self._mark, shell_commands.plain(command)))
+        except ValueError:
+            return None
+        before, self.unknown = self.unknown, False
+        expanded = [each for word in shell_commands.without_redirections(words) for each in self._words(word)]
+        unknown, self.unknown = self.unknown, before
+        return None if unknown else shell_commands.printed(expanded, self.reading)
 
     def _value(self, match: re.Match[str]) -> str:
         name, operator, default = match[1] or match[2], match[3] or "", match[4] or ""
         known: Optional[str]
         if name.isdigit():
             number = int(name)
-            known = self.arguments[number - 1] if 0 < number <= len(self.arguments) else None
+            own = self.own_path or None
+            known = own if not number else self.arguments[number - 1] if number <= len(self.arguments) else None
+            self.unknown = self.unknown or not (number or own)
         elif name in ("@", "*"):
             known = " ".join(self.arguments)
         elif name in ("#", "?"):
@@ -332,37 +372,9 @@ class _Script:
             known = str(len(self.arguments))
         else:
             known = self.variables.get(name)
+            self.unknown = self.unknown or name in self.read
         if operator.endswith("+"):
             return default if known else ""
         if known is None or (not known and operator.startswith(":")):
             return _REFERENCE.sub(self._value, default)
         return known
-
-
-def _without_redirections(words: Sequence[str]) -> list[str]:
-    kept: list[str] = []
-    left = iter(words)
-    for word in left:
-        if re.fullmatch(r"\d*(<|>>?|<<-?)", word):
-            next(left, None)
-        elif not re.match(r"\d*[<>]", word):
-            kept.append(word)
-    return kept
-
-
-def _compared(words: Sequence[str], matching: Callable[[str], Sequence[str]]) -> Known:
-    """What a test of these words says. A file that is not there now may be there then."""
-    if words[:1] == ["!"]:
-        return _not(_compared(words[1:], matching))
-    for joint in ("-o", "-a"):
-        if joint in words:
-            number = words.index(joint)
-            first, second = _compared(words[:number], matching), _compared(words[number + 1 :], matching)
-            return _both(first, second) if joint == "-a" else _not(_both(_not(first), _not(second)))
-    if len(words) == 3 and words[1] in ("=", "==", "!="):
-        return fnmatch.fnmatchcase(words[0], words[2]) is (words[1] != "!=")
-    if len(words) == 2 and words[0] in ("-n", "-z"):
-        return bool(words[1]) is (words[0] == "-n")
-    if len(words) == 2 and words[0] in ("-e", "-f", "-r", "-s"):
-        return True if words[1] and matching(words[1]) else None
-    return bool(words[0]) if len(words) == 1 else None

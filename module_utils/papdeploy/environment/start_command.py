@@ -26,6 +26,8 @@ _WRAPPERS = {"poetry", "pipenv", "pdm", "hatch", "rye", "uv", "dotenv", "opentel
 _UNITS = ("etc/systemd/system", "run/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system",
           "lib/systemd/system")  # fmt: skip
 _SUPERVISORD = ("etc/supervisord.conf", "etc/supervisor/supervisord.conf", "etc/supervisor.conf")
+# Programs that give another one the files of a folder as variables; runit's takes the folder as an option.
+_FOLDERS_OF_VARIABLES = {"envdir", "s6-envdir", "chpst"}
 # s6, runit and phusion's init, and where their services are.
 _INITS = {"init", "s6-svscan", "runsvdir", "my_init"}
 _SERVICES = ("etc/services.d/*/run", "etc/s6-overlay/s6-rc.d/*/run", "etc/service/*/run", "run/service/*/run")
@@ -64,6 +66,8 @@ class Reader:
     root: Path = Path("/")
     links: Mapping[str, str] = field(default_factory=dict)
     assignments: list[Assignment] = field(default_factory=list)
+    unnamed: list[str] = field(default_factory=list)
+    """Places that set variables whose names only running tells."""
     programs: list[Program] = field(default_factory=list)
     _read: set[str] = field(default_factory=set)
 
@@ -92,6 +96,9 @@ class Reader:
                 self._run_script(rest[rest.index("-c") + 1], where, (), folder, certain, known)
             elif name in _INITS:
                 self._services(folder, certain, known)
+            elif name in _FOLDERS_OF_VARIABLES:
+                self._environment_folder(name, rest, folder, known, certain)
+                continue
             elif name in ("systemctl", "service"):
                 self._units([each for each in rest if not each.startswith("-")], certain)
             elif name in ("supervisorctl", "supervisord"):
@@ -124,14 +131,11 @@ class Reader:
     def _text(self, path: Path) -> Optional[str]:
         """The content of a file that has not been read before, or None."""
         path = Path(self._moved(str(path)))
-        try:
-            if str(path) in self._read or len(self._read) >= _FILES or not path.is_file():
-                return None
-            self._read.add(str(path))
-            with path.open("rb") as file:
-                return file.read(256 << 10).decode("utf-8", "replace")
-        except OSError:
+        if str(path) in self._read or len(self._read) >= _FILES:
             return None
+        text = _content(path)
+        self._read.update([str(path)] if text is not None else [])
+        return text
 
     def _shell(self, rest: list[str], where: str, folder: str, certain: bool, known: dict[str, str]) -> None:
         if known.get("BASH_ENV"):
@@ -187,18 +191,27 @@ class Reader:
             top = Path("/") if pattern.startswith("/") else Path(folder)
             return [str(path) for path in sorted(top.glob(pattern.lstrip("/")))]
 
-        for step in shell_script.steps(text, known, arguments, matching):
+        def reading(path: str) -> Optional[str]:
+            return _content(Path(self._moved(str(Path(folder, path)))))
+
+        own_path = where if Path(where).is_file() else ""
+        for step in shell_script.steps(text, known, arguments, matching, reading, own_path):
             sure, at = certain and step.certain, f"{where}, line {step.line}"
+            told = len(self.assignments)
             for name, value in step.assignments:
                 self._assign(known, name, value, at, sure)
             words = list(step.words)
             if not words or words[0] == "env":  # export $(grep -v '#' settings | xargs)
                 for path in {Path(folder, word) for command in step.inside for word in _split(command)}:
                     self._environment_file(path, known, sure)
+            if step.unnamed and len(self.assignments) == told:
+                self.unnamed.append(at)
             if not words:
                 continue
             if words[0] == "cd" and len(words) > 1 and sure:
                 folder = str(Path(folder) / words[1])
+            elif words[0] == "eval" and sure:
+                self._run_script(" ".join(words[1:]), where, arguments, folder, sure, known)
             elif words[0] in (".", "source") and len(words) > 1:
                 self._sourced(Path(folder) / words[1], folder, sure, known, words[2:])
             else:
@@ -259,6 +272,18 @@ class Reader:
                 value = value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
                 self._assign(known, match[1], value, f"{path}, line {number}", certain)
 
+    def _environment_folder(
+        self, name: str, rest: Sequence[str], folder: str, known: dict[str, str], certain: bool
+    ) -> None:
+        """The first line of each file is the value of the variable of its name (envdir(8), chpst(8))."""
+        after = rest[rest.index("-e") + 1 :] if name == "chpst" and "-e" in rest else rest if name != "chpst" else []
+        place = next((word for word in after if not word.startswith("-")), None)
+        top = Path(self._moved(str(Path(folder, place)))) if place else None
+        for path in sorted(top.iterdir()) if top and top.is_dir() else []:
+            text = _content(path)
+            if text is not None and "=" not in path.name:
+                self._assign(known, path.name, text.partition("\n")[0].rstrip(), str(path), certain)
+
     def _supervisor(self, name: str, rest: list[str], known: dict[str, str], folder: str, certain: bool) -> None:
         given = [rest[n + 1] for n, word in enumerate(rest[:-1]) if word in ("-c", "--configuration")]
         given += [word.partition("=")[2] for word in rest if word.startswith("--configuration=")]
@@ -308,6 +333,16 @@ class Reader:
 
 
 _VERBS = {"start", "stop", "restart", "signal", "update", "reload", "reread", "add", "all"}
+
+
+def _content(path: Path) -> Optional[str]:
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return file.read(256 << 10).decode("utf-8", "replace")
+    except (OSError, ValueError):
+        return None
 
 
 def _split(text: str) -> list[str]:

@@ -72,10 +72,13 @@ def started(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
         result["found" if each.certain else "unsure"].append({"value": each.value, "source": each.where})
     if not reader.programs:
         result["problem"] = "its start command leads to no program that could be read"
+    elif reader.unnamed:
+        result["problem"] = f"{reader.unnamed[0]} sets variables whose names only running tells"
     for program in chosen(reader.programs) or [_guessed(request, str(Path.cwd()))]:
         result["found" if program.certain else "unsure"] += _arguments(program, wanted)
-        answer = {"found": [], **confined(partial(_answer, request, program), request, program)}
+        answer = {"found": [], "unsure": [], **confined(partial(_answer, request, program), request, program)}
         result["found" if program.certain else "unsure"] += answer["found"]
+        result["unsure"] += answer["unsure"]
         result["problem"] = result["problem"] or answer["problem"]
     return result
 
@@ -169,8 +172,10 @@ def _answer(request: Mapping[str, Any], program: start_command.Program) -> dict[
     stages = settings.stages_of(request)
     others, own = settings_values.other_stages(stages), settings_values.own_stages(stages)
     found = settings.made_of(seen, variable, {}, others)
-    found += [{"value": each.value, "source": each.source} for each in switches.values(variable, own, others)]
-    return {"found": found, "problem": problem}
+    held = switches.values(variable, own, others)
+    found += [{"value": each.value, "source": each.source} for each in held if each.certain]
+    unsure = [{"value": each.value, "source": each.source} for each in held if not each.certain]
+    return {"found": found, "unsure": unsure, "problem": problem}
 
 
 def _run(request: Mapping[str, Any], program: start_command.Program) -> str:

@@ -34,15 +34,17 @@ _OF_A_LIBRARY = (
     "settings",
     "conf",
 )  # what its objects, as a FastAPI or a Flask, hold for the application
+_DEFAULTS = ("default", "fallback", "default_value")
 _CALLS = {"get", "getenv", "config", "bool", "str", "env", "setdefault", "pop", "Field", "field", "Csv", "Choices"}
 
 
 @dataclass(frozen=True)
 class Value:
-    """What the switch is at ``source``; ``default`` if only a call's own default gives it."""
+    """What the switch is at ``source``; not ``certain``: if the default there holds, and something uses it."""
 
     value: str
     source: str
+    certain: bool = True
 
 
 def values(variable: str, own: Collection[str] = (), others: Collection[str] = ()) -> list[Value]:
@@ -74,11 +76,12 @@ def _own_modules() -> list[ModuleType]:
 @dataclass(frozen=True)
 class _Mention:
     """The source takes the variable: under ``name`` (of a module or of a class's instances), by a call that gives
-    ``default`` where nothing else does."""
+    ``default`` where nothing else does; not ``certain``: by a call, or in a function, of its own."""
 
     name: str
     default: Optional[str]
     place: str
+    certain: bool = True
 
 
 def _mentions(module: ModuleType, variable: str) -> Iterator[_Mention]:
@@ -99,12 +102,31 @@ def _mentions(module: ModuleType, variable: str) -> Iterator[_Mention]:
                 if isinstance(target, (ast.Name, ast.Attribute)):
                     name = target.id if isinstance(target, ast.Name) else target.attr
                     yield _Mention(name, None, f"{path}, line {node.lineno}")
-        elif isinstance(node, ast.Call) and node.args and _is(node.args[0], variable):
-            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            given = [*node.args[1:2], *(word.value for word in node.keywords if word.arg == "default")]
-            constant = next((each.value for each in given if isinstance(each, ast.Constant)), None)
-            if called in _CALLS and constant is not None:
-                yield _Mention("", str(constant), f"{path}, line {node.lineno}")
+        elif isinstance(node, ast.Call):
+            yield from _by_call(node, variable, path)
+        elif isinstance(node, ast.arguments):
+            yield from _by_defaults(node, variable, path)
+
+
+def _by_call(node: ast.Call, variable: str, path: Path) -> Iterator[_Mention]:
+    called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    named = [word.value for word in node.keywords if word.arg in _DEFAULTS]
+    known = called in _CALLS and bool(node.args) and _is(node.args[0], variable)
+    if known or (named and any(_is(each, variable) for each in (*node.args, *(word.value for word in node.keywords)))):
+        given = [*(node.args[1:2] if known else []), *named]
+        constant = next((each.value for each in given if isinstance(each, ast.Constant)), None)
+        if constant is not None:
+            yield _Mention("", str(constant), f"{path}, line {node.lineno}", known)
+
+
+def _by_defaults(node: ast.arguments, variable: str, path: Path) -> Iterator[_Mention]:
+    """A function whose own defaults are the variable and what it is otherwise."""
+    names = [each.arg for each in (*node.posonlyargs, *node.args)][-len(node.defaults) :] if node.defaults else []
+    pairs = [*zip(names, node.defaults), *zip((each.arg for each in node.kwonlyargs), node.kw_defaults)]
+    if any(value is not None and _is(value, variable) for _, value in pairs):
+        for name, value in pairs:
+            if name in _DEFAULTS and isinstance(value, ast.Constant):
+                yield _Mention("", str(value.value), f"{path}, line {value.lineno}", certain=False)
 
 
 def _names(node: ast.expr, variable: str) -> bool:
@@ -119,7 +141,9 @@ def _default(mention: _Mention, variable: str) -> Optional[Value]:
     """The default of a call, where the environment does not state otherwise."""
     if mention.default is None or any(fold(name) == fold(variable) for name in os.environ):
         return None
-    return Value(mention.default, f"the default in {mention.place}") if _SWITCH.match(mention.default) else None
+    if not _SWITCH.match(mention.default):
+        return None
+    return Value(mention.default, f"the default in {mention.place}", mention.certain)
 
 
 class _Search:
@@ -144,6 +168,19 @@ class _Search:
             made = self._made(module, name, value)
             if made is not None:
                 self._value(f"{module.__name__}.{name}()", "", made, 0)
+            elif isinstance(value, type) and value.__module__ == module.__name__:
+                self._unmade(f"{module.__name__}.{name}", value)
+
+    def _unmade(self, place: str, cls: type) -> None:
+        """The defaults of a class of which there is no instance yet, nor of one beside it: its use is not known."""
+        family = {base for base in cls.__mro__ if base.__module__ == cls.__module__}
+        if any(family.intersection(kind.__mro__) for kind in map(type, self.kept)):
+            return
+        for name, default in _field_defaults(cls):
+            text = str(default)
+            if (fold(name) in (self.full, self.short) or name in self.fields) and _SWITCH.match(text):
+                source = f"the default of {place}.{name}, which nothing has made yet,"
+                self.found.append(Value(text, source, certain=False))
 
     def _made(self, module: ModuleType, name: str, value: Any) -> Any:
         """The settings that a module would only make when it is asked."""
@@ -201,6 +238,22 @@ class _Search:
         """Which variables could have given it, for a person."""
         names = sorted(n for n, v in os.environ.items() if fold(n).endswith(self.short) and fold(v) == fold(text))
         return f" (from the variable {', '.join(names)})" if names else ""
+
+
+def _field_defaults(cls: type) -> Iterator[tuple[str, Any]]:
+    """The fields of a dataclass, an attrs class or a model of pydantic with what they are by default."""
+    for kind in ("__dataclass_fields__", "__attrs_attrs__", "model_fields"):
+        fields = vars(cls).get(kind) or getattr(cls, kind, None) or ()
+        pairs = fields.items() if isinstance(fields, Mapping) else ((each.name, each) for each in fields)
+        for name, each in pairs:
+            default, factory = getattr(each, "default", None), getattr(each, "default_factory", None)
+            factory = getattr(default, "factory", None) or (factory if callable(factory) else None)
+            if factory is not None:
+                try:
+                    default = factory()
+                except (Exception, SystemExit):  # noqa: BLE001 - then there is no default, here and now
+                    continue
+            yield str(name), default
 
 
 def _is_settings_class(value: Any) -> bool:

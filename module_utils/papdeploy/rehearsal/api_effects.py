@@ -55,8 +55,9 @@ class ApiEffects:
         if not lost or stack.environment == "development":  # where an application may reset its database
             return
         deleted = sorted({loss.table for loss in lost if loss.what in ("deleted", "truncated")})
+        when = self._moment(stack, lost)
         raise RehearsalFailed(
-            f"{name[0].upper()}{name[1:]} loses data of the copy {self._moment(stack, lost)}: {loss_rules.listed(lost)}.",
+            f"{name[0].upper()}{name[1:]} loses data of the copy {when}: {loss_rules.listed(lost)}.",
             hint="It would do the same to the live database."
             + (
                 f" If it must delete there (expired sessions, say): pap_api_may_delete: [{', '.join(deleted)}]."

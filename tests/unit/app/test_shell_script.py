@@ -11,6 +11,7 @@ from papdeploy.environment.shell_script import steps
 
 ENVIRONMENT = {"A": "x", "B": "", "STAGE": "production"}
 FILES = {"there": ["there"], "conf/*": ["conf/a", "conf/b"]}
+TEXTS = {"there": "text\n"}
 # A script, what is certainly set in the end, and what perhaps is (a ? before it).
 SCRIPTS: dict[str, tuple[str, str]] = {
     "plain": ("export V=1\nW=2 X='a b'\n", "V=1 W=2 X=a b"),
@@ -32,6 +33,15 @@ SCRIPTS: dict[str, tuple[str, str]] = {
     "the end": ("V=1\nif [ $A = x ]; then exit 0; fi\nW=1\n", "V=1"),
     "no end": ("[ -f nowhere ] && exit 1\nexec 3>&1\nV=1\n", "V=1"),
     "groups": ("{ V=1; }\n(W=1; X=2)\n[ $A = y ] && { Y=1; Z=2; }\n", "V=1 W=1 X=2"),
+    "names and files taken apart": (
+        "V=$(basename $A/y.sh .sh)\nW=`dirname /a/b`\nX=$(cat there)\nY=$(cat there nowhere)\nZ=$(echo \"$A\" y)\nU=$(cat there | wc)\n",
+        "V=y W=/a X=text ?Y=1 Z=x y ?U=1",
+    ),
+    "its own place": ("V=$(dirname \"$0\")\nW=$(cd \"$(dirname \"$0\")/..\" && pwd)\n", "V=/app/bin W=/app/bin/.."),
+    "names that are put together": (
+        "for f in conf/*; do export \"V_$(basename $f)=$f\"; done\nread x\nexport \"$x=1\" W=$x\n",
+        "f=conf/a V_a=conf/a f=conf/b V_b=conf/b ?W=",
+    ),
     "what only running tells": ("V=$(date)\nW=`id`\nexport X=a$(x)\n", "?V=1 ?W=1 ?X=a1"),
 }  # fmt: skip
 
@@ -41,7 +51,7 @@ def test_a_script_is_read_as_the_shell_would(name: str) -> None:
     text, wanted = SCRIPTS[name]
     known = dict(ENVIRONMENT)
     found = []
-    for step in steps(text, known, (), lambda pattern: FILES.get(pattern, ())):
+    for step in steps(text, known, (), lambda pattern: FILES.get(pattern, ()), TEXTS.get, "/app/bin/run"):
         for variable, value in (*step.assignments, *step.own):
             found.append(f"{'' if step.certain else '?'}{variable}={value}")
             if step.certain:

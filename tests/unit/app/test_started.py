@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -312,6 +313,73 @@ SHAPES: dict[str, Shape] = {
         "conf.d/b.sh, line 1",
         ["sh", "run.sh"],
     ),
+    "a folder with a file for each variable, in a loop": Shape(
+        main("")
+        | {
+            "bin/run.sh": 'cd "$(dirname "$0")/.."\nfor f in conf/env/*; do\n  export "$(basename "$f")=$(cat "$f")"\ndone\n'
+            "exec uvicorn app.main:app\n",
+            "conf/env/A": "1\n",
+            "conf/env/CC_DROP_TABLES": "true\n",
+        },
+        "bin/run.sh, line 3",
+        ["sh", "bin/run.sh"],
+    ),
+    "a folder with a file for each variable": Shape(
+        main("") | {"conf/env/CC_DROP_TABLES": "true\n", "conf/env/A": "1"},
+        "conf/env/CC_DROP_TABLES",
+        ["envdir", "conf/env", "uvicorn", "app.main:app"],
+    ),
+    "the same by runit": Shape(
+        main("") | {"env/CC_DROP_TABLES": "true\n"},
+        "env/CC_DROP_TABLES",
+        ["chpst", "-u", "app", "-e", "./env", "uvicorn", "app.main:app"],
+    ),
+    "a file of which all is exported": Shape(
+        main("")
+        | {
+            "run.sh": 'here=$(cd "$(dirname "$0")" && pwd)\nset -a\n. "$here/settings"\nset +a\nexec uvicorn app.main:app\n',
+            "settings": "A=1\nCC_DROP_TABLES=true\n",
+        },
+        "settings, line 2",
+        ["sh", "{folder}/run.sh"],
+    ),
+    "variables from elsewhere": Shape(
+        main("") | {"run.sh": "export $(curl -s http://vault/env)\nexec uvicorn app.main:app\n"},
+        command=["sh", "run.sh"],
+        problem="run.sh, line 1 sets variables whose names only running tells",
+    ),
+    "variables by eval": Shape(
+        main("") | {"run.sh": 'eval "$(aws ssm env)"\nexec uvicorn app.main:app\n'},
+        command=["sh", "run.sh"],
+        problem="run.sh, line 1 sets variables whose names only running tells",
+    ),
+    "lines of a file, one after another": Shape(
+        main("") | {"run.sh": 'while read -r line; do export "$line"; done < conf\nexec uvicorn app.main:app\n'},
+        command=["sh", "run.sh"],
+        problem="run.sh, line 1 sets variables whose names only running tells",
+    ),
+    "a function that has the name as a default": Shape(
+        main("import os\ndef flag(name='CC_DROP_TABLES', default='on'):\n    return os.environ.get(name, default) == 'on'\n"),
+        unsure="the default in {folder}/app/main.py, line 2",
+    ),
+    "a function of its own that is given both": Shape(
+        main("import os\ndef flag(name, *, default=''):\n    return os.environ.get(name, default)\n"
+             "def start():\n    return flag('CC_DROP_TABLES', default='on')\n"),
+        unsure="the default in {folder}/app/main.py, line 5",
+    ),
+    "a dataclass that nothing has made yet": Shape(
+        main("import dataclasses\ndef on():\n    return True\n@dataclasses.dataclass\nclass Config:\n"
+             "    drop_tables: bool = dataclasses.field(default_factory=on)\n"),
+        unsure="app.main.Config.drop_tables, which nothing has made yet",
+    ),
+    "a model that nothing has made yet": Shape(
+        main("import pydantic\nclass Config(pydantic.BaseModel):\n    cc_drop_tables: bool = True\n"),
+        unsure="app.main.Config.cc_drop_tables, which nothing has made yet", needs=("pydantic",),
+    ),
+    "a dataclass that was made otherwise": Shape(
+        main("import dataclasses\n@dataclasses.dataclass\nclass Config:\n    drop_tables: bool = True\n"
+             "config = Config(drop_tables=False)\n")
+    ),
     "as another user": Shape(
         main(""), "the start command, line 1", ["su", "app", "-c", "CC_DROP_TABLES=1 uvicorn app.main:app"]
     ),
@@ -398,13 +466,14 @@ SHAPES: dict[str, Shape] = {
 
 def look(base: Path, shape: Shape) -> tuple[list[str], list[str], str]:
     """The places that say yes, those that perhaps do, and what could not be seen."""
-    given = {"app/__init__.py": "", "app/models.py": ASGI, **shape.files}
-    for name, text in given.items():
+    files = {"app/__init__.py": "", "app/models.py": ASGI, **shape.files}
+    for name, text in files.items():
         path = base / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text.replace("{folder}", str(base)), encoding="utf-8")
         path.chmod(0o755)
-    commands = [[word.replace("{bin}", str(Path(sys.executable).parent)) for word in shape.command]]
+    given = {"{bin}": str(Path(sys.executable).parent), "{folder}": str(base)}
+    commands = [[re.sub(r"\{\w+\}", lambda match: given[match[0]], word) for word in shape.command]]
     request: dict[str, Any] = {
         "variable": "CC_DROP_TABLES", "models": ["app.models:Base"], "environment": "production",
         "words": commands[0], "commands": commands, "controls": [shape.control], "folders": [], "root": str(base), "seconds": 15,
@@ -428,5 +497,6 @@ def test_the_switch_is_seen_as_the_application_sees_it(tmp_path: Path, name: str
     found, unsure, problem = look(tmp_path, shape)
     where = shape.where.replace("{folder}", str(tmp_path))
     assert bool(found) == bool(where) and any(where in source for source in found or [""]), (found, problem)
-    assert bool(unsure) == bool(shape.unsure) and any(shape.unsure in source for source in unsure or [""]), unsure
+    perhaps = shape.unsure.replace("{folder}", str(tmp_path))
+    assert bool(unsure) == bool(perhaps) and any(perhaps in source for source in unsure or [""]), unsure
     assert shape.problem in problem and bool(shape.problem) == bool(problem), problem
