@@ -45,10 +45,12 @@ Holders = Callable[[Optional[str], Optional[int]], Optional[Holder]]
 
 @dataclass
 class SeenOnLive:
-    """Every session of our work that was seen on the live database, and how often it was looked for."""
+    """Every session of our work that was seen on the live database, and how often it was looked for. ``started``: what
+    of the work could have had one that was too short to be seen."""
 
     sessions: list[dict[str, Any]] = field(default_factory=list)
     watches: int = 0
+    started: list[str] = field(default_factory=list)
 
 
 class WorkOnLive(PapError):

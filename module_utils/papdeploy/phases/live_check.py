@@ -61,7 +61,8 @@ class LiveCheck:
         found = live_state.changes(self.before, after)
         if found.catalog or self.sessions:
             raise self._changed(found, after, others, error) from error
-        self.sentence = _unchanged(found, watched=self.stack.seen_on_live.watches > self.earlier.watches)
+        seen = self.stack.seen_on_live
+        self.sentence = _unchanged(found, seen.started, watched=seen.watches > self.earlier.watches)
 
     def _changed(
         self, found: LiveChanges, after: LiveState, others: Sequence[Mapping[str, Any]], error: Optional[PapError]
@@ -126,12 +127,14 @@ def unchanged(stack: Stack, doing: str) -> Iterator[LiveCheck]:
     check.finish(None)
 
 
-def _unchanged(found: LiveChanges, *, watched: bool) -> str:
+def _unchanged(found: LiveChanges, started: Sequence[str], *, watched: bool) -> str:
     if found.written is None:
         rows = "the server's write counters were reset, so written rows cannot be told"
     elif found.written:
         names = ", ".join(found.written[:5]) + _more(len(found.written) - 5)
         rows = f"rows were written to {names} meanwhile, by whom cannot be told"
+        if started:
+            rows += f": perhaps by what this run started ({'; '.join(started[:3])}{_more(len(started) - 3)})"
     else:
         rows = "no row was written"
     sessions = ", no session of what this run started was seen in it" if watched else ""

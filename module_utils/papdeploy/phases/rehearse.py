@@ -11,6 +11,7 @@ from ..app.stack import Stack
 from ..backup import Encryption
 from ..core.errors import PapError
 from ..core.text import age, plural, seconds, size
+from ..core.visible import visible
 from ..rehearsal import Options, Subject, api_effects, expectations, rehearse, verdict
 from ..releases.journal import Journal, begin_entry
 from . import api_watch, live_check
@@ -46,9 +47,9 @@ def run(
         except PapError as error:
             stack.state.refuse_release(journal, error)
             raise
-        lines = [*lines_of(found), *gone]
+        lines = [*lines_of(found), *gone, live.sentence]
         if alone:
-            lines += [live.sentence, f"to deploy it: ansible-playbook deploy.yml -l {stack.name}"]
+            lines += [f"to deploy it: ansible-playbook deploy.yml -l {stack.name}"]
         journal.append("rehearse", "note", lines=lines)
         if alone:
             journal.append("release", "rehearsed", seconds=found["seconds"])
@@ -103,6 +104,8 @@ def lines_of(found: Mapping[str, Any]) -> list[str]:
         lines += api_effects.lines("the API that runs now", found["old_api"].get("wrote") or {})
     if found["migrations"]:
         lines.append(_online(found["online"], found["mode"]))
+    brief = "a session there in the live database for a few ms is not measured"
+    lines += [visible(f"{item['identity']} {item['what']}: {brief}") for item in found["outward"]]
     lines += found["cannot_tell"]
     lines.append(_expected(found))
     return lines

@@ -64,10 +64,14 @@ class _Work:
     seconds: dict[str, float] = field(default_factory=dict)
     copy: Optional[Copy] = None
     left_out: list[dict[str, Any]] = field(default_factory=list)
+    outward: list[dict[str, str]] = field(default_factory=list)
 
-    def note_left_out(self, result: Mapping[str, Any]) -> None:
-        """Keep what a run of migrations left out, because it acts on the whole server."""
+    def note(self, result: Mapping[str, Any]) -> None:
+        """Keep what a run of migrations left out, because it acts on the whole server, and what it reached beyond its
+        session."""
         self.left_out += [item for item in result["left_out"] if item not in self.left_out]
+        self.outward += [item for item in result["outward"] if item not in self.outward]
+        self.stack.seen_on_live.started = [f"{item['identity']} {item['what']}" for item in self.outward]
 
     def left(self) -> float:
         """Seconds until the deadline of the rehearsal; raises DeadlineExceeded when it has passed."""
@@ -215,7 +219,7 @@ def _migrate(work: _Work, app_session: AppSession, copy: Copy) -> dict[str, Any]
             deadline_s=float(request["options"]["deadline_s"]) + 30,
             on_event=heard,
         )
-        work.note_left_out(result)
+        work.note(result)
         result["applied"] = observe.completed(result["applied"], watch, alone, began)
         result["watched"] = watch.problem is None
     return result
@@ -244,7 +248,7 @@ def _call_revert(work: _Work, app_session: AppSession) -> dict[str, Any]:
         "options": {"lock_timeout_s": work.options.lock_timeout_s, "deadline_s": work.left()},
     }
     result = app_session.call("migrations.revert", request, deadline_s=work.left() + 30, on_event=work.emit)
-    work.note_left_out(result)
+    work.note(result)
     return result
 
 
@@ -462,5 +466,6 @@ def _verdict(
         else None,
         "deadline_factor": options.deadline_factor,
         "left_out": list(work.left_out),
+        "outward": list(work.outward),
         "cannot_tell": [*verdict.cannot_tell(copy.data), *map(server_wide.said, work.left_out)],
     }

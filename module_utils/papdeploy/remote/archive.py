@@ -45,6 +45,7 @@ TRAVELS = (
     "environment/libpq_files.py",
     "environment/reached.py",
     "environment/settings*.py",
+    "environment/shell_commands.py",
     "environment/shell_script.py",
     "environment/start*.py",
     "environment/switches.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from papdeploy import databases
 from papdeploy.core.database_identity import DatabaseIdentity
 from papdeploy.core.errors import PapError, Refused, WrongDatabase
 from papdeploy.databases import live_state
-from papdeploy.phases import forecast, preflight, report
+from papdeploy.phases import forecast, live_check, preflight, report
 from papdeploy.phases.live_check import LiveDatabaseChanged
 from support.rehearsal_stack import WHO, Bench, migration
 from support.waiting import wait_until
@@ -186,6 +187,7 @@ def run_migration():
 '''
 OWN_ENGINE = """
 import os
+import re
 from sqlalchemy import create_engine
 
 engine = create_engine(os.environ["APP_DB_URL"])
@@ -436,6 +438,68 @@ def test_a_legacy_script_with_the_application_s_engine_is_rehearsed_on_the_copy(
     assert found["migrations"][0]["details"]["changed"] == ["column public.items.colour added"]
 
 
+WITH_A_SHELL = '''"""A script that calls psql.
+
+Date: 2026-01-01
+"""
+
+import os
+import re
+import subprocess
+
+
+def run_migration():
+    assert os.system("{psql} -qc 'ALTER TABLE items ADD COLUMN colour text'") == 0
+    address = os.environ["APP_DB_URL"].replace("+psycopg2", "")
+    subprocess.run(["{psql}", address, "-qc", "UPDATE items SET colour = current_database()"], check=True)
+    return True
+'''
+
+
+def test_a_legacy_script_that_calls_psql_reaches_the_copy_only(bench: Bench, untouched: None) -> None:
+    own_engine(bench)
+    server = bench.server
+    parts = {"PGHOST": server.host, "PGPORT": server.port, "PGUSER": server.user, "PGPASSWORD": server.password,
+             "PGDATABASE": bench.dbname, "LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", "")}  # fmt: skip
+    with (bench.folder / "env").open("a") as file:
+        file.writelines(f"{name}={value}\n" for name, value in parts.items())
+    sources = {"2026_01_02_colour.py": WITH_A_SHELL.replace("{psql}", str(server.bin_dir / "psql"))}
+    plan = preflight.run(bench.stack, sources, WHO, preflight.Options(), check_mode=True, versions={})
+    assert plan["diff"][0]["after"] == "-- 2026_01_02_colour: not run here\n"
+    assert "no row was written" in plan["pap"]["lines"][-1]
+    found = rehearsed(bench, sources)
+    assert found["migrations"][0]["details"]["changed"] == ["column public.items.colour added"]
+    lines = bench.journal().last("rehearse", "note")["lines"]
+    said = (
+        "2026_01_02_colour starts a program (psql): a session there in the live database for a few ms is not measured"
+    )
+    assert said in lines, lines
+    assert "no row was written" in lines[-2]
+
+
+def test_rows_that_somebody_wrote_meanwhile_are_said_with_what_could_have_been_it(bench: Bench) -> None:
+    """A session of a few milliseconds is not seen; then what the migration started is all that is known."""
+    bench.write_release("new", user=NOTE)
+    dsn = bench.server.url(bench.dbname).replace("+psycopg2", "")
+    code = "import os, psycopg2; os.environ.pop('PGOPTIONS', '')"
+    text = migration(
+        f'''
+        import subprocess, sys
+        db.execute("ALTER TABLE users ADD COLUMN note text")
+        subprocess.run([sys.executable, "-c", {code!r}], check=True)
+        ''', 'db.execute("ALTER TABLE users DROP note")'
+    )  # fmt: skip
+    with (
+        psycopg2.connect(dsn, application_name="somebody") as other,
+        live_check.unchanged(bench.stack, "a try") as live,
+    ):
+        bench.rehearse({"2026_01_01_note.py": text})
+        other.cursor().execute("UPDATE items SET label = 'another'")
+        other.commit()
+    said = r"rows were written to public\.items.* meanwhile, by whom cannot be told: perhaps by what this run started \(%s\)$"
+    assert re.search(said % r"2026_01_01_note starts a program \(python\S*\)", live.sentence), live.sentence
+
+
 @pytest.mark.parametrize("driver", ["psycopg2", "psycopg"])
 def test_a_legacy_script_with_an_address_of_its_own_gets_no_session(bench: Bench, untouched: None, driver: str) -> None:
     bench.write_release("new", item="colour: Mapped[str | None] = mapped_column(Text)")
@@ -520,6 +584,7 @@ def test_a_session_of_a_child_on_the_live_database_is_named_and_ended(bench: Ben
 
 OVERRIDES = """
 import os
+import re
 if os.path.exists(".env"):  # as load_dotenv(override=True)
     for line in open(".env"):
         os.environ.update([line.strip().split("=", 1)])

@@ -197,6 +197,7 @@ def test_the_verdict_reads_as_sentences() -> None:
         "candidate": tried,
         "old_api": {"label": "old", "works": False, "why": "GET /x: status 500"},
         "online": {"safe": False, "why": ["m rewrites public.users", "another"]},
+        "outward": [{"identity": "m", "what": "starts a program (psql)"}],
         "cannot_tell": [],
         "expected_unavailable_s": 4.2,
         "recovery_s": {"downgrade": 3.0, "restore": 61.0},
@@ -211,6 +212,7 @@ def test_the_verdict_reads_as_sentences() -> None:
         "the API that runs now (old) does NOT work on the new schema: GET /x: status 500; a rollback needs the old"
         " schema too",
         "not safe under traffic: m rewrites public.users (and 1 more)",
+        "m starts a program (psql): a session there in the live database for a few ms is not measured",
         "expected: API unavailable for 4.2 s, migration ended after 30 s; rollback options: downgrade 3 s, restore 61 s",
     ]
 

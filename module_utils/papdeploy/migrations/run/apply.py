@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
@@ -34,7 +34,7 @@ ROLLED_BACK = "The transaction was rolled back; what went past it (dblink, other
 @dataclass
 class ApplyResult:
     """What a run did. ``applied`` has one entry per migration: identity, seconds, statements (SQL, rows, ms).
-    ``left_out``: statements that were not run on a copy, because they act on the whole server. ``outward``: in a plan,
+    ``left_out``: statements that were not run on a copy, because they act on the whole server. ``outward``: on a copy,
     by ``identity``, ``what`` a migration did to reach more than its connection."""
 
     run: str
@@ -86,8 +86,11 @@ def opened(
     target, options = target_of(url_or_engine, options)
     with Session(target, options, release=release, who=who, emit=emit or (lambda _: None)) as session:
         session.open()
+        from .way_out import heard
+
         try:
-            yield session
+            with heard(session) if options.forbid_database or options.stop_at_scripts else nullcontext():
+                yield session
         except session.driver.module.Error as error:
             from .execute import presentable
 
@@ -152,6 +155,7 @@ def apply(
                 _apply(session, state, None if result.pending else check, result)
             elif not result.pending:
                 result.check = _check_only(session, check)
+        result.outward = outward_of(session)
         if dry_run:
             result.pending = [m.identity for m in state.pending]
         result.transactions = [transaction.as_dict() for transaction in session.transactions]
@@ -186,15 +190,17 @@ def _apply_closed(session: Session, state: State, way_out: WayOut, result: Apply
     except PapError as error:
         names = [migration.identity for migration in state.pending]
         failing = str(error.data.get("identity") or "")
-        if failing not in way_out.tried or session.lost:
+        if failing not in session.outward or session.lost:
             raise
         place, done = names.index(failing), {str(entry["identity"]) for entry in result.applied}
         result.pending = [*names[place:], *result.pending]
         before = [migration for migration in state.pending[:place] if migration.identity not in done]
         if before:
             _apply(session, replace(state, pending=before), None, result)
-    finally:
-        result.outward = [{"identity": name, "what": what} for name, what in way_out.tried.items()]
+
+
+def outward_of(session: Session) -> list[dict[str, str]]:
+    return [{"identity": name, "what": what} for name, what in session.outward.items()]
 
 
 def before_scripts(state: State) -> tuple[State, list[str]]:

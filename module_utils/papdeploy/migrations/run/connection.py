@@ -86,6 +86,7 @@ class Connection(drivers.Hooks):
         self.transaction: Optional[Transaction] = None
         self.events: list[dict[str, Any]] = []
         self.left_out: list[dict[str, Any]] = []  # on a copy: the statements that act on the whole server
+        self.outward: dict[str, str] = {}  # on a copy, by migration: what it did to reach more than this session
         self._emit = emit
         self._emit_lock = threading.Lock()
         self.redactor = Redactor(target.url.secrets, environment=os.environ)

@@ -44,8 +44,14 @@ sys.path[:0] = [p for p in (os.getcwd(), task["folder"]) if p]
 if task["forbid"]:
     sys.path.append(task["package"])
     from papdeploy.migrations.run.connection_guard import forbid_database
+    from papdeploy.migrations.run.way_out import described
     forbid_database(task["forbid"])
-answer = {"returned": None, "error": ""}
+    def heard(event, arguments):
+        what = described(event, arguments)
+        if what and "program" in what:
+            answer["outward"] = what
+    sys.addaudithook(heard)
+answer = {"returned": None, "error": "", "outward": ""}
 try:
     names = {"__name__": "pap_migration", "__file__": task["filename"], "__builtins__": __builtins__}
     exec(compile(task["source"], task["filename"], "exec"), names)
@@ -70,6 +76,8 @@ def run_script(session: Session, migration: MigrationFile) -> dict[str, Any]:
     session.emit("migration_started", identity=migration.identity, direction="upgrade")
     began_at, began = session.now(), time.perf_counter()
     answer, output = _run(session, migration)
+    if answer.get("outward"):
+        session.outward.setdefault(migration.identity, answer["outward"])
     seconds = round(time.perf_counter() - began, 6)
     changed = changes(before, describe(session))
     believed = migration.identity in session.options.assume_applied

@@ -11,7 +11,7 @@ from .. import ledger
 from ..files import SCRIPT, MigrationFile
 from ..options import RunOptions
 from . import execute
-from .apply import ApplyResult, Emit, alone, book_of, failed, grouped, lock_for_change, opened, who_am_i
+from .apply import ApplyResult, Emit, alone, book_of, failed, grouped, lock_for_change, opened, outward_of, who_am_i
 from .session import Session
 
 
@@ -50,6 +50,7 @@ def revert(
             lock_for_change(session)
             chosen = _choose(book_of(session), files, identities, count, since_release)
             _revert(session, chosen, check, result)
+        result.outward = outward_of(session)
         result.pending = [migration.identity for migration in chosen] if dry_run else []
         result.transactions = [transaction.as_dict() for transaction in session.transactions]
         result.seconds = round(time.monotonic() - began, 3)

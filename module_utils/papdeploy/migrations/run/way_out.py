@@ -1,4 +1,5 @@
-"""A run with no way out of its one connection, for a plan: what it does, it does to its scratch copy.
+"""What migrations do to reach more than their one connection, where they work on a copy; and, for a plan, a run that
+has no way out of it: what it does, it does to its scratch copy.
 
 Once the session is open, the kernel refuses every other connection, to the run and to all that it starts. A program may
 then run that needs none (``git``); one that does fails, and its migration with it. Which migration tried, the audit
@@ -8,7 +9,8 @@ events of Python tell. Where the kernel knows no such filter, the attempt itself
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ...core.confined import CONNECTIONS, confine
@@ -18,11 +20,34 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 
+@contextmanager
+def heard(session: Connection) -> Iterator[None]:
+    """Note in ``session.outward`` what the migrations of the block go for, with Python's audit events; of children only
+    that they were started."""
+    listening = True
+
+    def hear(event: str, arguments: tuple[Any, ...]) -> None:
+        what = described(event, arguments) if listening and session.step else None
+        if what and session.step:
+            session.outward.setdefault(session.step.identity, what)
+
+    sys.addaudithook(hear)  # for the rest of the process
+    try:
+        yield
+    finally:
+        listening = False
+
+
+def described(event: str, arguments: tuple[Any, ...]) -> Optional[str]:
+    """What an audit event is, if something reaches more than its process by it."""
+    said = _EVENTS.get(event)
+    return said(arguments) if said else None
+
+
 class WayOut:
-    """Of one run, in a process of its own: it cannot be opened again. ``tried``: what went for it, by migration."""
+    """Of one run, in a process of its own: it cannot be opened again."""
 
     def __init__(self, confine: Callable[[Sequence[str]], str] = confine) -> None:
-        self.tried: dict[str, str] = {}
         self._confine = confine
         self._session: Optional[Connection] = None
         self._obstacle = ""
@@ -34,13 +59,9 @@ class WayOut:
         sys.addaudithook(self._heard)
 
     def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
-        said = _EVENTS.get(event)
-        step = self._session.step if self._session and said else None
-        if step is None or said is None:
-            return
-        what = said(arguments)
-        self.tried.setdefault(step.identity, what)
-        if self._obstacle:
+        step = self._session.step if self._session and self._obstacle else None
+        what = described(event, arguments) if step else None
+        if step and what:
             raise Refused(f"Migration {step.identity} {what}, and a plan does neither.", identity=step.identity)
 
 
