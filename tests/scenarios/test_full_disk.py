@@ -58,39 +58,40 @@ class Deploy:
         return str(end["event"]) if end else "unfinished"
 
 
-@pytest.fixture(scope="module")
-def deploy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deploy]:
-    folder = tmp_path_factory.mktemp("full")
+@pytest.fixture
+def deploy(tmp_path: Path) -> Iterator[Deploy]:
     stack = Interrupted(ROOT / ".artifacts" / "full-disk")
-    with small_disk(folder / "disk", 340) as disk:
+    with small_disk(tmp_path / "disk", 340) as disk:
         try:
-            yield Deploy(stack, disk, folder)
+            yield Deploy(stack, disk, tmp_path)
         finally:
             stack.command("down")
             shutil.rmtree(stack.home, ignore_errors=True)
 
 
 @pytest.mark.timeout(600)
-def test_phase_by_phase(deploy: Deploy) -> None:
+@pytest.mark.parametrize(
+    ("before_the_fence", "under_it"),
+    [("before_migrate", "stopping"), pytest.param("before_backup", "before_activate", marks=pytest.mark.nightly)],
+)
+def test_phase_by_phase(deploy: Deploy, before_the_fence: str, under_it: str) -> None:
     stack = deploy.stack
     stack.command("up", "staging")
     before = stack.content()
-    for hook in ("before_backup", "before_migrate"):
-        said = deploy.filled(**{hook: FULL})
-        assert deploy.code == 2 and deploy.ended() == "refused", said
-        assert (
-            "df -h" in said
-            and "The API had not been stopped and no migration had begun; the release has ended." in said
-            and "rolled back" not in said
-        )
-        assert deploy.state.lock.holder() is None
-        assert stack.content() == before
-    # Under the fence, before anything is committed and after it.
-    for filled in ({"stopping": GREEDY}, {"before_activate": GREEDY}):
-        said = deploy.filled(**filled)
-        assert deploy.code == 2 and deploy.ended() == "rolled_back", said
-        assert "was rolled back and runs previous again" in said
-        assert stack.content() == before
+    said = deploy.filled(**{before_the_fence: FULL})
+    assert deploy.code == 2 and deploy.ended() == "refused", said
+    assert (
+        "df -h" in said
+        and "The API had not been stopped and no migration had begun; the release has ended." in said
+        and "rolled back" not in said
+    )
+    assert deploy.state.lock.holder() is None
+    assert stack.content() == before
+    # Before anything is committed or after it.
+    said = deploy.filled(**{under_it: GREEDY})
+    assert deploy.code == 2 and deploy.ended() == "rolled_back", said
+    assert "was rolled back and runs previous again" in said
+    assert stack.content() == before
     # A release that is live goes on to its end.
     said = deploy.filled(before_activate=FULL, before_finish=GREEDY)
     assert deploy.code == 0 and deploy.ended() == "finished", said

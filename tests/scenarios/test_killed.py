@@ -29,12 +29,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interrupted]:
     [
         pytest.param("backup", "begin", True, marks=pytest.mark.nightly),
         pytest.param("fence", "begin", True, marks=pytest.mark.nightly),
-        ("fence", "done", True),
+        pytest.param("fence", "done", True, marks=pytest.mark.nightly),
         pytest.param("migrate", "begin", False, marks=pytest.mark.nightly),
         ("migrate", "begin", True),
         pytest.param("migrate", "done", True, marks=pytest.mark.nightly),
         pytest.param("unfence", "begin", True, marks=pytest.mark.nightly),
-        ("activate", "begin", True),
+        pytest.param("activate", "begin", True, marks=pytest.mark.nightly),
     ],
 )
 def test_the_next_deploy_ends_what_was_killed(stack: Interrupted, phase: str, event: str, everything: bool) -> None:

@@ -12,8 +12,8 @@ from support import ROOT
 
 SCENARIOS = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
 
-# Their failures are those of tests/integration/rehearsal/test_docker.py.
-BY_NIGHT = ("docker-failures",)
+# By day: their failures are tested on hosts, and their rollbacks in tests/integration/rollback.
+BY_NIGHT = ("docker-failures", "docker-rollback")
 
 
 def marked(name: str) -> object:

@@ -131,6 +131,7 @@ class Loop(threading.Thread):
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.nightly
 def test_another_role_comes_into_no_copy_during_a_deploy(stack: Interrupted) -> None:
     """Of a database that is open to its owner only. An outsider who is refused does not disturb the deploy either."""
     stack.command("reset", "staging")

@@ -47,7 +47,9 @@ def hostile(docker_engine: Engine, docker_stack: pap_stack.Stack) -> Iterator[Da
             as_app(database).execute("DROP ROLE {}".format('"' + role.replace('"', '""') + '"'))
 
 
-@pytest.mark.parametrize("method", archive.METHODS)
+@pytest.mark.parametrize(
+    "method", [archive.METHODS[0], *(pytest.param(each, marks=pytest.mark.nightly) for each in archive.METHODS[1:])]
+)
 def test_each_compression_is_proven_and_a_flipped_bit_in_it_noticed(
     hostile: Database, method: str, tmp_path: Path
 ) -> None:
@@ -101,6 +103,7 @@ def archived(docker_engine: Engine) -> Iterator[pap_stack.Stack]:
         made.down()
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_a_deploy_that_pgbackrest_backs_up_is_taken_back_by_the_image(
     archived: pap_stack.Stack, tmp_path: Path

@@ -169,6 +169,7 @@ def containers(docker_engine: object) -> Iterator[pap_stack.Stack]:
 
 @pytest.mark.docker
 @pytest.mark.timeout(900)
+@pytest.mark.nightly
 def test_in_containers_an_engine_and_a_child_work_on_the_copy(containers: pap_stack.Stack, tmp_path: Path) -> None:
     own = pap_images.variant(
         containers.engine, pap_images.api_image(containers.engine, "current"), "own-engine",

@@ -133,7 +133,13 @@ def test_a_good_image_is_tried_beside_the_one_that_runs(
     assert found["expected_unavailable_s"] > 0
 
 
-@pytest.mark.parametrize(("release", "said"), [("broken-login", "login: status 500"), ("broken-boot", "telemetry")])
+@pytest.mark.parametrize(
+    ("release", "said"),
+    [
+        ("broken-login", "login: status 500"),
+        pytest.param("broken-boot", "telemetry", marks=pytest.mark.nightly),
+    ],
+)
 def test_a_bad_image_fails_before_production(
     running: pap_stack.Stack, tmp_path: Path, untouched: None, release: str, said: str
 ) -> None:
@@ -170,6 +176,7 @@ def pooled(running: pap_stack.Stack) -> Iterator[pap_stack.Stack]:
         running.engine.remove_container(pooler, v=True, force=True)
 
 
+@pytest.mark.nightly
 def test_past_the_pooler_of_an_image(pooled: pap_stack.Stack, tmp_path: Path) -> None:
     params = params_of(pooled, tmp_path, "current")
     with pytest.raises(PapError, match=r"(?s)pap_db_name|pap_database_direct_url"):
@@ -197,6 +204,7 @@ def test_the_url_of_an_image_that_has_none_in_its_environment(
         assert app_session.call("schema.describe", {})["catalog"]["relations"]
 
 
+@pytest.mark.nightly
 def test_a_migration_that_fails_on_real_data(running: pap_stack.Stack, tmp_path: Path, untouched: None) -> None:
     strict = migration('db.execute("ALTER TABLE users ALTER COLUMN full_name SET NOT NULL")',
                        'db.execute("ALTER TABLE users ALTER COLUMN full_name DROP NOT NULL")')  # fmt: skip
@@ -208,6 +216,7 @@ def test_a_migration_that_fails_on_real_data(running: pap_stack.Stack, tmp_path:
     assert "SET NOT NULL" in caught.value.data["statement"]
 
 
+@pytest.mark.nightly
 def test_slow_on_a_full_table_and_not_reversible_as_claimed(
     running: pap_stack.Stack, tmp_path: Path, untouched: None
 ) -> None:
@@ -227,6 +236,7 @@ def test_slow_on_a_full_table_and_not_reversible_as_claimed(
     assert empty["expected_unavailable_s"] is None
 
 
+@pytest.mark.nightly
 def test_a_candidate_that_logs_in_and_fails_one_endpoint(
     running: pap_stack.Stack, tmp_path: Path, untouched: None
 ) -> None:
@@ -238,6 +248,7 @@ def test_a_candidate_that_logs_in_and_fails_one_endpoint(
     assert "has no attribute 'gone'" in caught.value.data["log"]
 
 
+@pytest.mark.nightly
 def test_an_old_api_that_breaks_on_the_new_schema(running: pap_stack.Stack, tmp_path: Path, untouched: None) -> None:
     renamed = edited("renamed", Edit("models.py", "    priority: Mapped", "    weight: Mapped"),
                      Edit("models.py", '"priority BETWEEN', '"weight BETWEEN'),
@@ -253,7 +264,7 @@ def test_an_old_api_that_breaks_on_the_new_schema(running: pap_stack.Stack, tmp_
     assert "does not work on the new schema" in found["online"]["why"][0]
 
 
-@pytest.mark.parametrize("where", ["migration", "trial"])
+@pytest.mark.parametrize("where", [pytest.param("migration", marks=pytest.mark.nightly), "trial"])
 def test_what_a_killed_rehearsal_leaves_is_cleared_by_the_next_run(
     running: pap_stack.Stack, tmp_path: Path, untouched: None, where: str
 ) -> None:

@@ -51,7 +51,7 @@ class FileApi(FakeApi):
         self.path.write_text(version["label"])
 
 
-@pytest.mark.parametrize("every", [pytest.param(4, marks=pytest.mark.nightly), 9], ids="every {}th".format)
+@pytest.mark.parametrize("every", [pytest.param(4, marks=pytest.mark.nightly), 19], ids="every {}th".format)
 @pytest.mark.parametrize("in_flight", [False, True], ids=["before", "in-flight"])
 @pytest.mark.parametrize(
     ("kind", "down"),
