@@ -42,6 +42,11 @@ options:
     description: Folder with one folder for each stack.
     type: path
     required: true
+  fetched:
+    description: Reports in it that have just been fetched; only their owner may read them from then on.
+    type: list
+    elements: path
+    default: []
 """
 
 EXAMPLES = r"""
@@ -49,6 +54,7 @@ EXAMPLES = r"""
   pap.deploy.pap_overview:
     code: "{{ playbook_dir }}/../module_utils"
     folder: /srv/reports
+    fetched: [/srv/reports/pap-staging/20260301T101500Z-9f3c.json]
   delegate_to: localhost
 """
 
@@ -71,8 +77,10 @@ from ansible.module_utils.pap_module import run_code
 
 def main() -> None:
     path = {"type": "path", "required": True}
-    module = AnsibleModule({"code": path, "folder": path}, supports_check_mode=False)
-    run_code(module, module.params["code"], "report.overview", lambda page: page.write(module.params["folder"]))
+    fetched = {"type": "list", "elements": "path", "default": []}
+    module = AnsibleModule({"code": path, "folder": path, "fetched": fetched}, supports_check_mode=False)
+    asked = module.params
+    run_code(module, asked["code"], "report.overview", lambda page: page.write(asked["folder"], asked["fetched"]))
 
 
 if __name__ == "__main__":

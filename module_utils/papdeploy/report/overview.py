@@ -54,13 +54,16 @@ def overview(reports: Sequence[Mapping[str, Any]], links: Mapping[str, str] | No
     return document(line, body)
 
 
-def write(folder: str) -> dict[str, Any]:
+def write(folder: str, fetched: Sequence[str] = ()) -> dict[str, Any]:
     """Make ``index.html`` of the newest report of each stack: ``<folder>/<stack>/<release>.json``.
 
+    Only their owner may read the reports that have just been ``fetched``.
     Other people's files may lie there: what is no report is passed over, an ``index.html`` that is no page of ours
     stays as it is, and ``warnings`` names both.
     """
     home = Path(folder)
+    for path in fetched:
+        Path(path).chmod(0o600)
     reports: list[dict[str, Any]] = []
     links: dict[str, str] = {}
     warnings: list[str] = []

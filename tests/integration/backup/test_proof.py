@@ -27,7 +27,6 @@ from support.backup import database_of, forget, make_roles, names
 if TYPE_CHECKING:
     from support.postgres_servers import Server
 
-pytestmark = pytest.mark.every_version
 
 COLOURS = "CREATE TYPE c AS ENUM ('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h');"
 FIVE = "".join(f"CREATE TABLE h{i} PARTITION OF h FOR VALUES WITH (MODULUS 5, REMAINDER {i});" for i in range(5))
@@ -617,6 +616,7 @@ def test_rows_of_an_extension_that_no_dump_holds_are_noted(
     assert re.match(r"rows that no dump holds \(extension papref, geo\.ref_sys\): 2 .* before, 2 .* after", reference)
 
 
+@pytest.mark.every_version
 @pytest.mark.parametrize("case", [name for name in PROVEN if "event trigger" in name])
 @pytest.mark.parametrize("owner", ["postgres", "pap_owner"])
 def test_no_event_trigger_fires_in_a_copy_that_is_restored_in_one_stream(

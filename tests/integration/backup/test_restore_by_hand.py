@@ -25,8 +25,6 @@ from support import ROOT
 from support.planted_rows import logins
 from support.postgres_servers import Server
 
-pytestmark = pytest.mark.every_version
-
 RUNBOOK = ROOT / "docs" / "runbook.md"
 R = "20250101T000000Z-abcd"
 

@@ -30,8 +30,6 @@ from support.backup import FakeApi, database_of, fill, forget, make_roles, names
 if TYPE_CHECKING:
     from support.postgres_servers import Server
 
-pytestmark = pytest.mark.every_version
-
 
 @pytest.fixture(scope="module")
 def hostile(server: Server) -> Iterator[Database]:
@@ -49,6 +47,7 @@ def small(server: Server, name: str, rows: int = 1000) -> Database:
     return database
 
 
+@pytest.mark.every_version
 def test_full_proof(hostile: Database, server: Server, tmp_path: Path) -> None:
     said: list[dict[str, Any]] = []
     before = names(server)
@@ -100,6 +99,7 @@ def test_unsafe_folder_is_refused(hostile: Database, tmp_path: Path, kind: str) 
         backup.take(hostile, folder, stack="st", release="r1")
 
 
+@pytest.mark.every_version
 def test_what_pg_dump_leaves_out(server: Server, database: str, tmp_path: Path) -> None:
     make_roles(server.sql)
     target = small(server, database)
