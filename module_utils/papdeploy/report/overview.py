@@ -62,8 +62,8 @@ def write(folder: str, fetched: Sequence[str] = ()) -> dict[str, Any]:
     stays as it is, and ``warnings`` names both.
     """
     home = Path(folder)
-    for path in fetched:
-        Path(path).chmod(0o600)
+    for each in fetched:
+        Path(each).chmod(0o600)
     reports: list[dict[str, Any]] = []
     links: dict[str, str] = {}
     warnings: list[str] = []
