@@ -80,6 +80,9 @@ KINDS: dict[str, tuple[Speak, str]] = {
     "gigabyte in chunks": (_forever(CHUNKED, b"10000\r\n" + b"x" * 65536 + b"\r\n", 0), "larger than 4.2 MB|came"),
     "chunk without size": (_bytes(CHUNKED + b"zz\r\n{}\r\n0\r\n\r\n"), "broke off"),
     "chunk of less than nothing": (_bytes(CHUNKED + b"-5\r\n{}\r\n0\r\n\r\n"), "body cannot be read|broke off"),
+    "two lengths": (_bytes(_ok(b"{}", "Content-Length: 500")), "length of its body as 2 and 500"),
+    "length of less than nothing": (_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n{}"), "its body as -5"),
+    "length that is a word": (_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: \x1bfew\r\n\r\n{}"), r"as \\x1bfew"),
     "chunks cut off": (_bytes(CHUNKED + b"40\r\n{}"), "broke off"),
     "gzip without Accept-Encoding": (_bytes(_ok(gzip.compress(b"{}"), JSON, "Content-Encoding: gzip")), "encoded .gzip."),
     "deep JSON": (_bytes(_ok(b"[" * 200_000 + b"]" * 200_000, JSON)), "nested too deeply"),
@@ -90,8 +93,33 @@ KINDS: dict[str, tuple[Speak, str]] = {
     "redirect to another origin": (lambda server, peer: peer.sendall(_redirect(server.elsewhere)), "another origin"),
     "redirect to another scheme": (_bytes(_redirect("https://127.0.0.1/")), "another origin"),
     "redirect to a file": (_bytes(_redirect("file:///etc/passwd")), "another origin"),
+    "redirect to a script": (_bytes(_redirect("javascript:alert(1)")), r"javascript:alert\(1\), another origin"),
     "redirect loop": (_bytes(_redirect("?again", 307)), "redirects without end"),
 }  # fmt: skip
+
+
+# What a server can make of what it was sent: the places from which a problem quotes it. ``%s`` is what was sent.
+SAID_BACK = (
+    "%s\r\n\r\n",
+    "HTTP/1.1 9999 %s\r\n\r\n",
+    "HTTP/7.3 %s\r\n\r\n",
+    "HTTP/1.1 302 x\r\nLocation: http://elsewhere.example/%s\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 302 x\r\nLocation: http://[%s\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 200 x\r\nContent-Encoding: %s\r\nContent-Length: 2\r\n\r\n{}",
+    "HTTP/1.1 200 x\r\nContent-Length: %s\r\n\r\n{}",
+    "HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n%s\r\n",
+    "HTTP/1.1 200 x\r\nContent-Type: application/json\r\n\r\n%s",
+)
+
+
+def said_back(form: str, padding: str = "") -> Speak:
+    """Each word of the request that is longer than a few letters, in that form."""
+
+    def speak(server: Hostile, peer: socket.socket) -> None:
+        words = [word for word in server.seen[-1].split() if len(word) > 12 and "/1.1" not in word]
+        peer.sendall(form.replace("%s", padding + " ".join(words)).encode("latin-1"))
+
+    return speak
 
 
 class Hostile:

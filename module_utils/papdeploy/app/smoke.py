@@ -16,6 +16,19 @@ from ..core.errors import Unhealthy
 
 HEALTH_S = 3.0
 POLL_S = 0.05
+_KEYS = 100  # an object with more, or with longer ones than _KEY characters, holds data by name
+_KEY = 100
+_ANY = "*"
+
+
+class _NoJSON:
+    """What an answer without JSON says."""
+
+    def __repr__(self) -> str:
+        return "no JSON"
+
+
+NO_JSON = _NoJSON()
 
 
 @dataclass(frozen=True)
@@ -38,7 +51,8 @@ class SmokeConfig:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer: ``status`` 0 means that none came. ``body`` is its JSON, None if it has none; ``ms`` is milliseconds.
+    """One answer: ``status`` 0 means that none came. ``body`` is its JSON, NO_JSON if it has none; ``ms`` is
+    milliseconds.
 
     With a ``problem`` (a part of a sentence) the answer is broken, whatever its status.
     """
@@ -102,7 +116,7 @@ def request(
 ) -> Answer:
     """One request, at most ``seconds`` long. Never raises for what the API does: whatever comes of it is an answer."""
     if not config.base_url:
-        return Answer(0, None, 0.0, "it does not run")
+        return Answer(0, NO_JSON, 0.0, "it does not run")
     seconds = config.request_deadline_s if seconds is None else seconds
     headers = {"Accept": "application/json"}
     if token:
@@ -113,8 +127,15 @@ def request(
         headers["Content-Type"] = "application/json"
     url = config.base_url.rstrip("/") + path
     # The API is asked where it runs: a proxy of the environment has no business in between.
-    answer = http.exchange(url, method="GET" if data is None else "POST", headers=headers, body=data, seconds=seconds)
-    value, problem = (None, answer.problem) if answer.problem else _json(answer)
+    answer = http.exchange(
+        url,
+        method="GET" if data is None else "POST",
+        headers=headers,
+        body=data,
+        seconds=seconds,
+        secrets=[token, config.password],
+    )
+    value, problem = (NO_JSON, answer.problem) if answer.problem else _json(answer)
     return Answer(answer.status, value, answer.ms, problem)
 
 
@@ -124,16 +145,16 @@ def _json(answer: http.Answer) -> tuple[Any, str]:
     try:
         return json.loads(answer.body.decode("utf-8")), ""
     except RecursionError:
-        return None, "its JSON is nested too deeply"
+        return NO_JSON, "its JSON is nested too deeply"
     except ValueError as error:
         called_json = kind == "application/json" or kind.endswith("+json")
-        return None, f"its body is no JSON ({http.shown(str(error))})" if called_json and answer.body else ""
+        return NO_JSON, f"its body is no JSON ({http.shown(str(error))})" if called_json and answer.body else ""
 
 
 def wait_until_healthy(config: SmokeConfig) -> float:
     """Seconds until ``health_path`` answers 200; raises Unhealthy at the deadline with the last thing it said."""
     started = time.monotonic()
-    answer = Answer(0, None, 0.0, "it was not asked")
+    answer = Answer(0, NO_JSON, 0.0, "it was not asked")
     while time.monotonic() - started < config.health_deadline_s:
         left = config.health_deadline_s - (time.monotonic() - started)
         answer = request(config, config.health_path, seconds=max(min(HEALTH_S, left), POLL_S))
@@ -159,6 +180,10 @@ def log_in(config: SmokeConfig, password: Optional[str] = None) -> tuple[Answer,
 
 def shape(value: Any, depth: int = 3) -> Any:
     """The structure of a JSON value without its data: keys, and the shape of a list's first element."""
+    if isinstance(value, _NoJSON):
+        return repr(value)
+    if depth and isinstance(value, dict) and (len(value) > _KEYS or any(len(key) > _KEY for key in value)):
+        return {_ANY: shape(next(iter(value.values())), depth - 1)}
     if depth and isinstance(value, dict):
         return {_key(key): shape(item, depth - 1) for key, item in sorted(value.items())}
     if depth and isinstance(value, list):
@@ -173,6 +198,8 @@ def _key(name: str) -> str:
 
 def missing(before: Any, after: Any, path: str = "") -> list[str]:
     """What the earlier shape had and the later one has not, as paths. Additions and a null lose nothing."""
+    if isinstance(before, dict) and isinstance(after, dict) and _ANY in (*before, *after):
+        return []
     if isinstance(before, dict) and isinstance(after, dict):
         found = [f"{path}.{key}".lstrip(".") for key in before if key not in after]
         for key in before:
@@ -292,11 +319,13 @@ def _compare_endpoints(
 
 
 def _rank(item: Mapping[str, Any]) -> int:
-    """How bad an endpoint is: fine, refused, broken, no answer or a broken one."""
+    """How bad an endpoint is: fine, refused or sent elsewhere, broken, no answer or a broken one."""
     status = int(item["status"])
-    return 3 if status == 0 or item.get("problem") else 2 if status >= 500 else 1 if status >= 400 else 0
+    if status < 200 or item.get("problem"):
+        return 3
+    return 2 if status >= 500 else 1 if status >= 300 else 0
 
 
 def _said(item: Mapping[str, Any]) -> str:
     """Status and problem of an endpoint; a baseline of an earlier version has no problem."""
-    return Answer(int(item["status"]), None, 0.0, str(item.get("problem") or "")).said
+    return Answer(int(item["status"]), NO_JSON, 0.0, str(item.get("problem") or "")).said

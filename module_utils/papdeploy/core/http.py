@@ -10,19 +10,19 @@ from __future__ import annotations
 import base64
 import http.client
 import io
-import queue
 import re
 import socket
 import ssl
-import threading
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Optional, Union
+from typing import Any, Optional
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
+from .redact import Redactor
 from .text import plural, size
+from .timed_socket import Deadline, Incoming, connected
 
 BODY_LIMIT = 4 * 1024 * 1024  # bytes
 _HEAD_LIMIT = 256 * 1024  # bytes of status line, headers and the framing of chunks
@@ -56,22 +56,35 @@ def exchange(
     body: Optional[bytes] = None,
     seconds: float = 10.0,
     proxy: bool = False,
+    secrets: Iterable[str] = (),
 ) -> Answer:
     """Ask ``url`` and follow redirects within its origin. Everything, name resolution included, ends after ``seconds``.
 
-    ``proxy`` heeds the proxy of the environment. Never raises for what a server or a network does.
+    ``proxy`` heeds the proxy of the environment. ``secrets`` are what the request holds and its problem must not: a
+    server may say them back. Never raises for what a server or a network does.
     """
-    clock = _Clock(seconds)
+    terms = _Terms(Deadline(seconds), Redactor(secrets))
     started = time.monotonic()
-    answer = _following(url, method, dict(headers or {}), body, clock, proxy)
+    answer = _following(url, method, dict(headers or {}), body, terms, proxy)
     return replace(answer, ms=round((time.monotonic() - started) * 1000, 1))
 
 
+@dataclass(frozen=True)
+class _Terms:
+    """How long an exchange may take, and what must not be shown of it."""
+
+    deadline: Deadline
+    secrets: Redactor
+
+    def shown(self, text: str) -> str:
+        return shown(self.secrets.text(text))
+
+
 def _following(
-    url: str, method: str, headers: dict[str, str], body: Optional[bytes], clock: _Clock, proxy: bool
+    url: str, method: str, headers: dict[str, str], body: Optional[bytes], terms: _Terms, proxy: bool
 ) -> Answer:
     for _ in range(_MAX_REDIRECTS + 1):
-        answer = _once(url, method, headers, body, clock, proxy)
+        answer = _once(url, method, headers, body, terms, proxy)
         target = answer.headers.get("location", "")
         if answer.status not in _REDIRECTS or not target or answer.problem:
             return answer
@@ -79,24 +92,25 @@ def _following(
             following = urljoin(url, target)
             away = _origin(urlsplit(following)) != _origin(urlsplit(url))
         except ValueError:
-            return replace(answer, problem=f"it redirects to {shown(target)}, which is no address")
+            return replace(answer, problem=f"it redirects to {terms.shown(target)}, which is no address")
         if away:
             # Neither are its credentials for that other server, nor is what answers there the server that was asked.
-            return replace(answer, problem=f"it redirects to {_place(following)}, another origin; that is not followed")
+            place = terms.shown(_place(following))
+            return replace(answer, problem=f"it redirects to {place}, another origin; that is not followed")
         if answer.status in (301, 302, 303) and method != "GET":
             method, body = "GET", None
         url = following
     return replace(answer, problem=f"it redirects without end: {_MAX_REDIRECTS} times were followed")
 
 
-def _once(url: str, method: str, headers: dict[str, str], body: Optional[bytes], clock: _Clock, proxy: bool) -> Answer:
+def _once(url: str, method: str, headers: dict[str, str], body: Optional[bytes], terms: _Terms, proxy: bool) -> Answer:
     """One request and its answer, without redirects."""
     status, fields = 0, {}
     try:
         parts = _parts(url)
         if not all(_SENDABLE.fullmatch(value) for value in headers.values()):
             return Answer(0, problem="a header of the request holds characters that HTTP does not allow")
-        connection = _Connection(parts, clock, _proxy_for(parts) if proxy else None)
+        connection = _Connection(parts, terms.deadline, _proxy_for(parts) if proxy else None)
         try:
             sent = {"Accept-Encoding": "identity", "Connection": "close", **connection.extra, **headers}
             connection.request(method, connection.target, body, sent)
@@ -105,77 +119,40 @@ def _once(url: str, method: str, headers: dict[str, str], body: Optional[bytes],
                 fields = {name.lower(): value for name, value in response.getheaders()}
                 if connection.broke_off or response.headers.defects:
                     return Answer(status, fields, problem="its header broke off, or is none")
-                received, problem = _body(response)
+                received, problem = _body(response, terms)
                 return Answer(status, fields, received, problem=problem)
         finally:
             connection.end()
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return Answer(status, fields, problem=_reason(error, clock, status))
+        return Answer(status, fields, problem=_reason(error, terms, status))
 
 
-def _body(response: http.client.HTTPResponse) -> tuple[bytes, str]:
+def _body(response: http.client.HTTPResponse, terms: _Terms) -> tuple[bytes, str]:
     """The body, and what is wrong with it."""
+    lengths = {length.strip() for length in response.headers.get_all("Content-Length", [])}
+    if len(lengths) > 1 or not all(re.fullmatch("[0-9]+", length) for length in lengths):
+        return b"", f"it announces the length of its body as {terms.shown(' and '.join(sorted(lengths)))}"
     announced = response.length or 0
     body = b"" if announced > BODY_LIMIT else response.read(BODY_LIMIT + 1)
     if announced > BODY_LIMIT or len(body) > BODY_LIMIT:
         return b"", f"its body is larger than {size(BODY_LIMIT)}, so it was not read"
     if response.length:  # what http.client still expects
         return body, f"its body ended after {plural(len(body), 'byte')} of {announced:,}"
-    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding not in ("", "identity"):
-        return body, f"its body is encoded ({shown(encoding)}), which was not asked for"
+    encoding = response.headers.get("Content-Encoding", "identity").strip()
+    if encoding.lower() not in ("", "identity"):
+        return body, f"its body is encoded ({terms.shown(encoding)}), which was not asked for"
     return body, ""
-
-
-class _Clock:
-    """What is left of the time of an exchange."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._end = time.monotonic() + seconds
-
-    def left(self) -> float:
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise socket.timeout("the time is up")
-        return left
-
-
-class _TooMuch(http.client.HTTPException):
-    """More came than any answer may have."""
-
-
-class _Incoming(io.RawIOBase):
-    """What a socket receives, until the time of the exchange is up or too much has come."""
-
-    def __init__(self, raw: socket.socket, clock: _Clock) -> None:
-        super().__init__()
-        self._raw, self._clock = raw, clock
-        self._left = BODY_LIMIT + _HEAD_LIMIT
-        self.ended = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._raw.settimeout(self._clock.left())
-        received = self._raw.recv_into(buffer)
-        self._left -= received
-        self.ended = not received
-        if self._left < 0:
-            raise _TooMuch(f"more than {size(BODY_LIMIT + _HEAD_LIMIT)} came")
-        return received
 
 
 class _Socket:
     """As much of a socket as ``http.client`` uses."""
 
-    def __init__(self, raw: socket.socket, clock: _Clock) -> None:
-        self._raw, self._clock = raw, clock
-        self.incoming = _Incoming(raw, clock)
+    def __init__(self, raw: socket.socket, deadline: Deadline) -> None:
+        self._raw, self._deadline = raw, deadline
+        self.incoming = Incoming(raw, deadline, BODY_LIMIT + _HEAD_LIMIT)
 
     def sendall(self, data: bytes) -> None:
-        self._raw.settimeout(self._clock.left())  # of sendall as a whole
+        self._raw.settimeout(self._deadline.left())  # of sendall as a whole
         self._raw.sendall(data)
 
     def makefile(self, mode: str) -> io.BufferedReader:
@@ -193,13 +170,13 @@ class _Proxy:
 
 
 class _Connection(http.client.HTTPConnection):
-    """A connection to an origin, straight or through a proxy, each step of which ends with the clock."""
+    """A connection to an origin, straight or through a proxy, each step of which ends with the deadline."""
 
-    def __init__(self, parts: SplitResult, clock: _Clock, proxy: Optional[_Proxy]) -> None:
+    def __init__(self, parts: SplitResult, deadline: Deadline, proxy: Optional[_Proxy]) -> None:
         super().__init__(str(parts.hostname), _port(parts))
-        self._parts, self._clock, self._proxy = parts, clock, proxy
+        self._parts, self._deadline, self._proxy = parts, deadline, proxy
         self._raw: Optional[socket.socket] = None
-        self._incoming: Optional[_Incoming] = None
+        self._incoming: Optional[Incoming] = None
         path = quote(parts.path or "/", safe=_URL_CHARACTERS)
         self.target = path + (f"?{quote(parts.query, safe=_URL_CHARACTERS)}" if parts.query else "")
         self.extra: dict[str, str] = {}
@@ -214,13 +191,13 @@ class _Connection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         to = (self._proxy.host, self._proxy.port) if self._proxy else (self.host, self.port)
-        self._raw = _connected(to[0], to[1], self._clock)
+        self._raw = connected(to[0], to[1], self._deadline)
         if self._parts.scheme == "https":
             if self._proxy:
                 self._through(self._raw, self._proxy)
-            self._raw.settimeout(self._clock.left())
+            self._raw.settimeout(self._deadline.left())
             self._raw = ssl.create_default_context().wrap_socket(self._raw, server_hostname=self.host)
-        self.sock: Any = _Socket(self._raw, self._clock)
+        self.sock: Any = _Socket(self._raw, self._deadline)
         self._incoming = self.sock.incoming
 
     @property
@@ -236,47 +213,12 @@ class _Connection(http.client.HTTPConnection):
         """Have the proxy connect ``raw`` with the origin."""
         lines = [f"CONNECT {self._address} HTTP/1.1", f"Host: {self._address}"]
         lines += [f"{name}: {value}" for name, value in proxy.headers.items()]
-        spoken: Any = _Socket(raw, self._clock)
+        spoken: Any = _Socket(raw, self._deadline)
         spoken.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
         answer = http.client.HTTPResponse(spoken, method="CONNECT")
         answer.begin()
         if answer.status != 200:
             raise http.client.HTTPException(f"the proxy {proxy.host} answers {answer.status}")
-
-
-def _connected(host: str, port: int, clock: _Clock) -> socket.socket:
-    addresses = _addresses(host, port, clock)
-    failure: OSError = OSError(f"{host} has no address")
-    for number, (family, kind, protocol, _, address) in enumerate(addresses):
-        raw = socket.socket(family, kind, protocol)
-        try:
-            raw.settimeout(clock.left() / (len(addresses) - number))
-            raw.connect(address)
-            return raw
-        except OSError as error:
-            raw.close()
-            failure = error
-    raise failure
-
-
-def _addresses(host: str, port: int, clock: _Clock) -> list[Any]:
-    """``getaddrinfo`` knows no time-out: it is left behind when the time is up."""
-    found: queue.SimpleQueue[Union[list[Any], OSError, UnicodeError]] = queue.SimpleQueue()
-
-    def resolve() -> None:
-        try:
-            found.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:
-            found.put(error)
-
-    threading.Thread(target=resolve, daemon=True).start()
-    try:
-        answer = found.get(timeout=clock.left())
-    except queue.Empty:
-        raise socket.timeout("the time is up") from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
 
 
 def _parts(url: str) -> SplitResult:
@@ -303,8 +245,10 @@ def _origin(parts: SplitResult) -> tuple[str, str, int]:
 def _place(url: str) -> str:
     """An address for a person: without what may be secret in it."""
     parts = urlsplit(url)
-    name = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return shown(f"{parts.scheme}://{name}{f':{parts.port}' if parts.port else ''}{parts.path}")
+    if not parts.hostname:
+        return f"{parts.scheme}:{parts.path}"
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{name}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
 
 def _proxy_for(parts: SplitResult) -> Optional[_Proxy]:
@@ -320,25 +264,25 @@ def _proxy_for(parts: SplitResult) -> Optional[_Proxy]:
     return _Proxy(proxy.hostname, proxy.port or 8080, headers)
 
 
-def _reason(error: Exception, clock: _Clock, status: int) -> str:
+def _reason(error: Exception, terms: _Terms, status: int) -> str:
     """Why an exchange failed, without anything of what was sent."""
     if isinstance(error, (socket.timeout, TimeoutError)):
-        return f"no complete answer within {clock.seconds:g} s"
+        return f"no complete answer within {terms.deadline.seconds:.3g} s"
     if isinstance(error, http.client.RemoteDisconnected):
         return "the connection was closed without an answer"
     if isinstance(error, http.client.IncompleteRead):
         return f"its body broke off after {plural(len(error.partial), 'byte')}"
     if isinstance(error, http.client.BadStatusLine):
-        return f"what came is not HTTP: {shown(str(error.args[0]))}"
+        return f"what came is not HTTP: {terms.shown(str(error.args[0]))}"
     if isinstance(error, http.client.LineTooLong):
         return "a line of its header is too long"
     if isinstance(error, http.client.HTTPException):
-        return shown(str(error) or type(error).__name__)
+        return terms.shown(str(error) or type(error).__name__)
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, OSError):
-        return shown(error.strerror or str(error))
-    return f"{'its body cannot be read' if status else 'the address cannot be asked'}: {shown(str(error))}"
+        return terms.shown(error.strerror or str(error))
+    return f"{'its body cannot be read' if status else 'the address cannot be asked'}: {terms.shown(str(error))}"
 
 
 def shown(text: str) -> str:

@@ -29,7 +29,7 @@ def note(stack: Stack, journal: Journal) -> list[str]:
 
 def _problem(stack: Stack) -> str:
     """Why it does not answer well; asked twice, because one late answer is no death."""
-    answer = smoke.Answer(0, None, 0.0, "it was not asked")
+    answer = smoke.Answer(0, smoke.NO_JSON, 0.0, "it was not asked")
     for pause in (0.0, _AGAIN_S):
         time.sleep(pause)
         try:

@@ -167,3 +167,16 @@ def test_no_answer_is_said_with_the_reason() -> None:
     before = smoke.baseline(config)
     assert (before.endpoints, before.problem) == (None, "") and "refused" in before.silent
     assert smoke.baseline(replace(config, base_url="")).silent == "it does not run"
+
+
+@pytest.mark.parametrize("by_name", [{f"user{n}@x.example": {"id": n} for n in range(3000)}, {"k" * 3000: {"id": 1}}])
+def test_data_by_name_is_no_shape(api: Api, by_name: dict[str, Any]) -> None:
+    api.answers["/a"] = (200, {"sessions": by_name, "total": 1})
+    config = api.config("/a")
+    before = smoke.baseline(config).endpoints
+    assert before and before[0]["shape"] == {"sessions": {"*": {"id": "int"}}, "total": "int"}
+    api.answers["/a"] = (200, {"sessions": {"b": {"id": 7}}, "total": 1})
+    assert not smoke.run(config, before).failed
+    api.answers["/a"] = (200, {"sessions": [], "total": 1})
+    with pytest.raises(smoke.SmokeFailed, match=r"sessions is no longer an object"):
+        smoke.run(config, before)

@@ -13,7 +13,7 @@ import pytest
 from papdeploy.app import smoke
 from papdeploy.core import http
 from papdeploy.core.errors import Unhealthy
-from support.hostile_http import KINDS, Hostile, _ok, mutations
+from support.hostile_http import KINDS, SAID_BACK, Hostile, _ok, mutations, said_back
 
 PATHS = ("/health", "/auth/login", "/auth/me", "/policies/")
 SECRET = "Bearer s3cr3t-t0ken"
@@ -140,6 +140,15 @@ def test_what_cannot_be_sent_is_not_shown(hostile: Hostile) -> None:
     assert answer.problem == "a header of the request holds characters that HTTP does not allow"
 
 
+@pytest.mark.parametrize("form", SAID_BACK)
+def test_a_token_that_is_said_back_is_not_shown(hostile: Hostile, form: str) -> None:
+    token = "oPaque-t0ken_" + "x9" * 60
+    for padding in ("", "-" * 150):  # and not the half of it that a cut leaves
+        hostile.spoken = said_back(form, padding)
+        answer = smoke.request(config(hostile), "/policies/", token=token)
+        assert answer.problem and token[:20].lower() not in answer.problem.lower(), answer.problem
+
+
 def test_half_a_surrogate_pair_can_be_kept(hostile: Hostile) -> None:
     hostile.spoken = lambda server, peer: peer.sendall(_ok(b'{"\\ud800": 1, "access_token": "\\udfff"}'))
     (found,) = smoke.look_at_endpoints(config(hostile), "")
@@ -178,3 +187,28 @@ def test_nothing_that_a_server_sends_is_a_defect_of_ours(hostile: Hostile) -> No
         assert isinstance(answer.status, int) and answer.problem.isprintable(), data
         with contextlib.suppress(UnicodeError):
             smoke.shape(answer.body)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (_ok(b"<html>", "Content-Type: text/html"), "no longer a list"),
+        (_ok(b"", "Content-Type: application/json"), "no longer a list"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", "no longer a list"),
+        (b"HTTP/1.1 304 Not Modified\r\n\r\n", "status 304, was 200"),
+        (b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n", "status 302, was 200"),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n" + _ok(b"[]"), "status 103, was 200"),
+        (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n", "status 101, was 200"),
+    ],
+)
+def test_an_endpoint_that_says_nothing_any_more_is_worse(hostile: Hostile, answer: bytes, said: str) -> None:
+    before = [{"path": "/policies/", "status": 200, "ms": 1, "shape": [{"id": "int"}]}]
+    hostile.bad = {"/policies/": "made up"}
+    KINDS["made up"] = (lambda server, peer: peer.sendall(answer), "")
+    try:
+        with pytest.raises(smoke.SmokeFailed, match=said):
+            smoke.run(config(hostile), before)
+        found = smoke.baseline(config(hostile)).endpoints
+        assert not smoke.run(config(hostile), found).failed  # as it was before
+    finally:
+        del KINDS["made up"]

@@ -9,7 +9,7 @@ import pytest
 from papdeploy.core import http
 from papdeploy.core.errors import Unavailable
 from papdeploy.notify import webhook
-from support.hostile_http import KINDS, Hostile
+from support.hostile_http import KINDS, SAID_BACK, Hostile, said_back
 
 BODY = {"event": "finish", "message": "pap has finished"}
 
@@ -37,6 +37,19 @@ def test_whatever_it_answers_ends_in_time_and_shows_no_secret(hook: Hostile, kin
         assert "s3cr3t" not in str(error) and "t0ken" not in str(error)
     else:  # a status came: it was told, however its body goes on
         assert kind not in ("reset", "silence", "no HTTP") and "redirect" not in kind
+
+
+@pytest.mark.parametrize("form", SAID_BACK)
+def test_what_is_said_back_is_not_shown(hook: Hostile, form: str) -> None:
+    hook.spoken = said_back(form)
+    try:
+        webhook.post(
+            f"{hook.url}/hooks/t0ken-of-it?key=s3cret-of-it", BODY, headers={"Authorization": "Key s3cr3t-of-it"}
+        )
+    except Unavailable as error:
+        assert not [word for word in ("t0ken-of", "s3cret-of", "s3cr3t-of") if word in str(error)], str(error)
+    else:
+        assert " 200 " in form  # it was told, however its body goes on
 
 
 def test_no_text_makes_a_line_or_calls_a_channel(monkeypatch: pytest.MonkeyPatch) -> None:
