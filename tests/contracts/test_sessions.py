@@ -19,7 +19,7 @@ OPENERS = {
     "connect": {
         "migrations/run/drivers.py", "migrations/run/connection.py", "migrations/run/watchdog.py",
         "migrations/run/session.py", "schema/catalog/connect.py", "schema/models/recorder.py",
-        "core/http.py", "sites/docker/exec_stream.py", "sites/docker/engine.py", "sites/docker/one_off.py",  # sockets
+        "core/timed_socket.py", "sites/docker/exec_stream.py", "sites/docker/engine.py", "sites/docker/one_off.py",  # sockets
     },
 }  # fmt: skip
 CLIENTS = ("psql", "pg_dump", "pg_restore", "pg_dumpall", "vacuumdb", "createdb", "dropdb", "createuser", "reindexdb")

@@ -91,6 +91,30 @@ KINDS = {
     " AS $f$ SELECT $1 > 0 AND '{{1}}'::public.dom_{at}[] IS NOT NULL $f$; CREATE TABLE t_{at} (a int);"
     " INSERT INTO t_{at} VALUES (1); CREATE INDEX ON t_{at} (public.s_{at}(a))",
 }  # fmt: skip
+# One of each kind of object that takes no superuser to make: none of them may be taken for one that does.
+ANYBODYS = (
+    "CREATE AGGREGATE z_sum(int) (sfunc = int4pl, stype = int4, initcond = '0')",
+    "CREATE AGGREGATE z_count(*) (sfunc = int8inc, stype = int8, initcond = '0')",
+    "CREATE AGGREGATE z_moving(int) (sfunc = int4pl, stype = int4, msfunc = int4pl, minvfunc = int4mi, mstype = int4)",
+    "CREATE AGGREGATE z_ordered(ORDER BY int) (sfunc = int4pl, stype = int4)",
+    "CREATE PROCEDURE z_procedure() LANGUAGE sql AS 'SELECT 1'",
+    "CREATE FUNCTION z_diff(float8, float8) RETURNS float8 IMMUTABLE LANGUAGE sql AS 'SELECT $1 - $2'",
+    "CREATE TYPE z_range AS RANGE (subtype = float8, subtype_diff = z_diff)",
+    "CREATE TYPE z_enum AS ENUM ('a')",
+    "CREATE FUNCTION z_settings() RETURNS int LANGUAGE sql SET work_mem = '1MB' SET search_path = public AS 'SELECT 1'",
+    "CREATE FUNCTION z_shield() RETURNS int SECURITY DEFINER PARALLEL RESTRICTED COST 7 LANGUAGE sql AS 'SELECT 1'",
+    "CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq, RESTRICT = eqsel, JOIN = eqjoinsel)",
+    'CREATE COLLATION z_collation FROM "C"',
+    "CREATE CONVERSION z_conversion FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8",
+    "CREATE TEXT SEARCH DICTIONARY z_dictionary (TEMPLATE = pg_catalog.simple)",
+    'CREATE TEXT SEARCH CONFIGURATION z_configuration (PARSER = "default")',
+    "CREATE TABLE z_logged (id serial PRIMARY KEY, r z_range) WITH (fillfactor = 70)",
+    "CREATE TABLE z_child () INHERITS (z_logged)",
+    "CREATE INDEX ON z_logged USING gist (r)",
+    "CREATE PUBLICATION z_publication FOR TABLE z_logged",
+    "CREATE SCHEMA z_schema",
+    "SELECT lo_from_bytea(0, 'large')",
+)
 PLANNED = {kind for kind in KINDS if kind.endswith("planned")}
 # What COPY alone calls, and what a superuser parses.
 PLANTED_BY_ROWS = {kind for kind in KINDS if kind.startswith(("literal", "bound", "key"))} | {
@@ -114,6 +138,8 @@ def plant(server: Server, dbname: str, witness: Path) -> None:
         cursor.execute(ATTACK.replace("{owner}", OWNER).replace("{witness}", str(witness)))
         for at, (kind, made) in enumerate(KINDS.items()):
             cursor.execute((LITERALS + made).format(at=at, kind=kind))
+        for made in ANYBODYS:
+            cursor.execute(made)
 
 
 def got_in(server: Server, witness: Path) -> set[str]:

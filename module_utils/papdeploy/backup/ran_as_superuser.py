@@ -9,6 +9,7 @@ from ..core.text import few
 from ..databases.content_digest.queries import no_member, user_schema
 from ..databases.psql import Session
 from ..sql.quoting import quote_literal
+from .rights import BY_ITSELF
 
 _SHOWN = 10
 
@@ -27,6 +28,7 @@ WITH RECURSIVE made(classid, objid, owner, object) AS (
     UNION ALL
     SELECT 'pg_proc'::regclass::oid, p.oid, p.proowner, 'function ' || p.oid::regprocedure FROM pg_proc p
     JOIN pg_namespace n ON n.oid = p.pronamespace AND {user_schema()} WHERE {no_member("pg_proc", "p.oid")}
+      AND {BY_ITSELF.format("pg_proc", "p.oid")}
 ), uses(object, owner, classid, objid) AS (
     SELECT m.object, r.rolname::text, m.classid, m.objid FROM made m JOIN pg_roles r ON r.oid = m.owner WHERE {{makers}}
     UNION

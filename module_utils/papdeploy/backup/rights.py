@@ -101,8 +101,8 @@ _OWNERS = (
     f"(SELECT datdba FROM pg_database WHERE datname = current_database() UNION SELECT '{DATABASE_OWNER}'::regrole)"
 )
 # Not what PostgreSQL makes along with a type, and takes to be part of it.
-_BY_ITSELF = (
-    "NOT EXISTS (SELECT FROM pg_depend i WHERE i.classid = '{0}'::regclass AND i.objid = o.oid AND i.deptype = 'i')"
+BY_ITSELF = (
+    "NOT EXISTS (SELECT FROM pg_depend i WHERE i.classid = '{0}'::regclass AND i.objid = {1} AND i.deptype = 'i')"
 )
 
 
@@ -111,7 +111,7 @@ def needs_steps(session: Session) -> bool:
     one go with the rest: of another owner, of an extension, or with privileges that another than the owner granted."""
     queries = [
         f"SELECT 1 FROM {catalog} o WHERE (o.oid >= 16384 OR '{catalog}' = 'pg_largeobject_metadata')"
-        f" AND o.{owner} NOT IN {_OWNERS} AND {_BY_ITSELF.format(catalog)}"
+        f" AND o.{owner} NOT IN {_OWNERS} AND {BY_ITSELF.format(catalog, 'o.oid')}"
         f" AND {no_member(catalog, 'o.oid')}"
         for catalog, owner, _ in _OWNED
     ]
@@ -149,12 +149,13 @@ def owners(session: Session) -> list[str]:
     return [str(row["name"]) for row in rows]
 
 
-# What a superuser made and gave to another, who could not have made it: only a superuser can restore it.
+# What a superuser made and gave to another, who could not have made it: only a superuser can restore it. Nothing may
+# count that any role can make, or it has its functions run as the superuser: an aggregate's language is "internal".
 _BEYOND = f"""
 SELECT 'function ' || p.oid::regprocedure AS said, p.proowner AS owner FROM pg_proc AS p
 JOIN pg_language l ON l.oid = p.prolang
-WHERE {no_member("pg_proc", "p.oid")} AND {_BY_ITSELF.format("pg_proc").replace("o.oid", "p.oid")}
-  AND (p.proleakproof OR p.prosupport <> 0 OR NOT l.lanpltrusted AND l.lanname <> 'sql'
+WHERE {no_member("pg_proc", "p.oid")} AND {BY_ITSELF.format("pg_proc", "p.oid")}
+  AND (p.proleakproof OR p.prosupport <> 0 OR NOT l.lanpltrusted AND l.lanname <> 'sql' AND p.prokind <> 'a'
        OR EXISTS (SELECT FROM unnest(p.proconfig) AS c(text) JOIN pg_settings s ON s.name = split_part(c.text, '=', 1)
                   WHERE s.context <> 'user'))
 UNION ALL

@@ -325,7 +325,8 @@ def catalog_queries(version: int) -> list[str]:
              ("labels", "(SELECT jsonb_agg(l.enumlabel ORDER BY l.enumsortorder) FROM pg_enum l"
                         " WHERE l.enumtypid = y.oid)"),
              ("base", "CASE WHEN y.typtype = 'd' THEN format_type(y.typbasetype, y.typtypmod) END"),
-             ("default", "CASE WHEN y.typtype = 'd' THEN y.typdefault END"),
+             # Not typdefault: it is text of the search path that the domain was made under.
+             ("default", "CASE WHEN y.typtype = 'd' THEN pg_get_expr(y.typdefaultbin, 0) END"),
              ("not null", "NULLIF(y.typnotnull, false)"),
              ("range of", "(SELECT format_type(r.rngsubtype, NULL) FROM pg_range r WHERE r.rngtypid = y.oid)"),
              ("details", _TYPE)],

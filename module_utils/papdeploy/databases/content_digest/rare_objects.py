@@ -30,9 +30,11 @@ _MEMBERS = """(SELECT jsonb_agg(m ORDER BY m) FROM (
                      p.amproc::regprocedure) FROM pg_amproc p WHERE p.amprocfamily = k.oid) AS members)"""
 _TOKENS = """(SELECT jsonb_agg(concat_ws(' ', m.maptokentype, m.mapseqno, m.mapdict::regdictionary)
                      ORDER BY m.maptokentype, m.mapseqno) FROM pg_ts_config_map m WHERE m.mapcfg = k.oid)"""
-# Of a row as JSON, because columns came and went with the versions.
+# Of a row as JSON, because columns came and went with the versions. Of a collation for any encoding (-1), a copy or a
+# restored one is for that of its database.
 _COLLATION = """(SELECT jsonb_strip_nulls(jsonb_object_agg(e.key, e.value)) FROM jsonb_each(to_jsonb(k)) AS e
-                  WHERE e.key NOT IN ('oid', 'collname', 'collnamespace', 'collowner', 'collversion'))"""
+                  WHERE e.key NOT IN ('oid', 'collname', 'collnamespace', 'collowner', 'collversion',
+                                    'collencoding'))"""
 _OPERATOR = (
     "jsonb_build_object('functions', " + _functions("oprcode", "oprrest", "oprjoin") + ", 'operators',"
     " ARRAY[k.oprcom, k.oprnegate]::regoperator[]::text[], 'joins', concat_ws(' ', k.oprcanmerge, k.oprcanhash))"
