@@ -28,11 +28,20 @@ def read(record: type[R], value: object, what: str = "") -> R:
     """``value``, as JSON has it, as a ``record``: every name and type is checked. Raises PapError naming what is wrong
     in ``what`` (the record's name if that is empty)."""
     try:
-        return cast(R, _reader(cast("Hashable", record))(value))
+        return cast(R, _reader(cast("Hashable", record), lenient=False)(value))
     except Mismatch as exc:
         place = ".".join(reversed(exc.path)).replace(".[", "[")
         where = f"{what or record.__name__}: {place}" if place else what or record.__name__
         raise PapError(f"{where} {exc.problem}.") from exc
+
+
+def recorded(record: type[R], value: object) -> R:
+    """As much of ``value``, as JSON has it, as is what the record says: for what another version may have written. What
+    has another type, or a name that is not known, is passed over; all fields have defaults."""
+    try:
+        return cast(R, _reader(cast("Hashable", record), lenient=True)(value))
+    except Mismatch:
+        return record()
 
 
 def plain(value: Any) -> Any:
@@ -56,24 +65,24 @@ def _defaults(record: type[Any]) -> list[tuple[str, Any]]:
 
 
 @functools.cache
-def _reader(hint: Any) -> Reader:
+def _reader(hint: Any, *, lenient: bool) -> Reader:
     if hint is Any or hint is object:
         return lambda value: value
     if dataclasses.is_dataclass(hint):
-        return _record(hint)
+        return _record(hint, lenient)
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Union:
-        return _one_of(arguments)
+        return _one_of(arguments, lenient)
     if origin is tuple:
-        return _list(arguments[0]) if arguments[-1] is Ellipsis else _row(arguments)
+        return _list(arguments[0], lenient) if arguments[-1] is Ellipsis else _row(arguments, lenient)
     if origin is not None and issubclass(origin, Mapping):
-        return _mapping(arguments[1])
+        return _mapping(arguments[1], lenient)
     return _scalar(hint)
 
 
-def _record(record: Any) -> Reader:
+def _record(record: Any, lenient: bool) -> Reader:
     hints = get_type_hints(record)
-    readers = {item.name: _reader(hints[item.name]) for item in dataclasses.fields(record)}
+    readers = {item.name: _reader(hints[item.name], lenient=lenient) for item in dataclasses.fields(record)}
     required = {name for name, default in _defaults(record) if default is dataclasses.MISSING}
     by_constructor = hasattr(record, "__post_init__") or any(
         item.default_factory is not dataclasses.MISSING for item in dataclasses.fields(record)
@@ -87,10 +96,12 @@ def _record(record: Any) -> Reader:
             try:
                 found[name] = readers[name](item)
             except KeyError:
-                raise Mismatch("is not known", str(name)) from None
+                if not lenient:
+                    raise Mismatch("is not known", str(name)) from None
             except Mismatch as exc:
-                exc.path.append(name)
-                raise
+                if not lenient:
+                    exc.path.append(name)
+                    raise
         if not required <= found.keys():
             raise Mismatch("is missing", min(required - found.keys()))
         return record(**found) if by_constructor else _made(record, found)
@@ -105,9 +116,9 @@ def _made(record: type[R], found: Mapping[str, Any]) -> R:
     return made
 
 
-def _one_of(hints: Sequence[Any]) -> Reader:
+def _one_of(hints: Sequence[Any], lenient: bool) -> Reader:
     optional = type(None) in hints
-    readers = [_reader(hint) for hint in hints if hint is not type(None)]
+    readers = [_reader(hint, lenient=lenient) for hint in hints if hint is not type(None)]
 
     def read_one(value: Any) -> Any:
         if value is None and optional:
@@ -122,8 +133,8 @@ def _one_of(hints: Sequence[Any]) -> Reader:
     return read_one
 
 
-def _list(hint: Any) -> Reader:
-    each = _reader(hint)
+def _list(hint: Any, lenient: bool) -> Reader:
+    each = _reader(hint, lenient=lenient)
 
     def read_list(value: Any) -> Any:
         if not isinstance(value, (list, tuple)):
@@ -133,15 +144,16 @@ def _list(hint: Any) -> Reader:
             try:
                 found.append(each(item))
             except Mismatch as exc:
-                exc.path.append(f"[{len(found)}]")
-                raise
+                if not lenient:
+                    exc.path.append(f"[{len(found)}]")
+                    raise
         return tuple(found)
 
     return read_list
 
 
-def _row(hints: Sequence[Any]) -> Reader:
-    readers = [_reader(hint) for hint in hints]
+def _row(hints: Sequence[Any], lenient: bool) -> Reader:
+    readers = [_reader(hint, lenient=lenient) for hint in hints]
 
     def read_row(value: Any) -> Any:
         if not isinstance(value, (list, tuple)) or len(value) != len(readers):
@@ -151,8 +163,8 @@ def _row(hints: Sequence[Any]) -> Reader:
     return read_row
 
 
-def _mapping(hint: Any) -> Reader:
-    each = _reader(hint)
+def _mapping(hint: Any, lenient: bool) -> Reader:
+    each = _reader(hint, lenient=lenient)
 
     def read_mapping(value: Any) -> Any:
         if not isinstance(value, dict):
@@ -162,8 +174,9 @@ def _mapping(hint: Any) -> Reader:
             try:
                 found[name] = each(item)
             except Mismatch as exc:
-                exc.path.append(str(name))
-                raise
+                if not lenient:
+                    exc.path.append(str(name))
+                    raise
         return found
 
     return read_mapping

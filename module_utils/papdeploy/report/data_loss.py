@@ -8,6 +8,7 @@ from typing import Any, Optional
 from ..databases.relation_losses import Loss
 from ..rollback import BRING_BACK
 from .format import escape
+from .records import Losses
 
 Entries = Sequence[Mapping[str, Any]]
 
@@ -48,20 +49,20 @@ def headline(data: Optional[Mapping[str, Any]]) -> str:
     return f"The release lost data, which is back by {data['back']}. " if data["back"] else "The release lost data. "
 
 
-def section(data: Optional[Mapping[str, Any]]) -> str:
+def section(data: Optional[Losses]) -> str:
     """The losses as HTML."""
     if not data:
         return ""
-    if not data["lost"]:
-        items = "".join(f"<li>{escape(sentence)}</li>" for sentence in data["deleted"])
+    if not data.lost:
+        items = "".join(f"<li>{escape(sentence)}</li>" for sentence in data.deleted)
         return (
             '<div class="message warn-box"><strong>Deleted while the release took over</strong><p class="soft">'
             f"By users, or as pap_api_may_delete declares; no reason to go back.</p><ul>{items}</ul></div>"
         )
     how = (
-        f"It is back, by {escape(data['back'])}; the database that lost it is quarantined."
-        if data["back"]
+        f"It is back, by {escape(data.back)}; the database that lost it is quarantined."
+        if data.back
         else "It is NOT back. ansible-playbook rollback.yml -e rollback_strategy=restore brings it back."
     )
-    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in data["lost"])
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in data.lost)
     return f'<div class="message"><strong>The release lost data</strong><p>{how}</p><ul>{items}</ul></div>'

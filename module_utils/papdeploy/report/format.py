@@ -96,6 +96,11 @@ def minute(at: str) -> str:
 
 def short(version: Any) -> str:
     """A release by the last part of its name: ``pap:1.9.0``; a digest by its first digits."""
-    name = str((version or {}).get("label") or "").rpartition("/")[2]
+    return short_label((version or {}).get("label"))
+
+
+def short_label(label: Any) -> str:
+    """The same of the name itself."""
+    name = str(label or "").rpartition("/")[2]
     head, at, digest = name.partition("@sha256:")
     return f"{head}@{digest[:12]}" if at else name

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from collections.abc import Sequence
 
 from .format import escape
 
-Part = Optional[Mapping[str, Any]]
 EMPTY = "–"  # a cell without a value
 
 

@@ -15,32 +15,34 @@ from . import format
 from .format import escape
 from .markup import table
 from .page import POLICY, document
+from .records import Report
 
 _TONES = {"finished": "ok", "rolled_back": "bad", "abandoned": "bad", "refused": "warn", "unfinished": "warn"}
 
 
-def overview(reports: Sequence[Mapping[str, Any]], links: Mapping[str, str] | None = None) -> str:
+def overview(made: Sequence[Mapping[str, Any]], links: Mapping[str, str] | None = None) -> str:
     """One page for the reports of many stacks. ``links`` leads from a stack to its own page."""
     links = links or {}
-    good = sum(1 for report in reports if report["verdict"]["ok"])
+    reports = [Report.of(each) for each in made]
+    good = sum(1 for report in reports if report.verdict.ok)
     bad = len(reports) - good
     tone = "ok" if not bad else "bad"
     rows = []
-    for report in sorted(reports, key=lambda r: (r["verdict"]["ok"], str(r.get("stack")))):
-        kind = report["verdict"]["kind"]
-        name = escape(report.get("stack") or "?")
-        link = links.get(str(report.get("stack")))
-        failed = report.get("failed")
+    for report in sorted(reports, key=lambda r: (r.verdict.ok, str(r.stack))):
+        kind = report.verdict.kind
+        name = escape(report.stack or "?")
+        link = links.get(str(report.stack))
+        failed = report.failed
         rows.append(
             [
                 f'<a href="{escape(link)}">{name}</a>' if link else name,
-                escape(report.get("environment") or "?"),
-                escape(format.short(report.get("from")) or "–"),
-                escape(format.short(report.get("to")) or "–"),
+                escape(report.environment or "?"),
+                escape(format.short_label(report.old.label) or "–"),
+                escape(format.short_label(report.new.label) or "–"),
                 f'<span class="badge {_TONES.get(kind, "warn")}">{escape(kind.replace("_", " "))}</span>',
-                escape(format.seconds(report["unavailable_s"])) if report.get("unavailable_s") is not None else "–",
-                escape(format.seconds(report["seconds"])) if report.get("seconds") is not None else "–",
-                escape(f"{format.phase(failed['phase'])}: {failed.get('message')}" if failed else ""),
+                escape(format.seconds(report.unavailable_s)) if report.unavailable_s is not None else "–",
+                escape(format.seconds(report.seconds)) if report.seconds is not None else "–",
+                escape(f"{format.phase(failed.phase)}: {failed.message}" if failed else ""),
             ]
         )
     line = f"{plural(good, 'stack')} deployed" + (f", {bad} not" if bad else "")
@@ -103,14 +105,15 @@ def _replaceable(page: Path) -> bool:
         return False
 
 
-def row(report: Mapping[str, Any]) -> dict[str, str]:
+def row(made: Mapping[str, Any]) -> dict[str, str]:
     """A stack's line of the table in the terminal."""
-    away, took = report.get("unavailable_s"), report.get("seconds")
+    report = Report.of(made)
+    away, took = report.unavailable_s, report.seconds
     return {
-        "stack": str(report.get("stack") or "?"),
-        "from": format.short(report.get("from")) or "-",
-        "to": format.short(report.get("to")) or "-",
-        "verdict": str(report["verdict"]["kind"]).replace("_", " "),
+        "stack": str(report.stack or "?"),
+        "from": format.short_label(report.old.label) or "-",
+        "to": format.short_label(report.new.label) or "-",
+        "verdict": report.verdict.kind.replace("_", " "),
         "unavailable": "-" if away is None else format.seconds(away),
         "took": "-" if took is None else format.seconds(took),
     }

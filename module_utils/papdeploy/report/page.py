@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any
 
 from . import data_loss, format, rollback_sections, sections, timeline
 from .format import escape
+from .records import Override, ReceiptOf, Report
 from .style import CSS
 
 _BADGES = {
@@ -31,77 +32,75 @@ def document(title: str, body: str) -> str:
     )
 
 
-def render(report: Mapping[str, Any]) -> str:
-    """The report as HTML."""
-    parts = [_header(report), data_loss.section(report.get("data"))]
-    if report.get("failed"):
-        parts.append(sections.failure(report["failed"], report.get("rollback")))
-    override = (report.get("receipt") or {}).get("override")
-    if override and isinstance(override, Mapping):
-        parts.append(sections.override(override))
-    if report.get("rollback_refused"):
-        parts.append(rollback_sections.refused(report["rollback_refused"]))
-    if (report.get("watch") or {}).get("alarms"):
-        parts.append(sections.alarms(report["watch"]))
-    next_steps = sections.next_steps(report.get("next") or [])
-    if not report["verdict"]["ok"]:
+def render(made: Mapping[str, Any]) -> str:
+    """The report, as ``report.json`` has it, as HTML."""
+    report = Report.of(made)
+    parts = [_header(report), data_loss.section(report.data)]
+    if report.failed:
+        parts.append(sections.failure(report.failed, report.rollback))
+    if report.receipt.override != Override():
+        parts.append(sections.override(report.receipt.override))
+    if report.rollback_refused:
+        parts.append(rollback_sections.refused(report.rollback_refused))
+    if report.watch:
+        parts.append(sections.alarms(report.watch))
+    next_steps = sections.next_steps(report.next)
+    if not report.verdict.ok:
         parts.append(next_steps)
     parts += [
         _timeline(report),
-        sections.migrations(report.get("migrations") or []),
-        sections.schema(report.get("schema") or {}),
-        sections.rehearsal(report.get("rehearsal"), report.get("unavailable_s")),
-        sections.backup(report.get("backup"), report.get("restore_point")),
-        sections.smoke(report.get("smoke")),
-        sections.watch(report.get("watch")),
+        sections.migrations(report.migrations),
+        sections.schema(report.schema),
+        sections.rehearsal(report.rehearsal, report.unavailable_s),
+        sections.backup(report.backup, report.restore_point),
+        sections.smoke(report.smoke),
+        sections.watch(report.watch),
     ]
-    if report["verdict"]["ok"]:
+    if report.verdict.ok:
         parts.append(next_steps)
     parts.append(
-        f"<footer>Release <code>{escape(report.get('release') or '?')}</code>. Journal on the target host: "
-        f"<code>{escape(report.get('journal') or format.NOT_RECORDED)}</code>. Times are UTC.</footer>"
+        f"<footer>Release <code>{escape(report.release or '?')}</code>. Journal on the target host: "
+        f"<code>{escape(report.journal or format.NOT_RECORDED)}</code>. Times are UTC.</footer>"
     )
-    return document(report["verdict"]["line"], "\n".join(part for part in parts if part))
+    return document(report.verdict.line, "\n".join(part for part in parts if part))
 
 
-def _header(report: Mapping[str, Any]) -> str:
-    tone, badge = _BADGES.get(report["verdict"]["kind"], ("warn", report["verdict"]["kind"]))
-    if report["verdict"].get("alarm"):
+def _header(report: Report) -> str:
+    tone, badge = _BADGES.get(report.verdict.kind, ("warn", report.verdict.kind))
+    if report.verdict.alarm:
         tone, badge = "warn", "Finished, with an alarm"
-    started, ended = report.get("started"), report.get("ended")
-    version = report.get("server_version")
-    expected = report.get("expected_unavailable_s")
+    started, ended = report.started, report.ended
+    version = report.server_version
+    expected = report.expected_unavailable_s
     facts = [
-        ("From", _release(report.get("from")), ""),
-        ("To", _release(report.get("to")), ""),
+        ("From", report.old.label or format.NOT_RECORDED, ""),
+        ("To", report.new.label or format.NOT_RECORDED, ""),
         (
             "Took",
-            format.seconds(report.get("seconds")),
+            format.seconds(report.seconds),
             f"until {format.clock(ended, started)}" if ended else "not ended",
         ),
         (
             "API unavailable",
-            format.seconds(report.get("unavailable_s")),
+            format.seconds(report.unavailable_s),
             f"predicted {format.seconds(expected)}" if expected is not None else "",
         ),
-        ("Deployed by", report.get("who") or format.NOT_RECORDED, ""),
+        ("Deployed by", report.who or format.NOT_RECORDED, ""),
         ("PostgreSQL", f"{version // 10000}.{version % 10000}" if version else format.NOT_RECORDED, ""),
     ]
-    receipt = (report.get("receipt") or {}).get("receipt")
-    if receipt and isinstance(receipt, Mapping):
-        facts.append(
-            (f"Receipt of {receipt.get('environment')}", receipt.get("release"), format.when(receipt.get("at")))
-        )
-    facts += [(name.capitalize(), value, "") for name, value in (report.get("versions") or {}).items()]
+    receipt = report.receipt.receipt
+    if receipt != ReceiptOf():
+        facts.append((f"Receipt of {receipt.environment}", str(receipt.release), format.when(receipt.at)))
+    facts += [(name.capitalize(), value, "") for name, value in report.versions.items()]
     items = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{_breakable(value)}<small>{escape(note)}</small></dd></div>"
         for name, value, note in facts
     )
     return (
         f'<header class="verdict tone-{tone}"><div class="eyebrow"><span class="badge {tone}">{escape(badge)}</span>'
-        f"<span>{escape(report.get('stack') or '?')}</span><span>{escape(report.get('environment') or '?')}</span>"
+        f"<span>{escape(report.stack or '?')}</span><span>{escape(report.environment or '?')}</span>"
         f"<span>{format.when(started)}</span></div>"
-        f'<h1>{escape(report["verdict"]["line"])}</h1><dl class="facts">{items}</dl></header>'
+        f'<h1>{escape(report.verdict.line)}</h1><dl class="facts">{items}</dl></header>'
     )
 
 
@@ -109,38 +108,33 @@ def _breakable(value: Any) -> str:
     return escape(value).replace("/", "/<wbr>").replace("@", "@<wbr>")
 
 
-def _release(version: Optional[Mapping[str, Any]]) -> str:
-    return str((version or {}).get("label") or format.NOT_RECORDED)
-
-
-def _timeline(report: Mapping[str, Any]) -> str:
-    bars = report.get("timeline") or []
+def _timeline(report: Report) -> str:
+    bars = report.timeline
     if not bars:
         return ""
-    fence, away = report.get("fence"), report.get("unavailable")
+    fence, away = report.fence, report.unavailable
     picture = timeline.draw(bars, fence, away)
     close = timeline.zoom(bars, fence, away)
-    predicted = any(bar.get("predicted_s") is not None for bar in bars)
+    predicted = any(bar.predicted_s is not None for bar in bars)
     legend = ['<span><i style="background:var(--bar)"></i>actual</span>']
     if predicted:
         legend.append('<span><i style="background:var(--bar-soft);height:4px"></i>predicted by the rehearsal</span>')
-    if any(bar["state"] == "failed" for bar in bars):
+    if any(bar.state == "failed" for bar in bars):
         legend.append('<span><i style="background:var(--bad)"></i>failed</span>')
     if fence:
         legend.append(
             '<span><i style="background:var(--fence);opacity:.45"></i>fence: only the release can write</span>'
         )
-    later = report.get("timeline_later")
     enlarged = f'<h3>Around the fence</h3><div class="scroll">{close}</div>' if close else ""
     return (
-        f'<section><h2>Timeline</h2><div class="scroll">{picture}</div>{enlarged}{_later(report, later)}'
+        f'<section><h2>Timeline</h2><div class="scroll">{picture}</div>{enlarged}{_later(report)}'
         f'<div class="legend">{"".join(legend)}</div></section>'
     )
 
 
-def _later(report: Mapping[str, Any], bars: Any) -> str:
-    if not bars:
+def _later(report: Report) -> str:
+    if not report.timeline_later:
         return ""
-    at = format.when(report.get("rolled_back_at"))
-    picture = timeline.draw(bars, None, None, title="The rollback of the release, later")
+    at = format.when(report.rolled_back_at)
+    picture = timeline.draw(report.timeline_later, None, None, title="The rollback of the release, later")
     return f'<h3>Rolled back later, {at}</h3><div class="scroll">{picture}</div>'

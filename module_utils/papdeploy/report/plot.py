@@ -11,6 +11,7 @@ from ..core.text import plural
 from ..logwatch.kinds import KINDS
 from . import format
 from .axis import nice_step, tick_label
+from .records import Watch
 
 # Seconds after the start, findings by kind, requests.
 Point = tuple[float, dict[str, int], int]
@@ -41,13 +42,13 @@ _COLORS = {
 }
 
 
-def draw(watch: Mapping[str, Any]) -> str:
+def draw(watch: Watch) -> str:
     """An SVG with its legend; nothing was logged: a sentence."""
-    series = watch.get("series") or []
-    started, until = watch.get("started"), (watch.get("ended") or {}).get("at") or watch.get("heartbeat")
+    series = watch.series
+    started, until = watch.started, watch.until
     if not series or not started or not until:
         return '<p class="none">No log record was read.</p>'
-    bucket = float(watch.get("bucket_s") or 60)
+    bucket = watch.bucket_s or 60.0
     span = max(seconds_between(started, until), bucket)
     scale = (_WIDTH - _LEFT - _RIGHT) / span
     bucket = max(bucket, math.ceil(span / _BARS / bucket) * bucket)
@@ -76,7 +77,7 @@ def draw(watch: Mapping[str, Any]) -> str:
                 f'<rect x="{x:.1f}" y="{floor - tall:.1f}" width="{width:.1f}" height="{tall:.1f}" '
                 f'fill="var(--bar-soft)"><title>{plural(requests, "request")}</title></rect>'
             )
-    parts += [_alarm(_LEFT + seconds_between(started, a["at"]) * scale, floor) for a in watch.get("alarms") or []]
+    parts += [_alarm(_LEFT + seconds_between(started, a.at) * scale, floor) for a in watch.alarms]
     parts.append(_axis(span, scale, floor))
     total = ", ".join(f"{sum(c.get(kind, 0) for _, c, _ in points)} {kind.replace('_', ' ')}" for kind in kinds)
     title = "Findings and requests in the logs since the deploy"
@@ -144,7 +145,6 @@ def _axis(span: float, scale: float, floor: float) -> str:
     return "".join(parts)
 
 
-def span_of(watch: Mapping[str, Any]) -> Optional[float]:
+def span_of(watch: Watch) -> Optional[float]:
     """Seconds that the watch has covered."""
-    started, until = watch.get("started"), (watch.get("ended") or {}).get("at") or watch.get("heartbeat")
-    return seconds_between(started, until) if started and until else None
+    return seconds_between(watch.started, watch.until) if watch.started and watch.until else None

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Optional
 
 from . import format
 from .axis import nice_step, tick_label
+from .records import Bar, Span
 
 _WIDTH, _LEFT, _RIGHT, _ROW = 1000.0, 118.0, 128.0, 28.0
 _COLORS = {"done": "var(--bar)", "failed": "var(--bad)", "running": "var(--warn)"}
-Span = Mapping[str, Any]
 
 
 def draw(
-    bars: Sequence[Mapping[str, Any]],
+    bars: Sequence[Bar],
     fence: Optional[Span],
     unavailable: Optional[Span],
     *,
@@ -24,11 +24,11 @@ def draw(
     zero: float = 0.0,
 ) -> str:
     """An SVG. With ``window`` (seconds from, to) only that part of the time, larger; the axis counts from ``zero``."""
-    ends = [_end(bar) for bar in bars] + [_end(span) for span in (fence, unavailable) if span]
+    ends = [bar.end() for bar in bars] + [span.end() for span in (fence, unavailable) if span]
     start, stop = window or (0.0, max(ends, default=1.0))
     span = max(stop - start, 0.001)
     scale = (_WIDTH - _LEFT - _RIGHT) / span
-    shown = [bar for bar in bars if _end(bar) >= start and bar["begin_s"] <= stop]
+    shown = [bar for bar in bars if bar.end() >= start and bar.begin_s <= stop]
     top = 46.0 if unavailable else 12.0  # room for the bracket
     bottom = top + _ROW * len(shown)
 
@@ -37,12 +37,12 @@ def draw(
 
     parts = [_axis(start, stop, zero, x, top, bottom)]
     if fence:
-        parts.append(_band(x(fence["begin_s"]), x(_end(fence, stop)), top, bottom))
+        parts.append(_band(x(fence.begin_s), x(fence.end(stop)), top, bottom))
     for row, bar in enumerate(shown):
         parts.append(_row(bar, top + _ROW * row, x, stop))
     if unavailable:
-        parts.append(_bracket(x(unavailable["begin_s"]), x(_end(unavailable, stop)), unavailable))
-    said = "; ".join(f"{bar['label']} {format.seconds(_length(bar))}" for bar in shown)
+        parts.append(_bracket(x(unavailable.begin_s), x(unavailable.end(stop)), unavailable))
+    said = "; ".join(f"{bar.label} {format.seconds(bar.seconds)}" for bar in shown)
     return (
         f'<svg viewBox="0 0 {_WIDTH:g} {bottom + 28:g}" role="img" aria-label="{format.escape(title)}">'
         f"<title>{format.escape(title)}</title><desc>{format.escape(said)}</desc>"
@@ -52,28 +52,18 @@ def draw(
     )
 
 
-def zoom(bars: Sequence[Mapping[str, Any]], fence: Optional[Span], unavailable: Optional[Span]) -> str:
+def zoom(bars: Sequence[Bar], fence: Optional[Span], unavailable: Optional[Span]) -> str:
     """The time around the fence by itself, if it is too short to be seen in the whole; else nothing."""
     spans = [span for span in (fence, unavailable) if span]
     if not spans or not bars:
         return ""
-    begin, end = min(s["begin_s"] for s in spans), max(_end(s) for s in spans)
-    whole = max(_end(bar) for bar in bars)
+    begin, end = min(s.begin_s for s in spans), max(s.end() for s in spans)
+    whole = max(bar.end() for bar in bars)
     if end - begin >= 0.3 * whole or end <= begin:
         return ""
     margin = (end - begin) * 0.06
     title = "The time around the fence, enlarged"
     return draw(bars, fence, unavailable, title=title, window=(max(0.0, begin - margin), end + margin), zero=begin)
-
-
-def _end(span: Mapping[str, Any], otherwise: Optional[float] = None) -> float:
-    if span.get("end_s") is not None:
-        return float(span["end_s"])
-    return otherwise if otherwise is not None else float(span["begin_s"])
-
-
-def _length(bar: Mapping[str, Any]) -> Optional[float]:
-    return None if bar.get("end_s") is None else bar["end_s"] - bar["begin_s"]
 
 
 def _axis(start: float, stop: float, zero: float, x: Any, top: float, bottom: float) -> str:
@@ -99,14 +89,14 @@ def _band(left: float, right: float, top: float, bottom: float) -> str:
     )
 
 
-def _row(bar: Mapping[str, Any], y: float, x: Any, stop: float) -> str:
-    left, right = x(bar["begin_s"]), x(_end(bar, stop))
+def _row(bar: Bar, y: float, x: Any, stop: float) -> str:
+    left, right = x(bar.begin_s), x(bar.end(stop))
     width = max(right - left, 2.5)
-    failed, part = bar["state"] == "failed", bar.get("part")
-    length, predicted = _length(bar), bar.get("predicted_s")
+    failed, part = bar.state == "failed", bar.part
+    length, predicted = bar.seconds, bar.predicted_s
     said = format.seconds(length) if length is not None else "still running"
-    label = format.escape(bar["label"])
-    color = _COLORS.get(bar["state"], "var(--bar)")
+    label = format.escape(bar.label)
+    color = _COLORS.get(bar.state, "var(--bar)")
     thick = 8 if part else 14
     parts = [
         f'<text x="{_LEFT - 12:g}" y="{y + 17:g}" text-anchor="end"{" class=t-soft" if part else ""}>{label}</text>',
@@ -115,7 +105,7 @@ def _row(bar: Mapping[str, Any], y: float, x: Any, stop: float) -> str:
     ]
     edge = left + width
     if predicted is not None:
-        ahead = max(x(bar["begin_s"] + predicted) - left, 2.5)
+        ahead = max(x(bar.begin_s + predicted) - left, 2.5)
         parts.append(
             f'<rect x="{left:.1f}" y="{y + 21.5:g}" width="{ahead:.1f}" height="3" rx="1.5" fill="var(--bar-soft)"/>'
         )
@@ -135,7 +125,7 @@ def _row(bar: Mapping[str, Any], y: float, x: Any, stop: float) -> str:
 
 def _bracket(left: float, right: float, span: Span) -> str:
     right = max(right, left + 3)
-    said = f"API unavailable {format.seconds(_length(span))}"
+    said = f"API unavailable {format.seconds(span.seconds)}"
     middle = (left + right) / 2
     anchor, at = "middle", middle
     if middle + 90 > _WIDTH:

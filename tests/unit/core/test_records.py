@@ -73,3 +73,28 @@ def test_what_does_not_fit_is_named(value: Any, said: str) -> None:
     with pytest.raises(PapError) as error:
         records.read(Index, value)
     assert error.value.message == said
+
+
+@dataclass(frozen=True)
+class Page:
+    title: str = ""
+    size: Optional[float] = None
+    keys: tuple[Key, ...] = ()
+    first: Key = Key()
+    costs: dict[str, int] = field(default_factory=dict)
+
+
+@pytest.mark.parametrize(
+    ("value", "record"),
+    [
+        (None, Page()),
+        ([], Page()),
+        ({}, Page()),
+        ({"title": "t", "size": 3, "new": 1}, Page("t", 3)),
+        ({"title": None, "size": "3", "keys": {}, "first": 7, "costs": []}, Page()),
+        ({"keys": [{"column": "a"}, 7, {"column": 7, "desc": True}, None]}, Page(keys=(Key("a"), Key(desc=True)))),
+        ({"first": {"column": "a", "more": 1}, "costs": {"a": 1, "b": "2"}}, Page(first=Key("a"), costs={"a": 1})),
+    ],
+)
+def test_of_what_another_version_wrote_that_is_read_which_fits(value: Any, record: Page) -> None:
+    assert records.recorded(Page, value) == record

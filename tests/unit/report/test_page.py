@@ -17,6 +17,7 @@ from papdeploy.releases.journal import State
 from papdeploy.report import format, overview, schema_text, timeline
 from papdeploy.report.axis import nice_step
 from papdeploy.report.overview import row
+from papdeploy.report.records import Report
 from support import report_samples as samples
 
 VOID = {"meta", "br", "wbr", "hr"}
@@ -350,10 +351,10 @@ def test_steps_of_an_axis_are_round_and_never_too_many(rough: float) -> None:
 
 
 def test_a_fence_that_cannot_be_seen_is_enlarged_and_others_are_not() -> None:
-    made = built()
-    close = timeline.zoom(made["timeline"], made["fence"], made["unavailable"])
+    made = Report.of(built())
+    close = timeline.zoom(made.timeline, made.fence, made.unavailable)
     assert "enlarged" in close and "Backup" not in close and "Migrate" in close
-    assert timeline.zoom(made["timeline"][3:4], None, None) == ""
+    assert timeline.zoom(made.timeline[3:4], None, None) == ""
 
 
 class TestOverview:

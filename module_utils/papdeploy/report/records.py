@@ -1,0 +1,386 @@
+"""The parts of a release's report, as the pages read them from ``report.json``: what was not recorded, or has another
+type in the report of another version, is None or empty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional, Union
+
+from ..core.records import recorded
+
+
+@dataclass(frozen=True)
+class Version:
+    label: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    kind: str = "unfinished"
+    ok: bool = False
+    alarm: bool = False
+    line: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a person does next: a sentence and a command."""
+
+    say: str = ""
+    type: str = ""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Seconds after the start of the release; without an end while it runs."""
+
+    begin_s: float = 0.0
+    end_s: Optional[float] = None
+
+    def end(self, otherwise: Optional[float] = None) -> float:
+        if self.end_s is not None:
+            return self.end_s
+        return otherwise if otherwise is not None else self.begin_s
+
+    @property
+    def seconds(self) -> Optional[float]:
+        return None if self.end_s is None else self.end_s - self.begin_s
+
+
+@dataclass(frozen=True)
+class Bar(Span):
+    """A phase on the time line; ``part``: of a rollback."""
+
+    phase: str = ""
+    label: str = ""
+    part: bool = False
+    state: str = ""
+    predicted_s: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """``differences``: of the schema check, or sentences on a copy that is not equal."""
+
+    phase: str = ""
+    message: Optional[str] = None
+    hint: Optional[str] = None
+    statement: Optional[str] = None
+    lines: tuple[str, ...] = ()
+    differences: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Difference:
+    object: str = "?"
+    kind: str = ""
+    expected: str = ""
+    actual: str = ""
+
+
+@dataclass(frozen=True)
+class TableCost:
+    """What a rollback loses of a table."""
+
+    rows: int = 0
+    deleted: int = 0
+
+
+@dataclass(frozen=True)
+class Rollback:
+    strategy: Optional[str] = None
+    sentence: Optional[str] = None
+    why: Optional[str] = None
+    cost: Union[dict[str, TableCost], str, None] = None
+    besides: tuple[str, ...] = ()
+    kept: Any = None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A rollback that was refused."""
+
+    refused: Optional[str] = None
+    at: Optional[str] = None
+    reason: Optional[str] = None
+    cost: dict[str, TableCost] = field(default_factory=dict)
+    besides: tuple[str, ...] = ()
+    hint: Optional[str] = None
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Of the live database: sentences, and by which strategy they came back."""
+
+    lost: tuple[str, ...] = ()
+    back: str = ""
+    deleted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Statement:
+    sql: str = ""
+    ms: Optional[float] = None
+    rows: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class TableLock:
+    table: str = ""
+    mode: str = ""
+    held_s: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class Migration:
+    identity: str = ""
+    applied: bool = False
+    seconds: Optional[float] = None
+    rehearsed_s: Optional[float] = None
+    statements: tuple[Statement, ...] = ()
+    statement_count: Optional[int] = None
+    rows: Optional[float] = None
+    locks: tuple[TableLock, ...] = ()
+    rewritten: Optional[tuple[str, ...]] = None
+    wal_bytes: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """An object of the schema that was added, removed or changed; ``lines`` are mark and text."""
+
+    object: str = ""
+    change: str = ""
+    lines: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Checked:
+    tables: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class Schema:
+    matches: Optional[bool] = None
+    checked: Checked = Checked()
+    differences_before: tuple[Difference, ...] = ()
+    differences_after: tuple[Difference, ...] = ()
+    diff: Optional[tuple[Change, ...]] = None
+
+
+@dataclass(frozen=True)
+class Online:
+    """Whether the migrations are safe while the API serves users, and why not."""
+
+    safe: Any = None
+    why: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    failed: Optional[str] = None
+    verdict: Optional[str] = None
+    copy: Any = None
+    reversible: Any = None
+    old_api_works: Any = None
+    online: Optional[Online] = None
+    expected_unavailable_s: Optional[float] = None
+    downgrade_loses: Optional[str] = None
+    recovery_s: dict[str, Any] = field(default_factory=dict)
+    cannot_tell: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Proof:
+    sentence: Optional[str] = None
+    kind: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A difference of the restored copy that a person accepted."""
+
+    sentence: str = ""
+    reason: str = ""
+    until: str = ""
+
+
+@dataclass(frozen=True)
+class Backup:
+    """``label`` and ``restore_command``: of a backup by pgBackRest."""
+
+    bytes: Optional[float] = None
+    seconds: Optional[float] = None
+    restore_seconds: Optional[float] = None
+    tables: Optional[float] = None
+    rows: Optional[float] = None
+    proof: Union[Proof, str, None] = None
+    sentence: Optional[str] = None
+    path: Optional[str] = None
+    sha256: Optional[str] = None
+    label: Optional[str] = None
+    restore_command: Optional[str] = None
+    accepted: tuple[Accepted, ...] = ()
+    notes: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class RestorePoint:
+    kind: Optional[str] = None
+    sentence: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str = ""
+    ok: bool = False
+    detail: str = ""
+    status: Optional[int] = None
+    ms: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What a path answered before the fence and after the switch: status, and how long it took."""
+
+    path: str = ""
+    before: Optional[int] = None
+    after: Optional[int] = None
+    ms_before: Optional[float] = None
+    ms: Optional[float] = None
+    ok: bool = True
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Smoke:
+    checks: tuple[Check, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+    healthy_after_s: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class Who:
+    user: Optional[str] = None
+    host: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Override:
+    """A decision to deploy without a receipt."""
+
+    who: Who = Who()
+    reason: Optional[str] = None
+    at: Optional[str] = None
+    instead_of: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class ReceiptOf:
+    environment: Optional[str] = None
+    release: Optional[str] = None
+    at: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Receipt:
+    override: Override = Override()
+    receipt: ReceiptOf = ReceiptOf()
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    who: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Alarm:
+    at: str = ""
+    why: str = ""
+    source: str = ""
+    sample: str = ""
+    acknowledged: Optional[Acknowledged] = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    kind: str = ""
+    source: str = ""
+    subject: str = ""
+    count: int = 0
+    first: str = ""
+    last: str = ""
+
+
+@dataclass(frozen=True)
+class Moment:
+    at: str = ""
+    what: str = ""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """``series``: by moment, what each log told (``api``, ``database``)."""
+
+    started: Optional[str] = None
+    steps: Optional[int] = None
+    requests: Optional[int] = None
+    records: Optional[int] = None
+    findings: tuple[Finding, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
+    series: tuple[dict[str, Any], ...] = ()
+    bucket_s: Optional[float] = None
+    gaps: tuple[Moment, ...] = ()
+    ended: Optional[Moment] = None
+    heartbeat: Optional[str] = None
+    state: Optional[str] = None
+    summary: Optional[str] = None
+
+    @property
+    def until(self) -> Optional[str]:
+        """The last moment that was watched."""
+        return (self.ended.at if self.ended else "") or self.heartbeat
+
+
+@dataclass(frozen=True)
+class Report:
+    release: Optional[str] = None
+    journal: Optional[str] = None
+    stack: Optional[str] = None
+    environment: Optional[str] = None
+    who: Optional[str] = None
+    started: Optional[str] = None
+    ended: Optional[str] = None
+    seconds: Optional[float] = None
+    unavailable_s: Optional[float] = None
+    expected_unavailable_s: Optional[float] = None
+    old: Version = Version()
+    new: Version = Version()
+    server_version: Optional[int] = None
+    versions: dict[str, Any] = field(default_factory=dict)
+    verdict: Verdict = Verdict()
+    next: tuple[Step, ...] = ()
+    failed: Optional[Failure] = None
+    rollback: Optional[Rollback] = None
+    rollback_refused: Optional[Refusal] = None
+    rolled_back_at: Optional[str] = None
+    data: Optional[Losses] = None
+    timeline: tuple[Bar, ...] = ()
+    timeline_later: tuple[Bar, ...] = ()
+    fence: Optional[Span] = None
+    unavailable: Optional[Span] = None
+    migrations: tuple[Migration, ...] = ()
+    schema: Schema = Schema()
+    rehearsal: Optional[Rehearsal] = None
+    backup: Optional[Backup] = None
+    restore_point: Optional[RestorePoint] = None
+    smoke: Optional[Smoke] = None
+    receipt: Receipt = Receipt()
+    watch: Optional[Watch] = None
+
+    @classmethod
+    def of(cls, made: Mapping[str, Any]) -> Report:
+        return recorded(cls, {**made, "old": made.get("from"), "new": made.get("to")})
