@@ -165,6 +165,8 @@ def role_fragments(roles: Mapping[str, Any]) -> str:
     parts.append("class ModuleDocFragment:")
     for name, role in roles.items():
         options = {key: of_module(option) for key, option in taken(role).items()}
+        if not options:
+            continue
         parts += [f'    {name.upper()} = r"""', "options:", *documented(options, str), '"""', ""]
     return "\n".join(parts)
 
@@ -299,6 +301,8 @@ def specs(stack: Options, roles: Mapping[str, Any]) -> str:
     lines += ["    },", "}", "", "# What each phase's module takes beside what says which stack and which release.", ""]
     lines.append("PHASE: dict[str, dict[str, dict[str, Any]]] = {")
     for name, role in roles.items():
+        if not taken(role):
+            continue
         lines += [
             f'    "{name}": {{',
             *(f'        "{key}": {spec(option)},' for key, option in taken(role).items()),

@@ -38,6 +38,12 @@ def test_what_repeats_an_option_is_current() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_every_role_with_variables_has_them_there() -> None:
+    files = (ROOT / "roles").glob("*/defaults/main.yml")
+    described = {path.parents[1].name for path in files if yaml.safe_load(path.read_text())}
+    assert described == {"stack", *SOURCE["roles"]}
+
+
 def test_an_edit_in_a_made_file_is_found(copy: Path) -> None:
     defaults = copy / "roles" / "backup" / "defaults" / "main.yml"
     defaults.write_text(defaults.read_text().replace("backup_keep: 10", "backup_keep: 11"))
@@ -61,10 +67,13 @@ def test_a_new_option_is_written_once_and_reaches_every_place(copy: Path) -> Non
     assert "How fast, beside O(keep)." in (copy / "plugins" / "doc_fragments" / "pap_options.py").read_text()
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCE["roles"] if name != "finish"])
+OF_PHASES = ["preflight", "backup", "rehearse", "migrate", "watch", "rollback"]
+
+
+@pytest.mark.parametrize("name", OF_PHASES)
 def test_the_phase_takes_what_its_module_offers(name: str) -> None:
     """The fields of ``Options`` are the options, and their defaults the same."""
-    module = importlib.import_module("papdeploy.phases." + {"rehearse": "rehearse"}.get(name, name))
+    module = importlib.import_module(f"papdeploy.phases.{name}")
     offered = {key: its for key, its in SOURCE["roles"][name]["options"].items() if its.get("option", True)}
     fields = {field.name: field for field in dataclasses.fields(module.Options)}
     assert set(offered) - BESIDE.get(name, set()) == set(fields) - COMMON
