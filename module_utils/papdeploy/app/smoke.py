@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
 from ..core import http
-from ..core.errors import Unhealthy
+from ..core.errors import PapError, Unhealthy
 
 HEALTH_S = 3.0
 POLL_S = 0.05
+STOPPED_S = 10.0  # that an API may go on after the command that stops it has ended
 _KEYS = 100  # an object with more, or with longer ones than _KEY characters, holds data by name
 _KEY = 100
 _ANY = "*"
@@ -165,6 +166,20 @@ def wait_until_healthy(config: SmokeConfig) -> float:
         f"The API at {config.base_url} was not healthy within {config.health_deadline_s:g} s: {answer.said}.",
         hint="Read its log: it most likely failed to start.",
     )
+
+
+def refuse_answering(config: SmokeConfig) -> None:
+    """Raise PapError if the API is healthy although it was stopped: what is tried later would be the old one."""
+    limit = time.monotonic() + STOPPED_S
+    while request(config, config.health_path, seconds=HEALTH_S).good:
+        if time.monotonic() > limit:
+            raise PapError(
+                f"The API was stopped, and is still healthy at {config.base_url}: the command for that does not stop"
+                " it.",
+                hint="Correct pap_api_stop_command. Where something else answers in front of the API, set"
+                " pap_smoke_url to the address of the API itself.",
+            )
+        time.sleep(POLL_S)
 
 
 def log_in(config: SmokeConfig, password: Optional[str] = None) -> tuple[Answer, str]:

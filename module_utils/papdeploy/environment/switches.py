@@ -160,11 +160,11 @@ class _Search:
         self.left = _OBJECTS
 
     def module(self, module: ModuleType) -> None:
-        names = vars(module)
-        for name, value in list(names.items()):
+        names = {name: value for name, value in list(vars(module).items()) if _answers(value)}
+        for name, value in names.items():
             if not name.startswith("__"):
                 self._value(f"{module.__name__}.{name}", name, value, 0)
-        for name, value in list(names.items()):
+        for name, value in names.items():
             made = self._made(module, name, value)
             if made is not None:
                 self._value(f"{module.__name__}.{name}()", "", made, 0)
@@ -293,8 +293,16 @@ def _inside(value: Any) -> Iterator[tuple[str, Any]]:
     for count, (key, inside) in enumerate(list(pairs)):
         if count > 500:
             return
-        if isinstance(key, str) and not key.startswith("__"):
+        if isinstance(key, str) and not key.startswith("__") and _answers(inside):
             yield key, inside
+
+
+def _answers(value: Any) -> bool:
+    """Not a proxy of what is not there (the request of a Flask), which raises whatever it is asked."""
+    try:
+        return bool(value.__class__)
+    except Exception:  # noqa: BLE001 - as it says
+        return False
 
 
 def _attributes(value: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from .. import databases
+from ..app import smoke
 from ..app.stack import AppSession, Stack
 from ..core import storage
 from ..core.durable import private_folder
@@ -129,6 +130,7 @@ def _close(
     say({"event": "step", "step": "stopping the API, raising the fence"})
     with journal.checkpoint("fence") as done:
         stack.api.stop()
+        smoke.refuse_answering(stack.smoke)
         fence = databases.fence(stack.database, release)
         done.update(fence)
     fenced = live.renamed(str(fence["database"]), str(fence["id"]))

@@ -85,7 +85,7 @@ UNPOINTABLE = {
     ),
     "an engine in the source": Unpointable(
         "would be tried on the live database .*: it makes an engine for", r"pap_api_trial_command: \[\]",
-        api="import sqlalchemy\nengine = sqlalchemy.create_engine({url!r})\n", check=True,
+        api="class Proxy:\n    def __getattribute__(self, name):\n        raise RuntimeError\nrequest = Proxy()\nimport sqlalchemy\nengine = sqlalchemy.create_engine({url!r})\n", check=True,
     ),
 }  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from papdeploy.app import smoke
-from papdeploy.core.errors import Unavailable
+from papdeploy.core.errors import PapError, Unavailable
 
 
 class Api:
@@ -180,3 +180,14 @@ def test_data_by_name_is_no_shape(api: Api, by_name: dict[str, Any]) -> None:
     api.answers["/a"] = (200, {"sessions": [], "total": 1})
     with pytest.raises(smoke.SmokeFailed, match=r"sessions is no longer an object"):
         smoke.run(config, before)
+
+
+def test_an_api_that_goes_on_after_it_was_stopped_is_no_stopped_one(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smoke, "STOPPED_S", 0.2)
+    with pytest.raises(PapError, match=r"was stopped, and is still healthy at http.*pap_smoke_url"):
+        smoke.refuse_answering(api.config())
+    api.answers["/health"] = (502, {})  # of a proxy in front of it
+    smoke.refuse_answering(api.config())
+    api.server.shutdown()
+    api.server.server_close()
+    smoke.refuse_answering(api.config())

@@ -380,6 +380,12 @@ SHAPES: dict[str, Shape] = {
         main("import dataclasses\n@dataclasses.dataclass\nclass Config:\n    drop_tables: bool = True\n"
              "config = Config(drop_tables=False)\n")
     ),
+    "beside a proxy of what is not there yet": Shape(
+        main("class Proxy:\n    def __getattribute__(self, name):\n        raise RuntimeError('outside of a request')\n"
+             "request = Proxy()\nclass Settings:\n    def __init__(self):\n        self.request = request\n"
+             "        self.cc_drop_tables = True\nsettings = Settings()\n"),
+        "app.main.settings.cc_drop_tables",
+    ),
     "as another user": Shape(
         main(""), "the start command, line 1", ["su", "app", "-c", "CC_DROP_TABLES=1 uvicorn app.main:app"]
     ),
