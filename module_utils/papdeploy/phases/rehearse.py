@@ -168,6 +168,7 @@ def _expected(found: Mapping[str, Any]) -> str:
     strategies = ", ".join(
         f"{strategy} {age(took)}{only_if.get(strategy, '')}" for strategy, took in found["recovery_s"].items()
     )
-    limit = f", migration ended after {found['deadline_s']:g} s" if found.get("deadline_s") else ""
+    limited = found.get("deadline_s") and found.get("migrations")
+    limit = f"; a migration that takes more than {found['deadline_s']:g} s is stopped" if limited else ""
     said = f"API unavailable for {seconds(away)}" if away is not None else "expected downtime: unknown"
     return f"expected: {said}{limit}" + (f"; rollback options: {strategies}" if strategies else "")

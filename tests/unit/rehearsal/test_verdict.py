@@ -213,7 +213,8 @@ def test_the_verdict_reads_as_sentences() -> None:
         " schema too",
         "not safe under traffic: m rewrites public.users (and 1 more)",
         "m starts a program (psql): a session there in the live database for a few ms is not measured",
-        "expected: API unavailable for 4.2 s, migration ended after 30 s; rollback options: downgrade 3 s, restore 61 s",
+        "expected: API unavailable for 4.2 s; a migration that takes more than 30 s is stopped; rollback options:"
+        " downgrade 3 s, restore 61 s",
     ]
 
 
