@@ -7,6 +7,8 @@ import math
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from papdeploy.logwatch.state import WatchState
+
 START = datetime(2025, 3, 1, 1, 30, 0, tzinfo=timezone.utc)
 
 SETTINGS = "20250210_add_settings_and_policy_fields"
@@ -267,3 +269,9 @@ def watch_status(alarm: bool = True) -> dict[str, Any]:
         else "watching until 2025-03-02T01:34:41.000Z; 84031 log records, 83220 requests: 26 authentication, 6 lock"
     )
     return {"state": "alarm" if alarm else "watching", "ok": not alarm, "summary": summary}
+
+
+def watch(**fields: Any) -> WatchState:
+    """The same as the watcher keeps it, with ``fields`` as given."""
+    own: dict[str, Any] = {"rules": {}, "labels": {}, "marks": {}, "carry": {}, "expected_restarts": {}}
+    return WatchState.from_json({**watch_state(alarm=False), **own, **fields})

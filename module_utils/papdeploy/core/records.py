@@ -15,6 +15,9 @@ from .errors import PapError
 R = TypeVar("R")
 Reader = Callable[[Any], Any]
 
+# What a reader does with a name that is not known, and with a value that does not fit.
+_EXACT, _KNOWN, _FITTING = "exact", "known", "fitting"
+
 
 class Mismatch(Exception):
     """A value is not what the record says. ``path`` leads there, the innermost name first."""
@@ -27,8 +30,17 @@ class Mismatch(Exception):
 def read(record: type[R], value: object, what: str = "") -> R:
     """``value``, as JSON has it, as a ``record``: every name and type is checked. Raises PapError naming what is wrong
     in ``what`` (the record's name if that is empty)."""
+    return _read(record, value, what, _EXACT)
+
+
+def read_known(record: type[R], value: object, what: str = "") -> R:
+    """The same, but names that are not known are passed over: another version wrote them."""
+    return _read(record, value, what, _KNOWN)
+
+
+def _read(record: type[R], value: object, what: str, mode: str) -> R:
     try:
-        return cast(R, _reader(cast("Hashable", record), lenient=False)(value))
+        return cast(R, _reader(cast("Hashable", record), mode)(value))
     except Mismatch as exc:
         place = ".".join(reversed(exc.path)).replace(".[", "[")
         where = f"{what or record.__name__}: {place}" if place else what or record.__name__
@@ -39,7 +51,7 @@ def recorded(record: type[R], value: object) -> R:
     """As much of ``value``, as JSON has it, as is what the record says: for what another version may have written. What
     has another type, or a name that is not known, is passed over; all fields have defaults."""
     try:
-        return cast(R, _reader(cast("Hashable", record), lenient=True)(value))
+        return cast(R, _reader(cast("Hashable", record), _FITTING)(value))
     except Mismatch:
         return record()
 
@@ -65,24 +77,24 @@ def _defaults(record: type[Any]) -> list[tuple[str, Any]]:
 
 
 @functools.cache
-def _reader(hint: Any, *, lenient: bool) -> Reader:
+def _reader(hint: Any, mode: str) -> Reader:
     if hint is Any or hint is object:
         return lambda value: value
     if dataclasses.is_dataclass(hint):
-        return _record(hint, lenient)
+        return _record(hint, mode)
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Union:
-        return _one_of(arguments, lenient)
+        return _one_of(arguments, mode)
     if origin is tuple:
-        return _list(arguments[0], lenient) if arguments[-1] is Ellipsis else _row(arguments, lenient)
+        return _list(arguments[0], mode) if arguments[-1] is Ellipsis else _row(arguments, mode)
     if origin is not None and issubclass(origin, Mapping):
-        return _mapping(arguments[1], lenient)
+        return _mapping(arguments[1], mode)
     return _scalar(hint)
 
 
-def _record(record: Any, lenient: bool) -> Reader:
+def _record(record: Any, mode: str) -> Reader:
     hints = get_type_hints(record)
-    readers = {item.name: _reader(hints[item.name], lenient=lenient) for item in dataclasses.fields(record)}
+    readers = {item.name: _reader(hints[item.name], mode) for item in dataclasses.fields(record)}
     required = {name for name, default in _defaults(record) if default is dataclasses.MISSING}
     by_constructor = hasattr(record, "__post_init__") or any(
         item.default_factory is not dataclasses.MISSING for item in dataclasses.fields(record)
@@ -96,10 +108,10 @@ def _record(record: Any, lenient: bool) -> Reader:
             try:
                 found[name] = readers[name](item)
             except KeyError:
-                if not lenient:
+                if mode == _EXACT:
                     raise Mismatch("is not known", str(name)) from None
             except Mismatch as exc:
-                if not lenient:
+                if mode != _FITTING:
                     exc.path.append(name)
                     raise
         if not required <= found.keys():
@@ -116,9 +128,9 @@ def _made(record: type[R], found: Mapping[str, Any]) -> R:
     return made
 
 
-def _one_of(hints: Sequence[Any], lenient: bool) -> Reader:
+def _one_of(hints: Sequence[Any], mode: str) -> Reader:
     optional = type(None) in hints
-    readers = [_reader(hint, lenient=lenient) for hint in hints if hint is not type(None)]
+    readers = [_reader(hint, mode) for hint in hints if hint is not type(None)]
 
     def read_one(value: Any) -> Any:
         if value is None and optional:
@@ -133,8 +145,8 @@ def _one_of(hints: Sequence[Any], lenient: bool) -> Reader:
     return read_one
 
 
-def _list(hint: Any, lenient: bool) -> Reader:
-    each = _reader(hint, lenient=lenient)
+def _list(hint: Any, mode: str) -> Reader:
+    each = _reader(hint, mode)
 
     def read_list(value: Any) -> Any:
         if not isinstance(value, (list, tuple)):
@@ -144,7 +156,7 @@ def _list(hint: Any, lenient: bool) -> Reader:
             try:
                 found.append(each(item))
             except Mismatch as exc:
-                if not lenient:
+                if mode != _FITTING:
                     exc.path.append(f"[{len(found)}]")
                     raise
         return tuple(found)
@@ -152,8 +164,8 @@ def _list(hint: Any, lenient: bool) -> Reader:
     return read_list
 
 
-def _row(hints: Sequence[Any], lenient: bool) -> Reader:
-    readers = [_reader(hint, lenient=lenient) for hint in hints]
+def _row(hints: Sequence[Any], mode: str) -> Reader:
+    readers = [_reader(hint, mode) for hint in hints]
 
     def read_row(value: Any) -> Any:
         if not isinstance(value, (list, tuple)) or len(value) != len(readers):
@@ -163,8 +175,8 @@ def _row(hints: Sequence[Any], lenient: bool) -> Reader:
     return read_row
 
 
-def _mapping(hint: Any, lenient: bool) -> Reader:
-    each = _reader(hint, lenient=lenient)
+def _mapping(hint: Any, mode: str) -> Reader:
+    each = _reader(hint, mode)
 
     def read_mapping(value: Any) -> Any:
         if not isinstance(value, dict):
@@ -174,7 +186,7 @@ def _mapping(hint: Any, lenient: bool) -> Reader:
             try:
                 found[name] = each(item)
             except Mismatch as exc:
-                if not lenient:
+                if mode != _FITTING:
                     exc.path.append(str(name))
                     raise
         return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -19,6 +19,7 @@ from ..databases.psql import Conninfo, Database
 from ..databases.relation_losses import Loss
 from ..releases.journal import Journal, State
 from ..sites.host import HostSite
+from .state import Alarm, Blind, DataSeen, WatchState
 
 KIND = "data_loss"
 _LEDGER_SCHEMA = "pap_deploy"
@@ -54,18 +55,25 @@ def _database(spec: Mapping[str, Any], password: str) -> Database:
     return replace(made, bin_dir=spec["bin_dir"]).as_release("watch")
 
 
-def period_s(state: Mapping[str, Any]) -> float:
+def period_s(state: WatchState) -> float:
     """Seconds between two looks: every other step of the watch, and at least once a minute."""
-    return min(60.0, 2 * float(state["interval_s"]))
+    return min(60.0, 2 * state.interval_s)
 
 
-def look(
-    folder: Path, state: Mapping[str, Any], spec: Mapping[str, Any], password: str, at: str
-) -> Optional[dict[str, Any]]:
-    """What the database has lost, if a look is due: ``{"losses", "error"}``. None while it is not, while there is no
+@dataclass(frozen=True)
+class Look:
+    """``losses``: what nothing explains, and is new; ``lost``: all by now; ``error``: why it could not be seen."""
+
+    losses: Sequence[Loss] = ()
+    lost: Mapping[str, int] = field(default_factory=dict)
+    error: str = ""
+
+
+def look(folder: Path, state: WatchState, spec: Mapping[str, Any], password: str, at: str) -> Optional[Look]:
+    """What the database has lost, if a look is due. None while it is not, while there is no
     baseline yet, and while a later release is at work: its migrations may take away what they mean to."""
-    before = state.get("data") or {}
-    if not spec or (before.get("at") and seconds_between(before["at"], at) < period_s(state)):
+    before = state.data
+    if not spec or (before and seconds_between(before.at, at) < period_s(state)):
         return None
     path = folder / "data.json"
     journal = Journal(folder)
@@ -78,16 +86,13 @@ def look(
             _database(spec, password), baseline, ignore_schemas=(_LEDGER_SCHEMA,), deletions_only=True
         )
     except PapError as error:
-        return {"losses": [], "error": error.message}
-    known = before.get("lost") or {}
+        return Look(error=error.message)
+    known = before.lost if before else {}
     fresh = [new for loss in found.losses if (new := _since(loss, known)) is not None]
-    return {
-        "error": "",
-        "losses": [
-            loss.as_dict() for loss in loss_rules.intolerable(fresh, baseline, spec["may_delete"], loss_rules.TRAFFIC)
-        ],
-        "lost": {_key(loss): int(loss.rows or 0) for loss in found.losses},
-    }
+    return Look(
+        losses=loss_rules.intolerable(fresh, baseline, spec["may_delete"], loss_rules.TRAFFIC),
+        lost={_key(loss): int(loss.rows or 0) for loss in found.losses},
+    )
 
 
 def _key(loss: Loss) -> str:
@@ -102,20 +107,17 @@ def _since(loss: Loss, known: Mapping[str, int]) -> Optional[Loss]:
     return replace(loss, rows=more) if loss.what == "deleted" and more > 0 else None
 
 
-def judged(state: Mapping[str, Any], found: Mapping[str, Any], at: str) -> dict[str, Any]:
+def judged(state: WatchState, found: Look, at: str) -> WatchState:
     """The state of the watch after a look: an alarm for each table that lost what nothing explains."""
-    if found["error"]:
-        blind = {**state["blind"], "data": {"since": at, **state["blind"].get("data", {}), "message": found["error"]}}
-        return {**state, "blind": blind, "data": {**(state.get("data") or {}), "at": at}}
-    alarms = list(state["alarms"])
-    known = {(alarm["kind"], alarm["subject"], alarm["why"]) for alarm in alarms}
-    for value in found["losses"]:
-        loss = Loss.from_dict(value)
-        alarm = {
-            "at": at, "kind": KIND, "source": "database", "subject": loss.table, "count": loss.rows or 0, "sample": "",
-            "why": f"data was lost: {loss.sentence()}",
-        }  # fmt: skip
-        if (alarm["kind"], alarm["subject"], alarm["why"]) not in known:
+    if found.error:
+        since = state.blind["data"].since if "data" in state.blind else at
+        blind = {**state.blind, "data": Blind(since, found.error)}
+        return replace(state, blind=blind, data=DataSeen(at, state.data.lost if state.data else {}))
+    alarms = list(state.alarms)
+    known = {(alarm.kind, alarm.subject, alarm.why) for alarm in alarms}
+    for loss in found.losses:
+        alarm = Alarm(at, KIND, "database", loss.table, loss.rows or 0, f"data was lost: {loss.sentence()}", "")
+        if (alarm.kind, alarm.subject, alarm.why) not in known:
             alarms.append(alarm)
-    blind = {name: entry for name, entry in state["blind"].items() if name != "data"}
-    return {**state, "blind": blind, "alarms": alarms, "data": {"at": at, "lost": found["lost"]}}
+    blind = {name: entry for name, entry in state.blind.items() if name != "data"}
+    return replace(state, blind=blind, alarms=tuple(alarms), data=DataSeen(at, dict(found.lost)))

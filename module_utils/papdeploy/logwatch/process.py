@@ -15,6 +15,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -31,6 +32,7 @@ from .confidential import NOTHING, Confidential
 from .files import LogSource
 from .rules import Rules, begin, being_watcher, changing, is_watched, load, open_alarms, save, step
 from .sources import from_spec
+from .state import Alarm, Ended, WatchState
 
 
 def _private(path: str, flags: int) -> int:
@@ -50,7 +52,7 @@ def prepare(
     timer: bool = False,
     redactor: Optional[Redactor] = None,
     database: Optional[Mapping[str, Any]] = None,
-) -> dict[str, Any]:
+) -> WatchState:
     """Take the marks and the baseline, before the new version starts. ``specs`` says by name (``api``, ``database``)
     where each log is; ``database`` is what :func:`.logwatch.data.spec_of` returned."""
     sources = {name: from_spec(spec) for name, spec in specs.items()}
@@ -74,11 +76,11 @@ def remark(folder: Path) -> bool:
             marks = {name: source.now() for name, source in sources.items()}
         except PapError:
             return False
-        save(folder, {**_loaded(folder), "marks": marks, "started": now(), "heartbeat": now()})
+        save(folder, replace(_loaded(folder), marks=marks, started=now(), heartbeat=now()))
     return True
 
 
-def look(folder: Path, redactor: Optional[Redactor] = None) -> dict[str, Any]:
+def look(folder: Path, redactor: Optional[Redactor] = None) -> WatchState:
     """Read once what was logged since the activation; starts so far were caused by the activation itself."""
     sources = _sources(folder)
     with changing(folder):
@@ -90,7 +92,7 @@ def look(folder: Path, redactor: Optional[Redactor] = None) -> dict[str, Any]:
 
 def first(
     folder: Path, *, seconds: float, poll_s: float = 1.0, redactor: Optional[Redactor] = None, password: str = ""
-) -> dict[str, Any]:
+) -> WatchState:
     """The first minute, within the deploy: step until ``seconds`` are over or an alarm is raised; the state then."""
     sources = _sources(folder)
     look(folder, redactor)
@@ -152,48 +154,48 @@ def run(folder: Path, known: Confidential) -> None:
     with being_watcher(folder):
         while True:
             try:
-                if one_step(folder, known)["ended"] is not None:
+                if one_step(folder, known).ended is not None:
                     return
             except (
                 OSError,
                 StorageFailed,
             ) as error:  # a full disk passes; meanwhile the missing heartbeat is the alarm
                 print(f"{now()} {error}", file=sys.stderr, flush=True)
-            time.sleep(float(_loaded(folder)["interval_s"]))
+            time.sleep(_loaded(folder).interval_s)
 
 
-def one_step(folder: Path, known: Confidential) -> dict[str, Any]:
+def one_step(folder: Path, known: Confidential) -> WatchState:
     """One step of the watch on disk: end it if a later release has taken over, else read on; send what is new."""
     sources, redactor = _sources(folder), known.redactor()
     found = _lost(folder, known.database_password)
     with changing(folder):
         state = _loaded(folder)
-        if state["ended"] is None:
+        if state.ended is None:
             why = overtaken(Journal(folder))
-            ended = {**state, "ended": {"at": now(), "why": why}}
+            ended = replace(state, ended=Ended(now(), why))
             state = ended if why else step(state, sources, now(), redactor=redactor)
             state = data_rules.judged(state, found, now()) if found and not why else state
             save(folder, state)
-    if state["ended"] is not None:
+    if state.ended is not None:
         confidential.forget(folder)
     _send_alarms(folder, known.alert or _configured(folder).get("alert") or {})
     return state
 
 
-def _lost(folder: Path, password: str) -> Optional[dict[str, Any]]:
+def _lost(folder: Path, password: str) -> Optional[data_rules.Look]:
     """What the live database has lost, if it is time to look. Without the lock: a person who acknowledges waits for
     that, and this may take seconds."""
     state = _loaded(folder)
     spec = _configured(folder).get("database") or {}
-    return data_rules.look(folder, state, spec, password, now()) if state["ended"] is None else None
+    return data_rules.look(folder, state, spec, password, now()) if state.ended is None else None
 
 
 def end(folder: Path, why: str) -> None:
     """End the watch deliberately, if there is one: its silence is then no alarm."""
     with changing(folder):
         state = load(folder)
-        if state is not None and state["ended"] is None:
-            save(folder, {**state, "ended": {"at": now(), "why": why}})
+        if state is not None and state.ended is None:
+            save(folder, replace(state, ended=Ended(now(), why)))
     confidential.forget(folder)
 
 
@@ -213,24 +215,25 @@ def _send_alarms(folder: Path, alert: Mapping[str, Any]) -> None:
     if not alert.get("url"):
         return
     state = _loaded(folder)
-    for number, alarm in enumerate(state["alarms"]):
-        if alarm.get("told") or alarm.get("acknowledged"):
+    for number, alarm in enumerate(state.alarms):
+        if alarm.told or alarm.acknowledged:
             continue
         try:
-            post(alert, message(str(alert.get("stack", "")), state["release"], alarm))
+            post(alert, message(str(alert.get("stack", "")), state.release, alarm))
             told: dict[str, Any] = {"told": now()}
         except PapError as error:
             told = {"not_told": f"{now()}: {error.message}"}
         with changing(folder):
             state = _loaded(folder)
-            state["alarms"][number].update(told)
-            save(folder, state)
+            alarms = list(state.alarms)
+            alarms[number] = replace(alarms[number], **told)
+            save(folder, replace(state, alarms=tuple(alarms)))
 
 
-def message(stack: str, release: str, alarm: Mapping[str, Any]) -> dict[str, Any]:
+def message(stack: str, release: str, alarm: Alarm) -> dict[str, Any]:
     """What a webhook gets: the same keys as the notifications of the deploy itself."""
-    text = visible(f"{stack}: alarm after release {release}: {alarm['why']}")
-    return {"event": "alarm", "stack": stack, "release": release, "message": text, "alarm": dict(alarm)}
+    text = visible(f"{stack}: alarm after release {release}: {alarm.why}")
+    return {"event": "alarm", "stack": stack, "release": release, "message": text, "alarm": alarm.as_json()}
 
 
 def post(alert: Mapping[str, Any], body: Mapping[str, Any]) -> None:
@@ -252,7 +255,7 @@ def _sources(folder: Path) -> dict[str, LogSource]:
     return {name: from_spec(spec) for name, spec in _configured(folder)["sources"].items()}
 
 
-def _loaded(folder: Path) -> dict[str, Any]:
+def _loaded(folder: Path) -> WatchState:
     state = load(folder)
     if state is None:
         raise Refused("No watch was prepared for this release.")
@@ -271,7 +274,7 @@ def main(arguments: list[str]) -> int:
     with contextlib.suppress(KeyboardInterrupt):
         try:
             if arguments[0] == "step":
-                return 0 if one_step(folder, given)["ended"] is None else 3
+                return 0 if one_step(folder, given).ended is None else 3
             run(folder, given)
         except PapError as error:
             print(visible(f"{now()} {Redactor().text(str(error))}"), file=sys.stderr)

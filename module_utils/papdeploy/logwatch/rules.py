@@ -8,12 +8,11 @@ the logs; ``watcher`` runs the steps in a process of its own.
 from __future__ import annotations
 
 import contextlib
-import copy
 import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Optional
@@ -28,6 +27,7 @@ from ..core.visible import json_text
 from .classify import Finding, Scan, merge, scan, totals
 from .files import LogSource
 from .kinds import KINDS
+from .state import Acknowledged, Alarm, Blind, Ended, Gap, Status, Usual, WatchState
 
 # One of these, about something that was not complained of before, is caused by the deploy.
 AT_ONCE = ("missing_column", "missing_table", "missing_function", "missing_object", "permission", "crash")
@@ -59,7 +59,7 @@ def begin(
     at: str,
     timer: bool = False,
     redactor: Optional[Redactor] = None,
-) -> dict[str, Any]:
+) -> WatchState:
     """The state at the start: where the logs end now, and what was usual in them before. With ``timer`` a service
     manager runs the steps, else a process of its own.
 
@@ -72,218 +72,208 @@ def begin(
         )
     marks = {name: source.now() for name, source in sources.items()}
     baseline = {name: _baseline(name, source.recent(_BASELINE_BYTES), at, redactor) for name, source in sources.items()}
-    return {
-        "release": release,
-        "started": at,
-        "until": later(at, hours * 3600),
-        "interval_s": interval_s,
-        "timer": timer,
-        "bucket_s": max(60.0, hours * 3600 / _POINTS),
-        "rules": asdict(rules),
-        "labels": {name: source.label for name, source in sources.items()},
-        "marks": marks,
-        "carry": dict.fromkeys(sources, ""),
-        "baseline": baseline,
-        "expected_restarts": dict.fromkeys(sources, 0),
-        "steps": 0,
-        "heartbeat": at,
-        "requests": 0,
-        "records": 0,
-        "findings": [],
-        "series": [],
-        "alarms": [],
-        "blind": {},
-        "gaps": [],
-        "ended": None,
-    }
+    return WatchState(
+        release=release,
+        started=at,
+        until=later(at, hours * 3600),
+        interval_s=interval_s,
+        timer=timer,
+        bucket_s=max(60.0, hours * 3600 / _POINTS),
+        rules=asdict(rules),
+        labels={name: source.label for name, source in sources.items()},
+        marks=marks,
+        carry=dict.fromkeys(sources, ""),
+        baseline=baseline,
+        expected_restarts=dict.fromkeys(sources, 0),
+        steps=0,
+        heartbeat=at,
+        requests=0,
+        records=0,
+        findings=(),
+        series=(),
+        alarms=(),
+        blind={},
+        gaps=(),
+        ended=None,
+    )
 
 
-def _baseline(name: str, text: str, at: str, redactor: Optional[Redactor]) -> dict[str, Any]:
+def _baseline(name: str, text: str, at: str, redactor: Optional[Redactor]) -> Usual:
     before = scan(text, name, at=at, final=True, redactor=redactor)
-    return {
-        "records": before.records,
-        "requests": before.requests,
-        "seconds": seconds_between(before.first, at) if before.first else 0,
-        "kinds": totals(before.findings.values()),
-        "subjects": sorted({f"{f.kind}|{f.subject}" for f in before.findings.values()}),
-    }
+    return Usual(
+        records=before.records,
+        requests=before.requests,
+        seconds=seconds_between(before.first, at) if before.first else 0,
+        kinds=totals(before.findings.values()),
+        subjects=tuple(sorted({f"{f.kind}|{f.subject}" for f in before.findings.values()})),
+    )
 
 
 def step(
-    state: Mapping[str, Any],
+    state: WatchState,
     sources: Mapping[str, LogSource],
     at: str,
     *,
     settling: bool = False,
     redactor: Optional[Redactor] = None,
-) -> dict[str, Any]:
+) -> WatchState:
     """The state after reading what was logged since. With ``settling`` (after the smoke test has passed) the starts so
     far were caused by the activation itself and are harmless."""
-    after: dict[str, Any] = copy.deepcopy(dict(state))
-    findings = {f.key: f for f in findings_of(after)}
+    findings = {finding.key: replace(finding) for finding in state.findings}
     for name, source in sources.items():
-        found, error = _read(after, name, source, at, redactor)
-        after["requests"] += found.requests
-        after["records"] += found.records
+        state, found, error = _read(state, name, source, at, redactor)
         merge(findings, found.findings)
-        _plot(after, at, name, found)
+        blind = {key: value for key, value in state.blind.items() if key != name}
         if error:
-            after["blind"].setdefault(name, {"since": at})["message"] = error.message
-        else:
-            after["blind"].pop(name, None)
-    after["findings"] = [finding.as_dict() for finding in findings.values()]
-    after["steps"] += 1
-    after["heartbeat"] = at
+            since = state.blind[name].since if name in state.blind else at
+            blind[name] = Blind(since, error.message)
+        state = replace(
+            state,
+            requests=state.requests + found.requests,
+            records=state.records + found.records,
+            series=_plot(state, at, name, found),
+            blind=blind,
+        )
+    state = replace(state, findings=tuple(findings.values()), steps=state.steps + 1, heartbeat=at)
     if settling:
-        after["expected_restarts"] = {name: _count(after, "restart", name) for name in sources}
-    known = {_identity(alarm) for alarm in after["alarms"]}
-    for alarm in _judge(after, at):
+        state = replace(state, expected_restarts={name: _count(state, "restart", name) for name in sources})
+    alarms = list(state.alarms)
+    known = {_identity(alarm) for alarm in alarms}
+    for alarm in _judge(state, at):
         if _identity(alarm) not in known:
             known.add(_identity(alarm))
-            after["alarms"].append(alarm)
-    if after["ended"] is None and at >= after["until"]:
-        after["ended"] = {"at": at, "why": "its time is over"}
-    return after
+            alarms.append(alarm)
+    over = state.ended is None and at >= state.until
+    return replace(state, alarms=tuple(alarms), ended=Ended(at, "its time is over") if over else state.ended)
 
 
-def _identity(alarm: Mapping[str, Any]) -> tuple[str, str]:
+def _identity(alarm: Alarm) -> tuple[str, str]:
     """What both logs tell of the same column is one alarm; a rate is one alarm for each log."""
-    return alarm["kind"], alarm["subject"] or alarm["source"]
+    return alarm.kind, alarm.subject or alarm.source
 
 
 def _read(
-    state: dict[str, Any], name: str, source: LogSource, at: str, redactor: Optional[Redactor]
-) -> tuple[Scan, Optional[PapError]]:
+    state: WatchState, name: str, source: LogSource, at: str, redactor: Optional[Redactor]
+) -> tuple[WatchState, Scan, Optional[PapError]]:
     """What came since the mark; what was read before an error counts, because the mark has moved past it."""
     whole = Scan()
     for _ in range(_PIECES):
         try:
-            reading = source.since(state["marks"][name])
+            reading = source.since(state.marks[name])
         except PapError as error:
-            return whole, error
-        found = scan(reading.text, name, at=at, carry=state["carry"][name], redactor=redactor)
-        state["marks"][name], state["carry"][name] = reading.mark, found.carry
-        state["gaps"] += [{"at": at, "what": gap} for gap in reading.gaps]
+            return state, whole, error
+        found = scan(reading.text, name, at=at, carry=state.carry[name], redactor=redactor)
+        state = replace(
+            state,
+            marks={**state.marks, name: reading.mark},
+            carry={**state.carry, name: found.carry},
+            gaps=(*state.gaps, *(Gap(at, what) for what in reading.gaps)),
+        )
         merge(whole.findings, found.findings)
         whole.requests += found.requests
         whole.records += found.records
         if not reading.more:
             break
-    return whole, None
+    return state, whole, None
 
 
-def _plot(state: dict[str, Any], at: str, name: str, found: Scan) -> None:
+def _plot(state: WatchState, at: str, name: str, found: Scan) -> tuple[dict[str, Any], ...]:
     """Counts by time and source: for the plot, and for the rate of the last minutes."""
     if not found.records:
-        return
-    number = int(seconds_between(state["started"], at) // state["bucket_s"])
-    bucket = later(state["started"], number * state["bucket_s"])
-    series = state["series"]
-    if not series or series[-1]["at"] != bucket:
-        series.append({"at": bucket})
-    point = series[-1].setdefault(name, {"requests": 0, "kinds": {}})
-    point["requests"] += found.requests
+        return state.series
+    number = int(seconds_between(state.started, at) // state.bucket_s)
+    bucket = later(state.started, number * state.bucket_s)
+    before, point = state.series, dict[str, Any]({"at": bucket})
+    if before and before[-1]["at"] == bucket:
+        before, point = before[:-1], before[-1]
+    counted = point.get(name) or {"requests": 0, "kinds": {}}
+    kinds = dict(counted["kinds"])
     for kind, count in totals(found.findings.values()).items():
-        point["kinds"][kind] = point["kinds"].get(kind, 0) + count
+        kinds[kind] = kinds.get(kind, 0) + count
+    counted = {"requests": counted["requests"] + found.requests, "kinds": kinds}
+    return (*before, {**point, name: counted})
 
 
-def findings_of(state: Mapping[str, Any]) -> list[Finding]:
-    """The findings in a state."""
-    return [Finding(**finding) for finding in state["findings"]]
-
-
-def open_alarms(state: Mapping[str, Any]) -> list[dict[str, Any]]:
+def open_alarms(state: WatchState) -> list[Alarm]:
     """The unacknowledged alarms."""
-    return [alarm for alarm in state["alarms"] if not alarm.get("acknowledged")]
+    return [alarm for alarm in state.alarms if alarm.acknowledged is None]
 
 
-def acknowledge(state: Mapping[str, Any], who: str, reason: str, at: str) -> dict[str, Any]:
+def acknowledge(state: WatchState, who: str, reason: str, at: str) -> WatchState:
     """The state with its open alarms acknowledged. A reason is required: it goes into the report."""
     said = stated(reason, "Acknowledging an alarm", "Say why it is harmless: -e 'watch_acknowledge=…'.")
-    after: dict[str, Any] = copy.deepcopy(dict(state))
-    for alarm in open_alarms(after):
-        alarm["acknowledged"] = {"at": at, "who": who, "reason": said}
-    return after
+    closed = Acknowledged(at=at, who=who, reason=said)
+    return replace(
+        state,
+        alarms=tuple(
+            replace(alarm, acknowledged=closed) if alarm.acknowledged is None else alarm for alarm in state.alarms
+        ),
+    )
 
 
-def _judge(state: Mapping[str, Any], at: str) -> Iterator[dict[str, Any]]:
-    rules = rules_of(state)
-    known = {subject for baseline in state["baseline"].values() for subject in baseline["subjects"]}
-    for finding in findings_of(state):
+def _judge(state: WatchState, at: str) -> Iterator[Alarm]:
+    rules = rules_of(state.rules)
+    known = {subject for usual in state.baseline.values() for subject in usual.subjects}
+    for finding in state.findings:
         if finding.kind in AT_ONCE and f"{finding.kind}|{finding.subject}" not in known:
             yield _alarm(
                 at, finding, finding.count, f"{KINDS[finding.kind]}: {finding.subject}; not once before the deploy"
             )
         if finding.kind == "restart":
-            extra = _count(state, "restart", finding.source) - state["expected_restarts"].get(finding.source, 0)
+            extra = _count(state, "restart", finding.source) - state.expected_restarts.get(finding.source, 0)
             if extra > rules.restarts:
                 yield _alarm(
                     at, finding, extra, f"the {finding.source} started again {plural(extra, 'time')} since the deploy"
                 )
-    for source in state["baseline"]:
+    for source in state.baseline:
         for kind in KINDS:
-            newest = max((f for f in findings_of(state) if (f.kind, f.source) == (kind, source)),
+            newest = max((f for f in state.findings if (f.kind, f.source) == (kind, source)),
                          key=lambda f: f.last, default=None)  # fmt: skip
             if newest and kind != "restart":
                 yield from _judge_rate(state, rules, newest, at)
-    for name, blind in state["blind"].items():
-        if seconds_between(blind["since"], at) >= rules.blind_s:
-            yield {
-                "at": at, "kind": "blind", "source": name, "subject": "", "count": 1, "sample": blind["message"],
-                "why": (
-                    f"the live database cannot be compared since {blind['since']}"
-                    if name == "data"
-                    else f"the log of the {name} cannot be read since {blind['since']}"
-                ),
-            }  # fmt: skip
+    for name, blind in state.blind.items():
+        if seconds_between(blind.since, at) >= rules.blind_s:
+            what = "the live database cannot be compared" if name == "data" else f"the log of the {name} cannot be read"
+            yield Alarm(at, "blind", name, "", 1, f"{what} since {blind.since}", blind.message)
 
 
-def _judge_rate(state: Mapping[str, Any], rules: Rules, newest: Finding, at: str) -> Iterator[dict[str, Any]]:
+def _judge_rate(state: WatchState, rules: Rules, newest: Finding, at: str) -> Iterator[Alarm]:
     """Compare the whole time since the deploy, and its last minutes, with the time before."""
     kind, source = newest.kind, newest.source
-    before = state["baseline"][source]
-    usual = before["kinds"].get(kind, 0)
-    elapsed = max(seconds_between(state["started"], at), 1.0)
+    before = state.baseline[source]
+    usual = before.kinds.get(kind, 0)
+    elapsed = max(seconds_between(state.started, at), 1.0)
     recent_from = later(at, -rules.window_s)
     for span_s, since in ((elapsed, ""), (min(elapsed, rules.window_s), recent_from)):
-        points = [point[source] for point in state["series"] if source in point and point["at"] >= since]
+        points = [point[source] for point in state.series if source in point and point["at"] >= since]
         count = sum(point["kinds"].get(kind, 0) for point in points)
         requests = sum(point["requests"] for point in points)
-        if before["requests"] and requests:
-            share = requests / before["requests"]
-            rate = f"{count} in {plural(requests, 'request')}; before: {usual} in {before['requests']}"
-        elif before["seconds"] >= 60:
-            share = span_s / before["seconds"]
-            rate = f"{count} in {age(span_s)}; before: {usual} in {age(before['seconds'])}"
+        if before.requests and requests:
+            share = requests / before.requests
+            rate = f"{count} in {plural(requests, 'request')}; before: {usual} in {before.requests}"
+        elif before.seconds >= 60:
+            share = span_s / before.seconds
+            rate = f"{count} in {age(span_s)}; before: {usual} in {age(before.seconds)}"
         else:
             share, rate = 1.0, f"{count}; before: {usual} in the log"
         # One more than was seen before: nothing in a short log does not mean that it never happens.
         if count >= rules.min_count and count > rules.factor * (usual + 1) * share:
-            alarm = _alarm(at, newest, count, f"{KINDS[kind]}: {rate}")
-            yield {**alarm, "subject": ""}
+            yield replace(_alarm(at, newest, count, f"{KINDS[kind]}: {rate}"), subject="")
             return
 
 
-def _alarm(at: str, finding: Finding, count: int, why: str) -> dict[str, Any]:
-    return {
-        "at": at,
-        "kind": finding.kind,
-        "source": finding.source,
-        "subject": finding.subject,
-        "count": count,
-        "why": why,
-        "sample": finding.last_sample,
-    }
+def _alarm(at: str, finding: Finding, count: int, why: str) -> Alarm:
+    return Alarm(at, finding.kind, finding.source, finding.subject, count, why, finding.last_sample)
 
 
-def _count(state: Mapping[str, Any], kind: str, source: str) -> int:
-    return sum(f.count for f in findings_of(state) if (f.kind, f.source) == (kind, source))
+def _count(state: WatchState, kind: str, source: str) -> int:
+    return sum(f.count for f in state.findings if (f.kind, f.source) == (kind, source))
 
 
-def rules_of(state: Mapping[str, Any]) -> Rules:
-    """The rules in a state; unknown ones (of another version) are passed over."""
+def rules_of(given: Mapping[str, Any]) -> Rules:
+    """The rules of a state; unknown ones (of another version) are passed over."""
     names = {field.name for field in fields(Rules)}
-    return Rules(**{key: value for key, value in state["rules"].items() if key in names})
+    return Rules(**{key: value for key, value in given.items() if key in names})
 
 
 def later(at: str, seconds: float) -> str:
@@ -299,17 +289,16 @@ def state_file(folder: Path) -> Path:
     return folder / "watch.json"
 
 
-def load(folder: Path) -> Optional[dict[str, Any]]:
+def load(folder: Path) -> Optional[WatchState]:
     """The state in a release's folder, or None if there was no watch."""
     try:
-        state: dict[str, Any] = json.loads(state_file(folder).read_text(encoding="utf-8"))
+        return WatchState.from_json(json.loads(state_file(folder).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    return state
 
 
-def save(folder: Path, state: Mapping[str, Any]) -> None:
-    write_durably(state_file(folder), json_text(state).encode())
+def save(folder: Path, state: WatchState) -> None:
+    write_durably(state_file(folder), json_text(state.as_json()).encode())
 
 
 @contextlib.contextmanager
@@ -352,48 +341,30 @@ def _clock(at: str) -> str:
     return f"{at[:10]} {at[11:16]} UTC"
 
 
-def status(folder: Path, at: str = "") -> dict[str, Any]:
-    """Where the watch of a release stands: ``state`` is ``none``, ``watching``, ``ended``, ``alarm`` or ``dead``.
-
-    ``ok`` is false for an alarm and for a watcher that is dead or silent; ``summary`` is one sentence.
-    """
+def status(folder: Path, at: str = "") -> Status:
+    """Where the watch of a release stands."""
     at = at or now()
     state = load(folder)
     if state is None:
-        return {"state": "none", "ok": True, "summary": "no watch was started for this release", "alarms": []}
+        return Status("none", True, "no watch was started for this release")
     alarms = open_alarms(state)
-    silent_s = seconds_between(state["heartbeat"], at)
-    limit_s = max(5 * float(state["interval_s"]), 60.0)
-    gone = not state.get("timer") and not is_watched(folder)
-    dead = state["ended"] is None and (gone or silent_s > limit_s)
-    counts = totals(findings_of(state))
+    silent_s = seconds_between(state.heartbeat, at)
+    limit_s = max(5 * state.interval_s, 60.0)
+    gone = not state.timer and not is_watched(folder)
+    dead = state.ended is None and (gone or silent_s > limit_s)
+    counts = totals(state.findings)
     what = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items()) or "nothing to report"
-    seen = f"{plural(state['records'], 'log record')}, {plural(state['requests'], 'request')}: {what}"
+    seen = f"{plural(state.records, 'log record')}, {plural(state.requests, 'request')}: {what}"
     if alarms:
-        name, summary = "alarm", f"ALARM: {alarms[0]['why']}" + (f" (and {len(alarms) - 1} more)" if alarms[1:] else "")
+        name, summary = "alarm", f"ALARM: {alarms[0].why}" + (f" (and {len(alarms) - 1} more)" if alarms[1:] else "")
     elif dead:
         how = "is gone" if gone else "is silent"
         name, summary = (
             "dead",
-            f"the watcher {how}: last heartbeat {_clock(state['heartbeat'])} ({age(silent_s)} ago)",
+            f"the watcher {how}: last heartbeat {_clock(state.heartbeat)} ({age(silent_s)} ago)",
         )
-    elif state["ended"]:
-        name, summary = "ended", f"ended at {_clock(state['ended']['at'])}, {state['ended']['why']}; {seen}"
+    elif state.ended:
+        name, summary = "ended", f"ended at {_clock(state.ended.at)}, {state.ended.why}; {seen}"
     else:
-        name, summary = "watching", f"watching until {_clock(state['until'])}; {seen}"
-    return {
-        "state": name,
-        "ok": not alarms and not dead,
-        "dead": dead,
-        "summary": summary,
-        "alarms": alarms,
-        "counts": counts,
-        "started": state["started"],
-        "until": state["until"],
-        "heartbeat": state["heartbeat"],
-        "ended": state["ended"],
-        "blind": state["blind"],
-        "gaps": state["gaps"],
-        "requests": state["requests"],
-        "records": state["records"],
-    }
+        name, summary = "watching", f"watching until {_clock(state.until)}; {seen}"
+    return Status(name, not alarms and not dead, summary, tuple(alarms), dead, counts, state)

@@ -87,11 +87,11 @@ def status(
     journal = stack.state.last_finished()
     if journal:
         watched = rules.status(journal.folder)
-        found["watch"] = watched["state"]
-        if watched["ok"]:
-            lines.append(f"watch: {watched['summary']}")
+        found["watch"] = watched.state
+        if watched.ok:
+            lines.append(f"watch: {watched.summary}")
         else:
-            attention.append(f"watch: {watched['summary']}")
+            attention.append(f"watch: {watched.summary}")
             if not ("holder" in found or unfinished):  # an alarm comes before the next deploy
                 command = f"ansible-playbook watch.yml -l {stack.name}"
     changed = live_check.open_changes(stack.state)

@@ -17,6 +17,7 @@ from ..logwatch import confidential, data_rules, process, rules
 from ..logwatch.classify import totals
 from ..logwatch.confidential import Confidential
 from ..logwatch.kinds import KINDS
+from ..logwatch.state import Alarm, WatchState
 from ..releases.journal import Journal, State
 
 UNIT = "journal:"
@@ -70,7 +71,7 @@ def prepare(stack: Stack, release: str, options: Options) -> dict[str, Any]:
             specs,
             hours=options.hours,
             interval_s=options.interval_s,
-            rules=rules.rules_of({"rules": options.rules}),
+            rules=rules.rules_of(options.rules),
             timer=options.timer,
             redactor=stack.redactor,
             database=data_rules.spec_of(stack.database, stack.may_delete, stack.environment),
@@ -90,9 +91,9 @@ def first(stack: Stack, release: str, options: Options) -> dict[str, Any]:
                 redactor=stack.redactor,
                 password=stack.database.conninfo.password,
             )
-            counts = totals(rules.findings_of(state))
+            counts = totals(state.findings)
             line = f"{options.first_s:g} s: {_seen(state)}"
-            done.update(findings=counts, records=state["records"], requests=state["requests"], lines=[line])
+            done.update(findings=counts, records=state.records, requests=state.requests, lines=[line])
             alarms = rules.open_alarms(state)
             if alarms:
                 process.end(journal.folder, "the deploy failed")
@@ -116,7 +117,7 @@ def _logged(journal: Journal) -> list[str]:
     limit = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            found = rules.findings_of(process.look(journal.folder, journal.redactor))
+            found = process.look(journal.folder, journal.redactor).findings
         except (PapError, OSError):
             return []
         trouble = [finding for finding in found if finding.kind not in ("restart", "authentication")]
@@ -138,14 +139,14 @@ def start(state: State, release: str, known: Confidential, *, timer: bool = Fals
         return {"watching": False, "program": "", "folder": "", "pap": _pap([])}
     program = process.install(journal.folder)
     lines = []
-    if found["ended"] is None and timer:
+    if found.ended is None and timer:
         confidential.keep(journal.folder, known)
-    if found["ended"] is None and not timer and not rules.is_watched(journal.folder):
+    if found.ended is None and not timer and not rules.is_watched(journal.folder):
         pid = process.spawn(journal.folder, known)
-        lines = [f"goes on until {found['until'][:16].replace('T', ' ')} UTC in process {pid} on the target host"]
+        lines = [f"goes on until {found.until[:16].replace('T', ' ')} UTC in process {pid} on the target host"]
     return {
         "changed": bool(lines),
-        "watching": found["ended"] is None,
+        "watching": found.ended is None,
         "program": str(program),
         "folder": str(journal.folder),
         # For a timer: it must run as whom the folder belongs to, with a Python that has what the modules have.
@@ -161,19 +162,20 @@ def status(state: State, release: str) -> dict[str, Any]:
     if journal is None:
         return {"ok": True, "alarm": False, "dead": False, "release": "", "pap": _pap(["nothing was deployed yet"])}
     found = rules.status(journal.folder)
-    lines = [f"release {journal.release}: {found['summary']}"]
-    lines += [f"  {alarm['sample']}" for alarm in found["alarms"][:3] if alarm.get("sample")]
-    lines += [f"  cannot be read: {source['message']}" for source in (found.get("blind") or {}).values()]
-    lines += [f"  {gap['what']}" for gap in (found.get("gaps") or [])[-2:]]
+    lines = [f"release {journal.release}: {found.summary}"]
+    lines += [f"  {alarm.sample}" for alarm in found.alarms[:3] if alarm.sample]
+    if found.watch:
+        lines += [f"  cannot be read: {source.message}" for source in found.watch.blind.values()]
+        lines += [f"  {gap.what}" for gap in found.watch.gaps[-2:]]
     lines += filter(None, [state.lock.at_work()])
     return {
         "release": journal.release,
-        "ok": found["ok"],
+        "ok": found.ok,
         # Not being able to read a log is no reason to take a release back.
-        "alarm": any(alarm["kind"] != "blind" for alarm in found["alarms"]),
-        "dead": bool(found.get("dead")),
-        "watch": found,
-        "pap": _pap(lines, "" if found["ok"] else "failed"),
+        "alarm": any(alarm.kind != "blind" for alarm in found.alarms),
+        "dead": found.dead,
+        "watch": found.as_json(),
+        "pap": _pap(lines, "" if found.ok else "failed"),
     }
 
 
@@ -197,22 +199,22 @@ def _journal(state: State, release: str) -> Optional[Journal]:
     return state.journal(release) if release else state.last_finished()
 
 
-def _seen(state: Mapping[str, Any]) -> str:
-    counts = totals(rules.findings_of(state))
+def _seen(state: WatchState) -> str:
+    counts = totals(state.findings)
     what = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items()) or "nothing to report"
-    return f"{plural(state['requests'], 'request')}, {plural(state['records'], 'log record')}, {what}"
+    return f"{plural(state.requests, 'request')}, {plural(state.records, 'log record')}, {what}"
 
 
-def _alarm(stack: Stack, alarms: list[dict[str, Any]]) -> WatchAlarm:
+def _alarm(stack: Stack, alarms: list[Alarm]) -> WatchAlarm:
     more = f" (and {len(alarms) - 1} more)" if alarms[1:] else ""
-    lost = any(alarm["kind"] == data_rules.KIND for alarm in alarms)
+    lost = any(alarm.kind == data_rules.KIND for alarm in alarms)
     what = "The release lost data of {}" if lost else "The logs of {} are worse than before the deploy"
-    first = next((alarm for alarm in alarms if alarm["kind"] == data_rules.KIND), alarms[0])
+    first = next((alarm for alarm in alarms if alarm.kind == data_rules.KIND), alarms[0])
     return WatchAlarm(
-        f"{what.format(stack.label)}: {first['why']}{more}.",
+        f"{what.format(stack.label)}: {first.why}{more}.",
         hint="It is in the report, with the samples of the logs.",
-        alarms=alarms,
-        lines=[alarm["sample"] for alarm in alarms[:5]],
+        alarms=[alarm.as_json() for alarm in alarms],
+        lines=[alarm.sample for alarm in alarms[:5]],
     )
 
 

@@ -28,7 +28,7 @@ def build(journal: Journal) -> dict[str, Any]:
     kept = {name: _kept(journal.folder / f"{name}.json") for name in ("before", "catalog", "differences", "expected")}
     state = rules.load(journal.folder)
     status = rules.status(journal.folder) if state else None
-    made = build_from(journal.entries(), kept, state, status)
+    made = build_from(journal.entries(), kept, state.as_json() if state else None, status.as_json() if status else None)
     return {**made, "journal": str(journal.path)}
 
 

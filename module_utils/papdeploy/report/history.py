@@ -43,7 +43,7 @@ def row(journal: Journal) -> dict[str, Any]:
         if deployed and "unavailable_s" in deployed
         else downtime.of_failed_deploy(entries),
         # Before a release has finished no watcher runs yet, and none is missing.
-        "watch": watched["state"] if end and end["event"] == "finished" else "none",
+        "watch": watched.state if end and end["event"] == "finished" else "none",
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from papdeploy.databases import relation_losses, write_snapshot
 from papdeploy.logwatch import data_rules, process, rules
 from papdeploy.logwatch.confidential import Confidential
 from papdeploy.logwatch.rules import Rules
+from papdeploy.logwatch.state import WatchState
 from papdeploy.releases.journal import State
 from support.backup import database_of, forget
 from support.waiting import wait_until
@@ -52,16 +54,17 @@ class Watched:
 
     def step(self, statement: str = "") -> list[str]:
         """The alarms that a step of the watch adds after ``statement``."""
-        before = len((rules.load(self.journal.folder) or {})["alarms"])
+        before = len(self.load().alarms)
         if statement:
             self.server.sql(statement, self.name)
             self.quiet()
-        return [
-            alarm["why"]
-            for alarm in process.one_step(self.journal.folder, Confidential(database_password=self.server.password))[
-                "alarms"
-            ][before:]
-        ]
+        known = Confidential(database_password=self.server.password)
+        return [alarm.why for alarm in process.one_step(self.journal.folder, known).alarms[before:]]
+
+    def load(self) -> WatchState:
+        state = rules.load(self.journal.folder)
+        assert state is not None
+        return state
 
 
 @pytest.fixture
@@ -86,7 +89,7 @@ def test_ordinary_deletes_are_no_alarm_but_a_bulk_loss_is(watched: Watched) -> N
     told = watched.step("DROP TABLE policies; CREATE TABLE policies (id serial PRIMARY KEY, name text)")
     assert told == ["data was lost: public.policies was dropped and created anew (1,000 rows before, 0 now)"]
     status = rules.status(watched.journal.folder)
-    assert status["state"] == "alarm" and not status["ok"] and status["alarms"][0]["kind"] == data_rules.KIND
+    assert status.state == "alarm" and not status.ok and status.alarms[0].kind == data_rules.KIND
 
 
 def looks(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
@@ -119,11 +122,11 @@ def test_a_database_that_does_not_answer_is_said_and_its_password_is_on_no_disk(
     assert watched.name in config.read_text() and watched.server.password not in config.read_text()
     watched.server.sql(f'ALTER DATABASE "{watched.name}" RENAME TO "{watched.name}_away"')
     assert watched.step() == []
-    state = rules.load(watched.journal.folder)
-    assert state is not None and watched.name in state["blind"]["data"]["message"]
-    state["blind"]["data"]["since"] = "2020-01-01T00:00:00.000Z"
-    rules.save(watched.journal.folder, state)
+    state = watched.load()
+    assert watched.name in state.blind["data"].message
+    blind = replace(state.blind["data"], since="2020-01-01T00:00:00.000Z")
+    rules.save(watched.journal.folder, replace(state, blind={**state.blind, "data": blind}))
     assert any("the live database cannot be compared since 2020" in why for why in watched.step())
     watched.server.sql(f'ALTER DATABASE "{watched.name}_away" RENAME TO "{watched.name}"')
     watched.step()
-    assert "data" not in (rules.load(watched.journal.folder) or {})["blind"]
+    assert "data" not in watched.load().blind

@@ -65,7 +65,7 @@ class Stack:
         return state
 
     def records(self) -> int:
-        return int(self.load()["records"])
+        return int(self.load().records)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_it_runs_in_a_session_of_its_own_and_counts(stack: Stack) -> None:
     assert os.getsid(pid) == pid != os.getsid(0)
     stack.write(OK * 20)
     wait_until(lambda: stack.records() == 20, seconds=30)
-    assert rules.status(stack.folder)["state"] == "watching"
+    assert rules.status(stack.folder).state == "watching"
     with pytest.raises(Refused, match="already"):
         process.spawn(stack.folder)
 
@@ -106,15 +106,15 @@ def test_killed_at_any_instant_it_counts_every_line_once(stack: Stack) -> None:
             lines += 7
             time.sleep(0.003 * (life + 1))
         kill(pid)
-        assert rules.status(stack.folder)["state"] == "dead"
+        assert rules.status(stack.folder).state == "dead"
         stack.log.rename(stack.log.with_name(f"app.log.{9 - life}"))  # rotated while no watcher runs
         stack.write(OK * 3)
         lines += 3
     stack.spawn()
     wait_until(lambda: stack.records() >= lines, seconds=30)
     time.sleep(0.2)
-    assert (stack.records(), stack.load()["requests"]) == (lines, lines)
-    assert stack.load()["gaps"] == []
+    assert (stack.records(), stack.load().requests) == (lines, lines)
+    assert stack.load().gaps == ()
 
 
 def test_an_alarm_reaches_the_webhook_once_and_is_tried_until_it_is_taken(stack: Stack) -> None:
@@ -153,7 +153,7 @@ def test_an_alarm_reaches_the_webhook_once_and_is_tried_until_it_is_taken(stack:
     assert got[0]["event"] == "alarm" and got[0]["release"] == stack.journal.release
     assert "policies.x" in got[0]["message"] and got[0]["authorization"] == "Bearer abc"
     found = rules.status(stack.folder)
-    assert (found["state"], found["ok"]) == ("alarm", False)
+    assert (found.state, found.ok) == ("alarm", False)
     for path in stack.folder.iterdir():
         assert b"Bearer" not in path.read_bytes() and b"/hook" not in path.read_bytes(), path
 
@@ -162,9 +162,9 @@ def test_a_webhook_that_does_not_answer_does_not_stop_the_watch(stack: Stack) ->
     stack.prepare()
     stack.spawn(alert={"url": "http://127.0.0.1:9/", "stack": "pap"})
     stack.write(COLUMN + OK)
-    wait_until(lambda: any("not_told" in alarm for alarm in stack.load()["alarms"]), seconds=30)
-    steps = stack.load()["steps"]
-    wait_until(lambda: stack.load()["steps"] > steps + 3, seconds=30)
+    wait_until(lambda: any(alarm.not_told for alarm in stack.load().alarms), seconds=30)
+    steps = stack.load().steps
+    wait_until(lambda: stack.load().steps > steps + 3, seconds=30)
 
 
 @pytest.mark.parametrize("how", ["rolled back", "a later release"])
@@ -177,11 +177,11 @@ def test_it_ends_when_the_release_is_no_longer_in_force(stack: Stack, how: str) 
         time.sleep(1.1)  # releases are ordered by the second of their start
         later = stack.begin()
         later.append("activate", "begin")
-    wait_until(lambda: stack.load()["ended"] is not None, seconds=30)
+    wait_until(lambda: stack.load().ended is not None, seconds=30)
     os.waitpid(pid, 0)
     found = rules.status(stack.folder)
-    assert (found["state"], found["ok"]) == ("ended", True)
-    assert ("rolled back" if how == "rolled back" else "took over") in found["summary"]
+    assert (found.state, found.ok) == ("ended", True)
+    assert ("rolled back" if how == "rolled back" else "took over") in found.summary
 
 
 def test_the_first_minute_forgives_the_start_and_stops_at_an_alarm(stack: Stack) -> None:
@@ -192,7 +192,7 @@ def test_the_first_minute_forgives_the_start_and_stops_at_an_alarm(stack: Stack)
     stack.write(COLUMN + OK)
     started = time.monotonic()
     state = process.first(stack.folder, seconds=60, poll_s=0.05)
-    assert [alarm["kind"] for alarm in rules.open_alarms(state)] == ["missing_column"]
+    assert [alarm.kind for alarm in rules.open_alarms(state)] == ["missing_column"]
     assert time.monotonic() - started < 30
 
 
@@ -203,7 +203,7 @@ def test_what_the_old_version_logged_while_it_was_stopped_is_no_finding(stack: S
     assert process.remark(stack.folder) is True
     stack.write(OK * 2)
     state = process.first(stack.folder, seconds=0.2, poll_s=0.1)
-    assert (state["records"], state["findings"]) == (2, [])
+    assert (state.records, state.findings) == (2, ())
     stack.log.unlink()
     assert process.remark(stack.folder) is False, "a log that is away for a moment does not stop a deploy"
 
@@ -215,7 +215,7 @@ def test_a_single_step_is_what_a_timer_runs(stack: Stack) -> None:
     for _ in range(2):
         assert os.spawnlp(os.P_WAIT, "python3", "python3", str(program), "step", str(stack.folder)) == 0
     assert stack.records() == 6
-    assert rules.status(stack.folder)["state"] == "alarm"
+    assert rules.status(stack.folder).state == "alarm"
     process.end(stack.folder, "ended by jane")
     assert os.spawnlp(os.P_WAIT, "python3", "python3", str(program), "step", str(stack.folder)) == 3
 
@@ -257,10 +257,8 @@ def test_it_masks_what_only_the_deploy_knew_and_keeps_none_of_it(stack: Stack, t
         if number == 2:
             kill(pid)
             pid = stack.spawn(**known)
-    assert any(
-        "failed" in finding["last_sample"] and MASK in finding["last_sample"] for finding in stack.load()["findings"]
-    )
-    assert stack.load()["carry"]["api"]
+    assert any("failed" in finding.last_sample and MASK in finding.last_sample for finding in stack.load().findings)
+    assert stack.load().carry["api"]
     environ = Path(f"/proc/{pid}/environ").read_bytes() + Path(f"/proc/{pid}/cmdline").read_bytes()
     for secret in SECRETS.values():
         for spell in spellings:
@@ -276,7 +274,7 @@ def test_a_timer_has_them_from_a_private_file_while_it_runs(stack: Stack) -> Non
     stack.write(COLUMN.replace("does", "smoke-only does") * 2 + OK)
     program = process.install(stack.folder)
     assert os.spawnlp(os.P_WAIT, "python3", "python3", str(program), "step", str(stack.folder)) == 0
-    assert stack.load()["findings"] and "smoke-only" not in rules.state_file(stack.folder).read_text()
+    assert stack.load().findings and "smoke-only" not in rules.state_file(stack.folder).read_text()
     process.end(stack.folder, "ended by jane")
     assert not private.exists()
 
@@ -290,7 +288,7 @@ def test_a_watch_of_the_last_version_is_gone_on_with(stack: Stack) -> None:
     )
     stack.spawn()
     stack.write(COLUMN + OK)
-    wait_until(lambda: any("not_told" in alarm for alarm in stack.load()["alarms"]), seconds=30)
+    wait_until(lambda: any(alarm.not_told for alarm in stack.load().alarms), seconds=30)
 
 
 def test_a_watcher_that_cannot_start_says_so(stack: Stack) -> None:
@@ -301,4 +299,4 @@ def test_a_watcher_that_cannot_start_says_so(stack: Stack) -> None:
 def test_ended_on_purpose_it_is_not_dead(stack: Stack) -> None:
     stack.prepare()
     process.end(stack.folder, "ended by jane")
-    assert rules.status(stack.folder)["state"] == "ended"
+    assert rules.status(stack.folder).state == "ended"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from papdeploy.logwatch.files import FileLog
-from papdeploy.logwatch.rules import Rules, begin, findings_of, step
+from papdeploy.logwatch.rules import Rules, begin, step
 from support.postgres_servers import Server, free_port, start_server, stop_server
 
 pytestmark = pytest.mark.every_version
@@ -94,7 +94,7 @@ def test_real_logs(server: Server, database: str, tmp_path: Path) -> None:
     assert codes == [500, 500, 500, 200, 500, 500]
     for _ in range(2):
         state = step(state, sources, at)
-    counts = {(f.source, f.kind, f.subject): f.count for f in findings_of(state) if f.kind != "restart"}
+    counts = {(f.source, f.kind, f.subject): f.count for f in state.findings if f.kind != "restart"}
     column = '"rego_code"'
     assert counts == {
         ("api", "missing_column", column): 3,
@@ -106,6 +106,6 @@ def test_real_logs(server: Server, database: str, tmp_path: Path) -> None:
         ("api", "server_error", "GET /policies/secret-2 500"): 1,
         ("api", "server_error", "POST /users/jane 500"): 2,
     }
-    assert [alarm["kind"] for alarm in state["alarms"]] == ["missing_column", "server_error"]
-    samples = " ".join(f.first_sample + f.last_sample for f in findings_of(state) if f.kind != "server_error")
+    assert [alarm.kind for alarm in state.alarms] == ["missing_column", "server_error"]
+    samples = " ".join(f.first_sample + f.last_sample for f in state.findings if f.kind != "server_error")
     assert "jane" not in samples and "secret-" not in samples

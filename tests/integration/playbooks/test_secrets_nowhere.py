@@ -141,6 +141,11 @@ def sentences_elsewhere(value: Any, key: str = "") -> list[str]:
     return [f"{key}: {value}"] if isinstance(value, str) and value.count(" ") > 2 and key not in ours else []
 
 
+def watched_records(folder: Path) -> int:
+    state = rules.load(folder)
+    return state.records if state else 0
+
+
 @pytest.fixture
 def talking() -> Iterator[Talking]:
     home = Path(tempfile.mkdtemp(prefix="pap-secrets-"))
@@ -168,10 +173,10 @@ def test_no_secret_is_anywhere(talking: Talking) -> None:
     said = talking.play("deploy.yml", "-e", "pap_rehearse=false", "-v")
     assert "finished" in said and "COMMENT ON TABLE policies IS 'password: see the docs'" in said
     folder = talking.sandbox.stack().remembers.releases()[-1].folder
-    records = (rules.load(folder) or {})["records"]
+    records = watched_records(folder)
     stack = talking.sandbox.stack()
     assert stack.request("/policies/", token=stack.token())[0] == 200
-    wait_until(lambda: (rules.load(folder) or {})["records"] > records, seconds=60)
+    wait_until(lambda: watched_records(folder) > records, seconds=60)
     # A start that fails says what it has on its way out.
     tells = {"pap_api_restart_command": ["sh", "-c", f"cat {talking.env_file} >&2; echo {PASSWORD} >&2; exit 3"]}
     said = talking.play("rollback.yml", "-e", json.dumps(tells), rc=(0, 2))

@@ -107,14 +107,14 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Watched) -> None:
     assert "runs current" in sandbox.listener.told[-1]["message"]
     assert journal.release in sandbox.listener.told[-1]["message"]
     assert (sandbox.home / "reports" / "pap-staging" / f"{journal.release}.html").is_file()
-    assert rules.status(folder)["state"] == "watching"
+    assert rules.status(folder).state == "watching"
     assert "watching until" in sandbox.play("watch.yml")
     assert "nothing to deploy" in sandbox.play("status.yml")
 
     # The schema is broken by hand after the deploy: the API's next request for policies is a 500.
     sandbox.stack().sql("ALTER TABLE policies DROP COLUMN rego_code")
     assert sandbox.get("/policies/") == 500
-    wait_until(lambda: not rules.status(folder)["ok"], lambda: rules.load(folder), seconds=60)
+    wait_until(lambda: not rules.status(folder).ok, lambda: rules.load(folder), seconds=60)
     said = sandbox.play("watch.yml", rc=2)
     # The log and the database tell it, whichever is looked at first.
     assert "a column that the code uses is not there" in said or "policies lost its column rego_code" in said, said
@@ -130,7 +130,7 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Watched) -> None:
     restore = ("-e", "watch_rollback=true", "-e", "rollback_strategy=restore")
     said = sandbox.play("watch.yml", *restore, rc=2)
     assert "It was not rolled back: " in said and "rollback_accept_data_loss=true" in said, said
-    assert sandbox.stack().running() == "current" and not rules.status(folder)["ok"]
+    assert sandbox.stack().running() == "current" and not rules.status(folder).ok
     text = page.read_text()
     assert "The rollback was refused" in text and "public.policies: 1 row" in text
     assert "rollback.yml -l pap-staging -e rollback_accept_data_loss=true" in text and "rego_code" in text

@@ -35,7 +35,7 @@ def hostile_release(place: Place) -> tuple[Journal, str, Path]:
     )
     process.look(journal.folder)
     place.state().lock.by(WHO).release(journal.release)
-    assert not rules.status(journal.folder)["ok"]
+    assert not rules.status(journal.folder).ok
     return journal, text, mark
 
 

@@ -10,6 +10,7 @@ from papdeploy.core.errors import Refused
 from papdeploy.core.reasons import stated
 from papdeploy.logwatch.rules import acknowledge
 from papdeploy.migrations.run import baseline
+from support import report_samples
 
 NOTHING = [
     "", " ", "\n\t", "...", ". . .", "… … …", "- - - -", "1 2 3 4 5", "x", "x y z", "a b c d e f g h", "because", "ok ok ok ok",
@@ -22,7 +23,7 @@ SOMETHING = [
 ]  # fmt: skip
 TAKERS: dict[str, Callable[[str], object]] = {
     "receipt_override": lambda reason: receipts.override(reason, Refused("There is none."), {"user": "jane"}),
-    "watch_acknowledge": lambda reason: acknowledge({"alarms": []}, "jane", reason, "2025-03-01T12:00:00Z"),
+    "watch_acknowledge": lambda reason: acknowledge(report_samples.watch(), "jane", reason, "2025-03-01T12:00:00Z"),
     "repair --reason": lambda reason: baseline.repair("postgresql://nobody@127.0.0.1:1/none", [], reason=reason),
 }
 

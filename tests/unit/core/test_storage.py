@@ -14,9 +14,11 @@ import pytest
 from papdeploy.app.restart_policies import PolicyMemo
 from papdeploy.core import durable, storage
 from papdeploy.core.errors import StorageFailed
-from papdeploy.logwatch import process
+from papdeploy.logwatch import process, rules
 from papdeploy.logwatch.confidential import NOTHING
+from papdeploy.logwatch.state import WatchState
 from papdeploy.releases.journal import State
+from support import report_samples
 from support.full_disk import RESERVE_BYTES, fill, make_room, small_disk
 from unit.ansible.test_pap_module import Module, ends
 from unit.releases.test_journal import ME
@@ -253,15 +255,15 @@ def test_the_watcher_waits_for_room(disk: Path, monkeypatch: pytest.MonkeyPatch,
     journal = State(disk / "state").begin(ME)
     steps: list[int] = []
 
-    def one_step(folder: Path, _: Any) -> dict[str, Any]:
+    def one_step(folder: Path, _: Any) -> WatchState:
         steps.append(1)
         if len(steps) == 1:
             fill(disk)
             durable.write_durably(folder / "watch.json", BIG.encode(), vital=False)
         make_room(disk)
-        return {"ended": "in time"}
+        return report_samples.watch(ended={"at": report_samples.at(0), "why": "in time"})
 
-    (journal.folder / "watch.json").write_text('{"interval_s": 0}')
+    rules.save(journal.folder, report_samples.watch(interval_s=0))
     monkeypatch.setattr(process, "one_step", one_step)
     process.run(journal.folder, NOTHING)
     assert len(steps) == 2 and "The disk is full (ENOSPC)" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from papdeploy.migrations.cli import console
 from papdeploy.phases import migrate, preflight, progress, rehearse, watch
 from papdeploy.rehearsal import verdict
 from papdeploy.schema.differences.result import CheckResult, Difference
+from support import report_samples
 
 # A number one before a plural. "1 is", "1 has" and "1 was" are sentences, not counts.
 WRONG = re.compile(r"\b1 (?:(?:more|new|log|open|other) )?(?!is\b|has\b|was\b|ms\b)[a-z]+s\b")
@@ -32,10 +33,6 @@ def _tried(n: int) -> dict[str, Any]:
 def _applied(n: int) -> dict[str, Any]:
     item = {"identity": "m", "statements": [{}] * n, "seconds": n}
     return {"applied": [item], "check": {"checked": {"tables": n}}}
-
-
-def _state(n: int) -> dict[str, Any]:
-    return {"records": n, "requests": n, "findings": []}
 
 
 def _schema(n: int) -> str:
@@ -59,7 +56,7 @@ MESSAGES: dict[str, Callable[[int], Any]] = {
     "baseline": lambda n: preflight._baseline_line(Baseline([{"path": "/", "status": 200, "problem": ""}] * n)),
     "schema": _schema,
     "schema check": lambda n: CheckResult(False, [_difference()] * n, checked={}).summary(),
-    "watch": lambda n: watch._seen(_state(n)),
+    "watch": lambda n: watch._seen(report_samples.watch(records=n, requests=n, findings=[])),
     "written": lambda n: Written({f"t{i}": {"rows": n, "deleted": n} for i in range(12 + n)}, True, "").sentence(),
     "locks": lambda n: verdict.lock_words([{"mode": "ShareLock", "table": f"t{i}", "held_s": n} for i in range(6 + n)]),
     "backfill": lambda n: progress.sentence(

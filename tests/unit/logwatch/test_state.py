@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from papdeploy.core.errors import Refused, Unavailable
 from papdeploy.logwatch import rules as watch
 from papdeploy.logwatch.files import FileLog
 from papdeploy.logwatch.rules import Rules, acknowledge, begin, open_alarms, status, step
+from papdeploy.logwatch.state import Acknowledged, Alarm, Ended, WatchState
 
 OK = 'INFO:     127.0.0.1:1 - "GET /policies/ HTTP/1.1" 200 OK\n'
 FAIL = 'INFO:     127.0.0.1:1 - "GET /policies/ HTTP/1.1" 500 Internal Server Error\n'
@@ -35,36 +37,37 @@ class Watched:
     def at(self) -> str:
         return f"2025-01-01T{12 + self.minute // 60:02d}:{self.minute % 60:02d}:00.000Z"
 
-    def logs(self, text: str, minutes: int = 1) -> list[dict[str, Any]]:
+    def logs(self, text: str, minutes: int = 1) -> list[Alarm]:
         """Log this, let a minute pass, read, and read once more for what was still growing; the new alarms."""
-        known = len(self.state["alarms"])
+        known = len(self.state.alarms)
         with self.log.open("a") as file:
             file.write(text)
         self.minute += minutes
         for _ in range(2):
-            self.state = json.loads(json.dumps(step(self.state, self.sources, self.at)))
-        return list(self.state["alarms"][known:])
+            after = step(self.state, self.sources, self.at)
+            self.state = WatchState.from_json(json.loads(json.dumps(after.as_json())))
+        return list(self.state.alarms[known:])
 
 
 def test_a_new_missing_column_is_an_alarm_at_once(tmp_path: Path) -> None:
     stack = Watched(tmp_path, OK * 100)
     assert stack.logs(OK * 10) == []
     (alarm,) = stack.logs(COLUMN)
-    assert (alarm["kind"], alarm["subject"], alarm["count"], alarm["at"]) == (
+    assert (alarm.kind, alarm.subject, alarm.count, alarm.at) == (
         "missing_column",
         "policies.x",
         1,
         stack.at,
     )
-    assert "not once before the deploy" in alarm["why"] and "policies.x" in alarm["sample"]
+    assert "not once before the deploy" in alarm.why and "policies.x" in alarm.sample
     assert stack.logs(COLUMN) == [], "the same alarm is raised once"
-    assert [a["subject"] for a in stack.logs(OTHER)] == ["policies.y"]
+    assert [a.subject for a in stack.logs(OTHER)] == ["policies.y"]
 
 
 def test_what_was_there_before_the_deploy_is_not_its_fault(tmp_path: Path) -> None:
     stack = Watched(tmp_path, (OK * 99 + COLUMN) * 5)
     assert stack.logs(OK * 99 + COLUMN) == []
-    assert stack.state["findings"][0]["count"] == 1
+    assert stack.state.findings[0].count == 1
 
 
 @pytest.mark.parametrize(
@@ -89,14 +92,14 @@ def test_a_late_burst_is_seen_although_the_day_was_quiet(tmp_path: Path) -> None
     for _ in range(6):
         assert stack.logs(OK * 1000, minutes=10) == []
     alarms = stack.logs(OK * 60 + FAIL * 40, minutes=20)
-    assert [a["kind"] for a in alarms] == ["server_error"]
-    assert " requests; before: 20 in 1000" in alarms[0]["why"]
+    assert [a.kind for a in alarms] == ["server_error"]
+    assert " requests; before: 20 in 1000" in alarms[0].why
 
 
 def test_the_server_has_no_requests_so_its_rate_is_by_time(tmp_path: Path) -> None:
     quiet = Watched(tmp_path, PEPS * 10, source="database")  # ten in the half hour before
     assert quiet.logs(PEPS * 5, minutes=10) == []
-    assert [a["kind"] for a in quiet.logs(PEPS * 40, minutes=10)] == ["lock"]
+    assert [a.kind for a in quiet.logs(PEPS * 40, minutes=10)] == ["lock"]
 
 
 def test_the_start_that_activation_caused_is_expected_and_the_next_is_not(tmp_path: Path) -> None:
@@ -106,7 +109,7 @@ def test_the_start_that_activation_caused_is_expected_and_the_next_is_not(tmp_pa
     stack.state = step(stack.state, stack.sources, stack.at, settling=True)
     assert stack.logs(OK) == []
     (alarm,) = stack.logs(START)
-    assert alarm["kind"] == "restart" and "1 time" in alarm["why"]
+    assert alarm.kind == "restart" and "1 time" in alarm.why
 
 
 def test_a_log_that_cannot_be_read_becomes_an_alarm_and_recovers(tmp_path: Path) -> None:
@@ -116,14 +119,14 @@ def test_a_log_that_cannot_be_read_becomes_an_alarm_and_recovers(tmp_path: Path)
     stack.log.unlink()
     stack.minute += 1
     stack.state = step(stack.state, stack.sources, stack.at)
-    assert open_alarms(stack.state) == [] and "api" in stack.state["blind"]
+    assert open_alarms(stack.state) == [] and "api" in stack.state.blind
     stack.minute += 4
     stack.state = step(stack.state, stack.sources, stack.at)
-    assert [a["kind"] for a in open_alarms(stack.state)] == ["blind"]
+    assert [a.kind for a in open_alarms(stack.state)] == ["blind"]
     stack.log.write_text(text)
     stack.logs(COLUMN)
-    assert stack.state["blind"] == {}
-    assert "missing_column" in [a["kind"] for a in open_alarms(stack.state)]
+    assert stack.state.blind == {}
+    assert "missing_column" in [a.kind for a in open_alarms(stack.state)]
 
 
 def test_what_was_read_before_an_error_is_counted_once(tmp_path: Path) -> None:
@@ -140,16 +143,16 @@ def test_what_was_read_before_an_error_is_counted_once(tmp_path: Path) -> None:
     stack.sources = {"api": Torn((str(stack.log),))}
     stack.logs(FAIL * 10)
     stack.logs("")
-    assert {f["kind"]: f["count"] for f in stack.state["findings"]} == {"server_error": 10}
-    assert stack.state["requests"] == 10
+    assert {f.kind: f.count for f in stack.state.findings} == {"server_error": 10}
+    assert stack.state.requests == 10
 
 
 def test_the_watch_ends_when_its_time_is_over(tmp_path: Path) -> None:
     stack = Watched(tmp_path, OK)
     stack.logs(OK, minutes=119)
-    assert stack.state["ended"] is None
+    assert stack.state.ended is None
     stack.logs(OK, minutes=1)
-    assert stack.state["ended"]["why"] == "its time is over"
+    assert (stack.state.ended or Ended("", "")).why == "its time is over"
 
 
 def test_nothing_to_watch_is_refused(tmp_path: Path) -> None:
@@ -161,7 +164,7 @@ def test_the_plot_has_the_counts_by_time_and_source(tmp_path: Path) -> None:
     stack = Watched(tmp_path, OK)
     stack.logs(OK * 3)
     stack.logs(OK + FAIL * 2 + OK)
-    points = [(p["at"][11:16], p["api"]["requests"], p["api"]["kinds"]) for p in stack.state["series"]]
+    points = [(p["at"][11:16], p["api"]["requests"], p["api"]["kinds"]) for p in stack.state.series]
     assert points == [("12:01", 3, {}), ("12:02", 4, {"server_error": 2})]
 
 
@@ -173,7 +176,7 @@ class TestStatus:
         return stack.folder
 
     def test_none(self, tmp_path: Path) -> None:
-        assert status(tmp_path)["state"] == "none"
+        assert status(tmp_path).state == "none"
 
     def test_watching(self, tmp_path: Path) -> None:
         stack = Watched(tmp_path, OK)
@@ -181,46 +184,46 @@ class TestStatus:
         folder = self.saved(stack)
         with watch.being_watcher(folder):
             found = status(folder, at=stack.at)
-        assert (found["state"], found["ok"]) == ("watching", True)
-        assert "4 requests" in found["summary"] and "1 authentication" in found["summary"]
+        assert (found.state, found.ok) == ("watching", True)
+        assert "4 requests" in found.summary and "1 authentication" in found.summary
 
     def test_dead_because_its_process_is_gone(self, tmp_path: Path) -> None:
         stack = Watched(tmp_path, OK)
         found = status(self.saved(stack), at=stack.at)
-        assert (found["state"], found["ok"]) == ("dead", False)
-        assert "is gone" in found["summary"]
+        assert (found.state, found.ok) == ("dead", False)
+        assert "is gone" in found.summary
 
     def test_dead_because_it_is_silent(self, tmp_path: Path) -> None:
         stack = Watched(tmp_path, OK)
         folder = self.saved(stack)
         with watch.being_watcher(folder):
-            assert status(folder, at="2025-01-01T12:02:00.000Z")["ok"]
+            assert status(folder, at="2025-01-01T12:02:00.000Z").ok
             found = status(folder, at="2025-01-01T12:03:00.000Z")
-        assert (found["state"], found["ok"]) == ("dead", False)
-        assert "silent" in found["summary"]
+        assert (found.state, found.ok) == ("dead", False)
+        assert "silent" in found.summary
 
     def test_a_timers_steps_have_no_process_between_them(self, tmp_path: Path) -> None:
         stack = Watched(tmp_path, OK)
-        stack.state["timer"] = True
-        assert status(self.saved(stack), at=stack.at)["state"] == "watching"
+        stack.state = replace(stack.state, timer=True)
+        assert status(self.saved(stack), at=stack.at).state == "watching"
 
     def test_ended(self, tmp_path: Path) -> None:
         stack = Watched(tmp_path, OK)
         stack.logs(OK, minutes=120)
         found = status(self.saved(stack), at="2025-02-01T00:00:00.000Z")
-        assert (found["state"], found["ok"]) == ("ended", True)
+        assert (found.state, found.ok) == ("ended", True)
 
     def test_an_alarm_stays_until_it_is_acknowledged_with_a_reason(self, tmp_path: Path) -> None:
         stack = Watched(tmp_path, OK)
         stack.logs(COLUMN)
         stack.logs(OK, minutes=120)
         found = status(self.saved(stack), at=stack.at)
-        assert (found["state"], found["ok"]) == ("alarm", False)
+        assert (found.state, found.ok) == ("alarm", False)
         with pytest.raises(Refused):
             acknowledge(stack.state, "jane", " ", stack.at)
         stack.state = acknowledge(stack.state, "jane", "an old client, now stopped", stack.at)
-        assert status(self.saved(stack), at=stack.at)["ok"]
-        assert stack.state["alarms"][0]["acknowledged"]["reason"] == "an old client, now stopped"
+        assert status(self.saved(stack), at=stack.at).ok
+        assert (stack.state.alarms[0].acknowledged or Acknowledged("", "", "")).reason == "an old client, now stopped"
 
     def test_only_one_watcher(self, tmp_path: Path) -> None:
         with watch.being_watcher(tmp_path):

@@ -15,6 +15,7 @@ from papdeploy.core.processes import boot_id
 from papdeploy.logwatch import rules
 from papdeploy.phases import preflight, report
 from papdeploy.releases.journal import Journal, State
+from support import report_samples
 
 AWAY = {"user": "jane", "host": "another-host", "pid": 1}
 GONE = {"user": "jane", "host": socket.gethostname(), "pid": 2**22 + 7, "boot": boot_id()}  # above any process id
@@ -117,12 +118,7 @@ def test_a_deploy_would_be_refused(bench: Bench) -> None:
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_a_dead_watcher_comes_before_a_deploy_and_after_an_interrupted_one(bench: Bench, interrupted: bool) -> None:
     journal = bench.release(GONE, end="finished")
-    state = {
-        "release": journal.release, "started": "2026-01-01T00:00:00.000Z", "until": "2026-01-02T00:00:00.000Z",
-        "heartbeat": "2026-01-01T00:00:00.000Z", "interval_s": 30, "alarms": [], "findings": [], "ended": None,
-        "requests": 0, "records": 0, "blind": {}, "gaps": [],
-    }  # fmt: skip
-    rules.save(journal.folder, state)
+    rules.save(journal.folder, report_samples.watch(release=journal.release))
     bench.pending = [{"identity": "add_keys"}]
     if interrupted:
         bench.release(GONE, "backup")
