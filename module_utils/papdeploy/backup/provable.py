@@ -6,6 +6,7 @@ from typing import Any
 
 from ..core.errors import CommandFailed, Refused
 from ..core.text import few, plural
+from ..databases.content_digest import not_dumped
 from ..databases.content_digest.queries import no_member, user_schema
 from ..databases.psql import Database, Session
 from . import rights, search_paths
@@ -14,8 +15,8 @@ _SHOWN = 10
 
 # What PostgreSQL's own dump cannot be restored with, and the statement that mends it.
 _RULES = f"""
-SELECT 'rule "_RETURN" on ' || c.oid::regclass || ' (that name is a view''s: CREATE RULE refuses it)' AS what,
-       'ALTER RULE "_RETURN" ON ' || c.oid::regclass || ' RENAME TO "return";' AS mended
+SELECT 'rule "_RETURN" on ' || c.oid::regclass::text || ' (that name is a view''s: CREATE RULE refuses it)' AS what,
+       'ALTER RULE "_RETURN" ON ' || c.oid::regclass::text || ' RENAME TO "return";' AS mended
 FROM pg_rewrite w JOIN pg_class c ON c.oid = w.ev_class
 JOIN pg_namespace n ON n.oid = c.relnamespace AND {user_schema()}
 WHERE w.rulename = '_RETURN' AND c.relkind NOT IN ('v', 'm') ORDER BY 1"""
@@ -26,6 +27,10 @@ SELECT 'extension ' || quote_ident(x.extname) || ' (its files are not on the ser
        'install the package of ' || quote_ident(x.extname) || ', or DROP EXTENSION ' || quote_ident(x.extname) || ';'
        AS mended
 FROM pg_extension x WHERE NOT EXISTS (SELECT FROM pg_available_extensions a WHERE a.name = x.extname) ORDER BY 1"""
+
+_STRAY = f"""
+SELECT name || ' (pg_dump leaves out what is in a schema of the system)' AS what, moved AS mended
+FROM ({not_dumped.STRAY}) AS s WHERE needed ORDER BY 1"""
 
 # Functions in C, by library; those of extensions are the extension's own concern.
 _LIBRARIES = f"""
@@ -41,7 +46,7 @@ def refuse_unprovable(database: Database, session: Session, proof: str) -> None:
     rights.refuse_missing(session, restores=proof != "none")
     if proof == "none":
         return
-    found = [*session.rows(_RULES), *session.rows(_EXTENSIONS)]
+    found = [*session.rows(_RULES), *session.rows(_EXTENSIONS), *session.rows(_STRAY)]
     found += [_lost(library) for library in session.rows(_LIBRARIES) if not _loads(database, library["oid"])]
     if found:
         objects = [str(one["what"]) for one in found]

@@ -26,7 +26,7 @@ WITH RECURSIVE made(classid, objid, owner, object) AS (
     JOIN pg_namespace n ON n.oid = y.typnamespace AND {user_schema()}
     WHERE y.typtype IN ('d', 'r') AND {no_member("pg_type", "y.oid")}
     UNION ALL
-    SELECT 'pg_proc'::regclass::oid, p.oid, p.proowner, 'function ' || p.oid::regprocedure FROM pg_proc p
+    SELECT 'pg_proc'::regclass::oid, p.oid, p.proowner, 'function ' || p.oid::regprocedure::text FROM pg_proc p
     JOIN pg_namespace n ON n.oid = p.pronamespace AND {user_schema()} WHERE {no_member("pg_proc", "p.oid")}
       AND {BY_ITSELF.format("pg_proc", "p.oid")}
 ), uses(object, owner, classid, objid) AS (

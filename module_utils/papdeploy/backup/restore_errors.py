@@ -13,7 +13,7 @@ from ..core.errors import CommandFailed, PapError
 from ..core.text import plural
 from ..databases.content_digest.queries import user_schema
 from ..databases.psql import Database
-from ..sql.quoting import quote_ident
+from ..sql.quoting import quote_ident, quote_literal
 from . import search_paths
 
 
@@ -62,6 +62,13 @@ def next_step(database: Database, said: str) -> str:
     found = re.search(r"permission denied for (.+)", said)
     if found:
         return f"GRANT {role} that right on {found[1].strip()}, or set pap_db_admin_user to a role that has it."
+    if version := re.search(r'template database "([^"]+)" has a collation version', said):
+        name = quote_ident(version[1])
+        return (
+            "The operating system has another version of its collations than when the server was set up."
+            f" As a superuser: ALTER DATABASE {name} REFRESH COLLATION VERSION; and REINDEX DATABASE where one holds"
+            " text of yours (PostgreSQL documentation, ALTER COLLATION, notes)."
+        )
     if "No space left on device" in said:
         return "The disk of the database server is full: free some space there, then try again."
     if broken := re.search(r'violates (?:foreign key|check|exclusion|not-null) constraint(?: "([^"]+)")?', said):
@@ -72,6 +79,11 @@ def next_step(database: Database, said: str) -> str:
             " row of a restore (PostgreSQL documentation, CREATE TABLE, CHECK)."
             f" Mend the rows; or drop it and add it again with NOT VALID, which a restore leaves unchecked: ALTER TABLE"
             f" … DROP CONSTRAINT {name}, ADD CONSTRAINT {name} … NOT VALID."
+        )
+    if "violates partition constraint" in said:
+        return (
+            "The live database holds rows in a partition to which they do not belong (the function or the collation by"
+            " which it is partitioned was changed): an UPDATE of its key in every row of the table puts them right."
         )
     if double := re.search(r'could not create unique index "([^"]+)"', said):
         return (
@@ -84,7 +96,34 @@ def next_step(database: Database, said: str) -> str:
             "A row is larger as text than PostgreSQL can hold in memory (1 GB; bytea takes two characters a byte), so"
             " no pg_dump can read it. Split that value, or keep it as a large object."
         )
-    return search_paths.advice(database, said) or _as_postgresql(said)
+    return search_paths.advice(database, said) or _by_extension(database, said) or _as_postgresql(said)
+
+
+_MISSING = re.compile(r'(?:function|type|relation|operator) "?([^\s"(]+)"?(?:\(.*?\))? does not exist')
+_DOUBLE = re.compile(r'(function|type|relation|operator) "?([^\s"(]+)"? already exists')
+
+
+def _by_extension(database: Database, said: str) -> str:
+    """What to do where a person has added something to an extension, or taken something out of it."""
+    if double := _DOUBLE.search(said):
+        return (
+            f"An extension makes that {double[1]} as well, from which it was taken out in the live database: put it"
+            " back (ALTER EXTENSION … ADD …), or drop it there."
+        )
+    if not (missing := _MISSING.search(said)):
+        return ""
+    rows = database.rows(
+        "SELECT o.type || ' ' || o.identity AS what, upper(o.type) || ' ' || o.identity AS named,"
+        " quote_ident(x.extname) AS extension FROM pg_extension x JOIN pg_depend d"
+        " ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = x.oid AND d.deptype = 'e'"
+        " CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, d.objsubid) AS o"
+        f" WHERE regexp_replace(o.identity, '[(].*$', '') = {quote_literal(missing[1])} ORDER BY 1"
+    )
+    return "".join(
+        f"{row['what']} was added to extension {row['extension']} by hand, so no dump carries it: ALTER EXTENSION"
+        f" {row['extension']} DROP {row['named']}; in the live database, which keeps it."
+        for row in rows[:1]
+    )
 
 
 _INTERRUPTED = re.compile(r"FATAL:|connection|terminat|cancel|signal|timeout", re.IGNORECASE)

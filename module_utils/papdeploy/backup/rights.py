@@ -33,7 +33,7 @@ _UNREADABLE = f"""
 SELECT 'schema ' || quote_ident(n.nspname) || ': no USAGE on it' AS said
 FROM pg_namespace n WHERE {user_schema()} AND NOT has_schema_privilege(n.oid, 'USAGE')
 UNION ALL
-SELECT {_KINDS} || ' ' || c.oid::regclass || ': no SELECT on it' FROM {_RELATIONS}
+SELECT {_KINDS} || ' ' || c.oid::regclass::text || ': no SELECT on it' FROM {_RELATIONS}
 WHERE c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 't' AND NOT has_table_privilege(c.oid, 'SELECT')
   AND {no_member("pg_class", "c.oid")}
 UNION ALL
@@ -42,7 +42,7 @@ FROM pg_user_mappings u JOIN pg_foreign_server s ON s.oid = u.srvid
 WHERE NOT (u.umuser = 0 AND pg_has_role(s.srvowner, 'USAGE') OR u.usename = current_user AND (
     pg_has_role(s.srvowner, 'USAGE') OR has_server_privilege(s.oid, 'USAGE')))
 UNION ALL
-SELECT 'table ' || c.oid::regclass || ': its row-level security would hide rows from this role' FROM {_RELATIONS}
+SELECT 'table ' || c.oid::regclass::text || ': its row-level security would hide rows from this role' FROM {_RELATIONS}
 WHERE c.relkind IN ('r', 'p') AND row_security_active(c.oid) AND {no_member("pg_class", "c.oid")}
 ORDER BY 1"""
 
@@ -62,16 +62,16 @@ def _foreign(version: int) -> str:
             owned("'schema ' || quote_ident(n.nspname)", "n.nspowner",
                   f"pg_namespace n WHERE {user_schema()} AND n.nspname <> 'public'"
                   f" AND {no_member('pg_namespace', 'n.oid')}"),
-            owned(f"{_KINDS} || ' ' || c.oid::regclass", "c.relowner",
+            owned(f"{_KINDS} || ' ' || c.oid::regclass::text", "c.relowner",
                   f"{_RELATIONS} WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'"
                   f" AND {no_member('pg_class', 'c.oid')}"),
-            owned("'function ' || p.oid::regprocedure", "p.proowner",
+            owned("'function ' || p.oid::regprocedure::text", "p.proowner",
                   f"pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace AND {user_schema()}"
                   f" WHERE {no_member('pg_proc', 'p.oid')}"),
             owned("'type ' || format_type(y.oid, NULL)", "y.typowner",
                   f"pg_type y JOIN pg_namespace n ON n.oid = y.typnamespace AND {user_schema()}"
                   f" WHERE y.typtype IN ('e', 'd', 'r') AND {no_member('pg_type', 'y.oid')}"),
-            owned("'large object ' || m.oid", "m.lomowner", "pg_largeobject_metadata m WHERE true"),
+            owned("'large object ' || m.oid::text", "m.lomowner", "pg_largeobject_metadata m WHERE true"),
             owned("'foreign server ' || quote_ident(s.srvname)", "s.srvowner",
                   f"pg_foreign_server s WHERE {no_member('pg_foreign_server', 's.oid')}"),
             # Whoever owns these must be a superuser, and only a superuser can make them again.
@@ -152,7 +152,7 @@ def owners(session: Session) -> list[str]:
 # What a superuser made and gave to another, who could not have made it: only a superuser can restore it. Nothing may
 # count that any role can make, or it has its functions run as the superuser: an aggregate's language is "internal".
 _BEYOND = f"""
-SELECT 'function ' || p.oid::regprocedure AS said, p.proowner AS owner FROM pg_proc AS p
+SELECT 'function ' || p.oid::regprocedure::text AS said, p.proowner AS owner FROM pg_proc AS p
 JOIN pg_language l ON l.oid = p.prolang
 WHERE {no_member("pg_proc", "p.oid")} AND {BY_ITSELF.format("pg_proc", "p.oid")}
   AND (p.proleakproof OR p.prosupport <> 0 OR NOT l.lanpltrusted AND l.lanname <> 'sql' AND p.prokind <> 'a'
@@ -164,11 +164,11 @@ WHERE y.typtype = 'b' AND y.typcategory <> 'A' AND {no_member("pg_type", "y.oid"
 UNION ALL
 SELECT 'operator class ' || o.opcname, o.opcowner FROM pg_opclass o WHERE {no_member("pg_opclass", "o.oid")}
 UNION ALL
-SELECT 'relation ' || c.oid::regclass || ' in tablespace ' || t.spcname, c.relowner
+SELECT 'relation ' || c.oid::regclass::text || ' in tablespace ' || t.spcname, c.relowner
 FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace
 WHERE t.spcname <> 'pg_global' AND NOT has_tablespace_privilege(c.relowner, t.oid, 'CREATE')
 UNION ALL
-SELECT 'table ' || p.oid::regclass || ', whose partition or child ' || c.oid::regclass || ' belongs to '
+SELECT 'table ' || p.oid::regclass::text || ', whose partition or child ' || c.oid::regclass::text || ' belongs to '
        || r.rolname, p.relowner
 FROM pg_inherits h JOIN pg_class p ON p.oid = h.inhparent AND p.relkind IN ('r', 'p')
 JOIN pg_class c ON c.oid = h.inhrelid JOIN pg_roles r ON r.oid = c.relowner AND r.rolsuper"""
@@ -242,16 +242,16 @@ SELECT 'schema ' || quote_ident(n.nspname) || ': ' || r.rolname || ', who owns a
 FROM {_RELATIONS} JOIN pg_roles r ON r.oid = c.relowner AND NOT r.rolsuper
 WHERE c.relkind IN ('r', 'S') AND c.relpersistence <> 't' AND NOT has_schema_privilege(r.oid, n.oid, 'USAGE')
 UNION
-SELECT {_KINDS} || ' ' || c.oid::regclass || ': ' || r.rolname || ', who owns it, has no SELECT on it',
-       'GRANT SELECT ON ' || c.oid::regclass || ' TO ' || quote_ident(r.rolname)
+SELECT {_KINDS} || ' ' || c.oid::regclass::text || ': ' || r.rolname || ', who owns it, has no SELECT on it',
+       'GRANT SELECT ON ' || c.oid::regclass::text || ' TO ' || quote_ident(r.rolname)
 FROM {_RELATIONS} JOIN pg_roles r ON r.oid = c.relowner AND NOT r.rolsuper
 WHERE c.relkind IN ('r', 'S') AND c.relpersistence <> 't' AND NOT CASE c.relkind
     WHEN 'S' THEN has_sequence_privilege(r.oid, c.oid, 'SELECT') ELSE has_table_privilege(r.oid, c.oid, 'SELECT') END
 ORDER BY 1"""
 _REFERS = f"""
-SELECT 'foreign key ' || quote_ident(k.conname) || ' of ' || c.oid::regclass || ': ' || r.rolname
-       || ' has no REFERENCES on ' || k.confrelid::regclass AS said,
-       'GRANT REFERENCES ON ' || k.confrelid::regclass || ' TO ' || quote_ident(r.rolname) AS mended
+SELECT 'foreign key ' || quote_ident(k.conname) || ' of ' || c.oid::regclass::text || ': ' || r.rolname
+       || ' has no REFERENCES on ' || k.confrelid::regclass::text AS said,
+       'GRANT REFERENCES ON ' || k.confrelid::regclass::text || ' TO ' || quote_ident(r.rolname) AS mended
 FROM {_RELATIONS} JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'f' AND k.conparentid = 0
 JOIN pg_roles r ON r.oid = c.relowner AND NOT r.rolsuper JOIN pg_class p ON p.oid = k.confrelid
 WHERE NOT pg_has_role(r.oid, p.relowner, 'USAGE') AND EXISTS (SELECT FROM unnest(k.confkey) AS u(attnum)

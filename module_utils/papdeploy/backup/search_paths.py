@@ -21,17 +21,19 @@ from ..sql.quoting import quote_ident
 # What a restore runs while it builds the object. Rules of views count where a materialized view reads through them.
 _USED = f"""
 WITH RECURSIVE run(classid, objid, what, rows_of) AS (
-    SELECT 'pg_class'::regclass::oid, i.indexrelid, 'index ' || i.indexrelid::regclass, NULL::regclass FROM pg_index i
+    SELECT 'pg_class'::regclass::oid, i.indexrelid, 'index ' || i.indexrelid::regclass::text, NULL::regclass
+    FROM pg_index i
     UNION ALL
-    SELECT 'pg_constraint'::regclass, k.oid, 'check ' || k.conrelid::regclass || '.' || quote_ident(k.conname),
+    SELECT 'pg_constraint'::regclass, k.oid, 'check ' || k.conrelid::regclass::text || '.' || quote_ident(k.conname),
            k.conrelid::regclass FROM pg_constraint k WHERE k.contype = 'c' AND k.conrelid <> 0
     UNION ALL
-    SELECT 'pg_attrdef'::regclass, d.oid, 'generated column ' || d.adrelid::regclass || '.' || quote_ident(a.attname),
+    SELECT 'pg_attrdef'::regclass, d.oid, 'generated column ' || d.adrelid::regclass::text || '.'
+           || quote_ident(a.attname),
            d.adrelid::regclass
       FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
      WHERE a.attgenerated <> ''
     UNION ALL
-    SELECT 'pg_rewrite'::regclass, w.oid, 'materialized view ' || c.oid::regclass, NULL
+    SELECT 'pg_rewrite'::regclass, w.oid, 'materialized view ' || c.oid::regclass::text, NULL
       FROM pg_rewrite w JOIN pg_class c ON c.oid = w.ev_class WHERE c.relkind = 'm' AND c.relispopulated
     UNION
     SELECT 'pg_rewrite'::regclass, w.oid, r.what, NULL FROM run r

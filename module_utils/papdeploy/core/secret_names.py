@@ -98,7 +98,7 @@ def shown_options(column: str) -> str:
     name, since that is the order in which pg_dump writes them."""
     return (
         f"(SELECT jsonb_agg(o.option_name || CASE WHEN o.option_name ~* '{_SECRET_OPTION}'"
-        " THEN ' ' || hashtext(o.option_value) ELSE '=' || o.option_value END ORDER BY o.option_name)"
+        " THEN ' ' || hashtext(o.option_value)::text ELSE '=' || o.option_value END ORDER BY o.option_name)"
         f" FROM pg_options_to_table({column}) AS o)"
     )
 

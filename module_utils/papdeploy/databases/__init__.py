@@ -18,7 +18,7 @@ from .lifecycle import (
     swap,
 )
 from .managed_names import derived, maintenance
-from .prerequisites import no_swap, refuse_absent, refuse_other_stack, refuse_unready
+from .prerequisites import no_swap, refuse_absent, refuse_other_stack, refuse_uncopyable, refuse_unready
 from .write_snapshot import Written, written_since
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "ready_for_rehearsal",
     "refuse_absent",
     "refuse_other_stack",
+    "refuse_uncopyable",
     "refuse_unready",
     "restored_and_proven",
     "snapshot",

@@ -99,7 +99,8 @@ def _objects(catalog: ContentDigest, skip: set[str]) -> Iterator[tuple[tuple[str
         for key, attributes in objects.items() if schema not in skip else ():
             kind, _, name = key.partition(" ")
             if kind != "sequence":  # it is a relation as well; its parameters are told with that
-                yield (kind, schema, name), _with_parameters(objects, kind, name, attributes)
+                known = {what: item for what, item in attributes.items() if what != "later"}
+                yield (kind, schema, name), _with_parameters(objects, kind, name, known)
 
 
 def _with_parameters(

@@ -162,6 +162,7 @@ def swap(
             f"ALTER DATABASE {quote_ident(live)} ALLOW_CONNECTIONS {'true' if before['allow_connections'] else 'false'}"
             f" CONNECTION LIMIT {int(before['connection_limit'])}",
             comment_on(live, before["comment"]),
+            *properties.template(live, failed, wanted),
             # Open for a look by whoever may; no application knows this name.
             f"ALTER DATABASE {quote_ident(failed)} ALLOW_CONNECTIONS true",
             comment_on(failed, record_text(database, "failed", live, release, oids["was"], live_oid=oids["oid"])),

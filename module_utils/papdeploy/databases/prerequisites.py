@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..core.errors import Refused
-from ..sql.quoting import quote_literal
+from ..sql.quoting import quote_ident, quote_literal
 from .fence import fence_state, obstacles, stranded
 from .lifecycle import bound, refuse_taken
 from .managed_names import CLIENT, KINDS, admin_session, look
@@ -53,6 +53,29 @@ def refuse_unready(database: Database, release: str = "", kinds: Sequence[str] =
             )
         if release:
             refuse_taken(session, database, release, kinds)
+
+
+def refuse_uncopyable(database: Database) -> None:
+    """Raise Refused if the server would not copy the live database as a snapshot (PostgreSQL documentation, ALTER
+    DATABASE, notes on collation versions)."""
+    with admin_session(database) as session:
+        # Of a row as JSON, because the column and the function came with 15.
+        row = session.rows(
+            "SELECT to_jsonb(d) ->> 'datcollversion' AS noted, d.oid::int8 AS oid,"
+            " current_setting('server_version_num')::int >= 150000 AS asked FROM pg_database d"
+            f" WHERE d.datname = {quote_literal(database.conninfo.dbname)}"
+        )[0]
+        if row["noted"] is None or not row["asked"]:
+            return
+        now = session.scalar(f"SELECT pg_database_collation_actual_version({int(row['oid'])}) AS version")
+    if now != row["noted"]:
+        name = quote_ident(database.conninfo.dbname)
+        raise Refused(
+            f"The server would not copy {database.conninfo.dbname} as a snapshot: it was made with version"
+            f" {row['noted']} of its collation, and the operating system provides {now or 'none'}.",
+            hint=f"REINDEX DATABASE {name}; ALTER DATABASE {name} REFRESH COLLATION VERSION; or set"
+            " migrate_restore_point to auto or dump.",
+        )
 
 
 def no_swap(database: Database) -> list[str]:

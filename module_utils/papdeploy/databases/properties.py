@@ -138,6 +138,13 @@ def apply(name: str, properties: dict[str, Any]) -> list[str]:
     return statements
 
 
+def template(name: str, instead_of: str, properties: dict[str, Any]) -> list[str]:
+    """Statements that make ``name`` a template where the database was one, in whose place it comes."""
+    if not properties.get("is_template"):
+        return []
+    return [f"ALTER DATABASE {quote_ident(of)} IS_TEMPLATE {on}" for of, on in ((name, "true"), (instead_of, "false"))]
+
+
 # Settings that hold a list: each element is written as a literal of its own, as pg_dump does. The stored text is no
 # SQL: SET … FROM CURRENT stores what set_config was given, which may be any text without a space or comma.
 _LISTS = ("search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries", "datestyle",

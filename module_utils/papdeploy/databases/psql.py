@@ -58,6 +58,17 @@ _LIBPQ = {"PGTZ": "UTC", "PGDATESTYLE": "ISO, YMD", "PGCLIENTENCODING": "SQL_ASC
 # The first thing that every session says: in which encoding the database keeps its text.
 _ENCODING = "SELECT pg_catalog.current_setting('server_encoding') AS encoding"
 
+# What ANALYZE takes by itself, but for the parents of foreign tables.
+_ANALYZED = """
+WITH RECURSIVE above(oid) AS (
+    SELECT h.inhparent FROM pg_inherits h JOIN pg_foreign_table f ON f.ftrelid = h.inhrelid
+    UNION SELECT h.inhparent FROM pg_inherits h JOIN above a ON h.inhrelid = a.oid)
+SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'm', 'p') AND NOT c.relisshared AND n.nspname !~ '^pg_(toast|temp_)'
+  AND c.oid NOT IN (SELECT oid FROM above) ORDER BY 1"""
+_AT_ONCE = 100  # tables a statement
+
 # Not every version has these, and only some roles may set them, so they cannot travel in the start-up packet. With the
 # first one a view or foreign table that stands where a table of ours should be is refused instead of run.
 _WHERE_KNOWN = {"restrict_nonsystem_relation_kind": "view, foreign-table", "transaction_timeout": "0"}
@@ -323,9 +334,12 @@ class Database:
                 session.execute(statement)
 
     def analyze(self) -> None:
-        """Gather the planner's statistics of every table: a dump carries none, so a restored database has none."""
+        """Gather the planner's statistics of every table: a dump carries none, so a restored database has none. Not of
+        what foreign tables are a part of: a sample of theirs is asked of another server."""
         with self.session() as session:
-            session.execute("ANALYZE")
+            tables = [str(row["name"]) for row in session.rows(_ANALYZED)]
+            for start in range(0, len(tables), _AT_ONCE):
+                session.execute(f"ANALYZE {', '.join(tables[start : start + _AT_ONCE])}")
 
     def identity(self) -> DatabaseIdentity:
         """Which database of which server this is: equal only where two ways lead to the same one."""

@@ -125,6 +125,8 @@ def _close(
     release, live = journal.release, app_session.live()
     behind_fence = app_session.environment_for(databases.derived(live.name, "fenced", release), strict=False)
     databases.refuse_unready(stack.database, release)
+    if options.restore_point == "snapshot":
+        databases.refuse_uncopyable(stack.database)
     with stack.database.session() as session:
         table_reader.let_in(session)
     say({"event": "step", "step": "stopping the API, raising the fence"})

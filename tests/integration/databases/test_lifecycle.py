@@ -13,10 +13,11 @@ import psycopg2
 import pytest
 from papdeploy import backup, databases
 from papdeploy.app.stack import Stack
+from papdeploy.backup import restore_errors
 from papdeploy.backup.retention import Settings
 from papdeploy.core.clock import from_epoch
 from papdeploy.core.durable import private_folder
-from papdeploy.core.errors import Refused
+from papdeploy.core.errors import PapError, Refused
 from papdeploy.databases import content_digest, write_snapshot
 from papdeploy.databases.psql import Database
 from papdeploy.phases import cleanup, retention
@@ -97,6 +98,19 @@ def test_swap_is_seen_whole(server: Server, live: Database) -> None:
     stop.set()
     reader.join()
     assert {"x", "y"} <= seen <= {"x", "y", "absent", "ended"}, seen
+
+
+def test_another_version_of_the_collation_is_told_before_the_api_stops(server: Server, live: Database) -> None:
+    """The server copies no such database, which a snapshot as the restore point would find out under the fence."""
+    name = live.conninfo.dbname
+    databases.refuse_uncopyable(live)
+    server.sql(f"UPDATE pg_database SET datcollversion = '0.1' WHERE datname = '{name}'")
+    with pytest.raises(Refused, match=r"would not copy .* version 0\.1 of its collation") as refused:
+        databases.refuse_uncopyable(live)
+    assert f'ALTER DATABASE "{name}" REFRESH COLLATION VERSION' in refused.value.hint
+    with pytest.raises(PapError, match="has a collation version") as failed:
+        databases.snapshot(live, R, live=name)
+    assert "REFRESH COLLATION VERSION" in restore_errors.next_step(live, str(failed.value))
 
 
 def test_swap_refuses_without_the_fence_and_with_foreign_databases(server: Server, live: Database) -> None:

@@ -98,6 +98,7 @@ def test_tablespaces_are_kept(server: Server, kind: str, strategy: str) -> None:
             undo.callback(server.sql, f"DROP TABLESPACE {space}")
         undo.callback(forget, server, name)
         server.sql(f'ALTER DATABASE "{name}" SET TABLESPACE pap_one')
+        server.sql(f'ALTER DATABASE "{name}" IS_TEMPLATE true')
         as_app(database).execute([SMALL, "CREATE TABLE elsewhere (i int) TABLESPACE pap_two"])
         where = (
             "SELECT (SELECT spcname FROM pg_tablespace t WHERE t.oid = d.dattablespace), (SELECT spcname"
@@ -108,6 +109,9 @@ def test_tablespaces_are_kept(server: Server, kind: str, strategy: str) -> None:
         result = release.roll_back()
         assert result["strategy"] == strategy
         assert server.sql(where, name) == [spaces]
+        templates = server.sql("SELECT datname FROM pg_database WHERE datistemplate AND datname !~ '^template'")
+        assert templates == [(name,)], "what is put aside can be dropped, what takes its place is a template"
+        server.sql(f'ALTER DATABASE "{name}" IS_TEMPLATE false')
         assert content_digest.compare(release.before, content_digest.take(database)) == []
         with mock.patch.object(
             type(database.site), "run", autospec=True, side_effect=type(database.site).run

@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from ...core.text import few, plural
 from ...core.visible import visible
-from . import known_differences
+from . import known_differences, not_dumped
 from .content import ContentDigest, Nested, in_one_format, normalised, schema_only
 
 
@@ -202,7 +202,8 @@ def _catalog(before: Nested, after: Nested, skip: set[str], positions: bool) -> 
                 continue
             if normalised(old, attribute) != normalised(new, attribute):
                 said = f"{shown}: {attribute} is {_brief(new)}, {_brief(old)} before."
-                yield Difference(f"{shown}: {attribute}", said, (old, new))
+                loses = any(not_dumped.loses(key, members) for members in (old, new) if members)
+                yield Difference(f"{shown}: {attribute}", said, (old, new), loses)
 
 
 def _holds_values(key: str, definition: dict[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...core.errors import Refused
 
-FORMAT = 3
+FORMAT = 4
 
 # The attributes and the kinds of objects that came with a format.
 _ATTRIBUTES = {
@@ -18,7 +18,7 @@ _ATTRIBUTES = {
     3: {"toast options", "server", "foreign options", "not null constraint", "generated columns", "target",
         "what it is", "aggregate details", "details"},
 }  # fmt: skip
-_KINDS = {3: ("user mapping ", "privileges ", "security label ")}
+_KINDS = {3: ("user mapping ", "privileges ", "security label "), 4: ("built in ", "extension members ")}
 _INDEXES = {3: {"parents", "valid", "statistics"}}
 _SYSTEM_COMMENT = re.compile(r"comment (?:schema public|large object \d{1,5})")
 

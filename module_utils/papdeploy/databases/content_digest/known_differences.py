@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from . import not_dumped
 from .content import Nested, normalised
 from .queries import NOT_REPLICATED, user_schema
 
@@ -13,17 +14,23 @@ from .queries import NOT_REPLICATED, user_schema
 NOTES = f"""
 SELECT 'extension ' || extname AS name, extversion AS value FROM pg_extension
 UNION ALL
-SELECT 'invalid index ' || i.indexrelid::regclass, pg_get_indexdef(i.indexrelid) FROM pg_index i
+SELECT 'invalid index ' || i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid) FROM pg_index i
 JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace AND {user_schema()}
 WHERE NOT i.indisvalid AND c.relkind = 'i'
 UNION ALL
-SELECT 'triggers of foreign keys on ' || g.tgrelid::regclass, 'switched off'
+SELECT 'triggers of foreign keys on ' || g.tgrelid::regclass::text, 'switched off'
 FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace AND {user_schema()}
 WHERE g.tgisinternal AND g.tgenabled <> 'O' AND g.tgconstraint <> 0 GROUP BY g.tgrelid
 UNION ALL
-SELECT 'comment of nothing (its object in ' || s.classoid::regclass || ' with OID ' || s.objoid || ' is gone)',
-       s.description FROM pg_description s CROSS JOIN LATERAL pg_identify_object(s.classoid, s.objoid, s.objsubid) AS o
+SELECT 'comment of nothing (its object in ' || s.classoid::regclass::text || ' with OID ' || s.objoid::text
+       || ' is gone)', s.description
+FROM pg_description s CROSS JOIN LATERAL pg_identify_object(s.classoid, s.objoid, s.objsubid) AS o
 WHERE s.objoid >= 16384 AND o.identity IS NULL
+UNION ALL
+SELECT 'partition ' || h.inhrelid::regclass::text || ' of ' || h.inhparent::regclass::text, 'being detached'
+FROM pg_inherits h WHERE to_jsonb(h) ->> 'inhdetachpending' = 'true'
+UNION ALL
+SELECT 'in a schema of the system: ' || s.name, 'there' FROM ({not_dumped.STRAY}) AS s
 UNION ALL
 SELECT 'subscription ' || quote_ident(b.subname), CASE WHEN b.subenabled THEN 'enabled' ELSE 'disabled' END
 FROM pg_subscription b JOIN pg_database d ON d.oid = b.subdbid AND d.datname = current_database()
@@ -38,6 +45,9 @@ _SOURCES = {
     "invalid index ": "pg_dump leaves out invalid indexes (pg_dump.c, getIndexes: indisvalid)",
     "triggers of foreign keys ": "pg_dump makes a foreign key with its triggers switched on (pg_dump.c, getTriggers:"
     " NOT tgisinternal)",
+    "partition ": "pg_dump attaches a partition that is being detached (pg_dump.c, getInherits), which shows its rows"
+    " in its parent again: finish it by ALTER TABLE … DETACH PARTITION … FINALIZE",
+    "in a schema of the system: ": "pg_dump leaves out what is in such a schema (pg_dump.c, selectDumpableNamespace)",
     "subscription ": NOT_REPLICATED,
     "comment of nothing ": "pg_dump writes a comment with the object that it is about (pg_dump.c, dumpComment)",
 }
@@ -79,6 +89,7 @@ def without(before: Nested, after: Nested) -> tuple[Nested, Nested, list[str]]:
         notes += _chosen_names(schema, one, other)
         notes += _renamed(schema, one, other)
         notes += _left_out(schema, one, other)
+    notes += not_dumped.judged(left.get("", {}), right.get("", {}))
     return left, right, notes
 
 

@@ -56,7 +56,7 @@ WITH RECURSIVE slice(loid, start, bytes, hash) AS (
     WHERE s.bytes = 1048576)
 SELECT (SELECT count(*) FROM pg_largeobject_metadata) AS count, coalesce(sum(bytes), 0)::text AS bytes,
        coalesce(sum(hash), 0)::text AS hash,
-       (SELECT coalesce(sum(hashtextextended(m.oid || ' ' || pg_get_userbyid(m.lomowner) || ' ' || coalesce((
+       (SELECT coalesce(sum(hashtextextended(m.oid::text || ' ' || pg_get_userbyid(m.lomowner) || ' ' || coalesce((
             SELECT string_agg(concat_ws(' ', pg_get_userbyid(a.grantee), a.privilege_type, a.is_grantable), ',' ORDER BY
                    pg_get_userbyid(a.grantee), a.privilege_type) FROM aclexplode(m.lomacl) a), ''), 0)), 0)::text
           FROM pg_largeobject_metadata m) AS owners

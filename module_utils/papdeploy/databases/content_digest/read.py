@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from .. import table_reader
 from ..psql import Database, Session, bind
-from . import extensions, known_differences, queries
+from . import extensions, known_differences, not_dumped, queries
 from .content import ContentDigest, Nested
 from .rare_objects import rare_queries
 from .tables import TABLES
@@ -62,7 +62,9 @@ def _read(
     session.execute("SET LOCAL jit = off")  # compiling the catalog's queries takes longer than running them
     version = int(session.scalar("SELECT current_setting('server_version_num')::int AS version"))
     catalog: Nested = {}
-    for entry in session.rows(" UNION ALL ".join([*queries.catalog_queries(version), *rare_queries()])):
+    for entry in session.rows(
+        " UNION ALL ".join([*queries.catalog_queries(version), *rare_queries(), *not_dumped.queries()])
+    ):
         if entry["schema"] not in skip:
             catalog.setdefault(entry["schema"], {})[f"{entry['kind']} {entry['name']}".strip()] = entry["def"]
     notes = {note["name"]: note["value"] for note in session.rows(known_differences.NOTES)}

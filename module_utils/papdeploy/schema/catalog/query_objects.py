@@ -146,7 +146,7 @@ def _type() -> Section:
                 "attributes",
                 "CASE WHEN t.typtype = 'c' THEN (SELECT json_agg(json_build_array(attname, format_type(atttypid, "
                 "atttypmod) || CASE WHEN attcollation NOT IN (0, 100) THEN ' COLLATE ' "
-                "|| attcollation::regcollation ELSE '' END) ORDER BY attnum) FROM pg_attribute "
+                "|| attcollation::regcollation::text ELSE '' END) ORDER BY attnum) FROM pg_attribute "
                 "WHERE attrelid = t.typrelid AND attnum > 0 "
                 "AND NOT attisdropped) END",
             ),
