@@ -154,7 +154,8 @@ def _built_in(before: Optional[dict[str, Any]], after: Optional[dict[str, Any]])
     later = [*((before or {}).get("later") or []), *((after or {}).get("later") or [])]
     if names:
         names = sorted(set(later)) or names
-        yield f"what is built in was changed, and a copy has it unchanged ({few(names, _TOUCHED)}): {_BY_SYSTEM}."
+        named = few(names, _TOUCHED)
+        yield f"what is built in was changed, and a copy has it as the server made it ({named}): {_BY_SYSTEM}."
 
 
 def _members(key: str, left: dict[str, Any], right: dict[str, Any]) -> Iterator[str]:
@@ -169,7 +170,7 @@ def _members(key: str, left: dict[str, Any], right: dict[str, Any]) -> Iterator[
         if before["definitions"] != after["definitions"]:
             named = few(later, _TOUCHED) if later else "it cannot be told which"
             yield (
-                f"members of extension {name} were changed by hand, and a copy has them unchanged ({named}):"
+                f"members of extension {name} were changed by hand, and a copy has them as it makes them ({named}):"
                 f" {_BY_EXTENSION}."
             )
         return
