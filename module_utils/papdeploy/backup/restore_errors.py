@@ -112,18 +112,16 @@ def _by_extension(database: Database, said: str) -> str:
         )
     if not (missing := _MISSING.search(said)):
         return ""
-    rows = database.rows(
-        "SELECT o.type || ' ' || o.identity AS what, upper(o.type) || ' ' || o.identity AS named,"
-        " quote_ident(x.extname) AS extension FROM pg_extension x JOIN pg_depend d"
-        " ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = x.oid AND d.deptype = 'e'"
+    mended = database.scalar(
+        "SELECT format('%1$s was added to extension %2$I by hand, so no dump carries it:"
+        " ALTER EXTENSION %2$I DROP %3$s; in the live database, which keeps it.',"
+        " o.type || ' ' || o.identity, x.extname, upper(o.type) || ' ' || o.identity)"
+        " AS said FROM pg_extension x JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass"
+        " AND d.refobjid = x.oid AND d.deptype = 'e'"
         " CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, d.objsubid) AS o"
-        f" WHERE regexp_replace(o.identity, '[(].*$', '') = {quote_literal(missing[1])} ORDER BY 1"
+        f" WHERE regexp_replace(o.identity, '[(].*$', '') = {quote_literal(missing[1])} ORDER BY 1 LIMIT 1"
     )
-    return "".join(
-        f"{row['what']} was added to extension {row['extension']} by hand, so no dump carries it: ALTER EXTENSION"
-        f" {row['extension']} DROP {row['named']}; in the live database, which keeps it."
-        for row in rows[:1]
-    )
+    return str(mended or "")
 
 
 _INTERRUPTED = re.compile(r"FATAL:|connection|terminat|cancel|signal|timeout", re.IGNORECASE)

@@ -60,19 +60,14 @@ def refuse_uncopyable(database: Database) -> None:
     DATABASE, notes on collation versions)."""
     with admin_session(database) as session:
         # Of a row as JSON, because the column and the function came with 15.
-        row = session.rows(
-            "SELECT to_jsonb(d) ->> 'datcollversion' AS noted, d.oid::int8 AS oid,"
-            " current_setting('server_version_num')::int >= 150000 AS asked FROM pg_database d"
-            f" WHERE d.datname = {quote_literal(database.conninfo.dbname)}"
-        )[0]
-        if row["noted"] is None or not row["asked"]:
-            return
-        now = session.scalar(f"SELECT pg_database_collation_actual_version({int(row['oid'])}) AS version")
-    if now != row["noted"]:
+        found = f"FROM pg_database d WHERE d.datname = {quote_literal(database.conninfo.dbname)}"
+        noted = session.scalar(f"SELECT to_jsonb(d) ->> 'datcollversion' AS noted {found}")
+        now = noted and session.scalar(f"SELECT pg_database_collation_actual_version(d.oid) AS version {found}")
+    if now != noted:
         name = quote_ident(database.conninfo.dbname)
         raise Refused(
             f"The server would not copy {database.conninfo.dbname} as a snapshot: it was made with version"
-            f" {row['noted']} of its collation, and the operating system provides {now or 'none'}.",
+            f" {noted} of its collation, and the operating system provides {now or 'none'}.",
             hint=f"REINDEX DATABASE {name}; ALTER DATABASE {name} REFRESH COLLATION VERSION; or set"
             " migrate_restore_point to auto or dump.",
         )

@@ -63,10 +63,10 @@ _ANALYZED = """
 WITH RECURSIVE above(oid) AS (
     SELECT h.inhparent FROM pg_inherits h JOIN pg_foreign_table f ON f.ftrelid = h.inhrelid
     UNION SELECT h.inhparent FROM pg_inherits h JOIN above a ON h.inhrelid = a.oid)
-SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name
+SELECT coalesce(json_agg(quote_ident(n.nspname) || '.' || quote_ident(c.relname)), '[]') AS names
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'm', 'p') AND NOT c.relisshared AND n.nspname !~ '^pg_(toast|temp_)'
-  AND c.oid NOT IN (SELECT oid FROM above) ORDER BY 1"""
+  AND c.oid NOT IN (SELECT oid FROM above)"""
 _AT_ONCE = 100  # tables a statement
 
 # Not every version has these, and only some roles may set them, so they cannot travel in the start-up packet. With the
@@ -337,7 +337,7 @@ class Database:
         """Gather the planner's statistics of every table: a dump carries none, so a restored database has none. Not of
         what foreign tables are a part of: a sample of theirs is asked of another server."""
         with self.session() as session:
-            tables = [str(row["name"]) for row in session.rows(_ANALYZED)]
+            tables = [str(name) for name in session.scalar(_ANALYZED)]
             for start in range(0, len(tables), _AT_ONCE):
                 session.execute(f"ANALYZE {', '.join(tables[start : start + _AT_ONCE])}")
 

@@ -7,9 +7,11 @@ found by comparing with the copy: that has what the server itself and CREATE EXT
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Optional
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
+from ...core.records import recorded
 from ...core.text import few
 from .queries import no_member, row
 
@@ -30,6 +32,7 @@ _PARTS = {"pg_amop": ("pg_opfamily", "amopfamily"), "pg_amproc": ("pg_opfamily",
 _LATER = "age(k.xmin) < (SELECT age(d.xmin) FROM pg_database d WHERE d.datname = 'template0')"
 
 _TOUCHED = 6
+_BUILT_IN_KEY, _MEMBERS_KEY = "built in ", "extension members "
 
 # What a person has made in a schema of the system; ``needed``: it holds rows, or other objects depend on it.
 STRAY = """
@@ -138,47 +141,65 @@ def _all_rows(catalog: str, columns: str) -> str:
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _BuiltIn:
+    """What one catalog says of what is built in: a number by object, and which of them may have been changed ``later``
+    than the server was made, where one number stands for all."""
+
+    rows: dict[str, str] = field(default_factory=dict)
+    later: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Extension:
+    """The members of an extension and their definitions, a number each; and which are younger than it."""
+
+    version: str = ""
+    members: str = ""
+    definitions: str = ""
+    later: tuple[str, ...] = ()
+
+    @property
+    def said(self) -> dict[str, object]:
+        """What is compared where the members are not the same."""
+        return {"members": {"number": self.members, "younger than the extension": list(self.later)}}
+
+
 def judged(left: dict[str, Any], right: dict[str, Any]) -> Iterator[str]:
     """Take what a dump cannot carry of these out of both catalogs, with a note for each; what is missing from the copy
     stays in them, and is a difference."""
     for key in sorted({*left, *right}):
-        if key.startswith("built in "):
-            yield from _built_in(left.pop(key, None), right.pop(key, None))
-        elif key.startswith("extension members "):
-            yield from _members(key, left, right)
+        kind = _BuiltIn if key.startswith(_BUILT_IN_KEY) else _Extension
+        if key.startswith((_BUILT_IN_KEY, _MEMBERS_KEY)):
+            one, other = left.pop(key, None), right.pop(key, None)
+            before, after = recorded(kind, one or {}), recorded(kind, other or {})
+            if isinstance(before, _BuiltIn) and isinstance(after, _BuiltIn):
+                yield from _changed(before, after)
+            elif isinstance(before, _Extension) and isinstance(after, _Extension) and before.version == after.version:
+                # Where the extension itself is missing, or its version is another, both are said.
+                if before.members != after.members:
+                    left[key], right[key] = before.said, after.said
+                elif before.definitions != after.definitions:
+                    yield _changed_members(key.removeprefix(_MEMBERS_KEY), before.later or after.later)
 
 
-def _built_in(before: Optional[dict[str, Any]], after: Optional[dict[str, Any]]) -> Iterator[str]:
-    old, new = ((one or {}).get("rows") or {} for one in (before, after))
-    names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-    later = [*((before or {}).get("later") or []), *((after or {}).get("later") or [])]
-    if names:
-        names = sorted(set(later)) or names
-        named = few(names, _TOUCHED)
+def _changed(before: _BuiltIn, after: _BuiltIn) -> Iterator[str]:
+    names = {*before.rows, *after.rows}
+    other = sorted(name for name in names if before.rows.get(name) != after.rows.get(name))
+    if other:
+        named = few(sorted({*before.later, *after.later}) or other, _TOUCHED)
         yield f"what is built in was changed, and a copy has it as the server made it ({named}): {_BY_SYSTEM}."
 
 
-def _members(key: str, left: dict[str, Any], right: dict[str, Any]) -> Iterator[str]:
-    before, after = left.get(key), right.get(key)
-    if before is None or after is None or before["version"] != after["version"]:
-        left.pop(key, None)  # the extension itself is missing, or its version is another: both are said
-        right.pop(key, None)
-        return
-    name, later = key.removeprefix("extension members "), before["later"] or after["later"]
-    if before["members"] == after["members"]:
-        del left[key], right[key]
-        if before["definitions"] != after["definitions"]:
-            named = few(later, _TOUCHED) if later else "it cannot be told which"
-            yield (
-                f"members of extension {name} were changed by hand, and a copy has them as it makes them ({named}):"
-                f" {_BY_EXTENSION}."
-            )
-        return
-    for side, names in ((left, before), (right, after)):
-        side[key] = {"members": {"later than the extension": names["later"], "number": names["members"]}}
+def _changed_members(name: str, later: Sequence[str]) -> str:
+    named = few(later, _TOUCHED) if later else "it cannot be told which"
+    return (
+        f"members of extension {name} were changed by hand, and a copy has them as it makes them ({named}):"
+        f" {_BY_EXTENSION}."
+    )
 
 
-def loses(key: str, members: Any) -> bool:
-    """Whether rows may go with a member that is missing."""
-    held = members.get("later than the extension", ()) if key.startswith("extension members ") else ()
-    return any(name.startswith(("table ", "sequence ", "materialized view ")) for name in held)
+def loses(key: str, members: object) -> bool:
+    """Whether rows may go with a member that is missing. ``members``: what :func:`judged` has left of them."""
+    held = str(members) if key.startswith(_MEMBERS_KEY) else ""
+    return any(f"'{kind} " in held for kind in ("table", "sequence", "materialized view"))
