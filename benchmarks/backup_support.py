@@ -50,7 +50,7 @@ def server(major: int) -> Iterator[servers.Server]:
     """An embedded server as a small machine runs it: fsync and full_page_writes on."""
     base = Path(tempfile.mkdtemp(prefix="pap-bench-"))
     base.chmod(0o755)
-    unprivileged: dict[str, Any] = servers._unprivileged()
+    unprivileged = servers._unprivileged()
     try:
         running = servers.start_server(major, base / "pg")
         servers.stop_server(running)

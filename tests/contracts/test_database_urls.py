@@ -55,8 +55,8 @@ def found_in(source: str) -> list[str]:
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in shown:
             found += [node.value] if MADE_BY_HAND.search(node.value) else []
         elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in TAKES_APART:
-            words = [word.value for word in node.args if isinstance(word, ast.Constant)]
-            found += [word for word in words if str(word).startswith("postgres")]
+            words = [word.value for word in node.args if isinstance(word, ast.Constant) and isinstance(word.value, str)]
+            found += [word for word in words if word.startswith("postgres")]
     return found
 
 

@@ -22,9 +22,9 @@ MODULES = sorted((ROOT / "library").glob("pap_*.py"))
 
 @pytest.fixture(scope="module")
 def documented() -> dict[str, Any]:
+    program = Path(sys.executable).parent / "ansible-doc"
     done = subprocess.run(
-        [Path(sys.executable).parent / "ansible-doc", "-t", "module", "-M", ROOT / "library", "--json"]
-        + [path.stem for path in MODULES],
+        [program, "-t", "module", "-M", ROOT / "library", "--json", *(path.stem for path in MODULES)],
         cwd=ROOT,
         env={**os.environ, "NO_COLOR": "1"},
         capture_output=True,
@@ -32,7 +32,8 @@ def documented() -> dict[str, Any]:
         check=True,
         timeout=120,
     )
-    return json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,8 @@ print(json.dumps(found))
 """
     done = subprocess.run([sys.executable, "-c", script, *MODULES], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def flatten(options: dict[str, Any], inner: str, prefix: str = "") -> dict[str, dict[str, Any]]:
@@ -166,7 +168,8 @@ def valid(stem: str, params: dict[str, Any], specs: dict[str, Any]) -> list[str]
     return list(found.error_messages)
 
 
-CODE, STACK, WHO = {"code": "/code"}, {"stack": {}}, {"who": {"user": "ada"}}
+CODE, WHO = {"code": "/code"}, {"who": {"user": "ada"}}
+STACK: dict[str, Any] = {"stack": {}}
 MAIL = {**CODE, "host": "h", "sender": "s", "to": ["t"], "subject": "s", "body": "b"}
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("pap_receipt", {**CODE, "state": "key"}, "private_key_file, public_key_files"),

@@ -20,7 +20,7 @@ BESIDE = {"rehearse": {"alone", "encrypt"}, "rollback": {"release", "drop_failed
 
 
 def generate(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, root / "tools" / "generate_options.py", *arguments]
+    program: list[str | Path] = [sys.executable, root / "tools" / "generate_options.py", *arguments]
     return subprocess.run(program, capture_output=True, text=True, timeout=60)
 
 

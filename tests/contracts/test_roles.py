@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from support import ROOT
 
 ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
-TYPES = {"str": str, "path": str, "bool": bool, "int": int, "list": list, "dict": dict, "float": (int, float)}
+TYPES: dict[str, type | tuple[type, ...]] = {
+    "str": str,
+    "path": str,
+    "bool": bool,
+    "int": int,
+    "list": list,
+    "dict": dict,
+    "float": (int, float),
+}
 
 
-def load(path: Path) -> dict:
+def load(path: Path) -> dict[str, Any]:
     return (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
 
 
@@ -67,7 +76,7 @@ def test_inventories_set_what_something_reads(path: Path) -> None:
     assert [name for name in unread if not name.startswith("ansible_")] == []
 
 
-def options(role: Path) -> dict:
+def options(role: Path) -> dict[str, Any]:
     specs = load(role / "meta" / "argument_specs.yml")["argument_specs"]
     return {name: option for spec in specs.values() for name, option in (spec.get("options") or {}).items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -12,9 +13,11 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
+from papdeploy.app.host_app import Api, Runtime
 from papdeploy.core.durable import private_folder
 from papdeploy.core.registry import Registry
 from papdeploy.databases.psql import Conninfo, Database, Session
+from papdeploy.releases.version import Version
 from papdeploy.sites.host import HostSite
 
 from support.app_session import as_app
@@ -171,16 +174,25 @@ def forget(server: Server, live: str) -> None:
             server.drop(name)
 
 
-class FakeApi:
+class FakeApi(Api):
     """An API that only remembers what was asked of it. The real ones are tested with their own flavours."""
 
     def __init__(self, on_stop: Callable[[], None] = lambda: None) -> None:
-        self.version: dict[str, Any] = {"label": "new", "identity": "new"}
+        self.version: Version = {"label": "new", "identity": "new"}
         self.log: list[str] = []
         self.on_stop = on_stop
 
-    def running(self) -> dict[str, Any]:
-        return dict(self.version)
+    def running(self) -> Version:
+        return self.version.copy()
+
+    def candidate(self) -> Version:
+        raise NotImplementedError
+
+    def environment(self, version: Version) -> dict[str, str]:
+        raise NotImplementedError
+
+    def runtime(self, version: Version) -> contextlib.AbstractContextManager[Runtime]:
+        raise NotImplementedError
 
     def stop(self) -> None:
         self.log.append("stop")
@@ -189,8 +201,8 @@ class FakeApi:
     def start(self) -> None:
         self.log.append("start")
 
-    def switch(self, version: dict[str, Any]) -> None:
-        self.version = dict(version)
+    def switch(self, version: Version) -> None:
+        self.version = version.copy()
         self.log.append(f"switch {version['label']}")
 
 

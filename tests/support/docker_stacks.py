@@ -106,7 +106,8 @@ class Small:
 
     def ask(self, url: str = "") -> dict[str, Any]:
         with urllib.request.urlopen(url or self.api().base_url(), timeout=10) as answer:
-            return json.load(answer)
+            told: dict[str, Any] = json.load(answer)
+        return told
 
     def release(self) -> str:
         return str(self.ask()["release"])

@@ -135,7 +135,7 @@ class Hostile:
         self.spoken: Optional[Speak] = None  # instead of a kind: what a test has made up
         self.greets: Optional[Speak] = None  # before it has read anything
         self.seen: list[str] = []
-        self.elsewhere = elsewhere
+        self.elsewhere: str = elsewhere
         self.over = threading.Event()
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=50)
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"

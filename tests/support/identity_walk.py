@@ -10,8 +10,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Callable
 from unittest import mock
 
@@ -21,6 +22,7 @@ from papdeploy.databases import content_digest
 from papdeploy.databases.psql import Database
 from papdeploy.releases import journal
 from papdeploy.releases.journal import Journal, State
+from papdeploy.releases.version import Version
 from papdeploy.rollback import restore_point
 
 from support.app_session import as_app
@@ -42,10 +44,10 @@ class FileApi(FakeApi):
         self.path = path
         path.write_text("0")
 
-    def running(self) -> dict[str, Any]:
+    def running(self) -> Version:
         return {"label": self.path.read_text(), "identity": self.path.read_text()}
 
-    def switch(self, version: Any) -> None:
+    def switch(self, version: Version) -> None:
         self.path.write_text(version["label"])
 
 
@@ -122,12 +124,8 @@ class Walk:
     def _begin(self) -> Journal:
         """A release, as the preflight opens it; its content is remembered before anything is done."""
 
-        class Clock(journal.datetime):
-            @classmethod
-            def now(cls, tz: Any = None, clock: timedelta = self.clock) -> datetime:
-                return datetime.now(timezone.utc) + clock
-
-        with mock.patch.object(journal, "datetime", Clock):
+        clock = SimpleNamespace(now=lambda tz: datetime.now(tz) + self.clock)
+        with mock.patch.object(journal, "datetime", clock):
             made = self.state.begin(ME, stack="mine")
         self.state.lock.release(made.release)
         self.content[made.release] = content_digest.take(self.live)
@@ -155,7 +153,7 @@ class Walk:
         with at.checkpoint("unfence") as done:
             done.update(plain(databases.unfence(database, release)))
         with at.checkpoint("activate"):
-            self.api.switch({"label": release})
+            self.api.switch({"label": release, "identity": release})
         databases.cleanup_leftovers(database)
         at.append("release", "finished")
 
@@ -184,7 +182,7 @@ class Walk:
                 self.theirs[called] = self.theirs.pop(name)
 
     def _roll_back(self, at: Journal) -> None:
-        facts = {
+        facts: dict[str, Any] = {
             "release": at.release,
             "before_version": {"label": "0", "identity": "0"},
             "switched": at.last("activate", "begin") is not None,
@@ -196,10 +194,13 @@ class Walk:
         plan = rollback.choose(self.live, facts, accept_data_loss=True)
         assert not plan.refused, f"what was offered is lost: {plan.refused}"
         at.append("rollback", "begin", plan=plain(plan.as_dict()))
+
+        def checkpoint(phase: str, event: str, data: dict[str, Any]) -> None:
+            at.append(phase, event, **plain(data))
+
         hooks = rollback.Hooks(
-            revert=lambda dbname: {}, validate=lambda strategy: {}, smoke=dict,
-            checkpoint=lambda phase, event, data: at.append(phase, event, **plain(data)) and None,
-        )  # fmt: skip
+            revert=lambda dbname: {}, validate=lambda strategy: {}, smoke=dict, checkpoint=checkpoint
+        )
         result = rollback.run(
             plan,
             database=self.live,

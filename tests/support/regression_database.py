@@ -56,7 +56,7 @@ def make(server: Server, database: str, folder: Path) -> Made:
     }  # fmt: skip
     scripts = [name for name in scheduled(regress) if name not in LEFT_OUT]
     for name in scripts:
-        argv = [server.bin_dir / "psql", "-X", "-q", "-v", "HIDE_TABLEAM=on", "-v", "HIDE_TOAST_COMPRESSION=on",
+        argv: list[str | Path] = [server.bin_dir / "psql", "-X", "-q", "-v", "HIDE_TABLEAM=on", "-v", "HIDE_TOAST_COMPRESSION=on",
                 "-f", regress / "sql" / f"{name}.sql"]  # fmt: skip
         with (folder / "results" / f"{name}.out").open("w") as out:
             subprocess.run(argv, check=False, stdout=out, stderr=out, env=environment, timeout=300, cwd=folder)

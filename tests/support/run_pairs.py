@@ -11,7 +11,7 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -286,7 +286,7 @@ class World:
 
     def _first_stops(self) -> None:
         """Whatever the first run asks for next, if it goes on."""
-        steps = [
+        steps: list[Callable[[], object]] = [
             lambda: self.one.working(self.name).__enter__(),
             lambda: self.one.lock.confirm(self.name),
             lambda: self.one.lock.refuse_held(self.name),

@@ -138,7 +138,7 @@ def test_backup_is_recorded_and_restores_equal(cluster: Cluster) -> None:
 
 
 def test_the_phase_notes_the_label_and_nothing_takes_it_for_a_dump(cluster: Cluster, tmp_path: Path) -> None:
-    stack = Stack("st", "staging", State(tmp_path / "state"), cluster.database(), FakeApi(), (), {})  # type: ignore[arg-type]
+    stack = Stack("st", "staging", State(tmp_path / "state"), cluster.database(), FakeApi(), (), {})
     journal = stack.state.begin({"user": "u", "host": "h", "pid": os.getpid()})
     options = backup.Options(engine="pgbackrest", pgbackrest={"stanza": "main", "config": cluster.config})
     made = backup.run(stack, journal.release, {}, options)

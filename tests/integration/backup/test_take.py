@@ -450,7 +450,7 @@ def test_a_backup_by_itself_and_a_deploy_exclude_each_other(
 ) -> None:
     """A deploy drops the copies that others left, so the copy of a backup at work must not meet one."""
     state = State(tmp_path / "state")
-    stack = Stack("st", "staging", state, small(server, database), FakeApi(), (), {})  # type: ignore[arg-type]
+    stack = Stack("st", "staging", state, small(server, database), FakeApi(), (), {})
     me = {"user": "me", "host": "here", "pid": 1}
     other_run = State(state.folder)
     deploy = other_run.begin({"user": "you", "host": "elsewhere", "pid": 1})

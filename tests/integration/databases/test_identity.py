@@ -149,7 +149,7 @@ def test_what_only_looks_like_a_failed_database_of_ours_stays(
 ) -> None:
     take, said = TAKEN[case]
     name = take(server, live, kept_aside(live))
-    stack = Stack("st", "staging", State(tmp_path / "state"), live, FakeApi(), (), {})  # type: ignore[arg-type]
+    stack = Stack("st", "staging", State(tmp_path / "state"), live, FakeApi(), (), {})
     assert said in why(live, name)
     assert name not in {entry["name"] for entry in databases.existing(live)}
     for release in (R, "None", ""):
@@ -169,7 +169,7 @@ def test_what_cannot_or_must_not_be_dropped_is_left_with_its_sessions(
 ) -> None:
     """Each is judged by itself, before anybody's session is ended."""
     name = kept_aside(live)
-    stack = Stack("st", "staging", State(tmp_path / "state"), live, FakeApi(), (), {})  # type: ignore[arg-type]
+    stack = Stack("st", "staging", State(tmp_path / "state"), live, FakeApi(), (), {})
     journal = Journal(tmp_path / "state" / "releases" / R)
     private_folder(stack.state.folder)
     private_folder(journal.folder.parent)
@@ -404,7 +404,7 @@ def test_named_way_is_remembered_by_a_rollback_that_was_interrupted(live: Databa
 def test_release_of_another_stack_in_one_folder_is_not_taken_back(live: Database, tmp_path: Path) -> None:
     state = State(tmp_path / "state")
     journal = state.begin(ME, stack="theirs")
-    stack: Any = Stack("st", "staging", state, live, FakeApi(), (), {})  # type: ignore[arg-type]
+    stack: Any = Stack("st", "staging", state, live, FakeApi(), (), {})
     with pytest.raises(Refused, match=f"Release {journal.release} is of another stack: theirs, not st"):
         rollback_phase._refuse_other_stack(stack, journal)
 

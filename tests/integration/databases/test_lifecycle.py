@@ -199,7 +199,7 @@ def test_snapshots_of_older_releases_go_when_a_release_has_finished(
         databases.snapshot(databases.must_be_fenced(live, release), release, live=name)
         databases.unfence(live, release)
     assert databases.cleanup_leftovers(live) == [], "that is for retention to decide"
-    stack = Stack("st", "staging", State(tmp_path / "state"), live, FakeApi(), (), {})  # type: ignore[arg-type]
+    stack = Stack("st", "staging", State(tmp_path / "state"), live, FakeApi(), (), {})
     private_folder(stack.state.folder)
     for release, end in (("r1", "finished"), ("r2", "rolled_back")):
         journal = Journal(private_folder(private_folder(stack.state.releases_folder) / release))
@@ -221,7 +221,7 @@ def test_failed_databases_go_by_days_only_without_rows_of_their_own(
     live: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Announced, then dropped; but never while it holds rows that nothing else has, or an unknown number of them."""
-    stack = Stack("st", "staging", State(tmp_path / "state"), live, FakeApi(), (), {})  # type: ignore[arg-type]
+    stack = Stack("st", "staging", State(tmp_path / "state"), live, FakeApi(), (), {})
     journal = stack.state.begin({"user": "u", "host": "h", "pid": os.getpid()})
     release, name = journal.release, live.conninfo.dbname
     databases.fence(live, release)
@@ -267,7 +267,7 @@ def test_a_person_drops_what_is_over_and_nothing_that_a_rollback_could_need(
     server: Server, live: Database, tmp_path: Path
 ) -> None:
     name = live.conninfo.dbname
-    stack = Stack("st", "staging", State(tmp_path / "state"), live, FakeApi(), (), {})  # type: ignore[arg-type]
+    stack = Stack("st", "staging", State(tmp_path / "state"), live, FakeApi(), (), {})
     me = {"user": "u", "host": "h", "pid": os.getpid()}
     made = {}
     for end in ("rolled_back", "finished", "failed"):

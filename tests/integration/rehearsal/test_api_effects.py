@@ -45,10 +45,10 @@ def test_the_moment_of_a_loss_is_the_one_that_was_measured(
     with psycopg.connect(server.url(name, "postgresql"), autocommit=True) as api:  # its pool keeps it open
         api.execute("SELECT 1")
         for statement in filter(None, (at_start,)):
-            api.execute(statement)  # type: ignore[arg-type]
+            api.execute(statement)
         effects.started()
         for statement in filter(None, (at_login,)):
-            api.execute(statement)  # type: ignore[arg-type]
+            api.execute(statement)
     effects.ended()
     with pytest.raises(RehearsalFailed, match=f"loses data of the copy {when}: every row of public.kept was deleted"):
         effects.refuse_losses(Declared(), "the new API", "candidate")  # type: ignore[arg-type]

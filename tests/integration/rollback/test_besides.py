@@ -229,7 +229,7 @@ def test_numbers_that_our_own_login_takes(
 ) -> None:
     """As many as the rehearsal saw, and once again for a login that is tried twice; then a user's comes on top."""
     state = State(tmp_path / "state")
-    stack = Stack("st", "staging", state, release.database, FakeApi(), (), {})  # type: ignore[arg-type]
+    stack = Stack("st", "staging", state, release.database, FakeApi(), (), {})
     journal = state.begin({"user": "u", "host": "h", "pid": 1})
     numbers = {"start": {}, "login": {"public.ticket_number": rehearsed}}
     journal.append("rehearse", "done", candidate={"wrote": {"numbers": numbers}})
@@ -251,7 +251,7 @@ def test_numbers_that_our_own_login_takes(
 
 def test_what_the_api_takes_by_its_start(release: Release, tmp_path: Path) -> None:
     state = State(tmp_path / "state")
-    stack = Stack("st", "staging", state, release.database, FakeApi(), (), {})  # type: ignore[arg-type]
+    stack = Stack("st", "staging", state, release.database, FakeApi(), (), {})
     journal = state.begin({"user": "u", "host": "h", "pid": 1})
     numbers = {"start": {"public.ticket_number": 1}, "login": {}}
     journal.append("rehearse", "done", candidate={"wrote": {"numbers": numbers}})

@@ -14,6 +14,7 @@ from papdeploy import databases
 from papdeploy.databases import content_digest
 from papdeploy.databases.managed_names import admin_session
 from papdeploy.databases.psql import Database
+from papdeploy.releases.version import Version
 from support.app_session import as_app
 from support.backup import FakeApi, database_of, folder_of, forget, run_and_die
 from support.rollback import SMALL, SMALL_DOWN, SMALL_UP, R, Release, deploy
@@ -43,11 +44,11 @@ class FileApi(FakeApi):
         self.path = path
         path.write_text("new")
 
-    def running(self) -> dict[str, Any]:
+    def running(self) -> Version:
         label = self.path.read_text()
         return {"label": label, "identity": label}
 
-    def switch(self, version: dict[str, Any]) -> None:
+    def switch(self, version: Version) -> None:
         self.path.write_text(version["label"])
 
 

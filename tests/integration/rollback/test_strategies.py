@@ -257,7 +257,7 @@ def test_a_users_row_is_never_taken_for_the_smoke_tests(
 def test_later_logins_of_ours_are_no_loss_either(live: Database, release: Release, tmp_path: Path) -> None:
     """The preflight of the next deploy logs in as well, and so does the rollback of one that was refused."""
     state = State(tmp_path / "state")
-    stack = Stack("st", "staging", state, live, FakeApi(), (), {})  # type: ignore[arg-type]
+    stack = Stack("st", "staging", state, live, FakeApi(), (), {})
     journal = state.begin({"user": "u", "host": "h", "pid": 1})
     journal.append("rehearse", "done", own_writes=LOGIN)
     done: dict[str, Any] = {}
