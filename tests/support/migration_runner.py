@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from papdeploy.migrations import files
 from papdeploy.migrations.options import RunOptions
 from papdeploy.migrations.run import apply, revert
 from papdeploy.migrations.run.apply import ApplyResult
 
-from support.postgres_servers import Server
 from support.waiting import wait_until
+
+if TYPE_CHECKING:  # which needs psycopg2; a test of another driver has none
+    from support.postgres_servers import Server
 
 
 def migration(upgrade: str, downgrade: str = "", head: str = "", doc: str = "A migration.") -> str:
