@@ -9,6 +9,7 @@ nothing.
 from __future__ import annotations
 
 import ast
+import contextlib
 import enum
 import functools
 import os
@@ -202,6 +203,11 @@ class _Search:
         return any(family.intersection(kind.__mro__) for kind in map(type, self.kept))
 
     def _value(self, place: str, name: str, value: Any, depth: int) -> None:
+        """A value with all that is in it, but for what raises when it is looked at."""
+        with contextlib.suppress(Exception):
+            self._look_into(place, name, value, depth)
+
+    def _look_into(self, place: str, name: str, value: Any, depth: int) -> None:
         value = value.value if isinstance(value, enum.Enum) else value
         if isinstance(value, (bool, int, str)):
             self._switch(place, name, value)

@@ -382,7 +382,7 @@ SHAPES: dict[str, Shape] = {
     ),
     "beside a proxy of what is not there yet": Shape(
         main("class Proxy:\n    def __getattribute__(self, name):\n        raise RuntimeError('outside of a request')\n"
-             "request = Proxy()\nclass Settings:\n    def __init__(self):\n        self.request = request\n"
+             "request = Proxy()\nclass Late:\n    __dict__ = property(lambda self: 1 / 0)\n    def __call__(self): ...\nlate = Late()\nclass Settings:\n    def __init__(self):\n        self.request = request\n"
              "        self.cc_drop_tables = True\nsettings = Settings()\n"),
         "app.main.settings.cc_drop_tables",
     ),
