@@ -85,6 +85,7 @@ _NAME = re.compile(r"[\w .,@:/+-]*")
 _FILE = re.compile(r"(?:~|\.{1,2})?/[\w.@+{}%/-]*")
 _RANDOM = re.compile(r"(?=[^/]*[a-z])(?=[^/]*[A-Z])(?=[^/]*\d)[^/]{12,}|[0-9a-fA-F]{20,}|\d{6,}/?[A-Za-z]*\d")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_NEXT_URL = re.compile(rf"[\s,;|]+(?={_URL.pattern})")
 _CONNECTION_STRING = re.compile(r"\s*[a-z_]+\s*=.*\bpassword\s*=", re.DOTALL)
 _URL_LAST = re.compile(r"_?UR[LI]$", re.IGNORECASE)
 
@@ -162,7 +163,8 @@ def _sort(name: str, value: str, sure: set[str], maybe: set[str]) -> None:
     if not value or harmless_value(value):
         return
     if _URL.match(value):
-        sure.update(secrets_of_url(value))
+        for url in _NEXT_URL.split(value):  # a list of replicas
+            sure.update(secrets_of_url(url))
     elif _CONNECTION_STRING.match(value):
         sure.update(database_url.secrets(value))
     elif names_a_secret(name):

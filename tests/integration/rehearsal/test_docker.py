@@ -183,7 +183,9 @@ def test_past_the_pooler_of_an_image(pooled: pap_stack.Stack, tmp_path: Path) ->
         preflight.run(from_params(params), {}, WHO, preflight.Options(), check_mode=True, versions={})
     params["api"]["database_direct_url"] = pooled.url
     sources = {path.name: path.read_text() for path in (ROOT / "migrations").glob("add_*.py")}
-    opened = preflight.run(from_params(params), sources, WHO, preflight.Options(), check_mode=False, versions={})
+    opened = preflight.run(
+        from_params(params), sources, WHO, preflight.Options(rehearse=True), check_mode=False, versions={}
+    )
     stack = from_params(params, str(opened["release"]))
     found = dict(rehearse.run(stack, str(opened["release"]), Options(), alone=True, nice=0)["rehearsal"])
     assert found["verdict"] == "good" and found["candidate"]["works"] is True, found

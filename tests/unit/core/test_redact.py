@@ -370,3 +370,14 @@ def test_a_long_value_is_read_in_one_pass(value: str) -> None:
     """A search path of forty folders, or a log line without spaces, must not take for ever to be judged."""
     made = Redactor(["a known secret"], environment={"PYTHONPATH": value, "SOME_KEY": value, "HOST": value})
     assert "a known secret" not in made.text(f"{value} a known secret {value}")
+
+
+def test_of_a_list_of_urls_only_the_passwords_are_secrets() -> None:
+    redactor = Redactor()
+    urls = ("postgresql+psycopg2://shop:sh0p%2Fpa%23s@127.0.0.1:5432/shop", "postgresql://shop:s/e#c@replica:5433/shop")
+    redactor.learn_environment({"READ_REPLICAS": ", ".join(urls)})
+    assert redactor.text("an engine for shop on 127.0.0.1:5432, replica:5433") == (
+        "an engine for shop on 127.0.0.1:5432, replica:5433"
+    )
+    for secret in ("sh0p%2Fpa%23s", "sh0p/pa#s", "s/e#c"):
+        assert secret not in redactor.text(f"it said: {secret}!")
