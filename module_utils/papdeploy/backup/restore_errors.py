@@ -12,7 +12,7 @@ from ..core import storage
 from ..core.errors import CommandFailed, PapError
 from ..core.text import plural
 from ..databases.content_digest.queries import user_schema
-from ..databases.psql import Database
+from ..databases.psql import Database, holders
 from ..sql.quoting import quote_ident, quote_literal
 from . import search_paths
 
@@ -25,11 +25,11 @@ def explained(database: Database, folder: Path, lock_wait_s: float) -> Iterator[
     except CommandFailed as error:
         # what pg_dump calls a statement timeout is its --lock-wait-timeout
         dumping = error.message.startswith("pg_dump") and "statement timeout" in error.message
-        if dumping or "lock timeout" in error.message:
+        if dumping:
+            held, hint = holders(database)
             raise CommandFailed(
-                f"A table stayed locked for more than {lock_wait_s:g} s, so it could not be dumped:"
-                f" {_lockers(database)}.",
-                hint="Wait for that session or end it, then try again.",
+                f"A table stayed locked for more than {lock_wait_s:g} s, so it could not be dumped: {held}.",
+                hint=hint,
                 **error.data,
             ) from error
         advise(error, database)
@@ -156,14 +156,3 @@ def _more_locks(database: Database) -> str:
         f" {plural(row['tables'], 'table')} and the like: set"
         f" max_locks_per_transaction of the server to {wanted} (now {row['locks']}) and restart it."
     )
-
-
-def _lockers(database: Database) -> str:
-    rows = database.rows(
-        "SELECT DISTINCT l.relation::regclass::text AS name, a.pid, a.usename AS role,"
-        " a.application_name AS app, a.state FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
-        " WHERE l.locktype = 'relation' AND l.granted AND l.mode = 'AccessExclusiveLock'"
-        " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1 LIMIT 5"
-    )
-    parts = [f"{r['name']} by pid {r['pid']} ({r['role']}, {r['app'] or 'unnamed'}, {r['state']})" for r in rows]
-    return "; ".join(parts) or "whoever held it is gone by now"

@@ -16,6 +16,7 @@ from ..core.errors import CommandFailed, PapError, Unavailable
 from ..core.registry import Registry
 from ..core.text import plural
 from ..sites.host import Process, Site
+from ..sql import lock_holders
 from ..sql.quoting import quote_literal
 from . import owner_login
 
@@ -213,11 +214,30 @@ class Session:
                 hint="Check that the database runs and that host, port, user and password in the inventory are right.",
                 stderr=said,
             )
+        if "due to lock timeout" in message:
+            held, hint = self._holders()
+            return CommandFailed(
+                f"A table stayed locked on {self._label}: {held}.",
+                hint=hint,
+                stderr=said[-4000:],
+                statement=statement[:2000],
+            )
         return CommandFailed(
             f"SQL failed on {self._label}: {_short(message)}",
             stderr=said[-4000:],
             statement=statement[:2000],
         )
+
+    def _holders(self) -> tuple[str, str]:
+        try:
+            return holders(self.database)
+        except PapError as error:
+            return f"by whom cannot be asked ({error.message.rstrip('.')})", "See pg_locks and pg_stat_activity."
+
+
+def holders(database: Database) -> tuple[str, str]:
+    """Who holds a table of ``database``, as the end of a sentence, and the next step."""
+    return lock_holders.told([(row["said"], row["ended"]) for row in database.rows(lock_holders.HOLDERS)])
 
 
 def _short(message: str) -> str:

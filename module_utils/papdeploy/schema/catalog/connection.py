@@ -14,6 +14,7 @@ from typing import Any, Optional
 
 from ...core.errors import PapError, Unavailable
 from ...core.redact import Redactor
+from ...sql import lock_holders
 
 IDLE, IN_ERROR = 0, 3  # libpq's PQTRANS_IDLE and PQTRANS_INERROR
 
@@ -180,13 +181,19 @@ class Session:
             return exc
         text = self.redactor.text(first_line(exc))
         if state == "55P03":
-            return Unavailable(
-                f"Could not read the catalog: something holds an exclusive lock on a table ({text}).",
-                hint="See pg_stat_activity for the migration or maintenance that runs; check again when it is over.",
-            )
+            held, hint = self._holders()
+            return Unavailable(f"Could not read the catalog, because a table stayed locked: {held}.", hint=hint)
         return Unavailable(
             f"Could not read the catalog: {text}.", hint="Check again; if it stays, look at the server log."
         )
+
+    def _holders(self) -> tuple[str, str]:
+        try:
+            return lock_holders.told(
+                [(row[0], row[1]) for row in self._read_once([*pinned_settings(), lock_holders.HOLDERS])]
+            )
+        except Exception as exc:  # noqa: BLE001 - of any driver; what failed before is what counts
+            return f"by whom cannot be asked ({self.redactor.text(first_line(exc))})", "See pg_locks."
 
     def close(self) -> None:
         if self.owned:
