@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Callable, Optional
 
 from .errors import WrongDatabase
+from .plain_json import parse
 
 # The comment of a database that pap-deploy made: this, then JSON.
 RECORD_PREFIX = "pap-deploy "
@@ -65,7 +65,7 @@ def record_of(comment: Optional[str]) -> Optional[dict[str, Any]]:
     if not comment or not comment.startswith(RECORD_PREFIX):
         return None
     try:
-        value = json.loads(comment[len(RECORD_PREFIX) :])
+        value = parse(comment[len(RECORD_PREFIX) :])
     except ValueError:
         return None
     return value if isinstance(value, dict) and "kind" in value else None

@@ -28,9 +28,13 @@ def refuse_open(path: Path, what: str = "", hint: str = "") -> None:
 
 
 def refuse_foreign(path: Path) -> None:
-    """Raise Refused if ``path``, in a folder of ours, is a symbolic link, or belongs to neither this user nor root."""
+    """Raise Refused if ``path``, in a folder of ours, is neither a file nor a folder (a symbolic link, a FIFO), or
+    belongs to neither this user nor root."""
     try:
-        problem = _not_ours(path.lstat(), _ROOT)
+        status = path.lstat()
+        problem = _not_ours(status, _ROOT)
+        if not problem and not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            problem = "is neither a file nor a folder"
     except FileNotFoundError:  # a temporary file that has got its name
         return
     if problem:

@@ -19,6 +19,7 @@ from typing import Any, Callable, Optional
 from .clock import now
 from .durable import append_durably, sync_folder, write_aside
 from .errors import Refused
+from .plain_json import parse
 
 FORMAT = 1
 # The kind of the entries that say by which rename a database came to the live name.
@@ -168,7 +169,7 @@ class Registry:
         if not self._durable:
             return None
         try:
-            value = json.loads(self._file.read_text(encoding="utf-8"))
+            value = parse(self._file.read_bytes())
         except FileNotFoundError:
             return None
         except ValueError:
@@ -185,9 +186,11 @@ class Registry:
         if self._durable:
             assert self.folder is not None
             with contextlib.suppress(FileNotFoundError):
-                for line in (self.folder / "databases.jsonl").read_text(encoding="utf-8").splitlines():
+                for line in (self.folder / "databases.jsonl").read_bytes().split(b"\n"):
                     with contextlib.suppress(ValueError):  # a line that a killed writer tore
-                        result.append(json.loads(line))
+                        entry = parse(line)
+                        if isinstance(entry, dict) and {"at", "event", "name"} <= entry.keys():
+                            result.append(entry)
         return result + self._memory
 
     def _write(self, event: str, name: str, **data: Any) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Optional
 
 from ..core import database_url, url_spellings
 from ..core.errors import Refused
+from ..core.plain_json import parse
 from ..core.url_hosts import Hosts
 from ..core.url_spellings import Spelled
 from . import encoded, libpq_files
@@ -227,7 +228,7 @@ def _inside_pointed(name: str, value: str, where: str, aim: Aim) -> Optional[str
 
 def _json_pointed(name: str, value: str, where: str, aim: Aim) -> Optional[str]:
     try:
-        data = json.loads(value)
+        data = parse(value)
     except ValueError:
         return _inside_pointed(name, value, where, aim)
     changed = False

@@ -6,13 +6,13 @@ is counted once, under one kind. Text comes in pieces; what may still grow is ca
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, Optional
 
+from ..core.plain_json import parse
 from ..core.redact import Redactor
 from .kinds import KINDS, by_driver, by_message, by_state, subject
 
@@ -314,7 +314,7 @@ def _time_of(record: str) -> Optional[str]:
 
 def _json(line: str) -> Optional[dict[str, Any]]:
     try:
-        value = json.loads(line)
+        value = parse(line)
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

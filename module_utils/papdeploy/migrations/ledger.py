@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional
 
-from ..core.errors import Unavailable
+from ..core.errors import Refused, Unavailable
+from ..core.plain_json import parse
 from .run.drivers import sqlstate
 
 SCHEMA = "pap_deploy"
@@ -189,8 +190,21 @@ def read(query: Query, exists: Optional[bool] = None) -> Ledger:
             f"The migration ledger {SCHEMA}.ledger is there, but this role may not read it.",
             hint=f"GRANT USAGE ON SCHEMA {SCHEMA}, and SELECT ON {SCHEMA}.ledger, to the role.",
         ) from None
-    entries = (Entry(*row[:9], details=json.loads(row[9] or "{}")) for row in found)  # type: ignore[misc]
-    return Ledger(exists=True, entries=tuple(entries))
+    return Ledger(exists=True, entries=tuple(map(_entry, found)))
+
+
+def _entry(row: Sequence[Any]) -> Entry:
+    try:
+        details = parse(row[9] or "{}")
+    except ValueError:
+        details = None
+    if not isinstance(details, dict):
+        raise Refused(
+            f"The migration ledger {SCHEMA}.ledger holds what pap-deploy does not write: the details of {row[2]} are no"
+            " JSON object.",
+            hint=f"Find out who wrote it. That column is only a record: UPDATE {SCHEMA}.ledger SET details = '{{}}'.",
+        )
+    return Entry(*row[:9], details=details)  # type: ignore[misc]
 
 
 def rows_as_json(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -18,6 +18,7 @@ from ..core import text
 from ..core.clock import now, seconds_between
 from ..core.durable import write_aside
 from ..core.errors import Refused
+from ..core.plain_json import parse
 from ..core.processes import Place, Process, since_boot
 from .run import Run
 
@@ -122,7 +123,7 @@ def read(folder: Path) -> Optional[Holder]:
     """Who holds the lock of the state folder; None if it is free. Raises Refused if the file cannot be understood."""
     path = lock_file(folder)
     try:
-        return Holder.of(json.loads(path.read_text(encoding="utf-8")))
+        return Holder.of(parse(path.read_bytes()))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

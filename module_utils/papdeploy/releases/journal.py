@@ -8,7 +8,6 @@ it, so it is true even if the controller dies. Recovery reads it, never the play
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import shutil
@@ -19,11 +18,13 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ..core import earlier_names, private, storage
-from ..core.clock import now, seconds_between
+from ..core.clock import epoch, now, seconds_between
 from ..core.durable import append_durably, private_folder, sync_folder
-from ..core.errors import PapError, Refused, StorageFailed
+from ..core.errors import PapError, Refused, StorageFailed, Unavailable
+from ..core.plain_json import parse
 from ..core.redact import Redactor
 from ..core.registry import Registry
+from ..core.regular import read_regular
 from .holder import Holder
 from .lock import Lock
 from .run import Run
@@ -39,6 +40,8 @@ _MAKES = {
     "restored": ("rollback.restore",),
     "failed": ("rollback.swap",),
 }
+_MOST_BYTES = 256 << 20  # of a journal
+_LONGEST_BYTES = 16 << 20  # of its first entry
 # Seconds that a clock may be set back by its daemon without a word.
 CLOCK_S = 5.0
 
@@ -82,14 +85,18 @@ class Journal:
         self.append(phase, "done", **found)
 
     def entries(self) -> list[dict[str, Any]]:
-        """Every whole entry, oldest first; a line that a killed writer tore is passed over."""
-        result: list[dict[str, Any]] = []
-        with contextlib.suppress(FileNotFoundError):
+        """Every whole entry, oldest first; what is none, as a line that a killed writer or a disk tore, is passed over.
+        Raises Unavailable for a file that cannot be read."""
+        try:
             # Not splitlines(): an entry may hold separators (U+2028, U+0085) that would tear it.
-            for line in self.path.read_text(encoding="utf-8").split("\n"):
-                with contextlib.suppress(ValueError):
-                    result.append(_current(json.loads(line)))
-        return result
+            lines = read_regular(self.path, _MOST_BYTES).split(b"\n")
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise storage.explained(error, self.path) or Unavailable(
+                f"The journal {self.path} cannot be read: {error.strerror}.", hint="Look at it, and move it away."
+            ) from error
+        return [_current(entry) for entry in map(_entry, lines) if entry]
 
     def last(self, phase: str, event: str = "done") -> Optional[dict[str, Any]]:
         """The newest entry of that phase and event."""
@@ -111,12 +118,11 @@ class Journal:
 
     def header(self) -> Mapping[str, Any]:
         """The entry that began the release; empty where a killed writer tore it."""
-        with contextlib.suppress(FileNotFoundError), self.path.open(encoding="utf-8", errors="replace") as file:
-            for line in file:
-                with contextlib.suppress(ValueError):
-                    entry: dict[str, Any] = json.loads(line)
-                    if (entry["phase"], entry["event"]) == ("release", "begin"):
-                        return entry
+        with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
+            for line in iter(lambda: file.readline(_LONGEST_BYTES), b""):
+                entry = _entry(line)
+                if entry and (entry["phase"], entry["event"]) == ("release", "begin"):
+                    return entry
         return {}
 
     @property
@@ -140,6 +146,16 @@ def begin_entry(journal: Journal) -> Mapping[str, Any]:
             hint=f"Look at {journal.path}; if nothing was done, remove the folder {journal.folder}.",
         )
     return entry
+
+
+def _entry(line: bytes) -> Optional[dict[str, Any]]:
+    """The entry that a line is, or None."""
+    try:
+        entry = parse(line)
+        whole = entry["at"].endswith(("Z", "+00:00")) and epoch(entry["at"]) >= 0
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError):
+        return None
+    return entry if whole and all(type(entry.get(key)) is str for key in ("phase", "event")) else None
 
 
 def _current(entry: dict[str, Any]) -> dict[str, Any]:

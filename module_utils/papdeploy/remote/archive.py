@@ -26,6 +26,7 @@ TRAVELS = (
     "core/database_identity.py",
     "core/database_url.py",
     "core/errors.py",
+    "core/plain_json.py",
     "core/processes.py",
     "core/reasons.py",
     "core/records.py",
