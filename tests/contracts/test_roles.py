@@ -89,3 +89,14 @@ def test_a_playbook_knows_no_default_of_a_role(path: Path) -> None:
         templates = " ".join(re.findall(r"\{\{.*?\}\}|when: .*", text, re.DOTALL))
         used = set(re.findall(r"\b(pap_[a-z_]+)\b(?! *\| *default)", templates))
         assert not used & set(load(ROOT / "roles" / "stack" / "defaults" / "main.yml"))
+
+
+def test_a_repository_that_does_not_answer_ends_its_step() -> None:
+    asked = []
+    for path in sorted((ROOT / "roles").glob("*/tasks/*.yml")):
+        for task in yaml.safe_load(path.read_text(encoding="utf-8")):
+            command = str((task.get("ansible.builtin.shell") or {}).get("cmd", ""))
+            if "ansible.builtin.git" in task or any(f"git {verb} " in command for verb in ("fetch", "pull", "push")):
+                asked.append(task["name"])
+                assert task.get("timeout"), task["name"]
+    assert len(asked) >= 3

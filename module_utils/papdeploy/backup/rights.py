@@ -11,6 +11,7 @@ from ..databases import properties
 from ..databases.content_digest.queries import no_member, user_schema
 from ..databases.owner_login import DATABASE_OWNER
 from ..databases.psql import Session
+from ..sql.lexer import one_line
 
 _SHOWN = 10
 
@@ -284,7 +285,7 @@ def _refuse_without_owner(session: Session, restores: bool) -> None:
         raise Refused(
             f"An owner may not do with its own what a backup takes, and a superuser does not do it in its place:"
             f" {_listed(objects)}",
-            hint=f"As a superuser: {few([str(row['mended']) + ';' for row in found], _SHOWN)}",
+            hint=f"As a superuser: {few([one_line(str(row['mended'])) + ';' for row in found], _SHOWN)}",
             objects=objects,
         )
 

@@ -6,8 +6,9 @@ goes as well (``secret_patterns``). It is never applied to what is compared, exe
 
 from __future__ import annotations
 
+import base64
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Callable, Optional
 from urllib.parse import unquote
 
@@ -30,6 +31,7 @@ _BLOCKS = words("sql statement statements query repair diff traceback exception 
 _SHORTEST = 4  # a shorter secret is found in every second word
 _SHORTEST_MAYBE = 6
 _ANYWHERE = 12  # a secret of letters alone may be a word, and is then part of others
+_ENCODED = 10  # a shorter encoding may be a part of anything
 _LINE = 16  # of a secret of several lines (a private key) each line so long is one
 _ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 # Before it: no letter or digit, unless that one ends an escape (%40, \n, \u0026, &amp; ends in no letter).
@@ -91,6 +93,7 @@ class Redactor:
         if not self._patterns:
             longest_first = sorted(self._known.items(), key=lambda item: -len(item[0]))
             self._patterns = [(_anchor(secret), _pattern(secret, anywhere)) for secret, anywhere in longest_first]
+            self._patterns += [made for secret, sure in longest_first if sure for made in _encoded(secret)]
         for anchor, pattern in self._patterns:
             if anchor in text:
                 text = pattern.sub(MASK, text)
@@ -149,6 +152,20 @@ def _pattern(secret: str, anywhere: bool) -> re.Pattern[str]:
     ``repr``, a connection string, and what SQLAlchemy renders."""
     spelled = "".join(_character(letter) for letter in secret)
     return re.compile(spelled if anywhere else f"{_BEFORE}{spelled}{_AFTER}")
+
+
+def _encoded(secret: str) -> Iterator[tuple[str, re.Pattern[str]]]:
+    """Finds the secret in base64, alone or within a longer text that was encoded (a login of HTTP), and in hex: the
+    part that only the secret decides, and the rest of that word."""
+    data = secret.encode("utf-8", "surrogatepass")
+    for before in range(3):
+        first = base64.b64encode(bytes(before) + data).decode()
+        whole = first[-(-before * 4 // 3) : (before + len(data)) * 4 // 3]
+        for core in {whole, whole.replace("+", "-").replace("/", "_")}:
+            if len(core) >= _ENCODED:
+                yield core, re.compile(rf"[\w+/-]{{0,99}}{re.escape(core)}[\w+/=-]{{0,99}}", re.ASCII)
+    if 2 * len(data) >= _ENCODED:
+        yield from ((each, re.compile(each)) for each in (data.hex(), data.hex().upper()))
 
 
 def _character(letter: str) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from .quoting import quote_name, quote_text
+from .quoting import MAX_NAME_BYTES, quote_ident, quote_literal, quote_name, quote_text
 
 # PostgreSQL: SQL Syntax, Lexical Structure. What is not closed before the text ends is ``open``; a comment and the body
 # of a dollar quote are found by ``scan``.
@@ -132,6 +132,23 @@ def rename_names(sql: str, names: Mapping[str, str]) -> str:
         name = text.lower() if kind == "word" else _unquoted(kind, text) if kind in ("quoted", "uquoted") else ""
         parts.append(quote_name(names[name]) if name in names else text)
     return "".join(parts)
+
+
+def one_line(sql: str) -> str:
+    """``sql`` with the names and strings that hold control characters spelled out: it says the same, and no name in it
+    makes a line of its own. The body of a dollar quote stays."""
+    return "".join(_spelled_out(kind, text) for kind, text, _ in scan(sql))
+
+
+def _spelled_out(kind: str, text: str) -> str:
+    if text.isprintable() or kind not in ("quoted", "string", "estring"):
+        return text
+    value = _unquoted(kind, text)
+    if "\0" in value or text[0] in "nN":
+        return text
+    if kind == "quoted":
+        return quote_ident(value) if 0 < len(value.encode("utf-8", "surrogatepass")) <= MAX_NAME_BYTES else text
+    return quote_literal(value).strip()
 
 
 def strip_schemas(tokens: Sequence[Token], schemas: Collection[str]) -> list[Token]:

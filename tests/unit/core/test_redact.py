@@ -141,6 +141,12 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "shell": shlex.quote,
     "sqlalchemy": sqlalchemy_renders,
 }
+ENCODINGS: dict[str, Callable[[bytes], str]] = {
+    "base64": lambda data: base64.b64encode(data).decode(),
+    "base64 for a URL": lambda data: base64.urlsafe_b64encode(data).decode().rstrip("="),
+    "hex": bytes.hex,
+    "hex in capitals": lambda data: data.hex().upper(),
+}
 ODD = string.punctuation + " äß€😀"
 
 
@@ -161,6 +167,16 @@ def some_secrets(number: int) -> list[str]:
         "".join(made.choice(letters if made.random() < 0.6 else ODD) for _ in range(made.randint(6, 30))).strip() + "x9"
         for _ in range(number)
     ]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_known_secret_goes_encoded(encoding: str) -> None:
+    """Alone, and within a longer text: the login of HTTP, a document."""
+    for secret in (each for each in some_secrets(40) if len(each.encode()) > 9):
+        for before, after in (("", ""), ("u:", ""), ("me:", ""), ("user:", "\n"), ('{"password": "', '"}')):
+            encoded = ENCODINGS[encoding](f"{before}{secret}{after}".encode())
+            masked = Redactor([secret]).text(f"Authorization said {encoded}.")
+            assert MASK in masked and encoded[4:-4] not in masked, (secret, before, masked)
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)

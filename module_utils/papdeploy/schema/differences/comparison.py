@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ...sql.lexer import one_line
 from ...sql.quoting import quote_name, quote_text
 from ..catalog.rows import Catalog, Commented, Described, Granted
 from .name_resolution import Sides
@@ -48,7 +49,7 @@ class Comparison:
             return
         reader, uses = self._readers(table or name)
         why = (why or rule.why).format(table=table, object=name, reader=reader, uses=uses)
-        self.differences.append(Difference(kind, name, severity, expected, actual, why, list(repair)))
+        self.differences.append(Difference(kind, name, severity, expected, actual, why, list(map(one_line, repair))))
 
     def _readers(self, table: str) -> tuple[str, str]:
         use = self.options.used_by.get(table)
