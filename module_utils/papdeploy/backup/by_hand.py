@@ -141,7 +141,9 @@ def _refuse_taken(session: Session, name: str) -> None:
 
 def _create_roles(session: Session, roles: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
     """Create the roles that the server does not have, all or none: their names, and what they are not given."""
-    known = {row["rolname"] for row in session.rows("SELECT rolname FROM pg_roles")}
+    there = session.rows("SELECT rolname, rolsuper FROM pg_roles")
+    known = {row["rolname"] for row in there}
+    superusers = {row["rolname"] for row in there if row["rolsuper"]}
     missing = [role for role in roles if role["rolname"] not in known]
     known |= {role["rolname"] for role in missing}
     statements, notes = [], []
@@ -150,8 +152,12 @@ def _create_roles(session: Session, roles: list[dict[str, Any]]) -> tuple[list[s
             notes.append(f"role {role['rolname']} was a superuser; the new one is none")
         statements.append(properties.create_role({**role, "rolsuper": False}))
     for role in missing:
-        groups = [group for group in role["member_of"] if group in known]
-        gone = sorted({*role["member_of"]} - {*groups})
+        groups = [group for group in role["member_of"] if group in known - superusers]
+        gone = sorted({*role["member_of"]} - known)
+        above = sorted({*role["member_of"]} & superusers)
+        notes += [
+            f"role {role['rolname']} was a member of the superuser {group}; the new one is none" for group in above
+        ]
         notes += [f"role {role['rolname']} was a member of {group}, which this server does not have" for group in gone]
         statements += properties.equip_role({**role, "member_of": groups})
     if statements:

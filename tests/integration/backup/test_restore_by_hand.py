@@ -131,7 +131,7 @@ def test_what_others_wrote_makes_no_role(servers: dict[int, Server], tmp_path: P
         server, tmp_path, live,
         f"CREATE ROLE {quote_ident(strange)} NOLOGIN BYPASSRLS",
         f"CREATE ROLE a_{live} NOLOGIN; CREATE ROLE z_{live} NOLOGIN; GRANT z_{live} TO a_{live}",
-        f"CREATE ROLE boss_{live} SUPERUSER LOGIN; GRANT pg_monitor TO z_{live}",
+        f"CREATE ROLE boss_{live} SUPERUSER LOGIN; GRANT pg_monitor, postgres TO z_{live}",
         f"ALTER ROLE {live}_app SET \"my.words\" TO {quote_literal(HOSTILE[4])}",
         f"ALTER ROLE {live}_app IN DATABASE {live} SET \"my.words\" TO {quote_literal(HOSTILE[3])}",
         f"ALTER DATABASE {live} CONNECTION LIMIT 17",
@@ -153,6 +153,8 @@ def test_what_others_wrote_makes_no_role(servers: dict[int, Server], tmp_path: P
         assert new[strange] == (False, False, True, True) and new[f"{live}_app"] == (False, True, False, True)
         assert not any(row[0] for row in new.values()), "a restore makes no superuser"
         assert f"role boss_{live} was a superuser; the new one is none" in told["notes"]
+        assert f"role z_{live} was a member of the superuser postgres; the new one is none" in told["notes"]
+        assert other.sql(f"SELECT pg_has_role('a_{live}', 'postgres', 'MEMBER')") == [(False,)]
         member = "SELECT pg_has_role('{0}', '{1}', 'MEMBER')"
         assert other.sql(member.format(f"a_{live}", f"z_{live}")) == [(True,)]
         assert other.sql(member.format(f"z_{live}", "pg_monitor")) == [(True,)]
