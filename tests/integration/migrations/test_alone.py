@@ -14,6 +14,7 @@ from papdeploy.core.errors import PapError
 from papdeploy.migrations import files, planning
 from support import ROOT
 from support.migration_runner import ADD_X, CREATE_A, FILL_A, Bench, migration
+from support.postgres_servers import Server
 
 ALONE = "transactional = False"
 BASE = {"2025_01_01_a.py": CREATE_A, "2025_01_02_fill.py": FILL_A}
@@ -22,13 +23,13 @@ INDEX = migration('db.execute("CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS ix
 
 
 @pytest.fixture
-def bench(server, database) -> Bench:
+def bench(server: Server, database: str) -> Bench:
     return Bench(server, database)
 
 
 def valid(bench: Bench, index: str = "ix") -> bool | None:
     rows = bench.sql(f"SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('{index}')")
-    return rows[0][0] if rows else None
+    return bool(rows[0][0]) if rows else None
 
 
 def test_the_batch_is_split_and_order_kept(bench: Bench) -> None:
@@ -145,7 +146,7 @@ ALONE_MISDEEDS = {
 
 
 @pytest.mark.parametrize("deed", ALONE_MISDEEDS)
-def test_misdeeds_are_found_here_too(bench: Bench, deed: str, monkeypatch) -> None:
+def test_misdeeds_are_found_here_too(bench: Bench, deed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_URL", bench.server.url(bench.name, "postgresql"))
     code, message = ALONE_MISDEEDS[deed]
     with pytest.raises(PapError, match=message):

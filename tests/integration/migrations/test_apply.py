@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from papdeploy.core.errors import PapError, Refused, Unavailable
 from papdeploy.migrations import files, planning
+from papdeploy.migrations.ledger import Ledger
 from papdeploy.migrations.run import apply, baseline, plan_on_copy
 from support.migration_runner import ADD_X, CREATE_A, FILL_A, Bench, Verdict, migration
+from support.postgres_servers import Server
 
 THREE = {"2025_01_01_a.py": CREATE_A, "2025_01_02_fill.py": FILL_A, "2025_01_03_x.py": ADD_X}
 
 
 @pytest.fixture
-def bench(server, database) -> Bench:
+def bench(server: Server, database: str) -> Bench:
     return Bench(server, database)
 
 
@@ -50,7 +55,7 @@ def test_a_failure_leaves_nothing_but_its_note(bench: Bench) -> None:
     assert planning.compare(files.load_sources(THREE), _book(bench)).pending[0].identity == "2025_01_01_a"
 
 
-def _book(bench: Bench):
+def _book(bench: Bench) -> Ledger:
     connection = bench.server.connect(bench.name)
     try:
         return planning.read_ledger(connection)
@@ -61,8 +66,8 @@ def _book(bench: Bench):
 def test_the_check_decides_before_commit(bench: Bench) -> None:
     seen: list[bool] = []
 
-    def check(matches: bool):
-        def run(connection) -> Verdict:
+    def check(matches: bool) -> Callable[[Any], Verdict]:
+        def run(connection: Any) -> Verdict:
             seen.append(connection.exec_driver_sql("SELECT to_regclass('a') IS NOT NULL").scalar())
             return Verdict(matches, differences=[{"kind": "column_missing", "object": "a.y"}])
 
@@ -79,7 +84,7 @@ def test_the_check_decides_before_commit(bench: Bench) -> None:
 
 
 def test_a_check_that_raises_commits_nothing(bench: Bench) -> None:
-    def check(connection) -> Verdict:
+    def check(connection: Any) -> Verdict:
         connection.exec_driver_sql("SELECT 1/0")
         return Verdict(True)
 
@@ -89,7 +94,7 @@ def test_a_check_that_raises_commits_nothing(bench: Bench) -> None:
 
 
 def test_a_check_cannot_end_the_transaction(bench: Bench) -> None:
-    def check(connection) -> Verdict:
+    def check(connection: Any) -> Verdict:
         connection.commit() if hasattr(connection, "commit") else None
         connection.rollback() if hasattr(connection, "rollback") else None
         return Verdict(False)
@@ -140,7 +145,7 @@ def test_dry_run_says_and_does_not(bench: Bench) -> None:
     assert bench.tables() == [] and bench.ledger() == []
 
 
-PROBLEMS = {
+PROBLEMS: dict[str, tuple[Callable[[dict[str, str]], object], str, str]] = {
     "edited": (
         lambda s: s.update({"2025_01_01_a.py": CREATE_A + "# x\n"}),
         "was edited after it was applied",

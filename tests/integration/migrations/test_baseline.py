@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from papdeploy.core.errors import Refused
 from papdeploy.migrations import files
 from papdeploy.migrations.options import RunOptions
 from papdeploy.migrations.run import baseline as baseline_module
 from support.migration_runner import Bench, migration
+from support.postgres_servers import Server
 
 pytestmark = pytest.mark.every_version
 
@@ -23,11 +26,13 @@ SOURCES = {f"{name}.py": migration(f'db.execute("""{text}""")') for name, text i
 
 
 @pytest.fixture
-def bench(server, database) -> Bench:
+def bench(server: Server, database: str) -> Bench:
     return Bench(server, database)
 
 
-def baseline(bench: Bench, sources: dict[str, str] = SOURCES, assume_applied: tuple[str, ...] = (), **rest):
+def baseline(
+    bench: Bench, sources: dict[str, str] = SOURCES, assume_applied: tuple[str, ...] = (), **rest: Any
+) -> baseline_module.AdoptResult:
     loaded = files.load_sources(sources)
     return baseline_module.baseline(
         bench.url, loaded, release="adopt", who="me", options=RunOptions(assume_applied=assume_applied), **rest

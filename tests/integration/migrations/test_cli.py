@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import ROOT
 from support.migration_runner import ADD_X, CREATE_A, FILL_A, Bench
+from support.postgres_servers import Server
 
 TAIL = (
     '\n\nif __name__ == "__main__":\n    import sys\n'
@@ -22,7 +24,7 @@ THREE = {"2025_01_01_a.py": CREATE_A, "2025_01_02_fill.py": FILL_A, "2025_01_03_
 
 
 @pytest.fixture
-def bench(server, database) -> Bench:
+def bench(server: Server, database: str) -> Bench:
     return Bench(server, database)
 
 
@@ -47,7 +49,7 @@ def run(bench: Bench, folder: Path, *argv: str, url: str | None = None) -> subpr
     )
 
 
-def papdeploy(bench: Bench, folder: Path, *argv: str, **rest) -> subprocess.CompletedProcess[str]:
+def papdeploy(bench: Bench, folder: Path, *argv: str, **rest: Any) -> subprocess.CompletedProcess[str]:
     return run(bench, folder, "-m", "papdeploy", *argv, **rest)
 
 

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from papdeploy.core.errors import PapError, Unavailable
@@ -18,6 +19,7 @@ from papdeploy.migrations.options import RunOptions
 from papdeploy.migrations.run import apply
 from support import ROOT
 from support.migration_runner import ADD_X, CREATE_A, FILL_A, Bench, migration
+from support.postgres_servers import Server
 
 TOGETHER = {"2025_01_01_a.py": CREATE_A, "2025_01_02_fill.py": FILL_A, "2025_01_03_x.py": ADD_X}
 ALONE = {
@@ -64,12 +66,12 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def bench(server, database) -> Bench:
+def bench(server: Server, database: str) -> Bench:
     return Bench(server, database)
 
 
 @pytest.fixture
-def killer() -> Iterator[subprocess.Popen]:
+def killer() -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-c", KILLER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT / "module_utils")},
@@ -80,7 +82,7 @@ def killer() -> Iterator[subprocess.Popen]:
     process.stdout.close()
 
 
-def kill_at(killer: subprocess.Popen, n: int, call: str, request: dict) -> bool:
+def kill_at(killer: subprocess.Popen[str], n: int, call: str, request: dict[str, Any]) -> bool:
     """Run with a kill before statement ``n``; True if it ended by itself before that."""
     killer.stdin.write(json.dumps({"n": n, "call": call, "request": request}) + "\n")
     killer.stdin.flush()
@@ -110,12 +112,12 @@ def agree(bench: Bench) -> None:
     assert ("y" in columns) == ("2025_01_06_y" in applied)
 
 
-def whole(bench: Bench) -> tuple:
+def whole(bench: Bench) -> tuple[Any, ...]:
     indexes = "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid = 'a'::regclass ORDER BY 1"
     return (bench.columns(), bench.applied(), bench.sql("SELECT * FROM a ORDER BY id"), bench.sql(indexes))
 
 
-def test_kill_at_every_statement_of_an_apply(bench, killer) -> None:
+def test_kill_at_every_statement_of_an_apply(bench: Bench, killer: subprocess.Popen[str]) -> None:
     request = {"sources": EVERYTHING, "release": "r1", "options": {"lock_wait_s": 30}}
     bench.apply(EVERYTHING)
     expected = whole(bench)
@@ -131,7 +133,7 @@ def test_kill_at_every_statement_of_an_apply(bench, killer) -> None:
     assert n > 40, "fewer statements than a run needs: the kills did not happen"
 
 
-def test_kill_at_every_statement_of_a_revert(bench, killer) -> None:
+def test_kill_at_every_statement_of_a_revert(bench: Bench, killer: subprocess.Popen[str]) -> None:
     request = {"sources": TOGETHER, "release": "r2", "since_release": "r1"}
     n, finished = 0, False
     while not finished:
@@ -211,7 +213,7 @@ def broken(bench: Bench, breaks: str) -> Iterator[str]:
         proxy.close()
 
 
-def run(url: str, bench: Bench, deadline_s: float = 60):
+def run(url: str, bench: Bench, deadline_s: float = 60) -> apply.ApplyResult:
     return apply.apply(
         url,
         files.load_sources(TOGETHER),

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from papdeploy.core.errors import DeadlineExceeded, PapError
 from support.migration_runner import Bench, migration
+from support.postgres_servers import Server
 
 CORPUS = Path(__file__).resolve().parents[2] / "corpus" / "migrations" / "scripts"
 
 
 @pytest.fixture
-def bench(server, database) -> Bench:
+def bench(server: Server, database: str) -> Bench:
     bench = Bench(server, database)
     bench.sql("CREATE TABLE users (id int PRIMARY KEY, name text); INSERT INTO users VALUES (1, 'ada')")
     return bench

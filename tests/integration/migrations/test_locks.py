@@ -6,22 +6,24 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psycopg2.extensions
 import pytest
 from papdeploy.core.errors import DeadlineExceeded, PapError, Refused
 from papdeploy.migrations import ledger
 from support.migration_runner import ADD_X, CREATE_A, Bench, migration
+from support.postgres_servers import Server
 from support.waiting import wait_until
 
 TWO = {"2025_01_01_a.py": CREATE_A, "2025_01_02_x.py": ADD_X}
 
 
 @pytest.fixture
-def bench(server, database) -> Bench:
+def bench(server: Server, database: str) -> Bench:
     return Bench(server, database)
 
 
 @contextmanager
-def holding(bench: Bench, *statements: str) -> Iterator[object]:
+def holding(bench: Bench, *statements: str) -> Iterator[psycopg2.extensions.connection]:
     """Another session that has run ``statements`` in an open transaction."""
     connection = bench.server.connect(bench.name)
     connection.autocommit = False

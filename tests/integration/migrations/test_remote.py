@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from papdeploy.core.errors import DeadlineExceeded, PapError, Refused
@@ -28,11 +29,11 @@ MODELS = (
 
 
 @pytest.fixture
-def bench(server, database) -> Bench:
+def bench(server: Server, database: str) -> Bench:
     return Bench(server, database)
 
 
-def ask(bench: Bench, name: str, request: dict, tmp_path: Path, **rest):
+def ask(bench: Bench, name: str, request: dict[str, Any], tmp_path: Path, **rest: Any) -> dict[str, Any]:
     with Agent(HostSite(), sys.executable, cwd=str(tmp_path), env={"DATABASE_URL": bench.url}) as agent:
         return agent.call(name, request, on_event=bench.events.append, **{"deadline_s": 60, **rest})
 
@@ -44,7 +45,8 @@ def test_what_the_check_needs_is_imported_before_users_wait(bench: Bench, tmp_pa
         "handlers.status(request, print); print('sqlalchemy' in sys.modules)"
     )
     found = []
-    for expected in ({}, {"schemas": []}):
+    asked: tuple[dict[str, Any], ...] = ({}, {"schemas": []})
+    for expected in asked:
         request = json.dumps({"url": bench.url, "sources": {}, "expected": expected})
         argv = [sys.executable, "-c", program, request]
         env = {**os.environ, "PYTHONPATH": str(ROOT / "module_utils")}
@@ -143,7 +145,7 @@ def test_the_deadline_of_the_agent_ends_the_session(bench: Bench, tmp_path: Path
     assert bench.tables() == []
 
 
-def test_a_standby_is_read_but_never_changed(servers, tmp_path: Path) -> None:
+def test_a_standby_is_read_but_never_changed(servers: dict[int, Server], tmp_path: Path) -> None:
     primary = servers[16]
     bench = Bench(primary, primary.create("standby"))
     bench.apply({"2025_01_01_a.py": CREATE_A})

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from papdeploy.core.errors import PapError, Refused
 from support.migration_runner import ADD_X, CREATE_A, FILL_A, Bench, Verdict, migration
+from support.postgres_servers import Server
 
 THREE = {"2025_01_01_a.py": CREATE_A, "2025_01_02_fill.py": FILL_A, "2025_01_03_x.py": ADD_X}
 
 
 @pytest.fixture
-def bench(server, database) -> Bench:
+def bench(server: Server, database: str) -> Bench:
     return Bench(server, database)
 
 
@@ -77,7 +80,7 @@ def test_a_failing_downgrade_rolls_all_back(bench: Bench) -> None:
     assert bench.ledger()[-1] == ("failed", "2025_01_02_bad")
 
 
-REFUSALS = {
+REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "not applied": ({"identities": ["2025_09_09_none"]}, "is not applied"),
     "needed by another": ({"identities": ["2025_01_01_a"]}, "2025_01_03_x, which is applied, requires it"),
     "nothing said": ({}, "Say what to revert"),

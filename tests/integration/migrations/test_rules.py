@@ -7,6 +7,7 @@ import sys
 import pytest
 from papdeploy.core.errors import PapError
 from support.migration_runner import ADD_X, CREATE_A, Bench, migration
+from support.postgres_servers import Server
 
 # What a migration may get up to after it has changed something -> what the message says.
 MISDEEDS = {
@@ -87,7 +88,7 @@ MISDEEDS = {
 
 
 @pytest.fixture
-def bench(server, database, monkeypatch) -> Bench:
+def bench(server: Server, database: str, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setenv("TEST_URL", server.url(database, "postgresql"))
     monkeypatch.setenv("TEST_SA_URL", server.url(database))
     return Bench(server, database)
@@ -170,11 +171,10 @@ def test_a_session_of_a_child_process_is_seen_before_commit(bench: Bench) -> Non
         with pytest.raises(PapError, match=r"left a program running \(python\S*, process \d+\), which was ended"):
             bench.apply({"2025_01_01_a.py": CREATE_A, "2025_01_02_child.py": child})
     finally:
-        process = builtins.pap_test_child
+        process = vars(builtins).pop("pap_test_child")
         process.stdin.close()
         process.wait(20)
         process.stdout.close()
-        del builtins.pap_test_child
     assert bench.tables() == []
 
 

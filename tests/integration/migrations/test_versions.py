@@ -9,10 +9,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import ROOT
 from support.migration_runner import Bench
+from support.postgres_servers import Server
 
 CACHE = ROOT / ".artifacts" / "compat"
 SQLALCHEMY = {"1.4": "sqlalchemy>=1.4.50,<2", "2.0": "sqlalchemy>=2.0,<2.1", "2.1": "sqlalchemy>=2.1,<2.2"}
@@ -21,7 +23,7 @@ DRIVERS = {"psycopg2": "psycopg2-binary", "psycopg": "psycopg[binary]>=3.1"}
 
 def pythons() -> dict[str, str]:
     """Other interpreters at hand, by version."""
-    found = {}
+    found: dict[str, str] = {}
     for version in ("3.9", "3.10", "3.12", "3.13"):
         candidates = [shutil.which(f"python{version}") or ""]
         candidates += map(str, sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python")))
@@ -58,7 +60,7 @@ def installed(python: str, *requirements: str) -> Path:
     return folder
 
 
-def scenario(bench: Bench, python: str, packages: list[Path], url: str, connection: bool = True) -> dict:
+def scenario(bench: Bench, python: str, packages: list[Path], url: str, connection: bool = True) -> dict[str, Any]:
     path = os.pathsep.join(map(str, [*packages, ROOT / "module_utils", ROOT / "tests"]))
     ran = subprocess.run(
         [python, "-W", "ignore", str(ROOT / "tests" / "support" / "migration_scenario.py"), url,
@@ -67,10 +69,11 @@ def scenario(bench: Bench, python: str, packages: list[Path], url: str, connecti
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-4000:]
-    return json.loads(ran.stdout.splitlines()[-1])
+    answers: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    return answers
 
 
-EXPECTED = {
+EXPECTED: dict[str, Any] = {
     "applied": ["2025_01_01_a", "2025_01_02_fill", "2025_01_03_x", "2025_01_04_alone", "2025_01_05_connection"],
     "check": {"matches": True},
     "again": False,
@@ -82,7 +85,7 @@ EXPECTED = {
 }
 
 
-def compare(said: dict) -> None:
+def compare(said: dict[str, Any]) -> None:
     assert {key: said[key] for key in EXPECTED} == EXPECTED
     assert said["statements"]["2025_01_01_a"] == 1 and said["statements"]["2025_01_05_connection"] >= 5
     assert said["second"].startswith("it opened a second connection (psycopg")
@@ -91,7 +94,7 @@ def compare(said: dict) -> None:
 
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize("version", SQLALCHEMY)
-def test_sqlalchemy_and_driver(server, database, version: str, driver: str) -> None:
+def test_sqlalchemy_and_driver(server: Server, database: str, version: str, driver: str) -> None:
     bench = Bench(server, database)
     packages = [installed(sys.executable, SQLALCHEMY[version]), installed(sys.executable, DRIVERS[driver])]
     url = server.url(database, f"postgresql+{driver}")
@@ -104,7 +107,7 @@ def test_sqlalchemy_and_driver(server, database, version: str, driver: str) -> N
 
 
 @pytest.mark.parametrize("version", ["3.9", "3.13"])
-def test_python(servers, version: str) -> None:
+def test_python(servers: dict[int, Server], version: str) -> None:
     python = pythons().get(version)
     if not python:
         pytest.skip(f"there is no Python {version} here")

@@ -37,7 +37,7 @@ class Module:
         (folder / "new" / ".env").write_text(f"export LOADED='{LOADED}'\n")
         self.no_log_values = {SMOKE}
         self.warned: list[str] = []
-        self.params = {
+        self.params: dict[str, Any] = {
             "release": "",
             "stack": {
                 "code": CODE, "who": {"user": "jane", "host": "deploy-1", "pid": 1}, "phase_deadlines_s": {}, "name": "pap", "environment": "staging", "state_dir": str(folder / "state"),

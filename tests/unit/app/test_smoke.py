@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -100,7 +100,7 @@ def test_a_good_api_passes(api: Api) -> None:
     assert found.endpoints[0]["before"] == found.endpoints[0]["after"] == 200
 
 
-BAD = {
+BAD: dict[str, Callable[[Api], object]] = {
     "login": lambda api: setattr(api, "login", 500),
     "wrong password refused": lambda api: setattr(api, "wrong_password", 200),
     "authenticated call": lambda api: api.answers.update({"/auth/me": (500, {})}),

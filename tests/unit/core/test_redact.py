@@ -258,7 +258,7 @@ def random_sql(made: random.Random) -> str:
             f"(({name()} ->> {literal()}) = {literal()})",
         ])  # fmt: skip
 
-    return made.choice([
+    statements: list[Callable[[], str]] = [
         lambda: f"CREATE TABLE public.{name()} ({name()} {made.choice(TYPES)} DEFAULT {literal()} NOT NULL, CHECK {condition()})",
         lambda: f"ALTER TABLE {name()} ADD COLUMN {name()} {made.choice(TYPES)} DEFAULT {literal()}",
         lambda: f"ALTER TABLE ONLY {name()} ADD CONSTRAINT {name()} CHECK ({condition()}) NOT VALID",
@@ -275,7 +275,8 @@ def random_sql(made: random.Random) -> str:
         lambda: f"INSERT INTO {name()} ({name()}, {name()}) VALUES ({literal()}, {literal()})",
         lambda: f"SELECT {name()} FROM {name()} WHERE {condition()} ORDER BY {name()}",
         lambda: f"FOREIGN KEY ({name()}) REFERENCES {name()}({name()}) ON DELETE CASCADE",
-    ])()  # fmt: skip
+    ]  # fmt: skip
+    return made.choice(statements)()
 
 
 def test_sql_of_random_catalogs_comes_through_and_a_secret_in_it_does_not() -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def test_what_does_not_fit_is_told_by_name_and_leaves_what_was(disk: Path) -> No
     durable.write_durably(file, b"old")
     fill(disk)
     # A torn line of a writer that was killed, and a name that is not ours to remove.
-    for write in (lambda: durable.append_durably(log, {"b": BIG}), lambda: durable.write_durably(file, BIG.encode())):
+    for write in (partial(durable.append_durably, log, {"b": BIG}), partial(durable.write_durably, file, BIG.encode())):
         with pytest.raises(StorageFailed, match=r"The disk is full \(ENOSPC\): .*/disk/(log|file)") as failed:
             write()
         assert f"df -h {disk}" in failed.value.hint and failed.value.data["errno"] == "ENOSPC"

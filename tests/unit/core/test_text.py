@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ WRONG = re.compile(r"\b1 (?:(?:more|new|log|open|other) )?(?!is\b|has\b|was\b|ms
 
 
 def _difference() -> Difference:
-    return Difference("column_missing", "error", "public.t.c", "c", "", [])
+    return Difference("column_missing", "public.t.c", "error", "c", "", "")
 
 
 def _tried(n: int) -> dict[str, Any]:
@@ -37,13 +38,13 @@ def _applied(n: int) -> dict[str, Any]:
 
 def _schema(n: int) -> str:
     found = preflight.Findings.__new__(preflight.Findings)
-    found.differences = [_difference()] * n
+    found.differences = [_difference().as_dict()] * n
     return found.schema
 
 
 def _dumped(n: int) -> Any:
-    tables = {"public": {"t": {"rows": n, "sha": "a"}}}
-    other = {"public": {"t": {"rows": n, "sha": "b"}, "u": {"rows": n}}}
+    tables: comparison.Nested = {"public": {"t": {"rows": n, "sha": "a"}}}
+    other: comparison.Nested = {"public": {"t": {"rows": n, "sha": "b"}, "u": {"rows": n}}}
     return [str(found) for found in comparison._tables(tables, other, set(), {})]
 
 
@@ -72,13 +73,7 @@ MESSAGES: dict[str, Callable[[int], Any]] = {
 def _backup(n: int) -> Any:
     proof = {"kind": "full"}
     manifest = {"tables": n, "rows": n, "bytes": n, "seconds": {"total": n}, "sha256": "0" * 64, "proof": proof}
-
-    class Made:
-        pass
-
-    made = Made()
-    made.manifest = manifest  # type: ignore[attr-defined]
-    return made
+    return SimpleNamespace(manifest=manifest)
 
 
 @pytest.mark.parametrize("name", MESSAGES)

@@ -45,10 +45,11 @@ KNOWN: dict[str, dict[str, Any] | None] = {
     "it, for another release": {"oid": OID, "release": "r0"},
 }
 CLOCKS = ("1999-01-01T00:00:00Z", "2999-01-01T00:00:00Z")
-CASES = list(itertools.product(KINDS, RECORDS, NAMES, KNOWN, (True, False), (True, False), CLOCKS))
+Case = tuple[str, str, str, str, bool, bool, str]
+CASES: list[Case] = list(itertools.product(KINDS, RECORDS, NAMES, KNOWN, (True, False), (True, False), CLOCKS))
 
 
-def built(case: tuple[Any, ...], tmp: Registry) -> tuple[Found, Registry, str]:
+def built(case: Case, tmp: Registry) -> tuple[Found, Registry, str]:
     kind, record, name, known, unclaimed, told, at = case
     given = RECORDS[record]
     text = given if isinstance(given, str) or given is None else "pap-deploy " + json.dumps(
@@ -68,7 +69,7 @@ def built(case: tuple[Any, ...], tmp: Registry) -> tuple[Found, Registry, str]:
     return found, registry, called
 
 
-def digest(case: tuple[Any, ...]) -> bool:
+def digest(case: Case) -> bool:
     """Written for this test alone: what makes a database ours."""
     kind, record, name, known, unclaimed, told, _ = case
     if kind == "fenced" and known in ("it", "it, for another release"):
@@ -166,7 +167,7 @@ def test_live_oids_that_our_renames_explain(tmp_path: Path) -> None:
     assert registry.live_oids(7) == {7}
 
 
-OTHERS = {
+OTHERS: dict[str, tuple[dict[str, str], str]] = {
     "stack": ({"name": "other"}, "belongs to another stack: pap, not other.*set pap_stack_name"),
     "database": ({"database": "other"}, "belongs to another database: app, not other.*pap_state_dir of its own"),
     "server": ({}, "belongs to another server .system identifier.: 77, not 78"),
@@ -178,10 +179,10 @@ def test_state_folder_of_another_is_refused(tmp_path: Path, case: str) -> None:
     folder = private_folder(tmp_path / "state")
     Registry(folder, name="pap", database=LIVE).claim("77")
     given, said = OTHERS[case]
-    other = Registry(folder, **{"name": "pap", "database": LIVE, **given})
-    for work in (lambda: other.refuse_other("78"), lambda: other.claim("78")):
+    other = Registry(folder, name=given.get("name", "pap"), database=given.get("database", LIVE))
+    for work in (other.refuse_other, other.claim):
         with pytest.raises(Refused) as refusal:
-            work()
+            work("78")
         assert pytest.importorskip("re").search(said, str(refusal.value)), str(refusal.value)
     Registry(folder, name="pap", database=LIVE).refuse_other("77")
 

@@ -15,7 +15,7 @@ TEMPLATE = (ROOT / "migrations" / "migration_template.py").read_text()
 
 
 def _commands() -> dict[str, set[str]]:
-    (choices,) = [action.choices for action in parser()._actions if isinstance(getattr(action, "choices", None), dict)]
+    (choices,) = [action.choices for action in parser()._actions if isinstance(action.choices, dict)]
     return {name: {flag for a in sub._actions for flag in a.option_strings} for name, sub in choices.items()}
 
 

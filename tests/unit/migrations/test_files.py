@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def names(sources: dict[str, str]) -> list[str]:
     return [migration.identity for migration in files.load_sources(sources)]
 
 
-ORDERS = {
+ORDERS: dict[str, tuple[Sequence[str | tuple[str, str]], list[str]]] = {
     "by date, then name": (["2025_01_02_b", "2025_01_02_a", "2024_12_31_z"],
                            ["2024_12_31_z", "2025_01_02_a", "2025_01_02_b"]),
     "undated by the date in the docstring": (["2025_06_01_m", ("add_key", "Date: 2025-05-31"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 from papdeploy.core.errors import Refused
@@ -157,7 +158,7 @@ def test_all_problems_are_found_at_once() -> None:
     [({"lock_timeout": 3}, "Unknown option 'lock_timeout'"), ({"lock_timeout_s": -1}, "must not be negative"),
      ({"deadline_s": 0}, "more than 0"), ({"transaction": "some"}, "'all' or 'each'")],
 )  # fmt: skip
-def test_options_are_checked(values: dict, message: str) -> None:
+def test_options_are_checked(values: dict[str, Any], message: str) -> None:
     with pytest.raises(Refused, match=message):
         RunOptions.from_dict(values)
     assert RunOptions.from_dict({"only": ["a.py"], "deadline_s": 5}) == RunOptions(only=("a",), deadline_s=5)
@@ -184,7 +185,7 @@ VERDICTS = {
 }
 
 
-def judged(migration: files.MigrationFile, sizes=SIZES) -> list[str]:
+def judged(migration: files.MigrationFile, sizes: dict[str, TableSize] = SIZES) -> list[str]:
     report = lint.judge([migration], sizes)
     return [f"{finding.severity} {finding.rule}" for finding in report.live if finding.source == "papdeploy"]
 

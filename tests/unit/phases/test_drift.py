@@ -100,10 +100,11 @@ def test_what_the_models_leave_open_counts(bench: Bench) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_table_is_named_too(tmp_path: Path, section: str, row: dict[str, Any], named: str) -> None:
+    more: dict[str, Any] = {section: [row]}
     with pytest.raises(Refused, match=named):
-        Bench(tmp_path, catalog(N)).look(catalog(N, **{section: [row]}))
+        Bench(tmp_path, catalog(N)).look(catalog(N, **more))
     with pytest.raises(Refused):
-        Bench(tmp_path / "reverse", catalog(N, **{section: [row]})).look(catalog(N))
+        Bench(tmp_path / "reverse", catalog(N, **more)).look(catalog(N))
 
 
 def test_patterns_of_the_inventory_hold(bench: Bench) -> None:

@@ -195,7 +195,7 @@ def test_on_a_real_terminal_under_ansible_itself(tmp_path: Path) -> None:
     )  # fmt: skip
     terminal, end = pty.openpty()
     termios.tcsetwinsize(end, (24, 80))
-    play_it = [Path(sys.executable).parent / "ansible-playbook", "play.yml"]
+    play_it: list[str | Path] = [Path(sys.executable).parent / "ansible-playbook", "play.yml"]
     with subprocess.Popen(
         play_it, cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, stdout=end, stderr=end
     ) as run:

@@ -15,11 +15,15 @@ from papdeploy.core.processes import boot_id
 from papdeploy.logwatch import rules
 from papdeploy.phases import preflight, report
 from papdeploy.releases.journal import Journal, State
+from papdeploy.releases.version import Version
 from support import report_samples
+from unit.phases.test_drift import catalog
 
 AWAY = {"user": "jane", "host": "another-host", "pid": 1}
-GONE = {"user": "jane", "host": socket.gethostname(), "pid": 2**22 + 7, "boot": boot_id()}  # above any process id
-VERSION = {"label": "pap:1.9.0", "identity": "sha256:93fe"}
+# Its number is above any process id.
+GONE: dict[str, Any] = {"user": "jane", "host": socket.gethostname(), "pid": 2**22 + 7, "boot": boot_id()}
+VERSION: Version = {"label": "pap:1.9.0", "identity": "sha256:93fe"}
+CATALOG = catalog()
 
 
 class Bench:
@@ -44,7 +48,7 @@ class Bench:
             raise self.refusal
         return preflight.Findings(
             running=VERSION, candidate=VERSION, server_version=160004, pending=self.pending, differences=[], failing=[],
-            expected={}, models_digest="", live={}, reversible=True, baseline=None, lines=[],
+            expected=CATALOG, models_digest="", live=CATALOG, reversible=True, baseline=None, lines=[],
             migrations=1,
         )  # fmt: skip
 

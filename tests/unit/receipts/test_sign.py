@@ -12,6 +12,7 @@ import pytest
 import yaml
 from papdeploy import receipts
 from papdeploy.core.errors import Refused, Unavailable
+from papdeploy.releases.version import Version
 
 AT = "2025-03-01T12:00:00.000Z"
 WEEK = 7 * 86400.0
@@ -205,7 +206,7 @@ class TestChecksum:
         assert receipts.folder_checksum(folder) != before
 
     def test_subject(self, tmp_path: Path) -> None:
-        version = {"label": "a", "identity": "/srv/a", "path": str(self.make(tmp_path / "a"))}
+        version: Version = {"label": "a", "identity": "/srv/a", "path": str(self.make(tmp_path / "a"))}
         made = receipts.subject(
             {"b.py": "B", "a.py": "A", "migration_template.py": "T"},
             models_digest="m",
@@ -214,14 +215,14 @@ class TestChecksum:
         )
         assert list(made["migrations"]) == ["a.py", "b.py"] and made["server_major"] == 18
         assert made["release"]["checksum"].startswith("files:")
-        image = {"label": "x:1", "identity": "sha256:abc"}
+        image: Version = {"label": "x:1", "identity": "sha256:abc"}
         made = receipts.subject({}, models_digest="m", version=image, server_version=160004)
         assert made["release"]["checksum"] == "sha256:abc"
         json.dumps(made)
 
 
 def test_the_evidence_of_a_journal() -> None:
-    entries = [
+    entries: list[dict[str, Any]] = [
         {"phase": "rehearse", "event": "done", "verdict": "good", "reversible": True, "old_api_works": False},
         {"phase": "login_smoke_test", "event": "done", "checks": [{"name": "login", "ok": True}],
          "endpoints": [{"path": "/policies/"}]},
@@ -232,7 +233,7 @@ def test_the_evidence_of_a_journal() -> None:
     assert receipts.evidence_of([])["rehearsal"] is None
     assert "backup_accepted" not in made
     accepted = [{"difference": "0a1b2c3d4e5f", "sentence": "s", "reason": "r", "until": "2999-12-31"}]
-    backup = {"phase": "backup", "event": "done", "sha256": "x", "accepted": accepted}
+    backup: dict[str, Any] = {"phase": "backup", "event": "done", "sha256": "x", "accepted": accepted}
     assert receipts.evidence_of([*entries, backup])["backup_accepted"] == accepted
 
 

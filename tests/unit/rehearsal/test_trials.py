@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from papdeploy.app.host_app import HostApi
@@ -16,6 +17,7 @@ from papdeploy.app.trial import Trial, exit_code, held, with_port
 from papdeploy.core.errors import Refused
 from papdeploy.environment.copy_environment import CopyEnvironment
 from papdeploy.rehearsal import trials
+from papdeploy.releases.version import Version
 from papdeploy.sites.host import HostSite
 from support.waiting import gone, wait_until
 
@@ -31,6 +33,7 @@ def test_openapi_proposes_the_gets_that_need_nothing() -> None:
         }
     }
     assert trials.proposed_endpoints(document) == ["/health", "/policies/"]
+    nothing: Any
     for nothing in (None, [], {"paths": None}, {"paths": {"/x": None}}):
         assert trials.proposed_endpoints(nothing) == []
 
@@ -45,8 +48,9 @@ def test_a_host_without_a_trial_command_says_so() -> None:
     api = HostApi(
         folder="/x", python=sys.executable, release_dir="", start_command=(), stop_command=(), restart_command=()
     )
-    assert api.trial_obstacle({}) == "pap_api_trial_command is not set"
-    trial = api.trial({"path": "/"}, CopyEnvironment({}), ProcessSockets())
+    version: Version = {"label": "/", "identity": "/", "path": "/"}
+    assert api.trial_obstacle(version) == "pap_api_trial_command is not set"
+    trial = api.trial(version, CopyEnvironment({}), ProcessSockets())
     with pytest.raises(Refused, match="pap_api_trial_command is not set"), trial:
         pass
 

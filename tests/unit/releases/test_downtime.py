@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Union
 
 import pytest
 from papdeploy.core.clock import from_epoch
 from papdeploy.releases import downtime
 
+Told = Union[tuple[float, str, str], tuple[float, str, str, dict[str, Any]]]
 
-def entries(*told: tuple[float, str, str] | tuple[float, str, str, dict[str, Any]]) -> list[dict[str, Any]]:
+
+def entries(*told: Told) -> list[dict[str, Any]]:
     return [
         {"at": from_epoch(1e9 + each[0]), "phase": each[1], "event": each[2], **(each[3] if len(each) > 3 else {})}
         for each in told
@@ -32,15 +34,15 @@ UNTOUCHED = ((100, "rollback.activate", "begin"), (103, "rollback.activate", "do
 
 LATER = ((200, "rollback.activate", "begin"), (203, "rollback.activate", "done", at(202.2, switched=True)))
 
-ROLLBACKS = {
+ROLLBACKS: dict[str, tuple[tuple[Told, ...], float | None]] = {
     "of a finished release": ((*DEPLOYED, *BACK), 5.5),
     "of a start that failed: down all the time": ((*FAILED_START, *BACK), 105.5),
     "image alone": ((*DEPLOYED, *IMAGE), 2.2),
     "nothing was stopped": (UNTOUCHED, None),
     "does not answer yet": ((*DEPLOYED, *UNHEALTHY), None),
-    "unhealthy by the image, then by a swap": ((*DEPLOYED, *UNHEALTHY, *((t + 100, *r) for t, *r in BACK[:3]),
+    "unhealthy by the image, then by a swap": ((*DEPLOYED, *UNHEALTHY, *((t + 100, phase, event) for t, phase, event in BACK[:3]),
                                                 (208, "rollback.activate", "done", at(205.5, switched=True))), 105.5),
-    "killed, and run again": ((*DEPLOYED, *BACK[:2], *((t + 50, *r) for t, *r in BACK[:3]),
+    "killed, and run again": ((*DEPLOYED, *BACK[:2], *((t + 50, phase, event) for t, phase, event in BACK[:3]),
                                (158, "rollback.activate", "done", at(155.5, switched=True))), 55.5),
     "called off, then gone": ((*DEPLOYED, *BACK[:2], (110, "rollback.restart", "done"), *LATER), 2.2),
 }  # fmt: skip

@@ -84,9 +84,9 @@ def test_the_same_release_does_not_open_the_lock_to_another_run(tmp_path: Path) 
     """What the next run asks for is the release of the first one: that it knows its name makes it no part of it."""
     first, second = state(tmp_path, ELSEWHERE), state(tmp_path, ME)
     release = first.begin(ELSEWHERE).release
-    for entry in (lambda: second.lock.take(release), lambda: second.lock.refuse_held(release)):
+    for entry in (second.lock.take, second.lock.refuse_held):
         with pytest.raises(Refused, match="Another run holds this stack"):
-            entry()
+            entry(release)
     with pytest.raises(TakenOver), second.working(release):
         pass
     with first.working(release) as journal:

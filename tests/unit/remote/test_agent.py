@@ -7,6 +7,7 @@ import tempfile
 import textwrap
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from papdeploy.core.errors import DeadlineExceeded, PapError, RemoteError, Unavailable
@@ -53,7 +54,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_results_travel_apart_from_what_the_app_prints(calls: None, tmp_path: Path) -> None:
-    events: list[dict] = []
+    events: list[dict[str, Any]] = []
     with Agent(HostSite(), sys.executable) as app_session:
         first = app_session.call("echo", {"a": "ü"}, on_event=events.append)
         second = app_session.call("echo", {})

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ from papdeploy.schema.models.recorder import interpolate
 from support import ROOT
 
 
-def simple(**columns: sa.types.TypeEngine) -> sa.MetaData:
+def simple(**columns: sa.types.TypeEngine[Any]) -> sa.MetaData:
     metadata = sa.MetaData()
     sa.Table(
         "t", metadata, sa.Column("id", sa.Integer, primary_key=True), *(sa.Column(n, t) for n, t in columns.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from papdeploy.core.errors import PapError
@@ -21,7 +22,7 @@ from support import ROOT
 
 
 def difference(
-    kind: str = "column_extra", name: str = "users.note", severity: str = "warning", repair: tuple = ()
+    kind: str = "column_extra", name: str = "users.note", severity: str = "warning", repair: tuple[str, ...] = ()
 ) -> Difference:
     return Difference(kind, name, severity, "nothing", "note text", "no model knows it", list(repair))
 
@@ -98,7 +99,7 @@ def test_the_threshold(fail_on: str, severity: str) -> None:
         ({"object": "a", "reason": "x", "expires": "2026-01-01", "until": 1}, "unknown keys: until"),
     ],
 )
-def test_bad_allowances(entry: dict, sentence: str) -> None:
+def test_bad_allowances(entry: dict[str, Any], sentence: str) -> None:
     with pytest.raises(PapError, match=sentence):
         allowance(entry)
 
