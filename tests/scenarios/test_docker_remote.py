@@ -51,7 +51,8 @@ class Remote:
     def play(self, playbook: str, *settings: str) -> subprocess.CompletedProcess[str]:
         """Run a playbook from a controller that has no engine."""
         extra = [word for setting in settings for word in ("-e", setting)]
-        argv = [Path(sys.executable).parent / "ansible-playbook", "-i", self.home / "hosts.yml", playbook, *extra]
+        program = Path(sys.executable).parent / "ansible-playbook"
+        argv: list[str | Path] = [program, "-i", self.home / "hosts.yml", playbook, *extra]
         env = {**os.environ, "DOCKER_HOST": "unix:///nonexistent/docker.sock", "ANSIBLE_NOCOLOR": "1"}
         return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=540)
 

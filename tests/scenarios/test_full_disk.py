@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -33,7 +34,7 @@ class Deploy:
     def filled(self, *, stopping: str = "", **hooks: str) -> str:
         """What a deploy says whose disk is filled by its hooks, each in its way, or while the API is ``stopping``;
         afterwards there is room again."""
-        variables = {"pap_state_dir": self.state.folder, "report_folder": self.folder / "reports"}
+        variables: dict[str, Any] = {"pap_state_dir": self.state.folder, "report_folder": self.folder / "reports"}
         variables |= {"watch_first_s": 1, "watch_hours": 0.1}
         if stopping:
             stop = json.loads((self.stack.home / "staging" / "state.json").read_text())["api"]["stop"]

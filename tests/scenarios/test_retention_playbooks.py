@@ -110,14 +110,14 @@ class Loop(threading.Thread):
         self.seen: set[str] = set()
         self.entered: set[str] = set()
 
-    def connect(self, user: str, password: str, dbname: str) -> psycopg2.extensions.connection:
+    def connect(self, dbname: str, user: str, password: str) -> psycopg2.extensions.connection:
         postgres = self.state["postgres"]
         return psycopg2.connect(
             host=postgres["host"], port=postgres["port"], user=user, password=password, dbname=dbname
         )
 
     def run(self) -> None:
-        admin = self.connect(*self.state["admin"], "postgres")
+        admin = self.connect("postgres", *self.state["admin"])
         admin.autocommit = True
         while not self.over.wait(0.02):
             with admin.cursor() as cursor:
@@ -125,7 +125,7 @@ class Loop(threading.Thread):
                 for (name,) in cursor.fetchall():
                     self.seen.add(name)
                     with contextlib.suppress(psycopg2.OperationalError):
-                        self.connect("pap_outsider", "outsider", name).close()
+                        self.connect(name, "pap_outsider", "outsider").close()
                         self.entered.add(name)
         admin.close()
 
@@ -139,7 +139,7 @@ def test_another_role_comes_into_no_copy_during_a_deploy(stack: Interrupted) -> 
     state = json.loads((home / "state.json").read_text())
     state["admin"] = ("postgres", (home / "secrets/password-postgres").read_text())
     loop = Loop(state)
-    admin = loop.connect(*state["admin"], "postgres")
+    admin = loop.connect("postgres", *state["admin"])
     admin.autocommit = True
     with admin.cursor() as cursor:
         cursor.execute("DROP ROLE IF EXISTS pap_outsider")

@@ -102,7 +102,7 @@ def unfence(
     release: Optional[str] = None,
     *,
     seconds: float = 20.0,
-    last: Callable[[Session], None] = lambda _: None,
+    last: Callable[[Session], object] = lambda _: None,
 ) -> dict[str, Any]:
     """Take the fence down, whichever release raised it (or only that of ``release``); nothing happens if there is none.
     ``last`` is called with a session behind it just before.

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg2
@@ -164,7 +165,7 @@ def test_killed_at_every_statement(servers: dict[int, Server], in_flight: bool) 
     name = server.create("kill")
     live = database_of(server, name)
     as_app(live).execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
-    for work in (lambda: databases.fence(live, R), lambda: databases.unfence(live, R)):
+    for work in (partial(databases.fence, live, R), partial(databases.unfence, live, R)):
         for after in range(1, 40):
             if run_and_die(work, after, in_flight=in_flight):
                 break
@@ -251,7 +252,7 @@ def test_live_name_that_came_back_is_refused(server: Server, live: Database) -> 
     name = live.conninfo.dbname
     databases.fence(live, R)
     server.sql(f'CREATE DATABASE "{name}"')
-    for work in (lambda: databases.fence(live, R), lambda: databases.unfence(live, R)):
+    for work in (partial(databases.fence, live, R), partial(databases.unfence, live, R)):
         with pytest.raises(Refused, match="exist"):
             work()
     server.sql(f'DROP DATABASE "{name}"')

@@ -55,7 +55,7 @@ def copied(database: Database, name: str, called: str, *options: str) -> None:
 
 
 def why(database: Database, name: str) -> str:
-    return {entry["name"]: entry["why"] for entry in databases.look_alikes(database)}[name]
+    return {entry["name"]: str(entry["why"]) for entry in databases.look_alikes(database)}[name]
 
 
 @pytest.mark.parametrize("options", [("-s",), ()], ids=["schema", "whole"])

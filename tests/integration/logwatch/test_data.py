@@ -86,8 +86,8 @@ def test_ordinary_deletes_are_no_alarm_but_a_bulk_loss_is(watched: Watched) -> N
     assert watched.step("DELETE FROM declared") == []
     (told,) = watched.step("TRUNCATE one")
     assert "public.one was truncated (1 row before, 0 now)" in told
-    told = watched.step("DROP TABLE policies; CREATE TABLE policies (id serial PRIMARY KEY, name text)")
-    assert told == ["data was lost: public.policies was dropped and created anew (1,000 rows before, 0 now)"]
+    anew = watched.step("DROP TABLE policies; CREATE TABLE policies (id serial PRIMARY KEY, name text)")
+    assert anew == ["data was lost: public.policies was dropped and created anew (1,000 rows before, 0 now)"]
     status = rules.status(watched.journal.folder)
     assert status.state == "alarm" and not status.ok and status.alarms[0].kind == data_rules.KIND
 

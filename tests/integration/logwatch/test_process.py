@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -239,7 +239,7 @@ def test_it_masks_what_only_the_deploy_knew_and_keeps_none_of_it(stack: Stack, t
     )
     env.chmod(0o600)
     known: dict[str, Any] = {"secrets": [SECRETS["smoke"]], "places": {"files": [str(env)]}}
-    spellings = [str, quote, quote_plus, lambda s: json.dumps(s)[1:-1], html.escape, repr]
+    spellings: list[Callable[[str], str]] = [str, quote, quote_plus, lambda s: json.dumps(s)[1:-1], html.escape, repr]
 
     def log(number: int) -> None:
         for name, secret in SECRETS.items():

@@ -15,6 +15,7 @@ import yaml
 from papdeploy import receipts
 from papdeploy.core.clock import now
 from support import ROOT
+from support.postgres_servers import Server
 
 SCRIPT = ROOT / "docs" / "ci" / "pull_request.py"
 
@@ -72,7 +73,7 @@ class Repository:
 
 
 @pytest.fixture
-def repository(servers, tmp_path: Path) -> Iterator[Repository]:  # type: ignore[no-untyped-def]
+def repository(servers: dict[int, Server], tmp_path: Path) -> Iterator[Repository]:
     server = servers[16]
     name = server.create()
     yield Repository(tmp_path, server.url(name, "postgresql"))
@@ -89,13 +90,13 @@ def test_the_pipelines_run_it_so(repository: Repository, name: str) -> None:
     else:
         commands = pipeline["migrations"]["script"]
     script = "\n".join(commands)
-    stated = re.findall(r"postgresql://\S+", script)
+    (stated,) = re.findall(r"postgresql://\S+", script)
     repository.git("remote", "add", "origin", str(repository.folder))
     repository.git("fetch", "-q", "origin")
     (repository.folder / "pap-deploy").symlink_to(ROOT)
     repository.write("2026_02_01_note.py", GOOD)
     done = subprocess.run(
-        ["bash", "-eo", "pipefail", "-c", script.replace(*stated, repository.url)], cwd=repository.folder,
+        ["bash", "-eo", "pipefail", "-c", script.replace(stated, repository.url)], cwd=repository.folder,
         env={**os.environ, "PYTHONPATH": ".", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
              "GITHUB_BASE_REF": "main", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main"},
         capture_output=True, text=True, timeout=120,
@@ -175,7 +176,9 @@ def test_what_cannot_be_checked_is_no_success(repository: Repository) -> None:
     assert done.returncode == 2, done.stdout + done.stderr
 
 
-def test_the_receipt_of_staging_is_for_exactly_this(repository: Repository, servers, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_receipt_of_staging_is_for_exactly_this(
+    repository: Repository, servers: dict[int, Server], tmp_path: Path
+) -> None:
     name = repository.url.rpartition("/")[2]
     private, public = receipts.generate()
     (tmp_path / "key.pub").write_text(public)

@@ -101,7 +101,7 @@ def run_here() -> set[str]:
     """What the tests below type, as it stands there."""
     calls = [node for node in ast.walk(ast.parse(Path(__file__).read_text())) if isinstance(node, ast.Call)]
     typed = [call.args[0] for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "types"]
-    return {word.value for word in typed if isinstance(word, ast.Constant)}
+    return {word.value for word in typed if isinstance(word, ast.Constant) and isinstance(word.value, str)}
 
 
 def test_every_command_is_run_or_it_is_said_why_not() -> None:

@@ -89,7 +89,7 @@ def test_from_stagings_receipt_to_production_over_a_git_repository(place: Place)
     git = ["git", "-C", str(seed), "-c", "user.name=x", "-c", "user.email=x@localhost"]
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "begin"], check=True)
     subprocess.run([*git, "push", "-q", "origin", "HEAD:main"], check=True)
-    repository = {"receipt_repository": str(origin)}
+    repository: dict[str, Any] = {"receipt_repository": str(origin)}
     tested: Journal = release(place.state())
     tested.append("rehearse", "done")
     tested.append("backup", "done", proof={"kind": "full"})
@@ -107,9 +107,13 @@ def test_from_stagings_receipt_to_production_over_a_git_repository(place: Place)
     ).stdout
     assert tested.release in listed
 
-    production = {"pap_environment": "production", "pap_state_dir": str(place.folder / "production"), **repository}
+    production: dict[str, Any] = {
+        "pap_environment": "production",
+        "pap_state_dir": str(place.folder / "production"),
+        **repository,
+    }
     # Another controller: its own working copy.
-    elsewhere = {"receipt_folder": str(place.folder / "elsewhere")}
+    elsewhere: dict[str, Any] = {"receipt_folder": str(place.folder / "elsewhere")}
     journal = release(place.state("production"), environment="production", end="")
     said = place.play(role("receipt", pap_release=journal.release), **production, **elsewhere)
     assert "staging passed with exactly this" in said
@@ -127,7 +131,7 @@ def test_from_stagings_receipt_to_production_over_a_git_repository(place: Place)
     # The same although it was never in staging: what `deploy.yml -e receipt_override=…` does here.
     urgent = release(place.state("production"), environment="production", end="")
     (urgent.folder / "migrations.json").write_text(json.dumps({"a.py": "one", "b.py": "EDITED"}))
-    reason = {"receipt_override": "incident 4711, decided by Jo Doe"}
+    reason: dict[str, Any] = {"receipt_override": "incident 4711, decided by Jo Doe"}
     said = place.play(role("receipt", pap_release=urgent.release), **production, **elsewhere, **reason)
     assert "OVERRIDDEN by" in said and "incident 4711, decided by Jo Doe" in said
     noted = urgent.last("receipt")
@@ -160,7 +164,7 @@ def test_two_environments_push_their_receipts_at_once(place: Place, monkeypatch:
     subprocess.run(["git", "init", "-q", "--bare", "-b", "main", origin], check=True)
     for clone in (other, mine):
         subprocess.run(["git", "clone", "-q", origin, clone], check=True, stderr=subprocess.DEVNULL)
-    git = ["git", "-C", other, "-c", "user.name=x", "-c", "user.email=x@localhost"]
+    git: list[str | Path] = ["git", "-C", other, "-c", "user.name=x", "-c", "user.email=x@localhost"]
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "begin"], check=True)
     subprocess.run([*git, "push", "-q", "origin", "HEAD:main"], check=True)
     hook = mine / ".git" / "hooks" / "pre-push"
@@ -173,7 +177,7 @@ def test_two_environments_push_their_receipts_at_once(place: Place, monkeypatch:
         monkeypatch.setenv(name, value)
 
     made: Journal = release(place.state())
-    repository = {"receipt_repository": str(origin), "receipt_folder": str(mine)}
+    repository: dict[str, Any] = {"receipt_repository": str(origin), "receipt_folder": str(mine)}
     place.play(role("receipt", "write", pap_release=made.release), **repository)
 
     assert mark.exists(), "the first push was rejected"
@@ -213,7 +217,7 @@ def test_a_receipt_that_waits_for_its_push_survives_what_comes_next(place: Place
         run(other, "push", "-q", "origin", "HEAD:main")
 
     push("first.json", "{}")
-    repository = {"receipt_repository": str(origin)}
+    repository: dict[str, Any] = {"receipt_repository": str(origin)}
     deny = origin / "hooks" / "pre-receive"
     deny.write_text("#!/bin/sh\nexit 1\n")
     deny.chmod(0o755)
@@ -336,7 +340,9 @@ def test_hooks_run_before_and_after_a_phase_and_fail_the_deploy(place: Place) ->
         "ansible.builtin.include_tasks": str(ROOT / "playbooks" / "tasks" / "phase.yml"),
         "vars": {"pap_phase": "nothing"},
     }
-    hooks = {f"pap_hook_{name}_nothing": str(place.folder / f"{name}.yml") for name in ("before", "after")}
+    hooks: dict[str, Any] = {
+        f"pap_hook_{name}_nothing": str(place.folder / f"{name}.yml") for name in ("before", "after")
+    }
     said = place.play(phase, pap_release="r1", **hooks)
     places = [
         said.index(f"{text}") for text in ("before the phase of release r1", " the phase\n", "after the phase of")

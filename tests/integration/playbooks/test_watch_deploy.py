@@ -58,7 +58,7 @@ class Watched(Sandbox):
         return [subject.split(": ")[1] for subject in self.mails.subjects]
 
     def play(self, playbook: str, *options: str, **variables: Any) -> str:
-        told = {
+        told: dict[str, Any] = {
             "notify_webhook_url": self.listener.url,
             "notify_mail_to": ["oncall@pap.example"],
             "notify_mail_port": self.mails.port,

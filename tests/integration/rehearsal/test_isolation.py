@@ -51,7 +51,7 @@ def untouched(bench: Bench) -> Iterator[None]:
     assert bench.databases() == [bench.dbname]
 
 
-CALLS = {
+CALLS: dict[str, dict[str, Any]] = {
     "migrations.status": {"sources": {"2026_01_01_note.py": ADD_NOTE}},
     "migrations.plan": {"sources": {"2026_01_01_note.py": ADD_NOTE}},
     "migrations.apply": {"sources": {"2026_01_01_note.py": ADD_NOTE}},

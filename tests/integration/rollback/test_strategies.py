@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -497,7 +497,7 @@ def test_old_migration_that_is_still_running(server: Server, live: Database, tmp
     assert content_digest.compare(release.before, content_digest.take(live)) == []
 
 
-REFUSALS = {
+REFUSALS: dict[str, tuple[str, Callable[[Release, pytest.MonkeyPatch], object], str]] = {
     "backup gone": ("backup", lambda r, f: Path(r.facts["restore_point"]["path"]).unlink(), "is gone"),
     "backup damaged": ("backup", lambda r, f: Path(r.facts["restore_point"]["path"]).write_bytes(b"x"), "is damaged"),
     "another release's": ("backup", lambda r, f: r.facts["identity"].update(stack="other"), "of another stack"),

@@ -324,7 +324,7 @@ def _strings_without_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _defaults_by_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = expressions.default_key
+    real: Any = expressions.default_key
     monkeypatch.setattr(name_resolution, "default_key", lambda sql, kind, context: sql and real(sql, kind, context)[0])
 
 

@@ -18,6 +18,7 @@ import pytest
 from papdeploy.schema.catalog.rows import CATALOG_FORMAT
 from papdeploy.schema.cli.command import main
 from support import ROOT
+from support.postgres_servers import Server
 
 pytestmark = pytest.mark.every_version
 
@@ -77,7 +78,7 @@ class Stack:
     """An application's folder and its database."""
 
     folder: Path
-    server: Any
+    server: Server
     database: str
     monkeypatch: pytest.MonkeyPatch
     capfd: pytest.CaptureFixture[str]

@@ -369,7 +369,7 @@ def test_a_standby(models: ModelSet) -> None:
         expected, _ = expected_on(models, server.url("postgres"))
         create_all(models, server.url("postgres"))
         step_down = postgres_servers._unprivileged()
-        control = [server.bin_dir / "pg_ctl", "-D", server.data, "-w", "-t", "60"]
+        control: list[str | Path] = [server.bin_dir / "pg_ctl", "-D", server.data, "-w", "-t", "60"]
         quiet: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "cwd": "/", "timeout": 90, **step_down}
         options = f"-c listen_addresses=127.0.0.1 -p {server.port} -k '' -c hot_standby=on -c max_connections=60"
         subprocess.run([*control, "-m", "fast", "stop"], **quiet)
