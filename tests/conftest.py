@@ -71,7 +71,7 @@ def servers() -> Iterator[dict[int, Server]]:
     base.chmod(0o755)
     running: dict[int, Server] = {}
 
-    class Lazy(dict):  # type: ignore[type-arg]
+    class Lazy(dict[int, Server]):
         def __missing__(self, major: int) -> Server:
             running[major] = self[major] = start_server(major, base / f"pg{major}")
             return running[major]
@@ -119,7 +119,7 @@ def _only_the_newest_version(config: pytest.Config, items: list[pytest.Item]) ->
         item
         for item in items
         if getattr(item, "callspec", None)
-        and item.callspec.params.get("server") in VERSIONS[:-1]  # type: ignore[attr-defined]
+        and item.callspec.params.get("server") in VERSIONS[:-1]  # type: ignore[attr-defined]  # of a function alone
         and not item.get_closest_marker("every_version")
     ]
     config.hook.pytest_deselected(items=repeated)

@@ -35,9 +35,9 @@ def nouns() -> set[str]:
     found = set(NOUNS)
     for _, tree in trees():
         for node in ast.walk(tree):
-            named = isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "plural"
-            if named and len(node.args) > 1 and isinstance(node.args[1], ast.Constant):  # type: ignore[attr-defined]
-                found.add(str(node.args[1].value).rpartition(" ")[2])  # type: ignore[attr-defined]
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "plural":
+                words = [word.value for word in node.args[1:2] if isinstance(word, ast.Constant)]
+                found |= {str(word).rpartition(" ")[2] for word in words}
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from papdeploy.app import smoke
 from papdeploy.core.errors import Unavailable
-from support.hostile_http import KINDS, Hostile, mutations
+from support.hostile_http import KINDS, Hostile, mutations, sends
 
 PATHS = ("/health", "/auth/login", "/auth/me", "/policies/")
 
@@ -37,7 +37,7 @@ def test_every_fault_everywhere(hostile: Hostile, kind: str, path: str) -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_answers_that_were_good_once(hostile: Hostile, seed: int) -> None:
     for data in mutations(seed=seed, count=500):
-        hostile.spoken = lambda server, peer, data=data: peer.sendall(data)  # type: ignore[misc]
+        hostile.spoken = sends(data)
         answer = smoke.request(config(hostile), "/health")
         assert answer.problem.isprintable(), data
         smoke.shape(answer.body)

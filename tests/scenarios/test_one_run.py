@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,10 +42,10 @@ class Deploy:
     def reaches(self, gate: str) -> None:
         self.until(lambda: (self.folder / f"reached-{gate}").exists())
 
-    def until(self, condition: object) -> None:
+    def until(self, condition: Callable[[], object]) -> None:
         def there() -> bool:
             assert self.process.poll() is None, self.log.read_text()
-            return bool(condition())  # type: ignore[operator]
+            return bool(condition())
 
         wait_until(there, lambda: self.log.read_text(), seconds=300)
 

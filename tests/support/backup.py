@@ -230,7 +230,7 @@ def run_and_die(work: Callable[[], Any], after: int, *, in_flight: bool) -> bool
                 os.kill(os.getpid(), signal.SIGKILL)
             return real(self, statement)
 
-        Session.execute = execute  # type: ignore[method-assign]
+        Session.execute = execute  # type: ignore[method-assign]  # in this child alone
         code = 1
         try:
             work()

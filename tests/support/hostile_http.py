@@ -15,7 +15,7 @@ from typing import ClassVar, Optional
 Speak = Callable[["Hostile", socket.socket], None]
 
 
-def _bytes(data: bytes) -> Speak:
+def sends(data: bytes) -> Speak:
     return lambda server, peer: peer.sendall(data)
 
 
@@ -57,16 +57,16 @@ def _redirect(to: str, status: int = 302) -> bytes:
 
 # What is sent, and what the answer says of it.
 KINDS: dict[str, tuple[Speak, str]] = {
-    "short body": (_bytes(_ok(b'{"a": 1', JSON, length=100)), "ended after 7 bytes of 100"),
-    "no HTTP": (_bytes(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), "not HTTP: SSH-2.0"),
-    "binary": (_bytes(b"\x15\x03\x03\x00\x02\x02F" * 40), r"not HTTP: \\x15"),
-    "unknown version": (_bytes(b"HTTP/7.3 200 OK\r\n\r\n{}"), "HTTP/7.3"),
-    "impossible status": (_bytes(b"HTTP/1.1 9999 OK\r\n\r\n{}"), "not HTTP"),
-    "too many headers": (_bytes(_ok(b"{}", *(f"X-{n}: y" for n in range(200)))), "more than 100 headers"),
-    "long header": (_bytes(_ok(b"{}", "X: " + "y" * 80_000)), "header is too long"),
+    "short body": (sends(_ok(b'{"a": 1', JSON, length=100)), "ended after 7 bytes of 100"),
+    "no HTTP": (sends(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), "not HTTP: SSH-2.0"),
+    "binary": (sends(b"\x15\x03\x03\x00\x02\x02F" * 40), r"not HTTP: \\x15"),
+    "unknown version": (sends(b"HTTP/7.3 200 OK\r\n\r\n{}"), "HTTP/7.3"),
+    "impossible status": (sends(b"HTTP/1.1 9999 OK\r\n\r\n{}"), "not HTTP"),
+    "too many headers": (sends(_ok(b"{}", *(f"X-{n}: y" for n in range(200)))), "more than 100 headers"),
+    "long header": (sends(_ok(b"{}", "X: " + "y" * 80_000)), "header is too long"),
     "reset": (_reset, "reset"),
-    "closed": (_bytes(b""), "closed without an answer"),
-    "closed in its header": (_bytes(b"HTTP/1.1 200 OK\r\nContent-Le"), "its header broke off"),
+    "closed": (sends(b""), "closed without an answer"),
+    "closed in its header": (sends(b"HTTP/1.1 200 OK\r\nContent-Le"), "its header broke off"),
     "silence": (_silent, "no complete answer within"),
     "body that trickles": (_forever(_ok(b"", JSON, length=100_000), b"x"), "no complete answer within"),
     "header that trickles": (_forever(b"HTTP/1.1 200 OK\r\nX: ", b"x"), "no complete answer within"),
@@ -78,23 +78,23 @@ KINDS: dict[str, tuple[Speak, str]] = {
     "announced gigabyte": (_forever(_ok(b"", length=1 << 30), b"x" * 65536, 0), "larger than 4.2 MB"),
     "gigabyte without length": (_forever(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65536, 0), "larger than 4.2 MB"),
     "gigabyte in chunks": (_forever(CHUNKED, b"10000\r\n" + b"x" * 65536 + b"\r\n", 0), "larger than 4.2 MB|came"),
-    "chunk without size": (_bytes(CHUNKED + b"zz\r\n{}\r\n0\r\n\r\n"), "broke off"),
-    "chunk of less than nothing": (_bytes(CHUNKED + b"-5\r\n{}\r\n0\r\n\r\n"), "body cannot be read|broke off"),
-    "two lengths": (_bytes(_ok(b"{}", "Content-Length: 500")), "length of its body as 2 and 500"),
-    "length of less than nothing": (_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n{}"), "its body as -5"),
-    "length that is a word": (_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: \x1bfew\r\n\r\n{}"), r"as \\x1bfew"),
-    "chunks cut off": (_bytes(CHUNKED + b"40\r\n{}"), "broke off"),
-    "gzip without Accept-Encoding": (_bytes(_ok(gzip.compress(b"{}"), JSON, "Content-Encoding: gzip")), "encoded .gzip."),
-    "deep JSON": (_bytes(_ok(b"[" * 200_000 + b"]" * 200_000, JSON)), "nested too deeply"),
-    "invalid UTF-8": (_bytes(_ok(b'{"a": "\xff\xfe"}', JSON)), "no JSON"),
-    "cut JSON": (_bytes(_ok(b'{"a": ', JSON)), "no JSON"),
-    "number without end": (_bytes(_ok(b'{"a": ' + b"9" * 100_000 + b"x}", JSON)), "no JSON"),
-    "redirect to nowhere": (_bytes(_redirect("http://[::1")), "no address"),
+    "chunk without size": (sends(CHUNKED + b"zz\r\n{}\r\n0\r\n\r\n"), "broke off"),
+    "chunk of less than nothing": (sends(CHUNKED + b"-5\r\n{}\r\n0\r\n\r\n"), "body cannot be read|broke off"),
+    "two lengths": (sends(_ok(b"{}", "Content-Length: 500")), "length of its body as 2 and 500"),
+    "length of less than nothing": (sends(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n{}"), "its body as -5"),
+    "length that is a word": (sends(b"HTTP/1.1 200 OK\r\nContent-Length: \x1bfew\r\n\r\n{}"), r"as \\x1bfew"),
+    "chunks cut off": (sends(CHUNKED + b"40\r\n{}"), "broke off"),
+    "gzip without Accept-Encoding": (sends(_ok(gzip.compress(b"{}"), JSON, "Content-Encoding: gzip")), "encoded .gzip."),
+    "deep JSON": (sends(_ok(b"[" * 200_000 + b"]" * 200_000, JSON)), "nested too deeply"),
+    "invalid UTF-8": (sends(_ok(b'{"a": "\xff\xfe"}', JSON)), "no JSON"),
+    "cut JSON": (sends(_ok(b'{"a": ', JSON)), "no JSON"),
+    "number without end": (sends(_ok(b'{"a": ' + b"9" * 100_000 + b"x}", JSON)), "no JSON"),
+    "redirect to nowhere": (sends(_redirect("http://[::1")), "no address"),
     "redirect to another origin": (lambda server, peer: peer.sendall(_redirect(server.elsewhere)), "another origin"),
-    "redirect to another scheme": (_bytes(_redirect("https://127.0.0.1/")), "another origin"),
-    "redirect to a file": (_bytes(_redirect("file:///etc/passwd")), "another origin"),
-    "redirect to a script": (_bytes(_redirect("javascript:alert(1)")), r"javascript:alert\(1\), another origin"),
-    "redirect loop": (_bytes(_redirect("?again", 307)), "redirects without end"),
+    "redirect to another scheme": (sends(_redirect("https://127.0.0.1/")), "another origin"),
+    "redirect to a file": (sends(_redirect("file:///etc/passwd")), "another origin"),
+    "redirect to a script": (sends(_redirect("javascript:alert(1)")), r"javascript:alert\(1\), another origin"),
+    "redirect loop": (sends(_redirect("?again", 307)), "redirects without end"),
 }  # fmt: skip
 
 

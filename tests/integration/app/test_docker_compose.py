@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pap_images
+import pap_stack
 import pytest
 from papdeploy.app.discovery import database_at, discover, shown
 from papdeploy.app.docker_app import DockerApi
@@ -158,8 +159,10 @@ def test_a_compose_file_that_could_not_work_is_refused_before_anything(
     assert composed.engine.container(composed.api)["Id"] == before
 
 
-def test_a_container_of_no_compose_is_refused(docker_stack: object, docker_engine: Engine, tmp_path: Path) -> None:
-    name = docker_stack.api  # type: ignore[attr-defined]
+def test_a_container_of_no_compose_is_refused(
+    docker_stack: pap_stack.Stack, docker_engine: Engine, tmp_path: Path
+) -> None:
+    name = docker_stack.api
     control = DockerApi(docker_engine, (name,), str(tmp_path), image="pap-test/cc-pap-api:next", compose=Compose())
     pap_images.api_image(docker_engine.api, "next")
     with pytest.raises(Refused, match="was not started by compose"):
@@ -174,7 +177,7 @@ def test_a_container_of_no_compose_is_refused(docker_stack: object, docker_engin
     ],
 )
 def test_an_api_without_a_database_is_told(
-    docker_engine: Engine, docker_stack: object, environment: dict[str, str], said: str
+    docker_engine: Engine, docker_stack: pap_stack.Stack, environment: dict[str, str], said: str
 ) -> None:
     body = {
         "Image": pap_images.api_image(docker_engine.api, "previous"),
@@ -182,7 +185,7 @@ def test_an_api_without_a_database_is_told(
     }
     name = unique("lost")
     docker_engine.api.create_container_from_config(body, name)
-    db = docker_stack.db  # type: ignore[attr-defined]
+    db = docker_stack.db
     try:
         with pytest.raises(Refused, match=said):
             discover(docker_engine, db, name)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg2
 import pytest
@@ -392,7 +392,7 @@ def test_restore_point(live: Database, tmp_path: Path, kind: str, written: bool)
     databases.fence(live, R)
     behind = databases.must_be_fenced(live, R)
 
-    def make() -> dict:  # type: ignore[type-arg]
+    def make() -> dict[str, Any]:
         return restore_point.make(
             behind, R, live=name, backup=taken.as_dict(), kind=kind, stack="st", folder=folder_of(tmp_path)
         )

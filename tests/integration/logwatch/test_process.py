@@ -21,6 +21,7 @@ from papdeploy.logwatch import confidential as watch_confidential
 from papdeploy.logwatch import process, rules
 from papdeploy.logwatch.confidential import Confidential
 from papdeploy.logwatch.rules import Rules
+from papdeploy.logwatch.state import WatchState
 from papdeploy.releases.journal import Journal, State
 from support.waiting import wait_until
 
@@ -59,7 +60,7 @@ class Stack:
         with self.log.open("a") as file:
             file.write(text)
 
-    def load(self) -> dict[str, Any]:
+    def load(self) -> WatchState:
         state = rules.load(self.folder)
         assert state is not None
         return state
@@ -253,7 +254,7 @@ def test_it_masks_what_only_the_deploy_knew_and_keeps_none_of_it(stack: Stack, t
     for number in (2, 3):
         seen = stack.records()
         log(number)
-        wait_until(lambda seen=seen: stack.records() > seen + 20, seconds=30)  # type: ignore[misc]
+        wait_until(lambda seen=seen: stack.records() > seen + 20, seconds=30)  # type: ignore[misc]  # mypy: no lambda with a default
         if number == 2:
             kill(pid)
             pid = stack.spawn(**known)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from papdeploy.databases.content_digest import ContentDigest
 from papdeploy.databases.psql import Conninfo, Database
 from papdeploy.rehearsal.api_effects import ApiEffects
 from papdeploy.rehearsal.copies import Copy
@@ -18,9 +20,8 @@ if TYPE_CHECKING:
 ANEW = "WITH old AS (DELETE FROM kept RETURNING id) INSERT INTO kept SELECT id FROM old"
 
 
-class Declared:
-    environment = "production"
-    may_delete: tuple[str, ...] = ()
+NOTHING = ContentDigest({}, {}, {}, {}, {})
+DECLARED: Any = SimpleNamespace(environment="production", may_delete=())
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_the_moment_of_a_loss_is_the_one_that_was_measured(
     name = server.create("effects")
     server.sql("CREATE TABLE kept (id int); INSERT INTO kept SELECT generate_series(1, 300)", name)
     conninfo = Conninfo(name, server.host, server.port, server.user, server.password)
-    copy = Copy(Database(HostSite(), conninfo, str(server.bin_dir)), {}, "full", "made", 0.0)  # type: ignore[arg-type]
+    copy = Copy(Database(HostSite(), conninfo, str(server.bin_dir)), NOTHING, "full", "made", 0.0)
     effects = ApiEffects(copy)
     with psycopg.connect(server.url(name, "postgresql"), autocommit=True) as api:  # its pool keeps it open
         api.execute("SELECT 1")
@@ -51,4 +52,4 @@ def test_the_moment_of_a_loss_is_the_one_that_was_measured(
             api.execute(statement)
     effects.ended()
     with pytest.raises(RehearsalFailed, match=f"loses data of the copy {when}: every row of public.kept was deleted"):
-        effects.refuse_losses(Declared(), "the new API", "candidate")  # type: ignore[arg-type]
+        effects.refuse_losses(DECLARED, "the new API", "candidate")

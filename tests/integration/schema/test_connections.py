@@ -275,7 +275,7 @@ def test_expect_refuses_a_database_that_is_not_empty(server: Any, live: str, mod
     ],
 )
 def test_a_type_of_an_extension_says_which(server: Any, column: str, hint: str) -> None:
-    class Foreign(sa.types.UserDefinedType):  # type: ignore[type-arg]
+    class Foreign(sa.types.UserDefinedType[Any]):
         cache_ok = True
 
         def get_col_spec(self, **_: Any) -> str:

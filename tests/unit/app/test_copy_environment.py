@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from base64 import b64encode, urlsafe_b64encode
-from typing import Callable
+from typing import Any, Callable
 from urllib.parse import quote
 
 import psycopg2.extensions
@@ -248,7 +248,7 @@ def test_everything_else_stays_as_it_is_written(value: str, pointed: str) -> Non
     assert of({"PAP_DB": value}, Aim(LIVE, COPY, variable="PAP_DB"))["PAP_DB"] == pointed
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
     "half a URL": (
         {**MAIN, "DB_SERVER_URL": "postgresql://app:geheim@db"},
         {},
@@ -287,7 +287,7 @@ REFUSED = {
 def test_what_cannot_be_pointed_is_refused_by_its_name(case: str) -> None:
     environment, more, said = REFUSED[case]
     with pytest.raises(Refused, match=said) as caught:
-        of(environment, **more)  # type: ignore[arg-type]
+        of(environment, **more)
     assert "geheim" not in str(caught.value) and "heim" not in caught.value.message
     name = said.split()[0]
     assert f"pap_api_trial_env what {name} is to be" in caught.value.hint

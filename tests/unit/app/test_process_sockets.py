@@ -48,7 +48,7 @@ def test_the_connection_of_a_process_is_known_by_its_port(host: str, how: str, t
                 subprocess.Popen(
                     [sys.executable, "-c", HOLD, host, how, str(port), str(out)], env={**os.environ, TOKEN: token}
                 )
-                wait_until(lambda out=out: out.exists() and len(out.read_text().split()) == 2)  # type: ignore[misc]
+                wait_until(lambda out=out: out.exists() and len(out.read_text().split()) == 2)  # type: ignore[misc]  # mypy: no lambda with a default
             ours, theirs = ([int(n) for n in (tmp_path / name).read_text().split()] for name in ("ours", "theirs"))
             pids = [ours[1], theirs[1]]
             wait_until(lambda: sockets.holder(f"{host}", ours[0]))

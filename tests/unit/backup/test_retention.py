@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 from papdeploy.backup import retention
@@ -177,20 +178,20 @@ def test_what_goes_next_is_what_was_announced(part: int) -> None:
         )
 
 
-def backup(number: int, **changes: object) -> Thing:
-    age = float(changes.pop("age", 100 - number))  # type: ignore[arg-type]
+def backup(number: int, **changes: Any) -> Thing:
+    age = float(changes.pop("age", 100 - number))
     return replace(
         Thing(
             "backup", f"/b/{number}", owner=MINE, at=NOW - age * DAY, number=number, proof="full", sha256=f"s{number}"
         ),
-        **changes,  # type: ignore[arg-type]
+        **changes,
     )
 
 
-def gone(*things: Thing, pins: Pins = NO_PINS, fresh: Sequence[str] = (), **settings: object) -> list[str]:
+def gone(*things: Thing, pins: Pins = NO_PINS, fresh: Sequence[str] = (), **settings: Any) -> list[str]:
     """The names of what goes if all was announced."""
     said = {thing.key: NOW - DAY for thing in things}
-    options = Settings(**{"keep": 1, "keep_days": 0, **settings})  # type: ignore[arg-type]
+    options = Settings(**{"keep": 1, "keep_days": 0, **settings})
     found = retention.decide(things, owner=MINE, pins=pins, fresh=fresh, said=said, settings=options, now=NOW)
     return [d.thing.name for d in found if d.action == "remove"]
 
@@ -244,9 +245,9 @@ def test_an_announcement_holds_until_its_date_although_the_days_became_fewer() -
     assert retention.decide(things, owner=MINE, pins=Pins(), said=said, settings=fewer, now=NOW)[0].action == "keep"
 
 
-def failed(**changes: object) -> Thing:
+def failed(**changes: Any) -> Thing:
     thing = Thing("failed", "app__failed_r1", release="r1", at=NOW - 30 * DAY)
-    return replace(thing, **changes)  # type: ignore[arg-type]
+    return replace(thing, **changes)
 
 
 @pytest.mark.parametrize("rows", [1, 4711, None])

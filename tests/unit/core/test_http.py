@@ -13,7 +13,7 @@ import pytest
 from papdeploy.app import smoke
 from papdeploy.core import http
 from papdeploy.core.errors import Unhealthy
-from support.hostile_http import KINDS, SAID_BACK, Hostile, _ok, mutations, said_back
+from support.hostile_http import KINDS, SAID_BACK, Hostile, _ok, mutations, said_back, sends
 
 PATHS = ("/health", "/auth/login", "/auth/me", "/policies/")
 SECRET = "Bearer s3cr3t-t0ken"
@@ -182,7 +182,7 @@ def test_a_proxy_is_heeded_only_where_it_is_asked_for(
 def test_nothing_that_a_server_sends_is_a_defect_of_ours(hostile: Hostile) -> None:
     """Good answers with a part cut, doubled or overwritten: whatever comes of them, it is an answer."""
     for data in mutations(seed=7, count=400):
-        hostile.spoken = lambda server, peer, data=data: peer.sendall(data)  # type: ignore[misc]
+        hostile.spoken = sends(data)
         answer = smoke.request(config(hostile), "/health", seconds=0.4)
         assert isinstance(answer.status, int) and answer.problem.isprintable(), data
         with contextlib.suppress(UnicodeError):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from papdeploy.core.errors import Refused, Unavailable
 from papdeploy.notify import mail
-from support.hostile_http import Hostile, Speak, _bytes, _forever
+from support.hostile_http import Hostile, Speak, _forever, sends
 from support.smtp import smtp_server
 
 
@@ -60,10 +60,10 @@ HOSTILE: dict[str, tuple[Speak, str]] = {
     "silence": (_forever(b"", b""), "timed out|time is up"),
     "a greeting that trickles": (_forever(b"220 ", b"x"), "timed out|time is up"),
     "a greeting that goes on and on": (_forever(b"220-x\r\n", b"220-" + b"y" * 500 + b"\r\n", 0), "more than 65.5 kB"),
-    "no SMTP": (_bytes(b"HTTP/1.1 400 Bad\r\n\r\n"), "HTTP|400"),
-    "escape sequences": (_bytes(b"554 \x1b[2Jfinished\r\n"), r"554.*\\x1b\[2J"),
-    "a long line": (_bytes(b"554 " + b"x" * 60_000 + b"\r\n"), "Line too long|500"),
-    "nothing": (_bytes(b""), "closed|reset"),
+    "no SMTP": (sends(b"HTTP/1.1 400 Bad\r\n\r\n"), "HTTP|400"),
+    "escape sequences": (sends(b"554 \x1b[2Jfinished\r\n"), r"554.*\\x1b\[2J"),
+    "a long line": (sends(b"554 " + b"x" * 60_000 + b"\r\n"), "Line too long|500"),
+    "nothing": (sends(b""), "closed|reset"),
 }  # fmt: skip
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import socket
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import yaml
@@ -21,7 +23,7 @@ def read_for_ever() -> None:
 
 
 @pytest.mark.parametrize("hang", [read_for_ever, lambda: threading.Event().wait(60)], ids=["a read", "a lock"])
-def test_what_hangs_is_ended(hang, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_what_hangs_is_ended(hang: Callable[[], object], tmp_path: Path) -> None:
     journal = State(tmp_path).begin({"user": "u", "host": "h", "pid": 1})
     with (
         pytest.raises(DeadlineExceeded, match="The phase login smoke test did not end within 0 s") as caught,

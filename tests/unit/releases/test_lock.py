@@ -401,7 +401,7 @@ def test_the_server_is_asked_while_the_holder_can_show_that_it_is_alive(tmp_path
             with first.working(release):
                 return []
 
-    second.lock.server = Server()  # type: ignore[assignment]
+    second.lock.server = Server()  # type: ignore[assignment]  # all that is asked of one
     with pytest.raises(Refused, match="its lease of 120 s has not run out"):
         second.lock.take("x")
     assert asked and first.lock.holder().release == release
