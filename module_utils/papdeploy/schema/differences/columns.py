@@ -10,6 +10,7 @@ from ..catalog.rows import Column, Relation
 from ..repair import definitions
 from ..repair.tables import column_definition, column_extras
 from .comparison import Comparison
+from .pairs import ColumnPair
 from .sequences import compare_generator
 
 _STORAGES = {"p": "PLAIN", "e": "EXTERNAL", "m": "MAIN", "x": "EXTENDED"}
@@ -39,7 +40,7 @@ def compare_columns(work: Comparison, label: str, name: str, expected: Relation,
         _report_extra(work, label, name, column)
     for column, other in pairs:
         if column != other or column.default or column.identity:
-            _compare_column(work, f"{label}.{column.name}", name, (expected, column), (actual, other), label)
+            _compare_column(work, ColumnPair(label, name, expected, column, actual, other))
 
 
 def _words(column: Column) -> str:
@@ -106,22 +107,15 @@ def _report_extra(work: Comparison, label: str, name: str, column: Column) -> No
         work.add("column_extra", f"{label}.{column.name}", "nothing", _words(column), drop, table=label)
 
 
-def _compare_column(
-    work: Comparison,
-    label: str,
-    table: str,
-    ours: tuple[Relation, Column],
-    theirs: tuple[Relation, Column],
-    table_label: str,
-) -> None:
-    expected, actual = ours[1], theirs[1]
-    target = f"ALTER TABLE {table} ALTER COLUMN {quote_name(actual.name)}"
-    same_type = _compare_type(work, label, target, expected, actual, table_label)
-    _compare_not_null(work, label, table, target, expected, actual, table_label)
+def _compare_column(work: Comparison, pair: ColumnPair) -> None:
+    expected, actual = pair.expected, pair.actual
+    label, target, table_label = pair.label, pair.target, pair.table_label
+    same_type = _compare_type(work, pair)
+    _compare_not_null(work, pair)
     if expected.generated or actual.generated:
-        _compare_generated(work, label, table, ours, theirs, table_label)
+        _compare_generated(work, pair)
     else:
-        compare_generator(work, label, table, ours, theirs, table_label)
+        compare_generator(work, pair)
     collations = [side.name(row.collation) for side, row in ((work.expected, expected), (work.actual, actual))]
     if collations[0] != collations[1] and same_type:
         collate = f" COLLATE {work.sides.sql(expected.collation)}" if expected.collation else ""
@@ -133,13 +127,14 @@ def _compare_column(
             [f"{target} TYPE {work.sides.sql(expected.type)}{collate};"],
             table=table_label,
         )
-    _compare_storage(work, label, target, expected, actual, table_label)
-    name = f"{table}.{quote_name(actual.name)}"
+    _compare_storage(work, pair)
+    name = f"{pair.table}.{pair.quoted}"
     work.compare_comment("column_comment", label, expected, actual, f"COLUMN {name}", table=table_label)
-    work.compare_grants("column_grant", label, expected, actual, f"TABLE {table}", quote_name(actual.name))
+    work.compare_grants("column_grant", label, expected, actual, f"TABLE {pair.table}", pair.quoted)
 
 
-def _compare_type(work: Comparison, label: str, target: str, expected: Column, actual: Column, table: str) -> bool:
+def _compare_type(work: Comparison, pair: ColumnPair) -> bool:
+    expected, actual, target = pair.expected, pair.actual, pair.target
     wanted, present = work.expected.type(expected.type), work.actual.type(actual.type)
     if wanted == present:
         return True
@@ -156,7 +151,8 @@ def _compare_type(work: Comparison, label: str, target: str, expected: Column, a
         f"{target} TYPE {text}{using};",
         *set_default,
     ]
-    work.add("column_type", label, expected.type, actual.type, repair, table=table, severity=severity, why=why)
+    types = expected.type, actual.type
+    work.add("column_type", pair.label, *types, repair, table=pair.table_label, severity=severity, why=why)
     return False
 
 
@@ -191,41 +187,32 @@ def _length(name: str) -> float:
     return int(match[1]) if match else float("inf")
 
 
-def _compare_not_null(
-    work: Comparison, label: str, table: str, target: str, expected: Column, actual: Column, table_label: str
-) -> None:
-    wanted, present = bool(expected.not_null), bool(actual.not_null)
+def _compare_not_null(work: Comparison, pair: ColumnPair) -> None:
+    wanted, present = pair.expected.not_null, pair.actual.not_null
     if wanted == present:
         return
     if wanted:
-        repair = set_not_null(table, actual.name)
+        repair = set_not_null(pair.table, pair.actual.name)
         why = "rows without a value get in, which the models never expect"
-        work.add("column_not_null", label, "NOT NULL", "may be empty", repair, table=table_label, why=why)
+        work.add("column_not_null", pair.label, "NOT NULL", "may be empty", repair, table=pair.table_label, why=why)
     else:
         why = "rows without a value are refused, which the models allow"
         work.add(
             "column_not_null",
-            label,
+            pair.label,
             "may be empty",
             "NOT NULL",
-            [f"{target} DROP NOT NULL;"],
-            table=table_label,
+            [f"{pair.target} DROP NOT NULL;"],
+            table=pair.table_label,
             why=why,
         )
 
 
-def _compare_generated(
-    work: Comparison,
-    label: str,
-    table: str,
-    ours: tuple[Relation, Column],
-    theirs: tuple[Relation, Column],
-    table_label: str,
-) -> None:
-    (expected_table, expected), (actual_table, actual) = ours, theirs
+def _compare_generated(work: Comparison, pair: ColumnPair) -> None:
+    expected, actual, target = pair.expected, pair.actual, pair.target
     same_kind = expected.generated == actual.generated
-    wanted = work.expected.expression(expected.generation, expected_table)
-    if same_kind and wanted == work.actual.expression(actual.generation, actual_table):
+    wanted = work.expected.expression(expected.generation, pair.expected_table)
+    if same_kind and wanted == work.actual.expression(actual.generation, pair.actual_table):
         return
 
     def words(column: Column) -> str:
@@ -233,30 +220,31 @@ def _compare_generated(
             return definitions.generated(column)
         return f"DEFAULT {column.default}" if column.default is not None else "not generated"
 
-    quoted = quote_name(actual.name)
-    target = f"ALTER TABLE {table} ALTER COLUMN {quoted}"
     if not expected.generated:
         # a virtual column has no values to keep, so it is made anew
         repair = [f"{target} DROP EXPRESSION;"]
         if actual.generated == "v":
-            repair = _made_anew(work, table, expected_table, expected, quoted)
+            repair = _made_anew(work, pair)
         elif expected.default is not None:
             repair.append(f"{target} SET DEFAULT {work.sides.sql(expected.default)};")
     elif same_kind and work.major >= 17:
         repair = [f"{target} SET EXPRESSION AS ({work.sides.sql(expected.generation or '')}); -- rewrites the table"]
     else:
-        repair = _made_anew(work, table, expected_table, expected, quoted)
-    work.add("column_generated", label, words(expected), words(actual), repair, table=table_label)
+        repair = _made_anew(work, pair)
+    work.add("column_generated", pair.label, words(expected), words(actual), repair, table=pair.table_label)
 
 
-def _made_anew(work: Comparison, table: str, expected_table: Relation, expected: Column, quoted: str) -> list[str]:
+def _made_anew(work: Comparison, pair: ColumnPair) -> list[str]:
+    definition = column_definition(work, pair.expected_table, pair.expected)
     return [
         "-- the column is made anew; indexes and constraints on it too",
-        f"ALTER TABLE {table} DROP COLUMN {quoted}, ADD COLUMN {column_definition(work, expected_table, expected)};",
+        f"ALTER TABLE {pair.table} DROP COLUMN {pair.quoted}, ADD COLUMN {definition};",
     ]
 
 
-def _compare_storage(work: Comparison, label: str, target: str, expected: Column, actual: Column, table: str) -> None:
+def _compare_storage(work: Comparison, pair: ColumnPair) -> None:
+    expected, actual = pair.expected, pair.actual
+    label, target, table = pair.label, pair.target, pair.table_label
     if expected.storage != actual.storage and expected.type == actual.type:
         wanted, present = (_STORAGES.get(side.storage, "the type's") for side in (expected, actual))
         word = wanted if wanted in _STORAGES.values() else "DEFAULT" if work.major >= 16 else "EXTENDED"

@@ -9,6 +9,7 @@ from ..catalog.rows import Column, Relation, SequenceRow
 from ..repair import definitions
 from .comparison import Comparison
 from .name_resolution import Side
+from .pairs import ColumnPair
 
 
 class Generator(NamedTuple):
@@ -34,32 +35,24 @@ def generator(side: Side, table: Relation, column: Column) -> Generator:
     return Generator("sequence", side.sequences.get(drawn), f"DEFAULT {default}")
 
 
-def compare_generator(
-    work: Comparison,
-    label: str,
-    table: str,
-    ours: tuple[Relation, Column],
-    theirs: tuple[Relation, Column],
-    table_label: str,
-) -> None:
+def compare_generator(work: Comparison, pair: ColumnPair) -> None:
     """Default, serial, identity: what fills the column when the insert does not."""
-    expected, actual = ours[1], theirs[1]
-    wanted, present = generator(work.expected, *ours), generator(work.actual, *theirs)
+    expected, actual, label = pair.expected, pair.actual, pair.label
+    wanted = generator(work.expected, pair.expected_table, expected)
+    present = generator(work.actual, pair.actual_table, actual)
     if {wanted.how, present.how} <= {"none", "default", "sequence"} or (
         wanted.how in ("none", "default") and present.how == "serial"
     ):
-        compare_default(work, label, table, ours, theirs, table_label)
+        compare_default(work, pair)
     elif wanted.how == "identity":
         if present.how != "identity" or expected.identity != actual.identity:
-            repair = _to_identity(table, actual, expected, present)
-            _report_identity(work, label, wanted, present, repair, table_label)
+            _report_identity(work, pair, wanted, present, _to_identity(pair, present))
     elif wanted.how == "serial":
-        _compare_serial(work, label, table, ours, theirs, wanted, present, table_label)
+        _compare_serial(work, pair, wanted, present)
     elif present.how == "identity":
-        quoted = quote_name(actual.name)
-        repair = [f"ALTER TABLE {table} ALTER COLUMN {quoted} DROP IDENTITY;"]
+        repair = [f"{pair.target} DROP IDENTITY;"]
         if expected.default is not None:
-            repair.append(f"ALTER TABLE {table} ALTER COLUMN {quoted} SET DEFAULT {work.sides.sql(expected.default)};")
+            repair.append(f"{pair.target} SET DEFAULT {work.sides.sql(expected.default)};")
         always = actual.identity == "a"
         why = "inserts that give a value are refused" if always else "inserts without a value get a number"
         work.add(
@@ -68,16 +61,16 @@ def compare_generator(
             wanted.words or "no default",
             present.words,
             repair,
-            table=table_label,
+            table=pair.table_label,
             severity="error" if always else "warning",
             why=why,
         )
     elif wanted.how == "sequence" and present.how == "serial":
-        compare_default(work, label, table, ours, theirs, table_label)
+        compare_default(work, pair)
     if wanted.how in ("serial", "identity") and present.sequence is not None and wanted.sequence is not None:
-        compare_options(work, "column_sequence", label, wanted.sequence, present.sequence, table_label)
+        compare_options(work, "column_sequence", label, wanted.sequence, present.sequence, pair.table_label)
         name = f"SEQUENCE {quote_names(present.sequence.schema, present.sequence.name)}"
-        work.compare_comment("sequence_comment", label, wanted.sequence, present.sequence, name, table=table_label)
+        work.compare_comment("sequence_comment", label, wanted.sequence, present.sequence, name, table=pair.table_label)
         work.compare_grants("sequence_grant", label, wanted.sequence, present.sequence, name)
 
 
@@ -85,26 +78,16 @@ def compare_drawn(work: Comparison, label: str, table: str, expected: Relation, 
     """Only the columns of two equal tables that draw numbers: their sequences are rows of their own."""
     for ours, theirs in zip(expected.columns, actual.columns):
         if ours.identity or "nextval(" in (ours.default or ""):
-            compare_generator(work, f"{label}.{ours.name}", table, (expected, ours), (actual, theirs), label)
+            compare_generator(work, ColumnPair(label, table, expected, ours, actual, theirs))
 
 
-def _compare_serial(
-    work: Comparison,
-    label: str,
-    table: str,
-    ours: tuple[Relation, Column],
-    theirs: tuple[Relation, Column],
-    wanted: Generator,
-    present: Generator,
-    table_label: str,
-) -> None:
+def _compare_serial(work: Comparison, pair: ColumnPair, wanted: Generator, present: Generator) -> None:
     """The models leave open whether a serial column is an identity, so either is right."""
-    actual = theirs[1]
+    table, label, table_label, target = pair.table, pair.label, pair.table_label, pair.target
     if present.how == "serial" or (present.how == "identity" and not work.options.exact):
         if work.options.exact:
-            compare_default(work, label, table, ours, theirs, table_label)
+            compare_default(work, pair)
         return
-    quoted = quote_name(actual.name)
     if present.how == "sequence" and present.sequence is not None and not _shared(work, present.sequence):
         name = quote_names(present.sequence.schema, present.sequence.name)
         work.add(
@@ -112,24 +95,24 @@ def _compare_serial(
             label,
             f"sequence owned by {label}",
             f"sequence {present.sequence.name}, not owned by it",
-            [f"ALTER SEQUENCE {name} OWNED BY {table}.{quoted};"],
+            [f"ALTER SEQUENCE {name} OWNED BY {table}.{pair.quoted};"],
             table=table_label,
         )
         return
     if present.how == "identity":
-        repair = [f"ALTER TABLE {table} ALTER COLUMN {quoted} DROP IDENTITY;"]
-        _report_identity(work, label, wanted, present, repair, table_label)
+        repair = [f"{target} DROP IDENTITY;"]
+        _report_identity(work, pair, wanted, present, repair)
         return
-    owned = work.actual.owned.get((theirs[0].schema, theirs[0].name, actual.name))
+    owned = work.actual.owned.get((pair.actual_table.schema, pair.actual_table.name, pair.actual.name))
     if owned is not None:  # the default is gone or another, the sequence is still there
         name = quote_text(quote_names(owned.schema, owned.name))
-        repair = [f"ALTER TABLE {table} ALTER COLUMN {quoted} SET DEFAULT nextval({name}::regclass);"]
+        repair = [f"{target} SET DEFAULT nextval({name}::regclass);"]
     else:
-        drop = [f"ALTER TABLE {table} ALTER COLUMN {quoted} DROP DEFAULT;"] if present.how == "default" else []
+        drop = [f"{target} DROP DEFAULT;"] if present.how == "default" else []
         repair = [
             *drop,
-            f"ALTER TABLE {table} ALTER COLUMN {quoted} ADD GENERATED BY DEFAULT AS IDENTITY;",
-            set_to_maximum(table, actual.name),
+            f"{target} ADD GENERATED BY DEFAULT AS IDENTITY;",
+            set_to_maximum(table, pair.actual.name),
         ]
     work.add(
         "column_default",
@@ -153,18 +136,18 @@ def _shared(work: Comparison, sequence: SequenceRow) -> bool:
 
 
 def _report_identity(
-    work: Comparison, label: str, wanted: Generator, present: Generator, repair: list[str], table: str
+    work: Comparison, pair: ColumnPair, wanted: Generator, present: Generator, repair: list[str]
 ) -> None:
     both = wanted.how == present.how or present.how == "serial"
     why = "who may give a value himself differs" if both else ""
     severity = "warning" if both else ""
     work.add(
         "column_identity",
-        label,
+        pair.label,
         wanted.words,
         present.words or "no default",
         repair,
-        table=table,
+        table=pair.table_label,
         severity=severity,
         why=why,
     )
@@ -178,38 +161,29 @@ def set_to_maximum(table: str, column: str) -> str:
     )
 
 
-def _to_identity(table: str, actual: Column, expected: Column, present: Generator) -> list[str]:
-    quoted = quote_name(actual.name)
-    target = f"ALTER TABLE {table} ALTER COLUMN {quoted}"
-    how = "ALWAYS" if expected.identity == "a" else "BY DEFAULT"
+def _to_identity(pair: ColumnPair, present: Generator) -> list[str]:
+    target = pair.target
+    how = "ALWAYS" if pair.expected.identity == "a" else "BY DEFAULT"
     if present.how == "identity":
         return [f"{target} SET GENERATED {how};"]
     repair = [f"{target} DROP DEFAULT;"] if present.how != "none" else []
-    if not actual.not_null:
+    if not pair.actual.not_null:
         repair.append(f"{target} SET NOT NULL;")
     if present.sequence is not None and present.how != "sequence":
         repair.append(f"DROP SEQUENCE {quote_names(present.sequence.schema, present.sequence.name)};")
-    return [*repair, f"{target} ADD GENERATED {how} AS IDENTITY;", set_to_maximum(table, actual.name)]
+    return [*repair, f"{target} ADD GENERATED {how} AS IDENTITY;", set_to_maximum(pair.table, pair.actual.name)]
 
 
-def compare_default(
-    work: Comparison,
-    label: str,
-    table: str,
-    ours: tuple[Relation, Column],
-    theirs: tuple[Relation, Column],
-    table_label: str,
-) -> None:
+def compare_default(work: Comparison, pair: ColumnPair) -> None:
     """What a column gets that an insert leaves out; of a view's column too."""
-    (expected_table, expected), (actual_table, actual) = ours, theirs
+    expected, actual, target = pair.expected, pair.actual, pair.target
     texts = expected.default, actual.default
     keys = (
-        work.expected.default_of(texts[0], expected.type, expected_table),
-        work.actual.default_of(texts[1], actual.type, actual_table),
+        work.expected.default_of(texts[0], expected.type, pair.expected_table),
+        work.actual.default_of(texts[1], actual.type, pair.actual_table),
     )
     if texts[0] == texts[1] or keys[0] == keys[1]:
         return
-    target = f"ALTER TABLE {table} ALTER COLUMN {quote_name(actual.name)}"
     severity, why = "", ""
     if keys[0] is None:
         repair = [f"{target} DROP DEFAULT;"]
@@ -218,8 +192,10 @@ def compare_default(
         repair = [f"{target} SET DEFAULT {work.sides.sql(str(texts[0]))};"]
         if keys[1] is None and expected.not_null:
             severity, why = "error", "the models leave the value to the database, which has none: inserts fail"
-    words = [f"DEFAULT {text}" if text is not None else "no default" for text in texts]
-    work.add("column_default", label, words[0], words[1], repair, table=table_label, severity=severity, why=why)
+    words = tuple(f"DEFAULT {text}" if text is not None else "no default" for text in texts)
+    work.add(
+        "column_default", pair.label, words[0], words[1], repair, table=pair.table_label, severity=severity, why=why
+    )
 
 
 def compare_options(

@@ -14,6 +14,7 @@ from .columns import compare_columns
 from .comparison import Comparison
 from .constraints import compare_constraints
 from .indexes import compare_indexes
+from .pairs import ColumnPair
 from .renames import find_elsewhere
 from .sequences import compare_default, compare_drawn
 from .triggers_and_policies import compare_parts
@@ -252,7 +253,7 @@ def _compare_view(work: Comparison, label: str, name: str, expected: Relation, a
             quoted, column_label = quote_name(column.name), f"{label}.{column.name}"
             work.compare_comment("column_comment", column_label, column, other, f"COLUMN {name}.{quoted}", table=label)
             work.compare_grants("column_grant", column_label, column, other, f"TABLE {name}", quoted)
-            compare_default(work, column_label, name, (expected, column), (actual, other), label)
+            compare_default(work, ColumnPair(label, name, expected, column, actual, other))
 
 
 def view_key(text: str | None) -> str | None:
