@@ -216,8 +216,9 @@ options:
             default: []
             description: >-
               Tables in which the service itself deletes rows (expired sessions, a queue), as C(table) of the schema
-              public or C(schema.table). Rows that an API deletes from any other table by starting or by a login fail
-              the rehearsal; on the live database they take the release back.
+              public or C(schema.table); of a partitioned table it may drop partitions as well. Rows that an API
+              deletes from any other table by starting or by a login fail the rehearsal; on the live database they
+              take the release back.
           log_files:
             type: list
             elements: str

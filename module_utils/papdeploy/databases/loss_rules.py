@@ -7,7 +7,7 @@ until it is looked at). Afterwards users delete rows too. docs/security.md has t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from .relation_losses import Baseline, Loss
 
@@ -33,12 +33,22 @@ def intolerable(losses: Sequence[Loss], baseline: Baseline, may_delete: Iterable
 def _explained(loss: Loss, baseline: Baseline, declared: set[str], stage: str) -> bool:
     if loss.what in ("deleted", "truncated") and loss.table in declared:
         return True
+    if loss.what in ("deleted", "truncated", "gone") and declared.intersection(_ancestors(loss.table, baseline)):
+        return True  # retention drops whole partitions
     if loss.what != "deleted" or stage == TRIAL:
         return False
     if _turns_over(loss.table, baseline):
         return not (stage == START and loss.emptied)
     share = FEW_SHARE * int(loss.before or 0) if stage == TRAFFIC else 0
     return not loss.emptied and int(loss.rows or 0) <= max(FEW_ROWS, share)
+
+
+def _ancestors(table: str, baseline: Baseline) -> Iterator[str]:
+    """The tables of which it was a partition or a child, from its parent upwards."""
+    relations = baseline["relations"]
+    while parent := (relations.get(table) or {}).get("parent"):
+        yield parent
+        table = parent
 
 
 def _turns_over(table: str, baseline: Baseline) -> bool:

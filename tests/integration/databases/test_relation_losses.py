@@ -231,7 +231,15 @@ def test_whatever_is_done_no_deleted_row_is_missed(shared: tuple[Server, Databas
     assert deletions or rows == 0, "without a DELETE nothing is lost"
 
 
-BASE = {"relations": {"public.t": {"rows": 5000, "deleted": 3}, "public.q": {"rows": 10, "deleted": 90_000}}}
+BASE = {
+    "relations": {
+        "public.t": {"rows": 5000, "deleted": 3},
+        "public.q": {"rows": 10, "deleted": 90_000},
+        "public.declared_1_a": {"rows": 5000, "parent": "public.declared_1"},
+        "public.declared_1": {"parent": "public.declared"},
+        "public.t_1": {"rows": 5000, "parent": "public.t"},
+    }
+}
 
 
 def lost(what: str, rows: int = 0, table: str = "t", **more: Any) -> Loss:
@@ -260,6 +268,10 @@ def lost(what: str, rows: int = 0, table: str = "t", **more: Any) -> Loss:
         (lost("deleted", 4000, table="q"), "trial"),
         (lost("deleted", 5000, table="q", emptied=True), "trial start"),
         (lost("gone", table="q"), "trial start traffic"),
+        (lost("gone", table="declared_1_a"), ""),
+        (lost("deleted", 5000, table="declared_1_a", emptied=True), ""),
+        (lost("recreated", table="declared_1_a"), "trial start traffic"),
+        (lost("gone", table="t_1"), "trial start traffic"),
         (lost("deleted", 1, table="unknown"), "trial"),
     ],
 )
@@ -267,6 +279,17 @@ def test_which_losses_nothing_explains(loss: Loss, fatal: str) -> None:
     declared = ["declared", "other.t"]
     stages = (loss_rules.TRIAL, loss_rules.START, loss_rules.TRAFFIC)
     assert [stage for stage in stages if loss_rules.intolerable([loss], BASE, declared, stage)] == fatal.split()
+
+
+@pytest.mark.parametrize(("declared", "tolerated"), [("parted", True), ("t", False)])
+def test_retention_drops_partitions_of_what_is_declared(
+    shared: tuple[Server, Database], declared: str, tolerated: bool
+) -> None:
+    server, database = shared
+    before = baseline(server, database)
+    run(server, database, "DROP TABLE parted_1")
+    losses = relation_losses.compare(database, before).losses
+    assert (loss_rules.intolerable(losses, before, [declared], loss_rules.TRIAL) == []) is tolerated
 
 
 def test_a_table_that_was_put_aside_is_told_from_one_that_was_dropped() -> None:
