@@ -111,5 +111,17 @@ RARITIES = (
     " CREATE FUNCTION §d() RETURNS void LANGUAGE plpgsql AS 'BEGIN this is wrong'",
     "CREATE ACCESS METHOD §x TYPE TABLE HANDLER heap_tableam_handler; CREATE TABLE §a (id int) USING §x;"
     " INSERT INTO §a VALUES (1)",
+    "CREATE TYPE §a AS ENUM ('a', 'b'); CREATE DOMAIN §b AS §a DEFAULT 'a'; CREATE TABLE §c (v §b, w §b[]); INSERT INTO §c"
+    " DEFAULT VALUES",
+    "CREATE FOREIGN DATA WRAPPER §x; CREATE SERVER §x FOREIGN DATA WRAPPER §x; CREATE TABLE §a (k int) PARTITION BY LIST"
+    " (k); CREATE FOREIGN TABLE §b PARTITION OF §a FOR VALUES IN (1) SERVER §x; CREATE TABLE §c PARTITION OF §a DEFAULT;"
+    " INSERT INTO §a VALUES (2)",
+    "ALTER FUNCTION pg_catalog.upper(text) COST 9; COMMENT ON FUNCTION pg_catalog.lower(text) IS 'c'; GRANT EXECUTE ON"
+    " FUNCTION pg_catalog.upper(text) TO §r; ALTER TEXT SEARCH CONFIGURATION pg_catalog.dutch DROP MAPPING IF EXISTS FOR"
+    " url",
+    "CREATE FUNCTION pg_catalog.§x() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "CREATE TABLE §a (k int) PARTITION BY LIST (k); CREATE TABLE §b PARTITION OF §a FOR VALUES IN (1); INSERT INTO §a"
+    " VALUES (1); SET allow_system_table_mods = on; UPDATE pg_inherits SET inhdetachpending = true WHERE inhrelid ="
+    " '§b'::regclass",
     "CREATE CONVERSION §a FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8; COMMENT ON CONVERSION §a IS 'c'",
 )
