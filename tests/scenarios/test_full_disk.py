@@ -70,10 +70,11 @@ def deploy(tmp_path: Path) -> Iterator[Deploy]:
             shutil.rmtree(stack.home, ignore_errors=True)
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("before_the_fence", "under_it"),
-    [("before_migrate", "stopping"), pytest.param("before_backup", "before_activate", marks=pytest.mark.nightly)],
+    [("before_migrate", "stopping"), ("before_backup", "before_activate")],
 )
 def test_phase_by_phase(deploy: Deploy, before_the_fence: str, under_it: str) -> None:
     stack = deploy.stack

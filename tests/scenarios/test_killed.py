@@ -62,6 +62,7 @@ def test_the_next_deploy_ends_what_was_killed(stack: Interrupted, phase: str, ev
     assert after == before
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_a_deploy_after_a_killed_one_recovers_and_can_be_taken_back(stack: Interrupted, tmp_path: Path) -> None:
     """With an encrypted backup, and no leave to lose a row: the restore comes from the ciphertext, and the smoke test's

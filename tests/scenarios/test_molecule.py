@@ -12,8 +12,8 @@ from support import ROOT
 
 SCENARIOS = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
 
-# By day: their failures are tested on hosts, and their rollbacks in tests/integration/rollback.
-BY_NIGHT = ("docker-failures", "docker-rollback")
+# By day: tests/integration/rehearsal, tests/integration/rollback, and on a host playbooks/test_destructive_release.py.
+BY_NIGHT = ("docker-drop-tables", "docker-failures", "docker-rollback", "rehearse-fails")
 
 
 def marked(name: str) -> object:

@@ -129,6 +129,7 @@ def test_whoever_comes_second_is_refused_and_the_first_ends_well(stack: Interrup
     assert not (stack.home / "staging/pap-deploy/lock.json").exists()
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_a_deploy_that_was_stopped_and_taken_over_changes_nothing_more(stack: Interrupted, tmp_path: Path) -> None:
     """Stopped in the middle of its migration, controller, module and agent; then the controller goes on."""

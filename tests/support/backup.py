@@ -162,7 +162,7 @@ def restart(server: Server, mode: str = "immediate") -> None:
         nobody = pwd.getpwnam("nobody")
         step_down = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
     subprocess.run(
-        [server.bin_dir / "pg_ctl", "-D", server.data, "-m", mode, "-w", "restart"],
+        [server.bin_dir / "pg_ctl", "-D", server.data, "-l", server.data.parent / "log", "-m", mode, "-w", "restart"],
         check=True, stdout=subprocess.DEVNULL, timeout=90, cwd="/", **step_down,
     )  # fmt: skip
 

@@ -96,7 +96,9 @@ def _source(major: int, folder: Path) -> Path:
         for archive in _download(major, place, folder / f"apt-{number}"):
             with tarfile.open(archive) as opened:
                 wanted = [item for item in opened if "/src/test/regress/" in item.name or "/src/include/" in item.name]
-                opened.extractall(folder, wanted, filter="data")
+                if hasattr(tarfile, "data_filter"):  # Python 3.11.4 and newer
+                    opened.extraction_filter = tarfile.data_filter
+                opened.extractall(folder, wanted)
             return next(folder.glob(f"postgresql-{major}.*/"))
     raise NoSource
 

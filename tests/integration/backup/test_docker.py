@@ -78,6 +78,7 @@ def test_by_hand_on_the_containers_host(hostile: Database, docker_stack: pap_sta
     hostile.named("postgres").execute("DROP DATABASE hostile_restored")
 
 
+@pytest.mark.nightly
 def test_the_best_compression_of_the_tools_is_chosen(hostile: Database, tmp_path: Path) -> None:
     taken = backup.take(hostile, tmp_path / "b", stack="st", release="r1")
     assert taken.manifest["compression"] == "zstd:1"

@@ -266,7 +266,8 @@ def test_an_old_api_that_breaks_on_the_new_schema(running: pap_stack.Stack, tmp_
     assert "does not work on the new schema" in found["online"]["why"][0]
 
 
-@pytest.mark.parametrize("where", [pytest.param("migration", marks=pytest.mark.nightly), "trial"])
+@pytest.mark.nightly
+@pytest.mark.parametrize("where", ["migration", "trial"])
 def test_what_a_killed_rehearsal_leaves_is_cleared_by_the_next_run(
     running: pap_stack.Stack, tmp_path: Path, untouched: None, where: str
 ) -> None:

@@ -631,7 +631,7 @@ def test_a_program_that_leads_itself_to_the_live_database_is_not_tried(bench: Be
     if how == "a settings file":
         program.write_text(OVERRIDES + program.read_text())
         (folder / ".env").write_text(f"DATABASE_URL={url}\n")
-        why = rf"DATABASE_URL leads there, whatever it was before: it is set by {folder}/api\.py, line 5"
+        why = rf"DATABASE_URL leads there, whatever it was before: it is set by {folder}/api\.py, line 6"
     elif how == "a constant":
         program.write_text(ENGINE.format(url=url) + program.read_text())
         why = f"it makes an engine for {bench.dbname} on 127.0.0.1"
