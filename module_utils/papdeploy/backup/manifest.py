@@ -12,6 +12,7 @@ from typing import Any, Optional
 from ..core import earlier_names, text
 from ..core.durable import sync_folder
 from ..core.errors import Refused
+from ..core.plain_json import parse
 from ..core.regular import read_regular
 from ..databases.content_digest import ContentDigest
 from . import acceptance, files
@@ -101,13 +102,13 @@ def load_manifest(path: Path | str) -> Backup:
     """Read a manifest (given its path or the archive's); raises Refused if it is missing, damaged or too new."""
     where = manifest_path(Path(path))
     try:
-        value = json.loads(read_regular(where))
+        value = parse(read_regular(where))
     except FileNotFoundError:
         raise Refused(
             f"{where} does not exist, so nothing is known about this backup.",
             hint="A backup without a manifest is one that did not finish. Take another.",
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise Refused(f"The manifest {where} cannot be read: {error}", hint=_DAMAGED) from None
     if not isinstance(value, dict) or value.get("digest") != _digest({k: v for k, v in value.items() if k != "digest"}):
         raise Refused(f"The manifest {where} is damaged: its digest does not fit its content.", hint=_DAMAGED)

@@ -68,6 +68,11 @@ def plain(value: Any) -> Any:
     return value
 
 
+def as_object(record: object) -> dict[str, Any]:
+    """One record as JSON has it."""
+    return cast("dict[str, Any]", plain(record))
+
+
 @functools.cache
 def _defaults(record: type[Any]) -> list[tuple[str, Any]]:
     return [

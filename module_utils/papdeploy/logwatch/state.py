@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from ..core.records import plain, read_known
+from ..core.records import as_object, plain, read_known
 from .classify import Finding
 
 
@@ -33,8 +33,7 @@ class Alarm:
     not_told: Optional[str] = None
 
     def as_json(self) -> dict[str, Any]:
-        found: dict[str, Any] = plain(self)
-        return found
+        return as_object(self)
 
 
 @dataclass(frozen=True)
@@ -110,8 +109,7 @@ class WatchState:
         return read_known(cls, value, "watch.json")
 
     def as_json(self) -> dict[str, Any]:
-        found: dict[str, Any] = plain(self)
-        return found
+        return as_object(self)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from ..core.durable import write_durably
+from ..core.plain_json import parse
 from ..core.regular import read_regular
 from ..core.text import plural
 from . import format
@@ -88,8 +88,8 @@ def write(folder: str, fetched: Sequence[str] = ()) -> dict[str, Any]:
 
 def _report(path: Path) -> dict[str, Any] | None:
     try:
-        made = json.loads(read_regular(path))
-    except (OSError, ValueError, RecursionError):
+        made = parse(read_regular(path))
+    except (OSError, ValueError):
         return None
     verdict = made.get("verdict") if isinstance(made, dict) else None
     return made if isinstance(verdict, dict) and {"ok", "kind"} <= set(verdict) else None

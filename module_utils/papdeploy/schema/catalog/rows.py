@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 from ...core.errors import PapError
-from ...core.records import plain, read
+from ...core.records import as_object, read
 
 CATALOG_FORMAT = 2
 
@@ -349,5 +349,4 @@ class Catalog:
         return cls.from_json(value) if value.get("format") == CATALOG_FORMAT else None
 
     def as_json(self) -> dict[str, Any]:
-        found: dict[str, Any] = plain(self)
-        return found
+        return as_object(self)

@@ -29,8 +29,7 @@ def constraint(row: Constraint, qualify: Qualify, sql: Words = str) -> str:
         text = f"{kind.upper()}{distinct} ({columns(row.columns)}{period})"
         if index.include:
             text += f" INCLUDE ({columns(index.include)})"
-        if index.options:
-            text += f" WITH ({', '.join(index.options)})"
+        text += storage(index.options)
     elif kind == "foreign key":
         text = _foreign_key(row, qualify)
     elif kind == "check":
@@ -76,6 +75,12 @@ def index_key(key: IndexKey, sql: Words = str) -> str:
     return text
 
 
+def storage(options: Sequence[str], tablespace: str = "") -> str:
+    """How a relation or an index is kept: its storage parameters and its tablespace."""
+    text = f" WITH ({', '.join(options)})" if options else ""
+    return text + (f" TABLESPACE {quote_name(tablespace)}" if tablespace else "")
+
+
 def index(row: Index, sql: Words = str) -> str:
     """What follows the table's name in CREATE INDEX."""
     method = "" if row.method == "btree" else f" USING {row.method}"
@@ -84,10 +89,7 @@ def index(row: Index, sql: Words = str) -> str:
         text += f" INCLUDE ({columns(row.include)})"
     if row.nulls_not_distinct:
         text += " NULLS NOT DISTINCT"
-    if row.options:
-        text += f" WITH ({', '.join(row.options)})"
-    if row.tablespace:
-        text += f" TABLESPACE {quote_name(row.tablespace)}"
+    text += storage(row.options, row.tablespace)
     if row.predicate:
         text += f" WHERE {sql(row.predicate)}"
     return text

@@ -51,10 +51,7 @@ def create_relation(work: Comparison, row: Relation) -> list[str]:
         create += f" INHERITS ({', '.join(sides.sql(parent) for parent in row.inherits)})"
     if row.partition_key:
         create += f" PARTITION BY {sides.sql(row.partition_key)}"
-    if row.options:
-        create += f" WITH ({', '.join(row.options)})"
-    if row.tablespace:
-        create += f" TABLESPACE {quote_name(row.tablespace)}"
+    create += definitions.storage(row.options, row.tablespace)
     statements = [create + ";"]
     if row.partition_key:
         statements.append(f"-- CREATE TABLE … PARTITION OF {name} …;")
@@ -63,9 +60,8 @@ def create_relation(work: Comparison, row: Relation) -> list[str]:
 
 
 def _create_view(work: Comparison, row: Relation, name: str) -> list[str]:
-    options = f" WITH ({', '.join(row.options)})" if row.options else ""
     body = work.sides.sql(row.definition).strip().rstrip(";")
-    statements = [f"CREATE {sql_kind(row)} {name}{options} AS {body};"]
+    statements = [f"CREATE {sql_kind(row)} {name}{definitions.storage(row.options)} AS {body};"]
     return statements + _parts(work, row, name, "")
 
 
