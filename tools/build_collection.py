@@ -24,7 +24,7 @@ FOLDERS = {"library": "plugins/modules", "module_utils": "plugins/module_utils",
 FILES = ("README.md", "LICENSE", "CHANGELOG.rst")
 RENAMED = (
     (r"\bansible\.module_utils\.(?=pap_(module|options)\b)", f"ansible_collections.{NAME}.plugins.module_utils."),
-    (r"(?<=lookup\(')(?=pap_)", f"{NAME}."),
+    (r"\b(lookup|query)\('(?=pap_)", rf"\1('{NAME}."),
     (r"(?<=action_loader\.get\(\")(?=pap_)", f"{NAME}."),
     (r"(?m)^  - (?=pap_(stack|options)($|\.))", f"  - {NAME}."),
     (r"(?<=\.\./)module_utils", "plugins/module_utils"),

@@ -49,7 +49,7 @@ class LookupModule(LookupBase):
             namespace = str(Path(f"/proc/{pid}/ns/pid").readlink())
         return [
             {
-                "user": os.environ.get("SUDO_USER") or getpass.getuser(),
+                "user": os.environ.get("SUDO_USER") or _user(),
                 "host": socket.gethostname(),
                 "pid": pid,
                 "start": int(stat[19]) if len(stat) > 19 else "",
@@ -57,6 +57,14 @@ class LookupModule(LookupBase):
                 "pidns": namespace,
             }
         ]
+
+
+def _user() -> str:
+    """The user's name; the number, where a container runs as a user that its passwd does not know."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def _read(path: str) -> str:

@@ -14,6 +14,7 @@ ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
 TYPES: dict[str, type | tuple[type, ...]] = {
     "str": str,
     "path": str,
+    "raw": object,
     "bool": bool,
     "int": int,
     "list": list,

@@ -1,0 +1,174 @@
+"""Which variables of a host are misspelled, of the wrong type, or empty: told before anything else is done."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.lookup import LookupBase
+
+DOCUMENTATION = r"""
+name: pap_variables
+short_description: Problems with the variables that the inventory sets for a host
+version_added: "0.3.0"
+author: pap-deploy authors
+description:
+  - Returns one line for each variable that is misspelled, has the wrong type or a value that is not among its
+    choices, or is empty where a value is needed. No line means that all is well.
+  - A variable that begins with C(pap_) must be one of this collection. Any other, such as C(backup_…) or C(watch_…),
+    is refused only if it looks like a misspelling of one of them, because other roles may have such variables too.
+    Variables of your own that are refused by mistake go into C(pap_own_variables).
+  - Values that cannot be read yet (a fact that a later task sets, a file of a sandbox that is not up) are left to the
+    roles' argument specs, which check them again.
+options:
+  own:
+    description: Variables of the user's own, which are not refused.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Refuse variables that are misspelled or of the wrong type
+  ansible.builtin.assert:
+    that: query('pap_variables') | length == 0
+    fail_msg: "{{ query('pap_variables') | join('\n') }}"
+"""
+
+RETURN = r"""
+_raw:
+  description: What is wrong, a sentence for each variable, sorted by name.
+  type: list
+  elements: str
+"""
+
+ENVIRONMENTS = ("development", "staging", "production")
+_ROLES = Path(__file__).resolve().parents[2] / "roles"
+# What the playbooks and the roles set themselves, and what is of the sandbox.
+_INTERNAL = ("pap_stack", "pap_who", "pap_release", "pap_phase", "status_acknowledge")
+_INTERNAL_PREFIXES = ("pap_sandbox_", "pap_hook_before_", "pap_hook_after_")
+_MARKUP = re.compile(r"\b[A-Z]\(([^)]*)\)")
+_SPEC_KEYS = ("type", "elements", "choices", "options", "no_log")
+
+
+class LookupModule(LookupBase):
+    def run(self, terms: Any, variables: Any = None, **kwargs: Any) -> list[str]:
+        self.set_options(var_options=variables, direct=kwargs)
+        return sorted([*misspelled(variables or {}, self.get_option("own")), *self._wrong(variables or {})])
+
+    def _wrong(self, variables: Mapping[str, Any]) -> Iterator[str]:
+        for name, spec in known().items():
+            if name not in variables:
+                if spec.get("required") and name in stack_variables():
+                    yield f"{name} is missing: {_plain(spec['description'])}"
+                continue
+            try:
+                self._templar.available_variables = variables
+                yield from wrong(name, spec, self._templar.template(variables[name]))
+            except AnsibleError as exc:
+                if "decrypt" in str(exc).lower() or "vault" in str(exc).lower():
+                    yield f"{name} cannot be decrypted: give the password of its Vault (--vault-id, --ask-vault-pass)."
+
+
+def _plain(description: str) -> str:
+    return _MARKUP.sub(r"\1", description).strip()
+
+
+@functools.cache
+def known() -> dict[str, dict[str, Any]]:
+    """Every variable of the inventory with its spec, from the argument specs of all roles."""
+    found: dict[str, dict[str, Any]] = {}
+    for role in sorted(path.name for path in _ROLES.iterdir() if path.is_dir()):
+        for name, spec in _specs(role):
+            found.setdefault(name, spec)
+    return found
+
+
+@functools.cache
+def stack_variables() -> frozenset[str]:
+    """What every playbook needs."""
+    return frozenset(name for name, _ in _specs("stack"))
+
+
+def _specs(role: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    path = _ROLES / role / "meta" / "argument_specs.yml"
+    if path.is_file():
+        for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"].values():
+            yield from (entry.get("options") or {}).items()
+
+
+def misspelled(names: Iterable[str], own: Iterable[str] = ()) -> Iterator[str]:
+    """A sentence for each of ``names`` that is, or may be, a misspelled variable of ours; ``own`` are the user's."""
+    ours, mine = known(), set(own)
+    near_ours = _near(tuple(ours))
+    for name in names:
+        if name in ours or name in mine or name in _INTERNAL or name.startswith(_INTERNAL_PREFIXES):
+            continue
+        near = next((near_ours[form] for form in _forms(name) if form in near_ours), "")
+        if not near:
+            near = _same_prefix(name, ours)
+        if near or name.startswith("pap_"):
+            likely = f" Did you mean {near}?" if near else " docs/reference.md lists them all."
+            yield f"{name} is not a variable of pap-deploy.{likely} If it is your own, add it to pap_own_variables."
+
+
+def _same_prefix(name: str, ours: Iterable[str]) -> str:
+    """The one of ``ours`` that begins with the same role and goes on much like ``name``; empty for none."""
+    prefix = next((prefix for prefix in _prefixes() if name.startswith(prefix)), "")
+    endings = [known_name[len(prefix) :] for known_name in ours if prefix and known_name.startswith(prefix)]
+    return next((prefix + end for end in difflib.get_close_matches(name[len(prefix) :], endings, n=1, cutoff=0.7)), "")
+
+
+@functools.cache
+def _prefixes() -> tuple[str, ...]:
+    return ("pap_", *(f"{path.name}_" for path in _ROLES.iterdir() if path.is_dir() and path.name != "stack"))
+
+
+@functools.cache
+def _near(ours: tuple[str, ...]) -> dict[str, str]:
+    return {form: name for name in ours for form in _forms(name)}
+
+
+def _forms(name: str) -> Iterator[str]:
+    """``name``, and ``name`` without any one of its letters. Two names share a form if one letter is wrong, missing or
+    too much, or if two that are side by side are exchanged."""
+    yield name
+    yield from (name[:at] + name[at + 1 :] for at in range(len(name)))
+
+
+def wrong(name: str, spec: Mapping[str, Any], value: object) -> Iterator[str]:
+    """A sentence for a ``value`` that the variable cannot have. The value itself is not shown: it may be a secret."""
+    if isinstance(value, str) and not value.strip():
+        if spec.get("default", "-") not in ("", [], {}) and "" not in spec.get("choices", ()):
+            yield f"{name} is empty. {'Set it' if spec.get('required') else 'Set it, or remove it for its default'}."
+        return
+    argument = {key: spec[key] for key in _SPEC_KEYS if key in spec}
+    checked = ArgumentSpecValidator({name: argument}).validate({name: value})
+    if checked.error_messages or (spec.get("type") in ("str", "path") and isinstance(value, (list, dict))):
+        choices = spec.get("choices") or (["true", "false"] if spec.get("type") == "bool" else [])
+        allowed = f"one of {', '.join(str(choice) or '(empty)' for choice in choices)}" if choices else ""
+        elements = f" of {spec['elements']}" if "elements" in spec else ""
+        yield f"{name} must be {allowed or 'of type ' + str(spec.get('type', 'str')) + elements}."
+    if name == "pap_environment" and (near := likely_environment(str(value))):
+        yield (
+            f"pap_environment is {str(value)!r}, which is not {near}: none of {near}'s rules would apply. "
+            f"Write {near}, or choose a name that cannot be mistaken for it."
+        )
+
+
+def likely_environment(value: str) -> str:
+    """Which of the three environments ``value`` probably means without being it; empty for none."""
+    plain = value.strip().lower()
+    for name in ENVIRONMENTS:
+        short = len(plain) >= 3 and name.startswith(plain)
+        typo = not plain.startswith(name) and not set(_forms(plain)).isdisjoint(_forms(name))
+        if value != name and (plain == name or short or typo):
+            return name
+    return ""

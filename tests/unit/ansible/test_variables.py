@@ -1,0 +1,134 @@
+"""Variables of the inventory: each misspelling, wrong type and empty value is told, and what is another's is left alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import string
+from types import ModuleType
+
+import pytest
+from support import ROOT
+
+
+def load() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("pap_variables", ROOT / "plugins" / "lookup" / "pap_variables.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+checks = load()
+KNOWN = checks.known()
+OTHERS = [
+    *("ansible_host", "app_name", "status_code", "vault_smoke_password", "migrate_schema", "finish_line", "stack_name"),
+    *(
+        "backup_dir",
+        "backup_path",
+        "backup_user",
+        "backup_retention",
+        "backup_schedule",
+        "backup_server",
+        "backup_s3_bucket",
+    ),
+    *(
+        "report_name",
+        "report_email",
+        "notify_slack_channel",
+        "notify_users",
+        "watch_dog",
+        "watch_paths",
+        "validate_certs",
+    ),
+]
+
+
+def misspellings(name: str, seed: int) -> dict[str, str]:
+    rng = random.Random(f"{name}{seed}")
+    at = rng.randrange(len(name) - 1)
+    letter = rng.choice(string.ascii_lowercase.replace(name[at], ""))
+    return {
+        "missing": name[:at] + name[at + 1 :],
+        "too much": name[:at] + letter + name[at:],
+        "wrong": name[:at] + letter + name[at + 1 :],
+        "exchanged": name[:at] + name[at + 1] + name[at] + name[at + 2 :],
+    }
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_every_misspelling_of_every_variable_is_refused_with_its_name(name: str) -> None:
+    for seed in range(5):
+        for kind, spelled in misspellings(name, seed).items():
+            if spelled in KNOWN or spelled.startswith(("pap_hook_before_", "pap_sandbox_")):
+                continue
+            told = list(checks.misspelled([spelled]))
+            assert len(told) == 1 and told[0].startswith(f"{spelled} is not a variable"), (kind, spelled)
+            near = told[0].partition("Did you mean ")[2].partition("?")[0]
+            assert near in KNOWN and not set(checks._forms(near)).isdisjoint(checks._forms(spelled)), (kind, near)
+
+
+def test_what_is_right_or_another_s_is_not_refused() -> None:
+    assert not list(checks.misspelled([*KNOWN, *OTHERS, "pap_hook_after_migrate", "pap_sandbox_home", "pap_release"]))
+    assert not list(checks.misspelled(["pap_region", "backup_prof"], own=["pap_region", "backup_prof"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("backup_encription", "backup_encrypt"), ("rollback_accept_loss", "rollback_accept_data_loss"),
+     ("receipt_requird", "receipt_required"), ("pap_region", "")],
+)  # fmt: skip
+def test_what_is_further_off_is_refused_too(name: str, near: str) -> None:
+    (told,) = checks.misspelled([name])
+    assert (f"Did you mean {near}?" if near else "docs/reference.md") in told and "pap_own_variables" in told
+
+
+@pytest.mark.parametrize("name", [name for name, spec in KNOWN.items() if spec.get("type") == "bool"])
+def test_a_switch_is_on_or_off(name: str) -> None:
+    good: tuple[object, ...] = (True, False, "true", "false", "yes", "no", "on", "off", "True", "0", "1")
+    bad: tuple[object, ...] = ("ture", "fasle", "yess", "2", "never", ["true"], {"a": 1})
+    for value in good:
+        assert not list(checks.wrong(name, KNOWN[name], value)), value
+    for value in bad:
+        assert list(checks.wrong(name, KNOWN[name], value)) == [f"{name} must be one of true, false."], value
+
+
+@pytest.mark.parametrize("name", [name for name, spec in KNOWN.items() if spec.get("choices")])
+def test_a_choice_is_one_of_its_choices(name: str) -> None:
+    choices = KNOWN[name]["choices"]
+    for choice in choices:
+        assert not list(checks.wrong(name, KNOWN[name], [choice] if KNOWN[name]["type"] == "list" else choice)), choice
+    (told,) = checks.wrong(name, KNOWN[name], f"{choices[-1]}x")
+    assert told.startswith(f"{name} must be one of ") and str(choices[-1]) in told
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("backup_keep", "three"), ("pap_db_port", "54x"), ("pap_phase_deadlines_s", ["x"]), ("pap_models", {"a": 1}),
+     ("watch_hours", "a day"), ("pap_schema_options", "fail_on"), ("rollback_reason", ["x"])],
+)  # fmt: skip
+def test_a_value_of_another_type_is_refused_and_not_shown(name: str, value: object) -> None:
+    (told,) = checks.wrong(name, KNOWN[name], value)
+    assert told.startswith(f"{name} must be of type ") and "three" not in told and "54x" not in told
+
+
+def test_an_empty_value_is_refused_where_there_is_no_empty_default() -> None:
+    for name in ("pap_smoke_password", "pap_state_dir", "pap_environment", "backup_keep"):
+        for value in ("", "  "):
+            (told,) = checks.wrong(name, KNOWN[name], value)
+            assert told.startswith(f"{name} is empty.")
+    for name in ("pap_db_host", "pap_api_image", "receipt_override", "pap_models", "preflight_proof"):
+        assert name == "pap_models" or not list(checks.wrong(name, KNOWN[name], ""))
+
+
+@pytest.mark.parametrize(
+    ("value", "near"),
+    [("Production", "production"), ("PRODUCTION", "production"), ("production ", "production"), ("prod", "production"),
+     ("producton", "production"), ("stagging", "staging"), ("Staging", "staging"), ("dev", "development"),
+     ("production", ""), ("staging", ""), ("development", ""), ("production-eu", ""), ("staging2", ""), ("qa", ""),
+     ("integration", ""), ("preview", "")],
+)  # fmt: skip
+def test_an_environment_that_is_nearly_one_of_the_three_is_refused(value: str, near: str) -> None:
+    assert checks.likely_environment(value) == near
+    told = list(checks.wrong("pap_environment", KNOWN["pap_environment"], value))
+    assert len(told) == (1 if near else 0) and all(f"Write {near}" in line for line in told)
