@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible import context
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.lookup import LookupBase
@@ -25,6 +26,8 @@ description:
   - A variable that begins with C(pap_) must be one of this collection. Any other, such as C(backup_…) or C(watch_…),
     is refused only if it looks like a misspelling of one of them, because other roles may have such variables too.
     Variables of your own that are refused by mistake go into C(pap_own_variables).
+  - In the playbooks of this collection, C(--tags), C(--skip-tags) and C(--start-at-task) are told too, because they run
+    only as a whole. A play of your own may use them.
   - Values that cannot be read yet (a fact that a later task sets, a file of a sandbox that is not up) are left to the
     roles' argument specs, which check them again.
 options:
@@ -55,13 +58,23 @@ _ROLES = Path(__file__).resolve().parents[2] / "roles"
 _INTERNAL = ("pap_stack", "pap_who", "pap_release", "pap_phase", "status_acknowledge")
 _INTERNAL_PREFIXES = ("pap_sandbox_", "pap_hook_before_", "pap_hook_after_")
 _MARKUP = re.compile(r"\b[A-Z]\(([^)]*)\)")
+_ALONE = {
+    "the preflight": "deploy.yml --check",
+    "a backup": "backup.yml",
+    "a rehearsal": "rehearse.yml",
+    "a rollback": "rollback.yml",
+    "the schema check": "check.yml",
+}
 _SPEC_KEYS = ("type", "elements", "choices", "options", "no_log")
 
 
 class LookupModule(LookupBase):
     def run(self, terms: Any, variables: Any = None, **kwargs: Any) -> list[str]:
         self.set_options(var_options=variables, direct=kwargs)
-        return sorted([*misspelled(variables or {}, self.get_option("own")), *self._wrong(variables or {})])
+        variables = variables or {}
+        ours = Path(variables.get("playbook_dir", "/")).resolve() == _ROLES.parent / "playbooks"
+        in_part = partial(context.CLIARGS) if ours else []
+        return [*in_part, *sorted([*misspelled(variables, self.get_option("own")), *self._wrong(variables)])]
 
     def _wrong(self, variables: Mapping[str, Any]) -> Iterator[str]:
         for name, spec in known().items():
@@ -75,6 +88,22 @@ class LookupModule(LookupBase):
             except AnsibleError as exc:
                 if "decrypt" in str(exc).lower() or "vault" in str(exc).lower():
                     yield f"{name} cannot be decrypted: give the password of its Vault (--vault-id, --ask-vault-pass)."
+
+
+def partial(arguments: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence if the command line, as ``ansible.context`` has it, runs only a part of a playbook."""
+    tags = [tag for tag in arguments.get("tags") or () if tag != "all"]
+    for option, value in (
+        ("--tags", ",".join(tags)),
+        ("--skip-tags", ",".join(arguments.get("skip_tags") or ())),
+        ("--start-at-task", arguments.get("start_at_task")),
+    ):
+        if value:
+            alone = "; ".join(f"{what}: {command}" for what, command in _ALONE.items())
+            yield (
+                f"{option} {value} would run a part of this playbook. It runs only as a whole, because each phase "
+                f"relies on the ones before it. Nothing was done. What runs alone: {alone}."
+            )
 
 
 def _plain(description: str) -> str:

@@ -122,6 +122,18 @@ def test_an_empty_value_is_refused_where_there_is_no_empty_default() -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "option"),
+    [({"tags": ["backup"]}, "--tags backup"), ({"tags": ["all"], "skip_tags": ["watch", "a"]}, "--skip-tags watch,a"),
+     ({"tags": ("all",), "start_at_task": "Migrate (4/9)"}, "--start-at-task Migrate (4/9)"),
+     ({"tags": ("all",), "skip_tags": [], "start_at_task": None}, ""), ({}, "")],
+)  # fmt: skip
+def test_a_run_of_a_part_is_refused_with_what_runs_alone(arguments: dict[str, object], option: str) -> None:
+    told = list(checks.partial(arguments))
+    assert [line.partition(" would run a part")[0] for line in told] == ([option] if option else [])
+    assert all("a backup: backup.yml" in line for line in told)
+
+
+@pytest.mark.parametrize(
     ("value", "near"),
     [("Production", "production"), ("PRODUCTION", "production"), ("production ", "production"), ("prod", "production"),
      ("producton", "production"), ("stagging", "staging"), ("Staging", "staging"), ("dev", "development"),
