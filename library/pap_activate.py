@@ -54,7 +54,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 pap:
-  description: The phase and the lines that the C(pap_phases) callback prints.
+  description: The phase and the lines that are printed.
   returned: success
   type: dict
   sample: {phase: activate, lines: ["release 2.1 answers"], status: ok}

@@ -67,7 +67,7 @@ backup:
   type: dict
   sample: {path: /srv/pap/backups/pap-1.dump, bytes: 1048576, tables: 14, rows: 61204, proof: {kind: full}}
 pap:
-  description: The phase and the lines that the C(pap_phases) callback prints.
+  description: The phase and the lines that are printed.
   returned: success
   type: dict
   sample: {phase: backup, lines: ["1.0 MB, restored and compared"], status: ok}

@@ -64,7 +64,7 @@ seconds:
   type: float
   sample: 41.2
 pap:
-  description: The phase and the lines that the C(pap_phases) callback prints.
+  description: The phase and the lines that are printed.
   returned: success
   type: dict
   sample: {phase: finish, lines: ["2.0 to 2.1 in 41 s"], status: ok}

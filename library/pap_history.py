@@ -56,7 +56,7 @@ releases:
   elements: dict
   sample: [{release: 20260301T101500Z-9f3c, who: ada@control, from: "2.0", to: "2.1", verdict: finished, seconds: 41.2}]
 pap:
-  description: The phase and the lines that the C(pap_phases) callback prints.
+  description: The phase and the lines that are printed.
   returned: success
   type: dict
   sample: {phase: history, lines: ["20260301T101500Z-9f3c finished"], status: ok}

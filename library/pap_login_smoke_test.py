@@ -56,7 +56,7 @@ smoke:
   type: dict
   sample: {checks: [{name: health, status: 200, ms: 4.1}], endpoints: {}, healthy_after_s: 0.4}
 pap:
-  description: The phase and the lines that the C(pap_phases) callback prints.
+  description: The phase and the lines that are printed.
   returned: success
   type: dict
   sample: {phase: login_smoke_test, lines: ["health, login, profile, wrong password"], status: ok}

@@ -78,7 +78,7 @@ took_over:
   type: bool
   sample: true
 pap:
-  description: The phase and the lines that the C(pap_phases) callback prints.
+  description: The phase and the lines that are printed.
   returned: success
   type: dict
   sample: {phase: migrate, lines: ["1 migration in 0.8 s"], status: ok}

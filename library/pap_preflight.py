@@ -102,7 +102,7 @@ pending:
   elements: str
   sample: [0042_add_index.sql]
 pap:
-  description: The phase and the lines that the C(pap_phases) callback prints.
+  description: The phase and the lines that are printed.
   returned: success
   type: dict
   sample: {phase: preflight, lines: ["2.0 to 2.1, 1 pending migration"], status: ok}

@@ -179,7 +179,7 @@ paths:
   elements: str
   sample: [/srv/receipts/pap-staging-20260301T101500Z-9f3c.json]
 pap:
-  description: The phase and the lines that the C(pap_phases) callback prints.
+  description: The phase and the lines that are printed.
   returned: success
   type: dict
   sample: {phase: receipt, lines: ["signed a receipt"], status: ok}

@@ -71,7 +71,7 @@ rehearsal:
   type: dict
   sample: {online: {safe: true}, reversible: true, migrate_s: 0.8}
 pap:
-  description: The phase and the lines that the C(pap_phases) callback prints.
+  description: The phase and the lines that are printed.
   returned: success
   type: dict
   sample: {phase: rehearse, lines: ["1 migration in 0.8 s, reversible"], status: ok}

@@ -73,7 +73,7 @@ row:
   type: dict
   sample: {stack: pap-staging, verdict: finished, seconds: 41.2}
 pap:
-  description: The phase and the lines that the C(pap_phases) callback prints.
+  description: The phase and the lines that are printed.
   returned: success
   type: dict
   sample: {phase: report, lines: ["written"], status: ok}

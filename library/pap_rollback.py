@@ -127,7 +127,7 @@ dropped:
   elements: str
   sample: [pap_failed_9f3c]
 pap:
-  description: The phase and the lines that the C(pap_phases) callback prints.
+  description: The phase and the lines that are printed.
   returned: success
   type: dict
   sample: {phase: rollback, lines: ["downgrade, nothing lost"], status: ok}

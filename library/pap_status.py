@@ -81,7 +81,7 @@ status:
     attention: []
     next: ansible-playbook deploy.yml -l staging
 pap:
-  description: The phase and the lines that the C(pap_phases) callback prints.
+  description: The phase and the lines that are printed.
   returned: success
   type: dict
   sample: {phase: status, lines: ["2.0 runs, 1 migration is pending"], status: ok}

@@ -79,7 +79,7 @@ checked:
   type: dict
   sample: {database: pap, server_version: 180000, schema: public, tables: 42, fail_on: error}
 pap:
-  description: The phase and the lines that the C(pap_phases) callback prints.
+  description: The phase and the lines that are printed.
   returned: success
   type: dict
   sample: {phase: validate, lines: ["42 tables match the models"], status: ok}

@@ -147,7 +147,7 @@ python:
   type: str
   sample: /usr/bin/python3
 pap:
-  description: The phase and the lines that the C(pap_phases) callback prints.
+  description: The phase and the lines that are printed.
   returned: success
   type: dict
   sample: {phase: watch, lines: ["60 s: 12 requests, nothing to report"], status: ok}

@@ -1,9 +1,12 @@
-"""Run a long module and show meanwhile what it says of its progress.
+"""Run a module and show what it says: its progress while it runs, and its lines where another callback would hide them.
 
-The module runs as it always does; beside it a thread reads the line that the module keeps in
+The module runs as it always does. Beside a long one a thread reads the line that the module keeps in
 ``<state_dir>/progress-<phase>`` on the target host (papdeploy/phases/progress.py), over the same connection. If the
 reading fails nothing is shown, and nothing else happens. On a terminal the line is drawn anew in place; elsewhere one
 line a minute is printed.
+
+The callback ``pap_phases`` prints the lines that a module returns; where the stdout callback is another one, this does,
+because most of them show no more of a result than ``ok``. Nothing is printed beside JSON.
 
 The plugins of the modules' names are links to this file: Ansible finds an action plugin by the module's name.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib.util
+import json
 import os
 import shlex
 import threading
@@ -20,6 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ansible import constants as C
 from ansible.plugins.action.normal import ActionModule as Normal
 from ansible.utils.display import Display
 
@@ -33,6 +38,7 @@ display = Display()
 LOG_EVERY_S = 60.0
 _FIRST_S, _SLOWEST_S = 1.0, 5.0
 _CLEAR = "\r\x1b[K"
+_LONG = ("backup", "rehearse", "migrate", "login_smoke_test", "rollback")
 
 
 def _terminal_width() -> int:
@@ -49,12 +55,28 @@ WIDTH = _terminal_width()
 
 
 class ActionModule(Normal):
-    """The modules ``pap_backup``, ``pap_rehearse``, ``pap_migrate``, ``pap_login_smoke_test`` and ``pap_rollback`` run
-    by this."""
+    """The modules ``pap_*`` run by this."""
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> Any:
+        variables = task_vars or {}
+        callback = str(C.DEFAULT_STDOUT_CALLBACK).rpartition(".")[2]
+        if "json" in callback:
+            return super().run(tmp, task_vars)
+        if self._phase not in _LONG:
+            result = super().run(tmp, task_vars)
+        else:
+            result = self._with_progress(tmp, variables)
+        if callback != "pap_phases" and not self._task.no_log:
+            self._print(result, variables)
+        return result
+
+    @property
+    def _phase(self) -> str:
+        return str(self._task.action).rpartition(".")[2].removeprefix("pap_")
+
+    def _with_progress(self, tmp: Any, task_vars: dict[str, Any]) -> Any:
         over = threading.Event()
-        thread = threading.Thread(target=self._show, args=(task_vars or {}, over), daemon=True)
+        thread = threading.Thread(target=self._show, args=(task_vars, over), daemon=True)
         thread.start()
         try:
             return super().run(tmp, task_vars)
@@ -62,11 +84,25 @@ class ActionModule(Normal):
             over.set()
             thread.join(2)
 
+    def _print(self, result: dict[str, Any], task_vars: dict[str, Any]) -> None:
+        """The lines of a result, or what to do after a failure, as the callback ``pap_phases`` has them."""
+        said = result.get("pap") or {}
+        said = json.loads(said) if isinstance(said, str) else said
+        lines = [str(line) for line in said.get("lines") or ()]
+        if result.get("failed") and result.get("hint"):
+            data = result.get("data")
+            details = data.get("lines") if isinstance(data, dict) else ()
+            lines += [f"Next: {result['hint']}", *(str(line) for line in details or ())]
+        front = "" if _alone(task_vars) else f"{task_vars.get('inventory_hostname', '')}  "
+        head = str(said.get("phase") or self._phase)
+        for number, line in enumerate(lines):
+            display.display(f"{front}{'' if number else head:<17} {_visible.visible(line)}")
+
     def _show(self, task_vars: dict[str, Any], over: threading.Event) -> None:
-        alone = len(task_vars.get("ansible_play_hosts_all") or []) <= 1
+        alone = _alone(task_vars)
         width = WIDTH if alone else 0
         head = "" if alone else f"{task_vars.get('inventory_hostname', '')}  "
-        phase = self._task.action.rpartition(".")[2].removeprefix("pap_")
+        phase = self._phase
         started, pause, drawn = time.monotonic(), _FIRST_S, False
         with contextlib.suppress(Exception):  # whatever is wrong with the reading, the module goes on
             reader = self._beside()
@@ -97,3 +133,7 @@ class ActionModule(Normal):
         """The line in the file ``path`` on the target host; empty if there is none."""
         found = self._low_level_execute_command(f"cat {shlex.quote(path)} 2>/dev/null", sudoable=True)
         return str(_visible.visible(found["stdout"].strip())) if found["rc"] == 0 else ""
+
+
+def _alone(task_vars: dict[str, Any]) -> bool:
+    return len(task_vars.get("ansible_play_hosts_all") or ()) <= 1
