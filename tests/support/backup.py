@@ -178,12 +178,12 @@ class FakeApi(Api):
     """An API that only remembers what was asked of it. The real ones are tested with their own flavours."""
 
     def __init__(self, on_stop: Callable[[], None] = lambda: None) -> None:
-        self.version: Version = {"label": "new", "identity": "new"}
+        self.version = Version("new", "new")
         self.log: list[str] = []
         self.on_stop = on_stop
 
     def running(self) -> Version:
-        return self.version.copy()
+        return self.version
 
     def candidate(self) -> Version:
         raise NotImplementedError
@@ -202,8 +202,8 @@ class FakeApi(Api):
         self.log.append("start")
 
     def switch(self, version: Version) -> None:
-        self.version = version.copy()
-        self.log.append(f"switch {version['label']}")
+        self.version = version
+        self.log.append(f"switch {version.label}")
 
 
 def folder_of(tmp_path: Path) -> Path:

@@ -45,10 +45,10 @@ class FileApi(FakeApi):
         path.write_text("0")
 
     def running(self) -> Version:
-        return {"label": self.path.read_text(), "identity": self.path.read_text()}
+        return Version(self.path.read_text(), self.path.read_text())
 
     def switch(self, version: Version) -> None:
-        self.path.write_text(version["label"])
+        self.path.write_text(version.label)
 
 
 @dataclass
@@ -153,7 +153,7 @@ class Walk:
         with at.checkpoint("unfence") as done:
             done.update(plain(databases.unfence(database, release)))
         with at.checkpoint("activate"):
-            self.api.switch({"label": release, "identity": release})
+            self.api.switch(Version(release, release))
         databases.cleanup_leftovers(database)
         at.append("release", "finished")
 
@@ -184,7 +184,7 @@ class Walk:
     def _roll_back(self, at: Journal) -> None:
         facts: dict[str, Any] = {
             "release": at.release,
-            "before_version": {"label": "0", "identity": "0"},
+            "before_version": Version("0", "0"),
             "switched": at.last("activate", "begin") is not None,
             "identity": {"stack": "mine"},
             **{key: at.last(key) for key in ("restore_point", "backup", "unfence")},

@@ -9,6 +9,7 @@ from typing import Any, Callable
 from papdeploy import backup, databases, rollback
 from papdeploy.databases import content_digest, relation_losses
 from papdeploy.databases.psql import Database, Session
+from papdeploy.releases.version import Version
 from papdeploy.rollback import restore_point
 
 from support.app_session import as_app
@@ -96,7 +97,6 @@ def deploy(
     lifted = databases.unfence(database, R, last=lambda inside: data.update(baseline(inside))) if unfence else None
     told = {
         "release": R,
-        "before_version": {"label": "old", "identity": "old"},
         "restore_point": point,
         "backup": taken.as_dict(),
         "unfence": lifted,
@@ -107,7 +107,7 @@ def deploy(
         "may_delete": [],
         **facts,
     }
-    release = Release(database, plain(told), before, down=down)
+    release = Release(database, {**plain(told), "before_version": Version("old", "old")}, before, down=down)
     if not unfence:
-        release.api.version = {"label": "old", "identity": "old"}
+        release.api.version = Version("old", "old")
     return release

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -65,44 +65,38 @@ class DockerApi(Api):
 
     def running(self) -> Version:
         records = [service.record() for service in self.services()]
-        return {
-            "label": ", ".join(dict.fromkeys(_short(record["reference"]) for record in records)),
-            "identity": ",".join(dict.fromkeys(record["image"] for record in records)),
-            "containers": records,
-        }
+        return Version(
+            ", ".join(dict.fromkeys(_short(record.reference) for record in records)),
+            ",".join(dict.fromkeys(record.image for record in records)),
+            containers=tuple(records),
+        )
 
     def candidate(self) -> Version:
         for service in self.services():
             service.refuse_unfit()
         running = self.running()
         if not self.image:
-            return {**running, "restart": True}
+            return replace(running, restart=True)
         image = self.engine.ensure_image(self.image, self.pull_s)
-        if image["Id"] == running["identity"]:
-            return {**running, "restart": True}
+        if image["Id"] == running.identity:
+            return replace(running, restart=True)
         if self.compose:
             self.compose.check(self.engine, self.names, self.image)
-        return {
-            "label": _short(self.image),
-            "identity": image["Id"],
-            "image": image["Id"],
-            "reference": self.image,
-            "digests": list(image.get("RepoDigests") or []),
-        }
+        identity, digests = str(image["Id"]), tuple(image.get("RepoDigests") or ())
+        return Version(_short(self.image), identity, image=identity, reference=self.image, digests=digests)
 
     def environment(self, version: Version) -> dict[str, str]:
         return self.plan(version).environment
 
     def environments(self, version: Version) -> dict[str, dict[str, str]]:
         return {
-            f"{name}, {version['label']}": self.plan(version, number).environment
-            for number, name in enumerate(self.names)
+            f"{name}, {version.label}": self.plan(version, number).environment for number, name in enumerate(self.names)
         }
 
     def declared(self, version: Version) -> dict[str, dict[str, str]]:
-        if self.compose is None or version.get("restart") or "containers" in version:
+        if self.compose is None or version.restart or version.containers:
             return {}
-        image = str(version["reference"])
+        image = version.reference
         return {
             f"the compose file, for {name}": self.compose.environment(self.engine, name, image) for name in self.names
         }
@@ -110,14 +104,14 @@ class DockerApi(Api):
     def plan(self, version: Version, number: int = 0) -> Plan:
         """The container that ``version`` would run in: the first of the stack's API containers, or another."""
         service = self.services()[number]
-        if "containers" in version:
-            record = version["containers"][number]
-            found = self.engine.find_container(record["id"])
+        if version.containers:
+            record = version.containers[number]
+            found = self.engine.find_container(record.id)
             if found:
-                image = self._image(str(found["Image"]), record["reference"])
+                image = self._image(str(found["Image"]), record.reference)
                 return service.plan_of(found, image)
-            return service.plan(self._image(str(record["image"]), record["reference"]))
-        return service.plan(self._image(str(version["image"]), version["reference"]))
+            return service.plan(self._image(record.image, record.reference))
+        return service.plan(self._image(version.image, version.reference))
 
     def _image(self, identity: str, reference: str) -> Data:
         image = self.engine.find_image(identity)
@@ -176,19 +170,19 @@ class DockerApi(Api):
             self._wait_until_up(service.name, str(container["Image"]), service.start(container))
 
     def switch(self, version: Version) -> None:
-        records = {record["name"]: record for record in version.get("containers") or []}
+        records = {record.name: record for record in version.containers}
         for service in self.services():
             record = records.get(service.name)
-            image = str(record["image"] if record else version["image"])
-            if version.get("restart"):
+            image = record.image if record else version.image
+            if version.restart:
                 restarts = service.restart()
             elif self.compose:
-                reference = record["reference"] if record else version["reference"]
-                restarts = self.compose.up(self.engine, service.name, str(reference), image)
+                reference = record.reference if record else version.reference
+                restarts = self.compose.up(self.engine, service.name, reference, image)
             elif record:
                 restarts = service.bring_back(record)
             else:
-                restarts = service.bring_new(self._image(image, version["reference"]), str(version["reference"]))
+                restarts = service.bring_new(self._image(image, version.reference), version.reference)
             self._wait_until_up(service.name, image, restarts)
 
     def _wait_until_up(self, name: str, image: str, restarts: int) -> None:
@@ -283,10 +277,10 @@ class DockerApi(Api):
 
     def _services_of(self, version: Version) -> Iterator[tuple[Service, str]]:
         """The containers' names, each with the image that ``version`` has for it."""
-        records = {record["name"]: record for record in version.get("containers") or []}
+        records = {record.name: record for record in version.containers}
         for service in self.services():
             record = records.get(service.name)
-            yield service, str(record["image"] if record else version["image"])
+            yield service, record.image if record else version.image
 
     def _until(self, name: str, image: str, wanted: Sequence[str]) -> None:
         """Wait until a container runs and its health check says one of ``wanted``, at most ``health_s`` seconds."""

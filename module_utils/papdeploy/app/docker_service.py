@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ..core.errors import Refused, Unavailable
+from ..releases.version import Container
 from ..sites.docker.container_spec import LABEL, Plan, successor
 from ..sites.docker.engine import Engine
 from ..sites.docker.one_off import create, remove
@@ -59,16 +60,11 @@ class Service:
         """The name of the next container until it takes over."""
         return f"{self.name}__next"
 
-    def record(self) -> Data:
-        """What is needed to come back to the present container: plain data."""
+    def record(self) -> Container:
+        """What is needed to come back to the present container."""
         present = self.present()
-        return {
-            "name": self.name,
-            "id": present["Id"],
-            "image": present["Image"],
-            "reference": present["Config"]["Image"],
-            "policy": self.policy(present),
-        }
+        reference = str(present["Config"]["Image"])
+        return Container(self.name, str(present["Id"]), str(present["Image"]), reference, self.policy(present))
 
     def policy(self, container: Mapping[str, Any]) -> Data:
         """The restart policy that was configured, also while it is taken off."""
@@ -174,22 +170,22 @@ class Service:
         self._take_over(made)
         return self.start(made)
 
-    def bring_back(self, record: Mapping[str, Any]) -> int:
+    def bring_back(self, record: Container) -> int:
         """Let the container of ``record`` have the name again, or one that is made like it if it was removed."""
         self._discard()
-        target = self.engine.find_container(str(record["id"]))
+        target = self.engine.find_container(record.id)
         if target is None:
-            image = self.engine.find_image(str(record["image"]))
+            image = self.engine.find_image(record.image)
             if image is None:
                 raise Unavailable(
-                    f"The former container of {self.name} was removed, and so was its image {record['reference']}"
-                    f" ({str(record['image'])[:19]}).",
+                    f"The former container of {self.name} was removed, and so was its image {record.reference}"
+                    f" ({record.image[:19]}).",
                     hint="Load or pull that image again, then repeat the rollback.",
                 )
-            return self.bring_new(image, str(record["image"]))
+            return self.bring_new(image, record.image)
         if target["Name"] != f"/{self.name}":
             self._take_over(target)
-        return self.start(target, record.get("policy"))
+        return self.start(target, record.policy or None)
 
     def _take_over(self, container: Mapping[str, Any]) -> None:
         named = self.named()

@@ -57,7 +57,7 @@ class Api(ABC):
 
     @abstractmethod
     def running(self) -> Version:
-        """The version that is active now: ``{"label": …, "identity": …}`` and what the flavour needs to restore it."""
+        """The version that is active now, with what the flavour needs to restore it."""
 
     @abstractmethod
     def candidate(self) -> Version:
@@ -73,7 +73,7 @@ class Api(ABC):
 
     def environments(self, version: Version) -> dict[str, dict[str, str]]:
         """The environment of everything that ``version`` would start, by a label for a person."""
-        return {str(version["label"]): self.environment(version)}
+        return {version.label: self.environment(version)}
 
     def declared(self, version: Version) -> dict[str, dict[str, str]]:
         """Environments that a service manager (not this program) gives ``version`` when it starts it, by where they
@@ -99,9 +99,9 @@ class Api(ABC):
     def confirm(self, version: Version) -> None:
         """Assert that what runs, and so what answers, is ``version``, well by its own measure. Raises Unavailable."""
         running = self.running()
-        if running["identity"] != version["identity"]:
+        if running.identity != version.identity:
             raise Unavailable(
-                f"What runs is {running['label']}, not {version['label']}.",
+                f"What runs is {running.label}, not {version.label}.",
                 hint="A person or another program switched it; find out which, then deploy again.",
             )
 
@@ -183,7 +183,7 @@ class HostApi(Api):
         return _version(path)
 
     def content(self, version: Version) -> Optional[Content]:
-        return look(Path(version["path"]), self.release_ignore)
+        return look(Path(version.path), self.release_ignore)
 
     def environment(self, version: Version) -> dict[str, str]:
         return read_env_file(Path(self.env_file)) if self.env_file else {}
@@ -194,12 +194,12 @@ class HostApi(Api):
         yield Runtime(
             self.site,
             self.python,
-            str(version["path"]),
+            version.path,
             self.environment(version),
             (trial,),
             (self.start_command, self.restart_command),
             (str(self.folder),),
-            {str(self._link): str(version["path"])},
+            {str(self._link): version.path},
         )
 
     def stop(self) -> None:
@@ -213,7 +213,7 @@ class HostApi(Api):
         fresh = self._link.with_name(f".current-{os.getpid()}")
         with storage.named(self._link):
             fresh.unlink(missing_ok=True)
-            fresh.symlink_to(version["path"])
+            fresh.symlink_to(version.path)
             fresh.replace(self._link)
         self._supervise("started", self.restart_command)
 
@@ -232,7 +232,7 @@ class HostApi(Api):
         with (
             files,
             sockets.watched(self.site, self.python),
-            held(self.site, self.python, command, cwd=str(version["path"]), env=env) as process,
+            held(self.site, self.python, command, cwd=version.path, env=env) as process,
         ):
             url = f"http://127.0.0.1:{port}"
             yield Trial(url, process.errors, lambda: exit_code(process), lambda: stopped(process))
@@ -252,4 +252,4 @@ class HostApi(Api):
 
 
 def _version(path: Path) -> Version:
-    return {"label": path.name, "identity": str(path), "path": str(path)}
+    return Version(path.name, str(path), str(path))

@@ -128,7 +128,7 @@ class Stack:
                 return made
 
     def _app_session(self, version: Version, runtime: Runtime, more: Mapping[str, str]) -> AppSession:
-        api_url = self.api_url(runtime.env, version["label"])
+        api_url = self.api_url(runtime.env, version.label)
         if self.direct_url:
             _read(self.direct_url, "pap_database_direct_url")
         self.redactor.learn_environment(runtime.env)
@@ -226,7 +226,7 @@ class AppSession:
         leads = self.call("environment.reached", request, deadline_s=300)["leads"]
         if leads:
             raise Refused(
-                f"{self.version['label']} would be tried on the live database {live}: {'; '.join(leads[:3])}.",
+                f"{self.version.label} would be tried on the live database {live}: {'; '.join(leads[:3])}.",
                 hint="Let it take its database from a variable, and let a value that is there already win (load_dotenv"
                 " without override=True). Or it is not tried at all: pap_api_trial_command: [] on a host.",
             )
@@ -236,7 +236,7 @@ class AppSession:
         if self.stack.database_url and not made.pointed:
             live = self.database.conninfo.dbname
             raise Refused(
-                f"Nothing in the environment of {self.version['label']} names database {live}: its trial would start on"
+                f"Nothing in the environment of {self.version.label} names database {live}: its trial would start on"
                 " that one.",
                 hint="Let it take its database, or the name of it, from a variable. An API that cannot is not tried:"
                 " pap_api_trial_command: [] on a host, -e pap_rehearse=false with a container.",

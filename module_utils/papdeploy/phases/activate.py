@@ -13,24 +13,25 @@ from ..core.text import seconds
 from ..databases import other_losses
 from ..databases.other_losses import Positions
 from ..logwatch import process
-from ..releases.journal import Journal, begin_entry
+from ..releases.journal import Journal
+from ..releases.records import Activated
 from . import data_check, release_content, smoke_test_logins, watch
 
 
 def run(stack: Stack, release: str) -> dict[str, Any]:
     """Lift the fence and let the new release of the API take over; if the migration has done so, only say it."""
     with stack.state.working(release) as journal:
-        done = journal.last("activate")
-        changed = done is None
-        if done is None:
-            done = take_over(stack, journal)
-    line = f"{done['from']['label']} → {done['to']['label']}, healthy after {seconds(done['healthy_after_s'])}"
+        changed = journal.newest(Activated) is None
+        if changed:
+            take_over(stack, journal)
+        done = journal.newest(Activated) or Activated()
+    line = f"{done.old.label} → {done.new.label}, healthy after {seconds(done.healthy_after_s or 0.0)}"
     return {"changed": changed, "pap": {"phase": "activate", "lines": [line]}}
 
 
-def take_over(stack: Stack, journal: Journal) -> dict[str, Any]:
+def take_over(stack: Stack, journal: Journal) -> None:
     """Lift the fence, switch, and wait for the first healthy answer (``healthy_after_s``, from the switch on)."""
-    header = begin_entry(journal)
+    header = journal.opening()
     stack.state.lock.confirm(journal.release)
     with journal.checkpoint("unfence") as done:
         done.update(
@@ -42,19 +43,18 @@ def take_over(stack: Stack, journal: Journal) -> dict[str, Any]:
         positions = (done.get("mark") or {}).get("sequences") or _positions(stack)
     process.remark(journal.folder)  # what the logs say from here on, the new release says
     with journal.checkpoint("activate") as done:
-        done.update({"from": header["from"], "to": header["to"]})
+        done.update({"from": header.old, "to": header.new})
         started = time.monotonic()
         release_content.refuse_changed_files(stack, journal, "right before it takes over")
         try:
             with data_check.after(stack, journal, data_check.AT_START), watch.explained(journal):
-                stack.api.switch(header["to"])
+                stack.api.switch(header.new)
                 smoke.wait_until_healthy(stack.smoke)
                 done.update(healthy_after_s=round(time.monotonic() - started, 3), healthy_at=now())
         finally:  # also of a start that failed: a rollback must tell its doing from other people's
             done["own_numbers"] = smoke_test_logins.started(stack, journal, positions)
             data_check.keep_definitions(journal, stack)
         release_content.refuse_changed_files(stack, journal, "right after it took over")
-    return done
 
 
 def _positions(stack: Stack) -> Positions:

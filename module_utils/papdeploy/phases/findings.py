@@ -33,7 +33,7 @@ class Findings:
 
     @property
     def switches(self) -> bool:
-        return bool(self.running["identity"] != self.candidate["identity"])
+        return self.running.identity != self.candidate.identity
 
     @property
     def schema(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Optional
 
 from .. import databases
@@ -14,7 +14,8 @@ from ..core.durable import write_durably
 from ..core.errors import PapError
 from ..releases import downtime
 from ..releases.api_absence import absence, sentence
-from ..releases.journal import Journal, begin_entry
+from ..releases.journal import Journal
+from ..releases.records import Begun
 from ..releases.version import Version
 from ..schema import fingerprint
 from ..schema.catalog.rows import Catalog
@@ -25,12 +26,12 @@ def run(stack: Stack, release: str, keep_containers: int = 1, hold: Sequence[str
     """End ``release`` as finished. What it made for itself is dropped, and the restore points of earlier releases but
     for those in ``hold``; its backup stays, and the last ``keep_containers`` former containers of the API."""
     with stack.state.working(release) as journal:
-        header = begin_entry(journal)
+        header = journal.opening()
         lost = data_check.check(stack, journal, data_check.AT_END, final=True)
-        catalog = catalog_of(stack, journal, header["to"])
+        catalog = catalog_of(stack, journal, header.new)
         databases.cleanup_leftovers(stack.database)
         away = unavailable_s(journal)
-        seconds = seconds_between(header["at"], now())
+        seconds = seconds_between(header.at, now())
         journal.append(
             "release",
             "finished",
@@ -76,15 +77,13 @@ def unavailable_s(journal: Journal) -> Optional[float]:
     return downtime.of_deploy(journal.entries())
 
 
-def _lines(
-    stack: Stack, journal: Journal, header: Mapping[str, Any], away: Optional[float], seconds: float
-) -> list[str]:
+def _lines(stack: Stack, journal: Journal, header: Begun, away: Optional[float], seconds: float) -> list[str]:
     migrated = journal.last("migrate") or {}
     backup = journal.last("backup") or {}
     count = len(migrated.get("applied") or [])
     gone = absence(journal.entries())
     return [
-        f"{stack.label} runs {header['to']['label']}; {text.plural(count, 'migration')} applied,"
+        f"{stack.label} runs {header.new.label}; {text.plural(count, 'migration')} applied,"
         f" {text.seconds(seconds)} in all, API unavailable for {'?' if away is None else text.seconds(away)}"
         f"{rehearsal_limits.expected(journal.last('rehearse'), away)}",
         *([sentence(gone)] if gone else []),

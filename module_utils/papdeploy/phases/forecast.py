@@ -121,8 +121,8 @@ def _diff(found: Findings, sql: Sequence[str], before: Sequence[str], after: Seq
         {
             "before_header": "API",
             "after_header": "API",
-            "before": found.running["label"] + "\n",
-            "after": found.candidate["label"] + "\n",
+            "before": found.running.label + "\n",
+            "after": found.candidate.label + "\n",
         },
     ]
 
@@ -172,7 +172,7 @@ def forecast(stack: Stack, sources: Mapping[str, str], found: Findings, options:
     count = sum(1 for statement in statements if not statement.startswith("--"))
     result.lines.append(
         f"a deploy would apply {plural(len(found.pending), 'migration')} ({plural(count, 'statement')})"
-        f" and activate {found.candidate['label']}; differences from its models: {len(before)} now, {differences} after"
+        f" and activate {found.candidate.label}; differences from its models: {len(before)} now, {differences} after"
     )
     result.diff = _diff(found, statements, before, after)
     return result

@@ -59,11 +59,11 @@ def refuse_drop_tables_inside(stack: Stack, version: Version, app_session: AppSe
             if drop_tables_values({DROP_TABLES: item["value"]}):
                 said.append(
                     f"{DROP_TABLES}: {item['source']} sets it to {item['value']!r} under a condition that only running"
-                    f" decides ({version['label']}); the rehearsal measures what the API does"
+                    f" decides ({version.label}); the rehearsal measures what the API does"
                 )
         if found.get("problem"):
             said.append(
-                f"{DROP_TABLES}: what {version['label']} makes of it by itself could not be seen to the end"
+                f"{DROP_TABLES}: what {version.label} makes of it by itself could not be seen to the end"
                 f" ({found['problem']}); the rehearsal measures what the API does"
             )
     return list(dict.fromkeys(said))
@@ -84,7 +84,7 @@ def refuse_unpointable(stack: Stack, app_session: AppSession) -> None:
 def _refuse_found(stack: Stack, version: Version, app_session: AppSession, call: str) -> dict[str, Any]:
     found = app_session.call(call, {"variable": DROP_TABLES, **app_session.surroundings()}, deadline_s=300)
     for item in found["found"]:
-        refuse_drop_tables(stack.environment, {f"{item['source']} ({version['label']})": {DROP_TABLES: item["value"]}})
+        refuse_drop_tables(stack.environment, {f"{item['source']} ({version.label})": {DROP_TABLES: item["value"]}})
     return found
 
 

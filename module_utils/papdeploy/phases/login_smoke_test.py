@@ -7,7 +7,6 @@ from typing import Any
 from ..app import smoke
 from ..app.stack import Stack
 from ..core.text import plural, seconds
-from ..releases.journal import begin_entry
 from . import data_check, health_check, smoke_test_logins, watch
 from .progress import Progress
 
@@ -27,7 +26,7 @@ def run(stack: Stack, release: str) -> dict[str, Any]:
             ):
                 found = smoke.run(stack.smoke, looked.get("baseline") if looked else None)
             done.update(found.as_dict())
-            version = begin_entry(journal)["to"]
+            version = journal.opening().new
             stack.api.confirm(version)  # else the test may have met another release
         with Progress(stack.state.folder, "login_smoke_test", stack.redactor) as say:
             agreed = health_check.agreed(stack, journal, version, say)

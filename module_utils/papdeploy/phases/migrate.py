@@ -18,7 +18,7 @@ from ..core.errors import DeadlineExceeded, PapError
 from ..core.text import plural, seconds
 from ..databases import table_reader
 from ..rehearsal import warm
-from ..releases.journal import Journal, begin_entry
+from ..releases.journal import Journal
 from ..rollback import restore_point
 from . import activate, api_watch, data_check, rehearsal_limits, release_content
 from .preflight import read_kept
@@ -45,7 +45,7 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
     """Stop the API, fence, make sure of the restore point, migrate and prove. Raises what failed; rollback goes on."""
     online = options.mode == "online"
     with stack.state.working(release) as journal, Progress(stack.state.folder, "migrate", stack.redactor) as say:
-        header = begin_entry(journal)
+        header = journal.opening()
         verdict = rehearsal_limits.verdict_of(journal)
         if online:
             rehearsal_limits.refuse_unsafe(verdict)
@@ -57,7 +57,7 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
         request = _request(stack, journal, options, limit_s)
         before = "before the API stops"
         release_content.refuse_changed_files(stack, journal, before)  # first: what follows runs code of it
-        with stack.beside_models(header["to"]) as app_session:
+        with stack.beside_models(header.new) as app_session:
             gone = api_watch.note(stack, journal)
             warm(app_session, request)  # everything is imported and checked before the API stops
             release_content.refuse_changed(stack, journal, before, app_session)
@@ -78,7 +78,7 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
                     raise
                 done.update(result)
             if options.take_over:
-                say({"event": "step", "step": f"committed; {header['to']['label']} takes over"})
+                say({"event": "step", "step": f"committed; {header.new.label} takes over"})
                 try:
                     activate.take_over(stack, journal)
                 except data_check.DataLost:
@@ -101,12 +101,11 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
 
 def _request(stack: Stack, journal: Journal, options: Options, limit_s: float) -> dict[str, Any]:
     """What the migrations are run with, beside the models."""
-    who = begin_entry(journal)["who"]
     online = options.mode == "online"
     return {
         "sources": read_kept(journal.folder, "migrations.json"),
         "release": journal.release,
-        "who": f"{who['user']}@{who['host']}",
+        "who": journal.opening().by,
         "expected": read_kept(journal.folder, "expected.json"),
         "schema_options": dict(options.schema),
         "options": {

@@ -66,8 +66,8 @@ def run(
         )
     result: dict[str, Any] = {
         "pending": [item["identity"] for item in findings.pending],
-        "from": findings.running["label"],
-        "to": findings.candidate["label"],
+        "from": findings.running.label,
+        "to": findings.candidate.label,
         "nothing_to_do": nothing_to_do,
         "release": "",
         "changed": False,
@@ -75,7 +75,7 @@ def run(
     }
     if result["nothing_to_do"]:
         findings.lines.append(
-            f"nothing to deploy: {findings.running['label']} runs, no migration is pending, {findings.schema}"
+            f"nothing to deploy: {findings.running.label} runs, no migration is pending, {findings.schema}"
         )
     elif predicted is not None:
         findings.lines += [*predicted.lines, live.sentence]
@@ -195,7 +195,7 @@ def _refuse_drop_tables(
             "the environment of this deploy": stack.database.site.environment(),
         },
     )
-    return _look_at_running(stack, running, options) if running["identity"] != candidate["identity"] else []
+    return _look_at_running(stack, running, options) if running.identity != candidate.identity else []
 
 
 def _noticed(stack: Stack, found: Findings) -> list[str]:
@@ -216,7 +216,7 @@ def look_alike_lines(stack: Stack) -> list[str]:
 
 def _ways(stack: Stack, candidate: Version) -> list[str]:
     """What a person has to know of the URLs by which the API, and this deploy, reach the database."""
-    url = stack.api_url(stack.api.environment(candidate), candidate["label"])
+    url = stack.api_url(stack.api.environment(candidate), candidate.label)
     objection = "" if stack.database_url else objection_of_sqlalchemy(url)
     said = [f"note: {stack.url_variable}: {objection} The application has to see to that." if objection else ""]
     if stack.direct_url:
@@ -235,7 +235,7 @@ def _look_at_running(stack: Stack, running: Version, options: Options) -> list[s
     except Refused:
         raise
     except PapError as error:
-        return [f"CC_DROP_TABLES: what {running['label']} sets by itself could not be seen ({error.message})"]
+        return [f"CC_DROP_TABLES: what {running.label} sets by itself could not be seen ({error.message})"]
 
 
 def expected_catalog(stack: Stack, version: Version, digest: str) -> Catalog:
@@ -302,8 +302,7 @@ def _refuse_unexplained(found: Findings) -> None:
         hint = "pap_migrations_dirs names no migration: set it to the folders of this application's migrations."
     more = f" and {len(found.failing) - 5} more" if len(found.failing) > 5 else ""
     raise Refused(
-        f"The models of {found.candidate['label']} do not match the database and no migration is pending:"
-        f" {listed}{more}.",
+        f"The models of {found.candidate.label} do not match the database and no migration is pending: {listed}{more}.",
         hint=hint,
         differences=found.differences,
         lines=[line for item in found.failing for line in [item.sentence(), *(f"  {sql}" for sql in item.repair[:3])]],
@@ -315,7 +314,7 @@ def _refuse_failing_login(stack: Stack, found: Findings, before: smoke.Baseline,
     if not before.problem or options.allow_failing_login:
         return
     raise Refused(
-        f"The login smoke test of {stack.label} already fails at the API that runs ({found.running['label']}):"
+        f"The login smoke test of {stack.label} already fails at the API that runs ({found.running.label}):"
         f" {before.problem}.",
         hint=f"Look whether the user {stack.smoke.username!r} can log in (pap_smoke_username, pap_smoke_password) and"
         " whether the paths are right (pap_smoke_login_path, pap_smoke_me_path, pap_smoke_health_path). If this deploy"
@@ -330,8 +329,8 @@ def _lines(stack: Stack, found: Findings, version: int) -> list[str]:
     if found.nothing_to_do:
         return lines
     lines += stack.found
-    what = "runs and stays" if not found.switches else "runs, to be replaced by " + found.candidate["label"]
-    lines.append(f"API: {found.running['label']} {what}")
+    what = "runs and stays" if not found.switches else "runs, to be replaced by " + found.candidate.label
+    lines.append(f"API: {found.running.label} {what}")
     names = ", ".join(item["identity"] for item in found.pending)
     none = "no migration pending" if found.migrations else "no migration pending: pap_migrations_dirs names no file"
     lines.append(f"migrations pending: {names}" if names else none)

@@ -8,7 +8,7 @@ from typing import Any
 from .. import receipts
 from ..core.clock import now, seconds_between
 from ..core.errors import Refused
-from ..releases.journal import Journal, State, begin_entry
+from ..releases.journal import Journal, State
 from .preflight import read_kept
 
 
@@ -44,25 +44,25 @@ def _is_of(entry: Mapping[str, Any], phase: str, event: str) -> bool:
 
 
 def _subject(journal: Journal) -> dict[str, Any]:
-    header, looked = begin_entry(journal), journal.last("preflight") or {}
+    header, looked = journal.opening(), journal.last("preflight") or {}
     content = looked.get("content") or {}
     return receipts.subject(
         read_kept(journal.folder, "migrations.json"),
         models_digest=looked.get("models_digest", ""),
-        version=header["to"],
-        server_version=header["server_version"],
+        version=header.new,
+        server_version=header.server_version or 0,
         checksum=content.get("checksum", ""),
         runtime=content.get("runtime"),
     )
 
 
 def _receipt(journal: Journal, finished: Mapping[str, Any]) -> dict[str, Any]:
-    header = begin_entry(journal)
+    header = journal.opening()
     return receipts.make(
         _subject(journal),
         release=journal.release,
-        stack=header["stack"],
-        environment=header["environment"],
+        stack=header.stack,
+        environment=header.environment,
         at=finished["at"],
         evidence=receipts.evidence_of(journal.entries()),
     )
@@ -88,7 +88,7 @@ def refuse(state: State, release: str, message: str, hint: str) -> dict[str, Any
     """End the release as refused: it has changed nothing yet. Always raises, with the reason."""
     with state.working(release) as journal:
         journal.append("receipt", "failed", error="Refused", message=message, hint=hint)
-        started = begin_entry(journal)["at"]
+        started = journal.opening().at
         journal.append("release", "refused", message=message, seconds=round(seconds_between(started, now()), 2))
     state.lock.release(release)
     raise Refused(message, hint=hint, ended=True)

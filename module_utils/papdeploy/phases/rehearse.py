@@ -13,7 +13,7 @@ from ..core.errors import PapError
 from ..core.text import age, plural, seconds, size
 from ..core.visible import visible
 from ..rehearsal import Options, Subject, api_effects, expectations, rehearse, verdict
-from ..releases.journal import Journal, begin_entry
+from ..releases.journal import Journal
 from . import api_watch, live_check
 from .preflight import read_kept
 from .progress import Progress
@@ -66,16 +66,16 @@ def _step_back(nice: int) -> None:
 
 
 def _subject(stack: Stack, journal: Journal, encrypt: Mapping[str, Any] | None) -> Subject:
-    header = begin_entry(journal)
+    header = journal.opening()
     looked = journal.last("preflight") or {}
     return Subject(
         release=journal.release,
         sources=read_kept(journal.folder, "migrations.json"),
-        who=f"{header['who']['user']}@{header['who']['host']}",
+        who=header.by,
         expected=read_kept(journal.folder, "expected.json"),
-        running=header["from"],
-        candidate=header["to"],
-        pending=list(header.get("pending") or []),
+        running=header.old,
+        candidate=header.new,
+        pending=header.pending,
         baseline=looked.get("baseline"),
         backup=journal.last("backup"),
         encryption=Encryption.of(encrypt),

@@ -58,7 +58,7 @@ def refuse_changed(stack: Stack, journal: Journal, when: str, app_session: AppSe
     recorded = _recorded(journal)
     if not recorded:
         return
-    measured = measure(stack, journal.header()["to"], app_session)
+    measured = measure(stack, journal.opening().new, app_session)
     changes = _file_changes(journal, measured.files)
     changes += runtime_differences(recorded["runtime"], measured.runtime, "the preflight")
     if changes:
@@ -68,7 +68,7 @@ def refuse_changed(stack: Stack, journal: Journal, when: str, app_session: AppSe
 def refuse_changed_files(stack: Stack, journal: Journal, when: str) -> None:
     """The same for the files alone, which takes no other process: what users wait for, or what has just started."""
     recorded = _recorded(journal)
-    changes = _file_changes(journal, stack.api.content(journal.header()["to"])) if recorded else []
+    changes = _file_changes(journal, stack.api.content(journal.opening().new)) if recorded else []
     if changes:
         raise _changed(journal, when, changes)
 
@@ -86,11 +86,11 @@ def _recorded(journal: Journal) -> Optional[dict[str, Any]]:
 
 
 def _changed(journal: Journal, when: str, changes: list[str]) -> VerificationFailed:
-    header = journal.header()
-    runs = header["from"]["identity"] == header["to"]["identity"]
+    header = journal.opening()
+    runs = header.old.identity == header.new.identity
     more = f", and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
     return VerificationFailed(
-        f"{header['to']['label']} is not what the preflight of this deploy looked at: {when},"
+        f"{header.new.label} is not what the preflight of this deploy looked at: {when},"
         f" {visible('; '.join(changes[:_SHOWN]))}{more}.",
         hint="No test speaks for it. Find out who changed it, and deploy again; what the API itself writes into"
         " its release folder belongs into pap_api_release_ignore."

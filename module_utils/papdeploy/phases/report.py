@@ -131,14 +131,14 @@ def _look(
     except PapError as error:
         attention.append(f"a deploy would be refused: {error.message}")
         return [], error.hint
-    found["running"], found["candidate"] = looked.running["label"], looked.candidate["label"]
+    found["running"], found["candidate"] = looked.running.label, looked.candidate.label
     found["pending"] = [item["identity"] for item in looked.pending]
     version = f"PostgreSQL {looked.server_version // 10000}.{looked.server_version % 10000}"
-    lines = [f"{stack.label}: {looked.running['label']} on {version}, database {stack.database.conninfo.dbname}"]
+    lines = [f"{stack.label}: {looked.running.label} on {version}, database {stack.database.conninfo.dbname}"]
     if looked.nothing_to_do:
         return [*lines, f"nothing to deploy: {looked.schema}"], ""
     if looked.switches:
-        lines.append(f"to deploy: {looked.candidate['label']}")
+        lines.append(f"to deploy: {looked.candidate.label}")
     names = ", ".join(found["pending"])
     lines.append(f"pending migrations: {names}" if names else "no migration is pending")
     return lines, f"ansible-playbook deploy.yml -l {stack.name}"

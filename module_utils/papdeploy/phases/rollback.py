@@ -17,7 +17,7 @@ from ..databases import loss_rules
 from ..databases.relation_losses import Loss
 from ..logwatch import process
 from ..releases import downtime
-from ..releases.journal import Journal, begin_entry
+from ..releases.journal import Journal
 from ..schema import CheckOptions, compare, fingerprint
 from ..schema.catalog.rows import Catalog
 from ..schema.differences.catalogs import comparable
@@ -132,9 +132,7 @@ def _roll_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: 
         hooks = rollback.Hooks(
             revert=lambda dbname: _revert(stack, journal, dbname, say),
             healthy=lambda: _healthy(stack),
-            agreed=lambda: health_check.agreed(
-                stack, journal, begin_entry(journal)["from"], say, "rollback.health_check"
-            ),
+            agreed=lambda: health_check.agreed(stack, journal, journal.opening().old, say, "rollback.health_check"),
             validate=lambda strategy: _validate(stack, journal, strategy),
             smoke=lambda: _smoke(stack, journal),
             checkpoint=lambda phase, event, data: _note(journal, phase, event, data),
@@ -163,7 +161,7 @@ def _roll_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: 
             "release",
             end,
             message=options.reason,
-            seconds=round(seconds_between(begin_entry(journal)["at"], now()), 2),
+            seconds=round(seconds_between(journal.opening().at, now()), 2),
             strategy=result["strategy"],
             unhealthy=result["unhealthy"],
             **_left(stack, journal, result["strategy"]),
@@ -212,7 +210,7 @@ def _which(stack: Stack, release: str, options: Options) -> Optional[Journal]:
 def _refuse_other_stack(stack: Stack, journal: Journal) -> None:
     """A state folder that two stacks once shared holds releases of both: each is rolled back by its own."""
     databases.refuse_other_stack(stack.database)
-    theirs = begin_entry(journal).get("stack")
+    theirs = journal.opening().stack
     if theirs and theirs != stack.name:
         raise Refused(
             f"Release {journal.release} is of another stack: {theirs}, not {stack.name}.",
@@ -246,14 +244,14 @@ def _newest(stack: Stack, journal: Journal) -> Journal:
 
 def facts_of(stack: Stack, journal: Journal) -> dict[str, Any]:
     """What the journal says of a release, in the words of :mod:`papdeploy.rollback`."""
-    header = begin_entry(journal)
+    header = journal.opening()
     looked = journal.last("preflight") or {}
     rehearsed = journal.last("rehearse") or {}
     unfence = journal.last("unfence")
     paths = [str((journal.last(phase) or {}).get("path") or "") for phase in ("backup", "restore_point")]
     return {
         "release": journal.release,
-        "before_version": header["from"],
+        "before_version": header.old,
         "restore_point": journal.last("restore_point"),
         "backup": journal.last("backup"),
         "removed": {path: why for path in paths if (why := retention.why_removed(stack.state, path))},
@@ -273,7 +271,7 @@ def facts_of(stack: Stack, journal: Journal) -> dict[str, Any]:
 
 def _outcome(stack: Stack, journal: Journal, result: Mapping[str, Any]) -> str:
     """One sentence for the end of a failed deploy."""
-    label = begin_entry(journal)["from"]["label"]
+    label = journal.opening().old.label
     if not journal.touched:
         return f"The API had not been stopped and no migration had begun; {stack.name} runs {label} as before."
     kept = f" The failed database is kept as {result['kept']}." if result.get("kept") else ""
@@ -294,8 +292,8 @@ def _note(journal: Journal, phase: str, event: str, data: Mapping[str, Any]) -> 
 
 
 def _revert(stack: Stack, journal: Journal, dbname: str, say: Progress) -> dict[str, Any]:
-    header = begin_entry(journal)
-    with stack.beside_models(header["to"]) as app_session:
+    header = journal.opening()
+    with stack.beside_models(header.new) as app_session:
         if dbname != stack.database.conninfo.dbname:
             app_session.move(stack.database.named(dbname), app_session.environment_for(dbname, strict=False))
         return app_session.call(
@@ -304,7 +302,7 @@ def _revert(stack: Stack, journal: Journal, dbname: str, say: Progress) -> dict[
                 "sources": read_kept(journal.folder, "migrations.json"),
                 "since_release": journal.release,
                 "release": journal.release,
-                "who": f"{header['who']['user']}@{header['who']['host']}",
+                "who": header.by,
                 "options": {"guard": stack.state.lock.guard(journal.release)},
             },
             deadline_s=3600,
@@ -314,19 +312,19 @@ def _revert(stack: Stack, journal: Journal, dbname: str, say: Progress) -> dict[
 
 def _validate(stack: Stack, journal: Journal, strategy: str) -> dict[str, Any]:
     """The schema must be what it was before the release (unless the old API stays on the new schema)."""
-    header = begin_entry(journal)
+    header = journal.opening()
     if strategy == "image" and journal.last("migrate"):
         return {"matches": True, "note": "the old release stays on the new schema, as the rehearsal proved it can"}
     if not journal.touched and not (journal.folder / "before.json").exists():
         return {"matches": True, "note": "the release was interrupted before it had described the schema"}
     before = Catalog.kept(journal.folder / "before.json")
-    with stack.beside_models(header["from"]) as app_session:
+    with stack.beside_models(header.old) as app_session:
         request = {"models": list(stack.models), "server_version": stack.database.facts().version}
         live = Catalog.from_json(app_session.call("schema.describe", request, deadline_s=120)["catalog"])
         # pap-deploy or the server was upgraded since: ask the old models
         if before is None or not comparable(before, live):
             digest = app_session.call("schema.ddl", request, deadline_s=120)["digest"]
-            before = expected_catalog(stack, header["from"], digest)
+            before = expected_catalog(stack, header.old, digest)
     found = compare(before, live, CheckOptions())
     errors = [item.as_dict() for item in found if item.severity == "error"]
     if errors:
@@ -343,7 +341,7 @@ def _left(stack: Stack, journal: Journal, strategy: str) -> dict[str, Any]:
     if strategy != "image" or not journal.last("migrate"):
         return {}
     try:
-        return {"schema_fingerprint": fingerprint(catalog_of(stack, journal, begin_entry(journal)["from"]))}
+        return {"schema_fingerprint": fingerprint(catalog_of(stack, journal, journal.opening().old))}
     except PapError:  # the release is rolled back all the same
         return {}
 
@@ -363,7 +361,7 @@ def _waited(away: Optional[float], result: Mapping[str, Any]) -> str:
 def _smoke(stack: Stack, journal: Journal) -> dict[str, Any]:
     with smoke_test_logins.noted(stack):
         found = _tried(stack, journal)
-    stack.api.confirm(begin_entry(journal)["from"])  # else what answered may have been the release that is rolled back
+    stack.api.confirm(journal.opening().old)  # else what answered may have been the release that is rolled back
     return found
 
 

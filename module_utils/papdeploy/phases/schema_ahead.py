@@ -9,6 +9,7 @@ from typing import Any, Optional
 from ..app.stack import Stack
 from ..core.text import plural
 from ..releases.journal import Journal
+from ..releases.records import Begun
 from ..releases.version import Version
 from ..schema import CheckOptions, CheckResult, Difference, compare
 from ..schema.catalog.rows import Catalog
@@ -62,7 +63,7 @@ def of(stack: Stack, running: Version, applied: Sequence[Mapping[str, Any]]) -> 
     releases = _taken_back(stack, running)
     names = {journal.release for journal in releases}
     mine = [str(entry["identity"]) for entry in applied if entry["release"] in names]
-    return Ahead(releases, mine, str(running["label"])) if mine else None
+    return Ahead(releases, mine, running.label) if mine else None
 
 
 def now(stack: Stack) -> Optional[Ahead]:
@@ -85,9 +86,8 @@ def _taken_back(stack: Stack, running: Version) -> list[Journal]:
         if end.get("event") == "rolled_back" and end.get("strategy") == "image" and journal.last("migrate"):
             found.append(journal)
         elif end.get("event") == "finished":
-            header = next(iter(journal.entries()), {})
-            by_hand = (header.get("from") or {}).get("identity") == running["identity"]
-            if not found and by_hand and (header.get("to") or {}).get("identity") != running["identity"]:
+            header = journal.begun() or Begun()
+            if not found and header.old.identity == running.identity != header.new.identity:
                 found.append(journal)
             break
     return found

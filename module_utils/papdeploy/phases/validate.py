@@ -63,7 +63,7 @@ def _compared(stack: Stack, release: str, options: Mapping[str, Any]) -> dict[st
         found = {**found, **result.as_dict()}
     if not found["matches"]:
         raise SchemaDiffers(
-            f"The database of {stack.label} does not match the models of {version['label']}:"
+            f"The database of {stack.label} does not match the models of {version.label}:"
             f" {plural(len(found['differences']), 'difference')}.",
             hint="Each is listed with the SQL that repairs it; put that into a migration.",
             differences=found["differences"],

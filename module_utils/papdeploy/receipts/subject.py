@@ -31,12 +31,11 @@ def subject(
     ``server_version`` is server_version_num. ``checksum`` is that of the release folder where it has been measured;
     else it is made now, without ``ignore``. ``runtime``: Python, packages, names of variables, where they are known."""
     run = sorted((name, text) for name, text in migrations.items() if name != f"{TEMPLATE}.py")
-    path = version.get("path")
-    files = "files:" + (checksum or folder_checksum(Path(path), ignore)) if path else str(version["identity"])
+    files = "files:" + (checksum or folder_checksum(Path(version.path), ignore)) if version.path else version.identity
     return {
         "migrations": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in run},
         "models": models_digest,
-        "release": {"label": version["label"], "checksum": files},
+        "release": {"label": version.label, "checksum": files},
         "server_major": server_version // 10000,
         "runtime": dict(runtime) if runtime is not None else None,
     }

@@ -168,7 +168,7 @@ def _on_the_copy(work: _Work, maker: Maker, copy: Copy) -> dict[str, Any]:
         with work.step("migrate"):
             on_copy = work.stack.on_copy(subject.candidate, copy.database, "the rehearsal of the migrations")
             app_session = opened.enter_context(on_copy)
-            work.environments[subject.candidate["identity"]] = app_session.made
+            work.environments[subject.candidate.identity] = app_session.made
             app_session.refuse_live_trial(app_session.made)
             migrated = _migrate(work, app_session, copy)
         with work.step("compare"):
@@ -280,7 +280,7 @@ def _candidate(work: _Work, copy: Copy) -> tuple[dict[str, Any], list[smoke_test
         if tried["works"] is False:
             lines = [line for line in str(tried.get("log", "")).splitlines()[-8:] if line.strip()]
             raise RehearsalFailed(
-                f"{work.subject.candidate['label']} does not work on the migrated copy: {tried['why']}",
+                f"{work.subject.candidate.label} does not work on the migrated copy: {tried['why']}",
                 hint="The end of its log is in the journal." if lines else "",
                 step="candidate",
                 checks=tried.get("checks"),
@@ -295,7 +295,7 @@ def _candidate(work: _Work, copy: Copy) -> tuple[dict[str, Any], list[smoke_test
 
 def _old(work: _Work, copy: Copy, candidate: Mapping[str, Any]) -> dict[str, Any]:
     """The API that runs now, on the migrated copy."""
-    if work.subject.running["identity"] == work.subject.candidate["identity"]:
+    if work.subject.running.identity == work.subject.candidate.identity:
         return dict(candidate)
     with work.step("old_api"):
         return _attempt(work, copy, work.subject.running, "the API that runs now", "old_api")
@@ -310,7 +310,7 @@ def _attempt(
     on_healthy: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Try ``version`` on the copy; ``wrote`` says what it did to the data there. Raises if it lost any."""
-    known, identity = work.environments, str(version["identity"])
+    known, identity = work.environments, version.identity
     if identity not in known:
         known[identity] = work.stack.environment_on(version, copy.name)
     effects = ApiEffects(copy)
@@ -332,7 +332,7 @@ def _attempt(
     )
     if "pointed" in tried:  # it was started
         effects.ended()
-        effects.refuse_losses(work.stack, f"{name} ({version['label']})", step)
+        effects.refuse_losses(work.stack, f"{name} ({version.label})", step)
         tried["wrote"] = effects.as_dict()
     return tried
 

@@ -44,7 +44,7 @@ def attempt(
     only if the trial did not use the copy. ``start_s``: from nothing to the first healthy answer; ``stop_s``: until
     nothing of it was left.
     """
-    result: dict[str, Any] = {"label": version.get("label"), "works": None, "why": stack.api.trial_obstacle(version)}
+    result: dict[str, Any] = {"label": version.label, "works": None, "why": stack.api.trial_obstacle(version)}
     if result["why"]:
         return result
     live = stack.database.conninfo.dbname

@@ -20,18 +20,18 @@ from typing import Any, Optional
 from ..core import earlier_names, private, storage
 from ..core.clock import epoch, now, seconds_between
 from ..core.durable import append_durably, private_folder, sync_folder
-from ..core.errors import PapError, Refused, StorageFailed, Unavailable
+from ..core.errors import PapError, Refused, StorageFailed, Unavailable, VerificationFailed
 from ..core.plain_json import parse
+from ..core.records import plain
 from ..core.redact import Redactor
 from ..core.registry import Registry
 from ..core.regular import read_regular
 from .holder import Holder
 from .lock import Lock
+from .records import ENDS, Begun, E, Ended, Entry, entry_of, newest, newest_of
 from .run import Run
 from .server_lock import ServerLock
 
-# How a release can end. A release without an end is unfinished: the next run ends it.
-ENDS = ("finished", "rolled_back", "refused", "abandoned", "rehearsed")
 # The phases that make a database of each kind.
 _MAKES = {
     "scratch": ("backup", "rehearse"),
@@ -63,8 +63,8 @@ class Journal:
 
     def append(self, phase: str, event: str, **data: Any) -> dict[str, Any]:
         """Add one entry; it is on disk when this returns. Secrets are masked in its texts; what recovery decides by
-        (names, paths, versions) is kept as it is."""
-        masked = self.redactor.data(data) if event == "failed" else self.redactor.record(data)
+        (names, paths, versions) is kept as it is. Records in ``data`` are written as JSON has them."""
+        masked = (self.redactor.data if event == "failed" else self.redactor.record)(plain(data))
         entry = {"at": now(), "phase": phase, "event": event, **masked}
         append_durably(self.path, entry)
         return entry
@@ -97,6 +97,45 @@ class Journal:
                 f"The journal {self.path} cannot be read: {error.strerror}.", hint="Look at it, and move it away."
             ) from error
         return [_current(entry) for entry in map(_entry, lines) if entry]
+
+    def records(self) -> list[Entry]:
+        """Every whole entry, oldest first, as the record of its kind."""
+        return [entry_of(entry) for entry in self.entries()]
+
+    def newest(self, kind: type[E]) -> Optional[E]:
+        """The newest entry of that kind."""
+        return newest(self.records(), kind)
+
+    def has(self, phase: str, event: str = "done") -> bool:
+        """Whether there is an entry of that phase and event."""
+        return newest_of(self.records(), phase, event) is not None
+
+    def begun(self) -> Optional[Begun]:
+        """The entry that began the release; None where a killed writer tore it."""
+        header = self.header()
+        entry = entry_of(header) if header else None
+        return entry if isinstance(entry, Begun) else None
+
+    def opening(self) -> Begun:
+        """The same; raises PapError where there is none."""
+        if found := self.begun():
+            return found
+        raise VerificationFailed(
+            f"The journal of release {self.release} has no beginning.",
+            hint=f"Look at {self.path}; if nothing was done, remove the folder {self.folder}.",
+        )
+
+    def ended(self) -> Optional[Ended]:
+        """The entry that ended the release, or None while it is unfinished: it has not ended, or its rollback has begun
+        since. A rollback that was called off (it has restarted the API) leaves the end valid."""
+        called_off = False
+        for entry in reversed(self.records()):
+            if isinstance(entry, Ended):
+                return entry
+            if entry.is_of("rollback", "begin") and not called_off:
+                return None
+            called_off = called_off or entry.is_of("rollback.restart", "done")
+        return None
 
     def last(self, phase: str, event: str = "done") -> Optional[dict[str, Any]]:
         """The newest entry of that phase and event."""
@@ -135,17 +174,6 @@ class Journal:
         """What orders the releases of a stack: their number, since a clock may go back. Those that an earlier version
         began have none, and come first, by their id."""
         return int(self.header().get("number") or 0), self.release
-
-
-def begin_entry(journal: Journal) -> Mapping[str, Any]:
-    """The header of a release: who, from, to, pending."""
-    entry = journal.header()
-    if not entry:
-        raise PapError(
-            f"The journal of release {journal.release} has no beginning.",
-            hint=f"Look at {journal.path}; if nothing was done, remove the folder {journal.folder}.",
-        )
-    return entry
 
 
 def _entry(line: bytes) -> Optional[dict[str, Any]]:

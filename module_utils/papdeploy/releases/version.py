@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
-class _Version(TypedDict):
-    label: str
-    identity: str
+@dataclass(frozen=True)
+class Container:
+    """A container of the API as it was: enough to come back to it. ``policy``: its restart policy."""
+
+    name: str = ""
+    id: str = ""
+    image: str = ""
+    reference: str = ""
+    policy: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Version(_Version, total=False):
+@dataclass(frozen=True)
+class Version:
     """``label``: for a person; ``identity``: equal for equal content. On a host ``path``, its release directory; in
-    containers ``containers``, a record for each, or ``image`` with its ``reference``, to be activated. ``restart``:
-    what runs is only started again."""
+    containers ``containers``, those that run, or ``image`` with its ``reference``, to be activated. ``restart``: what
+    runs is only started again."""
 
-    path: str
-    containers: list[dict[str, Any]]
-    image: str
-    reference: str
-    digests: list[str]
-    restart: bool
+    label: str = ""
+    identity: str = ""
+    path: str = ""
+    containers: tuple[Container, ...] = ()
+    image: str = ""
+    reference: str = ""
+    digests: tuple[str, ...] = ()
+    restart: bool = False

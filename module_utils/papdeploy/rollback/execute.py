@@ -13,6 +13,7 @@ from ..app.host_app import Api
 from ..backup.pipeline import Emit, silent
 from ..core import text
 from ..core.errors import PapError, Refused, Unhealthy
+from ..core.records import as_object
 from ..databases import Written, write_snapshot
 from ..databases.managed_names import admin_session, end_sessions
 from ..databases.other_losses import Change
@@ -332,7 +333,7 @@ def _restore(work: _Work) -> dict[str, Any]:
 
 def _activate(work: _Work, before: Optional[Version]) -> dict[str, Any]:
     running = work.api.running()
-    wanted = before if before and running.get("identity") != before.get("identity") else None
+    wanted = before if before and running.identity != before.identity else None
     if wanted:
         work.api.switch(wanted)
     else:
@@ -341,7 +342,7 @@ def _activate(work: _Work, before: Optional[Version]) -> dict[str, Any]:
         answered = work.hooks.healthy()  # at once: users wait for this, and not for what is checked then
     except Unhealthy as error:
         answered = {"unhealthy": error.message}
-    return {"from": running, "to": dict(wanted or running), "switched": wanted is not None, **answered}
+    return {"from": as_object(running), "to": as_object(wanted or running), "switched": wanted is not None, **answered}
 
 
 def _as_dict(value: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +103,9 @@ def test_a_switch_keeps_the_configuration_and_takes_the_new_image(small: Small, 
     assert after["Id"] != before["Id"]
     assert comparable(after) == comparable(before)
     assert after["Config"]["Image"] == small.images["two"]
-    assert after["Image"] == new["identity"] != old["identity"]
+    assert after["Image"] == new.identity != old.identity
     labels = after["Config"]["Labels"]
-    assert (labels["team"], labels["kind"], labels["com.docker.compose.image"]) == ("ü", "two", new["identity"])
+    assert (labels["team"], labels["kind"], labels["com.docker.compose.image"]) == ("ü", "two", new.identity)
     assert "only.one" not in labels
     shown = small.ask()["environment"]
     assert (shown["RELEASE"], shown["ONLY_TWO"], shown["BOTH"], shown["OWN"]) == ("two", "2", "container", "1")
@@ -170,7 +171,7 @@ def test_no_image_means_a_restart(small: Small) -> None:
     before = small.inspect()
     api = small.api()
     version = api.candidate()
-    assert version["identity"] == api.running()["identity"]
+    assert version.identity == api.running().identity
     api.switch(version)
     after = small.inspect()
     assert after["Id"] == before["Id"]
@@ -184,7 +185,7 @@ def test_stop_disarms_and_another_process_gives_the_policy_back(small: Small) ->
     stopped = small.inspect()
     assert not stopped["State"]["Running"]
     assert stopped["HostConfig"]["RestartPolicy"]["Name"] == "no"
-    assert small.api().running()["containers"][0]["policy"]["Name"] == "always"
+    assert small.api().running().containers[0].policy["Name"] == "always"
     small.api().stop()
     small.api().start()
     assert small.inspect(name)["HostConfig"]["RestartPolicy"]["Name"] == "always"
@@ -375,8 +376,8 @@ def _listens(small: Small, name: str) -> bool:
 def test_an_image_that_went_away_is_told(small: Small) -> None:
     small.create("one")
     api = small.api("two")
-    gone = api.candidate()
-    gone["image"] = gone["identity"] = "sha256:" + "0" * 64
+    absent = "sha256:" + "0" * 64
+    gone = replace(api.candidate(), image=absent, identity=absent)
     with pytest.raises(Unavailable, match="no longer on this host"):
         api.switch(gone)
     assert small.release() == "one"
@@ -481,7 +482,7 @@ def test_a_one_off_stands_in_the_api_s_place_without_being_it(small: Small) -> N
         code = "import os, socket; print(os.getuid(), os.environ['RELEASE'], socket.gethostbyname('cc-pap-api'))"
         assert runtime.site.run([runtime.python, "-c", code]).text.split() == ["12345", "two", address]
         inspected = small.inspect(leftovers(small.engine, small.names[0])[0])
-        assert inspected["Image"] == new["image"]
+        assert inspected["Image"] == new.image
         assert inspected["HostConfig"]["PortBindings"] == {}
         assert inspected["HostConfig"]["RestartPolicy"]["Name"] == "no"
         assert not any(label.startswith("com.docker.compose") for label in inspected["Config"]["Labels"])

@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pap_images
@@ -70,7 +70,7 @@ def composed(docker_engine: Engine, tmp_path_factory: pytest.TempPathFactory) ->
     try:
         made.compose("up", "-d")
         control = made.control()
-        control.switch({**control.running(), "restart": True})
+        control.switch(replace(control.running(), restart=True))
         yield made
     finally:
         for item in docker_engine.api.containers(all=True, filters={"name": f"{name}-"}):
@@ -126,15 +126,15 @@ def test_compose_replaces_and_brings_back(composed: Composed, docker_engine: Eng
     control.switch(new)
     control.switch(old)
     control.confirm(old)
-    assert composed.engine.container(composed.api)["Image"] == old["identity"]
+    assert composed.engine.container(composed.api)["Image"] == old.identity
 
     def kept() -> list[str]:
         found = docker_engine.api.images(name=f"pap-deploy/kept-{composed.api}")
         return [image["Id"] for image in found for tag in image["RepoTags"] if tag.startswith("pap-deploy/kept-")]
 
-    assert sorted(set(kept())) == sorted({old["identity"], new["identity"]}), "the replaced images are kept by a tag"
+    assert sorted(set(kept())) == sorted({old.identity, new.identity}), "the replaced images are kept by a tag"
     gone = control.tidy(keep=1)
-    assert kept() == [new["identity"]], "what was replaced last"
+    assert kept() == [new.identity], "what was replaced last"
     assert gone and set(control.tidy(keep=0)).isdisjoint(gone)
     assert kept() == [] and docker_engine.find_image(image), "only the tags of ours are gone"
 

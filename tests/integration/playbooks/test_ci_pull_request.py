@@ -14,6 +14,7 @@ import pytest
 import yaml
 from papdeploy import receipts
 from papdeploy.core.clock import now
+from papdeploy.releases.version import Version
 from support import ROOT
 from support.postgres_servers import Server
 
@@ -201,7 +202,7 @@ def test_the_receipt_of_staging_is_for_exactly_this(
     ).stdout.split()[-1]  # fmt: skip
     texts = {path.name: path.read_text() for path in (repository.folder / "migrations").glob("*.py")}
     subject = receipts.subject(
-        texts, models_digest=digest, version={"label": "pap:2", "identity": "sha256:abc"}, server_version=160004
+        texts, models_digest=digest, version=Version("pap:2", "sha256:abc"), server_version=160004
     )
     made = receipts.make(subject, release="r7", stack="pap", environment="staging", at=now())
     receipts.write(folder, receipts.sign(made, private))

@@ -46,10 +46,10 @@ class FileApi(FakeApi):
 
     def running(self) -> Version:
         label = self.path.read_text()
-        return {"label": label, "identity": label}
+        return Version(label, label)
 
     def switch(self, version: Version) -> None:
-        self.path.write_text(version["label"])
+        self.path.write_text(version.label)
 
 
 @pytest.mark.parametrize("every", [pytest.param(4, marks=pytest.mark.nightly), 19], ids="every {}th".format)
@@ -77,7 +77,7 @@ def test_killed_at_every_statement(
     assert kills >= 5
     content = content_digest.take(live)
     assert content_digest.compare(release.before, content, ignore_schemas=("pap_deploy",), positions=False) == []
-    assert release.api.running()["label"] == "old"
+    assert release.api.running().label == "old"
     assert databases.fence_state(live) is None
     if not down:
         aside = live.named(databases.derived(live.conninfo.dbname, "failed", R))

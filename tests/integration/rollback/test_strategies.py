@@ -411,7 +411,7 @@ def test_a_rollback_does_not_hang_on_what_the_old_api_answers(
     result = release.roll_back(smoke=sick, accept_data_loss=written and strategy == "swap")
     assert (result["strategy"], result["tried"]) == (strategy, tried)
     assert result["lines"][-1].startswith("but the API that it went back to does not answer well: login: status 200")
-    assert release.api.version["label"] == "old" and databases.fence_state(live) is None
+    assert release.api.version.label == "old" and databases.fence_state(live) is None
     if strategy == "swap":
         assert content_digest.compare(release.before, content_digest.take(live)) == []
     else:

@@ -76,7 +76,7 @@ def test_its_downtime_starts_at_its_death(bench: Bench, server: Hostile, known: 
     assert active is not None
     away = finish.unavailable_s(bench.journal)
     assert away == pytest.approx(seconds_between(since, active["at"]), abs=0.01)
-    assert said in finish._lines(bench.stack, bench.journal, bench.journal.header(), away, 1.0)
+    assert said in finish._lines(bench.stack, bench.journal, bench.journal.opening(), away, 1.0)
     made = build(bench.journal)
     assert made["unavailable_s"] == away and said in made["verdict"]["line"]
 

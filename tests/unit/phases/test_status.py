@@ -22,7 +22,7 @@ from unit.phases.test_drift import catalog
 AWAY = {"user": "jane", "host": "another-host", "pid": 1}
 # Its number is above any process id.
 GONE: dict[str, Any] = {"user": "jane", "host": socket.gethostname(), "pid": 2**22 + 7, "boot": boot_id()}
-VERSION: Version = {"label": "pap:1.9.0", "identity": "sha256:93fe"}
+VERSION = Version("pap:1.9.0", "sha256:93fe")
 CATALOG = catalog()
 
 

@@ -206,7 +206,7 @@ class TestChecksum:
         assert receipts.folder_checksum(folder) != before
 
     def test_subject(self, tmp_path: Path) -> None:
-        version: Version = {"label": "a", "identity": "/srv/a", "path": str(self.make(tmp_path / "a"))}
+        version = Version("a", "/srv/a", path=str(self.make(tmp_path / "a")))
         made = receipts.subject(
             {"b.py": "B", "a.py": "A", "migration_template.py": "T"},
             models_digest="m",
@@ -215,7 +215,7 @@ class TestChecksum:
         )
         assert list(made["migrations"]) == ["a.py", "b.py"] and made["server_major"] == 18
         assert made["release"]["checksum"].startswith("files:")
-        image: Version = {"label": "x:1", "identity": "sha256:abc"}
+        image = Version("x:1", "sha256:abc")
         made = receipts.subject({}, models_digest="m", version=image, server_version=160004)
         assert made["release"]["checksum"] == "sha256:abc"
         json.dumps(made)

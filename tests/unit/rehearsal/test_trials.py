@@ -48,7 +48,7 @@ def test_a_host_without_a_trial_command_says_so() -> None:
     api = HostApi(
         folder="/x", python=sys.executable, release_dir="", start_command=(), stop_command=(), restart_command=()
     )
-    version: Version = {"label": "/", "identity": "/", "path": "/"}
+    version = Version("/", "/", path="/")
     assert api.trial_obstacle(version) == "pap_api_trial_command is not set"
     trial = api.trial(version, CopyEnvironment({}), ProcessSockets())
     with pytest.raises(Refused, match="pap_api_trial_command is not set"), trial:
