@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pwd
+import shlex
 import stat
 from pathlib import Path
 
@@ -25,6 +27,41 @@ def refuse_open(path: Path, what: str = "", hint: str = "") -> None:
             hint=hint or f"It must be a folder of this user (id {os.geteuid()}), mode 0700: {do}.",
             folder=str(path),
         )
+
+
+def refuse_without_right(path: Path) -> None:
+    """Raise Refused unless this user can write in the folder ``path``, or create it where it is missing."""
+    place = path
+    while True:
+        try:
+            place.lstat()
+            break
+        except (FileNotFoundError, NotADirectoryError):
+            place = place.parent
+        except PermissionError:
+            raise no_right(place.parent, path) from None
+    if not os.access(place, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise no_right(place, path)
+
+
+def no_right(place: Path, path: Path) -> Refused:
+    """That this user may not do in ``place`` what ``path`` needs, and what gives it the right."""
+    name = _user_name()
+    folder = shlex.quote(str(path))
+    return Refused(
+        f"User {name} has no right to {'write in' if place == path else 'create'} {path}"
+        f"{'' if place == path else f': {place} is closed to it'}.",
+        hint=f"Create it for that user (sudo install -d -m 0700 -o {name} {folder}), run the modules as another user "
+        "(ansible_become, ansible_become_user), or choose another folder.",
+        folder=str(path),
+    )
+
+
+def _user_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def refuse_foreign(path: Path) -> None:

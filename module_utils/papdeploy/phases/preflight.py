@@ -16,6 +16,7 @@ from ..app.stack import Stack
 from ..core.database_url import objection_of_sqlalchemy, read
 from ..core.durable import private_folder, write_durably
 from ..core.errors import PapError, Refused
+from ..core.private import refuse_without_right
 from ..core.text import plural
 from ..migrations.files import TEMPLATE
 from ..releases.journal import Journal
@@ -116,6 +117,7 @@ def _refuse_unless_free(stack: Stack) -> None:
 
 def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_baseline: bool) -> Findings:
     """Everything there is to know before a deploy, with every guard. At most a scratch database comes and goes."""
+    refuse_without_right(stack.state.folder)
     running, candidate = stack.api.running(), stack.api.candidate()
     coming = stack.api.environments(candidate)
     unseen = _refuse_drop_tables(stack, running, candidate, coming, options)
