@@ -9,7 +9,8 @@ from .catalog.build import describe
 from .catalog.connection import Session
 from .catalog.rows import Catalog
 from .catalog.sequence_values import sequences_behind
-from .differences.catalogs import compare
+from .differences.catalogs import compared
+from .differences.comparison import Comparison
 from .differences.name_resolution import schemas_in_use
 from .differences.options import Allowance, CheckOptions
 from .differences.result import CheckResult, Difference, reaches
@@ -22,10 +23,18 @@ def check(connection: Any, expected: Catalog, options: CheckOptions | None = Non
     and an open transaction stays open with its settings as they were. Raises Unavailable when the catalog cannot be
     read.
     """
+    return examine(connection, expected, options)[0]
+
+
+def examine(
+    connection: Any, expected: Catalog, options: CheckOptions | None = None, *, repair: bool = False
+) -> tuple[CheckResult, Comparison]:
+    """The result of :func:`check`, and the comparison behind it, which a ``repair`` script is made from."""
     options = options or CheckOptions()
     session = Session.of(connection)
-    actual = describe(session, *scope(expected, options.schema))
-    differences = compare(expected, actual, options)
+    actual = describe(session, *scope(expected, options.schema), dependencies=repair)
+    work = compared(expected, actual, options)
+    differences = work.differences
     notices: list[str] = []
     checked = _checked(expected, actual, options)
     if options.positions:
@@ -36,7 +45,7 @@ def check(connection: Any, expected: Catalog, options: CheckOptions | None = Non
             notices.append(
                 f"The role may not read {hidden} sequence(s) or their tables: their values were not compared."
             )
-    return judge(differences, checked, options, notices)
+    return judge(differences, checked, options, notices), work
 
 
 def scope(expected: Catalog, schema: str = "") -> tuple[list[str], list[str]]:

@@ -41,20 +41,30 @@ _SWITCHES = {"on": "true", "yes": "true", "off": "false", "no": "false"}
 _PARTS = {"trigger": "triggers", "rule": "rules", "policy": "policies"}
 
 
-def describe(connection: Any, schemas: Sequence[str] | None = None, elsewhere: Sequence[str] = ()) -> Catalog:
+def describe(
+    connection: Any,
+    schemas: Sequence[str] | None = None,
+    elsewhere: Sequence[str] = (),
+    *,
+    dependencies: bool = False,
+) -> Catalog:
     """What the database of ``connection`` (a SQLAlchemy connection or a Session) holds, in one read.
 
-    ``schemas``: describe only these and those of the search path; None: all. Nothing is created, changed or committed,
+    ``schemas``: describe only these and those of the search path; None: all. ``dependencies``: with what stands on
+    what, for a repair. Nothing is created, changed or committed,
     and the session's settings are as before. Raises Unavailable when the catalog cannot be read.
     """
     session = Session.of(connection)
-    rows = session.read(describe_query(session.server_version, schemas, elsewhere))
+    rows = session.read(describe_query(session.server_version, schemas, elsewhere, dependencies=dependencies))
     return build(rows, session.server_version, elsewhere)
 
 
 def build(answer: Sequence[Sequence[Any]], version: int, elsewhere: Sequence[str] = ()) -> Catalog:
     """The catalog from the rows of the describing query."""
-    fields = {section.name: [name for name, _ in section.fields] for section in sections(version, elsewhere)}
+    fields = {
+        section.name: [name for name, _ in section.fields]
+        for section in sections(version, elsewhere, dependencies=True)
+    }
     texts: dict[str, list[str]] = {name: [] for name in fields}
     for section, text in answer:
         texts[section].append(text)
@@ -113,6 +123,9 @@ class _Builder:
             others=_in_order(_records(rows.Other, found["other"]), "identity"),
             elsewhere=_in_order(_records(rows.Elsewhere, found.get("elsewhere", ())), "schema", "name"),
             unreadable=tuple(unreadable),
+            dependencies=tuple(
+                sorted((tuple(row["dependent"]), tuple(row["on"])) for row in found.get("dependency", ()))
+            ),
         )
 
     def _attach(self, relation: int, plural: str, part: object) -> None:

@@ -13,7 +13,17 @@ from ..differences.result import Difference
 from .rows import Catalog
 
 # Who asks and where, and what the application itself may do every day: add partitions.
-_VOLATILE = {"database", "unreadable", "elsewhere", "models", "digest", "partitions", "default_partition", "number"}
+_VOLATILE = {
+    "database",
+    "unreadable",
+    "dependencies",
+    "elsewhere",
+    "models",
+    "digest",
+    "partitions",
+    "default_partition",
+    "number",
+}
 
 
 def fingerprint(catalog: Catalog) -> str:

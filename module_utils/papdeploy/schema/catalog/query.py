@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...sql.quoting import text_array
+from .query_dependencies import dependency_section
 from .query_objects import elsewhere_section, object_sections, other_sections
 from .query_parts import Section, of_extension
 from .query_tables import table_sections
@@ -16,16 +17,20 @@ from .query_tables import table_sections
 LEDGER_SCHEMA = "pap_deploy"
 
 
-def sections(version: int, elsewhere: Sequence[str] = ()) -> list[Section]:
+def sections(version: int, elsewhere: Sequence[str] = (), *, dependencies: bool = False) -> list[Section]:
     """The sections for a server of ``version`` (server_version_num, such as 160004).
 
     ``elsewhere`` are relation names to look for outside the described schemas (moved, or now a partition).
+    ``dependencies``: also what stands on what, which only a repair asks.
     """
     found = [*object_sections(version), *table_sections(version), *other_sections(version)]
+    found += [dependency_section()] * dependencies
     return [*found, elsewhere_section(elsewhere)] if elsewhere else found
 
 
-def describe_query(version: int, schemas: Sequence[str] | None = None, elsewhere: Sequence[str] = ()) -> str:
+def describe_query(
+    version: int, schemas: Sequence[str] | None = None, elsewhere: Sequence[str] = (), *, dependencies: bool = False
+) -> str:
     """The query. ``schemas``: only these and those of the search path; None means every schema but the system's."""
     scope = ""
     if schemas is not None:
@@ -45,7 +50,7 @@ def describe_query(version: int, schemas: Sequence[str] | None = None, elsewhere
     extension_members = (
         "SELECT classid, objid FROM pg_depend WHERE deptype = 'e' AND refclassid = 'pg_extension'::regclass"
     )
-    parts = " UNION ALL ".join(section.select() for section in sections(version, elsewhere))
+    parts = " UNION ALL ".join(section.select() for section in sections(version, elsewhere, dependencies=dependencies))
     return (
         f"WITH ns AS MATERIALIZED ({names}), ext AS MATERIALIZED ({extension_members}), "
         f"rel AS MATERIALIZED ({relations}) {parts}"

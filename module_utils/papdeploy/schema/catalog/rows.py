@@ -10,7 +10,7 @@ from typing import Any, Optional, Union
 from ...core.errors import PapError
 from ...core.records import as_object, read
 
-CATALOG_FORMAT = 2
+CATALOG_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -309,9 +309,14 @@ class Elsewhere(_Elsewhere):
     partition: bool = False
 
 
+# An object by its place: its kind, then its schema and names. ("column", "public", "users", "email")
+Place = tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Catalog:
-    """What a database holds. ``digest`` and ``models``: of an expected one, what it was made of."""
+    """What a database holds. ``digest`` and ``models``: of an expected one, what it was made of. ``dependencies``:
+    (what stands on another, the other), where they were asked for."""
 
     database: Database
     schemas: tuple[Schema, ...]
@@ -326,6 +331,7 @@ class Catalog:
     elsewhere: tuple[Elsewhere, ...]
     unreadable: tuple[tuple[str, str], ...]
     format: int
+    dependencies: tuple[tuple[Place, Place], ...] = ()
     digest: str = ""
     models: Optional[dict[str, Any]] = None
 

@@ -20,7 +20,8 @@ from ...core.text import plural
 from ..catalog.connect import database_url, open_session
 from ..catalog.connection import Session
 from ..catalog.rows import Catalog
-from ..checker import check
+from ..checker import check, examine
+from ..differences.comparison import Comparison
 from ..differences.options import CheckOptions
 from ..differences.result import SEVERITIES, CheckResult, result_from_dict
 from ..models.capture_output import silence, silence_for_good
@@ -162,8 +163,12 @@ def _run(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.write_snapshot:
         return _write_snapshot(arguments, source, output)
     with open_session(database_url(arguments.database_url)) as session:
-        result = source.checked(session, options)
-    _print(result, arguments, models, output)
+        if arguments.format == "sql":
+            result, work = source.examined(session, options)
+            _write("\n".join(repair_script(result.differences, work)) + "\n", arguments, output)
+        else:
+            result = source.checked(session, options)
+            _print(result, arguments, models, output)
     return MATCHES if result.matches else DIFFERS
 
 
@@ -178,6 +183,15 @@ class Source:
         if path:
             return check_by_snapshot(session, self.models, path, options)
         return check(session, self.models.named(self._expected(session.major)), options)
+
+    def examined(self, session: Session, options: CheckOptions) -> tuple[CheckResult, Comparison]:
+        """The result with what a script needs."""
+        path = self.arguments.snapshot or self.configuration.snapshot
+        if not path:
+            return examine(session, self.models.named(self._expected(session.major)), options, repair=True)
+        snapshot = read_snapshot(path)
+        verify(snapshot, self.models.digest(session.major), path)
+        return examine(session, self.models.named(snapshot), options, repair=True)
 
     def _expected(self, major: int) -> Catalog:
         if not self.arguments.no_cache:
@@ -245,11 +259,11 @@ def _print(result: CheckResult, arguments: argparse.Namespace, models: ModelSet,
     colour = arguments.color == "always" or (
         arguments.color == "auto" and output.terminal and not arguments.output and "NO_COLOR" not in os.environ
     )
-    if arguments.format == "sql":
-        text = "\n".join(repair_script(result.differences)) + "\n"
-    else:
-        shown = result if arguments.format == "json" else _without_secrets(result)
-        text = render(shown, arguments.format, locations=models.classes(), colour=colour)
+    shown = result if arguments.format == "json" else _without_secrets(result)
+    _write(render(shown, arguments.format, locations=models.classes(), colour=colour), arguments, output)
+
+
+def _write(text: str, arguments: argparse.Namespace, output: Output) -> None:
     if arguments.output:
         try:
             Path(arguments.output).write_text(text, encoding="utf-8")

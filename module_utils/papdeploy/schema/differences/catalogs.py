@@ -29,6 +29,11 @@ def compare(expected: Catalog, actual: Catalog, options: CheckOptions | None = N
     Raises PapError when the catalogs cannot be compared: another format, or another major version of PostgreSQL,
     which prints some expressions in other words.
     """
+    return compared(expected, actual, options).differences
+
+
+def compared(expected: Catalog, actual: Catalog, options: CheckOptions | None = None) -> Comparison:
+    """The same as a comparison, whose ``differences`` they are."""
     _comparable(expected, actual)
     work = Comparison(expected, actual, options or CheckOptions())
     compare_schemas(work)
@@ -42,7 +47,8 @@ def compare(expected: Catalog, actual: Catalog, options: CheckOptions | None = N
     compare_others(work)
     work.compare_owners(_owned(work))
     unique = {(d.kind, d.object, d.expected, d.actual): d for d in work.differences}
-    return sorted(unique.values(), key=Difference.sort_key)
+    work.differences = sorted(unique.values(), key=Difference.sort_key)
+    return work
 
 
 def comparable(one: Catalog, other: Catalog) -> bool:

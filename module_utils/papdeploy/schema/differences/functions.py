@@ -23,17 +23,17 @@ def compare_functions(work: Comparison) -> None:
         label = work.expected.label(schema, f"{name}({row.identity})")
         found = work.sides.find(actual, schema, name, arguments)
         if found is None:
-            work.add("function_missing", label, _summary(row), "nothing", _create(work, row))
+            work.add("function_missing", label, _summary(row), "nothing", create_function(work, row))
             continue
         matched.add(key(work.actual, found))
         _compare(work, label, row, found)
     for place, row in actual.items():
         if place not in matched and row.schema in work.sides.scope:
             label = work.actual.label(place[0], f"{row.name}({row.identity})")
-            work.add("function_extra", label, "nothing", _summary(row), [f"DROP {_target(row)};"])
+            work.add("function_extra", label, "nothing", _summary(row), [f"DROP {function_target(row)};"])
 
 
-def _target(row: Function) -> str:
+def function_target(row: Function) -> str:
     return f"{_WORDS[row.kind]} {quote_names(row.schema, row.name)}({row.identity})"
 
 
@@ -75,7 +75,7 @@ def _code(side: Side, row: Function) -> object:
     )
 
 
-def _create(work: Comparison, row: Function) -> list[str]:
+def create_function(work: Comparison, row: Function) -> list[str]:
     """CREATE OR REPLACE, then what it keeps only when the function is there."""
     name = quote_names(work.sides.home(row.schema), row.name)
     if row.kind in "aw":
@@ -120,10 +120,14 @@ def dollar_quoted(text: str) -> str:
 
 def _compare(work: Comparison, label: str, expected: Function, actual: Function) -> None:
     if _code(work.expected, expected) != _code(work.actual, actual):
-        repair = _create(work, expected)[:1]
+        repair = create_function(work, expected)[:1]
         same_result = work.expected.name(expected.result) == work.actual.name(actual.result)
         if not same_result or expected.kind != actual.kind:
-            repair = ["-- what uses it must be dropped first and made again after", f"DROP {_target(actual)};", *repair]
+            repair = [
+                "-- what uses it must be dropped first and made again after",
+                f"DROP {function_target(actual)};",
+                *repair,
+            ]
         words = [_summary(row) + f" AS {row.body or row.source}" for row in (expected, actual)]
         work.add("function_changed", label, words[0], words[1], repair)
     wanted, present = _options(expected), _options(actual)
@@ -131,5 +135,5 @@ def _compare(work: Comparison, label: str, expected: Function, actual: Function)
     if differing:
         words = [", ".join(side[key] or f"no {key}" for key in differing) for side in (wanted, present)]
         severity = "error" if {"security", "strict"} & set(differing) else ""
-        work.add("function_options", label, words[0], words[1], _create(work, expected)[:1], severity=severity)
-    work.compare_common("function", label, expected, actual, _target(actual))
+        work.add("function_options", label, words[0], words[1], create_function(work, expected)[:1], severity=severity)
+    work.compare_common("function", label, expected, actual, function_target(actual))

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from ...sql.expressions import Context, default_key, expression_key, type_key
 from ...sql.lexer import NotSql, name_key, text_key, tokenize
 from ...sql.quoting import quote_name, quote_names
-from ..catalog.rows import Catalog, Placed, Relation
+from ..catalog.rows import Catalog, Column, Placed, Relation
 
 R = TypeVar("R")
 _NEXTVAL = re.compile(r"nextval\('((?:[^']|'')*)'::regclass\)\Z")
@@ -117,6 +117,13 @@ class Sides:
             if row is not None:
                 return row
         return None
+
+    def column_default(self, relation: Relation, column: Column) -> str:
+        """The default that the expected side gives an actual ``column``; as it is where that side does not know it."""
+        schema = self.expected.default if relation.schema == self.actual.default else relation.schema
+        table = self.expected.relations.get((schema, relation.name))
+        ours = next((item for item in table.columns if item.name == column.name), None) if table else None
+        return (column.default or "") if ours is None else self.sql(ours.default or "")
 
     # what a repair writes: the expected side's words in the actual database
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ...sql.quoting import quote_name, quote_text
+from ...sql.quoting import quote_name
 from ..catalog.rows import Part, Relation
 from ..repair import definitions
+from ..repair.tables import create_part, enable_part
 from .comparison import Comparison
 from .name_resolution import Side
 
 _ENABLED = {"O": "enabled", "D": "disabled", "R": "enabled on replicas only", "A": "enabled always"}
-_ENABLE = {"O": "ENABLE", "D": "DISABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
 
 
 def compare_parts(work: Comparison, label: str, name: str, expected: Relation, actual: Relation) -> None:
@@ -25,7 +25,7 @@ def compare_parts(work: Comparison, label: str, name: str, expected: Relation, a
             other = theirs.get(key)
             object_name = f"{label}.{key}"
             if other is None:
-                repair = _create(work, part, name, row)
+                repair = create_part(work, part, name, row)
                 work.add(f"{part}_missing", object_name, _words(part, row), "nothing", repair, table=label)
             else:
                 _compare(work, part, label, name, (expected, row), (actual, other))
@@ -42,18 +42,6 @@ def _words(part: str, row: Part) -> str:
     return str(row.definition) + ("" if state == "O" else f" ({_ENABLED[state]})")
 
 
-def _create(work: Comparison, part: str, name: str, row: Part) -> list[str]:
-    quoted = quote_name(row.name)
-    if part == "policy":
-        return [f"CREATE POLICY {quoted} ON {name} {definitions.policy(row, work.sides.sql)};"]
-    found = [work.sides.sql(row.definition).rstrip(";") + ";"]
-    if row.enabled != "O":
-        found.append(f"ALTER TABLE {name} {_ENABLE[row.enabled]} {part.upper()} {quoted};")
-    if row.comment:
-        found.append(f"COMMENT ON {part.upper()} {quoted} ON {name} IS {quote_text(row.comment)};")
-    return found
-
-
 def _compare(
     work: Comparison,
     part: str,
@@ -65,11 +53,11 @@ def _compare(
     (expected, ours), (actual, theirs) = our_part, their_part
     object_name, quoted = f"{label}.{ours.name}", quote_name(ours.name)
     if _key(work.expected, part, expected, ours) != _key(work.actual, part, actual, theirs):
-        create = _create(work, part, name, ours)
-        repair = ["BEGIN;", f"DROP {part.upper()} {quoted} ON {name};", *create, "COMMIT;"]
+        create = create_part(work, part, name, ours)
+        repair = [f"DROP {part.upper()} {quoted} ON {name};", *create]
         work.add(f"{part}_changed", object_name, _words(part, ours), _words(part, theirs), repair, table=label)
     elif part != "policy" and ours.enabled != theirs.enabled:
-        repair = [f"ALTER TABLE {name} {_ENABLE[ours.enabled]} {part.upper()} {quoted};"]
+        repair = [enable_part(part, name, ours)]
         kind_name = "trigger_disabled" if part == "trigger" else "rule_changed"
         words = _ENABLED[ours.enabled], _ENABLED[theirs.enabled]
         work.add(kind_name, object_name, *words, repair, table=label)
@@ -79,11 +67,13 @@ def _compare(
 
 def _key(side: Side, part: str, table: Relation, row: Part) -> object:
     if part == "policy":
+        # CREATE POLICY: "if no WITH CHECK expression is defined", USING decides about new rows as well
+        check = row.using if row.check is None and row.command in "*w" else row.check
         return (
             row.command,
             bool(row.permissive),
             sorted(row.roles),
             repr(side.expression(row.using, table)),
-            repr(side.expression(row.check, table)),
+            repr(side.expression(check, table)),
         )
     return side.text(row.definition)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...sql.quoting import quote_name, quote_names, quote_text
-from ..catalog.rows import Type
+from ..catalog.rows import Column, Relation, Type
 from ..repair import definitions
 from .comparison import Comparison
 
@@ -103,11 +103,11 @@ def _compare_labels(work: Comparison, label: str, name: str, expected: Type, act
             f"{label}.{item}",
             _words(expected),
             quote_text(item),
-            _made_anew(work, name, expected, actual),
+            swapped(work, expected, actual),
         )
     common = [item for item in ours if item in theirs]
     if common != [item for item in theirs if item in ours]:
-        repair = _made_anew(work, name, expected, actual)
+        repair = swapped(work, expected, actual)
         work.add("enum_label_order", label, _words(expected), _words(actual), repair)
 
 
@@ -122,8 +122,9 @@ def _renamed(
     return renames if len(renames) == len(missing) else []
 
 
-def _made_anew(work: Comparison, name: str, expected: Type, actual: Type) -> list[str]:
+def swapped(work: Comparison, expected: Type, actual: Type) -> list[str]:
     """PostgreSQL cannot drop or move a label: a new type takes over, column by column."""
+    name = quote_names(actual.schema, actual.name)
     old = f"{actual.name[:58]}_old"
     old_name = quote_names(actual.schema, old)
     labels = ", ".join(quote_text(label) for label in expected.labels)
@@ -136,18 +137,27 @@ def _made_anew(work: Comparison, name: str, expected: Type, actual: Type) -> lis
     for relation in work.actual.relations.values():
         if relation.kind not in "rp":
             continue
-        table = quote_names(relation.schema, relation.name)
+        steps: list[str] = []
         for column in relation.columns:
-            if work.actual.type(column.type) not in (own, own + "[]"):
-                continue
-            array = "[]" if column.type.endswith("[]") else ""
-            quoted = quote_name(column.name)
-            target = f"ALTER COLUMN {quoted}"
-            change = f"{target} TYPE {name}{array} USING {quoted}::text{array}::{name}{array}"
-            if column.default is not None and not column.generated:
-                change = f"{target} DROP DEFAULT, {change}, {target} SET DEFAULT {column.default}"
-            repair.append(f"ALTER TABLE {table} {change};")
-    return [*repair, f"DROP TYPE {old_name};"]
+            if work.actual.type(column.type) in (own, own + "[]") and not column.generated and not column.inherited:
+                steps += _column_swapped(work, name, relation, column)
+        if steps:
+            repair.append(f"ALTER TABLE {quote_names(relation.schema, relation.name)} {', '.join(steps)};")
+    repair.append(f"DROP TYPE {old_name};")
+    if expected.comment:
+        repair.append(f"COMMENT ON TYPE {name} IS {quote_text(expected.comment)};")
+    return repair
+
+
+def _column_swapped(work: Comparison, name: str, relation: Relation, column: Column) -> list[str]:
+    array = "[]" if column.type.endswith("[]") else ""
+    quoted = quote_name(column.name)
+    target = f"ALTER COLUMN {quoted}"
+    change = f"{target} TYPE {name}{array} USING {quoted}::text{array}::{name}{array}"
+    if column.default is None:
+        return [change]
+    wanted = work.sides.column_default(relation, column)
+    return [f"{target} DROP DEFAULT", change, *([f"{target} SET DEFAULT {wanted}"] if wanted else [])]
 
 
 def _compare_domain(work: Comparison, label: str, name: str, expected: Type, actual: Type) -> None:

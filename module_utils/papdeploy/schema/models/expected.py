@@ -58,7 +58,7 @@ def expect(models: ModelSet, connection: Any) -> Catalog:
         )
     statements = models.ddl(session.server_version)
     create(session, statements)
-    catalog = describe(session)
+    catalog = describe(session, dependencies=True)
     return finish(catalog, models)
 
 

@@ -68,7 +68,7 @@ def _rolled_back(models: ModelSet, session: Session) -> Catalog:
         )
     with _transaction(session):
         create(session, models.ddl(session.server_version), one_transaction=True)
-        return finish(describe(session), models)
+        return finish(describe(session, dependencies=True), models)
 
 
 @contextlib.contextmanager

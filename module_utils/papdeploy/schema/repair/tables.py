@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...sql.quoting import quote_name, quote_names, quote_text
-from ..catalog.rows import Column, Relation, SequenceRow, Stored
+from ..catalog.rows import Column, Constraint, Part, Place, Relation, SequenceRow, Stored
 from ..differences.comparison import Comparison
 from ..differences.generated_names import made_by_server
 from . import definitions
@@ -25,57 +25,113 @@ def drop_relation(row: Relation) -> list[str]:
 
 def create_relation(work: Comparison, row: Relation) -> list[str]:
     """CREATE with everything that belongs to it: constraints, indexes, triggers, policies, comments."""
-    sides = work.sides
-    name = sides.written(row.schema, row.name)
-    label = work.expected.label(row.schema, row.name)
-    if row.kind in "vm":
-        return _create_view(work, row, name)
+    return [statement for _, statements in relation_pieces(work, row) for statement in statements]
+
+
+Piece = tuple[Place, list[str]]
+
+
+def relation_pieces(work: Comparison, row: Relation) -> list[Piece]:
+    """The same in pieces, each with the place of what it makes: what a part stands on may come between them."""
+    name = work.sides.written(row.schema, row.name)
     if row.kind == "f":
-        server = row.server[0]
-        return [f"-- CREATE FOREIGN TABLE {name} (…) SERVER {quote_name(server)};"]
+        return [(_place(work, row), [f"-- CREATE FOREIGN TABLE {name} (…) SERVER {quote_name(row.server[0])};"])]
+    create = _create_view(work, row, name) if row.kind in "vm" else _create_table(work, row, name)
+    rest = [*_rights_and_comments(work, row, name)]
+    return [(_place(work, row), [*create, *rest]), *_foreign_keys(work, row, name), *_parts(work, row, name)]
+
+
+def _place(work: Comparison, row: Relation, kind: str = "relation", *names: str) -> Place:
+    return (kind, work.sides.home(row.schema), row.name, *names)
+
+
+def _create_table(work: Comparison, row: Relation, name: str) -> list[str]:
+    sides = work.sides
     lines = [column_definition(work, row, column) for column in row.columns if not column.inherited]
-    later = []
     for constraint in row.constraints:
-        if constraint.type == "not null" or constraint.inherited:
+        if constraint.type in ("not null", "foreign key") or constraint.inherited:
             continue
         text = definitions.constraint(constraint, sides.written, sides.sql)
-        named = f"CONSTRAINT {quote_name(constraint.name)} "
-        if constraint.type == "foreign key":
-            later.append(f"ALTER TABLE {name} ADD {named}{text};")
-        else:
-            lines.append("" if made_by_server(constraint.name, row.name, constraint.type) else named)
-            lines[-1] += text
+        own = made_by_server(constraint.name, row.name, constraint.type)
+        lines.append(text if own else f"CONSTRAINT {quote_name(constraint.name)} {text}")
     unlogged = "UNLOGGED " if row.persistence == "u" else ""
     create = f"CREATE {unlogged}TABLE {name} (\n    " + ",\n    ".join(lines) + "\n)"
     if row.inherits:
         create += f" INHERITS ({', '.join(sides.sql(parent) for parent in row.inherits)})"
     if row.partition_key:
         create += f" PARTITION BY {sides.sql(row.partition_key)}"
-    create += definitions.storage(row.options, row.tablespace)
-    statements = [create + ";"]
+    statements = [create + definitions.storage(row.options, row.tablespace) + ";"]
     if row.partition_key:
         statements.append(f"-- CREATE TABLE … PARTITION OF {name} …;")
-    statements += _parts(work, row, name, label)
-    return statements + later
+    return statements
 
 
 def _create_view(work: Comparison, row: Relation, name: str) -> list[str]:
     body = work.sides.sql(row.definition).strip().rstrip(";")
-    statements = [f"CREATE {sql_kind(row)} {name}{definitions.storage(row.options)} AS {body};"]
-    return statements + _parts(work, row, name, "")
+    return [f"CREATE {sql_kind(row)} {name}{definitions.storage(row.options)} AS {body};"]
 
 
-def _parts(work: Comparison, row: Relation, name: str, label: str) -> list[str]:
+def _foreign_keys(work: Comparison, row: Relation, name: str) -> list[Piece]:
+    found = []
+    for key in row.constraints:
+        if key.type == "foreign key" and not key.inherited:
+            text = definitions.constraint(key, work.sides.written, work.sides.sql)
+            statements = [f"ALTER TABLE {name} ADD CONSTRAINT {quote_name(key.name)} {text};"]
+            statements += constraint_comment(name, key)
+            found.append((_place(work, row, "constraint", key.name), statements))
+    return found
+
+
+def _parts(work: Comparison, row: Relation, name: str) -> list[Piece]:
+    """Indexes, policies, triggers, rules: what may stand on functions and on other tables."""
     sides = work.sides
-    found = [definitions.create_index(index, index.name, name, sides.sql, concurrently=False) for index in row.indexes]
+    found: list[Piece] = []
+    for index in row.indexes:
+        statements = [definitions.create_index(index, index.name, name, sides.sql, concurrently=False)]
+        if index.comment:
+            own = quote_names(sides.home(row.schema), index.name)
+            statements.append(f"COMMENT ON INDEX {own} IS {quote_text(index.comment)};")
+        found.append((_place(work, row, "index", index.name), statements))
+    for kind, parts in (("policy", row.policies), ("trigger", row.triggers), ("rule", row.rules)):
+        for part in parts:
+            found.append((_place(work, row, kind, part.name), create_part(work, kind, name, part)))
+    return found
+
+
+_ENABLE = {"O": "ENABLE", "D": "DISABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
+
+
+def create_part(work: Comparison, kind: str, table: str, row: Part) -> list[str]:
+    """CREATE of a trigger, a rule or a policy of ``table``, with its state and comment."""
+    quoted = quote_name(row.name)
+    if kind == "policy":
+        found = [f"CREATE POLICY {quoted} ON {table} {definitions.policy(row, work.sides.sql)};"]
+    else:
+        found = [work.sides.sql(row.definition).rstrip(";") + ";"]
+        if row.enabled not in ("", "O"):
+            found.append(enable_part(kind, table, row))
+    if row.comment:
+        found.append(f"COMMENT ON {kind.upper()} {quoted} ON {table} IS {quote_text(row.comment)};")
+    return found
+
+
+def enable_part(kind: str, table: str, row: Part) -> str:
+    """The statement that gives a trigger or a rule the state of ``row``."""
+    return f"ALTER TABLE {table} {_ENABLE[row.enabled]} {kind.upper()} {quote_name(row.name)};"
+
+
+def constraint_comment(table: str, row: Constraint) -> list[str]:
+    if not row.comment:
+        return []
+    return [f"COMMENT ON CONSTRAINT {quote_name(row.name)} ON {table} IS {quote_text(row.comment)};"]
+
+
+def _rights_and_comments(work: Comparison, row: Relation, name: str) -> list[str]:
+    found = []
     if row.row_security:
         found.append(f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY;")
     if row.force_row_security:
         found.append(f"ALTER TABLE {name} FORCE ROW LEVEL SECURITY;")
-    for policy in row.policies:
-        found.append(f"CREATE POLICY {quote_name(policy.name)} ON {name} {definitions.policy(policy, sides.sql)};")
-    found += [sides.sql(trigger.definition) + ";" for trigger in row.triggers]
-    found += [sides.sql(rule.definition) for rule in row.rules]
     for right in row.public:
         found.append(f"GRANT {right.rstrip('*')} ON {name} TO PUBLIC;")
     if row.comment:
@@ -85,14 +141,9 @@ def _parts(work: Comparison, row: Relation, name: str, label: str) -> list[str]:
         if column.comment:
             found.append(f"COMMENT ON COLUMN {target} IS {quote_text(column.comment)};")
         found += column_extras(name, column)
-    for index in row.indexes:
-        if index.comment:
-            own = quote_names(sides.home(row.schema), index.name)
-            found.append(f"COMMENT ON INDEX {own} IS {quote_text(index.comment)};")
     for constraint in row.constraints:
-        if constraint.comment:
-            text = quote_text(constraint.comment)
-            found.append(f"COMMENT ON CONSTRAINT {quote_name(constraint.name)} ON {name} IS {text};")
+        if constraint.type != "foreign key" and not constraint.inherited:
+            found += constraint_comment(name, constraint)
     identity = row.replica_identity or "d"
     if identity in "nf":
         found.append(f"ALTER TABLE {name} REPLICA IDENTITY {'FULL' if identity == 'f' else 'NOTHING'};")

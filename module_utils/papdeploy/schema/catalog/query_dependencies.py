@@ -1,0 +1,180 @@
+"""What stands on what (pg_depend), each object by its place in the catalog: kind, schema, names.
+
+Parts that have no name of their own count as what they belong to: the rule of a view is the view, the index of a
+constraint the constraint, the row type of a table the table, a member of an extension the extension.
+"""
+
+from __future__ import annotations
+
+from .query_parts import Section
+
+_RELATIONS = "FROM rel c"
+# (catalog, oid, subid, kind, names, source)
+_NODES = (
+    ("pg_class", "c.oid", "0", "relation", "c.nspname, c.relname", _RELATIONS),
+    (
+        "pg_class",
+        "a.attrelid",
+        "a.attnum",
+        "column",
+        "c.nspname, c.relname, a.attname",
+        f"{_RELATIONS} JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped",
+    ),
+    (
+        "pg_attrdef",
+        "f.oid",
+        "0",
+        "default",
+        "c.nspname, c.relname, a.attname",
+        f"{_RELATIONS} JOIN pg_attrdef f ON f.adrelid = c.oid "
+        "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = f.adnum",
+    ),
+    (
+        "pg_class",
+        "i.indexrelid",
+        "0",
+        "index",
+        "c.nspname, c.relname, x.relname",
+        f"{_RELATIONS} JOIN pg_index i ON i.indrelid = c.oid JOIN pg_class x ON x.oid = i.indexrelid "
+        "WHERE NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = x.oid AND k.contype IN ('p', 'u', 'x'))",
+    ),
+    (
+        "pg_class",
+        "k.conindid",
+        "0",
+        "constraint",
+        "c.nspname, c.relname, k.conname",
+        f"{_RELATIONS} JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype IN ('p', 'u', 'x')",
+    ),
+    (
+        "pg_constraint",
+        "k.oid",
+        "0",
+        "constraint",
+        "c.nspname, c.relname, k.conname",
+        f"{_RELATIONS} JOIN pg_constraint k ON k.conrelid = c.oid AND k.conparentid = 0",
+    ),
+    (
+        "pg_rewrite",
+        "r.oid",
+        "0",
+        "relation",
+        "c.nspname, c.relname",
+        f"{_RELATIONS} JOIN pg_rewrite r ON r.ev_class = c.oid AND r.rulename = '_RETURN'",
+    ),
+    (
+        "pg_rewrite",
+        "r.oid",
+        "0",
+        "rule",
+        "c.nspname, c.relname, r.rulename",
+        f"{_RELATIONS} JOIN pg_rewrite r ON r.ev_class = c.oid AND r.rulename <> '_RETURN'",
+    ),
+    (
+        "pg_trigger",
+        "g.oid",
+        "0",
+        "trigger",
+        "c.nspname, c.relname, g.tgname",
+        f"{_RELATIONS} JOIN pg_trigger g ON g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgparentid = 0",
+    ),
+    (
+        "pg_policy",
+        "p.oid",
+        "0",
+        "policy",
+        "c.nspname, c.relname, p.polname",
+        f"{_RELATIONS} JOIN pg_policy p ON p.polrelid = c.oid",
+    ),
+    (
+        "pg_statistic_ext",
+        "s.oid",
+        "0",
+        "statistics",
+        "n.nspname, s.stxname",
+        "FROM ns n JOIN pg_statistic_ext s ON s.stxnamespace = n.oid",
+    ),
+    (
+        "pg_type",
+        "t.oid",
+        "0",
+        "relation",
+        "c.nspname, c.relname",
+        f"{_RELATIONS} JOIN pg_type r ON r.typrelid = c.oid JOIN pg_type t ON t.oid IN (r.oid, r.typarray)",
+    ),
+    (
+        "pg_type",
+        "t.oid",
+        "0",
+        "type",
+        "n.nspname, o.typname",
+        "FROM ns n JOIN pg_type o ON o.typnamespace = n.oid AND o.typtype IN ('e', 'd', 'c', 'r') "
+        "LEFT JOIN pg_class k ON k.oid = o.typrelid JOIN pg_type t ON t.oid IN (o.oid, o.typarray) "
+        "WHERE k.relkind IS NULL OR k.relkind = 'c'",
+    ),
+    (
+        "pg_class",
+        "k.oid",
+        "0",
+        "type",
+        "n.nspname, k.relname",
+        "FROM ns n JOIN pg_class k ON k.relnamespace = n.oid AND k.relkind = 'c'",
+    ),
+    (
+        "pg_class",
+        "k.oid",
+        "a.attnum",
+        "type",
+        "n.nspname, k.relname",
+        "FROM ns n JOIN pg_class k ON k.relnamespace = n.oid AND k.relkind = 'c' "
+        "JOIN pg_attribute a ON a.attrelid = k.oid AND a.attnum > 0",
+    ),
+    (
+        "pg_constraint",
+        "k.oid",
+        "0",
+        "type",
+        "n.nspname, o.typname",
+        "FROM ns n JOIN pg_type o ON o.typnamespace = n.oid JOIN pg_constraint k ON k.contypid = o.oid",
+    ),
+    (
+        "pg_class",
+        "s.oid",
+        "0",
+        "sequence",
+        "n.nspname, s.relname",
+        "FROM ns n JOIN pg_class s ON s.relnamespace = n.oid AND s.relkind = 'S'",
+    ),
+    (
+        "pg_proc",
+        "p.oid",
+        "0",
+        "function",
+        "n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)",
+        "FROM ns n JOIN pg_proc p ON p.pronamespace = n.oid",
+    ),
+    ("pg_namespace", "n.oid", "0", "schema", "n.nspname", "FROM ns n"),
+    ("pg_extension", "e.oid", "0", "extension", "e.extname", "FROM pg_extension e"),
+)
+_MEMBERS = (
+    "SELECT d.classid, d.objid, 0, json_build_array('extension', e.extname)::text FROM pg_depend d "
+    "JOIN pg_extension e ON e.oid = d.refobjid WHERE d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass"
+)
+
+
+def dependency_section() -> Section:
+    """(what stands on another, the other), both by their places; a sequence's owner is left out."""
+    nodes = " UNION ALL ".join(
+        f"SELECT '{catalog}'::regclass::oid, {oid}, {part}, json_build_array('{kind}', {names})::text {source}"
+        for catalog, oid, part, kind, names, source in _NODES
+    )
+    return Section(
+        "dependency",
+        [("dependent", "p.dependent::json"), ("on", "p.on_what::json")],
+        f"FROM (WITH node (class, id, part, place) AS MATERIALIZED ({nodes} UNION ALL {_MEMBERS}) "
+        "SELECT DISTINCT a.place AS dependent, b.place AS on_what FROM pg_depend d "
+        "JOIN node a ON a.class = d.classid AND a.id = d.objid AND a.part = d.objsubid "
+        "JOIN node b ON b.class = d.refclassid AND b.id = d.refobjid AND b.part = d.refobjsubid "
+        "WHERE d.deptype IN ('n', 'a', 'i') AND a.place <> b.place "
+        "AND NOT (d.deptype IN ('a', 'i') AND a.place LIKE '[\"sequence\"%')) p",
+    )

@@ -1,0 +1,164 @@
+"""Where the objects of both catalogs are: by the place that pg_depend names, and by the label of a difference.
+
+Both sides are written with the names of the actual database after its renames, so that one place means one object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from ..catalog.rows import Place, Relation
+from ..differences.comparison import Comparison
+from ..differences.name_resolution import Side
+
+# By the start of a difference's kind: what its object is. The first that fits.
+_FAMILIES = (
+    ("column_", "column"),
+    ("primary_key_", "constraint"),
+    ("foreign_key_", "constraint"),
+    ("unique_", "constraint"),
+    ("check_", "constraint"),
+    ("exclusion_", "constraint"),
+    ("constraint_", "constraint"),
+    ("index_", "index"),
+    ("trigger_", "trigger"),
+    ("rule_", "rule"),
+    ("policy_", "policy"),
+    ("type_", "type"),
+    ("enum_", "type"),
+    ("domain_", "type"),
+    ("sequence_", "sequence"),
+    ("function_", "function"),
+    ("statistics_", "statistics"),
+    ("schema_", "schema"),
+    ("extension_", "extension"),
+)
+_PARTS = ("columns", "constraints", "indexes", "triggers", "rules", "policies")
+_SINGULAR = {"indexes": "index", "policies": "policy"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An object: its place, its row, and the row of its table."""
+
+    place: Place
+    label: str
+    row: Any
+    table: Optional[Relation] = None
+
+
+def family(kind: str) -> str:
+    """What the object of a difference of ``kind`` is."""
+    return next((found for start, found in _FAMILIES if kind.startswith(start)), "relation")
+
+
+def owner_of(place: Place) -> Place:
+    """What a part belongs to: a default to its column, a column, constraint, index … to its relation."""
+    if place[0] == "default":
+        return ("column", *place[1:])
+    return ("relation", *place[1:3]) if len(place) == 4 and place[0] != "function" else place
+
+
+class Places:
+    """Both catalogs by place and by label, and what stands on what on either side."""
+
+    def __init__(self, work: Comparison) -> None:
+        self.work = work
+        self.expected = {entry.place: entry for entry in self._entries(work.expected, expected=True)}
+        self.actual = {entry.place: entry for entry in self._entries(work.actual, expected=False)}
+        self.wanted = self._dependencies(work.expected, expected=True)
+        self.present = self._dependencies(work.actual, expected=False)
+        self._labels: dict[tuple[str, str], Place] = {}
+        for entries in (self.actual, self.expected):
+            for entry in entries.values():
+                self._labels[entry.place[0], entry.label] = entry.place
+
+    def _entries(self, side: Side, *, expected: bool) -> Iterator[Entry]:
+        def home(schema: str) -> str:
+            return self.work.sides.home(schema) if expected else schema
+
+        catalog = side.catalog
+        for row in catalog.relations:
+            at, label = (home(row.schema), row.name), side.label(row.schema, row.name)
+            yield Entry(("relation", *at), label, row, row)
+            for plural in _PARTS:
+                kind = _SINGULAR.get(plural, plural[:-1])
+                for part in getattr(row, plural):
+                    yield Entry((kind, *at, part.name), f"{label}.{part.name}", part, row)
+        for kind, rows in (("type", catalog.types), ("sequence", catalog.sequences)):
+            for item in rows:
+                yield Entry((kind, home(item.schema), item.name), side.label(item.schema, item.name), item)
+        for function in catalog.functions:
+            label = side.label(function.schema, f"{function.name}({function.identity})")
+            place = ("function", home(function.schema), function.name, side.name(function.identity))
+            yield Entry(place, label, function)
+        for statistics in catalog.statistics:
+            label = side.label(statistics.schema, statistics.table, statistics.name)
+            yield Entry(("statistics", home(statistics.schema), statistics.name), label, statistics)
+        for schema in catalog.schemas:
+            yield Entry(("schema", home(schema.name)), schema.name, schema)
+        for extension in catalog.extensions:
+            yield Entry(("extension", extension.name), extension.name, extension)
+
+    def _dependencies(self, side: Side, *, expected: bool) -> dict[Place, set[Place]]:
+        """What each object stands on."""
+        found: dict[Place, set[Place]] = {}
+        for one, other in side.catalog.dependencies:
+            dependent, on = (self._place(side, place, expected=expected) for place in (one, other))
+            if dependent != on:
+                found.setdefault(dependent, set()).add(on)
+        return found
+
+    def _place(self, side: Side, place: Place, *, expected: bool) -> Place:
+        kind, *names = place
+        if kind == "extension":
+            return place
+        if expected:
+            names[0] = self.work.sides.home(names[0])
+        elif len(names) > 1 and kind not in ("type", "sequence", "function", "statistics"):
+            columns = self.work.renames.columns.get((names[0], names[1]), {})
+            if kind in ("column", "default"):
+                names[2] = columns.get(names[2], names[2])
+            names[1] = self.work.renames.tables.get((names[0], names[1]), names[1])
+        if kind == "function":
+            names[2] = side.name(names[2])
+        found = (kind, *names)
+        if kind in ("column", "default"):
+            return self._column(found, self.expected if expected else self.actual)
+        return found
+
+    @staticmethod
+    def _column(place: Place, entries: dict[Place, Entry]) -> Place:
+        """A view for its column; a generated column for its expression."""
+        relation = entries.get(("relation", *place[1:3]))
+        if relation is not None and relation.row.kind in "vm":
+            return relation.place
+        column = entries.get(("column", *place[1:]))
+        if place[0] == "default" and column is not None and column.row.generated:
+            return column.place
+        return place
+
+    def of(self, kind: str, label: str) -> Optional[Place]:
+        """The place of a difference's object."""
+        wanted = family(kind)
+        found = self._labels.get((wanted, label))
+        if found is None and kind.startswith("enum_"):
+            types = [at for at in self._labels if at[0] == "type" and label.startswith(f"{at[1]}.")]
+            return self._labels[max(types, key=lambda at: len(at[1]))] if types else None
+        if found is None and kind in ("unique_as_index", "constraint_comment", "index_invalid", "index_storage"):
+            for other in ("constraint", "index", "trigger", "rule", "policy"):
+                found = found or self._labels.get((other, label))
+        if found is None and wanted == "sequence":
+            found = self._labels.get(("column", label))
+        return found
+
+    def dependents(self, place: Place) -> set[Place]:
+        """What stands on it, or on a part of it, in the actual database."""
+        found = set()
+        for dependent, on in self.present.items():
+            if dependent != place and owner_of(dependent) != place:
+                if place in on or any(owner_of(item) == place for item in on):
+                    found.add(dependent)
+        return found

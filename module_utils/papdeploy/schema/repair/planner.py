@@ -1,0 +1,177 @@
+"""From differences to steps: what stands in the way of a change is dropped before it and made again after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..catalog.rows import Place
+from ..differences.columns import type_risk
+from ..differences.comparison import Comparison
+from ..differences.result import Difference
+from ..differences.types import swapped
+from .order import Step, in_order
+from .places import Entry, Places, family, owner_of
+from .ranks import rank
+from .remake import REPLACE, RETYPE, SWAP, WIDEN, dropped, entry_of, in_the_way, made
+from .tables import relation_pieces
+
+_SWAPS = ("enum_label_extra", "enum_label_order")
+_KEYS = ("primary_key_", "unique_", "constraint_deferrable")
+# What a statement that makes an object again does not say.
+_BESIDE = ("_owner", "_grant")
+_MISSING = {
+    "index": "index_missing",
+    "policy": "policy_missing",
+    "trigger": "trigger_missing",
+    "rule": "rule_missing",
+    "function": "function_missing",
+    "column": "column_generated",
+    "default": "column_default",
+    "statistics": "statistics_missing",
+}
+
+
+class Planner:
+    """The steps of one script."""
+
+    def __init__(self, work: Comparison, differences: Sequence[Difference]) -> None:
+        self.work, self.differences = work, differences
+        self.places = Places(work)
+        self.found = [(difference, self.places.of(difference.kind, difference.object)) for difference in differences]
+        self.swaps = {place for difference, place in self.found if place and difference.kind in _SWAPS}
+        self.gone = {place for difference, place in self.found if place and difference.kind.endswith("_extra")}
+        self.gone -= self.swaps
+        self.changes = self._changes()
+        self.remade, self.kept = self._remade()
+
+    def steps(self) -> list[Step]:
+        steps: list[Step] = []
+        for difference, place in self.found:
+            steps += self._steps(difference, place)
+        for place in self.swaps:
+            steps.append(self._swap(place))
+        for place, entry in self.remade.items():
+            steps += self._remake(place, entry)
+        return in_order(steps, self.places.wanted, self.places.present)
+
+    def _changes(self) -> dict[Place, str]:
+        """The places whose change disturbs what stands on them, and how."""
+        found: dict[Place, str] = dict.fromkeys(self.gone, REPLACE)
+        found.update(dict.fromkeys(self.swaps, SWAP))
+        for difference, place in self.found:
+            how = self._how(difference, place) if place else ""
+            if place and how:
+                found[place] = REPLACE if REPLACE in (how, found.get(place)) else how
+        return found
+
+    def _how(self, difference: Difference, place: Place) -> str:
+        kind, repair = difference.kind, [text for text in difference.repair if not text.startswith("--")]
+        if not repair:
+            return ""
+        if kind in ("column_type", "column_generated") and any(" DROP COLUMN " in text for text in repair):
+            return REPLACE
+        if kind == "column_type":
+            wanted, present = self.places.expected[place].row, self.places.actual[place].row
+            risk = type_risk(self.work.expected.type(wanted.type), self.work.actual.type(present.type))
+            return WIDEN if risk[0] else RETYPE
+        if kind == "column_collation":
+            return WIDEN
+        drops = any(text.startswith("DROP ") or " DROP CONSTRAINT " in text for text in repair)
+        if kind.startswith(_KEYS) and drops:
+            return REPLACE
+        return REPLACE if kind in ("function_changed", "view_definition") and drops else ""
+
+    def _remade(self) -> tuple[dict[Place, Entry], dict[Place, str]]:
+        """What is dropped and made again, by the models' words or as it was; and what cannot be dropped, and why."""
+        remade: dict[Place, Entry] = {}
+        kept: dict[Place, str] = {}
+        for place in self._whole_again():
+            remade[place] = self.places.expected[place]
+        for place in in_the_way(self.places, self.changes):
+            if place in self.gone or owner_of(place) in self.gone:
+                continue
+            entry = entry_of(self.places, place, expected=True) or entry_of(self.places, place, expected=False)
+            if entry is not None:
+                remade[place] = entry
+        for place in self.gone:
+            for other in self.places.dependents(place):
+                if other in remade and entry_of(self.places, other, expected=True) is None:
+                    del remade[other]
+                    kept[place] = " ".join((other[0], ".".join(other[1:])))
+        return remade, kept
+
+    def _whole_again(self) -> list[Place]:
+        """Views and functions that CREATE OR REPLACE cannot change."""
+        kinds = ("view_definition", "function_changed")
+        return [place for d, place in self.found if place and d.kind in kinds and self.changes.get(place) == REPLACE]
+
+    def _steps(self, difference: Difference, place: Place | None) -> list[Step]:
+        kind, name = difference.kind, difference.object
+        if place is None:
+            return [Step(rank(kind), name, _said(difference), kind=kind)]
+        if kind in ("table_missing", "view_missing"):
+            return self._pieces(place, difference)
+        if place in self.swaps and kind.startswith("enum_"):
+            return []
+        if place in self.remade and not kind.endswith(_BESIDE):
+            return []
+        gone = place in self.gone
+        statements = _said(difference)
+        if place in self.kept and gone:
+            why = f"-- {kind} {name}: {self.kept[place]} stands on it, which the models do not have: drop that first"
+            statements = [why, *(text if text.startswith("--") else f"-- {text}" for text in statements)]
+        step = Step(rank(kind), name, statements, kind=kind)
+        (step.drops if gone else step.makes).add(place)
+        if kind == "column_missing":
+            step.makes.add(("default", *place[1:]))
+        if kind == "column_default" and family(kind) == place[0]:
+            step.makes.add(("default", *place[1:]))
+        return [step]
+
+    def _pieces(self, place: Place, difference: Difference) -> list[Step]:
+        found = []
+        for piece, statements in relation_pieces(self.work, self.places.expected[place].row):
+            kind = difference.kind if piece == place else self._missing_kind(piece)
+            found.append(Step(rank(kind), difference.object, statements, makes={piece}, kind=kind))
+        return found
+
+    def _missing_kind(self, place: Place) -> str:
+        if place[0] == "relation":
+            return "view_missing"
+        if place[0] != "constraint":
+            return _MISSING[place[0]]
+        entry = self.places.expected.get(place) or self.places.actual[place]
+        return f"{entry.row.type.replace(' ', '_')}_missing"
+
+    def _remake(self, place: Place, entry: Entry) -> list[Step]:
+        old = entry_of(self.places, place, expected=False)
+        found = []
+        if old is not None:
+            statements = [text for text in dropped(self.work, old) if not text.startswith("--")]
+            found.append(Step(rank("view_extra"), old.label, statements, drops={place}, kind="remade"))
+        statements = made(self.work, entry)
+        if entry_of(self.places, place, expected=True) is None:
+            statements = [f"-- the models do not have {' '.join((place[0], entry.label))}: as it was", *statements]
+        found.append(Step(rank(self._missing_kind(place)), entry.label, statements, makes={place}, kind="remade"))
+        return found
+
+    def _swap(self, place: Place) -> Step:
+        """One exchange of an enum, whatever differs in its labels."""
+        expected, actual = self.places.expected[place], self.places.actual[place]
+        types = [".".join(other[1:]) for other in self.places.dependents(place) if other[0] == "type"]
+        renames = [
+            text for d, other in self.found if other == place and d.kind == "enum_label_renamed" for text in d.repair
+        ]
+        statements = [*renames, *swapped(self.work, expected.row, actual.row)]
+        if types:
+            why = f"-- {expected.label}: {', '.join(types)} stands on it, which has to be made anew by hand first"
+            statements = [why, *(text if text.startswith("--") else f"-- {text}" for text in statements)]
+        return Step(rank("enum_label_order"), expected.label, statements, makes={place}, kind="enum_label_order")
+
+
+def _said(difference: Difference) -> list[str]:
+    """The repair; where no statement makes one, a remark that says so."""
+    if difference.repair:
+        return difference.repair
+    words = f"{difference.expected} instead of {difference.actual}".replace("\n", " ")
+    return [f"-- {difference.kind} {difference.object}: {words}: no statement changes this, decide by hand"]
