@@ -18,6 +18,7 @@ sys.path.insert(0, str(CORPUS))
 from mutations import MUTATIONS, Mutation  # noqa: E402
 from papdeploy.schema import CheckOptions, CheckResult, check, expect, load_models, repair_script  # noqa: E402
 from papdeploy.schema.catalog.rows import Catalog  # noqa: E402
+from papdeploy.schema.checker import examine  # noqa: E402
 from variations import VARIATIONS, Variation  # noqa: E402
 
 pytestmark = pytest.mark.every_version
@@ -77,10 +78,11 @@ def rolled_back(corpus: Corpus) -> Iterator[Corpus]:
     corpus.connection.rollback()
 
 
-def statements(result: CheckResult) -> list[str]:
+def statements(corpus: Corpus) -> list[str]:
     """The proposed SQL as it can run in this test's transaction."""
-    script = [statement.replace(" CONCURRENTLY", "") for statement in repair_script(result.differences)]
-    return [s for s in script if s not in ("BEGIN;", "COMMIT;") and not s.splitlines()[-1].startswith("--")]
+    result, work = examine(corpus.connection, corpus.expected, OPTIONS, repair=True)
+    script = [statement.replace(" CONCURRENTLY", "") for statement in repair_script(result.differences, work)]
+    return [s for s in script if not s.splitlines()[-1].startswith("--")]
 
 
 def described(result: CheckResult) -> str:
@@ -107,10 +109,11 @@ def test_mutation(rolled_back: Corpus, mutation: Mutation) -> None:
         assert difference.why
     if mutation.repaired:
         assert all(difference.repair for difference in result.differences)
-        for statement in statements(result):
+        script = statements(rolled_back)
+        for statement in script:
             rolled_back.run(statement)
         again = rolled_back.check()
-        assert again.matches, f"after {statements(result)}:\n{described(again)}"
+        assert again.matches, f"after {script}:\n{described(again)}"
 
 
 # Everything to another role; REASSIGN OWNED would take the system's objects too.

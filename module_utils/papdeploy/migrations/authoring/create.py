@@ -8,11 +8,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Optional
 
 from ...core.errors import Refused
 from ...sql.statements import split
 from ..run.apply import who_am_i
+
+if TYPE_CHECKING:
+    from ...schema.repair.order import Step
 
 _HEADER = '''"""{title}
 
@@ -34,10 +37,6 @@ def downgrade(db):
 
 
 if __name__ == "__main__":
-    import sys
-    from pathlib import Path
-
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
     from papdeploy.migrations.cli.file import main
 
     raise SystemExit(main(__file__))
@@ -48,6 +47,10 @@ if __name__ == "__main__":
 class Draft:
     """The bodies of one file: statements (SQL, or ``--`` remarks for the person) up and down."""
 
+    suffix: str = ""
+    title: str = ""
+    transactional: bool = True
+    no_way_back: str = 'raise NotImplementedError("write the downgrade, or say why there is none")'
     up: list[str] = field(default_factory=list)
     down: list[str] = field(default_factory=list)
 
@@ -72,8 +75,8 @@ def new(
 ) -> list[Path]:
     """Write ``folder/YYYY_MM_DD_name.py`` and return the paths of what was written; never overwrites.
 
-    With ``models`` it is filled with what the database at ``url`` lacks. Statements with CONCURRENTLY get a second file
-    of their own, which requires the first.
+    With ``models`` it is filled with what the database at ``url`` lacks. New labels of enums, which nothing may use in
+    their own transaction, get a file before it, statements with CONCURRENTLY one after it.
     """
     slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
     if not slug:
@@ -81,31 +84,28 @@ def new(
     if not folder.is_dir():
         raise Refused(f"There is no folder {folder}.")
     day = today or date.today()
-    first = folder / f"{day:%Y_%m_%d}_{slug}.py"
-    alone = folder / f"{day:%Y_%m_%d}_{slug}_concurrently.py"
-    together, concurrent = _from_models(models, url, scratch_url) if models else (Draft(), Draft())
-    paths = [first, alone] if concurrent.up else [first]
+    drafts = _from_models(models, url, scratch_url) if models else [Draft()]
+    paths = [folder / f"{day:%Y_%m_%d}_{slug}{draft.suffix}.py" for draft in drafts]
     for path in paths:
         if path.exists():
             raise Refused(f"{path} is there already.", hint="Choose another name.")
-    title = name.strip().rstrip(".") + "."
-    first.write_text(_text(title, day, author, together, transactional=True), encoding="utf-8")
-    if concurrent.up:
-        title = f"{name.strip()}, the part outside a transaction."
-        text = _text(title, day, author, concurrent, transactional=False, requires=first.stem)
-        alone.write_text(text, encoding="utf-8")
+    before = ""
+    for path, draft in zip(paths, drafts):
+        title = f"{name.strip()}{draft.title}".rstrip(".") + "."
+        path.write_text(_text(title, day, author, draft, requires=before), encoding="utf-8")
+        before = path.stem
     return paths
 
 
-def _text(title: str, day: date, author: str, draft: Draft, transactional: bool, requires: str = "") -> str:
+def _text(title: str, day: date, author: str, draft: Draft, requires: str = "") -> str:
     return _HEADER.format(
         title=title[:1].upper() + title[1:].replace("_", " "),
         date=day.isoformat(),
         author=author or who_am_i().partition("@")[0],
         requires=f'\nrequires = ["{requires}"]' if requires else "",
-        transactional=transactional,
+        transactional=draft.transactional,
         upgrade=_body(draft.up, 'raise NotImplementedError("write the change")'),
-        downgrade=_body(draft.down, 'raise NotImplementedError("write the downgrade, or say why there is none")'),
+        downgrade=_body(draft.down, draft.no_way_back),
     )
 
 
@@ -113,7 +113,7 @@ def _body(statements: Sequence[str], empty: str) -> str:
     lines: list[str] = []
     for statement in statements:
         if statement.lstrip().startswith("--"):
-            lines += [f"    # {line.lstrip('- ')}" for line in statement.splitlines()]
+            lines += [f"    # {line.removeprefix('--').strip()}" for line in statement.splitlines()]
         else:
             lines.append(f"    db.execute({_literal(statement)})")
     if not any(line.startswith("    db.") for line in lines):
@@ -131,41 +131,55 @@ def _literal(statement: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
-def _from_models(models: Sequence[str], url: str, scratch_url: Optional[str]) -> tuple[Draft, Draft]:
-    from .from_models import differences
+def _from_models(models: Sequence[str], url: str, scratch_url: Optional[str]) -> list[Draft]:
+    from .from_models import repairs
 
-    up, down = differences(models, url, scratch_url)
-    if not up:
+    up, down = repairs(models, url, scratch_url)
+    if not up.steps:
         raise Refused("The database matches the models: there is nothing to migrate.")
-    together, concurrent = Draft(), Draft()
-    # What would throw rows or values away is proposed, for the person to decide; and so is the downgrade.
-    destructive = {difference.object for difference in up if _destroys(difference)}
-    for difference in up:
-        (concurrent if _concurrently(difference) else together).up.extend(_statements(difference, destructive))
-    for difference in reversed(down):
-        (concurrent if _concurrently(difference) else together).down.extend(_statements(difference, destructive))
-    return together, concurrent
+    labels = [step for step in up.steps if step.kind == "enum_label_missing"]
+    alone = up.following([step for step in up.steps if _concurrently(step.statements)])
+    early = Draft("_labels", ", the labels first", transactional=False, no_way_back="pass")
+    main, late = Draft(), Draft("_concurrently", ", the part outside a transaction", transactional=False)
+    # What would throw rows or values away is proposed, for the person to decide; and so is the way back from it.
+    proposed = {step.name for step in up.steps if _destroys(step)}
+    homes: dict[str, Draft] = {}
+    for step in up.steps:
+        home = early if step in labels else late if id(step) in alone else main
+        homes.setdefault(step.name, home)
+        home.up += _statements(step, proposed, transactional=home.transactional)
+    for step in down.steps:
+        home = homes.get(step.name, main)
+        home = main if home is early else home  # a label goes by an exchange of the type, which rolls back
+        home.down += _statements(step, proposed, transactional=home.transactional)
+    if early.up:
+        early.down.append("-- a label goes when its type is exchanged, in the file after this one")
+    return [draft for draft in (early, main, late) if draft.up or draft is main]
 
 
-def _destroys(difference: Any) -> bool:
-    return any(text.startswith("--") and "destroys" in text for text in difference.repair)
+def _destroys(step: Step) -> bool:
+    return any(text.startswith("--") and "destroys" in text for text in step.statements)
 
 
-def _statements(difference: Any, proposed: Collection[str]) -> list[str]:
-    """The repair of a difference, headed by what it is about; as a remark only, if its object is in ``proposed``."""
-    head = f"-- {difference.kind} {difference.object}: {difference.expected} instead of {difference.actual}"
-    repair = [_repeatable(text) for text in difference.repair]
-    if difference.object in proposed:
-        repair = [text if text.startswith("--") else f"-- db.execute({_literal(text)})" for text in repair]
-    return [head, *repair]
+def _statements(step: Step, proposed: Collection[str], *, transactional: bool) -> list[str]:
+    """A step headed by what it is about; as a remark only, if its object is in ``proposed``."""
+    found = [f"-- {step.kind} {step.name}"]
+    for text in step.statements:
+        if text.startswith("--"):
+            found.append(text)
+            continue
+        text = text.replace(" CONCURRENTLY", "", 1) if transactional else _repeatable(text)
+        found.append(f"-- db.execute({_literal(text)})" if step.name in proposed else text)
+    return found
 
 
 def _repeatable(statement: str) -> str:
-    """A CONCURRENTLY statement so that it can run again after an interruption: the other kind is rolled back."""
+    """A statement outside a transaction so that it can run again after an interruption: the other kind rolls back."""
     text = re.sub(r"^(CREATE (?:UNIQUE )?INDEX CONCURRENTLY) (?!IF )", r"\1 IF NOT EXISTS ", statement)
+    text = re.sub(r"^(ALTER TYPE \S+ ADD VALUE) (?!IF )", r"\1 IF NOT EXISTS ", text)
     return re.sub(r"^(DROP INDEX CONCURRENTLY) (?!IF )", r"\1 IF EXISTS ", text)
 
 
-def _concurrently(difference: Any) -> bool:
-    """Whether its repair needs CONCURRENTLY: then all of it goes outside the transaction, in its order."""
-    return any(s.has("CONCURRENTLY") for text in difference.repair for s in split(text))
+def _concurrently(statements: Sequence[str]) -> bool:
+    """Whether any needs CONCURRENTLY: then all of the step goes outside the transaction, in its order."""
+    return any(s.has("CONCURRENTLY") for text in statements for s in split(text))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Optional
 
 if TYPE_CHECKING:
     from ...schema.catalog.rows import Catalog
+    from ...schema.differences.comparison import Comparison
+    from ...schema.repair.order import Dependencies, Step
 
 
 def configured(specs: Sequence[str]) -> Any:
@@ -38,18 +40,42 @@ def expected_catalog(configuration: Any, url: str, scratch_url: Optional[str] = 
     return catalog
 
 
-def differences(specs: Sequence[str], url: str, scratch_url: Optional[str] = None) -> tuple[list[Any], list[Any]]:
-    """What the database at ``url`` lacks of the models, and the downgrade from there."""
-    from ...schema import CheckOptions, compare, describe
+def repairs(specs: Sequence[str], url: str, scratch_url: Optional[str] = None) -> tuple[Plan, Plan]:
+    """How the database at ``url`` gets what it lacks of the models, and the way back from there."""
+    from ...schema import CheckOptions, describe
     from ...schema.catalog.connect import open_session
     from ...schema.checker import scope
+    from ...schema.differences.catalogs import compared
 
     configuration = configured(specs)
     options = CheckOptions.from_dict(check_options(configuration))
     expected = expected_catalog(configuration, url, scratch_url)
     with open_session(url) as session:
-        actual = describe(session, *scope(expected))
-    return list(compare(expected, actual, options)), list(compare(actual, _owned(expected), options))
+        actual = describe(session, *scope(expected), dependencies=True)
+    up = Plan.of(compared(expected, actual, options))
+    return up, Plan.of(compared(actual, _owned(expected), replace(options, undo=True)))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps in their order, and what decides which of them must follow which."""
+
+    steps: list[Step]
+    wanted: Dependencies
+    present: Dependencies
+
+    @classmethod
+    def of(cls, work: Comparison) -> Plan:
+        from ...schema.repair.planner import Planner
+
+        planner = Planner(work, work.differences)
+        return cls(planner.steps(), planner.places.wanted, planner.places.present)
+
+    def following(self, chosen: Sequence[Step]) -> set[int]:
+        """The ids of ``chosen`` and of the steps that must come after one of them."""
+        from ...schema.repair.order import after_steps
+
+        return after_steps(chosen, self.steps, self.wanted, self.present)
 
 
 def _owned(catalog: Catalog) -> Catalog:

@@ -10,7 +10,7 @@ from typing import Any, Optional, Union
 from ...core.errors import PapError
 from ...core.records import as_object, read
 
-CATALOG_FORMAT = 3
+CATALOG_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -353,6 +353,10 @@ class Catalog:
             return None
         value = json.loads(path.read_text(encoding="utf-8"))
         return cls.from_json(value) if value.get("format") == CATALOG_FORMAT else None
+
+    def dependencies_known(self) -> bool:
+        """Whether they were asked for, as far as that can be told: every table has columns that stand on something."""
+        return bool(self.dependencies) or not self.relations
 
     def as_json(self) -> dict[str, Any]:
         return as_object(self)

@@ -196,7 +196,7 @@ class Source:
     def _expected(self, major: int) -> Catalog:
         if not self.arguments.no_cache:
             found = cached(cache_folder(), self.models.digest(major))
-            if found is not None:
+            if found is not None and found.dependencies_known():
                 return found
         catalog = self.made()
         server = catalog.database.major

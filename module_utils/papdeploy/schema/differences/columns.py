@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
-
-from ...sql.expressions import base_type
+from ...sql.lexer import tokenize
 from ...sql.quoting import quote_name, quote_text
 from ..catalog.rows import Column, Relation
 from ..repair import definitions
 from ..repair.tables import column_definition, column_extras
 from .comparison import Comparison
+from .conversions import conversion, type_risk
 from .pairs import ColumnPair
 from .sequences import compare_generator
 
 _STORAGES = {"p": "PLAIN", "e": "EXTERNAL", "m": "MAIN", "x": "EXTENDED"}
 _COMPRESSIONS = {"p": "pglz", "l": "lz4"}
-_INTEGERS = ("smallint", "integer", "bigint")
 
 
 def compare_columns(work: Comparison, label: str, name: str, expected: Relation, actual: Relation) -> None:
@@ -85,6 +83,11 @@ def set_not_null(name: str, column: str) -> list[str]:
     ]
 
 
+def in_partition_key(table: Relation, column: str) -> bool:
+    """Whether rows are placed by the column: then it can neither go nor change its type."""
+    return any(token.kind == "name" and token.text == column for token in tokenize(table.partition_key))
+
+
 def _report_extra(work: Comparison, label: str, name: str, column: Column) -> None:
     quoted = quote_name(column.name)
     fills_itself = column.default is not None or column.identity or column.generated
@@ -134,57 +137,37 @@ def _compare_column(work: Comparison, pair: ColumnPair) -> None:
 
 
 def _compare_type(work: Comparison, pair: ColumnPair) -> bool:
-    expected, actual, target = pair.expected, pair.actual, pair.target
+    expected, actual = pair.expected, pair.actual
     wanted, present = work.expected.type(expected.type), work.actual.type(actual.type)
     if wanted == present:
         return True
     severity, why = type_risk(wanted, present)
-    text = definitions.column_type(expected, work.sides.sql)
-    using = "" if why else f" USING {_converted(work, expected, actual)}"
-    drop_default = [f"{target} DROP DEFAULT;"] if actual.default is not None and not why else []
-    set_default = []
-    if drop_default and expected.default is not None:
-        set_default = [f"{target} SET DEFAULT {work.sides.sql(expected.default)};"]
-    repair = [
-        "-- rewrites or scans the table under an exclusive lock, unless the new type is only wider",
-        *drop_default,
-        f"{target} TYPE {text}{using};",
-        *set_default,
-    ]
     types = expected.type, actual.type
+    repair = _made_anew(work, pair) if expected.generated else _retyped(work, pair, wanted, present)
     work.add("column_type", pair.label, *types, repair, table=pair.table_label, severity=severity, why=why)
     return False
 
 
-def _converted(work: Comparison, expected: Column, actual: Column) -> str:
-    """The old value as the new type; user-defined types know only their own casts, and text."""
-    made = [base_type(row.type) for row in (expected, actual) if "." in row.type or '"' in row.type]
-    array = "[]" if expected.type.endswith("[]") else ""
-    hop = f"::text{array}" if made else ""
-    return f"{quote_name(actual.name)}{hop}::{work.sides.sql(expected.type)}"
-
-
-def type_risk(expected: str, actual: str) -> tuple[str, str]:
-    """(severity, why) where two types differ only in what fits; ('', '') where they are different things."""
-    if expected in _INTEGERS and actual in _INTEGERS:
-        if _INTEGERS.index(actual) > _INTEGERS.index(expected):
-            return "warning", "larger numbers get in than the models expect"
-        return "error", "numbers that the models allow are refused: out of range"
-    texts = ("text", "character varying")
-    if base_type(expected) in texts and base_type(actual) in texts:
-        room, present = _length(expected), _length(actual)
-        if present >= room:
-            return (
-                "warning",
-                "longer texts get in than the models expect" if present > room else "the types behave alike",
-            )
-        return "error", "longer texts are refused: value too long"
-    return "", ""
-
-
-def _length(name: str) -> float:
-    match = re.search(r"\((\d+)\)", name)
-    return int(match[1]) if match else float("inf")
+def _retyped(work: Comparison, pair: ColumnPair, wanted: str, present: str) -> list[str]:
+    expected, actual, target = pair.expected, pair.actual, pair.target
+    text = definitions.column_type(expected, work.sides.sql)
+    found = conversion(wanted, present, quote_name(actual.name), work.sides.sql(expected.type))
+    if found.using is None or in_partition_key(pair.actual_table, actual.name):
+        why = found.remark if found.using is None else "the table is partitioned by it: make the table anew"
+        return [f"-- {pair.label}: {why}", f"-- {target} TYPE {text} USING …;"]
+    using = f" USING {found.using}" if found.using and not actual.generated else ""
+    remarks = [f"-- {found.remark}"] if found.remark else []
+    drop_default = [f"{target} DROP DEFAULT;"] if actual.default is not None and using else []
+    set_default = []
+    if drop_default and expected.default is not None:
+        set_default = [f"{target} SET DEFAULT {work.sides.sql(expected.default)};"]
+    return [
+        "-- rewrites or scans the table under an exclusive lock, unless the new type is only wider",
+        *remarks,
+        *drop_default,
+        f"{target} TYPE {text}{using};",
+        *set_default,
+    ]
 
 
 def _compare_not_null(work: Comparison, pair: ColumnPair) -> None:
@@ -227,7 +210,7 @@ def _compare_generated(work: Comparison, pair: ColumnPair) -> None:
             repair = _made_anew(work, pair)
         elif expected.default is not None:
             repair.append(f"{target} SET DEFAULT {work.sides.sql(expected.default)};")
-    elif same_kind and work.major >= 17:
+    elif same_kind and work.major >= 17 and work.expected.type(expected.type) == work.actual.type(actual.type):
         repair = [f"{target} SET EXPRESSION AS ({work.sides.sql(expected.generation or '')}); -- rewrites the table"]
     else:
         repair = _made_anew(work, pair)

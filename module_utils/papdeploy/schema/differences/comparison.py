@@ -8,7 +8,7 @@ from typing import Any
 from ...sql.lexer import one_line
 from ...sql.quoting import quote_name, quote_text
 from ..catalog.rows import Catalog, Commented, Described, Granted
-from .name_resolution import Sides
+from .name_resolution import Sides, schemas_in_use
 from .options import CheckOptions
 from .renames import find_renames, translate
 from .result import Difference
@@ -23,6 +23,8 @@ class Comparison:
         self.renames = find_renames(expected, actual, options)
         actual = translate(actual, self.renames)
         self.sides = Sides(expected, actual, schema=options.schema, exact=options.exact)
+        if options.undo:
+            self.sides.scope |= schemas_in_use(actual)
         self.expected, self.actual = self.sides.expected, self.sides.actual
         self.major = actual.database.major
         self.classes: dict[str, Any] = (expected.models or {}).get("classes", {})

@@ -152,7 +152,8 @@ def _compare_state(table: _Table, label: str, ours: Constraint, theirs: Constrai
     wanted_index, index = ours.index or NO_INDEX, theirs.index or NO_INDEX
     own = quote_names(table.actual.schema, theirs.name)
     if index.invalid and not wanted_index.invalid:
-        work.add("index_invalid", label, "valid", "INVALID", [f"REINDEX INDEX CONCURRENTLY {own};"], table=table.label)
+        whole = replace(table, ours, theirs) if table.partitioned else [f"REINDEX INDEX CONCURRENTLY {own};"]
+        work.add("index_invalid", label, "valid", "INVALID", whole, table=table.label)
     options = [", ".join(side.options) for side in (wanted_index, index)]
     if options[0] != options[1]:
         repair = reset_options(f"INDEX {own}", wanted_index, index)

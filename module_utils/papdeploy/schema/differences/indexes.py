@@ -121,8 +121,13 @@ def _compare(
             why="other rows count as doubles than the models say" if unique else "",
         )
     elif actual.invalid and not expected.invalid:
-        repair = [f"REINDEX INDEX{' CONCURRENTLY' if concurrently else ''} {own};"]
-        work.add("index_invalid", object_name, "valid", "INVALID", repair, table=label)
+        repair, why = [f"REINDEX INDEX CONCURRENTLY {own};"], ""
+        if not concurrently:
+            create = definitions.create_index(expected, expected.name, name, work.sides.sql, concurrently=False)
+            repair = ["-- builds the index of every partition while writes wait", f"DROP INDEX {own};", create]
+            repair += _comment(expected, quote_names(actual_table.schema, expected.name))
+            why = "partitions lack their part of it (ON ONLY builds none): queries do not use it as a whole"
+        work.add("index_invalid", object_name, "valid", "INVALID", repair, table=label, why=why)
     _compare_state(
         work, label, name, object_name, own, (expected_table, expected), (actual_table, actual), changed=changed
     )

@@ -44,6 +44,8 @@ class CheckOptions:
     the owners with each other). ``schema``: where unqualified models live ('' follows the search path).
     ``used_by``: what stops working with a table, for the reasons (``{"users": "login"}``).
     ``exact``: both sides are databases, and every catalog difference counts (drift, restore); nothing is left open.
+    ``undo``: the actual side is the models' as well, so that what the expected side has none of goes: schemas and
+    extensions, too (the way back from a repair).
     ``today`` (ISO date) decides about expiry; '' is the current day in UTC. ``positions``: look at the values of
     sequences.
     """
@@ -56,6 +58,7 @@ class CheckOptions:
     schema: str = ""
     used_by: Mapping[str, str] = field(default_factory=lambda: {"users": "login"})
     exact: bool = False
+    undo: bool = False
     today: str = ""
     positions: bool = True
 

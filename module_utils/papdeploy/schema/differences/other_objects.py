@@ -33,8 +33,8 @@ def compare_schemas(work: Comparison) -> None:
         # a revoked right on a schema is how administrators harden a server; a given one is how it is taken
         ours = replace(row, comment=comment, public=tuple(right for right in row.public if right in rights))
         work.compare_common("schema", name, ours, replace(found, comment=present, public=rights), f"SCHEMA {quoted}")
-    if work.options.exact:
-        known = {row.name for row in work.expected.catalog.schemas}
+    if work.options.exact or work.options.undo:
+        known = {work.sides.home(row.name) for row in work.expected.catalog.schemas}
         for name in sorted(actual.keys() - known):
             repair = [f"DROP SCHEMA {quote_name(name)};"]
             work.add("object_extra", f"schema {name}", "nothing", f"schema {name}", repair)
@@ -56,7 +56,7 @@ def compare_extensions(work: Comparison) -> None:
         elif work.options.exact and version != present[name]:
             repair = [f"ALTER EXTENSION {quote_name(name)} UPDATE TO {quote_text(version)};"]
             work.add("object_changed", f"extension {name}", f"version {version}", f"version {present[name]}", repair)
-    if work.options.exact:
+    if work.options.exact or work.options.undo:
         for name in sorted(present.keys() - expected.keys()):
             repair = [f"DROP EXTENSION {quote_name(name)};"]
             work.add("object_extra", f"extension {name}", "nothing", f"extension {name} {present[name]}", repair)

@@ -144,6 +144,9 @@ class Places:
         """The place of a difference's object."""
         wanted = family(kind)
         found = self._labels.get((wanted, label))
+        if kind.startswith("object_"):
+            word, _, name = label.partition(" ")  # schema audit, extension citext
+            return self._labels.get((word, name))
         if found is None and kind.startswith("enum_"):
             types = [at for at in self._labels if at[0] == "type" and label.startswith(f"{at[1]}.")]
             return self._labels[max(types, key=lambda at: len(at[1]))] if types else None
@@ -158,7 +161,7 @@ class Places:
         """What stands on it, or on a part of it, in the actual database."""
         found = set()
         for dependent, on in self.present.items():
-            if dependent != place and owner_of(dependent) != place:
-                if place in on or any(owner_of(item) == place for item in on):
-                    found.add(dependent)
+            outside = dependent != place and owner_of(dependent) != place
+            if outside and (place in on or any(owner_of(item) == place for item in on)):
+                found.add(dependent)
         return found

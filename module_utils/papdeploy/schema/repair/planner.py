@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..catalog.rows import Place
-from ..differences.columns import type_risk
 from ..differences.comparison import Comparison
+from ..differences.conversions import type_risk
 from ..differences.result import Difference
 from ..differences.types import swapped
 from .order import Step, in_order
@@ -52,7 +52,7 @@ class Planner:
             steps.append(self._swap(place))
         for place, entry in self.remade.items():
             steps += self._remake(place, entry)
-        return in_order(steps, self.places.wanted, self.places.present)
+        return _once(in_order(steps, self.places.wanted, self.places.present))
 
     def _changes(self) -> dict[Place, str]:
         """The places whose change disturbs what stands on them, and how."""
@@ -88,7 +88,7 @@ class Planner:
         for place in self._whole_again():
             remade[place] = self.places.expected[place]
         for place in in_the_way(self.places, self.changes):
-            if place in self.gone or owner_of(place) in self.gone:
+            if self.gone & {place, owner_of(place), owner_of(owner_of(place))}:
                 continue
             entry = entry_of(self.places, place, expected=True) or entry_of(self.places, place, expected=False)
             if entry is not None:
@@ -167,6 +167,18 @@ class Planner:
             why = f"-- {expected.label}: {', '.join(types)} stands on it, which has to be made anew by hand first"
             statements = [why, *(text if text.startswith("--") else f"-- {text}" for text in statements)]
         return Step(rank("enum_label_order"), expected.label, statements, makes={place}, kind="enum_label_order")
+
+
+def _once(steps: list[Step]) -> list[Step]:
+    """Without what two differences of one object both propose."""
+    known: dict[frozenset[Place], set[str]] = {}
+    for step in steps:
+        said = known.setdefault(frozenset(place for place in step.makes if place[0] != "default"), set())
+        new = [text for text in step.statements if not text.startswith("--") and text not in said]
+        repeats = said and not new and any(not text.startswith("--") for text in step.statements)
+        step.statements = [text for text in step.statements if text in new or text.startswith("--")] * (not repeats)
+        said.update(new)
+    return [step for step in steps if step.statements]
 
 
 def _said(difference: Difference) -> list[str]:
