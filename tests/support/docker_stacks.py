@@ -102,7 +102,9 @@ class Small:
         )
 
     def inspect(self, name: str = "") -> dict[str, Any]:
-        return self.engine.container(name or self.names[0])
+        """As the engine says it."""
+        found: dict[str, Any] = self.engine.api.inspect_container(name or self.names[0])
+        return found
 
     def ask(self, url: str = "") -> dict[str, Any]:
         with urllib.request.urlopen(url or self.api().base_url(), timeout=10) as answer:

@@ -3,78 +3,102 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from ..core.database_url import is_url, read
 from ..core.errors import PapError, Refused, Unavailable
 from ..databases.psql import Conninfo, Database
 from ..sites.docker.engine import Engine
-from ..sites.docker.site import ContainerSite, environment_of
+from ..sites.docker.records import Container
+from ..sites.docker.site import ContainerSite
 from ..sites.host import Site
 
-Data = dict[str, Any]
 URL_VARIABLES = ("DATABASE_URL", "SQLALCHEMY_DATABASE_URL", "SQLALCHEMY_DATABASE_URI", "DB_URL", "POSTGRES_URL")
+_COMPOSE_SERVICE = "com.docker.compose.service"
 
 
-def discover(engine: Engine, db_container: str, api_container: str, url_variable: str = "", url: str = "") -> Data:
-    """Facts of a stack, without secrets, for the preflight to show and for the settings that are not given. ``url`` is
-    the inventory's, where the API has none in its environment, or one through a pooler.
+@dataclass(frozen=True)
+class FoundDatabase:
+    """``user``, ``driver`` and ``host`` are those of the API's URL, which ``url_variable`` holds. Whether that leads to
+    this container is asked there: see the preflight."""
 
-    ``database``: container, image, ``name``, ``admin_user``, ``user`` and ``driver`` of the API, ``url_variable``,
-    ``pgdata``. Whether the API's URL leads to this container is asked there: see the preflight.
-    ``api``: container, image, ``user``, ``read_only``, ``networks``, ``published``, ``restart_policy``, ``compose``.
-    """
+    container: str
+    image: str
+    name: str
+    admin_user: str
+    user: str
+    driver: str
+    host: str
+    url_variable: str
+
+
+@dataclass(frozen=True)
+class FoundApi:
+    container: str
+    user: str
+    read_only: bool
+    networks: Sequence[str]
+    published: Sequence[str]
+    restart_policy: str
+    health_check: bool
+    compose_service: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """Facts of a stack, without secrets, for the preflight to show and for the settings that are not given."""
+
+    database: FoundDatabase
+    api: FoundApi
+
+    def lines(self) -> list[str]:
+        """What a person wants to see of it before a deploy."""
+        database, api = self.database, self.api
+        traits = [
+            f"user {api.user}",
+            "read-only root" if api.read_only else "",
+            f"network {', '.join(api.networks) or 'none'}",
+            f"published at {', '.join(api.published)}" if api.published else "no published port",
+            f"restart policy {api.restart_policy}",
+            "health check" if api.health_check else "",
+            f"service {api.compose_service} of compose" if api.compose_service else "",
+        ]
+        return [
+            f"found in {database.container} ({database.image}): superuser {database.admin_user}; the API connects"
+            f" as {database.user} to {database.host} ({database.driver}, {database.url_variable})",
+            f"found in {api.container}: {', '.join(filter(None, traits))}",
+        ]
+
+
+def discover(engine: Engine, db_container: str, api_container: str, url_variable: str = "", url: str = "") -> Found:
+    """``url`` is the inventory's, where the API has none in its environment, or one through a pooler."""
     database, api = engine.container(db_container), engine.container(api_container)
-    return {
-        "database": _database(engine, database, api, url_variable, url),
-        "api": {
-            **_container(api),
-            "user": api["Config"].get("User") or "root",
-            "read_only": bool(api["HostConfig"].get("ReadonlyRootfs")),
-            "restart_policy": (api["HostConfig"].get("RestartPolicy") or {}).get("Name") or "no",
-            "log_driver": api["HostConfig"]["LogConfig"]["Type"],
-            "health_check": bool((api["Config"].get("Healthcheck") or {}).get("Test")),
-            "published": sorted(_published(api)),
-            "compose": _compose(api),
-        },
-    }
-
-
-def shown(found: Mapping[str, Any]) -> list[str]:
-    """What a person wants to see of a discovery before a deploy."""
-    database, api = found["database"], found["api"]
-    traits = [
-        f"user {api['user']}",
-        "read-only root" if api["read_only"] else "",
-        f"network {', '.join(api['networks']) or 'none'}",
-        f"published at {', '.join(api['published'])}" if api["published"] else "no published port",
-        f"restart policy {api['restart_policy']}",
-        "health check" if api["health_check"] else "",
-        f"service {api['compose']['service']} of compose" if api["compose"].get("service") else "",
-    ]
-    return [
-        f"found in {database['container']} ({database['image']}): superuser {database['admin_user']}; the API connects"
-        f" as {database['user']} to {database['host']} ({database['driver']}, {database['url_variable']})",
-        f"found in {api['container']}: {', '.join(filter(None, traits))}",
-    ]
+    check = api.Config.Healthcheck
+    return Found(
+        _database(engine, database, api, url_variable, url),
+        FoundApi(
+            container=api.name,
+            user=api.Config.User or "root",
+            read_only=api.HostConfig.ReadonlyRootfs,
+            networks=sorted(api.NetworkSettings.Networks),
+            published=sorted(_published(api)),
+            restart_policy=api.HostConfig.RestartPolicy.Name or "no",
+            health_check=bool(check and check.Test),
+            compose_service=api.Config.Labels.get(_COMPOSE_SERVICE, ""),
+        ),
+    )
 
 
 def database_at(
-    engine: Engine, db_container: str, found: Mapping[str, Any], become: Sequence[str] = (), **given: str
+    engine: Engine, container: str, *, dbname: str, user: str, password: str = "", become: Sequence[str] = ()
 ) -> Database:
-    """The database of a discovery, administrated from inside its container, by programs that start with the words
-    ``become``; ``given`` (dbname, user, password) wins."""
-    site = ContainerSite(engine, db_container)
-    environment = site.environment()
-    values = {
-        "dbname": found["name"],
-        "user": found["admin_user"],
-        # The official image trusts its own socket; where an image does not, this is its superuser's password.
-        "password": _value(site, environment, "POSTGRES_PASSWORD"),
-        **{name: value for name, value in given.items() if value},
-    }
+    """A database in a container, administrated from inside it, by programs that start with the words ``become``."""
+    site = ContainerSite(engine, container)
+    # The official image trusts its own socket; where an image does not, this is its superuser's password.
+    own = _value(site, site.environment(), "POSTGRES_PASSWORD")
     # Another user may not read the files of secrets that the container's own could.
-    return Database(ContainerSite(engine, db_container, become), Conninfo(**values))
+    conninfo = Conninfo(dbname=dbname, user=user, password=password or own)
+    return Database(ContainerSite(engine, container, become), conninfo)
 
 
 def url_of(environment: Mapping[str, str], url_variable: str = "") -> tuple[str, str]:
@@ -89,23 +113,20 @@ def url_of(environment: Mapping[str, str], url_variable: str = "") -> tuple[str,
     )
 
 
-def _database(engine: Engine, database: Mapping[str, Any], api: Mapping[str, Any], url_variable: str, url: str) -> Data:
-    name = str(database["Name"][1:])
-    site = ContainerSite(engine, name)
-    settings = environment_of(database["Config"])
-    variable, url = ("the inventory", url) if url else url_of(environment_of(api["Config"]), url_variable)
+def _database(engine: Engine, database: Container, api: Container, url_variable: str, url: str) -> FoundDatabase:
+    site = ContainerSite(engine, database.name)
+    variable, url = ("the inventory", url) if url else url_of(api.Config.environment, url_variable)
     target = read(url)
-    admin = _value(site, settings, "POSTGRES_USER") or "postgres"
-    return {
-        **_container(database),
-        "name": target.dbname,
-        "admin_user": admin,
-        "user": target.user,
-        "driver": target.scheme,
-        "url_variable": variable,
-        "host": target.host,
-        "pgdata": settings.get("PGDATA", ""),
-    }
+    return FoundDatabase(
+        container=database.name,
+        image=database.Config.Image,
+        name=target.dbname,
+        admin_user=_value(site, database.Config.environment, "POSTGRES_USER") or "postgres",
+        user=target.user,
+        driver=target.scheme,
+        host=target.host,
+        url_variable=variable,
+    )
 
 
 def _value(site: Site, environment: Mapping[str, str], name: str) -> str:
@@ -123,22 +144,6 @@ def _value(site: Site, environment: Mapping[str, str], name: str) -> str:
         raise Refused(f"{name}_FILE of {site.label} names {path}, which cannot be read there.") from error
 
 
-def _container(container: Mapping[str, Any]) -> Data:
-    return {
-        "container": container["Name"][1:],
-        "image": container["Config"]["Image"],
-        "image_id": container["Image"],
-        "status": container["State"]["Status"],
-        "networks": sorted(container["NetworkSettings"].get("Networks") or {}),
-    }
-
-
-def _published(container: Mapping[str, Any]) -> set[str]:
-    ports = (container["NetworkSettings"].get("Ports") or {}).values()
-    return {f"{bound.get('HostIp') or '*'}:{bound['HostPort']}" for bindings in ports for bound in bindings or []}
-
-
-def _compose(container: Mapping[str, Any]) -> Data:
-    labels = container["Config"].get("Labels") or {}
-    names = {"project": "com.docker.compose.project", "service": "com.docker.compose.service"}
-    return {key: labels[name] for key, name in names.items() if name in labels}
+def _published(container: Container) -> set[str]:
+    ports = container.NetworkSettings.Ports.values()
+    return {f"{bound.HostIp or '*'}:{bound.HostPort}" for bindings in ports for bound in bindings or ()}

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from ..core.errors import PapError, Refused, Unavailable, Unhealthy
 from ..core.redact import Redactor
@@ -23,7 +23,8 @@ from ..sites.docker.endpoint import Tunnel, direct, published
 from ..sites.docker.engine import Engine
 from ..sites.docker.one_off import OneOffSite, leftovers, remove
 from ..sites.docker.probe import exposed_port, find_python, handles, last_end, last_words, listening, program
-from ..sites.docker.site import ContainerSite, environment_of
+from ..sites.docker.records import ContainerConfig, ContainerState, Image
+from ..sites.docker.site import ContainerSite
 from . import docker_trial as trials
 from .docker_compose import Compose
 from .docker_service import STOP_SECONDS, Service
@@ -32,7 +33,6 @@ from .process_sockets import ProcessSockets
 from .restart_policies import PolicyMemo
 from .trial import Trial
 
-Data = dict[str, Any]
 _POLL_SECONDS = 0.25
 _INTERVAL_NS = 30_000_000_000  # the engine's own default
 
@@ -78,12 +78,12 @@ class DockerApi(Api):
         if not self.image:
             return replace(running, restart=True)
         image = self.engine.ensure_image(self.image, self.pull_s)
-        if image["Id"] == running.identity:
+        if image.Id == running.identity:
             return replace(running, restart=True)
         if self.compose:
             self.compose.check(self.engine, self.names, self.image)
-        identity, digests = str(image["Id"]), tuple(image.get("RepoDigests") or ())
-        return Version(_short(self.image), identity, image=identity, reference=self.image, digests=digests)
+        label, digests = _short(self.image), image.RepoDigests
+        return Version(label, image.Id, image=image.Id, reference=self.image, digests=digests)
 
     def environment(self, version: Version) -> dict[str, str]:
         return self.plan(version).environment
@@ -108,12 +108,12 @@ class DockerApi(Api):
             record = version.containers[number]
             found = self.engine.find_container(record.id)
             if found:
-                image = self._image(str(found["Image"]), record.reference)
+                image = self._image(found.Image, record.reference)
                 return service.plan_of(found, image)
             return service.plan(self._image(record.image, record.reference))
         return service.plan(self._image(version.image, version.reference))
 
-    def _image(self, identity: str, reference: str) -> Data:
+    def _image(self, identity: str, reference: str) -> Image:
         image = self.engine.find_image(identity)
         if image is None:
             raise Unavailable(
@@ -125,13 +125,12 @@ class DockerApi(Api):
     @contextlib.contextmanager
     def runtime(self, version: Version) -> Iterator[Runtime]:
         plan = self.plan(version)
-        image = self.engine.find_image(str(plan.body["Image"])) or {}
-        config = image.get("Config") or {}
+        image = self.engine.find_image(plan.config.Image) or Image()
         with OneOffSite(self.engine, plan, self.names[0], self.release) as site:
-            command = program(plan.body, config)
+            command = program(plan.config, image.Config)
             python = self.python or find_python(site, command)
-            self._pythons[str(image.get("Id"))] = python
-            folder = str(plan.body.get("WorkingDir") or config.get("WorkingDir") or "/")
+            self._pythons[image.Id] = python
+            folder = plan.config.WorkingDir or image.Config.WorkingDir or "/"
             yield Runtime(site, python, folder, plan.environment, (command,))
 
     def trial_obstacle(self, version: Version) -> str:
@@ -144,11 +143,11 @@ class DockerApi(Api):
         obstacle = trials.obstacle(plan)
         if obstacle:
             raise Refused(f"No trial: {obstacle}.", hint="Give the container a network of its own.")
-        image = self.engine.find_image(str(plan.body["Image"])) or {}
+        image = self.engine.find_image(plan.config.Image) or Image()
         return trials.running(
             self.engine,
             plan,
-            image.get("Config") or {},
+            image.Config,
             owner=self.names[0],
             release=self.release,
             made=made,
@@ -167,7 +166,7 @@ class DockerApi(Api):
     def start(self) -> None:
         for service in self.services():
             container = service.must_be_named()
-            self._wait_until_up(service.name, str(container["Image"]), service.start(container))
+            self._wait_until_up(service.name, container.Image, service.start(container))
 
     def switch(self, version: Version) -> None:
         records = {record.name: record for record in version.containers}
@@ -192,20 +191,20 @@ class DockerApi(Api):
         """
         begun = time.monotonic()
         site = ContainerSite(self.engine, name)
-        config = self.engine.container(name)["Config"]
+        config = self.engine.container(name).Config
         # The one that was found before the API stopped: to look again is to be away for longer.
         python, port = self.python or self._pythons.get(image, ""), self.port or exposed_port(config)
         while True:
             state = self._alive(name, image, restarts)
             try:
-                python = python or find_python(site, program(config, {}))
+                python = python or find_python(site, program(config))
                 ports = listening(site, python, port, wait_s=2.0)
             except PapError:
                 # It ended between the two looks, or is not ready for exec yet: the next look at its state says which.
                 ports = []
             if port in ports or (ports and not port):
                 return
-            if state["Status"] == "running" and time.monotonic() - begun > self.start_s:
+            if state.Status == "running" and time.monotonic() - begun > self.start_s:
                 raise Unavailable(
                     f"Container {name} runs, but did not listen{f' on port {port}' if port else ''} within"
                     f" {self.start_s:g} s.{self._said(name)}",
@@ -213,26 +212,25 @@ class DockerApi(Api):
                 )
             time.sleep(_POLL_SECONDS)
 
-    def _alive(self, name: str, image: str, restarts: int) -> Data:
+    def _alive(self, name: str, image: str, restarts: int) -> ContainerState:
         """The state of a container that should be starting or running; raises Unavailable if it has failed."""
         container = self.engine.container(name)
-        state: Data = container["State"]
-        if container["Image"] != image:
+        state = container.State
+        if container.Image != image:
             raise Unavailable(
-                f"Container {name} runs the image {container['Image'][:19]} and not {image[:19]}.",
+                f"Container {name} runs the image {container.Image[:19]} and not {image[:19]}.",
                 hint="Did another program replace it (compose, a watcher)? Stop that and deploy again.",
             )
-        ended = state["Status"] in ("exited", "dead", "removing") or state.get("Restarting")
-        if ended or int(container["RestartCount"]) > restarts:
+        ended = state.Status in ("exited", "dead", "removing") or state.Restarting
+        if ended or container.RestartCount > restarts:
             raise Unavailable(
-                f"Container {name} ({_short(container['Config']['Image'])}) ended right after its start"
+                f"Container {name} ({_short(container.Config.Image)}) ended right after its start"
                 f"{last_end(self.engine, container)}.{self._said(name)}",
                 hint=f"See `docker logs {name}`.",
                 log=self._log(name),
             )
-        health = state.get("Health") or {}
-        if health.get("Status") == "unhealthy":
-            said = str((health.get("Log") or [{}])[-1].get("Output", "")).strip()
+        if state.Health.Status == "unhealthy":
+            said = state.Health.Log[-1].Output.strip() if state.Health.Log else ""
             raise Unhealthy(
                 f"Container {name} is unhealthy by its own health check: {said[-400:] or 'it said nothing'}",
                 hint=f"See `docker inspect {name}` (State.Health) and `docker logs {name}`.",
@@ -244,10 +242,10 @@ class DockerApi(Api):
         where a health check has said no already."""
         for service, image in self._services_of(version):
             for other in service.kept():
-                if other["State"].get("Running"):
+                if other.State.Running:
                     raise Unavailable(
-                        f"The former container {other['Name'][1:]} runs beside {service.name}: it may be what answers.",
-                        hint=f"Stop it (`docker stop {other['Name'][1:]}`) and try again.",
+                        f"The former container {other.name} runs beside {service.name}: it may be what answers.",
+                        hint=f"Stop it (`docker stop {other.name}`) and try again.",
                     )
             self._until(service.name, image, ("none", "healthy", "starting"))
 
@@ -256,20 +254,20 @@ class DockerApi(Api):
         engine then waits for the whole of its stop timeout, for one container after another."""
         total = 0.0
         for service in self.services():
-            config = self.engine.container(service.name)["Config"]
+            config = self.engine.container(service.name).Config
             site = ContainerSite(self.engine, service.name)
             try:
                 said = site.run(["cat", "/proc/1/status"], check=False).text
             except PapError:  # it does not run, or has no cat
                 continue
-            if not handles(said, str(config.get("StopSignal") or "SIGTERM")):
-                total += float(config.get("StopTimeout") or STOP_SECONDS)
+            if not handles(said, config.StopSignal or "SIGTERM"):
+                total += config.StopTimeout or STOP_SECONDS
         return total
 
     def pending_health_check(self, version: Version) -> float:
         found = [self.engine.container(service.name) for service, _ in self._services_of(version)]
-        starting = [c for c in found if (c["State"].get("Health") or {}).get("Status") == "starting"]
-        return max((_interval_s(container["Config"]) for container in starting), default=0.0)
+        starting = [container for container in found if container.State.Health.Status == "starting"]
+        return max((_interval_s(container.Config) for container in starting), default=0.0)
 
     def await_health_check(self, version: Version) -> None:
         for service, image in self._services_of(version):
@@ -286,22 +284,21 @@ class DockerApi(Api):
         """Wait until a container runs and its health check says one of ``wanted``, at most ``health_s`` seconds."""
         deadline = time.monotonic() + self.health_s
         while True:
-            state = self._alive(name, image, int(self.engine.container(name)["RestartCount"]))
-            health = (state.get("Health") or {}).get("Status") or "none"  # podman says ""
-            if state["Status"] == "running" and health in wanted:
+            state = self._alive(name, image, self.engine.container(name).RestartCount)
+            health = state.Health.Status or "none"  # podman says ""
+            if state.Status == "running" and health in wanted:
                 return
             if time.monotonic() > deadline:
                 raise Unhealthy(
-                    f"Container {name} is still {state['Status']}, its health check {health}, after"
-                    f" {self.health_s:g} s.",
+                    f"Container {name} is still {state.Status}, its health check {health}, after {self.health_s:g} s.",
                     hint="Raise pap_api_health_s if its health check needs longer.",
                 )
             time.sleep(_POLL_SECONDS)
 
     def ended_at(self) -> str:
-        state = self.services()[0].present()["State"]
-        at = str(state.get("FinishedAt") or "")
-        return f"{at[:23].rstrip('Z')}Z" if not state.get("Running") and at[:4] > "0001" and at[-1] == "Z" else ""
+        state = self.services()[0].present().State
+        at = state.FinishedAt
+        return f"{at[:23].rstrip('Z')}Z" if not state.Running and at[:4] > "0001" and at[-1] == "Z" else ""
 
     def base_url(self) -> str:
         """``http://host:port`` where the API answers, seen from here; empty while that cannot be known (it is stopped).
@@ -309,16 +306,16 @@ class DockerApi(Api):
         Through a tunnel by exec where neither a published port nor the container's own address can be reached.
         """
         inspected = self.services()[0].present()
-        port = self.port or exposed_port(inspected["Config"])
+        port = self.port or exposed_port(inspected.Config)
         outside = published(inspected, port, self.engine.endpoint.host or "127.0.0.1")
         if outside:
             return f"http://{outside}"
-        if not inspected["State"].get("Running"):
+        if not inspected.State.Running:
             return ""
         site = ContainerSite(self.engine, self.names[0])
         python = ""
         if not port:
-            python = self.python or find_python(site, program(inspected["Config"], {}))
+            python = self.python or find_python(site, program(inspected.Config))
             ports = listening(site, python)
             if len(ports) != 1:
                 raise Refused(
@@ -329,10 +326,10 @@ class DockerApi(Api):
         address = direct(self.engine, inspected)
         if address:
             return f"http://{address}:{port}"
-        if inspected["Id"] not in self._tunnels:
-            python = python or self.python or find_python(site, program(inspected["Config"], {}))
-            self._tunnels[inspected["Id"]] = Tunnel(site, python, port)
-        return f"http://{self._tunnels[inspected['Id']].address}"
+        if inspected.Id not in self._tunnels:
+            python = python or self.python or find_python(site, program(inspected.Config))
+            self._tunnels[inspected.Id] = Tunnel(site, python, port)
+        return f"http://{self._tunnels[inspected.Id].address}"
 
     def tidy(self, keep: int) -> list[str]:
         """One-off containers that the engine left; former containers, and images that were kept for compose,
@@ -347,7 +344,7 @@ class DockerApi(Api):
 
     def container_environment(self) -> dict[str, str]:
         """The environment of the container that is there now."""
-        return environment_of(self.services()[0].present()["Config"])
+        return self.services()[0].present().Config.environment
 
     def _log(self, name: str) -> str:
         return last_words(self.engine, name)
@@ -357,8 +354,8 @@ class DockerApi(Api):
         return f" It said last: {said.splitlines()[-1][:300]}" if said else " It wrote no log."
 
 
-def _interval_s(config: Data) -> float:
-    return float((config.get("Healthcheck") or {}).get("Interval") or _INTERVAL_NS) / 1e9
+def _interval_s(config: ContainerConfig) -> float:
+    return ((config.Healthcheck and config.Healthcheck.Interval) or _INTERVAL_NS) / 1e9
 
 
 def _short(reference: str) -> str:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import PurePosixPath
-from typing import Any
 
 from ..core.errors import Refused, Unavailable
+from ..core.records import recorded
 from ..sites.docker.engine import Engine
+from ..sites.docker.records import Container, Image
 from ..sites.host import HostSite, Site
 
 _LABEL = "com.docker.compose."
+
+
+@dataclass(frozen=True)
+class _Project:
+    """Which service of which project a container is, by its labels: their names, with ``_`` for a dot."""
+
+    project: str = ""
+    service: str = ""
+    project_working_dir: str = ""
+    project_config_files: str = ""
 
 
 @dataclass(frozen=True)
@@ -31,35 +42,31 @@ class Compose:
     def check(self, engine: Engine, names: Sequence[str], image: str) -> None:
         """Refuse what could not work: no compose, a container that is not compose's, a file without the variable."""
         for name in names:
-            labels = _labels(engine.container(name))
-            service = labels["service"]
-            argv = [*self._command(labels), "config"]
-            text = self.site.run(argv, env={self.variable: image}, timeout=self.seconds).text
-            found = _image_of(service, text)
-            if found != image:
+            project = _project(engine.container(name))
+            if _image_of(project.service, self._config(project, image)) != image:
                 raise Refused(
-                    f"The compose file does not take the image of service {service} from the variable {self.variable}.",
+                    f"The compose file does not take the image of service {project.service} from the variable"
+                    f" {self.variable}.",
                     hint=f"Write `image: ${{{self.variable}}}` there, or set pap_api_image_variable to its variable.",
                 )
 
     def environment(self, engine: Engine, name: str, image: str) -> dict[str, str]:
         """What compose would give the container ``name`` of ``image``: ``environment`` and ``env_file`` together."""
-        labels = _labels(engine.container(name))
-        text = self.site.run([*self._command(labels), "config"], env={self.variable: image}, timeout=self.seconds).text
-        return _environment_of(labels["service"], text)
+        project = _project(engine.container(name))
+        return _environment_of(project.service, self._config(project, image))
 
     def up(self, engine: Engine, name: str, reference: str, image: str) -> int:
         """Let compose replace the container by one of ``reference``; the replaced image is kept by a tag."""
         present = engine.container(name)
-        labels = _labels(present)
-        if present["Image"] != image:  # a repeated switch replaces nothing, and must not look like the last that did
+        project = _project(present)
+        if present.Image != image:  # a repeated switch replaces nothing, and must not look like the last that did
             stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
             with engine.talking(f"keep the image of {name}"):
-                engine.api.tag(present["Image"], _kept(name), tag=f"{stamp}-{present['Image'][7:19]}")
+                engine.api.tag(present.Image, _kept(name), tag=f"{stamp}-{present.Image[7:19]}")
         found = engine.find_image(reference)
         # A tag that moved since: the id is what is meant, and compose takes it as well.
-        wanted = reference if found and found["Id"] == image else image
-        argv = [*self._command(labels), "up", "-d", "--no-deps", "--no-build", labels["service"]]
+        wanted = reference if found and found.Id == image else image
+        argv = [*self._command(project), "up", "-d", "--no-deps", "--no-build", project.service]
         self.site.run(argv, env={self.variable: wanted}, timeout=self.seconds)
         return 0
 
@@ -67,20 +74,25 @@ class Compose:
         """Delete the images that were kept for ``name``, but for the last ``keep``; the tags that are gone. What has
         another name as well stays under that."""
         with engine.talking(f"look for the images that were kept of {name}"):
-            images = engine.api.images(name=_kept(name))
-        tags = [tag for image in images for tag in image["RepoTags"] if tag.startswith(f"{_kept(name)}:")]
+            images = [recorded(Image, item) for item in engine.api.images(name=_kept(name))]
+        tags = [tag for image in images for tag in image.RepoTags if tag.startswith(f"{_kept(name)}:")]
         gone = sorted(tags, reverse=True)[keep:]
         for tag in gone:
             with engine.talking(f"remove the tag {tag}"):
                 engine.api.remove_image(tag)
         return gone
 
-    def _command(self, labels: Mapping[str, str]) -> list[str]:
-        words = ["--project-name", labels["project"]]
-        if labels.get("project.working_dir"):
-            words += ["--project-directory", labels["project.working_dir"]]
-        folder = PurePosixPath(labels.get("project.working_dir") or "/")
-        for path in [self.file] if self.file else labels.get("project.config_files", "").split(","):
+    def _config(self, project: _Project, image: str) -> str:
+        """What compose makes of the files of ``project``, with ``image`` in the variable."""
+        argv = [*self._command(project), "config"]
+        return self.site.run(argv, env={self.variable: image}, timeout=self.seconds).text
+
+    def _command(self, project: _Project) -> list[str]:
+        words = ["--project-name", project.project]
+        if project.project_working_dir:
+            words += ["--project-directory", project.project_working_dir]
+        folder = PurePosixPath(project.project_working_dir or "/")
+        for path in [self.file] if self.file else project.project_config_files.split(","):
             words += ["--file", str(folder / path)] if path else []  # compose 1.x notes relative paths
         return [*self._program(), *words]
 
@@ -133,12 +145,14 @@ def _environment_of(service: str, config: str) -> dict[str, str]:
     return values
 
 
-def _labels(container: Mapping[str, Any]) -> dict[str, str]:
-    labels = container["Config"].get("Labels") or {}
-    found = {key[len(_LABEL) :]: value for key, value in labels.items() if key.startswith(_LABEL)}
-    if not found.get("project") or not found.get("service"):
+def _project(container: Container) -> _Project:
+    labels = container.Config.Labels
+    found = recorded(
+        _Project, {name[len(_LABEL) :].replace(".", "_"): labels[name] for name in labels if name.startswith(_LABEL)}
+    )
+    if not found.project or not found.service:
         raise Refused(
-            f"Container {container['Name'][1:]} was not started by compose (it has no labels of compose).",
+            f"Container {container.name} was not started by compose (it has no labels of compose).",
             hint="Set pap_api_activate: recreate, or start it by compose first.",
         )
     return found

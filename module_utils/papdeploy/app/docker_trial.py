@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Optional
+from collections.abc import Iterator, Sequence
+from typing import Optional
 
 from ..core.errors import PapError, Unavailable
 from ..environment.copy_environment import CopyEnvironment
@@ -16,6 +16,7 @@ from ..sites.docker.endpoint import Tunnel, direct
 from ..sites.docker.engine import Engine
 from ..sites.docker.one_off import OneOffSite
 from ..sites.docker.probe import exposed_port, find_python, listening, program
+from ..sites.docker.records import ContainerConfig
 from ..sites.host import CHUNK, Process
 from .docker_service import STOP_SECONDS
 from .process_sockets import ProcessSockets
@@ -27,17 +28,17 @@ _POLL_SECONDS = 0.1
 
 def obstacle(plan: Plan) -> str:
     """Why a container of ``plan`` cannot run a second time; empty if it can."""
-    mode = str(plan.body["HostConfig"].get("NetworkMode", ""))
-    if mode == "host" or mode.startswith("container:"):
-        return f"its network is {'the host' if mode == 'host' else 'another container'}'s, where its port is taken"
-    return ""
+    if not plan.host.shares_network:
+        return ""
+    owner = "the host" if plan.host.NetworkMode == "host" else "another container"
+    return f"its network is {owner}'s, where its port is taken"
 
 
 @contextlib.contextmanager
 def running(
     engine: Engine,
     plan: Plan,
-    image: Mapping[str, Any],
+    image: ContainerConfig,
     *,
     owner: str,
     release: str,
@@ -52,18 +53,16 @@ def running(
     No published port, no alias, no restart policy. It ends with the block; when this process dies, the engine ends and
     removes the container. ``port`` 0 is the one it exposes, else the one it listens on within ``start_s`` seconds.
     """
-    words = program(plan.body, image)
-    folder = str(plan.body.get("WorkingDir") or image.get("WorkingDir") or "/")
-    environment = {**plan.environment, **made.variables}
-    changed = Plan({**plan.body, "Env": [f"{name}={value}" for name, value in environment.items()]}, plan.networks)
+    words = program(plan.config, image)
+    folder = plan.config.WorkingDir or image.WorkingDir or "/"
     with contextlib.ExitStack() as stack:
-        site = stack.enter_context(OneOffSite(engine, changed, owner, release))
+        site = stack.enter_context(OneOffSite(engine, plan.with_environment(made.variables), owner, release))
         python = python or find_python(site, words)
         stack.enter_context(files_kept(site, python, made))
         stack.enter_context(sockets.watched(site, python))
         process = stack.enter_context(site.popen(words, cwd=folder))
         log, began = _Log(process), time.monotonic()
-        port = port or exposed_port({**image, **plan.body})
+        port = port or exposed_port(plan.config if plan.config.ExposedPorts else image)
         if port:
             _until_it_listens(site, python, process, port, start_s)
         else:

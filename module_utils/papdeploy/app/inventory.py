@@ -84,7 +84,7 @@ def _on_host(params: Mapping[str, Any], release: str) -> tuple[Database, Api, Se
 
 def _in_containers(params: Mapping[str, Any], release: str) -> tuple[Database, Api, Sequence[str]]:
     from ..sites.docker.engine import Engine
-    from .discovery import database_at, discover, shown
+    from .discovery import database_at, discover
     from .docker_app import DockerApi
     from .docker_compose import Compose
 
@@ -98,11 +98,10 @@ def _in_containers(params: Mapping[str, Any], release: str) -> tuple[Database, A
     made = database_at(
         engine,
         database["container"],
-        found["database"],
-        tuple(database.get("become") or ()),
-        dbname=database.get("name") or "",
-        user=database.get("admin_user") or "",
+        dbname=database.get("name") or found.database.name,
+        user=database.get("admin_user") or found.database.admin_user,
         password=database.get("admin_password") or "",
+        become=tuple(database.get("become") or ()),
     )
     control = DockerApi(
         engine,
@@ -117,7 +116,7 @@ def _in_containers(params: Mapping[str, Any], release: str) -> tuple[Database, A
         start_s=float(api.get("start_s") or 60),
         health_s=float(api.get("health_s") or 90),
     )
-    return replace(made, bin_dir=database.get("bin_dir") or ""), control, shown(found)
+    return replace(made, bin_dir=database.get("bin_dir") or ""), control, found.lines()
 
 
 def _require(values: Mapping[str, Any], prefix: str, names: Sequence[str]) -> None:

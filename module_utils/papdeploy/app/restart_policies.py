@@ -6,12 +6,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..core.durable import private_folder, write_durably
 from ..core.errors import PapError
-
-Policy = dict[str, Any]
+from ..core.records import plain, read_known
+from ..sites.docker.records import Policy
 
 
 @dataclass(frozen=True)
@@ -23,18 +22,18 @@ class PolicyMemo:
 
     def all(self) -> dict[str, Policy]:
         try:
-            found: dict[str, Policy] = json.loads(self.path.read_text(encoding="utf-8"))
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+            return {container: read_known(Policy, policy) for container, policy in found.items()}
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, AttributeError, PapError) as error:
             raise PapError(
                 f"{self.path}, which keeps the restart policies of stopped containers, cannot be read: {error}.",
                 hint="Set the policies by hand (docker update --restart=…), then remove the file.",
             ) from error
-        return found
 
-    def remember(self, container: str, policy: Mapping[str, Any]) -> None:
-        self._write({**self.all(), container: dict(policy)})
+    def remember(self, container: str, policy: Policy) -> None:
+        self._write({**self.all(), container: policy})
 
     def forget(self, container: str) -> None:
         kept = self.all()
@@ -43,4 +42,4 @@ class PolicyMemo:
 
     def _write(self, policies: Mapping[str, Policy]) -> None:
         private_folder(self.path.parent)
-        write_durably(self.path, json.dumps(policies, indent=1).encode())
+        write_durably(self.path, json.dumps(plain(policies), indent=1).encode())

@@ -301,7 +301,7 @@ def _server(arguments: argparse.Namespace) -> Database:
 
         engine = Engine()
         user = ContainerSite(engine, arguments.container).environment().get("POSTGRES_USER") or "postgres"
-        made = database_at(engine, arguments.container, {"name": "postgres", "admin_user": user})
+        made = database_at(engine, arguments.container, dbname="postgres", user=user)
         return replace(made, bin_dir=arguments.bin_dir)
     given = os.environ.get
     conninfo = Conninfo("postgres", given("PGHOST", ""), int(given("PGPORT") or 0), given("PGUSER", ""))

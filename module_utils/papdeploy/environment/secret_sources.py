@@ -57,8 +57,7 @@ def _environments(places: Mapping[str, Any]) -> Iterator[dict[str, str]]:
         yield from read_above(Path(folder))
     if places.get("containers"):
         from ..sites.docker.engine import Engine
-        from ..sites.docker.site import environment_of
 
         for name in places["containers"]:
             with contextlib.suppress(PapError):
-                yield environment_of(Engine().container(name)["Config"])
+                yield Engine().container(name).Config.environment

@@ -47,8 +47,14 @@ def _database(spec: Mapping[str, Any], password: str) -> Database:
         from ..app.discovery import database_at
         from ..sites.docker.engine import Engine
 
-        known = {"name": spec["dbname"], "admin_user": spec["user"]}
-        made = database_at(Engine(), spec["container"], known, tuple(spec["become"]), password=password)
+        made = database_at(
+            Engine(),
+            spec["container"],
+            dbname=spec["dbname"],
+            user=spec["user"],
+            password=password,
+            become=tuple(spec["become"]),
+        )
     else:
         conninfo = Conninfo(spec["dbname"], spec["host"], spec["port"], spec["user"], password)
         made = Database(HostSite(tuple(spec["become"])), conninfo)

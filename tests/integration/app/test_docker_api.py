@@ -122,7 +122,7 @@ def test_a_switch_keeps_the_configuration_and_takes_the_new_image(small: Small, 
     assert small.release() == "one"
     small.engine.api.remove_container(name, force=True)
     for item in api.services()[0].kept():
-        small.engine.api.remove_container(item["Id"], v=True)
+        small.engine.api.remove_container(item.Id, v=True)
     small.engine.api.remove_volume(volume)
 
 
@@ -364,7 +364,7 @@ def test_several_containers_roll_one_after_another(small: Small) -> None:
 
 def _listens(small: Small, name: str) -> bool:
     found = small.engine.find_container(name)
-    address = found["NetworkSettings"]["IPAddress"] if found else ""
+    address = next((end.IPAddress for end in found.NetworkSettings.Networks.values()), "") if found else ""
     # Longer than the first retransmission: a bridge that takes in another container may lose one packet.
     if not address:
         return False

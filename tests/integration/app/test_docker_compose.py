@@ -13,7 +13,7 @@ from pathlib import Path
 import pap_images
 import pap_stack
 import pytest
-from papdeploy.app.discovery import database_at, discover, shown
+from papdeploy.app.discovery import database_at, discover
 from papdeploy.app.docker_app import DockerApi
 from papdeploy.app.docker_compose import Compose
 from papdeploy.core.errors import Refused, Unavailable
@@ -80,17 +80,17 @@ def composed(docker_engine: Engine, tmp_path_factory: pytest.TempPathFactory) ->
 
 def test_two_names_are_enough(composed: Composed) -> None:
     found = discover(composed.engine, composed.db, composed.api)
-    database, api = found["database"], found["api"]
-    assert (database["name"], database["admin_user"], database["user"]) == ("control_core_db",) + ("control_core",) * 2
-    assert (database["driver"], database["host"]) == ("postgresql", "cc-db")
-    assert (api["user"], api["read_only"], api["restart_policy"]) == ("10001:10001", True, "unless-stopped")
-    assert api["compose"]["service"] == "cc-pap-api"
+    database, api = found.database, found.api
+    assert (database.name, database.admin_user, database.user) == ("control_core_db",) + ("control_core",) * 2
+    assert (database.driver, database.host) == ("postgresql", "cc-db")
+    assert (api.user, api.read_only, api.restart_policy) == ("10001:10001", True, "unless-stopped")
+    assert api.compose_service == "cc-pap-api"
     assert "db-sandbox-only" not in str(found)
-    assert "the API connects as control_core to cc-db (postgresql, DATABASE_URL)" in shown(found)[0]
-    assert "user 10001:10001, read-only root" in shown(found)[1]
-    assert f"published at 127.0.0.1:{composed.env['PAP_API_PORT']}" in shown(found)[1]
-    assert "service cc-pap-api of compose" in shown(found)[1]
-    reached = database_at(composed.engine, composed.db, database)
+    assert "the API connects as control_core to cc-db (postgresql, DATABASE_URL)" in found.lines()[0]
+    assert "user 10001:10001, read-only root" in found.lines()[1]
+    assert f"published at 127.0.0.1:{composed.env['PAP_API_PORT']}" in found.lines()[1]
+    assert "service cc-pap-api of compose" in found.lines()[1]
+    reached = database_at(composed.engine, composed.db, dbname=database.name, user=database.admin_user)
     assert as_app(reached).scalar("SELECT count(*) FROM users") == 1
     assert reached.facts().superuser
 
@@ -109,7 +109,7 @@ def test_after_a_recreate_compose_still_knows_its_service(composed: Composed, do
     try:
         control.confirm(new)
         # By its id: the table of `ps` breaks long names. The one set aside has its labels too, and is listed as stopped.
-        assert composed.engine.container(composed.api)["Id"] in composed.compose("ps", "-q", "cc-pap-api").split()
+        assert composed.engine.container(composed.api).Id in composed.compose("ps", "-q", "cc-pap-api").split()
         assert composed.compose("logs", "cc-pap-api")
     finally:
         control.switch(old)
@@ -122,11 +122,11 @@ def test_compose_replaces_and_brings_back(composed: Composed, docker_engine: Eng
     old, new = control.running(), control.candidate()
     control.switch(new)
     control.confirm(new)
-    assert composed.engine.container(composed.api)["Config"]["Image"] == image
+    assert composed.engine.container(composed.api).Config.Image == image
     control.switch(new)
     control.switch(old)
     control.confirm(old)
-    assert composed.engine.container(composed.api)["Image"] == old.identity
+    assert composed.engine.container(composed.api).Image == old.identity
 
     def kept() -> list[str]:
         found = docker_engine.api.images(name=f"pap-deploy/kept-{composed.api}")
@@ -153,10 +153,10 @@ def test_a_compose_file_that_could_not_work_is_refused_before_anything(
     composed: Composed, docker_engine: Engine, compose: Compose, said: str
 ) -> None:
     image = pap_images.api_image(docker_engine.api, "broken-model")
-    before = composed.engine.container(composed.api)["Id"]
+    before = composed.engine.container(composed.api).Id
     with pytest.raises(Exception, match=said):
         composed.control(image, compose).candidate()
-    assert composed.engine.container(composed.api)["Id"] == before
+    assert composed.engine.container(composed.api).Id == before
 
 
 def test_a_container_of_no_compose_is_refused(

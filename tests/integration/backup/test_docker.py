@@ -34,7 +34,8 @@ pytestmark = pytest.mark.docker
 @pytest.fixture(scope="module")
 def hostile(docker_engine: Engine, docker_stack: pap_stack.Stack) -> Iterator[Database]:
     stack = docker_stack
-    database = database_at(docker_engine, stack.db, discover(docker_engine, stack.db, stack.api)["database"])
+    found = discover(docker_engine, stack.db, stack.api).database
+    database = database_at(docker_engine, stack.db, dbname=found.name, user=found.admin_user)
     make_roles(database.execute)
     as_app(database).execute("CREATE DATABASE hostile")
     try:

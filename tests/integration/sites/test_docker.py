@@ -237,7 +237,8 @@ def test_words_in_front_make_it_another_user_who_can_still_be_ended(small: Small
 def test_the_postmaster_survives_what_is_ended_beside_it(docker_engine: Engine, docker_stack: Any) -> None:
     """In cc-db process 1 is the postmaster: an orphan that died of a signal would make it end every session."""
     engine, stack = docker_engine, docker_stack
-    database = database_at(engine, stack.db, discover(engine, stack.db, stack.api)["database"])
+    found = discover(engine, stack.db, stack.api).database
+    database = database_at(engine, stack.db, dbname=found.name, user=found.admin_user)
     stack.sql("CREATE TABLE slow AS SELECT i, md5(i::text) FROM generate_series(1, 1000) i")
     try:
         with database.session() as session, as_app(database).session() as blocker:

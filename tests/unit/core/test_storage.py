@@ -19,6 +19,7 @@ from papdeploy.logwatch import process, rules
 from papdeploy.logwatch.confidential import NOTHING
 from papdeploy.logwatch.state import WatchState
 from papdeploy.releases.journal import State
+from papdeploy.sites.docker.records import Policy
 from support import report_samples
 from support.full_disk import RESERVE_BYTES, fill, make_room, small_disk
 from unit.ansible.test_pap_module import Module, ends
@@ -275,6 +276,6 @@ def test_restart_policies_are_remembered_on_a_full_disk(disk: Path) -> None:
     state.begin(ME)
     fill(disk)
     memo = PolicyMemo(state.folder / "restart-policies.json")
-    memo.remember("a" * 64, {"Name": "always"})
-    assert memo.all() == {"a" * 64: {"Name": "always"}} and memo.path.stat().st_mode & 0o777 == 0o600
+    memo.remember("a" * 64, Policy("always"))
+    assert memo.all() == {"a" * 64: Policy("always")} and memo.path.stat().st_mode & 0o777 == 0o600
     assert storage.was_full(state.folder)

@@ -14,9 +14,18 @@ from papdeploy.sites.docker.container_spec import apart, idle, own_config, succe
 from papdeploy.sites.docker.endpoint import published
 from papdeploy.sites.docker.engine import split_reference
 from papdeploy.sites.docker.probe import exposed_port, program
+from papdeploy.sites.docker.records import (
+    Container,
+    ContainerConfig,
+    EndpointSettings,
+    Policy,
+    container_of,
+    image_of,
+    returned,
+)
 
 ID = "ab" * 32
-IMAGE: dict[str, Any] = {
+OF_IMAGE: dict[str, Any] = {
     "Id": "sha256:old",
     "Config": {
         "Env": ["PATH=/opt/old:/bin", "ONLY_OLD=1", "BOTH=image"],
@@ -31,23 +40,88 @@ IMAGE: dict[str, Any] = {
         "StopSignal": "SIGTERM",
     },
 }
-NEW: dict[str, Any] = {
-    "Id": "sha256:new",
-    "Config": {"Env": ["PATH=/opt/new:/bin", "ONLY_NEW=1", "BOTH=new"], "Cmd": ["run"], "WorkingDir": "/srv"},
-}
+IMAGE = image_of(OF_IMAGE)
+NEW = image_of(
+    {
+        "Id": "sha256:new",
+        "Config": {"Env": ["PATH=/opt/new:/bin", "ONLY_NEW=1", "BOTH=new"], "Cmd": ["run"], "WorkingDir": "/srv"},
+    }
+)
 
 
-def container(config: dict[str, Any] | None = None, host: dict[str, Any] | None = None, **other: Any) -> dict[str, Any]:
+def said(config: dict[str, Any] | None = None, host: dict[str, Any] | None = None, **other: Any) -> dict[str, Any]:
     """An inspection of a container of IMAGE, as it is when nothing but ``config`` was set on it."""
     return {
         "Id": ID,
         "Name": "/cc-pap-api",
-        "Config": {"Hostname": ID[:12], "Image": "app:1", **copy.deepcopy(IMAGE["Config"]), **(config or {})},
+        "Config": {"Hostname": ID[:12], "Image": "app:1", **copy.deepcopy(OF_IMAGE["Config"]), **(config or {})},
         "HostConfig": {"NetworkMode": "bridge", "RestartPolicy": {"Name": "always"}, "Binds": None, **(host or {})},
         "NetworkSettings": {"Networks": {"bridge": {"NetworkID": "n0", "IPAddress": "172.17.0.2"}}},
         "Mounts": [],
         **other,
     }
+
+
+def container(config: dict[str, Any] | None = None, host: dict[str, Any] | None = None, **other: Any) -> Container:
+    return container_of(said(config, host, **other))
+
+
+# What this program does not read, and what has another type than it expects, in every part that goes back.
+UNKNOWN: dict[str, Any] = {"Later": {"a": [1, None]}, "Other": "x", "Nothing": None, "Number": 0}
+UNREAD_CONFIG: dict[str, Any] = {
+    **UNKNOWN,
+    "StopSignal": 15,
+    "Healthcheck": {"Test": ["CMD", "mine"], "Interval": 3, "Retries": 4, "Later": 1},
+}
+UNREAD_HOST: dict[str, Any] = {
+    **UNKNOWN,
+    "Init": False,
+    "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m"}},
+    "Mounts": [{"Type": "bind", "Source": "/a", "Target": "/b", "BindOptions": {"Propagation": "rslave"}}],
+    "PortBindings": {"8000/tcp": [{"HostIp": "", "HostPort": "80", "Later": 1}], "1/tcp": None, "2/tcp": []},
+    "Ulimits": [{"Name": "nofile", "Soft": -1, "Hard": 0, "Later": 1}, {"Name": "core"}],
+    "DeviceRequests": [{"Driver": "", "Count": -1, "Capabilities": [["gpu"]]}],
+    "Memory": 1.5,
+    "Tmpfs": None,
+    "ReadonlyRootfs": None,
+}
+
+
+def test_what_is_not_known_here_goes_back_as_it_came() -> None:
+    present = said(UNREAD_CONFIG, UNREAD_HOST)
+    body = successor(container_of(present), IMAGE, NEW).body
+    assert {name: body["HostConfig"][name] for name in UNREAD_HOST} == UNREAD_HOST
+    assert {name: body.get(name) for name in UNREAD_CONFIG} == UNREAD_CONFIG
+    assert set(present["HostConfig"]) == set(body["HostConfig"])
+
+
+def test_what_is_not_known_here_comes_along_into_a_one_off_container() -> None:
+    body = idle(apart(successor(container(UNREAD_CONFIG, UNREAD_HOST), IMAGE, NEW), {}), ["sh"]).body
+    changed = {"LogConfig": {"Type": "none"}, "PortBindings": {}}
+    assert {name: body["HostConfig"][name] for name in UNREAD_HOST} == {**UNREAD_HOST, **changed}
+    assert {name: body.get(name) for name in UNREAD_CONFIG} == {**UNREAD_CONFIG, "Healthcheck": {"Test": ["NONE"]}}
+
+
+def test_limits_of_podman_are_named_as_it_takes_them() -> None:
+    limits = [{"Name": "RLIMIT_NOFILE", "Soft": 1024, "Hard": 2048}, {"Name": "core", "Soft": 0}]
+    body = successor(container(host={"Ulimits": limits}), IMAGE, NEW).body
+    assert body["HostConfig"]["Ulimits"] == [
+        {"Name": "nofile", "Soft": 1024, "Hard": 2048},
+        {"Name": "core", "Soft": 0},
+    ]
+
+
+@pytest.mark.parametrize("lacking", [None, [], "text", 0, {}])
+def test_an_inspection_may_lack_or_null_anything(lacking: Any) -> None:
+    whole = said({"Labels": {"a": "b"}}, {"Tmpfs": {"/x": ""}}, State={"Status": "running"}, RestartCount=1)
+    for name in whole:
+        successor(
+            container_of({**whole, name: lacking}), image_of({**OF_IMAGE, name: lacking}), image_of({name: lacking})
+        )
+    for part in ("Config", "HostConfig"):
+        for name in whole[part]:
+            plan = successor(container_of({**whole, part: {**whole[part], name: lacking}}), IMAGE, NEW)
+            assert plan.body["Image"] == "sha256:new"
 
 
 def test_what_came_from_the_old_image_is_left_to_the_new_one() -> None:
@@ -101,7 +175,7 @@ def test_without_the_old_image_everything_is_the_container_s_own() -> None:
 
 def test_labels_of_compose_stay_and_name_the_new_image() -> None:
     labels = {
-        **IMAGE["Config"]["Labels"],
+        **OF_IMAGE["Config"]["Labels"],
         "com.docker.compose.service": "api",
         "com.docker.compose.image": "sha256:old",
     }
@@ -137,7 +211,7 @@ def test_labels_of_compose_stay_and_name_the_new_image() -> None:
     ],
 )
 def test_every_volume_comes_along_once(mounts: list[Any], host: dict[str, Any], binds: list[str]) -> None:
-    assert successor(container(host=host, Mounts=mounts), IMAGE, NEW).body["HostConfig"]["Binds"] == binds
+    assert (successor(container(host=host, Mounts=mounts), IMAGE, NEW).body["HostConfig"]["Binds"] or []) == binds
 
 
 def test_networks_with_aliases_and_addresses() -> None:
@@ -158,7 +232,7 @@ def test_networks_with_aliases_and_addresses() -> None:
     assert plan.body["NetworkingConfig"] == {
         "EndpointsConfig": {"front": {"IPAMConfig": {"IPv4Address": "10.0.0.7"}, "Aliases": ["cc-pap-api"]}}
     }
-    assert plan.networks == [("back", {"Aliases": ["deep"]})]
+    assert plan.networks == [("back", EndpointSettings(Aliases=("deep",)))]
 
 
 @pytest.mark.parametrize("mode", ["host", "none", "container:other"])
@@ -171,14 +245,15 @@ def test_a_network_of_another_kind_takes_no_settings(mode: str) -> None:
 
 def test_a_policy_that_is_taken_off_for_now_comes_along() -> None:
     policy = {"Name": "on-failure", "MaximumRetryCount": 3}
-    body = successor(container(host={"RestartPolicy": {"Name": "no"}}), IMAGE, NEW, policy=policy).body
+    before = container(host={"RestartPolicy": {"Name": "no"}})
+    body = successor(before, IMAGE, NEW, policy=Policy("on-failure", 3)).body
     assert body["HostConfig"]["RestartPolicy"] == policy
 
 
 def test_nothing_of_the_inspection_is_changed() -> None:
-    present = container({"Labels": {"com.docker.compose.image": "sha256:old"}}, {"Tmpfs": {"/x": ""}})
+    present = said({"Labels": {"com.docker.compose.image": "sha256:old"}}, {"Tmpfs": {"/x": ""}})
     before = copy.deepcopy(present)
-    plan = successor(present, IMAGE, NEW)
+    plan = successor(container_of(present), IMAGE, NEW)
     idle(apart(plan, {"a": "b"}, {"X": "y"}), ["sh"]).body["HostConfig"]["Tmpfs"]["/y"] = ""
     assert present == before
 
@@ -228,7 +303,7 @@ def test_idle_lives_as_long_as_its_input_is_open() -> None:
 )
 def test_a_switch_there_and_back_keeps_the_environment(own: list[str], image_env: list[str]) -> None:
     """With one exception that cannot be seen: a value set on the container that the image has too is the image's."""
-    image = {"Id": "i", "Config": {"Env": image_env}}
+    image = image_of({"Id": "i", "Config": {"Env": image_env}})
     merged = {**dict(entry.split("=", 1) for entry in image_env), **dict(entry.split("=", 1) for entry in own)}
     present = container({"Env": [f"{key}={value}" for key, value in merged.items()]})
     forward = successor(present, image, NEW)
@@ -237,7 +312,7 @@ def test_a_switch_there_and_back_keeps_the_environment(own: list[str], image_env
 
 
 def test_own_config_leaves_out_what_is_empty() -> None:
-    assert own_config(container({"Domainname": "", "Labels": {}, "MacAddress": ""}), IMAGE["Config"]) == {}
+    assert own_config(container({"Domainname": "", "Labels": {}, "MacAddress": ""}), IMAGE.Config).sent() == {}
 
 
 @pytest.mark.parametrize(
@@ -254,8 +329,8 @@ def test_references(reference: str, parts: tuple[str, str]) -> None:
     assert split_reference(reference) == parts
 
 
-def _with_ports(bindings: Any, actual: Any = None) -> dict[str, Any]:
-    return {"HostConfig": {"PortBindings": bindings}, "NetworkSettings": {"Ports": actual or {}}}
+def _with_ports(bindings: Any, actual: Any = None) -> Container:
+    return container_of({"HostConfig": {"PortBindings": bindings}, "NetworkSettings": {"Ports": actual or {}}})
 
 
 @pytest.mark.parametrize(
@@ -282,7 +357,7 @@ def _with_ports(bindings: Any, actual: Any = None) -> dict[str, Any]:
         (_with_ports(None), 8000, ""),
     ],
 )
-def test_the_published_port(inspected: dict[str, Any], port: int, url: str) -> None:
+def test_the_published_port(inspected: Container, port: int, url: str) -> None:
     assert published(inspected, port, "127.0.0.1") == url
 
 
@@ -297,7 +372,7 @@ def test_the_published_port(inspected: dict[str, Any], port: int, url: str) -> N
     ],
 )
 def test_the_exposed_port(ports: Any, port: int) -> None:
-    assert exposed_port({"ExposedPorts": ports}) == port
+    assert exposed_port(returned(ContainerConfig, {"ExposedPorts": ports})) == port
 
 
 @pytest.mark.parametrize(
@@ -310,7 +385,7 @@ def test_the_exposed_port(ports: Any, port: int) -> None:
     ],
 )
 def test_the_program(config: dict[str, Any], words: list[str]) -> None:
-    assert program(config, IMAGE["Config"]) == words
+    assert program(returned(ContainerConfig, config), IMAGE.Config) == words
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import json
 import socket
 import ssl
 import struct
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from papdeploy.app.restart_policies import PolicyMemo
 from papdeploy.core.errors import PapError, Unavailable
 from papdeploy.sites.docker.exec_stream import Duplex, Endpoint, Frames, connect, hijack
+from papdeploy.sites.docker.records import Policy
 
 
 def frame(stream: int, data: bytes) -> bytes:
@@ -163,7 +165,7 @@ def test_a_foreign_certificate_is_not_trusted(contexts: tuple[ssl.SSLContext, ss
 )
 def test_what_comes_with_the_answer_is_not_lost(head: bytes) -> None:
     peer = Peer(b" second", head=head)
-    stream = hijack(Endpoint("", "127.0.0.1", peer.port, None, "1.41"), "/exec/x/start", {"Tty": False})
+    stream = hijack(Endpoint("", "127.0.0.1", peer.port, None, "1.41"), "/exec/x/start", b'{"Tty": false}')
     received = b""
     while len(received) < len(b"first second"):
         received += stream.receive()
@@ -176,7 +178,7 @@ def test_a_refusal_is_told_in_the_engine_s_words() -> None:
     body = b'{"message": "container x is not running"}'
     peer = Peer(b"", head=b"HTTP/1.1 409 Conflict\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
     with pytest.raises(Unavailable, match="said 409: container x is not running"):
-        hijack(Endpoint("", "127.0.0.1", peer.port, None, "1.41"), "/exec/x/start", {})
+        hijack(Endpoint("", "127.0.0.1", peer.port, None, "1.41"), "/exec/x/start", b"{}")
     peer.join()
 
 
@@ -202,17 +204,22 @@ def test_closing_wakes_a_reader() -> None:
 def test_policies_are_remembered_until_they_are_given_back(tmp_path: Path) -> None:
     memo = PolicyMemo(tmp_path / "state" / "policies.json")
     assert memo.all() == {}
-    memo.remember("a", {"Name": "always"})
-    memo.remember("b", {"Name": "on-failure", "MaximumRetryCount": 2})
-    assert PolicyMemo(memo.path).all()["a"] == {"Name": "always"}
+    memo.remember("a", Policy("always"))
+    memo.remember("b", Policy("on-failure", 2))
+    assert PolicyMemo(memo.path).all()["a"] == Policy("always")
+    assert json.loads(memo.path.read_text()) == {
+        "a": {"Name": "always"},
+        "b": {"Name": "on-failure", "MaximumRetryCount": 2},
+    }
     memo.forget("a")
     memo.forget("never-there")
     assert list(memo.all()) == ["b"]
     assert [path.name for path in memo.path.parent.iterdir()] == ["policies.json"]
 
 
-def test_a_damaged_memo_is_told_and_not_taken_for_empty(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ['{"a": {"Na', "[]", "null", '{"a": "always"}', '{"a": {"Name": 1}}'])
+def test_a_damaged_memo_is_told_and_not_taken_for_empty(tmp_path: Path, content: str) -> None:
     path = tmp_path / "policies.json"
-    path.write_text('{"a": {"Na')
+    path.write_text(content)
     with pytest.raises(PapError, match="restart policies of stopped containers"):
         PolicyMemo(path).all()

@@ -6,12 +6,11 @@ import contextlib
 import socket
 import socketserver
 import threading
-from collections.abc import Mapping
-from typing import Any
 
 from ...core.errors import PapError
 from ..host import CHUNK, Process, Site
 from .engine import Engine
+from .records import Container
 
 _EVERYWHERE = {"": "", "0.0.0.0": "", "::": ""}
 
@@ -31,44 +30,37 @@ while data := peer.recv(65536):
 """
 
 
-def published(inspected: Mapping[str, Any], port: int, engine_host: str) -> str:
+def published(inspected: Container, port: int, engine_host: str) -> str:
     """``host:port`` under which the engine publishes the container's ``port`` (0: the only one published), or "".
 
     A port that the engine chooses is known only while the container runs.
     """
-    bound = {**(inspected["HostConfig"].get("PortBindings") or {}), **_actual(inspected)}
+    actual = {name: bindings for name, bindings in inspected.NetworkSettings.Ports.items() if bindings}
     found: list[str] = []
-    for name, bindings in bound.items():
+    for name, bindings in {**inspected.HostConfig.PortBindings, **actual}.items():
         number, _, protocol = name.partition("/")
-        usable = [binding for binding in bindings or [] if binding.get("HostPort")]
+        usable = [binding for binding in bindings or () if binding.HostPort]
         if protocol != "udp" and usable and port in (0, int(number)):
             # IPv4 first: "::" and "0.0.0.0" of one port are listed both.
-            first = min(usable, key=lambda binding: ":" in binding.get("HostIp", ""))
-            address = first.get("HostIp", "")
-            host = _EVERYWHERE.get(address, address) or engine_host
-            found.append(f"[{host}]:{first['HostPort']}" if ":" in host else f"{host}:{first['HostPort']}")
+            first = min(usable, key=lambda binding: ":" in binding.HostIp)
+            host = _EVERYWHERE.get(first.HostIp, first.HostIp) or engine_host
+            found.append(f"[{host}]:{first.HostPort}" if ":" in host else f"{host}:{first.HostPort}")
     return found[0] if len(found) == 1 else ""
 
 
-def _actual(inspected: Mapping[str, Any]) -> dict[str, Any]:
-    ports = inspected["NetworkSettings"].get("Ports") or {}
-    return {name: bindings for name, bindings in ports.items() if bindings}
-
-
-def direct(engine: Engine, inspected: Mapping[str, Any]) -> str:
+def direct(engine: Engine, inspected: Container) -> str:
     """The address under which this host reaches the container itself; "" if it cannot, or not for certain.
 
     It can if the gateway of the container's network is an address of this host (a bridge of the engine's). A rootless
     engine has its bridges in a network of its own, where the same addresses may mean other containers.
     """
-    if inspected["HostConfig"].get("NetworkMode") == "host":
+    if inspected.HostConfig.NetworkMode == "host":
         return "127.0.0.1"
     if engine.endpoint.host or engine.rootless():
         return ""
-    networks = inspected["NetworkSettings"].get("Networks") or {}
-    for endpoint in networks.values():
-        if endpoint.get("IPAddress") and _is_local(str(endpoint.get("Gateway") or "")):
-            return str(endpoint["IPAddress"])
+    for endpoint in inspected.NetworkSettings.Networks.values():
+        if endpoint.IPAddress and _is_local(endpoint.Gateway):
+            return endpoint.IPAddress
     return ""
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from ...core.errors import DeadlineExceeded, PapError, Unavailable
+from ...core.records import as_object, read_known, recorded
 from .exec_stream import Duplex, Endpoint, connect, hijack
+from .records import Container, Image, ListedContainer, Policy, container_of, image_of
 
 SDK_HINT = (
     "Install the Docker SDK for the Python that runs the modules on the target host: the package python3-docker, or"
@@ -26,6 +29,21 @@ ENGINE_HINT = (
 
 _OLDEST_API = "1.24"  # what every SDK and engine in use can speak to ask for more
 _PATIENCE = {ConnectionRefusedError: 20.0, FileNotFoundError: 5.0}  # seconds that an engine may take to restart
+
+
+@dataclass(frozen=True)
+class _PullEvent:
+    error: object = None
+
+
+@dataclass(frozen=True)
+class _Info:
+    SecurityOptions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Version:
+    ApiVersion: str
 
 
 class Engine:
@@ -53,9 +71,11 @@ class Engine:
             )
         with self.talking("connect"):
             keywords = docker.utils.kwargs_from_env(environment=settings or {"DOCKER_HOST": ""})
-            endpoint = Endpoint.of(self.address, keywords.get("tls"), "")
+            tls = keywords.pop("tls", None)
+            endpoint = Endpoint.of(self.address, tls, "")
             _wait_for(endpoint)
-            self.api: Any = _client(docker, timeout_s, keywords)
+            make = functools.partial(docker.APIClient, timeout=timeout_s, tls=tls or False, **keywords)
+            self.api: Any = _client(make, private=bool(getattr(tls, "ca_cert", None)))
             self.endpoint = replace(endpoint, api_version=str(self.api.api_version))
 
     def __reduce__(self) -> tuple[type[Engine], tuple[()]]:
@@ -77,16 +97,15 @@ class Engine:
                 f"The Docker engine at {self.address} did not answer ({doing}): {error}.", hint=ENGINE_HINT
             ) from error
 
-    def find_container(self, name: str) -> Optional[dict[str, Any]]:
+    def find_container(self, name: str) -> Optional[Container]:
         """The inspection of a container by name or id, or None if there is none."""
         with self.talking(f"inspect container {name}"):
             try:
-                found: dict[str, Any] = self.api.inspect_container(name)
+                return container_of(self.api.inspect_container(name))
             except self._errors.NotFound:
                 return None
-            return found
 
-    def container(self, name: str) -> dict[str, Any]:
+    def container(self, name: str) -> Container:
         """The same; raises Unavailable if there is none."""
         found = self.find_container(name)
         if found is None:
@@ -96,16 +115,20 @@ class Engine:
             )
         return found
 
-    def find_image(self, reference: str) -> Optional[dict[str, Any]]:
+    def containers(self, filters: Mapping[str, Sequence[str]]) -> list[ListedContainer]:
+        """The containers that are there, running or not."""
+        with self.talking("list containers"):
+            return [recorded(ListedContainer, item) for item in self.api.containers(all=True, filters=dict(filters))]
+
+    def find_image(self, reference: str) -> Optional[Image]:
         """The inspection of a local image by name, digest or id, or None."""
         with self.talking(f"inspect image {reference}"):
             try:
-                found: dict[str, Any] = self.api.inspect_image(reference)
+                return image_of(self.api.inspect_image(reference))
             except self._errors.NotFound:
                 return None
-            return found
 
-    def ensure_image(self, reference: str, deadline_s: float = 600.0) -> dict[str, Any]:
+    def ensure_image(self, reference: str, deadline_s: float = 600.0) -> Image:
         """The inspection of an image, pulled first if it is not here; a pull ends at ``deadline_s`` seconds."""
         found = self.find_image(reference)
         if found is None:
@@ -122,16 +145,17 @@ class Engine:
                 hint="It was removed (docker image prune?). Load it again, or deploy another image.",
             )
         repository, tag = split_reference(reference)
-        outcome: dict[str, Any] = {}
+        problems: list[PapError] = []
 
         def work() -> None:
             try:
                 with self.talking(f"pull the image {reference}"):
                     for event in self.api.pull(repository, tag=tag, stream=True, decode=True):
-                        if "error" in event:
-                            raise Unavailable(f"The image {reference} cannot be pulled: {event['error']}")
+                        problem = recorded(_PullEvent, event).error
+                        if problem is not None:
+                            raise Unavailable(f"The image {reference} cannot be pulled: {problem}")
             except PapError as error:
-                outcome["error"] = error
+                problems.append(error)
 
         # A thread, because a registry that accepts and never answers blocks the request; a daemon, so that it cannot
         # keep this program alive. The engine gives up the pull when its client goes away.
@@ -144,26 +168,25 @@ class Engine:
                 hint="Pull it by hand on the target host (`docker pull`), or raise pap_api_pull_s.",
                 seconds=deadline_s,
             )
-        if "error" in outcome:
-            error = outcome["error"]
+        for error in problems:
             error.hint = error.hint or "Check the name and tag, and that this host is logged in to the registry."
             raise error
 
     def open_exec(self, exec_id: str) -> Duplex:
         """Start a prepared exec and take over its connection."""
         with self.talking("start a program in a container"):
-            return hijack(self.endpoint, f"/exec/{exec_id}/start", {"Detach": False, "Tty": False})
+            return hijack(self.endpoint, f"/exec/{exec_id}/start", b'{"Detach": false, "Tty": false}')
 
     def attach(self, container: str) -> Duplex:
         """Take over the streams of a container that was created with an open standard input."""
         with self.talking(f"attach to container {container}"):
-            return hijack(self.endpoint, f"/containers/{container}/attach?stream=1&stdin=1&stdout=1&stderr=1", None)
+            return hijack(self.endpoint, f"/containers/{container}/attach?stream=1&stdin=1&stdout=1&stderr=1")
 
-    def set_policy(self, container: str, policy: Mapping[str, Any]) -> bool:
+    def set_policy(self, container: str, policy: Policy) -> bool:
         """Give a container a restart policy; False if this engine cannot change one (podman 4)."""
         with self.talking(f"change the restart policy of {container}"):
             try:
-                self.api.update_container(container, restart_policy=dict(policy))
+                self.api.update_container(container, restart_policy=as_object(policy))
             except self._errors.NotFound:
                 if self.find_container(container) is None:
                     raise
@@ -173,20 +196,19 @@ class Engine:
     def rootless(self) -> bool:
         """Whether the engine runs as a user, in a network namespace of its own."""
         with self.talking("tell its settings"):
-            return any("rootless" in option for option in self.api.info().get("SecurityOptions") or [])
+            return any("rootless" in option for option in recorded(_Info, self.api.info()).SecurityOptions)
 
 
-def _client(docker: Any, timeout_s: float, keywords: Mapping[str, Any]) -> Any:
-    """A client that speaks the engine's own API version."""
-    private = bool(getattr(keywords.get("tls"), "ca_cert", None))
+def _client(make: Callable[..., Any], private: bool) -> Any:
+    """A client that speaks the engine's own API version. ``private``: the engine has an authority of its own."""
 
-    def make(version: str) -> Any:
-        made = docker.APIClient(version=version, timeout=timeout_s, **keywords)
+    def client(version: str) -> Any:
+        made = make(version=version)
         # With REQUESTS_CA_BUNDLE set, requests would not look at the authority of DOCKER_CERT_PATH.
         made.trust_env = made.trust_env and not private
         return made
 
-    return make(str(make(_OLDEST_API).version(api_version=False)["ApiVersion"]))
+    return client(read_known(_Version, client(_OLDEST_API).version(api_version=False)).ApiVersion)
 
 
 def _wait_for(endpoint: Endpoint) -> None:

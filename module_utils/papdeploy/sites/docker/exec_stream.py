@@ -18,6 +18,7 @@ from typing import Any, Optional
 from urllib.parse import urlsplit
 
 from ...core.errors import Unavailable
+from ...core.records import recorded
 
 RECEIVE = 1 << 18
 _CONNECT_SECONDS = 20.0
@@ -172,9 +173,13 @@ def connect(endpoint: Endpoint) -> Duplex:
     return _TlsDuplex(connection, endpoint.tls, endpoint.host) if endpoint.tls else Duplex(connection)
 
 
-def hijack(endpoint: Endpoint, path: str, body: Optional[dict[str, Any]]) -> Duplex:
+@dataclass(frozen=True)
+class _Refusal:
+    message: str = ""
+
+
+def hijack(endpoint: Endpoint, path: str, content: bytes = b"") -> Duplex:
     """POST to the engine and keep the connection as a raw stream. Raises OSError, or Unavailable if it says no."""
-    content = json.dumps(body).encode() if body is not None else b""
     stream = connect(endpoint)
     try:
         stream.send(
@@ -194,8 +199,8 @@ def hijack(endpoint: Endpoint, path: str, body: Optional[dict[str, Any]]) -> Dup
         # 101 is what was asked for; engines before 1.10 and some proxies say 200 and switch all the same.
         if status not in (101, 200):
             said = rest.decode("utf-8", "replace").strip()
-            with contextlib.suppress(ValueError, TypeError, KeyError):
-                said = str(json.loads(said)["message"])
+            with contextlib.suppress(ValueError):
+                said = recorded(_Refusal, json.loads(said)).message or said
             raise Unavailable(f"The Docker engine said {status}: {said}", status=status)
     except BaseException:
         stream.close()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from collections.abc import Sequence
+from typing import Optional
 
 from ...core.errors import Unavailable
+from ...core.records import recorded
 from .container_spec import LABEL, Plan, apart, idle
 from .engine import Engine
 from .exec_stream import Duplex
 from .launcher import LAUNCHERS
+from .records import Addresses, Created, EndpointSettings, EngineFailure
 from .site import ContainerSite, not_there
 
 _KIND = f"{LABEL}.kind"
@@ -76,28 +78,28 @@ def labels(owner: str, kind: str, release: str) -> dict[str, str]:
 def create(engine: Engine, plan: Plan, name: str) -> str:
     """Create a container from a plan, connected to all its networks; its id. Nothing is left if that fails."""
     with engine.talking(f"create container {name}"):
-        made = str(engine.api.create_container_from_config(plan.body, name)["Id"])
+        made = recorded(Created, engine.api.create_container_from_config(plan.body, name)).Id
     try:
-        for network, endpoint in plan.networks:
-            connect(engine, made, network, endpoint)
+        for network, settings in plan.networks:
+            connect(engine, made, network, settings)
     except BaseException:
         remove(engine, made)
         raise
     return made
 
 
-def connect(engine: Engine, container: str, network: str, endpoint: Mapping[str, Any]) -> None:
+def connect(engine: Engine, container: str, network: str, settings: EndpointSettings) -> None:
     """Connect a container to a network with these endpoint settings."""
     with engine.talking(f"connect {container} to the network {network}"):
-        address = endpoint.get("IPAMConfig") or {}
+        address = recorded(Addresses, settings.IPAMConfig)
         engine.api.connect_container_to_network(
             container,
             network,
-            aliases=endpoint.get("Aliases"),
-            ipv4_address=address.get("IPv4Address"),
-            ipv6_address=address.get("IPv6Address"),
-            link_local_ips=address.get("LinkLocalIPs"),
-            driver_opt=endpoint.get("DriverOpts"),
+            aliases=list(settings.Aliases) or None,
+            ipv4_address=address.IPv4Address,
+            ipv6_address=address.IPv6Address,
+            link_local_ips=list(address.LinkLocalIPs) or None,
+            driver_opt=dict(settings.DriverOpts) or None,
         )
 
 
@@ -112,7 +114,7 @@ def remove(engine: Engine, name: str) -> None:
             with engine.talking(f"remove container {name}"):
                 engine.api.remove_container(name, v=True, force=True)
         except Unavailable as error:
-            status, late = error.data.get("status"), time.monotonic() >= deadline
+            status, late = recorded(EngineFailure, error.data).status, time.monotonic() >= deadline
             if status == 404 or (status == 409 and late):
                 return
             if status not in (409, 500) or late:
@@ -128,6 +130,4 @@ def leftovers(engine: Engine, owner: str, status: Sequence[str] = ()) -> Sequenc
     One that runs belongs to a run at work, and ends with it. One that has ended outlived its engine.
     """
     about = {"label": [f"{_OWNER}={owner}", _KIND], "status": list(status)}
-    with engine.talking("list containers"):
-        found = engine.api.containers(all=True, filters=about)
-    return [str(item["Names"][0])[1:] if item["Names"] else str(item["Id"]) for item in found]
+    return [item.Names[0][1:] if item.Names else item.Id for item in engine.containers(about)]

@@ -7,13 +7,16 @@ import json
 import re
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Optional
 
 from ...core.errors import PapError, Unavailable
+from ...core.records import recorded
 from ..host import Site
 from .engine import Engine
+from .records import Container, ContainerConfig
 
 _HAS_SQLALCHEMY = "import importlib.util, sys; sys.exit(0 if importlib.util.find_spec('sqlalchemy') else 3)"
 _USUAL = (
@@ -69,11 +72,11 @@ def find_python(site: Site, words: Sequence[str]) -> str:
     )
 
 
-def program(config: Mapping[str, Any], image: Mapping[str, Any]) -> list[str]:
-    """The words that a container of this Config and its image's Config starts with."""
-    entry = config.get("Entrypoint") or image.get("Entrypoint") or []
-    command = config.get("Cmd") or ([] if config.get("Entrypoint") else image.get("Cmd")) or []
-    return [str(word) for word in [*entry, *command]]
+def program(config: ContainerConfig, image: Optional[ContainerConfig] = None) -> list[str]:
+    """The words that a container of this Config and its image's starts with."""
+    image = image or ContainerConfig()
+    command = config.Cmd or (() if config.Entrypoint else image.Cmd) or ()
+    return [*(config.Entrypoint or image.Entrypoint), *command]
 
 
 def handles(status: str, name: str) -> bool:
@@ -93,28 +96,45 @@ def listening(site: Site, python: str, port: int = 0, wait_s: float = 0.0) -> li
     return found
 
 
-def exposed_port(config: Mapping[str, Any]) -> int:
+def exposed_port(config: ContainerConfig) -> int:
     """The one TCP port that a container's Config exposes, or 0 if there is none or a choice."""
-    ports = [int(name.split("/")[0]) for name in config.get("ExposedPorts") or {} if name.endswith("/tcp")]
+    ports = [int(name.split("/")[0]) for name in config.ExposedPorts if name.endswith("/tcp")]
     return ports[0] if len(ports) == 1 else 0
 
 
-def last_end(engine: Engine, container: Mapping[str, Any]) -> str:
+@dataclass(frozen=True)
+class _Attributes:
+    exitCode: str = ""
+
+
+@dataclass(frozen=True)
+class _Actor:
+    Attributes: _Attributes = _Attributes()
+
+
+@dataclass(frozen=True)
+class _Event:
+    Action: str = ""
+    Actor: _Actor = _Actor()
+
+
+def last_end(engine: Engine, container: Container) -> str:
     """How an inspected container ended last: `` with exit code 137, out of memory``; empty if that is unknown.
 
     The state of one that its restart policy has started again says 0: then the engine's events are asked.
     """
-    state = container["State"]
-    code, memory = str(state.get("ExitCode", "")), bool(state.get("OOMKilled"))
-    if state.get("Running") and not state.get("Restarting"):
+    state = container.State
+    code, memory = "" if state.ExitCode is None else str(state.ExitCode), state.OOMKilled
+    if state.Running and not state.Restarting:
         code, memory, killed = "", False, False
-        about = {"container": container["Id"], "event": ["die", "oom"]}
-        with contextlib.suppress(PapError), engine.talking(f"tell how {container['Name'][1:]} ended"):
-            for event in engine.api.events(since="0", until=f"{time.time():.9f}", filters=about, decode=True):
-                if event["Action"] == "oom":
+        about = {"container": container.Id, "event": ["die", "oom"]}
+        with contextlib.suppress(PapError), engine.talking(f"tell how {container.name} ended"):
+            for said in engine.api.events(since="0", until=f"{time.time():.9f}", filters=about, decode=True):
+                event = recorded(_Event, said)
+                if event.Action == "oom":
                     killed = True
                 else:
-                    code, memory, killed = event["Actor"]["Attributes"].get("exitCode", ""), killed, False
+                    code, memory, killed = event.Actor.Attributes.exitCode, killed, False
     return f" with exit code {code}{', out of memory' if memory else ''}" if code else ""
 
 
@@ -123,7 +143,7 @@ def last_words(engine: Engine, container: str, lines: int = 15) -> str:
     try:
         found = engine.container(container)
         # In a loop of restarts every turn is of interest, and the present one may not have said anything yet.
-        started = "" if found["RestartCount"] else str(found["State"]["StartedAt"])
+        started = "" if found.RestartCount else found.State.StartedAt
         with engine.talking(f"read the log of {container}"):
             said: bytes = engine.api.logs(container, tail=lines, timestamps=True)
     except PapError:

@@ -14,10 +14,12 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any, Optional
 
 from ...core.errors import DeadlineExceeded, PapError, Unavailable
+from ...core.records import recorded
 from ..host import Process, Site, keep_ends
 from .engine import Engine
 from .exec_stream import Duplex, Frames
 from .launcher import ABSENT, HELLO, LAUNCHERS, Launcher
+from .records import ContainerState, Created, EngineFailure
 
 _PIPE = 1 << 20
 _F_SETPIPE_SZ = 1031  # Linux; in the module fcntl from Python 3.10 on
@@ -76,17 +78,17 @@ class ContainerSite(Site):
                     environment=dict(env) if env else None,
                     workdir=cwd,
                 )
-                return str(created["Id"])
+                return recorded(Created, created).Id
         except Unavailable as error:
-            if error.data.get("status") in (404, 409):
+            if recorded(EngineFailure, error.data).status in (404, 409):
                 raise self._not_running() from error
             raise
 
     def _not_running(self) -> Unavailable:
-        state = self.engine.container(self.name)["State"]  # raises Unavailable itself if there is none
-        what = "is paused" if state.get("Paused") else f"is {state.get('Status', 'not running')}"
-        if state.get("Status") == "exited":
-            what += f" since {state.get('FinishedAt', '')[:19]} with exit code {state.get('ExitCode')}"
+        state = self.engine.container(self.name).State  # raises Unavailable itself if there is none
+        what = "is paused" if state.Paused else f"is {state.Status or 'not running'}"
+        if state.Status == "exited":
+            what += f" since {state.FinishedAt[:19]} with exit code {state.ExitCode}"
         return Unavailable(
             f"The {self.label} {what}.", hint=f"Look at `docker logs {self.name}` and start it, then try again."
         )
@@ -98,13 +100,7 @@ class ContainerSite(Site):
             self.engine.api.exec_start(exec_id)
 
     def environment(self) -> dict[str, str]:
-        return environment_of(self.engine.container(self.name)["Config"])
-
-
-def environment_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """The environment in the Config of a container or an image; the image's is part of the container's."""
-    pairs = (entry.partition("=") for entry in config.get("Env") or [])
-    return {name: value for name, _, value in pairs}
+        return self.engine.container(self.name).Config.environment
 
 
 class _Input(io.RawIOBase):
@@ -237,8 +233,8 @@ class _ContainerProcess(Process):
         pause = 0.005
         while self._rc is None:
             state = self._inspect()
-            if not state["Running"] and state["ExitCode"] is not None:
-                self._rc = int(state["ExitCode"])
+            if not state.Running and state.ExitCode is not None:
+                self._rc = state.ExitCode
                 break
             if deadline is not None and time.monotonic() >= deadline:
                 raise DeadlineExceeded(f"{self._argv[0]} on {self._site.label} still runs.", seconds=timeout)
@@ -252,13 +248,12 @@ class _ContainerProcess(Process):
             self._pump.join(2)
         return -signal.SIGKILL if self._killed else self._rc
 
-    def _inspect(self) -> dict[str, Any]:
+    def _inspect(self) -> ContainerState:
         try:
             with self._site.engine.talking(f"tell how {self._argv[0]} ended"):
-                state: dict[str, Any] = self._site.engine.api.exec_inspect(self._exec_id)
-                return state
+                return recorded(ContainerState, self._site.engine.api.exec_inspect(self._exec_id))
         except Unavailable as error:
-            if error.data.get("status") != 404:
+            if recorded(EngineFailure, error.data).status != 404:
                 raise
             raise Unavailable(
                 f"The {self._site.label} or the Docker engine was restarted while {self._argv[0]} ran in it.",
@@ -269,7 +264,7 @@ class _ContainerProcess(Process):
         if self._rc is None and self.pid:
             # An engine that does not answer cannot end it either; the launcher's watch does, as the connection closes.
             with contextlib.suppress(PapError):
-                if self._inspect()["Running"]:
+                if self._inspect().Running:
                     self._killed = True
                     self._site.end(self._launcher, self.pid)
                     self.wait(_END_SECONDS)
