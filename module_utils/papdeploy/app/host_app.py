@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ..core import storage
-from ..core.errors import CommandFailed, PapError, Refused, Unavailable
+from ..core.errors import CommandFailed, Refused, Unavailable
 from ..core.processes import MARK
+from ..core.records import recorded
 from ..environment.copy_environment import CopyEnvironment
 from ..environment.env_file import read_env_file
 from ..environment.kept_files import files_kept
@@ -145,6 +146,14 @@ class Api(ABC):
 
 
 @dataclass(frozen=True)
+class _Ended:
+    """The data of a CommandFailed."""
+
+    rc: int = 0
+    stderr: str = ""
+
+
+@dataclass(frozen=True)
 class HostApi(Api):
     """An API that runs on the host: a folder with the link ``current``, and commands of its supervisor."""
 
@@ -242,12 +251,12 @@ class HostApi(Api):
             # What the supervisor starts belongs to no run: whoever takes this one over must not end it.
             self.site.run(command, env={MARK: ""}, timeout=self.seconds)
         except CommandFailed as error:
-            said = str(error.data.get("stderr", "")).splitlines()[-15:]
-            raise PapError(
+            ended = recorded(_Ended, error.data)
+            raise CommandFailed(
                 f"The API {self._link.resolve().name} could not be {what}: the command for that ended with exit code"
-                f" {error.data.get('rc')}.",
+                f" {ended.rc}.",
                 hint="Its last words follow; the API's log has the rest.",
-                lines=said,
+                lines=ended.stderr.splitlines()[-15:],
             ) from error
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Optional
 
 from ..core.errors import Refused
+from ..core.records import read_known
 from ..core.redact import Redactor
 from ..databases.psql import Conninfo, Database
 from ..environment import secret_sources
@@ -14,6 +15,7 @@ from ..releases.journal import State
 from ..releases.server_lock import ServerLock
 from ..sites.host import HostSite
 from .host_app import Api, HostApi
+from .options import StackOptions
 from .stack import Stack
 
 
@@ -22,105 +24,110 @@ def from_params(params: Mapping[str, Any], release: str = "", redactor: Optional
 
     ``release`` marks the containers that are made for it. ``redactor`` learns the secrets of the stack.
     """
-    database = params["database"]
     redactor = redactor or Redactor()
     secret_sources.teach(redactor, params)
-    made, api, found = (_in_containers if database.get("container") else _on_host)(params, release)
+    options = read_known(StackOptions, params, "stack")
+    made, api, found = _in_containers(options, release) if options.database.container else _on_host(options)
     redactor.learn([made.conninfo.password])
-    smoke = {key: value for key, value in params["smoke"].items() if key != "url" and value is not None}
-    state = State(params["state_dir"], redactor, params["who"], stack=params["name"], server=ServerLock(made))
+    state = State(options.state_dir, redactor, options.who, stack=options.name, server=ServerLock(made))
     state.refuse_open()
-    registry = state.registry(params["name"], made.conninfo.dbname)
+    registry = state.registry(options.name, made.conninfo.dbname)
     registry.refuse_other()
+    smoke = {name: value for name, value in options.smoke.items() if value is not None}
+    smoke_url = smoke.pop("url", "")
     return Stack(
-        name=params["name"],
-        environment=params["environment"],
+        name=options.name,
+        environment=options.environment,
         state=state,
         database=replace(made, registry=registry),
         api=api,
-        models=tuple(params["api"]["models"]),
+        models=options.api.models,
         smoke_settings=smoke,
-        url=params["smoke"].get("url") or params["api"].get("url") or "",
-        url_variable=params["api"].get("url_variable") or "DATABASE_URL",
-        database_url=(params["api"].get("database_url") or "").strip(),  # a template may end in a line break
-        direct_url=(params["api"].get("database_direct_url") or "").strip(),
-        copy_variables={name: str(value) for name, value in (params["api"].get("trial_env") or {}).items()},
-        database_logs=tuple(database.get("log_files") or ()),
+        url=smoke_url or options.api.url,
+        url_variable=options.api.url_variable or "DATABASE_URL",
+        database_url=options.api.database_url.strip(),  # a template may end in a line break
+        direct_url=options.api.database_direct_url.strip(),
+        copy_variables={name: str(value) for name, value in options.api.trial_env.items()},
+        database_logs=options.database.log_files,
         found=tuple(found),
         redactor=redactor,
-        may_delete=tuple(params["api"].get("may_delete") or ()),
+        may_delete=options.api.may_delete,
     )
 
 
-def _on_host(params: Mapping[str, Any], release: str) -> tuple[Database, Api, Sequence[str]]:
-    database, api = params["database"], params["api"]
-    _require(database, "pap_db_", ("name",))
-    _require(api, "pap_api_", ("dir", "python", "start_command", "stop_command", "restart_command"))
+def _on_host(options: StackOptions) -> tuple[Database, Api, Sequence[str]]:
+    database, api = options.database, options.api
+    _require(pap_db_name=database.name)
+    _require(
+        pap_api_dir=api.dir,
+        pap_api_python=api.python,
+        pap_api_start_command=api.start_command,
+        pap_api_stop_command=api.stop_command,
+        pap_api_restart_command=api.restart_command,
+    )
     conninfo = Conninfo(
-        dbname=database["name"],
-        host=database.get("host") or "",
-        port=int(database.get("port") or 0),
-        user=database.get("admin_user") or "",
-        password=database.get("admin_password") or "",
+        dbname=database.name,
+        host=database.host,
+        port=database.port,
+        user=database.admin_user,
+        password=database.admin_password,
     )
-    site = HostSite(tuple(database.get("become") or ()))
     return (
-        Database(site, conninfo, database.get("bin_dir") or ""),
+        Database(HostSite(database.become), conninfo, database.bin_dir),
         HostApi(
-            folder=api["dir"],
-            python=api["python"],
-            release_dir=api.get("release_dir") or "",
-            start_command=tuple(api["start_command"]),
-            stop_command=tuple(api["stop_command"]),
-            restart_command=tuple(api["restart_command"]),
-            env_file=api.get("env_file") or "",
-            log_files=tuple(api.get("log_files") or ()),
-            trial_command=tuple(api.get("trial_command") or ()),
-            release_ignore=tuple(api.get("release_ignore") or ()),
+            folder=api.dir,
+            python=api.python,
+            release_dir=api.release_dir,
+            start_command=api.start_command,
+            stop_command=api.stop_command,
+            restart_command=api.restart_command,
+            env_file=api.env_file,
+            log_files=api.log_files,
+            trial_command=api.trial_command,
+            release_ignore=api.release_ignore,
         ),
         (),
     )
 
 
-def _in_containers(params: Mapping[str, Any], release: str) -> tuple[Database, Api, Sequence[str]]:
+def _in_containers(options: StackOptions, release: str) -> tuple[Database, Api, Sequence[str]]:
     from ..sites.docker.engine import Engine
     from .discovery import database_at, discover
     from .docker_app import DockerApi
     from .docker_compose import Compose
 
-    database, api = params["database"], params["api"]
-    names = [name for name in api.get("container") or [] if name]
-    _require({"container": names}, "pap_api_", ("container",))
+    database, api = options.database, options.api
+    _require(pap_api_container=api.containers)
     engine = Engine()
-    given = (api.get("database_direct_url") or api.get("database_url") or "").strip()
-    found = discover(engine, database["container"], names[0], api.get("url_variable") or "", given)
-    compose = Compose(api.get("image_variable") or "PAP_API_IMAGE", api.get("compose_file") or "")
+    given = (api.database_direct_url or api.database_url).strip()
+    found = discover(engine, database.container, api.containers[0], api.url_variable, given)
     made = database_at(
         engine,
-        database["container"],
-        dbname=database.get("name") or found.database.name,
-        user=database.get("admin_user") or found.database.admin_user,
-        password=database.get("admin_password") or "",
-        become=tuple(database.get("become") or ()),
+        database.container,
+        dbname=database.name or found.database.name,
+        user=database.admin_user or found.database.admin_user,
+        password=database.admin_password,
+        become=database.become,
     )
+    compose = Compose(api.image_variable or "PAP_API_IMAGE", api.compose_file)
     control = DockerApi(
         engine,
-        tuple(names),
-        params["state_dir"],
-        image="" if api.get("activate") == "restart" else api.get("image") or "",
+        api.containers,
+        options.state_dir,
+        image="" if api.activate == "restart" else api.image,
         release=release,
-        python=api.get("python") or "",
-        port=int(api.get("port") or 0),
-        compose=compose if api.get("activate") == "compose" else None,
-        pull_s=float(api.get("pull_s") or 600),
-        start_s=float(api.get("start_s") or 60),
-        health_s=float(api.get("health_s") or 90),
+        python=api.python,
+        port=api.port,
+        compose=compose if api.activate == "compose" else None,
+        pull_s=api.pull_s or 600,
+        start_s=api.start_s or 60,
+        health_s=api.health_s or 90,
     )
-    return replace(made, bin_dir=database.get("bin_dir") or ""), control, found.lines()
+    return replace(made, bin_dir=database.bin_dir), control, found.lines()
 
 
-def _require(values: Mapping[str, Any], prefix: str, names: Sequence[str]) -> None:
-    missing = [prefix + name for name in names if not values.get(name)]
+def _require(**variables: str | Sequence[str]) -> None:
+    missing = [name for name, value in variables.items() if not value]
     if missing:
         raise Refused(
             f"Missing inventory variable: {', '.join(missing)}.",

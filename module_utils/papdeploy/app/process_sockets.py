@@ -18,7 +18,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
-from ..core.errors import PapError, Unavailable
+from ..core.errors import PapError, Unavailable, VerificationFailed
+from ..core.records import read_known
 from ..sites.host import Process, Site
 
 TOKEN = "PAP_DEPLOY_COPY"
@@ -143,6 +144,14 @@ class Holder:
     program: str
 
 
+@dataclass(frozen=True)
+class _Look:
+    """A line of the program."""
+
+    sockets: tuple[tuple[str, int, int, str], ...] = ()
+    left: Optional[tuple[tuple[int, str], ...]] = None
+
+
 class ProcessSockets:
     """The connections of the processes that have our token in their environment, while a block runs."""
 
@@ -185,9 +194,9 @@ class ProcessSockets:
                 reader.join(_GRACE_S + _END_S)
 
     def refuse_left(self, what: str) -> None:
-        """Raise PapError if something of the work ``what`` was still there when it was over."""
+        """Raise VerificationFailed if something of the work ``what`` was still there when it was over."""
         if self.left:
-            raise PapError(
+            raise VerificationFailed(
                 f"{what[:1].upper()}{what[1:]} left programs running, which were ended: {named(self.left)}.",
                 hint="What they would have done later is not known. Let a migration wait for what it starts.",
             )
@@ -195,12 +204,11 @@ class ProcessSockets:
     def _read(self, process: Process) -> None:
         try:
             for line in iter(process.stdout.readline, b""):
-                said = json.loads(line)
-                if "left" in said:
-                    self.left = [Holder(int(pid), program) for pid, program in said["left"]]
+                said = read_known(_Look, json.loads(line))
+                if said.left is not None:
+                    self.left = [Holder(pid, program) for pid, program in said.left]
                     continue
-                found = said["sockets"]
-                held = {(normal(a), int(port)): Holder(int(pid), program) for a, port, pid, program in found}
+                held = {(normal(a), port): Holder(pid, program) for a, port, pid, program in said.sockets}
                 ended = {key: (time.monotonic(), holder) for key, holder in self._held.items() if key not in held}
                 self._held, self._gone = held, {**self._gone, **ended}
                 self._ready.set()

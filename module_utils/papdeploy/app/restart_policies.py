@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.durable import private_folder, write_durably
-from ..core.errors import PapError
+from ..core.errors import PapError, VerificationFailed
 from ..core.records import plain, read_known
 from ..sites.docker.records import Policy
 
@@ -27,7 +27,7 @@ class PolicyMemo:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, AttributeError, PapError) as error:
-            raise PapError(
+            raise VerificationFailed(
                 f"{self.path}, which keeps the restart policies of stopped containers, cannot be read: {error}.",
                 hint="Set the policies by hand (docker update --restart=…), then remove the file.",
             ) from error
