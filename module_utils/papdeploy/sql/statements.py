@@ -78,8 +78,16 @@ def split(text: str) -> tuple[Statement, ...]:
 _SUSPECT = re.compile(
     r"(?:^|;|\*/|\n)\s*(?:commit|rollback|abort|end|begin|start|prepare|set\s+transaction)\b", re.IGNORECASE
 )
-_SETTINGS = re.compile(r"(?:^|;|\*/|\n)\s*(?:set|reset|discard|do|call|select)\b|\bset_config\b", re.IGNORECASE)
-_CHANGERS = ("SET", "RESET", "DISCARD", "DO", "CALL", "SELECT")
+_TRACES = re.compile(
+    r"(?:^|;|\*/|\n)\s*(?:set|reset|discard|do|call|select|with|prepare|execute|declare|listen)\b|\bset_config\b"
+    r"|\b(?:temp|temporary|pg_temp)\b",
+    re.IGNORECASE,
+)
+_TRACING = ("SET", "RESET", "DISCARD", "DO", "CALL", "SELECT", "WITH", "PREPARE", "EXECUTE", "DECLARE", "LISTEN")
+_TRACED = frozenset(["SET_CONFIG", "TEMP", "TEMPORARY", "PG_TEMP"])
+_DEFERRABLE = re.compile(r"\bdeferrable\b", re.IGNORECASE)
+_PSQL = re.compile(r"^[ \t]*\\(?:[a-z!?]|\.[ \t]*$)", re.IGNORECASE | re.MULTILINE)
+_COPY_IN = re.compile(r"\bcopy\b[^;]*\bfrom\s+stdin\b", re.IGNORECASE)
 
 
 def transaction_control(text: str) -> str:
@@ -103,14 +111,42 @@ def transaction_control(text: str) -> str:
     return ""
 
 
-def changes_settings(text: str) -> bool:
-    """Whether ``text`` may leave session settings (search_path, role, timeouts) other than it found them.
+def leaves_traces(text: str) -> bool:
+    """Whether ``text`` may leave the session other than it found it: settings (search_path, role, timeouts), temporary
+    tables, prepared statements, cursors.
 
     DO, CALL and SELECT may do so inside; a yes costs a few round trips.
     """
-    if not _SETTINGS.search(text):
+    if not _TRACES.search(text):
         return False
-    return any(statement.head in _CHANGERS or "SET_CONFIG" in statement.words for statement in split(text))
+    return any(statement.head in _TRACING or not _TRACED.isdisjoint(statement.words) for statement in split(text))
+
+
+def makes_deferrable(text: str) -> bool:
+    """Whether ``text`` may make a constraint that is checked later than its statement."""
+    return _DEFERRABLE.search(text) is not None
+
+
+def of_psql(text: str) -> str:
+    r"""The first thing in ``text`` that psql understands and the server does not: a command such as ``\restrict``, or
+    ``COPY … FROM stdin`` with its data; or an empty string."""
+    if not _PSQL.search(text):
+        return ""
+    copying = False
+    for statement in split(text):
+        if copying:  # what follows is data, and no SQL
+            return "COPY … FROM stdin"
+        if "\\" in statement.words:
+            place = statement.words.index("\\") + 1
+            name = "".join(statement.words[place : place + 1]).lower()
+            return f"\\{name}"
+        copying = copies_from_client(statement.text)
+    return ""
+
+
+def copies_from_client(text: str) -> bool:
+    """Whether ``text`` reads the client's input."""
+    return _COPY_IN.search(text) is not None
 
 
 def writes_to(text: str, schema: str) -> str:

@@ -72,10 +72,13 @@ def test_transaction_control(text: str) -> None:
     [("SET search_path = x", True), ("RESET ALL", True), ("SELECT set_config('a', 'b', false)", True),
      ("UPDATE a SET b = 1", False), ("COMMENT ON TABLE a IS 'SET x'", False), ("DISCARD PLANS", True),
      ("DO $$ BEGIN SET ROLE x; END $$", True), ("SELECT f()", True), ("INSERT INTO a SELECT 1; set role x", True),
-     ("UPDATE a\nSET b = 1", False), ("/* x */SET a = 1", True), ("SELECT 1;RESET ROLE", True)],
+     ("UPDATE a\nSET b = 1", False), ("/* x */SET a = 1", True), ("SELECT 1;RESET ROLE", True),
+     ("PREPARE q AS SELECT 1", True), ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", True), ("LISTEN x", True),
+     ("CREATE TEMP TABLE x (id int)", True), ("CREATE TABLE pg_temp.x (id int)", True), ("CREATE TABLE temp_x ()", False),
+     ("CREATE TABLE a (b text DEFAULT 'temp')", False), ("WITH x AS (SELECT f()) SELECT 1", True)],
 )  # fmt: skip
-def test_changes_settings(text: str, changes: bool) -> None:
-    assert statements.changes_settings(text) is changes
+def test_leaves_traces(text: str, changes: bool) -> None:
+    assert statements.leaves_traces(text) is changes
 
 
 @pytest.mark.parametrize(
@@ -223,3 +226,24 @@ def test_what_is_not_closed_is_not_sql_and_ends_with_the_text(text: str) -> None
         lexer.tokenize(text)
     assert "".join(token for _, token, _ in statements.tokens(text)) == text
     assert len(statements.split(f"{text}; DROP TABLE t")) == (2 if text == "\\" else 1 if "/*" not in text else 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("--\n\\restrict abc\nCREATE TABLE a (id int);\n\\unrestrict abc\n", "\\restrict"),
+        ("CREATE TABLE a (id int);\n  \\connect other\n", "\\connect"),
+        ("\\i other.sql", "\\i"),
+        ("\\! rm x", "\\!"),
+        ("CREATE TABLE a (id int);\nCOPY a (id) FROM stdin;\n1\n\\.\n", "COPY … FROM stdin"),
+        ("COPY a FROM STDIN WITH (FORMAT csv);\n'a,b\n\\.\n", "COPY … FROM stdin"),
+        ("INSERT INTO a VALUES (E'x\n\\n y')", ""),
+        ("INSERT INTO a VALUES ('\n\\d x')", ""),
+        ("CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$ SELECT '\n\\d' $$", ""),
+        ("-- \\d\n/*\n\\d\n*/ SELECT 1", ""),
+        ("COPY a FROM '/tmp/x'", ""),
+        ("COPY a FROM STDIN", ""),  # with data of the driver's copy function
+    ],
+)
+def test_what_only_psql_understands(text: str, named: str) -> None:
+    assert statements.of_psql(text) == named

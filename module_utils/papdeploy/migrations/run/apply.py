@@ -92,7 +92,7 @@ def opened(
             with heard(session) if options.forbid_database or options.stop_at_scripts else nullcontext():
                 yield session
         except session.driver.module.Error as error:
-            from .execute import presentable
+            from .failures import presentable
 
             raise presentable(session, error) from error
 

@@ -144,7 +144,11 @@ class Db:
                     f"Migration {self._step.identity} uses db.op, but Alembic is not installed here.",
                     hint="Write the change with db.execute(), which needs nothing.",
                 ) from None
-            self._op = Operations(MigrationContext.configure(self.connection))
+            context = MigrationContext.configure(self.connection)
+            # Alembic would end the transaction. In one of the runner, the block is part of it; outside of any, every
+            # statement is committed by itself as it is.
+            context.autocommit_block = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+            self._op = Operations(context)
         return self._op
 
     # -- transactions inside the transaction --------------------------------------------------------------------------

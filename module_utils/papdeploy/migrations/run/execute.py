@@ -6,7 +6,6 @@ import linecache
 import os
 import sys
 import time
-import traceback
 import types
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,30 +15,17 @@ from ...core.errors import DeadlineExceeded, PapError, Unavailable
 from ...core.text import plural
 from .. import ledger
 from ..files import MigrationFile
-from . import advisory_lock, concurrent_indexes, drivers, left_running
-from .connection import TimeUp
+from . import advisory_lock, concurrent_indexes, drivers, failures, left_running
 from .connection_guard import no_second_connection, no_silent_end
 from .db import Db
 from .lock_statistics import observer
-from .step import MigrationError, Step
+from .step import Failure, MigrationError, Step
 from .watchdog import describe
 
 if TYPE_CHECKING:
     from .session import Session
 
-# lock_not_available, deadlock_detected, serialization_failure: the only errors that trying again can cure.
-RETRYABLE = {"55P03": "a lock could not be had in time", "40P01": "a deadlock", "40001": "a serialization failure"}
-_ADVICE = {
-    "53200": "The server's lock table is full: raise max_locks_per_transaction, or run with transaction='each'.",
-    "53100": "The server's disk is full.",
-    "42501": "The role in DATABASE_URL may not do this: use the owner of the tables.",
-    "57014": "A timeout cancelled the statement: statement_timeout_s of the run, or one of the server.",
-    "25006": "The session is read-only: a standby, or default_transaction_read_only is set.",
-    "25001": "The statement cannot run inside a transaction: write transactional = False in the migration.",
-    "55006": "The object is in use by another statement of this session, or by another session.",
-}
 REFUSED_OPTION = "a_migration_must_not_open_a_second_connection"
-_THERE_ALREADY = ("42P07", "42701", "42710", "42P06")  # duplicate table (or index), column, object, schema
 
 Check = Callable[[Any], Any]
 
@@ -112,8 +98,9 @@ def run_step(session: Session, migration: MigrationFile, direction: str = "upgra
             session.end_step()
             db.done()
             sys.modules.pop(f"pap_migration_{migration.identity}", None)
+        _settle(session, step)
     except BaseException as error:
-        raise _translated(session, migration, step, error) from error
+        raise failures.translated(session, migration, step, error) from error
     if hasattr(answer, "send"):
         raise step.broken(f"{direction}() returned a {type(answer).__name__}, whose code was never run")
     if answer is False:
@@ -131,7 +118,7 @@ def run_step(session: Session, migration: MigrationFile, direction: str = "upgra
         )
     _judge(session, step)
     concurrent_indexes.verify(session, step)
-    if step.touched_settings:
+    if step.leaves_traces:
         session.restore_settings()
     if not step.transactional and not session.has_lock():
         raise step.broken("it released the runner's advisory lock (pg_advisory_unlock_all, DISCARD ALL)")
@@ -152,86 +139,39 @@ def run_step(session: Session, migration: MigrationFile, direction: str = "upgra
     return entry
 
 
+def _settle(session: Session, step: Step) -> None:
+    """What PostgreSQL would do at COMMIT is done at the end of each migration: so a constraint that does not hold fails
+    the one that broke it."""
+    if not step.transactional or session.status != drivers.IN_TRANSACTION or step.violations:
+        return
+    try:
+        session.check_deferred()
+    except session.driver.module.Error as error:
+        step.at_end = True
+        step.failed("", 0.0, error)
+        raise
+
+
 def _judge(session: Session, step: Step) -> None:
     """The function returned. Did it keep the rules?"""
     if step.violations:
-        raise step.broken(step.violations[0])
+        raise step.violations[0]
     status = session.status
-    failure = step.failure or {}
+    failure = step.failure or Failure()
     if status == drivers.UNKNOWN:
         raise MigrationError(f"Migration {step.identity} lost the connection and went on.", identity=step.identity)
     swallowed = status == drivers.IN_ERROR or (not step.transactional and step.failures)
     if swallowed:
         raise MigrationError(
-            f"Migration {step.identity} swallowed an error and went on: {failure.get('error', 'unknown')}.",
+            f"Migration {step.identity} swallowed an error and went on: {failure.error}.",
             hint="Let errors through. For a statement that may fail: `with db.savepoint():` inside try/except.",
             identity=step.identity,
-            statement=session.redactor.text(failure.get("sql", "")),
-            sqlstate=failure.get("sqlstate", ""),
+            statement=session.redactor.text(failure.sql),
+            sqlstate=failure.sqlstate,
         )
     wanted = drivers.IN_TRANSACTION if step.transactional else drivers.IDLE
     if status != wanted:
         raise step.broken("it ended the transaction" if step.transactional else "it left a transaction open")
-
-
-def _translated(session: Session, migration: MigrationFile, step: Step, error: BaseException) -> BaseException:
-    """The error as the operator should read it: which migration, which line, which statement, what to do."""
-    if session.remaining() <= 0 and isinstance(error, (TimeUp, Exception)):
-        try:
-            session.check_deadline()
-        except DeadlineExceeded as deadline:
-            deadline.data["identity"] = migration.identity
-            deadline.message = f"{deadline.message[:-1]}, in migration {migration.identity}."
-            return deadline
-    if step.violations:
-        return step.broken(step.violations[0])
-    if isinstance(error, SystemExit):
-        return MigrationError(
-            f"Migration {migration.identity} called sys.exit({error.code!r}).",
-            hint="Return when done; raise an exception when something is wrong.",
-            identity=migration.identity,
-        )
-    if isinstance(error, (PapError, KeyboardInterrupt)):
-        return error
-    line = next(
-        (
-            frame.lineno
-            for frame in reversed(traceback.extract_tb(error.__traceback__))
-            if frame.filename == (migration.path or migration.filename)
-        ),
-        0,
-    )
-    code = drivers.sqlstate(error)
-    said = session.redactor.text(": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])).rstrip(".")
-    failure = step.failure or {}
-    where = f" (line {line})" if line else ""
-    return MigrationError(
-        f"Migration {migration.identity} failed{where}: {said}.",
-        hint=_advice(error, code, step),
-        identity=migration.identity,
-        direction=step.direction,
-        line=line,
-        sqlstate=code,
-        statement=session.redactor.text(failure.get("sql", "")) if code else "",
-        traceback=session.redactor.text("".join(traceback.format_exception(type(error), error, error.__traceback__)))[
-            -4000:
-        ],
-    )
-
-
-def _trace(error: BaseException) -> str:
-    return "".join(traceback.format_exception(type(error), error, error.__traceback__))
-
-
-def _advice(error: BaseException, code: str, step: Step) -> str:
-    if type(error).__name__ == "InvalidRequestError" and "begin()" in str(error):
-        return "db.connection is in the runner's transaction: leave begin() out, or write begin_nested()."
-    if code in _THERE_ALREADY and not step.transactional:
-        return (
-            "If an interrupted attempt left it: write IF NOT EXISTS, so that the migration can run again. A file that"
-            " is not applied yet may be edited."
-        )
-    return _ADVICE.get(code, "Correct it and run again.")
 
 
 def run_together(
@@ -349,11 +289,11 @@ def _retried(session: Session, attempt: Callable[[], _Result]) -> _Result:
         except BaseException as caught:
             in_transaction = session.transaction is not None
             session.rollback()
-            error = presentable(session, caught)
+            error = failures.presentable(session, caught)
             code = drivers.sqlstate(caught)
             blockers = session.watch.take_blockers()
-            if code not in RETRYABLE or isinstance(error, DeadlineExceeded) or session.lost:
-                _explain_loss(session, error, in_transaction)
+            if code not in failures.RETRYABLE or isinstance(error, DeadlineExceeded) or session.lost:
+                failures.explain_loss(session, error, in_transaction)
                 raise error from caught
             if isinstance(error, PapError):
                 error.data.update(blockers=blockers, attempts=tries)
@@ -364,10 +304,10 @@ def _retried(session: Session, attempt: Callable[[], _Result]) -> _Result:
             pause = min(10.0, 0.25 * 2**tries) * uniform(0.5, 1.0)
             if tries > session.options.lock_retries or session.remaining() <= pause:
                 if isinstance(error, PapError):
-                    error.message = f"Gave up after {plural(tries, 'attempt')}, {RETRYABLE[code]}. {error.message}"
+                    error.message = f"Gave up after {plural(tries, 'attempt')}, {failures.RETRYABLE[code]}. {error.message}"
                 raise error from caught
             session.emit(
-                "retry", attempt=tries, of=session.options.lock_retries, why=RETRYABLE[code], sqlstate=code,
+                "retry", attempt=tries, of=session.options.lock_retries, why=failures.RETRYABLE[code], sqlstate=code,
                 pause_s=round(pause, 2), blockers=blockers,
             )  # fmt: skip
             session.restore_settings()  # outside a transaction, the attempt may have left its own
@@ -376,30 +316,3 @@ def _retried(session: Session, attempt: Callable[[], _Result]) -> _Result:
             if session.transactions:
                 session.transactions[-1].attempts = tries
             return result
-
-
-def presentable(session: Session, error: BaseException) -> BaseException:
-    """An error of the driver outside of any migration (COMMIT, ledger, check) as a PapError; others as they are."""
-    if isinstance(error, TimeUp):
-        return DeadlineExceeded("The deadline of the run passed; everything was rolled back.")
-    original = getattr(error, "orig", None) or error
-    if not isinstance(original, session.driver.module.Error):
-        return error
-    code = drivers.sqlstate(error)
-    return PapError(
-        f"PostgreSQL refused: {session.redactor.text((str(original).strip().splitlines() or [''])[0])}.",
-        hint=_ADVICE.get(code, "The transaction was rolled back."),
-        sqlstate=code,
-    )
-
-
-def _explain_loss(session: Session, error: BaseException, in_transaction: bool) -> None:
-    if not session.lost or not isinstance(error, PapError) or "outcome" in error.data:
-        return
-    error.data["outcome"] = "rolled back" if in_transaction else "interrupted"
-    lost = "The connection to the server was lost"
-    error.hint = (
-        f"{lost} before COMMIT: the server rolls the transaction back. Look at its log, then run again."
-        if in_transaction
-        else f"{lost} in a migration outside a transaction: look at the server's log, then run it again."
-    )

@@ -29,6 +29,31 @@ SELECT txid_current() = %s, pg_backend_pid() = %s, {advisory_lock.HELD},
 """
 
 
+# Not ALL: the guard of COMMIT is deferred too, and ALL would hold for constraints that are yet to be made.
+_DEFERRABLE = f"""EXISTS (SELECT FROM pg_constraint WHERE condeferrable
+                AND connamespace <> '{ledger.SCHEMA}'::regnamespace)"""
+_CHECK_DEFERRED = f"""
+DO $$
+DECLARE
+    every text;
+    deferred text;
+BEGIN
+    SELECT string_agg(k.name, ', '), string_agg(k.name, ', ') FILTER (WHERE k.later) INTO every, deferred
+    FROM (SELECT pg_catalog.format('%I.%I', n.nspname, c.conname) AS name, bool_or(c.condeferred) AS later
+          FROM pg_catalog.pg_constraint AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.connamespace
+          WHERE c.condeferrable AND n.nspname <> '{ledger.SCHEMA}' AND NOT pg_is_other_temp_schema(n.oid)
+            AND has_schema_privilege(n.oid, 'USAGE')
+          GROUP BY 1) AS k;
+    IF every IS NOT NULL THEN
+        EXECUTE 'SET CONSTRAINTS ' || every || ' IMMEDIATE';
+    END IF;
+    IF deferred IS NOT NULL THEN
+        EXECUTE 'SET CONSTRAINTS ' || deferred || ' DEFERRED';
+    END IF;
+END $$
+"""
+
+
 class Session(Connection):
     """Opened with :meth:`open`, always closed with :meth:`close`. Not for use from several threads."""
 
@@ -40,6 +65,7 @@ class Session(Connection):
         self._engine: Any = None
         self._locked = False
         self._settings: dict[str, str] = {}
+        self.may_defer = True  # whether there may be a deferrable constraint
 
     def open(self) -> Session:
         super().open()
@@ -110,9 +136,9 @@ class Session(Connection):
         self.query("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
         self.ensure_ledger()
         number = len(self.transactions) + 1
-        xid, pid = self.query(
+        xid, pid, self.may_defer = self.query(
             f"INSERT INTO {ledger.SCHEMA}.batch (run, number, xid, release) VALUES (%s, %s, txid_current(), %s)"
-            " RETURNING xid, pg_backend_pid()",
+            f" RETURNING xid, pg_backend_pid(), {_DEFERRABLE}",
             (self.run, number, self.release),
         )[0]
         if pid != self.facts.pid:
@@ -213,13 +239,22 @@ class Session(Connection):
             with contextlib.suppress(self.driver.module.Error):
                 self.query("ROLLBACK")
 
+    def check_deferred(self) -> None:
+        """Check now what is deferred to COMMIT, so that what fails is known by its migration, and the next one can ALTER
+        what this one wrote."""
+        if self.may_defer:
+            self.query(_CHECK_DEFERRED)
+
     def remember_settings(self) -> None:
         """Note the settings of the session, for :meth:`restore_settings`."""
         self._settings = dict(self.query(_SETTINGS))
 
     def restore_settings(self) -> None:
-        """Undo what a migration SET for the session, so that the next one starts as the first did."""
-        self.query("RESET SESSION AUTHORIZATION; RESET ROLE")
+        """Undo what a migration SET for the session, and take away its cursors, prepared statements and temporary tables,
+        so that the next one starts as the first did."""
+        self.query(
+            "CLOSE ALL; DEALLOCATE ALL; UNLISTEN *; RESET SESSION AUTHORIZATION; RESET ROLE; DISCARD TEMP"
+        )
         now = dict(self.query(_SETTINGS))
         for name in now.keys() - self._settings.keys():
             self.query("RESET " + ".".join(f'"{part}"' for part in str(name).split(".")))

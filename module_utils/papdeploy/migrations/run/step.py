@@ -20,6 +20,15 @@ class MigrationError(PapError):
     """A migration failed or broke a rule. ``data`` names it, its statement and the server's error."""
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A statement that the server refused."""
+
+    sql: str = ""
+    error: str = "unknown"
+    sqlstate: str = ""
+
+
 @dataclass
 class Step:
     """The record of one migration's run. ``direction`` is upgrade or downgrade."""
@@ -29,11 +38,12 @@ class Step:
     direction: str = "upgrade"
     statements: list[dict[str, Any]] = field(default_factory=list)
     count: int = 0
-    violations: list[str] = field(default_factory=list)
-    failure: Optional[dict[str, Any]] = None
+    violations: list[MigrationError] = field(default_factory=list)
+    failure: Optional[Failure] = None
     failures: int = 0
+    at_end: bool = False  # what failed was deferred, and is checked when the function has returned
     in_transaction: bool = False  # of db.transaction() and db.batches(), in a migration that is not transactional
-    touched_settings: bool = False
+    leaves_traces: bool = False  # in the session: settings, temporary tables, prepared statements, cursors
     lock_timeout_lifted: bool = False
     closed: bool = False  # the function has returned or raised
     concurrent_indexes: list[tuple[str, str]] = field(default_factory=list)
@@ -46,8 +56,13 @@ class Step:
             self.violate(f"{_head(control)} was sent")
         if sql.writes_to(text, SCHEMA):
             self.violate(f"the runner's own schema {SCHEMA} was changed")
-        if sql.changes_settings(text):
-            self.touched_settings = True
+        if command := sql.of_psql(text):
+            self.violations.append(_only_psql(self.identity, command))
+            raise self.violations[-1]
+        if sql.leaves_traces(text):
+            self.leaves_traces = session.may_defer = True
+        elif sql.makes_deferrable(text):
+            session.may_defer = True
         for prepare in self.before_statement:
             prepare(session, self, text)
 
@@ -77,12 +92,9 @@ class Step:
         from .drivers import sqlstate
 
         self.failures += 1
-        self.failure = {
-            "sql": text[:MAX_SQL],
-            "error": (str(error).strip().splitlines() or [type(error).__name__])[0],
-            "sqlstate": sqlstate(error),
-        }
-        self._keep(text, seconds, {"error": self.failure["error"]})
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        self.failure = Failure(text[:MAX_SQL], said, sqlstate(error))
+        self._keep(text, seconds, {"error": said})
 
     def after(self, session: Any) -> None:
         """Bring back the lock timeout that was lifted for a CONCURRENTLY statement."""
@@ -108,8 +120,8 @@ class Step:
 
     def violation(self, what: str) -> MigrationError:
         """The same, for the caller to raise."""
-        self.violations.append(what + _caller(self.identity))
-        return self.broken(self.violations[-1])
+        self.violations.append(self.broken(what + _caller(self.identity)))
+        return self.violations[-1]
 
     def broken(self, what: str) -> MigrationError:
         """The error for a broken rule."""
@@ -122,6 +134,16 @@ class Step:
         )
 
 
+def _only_psql(identity: str, command: str) -> MigrationError:
+    return MigrationError(
+        f"Migration {identity} sends {command}, which only psql understands{_caller(identity)}.",
+        hint="Leave out the lines that begin with a backslash (pg_dump writes \\restrict and \\unrestrict around a dump),"
+        " and have pg_dump write data as INSERT (--inserts), not as COPY … FROM stdin.",
+        identity=identity,
+        rule=command,
+    )
+
+
 def _head(statement: str) -> str:
     return " ".join(statement.split()[:2]).upper().rstrip(";")
 
@@ -130,7 +152,7 @@ def _caller(identity: str) -> str:
     """``, line 12`` of the migration's own source, where the call came from it."""
     frame = sys._getframe(1)
     while frame is not None:
-        if frame.f_code.co_filename.endswith(f"{identity}.py"):
+        if frame.f_code.co_filename.endswith((f"{identity}.py", f"{identity}.sql")):
             return f" (line {frame.f_lineno})"
         frame = frame.f_back  # type: ignore[assignment]
     return ""
