@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
+_DATED = re.compile(r"\d{4}_\d{2}_\d{2}_")
+_MARKED = re.compile(r"^--[ \t]*migrate[ \t]*:", re.IGNORECASE | re.MULTILINE)
+
 DOCUMENTATION = r"""
 name: pap_migrations
-short_description: Read the Python files of migration folders on the controller
+short_description: Read the files of migration folders on the controller
 version_added: "0.1.0"
 author: pap-deploy authors
 description:
   - Returns one dictionary of file name and text for all folders together.
   - Every C(*.py) file is included; the migration runner decides which of them are migrations.
+  - A C(*.sql) file is included where its name begins with a date, or it says C(-- migrate) in a comment; and every
+    C(invariants/*.sql).
   - The order of migrations without a date comes along as the text of C(_order.txt).
 options:
   _terms:
@@ -53,15 +59,26 @@ class LookupModule(LookupBase):
             folder = Path(term)
             if not folder.is_dir():
                 raise AnsibleLookupError(f"The migrations folder {folder} does not exist. Check pap_migrations_dirs.")
-            for path in sorted(folder.glob("*.py")):
-                if path.name in homes:
+            for path in self._files(folder):
+                name = path.relative_to(folder).as_posix()
+                if name in homes:
                     raise AnsibleLookupError(
-                        f"{path.name} is in both {homes[path.name]} and {folder}. Migrations need different names."
+                        f"{name} is in both {homes[name]} and {folder}. Migrations need different names."
                     )
-                homes[path.name] = folder
-                sources[path.name] = path.read_text(encoding="utf-8")
+                homes[name] = folder
+                sources[name] = path.read_text(encoding="utf-8")
             own = folder / "_order.txt"
             listed += own.read_text(encoding="utf-8").splitlines() if own.is_file() else []
         if order or listed:
             sources["_order.txt"] = "\n".join(order or listed) + "\n"
         return [sources]
+
+    @staticmethod
+    def _files(folder: Path) -> list[Path]:
+        """What may be a migration, and the invariants; no other SQL that lies beside them, a dump perhaps."""
+        sql = [
+            path
+            for path in folder.glob("*.sql")
+            if _DATED.match(path.name) or _MARKED.search(path.read_text(encoding="utf-8", errors="replace"))
+        ]
+        return [*sorted([*folder.glob("*.py"), *sql]), *sorted(folder.glob("invariants/*.sql"))]

@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import heapq
 import os
 import re
 import types
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional
 
 from ..core.errors import Refused
-from ..core.text import plural
+from . import sql_files
+from .ordering import ORDER_FILE, ordered
 
 TEMPLATE = "migration_template"
-# Beside migrations: names, one a line, in the order that they run before everything that has a date.
-ORDER_FILE = "_order.txt"
+SUFFIXES = (".py", sql_files.SUFFIX)
 DATED_NAME = re.compile(r"^(\d{4})_(\d{2})_(\d{2})_\w+$")
 _HEADER = re.compile(r"^[ \t]*(?:[*#-][ \t]*)?(Date|Author|Created|Create Date)[ \t]*:[ \t]*(.+?)[ \t]*$", re.M | re.I)
 _DATE_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%Y_%m_%d", "%d.%m.%Y", "%d %B %Y", "%B %d, %Y", "%b %d, %Y", "%d %b %Y")
@@ -37,7 +37,7 @@ SCRIPT = "script"  # run_migration(): own engine, own process
 
 @dataclass(frozen=True)
 class MigrationFile:
-    """One migration. ``identity`` is the file name without ``.py``; ``checksum`` is of its text, line ends aside."""
+    """One migration. ``identity`` is the file name without its suffix; ``checksum`` is of its text, line ends aside."""
 
     identity: str
     source: str = field(repr=False)
@@ -53,10 +53,11 @@ class MigrationFile:
     path: str = ""
     listed: int = -1  # its place in the order that was given
     header_date: str = ""  # as the docstring has it
+    suffix: str = ".py"
 
     @property
     def filename(self) -> str:
-        return f"{self.identity}.py"
+        return f"{self.identity}{self.suffix}"
 
     @property
     def sort_key(self) -> tuple[date, int, str]:
@@ -65,6 +66,8 @@ class MigrationFile:
 
     @cached_property
     def tree(self) -> ast.Module:
+        if self.suffix == sql_files.SUFFIX:
+            return sql_files.parse(self.source, self.filename).tree()
         return ast.parse(self.source)
 
     def as_dict(self) -> dict[str, Any]:
@@ -80,6 +83,13 @@ class MigrationFile:
             "author": self.author,
             "path": self.path,
         }
+
+
+def identity_of(name: str) -> str:
+    """The identity that a file's name, with or without its suffix, stands for: composed (NFC), whichever form the file
+    system has."""
+    name = unicodedata.normalize("NFC", name)
+    return next((name[: -len(suffix)] for suffix in SUFFIXES if name.endswith(suffix)), name)
 
 
 def checksum(source: str) -> str:
@@ -106,7 +116,7 @@ def load_folders(paths: Sequence[Path]) -> list[MigrationFile]:
         home = str(folder.absolute())
         order += order_of(_text(f"{home}/{ORDER_FILE}")) if (folder / ORDER_FILE).exists() else []
         with os.scandir(home) as entries:
-            names = sorted(entry.name for entry in entries if entry.name.endswith(".py"))
+            names = sorted(entry.name for entry in entries if entry.name.endswith(SUFFIXES))
         for name in names:
             path = f"{home}/{name}"
             migration = read(name, _text(path), path)
@@ -125,26 +135,29 @@ def _text(path: str) -> str:
 def order_of(text: str) -> list[str]:
     """The identities in the text of an order file; what follows a ``#`` is a comment."""
     lines = (line.partition("#")[0].strip() for line in text.lstrip("\ufeff").splitlines())
-    return [line[:-3] if line.endswith(".py") else line for line in lines if line]
+    return [identity_of(line) for line in lines if line]
 
 
 def load_sources(sources: Mapping[str, str]) -> list[MigrationFile]:
     """The same from file names and texts: what the controller sends to the API container."""
-    found = (m for name, text in sorted(sources.items()) if (m := read(Path(name).name, text)) is not None)
+    found = (m for name, text in sorted(sources.items()) if "/" not in name and (m := read(name, text)) is not None)
     return ordered(found, order_of(sources.get(ORDER_FILE, "")))
 
 
 def read(filename: str, source: str, path: str = "") -> Optional[MigrationFile]:
-    """One migration, or None for what is none: the template, ``_private`` files, modules without an entry point.
+    """One migration, or None for what is none: the template, ``_private`` files, modules without an entry point, SQL
+    without a date that does not say ``-- migrate: up``.
 
     A file with a dated name claims to be a migration: if it has no entry point it is refused rather than passed over.
     """
-    identity = filename[:-3] if filename.endswith(".py") else filename
-    if identity == TEMPLATE or identity.startswith(("_", ".")) or not filename.endswith(".py"):
+    identity = identity_of(filename)
+    if identity == TEMPLATE or identity.startswith(("_", ".")) or not filename.endswith(SUFFIXES):
         return None
     where = path or filename
     source = source.lstrip("\ufeff")  # Python reads past it, too
     claims = DATED_NAME.match(identity) is not None
+    if filename.endswith(sql_files.SUFFIX):
+        return _read_sql(identity, source, path) if claims or sql_files.is_marked(source) else None
     try:
         code = compile(source, path or filename, "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
@@ -194,6 +207,29 @@ def read(filename: str, source: str, path: str = "") -> Optional[MigrationFile]:
     )
 
 
+def _read_sql(identity: str, source: str, path: str) -> MigrationFile:
+    source = source.replace("\r\n", "\n")
+    where = path or f"{identity}{sql_files.SUFFIX}"
+    parsed = sql_files.parse(source, where)
+    header = {name.lower(): value for name, value in reversed(_HEADER.findall(parsed.remarks))}
+    return MigrationFile(
+        identity=identity,
+        source=source,
+        code=compile(parsed.tree(), where, "exec", dont_inherit=True),
+        checksum=checksum(source),
+        dated=_dated(identity, header, where),
+        header_date=_header_date(header),
+        flavour=MODERN,
+        transactional=parsed.transactional,
+        requires=tuple(map(identity_of, parsed.requires)),
+        reversible=bool(parsed.down),
+        description=next((line for line in parsed.remarks.splitlines() if line), ""),
+        author=header.get("author", ""),
+        path=path,
+        suffix=sql_files.SUFFIX,
+    )
+
+
 def _docstring(code: types.CodeType) -> str:
     """The docstring of a module from its code: the first constant, if the first thing that happens is storing it."""
     text = code.co_consts[0] if code.co_consts and code.co_names[:1] == ("__doc__",) else ""
@@ -230,7 +266,7 @@ def _requires(constants: Mapping[str, ast.expr], where: str) -> tuple[str, ...]:
     value = _literal(constants, "requires", where, [])
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
         raise Refused(f"{where}: requires must be a list of migration names.")
-    return tuple(item[:-3] if item.endswith(".py") else item for item in value)
+    return tuple(map(identity_of, value))
 
 
 def _gives_up(tree: Optional[ast.Module]) -> bool:
@@ -255,7 +291,7 @@ def _dated(identity: str, header: Mapping[str, str], where: str) -> Optional[dat
         except ValueError:
             raise Refused(
                 f"{where}: {match[1]}-{match[2]}-{match[3]} is not a date.",
-                hint="Name the file YYYY_MM_DD_description.py.",
+                hint="Name the file YYYY_MM_DD_description.py (or .sql).",
                 identity=identity,
             ) from None
     said = _header_date(header)
@@ -268,103 +304,17 @@ def _dated(identity: str, header: Mapping[str, str], where: str) -> Optional[dat
     return None
 
 
-def _placed(migrations: Iterable[MigrationFile], order: Sequence[str]) -> list[MigrationFile]:
-    """Each with its place in ``order``. Refuses what has neither a place nor a date, and names without a file."""
-    places = {name: number for number, name in enumerate(order)}
-    placed = [replace(m, listed=places[m.identity]) if m.identity in places else m for m in migrations]
-    names = {migration.identity for migration in placed}
-    wrong = [name for name in places if name not in names]
-    wrong += [f"{name} (twice)" for name in places if order.count(name) > 1]
-    if wrong:
-        raise Refused(
-            f"The order of the migrations names what is not there: {', '.join(wrong)}.",
-            hint=f"Correct pap_migrations_order, or {ORDER_FILE} in the folder.",
-        )
-    undated = sorted((m for m in placed if m.dated is None and m.listed < 0), key=lambda m: m.identity)
-    if undated:
-        said = [m.identity + (f" (Date: {m.header_date!r})" if m.header_date else "") for m in undated]
-        raise Refused(
-            f"Without a date, so that the order is unknown: {plural(len(undated), 'migration')}: {', '.join(said)}.",
-            hint="Name them YYYY_MM_DD_description.py, put 'Date: YYYY-MM-DD' in their docstrings, or list them in"
-            f" pap_migrations_order (or {ORDER_FILE} in the folder) in the order in which they run.",
-            identities=[m.identity for m in undated],
-        )
-    return placed
-
-
-def ordered(migrations: Iterable[MigrationFile], order: Sequence[str] = ()) -> list[MigrationFile]:
-    """Those that ``order`` lists, then by date and name; what a migration requires comes before it.
-
-    Refuses two files with one identity, one without a place, a requirement that is not there, and a cycle.
-    """
-    by_name: dict[str, MigrationFile] = {}
-    for migration in _placed(migrations, order):
-        other = by_name.setdefault(migration.identity, migration)
-        if other is not migration:
-            raise Refused(
-                f"Two files are the migration {migration.identity}: {other.path or 'one'} and"
-                f" {migration.path or 'one'}.",
-                hint="The file name is the identity in the ledger: rename the one that was never applied.",
-                identity=migration.identity,
-            )
-    folded: dict[str, str] = {}
-    for name in by_name:
-        if folded.setdefault(name.lower(), name) != name:
-            raise Refused(
-                f"The migrations {folded[name.lower()]} and {name} differ only in upper and lower case.",
-                hint="On some file systems they are one file: rename the one that was never applied.",
-                identity=name,
-            )
-    waiting: dict[str, int] = {}
-    unlocks: dict[str, list[str]] = {}
-    for migration in by_name.values():
-        needs = set(migration.requires)
-        for required in sorted(needs):
-            if required not in by_name:
-                raise Refused(
-                    f"{migration.identity} requires {required}, which is not there.",
-                    hint="Add the file, or correct the name in requires.",
-                    identity=migration.identity,
-                )
-            unlocks.setdefault(required, []).append(migration.identity)
-        waiting[migration.identity] = len(needs)
-    ready = [by_name[name].sort_key for name, count in waiting.items() if not count]
-    heapq.heapify(ready)
-    result: list[MigrationFile] = []
-    while ready:
-        name = heapq.heappop(ready)[-1]
-        result.append(by_name[name])
-        for later in unlocks.get(name, ()):
-            waiting[later] -= 1
-            if not waiting[later]:
-                heapq.heappush(ready, by_name[later].sort_key)
-    if len(result) < len(by_name):
-        raise Refused(
-            "These migrations require each other in a circle: " + " → ".join(_cycle(by_name, result)) + ".",
-            hint="Remove one of the requires.",
-        )
-    return result
-
-
-def _cycle(by_name: Mapping[str, MigrationFile], done: Sequence[MigrationFile]) -> list[str]:
-    left = set(by_name) - {migration.identity for migration in done}
-    name = min(name for name in left)
-    path: list[str] = []
-    while name not in path:
-        path.append(name)
-        name = next(required for required in by_name[name].requires if required in left)
-    return [*path[path.index(name) :], name]
-
-
 def with_requirements(migrations: Sequence[MigrationFile], names: Iterable[str]) -> list[MigrationFile]:
     """The named migrations and everything they require, in order. Refuses an unknown name."""
     by_name = {migration.identity: migration for migration in migrations}
     wanted: set[str] = set()
-    queue = [name[:-3] if name.endswith(".py") else name for name in names]
+    queue = list(map(identity_of, names))
     while queue:
         name = queue.pop()
         if name not in by_name:
-            raise Refused(f"There is no migration {name}.", hint="Names are file names without .py: see `plan`.")
+            raise Refused(
+                f"There is no migration {name}.", hint="Names are file names without their suffix: see `plan`."
+            )
         if name not in wanted:
             wanted.add(name)
             queue.extend(by_name[name].requires)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional
@@ -204,7 +205,9 @@ def _entry(row: Sequence[Any]) -> Entry:
             " JSON object.",
             hint=f"Find out who wrote it. That column is only a record: UPDATE {SCHEMA}.ledger SET details = '{{}}'.",
         )
-    return Entry(*row[:9], details=details)  # type: ignore[misc]
+    entry = Entry(*row[:9], details=details)  # type: ignore[misc]
+    # Another file system may have written the name in another form.
+    return replace(entry, identity=unicodedata.normalize("NFC", entry.identity))
 
 
 def rows_as_json(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 from ..core.database_identity import DatabaseIdentity
 from ..core.errors import Refused
+from .files import identity_of
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,7 @@ class RunOptions:
         if self.transaction not in ("all", "each"):
             raise Refused(f"transaction must be 'all' or 'each', not {self.transaction!r}.")
         for name in ("assume_applied", "only"):
-            names = getattr(self, name)
-            object.__setattr__(self, name, tuple(n[:-3] if n.endswith(".py") else n for n in names))
+            object.__setattr__(self, name, tuple(map(identity_of, getattr(self, name))))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunOptions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, Optional
 
 from ..core import alone
@@ -56,11 +57,13 @@ class Plan:
     """A state together with the SQL of what is pending.
 
     ``sql`` maps each pending identity to ``{"statements": [...], "exact": bool, "why": str}``; ``exact`` is false where
-    the SQL was read from the source and depends on what the migration finds when it runs.
+    the SQL was read from the source and depends on what the migration finds when it runs. ``notes`` say what does not
+    stop a run and is better known before it.
     """
 
     state: State
     sql: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def pending(self) -> list[MigrationFile]:
@@ -79,7 +82,7 @@ class Plan:
         return all(item["exact"] for item in self.sql.values())
 
     def as_dict(self) -> dict[str, Any]:
-        return {**self.state.as_dict(), "sql": self.sql, "exact": self.exact}
+        return {**self.state.as_dict(), "sql": self.sql, "exact": self.exact, "notes": list(self.notes)}
 
     def as_text(self) -> str:
         """The plan as an SQL script with comments: what check mode and diff print."""
@@ -94,6 +97,7 @@ class Plan:
                 lines.append(f"-- a guess: {item['why']}")
             lines.extend(_terminated(statement) for statement in item["statements"])
             lines.append("")
+        lines.extend(f"-- note: {note}" for note in self.notes)
         lines.extend(f"-- refused: {problem.message} {problem.hint}" for problem in self.problems)
         return "\n".join(lines)
 
@@ -122,12 +126,19 @@ def compare(files: Sequence[MigrationFile], book: Ledger, options: Optional[RunO
                 "out_of_order",
                 migration.identity,
                 f"{migration.identity} is pending, but sorts before {files[newest].identity}, which is applied.",
-                "Rename it to today's date, or allow it explicitly (--allow-out-of-order, allow_out_of_order).",
+                "Rename it to today's date, or allow it explicitly (--allow-out-of-order, allow_out_of_order)."
+                if not _lies_ahead(files[newest])
+                else f"The date of {files[newest].identity} lies in the future: until then, allow each new migration"
+                " explicitly (--allow-out-of-order, allow_out_of_order).",
             )
             for migration in pending
             if positions[migration.identity] < newest
         ]
     return State(applied, pending, problems, book.interrupted, book.last_failures, book.exists)
+
+
+def _lies_ahead(migration: MigrationFile) -> bool:
+    return migration.listed < 0 and migration.dated is not None and migration.dated > date.today()
 
 
 def _edited(by_name: dict[str, MigrationFile], applied: dict[str, Entry]) -> list[Problem]:

@@ -325,6 +325,16 @@ def statements(migration: MigrationFile, function: str = "upgrade") -> list[sql.
     return found
 
 
+def located(migration: MigrationFile, function: str = "upgrade") -> list[Located]:
+    """The same, each with the line of the file that sends it."""
+    found = sql_of(migration, function)
+    return [
+        Located(migration, statement, line)
+        for text, line in zip(found.statements, found.lines)
+        for statement in sql.split(text)
+    ]
+
+
 def conditional(migration: MigrationFile) -> Optional[str]:
     """Why the static SQL is a guess, or None."""
     found = sql_of(migration)

@@ -18,7 +18,7 @@ from ..core.durable import private_folder, write_durably
 from ..core.errors import PapError, Refused
 from ..core.private import refuse_without_right
 from ..core.text import plural
-from ..migrations.files import TEMPLATE
+from ..migrations.files import SUFFIXES, TEMPLATE
 from ..releases.journal import Journal
 from ..releases.version import Version
 from ..schema import CheckOptions, Difference, compare, drift, fingerprint, judge
@@ -142,6 +142,7 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
         content = release_content.measure(stack, candidate, app_session) if with_baseline else None
         if plan_result.get("problems"):
             raise _problems(plan_result["problems"])
+        unseen += [f"note: {note}" for note in plan_result["notes"]]
         expected = expected_catalog(stack, candidate, ddl["digest"])
     check = CheckOptions.from_dict(dict(options.schema))
     verdict = judge(compare(expected, live, check), {}, check)
@@ -158,7 +159,7 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
         reversible=all(item["reversible"] for item in plan_result["pending"]),
         baseline=None,
         lines=[],
-        migrations=sum(name.endswith(".py") and name != f"{TEMPLATE}.py" for name in sources),
+        migrations=sum("/" not in name and name.endswith(SUFFIXES) and name != f"{TEMPLATE}.py" for name in sources),
         content=content,
     )
     if not found.nothing_to_do or options.force:

@@ -34,7 +34,7 @@ def test_rows_of_one_file_and_alter_of_the_next(bench: Bench) -> None:
             'db.execute("INSERT INTO people (id, team_id) VALUES (3, 7)")\n'  # before its team: deferred
             'db.execute("INSERT INTO teams VALUES (7)")\ndb.execute("UPDATE people SET note = coalesce(note, \'\')")',
             'db.execute("ALTER TABLE people ALTER note SET NOT NULL")\n'
-            'db.execute("INSERT INTO people (id, note, team_id) VALUES (4, \'\', 8)")\n'  # deferred in this one as well
+            "db.execute(\"INSERT INTO people (id, note, team_id) VALUES (4, '', 8)\")\n"  # deferred in this one as well
             'db.execute("INSERT INTO teams VALUES (8)")',
         )
     )
@@ -43,7 +43,7 @@ def test_rows_of_one_file_and_alter_of_the_next(bench: Bench) -> None:
 
 def test_the_file_that_broke_a_deferred_constraint_is_named(bench: Bench) -> None:
     sources = two('db.execute("UPDATE people SET team_id = 99")', 'db.execute("ALTER TABLE teams ADD n int")')
-    with pytest.raises(PapError, match=r"2026_01_01_first failed at its end, .* people_team") as caught:
+    with pytest.raises(PapError, match=r"2026_01_01_first failed at its end, .*people_team") as caught:
         bench.apply(sources)
     assert caught.value.data["sqlstate"] == "23503" and caught.value.data["identity"] == "2026_01_01_first"
     assert bench.scalar("SELECT max(team_id) FROM people") == 1

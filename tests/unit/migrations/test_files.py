@@ -241,3 +241,55 @@ def test_with_requirements() -> None:
     ]
     with pytest.raises(Refused, match="no migration none"):
         files.with_requirements(loaded, ["none"])
+
+
+def test_the_head_of_a_migration_in_sql() -> None:
+    text = (
+        "-- Add a.\n-- Date: 2026-01-09\n-- Author: Ada\n-- transactional: false\n-- requires: 2025_01_01_x.sql, 2025_01_02_y\n"
+        "SELECT 1;"
+    )
+    found = files.read("add_a.sql", text + "\n-- migrate: down\nSELECT 2;")
+    assert found is not None and found.dated is not None
+    assert (found.identity, found.filename, found.dated.isoformat()) == ("add_a", "add_a.sql", "2026-01-09")
+    assert (found.description, found.author, found.transactional, found.reversible) == ("Add a.", "Ada", False, True)
+    assert found.requires == ("2025_01_01_x", "2025_01_02_y")
+    assert files.read("add_a.sql", text) is None  # undated, and does not say that it is one
+    assert files.read("dump.sql", "\\restrict x\nCREATE TABLE a (id int);") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "has no statement"),
+        ("-- only this", "has no statement"),
+        ("-- migrate: down\nSELECT 1;", "before its -- migrate: down"),
+        ("SELECT 1;\n-- migrate: donw\nSELECT 2;", "line 2: this comment is not understood"),
+        ("-- transactional: no\nSELECT 1;", "line 1: this comment is not understood"),
+        ("\\restrict x\nSELECT 1;", r"\\restrict, which only psql understands"),
+        ("COPY a FROM stdin;\n1\n\\.\n", "COPY … FROM stdin, which only psql understands"),
+    ],
+)
+def test_sql_that_is_refused(text: str, said: str) -> None:
+    with pytest.raises(Refused, match=said):
+        files.read("2026_01_01_a.sql", text)
+
+
+def test_one_identity_has_one_file() -> None:
+    with pytest.raises(Refused, match=r"Two files are the migration 2026_01_01_a: 2026_01_01_a\.\w+ and 2026_01_01_a"):
+        files.load_sources({"2026_01_01_a.sql": "SELECT 1", "2026_01_01_a.py": "def upgrade(db): pass"})
+
+
+def test_a_name_is_the_same_in_both_forms_of_unicode_and_line_ends_do_not_count() -> None:
+    composed, apart = "2026_01_01_größe", "2026_01_01_gro\u0308ße"
+    later = "requires = ['2026_01_01_gro\u0308\u00dfe.py']\ndef upgrade(db): pass"
+    for name in (composed, apart):
+        loaded = files.load_sources({f"{name}.py": "def upgrade(db): pass", "2025_01_01_z.py": later})
+        assert [m.identity for m in loaded] == [composed, "2025_01_01_z"]
+        assert files.with_requirements(loaded, [apart, composed]) == loaded[:1]
+    with pytest.raises(Refused, match="Two files are the migration"):
+        files.load_sources({f"{composed}.py": "def upgrade(db): pass", f"{apart}.py": "def upgrade(db): pass"})
+    unix, windows = (
+        files.read("2026_01_01_a.sql", text) for text in ("SELECT 1;\nSELECT '\n';", "SELECT 1;\r\nSELECT '\r\n';")
+    )
+    assert unix is not None and windows is not None
+    assert unix.checksum == windows.checksum and unix.code == windows.code

@@ -24,8 +24,8 @@ from ...core.text import plural
 from ...core.text import size as spell_size
 from ...sql import statements
 from ...sql.quoting import quote_exact
-from .. import static_sql
-from ..files import SCRIPT, MigrationFile, load_folders
+from .. import notes, sql_files, static_sql
+from ..files import SCRIPT, MigrationFile, identity_of, load_folders
 from ..run.concurrent_indexes import name_at
 from ..static_sql import Located
 from . import lock_impact, squawk
@@ -34,7 +34,7 @@ from .lock_impact import Effect, TableSize
 SEVERITIES = ("note", "warning", "error")
 LARGE_ROWS, LARGE_BYTES = 1_000_000, 1 << 30
 MEDIUM_ROWS, MEDIUM_BYTES = 50_000, 64 << 20
-_ALLOW = re.compile(r"#\s*lint:\s*allow\s+(?P<rule>[\w-]+)\s*(?::\s*(?P<reason>.*\S))?")
+_ALLOW = re.compile(r"(?:#|--)\s*lint:\s*allow\s+(?P<rule>[\w-]+)\s*(?::\s*(?P<reason>.*\S))?")
 
 
 @dataclass
@@ -122,7 +122,7 @@ def run(
         if not chosen:
             migrations = pending
     if chosen:
-        names = {path.stem for path in chosen}
+        names = {identity_of(path.name) for path in chosen}
         unknown = names - {migration.identity for migration in migrations}
         if unknown:
             raise Refused(f"{min(unknown)} is not a migration in {', '.join(map(str, folders))}.")
@@ -163,6 +163,10 @@ def judge(
             report.findings += _run_again(item, exact)
             fresh |= _created(item.statement)
             report.findings += [_verdict(item, effect, sizes, fresh) for effect in lock_impact.effects(item.statement)]
+    report.findings += [
+        Finding(note.rule, "warning", _file(note.migration), note.line, note.message, note.help, note.statement)
+        for note in notes.of(migrations)
+    ]
     said, report.squawk = squawk.check(located, version=version, program=program)
     known = {(finding.file, finding.line) for finding in report.findings}
     for remark in said:
@@ -261,7 +265,7 @@ def _verdict(item: Located, effect: Effect, sizes: Optional[Mapping[str, TableSi
         effect.rule, "", _file(item.migration), item.line, "", effect.instead, item.statement.text[:500], effect.table
     )
     table = effect.table.replace('"', "")
-    if effect.table in fresh:
+    if effect.table in fresh or lock_impact.builds_nothing(item.statement, sizes):
         return finding  # a table of this batch: no session waits for it
     if effect.cost == "always":
         finding.severity, finding.message = "warning", f"{table}: {effect.does}."
@@ -303,7 +307,11 @@ def _from_squawk(
     """A squawk remark with our weight: dropped where our own rule says the same better, lowered on small tables."""
     where = _file(remark.item.migration)
     table = _table_of(remark.item.statement)
-    if remark.rule in squawk.SAME_AS_OURS and ((where, remark.item.line) in known or sizes is not None):
+    if remark.rule in squawk.SAME_AS_OURS and (
+        lock_impact.builds_nothing(remark.item.statement, sizes)
+        or (where, remark.item.line) in known
+        or sizes is not None
+    ):
         return []
     if table in fresh and remark.rule in squawk.ABOUT_EXISTING_TABLES:
         return []
@@ -330,10 +338,12 @@ def _table_of(statement: statements.Statement) -> str:
     return ""
 
 
-def _comments(source: str) -> list[tuple[int, int, str]]:
+def _comments(migration: MigrationFile) -> list[tuple[int, int, str]]:
     """(line, column, text) of every comment of the file."""
+    if migration.suffix == sql_files.SUFFIX:
+        return list(sql_files.comments(migration.source))
     found = []
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+    for token in tokenize.generate_tokens(io.StringIO(migration.source).readline):
         if token.type == tokenize.COMMENT:
             found.append((token.start[0], token.start[1], token.string))
     return found
@@ -343,8 +353,9 @@ def _suppress(migration: MigrationFile, report: Report) -> None:
     """Apply the file's ``# lint: allow`` comments; one without a reason, or that allows nothing, is a finding."""
     where = _file(migration)
     mine = [finding for finding in report.findings if finding.file == where]
-    comment_lines = {line for line, _, _ in _comments(migration.source)}
-    for line, column, comment in _comments(migration.source):
+    comments = _comments(migration)
+    comment_lines = {line for line, _, _ in comments}
+    for line, column, comment in comments:
         match = _ALLOW.search(comment)
         if not match:
             continue

@@ -10,7 +10,7 @@ from typing import Any, Optional
 from ...core.errors import Refused
 from ...core.reasons import stated
 from .. import catalog_evidence, ledger
-from ..files import MigrationFile, with_requirements
+from ..files import MigrationFile, identity_of, with_requirements
 from ..options import RunOptions
 from ..planning import compare
 from .apply import Emit, book_of, lock_for_change, opened, who_am_i
@@ -131,7 +131,7 @@ def repair(
         if not dry_run:
             lock_for_change(session)
         state = compare(files, book_of(session), options)
-        wanted = {name[:-3] if name.endswith(".py") else name for name in identities}
+        wanted = set(map(identity_of, identities))
         problems = [
             p for p in state.problems if p.kind in ("edited", "missing") and (not wanted or p.identity in wanted)
         ]

@@ -304,7 +304,9 @@ def _retried(session: Session, attempt: Callable[[], _Result]) -> _Result:
             pause = min(10.0, 0.25 * 2**tries) * uniform(0.5, 1.0)
             if tries > session.options.lock_retries or session.remaining() <= pause:
                 if isinstance(error, PapError):
-                    error.message = f"Gave up after {plural(tries, 'attempt')}, {failures.RETRYABLE[code]}. {error.message}"
+                    error.message = (
+                        f"Gave up after {plural(tries, 'attempt')}, {failures.RETRYABLE[code]}. {error.message}"
+                    )
                 raise error from caught
             session.emit(
                 "retry", attempt=tries, of=session.options.lock_retries, why=failures.RETRYABLE[code], sqlstate=code,

@@ -9,7 +9,7 @@ from typing import Any, Optional
 from ...core import database_identity
 from ...core.database_identity import DatabaseIdentity
 from ...core.errors import Refused
-from .. import planning, static_sql
+from .. import notes, planning, static_sql
 from ..files import MigrationFile
 from ..options import RunOptions
 from . import planned
@@ -35,8 +35,11 @@ def plan(
         live = database_identity.read(lambda query: planning.rows(connection, query))
         ran = record_on(scratch, files, options or RunOptions(), live)
     rest = [migration for migration in state.pending if migration.identity not in ran]
+    transaction = (options or RunOptions()).transaction
     return planning.Plan(
-        state, {**ran, **{migration.identity: static_sql.sql_of(migration).as_dict() for migration in rest}}
+        state,
+        {**ran, **{migration.identity: static_sql.sql_of(migration).as_dict() for migration in rest}},
+        tuple(map(str, notes.of(state.pending, transaction))),
     )
 
 

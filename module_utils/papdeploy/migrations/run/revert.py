@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from ...core.errors import PapError, Refused
 from .. import ledger
-from ..files import SCRIPT, MigrationFile
+from ..files import SCRIPT, MigrationFile, identity_of
 from ..options import RunOptions
 from . import execute
 from .apply import ApplyResult, Emit, alone, book_of, failed, grouped, lock_for_change, opened, outward_of, who_am_i
@@ -62,7 +62,7 @@ def _choose(
 ) -> list[MigrationFile]:
     """The migrations to undo, newest first; every reason to refuse is found here."""
     applied = book.applied
-    names = [name[:-3] if name.endswith(".py") else name for name in identities]
+    names = list(map(identity_of, identities))
     newest_first = list(reversed(applied))
     if since_release:
         names = [

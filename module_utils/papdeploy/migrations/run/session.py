@@ -240,8 +240,8 @@ class Session(Connection):
                 self.query("ROLLBACK")
 
     def check_deferred(self) -> None:
-        """Check now what is deferred to COMMIT, so that what fails is known by its migration, and the next one can ALTER
-        what this one wrote."""
+        """Check now what is deferred to COMMIT: what fails is known by its migration, and the next one can ALTER what
+        this one wrote."""
         if self.may_defer:
             self.query(_CHECK_DEFERRED)
 
@@ -250,11 +250,9 @@ class Session(Connection):
         self._settings = dict(self.query(_SETTINGS))
 
     def restore_settings(self) -> None:
-        """Undo what a migration SET for the session, and take away its cursors, prepared statements and temporary tables,
-        so that the next one starts as the first did."""
-        self.query(
-            "CLOSE ALL; DEALLOCATE ALL; UNLISTEN *; RESET SESSION AUTHORIZATION; RESET ROLE; DISCARD TEMP"
-        )
+        """Undo what a migration SET for the session, and end its cursors, prepared statements and temporary tables, so
+        that the next one starts as the first did."""
+        self.query("CLOSE ALL; DEALLOCATE ALL; UNLISTEN *; RESET SESSION AUTHORIZATION; RESET ROLE; DISCARD TEMP")
         now = dict(self.query(_SETTINGS))
         for name in now.keys() - self._settings.keys():
             self.query("RESET " + ".".join(f'"{part}"' for part in str(name).split(".")))

@@ -137,8 +137,8 @@ class Step:
 def _only_psql(identity: str, command: str) -> MigrationError:
     return MigrationError(
         f"Migration {identity} sends {command}, which only psql understands{_caller(identity)}.",
-        hint="Leave out the lines that begin with a backslash (pg_dump writes \\restrict and \\unrestrict around a dump),"
-        " and have pg_dump write data as INSERT (--inserts), not as COPY … FROM stdin.",
+        hint="Leave out the lines that begin with a backslash (pg_dump writes \\restrict and \\unrestrict around a"
+        " dump), and have pg_dump write data as INSERT (--inserts), not as COPY … FROM stdin.",
         identity=identity,
         rule=command,
     )
