@@ -7,29 +7,29 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import heapq
 import os
 import re
 import types
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional
 
 from ..core.errors import Refused
-from . import sql_files
-from .ordering import ORDER_FILE, ordered
+from ..core.text import plural
+from . import python_files, sql_files
 
 TEMPLATE = "migration_template"
 SUFFIXES = (".py", sql_files.SUFFIX)
+# Beside migrations: names, one a line, in the order that they run before everything that has a date.
+ORDER_FILE = "_order.txt"
 DATED_NAME = re.compile(r"^(\d{4})_(\d{2})_(\d{2})_\w+$")
 _HEADER = re.compile(r"^[ \t]*(?:[*#-][ \t]*)?(Date|Author|Created|Create Date)[ \t]*:[ \t]*(.+?)[ \t]*$", re.M | re.I)
 _DATE_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%Y_%m_%d", "%d.%m.%Y", "%d %B %Y", "%B %d, %Y", "%b %d, %Y", "%d %b %Y")
-
-_SETTINGS = frozenset({"requires", "transactional"})
-_NOT_PLAIN = 0x20 | 0x80 | 0x200  # inspect.CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR: a call runs nothing
 
 MODERN = "upgrade"  # upgrade(db), downgrade(db)
 SCRIPT = "script"  # run_migration(): own engine, own process
@@ -58,6 +58,11 @@ class MigrationFile:
     @property
     def filename(self) -> str:
         return f"{self.identity}{self.suffix}"
+
+    @property
+    def checks_before(self) -> bool:
+        """Whether it says what must hold before it runs."""
+        return self.flavour == MODERN and "check_before" in self.code.co_names
 
     @property
     def sort_key(self) -> tuple[date, int, str]:
@@ -157,125 +162,29 @@ def read(filename: str, source: str, path: str = "") -> Optional[MigrationFile]:
     source = source.lstrip("\ufeff")  # Python reads past it, too
     claims = DATED_NAME.match(identity) is not None
     if filename.endswith(sql_files.SUFFIX):
-        return _read_sql(identity, source, path) if claims or sql_files.is_marked(source) else None
-    try:
-        code = compile(source, path or filename, "exec", dont_inherit=True)
-    except (SyntaxError, ValueError) as error:
-        if not claims and not re.search(r"^def\s+(?:upgrade|run_migration)\b", source, re.M):
-            return None
-        line = getattr(error, "lineno", None)
-        raise Refused(
-            f"{where} is not valid Python{f' (line {line})' if line else ''}: {getattr(error, 'msg', error)}.",
-            hint="Correct the file; nothing was run.",
-            identity=identity,
-        ) from None
-    functions = {item.co_name: item for item in code.co_consts if isinstance(item, types.CodeType)}
-    upgrade = functions.get("upgrade")
-    if upgrade is None and "run_migration" not in functions:
-        if claims:
-            raise Refused(
-                f"{where} is named like a migration but has neither upgrade(db) nor run_migration().",
-                hint="Write upgrade(db) as in migration_template.py, or give the file an undated name.",
-                identity=identity,
-            )
+        source = source.replace("\r\n", "\n")
+        content = sql_files.parse(source, where).content(where) if claims or sql_files.is_marked(source) else None
+    else:
+        content = python_files.parse(source, where, identity, claims=claims)
+    if content is None:
         return None
-    if upgrade is not None and (upgrade.co_argcount != 1 or upgrade.co_flags & _NOT_PLAIN):
-        raise Refused(
-            f"{where}: upgrade() must be a plain function (no async, no yield) of exactly one argument, db.",
-            hint="def upgrade(db): … as in migration_template.py.",
-            identity=identity,
-        )
-    docstring = _docstring(code)
-    header = {name.lower(): value for name, value in reversed(_HEADER.findall(docstring))}
-    # The syntax tree costs as much as the rest together, and most files need it only for these.
-    tree = ast.parse(source) if not _SETTINGS.isdisjoint(code.co_names) or "raise" in source else None
-    constants = _constants(tree) if tree is not None else {}
+    header = {name.lower(): value for name, value in reversed(_HEADER.findall(content.remarks))}
     return MigrationFile(
         identity=identity,
         source=source,
-        code=code,
+        code=content.code,
         checksum=checksum(source),
         dated=_dated(identity, header, where),
         header_date=_header_date(header),
-        flavour=MODERN if upgrade is not None else SCRIPT,
-        transactional=_transactional(constants, where) if upgrade is not None else False,
-        requires=_requires(constants, where),
-        reversible=upgrade is not None and "downgrade" in functions and not _gives_up(tree),
-        description=next((line.strip() for line in docstring.splitlines() if line.strip()), ""),
+        flavour=MODERN if content.modern else SCRIPT,
+        transactional=content.transactional,
+        requires=tuple(map(identity_of, content.requires)),
+        reversible=content.reversible,
+        description=next((line.strip() for line in content.remarks.splitlines() if line.strip()), ""),
         author=header.get("author", ""),
         path=path,
+        suffix=sql_files.SUFFIX if filename.endswith(sql_files.SUFFIX) else ".py",
     )
-
-
-def _read_sql(identity: str, source: str, path: str) -> MigrationFile:
-    source = source.replace("\r\n", "\n")
-    where = path or f"{identity}{sql_files.SUFFIX}"
-    parsed = sql_files.parse(source, where)
-    header = {name.lower(): value for name, value in reversed(_HEADER.findall(parsed.remarks))}
-    return MigrationFile(
-        identity=identity,
-        source=source,
-        code=compile(parsed.tree(), where, "exec", dont_inherit=True),
-        checksum=checksum(source),
-        dated=_dated(identity, header, where),
-        header_date=_header_date(header),
-        flavour=MODERN,
-        transactional=parsed.transactional,
-        requires=tuple(map(identity_of, parsed.requires)),
-        reversible=bool(parsed.down),
-        description=next((line for line in parsed.remarks.splitlines() if line), ""),
-        author=header.get("author", ""),
-        path=path,
-        suffix=sql_files.SUFFIX,
-    )
-
-
-def _docstring(code: types.CodeType) -> str:
-    """The docstring of a module from its code: the first constant, if the first thing that happens is storing it."""
-    text = code.co_consts[0] if code.co_consts and code.co_names[:1] == ("__doc__",) else ""
-    return text if isinstance(text, str) else ""
-
-
-def _constants(tree: ast.Module) -> dict[str, ast.expr]:
-    found: dict[str, ast.expr] = {}
-    for node in tree.body:
-        if isinstance(node, ast.Assign):
-            found.update({target.id: node.value for target in node.targets if isinstance(target, ast.Name)})
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
-            found[node.target.id] = node.value
-    return found
-
-
-def _literal(constants: Mapping[str, ast.expr], name: str, where: str, default: Any) -> Any:
-    if name not in constants:
-        return default
-    try:
-        return ast.literal_eval(constants[name])
-    except ValueError:
-        raise Refused(f"{where}: {name} must be written as a plain value, not computed.") from None
-
-
-def _transactional(constants: Mapping[str, ast.expr], where: str) -> bool:
-    value = _literal(constants, "transactional", where, True)
-    if not isinstance(value, bool):
-        raise Refused(f"{where}: transactional must be True or False, not {value!r}.")
-    return value
-
-
-def _requires(constants: Mapping[str, ast.expr], where: str) -> tuple[str, ...]:
-    value = _literal(constants, "requires", where, [])
-    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
-        raise Refused(f"{where}: requires must be a list of migration names.")
-    return tuple(map(identity_of, value))
-
-
-def _gives_up(tree: Optional[ast.Module]) -> bool:
-    """Whether downgrade() begins by raising. ``tree`` is None for a file that raises nowhere."""
-    for node in tree.body if tree is not None else ():
-        if isinstance(node, ast.FunctionDef) and node.name == "downgrade":
-            body = [n for n in node.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
-            return bool(body) and isinstance(body[0], ast.Raise)
-    return False
 
 
 def _header_date(header: Mapping[str, str]) -> str:
@@ -302,6 +211,95 @@ def _dated(identity: str, header: Mapping[str, str], where: str) -> Optional[dat
         except ValueError:
             continue
     return None
+
+
+def _placed(migrations: Iterable[MigrationFile], order: Sequence[str]) -> list[MigrationFile]:
+    """Each with its place in ``order``. Refuses what has neither a place nor a date, and names without a file."""
+    places = {name: number for number, name in enumerate(order)}
+    placed = [replace(m, listed=places[m.identity]) if m.identity in places else m for m in migrations]
+    names = {migration.identity for migration in placed}
+    wrong = [name for name in places if name not in names]
+    wrong += [f"{name} (twice)" for name in places if order.count(name) > 1]
+    if wrong:
+        raise Refused(
+            f"The order of the migrations names what is not there: {', '.join(wrong)}.",
+            hint=f"Correct pap_migrations_order, or {ORDER_FILE} in the folder.",
+        )
+    undated = sorted((m for m in placed if m.dated is None and m.listed < 0), key=lambda m: m.identity)
+    if undated:
+        said = [m.identity + (f" (Date: {m.header_date!r})" if m.header_date else "") for m in undated]
+        raise Refused(
+            f"Without a date, so that the order is unknown: {plural(len(undated), 'migration')}: {', '.join(said)}.",
+            hint="Name them YYYY_MM_DD_description.py, put 'Date: YYYY-MM-DD' in their docstrings, or list them in"
+            f" pap_migrations_order (or {ORDER_FILE} in the folder) in the order in which they run.",
+            identities=[m.identity for m in undated],
+        )
+    return placed
+
+
+def ordered(migrations: Iterable[MigrationFile], order: Sequence[str] = ()) -> list[MigrationFile]:
+    """Those that ``order`` lists, then by date and name; what a migration requires comes before it.
+
+    Refuses two files with one identity, one without a place, a requirement that is not there, and a cycle.
+    """
+    by_name: dict[str, MigrationFile] = {}
+    for migration in _placed(migrations, order):
+        other = by_name.setdefault(migration.identity, migration)
+        if other is not migration:
+            raise Refused(
+                f"Two files are the migration {migration.identity}: {other.path or other.filename} and"
+                f" {migration.path or migration.filename}.",
+                hint="The file name without its suffix is the identity in the ledger: rename the one that was never"
+                " applied. SQL that a Python migration reads has another name, without a date.",
+                identity=migration.identity,
+            )
+    folded: dict[str, str] = {}
+    for name in by_name:
+        if folded.setdefault(name.lower(), name) != name:
+            raise Refused(
+                f"The migrations {folded[name.lower()]} and {name} differ only in upper and lower case.",
+                hint="On some file systems they are one file: rename the one that was never applied.",
+                identity=name,
+            )
+    waiting: dict[str, int] = {}
+    unlocks: dict[str, list[str]] = {}
+    for migration in by_name.values():
+        needs = set(migration.requires)
+        for required in sorted(needs):
+            if required not in by_name:
+                raise Refused(
+                    f"{migration.identity} requires {required}, which is not there.",
+                    hint="Add the file, or correct the name in requires.",
+                    identity=migration.identity,
+                )
+            unlocks.setdefault(required, []).append(migration.identity)
+        waiting[migration.identity] = len(needs)
+    ready = [by_name[name].sort_key for name, count in waiting.items() if not count]
+    heapq.heapify(ready)
+    result: list[MigrationFile] = []
+    while ready:
+        name = heapq.heappop(ready)[-1]
+        result.append(by_name[name])
+        for later in unlocks.get(name, ()):
+            waiting[later] -= 1
+            if not waiting[later]:
+                heapq.heappush(ready, by_name[later].sort_key)
+    if len(result) < len(by_name):
+        raise Refused(
+            "These migrations require each other in a circle: " + " → ".join(_cycle(by_name, result)) + ".",
+            hint="Remove one of the requires.",
+        )
+    return result
+
+
+def _cycle(by_name: Mapping[str, MigrationFile], done: Sequence[MigrationFile]) -> list[str]:
+    left = set(by_name) - {migration.identity for migration in done}
+    name = min(name for name in left)
+    path: list[str] = []
+    while name not in path:
+        path.append(name)
+        name = next(required for required in by_name[name].requires if required in left)
+    return [*path[path.index(name) :], name]
 
 
 def with_requirements(migrations: Sequence[MigrationFile], names: Iterable[str]) -> list[MigrationFile]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ..core.errors import Refused
 from . import files, planning
+from . import invariants as invariant_files
 from .options import RunOptions
 from .run.apply import apply as apply_pending
 from .run.apply import opened, who_am_i
@@ -45,6 +46,13 @@ def files_of(request: Request) -> list[files.MigrationFile]:
     if request.get("sources") is not None:
         return files.load_sources(request["sources"])
     return files.load_folders([Path(folder) for folder in request.get("folders") or ["migrations"]])
+
+
+def invariants_of(request: Request) -> list[invariant_files.Invariant]:
+    """The queries that must return no row after every deploy."""
+    if request.get("sources") is not None:
+        return invariant_files.load_sources(request["sources"])
+    return invariant_files.load_folders([Path(folder) for folder in request.get("folders") or ["migrations"]])
 
 
 def check_of(request: Request) -> Optional[Check]:
@@ -105,10 +113,15 @@ def status(request: Request, emit: Emit) -> dict[str, Any]:
 
 
 def plan(request: Request, emit: Emit) -> dict[str, Any]:
-    """The status, the SQL of what is pending (``sql``, ``text``), problems of loading. ``scratch``: URL of a copy."""
-    from .run import plan_on_copy
+    """The status, the SQL of what is pending (``sql``, ``text``), problems of loading, and what does not hold that a
+    migration wants to. ``scratch``: URL of a copy."""
+    from .run import live_checks, plan_on_copy
 
-    return _state(request, emit, lambda s, m, o: plan_on_copy.plan(s.raw, m, scratch=request.get("scratch"), options=o))
+    def look(session: Any, migrations: Any, options: RunOptions) -> Any:
+        found = plan_on_copy.plan(session.raw, migrations, scratch=request.get("scratch"), options=options)
+        return live_checks.added(found, url_of(request), invariants_of(request), options)
+
+    return _state(request, emit, look)
 
 
 def apply(request: Request, emit: Emit) -> dict[str, Any]:
@@ -120,7 +133,8 @@ def apply(request: Request, emit: Emit) -> dict[str, Any]:
 
         del common["emit"]  # the process of the plan has no way to tell
         return planned.apply(url_of(request), files_of(request), **common).as_dict()
-    return apply_pending(url_of(request), files_of(request), check=check_of(request), **common).as_dict()
+    invariants, check = invariants_of(request), check_of(request)
+    return apply_pending(url_of(request), files_of(request), check=check, invariants=invariants, **common).as_dict()
 
 
 def revert(request: Request, emit: Emit) -> dict[str, Any]:

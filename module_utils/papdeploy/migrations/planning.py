@@ -19,7 +19,7 @@ _LOAD_S = 100.0
 
 @dataclass(frozen=True)
 class Problem:
-    """A reason to refuse. ``kind``: edited, missing, out_of_order, requirement."""
+    """A reason to refuse. ``kind``: edited, missing, out_of_order, requirement, import, check."""
 
     kind: str
     identity: str

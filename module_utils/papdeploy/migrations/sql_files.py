@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from ..core.errors import Refused
 from ..sql import statements
+from .python_files import Content
 
 SUFFIX = ".sql"
 _UP, _DOWN = "up", "down"
@@ -43,6 +44,10 @@ class SqlFile:
         if self.down:
             body.append(_function("downgrade", self.down))
         return ast.Module(body=[*body], type_ignores=[])
+
+    def content(self, where: str) -> Content:
+        code = compile(self.tree(), where, "exec", dont_inherit=True)
+        return Content(code, True, self.transactional, self.requires, bool(self.down), self.remarks)
 
 
 def is_marked(text: str) -> bool:

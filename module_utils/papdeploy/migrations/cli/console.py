@@ -75,7 +75,7 @@ def run(action: Callable[[], int], *, as_json: bool = False) -> int:
             print(_shown(f"error: {error.message}"), file=sys.stderr)
             if error.hint:
                 print(_shown(f"  next: {error.hint}"), file=sys.stderr)
-            for key in ("statement", "output"):
+            for key in ("statement", "rows", "output"):
                 if error.data.get(key):
                     told = str(error.data[key]).strip().replace("\n", "\n    ")
                     print(f"  {key}:\n    {_shown(told)}", file=sys.stderr)

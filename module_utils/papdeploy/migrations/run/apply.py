@@ -16,6 +16,7 @@ from ...core.database_url import of_sqlalchemy
 from ...core.errors import PapError, Refused
 from .. import ledger
 from ..files import SCRIPT, MigrationFile
+from ..invariants import Invariant
 from ..options import RunOptions
 from ..planning import State, compare, refuse_if
 from . import drivers
@@ -120,6 +121,7 @@ def apply(
     release: str = "cli",
     who: str = "",
     check: Optional[Check] = None,
+    invariants: Sequence[Invariant] = (),
     options: Optional[RunOptions] = None,
     emit: Optional[Emit] = None,
     dry_run: bool = False,
@@ -127,10 +129,11 @@ def apply(
 ) -> ApplyResult:
     """Apply all pending migrations.
 
-    Consecutive migrations that can run in a transaction share one, with their ledger rows; ``check`` (given an
-    SQLAlchemy Connection, it returns an object with ``matches`` and ``as_dict()``) is asked before the last COMMIT, and
-    a mismatch rolls everything back. ``dry_run`` only says what is pending. ``way_out`` (of a plan) is closed as soon
-    as the session is open; the run then ends before a migration that fails for want of it.
+    Consecutive migrations that can run in a transaction share one, with their ledger rows. Before the last COMMIT,
+    ``check`` is asked (given an SQLAlchemy Connection, it returns an object with ``matches`` and ``as_dict()``), and
+    each of the ``invariants``: a mismatch, or a row, rolls everything back. ``dry_run`` only says what is pending.
+    ``way_out`` (of a plan) is closed as soon as the session is open; the run then ends before a migration that fails
+    for want of it.
 
     Raises Refused (before anything ran) or another PapError whose ``data['committed']`` lists what stays applied.
     """
@@ -151,10 +154,12 @@ def apply(
                 state, result.pending = before_scripts(state)
             if state.pending and way_out is not None:
                 _apply_closed(session, state, way_out, result)
+            elif state.pending and result.pending:
+                _apply(session, state, None, (), result)
             elif state.pending:
-                _apply(session, state, None if result.pending else check, result)
+                _apply(session, state, check, invariants, result)
             elif not result.pending:
-                result.check = _check_only(session, check)
+                result.check = _check_only(session, check, invariants)
         result.outward = outward_of(session)
         if dry_run:
             result.pending = [m.identity for m in state.pending]
@@ -163,7 +168,9 @@ def apply(
         return result
 
 
-def _apply(session: Session, state: State, check: Optional[Check], result: ApplyResult) -> None:
+def _apply(
+    session: Session, state: State, check: Optional[Check], invariants: Sequence[Invariant], result: ApplyResult
+) -> None:
     from . import execute
 
     groups = list(grouped(state.pending, session.options.transaction))
@@ -173,9 +180,10 @@ def _apply(session: Session, state: State, check: Optional[Check], result: Apply
             if alone(group[0]):
                 result.applied.append(_alone(session, group[0]))
                 if last:
-                    result.check = _check_only(session, check)
+                    result.check = _check_only(session, check, invariants)
             else:
-                entries, result.check = execute.run_together(session, group, "upgrade", check if last else None)
+                proof = (check, invariants) if last else (None, ())
+                entries, result.check = execute.run_together(session, group, "upgrade", *proof)
                 result.applied += entries
         except PapError as error:
             failed(session, error, group, [entry["identity"] for entry in result.applied])
@@ -186,7 +194,7 @@ def _apply_closed(session: Session, state: State, way_out: WayOut, result: Apply
     """Apply what needs no way out of the session, up to the first migration that fails for want of one."""
     way_out.close(session)
     try:
-        _apply(session, state, None, result)
+        _apply(session, state, None, (), result)
     except PapError as error:
         names = [migration.identity for migration in state.pending]
         failing = str(error.data.get("identity") or "")
@@ -196,7 +204,7 @@ def _apply_closed(session: Session, state: State, way_out: WayOut, result: Apply
         result.pending = [*names[place:], *result.pending]
         before = [migration for migration in state.pending[:place] if migration.identity not in done]
         if before:
-            _apply(session, replace(state, pending=before), None, result)
+            _apply(session, replace(state, pending=before), None, (), result)
 
 
 def outward_of(session: Session) -> list[dict[str, str]]:
@@ -276,15 +284,17 @@ def failed(session: Session, error: PapError, group: Sequence[MigrationFile], co
         session.emit("failure_not_recorded", why=session.redactor.text(str(problem).strip()))
 
 
-def _check_only(session: Session, check: Optional[Check]) -> Optional[dict[str, Any]]:
-    """The schema check where there is nothing left to commit: in a read-only transaction that is rolled back."""
-    if check is None:
+def _check_only(session: Session, check: Optional[Check], invariants: Sequence[Invariant]) -> Optional[dict[str, Any]]:
+    """Invariants and check where there is nothing left to commit: in a read-only transaction that is rolled back."""
+    if check is None and not invariants:
         return None
+    from .checks import hold_all
     from .execute import run_check
 
     session.query("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
     try:
-        verdict: dict[str, Any] = run_check(session, check, [])
+        hold_all(session, invariants)
+        verdict: Optional[dict[str, Any]] = run_check(session, check, [])
         return verdict
     finally:
         session.rollback()

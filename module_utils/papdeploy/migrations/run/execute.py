@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
 from ...core.errors import DeadlineExceeded, PapError, Unavailable
+from ...core.processes import Process
 from ...core.text import plural
 from .. import ledger
 from ..files import MigrationFile
-from . import advisory_lock, concurrent_indexes, drivers, failures, left_running
+from ..invariants import Invariant
+from . import advisory_lock, checks, concurrent_indexes, drivers, failures, left_running
 from .connection_guard import no_second_connection, no_silent_end
 from .db import Db
 from .lock_statistics import observer
@@ -89,39 +91,25 @@ def run_step(session: Session, migration: MigrationFile, direction: str = "upgra
     began_at, began = session.now(), time.perf_counter()
     db = Db(session, step)
     running = left_running.children()
+    checked = direction == "upgrade" and not session.options.stop_at_scripts  # a plan's copy has no rows
     session.begin_step(step)
     try:
         try:
             module = load(migration)
+            if checked:
+                checks.hold(session, migration, module, checks.BEFORE)
             answer = getattr(module, direction)(db)
         finally:
             session.end_step()
             db.done()
-            sys.modules.pop(f"pap_migration_{migration.identity}", None)
         _settle(session, step)
+        _accept(session, step, answer, running)
+        if checked:
+            checks.hold(session, migration, module, checks.AFTER)
     except BaseException as error:
         raise failures.translated(session, migration, step, error) from error
-    if hasattr(answer, "send"):
-        raise step.broken(f"{direction}() returned a {type(answer).__name__}, whose code was never run")
-    if answer is False:
-        raise MigrationError(
-            f"Migration {migration.identity}: {direction}() returned False.",
-            hint="Raise an exception that says what is wrong; return nothing when all is well.",
-            identity=migration.identity,
-        )
-    left = left_running.end(running)
-    if left:
-        raise MigrationError(
-            f"Migration {migration.identity} left a program running ({'; '.join(left)}), which was ended.",
-            hint="Let it wait for what it starts: what goes on after its function is no part of the transaction.",
-            identity=migration.identity,
-        )
-    _judge(session, step)
-    concurrent_indexes.verify(session, step)
-    if step.leaves_traces:
-        session.restore_settings()
-    if not step.transactional and not session.has_lock():
-        raise step.broken("it released the runner's advisory lock (pg_advisory_unlock_all, DISCARD ALL)")
+    finally:
+        sys.modules.pop(f"pap_migration_{migration.identity}", None)
     seconds = time.perf_counter() - began
     # From here on they are a record for people: what was executed, without secrets.
     for statement in step.statements:
@@ -137,6 +125,31 @@ def run_step(session: Session, migration: MigrationFile, direction: str = "upgra
     }
     session.emit("migration_done", identity=migration.identity, direction=direction, seconds=entry["seconds"])
     return entry
+
+
+def _accept(session: Session, step: Step, answer: Any, running: list[Process]) -> None:
+    """The function returned: what it returned, what it left running, and whether it kept the rules."""
+    if hasattr(answer, "send"):
+        raise step.broken(f"{step.direction}() returned a {type(answer).__name__}, whose code was never run")
+    if answer is False:
+        raise MigrationError(
+            f"Migration {step.identity}: {step.direction}() returned False.",
+            hint="Raise an exception that says what is wrong; return nothing when all is well.",
+            identity=step.identity,
+        )
+    left = left_running.end(running)
+    if left:
+        raise MigrationError(
+            f"Migration {step.identity} left a program running ({'; '.join(left)}), which was ended.",
+            hint="Let it wait for what it starts: what goes on after its function is no part of the transaction.",
+            identity=step.identity,
+        )
+    _judge(session, step)
+    concurrent_indexes.verify(session, step)
+    if step.leaves_traces:
+        session.restore_settings()
+    if not step.transactional and not session.has_lock():
+        raise step.broken("it released the runner's advisory lock (pg_advisory_unlock_all, DISCARD ALL)")
 
 
 def _settle(session: Session, step: Step) -> None:
@@ -179,8 +192,9 @@ def run_together(
     migrations: Sequence[MigrationFile],
     direction: str,
     check: Optional[Check],
+    invariants: Sequence[Invariant] = (),
 ) -> tuple[list[dict[str, Any]], Any]:
-    """All of them, their ledger rows and the check in one transaction; whole again after a lock timeout."""
+    """All of them, their ledger rows, invariants and check in one transaction; whole again after a lock timeout."""
 
     def attempt() -> tuple[list[dict[str, Any]], Any]:
         began = time.perf_counter()
@@ -196,6 +210,7 @@ def run_together(
         session.verify()
         event = ledger.APPLIED if direction == "upgrade" else ledger.REVERTED
         session.record([_row(entry, event) for entry in entries])
+        checks.hold_all(session, invariants)
         verdict = run_check(session, check, [migration.identity for migration in migrations])
         transaction.identities = [migration.identity for migration in migrations]
         session.commit()

@@ -59,11 +59,12 @@ def translated(session: Session, migration: MigrationFile, step: Step, error: Ba
         0,
     )
     code = drivers.sqlstate(error)
-    said = session.redactor.text(": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])).rstrip(".")
+    told = session.redactor.text(": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])).rstrip(".")
     failure = step.failure or Failure()
+    what = f": {step.direction}()" if step.direction.startswith("check") else ""
     where = f" (line {line})" if line else " at its end, where deferred constraints are checked" if step.at_end else ""
     return MigrationError(
-        f"Migration {migration.identity} failed{where}: {said}.",
+        f"Migration {migration.identity}{what} failed{where}: {told}.",
         hint=_advice(error, code, step),
         identity=migration.identity,
         direction=step.direction,
@@ -107,10 +108,15 @@ def presentable(session: Session, error: BaseException) -> BaseException:
         return error
     code = drivers.sqlstate(error)
     return PapError(
-        f"PostgreSQL refused: {session.redactor.text((str(original).strip().splitlines() or [''])[0])}.",
+        f"PostgreSQL refused: {said(session, original)}.",
         hint=_ADVICE.get(code, "The transaction was rolled back."),
         sqlstate=code,
     )
+
+
+def said(session: Session, error: BaseException) -> str:
+    """The first line of the server's words, without secrets."""
+    return session.redactor.text((str(error).strip().splitlines() or [type(error).__name__])[0]).rstrip(".")
 
 
 def explain_loss(session: Session, error: BaseException, in_transaction: bool) -> None:
