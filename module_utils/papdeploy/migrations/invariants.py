@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import Refused
+from ..core.text import plural
 from ..sql import statements
 
 FOLDER = "invariants"
@@ -40,7 +41,7 @@ def _read(name: str, text: str) -> Invariant:
     command = statements.of_psql(text)
     found = statements.split(text.lstrip("\ufeff"))
     if command or len(found) != 1 or found[0].head not in (*_QUERIES, "("):
-        what = f"{command}, which only psql understands" if command else f"{len(found)} statements"
+        what = f"{command}, which only psql understands" if command else plural(len(found), "statement")
         what = f"a statement that begins with {found[0].head}" if not command and len(found) == 1 else what
         raise Refused(
             f"{name} has {what}; an invariant is one query.",
