@@ -14,7 +14,6 @@ from typing import Any, Optional
 
 from ...sql.quoting import quote_exact
 from ...sql.statements import Statement
-from ..catalog_evidence import split_actions
 from ..run.concurrent_indexes import concurrent_index, name_at
 
 REWRITE_BYTES_PER_S = 100_000_000
@@ -66,6 +65,19 @@ def effects(statement: Statement) -> list[Effect]:
         table = quote_exact(*name)
         return [effect for action in split_actions(words[position:]) for effect in _alter(table, action)]
     return _other(statement)
+
+
+def split_actions(words: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The comma-separated actions of an ALTER TABLE; commas in parentheses do not separate."""
+    actions: list[tuple[str, ...]] = []
+    depth, start = 0, 0
+    for position, word in enumerate(words):
+        depth += (word in "([") - (word in ")]") if len(word) == 1 else 0
+        if word == "," and not depth:
+            actions.append(words[start:position])
+            start = position + 1
+    actions.append(words[start:])
+    return actions
 
 
 def builds_nothing(statement: Statement, sizes: Optional[Mapping[str, TableSize]]) -> bool:
