@@ -73,26 +73,35 @@ def test_the_sql_of_a_script_is_a_guess() -> None:
 
 
 FACTS = {
-    "CREATE TABLE IF NOT EXISTS s.t (id int)": ['table "s"."t"'],
+    "CREATE TABLE IF NOT EXISTS s.t (id int)": [
+        'table "s"."t"', 'column "s"."t".id', 'type of column "s"."t".id (int)', 'not null "s"."t".id gone',
+        'default "s"."t".id gone',
+    ],
     "CREATE TEMP TABLE t (id int)": [],
-    "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS ix ON s.t (a)": ['index "s"."ix"'],
+    "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS ix ON s.t (a)": ['index "s"."ix"', 'definition of index "s"."ix"'],
     "CREATE INDEX ON t (a)": [],
     "ALTER TABLE t ADD COLUMN IF NOT EXISTS a numeric(10, 2) NOT NULL DEFAULT f(1, 2), DROP COLUMN b": [
-        'column "t".a', 'not null "t".a', 'column "t".b gone',
+        'column "t".a', 'type of column "t".a (numeric(10, 2))', 'not null "t".a', 'default "t".a (f(1, 2))',
+        'column "t".b gone',
     ],
-    'ALTER TABLE ONLY "T" ADD "C d" int': ['column "T".C d'],
-    "ALTER TABLE t ADD CONSTRAINT c CHECK (a IN (1, 2)), ADD FOREIGN KEY (a) REFERENCES u": ['constraint "t".c'],
+    'ALTER TABLE ONLY "T" ADD "C d" int': [
+        'column "T".C d', 'type of column "T".C d (int)', 'not null "T".C d gone', 'default "T".C d gone',
+    ],
+    "ALTER TABLE t ADD CONSTRAINT c CHECK (a IN (1, 2)), ADD FOREIGN KEY (a) REFERENCES u": [
+        'constraint "t".c', 'definition of constraint "t".c (check a IN (1, 2))',
+        'constraint "t".t_a_fkey (foreign key a)',
+    ],
     "ALTER TABLE t DROP CONSTRAINT IF EXISTS c": ['constraint "t".c gone'],
     "ALTER TABLE t RENAME COLUMN a TO b": ['column "t".a gone', 'column "t".b'],
     "ALTER TABLE s.t RENAME TO u": ['table "s"."t" gone', 'table "s"."u"'],
     "ALTER TABLE t ALTER COLUMN a SET NOT NULL, ALTER b DROP DEFAULT": ['not null "t".a', 'default "t".b gone'],
     "ALTER TABLE t VALIDATE CONSTRAINT c": ['validated constraint "t".c'],
-    "CREATE TYPE k AS ENUM ('a')": ['type "k"'],
+    "CREATE TYPE k AS ENUM ('a')": ['type "k"', 'enum label "k".a'],
     "ALTER TYPE k ADD VALUE IF NOT EXISTS 'it''s' AFTER 'a'": ['enum label "k".it\'s'],
     "ALTER TYPE k RENAME VALUE 'a' TO 'b'": ['enum label "k".a gone', 'enum label "k".b'],
     "DROP TABLE IF EXISTS a, s.b CASCADE": ['table "a" gone', 'table "s"."b" gone'],
-    "CREATE OR REPLACE VIEW v AS SELECT 1": ['relation "v"'],
-    "CREATE TRIGGER tr BEFORE INSERT ON t EXECUTE FUNCTION f()": ['trigger "t".tr'],
+    "CREATE OR REPLACE VIEW v AS SELECT 1": ['view "v"'],
+    "CREATE TRIGGER tr BEFORE INSERT ON t EXECUTE FUNCTION f()": ['trigger "t".tr', 'definition of trigger "t".tr'],
     "CREATE EXTENSION IF NOT EXISTS pgcrypto": ['extension "pgcrypto"'],
     "UPDATE t SET a = 1": [],
     "COMMENT ON TABLE t IS 'x'": [],
