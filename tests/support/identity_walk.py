@@ -18,6 +18,7 @@ from unittest import mock
 
 from papdeploy import backup, databases, rollback
 from papdeploy.core.errors import PapError, Refused
+from papdeploy.core.records import as_object
 from papdeploy.databases import content_digest
 from papdeploy.databases.psql import Database
 from papdeploy.releases import journal
@@ -27,7 +28,7 @@ from papdeploy.rollback import restore_point
 
 from support.app_session import as_app
 from support.backup import FakeApi, database_of, forget, names, plain, run_and_die
-from support.rollback import LEDGER
+from support.rollback import LEDGER, facts_of
 
 if TYPE_CHECKING:
     from support.postgres_servers import Server
@@ -142,8 +143,8 @@ class Walk:
         behind = databases.must_be_fenced(database, release)
         with at.checkpoint("restore_point") as done:
             kind = self.chance.choice(["backup", "snapshot"])
-            point = restore_point.make(behind, release, live=self.name, backup=taken.as_dict(), kind=kind)
-            done.update(plain(point))
+            point = restore_point.make(behind, release, live=self.name, backup=str(taken.path), kind=kind)
+            done.update(plain(as_object(point)))
         with at.checkpoint("migrate"):
             as_app(behind).execute(
                 f"BEGIN; ALTER TABLE t ADD COLUMN c{self.number} int; INSERT INTO t (v) VALUES ('{release}');"
@@ -189,9 +190,7 @@ class Walk:
             "identity": {"stack": "mine"},
             **{key: at.last(key) for key in ("restore_point", "backup", "unfence")},
         }
-        if not (facts["unfence"] or {}).get("mark"):
-            facts["unfence"] = None
-        plan = rollback.choose(self.live, facts, accept_data_loss=True)
+        plan = rollback.choose(self.live, facts_of(facts), accept_data_loss=True)
         assert not plan.refused, f"what was offered is lost: {plan.refused}"
         at.append("rollback", "begin", plan=plain(plan.as_dict()))
 
@@ -205,12 +204,12 @@ class Walk:
             plan,
             database=self.live,
             api=self.api,
-            facts=facts,
+            facts=facts_of(facts),
             hooks=hooks,
             accept_data_loss=True,
         )
-        at.append("rollback", "done", **plain(result))
-        at.append("release", "rolled_back", strategy=result["strategy"])
+        at.append("rollback", "done", **plain(result.as_dict()))
+        at.append("release", "rolled_back", strategy=result.strategy)
 
     def rehearsal(self) -> None:
         """The copies of a plan and a rehearsal, which may be killed in the middle."""

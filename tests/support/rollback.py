@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable
 
 from papdeploy import backup, databases, rollback
+from papdeploy.core.records import as_object, read, recorded
 from papdeploy.databases import content_digest, relation_losses
 from papdeploy.databases.psql import Database, Session
 from papdeploy.releases.version import Version
@@ -48,6 +50,22 @@ def baseline(inside: Session) -> dict[str, Any]:
     return relation_losses.take(inside, limit_bytes=1 << 28, digest_bytes=1 << 25, ignore_schemas=("pap_deploy",))
 
 
+def facts_of(told: Mapping[str, Any]) -> rollback.Facts:
+    """What a journal says, as the facts of a rollback."""
+    apart = ("before_version", "unfence", "identity", "backup", "restore_point")
+    facts = read(
+        rollback.Facts, {key: value for key, value in plain(told).items() if key not in apart and value is not None}
+    )
+    return replace(
+        facts,
+        before_version=told.get("before_version"),
+        lifted=(told.get("unfence") or {}).get("mark"),
+        stack=(told.get("identity") or {}).get("stack", ""),
+        backup=recorded(rollback.TakenBackup, told["backup"]) if told.get("backup") else None,
+        restore_point=recorded(rollback.RestorePoint, told["restore_point"]) if told.get("restore_point") else None,
+    )
+
+
 @dataclass
 class Release:
     """What was done and what the journal says of it."""
@@ -60,7 +78,7 @@ class Release:
     down: str = ""
 
     def choose(self, **options: Any) -> rollback.RollbackPlan:
-        return rollback.choose(self.database, self.facts, **options)
+        return rollback.choose(self.database, facts_of(self.facts), **options)
 
     def hooks(self, **replaced: Callable[..., Any]) -> rollback.Hooks:
         given: dict[str, Any] = {
@@ -74,9 +92,15 @@ class Release:
     def roll_back(self, *, accept_data_loss: bool = False, **hooks: Any) -> dict[str, Any]:
         plan = self.choose(accept_data_loss=accept_data_loss)
         given = self.hooks(**hooks)
-        return rollback.run(
-            plan, database=self.database, api=self.api, facts=self.facts, hooks=given, accept_data_loss=accept_data_loss
+        result = rollback.run(
+            plan,
+            database=self.database,
+            api=self.api,
+            facts=facts_of(self.facts),
+            hooks=given,
+            accept_data_loss=accept_data_loss,
         )
+        return result.as_dict()
 
 
 def deploy(
@@ -89,7 +113,7 @@ def deploy(
     databases.fence(database, R)
     behind = databases.must_be_fenced(database, R)
     point = restore_point.make(
-        behind, R, live=database.conninfo.dbname, backup=taken.as_dict(), kind=kind, stack="st", folder=folder
+        behind, R, live=database.conninfo.dbname, backup=str(taken.path), kind=kind, stack="st", folder=folder
     )
     if up:
         as_app(behind).execute(up)
@@ -97,7 +121,7 @@ def deploy(
     lifted = databases.unfence(database, R, last=lambda inside: data.update(baseline(inside))) if unfence else None
     told = {
         "release": R,
-        "restore_point": point,
+        "restore_point": as_object(point),
         "backup": taken.as_dict(),
         "unfence": lifted,
         "switched": unfence,

@@ -10,6 +10,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Optional
 
 from ..app.stack import Stack
@@ -19,8 +20,9 @@ from ..core.errors import CommandFailed, PapError, Unavailable
 from ..databases import definitions, loss_rules, relation_losses, write_snapshot
 from ..databases.live_state import LEDGER_SCHEMA
 from ..databases.psql import Session
-from ..databases.relation_losses import Baseline, Comparison
+from ..databases.relation_losses import Baseline, Comparison, Loss
 from ..releases.journal import Journal
+from ..rollback import Facts
 
 KEPT = "data.json"
 DEFINED = "definitions.json"
@@ -128,14 +130,16 @@ AT_LOGIN = "in the login smoke test"
 AT_END = "before it finished"
 
 
-def facts(journal: Journal, stack: Stack) -> dict[str, Any]:
-    """What a rollback needs to know of it."""
+def noted_in(facts: Facts, journal: Journal, stack: Stack) -> Facts:
+    """``facts`` with what a rollback needs to know of it."""
     reverted = journal.last("rollback.downgrade", "begin")  # what a downgrade takes away, the release did not lose
-    return {
-        "data": None if reverted else kept(journal),
-        "definitions": None if reverted else kept(journal, DEFINED),
-        "noted": (journal.last("data_check", "failed") or {}).get("lost"),
-        "may_delete": list(stack.may_delete) if stack.environment != "development" else None,
+    failed = journal.last("data_check", "failed") or {}
+    return replace(
+        facts,
+        data=None if reverted else kept(journal),
+        definitions=None if reverted else kept(journal, DEFINED),
+        noted=tuple(Loss.from_dict(loss) for loss in failed.get("lost") or []),
+        may_delete=tuple(stack.may_delete) if stack.environment != "development" else None,
         # Within the deploy itself no person can be asked, and what was written since stays readable in quarantine.
-        "deploying": not any(e["phase"] == "release" and e["event"] == "finished" for e in journal.entries()),
-    }
+        deploying=not any(e["phase"] == "release" and e["event"] == "finished" for e in journal.entries()),
+    )

@@ -12,9 +12,11 @@ from typing import Any, Optional
 from .. import databases
 from ..app import smoke
 from ..app.stack import AppSession, Stack
+from ..backup import Encryption
 from ..core import storage
 from ..core.durable import private_folder
 from ..core.errors import DeadlineExceeded, PapError
+from ..core.records import as_object
 from ..core.text import plural, seconds
 from ..databases import table_reader
 from ..rehearsal import warm
@@ -50,9 +52,7 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
         if online:
             rehearsal_limits.refuse_unsafe(verdict)
         if options.restore_point == "backup":
-            restore_point.refuse_unproven(
-                journal.last("backup"), "migrate_restore_point=backup"
-            )  # before the API stops
+            restore_point.refuse_unproven(_backup_path(journal), "migrate_restore_point=backup")  # before the API stops
         limit_s = rehearsal_limits.limit_s(verdict, options.deadline_s)
         request = _request(stack, journal, options, limit_s)
         before = "before the API stops"
@@ -142,25 +142,30 @@ def _close(
             behind,
             release,
             live=stack.database.conninfo.dbname,
-            backup=journal.last("backup"),
+            backup=_backup_path(journal),
             kind=options.restore_point,
             stack=stack.name,
             folder=private_folder(stack.state.backups_folder),
             emit=say,
-            encryption=options.encrypt,
+            encryption=Encryption.of(options.encrypt),
             copy_s=copy_s,
         )
-        done.update(point)
+        done.update(as_object(point))
     ended = plural(len(fence.get("ended") or []), "session")
-    return [f"API stopped, database fenced, {ended} ended", point["sentence"]]
+    return [f"API stopped, database fenced, {ended} ended", point.sentence]
+
+
+def _backup_path(journal: Journal) -> str:
+    """The release's own backup by pg_dump; empty if it has none."""
+    return str((journal.last("backup") or {}).get("path") or "")
 
 
 def _keep_open(stack: Stack, journal: Journal) -> list[str]:
     """No fence: the restore point is the proven backup, and what is written after it is what a restore would lose."""
     with journal.checkpoint("restore_point") as done:
-        point = restore_point.under_traffic(journal.last("backup"), stack.database)
-        done.update(point)
-    return ["online: the API goes on, no fence is raised", point["sentence"]]
+        point = restore_point.under_traffic(_backup_path(journal), stack.database)
+        done.update(as_object(point))
+    return ["online: the API goes on, no fence is raised", point.sentence]
 
 
 def _note(journal: Journal, say: Progress, event: Mapping[str, Any]) -> None:

@@ -10,11 +10,12 @@ from typing import Any, Optional
 from .. import databases, rollback
 from ..app import smoke
 from ..app.stack import Stack
+from ..backup import Encryption
 from ..core import storage, text
 from ..core.clock import now, seconds_between
 from ..core.errors import PapError, Refused
+from ..core.records import recorded
 from ..databases import loss_rules
-from ..databases.relation_losses import Loss
 from ..logwatch import process
 from ..releases import downtime
 from ..releases.journal import Journal
@@ -57,7 +58,7 @@ def run(
         if options.take_over and not (options.plan_only or check_mode):
             with lock.alone("take-over", take_over=True):
                 pass
-        return {"strategy": "nothing", "pap": {"phase": "rollback", "lines": []}}
+        return {"strategy": rollback.NOTHING, "pap": {"phase": "rollback", "lines": []}}
     _refuse_other_stack(stack, journal)
     if options.plan_only:
         return _forecast(stack, journal, options)
@@ -71,7 +72,7 @@ def run(
         return _roll_back(stack, journal, who, options)
 
 
-def _choose(stack: Stack, journal: Journal, options: Options) -> tuple[dict[str, Any], rollback.RollbackPlan]:
+def _choose(stack: Stack, journal: Journal, options: Options) -> tuple[rollback.Facts, rollback.RollbackPlan]:
     facts = facts_of(stack, journal)
 
     def chosen(strategy: str) -> rollback.RollbackPlan:
@@ -81,7 +82,7 @@ def _choose(stack: Stack, journal: Journal, options: Options) -> tuple[dict[str,
             accept_data_loss=options.accept_data_loss,
             strategy=strategy,
             deep=not options.plan_only,
-            encryption=options.encrypt,
+            encryption=Encryption.of(options.encrypt),
         )
 
     plan = chosen(_asked(journal, options))
@@ -147,13 +148,13 @@ def _roll_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: 
                 hooks=hooks,
                 accept_data_loss=options.accept_data_loss,
                 asked=asked == plan.strategy,
-                encryption=options.encrypt,
+                encryption=Encryption.of(options.encrypt),
             )
         except PapError as error:
             journal.append("rollback", "failed", **error.as_dict())
             raise
-        away = downtime.of_rollback(journal.entries())
-        journal.append("rollback", "done", **result, unavailable_s=away)
+        away, noted = downtime.of_rollback(journal.entries()), result.as_dict()
+        journal.append("rollback", "done", **noted, unavailable_s=away)
         with contextlib.suppress(PapError):  # the next rehearsal clears a copy away as well
             databases.drop_created(stack.database, journal.release, ("scratch",))
         end = "rolled_back" if journal.touched else "refused"
@@ -162,15 +163,15 @@ def _roll_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: 
             end,
             message=options.reason,
             seconds=round(seconds_between(journal.opening().at, now()), 2),
-            strategy=result["strategy"],
-            unhealthy=result["unhealthy"],
-            **_left(stack, journal, result["strategy"]),
+            strategy=result.strategy,
+            unhealthy=result.unhealthy,
+            **_left(stack, journal, result.strategy),
         )
         process.end(journal.folder, "the release was rolled back")
-    lines += [*result["lines"], _waited(away, result), f"journal {journal.path}"]
+    lines += [*result.lines, _waited(away, result), f"journal {journal.path}"]
     return {
         "changed": True,
-        **{key: result[key] for key in ("strategy", "cost", "besides", "kept", "seconds")},
+        **{key: noted[key] for key in ("strategy", "cost", "besides", "kept", "seconds")},
         "unavailable_s": away,
         "release": journal.release,
         "outcome": _outcome(stack, journal, result),
@@ -242,49 +243,48 @@ def _newest(stack: Stack, journal: Journal) -> Journal:
     return journal
 
 
-def facts_of(stack: Stack, journal: Journal) -> dict[str, Any]:
+def facts_of(stack: Stack, journal: Journal) -> rollback.Facts:
     """What the journal says of a release, in the words of :mod:`papdeploy.rollback`."""
-    header = journal.opening()
     looked = journal.last("preflight") or {}
     rehearsed = journal.last("rehearse") or {}
-    unfence = journal.last("unfence")
-    paths = [str((journal.last(phase) or {}).get("path") or "") for phase in ("backup", "restore_point")]
-    return {
-        "release": journal.release,
-        "before_version": header.old,
-        "restore_point": journal.last("restore_point"),
-        "backup": journal.last("backup"),
-        "removed": {path: why for path in paths if (why := retention.why_removed(stack.state, path))},
-        "unfence": unfence if unfence and unfence.get("mark") else None,
-        "reversible": bool(rehearsed.get("reversible", looked.get("reversible"))),
-        "old_works_on_new": bool(rehearsed.get("old_api_works")),
-        "rehearsed": bool(rehearsed),
-        "reversible_why": rehearsed.get("reversible_why") or "" if rehearsed else "one of them has no downgrade",
-        "old_api_why": (rehearsed.get("old_api") or {}).get("why"),
-        "downgrade_loses": rehearsed.get("downgrade_loses"),
-        "switched": journal.last("activate", "begin") is not None,
-        "own": smoke_test_logins.known(journal),
-        "identity": {"stack": stack.name},
-        **data_check.facts(journal, stack),
-    }
+    backup, point = (journal.last(phase) for phase in ("backup", "restore_point"))
+    paths = [str((entry or {}).get("path") or "") for entry in (backup, point)]
+    facts = rollback.Facts(
+        release=journal.release,
+        before_version=journal.opening().old,
+        restore_point=recorded(rollback.RestorePoint, point) if point else None,
+        backup=recorded(rollback.TakenBackup, backup) if backup else None,
+        removed={path: why for path in paths if (why := retention.why_removed(stack.state, path))},
+        lifted=(journal.last("unfence") or {}).get("mark"),
+        reversible=bool(rehearsed.get("reversible", looked.get("reversible"))),
+        reversible_why=str(rehearsed.get("reversible_why") or "") if rehearsed else "one of them has no downgrade",
+        downgrade_loses=str(rehearsed.get("downgrade_loses") or ""),
+        old_works_on_new=bool(rehearsed.get("old_api_works")),
+        old_api_why=str((rehearsed.get("old_api") or {}).get("why") or ""),
+        rehearsed=bool(rehearsed),
+        switched=journal.last("activate", "begin") is not None,
+        own=smoke_test_logins.known(journal),
+        stack=stack.name,
+    )
+    return data_check.noted_in(facts, journal, stack)
 
 
-def _outcome(stack: Stack, journal: Journal, result: Mapping[str, Any]) -> str:
+def _outcome(stack: Stack, journal: Journal, result: rollback.Result) -> str:
     """One sentence for the end of a failed deploy."""
     label = journal.opening().old.label
     if not journal.touched:
         return f"The API had not been stopped and no migration had begun; {stack.name} runs {label} as before."
-    kept = f" The failed database is kept as {result['kept']}." if result.get("kept") else ""
-    unhealthy = f" It does not answer well: {result['unhealthy']}" if result["unhealthy"] else ""
-    lost = [Loss.from_dict(loss) for loss in result.get("lost") or []]
-    if not lost:
+    kept = f" The failed database is kept as {result.kept}." if result.kept else ""
+    unhealthy = f" It does not answer well: {result.unhealthy}" if result.unhealthy else ""
+    if not result.lost:
         return f"{stack.name} was rolled back and runs {label} again.{kept}{unhealthy}"
     back = (
-        f"The data of before is back, by {result['strategy']};"
-        if result["strategy"] in rollback.BRING_BACK
+        f"The data of before is back, by {result.strategy};"
+        if result.strategy in rollback.BRING_BACK
         else "What it lost is NOT back: -e rollback_strategy=restore brings it back;"
     )
-    return f"THE RELEASE LOST DATA: {loss_rules.listed(lost)}. {back} {stack.name} runs {label} again.{kept}{unhealthy}"
+    lost = loss_rules.listed(result.lost)
+    return f"THE RELEASE LOST DATA: {lost}. {back} {stack.name} runs {label} again.{kept}{unhealthy}"
 
 
 def _note(journal: Journal, phase: str, event: str, data: Mapping[str, Any]) -> None:
@@ -346,16 +346,16 @@ def _left(stack: Stack, journal: Journal, strategy: str) -> dict[str, Any]:
         return {}
 
 
-def _healthy(stack: Stack) -> dict[str, Any]:
+def _healthy(stack: Stack) -> rollback.Answered:
     after = smoke.wait_until_healthy(stack.smoke)
-    return {"healthy_after_s": round(after, 3), "healthy_at": now()}
+    return rollback.Answered(round(after, 3), now())
 
 
-def _waited(away: Optional[float], result: Mapping[str, Any]) -> str:
+def _waited(away: Optional[float], result: rollback.Result) -> str:
     """How long users had to wait, in words."""
     if away is not None:
         return f"API unavailable for {text.seconds(away)}"
-    return "the API does not answer yet" if result["unhealthy"] else "the API was not stopped"
+    return "the API does not answer yet" if result.unhealthy else "the API was not stopped"
 
 
 def _smoke(stack: Stack, journal: Journal) -> dict[str, Any]:

@@ -70,8 +70,8 @@ def _numbers(stack: Stack, journal: Journal, when: str, before: Positions) -> di
     return {name: count for name, count in counts.items() if count <= _TRIES * int(expected.get(name, 0))}
 
 
-def known(journal: Journal) -> dict[str, Mapping[str, Any]]:
-    """What was noted as our own since the release, in the words of :class:`papdeploy.databases.write_snapshot.Own`."""
+def known(journal: Journal) -> write_snapshot.Own:
+    """What was noted as our own since the release."""
     writes: dict[str, Mapping[str, int]] = {}
     numbers: dict[str, int] = {}
     for entry in journal.entries():
@@ -79,4 +79,4 @@ def known(journal: Journal) -> dict[str, Mapping[str, Any]]:
             writes.update(entry["own_writes"])
         for name, count in (entry.get("own_numbers") or {}).items():
             numbers[name] = numbers.get(name, 0) + int(count)
-    return {"writes": writes, "numbers": numbers}
+    return write_snapshot.Own(writes, numbers)

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
-from .execute import Hooks, run
+from .execute import Result, run
+from .facts import Facts, TakenBackup
 from .plan import RollbackPlan, choose
-from .strategies import BRING_BACK, STRATEGIES
+from .restore_point import RestorePoint
+from .strategies import BRING_BACK, NOTHING, STRATEGIES
+from .work import Answered, Hooks
 
-__all__ = ["BRING_BACK", "STRATEGIES", "Hooks", "RollbackPlan", "choose", "run"]
+__all__ = [
+    "BRING_BACK",
+    "NOTHING",
+    "STRATEGIES",
+    "Answered",
+    "Facts",
+    "Hooks",
+    "RestorePoint",
+    "Result",
+    "RollbackPlan",
+    "TakenBackup",
+    "choose",
+    "run",
+]

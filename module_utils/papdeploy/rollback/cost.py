@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Optional
+from typing import Optional
 
 from .. import backup as backups
 from ..core import text
@@ -13,43 +12,40 @@ from ..databases import Written, definitions, write_snapshot
 from ..databases.live_state import LEDGER_SCHEMA
 from ..databases.other_losses import Change
 from ..databases.psql import Database
-
-Fence = Optional[Mapping[str, Any]]
-
-
-def written(where: Database, facts: Mapping[str, Any], fence: Fence, strategy: str) -> Written:
-    """What the strategy would lose: written after the fence was lifted, or, where that is not known, after the restore
-    point was made (then the release's own migrations count as well). ``written_before`` is what had been counted when a
-    downgrade, which rewrites rows itself, was tried."""
-    found = _since(where, facts, fence, strategy)
-    earlier = facts.get("written_before")
-    return found.plus(replace(Written.from_dict(earlier), why=found.why)) if earlier else found
+from .facts import Facts
+from .restore_point import RestorePoint
+from .state import Fence
 
 
-def _since(where: Database, facts: Mapping[str, Any], fence: Fence, strategy: str) -> Written:
-    point, lifted = facts.get("restore_point") or {}, facts.get("unfence") or {}
-    of_point = (strategy == "swap") == (point.get("kind") == "snapshot") and point.get("mark")
-    # Only the very same raising of the fence proves it: a rollback that was killed raised one of its own.
-    if of_point and fence and point.get("fence_id") and point["fence_id"] == fence["id"]:
+def written(where: Database, facts: Facts, fence: Optional[Fence], source: str) -> Written:
+    """What going back to ``source`` ("snapshot" or "backup") would lose: written after the fence was lifted, or, where
+    that is not known, after the restore point was made (then the release's own migrations count as well)."""
+    found = _since(where, facts, fence, source)
+    return found.plus(replace(facts.written_before, why=found.why)) if facts.written_before else found
+
+
+def _since(where: Database, facts: Facts, fence: Optional[Fence], source: str) -> Written:
+    point = facts.restore_point
+    if point and not ((source == "snapshot") == (point.kind == "snapshot") and point.mark):
+        point = None  # it is not what would be gone back to
+    if point and is_of(point, fence):
         return Written({}, True, "the fence has been up since the restore point")
-    mark = (lifted.get("mark") or point["mark"]) if of_point else None
+    mark = (facts.lifted or point.mark) if point else None
     if mark is None:
-        path = (facts.get("backup") or {}).get("path")
-        mark = backups.load_manifest(str(path)).manifest["mark"] if path else None
+        mark = backups.load_manifest(facts.dump).manifest["mark"] if facts.dump else None
     if mark is None:
         return Written({}, False, "no mark was taken, so what was written since cannot be counted")
-    own = write_snapshot.Own(**(facts.get("own") or {}))
     try:
-        found = write_snapshot.written_since(where, mark, ignore_schemas=(LEDGER_SCHEMA,), own=own)
+        found = write_snapshot.written_since(where, mark, ignore_schemas=(LEDGER_SCHEMA,), own=facts.own)
     except CommandFailed as error:
         if "permission denied for" not in error.message:
             raise
         role = where.conninfo.user or "the administrating role"
         mend = f"give {role} the right to read it (GRANT SELECT), or the table to the database's owner"
         return Written({}, False, f"what was written cannot be counted: {error.message.rstrip('.')}; {mend}")
-    earlier = [Change(sentence) for sentence in (point.get("defined_since") or []) if of_point]
+    earlier = [Change(sentence) for sentence in point.defined_since] if point else []
     try:
-        noted = facts.get("definitions")
+        noted = facts.definitions
         defined = definitions.changed(where, noted, (LEDGER_SCHEMA,)) if noted else []
     except CommandFailed as error:  # a table is locked, which under the fence none is
         if fence:
@@ -58,10 +54,16 @@ def _since(where: Database, facts: Mapping[str, Any], fence: Fence, strategy: st
     return replace(found, besides=(*found.besides, *earlier, *defined))
 
 
-def not_noted(facts: Mapping[str, Any], fence: Fence) -> str:
+def is_of(point: RestorePoint, fence: Optional[Fence]) -> bool:
+    """Whether ``fence`` has been up since. Only the very same raising of it proves that: a rollback that was killed
+    raised one of its own."""
+    return bool(fence and point.fence_id and point.fence_id == fence.id)
+
+
+def not_noted(facts: Facts, fence: Optional[Fence]) -> str:
     """What the cost cannot say, in words."""
-    point = facts.get("restore_point") or {}
-    if facts.get("definitions") or facts.get("written_before") or (fence and point.get("fence_id") == fence["id"]):
+    point = facts.restore_point
+    if facts.definitions or facts.written_before or (point and is_of(point, fence)):
         return ""
     return "; whether anybody has defined anything since (a view, a grant) is not known: the deploy did not come so far"
 

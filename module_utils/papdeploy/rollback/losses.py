@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
 
+from ..core.errors import CommandFailed, Refused
 from ..core.text import few, plural
-from ..databases import Written, loss_rules, relation_losses
+from ..databases import Written, loss_rules, relation_losses, write_snapshot
+from ..databases.live_state import LEDGER_SCHEMA
 from ..databases.psql import Database
-from ..databases.relation_losses import Comparison, Loss
+from ..databases.relation_losses import Baseline, Comparison, Loss
+from .facts import Facts
+from .state import State
 
 
 @dataclass(frozen=True)
@@ -25,11 +29,32 @@ class Kept:
     sentence: str = ""
 
 
-def compared(where: Database, facts: Mapping[str, Any], ignore_schemas: Sequence[str]) -> Kept:
-    """Compare the database ``where`` the live data is with the baseline of ``facts``, which must have one."""
-    found = relation_losses.compare(where, facts["data"], ignore_schemas=ignore_schemas, content=True)
-    declared = facts.get("may_delete")
-    lost = [] if declared is None else loss_rules.intolerable(found.losses, facts["data"], declared, loss_rules.TRAFFIC)
+def kept(database: Database, facts: Facts, state: State) -> Kept:
+    """What the release lost, and what a rollback strategy that leaves the database as it is can be said to keep."""
+    where = state.where(database)
+    if state.swapped:
+        return Kept((), "the old content is in place")
+    if facts.data:
+        try:
+            return _compared(where, facts.data, facts.may_delete)
+        except (CommandFailed, Refused) as error:  # a table is locked: what was found in the deploy is still known
+            unknown = f"keeps the database as it is; what it lost could not be compared ({error.message.rstrip('.')})"
+            return Kept(facts.noted, unknown)
+    if state.running:
+        return Kept((), "keeps the database as it is, once the session that is still at work has ended")
+    mark = facts.lifted or (facts.restore_point.mark if facts.restore_point else None)
+    if mark:
+        written = write_snapshot.written_since(where, mark, ignore_schemas=(LEDGER_SCHEMA,))
+        return Kept((), _by_write_snapshot(written))
+    if not state.applied and not facts.switched:
+        return Kept((), "keeps the database as it is: the release had no restore point yet, and had changed nothing")
+    return Kept((), "keeps the database as it is; what the release lost of it was not measured")
+
+
+def _compared(where: Database, baseline: Baseline, may_delete: Optional[Sequence[str]]) -> Kept:
+    """Compare the database ``where`` the live data is with its baseline."""
+    found = relation_losses.compare(where, baseline, ignore_schemas=(LEDGER_SCHEMA,), content=True)
+    lost = [] if may_delete is None else loss_rules.intolerable(found.losses, baseline, may_delete, loss_rules.TRAFFIC)
     if lost:
         return Kept(lost, f"does not bring back what the release lost: {loss_rules.listed(lost)}")
     return Kept((), _sentence(found))
@@ -47,7 +72,7 @@ def _sentence(found: Comparison) -> str:
     )
 
 
-def by_write_snapshot(written: Written) -> str:
+def _by_write_snapshot(written: Written) -> str:
     """The same where only the write snapshot of the restore point tells."""
     gone = {
         name: entry

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -11,6 +12,7 @@ from .. import backup as backups
 from ..backup.pipeline import Emit, silent
 from ..core import text
 from ..core.errors import PapError, Refused
+from ..core.records import recorded
 from ..databases import content_digest, definitions, disk, lifecycle, live_state, write_snapshot
 from ..databases.psql import Database, Session, identity_of
 
@@ -20,31 +22,50 @@ CHEAP_S = 2.0
 _COPY_BYTES_PER_S = 300e6  # a cautious rate of copying a database's files, where no rehearsal has measured it
 
 
+@dataclass(frozen=True)
+class RestorePoint:
+    """``kind`` is "backup" (``path``, ``sha256``) or "snapshot" (``database``, copied by ``method``). ``mark``: the
+    write snapshot of when it was made; ``fence_id``: of the fence that was up. ``defined_since``: without a fence, what
+    was defined between the backup and the migrations."""
+
+    kind: str = ""
+    path: str = ""
+    sha256: str = ""
+    database: str = ""
+    method: str = ""
+    bytes: Optional[int] = None
+    mark: Optional[Mapping[str, Any]] = None
+    fence_id: Optional[str] = None
+    defined_since: tuple[str, ...] = ()
+    seconds: Optional[float] = None
+    sentence: str = ""
+
+
 def make(
     behind: Database,
     release: str,
     *,
     live: str,
-    backup: Optional[Mapping[str, Any]] = None,
+    backup: str = "",
     kind: str = "auto",
     stack: str = "",
     folder: Path | str = "",
-    encryption: backups.Encryption | Mapping[str, Any] | None = None,
+    encryption: Optional[backups.Encryption] = None,
     emit: Emit = silent,
     copy_s: Optional[float] = None,
-) -> dict[str, Any]:
+) -> RestorePoint:
     """Make sure of a restore point for ``release``; ``behind`` is the database behind its fence.
 
-    "backup": the proven backup (its summary) if nothing was written since, which is known by hashing the whole content
+    "backup": the proven backup (its path) if nothing was written since, which is known by hashing the whole content
     again under the fence; else refused. "dump": a second proven backup, into ``folder``. "snapshot": a copy by the
     server. "auto": the backup if looking is cheap and it holds, else a snapshot, else a dump where disk is short.
-    ``copy_s``: seconds that copying took in the rehearsal. Returns ``kind``, what it is, ``mark`` and a ``sentence``.
+    ``copy_s``: seconds that copying took in the rehearsal.
     """
     if kind not in KINDS:
         raise Refused(f"A restore point of kind {kind!r} is not known.", hint=f"Choose one of {', '.join(KINDS)}.")
     started = time.monotonic()
-    taken = backups.load_manifest(str(backup["path"])) if backup and backup.get("path") else None
-    point: Optional[dict[str, Any]] = None
+    taken = backups.load_manifest(backup) if backup else None
+    point: Optional[RestorePoint] = None
     why = ""
     # One session, and one of each owner, for all that is read: opening more is time that users wait.
     with content_digest.snapshot_session(behind) as session:
@@ -64,12 +85,8 @@ def make(
     if point is None:
         known = taken.manifest.get("accepted", []) if taken else []
         point = _dump(behind, release, live, stack, folder, why, encryption, known, emit)
-    return {
-        **point,
-        "mark": mark,
-        "fence_id": fence_id or None,
-        "seconds": round(time.monotonic() - started, 3),
-    }
+    seconds = round(time.monotonic() - started, 3)
+    return replace(point, mark=mark, fence_id=fence_id or None, seconds=seconds)
 
 
 def look_s(taken: backups.Backup) -> float:
@@ -83,9 +100,9 @@ def usual_copy_s(size: int) -> float:
     return size / _COPY_BYTES_PER_S + 0.1
 
 
-def refuse_unproven(backup: Optional[Mapping[str, Any]], purpose: str) -> backups.Backup:
-    """The release's own backup as a restore point; raises Refused if it has none that was proven in full."""
-    taken = backups.load_manifest(str(backup["path"])) if backup and backup.get("path") else None
+def refuse_unproven(backup: str, purpose: str) -> backups.Backup:
+    """The release's own backup (its path) as a restore point; raises Refused if it has none that was proven in full."""
+    taken = backups.load_manifest(backup) if backup else None
     if taken is None or taken.manifest["proof"]["kind"] != "full":
         raise Refused(
             f"{purpose} needs a backup by pg_dump that was proven in full.",
@@ -95,27 +112,24 @@ def refuse_unproven(backup: Optional[Mapping[str, Any]], purpose: str) -> backup
     return taken
 
 
-def under_traffic(backup: Optional[Mapping[str, Any]], live: Database) -> dict[str, Any]:
+def under_traffic(backup: str, live: Database) -> RestorePoint:
     """The restore point of a deploy without a fence: the proven backup. Raises Refused if there is none.
 
     Its mark is that of the backup: a rollback counts what was written since, and loses none of it unasked.
-    ``defined_since``: what was defined in ``live`` between the backup and the migrations, which come now.
     """
     taken = refuse_unproven(backup, "A deploy without a fence")
-    return {
-        "kind": "backup",
-        "path": str(taken.path),
-        "sha256": taken.manifest["sha256"],
-        "mark": taken.manifest["mark"],
-        "defined_since": [
-            change.sentence
-            for change in definitions.between(
-                taken.digest, content_digest.take(live, rows=False), (live_state.LEDGER_SCHEMA,)
-            )
-        ],
-        "seconds": 0.0,
-        "sentence": "restore point: the proven backup; the API writes on, so a restore would go back behind that",
-    }
+    now = content_digest.take(live, rows=False)
+    return RestorePoint(
+        "backup",
+        str(taken.path),
+        taken.manifest["sha256"],
+        mark=taken.manifest["mark"],
+        defined_since=tuple(
+            change.sentence for change in definitions.between(taken.digest, now, (live_state.LEDGER_SCHEMA,))
+        ),
+        seconds=0.0,
+        sentence="restore point: the proven backup; the API writes on, so a restore would go back behind that",
+    )
 
 
 def _from_backup(
@@ -126,7 +140,7 @@ def _from_backup(
     limit_s: Optional[float],
     *,
     emit: Emit,
-) -> tuple[Optional[dict[str, Any]], str]:
+) -> tuple[Optional[RestorePoint], str]:
     if taken is None:
         return None, "there is none"
     manifest = taken.manifest
@@ -146,32 +160,30 @@ def _from_backup(
     if differences:
         return None, f"the database is not what was backed up: {differences[0]}"
     tables, rows = text.plural(manifest["tables"], "table"), text.plural(manifest["rows"], "row")
-    return {
-        "kind": "backup",
-        "path": str(taken.path),
-        "sha256": manifest["sha256"],
-        "sentence": "restore point: the proven backup; its whole content was hashed again under the fence and is equal"
-        f" ({tables}, {rows}), so nothing was written since",
-    }, ""
+    sentence = (
+        "restore point: the proven backup; its whole content was hashed again under the fence and is equal"
+        f" ({tables}, {rows}), so nothing was written since"
+    )
+    return RestorePoint("backup", str(taken.path), manifest["sha256"], sentence=sentence), ""
 
 
 def _snapshot(
     behind: Database, release: str, live: str, size: int, why: str, *, hard: bool, emit: Emit
-) -> tuple[Optional[dict[str, Any]], str]:
+) -> tuple[Optional[RestorePoint], str]:
     try:
         disk.check_copy(behind, database_bytes=size, purpose="a snapshot of the database")
         emit({"event": "step", "step": f"copying {text.size(size)} as the restore point"})
-        made = lifecycle.snapshot(behind, release, live=live)
+        made = recorded(RestorePoint, lifecycle.snapshot(behind, release, live=live))
     except PapError as error:
         if hard:
             raise
         return None, f"{why}; no snapshot: {error.message}"
     because = f" ({why})" if why else ""
     sentence = (
-        f"restore point: snapshot database {made['database']}, {text.size(made['bytes'])}"
-        f" in {text.seconds(made['seconds'])} by file {made['method']}{because}"
+        f"restore point: snapshot database {made.database}, {text.size(made.bytes or 0)}"
+        f" in {text.seconds(made.seconds or 0.0)} by file {made.method}{because}"
     )
-    return {**made, "sentence": sentence}, ""
+    return replace(made, sentence=sentence), ""
 
 
 def _dump(
@@ -181,10 +193,10 @@ def _dump(
     stack: str,
     folder: Path | str,
     why: str,
-    encryption: backups.Encryption | Mapping[str, Any] | None,
+    encryption: Optional[backups.Encryption],
     known: Sequence[Mapping[str, Any]],
     emit: Emit,
-) -> dict[str, Any]:
+) -> RestorePoint:
     if not folder or not stack:
         raise Refused(
             f"No restore point could be made: {why or 'there is nowhere to put a dump'}.",
@@ -202,9 +214,5 @@ def _dump(
         emit=emit,
     )
     because = f" ({why})" if why else ""
-    return {
-        "kind": "backup",
-        "path": str(taken.path),
-        "sha256": taken.manifest["sha256"],
-        "sentence": f"restore point: a second backup under the fence, {taken.sentence()}{because}",
-    }
+    sentence = f"restore point: a second backup under the fence, {taken.sentence()}{because}"
+    return RestorePoint("backup", str(taken.path), taken.manifest["sha256"], sentence=sentence)

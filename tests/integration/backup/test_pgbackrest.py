@@ -21,6 +21,7 @@ from papdeploy import rollback
 from papdeploy.app.stack import Stack
 from papdeploy.backup import pgbackrest
 from papdeploy.core.errors import CommandFailed, PapError, Refused, Unavailable
+from papdeploy.core.records import recorded
 from papdeploy.databases import content_digest
 from papdeploy.databases.psql import Conninfo, Database
 from papdeploy.phases import backup
@@ -147,8 +148,9 @@ def test_the_phase_notes_the_label_and_nothing_takes_it_for_a_dump(cluster: Clus
     assert noted["label"] == made["backup"]["label"]
     assert "pgBackRest" in made["pap"]["lines"][0]
     with pytest.raises(Refused, match="needs a backup by pg_dump"):
-        restore_point.refuse_unproven(noted, "migrate_restore_point=backup")
-    facts = {"release": journal.release, "backup": noted, "switched": True}
+        restore_point.refuse_unproven(noted.get("path", ""), "migrate_restore_point=backup")
+    taken = recorded(rollback.TakenBackup, noted)
+    facts = rollback.Facts(journal.release, backup=taken, switched=True)
     plan = rollback.choose(stack.database, facts)
     assert plan.strategy == "image"
     assert "is impossible from here" in rollback.choose(stack.database, facts, strategy="restore").refused

@@ -23,7 +23,7 @@ from papdeploy.releases.journal import Journal, State
 from papdeploy.sql.quoting import quote_ident, quote_literal
 from support.app_session import as_app
 from support.backup import FakeApi, database_of, folder_of, forget, names, registry_of
-from support.rollback import SMALL, SMALL_DOWN, SMALL_UP, R, deploy
+from support.rollback import SMALL, SMALL_DOWN, SMALL_UP, R, deploy, facts_of
 
 if TYPE_CHECKING:
     from support.postgres_servers import Server
@@ -355,8 +355,8 @@ def test_what_another_rollback_put_in_place_is_not_called_a_loss_and_its_rows_ar
         if written:
             as_app(live).execute("INSERT INTO t (v) SELECT 'customer' FROM generate_series(1, 100)")
         plan = below.choose(strategy=strategy)
-        assert not plan.lost and "loses nothing" not in plan.cost_sentence, plan.lines()
-        assert "a rollback has put another database in its place since" in plan.cost_sentence, plan.lines()
+        assert not plan.lost and "loses nothing" not in plan.cost.sentence, plan.lines()
+        assert "a rollback has put another database in its place since" in plan.cost.sentence, plan.lines()
         if strategy == "restore":
             assert plan.refused and "-e rollback_accept_data_loss=true" in plan.hint
     with pytest.raises(Refused, match="a rollback has put another database in its place"):
@@ -371,10 +371,10 @@ def test_named_way_happens_or_fails_and_stays_available(
     assert (plan.strategy, plan.refused) == ("restore", "")
     migrated = content_digest.take(live)
 
-    def restore() -> dict[str, Any]:
+    def restore() -> rollback.Result:
         return rollback.run(
-            release.choose(strategy="restore"), database=live, api=release.api, facts=release.facts, hooks=release.hooks(),
-            asked=True,
+            release.choose(strategy="restore"), database=live, api=release.api, facts=facts_of(release.facts),
+            hooks=release.hooks(), asked=True,
         )  # fmt: skip
 
     with monkeypatch.context() as patch:
@@ -386,7 +386,7 @@ def test_named_way_happens_or_fails_and_stays_available(
     assert ("rollback.restart", "done") in release.notes, "by which the journal knows that it was called off"
     assert databases.fence_state(live) is None
     assert content_digest.compare(migrated, content_digest.take(live)) == []
-    assert restore()["strategy"] == "restore", "it can be asked for again"
+    assert restore().strategy == "restore", "it can be asked for again"
     assert content_digest.compare(release.before, content_digest.take(live)) == []
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg2
 import pytest
@@ -392,9 +392,9 @@ def test_restore_point(live: Database, tmp_path: Path, kind: str, written: bool)
     databases.fence(live, R)
     behind = databases.must_be_fenced(live, R)
 
-    def make() -> dict[str, Any]:
+    def make() -> restore_point.RestorePoint:
         return restore_point.make(
-            behind, R, live=name, backup=taken.as_dict(), kind=kind, stack="st", folder=folder_of(tmp_path)
+            behind, R, live=name, backup=str(taken.path), kind=kind, stack="st", folder=folder_of(tmp_path)
         )
 
     if kind == "backup" and written:
@@ -403,12 +403,12 @@ def test_restore_point(live: Database, tmp_path: Path, kind: str, written: bool)
         return
     point = make()
     snapshot = kind == "snapshot" or (kind == "auto" and written)
-    assert point["kind"] == ("snapshot" if snapshot else "backup")
-    if kind == "dump" or point["kind"] == "snapshot":
-        assert point.get("path") != str(taken.path)
+    assert point.kind == ("snapshot" if snapshot else "backup")
+    if kind == "dump" or point.kind == "snapshot":
+        assert point.path != str(taken.path)
     else:
-        assert "hashed again under the fence and is equal (1 table, 99 rows)" in point["sentence"]
-    assert point["mark"]["tables"]
+        assert "hashed again under the fence and is equal (1 table, 99 rows)" in point.sentence
+    assert point.mark and point.mark["tables"]
 
 
 def test_change_that_no_counter_shows_is_found_by_the_hash(live: Database, tmp_path: Path) -> None:
@@ -419,4 +419,4 @@ def test_change_that_no_counter_shows_is_found_by_the_hash(live: Database, tmp_p
     behind = databases.must_be_fenced(live, R)
     assert databases.written_since(behind, taken.manifest["mark"]).nothing
     with pytest.raises(Refused, match=r"is not what was backed up: table public.t has 98 rows, 99 before"):
-        restore_point.make(behind, R, live=live.conninfo.dbname, backup=taken.as_dict(), kind="backup")
+        restore_point.make(behind, R, live=live.conninfo.dbname, backup=str(taken.path), kind="backup")

@@ -28,7 +28,7 @@ def test_the_forecast_knows_how_many_sessions_the_cutover_opens(
     name = server.create("sessions")
     live = database_of(server, name)
     as_app(live).execute(SMALL)
-    taken = backup.take(live, folder_of(tmp_path), stack="st", release="r1").as_dict()
+    taken = backup.take(live, folder_of(tmp_path), stack="st", release="r1")
     opened = {"now": 0}
     real = Database.session
 
@@ -49,7 +49,9 @@ def test_the_forecast_knows_how_many_sessions_the_cutover_opens(
     }
     found = {"fence": count(lambda: databases.fence(live, "r1"))}
     behind = databases.must_be_fenced(live, "r1")
-    found["restore_point"] = count(lambda: restore_point.make(behind, "r1", live=name, backup=taken, stack="st"))
+    found["restore_point"] = count(
+        lambda: restore_point.make(behind, "r1", live=name, backup=str(taken.path), stack="st")
+    )
     found["unfence"] = count(lambda: databases.unfence(live, "r1", last=relation_losses.take_briefly))
     assert found == {name: verdict.SESSIONS.get(name, 0) + passed.get(name, 0) for name in found}
     assert found == {"fence": 2, "restore_point": 2, "unfence": 4}, "one session, and one of the owner, for all of it"

@@ -11,13 +11,14 @@ import pytest
 from papdeploy import rollback
 from papdeploy.app.stack import Stack
 from papdeploy.core.errors import Refused
+from papdeploy.core.records import as_object
 from papdeploy.databases import content_digest, definitions, other_losses, write_snapshot
 from papdeploy.phases import smoke_test_logins
 from papdeploy.releases.journal import State
 from papdeploy.rollback import cost
 from support.app_session import as_app
 from support.backup import FakeApi, database_of, folder_of, forget, plain
-from support.rollback import SMALL, SMALL_UP, Release, deploy
+from support.rollback import SMALL, SMALL_UP, Release, deploy, facts_of
 
 if TYPE_CHECKING:
     from support.postgres_servers import Server
@@ -148,7 +149,7 @@ def after(release: Release, statements: str) -> rollback.RollbackPlan:
 def test_what_goes_back_besides_rows_is_named_and_asked_for(release: Release, case: str) -> None:
     statements, said = CHANGES[case]
     plan = after(release, statements)
-    assert said in plan.refused, plan.refused or plan.cost_sentence
+    assert said in plan.refused, plan.refused or plan.cost.sentence
     assert "rollback_accept_data_loss=true" in plan.hint
     assert said in plan.lines()[1], "named as the cost"
 
@@ -156,8 +157,8 @@ def test_what_goes_back_besides_rows_is_named_and_asked_for(release: Release, ca
 @pytest.mark.parametrize("case", HARMLESS)
 def test_what_is_no_loss_is_not_called_one(release: Release, case: str) -> None:
     plan = after(release, HARMLESS[case])
-    assert (plan.refused, plan.besides, plan.cost) == ("", (), {})
-    assert plan.cost_sentence.startswith("loses nothing")
+    assert (plan.refused, plan.cost.besides, plan.cost.tables) == ("", (), {})
+    assert plan.cost.sentence.startswith("loses nothing")
 
 
 @pytest.mark.parametrize(("kind", "strategy"), [("snapshot", "swap"), ("backup", "restore")])
@@ -210,7 +211,7 @@ def test_an_earlier_version_noted_nothing_of_it(release: Release) -> None:
     after(release, "SELECT 1")
     release.facts["definitions"] = None
     plan = release.choose()
-    assert not plan.refused and "whether anybody has defined anything since" in plan.cost_sentence
+    assert not plan.refused and "whether anybody has defined anything since" in plan.cost.sentence
 
 
 @pytest.mark.parametrize(
@@ -239,11 +240,11 @@ def test_numbers_that_our_own_login_takes(
     with smoke_test_logins.found(stack, journal, done):
         as_app(release.database).execute(login)
     journal.append("login_smoke_test", "done", **done)
-    release.facts["own"] = smoke_test_logins.known(journal)
+    release.facts["own"] = as_object(smoke_test_logins.known(journal))
     plan = release.choose(strategy="swap")
     assert bool(plan.refused) == refused
     if not refused:
-        assert "that the login smoke test wrote" in plan.cost_sentence
+        assert "that the login smoke test wrote" in plan.cost.sentence
         as_app(release.database).execute("SELECT nextval('ticket_number')")
         assert "sequence public.ticket_number went from 100" in release.choose(strategy="swap").refused
     release.facts["own"] = {}
@@ -263,10 +264,8 @@ def test_what_the_api_takes_by_its_start(release: Release, tmp_path: Path) -> No
     journal.append(
         "login_smoke_test", "done", own_writes={"77": {"public.t": 1}}, own_numbers={"public.ticket_number": 2}
     )
-    assert smoke_test_logins.known(journal) == {
-        "writes": {"77": {"public.t": 1}},
-        "numbers": {"public.ticket_number": 3},
-    }
+    known = smoke_test_logins.known(journal)
+    assert known == write_snapshot.Own({"77": {"public.t": 1}}, {"public.ticket_number": 3})
 
 
 def test_large_objects_of_a_role_that_is_no_superuser(servers: dict[int, Server]) -> None:
@@ -313,13 +312,13 @@ def test_a_table_that_the_role_may_not_read_is_named_with_the_right_that_it_need
         name,
     )
     weak = replace(live, conninfo=replace(live.conninfo, user="besides_weak", password="pw"))
-    found = cost.written(weak, release.facts, None, "swap")
+    found = cost.written(weak, facts_of(release.facts), None, "snapshot")
     assert not found.certain and found.why.endswith(
         "permission denied for table mine; give besides_weak the right to read it (GRANT SELECT), or the table to the"
         " database's owner"
     )
     server.sql("GRANT SELECT ON mine TO besides_weak", name)
-    assert cost.written(weak, release.facts, None, "swap").certain
+    assert cost.written(weak, facts_of(release.facts), None, "snapshot").certain
     server.sql("DROP OWNED BY besides_weak; DROP ROLE besides_weak", name)
 
 
@@ -329,7 +328,7 @@ def test_within_the_deploy_numbers_that_no_row_holds_stop_no_rollback(release: R
     assert "identity_t_id_seq" in after(release, failed).refused
     release.facts["deploying"] = True
     plan = after(release, failed)
-    assert not plan.refused and "identity_t_id_seq" in plan.cost_sentence
+    assert not plan.refused and "identity_t_id_seq" in plan.cost.sentence
     for more in (
         "SELECT nextval('ticket_number')",
         "SELECT setval('t_id_seq', 4)",

@@ -15,6 +15,7 @@ from papdeploy import databases, rollback
 from papdeploy.app.stack import Stack
 from papdeploy.core import text
 from papdeploy.core.errors import PapError, Refused, Unhealthy
+from papdeploy.core.records import as_object
 from papdeploy.databases import content_digest, disk, smoke_test_writes, write_snapshot
 from papdeploy.databases.psql import Database
 from papdeploy.phases import smoke_test_logins
@@ -68,7 +69,7 @@ def test_hostile_content_comes_back(
     migrated = content_digest.take(hostile)
     assert len(content_digest.compare(release.before, migrated)) > 5
     plan = release.choose()
-    assert (plan.strategy, plan.refused, plan.cost) == (strategy, "", {})
+    assert (plan.strategy, plan.refused, plan.cost.tables) == (strategy, "", {})
     result = release.roll_back()
     assert content_digest.compare(release.before, content_digest.take(hostile)) == []
     assert _sorted_acl(server.sql(look)) == _sorted_acl(traits)
@@ -127,7 +128,7 @@ def _sorted_acl(rows: list[Any]) -> list[Any]:
 def test_nothing_committed(server: Server, live: Database, tmp_path: Path) -> None:
     release = deploy(live, folder_of(tmp_path), kind="backup", up="", unfence=False)
     plan = release.choose()
-    assert (plan.strategy, plan.cost_sentence) == (
+    assert (plan.strategy, plan.cost.sentence) == (
         "nothing",
         "loses nothing: since the restore point no table is gone and no row was deleted",
     )
@@ -178,11 +179,11 @@ def test_downgrade_keeps_what_was_written(server: Server, live: Database, tmp_pa
 @pytest.mark.parametrize("kind", ["snapshot", "backup"])
 def test_loss_needs_a_yes_and_stays_readable(server: Server, live: Database, tmp_path: Path, kind: str) -> None:
     release = deploy(live, folder_of(tmp_path), kind=kind, up=SMALL_UP)
-    assert release.choose().cost == {}, "rows of the migration are not counted"
+    assert release.choose().cost.tables == {}, "rows of the migration are not counted"
     as_app(live).execute("INSERT INTO t (v) VALUES ('user one'), ('user two')")
     as_app(live).execute("UPDATE t SET v = 'edited' WHERE id = 5; DELETE FROM t WHERE id = 6")
     plan = release.choose()
-    assert plan.cost == {"public.t": {"rows": 3, "deleted": 1}}
+    assert plan.cost.tables == {"public.t": {"rows": 3, "deleted": 1}}
     assert "public.t: 3 written, up to 1 deleted" in plan.refused
     assert "rollback_accept_data_loss=true" in plan.hint
     with pytest.raises(Refused, match="3 written, up to 1 deleted"):
@@ -230,10 +231,10 @@ def test_smoke_tests_own_rows_are_no_loss(live: Database, release: Release) -> N
     assert len(release.facts["own"]["writes"]) == 2
     plan = release.choose()
     assert not plan.refused
-    assert plan.cost_sentence.startswith("loses nothing but the 3 rows that the login smoke test wrote")
+    assert plan.cost.sentence.startswith("loses nothing but the 3 rows that the login smoke test wrote")
     as_app(live).execute("INSERT INTO t (v) VALUES ('a user')")
     assert "public.t: 1 written" in release.choose().refused
-    assert release.choose().rows_lost == 1
+    assert release.choose().cost.rows == 1
 
 
 @pytest.mark.parametrize(
@@ -271,12 +272,12 @@ def test_later_logins_of_ours_are_no_loss_either(live: Database, release: Releas
             log_in(live)
             if app_session:
                 as_app(live).execute(app_session)
-        release.facts["own"] = smoke_test_logins.known(journal)
+        release.facts["own"] = as_object(smoke_test_logins.known(journal))
         return release.choose()
 
     again()
     plan = again()
-    assert plan.cost_sentence.startswith("loses nothing but the 7 rows"), "the last login's row of t, and 6 of the log"
+    assert plan.cost.sentence.startswith("loses nothing but the 7 rows"), "the last login's row of t, and 6 of the log"
     assert not plan.refused
     as_app(live).execute("UPDATE t SET v = 'a user, below the next login' WHERE id = 1")
     assert "public.t: 1 written" in again().refused
@@ -327,7 +328,7 @@ def test_crashed_server_cannot_count_deletions(server: Server, live: Database, t
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
     as_app(live).execute("DELETE FROM t WHERE id = 9; SELECT pg_stat_reset()")
     plan = release.choose()
-    assert not plan.cost_certain
+    assert not plan.cost.certain
     assert "cannot be counted" in plan.refused
     assert not release.choose(accept_data_loss=True).refused
 
@@ -337,7 +338,7 @@ def test_truncate_is_seen(live: Database, tmp_path: Path) -> None:
     as_app(live).execute("TRUNCATE t")
     plan = release.choose()
     assert plan.lines()[0] == "THE RELEASE LOST DATA: public.t was truncated (300 rows before, 0 now)"
-    assert (plan.strategy, plan.refused, plan.cost) == ("swap", "", {}), "what it brings back, it does not lose"
+    assert (plan.strategy, plan.refused, plan.cost.tables) == ("swap", "", {}), "what it brings back, it does not lose"
     del release.facts["data"]  # as an older version of this program would have left it
     assert "emptied" in release.choose().refused
 
@@ -354,7 +355,7 @@ def test_fence_of_the_rollback_itself_proves_nothing(live: Database, tmp_path: P
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
     as_app(live).execute("INSERT INTO t (v) VALUES ('user')")
     databases.fence(live, R)
-    assert release.choose().cost == {"public.t": {"rows": 1, "deleted": 0}}
+    assert release.choose().cost.tables == {"public.t": {"rows": 1, "deleted": 0}}
     release.facts["unfence"] = None
     assert "public.t: 301 written" in release.choose().refused
 
@@ -362,7 +363,9 @@ def test_fence_of_the_rollback_itself_proves_nothing(live: Database, tmp_path: P
 def test_deploy_without_a_fence(live: Database, tmp_path: Path) -> None:
     """Online, the restore point is the backup from before; the fence of the rollback does not hide what came since."""
     release = deploy(live, folder_of(tmp_path), kind="backup", up=SMALL_UP)
-    release.facts.update(restore_point=plain(restore_point.under_traffic(release.facts["backup"], live)), unfence=None)
+    release.facts.update(
+        restore_point=plain(as_object(restore_point.under_traffic(release.facts["backup"]["path"], live))), unfence=None
+    )
     as_app(live).execute("INSERT INTO t (v) VALUES ('user')")
     assert "public.t: 301 written" in release.choose().refused
     databases.fence(live, R)

@@ -17,7 +17,11 @@ from papdeploy.core.durable import private_folder
 from papdeploy.core.errors import Refused, Unavailable
 from papdeploy.phases import retention
 from papdeploy.releases.journal import Journal, State
-from papdeploy.rollback import plan
+from papdeploy.rollback import Facts, TakenBackup
+from papdeploy.rollback.losses import Kept
+from papdeploy.rollback.state import State as Found
+from papdeploy.rollback.strategies import Situation
+from papdeploy.rollback.strategies.restore import Restore
 
 DAY = 86400.0
 SERVER = "7001"
@@ -314,10 +318,11 @@ def test_status_says_which_releases_a_restore_can_still_roll_back(bench: Bench) 
         bench.run(bench.backup(f"manual-{number}", 3 - number))
     lines = bench.forecast()
     assert "a restore can roll back r1" in lines and "no restore can roll back r0 any more" in lines
-    facts = {"release": "r0", "backup": {"path": str(paths[0])}, "restore_point": None}
-    facts["removed"] = {str(paths[0]): retention.why_removed(bench.state, str(paths[0]))}
+    removed = {str(paths[0]): retention.why_removed(bench.state, str(paths[0]))}
+    facts = Facts("r0", backup=TakenBackup(str(paths[0])), removed=removed)
+    at = Situation(bench.stack.database, facts, Found(None, False, ("m1",), (), ()), Kept(), deep=False)
     with pytest.raises(Refused, match=r"its backup is not kept any more: .*r0_.* was removed at .*3 newer"):
-        plan._restore_can_succeed(facts, "app", bench.stack.database, None, deep=False)
+        Restore().refuse_absent(at)
     assert retention.why_removed(bench.state, str(paths[1])) == ""
 
 

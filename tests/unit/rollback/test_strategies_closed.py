@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from papdeploy.rollback import strategies
-from papdeploy.rollback.strategies import State
+from papdeploy.rollback import Facts, RestorePoint, TakenBackup, strategies
+from papdeploy.rollback.state import State
 
-SNAPSHOT, DUMP = {"kind": "snapshot"}, {"kind": "backup", "path": "/b"}
-BACKUP = {"path": "/b"}
-OPEN = {"old_works_on_new": True, "reversible": True, "rehearsed": True, "restore_point": SNAPSHOT, "backup": BACKUP}
+SNAPSHOT, DUMP = RestorePoint("snapshot"), RestorePoint("backup", "/b")
+BACKUP = TakenBackup("/b")
+OPEN = Facts("r1", old_works_on_new=True, reversible=True, rehearsed=True, restore_point=SNAPSHOT, backup=BACKUP)
 
 
 def state(applied: tuple[str, ...] = ("m1",), partial: tuple[str, ...] = (), swapped: bool = False) -> State:
     return State(None, swapped, applied, partial, ())
 
 
+def _possible(now: State, facts: Facts) -> list[str]:
+    return [strategy.name for strategy in strategies.possible(now, facts)]
+
+
 def test_all_that_is_open() -> None:
-    assert strategies.possible(state(), {**OPEN, "switched": True}) == ["image", "downgrade", "swap", "restore"]
-    assert strategies.possible(state(()), {**OPEN, "switched": True}) == ["image", "swap", "restore"]
-    assert strategies.possible(state(()), OPEN) == ["nothing", "swap", "restore"]
-    assert strategies.possible(state(partial=("m1",)), OPEN) == ["swap", "restore"]
-    assert strategies.possible(state(swapped=True), OPEN) == ["nothing"]
-    assert strategies.possible(state(), {}) == []
+    assert _possible(state(), replace(OPEN, switched=True)) == ["image", "downgrade", "swap", "restore"]
+    assert _possible(state(()), replace(OPEN, switched=True)) == ["image", "swap", "restore"]
+    assert _possible(state(()), OPEN) == ["nothing", "swap", "restore"]
+    assert _possible(state(partial=("m1",)), OPEN) == ["swap", "restore"]
+    assert _possible(state(swapped=True), OPEN) == ["nothing"]
+    assert _possible(state(), Facts("r1")) == []
 
 
 CLOSED = [
@@ -38,11 +43,11 @@ CLOSED = [
     ("swap", {"restore_point": DUMP}, state(), "no snapshot was taken: the restore point is a backup (migrate_restore_point"),
     ("swap", {"restore_point": None}, state(), "no snapshot was taken: the deploy had not come to its restore point"),
     ("restore", {"backup": None}, state(), "no backup of it is noted, so there is no restore point"),
-    ("restore", {"backup": {"engine": "pgbackrest"}}, state(), "the backup is one of pgBackRest"),
+    ("restore", {"backup": TakenBackup(engine="pgbackrest")}, state(), "the backup is one of pgBackRest"),
     ("restore", {}, state(swapped=True), "the content of before is in place already"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("strategy", "facts", "now", "said"), CLOSED)
 def test_why_not(strategy: str, facts: dict[str, Any], now: State, said: str) -> None:
-    assert said in strategies.why_not(now, {**OPEN, **facts}, strategy)
+    assert said in strategies.named(strategy).why_not(now, replace(OPEN, **facts))
