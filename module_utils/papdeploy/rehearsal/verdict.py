@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from ..core import text
+from ..rollback import strategies
 
 # What the server grants while traffic goes on; every other table lock stops writers, AccessExclusive also readers.
 HARMLESS = {"AccessShareLock", "RowShareLock", "RowExclusiveLock", "ShareUpdateExclusiveLock"}
@@ -173,22 +174,18 @@ def recovery(
     usual: Mapping[str, float],
     mode: str,
 ) -> dict[str, float]:
-    """Seconds that each open rollback strategy would take; the API's start counts where it is known.
-
-    "swap" is open if the restore point becomes a snapshot, which is decided under the fence; without one, it never is.
-    """
-    start = (old_start_s or 0.0) + RESCUE_S
-    closed = usual["fence"] + usual["unfence"]
-    strategies: dict[str, float] = {}
-    if old_api_works:
-        strategies["image"] = start
-    if reversible and revert_s is not None:
-        strategies["downgrade"] = revert_s + closed + start
-    if mode != "online":
-        strategies["swap"] = closed + 0.5 + start
-    if restore_s is not None:
-        strategies["restore"] = restore_s + closed + 0.5 + start
-    return {strategy: round(seconds, 1) for strategy, seconds in strategies.items()}
+    """Seconds that each open rollback strategy would take; the API's start counts where it is known."""
+    return strategies.expected_s(
+        strategies.Timings(
+            start=(old_start_s or 0.0) + RESCUE_S,
+            closed=usual["fence"] + usual["unfence"],
+            revert=revert_s,
+            restore=restore_s,
+            old_api_works=bool(old_api_works),
+            reversible=bool(reversible),
+            online=mode == "online",
+        )
+    )
 
 
 def deadline_s(migrate_s: float, factor: float, limit_s: float) -> float:

@@ -363,7 +363,7 @@ def test_what_another_rollback_put_in_place_is_not_called_a_loss_and_its_rows_ar
         relation_losses.compare(live, below.facts["data"])
 
 
-def test_named_way_happens_or_fails_and_stays_available(
+def test_named_strategy_happens_or_fails_and_stays_available(
     server: Server, live: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = deploy(live, folder_of(tmp_path), kind="backup", up=SMALL_UP, down=SMALL_DOWN, old_works_on_new=True)

@@ -122,7 +122,7 @@ def test_unavailability_is_the_sum_of_what_lies_between_stop_and_first_answer() 
         ("online", True, False, 60.0, {"image", "restore"}),
     ],
 )
-def test_ways_back_are_those_that_are_open(
+def test_rollback_strategies_are_those_that_are_open(
     mode: str, old_works: bool | None, reversible: bool, restore_s: float | None, strategies: set[str]
 ) -> None:
     found = verdict.recovery(

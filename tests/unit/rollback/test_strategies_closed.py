@@ -1,13 +1,19 @@
-"""Why each impossible rollback strategy is impossible, in the words of the deploy that ruled it out."""
+"""The table of the rollback strategies: which are possible and why not, what they do in which order, how long it takes."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
+from papdeploy.core.errors import Refused
 from papdeploy.rollback import Facts, RestorePoint, TakenBackup, strategies
-from papdeploy.rollback.state import State
+from papdeploy.rollback.losses import Kept
+from papdeploy.rollback.plan import _steps
+from papdeploy.rollback.state import Fence, State
+from support import ROOT
 
 SNAPSHOT, DUMP = RestorePoint("snapshot"), RestorePoint("backup", "/b")
 BACKUP = TakenBackup("/b")
@@ -51,3 +57,53 @@ CLOSED = [
 @pytest.mark.parametrize(("strategy", "facts", "now", "said"), CLOSED)
 def test_why_not(strategy: str, facts: dict[str, Any], now: State, said: str) -> None:
     assert said in strategies.named(strategy).why_not(now, replace(OPEN, **facts))
+
+
+FIRST, CLOSE = "end 2 sessions of it still at work", "stop the API, raise the fence, count again what would be lost"
+PUT = "put it in the place of app, keep the present one as app__failed_r1"
+LIFT, LAST = "lift the fence", "start the old release of the API, check the schema against its models, log in"
+STEPS = {
+    "nothing": [LAST],
+    "image": [LAST],
+    "downgrade": [CLOSE, "revert m2, m1", LIFT, LAST],
+    "swap": [CLOSE, PUT, LAST],
+    "restore": [CLOSE, "restore b into a new database and compare it", PUT, LAST],
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_the_steps_and_their_order(name: str) -> None:
+    database: Any = SimpleNamespace(conninfo=SimpleNamespace(dbname="app"))
+    now = state(("m2", "m1"))
+    at = strategies.Situation(database, OPEN, now, Kept())
+    assert list(_steps(strategies.named(name), at)) == STEPS[name]
+    # The fence is up already, and sessions of the release are at work: it is lifted whatever is done behind it.
+    after_a_kill = replace(now, fence=Fence("app__fenced_r1"), running=(7, 8))
+    found = list(_steps(strategies.named(name), replace(at, state=after_a_kill)))
+    behind = [step.replace(", raise the fence", "") for step in STEPS[name] if step not in (LIFT, LAST)]
+    assert found == [FIRST, *behind, LIFT, LAST]
+
+
+def test_the_table_is_what_a_person_can_choose_from() -> None:
+    assert list(STEPS) == list(strategies.STRATEGIES)
+    option = yaml.safe_load((ROOT / "tools/options.yml").read_text())["roles"]["rollback"]["options"]["strategy"]
+    assert option["choices"] == ["", *strategies.STRATEGIES[1:]]
+    assert strategies.BRING_BACK == ("swap", "restore")
+    with pytest.raises(Refused, match=r"Choose one of nothing, image, downgrade, swap, restore"):
+        strategies.named("magic")
+
+
+KNOWN = strategies.Timings(
+    start=3.0, closed=1.0, revert=2.0, restore=60.0, old_api_works=True, reversible=True, online=False
+)
+TIMES = [
+    ({}, {"image": 3.0, "downgrade": 6.0, "swap": 4.5, "restore": 64.5}),
+    ({"old_api_works": False, "reversible": False}, {"swap": 4.5, "restore": 64.5}),
+    ({"revert": None, "restore": None}, {"image": 3.0, "swap": 4.5}),
+    ({"online": True}, {"image": 3.0, "downgrade": 6.0, "restore": 64.5}),
+]
+
+
+@pytest.mark.parametrize(("changes", "expected"), TIMES)
+def test_expected_seconds_of_those_that_are_open(changes: dict[str, Any], expected: dict[str, float]) -> None:
+    assert strategies.expected_s(replace(KNOWN, **changes)) == expected

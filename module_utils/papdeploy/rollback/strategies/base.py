@@ -18,8 +18,6 @@ from ..losses import Kept
 from ..state import State
 from ..work import Work
 
-# From the failure to the first step of the rollback: Ansible starts another module.
-RESCUE_S = 1.5
 # The renames of a swap.
 SWAP_S = 0.5
 
