@@ -11,6 +11,7 @@ from papdeploy import backup, databases, rollback
 from papdeploy.core.records import as_object, read, recorded
 from papdeploy.databases import content_digest, relation_losses
 from papdeploy.databases.psql import Database, Session
+from papdeploy.releases.records import Backup, RestorePoint
 from papdeploy.releases.version import Version
 from papdeploy.rollback import restore_point
 
@@ -53,16 +54,14 @@ def baseline(inside: Session) -> dict[str, Any]:
 def facts_of(told: Mapping[str, Any]) -> rollback.Facts:
     """What a journal says, as the facts of a rollback."""
     apart = ("before_version", "unfence", "identity", "backup", "restore_point")
-    facts = read(
-        rollback.Facts, {key: value for key, value in plain(told).items() if key not in apart and value is not None}
-    )
+    facts = read(rollback.Facts, {key: value for key, value in told.items() if key not in apart and value is not None})
     return replace(
         facts,
         before_version=told.get("before_version"),
         lifted=(told.get("unfence") or {}).get("mark"),
         stack=(told.get("identity") or {}).get("stack", ""),
-        backup=recorded(rollback.TakenBackup, told["backup"]) if told.get("backup") else None,
-        restore_point=recorded(rollback.RestorePoint, told["restore_point"]) if told.get("restore_point") else None,
+        backup=recorded(Backup, told["backup"]) if told.get("backup") else None,
+        restore_point=recorded(RestorePoint, told["restore_point"]) if told.get("restore_point") else None,
     )
 
 

@@ -21,6 +21,7 @@ from ..core.text import plural, seconds
 from ..databases import table_reader
 from ..rehearsal import warm
 from ..releases.journal import Journal
+from ..releases.records import Backup
 from ..rollback import restore_point
 from . import activate, api_watch, data_check, rehearsal_limits, release_content
 from .preflight import read_kept
@@ -157,7 +158,8 @@ def _close(
 
 def _backup_path(journal: Journal) -> str:
     """The release's own backup by pg_dump; empty if it has none."""
-    return str((journal.last("backup") or {}).get("path") or "")
+    backup = journal.newest(Backup)
+    return backup.path if backup else ""
 
 
 def _keep_open(stack: Stack, journal: Journal) -> list[str]:

@@ -14,11 +14,11 @@ from ..backup import Encryption
 from ..core import storage, text
 from ..core.clock import now, seconds_between
 from ..core.errors import PapError, Refused
-from ..core.records import recorded
 from ..databases import loss_rules
 from ..logwatch import process
 from ..releases import downtime
 from ..releases.journal import Journal
+from ..releases.records import Backup, Preflight, Rehearsed, RestorePoint, Unfence
 from ..schema import CheckOptions, compare, fingerprint
 from ..schema.catalog.rows import Catalog
 from ..schema.differences.catalogs import comparable
@@ -245,24 +245,25 @@ def _newest(stack: Stack, journal: Journal) -> Journal:
 
 def facts_of(stack: Stack, journal: Journal) -> rollback.Facts:
     """What the journal says of a release, in the words of :mod:`papdeploy.rollback`."""
-    looked = journal.last("preflight") or {}
-    rehearsed = journal.last("rehearse") or {}
-    backup, point = (journal.last(phase) for phase in ("backup", "restore_point"))
-    paths = [str((entry or {}).get("path") or "") for entry in (backup, point)]
+    backup, point = journal.newest(Backup), journal.newest(RestorePoint)
+    unfence, preflight = journal.newest(Unfence), journal.newest(Preflight)
+    rehearsed = journal.newest(Rehearsed)
+    known = rehearsed if rehearsed and rehearsed.reversible is not None else preflight
+    paths = [entry.path for entry in (backup, point) if entry]
     facts = rollback.Facts(
         release=journal.release,
         before_version=journal.opening().old,
-        restore_point=recorded(rollback.RestorePoint, point) if point else None,
-        backup=recorded(rollback.TakenBackup, backup) if backup else None,
+        restore_point=point,
+        backup=backup,
         removed={path: why for path in paths if (why := retention.why_removed(stack.state, path))},
-        lifted=(journal.last("unfence") or {}).get("mark"),
-        reversible=bool(rehearsed.get("reversible", looked.get("reversible"))),
-        reversible_why=str(rehearsed.get("reversible_why") or "") if rehearsed else "one of them has no downgrade",
-        downgrade_loses=str(rehearsed.get("downgrade_loses") or ""),
-        old_works_on_new=bool(rehearsed.get("old_api_works")),
-        old_api_why=str((rehearsed.get("old_api") or {}).get("why") or ""),
-        rehearsed=bool(rehearsed),
-        switched=journal.last("activate", "begin") is not None,
+        lifted=unfence.mark if unfence else None,
+        reversible=bool(known and known.reversible),
+        reversible_why=rehearsed.reversible_why if rehearsed else "one of them has no downgrade",
+        downgrade_loses=rehearsed.downgrade_loses if rehearsed else "",
+        old_works_on_new=bool(rehearsed and rehearsed.old_api_works),
+        old_api_why=rehearsed.old_api.why if rehearsed else "",
+        rehearsed=rehearsed is not None,
+        switched=journal.has("activate", "begin"),
         own=smoke_test_logins.known(journal),
         stack=stack.name,
     )

@@ -151,13 +151,16 @@ class Fence(Entry):
 
 @dataclass(frozen=True)
 class RestorePoint(Entry):
-    """``kind``: "backup" (``path``) or "snapshot" (``database``). ``mark``: what was written by then; ``fence_id``: of
-    the fence that was up; ``defined_since``: online, what was defined between the backup and the migrations."""
+    """``kind``: "backup" (``path``) or "snapshot" (``database``, copied by ``method``). ``mark``: what was written by
+    then; ``fence_id``: of the fence that was up; ``defined_since``: online, what was defined between the backup and the
+    migrations."""
 
     kind: str = ""
     path: str = ""
     sha256: str = ""
     database: str = ""
+    method: str = ""
+    bytes: Optional[int] = None
     sentence: str = ""
     mark: Optional[Mapping[str, Any]] = None
     fence_id: str = ""
@@ -270,10 +273,15 @@ class Counted(parts.Cost, Entry):
 
 @dataclass(frozen=True)
 class Swapped(Entry):
-    """``writes``: how often the database that was set aside had been written to by then."""
+    """The database with the OID ``oid`` took the live name; ``kept``, which was ``was``, was set aside. ``swapped`` is
+    False where that had happened before. ``writes``: how often it had been written to by then."""
 
+    database: str = ""
     kept: str = ""
     swapped: bool = False
+    why: str = ""
+    oid: Optional[int] = None
+    was: Optional[int] = None
     writes: Optional[int] = None
 
 

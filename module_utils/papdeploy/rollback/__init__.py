@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from .execute import Result, run
-from .facts import Facts, TakenBackup
+from .facts import Facts
 from .plan import RollbackPlan, choose
-from .restore_point import RestorePoint
 from .strategies import BRING_BACK, NOTHING, STRATEGIES
 from .work import Answered, Hooks
 
@@ -16,10 +15,8 @@ __all__ = [
     "Answered",
     "Facts",
     "Hooks",
-    "RestorePoint",
     "Result",
     "RollbackPlan",
-    "TakenBackup",
     "choose",
     "run",
 ]

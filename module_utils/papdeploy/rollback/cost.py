@@ -12,9 +12,8 @@ from ..databases import Written, definitions, write_snapshot
 from ..databases.live_state import LEDGER_SCHEMA
 from ..databases.other_losses import Change
 from ..databases.psql import Database
+from ..releases.records import Fence, RestorePoint
 from .facts import Facts
-from .restore_point import RestorePoint
-from .state import Fence
 
 
 def written(where: Database, facts: Facts, fence: Optional[Fence], source: str) -> Written:

@@ -16,6 +16,7 @@ from ..databases import Written
 from ..databases.other_losses import Change
 from ..databases.psql import Database
 from ..databases.relation_losses import Loss
+from ..releases.records import Unfence
 from ..releases.version import Version
 from . import strategies
 from .facts import Facts
@@ -94,13 +95,6 @@ class _SmokeTested:
 
     def as_json(self) -> object:
         return {**as_object(self.found), **({"unhealthy": self.unhealthy} if self.unhealthy else {})}
-
-
-@dataclass(frozen=True)
-class _Lifted:
-    """``mark``: the write snapshot of when the fence was lifted."""
-
-    mark: Optional[dict[str, Any]] = None
 
 
 def run(
@@ -206,7 +200,7 @@ def _go(work: Work, plan: RollbackPlan) -> Result:
         _end_old_run(work, plan)
     if state.swapped:
         kept = databases.derived(work.database.conninfo.dbname, "failed", work.release)
-    lifted = recorded(_Lifted, work.step("unfence", lambda: databases.unfence(work.database, work.release)))
+    lifted = recorded(Unfence, work.step("unfence", lambda: databases.unfence(work.database, work.release)))
     if lifted.mark:
         strategy.lifted(work, lifted.mark)
     active = work.step("activate", lambda: _activate(work), _Activated.as_json)

@@ -11,16 +11,8 @@ from ..core.errors import Refused
 from ..databases import Written
 from ..databases.relation_losses import Baseline, Loss
 from ..databases.write_snapshot import Own
+from ..releases.records import Backup, RestorePoint
 from ..releases.version import Version
-from .restore_point import RestorePoint
-
-
-@dataclass(frozen=True)
-class TakenBackup:
-    """The backup of the release: by pg_dump its ``path``, else the ``engine`` that took it."""
-
-    path: str = ""
-    engine: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,7 +32,7 @@ class Facts:
     release: str
     before_version: Optional[Version] = None
     restore_point: Optional[RestorePoint] = None
-    backup: Optional[TakenBackup] = None
+    backup: Optional[Backup] = None
     lifted: Optional[Mapping[str, Any]] = None
     reversible: bool = False
     reversible_why: str = ""

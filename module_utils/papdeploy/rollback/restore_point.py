@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -15,30 +15,12 @@ from ..core.errors import PapError, Refused
 from ..core.records import recorded
 from ..databases import content_digest, definitions, disk, lifecycle, live_state, write_snapshot
 from ..databases.psql import Database, Session, identity_of
+from ..releases.records import RestorePoint
 
 KINDS = ("auto", "backup", "dump", "snapshot")
 # Seconds for which hashing everything again under the fence is always worth it: it needs no disk.
 CHEAP_S = 2.0
 _COPY_BYTES_PER_S = 300e6  # a cautious rate of copying a database's files, where no rehearsal has measured it
-
-
-@dataclass(frozen=True)
-class RestorePoint:
-    """``kind`` is "backup" (``path``, ``sha256``) or "snapshot" (``database``, copied by ``method``). ``mark``: the
-    write snapshot of when it was made; ``fence_id``: of the fence that was up. ``defined_since``: without a fence, what
-    was defined between the backup and the migrations."""
-
-    kind: str = ""
-    path: str = ""
-    sha256: str = ""
-    database: str = ""
-    method: str = ""
-    bytes: Optional[int] = None
-    mark: Optional[Mapping[str, Any]] = None
-    fence_id: Optional[str] = None
-    defined_since: tuple[str, ...] = ()
-    seconds: Optional[float] = None
-    sentence: str = ""
 
 
 def make(
@@ -86,7 +68,7 @@ def make(
         known = taken.manifest.get("accepted", []) if taken else []
         point = _dump(behind, release, live, stack, folder, why, encryption, known, emit)
     seconds = round(time.monotonic() - started, 3)
-    return replace(point, mark=mark, fence_id=fence_id or None, seconds=seconds)
+    return replace(point, mark=mark, fence_id=fence_id or "", seconds=seconds)
 
 
 def look_s(taken: backups.Backup) -> float:
@@ -120,9 +102,9 @@ def under_traffic(backup: str, live: Database) -> RestorePoint:
     taken = refuse_unproven(backup, "A deploy without a fence")
     now = content_digest.take(live, rows=False)
     return RestorePoint(
-        "backup",
-        str(taken.path),
-        taken.manifest["sha256"],
+        kind="backup",
+        path=str(taken.path),
+        sha256=taken.manifest["sha256"],
         mark=taken.manifest["mark"],
         defined_since=tuple(
             change.sentence for change in definitions.between(taken.digest, now, (live_state.LEDGER_SCHEMA,))
@@ -164,7 +146,7 @@ def _from_backup(
         "restore point: the proven backup; its whole content was hashed again under the fence and is equal"
         f" ({tables}, {rows}), so nothing was written since"
     )
-    return RestorePoint("backup", str(taken.path), manifest["sha256"], sentence=sentence), ""
+    return RestorePoint(kind="backup", path=str(taken.path), sha256=manifest["sha256"], sentence=sentence), ""
 
 
 def _snapshot(
@@ -215,4 +197,4 @@ def _dump(
     )
     because = f" ({why})" if why else ""
     sentence = f"restore point: a second backup under the fence, {taken.sentence()}{because}"
-    return RestorePoint("backup", str(taken.path), taken.manifest["sha256"], sentence=sentence)
+    return RestorePoint(kind="backup", path=str(taken.path), sha256=taken.manifest["sha256"], sentence=sentence)

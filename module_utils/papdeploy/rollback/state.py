@@ -10,14 +10,7 @@ from ..databases import fence_state, lifecycle
 from ..databases.ledger_table import ledger_rows
 from ..databases.managed_names import admin_session
 from ..databases.psql import Database, bind
-
-
-@dataclass(frozen=True)
-class Fence:
-    """The fence that is up. ``database``: the name that lies behind it; ``id``: of this raising of it."""
-
-    database: str = ""
-    id: Optional[str] = None
+from ..releases.records import Fence
 
 
 @dataclass(frozen=True)

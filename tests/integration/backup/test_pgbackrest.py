@@ -21,11 +21,11 @@ from papdeploy import rollback
 from papdeploy.app.stack import Stack
 from papdeploy.backup import pgbackrest
 from papdeploy.core.errors import CommandFailed, PapError, Refused, Unavailable
-from papdeploy.core.records import recorded
 from papdeploy.databases import content_digest
 from papdeploy.databases.psql import Conninfo, Database
 from papdeploy.phases import backup
 from papdeploy.releases.journal import State
+from papdeploy.releases.records import Backup
 from papdeploy.report.build import build
 from papdeploy.report.page import render
 from papdeploy.rollback import restore_point
@@ -149,7 +149,7 @@ def test_the_phase_notes_the_label_and_nothing_takes_it_for_a_dump(cluster: Clus
     assert "pgBackRest" in made["pap"]["lines"][0]
     with pytest.raises(Refused, match="needs a backup by pg_dump"):
         restore_point.refuse_unproven(noted.get("path", ""), "migrate_restore_point=backup")
-    taken = recorded(rollback.TakenBackup, noted)
+    taken = journal.newest(Backup)
     facts = rollback.Facts(journal.release, backup=taken, switched=True)
     plan = rollback.choose(stack.database, facts)
     assert plan.strategy == "image"

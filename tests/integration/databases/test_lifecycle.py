@@ -22,6 +22,7 @@ from papdeploy.databases import content_digest, write_snapshot
 from papdeploy.databases.psql import Database
 from papdeploy.phases import cleanup, retention
 from papdeploy.releases.journal import Journal, State
+from papdeploy.releases.records import RestorePoint
 from papdeploy.rollback import restore_point
 from support.app_session import as_app
 from support.backup import FakeApi, database_of, fill, folder_of, forget, make_roles, names, restart
@@ -392,7 +393,7 @@ def test_restore_point(live: Database, tmp_path: Path, kind: str, written: bool)
     databases.fence(live, R)
     behind = databases.must_be_fenced(live, R)
 
-    def make() -> restore_point.RestorePoint:
+    def make() -> RestorePoint:
         return restore_point.make(
             behind, R, live=name, backup=str(taken.path), kind=kind, stack="st", folder=folder_of(tmp_path)
         )

@@ -17,7 +17,8 @@ from papdeploy.core.durable import private_folder
 from papdeploy.core.errors import Refused, Unavailable
 from papdeploy.phases import retention
 from papdeploy.releases.journal import Journal, State
-from papdeploy.rollback import Facts, TakenBackup
+from papdeploy.releases.records import Backup
+from papdeploy.rollback import Facts
 from papdeploy.rollback.losses import Kept
 from papdeploy.rollback.state import State as Found
 from papdeploy.rollback.strategies import Situation
@@ -319,7 +320,7 @@ def test_status_says_which_releases_a_restore_can_still_roll_back(bench: Bench) 
     lines = bench.forecast()
     assert "a restore can roll back r1" in lines and "no restore can roll back r0 any more" in lines
     removed = {str(paths[0]): retention.why_removed(bench.state, str(paths[0]))}
-    facts = Facts("r0", backup=TakenBackup(str(paths[0])), removed=removed)
+    facts = Facts("r0", backup=Backup(path=str(paths[0])), removed=removed)
     at = Situation(bench.stack.database, facts, Found(None, False, ("m1",), (), ()), Kept(), deep=False)
     with pytest.raises(Refused, match=r"its backup is not kept any more: .*r0_.* was removed at .*3 newer"):
         Restore().refuse_absent(at)

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 import yaml
 from papdeploy.core.errors import Refused
-from papdeploy.rollback import Facts, RestorePoint, TakenBackup, strategies
+from papdeploy.releases.records import Backup, Fence, RestorePoint
+from papdeploy.rollback import Facts, strategies
 from papdeploy.rollback.losses import Kept
 from papdeploy.rollback.plan import _steps
-from papdeploy.rollback.state import Fence, State
+from papdeploy.rollback.state import State
 from support import ROOT
 
-SNAPSHOT, DUMP = RestorePoint("snapshot"), RestorePoint("backup", "/b")
-BACKUP = TakenBackup("/b")
+SNAPSHOT, DUMP = RestorePoint(kind="snapshot"), RestorePoint(kind="backup", path="/b")
+BACKUP = Backup(path="/b")
 OPEN = Facts("r1", old_works_on_new=True, reversible=True, rehearsed=True, restore_point=SNAPSHOT, backup=BACKUP)
 
 
@@ -49,7 +50,7 @@ CLOSED = [
     ("swap", {"restore_point": DUMP}, state(), "no snapshot was taken: the restore point is a backup (migrate_restore_point"),
     ("swap", {"restore_point": None}, state(), "no snapshot was taken: the deploy had not come to its restore point"),
     ("restore", {"backup": None}, state(), "no backup of it is noted, so there is no restore point"),
-    ("restore", {"backup": TakenBackup(engine="pgbackrest")}, state(), "the backup is one of pgBackRest"),
+    ("restore", {"backup": Backup(engine="pgbackrest")}, state(), "the backup is one of pgBackRest"),
     ("restore", {}, state(swapped=True), "the content of before is in place already"),
 ]  # fmt: skip
 
@@ -78,7 +79,7 @@ def test_the_steps_and_their_order(name: str) -> None:
     at = strategies.Situation(database, OPEN, now, Kept())
     assert list(_steps(strategies.named(name), at)) == STEPS[name]
     # The fence is up already, and sessions of the release are at work: it is lifted whatever is done behind it.
-    after_a_kill = replace(now, fence=Fence("app__fenced_r1"), running=(7, 8))
+    after_a_kill = replace(now, fence=Fence(database="app__fenced_r1"), running=(7, 8))
     found = list(_steps(strategies.named(name), replace(at, state=after_a_kill)))
     behind = [step.replace(", raise the fence", "") for step in STEPS[name] if step not in (LIFT, LAST)]
     assert found == [FIRST, *behind, LIFT, LAST]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Optional
 
 from ... import databases
@@ -12,24 +12,11 @@ from ...core.errors import PapError, Refused
 from ...core.records import recorded
 from ...databases import derived, lifecycle, write_snapshot
 from ...databases.psql import Session
+from ...releases.records import Swapped
 from .. import cost
 from ..losses import without
 from ..work import Work
 from .base import SWAP_S, Cost, Situation, Timings, UnderFence
-
-
-@dataclass(frozen=True)
-class Swapped:
-    """``kept``: the database that was quarantined, which has the OID ``was``; ``swapped`` is False where that had
-    happened before. ``writes``: how often it had been written to by then."""
-
-    swapped: bool = False
-    database: str = ""
-    kept: str = ""
-    why: str = ""
-    oid: Optional[int] = None
-    was: Optional[int] = None
-    writes: Optional[int] = None
 
 
 class BringBack(UnderFence):
