@@ -13,7 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
+from ..core.records import read_known
 from ..migrations.cli import console
+from ..migrations.cli.results import AdoptResult, RunResult, State
 from ..migrations.options import RunOptions
 
 if TYPE_CHECKING:
@@ -175,14 +177,13 @@ def _request(arguments: argparse.Namespace) -> dict[str, Any]:
         "allow_out_of_order",
         "only",
     ]
-    given = vars(arguments)
     return {
         "folders": arguments.migrations or ["migrations"],
         "url": arguments.database_url,
-        "release": given.get("release") or "cli",
-        "dry_run": given.get("dry_run", False),
-        "scratch": given.get("scratch_url"),
-        "options": {name: given[name] for name in names if name in given},
+        "release": getattr(arguments, "release", "") or "cli",
+        "dry_run": getattr(arguments, "dry_run", False),
+        "scratch": getattr(arguments, "scratch_url", None),
+        "options": {name: getattr(arguments, name) for name in names if name in arguments},
     }
 
 
@@ -202,7 +203,7 @@ def _migrate(arguments: argparse.Namespace) -> int:
     from ..migrations import handlers
 
     result = handlers.apply(_checked(arguments, _request(arguments)), console.progress)
-    console.show(result, console.result_text(result), as_json=arguments.json)
+    console.show(result, console.result_text(read_known(RunResult, result)), as_json=arguments.json)
     return console.OK
 
 
@@ -210,16 +211,18 @@ def _plan(arguments: argparse.Namespace) -> int:
     from ..migrations import handlers
 
     result = handlers.plan(_request(arguments), console.progress)
-    console.show(result, result["text"].rstrip() or "Nothing to do.", as_json=arguments.json)
-    return console.FAILED if result["problems"] else console.OK
+    plan = read_known(State, result)
+    console.show(result, plan.text.rstrip() or "Nothing to do.", as_json=arguments.json)
+    return console.FAILED if plan.problems else console.OK
 
 
 def _status(arguments: argparse.Namespace) -> int:
     from ..migrations import handlers
 
     result = handlers.status(_request(arguments), console.progress)
-    console.show(result, console.state_text(result), as_json=arguments.json)
-    return console.FAILED if result["problems"] else console.OK
+    state = read_known(State, result)
+    console.show(result, console.state_text(state), as_json=arguments.json)
+    return console.FAILED if state.problems else console.OK
 
 
 def _revert(arguments: argparse.Namespace) -> int:
@@ -228,7 +231,7 @@ def _revert(arguments: argparse.Namespace) -> int:
     request = _checked(arguments, _request(arguments))
     request.update(identities=arguments.names, count=arguments.last, since_release=arguments.since_release)
     result = handlers.revert(request, console.progress)
-    console.show(result, console.result_text(result, "revert"), as_json=arguments.json)
+    console.show(result, console.result_text(read_known(RunResult, result), "revert"), as_json=arguments.json)
     return console.OK
 
 
@@ -236,7 +239,9 @@ def _baseline(arguments: argparse.Namespace) -> int:
     from ..migrations import handlers
 
     result = handlers.baseline({**_request(arguments), "identities": arguments.names}, console.progress)
-    console.show(result, console.adopt_text(result, "marked as applied"), as_json=arguments.json)
+    console.show(
+        result, console.adopt_text(read_known(AdoptResult, result), "marked as applied"), as_json=arguments.json
+    )
     return console.OK
 
 
@@ -245,7 +250,7 @@ def _repair(arguments: argparse.Namespace) -> int:
 
     request = {**_request(arguments), "identities": arguments.names, "reason": arguments.reason}
     result = handlers.repair(request, console.progress)
-    console.show(result, console.adopt_text(result, "accepted"), as_json=arguments.json)
+    console.show(result, console.adopt_text(read_known(AdoptResult, result), "accepted"), as_json=arguments.json)
     return console.OK
 
 

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
+from ..core.records import recorded
 from ..core.redact import Redactor
 from ..core.text import seconds, size
 from ..core.visible import visible
 from ..migrations.cli import console
+from ..migrations.cli.results import Event
 
 _EVERY_S = 1.0
 
@@ -64,7 +66,7 @@ def sentence(event: Mapping[str, Any]) -> str:
         return str(event["step"])
     if event["event"] == "copying":
         return _copying(event, event["dumped"], event["made"])
-    return console.sentence(event)
+    return console.sentence(recorded(Event, event))
 
 
 def _copying(event: Mapping[str, Any], dumped: int, made: int) -> str:

@@ -14,6 +14,7 @@ from papdeploy.core import text
 from papdeploy.databases.content_digest import comparison
 from papdeploy.databases.write_snapshot import Written
 from papdeploy.migrations.cli import console
+from papdeploy.migrations.cli.results import Event
 from papdeploy.phases import migrate, preflight, progress, rehearse, watch
 from papdeploy.rehearsal import verdict
 from papdeploy.schema.differences.result import CheckResult, Difference
@@ -63,7 +64,7 @@ MESSAGES: dict[str, Callable[[int], Any]] = {
     "backfill": lambda n: progress.sentence(
         {"event": "progress", "identity": "m", "rows_done": n, "rows_total": n, "rows_per_second": n, "estimated": False}
     ),
-    "resumed": lambda n: console.sentence({"event": "resumed", "identity": "m", "rows_done": n}),
+    "resumed": lambda n: console.sentence(Event("resumed", identity="m", rows_done=n)),
     "content digest": _dumped,
     "span": lambda n: [text.age(n * unit) for unit in (1, 60, 3600, 86400)],
     "backup": lambda n: Backup.sentence(_backup(n)),

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Optional
 
 from ...core.errors import Refused
+from ...core.records import read_known
 from ..files import TEMPLATE, load_folder
 from ..options import RunOptions
 from . import console
+from .results import RunResult, State
 
 
 def main(file: str, argv: Optional[Sequence[str]] = None) -> int:
@@ -44,29 +46,30 @@ def main(file: str, argv: Optional[Sequence[str]] = None) -> int:
             options["assume_applied"] = [path.stem]
         if arguments.revert:
             reverted = handlers.revert({**request, "options": options, "identities": [path.stem]}, console.progress)
-            print(console.result_text(reverted))
+            print(console.result_text(read_known(RunResult, reverted)))
             return console.OK
         request["options"] = {**options, "only": [path.stem]}
         if arguments.plan:
-            print(handlers.plan(request, console.progress)["text"] or "Nothing to do.")
+            plan = read_known(State, handlers.plan(request, console.progress))
+            print(plan.text or "Nothing to do.")
             return console.OK
-        applied = handlers.apply(request, console.progress)
-        print(console.result_text(applied))
-        _tell_of_others(path, applied["applied"], request)
+        result = read_known(RunResult, handlers.apply(request, console.progress))
+        print(console.result_text(result))
+        if result.applied:
+            _tell_of_others(path, request)
         return console.OK
 
     return console.run(action)
 
 
-def _tell_of_others(path: Path, applied: list[dict[str, object]], request: dict[str, object]) -> None:
+def _tell_of_others(path: Path, request: dict[str, object]) -> None:
     """Earlier migrations that are still pending would be out of order from now on: say so."""
     from .. import handlers
 
-    if not applied:
-        return
-    everything = handlers.status({**request, "options": RunOptions(allow_out_of_order=True).as_dict()}, lambda _: None)
+    options = RunOptions(allow_out_of_order=True).as_dict()
+    everything = read_known(State, handlers.status({**request, "options": options}, lambda _: None))
     order = [migration.identity for migration in load_folder(path.parent)]
-    earlier = [m["identity"] for m in everything["pending"] if order.index(m["identity"]) < order.index(path.stem)]
+    earlier = [m.identity for m in everything.pending if order.index(m.identity) < order.index(path.stem)]
     if earlier:
         print(
             f"note: still pending although earlier: {', '.join(earlier)}; apply them with --allow-out-of-order",
