@@ -12,10 +12,11 @@ from typing import Any, Callable, Optional
 from ..core.database_identity import DatabaseIdentity
 from ..core.database_url import DatabaseUrl, is_url, read, with_database
 from ..core.errors import PapError, Refused, Unavailable, WrongDatabase
+from ..core.records import plain, read_known
 from ..core.redact import Redactor
 from ..databases.psql import Database
 from ..databases.session_watch import SeenOnLive, SessionWatch
-from ..environment import copy_environment, copy_process
+from ..environment import copy_environment
 from ..environment.copy_environment import Aim, CopyEnvironment
 from ..environment.kept_files import files_kept
 from ..releases.journal import State
@@ -206,10 +207,10 @@ class AppSession:
             folder=f"/tmp/pap-deploy-{secrets.token_hex(8)}",
             strict=strict,
         )
-        request = {"aim": copy_process.request_of(aim), **self.surroundings()}
-        found = self.call("environment.copy", request, deadline_s=120)
-        self.stack.redactor.learn_environment(found["variables"])
-        return CopyEnvironment(found["variables"], found["files"], found["pointed"])
+        request = {"aim": plain(aim), **self.surroundings()}
+        made = read_known(CopyEnvironment, self.call("environment.copy", request, deadline_s=120))
+        self.stack.redactor.learn_environment(made.variables)
+        return made
 
     def refuse_live_trial(self, made: CopyEnvironment) -> None:
         """Raise Refused if the program of this version would find the live database in spite of ``made``.

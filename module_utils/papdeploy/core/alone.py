@@ -12,10 +12,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Callable, NoReturn
 
 from .confined import confine
 from .errors import DeadlineExceeded, Unavailable
+from .records import plain, read
 
 Work = Callable[[], dict[str, Any]]
 
@@ -24,6 +26,15 @@ _FOLDERS = ("TMPDIR", "TEMP", "TMP")
 
 class CannotConfine(Unavailable):
     """This machine knows no way to confine a process."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What the child says: the ``value`` of the work, what keeps it from being confined, or the kind of its error."""
+
+    value: dict[str, Any] = field(default_factory=dict)
+    obstacle: str = ""
+    error: str = ""
 
 
 def run(work: Work, seconds: float, *, confined: bool = True) -> dict[str, Any]:
@@ -41,7 +52,7 @@ def run(work: Work, seconds: float, *, confined: bool = True) -> dict[str, Any]:
             _child(work, writing, confined, folder)
         os.close(writing)
         try:
-            answer = _read(reading, time.monotonic() + seconds)
+            answer = _said(reading, time.monotonic() + seconds)
         finally:
             os.close(reading)
             _end(pid)
@@ -49,13 +60,16 @@ def run(work: Work, seconds: float, *, confined: bool = True) -> dict[str, Any]:
         raise DeadlineExceeded(f"It did not end within {seconds:g} s and was stopped.")
     if not answer.endswith(b"\n"):
         raise Unavailable("its process ended by itself")
-    found: dict[str, Any] = json.loads(answer)
-    if "obstacle" in found:
-        raise CannotConfine(found["obstacle"])
-    if "error" in found:
-        raise Unavailable(found["error"])
-    value: dict[str, Any] = found["value"]
-    return value
+    found = read(_Answer, json.loads(answer))
+    if found.obstacle:
+        raise CannotConfine(found.obstacle)
+    if found.error:
+        raise Unavailable(found.error)
+    return found.value
+
+
+def _line(answer: _Answer) -> bytes:
+    return json.dumps(plain(answer)).encode() + b"\n"
 
 
 def with_own_folder(variables: Mapping[str, str]) -> dict[str, str]:
@@ -78,7 +92,7 @@ def _folder() -> Iterator[str]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _read(source: int, limit: float) -> bytes | None:
+def _said(source: int, limit: float) -> bytes | None:
     """A line, or what there is of it when the other end is closed; None if it takes until ``limit``."""
     said = b""
     while select.select([source], [], [], max(0.0, limit - time.monotonic()))[0]:
@@ -111,10 +125,10 @@ def _child(work: Work, writing: int, confined: bool, folder: str) -> NoReturn:
             os.dup2(null, number)
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - until the process ends
         obstacle = confine() if confined else ""
-        answer = {"obstacle": obstacle} if obstacle else {"value": work()}
-        data = json.dumps(answer).encode() + b"\n"
+        answer = _Answer(obstacle=obstacle) if obstacle else _Answer(work())
+        data = _line(answer)
     except BaseException as error:  # noqa: BLE001 - code of others may raise anything, and its text may hold a secret
-        data = json.dumps({"error": type(error).__name__}).encode() + b"\n"
+        data = _line(_Answer(error=type(error).__name__))
     if os.getpid() == pid:  # not what the work has forked
         while data:
             data = data[os.write(writing, data) :]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-_PAIR = re.compile(r"\s*(?P<key>\w+)\s*=\s*(?P<value>'(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)(?=\s|\Z)", re.S)
+_PAIR = re.compile(r"\s*(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)(?=\s|\Z)", re.S)
 _MORE = re.compile(r"\S")
 
 
@@ -29,9 +29,9 @@ def pairs(text: str) -> list[tuple[str, str, tuple[int, int]]]:
         match = _PAIR.match(text, position)
         if not match:
             return []
-        value = match["value"]
+        key, value = match.groups()
         plain = re.sub(r"\\(.)", r"\1", value[1:-1] if value.startswith("'") else value, flags=re.S)
-        found.append((match["key"], plain, match.span("value")))
+        found.append((key, plain, match.span(2)))
         position = match.end()
     return found
 

@@ -8,13 +8,14 @@ hosts before the path, a percent-encoded socket folder, the scheme ``postgres``)
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 from urllib.parse import parse_qsl, quote, unquote, unquote_plus
 
 from . import conninfo, url_hosts
 from .errors import Refused
+from .records import recorded
 from .url_hosts import Hosts
 
 FORM = "postgresql://user:password@host:port/database"
@@ -45,6 +46,36 @@ _LIBPQ = re.compile(
 # asyncpg's ``ssl``, and the one value of it that libpq itself knows
 _SSL = {mode: mode for mode in ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")}
 _SSL.update(true="require", false="disable", on="require", off="disable")
+
+
+class _Written(NamedTuple):
+    """A URL as it is written. A part that is not there is None; ``before`` is all before its hosts, ``after`` what
+    follows the URL."""
+
+    before: str
+    after: str
+    scheme: str
+    user: Optional[str]
+    password: Optional[str]
+    hosts: str
+    path: Optional[str]
+    query: Optional[str]
+
+    def divided(self) -> bool:
+        """Whether an ``@`` stands behind the one that ends the password, which then probably goes on until there."""
+        words = (item for item in (self.query or "").split("&") if "=" not in item)
+        return any("@" in part for part in [self.hosts, *words, (self.password and self.path) or ""])
+
+
+@dataclass(frozen=True)
+class _Words:
+    """What the keywords say that are not options."""
+
+    host: str = ""
+    port: str = ""
+    user: str = ""
+    password: str = ""
+    dbname: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,6 +125,10 @@ class DatabaseUrl:
         found = [self.password or "", *(value for key, value in self.options if key in _SECRET)]
         return tuple(value for value in found if value)
 
+    def option(self, name: str) -> Optional[str]:
+        """The value of an option (the last one wins), or None."""
+        return next((value for key, value in reversed(self.options) if key == name), None)
+
     def with_database(self, dbname: str) -> DatabaseUrl:
         return replace(self, dbname=dbname)
 
@@ -125,7 +160,7 @@ class DatabaseUrl:
         asyncpg's ``ssl`` becomes ``sslmode``. What only other drivers know is left out: see ``not_for_libpq``.
         """
         values = dict(item for item in self.options if _LIBPQ.fullmatch(item[0]))
-        ssl = dict(self.options).get("ssl")
+        ssl = self.option("ssl")
         if ssl is not None and "sslmode" not in values:
             if ssl.lower() not in _SSL:
                 raise Refused(f"The database URL has ssl={ssl}, which is none of {', '.join(_SSL)}.")
@@ -169,8 +204,9 @@ def read_connection_string(text: str) -> DatabaseUrl:
     if not pairs or not any(key in (*_PLACE, "hostaddr", "service") for key, _, _ in pairs):
         raise Refused("This is no connection string of libpq.", hint="Write host=… port=… user=… dbname=….")
     values = {key: value for key, value, _ in pairs}  # the last one wins, as in libpq
-    hosts = values.get("host", "").split(",") if values.get("host") else []
-    return _made("", values, url_hosts.with_ports(hosts, values.get("port", "")), values.items())
+    words = recorded(_Words, values)
+    hosts = words.host.split(",") if words.host else []
+    return _made("", words, url_hosts.with_ports(hosts, words.port), values.items())
 
 
 def find(value: str) -> Optional[DatabaseUrl]:
@@ -217,13 +253,14 @@ def secrets(text: str) -> tuple[str, ...]:
     Never raises: what cannot be read may still hold a password.
     """
     found: list[str] = []
-    match = _URL.match(text)
-    if match:
-        found += [match["password"] or "", unquote(match["password"] or "")]
-        if match["password"] and _divided(match):
-            rest = match[0][match.start("hosts") :].rpartition("@")[0]
-            found += [f"{match['password']}@{rest}", rest, *re.split("[@/?]", rest)]
-        for key, raw in _query_items(match["query"] or ""):
+    url = _written(text)
+    if url:
+        password = url.password or ""
+        found += [password, unquote(password)]
+        if password and url.divided():
+            rest = _place(url.hosts, url.path, url.query).rpartition("@")[0]
+            found += [f"{password}@{rest}", rest, *re.split("[@/?]", rest)]
+        for key, raw in _query_items(url.query or ""):
             if key in _SECRET:
                 found += [raw, unquote_plus(raw), unquote(raw)]
     else:
@@ -236,57 +273,55 @@ def objection_of_sqlalchemy(text: str) -> str:
 
     An application that works with such a URL rewrites it, or hands it to its driver.
     """
-    match = _URL.match(text)
-    if not match:
+    url = _written(text)
+    if not url:
         return ""
-    if match["scheme"] == "postgres":
+    if url.scheme == "postgres":
         return "SQLAlchemy does not know postgres://; it wants postgresql://."
-    if "," in match["hosts"]:
+    if "," in url.hosts:
         return "SQLAlchemy takes several hosts as ?host=h1:5432&host=h2:5433, not before the path."
-    if "%" in match["hosts"] and not match["hosts"].startswith("["):
+    if "%" in url.hosts and not url.hosts.startswith("["):
         return "SQLAlchemy does not decode a host; it takes a socket folder as ?host=/folder."
     return ""
 
 
-def _read(text: str) -> DatabaseUrl:
+def _written(text: str) -> Optional[_Written]:
     match = _URL.match(text)
-    if not match:
+    return _Written(text[: match.start("hosts")], text[match.end() :], *match.groups()) if match else None
+
+
+def _place(hosts: str, path: Optional[str], query: Optional[str]) -> str:
+    return hosts + ("" if path is None else f"/{path}") + ("" if query is None else f"?{query}")
+
+
+def _read(text: str) -> DatabaseUrl:
+    url = _written(text)
+    if not url:
         if conninfo.pairs(text):
             raise Refused("The database URL is not a URL but a libpq connection string.", hint=f"Write {FORM}.")
-        if _URL.match(text.lstrip()):
+        if _written(text.lstrip()):
             raise Refused("The database URL begins with white space.", hint="Remove it.")
         raise Refused(f"The database URL is not of the form {FORM}.", hint="Check DATABASE_URL.")
-    backend, _, driver = match["scheme"].partition("+")
+    backend, _, driver = url.scheme.partition("+")
     if backend not in ("postgresql", "postgres"):
         raise Refused(
             f"The database URL starts with {backend}://, not with postgresql://.", hint="Only PostgreSQL is supported."
         )
-    if _divided(match):
+    if url.divided():
         raise Refused(
             "The database URL has more than one @, so that its password and its host cannot be told apart.",
             hint="Write an @ in a user, password or database as %40.",
         )
-    query = parse_qsl(match["query"] or "")
-    values = {
-        "user": unquote(match["user"] or ""),
-        "password": unquote(match["password"] or ""),
-        "dbname": unquote(match["path"] or ""),
-        **_once(query),
-    }
-    return _made(driver, values, url_hosts.hosts_of(match["hosts"], query), query)
+    query = parse_qsl(url.query or "")
+    before = _Words(user=unquote(url.user or ""), password=unquote(url.password or ""), dbname=unquote(url.path or ""))
+    return _made(driver, replace(before, **_once(query)), url_hosts.hosts_of(url.hosts, query), query)
 
 
-def _divided(match: re.Match[str]) -> bool:
-    """Whether an ``@`` stands behind the one that ends the password, which then probably goes on until there."""
-    words = (item for item in (match["query"] or "").split("&") if "=" not in item)
-    return any("@" in part for part in [match["hosts"], *words, (match["password"] and match["path"]) or ""])
-
-
-def _made(driver: str, values: Mapping[str, str], hosts: Hosts, pairs: Iterable[tuple[str, str]]) -> DatabaseUrl:
+def _made(driver: str, words: _Words, hosts: Hosts, pairs: Iterable[tuple[str, str]]) -> DatabaseUrl:
     found = DatabaseUrl(
-        dbname=values.get("dbname", ""),
-        user=values.get("user", ""),
-        password=values.get("password") or None,
+        dbname=words.dbname,
+        user=words.user,
+        password=words.password or None,
         hosts=hosts,
         driver=driver,
         options=tuple((key, value) for key, value in pairs if key not in _PLACE),
@@ -329,27 +364,23 @@ def _query_items(query: str) -> Iterator[tuple[str, str]]:
 
 
 def _url_with(text: str, dbname: str) -> str:
-    match = _URL.match(text)
-    assert match is not None
-    path, query = match["path"], match["query"]
+    url = _written(text)
+    assert url is not None
+    path, query = url.path, url.query
     named = any(key in _DATABASE and raw for key, raw in _query_items(query or ""))
     if path or not named:
         path = _name_like(path or "", dbname)
     if query is not None:
         query = "&".join(_item_with(item, dbname) for item in query.split("&"))
-    end = match.end("hosts")
-    middle = "" if path is None else f"/{path}"
-    return text[:end] + middle + ("" if query is None else f"?{query}") + text[match.end() :]
+    return url.before + _place(url.hosts, path, query) + url.after
 
 
 def _url_at(text: str, hosts: Hosts) -> str:
-    match = _URL.match(text)
-    assert match is not None
+    url = _written(text)
+    assert url is not None
     netloc, more = url_hosts.written(hosts)
-    kept = [item for item in (match["query"] or "").split("&") if item and _key(item) not in _SERVER]
-    query = "&".join([*kept, *more])
-    path = "" if match["path"] is None else f"/{match['path']}"
-    return text[: match.start("hosts")] + netloc + path + (f"?{query}" if query else "") + text[match.end() :]
+    kept = [item for item in (url.query or "").split("&") if item and _key(item) not in _SERVER]
+    return url.before + _place(netloc, url.path, "&".join([*kept, *more]) or None) + url.after
 
 
 def _key(item: str) -> str:

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 from .errors import Refused
 
 Hosts = tuple[tuple[str, Optional[int]], ...]
-_HOST = re.compile(r"(?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^:\[\]]*))(?::(?P<port>.*))?", re.S)
+_HOST = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]*))(?::(.*))?", re.S)
 _PLAIN_HOST = re.compile(r"[\w.-]*", re.A)  # anything else is written as host= in the query
 _IPV6 = re.compile(r"[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*")
 
@@ -18,10 +18,10 @@ _IPV6 = re.compile(r"[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*")
 def hosts_of(before: str, query: Sequence[tuple[str, str]]) -> Hosts:
     """The hosts of a URL: those of the query (as SQLAlchemy or libpq writes several) or those before the path."""
     hosts = [_host(text) for text in before.split(",")] if before else []
-    given = {name: [value for key, value in query if key == name] for name in ("host", "port")}
-    asked = given["host"][0].split(",") if len(given["host"]) == 1 else given["host"]
-    port = ",".join(given["port"])
-    socket = re.fullmatch(r"(.+)/\.s\.PGSQL\.([0-9]+)", dict(query).get("unix_sock", ""))  # pg8000's way to say it
+    asked, ports, sockets = ([v for key, v in query if key == name] for name in ("host", "port", "unix_sock"))
+    asked = asked[0].split(",") if len(asked) == 1 else asked
+    port = ",".join(ports)
+    socket = re.fullmatch(r"(.+)/\.s\.PGSQL\.([0-9]+)", sockets[-1] if sockets else "")  # pg8000's way to say it
     if socket and not asked:
         return ((socket[1], _port(socket[2])),)
     if not asked:
@@ -38,7 +38,8 @@ def _host(text: str) -> tuple[str, Optional[int]]:
     match = _HOST.fullmatch(text)
     if not match:
         raise Refused("The host of the database URL cannot be read.", hint="Write an IPv6 address as [::1].")
-    return match["ipv6"] or unquote(match["host"] or ""), _port(match["port"] or "")
+    ipv6, host, port = match.groups("")
+    return ipv6 or unquote(host), _port(port)
 
 
 def with_ports(hosts: list[str], port: str) -> Hosts:

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from typing import Callable, Optional
 
 _SCHEME = r"(?:jdbc:|ecto:)?(?:postgres(?:ql)?|psql|pgsql|postgis|cockroachdb|asyncpg|psycopg[23]?|pg8000|pg)(?:\+\w+)*"
-_INSIDE = re.compile(
-    rf"(?<![\w+.:-])(?P<scheme>{_SCHEME})://(?P<rest>(?:(?!,\s*{_SCHEME}://)[^\s\"'`<>;|])*)", re.IGNORECASE
-)
-_WHOLE = re.compile(rf"(?P<scheme>{_SCHEME})://(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_INSIDE = re.compile(rf"(?<![\w+.:-])({_SCHEME})://((?:(?!,\s*{_SCHEME}://)[^\s\"'`<>;|])*)", re.IGNORECASE)
+_WHOLE = re.compile(rf"({_SCHEME})://(.*)", re.IGNORECASE | re.DOTALL)
 _PLAIN = "postgresql://"
 
 
@@ -29,7 +27,7 @@ class Spelled:
 def whole(text: str) -> Optional[Spelled]:
     """The URL that the text is, or None."""
     match = _WHOLE.fullmatch(text.strip())
-    return Spelled(match["scheme"], _PLAIN + match["rest"]) if match else None
+    return _spelled(match) if match else None
 
 
 def count(text: str) -> int:
@@ -41,7 +39,12 @@ def replaced(text: str, change: Callable[[Spelled], Optional[str]]) -> str:
     """The text with every URL in it as ``change`` gives it; None leaves it."""
 
     def put(match: re.Match[str]) -> str:
-        fresh = change(Spelled(match["scheme"], _PLAIN + match["rest"]))
+        fresh = change(_spelled(match))
         return match[0] if fresh is None else fresh
 
     return _INSIDE.sub(put, text)
+
+
+def _spelled(match: re.Match[str]) -> Spelled:
+    scheme, rest = match.groups()
+    return Spelled(scheme, _PLAIN + rest)

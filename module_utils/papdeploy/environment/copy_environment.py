@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -79,7 +79,7 @@ class CopyEnvironment:
 
     variables: dict[str, str] = field(repr=False)
     files: dict[str, str] = field(default_factory=dict, repr=False)
-    pointed: Sequence[str] = ()
+    pointed: tuple[str, ...] = ()
 
 
 def of(surroundings: Surroundings, aim: Aim) -> CopyEnvironment:
@@ -101,7 +101,8 @@ def of(surroundings: Surroundings, aim: Aim) -> CopyEnvironment:
     paths = {name: f"{aim.folder}/{name.lower()}" for name in files} if aim.folder else {}
     server = _server_parts(assigned, aim)
     variables = {**_unnamed(assigned, pointed, aim), **server, **pointed, **paths, **aim.extra}
-    return CopyEnvironment(variables, {paths[name]: files[name] for name in paths}, sorted({*pointed, *paths, *server}))
+    written = {paths[name]: files[name] for name in paths}
+    return CopyEnvironment(variables, written, tuple(sorted({*pointed, *paths, *server})))
 
 
 def leads_to_live(name: str, value: str, live: str) -> bool:
@@ -213,7 +214,7 @@ def _url_pointed(name: str, url: Spelled, where: str, aim: Aim, *, its_own: bool
 
 def refuse_password_file(found: database_url.DatabaseUrl) -> None:
     """A password file that a URL names is another one than PGPASSFILE's: it has no line for a copy."""
-    if not found.password and dict(found.options).get("passfile"):
+    if not found.password and found.option("passfile"):
         raise Refused(
             "its password is in the file of passfile=, which has no line for a copy.",
             instead="Name that file by PGPASSFILE, which is led to the copy, or write the password into the URL.",
@@ -298,7 +299,7 @@ def _server_parts(assigned: Mapping[str, tuple[str, str]], aim: Aim) -> dict[str
     return parts
 
 
-def _refuse_unpointed_variable(assigned: Mapping[str, Any], pointed: Mapping[str, str], aim: Aim) -> None:
+def _refuse_unpointed_variable(assigned: Mapping[str, tuple[str, str]], pointed: Mapping[str, str], aim: Aim) -> None:
     if not aim.variable or aim.variable in pointed or aim.variable in aim.extra:
         return
     if aim.variable not in assigned:

@@ -6,16 +6,14 @@ The calls run in the process itself, before it imports anything of the applicati
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable
 
+from ..core import calls
 from ..core.errors import Refused
-from ..core.url_hosts import Hosts
 from . import copy_environment, libpq_files, settings
-from .copy_environment import Aim, Surroundings
-
-Emit = Callable[[dict[str, Any]], None]
+from .application import Application
+from .copy_environment import Aim, CopyEnvironment, Surroundings
 
 # Where libpq looks for services when the user's own file does not have them, as distributions build it.
 _SYSTEM_SERVICES = (
@@ -26,34 +24,54 @@ _SYSTEM_SERVICES = (
 _LONGEST_PATH = 1024
 
 
-def request_of(aim: Aim) -> dict[str, Any]:
-    """An aim as plain data for :func:`changes`."""
-    return {**vars(aim), "extra": dict(aim.extra), "hosts": [list(pair) for pair in aim.hosts]}
+@dataclass(frozen=True)
+class Aimed(Application):
+    """An application that is to be led to a copy."""
+
+    aim: Aim = field(default_factory=lambda: Aim("", ""))
 
 
-def changes(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-    """{aim, models, environment, words, folders} → {variables, files, pointed}: see ``copy_environment.of``."""
-    given = dict(request["aim"])
-    hosts: Hosts = tuple((str(host), int(port) if port else None) for host, port in given.pop("hosts"))
-    made = copy_environment.of(surroundings(request), Aim(**given, hosts=hosts))
-    return {"variables": made.variables, "files": made.files, "pointed": list(made.pointed)}
+@dataclass(frozen=True)
+class Moved(Application):
+    """An application that has been led to a copy of database ``live``."""
+
+    live: str = ""
 
 
-def adopt(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-    """{variables} → {}: this process, and all that it starts from now on, has these variables."""
-    os.environ.update({str(name): str(value) for name, value in request["variables"].items()})
-    return {}
+@dataclass(frozen=True)
+class Adopted:
+    """The variables that a process has from now on, and all that it starts."""
+
+    variables: dict[str, str]
 
 
-def verify(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-    """{live, models, environment, words, folders} → {problem}: the import of the models leads nothing back to ``live``.
+@dataclass(frozen=True)
+class Imported:
+    """Why the models do not import, or nothing."""
+
+    problem: str
+
+
+def changes(aimed: Aimed) -> CopyEnvironment:
+    """See ``copy_environment.of``."""
+    return copy_environment.of(surroundings(aimed), aimed.aim)
+
+
+def adopt(adopted: Adopted) -> Adopted:
+    """This process has these variables from now on."""
+    os.environ.update(adopted.variables)
+    return adopted
+
+
+def verify(moved: Moved) -> Imported:
+    """The import of the models leads nothing back to the live database.
 
     Raises Refused, naming the variable or the file, if it does: a settings file that is loaded over what is there, a
     configuration file with an address of its own.
     """
-    live = str(request["live"])
-    handled = {os.path.realpath(path) for path in settings.settings_files(request)}
-    seen, problem = settings.import_watched(request["models"])
+    live = moved.live
+    handled = {os.path.realpath(path) for path in settings.settings_files(moved)}
+    seen, problem = settings.import_watched(moved.models)
     for name, value in os.environ.items():
         if copy_environment.leads_to_live(name, value, live):
             by = f" by {seen.set_by[name]}" if seen.set_by.get(name) else ""
@@ -70,13 +88,13 @@ def verify(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
                 f"The import of the models reads {path}, which leads to the live database {live}.",
                 hint="Let the application take its database from a variable: then it can be pointed at a copy.",
             )
-    return {"problem": problem}
+    return Imported(problem)
 
 
-def surroundings(request: Mapping[str, Any]) -> Surroundings:
+def surroundings(application: Application) -> Surroundings:
     """What this process, and the application in it, would find."""
     text = settings.text_of
-    files = {str(path): text(path) for path in settings.settings_files(request)}
+    files = {str(path): text(path) for path in settings.settings_files(application)}
     secrets = {str(path): text(path) for path in settings.listed(settings.SECRETS)}
     named = {name: text(Path(value)) for name, value in os.environ.items() if _is_path(value)}
     for name, default in libpq_files.DEFAULTS.items():
@@ -97,8 +115,8 @@ def _is_path(value: str) -> bool:
     )
 
 
-CALLS: dict[str, Callable[[dict[str, Any], Emit], dict[str, Any]]] = {
-    "environment.copy": changes,
-    "environment.adopt": adopt,
-    "environment.verify": verify,
+CALLS: dict[str, calls.Call] = {
+    "environment.copy": calls.of(Aimed, changes),
+    "environment.adopt": calls.of(Adopted, adopt),
+    "environment.verify": calls.of(Moved, verify),
 }

@@ -10,41 +10,56 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Callable
+from typing import Any, Optional
 
-from ..core import database_url
+from ..core import calls, database_url
 from ..core.errors import Refused
+from ..core.url_hosts import Hosts
 from . import copy_environment, start_command, started
+from .application import Application
 
-Emit = Callable[[dict[str, Any]], None]
+
+@dataclass(frozen=True)
+class Trial(Application):
+    """With ``variables``, would its program find database ``live``, whose server is known by ``servers``?"""
+
+    variables: dict[str, str] = field(default_factory=dict)
+    live: str = ""
+    servers: Hosts = ()
 
 
-def reached(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-    """{variables, live, servers, models, commands, …} → {leads: [text]}: what would lead the program to database
-    ``live``, whose server is known by ``servers`` ([host, port])."""
-    os.environ.update({str(name): str(value) for name, value in request["variables"].items()})
-    live = str(request["live"])
+@dataclass(frozen=True)
+class Leads:
+    """What would lead the program there, as clauses."""
+
+    leads: tuple[str, ...]
+
+
+def reached(trial: Trial) -> Leads:
+    """What would lead the program to the live database."""
+    os.environ.update(trial.variables)
     leads: dict[str, None] = {}
-    for program in started.chosen(started.read_commands(request, ("commands",)).programs):
-        answer = started.confined(partial(_leads, request, program, live), request, program)
-        leads.update(dict.fromkeys(answer.get("leads", [])))
-    return {"leads": list(leads)}
+    for program in started.chosen(started.read_commands(trial).programs):
+        answer, _ = started.confined(Leads, partial(_leads, trial, program), trial, program)
+        leads.update(dict.fromkeys(answer.leads if answer else ()))
+    return Leads(tuple(leads))
 
 
-def _leads(request: Mapping[str, Any], program: start_command.Program, live: str) -> dict[str, Any]:
-    seen, _ = started.until_served(request, program)
+def _leads(trial: Trial, program: start_command.Program) -> Leads:
+    seen, _ = started.until_served(trial, program)
     leads = [
         f"{name} leads there, whatever it was before: it is set by {seen.set_by.get(name) or 'the start command'}"
         for name, value in os.environ.items()
-        if copy_environment.leads_to_live(name, value, live)
+        if copy_environment.leads_to_live(name, value, trial.live)
     ]
-    leads += [f"it makes an engine for {label}" for label in _engines(live, request["servers"])]
-    return {"leads": leads}
+    leads += [f"it makes an engine for {label}" for label in _engines(trial.live, trial.servers)]
+    return Leads(tuple(leads))
 
 
-def _engines(live: str, servers: Sequence[Sequence[Any]]) -> Iterator[str]:
+def _engines(live: str, servers: Hosts) -> Iterator[str]:
     """The engines of SQLAlchemy and pools of psycopg in this process that lead to the database."""
     kinds = [("sqlalchemy.engine.base", "Engine"), ("psycopg_pool.base", "BasePool")]
     found = [getattr(sys.modules[module], name, None) for module, name in kinds if module in sys.modules]
@@ -64,10 +79,10 @@ def _engines(live: str, servers: Sequence[Sequence[Any]]) -> Iterator[str]:
                 yield url.label
 
 
-def _place(host: str, port: Any) -> tuple[str, int]:
+def _place(host: str, port: Optional[int]) -> tuple[str, int]:
     """One spelling for the ways to this host: a default in a source may name the database on another server."""
     local = host in ("", "localhost", "::1") or host.startswith(("/", "127."))
-    return "" if local else host, int(port or 5432)
+    return "" if local else host, port or 5432
 
 
 def _url_of(item: Any) -> database_url.DatabaseUrl | None:
@@ -76,4 +91,4 @@ def _url_of(item: Any) -> database_url.DatabaseUrl | None:
     return database_url.find(item.conninfo)
 
 
-CALLS: dict[str, Callable[[dict[str, Any], Emit], dict[str, Any]]] = {"environment.reached": reached}
+CALLS: dict[str, calls.Call] = {"environment.reached": calls.of(Trial, reached)}

@@ -16,11 +16,11 @@ import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
+from ..core import calls
 from . import settings_values
-
-Emit = Callable[[dict[str, Any]], None]
+from .application import Application, Findings, Search, Value
 
 # Where a settings file is named: in the source, in a command (uvicorn --env-file), in the value of a variable.
 _NAMED = re.compile(r"[\w./~-]*\.env(?:\.[\w-]+)*")
@@ -41,58 +41,51 @@ _CONFIGURATIONS = 500
 _BY_THEMSELVES = {"dynaconf": ("settings", ".secrets"), "decouple": ("settings",)}
 
 
-def files(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-    """{variable, models, environment, words, folders} → {found: [{value, source}]}: settings files that hold it.
+def files(search: Search) -> Findings:
+    """The settings files that hold the variable.
 
     Read are ``.env``, ``.env.local`` and ``.env.<environment>`` in the working directory, in ``folders``, beside every
     Python file of the application, and above all of these; and every file whose name is mentioned in its sources, in
     its environment or in ``words`` (its command). Nothing is imported.
     """
-    variable = str(request["variable"])
-    others = settings_values.other_stages(stages_of(request))
+    variable = search.variable
+    others = settings_values.other_stages(stages_of(search))
     found = [
-        {"value": value, "source": f"{path}, line {line}"}
-        for path in settings_files(request)
+        Value(value, f"{path}, line {line}")
+        for path in settings_files(search)
         for line, value in assigned(path, variable)
     ]
+    found += [Value(value, f"{path}, line {line}") for path, line, value in _configured(search, others)]
     found += [
-        {"value": value, "source": f"{path}, line {line}"}
-        for path, line, value in _configured(request, variable, others)
+        Value(text_of(path).strip(), str(path)) for path in listed(SECRETS) if path.name.upper() == variable.upper()
     ]
-    found += [
-        {"value": text_of(path).strip(), "source": str(path)}
-        for path in listed(SECRETS)
-        if path.name.upper() == variable.upper()
-    ]
-    return {"found": found}
+    return Findings(tuple(found), (), "")
 
 
-def imported(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-    """{variable, models} → {found, problem}: what importing the modules makes of the variable. ``problem``: why they do
-    not import (then only what happened before that is known)."""
-    variable = str(request["variable"])
-    before = dict(named(variable))
-    seen, problem = import_watched(request["models"])
-    others = settings_values.other_stages(stages_of(request))
-    return {"found": made_of(seen, variable, before, others), "problem": problem}
+def imported(search: Search) -> Findings:
+    """What importing the modules makes of the variable."""
+    before = dict(named(search.variable))
+    seen, problem = import_watched(search.models)
+    others = settings_values.other_stages(stages_of(search))
+    return Findings(tuple(made_of(seen, search.variable, before, others)), (), problem)
 
 
-def made_of(seen: Seen, variable: str, before: Mapping[str, str], others: set[str]) -> list[dict[str, str]]:
+def made_of(seen: Seen, variable: str, before: Mapping[str, str], others: set[str]) -> list[Value]:
     """What an import made of the variable: in files that it opened, and in the environment, where that is no more what
     it was (``before``)."""
     found = [
-        {"value": value, "source": f"{path}, line {line}, which its import reads"}
+        Value(value, f"{path}, line {line}, which its import reads")
         for path in seen.opened
         if path.suffix in _CONFIGURATION or ".env" in path.name or not path.suffix
         for line, value in assigned(path, variable, others)
     ]
     for path in seen.opened:  # a folder of secrets: a file for each, under its name
         if settings_values.fold(path.name) == settings_values.fold(variable):
-            found.append({"value": text_of(path).strip(), "source": f"{path}, which its import reads"})
+            found.append(Value(text_of(path).strip(), f"{path}, which its import reads"))
     for name, value in named(variable):
         if before.get(name) != value:
             where = f", set by {seen.set_by[name]} when it is imported" if seen.set_by.get(name) else ""
-            found.append({"value": value, "source": f"the environment of its program{where}"})
+            found.append(Value(value, f"the environment of its program{where}"))
     return found
 
 
@@ -166,14 +159,14 @@ def _caller() -> str:
     return ""
 
 
-def settings_files(request: Mapping[str, Any]) -> list[Path]:
+def settings_files(application: Application) -> list[Path]:
     """Every settings file that the application could load, once each."""
-    words = [str(word) for word in request.get("words") or []]
-    here = [Path.cwd(), *(Path(folder).resolve() for folder in request.get("folders") or [])]
-    folders, sources, _ = _walk([here[0], *_packages([*request["models"], *words])])
+    words = application.words
+    here = [Path.cwd(), *(Path(folder).resolve() for folder in application.folders)]
+    folders, sources, _ = _walk([here[0], *_packages([*application.models, *words])])
     folders = list(dict.fromkeys(place for folder in [*here, *folders] for place in (folder, *folder.parents)))
     texts = [*words, *os.environ.values(), *map(text_of, sources)]
-    stages = stages_of(request)
+    stages = stages_of(application)
     mentioned = {token for text in texts if ".env" in text for token in _NAMED.findall(text)}
     mentioned = {token for token in mentioned if _suffix(token) not in _OTHER_STAGES - stages}
     names = {".env", ".env.local", *(f".env.{stage}" for stage in stages), *(Path(token).name for token in mentioned)}
@@ -187,21 +180,21 @@ def settings_files(request: Mapping[str, Any]) -> list[Path]:
     return list(once.values())
 
 
-def stages_of(request: Mapping[str, Any]) -> set[str]:
+def stages_of(application: Application) -> set[str]:
     """The stages that this process is in: the one that it is deployed to, and whatever its variables say."""
-    return {str(request.get("environment") or ""), *filter(_STAGE.fullmatch, os.environ.values())}
+    return {application.environment, *filter(_STAGE.fullmatch, os.environ.values())}
 
 
-def _configured(request: Mapping[str, Any], variable: str, others: set[str]) -> Iterator[tuple[Path, int, str]]:
+def _configured(search: Search, others: set[str]) -> Iterator[tuple[Path, int, str]]:
     """Configuration files beside the sources that give the variable, and that something names: the sources, a
     variable, the command, a reader of settings by its habit, or their own name the stage."""
-    words = [str(word) for word in request.get("words") or []]
-    _, sources, configurations = _walk([Path.cwd(), *_packages([*request["models"], *words])])
+    words, stages = search.words, stages_of(search)
+    _, sources, configurations = _walk([Path.cwd(), *_packages([*search.models, *words])])
     for path in configurations:
         if settings_values.of_another_stage(path.name, others):
             continue
-        held = assigned(path, variable, others)
-        if held and _is_named(path, [*words, *os.environ.values()], sources, stages_of(request)):
+        held = assigned(path, search.variable, others)
+        if held and _is_named(path, [*words, *os.environ.values()], sources, stages):
             yield from ((path, line, value) for line, value in held)
 
 
@@ -287,7 +280,7 @@ def assigned(path: Path, variable: str, others: Collection[str] = ()) -> list[tu
     return [(line, settings_values.expanded(value, os.environ)) for line, value in held]
 
 
-CALLS: dict[str, Callable[[dict[str, Any], Emit], dict[str, Any]]] = {
-    "environment.files": files,
-    "environment.imported": imported,
+CALLS: dict[str, calls.Call] = {
+    "environment.files": calls.of(Search, files),
+    "environment.imported": calls.of(Search, imported),
 }

@@ -18,18 +18,19 @@ import sys
 import time
 import traceback
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, NoReturn, Optional
+from typing import Any, Callable, NoReturn, Optional, TypeVar
 
-from ..core import alone
+from ..core import alone, calls
 from ..core.errors import DeadlineExceeded, Unavailable
+from ..core.records import as_object, read
 from . import settings, settings_values, start_command, switches
+from .application import Application, Findings, Search, Value
 
-Emit = Callable[[dict[str, Any]], None]
+R = TypeVar("R")
 
-_SECONDS = 15.0  # that a program may wait for something that it does not reach
 _BUSY = 4.0
 _TICK_S = 0.25
 _GRACE_S = 3.0
@@ -55,53 +56,50 @@ class _TooLong(BaseException):
     pass
 
 
-def started(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-    """{variable, models, commands, controls, …} → {found: [{value, source}], unsure: [{value, source}], problem}.
-
-    ``found``: what start command and program give the variable. ``unsure``: what depends on a condition that could not
-    be decided. ``problem``: why it could not be seen to the end.
-    """
-    variable = str(request["variable"])
-    reader = read_commands(request, ("controls", "commands"))
-    result: dict[str, Any] = {"found": [], "unsure": [], "problem": ""}
-    wanted = settings_values.fold(variable)
+def started(search: Search) -> Findings:
+    """What start command and program give the variable."""
+    reader = read_commands(search, controls=search.controls)
+    found: list[Value] = []
+    unsure: list[Value] = []
+    problem = ""
+    wanted = settings_values.fold(search.variable)
     last = {
         (each.where, each.certain): each for each in reader.assignments if settings_values.fold(each.name) == wanted
     }
     for each in last.values():
-        result["found" if each.certain else "unsure"].append({"value": each.value, "source": each.where})
+        (found if each.certain else unsure).append(Value(each.value, each.where))
     if not reader.programs:
-        result["problem"] = "its start command leads to no program that could be read"
+        problem = "its start command leads to no program that could be read"
     elif reader.unnamed:
-        result["problem"] = f"{reader.unnamed[0]} sets variables whose names only running tells"
-    for program in chosen(reader.programs) or [_guessed(request, str(Path.cwd()))]:
-        result["found" if program.certain else "unsure"] += _arguments(program, wanted)
-        answer = {"found": [], "unsure": [], **confined(partial(_answer, request, program), request, program)}
-        result["found" if program.certain else "unsure"] += answer["found"]
-        result["unsure"] += answer["unsure"]
-        result["problem"] = result["problem"] or answer["problem"]
-    return result
+        problem = f"{reader.unnamed[0]} sets variables whose names only running tells"
+    for program in chosen(reader.programs) or [_guessed(search, str(Path.cwd()))]:
+        answer, unseen = confined(Findings, partial(_answer, search, program), search, program)
+        answer = answer or Findings((), (), unseen)
+        (found if program.certain else unsure).extend([*_arguments(program, wanted), *answer.found])
+        unsure += answer.unsure
+        problem = problem or answer.problem
+    return Findings(tuple(found), tuple(unsure), problem)
 
 
-def read_commands(request: Mapping[str, Any], kinds: Sequence[str]) -> start_command.Reader:
-    """What the start commands of ``request`` set and start, in the environment and folder of this process."""
-    root = Path(str(request.get("root") or "/"))
-    links = {str(link): str(path) for link, path in (request.get("links") or {}).items()}
-    reader = start_command.Reader(dict(os.environ), str(Path.cwd()), _is_program, root, links)
-    for kind in kinds:
-        for words in request.get(kind) or []:
-            reader.command([str(word) for word in words], "the start command", control=kind == "controls")
+def read_commands(application: Application, *, controls: Sequence[Sequence[str]] = ()) -> start_command.Reader:
+    """What its start commands set and start, in the environment and folder of this process; ``controls`` before."""
+    folder, root = str(Path.cwd()), Path(application.root)
+    reader = start_command.Reader(dict(os.environ), folder, _is_program, root, application.links)
+    for words in controls:
+        reader.command(list(words), "the start command", control=True)
+    for words in application.commands:
+        reader.command(list(words), "the start command", control=False)
     return reader
 
 
-def _arguments(program: start_command.Program, wanted: str) -> list[dict[str, str]]:
+def _arguments(program: start_command.Program, wanted: str) -> list[Value]:
     """The switch as an option: ``--drop-tables``, ``--cc-drop-tables=true``, ``--drop-tables yes``."""
     found = []
     for word, after in zip(program.words, (*program.words[1:], "-")):
         name, equals, value = word.partition("=")
         if name.startswith("--") and settings_values.fold(name) in (wanted, wanted.partition("_")[2]):
             given = value if equals else "true" if after.startswith("-") else after
-            found.append({"value": given, "source": f"the start command, as {word}"})
+            found.append(Value(given, f"the start command, as {word}"))
     return found
 
 
@@ -112,9 +110,9 @@ def chosen(programs: Sequence[start_command.Program]) -> list[start_command.Prog
     return certain[:_PROGRAMS]
 
 
-def _guessed(request: Mapping[str, Any], folder: str) -> start_command.Program:
+def _guessed(application: Application, folder: str) -> start_command.Program:
     """Where no program was found: the module that usually is the main one, beside the models."""
-    package = str(request["models"][0]).partition(":")[0].partition(".")[0] if request["models"] else ""
+    package = "".join(application.models[:1]).partition(":")[0].partition(".")[0]
     places = [*(f"{package}.{name}" for name in _USUAL_MAINS if package), *_USUAL_MAINS]
     with settings.importable(folder):
         for name in places:
@@ -142,19 +140,22 @@ def _script(word: str, folder: str) -> Optional[str]:
     return None
 
 
-def confined(work: alone.Work, request: Mapping[str, Any], program: start_command.Program) -> dict[str, Any]:
-    """What ``work`` says of the program in a child that reaches nothing, or only the ``problem``."""
-    limit = _BUSY * float(request.get("seconds") or _SECONDS) + _GRACE_S
+def confined(
+    record: type[R], work: Callable[[], R], application: Application, program: start_command.Program
+) -> tuple[Optional[R], str]:
+    """The ``record`` that ``work`` gives of the program in a child that reaches nothing; or None, and why there is
+    none."""
+    limit = _BUSY * application.seconds + _GRACE_S
     try:
-        return alone.run(work, limit)
+        return read(record, alone.run(lambda: as_object(work()), limit)), ""
     except DeadlineExceeded:
         problem = f"{_named(program) or 'its program'} neither served nor ended"
     except Unavailable as error:
         problem = error.message
-    return {"problem": problem}
+    return None, problem
 
 
-def until_served(request: Mapping[str, Any], program: start_command.Program) -> tuple[settings.Seen, str]:
+def until_served(application: Application, program: start_command.Program) -> tuple[settings.Seen, str]:
     """Run the program, in its folder and with its variables, until it would serve: what that opened and set, and why it
     did not come so far, or nothing."""
     variables = alone.with_own_folder(program.variables)
@@ -163,27 +164,26 @@ def until_served(request: Mapping[str, Any], program: start_command.Program) -> 
     os.chdir(program.folder)
     sys.dont_write_bytecode = True
     with settings.watched() as seen:
-        return seen, _run(request, program)
+        return seen, _run(application, program)
 
 
-def _answer(request: Mapping[str, Any], program: start_command.Program) -> dict[str, Any]:
-    variable = str(request["variable"])
-    seen, problem = until_served(request, program)
-    stages = settings.stages_of(request)
+def _answer(search: Search, program: start_command.Program) -> Findings:
+    seen, problem = until_served(search, program)
+    stages = settings.stages_of(search)
     others, own = settings_values.other_stages(stages), settings_values.own_stages(stages)
-    found = settings.made_of(seen, variable, {}, others)
-    held = switches.values(variable, own, others)
-    found += [{"value": each.value, "source": each.source} for each in held if each.certain]
-    unsure = [{"value": each.value, "source": each.source} for each in held if not each.certain]
-    return {"found": found, "unsure": unsure, "problem": problem}
+    found = settings.made_of(seen, search.variable, {}, others)
+    held = switches.values(search.variable, own, others)
+    found += [Value(each.value, each.source) for each in held if each.certain]
+    unsure = [Value(each.value, each.source) for each in held if not each.certain]
+    return Findings(tuple(found), tuple(unsure), problem)
 
 
-def _run(request: Mapping[str, Any], program: start_command.Program) -> str:
+def _run(application: Application, program: start_command.Program) -> str:
     """Import the models, and run the program until it serves. Returns why it did not come so far, or nothing."""
-    with settings.importable(program.folder), _deadline(float(request.get("seconds") or _SECONDS)):
+    with settings.importable(program.folder), _deadline(application.seconds):
         try:
-            for spec in request["models"]:
-                importlib.import_module(str(spec).partition(":")[0].strip())
+            for spec in application.models:
+                importlib.import_module(spec.partition(":")[0].strip())
             if not program.words:
                 return "what starts the API could not be told from its start command"
             _intercept_servers(program.words)
@@ -324,4 +324,4 @@ def _load_uvicorn(config: Any) -> NoReturn:
     raise Served
 
 
-CALLS: dict[str, Callable[[dict[str, Any], Emit], dict[str, Any]]] = {"environment.started": started}
+CALLS: dict[str, calls.Call] = {"environment.started": calls.of(Search, started)}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from papdeploy.environment.settings import files as files_call
+from papdeploy.environment.settings import CALLS
 from papdeploy.environment.settings_values import value_of
 from papdeploy.remote.client import Agent
 from papdeploy.sites.host import HostSite
@@ -84,7 +84,7 @@ def test_a_settings_file_is_found_whoever_loads_it(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(folder)
     for name, value in environment.items():
         monkeypatch.setenv(name, value.replace("{base}", str(tmp_path)))
-    found = files_call(request(folder), print)["found"]
+    found = CALLS["environment.files"](request(folder), print)["found"]
     assert [item["source"] for item in found] == ([f"{tmp_path}/{where}"] if where else [])
     if where:
         assert found[0]["value"] in {"false"} if "wins" in case else {"true", "yes", "1"}
