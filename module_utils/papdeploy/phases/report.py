@@ -46,7 +46,7 @@ def releases(state: State, limit: int) -> dict[str, Any]:
     rows = history.releases(state, limit)
     said = history.lines(rows) if rows else ["nothing was deployed yet"]
     said += filter(None, [state.lock.at_work()])
-    return {"releases": rows, "pap": _pap("history", said)}
+    return {"releases": [row.as_dict() for row in rows], "pap": _pap("history", said)}
 
 
 def status(
@@ -146,7 +146,7 @@ def _look(
 
 def _last(state: State) -> dict[str, Any] | None:
     journals = state.releases()
-    return history.row(journals[-1]) if journals else None
+    return history.row(journals[-1]).as_dict() if journals else None
 
 
 def _schema_ahead(stack: Stack) -> list[str]:

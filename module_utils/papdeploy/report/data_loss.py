@@ -2,51 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Optional
+from collections.abc import Sequence
+from typing import Optional
 
 from ..databases.relation_losses import Loss
+from ..releases.records import DataChecked, Entry, Failed, RollbackBegun, RollbackRefused, RolledBack
 from ..rollback import BRING_BACK
 from .format import escape
 from .records import Losses
 
-Entries = Sequence[Mapping[str, Any]]
 
-
-def gather(entries: Entries) -> Optional[dict[str, Any]]:
-    """``lost``: sentences, of what no user can have deleted; ``back``: how it came back, or nothing; ``deleted``:
-    sentences of what was deleted while the release took over, and is explained."""
-    lost: list[Loss] = []
-    deleted: list[Loss] = []
+def gather(entries: Sequence[Entry]) -> Optional[Losses]:
+    """What was lost that no user can have deleted, how it came back, and what was deleted while the release took over
+    and is explained."""
+    lost: tuple[Loss, ...] = ()
+    deleted: tuple[Loss, ...] = ()
     back = ""
     for entry in entries:
-        told = (entry["phase"], entry["event"])
-        if told == ("data_check", "failed"):
-            lost = _losses(entry.get("lost"))
-        elif told == ("data_check", "done"):
-            deleted = _losses(entry.get("losses"))
-        elif entry["phase"] == "rollback" and entry["event"] in ("begin", "refused"):
-            lost = _losses((entry.get("plan") or {}).get("lost")) or lost
-        elif told == ("rollback", "done") and entry.get("strategy") in BRING_BACK:
-            back = str(entry["strategy"])
+        if isinstance(entry, Failed) and entry.phase == "data_check":
+            lost = entry.data.lost
+        elif isinstance(entry, DataChecked):
+            deleted = entry.losses
+        elif isinstance(entry, (RollbackBegun, RollbackRefused)):
+            lost = entry.plan.lost or lost
+        elif isinstance(entry, RolledBack) and entry.strategy in BRING_BACK:
+            back = entry.strategy
     if not lost and not deleted:
         return None
-    return {
-        "lost": [loss.sentence() for loss in lost],
-        "back": back,
-        "deleted": [loss.sentence() for loss in deleted if not lost],
-    }
+    return Losses(
+        lost=tuple(loss.sentence() for loss in lost),
+        back=back,
+        deleted=() if lost else tuple(loss.sentence() for loss in deleted),
+    )
 
 
-def _losses(values: Optional[Iterable[Mapping[str, Any]]]) -> list[Loss]:
-    return [Loss.from_dict(value) for value in values or []]
-
-
-def headline(data: Optional[Mapping[str, Any]]) -> str:
+def headline(data: Optional[Losses]) -> str:
     """What leads the report's one line; nothing if nothing was lost."""
-    if not data or not data["lost"]:
+    if not data or not data.lost:
         return ""
-    return f"The release lost data, which is back by {data['back']}. " if data["back"] else "The release lost data. "
+    return f"The release lost data, which is back by {data.back}. " if data.back else "The release lost data. "
 
 
 def section(data: Optional[Losses]) -> str:

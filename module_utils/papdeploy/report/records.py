@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional, Union
 
 from ..core.records import recorded
+from ..releases.parts import Check, Statement, TableLock
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ class Rollback:
     cost: Union[dict[str, TableCost], str, None] = None
     besides: tuple[str, ...] = ()
     kept: Any = None
+    unhealthy: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,15 @@ class Refusal:
     besides: tuple[str, ...] = ()
     hint: Optional[str] = None
     lines: tuple[str, ...] = ()
+    loses: bool = False
+
+
+@dataclass(frozen=True)
+class ApiAbsence:
+    """That the API was gone before it was stopped."""
+
+    since: str = ""
+    sentence: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,20 +128,6 @@ class Losses:
     lost: tuple[str, ...] = ()
     back: str = ""
     deleted: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Statement:
-    sql: str = ""
-    ms: Optional[float] = None
-    rows: Optional[float] = None
-
-
-@dataclass(frozen=True)
-class TableLock:
-    table: str = ""
-    mode: str = ""
-    held_s: Optional[float] = None
 
 
 @dataclass(frozen=True)
@@ -230,15 +227,6 @@ class Backup:
 class RestorePoint:
     kind: Optional[str] = None
     sentence: Optional[str] = None
-
-
-@dataclass(frozen=True)
-class Check:
-    name: str = ""
-    ok: bool = False
-    detail: str = ""
-    status: Optional[int] = None
-    ms: Optional[float] = None
 
 
 @dataclass(frozen=True)
@@ -367,6 +355,7 @@ class Report:
     rollback: Optional[Rollback] = None
     rollback_refused: Optional[Refusal] = None
     rolled_back_at: Optional[str] = None
+    api_absence: Optional[ApiAbsence] = None
     data: Optional[Losses] = None
     timeline: tuple[Bar, ...] = ()
     timeline_later: tuple[Bar, ...] = ()

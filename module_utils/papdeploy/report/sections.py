@@ -8,6 +8,7 @@ from typing import Any, Optional
 from ..core.records import recorded
 from ..core.text import plural
 from ..logwatch.kinds import KINDS
+from ..releases.parts import TableLock
 from . import format, plot, rollback_sections
 from .format import escape
 from .markup import EMPTY, figures, mark, none, section, table
@@ -25,7 +26,6 @@ from .records import (
     Schema,
     Smoke,
     Step,
-    TableLock,
     Watch,
 )
 

@@ -51,9 +51,9 @@ def test_the_list_of_releases(state: State) -> None:
     release(state, end="rolled_back")
     release(state)
     rows = history.releases(state)
-    by_verdict = {row["verdict"]: row for row in rows}
-    assert by_verdict["finished"]["unavailable_s"] == 1.5 and by_verdict["finished"]["migrations"] == 1
-    assert by_verdict["rolled_back"]["failed"] == "migrate" and by_verdict["rolled_back"]["unavailable_s"] is not None
+    by_verdict = {row.verdict: row for row in rows}
+    assert by_verdict["finished"].unavailable_s == 1.5 and by_verdict["finished"].migrations == 1
+    assert by_verdict["rolled_back"].failed == "migrate" and by_verdict["rolled_back"].unavailable_s is not None
     said = "\n".join(history.lines(rows))
     assert "pap:1.8.2 → pap:1.9.0 +1" in said and "rolled back at migrate" in said and "jane@deploy-1" in said
 
@@ -61,7 +61,7 @@ def test_the_list_of_releases(state: State) -> None:
 def test_an_unfinished_release_is_listed_as_such(state: State) -> None:
     release(state, end="")
     (row,) = history.releases(state)
-    assert (row["verdict"], row["seconds"], row["watch"]) == ("unfinished", None, "none")
+    assert (row.verdict, row.seconds, row.watch) == ("unfinished", None, "none")
 
 
 def test_the_report_is_two_private_files(state: State, tmp_path: Path) -> None:
