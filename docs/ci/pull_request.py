@@ -171,8 +171,8 @@ def compare(before: dict[str, Any], after: dict[str, Any], code: int, what: str,
 
     changes = diff(before, after)
     if changes:
-        lines = [f"{sign} {text}" for change in changes for sign, text in change["lines"] if sign in "+-"]
-        raise Failed(code, f"{what}: {', '.join(c['object'] for c in changes)}\n" + "\n".join(lines[:20]), file)
+        lines = [f"{sign} {text}" for change in changes for sign, text in change.lines if sign in "+-"]
+        raise Failed(code, f"{what}: {', '.join(c.object for c in changes)}\n" + "\n".join(lines[:20]), file)
 
 
 def write_comment(options: argparse.Namespace, plan: str, new: list[str]) -> None:

@@ -236,7 +236,7 @@ def _schema(
         "checked": verdict.get("checked") or {},
         "differences_before": kept.get("differences"),
         "differences_after": verdict.get("differences"),
-        "diff": schema_text.diff(before, after) if before and after else None,
+        "diff": [asdict(change) for change in schema_text.diff(before, after)] if before and after else None,
     }
 
 

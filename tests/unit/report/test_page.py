@@ -313,19 +313,19 @@ class TestSchemaText:
     def test_what_changed(self) -> None:
         before, after = samples.catalogs()
         added, changed = schema_text.diff(before, after)
-        assert (added["change"], changed["change"]) == ("added", "changed")
-        assert ["+", "foreign key fk (id) → policies (id) on delete set null"] in added["lines"]
-        assert [line for line in changed["lines"] if line[0] != " "] == [
-            ["+", "bouncer_id  character varying(100)"],
-            ["+", "folder  character varying(50) default 'enabled'::character varying"],
-            ["+", "context_config  json"],
+        assert (added.change, changed.change) == ("added", "changed")
+        assert ("+", "foreign key fk (id) → policies (id) on delete set null") in added.lines
+        assert [line for line in changed.lines if line[0] != " "] == [
+            ("+", "bouncer_id  character varying(100)"),
+            ("+", "folder  character varying(50) default 'enabled'::character varying"),
+            ("+", "context_config  json"),
         ]
 
     def test_there_and_back_are_mirrored(self) -> None:
         before, after = samples.catalogs()
         back = schema_text.diff(after, before)
-        assert [change["change"] for change in back] == ["removed", "changed"]
-        assert {line[0] for change in back for line in change["lines"]} == {"-", " "}
+        assert [change.change for change in back] == ["removed", "changed"]
+        assert {line[0] for change in back for line in change.lines} == {"-", " "}
 
     def test_no_change(self) -> None:
         assert schema_text.diff(samples.catalogs()[0], samples.catalogs()[0]) == []
