@@ -11,6 +11,11 @@ Emit = Callable[[dict[str, Any]], None]
 Call = Callable[[dict[str, Any], Emit], dict[str, Any]]
 
 
+def telling(request: type[R], work: Callable[[R, Emit], object]) -> Call:
+    """``work``, which takes a record and gives one, as a call."""
+    return lambda value, emit: as_object(work(read_known(request, value), emit))
+
+
 def of(request: type[R], work: Callable[[R], object]) -> Call:
-    """``work``, which takes a record and gives one, as a call. It tells nothing on the way."""
-    return lambda value, emit: as_object(work(read_known(request, value)))
+    """The same for work that tells nothing on the way."""
+    return telling(request, lambda record, emit: work(record))

@@ -8,6 +8,7 @@ from typing import Any, Callable, Optional
 
 from .errors import WrongDatabase
 from .plain_json import parse
+from .records import read_known
 
 # The comment of a database that pap-deploy made: this, then JSON.
 RECORD_PREFIX = "pap-deploy "
@@ -42,7 +43,7 @@ class DatabaseIdentity:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> DatabaseIdentity:
-        return cls(str(value["started"]), int(value["oid"]), str(value["name"]), str(value.get("mark") or ""))
+        return read_known(cls, value)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

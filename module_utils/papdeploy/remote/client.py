@@ -11,13 +11,15 @@ import contextlib
 import json
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
 from ..core.errors import DeadlineExceeded, PapError, Unavailable, from_dict
+from ..core.records import read_known
 from ..core.redact import Redactor
 from ..sites.host import Process, Site
 from . import archive
-from .server import EXIT_DEADLINE
+from .server import EXIT_DEADLINE, Request
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -40,6 +42,15 @@ sys.path.insert(0, sys.argv[1])
 from papdeploy.remote.server import serve
 serve("")
 """
+
+
+@dataclass(frozen=True)
+class _Message:
+    """What the agent says: a ``result``, secrets (``values``) to be masked, an error, or an event of a call."""
+
+    event: str
+    result: dict[str, Any] = field(default_factory=dict)
+    values: tuple[str, ...] = ()
 
 
 class Agent:
@@ -93,8 +104,7 @@ class Agent:
         raised there, RemoteError for anything else, Unavailable if the agent did not start or died, DeadlineExceeded.
         """
         self.start()
-        body = {"call": name, "request": dict(request), "deadline_s": deadline_s}
-        self._send(json.dumps(body).encode())
+        self._send(json.dumps(vars(Request(name, dict(request), deadline_s))).encode())
         process = self._process
         assert process is not None
         killer = threading.Timer(deadline_s + 15, process.kill)  # where the end of the process inside is not seen
@@ -103,13 +113,13 @@ class Agent:
         try:
             for raw in iter(process.stdout.readline, b""):
                 message = json.loads(raw)
-                if message["event"] == "result":
-                    result: dict[str, Any] = message["result"]
-                    return result
-                if message["event"] == "error":
+                told = read_known(_Message, message)
+                if told.event == "result":
+                    return told.result
+                if told.event == "error":
                     raise from_dict(message)
-                if message["event"] == "secrets":
-                    self._redactor.learn(message["values"])
+                if told.event == "secrets":
+                    self._redactor.learn(told.values)
                     continue
                 if on_event:
                     on_event(message)

@@ -10,11 +10,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from ..core import processes
 from ..core.errors import PapError, RemoteError
+from ..core.records import read
 from ..core.redact import Redactor
 from ..environment import env_file
 from . import handlers
@@ -23,13 +25,22 @@ EXIT_DEADLINE = 124
 _EXIT_CALLER_GONE = 125
 
 
+@dataclass(frozen=True)
+class Request:
+    """A call by its name, what it is told, and when it is given up (seconds)."""
+
+    call: str
+    request: dict[str, Any]
+    deadline_s: float
+
+
 def serve(folder: str) -> None:
     """Inside the site: answer requests until the caller closes standard input. Never returns."""
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # from here on, whatever the app prints is diagnostics
     processes.adopt_orphans()  # what a migration starts stays below it, however it is started
     inherited = dict(os.environ)
-    requests: queue.Queue[dict[str, Any]] = queue.Queue()
+    requests: queue.Queue[Request] = queue.Queue()
 
     def end(code: int) -> None:
         sys.stderr.flush()
@@ -39,20 +50,20 @@ def serve(folder: str) -> None:
 
     def read_requests() -> None:
         while len(head := sys.stdin.buffer.read(8)) == 8:
-            requests.put(json.loads(sys.stdin.buffer.read(int.from_bytes(head, "big"))))
+            requests.put(read(Request, json.loads(sys.stdin.buffer.read(int.from_bytes(head, "big")))))
         end(_EXIT_CALLER_GONE)
 
     threading.Thread(target=read_requests, daemon=True).start()
     while True:
         request = requests.get()
-        clock = threading.Timer(request["deadline_s"], end, [EXIT_DEADLINE])
+        clock = threading.Timer(request.deadline_s, end, [EXIT_DEADLINE])
         clock.daemon = True
         clock.start()
         _answer(request, channel, inherited)
         clock.cancel()
 
 
-def _answer(request: Mapping[str, Any], channel: TextIO, inherited: Mapping[str, str]) -> None:
+def _answer(request: Request, channel: TextIO, inherited: Mapping[str, str]) -> None:
     """Answer one request. A result is data, which is compared and executed: it goes as it is; an error is masked. The
     app's own secrets go along (what it has loaded into its environment may be known only there), so that the caller
     masks them where text leaves."""
@@ -75,7 +86,7 @@ def _answer(request: Mapping[str, Any], channel: TextIO, inherited: Mapping[str,
         send(message)
 
     try:
-        result = handlers.resolve(request["call"])(request["request"], emit)
+        result = handlers.resolve(request.call)(request.request, emit)
         emit({"event": "result", "result": result})
     except PapError as error:
         learn()

@@ -1,12 +1,15 @@
-"""The agent's calls: the schema check beside the models, requests and results as plain data."""
+"""The agent's calls: the schema check beside the models."""
 
 from __future__ import annotations
 
 import os
-from typing import Any, Callable
+from dataclasses import dataclass
+from typing import Any, Optional
 
-from ..core import alone
+from ..core import alone, calls
+from ..core.calls import Emit
 from ..core.database_identity import DatabaseIdentity
+from ..core.records import as_object, read
 from ..core.redact import Redactor
 from .catalog.build import describe
 from .catalog.connect import database_url, open_session
@@ -20,90 +23,126 @@ from .models.load import ModelSet, load_models
 
 _ALONE_S = 100.0
 
-Request = dict[str, Any]
-Emit = Callable[[dict[str, Any]], None]
+
+@dataclass(frozen=True)
+class Connected:
+    """A database: its URL (default: DATABASE_URL of the environment), and the identity that a session must prove."""
+
+    url: Optional[str] = None
+    expect_database: Optional[DatabaseIdentity] = None
+    release: Optional[str] = None
+
+    def session(self) -> Session:
+        return open_session(
+            database_url(self.url), application=f"pap-deploy:{self.release or 'cli'}", expect=self.expect_database
+        )
 
 
-def _models(request: Request) -> ModelSet:
-    return load_models(request["models"], request.get("path"), extensions=request.get("extensions", ()))
+@dataclass(frozen=True)
+class Modelled(Connected):
+    """Models. ``server_version``: for which their DDL is; ``alone``: they are imported where they reach nothing."""
+
+    models: tuple[str, ...] = ()
+    path: Optional[str] = None
+    extensions: tuple[str, ...] = ()
+    server_version: int = 0
+    alone: bool = False
+
+    def load(self) -> ModelSet:
+        return load_models(self.models, self.path, extensions=self.extensions)
 
 
-def _opened(request: Request) -> Session:
-    """A session on the request's ``url``, in the database whose identity is ``expect_database``, if that is given."""
-    identity = request.get("expect_database")
-    return open_session(
-        database_url(request.get("url")),
-        application=f"pap-deploy:{request.get('release') or 'cli'}",
-        expect=DatabaseIdentity.from_dict(identity) if identity else None,
-    )
+@dataclass(frozen=True)
+class Compared(Connected):
+    """A database and the catalog that it should have; ``options`` of the check."""
+
+    expected: object = None
+    options: Optional[dict[str, Any]] = None
 
 
-def ddl(request: Request, emit: Emit) -> dict[str, Any]:
-    """{models, path?, extensions?, server_version, alone?} → {digest, ddl, tables, classes}; needs no database. With
-    ``alone`` the models are imported where they reach nothing: raises Unavailable if they do not import there."""
-    if not request.get("alone"):
+@dataclass(frozen=True)
+class Ddl:
+    digest: str
+    ddl: tuple[str, ...]
+    tables: int
+    classes: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Alone:
+    """``secrets``: what the import has loaded into the environment, which may be known only there."""
+
+    made: Ddl
+    secrets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Expected:
+    digest: str
+    catalog: Catalog
+
+
+@dataclass(frozen=True)
+class Described:
+    catalog: Catalog
+    fingerprint: str
+
+
+def ddl(request: Modelled, emit: Emit) -> Ddl:
+    """Needs no database. Raises Unavailable if the models are to be imported alone, and do not import there."""
+    if not request.alone:
         return _ddl(request)
-    found = alone.run(lambda: _ddl_with_secrets(request), _ALONE_S)
-    emit({"event": "secrets", "values": found.pop("secrets")})
-    return found
+    found = read(Alone, alone.run(lambda: as_object(_ddl_with_secrets(request)), _ALONE_S))
+    emit({"event": "secrets", "values": list(found.secrets)})
+    return found.made
 
 
-def _ddl_with_secrets(request: Request) -> dict[str, Any]:
-    """With what the import has loaded into the environment, which may be known only here."""
+def _ddl_with_secrets(request: Modelled) -> Alone:
     redactor, before = Redactor(), dict(os.environ)
     made = _ddl(request)
     redactor.learn_environment(dict(os.environ), inherited=before)
-    return {**made, "secrets": list(redactor.secrets)}
+    return Alone(made, tuple(redactor.secrets))
 
 
-def _ddl(request: Request) -> dict[str, Any]:
-    models = _models(request)
-    version = int(request["server_version"])
+def _ddl(request: Modelled) -> Ddl:
+    models, version = request.load(), request.server_version
     major = version // 10_000 if version >= 10_000 else version
-    return {
-        "digest": models.digest(major),
-        "ddl": models.ddl(version),
-        "tables": models.tables(),
-        "classes": models.classes(),
-    }
+    return Ddl(models.digest(major), tuple(models.ddl(version)), models.tables(), models.classes())
 
 
-def expected(request: Request, emit: Emit) -> dict[str, Any]:
-    """{models, path?, extensions?, url?, expect_database?} → {digest, catalog}.
-
-    ``url`` is an empty database that the caller drops.
-    """
-    models = _models(request)
+def expected(request: Modelled, emit: Emit) -> Expected:
+    """The catalog that the models make in an empty database, which the caller drops."""
+    models = request.load()
     emit({"event": "schema.models", "tables": models.tables()})
-    with _opened(request) as session:
+    with request.session() as session:
         catalog = expect(models, session)
-    return {"digest": catalog.digest, "catalog": catalog.as_json()}
+    return Expected(catalog.digest, catalog)
 
 
-def described(request: Request, emit: Emit) -> dict[str, Any]:
-    """{url?, expect_database?} → {catalog, fingerprint}; reads only."""
-    with _opened(request) as session:
+def described(request: Connected) -> Described:
+    """What a database holds; reads only."""
+    with request.session() as session:
         catalog = describe(session)
-    return {"catalog": catalog.as_json(), "fingerprint": fingerprint(catalog)}
+    return Described(catalog, fingerprint(catalog))
 
 
-def checked(request: Request, emit: Emit) -> dict[str, Any]:
-    """{url?, expect_database?, expected, options?} → the check's result as plain data; reads only."""
-    options = CheckOptions.from_dict(request.get("options"))
-    with _opened(request) as session:
-        return check(session, Catalog.from_json(request["expected"]), options).as_dict()
+def checked(request: Compared) -> dict[str, Any]:
+    """The check's result as plain data; reads only."""
+    options = CheckOptions.from_dict(request.options)
+    with request.session() as session:
+        return check(session, Catalog.from_json(request.expected), options).as_dict()
 
 
-def identified(request: Request, emit: Emit) -> dict[str, Any]:
-    """{url, expect_database} → {}: a session comes and goes, which proves where ``url`` leads."""
-    with _opened(request):
-        return {}
+def identified(request: Connected) -> Connected:
+    """A session comes and goes, which proves where the URL leads."""
+    with request.session():
+        return Connected()
 
 
-CALLS: dict[str, Callable[[Request, Emit], dict[str, Any]]] = {
-    "schema.ddl": ddl,
-    "schema.expect": expected,
-    "schema.describe": described,
-    "schema.check": checked,
-    "schema.identify": identified,
+CALLS: dict[str, calls.Call] = {
+    "schema.ddl": calls.telling(Modelled, ddl),
+    "schema.expect": calls.telling(Modelled, expected),
+    "schema.describe": calls.of(Connected, described),
+    "schema.check": calls.of(Compared, checked),
+    "schema.identify": calls.of(Connected, identified),
 }
