@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 from papdeploy.app.host_app import Api, Runtime
+from papdeploy.core import records
 from papdeploy.core.durable import private_folder
 from papdeploy.core.registry import Registry
 from papdeploy.databases.psql import Conninfo, Database, Session
@@ -148,7 +149,7 @@ def fill(server: Server, name: str) -> Database:
 
 def plain(value: Any) -> Any:
     """As it comes back out of a journal."""
-    return json.loads(json.dumps(value))
+    return json.loads(json.dumps(records.plain(value)))
 
 
 def names(server: Server) -> set[str]:

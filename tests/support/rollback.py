@@ -11,7 +11,7 @@ from papdeploy import backup, databases, rollback
 from papdeploy.core.records import as_object, read, recorded
 from papdeploy.databases import content_digest, relation_losses
 from papdeploy.databases.psql import Database, Session
-from papdeploy.releases.records import Backup, RestorePoint
+from papdeploy.releases.records import Backup, RestorePoint, Unfence
 from papdeploy.releases.version import Version
 from papdeploy.rollback import restore_point
 
@@ -46,7 +46,7 @@ INSERT INTO pap_deploy.ledger (event, identity, release) VALUES ('reverted', 'm1
 """
 
 
-def baseline(inside: Session) -> dict[str, Any]:
+def baseline(inside: Session) -> relation_losses.Baseline:
     """What the deploy keeps when the fence comes down."""
     return relation_losses.take(inside, limit_bytes=1 << 28, digest_bytes=1 << 25, ignore_schemas=("pap_deploy",))
 
@@ -58,7 +58,7 @@ def facts_of(told: Mapping[str, Any]) -> rollback.Facts:
     return replace(
         facts,
         before_version=told.get("before_version"),
-        lifted=(told.get("unfence") or {}).get("mark"),
+        lifted=recorded(Unfence, told.get("unfence") or {}).mark,
         stack=(told.get("identity") or {}).get("stack", ""),
         backup=recorded(Backup, told["backup"]) if told.get("backup") else None,
         restore_point=recorded(RestorePoint, told["restore_point"]) if told.get("restore_point") else None,
@@ -116,8 +116,8 @@ def deploy(
     )
     if up:
         as_app(behind).execute(up)
-    data: dict[str, Any] = {}
-    lifted = databases.unfence(database, R, last=lambda inside: data.update(baseline(inside))) if unfence else None
+    data: list[relation_losses.Baseline] = []
+    lifted = databases.unfence(database, R, last=lambda inside: data.append(baseline(inside))) if unfence else None
     told = {
         "release": R,
         "restore_point": as_object(point),
@@ -126,7 +126,7 @@ def deploy(
         "switched": unfence,
         "reversible": bool(down),
         "identity": {"stack": "st"},
-        "data": data or None,
+        "data": data[0] if data else None,
         "may_delete": [],
         **facts,
     }

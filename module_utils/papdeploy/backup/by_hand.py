@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import CommandFailed, PapError, Refused
+from ..core.records import read_known
 from ..core.text import plural, seconds
 from ..core.visible import visible
 from ..databases import disk, owner_login, properties
 from ..databases.managed_names import admin_session, comment_on, end_sessions, identity, look
+from ..databases.properties import Properties, Role
 from ..databases.psql import Database, Session, bind
 from ..sql.quoting import MAX_NAME_BYTES, quote_ident, quote_literal
 from .encryption import Encryption
@@ -91,8 +93,8 @@ def rebuild(
     disk.refuse_too_little(need, disk.free_at_server(server), "the database server", "the restored database")
     with admin_session(server) as session:
         _refuse_taken(session, into)
-        roles, notes = _create_roles(session, manifest["roles"])
-        traits = _possible(session, manifest["properties"], notes)
+        roles, notes = _create_roles(session, [read_known(Role, role) for role in manifest["roles"]])
+        traits = _possible(session, backup.properties, notes)
         with _new(session, server, into, traits, f"{backup.path.name}: {_UNFINISHED}") as target:
             ready = fill(target, backup, encryption, emit=emit, notes=notes, ran=notes)
             owner_login.shut_out(target)
@@ -139,47 +141,51 @@ def _refuse_taken(session: Session, name: str) -> None:
         )
 
 
-def _create_roles(session: Session, roles: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
+@dataclass(frozen=True)
+class _There:
+    rolname: str
+    rolsuper: bool
+
+
+def _create_roles(session: Session, roles: Sequence[Role]) -> tuple[list[str], list[str]]:
     """Create the roles that the server does not have, all or none: their names, and what they are not given."""
-    there = session.rows("SELECT rolname, rolsuper FROM pg_roles")
-    known = {row["rolname"] for row in there}
-    superusers = {row["rolname"] for row in there if row["rolsuper"]}
-    missing = [role for role in roles if role["rolname"] not in known]
-    known |= {role["rolname"] for role in missing}
+    there = session.records(_There, "SELECT rolname, rolsuper FROM pg_roles")
+    known = {role.rolname for role in there}
+    superusers = {role.rolname for role in there if role.rolsuper}
+    missing = [role for role in roles if role.rolname not in known]
+    known |= {role.rolname for role in missing}
     statements, notes = [], []
     for role in missing:
-        if role["rolsuper"]:
-            notes.append(f"role {role['rolname']} was a superuser; the new one is none")
-        statements.append(properties.create_role({**role, "rolsuper": False}))
+        if role.rolsuper:
+            notes.append(f"role {role.rolname} was a superuser; the new one is none")
+        statements.append(properties.create_role(replace(role, rolsuper=False)))
     for role in missing:
-        groups = [group for group in role["member_of"] if group in known - superusers]
-        gone = sorted({*role["member_of"]} - known)
-        above = sorted({*role["member_of"]} & superusers)
-        notes += [
-            f"role {role['rolname']} was a member of the superuser {group}; the new one is none" for group in above
-        ]
-        notes += [f"role {role['rolname']} was a member of {group}, which this server does not have" for group in gone]
-        statements += properties.equip_role({**role, "member_of": groups})
+        groups = tuple(group for group in role.member_of if group in known - superusers)
+        gone = sorted({*role.member_of} - known)
+        above = sorted({*role.member_of} & superusers)
+        notes += [f"role {role.rolname} was a member of the superuser {group}; the new one is none" for group in above]
+        notes += [f"role {role.rolname} was a member of {group}, which this server does not have" for group in gone]
+        statements += properties.equip_role(replace(role, member_of=groups))
     if statements:
         session.execute(";".join(["BEGIN", *statements, "COMMIT"]))
-    return [role["rolname"] for role in missing], notes
+    return [role.rolname for role in missing], notes
 
 
-def _possible(session: Session, traits: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+def _possible(session: Session, traits: Properties, notes: list[str]) -> Properties:
     """The traits of the database as this server can give them."""
-    wanted = traits["tablespace"]
-    if session.rows(f"SELECT 1 AS one FROM pg_tablespace WHERE spcname = {quote_literal(wanted)}"):
-        return dict(traits)
+    wanted = traits.tablespace
+    if session.scalar(f"SELECT 1 AS one FROM pg_tablespace WHERE spcname = {quote_literal(wanted)}"):
+        return traits
     notes.append(f"it was in tablespace {wanted}, which this server does not have; it is in the default one")
-    return {**traits, "tablespace": "pg_default"}
+    return replace(traits, tablespace="pg_default")
 
 
 @contextlib.contextmanager
-def _new(session: Session, server: Database, name: str, traits: Mapping[str, Any], comment: str) -> Iterator[Database]:
+def _new(session: Session, server: Database, name: str, traits: Properties, comment: str) -> Iterator[Database]:
     """A new empty database, closed to all but its owner until it is whole; dropped again if the block fails."""
     version = int(session.scalar("SELECT current_setting('server_version_num')::int AS v"))
     try:
-        session.execute(f"{properties.create_like(name, dict(traits), version)} ALLOW_CONNECTIONS false")
+        session.execute(f"{properties.create_like(name, traits, version)} ALLOW_CONNECTIONS false")
     except CommandFailed:
         with admin_session(server) as fresh:  # another restore may have taken the name in the same moment
             _refuse_taken(fresh, name)
@@ -201,11 +207,11 @@ def _new(session: Session, server: Database, name: str, traits: Mapping[str, Any
         raise
 
 
-def _finish(session: Session, name: str, traits: Mapping[str, Any]) -> None:
+def _finish(session: Session, name: str, traits: Properties) -> None:
     """Owner, privileges, settings and comment as they were; open to whom it was open."""
     steps = [
-        *properties.apply(name, dict(traits)),
-        f"ALTER DATABASE {quote_ident(name)} CONNECTION LIMIT {int(traits['connection_limit'])}",
-        comment_on(name, traits["comment"]),
+        *properties.apply(name, traits),
+        f"ALTER DATABASE {quote_ident(name)} CONNECTION LIMIT {traits.connection_limit}",
+        comment_on(name, traits.comment),
     ]
     session.execute(";".join(["BEGIN", *steps, "COMMIT"]))

@@ -13,14 +13,22 @@ from ..core import earlier_names, text
 from ..core.durable import sync_folder
 from ..core.errors import Refused
 from ..core.plain_json import parse
+from ..core.records import read_known
 from ..core.regular import read_regular
-from ..databases.content_digest import ContentDigest
+from ..databases.content_digest import ContentDigest, Positions
+from ..databases.properties import Properties
+from ..databases.write_snapshot import Mark
 from . import acceptance, files
 
 FORMAT = 1
 SUFFIX = ".manifest.json"
 GLOBALS = ".globals.sql"
 _DAMAGED = "Do not restore from it. Take the next older backup, and look at the disk."
+
+
+@dataclass(frozen=True)
+class _Sequences:
+    after: Positions
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,20 @@ class Backup:
     @property
     def digest(self) -> ContentDigest:
         return ContentDigest.from_dict(self.manifest["content_digest"])
+
+    @property
+    def mark(self) -> Mark:
+        """When the dump's snapshot was taken."""
+        return read_known(Mark, self.manifest["mark"], "mark")
+
+    @property
+    def properties(self) -> Properties:
+        return read_known(Properties, self.manifest["properties"], "properties")
+
+    @property
+    def sequences_after(self) -> Positions:
+        """Where the sequences stood after the dump."""
+        return read_known(_Sequences, {"after": self.manifest["sequences_after"]}).after
 
     @property
     def scratch(self) -> Optional[str]:

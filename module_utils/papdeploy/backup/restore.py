@@ -66,7 +66,7 @@ def restore(
     started = time.monotonic()
     encryption = Encryption.of(encryption)
     backup = restorable(database, path, expected, encryption)
-    target = lifecycle.create_empty(database, release, kind, traits=backup.manifest["properties"])
+    target = lifecycle.create_empty(database, release, kind, traits=backup.properties)
     ran: list[str] = []
     try:
         # The API is to work on a restored one at once.
@@ -148,7 +148,7 @@ def fill(
     newer = notes is not None and facts.major > manifest["server_version"] // 10000
     compare: Callable[..., content_digest.Found] = content_digest.look_across if newer else content_digest.look
     known = [entry["difference"] for entry in manifest.get("accepted", [])]
-    found = compare(backup.digest, content_digest.take(copy), moving=manifest["sequences_after"], accepted=known)
+    found = compare(backup.digest, content_digest.take(copy), moving=backup.sequences_after, accepted=known)
     if notes is not None:
         notes += found.notes
     acceptance.refuse(

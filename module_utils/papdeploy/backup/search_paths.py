@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Optional
+from dataclasses import dataclass
+from typing import Optional
 
 from ..core.errors import CommandFailed, Refused
 from ..core.text import plural
@@ -58,13 +59,31 @@ SELECT n.nspname AS name FROM pg_namespace n WHERE {user_schema()} AND has_schem
 ORDER BY n.nspname <> 'public', 1"""
 
 
+@dataclass(frozen=True)
+class _Table:
+    schema: str
+    name: str
+
+
+@dataclass(frozen=True)
+class _Function:
+    """A function in SQL that a restore runs: for ``what``, and where that is not always, for the rows of a table."""
+
+    oid: int
+    name: str
+    schema: str
+    what: str
+    rows_of: Optional[_Table]
+    owner: str
+
+
 def refuse_dependent(database: Database) -> None:
     """Raise Refused, naming each SQL function that a restore would stumble over and the statement that mends it. The
     server itself judges: it parses the function under the restore's path and under the application's."""
     with database.session() as session:
         # A check or generated column is evaluated for rows only; what a table without rows would do cannot fail.
-        used = {row["oid"]: row for row in session.rows(_USED) if _runs(session, row["rows_of"])}
-        schemas = [row["name"] for row in session.rows(_PATH)] if used else []
+        used = {each.oid: each for each in session.records(_Function, _USED) if _runs(session, each.rows_of)}
+        schemas = session.column(_PATH) if used else []
     # To parse is to run what reads the literals: not with the rights of a superuser.
     found = list(_dependent(database, list(used.values()), schemas)) if used else []
     if found:
@@ -76,20 +95,20 @@ def refuse_dependent(database: Database) -> None:
         )
 
 
-def _runs(session: Session, rows_of: Optional[dict[str, str]]) -> bool:
+def _runs(session: Session, rows_of: Optional[_Table]) -> bool:
     if rows_of is None:
         return True
     return bool(table_reader.rows(session, [table_reader.query(rows_of, "SELECT true AS found", "LIMIT 1")]))
 
 
-def _dependent(live: Database, used: list[dict[str, Any]], schemas: list[str]) -> Iterator[tuple[str, str, str]]:
-    parsing = {owner: _parsing(live, owner) for owner in {str(function["owner"]) for function in used}}
+def _dependent(live: Database, used: list[_Function], schemas: list[str]) -> Iterator[tuple[str, str, str]]:
+    parsing = {owner: _parsing(live, owner) for owner in {function.owner for function in used}}
     for function in used:
-        database = parsing[function["owner"]]
-        path = [function["schema"], *(name for name in schemas if name != function["schema"])]
-        if not _parses(database, function["oid"], []) and _parses(database, function["oid"], path):
-            needed = _shortest(database, function["oid"], path)
-            yield function["name"], function["what"], mending(function["name"], needed)
+        database = parsing[function.owner]
+        path = [function.schema, *(name for name in schemas if name != function.schema)]
+        if not _parses(database, function.oid, []) and _parses(database, function.oid, path):
+            needed = _shortest(database, function.oid, path)
+            yield function.name, function.what, mending(function.name, needed)
 
 
 def _parsing(live: Database, owner: str) -> Database:

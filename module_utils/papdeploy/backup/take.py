@@ -15,6 +15,7 @@ from typing import IO, Any, Callable, Optional
 from ..core import text
 from ..core.durable import sync_folder
 from ..core.errors import PapError, Refused
+from ..core.records import as_object, plain
 from ..databases import content_digest, disk, lifecycle, properties, write_snapshot
 from ..databases.content_digest import ContentDigest
 from ..databases.ledger_table import ledger_rows
@@ -132,14 +133,14 @@ def take(
             "server_version": facts.version,
             "tool_version": database.tool_version("pg_dump"),
             "ledger_head": about["ledger_head"],
-            "mark": about["mark"],
-            "properties": about["properties"],
-            "roles": about["roles"],
+            "mark": as_object(about["mark"]),
+            "properties": as_object(about["properties"]),
+            "roles": plain(about["roles"]),
             "tables": original.table_count,
             "rows": original.rows,
             "content_hash": content.digest,
             "content_digest": {**content.as_dict()},
-            "sequences_after": after if proof != "full" else content.sequences,
+            "sequences_after": as_object(after if proof != "full" else content.sequences),
             "notes": [*found.notes, *_ran_as_superuser(job, trusted)],
             "needs_superuser": beyond,
             "owners": rights.owners(session),
@@ -308,7 +309,7 @@ def _prove(
     scratch: Optional[Database],
     proof: str,
     original: ContentDigest,
-    after: content_digest.Nested,
+    after: content_digest.Positions,
     accepted: Sequence[acceptance.Acceptance],
 ) -> tuple[Optional[ContentDigest], content_digest.Found]:
     if scratch is None:

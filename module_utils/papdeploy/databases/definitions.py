@@ -7,13 +7,16 @@ What is defined otherwise later was changed by others, and rolling back with the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Optional
 
 from ..core.text import few
 from . import content_digest, properties, write_snapshot
 from .content_digest import ContentDigest
 from .other_losses import Change
+from .properties import Setting
 from .psql import Database, Session
+from .write_snapshot import Counters
 
 _LOCK_TIMEOUT_S = 15.0
 _MOST = 6
@@ -30,23 +33,50 @@ _RELATIONS = {"r": "table", "p": "table", "v": "view", "m": "materialized view",
 _PARTS = ("column", "constraint", "trigger", "rule", "policy")
 
 
-def note(database: Database) -> dict[str, Any]:
-    """The definitions of this moment, as plain data. Raises CommandFailed if a table stays locked."""
+@dataclass(frozen=True)
+class Stamp:
+    """How often the catalogs were written to, of which database (OID): two equal ones mean that nothing was defined."""
+
+    writes: Optional[str]
+    counters: Counters
+    database: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class Own:
+    """Owner, privileges and settings. Comment and connection limit stay with the live name whatever takes its place."""
+
+    owner: str
+    privileges: tuple[str, ...]
+    settings: tuple[Setting, ...]
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """What a database was at a moment. ``catalog``: the content digest, as plain data."""
+
+    stamp: Stamp
+    catalog: Mapping[str, Any]
+    properties: Own
+
+
+def note(database: Database) -> Definitions:
+    """The definitions of this moment. Raises CommandFailed if a table stays locked."""
     with content_digest.snapshot_session(database) as session:
         stamp = _stamp(session)  # before the catalog: what comes between counts as later
-        return {"stamp": stamp, "catalog": _catalog(database, session).as_dict(), **_own(session, database)}
+        return Definitions(stamp, _catalog(database, session).as_dict(), _own(session, database))
 
 
-def changed(database: Database, noted: Mapping[str, Any], ignore_schemas: Sequence[str] = ()) -> list[Change]:
+def changed(database: Database, noted: Definitions, ignore_schemas: Sequence[str] = ()) -> list[Change]:
     """What is defined otherwise than ``noted``. The catalog is read only where it was written to since."""
     with content_digest.snapshot_session(database) as session:
-        if write_snapshot.elsewhere(session, noted["stamp"]):
+        if write_snapshot.elsewhere(session, noted.stamp.database):
             return []  # a rollback has put another database in its place: the mark says that nothing can be told
-        found = [*_settings(noted["properties"], _own(session, database)["properties"])]
-        if _stamp(session) == noted["stamp"]:
+        found = [*_settings(noted.properties, _own(session, database))]
+        if _stamp(session) == noted.stamp:
             return found
         now = _catalog(database, session)
-    before = ContentDigest.from_dict(noted["catalog"])
+    before = ContentDigest.from_dict(noted.catalog)
     return [*between(before, now, ignore_schemas), *found]
 
 
@@ -72,24 +102,18 @@ def _catalog(database: Database, session: Session) -> ContentDigest:
     return content_digest.take(database, session=session, rows=False, lock_timeout_s=_LOCK_TIMEOUT_S)
 
 
-def _stamp(session: Session) -> dict[str, Any]:
-    moment = write_snapshot.moment(session)
-    return {
-        "writes": session.scalar(_WRITES),
-        "counters": session.rows(write_snapshot.COUNTERS)[0],
-        "database": moment["database"],
-    }
+def _stamp(session: Session) -> Stamp:
+    database = write_snapshot.moment(session).database
+    return Stamp(session.scalar(_WRITES), write_snapshot.counters(session), database)
 
 
-def _own(session: Session, database: Database) -> dict[str, Any]:
-    """Owner, privileges and settings. Comment and connection limit stay with the live name whatever takes its place."""
+def _own(session: Session, database: Database) -> Own:
     found = properties.capture(session, database.conninfo.dbname)
-    return {"properties": {key: found[key] for key in ("owner", "privileges", "settings")}}
+    return Own(found.owner, found.privileges, found.settings)
 
 
-def _settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
-    words = {"owner": "owner", "privileges": "privileges", "settings": "settings"}
-    names = [word for key, word in words.items() if before[key] != after[key]]
+def _settings(before: Own, after: Own) -> Iterator[Change]:
+    names = [field.name for field in fields(Own) if getattr(before, field.name) != getattr(after, field.name)]
     if names:
         yield Change(f"changed since: {' and '.join(names)} of the database itself")
 

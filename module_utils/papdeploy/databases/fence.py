@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any, Callable, Optional
 
 from ..core.errors import PapError, Refused, Unavailable
+from ..core.records import as_object
 from ..sql.quoting import quote_ident, quote_literal
 from . import write_snapshot
 from .managed_names import (
@@ -128,7 +129,7 @@ def unfence(
         lifting = _lifting(standing, live)
         ended = alone(session, database, standing.release, (standing.name,), lifting, seconds=seconds)
     database.registry.gone(standing.name)
-    return {"lifted": True, "database": live, "release": standing.release, "mark": mark, "ended": ended}
+    return {"lifted": True, "database": live, "release": standing.release, "mark": as_object(mark), "ended": ended}
 
 
 def fence_state(database: Database) -> Optional[dict[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
 from ..core.errors import CommandFailed, PapError, Refused
+from ..core.records import as_object, read_known
 from ..core.registry import LIVE
 from ..sql.quoting import quote_ident, quote_literal
 from . import foreign_servers, properties
@@ -34,6 +35,7 @@ from .managed_names import (
     undroppable,
     why_not_ours,
 )
+from .properties import Properties
 from .psql import Database, Session, bind
 
 
@@ -42,7 +44,7 @@ def create_empty(
     release: str,
     kind: str = "scratch",
     *,
-    traits: Optional[dict[str, Any]] = None,
+    traits: Optional[Properties] = None,
     live: str = "",
 ) -> Database:
     """A new empty database beside ``database`` with its owner, encoding and locale (or those of ``traits``).
@@ -98,7 +100,7 @@ def snapshot(database: Database, release: str, *, live: str, source: str = "", k
                 method = _clone_or_copy(database, release, statement)
             else:
                 session.execute(statement)
-        found = _record(session, database, kind, live, release, connect=False, traits=traits)
+        found = _record(session, database, kind, live, release, connect=False, traits=as_object(traits))
         return {
             "kind": "snapshot",
             "database": name,
@@ -122,9 +124,7 @@ def _clone_or_copy(database: Database, release: str, statement: str) -> str:
     return "copy"
 
 
-def swap(
-    database: Database, release: str, replacement: str, *, traits: Optional[dict[str, Any]] = None
-) -> dict[str, Any]:
+def swap(database: Database, release: str, replacement: str, *, traits: Optional[Properties] = None) -> dict[str, Any]:
     """Put database ``replacement`` (ours) in the place of the live one, which is kept as ``<db>__failed_<release>``.
 
     Both renames, the owner, privileges, settings and connection limits of the live database (or ``traits``) and the
@@ -151,7 +151,8 @@ def swap(
         if problems:
             raise Refused(f"{live} cannot be swapped: {problems[0]}", hint=" ".join(problems[1:]), obstacles=problems)
         before = current.record["before"]
-        wanted = traits or fresh.record.get("traits") or properties.capture(session, current.name)
+        noted = fresh.record.get("traits")
+        wanted = traits or (read_known(Properties, noted) if noted else properties.capture(session, current.name))
         oids = {"oid": fresh.found.oid, "was": current.found.oid}
         intend(session, database, failed, "failed", release, oids["was"])
         intend(session, database, live, LIVE, release, **oids)

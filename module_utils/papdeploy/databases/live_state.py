@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Optional
 
 from ..core.clock import now
 from ..core.database_identity import DatabaseIdentity
@@ -24,6 +23,16 @@ GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2 LIMIT 8"""
 
 
 @dataclass(frozen=True)
+class Others:
+    """The sessions of one program, role and address."""
+
+    application: Optional[str]
+    role: Optional[str]
+    address: Optional[str]
+    sessions: int
+
+
+@dataclass(frozen=True)
 class LiveState:
     """Which database it is, every object of its catalog, the write counters of every table, and what its server has in
     force for it, in one snapshot."""
@@ -31,7 +40,7 @@ class LiveState:
     at: str
     identity: DatabaseIdentity
     catalog: ContentDigest
-    counters: Mapping[str, Any]
+    counters: write_snapshot.Mark
     server: server_state.ServerState
 
 
@@ -59,15 +68,13 @@ def changes(before: LiveState, after: LiveState) -> LiveChanges:
     found = [*server_state.changes(before.server, after.server), *content_digest.compare(before.catalog, after.catalog)]
     if before.identity.oid != after.identity.oid:
         found.insert(0, f"{after.identity.name} is another database (OID {after.identity.oid}) than before.")
-    tables, old = after.counters["tables"], before.counters["tables"]
+    tables, old = after.counters.tables, before.counters.tables
     both = sorted(set(tables) & set(old))
-    found += [f"table {name} was dropped and made again." for name in both if tables[name]["oid"] != old[name]["oid"]]
+    found += [f"table {name} was dropped and made again." for name in both if tables[name].oid != old[name].oid]
     moved = [name for name in both if _counted(tables[name]) != _counted(old[name])]
-    ledger = [name for name in moved if tables[name]["schema"] == LEDGER_SCHEMA]
+    ledger = [name for name in moved if tables[name].schema == LEDGER_SCHEMA]
     found += [f"rows were written to {name}: migrations ran on this database." for name in ledger]
-    same_counters = (
-        before.counters["counters"] == after.counters["counters"] and before.counters["counters"]["counting"]
-    )
+    same_counters = after.counters.counters.went_on_from(before.counters.counters)
     return LiveChanges(found, [name for name in moved if name not in ledger] if same_counters else None)
 
 
@@ -77,10 +84,10 @@ def from_outside(database: Database, before: LiveState) -> list[str]:
         return server_state.changes(before.server, server_state.take(session, before.identity.oid))
 
 
-def others(session: Session) -> list[dict[str, Any]]:
+def others(session: Session) -> list[Others]:
     """Who is connected besides pap-deploy, the most sessions first."""
-    return session.rows(_OTHERS)
+    return session.records(Others, _OTHERS)
 
 
-def _counted(table: Mapping[str, Any]) -> tuple[int, ...]:
-    return tuple(int(table[key]) for key in ("file", "inserted", "updated", "deleted"))
+def _counted(table: write_snapshot.Table) -> tuple[int, ...]:
+    return table.file, table.inserted, table.updated, table.deleted

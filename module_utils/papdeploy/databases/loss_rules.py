@@ -45,16 +45,15 @@ def _explained(loss: Loss, baseline: Baseline, declared: set[str], stage: str) -
 
 def _ancestors(table: str, baseline: Baseline) -> Iterator[str]:
     """The tables of which it was a partition or a child, from its parent upwards."""
-    relations = baseline["relations"]
-    while parent := (relations.get(table) or {}).get("parent"):
-        yield parent
-        table = parent
+    while (entry := baseline.relations.get(table)) and entry.parent:
+        yield entry.parent
+        table = entry.parent
 
 
 def _turns_over(table: str, baseline: Baseline) -> bool:
     """Whether as many rows had been deleted from it before the release as it holds: a queue, sessions, a cache."""
-    entry = baseline["relations"].get(table) or {}
-    return int(entry.get("deleted") or 0) >= max(1, int(entry.get("rows", entry.get("estimate")) or 0))
+    entry = baseline.relations.get(table)
+    return entry is not None and entry.deleted >= max(1, entry.estimate if entry.rows is None else entry.rows)
 
 
 def listed(losses: Sequence[Loss], most: int = 6) -> str:

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Optional
 
 from ..core.text import few, plural
 from . import table_reader
 from .content_digest.queries import no_member, unlocked, user_schema
 from .psql import Session
-
-Positions = dict[str, dict[str, Any]]
 
 _SEQUENCES = f"""
 SELECT n.nspname AS schema, c.relname AS name, c.oid::int8 AS oid, q.seqincrement AS step, q.seqcache AS cache,
@@ -34,7 +32,6 @@ SELECT c.relname AS name, pg_stat_get_tuples_inserted(c.oid) AS inserted, pg_sta
        pg_stat_get_tuples_deleted(c.oid) AS deleted, pg_relation_size(c.oid) AS bytes,
        has_table_privilege(c.oid, 'SELECT') AS readable
 FROM pg_class c WHERE c.oid IN ('pg_catalog.{_PAGES}'::regclass, 'pg_catalog.{_OBJECTS}'::regclass)"""
-_COUNTERS = ("inserted", "updated", "deleted")
 _NAMED = 3
 
 # Only superusers and members of pg_read_all_data may read the catalog of the content. Who may not, looks at the
@@ -43,6 +40,94 @@ _SMALL_BYTES = 4 * 1024 * 1024
 _CONTENTS = f"""
 SELECT m.oid::text AS id, md5(lo_get(m.oid, 0, 1048576)) AS digest
 FROM pg_catalog.{_OBJECTS} m WHERE pg_has_role(m.lomowner, 'USAGE')"""
+
+
+@dataclass(frozen=True)
+class _Sequence:
+    """A sequence as the catalog has it."""
+
+    schema: str
+    name: str
+    oid: int
+    step: int
+    cache: int
+    owned: bool
+    readable: bool
+
+
+@dataclass(frozen=True)
+class _Read:
+    oid: int
+    last: str
+    called: bool
+
+
+@dataclass(frozen=True)
+class Position:
+    """The position of a sequence. One that cannot be read now has ``last`` None: it is locked, or we have no right to
+    it (then no backup can be made either, nor a restore)."""
+
+    schema: str
+    oid: int
+    step: int
+    cache: int
+    owned: bool
+    last: Optional[str]
+    called: Optional[bool] = None
+
+    def __str__(self) -> str:
+        return f"{int(self.last or 0)}{'' if self.called else ' (not yet used)'}"
+
+
+Positions = Mapping[str, Position]
+
+
+@dataclass(frozen=True)
+class Writes:
+    """Rows of a catalog that were ever written."""
+
+    inserted: int
+    updated: int
+    deleted: int
+
+    def since(self, before: Writes) -> Writes:
+        inserted, updated = self.inserted - before.inserted, self.updated - before.updated
+        return Writes(inserted, updated, self.deleted - before.deleted)
+
+    @property
+    def total(self) -> int:
+        return self.inserted + self.updated + self.deleted
+
+
+@dataclass(frozen=True)
+class _Catalog:
+    """One of the two catalogs of large objects."""
+
+    name: str
+    inserted: int
+    updated: int
+    deleted: int
+    bytes: int
+    readable: bool
+
+    @property
+    def writes(self) -> Writes:
+        return Writes(self.inserted, self.updated, self.deleted)
+
+
+@dataclass(frozen=True)
+class _Content:
+    id: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class LargeObjects:
+    """What was written to the two catalogs; and by object the digest of its beginning, where only that tells."""
+
+    pg_largeobject: Writes
+    pg_largeobject_metadata: Writes
+    contents: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -55,27 +140,22 @@ class Change:
     numbers: bool = False
 
 
-def note(session: Session) -> dict[str, Any]:
-    """The part of a mark that is about neither rows nor tables."""
-    return {"sequences": positions(session), "large_objects": _large_objects(session)}
-
-
 def positions(session: Session) -> Positions:
-    """The position of every sequence by "schema.name". One that cannot be read now has ``last`` None: it is locked, or
-    we have no right to it (then no backup can be made either, nor a restore)."""
-    found: Positions = {}
-    listed = session.rows(_SEQUENCES)
-    readable = [entry for entry in listed if entry["readable"]]
+    """The position of every sequence by "schema.name"."""
+    listed = session.records(_Sequence, _SEQUENCES)
     queries = [
-        table_reader.query(entry, f"SELECT {int(entry['oid'])} AS oid, last_value::text AS last, is_called AS called")
-        for entry in readable
+        table_reader.query(one, f"SELECT {one.oid} AS oid, last_value::text AS last, is_called AS called")
+        for one in listed
+        if one.readable
     ]
     # By the owner's login as well: what was a sequence a moment ago may be a table now.
-    read = {int(row.pop("oid")): row for row in table_reader.rows(session, queries)}
-    for entry in listed:
-        kept = {key: entry[key] for key in ("schema", "oid", "step", "cache", "owned")}
-        found[f"{entry['schema']}.{entry['name']}"] = {**kept, **read.get(int(entry["oid"]), {"last": None})}
-    return found
+    read = {row.oid: row for row in table_reader.records(session, _Read, queries)}
+    return {f"{one.schema}.{one.name}": _position(one, read.get(one.oid)) for one in listed}
+
+
+def _position(one: _Sequence, at: Optional[_Read]) -> Position:
+    last, called = (at.last, at.called) if at else (None, None)
+    return Position(one.schema, one.oid, one.step, one.cache, one.owned, last, called)
 
 
 def taken(before: Positions, after: Positions) -> dict[str, int]:
@@ -93,88 +173,85 @@ def moved(
     mine = 0
     for name, entry in after.items():
         old = before.get(name)
-        if entry["schema"] in ignore_schemas or entry["last"] is None:
+        if entry.schema in ignore_schemas or entry.last is None:
             continue  # a locked one is looked at again under the fence
-        if old is None or int(old["oid"]) != int(entry["oid"]):
-            if entry["called"]:
-                changes.append(Change(f"sequence {name}, made since, has come to {int(entry['last'])}"))
+        if old is None or old.oid != entry.oid:
+            if entry.called:
+                changes.append(Change(f"sequence {name}, made since, has come to {int(entry.last)}"))
             continue
         count = _taken(old, entry)
         if count is not None and 0 < count <= own.get(name, 0):
             mine += count
-        elif count != 0 or old["last"] != entry["last"]:
-            only_numbers = count is not None and bool(entry["owned"])
+        elif count != 0 or old.last != entry.last:
+            only_numbers = count is not None and entry.owned
             changes.append(Change(_sentence(name, old, entry, count), numbers=only_numbers))
     for name, old in before.items():
-        if name not in after and not old["owned"] and old["schema"] not in ignore_schemas:
+        if name not in after and not old.owned and old.schema not in ignore_schemas:
             changes.append(Change(f"sequence {name} was dropped", back=True))  # an owned one went with its column
     return changes, mine
 
 
-def _taken(old: Mapping[str, Any], new: Mapping[str, Any]) -> Optional[int]:
+def _taken(old: Position, new: Position) -> Optional[int]:
     """Numbers that lead from one position to the other; None if none do, or one of them is not known."""
-    if old["last"] is None or new["last"] is None or int(old["oid"]) != int(new["oid"]):
+    if old.last is None or new.last is None or old.oid != new.oid:
         return None
-    steps, rest = divmod(int(new["last"]) - int(old["last"]), int(new["step"]))
-    count = steps + int(new["called"]) - int(old["called"])
+    steps, rest = divmod(int(new.last) - int(old.last), new.step)
+    count = steps + bool(new.called) - bool(old.called)
     return None if rest or count < 0 else count
 
 
-def _sentence(name: str, old: Mapping[str, Any], new: Mapping[str, Any], count: Optional[int]) -> str:
-    if old["last"] is None:
-        return f"sequence {name} stands at {_said(new)}, and could not be read before"
-    way = f"from {_said(old)} to {_said(new)}"
+def _sentence(name: str, old: Position, new: Position, count: Optional[int]) -> str:
+    if old.last is None:
+        return f"sequence {name} stands at {new}, and could not be read before"
+    way = f"from {old} to {new}"
     if count is None:
         return f"sequence {name} was set {way}"
-    up_to = "up to " if int(new["cache"]) > 1 else ""
+    up_to = "up to " if new.cache > 1 else ""
     return f"sequence {name} went {way}, {up_to}{plural(count, 'number')}"
-
-
-def _said(position: Mapping[str, Any]) -> str:
-    return f"{int(position['last'])}{'' if position['called'] else ' (not yet used)'}"
 
 
 def writes(session: Session) -> int:
     """How many pieces of large objects were ever written, by the counters."""
-    return sum(int(row[key]) for row in session.rows(_LARGE_OBJECTS) for key in _COUNTERS)
+    return sum(catalog.writes.total for catalog in _catalogs(session))
 
 
-def _large_objects(session: Session) -> dict[str, dict[str, Any]]:
-    rows = session.rows(_LARGE_OBJECTS)
-    counters = {row["name"]: {key: int(row[key]) for key in _COUNTERS} for row in rows}
-    return {**counters, "contents": _contents(session, rows)}
+def _catalogs(session: Session) -> tuple[_Catalog, _Catalog]:
+    """That of the content, and that of the objects."""
+    found = {catalog.name: catalog for catalog in session.records(_Catalog, _LARGE_OBJECTS)}
+    return found[_PAGES], found[_OBJECTS]
 
 
-def _contents(session: Session, tables: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    pages = next(row for row in tables if row["name"] == _PAGES)
-    if pages["readable"] or int(pages["bytes"]) > _SMALL_BYTES:
+def of_large_objects(session: Session) -> LargeObjects:
+    pages, objects = _catalogs(session)
+    return LargeObjects(pages.writes, objects.writes, _contents(session, pages))
+
+
+def _contents(session: Session, pages: _Catalog) -> dict[str, str]:
+    if pages.readable or pages.bytes > _SMALL_BYTES:
         return {}
-    return {row["id"]: row["digest"] for row in session.rows(_CONTENTS)}
+    return {row.id: row.digest for row in session.records(_Content, _CONTENTS)}
 
 
 def large_objects(
-    session: Session, before: Mapping[str, Mapping[str, Any]], newer: str, *, certain: bool, others: int, most: int
+    session: Session, before: LargeObjects, newer: str, *, certain: bool, others: int, most: int
 ) -> list[Change]:
     """The large objects that were written or deleted since. ``newer``: the condition on a row version ``t``; the
     counters are those of then if ``certain``. Of more than ``most`` bytes the content is not read: the counters say how
     many pieces of it were written at most, and the other catalog which objects were made or given away."""
-    tables = {row["name"]: row for row in session.rows(_LARGE_OBJECTS)}
-    since = {
-        name: {key: int(row[key]) - int(before[name][key]) if certain else 0 for key in _COUNTERS}
-        for name, row in tables.items()
-    }
-    if certain and not others and not any(any(counts.values()) for counts in since.values()):
+    pages, objects = _catalogs(session)
+    pieces = pages.writes.since(before.pg_largeobject)
+    made = objects.writes.since(before.pg_largeobject_metadata)
+    if certain and not others and pieces == made == Writes(0, 0, 0):
         return []
     queries = [f"SELECT t.oid::int8 AS id FROM pg_catalog.{_OBJECTS} AS t WHERE {newer}"]
-    whole = tables[_PAGES]["readable"] and int(tables[_PAGES]["bytes"]) <= most
+    whole = pages.readable and pages.bytes <= most
     if whole:
         queries.append(f"SELECT t.loid::int8 FROM pg_catalog.{_PAGES} AS t WHERE {newer}")
-    written = {int(row["id"]) for row in session.rows(" UNION ".join(queries))}
-    digests = _contents(session, [*tables.values()])
-    rewritten = {int(key) for key, digest in digests.items() if before["contents"].get(key) != digest}
-    pieces = since[_PAGES]["inserted"] + since[_PAGES]["updated"]
-    unseen = 0 if whole or rewritten else pieces
-    return [*_written(sorted(written | rewritten)), *_unnamed(unseen, since[_OBJECTS]["deleted"])]
+    written = {int(oid) for oid in session.column(" UNION ".join(queries))}
+    digests = _contents(session, pages)
+    rewritten = {int(key) for key, digest in digests.items() if before.contents.get(key) != digest}
+    unseen = pieces.inserted + pieces.updated if certain and not (whole or rewritten) else 0
+    return [*_written(sorted(written | rewritten)), *_unnamed(unseen, made.deleted if certain else 0)]
 
 
 def _written(ids: Sequence[int]) -> Iterator[Change]:

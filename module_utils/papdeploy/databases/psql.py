@@ -8,17 +8,20 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Optional
+from typing import Any, Optional, TypeVar
 
 from ..core import conninfo, database_identity, encodings
 from ..core.database_identity import IDENTITY, DatabaseIdentity
 from ..core.errors import CommandFailed, PapError, Unavailable
+from ..core.records import read
 from ..core.registry import Registry
 from ..core.text import plural
 from ..sites.host import Process, Site
 from ..sql import lock_holders
 from ..sql.quoting import quote_literal
 from . import owner_login
+
+R = TypeVar("R")
 
 # A session resolves names, prints values and runs statements by settings that any owner of a database or role can store
 # there (ALTER DATABASE … SET, ALTER ROLE … SET): a function or operator that an application's role has planted in
@@ -186,10 +189,17 @@ class Session:
         result: list[dict[str, Any]] = json.loads("\n".join(lines))
         return result
 
+    def records(self, record: type[R], query: str) -> list[R]:
+        """The rows of one query, each a ``record`` with its columns for fields."""
+        return [read(record, row) for row in self.rows(query)]
+
+    def column(self, query: str) -> list[Any]:
+        """The first column of every row."""
+        return [next(iter(row.values())) for row in self.rows(query)]
+
     def scalar(self, query: str) -> Any:
         """The first column of the first row, or None."""
-        rows = self.rows(query)
-        return next(iter(rows[0].values())) if rows else None
+        return next(iter(self.column(query)), None)
 
     def close(self) -> None:
         """End the session and those beside it; what was not committed is rolled back by the server."""
@@ -235,9 +245,15 @@ class Session:
             return f"by whom cannot be asked ({error.message.rstrip('.')})", "See pg_locks and pg_stat_activity."
 
 
+@dataclass(frozen=True)
+class _Holder:
+    said: str
+    ended: str
+
+
 def holders(database: Database) -> tuple[str, str]:
     """Who holds a table of ``database``, as the end of a sentence, and the next step."""
-    return lock_holders.told([(row["said"], row["ended"]) for row in database.rows(lock_holders.HOLDERS)])
+    return lock_holders.told([(one.said, one.ended) for one in database.records(_Holder, lock_holders.HOLDERS)])
 
 
 def _short(message: str) -> str:
@@ -344,6 +360,10 @@ class Database:
         with self.session() as session:
             return session.rows(query)
 
+    def records(self, record: type[R], query: str) -> list[R]:
+        with self.session() as session:
+            return session.records(record, query)
+
     def scalar(self, query: str) -> Any:
         with self.session() as session:
             return session.scalar(query)
@@ -372,12 +392,12 @@ class Database:
 
     def facts(self) -> ServerFacts:
         """Version, identity and role of the server; raises Unavailable if it does not answer."""
-        row = self.rows(
+        return self.records(
+            ServerFacts,
             "SELECT current_setting('server_version_num')::int AS version, pg_is_in_recovery() AS in_recovery,"
             " (SELECT system_identifier::text FROM pg_control_system()) AS identifier,"
-            " (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser"
+            " (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser",
         )[0]
-        return ServerFacts(**row)
 
     def tool_version(self, name: str) -> int:
         """The major version of a client program, for example 18."""

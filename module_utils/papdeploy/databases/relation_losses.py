@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from ..core.errors import CommandFailed, Refused
+from ..core.records import as_object, read_known
 from ..core.text import plural
 from ..sql.quoting import quote_ident
 from . import table_reader, write_snapshot
 from .content_digest import queries
-from .content_digest.queries import no_member, user_schema
+from .content_digest.queries import DataTable, no_member, user_schema
 from .psql import Database, Session
-
-Baseline = dict[str, Any]
+from .write_snapshot import Counters, Snapshot
 
 _RELATIONS = f"""
 SELECT n.nspname AS schema, c.relname AS name, c.oid::int8 AS oid, c.relkind::text AS kind, c.relfilenode::int8 AS file,
@@ -43,9 +43,70 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND c.relpersistence <> 't' AN
 ORDER BY 1, 2"""
 
 _KINDS = {"v": "view", "m": "materialized view", "S": "sequence", "f": "foreign table"}
-_COUNTERS = ("inserted", "updated", "deleted")
 _TRIES = 2
 _DIGEST_BYTES = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A relation, its file node and counters. Of tables: ``columns`` by number, ``layout`` (what a rewrite changes),
+    ``estimate``, the rows that the counters tell; ``rows`` and ``old``, those of them that the snapshot of the baseline
+    knew, where they were counted, and the ``digest`` of their content, where it was taken. ``parent``: the relation of
+    which it is a partition or child. ``typed``: names and types of the columns; in no baseline."""
+
+    schema: str
+    name: str
+    oid: int
+    kind: str
+    file: int
+    inserted: int
+    updated: int
+    deleted: int
+    estimate: int
+    columns: Optional[Mapping[str, str]] = None
+    typed: Optional[tuple[tuple[str, int], ...]] = None
+    layout: Optional[str] = None
+    parent: Optional[str] = None
+    rows: Optional[int] = None
+    old: Optional[int] = None
+    digest: str = ""
+
+    @property
+    def qualified(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def content(self) -> DataTable:
+        """The table as its content is hashed."""
+        return DataTable(self.schema, self.name, tuple(sorted(self.typed or ())))
+
+
+Relations = Mapping[str, Relation]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A moment (its snapshot and the server's counters) and every relation then, by "schema.name"."""
+
+    xmin: str
+    xmax: str
+    xip: tuple[str, ...]
+    counters: Counters
+    relations: Relations
+    database: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class _Count:
+    oid: int
+    rows: int
+    old: int
+
+
+@dataclass(frozen=True)
+class _Remains:
+    oid: int
+    there: bool
 
 
 @dataclass(frozen=True)
@@ -63,13 +124,11 @@ class Loss:
     detail: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            key: value for key, value in asdict(self).items() if not (value is None or value is False or value == "")
-        }
+        return as_object(self)
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Loss:
-        return cls(**{key: value[key] for key in cls.__dataclass_fields__ if key in value})
+    def from_dict(cls, value: object) -> Loss:
+        return read_known(cls, value)
 
     def sentence(self) -> str:
         """``public.policies was dropped and created anew (5,000 rows before, 0 now)``."""
@@ -129,25 +188,26 @@ def take(
     digest_bytes: int = 0,
     ignore_schemas: Sequence[str] = (),
 ) -> Baseline:
-    """The baseline of this moment, as plain data. With ``limit_bytes`` only the smallest tables are counted, until they
+    """The baseline of this moment. With ``limit_bytes`` only the smallest tables are counted, until they
     are that large together: for a moment in which users wait. Of the others only relation and counters are known. Of
     the smallest up to ``digest_bytes`` the content is hashed as well."""
     session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-    baseline: Baseline = {**write_snapshot.moment(session), "counters": session.rows(write_snapshot.COUNTERS)[0]}
+    at = write_snapshot.moment(session)
+    counters = write_snapshot.counters(session)
     relations = _relations(session, ignore_schemas)
-    tables = {int(entry["oid"]): entry for entry in relations.values() if entry["kind"] == "r"}
-    chosen = (
-        [*tables.values()] if limit_bytes is None else write_snapshot.smallest(session, [*tables.values()], limit_bytes)
-    )
-    for oid, (rows, old) in _counts(session, chosen, baseline).items():
-        tables[oid].update(rows=rows, old=old)
+    tables = [entry for entry in relations.values() if entry.kind == "r"]
+    chosen = tables if limit_bytes is None else write_snapshot.smallest(session, tables, limit_bytes)
+    counts = _counts(session, chosen, at)
     hashed = write_snapshot.smallest(session, chosen, digest_bytes) if digest_bytes else []
-    for oid, digest in _digests(session, hashed).items():
-        tables[oid]["digest"] = digest
+    digests = _digests(session, hashed)
     session.execute("COMMIT")
-    for entry in relations.values():
-        del entry["typed"]
-    return {**baseline, "relations": relations}
+
+    def noted(entry: Relation) -> Relation:
+        rows, old = counts.get(entry.oid, (None, None))
+        return replace(entry, typed=None, rows=rows, old=old, digest=digests.get(entry.oid, ""))
+
+    kept = {name: noted(entry) for name, entry in relations.items()}
+    return Baseline(at.xmin, at.xmax, at.xip, counters, kept, at.database)
 
 
 def take_briefly(session: Session, ignore_schemas: Sequence[str] = ()) -> Baseline:
@@ -186,24 +246,22 @@ def compare(
 def _compared(
     session: Session, baseline: Baseline, ignore_schemas: Sequence[str], content: bool, deletions_only: bool
 ) -> Comparison:
-    if write_snapshot.elsewhere(session, baseline):
+    if write_snapshot.elsewhere(session, baseline.database):
         raise Refused(f"It cannot be compared with what it was: {write_snapshot.ANOTHER}.")
     others = write_snapshot.others(session)  # before the counters: who is gone has handed them over
     session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-    counters = session.rows(write_snapshot.COUNTERS)[0]
-    certain = bool(counters["counting"]) and counters == dict(baseline["counters"])
+    certain = write_snapshot.counters(session).went_on_from(baseline.counters)
     now = _relations(session, ignore_schemas)
     pairs = _pairs(baseline, now)
-    hints = ("file", "deleted") if deletions_only else ("file", *_COUNTERS)
-    read = {int(after["oid"]) for before, after in pairs if not certain or _moved(before, after, hints)}
+    read = {after.oid for before, after in pairs if not certain or _moved(before, after, deletions_only)}
     if others and certain and not deletions_only:
-        still = [after for _, after in pairs if int(after["oid"]) not in read]
-        read |= {int(after["oid"]) for after in write_snapshot.smallest(session, still)}
-    known = [after for before, after in pairs if "rows" in before and int(after["oid"]) in read]
+        still = [after for _, after in pairs if after.oid not in read]
+        read |= {after.oid for after in write_snapshot.smallest(session, still)}
+    known = [after for before, after in pairs if before.rows is not None and after.oid in read]
     counts = _counts(session, [*known, *_recreated(baseline, now)], baseline)
-    large = [after for before, after in pairs if "rows" not in before and int(after["oid"]) in read]
+    large = [after for before, after in pairs if before.rows is None and after.oid in read]
     remains = _remains(session, large, baseline)
-    hashed = [after for before, after in pairs if before.get("digest") and int(after["oid"]) in counts]
+    hashed = [after for before, after in pairs if before.digest and after.oid in counts]
     digests = _digests(session, hashed if content else [])
     session.execute("COMMIT")
     losses = list(_relations_lost(baseline, now, counts))
@@ -211,106 +269,103 @@ def _compared(
     unexplained: dict[str, int] = {}
     same: list[str] = []
     for before, after in pairs:
-        if before.get("digest") and digests.get(int(after["oid"])) == before["digest"]:
-            same.append(f"{after['schema']}.{after['name']}")
+        if before.digest and digests.get(after.oid) == before.digest:
+            same.append(after.qualified)
             continue
-        found = _Table(before, after, counts.get(int(after["oid"])), remains.get(int(after["oid"])), certain)
+        found = _Table(before, after, counts.get(after.oid), remains.get(after.oid), certain)
         loss = found.loss()
         losses += [loss] if loss else []
         if found.unexplained and others:
-            unexplained[found.name] = found.unexplained
+            unexplained[after.qualified] = found.unexplained
         if any(found.written(loss).values()):
-            written[found.name] = found.written(loss)
-    unread = [f"{after['schema']}.{after['name']}" for _, after in pairs if others and int(after["oid"]) not in counts]
-    tables = sum(1 for entry in now.values() if entry["kind"] == "r")
+            written[after.qualified] = found.written(loss)
+    unread = [after.qualified for _, after in pairs if others and after.oid not in counts]
+    tables = sum(1 for entry in now.values() if entry.kind == "r")
     return Comparison(losses, written, unexplained, tables, same, unread)
 
 
-def _relations(session: Session, ignore_schemas: Sequence[str]) -> dict[str, dict[str, Any]]:
-    rows = session.rows(_RELATIONS)
-    return {f"{row['schema']}.{row['name']}": row for row in rows if row["schema"] not in set(ignore_schemas)}
+def _relations(session: Session, ignore_schemas: Sequence[str]) -> Relations:
+    found = session.records(Relation, _RELATIONS)
+    return {entry.qualified: entry for entry in found if entry.schema not in set(ignore_schemas)}
 
 
-def _pairs(
-    baseline: Baseline, now: Mapping[str, Mapping[str, Any]]
-) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+def _pairs(baseline: Baseline, now: Relations) -> list[tuple[Relation, Relation]]:
     """The tables that are the same ones as then, as they were and as they are."""
     return [
         (before, now[name])
-        for name, before in baseline["relations"].items()
-        if before["kind"] == "r" and name in now and int(now[name]["oid"]) == int(before["oid"])
+        for name, before in baseline.relations.items()
+        if before.kind == "r" and name in now and now[name].oid == before.oid
     ]
 
 
-def _moved(before: Mapping[str, Any], after: Mapping[str, Any], hints: Sequence[str]) -> bool:
-    return any(int(before[key]) != int(after[key]) for key in hints)
+def _moved(before: Relation, after: Relation, deletions_only: bool) -> bool:
+    if (before.file, before.deleted) != (after.file, after.deleted):
+        return True
+    return not deletions_only and (before.inserted, before.updated) != (after.inserted, after.updated)
 
 
-def _recreated(baseline: Baseline, now: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _recreated(baseline: Baseline, now: Relations) -> list[Relation]:
     return [
         now[name]
-        for name, before in baseline["relations"].items()
-        if name in now and now[name]["kind"] == "r" and int(now[name]["oid"]) != int(before["oid"])
+        for name, before in baseline.relations.items()
+        if name in now and now[name].kind == "r" and now[name].oid != before.oid
     ]
 
 
-def _counts(session: Session, tables: Sequence[Mapping[str, Any]], baseline: Baseline) -> dict[int, tuple[int, int]]:
+def _counts(session: Session, tables: Sequence[Relation], baseline: Snapshot) -> dict[int, tuple[int, int]]:
     """By table (OID): its rows, and those of them that the baseline's snapshot knew."""
     queries = [
         table_reader.query(
             table,
-            f"SELECT {int(table['oid'])} AS oid, count(*) AS rows,"
+            f"SELECT {table.oid} AS oid, count(*) AS rows,"
             f" count(*) FILTER (WHERE NOT {write_snapshot.newer(baseline)}) AS old",
         )
         for table in tables
     ]
-    return {int(row["oid"]): (int(row["rows"]), int(row["old"])) for row in table_reader.rows(session, queries)}
+    return {row.oid: (row.rows, row.old) for row in table_reader.records(session, _Count, queries)}
 
 
-def _digests(session: Session, tables: Sequence[Mapping[str, Any]]) -> dict[int, str]:
+def _digests(session: Session, tables: Sequence[Relation]) -> dict[int, str]:
     """By table (OID) the order-independent hash of its content."""
-    shown = [{**table, "columns": sorted(table["typed"] or []), "condition": None} for table in tables]
-    rows = table_reader.rows(session, queries.rows_queries(shown))
-    hashes = {(row["schema"], row["name"]): str(row["hash"]) for row in rows}
-    return {int(table["oid"]): hashes[table["schema"], table["name"]] for table in tables}
+    asked = queries.rows_queries([table.content for table in tables])
+    hashes = {(row.schema, row.name): row.hash for row in table_reader.records(session, queries.RowsDigest, asked)}
+    return {table.oid: hashes[table.schema, table.name] for table in tables}
 
 
-def _remains(session: Session, tables: Sequence[Mapping[str, Any]], baseline: Baseline) -> dict[int, bool]:
+def _remains(session: Session, tables: Sequence[Relation], baseline: Snapshot) -> dict[int, bool]:
     """By table (OID) that is too large to be counted: whether any row that the baseline's snapshot knew is there."""
     queries = [
         (
-            table["schema"],
-            table["name"],
-            f"SELECT {int(table['oid'])} AS oid,"
-            f" EXISTS (SELECT FROM ONLY {quote_ident(table['schema'])}.{quote_ident(table['name'])} AS t"
+            table.schema,
+            table.name,
+            f"SELECT {table.oid} AS oid,"
+            f" EXISTS (SELECT FROM ONLY {quote_ident(table.schema)}.{quote_ident(table.name)} AS t"
             f" WHERE NOT {write_snapshot.newer(baseline)}) AS there",
         )
         for table in tables
     ]
-    return {int(row["oid"]): bool(row["there"]) for row in table_reader.rows(session, queries)}
+    return {row.oid: row.there for row in table_reader.records(session, _Remains, queries)}
 
 
-def _relations_lost(
-    baseline: Baseline, now: Mapping[str, Mapping[str, Any]], counts: Mapping[int, tuple[int, int]]
-) -> list[Loss]:
+def _relations_lost(baseline: Baseline, now: Relations, counts: Mapping[int, tuple[int, int]]) -> list[Loss]:
     """Relations that are gone or other ones than then, and columns that are gone."""
-    names = {int(entry["oid"]): name for name, entry in now.items()}
+    names = {entry.oid: name for name, entry in now.items()}
     losses = []
-    for name, before in baseline["relations"].items():
-        after, rows = now.get(name), before.get("rows")
+    for name, before in baseline.relations.items():
+        after, rows = now.get(name), before.rows
         if after is None:
-            renamed = names.get(int(before["oid"]), "")
-            words = [_KINDS.get(before["kind"], ""), f"now called {renamed}" if renamed else ""]
+            renamed = names.get(before.oid, "")
+            words = [_KINDS.get(before.kind, ""), f"now called {renamed}" if renamed else ""]
             losses.append(Loss(name, "gone", rows, None if renamed else 0, rows, detail=", ".join(filter(None, words))))
-        elif int(after["oid"]) != int(before["oid"]):
-            if before["kind"] in ("r", "p"):  # a view that was made anew holds no row of its own
-                left = counts.get(int(after["oid"]), (None, None))[0]
-                moved = names.get(int(before["oid"]), "")
+        elif after.oid != before.oid:
+            if before.kind in ("r", "p"):  # a view that was made anew holds no row of its own
+                left = counts.get(after.oid, (None, None))[0]
+                moved = names.get(before.oid, "")
                 detail = f"the one of before is now called {moved}" if moved else ""
                 losses.append(Loss(name, "recreated", rows, left, rows, detail=detail))
         else:
-            there = after.get("columns") or {}
-            gone = [column for number, column in (before.get("columns") or {}).items() if number not in there]
+            there = after.columns or {}
+            gone = [column for number, column in (before.columns or {}).items() if number not in there]
             losses += [Loss(name, "column", rows, detail=column) for column in gone]
     return losses
 
@@ -320,69 +375,74 @@ class _Table:
     """A table that is the same one as then. ``counted``: rows and old rows now, ``remains``: whether an old one is
     there; each None where it was not read. ``certain``: the counters are those of then, gone on."""
 
-    before: Mapping[str, Any]
-    after: Mapping[str, Any]
+    before: Relation
+    after: Relation
     counted: Optional[tuple[int, int]]
     remains: Optional[bool]
     certain: bool
 
     @property
-    def name(self) -> str:
-        return f"{self.after['schema']}.{self.after['name']}"
+    def _inserted(self) -> int:
+        return self.after.inserted - self.before.inserted if self.certain else 0
 
-    def _since(self, counter: str) -> int:
-        return int(self.after[counter]) - int(self.before[counter]) if self.certain else 0
+    @property
+    def _updated(self) -> int:
+        return self.after.updated - self.before.updated if self.certain else 0
+
+    @property
+    def _deleted(self) -> int:
+        return self.after.deleted - self.before.deleted if self.certain else 0
 
     @property
     def _missing(self) -> int:
         """Old rows that are gone: deleted or updated."""
-        return max(0, int(self.before["old"]) - self.counted[1]) if self.counted else 0
+        return max(0, (self.before.old or 0) - self.counted[1]) if self.counted else 0
 
     @property
     def unexplained(self) -> int:
-        known = self._since("updated") + self._since("deleted")
+        known = self._updated + self._deleted
         return max(0, self._missing - known) if self.certain and not self._new_file else 0
 
     @property
     def _new_file(self) -> bool:
-        return int(self.before["file"]) != int(self.after["file"])
+        return self.before.file != self.after.file
 
     def loss(self) -> Optional[Loss]:
         if self.counted is None:
             return self._large()
         rows, old = self.counted
-        before = int(self.before["rows"])
+        before = self.before.rows or 0
         fewer = max(0, before - rows)
         if self._new_file and (fewer or self._missing or not before) and not self._rewritten(fewer):
-            return Loss(self.name, "truncated", before, rows, max(fewer, self._missing), emptied=old == 0)
-        deleted = min(self._missing, self._since("deleted")) if self.certain else self._missing
+            return Loss(self.after.qualified, "truncated", before, rows, max(fewer, self._missing), emptied=old == 0)
+        deleted = min(self._missing, self._deleted) if self.certain else self._missing
         lost = max(fewer, deleted)
         if not lost:
             return None
         emptied = before > 0 and old == 0 and (rows == 0 or (self.certain and lost == before))
-        return Loss(self.name, "deleted", before, rows, lost, up_to=lost > fewer, emptied=emptied)
+        return Loss(self.after.qualified, "deleted", before, rows, lost, up_to=lost > fewer, emptied=emptied)
 
     def _rewritten(self, fewer: int) -> bool:
         """A new file with every row in it: VACUUM FULL keeps old rows old; ALTER TABLE changes the columns, and what it
         writes is in no counter."""
-        whole = not fewer and int(self.before["rows"]) > 0
-        altered = self.before.get("layout") != self.after.get("layout")
-        return whole and (not self._missing or altered) and not self._since("inserted")
+        whole = not fewer and (self.before.rows or 0) > 0
+        altered = self.before.layout != self.after.layout
+        return whole and (not self._missing or altered) and not self._inserted
 
     def _large(self) -> Optional[Loss]:
-        before, deleted = int(self.before["estimate"]), self._since("deleted")
+        before, deleted = self.before.estimate, self._deleted
         emptied = self.remains is False and before > 0 and (bool(deleted) or self._new_file or not self.certain)
         if self._new_file and emptied:
-            return Loss(self.name, "truncated", before, emptied=True)
+            return Loss(self.after.qualified, "truncated", before, emptied=True)
         if not deleted and not emptied:
             return None
-        return Loss(self.name, "deleted", before, None, deleted or None, up_to=True, emptied=emptied)
+        return Loss(self.after.qualified, "deleted", before, None, deleted or None, up_to=True, emptied=emptied)
 
     def written(self, loss: Optional[Loss]) -> dict[str, int]:
         """Rows that were inserted and updated, and are there."""
         if self.counted is None:
-            return {"inserted": self._since("inserted"), "updated": self._since("updated")}
+            return {"inserted": self._inserted, "updated": self._updated}
         rows, old = self.counted
         updated = max(0, self._missing - int(loss.rows or 0 if loss else 0))
-        known_before = int(self.before["rows"]) - int(self.before["old"])
+        known_before = (self.before.rows or 0) - (self.before.old or 0)
         return {"inserted": max(0, rows - old - known_before - updated), "updated": updated}

@@ -8,11 +8,12 @@ count as a loss.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from . import table_reader, write_snapshot
 from .psql import Database, Session
+from .write_snapshot import Mark, Snapshot, Table
 
 # Seconds for reading the row headers of the tables that a login writes to: an answer that takes longer is not worth it.
 _PATIENCE_S = 10
@@ -20,7 +21,17 @@ _PATIENCE_S = 10
 Rows = dict[str, int]
 
 
-def rehearsed(copy: Database, mark: Mapping[str, Any], *, ignore_schemas: Sequence[str] = ()) -> list[Rows]:
+@dataclass(frozen=True)
+class _Wrote:
+    """What a transaction left in a table (``number``); ``place``: how old it is among the others."""
+
+    number: int
+    xid: str
+    place: int
+    rows: int
+
+
+def rehearsed(copy: Database, mark: Mark, *, ignore_schemas: Sequence[str] = ()) -> list[Rows]:
     """What each transaction since ``mark`` left in ``copy``: rows by "schema.table", oldest first. Call it when the API
     on trial has ended, and with it its sessions."""
     written = write_snapshot.written_since(copy, mark, ignore_schemas=ignore_schemas)
@@ -28,7 +39,7 @@ def rehearsed(copy: Database, mark: Mapping[str, Any], *, ignore_schemas: Sequen
         return [rows for _, rows in _transactions(session, mark, list(written.tables))]
 
 
-def certainly(database: Database, mark: Mapping[str, Any], expected: Sequence[Rows]) -> dict[str, Rows]:
+def certainly(database: Database, mark: Snapshot, expected: Sequence[Rows]) -> dict[str, Rows]:
     """The transactions since ``mark`` (by id) if they did exactly what ``expected`` says, in that order; else none.
 
     Raises CommandFailed if reading the tables takes too long.
@@ -41,9 +52,9 @@ def certainly(database: Database, mark: Mapping[str, Any], expected: Sequence[Ro
     return dict(found) if [rows for _, rows in found] == list(expected) else {}
 
 
-def _transactions(session: Session, mark: Mapping[str, Any], names: Sequence[str]) -> list[tuple[str, Rows]]:
+def _transactions(session: Session, mark: Snapshot, names: Sequence[str]) -> list[tuple[str, Rows]]:
     """The transactions since ``mark`` that left row versions in the tables ``names``, oldest first."""
-    tables = [table for table in session.rows(write_snapshot.TABLES) if f"{table['schema']}.{table['name']}" in names]
+    tables = [table for table in session.records(Table, write_snapshot.TABLES) if table.qualified in names]
     if not tables:
         return []
     queries = [
@@ -55,8 +66,7 @@ def _transactions(session: Session, mark: Mapping[str, Any], names: Sequence[str
         for number, table in enumerate(tables)
     ]
     found: dict[str, Rows] = {}
-    rows = table_reader.rows(session, queries)
-    for row in sorted(rows, key=lambda row: (int(row["place"]), int(row["number"]))):
-        table = tables[int(row["number"])]
-        found.setdefault(str(row["xid"]), {})[f"{table['schema']}.{table['name']}"] = int(row["rows"])
+    rows = table_reader.records(session, _Wrote, queries)
+    for row in sorted(rows, key=lambda row: (row.place, row.number)):
+        found.setdefault(row.xid, {})[tables[row.number].qualified] = row.rows
     return list(found.items())

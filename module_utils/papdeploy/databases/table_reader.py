@@ -7,14 +7,17 @@ tables of two owners, and no session has the rights of both.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Optional
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional, Protocol, TypeVar
 
 from ..core.errors import CommandFailed
+from ..core.records import read
 from ..sql.quoting import quote_ident
 from .owner_login import DATABASE_OWNER
 from .psql import Session, bind
 
+R = TypeVar("R")
 _SUPERUSER = ""  # in place of an owner: the session's own role
 Query = tuple[str, str, str]  # schema and name of the one table (or sequence) that it reads, and the query
 _BATCH = 40  # tables per statement: few round trips, and short statements
@@ -44,23 +47,48 @@ SELECT t.place::int AS place, CASE
     ELSE '{_SUPERUSER}' END AS reader {_FOUND}"""
 
 
+class Relation(Protocol):
+    """What is read: a table or a sequence."""
+
+    @property
+    def schema(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class _Place:
+    place: int
+    reader: Optional[str]
+
+
+@dataclass(frozen=True)
+class _Owned:
+    kind: str
+    sure: bool
+
+
 def rows(session: Session, queries: Sequence[Query]) -> list[dict[str, Any]]:
     """The rows of ``queries``, which are of one shape; in the snapshot of ``session``, where that keeps one."""
-    if not queries:
-        return []
-    return list(Reader(session).rows(queries))
+    return list(Reader(session).rows(queries)) if queries else []
+
+
+def records(session: Session, record: type[R], queries: Sequence[Query]) -> list[R]:
+    """The same, each row a ``record``."""
+    return list(Reader(session).records(record, queries)) if queries else []
 
 
 def let_in(session: Session) -> None:
     """Make the logins by which the tables are read, so that who reads them first need not wait for that."""
-    for row in session.rows(_OWNERS):
-        session.database.confined(session, str(row["name"]))
+    for name in session.column(_OWNERS):
+        session.database.confined(session, str(name))
 
 
-def query(table: Mapping[str, Any], select: str, condition: str = "") -> Query:
+def query(table: Relation, select: str, condition: str = "") -> Query:
     """``select`` on the one table (or sequence) ``table``, which is t in it."""
-    schema, name = str(table["schema"]), str(table["name"])
-    return schema, name, f"{select} FROM ONLY {quote_ident(schema)}.{quote_ident(name)} AS t {condition}"
+    asked = f"{select} FROM ONLY {quote_ident(table.schema)}.{quote_ident(table.name)} AS t {condition}"
+    return table.schema, table.name, asked
 
 
 class Reader:
@@ -91,12 +119,16 @@ class Reader:
                     found = session.rows(" UNION ALL ".join(query for _, _, query in batch))
                 yield from found
 
-    def lines(self, table: Mapping[str, Any], statement: str) -> list[str]:
+    def records(self, record: type[R], queries: Sequence[Query]) -> Iterator[R]:
+        """The same, each row a ``record``."""
+        return (read(record, row) for row in self.rows(queries))
+
+    def lines(self, table: Relation, statement: str) -> list[str]:
         """What ``statement``, which reads that table, returns as lines."""
-        read = [(str(table["schema"]), str(table["name"]), statement)]
-        reader = self._readers(read)[0]
+        asked = [(table.schema, table.name, statement)]
+        reader = self._readers(asked)[0]
         session = self._by(reader)
-        with self._transaction(session, read, sure=reader == _SUPERUSER):
+        with self._transaction(session, asked, sure=reader == _SUPERUSER):
             return session.execute(statement)
 
     def _readers(self, queries: Sequence[Query]) -> list[Optional[str]]:
@@ -105,7 +137,7 @@ class Reader:
         found: dict[int, Optional[str]] = {}
         for start in range(0, len(queries), 1000):
             asked = _BY.format(names=_named(queries[start : start + 1000], start))
-            found.update({int(row["place"]): row["reader"] for row in self._session.rows(asked)})
+            found.update({each.place: each.reader for each in self._session.records(_Place, asked)})
         for at, (schema, name, _) in enumerate(queries):
             if at not in found:
                 raise CommandFailed(f"{schema}.{name} was dropped while it was to be read.")
@@ -157,12 +189,14 @@ def _hold(session: Session, batch: Sequence[Query]) -> None:
     """Raise CommandFailed unless these are superusers' tables, and remain so until the transaction ends: whoever owns a
     schema can drop what others have in it, and put something of its own there."""
     look = f"SELECT c.relkind AS kind, r.rolsuper AS sure {_FOUND.format(names=_named(batch, 0))}"
-    if any(row["kind"] == "S" for row in session.rows(look)):  # LOCK TABLE takes none; this locks it just as long
+    if any(
+        each.kind == "S" for each in session.records(_Owned, look)
+    ):  # LOCK TABLE takes none; this locks it just as long
         session.execute(f"SELECT pg_sequence_last_value(c.oid) {_FOUND.format(names=_named(batch, 0))}")
     else:
         names = ", ".join(f"ONLY {quote_ident(schema)}.{quote_ident(name)}" for schema, name, _ in batch)
         session.execute(f"LOCK TABLE {names} IN ACCESS SHARE MODE")
-    if [row["sure"] for row in session.rows(look)] != [True] * len(batch):
+    if [each.sure for each in session.records(_Owned, look)] != [True] * len(batch):
         raise CommandFailed("A table of a superuser was replaced while it was to be read.")
 
 

@@ -14,15 +14,16 @@ sessions of others are open, the smaller tables are therefore read as well, and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Optional
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Optional, Protocol, TypeVar
 
+from ..core.records import as_object, read_known
 from ..core.text import plural
 from ..sql.quoting import quote_literal
 from . import other_losses, table_reader
 from .content_digest.queries import no_member, unlocked, user_schema
 from .managed_names import CLIENT
-from .other_losses import Change
+from .other_losses import Change, LargeObjects, Position
 from .psql import Database, Session
 
 TABLES = f"""
@@ -75,6 +76,117 @@ FROM pg_current_snapshot() AS s"""
 ANOTHER = "a rollback has put another database in its place since"
 
 
+class Snapshot(Protocol):
+    """What tells older transactions from newer ones."""
+
+    @property
+    def xmin(self) -> str: ...
+
+    @property
+    def xmax(self) -> str: ...
+
+    @property
+    def xip(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A snapshot alone. ``database``: the OID of the one that it was taken in; older versions noted none."""
+
+    xmin: str
+    xmax: str
+    xip: tuple[str, ...]
+    database: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Whether the server counts, and since when: two equal ones, counting, have gone on from each other."""
+
+    counting: bool
+    started: str
+    reset: Optional[str]
+
+    def went_on_from(self, before: Counters) -> bool:
+        return self.counting and self == before
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its file node and counters."""
+
+    schema: str
+    name: str
+    oid: int
+    file: int
+    inserted: int
+    updated: int
+    deleted: int
+
+    @property
+    def qualified(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def writes(self) -> int:
+        return self.inserted + self.updated
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The mark of a moment: its snapshot, the server's counters, the tables by "schema.table". Older versions noted
+    neither sequences nor large objects."""
+
+    xmin: str
+    xmax: str
+    xip: tuple[str, ...]
+    counters: Counters
+    tables: Mapping[str, Table]
+    database: Optional[int] = None
+    sequences: Optional[Mapping[str, Position]] = None
+    large_objects: Optional[LargeObjects] = None
+
+
+class Sized(Protocol):
+    @property
+    def oid(self) -> int: ...
+
+
+S = TypeVar("S", bound=Sized)
+
+
+@dataclass(frozen=True)
+class _Size:
+    oid: int
+    bytes: Optional[int]  # None: it was dropped a moment ago
+
+
+@dataclass(frozen=True)
+class _Recent:
+    oid: int
+    rows: int
+    mine: int
+
+
+@dataclass(frozen=True)
+class Wrote:
+    """What was written to a table: ``rows``, inserted or updated and still there, and ``deleted`` (None where the
+    counters cannot say). ``emptied``: it has another file, or is gone."""
+
+    rows: int
+    deleted: Optional[int]
+    emptied: bool = False
+
+    def plus(self, other: Wrote) -> Wrote:
+        known = self.deleted is not None and other.deleted is not None
+        deleted = (self.deleted or 0) + (other.deleted or 0) if known else None
+        return Wrote(self.rows + other.rows, deleted, self.emptied or other.emptied)
+
+    def __str__(self) -> str:
+        deleted = f", up to {self.deleted:,} deleted" if self.deleted else ""
+        return f"{self.rows:,} written{deleted}{', emptied' if self.emptied else ''}"
+
+
 @dataclass(frozen=True)
 class Own:
     """What our own smoke tests did: ``writes``, by transaction (id) the rows by "schema.table"; ``numbers``, how many
@@ -86,13 +198,12 @@ class Own:
 
 @dataclass(frozen=True)
 class Written:
-    """What was written since a mark. ``tables["schema.name"]`` holds ``rows`` (inserted or updated and still there) and
-    ``deleted`` (None where the counters cannot say). ``certain`` is False if deletions could not be counted. ``so_far``
-    says why it is only the number so far, to be counted again under the fence; empty if it is the last. ``own``: rows
-    of our own smoke tests, ``own_numbers``: what they took from sequences; they are in no other number. ``besides``:
-    what is not as it was and is no row."""
+    """What was written since a mark, by "schema.table". ``certain`` is False if deletions could not be counted.
+    ``so_far`` says why it is only the number so far, to be counted again under the fence; empty if it is the last.
+    ``own``: rows of our own smoke tests, ``own_numbers``: what they took from sequences; they are in no other number.
+    ``besides``: what is not as it was and is no row."""
 
-    tables: dict[str, dict[str, Any]]
+    tables: Mapping[str, Wrote]
     certain: bool
     why: str
     so_far: str = ""
@@ -103,23 +214,17 @@ class Written:
     @property
     def rows(self) -> int:
         """Rows that rolling back would lose or bring back, at least."""
-        return sum(int(t["rows"]) + int(t["deleted"] or 0) for t in self.tables.values())
+        return sum(wrote.rows + (wrote.deleted or 0) for wrote in self.tables.values())
 
     def plus(self, other: Written) -> Written:
         """Both together: what was counted at two times."""
-        tables = {name: dict(entry) for name, entry in self.tables.items()}
-        for name, entry in other.tables.items():
-            mine = tables.setdefault(name, {"rows": 0, "deleted": 0})
-            mine["rows"] = int(mine["rows"]) + int(entry["rows"])
-            known = mine["deleted"] is not None and entry["deleted"] is not None
-            mine["deleted"] = int(mine["deleted"]) + int(entry["deleted"]) if known else None
-            if entry.get("emptied"):
-                mine["emptied"] = True
+        both = {name: self.tables[name].plus(wrote) for name, wrote in other.tables.items() if name in self.tables}
+        tables = {**self.tables, **other.tables, **both}
         why = self.why if other.certain else other.why
         certain, so_far = self.certain and other.certain, self.so_far or other.so_far
         own, numbers = self.own + other.own, self.own_numbers + other.own_numbers
-        both = tuple(dict.fromkeys((*self.besides, *other.besides)))
-        return Written(tables, certain, why, so_far, own, numbers, both)
+        besides = tuple(dict.fromkeys((*self.besides, *other.besides)))
+        return Written(tables, certain, why, so_far, own, numbers, besides)
 
     @property
     def anything(self) -> bool:
@@ -133,7 +238,7 @@ class Written:
 
     def as_dict(self) -> dict[str, Any]:
         return {
-            "tables": self.tables,
+            "tables": as_object(self.tables),
             "rows": self.rows,
             "certain": self.certain,
             "why": self.why,
@@ -142,18 +247,13 @@ class Written:
         }
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Written:
+    def from_dict(cls, value: object) -> Written:
         """What :meth:`as_dict` gave."""
-        changes = tuple(Change(**change) for change in value.get("besides") or [])
-        return cls(value["tables"], bool(value["certain"]), str(value["why"]), besides=changes)
+        return replace(read_known(cls, value), so_far="")
 
     def sentence(self) -> str:
         """One line for a person."""
-        parts = [
-            f"{name}: {t['rows']:,} written" + (f", up to {t['deleted']:,} deleted" if t["deleted"] else "")
-            + (", emptied" if t.get("emptied") else "")
-            for name, t in self.tables.items()
-        ]  # fmt: skip
+        parts = [f"{name}: {wrote}" for name, wrote in self.tables.items()]
         said = "; ".join(parts[:12]) + (f"; and {plural(len(parts) - 12, 'more table')}" if len(parts) > 12 else "")
         said = "; ".join(filter(None, (said, *(change.sentence for change in self.besides[:12]))))
         said += f"; and {plural(len(self.besides) - 12, 'more change')}" if len(self.besides) > 12 else ""
@@ -161,13 +261,14 @@ class Written:
         return (said or "nothing was written") + "".join(f" ({note})" for note in notes)
 
 
-def take(session: Session) -> dict[str, Any]:
-    """The mark of this moment in the session's database, as plain data. Reads no rows: a few milliseconds, and one for
-    each forty sequences."""
-    snapshot = moment(session)
-    counters = session.rows(COUNTERS)[0]
-    tables = {f"{t['schema']}.{t['name']}": t for t in session.rows(TABLES)}
-    return {**snapshot, "counters": counters, "tables": tables, **other_losses.note(session)}
+def take(session: Session) -> Mark:
+    """The mark of this moment in the session's database. Reads no rows: a few milliseconds, and one for each forty
+    sequences."""
+    at = moment(session)
+    server = counters(session)
+    tables = {table.qualified: table for table in session.records(Table, TABLES)}
+    sequences, large = other_losses.positions(session), other_losses.of_large_objects(session)
+    return Mark(at.xmin, at.xmax, at.xip, server, tables, at.database, sequences, large)
 
 
 def writes(database: Database) -> int:
@@ -175,44 +276,44 @@ def writes(database: Database) -> int:
     server between them, mean that nothing was written."""
     with database.session() as session:
         return other_losses.writes(session) + sum(
-            _writes(table) + int(table["deleted"]) for table in session.rows(TABLES)
+            table.writes + table.deleted for table in session.records(Table, TABLES)
         )
 
 
-def moment(session: Session) -> dict[str, Any]:
+def moment(session: Session) -> Moment:
     """Of a mark only what tells older transactions from newer ones."""
-    return session.rows(_SNAPSHOT)[0]
+    return session.records(Moment, _SNAPSHOT)[0]
 
 
-def elsewhere(session: Session, mark: Mapping[str, Any]) -> bool:
-    """Whether ``mark`` was taken in another database, in whose place a rollback put this one. Then OIDs, counters and
-    transactions say nothing: all of them are new here, and no client wrote that. Older snapshots cannot tell."""
-    known = mark.get("database")
-    return known is not None and int(known) != int(moment(session)["database"])
+def counters(session: Session) -> Counters:
+    return session.records(Counters, COUNTERS)[0]
 
 
-def newer(mark: Mapping[str, Any]) -> str:
+def elsewhere(session: Session, noted: Optional[int]) -> bool:
+    """Whether something was noted in another database (OID), in whose place a rollback put this one. Then OIDs,
+    counters and transactions say nothing: all of them are new here, and no client wrote that. Older snapshots cannot
+    tell (None)."""
+    return noted is not None and noted != moment(session).database
+
+
+def newer(mark: Snapshot) -> str:
     """A condition on row version ``t``: its transaction began after ``mark``, or was running then."""
     # xid is 32 bits and wraps: age() compares modulo. Newer than xmax, or running when the mark was taken.
-    low, high = (int(mark[key]) % (1 << 32) for key in ("xmin", "xmax"))
+    low, high = (int(xid) % (1 << 32) for xid in (mark.xmin, mark.xmax))
     condition = f"age(t.xmin) <= age('{high}'::xid)"
-    running = [str(int(xid) % (1 << 32)) for xid in mark["xip"]]
+    running = [str(int(xid) % (1 << 32)) for xid in mark.xip]
     if running:
         condition += f" OR (age(t.xmin) <= age('{low}'::xid) AND t.xmin::text IN ({', '.join(map(repr, running))}))"
     return f"({condition})"
 
 
-def written_since(
-    database: Database, mark: Mapping[str, Any], *, ignore_schemas: Sequence[str] = (), own: Own = Own()
-) -> Written:
+def written_since(database: Database, mark: Mark, *, ignore_schemas: Sequence[str] = (), own: Own = Own()) -> Written:
     """The same as :func:`since`, in a session for this alone."""
     with database.session() as session:
         return since(session, mark, ignore_schemas=ignore_schemas, own=own)
 
 
-def since(
-    session: Session, mark: Mapping[str, Any], *, ignore_schemas: Sequence[str] = (), own: Own = Own()
-) -> Written:
+def since(session: Session, mark: Mark, *, ignore_schemas: Sequence[str] = (), own: Own = Own()) -> Written:
     """What was written to the database of ``session`` since ``mark``, per table: one pass over the row headers of the
     tables whose counters moved (of all, where the counters are not those of the mark's server any more).
 
@@ -222,13 +323,12 @@ def since(
     Rows of the transactions in ``own`` are counted apart: those of our smoke tests. Where the counters show more writes
     than these and the rows of others, a user's change may lie below one of them, and they count as anybody's.
     """
-    if elsewhere(session, mark):
+    if elsewhere(session, mark.database):
         return Written({}, False, f"what was written cannot be counted: {ANOTHER}")
     skip = set(ignore_schemas)
     open_now = others(session)  # before the counters: who is gone by now has handed them over
-    counters = session.rows(COUNTERS)[0]
-    tables = [table for table in session.rows(TABLES) if table["schema"] not in skip]
-    certain = bool(counters["counting"]) and counters == dict(mark["counters"])
+    certain = counters(session).went_on_from(mark.counters)
+    tables = [table for table in session.records(Table, TABLES) if table.schema not in skip]
     # Reading every row header takes as long as the database is large: only where the counters moved, or lie.
     still = [table for table in tables if certain and _untouched(table, mark)]
     touched = [table for table in tables if not (certain and _untouched(table, mark))]
@@ -253,72 +353,65 @@ def others(session: Session) -> int:
 
 
 def _by_table(
-    tables: Sequence[Mapping[str, Any]],
-    mark: Mapping[str, Any],
-    recent: Mapping[int, tuple[int, int]],
-    own: Own,
-    certain: bool,
-) -> tuple[dict[str, dict[str, Any]], int]:
+    tables: Sequence[Table], mark: Mark, recent: Mapping[int, _Recent], own: Own, certain: bool
+) -> tuple[dict[str, Wrote], int]:
     """The tables that were written to, and how many rows are our own. ``recent``: as :func:`_recent` gives it."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Wrote] = {}
     apart = 0
     for table in tables:
-        key = f"{table['schema']}.{table['name']}"
-        before = mark["tables"].get(key)
-        if before is not None and int(before["oid"]) != int(table["oid"]):
+        key = table.qualified
+        before = mark.tables.get(key)
+        if before is not None and before.oid != table.oid:
             before = None
-        rows, mine = recent.get(int(table["oid"]), (0, 0))
+        seen = recent.get(table.oid)
+        rows, mine = (seen.rows, seen.mine) if seen else (0, 0)
         # A login overwrites the row of the last one.
         ours = max(mine, sum(wrote.get(key, 0) for wrote in own.writes.values()))
-        if mine and _writes(table) - (_writes(before) if before else 0) > rows + ours:
+        if mine and table.writes - (before.writes if before else 0) > rows + ours:
             rows, mine = rows + mine, 0
         apart += mine
-        entry: dict[str, Any] = {"rows": rows, "deleted": None}
-        if certain:
-            entry["deleted"] = int(table["deleted"]) - (int(before["deleted"]) if before else 0)
-        if before and int(before["file"]) != int(table["file"]):
-            entry["emptied"] = True  # TRUNCATE or a rewrite: the old rows are not in the counters
-        if rows or entry["deleted"] or entry.get("emptied"):
-            found[key] = entry
+        deleted = table.deleted - (before.deleted if before else 0) if certain else None
+        # TRUNCATE or a rewrite: the old rows are not in the counters
+        emptied = before is not None and before.file != table.file
+        if rows or deleted or emptied:
+            found[key] = Wrote(rows, deleted, emptied)
     return found, apart
 
 
-def _gone(tables: Sequence[Mapping[str, Any]], mark: Mapping[str, Any], skip: set[str]) -> dict[str, dict[str, Any]]:
+def _gone(tables: Sequence[Table], mark: Mark, skip: set[str]) -> dict[str, Wrote]:
     """The tables of the mark that are not there any more."""
-    there = {f"{table['schema']}.{table['name']}" for table in tables}
+    there = {table.qualified for table in tables}
     return {
-        key: {"rows": 0, "deleted": None, "emptied": True}
-        for key, before in mark["tables"].items()
-        if before["schema"] not in skip and key not in there
+        key: Wrote(0, None, emptied=True)
+        for key, before in mark.tables.items()
+        if before.schema not in skip and key not in there
     }
 
 
 def _besides(
-    session: Session, mark: Mapping[str, Any], own: Own, skip: set[str], certain: bool, open_now: int
+    session: Session, mark: Mark, own: Own, skip: set[str], certain: bool, open_now: int
 ) -> tuple[tuple[Change, ...], int]:
-    if "sequences" not in mark:
+    if mark.sequences is None or mark.large_objects is None:
         return (Change("sequences and large objects, of which an earlier version of pap-deploy noted nothing"),), 0
     now = other_losses.positions(session)
-    changes, mine = other_losses.moved(mark["sequences"], now, own=own.numbers, ignore_schemas=tuple(skip))
-    before = mark["large_objects"]
+    changes, mine = other_losses.moved(mark.sequences, now, own=own.numbers, ignore_schemas=tuple(skip))
+    before = mark.large_objects
     large = other_losses.large_objects(session, before, newer(mark), certain=certain, others=open_now, most=LOOK_BYTES)
     return (*large, *changes), mine
 
 
-def smallest(
-    session: Session, tables: Sequence[Mapping[str, Any]], limit_bytes: Optional[int] = None
-) -> list[Mapping[str, Any]]:
+def smallest(session: Session, tables: Sequence[S], limit_bytes: Optional[int] = None) -> list[S]:
     """Of ``tables`` the smallest unlocked ones, until their bytes together are what may be read."""
     if not tables:
         return []
-    by_oid = {int(table["oid"]): table for table in tables}
-    chosen: list[Mapping[str, Any]] = []
+    by_oid = {table.oid: table for table in tables}
+    chosen: list[S] = []
     left = LOOK_BYTES if limit_bytes is None else limit_bytes
-    for row in session.rows(_SIZES.format(oids=", ".join(map(str, by_oid)))):
-        left -= int(row["bytes"])
+    for size in session.records(_Size, _SIZES.format(oids=", ".join(map(str, by_oid)))):
+        left -= size.bytes or 0
         if left < 0:
             break
-        chosen.append(by_oid[int(row["oid"])])
+        chosen.append(by_oid[size.oid])
     return chosen
 
 
@@ -329,29 +422,20 @@ def _open(others: int, unread: int) -> str:
     return f"{sessions} open, {late}{tables} may not show yet; counted again under the fence"
 
 
-def _untouched(table: Mapping[str, Any], mark: Mapping[str, Any]) -> bool:
-    before = mark["tables"].get(f"{table['schema']}.{table['name']}")
-    return before is not None and all(
-        int(before[key]) == int(table[key]) for key in ("oid", "file", "inserted", "updated", "deleted")
-    )
+def _untouched(table: Table, mark: Mark) -> bool:
+    return table == mark.tables.get(table.qualified)
 
 
-def _writes(table: Mapping[str, Any]) -> int:
-    return int(table["inserted"]) + int(table["updated"])
-
-
-def _recent(
-    session: Session, tables: Sequence[Mapping[str, Any]], mark: Mapping[str, Any], own: Sequence[str]
-) -> dict[int, tuple[int, int]]:
+def _recent(session: Session, tables: Sequence[Table], mark: Mark, own: Sequence[str]) -> dict[int, _Recent]:
     """By table (OID) the row versions newer than ``mark``: of others, and of the transactions ``own``."""
     mine = f"t.xmin::text IN ({', '.join(map(quote_literal, own))})" if own else "false"
     queries = [
         table_reader.query(
             table,
-            f"SELECT {int(table['oid'])} AS oid, count(*) FILTER (WHERE NOT {mine}) AS rows,"
+            f"SELECT {table.oid} AS oid, count(*) FILTER (WHERE NOT {mine}) AS rows,"
             f" count(*) FILTER (WHERE {mine}) AS mine",
             f"WHERE {newer(mark)}",
         )
         for table in tables
     ]
-    return {int(row["oid"]): (int(row["rows"]), int(row["mine"])) for row in table_reader.rows(session, queries)}
+    return {row.oid: row for row in table_reader.records(session, _Recent, queries)}

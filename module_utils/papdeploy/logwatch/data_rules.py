@@ -14,6 +14,7 @@ from typing import Any, Optional
 
 from ..core.clock import seconds_between
 from ..core.errors import PapError
+from ..core.records import read_known
 from ..databases import loss_rules, relation_losses
 from ..databases.psql import Conninfo, Database
 from ..databases.relation_losses import Loss
@@ -86,7 +87,7 @@ def look(folder: Path, state: WatchState, spec: Mapping[str, Any], password: str
     later = State(folder.parent.parent).later_than(journal)
     if not path.is_file() or any(other.end() is None for other in later):
         return None
-    baseline = json.loads(path.read_text(encoding="utf-8"))
+    baseline = read_known(relation_losses.Baseline, json.loads(path.read_text(encoding="utf-8")), path.name)
     try:
         found = relation_losses.compare(
             _database(spec, password), baseline, ignore_schemas=(_LEDGER_SCHEMA,), deletions_only=True

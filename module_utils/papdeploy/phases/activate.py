@@ -9,9 +9,11 @@ from .. import databases
 from ..app import smoke
 from ..app.stack import Stack
 from ..core.clock import now
+from ..core.records import read_known
 from ..core.text import seconds
 from ..databases import other_losses
 from ..databases.other_losses import Positions
+from ..databases.write_snapshot import Mark
 from ..logwatch import process
 from ..releases.journal import Journal
 from ..releases.records import Activated
@@ -40,7 +42,8 @@ def take_over(stack: Stack, journal: Journal) -> None:
         if data_check.kept(journal) is None:  # no fence was up: online
             with stack.database.session() as session:
                 data_check.keep(journal, session)
-        positions = (done.get("mark") or {}).get("sequences") or _positions(stack)
+        noted = read_known(Mark, done["mark"]).sequences if done["mark"] else None
+        positions = noted or _positions(stack)
     process.remark(journal.folder)  # what the logs say from here on, the new release says
     with journal.checkpoint("activate") as done:
         done.update({"from": header.old, "to": header.new})

@@ -11,19 +11,22 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Optional
+from typing import Any, Optional, TypeVar
 
 from ..app.stack import Stack
 from ..core import text
 from ..core.durable import write_durably
 from ..core.errors import CommandFailed, PapError, Unavailable
+from ..core.records import as_object, read_known
 from ..databases import definitions, loss_rules, relation_losses, write_snapshot
+from ..databases.definitions import Definitions
 from ..databases.live_state import LEDGER_SCHEMA
 from ..databases.psql import Session
 from ..databases.relation_losses import Baseline, Comparison, Loss
 from ..releases.journal import Journal
 from ..rollback import Facts
 
+R = TypeVar("R")
 KEPT = "data.json"
 DEFINED = "definitions.json"
 # An idle session hands its counters over after ten seconds.
@@ -38,7 +41,7 @@ def keep(journal: Journal, session: Session) -> None:
     """Keep the baseline of this moment with the release; ``session`` is behind the fence (or, online, before the
     switch)."""
     baseline = relation_losses.take_briefly(session, ignore_schemas=(LEDGER_SCHEMA,))
-    write_durably(journal.folder / KEPT, json.dumps(baseline).encode())
+    write_durably(journal.folder / KEPT, json.dumps(as_object(baseline)).encode())
 
 
 def keep_definitions(journal: Journal, stack: Stack) -> None:
@@ -46,16 +49,23 @@ def keep_definitions(journal: Journal, stack: Stack) -> None:
     before: users would wait for it, and an API may create what it misses."""
     with contextlib.suppress(PapError):  # a rollback then says that it does not know
         noted = definitions.note(stack.database)
-        write_durably(journal.folder / DEFINED, json.dumps(noted).encode("utf-8", "surrogatepass"))
+        write_durably(journal.folder / DEFINED, json.dumps(as_object(noted)).encode("utf-8", "surrogatepass"))
 
 
-def kept(journal: Journal, name: str = KEPT) -> Optional[Baseline]:
-    """The baseline of a release (or its definitions); None if it never came so far, or an older version of this program
-    deployed it."""
+def kept(journal: Journal) -> Optional[Baseline]:
+    """The baseline of a release; None if it never came so far, or an older version of this program deployed it."""
+    return _kept(journal, KEPT, Baseline)
+
+
+def kept_definitions(journal: Journal) -> Optional[Definitions]:
+    """The definitions of a release; None likewise."""
+    return _kept(journal, DEFINED, Definitions)
+
+
+def _kept(journal: Journal, name: str, record: type[R]) -> Optional[R]:
     with contextlib.suppress(FileNotFoundError):
         content = (journal.folder / name).read_bytes().decode("utf-8", "surrogatepass")
-        baseline: Baseline = json.loads(content)
-        return baseline
+        return read_known(record, json.loads(content), name)
     return None
 
 
@@ -137,7 +147,7 @@ def noted_in(facts: Facts, journal: Journal, stack: Stack) -> Facts:
     return replace(
         facts,
         data=None if reverted else kept(journal),
-        definitions=None if reverted else kept(journal, DEFINED),
+        definitions=None if reverted else kept_definitions(journal),
         noted=tuple(Loss.from_dict(loss) for loss in failed.get("lost") or []),
         may_delete=tuple(stack.may_delete) if stack.environment != "development" else None,
         # Within the deploy itself no person can be asked, and what was written since stays readable in quarantine.

@@ -11,7 +11,7 @@ import copy
 import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Optional
 
@@ -65,7 +65,7 @@ class LiveCheck:
         self.sentence = _unchanged(found, seen.started, watched=seen.watches > self.earlier.watches)
 
     def _changed(
-        self, found: LiveChanges, after: LiveState, others: Sequence[Mapping[str, Any]], error: Optional[PapError]
+        self, found: LiveChanges, after: LiveState, others: Sequence[live_state.Others], error: Optional[PapError]
     ) -> LiveDatabaseChanged:
         seen = [*found.catalog, *(f"rows were written to {name}." for name in found.written or [])]
         return self._kept(seen, after.at, others, error)
@@ -82,7 +82,7 @@ class LiveCheck:
         self,
         seen: Sequence[str],
         at: str,
-        others: Sequence[Mapping[str, Any]],
+        others: Sequence[live_state.Others],
         error: Optional[PapError],
         *,
         problem: str = "",
@@ -95,7 +95,7 @@ class LiveCheck:
             "database": self.before.identity.name,
             "changes": list(seen),
             "sessions": [dict(session) for session in self.sessions],
-            "connected": list(others),
+            "connected": [asdict(other) for other in others],
             "problem": problem,
         }
         _keep(self.stack.state, entry)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Optional
 
 from ..app.stack import Stack
 from ..core.errors import PapError
@@ -23,17 +23,16 @@ _TRIES = 2
 def found(stack: Stack, journal: Journal, done: dict[str, Any]) -> Iterator[None]:
     """Note in ``done`` the transactions of the block's smoke test, also if it fails: a rollback then knows them."""
     expected = (journal.last("rehearse") or {}).get("own_writes") or []
-    try:
-        with stack.database.session() as session:
-            mark, before = write_snapshot.moment(session), other_losses.positions(session)
-    except PapError:
-        mark, before, expected = {}, {}, []  # the smoke test will say what is wrong with the database
+    mark: Optional[write_snapshot.Moment] = None
+    before: Positions = {}
+    with contextlib.suppress(PapError), stack.database.session() as session:  # the smoke test will say what is wrong
+        mark, before = write_snapshot.moment(session), other_losses.positions(session)
     try:
         yield
     finally:
         done.update(own_writes={}, own_numbers=_numbers(stack, journal, "login", before))
         with contextlib.suppress(PapError):  # not known: then a rollback counts them as anybody's rows
-            done["own_writes"] = smoke_test_writes.certainly(stack.database, mark, expected)
+            done["own_writes"] = smoke_test_writes.certainly(stack.database, mark, expected) if mark else {}
 
 
 @contextlib.contextmanager

@@ -195,9 +195,5 @@ def keep_apart(copy: Copy, digest: content_digest.ContentDigest) -> content_dige
     return replace(digest, sequences=sequences)
 
 
-def _not_ahead(before: Optional[dict[str, Any]], now: dict[str, Any]) -> dict[str, Any]:
-    ahead = before is not None and (int(now["last_value"]), bool(now["is_called"])) > (
-        int(before["last_value"]),
-        bool(before["is_called"]),
-    )
-    return before if ahead and before is not None else now
+def _not_ahead(before: Optional[content_digest.Position], now: content_digest.Position) -> content_digest.Position:
+    return before if before is not None and now.order > before.order else now

@@ -269,11 +269,11 @@ def _refuse_other_schema(differences: list[str]) -> None:
 
 def _candidate(work: _Work, copy: Copy) -> tuple[dict[str, Any], list[smoke_test_writes.Rows]]:
     """The new API on the copy, which must work; and what each transaction of the smoke test writes."""
-    mark: dict[str, Any] = {}
+    marks: list[write_snapshot.Mark] = []
 
     def take_mark() -> None:
         with copy.database.session() as session:
-            mark.update(write_snapshot.take(session))
+            marks.append(write_snapshot.take(session))
 
     with work.step("candidate"):
         tried = _attempt(work, copy, work.subject.candidate, "the new API", "candidate", take_mark)
@@ -290,7 +290,7 @@ def _candidate(work: _Work, copy: Copy) -> tuple[dict[str, Any], list[smoke_test
             )
         if tried["works"] is None:
             return tried, []
-        return tried, smoke_test_writes.rehearsed(copy.database, mark, ignore_schemas=reverse.IGNORED)
+        return tried, smoke_test_writes.rehearsed(copy.database, marks[-1], ignore_schemas=reverse.IGNORED)
 
 
 def _old(work: _Work, copy: Copy, candidate: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import contextlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Callable, Optional
+from dataclasses import dataclass
+from typing import Callable, Optional
 
 from ..databases import content_digest, table_reader
 from ..databases.content_digest import queries
@@ -30,6 +31,43 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON
 WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname <> 'pap_deploy' AND {queries.user_schema()}
   AND {queries.no_member("pg_class", "c.oid")}
 ORDER BY 2, 3"""
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table of which rows are copied. ``owner``: whose login reads it; None: a superuser's."""
+
+    oid: int
+    schema: str
+    name: str
+    pages: int
+    density: float
+    columns: tuple[str, ...]
+    owner: Optional[str]
+
+    def __str__(self) -> str:
+        return f"{quote_ident(self.schema)}.{quote_ident(self.name)}"
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """A foreign key."""
+
+    child: int
+    parent: int
+    child_columns: tuple[str, ...]
+    parent_columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Row:
+    id: str
+
+
+@dataclass(frozen=True)
+class _Values:
+    found: str
+
 
 _REFERENCES = """
 SELECT k.conrelid::int8 AS child, k.confrelid::int8 AS parent,
@@ -57,16 +95,15 @@ def copy_sample(live: Database, copy: Database, rows: int, stream: Stream) -> in
     # What reads rows and what checks them may call functions of the application.
     with live.session() as source, _Writers(copy) as into, copy.session() as admin:
         source.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        tables = source.rows(_TABLES)
+        tables = source.records(_Table, _TABLES)
         reader = Reader(source)
-        picked = {int(table["oid"]): _pick(reader, table, int(rows)) for table in tables}
-        _follow(reader, source.rows(_REFERENCES), {int(table["oid"]): table for table in tables}, picked)
+        picked = {table.oid: _pick(reader, table, int(rows)) for table in tables}
+        _follow(reader, source.records(_Reference, _REFERENCES), {table.oid: table for table in tables}, picked)
         for table in tables:
-            total += _carry(reader, into, table, picked[int(table["oid"])])
+            total += _carry(reader, into, table, picked[table.oid])
         for schema, names in content_digest.read_sequences(source, ("pap_deploy",), reader).items():
             for name, position in names.items():
-                last, called = int(position["last_value"]), bool(position["is_called"])
-                admin.execute(bind(_SETVAL, last, called, schema, name))
+                admin.execute(bind(_SETVAL, *position.order, schema, name))
         into.commit()
         source.execute("COMMIT")
     stream(live, copy, ["--section=post-data"])
@@ -93,76 +130,73 @@ class _Writers(contextlib.ExitStack):
             session.execute("COMMIT")
 
 
-def _name(table: dict[str, Any]) -> str:
-    return f"{quote_ident(table['schema'])}.{quote_ident(table['name'])}"
-
-
 def _among(ids: Iterable[str]) -> str:
     return f"t.ctid = ANY ({quote_literal('{' + ','.join(json.dumps(one) for one in sorted(ids)) + '}')}::tid[])"
 
 
-def _pick(reader: Reader, table: dict[str, Any], rows: int) -> set[str]:
+def _pick(reader: Reader, table: _Table, rows: int) -> set[str]:
     """The places of the first rows, and of the last ones where there are more."""
 
     def found(condition: str) -> set[str]:
-        return {row["id"] for row in reader.rows([table_reader.query(table, "SELECT t.ctid::text AS id", condition)])}
+        asked = table_reader.query(table, "SELECT t.ctid::text AS id", condition)
+        return {row.id for row in reader.records(_Row, [asked])}
 
     first = found(f"LIMIT {rows}")
     if len(first) < rows:
         return first
-    tail = max(0, int(table["pages"]) - math.ceil(rows / float(table["density"])) - 2)
+    tail = max(0, table.pages - math.ceil(rows / table.density) - 2)
     return first | found(f"WHERE t.ctid >= '({tail},0)'::tid ORDER BY t.ctid DESC LIMIT {rows}")
 
 
 def _follow(
     reader: Reader,
-    references: Sequence[dict[str, Any]],
-    tables: Mapping[int, dict[str, Any]],
+    references: Sequence[_Reference],
+    tables: Mapping[int, _Table],
     picked: Mapping[int, set[str]],
 ) -> None:
     """Add the rows that picked rows refer to, until nothing is missing; cycles end because nothing is picked twice. No
     query reads child and parent at once: they may belong to two owners."""
-    known = [r for r in references if int(r["child"]) in tables and int(r["parent"]) in tables]
+    known = [reference for reference in references if reference.child in tables and reference.parent in tables]
     fresh = {oid: set(ids) for oid, ids in picked.items()}
     while any(fresh.values()):
         later: dict[int, set[str]] = {}
         for reference in known:
-            child, parent = int(reference["child"]), int(reference["parent"])
+            child, parent = reference.child, reference.parent
             if not fresh.get(child):
                 continue
-            values = _referred(reader, tables[child], reference["child_columns"], fresh[child])
-            new = _holding(reader, tables[parent], reference["parent_columns"], values) - picked[parent]
+            values = _referred(reader, tables[child], reference.child_columns, fresh[child])
+            new = _holding(reader, tables[parent], reference.parent_columns, values) - picked[parent]
             picked[parent].update(new)
             later.setdefault(parent, set()).update(new)
         fresh = later
 
 
-def _referred(reader: Reader, child: dict[str, Any], columns: Sequence[str], ids: set[str]) -> list[list[str]]:
+def _referred(reader: Reader, child: _Table, columns: Sequence[str], ids: set[str]) -> list[list[str]]:
     """What those rows have in ``columns``, as text; without NULLs, which refer to nothing."""
     names = [f"t.{quote_ident(column)}" for column in columns]
     select = f"SELECT DISTINCT json_build_array({', '.join(f'{name}::text' for name in names)})::text AS found"
     condition = f"WHERE {_among(ids)} AND {' AND '.join(f'{name} IS NOT NULL' for name in names)}"
-    return [json.loads(row["found"]) for row in reader.rows([table_reader.query(child, select, condition)])]
+    return [json.loads(row.found) for row in reader.records(_Values, [table_reader.query(child, select, condition)])]
 
 
-def _holding(reader: Reader, parent: dict[str, Any], columns: Sequence[str], values: list[list[str]]) -> set[str]:
+def _holding(reader: Reader, parent: _Table, columns: Sequence[str], values: list[list[str]]) -> set[str]:
     names = ", ".join(f"t.{quote_ident(column)}" for column in columns)
     found: set[str] = set()
     for start in range(0, len(values), 1000):
         listed = ", ".join(f"({', '.join(map(quote_literal, value))})" for value in values[start : start + 1000])
         condition = f"WHERE ({names}) IN ({listed})"
-        rows = reader.rows([table_reader.query(parent, "SELECT t.ctid::text AS id", condition)])
-        found.update(row["id"] for row in rows)
+        rows = reader.records(_Row, [table_reader.query(parent, "SELECT t.ctid::text AS id", condition)])
+        found.update(row.id for row in rows)
     return found
 
 
-def _carry(reader: Reader, into: _Writers, table: dict[str, Any], ids: set[str]) -> int:
+def _carry(reader: Reader, into: _Writers, table: _Table, ids: set[str]) -> int:
     """Copy the picked rows of one table in PostgreSQL's text format, where each row is one line."""
-    columns = ", ".join(quote_ident(column) for column in table["columns"])
+    columns = ", ".join(quote_ident(column) for column in table.columns)
     if not columns or not ids:
         return 0
-    lines = reader.lines(table, f"COPY (SELECT {columns} FROM ONLY {_name(table)} AS t WHERE {_among(ids)}) TO STDOUT")
+    lines = reader.lines(table, f"COPY (SELECT {columns} FROM ONLY {table} AS t WHERE {_among(ids)}) TO STDOUT")
     if lines:
         body = "\n".join(lines)
-        into.of(table["owner"]).execute(f"COPY {_name(table)} ({columns}) FROM STDIN;\n{body}\n\\.")
+        into.of(table.owner).execute(f"COPY {table} ({columns}) FROM STDIN;\n{body}\n\\.")
     return len(lines)

@@ -12,6 +12,7 @@ from typing import Any, Optional, TypeVar, Union
 
 from ..core.records import recorded
 from ..databases.relation_losses import Loss
+from ..databases.write_snapshot import Mark
 from . import parts
 from .parts import Accepted, Endpoint, FailureData, Migration, Plan, Proof, SchemaCheck, Times, Who
 from .rehearsed import Rehearsal
@@ -162,7 +163,7 @@ class RestorePoint(Entry):
     method: str = ""
     bytes: Optional[int] = None
     sentence: str = ""
-    mark: Optional[Mapping[str, Any]] = None
+    mark: Optional[Mark] = None
     fence_id: str = ""
     defined_since: tuple[str, ...] = ()
 
@@ -172,7 +173,7 @@ class Unfence(Entry):
     """``lifted`` is False where no fence was up; ``mark``: what was written by then."""
 
     lifted: bool = False
-    mark: Optional[Mapping[str, Any]] = None
+    mark: Optional[Mark] = None
 
 
 @dataclass(frozen=True)

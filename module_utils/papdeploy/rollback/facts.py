@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from ..core.errors import Refused
 from ..databases import Written
+from ..databases.definitions import Definitions
 from ..databases.relation_losses import Baseline, Loss
-from ..databases.write_snapshot import Own
+from ..databases.write_snapshot import Mark, Own
 from ..releases.records import Backup, RestorePoint
 from ..releases.version import Version
 
@@ -33,7 +34,7 @@ class Facts:
     before_version: Optional[Version] = None
     restore_point: Optional[RestorePoint] = None
     backup: Optional[Backup] = None
-    lifted: Optional[Mapping[str, Any]] = None
+    lifted: Optional[Mark] = None
     reversible: bool = False
     reversible_why: str = ""
     downgrade_loses: str = ""
@@ -42,7 +43,7 @@ class Facts:
     old_api_why: str = ""
     switched: bool = False
     own: Own = field(default_factory=Own)
-    definitions: Optional[Mapping[str, Any]] = None
+    definitions: Optional[Definitions] = None
     removed: Mapping[str, str] = field(default_factory=dict)
     stack: str = ""
     api_problem: str = ""

@@ -7,8 +7,8 @@ there is none, against the write snapshot of the restore point.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Optional
+from dataclasses import dataclass, replace
+from typing import Optional
 
 from ..core.errors import CommandFailed, Refused
 from ..core.text import few, plural
@@ -16,6 +16,7 @@ from ..databases import Written, loss_rules, relation_losses, write_snapshot
 from ..databases.live_state import LEDGER_SCHEMA
 from ..databases.psql import Database
 from ..databases.relation_losses import Baseline, Comparison, Loss
+from ..databases.write_snapshot import Wrote
 from .facts import Facts
 from .state import State
 
@@ -75,9 +76,7 @@ def _sentence(found: Comparison) -> str:
 def _by_write_snapshot(written: Written) -> str:
     """The same where only the write snapshot of the restore point tells."""
     gone = {
-        name: entry
-        for name, entry in written.tables.items()
-        if entry.get("emptied") or entry["deleted"] or not written.certain
+        name: entry for name, entry in written.tables.items() if entry.emptied or entry.deleted or not written.certain
     }
     if not gone and written.certain:
         return "loses nothing: since the restore point no table is gone and no row was deleted"
@@ -85,14 +84,14 @@ def _by_write_snapshot(written: Written) -> str:
     return f"keeps the database as it is; since the restore point: {said}"
 
 
-def without(cost: Mapping[str, Mapping[str, Any]], lost: Sequence[Loss]) -> dict[str, dict[str, Any]]:
+def without(cost: Mapping[str, Wrote], lost: Sequence[Loss]) -> dict[str, Wrote]:
     """What a restore loses, without what it brings back: of a table that the release lost, the deletions cost nothing,
     and neither is anything of one that was made anew or emptied."""
     whole = {loss.table for loss in lost if loss.what in ("gone", "recreated", "truncated") or loss.emptied}
     part = {loss.table for loss in lost} - whole
-    left = {name: {**entry, "deleted": 0} if name in part else dict(entry) for name, entry in cost.items()}
+    left = {name: replace(entry, deleted=0) if name in part else entry for name, entry in cost.items()}
     return {
         name: entry
         for name, entry in left.items()
-        if name not in whole and (entry["rows"] or entry["deleted"] or entry.get("emptied"))
+        if name not in whole and (entry.rows or entry.deleted or entry.emptied)
     }

@@ -105,7 +105,7 @@ def under_traffic(backup: str, live: Database) -> RestorePoint:
         kind="backup",
         path=str(taken.path),
         sha256=taken.manifest["sha256"],
-        mark=taken.manifest["mark"],
+        mark=taken.mark,
         defined_since=tuple(
             change.sentence for change in definitions.between(taken.digest, now, (live_state.LEDGER_SCHEMA,))
         ),
@@ -128,7 +128,7 @@ def _from_backup(
     manifest = taken.manifest
     if manifest["proof"]["kind"] != "full":
         return None, f"it was proven by {manifest['proof']['kind']!r}, not in full"
-    written = write_snapshot.since(session, manifest["mark"])
+    written = write_snapshot.since(session, taken.mark)
     if written.anything:
         return None, f"written since the backup: {written.sentence()}"
     if limit_s is not None and look_s(taken) > limit_s:

@@ -19,6 +19,8 @@ from papdeploy import backup, schema
 from papdeploy.backup import acceptance
 from papdeploy.core.errors import CommandFailed, PapError, Refused
 from papdeploy.databases import content_digest, lifecycle
+from papdeploy.databases.content_digest import queries
+from papdeploy.databases.content_digest.content import TableDigests
 from papdeploy.databases.psql import Database
 from papdeploy.rehearsal import copies
 from support.app_session import as_app
@@ -259,6 +261,13 @@ def test_every_encoding_is_kept_in_its_own_bytes(server: Server, database: str, 
         forget(server, name)
 
 
+@dataclass(frozen=True)
+class Held(queries.RowsDigest):
+    """And the locks that its reader held."""
+
+    held: int
+
+
 def test_a_database_with_more_tables_than_locks_names_the_setting(
     server: Server, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,18 +279,19 @@ def test_a_database_with_more_tables_than_locks_names_the_setting(
     most = 0
     real = content_digest.read.queries.rows_query
 
-    def watched(table: dict[str, Any]) -> str:
+    def watched(table: queries.DataTable) -> str:
         return real(table).replace("count(*) AS rows", "count(*) + 0 * (SELECT count(*) FROM pg_locks WHERE pid ="
             " pg_backend_pid()) AS rows, (SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid()) AS held")  # fmt: skip
 
     held = content_digest.read._counted
 
-    def counted(rows: Iterator[dict[str, Any]]) -> content_digest.Nested:
+    def counted(rows: Iterator[Held]) -> TableDigests:
         nonlocal most
         seen = list(rows)
-        most = max([most, *(row["held"] for row in seen)])
-        return held(iter(seen))
+        most = max([most, *(row.held for row in seen)])
+        return held(seen)
 
+    monkeypatch.setattr(content_digest.read, "RowsDigest", Held)
     monkeypatch.setattr(content_digest.read.queries, "rows_query", watched)
     monkeypatch.setattr(content_digest.read, "_counted", counted)
     assert content_digest.take(target).table_count == 120

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from papdeploy.core.errors import CommandFailed, Refused
 from papdeploy.databases import content_digest
+from papdeploy.databases.content_digest import Position
 from papdeploy.databases.psql import Database
 from papdeploy.sql.quoting import quote_ident
 from support.app_session import as_app
@@ -49,9 +50,9 @@ def test_restored_copy_is_equal(reference: content_digest.ContentDigest, copy: D
     assert again.digest == reference.digest
     assert reference.table_count == 10
     assert reference.rows == 506 + 50 + 200 + 2 + 2 + 1 + 2
-    assert reference.large_objects["count"] == 2
-    assert reference.sequences["public"]["never_used"] == {"last_value": "42", "is_called": False}
-    assert reference.sequences["public"]["down"] == {"last_value": "-4", "is_called": True}
+    assert reference.large_objects.count == 2
+    assert reference.sequences["public"]["never_used"] == Position("42", is_called=False)
+    assert reference.sequences["public"]["down"] == Position("-4", is_called=True)
 
 
 def test_survives_json(reference: content_digest.ContentDigest) -> None:
@@ -194,10 +195,10 @@ def test_dump_after_dump_is_stable(copy: Database, original: Database) -> None:
 def test_moving_sequences_are_accepted_only_between_the_readings(
     reference: content_digest.ContentDigest, copy: Database
 ) -> None:
-    later = {"public": {**reference.sequences["public"], "called_once": {"last_value": "9", "is_called": True}}}
+    later = {"public": {**reference.sequences["public"], "called_once": Position("9", is_called=True)}}
     base = content_digest.take(copy)
     for value, good in (("1", True), ("5", True), ("9", True), ("10", False), ("0", False)):
-        moved = {"public": {**base.sequences["public"], "called_once": {"last_value": value, "is_called": True}}}
+        moved = {"public": {**base.sequences["public"], "called_once": Position(value, is_called=True)}}
         found = content_digest.ContentDigest(
             base.tables, {**base.sequences, **moved}, base.large_objects, base.catalog, base.notes
         )

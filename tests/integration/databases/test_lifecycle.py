@@ -20,6 +20,7 @@ from papdeploy.core.durable import private_folder
 from papdeploy.core.errors import PapError, Refused
 from papdeploy.databases import content_digest, write_snapshot
 from papdeploy.databases.psql import Database
+from papdeploy.databases.write_snapshot import Wrote
 from papdeploy.phases import cleanup, retention
 from papdeploy.releases.journal import Journal, State
 from papdeploy.releases.records import RestorePoint
@@ -310,13 +311,13 @@ def test_a_person_drops_what_is_over_and_nothing_that_a_rollback_could_need(
 
 
 WRITES = {
-    "insert": ("INSERT INTO t (v) VALUES ('n')", {"rows": 1, "deleted": 0}),
-    "update": ("UPDATE t SET v = 'u' WHERE id < 4", {"rows": 3, "deleted": 0}),
-    "delete": ("DELETE FROM t WHERE id < 6", {"rows": 0, "deleted": 5}),
-    "insert and delete": ("INSERT INTO t (v) VALUES ('n'); DELETE FROM t WHERE v = 'n'", {"rows": 0, "deleted": 1}),
-    "truncate": ("TRUNCATE t", {"rows": 0, "deleted": 0, "emptied": True}),
+    "insert": ("INSERT INTO t (v) VALUES ('n')", Wrote(1, 0)),
+    "update": ("UPDATE t SET v = 'u' WHERE id < 4", Wrote(3, 0)),
+    "delete": ("DELETE FROM t WHERE id < 6", Wrote(0, 5)),
+    "insert and delete": ("INSERT INTO t (v) VALUES ('n'); DELETE FROM t WHERE v = 'n'", Wrote(0, 1)),
+    "truncate": ("TRUNCATE t", Wrote(0, 0, emptied=True)),
     "rolled back": ("BEGIN; INSERT INTO t (v) VALUES ('n'); ROLLBACK", None),
-    "rolled back deletion": ("BEGIN; DELETE FROM t WHERE id < 3; ROLLBACK", {"rows": 0, "deleted": 2}),
+    "rolled back deletion": ("BEGIN; DELETE FROM t WHERE id < 3; ROLLBACK", Wrote(0, 2)),
     "read": ("SELECT count(*) FROM t", None),
     "vacuum": ("VACUUM FREEZE t", None),
 }
@@ -348,7 +349,7 @@ def test_written_by_a_transaction_that_was_open_at_the_mark(server: Server, live
     writer.commit()
     writer.close()
     server.sql("INSERT INTO t (v) VALUES ('after')", name)
-    assert databases.written_since(live, mark).tables["public.t"]["rows"] == 2
+    assert databases.written_since(live, mark).tables["public.t"].rows == 2
 
 
 def test_open_session_may_hold_its_counters_back(live: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,7 +361,7 @@ def test_open_session_may_hold_its_counters_back(live: Database, monkeypatch: py
         assert databases.written_since(live, mark).so_far
         writer.execute("INSERT INTO t (v) VALUES ('keeps them for a second')")
         found = databases.written_since(live, mark)
-        assert found.tables["public.t"]["rows"] == 1
+        assert found.tables["public.t"].rows == 1
         assert "so far: a session is open" in found.sentence()
         with monkeypatch.context() as patch:
             patch.setattr(write_snapshot, "LOOK_BYTES", 0)
@@ -371,7 +372,7 @@ def test_open_session_may_hold_its_counters_back(live: Database, monkeypatch: py
             locker.execute("BEGIN; LOCK TABLE idle")
             assert "what went into 1 large or locked table," in databases.written_since(live, mark).so_far
     found = databases.written_since(live, mark)
-    assert (found.tables["public.t"]["rows"], found.so_far) == (1, "")
+    assert (found.tables["public.t"].rows, found.so_far) == (1, "")
 
 
 def test_new_and_dropped_tables_count(live: Database) -> None:
@@ -379,8 +380,8 @@ def test_new_and_dropped_tables_count(live: Database) -> None:
         mark = write_snapshot.take(session)
     as_app(live).execute("CREATE TABLE n AS SELECT 1; DROP TABLE t")
     found = databases.written_since(live, mark)
-    assert found.tables["public.n"]["rows"] == 1
-    assert found.tables["public.t"]["emptied"] is True
+    assert found.tables["public.n"].rows == 1
+    assert found.tables["public.t"].emptied is True
 
 
 @pytest.mark.parametrize("kind", restore_point.KINDS)
@@ -409,7 +410,7 @@ def test_restore_point(live: Database, tmp_path: Path, kind: str, written: bool)
         assert point.path != str(taken.path)
     else:
         assert "hashed again under the fence and is equal (1 table, 99 rows)" in point.sentence
-    assert point.mark and point.mark["tables"]
+    assert point.mark and point.mark.tables
 
 
 def test_change_that_no_counter_shows_is_found_by_the_hash(live: Database, tmp_path: Path) -> None:
@@ -418,6 +419,6 @@ def test_change_that_no_counter_shows_is_found_by_the_hash(live: Database, tmp_p
     as_app(live).execute("SET track_counts = off; DELETE FROM t WHERE id = 7")
     databases.fence(live, R)
     behind = databases.must_be_fenced(live, R)
-    assert databases.written_since(behind, taken.manifest["mark"]).nothing
+    assert databases.written_since(behind, taken.mark).nothing
     with pytest.raises(Refused, match=r"is not what was backed up: table public.t has 98 rows, 99 before"):
         restore_point.make(behind, R, live=live.conninfo.dbname, backup=str(taken.path), kind="backup")

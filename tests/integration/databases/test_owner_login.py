@@ -92,7 +92,7 @@ def test_what_reads_the_live_database(planted: tuple[Server, Database, Path]) ->
         connection.cursor().execute("UPDATE t_20 SET a = 2; DELETE FROM t_21")
     found = relation_losses.compare(live, baseline, content=True)
     assert [loss.table for loss in found.losses] == ["public.t_21"]
-    assert databases.written_since(live, mark).tables["public.t_20"]["rows"] == 1
+    assert databases.written_since(live, mark).tables["public.t_20"].rows == 1
     assert got_in(server, witness) == set()
 
 

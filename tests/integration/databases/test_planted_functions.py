@@ -162,12 +162,12 @@ def test_everything_that_reads(planted: tuple[Server, Database]) -> None:
     assert live.identity().name == live.conninfo.dbname
     with live.session() as session:
         mark = write_snapshot.take(session)
-        assert properties.capture(session, live.conninfo.dbname)["owner"] == OWNER
+        assert properties.capture(session, live.conninfo.dbname).owner == OWNER
         properties.roles_of(session)
         observe.files(session)
         assert ledger_table.ledger_rows(session, "SELECT identity FROM ledger") == []
     assert write_snapshot.written_since(live, mark).rows == 0
-    assert content_digest.take(live).tables["public"]["users"]["rows"] == 50
+    assert content_digest.take(live).tables["public"]["users"].rows == 50
     with observe.LockWatch(live, "pap-deploy:x") as watch:
         pass
     assert watch.problem is None

@@ -15,7 +15,7 @@ import pytest
 from papdeploy import receipts
 from papdeploy.databases import loss_rules, relation_losses, write_snapshot
 from papdeploy.databases.psql import Database
-from papdeploy.databases.relation_losses import Comparison, Loss
+from papdeploy.databases.relation_losses import Baseline, Comparison, Loss, Relation
 from papdeploy.phases import data_check
 from papdeploy.releases.journal import Journal, State
 from support.app_session import as_app
@@ -118,7 +118,7 @@ def alone(server: Server, database: Database) -> None:
     wait_until(lambda: server.sql(write_snapshot.OTHERS, name) == [(0,)], "a session is still there")
 
 
-def baseline(server: Server, database: Database, **options: Any) -> dict[str, Any]:
+def baseline(server: Server, database: Database, **options: Any) -> Baseline:
     server.sql(SETUP, database.conninfo.dbname)
     alone(server, database)
     with database.session() as session:
@@ -154,10 +154,11 @@ def test_of_tables_too_large_to_be_counted_the_same_is_known_from_less(
 
 def test_the_size_limit_keeps_the_small_tables(shared: tuple[Server, Database]) -> None:
     server, database = shared
-    relations = baseline(server, database, limit_bytes=8192)["relations"]
-    counted = {name for name, entry in relations.items() if "rows" in entry}
+    relations = baseline(server, database, limit_bytes=8192).relations
+    counted = {name for name, entry in relations.items() if entry.rows is not None}
     assert counted == {"public.nothing", "public.one"} or len(counted) == 2
-    assert all("rows" in entry for entry in baseline(server, database)["relations"].values() if entry["kind"] == "r")
+    tables = [entry for entry in baseline(server, database).relations.values() if entry.kind == "r"]
+    assert all(entry.rows is not None for entry in tables)
 
 
 def test_while_a_session_is_open_rows_are_the_truth_and_counters_are_waited_for(
@@ -231,15 +232,19 @@ def test_whatever_is_done_no_deleted_row_is_missed(shared: tuple[Server, Databas
     assert deletions or rows == 0, "without a DELETE nothing is lost"
 
 
-BASE = {
-    "relations": {
-        "public.t": {"rows": 5000, "deleted": 3},
-        "public.q": {"rows": 10, "deleted": 90_000},
-        "public.declared_1_a": {"rows": 5000, "parent": "public.declared_1"},
-        "public.declared_1": {"parent": "public.declared"},
-        "public.t_1": {"rows": 5000, "parent": "public.t"},
-    }
-}
+def noted(name: str, rows: int | None = None, deleted: int = 0, parent: str | None = None) -> Relation:
+    return Relation("public", name, 1, "r", 1, 0, 0, deleted, 0, rows=rows, parent=parent)
+
+
+RELATIONS = (
+    noted("t", 5000, 3),
+    noted("q", 10, 90_000),
+    noted("declared_1_a", 5000, parent="public.declared_1"),
+    noted("declared_1", parent="public.declared"),
+    noted("t_1", 5000, parent="public.t"),
+)
+COUNTERS = write_snapshot.Counters(True, "2026-01-01", None)
+BASE = Baseline("1", "1", (), COUNTERS, {relation.qualified: relation for relation in RELATIONS})
 
 
 def lost(what: str, rows: int = 0, table: str = "t", **more: Any) -> Loss:

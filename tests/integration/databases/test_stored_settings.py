@@ -49,7 +49,8 @@ def test_a_stored_search_path_is_carried_over_and_not_run(server: Server, databa
             session.execute(statement)
         after = properties.capture(session, database)
         assert session.rows("SELECT rolname FROM pg_roles WHERE rolname = 'planted_by_a_setting'") == []
-    stored = [properties._elements(each["settings"][0][1][0].partition("=")[2]) for each in (before, after)]
+    ((_, kept),), ((_, again),) = before.settings, after.settings
+    stored = [properties._elements(settings[0].partition("=")[2]) for settings in (kept or (), again or ())]
     assert stored[0] == stored[1]
     sql = properties.as_sql(database, before, [], 180000)
     assert not any(line.startswith(("CREATE ROLE", ";")) for line in sql.splitlines())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from papdeploy.databases.content_digest import ContentDigest
+from papdeploy.databases.content_digest.content import LargeObjectsDigest
 from papdeploy.databases.psql import Conninfo, Database
 from papdeploy.rehearsal.api_effects import ApiEffects
 from papdeploy.rehearsal.copies import Copy
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 ANEW = "WITH old AS (DELETE FROM kept RETURNING id) INSERT INTO kept SELECT id FROM old"
 
 
-NOTHING = ContentDigest({}, {}, {}, {}, {})
+NOTHING = ContentDigest({}, {}, LargeObjectsDigest(), {}, {})
 DECLARED: Any = SimpleNamespace(environment="production", may_delete=())
 
 

@@ -257,7 +257,7 @@ def test_what_the_api_takes_by_its_start(release: Release, tmp_path: Path) -> No
     numbers = {"start": {"public.ticket_number": 1}, "login": {}}
     journal.append("rehearse", "done", candidate={"wrote": {"numbers": numbers}})
     with release.database.session() as session:
-        before = plain(other_losses.positions(session))
+        before = other_losses.positions(session)
     as_app(release.database).execute("SELECT nextval('ticket_number')")
     assert smoke_test_logins.started(stack, journal, before) == {"public.ticket_number": 1}
     journal.append("activate", "done", own_numbers={"public.ticket_number": 1})
@@ -291,7 +291,7 @@ def test_large_objects_of_a_role_that_is_no_superuser(servers: dict[int, Server]
         ("SELECT 1", "nothing was written"),
     ):
         with role.session() as session:
-            mark = plain(write_snapshot.take(session))
+            mark = write_snapshot.take(session)
         as_app(admin).execute(statement)
         assert said in write_snapshot.written_since(role, mark).sentence()
     forget(server, name)
@@ -340,6 +340,6 @@ def test_within_the_deploy_numbers_that_no_row_holds_stop_no_rollback(release: R
 
 def test_the_definitions_of_another_database_tell_nothing(servers: dict[int, Server], release: Release) -> None:
     name = servers[18].create("another")
-    noted = plain(definitions.note(release.database))
+    noted = definitions.note(release.database)
     assert definitions.changed(database_of(servers[18], name), noted) == []
     forget(servers[18], name)

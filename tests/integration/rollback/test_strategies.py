@@ -18,6 +18,7 @@ from papdeploy.core.errors import PapError, Refused, Unhealthy
 from papdeploy.core.records import as_object
 from papdeploy.databases import content_digest, disk, smoke_test_writes, write_snapshot
 from papdeploy.databases.psql import Database
+from papdeploy.databases.write_snapshot import Wrote
 from papdeploy.phases import smoke_test_logins
 from papdeploy.releases.journal import State
 from papdeploy.rollback import restore_point
@@ -197,7 +198,7 @@ def test_loss_needs_a_yes_and_stays_readable(server: Server, live: Database, tmp
     as_app(live).execute("INSERT INTO t (v) VALUES ('user one'), ('user two')")
     as_app(live).execute("UPDATE t SET v = 'edited' WHERE id = 5; DELETE FROM t WHERE id = 6")
     plan = release.choose()
-    assert plan.cost.tables == {"public.t": {"rows": 3, "deleted": 1}}
+    assert plan.cost.tables == {"public.t": Wrote(3, 1)}
     assert "public.t: 3 written, up to 1 deleted" in plan.refused
     assert "rollback_accept_data_loss=true" in plan.hint
     with pytest.raises(Refused, match="3 written, up to 1 deleted"):
@@ -370,7 +371,7 @@ def test_fence_of_the_rollback_itself_proves_nothing(live: Database, tmp_path: P
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up=SMALL_UP)
     as_app(live).execute("INSERT INTO t (v) VALUES ('user')")
     databases.fence(live, R)
-    assert release.choose().cost.tables == {"public.t": {"rows": 1, "deleted": 0}}
+    assert release.choose().cost.tables == {"public.t": Wrote(1, 0)}
     release.facts["unfence"] = None
     assert "public.t: 301 written" in release.choose().refused
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from papdeploy.backup import archive, encryption, files, manifest, pgbackrest
 from papdeploy.core.errors import Refused
+from papdeploy.core.records import read_known
 from papdeploy.databases import managed_names, properties, write_snapshot
 from papdeploy.databases.content_digest import ContentDigest, compare
+from papdeploy.databases.content_digest.content import LargeObjectsDigest
 from papdeploy.databases.psql import Conninfo, Database
+from papdeploy.databases.write_snapshot import Wrote
 from papdeploy.sites.host import HostSite
 
 DAY = 86400.0
@@ -219,11 +223,15 @@ def test_encryption_argument_lists() -> None:
 
 
 def test_properties_become_statements() -> None:
-    traits: dict[str, Any] = {
+    noted = {
         "owner": 'o"wner',
-        "grants": [[0, "unknown (OID=0)", "TEMPORARY", False], [17, "r'ole", "CONNECT", True]],
+        "grants": [["0", "unknown (OID=0)", "TEMPORARY", False], ["17", "r'ole", "CONNECT", True]],
         "settings": [[None, ['search_path=a, "B c"', "work_mem=4MB", "app.name=it's"]], ["role", ["jit=off"]]],
-    }
+        "connection_limit": -1, "allow_connections": True, "privileges": [], "encoding": "UTF8", "lc_collate": "C",
+        "lc_ctype": "C", "provider": "c", "locale": None, "icu_rules": None, "tablespace": "pg_default",
+        "comment": None, "of a later version": 1,
+    }  # fmt: skip
+    traits = read_known(properties.Properties, noted)
     assert properties.apply("d%s", traits) == [
         'ALTER DATABASE "d%s" OWNER TO "o""wner"',
         'REVOKE ALL ON DATABASE "d%s" FROM PUBLIC, "o""wner"',
@@ -234,7 +242,7 @@ def test_properties_become_statements() -> None:
         'ALTER DATABASE "d%s" SET "app"."name" TO \'it\'\'s\'',
         'ALTER ROLE "role" IN DATABASE "d%s" SET "jit" TO \'off\'',
     ]
-    assert properties.apply("d", {**traits, "grants": None, "settings": []})[1:] == [
+    assert properties.apply("d", replace(traits, grants=None, settings=()))[1:] == [
         'REVOKE ALL ON DATABASE "d" FROM PUBLIC, "o""wner"',
         'GRANT ALL ON DATABASE "d" TO "o""wner"',
         'GRANT CONNECT, TEMPORARY ON DATABASE "d" TO PUBLIC',
@@ -242,7 +250,7 @@ def test_properties_become_statements() -> None:
 
 
 def digest_of(**definition: str) -> ContentDigest:
-    return ContentDigest({}, {}, {}, {"public": {"constraint t.c": dict(definition)}}, {})
+    return ContentDigest({}, {}, LargeObjectsDigest(), {"public": {"constraint t.c": dict(definition)}}, {})
 
 
 @pytest.mark.parametrize(
@@ -267,10 +275,13 @@ def test_normalised_expressions(left: str, right: str, equal: bool) -> None:
 
 
 def test_written_adds_up() -> None:
-    one = write_snapshot.Written({"a": {"rows": 2, "deleted": 1}}, True, "x")
-    emptied = {"rows": 1, "deleted": 0, "emptied": True}
-    both = one.plus(write_snapshot.Written({"a": {"rows": 3, "deleted": None}, "b": emptied}, False, "y"))
-    assert both.tables == {"a": {"rows": 5, "deleted": None}, "b": emptied}
+    one = write_snapshot.Written({"a": Wrote(2, 1)}, True, "x")
+    emptied = Wrote(1, 0, emptied=True)
+    both = one.plus(write_snapshot.Written({"a": Wrote(3, None), "b": emptied}, False, "y"))
+    assert both.tables == {"a": Wrote(5, None), "b": emptied}
+    said = {"a": {"rows": 5, "deleted": None}, "b": {"rows": 1, "deleted": 0, "emptied": True}}
+    assert both.as_dict()["tables"] == said
+    assert write_snapshot.Written.from_dict(both.as_dict()) == both
     assert (both.certain, both.rows, both.why) == (False, 6, "y")
     assert "a: 5 written; b: 1 written, emptied (y)" in both.sentence()
     assert write_snapshot.Written({}, True, "w").nothing

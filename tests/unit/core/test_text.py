@@ -12,7 +12,8 @@ from papdeploy.app.smoke import Baseline
 from papdeploy.backup.manifest import Backup
 from papdeploy.core import text
 from papdeploy.databases.content_digest import comparison
-from papdeploy.databases.write_snapshot import Written
+from papdeploy.databases.content_digest.content import TableDigest
+from papdeploy.databases.write_snapshot import Written, Wrote
 from papdeploy.migrations.cli import console
 from papdeploy.migrations.cli.results import Event
 from papdeploy.phases import migrate, preflight, progress, rehearse, watch
@@ -44,8 +45,8 @@ def _schema(n: int) -> str:
 
 
 def _dumped(n: int) -> Any:
-    tables: comparison.Nested = {"public": {"t": {"rows": n, "sha": "a"}}}
-    other: comparison.Nested = {"public": {"t": {"rows": n, "sha": "b"}, "u": {"rows": n}}}
+    tables = {"public": {"t": TableDigest(n, "1")}}
+    other = {"public": {"t": TableDigest(n, "2"), "u": TableDigest(n, "1")}}
     return [str(found) for found in comparison._tables(tables, other, set(), {})]
 
 
@@ -59,7 +60,7 @@ MESSAGES: dict[str, Callable[[int], Any]] = {
     "schema": _schema,
     "schema check": lambda n: CheckResult(False, [_difference()] * n, checked={}).summary(),
     "watch": lambda n: watch._seen(report_samples.watch(records=n, requests=n, findings=[])),
-    "written": lambda n: Written({f"t{i}": {"rows": n, "deleted": n} for i in range(12 + n)}, True, "").sentence(),
+    "written": lambda n: Written({f"t{i}": Wrote(n, n) for i in range(12 + n)}, True, "").sentence(),
     "locks": lambda n: verdict.lock_words([{"mode": "ShareLock", "table": f"t{i}", "held_s": n} for i in range(6 + n)]),
     "backfill": lambda n: progress.sentence(
         {"event": "progress", "identity": "m", "rows_done": n, "rows_total": n, "rows_per_second": n, "estimated": False}

@@ -8,7 +8,7 @@ content digests are equal hold the same content; where they differ, ``compare`` 
 from __future__ import annotations
 
 from .comparison import Difference, Found, compare, look, look_across, notes
-from .content import FORMAT, ContentDigest, Nested, in_one_format, schema_only
+from .content import FORMAT, ContentDigest, Nested, Position, Positions, in_one_format, schema_only
 from .read import read_sequences, snapshot_session, take
 
 __all__ = [
@@ -17,6 +17,8 @@ __all__ = [
     "Difference",
     "Found",
     "Nested",
+    "Position",
+    "Positions",
     "compare",
     "in_one_format",
     "look",

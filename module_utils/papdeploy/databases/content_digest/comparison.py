@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Optional
+from typing import Any, Optional, TypeVar
 
+from ...core.records import plain
 from ...core.text import few, plural
 from ...core.visible import visible
 from . import known_differences, not_dumped
-from .content import ContentDigest, Nested, in_one_format, normalised, schema_only
+from .content import (
+    ContentDigest,
+    LargeObjectsDigest,
+    Nested,
+    Positions,
+    TableDigest,
+    TableDigests,
+    in_one_format,
+    normalised,
+    schema_only,
+)
+
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -48,7 +61,7 @@ def look(
     after: ContentDigest,
     *,
     ignore_schemas: Sequence[str] = (),
-    moving: Optional[Nested] = None,
+    moving: Optional[Positions] = None,
     positions: bool = True,
     accepted: Sequence[str] = (),
 ) -> Found:
@@ -71,7 +84,7 @@ def look(
 
 
 def look_across(
-    before: ContentDigest, after: ContentDigest, *, moving: Optional[Nested] = None, accepted: Sequence[str] = ()
+    before: ContentDigest, after: ContentDigest, *, moving: Optional[Positions] = None, accepted: Sequence[str] = ()
 ) -> Found:
     """The same where ``after`` is read on a newer major version of PostgreSQL, which describes objects in other words:
     faults are content, or an object that is not there; the rest is a note, for a person to look at."""
@@ -94,7 +107,7 @@ def compare(
     after: ContentDigest,
     *,
     ignore_schemas: Sequence[str] = (),
-    moving: Optional[Nested] = None,
+    moving: Optional[Positions] = None,
     positions: bool = True,
     accepted: Sequence[str] = (),
     limit: int = 50,
@@ -121,7 +134,9 @@ def notes(before: ContentDigest, after: ContentDigest) -> list[str]:
     ]
 
 
-def _pairs(before: Nested, after: Nested, skip: set[str]) -> Iterator[tuple[str, str, Any, Any]]:
+def _pairs(
+    before: Mapping[str, Mapping[str, V]], after: Mapping[str, Mapping[str, V]], skip: set[str]
+) -> Iterator[tuple[str, str, Optional[V], Optional[V]]]:
     for schema in sorted({*before, *after} - skip):
         left, right = before.get(schema, {}), after.get(schema, {})
         for name in sorted({*left, *right}):
@@ -129,21 +144,26 @@ def _pairs(before: Nested, after: Nested, skip: set[str]) -> Iterator[tuple[str,
                 yield schema, name, left.get(name), right.get(name)
 
 
-def _tables(before: Nested, after: Nested, skip: set[str], catalog: Nested) -> Iterator[Difference]:
+def _tables(before: TableDigests, after: TableDigests, skip: set[str], catalog: Nested) -> Iterator[Difference]:
     for schema, name, left, right in _pairs(before, after, skip):
         key = f"table {schema}.{name}"
-        if left is None or right is None:
-            where = "is new" if left is None else "is missing"
-            said = f"{key} {where} ({plural((left or right)['rows'], 'row')})."
-        elif left["rows"] != right["rows"]:
-            said = f"{key} has {plural(right['rows'], 'row')}, {left['rows']:,} before."
-        else:
-            said = f"{key} has the same {plural(left['rows'], 'row')} by count, but other content"
-            said += f"{_computed(catalog.get(schema, {}), name)}."
-        yield Difference(key, said, (left, right), loses=True)
+        yield Difference(
+            key, _told(key, left, right, catalog.get(schema, {}), name), (plain(left), plain(right)), loses=True
+        )
 
 
-def _computed(objects: dict[str, Any], table: str) -> str:
+def _told(
+    key: str, left: Optional[TableDigest], right: Optional[TableDigest], objects: Mapping[str, Any], name: str
+) -> str:
+    if left is None or right is None:
+        there = left or right
+        return f"{key} {'is new' if left is None else 'is missing'} ({plural(there.rows if there else 0, 'row')})."
+    if left.rows != right.rows:
+        return f"{key} has {plural(right.rows, 'row')}, {left.rows:,} before."
+    return f"{key} has the same {plural(left.rows, 'row')} by count, but other content{_computed(objects, name)}."
+
+
+def _computed(objects: Mapping[str, Any], table: str) -> str:
     """What may explain it: a restore computes stored columns anew, which an update does in the original."""
     start = f"column {table}."
     stored = [
@@ -157,32 +177,28 @@ def _computed(objects: dict[str, Any], table: str) -> str:
     )
 
 
-def _sequences(before: Nested, after: Nested, moving: Nested, skip: set[str]) -> Iterator[Difference]:
+def _sequences(before: Positions, after: Positions, moving: Positions, skip: set[str]) -> Iterator[Difference]:
     for schema, name, left, right in _pairs(before, after, skip):
         key = f"sequence {schema}.{name}"
         if left is None or right is None:
             said = f"{key} {'is new' if left is None else 'is missing'}."
-            yield Difference(key, said, (left, right), loses=True)
+            yield Difference(key, said, (plain(left), plain(right)), loses=True)
             continue
         later = moving.get(schema, {}).get(name, left)
-        low, high = sorted((_position(left), _position(later)))
-        if not (left != later and low <= _position(right) <= high):
-            said = f"{key} stands at {_said(right)}, {_said(left)} before."
-            yield Difference(key, said, (left, right), loses=True)
+        low, high = sorted((left.order, later.order))
+        if not (left != later and low <= right.order <= high):
+            said = f"{key} stands at {right}, {left} before."
+            yield Difference(key, said, (plain(left), plain(right)), loses=True)
 
 
-def _position(sequence: dict[str, Any]) -> tuple[int, bool]:
-    return int(sequence["last_value"]), bool(sequence["is_called"])
-
-
-def _said(sequence: dict[str, Any]) -> str:
-    return f"{sequence['last_value']}{'' if sequence['is_called'] else ' (not yet used)'}"
-
-
-def _large_objects(before: dict[str, Any], after: dict[str, Any]) -> Iterator[Difference]:
-    words = {"count": "number", "bytes": "total size in bytes", "hash": "content", "owners": "owners or privileges"}
-    for key, word in words.items():
-        left, right = before.get(key), after.get(key)
+def _large_objects(before: LargeObjectsDigest, after: LargeObjectsDigest) -> Iterator[Difference]:
+    parts = (
+        ("count", "number", before.count, after.count),
+        ("bytes", "total size in bytes", before.bytes, after.bytes),
+        ("hash", "content", before.hash, after.hash),
+        ("owners", "owners or privileges", before.owners, after.owners),
+    )
+    for key, word, left, right in parts:
         if left != right:
             values = f": {right}, {left} before" if key in ("count", "bytes") else ""
             said = f"large objects differ in their {word}{values}."
@@ -194,7 +210,7 @@ def _catalog(before: Nested, after: Nested, skip: set[str], positions: bool) -> 
         shown = known_differences.shown(schema, key)
         if left is None or right is None:
             said = f"{shown} {'is new' if left is None else 'is missing'}."
-            yield Difference(shown, said, (left, right), loses=_holds_values(key, left or right))
+            yield Difference(shown, said, (left, right), loses=_holds_values(key, left or right or {}))
             continue
         for attribute in sorted({*left, *right}):
             old, new = left.get(attribute), right.get(attribute)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Optional
 
 from ...core.errors import Refused
+from ...core.records import as_object, read_known, recorded
 
 FORMAT = 4
 
@@ -26,13 +28,58 @@ Nested = dict[str, dict[str, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
+class TableDigest:
+    """The number of rows of a table, and the sum of their hashes."""
+
+    rows: int
+    hash: str
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a sequence stands."""
+
+    last_value: str
+    is_called: bool
+
+    @property
+    def order(self) -> tuple[int, bool]:
+        return int(self.last_value), self.is_called
+
+    def __str__(self) -> str:
+        return f"{self.last_value}{'' if self.is_called else ' (not yet used)'}"
+
+
+@dataclass(frozen=True)
+class LargeObjectsDigest:
+    """All large objects: their number, size and content, and their owners and privileges. None: they were not read."""
+
+    count: Optional[int] = None
+    bytes: Optional[str] = None
+    hash: Optional[str] = None
+    owners: Optional[str] = None
+
+
+# By schema and name.
+TableDigests = Mapping[str, Mapping[str, TableDigest]]
+Positions = Mapping[str, Mapping[str, Position]]
+
+
+@dataclass(frozen=True)
+class _Made:
+    """By which version."""
+
+    format: Optional[int] = None
+
+
+@dataclass(frozen=True)
 class ContentDigest:
     """The content of one database: ``tables[schema][name]`` = rows and hash, ``sequences[schema][name]`` = position,
     ``catalog[schema]["kind name"]`` = attributes. ``notes`` may differ between equal databases (extension versions)."""
 
-    tables: Nested
-    sequences: Nested
-    large_objects: dict[str, Any]
+    tables: TableDigests
+    sequences: Positions
+    large_objects: LargeObjectsDigest
     catalog: Nested
     notes: dict[str, str]
     seconds: float = field(default=0.0, compare=False)
@@ -41,7 +88,7 @@ class ContentDigest:
     @property
     def rows(self) -> int:
         """Rows of all tables."""
-        return sum(int(table["rows"]) for schema in self.tables.values() for table in schema.values())
+        return sum(table.rows for schema in self.tables.values() for table in schema.values())
 
     @property
     def table_count(self) -> int:
@@ -57,23 +104,23 @@ class ContentDigest:
     def as_dict(self) -> dict[str, Any]:
         return {
             "format": self.format,
-            "tables": self.tables,
-            "sequences": self.sequences,
-            "large_objects": self.large_objects,
+            "tables": as_object(self.tables),
+            "sequences": as_object(self.sequences),
+            "large_objects": as_object(self.large_objects),
             "catalog": self.catalog,
             "notes": self.notes,
             "seconds": round(self.seconds, 3),
         }
 
     @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> ContentDigest:
-        if value.get("format") not in range(1, FORMAT + 1):
+    def from_dict(cls, value: object) -> ContentDigest:
+        made = recorded(_Made, value).format
+        if made not in range(1, FORMAT + 1):
             raise Refused(
-                f"A backup's content of format {value.get('format')!r} cannot be compared by this version ({FORMAT}).",
+                f"A backup's content of format {made!r} cannot be compared by this version ({FORMAT}).",
                 hint="Restore it by the version of pap-deploy that made it, or by hand (docs/runbook.md).",
             )
-        keys = ("tables", "sequences", "large_objects", "catalog", "notes", "seconds", "format")
-        return cls(**{key: value[key] for key in keys})
+        return read_known(cls, value, "content digest")
 
     def in_format(self, number: int) -> ContentDigest:
         """What an older format said of the same database: without what it did not read."""
@@ -112,7 +159,7 @@ def in_one_format(before: ContentDigest, after: ContentDigest) -> tuple[ContentD
 
 def schema_only(whole: ContentDigest) -> ContentDigest:
     """The catalog alone, to compare with a content digest that was taken without rows."""
-    return ContentDigest({}, {}, {}, whole.catalog, whole.notes, whole.seconds)
+    return ContentDigest({}, {}, LargeObjectsDigest(), whole.catalog, whole.notes, whole.seconds)
 
 
 # Deparsed expressions change once when dumped and restored: ('a'::varchar)::text for ARRAY['a'::varchar]::text[]. Casts

@@ -81,7 +81,7 @@ SELECT 'extension members' AS kind, '' AS schema, x.extname::text AS name,
            ORDER BY m.name COLLATE "C"), 0)::text, 'later',
            coalesce((SELECT jsonb_agg(l.name ORDER BY l.name COLLATE "C") FROM (SELECT t.name FROM unnest(
              array_agg(m.name) FILTER (WHERE m.later)) AS t(name) ORDER BY t.name COLLATE "C" LIMIT 100) AS l), '[]'))
-       AS def
+       AS definition
 FROM pg_extension x JOIN LATERAL (
     SELECT o.type || ' ' || o.identity AS name, {_AGE} < age(x.xmin) AS later,
            concat({_DEFINED}, obj_description(m.objid, m.classid::regclass::text::name)) AS definition
@@ -97,7 +97,7 @@ _BY_SYSTEM = "pg_dump carries nothing of what is built in but its privileges (pg
 
 
 def queries() -> list[str]:
-    """Queries of (kind, schema, name, def), as those of ``queries.catalog_queries``."""
+    """Queries of (kind, schema, name, definition), as those of ``queries.catalog_queries``."""
     built_in = [
         _rows(name, f"'{name}'::regclass", "k.oid", f"{_LATER} AND {no_member(name, 'k.oid')}", "collversion")
         for name in _BUILT_IN

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Optional
 
 from ...core.secret_names import shown_options
 from ...sql.quoting import quote_ident, quote_literal
 from ..psql import bind
+from ..table_reader import Query, Relation
 
 _USER_SCHEMA = (
     "{n}.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND {n}.nspname !~ '^pg_(toast_)?temp_'"
@@ -115,12 +117,34 @@ def _seed(name: str, salt: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{salt}{name}".encode()).digest()[:7], "big")
 
 
-def rows_query(table: dict[str, Any]) -> str:
+@dataclass(frozen=True)
+class DataTable:
+    """A table whose rows are hashed. ``columns``: name and type (OID) of each, by name; ``condition``: which of its
+    rows count; ``root``: under which name they do, where that is not its own."""
+
+    schema: str
+    name: str
+    columns: tuple[tuple[str, int], ...]
+    condition: Optional[str] = None
+    root: Optional[tuple[str, str]] = None
+
+
+@dataclass(frozen=True)
+class RowsDigest:
+    """The number of rows of a table, and the sum of their hashes."""
+
+    schema: str
+    name: str
+    rows: int
+    hash: str
+
+
+def rows_query(table: DataTable) -> str:
     """Count and order-independent hash of one table. Columns go by name, not by position: a column that was dropped and
     added again is the same content."""
     parts: list[str] = []
     slow: list[str] = []
-    for name, kind in table["columns"]:
+    for name, kind in table.columns:
         column = quote_ident(name)
         if kind in _FAST:
             value = _FAST[kind].format(c=column, s=_seed(name, "value "))
@@ -133,25 +157,25 @@ def rows_query(table: dict[str, Any]) -> str:
         parts.append(f'hashtextextended(ROW({values})::text COLLATE "C", {names})')
     value = " # ".join(parts) or "0"
     return (
-        bind("SELECT %s AS schema, %s AS name,", *(table.get("root") or (table["schema"], table["name"])))
+        bind("SELECT %s AS schema, %s AS name,", *(table.root or (table.schema, table.name)))
         + f" count(*) AS rows, coalesce(sum({value}), 0)::text AS hash"
-        + f" FROM ONLY {quote_ident(table['schema'])}.{quote_ident(table['name'])} AS t {table['condition'] or ''}"
+        + f" FROM ONLY {quote_ident(table.schema)}.{quote_ident(table.name)} AS t {table.condition or ''}"
     )
 
 
-def rows_queries(tables: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
+def rows_queries(tables: Sequence[DataTable]) -> list[Query]:
     """The same for each table, with the schema and name of the one that it reads."""
-    return [(table["schema"], table["name"], rows_query(table)) for table in tables]
+    return [(table.schema, table.name, rows_query(table)) for table in tables]
 
 
-def sequence_query(sequence: dict[str, Any]) -> tuple[str, str, str]:
+def sequence_query(sequence: Relation) -> Query:
     """Position of one sequence. It is read outside any snapshot: sequences are not transactional."""
     asked = (
-        bind("SELECT %s AS schema, %s AS name,", sequence["schema"], sequence["name"])
+        bind("SELECT %s AS schema, %s AS name,", sequence.schema, sequence.name)
         + " last_value::text AS last_value, is_called"
-        + f" FROM {quote_ident(sequence['schema'])}.{quote_ident(sequence['name'])}"
+        + f" FROM {quote_ident(sequence.schema)}.{quote_ident(sequence.name)}"
     )
-    return sequence["schema"], sequence["name"], asked
+    return sequence.schema, sequence.name, asked
 
 
 def acl_list(column: str, owner: str, kind: str, of: str = "true") -> str:
@@ -170,7 +194,7 @@ def row(kind: str, schema: str, key: str, attributes: Sequence[tuple[str, str]],
     pairs = ", ".join(f"{quote_literal(name)}, {value}" for name, value in attributes)
     return (
         f"SELECT {quote_literal(kind)}::text AS kind, {schema}::text AS schema, ({key})::text AS name,"
-        f" jsonb_strip_nulls(jsonb_build_object({pairs})) AS def {source}"
+        f" jsonb_strip_nulls(jsonb_build_object({pairs})) AS definition {source}"
     )
 
 
@@ -199,7 +223,7 @@ _COMMENT_LEFT_OUT = (
 
 
 def catalog_queries(version: int) -> list[str]:
-    """Queries of (kind, schema, name, def) that together describe the schema; ``version`` is server_version_num."""
+    """Queries of (kind, schema, name, definition) that describe the schema; ``version`` is server_version_num."""
     member = no_member
     nulls = "i.indnullsnotdistinct" if version >= 150000 else "false"
     part = schemas = "NULL"  # of a publication

@@ -83,7 +83,7 @@ _GIVEN = (
 
 
 def rare_queries() -> list[str]:
-    """Queries of (kind, schema, name, def), as those of ``queries.catalog_queries``."""
+    """Queries of (kind, schema, name, definition), as those of ``queries.catalog_queries``."""
     objects = [
         row(
             "object", "coalesce(o.schema, '')", "o.type || ' ' || o.identity",

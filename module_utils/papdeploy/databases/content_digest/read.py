@@ -4,15 +4,45 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from .. import table_reader
 from ..psql import Database, Session, bind
 from . import extensions, known_differences, not_dumped, queries
-from .content import ContentDigest, Nested
+from .content import ContentDigest, LargeObjectsDigest, Nested, Position, Positions, TableDigest, TableDigests
+from .queries import DataTable, RowsDigest
 from .rare_objects import rare_queries
 from .tables import TABLES
+
+
+@dataclass(frozen=True)
+class _Object:
+    kind: str
+    schema: str
+    name: Optional[str]
+    definition: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Note:
+    name: str
+    value: Optional[str]
+
+
+@dataclass(frozen=True)
+class _Sequence:
+    schema: str
+    name: str
+
+
+@dataclass(frozen=True)
+class _At:
+    schema: str
+    name: str
+    last_value: str
+    is_called: bool
 
 
 def take(
@@ -23,7 +53,7 @@ def take(
     ignore_schemas: Sequence[str] = (),
     lock_timeout_s: float = 30.0,
     rows: bool = True,
-    sequences: Optional[Nested] = None,
+    sequences: Optional[Positions] = None,
     itself: bool = False,
 ) -> ContentDigest:
     """The content digest of ``database`` as of one snapshot: an exported one (``snapshot``), that of a ``session``
@@ -50,24 +80,23 @@ def _read(
     reader: table_reader.Reader,
     skip: set[str],
     rows: bool,
-    sequences: Optional[Nested],
+    sequences: Optional[Positions],
     started: float,
 ) -> ContentDigest:
-    found = session.rows(TABLES) if rows else []
-    tables = [table for table in found if table["schema"] not in skip]
-    counted = _counted(reader.rows(queries.rows_queries(tables)))
+    found = session.records(DataTable, TABLES) if rows else []
+    tables = [table for table in found if table.schema not in skip]
+    counted = _counted(reader.records(RowsDigest, queries.rows_queries(tables)))
     if sequences is None:
         sequences = read_sequences(session, tuple(skip), reader) if rows else {}
-    large = session.rows(queries.LARGE_OBJECTS)[0] if rows else {}
+    large = session.records(LargeObjectsDigest, queries.LARGE_OBJECTS)[0] if rows else LargeObjectsDigest()
     session.execute("SET LOCAL jit = off")  # compiling the catalog's queries takes longer than running them
     version = int(session.scalar("SELECT current_setting('server_version_num')::int AS version"))
     catalog: Nested = {}
-    for entry in session.rows(
-        " UNION ALL ".join([*queries.catalog_queries(version), *rare_queries(), *not_dumped.queries()])
-    ):
-        if entry["schema"] not in skip:
-            catalog.setdefault(entry["schema"], {})[f"{entry['kind']} {entry['name']}".strip()] = entry["def"]
-    notes = {note["name"]: note["value"] for note in session.rows(known_differences.NOTES)}
+    described = " UNION ALL ".join([*queries.catalog_queries(version), *rare_queries(), *not_dumped.queries()])
+    for entry in session.records(_Object, described):
+        if entry.schema not in skip:
+            catalog.setdefault(entry.schema, {})[f"{entry.kind} {entry.name}".strip()] = dict(entry.definition)
+    notes = {note.name: note.value or "" for note in session.records(_Note, known_differences.NOTES)}
     if rows:
         notes.update(extensions.rows_left_out(session, reader, counted))
     return ContentDigest(counted, sequences, large, catalog, notes, time.monotonic() - started)
@@ -85,21 +114,21 @@ def snapshot_session(database: Database, snapshot: Optional[str] = None) -> Iter
 
 def read_sequences(
     session: Session, ignore_schemas: Sequence[str] = (), reader: Optional[table_reader.Reader] = None
-) -> Nested:
+) -> Positions:
     """The position of every sequence now (no snapshot holds sequences)."""
-    found = [entry for entry in session.rows(queries.SEQUENCES) if entry["schema"] not in set(ignore_schemas)]
-    result: Nested = {}
+    found = [one for one in session.records(_Sequence, queries.SEQUENCES) if one.schema not in set(ignore_schemas)]
+    result: dict[str, dict[str, Position]] = {}
     reader = reader or table_reader.Reader(session)
-    for row in reader.rows([queries.sequence_query(sequence) for sequence in found]):
-        result.setdefault(row.pop("schema"), {})[row.pop("name")] = row
+    for row in reader.records(_At, [queries.sequence_query(sequence) for sequence in found]):
+        result.setdefault(row.schema, {})[row.name] = Position(row.last_value, row.is_called)
     return result
 
 
-def _counted(rows: Iterator[dict[str, Any]]) -> Nested:
+def _counted(rows: Iterable[RowsDigest]) -> TableDigests:
     """By table; partitions among which a restore may place rows otherwise are summed up at their root."""
-    result: Nested = {}
+    result: dict[str, dict[str, TableDigest]] = {}
     for row in rows:
-        table = result.setdefault(row["schema"], {}).setdefault(row["name"], {"rows": 0, "hash": "0"})
-        table["rows"] += row["rows"]
-        table["hash"] = str(int(table["hash"]) + int(row["hash"]))
+        tables = result.setdefault(row.schema, {})
+        before = tables.get(row.name, TableDigest(0, "0"))
+        tables[row.name] = TableDigest(before.rows + row.rows, str(int(before.hash) + int(row.hash)))
     return result

@@ -33,7 +33,7 @@ ANY_SCATTERED = _SCATTERED + " SELECT EXISTS (SELECT FROM scattered) AS found"
 # Tables whose rows a dump carries: ordinary ones (partitions each by itself, or at the root where a restore may place
 # them otherwise) and configuration tables of extensions.
 TABLES = f"""
-SELECT n.nspname AS schema, c.relname AS name, ext.condition, {COLUMNS} AS columns, pg_relation_size(c.oid) AS bytes,
+SELECT n.nspname AS schema, c.relname AS name, ext.condition, {COLUMNS} AS columns,
        (SELECT json_build_array(rn.nspname, rc.relname) FROM scattered s JOIN pg_class rc ON rc.oid = s.root
           JOIN pg_namespace rn ON rn.oid = rc.relnamespace WHERE s.oid = c.oid ORDER BY s.depth DESC LIMIT 1) AS root
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -9,10 +9,12 @@ from typing import Any, ClassVar, Optional
 
 from ...backup import Encryption
 from ...core.errors import Refused
+from ...core.records import as_object
 from ...databases import lifecycle
 from ...databases.fence import obstacles
 from ...databases.managed_names import admin_session
 from ...databases.psql import Database, Session
+from ...databases.write_snapshot import Mark, Wrote
 from ..facts import Facts
 from ..losses import Kept
 from ..state import State
@@ -28,7 +30,7 @@ class Cost:
     back, as sentences; ``only_numbers``: nothing but numbers that no row holds. ``sentence`` says it all."""
 
     sentence: str = ""
-    tables: Mapping[str, Any] = field(default_factory=dict)
+    tables: Mapping[str, Wrote] = field(default_factory=dict)
     rows: int = 0
     besides: tuple[str, ...] = ()
     only_numbers: bool = False
@@ -37,7 +39,7 @@ class Cost:
     def counted(self) -> dict[str, Any]:
         """The numbers, as a journal keeps them."""
         return {
-            "cost": dict(self.tables),
+            "cost": as_object(self.tables),
             "besides": list(self.besides),
             "rows_lost": self.rows,
             "cost_certain": self.certain,
@@ -128,7 +130,7 @@ class Strategy(ABC):
         """Do it, under the fence; the name of the database that it quarantined, if it did."""
         return None
 
-    def lifted(self, work: Work, mark: Mapping[str, Any]) -> None:
+    def lifted(self, work: Work, mark: Mark) -> None:
         """The fence was lifted after it; ``mark`` is the write snapshot of then."""
         return
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Optional
+from typing import ClassVar, Optional
 
 from ... import databases
 from ...core.errors import PapError, Refused
 from ...core.records import recorded
 from ...databases import derived, lifecycle, write_snapshot
+from ...databases.properties import Properties
 from ...databases.psql import Session
 from ...releases.records import Swapped
 from .. import cost
@@ -58,7 +59,7 @@ class BringBack(UnderFence):
         failed = derived(at.live, "failed", at.facts.release)
         return [f"put it in the place of {at.live}, keep the present one as {failed}"]
 
-    def swap(self, work: Work, replacement: str, traits: Optional[dict[str, Any]] = None) -> str:
+    def swap(self, work: Work, replacement: str, traits: Optional[Properties] = None) -> str:
         """Put ``replacement`` in the place of the live database; the name under which that is kept."""
 
         def swap() -> Swapped:

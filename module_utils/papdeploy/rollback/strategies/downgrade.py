@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Optional
+from typing import Optional
 
 from ...core import text
 from ...databases import Written
+from ...databases.write_snapshot import Mark
 from .. import cost
 from ..facts import Facts
 from ..state import State, fence_of
@@ -42,7 +42,7 @@ class Downgrade(UnderFence):
         work.step("downgrade", lambda: work.hooks.revert(work.behind().conninfo.dbname))
         return None
 
-    def lifted(self, work: Work, mark: Mapping[str, Any]) -> None:
+    def lifted(self, work: Work, mark: Mark) -> None:
         # If what follows fails, another strategy may be tried: no client wrote the rows that this one rewrote.
         work.facts = replace(work.facts, lifted=mark, written_before=work.counted)
 

@@ -77,9 +77,9 @@ class Restore(BringBack):
         return [*restored, *super().steps(at)]
 
     def execute(self, work: Work) -> Optional[str]:
-        manifest = backups.load_manifest(work.facts.to_restore).manifest
-        ready = work.step("restore", lambda: _ready(work, str(manifest["sha256"])), _Ready.as_json)
-        return self.swap(work, ready.database, manifest["properties"])
+        taken = backups.load_manifest(work.facts.to_restore)
+        ready = work.step("restore", lambda: _ready(work, str(taken.manifest["sha256"])), _Ready.as_json)
+        return self.swap(work, ready.database, taken.properties)
 
     def expected_s(self, timings: Timings) -> Optional[float]:
         return None if timings.restore is None else timings.restore + self.swapped_s(timings)
