@@ -144,6 +144,8 @@ def _add_authoring_commands(add: Add, shared: _Shared) -> None:
     new.add_argument("name", metavar="NAME", help="what it does, for example add_api_key")
     new.add_argument("--from-models", action="append", nargs="?", const="", metavar="MODULE[:NAME]",
                      help="fill it from the schema check (default: the models in pap-deploy.toml)")  # fmt: skip
+    new.add_argument("--rename", action="append", default=[], metavar="OLD=NEW",
+                     help="what the models call NEW is OLD in the database: users.name=users.full_name")  # fmt: skip
     new.add_argument("--scratch-url", metavar="URL", help="server for the models' side of the check")
     new.add_argument("--author", default="")
     lint = add("lint", _lint, "judge the SQL of what is pending, or of FILES, by the sizes of the tables", shared.where)
@@ -261,7 +263,7 @@ def _new(arguments: argparse.Namespace) -> int:
     url = create.url_for(arguments.database_url) if arguments.from_models else ""
     paths = create.new(
         folder, arguments.name, author=arguments.author, models=arguments.from_models or (), url=url,
-        scratch_url=arguments.scratch_url,
+        scratch_url=arguments.scratch_url, renamed=arguments.rename,
     )  # fmt: skip
     files = [str(path) for path in paths]
     console.show({"path": files[0], "paths": files}, "\n".join(files), as_json=arguments.json)

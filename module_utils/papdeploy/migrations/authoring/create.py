@@ -71,6 +71,7 @@ def new(
     models: Sequence[str] = (),
     url: str = "",
     scratch_url: Optional[str] = None,
+    renamed: Sequence[str] = (),
     today: Optional[date] = None,
 ) -> list[Path]:
     """Write ``folder/YYYY_MM_DD_name.py`` and return the paths of what was written; never overwrites.
@@ -84,7 +85,7 @@ def new(
     if not folder.is_dir():
         raise Refused(f"There is no folder {folder}.")
     day = today or date.today()
-    drafts = _from_models(models, url, scratch_url) if models else [Draft()]
+    drafts = _from_models(models, url, scratch_url, renamed) if models else [Draft()]
     paths = [folder / f"{day:%Y_%m_%d}_{slug}{draft.suffix}.py" for draft in drafts]
     for path in paths:
         if path.exists():
@@ -131,10 +132,10 @@ def _literal(statement: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
-def _from_models(models: Sequence[str], url: str, scratch_url: Optional[str]) -> list[Draft]:
+def _from_models(models: Sequence[str], url: str, scratch_url: Optional[str], renamed: Sequence[str]) -> list[Draft]:
     from .from_models import repairs
 
-    up, down = repairs(models, url, scratch_url)
+    up, down = repairs(models, url, scratch_url, renamed)
     if not up.steps:
         raise Refused("The database matches the models: there is nothing to migrate.")
     labels = [step for step in up.steps if step.kind == "enum_label_missing"]

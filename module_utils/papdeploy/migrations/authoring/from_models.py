@@ -40,20 +40,27 @@ def expected_catalog(configuration: Any, url: str, scratch_url: Optional[str] = 
     return catalog
 
 
-def repairs(specs: Sequence[str], url: str, scratch_url: Optional[str] = None) -> tuple[Plan, Plan]:
-    """How the database at ``url`` gets what it lacks of the models, and the way back from there."""
+def repairs(
+    specs: Sequence[str], url: str, scratch_url: Optional[str] = None, renamed: Sequence[str] = ()
+) -> tuple[Plan, Plan]:
+    """How the database at ``url`` gets what it lacks of the models, and the way back from there.
+
+    ``renamed``: old=new, as ``--rename`` gives it.
+    """
     from ...schema import CheckOptions, describe
     from ...schema.catalog.connect import open_session
     from ...schema.checker import scope
     from ...schema.differences.catalogs import compared
+    from ...schema.differences.options import renames
 
     configuration = configured(specs)
-    options = CheckOptions.from_dict(check_options(configuration))
+    options = replace(CheckOptions.from_dict(check_options(configuration)), renames=renames(renamed), guess=False)
     expected = expected_catalog(configuration, url, scratch_url)
     with open_session(url) as session:
         actual = describe(session, *scope(expected), dependencies=True)
     up = Plan.of(compared(expected, actual, options))
-    return up, Plan.of(compared(actual, _owned(expected), replace(options, undo=True)))
+    back = replace(options, undo=True, renames={new: old for old, new in options.renames.items()})
+    return up, Plan.of(compared(actual, _owned(expected), back))
 
 
 @dataclass(frozen=True)

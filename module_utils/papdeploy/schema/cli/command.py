@@ -22,7 +22,7 @@ from ..catalog.connection import Session
 from ..catalog.rows import Catalog
 from ..checker import check, examine
 from ..differences.comparison import Comparison
-from ..differences.options import CheckOptions
+from ..differences.options import CheckOptions, renames
 from ..differences.result import SEVERITIES, CheckResult, result_from_dict
 from ..models.capture_output import silence, silence_for_good
 from ..models.load import ModelSet, load_models
@@ -68,6 +68,8 @@ def parser() -> argparse.ArgumentParser:
     add("--output", metavar="FILE", help="write the result to FILE instead of standard output")
     add("--ignore", action="append", default=[], metavar="PATTERN",
         help="objects to leave out: legacy_*, users.note, index_extra:*; may be repeated")  # fmt: skip
+    add("--rename", action="append", default=[], metavar="OLD=NEW",
+        help="the models call OLD of the database NEW (users.name=users.full_name); may be repeated")  # fmt: skip
     add("--allow-file", metavar="FILE", help="known differences with reason and expiry date (TOML or JSON)")
     add("--fail-on", choices=(*reversed(SEVERITIES), "never"), help="lowest severity that counts (default: note)")
     add("--schema", help="schema of the unqualified models (default: by the search path)")
@@ -239,6 +241,8 @@ def _options(arguments: argparse.Namespace, configuration: Configuration) -> Che
         owner=arguments.owner or configuration.owner,
         schema=arguments.schema or configuration.schema,
         positions=not arguments.no_positions,
+        renames=renames(arguments.rename),
+        guess=arguments.format != "sql",
         used_by=configuration.used_by or CheckOptions().used_by,
     )
 

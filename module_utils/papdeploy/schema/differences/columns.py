@@ -56,13 +56,14 @@ def _words(column: Column) -> str:
 def _report_missing(work: Comparison, label: str, name: str, table: Relation, column: Column) -> None:
     definition = column_definition(work, table, column)
     fills_itself = column.default is not None or column.identity or column.generated
+    value = "" if fills_itself else work.python_defaults.get(f"{label}.{column.name}", "")
     if column.not_null and not fills_itself:
-        repair = [
-            f"ALTER TABLE {name} ADD COLUMN {definition[: -len(' NOT NULL')]};",
-            *set_not_null(name, column.name),
-        ]
-    else:
-        repair = [f"ALTER TABLE {name} ADD COLUMN {definition};"]
+        definition = definition[: -len(" NOT NULL")]
+    repair = [f"ALTER TABLE {name} ADD COLUMN {definition};"]
+    if column.not_null and not fills_itself:
+        repair += set_not_null(name, column.name, value)
+    elif value:
+        repair += _filled(name, column.name, value)
     repair += column_extras(name, column)
     if column.comment:
         target = f"{name}.{quote_name(column.name)}"
@@ -70,12 +71,21 @@ def _report_missing(work: Comparison, label: str, name: str, table: Relation, co
     work.add("column_missing", f"{label}.{column.name}", _words(column), "nothing", repair, table=label)
 
 
-def set_not_null(name: str, column: str) -> list[str]:
+def _filled(name: str, column: str, value: str) -> list[str]:
+    """The value that the models' Python gives new rows, for those that are there; without one, a remark."""
+    quoted = quote_name(column)
+    fill = f"UPDATE {name} SET {quoted} = {value or '…'} WHERE {quoted} IS NULL;"
+    if not value:
+        return [f"-- fill the empty rows first: {fill}"]
+    return ["-- the models' default is Python's: rows that are there get it here", fill]
+
+
+def set_not_null(name: str, column: str, value: str = "") -> list[str]:
     """NOT NULL without a long lock: a check is validated first, and SET NOT NULL then trusts it (PostgreSQL 12)."""
     quoted = quote_name(column)
     check = quote_name(f"{column[:48]}_is_set")
     return [
-        f"-- fill the empty rows first: UPDATE {name} SET {quoted} = … WHERE {quoted} IS NULL;",
+        *_filled(name, column, value),
         f"ALTER TABLE {name} ADD CONSTRAINT {check} CHECK ({quoted} IS NOT NULL) NOT VALID;",
         f"ALTER TABLE {name} VALIDATE CONSTRAINT {check};",
         f"ALTER TABLE {name} ALTER COLUMN {quoted} SET NOT NULL;",
@@ -175,7 +185,7 @@ def _compare_not_null(work: Comparison, pair: ColumnPair) -> None:
     if wanted == present:
         return
     if wanted:
-        repair = set_not_null(pair.table, pair.actual.name)
+        repair = set_not_null(pair.table, pair.actual.name, work.python_defaults.get(pair.label, ""))
         why = "rows without a value get in, which the models never expect"
         work.add("column_not_null", pair.label, "NOT NULL", "may be empty", repair, table=pair.table_label, why=why)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...sql.lexer import one_line
@@ -10,7 +11,7 @@ from ...sql.quoting import quote_name, quote_text
 from ..catalog.rows import Catalog, Commented, Described, Granted
 from .name_resolution import Sides, schemas_in_use
 from .options import CheckOptions
-from .renames import find_renames, translate
+from .renames import asked, find_renames, translate
 from .result import Difference
 from .rules import RULES
 
@@ -21,6 +22,8 @@ class Comparison:
     def __init__(self, expected: Catalog, actual: Catalog, options: CheckOptions) -> None:
         self.options = options
         self.renames = find_renames(expected, actual, options)
+        likely = self.renames if options.guess else find_renames(expected, actual, replace(options, guess=True))
+        self.asked = asked(likely, self.renames)
         actual = translate(actual, self.renames)
         self.sides = Sides(expected, actual, schema=options.schema, exact=options.exact)
         if options.undo:
@@ -28,6 +31,7 @@ class Comparison:
         self.expected, self.actual = self.sides.expected, self.sides.actual
         self.major = actual.database.major
         self.classes: dict[str, Any] = (expected.models or {}).get("classes", {})
+        self.python_defaults: dict[str, str] = (expected.models or {}).get("defaults", {})
         self.differences: list[Difference] = []
 
     def add(

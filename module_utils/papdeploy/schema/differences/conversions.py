@@ -68,6 +68,8 @@ def conversion(wanted: str, present: str, column: str, written: str) -> Conversi
     if new == old or new in _TEXTS or old in _TEXTS or frozenset((new, old)) in _CASTS or (old, new) in _ONE_WAY:
         hop = f"::text{'[]' if all(arrays) else ''}" if made else ""
         return Conversion(f"{column}{hop}::{written}", remark)
+    if new == "jsonb" and "[]" not in wanted:
+        return Conversion(f"to_jsonb({column})", remark)
     if made:  # user-defined types know only their own casts, and text
         return Conversion(f"{column}::text{'[]' if all(arrays) else ''}::{written}", remark)
     return Conversion(None, f"no cast leads from {present} to {wanted}: decide how its values become the new ones")

@@ -43,6 +43,8 @@ class CheckOptions:
     ``severities``: another severity for a kind of difference. ``owner``: the role that must own everything ('' compares
     the owners with each other). ``schema``: where unqualified models live ('' follows the search path).
     ``used_by``: what stops working with a table, for the reasons (``{"users": "login"}``).
+    ``renames``: what the database calls otherwise ({"users.fullname": "users.full_name", "members": "memberships"});
+    ``guess``: whether what is alike is taken for renamed as well, or only asked about.
     ``exact``: both sides are databases, and every catalog difference counts (drift, restore); nothing is left open.
     ``undo``: the actual side is the models' as well, so that what the expected side has none of goes: schemas and
     extensions, too (the way back from a repair).
@@ -57,6 +59,8 @@ class CheckOptions:
     owner: str = ""
     schema: str = ""
     used_by: Mapping[str, str] = field(default_factory=lambda: {"users": "login"})
+    renames: Mapping[str, str] = field(default_factory=dict)
+    guess: bool = True
     exact: bool = False
     undo: bool = False
     today: str = ""
@@ -97,6 +101,18 @@ class CheckOptions:
         )
         data["ignore"] = tuple(data.get("ignore", ()))
         return cls(**data)
+
+
+def renames(given: Sequence[str]) -> dict[str, str]:
+    """``old=new`` of tables (members=memberships) and columns (users.fullname=users.full_name) as pairs."""
+    found = {}
+    for text in given:
+        old, equals, new = (part.strip() for part in text.partition("="))
+        if not (old and equals and new):
+            hint = "Write --rename users.fullname=users.full_name, or members=memberships for a table."
+            raise PapError(f"{text!r} does not say what is renamed to what.", hint=hint)
+        found[old] = new
+    return found
 
 
 def allowance(entry: Mapping[str, Any]) -> Allowance:

@@ -63,16 +63,48 @@ def find_renames(expected: Catalog, actual: Catalog, options: CheckOptions) -> R
         and row.schema in sides.scope
         and not options.ignores("table_extra", sides.actual.label(*key))
     ]
+    said = {new: old for old, new in options.renames.items()}
     for row in missing:
-        best = max(extra, key=lambda other: _likeness(sides, row, other), default=None)
-        if best is not None and _likeness(sides, row, best) >= _TABLES_ALIKE:
+        named = said.get(sides.expected.label(row.schema, row.name))
+        best = next((other for other in extra if sides.actual.label(other.schema, other.name) == named), None)
+        if best is None and options.guess:
+            likeliest = max(extra, key=lambda other: _likeness(sides, row, other), default=None)
+            if likeliest is not None and _likeness(sides, row, likeliest) >= _TABLES_ALIKE:
+                best = likeliest
+        if best is not None:
             extra.remove(best)
             found.tables[best.schema, best.name] = row.name
             pairs.append((row, best))
     for row, other in pairs:
-        renamed = _columns(sides, row, other)
+        renamed = _said(sides, row, other, said)
+        if options.guess:
+            renamed.update(_columns(sides, row, other, renamed))
         if renamed and row.kind not in "vm":
             found.columns[other.schema, other.name] = renamed
+    return found
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A table or a column (``table`` is then what the models call its table) that may have been renamed."""
+
+    old: str
+    new: str
+    schema: str
+    table: str = ""
+
+
+def asked(likely: Renames, known: Renames) -> list[Asked]:
+    """The likely renames that nobody has said yet."""
+    found = [
+        Asked(old, new, schema) for (schema, old), new in likely.tables.items() if (schema, old) not in known.tables
+    ]
+    for (schema, table), columns in likely.columns.items():
+        said = known.columns.get((schema, table), {})
+        if (schema, table) in likely.tables and (schema, table) not in known.tables:
+            continue  # the table is asked about first
+        name = known.tables.get((schema, table), table)
+        found += [Asked(old, new, schema, name) for old, new in columns.items() if old not in said]
     return found
 
 
@@ -106,9 +138,24 @@ def _likeness(sides: Sides, expected: Relation, actual: Relation) -> float:
     return len(ours & theirs) / together if together > 2 else 0.0
 
 
-def _columns(sides: Sides, expected: Relation, actual: Relation) -> dict[str, str]:
+def _said(sides: Sides, expected: Relation, actual: Relation, said: Mapping[str, str]) -> dict[str, str]:
+    """actual → expected name of the columns that a person has named."""
+    label = sides.expected.label(expected.schema, expected.name)
+    theirs = {column.name for column in actual.columns}
+    found = {}
+    for column in expected.columns:
+        old = said.get(f"{label}.{column.name}", "").rpartition(".")[2]
+        if old in theirs and column.name not in theirs:
+            found[old] = column.name
+    return found
+
+
+def _columns(
+    sides: Sides, expected: Relation, actual: Relation, known: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """actual → expected name of columns with the same type that are alike in name, or the only ones in question."""
     names = {c.name for c in expected.columns} & {c.name for c in actual.columns}
+    names |= {name for pair in (known or {}).items() for name in pair}
     missing = [c for c in expected.columns if c.name not in names]
     left = [c for c in actual.columns if c.name not in names]
     alone = len(missing) == 1 and len(left) == 1

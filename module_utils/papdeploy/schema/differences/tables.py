@@ -232,11 +232,11 @@ def _compare_view(work: Comparison, label: str, name: str, expected: Relation, a
     )
     if definitions[0] != definitions[1]:
         create = create_relation(work, expected)
-        if expected.kind == "v":
+        if expected.kind == "v" and _replaceable(work, expected, actual):
             repair = ["-- CREATE OR REPLACE keeps rights and dependents where the columns stay the same"]
             repair += [create[0].replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1), *create[1:]]
         else:
-            repair = [f"DROP MATERIALIZED VIEW {name};", *create]
+            repair = [f"DROP {sql_kind(actual)} {name};", *create]
         work.add("view_definition", label, expected.definition.strip(), actual.definition.strip(), repair, table=label)
     if expected.kind == "v":
         wanted, present = (", ".join(sorted(side.options)) for side in (expected, actual))
@@ -254,6 +254,13 @@ def _compare_view(work: Comparison, label: str, name: str, expected: Relation, a
             work.compare_comment("column_comment", column_label, column, other, f"COLUMN {name}.{quoted}", table=label)
             work.compare_grants("column_grant", column_label, column, other, f"TABLE {name}", quoted)
             compare_default(work, ColumnPair(label, name, expected, column, actual, other))
+
+
+def _replaceable(work: Comparison, expected: Relation, actual: Relation) -> bool:
+    """CREATE OR REPLACE VIEW may only add columns behind those that are there."""
+    ours = [(column.name, work.expected.type(column.type)) for column in expected.columns]
+    theirs = [(column.name, work.actual.type(column.type)) for column in actual.columns]
+    return ours[: len(theirs)] == theirs
 
 
 def view_key(text: str | None) -> str | None:

@@ -88,7 +88,21 @@ class ModelSet:
 
     def named(self, catalog: Catalog) -> Catalog:
         """``catalog`` with the models' names in it, for the reasons of the differences."""
-        return replace(catalog, models={"specs": list(self.specs), "classes": self.classes()})
+        known = {"specs": list(self.specs), "classes": self.classes(), "defaults": self.defaults()}
+        return replace(catalog, models=known)
+
+    def defaults(self) -> dict[str, str]:
+        """The values that Python gives a column (``default=False``), as SQL: for ``table.column``, as a difference
+        names it. The server does not know them, so that rows that are there already have none."""
+        found: dict[str, str] = {}
+        for metadata in self.metadatas:
+            for table in metadata.tables.values():
+                label = table.name if table.schema in (None, "public") else f"{table.schema}.{table.name}"
+                for column in table.columns:
+                    value = recorder.python_default(column)
+                    if value and column.server_default is None:
+                        found[f"{label}.{column.name}"] = value
+        return found
 
     def classes(self) -> dict[str, dict[str, Any]]:
         """For each mapped table, as a difference names it: the class and where it is written (file, line)."""

@@ -149,3 +149,19 @@ def record(metadatas: Sequence[Any], server_version: int) -> list[str]:
         for metadata in metadatas:
             metadata.create_all(connection, checkfirst=False)
     return statements
+
+
+def python_default(column: Any) -> str:
+    """The scalar that Python gives ``column`` where an insert does not, as a literal of SQL; '' where it gives none."""
+    import sqlalchemy
+    from sqlalchemy.dialects import postgresql
+
+    dialect: Any = postgresql.dialect
+    default = column.default
+    if default is None or not getattr(default, "is_scalar", False):
+        return ""
+    try:
+        literal = sqlalchemy.literal(default.arg, column.type)
+        return str(literal.compile(dialect=dialect(), compile_kwargs={"literal_binds": True}))
+    except (sqlalchemy.exc.SQLAlchemyError, NotImplementedError):
+        return ""  # a value that has no literal

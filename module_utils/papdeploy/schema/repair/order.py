@@ -72,6 +72,9 @@ def _edges(steps: Sequence[Step], wanted: Dependencies, present: Dependencies) -
     for dependent, on in present.items():
         for other in on:
             gone, changed = _found(droppers, other), _found(makers, other)
+            own = droppers.get(dependent, ())
+            if other[0] == "type" and not (own and (dependent[0] != "column" or dependent in makers)):
+                changed = ()  # tables and columns go last: their type is exchanged under them
             yield from _pairs(_found(droppers, dependent), [*gone, *changed])
             if gone and not changed:
                 yield from _pairs(_found(makers, dependent), gone)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ..catalog.rows import Place
 from ..differences.comparison import Comparison
 from ..differences.conversions import type_risk
+from ..differences.renames import Asked
 from ..differences.result import Difference
 from ..differences.types import swapped
 from .order import Step, in_order
@@ -37,12 +38,14 @@ class Planner:
     def __init__(self, work: Comparison, differences: Sequence[Difference]) -> None:
         self.work, self.differences = work, differences
         self.places = Places(work)
+        self.asked = {_old(one): _question(one) for one in work.asked}
         self.found = [(difference, self.places.of(difference.kind, difference.object)) for difference in differences]
         self.swaps = {place for difference, place in self.found if place and difference.kind in _SWAPS}
         self.gone = {place for difference, place in self.found if place and difference.kind.endswith("_extra")}
-        self.gone -= self.swaps
+        self.gone -= self.swaps | self.asked.keys()
         self.changes = self._changes()
         self.remade, self.kept = self._remade()
+        self.undecided = self._undecided()
 
     def steps(self) -> list[Step]:
         steps: list[Step] = []
@@ -87,8 +90,11 @@ class Planner:
         kept: dict[Place, str] = {}
         for place in self._whole_again():
             remade[place] = self.places.expected[place]
+        # a table that goes is there until the end, and its columns follow the exchange of their type
+        exchanged = set(in_the_way(self.places, dict.fromkeys(self.swaps, SWAP)))
         for place in in_the_way(self.places, self.changes):
-            if self.gone & {place, owner_of(place), owner_of(owner_of(place))}:
+            going = self.gone & {owner_of(place), owner_of(owner_of(place))}
+            if place in self.gone or (going and place not in exchanged):
                 continue
             entry = entry_of(self.places, place, expected=True) or entry_of(self.places, place, expected=False)
             if entry is not None:
@@ -99,6 +105,24 @@ class Planner:
                     del remade[other]
                     kept[place] = " ".join((other[0], ".".join(other[1:])))
         return remade, kept
+
+    def _undecided(self) -> dict[Place, str]:
+        """What has to wait for a person's decision on a column, and on which."""
+        found: dict[Place, str] = {}
+        for difference, place in self.found:
+            if place and difference.kind == "column_type" and all(text.startswith("--") for text in difference.repair):
+                for waiting in (place, ("default", *place[1:])):
+                    found[waiting] = f"when {difference.object} is decided"
+        found.update((_new(one), _question(one)) for one in self.work.asked)
+        left = list(found)
+        while left:
+            place = left.pop()
+            for dependent, on in self.places.wanted.items():
+                stands = place in on or any(owner_of(item) == place for item in on)
+                if stands and dependent not in found and dependent not in self.remade:
+                    found[dependent] = found[place]
+                    left.append(dependent)
+        return found
 
     def _whole_again(self) -> list[Place]:
         """Views and functions that CREATE OR REPLACE cannot change."""
@@ -115,11 +139,15 @@ class Planner:
             return []
         if place in self.remade and not kind.endswith(_BESIDE):
             return []
-        gone = place in self.gone
+        gone = place in self.gone or place in self.asked
         statements = _said(difference)
+        if place in self.undecided and not gone:
+            statements = _as_remarks(statements, self.undecided[place], difference.repair)
+        elif gone and (question := self._asked_about(place)):
+            statements = _as_remarks(statements, question, difference.repair)
         if place in self.kept and gone:
-            why = f"-- {kind} {name}: {self.kept[place]} stands on it, which the models do not have: drop that first"
-            statements = [why, *(text if text.startswith("--") else f"-- {text}" for text in statements)]
+            why = f"{kind} {name}: {self.kept[place]} stands on it, which the models do not have: drop that first"
+            statements = _as_remarks(statements, why, difference.repair)
         step = Step(rank(kind), name, statements, kind=kind)
         (step.drops if gone else step.makes).add(place)
         if kind == "column_missing":
@@ -128,10 +156,18 @@ class Planner:
             step.makes.add(("default", *place[1:]))
         return [step]
 
+    def _asked_about(self, place: Place) -> str:
+        """The question whose answer decides whether ``place``, which no model has, goes."""
+        on = {place, owner_of(place), *self.places.present.get(place, ())}
+        return next((question for old, question in self.asked.items() if old in on), "")
+
     def _pieces(self, place: Place, difference: Difference) -> list[Step]:
         found = []
         for piece, statements in relation_pieces(self.work, self.places.expected[place].row):
             kind = difference.kind if piece == place else self._missing_kind(piece)
+            waits = self.undecided.get(piece) or self.undecided.get(owner_of(piece))
+            if waits:
+                statements = _as_remarks(statements, waits, statements)
             found.append(Step(rank(kind), difference.object, statements, makes={piece}, kind=kind))
         return found
 
@@ -164,9 +200,23 @@ class Planner:
         ]
         statements = [*renames, *swapped(self.work, expected.row, actual.row)]
         if types:
-            why = f"-- {expected.label}: {', '.join(types)} stands on it, which has to be made anew by hand first"
-            statements = [why, *(text if text.startswith("--") else f"-- {text}" for text in statements)]
+            why = f"{expected.label}: {', '.join(types)} stands on it, which has to be made anew by hand first"
+            statements = _as_remarks(statements, why, statements)
         return Step(rank("enum_label_order"), expected.label, statements, makes={place}, kind="enum_label_order")
+
+
+def _old(one: Asked) -> Place:
+    return ("column", one.schema, one.table, one.old) if one.table else ("relation", one.schema, one.old)
+
+
+def _new(one: Asked) -> Place:
+    return ("column", one.schema, one.table, one.new) if one.table else ("relation", one.schema, one.new)
+
+
+def _question(one: Asked) -> str:
+    """Asked, not guessed: a wrong guess gives a column the values of another."""
+    old, new = (f"{one.table}.{name}" if one.table else name for name in (one.old, one.new))
+    return f"is {new} the former {old}? say --rename {old}={new}, or run these lines to drop the one and make the other"
 
 
 def _once(steps: list[Step]) -> list[Step]:
@@ -179,6 +229,14 @@ def _once(steps: list[Step]) -> list[Step]:
         step.statements = [text for text in step.statements if text in new or text.startswith("--")] * (not repeats)
         said.update(new)
     return [step for step in steps if step.statements]
+
+
+def _as_remarks(statements: Sequence[str], why: str, runs: Sequence[str]) -> list[str]:
+    """``statements`` as remarks headed by ``why``; as they are, if they are remarks already."""
+    if all(text.startswith("--") for text in runs):
+        return list(statements)
+    remarks = (line if line.startswith("--") else f"-- {line}" for text in statements for line in text.splitlines())
+    return [f"-- {why}", *remarks]
 
 
 def _said(difference: Difference) -> list[str]:

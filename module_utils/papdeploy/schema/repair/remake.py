@@ -27,12 +27,11 @@ def in_the_way(places: Places, changes: Mapping[Place, str]) -> list[Place]:
         place, how = left.pop(0)
         for dependent in sorted(places.dependents(place)):
             more = _disturbed(places, place, how, dependent)
-            if not more or (dependent, more) in seen:
-                continue
-            seen.add((dependent, more))
-            left.append((dependent, more))
-            if more == REPLACE and changes.get(dependent) != REPLACE:
+            if more == REPLACE:
                 found[dependent] = None
+            if more and (dependent, more) not in seen:
+                seen.add((dependent, more))
+                left.append((dependent, more))
     return list(found)
 
 
