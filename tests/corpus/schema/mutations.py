@@ -114,6 +114,14 @@ TABLES = [
     one("grant to everybody widened", "GRANT INSERT ON settings TO PUBLIC", "table_grant", "settings"),
     one("grant to everybody revoked", "REVOKE SELECT ON settings FROM PUBLIC", "table_grant", "settings"),
     one("column granted to everybody", "GRANT UPDATE (email) ON users TO PUBLIC", "column_grant", "users.email"),
+    one("column granted to a role", "GRANT UPDATE (email) ON users TO schema_other", "column_grant", "users.email"),
+    one("table revoked from its owner", "REVOKE INSERT ON bookings FROM CURRENT_USER", "table_grant", "bookings"),
+    one(
+        "partition with another default",
+        "ALTER TABLE events_2026 ALTER kind SET DEFAULT 'other'",
+        "column_default",
+        "events.kind",
+    ),
     one("replica identity nothing", "ALTER TABLE users REPLICA IDENTITY NOTHING", "table_replica_identity", "users"),
     one(
         "replica identity default",
@@ -1183,6 +1191,20 @@ TYPES = [
     ),
     one("sequence extra", "CREATE SEQUENCE spare", "sequence_extra", "spare"),
     one("sequence granted", "GRANT USAGE ON SEQUENCE invoice_numbers TO PUBLIC", "sequence_grant", "invoice_numbers"),
+    one(
+        "sequence revoked from its owner",
+        "REVOKE USAGE ON SEQUENCE invoice_numbers FROM CURRENT_USER",
+        "sequence_grant",
+        "invoice_numbers",
+    ),
+    one(
+        "function revoked from its owner",
+        "REVOKE EXECUTE ON FUNCTION touch() FROM CURRENT_USER",
+        "function_grant",
+        "touch()",
+    ),
+    one("type revoked from its owner", "REVOKE USAGE ON TYPE role FROM CURRENT_USER", "type_grant", "role"),
+    one("schema revoked from its owner", "REVOKE CREATE ON SCHEMA audit FROM CURRENT_USER", "schema_grant", "audit"),
     one("sequence comment", "COMMENT ON SEQUENCE invoice_numbers IS 'x'", "sequence_comment", "invoice_numbers"),
     one("sequence owner", "ALTER SEQUENCE invoice_numbers OWNER TO schema_other", "sequence_owner", "invoice_numbers"),
 ]

@@ -151,6 +151,7 @@ class _Builder:
             name=row.name,
             type=row.type,
             public=tuple(row.public or ()),
+            granted=tuple((role, right) for role, right in row.granted or ()),
             comment=row.comment or "",
             options=tuple(row.options or ()),
             not_null=row.not_null,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...sql.quoting import text_array
-from .query_parts import Section, comment_join, of_extension, public_rights, since
+from .query_parts import Section, comment_join, of_extension, owner_lacks, public_rights, since
 
 _OTHERS = (
     (
@@ -73,6 +73,7 @@ def _schema() -> Section:
             ("name", "n.nspname"),
             ("owner", "pg_get_userbyid(n.nspowner)"),
             ("public", public_rights("n.nspacl")),
+            ("revoked", owner_lacks("n", "n.nspacl", "n.nspowner")),
             ("comment", "d.description"),
             ("extension", of_extension("pg_namespace", "n.oid")),
         ],
@@ -90,6 +91,7 @@ def _sequence() -> Section:
             ("persistence", "c.relpersistence"),
             ("owner", "pg_get_userbyid(c.relowner)"),
             ("public", public_rights("c.relacl")),
+            ("revoked", owner_lacks("s", "c.relacl", "c.relowner")),
             ("type", "format_type(s.seqtypid, null)"),
             ("start", "s.seqstart"),
             ("increment", "s.seqincrement"),
@@ -123,6 +125,7 @@ def _type() -> Section:
                 "public",
                 f"CASE WHEN t.typacl IS NOT NULL THEN coalesce({public_rights('t.typacl')}, '[]'::json) END",
             ),
+            ("revoked", owner_lacks("T", "t.typacl", "t.typowner")),
             ("comment", "d.description"),
             (
                 "labels",
@@ -197,6 +200,7 @@ def _function(version: int) -> Section:
                 "public",
                 f"CASE WHEN p.proacl IS NOT NULL THEN coalesce({public_rights('p.proacl')}, '[]'::json) END",
             ),
+            ("revoked", owner_lacks("f", "p.proacl", "p.proowner")),
             ("comment", "d.description"),
         ],
         "FROM ns n JOIN pg_proc p ON p.pronamespace = n.oid JOIN pg_language l ON l.oid = p.prolang "

@@ -27,6 +27,24 @@ def public_rights(acl: str) -> str:
     )
 
 
+def owner_lacks(kind: str, acl: str, owner: str) -> str:
+    """What was revoked from the owner of an object of ``kind`` (as acldefault names it), as a JSON array; else null."""
+    return (
+        f"CASE WHEN {acl} IS NOT NULL THEN (SELECT json_agg(privilege_type ORDER BY privilege_type) FROM "
+        f"(SELECT privilege_type FROM aclexplode(acldefault('{kind}', {owner})) WHERE grantee = {owner} EXCEPT "
+        f"SELECT privilege_type FROM aclexplode({acl}) WHERE grantee = {owner}) r) END"
+    )
+
+
+def role_rights(acl: str, owner: str) -> str:
+    """What single roles may do beside the owner, as a JSON array of [role, right]; null where there is nothing."""
+    return (
+        "(SELECT json_agg(json_build_array(pg_get_userbyid(grantee), privilege_type "
+        "|| CASE WHEN is_grantable THEN '*' ELSE '' END) ORDER BY pg_get_userbyid(grantee), privilege_type) "
+        f"FROM aclexplode({acl}) WHERE grantee NOT IN (0, {owner}))"
+    )
+
+
 def comment_join(catalog: str, oid: str, part: str = "0") -> str:
     """A LEFT JOIN that gives ``d.description``."""
     return (

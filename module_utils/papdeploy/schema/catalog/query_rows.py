@@ -25,6 +25,7 @@ class ColumnRow(NamedTuple):
     foreign_options: Optional[list[str]]
     comment: Optional[str]
     public: Optional[list[str]]
+    granted: Optional[list[list[str]]]
     local: bool
 
 

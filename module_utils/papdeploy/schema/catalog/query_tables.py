@@ -7,7 +7,18 @@ the rest.
 from __future__ import annotations
 
 from ...core.secret_names import shown_options
-from .query_parts import Section, comment_join, own_options, public_rights, since
+from .query_parts import Section, comment_join, own_options, owner_lacks, public_rights, role_rights, since
+
+# Columns whose default on a partition is not the parent's: what an insert into the partition itself gets.
+_PARTITION_DEFAULTS = (
+    "(SELECT json_agg(json_build_array(q.nspname, o.relname, a.attname, pg_get_expr(f.adbin, f.adrelid)) "
+    "ORDER BY q.nspname, o.relname, a.attname) FROM pg_partition_tree(c.oid) t JOIN pg_class o ON o.oid = t.relid "
+    "JOIN pg_namespace q ON q.oid = o.relnamespace JOIN pg_attribute a ON a.attrelid = o.oid AND a.attnum > 0 "
+    "AND NOT a.attisdropped AND a.attgenerated = '' LEFT JOIN pg_attrdef f ON f.adrelid = o.oid AND f.adnum = a.attnum "
+    "JOIN pg_attribute b ON b.attrelid = c.oid AND b.attname = a.attname AND (a.atthasdef OR b.atthasdef) "
+    "LEFT JOIN pg_attrdef g ON g.adrelid = c.oid AND g.adnum = b.attnum WHERE t.level > 0 "
+    "AND pg_get_expr(f.adbin, f.adrelid) IS DISTINCT FROM pg_get_expr(g.adbin, g.adrelid))"
+)
 
 
 def table_sections(version: int) -> list[Section]:
@@ -36,6 +47,7 @@ def _relation() -> Section:
             ("persistence", "c.relpersistence"),
             ("owner", "pg_get_userbyid(c.relowner)"),
             ("public", public_rights("c.relacl")),
+            ("revoked", owner_lacks("r", "c.relacl", "c.relowner")),
             (
                 "options",
                 "c.reloptions || (SELECT array_agg('toast.' || o) FROM pg_class x, unnest(x.reloptions) o "
@@ -59,6 +71,7 @@ def _relation() -> Section:
                 "CASE WHEN c.relkind = 'p' THEN (SELECT partdefid <> 0 FROM pg_partitioned_table WHERE "
                 "partrelid = c.oid) END",
             ),
+            ("partition_defaults", f"CASE WHEN c.relkind = 'p' THEN {_PARTITION_DEFAULTS} END"),
             (
                 "inherits",
                 "CASE WHEN c.oid IN (SELECT inhrelid FROM pg_inherits) THEN "
@@ -103,6 +116,7 @@ def _column(version: int) -> Section:
             ("foreign_options", "a.attfdwoptions"),
             ("comment", "d.description"),
             ("public", f"CASE WHEN a.attacl IS NOT NULL THEN {public_rights('a.attacl')} END"),
+            ("granted", f"CASE WHEN a.attacl IS NOT NULL THEN {role_rights('a.attacl', 'c.relowner')} END"),
             ("local", "a.attislocal"),
         ],
         "FROM rel c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped "

@@ -27,9 +27,10 @@ class Granted:
 
 @dataclass(frozen=True)
 class Described(Commented, Granted):
-    """``owner``: an expected row has none."""
+    """``owner``: an expected row has none. ``revoked``: what was taken from the owner."""
 
     owner: Optional[str] = None
+    revoked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class _Column(Named):
 
 @dataclass(frozen=True)
 class Column(Commented, Granted, Stored, _Column):
-    """``default`` or ``generation``: its expression, which ``generated`` tells apart."""
+    """``default`` or ``generation``: its expression, which ``generated`` tells apart. ``granted``: (role, right)."""
 
     not_null: bool = False
     default: Optional[str] = None
@@ -152,6 +153,7 @@ class Column(Commented, Granted, Stored, _Column):
     compression: str = ""
     statistics: Optional[int] = None
     foreign_options: tuple[str, ...] = ()
+    granted: tuple[tuple[str, str], ...] = ()
     inherited: bool = False
 
 
@@ -187,6 +189,7 @@ class Relation(Described, Stored, _Relation):
     partition_key: str = ""
     partitions: Optional[int] = None
     default_partition: bool = False
+    partition_defaults: tuple[tuple[str, str, str, Optional[str]], ...] = ()
     inherits: tuple[str, ...] = ()
     definition: str = ""
     server: tuple[Any, ...] = ()

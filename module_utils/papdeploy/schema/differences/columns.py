@@ -144,6 +144,7 @@ def _compare_column(work: Comparison, pair: ColumnPair) -> None:
     name = f"{pair.table}.{pair.quoted}"
     work.compare_comment("column_comment", label, expected, actual, f"COLUMN {name}", table=table_label)
     work.compare_grants("column_grant", label, expected, actual, f"TABLE {pair.table}", pair.quoted)
+    work.compare_role_grants(label, expected, actual, pair.table, pair.quoted)
 
 
 def _compare_type(work: Comparison, pair: ColumnPair) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...sql.lexer import one_line
 from ...sql.quoting import quote_name, quote_text
-from ..catalog.rows import Catalog, Commented, Described, Granted
+from ..catalog.rows import Catalog, Column, Commented, Described, Granted
 from .name_resolution import Sides, schemas_in_use
 from .options import CheckOptions
 from .renames import asked, find_renames, translate
@@ -70,6 +70,7 @@ class Comparison:
         """Comment, owner and what PUBLIC may do. ``sql_name`` is what COMMENT ON and ALTER take."""
         self.compare_comment(f"{prefix}_comment", name, expected, actual, sql_name)
         self.compare_grants(f"{prefix}_grant", name, expected, actual, sql_name)
+        self._compare_revoked(f"{prefix}_grant", name, expected, actual, sql_name)
         if self.options.exact and expected.owner != actual.owner:
             self.add(
                 f"{prefix}_owner",
@@ -100,12 +101,40 @@ class Comparison:
         wanted, present = set(expected.public), set(actual.public)
         if wanted == present:
             return
-        # GRANT and REVOKE name a table without the word VIEW or MATERIALIZED VIEW, and a function without its kind
-        target = sql_name.replace("MATERIALIZED VIEW ", "").replace("FOREIGN TABLE ", "").replace("VIEW ", "")
+        target = _grantable(sql_name)
         part = f" ({column})" if column else ""
         repair = [f"GRANT {right.rstrip('*')}{part} ON {target} TO PUBLIC;" for right in sorted(wanted - present)]
         repair += [f"REVOKE {right.rstrip('*')}{part} ON {target} FROM PUBLIC;" for right in sorted(present - wanted)]
         self.add(kind, name, _rights(wanted), _rights(present), repair)
+
+    def _compare_revoked(self, kind: str, name: str, expected: Described, actual: Described, sql_name: str) -> None:
+        """What the owner may no longer do."""
+        wanted, present = set(expected.revoked), set(actual.revoked)
+        if wanted == present or actual.owner is None:
+            return
+        target, owner = _grantable(sql_name), quote_name(actual.owner)
+        repair = [f"GRANT {right} ON {target} TO {owner};" for right in sorted(present - wanted)]
+        repair += [f"REVOKE {right} ON {target} FROM {owner};" for right in sorted(wanted - present)]
+        words = [f"its owner lacks {', '.join(sorted(side)) or 'nothing'}" for side in (wanted, present)]
+        why = "the owner is refused, and so is what runs as the owner: migrations, foreign keys, SECURITY DEFINER"
+        self.add(kind, name, words[0], words[1], repair, severity="error", why=why)
+
+    def compare_role_grants(self, label: str, expected: Column, actual: Column, table: str, column: str) -> None:
+        """Rights of single roles on a column, which those on its table do not show."""
+        wanted, present = set(expected.granted), set(actual.granted)
+        if wanted == present:
+            return
+
+        def said(how: str, role: str, right: str) -> str:
+            return f"{how.split()[0]} {right.rstrip('*')} ({column}) ON {table} {how.split()[1]} {quote_name(role)};"
+
+        repair = [said("GRANT TO", role, right) for role, right in sorted(wanted - present)]
+        repair += [said("REVOKE FROM", role, right) for role, right in sorted(present - wanted)]
+        words = [
+            ", ".join(f"{role} may {right}" for role, right in sorted(side)) or "none" for side in (wanted, present)
+        ]
+        why = "a role has a right on the column, whatever it may do with the table"
+        self.add("column_grant", label, f"single roles: {words[0]}", f"single roles: {words[1]}", repair, why=why)
 
     def compare_owners(self, rows: Sequence[tuple[str, str, Described, str]]) -> None:
         """Objects (prefix, name, row, sql_name) that belong to another role than ``options.owner`` or the rest."""
@@ -126,6 +155,11 @@ class Comparison:
                     f"owned by {owner}",
                     [f"ALTER {sql_name} OWNER TO {quote_name(wanted)};"],
                 )
+
+
+def _grantable(sql_name: str) -> str:
+    """GRANT and REVOKE name a table without the word VIEW or MATERIALIZED VIEW."""
+    return sql_name.replace("MATERIALIZED VIEW ", "").replace("FOREIGN TABLE ", "").replace("VIEW ", "")
 
 
 def _rights(rights: Iterable[str]) -> str:

@@ -56,10 +56,27 @@ def compare_extensions(work: Comparison) -> None:
         elif work.options.exact and version != present[name]:
             repair = [f"ALTER EXTENSION {quote_name(name)} UPDATE TO {quote_text(version)};"]
             work.add("object_changed", f"extension {name}", f"version {version}", f"version {present[name]}", repair)
+    _compare_extension_schemas(work)
     if work.options.exact or work.options.undo:
         for name in sorted(present.keys() - expected.keys()):
             repair = [f"DROP EXTENSION {quote_name(name)};"]
             work.add("object_extra", f"extension {name}", "nothing", f"extension {name} {present[name]}", repair)
+
+
+def _compare_extension_schemas(work: Comparison) -> None:
+    """An extension that the models put into a schema of its own is there; one that they leave open is on the path."""
+    present = {row.name: row for row in work.actual.catalog.extensions}
+    for row in work.expected.catalog.extensions:
+        found = present.get(row.name)
+        if found is None or found.schema == "pg_catalog":
+            continue
+        free = row.schema == work.expected.default and not work.options.exact
+        home = work.sides.home(row.schema)
+        if found.schema == home or (free and found.schema in work.sides.path):
+            continue
+        repair = [f"ALTER EXTENSION {quote_name(row.name)} SET SCHEMA {quote_name(home)};"]
+        wanted = f"schema {home}" + (" or another of the search path" if free else "")
+        work.add("extension_schema", row.name, wanted, f"schema {found.schema}", repair)
 
 
 def compare_statistics(work: Comparison) -> None:

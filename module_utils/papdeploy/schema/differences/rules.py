@@ -16,6 +16,7 @@ RULES: dict[str, Rule] = {
     # schemas and extensions
     "schema_missing": Rule("error", "the models' tables of this schema have no place"),
     "extension_missing": Rule("error", "types or functions that the models use come from it"),
+    "extension_schema": Rule("error", "names of the extension that the models write without a schema are not found"),
     # tables
     "table_missing": Rule("error", "{reader} reads {object}: {uses}"),
     "table_extra": Rule("warning", "no model knows it: nothing maintains, migrates or reads it"),

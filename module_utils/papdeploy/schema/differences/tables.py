@@ -162,6 +162,7 @@ def _compare_properties(work: Comparison, label: str, name: str, expected: Relat
         default = quote_names(actual.schema, f"{actual.name[:55]}_default")
         create = f"CREATE TABLE {default} PARTITION OF {name} DEFAULT;"
         work.add("table_partitions", label, "a DEFAULT partition", "no DEFAULT partition", [create], table=label)
+    _compare_partition_defaults(work, label, expected, actual)
     persistence = [_PERSISTENCE[side.persistence] for side in (expected, actual)]
     differ("table_persistence", *persistence, f"ALTER TABLE {name} SET {persistence[0].upper()}; -- rewrites the table")
     parents = (
@@ -187,6 +188,23 @@ def _compare_properties(work: Comparison, label: str, name: str, expected: Relat
     differ("table_server", _server(expected), _server(actual))
     _compare_replica_identity(work, label, name, expected, actual)
     _compare_row_security(work, label, name, expected, actual)
+
+
+def _compare_partition_defaults(work: Comparison, label: str, expected: Relation, actual: Relation) -> None:
+    """An insert into a partition itself gets the partition's default, which should be the table's."""
+    ours = {(schema, table, column) for schema, table, column, _ in expected.partition_defaults}
+    parents = {column.name: column.default for column in actual.columns}
+    for schema, table, column, default in actual.partition_defaults:
+        if (schema, table, column) in ours:
+            continue
+        parent = parents.get(column)
+        how = "DROP DEFAULT" if parent is None else f"SET DEFAULT {parent}"
+        repair = [f"ALTER TABLE {quote_names(schema, table)} ALTER COLUMN {quote_name(column)} {how};"]
+        words = [f"DEFAULT {text}" if text is not None else "no default" for text in (parent, default)]
+        where = f"on its partition {table}"
+        why = f"inserts into {table} itself get something else than inserts into {label}"
+        name = f"{label}.{column}"
+        work.add("column_default", name, f"{words[0]} {where}", f"{words[1]} {where}", repair, table=label, why=why)
 
 
 def _server(row: Relation) -> str:
@@ -253,6 +271,7 @@ def _compare_view(work: Comparison, label: str, name: str, expected: Relation, a
             quoted, column_label = quote_name(column.name), f"{label}.{column.name}"
             work.compare_comment("column_comment", column_label, column, other, f"COLUMN {name}.{quoted}", table=label)
             work.compare_grants("column_grant", column_label, column, other, f"TABLE {name}", quoted)
+            work.compare_role_grants(column_label, column, other, name, quoted)
             compare_default(work, ColumnPair(label, name, expected, column, actual, other))
 
 
