@@ -13,7 +13,7 @@ from papdeploy.schema import CheckOptions, check, expect, repair_script
 from papdeploy.schema.checker import examine
 from papdeploy.schema.models.load import ModelSet
 
-from .postgres_servers import Server
+from support.postgres_servers import Server
 
 OPTIONS = CheckOptions(today="2026-01-01", positions=False)
 # A remark in the script that stands for a statement that a person has to decide on.
