@@ -9,6 +9,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
@@ -99,8 +100,9 @@ def _unprivileged() -> _Person:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
-def start_server(major: int, folder: Path) -> Server:
-    """Start a server in ``folder`` (which the unprivileged user must be able to reach)."""
+def start_server(major: int, folder: Path, *, settings: Mapping[str, str] | None = None, locales: str = "") -> Server:
+    """Start a server in ``folder`` (which the unprivileged user must be able to reach), with these settings beside the
+    tests' own, and with the locales of that folder."""
     home = folder
     home.mkdir(parents=True, exist_ok=True)
     drop = _unprivileged()
@@ -121,6 +123,8 @@ def start_server(major: int, folder: Path) -> Server:
         os.chown(secret, drop["user"], drop["group"])
     data = home / "data"
     env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": str(home)}
+    if locales:
+        env["LOCPATH"] = locales
     subprocess.run(
         [bin_dir / "initdb", "-D", data, "-U", "postgres", "-A", "scram-sha-256", f"--pwfile={secret}", "-E", "UTF8",
          "--no-sync", "--locale=C.UTF-8"],
@@ -130,6 +134,7 @@ def start_server(major: int, folder: Path) -> Server:
     options = (
         f"-c listen_addresses=127.0.0.1,::1 -p {port} -k {home} -c fsync=off -c synchronous_commit=off -c full_page_writes=off "
         "-c max_connections=60 -c shared_buffers=64MB -c log_min_messages=fatal -c max_prepared_transactions=5"
+        + "".join(f" -c {name}={value}" for name, value in (settings or {}).items())
     )
     subprocess.run(
         [bin_dir / "pg_ctl", "-D", data, "-l", home / "log", "-w", "-t", "60", "-o", options, "start"],

@@ -8,37 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import takewhile
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
-from ..core.plain_json import parse
 from ..core.redact import Redactor
+from . import entries, server_log
+from .entries import Entry, Request
 from .kinds import KINDS, by_driver, by_message, by_state, subject
+from .records import MAX_RECORD, TRACEBACK, Record, Seen, records
+from .server_log import UNKNOWN, ServerLine, ServerLog
 
 MAX_SUBJECTS = 25  # per kind and source; further ones are counted as one, so that noise cannot fill the disk
-_MAX_RECORD = 64 * 1024
 _MAX_SAMPLE = 400
 
-_LEVEL = re.compile(
-    r"(?:^|[\s\[|-])(?P<level>TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL)(?=[:\]\s|-]|$)"
-)
-_ACCESS = re.compile(r'"(?P<method>[A-Z]{3,8}) (?P<path>\S+)(?: HTTP/[\d.]+)?"\s+(?P<status>[1-5]\d\d)\b')
-_START = re.compile(
-    r"(?:TRACE|DEBUG|INFO|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\b"
-    r"|\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d|\[\d\d/[A-Z][a-z]{2}/\d{4}"
-    r'|\d{1,3}(?:\.\d{1,3}){3}(?::\d+)? |\{"'
-)
-_TRACEBACK = re.compile(r"^[\s|+]*(?:Exception Group )?Traceback \(most recent call last\):")
-_CHAIN = ("direct cause of the following exception", "another exception occurred")
 _EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(?:: .*)?$")
-
-_SEVERITY = re.compile(
-    r"(?:^|[\s\]:])(?P<severity>DEBUG\d?|LOG|INFO|NOTICE|WARNING|ERROR|FATAL|PANIC"
-    r"|STATEMENT|DETAIL|HINT|QUERY|CONTEXT|LOCATION|BACKTRACE):  ?(?P<message>.*)"
-)
-_DETAILS = ("STATEMENT", "DETAIL", "HINT", "QUERY", "CONTEXT", "LOCATION", "BACKTRACE")
-_ERRORS = ("ERROR", "FATAL", "PANIC", "CRITICAL")
+_ENDS_OF_FRAMES = ("  ", "│", "╰", ">")
 _TIME = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)[T ](?P<clock>\d\d:\d\d:\d\d)(?:[.,](?P<ms>\d{3})\d*)? ?(?:Z|UTC|GMT|\+00:?00)\b"
 )
@@ -74,14 +58,29 @@ class Scan:
     """What a piece of a log says. ``carry`` is its unfinished end, to be given with the next piece.
 
     ``requests`` counts access lines; ``first`` and ``last`` are the times of its records, where they have their own.
+    ``elsewhere`` counts errors of other databases on the server, which are no findings.
     """
 
     findings: dict[str, Finding] = field(default_factory=dict)
     records: int = 0
     requests: int = 0
+    elsewhere: int = 0
+    seen: Seen = field(default_factory=Seen)
     carry: str = ""
     first: str = ""
     last: str = ""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of where a text comes from: the server's own word on its log, and when the ``fences`` of this stack
+    stood (from, to): what they ended is no trouble."""
+
+    server: ServerLog = UNKNOWN
+    fences: tuple[tuple[str, str], ...] = ()
+
+
+NOTHING_KNOWN = Known()
 
 
 def scan(
@@ -92,6 +91,7 @@ def scan(
     carry: str = "",
     final: bool = False,
     redactor: Optional[Redactor] = None,
+    known: Known = NOTHING_KNOWN,
 ) -> Scan:
     """Count what ``text`` says. ``source`` is ``api`` or ``database``; ``at`` is the time of records without their own.
 
@@ -102,27 +102,35 @@ def scan(
     redactor = redactor or Redactor()
     whole = (carry + text).replace("\r\n", "\n")
     result = Scan()
-    records = list(_records(whole, source))
-    if text and not final and records and len(records[-1][1]) < _MAX_RECORD:
-        start, _ = records.pop()
-        result.carry = redactor.text(whole[start:])
-    for _, record in records:
+    found = list(records(whole, source, known.server, result.seen))
+    if text and not final and found and found[-1].size < MAX_RECORD:
+        last = found.pop()
+        result.carry = redactor.text(whole[last.begin :])
+    for record in found:
         result.records += 1
-        own_time = _time_of(record)
+        own_time = _time_of(record.first)
         if own_time:
             result.first, result.last = result.first or own_time, own_time
-        found = _classify(record, source, result)
-        if found:
-            # Once more without secrets: a subject is the text without its numbers, which would hide a part of one.
-            kind, about, sample = _classify(redactor.text(record), source, Scan()) or found
+        for kind, about, sample in _classify(record, result, known, own_time, redactor):
             time = own_time or at
             kept = _tidy(sample, redactor, _MAX_SAMPLE)
             _add(result.findings, Finding(kind, source, _tidy(about, redactor, 160), 1, time, time, kept, kept))
     return result
 
 
-def _classify(record: str, source: str, result: Scan) -> Classified:
-    return _classify_database(record) if source == "database" else _classify_api(record, result)
+def _classify(
+    record: Record, result: Scan, known: Known, own_time: Optional[str], redactor: Redactor
+) -> Iterator[tuple[str, str, str]]:
+    if record.server is not None:
+        found = _classify_server(record, record.server, result, known, own_time, redactor)
+        if found:
+            yield found
+    for entry in _entries(record):
+        if entry.request:
+            result.requests += 1
+        found = _classify_api(entry, redactor)
+        if found and not (found[0] == "connection" and _is_fenced(known, own_time)):
+            yield found
 
 
 def merge(into: dict[str, Finding], more: Mapping[str, Finding]) -> None:
@@ -157,90 +165,39 @@ def _add(findings: dict[str, Finding], new: Finding) -> None:
         known.last, known.last_sample = fresh.last, fresh.last_sample
 
 
-def _records(text: str, source: str) -> Iterator[tuple[int, str]]:
-    """Where each record starts, and all its lines."""
-    starts = _database_starts if source == "database" else _api_starts
-    lines: list[str] = []
-    size = begin = position = 0
-    for line in text.split("\n"):
-        if lines and starts(lines, line):
-            yield begin, "\n".join(lines)
-            lines, size, begin = [], 0, position
-        if size < _MAX_RECORD:
-            lines.append(line)
-            size += len(line) + 1
-        position += len(line) + 1
-    if any(lines):
-        yield begin, "\n".join(lines)
+def _entries(record: Record) -> list[Entry]:
+    """What an API's record says, with the lines that belong to it."""
+    if record.lines[0] == "{":
+        return entries.read(record.text)
+    rest = [line for line in record.lines[1:] if line]
+    if not rest or not record.entries:
+        return record.entries
+    first = record.entries[0]
+    return [replace(first, more="\n".join(filter(None, (first.more, "\n".join(rest)))))]
 
 
-def _api_starts(lines: list[str], line: str) -> bool:
-    if _START.match(line):
-        return True
-    if _TRACEBACK.match(line):
-        if line.startswith((" ", "|")) and len(lines) > 1:
-            return False  # one exception of a group
-        if any(mark in previous for previous in lines[-3:] for mark in _CHAIN):
-            return False
-        # It belongs to the error line before it (Exception in ASGI application), once.
-        return any(_TRACEBACK.match(previous) for previous in lines) or not _opens(lines[0])
-    return bool(line) and not _opens(lines[0])
+def _classify_api(entry: Entry, redactor: Redactor) -> Classified:
+    if entry.request:
+        found = _status(replace(entry.request, path=redactor.text(entry.request.path)))
+        if found or entry.level != "error":
+            return found
+    # Once more without secrets: a subject is the text without its numbers, which would hide a part of one.
+    found = _explain_api(entry.text, entry.level == "error")
+    return found and (_explain_api(redactor.text(entry.text), entry.level == "error") or found)
 
 
-def _opens(line: str) -> bool:
-    """Whether lines that follow ``line`` belong to it: it is an error with details, or the head of a traceback."""
-    if _TRACEBACK.match(line):
-        return True
-    return not _ACCESS.search(line) and (_level(line) in (*_ERRORS, "WARNING", "WARN") or bool(_TIME.match(line)))
-
-
-def _level(line: str) -> str:
-    found = _LEVEL.search(line)
-    return found["level"] if found else ""
-
-
-def _database_starts(lines: list[str], line: str) -> bool:
-    if line.startswith("\t"):
-        return False
-    found = _SEVERITY.search(line)
-    return line.startswith("{") or bool(found and found["severity"] not in _DETAILS)
-
-
-def _classify_api(record: str, result: Scan) -> Classified:
-    first, _, _ = record.partition("\n")
-    entry = _json(first) if first.startswith("{") else None
-    if entry is not None:
-        return _classify_api_json(entry, result)
-    access = _ACCESS.search(first)
-    if access:
-        result.requests += 1
-        return _status(access["method"], access["path"], int(access["status"]))
-    return _explain_api(record, _level(first) in _ERRORS)
-
-
-def _classify_api_json(entry: Mapping[str, Any], result: Scan) -> Classified:
-    status = next((entry[k] for k in ("status", "status_code", "http_status", "http.status_code") if k in entry), None)
-    if str(status).isdigit():
-        result.requests += 1
-        path = str(entry.get("path") or entry.get("url") or entry.get("http.path") or "?")
-        return _status(str(entry.get("method") or entry.get("http.method") or ""), path, int(str(status)))
-    parts = [entry.get(key) for key in ("message", "msg", "event", "exception", "exc_info", "traceback", "stack")]
-    level = str(entry.get("level") or entry.get("levelname") or entry.get("severity") or "").upper()
-    return _explain_api("\n".join(str(part) for part in parts if part), level in _ERRORS)
-
-
-def _status(method: str, path: str, status: int) -> Classified:
-    about = f"{method} {_ID.sub('{id}', path.partition('?')[0])} {status}".strip()
-    if status >= 500:
+def _status(request: Request) -> Classified:
+    about = f"{request.method} {_ID.sub('{id}', request.path.partition('?')[0])} {request.status}".strip()
+    if request.status >= 500:
         return "server_error", about, about
-    if status in (401, 403):
+    if request.status in (401, 403):
         return "authentication", about, about
     return None
 
 
 def _explain_api(text: str, is_error: bool) -> Classified:
     """The kind of a record: by the driver's error class, else by its message, else by its form."""
-    is_traceback = any(_TRACEBACK.match(line) for line in text.split("\n"))
+    is_traceback = any(TRACEBACK.match(line) for line in text.split("\n"))
     exception = _exception(text) if is_traceback else ""
     # The statement and its parameters are data: what they say is no message.
     sample = exception or text.partition("[SQL:")[0].split("\n", 1)[0]
@@ -260,28 +217,43 @@ def _exception(text: str) -> str:
         line = re.sub(r"^\s*[|+]\s?", "", raw)
         if frame and _EXCEPTION.match(line):
             last = line
-        frame = line.startswith("  ")
+        frame = line.startswith(_ENDS_OF_FRAMES)
     return last
 
 
-def _classify_database(record: str) -> Classified:
-    first, *rest = record.split("\n")
-    entry = _json(first) if first.startswith("{") else None
-    if entry is not None:
-        if str(entry.get("application_name", "")).startswith("pap-deploy:"):
-            return None
-        severity, message = str(entry.get("error_severity", "LOG")), str(entry.get("message", ""))
-        return _explain_database(severity, message, str(entry.get("state_code", "")))
-    found = _SEVERITY.search(first)
-    if not found or "pap-deploy:" in first[: found.start()]:  # %a in log_line_prefix: our own session
+def _classify_server(
+    record: Record, line: ServerLine, result: Scan, known: Known, own_time: Optional[str], redactor: Redactor
+) -> Classified:
+    if server_log.is_open(record.lines[0]):
+        line = server_log.read(record.text, known.server) or line
+    database = line.database or next(filter(None, map(server_log.database_of, record.lines[1:])), "")
+    if line.is_ours or line.detail:
         return None
-    more = takewhile(lambda line: line.startswith("\t"), rest)
-    return _explain_database(found["severity"], " ".join([found["message"], *(line.strip() for line in more)]), "")
+    if known.server.database and database and database != known.server.database:
+        result.elsewhere += line.failed
+        return None
+    if line.failed and _is_of_autovacuum(line):
+        return None
+    more = [text.strip() for text in record.lines[1:] if text.startswith("\t")] if not line.state else []
+    message = " ".join([line.message.split("\n", 1)[0], *more])
+    found = _explain_database(line.severity, message, line.state)
+    if found and found[0] == "connection" and _is_fenced(known, own_time):
+        return None
+    return found and (_explain_database(line.severity, redactor.text(message), line.state) or found)
+
+
+def _is_of_autovacuum(line: ServerLine) -> bool:
+    """A worker that gave way to a session: the server's own life, in whatever language."""
+    return line.message.startswith("canceling autovacuum task") or (line.state == "57014" and line.in_background)
+
+
+def _is_fenced(known: Known, time: Optional[str]) -> bool:
+    return time is not None and any(begin <= time <= end for begin, end in known.fences)
 
 
 def _explain_database(severity: str, message: str, state: str) -> Classified:
     sample = f"{severity}: {message}"
-    failed = severity in _ERRORS
+    failed = severity in server_log.ERRORS
     kind = by_state(state) if failed else None
     if kind:
         return kind, subject(kind, message) or _shape(message), sample
@@ -310,11 +282,3 @@ def _tidy(text: str, redactor: Redactor, length: int) -> str:
 def _time_of(record: str) -> Optional[str]:
     found = _TIME.search(record[:80])
     return f"{found['day']}T{found['clock']}.{found['ms'] or '000'}Z" if found else None
-
-
-def _json(line: str) -> Optional[dict[str, Any]]:
-    try:
-        value = parse(line)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None

@@ -22,15 +22,18 @@ from typing import Any, Optional
 from ..core.clock import now
 from ..core.durable import write_durably
 from ..core.errors import PapError, Refused, StorageFailed, Unavailable
+from ..core.records import as_object, read_known
 from ..core.redact import Redactor
 from ..core.visible import visible
 from ..notify import webhook
 from ..releases.journal import Journal, State
 from ..remote import archive
 from . import confidential, data_rules
+from .classify import Known
 from .confidential import NOTHING, Confidential
 from .files import LogSource
 from .rules import Rules, begin, being_watcher, changing, is_watched, load, open_alarms, save, step
+from .server_log import UNKNOWN, ServerLog
 from .sources import from_spec
 from .state import Alarm, Ended, WatchState
 
@@ -52,13 +55,19 @@ def prepare(
     timer: bool = False,
     redactor: Optional[Redactor] = None,
     database: Optional[Mapping[str, Any]] = None,
+    server: ServerLog = UNKNOWN,
 ) -> WatchState:
     """Take the marks and the baseline, before the new version starts. ``specs`` says by name (``api``, ``database``)
-    where each log is; ``database`` is what :func:`.logwatch.data.spec_of` returned."""
+    where each log is; ``database`` is what :func:`.data_rules.spec_of` returned, ``server`` how the server logs."""
     sources = {name: from_spec(spec) for name, spec in specs.items()}
     limits = {"hours": hours, "interval_s": interval_s}
-    state = begin(folder.name, sources, **limits, rules=rules, at=now(), timer=timer, redactor=redactor)
-    config = {"sources": {name: dict(spec) for name, spec in specs.items()}, "database": dict(database or {})}
+    known = Known(server)
+    state = begin(folder.name, sources, **limits, rules=rules, at=now(), timer=timer, redactor=redactor, known=known)
+    config = {
+        "sources": {name: dict(spec) for name, spec in specs.items()},
+        "database": dict(database or {}),
+        "server": as_object(server),
+    }
     write_durably(folder / "watch-config.json", json.dumps(config).encode())
     save(folder, state)
     return state
@@ -84,8 +93,9 @@ def look(folder: Path, redactor: Optional[Redactor] = None) -> WatchState:
     """Read once what was logged since the activation; starts so far were caused by the activation itself."""
     sources = _sources(folder)
     with changing(folder):
-        state = step(_loaded(folder), sources, now(), settling=True, redactor=redactor)
-        state = step(state, sources, now(), settling=True, redactor=redactor)  # for a record that still grew
+        state, known = _loaded(folder), _known(folder)
+        for _ in range(2):  # once more for a record that still grew
+            state = step(state, sources, now(), settling=True, redactor=redactor, known=known)
         save(folder, state)
     return state
 
@@ -102,7 +112,7 @@ def first(
         time.sleep(max(0.0, min(poll_s, left)))
         found = _lost(folder, password)
         with changing(folder):
-            state = step(_loaded(folder), sources, now(), redactor=redactor)
+            state = step(_loaded(folder), sources, now(), redactor=redactor, known=_known(folder))
             state = data_rules.judged(state, found, now()) if found else state
             save(folder, state)
         if open_alarms(state) or left <= poll_s:
@@ -173,7 +183,7 @@ def one_step(folder: Path, known: Confidential) -> WatchState:
         if state.ended is None:
             why = overtaken(Journal(folder))
             ended = replace(state, ended=Ended(now(), why))
-            state = ended if why else step(state, sources, now(), redactor=redactor)
+            state = ended if why else step(state, sources, now(), redactor=redactor, known=_known(folder))
             state = data_rules.judged(state, found, now()) if found and not why else state
             save(folder, state)
     if state.ended is not None:
@@ -253,6 +263,21 @@ def _configured(folder: Path) -> dict[str, Any]:
 
 def _sources(folder: Path) -> dict[str, LogSource]:
     return {name: from_spec(spec) for name, spec in _configured(folder)["sources"].items()}
+
+
+def _known(folder: Path) -> Known:
+    """How the server logs, and when this release had its fence up: sessions that it ended are no trouble."""
+    server = read_known(ServerLog, _configured(folder).get("server") or {}, "watch-config.json")
+    fences: list[tuple[str, str]] = []
+    begun = ""
+    for entry in Journal(folder).entries():
+        phase = entry["phase"].rpartition(".")[2]
+        if entry["event"] == "begin" and phase == "fence":
+            begun = entry["at"]
+        elif entry["event"] == "begin" and phase == "activate" and begun:
+            fences.append((begun, entry["at"]))
+            begun = ""
+    return Known(server, (*fences, (begun, now())) if begun else tuple(fences))
 
 
 def _loaded(folder: Path) -> WatchState:

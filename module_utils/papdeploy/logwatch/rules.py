@@ -24,9 +24,10 @@ from ..core.reasons import stated
 from ..core.redact import Redactor
 from ..core.text import age, plural
 from ..core.visible import json_text
-from .classify import Finding, Scan, merge, scan, totals
+from .classify import NOTHING_KNOWN, Finding, Known, Scan, merge, scan, totals
 from .files import LogSource
 from .kinds import KINDS
+from .records import Seen
 from .state import Acknowledged, Alarm, Blind, Ended, Gap, Status, Usual, WatchState
 
 # One of these, about something that was not complained of before, is caused by the deploy.
@@ -59,6 +60,7 @@ def begin(
     at: str,
     timer: bool = False,
     redactor: Optional[Redactor] = None,
+    known: Known = NOTHING_KNOWN,
 ) -> WatchState:
     """The state at the start: where the logs end now, and what was usual in them before. With ``timer`` a service
     manager runs the steps, else a process of its own.
@@ -71,7 +73,10 @@ def begin(
             hint="Set pap_api_log_files and pap_database_log_files (or the containers), or watch_enabled: false.",
         )
     marks = {name: source.now() for name, source in sources.items()}
-    baseline = {name: _baseline(name, source.recent(_BASELINE_BYTES), at, redactor) for name, source in sources.items()}
+    recent = {name: source.recent(_BASELINE_BYTES) for name, source in sources.items()}
+    before = {
+        name: scan(text, name, at=at, final=True, redactor=redactor, known=known) for name, text in recent.items()
+    }
     return WatchState(
         release=release,
         started=at,
@@ -83,7 +88,7 @@ def begin(
         labels={name: source.label for name, source in sources.items()},
         marks=marks,
         carry=dict.fromkeys(sources, ""),
-        baseline=baseline,
+        baseline={name: _usual(found, at) for name, found in before.items()},
         expected_restarts=dict.fromkeys(sources, 0),
         steps=0,
         heartbeat=at,
@@ -98,8 +103,7 @@ def begin(
     )
 
 
-def _baseline(name: str, text: str, at: str, redactor: Optional[Redactor]) -> Usual:
-    before = scan(text, name, at=at, final=True, redactor=redactor)
+def _usual(before: Scan, at: str) -> Usual:
     return Usual(
         records=before.records,
         requests=before.requests,
@@ -116,12 +120,13 @@ def step(
     *,
     settling: bool = False,
     redactor: Optional[Redactor] = None,
+    known: Known = NOTHING_KNOWN,
 ) -> WatchState:
     """The state after reading what was logged since. With ``settling`` (after the smoke test has passed) the starts so
     far were caused by the activation itself and are harmless."""
     findings = {finding.key: replace(finding) for finding in state.findings}
     for name, source in sources.items():
-        state, found, error = _read(state, name, source, at, redactor)
+        state, found, error = _read(state, name, source, at, redactor, known)
         merge(findings, found.findings)
         blind = {key: value for key, value in state.blind.items() if key != name}
         if error:
@@ -131,6 +136,8 @@ def step(
             state,
             requests=state.requests + found.requests,
             records=state.records + found.records,
+            elsewhere=state.elsewhere + found.elsewhere,
+            seen=_seen(state.seen, name, found.seen),
             series=_plot(state, at, name, found),
             blind=blind,
         )
@@ -138,10 +145,10 @@ def step(
     if settling:
         state = replace(state, expected_restarts={name: _count(state, "restart", name) for name in sources})
     alarms = list(state.alarms)
-    known = {_identity(alarm) for alarm in alarms}
+    raised = {_identity(alarm) for alarm in alarms}
     for alarm in _judge(state, at):
-        if _identity(alarm) not in known:
-            known.add(_identity(alarm))
+        if _identity(alarm) not in raised:
+            raised.add(_identity(alarm))
             alarms.append(alarm)
     over = state.ended is None and at >= state.until
     return replace(state, alarms=tuple(alarms), ended=Ended(at, "its time is over") if over else state.ended)
@@ -153,7 +160,7 @@ def _identity(alarm: Alarm) -> tuple[str, str]:
 
 
 def _read(
-    state: WatchState, name: str, source: LogSource, at: str, redactor: Optional[Redactor]
+    state: WatchState, name: str, source: LogSource, at: str, redactor: Optional[Redactor], known: Known
 ) -> tuple[WatchState, Scan, Optional[PapError]]:
     """What came since the mark; what was read before an error counts, because the mark has moved past it."""
     whole = Scan()
@@ -162,7 +169,7 @@ def _read(
             reading = source.since(state.marks[name])
         except PapError as error:
             return state, whole, error
-        found = scan(reading.text, name, at=at, carry=state.carry[name], redactor=redactor)
+        found = scan(reading.text, name, at=at, carry=state.carry[name], redactor=redactor, known=known)
         state = replace(
             state,
             marks={**state.marks, name: reading.mark},
@@ -172,9 +179,17 @@ def _read(
         merge(whole.findings, found.findings)
         whole.requests += found.requests
         whole.records += found.records
+        whole.elsewhere += found.elsewhere
+        whole.seen.lines += found.seen.lines
+        whole.seen.understood += found.seen.understood
         if not reading.more:
             break
     return state, whole, None
+
+
+def _seen(before: Mapping[str, Seen], name: str, more: Seen) -> dict[str, Seen]:
+    was = before.get(name) or Seen()
+    return {**before, name: Seen(was.lines + more.lines, was.understood + more.understood)}
 
 
 def _plot(state: WatchState, at: str, name: str, found: Scan) -> tuple[dict[str, Any], ...]:
@@ -341,6 +356,15 @@ def _clock(at: str) -> str:
     return f"{at[:10]} {at[11:16]} UTC"
 
 
+def told(state: WatchState) -> str:
+    """What the logs said since the deploy, in one sentence."""
+    counts = totals(state.findings)
+    what = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items()) or "nothing to report"
+    if state.elsewhere:
+        what += f"; {plural(state.elsewhere, 'error')} of other databases on this server, not counted"
+    return f"{plural(state.requests, 'request')}, {plural(state.records, 'log record')}: {what}"
+
+
 def status(folder: Path, at: str = "") -> Status:
     """Where the watch of a release stands."""
     at = at or now()
@@ -352,9 +376,7 @@ def status(folder: Path, at: str = "") -> Status:
     limit_s = max(5 * state.interval_s, 60.0)
     gone = not state.timer and not is_watched(folder)
     dead = state.ended is None and (gone or silent_s > limit_s)
-    counts = totals(state.findings)
-    what = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items()) or "nothing to report"
-    seen = f"{plural(state.records, 'log record')}, {plural(state.requests, 'request')}: {what}"
+    counts, seen = totals(state.findings), told(state)
     if alarms:
         name, summary = "alarm", f"ALARM: {alarms[0].why}" + (f" (and {len(alarms) - 1} more)" if alarms[1:] else "")
     elif dead:

@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 from ..core.records import as_object, plain, read_known
 from .classify import Finding
+from .records import Seen
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class DataSeen:
 @dataclass(frozen=True)
 class WatchState:
     """``marks``: how far each log was read; ``carry``: its unfinished end; ``series``: by moment, what each log told.
-    With ``timer`` a service manager runs the steps, else a process of its own."""
+    With ``timer`` a service manager runs the steps, else a process of its own. ``elsewhere``: errors of other databases
+    on the server; ``seen``: how many lines of each log were understood."""
 
     release: str
     started: str
@@ -103,6 +105,8 @@ class WatchState:
     ended: Optional[Ended]
     timer: bool = False
     data: Optional[DataSeen] = None
+    elsewhere: int = 0
+    seen: dict[str, Seen] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> WatchState:

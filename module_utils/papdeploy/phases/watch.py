@@ -13,11 +13,11 @@ from ..app.stack import Stack
 from ..core.clock import now
 from ..core.errors import PapError, Refused
 from ..core.text import plural
-from ..logwatch import confidential, data_rules, process, rules
+from ..logwatch import confidential, data_rules, process, rules, server_settings
 from ..logwatch.classify import totals
 from ..logwatch.confidential import Confidential
 from ..logwatch.kinds import KINDS
-from ..logwatch.state import Alarm, WatchState
+from ..logwatch.state import Alarm
 from ..releases.journal import Journal, State
 
 UNIT = "journal:"
@@ -75,6 +75,7 @@ def prepare(stack: Stack, release: str, options: Options) -> dict[str, Any]:
             timer=options.timer,
             redactor=stack.redactor,
             database=data_rules.spec_of(stack.database, stack.may_delete, stack.environment),
+            server=server_settings.ask(stack.database),
         )
     return {"prepared": True, "changed": True, "pap": _pap([])}
 
@@ -92,7 +93,7 @@ def first(stack: Stack, release: str, options: Options) -> dict[str, Any]:
                 password=stack.database.conninfo.password,
             )
             counts = totals(state.findings)
-            line = f"{options.first_s:g} s: {_seen(state)}"
+            line = f"{options.first_s:g} s: {rules.told(state)}"
             done.update(findings=counts, records=state.records, requests=state.requests, lines=[line])
             alarms = rules.open_alarms(state)
             if alarms:
@@ -197,12 +198,6 @@ def acknowledge(state: State, release: str, who: Mapping[str, Any], reason: str)
 
 def _journal(state: State, release: str) -> Optional[Journal]:
     return state.journal(release) if release else state.last_finished()
-
-
-def _seen(state: WatchState) -> str:
-    counts = totals(state.findings)
-    what = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items()) or "nothing to report"
-    return f"{plural(state.requests, 'request')}, {plural(state.records, 'log record')}, {what}"
 
 
 def _alarm(stack: Stack, alarms: list[Alarm]) -> WatchAlarm:

@@ -14,9 +14,10 @@ from papdeploy.core import text
 from papdeploy.databases.content_digest import comparison
 from papdeploy.databases.content_digest.content import TableDigest
 from papdeploy.databases.write_snapshot import Written, Wrote
+from papdeploy.logwatch import rules
 from papdeploy.migrations.cli import console
 from papdeploy.migrations.cli.results import Event
-from papdeploy.phases import migrate, preflight, progress, rehearse, watch
+from papdeploy.phases import migrate, preflight, progress, rehearse
 from papdeploy.rehearsal import verdict
 from papdeploy.schema.differences.result import CheckResult, Difference
 from support import report_samples
@@ -59,7 +60,7 @@ MESSAGES: dict[str, Callable[[int], Any]] = {
     "baseline": lambda n: preflight._baseline_line(Baseline([{"path": "/", "status": 200, "problem": ""}] * n)),
     "schema": _schema,
     "schema check": lambda n: CheckResult(False, [_difference()] * n, checked={}).summary(),
-    "watch": lambda n: watch._seen(report_samples.watch(records=n, requests=n, findings=[])),
+    "watch": lambda n: rules.told(report_samples.watch(records=n, requests=n, findings=[])),
     "written": lambda n: Written({f"t{i}": Wrote(n, n) for i in range(12 + n)}, True, "").sentence(),
     "locks": lambda n: verdict.lock_words([{"mode": "ShareLock", "table": f"t{i}", "held_s": n} for i in range(6 + n)]),
     "backfill": lambda n: progress.sentence(

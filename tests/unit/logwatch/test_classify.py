@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from papdeploy.core.redact import Redactor
-from papdeploy.logwatch.classify import MAX_SUBJECTS, Finding, Scan, merge, scan, totals
+from papdeploy.logwatch.classify import MAX_SUBJECTS, Finding, Known, Scan, merge, scan, totals
+from papdeploy.logwatch.server_log import ServerLog
 
 AT = "2025-01-01T00:00:00.000Z"
 
@@ -261,3 +262,16 @@ def test_no_part_of_a_secret_is_left_in_a_subject() -> None:
     secret = "pass-4711-word 8 x"
     (finding,) = api(f"ERROR:    cannot log in with {secret} today\n", redactor=Redactor([secret])).findings.values()
     assert "pass-" not in str(finding) and "word" not in str(finding), finding
+
+
+def test_what_our_own_fence_ended_is_no_trouble() -> None:
+    ended = "2025-01-01 10:00:{} UTC [9] app FATAL:  {}\n"
+    said = "terminating connection due to administrator command"
+    text = "".join(ended.format(second, said) for second in ("05", "30", "59"))
+    text += ended.format("31", 'database "app" does not exist') + ended.format("32", "sorry, too many clients already")
+    known = Known(ServerLog("%t [%p] %d "), (("2025-01-01T10:00:20.000Z", "2025-01-01T10:00:40.000Z"),))
+    found = scan(text, "database", at=AT, final=True, known=known)
+    assert counts(found) == {("connection", said): 2, ("resource", "too many clients already"): 1}
+    with_state = text.replace("app FATAL", "app 57P01 FATAL")
+    known = Known(ServerLog("%t [%p] %d %e "), known.fences)
+    assert counts(scan(with_state, "database", at=AT, final=True, known=known))[("connection", said)] == 2

@@ -1,0 +1,270 @@
+"""The line of a PostgreSQL server, read by the server's own ``log_line_prefix``: severity, SQLSTATE and database.
+
+(PostgreSQL documentation, chapter "Error Reporting and Logging"; the severities are those of its message catalogs.)
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from ..core.plain_json import parse
+
+# As the servers' catalogs translate them. A word that only says more about the message before it is a detail.
+_WORDS = {
+    "PANIC": "PANIC PANIK PANICO PÁNICO PÂNICO PANIKA პანიკა 손상 ПАНИКА ПАНІКА 比致命错误还过分的错误 パニック",
+    "FATAL": "FATAL FATALE FATALT ფატალური 치명적오류 ВАЖНО ФАТАЛЬНО 致命错误 致命錯誤"
+    " KATASTROFALNY FATÁLNÍ 致命的エラー",
+    "ERROR": "ERROR FEHLER ERREUR ERRORE შეცდომა 오류 ОШИБКА FEL ПОМИЛКА 错误 錯誤 BŁĄD ERRO HATA CHYBA エラー",
+    "LOG": "LOG LOGG ჟურნალი 로그 СООБЩЕНИЕ ЗАПИСУВАННЯ 日志 日誌 DZIENNIK ログ",
+    "WARNING": "WARNING WARNUNG ATTENTION ATTENZIONE ADVERTENCIA გაფრთხილება 경고 ПРЕДУПРЕЖДЕНИЕ VARNING ПОПЕРЕДЖЕННЯ"
+    " 警告 OSTRZEŻENIE AVISO UYARI VAROVÁNÍ",
+    "NOTICE": "NOTICE HINWEIS NOTIFICA 알림 ЗАМЕЧАНИЕ NOTIS ПОВІДОМЛЕННЯ 注意 NOTA NOT UWAGA POZNÁMKA",
+    "INFO": "INFO 정보 ИНФОРМАЦИЯ ІНФОРМАЦІЯ 信息 ინფორმაცია",
+    "DEBUG": "DEBUG DEBUG1 DEBUG2 DEBUG3 DEBUG4 DEBUG5 გამართვა 디버그 ОТЛАДКА НАЛАГОДЖЕННЯ 调试",
+}
+SEVERITY_OF = {word: severity for severity, words in _WORDS.items() for word in words.split()}
+ERRORS = ("ERROR", "FATAL", "PANIC")
+
+_DETAILS = (
+    "STATEMENT|DETAIL|HINT|QUERY|CONTEXT|LOCATION|BACKTRACE|ANWEISUNG|TIPP|ANFRAGE|ZUSAMMENHANG|ORT|SENTENCIA|DETALLE"
+    "|CONSULTA|CONTEXTO|UBICACIÓN|INSTRUCTION|DÉTAIL|ASTUCE|REQUÊTE|CONTEXTE|EMPLACEMENT"
+)
+_SOME_ZONE = r"(?: [^\s:]+)?"
+_ANY = r"(?:(?!: ).)*?"  # a name may hold blanks, but not the end of a severity
+_ESCAPES = {
+    "a": f"(?P<application>{_ANY})",
+    "u": _ANY,
+    "d": f"(?P<database>{_ANY})",
+    "r": r"\S*?",
+    "h": r"\S*?",
+    "L": r"\S*?",
+    "b": f"(?P<backend>{_ANY})",
+    "p": r"\d+",
+    "P": r"\d*",
+    "t": rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d{_SOME_ZONE}",
+    "m": rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{{3}}{_SOME_ZONE}",
+    "n": r"\d+\.\d+",
+    "i": _ANY,
+    "e": "(?P<state>[0-9A-Z]{5})",
+    "c": r"[0-9a-f]+\.[0-9a-f]+",
+    "l": r"\d+",
+    "s": rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d{_SOME_ZONE}",
+    "v": r"[\w/-]*",
+    "x": r"\d+",
+    "Q": r"-?\d+",
+}
+_ESCAPE = re.compile(r"%(?P<pad>-?\d*)(?P<letter>.)")
+_KNOWN_WORD = "|".join(sorted(map(re.escape, SEVERITY_OF), key=len, reverse=True))
+_SOME_WORD = r"[^\s:]+(?: [^\s:]+)?"  # of a language that is not known, or what says more about a message
+_SEVERITY = re.compile(rf"(?:^|[\s\]:|])(?P<word>{_KNOWN_WORD}|{_DETAILS}) ?:(?: {{1,3}}|$)(?P<message>.*)")
+_VERBOSE = re.compile(r"(?P<state>[0-9A-Z]{5}): ")
+_CSV = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} [^\s,]*,")
+_DATABASE = re.compile(r"(?:(?<=@)|(?:\bdb|\bdatabase|\bdbname|\bdatname)=)(?P<database>[^\s:,;\]@]+)")
+_STATE = re.compile(r"(?:^|[\s:,=\[])(?P<state>[0-9F][0-9A-Z][0-9P][0-9A-Z]{2}|XX\d{3}|P0\d{3}|HV\w{3})(?=[\s:,\]]|$)")
+_VACUUMED = re.compile(r'automatic (?:vacuum|analyze) of table "(?P<database>[^".]+)\.')
+
+
+_OF_CNPG = {"database_name": "dbname", "sql_state_code": "state_code"}
+
+
+@dataclass(frozen=True)
+class ServerLog:
+    """What the server itself says of its log. ``prefix`` is None where it could not be asked; ``database`` is the one
+    that is watched, ``databases`` how many others there are on the server."""
+
+    prefix: Optional[str] = None
+    destination: str = ""
+    language: str = ""
+    min_messages: str = ""
+    min_error_statement: str = ""
+    collector: bool = False
+    file: str = ""
+    database: str = ""
+    databases: int = 0
+
+    @property
+    def has_database(self) -> bool:
+        return self.prefix is None or "d" in letters(self.prefix) or self.structured
+
+    @property
+    def has_state(self) -> bool:
+        return self.prefix is None or "e" in letters(self.prefix) or self.structured
+
+    @property
+    def structured(self) -> bool:
+        """Every form that the server writes has fields."""
+        forms = {form.strip() for form in self.destination.split(",") if form.strip()}
+        return bool(forms) and forms <= {"csvlog", "jsonlog"}
+
+
+UNKNOWN = ServerLog()
+
+
+@dataclass(frozen=True)
+class ServerLine:
+    """One message, or what says more about the one before (``detail``)."""
+
+    severity: str
+    message: str
+    state: str = ""
+    database: str = ""
+    application: str = ""
+    in_background: bool = False
+    detail: bool = False
+
+    @property
+    def failed(self) -> bool:
+        return self.severity in ERRORS
+
+    @property
+    def is_ours(self) -> bool:
+        """A session of pap-deploy itself."""
+        return self.application.startswith("pap-deploy:")
+
+
+def read(line: str, server: ServerLog = UNKNOWN) -> Optional[ServerLine]:
+    """What a line says; None if it is none of this server's."""
+    if line[:1] == "{":
+        return _of_json(line)
+    if _CSV.match(line):
+        return _of_csv(line)
+    if server.prefix is not None:
+        found = pattern(server.prefix).match(line) or pattern(server.prefix, _SOME_WORD).match(line)
+        if found:
+            return _of_prefix(found)
+    return _of_any_prefix(line)
+
+
+def has_own_form(line: str, server: ServerLog) -> bool:
+    """Whether the line begins as this server begins its lines."""
+    if line[:1] == "{" or _CSV.match(line):
+        return True
+    if server.prefix is None:
+        return _SEVERITY.search(line) is not None
+    return pattern(server.prefix, _SOME_WORD).match(line) is not None
+
+
+def is_open(record: str) -> bool:
+    """Whether a record of a csvlog goes on in the next line: a quoted value has line ends of its own."""
+    return bool(_CSV.match(record)) and record.count('"') % 2 == 1
+
+
+@functools.cache
+def letters(prefix: str) -> frozenset[str]:
+    """The escapes of a prefix."""
+    return frozenset(found["letter"] for found in _ESCAPE.finditer(prefix))
+
+
+@functools.cache
+def pattern(prefix: str, word: str = _KNOWN_WORD) -> re.Pattern[str]:
+    """The regular expression of a whole line with this ``log_line_prefix``, before this ``word``."""
+    parts, position, optional, named = ["^"], 0, 0, set[str]()
+    for found in _ESCAPE.finditer(prefix):
+        parts.append(re.escape(prefix[position : found.start()]))
+        position = found.end()
+        letter = found["letter"]
+        if letter == "%":
+            parts.append("%")
+        elif letter == "q":  # processes without a session stop here
+            parts.append("(?:")
+            optional += 1
+        elif letter in _ESCAPES:
+            part = _ESCAPES[letter]
+            if letter in named:  # a name can be given once
+                part = re.sub(r"\?P<\w+>", "?:", part)
+            named.add(letter)
+            padded = found["pad"]
+            value = rf"(?:{part}|\[unknown\])" if letter in "aud" else part
+            parts.append(rf"{value}\s*" if padded.startswith("-") else rf"\s*{value}" if padded else value)
+    parts += [re.escape(prefix[position:]), ")?" * optional]
+    return re.compile("".join(parts) + rf"(?P<word>{word}) ?: {{1,3}}(?P<message>.*)")
+
+
+def _of_prefix(found: re.Match[str]) -> ServerLine:
+    names = found.re.groupindex
+    part = {name: (found[name] or "").strip() if name in names else "" for name in ("state", "database", "application")}
+    severity = SEVERITY_OF.get(found["word"], "")
+    message, state = _verbose(found["message"])
+    backend = (found["backend"] or "").strip() if "backend" in names else ""
+    has_session = bool(part["database"]) and backend in ("", "client backend")
+    return ServerLine(
+        severity=severity or "LOG",
+        message=message,
+        state=part["state"] or state,
+        database="" if part["database"] == "[unknown]" else part["database"],
+        application=part["application"],
+        in_background="database" in names and not has_session,
+        detail=not severity,
+    )
+
+
+def _of_any_prefix(line: str) -> Optional[ServerLine]:
+    """A line whose prefix is not known: of a server that could not be asked, or from before the prefix was changed."""
+    found = _SEVERITY.search(line)
+    if not found:
+        return None
+    head = line[: found.start("word")]
+    message, state = _verbose(found["message"])
+    database, code = _DATABASE.search(head), _STATE.search(head)
+    return ServerLine(
+        severity=SEVERITY_OF.get(found["word"], "LOG"),
+        message=message,
+        state=state or (code["state"] if code else ""),
+        database=database["database"] if database else "",
+        application="pap-deploy:" if "pap-deploy:" in head else "",
+        detail=found["word"] not in SEVERITY_OF,
+    )
+
+
+def _verbose(message: str) -> tuple[str, str]:
+    """Message and SQLSTATE of ``log_error_verbosity = verbose``."""
+    found = _VERBOSE.match(message)
+    return (message[found.end() :], found["state"]) if found else (message, "")
+
+
+def _of_json(line: str) -> Optional[ServerLine]:
+    try:
+        entry: Any = parse(line)
+    except ValueError:
+        return None
+    if isinstance(entry, dict) and isinstance(entry.get("record"), dict):  # CloudNativePG
+        entry = {_OF_CNPG.get(key, key): value for key, value in entry["record"].items()}
+    if not isinstance(entry, dict) or "message" not in entry or "error_severity" not in entry:
+        return None
+    return _of_fields({str(key): str(value) for key, value in entry.items()})
+
+
+def _of_csv(record: str) -> Optional[ServerLine]:
+    names = ("log_time", "user", "dbname", "pid", "from", "session", "line", "tag", "start", "vxid", "xid",
+             "error_severity", "state_code", "message", "detail", "hint", "query", "position", "context", "statement",
+             "statement_position", "location", "application_name", "backend_type")  # fmt: skip
+    try:
+        row = next(csv.reader([record], strict=True))
+    except (csv.Error, StopIteration):
+        # Its quotes are still open: what stands before the message is there.
+        row = record.split(",", 13)
+    return _of_fields(dict(zip(names, row))) if len(row) > 13 else None
+
+
+def _of_fields(entry: Mapping[str, str]) -> ServerLine:
+    database, backend = entry.get("dbname", ""), entry.get("backend_type", "")
+    vacuumed = _VACUUMED.search(entry.get("context", ""))
+    return ServerLine(
+        severity=SEVERITY_OF.get(entry["error_severity"], "LOG"),
+        message=entry["message"],
+        state=entry.get("state_code", ""),
+        database=database or (vacuumed["database"] if vacuumed else ""),
+        application=entry.get("application_name", ""),
+        in_background=bool(backend) and backend != "client backend",
+    )
+
+
+def database_of(context: str) -> str:
+    """The database that a worker of autovacuum was at work in, from the CONTEXT of its message, or nothing."""
+    found = _VACUUMED.search(context)
+    return found["database"] if found else ""
