@@ -121,6 +121,11 @@ dead:
   returned: when O(state=status)
   type: bool
   sample: false
+blind:
+  description: Whether its logs cannot show errors, or cannot be read.
+  returned: when O(state=status)
+  type: bool
+  sample: false
 watch:
   description: The state in full, with C(alarms), C(counts), C(heartbeat).
   returned: when O(state=status)

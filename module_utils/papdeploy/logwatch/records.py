@@ -58,6 +58,9 @@ class Seen:
     lines: int = 0
     understood: int = 0
 
+    def plus(self, more: Seen) -> Seen:
+        return Seen(self.lines + more.lines, self.understood + more.understood)
+
 
 def records(text: str, source: str, server: ServerLog, seen: Seen) -> Iterator[Record]:
     """The records of a text. The last one may still grow."""

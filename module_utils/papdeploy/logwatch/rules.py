@@ -24,6 +24,7 @@ from ..core.reasons import stated
 from ..core.redact import Redactor
 from ..core.text import age, plural
 from ..core.visible import json_text
+from . import blindness
 from .classify import NOTHING_KNOWN, Finding, Known, Scan, merge, scan, totals
 from .files import LogSource
 from .kinds import KINDS
@@ -137,11 +138,12 @@ def step(
             requests=state.requests + found.requests,
             records=state.records + found.records,
             elsewhere=state.elsewhere + found.elsewhere,
-            seen=_seen(state.seen, name, found.seen),
+            seen={**state.seen, name: state.seen.get(name, Seen()).plus(found.seen)},
             series=_plot(state, at, name, found),
             blind=blind,
         )
     state = replace(state, findings=tuple(findings.values()), steps=state.steps + 1, heartbeat=at)
+    state = replace(state, unseen=blindness.of(state.labels, state.seen, known.server, state.answered))
     if settling:
         state = replace(state, expected_restarts={name: _count(state, "restart", name) for name in sources})
     alarms = list(state.alarms)
@@ -180,16 +182,10 @@ def _read(
         whole.requests += found.requests
         whole.records += found.records
         whole.elsewhere += found.elsewhere
-        whole.seen.lines += found.seen.lines
-        whole.seen.understood += found.seen.understood
+        whole.seen = whole.seen.plus(found.seen)
         if not reading.more:
             break
     return state, whole, None
-
-
-def _seen(before: Mapping[str, Seen], name: str, more: Seen) -> dict[str, Seen]:
-    was = before.get(name) or Seen()
-    return {**before, name: Seen(was.lines + more.lines, was.understood + more.understood)}
 
 
 def _plot(state: WatchState, at: str, name: str, found: Scan) -> tuple[dict[str, Any], ...]:
@@ -362,6 +358,10 @@ def told(state: WatchState) -> str:
     what = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items()) or "nothing to report"
     if state.elsewhere:
         what += f"; {plural(state.elsewhere, 'error')} of other databases on this server, not counted"
+    if state.unseen:
+        what += f"; BLIND: {state.unseen[0].what}" + (
+            f" (and {len(state.unseen) - 1} more)" if state.unseen[1:] else ""
+        )
     return f"{plural(state.requests, 'request')}, {plural(state.records, 'log record')}: {what}"
 
 

@@ -12,7 +12,7 @@ SELECT
      'lc_messages', 'log_min_messages', 'log_min_error_statement', 'logging_collector')) AS settings,
   (SELECT count(*) FROM pg_database WHERE datallowconn AND NOT datistemplate AND datname NOT IN (%s, 'postgres')
      AND NOT starts_with(datname, %s)) AS databases,
-  CASE WHEN has_function_privilege('pg_current_logfile()', 'EXECUTE') THEN pg_current_logfile() END AS file"""
+  has_function_privilege('pg_current_logfile()', 'EXECUTE') AS may_name_file"""
 
 
 def ask(database: Database) -> ServerLog:
@@ -27,7 +27,12 @@ def ask(database: Database) -> ServerLog:
         min_messages=settings["log_min_messages"],
         min_error_statement=settings["log_min_error_statement"],
         collector=settings["logging_collector"] == "on",
-        file=row["file"] or "",
+        file=_file(database) if row["may_name_file"] else "",
         database=name,
         databases=row["databases"],
     )
+
+
+def _file(database: Database) -> str:
+    """Where the server writes its log; nothing if that is not a file of its own."""
+    return database.rows("SELECT pg_current_logfile() AS file")[0]["file"] or ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..core.records import as_object, plain, read_known
+from .blindness import Blindness
 from .classify import Finding
 from .records import Seen
 
@@ -80,7 +81,8 @@ class DataSeen:
 class WatchState:
     """``marks``: how far each log was read; ``carry``: its unfinished end; ``series``: by moment, what each log told.
     With ``timer`` a service manager runs the steps, else a process of its own. ``elsewhere``: errors of other databases
-    on the server; ``seen``: how many lines of each log were understood."""
+    on the server; ``seen``: how many lines of each log were understood; ``answered``: the API has answered requests
+    since the deploy, so that its log must have grown; ``unseen``: what these logs cannot tell."""
 
     release: str
     started: str
@@ -107,6 +109,8 @@ class WatchState:
     data: Optional[DataSeen] = None
     elsewhere: int = 0
     seen: dict[str, Seen] = field(default_factory=dict)
+    answered: bool = False
+    unseen: tuple[Blindness, ...] = ()
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> WatchState:
@@ -138,6 +142,17 @@ class Status:
         }
         if self.watch is None:
             return found
-        names = ("started", "until", "heartbeat", "ended", "blind", "gaps", "requests", "records")
+        names = (
+            "started",
+            "until",
+            "heartbeat",
+            "ended",
+            "blind",
+            "unseen",
+            "elsewhere",
+            "gaps",
+            "requests",
+            "records",
+        )
         shown = {name: plain(getattr(self.watch, name)) for name in names}
         return {**found, "dead": self.dead, "counts": self.counts, **shown}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from typing import Any
 
 from ..app.stack import AppSession, Stack
+from ..core.durable import private_folder, write_durably
 from ..core.errors import PapError
 from ..releases.version import Version
+from ..schema.catalog.rows import Catalog
 from . import guards
 from .forecast import scratch_database
 
@@ -24,3 +28,19 @@ def of(stack: Stack, version: Version, app_session: AppSession, server_version: 
         ):
             guards.refuse_drop_tables_imported(stack, version, there)
             return there.call("schema.ddl", request, deadline_s=120)
+
+
+def expected_catalog(stack: Stack, version: Version, digest: str) -> Catalog:
+    """The catalog that the models of ``version`` ask for: from the cache, or made once by the server in a scratch
+    database."""
+    cache = stack.state.folder / "cache" / f"expected-{digest}.json"
+    if cache.is_file():
+        return Catalog.from_json(json.loads(cache.read_text(encoding="utf-8")))
+    with contextlib.ExitStack() as opened:
+        scratch = opened.enter_context(scratch_database(stack, "models"))
+        app_session = opened.enter_context(stack.on_copy(version, scratch, "the creation of the models"))
+        made = app_session.call("schema.expect", {"models": list(stack.models)}, deadline_s=300)
+    if stack.state.folder.is_dir():  # a stack that was never deployed to stays untouched by a plan
+        private_folder(cache.parent)
+        write_durably(cache, json.dumps(made["catalog"]).encode())
+    return Catalog.from_json(made["catalog"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import Mapping
@@ -25,14 +24,24 @@ from ..schema import CheckOptions, Difference, compare, drift, fingerprint, judg
 from ..schema.catalog.rows import Catalog
 from ..schema.differences.catalogs import comparable
 from ..schema.differences.result import reaches
-from . import api_watch, forecast, guards, live_check, models_ddl, release_content, schema_ahead, smoke_test_logins
+from . import (
+    api_watch,
+    forecast,
+    guards,
+    live_check,
+    models_ddl,
+    release_content,
+    schema_ahead,
+    smoke_test_logins,
+    watch_sight,
+)
 from .findings import Findings
 
 
 @dataclass(frozen=True)
 class Options:
     """What the inventory decides about the preflight. ``proof``: that of the backup that follows; empty for none.
-    ``rehearse``: whether a rehearsal follows."""
+    ``rehearse``: whether a rehearsal follows. ``blindness``: warn, fail, or nothing where no watch follows."""
 
     proof: str = ""
     rehearse: bool = False
@@ -40,6 +49,7 @@ class Options:
     allow_out_of_order: bool = False
     allow_failing_login: bool = False
     force: bool = False
+    blindness: str = ""
     schema: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -143,7 +153,7 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
         if plan_result.get("problems"):
             raise _problems(plan_result["problems"])
         unseen += [f"note: {note}" for note in plan_result["notes"]]
-        expected = expected_catalog(stack, candidate, ddl["digest"])
+        expected = models_ddl.expected_catalog(stack, candidate, ddl["digest"])
     check = CheckOptions.from_dict(dict(options.schema))
     verdict = judge(compare(expected, live, check), {}, check)
     found = Findings(
@@ -180,6 +190,7 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
         _refuse_failing_login(stack, found, before, options)
         found.baseline = before.endpoints
         unseen = [*unseen, _baseline_line(before)]
+        said += watch_sight.lines(stack, options.blindness)
     said += _noticed(stack, found)
     found.lines = [*_lines(stack, found, facts.version), *_ways(stack, candidate), *said, *unseen]
     return found
@@ -239,22 +250,6 @@ def _look_at_running(stack: Stack, running: Version, options: Options) -> list[s
         raise
     except PapError as error:
         return [f"CC_DROP_TABLES: what {running.label} sets by itself could not be seen ({error.message})"]
-
-
-def expected_catalog(stack: Stack, version: Version, digest: str) -> Catalog:
-    """The catalog that the models of ``version`` ask for: from the cache, or made once by the server in a scratch
-    database."""
-    cache = stack.state.folder / "cache" / f"expected-{digest}.json"
-    if cache.is_file():
-        return Catalog.from_json(json.loads(cache.read_text(encoding="utf-8")))
-    with contextlib.ExitStack() as opened:
-        scratch = opened.enter_context(forecast.scratch_database(stack, "models"))
-        app_session = opened.enter_context(stack.on_copy(version, scratch, "the creation of the models"))
-        made = app_session.call("schema.expect", {"models": list(stack.models)}, deadline_s=300)
-    if stack.state.folder.is_dir():  # a stack that was never deployed to stays untouched by a plan
-        private_folder(cache.parent)
-        write_durably(cache, json.dumps(made["catalog"]).encode())
-    return Catalog.from_json(made["catalog"])
 
 
 def _problems(problems: list[Any]) -> PapError:

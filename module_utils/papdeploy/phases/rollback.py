@@ -24,7 +24,8 @@ from ..schema.catalog.rows import Catalog
 from ..schema.differences.catalogs import comparable
 from . import data_check, health_check, live_check, retention, smoke_test_logins
 from .finish import catalog_of
-from .preflight import expected_catalog, read_kept
+from .models_ddl import expected_catalog
+from .preflight import read_kept
 from .progress import Progress
 
 

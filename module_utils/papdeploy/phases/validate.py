@@ -15,7 +15,8 @@ from ..schema import CheckOptions
 from ..schema.catalog.rows import Catalog
 from ..schema.differences.result import CheckResult, result_from_dict
 from . import models_ddl, release_content, schema_ahead
-from .preflight import expected_catalog, read_kept
+from .models_ddl import expected_catalog
+from .preflight import read_kept
 
 
 class SchemaDiffers(PapError):

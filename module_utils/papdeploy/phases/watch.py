@@ -94,12 +94,13 @@ def first(stack: Stack, release: str, options: Options) -> dict[str, Any]:
             )
             counts = totals(state.findings)
             line = f"{options.first_s:g} s: {rules.told(state)}"
-            done.update(findings=counts, records=state.records, requests=state.requests, lines=[line])
+            lines = [line, *(each.sentence for each in state.unseen)]
+            done.update(findings=counts, records=state.records, requests=state.requests, lines=lines)
             alarms = rules.open_alarms(state)
             if alarms:
                 process.end(journal.folder, "the deploy failed")
                 raise _alarm(stack, alarms)
-    return {"watched": True, "changed": True, "counts": counts, "pap": _pap([line])}
+    return {"watched": True, "changed": True, "counts": counts, "pap": _pap(lines)}
 
 
 @contextlib.contextmanager
@@ -161,12 +162,20 @@ def status(state: State, release: str) -> dict[str, Any]:
     """Where the watch stands. Never raises for an alarm: ``ok`` says it, so that the caller can act first."""
     journal = _journal(state, release)
     if journal is None:
-        return {"ok": True, "alarm": False, "dead": False, "release": "", "pap": _pap(["nothing was deployed yet"])}
+        return {
+            "ok": True,
+            "alarm": False,
+            "dead": False,
+            "blind": False,
+            "release": "",
+            "pap": _pap(["nothing was deployed yet"]),
+        }
     found = rules.status(journal.folder)
     lines = [f"release {journal.release}: {found.summary}"]
     lines += [f"  {alarm.sample}" for alarm in found.alarms[:3] if alarm.sample]
     if found.watch:
         lines += [f"  cannot be read: {source.message}" for source in found.watch.blind.values()]
+        lines += [f"  {each.sentence}" for each in found.watch.unseen]
         lines += [f"  {gap.what}" for gap in found.watch.gaps[-2:]]
     lines += filter(None, [state.lock.at_work()])
     return {
@@ -175,6 +184,7 @@ def status(state: State, release: str) -> dict[str, Any]:
         # Not being able to read a log is no reason to take a release back.
         "alarm": any(alarm.kind != "blind" for alarm in found.alarms),
         "dead": found.dead,
+        "blind": bool(found.watch and (found.watch.unseen or found.watch.blind)),
         "watch": found.as_json(),
         "pap": _pap(lines, "" if found.ok else "failed"),
     }

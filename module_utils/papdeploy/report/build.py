@@ -279,7 +279,7 @@ def _watch(
     if state is None:
         return {"first": dict(first)} if first else None
     shown = ("started", "until", "steps", "requests", "records", "findings", "alarms", "series", "bucket_s", "baseline",
-             "gaps", "ended", "heartbeat")  # fmt: skip
+             "gaps", "ended", "heartbeat", "unseen")  # fmt: skip
     return {
         **{key: state.get(key) for key in shown},
         "state": (status or {}).get("state"),

@@ -310,6 +310,14 @@ class Moment:
 
 
 @dataclass(frozen=True)
+class Unseen:
+    """What a log could not tell, and the setting that mends it."""
+
+    what: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
 class Watch:
     """``series``: by moment, what each log told (``api``, ``database``)."""
 
@@ -322,6 +330,7 @@ class Watch:
     series: tuple[dict[str, Any], ...] = ()
     bucket_s: Optional[float] = None
     gaps: tuple[Moment, ...] = ()
+    unseen: tuple[Unseen, ...] = ()
     ended: Optional[Moment] = None
     heartbeat: Optional[str] = None
     state: Optional[str] = None

@@ -364,6 +364,8 @@ def watch(found: Optional[Watch]) -> str:
     if rows:
         head = ["Kind", "Log", "About", "Count", "First–last"]
         body += f"<h3>Findings</h3>{table('Each log record is counted once', head, rows, (3,))}"
+    for blind in found.unseen:
+        body += f'<p class="warn">The watch was blind: {escape(blind.what)}. <code>{escape(blind.remedy)}</code></p>'
     for gap in found.gaps:
         body += f'<p class="warn">{escape(gap.what)} ({format.when(gap.at)})</p>'
     return section("Watch over the logs", body)

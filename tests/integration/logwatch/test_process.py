@@ -21,6 +21,7 @@ from papdeploy.logwatch import confidential as watch_confidential
 from papdeploy.logwatch import process, rules
 from papdeploy.logwatch.confidential import Confidential
 from papdeploy.logwatch.rules import Rules
+from papdeploy.logwatch.server_log import ServerLog
 from papdeploy.logwatch.state import WatchState
 from papdeploy.releases.journal import Journal, State
 from support.waiting import wait_until
@@ -116,6 +117,20 @@ def test_killed_at_any_instant_it_counts_every_line_once(stack: Stack) -> None:
     time.sleep(0.2)
     assert (stack.records(), stack.load().requests) == (lines, lines)
     assert stack.load().gaps == ()
+
+
+def test_what_the_fence_of_this_release_ended_and_other_databases_are_not_counted(stack: Stack) -> None:
+    line = "{} [9] {} FATAL:  terminating connection due to administrator command\n"
+    specs = {"database": {"files": [str(stack.log)]}}
+    server = ServerLog("%m [%p] %d ", database="app", databases=1)
+    process.prepare(stack.folder, specs, hours=1, interval_s=1, rules=Rules(), server=server)
+    fence = stack.journal.append("fence", "begin")["at"]
+    stack.journal.append("activate", "begin")
+    for at, name in ((fence, "app"), ("2020-01-01T00:00:00.000Z", "app"), ("2020-01-01T00:00:00.000Z", "other")):
+        stack.write(line.format(at.replace("T", " ").replace("Z", " UTC"), name))
+    state = process.look(stack.folder)
+    assert [(finding.kind, finding.count) for finding in state.findings] == [("connection", 1)]
+    assert rules.told(state).endswith("1 connection; 1 error of other databases on this server, not counted")
 
 
 def test_an_alarm_reaches_the_webhook_once_and_is_tried_until_it_is_taken(stack: Stack) -> None:

@@ -8,23 +8,18 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import psycopg2
 import pytest
-from papdeploy.databases.psql import Conninfo, Database
-from papdeploy.logwatch import server_log, server_settings
+from papdeploy.logwatch import blindness, server_log, server_settings
 from papdeploy.logwatch.classify import Known, Scan, scan
 from papdeploy.logwatch.server_log import ServerLog
-from papdeploy.sites.host import HostSite
-from support.postgres_servers import Server, bin_dirs, start_server, stop_server
-from support.waiting import wait_until
+from support.logging_server import APP, OTHER, Logging, running
+from support.postgres_servers import bin_dirs
 
 AT = "2026-01-01T10:00:00.000Z"
-APP, OTHER = "app", "the other"
-LOGGED = {"logging_collector": "on", "log_min_messages": "warning", "log_statement": "all"}
 
 PREFIXES = [
     "%m [%p] %q%u@%d ", "%t [%p]: [%l-1] user=%u,db=%d,app=%a,client=%h ", "%t:%r:%u@%d:[%p]:", "%m [%p] %e %d ",
@@ -33,74 +28,10 @@ PREFIXES = [
 BLIND_PREFIXES = ["%m [%p] ", "", "%t %q%e "]
 
 
-class Logging:
-    """A server that logs into files of its own, and what was logged since the last look."""
-
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        self.size: dict[Path, int] = {}
-        self.open = {"postgres": server.connect()}
-        for name in (APP, OTHER):
-            self.sql(f'CREATE DATABASE "{name}"')
-            self.open[name] = server.connect(name)
-        self.fresh()
-
-    def sql(self, statement: str, name: str = "postgres") -> list[tuple[Any, ...]]:
-        with self.open[name].cursor() as cursor:
-            cursor.execute(statement)
-            return cursor.fetchall() if cursor.description else []
-
-    @property
-    def database(self) -> Database:
-        it = self.server
-        return Database(HostSite(), Conninfo(APP, it.host, it.port, it.user, it.password), bin_dir=str(it.bin_dir))
-
-    def set(self, **settings: str) -> ServerLog:
-        for name, value in settings.items():
-            self.sql(f"ALTER SYSTEM SET {name} = '{value}'")
-        self.sql("SELECT pg_reload_conf()")
-        wait_until(lambda: all(self._has(each, settings) for each in self.open), seconds=10)
-        wait_until(lambda: self.sql("SELECT pg_current_logfile()") != [(None,)], seconds=10)
-        self.fresh()
-        return server_settings.ask(self.database)
-
-    def _has(self, name: str, settings: Mapping[str, str]) -> bool:
-        return all(self.sql(f"SHOW {setting}", name) == [(value,)] for setting, value in settings.items())
-
-    def fails(self, name: str, statement: str = "SELECT nothing\n\t+ 'ERROR:  x'") -> None:
-        with pytest.raises(psycopg2.Error):
-            self.sql(statement, name)
-
-    def fresh(self, pattern: str = "*") -> str:
-        texts = []
-        for path in sorted((self.server.data / "log").glob(pattern)):
-            data = path.read_bytes()
-            texts.append(data[self.size.get(path, 0) :].decode())
-            self.size[path] = len(data)
-        return "".join(texts)
-
-
 @pytest.fixture(scope="module", params=[16, 18], ids=["pg16", "pg18"])
 def logging(request: pytest.FixtureRequest) -> Iterator[Logging]:
-    with running(request.param) as start:
-        yield start()
-
-
-class running:
-    """A server of this test's own, ended with it."""
-
-    def __init__(self, major: int, locales: str = "") -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="pap-logs-"))
-        self.folder.chmod(0o755)
-        self.major, self.locales = major, locales
-
-    def __enter__(self) -> Callable[[], Logging]:
-        self.server = start_server(self.major, self.folder / "server", settings=LOGGED, locales=self.locales)
-        return lambda: Logging(self.server)
-
-    def __exit__(self, *exception: object) -> None:
-        stop_server(self.server)
-        shutil.rmtree(self.folder, ignore_errors=True)
+    with running(request.param) as server:
+        yield server
 
 
 def provoked(logging: Logging, server: ServerLog, pattern: str) -> Scan:
@@ -131,6 +62,11 @@ def test_without_a_database_in_the_prefix_all_are_counted(logging: Logging) -> N
         server = logging.set(log_destination="stderr", log_line_prefix=prefix)
         found = provoked(logging, server, "*.log")
         assert (kinds(found), found.elsewhere, server.has_database) == ({"missing_column": 5}, 0, False), prefix
+        (blind,) = blindness.of_settings(server)
+        assert (blind.kind, blind.source) == ("database", "database")
+        mended = logging.mend(blind.remedy)
+        assert list(blindness.of_settings(mended)) == []
+        assert provoked(logging, mended, "*.log").elsewhere == 3, mended.prefix
 
 
 @pytest.mark.every_version
@@ -141,6 +77,25 @@ def test_fields_need_no_prefix(logging: Logging, form: str) -> None:
     found = provoked(logging, server, f"*.{form}")
     assert (kinds(found), found.elsewhere) == ({"missing_column": 2}, 3)
     assert found.seen.understood == found.seen.lines > 10
+
+
+def test_a_server_that_logs_no_errors_is_blind(logging: Logging) -> None:
+    server = logging.set(log_destination="stderr", log_line_prefix="%m [%p] %q%u@%d ")
+    assert list(blindness.of_settings(server)) == []
+    for level in ("log", "fatal", "panic"):
+        logging.sql(f"ALTER DATABASE {APP} SET log_min_messages = {level}")
+        (blind,) = blindness.of_settings(logging.asked())
+        assert blind.kind == "level" and blind.remedy.startswith("ALTER SYSTEM SET log_min_messages = 'warning';")
+    logging.sql(f"ALTER DATABASE {APP} RESET log_min_messages")
+
+
+def test_a_role_without_more_rights_can_ask(logging: Logging) -> None:
+    server = logging.set(log_line_prefix="%m [%p] %q%u@%d ")
+    assert server.file.startswith("log/")
+    logging.sql("CREATE ROLE plain LOGIN PASSWORD 'plain'")
+    whole = logging.database
+    plain = replace(whole, conninfo=replace(whole.conninfo, user="plain", password="plain"))
+    assert server_settings.ask(plain) == replace(server, file="")
 
 
 def test_what_a_server_says_of_itself_and_our_own_sessions(logging: Logging) -> None:
@@ -175,8 +130,7 @@ def test_translated_servers(tmp_path_factory: pytest.TempPathFactory) -> None:
             subprocess.run(
                 ["localedef", "-i", name, "-f", "UTF-8", locales / f"{name}.UTF-8"], check=False, capture_output=True
             )
-        with running(15, str(locales)) as start:
-            logging = start()
+        with running(15, str(locales)) as logging:
             for name in LANGUAGES:
                 server = logging.set(lc_messages=f"{name}.UTF-8", log_line_prefix="%m [%p] %u@%d %e ")
                 assert (server.language, server.has_state) == (f"{name}.UTF-8", True)
@@ -186,6 +140,10 @@ def test_translated_servers(tmp_path_factory: pytest.TempPathFactory) -> None:
                 server = logging.set(log_line_prefix="%m [%p] %u@%d ")
                 found = provoked(logging, server, "*.log")
                 assert (kinds(found), found.elsewhere, server.has_state) == ({"database_error": 2}, 3, False), name
+                (blind,) = blindness.of_settings(server)
+                assert blind.kind == "language" and name in blind.what
+                mended = logging.mend(blind.remedy)
+                assert list(blindness.of_settings(mended)) == [] and mended.has_state
                 assert "nothing" in str(found.findings) and "does not exist" not in str(found.findings), name
     finally:
         shutil.rmtree(locales, ignore_errors=True)

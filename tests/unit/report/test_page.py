@@ -371,3 +371,15 @@ class TestOverview:
             "unavailable": "4.3 s", "took": "3 min 34 s",
         }  # fmt: skip
         assert row(report.build_from([], {}))["verdict"] == "unfinished"
+
+
+def test_a_watch_that_was_blind_says_so_with_what_mends_it() -> None:
+    mend = "ALTER SYSTEM SET log_line_prefix = '%m [%p] %q%u@%d '"
+    unseen = [
+        {"kind": "database", "source": "database", "what": "log_line_prefix does not say <which>", "remedy": mend}
+    ]
+    state = {**samples.watch_state(alarm=False), "unseen": unseen}
+    made = report.build_from(samples.finished(), samples.kept(), state, samples.watch_status(alarm=False))
+    text = Checker(report.render(made)).text
+    assert "The watch was blind: log_line_prefix does not say <which>." in text and mend in text
+    assert "blind" not in Checker(report.render(built())).text
