@@ -68,6 +68,17 @@ def plain(value: Any) -> Any:
     return value
 
 
+def whole(value: Any) -> Any:
+    """The same with every field: for those who look up names in it."""
+    if isinstance(value, (list, tuple)):
+        return [whole(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: whole(item) for key, item in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: whole(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    return value
+
+
 def as_object(record: object) -> dict[str, Any]:
     """One record as JSON has it."""
     return cast("dict[str, Any]", plain(record))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import expectations, verdict
 from .options import Options, RehearsalFailed
-from .run import Subject, rehearse, warm
+from .run import Verdict, rehearse, warm
+from .work import Subject
 
-__all__ = ["Options", "RehearsalFailed", "Subject", "expectations", "rehearse", "verdict", "warm"]
+__all__ = ["Options", "RehearsalFailed", "Subject", "Verdict", "expectations", "rehearse", "verdict", "warm"]

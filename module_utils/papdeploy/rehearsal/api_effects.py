@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Optional
 
 from ..app.stack import Stack
 from ..core.text import plural
 from ..databases import loss_rules, other_losses, relation_losses, write_snapshot
 from ..databases.other_losses import Positions
 from ..databases.relation_losses import Baseline, Comparison, Loss
+from ..releases.rehearsed import Effects, Wrote
 from .copies import Copy
 from .options import RehearsalFailed
 from .reverse import IGNORED
@@ -78,12 +79,15 @@ class ApiEffects:
         unclear = {*self.start.unexplained, *self.start.unread}.intersection(loss.table for loss in lost)
         return "between its start and the end of the smoke test" if unclear else "at a login"
 
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "start": self.start.as_dict() if self.start else None,
-            **self.whole.as_dict(),
-            "numbers": self._numbers(),
-        }
+    def wrote(self) -> Wrote:
+        whole, start = self.whole, self.start
+        return Wrote(
+            tuple(whole.losses),
+            whole.written,
+            whole.tables,
+            start=Effects(tuple(start.losses), start.written, start.tables) if start else None,
+            numbers=self._numbers(),
+        )
 
     def _numbers(self) -> dict[str, dict[str, int]]:
         """What the start and the smoke test took from each sequence."""
@@ -93,13 +97,12 @@ class ApiEffects:
         return {"start": other_losses.taken(before, healthy), "login": other_losses.taken(healthy, after)}
 
 
-def lines(name: str, effects: Mapping[str, Any]) -> list[str]:
+def lines(name: str, wrote: Wrote) -> list[str]:
     """What it wrote, for a person; nothing if it wrote nothing."""
-    start = (effects.get("start") or {}).get("written") or {}
-    whole = effects.get("written") or {}
+    start = wrote.start.written if wrote.start else {}
     later = {
-        table: {kind: count - (start.get(table) or {}).get(kind, 0) for kind, count in counts.items()}
-        for table, counts in whole.items()
+        table: {kind: count - start.get(table, {}).get(kind, 0) for kind, count in counts.items()}
+        for table, counts in wrote.written.items()
     }
     parts = [
         f"{when}: {said}"
@@ -107,8 +110,8 @@ def lines(name: str, effects: Mapping[str, Any]) -> list[str]:
         if said
     ]
     found = [f"{name} wrote on the copy, {'; '.join(parts)}"] if parts else []
-    deleted = [relation_losses.Loss.from_dict(loss).sentence() for loss in effects.get("losses") or []]
-    return found + ([f"{name}, as declared in pap_api_may_delete: {'; '.join(deleted)}"] if deleted else [])
+    deleted = "; ".join(loss.sentence() for loss in wrote.losses)
+    return found + ([f"{name}, as declared in pap_api_may_delete: {deleted}"] if deleted else [])
 
 
 def _written(tables: Mapping[str, Mapping[str, int]]) -> str:

@@ -9,7 +9,7 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Optional, cast
+from typing import IO, Optional, cast
 
 from .. import backup as backups
 from .. import databases
@@ -21,6 +21,7 @@ from ..core.errors import DeadlineExceeded, PapError
 from ..core.text import plural
 from ..databases import content_digest, disk
 from ..databases.psql import Database
+from ..releases.records import Backup
 from ..sites.host import CHUNK, HostSite
 from . import sampling
 
@@ -43,16 +44,24 @@ class Copy:
     def name(self) -> str:
         return self.database.conninfo.dbname
 
+    @property
+    def restore_s(self) -> Optional[float]:
+        """Seconds for restoring the backup that it comes from, and comparing what that gives."""
+        if not self.taken:
+            return None
+        seconds = self.taken.manifest["seconds"]
+        return float(seconds["restore"]) + float(seconds["content_digest"])
+
 
 @dataclass(frozen=True)
 class Maker:
-    """Makes the copy of ``live`` for ``release``, again if need be. ``backup``: summary of the release's backup."""
+    """Makes the copy of ``live`` for ``release``, again if need be. ``backup``: the release's."""
 
     live: Database
     release: str
     data: str
     sample_rows: int
-    backup: Optional[dict[str, Any]] = None
+    backup: Optional[Backup] = None
     encryption: Optional[backups.Encryption] = None
     emit: Emit = silent
 
@@ -112,9 +121,9 @@ class Maker:
         databases.drop_created(self.live, self.release, ("scratch",))
 
     def _taken(self) -> Optional[backups.Backup]:
-        if self.data != "full" or not self.backup or not self.backup.get("path"):
+        if self.data != "full" or not self.backup or not self.backup.path:
             return None
-        taken = backups.load_manifest(str(self.backup["path"]))
+        taken = backups.load_manifest(self.backup.path)
         return taken if taken.manifest["proof"]["kind"] == "full" else None
 
     def _is_there(self, name: str) -> bool:

@@ -6,15 +6,18 @@ import math
 import secrets
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from statistics import median
 from typing import Callable, Optional
 
 from .. import backup as backups
 from ..core.clock import seconds_between
 from ..core.errors import PapError
+from ..core.records import recorded
 from ..databases import content_digest, disk, fence_state, lifecycle, relation_losses, table_reader, write_snapshot
 from ..databases.psql import Database
 from ..releases.journal import Journal
+from ..releases.records import Activated, Rehearsed, RestorePoint, newest
 from ..rollback import restore_point
 
 _SPANS = {
@@ -29,35 +32,40 @@ _LAST = 5
 _LOOKS = 3
 
 
+@dataclass(frozen=True)
+class Clock:
+    """Seconds that this server takes for what the cutover is made of: ``session``, to open one of those that look after
+    databases (through a container, a tenth of a second and more); ``looked`` and ``left``, to note on the migrated copy
+    what is noted once the fence is up, and before it comes down."""
+
+    session: float
+    looked: float
+    left: float
+
+
 def measured(journals: Iterable[Journal]) -> dict[str, float]:
     """Seconds (median of the last five) that the fence and the hand-over took in finished releases; and ``start_more``,
     by how much the switch took longer than the trial of the same API (a supervisor, a reload of a proxy)."""
     found: dict[str, list[float]] = {}
-    finished = [journal for journal in journals if (journal.end() or {}).get("event") == "finished"]
+    finished = [journal for journal in journals if (how := journal.ended()) and how.event == "finished"]
     for journal in finished[-_LAST:]:
-        at = {(entry["phase"], entry["event"]): str(entry["at"]) for entry in journal.entries()}
+        entries = journal.records()
+        at = {(entry.phase, entry.event): entry.at for entry in entries}
         for name, (begin, end) in _SPANS.items():
             if begin in at and end in at:
                 found.setdefault(name, []).append(max(0.0, seconds_between(at[begin], at[end])))
-        rehearsed, active = journal.last("rehearse") or {}, journal.last("activate") or {}
-        start_s = (rehearsed.get("candidate") or {}).get("start_s")
-        if start_s is not None and active.get("healthy_after_s") is not None:
-            found.setdefault("start_more", []).append(float(active["healthy_after_s"]) - float(start_s))
+        rehearsed, active = newest(entries, Rehearsed), newest(entries, Activated)
+        start_s = rehearsed.candidate.start_s if rehearsed else None
+        if start_s is not None and active and active.healthy_after_s is not None:
+            found.setdefault("start_more", []).append(active.healthy_after_s - start_s)
     return {name: round(median(values), 3) for name, values in found.items()}
 
 
-def clock(copy: Database) -> dict[str, float]:
-    """Seconds that this server takes for what the cutover is made of: ``session``, to open one of those that look after
-    databases (through a container, a tenth of a second and more); ``looked`` and ``left``, to note on the migrated copy
-    what is noted once the fence is up, and before it comes down."""
-    parts: dict[str, Callable[[], object]] = {
-        "session": lambda: fence_state(copy),
-        "looked": lambda: look(copy),
-        "left": lambda: leave(copy),
-    }
+def clock(copy: Database) -> Clock:
+    """What this server takes now; ``copy`` is the migrated one."""
     with copy.session() as session:
         table_reader.let_in(session)  # as the deploy does before the API stops
-    return {name: round(median(_timed(part) for _ in range(_LOOKS)), 3) for name, part in parts.items()}
+    return Clock(_usual_s(lambda: fence_state(copy)), _usual_s(lambda: look(copy)), _usual_s(lambda: leave(copy)))
 
 
 def look(copy: Database) -> None:
@@ -71,6 +79,10 @@ def leave(copy: Database) -> None:
     with copy.session() as session:
         write_snapshot.take(session)
         relation_losses.take_briefly(session)
+
+
+def _usual_s(call: Callable[[], object]) -> float:
+    return round(median(_timed(call) for _ in range(_LOOKS)), 3)
 
 
 def _timed(call: Callable[[], object]) -> float:
@@ -104,9 +116,9 @@ def _copied(live: Database, copy: Database, size: int) -> Optional[float]:
     try:
         disk.check_copy(live, database_bytes=size, purpose="a copy to see how long the restore point takes")
         name = live.conninfo.dbname
-        made = lifecycle.snapshot(live, attempt, live=name, source=copy.conninfo.dbname, kind="scratch")
+        copied = lifecycle.snapshot(live, attempt, live=name, source=copy.conninfo.dbname, kind="scratch")
     except PapError:
         return None
     finally:
         lifecycle.drop_created(live, attempt, ("scratch",))
-    return float(made["seconds"])
+    return recorded(RestorePoint, copied).seconds

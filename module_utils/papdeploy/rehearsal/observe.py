@@ -9,10 +9,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Optional
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Optional
 
 from ..databases.psql import Database, Session, bind
+from ..releases.parts import TableLock
+from ..releases.rehearsed import RehearsedMigration
 
 POLL_S = 0.02
 _OWN = "('pg_catalog', 'pg_toast', 'information_schema', 'pap_deploy')"
@@ -31,7 +33,41 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'm') AND n.nspname NOT IN {_OWN}"""
 _WAL = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::int8 AS bytes"
 
-Files = dict[int, dict[str, Any]]
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes of a table, with its indexes and TOAST."""
+
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Observed(RehearsedMigration):
+    """A migration with all that was seen of it. ``details`` and ``output`` are those of a legacy script."""
+
+    checksum: str = ""
+    at: str = ""
+    sizes: Mapping[str, Sizes] = field(default_factory=dict)
+    details: object = None
+    output: object = None
+
+
+class TableFile(NamedTuple):
+    oid: int
+    name: str
+    file: int
+    bytes: int
+
+
+Files = dict[int, TableFile]
+
+
+class Key(NamedTuple):
+    """One lock."""
+
+    table: str
+    mode: str
 
 
 @dataclass
@@ -51,7 +87,7 @@ class LockWatch:
 
     database: Database
     application: str
-    seen: dict[tuple[str, str], Held] = field(default_factory=dict)
+    seen: dict[Key, Held] = field(default_factory=dict)
     problem: Optional[BaseException] = None
 
     def __enter__(self) -> LockWatch:
@@ -75,19 +111,37 @@ class LockWatch:
                 while not self._stop.wait(POLL_S):
                     for row in session.rows(query):
                         at = time.monotonic()
-                        self.seen.setdefault((row["table"], row["mode"]), Held(at, at)).last = at
+                        self.seen.setdefault(Key(*row.values()), Held(at, at)).last = at
         except Exception as error:  # noqa: BLE001 - said in the verdict: the watch must not end the rehearsal
             self.problem = error
         finally:
             self._ready.set()
 
-    def since(self, moment: float) -> dict[tuple[str, str], float]:
-        """Seconds that each lock (table, mode) was held from ``moment`` (monotonic) on, to within 20 ms."""
+    def since(self, moment: float) -> dict[Key, float]:
+        """Seconds that each lock was held from ``moment`` (monotonic) on, to within 20 ms."""
         return {
             key: round(held.last - max(held.first, moment) + POLL_S, 3)
             for key, held in list(self.seen.items())
             if held.last >= moment
         }
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one migration that ran alone left behind."""
+
+    locks: tuple[TableLock, ...]
+    rewritten: tuple[str, ...]
+    sizes: Mapping[str, Sizes]
+    wal_bytes: int
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event of the runner, as far as it is looked at: after ``committed``, ``identities`` are in force."""
+
+    event: str = ""
+    identities: tuple[str, ...] = ()
 
 
 @dataclass
@@ -99,66 +153,67 @@ class Alone:
     before: Files = field(default_factory=dict)
     wal: int = 0
     began: float = 0.0
-    found: dict[str, dict[str, Any]] = field(default_factory=dict)
+    found: dict[str, Seen] = field(default_factory=dict)
 
     def start(self) -> None:
         self.before, self.wal, self.began = files(self.session), _wal(self.session), time.monotonic()
 
-    def event(self, event: Mapping[str, Any]) -> None:
+    def event(self, event: Event) -> None:
         """An event of the runner: after each commit the state is compared with the last one."""
-        if event.get("event") != "committed":
+        if event.event != "committed":
             return
-        names: Sequence[str] = event.get("identities") or []
         after, wal = files(self.session), _wal(self.session)
-        if len(names) == 1:
-            held = self.watch.since(self.began)
-            self.found[names[0]] = {
-                "locks": [{"table": table, "mode": mode} for table, mode in sorted(held)],
-                "rewritten": rewritten(self.before, after),
-                "sizes": sizes(self.before, after),
-                "wal_bytes": wal - self.wal,
-                "sampled": True,
-            }
+        if len(event.identities) == 1:
+            self.found[event.identities[0]] = Seen(
+                tuple(TableLock(*key) for key in sorted(self.watch.since(self.began))),
+                rewritten(self.before, after),
+                sizes(self.before, after),
+                wal - self.wal,
+            )
         self.before, self.wal, self.began = after, wal, time.monotonic()
 
 
 def files(session: Session) -> Files:
     """Every table of the user by OID: name, file node, size with indexes and TOAST in bytes."""
-    return {int(row["oid"]): row for row in session.rows(_FILES)}
+    found = (TableFile(*row.values()) for row in session.rows(_FILES))
+    return {table.oid: table for table in found}
 
 
 def _wal(session: Session) -> int:
     return int(session.scalar(_WAL))
 
 
-def rewritten(before: Files, after: Files) -> list[str]:
+def rewritten(before: Files, after: Files) -> tuple[str, ...]:
     """Names of the tables that are there before and after with other files: their rows were written anew."""
-    return sorted(row["name"] for oid, row in after.items() if oid in before and before[oid]["file"] != row["file"])
+    return tuple(sorted(now.name for oid, now in after.items() if oid in before and before[oid].file != now.file))
 
 
-def sizes(before: Files, after: Files) -> dict[str, dict[str, int]]:
+def sizes(before: Files, after: Files) -> dict[str, Sizes]:
     return {
-        row["name"]: {"before": int(before[oid]["bytes"]), "after": int(row["bytes"])}
-        for oid, row in after.items()
-        if oid in before and before[oid]["bytes"] != row["bytes"]
+        now.name: Sizes(before[oid].bytes, now.bytes)
+        for oid, now in after.items()
+        if oid in before and before[oid].bytes != now.bytes
     }
 
 
-def completed(
-    applied: Sequence[Mapping[str, Any]], watch: LockWatch, alone: Alone, began: float
-) -> list[dict[str, Any]]:
+def completed(applied: Sequence[Observed], watch: LockWatch, alone: Alone, began: float) -> tuple[Observed, ...]:
     """The runner's entries with what was seen from beside, and the rows of their statements summed up."""
     held = watch.since(began)
     result = []
     for item in applied:
-        entry = dict(item)
-        if "locks" not in entry:
-            entry.update(alone.found.get(entry["identity"], {}))
-        if "locks" in entry:  # otherwise they were not observed, which is not the same as none
-            entry["locks"] = [
-                {**lock, "held_s": held.get((lock["table"], lock["mode"]), 0.0)} for lock in entry["locks"]
-            ]
-        rows = [statement["rows"] for statement in entry.get("statements") or [] if statement.get("rows") is not None]
-        entry["rows"] = sum(rows)
-        result.append(entry)
-    return result
+        seen = alone.found.get(item.identity)
+        if item.locks is None and seen:
+            item = replace(
+                item,
+                locks=seen.locks,
+                rewritten=seen.rewritten,
+                sizes=seen.sizes,
+                wal_bytes=seen.wal_bytes,
+                sampled=True,
+            )
+        if item.locks is not None:  # otherwise they were not observed, which is not the same as none
+            locks = (replace(lock, held_s=held.get(Key(lock.table, lock.mode), 0.0)) for lock in item.locks)
+            item = replace(item, locks=tuple(locks))
+        rows = sum(statement.rows for statement in item.statements if statement.rows is not None)
+        result.append(replace(item, rows=rows))
+    return tuple(result)

@@ -3,67 +3,80 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any, Callable, Optional
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Callable, NamedTuple, Optional
 
 from ..core.errors import DeadlineExceeded, PapError, Refused
+from ..core.records import recorded
 from ..core.text import plural
 from ..databases import content_digest
 from ..databases.content_digest import ContentDigest
-from ..databases.psql import Database
+from ..databases.psql import Database, Session
 from ..sql.quoting import quote_ident
 from .copies import LEDGER_SCHEMA, Copy, keep_apart
 
-Call = Callable[..., dict[str, Any]]
 IGNORED = (LEDGER_SCHEMA,)
 
 
-def revert(copy: Copy, call: Call) -> dict[str, Any]:
-    """Run the downgrades and compare: ``reversible``, ``why`` not, ``differences``, ``seconds`` of the downgrades.
+@dataclass(frozen=True)
+class Reverted:
+    """What the downgrades did to the copy. ``reversible``, or ``why`` not, and by which migration (``identity``);
+    ``differences`` from the start. ``tried``: something was run; ``clean``: the copy is as it was at the start, ledger
+    apart. ``seconds`` of the downgrades, where they came to their end."""
 
-    ``clean`` says that the copy is as it was at the start, ledger apart; ``tried`` that something was run.
-    """
+    reversible: bool = True
+    tried: bool = False
+    clean: bool = True
+    why: str = ""
+    identity: Optional[str] = None
+    differences: tuple[str, ...] = ()
+    seconds: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class Drops:
+    """What exists only in the migrated schema, so that a downgrade drops it, and what it holds. ``tables``: name to
+    rows. ``columns``: ``table.column`` to the number of rows whose value is neither NULL nor the column's default: what
+    users, or the migration, have written there."""
+
+    tables: dict[str, int]
+    columns: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Object:
+    """An object of the catalog, as far as it says what a downgrade drops."""
+
+    kind: str = ""
+    default: Optional[str] = None
+    generated: str = ""
+
+
+def revert(copy: Copy, call: Callable[[], object]) -> Reverted:
+    """Run the downgrades by ``call`` and compare the copy with its start."""
     started = time.monotonic()
     try:
         call()
     except Refused as error:
-        why = error.data.get("irreversible") or error.data.get("identity")
-        return {
-            "reversible": False,
-            "claimed": not error.data.get("irreversible"),
-            "tried": False,
-            "clean": False,
-            "why": error.message,
-            "identity": why,
-            "differences": [],
-            "seconds": None,
-        }
+        blamed = error.data.get("irreversible") or error.data.get("identity")
+        return Reverted(reversible=False, clean=False, why=error.message, identity=blamed)
     except DeadlineExceeded:
         raise
     except PapError as error:
-        return {
-            "reversible": False,
-            "claimed": True,
-            "tried": True,
-            "clean": False,
-            "why": f"a downgrade fails: {error.message}",
-            "identity": error.data.get("identity"),
-            "differences": [],
-            "seconds": None,
-        }
+        why, blamed = f"a downgrade fails: {error.message}", error.data.get("identity")
+        return Reverted(reversible=False, tried=True, clean=False, why=why, identity=blamed)
     seconds = round(time.monotonic() - started, 3)
     after = content_digest.take(copy.database, ignore_schemas=IGNORED)
     differences = content_digest.compare(copy.start, keep_apart(copy, after), ignore_schemas=IGNORED)
-    return {
-        "reversible": not differences,
-        "claimed": True,
-        "tried": True,
-        "clean": not differences,
-        "why": f"after the downgrades the copy is not what it was: {differences[0]}" if differences else "",
-        "identity": None,
-        "differences": differences,
-        "seconds": seconds,
-    }
+    return Reverted(
+        reversible=not differences,
+        tried=True,
+        clean=not differences,
+        why=f"after the downgrades the copy is not what it was: {differences[0]}" if differences else "",
+        differences=tuple(differences),
+        seconds=seconds,
+    )
 
 
 def structure(copy: Database) -> ContentDigest:
@@ -76,39 +89,38 @@ def schema_differences(first: ContentDigest, second: ContentDigest) -> list[str]
     return content_digest.compare(first, second, ignore_schemas=IGNORED)
 
 
-def downgrade_drops(copy: Database, start: ContentDigest, migrated: ContentDigest) -> dict[str, Any]:
-    """What exists only in the migrated schema, so that a downgrade drops it, and what it holds now.
-
-    ``tables``: name to rows. ``columns``: ``table.column`` to the number of rows whose value is neither NULL nor the
-    column's default: what users, or the migration, have written there.
-    """
-    tables: dict[str, int] = {}
-    columns: dict[str, int] = {}
+def downgrade_drops(copy: Database, start: ContentDigest, migrated: ContentDigest) -> Drops:
+    """What a downgrade drops, and what that holds now."""
+    drops = Drops({}, {})
     with copy.session() as session:
         for schema, objects in migrated.catalog.items():
             if schema in IGNORED:
                 continue
             before = start.catalog.get(schema, {})
-            fresh = {
-                key.split(" ", 1)[1]
-                for key, traits in objects.items()
-                if key.startswith("relation ") and key not in before and traits.get("kind") == "r"
-            }
-            for name in sorted(fresh):
-                quoted = f"{quote_ident(schema)}.{quote_ident(name)}"
-                tables[f"{schema}.{name}"] = int(session.scalar(f"SELECT count(*) AS n FROM {quoted}"))
-            for key, traits in objects.items():
-                found = _new_column(key, before, objects)
-                if found:
-                    name, column = found
-                    quoted = f"{quote_ident(schema)}.{quote_ident(name)}"
-                    condition = _written(column, traits)
-                    count = int(session.scalar(f"SELECT count(*) AS n FROM {quoted} WHERE {condition}"))
-                    columns[f"{schema}.{name}.{column}"] = count
-    return {"tables": tables, "columns": columns}
+            catalog = {key: recorded(_Object, traits) for key, traits in objects.items()}
+            for key, item in sorted(catalog.items()):
+                what, _, name = key.partition(" ")
+                if what == "relation" and key not in before and item.kind == "r":
+                    drops.tables[f"{schema}.{name}"] = _count(session, schema, name)
+                column = _new_column(key, before, catalog)
+                if column:
+                    drops.columns[f"{schema}.{'.'.join(column)}"] = _count(
+                        session, schema, column.table, f"WHERE {_written(column.name, item)}"
+                    )
+    return drops
 
 
-def _new_column(key: str, before: Mapping[str, Any], objects: Mapping[str, Any]) -> Optional[tuple[str, str]]:
+def _count(session: Session, schema: str, table: str, condition: str = "") -> int:
+    quoted = f"{quote_ident(schema)}.{quote_ident(table)}"
+    return int(session.scalar(f"SELECT count(*) AS n FROM {quoted} {condition}"))
+
+
+class _Column(NamedTuple):
+    table: str
+    name: str
+
+
+def _new_column(key: str, before: Collection[str], catalog: Mapping[str, _Object]) -> Optional[_Column]:
     """Table and column, if ``key`` is a column that is new in an ordinary table that is not."""
     if not key.startswith("column ") or key in before:
         return None
@@ -117,23 +129,24 @@ def _new_column(key: str, before: Mapping[str, Any], objects: Mapping[str, Any])
     for at in (index for index, letter in enumerate(whole) if letter == "."):
         name = whole[:at]
         relation = f"relation {name}"
-        if relation in before and objects.get(relation, {}).get("kind") in ("r", "p"):
-            return name, whole[at + 1 :]
+        if relation in before and catalog.get(relation, _Object()).kind in ("r", "p"):
+            return _Column(name, whole[at + 1 :])
     return None
 
 
-def _written(column: str, traits: Mapping[str, Any]) -> str:
+def _written(column: str, item: _Object) -> str:
     quoted = quote_ident(column)
-    default = traits.get("default")
-    if default and not traits.get("generated"):
+    if item.generated:
+        return "false"
+    if item.default:
         # Compared as text: types such as json have no equality.
-        return f"{quoted} IS NOT NULL AND {quoted}::text IS DISTINCT FROM ({default})::text"
-    return "false" if traits.get("generated") else f"{quoted} IS NOT NULL"
+        return f"{quoted} IS NOT NULL AND {quoted}::text IS DISTINCT FROM ({item.default})::text"
+    return f"{quoted} IS NOT NULL"
 
 
-def loses_sentence(drops: Mapping[str, Any], differences: list[str]) -> str:
+def loses_sentence(drops: Drops, differences: Sequence[str]) -> str:
     """What a downgrade costs, for a person."""
-    tables, columns = drops["tables"], drops["columns"]
+    tables, columns = drops.tables, drops.columns
     if differences:
         return f"a downgrade does not bring back what was there: {'; '.join(differences[:3])}"
     if not tables and not columns:

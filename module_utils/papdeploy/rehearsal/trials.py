@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional
 
 from ..app import smoke
@@ -12,10 +12,13 @@ from ..app.process_sockets import ProcessSockets
 from ..app.smoke import SmokeConfig, SmokeFailed
 from ..app.stack import Stack
 from ..app.trial import Trial
-from ..core.errors import PapError
+from ..core.errors import PapError, VerificationFailed
+from ..core.records import recorded
 from ..databases.psql import Database
 from ..databases.session_watch import SessionWatch
 from ..environment.copy_environment import CopyEnvironment
+from ..releases.parts import FailureData, Smoke
+from ..releases.rehearsed import Tried
 from ..releases.version import Version
 
 _POLL_S = 0.05
@@ -25,108 +28,119 @@ _LOG_LINES = 15
 OPENAPI_PATH = "/openapi.json"
 
 
-def attempt(
-    stack: Stack,
-    version: Version,
-    copy: Database,
-    *,
-    release: str,
-    baseline: Optional[Sequence[Mapping[str, Any]]],
-    made: CopyEnvironment,
-    rows: bool,
-    deadline: float,
-    on_healthy: Callable[[], None] = lambda: None,
-) -> dict[str, Any]:
-    """Try ``version`` on ``copy`` and say how it went: ``works`` is None where it could not be tried or told (``why``).
+@dataclass(frozen=True)
+class Terms:
+    """How a version is tried. ``baseline``: what the endpoints answered before. ``made``: what leads it to the copy.
+    ``rows``: the copy holds every row, so the smoke user must be in it. ``deadline`` is a moment (monotonic)."""
 
-    ``made``: what leads it to the copy. ``rows``: the copy holds every row, so the smoke user must be in it.
-    ``deadline`` is a moment (monotonic). ``on_healthy`` is called between the start and the smoke test. Raises PapError
-    only if the trial did not use the copy. ``start_s``: from nothing to the first healthy answer; ``stop_s``: until
-    nothing of it was left.
+    release: str
+    made: CopyEnvironment
+    rows: bool
+    deadline: float
+    baseline: Optional[Sequence[Mapping[str, Any]]] = None
+
+
+def attempt(
+    stack: Stack, version: Version, copy: Database, terms: Terms, on_healthy: Callable[[], None] = lambda: None
+) -> Tried:
+    """Try ``version``, for which there is no obstacle, on ``copy``: ``works`` is None where that cannot be told.
+
+    ``on_healthy`` is called between the start and the smoke test. Raises PapError only if the trial did not use the
+    copy. ``start_s``: from nothing to the first healthy answer; ``stop_s``: until nothing of it was left.
     """
-    result: dict[str, Any] = {"label": version.label, "works": None, "why": stack.api.trial_obstacle(version)}
-    if result["why"]:
-        return result
-    live = stack.database.conninfo.dbname
-    name, sockets = f"pap-trial:{release}", ProcessSockets()
+    name, sockets = f"pap-trial:{terms.release}", ProcessSockets()
     # What a Python program has printed is in its log also if it is ended before it has filled a buffer.
-    started = {
-        **made.variables,
+    variables = {
+        **terms.made.variables,
         **sockets.environment,
         "PYTHONUNBUFFERED": "1",
         "PGAPPNAME": name,
         **stack.copy_variables,
     }
     stack.redactor.learn_environment(stack.api.environment(version))
-    result["pointed"] = list(made.pointed)
-    watcher = copy.as_release(f"{release}:trial")
+    watcher, live = copy.as_release(f"{terms.release}:trial"), stack.database.conninfo.dbname
     watch = SessionWatch(watcher, live, "the API on trial", sockets.holder, stack.seen_on_live, name)
+    stop_s: Optional[float] = None
     with watch as sessions:
         began = time.monotonic()
-        with stack.api.trial(version, replace(made, variables=started), sockets) as trial:
-            limit_s = max(1.0, deadline - time.monotonic())
+        with stack.api.trial(version, replace(terms.made, variables=variables), sockets) as trial:
+            limit_s = max(1.0, terms.deadline - time.monotonic())
             config = SmokeConfig(base_url=trial.base_url, **stack.smoke_settings)
             config = replace(config, health_deadline_s=min(config.health_deadline_s, limit_s))
-
-            def healthy() -> None:
-                result["start_s"] = round(time.monotonic() - began, 3)
-                on_healthy()
-
-            result.update(_tried(config, trial, sessions, baseline, rows, healthy))
-            if result["works"] and not sessions.used_copy(_PATIENCE_S):
-                raise PapError(
+            tried = _tried(config, trial, sessions, terms, began, on_healthy)
+            if tried.works and not sessions.used_copy(_PATIENCE_S):
+                raise VerificationFailed(
                     "The API on trial never connected to the copy, so it has its database from somewhere else.",
                     hint="Set pap_database_url_variable to the variable that it takes its database URL from.",
                 )
             sessions.refuse_leak()
-            stopping = time.monotonic()
-            if result["works"]:
+            if tried.works:
+                stopping = time.monotonic()
                 trial.stop()
-            stopped = time.monotonic()
-    if result["works"]:
-        result["stop_s"] = round(stopped - stopping + trial.removed_s(), 3)
-    result["left"] = [f"{each.program} (process {each.pid})" for each in sockets.left]
-    return result
+                stop_s = time.monotonic() - stopping
+    if stop_s is not None:
+        stop_s = round(stop_s + trial.removed_s(), 3)
+    left = tuple(f"{each.program} (process {each.pid})" for each in sockets.left)
+    return replace(tried, label=version.label, pointed=tuple(terms.made.pointed), stop_s=stop_s, left=left)
 
 
 def _tried(
     config: SmokeConfig,
     trial: Trial,
     sessions: SessionWatch,
-    baseline: Optional[Sequence[Mapping[str, Any]]],
-    rows: bool,
+    terms: Terms,
+    began: float,
     on_healthy: Callable[[], None],
-) -> dict[str, Any]:
+) -> Tried:
     """Wait until it is healthy and log in; what came of it."""
-    result: dict[str, Any] = {}
+    tried = Tried()
     try:
-        result["healthy_after_s"] = round(trial.waited_s + _wait(config, trial, sessions), 3)
+        healthy_after_s = round(trial.waited_s + _wait(config, trial, sessions), 3)
+        tried = Tried(healthy_after_s=healthy_after_s, start_s=round(time.monotonic() - began, 3))
         on_healthy()
-        found = smoke.run(config, baseline).as_dict()
-        result.update(works=True, why="", checks=found["checks"], endpoints=found["endpoints"])
+        found = recorded(Smoke, smoke.run(config, terms.baseline).as_dict())
+        tried = replace(tried, works=True, checks=found.checks, endpoints=found.endpoints)
         if not config.endpoints:
-            result["proposed"] = proposed_endpoints(smoke.request(config, OPENAPI_PATH).body)
+            proposed = proposed_endpoints(smoke.request(config, OPENAPI_PATH).body)
+            tried = replace(tried, proposed=tuple(proposed))
     except SmokeFailed as error:
-        result.update(_judged(error, rows), log=_tail(trial))
+        tried = replace(_judged(tried, error, terms.rows), log=_tail(trial))
     except PapError as error:
         sessions.refuse_leak()
-        result.update(works=False, why=error.message, log=_tail(trial))
+        tried = replace(tried, works=False, why=error.message, log=_tail(trial))
     sessions.refuse_leak()
-    return result
+    return tried
 
 
-def proposed_endpoints(document: Any) -> list[str]:
+@dataclass(frozen=True)
+class _Parameter:
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class _Operation:
+    parameters: tuple[_Parameter, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Path(_Operation):
+    get: Optional[_Operation] = None
+
+
+@dataclass(frozen=True)
+class _OpenApi:
+    paths: Mapping[str, _Path] = field(default_factory=dict)
+
+
+def proposed_endpoints(document: object) -> list[str]:
     """The GETs of an OpenAPI document that need no path parameter and no required query: what could be declared."""
-    paths = document.get("paths") if isinstance(document, dict) else None
-    found = []
-    for path, methods in (paths if isinstance(paths, dict) else {}).items():
-        get = methods.get("get") if isinstance(methods, dict) else None
-        if not isinstance(get, dict) or "{" in path:
-            continue
-        parameters = [*(methods.get("parameters") or []), *(get.get("parameters") or [])]
-        if not any(isinstance(p, dict) and p.get("required") for p in parameters):
-            found.append(str(path))
-    return sorted(found)
+    return sorted(
+        path
+        for path, methods in recorded(_OpenApi, document).paths.items()
+        if methods.get
+        and "{" not in path
+        and not any(each.required for each in (*methods.parameters, *methods.get.parameters))
+    )
 
 
 def _wait(config: SmokeConfig, trial: Trial, sessions: SessionWatch) -> float:
@@ -148,14 +162,14 @@ def _wait(config: SmokeConfig, trial: Trial, sessions: SessionWatch) -> float:
     raise PapError(f"it was not healthy within {config.health_deadline_s:g} s: {said}")
 
 
-def _judged(error: SmokeFailed, rows: bool) -> dict[str, Any]:
-    found = error.data["smoke"]
-    failed = [check for check in found["checks"] if not check["ok"]]
-    why = "; ".join(f"{check['name']}: {check['detail']}" for check in failed)
-    unknown = not rows and all(check["name"] == "login" and check["status"] in (401, 403) for check in failed)
-    if unknown:
-        return {"works": None, "why": "the smoke user is missing from the copy, so no login was tried", **found}
-    return {"works": False, "why": why, **found}
+def _judged(tried: Tried, error: SmokeFailed, rows: bool) -> Tried:
+    found = recorded(FailureData, error.data).smoke or Smoke()
+    failed = [check for check in found.checks if not check.ok]
+    tried = replace(tried, checks=found.checks, endpoints=found.endpoints)
+    if not rows and all(check.name == "login" and check.status in (401, 403) for check in failed):
+        return replace(tried, why="the smoke user is missing from the copy, so no login was tried")
+    why = "; ".join(f"{check.name}: {check.detail}" for check in failed)
+    return replace(tried, works=False, why=why)
 
 
 def _whole(trial: Trial) -> str:

@@ -77,9 +77,12 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Statement:
+    """``left_out``: it acts on the whole server, and was not run on a copy."""
+
     sql: str = ""
     ms: Optional[float] = None
     rows: Optional[int] = None
+    left_out: bool = False
 
 
 @dataclass(frozen=True)

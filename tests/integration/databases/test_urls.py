@@ -120,12 +120,11 @@ def through_everything(bench: Bench, case: dict[str, Any]) -> None:
         server.sql(f'CREATE DATABASE "{copy}" TEMPLATE "{bench.dbname}"')
         before = bench.server.sql("SELECT sum(logins) FROM users", bench.dbname)
         candidate = bench.stack.api.candidate()
-        found = trials.attempt(
-            bench.stack, candidate, bench.stack.database.named(copy), release="r1", baseline=None, rows=True,
-            made=bench.stack.environment_on(candidate, copy), deadline=time.monotonic() + 60,
-        )  # fmt: skip
-        assert found["works"], found
-        assert "DATABASE_URL" in found["pointed"]
+        made = bench.stack.environment_on(candidate, copy)
+        terms = trials.Terms("r1", made, rows=True, deadline=time.monotonic() + 60)
+        found = trials.attempt(bench.stack, candidate, bench.stack.database.named(copy), terms)
+        assert found.works, found
+        assert "DATABASE_URL" in found.pointed
         # The copy has the login of the trial, the live database has not.
         assert bench.server.sql("SELECT sum(logins) FROM users", copy) != before
         assert bench.server.sql("SELECT sum(logins) FROM users", bench.dbname) == before

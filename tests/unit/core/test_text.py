@@ -19,6 +19,9 @@ from papdeploy.migrations.cli import console
 from papdeploy.migrations.cli.results import Event
 from papdeploy.phases import migrate, preflight, progress, rehearse
 from papdeploy.rehearsal import verdict
+from papdeploy.releases import parts
+from papdeploy.releases.parts import SchemaCheck
+from papdeploy.releases.rehearsed import BlockingLock, Online, Rehearsal, RehearsedMigration, Tried
 from papdeploy.schema.differences.result import CheckResult, Difference
 from support import report_samples
 
@@ -30,8 +33,16 @@ def _difference() -> Difference:
     return Difference("column_missing", "public.t.c", "error", "c", "", "")
 
 
-def _tried(n: int) -> dict[str, Any]:
-    return {"label": "new", "works": True, "healthy_after_s": n, "endpoints": [{}] * n}
+def _rehearsal(n: int) -> Rehearsal:
+    return Rehearsal(migrations=(RehearsedMigration(),) * n, migrate_s=n, copy="c", schema=SchemaCheck())
+
+
+def _migration(n: int) -> RehearsedMigration:
+    return RehearsedMigration("m", seconds=n, statement_count=n, rows=n, wal_bytes=n)
+
+
+def _tried(n: int) -> Tried:
+    return Tried("new", works=True, healthy_after_s=n, endpoints=(parts.Tested(),) * n)
 
 
 def _applied(n: int) -> dict[str, Any]:
@@ -53,16 +64,16 @@ def _dumped(n: int) -> Any:
 
 MESSAGES: dict[str, Callable[[int], Any]] = {
     "migrate": lambda n: migrate._lines(_applied(n)),
-    "rehearse migrations": lambda n: rehearse._migrated({"migrations": [{}] * n, "migrate_s": n, "copy": "c", "schema": 1}),
-    "rehearse one": lambda n: rehearse._one({"identity": "m", "statement_count": n, "seconds": n, "rows": n, "wal_bytes": n}),
+    "rehearse migrations": lambda n: rehearse._migrated(_rehearsal(n)),
+    "rehearse one": lambda n: rehearse._one(_migration(n)),
     "rehearse trial": lambda n: rehearse._tried("the new API", _tried(n)),
-    "rehearse online": lambda n: rehearse._online({"safe": False, "why": ["a"] * (n + 1)}, ""),
+    "rehearse online": lambda n: rehearse._online(Online(False, ("a",) * (n + 1)), ""),
     "baseline": lambda n: preflight._baseline_line(Baseline([{"path": "/", "status": 200, "problem": ""}] * n)),
     "schema": _schema,
     "schema check": lambda n: CheckResult(False, [_difference()] * n, checked={}).summary(),
     "watch": lambda n: rules.told(report_samples.watch(records=n, requests=n, findings=[])),
     "written": lambda n: Written({f"t{i}": Wrote(n, n) for i in range(12 + n)}, True, "").sentence(),
-    "locks": lambda n: verdict.lock_words([{"mode": "ShareLock", "table": f"t{i}", "held_s": n} for i in range(6 + n)]),
+    "locks": lambda n: verdict.lock_words([BlockingLock(f"t{i}", "ShareLock", n) for i in range(6 + n)]),
     "backfill": lambda n: progress.sentence(
         {"event": "progress", "identity": "m", "rows_done": n, "rows_total": n, "rows_per_second": n, "estimated": False}
     ),

@@ -6,32 +6,37 @@ from typing import Any
 
 import pytest
 from papdeploy.core.errors import DeadlineExceeded, Refused
+from papdeploy.core.records import as_object, recorded
 from papdeploy.phases import rehearsal_limits, rehearse
 from papdeploy.rehearsal import Options, verdict
+from papdeploy.rehearsal.expectations import Clock
+from papdeploy.rehearsal.reverse import Reverted
+from papdeploy.releases.parts import TableLock
+from papdeploy.releases.rehearsed import BlockingLock, Online, Rehearsal, RehearsedMigration, Tried
 from papdeploy.sites.docker import probe
 
 EXISTING = {"public.users", "public.items"}
 
 
-def step(identity: str = "m", locks: dict[str, str] | None = None, held_s: float = 0.0, **more: Any) -> dict[str, Any]:
-    listed = [{"table": table, "mode": mode, "held_s": held_s} for table, mode in (locks or {}).items()]
-    return {"identity": identity, "flavour": "upgrade", "locks": listed, "rewritten": [], "rows": 0, **more}
+def step(
+    identity: str = "m", locks: dict[str, str] | None = None, held_s: float = 0.0, **more: Any
+) -> RehearsedMigration:
+    listed = tuple(TableLock(table, mode, held_s) for table, mode in (locks or {}).items())
+    return RehearsedMigration(identity, **{"flavour": "upgrade", "locks": listed, "rewritten": (), "rows": 0, **more})
 
 
-def judge(steps: list[dict[str, Any]], seconds: float = 0.1, **changes: Any) -> dict[str, Any]:
-    together = [item["identity"] for item in steps if not item.get("sampled")]
-    given: dict[str, Any] = {
-        "old_api_works": True, "old_api_why": "", "max_lock_s": 0.5, "data": "full", **changes,
-    }  # fmt: skip
-    return verdict.online(steps, [{"identities": together, "seconds": seconds}], EXISTING, **given)
+def judge(steps: list[RehearsedMigration], seconds: float = 0.1, **changes: Any) -> Online:
+    together = verdict.Transaction(tuple(item.identity for item in steps if not item.sampled), seconds)
+    given: dict[str, Any] = {"old_api": Tried(works=True), **changes}
+    return verdict.online(verdict.Batch(steps, [together], EXISTING, **given), max_lock_s=0.5)
 
 
-SAFE: dict[str, Any] = {
+SAFE: dict[str, Online] = {
     "nothing pending": judge([]),
     "a short exclusive lock": judge([step(locks={"public.users": "AccessExclusiveLock"})]),
     "a long lock on a new table": judge([step(locks={"public.fresh": "AccessExclusiveLock"})], seconds=9),
     "a long harmless lock": judge([step(locks={"public.users": "ShareUpdateExclusiveLock"})], seconds=9),
-    "a rewrite of a new table": judge([step(rewritten=["public.fresh"])]),
+    "a rewrite of a new table": judge([step(rewritten=("public.fresh",))]),
     "a short backfill": judge([step(rows=10)]),
     "a long build outside of a transaction": judge(
         [step(locks={"public.users": "ShareUpdateExclusiveLock"}, held_s=60, sampled=True)]
@@ -41,10 +46,10 @@ SAFE: dict[str, Any] = {
 
 @pytest.mark.parametrize("case", SAFE)
 def test_safe_under_traffic(case: str) -> None:
-    assert SAFE[case] == {"safe": True, "why": []}
+    assert SAFE[case] == Online(True)
 
 
-UNSAFE: dict[str, tuple[dict[str, Any], str]] = {
+UNSAFE: dict[str, tuple[Online, str]] = {
     "a long exclusive lock": (
         judge([step(locks={"public.users": "AccessExclusiveLock"})], seconds=2),
         "m holds ACCESS EXCLUSIVE on public.users for up to 2.0 s: readers and writers would wait longer than 0.5 s",
@@ -57,17 +62,17 @@ UNSAFE: dict[str, tuple[dict[str, Any], str]] = {
         judge([step(locks={"public.users": "ShareLock"}, held_s=3.0, sampled=True)]),
         "m holds SHARE on public.users for up to 3.0 s: writers would wait longer than 0.5 s",
     ),
-    "a rewrite": (judge([step(rewritten=["public.users"])]), "m rewrites public.users"),
+    "a rewrite": (judge([step(rewritten=("public.users",))]), "m rewrites public.users"),
     "a long backfill": (
         judge([step(rows=5000)], seconds=3),
         "m writes 5,000 rows in a transaction of 3.0 s: writers of the same rows would wait longer than 0.5 s",
     ),
     "an old API that breaks": (
-        judge([step()], old_api_works=False, old_api_why="GET /x: status 500"),
+        judge([step()], old_api=Tried(works=False, why="GET /x: status 500")),
         "the API that runs now does not work on the new schema (GET /x: status 500)",
     ),
     "an old API that was not tried": (
-        judge([step()], old_api_works=None, old_api_why="pap_api_trial_command is not set"),
+        judge([step()], old_api=Tried(why="pap_api_trial_command is not set")),
         "it is unknown whether the API that runs now works on the new schema (pap_api_trial_command is not set)",
     ),
     "a copy without rows": (judge([step()], data="schema"), "the rehearsal saw no rows, so no time is known"),
@@ -76,9 +81,9 @@ UNSAFE: dict[str, tuple[dict[str, Any], str]] = {
         judge([step(flavour="script")]),
         "m is a legacy script: its locks are those of sessions of its own",
     ),
-    "an entry that does not state its kind": (judge([{"identity": "m"}]), "nothing was seen of the locks of m"),
+    "an entry that does not state its kind": (judge([RehearsedMigration("m")]), "nothing was seen of the locks of m"),
     "locks that were not observed": (
-        judge([{"identity": "m", "flavour": "upgrade"}]),
+        judge([RehearsedMigration("m", flavour="upgrade")]),
         "nothing was seen of the locks of m",
     ),
 }
@@ -87,7 +92,7 @@ UNSAFE: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("case", UNSAFE)
 def test_not_safe_under_traffic(case: str) -> None:
     found, why = UNSAFE[case]
-    assert found == {"safe": False, "why": [why]}
+    assert found == Online(False, (why,))
 
 
 def test_of_a_tables_locks_the_strongest_counts() -> None:
@@ -96,21 +101,23 @@ def test_of_a_tables_locks_the_strongest_counts() -> None:
         step("b", {"public.users": "AccessExclusiveLock"}, held_s=0.1),
     ]
     found = verdict.blocking_locks(steps, EXISTING)
-    assert found == [{"table": "public.users", "mode": "AccessExclusiveLock", "held_s": 0.2, "by": "b"}]
+    assert found == (BlockingLock("public.users", "AccessExclusiveLock", 0.2, "b"),)
     assert verdict.lock_words(found) == "ACCESS EXCLUSIVE on users (0.2 s)"
     assert verdict.lock_words([]) == "none that makes traffic wait"
 
 
 def test_unavailability_is_the_sum_of_what_lies_between_stop_and_first_answer() -> None:
     phases = verdict.predicted_phases(
-        verdict.usual({}, 0.0, {"fence": 0.4}), restore_point_s=1.0, migrate_s=2.0, start_s=3.0, mode="standard"
+        verdict.usual(None, 0.0, {"fence": 0.4}), restore_point_s=1.0, migrate_s=2.0, start_s=3.0, mode="standard"
     )
-    assert phases == {"migrate": 2.0, "fence": 0.4, "restore_point": 1.0, "unfence": 0.2, "activate": 3.0}
-    assert verdict.unavailable(phases, {"hand_over": 0.5}, "standard") == 7.1
-    online = verdict.predicted_phases(verdict.USUAL, restore_point_s=1.0, migrate_s=2.0, start_s=3.0, mode="online")
-    assert verdict.unavailable(online, verdict.USUAL, "online") == 3.0
-    untried = verdict.predicted_phases(verdict.USUAL, restore_point_s=1.0, migrate_s=2.0, start_s=None, mode="standard")
-    assert verdict.unavailable(untried, verdict.USUAL, "standard") is None
+    assert phases == verdict.Phases(migrate=2.0, fence=0.4, restore_point=1.0, unfence=0.2, activate=3.0)
+    assert verdict.unavailable(phases, verdict.Usual(hand_over=0.5), "standard") == 7.1
+    online = verdict.predicted_phases(verdict.Usual(), restore_point_s=1.0, migrate_s=2.0, start_s=3.0, mode="online")
+    assert verdict.unavailable(online, verdict.Usual(), "online") == 3.0
+    untried = verdict.predicted_phases(
+        verdict.Usual(), restore_point_s=1.0, migrate_s=2.0, start_s=None, mode="standard"
+    )
+    assert verdict.unavailable(untried, verdict.Usual(), "standard") is None
 
 
 @pytest.mark.parametrize(
@@ -125,15 +132,8 @@ def test_unavailability_is_the_sum_of_what_lies_between_stop_and_first_answer() 
 def test_rollback_strategies_are_those_that_are_open(
     mode: str, old_works: bool | None, reversible: bool, restore_s: float | None, strategies: set[str]
 ) -> None:
-    found = verdict.recovery(
-        revert_s=1.0,
-        restore_s=restore_s,
-        old_start_s=2.0,
-        old_api_works=old_works,
-        reversible=reversible,
-        usual=verdict.USUAL,
-        mode=mode,
-    )
+    back, old_api = Reverted(reversible=reversible, seconds=1.0), Tried(works=old_works, start_s=2.0)
+    found = verdict.recovery(back, old_api, verdict.Usual(), restore_s=restore_s, mode=mode)
     assert set(found) == strategies
     assert all(seconds >= 2.0 for seconds in found.values())
     if "restore" in found:
@@ -189,7 +189,9 @@ def test_the_verdict_reads_as_sentences() -> None:
         "mode": "standard",
         "migrate_s": 1.5,
         "schema": {"matches": True},
-        "migrations": [{**step("m"), "statement_count": 2, "seconds": 0.5, "rows": 1200, "wal_bytes": 2_000_000}],
+        "migrations": [
+            {**as_object(step("m")), "statement_count": 2, "seconds": 0.5, "rows": 1200, "wal_bytes": 2_000_000}
+        ],
         "locks": [{"table": "public.users", "mode": "ShareLock", "held_s": 0.5}],
         "reversible": True,
         "reversible_why": "",
@@ -203,7 +205,7 @@ def test_the_verdict_reads_as_sentences() -> None:
         "recovery_s": {"downgrade": 3.0, "restore": 61.0},
         "deadline_s": 30.0,
     }
-    assert rehearse.lines_of(found) == [
+    assert rehearse.lines_of(recorded(Rehearsal, found)) == [
         "on the copy that proved the backup: 1 migration in 1.5 s; schema matches the new models",
         "m: 2 statements in 0.5 s, 1,200 rows, 2.0 MB of WAL",
         "locks: SHARE on users (0.5 s)",
@@ -220,15 +222,13 @@ def test_the_verdict_reads_as_sentences() -> None:
 
 def test_what_a_cutover_does_besides_is_measured_in_the_rehearsal() -> None:
     """Through a container every session takes a tenth of a second and more, and an API may take its time to stop."""
-    clock = {"session": 0.2, "looked": 0.6, "left": 0.5}
+    clock = Clock(session=0.2, looked=0.6, left=0.5)
     found = verdict.usual(clock, 1.5, {})
-    assert {name: round(found[name], 3) for name in ("fence", "restore_point", "unfence")} == {
-        "fence": 1.9, "restore_point": 0.6, "unfence": 0.9
-    }  # fmt: skip
+    assert [round(seconds, 3) for seconds in (found.fence, found.restore_point, found.unfence)] == [1.9, 0.6, 0.9]
     known = verdict.usual(clock, 1.5, {"fence": 4.0, "start_more": -0.3})
-    assert known["fence"] == 4.0, "an earlier deploy knows better"
+    assert known.fence == 4.0, "an earlier deploy knows better"
     phases = verdict.predicted_phases(known, restore_point_s=1.0, migrate_s=2.0, start_s=3.0, mode="standard")
-    assert phases == {"migrate": 2.0, "fence": 4.0, "restore_point": 1.6, "unfence": 0.9, "activate": 2.7}
+    assert phases == verdict.Phases(migrate=2.0, fence=4.0, restore_point=1.6, unfence=0.9, activate=2.7)
 
 
 @pytest.mark.parametrize(
