@@ -191,12 +191,13 @@ def check_receipt(options: argparse.Namespace, here: dict[str, str]) -> None:
     """Would production's demand be met? The template is part of what a deploy reads."""
     from papdeploy import receipts
     from papdeploy.core.errors import PapError
+    from papdeploy.releases.version import Version
     from papdeploy.schema.handlers import CALLS
 
     template = Path(options.migrations) / SKIPPED[0]
     with contextlib.suppress(FileNotFoundError):
         here = {**here, template.name: template.read_text(encoding="utf-8")}
-    version: Any = {"label": options.release, "identity": options.release, "path": options.release_dir or None}
+    version = Version(options.release, options.release, options.release_dir or "")
     server = options.server_major * 10000 or schema(options.database_url)["database"]["server_version"]
     try:
         request = {"models": options.models, "server_version": server}
