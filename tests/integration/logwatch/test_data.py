@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from papdeploy.core.durable import private_folder, write_durably
+from papdeploy.core.records import as_object
 from papdeploy.databases import relation_losses, write_snapshot
 from papdeploy.logwatch import data_rules, process, rules
 from papdeploy.logwatch.confidential import Confidential
@@ -47,7 +48,7 @@ class Watched:
         self.quiet()
         with self.database.session() as session:
             baseline = relation_losses.take(session)
-        write_durably(self.journal.folder / "data.json", json.dumps(baseline).encode())
+        write_durably(self.journal.folder / "data.json", json.dumps(as_object(baseline)).encode())
 
     def quiet(self) -> None:
         wait_until(lambda: self.server.sql(write_snapshot.OTHERS, self.name) == [(0,)], "a session is still there")
