@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from papdeploy.cli.command import main
 from papdeploy.core.errors import PapError, Refused
 from papdeploy.migrations import files, handlers, invariants
 from papdeploy.migrations.run import apply
+from support import ROOT
 from support.migration_runner import Bench
 from support.postgres_servers import Server
 
@@ -112,7 +114,7 @@ def test_what_a_check_may_get_up_to(bench: Bench, body: str, said: str, what: st
     sources = {"2026_01_01_a.py": f'"""A."""\ndef check_before(db):\n    {body}\ndef upgrade(db):\n    pass\n'}
     if what == "plan":
         (problem,) = run(bench, sources, "plan")["problems"]
-        assert problem["message"] and __import__("re").search(said, problem["message"])
+        assert re.search(said, problem["message"])
     else:
         with pytest.raises(PapError, match=said):
             run(bench, sources)
@@ -194,3 +196,35 @@ def test_nothing_is_asked_where_nothing_is_to_hold(bench: Bench, monkeypatch: py
     monkeypatch.setattr("papdeploy.core.alone.os.fork", lambda: asked.append("fork"))
     loaded = files.load_sources({"2026_01_01_a.py": "def upgrade(db):\n    pass\n"})
     assert apply.apply(bench.url, loaded).applied and asked == []
+
+
+PAGE = (ROOT / "docs" / "migrations.md").read_text()
+
+
+def test_the_examples_of_the_page_run(bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What docs/migrations.md shows is written into a folder and taken through the commands that it shows."""
+
+    def block(kind: str, after: str) -> str:
+        return PAGE.split(after)[1].split(f"```{kind}\n")[1].split("```")[0]
+
+    bench.sql("ALTER TABLE users ADD email text")
+    place = ["--migrations", str(tmp_path), "--database-url", bench.url]
+    (tmp_path / "2026_01_31_add_api_key.py").write_text(block("python", "## Write one"))
+    (tmp_path / "2026_02_01_orders.sql").write_text(block("sql", "### In plain SQL"))
+    (tmp_path / "2026_02_02_email.py").write_text(block("python", "### What must hold"))
+    assert main(["lint", "--offline", *place]) == 0
+    assert main(["plan", *place]) == 1
+    assert "check_before() does not hold: 1 row, the first is email=None, count=30." in capsys.readouterr().out
+    bench.sql("UPDATE users SET email = id::text WHERE id > 1")
+    assert main(["plan", *place]) == 0 and main(["migrate", *place]) == 1
+    assert "check_after() does not hold: 1 row, the first is id=1." in capsys.readouterr().err
+    bench.sql("UPDATE users SET email = id::text")
+    for line in ("plan", "migrate", "status"):
+        assert main([line, *place]) == 0
+    assert bench.applied() == ["2026_01_31_add_api_key", "2026_02_01_orders", "2026_02_02_email"]
+    bench.sql("DROP SCHEMA pap_deploy CASCADE")
+    commands = block("", "### Adopt a database")
+    for line in commands.strip().splitlines():
+        assert main([*line.partition("#")[0].split()[3:], *place]) == 0
+    assert bench.applied() == ["2026_01_31_add_api_key", "2026_02_01_orders", "2026_02_02_email"]
+    assert main(["revert", *place, "2026_02_01_orders"]) == 0 and "orders" not in bench.tables()
