@@ -82,7 +82,7 @@ PAIRS = [
     Pair("extension missing", "CREATE EXTENSION vector", "", (("extension_missing", "vector"),), 16),
     Pair("extension in another schema", "CREATE EXTENSION vector; CREATE TABLE t (v vector(3)); CREATE INDEX i ON t USING hnsw (v vector_l2_ops)",
          "CREATE SCHEMA ext; CREATE EXTENSION vector SCHEMA ext; CREATE TABLE t (v ext.vector(3)); CREATE INDEX i ON t USING hnsw (v ext.vector_l2_ops)",
-         (), 16),
+         (("extension_schema", "vector"),), 16),
     Pair("vector size", "CREATE EXTENSION vector; CREATE TABLE t (v vector(3))", "CREATE EXTENSION vector; CREATE TABLE t (v vector(4))",
          (("column_type", "t.v"),), 16),
     Pair("vector operator class",
