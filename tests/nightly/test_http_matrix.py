@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from papdeploy.app import smoke
 from papdeploy.core.errors import Unavailable
+from papdeploy.releases.parts import Endpoint
 from support.hostile_http import KINDS, Hostile, mutations, sends
 
 PATHS = ("/health", "/auth/login", "/auth/me", "/policies/")
@@ -31,7 +32,7 @@ def test_every_fault_everywhere(hostile: Hostile, kind: str, path: str) -> None:
     hostile.bad = {path: kind}
     smoke.baseline(config(hostile))
     with pytest.raises((smoke.SmokeFailed, Unavailable)):
-        smoke.run(config(hostile), [{"path": "/policies/", "status": 200, "ms": 1, "shape": [{"id": "int"}]}])
+        smoke.run(config(hostile), [Endpoint("/policies/", 200, 1, [{"id": "int"}])])
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -13,6 +13,7 @@ from typing import Any, Optional
 
 from ..core import http
 from ..core.errors import PapError, Unhealthy
+from ..releases.parts import Check, Endpoint, Tested
 
 HEALTH_S = 3.0
 POLL_S = 0.05
@@ -74,21 +75,12 @@ class Answer:
         return ": ".join(filter(None, (status, self.problem)))
 
 
-@dataclass(frozen=True)
-class Check:
-    name: str
-    ok: bool
-    status: int
-    ms: float
-    detail: str = ""
-
-
 @dataclass
 class SmokeResult:
     """What was tried and what came of it. ``healthy_after_s`` is seconds until the first healthy answer."""
 
     checks: list[Check] = field(default_factory=list)
-    endpoints: list[dict[str, Any]] = field(default_factory=list)
+    endpoints: list[Tested] = field(default_factory=list)
     healthy_after_s: float = 0.0
 
     @property
@@ -98,7 +90,7 @@ class SmokeResult:
     def as_dict(self) -> dict[str, Any]:
         return {
             "checks": [asdict(check) for check in self.checks],
-            "endpoints": self.endpoints,
+            "endpoints": [{"path": e.path, "before": e.before, "after": e.after, "ms": e.ms} for e in self.endpoints],
             "healthy_after_s": round(self.healthy_after_s, 3),
         }
 
@@ -228,21 +220,13 @@ def missing(before: Any, after: Any, path: str = "") -> list[str]:
     return []
 
 
-def look_at_endpoints(config: SmokeConfig, token: str) -> list[dict[str, Any]]:
+def look_at_endpoints(config: SmokeConfig, token: str) -> tuple[Endpoint, ...]:
     """Status and shape of each declared endpoint: the baseline before a deploy, the comparison after it."""
     found = []
     for path in config.endpoints:
         answer = request(config, path, token=token)
-        found.append(
-            {
-                "path": path,
-                "status": answer.status,
-                "ms": answer.ms,
-                "shape": shape(answer.body),
-                "problem": answer.problem,
-            }
-        )
-    return found
+        found.append(Endpoint(path, answer.status, answer.ms, shape(answer.body), answer.problem))
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -250,7 +234,7 @@ class Baseline:
     """The API before a deploy. ``endpoints`` is None where the smoke user got no token, so that there is nothing to
     compare with; ``problem`` says what of the smoke test fails at it; ``silent``, why it does not answer at all."""
 
-    endpoints: Optional[list[dict[str, Any]]] = None
+    endpoints: Optional[tuple[Endpoint, ...]] = None
     problem: str = ""
     silent: str = ""
 
@@ -270,7 +254,7 @@ def baseline(config: SmokeConfig) -> Baseline:
     return Baseline(look_at_endpoints(config, token) if token else None, problem)
 
 
-def run(config: SmokeConfig, before: Sequence[Mapping[str, Any]] | None = None) -> SmokeResult:
+def run(config: SmokeConfig, before: Sequence[Endpoint] | None = None) -> SmokeResult:
     """Health with a deadline, login, an authenticated call, a wrong password refused, endpoints as good as ``before``.
 
     Raises Unhealthy if it never got healthy, SmokeFailed if a check failed.
@@ -315,32 +299,27 @@ def _check(name: str, ok: bool, answer: Answer, otherwise: str = "") -> Check:
     return Check(name, ok, answer.status, answer.ms, detail)
 
 
-def _compare_endpoints(
-    result: SmokeResult, after: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]]
-) -> None:
-    known = {item["path"]: item for item in before}
+def _compare_endpoints(result: SmokeResult, after: Sequence[Endpoint], before: Sequence[Endpoint]) -> None:
+    known = {item.path: item for item in before}
     for item in after:
-        old = known.get(item["path"])
-        lost = missing(old["shape"], item["shape"]) if old and _rank(old) == _rank(item) == 0 else []
+        old = known.get(item.path)
+        lost = missing(old.shape, item.shape) if old and _rank(old) == _rank(item) == 0 else []
         detail = ""
         if _rank(item) > (_rank(old) if old else 0):
             detail = _said(item) + (f", was {_said(old).removeprefix('status ')}" if old else "")
         elif lost:
             detail = f"lost {', '.join(lost[:5])}"
-        result.checks.append(Check(f"GET {item['path']}", not detail, item["status"], item["ms"], detail))
-        result.endpoints.append(
-            {"path": item["path"], "before": old["status"] if old else None, "after": item["status"], "ms": item["ms"]}
-        )
+        result.checks.append(Check(f"GET {item.path}", not detail, item.status, item.ms, detail))
+        result.endpoints.append(Tested(item.path, old.status if old else None, item.status, ms=item.ms))
 
 
-def _rank(item: Mapping[str, Any]) -> int:
+def _rank(item: Endpoint) -> int:
     """How bad an endpoint is: fine, refused or sent elsewhere, broken, no answer or a broken one."""
-    status = int(item["status"])
-    if status < 200 or item.get("problem"):
+    if item.status < 200 or item.problem:
         return 3
-    return 2 if status >= 500 else 1 if status >= 300 else 0
+    return 2 if item.status >= 500 else 1 if item.status >= 300 else 0
 
 
-def _said(item: Mapping[str, Any]) -> str:
+def _said(item: Endpoint) -> str:
     """Status and problem of an endpoint; a baseline of an earlier version has no problem."""
-    return Answer(int(item["status"]), NO_JSON, 0.0, str(item.get("problem") or "")).said
+    return Answer(item.status, NO_JSON, 0.0, item.problem).said

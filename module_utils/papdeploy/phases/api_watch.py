@@ -12,6 +12,7 @@ from ..core.clock import now
 from ..core.errors import PapError
 from ..releases.api_absence import absence, sentence
 from ..releases.journal import Journal
+from ..releases.records import ApiLook
 
 _AGAIN_S = 0.5
 
@@ -23,7 +24,7 @@ def note(stack: Stack, journal: Journal) -> list[str]:
     if said:
         found.update(_since(stack, journal, at))
     journal.append("api", "note", **found)
-    gone = absence(journal.entries())
+    gone = absence(journal.records())
     return [sentence(gone)] if gone and said else []
 
 
@@ -47,8 +48,8 @@ def _since(stack: Stack, journal: Journal, at: str) -> dict[str, str]:
         ended = stack.api.ended_at()
         if ended:
             return {"since": ended, "known_by": "container"}
-    looks = [entry for entry in journal.entries() if (entry["phase"], entry["event"]) == ("api", "note")]
-    if looks and looks[-1].get("since"):
-        return {"since": str(looks[-1]["since"]), "known_by": str(looks[-1]["known_by"])}
-    answered = [str(entry["at"]) for entry in looks if entry["answers"]]
+    looks = [entry for entry in journal.records() if isinstance(entry, ApiLook)]
+    if looks and looks[-1].since:
+        return {"since": looks[-1].since, "known_by": looks[-1].known_by}
+    answered = [entry.at for entry in looks if entry.answers]
     return {"since": answered[-1], "known_by": "last answer"} if answered else {"since": at, "known_by": "first look"}

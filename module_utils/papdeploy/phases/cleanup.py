@@ -33,7 +33,7 @@ def run(
     lines = [*done.lines, *staying]
     return {
         "changed": bool(done.removed),
-        "dropped": [entry["name"] for entry in done.removed],
+        "dropped": [entry.name for entry in done.removed],
         "pap": {
             "phase": "drop",
             "lines": lines or [f"{stack.label}: no database of a release that was rolled back is kept"],

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..core.text import plural
+from ..releases.parts import Endpoint
 from ..releases.version import Version
+from ..schema import CheckOptions
 from ..schema.catalog.rows import Catalog
-from ..schema.differences.result import Difference
+from ..schema.differences.result import CheckResult, Difference, reaches
 from . import release_content
 
 
@@ -20,16 +23,21 @@ class Findings:
     candidate: Version
     server_version: int
     pending: list[dict[str, Any]]
-    differences: list[dict[str, Any]]
-    failing: list[Difference]
     expected: Catalog
     models_digest: str
     live: Catalog
     reversible: bool
-    baseline: Optional[list[dict[str, Any]]]
-    lines: list[str]
     migrations: int
     content: Optional[release_content.Measured] = None
+    differences: list[dict[str, Any]] = field(default_factory=list)
+    failing: list[Difference] = field(default_factory=list)
+    baseline: Optional[Sequence[Endpoint]] = None
+    lines: list[str] = field(default_factory=list)
+
+    def judge(self, found: CheckResult, options: CheckOptions) -> None:
+        """Take over how the schema differs from the models, and which of that fails the check."""
+        self.differences = [difference.as_dict() for difference in found.differences]
+        self.failing = [item for item in found.differences if reaches(item.severity, options.fail_on)]
 
     @property
     def switches(self) -> bool:

@@ -15,7 +15,7 @@ from ..core.errors import PapError
 from ..releases import downtime
 from ..releases.api_absence import absence, sentence
 from ..releases.journal import Journal
-from ..releases.records import Begun
+from ..releases.records import Backup, Begun, Migrated, Rehearsed, newest
 from ..releases.version import Version
 from ..schema import fingerprint
 from ..schema.catalog.rows import Catalog
@@ -74,20 +74,19 @@ def catalog_of(stack: Stack, journal: Journal, version: Version) -> Catalog:
 
 def unavailable_s(journal: Journal) -> Optional[float]:
     """Seconds for which the deploy kept users waiting."""
-    return downtime.of_deploy(journal.entries())
+    return downtime.of_deploy(journal.records())
 
 
 def _lines(stack: Stack, journal: Journal, header: Begun, away: Optional[float], seconds: float) -> list[str]:
-    migrated = journal.last("migrate") or {}
-    backup = journal.last("backup") or {}
-    count = len(migrated.get("applied") or [])
-    gone = absence(journal.entries())
+    entries = journal.records()
+    migrated, backup = newest(entries, Migrated), newest(entries, Backup)
+    count, gone = len(migrated.applied) if migrated else 0, absence(entries)
     return [
         f"{stack.label} runs {header.new.label}; {text.plural(count, 'migration')} applied,"
         f" {text.seconds(seconds)} in all, API unavailable for {'?' if away is None else text.seconds(away)}"
-        f"{rehearsal_limits.expected(journal.last('rehearse'), away)}",
+        f"{rehearsal_limits.expected(newest(entries, Rehearsed), away)}",
         *([sentence(gone)] if gone else []),
-        f"backup   {backup.get('path', 'none')}",
+        f"backup   {backup.path if backup and backup.path else 'none'}",
         f"journal  {journal.path}",
         f"back     ansible-playbook rollback.yml -l {stack.name}",
     ]

@@ -7,6 +7,7 @@ from typing import Any
 from ..app import smoke
 from ..app.stack import Stack
 from ..core.text import plural, seconds
+from ..releases.records import Preflight
 from . import data_check, health_check, smoke_test_logins, watch
 from .progress import Progress
 
@@ -17,14 +18,14 @@ def run(stack: Stack, release: str) -> dict[str, Any]:
         with smoke_test_logins.noted(stack):
             return _result(smoke.run(stack.smoke))
     with stack.state.working(release) as journal:
-        looked = journal.last("preflight")
+        looked = journal.newest(Preflight)
         with journal.checkpoint("login_smoke_test") as done:
             with (
                 data_check.after(stack, journal, data_check.AT_LOGIN),
                 watch.explained(journal),
                 smoke_test_logins.found(stack, journal, done),
             ):
-                found = smoke.run(stack.smoke, looked.get("baseline") if looked else None)
+                found = smoke.run(stack.smoke, looked.baseline if looked else None)
             done.update(found.as_dict())
             version = journal.opening().new
             stack.api.confirm(version)  # else the test may have met another release

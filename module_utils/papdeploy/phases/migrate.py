@@ -63,7 +63,7 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
             warm(app_session, request)  # everything is imported and checked before the API stops
             release_content.refuse_changed(stack, journal, before, app_session)
             storage.refuse_full(stack.state.folder)
-            copy_s = (verdict or {}).get("copy_s")
+            copy_s = verdict.copy_s if verdict else None
             first = _keep_open(stack, journal) if online else _close(stack, journal, options, say, app_session, copy_s)
             say({"event": "step", "step": "migrating"})
             with journal.checkpoint("migrate", deadline_s=limit_s) as done:

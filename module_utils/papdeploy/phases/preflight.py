@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from ..releases.version import Version
 from ..schema import CheckOptions, Difference, compare, drift, fingerprint, judge
 from ..schema.catalog.rows import Catalog
 from ..schema.differences.catalogs import comparable
-from ..schema.differences.result import reaches
 from . import (
     api_watch,
     forecast,
@@ -104,7 +103,7 @@ def run(
             "done",
             lines=findings.lines,
             seconds=round(time.monotonic() - started, 2),
-            baseline=findings.baseline,
+            baseline=None if findings.baseline is None else [asdict(endpoint) for endpoint in findings.baseline],
             reversible=findings.reversible,
             models_digest=findings.models_digest,
             live_fingerprint=fingerprint(findings.live),
@@ -161,17 +160,14 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
         candidate=candidate,
         server_version=facts.version,
         pending=list(plan_result["pending"]),
-        differences=[difference.as_dict() for difference in verdict.differences],
-        failing=[item for item in verdict.differences if reaches(item.severity, check.fail_on)],
         expected=expected,
         models_digest=ddl["digest"],
         live=live,
         reversible=all(item["reversible"] for item in plan_result["pending"]),
-        baseline=None,
-        lines=[],
         migrations=sum("/" not in name and name.endswith(SUFFIXES) and name != f"{TEMPLATE}.py" for name in sources),
         content=content,
     )
+    found.judge(verdict, check)
     if not found.nothing_to_do or options.force:
         databases.refuse_unready(stack.database)
         guards.refuse_unprovable(stack.database, options.proof)
@@ -181,15 +177,10 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
         unseen = [*unseen, ahead.sentence]
         if found.nothing_to_do:  # what the newer schema has is no fault of the models that run
             verdict = ahead.explain(verdict, expected, check)
-            found.differences = [difference.as_dict() for difference in verdict.differences]
-            found.failing = [item for item in verdict.differences if reaches(item.severity, check.fail_on)]
+            found.judge(verdict, check)
     _refuse_unexplained(found)
     if with_baseline and not found.nothing_to_do:
-        with smoke_test_logins.noted(stack):
-            before = smoke.baseline(stack.smoke)
-        _refuse_failing_login(stack, found, before, options)
-        found.baseline = before.endpoints
-        unseen = [*unseen, _baseline_line(before)]
+        unseen = [*unseen, _look_at_login(stack, found, options)]
         said += watch_sight.lines(stack, options.blindness)
     said += _noticed(stack, found)
     found.lines = [*_lines(stack, found, facts.version), *_ways(stack, candidate), *said, *unseen]
@@ -307,6 +298,15 @@ def _refuse_unexplained(found: Findings) -> None:
     )
 
 
+def _look_at_login(stack: Stack, found: Findings, options: Options) -> str:
+    """The baseline of the API that runs, as a line. Raises Refused where its login fails."""
+    with smoke_test_logins.noted(stack):
+        before = smoke.baseline(stack.smoke)
+    _refuse_failing_login(stack, found, before, options)
+    found.baseline = before.endpoints
+    return _baseline_line(before)
+
+
 def _refuse_failing_login(stack: Stack, found: Findings, before: smoke.Baseline, options: Options) -> None:
     """What fails at the API that runs would fail at the new one too: after a backup and a rehearsal, or an outage."""
     if not before.problem or options.allow_failing_login:
@@ -343,12 +343,8 @@ def _lines(stack: Stack, found: Findings, version: int) -> list[str]:
 def _baseline_line(before: smoke.Baseline) -> str:
     if before.silent:
         return f"baseline: no API answers now ({before.silent}), so whether the smoke user can log in is not known"
-    endpoints = before.endpoints or []
-    bad = [
-        f"{item['path']} {item['status'] or 'no answer'}"
-        for item in endpoints
-        if item["status"] != 200 or item["problem"]
-    ]
+    endpoints = before.endpoints or ()
+    bad = [f"{item.path} {item.status or 'no answer'}" for item in endpoints if item.status != 200 or item.problem]
     failing = f", already failing: {', '.join(bad)}" if bad else ""
     if before.problem:
         return f"baseline: the login smoke test fails at the API that runs, as allowed: {before.problem}{failing}"

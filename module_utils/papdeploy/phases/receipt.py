@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from .. import receipts
 from ..core.clock import now, seconds_between
 from ..core.errors import Refused
+from ..core.records import plain, recorded
 from ..releases.journal import Journal, State
+from ..releases.parts import ReceiptOf
+from ..releases.records import Entry, Preflight, Received
 from .preflight import read_kept
 
 
@@ -16,8 +20,8 @@ def describe(state: State, release: str) -> dict[str, Any]:
     """The subject of a release (what it deploys, by content), and once it has finished the unsigned receipt; with it,
     the revocations of all that was rolled back."""
     journal = state.journal(release)
-    end = journal.end()
-    finished = end if end and end["event"] == "finished" else None
+    end = journal.ended()
+    finished = end if end and end.event == "finished" else None
     return {
         "subject": _subject(journal),
         "receipt": _receipt(journal, finished) if finished else {},
@@ -29,42 +33,38 @@ def revocations(state: State) -> dict[str, Any]:
     """The unsigned revocations of every release here that finished and is in force no more, or is being rolled back."""
     found = []
     for journal in state.releases():
-        entries, end = journal.entries(), journal.end()
-        passed = [number for number, entry in enumerate(entries) if _is_of(entry, "release", "finished")]
-        if not passed or (end and end["event"] == "finished"):
+        entries, end = journal.records(), journal.ended()
+        passed = [number for number, entry in enumerate(entries) if entry.is_of("release", "finished")]
+        if not passed or (end and end.event == "finished"):
             continue
-        begun = [entry for entry in entries[passed[-1] :] if _is_of(entry, "rollback", "begin")]
+        begun = [entry for entry in entries[passed[-1] :] if entry.is_of("rollback", "begin")]
         taken_back = end or (begun or entries)[-1]
-        found.append(receipts.revocation(_receipt(journal, entries[passed[-1]]), taken_back["at"]))
+        found.append(receipts.revocation(_receipt(journal, entries[passed[-1]]), taken_back.at))
     return {"revocations": found}
 
 
-def _is_of(entry: Mapping[str, Any], phase: str, event: str) -> bool:
-    return (entry["phase"], entry["event"]) == (phase, event)
-
-
 def _subject(journal: Journal) -> dict[str, Any]:
-    header, looked = journal.opening(), journal.last("preflight") or {}
-    content = looked.get("content") or {}
+    header, looked = journal.opening(), journal.newest(Preflight) or Preflight()
+    content = looked.content
     return receipts.subject(
         read_kept(journal.folder, "migrations.json"),
-        models_digest=looked.get("models_digest", ""),
+        models_digest=looked.models_digest,
         version=header.new,
         server_version=header.server_version or 0,
-        checksum=content.get("checksum", ""),
-        runtime=content.get("runtime"),
+        checksum=content.checksum if content else "",
+        runtime=plain(asdict(content.runtime)) if content else None,
     )
 
 
-def _receipt(journal: Journal, finished: Mapping[str, Any]) -> dict[str, Any]:
+def _receipt(journal: Journal, finished: Entry) -> dict[str, Any]:
     header = journal.opening()
     return receipts.make(
         _subject(journal),
         release=journal.release,
         stack=header.stack,
         environment=header.environment,
-        at=finished["at"],
-        evidence=receipts.evidence_of(journal.entries()),
+        at=finished.at,
+        evidence=receipts.evidence_of(journal.records()),
     )
 
 
@@ -72,15 +72,15 @@ def record(state: State, release: str, found: Mapping[str, Any]) -> dict[str, An
     """Note in the journal by which receipt, or by whose decision, this release goes on."""
     with state.working(release) as journal:
         journal.append("receipt", "done", **found)
-    if found.get("override"):
-        override = found["override"]
-        line = f"OVERRIDDEN by {override['who'].get('user', '?')}: {override['reason']}"
+    noted = recorded(Received, found)
+    if noted.override and noted.override.reason:
+        line = f"OVERRIDDEN by {noted.override.who.user}: {noted.override.reason}"
         return {"changed": True, "pap": {"phase": "receipt", "lines": [line], "status": "warning"}}
-    receipt = found["receipt"]
-    line = f"{receipt['environment']} passed with exactly this: release {receipt['release']} of {receipt['stack']}"
+    receipt = noted.receipt or ReceiptOf()
+    line = f"{receipt.environment} passed with exactly this: release {receipt.release} of {receipt.stack}"
     return {
         "changed": True,
-        "pap": {"phase": "receipt", "lines": [f"{line}, {receipt['at'][:16].replace('T', ' ')} UTC"]},
+        "pap": {"phase": "receipt", "lines": [f"{line}, {receipt.at[:16].replace('T', ' ')} UTC"]},
     }
 
 

@@ -14,7 +14,7 @@ from ..core.text import age, plural, seconds, size
 from ..core.visible import visible
 from ..rehearsal import Options, Subject, api_effects, expectations, rehearse, verdict
 from ..releases.journal import Journal
-from ..releases.records import Backup
+from ..releases.records import Backup, Preflight
 from ..releases.rehearsed import Online, Rehearsal, RehearsedMigration, Tried
 from . import api_watch, live_check
 from .preflight import read_kept
@@ -70,7 +70,7 @@ def _step_back(nice: int) -> None:
 
 def _subject(stack: Stack, journal: Journal, encrypt: Mapping[str, Any] | None) -> Subject:
     header = journal.opening()
-    looked = journal.last("preflight") or {}
+    looked = journal.newest(Preflight) or Preflight()
     return Subject(
         release=journal.release,
         sources=read_kept(journal.folder, "migrations.json"),
@@ -79,7 +79,7 @@ def _subject(stack: Stack, journal: Journal, encrypt: Mapping[str, Any] | None) 
         running=header.old,
         candidate=header.new,
         pending=header.pending,
-        baseline=looked.get("baseline"),
+        baseline=looked.baseline,
         backup=journal.newest(Backup),
         encryption=Encryption.of(encrypt),
         measured=expectations.measured(stack.state.releases()),

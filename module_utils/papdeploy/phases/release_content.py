@@ -7,16 +7,19 @@ meanwhile has passed nothing. An image is known by its identity, which the switc
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
 from ..app.content import Content
 from ..app.stack import AppSession, Stack
 from ..core.durable import write_durably
 from ..core.errors import VerificationFailed
+from ..core.records import plain
 from ..core.visible import visible
 from ..receipts.subject import runtime_differences
+from ..releases import parts
 from ..releases.journal import Journal
+from ..releases.records import Preflight
 from ..releases.version import Version
 
 FILE = "content.json"
@@ -60,7 +63,7 @@ def refuse_changed(stack: Stack, journal: Journal, when: str, app_session: AppSe
         return
     measured = measure(stack, journal.opening().new, app_session)
     changes = _file_changes(journal, measured.files)
-    changes += runtime_differences(recorded["runtime"], measured.runtime, "the preflight")
+    changes += runtime_differences(plain(asdict(recorded.runtime)), measured.runtime, "the preflight")
     if changes:
         raise _changed(journal, when, changes)
 
@@ -79,10 +82,9 @@ def _file_changes(journal: Journal, found: Optional[Content]) -> list[str]:
     return Content(json.loads(kept.read_text(encoding="utf-8"))).changes_to(found) if found else []
 
 
-def _recorded(journal: Journal) -> Optional[dict[str, Any]]:
+def _recorded(journal: Journal) -> Optional[parts.Content]:
     """What the preflight noted; nothing in the journal of an earlier version."""
-    found: Optional[dict[str, Any]] = (journal.last("preflight") or {}).get("content")
-    return found
+    return (journal.newest(Preflight) or Preflight()).content
 
 
 def _changed(journal: Journal, when: str, changes: list[str]) -> VerificationFailed:

@@ -110,7 +110,7 @@ def status(
 
 def _interrupted(journal: Journal) -> str:
     """What was interrupted, the release or its rollback, and in which phase: the last that it began."""
-    begun = [entry["phase"] for entry in journal.entries() if entry["event"] == "begin" and entry["phase"] != "release"]
+    begun = [entry.phase for entry in journal.records() if entry.event == "begin" and entry.phase != "release"]
     what = "the rollback of release" if begun and begun[-1].startswith("rollback") else "release"
     return f"{what} {journal.release} was interrupted " + (
         f"in {format.phase_noun(begun[-1])}" if begun else "before its first phase"
@@ -160,10 +160,10 @@ def _schema_ahead(stack: Stack) -> list[str]:
 def _unhealthy(state: State) -> str:
     """What the last rollback found of the API that it went back to, as long as no release came after it."""
     journals = state.releases()
-    end = (journals[-1].end() or {}) if journals else {}
-    if not end.get("unhealthy"):
+    end = journals[-1].ended() if journals else None
+    if end is None or not end.unhealthy:
         return ""
-    return f"when release {journals[-1].release} was rolled back, the API did not answer well: {end['unhealthy']}"
+    return f"when release {journals[-1].release} was rolled back, the API did not answer well: {end.unhealthy}"
 
 
 def _verdict(last: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -14,15 +14,51 @@ from ..backup.retention import Decision, Owner, Release, Settings, Thing
 from ..core.clock import epoch, from_epoch, now, utc_minute
 from ..core.durable import private_folder
 from ..core.errors import PapError
+from ..core.records import R, recorded
 from ..core.text import age, few, size
 from ..core.visible import visible
 from ..databases import write_snapshot
 from ..databases.managed_names import maintenance
 from ..databases.psql import Database
 from ..releases.journal import Journal, State
+from ..releases.records import Backup, Counted, Ended, RestorePoint, RolledBack, Swapped, newest
 
 FEW = 3  # names in a line
 _NO_OWNER = Owner("", "", "")
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What went, or is about to, and ``why``, by which ``run``. ``taken``: when it was made."""
+
+    kind: str = ""
+    name: str = ""
+    release: str = ""
+    bytes: Optional[int] = None
+    sha256: str = ""
+    proof: str = ""
+    taken: Optional[str] = None
+    age_days: Optional[float] = None
+    why: str = ""
+    run: str = ""
+    at: str = ""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a proof found of a backup: empty ``damage`` if it is whole."""
+
+    name: str = ""
+    sha256: str = ""
+    damage: str = ""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """The backups that a run saw for the first time, and from when on what it announced may go."""
+
+    new: tuple[str, ...] = ()
+    said: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -30,12 +66,12 @@ class Done:
     """What a run of retention did: ``lines`` for a person, ``removed`` for a journal."""
 
     lines: Sequence[str] = ()
-    removed: Sequence[Mapping[str, Any]] = ()
+    removed: Sequence[Removed] = ()
 
     def noted(self, journal: Journal) -> Done:
         """Written into the journal of the release that did it, if anything went."""
         if self.removed:
-            journal.append("retention", "done", removed=list(self.removed))
+            journal.append("retention", "done", removed=[asdict(entry) for entry in self.removed])
         return self
 
 
@@ -109,8 +145,8 @@ def dropped(stack: Stack, release: str, hold: Sequence[str], *, run: str, check_
 
 def why_removed(state: State, path: str) -> str:
     """When and why retention removed the backup ``path``; empty if it did not."""
-    gone = next((entry for entry in reversed(_entries(state, "removed")) if entry.get("name") == path), None)
-    return f"{Path(path).name} was removed at {gone['at']}: {gone['why']}" if gone else ""
+    gone = next((entry for entry in reversed(_entries(state, Removed, "removed")) if entry.name == path), None)
+    return f"{Path(path).name} was removed at {gone.at}: {gone.why}" if gone else ""
 
 
 def judged(state: State, path: str, sha256: str, damage: str) -> None:
@@ -122,16 +158,17 @@ def judged(state: State, path: str, sha256: str, damage: str) -> None:
 def rows_only_in(database: Database, journal: Journal, name: str) -> Optional[int]:
     """Rows in the database ``name``, which a rollback of that release set aside, that nothing else has: those that the
     rollback left behind, with whatever else went back, and what was written there since. None if that is not known."""
-    done, counted = journal.last("rollback", "done"), journal.last("rollback", "counted")
-    swapped = journal.last("rollback.swap") or {}
-    if done is None or counted is None or done.get("kept") != name or not counted.get("cost_certain"):
+    entries = journal.records()
+    done, counted, swapped = newest(entries, RolledBack), newest(entries, Counted), newest(entries, Swapped)
+    if done is None or counted is None or done.kept != name or not counted.cost_certain:
+        return None
+    if swapped is None or swapped.writes is None:  # an earlier version noted nothing
         return None
     try:
-        later = write_snapshot.writes(database.named(name)) - int(swapped["writes"])
-    except (PapError, KeyError, TypeError):  # it takes no connection, or an earlier version noted nothing
+        later = write_snapshot.writes(database.named(name)) - swapped.writes
+    except PapError:  # it takes no connection
         return None
-    besides = len(counted.get("besides") or [])
-    return int(counted["rows_lost"]) + besides + later if later >= 0 else None
+    return counted.rows_lost + len(counted.besides) + later if later >= 0 else None
 
 
 def _look(
@@ -183,10 +220,10 @@ def _held(thing: Thing, hold: Sequence[str]) -> str:
 
 
 def _release(journal: Journal) -> Release:
-    end = journal.end() or {}
-    entries = [journal.last(phase) or {} for phase in ("backup", "restore_point")]
-    needs = [str(entry[key]) for entry in entries for key in ("path", "sha256", "database") if entry.get(key)]
-    return Release(journal.release, str(end.get("event") or ""), str(end.get("strategy") or ""), tuple(needs))
+    end, entries = journal.ended() or Ended(), journal.records()
+    backup, point = newest(entries, Backup) or Backup(), newest(entries, RestorePoint) or RestorePoint()
+    needs = (backup.path, backup.sha256, backup.database, point.path, point.sha256, point.database)
+    return Release(journal.release, end.event, end.strategy, tuple(filter(None, needs)))
 
 
 def _databases(database: Database, state: State) -> list[Thing]:
@@ -223,8 +260,8 @@ def _time(text: Any) -> Optional[float]:
 
 def _known_of(state: State, things: Iterable[Thing]) -> list[Thing]:
     """``things`` with what is written of them: a proof found one damaged, a removal was interrupted."""
-    begun = {str(entry.get("name")) for entry in _entries(state, "removing")}
-    damage = {(e.get("name"), e.get("sha256")): str(e.get("damage") or "") for e in _entries(state, "judged")}
+    begun = {entry.name for entry in _entries(state, Removed, "removing")}
+    damage = {(entry.name, entry.sha256): entry.damage for entry in _entries(state, Judged, "judged")}
     found = []
     for thing in things:
         kind = "rest" if thing.name in begun and not Path(thing.name).exists() else thing.kind
@@ -233,19 +270,19 @@ def _known_of(state: State, things: Iterable[Thing]) -> list[Thing]:
     return found
 
 
-def _entries(state: State, event: str) -> list[dict[str, Any]]:
-    return [entry for entry in log(state).entries() if entry.get("event") == event]
+def _entries(state: State, kind: type[R], event: str) -> list[R]:
+    return [recorded(kind, entry) for entry in log(state).entries() if entry["event"] == event]
 
 
 def _seen(state: State) -> list[str]:
     """The backups that earlier runs saw, in the order in which they saw them."""
-    return [str(key) for entry in _entries(state, "done") for key in entry.get("new") or ()]
+    return [key for entry in _entries(state, Looked, "done") for key in entry.new]
 
 
 def _said(state: State) -> dict[str, float]:
     """What the last run announced, and from when on it may go."""
-    last = (_entries(state, "done") or [{}])[-1]
-    return {str(key): epoch(str(when)) for key, when in (last.get("said") or {}).items()}
+    last = (_entries(state, Looked, "done") or [Looked()])[-1]
+    return {key: epoch(when) for key, when in last.said.items()}
 
 
 def _remember(state: State, found: Found, run: str) -> None:
@@ -261,34 +298,32 @@ def _remove(stack: Stack, decisions: Iterable[Decision], run: str, at: float, *,
     """Remove what was decided so, one after the other; each is written down before it goes."""
     journal = Journal(private_folder(log(stack.state).folder))
     lines: list[str] = []
-    removed: list[Mapping[str, Any]] = []
+    removed: list[Removed] = []
     for decision in decisions:
         thing = decision.thing
         if decision.action != "remove":
             continue
-        what = {**_noted(thing, at), "why": decision.why, "run": run}
-        journal.append("retention", "removing", **what)
+        what = replace(_noted(thing, at), why=decision.why, run=run)
+        noted = {name: value for name, value in asdict(what).items() if name != "at"}
+        journal.append("retention", "removing", **noted)
         try:
             if thing.kind in ("backup", "rest"):
                 folder.remove(thing)
             else:
                 databases.drop_named(stack.database, thing.name)
         except (OSError, PapError) as error:
-            journal.append("retention", "failed", **what, message=str(error))
+            journal.append("retention", "failed", **noted, message=str(error))
             lines.append(f"{_about(decision, at)} could not be removed: {error}")
             continue
-        removed.append(journal.append("retention", "removed", **what))
+        removed.append(recorded(Removed, journal.append("retention", "removed", **noted)))
         lines.append(f"{verb} {_about(decision, at)}: {decision.why}")
     return Done(lines, removed)
 
 
-def _noted(thing: Thing, at: float) -> dict[str, Any]:
+def _noted(thing: Thing, at: float) -> Removed:
     days = round((at - thing.at) / retention.DAY_S, 2) if thing.at is not None else None
-    return {
-        **{key: getattr(thing, key) for key in ("kind", "name", "release", "bytes", "sha256", "proof")},
-        "taken": utc_minute(thing.at) if thing.at is not None else None,
-        "age_days": days,
-    }
+    taken = utc_minute(thing.at) if thing.at is not None else None
+    return Removed(thing.kind, thing.name, thing.release, thing.bytes, thing.sha256, thing.proof, taken, days)
 
 
 # What a person reads.
@@ -323,9 +358,9 @@ def _offered(state: State, found: Found) -> list[str]:
     whole = {d.thing.name for d in found.decisions if d.thing.kind == "backup" and not d.thing.trouble}
     names: dict[bool, list[str]] = {True: [], False: []}
     for journal in reversed(state.releases()):
-        if (journal.end() or {}).get("event") == "finished":
-            entries = [journal.last(phase) or {} for phase in ("restore_point", "backup")]
-            path = next((str(entry["path"]) for entry in entries if entry.get("path")), "")
+        if (journal.ended() or Ended()).event == "finished":
+            point, backup = journal.newest(RestorePoint), journal.newest(Backup)
+            path = (point.path if point else "") or (backup.path if backup else "")
             names[path in whole].append(journal.release)
     lines = [f"a restore can roll back {_named(names[True])}"] if names[True] else []
     return [*lines, *([f"no restore can roll back {_named(names[False])} any more"] if names[False] else [])]

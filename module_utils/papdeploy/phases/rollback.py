@@ -154,7 +154,7 @@ def _roll_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: 
         except PapError as error:
             journal.append("rollback", "failed", **error.as_dict())
             raise
-        away, noted = downtime.of_rollback(journal.entries()), result.as_dict()
+        away, noted = downtime.of_rollback(journal.records()), result.as_dict()
         journal.append("rollback", "done", **noted, unavailable_s=away)
         with contextlib.suppress(PapError):  # the next rehearsal clears a copy away as well
             databases.drop_created(stack.database, journal.release, ("scratch",))
@@ -368,8 +368,8 @@ def _smoke(stack: Stack, journal: Journal) -> dict[str, Any]:
 
 
 def _tried(stack: Stack, journal: Journal) -> dict[str, Any]:
-    baseline = (journal.last("preflight") or {}).get("baseline")
-    if baseline is None and journal.last("preflight"):
+    looked = journal.newest(Preflight)
+    if looked and looked.baseline is None:
         # The API did not let the smoke user in before the release either: that it is up is all there is to ask.
         return {"healthy_after_s": smoke.wait_until_healthy(stack.smoke)}
-    return smoke.run(stack.smoke, baseline).as_dict()
+    return smoke.run(stack.smoke, looked.baseline if looked else None).as_dict()

@@ -9,7 +9,7 @@ from typing import Any, Optional
 from ..app.stack import Stack
 from ..core.text import plural
 from ..releases.journal import Journal
-from ..releases.records import Begun
+from ..releases.records import Begun, Ended
 from ..releases.version import Version
 from ..schema import CheckOptions, CheckResult, Difference, compare
 from ..schema.catalog.rows import Catalog
@@ -28,10 +28,10 @@ class Ahead:
     @property
     def sentence(self) -> str:
         newest = self.releases[0]
-        end = newest.end() or {}
-        since = f"{str(end.get('at'))[:16].replace('T', ' ')} UTC"
+        end = newest.ended() or Ended()
+        since = f"{end.at[:16].replace('T', ' ')} UTC"
         how = f"since {since}, when only the image of release {newest.release} was rolled back"
-        if end.get("event") == "finished":
+        if end.event == "finished":
             how = f"release {newest.release} finished at {since}, and the API of before it was put back by hand"
         return (
             f"the schema is ahead of the API that runs ({self.running}): {how}; in force:"
@@ -82,10 +82,10 @@ def _taken_back(stack: Stack, running: Version) -> list[Journal]:
     """The releases since the last one in force whose schema stayed, the newest first."""
     found: list[Journal] = []
     for journal in reversed(stack.state.releases()):
-        end = journal.end() or {}
-        if end.get("event") == "rolled_back" and end.get("strategy") == "image" and journal.last("migrate"):
+        end = journal.ended() or Ended()
+        if end.event == "rolled_back" and end.strategy == "image" and journal.has("migrate"):
             found.append(journal)
-        elif end.get("event") == "finished":
+        elif end.event == "finished":
             header = journal.begun() or Begun()
             if not found and header.old.identity == running.identity != header.new.identity:
                 found.append(journal)

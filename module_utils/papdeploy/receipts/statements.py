@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Optional, Union
 
 from ..core.clock import epoch
+from ..core.records import plain
+from ..releases.records import Backup, DataChecked, Entry, Rehearsed, SmokeTested, Watched, newest
 
 FORMAT = 2
 KINDS = ("receipt", "revocation")
@@ -123,31 +125,31 @@ HOLDS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def evidence_of(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def evidence_of(entries: Sequence[Entry]) -> dict[str, Any]:
     """What a journal says of how a release was tested: rehearsal, backup proof, smoke test, first minute, what became
     of the data. ``holds``: which words of ``HOLDS`` are true of it; ``unmeasured``: tables that were out of sight."""
-
-    def done(phase: str) -> Mapping[str, Any]:
-        return next((e for e in reversed(entries) if e["phase"] == phase and e["event"] == "done"), {})
-
-    rehearsal, smoke, backup, watched = done("rehearse"), done("login_smoke_test"), done("backup"), done("watch")
-    data = done("data_check")
-    checks = smoke.get("checks", [])
+    rehearsal, watched = newest(entries, Rehearsed), newest(entries, Watched)
+    smoke, backup = newest(entries, SmokeTested) or SmokeTested(), newest(entries, Backup) or Backup()
+    data = newest(entries, DataChecked) or DataChecked()
     held = {
-        "rehearsed": bool(rehearsal),
-        "proven": (backup.get("proof") or {}).get("kind") == "full",
-        "measured": bool(data.get("final")) and not data.get("unmeasured"),
-        "watched": bool(watched and checks) and all(check.get("ok") for check in checks),
+        "rehearsed": rehearsal is not None,
+        "proven": backup.is_proven,
+        "measured": data.final and not data.unmeasured,
+        "watched": bool(watched and smoke.checks) and all(check.ok for check in smoke.checks),
     }
     return {
         "holds": [word for word in HOLDS if held[word]],
-        "rehearsal": {key: rehearsal.get(key) for key in ("verdict", "reversible", "old_api_works")}
+        "rehearsal": {
+            "verdict": rehearsal.verdict or None,
+            "reversible": rehearsal.reversible,
+            "old_api_works": rehearsal.old_api_works,
+        }
         if rehearsal
         else None,
-        "backup_sha256": backup.get("sha256"),
-        **({"backup_accepted": backup["accepted"]} if backup.get("accepted") else {}),
-        "checks": [check.get("name") for check in checks if check.get("ok")],
-        "endpoints": [endpoint.get("path") for endpoint in smoke.get("endpoints", [])],
-        "unmeasured": list(data.get("unmeasured") or []),
-        "watch_findings": watched.get("findings"),
+        "backup_sha256": backup.sha256 or None,
+        **({"backup_accepted": plain(backup.accepted)} if backup.accepted else {}),
+        "checks": [check.name for check in smoke.checks if check.ok],
+        "endpoints": [endpoint.path for endpoint in smoke.endpoints],
+        "unmeasured": list(data.unmeasured),
+        "watch_findings": dict(watched.findings) if watched else None,
     }

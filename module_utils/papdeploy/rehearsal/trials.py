@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable, Optional
+from typing import Callable, Optional
 
 from ..app import smoke
 from ..app.process_sockets import ProcessSockets
@@ -17,7 +17,7 @@ from ..core.records import recorded
 from ..databases.psql import Database
 from ..databases.session_watch import SessionWatch
 from ..environment.copy_environment import CopyEnvironment
-from ..releases.parts import FailureData, Smoke
+from ..releases.parts import Endpoint, FailureData, Smoke
 from ..releases.rehearsed import Tried
 from ..releases.version import Version
 
@@ -37,7 +37,7 @@ class Terms:
     made: CopyEnvironment
     rows: bool
     deadline: float
-    baseline: Optional[Sequence[Mapping[str, Any]]] = None
+    baseline: Optional[Sequence[Endpoint]] = None
 
 
 def attempt(

@@ -14,6 +14,7 @@ from ..backup.pipeline import Emit, silent
 from ..core.errors import DeadlineExceeded, PapError
 from ..core.records import recorded
 from ..environment.copy_environment import CopyEnvironment
+from ..releases.parts import Endpoint
 from ..releases.records import Backup
 from ..releases.rehearsed import LeftOut, Outward
 from ..releases.version import Version
@@ -35,7 +36,7 @@ class Subject:
     running: Version
     candidate: Version
     pending: Sequence[str]
-    baseline: Optional[Sequence[Mapping[str, Any]]] = None
+    baseline: Optional[Sequence[Endpoint]] = None
     backup: Optional[Backup] = None
     encryption: Optional[Encryption] = None
     measured: Mapping[str, float] = field(default_factory=dict)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from collections.abc import Sequence
+from typing import Optional
+
+from .records import ApiLook, Entry
 
 _KNOWN_BY = {
     "container": "its container ended at {at}",
@@ -12,18 +14,18 @@ _KNOWN_BY = {
 }
 
 
-def absence(entries: Sequence[Mapping[str, Any]]) -> Optional[Mapping[str, Any]]:
+def absence(entries: Sequence[Entry]) -> Optional[ApiLook]:
     """The last look at the API before it was stopped or switched, if it did not answer: ``since``, ``known_by``."""
-    last: Optional[Mapping[str, Any]] = None
+    last: Optional[ApiLook] = None
     for entry in entries:
-        if entry["event"] == "begin" and entry["phase"] in ("fence", "activate"):
+        if entry.event == "begin" and entry.phase in ("fence", "activate"):
             break
-        if entry["phase"] == "api" and entry["event"] == "note":
+        if isinstance(entry, ApiLook):
             last = entry
-    return None if last is None or last["answers"] else last
+    return None if last is None or last.answers else last
 
 
-def sentence(found: Mapping[str, Any]) -> str:
-    at = f"{str(found['since'])[:19].replace('T', ' ')} UTC"
-    how = _KNOWN_BY.get(str(found["known_by"]), "since {at}").format(at=at)
+def sentence(found: ApiLook) -> str:
+    at = f"{found.since[:19].replace('T', ' ')} UTC"
+    how = _KNOWN_BY.get(found.known_by, "since {at}").format(at=at)
     return f"the API was gone before it was stopped: {how}; its downtime counts from then"

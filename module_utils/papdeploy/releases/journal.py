@@ -28,7 +28,7 @@ from ..core.registry import Registry
 from ..core.regular import read_regular
 from .holder import Holder
 from .lock import Lock
-from .records import ENDS, Begun, E, Ended, Entry, entry_of, newest, newest_of
+from .records import Backup, Begun, E, Ended, Entry, Fence, RestorePoint, TakeOver, entry_of, newest, newest_of
 from .run import Run
 from .server_lock import ServerLock
 
@@ -44,6 +44,7 @@ _MOST_BYTES = 256 << 20  # of a journal
 _LONGEST_BYTES = 16 << 20  # of its first entry
 # Seconds that a clock may be set back by its daemon without a word.
 CLOCK_S = 5.0
+_TOUCHING = ("fence", "migrate", "activate")
 
 
 @dataclass(frozen=True)
@@ -142,18 +143,10 @@ class Journal:
         return next((e for e in reversed(self.entries()) if e["phase"] == phase and e["event"] == event), None)
 
     def end(self) -> Optional[dict[str, Any]]:
-        """The entry that ended the release (event in ``ENDS``), or None while it is unfinished: it has not ended, or
-        its rollback has begun since. A rollback that was called off (it has restarted the API) leaves the end valid."""
-        called_off = False
-        entry: dict[str, Any]
-        for entry in reversed(self.entries()):
-            said = (entry["phase"], entry["event"])
-            if said[0] == "release" and said[1] in ENDS:
-                return entry
-            if said == ("rollback", "begin") and not called_off:
-                return None
-            called_off = called_off or said == ("rollback.restart", "done")
-        return None
+        """The same as JSON has it."""
+        found = self.ended()
+        told = (found.at, found.phase, found.event) if found else ()
+        return next((e for e in reversed(self.entries()) if (e["at"], e["phase"], e["event"]) == told), None)
 
     def header(self) -> Mapping[str, Any]:
         """The entry that began the release; empty where a killed writer tore it."""
@@ -167,13 +160,13 @@ class Journal:
     @property
     def touched(self) -> bool:
         """Whether the release ever got as far as stopping the API or, online, as migrating beside it."""
-        return any(self.last(phase, "begin") for phase in ("fence", "migrate", "activate"))
+        return any(entry.event == "begin" and entry.phase in _TOUCHING for entry in self.records())
 
     @property
     def place(self) -> tuple[int, str]:
         """What orders the releases of a stack: their number, since a clock may go back. Those that an earlier version
         began have none, and come first, by their id."""
-        return int(self.header().get("number") or 0), self.release
+        return (self.begun() or Begun()).number, self.release
 
 
 def _entry(line: bytes) -> Optional[dict[str, Any]]:
@@ -251,7 +244,7 @@ class State:
 
     def clock_went_back(self) -> str:
         """A sentence if a release began at a time that this host's clock has yet to reach, else nothing."""
-        ahead = [(str(header["at"]), journal.release) for journal in self.releases() if (header := journal.header())]
+        ahead = [(begun.at, journal.release) for journal in self.releases() if (begun := journal.begun())]
         at, release = max(ahead, default=("", ""))
         if not at or seconds_between(now(), at) < CLOCK_S:
             return ""
@@ -276,33 +269,34 @@ class State:
         """Whether the journal of ``release`` tells that it made database ``name``: for records of a version that noted
         neither stack nor OID."""
         try:
-            entries = self.journal(release).entries()
+            entries = self.journal(release).records()
         except Refused:
             return False
-        begun = {entry["phase"] for entry in entries if entry["event"] == "begin"}
+        begun = {entry.phase for entry in entries if entry.event == "begin"}
         if not begun & set(_MAKES.get(kind, ())):
             return False
-        done = [entry for entry in entries if entry["event"] == "done" and entry["phase"] in _MAKES[kind]]
         if kind == "snap":
-            return not done or any(entry.get("database") == name for entry in done)
+            points = [entry for entry in entries if isinstance(entry, RestorePoint)]
+            return not points or any(point.database == name for point in points)
         if kind != "fenced":
             return True
-        oids = {entry.get("oid") for entry in done} | {(self.journal(release).last("backup") or {}).get("database_oid")}
+        found = [entry.oid for entry in entries if isinstance(entry, Fence)]
+        oids = {*found, *(entry.database_oid for entry in entries if isinstance(entry, Backup))}
         return not oids - {None} or oid in oids
 
     def _last_user(self) -> str:
         """The name of the stack whose release is the newest here."""
-        return next((str(j.header()["stack"]) for j in reversed(self.releases()) if j.header().get("stack")), "")
+        return next((found.stack for j in reversed(self.releases()) if (found := j.begun()) and found.stack), "")
 
     def unfinished(self) -> Optional[Journal]:
         """The release that has begun and has not ended, if there is one."""
-        return next((journal for journal in reversed(self.releases()) if journal.end() is None), None)
+        return next((journal for journal in reversed(self.releases()) if journal.ended() is None), None)
 
     def last_finished(self) -> Optional[Journal]:
         """The newest release that is in force: it finished and was not rolled back later."""
         for journal in reversed(self.releases()):
-            end = journal.end()
-            if end and end["event"] == "finished":
+            end = journal.ended()
+            if end and end.event == "finished":
                 return journal
         return None
 
@@ -310,10 +304,10 @@ class State:
         """The release of which only the image was rolled back, as long as none has finished or begun after it: until
         then its database can follow."""
         for journal in reversed(self.releases()):
-            end = journal.end()
-            if end is None or end["event"] == "finished":
+            end = journal.ended()
+            if end is None or end.event == "finished":
                 return None
-            if end["event"] == "rolled_back" and end.get("strategy") == "image":
+            if end.event == "rolled_back" and end.strategy == "image":
                 return journal
         return None
 
@@ -321,9 +315,9 @@ class State:
         """The newest release that says in its end what schema it left, and that schema's fingerprint: one that
         finished, or one whose image alone was rolled back. Any other rollback strategy leaves the schema of before."""
         for journal in reversed(self.releases()):
-            known = (journal.end() or {}).get("schema_fingerprint")
-            if known:
-                return journal, str(known)
+            end = journal.ended()
+            if end and end.schema_fingerprint:
+                return journal, end.schema_fingerprint
         return None
 
     def begin(self, who: Mapping[str, Any], **header: Any) -> Journal:
@@ -356,7 +350,7 @@ class State:
         """End a release that has touched nothing, because of ``error``, and give its lock back. Where the disk does not
         let that be noted, the next run ends it."""
         with storage.on_the_way_out(), contextlib.suppress(StorageFailed):
-            if journal.end() is None:
+            if journal.ended() is None:
                 journal.append("release", "refused", message=error.message, strategy="nothing")
             self.lock.release(journal.release)
         error.data["ended"] = True
@@ -379,13 +373,13 @@ class State:
         path = self.releases_folder / release
         if not (path / "journal.jsonl").is_file():
             return ""
-        entries = [entry for entry in Journal(path).entries() if entry["phase"] != "release"]
-        begun = next((entry for entry in reversed(entries) if entry["event"] == "begin"), None)
+        entries = [entry for entry in Journal(path).records() if entry.phase != "release"]
+        begun = next((entry for entry in reversed(entries) if entry.event == "begin"), None)
         if begun is None:
             return "before its first phase"
         later = entries[entries.index(begun) + 1 :]
-        ended = any(e["phase"] == begun["phase"] and e["event"] in ("done", "failed") for e in later)
-        return f"{'after' if ended else 'in'} phase {begun['phase']}"
+        ended = any(entry.phase == begun.phase and entry.event in ("done", "failed") for entry in later)
+        return f"{'after' if ended else 'in'} phase {begun.phase}"
 
     def took_over(self, held: Holder, by: Run, why: str) -> None:
         """Note in the release's journal that ``by`` has taken it over; ``why`` its run counted as alive, if it did."""
@@ -393,8 +387,8 @@ class State:
         if (path / "journal.jsonl").is_file():
             Journal(path).append("release", "taken_over", by=by.as_dict(), of=held.run.as_dict(), alive=why)
 
-    def taken_over(self, release: str, run: Run) -> Optional[dict[str, Any]]:
+    def taken_over(self, release: str, run: Run) -> Optional[TakeOver]:
         """The newest note that ``release`` was taken over from ``run``: ``at`` and ``by``."""
-        notes = Journal(self.releases_folder / release).entries()
-        taken = (e for e in reversed(notes) if (e["phase"], e["event"]) == ("release", "taken_over"))
-        return next((entry for entry in taken if Run.of(entry["of"]).same(run)), None)
+        notes = reversed(Journal(self.releases_folder / release).records())
+        taken = (entry for entry in notes if isinstance(entry, TakeOver))
+        return next((entry for entry in taken if Run.of(entry.of).same(run)), None)

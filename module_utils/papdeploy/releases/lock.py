@@ -27,6 +27,7 @@ from ..core.errors import PapError, Refused, StorageFailed, TakenOver, Unavailab
 from ..core.processes import MARK, Place, Process, end, since_boot
 from . import keeper
 from .holder import Holder, Remains, alive, lock_file, read
+from .records import TakeOver
 from .run import Run
 from .server_lock import ServerLock
 
@@ -46,7 +47,7 @@ class Notes(Protocol):
     def took_over(self, held: Holder, by: Run, why: str) -> None:
         """Note that ``by`` has taken the lock of ``held`` over; ``why`` it was thought alive, if it was."""
 
-    def taken_over(self, release: str, run: Run) -> Optional[Mapping[str, Any]]:
+    def taken_over(self, release: str, run: Run) -> Optional[TakeOver]:
         """By whom, and when, the release was taken over from ``run``."""
 
 
@@ -233,7 +234,7 @@ class Lock:
     def _refuse_if_taken_over(self, release: str) -> None:
         found = self._notes.taken_over(release, self.run) if self._notes and release else None
         if found:
-            raise _taken_over(release, str(Run.of(found["by"])), str(found["at"]), "")
+            raise _taken_over(release, str(Run.of(found.by)), found.at, "")
 
     def _judged(self, held: Optional[Holder], take_over: bool) -> str:
         """Why the run that is to be followed counts as alive, if it may be followed all the same."""

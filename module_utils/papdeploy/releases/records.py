@@ -70,7 +70,7 @@ class Ended(Entry):
 
 
 @dataclass(frozen=True)
-class TakenOver(Entry):
+class TakeOver(Entry):
     """Another run took the release over: ``by`` and ``of`` are runs as :class:`~.run.Run` has them."""
 
     by: Mapping[str, Any] = field(default_factory=dict)
@@ -119,6 +119,7 @@ class Backup(Entry):
     accepted: tuple[Accepted, ...] = ()
     notes: tuple[str, ...] = ()
     scratch: str = ""
+    database: str = ""
     content_hash: str = ""
     database_oid: Optional[int] = None
 
@@ -314,7 +315,7 @@ ENDS = ("finished", "rolled_back", "refused", "abandoned", "rehearsed")
 _KINDS: Mapping[tuple[str, str], type[Entry]] = {
     ("release", "begin"): Begun,
     **{("release", event): Ended for event in ENDS},
-    ("release", "taken_over"): TakenOver,
+    ("release", "taken_over"): TakeOver,
     ("preflight", "done"): Preflight,
     ("api", "note"): ApiLook,
     ("backup", "done"): Backup,

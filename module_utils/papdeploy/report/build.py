@@ -75,11 +75,11 @@ def build_from(
     rehearsed = newest(entries, Rehearsed) or Rehearsed()
     migrated = newest(entries, Migrated) or Migrated()
     origin = spans.origin_of(entries)
-    gone = absence(told)
-    away = ApiAbsence(str(gone["since"]), sentence(gone)) if gone else None
+    gone = absence(entries)
+    away = ApiAbsence(gone.since, sentence(gone)) if gone else None
     unavailable_s = end.unavailable_s if isinstance(end, Ended) else None
     if unavailable_s is None and end:
-        unavailable_s = downtime.of_failed_deploy(told)
+        unavailable_s = downtime.of_failed_deploy(entries)
     report: dict[str, Any] = {
         "format": FORMAT,
         "release": header.release or None,

@@ -62,7 +62,7 @@ def row(journal: Journal) -> Row:
         failed=failed.phase if failed else None,
         message=failed.message or None if failed else None,
         seconds=_seconds(begun, deployed),
-        unavailable_s=downtime.of_failed_deploy(journal.entries()) if away is None else away,
+        unavailable_s=downtime.of_failed_deploy(journal.records()) if away is None else away,
         # Before a release has finished no watcher runs yet, and none is missing.
         watch=rules.status(journal.folder).state if end and end.event == "finished" else "none",
     )

@@ -356,14 +356,14 @@ def test_a_receipt_says_what_was_out_of_sight(
         user.autocommit = False
         user.cursor().execute(deed)
         said = data_check.check(stack, journal, data_check.AT_END, final=True)
-        evidence = receipts.evidence_of(journal.entries())
+        evidence = receipts.evidence_of(journal.records())
         assert evidence["unmeasured"] == tables and ("measured" in evidence["holds"]) is not bool(tables)
         assert len(said) == len(tables) and all(name in line for name, line in zip(tables, said, strict=True))
         user.rollback()
     if "PREPARE" in deed:
         server.sql("ROLLBACK PREPARED 'left'", live.conninfo.dbname)
     data_check.check(stack, journal, data_check.AT_END, final=True)
-    assert receipts.evidence_of(journal.entries())["holds"] == ["measured"]
+    assert receipts.evidence_of(journal.records())["holds"] == ["measured"]
 
 
 def test_short_transactions_are_no_reason_to_wait(
@@ -391,7 +391,7 @@ def test_short_transactions_are_no_reason_to_wait(
         for each in writing:
             each.result()
     assert said == [] and took < 20
-    assert receipts.evidence_of(journal.entries())["holds"] == ["measured"]
+    assert receipts.evidence_of(journal.records())["holds"] == ["measured"]
 
 
 def test_a_table_that_an_open_transaction_has_emptied_is_not_called_whole(

@@ -97,7 +97,7 @@ def test_a_good_api_passes(api: Api) -> None:
         "GET /policies/",
     ]
     assert not found.failed
-    assert found.endpoints[0]["before"] == found.endpoints[0]["after"] == 200
+    assert found.endpoints[0].before == found.endpoints[0].after == 200
 
 
 BAD: dict[str, Callable[[Api], object]] = {
@@ -174,7 +174,7 @@ def test_data_by_name_is_no_shape(api: Api, by_name: dict[str, Any]) -> None:
     api.answers["/a"] = (200, {"sessions": by_name, "total": 1})
     config = api.config("/a")
     before = smoke.baseline(config).endpoints
-    assert before and before[0]["shape"] == {"sessions": {"*": {"id": "int"}}, "total": "int"}
+    assert before and before[0].shape == {"sessions": {"*": {"id": "int"}}, "total": "int"}
     api.answers["/a"] = (200, {"sessions": {"b": {"id": 7}}, "total": 1})
     assert not smoke.run(config, before).failed
     api.answers["/a"] = (200, {"sessions": [], "total": 1})

@@ -13,6 +13,7 @@ import pytest
 from papdeploy.app import smoke
 from papdeploy.core import http
 from papdeploy.core.errors import Unhealthy
+from papdeploy.releases.parts import Endpoint
 from support.hostile_http import KINDS, SAID_BACK, Hostile, _ok, mutations, said_back, sends
 
 PATHS = ("/health", "/auth/login", "/auth/me", "/policies/")
@@ -53,7 +54,7 @@ def test_every_fault_is_an_answer_with_its_reason(hostile: Hostile, kind: str) -
 def smoke_test_fails(hostile: Hostile, path: str, kind: str) -> None:
     """With that fault at that path, and says so."""
     hostile.bad = {path: kind}
-    before = [{"path": "/policies/", "status": 200, "ms": 1, "shape": [{"id": "int"}]}]
+    before = [Endpoint("/policies/", 200, 1, [{"id": "int"}])]
     with pytest.raises(Unhealthy) as failed:
         smoke.run(config(hostile, 0.4), before)
     reason = f"{KINDS[kind][1]}|no complete answer within"  # which a busy machine comes to before the fault itself
@@ -152,7 +153,7 @@ def test_a_token_that_is_said_back_is_not_shown(hostile: Hostile, form: str) -> 
 def test_half_a_surrogate_pair_can_be_kept(hostile: Hostile) -> None:
     hostile.spoken = lambda server, peer: peer.sendall(_ok(b'{"\\ud800": 1, "access_token": "\\udfff"}'))
     (found,) = smoke.look_at_endpoints(config(hostile), "")
-    assert str(found["shape"]).encode() and found["problem"] == ""
+    assert str(found.shape).encode() and found.problem == ""
 
 
 def test_a_page_that_is_no_json_may_be_so(hostile: Hostile) -> None:
@@ -202,7 +203,7 @@ def test_nothing_that_a_server_sends_is_a_defect_of_ours(hostile: Hostile) -> No
     ],
 )
 def test_an_endpoint_that_says_nothing_any_more_is_worse(hostile: Hostile, answer: bytes, said: str) -> None:
-    before = [{"path": "/policies/", "status": 200, "ms": 1, "shape": [{"id": "int"}]}]
+    before = [Endpoint("/policies/", 200, 1, [{"id": "int"}])]
     hostile.bad = {"/policies/": "made up"}
     KINDS["made up"] = (lambda server, peer: peer.sendall(answer), "")
     try:

@@ -20,7 +20,7 @@ from papdeploy.migrations.cli.results import Event
 from papdeploy.phases import migrate, preflight, progress, rehearse
 from papdeploy.rehearsal import verdict
 from papdeploy.releases import parts
-from papdeploy.releases.parts import SchemaCheck
+from papdeploy.releases.parts import Endpoint, SchemaCheck
 from papdeploy.releases.rehearsed import BlockingLock, Online, Rehearsal, RehearsedMigration, Tried
 from papdeploy.schema.differences.result import CheckResult, Difference
 from support import report_samples
@@ -68,7 +68,7 @@ MESSAGES: dict[str, Callable[[int], Any]] = {
     "rehearse one": lambda n: rehearse._one(_migration(n)),
     "rehearse trial": lambda n: rehearse._tried("the new API", _tried(n)),
     "rehearse online": lambda n: rehearse._online(Online(False, ("a",) * (n + 1)), ""),
-    "baseline": lambda n: preflight._baseline_line(Baseline([{"path": "/", "status": 200, "problem": ""}] * n)),
+    "baseline": lambda n: preflight._baseline_line(Baseline((Endpoint("/", 200),) * n)),
     "schema": _schema,
     "schema check": lambda n: CheckResult(False, [_difference()] * n, checked={}).summary(),
     "watch": lambda n: rules.told(report_samples.watch(records=n, requests=n, findings=[])),

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from papdeploy import receipts
 from papdeploy.core.errors import Refused, Unavailable
+from papdeploy.releases.records import entry_of
 from papdeploy.releases.version import Version
 
 AT = "2025-03-01T12:00:00.000Z"
@@ -227,14 +228,14 @@ def test_the_evidence_of_a_journal() -> None:
         {"phase": "login_smoke_test", "event": "done", "checks": [{"name": "login", "ok": True}],
          "endpoints": [{"path": "/policies/"}]},
     ]  # fmt: skip
-    made = receipts.evidence_of(entries)
+    made = receipts.evidence_of([*map(entry_of, entries)])
     assert made["rehearsal"]["verdict"] == "good" and made["checks"] == ["login"]
     assert made["endpoints"] == ["/policies/"] and made["backup_sha256"] is None
     assert receipts.evidence_of([])["rehearsal"] is None
     assert "backup_accepted" not in made
     accepted = [{"difference": "0a1b2c3d4e5f", "sentence": "s", "reason": "r", "until": "2999-12-31"}]
     backup: dict[str, Any] = {"phase": "backup", "event": "done", "sha256": "x", "accepted": accepted}
-    assert receipts.evidence_of([*entries, backup])["backup_accepted"] == accepted
+    assert receipts.evidence_of([*map(entry_of, [*entries, backup])])["backup_accepted"] == accepted
 
 
 REVOKED = "2025-03-02T12:00:00.000Z"
@@ -325,7 +326,7 @@ MEASURED = entry("data_check", final=True, unmeasured=[])
     ],
 )
 def test_what_a_receipt_holds_and_what_is_demanded_of_it(entries: list[dict[str, Any]], held: list[str]) -> None:
-    evidence = receipts.evidence_of(entries)
+    evidence = receipts.evidence_of([*map(entry_of, entries)])
     assert evidence["holds"] == held
     made = {**receipt(), "evidence": evidence}
     for word, (said, _) in receipts.HOLDS.items():

@@ -150,28 +150,28 @@ def test_the_deadline_is_a_multiple_of_the_rehearsed_time(migrate_s: float, limi
 )
 def test_what_strays_is_twice_as_long_and_a_second_more(predicted: float, actual: float, strays: bool) -> None:
     assert verdict.strays(predicted, actual) is strays
-    lines, said = rehearsal_limits.against({"phases": {"migrate": predicted}}, actual)
+    lines, said = rehearsal_limits.against(Rehearsal(phases={"migrate": predicted}), actual)
     assert said is strays
     assert ("find out why" in lines[0]) is strays
-    assert ("find out why" in rehearsal_limits.expected({"expected_unavailable_s": predicted}, actual)) is strays
+    assert ("find out why" in rehearsal_limits.expected(Rehearsal(expected_unavailable_s=predicted), actual)) is strays
 
 
 def test_without_a_rehearsal_the_configured_limits_hold_and_online_is_refused() -> None:
     assert rehearsal_limits.limit_s(None, 900.0) == 900.0
-    assert rehearsal_limits.limit_s({"deadline_s": 30.0}, 900.0) == 30.0
+    assert rehearsal_limits.limit_s(Rehearsal(deadline_s=30.0), 900.0) == 30.0
     assert rehearsal_limits.against(None, 1.0) == ([], False)
     assert rehearsal_limits.lock_timeout_s(5.0, online=True) == 1.0
     assert rehearsal_limits.lock_timeout_s(5.0, online=False) == 5.0
-    rehearsal_limits.refuse_unsafe({"online": {"safe": True, "why": []}})
+    rehearsal_limits.refuse_unsafe(Rehearsal(online=Online(True)))
     with pytest.raises(Refused, match="was not rehearsed"):
         rehearsal_limits.refuse_unsafe(None)
     with pytest.raises(Refused, match="rewrites users"):
-        rehearsal_limits.refuse_unsafe({"online": {"safe": False, "why": ["m rewrites users"]}})
+        rehearsal_limits.refuse_unsafe(Rehearsal(online=Online(False, ("m rewrites users",))))
 
 
 def test_a_deadline_says_what_was_rehearsed() -> None:
     error = DeadlineExceeded("It did not end.", hint="Look.")
-    rehearsal_limits.explain_deadline(error, {"phases": {"migrate": 0.4}}, 30.0)
+    rehearsal_limits.explain_deadline(error, Rehearsal(phases={"migrate": 0.4}), 30.0)
     assert "The rehearsal took 0.4 s; 30 s is the limit" in error.hint
 
 
