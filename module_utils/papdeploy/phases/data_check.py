@@ -22,8 +22,9 @@ from ..databases import definitions, loss_rules, relation_losses, write_snapshot
 from ..databases.definitions import Definitions
 from ..databases.live_state import LEDGER_SCHEMA
 from ..databases.psql import Session
-from ..databases.relation_losses import Baseline, Comparison, Loss
+from ..databases.relation_losses import Baseline, Comparison
 from ..releases.journal import Journal
+from ..releases.records import Failed
 from ..rollback import Facts
 
 R = TypeVar("R")
@@ -143,12 +144,12 @@ AT_END = "before it finished"
 def noted_in(facts: Facts, journal: Journal, stack: Stack) -> Facts:
     """``facts`` with what a rollback needs to know of it."""
     reverted = journal.last("rollback.downgrade", "begin")  # what a downgrade takes away, the release did not lose
-    failed = journal.last("data_check", "failed") or {}
+    failed = [entry for entry in journal.records() if isinstance(entry, Failed) and entry.phase == "data_check"]
     return replace(
         facts,
         data=None if reverted else kept(journal),
         definitions=None if reverted else kept_definitions(journal),
-        noted=tuple(Loss.from_dict(loss) for loss in failed.get("lost") or []),
+        noted=failed[-1].data.lost if failed else (),
         may_delete=tuple(stack.may_delete) if stack.environment != "development" else None,
         # Within the deploy itself no person can be asked, and what was written since stays readable in quarantine.
         deploying=not any(e["phase"] == "release" and e["event"] == "finished" for e in journal.entries()),
