@@ -23,7 +23,7 @@ from papdeploy.sites.host import HostSite  # noqa: E402
 from support import postgres_servers as servers  # noqa: E402
 
 # About a third each: narrow rows with indexes, text and JSON of an audit log, random bytes that hardly compress.
-FILL = """
+FILL = """SET search_path = public;
 CREATE TABLE users (id serial PRIMARY KEY, name text NOT NULL UNIQUE, email text, created timestamptz, active bool);
 CREATE TABLE audit (id bigserial PRIMARY KEY, user_id int, at timestamptz, action text, detail jsonb);
 CREATE TABLE policies (id uuid PRIMARY KEY, body text, hash bytea, version numeric);

@@ -106,13 +106,20 @@ def deploy(home: Path, state: dict[str, Any], *extra: str) -> dict[str, Any]:
 def forecast(entries: list[dict[str, Any]]) -> dict[str, tuple[float, float]]:
     """By phase, and for the whole, what the rehearsal foretold of the downtime and what the journal measured."""
     from papdeploy.releases import downtime
+    from papdeploy.releases.records import entry_of
 
     told = next(entry for entry in entries if (entry["phase"], entry["event"]) == ("rehearse", "done"))
     real = phases(entries)
     active = next(entry for entry in entries if (entry["phase"], entry["event"]) == ("activate", "done"))
     real["activate"] = active["healthy_after_s"]
     found = {name: (seconds, real[name]) for name, seconds in told["phases"].items() if name in real}
-    return {**found, "API unavailable": (told["expected_unavailable_s"], downtime.of_deploy(entries) or 0.0)}
+    return {
+        **found,
+        "API unavailable": (
+            told["expected_unavailable_s"],
+            downtime.of_deploy([entry_of(entry) for entry in entries]) or 0.0,
+        ),
+    }
 
 
 def in_containers(runs: int) -> None:

@@ -16,10 +16,12 @@ from typing import Any, cast
 
 from backup_support import Cost, fill, machine, server, shell, timed, with_clients
 from papdeploy import backup, databases, rollback
+from papdeploy.core.records import as_object
 from papdeploy.databases import content_digest
 from papdeploy.databases.psql import Database
 from papdeploy.rollback import restore_point
 from support.postgres_servers import Server
+from support.rollback import facts_of
 
 
 class NoApi:
@@ -69,21 +71,21 @@ def strategy(running: Server, live: Database, folder: Path, kind: str, by_hand: 
     behind = databases.must_be_fenced(live, release)
     made, point = timed(
         running,
-        lambda: restore_point.make(behind, release, live="bench", backup=taken.as_dict(), kind=kind, stack="bench"),
+        lambda: restore_point.make(behind, release, live="bench", backup=str(taken.path), kind=kind, stack="bench"),
     )
-    behind.execute("ALTER TABLE users ADD COLUMN broken int; UPDATE users SET active = false WHERE id % 50 = 0")
+    behind.execute("ALTER TABLE public.users ADD COLUMN broken int; UPDATE public.users SET active = false WHERE id % 50 = 0")
     lift, lifted = timed(running, lambda: databases.unfence(live, release))
     behind_migration(running, release)
-    facts: dict[str, Any] = {
-        "release": release, "restore_point": point, "backup": taken.as_dict(), "unfence": lifted, "switched": True,
-        "identity": {"stack": "bench"},
-    }  # fmt: skip
+    facts = facts_of(
+        {"release": release, "restore_point": as_object(point), "backup": taken.as_dict(), "unfence": lifted, "switched": True,
+         "identity": {"stack": "bench"}}
+    )  # fmt: skip
     hooks = rollback.Hooks(lambda name: {}, lambda strategy: None, dict, lambda *a: None)
     choose, plan = timed(running, lambda: rollback.choose(live, facts))
     assert not plan.refused, plan
     seconds, result = timed(running, lambda: rollback.run(plan, database=live, api=api, facts=facts, hooks=hooks))
     print(
-        f"  ours by {result['strategy']:8} {choose + seconds}, of it the plan {choose.wall:.1f} s"
+        f"  ours by {result.strategy:8} {choose + seconds}, of it the plan {choose.wall:.1f} s"
         f" (earlier: fence {fence.wall:.2f} s, restore point {made.wall:.1f} s, lifting the fence {lift.wall:.2f} s)"
     )
     print(f"    / by hand: {(choose + seconds).ratio(by_hand)}")
