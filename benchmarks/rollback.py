@@ -73,7 +73,9 @@ def strategy(running: Server, live: Database, folder: Path, kind: str, by_hand: 
         running,
         lambda: restore_point.make(behind, release, live="bench", backup=str(taken.path), kind=kind, stack="bench"),
     )
-    behind.execute("ALTER TABLE public.users ADD COLUMN broken int; UPDATE public.users SET active = false WHERE id % 50 = 0")
+    behind.execute(
+        "ALTER TABLE public.users ADD COLUMN broken int; UPDATE public.users SET active = false WHERE id % 50 = 0"
+    )
     lift, lifted = timed(running, lambda: databases.unfence(live, release))
     behind_migration(running, release)
     facts = facts_of(
