@@ -70,18 +70,30 @@ def _compared(stack: Stack, release: str, options: Mapping[str, Any]) -> dict[st
             differences=found["differences"],
             lines=_lines(result_from_dict(found)),
         )
+    result = result_from_dict(found)
     tables = plural(found["checked"]["tables"], "table")
-    number = len(found["differences"])
-    but = f"; {plural(number, 'difference')} failing nothing:" if number else ""
     newer = ", apart from what newer migrations changed" if ahead else ""
-    lines = [f"the database matches the models ({tables}){newer}{but}", *_lines(result_from_dict(found))]
+    matches = f"the database matches the models ({tables}){newer}"
+    lines = [f"{matches}{_harmless(result, brief=bool(release))}", *_lines(result, brief=bool(release))]
     return {**found, "pap": {"phase": "validate", "lines": lines}}
 
 
-def _lines(result: CheckResult) -> list[str]:
-    """Each difference with its repair, also those that fail nothing; what is allowed; what the check has to say."""
+def _harmless(result: CheckResult, *, brief: bool) -> str:
+    """How many differences fail nothing; ``brief``: those that are only notes are counted and not listed."""
+    notes = sum(difference.severity == "note" for difference in result.differences) if brief else 0
+    listed = len(result.differences) - notes
+    counted = [f"{plural(listed, 'difference')} failing nothing"] if listed else []
+    counted += [f"{plural(notes, 'note')} that check.yml lists"] if notes else []
+    return f"; {', '.join(counted)}{':' if listed else ''}" if counted else ""
+
+
+def _lines(result: CheckResult, *, brief: bool = False) -> list[str]:
+    """Each difference with its repair, also those that fail nothing, but no notes if ``brief``; what is allowed; what
+    the check has to say."""
     lines = []
     for difference in result.differences:
+        if brief and difference.severity == "note":
+            continue
         lines.append(f"{difference.severity}: {difference.sentence()}")
         lines += [f"  {line}" for statement in difference.repair for line in statement.splitlines()]
     lines += [

@@ -130,11 +130,11 @@ class Comparison:
 
         repair = [said("GRANT TO", role, right) for role, right in sorted(wanted - present)]
         repair += [said("REVOKE FROM", role, right) for role, right in sorted(present - wanted)]
-        words = [
-            ", ".join(f"{role} may {right}" for role, right in sorted(side)) or "none" for side in (wanted, present)
-        ]
+        sides = [", ".join(f"{role} {right}" for role, right in sorted(side)) for side in (wanted, present)]
+        words = [f"rights of single roles ({side})" if side else "no right of a single role" for side in sides]
+        # Models cannot give rights: what was given beside them is the operator's, and no fault of a migration.
         why = "a role has a right on the column, whatever it may do with the table"
-        self.add("column_grant", label, f"single roles: {words[0]}", f"single roles: {words[1]}", repair, why=why)
+        self.add("column_grant", label, words[0], words[1], repair, severity="" if wanted else "note", why=why)
 
     def compare_owners(self, rows: Sequence[tuple[str, str, Described, str]]) -> None:
         """Objects (prefix, name, row, sql_name) that belong to another role than ``options.owner`` or the rest."""
