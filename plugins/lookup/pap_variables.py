@@ -58,6 +58,7 @@ _ROLES = Path(__file__).resolve().parents[2] / "roles"
 _INTERNAL = ("pap_stack", "pap_who", "pap_release", "pap_phase", "status_acknowledge")
 _INTERNAL_PREFIXES = ("pap_sandbox_", "pap_hook_before_", "pap_hook_after_")
 _MARKUP = re.compile(r"\b[A-Z]\(([^)]*)\)")
+_SKIPS_OURS = ("always", "all", "tagged", "untagged")
 _ALONE = {
     "the preflight": "deploy.yml --check",
     "a backup": "backup.yml",
@@ -93,9 +94,10 @@ class LookupModule(LookupBase):
 def partial(arguments: Mapping[str, Any]) -> Iterator[str]:
     """A sentence if the command line, as ``ansible.context`` has it, runs only a part of a playbook."""
     tags = [tag for tag in arguments.get("tags") or () if tag != "all"]
+    skipped = [tag for tag in arguments.get("skip_tags") or () if tag in _SKIPS_OURS]  # any other has no effect here
     for option, value in (
         ("--tags", ",".join(tags)),
-        ("--skip-tags", ",".join(arguments.get("skip_tags") or ())),
+        ("--skip-tags", ",".join(skipped)),
         ("--start-at-task", arguments.get("start_at_task")),
     ):
         if value:

@@ -28,6 +28,7 @@ REMOTE = "tests/scenarios/test_docker_remote.py::test_a_stack_behind_ssh_is_depl
 NIGHTS = "tests/scenarios/test_retention_playbooks.py::test_nights_without_proof_lose_nothing_and_say_all"
 COLLECTION = "tests/contracts/test_collection.py::test_a_playbook_runs_from_it"
 COMPOSED = "tests/integration/app/test_docker_compose.py::test_two_names_are_enough"
+REPAIRED = "tests/integration/schema/test_command.py::test_a_repair_script_is_written_and_applied_with_psql"
 SCENARIO = "tests/scenarios/test_molecule.py::test_scenario"
 ELSEWHERE = {
     "ansible-playbook backup.yml -l staging --check": NIGHTS,
@@ -68,6 +69,10 @@ ELSEWHERE = {
     "python tools/generate_reference.py": "tests/contracts/test_reference.py::test_the_reference_is_current",
     "python docs/ci/pull_request.py --base origin/main --database-url postgresql://postgres:postgres@localhost/ci"
     " --models app.models:Base": "tests/integration/playbooks/test_ci_pull_request.py::test_models_that_do_not_match",
+    "python check_db_schema.py --models app.models:Base --format sql --output repair.sql": REPAIRED,
+    'psql "$DATABASE_URL" -v ON_ERROR_STOP=1 -f repair.sql': REPAIRED,
+    "python check_db_schema.py --models app.models:Base --format sql --rename users.fullname=users.full_name":
+        "tests/integration/schema/test_command.py::test_a_rename_that_is_told_keeps_the_rows",
     "python docs/ci/comment.py github plan.md": "tests/contracts/test_ci_examples.py::test_the_plan_becomes_one_comment",
 }  # fmt: skip
 NOT_HERE = {
@@ -76,6 +81,8 @@ NOT_HERE = {
     "ansible-playbook watch.yml -l production": "watch.yml -l staging on a fleet's inventory: the same play for more hosts",
     "make test": "it is what runs these tests",
     "make bench": "measures for most of an hour",
+    "python benchmarks/repairs.py": "measures for minutes; tests/integration/schema/test_repairs_close.py takes some of its pairs",
+    "python -m papdeploy baseline --dry-run": "tests/integration/migrations/test_baseline.py calls what it calls, with dry_run",
     "python benchmarks/deploy.py": "measures for minutes; the deploys in it are those of the scenarios",
     "ansible-builder build --tag pap-deploy-ee --file execution-environment.yml": "its base image and Galaxy are remote; tests/contracts/test_execution_environment.py makes the recipe",
     "python3 -m venv .venv && . .venv/bin/activate": "the tests run in the environment that it makes",

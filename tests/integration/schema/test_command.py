@@ -319,6 +319,32 @@ def test_the_proposed_repairs_as_one_script_repair(stack: Stack) -> None:
     assert stack.run().returncode == 0
 
 
+def test_a_repair_script_is_written_and_applied_with_psql(stack: Stack) -> None:
+    """As docs/schema-check.md has it: check_db_schema.py with --format sql --output repair.sql, then psql -f repair.sql."""
+    damage(stack)
+    stack.sql("DROP INDEX ix_settings_user_id")
+    assert stack.run("--format", "sql", "--output", "repair.sql").returncode == 1
+    applied = subprocess.run(
+        [stack.server.bin_dir / "psql", stack.url, "-v", "ON_ERROR_STOP=1", "-f", stack.folder / "repair.sql"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert applied.returncode == 0, applied.stderr
+    assert stack.run().returncode == 0
+
+
+def test_a_rename_that_is_told_keeps_the_rows(stack: Stack) -> None:
+    """check_db_schema.py --format sql --rename users.login=users.username, where the old name is in the database."""
+    stack.sql("ALTER TABLE settings RENAME value TO old_value")
+    stack.sql("INSERT INTO settings (old_value) VALUES ('kept')")
+    script = stack.run("--format", "sql", "--rename", "settings.old_value=settings.value").stdout
+    assert "RENAME COLUMN old_value TO value" in script, script
+    for statement in script.splitlines():
+        if statement and not statement.startswith("--"):
+            stack.sql(statement)
+    assert stack.server.sql("SELECT value FROM settings", stack.database) == [("kept",)]
+    assert stack.run().returncode == 0
+
+
 @pytest.mark.parametrize(
     ("fail_on", "code"), [("note", 1), ("warning", 1), ("error", 0), ("never", 0)], ids=lambda value: str(value)
 )

@@ -123,7 +123,8 @@ def test_an_empty_value_is_refused_where_there_is_no_empty_default() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "option"),
-    [({"tags": ["backup"]}, "--tags backup"), ({"tags": ["all"], "skip_tags": ["watch", "a"]}, "--skip-tags watch,a"),
+    [({"tags": ["backup"]}, "--tags backup"), ({"tags": ["all"], "skip_tags": ["watch", "always", "untagged"]}, "--skip-tags always,untagged"),
+     ({"tags": ["all"], "skip_tags": ["molecule-notest", "notest"]}, ""),
      ({"tags": ("all",), "start_at_task": "Migrate (4/9)"}, "--start-at-task Migrate (4/9)"),
      ({"tags": ("all",), "skip_tags": [], "start_at_task": None}, ""), ({}, "")],
 )  # fmt: skip
