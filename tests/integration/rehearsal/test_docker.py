@@ -116,6 +116,7 @@ def untouched(running: pap_stack.Stack) -> Iterator[None]:
     assert look() == before
 
 
+@pytest.mark.nightly  # the scenario docker-deploy rehearses a good image too
 def test_a_good_image_is_tried_beside_the_one_that_runs(
     running: pap_stack.Stack, tmp_path: Path, untouched: None
 ) -> None:
