@@ -95,10 +95,7 @@ def _run(module: AnsibleModule, code: str, name: str, work: Callable[[Any, Any],
     try:
         result = redactor.shown(work(imported, redactor))
     except Exception as error:  # noqa: BLE001
-        failure = error if isinstance(error, errors.PapError) else storage.explained(error)
-        if isinstance(error, PermissionError) and error.filename:
-            path = Path(os.fsdecode(error.filename))
-            failure = importlib.import_module("papdeploy.core.private").no_right(path.parent, path)
+        failure = error if isinstance(error, errors.PapError) else storage.explained(error) or storage.closed(error)
         if failure is None:
             _defect(module, redactor, error)
         shown = redactor.shown_error(str(failure), failure.hint, failure.data)

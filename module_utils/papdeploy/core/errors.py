@@ -50,7 +50,8 @@ class DeadlineExceeded(PapError):
 
 
 class StorageFailed(PapError):
-    """A disk is full, out of quota, read-only or broken: ``errno`` (its name) and ``path`` are in ``data``."""
+    """A disk is full, out of quota, read-only or broken, or a file is closed to this user: ``errno`` (its name) and
+    ``path`` are in ``data``."""
 
 
 class CommandFailed(PapError):

@@ -39,14 +39,14 @@ def refuse_without_right(path: Path) -> None:
         except (FileNotFoundError, NotADirectoryError):
             place = place.parent
         except PermissionError:
-            raise no_right(place.parent, path) from None
+            raise _no_right(place.parent, path) from None
     if not os.access(place, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
-        raise no_right(place, path)
+        raise _no_right(place, path)
 
 
-def no_right(place: Path, path: Path) -> Refused:
-    """That this user may not do in ``place`` what ``path`` needs, and what gives it the right."""
-    name = _user_name()
+def _no_right(place: Path, path: Path) -> Refused:
+    """That this user may not do in ``place`` what the folder ``path`` needs, and what gives it the right."""
+    name = user_name()
     folder = shlex.quote(str(path))
     return Refused(
         f"User {name} has no right to {'write in' if place == path else 'create'} {path}"
@@ -57,7 +57,8 @@ def no_right(place: Path, path: Path) -> Refused:
     )
 
 
-def _user_name() -> str:
+def user_name() -> str:
+    """The name of the user that this process runs as; the number, where the host knows no name for it."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

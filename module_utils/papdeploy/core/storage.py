@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Optional
 
 from .errors import StorageFailed
+from .private import user_name
 
 FOR_NOTES, FOR_THE_WAY_OUT = ".reserve-notes", ".reserve-way-out"
 RESERVE_BYTES = 4 * 1024 * 1024
@@ -51,6 +52,20 @@ def explained(error: BaseException, path: Optional[Path] = None) -> Optional[Sto
         hint=f"{do.format(folder)}, then run this again.",
         errno=name,
         path=str(where or ""),
+    )
+
+
+def closed(error: BaseException) -> Optional[StorageFailed]:
+    """``error`` as a file or folder that this user may not use, or None if it is something else."""
+    if not isinstance(error, PermissionError) or not error.filename:
+        return None
+    path = os.fsdecode(error.filename)
+    return StorageFailed(
+        f"User {user_name()} has no right to {path} ({error.strerror}).",
+        hint="Give that user the right to it, or run the modules as another user (ansible_become,"
+        " ansible_become_user), then run this again.",
+        errno=errno.errorcode.get(error.errno or 0, ""),
+        path=path,
     )
 
 

@@ -279,3 +279,11 @@ def test_restart_policies_are_remembered_on_a_full_disk(disk: Path) -> None:
     memo.remember("a" * 64, Policy("always"))
     assert memo.all() == {"a" * 64: Policy("always")} and memo.path.stat().st_mode & 0o777 == 0o600
     assert storage.was_full(state.folder)
+
+
+def test_a_file_that_is_closed_to_the_user_is_no_defect_and_no_folder_to_make() -> None:
+    failure = storage.closed(PermissionError(errno.EACCES, "Permission denied", "/etc/app.env"))
+    assert failure is not None and "has no right to /etc/app.env (Permission denied)" in failure.message
+    assert "ansible_become" in failure.hint and "install -d" not in failure.hint
+    assert failure.data == {"errno": "EACCES", "path": "/etc/app.env"}
+    assert storage.closed(OSError(errno.ENOSPC, "No space", "/x")) is storage.closed(PermissionError("no file")) is None
