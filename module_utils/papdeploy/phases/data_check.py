@@ -143,7 +143,7 @@ AT_END = "before it finished"
 
 def noted_in(facts: Facts, journal: Journal, stack: Stack) -> Facts:
     """``facts`` with what a rollback needs to know of it."""
-    reverted = journal.last("rollback.downgrade", "begin")  # what a downgrade takes away, the release did not lose
+    reverted = journal.has("rollback.downgrade", "begin")  # what a downgrade takes away, the release did not lose
     failed = [entry for entry in journal.records() if isinstance(entry, Failed) and entry.phase == "data_check"]
     return replace(
         facts,
@@ -152,5 +152,5 @@ def noted_in(facts: Facts, journal: Journal, stack: Stack) -> Facts:
         noted=failed[-1].data.lost if failed else (),
         may_delete=tuple(stack.may_delete) if stack.environment != "development" else None,
         # Within the deploy itself no person can be asked, and what was written since stays readable in quarantine.
-        deploying=not any(e["phase"] == "release" and e["event"] == "finished" for e in journal.entries()),
+        deploying=not journal.has("release", "finished"),
     )

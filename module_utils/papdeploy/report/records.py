@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional, Union
 
 from ..core.records import recorded
-from ..releases.parts import Check, Statement, TableLock
+from ..releases.parts import Check, Checked, Difference, Statement, TableLock
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,6 @@ class Failure:
     statement: Optional[str] = None
     lines: tuple[str, ...] = ()
     differences: tuple[Any, ...] = ()
-
-
-@dataclass(frozen=True)
-class Difference:
-    object: str = "?"
-    kind: str = ""
-    expected: str = ""
-    actual: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,14 +146,9 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Checked:
-    tables: Optional[int] = None
-
-
-@dataclass(frozen=True)
 class Schema:
     matches: Optional[bool] = None
-    checked: Checked = Checked()
+    checked: Checked = field(default=Checked())
     differences_before: tuple[Difference, ...] = ()
     differences_after: tuple[Difference, ...] = ()
     diff: Optional[tuple[Change, ...]] = None

@@ -8,14 +8,13 @@ from typing import Any, Optional
 from ..core.records import recorded
 from ..core.text import plural
 from ..logwatch.kinds import KINDS
-from ..releases.parts import TableLock
+from ..releases.parts import Difference, TableLock
 from . import format, plot, rollback_sections
 from .format import escape
 from .markup import EMPTY, figures, mark, none, section, table
 from .records import (
     Backup,
     Change,
-    Difference,
     Failure,
     Migration,
     Override,
