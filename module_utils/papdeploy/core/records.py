@@ -121,11 +121,13 @@ def _record(record: Any, mode: str) -> Reader:
             raise Mismatch(f"is {_kind(value)}, not an object")
         found = {}
         for name, item in value.items():
-            try:
-                found[name] = readers[name](item)
-            except KeyError:
+            reader = readers.get(name)
+            if reader is None:
                 if mode == _EXACT:
-                    raise Mismatch("is not known", str(name)) from None
+                    raise Mismatch("is not known", str(name))
+                continue
+            try:
+                found[name] = reader(item)
             except Mismatch as exc:
                 if mode != _FITTING:
                     exc.path.append(name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..core.redact import Redactor
@@ -106,30 +106,27 @@ def scan(
     if text and not final and found and found[-1].size < MAX_RECORD:
         last = found.pop()
         result.carry = redactor.text(whole[last.begin :])
+    result.records = len(found)
+    result.first = next(filter(None, map(_time_of, found)), "")
+    result.last = next(filter(None, map(_time_of, reversed(found))), "") if result.first else ""
     for record in found:
-        result.records += 1
-        own_time = _time_of(record.first)
-        if own_time:
-            result.first, result.last = result.first or own_time, own_time
-        for kind, about, sample in _classify(record, result, known, own_time, redactor):
-            time = own_time or at
+        for kind, about, sample in _classify(record, result, known, redactor):
+            time = _time_of(record) or at
             kept = _tidy(sample, redactor, _MAX_SAMPLE)
             _add(result.findings, Finding(kind, source, _tidy(about, redactor, 160), 1, time, time, kept, kept))
     return result
 
 
-def _classify(
-    record: Record, result: Scan, known: Known, own_time: Optional[str], redactor: Redactor
-) -> Iterator[tuple[str, str, str]]:
+def _classify(record: Record, result: Scan, known: Known, redactor: Redactor) -> Iterator[tuple[str, str, str]]:
     if record.server is not None:
-        found = _classify_server(record, record.server, result, known, own_time, redactor)
+        found = _classify_server(record, record.server, result, known, redactor)
         if found:
             yield found
     for entry in _entries(record):
         if entry.request:
             result.requests += 1
         found = _classify_api(entry, redactor)
-        if found and not (found[0] == "connection" and _is_fenced(known, own_time)):
+        if found and not (found[0] == "connection" and _is_fenced(known, record)):
             yield found
 
 
@@ -173,13 +170,13 @@ def _entries(record: Record) -> list[Entry]:
     if not rest or not record.entries:
         return record.entries
     first = record.entries[0]
-    return [replace(first, more="\n".join(filter(None, (first.more, "\n".join(rest)))))]
+    return [first._replace(more="\n".join(filter(None, (first.more, "\n".join(rest)))))]
 
 
 def _classify_api(entry: Entry, redactor: Redactor) -> Classified:
     if entry.request:
         if _status(entry.request):
-            return _status(replace(entry.request, path=redactor.text(entry.request.path)))
+            return _status(entry.request._replace(path=redactor.text(entry.request.path)))
         if entry.level != "error":
             return None
     # Once more without secrets: a subject is the text without its numbers, which would hide a part of one.
@@ -188,17 +185,16 @@ def _classify_api(entry: Entry, redactor: Redactor) -> Classified:
 
 
 def _status(request: Request) -> Classified:
+    kind = "server_error" if request.status >= 500 else "authentication" if request.status in (401, 403) else ""
+    if not kind:
+        return None
     about = f"{request.method} {_ID.sub('{id}', request.path.partition('?')[0])} {request.status}".strip()
-    if request.status >= 500:
-        return "server_error", about, about
-    if request.status in (401, 403):
-        return "authentication", about, about
-    return None
+    return kind, about, about
 
 
 def _explain_api(text: str, is_error: bool) -> Classified:
     """The kind of a record: by the driver's error class, else by its message, else by its form."""
-    is_traceback = any(TRACEBACK.match(line) for line in text.split("\n"))
+    is_traceback = "Traceback" in text and any(map(TRACEBACK.match, text.split("\n")))
     exception = _exception(text) if is_traceback else ""
     # The statement and its parameters are data: what they say is no message.
     sample = exception or text.partition("[SQL:")[0].split("\n", 1)[0]
@@ -222,10 +218,8 @@ def _exception(text: str) -> str:
     return last
 
 
-def _classify_server(
-    record: Record, line: ServerLine, result: Scan, known: Known, own_time: Optional[str], redactor: Redactor
-) -> Classified:
-    if server_log.is_open(record.lines[0]):
+def _classify_server(record: Record, line: ServerLine, result: Scan, known: Known, redactor: Redactor) -> Classified:
+    if len(record.lines) > 1 and server_log.is_open(record.lines[0]):
         line = server_log.read(record.text, known.server) or line
     database = line.database or next(filter(None, map(server_log.database_of, record.lines[1:])), "")
     if line.is_ours or line.detail:
@@ -238,7 +232,7 @@ def _classify_server(
     more = [text.strip() for text in record.lines[1:] if text.startswith("\t")] if not line.state else []
     message = " ".join([line.message.split("\n", 1)[0], *more])
     found = _explain_database(line.severity, message, line.state)
-    if found and found[0] == "connection" and _is_fenced(known, own_time):
+    if found and found[0] == "connection" and _is_fenced(known, record):
         return None
     return found and (_explain_database(line.severity, redactor.text(message), line.state) or found)
 
@@ -248,7 +242,8 @@ def _is_of_autovacuum(line: ServerLine) -> bool:
     return line.message.startswith("canceling autovacuum task") or (line.state == "57014" and line.in_background)
 
 
-def _is_fenced(known: Known, time: Optional[str]) -> bool:
+def _is_fenced(known: Known, record: Record) -> bool:
+    time = _time_of(record) if known.fences else None
     return time is not None and any(begin <= time <= end for begin, end in known.fences)
 
 
@@ -280,6 +275,10 @@ def _tidy(text: str, redactor: Redactor, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def _time_of(record: str) -> Optional[str]:
-    found = _TIME.search(record[:80])
-    return f"{found['day']}T{found['clock']}.{found['ms'] or '000'}Z" if found else None
+def _time_of(record: Record) -> Optional[str]:
+    """The time that the record has itself."""
+    found = _TIME.search(record.first, 0, 80)
+    if not found:
+        return None
+    day, clock, ms = found.group("day", "clock", "ms")
+    return f"{day}T{clock}.{ms or '000'}Z"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional, Union
 
 from ..core.plain_json import parse
+from ..core.records import recorded
 
 _ERROR = frozenset(
     ("ERROR", "ERR", "EROR", "CRITICAL", "CRIT", "CRT", "FATAL", "FTL", "SEVERE", "ALERT", "EMERG", "EMERGENCY",
@@ -21,10 +22,11 @@ _OTHER = frozenset(
 _NAMES = "|".join(sorted([*_ERROR, *_WARNING, *_OTHER], key=len, reverse=True))
 _LEVEL = re.compile(rf"(?P<level>{_NAMES})(?=$|[:/,;])")
 _QUIET_LEVEL = re.compile(rf"(?P<level>{_NAMES})(?=:)", re.IGNORECASE)
+_ANY_LEVEL = re.compile(_NAMES, re.IGNORECASE)
 _BOXED = re.compile(rf"(?:^|[\s:])(?P<level>{_NAMES})(?=$|[\s:/,])")
 _BOXED_ALONE = re.compile(rf"(?:[\w.-]+:)?\s*(?P<level>{_NAMES}|[EFC](?= \d|$)|[TDIW](?= \d|$))", re.IGNORECASE)
 _CLOCK = r"\d\d:\d\d(?::\d\d)?(?:[.,]\d+)?"
-_ZONE = r"(?: ?(?:Z|UTC|GMT|[A-Z]{3,4}\b|[+-]\d\d:?\d\d))?"
+_ZONE = rf"(?: ?(?:Z|UTC|GMT|(?!(?:{_NAMES})\b)[A-Z]{{3,4}}\b|[+-]\d\d:?\d\d))?"
 _TOKEN = re.compile(
     r"\s*(?:"
     rf"(?P<time>\d{{4}}[-/]\d\d[-/]\d\d(?:[T ]{_CLOCK}{_ZONE})?,?|\d\d/\d\d/\d\d(?:\d\d)? {_CLOCK}"
@@ -44,9 +46,12 @@ _ACCESS = re.compile(
 _BARE_ACCESS = re.compile(rf"(?P<method>{_METHODS}) (?P<path>/\S*) (?:HTTP/[\d.]+ )?(?P<status>[1-5]\d\d)\b")
 _PAIR = re.compile(r'(?:^|(?<=\s))(?P<key>[A-Za-z_@][\w.@-]*)=(?P<value>"(?:[^"\\]|\\.)*"|\S*)')
 
-_LEVELS = ("level", "levelname", "severity", "severityText", "severity_text", "lvl", "log.level", "loglevel",
-           "log_level", "@l", "@level", "level_name", "record.level.name")  # fmt: skip
-_MESSAGES = ("message", "msg", "event", "short_message", "body", "body.stringValue", "@m", "@mt", "record.message",
+# What formats call it: a dotted name stands in an object of an object, or with its dots.
+_ERROR_FROM = {"severityNumber": 17, "severity_number": 17, "levelno": 40}  # OpenTelemetry; Python
+_LEVELS = ("level.name", "level.no", "level", "levelname", "severity", "severityText", "severity_text", "lvl",
+           "log.level", "loglevel", "log_level", "@l", "@level", "level_name", "record.level.name",
+           "PRIORITY")  # fmt: skip
+_MESSAGES = ("message", "msg", "event", "short_message", "body.stringValue", "body", "@m", "@mt", "record.message",
              "MESSAGE", "textPayload", "jsonPayload.message")  # fmt: skip
 _EXCEPTIONS = ("exception", "exc_info", "exc_text", "traceback", "stack", "stack_trace", "stackTrace", "@x", "err",
                "error", "full_message", "record.exception", "exc")  # fmt: skip
@@ -57,19 +62,23 @@ _REQUEST_METHODS = ("method", "http.method", "http.request.method", "httpRequest
                     "request.method", "request_method")  # fmt: skip
 _PATHS = ("path", "url.path", "http.path", "http.target", "httpRequest.requestUrl", "req.url", "request.path", "url",
           "uri", "route", "request_path")  # fmt: skip
-Fields = Mapping[str, Any]  # of an object in JSON, whatever its program puts there
 _OF_PYTHON = {"funcName", "func_name", "lineno", "levelname", "logger", "pathname", "module", "filename"}
+_ERROR_TYPES, _ERROR_VALUES = ("exc_type", "type"), ("exc_value", "value", "message")
+_STACKS = ("stack", "stack_trace", "stacktrace")
+_NAMES_OF_FIELDS = (_LEVELS, _MESSAGES, _EXCEPTIONS, _STATUSES, _REQUEST_METHODS, _PATHS)
+_OBJECTS = frozenset(
+    name[: dot.start()] for names in _NAMES_OF_FIELDS for name in names for dot in re.finditer(r"\.", name)
+)
+Fields = Mapping[str, Any]  # of an object in JSON, whatever its program puts there
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     method: str
     path: str
     status: int
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """``head``: it begins a record of the log. ``level``: "error", "warning", "other", or nothing where the line has
     none. ``more``: what it says beyond its message, a traceback for example."""
 
@@ -89,6 +98,36 @@ class Entry:
         return "\n".join(filter(None, (self.message, self.more)))
 
 
+@dataclass(frozen=True)
+class _Attribute:
+    """One of OpenTelemetry: its value is an object of one member, named by its type."""
+
+    key: Optional[str] = None
+    value: Optional[Mapping[str, object]] = None
+
+
+@dataclass(frozen=True)
+class _Attributed:
+    attributes: Union[tuple[_Attribute, ...], Mapping[str, object]] = ()
+
+
+@dataclass(frozen=True)
+class _Scope:
+    logRecords: tuple[Mapping[str, object], ...] = ()
+
+
+@dataclass(frozen=True)
+class _Resource:
+    scopeLogs: tuple[_Scope, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Export:
+    """What a collector of OpenTelemetry writes (OTLP, JSON encoding)."""
+
+    resourceLogs: Optional[tuple[_Resource, ...]] = None
+
+
 def read(line: str, severity: Optional[int] = None) -> list[Entry]:
     """What a line says; several entries where a collector put them into one. ``severity`` is the one of syslog, which
     counts where the line itself has no level."""
@@ -100,7 +139,7 @@ def read(line: str, severity: Optional[int] = None) -> list[Entry]:
     request = _request(line, rest)
     message = line
     if "=" in line and not (level and request):
-        pairs = {found["key"]: found["value"].strip('"') for found in _PAIR.finditer(line)}
+        pairs = {key: value.strip('"') for key, value in _PAIR.findall(line)}
         if not level and (level := next((class_of(pairs[key]) for key in _LEVELS if key in pairs), "")):
             message = line.replace('\\"', '"')
         if level and not request and (_first(pairs, _REQUEST_METHODS) or _first(pairs, _PATHS)):
@@ -125,50 +164,54 @@ def _head(line: str) -> tuple[str, bool, str]:
     """The level at the head of a plain line, whether a time stands before it, and what follows. A level is one only
     before the message: behind times, boxes, marks and at most two names (of the logger and the process)."""
     if found := _KLOG.match(line):
-        return class_of(found["level"]), True, line[found.end() :]
+        return class_of(found.group("level")), True, line[found.end() :]
     position, words, timed, mark = 0, 0, False, ""
     for _ in range(_MAX_TOKENS):
         token = _TOKEN.match(line, position)
         if not token:
             break
-        after, name = token.end(), ""
-        if token["boxed"] is not None:
-            name = _level_in_box(token["boxed"])
-            timed = timed or bool(_TIME_IN_BOX.search(token["boxed"]))
-        elif token["word"]:
-            name = _level_of_word(token["word"], words, mark)
-            if not name and not token["word"].strip(":").isdigit():
+        name = ""
+        time, boxed, now_mark, word = token.group("time", "boxed", "mark", "word")
+        if boxed is not None:
+            name = _level_in_box(boxed)
+            timed = timed or bool(_TIME_IN_BOX.search(boxed))
+        elif word:
+            name = _level_of_word(word, words, mark)
+            if not name and not word.strip(":").isdigit():
                 words += 1
-                if words > (2 if timed else 1) or token["word"][0] in "\"'":
+                if words > (2 if timed else 1) or word[0] in "\"'":
                     break
-        timed = timed or bool(token["time"])
-        mark = token["mark"] or ""
-        position = after
+        timed = timed or bool(time)
+        mark = now_mark or ""
+        position = token.end()
         if name:
-            return class_of(name), timed, line[after:]
+            return class_of(name), timed, line[position:]
     return "", timed, line[position:]
 
 
 def _level_in_box(text: str) -> str:
-    alone = _BOXED_ALONE.fullmatch(text.strip()) or _BOXED_ALONE.match(text.strip())
-    if alone and (alone.end() == len(text.strip()) or text.strip()[alone.end() : alone.end() + 1] == " "):
-        whole = alone.end() == len(text.strip())
-        if whole or (len(alone["level"]) == 1 and text.strip()[0].isupper()):
-            return alone["level"]
+    text = text.strip()
+    if alone := _BOXED_ALONE.fullmatch(text) or _BOXED_ALONE.match(text):
+        level: str = alone.group("level")
+        if alone.end() == len(text) or (text[alone.end()] == " " and len(level) == 1 and text[0].isupper()):
+            return level
     found = _BOXED.search(text)
-    return found["level"] if found else ""
+    return found.group("level") if found else ""
 
 
 def _level_of_word(word: str, words: int, mark: str) -> str:
     found = _LEVEL.match(word)
     if not found and words == 0:
-        found = _QUIET_LEVEL.match(word) or (re.fullmatch(_NAMES, word, re.IGNORECASE) if mark == "|" else None)
+        found = _QUIET_LEVEL.match(word) if ":" in word else _ANY_LEVEL.fullmatch(word) if mark == "|" else None
     return found[0] if found else ""
 
 
 def _request(line: str, rest: str) -> Optional[Request]:
-    found = _ACCESS.search(line) or _BARE_ACCESS.match(rest.strip())
-    return Request(found["method"], found["path"], int(found["status"])) if found else None
+    found = ('"' in line and _ACCESS.search(line)) or _BARE_ACCESS.match(rest.strip())
+    if not found:
+        return None
+    method, path, status = found.group("method", "path", "status")
+    return Request(method, path, int(status))
 
 
 def _object(line: str) -> Optional[Fields]:
@@ -179,87 +222,76 @@ def _object(line: str) -> Optional[Fields]:
     return value if isinstance(value, dict) else None
 
 
-def _collected(value: Fields) -> Iterator[Fields]:
+def _collected(value: Fields) -> list[Fields]:
     """The records of an OTLP export, or the record itself."""
-    if not isinstance(value.get("resourceLogs"), list):
-        yield value
-        return
-    for resource in value["resourceLogs"]:
-        for scope in _items(resource, "scopeLogs"):
-            yield from (record for record in _items(scope, "logRecords") if isinstance(record, dict))
-
-
-def _items(value: object, key: str) -> list[Any]:
-    found = value.get(key) if isinstance(value, dict) else None
-    return found if isinstance(found, list) else []
+    export = recorded(_Export, value) if "resourceLogs" in value else _Export()
+    if export.resourceLogs is None:
+        return [value]
+    return [record for resource in export.resourceLogs for scope in resource.scopeLogs for record in scope.logRecords]
 
 
 def _structured(value: Fields) -> Entry:
-    message = str(_first(value, _MESSAGES) or "")
-    attributes = _attributes(value)
-    told = [value.get(key) if "." not in key else _at(value, key) for key in _EXCEPTIONS]
-    more = "\n".join(text for part in [*told, *map(attributes.get, _ATTRIBUTES)] for text in _texts(part))
-    request = _request_of({**attributes, **value}) or _request(message, message)
-    return Entry(True, _level(value), True, message, more, request)
+    fields = _flat(value)
+    message = str(_first(fields, _MESSAGES) or "")
+    attributes = _attributes(value) if "attributes" in value else {}
+    told = [fields[key] for key in _EXCEPTIONS if key in fields]
+    told += [attributes[key] for key in _ATTRIBUTES if key in attributes]
+    more = "\n".join(text for part in told for text in _texts(part))
+    request = _request_of({**attributes, **fields} if attributes else fields) or _request(message, message)
+    return Entry(True, _level(fields), True, message, more, request)
 
 
-def _level(value: Fields) -> str:
-    for key in ("severityNumber", "severity_number"):  # OpenTelemetry: 17 and above are errors
-        if isinstance(value.get(key), int):
-            return "error" if value[key] >= 17 else "other"
-    given = _first(value, _LEVELS)
-    if isinstance(given, dict):
-        given = given.get("name") or given.get("no")
-    if given is None and str(value.get("PRIORITY", "")).isdigit():
-        return "error" if int(value["PRIORITY"]) <= 3 else "other"
-    if given is None and isinstance(value.get("levelno"), int):
-        return "error" if value["levelno"] >= 40 else "other"
-    if given is None and not str(value.get("status", "0")).isdigit():
-        given = value["status"]  # Datadog
+def _flat(value: Fields, path: str = "") -> Fields:
+    """The fields, and those of objects within by their dotted names, as far as a format has them."""
+    found: dict[str, Any] = {}
+    for name, item in value.items():
+        found[path + name] = item
+        if isinstance(item, dict) and path + name in _OBJECTS:
+            found.update(_flat(item, f"{path}{name}."))
+    return found
+
+
+def _level(fields: Fields) -> str:
+    for key, error in _ERROR_FROM.items():
+        if isinstance(fields.get(key), int):
+            return "error" if fields[key] >= error else "other"
+    given = _first(fields, _LEVELS)
+    if given is None and isinstance(status := _first(fields, _STATUSES), str) and not status.isdigit():
+        given = status  # Datadog
     if isinstance(given, str) and not given.isdigit():
         return class_of(given) or "other"
-    return _by_number(int(given), value) if isinstance(given, (int, str)) and given != "" else ""
+    return _by_number(int(given), fields) if isinstance(given, (int, str)) else ""
 
 
-def _by_number(number: int, value: Fields) -> str:
+def _by_number(number: int, fields: Fields) -> str:
     """0 to 7 are syslog's (GELF), others those of pino and bunyan, or of Python's logging where its names stand by."""
     if number < 8:
         return "error" if number <= 3 else "other"
     if number >= 100:  # Google Cloud: 500 is ERROR
         return "error" if number >= 500 else "other"
-    return "error" if number >= (40 if _OF_PYTHON & value.keys() else 50) else "other"
+    return "error" if number >= (40 if _OF_PYTHON & fields.keys() else 50) else "other"
 
 
 def _attributes(value: Fields) -> Fields:
     """Attributes of OpenTelemetry, as an object or as its list of keys and values."""
-    found = value.get("attributes")
-    if isinstance(found, dict):
+    found = recorded(_Attributed, value).attributes
+    if isinstance(found, Mapping):
         return found
-    pairs = [item for item in _items(value, "attributes") if isinstance(item, dict) and "key" in item]
-    return {
-        str(item["key"]): next(iter(item["value"].values()), None) if isinstance(item.get("value"), dict) else ""
-        for item in pairs
-    }
+    return {item.key: next(iter(item.value.values()), None) for item in found if item.key is not None and item.value}
 
 
-def _request_of(value: Fields) -> Optional[Request]:
-    status = str(_first(value, _STATUSES))
+def _request_of(fields: Fields) -> Optional[Request]:
+    status = str(_first(fields, _STATUSES))
     if not (status.isdigit() and len(status) == 3 and status[0] in "12345"):
         return None
-    return Request(str(_first(value, _REQUEST_METHODS) or ""), str(_first(value, _PATHS) or "?"), int(status))
+    return Request(str(_first(fields, _REQUEST_METHODS) or ""), str(_first(fields, _PATHS) or "?"), int(status))
 
 
-def _first(value: Fields, keys: tuple[str, ...]) -> Any:
-    return next((found for key in keys if (found := _at(value, key)) is not None), None)
-
-
-def _at(value: Fields, path: str) -> Any:
-    """The value at a dotted path, whether the format nests or writes the dots."""
-    if path in value:
-        return value[path]
-    name, _, rest = path.partition(".")
-    inner = value.get(name)
-    return _at(inner, rest) if rest and isinstance(inner, dict) else None
+def _first(fields: Fields, names: tuple[str, ...]) -> Any:
+    for name in names:
+        if name in fields and fields[name] is not None:
+            return fields[name]
+    return None
 
 
 def _texts(value: object) -> Iterator[str]:
@@ -271,10 +303,9 @@ def _texts(value: object) -> Iterator[str]:
         for item in value:
             yield from _texts(item)
     elif isinstance(value, dict):
-        name, said = (value.get("exc_type") or value.get("type")), (value.get("exc_value") or value.get("value"))
-        said = said or value.get("message")
+        name, said = (next(filter(None, map(value.get, keys)), None) for keys in (_ERROR_TYPES, _ERROR_VALUES))
         if isinstance(name, str):
             yield f"Traceback (most recent call last):\n  …\n{name}: {said}"
         elif isinstance(said, str):
             yield said
-        yield from (value[key] for key in ("stack", "stack_trace", "stacktrace") if isinstance(value.get(key), str))
+        yield from (text for text in map(value.get, _STACKS) if isinstance(text, str))

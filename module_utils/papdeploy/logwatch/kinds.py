@@ -94,9 +94,13 @@ _MESSAGES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("resource", r"(?P<s>too many clients already|remaining connection slots are reserved|too many connections)"),
         ("resource", r"(?P<s>out of shared memory|out of memory|No space left on device|could not extend file)"),
         ("resource", r"(?P<s>QueuePool limit of size \d+ overflow \d+ reached)"),
-        ("crash", r"(?P<s>(?:server|background worker|startup) process) .*was terminated by signal"),
-        ("crash", r"(?P<s>database system was not properly shut down|database system was interrupted)"),
-        ("crash", r"(?P<s>Child process \[\d+\] died|Worker \(pid:\d+\) was sent SIG(?!TERM)\w+)"),
+        # What is asked of every line begins with letters: such an expression is found many times faster.
+        ("crash", r"(?P<s>server process) .*was terminated by signal"),
+        ("crash", r"(?P<s>background worker process) .*was terminated by signal"),
+        ("crash", r"(?P<s>startup process) .*was terminated by signal"),
+        ("crash", r"(?P<s>database system was (?:not properly shut down|interrupted))"),
+        ("crash", r"(?P<s>Child process \[\d+\] died)"),
+        ("crash", r"(?P<s>Worker \(pid:\d+\) was sent SIG(?!TERM)\w+)"),
         ("connection", r"(?P<s>[Cc]onnection refused|could not connect to server|Connection reset by peer)"),
         (
             "connection",
@@ -106,12 +110,15 @@ _MESSAGES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("connection", r"(?P<s>could not translate host name|Name or service not known|SSL SYSCALL error)"),
         ("connection", r"(?P<s>connection to server .*?failed|timeout expired)"),
         ("restart", r"(?P<s>database system is ready to accept connections)"),
-        ("restart", r"(?P<s>Uvicorn running on|Running on https?:|Listening at: https?:)"),
+        ("restart", r"(?P<s>Uvicorn running on)"),
+        ("restart", r"(?P<s>Running on https?:)"),
+        ("restart", r"(?P<s>Listening at: https?:)"),
     )
 )
 
 # What a program says of its own life, at any level.
 LIFE = ("restart", "crash")
+_LIFE_MESSAGES = tuple((kind, pattern) for kind, pattern in _MESSAGES if kind in LIFE)
 
 
 def by_state(state: str) -> Optional[str]:
@@ -122,23 +129,22 @@ def by_state(state: str) -> Optional[str]:
 def by_driver(text: str) -> Optional[tuple[str, str]]:
     """Kind and subject by the first error class of a driver in ``text``: the root cause of a chain comes first."""
     for found in _DRIVER.finditer(text):
-        kind = _DRIVER_NAMES.get(found["name"])
+        name = found.group("name")
+        kind = _DRIVER_NAMES.get(name)
         if kind:
             line = text[found.start() :].split("\n", 1)[0]
-            return kind, subject(kind, line) or found["name"]
+            return kind, subject(kind, line) or name
     return None
 
 
 def by_message(message: str, *, quiet: bool = False) -> Optional[tuple[str, str]]:
     """Kind and subject by what the message says; of a ``quiet`` record (no error level) only the kinds of ``LIFE``."""
-    for kind, pattern in _MESSAGES:
-        if not quiet or kind in LIFE:
-            found = pattern.search(message)
-            if found:
-                return kind, found["s"]
+    for kind, pattern in _LIFE_MESSAGES if quiet else _MESSAGES:
+        if found := pattern.search(message):
+            return kind, found.group("s")
     return None
 
 
 def subject(kind: str, text: str) -> str:
     """What the message is about (the column, the table), or nothing."""
-    return next((m["s"] for k, pattern in _MESSAGES if k == kind and (m := pattern.search(text))), "")
+    return next((m.group("s") for k, pattern in _MESSAGES if k == kind and (m := pattern.search(text))), "")

@@ -23,7 +23,8 @@ _RICH_INDENT = 8  # rich leaves its column of times empty where the time is the 
 @dataclass
 class Record:
     """``begin``: where it starts in the text; ``first``: its first line as it stands there. What was read of that line
-    is in ``entries`` (of an API) or ``server`` (of a server)."""
+    is in ``entries`` (of an API) or ``server`` (of a server). ``is_open``: of a csvlog, a quoted value of its goes on
+    in the next line."""
 
     begin: int
     first: str
@@ -33,6 +34,7 @@ class Record:
     server: Optional[ServerLine] = None
     goes_on: bool = False
     has_traceback: bool = False
+    is_open: bool = False
 
     @property
     def text(self) -> str:
@@ -45,6 +47,8 @@ class Record:
         return self.has_traceback or (head.request is None and bool(head.level == "error" or head.timed or head.warns))
 
     def add(self, text: str) -> None:
+        if self.is_open:
+            self.is_open = text.count('"') % 2 == 0
         if self.size < MAX_RECORD:
             self.lines.append(text)
             self.size += len(text) + 1
@@ -75,28 +79,31 @@ def records(text: str, source: str, server: ServerLog, seen: Seen) -> Iterator[R
                 _reread(record, source, server)
         else:
             fresh = _read(position, raw, line.text, line.severity, source, server)
+            is_inside = record is not None and record.is_open
             if record is None or (_begins(record, fresh, line.text, source)):
                 if record and any(record.lines):
                     yield record
                 record = fresh
             else:
                 record.add(line.text)
-                record.has_traceback = record.has_traceback or bool(TRACEBACK.match(line.text))
+                record.has_traceback = record.has_traceback or fresh.has_traceback
             record.goes_on = line.goes_on
             if line.text.strip():
                 seen.lines += 1
-                seen.understood += _is_understood(record, line.text, source, server)
+                seen.understood += is_inside or _is_understood(record, fresh, line.text, source)
         position += len(raw) + 1
     if record and any(record.lines):
         yield record
 
 
 def _read(begin: int, raw: str, text: str, severity: Optional[int], source: str, server: ServerLog) -> Record:
-    record = Record(begin, raw, [text], len(text) + 1, has_traceback=bool(TRACEBACK.match(text)))
-    if source == "database":
-        record.server = server_log.read(text, server)
-    else:
+    has_traceback = "Traceback" in text and TRACEBACK.match(text) is not None
+    record = Record(begin, raw, [text], len(text) + 1, has_traceback=has_traceback)
+    if source != "database":
         record.entries = entries.read(text, severity)
+    elif not text.startswith("\t"):
+        record.server = server_log.read(text, server)
+        record.is_open = server_log.is_open(text)
     return record
 
 
@@ -104,20 +111,19 @@ def _reread(record: Record, source: str, server: ServerLog) -> None:
     """Read the first line once more, now that its parts are together."""
     if len(record.lines) == 1:
         whole = _read(record.begin, record.first, record.lines[0], None, source, server)
-        record.entries, record.server, record.has_traceback = whole.entries, whole.server, whole.has_traceback
+        record.entries, record.server = whole.entries, whole.server
+        record.has_traceback, record.is_open = whole.has_traceback, whole.is_open
 
 
-def _is_understood(record: Record, text: str, source: str, server: ServerLog) -> bool:
+def _is_understood(record: Record, fresh: Record, text: str, source: str) -> bool:
     if source != "database":
         return record.entries[0].head or record.has_traceback
-    if text.startswith("\t") or server_log.has_own_form(text, server):
-        return True
-    return len(record.lines) > 1 and record.lines[0][:1] in "{0123456789" and server_log.is_open(record.lines[0])
+    return text[:1] in "\t{" or (fresh.server is not None and fresh.server.own)
 
 
 def _begins(record: Record, fresh: Record, text: str, source: str) -> bool:
     if source == "database":
-        if text.startswith("\t") or server_log.is_open(record.text):
+        if record.is_open or text.startswith("\t"):
             return False
         return fresh.server is not None and not fresh.server.detail
     return _begins_api(record, fresh, text)

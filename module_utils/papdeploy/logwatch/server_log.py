@@ -8,11 +8,11 @@ from __future__ import annotations
 import csv
 import functools
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import NamedTuple, Optional
 
 from ..core.plain_json import parse
+from ..core.records import recorded
 
 # As the servers' catalogs translate them. A word that only says more about the message before it is a detail.
 _WORDS = {
@@ -67,9 +67,8 @@ _CSV = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} [^\s,]*,")
 _DATABASE = re.compile(r"(?:(?<=@)|(?:\bdb|\bdatabase|\bdbname|\bdatname)=)(?P<database>[^\s:,;\]@]+)")
 _STATE = re.compile(r"(?:^|[\s:,=\[])(?P<state>[0-9F][0-9A-Z][0-9P][0-9A-Z]{2}|XX\d{3}|P0\d{3}|HV\w{3})(?=[\s:,\]]|$)")
 _VACUUMED = re.compile(r'automatic (?:vacuum|analyze) of table "(?P<database>[^".]+)\.')
-
-
-_OF_CNPG = {"database_name": "dbname", "sql_state_code": "state_code"}
+# Groups that a line's pattern always has, whatever its prefix.
+_GROUPS = ("state", "database", "application", "backend")
 
 
 @dataclass(frozen=True)
@@ -105,9 +104,9 @@ class ServerLog:
 UNKNOWN = ServerLog()
 
 
-@dataclass(frozen=True)
-class ServerLine:
-    """One message, or what says more about the one before (``detail``)."""
+class ServerLine(NamedTuple):
+    """One message, or what says more about the one before (``detail``). ``own``: it begins as this server begins its
+    lines."""
 
     severity: str
     message: str
@@ -116,6 +115,7 @@ class ServerLine:
     application: str = ""
     in_background: bool = False
     detail: bool = False
+    own: bool = True
 
     @property
     def failed(self) -> bool:
@@ -127,6 +127,70 @@ class ServerLine:
         return self.application.startswith("pap-deploy:")
 
 
+class _Fields(NamedTuple):
+    """A message whose form has fields."""
+
+    severity: str
+    message: str
+    state: str = ""
+    database: str = ""
+    application: str = ""
+    backend: str = ""
+    context: str = ""
+
+
+@dataclass(frozen=True)
+class _Json:
+    """A line of a jsonlog, and the ``record`` of a line of CloudNativePG, which has two names of its own."""
+
+    error_severity: Optional[str] = None
+    message: Optional[str] = None
+    state_code: str = ""
+    sql_state_code: str = ""
+    dbname: str = ""
+    database_name: str = ""
+    application_name: str = ""
+    backend_type: str = ""
+    context: str = ""
+
+
+@dataclass(frozen=True)
+class _OfCloudNativePG:
+    record: Optional[_Json] = None
+
+
+class _Csv(NamedTuple):
+    """A row of a csvlog; before 14 it ends earlier."""
+
+    log_time: str
+    user: str
+    database: str
+    pid: str
+    client: str
+    session: str
+    line: str
+    tag: str
+    start: str
+    vxid: str
+    xid: str
+    severity: str
+    state: str
+    message: str
+    detail: str = ""
+    hint: str = ""
+    query: str = ""
+    position: str = ""
+    context: str = ""
+    statement: str = ""
+    statement_position: str = ""
+    location: str = ""
+    application: str = ""
+    backend: str = ""
+
+
+_NEEDED = 14  # columns, up to the message
+
+
 def read(line: str, server: ServerLog = UNKNOWN) -> Optional[ServerLine]:
     """What a line says; None if it is none of this server's."""
     if line[:1] == "{":
@@ -136,17 +200,8 @@ def read(line: str, server: ServerLog = UNKNOWN) -> Optional[ServerLine]:
     if server.prefix is not None:
         found = pattern(server.prefix).match(line) or pattern(server.prefix, _SOME_WORD).match(line)
         if found:
-            return _of_prefix(found)
-    return _of_any_prefix(line)
-
-
-def has_own_form(line: str, server: ServerLog) -> bool:
-    """Whether the line begins as this server begins its lines."""
-    if line[:1] == "{" or _CSV.match(line):
-        return True
-    if server.prefix is None:
-        return _SEVERITY.search(line) is not None
-    return pattern(server.prefix, _SOME_WORD).match(line) is not None
+            return _of_prefix(found, "d" in letters(server.prefix))
+    return _of_any_prefix(line, own=server.prefix is None)
 
 
 def is_open(record: str) -> bool:
@@ -157,7 +212,7 @@ def is_open(record: str) -> bool:
 @functools.cache
 def letters(prefix: str) -> frozenset[str]:
     """The escapes of a prefix."""
-    return frozenset(found["letter"] for found in _ESCAPE.finditer(prefix))
+    return frozenset(letter for _, letter in _ESCAPE.findall(prefix))
 
 
 @functools.cache
@@ -167,7 +222,7 @@ def pattern(prefix: str, word: str = _KNOWN_WORD) -> re.Pattern[str]:
     for found in _ESCAPE.finditer(prefix):
         parts.append(re.escape(prefix[position : found.start()]))
         position = found.end()
-        letter = found["letter"]
+        padded, letter = found.group("pad", "letter")
         if letter == "%":
             parts.append("%")
         elif letter == "q":  # processes without a session stop here
@@ -178,93 +233,99 @@ def pattern(prefix: str, word: str = _KNOWN_WORD) -> re.Pattern[str]:
             if letter in named:  # a name can be given once
                 part = re.sub(r"\?P<\w+>", "?:", part)
             named.add(letter)
-            padded = found["pad"]
             value = rf"(?:{part}|\[unknown\])" if letter in "aud" else part
             parts.append(rf"{value}\s*" if padded.startswith("-") else rf"\s*{value}" if padded else value)
     parts += [re.escape(prefix[position:]), ")?" * optional]
-    return re.compile("".join(parts) + rf"(?P<word>{word}) ?: {{1,3}}(?P<message>.*)")
+    whole = "".join(parts)
+    absent = "".join(f"(?P<{name}>(?!))?" for name in _GROUPS if f"?P<{name}>" not in whole)
+    return re.compile(rf"{whole}{absent}(?P<word>{word}) ?: {{1,3}}(?P<message>.*)")
 
 
-def _of_prefix(found: re.Match[str]) -> ServerLine:
-    names = found.re.groupindex
-    part = {name: (found[name] or "").strip() if name in names else "" for name in ("state", "database", "application")}
-    severity = SEVERITY_OF.get(found["word"], "")
-    message, state = _verbose(found["message"])
-    backend = (found["backend"] or "").strip() if "backend" in names else ""
-    has_session = bool(part["database"]) and backend in ("", "client backend")
+def _of_prefix(found: re.Match[str], has_database: bool) -> ServerLine:
+    word, text = found.group("word", "message")
+    given, database, application, backend = ((part or "").strip() for part in found.group(*_GROUPS))
+    severity = SEVERITY_OF.get(word)
+    message, state = _verbose(text)
     return ServerLine(
         severity=severity or "LOG",
         message=message,
-        state=part["state"] or state,
-        database="" if part["database"] == "[unknown]" else part["database"],
-        application=part["application"],
-        in_background="database" in names and not has_session,
+        state=given or state,
+        database="" if database == "[unknown]" else database,
+        application=application,
+        in_background=has_database and not (database and backend in ("", "client backend")),
         detail=not severity,
     )
 
 
-def _of_any_prefix(line: str) -> Optional[ServerLine]:
+def _of_any_prefix(line: str, own: bool) -> Optional[ServerLine]:
     """A line whose prefix is not known: of a server that could not be asked, or from before the prefix was changed."""
     found = _SEVERITY.search(line)
     if not found:
         return None
+    word, text = found.group("word", "message")
     head = line[: found.start("word")]
-    message, state = _verbose(found["message"])
+    message, state = _verbose(text)
     database, code = _DATABASE.search(head), _STATE.search(head)
     return ServerLine(
-        severity=SEVERITY_OF.get(found["word"], "LOG"),
+        severity=SEVERITY_OF.get(word, "LOG"),
         message=message,
-        state=state or (code["state"] if code else ""),
-        database=database["database"] if database else "",
+        state=state or (code.group("state") if code else ""),
+        database=database.group("database") if database else "",
         application="pap-deploy:" if "pap-deploy:" in head else "",
-        detail=found["word"] not in SEVERITY_OF,
+        detail=word not in SEVERITY_OF,
+        own=own,
     )
 
 
 def _verbose(message: str) -> tuple[str, str]:
     """Message and SQLSTATE of ``log_error_verbosity = verbose``."""
     found = _VERBOSE.match(message)
-    return (message[found.end() :], found["state"]) if found else (message, "")
+    return (message[found.end() :], found.group("state")) if found else (message, "")
 
 
 def _of_json(line: str) -> Optional[ServerLine]:
     try:
-        entry: Any = parse(line)
+        value = parse(line)
     except ValueError:
         return None
-    if isinstance(entry, dict) and isinstance(entry.get("record"), dict):  # CloudNativePG
-        entry = {_OF_CNPG.get(key, key): value for key, value in entry["record"].items()}
-    if not isinstance(entry, dict) or "message" not in entry or "error_severity" not in entry:
+    inner = recorded(_OfCloudNativePG, value).record if isinstance(value, dict) and "record" in value else None
+    said = inner or recorded(_Json, value)
+    if said.error_severity is None or said.message is None:
         return None
-    return _of_fields({str(key): str(value) for key, value in entry.items()})
+    state, database = said.state_code or said.sql_state_code, said.dbname or said.database_name
+    return _of_fields(
+        _Fields(
+            said.error_severity, said.message, state, database, said.application_name, said.backend_type, said.context
+        )
+    )
 
 
 def _of_csv(record: str) -> Optional[ServerLine]:
-    names = ("log_time", "user", "dbname", "pid", "from", "session", "line", "tag", "start", "vxid", "xid",
-             "error_severity", "state_code", "message", "detail", "hint", "query", "position", "context", "statement",
-             "statement_position", "location", "application_name", "backend_type")  # fmt: skip
     try:
-        row = next(csv.reader([record], strict=True))
+        columns = next(csv.reader([record], strict=True))
     except (csv.Error, StopIteration):
         # Its quotes are still open: what stands before the message is there.
-        row = record.split(",", 13)
-    return _of_fields(dict(zip(names, row))) if len(row) > 13 else None
+        columns = record.split(",", _NEEDED - 1)
+    if len(columns) < _NEEDED:
+        return None
+    row = _Csv(*columns[: len(_Csv._fields)])
+    return _of_fields(
+        _Fields(row.severity, row.message, row.state, row.database, row.application, row.backend, row.context)
+    )
 
 
-def _of_fields(entry: Mapping[str, str]) -> ServerLine:
-    database, backend = entry.get("dbname", ""), entry.get("backend_type", "")
-    vacuumed = _VACUUMED.search(entry.get("context", ""))
+def _of_fields(said: _Fields) -> ServerLine:
     return ServerLine(
-        severity=SEVERITY_OF.get(entry["error_severity"], "LOG"),
-        message=entry["message"],
-        state=entry.get("state_code", ""),
-        database=database or (vacuumed["database"] if vacuumed else ""),
-        application=entry.get("application_name", ""),
-        in_background=bool(backend) and backend != "client backend",
+        severity=SEVERITY_OF.get(said.severity, "LOG"),
+        message=said.message,
+        state=said.state,
+        database=said.database or database_of(said.context),
+        application=said.application,
+        in_background=said.backend not in ("", "client backend"),
     )
 
 
 def database_of(context: str) -> str:
     """The database that a worker of autovacuum was at work in, from the CONTEXT of its message, or nothing."""
     found = _VACUUMED.search(context)
-    return found["database"] if found else ""
+    return found.group("database") if found else ""
