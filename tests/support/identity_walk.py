@@ -139,7 +139,7 @@ class Walk:
             done.update(plain(taken.as_dict()))
         databases.refuse_unready(database, release)
         with at.checkpoint("fence") as done:
-            done.update(databases.fence(database, release, grace_s=0.1))
+            done.update(as_object(databases.fence(database, release, grace_s=0.1)))
         behind = databases.must_be_fenced(database, release)
         with at.checkpoint("restore_point") as done:
             kind = self.chance.choice(["backup", "snapshot"])
@@ -228,8 +228,8 @@ class Walk:
 
     def drop_failed(self) -> None:
         for entry in databases.existing(self.live):
-            if entry["kind"] == "failed":
-                databases.drop_named(self.live, entry["name"])
+            if entry.kind == "failed":
+                databases.drop_named(self.live, entry.name)
 
     # -- what others do -----------------------------------------------------------------------------------------------
 
@@ -241,26 +241,26 @@ class Walk:
 
     def person_copies(self) -> None:
         """pg_dump -C of something of ours, sometimes under a name that we would give."""
-        found = [entry for entry in databases.existing(self.live) if self._opens(entry["name"])]
+        found = [entry for entry in databases.existing(self.live) if self._opens(entry.name)]
         if not found:
             return
         entry = self.chance.choice(found)
-        wanted = databases.derived(self.name, self.chance.choice(["failed", "snap", "scratch"]), entry["release"])
+        wanted = databases.derived(self.name, self.chance.choice(["failed", "snap", "scratch"]), entry.release)
         called = (
             wanted
             if self.chance.random() < 0.5 and wanted not in names(self.server)
             else f"a_look_{self.number}_{self.name}"
         )
-        source = self.live.named(entry["name"])
+        source = self.live.named(entry.name)
         script = self.live.site.run(source.tool("pg_dump", "-C"), env=source.environment(), timeout=60).stdout.decode()
         target = self.live.named("postgres")
         argv = target.tool("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1")
-        self.live.site.run(argv, env=target.environment(), input=script.replace(entry["name"], called).encode())
+        self.live.site.run(argv, env=target.environment(), input=script.replace(entry.name, called).encode())
         self._note(called)
 
     def person_renames(self) -> None:
         """A person claims a quarantined database, works in it, and will not have it dropped."""
-        found = [entry["name"] for entry in databases.existing(self.live) if entry["kind"] == "failed"]
+        found = [entry.name for entry in databases.existing(self.live) if entry.kind == "failed"]
         if found:
             called = f"rescue_{self.number}_{self.name}"
             self.server.sql(f'ALTER DATABASE "{self.chance.choice(found)}" RENAME TO "{called}"')
@@ -320,7 +320,7 @@ class Walk:
                     name
                 )
         self._one_live_database()
-        ours = {entry["name"] for entry in databases.existing(self.live)}
+        ours = {entry.name for entry in databases.existing(self.live)}
         assert not ours & set(self.theirs), "it would touch what is not ours"
 
     def _one_live_database(self) -> None:

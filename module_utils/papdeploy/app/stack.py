@@ -12,7 +12,7 @@ from typing import Any, Callable, Optional
 from ..core.database_identity import DatabaseIdentity
 from ..core.database_url import DatabaseUrl, is_url, read, with_database
 from ..core.errors import PapError, Refused, Unavailable, WrongDatabase
-from ..core.records import plain, read_known
+from ..core.records import as_object, plain, read_known
 from ..core.redact import Redactor
 from ..databases.psql import Database
 from ..databases.session_watch import SeenOnLive, SessionWatch
@@ -274,9 +274,9 @@ class AppSession:
         full = {"url": with_database(self.url, at.conninfo.dbname) if at else self.url, **request}
         if name not in _WITHOUT_DATABASE and not name.startswith("environment."):
             expected = (at.expect or at.identity()) if at else self.live()
-            full["expect_database"] = expected.as_dict()
+            full["expect_database"] = as_object(expected)
             if self.watch:
-                full["forbid_database"] = self.live().as_dict()
+                full["forbid_database"] = as_object(self.live())
         try:
             answer = self.agent.call(name, full, deadline_s=deadline_s, on_event=on_event)
         except WrongDatabase as error:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional
 
 from .errors import WrongDatabase
 from .plain_json import parse
-from .records import read_known
+from .records import as_object, recorded
 
 # The comment of a database that pap-deploy made: this, then JSON.
 RECORD_PREFIX = "pap-deploy "
@@ -27,6 +27,36 @@ Rows = Sequence[Sequence[Any]]
 
 
 @dataclass(frozen=True)
+class Before:
+    """What a database allowed, and its comment, before it was fenced."""
+
+    allow_connections: bool = True
+    connection_limit: int = -1
+    comment: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What pap-deploy notes of a database that it gives a name to: in the database's comment, and in the registry.
+    ``oid`` is what that database is, ``live_oid`` the live one; ``stack`` is None where an earlier version wrote it.
+    ``traits``: the properties that it is to have in the place of the live one; ``proven``: the SHA-256 of the archive
+    that it was restored from and found equal to."""
+
+    kind: str = ""
+    of: str = ""
+    release: str = ""
+    at: Optional[str] = None
+    id: str = ""
+    oid: Optional[int] = None
+    live_oid: Optional[int] = None
+    stack: Optional[str] = None
+    stack_name: str = ""
+    before: Optional[Before] = None
+    traits: Mapping[str, Any] = field(default_factory=dict)
+    proven: str = ""
+
+
+@dataclass(frozen=True)
 class DatabaseIdentity:
     """One database of one server while that runs. ``started``: when the server did, in seconds since 1970. ``mark``:
     the random id in the record that the database's maker left as its comment; empty if there is none."""
@@ -41,13 +71,6 @@ class DatabaseIdentity:
         """From a row of :data:`IDENTITY`."""
         return cls(str(started), int(oid), str(name), mark_of(str(comment or "")))
 
-    @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> DatabaseIdentity:
-        return read_known(cls, value)
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
     def renamed(self, name: str, mark: str = "") -> DatabaseIdentity:
         """The same database under another name, as behind the fence."""
         return replace(self, name=name, mark=mark)
@@ -61,7 +84,7 @@ class DatabaseIdentity:
         return self.is_database(found) and self.name == found.name and self.mark in ("", found.mark)
 
 
-def record_of(comment: Optional[str]) -> Optional[dict[str, Any]]:
+def record_of(comment: Optional[str]) -> Optional[Record]:
     """The record in a database's comment, or None where pap-deploy left none."""
     if not comment or not comment.startswith(RECORD_PREFIX):
         return None
@@ -69,12 +92,12 @@ def record_of(comment: Optional[str]) -> Optional[dict[str, Any]]:
         value = parse(comment[len(RECORD_PREFIX) :])
     except ValueError:
         return None
-    return value if isinstance(value, dict) and "kind" in value else None
+    return recorded(Record, value) if isinstance(value, dict) and "kind" in value else None
 
 
 def mark_of(comment: str) -> str:
     """The random id in the record of a database that pap-deploy made, or an empty string."""
-    return str((record_of(comment) or {}).get("id") or "")
+    return (record_of(comment) or Record()).id
 
 
 def read(query: Callable[[str], Rows]) -> DatabaseIdentity:
@@ -106,6 +129,6 @@ def refuse_other(expected: DatabaseIdentity, found: DatabaseIdentity) -> None:
         " sent anything else.",
         hint="Look for what leads it elsewhere: a dbname or host in the query of the database URL, a pooler that gives"
         " databases names of its own, a service file, PGHOSTADDR.",
-        expected=expected.as_dict(),
-        found=found.as_dict(),
+        expected=as_object(expected),
+        found=as_object(found),
     )

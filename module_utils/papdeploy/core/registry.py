@@ -11,15 +11,16 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Optional
 
 from .clock import now
+from .database_identity import Record
 from .durable import append_durably, sync_folder, write_aside
 from .errors import Refused
 from .plain_json import parse
+from .records import recorded, whole
 
 FORMAT = 1
 # The kind of the entries that say by which rename a database came to the live name.
@@ -31,21 +32,33 @@ _NEW_SERVER = (
 
 
 @dataclass(frozen=True)
-class Known:
-    """The last word on a database name: what kind of database was to get it, for which release. ``oid`` is None while
-    CREATE DATABASE may be at work. ``data`` holds what else was noted."""
+class Known(Record):
+    """One line of the registry, and the last word on a database name: what kind of database was to get it, for which
+    release. ``oid`` is None while CREATE DATABASE may be at work; ``was`` is the OID that had the live name before.
+    Process ``pid``, which ``started`` then, noted it."""
 
-    name: str
-    kind: str
-    release: str
-    oid: Optional[int]
-    data: Mapping[str, Any]
+    event: str = ""
+    name: str = ""
+    was: Optional[int] = None
+    pid: int = 0
+    started: Optional[str] = None
 
     @property
     def in_use(self) -> bool:
         """Whether another process that noted it last is still at work on this host."""
-        pid = int(self.data.get("pid") or 0)
-        return pid != os.getpid() and bool(pid) and _started(pid) == self.data.get("started") is not None
+        return self.pid not in (0, os.getpid()) and _started(self.pid) == self.started is not None
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """Whose state folder it is, since when."""
+
+    format: int = 0
+    id: str = ""
+    name: str = ""
+    database: str = ""
+    system_identifier: str = ""
+    since: str = ""
 
 
 class Registry:
@@ -67,12 +80,13 @@ class Registry:
         self.folder, self.name, self.database = folder, name, database
         self._explains, self._last_user = explains, last_user
         self._own_id = secrets.token_hex(8)
-        self._memory: list[dict[str, Any]] = []
+        self._memory: list[Known] = []
 
     @property
     def id(self) -> str:
         """The stack's id: random, made at first use."""
-        return str((self._stack() or {}).get("id") or self._own_id)
+        known = self._stack()
+        return known.id if known else self._own_id
 
     def explains(self, kind: str, release: str, name: str, oid: int) -> bool:
         """Whether a journal tells of the making of a database whose record an earlier version wrote."""
@@ -83,13 +97,13 @@ class Registry:
         known = self._stack()
         if known is None:
             user = self._last_user() if self._last_user else ""
-            known = {"name": user} if user else {}
-        for key, mine, what, hint in (
-            ("name", self.name, "stack", "For the same stack under a new name, set pap_stack_name to the old one."),
-            ("database", self.database, "database", "If it was renamed for good, move the old folder away."),
-            ("system_identifier", identifier, "server (system identifier)", _NEW_SERVER),
+            known = _Stack(name=user)
+        new_name = "For the same stack under a new name, set pap_stack_name to the old one."
+        for theirs, mine, what, hint in (
+            (known.name, self.name, "stack", new_name),
+            (known.database, self.database, "database", "If it was renamed for good, move the old folder away."),
+            (known.system_identifier, identifier, "server (system identifier)", _NEW_SERVER),
         ):
-            theirs = known.get(key)
             if theirs and mine and theirs != mine:
                 raise Refused(
                     f"The state folder {self.folder} belongs to another {what}: {theirs}, not {mine}.",
@@ -101,21 +115,14 @@ class Registry:
         self.refuse_other(identifier)
         if not self._durable or self._stack():
             return
-        mine = {
-            "format": FORMAT,
-            "id": self._own_id,
-            "name": self.name,
-            "database": self.database,
-            "system_identifier": identifier,
-            "since": now(),
-        }
+        mine = _Stack(FORMAT, self._own_id, self.name, self.database, identifier, now())
 
         def place(fresh: Path) -> None:
             with contextlib.suppress(FileExistsError):  # another process was first: its id is the stack's
                 os.link(fresh, self._file)
             sync_folder(self._file.parent)
 
-        write_aside(self._file, json.dumps(mine, ensure_ascii=False).encode(), place)
+        write_aside(self._file, json.dumps(whole(mine), ensure_ascii=False).encode(), place)
         self.refuse_other(identifier)
 
     def intend(self, name: str, kind: str, release: str, oid: Optional[int] = None, **data: Any) -> None:
@@ -132,24 +139,23 @@ class Registry:
 
     def known(self) -> dict[str, Known]:
         """The names that stand for something of ours, each with the last word on it."""
-        found: dict[str, dict[str, Any]] = {}
+        found: dict[str, Known] = {}
         for entry in self._entries():
-            name = str(entry.get("name"))
-            if entry.get("event") == "intended":
-                found[name] = entry
-            elif entry.get("event") == "made" and name in found:
-                found[name] = {**found[name], **entry}
-            elif entry.get("event") == "gone":
-                found.pop(name, None)
-        return {
-            name: Known(name, str(e.get("kind")), str(e.get("release")), e["oid"] and int(e["oid"]), e)
-            for name, e in found.items()
-        }
+            if entry.event == "intended":
+                found[entry.name] = entry
+            elif entry.event == "made" and entry.name in found:
+                before = found[entry.name]
+                made = replace(before, oid=entry.oid, proven=entry.proven or before.proven)
+                found[entry.name] = replace(made, at=entry.at, pid=entry.pid, started=entry.started)
+            elif entry.event == "gone":
+                found.pop(entry.name, None)
+        return found
 
     def live_oids(self, oid: int) -> set[int]:
         """The OIDs that the live database had before its present one, ``oid`` itself included: our own renames put one
         content in the place of the other."""
-        was = {int(e["oid"]): int(e["was"]) for e in self._entries() if e.get("kind") == LIVE}
+        renames = ((entry.oid, entry.was) for entry in self._entries() if entry.kind == LIVE)
+        was = {new: old for new, old in renames if new is not None and old is not None}
         found = {oid}
         while oid in was and was[oid] not in found:
             oid = was[oid]
@@ -165,24 +171,24 @@ class Registry:
         assert self.folder is not None
         return self.folder / "stack.json"
 
-    def _stack(self) -> Optional[dict[str, Any]]:
+    def _stack(self) -> Optional[_Stack]:
         if not self._durable:
             return None
         try:
-            value = parse(self._file.read_bytes())
+            stack = recorded(_Stack, parse(self._file.read_bytes()))
         except FileNotFoundError:
             return None
         except ValueError:
-            value = None
-        if not isinstance(value, dict) or value.get("format") != FORMAT or not value.get("id"):
+            stack = _Stack()
+        if stack.format != FORMAT or not stack.id:
             raise Refused(
                 f"{self._file} cannot be read, so nothing here is certain to be this stack's.",
                 hint="Bring it back from a copy, or use the version of pap-deploy that wrote it.",
             )
-        return value
+        return stack
 
-    def _entries(self) -> list[dict[str, Any]]:
-        result: list[dict[str, Any]] = []
+    def _entries(self) -> list[Known]:
+        result: list[Known] = []
         if self._durable:
             assert self.folder is not None
             with contextlib.suppress(FileNotFoundError):
@@ -190,7 +196,7 @@ class Registry:
                     with contextlib.suppress(ValueError):  # a line that a killed writer tore
                         entry = parse(line)
                         if isinstance(entry, dict) and {"at", "event", "name"} <= entry.keys():
-                            result.append(entry)
+                            result.append(recorded(Known, entry))
         return result + self._memory
 
     def _write(self, event: str, name: str, **data: Any) -> None:
@@ -206,7 +212,7 @@ class Registry:
             assert self.folder is not None
             append_durably(self.folder / "databases.jsonl", entry)
         else:
-            self._memory.append(entry)
+            self._memory.append(recorded(Known, entry))
 
 
 def _started(pid: int) -> Optional[str]:

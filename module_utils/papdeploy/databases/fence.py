@@ -13,14 +13,17 @@ import secrets
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, Callable, Optional
+from dataclasses import dataclass, replace
+from typing import Callable, Optional
 
+from ..core.database_identity import Before
 from ..core.errors import PapError, Refused, Unavailable
-from ..core.records import as_object
+from ..core.records import plain, whole
 from ..sql.quoting import quote_ident, quote_literal
 from . import write_snapshot
 from .managed_names import (
     CLIENT,
+    Client,
     Managed,
     admin_session,
     comment_on,
@@ -37,12 +40,51 @@ from .managed_names import (
 from .psql import Database, Session
 
 
-def fence(database: Database, release: str, *, grace_s: float = 5.0, seconds: float = 20.0) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Foreign:
+    """A session behind the fence that is not of its release."""
+
+    pid: int
+    role: Optional[str]
+    application: Optional[str]
+    address: Optional[str]
+
+
+@dataclass(frozen=True)
+class Fence:
+    """The fence of ``release`` around the ``live`` name: ``database`` is the name to work under, ``oid`` what it is,
+    ``id`` that of this raising of it (lifted and raised again, it is another). ``ended``: the sessions that were ended
+    to raise it; ``foreign_sessions``: those behind it now that are not of the release."""
+
+    database: str
+    live: str
+    release: str
+    id: str
+    since: Optional[str]
+    before: Optional[Before]
+    oid: int
+    ended: tuple[Client, ...] = ()
+    foreign_sessions: tuple[Foreign, ...] = ()
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """``mark``: what is written after this moment is what a rollback would lose. ``lifted`` is False where no fence was
+    up; then there is none."""
+
+    lifted: bool
+    database: str
+    mark: Optional[write_snapshot.Mark]
+    ended: tuple[Client, ...]
+    release: str = ""
+
+
+def fence(database: Database, release: str, *, grace_s: float = 5.0, seconds: float = 20.0) -> Fence:
     """Raise the fence around ``database`` (the live name) for ``release``.
 
     Running transactions get ``grace_s`` seconds to end by themselves, then every session is ended; within ``seconds``
     the database is alone or the fence is taken down again and Unavailable raised. Calling it again for the same release
-    converges. Returns the record: ``database`` is the name to work under, ``ended`` the sessions that were ended.
+    converges.
     """
     live = database.conninfo.dbname
     name = derived(live, "fenced", release)
@@ -75,12 +117,8 @@ def fence(database: Database, release: str, *, grace_s: float = 5.0, seconds: fl
                 hint=" ".join(problems[1:]),
                 obstacles=problems,
             )
-        before = {
-            "allow_connections": found.allow_connections,
-            "connection_limit": found.connection_limit,
-            "comment": found.comment,
-        }
-        noted = {"before": before, "id": secrets.token_hex(8)}
+        before = Before(found.allow_connections, found.connection_limit, found.comment)
+        noted = {"before": whole(before), "id": secrets.token_hex(8)}
         intend(session, database, name, "fenced", release, found.oid, **noted)
         _let_finish(session, live, grace_s)
         # One transaction: after a kill the fence is up or it is not, there is no state between.
@@ -95,7 +133,7 @@ def fence(database: Database, release: str, *, grace_s: float = 5.0, seconds: fl
         )
         standing = _standing(session, database)
         assert standing is not None
-        return {**_state(standing, live), "ended": ended}
+        return replace(_state(standing, live), ended=ended)
 
 
 def unfence(
@@ -104,17 +142,14 @@ def unfence(
     *,
     seconds: float = 20.0,
     last: Callable[[Session], object] = lambda _: None,
-) -> dict[str, Any]:
+) -> Lifted:
     """Take the fence down, whichever release raised it (or only that of ``release``); nothing happens if there is none.
-    ``last`` is called with a session behind it just before.
-
-    Returns ``lifted`` and a ``mark``: what is written after this moment is what a rollback would lose.
-    """
+    ``last`` is called with a session behind it just before."""
     live = database.conninfo.dbname
     with admin_session(database, release or "cli") as session:
         standing = _standing(session, database)
         if standing is None:
-            return {"lifted": False, "database": live, "mark": None, "ended": []}
+            return Lifted(False, live, None, ())
         if release is not None and standing.release != release:
             raise Refused(
                 f"The fence around {live} belongs to release {standing.release}, not to {release}.",
@@ -129,50 +164,58 @@ def unfence(
         lifting = _lifting(standing, live)
         ended = alone(session, database, standing.release, (standing.name,), lifting, seconds=seconds)
     database.registry.gone(standing.name)
-    return {"lifted": True, "database": live, "release": standing.release, "mark": as_object(mark), "ended": ended}
+    return Lifted(True, live, mark, ended, standing.release)
 
 
-def fence_state(database: Database) -> Optional[dict[str, Any]]:
-    """The fence around the live name, or None. ``foreign_sessions`` are those behind it that are not of its release."""
+def fence_state(database: Database) -> Optional[Fence]:
+    """The fence around the live name, or None."""
     live = database.conninfo.dbname
     with admin_session(database) as session:
         standing = _standing(session, database)
         if standing is None:
             return None
-        state = _state(standing, live)
-        state["foreign_sessions"] = session.rows(
+        foreign = session.records(
+            Foreign,
             "SELECT pid, usename AS role, application_name AS application, client_addr::text AS address"
             f" FROM pg_stat_activity WHERE datname = {quote_literal(standing.name)} AND {CLIENT}"
-            f" AND application_name <> {quote_literal('pap-deploy:' + str(state['release']))}"
+            f" AND application_name <> {quote_literal('pap-deploy:' + standing.release)}",
         )
-        return state
+        return replace(_state(standing, live), foreign_sessions=tuple(foreign))
+
+
+@dataclass(frozen=True)
+class _Me:
+    name: str
+    superuser: bool
+    createdb: bool
+    owner: Optional[bool]  # None: no such database
 
 
 def obstacles(session: Session, name: str) -> list[str]:
     """Why ``name`` could not be renamed now, each with what to do; empty if nothing is in the way."""
     problems: list[str] = []
-    me = session.rows(
-        "SELECT r.rolname, r.rolsuper, r.rolcreatedb, (SELECT pg_has_role(r.oid, d.datdba, 'USAGE')"
+    me = session.records(
+        _Me,
+        "SELECT r.rolname AS name, r.rolsuper AS superuser, r.rolcreatedb AS createdb,"
+        " (SELECT pg_has_role(r.oid, d.datdba, 'USAGE')"
         f" FROM pg_database d WHERE d.datname = {quote_literal(name)}) AS owner"
-        " FROM pg_roles r WHERE r.rolname = current_user"
+        " FROM pg_roles r WHERE r.rolname = current_user",
     )[0]
-    if not me["rolsuper"] and not (me["rolcreatedb"] and me["owner"]):
-        problems.append(
-            f"role {me['rolname']} may not rename it: it must own {name} and have CREATEDB, or be superuser."
-        )
-    for row in session.rows(
+    if not me.superuser and not (me.createdb and me.owner):
+        problems.append(f"role {me.name} may not rename it: it must own {name} and have CREATEDB, or be superuser.")
+    for gid in session.column(
         f"SELECT gid FROM pg_prepared_xacts WHERE database = {quote_literal(name)} ORDER BY prepared"
     ):
-        problems.append(f"a prepared transaction {row['gid']!r} is open: COMMIT PREPARED or ROLLBACK PREPARED it.")
-    for row in session.rows(
-        f"SELECT slot_name, active_pid FROM pg_replication_slots WHERE database = {quote_literal(name)} AND active"
+        problems.append(f"a prepared transaction {gid!r} is open: COMMIT PREPARED or ROLLBACK PREPARED it.")
+    for slot in session.column(
+        f"SELECT slot_name FROM pg_replication_slots WHERE database = {quote_literal(name)} AND active"
     ):
-        problems.append(f"replication slot {row['slot_name']} is being read: stop its consumer.")
-    for row in session.rows(
+        problems.append(f"replication slot {slot} is being read: stop its consumer.")
+    for subscription in session.column(
         "SELECT s.subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid"
         f" WHERE d.datname = {quote_literal(name)} AND s.subenabled"
     ):
-        problems.append(f"subscription {row['subname']} is enabled: ALTER SUBSCRIPTION … DISABLE it.")
+        problems.append(f"subscription {subscription} is enabled: ALTER SUBSCRIPTION … DISABLE it.")
     return problems
 
 
@@ -189,7 +232,7 @@ def stranded(database: Database) -> str:
     entry = found[0]
     return (
         f"{entry.name} is {live} itself, behind the fence that release {entry.release} raised at"
-        f" {entry.record.get('at')} ({entry.why}). Where that release is at work, or its state folder still is, end it"
+        f" {entry.record.at} ({entry.why}). Where that release is at work, or its state folder still is, end it"
         " from there (rollback.yml). Else lift the fence by hand, connected to another database, as superuser or owner:"
         f" {'; '.join(_lifting(entry, live))};"
     )
@@ -198,18 +241,17 @@ def stranded(database: Database) -> str:
 def _original(entry: Managed, live: str) -> bool:
     """Whether a fenced database that is not this stack's is one that was fenced, not a copy."""
     named = entry.name == derived(live, "fenced", entry.release)
-    return named and entry.record.get("oid") in (None, entry.found.oid)
+    return named and entry.record.oid in (None, entry.found.oid)
 
 
 def _lifting(entry: Managed, live: str) -> list[str]:
     """The statements, for one transaction, that give a fenced database its name and traits back."""
-    before = entry.record.get("before") or {}
-    allow = "true" if before.get("allow_connections", True) else "false"
+    before = entry.record.before or Before()
+    allow = "true" if before.allow_connections else "false"
     return [
         f"ALTER DATABASE {quote_ident(entry.name)} RENAME TO {quote_ident(live)}",
-        f"ALTER DATABASE {quote_ident(live)} ALLOW_CONNECTIONS {allow}"
-        f" CONNECTION LIMIT {int(before.get('connection_limit', -1))}",
-        comment_on(live, before.get("comment")),
+        f"ALTER DATABASE {quote_ident(live)} ALLOW_CONNECTIONS {allow} CONNECTION LIMIT {before.connection_limit}",
+        comment_on(live, before.comment),
     ]
 
 
@@ -218,16 +260,9 @@ def _standing(session: Session, database: Database) -> Optional[Managed]:
     return next((entry for entry in ours(session, database) if entry.kind == "fenced"), None)
 
 
-def _state(standing: Managed, live: str) -> dict[str, Any]:
-    return {
-        "database": standing.name,
-        "live": live,
-        "release": standing.release,
-        "id": standing.record.get("id"),  # of this raising of it: lifted and raised again, it is another
-        "since": standing.record.get("at"),
-        "before": standing.record.get("before"),
-        "oid": standing.found.oid,
-    }
+def _state(standing: Managed, live: str) -> Fence:
+    said = standing.record
+    return Fence(standing.name, live, standing.release, said.id, said.at, said.before, standing.found.oid)
 
 
 def _both_exist(live: str, fenced: str) -> Refused:
@@ -246,7 +281,7 @@ def alone(
     steps: Sequence[str],
     *,
     seconds: float = 20.0,
-) -> list[dict[str, Any]]:
+) -> tuple[Client, ...]:
     """Do ``steps`` in one transaction that needs the databases ``names`` empty (a rename), ending whoever is in them.
     ``session`` is outside of them.
 
@@ -254,7 +289,7 @@ def alone(
     (``CountOtherDBBackends``); meanwhile another session ends them. Returns who they were; raises Refused or
     Unavailable, naming them, if they do not go within ``seconds``: nothing has changed then.
     """
-    ended: dict[int, dict[str, Any]] = {}
+    ended: dict[int, Client] = {}
     limit = time.monotonic() + seconds
     while True:
         failed: list[PapError] = []
@@ -275,13 +310,13 @@ def alone(
             for name in names:
                 _note(ended, end_sessions(session, name, seconds=0, once=True))
         if not failed:
-            return list(ended.values())
+            return tuple(ended.values())
         if "being accessed by other users" not in failed[0].message or time.monotonic() > limit:
             raise failed[0]
 
 
-def _note(ended: dict[int, dict[str, Any]], sessions: Sequence[dict[str, Any]]) -> None:
-    ended.update((int(entry["pid"]), entry) for entry in sessions)
+def _note(ended: dict[int, Client], sessions: Sequence[Client]) -> None:
+    ended.update((client.pid, client) for client in sessions)
 
 
 def _let_finish(session: Session, name: str, grace_s: float) -> None:
@@ -300,14 +335,13 @@ def _let_finish(session: Session, name: str, grace_s: float) -> None:
 def must_be_fenced(database: Database, release: str) -> Database:
     """The database behind the fence of ``release``; raises Unavailable if it is not up or has foreign sessions."""
     state = fence_state(database)
-    if state is None or state["release"] != release:
+    if state is None or state.release != release:
         raise Unavailable(f"The fence of release {release} around {database.conninfo.dbname} is not up.")
-    if state["foreign_sessions"]:
-        who = state["foreign_sessions"][0]
+    if state.foreign_sessions:
+        who = state.foreign_sessions[0]
         raise Unavailable(
-            f"A foreign session is behind the fence: {who['application'] or 'a session'} of {who['role']}"
-            f" (pid {who['pid']}).",
+            f"A foreign session is behind the fence: {who.application or 'a session'} of {who.role} (pid {who.pid}).",
             hint="A client connected to the database under its fenced name; end that session and find out why.",
-            foreign_sessions=state["foreign_sessions"],
+            foreign_sessions=plain(state.foreign_sessions),
         )
-    return database.named(state["database"]).as_release(release)
+    return database.named(state.database).as_release(release)

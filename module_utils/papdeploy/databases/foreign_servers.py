@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 from ..core.errors import CommandFailed, Refused
 from ..sql.quoting import quote_ident, quote_literal
@@ -21,26 +20,35 @@ WHERE o.dbname = %s
 ORDER BY 1"""
 
 
+@dataclass(frozen=True)
+class _Server:
+    name: str
+    host: str
+    port: str
+    own_port: str
+    own_address: str
+
+
 def lead_to_copy(live: Database, copy: Database) -> list[str]:
     """Lead every foreign server of ``copy`` that means ``live`` to ``copy``; their names. Raises Refused if our role
     may not: what is written through such a server on the copy is written to the live database."""
     there, here = live.conninfo.dbname, copy.conninfo.dbname
     with copy.session() as session:
-        found = [row for row in session.rows(bind(_SERVERS, there)) if _is_own(row, live)]
+        found = [row for row in session.records(_Server, bind(_SERVERS, there)) if _is_own(row, live)]
         for row in found:
             try:
-                session.execute(f"ALTER SERVER {quote_ident(row['name'])} OPTIONS (SET dbname {quote_literal(here)})")
+                session.execute(f"ALTER SERVER {quote_ident(row.name)} OPTIONS (SET dbname {quote_literal(here)})")
             except CommandFailed as error:
                 raise Refused(
-                    f"Foreign server {row['name']} leads to the live database {there} itself, and on a copy it cannot"
+                    f"Foreign server {row.name} leads to the live database {there} itself, and on a copy it cannot"
                     f" be led elsewhere: {error.message}",
                     hint="Give it to a role of which pap_db_admin_user is a member (ALTER SERVER … OWNER TO …).",
                 ) from None
-        return [str(row["name"]) for row in found]
+        return [row.name for row in found]
 
 
-def _is_own(server: Mapping[str, Any], live: Database) -> bool:
+def _is_own(server: _Server, live: Database) -> bool:
     """Whether its host and port are those of the server itself, as it would see them."""
-    host = str(server["host"])
-    here = host in ("", "localhost", "::1", live.conninfo.host, server["own_address"]) or host.startswith(("/", "127."))
-    return here and str(server["port"]) == str(server["own_port"])
+    host = server.host
+    here = host in ("", "localhost", "::1", live.conninfo.host, server.own_address) or host.startswith(("/", "127."))
+    return here and server.port == server.own_port

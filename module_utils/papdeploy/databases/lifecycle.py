@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 
+from ..core.database_identity import Before
 from ..core.errors import CommandFailed, PapError, Refused
 from ..core.records import as_object, read_known
 from ..core.registry import LIVE
@@ -37,6 +39,45 @@ from .managed_names import (
 )
 from .properties import Properties
 from .psql import Database, Session, bind
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A copy of a database that the server made, by ``method``: clone (by reflink) or copy."""
+
+    database: str
+    method: str
+    bytes: Optional[int]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Swap:
+    """The database with the OID ``oid`` took the live name ``database``; ``kept``, which was ``was``, was set aside.
+    ``swapped`` is False where that had happened before."""
+
+    database: str = ""
+    kept: str = ""
+    swapped: bool = False
+    why: str = ""
+    oid: Optional[int] = None
+    was: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A database that says it was made for the live one; ``why`` it is not ours, ``obstacle``: why it could not be
+    dropped now."""
+
+    name: str
+    kind: str
+    release: str
+    since: Optional[str]
+    bytes: Optional[int]
+    oid: int
+    template: bool
+    why: str = ""
+    obstacle: str = ""
 
 
 def create_empty(
@@ -76,12 +117,12 @@ def expected(database: Database, name: str, release: str) -> Database:
         return database.named(name).as_release(release).expecting(identity(session, name))
 
 
-def snapshot(database: Database, release: str, *, live: str, source: str = "", kind: str = "snap") -> dict[str, Any]:
+def snapshot(database: Database, release: str, *, live: str, source: str = "", kind: str = "snap") -> Snapshot:
     """A copy of ``database`` (alone behind the fence) as ``<live>__snap_<release>``, closed to all connections; or of
     another ``source``, as a ``kind`` of its own.
 
     The server copies the files: by reflink where PostgreSQL 18 and the filesystem can (``file_copy_method = clone``),
-    else whole. Returns name, seconds, bytes and ``method``.
+    else whole.
     """
     source = source or database.conninfo.dbname
     name = derived(live, kind, release)
@@ -101,13 +142,7 @@ def snapshot(database: Database, release: str, *, live: str, source: str = "", k
             else:
                 session.execute(statement)
         found = _record(session, database, kind, live, release, connect=False, traits=as_object(traits))
-        return {
-            "kind": "snapshot",
-            "database": name,
-            "method": method,
-            "bytes": found.bytes,
-            "seconds": round(time.monotonic() - started, 3),
-        }
+        return Snapshot(name, method, found.bytes, round(time.monotonic() - started, 3))
 
 
 def _clone_or_copy(database: Database, release: str, statement: str) -> str:
@@ -124,7 +159,7 @@ def _clone_or_copy(database: Database, release: str, statement: str) -> str:
     return "copy"
 
 
-def swap(database: Database, release: str, replacement: str, *, traits: Optional[Properties] = None) -> dict[str, Any]:
+def swap(database: Database, release: str, replacement: str, *, traits: Optional[Properties] = None) -> Swap:
     """Put database ``replacement`` (ours) in the place of the live one, which is kept as ``<db>__failed_<release>``.
 
     Both renames, the owner, privileges, settings and connection limits of the live database (or ``traits``) and the
@@ -136,7 +171,7 @@ def swap(database: Database, release: str, replacement: str, *, traits: Optional
     with admin_session(database, release) as session:
         fresh = next((entry for entry in ours(session, database) if entry.name == replacement), None)
         if fresh is None and swapped(session, database, release):
-            return {"swapped": False, "database": live, "kept": failed, "why": "the swap has already happened"}
+            return Swap(live, failed, why="the swap has already happened")
         refuse_taken(session, database, release, ("failed",))
         if fresh is None or (fresh.kind, fresh.release) not in (("snap", release), ("restored", release)):
             raise Refused(f"{replacement} is not a database that pap-deploy made for {live}.", database=replacement)
@@ -150,28 +185,27 @@ def swap(database: Database, release: str, replacement: str, *, traits: Optional
         problems = [*obstacles(session, current.name), *bound(session, current.name)]
         if problems:
             raise Refused(f"{live} cannot be swapped: {problems[0]}", hint=" ".join(problems[1:]), obstacles=problems)
-        before = current.record["before"]
-        noted = fresh.record.get("traits")
+        before, noted = current.record.before or Before(), fresh.record.traits
         wanted = traits or (read_known(Properties, noted) if noted else properties.capture(session, current.name))
-        oids = {"oid": fresh.found.oid, "was": current.found.oid}
-        intend(session, database, failed, "failed", release, oids["was"])
-        intend(session, database, live, LIVE, release, **oids)
+        done = Swap(live, failed, True, oid=fresh.found.oid, was=current.found.oid)
+        intend(session, database, failed, "failed", release, done.was)
+        intend(session, database, live, LIVE, release, done.oid, was=done.was)
         steps = [
             f"ALTER DATABASE {quote_ident(current.name)} RENAME TO {quote_ident(failed)}",
             f"ALTER DATABASE {quote_ident(replacement)} RENAME TO {quote_ident(live)}",
             *properties.apply(live, wanted),
-            f"ALTER DATABASE {quote_ident(live)} ALLOW_CONNECTIONS {'true' if before['allow_connections'] else 'false'}"
-            f" CONNECTION LIMIT {int(before['connection_limit'])}",
-            comment_on(live, before["comment"]),
+            f"ALTER DATABASE {quote_ident(live)} ALLOW_CONNECTIONS {'true' if before.allow_connections else 'false'}"
+            f" CONNECTION LIMIT {before.connection_limit}",
+            comment_on(live, before.comment),
             *properties.template(live, failed, wanted),
             # Open for a look by whoever may; no application knows this name.
             f"ALTER DATABASE {quote_ident(failed)} ALLOW_CONNECTIONS true",
-            comment_on(failed, record_text(database, "failed", live, release, oids["was"], live_oid=oids["oid"])),
+            comment_on(failed, record_text(database, "failed", live, release, current.found.oid, live_oid=done.oid)),
         ]
         alone(session, database, release, (current.name, replacement), steps)
     for name in (current.name, replacement):
         database.registry.gone(name)
-    return {"swapped": True, "database": live, "kept": failed, "why": "", **oids}
+    return done
 
 
 def swapped(session: Session, database: Database, release: str) -> bool:
@@ -217,14 +251,11 @@ def bound(session: Session, name: str) -> list[str]:
     )
     stays = "belongs to it and would not follow"
     return [
+        *(f"logical replication slot {slot} {stays}: end that replication first." for slot in session.column(slots)),
         *(
-            f"logical replication slot {slot['name']} {stays}: end that replication first."
-            for slot in session.rows(slots)
-        ),
-        *(
-            f"subscription {subscription['name']} {stays}: drop it (with its slot_name set to NONE, the publisher keeps"
+            f"subscription {subscription} {stays}: drop it (with its slot_name set to NONE, the publisher keeps"
             " what it has not sent), and create it again afterwards."
-            for subscription in session.rows(subscriptions)
+            for subscription in session.column(subscriptions)
         ),
     ]
 
@@ -234,7 +265,7 @@ def restored_and_proven(database: Database, release: str, sha256: str) -> Option
     with admin_session(database) as session:
         found = our(session, database, "restored", release)
     noted = database.registry.known().get(found.name) if found else None
-    if found is None or found.record.get("proven") != sha256 or (noted and noted.data.get("proven") != sha256):
+    if found is None or found.record.proven != sha256 or (noted and noted.proven != sha256):
         return None
     return found.name
 
@@ -248,7 +279,7 @@ def note_proven(database: Database, name: str, release: str, sha256: str) -> Non
             raise Refused(f"{name} is not the database that pap-deploy restored for {live}.", database=name)
         oid = found.found.oid
         database.registry.made(name, oid, proven=sha256)
-        kept = {"id": found.record.get("id", ""), "live_oid": found.record.get("live_oid")}
+        kept = {"id": found.record.id, "live_oid": found.record.live_oid}
         text = record_text(database, "restored", live, release, oid, proven=sha256, **kept)
         session.execute(
             f"BEGIN; {comment_on(name, text)}; ALTER DATABASE {quote_ident(name)} ALLOW_CONNECTIONS false; COMMIT"
@@ -294,29 +325,21 @@ def cleanup_leftovers(database: Database, *, keep: Sequence[str] = ()) -> list[s
     return dropped
 
 
-def existing(database: Database) -> list[dict[str, Any]]:
-    """Every database of ours for this live name: name, kind, release, since, bytes; and why it could not be dropped now
-    (``obstacle``). For status and retention."""
+def existing(database: Database) -> list[Listed]:
+    """Every database of ours for this live name. For status and retention."""
     with admin_session(database) as session:
-        return [{**_shown(entry), "obstacle": undroppable(session, entry)} for entry in ours(session, database)]
+        return [replace(_listed(entry), obstacle=undroppable(session, entry)) for entry in ours(session, database)]
 
 
-def look_alikes(database: Database) -> list[dict[str, Any]]:
+def look_alikes(database: Database) -> list[Listed]:
     """Every database that says it was made for this live name and is not ours, with ``why`` not. Never touched."""
     with admin_session(database) as session:
-        return [{**_shown(e), "why": e.why} for e in managed(session, database) if not e.ours]
+        return [_listed(entry) for entry in managed(session, database) if not entry.ours]
 
 
-def _shown(entry: Managed) -> dict[str, Any]:
-    return {
-        "name": entry.name,
-        "kind": entry.kind,
-        "release": entry.release,
-        "since": entry.record.get("at"),
-        "bytes": entry.found.bytes,
-        "oid": entry.found.oid,
-        "template": entry.found.template,
-    }
+def _listed(entry: Managed) -> Listed:
+    found, since = entry.found, entry.record.at
+    return Listed(entry.name, entry.kind, entry.release, since, found.bytes, found.oid, found.template, entry.why)
 
 
 def ready_for_rehearsal(database: Database, scratch: Database) -> None:

@@ -17,8 +17,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
-from ..core.database_identity import IDENTITY, RECORD_PREFIX, DatabaseIdentity, record_of
+from ..core.database_identity import IDENTITY, RECORD_PREFIX, DatabaseIdentity, Record, record_of
 from ..core.errors import CommandFailed, Refused, Unavailable
+from ..core.records import whole
 from ..core.registry import Known, Registry
 from ..core.text import plural
 from ..sql.quoting import MAX_NAME_BYTES, quote_ident, quote_literal
@@ -61,7 +62,7 @@ class Found:
     sessions: int = 0
 
     @property
-    def record(self) -> Optional[dict[str, Any]]:
+    def record(self) -> Optional[Record]:
         return record_of(self.comment)
 
     @property
@@ -75,8 +76,24 @@ class Found:
 def plain_comment(comment: Optional[str]) -> Optional[str]:
     """The comment that a database has in life: what the record of a fence keeps of it, and no record of ours."""
     record = record_of(comment)
-    before = (record or {}).get("before")
-    return comment if record is None else before.get("comment") if isinstance(before, dict) else None
+    if record is None:
+        return comment
+    return record.before.comment if record.before else None
+
+
+@dataclass(frozen=True)
+class Client:
+    """A session in a database, as the server lists it. What the role may not see of it is None."""
+
+    pid: int
+    role: Optional[str]
+    application: Optional[str]
+    address: Optional[str]
+    state: Optional[str]
+    type: Optional[str]
+
+    def __str__(self) -> str:
+        return f"{self.application or self.type} of {self.role} (pid {self.pid})"
 
 
 @dataclass(frozen=True)
@@ -87,7 +104,7 @@ class Managed:
     found: Found
     kind: str
     release: str
-    record: Mapping[str, Any]
+    record: Record
     why: str
     in_use: bool = False
 
@@ -110,38 +127,36 @@ def judge(found: Found, live: str, registry: Registry, known: Mapping[str, Known
     noted, record = known.get(found.name), found.record
     if noted is not None and noted.kind == "fenced" and noted.oid == found.oid:
         # The live database itself, under the name that we gave it: whatever its owner has done to the comment.
-        told = {"release": noted.release, "at": noted.data.get("at"), **noted.data, "of": live}
-        return Managed(found, "fenced", noted.release, told, "", noted.in_use)
+        return Managed(found, "fenced", noted.release, replace(noted, of=live), "", noted.in_use)
     if record is None:
         if noted is not None and noted.oid is None and found.unclaimed:
-            return Managed(found, noted.kind, noted.release, noted.data, "", noted.in_use)
+            return Managed(found, noted.kind, noted.release, noted, "", noted.in_use)
         if noted is not None and noted.oid == found.oid:
-            return Managed(found, noted.kind, noted.release, noted.data, "its record was replaced")
+            return Managed(found, noted.kind, noted.release, noted, "its record was replaced")
         return None
-    if record.get("of") != live:
+    if record.of != live:
         return None
-    kind, release = str(record["kind"]), str(record.get("release") or "")
     why = _doubt(found, live, registry, noted, record)
-    return Managed(found, kind, release, record, why, bool(noted and noted.in_use))
+    return Managed(found, record.kind, record.release, record, why, bool(noted and noted.in_use))
 
 
-def _doubt(found: Found, live: str, registry: Registry, noted: Optional[Known], record: Mapping[str, Any]) -> str:
+def _doubt(found: Found, live: str, registry: Registry, noted: Optional[Known], record: Record) -> str:
     """Why the record of ``found`` does not prove that it is ours; empty if it does."""
-    kind, release = str(record["kind"]), str(record.get("release") or "")
+    kind, release = record.kind, record.release
     if kind not in KINDS or not release:
         return "its record is damaged"
     name = derived(live, kind, release)
     if found.name != name:
         return f"a copy of {name}, or that one renamed by hand"
-    if "stack" not in record:  # written by an earlier version
-        if record.get("oid") not in (None, found.oid):
-            return f"a copy: the original has OID {record['oid']}"
+    if record.stack is None:  # written by an earlier version
+        if record.oid not in (None, found.oid):
+            return f"a copy: the original has OID {record.oid}"
         told = registry.explains(kind, release, found.name, found.oid)
         return "" if told else "recorded by an earlier version, and no journal here tells of it"
-    if record.get("oid") != found.oid:
-        return f"a copy: the original has OID {record.get('oid')}"
-    if record["stack"] != registry.id:
-        return f"made from another state folder, by stack {record.get('stack_name') or '?'} ({record['stack']})"
+    if record.oid != found.oid:
+        return f"a copy: the original has OID {record.oid}"
+    if record.stack != registry.id:
+        return f"made from another state folder, by stack {record.stack_name or '?'} ({record.stack})"
     if noted is None or (noted.kind, noted.release) != (kind, release) or noted.oid not in (None, found.oid):
         return "this stack's state folder does not know it"
     return ""
@@ -223,16 +238,16 @@ def why_not_ours(session: Session, database: Database, name: str, live: str = ""
 
 
 def _query(session: Session, condition: str) -> list[Found]:
-    rows = session.rows(
+    return session.records(
+        Found,
         "SELECT d.datname AS name, d.oid::int8 AS oid, d.datallowconn AS allow_connections,"
         " CASE WHEN has_database_privilege(d.oid, 'CONNECT') THEN pg_database_size(d.oid) END AS bytes,"
         " d.datconnlimit AS connection_limit, shobj_description(d.oid, 'pg_database') AS comment,"
         " pg_get_userbyid(d.datdba) AS owner, d.datistemplate AS template,"
         " coalesce((SELECT s.sessions FROM pg_stat_database s WHERE s.datid = d.oid), 0) AS sessions,"
         " (SELECT count(*) FROM pg_stat_activity a WHERE a.datid = d.oid) AS connections"
-        f" FROM pg_database d WHERE {condition} ORDER BY 1"
+        f" FROM pg_database d WHERE {condition} ORDER BY 1",
     )
-    return [Found(**row) for row in rows]
 
 
 def intend(
@@ -269,7 +284,7 @@ def refuse_collision(name: str, why: str = "") -> Refused:
 
 def end_sessions(
     session: Session, name: str, *, seconds: float, only: str = "true", once: bool = False
-) -> list[dict[str, Any]]:
+) -> list[Client]:
     """End every session in database ``name`` (that matches the condition ``only``) and wait until they are gone.
 
     With ``once`` it only asks them to end. Returns who they were. Raises Unavailable, naming them, if some are still
@@ -283,24 +298,23 @@ def end_sessions(
         "SELECT pid, usename AS role, application_name AS application, client_addr::text AS address, state,"
         f" backend_type AS type FROM pg_stat_activity WHERE {where} ORDER BY pid"
     )
-    ended: dict[int, dict[str, Any]] = {}
+    ended: dict[int, Client] = {}
     limit = time.monotonic() + seconds
     while True:
-        there = session.rows(listing)
+        there = session.records(Client, listing)
         if not there:
             return list(ended.values())
-        for entry in there:
-            ended[int(entry["pid"])] = entry
+        ended.update((client.pid, client) for client in there)
         if time.monotonic() > limit and not once:
-            names = ", ".join(f"{e['application'] or e['type']} of {e['role']} (pid {e['pid']})" for e in there[:5])
-            raise Unavailable(f"{plural(len(there), 'session')} in {name} did not end: {names}.", sessions=there)
+            names, sessions = ", ".join(map(str, there[:5])), plural(len(there), "session")
+            raise Unavailable(f"{sessions} in {name} did not end: {names}.", sessions=whole(there))
         try:
             session.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {where}")
         except CommandFailed as error:
             raise Refused(
                 f"The sessions in {name} cannot be ended: {error.message}",
                 hint="Give the administrating role pg_signal_backend, or use a superuser where the app is one.",
-                sessions=there,
+                sessions=whole(there),
             ) from error
         if once:
             return list(ended.values())

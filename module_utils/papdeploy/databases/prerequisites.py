@@ -21,9 +21,9 @@ def refuse_absent(database: Database) -> None:
     state = fence_state(database)
     if state is not None:
         raise Refused(
-            f"Database {live} is behind the fence of release {state['release']}, as {state['database']}.",
+            f"Database {live} is behind the fence of release {state.release}, as {state.database}.",
             hint="End that release: run rollback.yml.",
-            database=state["database"],
+            database=state.database,
         )
     raise Refused(
         f"There is no database named {live} on this server.",
@@ -81,13 +81,13 @@ def no_swap(database: Database) -> list[str]:
 
 def _unendable(session: Session, name: str) -> list[str]:
     """Whose sessions in ``name`` this role may not end, as sentences."""
-    rows = session.rows(
+    roles = session.column(
         "SELECT DISTINCT a.usename AS role FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid,"
         " pg_roles me WHERE me.rolname = current_user AND NOT me.rolsuper"
         f" AND a.datname = {quote_literal(name)} AND {CLIENT} AND NOT pg_has_role(me.oid, r.oid, 'USAGE')"
         " AND (r.rolsuper OR NOT pg_has_role(me.oid, 'pg_signal_backend', 'USAGE')) ORDER BY 1"
     )
     return [
-        f"this role may not end the sessions of {row['role']} in it: give it pg_signal_backend, or use a superuser."
-        for row in rows
+        f"this role may not end the sessions of {role} in it: give it pg_signal_backend, or use a superuser."
+        for role in roles
     ]

@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 from ..core.database_identity import DatabaseIdentity
 from ..core.errors import Refused
+from ..core.records import read_known
 from .files import identity_of
 
 
@@ -66,7 +67,7 @@ class RunOptions:
         given: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
         for name in ("expect_database", "forbid_database"):
             if isinstance(given.get(name), Mapping):
-                given[name] = DatabaseIdentity.from_dict(given[name])
+                given[name] = read_known(DatabaseIdentity, given[name])
         return cls(**given)
 
     @property

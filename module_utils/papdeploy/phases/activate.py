@@ -9,11 +9,10 @@ from .. import databases
 from ..app import smoke
 from ..app.stack import Stack
 from ..core.clock import now
-from ..core.records import read_known
+from ..core.records import as_object
 from ..core.text import seconds
 from ..databases import other_losses
 from ..databases.other_losses import Positions
-from ..databases.write_snapshot import Mark
 from ..logwatch import process
 from ..releases.journal import Journal
 from ..releases.records import Activated
@@ -36,14 +35,14 @@ def take_over(stack: Stack, journal: Journal) -> None:
     header = journal.opening()
     stack.state.lock.confirm(journal.release)
     with journal.checkpoint("unfence") as done:
-        done.update(
-            databases.unfence(stack.database, journal.release, last=lambda inside: data_check.keep(journal, inside))
+        lifted = databases.unfence(
+            stack.database, journal.release, last=lambda inside: data_check.keep(journal, inside)
         )
+        done.update(as_object(lifted))
         if data_check.kept(journal) is None:  # no fence was up: online
             with stack.database.session() as session:
                 data_check.keep(journal, session)
-        noted = read_known(Mark, done["mark"]).sequences if done["mark"] else None
-        positions = noted or _positions(stack)
+        positions = (lifted.mark and lifted.mark.sequences) or _positions(stack)
     process.remark(journal.folder)  # what the logs say from here on, the new release says
     with journal.checkpoint("activate") as done:
         done.update({"from": header.old, "to": header.new})

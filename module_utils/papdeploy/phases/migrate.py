@@ -134,8 +134,8 @@ def _close(
         stack.api.stop()
         smoke.refuse_answering(stack.smoke)
         fence = databases.fence(stack.database, release)
-        done.update(fence)
-    fenced = live.renamed(str(fence["database"]), str(fence["id"]))
+        done.update(as_object(fence))
+    fenced = live.renamed(fence.database, fence.id)
     behind = stack.database.named(fenced.name).as_release(release).expecting(fenced)
     app_session.move(behind, behind_fence)
     with journal.checkpoint("restore_point") as done:
@@ -152,7 +152,7 @@ def _close(
             copy_s=copy_s,
         )
         done.update(as_object(point))
-    ended = plural(len(fence.get("ended") or []), "session")
+    ended = plural(len(fence.ended), "session")
     return [f"API stopped, database fenced, {ended} ended", point.sentence]
 
 

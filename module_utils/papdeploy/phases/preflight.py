@@ -214,7 +214,7 @@ def _noticed(stack: Stack, found: Findings) -> list[str]:
 def look_alike_lines(stack: Stack) -> list[str]:
     """The databases that say they were made for this stack and are not its own, with the reason."""
     return [
-        f"database {other['name']} carries a record of pap-deploy, but is not ours and never touched: {other['why']}"
+        f"database {other.name} carries a record of pap-deploy, but is not ours and never touched: {other.why}"
         for other in databases.look_alikes(stack.database)
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Optional
 
 from .. import databases, report
 from ..app.stack import Stack
@@ -11,6 +11,7 @@ from ..core import storage
 from ..core.clock import now, seconds_between
 from ..core.durable import write_durably
 from ..core.errors import PapError
+from ..core.records import whole
 from ..core.text import plural
 from ..core.visible import json_text
 from ..logwatch import rules
@@ -180,34 +181,34 @@ def _kept(stack: Stack, found: dict[str, Any]) -> list[str]:
         found["databases"] = None
         return [f"databases of releases: {error.message}"]
     known = {journal.release: journal for journal in stack.state.releases()}
+    rows: dict[str, Optional[int]] = {}
     for other in others:
-        if other["kind"] == "failed":
-            journal = known.get(str(other["release"]))
-            other["rows"] = retention.rows_only_in(stack.database, journal, other["name"]) if journal else None
-    found["databases"] = others
+        if other.kind == "failed":
+            journal = known.get(other.release)
+            rows[other.name] = retention.rows_only_in(stack.database, journal, other.name) if journal else None
+    counts = [{"rows": rows[other.name]} if other.name in rows else {} for other in others]
+    found["databases"] = [{**whole(other), **count} for other, count in zip(others, counts)]
     kinds = {"snap": "restore point", "failed": "quarantined after a failure", "fenced": "fenced now"}
     lines = [
-        f"database {other['name']}: {kinds.get(other['kind'], other['kind'])} of release {other['release']}"
-        f"{_alone(other)}"
+        f"database {other.name}: {kinds.get(other.kind, other.kind)} of release {other.release}"
+        f"{_alone(rows.get(other.name, 0), other.release)}"
         for other in others
     ]
     lines += preflight.look_alike_lines(stack)
-    if any(other["kind"] == "failed" for other in others):
+    if any(other.kind == "failed" for other in others):
         drop = f"ansible-playbook rollback.yml -l {stack.name} -e rollback_drop_failed=true"
         lines.append(f"when what was quarantined is no longer needed: {drop}")
     return lines
 
 
-def _alone(other: Mapping[str, Any]) -> str:
+def _alone(rows: Optional[int], release: str) -> str:
     """What a database that was quarantined holds and nothing else does."""
-    if other.get("rows", 0) == 0:
+    if rows == 0:
         return ""
     count = (
-        "an unknown number of rows"
-        if other["rows"] is None
-        else plural(other["rows"], "row or other change", "rows or other changes")
+        "an unknown number of rows" if rows is None else plural(rows, "row or other change", "rows or other changes")
     )
-    return f", with {count} that nothing else has: it goes only by name (-e rollback_release={other['release']})"
+    return f", with {count} that nothing else has: it goes only by name (-e rollback_release={release})"
 
 
 def _pap(phase: str, lines: list[str], status_: str = "") -> dict[str, Any]:

@@ -231,20 +231,20 @@ def _databases(database: Database, state: State) -> list[Thing]:
     known = {journal.release: journal for journal in state.releases()}
     found = []
     for entry in (*databases.existing(database), *databases.look_alikes(database)):
-        if entry["kind"] not in ("failed", "snap"):
+        if entry.kind not in ("failed", "snap"):
             continue
-        journal = known.get(str(entry["release"])) if entry["kind"] == "failed" and not entry.get("why") else None
+        journal = known.get(entry.release) if entry.kind == "failed" and not entry.why else None
         found.append(
             Thing(
-                str(entry["kind"]),
-                str(entry["name"]),
-                release=str(entry["release"]),
-                at=_time(entry["since"]),
-                bytes=entry["bytes"],
-                hold="IS_TEMPLATE is set on it" if entry["template"] else "",
-                trouble=str(entry.get("why") or ""),
-                obstacle=str(entry.get("obstacle") or ""),
-                rows=rows_only_in(database, journal, entry["name"]) if journal else None,
+                entry.kind,
+                entry.name,
+                release=entry.release,
+                at=_time(entry.since),
+                bytes=entry.bytes,
+                hold="IS_TEMPLATE is set on it" if entry.template else "",
+                trouble=entry.why,
+                obstacle=entry.obstacle,
+                rows=rows_only_in(database, journal, entry.name) if journal else None,
             )
         )
     return found

@@ -127,7 +127,7 @@ class Maker:
         return taken if taken.manifest["proof"]["kind"] == "full" else None
 
     def _is_there(self, name: str) -> bool:
-        return any(found["name"] == name for found in databases.existing(self.live))
+        return any(found.name == name for found in databases.existing(self.live))
 
 
 def transfer(source: Database, target: Database, options: list[str], deadline: float) -> None:

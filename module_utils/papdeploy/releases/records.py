@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional, TypeVar, Union
 
 from ..core.records import recorded
+from ..databases.lifecycle import Swap
 from ..databases.relation_losses import Loss
 from ..databases.write_snapshot import Mark
 from . import parts
@@ -274,16 +275,9 @@ class Counted(parts.Cost, Entry):
 
 
 @dataclass(frozen=True)
-class Swapped(Entry):
-    """The database with the OID ``oid`` took the live name; ``kept``, which was ``was``, was set aside. ``swapped`` is
-    False where that had happened before. ``writes``: how often it had been written to by then."""
+class Swapped(Swap, Entry):
+    """``writes``: how often the database that was set aside had been written to by then."""
 
-    database: str = ""
-    kept: str = ""
-    swapped: bool = False
-    why: str = ""
-    oid: Optional[int] = None
-    was: Optional[int] = None
     writes: Optional[int] = None
 
 

@@ -9,10 +9,11 @@ from .. import backup as backups
 from ..core import text
 from ..core.errors import CommandFailed
 from ..databases import Written, definitions, write_snapshot
+from ..databases.fence import Fence
 from ..databases.live_state import LEDGER_SCHEMA
 from ..databases.other_losses import Change
 from ..databases.psql import Database
-from ..releases.records import Fence, RestorePoint
+from ..releases.records import RestorePoint
 from .facts import Facts
 
 

@@ -11,12 +11,11 @@ from ..app.host_app import Api
 from ..backup import Encryption
 from ..core import text
 from ..core.errors import PapError, Refused, Unhealthy
-from ..core.records import as_object, recorded
+from ..core.records import as_object
 from ..databases import Written
 from ..databases.other_losses import Change
 from ..databases.psql import Database
 from ..databases.relation_losses import Loss
-from ..releases.records import Unfence
 from ..releases.version import Version
 from . import strategies
 from .facts import Facts
@@ -200,7 +199,7 @@ def _go(work: Work, plan: RollbackPlan) -> Result:
         _end_old_run(work, plan)
     if state.swapped:
         kept = databases.derived(work.database.conninfo.dbname, "failed", work.release)
-    lifted = recorded(Unfence, work.step("unfence", lambda: databases.unfence(work.database, work.release)))
+    lifted = work.step("unfence", lambda: databases.unfence(work.database, work.release))
     if lifted.mark:
         strategy.lifted(work, lifted.mark)
     active = work.step("activate", lambda: _activate(work), _Activated.as_json)
@@ -257,7 +256,7 @@ def _closed(work: Work, plan: RollbackPlan) -> RollbackPlan:
     def close() -> object:
         work.api.stop()
         fence = databases.fence(work.database, work.release)
-        return {**fence, "ended_own": work.end_own()}
+        return {**as_object(fence), "ended_own": work.end_own()}
 
     work.step("fence", close)
     again = choose(

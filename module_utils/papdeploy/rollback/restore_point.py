@@ -12,7 +12,6 @@ from .. import backup as backups
 from ..backup.pipeline import Emit, silent
 from ..core import text
 from ..core.errors import PapError, Refused
-from ..core.records import recorded
 from ..databases import content_digest, definitions, disk, lifecycle, live_state, write_snapshot
 from ..databases.psql import Database, Session, identity_of
 from ..releases.records import RestorePoint
@@ -155,7 +154,7 @@ def _snapshot(
     try:
         disk.check_copy(behind, database_bytes=size, purpose="a snapshot of the database")
         emit({"event": "step", "step": f"copying {text.size(size)} as the restore point"})
-        made = recorded(RestorePoint, lifecycle.snapshot(behind, release, live=live))
+        made = lifecycle.snapshot(behind, release, live=live)
     except PapError as error:
         if hard:
             raise
@@ -163,9 +162,9 @@ def _snapshot(
     because = f" ({why})" if why else ""
     sentence = (
         f"restore point: snapshot database {made.database}, {text.size(made.bytes or 0)}"
-        f" in {text.seconds(made.seconds or 0.0)} by file {made.method}{because}"
+        f" in {text.seconds(made.seconds)} by file {made.method}{because}"
     )
-    return replace(made, sentence=sentence), ""
+    return RestorePoint(kind="snapshot", sentence=sentence, **vars(made)), ""
 
 
 def _dump(

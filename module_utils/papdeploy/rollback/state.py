@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
-from ..core.records import recorded
 from ..databases import fence_state, lifecycle
+from ..databases.fence import Fence
 from ..databases.ledger_table import ledger_rows
 from ..databases.managed_names import admin_session
 from ..databases.psql import Database, bind
-from ..releases.records import Fence
 
 
 @dataclass(frozen=True)
@@ -36,15 +35,9 @@ class _Entry(NamedTuple):
     id: int
 
 
-def fence_of(database: Database) -> Optional[Fence]:
-    """The fence around ``database``, which carries the live name."""
-    found = fence_state(database)
-    return recorded(Fence, found) if found else None
-
-
 def read_state(database: Database, release: str) -> State:
     """What is true of ``release`` in the database now; ``database`` carries the live name."""
-    fence = fence_of(database)
+    fence = fence_state(database)
     where = fence.database if fence else database.conninfo.dbname
     with admin_session(database) as session:
         swapped = lifecycle.swapped(session, database, release)

@@ -16,7 +16,6 @@ from ..databases.managed_names import admin_session, end_sessions
 from ..databases.psql import Database
 from ..sql.quoting import quote_literal
 from .facts import Facts
-from .state import fence_of
 
 R = TypeVar("R")
 Checkpoint = Callable[[str, str, dict[str, Any]], None]
@@ -90,7 +89,7 @@ class Work:
     def end_own(self) -> object:
         """End the sessions of the release itself: a migration whose deploy was killed may still be at work. Who they
         were, as the journal keeps it."""
-        fence = fence_of(self.database)
+        fence = databases.fence_state(self.database)
         name = fence.database if fence else self.database.conninfo.dbname
         with admin_session(self.database) as session:
             own = f"application_name = {quote_literal('pap-deploy:' + self.release)}"

@@ -149,14 +149,14 @@ def test_awkward_names(servers: dict[int, Server], tmp_path: Path, name: str) ->
         fenced = databases.fence(target, "r 1")
         behind = databases.must_be_fenced(target, "r 1")
         assert as_app(behind).scalar("SELECT count(*) AS n FROM t") == 7
-        assert len(fenced["database"].encode()) <= 63
+        assert len(fenced.database.encode()) <= 63
         snapshot = databases.snapshot(behind, "r 1", live=name)
         as_app(behind).execute("DELETE FROM t")
-        databases.swap(target, "r 1", snapshot["database"])
+        databases.swap(target, "r 1", snapshot.database)
         assert content_digest.compare(taken.digest, content_digest.take(target)) == []
     finally:
         for other in databases.existing(target):
-            databases.drop_created(target, other["release"], [other["kind"]])
+            databases.drop_created(target, other.release, [other.kind])
         server.sql(f"DROP DATABASE {quoted} WITH (FORCE)")
 
 

@@ -113,7 +113,7 @@ def test_what_a_killed_run_still_creates_is_ended(server: Server, live: Database
         if kind == "scratch":
             assert databases.create_empty(live, R).conninfo.dbname == taken
         else:
-            assert databases.snapshot(databases.must_be_fenced(live, R), R, live=name)["database"] == taken
+            assert databases.snapshot(databases.must_be_fenced(live, R), R, live=name).database == taken
         old.thread.join(30)
         assert old.error, "it was ended"
         assert server.sql(f"SELECT count(*) FROM pg_database WHERE datname = '{taken}'") == [(1,)]

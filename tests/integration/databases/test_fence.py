@@ -56,8 +56,8 @@ def test_everybody_is_out_and_the_release_is_in(server: Server, live: Database) 
         connection.cursor().execute("SELECT 1")
         connection.rollback()
     fenced = databases.fence(live, R)
-    assert fenced["database"] == f"{name}__fenced_{R}"
-    assert {entry["role"] for entry in fenced["ended"]} == {"pap_owner", "postgres", "pap_reader"}
+    assert fenced.database == f"{name}__fenced_{R}"
+    assert {entry.role for entry in fenced.ended} == {"pap_owner", "postgres", "pap_reader"}
     for connection in pooled:
         with pytest.raises(psycopg2.Error):
             connection.cursor().execute("INSERT INTO t (v) VALUES ('late')")
@@ -66,17 +66,17 @@ def test_everybody_is_out_and_the_release_is_in(server: Server, live: Database) 
             connect(server, name, *who)
     behind = databases.must_be_fenced(live, R)
     as_app(behind).execute("INSERT INTO t (v) VALUES ('release')")
-    owner = connect(server, fenced["database"], "pap_owner", "pw", application_name=f"pap-deploy:{R}")
+    owner = connect(server, fenced.database, "pap_owner", "pw", application_name=f"pap-deploy:{R}")
     owner.cursor().execute("INSERT INTO t (v) VALUES ('migration, as the app')")
     owner.commit()
     owner.close()
     lifted = databases.unfence(live, R)
-    assert lifted["lifted"] is True
-    assert lifted["mark"]["tables"]["public.t"]["schema"] == "public"
+    assert lifted.lifted is True
+    assert lifted.mark.tables["public.t"].schema == "public"
     assert server.sql("SELECT v FROM t ORDER BY id", name) == [("a",), ("release",), ("migration, as the app",)]
     for who in clients(server):
         connect(server, name, *who).close()
-    assert databases.unfence(live, R)["lifted"] is False, "lifting twice is harmless"
+    assert databases.unfence(live, R).lifted is False, "lifting twice is harmless"
 
 
 def test_clients_that_hammer_do_not_get_in(server: Server, live: Database) -> None:
@@ -150,12 +150,12 @@ def test_settings_come_back_exactly(server: Server, live: Database) -> None:
 def test_fence_again_converges_and_another_release_is_refused(live: Database) -> None:
     first = databases.fence(live, R)
     again = databases.fence(live, R)
-    assert (again["database"], again["since"], again["before"]) == (first["database"], first["since"], first["before"])
+    assert (again.database, again.since, again.before) == (first.database, first.since, first.before)
     with pytest.raises(Refused, match=f"behind the fence of release {R}"):
         databases.fence(live, "r2")
     with pytest.raises(Refused, match=f"belongs to release {R}, not to r2"):
         databases.unfence(live, "r2")
-    assert databases.unfence(live)["release"] == R
+    assert databases.unfence(live).release == R
 
 
 @pytest.mark.parametrize("in_flight", [False, True], ids=["before", "in-flight"])
@@ -170,7 +170,7 @@ def test_killed_at_every_statement(servers: dict[int, Server], in_flight: bool) 
             if run_and_die(work, after, in_flight=in_flight):
                 break
             state = databases.fence_state(live)
-            where = live.named(state["database"]) if state else live
+            where = live.named(state.database) if state else live
             assert as_app(where).scalar("SELECT count(*) AS n FROM t") == 1
         assert after > 3
     assert databases.fence_state(live) is None
@@ -191,7 +191,7 @@ def test_survives_a_restart_of_the_server(server: Server, live: Database) -> Non
 
 def test_outsider_is_noticed(server: Server, live: Database) -> None:
     fenced = databases.fence(live, R)
-    outsider = connect(server, fenced["database"], "pap_owner", "pw", application_name="psql")
+    outsider = connect(server, fenced.database, "pap_owner", "pw", application_name="psql")
     try:
         with pytest.raises(Unavailable, match="A foreign session is behind the fence: psql of pap_owner"):
             databases.must_be_fenced(live, R)
@@ -210,7 +210,7 @@ def test_obstacles_are_named_and_nothing_changes(server: Server, live: Database)
     weak = replace(live, conninfo=replace(live.conninfo, user="pap_reader", password="pw"))
     with pytest.raises(Refused, match="may not rename it: it must own"):
         databases.fence(weak, R)
-    assert databases.fence(live, R)["live"] == name
+    assert databases.fence(live, R).live == name
 
 
 def test_owner_without_superuser_can(server: Server, live: Database) -> None:
@@ -221,11 +221,11 @@ def test_owner_without_superuser_can(server: Server, live: Database) -> None:
     other = connect(server, live.conninfo.dbname, "pap_reader", "pw")
     try:
         fenced = databases.fence(owner, R)
-        assert len(fenced["ended"]) == 1
+        assert len(fenced.ended) == 1
         behind = databases.must_be_fenced(owner, R)
         point = databases.snapshot(behind, R, live=live.conninfo.dbname)
         as_app(behind).execute("DELETE FROM t")
-        databases.swap(owner, R, point["database"])
+        databases.swap(owner, R, point.database)
         assert server.sql("SELECT count(*) FROM t", live.conninfo.dbname) == [(1,)]
     finally:
         other.close()
@@ -256,7 +256,7 @@ def test_live_name_that_came_back_is_refused(server: Server, live: Database) -> 
         with pytest.raises(Refused, match="exist"):
             work()
     server.sql(f'DROP DATABASE "{name}"')
-    assert databases.unfence(live, R)["lifted"]
+    assert databases.unfence(live, R).lifted
 
 
 def test_database_called_postgres(servers: dict[int, Any]) -> None:

@@ -14,7 +14,7 @@ from papdeploy import backup, databases, rollback
 from papdeploy.app.stack import Stack
 from papdeploy.core.durable import private_folder
 from papdeploy.core.errors import PapError, Refused
-from papdeploy.core.records import read
+from papdeploy.core.records import as_object, read
 from papdeploy.databases import content_digest, relation_losses
 from papdeploy.databases.managed_names import admin_session, look
 from papdeploy.databases.psql import Database
@@ -56,7 +56,7 @@ def copied(database: Database, name: str, called: str, *options: str) -> None:
 
 
 def why(database: Database, name: str) -> str:
-    return {entry["name"]: str(entry["why"]) for entry in databases.look_alikes(database)}[name]
+    return {entry.name: str(entry.why) for entry in databases.look_alikes(database)}[name]
 
 
 @pytest.mark.parametrize("options", [("-s",), ()], ids=["schema", "whole"])
@@ -66,10 +66,10 @@ def test_a_look_at_the_fenced_database_never_becomes_the_live_one(
     """A deploy was killed with the fence up, and a person made a copy to look at. The name sorts first, as theirs did."""
     release = deploy(live, folder_of(tmp_path), kind="snapshot", up="", unfence=False)
     look_at = f"a_look_{live.conninfo.dbname}"
-    fenced = databases.fence_state(live)["database"]
+    fenced = databases.fence_state(live).database
     copied(live, fenced, look_at, *options)
     assert names(server) >= {look_at, fenced}
-    assert databases.fence_state(live)["database"] == fenced
+    assert databases.fence_state(live).database == fenced
     assert release.choose().strategy == "nothing"
     release.roll_back()
     assert content_digest.compare(release.before, content_digest.take(live)) == []
@@ -83,7 +83,7 @@ def forged(database: Database, name: str, **changes: Any) -> None:
     with admin_session(database) as session:
         found = look(session, name)
         assert found is not None and found.record is not None
-        record = {**found.record, **changes}
+        record = {**as_object(found.record), **changes}
         session.execute(
             f"COMMENT ON DATABASE {quote_ident(name)} IS {quote_literal('pap-deploy ' + json.dumps(record))}"
         )
@@ -93,7 +93,7 @@ def kept_aside(live: Database) -> str:
     """A failed database as a rollback keeps it."""
     databases.fence(live, R)
     made = databases.snapshot(databases.must_be_fenced(live, R), R, live=live.conninfo.dbname)
-    databases.swap(live, R, made["database"])
+    databases.swap(live, R, made.database)
     return databases.derived(live.conninfo.dbname, "failed", R)
 
 
@@ -152,7 +152,7 @@ def test_what_only_looks_like_a_failed_database_of_ours_stays(
     name = take(server, live, kept_aside(live))
     stack = Stack("st", "staging", State(tmp_path / "state"), live, FakeApi(), (), {})
     assert said in why(live, name)
-    assert name not in {entry["name"] for entry in databases.existing(live)}
+    assert name not in {entry.name for entry in databases.existing(live)}
     for release in (R, "None", ""):
         databases.drop_created(live, release, databases.managed_names.KINDS)
     databases.cleanup_leftovers(live)
@@ -183,7 +183,7 @@ def test_what_cannot_or_must_not_be_dropped_is_left_with_its_sessions(
             found = cleanup.run(stack, R, ME, check_mode=check_mode)
             assert (found["changed"], found["dropped"], found["pap"]["status"]) == (False, [], "warning")
             assert said in found["pap"]["lines"][0]
-        assert databases.existing(live)[0]["obstacle"] == (obstacle or said)
+        assert databases.existing(live)[0].obstacle == (obstacle or said)
 
     with server.connect(name) as reader:
         left("a session is connected to it")
@@ -207,7 +207,7 @@ def test_two_stacks_on_one_database_leave_each_others_alone(server: Server, live
     mine, theirs = (databases.create_empty(each, release) for each, release in ((live, "r1"), (other, "r2")))
     assert databases.cleanup_leftovers(live) == [mine.conninfo.dbname]
     theirs.prove()
-    assert [entry["name"] for entry in databases.existing(other)] == [theirs.conninfo.dbname]
+    assert [entry.name for entry in databases.existing(other)] == [theirs.conninfo.dbname]
     assert "by stack other" in why(live, theirs.conninfo.dbname)
     databases.fence(other, "r2")
     assert databases.fence_state(live) is None
@@ -216,21 +216,21 @@ def test_two_stacks_on_one_database_leave_each_others_alone(server: Server, live
     assert "behind the fence that release r2 raised" in refusal.value.hint
     with pytest.raises(Refused):
         databases.fence(live, "r3")
-    assert not databases.unfence(live)["lifted"]
-    assert databases.unfence(other, "r2")["lifted"]
+    assert not databases.unfence(live).lifted
+    assert databases.unfence(other, "r2").lifted
 
 
 def test_fence_record_of_an_older_release_stops_nothing(server: Server, live: Database) -> None:
     """A copy of what once was fenced, and a globals file that carried the record along, stand about for years."""
     databases.fence(live, "r1")
-    old = databases.fence_state(live)["database"]
+    old = databases.fence_state(live).database
     copied(live, old, f"kept_{old}")
     databases.unfence(live, "r1")
     server.sql(f'ALTER DATABASE "kept_{old}" RENAME TO "{old}"')
     assert why(live, old).startswith("a copy")
     databases.refuse_unready(live, "r2")
     databases.fence(live, "r2")
-    assert databases.unfence(live)["release"] == "r2"
+    assert databases.unfence(live).release == "r2"
     assert old in names(server)
 
 
@@ -239,8 +239,8 @@ def test_owner_of_the_database_cannot_lose_the_fence(server: Server, live: Datab
     server.sql(f"COMMENT ON DATABASE \"{live.conninfo.dbname}\" IS 'the customer''s'")
     state = databases.fence(live, R)
     for comment in ("'by a migration'", "NULL", '\'pap-deploy {"kind": "fenced", "release": "other"}\''):
-        server.sql(f'COMMENT ON DATABASE "{state["database"]}" IS {comment}')
-        assert databases.fence_state(live)["release"] == R
+        server.sql(f'COMMENT ON DATABASE "{state.database}" IS {comment}')
+        assert databases.fence_state(live).release == R
     databases.unfence(live, R)
     with admin_session(live) as session:
         assert look(session, live.conninfo.dbname).comment == "the customer's"
@@ -249,7 +249,7 @@ def test_owner_of_the_database_cannot_lose_the_fence(server: Server, live: Datab
 def test_lost_state_folder_says_how_to_lift_the_fence_by_hand(server: Server, live: Database) -> None:
     server.sql(f'ALTER DATABASE "{live.conninfo.dbname}" CONNECTION LIMIT 7')
     server.sql(f"COMMENT ON DATABASE \"{live.conninfo.dbname}\" IS 'it''s ours'")
-    fenced = databases.fence(live, R)["database"]
+    fenced = databases.fence(live, R).database
     lost = replace(live, registry=registry_of(server, live.conninfo.dbname, "lost"))
     copied(live, fenced, f"a_look_{R}")
     said = databases.stranded(lost)
@@ -279,8 +279,8 @@ def test_fence_of_the_version_before_is_lifted_by_name_and_journal(
     oid = server.sql(f"SELECT oid::int FROM pg_database WHERE datname = '{name}'")[0][0]
     journal.append("fence", "begin")
     journal.append("fence", "done", oid=oid, database=name)
-    assert databases.fence_state(upgraded)["release"] == journal.release
-    assert databases.unfence(upgraded)["lifted"]
+    assert databases.fence_state(upgraded).release == journal.release
+    assert databases.unfence(upgraded).lifted
 
 
 def test_dump_from_behind_the_fence_carries_no_record(server: Server, live: Database, tmp_path: Path) -> None:
@@ -332,7 +332,7 @@ def test_restore_point_below_a_rollback_by_swap_is_still_known(server: Server, l
     below = deploy(live, folder_of(tmp_path), kind="backup", up=SMALL_UP)
     databases.fence(live, "r8")
     snap = databases.snapshot(databases.must_be_fenced(live, "r8"), "r8", live=live.conninfo.dbname)
-    databases.swap(live, "r8", snap["database"])
+    databases.swap(live, "r8", snap.database)
     lost = replace(live, registry=registry_of(server, live.conninfo.dbname, "lost"))
     for deep in (True, False):  # --check, and the plan that is printed first, say the same
         assert not below.choose(strategy="restore", accept_data_loss=True, deep=deep).refused
@@ -350,7 +350,7 @@ def test_what_another_rollback_put_in_place_is_not_called_a_loss_and_its_rows_ar
     below = deploy(live, folder_of(tmp_path), kind="backup", up=SMALL_UP, old_works_on_new=strategy == "image")
     databases.fence(live, "r8")
     behind = databases.must_be_fenced(live, "r8")
-    databases.swap(live, "r8", databases.snapshot(behind, "r8", live=live.conninfo.dbname)["database"])
+    databases.swap(live, "r8", databases.snapshot(behind, "r8", live=live.conninfo.dbname).database)
     databases.unfence(live, "r8")
     for written in (False, True):
         if written:

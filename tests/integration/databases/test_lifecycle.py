@@ -61,13 +61,13 @@ def test_snapshot_is_equal_closed_and_keeps_its_traits(servers: dict[int, Server
     before = content_digest.take(hostile)
     databases.fence(hostile, R)
     made = databases.snapshot(databases.must_be_fenced(hostile, R), R, live=name)
-    assert made["method"] == ("clone" if server.major >= 18 else "copy")
+    assert made.method == ("clone" if server.major >= 18 else "copy")
     with pytest.raises(Exception, match="not currently accepting"):
-        server.connect(made["database"])
+        server.connect(made.database)
     again = databases.snapshot(databases.must_be_fenced(hostile, R), R, live=name)
-    assert again["database"] == made["database"], "repeated, it is made anew"
+    assert again.database == made.database, "repeated, it is made anew"
     as_app(databases.must_be_fenced(hostile, R)).execute("DROP TABLE parted CASCADE")
-    databases.swap(hostile, R, made["database"])
+    databases.swap(hostile, R, made.database)
     assert content_digest.compare(before, content_digest.take(hostile)) == []
     assert server.sql("SHOW work_mem", name) == [("7MB",)]
     forget(server, name)
@@ -95,7 +95,7 @@ def test_swap_is_seen_whole(server: Server, live: Database) -> None:
     reader.start()
     time.sleep(0.1)
     databases.fence(live, R)
-    databases.swap(live, R, made["database"])
+    databases.swap(live, R, made.database)
     time.sleep(0.1)
     stop.set()
     reader.join()
@@ -126,11 +126,11 @@ def test_swap_refuses_without_the_fence_and_with_foreign_databases(server: Serve
     made = databases.snapshot(databases.must_be_fenced(live, R), R, live=name)
     databases.unfence(live, R)
     with pytest.raises(Refused, match=r"The fence of release r1 .* is not up"):
-        databases.swap(live, R, made["database"])
+        databases.swap(live, R, made.database)
     server.sql(f'CREATE DATABASE "{name}__failed_r1"')
     databases.fence(live, R)
     with pytest.raises(Refused, match="pap-deploy did not make it"):
-        databases.swap(live, R, made["database"])
+        databases.swap(live, R, made.database)
 
 
 def test_replication_slot_is_in_the_way(server: Server, live: Database) -> None:
@@ -143,12 +143,12 @@ def test_replication_slot_is_in_the_way(server: Server, live: Database) -> None:
     try:
         as_app(behind).execute("SELECT pg_create_logical_replication_slot('pap_test', 'pgoutput')")
         with pytest.raises(Refused, match="logical replication slot pap_test belongs to it"):
-            databases.swap(live, R, made["database"])
+            databases.swap(live, R, made.database)
     finally:
         as_app(behind).execute("SELECT pg_drop_replication_slot('pap_test')")
         server.sql("ALTER SYSTEM RESET wal_level")
         restart(server, "fast")
-    assert databases.swap(live, R, made["database"])["swapped"]
+    assert databases.swap(live, R, made.database).swapped
 
 
 def test_subscription_at_rest_is_in_the_way(live: Database) -> None:
@@ -159,9 +159,9 @@ def test_subscription_at_rest_is_in_the_way(live: Database) -> None:
     at_rest = "CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false, slot_name = NONE)"
     as_app(behind).execute(f"CREATE SUBSCRIPTION pap_test {at_rest}")
     with pytest.raises(Refused, match="subscription pap_test belongs to it and would not follow"):
-        databases.swap(live, R, made["database"])
+        databases.swap(live, R, made.database)
     as_app(behind).execute("DROP SUBSCRIPTION pap_test")
-    assert databases.swap(live, R, made["database"])["swapped"]
+    assert databases.swap(live, R, made.database).swapped
 
 
 def test_dropping_is_limited_to_ours(server: Server, live: Database) -> None:
@@ -216,7 +216,7 @@ def test_snapshots_of_older_releases_go_when_a_release_has_finished(
     assert retention.superseded(stack, ("r1",), "r2").lines == [], "held"
     (line,) = retention.superseded(stack, (), "r2").lines
     assert line.startswith(f"removed {name}__snap_r1 (") and "a later one has finished" in line
-    assert [entry["name"] for entry in databases.existing(live)] == [f"{name}__snap_r2"]
+    assert [entry.name for entry in databases.existing(live)] == [f"{name}__snap_r2"]
 
 
 def test_failed_databases_go_by_days_only_without_rows_of_their_own(
@@ -228,7 +228,7 @@ def test_failed_databases_go_by_days_only_without_rows_of_their_own(
     release, name = journal.release, live.conninfo.dbname
     databases.fence(live, release)
     made = databases.snapshot(databases.must_be_fenced(live, release), release, live=name)
-    databases.swap(live, release, made["database"])
+    databases.swap(live, release, made.database)
     failed = databases.derived(name, "failed", release)
     clock = time.time()
     monkeypatch.setattr(retention, "now", lambda: from_epoch(clock))
@@ -251,7 +251,7 @@ def test_failed_databases_go_by_days_only_without_rows_of_their_own(
         journal.append("rollback", "done", kept=failed, strategy="swap", rows_lost=rows)
         journal.append("release", "rolled_back", strategy="swap")
         assert run(1) == run(1) == []
-    assert {entry["name"] for entry in databases.existing(live)} == {failed}
+    assert {entry.name for entry in databases.existing(live)} == {failed}
     journal.append("rollback", "counted", rows_lost=0, cost_certain=True)
     as_app(live.named(failed)).execute("INSERT INTO t (v) VALUES ('written by a person')")
     assert run(1) == run(1) == []
@@ -276,7 +276,7 @@ def test_a_person_drops_what_is_over_and_nothing_that_a_rollback_could_need(
         journal = stack.state.begin(me)
         databases.fence(live, journal.release)
         behind = databases.must_be_fenced(live, journal.release)
-        made[end] = databases.snapshot(behind, journal.release, live=name)["database"]
+        made[end] = databases.snapshot(behind, journal.release, live=name).database
         if end == "failed":
             databases.swap(live, journal.release, made[end])
             made[end] = databases.derived(name, "failed", journal.release)
@@ -295,7 +295,7 @@ def test_a_person_drops_what_is_over_and_nothing_that_a_rollback_could_need(
         assert any(
             "holds an unknown number of rows" in line and made["failed"] in line for line in found["pap"]["lines"]
         )
-        left = {entry["name"] for entry in databases.existing(live)}
+        left = {entry.name for entry in databases.existing(live)}
         assert left == (set(made.values()) if check_mode else {made["finished"], made["failed"]})
     with psycopg2.connect(server.url(made["failed"], "postgresql")) as looking:
         found = cleanup.run(stack, journal.release, me)

@@ -17,6 +17,7 @@ import pytest
 from papdeploy import databases
 from papdeploy.core.database_identity import DatabaseIdentity
 from papdeploy.core.errors import PapError, Refused, WrongDatabase
+from papdeploy.core.records import as_object
 from papdeploy.databases import live_state
 from papdeploy.phases import forecast, live_check, preflight, report
 from papdeploy.phases.live_check import LiveDatabaseChanged
@@ -86,7 +87,7 @@ def test_no_call_does_anything_where_its_session_is_in_another_database(bench: B
                 assert lie is not None
                 with pytest.raises(WrongDatabase):
                     app_session.agent.call(
-                        name, {"url": bench.server.url(expected.name), **request, "expect_database": lie.as_dict()}
+                        name, {"url": bench.server.url(expected.name), **request, "expect_database": as_object(lie)}
                     )
         with pytest.raises(WrongDatabase):
             scratch.expecting(app_session.live()).execute("CREATE TABLE public.never (id int)")

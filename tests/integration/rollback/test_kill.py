@@ -83,7 +83,7 @@ def test_killed_at_every_statement(
         aside = live.named(databases.derived(live.conninfo.dbname, "failed", R))
         assert content_digest.compare(migrated, content_digest.take(aside)) == []
     databases.cleanup_leftovers(live)
-    assert {entry["kind"] for entry in databases.existing(live)} <= {"failed", "snap"}
+    assert {entry.kind for entry in databases.existing(live)} <= {"failed", "snap"}
 
 
 def _one_of_three(release: Release, migrated: content_digest.ContentDigest) -> None:
@@ -93,7 +93,7 @@ def _one_of_three(release: Release, migrated: content_digest.ContentDigest) -> N
     with admin_session(live) as session:
         wait_until(lambda: session.scalar(f"SELECT count(*) AS n FROM pg_stat_activity WHERE {OF_THE_RELEASE}") == 0)
     state = databases.fence_state(live)
-    where = live.named(state["database"]) if state else live
+    where = live.named(state.database) if state else live
     found = content_digest.take(where)
     options: dict[str, Any] = {"ignore_schemas": ("pap_deploy",), "positions": False}
     assert [] in (

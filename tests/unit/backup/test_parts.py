@@ -55,7 +55,7 @@ def test_record_survives_quotes() -> None:
     text = managed_names.record_text(DB, "fenced", "it's", 'r"1', 7, before={"comment": 'it\'s \\ "x" ü'})
     found = managed_names.Found("n", 1, 0, True, -1, text, "o", 0)
     assert found.record is not None
-    assert found.record["before"]["comment"] == 'it\'s \\ "x" ü'
+    assert found.record.before.comment == 'it\'s \\ "x" ü'
     assert managed_names.plain_comment(text) == 'it\'s \\ "x" ü'
     assert managed_names.plain_comment(managed_names.record_text(DB, "scratch", "app", "r", 7)) is None
 

@@ -8,6 +8,7 @@ import pytest
 from papdeploy.app.stack import elsewhere
 from papdeploy.core.database_identity import IDENTITY, DatabaseIdentity, mark_of, prove
 from papdeploy.core.errors import Refused, WrongDatabase, from_dict
+from papdeploy.core.records import as_object, read_known
 from papdeploy.databases.psql import Conninfo, Database
 from papdeploy.sites.host import HostSite
 
@@ -37,7 +38,7 @@ def test_another_database_is_refused(found: DatabaseIdentity, why: str) -> None:
     with pytest.raises(WrongDatabase, match=why) as caught:
         prove(query, COPY)
     assert asked == [IDENTITY]
-    assert DatabaseIdentity.from_dict(caught.value.data["found"]) == found
+    assert read_known(DatabaseIdentity, caught.value.data["found"]) == found
     assert isinstance(from_dict(caught.value.as_dict()), WrongDatabase)
 
 
@@ -57,7 +58,7 @@ def test_a_comment_that_is_no_record_has_no_mark(comment: str) -> None:
 
 
 def test_an_api_that_leads_to_another_database_is_told_apart() -> None:
-    error = WrongDatabase("x", expected=COPY.as_dict(), found=COPY.as_dict())
+    error = WrongDatabase("x", expected=as_object(COPY), found=as_object(COPY))
     said = elsewhere(Database(HostSite(), Conninfo("app")), "postgresql://app:geheim@other-db/app", error)
     assert isinstance(said, Refused)
     assert "leads to another database (app on other-db) than" in said.message

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 from papdeploy.core.errors import Refused
-from papdeploy.releases.records import Backup, Fence, RestorePoint
+from papdeploy.databases.fence import Fence
+from papdeploy.releases.records import Backup, RestorePoint
 from papdeploy.rollback import Facts, strategies
 from papdeploy.rollback.losses import Kept
 from papdeploy.rollback.plan import _steps
@@ -79,7 +80,7 @@ def test_the_steps_and_their_order(name: str) -> None:
     at = strategies.Situation(database, OPEN, now, Kept())
     assert list(_steps(strategies.named(name), at)) == STEPS[name]
     # The fence is up already, and sessions of the release are at work: it is lifted whatever is done behind it.
-    after_a_kill = replace(now, fence=Fence(database="app__fenced_r1"), running=(7, 8))
+    after_a_kill = replace(now, fence=Fence("app__fenced_r1", "app", "r1", "", None, None, 1), running=(7, 8))
     found = list(_steps(strategies.named(name), replace(at, state=after_a_kill)))
     behind = [step.replace(", raise the fence", "") for step in STEPS[name] if step not in (LIFT, LAST)]
     assert found == [FIRST, *behind, LIFT, LAST]

@@ -13,6 +13,7 @@ from typing import Any, NoReturn, Optional
 
 from ...core.database_identity import IDENTITY, DatabaseIdentity
 from ...core.errors import PapError, Refused, WrongDatabase
+from ...core.records import as_object, read_known
 
 Refuse = Callable[[str], Optional[PapError]]
 
@@ -68,7 +69,7 @@ def no_second_connection(refuse: Refuse) -> Iterator[None]:
 def forbid_database(live: Mapping[str, Any]) -> None:
     """For the rest of this process, a session of psycopg2, psycopg or asyncpg in database ``live`` (an identity) is
     closed before anybody can use it, and WrongDatabase raised: whatever address led there."""
-    forbidden = DatabaseIdentity.from_dict(live)
+    forbidden = read_known(DatabaseIdentity, live)
     for name in _DRIVERS:
         if name in sys.modules:
             _forbid(name, sys.modules[name], forbidden)
@@ -129,7 +130,7 @@ def _refuse_live(found: DatabaseIdentity, live: DatabaseIdentity, close: Callabl
         raise WrongDatabase(
             f"A session in the live database {found.name} was closed before it was used: this work is for a copy.",
             hint="Take the address from the environment, which leads to the copy.",
-            found=found.as_dict(),
+            found=as_object(found),
         )
 
 

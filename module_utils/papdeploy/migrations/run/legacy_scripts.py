@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import DeadlineExceeded
+from ...core.records import as_object
 from ...core.text import few
 from .. import ledger
 from ..catalog_lines import changes, describe
@@ -152,7 +153,7 @@ def _run(session: Session, migration: MigrationFile) -> tuple[dict[str, Any], st
         "source": migration.source,
         "filename": str(path) if path else str(Path.cwd() / "migrations" / migration.filename),
         "folder": str(path.parent) if path else "",
-        "forbid": session.options.forbid_database.as_dict() if session.options.forbid_database else None,
+        "forbid": as_object(session.options.forbid_database) if session.options.forbid_database else None,
         "package": str(Path(__file__).parents[3]),
     }
     body = json.dumps(task).encode()

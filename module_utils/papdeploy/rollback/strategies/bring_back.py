@@ -9,7 +9,6 @@ from typing import ClassVar, Optional
 
 from ... import databases
 from ...core.errors import PapError, Refused
-from ...core.records import recorded
 from ...databases import derived, lifecycle, write_snapshot
 from ...databases.properties import Properties
 from ...databases.psql import Session
@@ -63,7 +62,7 @@ class BringBack(UnderFence):
         """Put ``replacement`` in the place of the live database; the name under which that is kept."""
 
         def swap() -> Swapped:
-            done = recorded(Swapped, databases.swap(work.database, work.release, replacement, traits=traits))
+            done = Swapped(**vars(databases.swap(work.database, work.release, replacement, traits=traits)))
             if not done.swapped:  # a repeated swap cannot tell what was written meanwhile
                 return done
             # What is written to it from now on is nowhere else.

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Optional
 
+from ... import databases
 from ...core import text
 from ...databases import Written
 from ...databases.write_snapshot import Mark
 from .. import cost
 from ..facts import Facts
-from ..state import State, fence_of
+from ..state import State
 from ..work import Work
 from .base import Cost, Situation, Timings, UnderFence
 
@@ -48,7 +49,7 @@ class Downgrade(UnderFence):
 
     def _count(self, work: Work) -> Optional[Written]:
         """What a swap or restore would lose now, counted under the fence before a downgrade touches any row."""
-        fence, facts = fence_of(work.database), work.facts
+        fence, facts = databases.fence_state(work.database), work.facts
         if fence is None or not facts.restorable:
             return None
         kind = "snapshot" if facts.point_kind == "snapshot" else "backup"
