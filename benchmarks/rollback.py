@@ -59,7 +59,7 @@ def one(running: Server, gb: float, home: Path) -> None:
         strategy(running, live, home / f"{kind}{gb}", kind, by_hand)
         assert content_digest.compare(before, content_digest.take(live), ignore_schemas=("pap_deploy",)) == []
         for entry in databases.existing(live):
-            databases.drop_created(live, entry["release"], (entry["kind"],))
+            databases.drop_created(live, entry.release, (entry.kind,))
     running.drop("bench")
 
 
