@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import importlib
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
@@ -46,7 +48,8 @@ def run_phase(module: AnsibleModule, name: str, work: Callable[[Any, Any], dict[
         release = module.params.get("release") or ""
         stack = from_params(given, release, redactor)
         disk = guards.disk_explained(stack.state, release, name)
-        with disk, deadline(phase or name, given.get("phase_deadlines_s") or {}), guards.absence_explained(stack):
+        in_time = deadline(phase or name, given.get("phase_deadlines_s") or {})
+        with _metrics(module, stack.state), disk, in_time, guards.absence_explained(stack):
             return work(stack, imported)
 
     _run(module, given["code"], f"phases.{name}", on_the_stack)
@@ -63,10 +66,26 @@ def run_state(module: AnsibleModule, name: str, work: Callable[[Any, Any], dict[
         state = state_of(given["state_dir"], redactor, given["who"], stack=given["name"])
         state.refuse_open()
         guards = importlib.import_module("papdeploy.phases.guards")
-        with guards.disk_explained(state, module.params.get("release") or "", name):
+        with _metrics(module, state), guards.disk_explained(state, module.params.get("release") or "", name):
             return work(state, phase)
 
     _run(module, given["code"], f"phases.{name}", on_the_state)
+
+
+@contextlib.contextmanager
+def _metrics(module: AnsibleModule, state: Any) -> Iterator[None]:
+    """However the block ends, the figures of the stack are written for its monitoring. That they cannot be is a
+    warning."""
+    try:
+        yield
+    finally:
+        given = module.params["stack"]
+        if given["metrics_textfile_dir"] and not module.check_mode:
+            target_of = importlib.import_module("papdeploy.logwatch.textfile").Target
+            target = target_of(given["metrics_textfile_dir"], given["name"], given["environment"] or "")
+            problem = importlib.import_module("papdeploy.logwatch.metrics").publish(state, target)
+            if problem:
+                module.warn(problem)
 
 
 def run_code(module: AnsibleModule, code: str, name: str, work: Callable[[Any], dict[str, Any]]) -> None:

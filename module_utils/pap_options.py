@@ -15,6 +15,7 @@ STACK: dict[str, Any] = {
         "state_dir": {"type": "path", "required": True},
         "who": {"type": "dict", "required": True},
         "phase_deadlines_s": {"type": "dict", "default": {}},
+        "metrics_textfile_dir": {"type": "str", "default": ""},
         "database": {
             "type": "dict",
             "required": True,

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NAME = "pap.deploy"
 ANSIBLE = ">=2.19.0,<2.22"  # what the tests run with; the progress uses more of it than is promised
 FOLDERS = {"library": "plugins/modules", "module_utils": "plugins/module_utils", "plugins": "plugins", "roles": "roles",
-           "playbooks": "playbooks", "docs": "docs"}  # fmt: skip
+           "playbooks": "playbooks", "docs": "docs", "monitoring": "monitoring"}  # fmt: skip
 FILES = ("README.md", "LICENSE", "CHANGELOG.rst")
 RENAMED = (
     (r"\bansible\.module_utils\.(?=pap_(module|options)\b)", f"ansible_collections.{NAME}.plugins.module_utils."),

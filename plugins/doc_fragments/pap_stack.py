@@ -42,6 +42,14 @@ options:
           Seconds by phase after which it fails, and what it had begun is rolled back; for example C({activate: 600}).
           What is not named has the default: 15 minutes for C(login_smoke_test), C(validate), C(finish) and C(status),
           30 for C(preflight) and C(activate), a day for C(backup), C(rehearse), C(migrate), C(watch) and C(rollback).
+      metrics_textfile_dir:
+        type: str
+        default: ""
+        description: >-
+          Folder on the target host from which node_exporter takes text files for Prometheus (its option
+          C(--collector.textfile.directory)). Every phase and the watch write the figures of this stack there,
+          readable by everybody (0644). The folder must exist, and the user of the deploy must be able to write to it.
+          Empty writes none.
       database:
         type: dict
         required: true

@@ -14,6 +14,7 @@ import yaml
 from ansible.cli.doc import DocCLI
 from ansible.cli.playbook import PlaybookCLI
 from papdeploy.cli import command
+from papdeploy.logwatch.metrics import FAMILIES
 from papdeploy.schema.cli import command as schema_command
 from support import ROOT
 from support.doc_commands import PROGRAMS, blocks, command_lines
@@ -29,6 +30,7 @@ PLAY_VARIABLES = {
     "pap_sandbox_release",
     "status_acknowledge",
 }
+METRICS = {family.name for family in FAMILIES}
 VARIABLE = re.compile(
     r"(?!pap_deploy)(?:pap|watch|receipt|report|notify|preflight|backup|rollback|rehearse|migrate|docker_sdk)_[a-z_]+"
 )
@@ -95,7 +97,7 @@ def test_every_variable_is_one_that_something_reads(page: Path) -> None:
     for block in blocks(text, "yaml", "yml"):
         named += [name for name in keys(yaml.safe_load(block)) if VARIABLE.fullmatch(name)]
     for name in named:
-        known = f"`{name}`" in REFERENCE or name in PLAY_VARIABLES or name.startswith("pap_hook_")
+        known = f"`{name}`" in REFERENCE or name in PLAY_VARIABLES | METRICS or name.startswith("pap_hook_")
         assert known or (ROOT / "library" / f"{name}.py").exists(), name
 
 

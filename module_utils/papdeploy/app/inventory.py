@@ -52,6 +52,7 @@ def from_params(params: Mapping[str, Any], release: str = "", redactor: Optional
         found=tuple(found),
         redactor=redactor,
         may_delete=options.api.may_delete,
+        metrics_folder=options.metrics_textfile_dir,
     )
 
 

@@ -66,3 +66,4 @@ class StackOptions:
     database: DatabaseOptions
     api: ApiOptions
     smoke: Mapping[str, Any] = field(repr=False)
+    metrics_textfile_dir: str = ""

@@ -48,6 +48,7 @@ class Stack:
     found: Sequence[str] = ()
     redactor: Redactor = field(default_factory=Redactor)
     may_delete: Sequence[str] = ()
+    metrics_folder: str = ""
     copy_variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     seen_on_live: SeenOnLive = field(default_factory=SeenOnLive)
 

@@ -28,7 +28,7 @@ from ..core.visible import visible
 from ..notify import webhook
 from ..releases.journal import Journal, State
 from ..remote import archive
-from . import confidential, data_rules
+from . import confidential, data_rules, metrics
 from .classify import Known
 from .confidential import NOTHING, Confidential
 from .files import LogSource
@@ -36,6 +36,7 @@ from .rules import Rules, begin, being_watcher, changing, is_watched, load, open
 from .server_log import UNKNOWN, ServerLog
 from .sources import from_spec
 from .state import Alarm, Ended, WatchState
+from .textfile import NOWHERE, Target
 
 
 def _private(path: str, flags: int) -> int:
@@ -56,9 +57,11 @@ def prepare(
     redactor: Optional[Redactor] = None,
     database: Optional[Mapping[str, Any]] = None,
     server: ServerLog = UNKNOWN,
+    target: Target = NOWHERE,
 ) -> WatchState:
     """Take the marks and the baseline, before the new version starts. ``specs`` says by name (``api``, ``database``)
-    where each log is; ``database`` is what :func:`.data_rules.spec_of` returned, ``server`` how the server logs."""
+    where each log is; ``database`` is what :func:`.data_rules.spec_of` returned, ``server`` how the server logs,
+    ``target`` where the figures for monitoring go."""
     sources = {name: from_spec(spec) for name, spec in specs.items()}
     limits = {"hours": hours, "interval_s": interval_s}
     known = Known(server)
@@ -67,6 +70,7 @@ def prepare(
         "sources": {name: dict(spec) for name, spec in specs.items()},
         "database": dict(database or {}),
         "server": as_object(server),
+        "metrics": as_object(target),
     }
     write_durably(folder / "watch-config.json", json.dumps(config).encode())
     save(folder, state)
@@ -191,7 +195,15 @@ def one_step(folder: Path, known: Confidential) -> WatchState:
     if state.ended is not None:
         confidential.forget(folder)
     _send_alarms(folder, known.alert or _configured(folder).get("alert") or {})
+    _publish(folder, redactor)
     return state
+
+
+def _publish(folder: Path, redactor: Redactor) -> None:
+    target = read_known(Target, _configured(folder).get("metrics") or {}, "watch-config.json")
+    problem = metrics.publish(State(folder.parent.parent, redactor), target)
+    if problem:
+        print(visible(f"{now()} {problem}"), file=sys.stderr, flush=True)
 
 
 def _lost(folder: Path, password: str) -> Optional[data_rules.Look]:

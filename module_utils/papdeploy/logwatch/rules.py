@@ -365,6 +365,11 @@ def told(state: WatchState) -> str:
     return f"{plural(state.requests, 'request')}, {plural(state.records, 'log record')}: {what}"
 
 
+def silence_s(state: WatchState) -> float:
+    """Seconds after its last look within which a watch that works looks again."""
+    return max(5 * state.interval_s, 60.0)
+
+
 def status(folder: Path, at: str = "") -> Status:
     """Where the watch of a release stands."""
     at = at or now()
@@ -373,9 +378,8 @@ def status(folder: Path, at: str = "") -> Status:
         return Status("none", True, "no watch was started for this release")
     alarms = open_alarms(state)
     silent_s = seconds_between(state.heartbeat, at)
-    limit_s = max(5 * state.interval_s, 60.0)
     gone = not state.timer and not is_watched(folder)
-    dead = state.ended is None and (gone or silent_s > limit_s)
+    dead = state.ended is None and (gone or silent_s > silence_s(state))
     counts, seen = totals(state.findings), told(state)
     if alarms:
         name, summary = "alarm", f"ALARM: {alarms[0].why}" + (f" (and {len(alarms) - 1} more)" if alarms[1:] else "")

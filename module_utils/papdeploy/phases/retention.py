@@ -20,6 +20,8 @@ from ..core.visible import visible
 from ..databases import write_snapshot
 from ..databases.managed_names import maintenance
 from ..databases.psql import Database
+from ..releases import damage as damaged
+from ..releases.damage import log
 from ..releases.journal import Journal, State
 from ..releases.records import Backup, Counted, Ended, RestorePoint, RolledBack, Swapped, newest
 
@@ -42,15 +44,6 @@ class Removed:
     why: str = ""
     run: str = ""
     at: str = ""
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What a proof found of a backup: empty ``damage`` if it is whole."""
-
-    name: str = ""
-    sha256: str = ""
-    damage: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,11 +76,6 @@ class Found:
     at: float
     decisions: Sequence[Decision]
     notes: Sequence[str]
-
-
-def log(state: State) -> Journal:
-    """The memory of retention: what was seen, what was announced, what went."""
-    return Journal(state.folder / "retention")
 
 
 def forecast(stack: Stack, settings: Settings, hold: Sequence[str]) -> list[str]:
@@ -261,7 +249,7 @@ def _time(text: Any) -> Optional[float]:
 def _known_of(state: State, things: Iterable[Thing]) -> list[Thing]:
     """``things`` with what is written of them: a proof found one damaged, a removal was interrupted."""
     begun = {entry.name for entry in _entries(state, Removed, "removing")}
-    damage = {(entry.name, entry.sha256): entry.damage for entry in _entries(state, Judged, "judged")}
+    damage = damaged.found(state)
     found = []
     for thing in things:
         kind = "rest" if thing.name in begun and not Path(thing.name).exists() else thing.kind

@@ -18,6 +18,7 @@ from ..logwatch.classify import totals
 from ..logwatch.confidential import Confidential
 from ..logwatch.kinds import KINDS
 from ..logwatch.state import Alarm
+from ..logwatch.textfile import Target
 from ..releases.journal import Journal, State
 
 UNIT = "journal:"
@@ -76,6 +77,7 @@ def prepare(stack: Stack, release: str, options: Options) -> dict[str, Any]:
             redactor=stack.redactor,
             database=data_rules.spec_of(stack.database, stack.may_delete, stack.environment),
             server=server_settings.ask(stack.database),
+            target=Target(stack.metrics_folder, stack.name, stack.environment),
         )
     return {"prepared": True, "changed": True, "pap": _pap([])}
 

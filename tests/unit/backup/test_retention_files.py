@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,9 +22,8 @@ from papdeploy.rollback.losses import Kept
 from papdeploy.rollback.state import State as Found
 from papdeploy.rollback.strategies import Situation
 from papdeploy.rollback.strategies.restore import Restore
-
-DAY = 86400.0
-SERVER = "7001"
+from support import backup_files
+from support.backup_files import SERVER
 
 
 class Bench:
@@ -45,20 +43,7 @@ class Bench:
 
     def backup(self, release: str, age_days: float, proof: str = "full", **changes: Any) -> Path:
         """A backup of three bytes, taken so many days ago."""
-        at = time.time() - age_days * DAY
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(at)) + ".123Z"
-        plain = {
-            "format": manifest.FORMAT, "stack": "pap", "database": "app", "release": release, "bytes": 3,
-            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)), "sha256": f"sha-{release}-{age_days}",
-            "system_identifier": SERVER, "proof": {"kind": proof}, **changes,
-        }  # fmt: skip
-        name = files.stem(plain["stack"], plain["database"], release, stamp) + ".dump"
-        plain = {"file": name, **plain}
-        path = self.folder / name
-        path.write_bytes(b"xyz")
-        path.with_name(name + manifest.GLOBALS).write_text("")
-        path.with_name(name + manifest.SUFFIX).write_text(json.dumps(manifest.body(plain)))
-        return path
+        return backup_files.put(self.folder, release, age_days, proof, **changes)
 
     def release(self, name: str, end: str, *backups: Path, **how: Any) -> None:
         journal = Journal(private_folder(self.state.releases_folder / name))
