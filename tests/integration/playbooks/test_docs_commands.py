@@ -88,6 +88,7 @@ NOT_HERE = {
     "python3 -m venv .venv && . .venv/bin/activate": "the tests run in the environment that it makes",
     "pip install -r requirements.txt": "the tests run in the environment that it fills",
     ".ci/docker-engine": "installs an engine on this machine; the tests with Docker run on what it started",
+    "sudo install -d -m 1775 -g deploy /var/lib/prometheus/node-exporter": "prepares a folder of this machine; the tests write to one of their own",
     "apt-get install -y debootstrap": "installs a package of the distribution on this machine",
     "export DATABASE_URL=postgresql://…": "the environment of the commands after it, which the tests set",
     "export DATABASE_URL=postgresql://app:…@db/app": "the environment of the commands after it, which the tests set",
