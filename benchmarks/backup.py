@@ -44,11 +44,11 @@ def one(running: Server, gb: float, home: Path) -> None:
     gzip6 = shell(running, f"pg_dump -Fc bench > {home / 'six.dump'}")
     (home / "six.dump").unlink()
     cost, taken = timed(running, lambda: backup.take(target, home / f"b{gb}", stack="bench", release="r1"))
-    parts = taken.manifest["seconds"]
+    parts = taken.manifest.seconds
     print(
-        f"  ours: {cost}, {taken.manifest['bytes'] / 1e6:,.0f} MB {taken.manifest['compression']}: dump until"
+        f"  ours: {cost}, {taken.manifest.bytes / 1e6:,.0f} MB {taken.manifest.compression}: dump until"
         f" {parts['dump']:.1f} s, restored at {parts['restore']:.1f} s, content digest {parts['content_digest']:.1f} s beside them,"
-        f" of the copy {taken.manifest['proof']['seconds']:.1f} s"
+        f" of the copy {taken.manifest.proof.seconds:.1f} s"
     )
     bare, _ = timed(running, lambda: backup.take(target, home / f"n{gb}", stack="bench", release="r1", proof="none"))
     verify, _ = timed(running, lambda: backup.verify(target, taken.path))

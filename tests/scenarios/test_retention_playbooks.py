@@ -86,7 +86,7 @@ def triple(name: str) -> set[str]:
 
 def plant(folder: Path, proven: Path) -> None:
     """What a person may put beside backups, and a manifest that a clock ahead has dated."""
-    from papdeploy.backup import manifest
+    from support import backup_files
 
     for suffix in ("", MANIFEST):
         shutil.copy(f"{proven}{suffix}", folder / f"before-christmas-KEEP.dump{suffix}")
@@ -94,7 +94,7 @@ def plant(folder: Path, proven: Path) -> None:
     plain = json.loads(Path(f"{proven}{MANIFEST}").read_text())
     plain.update(file=ahead, release=plain["release"].replace("manual-", "manual-9"), started="2999-01-01T00:00:00Z")
     shutil.copy(proven, folder / ahead)
-    (folder / f"{ahead}{MANIFEST}").write_text(json.dumps(manifest.body(plain)))
+    backup_files.write(folder / ahead, plain)
     (folder / ".partial-notes.txt").write_text("a person's")
     os.mkfifo(folder / ".partial-pipe")
     (folder / "folder.dump.manifest.json").mkdir()

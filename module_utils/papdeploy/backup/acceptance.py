@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
 
-from ..core.errors import PapError, Refused
+from ..core.errors import Refused, VerificationFailed
 from ..core.text import plural
 from ..databases.content_digest import Difference, Found
 
@@ -28,17 +27,29 @@ class Acceptance:
         return datetime.date.fromisoformat(self.until) < datetime.datetime.now(datetime.timezone.utc).date()
 
 
-def of(entries: Iterable[Mapping[str, Any]]) -> list[Acceptance]:
+@dataclass(frozen=True)
+class Accepted(Acceptance):
+    """One that matched a difference, as a manifest records it."""
+
+    sentence: str
+
+    @property
+    def told(self) -> str:
+        return f"accepted until {self.until}: {self.sentence} ({self.reason})"
+
+
+def of(entries: Iterable[object]) -> list[Acceptance]:
     """The entries of the inventory; raises Refused for one that is not whole, or whose day is over."""
     found: list[Acceptance] = []
+    names = {item.name for item in fields(Acceptance)}
     for entry in entries:
-        keys = {"difference", "reason", "until"}
-        if set(entry) != keys or not all(str(entry[key]).strip() for key in keys):
+        given = {str(key): str(value).strip() for key, value in entry.items()} if isinstance(entry, Mapping) else {}
+        if set(given) != names or not all(given.values()):
             raise Refused(
-                f"An entry of backup_accept has {', '.join(sorted(entry)) or 'nothing'}.",
+                f"An entry of backup_accept has {', '.join(sorted(given)) or 'nothing'}.",
                 hint="Each needs difference (the id that the failed proof printed), reason and until (YYYY-MM-DD).",
             )
-        one = Acceptance(**{key: str(entry[key]).strip() for key in keys})
+        one = Acceptance(**given)
         try:
             over = one.ended
         except ValueError:
@@ -55,26 +66,22 @@ def of(entries: Iterable[Mapping[str, Any]]) -> list[Acceptance]:
 
 
 def refuse(faults: Sequence[Difference], what: str, hint: str) -> None:
-    """Raise PapError if there are ``faults``: the first of them with their ids and the count, all in its data."""
+    """Raise VerificationFailed if there are ``faults``: the first of them with their ids and the count, all in
+    its data."""
     if not faults:
         return
     said = [f"{fault} [{fault.id}]" for fault in faults]
     if len(said) == 1:
-        raise PapError(f"{what}: {said[0]}", hint=hint, differences=said)
+        raise VerificationFailed(f"{what}: {said[0]}", hint=hint, differences=said)
     more = [f"… and {plural(len(said) - _SHOWN, 'more difference')}."] if len(said) > _SHOWN else []
-    raise PapError(
+    raise VerificationFailed(
         f"{what}: {plural(len(said), 'difference')}.", hint=hint, differences=said, lines=[*said[:_SHOWN], *more]
     )
 
 
-def recorded(entries: Iterable[Mapping[str, str]]) -> list[Acceptance]:
-    """What a manifest says was accepted: for another backup of the same release."""
-    return [Acceptance(entry["difference"], entry["reason"], entry["until"]) for entry in entries]
-
-
-def judge(found: Found, accepted: Sequence[Acceptance], *, all_match: bool = True) -> list[dict[str, str]]:
-    """What was accepted of ``found``, as the manifest records it. Raises PapError with every difference that is left,
-    and (``all_match``) Refused for an entry that matches nothing."""
+def judge(found: Found, accepted: Sequence[Acceptance], *, all_match: bool = True) -> list[Accepted]:
+    """What was accepted of ``found``. Raises VerificationFailed with every difference that is left, and (``all_match``)
+    Refused for an entry that matches nothing."""
     by_id = {one.difference: one for one in accepted}
     forbidden = [fault.id for fault in found.faults if fault.id in by_id]
     refuse(
@@ -92,11 +99,4 @@ def judge(found: Found, accepted: Sequence[Acceptance], *, all_match: bool = Tru
                 f"backup_accept accepts the difference {one.difference} ({one.reason}), which is not there.",
                 hint="Remove that entry: what it was for is mended, or has another id by now.",
             )
-    return [
-        {"difference": key, "sentence": str(one), "reason": by_id[key].reason, "until": by_id[key].until}
-        for key, one in matched.items()
-    ]
-
-
-def sentence(entry: Mapping[str, str]) -> str:
-    return f"accepted until {entry['until']}: {entry['sentence']} ({entry['reason']})"
+    return [Accepted(key, by_id[key].reason, by_id[key].until, str(one)) for key, one in matched.items()]

@@ -67,7 +67,7 @@ def what_dumps_need(session: Session) -> list[str]:
     """Options of pg_dump for this database: its own encoding, whatever ours is (not everything that a server stores can
     be converted), and rows through the root of partitions that a restore may choose otherwise."""
     encoding = session.scalar("SELECT current_setting('server_encoding') AS encoding")
-    scattered = session.rows(ANY_SCATTERED)[0]["found"]
+    scattered = session.scalar(ANY_SCATTERED)
     return [f"--encoding={encoding}", *(["--load-via-partition-root"] if scattered else [])]
 
 

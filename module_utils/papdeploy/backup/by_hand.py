@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Optional
 
 from ..core.errors import CommandFailed, PapError, Refused
-from ..core.records import read_known
-from ..core.text import plural, seconds
+from ..core.text import seconds
 from ..core.visible import visible
 from ..databases import disk, owner_login, properties
 from ..databases.managed_names import admin_session, comment_on, end_sessions, identity, look
 from ..databases.properties import Properties, Role
 from ..databases.psql import Database, Session, bind
 from ..sql.quoting import MAX_NAME_BYTES, quote_ident, quote_literal
-from .encryption import Encryption
+from .encryption import EncryptedFor, Encryption
 from .manifest import ANYTHING, Backup, load_manifest
 from .pipeline import Emit, silent
 from .restore import fill, restorable
@@ -42,7 +41,7 @@ class Rebuilt:
     notes: list[str]
     replaces: str
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_json(self) -> object:
         return {
             "database": self.name,
             "path": str(self.backup.path),
@@ -55,10 +54,9 @@ class Rebuilt:
     def lines(self) -> list[str]:
         """What was done and what comes next, for a person."""
         manifest = self.backup.manifest
-        counted = f"{plural(manifest['tables'], 'table')}, {plural(manifest['rows'], 'row')}"
         lines = [
             f"{self.name}: restored in {seconds(self.seconds)} and compared with the backup of release"
-            f" {manifest['release']}, {manifest['started']}: {counted}",
+            f" {manifest.release}, {manifest.started}: {manifest.counted}",
             *(f"note: {note}" for note in self.notes),
         ]
         if self.roles:
@@ -68,9 +66,9 @@ class Rebuilt:
         if self.replaces:
             lines.append("next: stop the API, then swap the names, both at once or none:")
             lines += [f"  {statement}" for statement in swap_sql(self.replaces, self.name)]
-        elif self.name != manifest["database"]:
-            lines.append(f"next: lead the API to database {self.name}, or give it the name {manifest['database']}")
-        lines.append(f"next: start the API of before release {manifest['release']}, and log in")
+        elif self.name != manifest.database:
+            lines.append(f"next: lead the API to database {self.name}, or give it the name {manifest.database}")
+        lines.append(f"next: start the API of before release {manifest.release}, and log in")
         return [visible(line) for line in lines]
 
 
@@ -85,21 +83,21 @@ def rebuild(
     database is dropped again.
     """
     started = time.monotonic()
-    encryption = _opened_by(identity_file, load_manifest(path).manifest)
+    encryption = _opened_by(identity_file, load_manifest(path).manifest.encryption)
     backup = restorable(server, path, ANYTHING, encryption)
     manifest = backup.manifest
-    into = into or app_session(manifest["database"], "_restored")
-    need = int(manifest["database_bytes"] * disk.COPY_FACTOR)
+    into = into or app_session(manifest.database, "_restored")
+    need = int(manifest.database_bytes * disk.COPY_FACTOR)
     disk.refuse_too_little(need, disk.free_at_server(server), "the database server", "the restored database")
     with admin_session(server) as session:
         _refuse_taken(session, into)
-        roles, notes = _create_roles(session, [read_known(Role, role) for role in manifest["roles"]])
-        traits = _possible(session, backup.properties, notes)
+        roles, notes = _create_roles(session, manifest.roles)
+        traits = _possible(session, manifest.properties, notes)
         with _new(session, server, into, traits, f"{backup.path.name}: {_UNFINISHED}") as target:
             ready = fill(target, backup, encryption, emit=emit, notes=notes, ran=notes)
             owner_login.shut_out(target)
             _finish(session, into, traits)
-        live = manifest["database"]
+        live = manifest.database
         replaces = live if live != into and look(session, live) is not None else ""
     return Rebuilt(backup, into, ready - started, roles, notes, replaces)
 
@@ -122,11 +120,8 @@ def swap_sql(live: str, restored: str) -> list[str]:
     ]
 
 
-def _opened_by(identity_file: str, manifest: Mapping[str, Any]) -> Encryption | None:
-    used = manifest["encryption"]
-    if not used or not identity_file:
-        return None
-    return Encryption(used["method"], tuple(used["recipients"]), identity=identity_file)
+def _opened_by(identity_file: str, used: Optional[EncryptedFor]) -> Optional[Encryption]:
+    return Encryption(used.method, used.recipients, identity=identity_file) if used and identity_file else None
 
 
 def _refuse_taken(session: Session, name: str) -> None:

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Optional, Union
 
 from ..core.errors import Refused
+from ..core.records import read_known, unknown_names
+
+
+@dataclass(frozen=True)
+class EncryptedFor:
+    """Who can open an archive, for its manifest. No secret is in here."""
+
+    method: str
+    recipients: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Options:
+    """As the inventory has them."""
+
+    method: Optional[str] = None
+    recipients: Union[str, tuple[str, ...], None] = None
+    identity: Optional[str] = None
+    passphrase_file: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -26,22 +44,19 @@ class Encryption:
             raise Refused("Encryption needs at least one recipient.", hint="Set backup_encrypt.recipients.")
 
     @classmethod
-    def of(cls, value: Encryption | Mapping[str, Any] | None) -> Optional[Encryption]:
+    def of(cls, value: object) -> Optional[Encryption]:
         """From the inventory's options (the names of the fields); None if there are none."""
-        if isinstance(value, Encryption):
-            return value
         if not value:
             return None
-        options = dict(value)
-        unknown = sorted(set(options) - {"method", "recipients", "identity", "passphrase_file"})
-        if unknown:
+        if unknown := unknown_names(_Options, value):
             raise Refused(f"Unknown option of the encryption: {', '.join(unknown)}.")
-        recipients = options.get("recipients") or ()
+        given = read_known(_Options, value, "backup_encrypt")
+        recipients = given.recipients or ()
         return cls(
-            str(options.get("method") or "age"),
-            (recipients,) if isinstance(recipients, str) else tuple(recipients),
-            str(options.get("identity") or ""),
-            str(options.get("passphrase_file") or ""),
+            given.method or "age",
+            (recipients,) if isinstance(recipients, str) else recipients,
+            given.identity or "",
+            given.passphrase_file or "",
         )
 
     @property
@@ -86,6 +101,6 @@ class Encryption:
         )
         return ["gpg", "--batch", "--quiet", *home, *phrase, "--decrypt"]
 
-    def as_dict(self) -> dict[str, Any]:
-        """For the manifest: who can open it. No secret is in here."""
-        return {"method": self.method, "recipients": list(self.recipients)}
+    @property
+    def noted(self) -> EncryptedFor:
+        return EncryptedFor(self.method, self.recipients)

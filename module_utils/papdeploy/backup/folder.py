@@ -7,14 +7,14 @@ import stat
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from ..core.clock import epoch
 from ..core.durable import sync_folder
 from ..core.errors import Refused
 from ..core.text import plural
 from . import files
-from .manifest import GLOBALS, SUFFIX, load_manifest
+from .manifest import GLOBALS, SUFFIX, Manifest, load_manifest
 from .retention import PROOFS, Owner, Thing
 
 HOLD = ".hold"
@@ -71,29 +71,28 @@ def _backup(archive: Path) -> Thing:
     held = f"{archive.name}{HOLD} lies beside it" if os.path.lexists(f"{archive}{HOLD}") else ""
     try:
         return replace(_described(archive, manifest), hold=held, trouble=_trouble(archive, manifest))
-    except (KeyError, TypeError, ValueError) as error:
-        return Thing("backup", str(archive), hold=held, trouble=f"its manifest lacks what every backup has ({error})")
+    except ValueError as error:
+        return Thing("backup", str(archive), hold=held, trouble=f"its manifest is not one of ours ({error})")
 
 
-def _described(archive: Path, manifest: dict[str, Any]) -> Thing:
-    proof = str(manifest["proof"]["kind"])
+def _described(archive: Path, manifest: Manifest) -> Thing:
     return Thing(
         "backup",
         str(archive),
-        owner=Owner(str(manifest["stack"]), str(manifest["database"]), str(manifest["system_identifier"])),
-        release=str(manifest["release"]),
-        at=epoch(str(manifest["started"])),
-        proof=PROOFS[PROOFS.index(proof)],
-        bytes=int(manifest["bytes"]),
-        sha256=str(manifest["sha256"]),
+        owner=Owner(manifest.stack, manifest.database, manifest.system_identifier),
+        release=manifest.release,
+        at=epoch(manifest.started),
+        proof=PROOFS[PROOFS.index(manifest.proof.kind)],
+        bytes=manifest.bytes,
+        sha256=manifest.sha256,
     )
 
 
-def _trouble(archive: Path, manifest: dict[str, Any]) -> str:
+def _trouble(archive: Path, manifest: Manifest) -> str:
     """Why it is not certain to be one of ours, or not whole; empty if it is both."""
-    if manifest["file"] != archive.name:
-        return f"a copy or renamed by hand: its manifest is that of {manifest['file']}"
-    if not files.is_ours(archive.name, manifest["stack"], manifest["database"], manifest["release"]):
+    if manifest.file != archive.name:
+        return f"a copy or renamed by hand: its manifest is that of {manifest.file}"
+    if not files.is_ours(archive.name, manifest.stack, manifest.database, manifest.release):
         return "it has no name that pap-deploy gives"
     try:
         status = archive.lstat()
@@ -101,8 +100,8 @@ def _trouble(archive: Path, manifest: dict[str, Any]) -> str:
         return "its archive is gone, only the manifest is left"
     if not stat.S_ISREG(status.st_mode):
         return f"its archive is {_what(status.st_mode)}"
-    if status.st_size != manifest["bytes"]:
-        return f"its archive is damaged: {status.st_size:,} of {plural(manifest['bytes'], 'byte')}"
+    if status.st_size != manifest.bytes:
+        return f"its archive is damaged: {status.st_size:,} of {plural(manifest.bytes, 'byte')}"
     return ""
 
 

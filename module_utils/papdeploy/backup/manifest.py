@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Optional
 
 from ..core import earlier_names, text
 from ..core.durable import sync_folder
-from ..core.errors import Refused
+from ..core.errors import PapError, Refused
 from ..core.plain_json import parse
-from ..core.records import read_known
+from ..core.records import plain, read_known, recorded
 from ..core.regular import read_regular
 from ..databases.content_digest import ContentDigest, Positions
-from ..databases.properties import Properties
+from ..databases.properties import Properties, Role
 from ..databases.write_snapshot import Mark
-from . import acceptance, files
+from . import files
+from .acceptance import Accepted
+from .encryption import EncryptedFor
 
 FORMAT = 1
 SUFFIX = ".manifest.json"
@@ -27,67 +29,145 @@ _DAMAGED = "Do not restore from it. Take the next older backup, and look at the 
 
 
 @dataclass(frozen=True)
-class _Sequences:
-    after: Positions
+class Proof:
+    """``kind`` is one of ``retention.PROOFS``; ``seconds`` is what it took to read the restored copy."""
+
+    kind: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """What the parts of a backup took."""
+
+    dump: float
+    restore: float
+    content_digest: float
+    total: float
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is known of a backup, with the names of the file. Times are UTC. ``content_digest`` is as JSON has it: it is
+    large, and another version may have written it in a format of its own (``Backup.digest`` reads it). ``scratch``: the
+    database that holds the restored copy, if it was kept. ``digest``: of all the rest."""
+
+    format: int
+    stack: str
+    database: str
+    release: str
+    started: str
+    ended: str
+    file: str
+    bytes: int
+    sha256: str
+    compression: str
+    encryption: Optional[EncryptedFor]
+    system_identifier: str
+    database_oid: int
+    database_bytes: int
+    server_version: int
+    tool_version: int
+    ledger_head: object
+    mark: Mark
+    properties: Properties
+    roles: tuple[Role, ...]
+    tables: int
+    rows: int
+    content_hash: str
+    content_digest: object
+    sequences_after: Positions
+    notes: tuple[str, ...]
+    proof: Proof
+    seconds: Seconds
+    needs_superuser: tuple[str, ...] = ()
+    owners: Optional[tuple[str, ...]] = None
+    accepted: tuple[Accepted, ...] = ()
+    scratch: Optional[str] = None
+    digest: str = ""
+
+    @property
+    def major(self) -> int:
+        """The major version of the server that it is from."""
+        return self.server_version // 10000
+
+    @property
+    def counted(self) -> str:
+        """ "14 tables, 61,204 rows"."""
+        return f"{text.plural(self.tables, 'table')}, {text.plural(self.rows, 'row')}"
+
+    @property
+    def accepted_ids(self) -> list[str]:
+        """The differences between the database and its copy that are no fault."""
+        return [one.difference for one in self.accepted]
+
+    @property
+    def may_own(self) -> Sequence[str]:
+        """Who owns something in the database; older versions noted all roles only."""
+        return [role.rolname for role in self.roles if not role.rolsuper] if self.owners is None else self.owners
+
+    def sealed(self) -> Manifest:
+        """With the digest of its own content, so that a damaged manifest is recognised too."""
+        return replace(self, digest=digest_of(self.as_json()))
+
+    def as_json(self) -> object:
+        """What its file holds: every field."""
+        return {item.name: plain(getattr(self, item.name)) for item in fields(self)}
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What tells whether the rest can be read."""
+
+    digest: str = ""
+    format: object = None
+
+
+# What a journal or a result does not need.
+_LARGE = ("content_digest", "sequences_after", "properties", "roles", "mark")
 
 
 @dataclass(frozen=True)
 class Backup:
-    """A finished backup: the archive's ``path`` and its ``manifest`` (plain data)."""
+    """A finished backup: the archive's ``path`` and its ``manifest``."""
 
     path: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
 
     @property
     def digest(self) -> ContentDigest:
-        return ContentDigest.from_dict(self.manifest["content_digest"])
-
-    @property
-    def mark(self) -> Mark:
-        """When the dump's snapshot was taken."""
-        return read_known(Mark, self.manifest["mark"], "mark")
-
-    @property
-    def properties(self) -> Properties:
-        return read_known(Properties, self.manifest["properties"], "properties")
-
-    @property
-    def sequences_after(self) -> Positions:
-        """Where the sequences stood after the dump."""
-        return read_known(_Sequences, {"after": self.manifest["sequences_after"]}).after
-
-    @property
-    def scratch(self) -> Optional[str]:
-        """The database that holds the restored copy, if it was kept."""
-        name: Optional[str] = self.manifest.get("scratch")
-        return name
+        return ContentDigest.from_dict(self.manifest.content_digest)
 
     def as_dict(self) -> dict[str, Any]:
         """What a journal or a result needs: everything but the content digest and the database's traits."""
         return {
             "path": str(self.path),
-            "lines": [
-                self.sentence(),
-                f"archive {self.path}",
-                *(f"note: {note}" for note in self.manifest.get("notes", [])),
-                *(acceptance.sentence(entry) for entry in self.manifest.get("accepted", [])),
-            ],
+            "lines": self.lines(),
             **{
-                key: value
-                for key, value in self.manifest.items()
-                if key not in ("content_digest", "sequences_after", "properties", "roles", "mark")
+                item.name: plain(getattr(self.manifest, item.name))
+                for item in fields(self.manifest)
+                if item.name not in _LARGE
             },
         }
+
+    def lines(self) -> list[str]:
+        """The same for a person."""
+        return [
+            self.sentence(),
+            f"archive {self.path}",
+            *(f"note: {note}" for note in self.manifest.notes),
+            *(one.told for one in self.manifest.accepted),
+        ]
 
     def sentence(self) -> str:
         """One line for a person: "18.4 MB in 0.6 s, sha256 …, restored and compared: 14 tables, 61,204 rows"."""
         m = self.manifest
         proof = {
-            "full": f"restored and compared: {text.plural(m['tables'], 'table')}, {text.plural(m['rows'], 'row')}",
-            "schema": f"its schema restored and compared: {text.plural(m['tables'], 'table')} (rows not restored)",
+            "full": f"restored and compared: {m.counted}",
+            "schema": f"its schema restored and compared: {text.plural(m.tables, 'table')} (rows not restored)",
             "none": "not restored",
-        }[m["proof"]["kind"]]
-        return f"{text.size(m['bytes'])} in {text.seconds(m['seconds']['total'])}, sha256 {m['sha256'][:12]}…, {proof}"
+        }[m.proof.kind]
+        return f"{text.size(m.bytes)} in {text.seconds(m.seconds.total)}, sha256 {m.sha256[:12]}…, {proof}"
 
 
 @dataclass(frozen=True)
@@ -109,14 +189,10 @@ def manifest_path(path: Path) -> Path:
     return path if path.name.endswith(SUFFIX) else path.with_name(path.name + SUFFIX)
 
 
-def body(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest with the digest of its own content, so that a damaged manifest is recognised too."""
-    plain = {key: value for key, value in manifest.items() if key != "digest"}
-    return {**plain, "digest": _digest(plain)}
-
-
-def _digest(plain: Mapping[str, Any]) -> str:
-    text = json.dumps(plain, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+def digest_of(manifest: object) -> str:
+    """The digest of a manifest, as JSON has it, but for the digest itself."""
+    rest = {key: value for key, value in manifest.items() if key != "digest"} if isinstance(manifest, dict) else None
+    text = json.dumps(rest, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -132,11 +208,19 @@ def load_manifest(path: Path | str) -> Backup:
         ) from None
     except (OSError, ValueError) as error:
         raise Refused(f"The manifest {where} cannot be read: {error}", hint=_DAMAGED) from None
-    if not isinstance(value, dict) or value.get("digest") != _digest({k: v for k, v in value.items() if k != "digest"}):
+    header = recorded(_Header, value)
+    if header.digest != digest_of(value):
         raise Refused(f"The manifest {where} is damaged: its digest does not fit its content.", hint=_DAMAGED)
-    if value.get("format") != FORMAT:
-        raise Refused(f"{where} has format {value.get('format')!r}; this version reads format {FORMAT}.")
-    return Backup(where.with_name(where.name[: -len(SUFFIX)]), earlier_names.manifest(value))
+    if header.format != FORMAT:
+        raise Refused(f"{where} has format {header.format!r}; this version reads format {FORMAT}.")
+    try:
+        manifest = read_known(Manifest, earlier_names.manifest(value), f"The manifest {where}")
+    except PapError as error:
+        raise Refused(
+            error.message,
+            hint="Another version of pap-deploy wrote it, or a person: restore the backup by that version.",
+        ) from None
+    return Backup(where.with_name(where.name[: -len(SUFFIX)]), manifest)
 
 
 def settle(folder: Path, stack: str, dbname: str) -> None:
@@ -161,7 +245,7 @@ def _belongs(written: Path, final: Path) -> bool:
     archive = final.with_name(final.name[: -len(SUFFIX)])
     try:
         manifest = load_manifest(written).manifest
-        return not final.exists() and archive.name == manifest["file"] and archive.stat().st_size == manifest["bytes"]
+        return not final.exists() and archive.name == manifest.file and archive.stat().st_size == manifest.bytes
     except (Refused, OSError):
         return False
 
@@ -179,16 +263,16 @@ def inspect(path: Path | str, expected: Expected = ANYTHING) -> Backup:
         size = backup.path.stat().st_size
     except FileNotFoundError:
         raise Refused(f"The archive {backup.path} is gone; only its manifest is left.", hint=_DAMAGED) from None
-    if size != manifest["bytes"]:
+    if size != manifest.bytes:
         raise Refused(
-            f"The backup {backup.path} is damaged: it has {size:,} of {text.plural(manifest['bytes'], 'byte')}.",
+            f"The backup {backup.path} is damaged: it has {size:,} of {text.plural(manifest.bytes, 'byte')}.",
             hint=_DAMAGED,
             damaged=True,
         )
     digest, _ = files.sha256_of(backup.path)
-    if digest != manifest["sha256"]:
+    if digest != manifest.sha256:
         raise Refused(
-            f"The backup {backup.path} is damaged: its SHA-256 is {digest[:16]}…, not {manifest['sha256'][:16]}….",
+            f"The backup {backup.path} is damaged: its SHA-256 is {digest[:16]}…, not {manifest.sha256[:16]}….",
             hint=_DAMAGED,
             damaged=True,
         )
@@ -206,7 +290,7 @@ def check_identity(backup: Backup, expected: Expected) -> None:
         "sha256": "backup (SHA-256)",
     }
     for key, word in names.items():
-        wanted, found = getattr(expected, key), backup.manifest.get(key)
+        wanted, found = getattr(expected, key), getattr(backup.manifest, key)
         if wanted and wanted != found:
             raise Refused(
                 f"{backup.path.name} is of another {word}: {found}, expected {wanted}.",

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from ..core.errors import PapError, Refused, Unavailable
+from ..core.errors import Refused, Unavailable, VerificationFailed
+from ..core.records import read_known, recorded, unknown_names
 from ..core.text import seconds, size
 from ..databases.psql import Database
 
@@ -24,27 +25,71 @@ TYPES = ("full", "diff", "incr")
 class PgBackRest:
     """How it is called at the database site. The site must run programs as the user that owns the cluster."""
 
-    stanza: str
+    stanza: str = ""
     config: str = ""
     program: str = "pgbackrest"
     type: str = "incr"
     timeout_s: float = 6 * 3600.0
 
     @classmethod
-    def of(cls, value: Mapping[str, Any]) -> PgBackRest:
+    def of(cls, value: object) -> PgBackRest:
         """From the inventory's options, which have the names of the fields."""
-        unknown = sorted(set(value) - {"stanza", "config", "program", "type", "timeout_s"})
-        if unknown or not value.get("stanza"):
+        unknown = unknown_names(cls, value)
+        chosen = read_known(cls, value, "backup_pgbackrest")
+        if unknown or not chosen.stanza:
             what = f"Unknown option: {', '.join(unknown)}" if unknown else "No stanza is named"
             raise Refused(
                 f"{what} in backup_pgbackrest.",
                 hint="Set it to {stanza: NAME}; config, program, type and timeout_s are optional.",
             )
-        return cls(**value)
+        return chosen
 
     def argv(self, command: str, *options: str) -> list[str]:
         config = [f"--config={self.config}"] if self.config else []
         return [self.program, *config, f"--stanza={self.stanza}", "--log-level-console=warn", *options, command]
+
+
+@dataclass(frozen=True)
+class _Repository:
+    delta: int
+
+
+@dataclass(frozen=True)
+class _Size:
+    """Bytes of the cluster, and what of them this backup added to the repository."""
+
+    size: int
+    repository: _Repository
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """A backup in pgBackRest's list. ``error``: pages of it are not what their checksums say."""
+
+    label: str
+    type: str
+    info: _Size
+    error: Optional[bool] = None
+    annotation: Optional[Mapping[str, str]] = None
+
+
+@dataclass(frozen=True)
+class _Status:
+    code: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class _Stanza:
+    """As ``pgbackrest info --output=json`` has it. ``db``: the clusters that it is or was of."""
+
+    name: str = ""
+    status: _Status = _Status()
+    db: tuple[Mapping[str, object], ...] = ()
+    backup: tuple[_Listed, ...] = ()
+
+    def newest(self, release: str) -> Optional[_Listed]:
+        mine = [one for one in self.backup if (one.annotation or {}).get("pap-deploy") == release]
+        return mine[-1] if mine else None
 
 
 @dataclass(frozen=True)
@@ -77,7 +122,7 @@ def take(database: Database, tool: PgBackRest, *, release: str, verify: bool = T
     """Run a backup, find its label by the annotation that names the release, and have its files verified.
 
     Raises Refused if the stanza is of another cluster, Unavailable if pgBackRest is not there, CommandFailed if it
-    fails, PapError if the repository does not hold what it should.
+    fails, VerificationFailed if the repository does not hold what it should.
     """
     if tool.type not in TYPES:
         raise Refused(f"A backup of type {tool.type!r} is not known.", hint=f"Choose one of {', '.join(TYPES)}.")
@@ -87,45 +132,42 @@ def take(database: Database, tool: PgBackRest, *, release: str, verify: bool = T
     database.site.run(tool.argv("check"), timeout=300)
     annotation = f"--annotation=pap-deploy={release}"
     database.site.run(tool.argv("backup", f"--type={tool.type}", annotation), timeout=tool.timeout_s)
-    info = _info(database, tool)
-    found = _newest(info, release)
+    found = _info(database, tool).newest(release)
     if found is None:
-        raise PapError(
+        raise VerificationFailed(
             f"pgBackRest made a backup of stanza {tool.stanza}, but its list does not show it.",
             hint=f"Look at: {shlex.join(tool.argv('info'))}",
         )
-    if found.get("error"):
-        raise PapError(
-            f"pgBackRest found page checksum errors in backup {found['label']}.",
+    if found.error:
+        raise VerificationFailed(
+            f"pgBackRest found page checksum errors in backup {found.label}.",
             hint="The cluster's files are damaged: do not deploy; have the disk looked at.",
         )
-    label = str(found["label"])
     if verify:
-        _verify(database, tool, label)
+        _verify(database, tool, found.label)
     return Recorded(
-        label=label,
+        label=found.label,
         stanza=tool.stanza,
-        kind=str(found["type"]),
+        kind=found.type,
         database=database.conninfo.dbname,
         system_identifier=identifier,
-        bytes=int(found["info"]["size"]),
-        repository_bytes=int(found["info"]["repository"]["delta"]),
+        bytes=found.info.size,
+        repository_bytes=found.info.repository.delta,
         seconds=round(time.monotonic() - started, 3),
         verified=verify,
-        restore_command=shlex.join(tool.argv("restore", f"--set={label}")),
+        restore_command=shlex.join(tool.argv("restore", f"--set={found.label}")),
     )
 
 
 def find(database: Database, tool: PgBackRest, label: str) -> bool:
     """Whether the repository still has that backup."""
-    return any(entry["label"] == label for entry in _info(database, tool).get("backup", []))
+    return any(one.label == label for one in _info(database, tool).backup)
 
 
-def _info(database: Database, tool: PgBackRest) -> dict[str, Any]:
+def _info(database: Database, tool: PgBackRest) -> _Stanza:
     text = database.site.run(tool.argv("info", "--output=json"), timeout=300).text
-    stanzas: list[dict[str, Any]] = json.loads(text)
-    for stanza in stanzas:
-        if stanza.get("name") == tool.stanza and stanza.get("status", {}).get("code") != 1:
+    for stanza in (recorded(_Stanza, one) for one in json.loads(text)):
+        if stanza.name == tool.stanza and stanza.status.code != 1:
             return stanza
     raise Unavailable(
         f"pgBackRest on {database.site.label} has no stanza {tool.stanza}.",
@@ -133,18 +175,13 @@ def _info(database: Database, tool: PgBackRest) -> dict[str, Any]:
     )
 
 
-def _refuse_other_cluster(info: Mapping[str, Any], tool: PgBackRest, identifier: str) -> None:
-    clusters = {str(entry["system-id"]) for entry in info.get("db", [])}
+def _refuse_other_cluster(info: _Stanza, tool: PgBackRest, identifier: str) -> None:
+    clusters = {str(cluster["system-id"]) for cluster in info.db}
     if clusters and identifier not in clusters:
         raise Refused(
             f"Stanza {tool.stanza} backs up another cluster ({', '.join(sorted(clusters))}); this one is {identifier}.",
             hint="Check the stanza in the inventory and pg1-path in pgBackRest's configuration.",
         )
-
-
-def _newest(info: Mapping[str, Any], release: str) -> Optional[dict[str, Any]]:
-    mine = [b for b in info.get("backup", []) if (b.get("annotation") or {}).get("pap-deploy") == release]
-    return mine[-1] if mine else None
 
 
 def _verify(database: Database, tool: PgBackRest, label: str) -> None:
@@ -153,7 +190,7 @@ def _verify(database: Database, tool: PgBackRest, label: str) -> None:
     said = database.site.run(argv, timeout=tool.timeout_s)
     bad = [line.strip() for line in said.text.splitlines() if "invalid" in line or "missing" in line]
     if any(not line.endswith(" 0") and ": 0" not in line for line in bad):
-        raise PapError(
+        raise VerificationFailed(
             f"pgBackRest's verify found faults in backup {label}: {'; '.join(bad[:5])}",
             hint="Take a full backup (--type=full) and have the repository's disk looked at.",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 from ..core.errors import CommandFailed, Refused
 from ..core.text import few, plural
@@ -40,17 +40,35 @@ JOIN pg_language l ON l.oid = p.prolang AND l.lanname = 'c'
 WHERE {no_member("pg_proc", "p.oid")} GROUP BY p.probin ORDER BY 2"""
 
 
+@dataclass(frozen=True)
+class _Unprovable:
+    """What prevents a proof, and the statement that mends it."""
+
+    what: str
+    mended: str
+
+
+@dataclass(frozen=True)
+class _Library:
+    """A library of ``functions`` in C, and one of them."""
+
+    oid: int
+    library: str
+    name: str
+    functions: int
+
+
 def refuse_unprovable(database: Database, session: Session, proof: str) -> None:
     """Raise Refused with what is missing, and on which objects, for a backup of ``database`` with that ``proof``: a
     right, or what no dump of it could be restored without. ``session`` is one of the database's, in a snapshot."""
     rights.refuse_missing(session, restores=proof != "none")
     if proof == "none":
         return
-    found = [*session.rows(_RULES), *session.rows(_EXTENSIONS), *session.rows(_STRAY)]
-    found += [_lost(library) for library in session.rows(_LIBRARIES) if not _loads(database, library["oid"])]
+    found = [one for query in (_RULES, _EXTENSIONS, _STRAY) for one in session.records(_Unprovable, query)]
+    found += [_lost(each) for each in session.records(_Library, _LIBRARIES) if not _loads(database, each.oid)]
     if found:
-        objects = [str(one["what"]) for one in found]
-        mended = few([str(one["mended"]) for one in found], _SHOWN)
+        objects = [one.what for one in found]
+        mended = few([one.mended for one in found], _SHOWN)
         raise Refused(
             f"PostgreSQL cannot restore what it dumps of this database: {few(objects, _SHOWN)}.",
             hint=f"Mend {'that' if len(found) == 1 else 'these'} first: {mended}",
@@ -59,12 +77,12 @@ def refuse_unprovable(database: Database, session: Session, proof: str) -> None:
     search_paths.refuse_dependent(database)
 
 
-def _lost(library: dict[str, Any]) -> dict[str, str]:
-    others = f" and {plural(int(library['functions']) - 1, 'more function')}" if int(library["functions"]) > 1 else ""
-    return {
-        "what": f"function {library['name']}{others} (library {library['library']} cannot be loaded)",
-        "mended": f"install that library again, or DROP FUNCTION {library['name']};",
-    }
+def _lost(of: _Library) -> _Unprovable:
+    others = f" and {plural(of.functions - 1, 'more function')}" if of.functions > 1 else ""
+    return _Unprovable(
+        f"function {of.name}{others} (library {of.library} cannot be loaded)",
+        f"install that library again, or DROP FUNCTION {of.name};",
+    )
 
 
 def _loads(database: Database, oid: int) -> bool:

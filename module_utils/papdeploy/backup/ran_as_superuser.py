@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Optional
 
 from ..core.text import few
@@ -72,6 +73,17 @@ WHERE {no_member("pg_proc", "f.oid")} AND (SELECT rolsuper FROM pg_roles WHERE r
 GROUP BY u.owner, f.proowner ORDER BY 1, 3"""
 
 
+@dataclass(frozen=True)
+class _Ran:
+    """Functions of ``author``, which the restore of objects of ``maker`` ran as ``ran_as``."""
+
+    maker: str
+    objects: tuple[str, ...]
+    author: str
+    functions: tuple[str, ...]
+    ran_as: str
+
+
 def notes(session: Session, unconfined: Mapping[Optional[str], str], trusted: Sequence[str]) -> list[str]:
     """A note for each role whose objects a superuser restored and which call functions of others than the ``trusted``:
     those ran with the rights of the superuser, as in every pg_restore. ``session``: of the restored database;
@@ -80,16 +92,16 @@ def notes(session: Session, unconfined: Mapping[Optional[str], str], trusted: Se
     makers = "true" if None in unconfined else f"r.rolsuper OR r.rolname IN ({named})" if named else "r.rolsuper"
     asked = _CALLED.format(trusted=", ".join(map(quote_literal, trusted)), makers=makers)
     found = []
-    for row in session.rows(asked):
-        why = unconfined.get(row["maker"]) or unconfined.get(None)
-        why = why or f"{row['maker']} is a superuser (ALTER … OWNER TO {row['author']} gives them to another owner)"
+    for ran in session.records(_Ran, asked):
+        why = unconfined.get(ran.maker) or unconfined.get(None)
+        why = why or f"{ran.maker} is a superuser (ALTER … OWNER TO {ran.author} gives them to another owner)"
         found.append(
-            f"restoring {few(row['objects'], 3)} ran functions of {row['author']} with the rights of {row['ran_as']},"
-            f" who is a superuser: {few(row['functions'], _SHOWN)}; for {why}. docs/security.md says what avoids it."
+            f"restoring {few(ran.objects, 3)} ran functions of {ran.author} with the rights of {ran.ran_as},"
+            f" who is a superuser: {few(ran.functions, _SHOWN)}; for {why}. docs/security.md says what avoids it."
         )
     return found
 
 
 def superusers(session: Session) -> list[str]:
     """Who is one now: what is restored then may make others."""
-    return [str(row["name"]) for row in session.rows("SELECT rolname::text AS name FROM pg_roles WHERE rolsuper")]
+    return session.column("SELECT rolname::text AS name FROM pg_roles WHERE rolsuper")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Callable, Optional
 
-from ..core.errors import CommandFailed, PapError, Refused
+from ..core.errors import CommandFailed, PapError, Refused, VerificationFailed
 from ..core.text import plural, seconds
 from ..databases import content_digest, lifecycle, owner_login
 from ..databases.managed_names import maintenance
@@ -31,19 +31,13 @@ class Restored:
     seconds: float
     notes: Sequence[str] = ()
 
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "path": str(self.backup.path),
-            "database": self.database.conninfo.dbname,
-            "tables": self.backup.manifest["tables"],
-            "rows": self.backup.manifest["rows"],
-            "seconds": round(self.seconds, 3),
-            "lines": [
-                f"{self.backup.path.name}: sound, restored in {seconds(self.seconds)} and compared:"
-                f" {plural(self.backup.manifest['tables'], 'table')}, {plural(self.backup.manifest['rows'], 'row')}",
-                *(f"note: {note}" for note in self.notes),
-            ],
-        }
+    def lines(self) -> list[str]:
+        """What was found, for a person."""
+        return [
+            f"{self.backup.path.name}: sound, restored in {seconds(self.seconds)} and compared:"
+            f" {self.backup.manifest.counted}",
+            *(f"note: {note}" for note in self.notes),
+        ]
 
 
 def restore(
@@ -53,20 +47,19 @@ def restore(
     release: str,
     expected: Expected = ANYTHING,
     kind: str = "restored",
-    encryption: Encryption | Mapping[str, Any] | None = None,
+    encryption: Optional[Encryption] = None,
     deadline_s: Optional[float] = None,
     emit: Emit = silent,
 ) -> Restored:
     """Restore the backup at ``path`` into a new database ``<live>__<kind>_<release>`` and compare the content digests.
 
     ``database`` carries the live name and is not touched. The archive is read and hashed before anything is created.
-    Raises Refused for a damaged backup or one that is not the expected one, PapError if the copy is not equal; the new
-    database is then gone again.
+    Raises Refused for a damaged backup or one that is not the expected one, VerificationFailed if the copy is not
+    equal; the new database is then gone again.
     """
     started = time.monotonic()
-    encryption = Encryption.of(encryption)
     backup = restorable(database, path, expected, encryption)
-    target = lifecycle.create_empty(database, release, kind, traits=backup.properties)
+    target = lifecycle.create_empty(database, release, kind, traits=backup.manifest.properties)
     ran: list[str] = []
     try:
         # The API is to work on a restored one at once.
@@ -78,7 +71,7 @@ def restore(
         raise
     seconds = ready - started
     if kind == "restored":
-        lifecycle.note_proven(database, target.conninfo.dbname, release, backup.manifest["sha256"])
+        lifecycle.note_proven(database, target.conninfo.dbname, release, backup.manifest.sha256)
     return Restored(backup, target, seconds, ran)
 
 
@@ -88,12 +81,12 @@ def restorable(database: Database, path: Path | str, expected: Expected, encrypt
     backup = inspect(path, expected)
     manifest = backup.manifest
     _refuse_closed(backup, encryption)
-    if manifest["proof"]["kind"] == "schema" and not manifest["content_digest"]["tables"]:
+    if manifest.proof.kind == "schema" and not backup.digest.tables:
         raise Refused(f"{backup.path.name} holds no count of its rows, so a copy could not be compared.")
     facts = maintenance(database).facts()  # the live name may be behind a fence
-    if manifest["server_version"] // 10000 > facts.major:
+    if manifest.major > facts.major:
         raise Refused(
-            f"{backup.path.name} was made on PostgreSQL {manifest['server_version'] // 10000}; this is {facts.major}.",
+            f"{backup.path.name} was made on PostgreSQL {manifest.major}; this is {facts.major}.",
             hint="Restore it on a server of that version or newer.",
         )
     archive.refuse_clients(database, facts.major)
@@ -111,32 +104,31 @@ def fill(
     notes: Optional[list[str]] = None,
     ran: Optional[list[str]] = None,
 ) -> float:
-    """Restore ``backup`` into the empty database ``target`` and compare it with the content digest; raises PapError if
-    it is not equal. Returns when it was ready to be used, before the comparison (monotonic seconds).
+    """Restore ``backup`` into the empty database ``target`` and compare it with the content digest; raises
+    VerificationFailed if it is not equal. Returns when it was ready to be used (monotonic seconds), before the
+    comparison.
 
     ``notes`` takes what a newer major version of the server describes in other words; without it, that is a difference
     too. ``ran`` takes what ran with the rights of a superuser.
     """
     manifest = backup.manifest
-    backup.digest  # noqa: B018 - says now if this version cannot compare it
-    key = encryption if manifest["encryption"] else None
+    original = backup.digest  # says now if this version cannot compare it
+    key = encryption if manifest.encryption else None
     facts = target.facts()
-    catalog = manifest["content_digest"]["catalog"]
-    archive.bare(target, public="public" in catalog, plpgsql="extension plpgsql" in catalog.get("", {}))
+    archive.bare(target, public="public" in original.catalog, plpgsql="extension plpgsql" in original.of_database)
     copy = archive.restoring(target, facts)
     pipeline = Pipeline(deadline=time.monotonic() + deadline_s if deadline_s else None)
-    fires = steps.fire(catalog, facts.major) and not archive.in_parts(copy, key)
-    owners = manifest.get("owners", [role["rolname"] for role in manifest["roles"] if not role["rolsuper"]])
-    way = steps.chosen(target, manifest.get("needs_superuser", []), owners, needs_steps=True, fires=fires)
+    fires = steps.fire(original, facts.major) and not archive.in_parts(copy, key)
+    way = steps.chosen(target, manifest.needs_superuser, manifest.may_own, needs_steps=True, fires=fires)
     with copy.session() as session:
         trusted = ran_as_superuser.superusers(session)
-    with copy_progress.told(emit, target, int(manifest["database_bytes"])), _advised(target):
+    with copy_progress.told(emit, target, manifest.database_bytes), _advised(target):
         if way.in_steps:
             steps.restore_in_steps(copy, way, backup.path, key, pipeline)
         else:
             _in_one_go(copy, backup.path, key, pipeline)
-    if files.sha256_of(backup.path)[0] != manifest["sha256"]:
-        raise PapError(f"{backup.path} changed while it was being restored.")
+    if files.sha256_of(backup.path)[0] != manifest.sha256:
+        raise VerificationFailed(f"{backup.path} changed while it was being restored.")
     if ran is not None:
         with copy.session() as session:
             ran += ran_as_superuser.notes(session, way.unconfined, trusted)
@@ -144,11 +136,11 @@ def fill(
         emit({"event": "step", "step": "gathering the planner's statistics"})
         copy.analyze()
     ready = time.monotonic()
-    emit({"event": "step", "step": f"hashing {plural(manifest['rows'], 'row')} of the copy to compare them"})
-    newer = notes is not None and facts.major > manifest["server_version"] // 10000
+    emit({"event": "step", "step": f"hashing {plural(manifest.rows, 'row')} of the copy to compare them"})
+    newer = notes is not None and facts.major > manifest.major
     compare: Callable[..., content_digest.Found] = content_digest.look_across if newer else content_digest.look
-    known = [entry["difference"] for entry in manifest.get("accepted", [])]
-    found = compare(backup.digest, content_digest.take(copy), moving=backup.sequences_after, accepted=known)
+    copied = content_digest.take(copy)
+    found = compare(original, copied, moving=manifest.sequences_after, accepted=manifest.accepted_ids)
     if notes is not None:
         notes += found.notes
     acceptance.refuse(
@@ -179,10 +171,10 @@ def _advised(target: Database) -> Iterator[None]:
 
 
 def _refuse_closed(backup: Backup, encryption: Optional[Encryption]) -> None:
-    used = backup.manifest["encryption"]
-    if used and (encryption is None or encryption.method != used["method"]):
+    used = backup.manifest.encryption
+    if used and (encryption is None or encryption.method != used.method):
         raise Refused(
-            f"{backup.path.name} is encrypted by {used['method']}.",
+            f"{backup.path.name} is encrypted by {used.method}.",
             hint="Set backup_encrypt to that method, with the identity that opens it.",
         )
 
@@ -190,7 +182,7 @@ def _refuse_closed(backup: Backup, encryption: Optional[Encryption]) -> None:
 def must_open(backup: Backup, encryption: Optional[Encryption]) -> None:
     """Open an encrypted backup to its end, and keep nothing; raises Refused if ``encryption`` cannot."""
     _refuse_closed(backup, encryption)
-    if not backup.manifest["encryption"] or encryption is None:
+    if not backup.manifest.encryption or encryption is None:
         return
     argv = encryption.decrypt_argv()
     try:
@@ -208,7 +200,7 @@ def verify(
     *,
     expected: Expected = ANYTHING,
     release: str = "verify",
-    encryption: Encryption | Mapping[str, Any] | None = None,
+    encryption: Optional[Encryption] = None,
     deadline_s: Optional[float] = None,
     emit: Emit = silent,
 ) -> Restored:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..core import storage
@@ -143,16 +144,26 @@ def _as_postgresql(said: str) -> str:
     )
 
 
+@dataclass(frozen=True)
+class _Locks:
+    """How many locks the server has for how many sessions, and how many tables want one."""
+
+    locks: int
+    sessions: int
+    tables: int
+
+
 def _more_locks(database: Database) -> str:
-    row = database.rows(
+    server = database.records(
+        _Locks,
         "SELECT current_setting('max_locks_per_transaction')::int AS locks, current_setting('max_connections')::int"
         " + current_setting('max_prepared_transactions')::int AS sessions,"
         " (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        f"   WHERE {user_schema()} AND relkind IN ('r', 'p', 'S', 'v', 'm', 'f')) AS tables"
+        f"   WHERE {user_schema()} AND relkind IN ('r', 'p', 'S', 'v', 'm', 'f')) AS tables",
     )[0]
-    wanted = max(int(row["locks"]) * 2, -(-int(row["tables"]) * 2 // int(row["sessions"])))
+    wanted = max(server.locks * 2, -(-server.tables * 2 // server.sessions))
     return (
         f"pg_dump locks every table and whatever a view or a function reads, all at once, and this database has"
-        f" {plural(row['tables'], 'table')} and the like: set"
-        f" max_locks_per_transaction of the server to {wanted} (now {row['locks']}) and restart it."
+        f" {plural(server.tables, 'table')} and the like: set"
+        f" max_locks_per_transaction of the server to {wanted} (now {server.locks}) and restart it."
     )

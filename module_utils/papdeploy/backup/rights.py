@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Optional
 
 from ..core.errors import Refused
 from ..core.text import few, plural
@@ -22,6 +22,44 @@ SELECT r.rolname AS name, r.rolsuper AS superuser, pg_has_role(d.datdba, 'USAGE'
          WHERE b.setrole IN (r.oid, 0) AND b.setdatabase IN (d.oid, 0) AND s.setting LIKE 'role=%'
          ORDER BY b.setrole DESC, b.setdatabase DESC LIMIT 1) AS becomes
 FROM pg_roles r, pg_database d WHERE r.rolname = current_user AND d.datname = current_database()"""
+
+
+@dataclass(frozen=True)
+class _Role:
+    """The role of a session. ``becomes``: its setting ``role``."""
+
+    name: str
+    superuser: bool
+    has_owner: bool
+    owner: str
+    database: str
+    version: int
+    becomes: Optional[str]
+
+
+@dataclass(frozen=True)
+class _Tablespace:
+    """With one of the relations in it."""
+
+    name: str
+    relation: str
+
+
+@dataclass(frozen=True)
+class _Foreign:
+    """An object (``said``) and its owner."""
+
+    said: str
+    owner: str
+
+
+@dataclass(frozen=True)
+class _Missing:
+    """What is missing, and the statement that gives it."""
+
+    said: str
+    mended: str
+
 
 _KINDS = (
     "CASE c.relkind WHEN 'S' THEN 'sequence' WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'"
@@ -135,19 +173,17 @@ def needs_steps(session: Session) -> bool:
         " WHERE x.grantor <> c.relowner",
         "SELECT 1 FROM pg_seclabel",
     ]
-    found = session.rows(" UNION ALL ".join(f"SELECT EXISTS ({query}) AS found" for query in queries))
-    return any(row["found"] for row in found)
+    return any(session.column(" UNION ALL ".join(f"SELECT EXISTS ({query}) AS found" for query in queries)))
 
 
 def owners(session: Session) -> list[str]:
     """Who owns the database of ``session``, or something in it, and is no superuser."""
-    rows = session.rows(
+    return session.column(
         "SELECT DISTINCT r.rolname::text AS name FROM pg_database d LEFT JOIN pg_shdepend s ON s.dbid = d.oid"
         " AND s.deptype = 'o' AND s.refclassid = 'pg_authid'::regclass"
         " JOIN pg_roles r ON r.oid IN (s.refobjid, d.datdba) AND NOT r.rolsuper"
         " WHERE d.datname = current_database() ORDER BY 1"
     )
-    return [str(row["name"]) for row in rows]
 
 
 # What a superuser made and gave to another, who could not have made it: only a superuser can restore it. Nothing may
@@ -177,34 +213,33 @@ JOIN pg_class c ON c.oid = h.inhrelid JOIN pg_roles r ON r.oid = c.relowner AND 
 
 def beyond_owners(session: Session) -> list[str]:
     """Objects in the database of ``session`` that take a superuser to restore, although they belong to none."""
-    rows = session.rows(
+    return session.column(
         f"SELECT b.said FROM ({_BEYOND}) AS b JOIN pg_roles r ON r.oid = b.owner AND NOT r.rolsuper ORDER BY 1"
     )
-    return [str(row["said"]) for row in rows]
 
 
 def refuse_missing(session: Session, *, restores: bool) -> None:
     """Raise Refused with the right that is missing, and on which objects: to dump the database of ``session``, and
     (``restores``) to restore the dump as a proof."""
-    role = session.rows(_ROLE)[0]
-    if role["superuser"]:
+    role = session.records(_Role, _ROLE)[0]
+    if role.superuser:
         _refuse_without_owner(session, restores)
         return
-    if not role["has_owner"] and role["becomes"] not in (None, "none"):
+    if not role.has_owner and role.becomes not in (None, "none"):
         raise Refused(
-            f"Role {role['name']} has the rights of {role['owner']} only by its setting role={role['becomes']}, and"
+            f"Role {role.name} has the rights of {role.owner} only by its setting role={role.becomes}, and"
             " sessions of pap-deploy start with role=none: a session must have the rights of the role that it logs"
             " in as.",
-            hint=f"GRANT {role['owner']} TO {role['name']} with INHERIT (ALTER ROLE {role['name']} INHERIT before"
-            f" PostgreSQL 16), or set pap_db_admin_user to {role['owner']}.",
+            hint=f"GRANT {role.owner} TO {role.name} with INHERIT (ALTER ROLE {role.name} INHERIT before"
+            f" PostgreSQL 16), or set pap_db_admin_user to {role.owner}.",
         )
-    found = [str(row["said"]) for row in session.rows(_UNREADABLE)]
+    found = session.column(_UNREADABLE)
     if found:
         raise Refused(
-            f"Role {role['name']} may not read everything that a backup holds: {_listed(found)}",
-            hint=f"As a superuser: ALTER ROLE {role['name']} BYPASSRLS."
+            f"Role {role.name} may not read everything that a backup holds: {_listed(found)}",
+            hint=f"As a superuser: ALTER ROLE {role.name} BYPASSRLS."
             if all("row-level" in line for line in found)
-            else f"GRANT USAGE and SELECT there to {role['name']} (BYPASSRLS for row-level security), or set"
+            else f"GRANT USAGE and SELECT there to {role.name} (BYPASSRLS for row-level security), or set"
             " pap_db_admin_user to a role that has them; only a superuser reads the options of all user mappings.",
             objects=found,
         )
@@ -212,25 +247,26 @@ def refuse_missing(session: Session, *, restores: bool) -> None:
         _refuse_unrestorable(session, role)
 
 
-def _refuse_unrestorable(session: Session, role: Mapping[str, Any]) -> None:
-    properties.refuse_ungivable(session, str(role["database"]))
-    places = session.rows(_TABLESPACES)
+def _refuse_unrestorable(session: Session, role: _Role) -> None:
+    properties.refuse_ungivable(session, role.database)
+    places = session.records(_Tablespace, _TABLESPACES)
     if places:
-        named = ", ".join(row["name"] for row in places)
+        named = ", ".join(place.name for place in places)
         raise Refused(
-            f"Role {role['name']} cannot restore {places[0]['relation']}: it may create nothing in tablespace"
-            f" {places[0]['name']}.",
-            hint=f"As a superuser: GRANT CREATE ON TABLESPACE {named} TO {role['name']}.",
+            f"Role {role.name} cannot restore {places[0].relation}: it may create nothing in tablespace"
+            f" {places[0].name}.",
+            hint=f"As a superuser: GRANT CREATE ON TABLESPACE {named} TO {role.name}.",
         )
-    owned = session.rows(_foreign(int(role["version"])))
+    owned = session.records(_Foreign, _foreign(role.version))
     if owned:
-        owners = sorted({str(row["owner"]) for row in owned})
+        owners = sorted({one.owner for one in owned})
+        objects = [one.said for one in owned]
         raise Refused(
-            f"Role {role['name']} cannot restore what it dumps, because it cannot give objects to their owners:"
-            f" {_listed([str(row['said']) for row in owned])}",
-            hint=f"GRANT {', '.join(owners)} TO {role['name']}, give those objects to {role['owner']} (ALTER … OWNER"
+            f"Role {role.name} cannot restore what it dumps, because it cannot give objects to their owners:"
+            f" {_listed(objects)}",
+            hint=f"GRANT {', '.join(owners)} TO {role.name}, give those objects to {role.owner} (ALTER … OWNER"
             " TO), or set pap_db_admin_user to a superuser.",
-            objects=[row["said"] for row in owned],
+            objects=objects,
         )
 
 
@@ -279,13 +315,14 @@ WHERE NOT pg_has_role(r.oid, o.oid, 'USAGE') ORDER BY 1"""
 
 
 def _refuse_without_owner(session: Session, restores: bool) -> None:
-    found = [row for query in (_OWN, *((_REFERS, _OF_TWO) if restores else ())) for row in session.rows(query)]
+    queries = (_OWN, _REFERS, _OF_TWO) if restores else (_OWN,)
+    found = [one for query in queries for one in session.records(_Missing, query)]
     if found:
-        objects = [str(row["said"]) for row in found]
+        objects = [one.said for one in found]
         raise Refused(
             f"An owner may not do with its own what a backup takes, and a superuser does not do it in its place:"
             f" {_listed(objects)}",
-            hint=f"As a superuser: {few([one_line(str(row['mended'])) + ';' for row in found], _SHOWN)}",
+            hint=f"As a superuser: {few([one_line(one.mended) + ';' for one in found], _SHOWN)}",
             objects=objects,
         )
 

@@ -156,25 +156,32 @@ _QUALIFIED = re.compile(r'(?:relation "[^"]+\.[^"]+"|function [\w"]+\.\S+\(.*?\)
 _NOT_FOUND = re.compile(r"(?:relation|function|type|operator|schema) \S.* does not exist")
 
 
+@dataclass(frozen=True)
+class _Named:
+    name: str
+    schema: str
+
+
 def advice(database: Database, said: str) -> str:
     """The statement that mends what pg_restore ``said`` when a function did not find something; or nothing."""
     within = _CONTEXT.search(said)
     if not within or not _NOT_FOUND.search(said):
         return ""
     short = (within[1] or within[2]).split("(")[0].rsplit(".", 1)[-1].strip('"')
-    rows = database.rows(
+    every = database.records(
+        _Named,
         "SELECT p.oid::regprocedure::text AS name, n.nspname AS schema FROM pg_proc p JOIN pg_namespace n"
-        f" ON n.oid = p.pronamespace AND {user_schema()} WHERE {no_member('pg_proc', 'p.oid')} ORDER BY 1"
+        f" ON n.oid = p.pronamespace AND {user_schema()} WHERE {no_member('pg_proc', 'p.oid')} ORDER BY 1",
     )
-    named = [row for row in rows if row["name"].split("(")[0].rsplit(".", 1)[-1].strip('"') == short]
+    named = [one for one in every if one.name.split("(")[0].rsplit(".", 1)[-1].strip('"') == short]
     if not named:
         return ""
     if gone := _QUALIFIED.search(said):
         return (
             f"{gone[0].removesuffix(' does not exist')} is not in the live database either, so what uses"
-            f" {named[0]['name']} cannot be built there any more: mend the function, or drop what uses it."
+            f" {named[0].name} cannot be built there any more: mend the function, or drop what uses it."
         )
-    statements = " ".join(mending(row["name"], sorted({row["schema"], "public"})) for row in named)
+    statements = " ".join(mending(one.name, sorted({one.schema, "public"})) for one in named)
     return (
         "A restore runs with a search path of pg_catalog alone, and this function names an object without its schema."
         f" Give it a path of its own (with the schemas that it needs): {statements}"

@@ -14,10 +14,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import not_
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from ..core.errors import PapError, Refused
+from ..core.records import recorded
 from ..core.text import few
+from ..databases.content_digest import ContentDigest
 from ..databases.content_digest.queries import user_schema
 from ..databases.owner_login import DATABASE_OWNER
 from ..databases.psql import Database, Session, bind
@@ -131,10 +133,15 @@ _FIRING = (
 )
 
 
-def fire(catalog: Mapping[str, Any], major: int) -> bool:
-    """The same of the catalog of a content digest."""
-    objects = catalog.get("", {}).items()
-    return major < 17 and any(key.startswith("event trigger ") and one["enabled"] in "AR" for key, one in objects)
+@dataclass(frozen=True)
+class _EventTrigger:
+    enabled: str = ""
+
+
+def fire(original: ContentDigest, major: int) -> bool:
+    """The same by the content digest of the original."""
+    triggers = [one for key, one in original.of_database.items() if key.startswith("event trigger ")]
+    return major < 17 and any(recorded(_EventTrigger, one).enabled in ("A", "R") for one in triggers)
 
 
 def _independent(line: str) -> Optional[str]:
@@ -214,15 +221,26 @@ JOIN pg_roles e ON e.oid = CASE r.rolname WHEN '{DATABASE_OWNER}'
 WHERE d.datname = current_database()"""
 
 
+@dataclass(frozen=True)
+class _Role:
+    """``raw``: its name in hex."""
+
+    raw: str
+    name: str
+    superuser: bool
+    of_database: bool
+    built_in: bool
+
+
 def _owners(target: Database, known: Collection[str]) -> Owners:
     makers: dict[str, str] = {}
     unnamed: Optional[str] = None
-    for row in target.rows(_ROLES):
-        maker = SUPERUSER if row["superuser"] else str(row["name"])
-        if row["of_database"] and maker != SUPERUSER:
+    for role in target.records(_Role, _ROLES):
+        maker = SUPERUSER if role.superuser else role.name
+        if role.of_database and maker != SUPERUSER:
             unnamed = maker
-        if not known or row["superuser"] or row["built_in"] or str(row["name"]) in known:
-            makers[_as_listed(row["raw"])] = maker
+        if not known or role.superuser or role.built_in or role.name in known:
+            makers[_as_listed(role.raw)] = maker
     return Owners(makers, unnamed)
 
 
@@ -257,13 +275,23 @@ FROM pg_database d, pg_roles r
 WHERE d.datname = current_database() AND r.rolname = %s AND NOT has_database_privilege(r.oid, d.oid, 'CREATE')) AS l"""
 
 
+@dataclass(frozen=True)
+class _Right:
+    """A right (``what``) for the role ``who``, as SQL has them; ``named`` in hex: which entries take it."""
+
+    what: str
+    who: str
+    named: str
+
+
 def _lend(target: Database, step: Step) -> list[str]:
     """Give the owner what this step takes, and no more; the statements that take it back."""
     text = "".join(f"{line} " for line in step.entries)
-    wanted = [row for row in target.rows(bind(_LENT, *[step.by] * 5)) if f" {_as_listed(row['named'])} " in text]
+    offered = target.records(_Right, bind(_LENT, *[step.by] * 5))
+    wanted = [right for right in offered if f" {_as_listed(right.named)} " in text]
     if wanted:
-        target.execute([f"GRANT {row['what']} TO {row['who']}" for row in wanted])
-    return [f"REVOKE {row['what']} FROM {row['who']}" for row in wanted]
+        target.execute([f"GRANT {right.what} TO {right.who}" for right in wanted])
+    return [f"REVOKE {right.what} FROM {right.who}" for right in wanted]
 
 
 @contextlib.contextmanager

@@ -292,7 +292,7 @@ def _restore(arguments: argparse.Namespace) -> int:
     made = backup.rebuild(
         _server(arguments), arguments.archive, arguments.into, identity_file=arguments.identity, emit=emit
     )
-    console.show(made.as_dict(), "\n".join(made.lines()), as_json=arguments.json)
+    console.show(made.as_json(), "\n".join(made.lines()), as_json=arguments.json)
     return console.OK
 
 

@@ -56,6 +56,12 @@ def recorded(record: type[R], value: object) -> R:
         return record()
 
 
+def unknown_names(record: type[Any], value: object) -> list[str]:
+    """The names in ``value``, if it is an object, that ``record`` has not."""
+    known = {item.name for item in dataclasses.fields(record)}
+    return sorted(str(name) for name in value if name not in known) if isinstance(value, Mapping) else []
+
+
 def plain(value: Any) -> Any:
     """``value`` as JSON has it: lists and dicts. A field that has its default is left out of its record."""
     if isinstance(value, (list, tuple)):

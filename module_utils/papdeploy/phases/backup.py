@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import backup, databases
 from ..app.stack import Stack
-from ..backup import pgbackrest
+from ..backup import acceptance, pgbackrest
 from ..backup.retention import Settings
 from ..core.durable import private_folder
 from ..core.errors import PapError, Refused
@@ -58,7 +58,7 @@ def run(
         with stack.state.lock.by(who).alone("verify"), Progress(stack.state.folder, "backup", stack.redactor) as say:
             expected = backup.Expected(stack=stack.name, database=stack.database.conninfo.dbname)
             proven = _verified(stack, options, expected, say)
-        return {"backup": proven.backup.as_dict(), "pap": _pap(proven.as_dict()["lines"])}
+        return {"backup": proven.backup.as_dict(), "pap": _pap(proven.lines())}
     if release:
         with stack.state.working(release) as journal:
             with journal.checkpoint("backup") as done:
@@ -75,9 +75,10 @@ def run(
 def _verified(stack: Stack, options: Options, expected: backup.Expected, say: Progress) -> backup.Restored:
     """The backup ``options.verify`` proven again; retention hears whether it is damaged."""
     known = backup.load_manifest(options.verify)
-    path, sha256 = str(known.path), str(known.manifest["sha256"])
+    path, sha256 = str(known.path), known.manifest.sha256
+    encryption = backup.Encryption.of(options.encrypt)
     try:
-        proven = backup.verify(stack.database, path, expected=expected, encryption=options.encrypt, emit=say)
+        proven = backup.verify(stack.database, path, expected=expected, encryption=encryption, emit=say)
     except PapError as error:
         if error.data.get("damaged") or error.data.get("differences"):
             retention.judged(stack.state, path, sha256, error.message)
@@ -102,8 +103,8 @@ def _take(stack: Stack, release: str, options: Options) -> dict[str, Any]:
             chosen=options.proof != "full",
             limits=backup.Limits(ask_above_bytes=int(options.ask_above_gb * 1000**3)),
             keep_scratch=options.keep_copy,
-            encryption=options.encrypt,
-            accept=options.accept,
+            encryption=backup.Encryption.of(options.encrypt),
+            accept=acceptance.of(options.accept),
             emit=say,
         )
     return taken.as_dict()

@@ -49,8 +49,8 @@ class Copy:
         """Seconds for restoring the backup that it comes from, and comparing what that gives."""
         if not self.taken:
             return None
-        seconds = self.taken.manifest["seconds"]
-        return float(seconds["restore"]) + float(seconds["content_digest"])
+        seconds = self.taken.manifest.seconds
+        return seconds.restore + seconds.content_digest
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class Maker:
         """The copy that the proof of the backup left, where it fits; else a new one. ``deadline`` is monotonic."""
         started = time.monotonic()
         taken = self._taken()
-        if taken and taken.scratch and self._is_there(taken.scratch):
-            copy = databases.expected(self.live, taken.scratch, self.release)
+        if taken and taken.manifest.scratch and self._is_there(taken.manifest.scratch):
+            copy = databases.expected(self.live, taken.manifest.scratch, self.release)
             databases.ready_for_rehearsal(self.live, copy)
             how = "the copy that proved the backup"
             return Copy(copy, taken.digest, "full", how, time.monotonic() - started, taken)
@@ -124,7 +124,7 @@ class Maker:
         if self.data != "full" or not self.backup or not self.backup.path:
             return None
         taken = backups.load_manifest(self.backup.path)
-        return taken if taken.manifest["proof"]["kind"] == "full" else None
+        return taken if taken.manifest.proof.kind == "full" else None
 
     def _is_there(self, name: str) -> bool:
         return any(found.name == name for found in databases.existing(self.live))

@@ -97,8 +97,8 @@ def restore_point_s(
     notes; and those of copying the database, where that was tried."""
     size = int(live.scalar("SELECT pg_database_size(current_database()) AS size"))
     if taken and kind == "dump":
-        return float(taken.manifest["seconds"]["total"]), None
-    holds = taken is not None and not write_snapshot.written_since(live, taken.mark).anything
+        return taken.manifest.seconds.total, None
+    holds = taken is not None and not write_snapshot.written_since(live, taken.manifest.mark).anything
     look_s = restore_point.look_s(taken) if taken and holds and kind != "snapshot" else math.inf
     if look_s <= restore_point.CHEAP_S or (kind == "backup" and look_s < math.inf):
         return round(look_s, 3), None

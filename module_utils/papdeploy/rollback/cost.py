@@ -32,7 +32,7 @@ def _since(where: Database, facts: Facts, fence: Optional[Fence], source: str) -
         return Written({}, True, "the fence has been up since the restore point")
     mark = (facts.lifted or point.mark) if point else None
     if mark is None:
-        mark = backups.load_manifest(facts.dump).mark if facts.dump else None
+        mark = backups.load_manifest(facts.dump).manifest.mark if facts.dump else None
     if mark is None:
         return Written({}, False, "no mark was taken, so what was written since cannot be counted")
     try:

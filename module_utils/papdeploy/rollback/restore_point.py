@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from .. import backup as backups
+from ..backup.acceptance import Acceptance
 from ..backup.pipeline import Emit, silent
 from ..core import text
 from ..core.errors import PapError, Refused
@@ -64,7 +65,7 @@ def make(
     if point is None and kind in ("auto", "snapshot"):
         point, why = _snapshot(behind, release, live, size, why, hard=kind == "snapshot", emit=emit)
     if point is None:
-        known = taken.manifest.get("accepted", []) if taken else []
+        known = taken.manifest.accepted if taken else ()
         point = _dump(behind, release, live, stack, folder, why, encryption, known, emit)
     seconds = round(time.monotonic() - started, 3)
     return replace(point, mark=mark, fence_id=fence_id or "", seconds=seconds)
@@ -73,7 +74,7 @@ def make(
 def look_s(taken: backups.Backup) -> float:
     """Seconds for hashing the whole content again: as of the copy that proved the backup, with nothing beside it."""
     manifest = taken.manifest
-    return float(manifest["proof"]["seconds"] or manifest["seconds"]["content_digest"])
+    return manifest.proof.seconds or manifest.seconds.content_digest
 
 
 def usual_copy_s(size: int) -> float:
@@ -84,7 +85,7 @@ def usual_copy_s(size: int) -> float:
 def refuse_unproven(backup: str, purpose: str) -> backups.Backup:
     """The release's own backup (its path) as a restore point; raises Refused if it has none that was proven in full."""
     taken = backups.load_manifest(backup) if backup else None
-    if taken is None or taken.manifest["proof"]["kind"] != "full":
+    if taken is None or taken.manifest.proof.kind != "full":
         raise Refused(
             f"{purpose} needs a backup by pg_dump that was proven in full.",
             hint="Set backup_proof to full and backup_engine to pg_dump; or pap_mode to standard and"
@@ -103,8 +104,8 @@ def under_traffic(backup: str, live: Database) -> RestorePoint:
     return RestorePoint(
         kind="backup",
         path=str(taken.path),
-        sha256=taken.manifest["sha256"],
-        mark=taken.mark,
+        sha256=taken.manifest.sha256,
+        mark=taken.manifest.mark,
         defined_since=tuple(
             change.sentence for change in definitions.between(taken.digest, now, (live_state.LEDGER_SCHEMA,))
         ),
@@ -125,27 +126,26 @@ def _from_backup(
     if taken is None:
         return None, "there is none"
     manifest = taken.manifest
-    if manifest["proof"]["kind"] != "full":
-        return None, f"it was proven by {manifest['proof']['kind']!r}, not in full"
-    written = write_snapshot.since(session, taken.mark)
+    if manifest.proof.kind != "full":
+        return None, f"it was proven by {manifest.proof.kind!r}, not in full"
+    written = write_snapshot.since(session, manifest.mark)
     if written.anything:
         return None, f"written since the backup: {written.sentence()}"
     if limit_s is not None and look_s(taken) > limit_s:
         return None, f"hashing {text.size(size)} again would take about {text.age(look_s(taken))}"
-    emit({"event": "step", "step": f"hashing {text.plural(manifest['rows'], 'row')} again under the fence"})
+    emit({"event": "step", "step": f"hashing {text.plural(manifest.rows, 'row')} again under the fence"})
     differences = content_digest.compare(
         taken.digest,
         content_digest.take(behind, session=session),
-        accepted=[entry["difference"] for entry in taken.manifest.get("accepted", [])],
+        accepted=manifest.accepted_ids,
     )
     if differences:
         return None, f"the database is not what was backed up: {differences[0]}"
-    tables, rows = text.plural(manifest["tables"], "table"), text.plural(manifest["rows"], "row")
     sentence = (
         "restore point: the proven backup; its whole content was hashed again under the fence and is equal"
-        f" ({tables}, {rows}), so nothing was written since"
+        f" ({manifest.counted}), so nothing was written since"
     )
-    return RestorePoint(kind="backup", path=str(taken.path), sha256=manifest["sha256"], sentence=sentence), ""
+    return RestorePoint(kind="backup", path=str(taken.path), sha256=manifest.sha256, sentence=sentence), ""
 
 
 def _snapshot(
@@ -175,7 +175,7 @@ def _dump(
     folder: Path | str,
     why: str,
     encryption: Optional[backups.Encryption],
-    known: Sequence[Mapping[str, Any]],
+    known: Sequence[Acceptance],
     emit: Emit,
 ) -> RestorePoint:
     if not folder or not stack:
@@ -196,4 +196,4 @@ def _dump(
     )
     because = f" ({why})" if why else ""
     sentence = f"restore point: a second backup under the fence, {taken.sentence()}{because}"
-    return RestorePoint(kind="backup", path=str(taken.path), sha256=taken.manifest["sha256"], sentence=sentence)
+    return RestorePoint(kind="backup", path=str(taken.path), sha256=taken.manifest.sha256, sentence=sentence)

@@ -76,7 +76,7 @@ def test_nothing_stored_reaches_a_session_of_ours(awkward: tuple[Server, Databas
     with live.session() as session:
         mark, baseline = write_snapshot.take(session), relation_losses.take(session)
     taken = backup.take(live, tmp_path / "b", stack="st", release="r1")
-    assert taken.manifest["rows"] == 4 and taken.manifest["notes"] == []
+    assert taken.manifest.rows == 4 and taken.manifest.notes == ()
     assert backup.rebuild(live, taken.path, "awkward_by_hand").notes == []
     server.databases.append("awkward_by_hand")
     copies.Maker(live, "r2", "sample", 5).first(time.monotonic() + 300)

@@ -14,6 +14,7 @@ from papdeploy import backup, databases
 from papdeploy.core.errors import PapError, Refused
 from papdeploy.databases import content_digest
 from papdeploy.databases.psql import Database
+from support import backup_files
 from support.app_session import as_app
 from support.backup import database_of, fill, forget, names
 
@@ -148,11 +149,9 @@ def test_sound_but_not_this_one(taken: tuple[Database, backup.Backup], file: Pat
 
 def test_forged_manifest_is_caught_by_the_comparison(taken: tuple[Database, backup.Backup], file: Path) -> None:
     """A manifest with a fitting digest whose content is not that of the archive."""
-    from papdeploy.backup import manifest
-
-    good = backup.load_manifest(file).manifest
+    good = json.loads(file.with_name(file.name + ".manifest.json").read_text())
     good["content_digest"]["tables"]["public"]["secret"]["rows"] = 3
-    file.with_name(file.name + ".manifest.json").write_text(json.dumps(manifest.body(good)))
+    backup_files.write(file, good)
     with pytest.raises(PapError, match=r"table public.secret has 2 rows, 3 before"):
         backup.verify(taken[0], file)
     assert databases.existing(taken[0]) == []
@@ -164,7 +163,7 @@ def test_old_backup_is_proven_again(taken: tuple[Database, backup.Backup], file:
     as_app(database).execute("CREATE TABLE later (a int)")
     try:
         assert content_digest.compare(good.digest, content_digest.take(database)) != []
-        assert backup.verify(database, file).as_dict()["rows"] == good.manifest["rows"]
+        assert backup.verify(database, file).backup.manifest.rows == good.manifest.rows
     finally:
         as_app(database).execute("DROP TABLE later")
 

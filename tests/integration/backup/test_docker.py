@@ -58,7 +58,7 @@ def test_each_compression_is_proven_and_a_flipped_bit_in_it_noticed(
     whole = taken.path.read_bytes()
     listed = hostile.site.run([hostile.program("pg_restore"), "--list"], input=whole).text
     assert f"Compression: {method.split(':')[0]}" in listed
-    assert taken.manifest["proof"]["kind"] == "full" and taken.manifest["rows"] == 763
+    assert taken.manifest.proof.kind == "full" and taken.manifest.rows == 763
     assert backup.verify(hostile, taken.path).seconds > 0
     taken.path.write_bytes(
         whole[: len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 4]) + whole[len(whole) // 2 + 1 :]
@@ -82,7 +82,7 @@ def test_by_hand_on_the_containers_host(hostile: Database, docker_stack: pap_sta
 @pytest.mark.nightly
 def test_the_best_compression_of_the_tools_is_chosen(hostile: Database, tmp_path: Path) -> None:
     taken = backup.take(hostile, tmp_path / "b", stack="st", release="r1")
-    assert taken.manifest["compression"] == "zstd:1"
+    assert taken.manifest.compression == "zstd:1"
     with pytest.raises(PapError, match="compression"):
         backup.take(hostile, tmp_path / "b", stack="st", release="r2", compression="bzip2:1")
     assert [path for path in (tmp_path / "b").iterdir() if "r2" in path.name] == []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from papdeploy import backup
+from papdeploy.backup.encryption import EncryptedFor
 from papdeploy.core.errors import PapError, Refused
 from papdeploy.databases import content_digest
 from support.app_session import as_app
@@ -43,15 +44,15 @@ def test_proven_from_the_ciphertext(server: Server, database: str, tmp_path: Pat
     as_app(target).execute("CREATE TABLE t AS SELECT g, 'plain text to look for' AS v FROM generate_series(1, 5000) g")
     key = make_key(method, tmp_path / "key")
     before = names(server)
-    taken = backup.take(target, tmp_path / "b", stack="st", release="r1", encryption=key)
+    taken = backup.take(target, tmp_path / "b", stack="st", release="r1", encryption=backup.Encryption.of(key))
     data = taken.path.read_bytes()
     assert b"PGDMP" not in data
     assert b"plain text" not in data
     assert taken.path.name.endswith(f".dump.{method}")
-    assert taken.manifest["encryption"] == {"method": method, "recipients": key["recipients"]}
-    assert taken.manifest["proof"]["kind"] == "full"
-    assert backup.verify(target, taken.path, encryption=key).as_dict()["rows"] == 5000
-    restored = backup.restore(target, taken.path, release="r1", encryption=key)
+    assert taken.manifest.encryption == EncryptedFor(method, tuple(key["recipients"]))
+    assert taken.manifest.proof.kind == "full"
+    assert backup.verify(target, taken.path, encryption=backup.Encryption.of(key)).backup.manifest.rows == 5000
+    restored = backup.restore(target, taken.path, release="r1", encryption=backup.Encryption.of(key))
     assert content_digest.compare(taken.digest, content_digest.take(target)) == []
     server.drop(restored.database.conninfo.dbname)
     with pytest.raises(Refused, match=f"is encrypted by {method}"):
@@ -62,7 +63,7 @@ def test_proven_from_the_ciphertext(server: Server, database: str, tmp_path: Pat
 
     other = make_key(method, tmp_path / "other")
     with pytest.raises(PapError, match="decryption failed"):
-        backup.verify(target, taken.path, encryption={**other, "recipients": key["recipients"]})
+        backup.verify(target, taken.path, encryption=backup.Encryption.of({**other, "recipients": key["recipients"]}))
     backup.must_open(taken, backup.Encryption.of(key))
     with pytest.raises(Refused, match=f"cannot be opened by {method}: the decryption failed"):
         backup.must_open(taken, backup.Encryption.of({**other, "recipients": key["recipients"]}))
@@ -72,7 +73,7 @@ def test_proven_from_the_ciphertext(server: Server, database: str, tmp_path: Pat
         backup.verify(target, taken.path)
     taken.path.write_bytes(data[:-1000])
     with pytest.raises(Refused, match="is damaged"):
-        backup.verify(target, taken.path, encryption=key)
+        backup.verify(target, taken.path, encryption=backup.Encryption.of(key))
     assert names(server) == before
 
 
@@ -82,9 +83,11 @@ def test_without_a_key_here_only_the_proof_is_refused(server: Server, database: 
     as_app(target).execute("CREATE TABLE t (a int)")
     key = {**make_key("age", tmp_path / "key"), "identity": ""}
     with pytest.raises(Refused, match="no identity is given"):
-        backup.take(target, tmp_path / "b", stack="st", release="r1", encryption=key)
-    taken = backup.take(target, tmp_path / "b", stack="st", release="r1", encryption=key, proof="none")
-    assert backup.inspect(taken.path).manifest["proof"]["kind"] == "none"
+        backup.take(target, tmp_path / "b", stack="st", release="r1", encryption=backup.Encryption.of(key))
+    taken = backup.take(
+        target, tmp_path / "b", stack="st", release="r1", encryption=backup.Encryption.of(key), proof="none"
+    )
+    assert backup.inspect(taken.path).manifest.proof.kind == "none"
 
 
 @pytest.mark.parametrize(
@@ -105,5 +108,5 @@ def test_wrong_recipient_leaves_nothing(server: Server, database: str, tmp_path:
     target = database_of(server, database)
     key = {**make_key(method, tmp_path / "key"), "recipients": ["nobody"]}
     with pytest.raises(PapError, match="encryption failed"):
-        backup.take(target, tmp_path / "b", stack="st", release="r1", encryption=key)
+        backup.take(target, tmp_path / "b", stack="st", release="r1", encryption=backup.Encryption.of(key))
     assert list((tmp_path / "b").iterdir()) == []

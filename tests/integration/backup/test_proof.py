@@ -205,7 +205,7 @@ def test_proven(server: Server, database: str, tmp_path: Path, case: str) -> Non
     target = database_of(server, database)
     as_app(target).execute(wanted.sql)
     taken = backup.take(target, tmp_path / "b", stack="st", release="r1")
-    notes = " ".join(taken.manifest["notes"])
+    notes = " ".join(taken.manifest.notes)
     assert re.search(wanted.note, notes) if wanted.note else notes == "", notes
     restored = backup.restore(target, taken.path, release="r1", kind="restored")
     if "subscription" in case:  # which no database is dropped with
@@ -253,7 +253,7 @@ def test_every_encoding_is_kept_in_its_own_bytes(server: Server, database: str, 
         environment = {**target.environment(), "PGCLIENTENCODING": "SQL_ASCII"}
         target.site.run(target.tool("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1"), env=environment, input=sql)
         taken = backup.take(target, tmp_path / "b", stack="st", release="r1")
-        assert taken.manifest["rows"] == 1
+        assert taken.manifest.rows == 1
         backup.restore(target, taken.path, release="r1")
         listed = [target.program("pg_restore"), "--file=-", str(taken.path)]
         assert target.site.run(listed).stdout.count(value) >= 9, "the dump has the bytes as they are stored"
@@ -430,7 +430,7 @@ def test_what_postgresql_cannot_restore_is_named_before_anything_is_made(
         backup.take(target, tmp_path / "b", stack="st", release="r1")
     assert hint in refused.value.hint and names(server) == before
     server.sql(mended, database)
-    assert backup.take(target, tmp_path / "b", stack="st", release="r1").manifest["notes"] == []
+    assert backup.take(target, tmp_path / "b", stack="st", release="r1").manifest.notes == ()
 
 
 PATHS = {
@@ -459,7 +459,7 @@ def test_a_function_that_needs_a_search_path_is_found_with_what_mends_it(
     assert names(server) == before
     assert refused.value.data["statements"] == ["ALTER FUNCTION public.f(integer) SET search_path = tools, pg_catalog;"]
     target.execute(refused.value.data["statements"])
-    assert backup.take(target, tmp_path / "b", stack="st", release="r1").manifest["rows"] == 1
+    assert backup.take(target, tmp_path / "b", stack="st", release="r1").manifest.rows == 1
 
 
 def test_a_function_in_plpgsql_is_named_when_the_restore_stumbles(
@@ -567,9 +567,9 @@ def test_rows_that_only_an_extension_claims_are_no_note(server: Server, database
     (difference,) = failed.value.data["differences"]
     with pytest.raises(PapError, match="not equal"):
         known = {"difference": difference[-13:-1], "reason": "r", "until": "2999-01-01"}
-        backup.take(target, tmp_path / "b", stack="st", release="r1", accept=[known])
+        backup.take(target, tmp_path / "b", stack="st", release="r1", accept=acceptance.of([known]))
     server.sql("ALTER EXTENSION plpgsql DROP TABLE t", database)
-    assert backup.take(target, tmp_path / "b", stack="st", release="r1").manifest["rows"] == 1
+    assert backup.take(target, tmp_path / "b", stack="st", release="r1").manifest.rows == 1
 
 
 def test_a_stored_column_of_an_older_function_is_told(server: Server, database: str, tmp_path: Path) -> None:
@@ -582,7 +582,7 @@ def test_a_stored_column_of_an_older_function_is_told(server: Server, database: 
     with pytest.raises(PapError, match=r"computes n anew, by a function that may have been changed.* an UPDATE of"):
         backup.take(target, tmp_path / "b", stack="st", release="r1")
     as_app(target).execute("UPDATE t SET id = id")
-    assert backup.take(target, tmp_path / "b", stack="st", release="r1").manifest["rows"] == 1
+    assert backup.take(target, tmp_path / "b", stack="st", release="r1").manifest.rows == 1
 
 
 def test_a_ledger_of_another_program_is_told(server: Server, database: str, tmp_path: Path) -> None:
@@ -624,28 +624,28 @@ def test_differences_are_listed_and_a_known_one_can_be_accepted(
     found = re.fullmatch(r'column public\.t00\.id: default is "2", "1" before\. \[([0-9a-f]{12})\]', printed)
     assert found, printed
     entry = {"difference": found[1], "reason": "known since 2020", "until": "2999-12-31"}
-    taken = backup.take(target, tmp_path / "b", stack="st", release="r1", accept=[entry])
-    (noted,) = taken.manifest["accepted"]
-    assert noted == {**entry, "sentence": 'column public.t00.id: default is "2", "1" before.'}
-    assert f"accepted until 2999-12-31: {noted['sentence']} (known since 2020)" in taken.as_dict()["lines"]
+    taken = backup.take(target, tmp_path / "b", stack="st", release="r1", accept=acceptance.of([entry]))
+    (noted,) = taken.manifest.accepted
+    assert noted == acceptance.Accepted(**entry, sentence='column public.t00.id: default is "2", "1" before.')
+    assert f"accepted until 2999-12-31: {noted.sentence} (known since 2020)" in taken.lines()
     assert content_digest.compare(taken.digest, content_digest.take(target), accepted=[found[1]]) == [], (
         "in either direction"
     )
 
     with pytest.raises(PapError, match=r"database: column public\.t01"):
         spoil += "; ALTER TABLE public.t01 ALTER id SET DEFAULT 2"
-        backup.take(target, tmp_path / "b", stack="st", release="r1", accept=[entry])
+        backup.take(target, tmp_path / "b", stack="st", release="r1", accept=acceptance.of([entry]))
     spoil = "INSERT INTO public.t02 VALUES (1); ALTER TABLE public.t00 ALTER id SET DEFAULT 2"
     with pytest.raises(PapError, match=r"table public\.t02") as lost:
-        backup.take(target, tmp_path / "b", stack="st", release="r1", accept=[entry])
+        backup.take(target, tmp_path / "b", stack="st", release="r1", accept=acceptance.of([entry]))
     rows = re.findall(r"\[([0-9a-f]{12})\]", lost.value.data["differences"][0])
     with pytest.raises(PapError, match=r"table public\.t02") as lost:
         backup.take(target, tmp_path / "b", stack="st", release="r1",
-                    accept=[entry, {**entry, "difference": rows[0]}])  # fmt: skip
+                    accept=acceptance.of([entry, {**entry, "difference": rows[0]}]))  # fmt: skip
     assert "cannot be accepted: rows or values are lost by it" in lost.value.hint
     spoil = "SELECT 1"
     with pytest.raises(Refused, match="which is not there"):
-        backup.take(target, tmp_path / "b", stack="st", release="r1", accept=[entry])
+        backup.take(target, tmp_path / "b", stack="st", release="r1", accept=acceptance.of([entry]))
     spoil = " ".join(f"ALTER TABLE public.t{i:02} ALTER id SET DEFAULT 2;" for i in range(13))
     with pytest.raises(PapError, match=r"13 differences\.") as many:
         backup.take(target, tmp_path / "b", stack="st", release="r1")
@@ -704,14 +704,14 @@ def test_rows_of_an_extension_that_no_dump_holds_are_noted(
     target = database_of(server, database)
     target.execute("CREATE SCHEMA geo; CREATE EXTENSION papref")
     taken = backup.take(target, tmp_path / "a", stack="st", release="r1")
-    assert taken.manifest["notes"] == [], "as the extension makes it"
+    assert taken.manifest.notes == (), "as the extension makes it"
     target.execute(
         "INSERT INTO geo.ref_sys VALUES (900913, 'ours'); INSERT INTO geo.jobs (cmd) VALUES ('x');"
         " UPDATE geo.ref_sys SET def = 'by hand' WHERE id = 4326; INSERT INTO geo.internal VALUES ('ours')"
     )
     taken = backup.take(target, tmp_path / "b", stack="st", release="r1")
-    assert taken.manifest["rows"] == 2, "what the extension calls its configuration is in the dump"
-    internal, reference = taken.manifest["notes"]
+    assert taken.manifest.rows == 2, "what the extension calls its configuration is in the dump"
+    internal, reference = taken.manifest.notes
     assert re.match(r"rows that no dump holds \(extension papref, geo\.internal\): 2 .* before, 1 .* after", internal)
     assert re.match(r"rows that no dump holds \(extension papref, geo\.ref_sys\): 2 .* before, 2 .* after", reference)
 

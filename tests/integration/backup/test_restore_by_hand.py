@@ -15,13 +15,12 @@ from typing import Any
 import pytest
 from papdeploy import backup
 from papdeploy.backup import by_hand
-from papdeploy.backup.manifest import body
 from papdeploy.core.errors import PapError, Refused
 from papdeploy.databases import content_digest
 from papdeploy.databases.psql import Conninfo, Database
 from papdeploy.sites.host import HostSite
 from papdeploy.sql.quoting import quote_ident, quote_literal
-from support import ROOT
+from support import ROOT, manifests
 from support.planted_rows import logins
 from support.postgres_servers import Server
 
@@ -207,7 +206,7 @@ def another_object(path: Path) -> None:
     manifest = json.loads(rows.read_text())
     catalog = manifest["content_digest"]["catalog"]["public"]
     catalog["relation gone"] = next(iter(catalog.values()))
-    rows.write_text(json.dumps(body({**manifest, "server_version": 160000})))
+    rows.write_text(backup_files.text({**manifest, "server_version": 160000}))
 
 
 def lose_manifest(path: Path) -> None:
@@ -219,7 +218,7 @@ def another_archive(path: Path) -> None:
     rows = path.with_name(path.name + ".manifest.json")
     manifest = json.loads(rows.read_text())
     manifest["content_digest"]["tables"]["public"]["notes"]["rows"] += 1
-    rows.write_text(json.dumps(body(manifest)))
+    rows.write_text(backup_files.text(manifest))
 
 
 @pytest.mark.parametrize(

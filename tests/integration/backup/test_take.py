@@ -54,17 +54,17 @@ def test_full_proof(hostile: Database, server: Server, tmp_path: Path) -> None:
     taken = backup.take(hostile, tmp_path / "new" / "backups", stack="st", release="r1", emit=said.append)
     manifest = taken.manifest
     assert names(server) == before, "the scratch database is gone"
-    assert manifest["proof"]["kind"] == "full"
-    assert manifest["rows"] == 763
-    assert manifest["database"] == hostile.conninfo.dbname
-    assert manifest["server_version"] // 10000 == server.major
-    assert manifest["system_identifier"] == hostile.facts().identifier
+    assert manifest.proof.kind == "full"
+    assert manifest.rows == 763
+    assert manifest.database == hostile.conninfo.dbname
+    assert manifest.major == server.major
+    assert manifest.system_identifier == hostile.facts().identifier
     assert (
-        manifest["sha256"]
+        manifest.sha256
         == subprocess.run(["sha256sum", taken.path], capture_output=True, text=True, check=True).stdout.split()[0]
     )
     assert content_digest.compare(taken.digest, content_digest.take(hostile)) == []
-    assert taken.digest.digest == manifest["content_hash"]
+    assert taken.digest.digest == manifest.content_hash
     assert backup.load_manifest(taken.path).manifest == manifest
     assert said[-1]["step"] == "hashing 763 rows of the copy to compare them"
     assert "restored and compared: 10 tables, 763 rows" in taken.sentence()
@@ -110,13 +110,13 @@ def test_what_pg_dump_leaves_out(server: Server, database: str, tmp_path: Path) 
     server.sql(f'REVOKE CONNECT ON DATABASE "{database}" FROM PUBLIC')
     server.sql(f'GRANT CONNECT ON DATABASE "{database}" TO pap_reader WITH GRANT OPTION')
     taken = backup.take(target, tmp_path / "b", stack="st", release="r1")
-    traits = taken.manifest["properties"]
-    assert traits["owner"] == "pap_owner"
-    assert traits["settings"] == [[None, ['search_path=public, "Odd One"']], ["pap_reader", ["work_mem=7MB"]]]
-    assert "pap_reader=CONNECT*/pap_owner" in traits["privileges"]
-    assert not any(entry.startswith("PUBLIC=CONNECT") for entry in traits["privileges"])
-    roles = {role["rolname"]: role for role in taken.manifest["roles"]}
-    assert roles["pap_reader"]["rolcanlogin"] is True
+    traits = taken.manifest.properties
+    assert traits.owner == "pap_owner"
+    assert traits.settings == ((None, ('search_path=public, "Odd One"',)), ("pap_reader", ("work_mem=7MB",)))
+    assert "pap_reader=CONNECT*/pap_owner" in traits.privileges
+    assert not any(entry.startswith("PUBLIC=CONNECT") for entry in traits.privileges)
+    roles = {role.rolname: role for role in taken.manifest.roles}
+    assert roles["pap_reader"].rolcanlogin is True
     sql = Path(str(taken.path) + ".globals.sql").read_text()
     assert 'CREATE ROLE "pap_owner"' in sql
     assert "PASSWORD" not in sql.upper().replace("PASSWORDS AGAIN", "")
@@ -142,8 +142,8 @@ def test_awkward_names(servers: dict[int, Server], tmp_path: Path, name: str) ->
     try:
         target = small(server, name, rows=7)
         taken = backup.take(target, tmp_path / "b", stack="stack: 'odd'", release="r 1")
-        assert taken.manifest["database"] == name
-        assert taken.manifest["rows"] == 7
+        assert taken.manifest.database == name
+        assert taken.manifest.rows == 7
         assert content_digest.compare(taken.digest, content_digest.take(target)) == []
         assert "-" not in taken.path.name[0]
         fenced = databases.fence(target, "r 1")
@@ -193,14 +193,14 @@ def test_scratch_is_kept_for_the_rehearsal(server: Server, database: str, tmp_pa
     target = small(server, database)
     server.sql(f"ALTER DATABASE \"{database}\" SET work_mem = '5MB'")
     taken = backup.take(target, tmp_path / "b", stack="st", release="r1", keep_scratch=True)
-    assert taken.scratch == f"{database}__scratch_r1"
-    copy = target.named(taken.scratch)
+    assert taken.manifest.scratch == f"{database}__scratch_r1"
+    copy = target.named(taken.manifest.scratch)
     assert content_digest.compare(taken.digest, content_digest.take(copy)) == []
     databases.ready_for_rehearsal(target, copy)
     assert as_app(copy).scalar("SELECT current_setting('work_mem') AS v") == "5MB"
     again = backup.take(target, tmp_path / "b2", stack="st", release="r1", keep_scratch=True)
-    assert again.scratch == taken.scratch, "a leftover of ours is replaced"
-    assert databases.cleanup_leftovers(target) == [taken.scratch]
+    assert again.manifest.scratch == taken.manifest.scratch, "a leftover of ours is replaced"
+    assert databases.cleanup_leftovers(target) == [taken.manifest.scratch]
 
 
 def test_a_foreign_database_is_never_touched(server: Server, database: str, tmp_path: Path) -> None:
@@ -243,9 +243,9 @@ def test_writers_during_the_dump(server: Server, database: str, tmp_path: Path) 
         for writer in writers:
             writer.join()
     assert count[0] > 10
-    assert taken.manifest["proof"]["kind"] == "full"
+    assert taken.manifest.proof.kind == "full"
     assert content_digest.compare(taken.digest, content_digest.take(target)) != []
-    assert backup.verify(target, taken.path).backup.manifest["rows"] == taken.manifest["rows"]
+    assert backup.verify(target, taken.path).backup.manifest.rows == taken.manifest.rows
 
 
 class Broken(HostSite):
@@ -352,7 +352,7 @@ def test_too_large_asks_for_a_choice(server: Server, database: str, tmp_path: Pa
     with pytest.raises(Refused, match="as a proof takes that much disk and time"):
         backup.take(target, tmp_path / "b", stack="st", release="r1", limits=limits)
     taken = backup.take(target, tmp_path / "b", stack="st", release="r1", limits=limits, chosen=True)
-    assert taken.manifest["rows"] == 1000
+    assert taken.manifest.rows == 1000
 
 
 def test_too_little_disk_is_refused_before_the_first_byte(
@@ -409,7 +409,7 @@ def test_kill_leaves_what_the_next_run_clears(server: Server, database: str, tmp
     assert left, "at least one kill came in the middle"
     taken = backup.take(target, tmp_path / "b", stack="st", release="r1")
     assert not list((tmp_path / "b").glob(".partial*"))
-    assert taken.manifest["rows"] == 100_000
+    assert taken.manifest.rows == 100_000
     assert names(server).isdisjoint({f"{database}__scratch_r1"})
 
 
@@ -474,7 +474,7 @@ def test_a_backup_by_itself_and_a_deploy_exclude_each_other(
     monkeypatch.setattr(backup, "take", take)
     made = backup_phase.run(stack, "", me, backup_phase.Options())
     assert len(refused) == 2
-    assert backup.inspect(made["backup"]["path"]).manifest["rows"] == 1000
+    assert backup.inspect(made["backup"]["path"]).manifest.rows == 1000
     assert state.lock.holder() is None
 
 
@@ -493,7 +493,7 @@ def test_an_owner_without_a_right_to_its_own_table(servers: dict[int, Server], t
             "CREATE TABLE line (ledger int REFERENCES ledger); REVOKE INSERT, REFERENCES ON ledger FROM pap_plain"
         )
         taken = backup.take(target, tmp_path / "b", stack="st", release="r1")
-        assert (taken.manifest["rows"], taken.manifest["proof"]["kind"]) == (50, "full")
+        assert (taken.manifest.rows, taken.manifest.proof.kind) == (50, "full")
     finally:
         forget(server, "plain")
         server.sql("DROP ROLE pap_plain")

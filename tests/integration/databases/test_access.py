@@ -97,7 +97,7 @@ def test_a_copy_is_closed_to_others_until_it_is_proven_and_then_open_as_the_live
     taken = backup.take(live, folder_of(tmp_path), stack="st", release=R, keep_scratch=True)
     backup.verify(live, taken.path)
     assert doors.tries > 20 and doors.entered == set()
-    scratch = str(taken.scratch)
+    scratch = str(taken.manifest.scratch)
     databases.ready_for_rehearsal(live, live.named(scratch))
     doors.try_all()
     assert doors.entered == ({scratch} if open_to_all else set())

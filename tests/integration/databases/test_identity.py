@@ -288,7 +288,7 @@ def test_dump_from_behind_the_fence_carries_no_record(server: Server, live: Data
     databases.fence(live, R)
     behind = databases.must_be_fenced(live, R)
     taken = backup.take(behind, folder_of(tmp_path), stack="st", release=R, live=live.conninfo.dbname)
-    assert taken.manifest["properties"]["comment"] == "in life"
+    assert taken.manifest.properties.comment == "in life"
     sql = taken.path.with_name(taken.path.name + ".globals.sql").read_text()
     assert "IS 'in life'" in sql
     assert "pap-deploy {" not in sql

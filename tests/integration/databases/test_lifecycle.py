@@ -419,6 +419,6 @@ def test_change_that_no_counter_shows_is_found_by_the_hash(live: Database, tmp_p
     as_app(live).execute("SET track_counts = off; DELETE FROM t WHERE id = 7")
     databases.fence(live, R)
     behind = databases.must_be_fenced(live, R)
-    assert databases.written_since(behind, taken.mark).nothing
+    assert databases.written_since(behind, taken.manifest.mark).nothing
     with pytest.raises(Refused, match=r"is not what was backed up: table public.t has 98 rows, 99 before"):
         restore_point.make(behind, R, live=live.conninfo.dbname, backup=str(taken.path), kind="backup")

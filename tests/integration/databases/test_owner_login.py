@@ -57,15 +57,15 @@ def test_the_trap_works(
         path.unlink()
     assert f"role {OWNER}" in ran
     assert ran >= PLANTED_BY_ROWS | PLANNED, (PLANTED_BY_ROWS | PLANNED) - ran
-    (note,) = [note for note in taken.manifest["notes"] if "superuser" in note]
+    (note,) = [note for note in taken.manifest.notes if "superuser" in note]
     assert "it is switched off" in note and "public.holds" in note
 
 
 def test_proof_rollback_restore_by_hand_and_rehearsal(planted: tuple[Server, Database, Path], tmp_path: Path) -> None:
     server, live, witness = planted
     taken = backup.take(live, tmp_path / "b", stack="st", release="r1")
-    assert not [note for note in taken.manifest["notes"] if "superuser" in note]
-    assert taken.manifest["needs_superuser"] == []
+    assert not [note for note in taken.manifest.notes if "superuser" in note]
+    assert taken.manifest.needs_superuser == ()
     assert backup.verify(live, taken.path, release="r2").notes == []
     restored = backup.restore(live, taken.path, release="r3")
     server.sql(f'ALTER DATABASE "{restored.database.conninfo.dbname}" ALLOW_CONNECTIONS true')
@@ -143,7 +143,7 @@ def test_a_database_of_several_owners_is_restored_by_both(
             assert rights.needs_steps(session)
         backup.take(live, tmp_path / "b", stack="st", release="r1", proof="schema")
         taken = backup.take(live, tmp_path / "b", stack="st", release="r2")
-        assert not [note for note in taken.manifest["notes"] if "superuser" in note]
+        assert not [note for note in taken.manifest.notes if "superuser" in note]
         assert backup.verify(live, taken.path, release="r3").notes == []
         if where == "here":
             copies.Maker(live, "r4", "sample", 5).first(time.monotonic() + 300)
@@ -227,7 +227,7 @@ def test_where_no_login_is_let_in_the_note_says_so(
     try:
         with disarmed(server):
             taken = backup.take(live, tmp_path / "b", stack="st", release="r8")
-            (note,) = [note for note in taken.manifest["notes"] if "superuser" in note]
+            (note,) = [note for note in taken.manifest.notes if "superuser" in note]
             assert "pg_hba.conf" in note and "public.holds(integer,text)" in note
         with disarmed(server):
             (again,) = backup.verify(live, taken.path, release="r9").notes

@@ -256,10 +256,10 @@ def test_a_backup_says_which_functions_of_others_a_superuser_ran(database: str, 
     )
     live = database_of(server, database)
     taken = backup.take(live, tmp_path / "b", stack="st", release="r1")
-    (note,) = [note for note in taken.manifest["notes"] if "superuser" in note]
+    (note,) = [note for note in taken.manifest.notes if "superuser" in note]
     assert "restoring public.t, type public.positive ran functions of planter_of_checks with the rights of pos" in note
     assert ": public.checked(integer), public.generated(integer), public.of_domain(integer); for postgres is a" in note
     server.sql("ALTER TABLE t OWNER TO planter_of_checks; ALTER DOMAIN positive OWNER TO planter_of_checks", database)
     mended = backup.take(live, tmp_path / "b", stack="st", release="r2")
-    assert not any("superuser" in note for note in mended.manifest["notes"])
+    assert not any("superuser" in note for note in mended.manifest.notes)
     server.sql("DROP OWNED BY planter_of_checks CASCADE", database)

@@ -66,7 +66,7 @@ def test_a_proof(planted: tuple[Server, Database], tmp_path: Path) -> None:
     server, live = planted
     with witnessed(server) as ran:
         taken = backup.take(live, tmp_path / "b", stack="st", release="r1")
-    assert not [note for note in taken.manifest["notes"] if "superuser" in note]
+    assert not [note for note in taken.manifest.notes if "superuser" in note]
     assert more_than_its_owner(server, ran) == []
     assert {one.owner for one in ran} == set(OWNERS)  # it ran, and as whom it should
 

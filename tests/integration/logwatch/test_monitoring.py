@@ -38,7 +38,7 @@ def test_two_stacks_of_one_host_in_a_real_prometheus(scraped: Prometheus, tmp_pa
     for stack, environment in (('eu "west"\\1', "staging"), ("pap/b", "production")):
         state = State(private_folder(tmp_path / environment))
         private_folder(state.backups_folder)
-        backup_files.put(state.backups_folder, "r1", 3, seconds={"restore": 12.5})
+        backup_files.put(state.backups_folder, "r1", 3, seconds={**backup_files.SECONDS, "restore": 12.5})
         log = tmp_path / f"{environment}.log"
         log.write_text("")
         journal = state.begin(WHO, stack=stack, environment=environment, to={"label": "pap:1.9.0"})

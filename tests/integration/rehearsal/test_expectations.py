@@ -19,7 +19,7 @@ def test_the_restore_point_is_tried_on_the_copy(server: Server, database: str, t
     live = database_of(server, database)
     live.execute("CREATE TABLE public.t (id int); INSERT INTO public.t VALUES (1)")
     taken = backup.take(live, tmp_path / "b", stack="st", release="r1", keep_scratch=True)
-    copy, before = expected(live, str(taken.scratch), "r1"), names(server)
+    copy, before = expected(live, str(taken.manifest.scratch), "r1"), names(server)
     try:
         found = expectations.restore_point_s(live, copy, taken, "auto")
         assert found == (round(restore_point.look_s(taken), 3), None), "nothing was written: the backup holds"
@@ -29,6 +29,6 @@ def test_the_restore_point_is_tried_on_the_copy(server: Server, database: str, t
         tried_s, copy_s = expectations.restore_point_s(live, copy, taken, "auto")
         assert copy_s and tried_s == copy_s, "what was written since will not go away by looking again"
         assert names(server) == before, "what was tried is gone"
-        assert expectations.restore_point_s(live, copy, taken, "dump")[0] == taken.manifest["seconds"]["total"]
+        assert expectations.restore_point_s(live, copy, taken, "dump")[0] == taken.manifest.seconds.total
     finally:
         forget(server, database)

@@ -373,7 +373,7 @@ def test_the_backup_is_restored_again_after_a_bad_downgrade(bench: Bench, untouc
     lossy = migration("""db.execute("DELETE FROM items WHERE id < 4")""", """db.execute("SELECT 1")""")
     release = bench.open({"2026_01_01_delete.py": lossy})
     taken = backup_phase.run(bench.stack, release, {}, backup_phase.Options(keep_copy=True))["backup"]
-    assert backup.load_manifest(taken["path"]).scratch
+    assert backup.load_manifest(taken["path"]).manifest.scratch
     found = rehearse.run(bench.stack, release, Options(), alone=True, nice=0)["rehearsal"]
     assert found["reversible"] is False
     assert "items has 897 rows, 900 before" in found["reversible_why"]

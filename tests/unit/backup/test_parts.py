@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from papdeploy.databases.content_digest.content import LargeObjectsDigest
 from papdeploy.databases.psql import Conninfo, Database
 from papdeploy.databases.write_snapshot import Wrote
 from papdeploy.sites.host import HostSite
+from support import backup_files
 
 DAY = 86400.0
 NOW = 1_800_000_000.0
@@ -296,7 +296,7 @@ def test_a_killed_backup_is_finished_by_its_record_alone(tmp_path: Path, case: s
     (tmp_path / ARCHIVE).write_bytes(b"x" * (1 if case == "cut archive" else 2))
     (tmp_path / "foreign.dump").write_bytes(b"no record of ours names it")
     named = "old.dump" if case == "another file" else ARCHIVE
-    text = json.dumps(manifest.body({"format": 1, "file": named, "bytes": 2}))
+    text = backup_files.text(backup_files.example(file=named))
     (tmp_path / f".partial-{ARCHIVE}.globals.sql").write_text("sql")
     (tmp_path / f".partial-{ARCHIVE}.manifest.json").write_text(text[:-9] if case == "torn manifest" else text)
     if case == "no archive":
@@ -320,13 +320,44 @@ def test_pgbackrest_options_are_checked(options: dict[str, Any], said: str) -> N
     ]
 
 
+def _of_an_earlier_version() -> dict[str, Any]:
+    """What releases before 0.2 wrote: the content digest was the ``oracle``."""
+    value = backup_files.example()
+    for name in ("accepted", "owners", "needs_superuser", "content_digest", "content_hash"):
+        del value[name]
+    seconds = {"dump": 1.0, "restore": 2.0, "oracle": 0.5, "total": 3.0}
+    tables = {"public": {"oracle": {"rows": 2, "hash": "3"}}}
+    return {**value, "oracle": {**backup_files.CONTENT, "tables": tables}, "oracle_digest": "2" * 64, "seconds": seconds}
+
+
 def test_a_manifest_of_an_earlier_version_is_read(tmp_path: Path) -> None:
-    """Releases before 0.2 called the content digest ``oracle``; a table of that name keeps it."""
-    old = {
-        "format": 1,
-        "oracle": {"tables": {"public": {"oracle": {"rows": 2}}}},
-        "seconds": {"dump": 1.0, "oracle": 0.5},
-    }
-    (tmp_path / f"{ARCHIVE}{manifest.SUFFIX}").write_text(json.dumps(manifest.body(old)))
-    read = manifest.load_manifest(tmp_path / ARCHIVE).manifest
-    assert read["content_digest"] == old["oracle"] and read["seconds"] == {"dump": 1.0, "content_digest": 0.5}
+    """With defaults for what it lacks; a table of the name ``oracle`` keeps it."""
+    old = manifest.load_manifest(backup_files.write(tmp_path / ARCHIVE, _of_an_earlier_version()))
+    assert old.digest.tables["public"]["oracle"].rows == 2 and old.manifest.seconds.content_digest == 0.5
+    assert (old.manifest.content_hash, old.manifest.accepted, old.manifest.needs_superuser) == ("2" * 64, (), ())
+    assert old.manifest.may_own == ["app"], "it noted no owners: all roles, but for superusers"
+    assert old.lines()[0] == "2 B in 3.0 s, sha256 000000000000…, restored and compared: 3 tables, 5 rows"
+
+
+def test_a_manifest_is_written_as_it_was_read(tmp_path: Path) -> None:
+    accepted = {"difference": "d", "sentence": "s", "reason": "r", "until": "2999-01-01"}
+    value = backup_files.example(accepted=[accepted], encryption={"method": "age", "recipients": ["key"]}, scratch="copy")
+    read = manifest.load_manifest(backup_files.write(tmp_path / ARCHIVE, value)).manifest
+    assert read.as_json() == {**value, "digest": manifest.digest_of(value)}
+    assert read.sealed() == read
+
+
+def test_what_a_newer_version_notes_is_passed_over_and_what_is_missing_is_named(tmp_path: Path) -> None:
+    path = tmp_path / ARCHIVE
+    later = backup_files.example(later=1, content_digest={"format": 99}, proof={"kind": "none", "seconds": 0, "by": "x"})
+    read = manifest.load_manifest(backup_files.write(path, later))
+    assert read.manifest.proof.kind == "none"
+    with pytest.raises(Refused, match="format 99 cannot be compared"):
+        _ = read.digest
+    for name in set(backup_files.example()) - {"format", "needs_superuser", "owners", "accepted", "scratch"}:
+        value = backup_files.example()
+        del value[name]
+        with pytest.raises(Refused, match=rf"The manifest .*: {name} is missing"):
+            manifest.load_manifest(backup_files.write(path, value))
+    with pytest.raises(Refused, match="has format 2; this version reads format 1"):
+        manifest.load_manifest(backup_files.write(path, backup_files.example(format=2)))

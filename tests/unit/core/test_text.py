@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from papdeploy.app.smoke import Baseline
-from papdeploy.backup.manifest import Backup
+from papdeploy.backup.manifest import Backup, Manifest
 from papdeploy.core import text
+from papdeploy.core.records import read_known
 from papdeploy.databases.content_digest import comparison
 from papdeploy.databases.content_digest.content import TableDigest
 from papdeploy.databases.write_snapshot import Written, Wrote
@@ -23,7 +24,7 @@ from papdeploy.releases import parts
 from papdeploy.releases.parts import Endpoint, SchemaCheck
 from papdeploy.releases.rehearsed import BlockingLock, Online, Rehearsal, RehearsedMigration, Tried
 from papdeploy.schema.differences.result import CheckResult, Difference
-from support import report_samples
+from support import backup_files, report_samples
 
 # A number one before a plural. "1 is", "1 has" and "1 was" are sentences, not counts.
 WRONG = re.compile(r"\b1 (?:(?:more|new|log|open|other) )?(?!is\b|has\b|was\b|ms\b)[a-z]+s\b")
@@ -80,14 +81,15 @@ MESSAGES: dict[str, Callable[[int], Any]] = {
     "resumed": lambda n: console.sentence(Event("resumed", identity="m", rows_done=n)),
     "content digest": _dumped,
     "span": lambda n: [text.age(n * unit) for unit in (1, 60, 3600, 86400)],
-    "backup": lambda n: Backup.sentence(_backup(n)),
+    "backup": lambda n: _backup(n).sentence(),
 }  # fmt: skip
 
 
-def _backup(n: int) -> Any:
-    proof = {"kind": "full"}
-    manifest = {"tables": n, "rows": n, "bytes": n, "seconds": {"total": n}, "sha256": "0" * 64, "proof": proof}
-    return SimpleNamespace(manifest=manifest)
+def _backup(n: int) -> Backup:
+    value = backup_files.example(
+        tables=n, rows=n, bytes=n, seconds={"dump": 0, "restore": 0, "content_digest": 0, "total": n}
+    )
+    return Backup(Path("x.dump"), read_known(Manifest, value))
 
 
 @pytest.mark.parametrize("name", MESSAGES)

@@ -77,8 +77,8 @@ def test_what_releases_tell(state: State) -> None:
 
 def test_the_newest_proven_backup(state: State) -> None:
     release(state)
-    backup_files.put(state.backups_folder, "r0", 5, seconds={"restore": 44.0})
-    good = backup_files.put(state.backups_folder, "r1", 3, seconds={"restore": 12.5})
+    backup_files.put(state.backups_folder, "r0", 5, seconds={**backup_files.SECONDS, "restore": 44.0})
+    good = backup_files.put(state.backups_folder, "r1", 3, seconds={**backup_files.SECONDS, "restore": 12.5})
     backup_files.put(state.backups_folder, "r2", 2, proof="schema")
     backup_files.put(state.backups_folder, "r3", -1)  # by a clock that was ahead: else it were the newest for a day
     backup_files.put(state.backups_folder, "r4", 1).unlink()

@@ -95,6 +95,11 @@ class ContentDigest:
         return sum(len(schema) for schema in self.tables.values())
 
     @property
+    def of_database(self) -> dict[str, dict[str, Any]]:
+        """What of the catalog is in no schema."""
+        return self.catalog.get("", {})
+
+    @property
     def digest(self) -> str:
         """SHA-256 over all that must be equal between a database and its copy."""
         body = {key: value for key, value in self.as_dict().items() if key not in ("notes", "seconds")}

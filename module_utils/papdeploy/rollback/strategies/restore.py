@@ -25,8 +25,18 @@ class _Ready:
     restored: Optional[backups.Restored] = None
 
     def as_json(self) -> object:
-        restored = self.restored.as_dict() if self.restored else {"database": self.database}
-        return {**restored, "reused": self.restored is None}
+        if self.restored is None:
+            return {"database": self.database, "reused": True}
+        backup = self.restored.backup
+        return {
+            "path": str(backup.path),
+            "database": self.database,
+            "tables": backup.manifest.tables,
+            "rows": backup.manifest.rows,
+            "seconds": round(self.restored.seconds, 3),
+            "lines": self.restored.lines(),
+            "reused": False,
+        }
 
 
 class Restore(BringBack):
@@ -53,7 +63,7 @@ class Restore(BringBack):
             )
         taken, where = backups.load_manifest(path), at.where
         oid = int(where.scalar("SELECT oid::int8 AS o FROM pg_database WHERE datname = current_database()"))
-        taken_of = int(taken.manifest["database_oid"])  # perhaps before a rollback of ours put another in its place
+        taken_of = taken.manifest.database_oid  # perhaps before a rollback of ours put another in its place
         expected = backups.Expected(
             stack=facts.stack,
             database=at.live,
@@ -67,8 +77,7 @@ class Restore(BringBack):
             backups.must_open(taken, at.encryption)
         else:
             backups.check_identity(taken, expected)
-        size = int(taken.manifest["database_bytes"])
-        disk.check_copy(where, database_bytes=size, purpose="the restored database")
+        disk.check_copy(where, database_bytes=taken.manifest.database_bytes, purpose="the restored database")
 
     def steps(self, at: Situation) -> list[str]:
         restored: list[str] = []
@@ -77,9 +86,9 @@ class Restore(BringBack):
         return [*restored, *super().steps(at)]
 
     def execute(self, work: Work) -> Optional[str]:
-        taken = backups.load_manifest(work.facts.to_restore)
-        ready = work.step("restore", lambda: _ready(work, str(taken.manifest["sha256"])), _Ready.as_json)
-        return self.swap(work, ready.database, taken.properties)
+        manifest = backups.load_manifest(work.facts.to_restore).manifest
+        ready = work.step("restore", lambda: _ready(work, manifest.sha256), _Ready.as_json)
+        return self.swap(work, ready.database, manifest.properties)
 
     def expected_s(self, timings: Timings) -> Optional[float]:
         return None if timings.restore is None else timings.restore + self.swapped_s(timings)
