@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Callable, Optional
 
-from ..core.errors import CommandFailed, DeadlineExceeded, PapError
+from ..core.errors import CommandFailed, DeadlineExceeded, PapError, VerificationFailed
 from ..core.text import plural
 from ..databases.psql import Database
 from ..sites.host import HostSite, Process
@@ -29,7 +29,7 @@ CHUNK = 1 << 20
 _LAST_WORDS_S = 3.0
 
 
-def silent(_: dict[str, Any]) -> None:
+def silent(_: object) -> None:
     """No progress wanted."""
 
 
@@ -75,7 +75,7 @@ class Pipeline:
         """``dump`` and ``reader`` start the two programs; ``path`` is ``file``'s name. Without ``decrypt`` the reader
         gets the ciphertext."""
         started = time.monotonic()
-        result: dict[str, Any] = {}
+        sha, size, read_sha, dump_s = "", 0, "", 0.0
         with contextlib.ExitStack() as stack:
             producer = self._add(stack, dump())
             consumer = self._add(stack, reader())
@@ -86,12 +86,14 @@ class Pipeline:
                 out = self._add(stack, HostSite().popen(encryption.decrypt_argv(), stdin=True))
 
             def write() -> None:
-                result["written"] = self._write(producer, into, file)
-                result["dump_s"] = time.monotonic() - started
+                nonlocal sha, size, dump_s
+                sha, size = self._write(producer, into, file)
+                dump_s = time.monotonic() - started
 
             def read() -> None:
+                nonlocal read_sha
                 with path.open("rb", buffering=0) as again:
-                    result["read"] = self._read(again, out or consumer)
+                    read_sha = self._read(again, out or consumer)
 
             jobs: list[Callable[[], None]] = [write, read]
             if into:
@@ -101,8 +103,9 @@ class Pipeline:
             jobs.append(lambda: self._drain(consumer))
             self._together(jobs)
             restored = time.monotonic() - started
-        sha, size = result["written"] if not into else (self._cipher.hexdigest(), self._written)
-        return Streamed(sha, size, result["read"], result["dump_s"], restored)
+        if into:
+            sha, size = self._cipher.hexdigest(), self._written
+        return Streamed(sha, size, read_sha, dump_s, restored)
 
     def read_only(
         self, reader: Callable[[], Process], path: Path, encryption: Optional[Encryption], *, whole: bool = True
@@ -110,21 +113,22 @@ class Pipeline:
         """Feed a finished file to ``reader``; the SHA-256 of what was fed, and seconds. Without ``whole`` it ends when
         the reader wants no more."""
         started = time.monotonic()
-        result: dict[str, str] = {}
+        sha = ""
         self._complete, self._written = True, path.stat().st_size
         with contextlib.ExitStack() as stack:
             consumer = self._add(stack, reader())
             out = self._add(stack, HostSite().popen(encryption.decrypt_argv(), stdin=True)) if encryption else None
 
             def read() -> None:
+                nonlocal sha
                 with path.open("rb", buffering=0) as again:
-                    result["sha"] = self._read(again, out or consumer, whole)
+                    sha = self._read(again, out or consumer, whole)
 
             jobs: list[Callable[[], None]] = [read, lambda: self._drain(consumer)]
             if out:
                 jobs.append(lambda: self._pump(out, consumer, whole))
             self._together(jobs)
-        return result["sha"], time.monotonic() - started
+        return sha, time.monotonic() - started
 
     def listed(self, target: Database, path: Path, encryption: Optional[Encryption], *options: str) -> str:
         """The list of the finished archive, or of the part of it that ``options`` choose."""
@@ -194,7 +198,9 @@ class Pipeline:
                 if self._failed is not None and now > self._failed_at + _LAST_WORDS_S:
                     self._kill()
         if isinstance(self._failed, ConnectionError):
-            raise PapError("A program of the backup stopped reading, without an error of its own.") from self._failed
+            raise CommandFailed(
+                "A program of the backup stopped reading, without an error of its own."
+            ) from self._failed
         if self._failed is not None:
             raise self._failed
 
@@ -265,7 +271,9 @@ class Pipeline:
                 break
             chunk = file.read(CHUNK)
             if not chunk:
-                raise PapError(f"The backup file is shorter on disk than the {plural(fed, 'byte')} written to it.")
+                raise VerificationFailed(
+                    f"The backup file is shorter on disk than the {plural(fed, 'byte')} written to it."
+                )
             digest.update(chunk)
             fed += len(chunk)
             reading = reading and _fed(consumer, chunk)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core import storage
-from ..core.errors import CommandFailed, PapError
+from ..core.errors import CommandFailed, PapError, StorageFailed
 from ..core.text import plural
 from ..databases.content_digest.queries import user_schema
 from ..databases.psql import Database, holders
@@ -36,16 +37,18 @@ def explained(database: Database, folder: Path, lock_wait_s: float) -> Iterator[
         advise(error, database)
         raise
     except OSError as error:
-        raise storage.explained(error, folder / "the backup") or PapError(
+        raise storage.explained(error, folder / "the backup") or StorageFailed(
             f"The backup could not be written to {folder}: {os.strerror(error.errno) if error.errno else error}.",
             hint="The unfinished file was removed.",
+            errno=errno.errorcode.get(error.errno or 0, ""),
+            path=str(folder),
         ) from error
 
 
 def advise(error: CommandFailed, database: Database) -> None:
     """Give the error its next step, if it has none."""
     with contextlib.suppress(PapError):  # the error itself is what counts
-        error.hint = error.hint or next_step(database, f"{error.message}\n{error.data.get('stderr', '')}")
+        error.hint = error.hint or next_step(database, f"{error.message}\n{error.stderr}")
 
 
 def next_step(database: Database, said: str) -> str:

@@ -57,6 +57,10 @@ class StorageFailed(PapError):
 class CommandFailed(PapError):
     """A program ended with a failure. ``argv``, ``rc`` and the end of ``stderr`` are in ``data``."""
 
+    @property
+    def stderr(self) -> str:
+        return str(self.data.get("stderr", ""))
+
 
 class VerificationFailed(PapError):
     """What was found is not what it must be, so nothing is concluded from it."""

@@ -116,7 +116,7 @@ def _backups(state: State, at: str) -> Iterator[Sample]:
         return
     yield Sample(PROVEN_AGE, max(0.0, epoch(at) - newest.at))
     yield Sample(PROVEN_AT, newest.at)
-    took = recorded(Times, load_manifest(newest.name).manifest.get("seconds") or {}).restore
+    took = load_manifest(newest.name).manifest.seconds.restore
     if took is not None:
         yield Sample(RESTORE, took)
 

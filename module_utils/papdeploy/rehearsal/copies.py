@@ -17,7 +17,7 @@ from ..backup import copy_progress, steps
 from ..backup.archive import READ_BACK, RESTORE_SETTINGS, restore_argv, restoring, what_dumps_need
 from ..backup.pipeline import Emit, Pipeline, silent, write_all
 from ..backup.restore_errors import next_step
-from ..core.errors import DeadlineExceeded, PapError
+from ..core.errors import CommandFailed, DeadlineExceeded
 from ..core.text import plural
 from ..databases import content_digest, disk
 from ..databases.psql import Database
@@ -174,9 +174,11 @@ def transfer(source: Database, target: Database, options: list[str], deadline: f
             if code != 0:
                 said = process.errors().strip().splitlines()
                 telling = next((line for line in said if "error" in line.lower()), said[-1] if said else "no word")
-                raise PapError(
+                raise CommandFailed(
                     f"{name} failed on {database.site.label} while copying for the rehearsal: {telling}",
                     hint=next_step(source, "\n".join(said)),
+                    rc=code,
+                    stderr="\n".join(said)[-4000:],
                 )
 
 

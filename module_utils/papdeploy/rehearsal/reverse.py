@@ -59,13 +59,12 @@ def revert(copy: Copy, call: Callable[[], object]) -> Reverted:
     try:
         call()
     except Refused as error:
-        blamed = error.data.get("irreversible") or error.data.get("identity")
-        return Reverted(reversible=False, clean=False, why=error.message, identity=blamed)
+        return Reverted(reversible=False, clean=False, why=error.message, identity=_blamed(error))
     except DeadlineExceeded:
         raise
     except PapError as error:
-        why, blamed = f"a downgrade fails: {error.message}", error.data.get("identity")
-        return Reverted(reversible=False, tried=True, clean=False, why=why, identity=blamed)
+        why = f"a downgrade fails: {error.message}"
+        return Reverted(reversible=False, tried=True, clean=False, why=why, identity=_blamed(error))
     seconds = round(time.monotonic() - started, 3)
     after = content_digest.take(copy.database, ignore_schemas=IGNORED)
     differences = content_digest.compare(copy.start, keep_apart(copy, after), ignore_schemas=IGNORED)
@@ -77,6 +76,19 @@ def revert(copy: Copy, call: Callable[[], object]) -> Reverted:
         differences=tuple(differences),
         seconds=seconds,
     )
+
+
+@dataclass(frozen=True)
+class _Blamed:
+    """The migration that an error names: one that is ``irreversible``, or ran."""
+
+    irreversible: Optional[str] = None
+    identity: Optional[str] = None
+
+
+def _blamed(error: PapError) -> Optional[str]:
+    data = recorded(_Blamed, error.data)
+    return data.irreversible or data.identity
 
 
 def structure(copy: Database) -> ContentDigest:

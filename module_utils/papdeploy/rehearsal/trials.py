@@ -12,7 +12,7 @@ from ..app.process_sockets import ProcessSockets
 from ..app.smoke import SmokeConfig, SmokeFailed
 from ..app.stack import Stack
 from ..app.trial import Trial
-from ..core.errors import PapError, VerificationFailed
+from ..core.errors import PapError, Unavailable, Unhealthy, VerificationFailed
 from ..core.records import recorded
 from ..databases.psql import Database
 from ..databases.session_watch import SessionWatch
@@ -144,8 +144,8 @@ def proposed_endpoints(document: object) -> list[str]:
 
 
 def _wait(config: SmokeConfig, trial: Trial, sessions: SessionWatch) -> float:
-    """Seconds until it is healthy; raises PapError as soon as it has ended or was seen in the live database, or at the
-    deadline of ``config``."""
+    """Seconds until it is healthy; raises Unavailable as soon as it has ended, or at the deadline of ``config``;
+    and where it was seen in the live database."""
     started = time.monotonic()
     said = "it was not asked"
     while time.monotonic() - started < config.health_deadline_s:
@@ -156,10 +156,10 @@ def _wait(config: SmokeConfig, trial: Trial, sessions: SessionWatch) -> float:
         said = answer.said
         code = trial.ended()
         if code is not None:
-            words = [line for line in _whole(trial).splitlines() if line.strip()]
-            raise PapError(f"it ended with exit code {code} before it was healthy: {words[-1] if words else 'no log'}")
+            last = next((line for line in reversed(_whole(trial).splitlines()) if line.strip()), "no log")
+            raise Unavailable(f"it ended with exit code {code} before it was healthy: {last}")
         time.sleep(_POLL_S)
-    raise PapError(f"it was not healthy within {config.health_deadline_s:g} s: {said}")
+    raise Unhealthy(f"it was not healthy within {config.health_deadline_s:g} s: {said}")
 
 
 def _judged(tried: Tried, error: SmokeFailed, rows: bool) -> Tried:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
@@ -10,8 +11,8 @@ from .. import databases
 from ..app.host_app import Api
 from ..backup import Encryption
 from ..core import text
-from ..core.errors import PapError, Refused, Unhealthy
-from ..core.records import as_object
+from ..core.errors import PapError, Refused, Unhealthy, VerificationFailed
+from ..core.records import as_object, recorded
 from ..databases import Written
 from ..databases.other_losses import Change
 from ..databases.psql import Database
@@ -85,6 +86,13 @@ class _Activated:
     def as_json(self) -> object:
         answered = {"unhealthy": self.unhealthy} if self.unhealthy else as_object(self.answered)
         return {"from": self.old, "to": self.new, "switched": self.switched, **answered}
+
+
+@dataclass(frozen=True)
+class _SmokeFailure:
+    """What a smoke test that failed says of itself."""
+
+    smoke: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -220,7 +228,7 @@ def _end_old_run(work: Work, plan: RollbackPlan) -> None:
         encryption=work.encryption,
     )
     if again.strategy != plan.strategy:
-        raise PapError(
+        raise VerificationFailed(
             f"The rollback has changed from {plan.strategy} to {again.strategy} while the old run was ended.",
             hint="Run the rollback again.",
         )
@@ -247,7 +255,7 @@ def _smoke_tested(work: Work, unhealthy: str) -> _SmokeTested:
     try:
         return _SmokeTested(work.hooks.smoke() or {})
     except Unhealthy as error:
-        return _SmokeTested(error.data.get("smoke", {}), error.message)
+        return _SmokeTested(recorded(_SmokeFailure, error.data).smoke, error.message)
 
 
 def _closed(work: Work, plan: RollbackPlan) -> RollbackPlan:

@@ -20,7 +20,7 @@ from papdeploy.databases import content_digest
 from papdeploy.databases.psql import Conninfo, Database
 from papdeploy.sites.host import HostSite
 from papdeploy.sql.quoting import quote_ident, quote_literal
-from support import ROOT, manifests
+from support import ROOT, backup_files
 from support.planted_rows import logins
 from support.postgres_servers import Server
 
