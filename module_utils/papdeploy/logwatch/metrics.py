@@ -15,10 +15,8 @@ from ..backup.manifest import load_manifest
 from ..backup.retention import Thing
 from ..core.clock import epoch, now
 from ..core.errors import PapError
-from ..core.records import recorded
 from ..releases import damage, downtime
 from ..releases.journal import Journal, State
-from ..releases.parts import Times
 from . import rules, textfile
 from .classify import totals
 from .kinds import KINDS
@@ -116,9 +114,7 @@ def _backups(state: State, at: str) -> Iterator[Sample]:
         return
     yield Sample(PROVEN_AGE, max(0.0, epoch(at) - newest.at))
     yield Sample(PROVEN_AT, newest.at)
-    took = load_manifest(newest.name).manifest.seconds.restore
-    if took is not None:
-        yield Sample(RESTORE, took)
+    yield Sample(RESTORE, load_manifest(newest.name).manifest.seconds.restore)
 
 
 def _proven(state: State, at: float) -> Optional[Thing]:

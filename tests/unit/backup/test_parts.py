@@ -327,7 +327,12 @@ def _of_an_earlier_version() -> dict[str, Any]:
         del value[name]
     seconds = {"dump": 1.0, "restore": 2.0, "oracle": 0.5, "total": 3.0}
     tables = {"public": {"oracle": {"rows": 2, "hash": "3"}}}
-    return {**value, "oracle": {**backup_files.CONTENT, "tables": tables}, "oracle_digest": "2" * 64, "seconds": seconds}
+    return {
+        **value,
+        "oracle": {**backup_files.CONTENT, "tables": tables},
+        "oracle_digest": "2" * 64,
+        "seconds": seconds,
+    }
 
 
 def test_a_manifest_of_an_earlier_version_is_read(tmp_path: Path) -> None:
@@ -341,7 +346,9 @@ def test_a_manifest_of_an_earlier_version_is_read(tmp_path: Path) -> None:
 
 def test_a_manifest_is_written_as_it_was_read(tmp_path: Path) -> None:
     accepted = {"difference": "d", "sentence": "s", "reason": "r", "until": "2999-01-01"}
-    value = backup_files.example(accepted=[accepted], encryption={"method": "age", "recipients": ["key"]}, scratch="copy")
+    value = backup_files.example(
+        accepted=[accepted], encryption={"method": "age", "recipients": ["key"]}, scratch="copy"
+    )
     read = manifest.load_manifest(backup_files.write(tmp_path / ARCHIVE, value)).manifest
     assert read.as_json() == {**value, "digest": manifest.digest_of(value)}
     assert read.sealed() == read
@@ -349,7 +356,9 @@ def test_a_manifest_is_written_as_it_was_read(tmp_path: Path) -> None:
 
 def test_what_a_newer_version_notes_is_passed_over_and_what_is_missing_is_named(tmp_path: Path) -> None:
     path = tmp_path / ARCHIVE
-    later = backup_files.example(later=1, content_digest={"format": 99}, proof={"kind": "none", "seconds": 0, "by": "x"})
+    later = backup_files.example(
+        later=1, content_digest={"format": 99}, proof={"kind": "none", "seconds": 0, "by": "x"}
+    )
     read = manifest.load_manifest(backup_files.write(path, later))
     assert read.manifest.proof.kind == "none"
     with pytest.raises(Refused, match="format 99 cannot be compared"):
