@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Optional
+from dataclasses import dataclass, field, replace
+from typing import Optional
 
 from ..core.redact import Redactor
 from . import entries, server_log
@@ -48,9 +48,6 @@ class Finding:
     @property
     def key(self) -> str:
         return f"{self.kind}|{self.source}|{self.subject}"
-
-    def as_dict(self) -> dict[str, Any]:
-        return dict(vars(self))
 
 
 @dataclass
@@ -147,7 +144,7 @@ def totals(findings: Iterable[Finding]) -> dict[str, int]:
 
 
 def _add(findings: dict[str, Finding], new: Finding) -> None:
-    fresh = Finding(**new.as_dict())
+    fresh = replace(new)
     if fresh.key not in findings:
         same = sum(1 for f in findings.values() if (f.kind, f.source) == (fresh.kind, fresh.source))
         if same >= MAX_SUBJECTS:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..core.durable import write_durably
+from ..core.records import as_object, read_known, recorded
 from ..core.redact import Redactor
 from ..environment import secret_sources
 
@@ -21,22 +22,50 @@ _FILE = "watch-confidential.json"
 
 
 @dataclass(frozen=True)
+class Alert:
+    """A webhook to tell of alarms, and of which ``stack``; without ``url`` there is none."""
+
+    url: str = field(default="", repr=False)
+    format: str = ""
+    headers: Mapping[str, object] = field(default_factory=dict, repr=False)
+    stack: str = ""
+
+
+NO_ALERT = Alert()
+
+
+@dataclass(frozen=True)
+class _Database:
+    admin_password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """What is needed of the ``stack`` option."""
+
+    name: str = ""
+    database: _Database = _Database()
+
+
+@dataclass(frozen=True)
 class Confidential:
     """``secrets`` that stand nowhere on this host, ``places`` where the others do (:mod:`secret_sources`), and
-    ``alert``: ``{"url", "format", "headers", "stack"}`` of a webhook, or nothing. ``database_password``: the one of the
-    inventory; in a container it is found where it stands."""
+    ``alert``, a webhook. ``database_password``: the one of the inventory; in a container it is found where it
+    stands."""
 
-    secrets: Sequence[str] = field(default=(), repr=False)
-    places: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    alert: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    alert: Alert = NO_ALERT
     database_password: str = field(default="", repr=False)
 
     @classmethod
     def of(cls, params: Mapping[str, Any], alert: Mapping[str, Any]) -> Confidential:
         """For the stack that the ``stack`` option of the Ansible modules describes."""
-        told = {**alert, "stack": params["name"]} if alert.get("url") else {}  # as every other notification has it
-        password = str((params.get("database") or {}).get("admin_password") or "")
-        return cls(secret_sources.inventory_secrets(params), secret_sources.places_of(params), told, password)
+        known = recorded(_Stack, params)
+        told = recorded(Alert, {**alert, "stack": known.name})  # as every other notification has it
+        places = {kind: tuple(names) for kind, names in secret_sources.places_of(params).items()}
+        secrets = tuple(secret_sources.inventory_secrets(params))
+        return cls(secrets, places, told if told.url else NO_ALERT, known.database.admin_password)
 
     def redactor(self) -> Redactor:
         """A redactor that knows the secrets as they are now: an API's environment may change with a restart."""
@@ -45,7 +74,7 @@ class Confidential:
         return made
 
     def text(self) -> str:
-        return json.dumps(asdict(self))
+        return json.dumps(as_object(self))
 
 
 NOTHING = Confidential()
@@ -53,7 +82,7 @@ NOTHING = Confidential()
 
 def from_text(text: str) -> Confidential:
     """The inverse of :meth:`Confidential.text`; nothing is nothing."""
-    return Confidential(**json.loads(text)) if text.strip() else NOTHING
+    return read_known(Confidential, json.loads(text), _FILE) if text.strip() else NOTHING
 
 
 def keep(folder: Path, confidential: Confidential) -> None:

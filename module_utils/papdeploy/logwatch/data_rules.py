@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from ..core.clock import seconds_between
 from ..core.errors import PapError
@@ -26,40 +26,53 @@ KIND = "data_loss"
 _LEDGER_SCHEMA = "pap_deploy"
 
 
-def spec_of(database: Database, may_delete: Sequence[str], environment: str) -> dict[str, Any]:
-    """The database as plain data, without its password. Nothing for development, where an application may reset it."""
+@dataclass(frozen=True)
+class DatabaseSpec:
+    """The database as plain data, without its password; ``dbname`` is empty if it is not to be compared.
+    ``may_delete``: tables that lose rows in everyday use."""
+
+    dbname: str = ""
+    container: str = ""
+    become: tuple[str, ...] = ()
+    bin_dir: str = ""
+    host: str = ""
+    port: int = 0
+    user: str = ""
+    may_delete: tuple[str, ...] = ()
+
+
+NO_DATABASE = DatabaseSpec()
+
+
+def spec_of(database: Database, may_delete: Sequence[str], environment: str) -> DatabaseSpec:
+    """The database to compare: none for development, where an application may reset it."""
     if environment == "development":
-        return {}
+        return NO_DATABASE
     info = database.conninfo
-    return {
-        "container": getattr(database.site, "name", ""),
-        "become": list(getattr(database.site, "become", ())),
-        "bin_dir": database.bin_dir,
-        "dbname": info.dbname,
-        "host": info.host,
-        "port": info.port,
-        "user": info.user,
-        "may_delete": list(may_delete),
-    }
+    return DatabaseSpec(
+        dbname=info.dbname,
+        container=getattr(database.site, "name", ""),
+        become=tuple(getattr(database.site, "become", ())),
+        bin_dir=database.bin_dir,
+        host=info.host,
+        port=info.port,
+        user=info.user,
+        may_delete=tuple(may_delete),
+    )
 
 
-def _database(spec: Mapping[str, Any], password: str) -> Database:
-    if spec["container"]:
+def _database(spec: DatabaseSpec, password: str) -> Database:
+    if spec.container:
         from ..app.discovery import database_at
         from ..sites.docker.engine import Engine
 
         made = database_at(
-            Engine(),
-            spec["container"],
-            dbname=spec["dbname"],
-            user=spec["user"],
-            password=password,
-            become=tuple(spec["become"]),
+            Engine(), spec.container, dbname=spec.dbname, user=spec.user, password=password, become=spec.become
         )
     else:
-        conninfo = Conninfo(spec["dbname"], spec["host"], spec["port"], spec["user"], password)
-        made = Database(HostSite(tuple(spec["become"])), conninfo)
-    return replace(made, bin_dir=spec["bin_dir"]).as_release("watch")
+        conninfo = Conninfo(spec.dbname, spec.host, spec.port, spec.user, password)
+        made = Database(HostSite(spec.become), conninfo)
+    return replace(made, bin_dir=spec.bin_dir).as_release("watch")
 
 
 def period_s(state: WatchState) -> float:
@@ -76,11 +89,11 @@ class Look:
     error: str = ""
 
 
-def look(folder: Path, state: WatchState, spec: Mapping[str, Any], password: str, at: str) -> Optional[Look]:
+def look(folder: Path, state: WatchState, spec: DatabaseSpec, password: str, at: str) -> Optional[Look]:
     """What the database has lost, if a look is due. None while it is not, while there is no
     baseline yet, and while a later release is at work: its migrations may take away what they mean to."""
     before = state.data
-    if not spec or (before and seconds_between(before.at, at) < period_s(state)):
+    if not spec.dbname or (before and seconds_between(before.at, at) < period_s(state)):
         return None
     path = folder / "data.json"
     journal = Journal(folder)
@@ -97,7 +110,7 @@ def look(folder: Path, state: WatchState, spec: Mapping[str, Any], password: str
     known = before.lost if before else {}
     fresh = [new for loss in found.losses if (new := _since(loss, known)) is not None]
     return Look(
-        losses=loss_rules.intolerable(fresh, baseline, spec["may_delete"], loss_rules.TRAFFIC),
+        losses=loss_rules.intolerable(fresh, baseline, spec.may_delete, loss_rules.TRAFFIC),
         lost={_key(loss): int(loss.rows or 0) for loss in found.losses},
     )
 

@@ -13,10 +13,10 @@ import gzip
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Optional, cast
+from typing import IO, Optional, cast
 
 from ..core.errors import Unavailable
 
@@ -25,11 +25,32 @@ _HEAD = 1024
 
 
 @dataclass(frozen=True)
+class Position:
+    """How far a file was read, and what it is known by."""
+
+    path: str
+    inode: int
+    offset: int
+    head: str
+    head_length: int
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far a log was read: the ``files`` of one, the ``cursor`` of a journal, or ``after`` which time a container's
+    lines are new."""
+
+    files: tuple[Position, ...] = ()
+    cursor: str = ""
+    after: str = ""
+
+
+@dataclass(frozen=True)
 class Reading:
     """Text since a mark. ``more``: the limit cut it, read again. ``gaps``: what could not be read any more."""
 
     text: str
-    mark: dict[str, Any]
+    mark: Mark
     more: bool = False
     gaps: tuple[str, ...] = ()
 
@@ -40,11 +61,11 @@ class LogSource(ABC):
     label: str
 
     @abstractmethod
-    def now(self) -> dict[str, Any]:
+    def now(self) -> Mark:
         """The mark of the present end of the log."""
 
     @abstractmethod
-    def since(self, mark: Mapping[str, Any], limit: int = LIMIT) -> Reading:
+    def since(self, mark: Mark, limit: int = LIMIT) -> Reading:
         """At most ``limit`` bytes that were logged after ``mark``. Raises Unavailable if the log cannot be read."""
 
     @abstractmethod
@@ -79,29 +100,28 @@ class FileLog(LogSource):
             )
         return list(found)
 
-    def now(self) -> dict[str, Any]:
-        return {"files": [_position(path, path.stat().st_size) for path in self._current()]}
+    def now(self) -> Mark:
+        return Mark(files=tuple(_position(path, path.stat().st_size) for path in self._current()))
 
-    def since(self, mark: Mapping[str, Any], limit: int = LIMIT) -> Reading:
-        known: list[dict[str, Any]] = list(mark["files"])
+    def since(self, mark: Mark, limit: int = LIMIT) -> Reading:
         texts: list[str] = []
-        files: list[dict[str, Any]] = []
+        files: list[Position] = []
         gaps: list[str] = []
         claimed: set[str] = set()
         left = limit
         try:
             current = self._current()
             todo: list[tuple[Path, int]] = []
-            for position in known:
+            for position in mark.files:
                 home = _find(position, current)
                 if home is None:
-                    if position["offset"] or position["head_length"]:
-                        gaps.append(f"{position['path']} was rotated away; its last lines could not be read")
+                    if position.offset or position.head_length:
+                        gaps.append(f"{position.path} was rotated away; its last lines could not be read")
                     continue
                 claimed.add(str(home))
-                todo.append((home, position["offset"]))
+                todo.append((home, position.offset))
                 if home not in current:  # rotated: what was rotated after it was never seen
-                    later = [p for p in _siblings(Path(position["path"])) if _age(p) > _age(home)]
+                    later = [p for p in _siblings(Path(position.path)) if _age(p) > _age(home)]
                     todo += [(path, 0) for path in later if str(path) not in claimed and path not in current]
                     claimed.update(map(str, later))
             todo += [(path, 0) for path in current if str(path) not in claimed]
@@ -117,7 +137,7 @@ class FileLog(LogSource):
                 f"The log {error.filename} cannot be read: {error.strerror}.",
                 hint="Give the deploying user the right to read it, or correct the log files in the inventory.",
             ) from error
-        return Reading("".join(texts), {"files": files}, more=left <= 0, gaps=tuple(gaps))
+        return Reading("".join(texts), Mark(files=tuple(files)), more=left <= 0, gaps=tuple(gaps))
 
     def recent(self, limit: int = LIMIT) -> str:
         texts: list[str] = []
@@ -135,43 +155,37 @@ class FileLog(LogSource):
         return "".join(texts)[-limit:]
 
 
-def _position(path: Path, offset: int) -> dict[str, Any]:
+def _position(path: Path, offset: int) -> Position:
     length = min(_HEAD, offset)
     with _open(path) as file:
         head = file.read(length)
-    return {
-        "path": str(path),
-        "inode": path.stat().st_ino,
-        "offset": offset,
-        "head": hashlib.sha256(head).hexdigest(),
-        "head_length": length,
-    }
+    return Position(str(path), path.stat().st_ino, offset, hashlib.sha256(head).hexdigest(), length)
 
 
-def _find(position: Mapping[str, Any], current: Sequence[Path]) -> Optional[Path]:
+def _find(position: Position, current: Sequence[Path]) -> Optional[Path]:
     """Where the file of ``position`` is now: at its path, elsewhere under its inode, or as a rotated copy."""
-    path = Path(position["path"])
+    path = Path(position.path)
     if _same_inode(path, position) and _has_head(path, position):
         return path
     places = [path, *(place for place in current if place != path), *reversed(_siblings(path))]
     for place in places:
         if _same_inode(place, position) and _has_head(place, position):
             return place
-    if position["head_length"] == 0:  # nothing was in it: only its inode or its name can tell
+    if position.head_length == 0:  # nothing was in it: only its inode or its name can tell
         return path if path.is_file() else None
     return next((place for place in places if _has_head(place, position)), None)
 
 
-def _same_inode(path: Path, position: Mapping[str, Any]) -> bool:
-    return path.is_file() and path.stat().st_ino == position["inode"]
+def _same_inode(path: Path, position: Position) -> bool:
+    return path.is_file() and path.stat().st_ino == position.inode
 
 
-def _has_head(path: Path, position: Mapping[str, Any]) -> bool:
+def _has_head(path: Path, position: Position) -> bool:
     with contextlib.suppress(OSError, EOFError):
-        if _length(path) < position["offset"]:
+        if _length(path) < position.offset:
             return False
         with _open(path) as file:
-            return bool(hashlib.sha256(file.read(position["head_length"])).hexdigest() == position["head"])
+            return hashlib.sha256(file.read(position.head_length)).hexdigest() == position.head
     return False
 
 

@@ -15,9 +15,9 @@ import sys
 import time
 import zipfile
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from ..core.clock import now
 from ..core.durable import write_durably
@@ -30,12 +30,13 @@ from ..releases.journal import Journal, State
 from ..remote import archive
 from . import confidential, data_rules, metrics
 from .classify import Known
-from .confidential import NOTHING, Confidential
+from .confidential import NO_ALERT, NOTHING, Alert, Confidential
+from .data_rules import NO_DATABASE, DatabaseSpec
 from .files import LogSource
-from .rules import Rules, begin, being_watcher, changing, is_watched, load, open_alarms, save, step
+from .rules import begin, being_watcher, changing, is_watched, load, open_alarms, save, step
 from .server_log import UNKNOWN, ServerLog
-from .sources import from_spec
-from .state import Alarm, Ended, WatchState
+from .sources import LogSpec, from_spec
+from .state import Alarm, Ended, Rules, WatchState
 from .textfile import NOWHERE, Target
 
 
@@ -43,36 +44,56 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
+@dataclass(frozen=True)
+class Config:
+    """What :func:`prepare` keeps for the steps: where each log is, by name (``api``, ``database``), the database to
+    compare, how its server logs, and where the figures for monitoring go. (Until 0.1 the webhook too.)"""
+
+    sources: dict[str, LogSpec]
+    database: DatabaseSpec = NO_DATABASE
+    server: ServerLog = UNKNOWN
+    metrics: Target = NOWHERE
+    alert: Alert = NO_ALERT
+
+    def opened(self) -> dict[str, LogSource]:
+        return {name: from_spec(spec) for name, spec in self.sources.items()}
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a webhook gets: the same keys as the notifications of the deploy itself."""
+
+    stack: str
+    release: str
+    message: str
+    alarm: Alarm
+    event: str
+
+
 _MAIN = "import sys\nfrom papdeploy.logwatch.process import main\nsys.exit(main(sys.argv[1:]))\n"
 
 
 def prepare(
     folder: Path,
-    specs: Mapping[str, Mapping[str, Any]],
+    specs: Mapping[str, LogSpec],
     *,
     hours: float,
     interval_s: float,
     rules: Rules,
     timer: bool = False,
     redactor: Optional[Redactor] = None,
-    database: Optional[Mapping[str, Any]] = None,
+    database: DatabaseSpec = NO_DATABASE,
     server: ServerLog = UNKNOWN,
     target: Target = NOWHERE,
 ) -> WatchState:
-    """Take the marks and the baseline, before the new version starts. ``specs`` says by name (``api``, ``database``)
-    where each log is; ``database`` is what :func:`.data_rules.spec_of` returned, ``server`` how the server logs,
-    ``target`` where the figures for monitoring go."""
-    sources = {name: from_spec(spec) for name, spec in specs.items()}
+    """Take the marks and the baseline, before the new version starts."""
+    config = Config(dict(specs), database, server, target)
     limits = {"hours": hours, "interval_s": interval_s}
     known = Known(server)
-    state = begin(folder.name, sources, **limits, rules=rules, at=now(), timer=timer, redactor=redactor, known=known)
-    config = {
-        "sources": {name: dict(spec) for name, spec in specs.items()},
-        "database": dict(database or {}),
-        "server": as_object(server),
-        "metrics": as_object(target),
-    }
-    write_durably(folder / "watch-config.json", json.dumps(config).encode())
+    state = begin(
+        folder.name, config.opened(), **limits, rules=rules, at=now(), timer=timer, redactor=redactor, known=known
+    )
+    write_durably(folder / "watch-config.json", json.dumps(as_object(config)).encode())
     save(folder, state)
     return state
 
@@ -83,7 +104,7 @@ def remark(folder: Path) -> bool:
     so when it stays that way)."""
     if load(folder) is None:
         return False
-    sources = _sources(folder)
+    sources = configured(folder).opened()
     with changing(folder):
         try:
             marks = {name: source.now() for name, source in sources.items()}
@@ -95,7 +116,7 @@ def remark(folder: Path) -> bool:
 
 def look(folder: Path, redactor: Optional[Redactor] = None) -> WatchState:
     """Read once what was logged since the activation; starts so far were caused by the activation itself."""
-    sources = _sources(folder)
+    sources = configured(folder).opened()
     with changing(folder):
         state, known = _loaded(folder), _known(folder)
         for _ in range(2):  # once more for a record that still grew
@@ -108,7 +129,7 @@ def first(
     folder: Path, *, seconds: float, poll_s: float = 1.0, redactor: Optional[Redactor] = None, password: str = ""
 ) -> WatchState:
     """The first minute, within the deploy: step until ``seconds`` are over or an alarm is raised; the state then."""
-    sources = _sources(folder)
+    sources = configured(folder).opened()
     look(folder, redactor)
     with changing(folder):
         save(folder, replace(_loaded(folder), answered=True))  # the login smoke test has passed
@@ -182,7 +203,8 @@ def run(folder: Path, known: Confidential) -> None:
 
 def one_step(folder: Path, known: Confidential) -> WatchState:
     """One step of the watch on disk: end it if a later release has taken over, else read on; send what is new."""
-    sources, redactor = _sources(folder), known.redactor()
+    config, redactor = configured(folder), known.redactor()
+    sources = config.opened()
     found = _lost(folder, known.database_password)
     with changing(folder):
         state = _loaded(folder)
@@ -194,14 +216,13 @@ def one_step(folder: Path, known: Confidential) -> WatchState:
             save(folder, state)
     if state.ended is not None:
         confidential.forget(folder)
-    _send_alarms(folder, known.alert or _configured(folder).get("alert") or {})
+    _send_alarms(folder, known.alert if known.alert.url else config.alert)
     _publish(folder, redactor)
     return state
 
 
 def _publish(folder: Path, redactor: Redactor) -> None:
-    target = read_known(Target, _configured(folder).get("metrics") or {}, "watch-config.json")
-    problem = metrics.publish(State(folder.parent.parent, redactor), target)
+    problem = metrics.publish(State(folder.parent.parent, redactor), configured(folder).metrics)
     if problem:
         print(visible(f"{now()} {problem}"), file=sys.stderr, flush=True)
 
@@ -210,7 +231,7 @@ def _lost(folder: Path, password: str) -> Optional[data_rules.Look]:
     """What the live database has lost, if it is time to look. Without the lock: a person who acknowledges waits for
     that, and this may take seconds."""
     state = _loaded(folder)
-    spec = _configured(folder).get("database") or {}
+    spec = configured(folder).database
     return data_rules.look(folder, state, spec, password, now()) if state.ended is None else None
 
 
@@ -225,73 +246,67 @@ def end(folder: Path, why: str) -> None:
 
 def overtaken(journal: Journal) -> str:
     """Why this release is no longer the one in force, or nothing: it was rolled back, or a later one was activated."""
-    ended = journal.end()
-    if ended and ended["event"] != "finished":
-        return f"the release was {ended['event'].replace('_', ' ')}"
+    ended = journal.ended()
+    if ended and ended.event != "finished":
+        return f"the release was {ended.event.replace('_', ' ')}"
     for later in State(journal.folder.parent.parent).later_than(journal):
-        if any(entry["phase"] in ("activate", "rollback") and entry["event"] == "begin" for entry in later.entries()):
+        if any(entry.phase in ("activate", "rollback") and entry.event == "begin" for entry in later.records()):
             return f"release {later.release} took over"
     return ""
 
 
-def _send_alarms(folder: Path, alert: Mapping[str, Any]) -> None:
+def _send_alarms(folder: Path, alert: Alert) -> None:
     """Tell the webhook of each alarm once; what could not be told is tried again at the next step."""
-    if not alert.get("url"):
+    if not alert.url:
         return
     state = _loaded(folder)
     for number, alarm in enumerate(state.alarms):
         if alarm.told or alarm.acknowledged:
             continue
         try:
-            post(alert, message(str(alert.get("stack", "")), state.release, alarm))
-            told: dict[str, Any] = {"told": now()}
+            post(alert, message(alert.stack, state.release, alarm))
+            told = replace(alarm, told=now())
         except PapError as error:
-            told = {"not_told": f"{now()}: {error.message}"}
+            told = replace(alarm, not_told=f"{now()}: {error.message}")
         with changing(folder):
             state = _loaded(folder)
             alarms = list(state.alarms)
-            alarms[number] = replace(alarms[number], **told)
+            alarms[number] = replace(told, acknowledged=alarms[number].acknowledged)
             save(folder, replace(state, alarms=tuple(alarms)))
 
 
-def message(stack: str, release: str, alarm: Alarm) -> dict[str, Any]:
-    """What a webhook gets: the same keys as the notifications of the deploy itself."""
+def message(stack: str, release: str, alarm: Alarm) -> Message:
     text = visible(f"{stack}: alarm after release {release}: {alarm.why}")
-    return {"event": "alarm", "stack": stack, "release": release, "message": text, "alarm": alarm.as_json()}
+    return Message(stack, release, text, alarm, event="alarm")
 
 
-def post(alert: Mapping[str, Any], body: Mapping[str, Any]) -> None:
-    """Tell the webhook ``{"url", "format", "headers"}``. Raises Unavailable if it was not taken."""
-    headers = alert.get("headers") or {}
-    webhook.post(str(alert["url"]), body, form=str(alert.get("format") or "json"), headers=headers)
+def post(alert: Alert, body: Message) -> None:
+    """Tell the webhook. Raises Unavailable if it was not taken."""
+    headers = {name: str(value) for name, value in alert.headers.items()}
+    webhook.post(alert.url, as_object(body), form=alert.format or "json", headers=headers)
 
 
-def _configured(folder: Path) -> dict[str, Any]:
-    """What :func:`prepare` kept. (Until 0.1 the webhook too.)"""
+def configured(folder: Path) -> Config:
+    """What :func:`prepare` kept. Raises Refused if there is nothing."""
     try:
-        config: dict[str, Any] = json.loads((folder / "watch-config.json").read_text(encoding="utf-8"))
+        config = json.loads((folder / "watch-config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Refused("No watch was prepared for this release.") from None
-    return config
-
-
-def _sources(folder: Path) -> dict[str, LogSource]:
-    return {name: from_spec(spec) for name, spec in _configured(folder)["sources"].items()}
+    return read_known(Config, config, "watch-config.json")
 
 
 def _known(folder: Path) -> Known:
     """How the server logs, and when this release had its fence up: sessions that it ended are no trouble."""
-    server = read_known(ServerLog, _configured(folder).get("server") or {}, "watch-config.json")
     fences: list[tuple[str, str]] = []
     begun = ""
-    for entry in Journal(folder).entries():
-        phase = entry["phase"].rpartition(".")[2]
-        if entry["event"] == "begin" and phase == "fence":
-            begun = entry["at"]
-        elif entry["event"] == "begin" and phase == "activate" and begun:
-            fences.append((begun, entry["at"]))
+    for entry in Journal(folder).records():
+        phase = entry.phase.rpartition(".")[2]
+        if entry.event == "begin" and phase == "fence":
+            begun = entry.at
+        elif entry.event == "begin" and phase == "activate" and begun:
+            fences.append((begun, entry.at))
             begun = ""
-    return Known(server, (*fences, (begun, now())) if begun else tuple(fences))
+    return Known(configured(folder).server, (*fences, (begun, now())) if begun else tuple(fences))
 
 
 def _loaded(folder: Path) -> WatchState:

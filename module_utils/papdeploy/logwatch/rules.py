@@ -12,10 +12,10 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from ..core.clock import now, seconds_between
 from ..core.durable import write_durably
@@ -29,26 +29,13 @@ from .classify import NOTHING_KNOWN, Finding, Known, Scan, merge, scan, totals
 from .files import LogSource
 from .kinds import KINDS
 from .records import Seen
-from .state import Acknowledged, Alarm, Blind, Ended, Gap, Status, Usual, WatchState
+from .state import Acknowledged, Alarm, Blind, Counted, Ended, Gap, Point, Rules, Status, Usual, WatchState
 
 # One of these, about something that was not complained of before, is caused by the deploy.
 AT_ONCE = ("missing_column", "missing_table", "missing_function", "missing_object", "permission", "crash")
 _BASELINE_BYTES = 4 << 20
 _PIECES = 16
 _POINTS = 720  # of the plot
-
-
-@dataclass(frozen=True)
-class Rules:
-    """When to raise an alarm. Kinds of ``AT_ONCE`` do so at their first record, if the logs before had none about the
-    same; others when there are at least ``min_count`` and more than ``factor`` times the rate before (per request where
-    requests are logged, else per second), within the last ``window_s`` or since the start."""
-
-    min_count: int = 5
-    factor: float = 3.0
-    window_s: float = 900.0
-    restarts: int = 0
-    blind_s: float = 180.0
 
 
 def begin(
@@ -85,7 +72,7 @@ def begin(
         interval_s=interval_s,
         timer=timer,
         bucket_s=max(60.0, hours * 3600 / _POINTS),
-        rules=asdict(rules),
+        rules=rules,
         labels={name: source.label for name, source in sources.items()},
         marks=marks,
         carry=dict.fromkeys(sources, ""),
@@ -188,21 +175,20 @@ def _read(
     return state, whole, None
 
 
-def _plot(state: WatchState, at: str, name: str, found: Scan) -> tuple[dict[str, Any], ...]:
+def _plot(state: WatchState, at: str, name: str, found: Scan) -> tuple[Point, ...]:
     """Counts by time and source: for the plot, and for the rate of the last minutes."""
     if not found.records:
         return state.series
     number = int(seconds_between(state.started, at) // state.bucket_s)
     bucket = later(state.started, number * state.bucket_s)
-    before, point = state.series, dict[str, Any]({"at": bucket})
-    if before and before[-1]["at"] == bucket:
-        before, point = before[:-1], before[-1]
-    counted = point.get(name) or {"requests": 0, "kinds": {}}
-    kinds = dict(counted["kinds"])
+    before, logs = state.series, dict[str, Counted]()
+    if before and before[-1].at == bucket:
+        before, logs = before[:-1], before[-1].logs
+    counted = logs.get(name, Counted(0, {}))
+    kinds = dict(counted.kinds)
     for kind, count in totals(found.findings.values()).items():
         kinds[kind] = kinds.get(kind, 0) + count
-    counted = {"requests": counted["requests"] + found.requests, "kinds": kinds}
-    return (*before, {**point, name: counted})
+    return (*before, Point(bucket, {**logs, name: Counted(counted.requests + found.requests, kinds)}))
 
 
 def open_alarms(state: WatchState) -> list[Alarm]:
@@ -223,7 +209,7 @@ def acknowledge(state: WatchState, who: str, reason: str, at: str) -> WatchState
 
 
 def _judge(state: WatchState, at: str) -> Iterator[Alarm]:
-    rules = rules_of(state.rules)
+    rules = state.rules
     known = {subject for usual in state.baseline.values() for subject in usual.subjects}
     for finding in state.findings:
         if finding.kind in AT_ONCE and f"{finding.kind}|{finding.subject}" not in known:
@@ -256,9 +242,9 @@ def _judge_rate(state: WatchState, rules: Rules, newest: Finding, at: str) -> It
     elapsed = max(seconds_between(state.started, at), 1.0)
     recent_from = later(at, -rules.window_s)
     for span_s, since in ((elapsed, ""), (min(elapsed, rules.window_s), recent_from)):
-        points = [point[source] for point in state.series if source in point and point["at"] >= since]
-        count = sum(point["kinds"].get(kind, 0) for point in points)
-        requests = sum(point["requests"] for point in points)
+        told = [point.logs[source] for point in state.series if source in point.logs and point.at >= since]
+        count = sum(counted.kinds.get(kind, 0) for counted in told)
+        requests = sum(counted.requests for counted in told)
         if before.requests and requests:
             share = requests / before.requests
             rate = f"{count} in {plural(requests, 'request')}; before: {usual} in {before.requests}"
@@ -279,12 +265,6 @@ def _alarm(at: str, finding: Finding, count: int, why: str) -> Alarm:
 
 def _count(state: WatchState, kind: str, source: str) -> int:
     return sum(f.count for f in state.findings if (f.kind, f.source) == (kind, source))
-
-
-def rules_of(given: Mapping[str, Any]) -> Rules:
-    """The rules of a state; unknown ones (of another version) are passed over."""
-    names = {field.name for field in fields(Rules)}
-    return Rules(**{key: value for key, value in given.items() if key in names})
 
 
 def later(at: str, seconds: float) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ..databases.psql import Database, bind
 from .server_log import ServerLog
 
@@ -15,24 +17,37 @@ SELECT
   has_function_privilege('pg_current_logfile()', 'EXECUTE') AS may_name_file"""
 
 
+@dataclass(frozen=True)
+class _Settings:
+    log_line_prefix: str
+    log_destination: str
+    lc_messages: str
+    log_min_messages: str
+    log_min_error_statement: str
+    logging_collector: str
+
+
+@dataclass(frozen=True)
+class _Answer:
+    settings: _Settings
+    databases: int
+    may_name_file: bool
+
+
 def ask(database: Database) -> ServerLog:
     """How the server of ``database`` logs. Raises Unavailable if it does not answer."""
     name = database.conninfo.dbname
-    row = database.rows(bind(_QUERY, name, f"{name}__"))[0]
-    settings = row["settings"]
+    (answer,) = database.records(_Answer, bind(_QUERY, name, f"{name}__"))
+    settings = answer.settings
     return ServerLog(
-        prefix=settings["log_line_prefix"],
-        destination=settings["log_destination"],
-        language=settings["lc_messages"],
-        min_messages=settings["log_min_messages"],
-        min_error_statement=settings["log_min_error_statement"],
-        collector=settings["logging_collector"] == "on",
-        file=_file(database) if row["may_name_file"] else "",
+        prefix=settings.log_line_prefix,
+        destination=settings.log_destination,
+        language=settings.lc_messages,
+        min_messages=settings.log_min_messages,
+        min_error_statement=settings.log_min_error_statement,
+        collector=settings.logging_collector == "on",
+        # Where the server writes its log; nothing if that is not a file of its own.
+        file=(database.scalar("SELECT pg_current_logfile()") or "") if answer.may_name_file else "",
         database=name,
-        databases=row["databases"],
+        databases=answer.databases,
     )
-
-
-def _file(database: Database) -> str:
-    """Where the server writes its log; nothing if that is not a file of its own."""
-    return database.rows("SELECT pg_current_logfile() AS file")[0]["file"] or ""

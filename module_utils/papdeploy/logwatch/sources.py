@@ -4,17 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Optional, Union
 
 from ..core.errors import Unavailable
+from ..core.records import recorded
 from ..core.text import size
 from ..sites.host import HostSite, Site
-from .files import LIMIT, FileLog, LogSource, Reading
+from .files import LIMIT, FileLog, LogSource, Mark, Reading
 
 _FORMAT = "%Y-%m-%dT%H:%M:%S.000000000Z"
+
+
+@dataclass(frozen=True)
+class LogSpec:
+    """Where a log is: files (paths or patterns), the journal of a systemd unit, or the output of a container."""
+
+    files: tuple[str, ...] = ()
+    unit: str = ""
+    container: str = ""
+
+
+@dataclass(frozen=True)
+class _JournalEntry:
+    """What ``journalctl --output=json`` says of an entry (systemd.journal-fields). A message that is not UTF-8 comes as
+    a list of bytes."""
+
+    message: Optional[Union[str, tuple[int, ...]]] = None
+    cursor: str = ""
+
+    @property
+    def text(self) -> str:
+        message = self.message or ""
+        return (message if isinstance(message, str) else bytes(message).decode("utf-8", "replace")) + "\n"
 
 
 @dataclass(frozen=True)
@@ -31,37 +54,38 @@ class JournalLog(LogSource):
     def _argv(self, *options: str) -> list[str]:
         return ["journalctl", "--no-pager", "--quiet", "--output=json", f"--unit={self.unit}", *options]
 
-    def now(self) -> dict[str, Any]:
+    def now(self) -> Mark:
         last = self.site.run(self._argv("--lines=1")).text.splitlines()
-        return {"cursor": json.loads(last[-1])["__CURSOR"] if last else ""}
+        return Mark(cursor=_entry(last[-1]).cursor if last else "")
 
-    def since(self, mark: Mapping[str, Any], limit: int = LIMIT) -> Reading:
-        after = [f"--after-cursor={mark['cursor']}"] if mark["cursor"] else []
-        cursor, size, texts = mark["cursor"], 0, []
+    def since(self, mark: Mark, limit: int = LIMIT) -> Reading:
+        after = [f"--after-cursor={mark.cursor}"] if mark.cursor else []
+        cursor, size, texts = mark.cursor, 0, []
         with self.site.popen(self._argv(*after)) as process:
             for raw in iter(process.stdout.readline, b""):
-                entry = json.loads(raw)
-                texts.append(_message(entry))
-                cursor = entry["__CURSOR"]
+                entry = _entry(raw)
+                texts.append(entry.text)
+                cursor = entry.cursor
                 size += len(raw)
                 if size >= limit:
-                    return Reading("".join(texts), {"cursor": cursor}, more=True)
+                    return Reading("".join(texts), Mark(cursor=cursor), more=True)
             if process.wait(60) != 0:
                 raise Unavailable(
                     f"The journal of {self.unit} cannot be read: {process.errors().strip()[-300:]}",
                     hint="Give the deploying user the group systemd-journal.",
                 )
-        return Reading("".join(texts), {"cursor": cursor})
+        return Reading("".join(texts), Mark(cursor=cursor))
 
     def recent(self, limit: int = LIMIT) -> str:
         output = self.site.run(self._argv(f"--lines={max(1, limit // 512)}")).text
-        return "".join(_message(json.loads(line)) for line in output.splitlines())
+        return "".join(_entry(line).text for line in output.splitlines())
 
 
-def _message(entry: Mapping[str, Any]) -> str:
-    message = entry.get("MESSAGE") or ""
-    # A message that is not UTF-8 comes as a list of bytes.
-    return (bytes(message).decode("utf-8", "replace") if isinstance(message, list) else str(message)) + "\n"
+_FIELDS = {"MESSAGE": "message", "__CURSOR": "cursor"}
+
+
+def _entry(line: Union[str, bytes]) -> _JournalEntry:
+    return recorded(_JournalEntry, {_FIELDS.get(name, name): value for name, value in json.loads(line).items()})
 
 
 @dataclass(frozen=True)
@@ -93,31 +117,31 @@ class ContainerLog(LogSource):
                     return lines, True
         return lines, False
 
-    def now(self) -> dict[str, Any]:
+    def now(self) -> Mark:
         lines, _ = self._lines(LIMIT, tail=1)
-        return {"after": lines[-1][0] if lines else datetime.now(timezone.utc).strftime(_FORMAT)}
+        return Mark(after=lines[-1][0] if lines else datetime.now(timezone.utc).strftime(_FORMAT))
 
-    def since(self, mark: Mapping[str, Any], limit: int = LIMIT) -> Reading:
-        after = str(mark["after"])
+    def since(self, mark: Mark, limit: int = LIMIT) -> Reading:
+        after = mark.after
         # The engine takes whole seconds exactly; what it gives again is passed over by its time.
         second = int(datetime.fromisoformat(after[:19] + "+00:00").timestamp())
         lines, more = self._lines(limit, since=second)
         fresh = [(at, text) for at, text in lines if at > after]
         if more and not fresh:
             raise Unavailable(f"{self.label} has more than {size(limit)} within one second.", hint="Raise the limit.")
-        return Reading("".join(text + "\n" for _, text in fresh), {"after": fresh[-1][0] if fresh else after}, more)
+        return Reading("".join(text + "\n" for _, text in fresh), Mark(after=fresh[-1][0] if fresh else after), more)
 
     def recent(self, limit: int = LIMIT) -> str:
         lines, _ = self._lines(LIMIT, tail=max(1, limit // 256))
         return "".join(text + "\n" for _, text in lines)[-limit:]
 
 
-def from_spec(spec: Mapping[str, Any]) -> LogSource:
-    """A source from plain data: ``{"files": […]}``, ``{"unit": "…"}`` or ``{"container": "…"}``."""
-    if spec.get("files"):
-        return FileLog(tuple(spec["files"]))
-    if spec.get("unit"):
-        return JournalLog(str(spec["unit"]))
-    if spec.get("container"):
-        return ContainerLog(str(spec["container"]))
+def from_spec(spec: LogSpec) -> LogSource:
+    """The source that a spec names."""
+    if spec.files:
+        return FileLog(spec.files)
+    if spec.unit:
+        return JournalLog(spec.unit)
+    if spec.container:
+        return ContainerLog(spec.container)
     raise Unavailable("No log is known to watch.", hint="Name log files, a systemd unit or a container.")

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from ..core.records import as_object, plain, read_known
+from ..core.records import as_object, plain, read_known, recorded
 from .blindness import Blindness
 from .classify import Finding
+from .files import Mark
 from .records import Seen
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When to raise an alarm. Kinds of ``rules.AT_ONCE`` do so at their first record, if the logs before had none about
+    the same; others when there are at least ``min_count`` and more than ``factor`` times the rate before (per request
+    where requests are logged, else per second), within the last ``window_s`` or since the start."""
+
+    min_count: int = 5
+    factor: float = 3.0
+    window_s: float = 900.0
+    restarts: int = 0
+    blind_s: float = 180.0
 
 
 @dataclass(frozen=True)
@@ -34,8 +47,21 @@ class Alarm:
     told: Optional[str] = None
     not_told: Optional[str] = None
 
-    def as_json(self) -> dict[str, Any]:
-        return as_object(self)
+
+@dataclass(frozen=True)
+class Counted:
+    """What one log told within one moment."""
+
+    requests: int
+    kinds: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Point:
+    """What each log told since ``at``, as long as a bucket."""
+
+    at: str
+    logs: dict[str, Counted]
 
 
 @dataclass(frozen=True)
@@ -78,6 +104,15 @@ class DataSeen:
 
 
 @dataclass(frozen=True)
+class _Series:
+    series: tuple[dict[str, Any], ...] = ()
+
+
+def _nested(at: str, **logs: object) -> Any:
+    return {"at": at, "logs": logs}
+
+
+@dataclass(frozen=True)
 class WatchState:
     """``marks``: how far each log was read; ``carry``: its unfinished end; ``series``: by moment, what each log told.
     With ``timer`` a service manager runs the steps, else a process of its own. ``elsewhere``: errors of other databases
@@ -89,9 +124,9 @@ class WatchState:
     until: str
     interval_s: float
     bucket_s: float
-    rules: dict[str, Any]
+    rules: Rules
     labels: dict[str, str]
-    marks: dict[str, Any]
+    marks: dict[str, Mark]
     carry: dict[str, str]
     baseline: dict[str, Usual]
     expected_restarts: dict[str, int]
@@ -100,7 +135,7 @@ class WatchState:
     requests: int
     records: int
     findings: tuple[Finding, ...]
-    series: tuple[dict[str, Any], ...]
+    series: tuple[Point, ...]
     alarms: tuple[Alarm, ...]
     blind: dict[str, Blind]
     gaps: tuple[Gap, ...]
@@ -113,11 +148,18 @@ class WatchState:
     unseen: tuple[Blindness, ...] = ()
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> WatchState:
-        return read_known(cls, value, "watch.json")
+    def from_json(cls, value: Any) -> WatchState:
+        """The inverse of :meth:`as_json`. In JSON a point has its logs beside its time."""
+        series = [_nested(**point) for point in recorded(_Series, value).series]
+        return read_known(cls, {**value, "series": series}, "watch.json")
 
     def as_json(self) -> dict[str, Any]:
-        return as_object(self)
+        return {**as_object(self), "series": [{"at": point.at, **plain(point.logs)} for point in self.series]}
+
+
+_SHOWN = (
+    "started", "until", "heartbeat", "ended", "blind", "unseen", "elsewhere", "gaps", "requests", "records",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -134,25 +176,8 @@ class Status:
     watch: Optional[WatchState] = None
 
     def as_json(self) -> dict[str, Any]:
-        found: dict[str, Any] = {
-            "state": self.state,
-            "ok": self.ok,
-            "summary": self.summary,
-            "alarms": plain(self.alarms),
-        }
+        found = {"state": self.state, "ok": self.ok, "summary": self.summary, "alarms": plain(self.alarms)}
         if self.watch is None:
             return found
-        names = (
-            "started",
-            "until",
-            "heartbeat",
-            "ended",
-            "blind",
-            "unseen",
-            "elsewhere",
-            "gaps",
-            "requests",
-            "records",
-        )
-        shown = {name: plain(getattr(self.watch, name)) for name in names}
+        shown = {name: plain(getattr(self.watch, name)) for name in _SHOWN}
         return {**found, "dead": self.dead, "counts": self.counts, **shown}

@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..app.stack import Stack
 from ..core.clock import now
 from ..core.errors import PapError, Refused
+from ..core.records import plain, read_known
 from ..core.text import plural
 from ..logwatch import confidential, data_rules, process, rules, server_settings
 from ..logwatch.classify import totals
 from ..logwatch.confidential import Confidential
 from ..logwatch.kinds import KINDS
-from ..logwatch.state import Alarm
+from ..logwatch.sources import LogSpec
+from ..logwatch.state import Alarm, Rules
 from ..logwatch.textfile import Target
 from ..releases.journal import Journal, State
 
@@ -40,24 +42,24 @@ class Options:
     rules: Mapping[str, Any] = field(default_factory=dict)
 
 
-def sources(stack: Stack) -> dict[str, dict[str, Any]]:
+def sources(stack: Stack) -> dict[str, LogSpec]:
     """Where the logs of this stack are, by name: the API's (one for each container) and the database's."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, LogSpec] = {}
     for number, name in enumerate(getattr(stack.api, "names", ())):
-        found["api" if number == 0 else f"api {name}"] = {"container": name}
+        found["api" if number == 0 else f"api {name}"] = LogSpec(container=name)
     found.update(_listed("api", getattr(stack.api, "log_files", ())))
     container = getattr(stack.database.site, "name", "")
     if container:
-        found["database"] = {"container": container}
+        found["database"] = LogSpec(container=container)
     found.update(_listed("database", stack.database_logs))
     return found
 
 
-def _listed(name: str, entries: Any) -> dict[str, dict[str, Any]]:
+def _listed(name: str, entries: Sequence[str]) -> dict[str, LogSpec]:
     """Log files, or ``journal:UNIT`` for the journal of a systemd unit."""
     units = [entry[len(UNIT) :] for entry in entries if entry.startswith(UNIT)]
-    files = [entry for entry in entries if not entry.startswith(UNIT)]
-    return {**({name: {"unit": units[0]}} if units else {}), **({name: {"files": files}} if files else {})}
+    files = tuple(entry for entry in entries if not entry.startswith(UNIT))
+    return {name: LogSpec(files=files)} if files else {name: LogSpec(unit=units[0])} if units else {}
 
 
 def prepare(stack: Stack, release: str, options: Options) -> dict[str, Any]:
@@ -72,7 +74,7 @@ def prepare(stack: Stack, release: str, options: Options) -> dict[str, Any]:
             specs,
             hours=options.hours,
             interval_s=options.interval_s,
-            rules=rules.rules_of(options.rules),
+            rules=read_known(Rules, dict(options.rules), "watch_rules"),
             timer=options.timer,
             redactor=stack.redactor,
             database=data_rules.spec_of(stack.database, stack.may_delete, stack.environment),
@@ -220,7 +222,7 @@ def _alarm(stack: Stack, alarms: list[Alarm]) -> WatchAlarm:
     return WatchAlarm(
         f"{what.format(stack.label)}: {first.why}{more}.",
         hint="It is in the report, with the samples of the logs.",
-        alarms=[alarm.as_json() for alarm in alarms],
+        alarms=plain(alarms),
         lines=[alarm.sample for alarm in alarms[:5]],
     )
 

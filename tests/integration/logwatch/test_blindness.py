@@ -18,7 +18,8 @@ from papdeploy.app.stack import Stack
 from papdeploy.core.errors import Refused
 from papdeploy.logwatch.blindness import Blindness
 from papdeploy.logwatch.files import FileLog
-from papdeploy.logwatch.rules import Rules, begin, step, told
+from papdeploy.logwatch.rules import begin, step, told
+from papdeploy.logwatch.state import Rules
 from papdeploy.phases import watch_sight
 from support.logging_server import Logging, running
 from support.postgres_servers import free_port

@@ -14,8 +14,8 @@ from papdeploy.core.records import as_object
 from papdeploy.databases import relation_losses, write_snapshot
 from papdeploy.logwatch import data_rules, process, rules
 from papdeploy.logwatch.confidential import Confidential
-from papdeploy.logwatch.rules import Rules
-from papdeploy.logwatch.state import WatchState
+from papdeploy.logwatch.sources import LogSpec
+from papdeploy.logwatch.state import Rules, WatchState
 from papdeploy.releases.journal import State
 from support.backup import database_of, forget
 from support.waiting import wait_until
@@ -43,7 +43,12 @@ class Watched:
         log.write_text("")
         spec = data_rules.spec_of(self.database, ["declared"], "staging")
         process.prepare(
-            self.journal.folder, {"api": {"files": [str(log)]}}, hours=1, interval_s=1, rules=Rules(), database=spec
+            self.journal.folder,
+            {"api": LogSpec(files=(str(log),))},
+            hours=1,
+            interval_s=1,
+            rules=Rules(),
+            database=spec,
         )
         self.quiet()
         with self.database.session() as session:

@@ -16,6 +16,7 @@ from papdeploy.core.durable import private_folder
 from papdeploy.logwatch import metrics, process
 from papdeploy.logwatch.confidential import NOTHING
 from papdeploy.logwatch.rules import Rules
+from papdeploy.logwatch.sources import LogSpec
 from papdeploy.logwatch.textfile import Target
 from papdeploy.releases.journal import State
 from support import ROOT, backup_files, prometheus
@@ -44,7 +45,7 @@ def test_two_stacks_of_one_host_in_a_real_prometheus(scraped: Prometheus, tmp_pa
         journal = state.begin(WHO, stack=stack, environment=environment, to={"label": "pap:1.9.0"})
         state.lock.release(journal.release)
         target = Target(str(scraped.textfiles), stack, environment)
-        specs = {"api": {"files": [str(log)]}}
+        specs = {"api": LogSpec(files=(str(log),))}
         process.prepare(journal.folder, specs, hours=1, interval_s=30, rules=Rules(), target=target)
         journal.append("release", "finished", unavailable_s=5.4)
         if environment == "production":

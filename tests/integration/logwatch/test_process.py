@@ -19,10 +19,10 @@ from papdeploy.core.errors import Refused, Unavailable
 from papdeploy.core.redact import MASK
 from papdeploy.logwatch import confidential as watch_confidential
 from papdeploy.logwatch import process, rules
-from papdeploy.logwatch.confidential import Confidential
-from papdeploy.logwatch.rules import Rules
+from papdeploy.logwatch.confidential import Alert, Confidential
 from papdeploy.logwatch.server_log import ServerLog
-from papdeploy.logwatch.state import WatchState
+from papdeploy.logwatch.sources import LogSpec
+from papdeploy.logwatch.state import Rules, WatchState
 from papdeploy.releases.journal import Journal, State
 from support.waiting import wait_until
 
@@ -49,7 +49,7 @@ class Stack:
         return self.journal.folder
 
     def prepare(self, **options: Any) -> None:
-        specs = {"api": {"files": [str(self.log)]}}
+        specs = {"api": LogSpec(files=(str(self.log),))}
         process.prepare(self.folder, specs, **{"hours": 1, "interval_s": 0.2, "rules": Rules(), **options})
 
     def spawn(self, **confidential: Any) -> int:
@@ -121,7 +121,7 @@ def test_killed_at_any_instant_it_counts_every_line_once(stack: Stack) -> None:
 
 def test_what_the_fence_of_this_release_ended_and_other_databases_are_not_counted(stack: Stack) -> None:
     line = "{} [9] {} FATAL:  terminating connection due to administrator command\n"
-    specs = {"database": {"files": [str(stack.log)]}}
+    specs = {"database": LogSpec(files=(str(stack.log),))}
     server = ServerLog("%m [%p] %d ", database="app", databases=1)
     process.prepare(stack.folder, specs, hours=1, interval_s=1, rules=Rules(), server=server)
     fence = stack.journal.append("fence", "begin")["at"]
@@ -155,7 +155,7 @@ def test_an_alarm_reaches_the_webhook_once_and_is_tried_until_it_is_taken(stack:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         url = f"http://127.0.0.1:{server.server_port}/hook"
-        alert = {"url": url, "stack": "pap (staging)", "headers": {"Authorization": "Bearer abc"}}
+        alert = Alert(url, headers={"Authorization": "Bearer abc"}, stack="pap (staging)")
         stack.prepare()
         stack.spawn(alert=alert)
         stack.write(COLUMN + OK)
@@ -176,7 +176,7 @@ def test_an_alarm_reaches_the_webhook_once_and_is_tried_until_it_is_taken(stack:
 
 def test_a_webhook_that_does_not_answer_does_not_stop_the_watch(stack: Stack) -> None:
     stack.prepare()
-    stack.spawn(alert={"url": "http://127.0.0.1:9/", "stack": "pap"})
+    stack.spawn(alert=Alert("http://127.0.0.1:9/", stack="pap"))
     stack.write(COLUMN + OK)
     wait_until(lambda: any(alarm.not_told for alarm in stack.load().alarms), seconds=30)
     steps = stack.load().steps
@@ -254,7 +254,7 @@ def test_it_masks_what_only_the_deploy_knew_and_keeps_none_of_it(stack: Stack, t
         )
     )
     env.chmod(0o600)
-    known: dict[str, Any] = {"secrets": [SECRETS["smoke"]], "places": {"files": [str(env)]}}
+    known: dict[str, Any] = {"secrets": [SECRETS["smoke"]], "places": {"files": (str(env),)}}
     spellings: list[Callable[[str], str]] = [str, quote, quote_plus, lambda s: json.dumps(s)[1:-1], html.escape, repr]
 
     def log(number: int) -> None:
@@ -284,7 +284,7 @@ def test_it_masks_what_only_the_deploy_knew_and_keeps_none_of_it(stack: Stack, t
 
 def test_a_timer_has_them_from_a_private_file_while_it_runs(stack: Stack) -> None:
     stack.prepare(timer=True)
-    watch_confidential.keep(stack.folder, Confidential(secrets=["smoke-only"]))
+    watch_confidential.keep(stack.folder, Confidential(secrets=("smoke-only",)))
     (private,) = stack.folder.glob("watch-conf*l.json")
     assert private.stat().st_mode & 0o777 == 0o600
     stack.write(COLUMN.replace("does", "smoke-only does") * 2 + OK)

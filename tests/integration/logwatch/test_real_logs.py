@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 from papdeploy.logwatch.files import FileLog
-from papdeploy.logwatch.rules import Rules, begin, step
+from papdeploy.logwatch.rules import begin, step
+from papdeploy.logwatch.state import Rules
 from support.postgres_servers import Server, free_port, start_server, stop_server
 
 pytestmark = pytest.mark.every_version

@@ -9,7 +9,8 @@ from pathlib import Path
 from integration.playbooks.test_report_roles import Hook, Place, place, role, webhook
 from integration.report.test_history import WHO, release
 from papdeploy.logwatch import process, rules
-from papdeploy.logwatch.rules import Rules
+from papdeploy.logwatch.sources import LogSpec
+from papdeploy.logwatch.state import Rules
 from papdeploy.releases.journal import Journal
 
 __all__ = ["place", "webhook"]
@@ -29,7 +30,7 @@ def hostile_release(place: Place) -> tuple[Journal, str, Path]:
     journal.append("release", "finished", seconds=1.0)
     log = place.folder / "api.log"
     log.write_text("")
-    process.prepare(journal.folder, {"api": {"files": [str(log)]}}, hours=1, interval_s=60, rules=Rules())
+    process.prepare(journal.folder, {"api": LogSpec(files=(str(log),))}, hours=1, interval_s=60, rules=Rules())
     log.write_text(
         f'ERROR:    relation "\x1b[2Kto\x07kens\u202e {{{{ 4321 * 4321 }}}}\r{FORGED}" does not exist\nINFO: x\nINFO: y\n'
     )

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from papdeploy.core.errors import Unavailable
-from papdeploy.logwatch.files import FileLog, Reading
-from papdeploy.logwatch.sources import JournalLog, from_spec
+from papdeploy.logwatch.files import FileLog, Mark, Reading
+from papdeploy.logwatch.sources import JournalLog, LogSpec, from_spec
 
 
 class Log:
@@ -180,7 +180,7 @@ def test_a_log_that_is_not_there_is_an_error_and_not_silence(tmp_path: Path, log
     with pytest.raises(Unavailable):
         log.source.since(log.mark)
     with pytest.raises(Unavailable):
-        from_spec({"name": "api"})
+        from_spec(LogSpec())
 
 
 def test_recent_gives_the_end_and_reaches_into_the_rotated_file(log: Log) -> None:
@@ -214,10 +214,10 @@ def test_the_journal_of_a_unit_is_read_by_cursors(tmp_path: Path, monkeypatch: p
     def logged(*messages: object) -> None:
         entries.write_text(json.dumps([{"__CURSOR": f"c{n:03d}", "MESSAGE": m} for n, m in enumerate(messages)]))
 
-    source = from_spec({"unit": "pap-api.service"})
+    source = from_spec(LogSpec(unit="pap-api.service"))
     assert isinstance(source, JournalLog)
     logged()
-    assert source.now() == {"cursor": ""}
+    assert source.now() == Mark()
     logged("old", "older")
     mark = source.now()
     assert source.recent() == "old\nolder\n"

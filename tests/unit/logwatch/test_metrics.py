@@ -15,6 +15,7 @@ from papdeploy.core.durable import private_folder
 from papdeploy.core.redact import Redactor
 from papdeploy.logwatch import metrics, process, rules, textfile
 from papdeploy.logwatch.rules import Rules
+from papdeploy.logwatch.sources import LogSpec
 from papdeploy.logwatch.state import Ended
 from papdeploy.logwatch.textfile import Sample, Target
 from papdeploy.phases import retention
@@ -43,7 +44,7 @@ def release(state: State, end: str = "finished", **ended: object) -> Journal:
 
 def watch(journal: Journal, log: Path) -> None:
     log.write_text('INFO:     127.0.0.1:1 - "GET /policies/ HTTP/1.1" 200 OK\n')
-    process.prepare(journal.folder, {"api": {"files": [str(log)]}}, hours=1, interval_s=30, rules=Rules())
+    process.prepare(journal.folder, {"api": LogSpec(files=(str(log),))}, hours=1, interval_s=30, rules=Rules())
     with log.open("a") as file:
         file.write('INFO:     127.0.0.1:1 - "GET /policies/ HTTP/1.1" 200 OK\n' * 3)
         file.write("ERROR:    (psycopg2.errors.UndefinedColumn) column policies.x does not exist\n")

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from papdeploy.core.errors import Refused, Unavailable
+from papdeploy.logwatch import process
 from papdeploy.logwatch import rules as watch
 from papdeploy.logwatch.files import FileLog
-from papdeploy.logwatch.rules import Rules, acknowledge, begin, open_alarms, status, step
-from papdeploy.logwatch.state import Acknowledged, Alarm, Ended, WatchState
+from papdeploy.logwatch.rules import acknowledge, begin, open_alarms, status, step
+from papdeploy.logwatch.sources import LogSpec
+from papdeploy.logwatch.state import Acknowledged, Alarm, Ended, Rules, WatchState
 
 OK = 'INFO:     127.0.0.1:1 - "GET /policies/ HTTP/1.1" 200 OK\n'
 FAIL = 'INFO:     127.0.0.1:1 - "GET /policies/ HTTP/1.1" 500 Internal Server Error\n'
@@ -164,7 +166,7 @@ def test_the_plot_has_the_counts_by_time_and_source(tmp_path: Path) -> None:
     stack = Watched(tmp_path, OK)
     stack.logs(OK * 3)
     stack.logs(OK + FAIL * 2 + OK)
-    points = [(p["at"][11:16], p["api"]["requests"], p["api"]["kinds"]) for p in stack.state.series]
+    points = [(p.at[11:16], p.logs["api"].requests, p.logs["api"].kinds) for p in stack.state.series]
     assert points == [("12:01", 3, {}), ("12:02", 4, {"server_error": 2})]
 
 
@@ -231,3 +233,33 @@ class TestStatus:
             with pytest.raises(Refused), watch.being_watcher(tmp_path):
                 pass
         assert not watch.is_watched(tmp_path)
+
+
+def test_the_state_of_the_last_release_is_read_and_written_as_it_was() -> None:
+    api = {"requests": 3, "kinds": {"server_error": 2}}
+    position = {"path": "/var/log/api.log", "inode": 7, "offset": 90, "head": "e3b0", "head_length": 90}
+    kept = {
+        "release": "r1", "started": "2025-01-01T10:00:00.000Z", "until": "2025-01-02T10:00:00.000Z",
+        "interval_s": 30.0, "bucket_s": 120.0,
+        "rules": {"min_count": 9, "factor": 3.0, "window_s": 900.0, "restarts": 0, "blind_s": 180.0},
+        "labels": {"api": "/var/log/api.log", "database": "the journal of postgresql", "api two": "a container"},
+        "marks": {"api": {"files": [position]}, "database": {"cursor": "s=1"}, "api two": {"after": "2025-01-01"}},
+        "carry": {"api": "", "database": ""},
+        "baseline": {"api": {"records": 1, "requests": 1, "seconds": 60.0, "kinds": {}, "subjects": ["error|x"]}},
+        "expected_restarts": {"api": 0}, "steps": 2, "heartbeat": "2025-01-01T10:01:00.000Z", "requests": 3,
+        "records": 4, "findings": [],
+        "series": [{"at": "2025-01-01T10:00:00.000Z", "api": api, "api two": api}, {"at": "2025-01-01T10:02:00.000Z"}],
+        "alarms": [], "blind": {}, "gaps": [], "ended": None,
+    }  # fmt: skip
+    state = WatchState.from_json(kept)
+    assert state.rules == Rules(min_count=9)
+    assert state.marks["api"].files[0].offset == 90 and state.marks["database"].cursor == "s=1"
+    assert state.series[0].logs["api two"].kinds == {"server_error": 2}
+    assert state.as_json() == {**kept, "rules": {"min_count": 9}}  # a rule that has its default is left out
+
+
+def test_what_the_last_release_kept_for_the_steps_is_read(tmp_path: Path) -> None:
+    kept = {"sources": {"api": {"files": ["/a.log"]}, "database": {"unit": "pg"}}, "database": {}, "server": {}}
+    (tmp_path / "watch-config.json").write_text(json.dumps(kept))
+    opened = process.Config({"api": LogSpec(("/a.log",)), "database": LogSpec(unit="pg")})
+    assert process.configured(tmp_path) == opened
