@@ -18,7 +18,7 @@ from support.backup import database_of, fill, forget
 if TYPE_CHECKING:
     from support.postgres_servers import Server
 
-pytestmark = pytest.mark.every_version
+pytestmark = pytest.mark.every_version(sample=3)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from papdeploy.schema.checker import scope
 from papdeploy.schema.differences import name_resolution
 from papdeploy.sql import expressions, lexer
 
-pytestmark = pytest.mark.every_version
+pytestmark = pytest.mark.every_version(sample=3)
 
 BY_NAME = {m.name: m for m in MUTATIONS}
 

@@ -11,7 +11,7 @@ from papdeploy.schema import CheckOptions, ModelSet, compare, describe, drift, f
 from papdeploy.schema.catalog.rows import Catalog
 from papdeploy.schema.models.expected import finish
 
-pytestmark = pytest.mark.every_version
+pytestmark = pytest.mark.every_version(sample=3)
 
 
 class Pair(NamedTuple):
