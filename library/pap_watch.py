@@ -195,7 +195,7 @@ def main() -> None:
 
     def on_the_state(state: Any, phase: Any) -> Any:
         if given["state"] == "watcher":
-            confidential = phase.Confidential.of(given["stack"], given["alert"])
+            confidential = phase.Confidential.of(given["stack"], given["alert"], given["prometheus_token"])
             return phase.start(state, release, confidential, timer=given["timer"])
         if given["state"] == "status":
             return phase.status(state, release)

@@ -138,6 +138,10 @@ PHASE: dict[str, dict[str, dict[str, Any]]] = {
         "timer": {"type": "bool", "default": False},
         "rules": {"type": "dict", "default": {}},
         "first_s": {"type": "float", "default": 60},
+        "promql": {"type": "list", "elements": "dict", "default": []},
+        "prometheus_url": {"type": "str", "default": ""},
+        "prometheus_token": {"type": "str", "default": "", "no_log": True},
+        "promql_unmeasured": {"type": "str", "choices": ["warn", "fail"], "default": "warn"},
     },
     "finish": {
         "keep_containers": {"type": "int", "default": 1},

@@ -232,6 +232,30 @@ options:
     type: float
     default: 60
     description: Seconds of the first watch, inside the deploy. An alarm in it rolls the release back.
+  promql:
+    type: list
+    elements: dict
+    default: []
+    description: >-
+      Queries to Prometheus, each a C(query) that gives one number, with C(max) or C(min) or both. They are asked
+      before the deploy, at the end of the first minute and at each look of the watch; a number out of its bounds is
+      an alarm. Let no window of time in a query be longer than O(first_s), or it still tells of the old release.
+  prometheus_url:
+    type: str
+    default: ""
+    description: Where the target host reaches that Prometheus, for example C(http://prometheus:9090).
+  prometheus_token:
+    type: str
+    default: ""
+    description: Its bearer token, if it wants one; keep it in Ansible Vault.
+  promql_unmeasured:
+    type: str
+    choices: [warn, fail]
+    default: warn
+    description: >-
+      What to do if a query gives no number (no series, several, NaN, an error, no answer). V(warn) says it. V(fail)
+      refuses the deploy before the fence, rolls back in the first minute, and is an alarm of the watch when it lasts
+      for C(blind_s) of O(rules).
 """
 
     FINISH = r"""

@@ -57,15 +57,16 @@ class Confidential:
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     alert: Alert = NO_ALERT
     database_password: str = field(default="", repr=False)
+    prometheus_token: str = field(default="", repr=False)
 
     @classmethod
-    def of(cls, params: Mapping[str, Any], alert: Mapping[str, Any]) -> Confidential:
+    def of(cls, params: Mapping[str, Any], alert: Mapping[str, Any], token: str = "") -> Confidential:
         """For the stack that the ``stack`` option of the Ansible modules describes."""
         known = recorded(_Stack, params)
         told = recorded(Alert, {**alert, "stack": known.name})  # as every other notification has it
         places = {kind: tuple(names) for kind, names in secret_sources.places_of(params).items()}
-        secrets = tuple(secret_sources.inventory_secrets(params))
-        return cls(secrets, places, told if told.url else NO_ALERT, known.database.admin_password)
+        secrets = (*secret_sources.inventory_secrets(params), *filter(None, [token]))
+        return cls(secrets, places, told if told.url else NO_ALERT, known.database.admin_password, token)
 
     def redactor(self) -> Redactor:
         """A redactor that knows the secrets as they are now: an API's environment may change with a restart."""

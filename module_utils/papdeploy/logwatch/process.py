@@ -28,11 +28,12 @@ from ..core.visible import visible
 from ..notify import webhook
 from ..releases.journal import Journal, State
 from ..remote import archive
-from . import confidential, data_rules, metrics
+from . import confidential, data_rules, metrics, promql
 from .classify import Known
 from .confidential import NO_ALERT, NOTHING, Alert, Confidential
 from .data_rules import NO_DATABASE, DatabaseSpec
 from .files import LogSource
+from .promql import NO_GATE, Gate
 from .rules import begin, being_watcher, changing, is_watched, load, open_alarms, save, step
 from .server_log import UNKNOWN, ServerLog
 from .sources import LogSpec, from_spec
@@ -47,13 +48,15 @@ def _private(path: str, flags: int) -> int:
 @dataclass(frozen=True)
 class Config:
     """What :func:`prepare` keeps for the steps: where each log is, by name (``api``, ``database``), the database to
-    compare, how its server logs, and where the figures for monitoring go. (Until 0.1 the webhook too.)"""
+    compare, how its server logs, where the figures for monitoring go, and what Prometheus is asked. (Until 0.1 the
+    webhook too.)"""
 
     sources: dict[str, LogSpec]
     database: DatabaseSpec = NO_DATABASE
     server: ServerLog = UNKNOWN
     metrics: Target = NOWHERE
     alert: Alert = NO_ALERT
+    promql: Gate = NO_GATE
 
     def opened(self) -> dict[str, LogSource]:
         return {name: from_spec(spec) for name, spec in self.sources.items()}
@@ -85,9 +88,10 @@ def prepare(
     database: DatabaseSpec = NO_DATABASE,
     server: ServerLog = UNKNOWN,
     target: Target = NOWHERE,
+    gate: Gate = NO_GATE,
 ) -> WatchState:
     """Take the marks and the baseline, before the new version starts."""
-    config = Config(dict(specs), database, server, target)
+    config = Config(dict(specs), database, server, target, promql=gate)
     limits = {"hours": hours, "interval_s": interval_s}
     known = Known(server)
     state = begin(
@@ -126,7 +130,13 @@ def look(folder: Path, redactor: Optional[Redactor] = None) -> WatchState:
 
 
 def first(
-    folder: Path, *, seconds: float, poll_s: float = 1.0, redactor: Optional[Redactor] = None, password: str = ""
+    folder: Path,
+    *,
+    seconds: float,
+    poll_s: float = 1.0,
+    redactor: Optional[Redactor] = None,
+    password: str = "",
+    token: str = "",
 ) -> WatchState:
     """The first minute, within the deploy: step until ``seconds`` are over or an alarm is raised; the state then."""
     sources = configured(folder).opened()
@@ -142,8 +152,22 @@ def first(
             state = step(_loaded(folder), sources, now(), redactor=redactor, known=_known(folder))
             state = data_rules.judged(state, found, now()) if found else state
             save(folder, state)
-        if open_alarms(state) or left <= poll_s:
+        if open_alarms(state):
             return state
+        if left <= poll_s:  # by now Prometheus knows something of the new version
+            return _asked(folder, token, patience_s=0.0)
+
+
+def _asked(folder: Path, token: str, patience_s: float) -> WatchState:
+    """The state after Prometheus was asked. Without the lock while it answers."""
+    gate = configured(folder).promql
+    found = promql.look(folder, gate, token)
+    with changing(folder):
+        state = _loaded(folder)
+        if found and state.ended is None:
+            state = promql.judged(state, found, gate, now(), patience_s)
+            save(folder, state)
+    return state
 
 
 def spawn(folder: Path, known: Confidential = NOTHING, python: str = "") -> int:
@@ -216,6 +240,8 @@ def one_step(folder: Path, known: Confidential) -> WatchState:
             save(folder, state)
     if state.ended is not None:
         confidential.forget(folder)
+    else:
+        state = _asked(folder, known.prometheus_token, state.rules.blind_s)
     _send_alarms(folder, known.alert if known.alert.url else config.alert)
     _publish(folder, redactor)
     return state

@@ -14,13 +14,13 @@ from ..core.clock import now
 from ..core.errors import PapError, Refused
 from ..core.records import plain, read_known
 from ..core.text import plural
-from ..logwatch import confidential, data_rules, process, rules, server_settings
+from ..logwatch import confidential, data_rules, process, promql, rules, server_settings, textfile
 from ..logwatch.classify import totals
 from ..logwatch.confidential import Confidential
 from ..logwatch.kinds import KINDS
+from ..logwatch.promql import Gate, gate_of
 from ..logwatch.sources import LogSpec
 from ..logwatch.state import Alarm, Rules
-from ..logwatch.textfile import Target
 from ..releases.journal import Journal, State
 
 UNIT = "journal:"
@@ -40,6 +40,14 @@ class Options:
     first_s: float = 60.0
     timer: bool = False
     rules: Mapping[str, Any] = field(default_factory=dict)
+    promql: Sequence[Mapping[str, Any]] = ()
+    prometheus_url: str = ""
+    prometheus_token: str = field(default="", repr=False)
+    promql_unmeasured: str = "warn"
+
+    @property
+    def gate(self) -> Gate:
+        return gate_of(self.prometheus_url, self.promql, self.promql_unmeasured)
 
 
 def sources(stack: Stack) -> dict[str, LogSpec]:
@@ -64,10 +72,14 @@ def _listed(name: str, entries: Sequence[str]) -> dict[str, LogSpec]:
 
 def prepare(stack: Stack, release: str, options: Options) -> dict[str, Any]:
     """Learn what is usual in the logs, before anything changes. Raises Unavailable if a log cannot be read."""
-    specs = sources(stack)
+    specs, gate = sources(stack), options.gate
     if not specs:
         line = "no log is named (pap_api_log_files, pap_db_log_files): nothing will be watched after the deploy"
+        line += ", and Prometheus will not be asked" if gate.queries else ""
+        if gate.queries and gate.fails:
+            raise Refused(f"{line[0].upper()}{line[1:]}.", hint="Name the logs; watch_promql is a part of the watch.")
         return {"prepared": False, "pap": _pap([line], "warning")}
+    before = _asked_before(stack, gate, options.prometheus_token)
     with stack.state.working(release) as journal:
         process.prepare(
             journal.folder,
@@ -79,9 +91,27 @@ def prepare(stack: Stack, release: str, options: Options) -> dict[str, Any]:
             redactor=stack.redactor,
             database=data_rules.spec_of(stack.database, stack.may_delete, stack.environment),
             server=server_settings.ask(stack.database),
-            target=Target(stack.metrics_folder, stack.name, stack.environment),
+            target=textfile.Target(stack.metrics_folder, stack.name, stack.environment),
+            gate=gate,
         )
-    return {"prepared": True, "changed": True, "pap": _pap([])}
+        if before:
+            promql.save(journal.folder, promql.Figures(before, before))
+    lines = [f"before the deploy: {figure.sentence}" for figure in before if figure.problem or figure.outside]
+    return {"prepared": True, "changed": True, "pap": _pap(lines, "warning" if lines else "")}
+
+
+def _asked_before(stack: Stack, gate: Gate, token: str) -> tuple[promql.Figure, ...]:
+    """What Prometheus says before anything changes. Raises Refused if it says nothing where it must: after the
+    activation, that would take the release back."""
+    found = promql.ask(gate, token)
+    missing = [figure.sentence for figure in found if figure.problem]
+    if missing and gate.fails:
+        raise Refused(
+            f"What Prometheus says of {stack.label} cannot be measured: {missing[0]}.",
+            hint="Mend the query, or to deploy nevertheless: -e watch_promql_unmeasured=warn",
+            lines=missing,
+        )
+    return found
 
 
 def first(stack: Stack, release: str, options: Options) -> dict[str, Any]:
@@ -95,10 +125,11 @@ def first(stack: Stack, release: str, options: Options) -> dict[str, Any]:
                 seconds=options.first_s,
                 redactor=stack.redactor,
                 password=stack.database.conninfo.password,
+                token=options.prometheus_token,
             )
             counts = totals(state.findings)
             line = f"{options.first_s:g} s: {rules.told(state)}"
-            lines = [line, *(each.sentence for each in state.unseen)]
+            lines = [line, *(each.sentence for each in state.unseen), *promql.load(journal.folder).lines]
             done.update(findings=counts, records=state.records, requests=state.requests, lines=lines)
             alarms = rules.open_alarms(state)
             if alarms:
@@ -180,6 +211,7 @@ def status(state: State, release: str) -> dict[str, Any]:
     if found.watch:
         lines += [f"  cannot be read: {source.message}" for source in found.watch.blind.values()]
         lines += [f"  {each.sentence}" for each in found.watch.unseen]
+        lines += [f"  {line}" for line in promql.load(journal.folder).lines]
         lines += [f"  {gap.what}" for gap in found.watch.gaps[-2:]]
     lines += filter(None, [state.lock.at_work()])
     return {
@@ -218,6 +250,7 @@ def _alarm(stack: Stack, alarms: list[Alarm]) -> WatchAlarm:
     more = f" (and {len(alarms) - 1} more)" if alarms[1:] else ""
     lost = any(alarm.kind == data_rules.KIND for alarm in alarms)
     what = "The release lost data of {}" if lost else "The logs of {} are worse than before the deploy"
+    what = "Prometheus does not say of {} what it must" if alarms[0].source == promql.SOURCE else what
     first = next((alarm for alarm in alarms if alarm.kind == data_rules.KIND), alarms[0])
     return WatchAlarm(
         f"{what.format(stack.label)}: {first.why}{more}.",
