@@ -151,7 +151,8 @@ class WatchState:
     def from_json(cls, value: Any) -> WatchState:
         """The inverse of :meth:`as_json`. In JSON a point has its logs beside its time."""
         series = [_nested(**point) for point in recorded(_Series, value).series]
-        return read_known(cls, {**value, "series": series}, "watch.json")
+        whole = {**value, "series": series} if isinstance(value, dict) else value
+        return read_known(cls, whole, "watch.json")
 
     def as_json(self) -> dict[str, Any]:
         return {**as_object(self), "series": [{"at": point.at, **plain(point.logs)} for point in self.series]}
