@@ -76,7 +76,7 @@ pap:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.pap_module import options_of, run_phase, spec
+from ansible.module_utils.pap_module import options_of, run_of, run_phase, spec
 
 
 def main() -> None:
@@ -92,7 +92,7 @@ def main() -> None:
 
     def work(stack: Any, phase: Any) -> Any:
         options = options_of(module, phase.Options)
-        return phase.run(stack, given["release"], given["who"], options, check_mode=module.check_mode)
+        return phase.run(stack, given["release"], run_of(given["who"]), options, check_mode=module.check_mode)
 
     run_phase(module, "backup", work, phase="backup")
 

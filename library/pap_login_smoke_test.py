@@ -14,7 +14,7 @@ author:
   - pap-deploy authors (@pap-deploy)
 description:
   - Health within a deadline, login, an authenticated call, a wrong password refused.
-  - Declared endpoints must be no worse than before the deploy.
+  - Declared endpoints must show no regressions from before the deploy.
 extends_documentation_fragment:
   - pap_stack
 attributes:

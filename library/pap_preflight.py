@@ -111,7 +111,7 @@ pap:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.pap_module import options_of, run_phase, spec
+from ansible.module_utils.pap_module import options_of, run_of, run_phase, spec
 
 
 def main() -> None:
@@ -131,7 +131,7 @@ def main() -> None:
         return phase.run(
             stack,
             given["migrations"],
-            given["who"],
+            run_of(given["who"]),
             options_of(module, phase.Options),
             check_mode=module.check_mode,
             versions=given["versions"],

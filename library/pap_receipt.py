@@ -188,7 +188,7 @@ pap:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.pap_module import optional_stack, run_code, run_state
+from ansible.module_utils.pap_module import optional_stack, run_code, run_of, run_state
 
 ON_TARGET, ON_CONTROLLER = ["subject", "revocations", "record", "refusal"], ["key", "signature", "demand"]
 
@@ -261,7 +261,7 @@ def work(desk: Any, given: Any) -> Any:
         holds=given["demand"],
         may_differ=given["variables_may_differ"],
         reason=given["override"],
-        who=given["who"],
+        who=run_of(given["who"]),
     )
 
 

@@ -97,7 +97,8 @@ def main() -> None:
 
     def work(stack: Any, phase: Any) -> Any:
         options = options_of(module, phase.Options)
-        return phase.run(stack, given["release"], options, alone=given["alone"], encrypt=given["encrypt"])
+        encryption = phase.Encryption.of(given["encrypt"])
+        return phase.run(stack, given["release"], options, alone=given["alone"], encryption=encryption)
 
     run_phase(module, "rehearse", work)
 

@@ -136,7 +136,7 @@ pap:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.pap_module import options_of, run_phase, spec
+from ansible.module_utils.pap_module import options_of, run_of, run_phase, spec
 
 
 def main() -> None:
@@ -158,9 +158,9 @@ def main() -> None:
 
     def work(stack: Any, phase: Any) -> Any:
         if given["drop_failed"]:
-            return phase.run(stack, given["release"], given["who"], given["hold"], check_mode=module.check_mode)
+            return phase.run(stack, given["release"], run_of(given["who"]), given["hold"], check_mode=module.check_mode)
         options = options_of(module, phase.Options)
-        return phase.run(stack, given["release"], given["who"], options, check_mode=module.check_mode)
+        return phase.run(stack, given["release"], run_of(given["who"]), options, check_mode=module.check_mode)
 
     run_phase(module, "cleanup" if given["drop_failed"] else "rollback", work, phase="rollback")
 

@@ -88,7 +88,7 @@ pap:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.pap_module import run_phase, spec
+from ansible.module_utils.pap_module import run_of, run_phase, spec
 
 
 def main() -> None:
@@ -111,7 +111,7 @@ def main() -> None:
             given["migrations"],
             phase.preflight.Options(schema=given["schema"], allow_out_of_order=True),
             acknowledge="" if module.check_mode else given["acknowledge"] or "",
-            who=given["who"] or {},
+            who=run_of(given["who"] or {}),
         ),
         phase="status",
     )

@@ -161,7 +161,7 @@ pap:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.pap_module import options_of, run_phase, run_state, spec
+from ansible.module_utils.pap_module import options_of, run_of, run_phase, run_state, spec
 
 STATES = ["baseline", "first_minute", "watcher", "status", "acknowledgement"]
 
@@ -199,7 +199,7 @@ def main() -> None:
             return phase.start(state, release, confidential, timer=given["timer"])
         if given["state"] == "status":
             return phase.status(state, release)
-        return phase.acknowledge(state, release, given["who"], given["reason"])
+        return phase.acknowledge(state, release, run_of(given["who"]), given["reason"])
 
     run_state(module, "watch", on_the_state)
 

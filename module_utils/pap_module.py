@@ -28,12 +28,17 @@ def options_of(module: AnsibleModule, kind: type[Any]) -> Any:
     return kind(**{name: value for name, value in module.params.items() if name in names and value is not None})
 
 
+def run_of(who: Any) -> Any:
+    """The run of ansible-playbook that the lookup P(pap_who#lookup) names, for what works on a stack."""
+    return importlib.import_module("papdeploy.releases.run").Run.of(who)
+
+
 def optional_stack() -> dict[str, Any]:
     """The ``stack`` option of a module that works on the controller as well, where there is none."""
     return {"stack": {**copy.deepcopy(STACK), "required": False}}
 
 
-def run_phase(module: AnsibleModule, name: str, work: Callable[[Any, Any], dict[str, Any]], *, phase: str = "") -> None:
+def run_phase(module: AnsibleModule, name: str, work: Callable[[Any, Any], object], *, phase: str = "") -> None:
     """Do the module's one piece of work and end it: with the result, or with what failed and what to do next.
 
     ``work`` gets the stack and the module ``papdeploy.phases.<name>``, imported from where M(pap_package) unpacked it.
@@ -41,7 +46,7 @@ def run_phase(module: AnsibleModule, name: str, work: Callable[[Any, Any], dict[
     """
     given = module.params["stack"]
 
-    def on_the_stack(imported: Any, redactor: Any) -> dict[str, Any]:
+    def on_the_stack(imported: Any, redactor: Any) -> object:
         from_params = importlib.import_module("papdeploy.app.inventory").from_params
         deadline = importlib.import_module("papdeploy.phases.deadlines").deadline
         guards = importlib.import_module("papdeploy.phases.guards")
@@ -55,15 +60,15 @@ def run_phase(module: AnsibleModule, name: str, work: Callable[[Any, Any], dict[
     _run(module, given["code"], f"phases.{name}", on_the_stack)
 
 
-def run_state(module: AnsibleModule, name: str, work: Callable[[Any, Any], dict[str, Any]]) -> None:
+def run_state(module: AnsibleModule, name: str, work: Callable[[Any, Any], object]) -> None:
     """The same where the stack itself may be down: ``work`` gets its folder as ``State``, and the module."""
     given = module.params["stack"]
 
-    def on_the_state(phase: Any, redactor: Any) -> dict[str, Any]:
+    def on_the_state(phase: Any, redactor: Any) -> object:
         sources = importlib.import_module("papdeploy.environment.secret_sources")
         sources.teach(redactor, given)
         state_of = importlib.import_module("papdeploy.releases.journal").State
-        state = state_of(given["state_dir"], redactor, given["who"], stack=given["name"])
+        state = state_of(given["state_dir"], redactor, run_of(given["who"]), stack=given["name"])
         state.refuse_open()
         guards = importlib.import_module("papdeploy.phases.guards")
         with _metrics(module, state), guards.disk_explained(state, module.params.get("release") or "", name):
@@ -88,7 +93,7 @@ def _metrics(module: AnsibleModule, state: Any) -> Iterator[None]:
                 module.warn(problem)
 
 
-def run_code(module: AnsibleModule, code: str, name: str, work: Callable[[Any], dict[str, Any]]) -> None:
+def run_code(module: AnsibleModule, code: str, name: str, work: Callable[[Any], object]) -> None:
     """The same without a stack, on the controller: ``work`` gets the module ``papdeploy.<name>`` from the folder
     ``code``. What it writes is for this user alone."""
     before = os.umask(0o077)
@@ -98,7 +103,7 @@ def run_code(module: AnsibleModule, code: str, name: str, work: Callable[[Any], 
         os.umask(before)
 
 
-def _run(module: AnsibleModule, code: str, name: str, work: Callable[[Any, Any], dict[str, Any]]) -> None:
+def _run(module: AnsibleModule, code: str, name: str, work: Callable[[Any, Any], object]) -> None:
     """Import, work, end. However it ends, what it says leaves without the secrets that are known by then."""
     _refuse_empty(module)
     if not code:
@@ -110,9 +115,10 @@ def _run(module: AnsibleModule, code: str, name: str, work: Callable[[Any, Any],
         module.fail_json(msg=f"papdeploy cannot be imported from {code}: {error}. Remove that folder.")
     errors = importlib.import_module("papdeploy.core.errors")
     storage = importlib.import_module("papdeploy.core.storage")
+    records = importlib.import_module("papdeploy.core.records")
     redactor = importlib.import_module("papdeploy.core.redact").Redactor(module.no_log_values)
     try:
-        result = redactor.shown(work(imported, redactor))
+        result = redactor.shown(records.returned(work(imported, redactor)))
     except Exception as error:  # noqa: BLE001
         failure = error if isinstance(error, errors.PapError) else storage.explained(error) or storage.closed(error)
         if failure is None:

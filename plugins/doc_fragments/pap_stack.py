@@ -277,7 +277,7 @@ options:
             type: list
             elements: str
             default: []
-            description: Authenticated GETs that must be no worse after a deploy than before.
+            description: Authenticated GETs that must show no regressions after a deploy.
           health_deadline_s:
             type: float
             default: 60

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import importlib
+import inspect
 import json
 import os
 import re
@@ -10,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import yaml
@@ -251,23 +254,23 @@ def phases_of(path: Path) -> set[str]:
     return {one or other for one, other in found}
 
 
+def returned_by(path: Path) -> dict[str, set[str]]:
+    """By phase, the fields of the records that the Ansible module gets from it."""
+    called = set(re.findall(r"\b(?:phase|desk)\.([a-z]\w+)\(", path.read_text()))
+    found: dict[str, set[str]] = {}
+    for name in phases_of(path):
+        phase = importlib.import_module(f"papdeploy.phases.{name}")
+        for function in filter(inspect.isfunction, (getattr(phase, each, None) for each in called)):
+            result: type[Any] = get_type_hints(function)["return"]
+            for record in (result, *result.__subclasses__()) if dataclasses.is_dataclass(result) else ():
+                names = {item.metadata.get("json", item.name) for item in dataclasses.fields(record)}
+                found[name] = found.get(name, set()) | names
+    return found
+
+
 def test_what_is_returned_is_documented(documented: dict[str, Any]) -> None:
-    """Each key of a dictionary that a phase returns to its module is in that module's RETURN."""
-    by_phase: dict[str, set[str]] = {}
-    for path in MODULES:
-        for phase in phases_of(path):
-            by_phase.setdefault(phase, set()).update(documented[path.stem]["return"])
-    returned: dict[str, set[str]] = {}
-    for phase in by_phase:
-        source = ROOT / "module_utils" / "papdeploy" / "phases" / f"{phase}.py"
-        tree = ast.parse(source.read_text()) if source.exists() else ast.Module([], [])
-        for function in tree.body:
-            if isinstance(function, ast.FunctionDef) and not function.name.startswith("_"):
-                literals = [n.value for n in ast.walk(function) if isinstance(n, ast.Return)]
-                found = {
-                    key.value for d in literals if isinstance(d, ast.Dict) for key in d.keys if hasattr(key, "value")
-                }
-                returned.setdefault(phase, set()).update(found if "pap" in found or "changed" in found else ())
+    """Each field of what a phase returns to its module is in that module's RETURN."""
+    returned = {(path.stem, phase): fields for path in MODULES for phase, fields in returned_by(path).items()}
     assert len(returned) >= 10
-    missing = {phase: found - by_phase[phase] - {"changed"} for phase, found in returned.items()}
-    assert {phase: found for phase, found in missing.items() if found} == {}
+    missing = {key: fields - {*documented[key[0]]["return"], "changed", "diff"} for key, fields in returned.items()}
+    assert {key: fields for key, fields in missing.items() if fields} == {}

@@ -55,8 +55,8 @@ class Deploy:
         return said
 
     def ended(self) -> str:
-        end = self.state.releases()[-1].end()
-        return str(end["event"]) if end else "unfinished"
+        end = self.state.releases()[-1].ended()
+        return str(end.event) if end else "unfinished"
 
 
 @pytest.fixture

@@ -23,17 +23,19 @@ from papdeploy.databases import content_digest
 from papdeploy.databases.psql import Database
 from papdeploy.releases import journal
 from papdeploy.releases.journal import Journal, State
+from papdeploy.releases.run import Run
 from papdeploy.releases.version import Version
 from papdeploy.rollback import restore_point
 
 from support.app_session import as_app
 from support.backup import FakeApi, database_of, forget, names, plain, run_and_die
+from support.journals import last
 from support.rollback import LEDGER, facts_of
 
 if TYPE_CHECKING:
     from support.postgres_servers import Server
 
-ME = {"user": "u", "host": "elsewhere", "pid": 1}
+ME = Run(user="u", host="elsewhere", pid=1)
 IGNORED: dict[str, Any] = {"ignore_schemas": ("pap_deploy",), "positions": False}
 
 
@@ -166,10 +168,10 @@ class Walk:
             run_and_die(lambda: self._roll_back(at), self.chance.randrange(3, 90), in_flight=self.chance.random() < 0.3)
         else:
             self._roll_back(at)
-        if at.end() and at.end()["event"] == "rolled_back":
-            strategy = at.last("rollback")["strategy"]
+        if at.ended() and at.ended().event == "rolled_back":
+            strategy = last(at, "rollback")["strategy"]
             self.api.path.write_text("0")
-            if strategy in ("swap", "restore") or at.last("rollback.swap"):
+            if strategy in ("swap", "restore") or at.has("rollback.swap"):
                 self.oids.add(self.oid(self.name))
                 assert content_digest.compare(self.content[at.release], content_digest.take(self.live), **IGNORED) == []
 
@@ -186,9 +188,9 @@ class Walk:
         facts: dict[str, Any] = {
             "release": at.release,
             "before_version": Version("0", "0"),
-            "switched": at.last("activate", "begin") is not None,
+            "switched": at.has("activate", "begin"),
             "identity": {"stack": "mine"},
-            **{key: at.last(key) for key in ("restore_point", "backup", "unfence")},
+            **{key: last(at, key) for key in ("restore_point", "backup", "unfence") if at.has(key)},
         }
         plan = rollback.choose(self.live, facts_of(facts), accept_data_loss=True)
         assert not plan.refused, f"what was offered is lost: {plan.refused}"
@@ -269,7 +271,7 @@ class Walk:
 
     def person_takes_a_name(self) -> None:
         """A foreign database under a name of a release that is over, with a look of ours."""
-        over = [each.release for each in self.state.releases() if each.end()]
+        over = [each.release for each in self.state.releases() if each.ended()]
         if not over:
             return
         called = databases.derived(self.name, self.chance.choice(["scratch", "restored"]), self.chance.choice(over))

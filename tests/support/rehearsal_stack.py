@@ -21,12 +21,13 @@ from papdeploy.databases.psql import Conninfo, Database
 from papdeploy.phases import preflight, rehearse
 from papdeploy.rehearsal import Options
 from papdeploy.releases.journal import State
+from papdeploy.releases.run import Run
 from papdeploy.sites.host import HostSite
 
 if TYPE_CHECKING:
     from support.postgres_servers import Server
 
-WHO = {"user": "tester", "host": "nowhere", "pid": 1}
+WHO = Run(user="tester", host="nowhere", pid=1)
 
 MODELS = """
 from sqlalchemy import Boolean, ForeignKey, Index, Integer, BigInteger, String, Text
@@ -214,14 +215,14 @@ class Bench:
     def open(self, sources: dict[str, str]) -> str:
         """The preflight of a deploy of ``new``: opens a release."""
         found = preflight.run(self.stack, sources, WHO, preflight.Options(), check_mode=False, versions={})
-        return str(found["release"])
+        return str(found.release)
 
     def rehearse(self, sources: dict[str, str], **options: Any) -> dict[str, Any]:
         """Preflight and rehearsal, without a backup before; the verdict."""
         release = self.open(sources)
         result = rehearse.run(self.stack, release, Options(**options), alone=True, nice=0)
-        assert result["pap"]["lines"]
-        return dict(result["rehearsal"])
+        assert result.pap.lines
+        return dict(result.rehearsal)
 
     def journal(self) -> Any:
         return self.stack.state.releases()[-1]

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from papdeploy.core.records import recorded, whole
 from papdeploy.logwatch.state import WatchState
+from papdeploy.releases.records import entry_of
+from papdeploy.report.build import Kept, build_from
+from papdeploy.report.records import Watch
 
 START = datetime(2025, 3, 1, 1, 30, 0, tzinfo=timezone.utc)
 
@@ -275,3 +280,16 @@ def watch(**fields: Any) -> WatchState:
     """The same as the watcher keeps it, with ``fields`` as given."""
     own: dict[str, Any] = {"rules": {}, "labels": {}, "marks": {}, "carry": {}, "expected_restarts": {}}
     return WatchState.from_json({**watch_state(alarm=False), **own, **fields})
+
+
+def report(
+    journal: Sequence[Mapping[str, Any]],
+    kept: Mapping[str, Any],
+    watch_state: Mapping[str, Any] | None = None,
+    watch_status: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The report of a journal, as its file has it."""
+    told = {key: (watch_status or {}).get(key) for key in ("state", "summary")}
+    watch = None if watch_state is None else recorded(Watch, {**watch_state, **told})
+    made: dict[str, Any] = whole(build_from([entry_of(entry) for entry in journal], recorded(Kept, kept), watch))
+    return made

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,9 +21,11 @@ import pytest
 from papdeploy.core.durable import private_folder
 from papdeploy.core.errors import PapError, Refused, TakenOver
 from papdeploy.core.processes import Process
-from papdeploy.phases import backup, cleanup, preflight, report, rollback
+from papdeploy.phases import backup, cleanup, preflight, report, result, rollback
+from papdeploy.phases.result import Printed
 from papdeploy.releases import lock
 from papdeploy.releases.journal import State
+from papdeploy.releases.run import Run
 
 from support.waiting import gone
 
@@ -127,7 +129,7 @@ class World:
         case = self.case
         controller = self._process()
         self.who = self._who(controller)
-        self.one = State(self.folder, who=self.who, stack="pap")
+        self.one = State(self.folder, run=self.who, stack="pap")
         self.name = self._begin()
         module = self._process() if case.module != "none" else None
         self._write(module)
@@ -144,8 +146,8 @@ class World:
     def _begin(self) -> str:
         kind, phase = self.case.first
         if not self.case.is_release:
-            other = State(self.folder, who={"user": "before", "host": "b", "pid": 3})
-            before = other.begin({"user": "before", "host": "b", "pid": 3}, **{"from": VERSION, "to": VERSION})
+            other = State(self.folder, run=Run(user="before", host="b", pid=3))
+            before = other.begin(Run(user="before", host="b", pid=3), **{"from": VERSION, "to": VERSION})
             before.append("release", "finished", seconds=1.0)
             other.lock.release(before.release)
             name = f"{'manual' if kind == 'backup' else 'drop'}-20260101T000000-aaaa"
@@ -157,24 +159,24 @@ class World:
             journal.append(begun, "begin")
         return journal.release
 
-    def _who(self, controller: subprocess.Popen[bytes]) -> dict[str, Any]:
+    def _who(self, controller: subprocess.Popen[bytes]) -> Run:
         stat = Path(f"/proc/{controller.pid}/stat").read_text().rpartition(")")[2].split()
-        who: dict[str, Any] = {
-            "user": "first",
-            "host": os.uname().nodename,
-            "pid": controller.pid,
-            "start": int(stat[19]) - (1 if self.case.fate == "recycled" else 0),
-            "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-            "pidns": str(Path("/proc/self/ns/pid").readlink()),
-        }
-        other = {
+        who = Run(
+            user="first",
+            host=os.uname().nodename,
+            pid=controller.pid,
+            start=int(stat[19]) - (1 if self.case.fate == "recycled" else 0),
+            boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            pidns=str(Path("/proc/self/ns/pid").readlink()),
+        )
+        other: dict[str, dict[str, Any]] = {
             "this host": {},
             "another name": {"host": "a-name-of-another"},
             "another namespace": {"pidns": "pid:[1]"},
             "another boot": {"boot": "of another machine that is called the same"},
             "elsewhere": {"host": "elsewhere", "boot": "another", "pidns": "pid:[2]"},
         }
-        return {**who, **other[self.case.controller]}
+        return replace(who, **other[self.case.controller])
 
     def _write(self, module: subprocess.Popen[bytes] | None) -> None:
         """The lock as the first run would have left it: its module, how long ago it was renewed, by which clock."""
@@ -201,21 +203,21 @@ class World:
 
     def second(self) -> str:
         """What came of it: as :func:`expected` says it. ``said`` is then what a person reads."""
-        who = {"user": "second", "host": "b", "pid": 2, "boot": "b", "pidns": "b"}
-        self.two = State(self.folder, who=who, stack="pap")
+        who = Run(user="second", host="b", pid=2, boot="b", pidns="b")
+        self.two = State(self.folder, run=who, stack="pap")
         self.two.lock.server = self._server()
         stack: Any = SimpleNamespace(
             state=self.two, name="pap", label="pap", environment="staging", redactor=None, database=None
         )
         try:
-            result = self._play(stack, who)
+            printed = self._play(stack, who)
         except Refused as error:
             self.said = str(error)
             return "ends it first" if "is unfinished" in self.said else "refused"
-        self.said = "\n".join(result["pap"]["lines"])
+        self.said = "\n".join(printed.lines)
         return "runs" if self.case.second in READERS else "follows"
 
-    def _play(self, stack: Any, who: dict[str, Any]) -> dict[str, Any]:
+    def _play(self, stack: Any, who: Run) -> Printed:
         words = self.case.second.split()
         forced, check = "forced" in words, "--check" in words
         if words[0] in ("deploy", "rehearse"):
@@ -233,10 +235,10 @@ class World:
         elif words[0] == "drop":
             cleanup.run(stack, "", who)
         elif words[0] == "status":
-            return report.status(stack, {}, preflight.Options())
+            return report.status(stack, {}, preflight.Options()).pap
         else:
-            return report.releases(self.two, 20)
-        return {"pap": {"lines": []}}
+            return report.releases(self.two, 20).pap
+        return Printed("")
 
     def _server(self) -> Any:
         """A server that knows of a session of the first run, or of none."""
@@ -320,7 +322,7 @@ def without_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(lock.keeper, "start", lambda *_: Process(2**22 + 1))
     monkeypatch.setattr(rollback, "_roll_back", taken_back)
-    monkeypatch.setattr(rollback, "_forecast", lambda *_: {"pap": {"lines": []}})
+    monkeypatch.setattr(rollback, "_forecast", lambda *_: result.Result(Printed("")))
     monkeypatch.setattr(
         rollback.live_check, "unchanged", lambda *_: contextlib.nullcontext(SimpleNamespace(sentence=""))
     )
@@ -332,7 +334,7 @@ def without_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cleanup.retention, "dropped", lambda *_, **__: (none_left, []))
     monkeypatch.setattr(report, "_kept", lambda *_: [])
     monkeypatch.setattr(report, "_schema_ahead", lambda *_: [])
-    monkeypatch.setattr(report, "_look", lambda *_: ([], ""))
+    monkeypatch.setattr(report, "_look", lambda *_: [])
 
 
 def check(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

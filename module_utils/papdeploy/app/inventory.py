@@ -12,6 +12,7 @@ from ..core.redact import Redactor
 from ..databases.psql import Conninfo, Database
 from ..environment import secret_sources
 from ..releases.journal import State
+from ..releases.run import Run
 from ..releases.server_lock import ServerLock
 from ..sites.host import HostSite
 from .host_app import Api, HostApi
@@ -29,7 +30,13 @@ def from_params(params: Mapping[str, Any], release: str = "", redactor: Optional
     options = read_known(StackOptions, params, "stack")
     made, api, found = _in_containers(options, release) if options.database.container else _on_host(options)
     redactor.learn([made.conninfo.password])
-    state = State(options.state_dir, redactor, options.who, stack=options.name, server=ServerLock(made))
+    state = State(
+        options.state_dir,
+        redactor,
+        Run.of(options.who) if options.who else None,
+        stack=options.name,
+        server=ServerLock(made),
+    )
     state.refuse_open()
     registry = state.registry(options.name, made.conninfo.dbname)
     registry.refuse_other()

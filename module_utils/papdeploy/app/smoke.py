@@ -1,4 +1,4 @@
-"""The login smoke test: what a person would try first after a deploy, and whether every page is no worse than before.
+"""The login smoke test: what a person would try first after a deploy, and whether a page regressed.
 
 Only the standard library: it runs on the target host, which may have nothing else.
 """
@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..core import http
 from ..core.errors import PapError, Unhealthy
-from ..releases.parts import Check, Endpoint, Tested
+from ..core.records import whole
+from ..releases.parts import Check, Endpoint, Smoke, Tested
 
 HEALTH_S = 3.0
 POLL_S = 0.05
@@ -73,26 +74,6 @@ class Answer:
         """What came, for a person."""
         status = f"status {self.status}" if self.status else ""
         return ": ".join(filter(None, (status, self.problem)))
-
-
-@dataclass
-class SmokeResult:
-    """What was tried and what came of it. ``healthy_after_s`` is seconds until the first healthy answer."""
-
-    checks: list[Check] = field(default_factory=list)
-    endpoints: list[Tested] = field(default_factory=list)
-    healthy_after_s: float = 0.0
-
-    @property
-    def failed(self) -> list[Check]:
-        return [check for check in self.checks if not check.ok]
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "checks": [asdict(check) for check in self.checks],
-            "endpoints": [{"path": e.path, "before": e.before, "after": e.after, "ms": e.ms} for e in self.endpoints],
-            "healthy_after_s": round(self.healthy_after_s, 3),
-        }
 
 
 class SmokeFailed(Unhealthy):
@@ -254,25 +235,24 @@ def baseline(config: SmokeConfig) -> Baseline:
     return Baseline(look_at_endpoints(config, token) if token else None, problem)
 
 
-def run(config: SmokeConfig, before: Sequence[Endpoint] | None = None) -> SmokeResult:
+def run(config: SmokeConfig, before: Sequence[Endpoint] | None = None) -> Smoke:
     """Health with a deadline, login, an authenticated call, a wrong password refused, endpoints as good as ``before``.
 
     Raises Unhealthy if it never got healthy, SmokeFailed if a check failed.
     """
-    result = SmokeResult()
-    result.healthy_after_s = wait_until_healthy(config)
+    healthy_after_s = wait_until_healthy(config)
     checks, token = _logged_in(config)
-    result.checks += checks
-    if token:
-        _compare_endpoints(result, look_at_endpoints(config, token), before or [])
-    if result.failed:
-        names = "; ".join(f"{check.name}: {check.detail}" for check in result.failed)
+    compared = _compared(look_at_endpoints(config, token), before or []) if token else []
+    checks += [check for check, _ in compared]
+    found = Smoke(tuple(checks), tuple(tested for _, tested in compared), round(healthy_after_s, 3))
+    if found.failed:
+        names = "; ".join(f"{check.name}: {check.detail}" for check in found.failed)
         raise SmokeFailed(
             f"The login smoke test failed ({names}).",
             hint="Read the API's log at that time; the log of this run has every check.",
-            smoke=result.as_dict(),
+            smoke=whole(found),
         )
-    return result
+    return found
 
 
 def _logged_in(config: SmokeConfig) -> tuple[list[Check], str]:
@@ -299,8 +279,8 @@ def _check(name: str, ok: bool, answer: Answer, otherwise: str = "") -> Check:
     return Check(name, ok, answer.status, answer.ms, detail)
 
 
-def _compare_endpoints(result: SmokeResult, after: Sequence[Endpoint], before: Sequence[Endpoint]) -> None:
-    known = {item.path: item for item in before}
+def _compared(after: Sequence[Endpoint], before: Sequence[Endpoint]) -> list[tuple[Check, Tested]]:
+    found, known = [], {item.path: item for item in before}
     for item in after:
         old = known.get(item.path)
         lost = missing(old.shape, item.shape) if old and _rank(old) == _rank(item) == 0 else []
@@ -309,8 +289,9 @@ def _compare_endpoints(result: SmokeResult, after: Sequence[Endpoint], before: S
             detail = _said(item) + (f", was {_said(old).removeprefix('status ')}" if old else "")
         elif lost:
             detail = f"lost {', '.join(lost[:5])}"
-        result.checks.append(Check(f"GET {item.path}", not detail, item.status, item.ms, detail))
-        result.endpoints.append(Tested(item.path, old.status if old else None, item.status, ms=item.ms))
+        check = Check(f"GET {item.path}", not detail, item.status, item.ms, detail)
+        found.append((check, Tested(item.path, old.status if old else None, item.status, ms=item.ms)))
+    return found
 
 
 def _rank(item: Endpoint) -> int:

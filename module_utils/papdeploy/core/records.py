@@ -15,6 +15,9 @@ from .errors import PapError
 R = TypeVar("R")
 Reader = Callable[[Any], Any]
 
+# ``field(metadata=FROM)``: what JSON calls a field that cannot have that name in Python, and its counterpart.
+FROM, TO = {"json": "from"}, {"json": "to"}
+
 # What a reader does with a name that is not known, and with a value that does not fit.
 _EXACT, _KNOWN, _FITTING = "exact", "known", "fitting"
 
@@ -69,8 +72,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        items = ((name, getattr(value, name), default) for name, default in _defaults(type(value)))
-        return {name: plain(item) for name, item, default in items if item != default or default is dataclasses.MISSING}
+        items = ((key, getattr(value, name), default) for name, key, default in _fields(type(value)))
+        return {key: plain(item) for key, item, default in items if item != default or default is dataclasses.MISSING}
     return value
 
 
@@ -81,8 +84,15 @@ def whole(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: whole(item) for key, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: whole(getattr(value, item.name)) for item in dataclasses.fields(value)}
+        return {key: whole(getattr(value, name)) for name, key, _ in _fields(type(value))}
     return value
+
+
+def returned(result: object) -> dict[str, Any]:
+    """What a module ends with, as JSON has it: fields of ``result`` that have their default are left out, those of its
+    parts are there for who looks up names in them."""
+    shown = as_object(result)
+    return {key: item for key, item in whole(result).items() if key in shown}
 
 
 def as_object(record: object) -> dict[str, Any]:
@@ -91,11 +101,13 @@ def as_object(record: object) -> dict[str, Any]:
 
 
 @functools.cache
-def _defaults(record: type[Any]) -> list[tuple[str, Any]]:
-    return [
-        (item.name, item.default if item.default_factory is dataclasses.MISSING else item.default_factory())
-        for item in dataclasses.fields(record)
-    ]
+def _fields(record: type[Any]) -> list[tuple[str, str, Any]]:
+    """Its fields: name, name in JSON, default."""
+    found = []
+    for item in dataclasses.fields(record):
+        default = item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
+        found.append((item.name, str(item.metadata.get("json", item.name)), default))
+    return found
 
 
 @functools.cache
@@ -116,8 +128,8 @@ def _reader(hint: Any, mode: str) -> Reader:
 
 def _record(record: Any, mode: str) -> Reader:
     hints = get_type_hints(record)
-    readers = {item.name: _reader(hints[item.name], mode) for item in dataclasses.fields(record)}
-    required = {name for name, default in _defaults(record) if default is dataclasses.MISSING}
+    readers = {key: (name, _reader(hints[name], mode)) for name, key, _ in _fields(record)}
+    required = {name for name, _, default in _fields(record) if default is dataclasses.MISSING}
     by_constructor = hasattr(record, "__post_init__") or any(
         item.default_factory is not dataclasses.MISSING for item in dataclasses.fields(record)
     )
@@ -127,13 +139,14 @@ def _record(record: Any, mode: str) -> Reader:
             raise Mismatch(f"is {_kind(value)}, not an object")
         found = {}
         for name, item in value.items():
-            reader = readers.get(name)
-            if reader is None:
+            known = readers.get(name)
+            if known is None:
                 if mode == _EXACT:
                     raise Mismatch("is not known", str(name))
                 continue
             try:
-                found[name] = reader(item)
+                field, reader = known
+                found[field] = reader(item)
             except Mismatch as exc:
                 if mode != _FITTING:
                     exc.path.append(name)

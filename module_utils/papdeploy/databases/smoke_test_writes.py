@@ -8,7 +8,7 @@ count as a loss.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from . import table_reader, write_snapshot
@@ -39,7 +39,7 @@ def rehearsed(copy: Database, mark: Mark, *, ignore_schemas: Sequence[str] = ())
         return [rows for _, rows in _transactions(session, mark, list(written.tables))]
 
 
-def certainly(database: Database, mark: Snapshot, expected: Sequence[Rows]) -> dict[str, Rows]:
+def certainly(database: Database, mark: Snapshot, expected: Sequence[Mapping[str, int]]) -> dict[str, Rows]:
     """The transactions since ``mark`` (by id) if they did exactly what ``expected`` says, in that order; else none.
 
     Raises CommandFailed if reading the tables takes too long.

@@ -67,6 +67,21 @@ WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
   AND {user_schema()} AND {CLIENT}
 ORDER BY 1, a.pid, locked DESC"""
 
+
+@dataclass(frozen=True)
+class OpenWork:
+    """A table on which a session works in a transaction that is still open, ``locked`` or written to; of a prepared
+    transaction (without ``pid``) no more is known."""
+
+    name: str
+    pid: Optional[int]
+    user: Optional[str]
+    application: Optional[str]
+    locked: bool
+    began: Optional[str]
+    seconds: Optional[int]
+
+
 _SNAPSHOT = """
 SELECT pg_snapshot_xmin(s)::text AS xmin, pg_snapshot_xmax(s)::text AS xmax,
        (SELECT coalesce(json_agg(x::text), '[]') FROM pg_snapshot_xip(s) AS x) AS xip,

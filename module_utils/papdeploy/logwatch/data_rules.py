@@ -98,7 +98,7 @@ def look(folder: Path, state: WatchState, spec: DatabaseSpec, password: str, at:
     path = folder / "data.json"
     journal = Journal(folder)
     later = State(folder.parent.parent).later_than(journal)
-    if not path.is_file() or any(other.end() is None for other in later):
+    if not path.is_file() or any(other.ended() is None for other in later):
         return None
     baseline = read_known(relation_losses.Baseline, json.loads(path.read_text(encoding="utf-8")), path.name)
     try:

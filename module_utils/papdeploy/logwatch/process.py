@@ -276,7 +276,7 @@ def overtaken(journal: Journal) -> str:
     if ended and ended.event != "finished":
         return f"the release was {ended.event.replace('_', ' ')}"
     for later in State(journal.folder.parent.parent).later_than(journal):
-        if any(entry.phase in ("activate", "rollback") and entry.event == "begin" for entry in later.records()):
+        if later.has("activate", "begin") or later.has("rollback", "begin"):
             return f"release {later.release} took over"
     return ""
 

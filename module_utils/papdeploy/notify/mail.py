@@ -36,7 +36,13 @@ class Server:
     timeout_s: float = 30.0
 
 
-def send(server: Server, *, sender: str, to: Sequence[str], subject: str, body: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Sent:
+    changed: bool
+    to: Sequence[str]
+
+
+def send(server: Server, *, sender: str, to: Sequence[str], subject: str, body: str) -> Sent:
     """Send it. Raises Refused for what cannot be sent, Unavailable if the server does not take it for everybody."""
     message = EmailMessage()
     try:
@@ -64,7 +70,7 @@ def send(server: Server, *, sender: str, to: Sequence[str], subject: str, body: 
         raise Unavailable(f"{server.host}:{server.port} did not take the mail: {visible(said)}.") from error
     if refused:
         raise Unavailable(f"{server.host}:{server.port} did not take the mail for {', '.join(refused)}.")
-    return {"changed": True, "to": list(to)}
+    return Sent(True, to)
 
 
 def _spellings(server: Server) -> list[str]:

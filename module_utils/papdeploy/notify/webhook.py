@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 from ..core import http
 from ..core.errors import Unavailable
@@ -14,7 +14,15 @@ from ..core.visible import visible
 SECONDS = 10.0
 
 
-def post(url: str, body: Mapping[str, Any], *, form: str = "json", headers: Mapping[str, str]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Posted:
+    """``status``: the server's answer."""
+
+    changed: bool
+    status: int
+
+
+def post(url: str, body: Mapping[str, str], *, form: str = "json", headers: Mapping[str, str]) -> Posted:
     """Send ``body``; in the form ``slack`` only its message, as text. Raises Unavailable if it was not taken in time.
 
     Never shows the address, which is a secret as a rule; neither it nor ``headers`` follow a redirect elsewhere.
@@ -36,7 +44,7 @@ def post(url: str, body: Mapping[str, Any], *, form: str = "json", headers: Mapp
         why = "; it redirects, which is not followed" if 300 <= answer.status < 400 else ""
         why = f": {answer.problem}" if answer.problem and not answer.status else why
         raise Unavailable(f"The webhook was not told: {status}{why}.", hint="Check its address, and what it demands.")
-    return {"changed": True, "status": answer.status}
+    return Posted(True, answer.status)
 
 
 def _secrets(url: str, headers: Mapping[str, str]) -> list[str]:

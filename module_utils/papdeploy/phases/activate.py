@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from .. import databases
 from ..app import smoke
@@ -17,9 +16,10 @@ from ..logwatch import process
 from ..releases.journal import Journal
 from ..releases.records import Activated
 from . import data_check, release_content, smoke_test_logins, watch
+from .result import Done, Printed
 
 
-def run(stack: Stack, release: str) -> dict[str, Any]:
+def run(stack: Stack, release: str) -> Done:
     """Lift the fence and let the new release of the API take over; if the migration has done so, only say it."""
     with stack.state.working(release) as journal:
         changed = journal.newest(Activated) is None
@@ -27,7 +27,7 @@ def run(stack: Stack, release: str) -> dict[str, Any]:
             take_over(stack, journal)
         done = journal.newest(Activated) or Activated()
     line = f"{done.old.label} → {done.new.label}, healthy after {seconds(done.healthy_after_s or 0.0)}"
-    return {"changed": changed, "pap": {"phase": "activate", "lines": [line]}}
+    return Done(Printed("activate", [line]), changed)
 
 
 def take_over(stack: Stack, journal: Journal) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Optional
 
 from .. import backup, databases
 from ..app.stack import Stack
@@ -12,8 +12,12 @@ from ..backup import acceptance, pgbackrest
 from ..backup.retention import Settings
 from ..core.durable import private_folder
 from ..core.errors import PapError, Refused
+from ..core.records import recorded
+from ..releases.parts import FailureData
+from ..releases.run import Run
 from . import retention
 from .progress import Progress
+from .result import Printed, Result
 
 ENGINES = ("pg_dump", "pgbackrest")
 
@@ -44,21 +48,27 @@ class Options:
         return Settings(self.keep, self.keep_days, self.keep_failed_days, proof)
 
 
-def run(
-    stack: Stack, release: str, who: Mapping[str, Any], options: Options, *, check_mode: bool = False
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Taken(Result):
+    """``backup``: as its manifest, or pgBackRest, has it."""
+
+    changed: bool = False
+    backup: Optional[Mapping[str, Any]] = None
+
+
+def run(stack: Stack, release: str, who: Run, options: Options, *, check_mode: bool = False) -> Taken:
     """Take a backup and prove it, or prove an existing one. Without a release, it holds the deploy lock for ``who``: a
     deploy removes the copies that others left. Raises what is wrong with it. In check mode it only says what the
     next backup would remove."""
     if check_mode:
         lines = retention.forecast(stack, options.retention, options.hold)
-        return {"changed": not options.verify, "pap": {"phase": "retention", "lines": lines}}
+        return Taken(Printed("retention", lines), changed=not options.verify)
     databases.refuse_other_stack(stack.database)
     if options.verify:
         with stack.state.lock.by(who).alone("verify"), Progress(stack.state.folder, "backup", stack.redactor) as say:
             expected = backup.Expected(stack=stack.name, database=stack.database.conninfo.dbname)
             proven = _verified(stack, options, expected, say)
-        return {"backup": proven.backup.as_dict(), "pap": _pap(proven.lines())}
+        return Taken(Printed("backup", proven.lines()), backup=proven.backup.as_dict())
     if release:
         with stack.state.working(release) as journal:
             with journal.checkpoint("backup") as done:
@@ -69,7 +79,7 @@ def run(
         with stack.state.lock.by(who).alone("manual") as name:
             made = _take(stack, name, options)
             cleared = _clear(stack, name, made, options)
-    return {"changed": True, "backup": made, "pap": _pap([*made["lines"], *cleared.lines])}
+    return Taken(Printed("backup", [*made["lines"], *cleared.lines]), True, made)
 
 
 def _verified(stack: Stack, options: Options, expected: backup.Expected, say: Progress) -> backup.Restored:
@@ -80,7 +90,8 @@ def _verified(stack: Stack, options: Options, expected: backup.Expected, say: Pr
     try:
         proven = backup.verify(stack.database, path, expected=expected, encryption=encryption, emit=say)
     except PapError as error:
-        if error.data.get("damaged") or error.data.get("differences"):
+        found = recorded(FailureData, error.data)
+        if found.damaged or found.differences:
             retention.judged(stack.state, path, sha256, error.message)
         raise
     retention.judged(stack.state, path, sha256, "")
@@ -114,7 +125,3 @@ def _clear(stack: Stack, run: str, made: Mapping[str, Any], options: Options) ->
     """Remove what is old, now that a newer backup is there."""
     fresh = [str(made["path"])] if made.get("path") else []
     return retention.apply(stack, options.retention, options.hold, run=run, fresh=fresh)
-
-
-def _pap(lines: list[str]) -> dict[str, Any]:
-    return {"phase": "backup", "lines": lines}

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from .. import databases
 from ..app.stack import Stack
 from ..core.errors import Refused
+from ..releases.run import Run
 from . import retention
+from .result import Printed, Result
 
 
-def run(
-    stack: Stack, release: str, who: Mapping[str, Any], hold: Sequence[str] = (), *, check_mode: bool = False
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Dropped(Result):
+    """The names of the databases that were, or would be, dropped."""
+
+    changed: bool
+    dropped: Sequence[str]
+
+
+def run(stack: Stack, release: str, who: Run, hold: Sequence[str] = (), *, check_mode: bool = False) -> Dropped:
     """Drop them (only those of ``release``, if it names one). Raises Refused while another run is at work, or a release
     unfinished."""
     if release:
@@ -30,13 +38,6 @@ def run(
                 hint=f"End it first: ansible-playbook rollback.yml -l {stack.name}",
             )
         done, staying = retention.dropped(stack, release, hold, run=name, check_mode=check_mode)
-    lines = [*done.lines, *staying]
-    return {
-        "changed": bool(done.removed),
-        "dropped": [entry.name for entry in done.removed],
-        "pap": {
-            "phase": "drop",
-            "lines": lines or [f"{stack.label}: no database of a release that was rolled back is kept"],
-            "status": "warning" if staying or len(done.lines) > len(done.removed) else "",
-        },
-    }
+    lines = [*done.lines, *staying] or [f"{stack.label}: no database of a release that was rolled back is kept"]
+    status = "warning" if staying or len(done.lines) > len(done.removed) else ""
+    return Dropped(Printed("drop", lines, status), bool(done.removed), [entry.name for entry in done.removed])

@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Optional, TypeVar
+from typing import Optional, TypeVar
 
 from ..app.stack import Stack
 from ..core import text
@@ -23,8 +23,9 @@ from ..databases.definitions import Definitions
 from ..databases.live_state import LEDGER_SCHEMA
 from ..databases.psql import Session
 from ..databases.relation_losses import Baseline, Comparison
+from ..databases.write_snapshot import OpenWork
 from ..releases.journal import Journal
-from ..releases.records import Failed
+from ..releases.records import Failed, Unfence
 from ..rollback import Facts
 
 R = TypeVar("R")
@@ -91,7 +92,7 @@ def check(stack: Stack, journal: Journal, when: str, *, final: bool = False) -> 
         return []
     with journal.checkpoint("data_check", when=when) as done:
         found, unfinished = _compared(stack, baseline, final)
-        done.update({**found.as_dict(), "final": final, "unmeasured": [str(entry["name"]) for entry in unfinished]})
+        done.update({**found.as_dict(), "final": final, "unmeasured": [work.name for work in unfinished]})
         lost = loss_rules.intolerable(found.losses, baseline, stack.may_delete, _stage(stack, journal, when))
         if lost and stack.environment != "development":  # where an application may reset its database
             raise DataLost(
@@ -100,38 +101,38 @@ def check(stack: Stack, journal: Journal, when: str, *, final: bool = False) -> 
                 lost=[loss.as_dict() for loss in lost],
                 lines=[loss.sentence() for loss in lost],
             )
-    open_ended = [f"not known: what becomes of {_work(entry)}; the watch looks again" for entry in unfinished]
+    open_ended = [f"not known: what becomes of {_described(work)}; the watch looks again" for work in unfinished]
     return [f"{when}, and no reason to go back: {loss.sentence()}" for loss in found.losses] + open_ended
 
 
-def _compared(stack: Stack, baseline: Baseline, final: bool) -> tuple[Comparison, list[dict[str, Any]]]:
+def _compared(stack: Stack, baseline: Baseline, final: bool) -> tuple[Comparison, list[OpenWork]]:
     """What was lost, and (``final``) the tables of which a transaction that is still open may take more: no other
     session can read them, or it has written to them since before the first look. What later ones write shows at the
     next."""
     limit = time.monotonic() + (_PATIENCE_S if final else 0.0)
-    first: Optional[set[tuple[Any, ...]]] = None
+    first: Optional[set[tuple[Optional[int], Optional[str]]]] = None
     while True:
-        rows = stack.database.rows(write_snapshot.OPEN_WORK) if final else []
-        first = {(row["pid"], row["began"]) for row in rows} if first is None else first
-        unfinished = [row for row in rows if row["locked"] or (row["pid"], row["began"]) in first]
+        found_open = stack.database.records(OpenWork, write_snapshot.OPEN_WORK) if final else []
+        first = {(work.pid, work.began) for work in found_open} if first is None else first
+        unfinished = [work for work in found_open if work.locked or (work.pid, work.began) in first]
         found = relation_losses.compare(stack.database, baseline, ignore_schemas=(LEDGER_SCHEMA,))
         if not (found.unexplained or unfinished) or time.monotonic() >= limit:
             return found, unfinished
         time.sleep(0.5)
 
 
-def _work(entry: Mapping[str, Any]) -> str:
-    if entry["pid"] is None:
-        return f"{entry['name']}, on which a prepared transaction has worked that is neither committed nor rolled back"
-    who = f"{entry['application'] or 'a session'} (process {entry['pid']}, role {entry['user']})"
-    what = "holds locked" if entry["locked"] else "has written to"
-    return f"{entry['name']}, which {who} {what} in a transaction open for {text.seconds(entry['seconds'])}"
+def _described(work: OpenWork) -> str:
+    if work.pid is None:
+        return f"{work.name}, on which a prepared transaction has worked that is neither committed nor rolled back"
+    who = f"{work.application or 'a session'} (process {work.pid}, role {work.user})"
+    what = "holds locked" if work.locked else "has written to"
+    return f"{work.name}, which {who} {what} in a transaction open for {text.seconds(work.seconds or 0)}"
 
 
 def _stage(stack: Stack, journal: Journal, when: str) -> str:
     """Until the new API is healthy, users cannot have deleted anything: unless another container of it serves them
     already, or, without a fence, the API of before has."""
-    lifted = (journal.last("unfence") or {}).get("lifted")
+    lifted = (journal.newest(Unfence) or Unfence()).lifted
     alone = len(getattr(stack.api, "names", ("one",))) == 1
     return loss_rules.START if when == AT_START and lifted and alone else loss_rules.TRAFFIC
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from ..core.errors import DeadlineExceeded, Refused
 from ..core.text import age
@@ -30,7 +29,7 @@ _AGAIN_S = 300.0
 
 
 @contextlib.contextmanager
-def deadline(phase: str, configured: Mapping[str, Any]) -> Iterator[None]:
+def deadline(phase: str, configured: Mapping[str, float]) -> Iterator[None]:
     """Raise DeadlineExceeded in the block when the time of ``phase`` is up. ``configured`` goes before DEFAULTS.
 
     Needs the main thread of the process, and its alarm. Raises Refused for a phase that is none.

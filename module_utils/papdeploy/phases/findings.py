@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Optional
 
 from ..core.text import plural
+from ..migrations.cli.results import Pending
 from ..releases.parts import Endpoint
 from ..releases.version import Version
 from ..schema import CheckOptions
@@ -22,22 +23,27 @@ class Findings:
     running: Version
     candidate: Version
     server_version: int
-    pending: list[dict[str, Any]]
+    pending: Sequence[Pending]
     expected: Catalog
     models_digest: str
     live: Catalog
     reversible: bool
     migrations: int
     content: Optional[release_content.Measured] = None
-    differences: list[dict[str, Any]] = field(default_factory=list)
+    differences: Sequence[Difference] = ()
     failing: list[Difference] = field(default_factory=list)
     baseline: Optional[Sequence[Endpoint]] = None
     lines: list[str] = field(default_factory=list)
 
     def judge(self, found: CheckResult, options: CheckOptions) -> None:
         """Take over how the schema differs from the models, and which of that fails the check."""
-        self.differences = [difference.as_dict() for difference in found.differences]
+        self.differences = found.differences
         self.failing = [item for item in found.differences if reaches(item.severity, options.fail_on)]
+
+    @property
+    def names(self) -> list[str]:
+        """The pending migrations."""
+        return [item.identity for item in self.pending]
 
     @property
     def switches(self) -> bool:

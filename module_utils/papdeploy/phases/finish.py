@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any, Optional
+from dataclasses import dataclass
+from typing import Optional
 
 from .. import databases
 from ..app.stack import Stack
 from ..core import storage, text
 from ..core.clock import now, seconds_between
-from ..core.durable import write_durably
 from ..core.errors import PapError
 from ..releases import downtime
 from ..releases.api_absence import absence, sentence
 from ..releases.journal import Journal
 from ..releases.records import Backup, Begun, Migrated, Rehearsed, newest
-from ..releases.version import Version
 from ..schema import fingerprint
-from ..schema.catalog.rows import Catalog
-from . import data_check, rehearsal_limits, retention
+from . import catalogs, data_check, rehearsal_limits, retention
+from .result import Printed, Result
 
 
-def run(stack: Stack, release: str, keep_containers: int = 1, hold: Sequence[str] = ()) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Finished(Result):
+    """Seconds; ``unavailable_s`` is None where that is not known."""
+
+    changed: bool
+    unavailable_s: Optional[float]
+    seconds: float
+
+
+def run(stack: Stack, release: str, keep_containers: int = 1, hold: Sequence[str] = ()) -> Finished:
     """End ``release`` as finished. What it made for itself is dropped, and the restore points of earlier releases but
     for those in ``hold``; its backup stays, and the last ``keep_containers`` former containers of the API."""
     with stack.state.working(release) as journal:
         header = journal.opening()
         lost = data_check.check(stack, journal, data_check.AT_END, final=True)
-        catalog = catalog_of(stack, journal, header.new)
+        catalog = catalogs.left_by(stack, journal, header.new)
         databases.cleanup_leftovers(stack.database)
         away = unavailable_s(journal)
         seconds = seconds_between(header.at, now())
@@ -45,12 +52,7 @@ def run(stack: Stack, release: str, keep_containers: int = 1, hold: Sequence[str
     stack.state.lock.release(release)
     full = storage.warning(stack.state.folder)
     lines = [*_lines(stack, journal, header, away, seconds), *lost, *tidied, *full]
-    return {
-        "changed": True,
-        "unavailable_s": away,
-        "seconds": round(seconds, 2),
-        "pap": {"phase": "finished", "lines": lines, "status": "warning" if full else ""},
-    }
+    return Finished(Printed("finished", lines, "warning" if full else ""), True, away, round(seconds, 2))
 
 
 def _tidy(stack: Stack, keep: int) -> list[str]:
@@ -60,16 +62,6 @@ def _tidy(stack: Stack, keep: int) -> list[str]:
     except PapError as error:
         return [f"former containers could not be removed: {error}"]
     return [f"removed  {', '.join(gone)}"] if gone else []
-
-
-def catalog_of(stack: Stack, journal: Journal, version: Version) -> Catalog:
-    """The live catalog after the release: as the validation read it, else read now beside the models of ``version``."""
-    path = journal.folder / "catalog.json"
-    if not path.is_file():
-        with stack.beside_models(version) as app_session:
-            read = app_session.call("schema.describe", {"models": list(stack.models)}, deadline_s=120)
-        write_durably(path, json.dumps(read["catalog"]).encode())
-    return Catalog.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
 def unavailable_s(journal: Journal) -> Optional[float]:

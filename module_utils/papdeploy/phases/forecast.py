@@ -7,20 +7,24 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Optional
 
 from .. import databases
 from ..app.stack import Stack
 from ..core.errors import PapError
+from ..core.records import recorded, whole
 from ..core.text import plural
 from ..core.visible import visible
 from ..databases.psql import Database
 from ..migrations import server_wide
 from ..migrations.files import SCRIPT
 from ..rehearsal import copies
+from ..releases.parts import FailureData, LeftOut, Migration, Statement
+from ..releases.rehearsed import Outward
 from ..schema import CheckOptions, compare, judge
 from ..schema.catalog.rows import Catalog
 from ..schema.differences.result import reaches
+from .catalogs import described
 from .findings import Findings
 
 
@@ -36,12 +40,22 @@ def scratch_database(stack: Stack, purpose: str) -> Iterator[Database]:
         databases.drop_created(stack.database, owner, ("scratch",))
 
 
+@dataclass(frozen=True)
+class Diff:
+    """A diff as Ansible shows it."""
+
+    before_header: str
+    after_header: str
+    before: str
+    after: str
+
+
 @dataclass
 class Forecast:
-    """The plan as lines and as a diff in Ansible's form; ``fails`` says why the deploy would fail, or nothing."""
+    """The plan as lines and as a diff; ``fails`` says why the deploy would fail, or nothing."""
 
     lines: list[str] = field(default_factory=list)
-    diff: list[dict[str, str]] = field(default_factory=list)
+    diff: list[Diff] = field(default_factory=list)
     fails: str = ""
 
 
@@ -57,36 +71,35 @@ def copy_schema(stack: Stack, target: Database) -> None:
 
 
 @dataclass(frozen=True)
-class _Run:
-    """What ran on the scratch copy, the names of what did not, and the copy's catalog afterwards. ``left_out``: the
-    statements that act on the whole server; ``outward``: what tried to reach more than the copy."""
+class _Ran:
+    """What ran on the scratch copy, and the names of what did not (``pending``). ``left_out``: the statements that act
+    on the whole server; ``outward``: what tried to reach more than the copy."""
 
-    applied: Sequence[Mapping[str, Any]] = ()
-    left: Sequence[str] = ()
-    left_out: Sequence[Mapping[str, Any]] = ()
-    outward: Sequence[Mapping[str, str]] = ()
-    catalog: Optional[Catalog] = None
+    applied: tuple[Migration, ...] = ()
+    pending: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    outward: tuple[Outward, ...] = ()
 
 
-def _run_on_scratch(stack: Stack, sources: Mapping[str, str], found: Findings) -> _Run:
+def _run_on_scratch(stack: Stack, sources: Mapping[str, str], found: Findings) -> tuple[_Ran, Optional[Catalog]]:
+    """What ran, and the catalog of the copy afterwards."""
     if not found.pending:
-        return _Run()
-    if found.pending[0]["flavour"] == SCRIPT:
-        return _Run(left=[item["identity"] for item in found.pending])
+        return _Ran(), None
+    if found.pending[0].flavour == SCRIPT:
+        return _Ran(pending=tuple(item.identity for item in found.pending)), None
     request = {"sources": dict(sources), "release": "plan", "who": "plan", "options": {"stop_at_scripts": True}}
     with scratch_database(stack, "plan") as scratch:
         copy_schema(stack, scratch)
         with stack.on_copy(found.candidate, scratch, "the plan of the migrations") as app_session:
             done = app_session.call("migrations.apply", request, deadline_s=300)
-            copy = app_session.call("schema.describe", {"models": list(stack.models)})
-    return _Run(done["applied"], done["pending"], done["left_out"], done["outward"], Catalog.from_json(copy["catalog"]))
+            return recorded(_Ran, done), described(app_session, 600)
 
 
-def _left_lines(found: Findings, done: _Run) -> list[str]:
+def _left_lines(found: Findings, done: _Ran) -> list[str]:
     """Why each migration that did not run did not."""
-    why = {item["identity"]: "is a legacy script" for item in found.pending if item["flavour"] == SCRIPT}
-    why.update({item["identity"]: item["what"] for item in done.outward if item["identity"] in done.left})
-    later = [name for name in done.left if name not in why]
+    why = {item.identity: "is a legacy script" for item in found.pending if item.flavour == SCRIPT}
+    why.update({item.identity: item.what for item in done.outward if item.identity in done.pending})
+    later = [name for name in done.pending if name not in why]
     lines = [
         visible(f"{name} {reason}: what it does is known only by running it, as the rehearsal does")
         for name, reason in why.items()
@@ -94,37 +107,27 @@ def _left_lines(found: Findings, done: _Run) -> list[str]:
     return [*lines, *([f"not run here, because they come after it: {', '.join(later)}"] if later else [])]
 
 
-def _left_out_lines(left_out: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [visible(server_wide.said(item)) for item in left_out]
+def _left_out_lines(left_out: Sequence[LeftOut]) -> list[str]:
+    return [visible(server_wide.said(whole(item))) for item in left_out]
 
 
-def _sql(statement: Mapping[str, Any]) -> list[str]:
-    lines = ["-- not run here, because it acts on the whole server:"] if statement.get("left_out") else []
-    return [*lines, statement["sql"].strip().rstrip(";") + ";"]
+def _sql(statement: Statement) -> list[str]:
+    lines = ["-- not run here, because it acts on the whole server:"] if statement.left_out else []
+    return [*lines, statement.sql.strip().rstrip(";") + ";"]
 
 
-def _diff(found: Findings, sql: Sequence[str], before: Sequence[str], after: Sequence[str]) -> list[dict[str, str]]:
+def _diff(found: Findings, sql: Sequence[str], before: Sequence[str], after: Sequence[str]) -> list[Diff]:
     """What ``--diff`` shows: the pending SQL, the differences from the models before and after it, the API."""
+    now, then = "differences from the models now", "differences from the models after"
     return [
-        {
-            "before_header": "SQL (nothing pending)",
-            "after_header": "SQL (pending)",
-            "before": "",
-            "after": "".join(line + "\n" for line in sql),
-        },
-        {
-            "before_header": "differences from the models now",
-            "after_header": "differences from the models after",
-            "before": "".join(line + "\n" for line in before),
-            "after": "".join(line + "\n" for line in after),
-        },
-        {
-            "before_header": "API",
-            "after_header": "API",
-            "before": found.running.label + "\n",
-            "after": found.candidate.label + "\n",
-        },
+        Diff("SQL (nothing pending)", "SQL (pending)", "", _text(sql)),
+        Diff(now, then, _text(before), _text(after)),
+        Diff("API", "API", _text([found.running.label]), _text([found.candidate.label])),
     ]
+
+
+def _text(lines: Sequence[str]) -> str:
+    return "".join(line + "\n" for line in lines)
 
 
 def forecast(stack: Stack, sources: Mapping[str, str], found: Findings, options: CheckOptions) -> Forecast:
@@ -134,36 +137,37 @@ def forecast(stack: Stack, sources: Mapping[str, str], found: Findings, options:
     Neither does a migration that needs a program or a connection of its own: the plan has no way out (ADR 103).
     """
     result = Forecast()
-    before = [visible(f"{item['object']}: {item['kind']}") for item in found.differences]
+    before = [visible(f"{item.object}: {item.kind}") for item in found.differences]
     statements: list[str] = []
     after, differences = before, str(len(before))
     try:
-        done = _run_on_scratch(stack, sources, found)
+        done, catalog = _run_on_scratch(stack, sources, found)
     except PapError as error:
         result.lines.append(f"on an empty copy of the schema the pending migrations fail: {error.message}")
-        result.lines += [f"  {line}" for line in str(error.data.get("statement", "")).splitlines()[:6]]
-        result.lines += _left_out_lines(error.data.get("left_out") or [])
+        data = recorded(FailureData, error.data)
+        result.lines += [f"  {line}" for line in data.statement.splitlines()[:6]]
+        result.lines += _left_out_lines(data.left_out)
         result.fails = f"the pending migrations fail on an empty copy of the schema: {error.message}"
     else:
         for item in done.applied:
-            statements.append(f"-- {item['identity']}")
-            statements += [line for statement in item["statements"] for line in _sql(statement)]
-        statements += [f"-- {name}: not run here" for name in done.left]
+            statements.append(f"-- {item.identity}")
+            statements += [line for statement in item.statements for line in _sql(statement)]
+        statements += [f"-- {name}: not run here" for name in done.pending]
         result.lines += _left_out_lines(done.left_out)
         result.lines += [
-            visible(f"{item['identity']} {item['what']}, which reaches nothing from a plan")
+            visible(f"{item.identity} {item.what}, which reaches nothing from a plan")
             for item in done.outward
-            if item["identity"] not in done.left
+            if item.identity not in done.pending
         ]
         failing = list(found.failing)
-        if done.catalog:
-            verdict = judge(compare(found.expected, done.catalog, options), {}, options)
+        if catalog:
+            verdict = judge(compare(found.expected, catalog, options), {}, options)
             failing = [item for item in verdict.differences if reaches(item.severity, options.fail_on)]
             after = [visible(f"{d.object}: {d.kind}") for d in verdict.differences]
             differences = str(len(after))
-        if done.left:
+        if done.pending:
             result.lines += _left_lines(found, done)
-            after, differences = [f"known only when {done.left[0]} has run"], "not known"
+            after, differences = [f"known only when {done.pending[0]} has run"], "not known"
         elif failing:
             first = visible(f"{failing[0].object}: {failing[0].kind}")
             result.fails = f"after it, the schema would not match the models: {first}" + (

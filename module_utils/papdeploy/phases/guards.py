@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from .. import databases
 from ..app.stack import AppSession, Stack
@@ -12,8 +11,10 @@ from ..backup import provable
 from ..backup.archive import refuse_clients
 from ..core import storage
 from ..core.errors import PapError, Refused, StorageFailed
+from ..core.records import read_known
 from ..databases import content_digest
 from ..databases.psql import Database, ServerFacts
+from ..environment.application import Findings
 from ..environment.settings_values import fold
 from ..releases.journal import State
 from ..releases.version import Version
@@ -55,16 +56,16 @@ def refuse_drop_tables_inside(stack: Stack, version: Version, app_session: AppSe
     said: list[str] = []
     for call in ("environment.files", "environment.started"):
         found = _refuse_found(stack, version, app_session, call)
-        for item in found.get("unsure", ()):
-            if drop_tables_values({DROP_TABLES: item["value"]}):
+        for item in found.unsure:
+            if drop_tables_values({DROP_TABLES: item.value}):
                 said.append(
-                    f"{DROP_TABLES}: {item['source']} sets it to {item['value']!r} under a condition that only running"
+                    f"{DROP_TABLES}: {item.source} sets it to {item.value!r} under a condition that only running"
                     f" decides ({version.label}); the rehearsal measures what the API does"
                 )
-        if found.get("problem"):
+        if found.problem:
             said.append(
                 f"{DROP_TABLES}: what {version.label} makes of it by itself could not be seen to the end"
-                f" ({found['problem']}); the rehearsal measures what the API does"
+                f" ({found.problem}); the rehearsal measures what the API does"
             )
     return list(dict.fromkeys(said))
 
@@ -81,10 +82,11 @@ def refuse_unpointable(stack: Stack, app_session: AppSession) -> None:
     app_session.refuse_live_trial(app_session.environment_for(f"{stack.database.conninfo.dbname}_copy"))
 
 
-def _refuse_found(stack: Stack, version: Version, app_session: AppSession, call: str) -> dict[str, Any]:
-    found = app_session.call(call, {"variable": DROP_TABLES, **app_session.surroundings()}, deadline_s=300)
-    for item in found["found"]:
-        refuse_drop_tables(stack.environment, {f"{item['source']} ({version.label})": {DROP_TABLES: item["value"]}})
+def _refuse_found(stack: Stack, version: Version, app_session: AppSession, call: str) -> Findings:
+    request = {"variable": DROP_TABLES, **app_session.surroundings()}
+    found = read_known(Findings, app_session.call(call, request, deadline_s=300))
+    for item in found.found:
+        refuse_drop_tables(stack.environment, {f"{item.source} ({version.label})": {DROP_TABLES: item.value}})
     return found
 
 
@@ -140,7 +142,7 @@ def disk_explained(state: State, release: str, work: str) -> Iterator[None]:
     nothing to roll back. ``work``: the module of the phase."""
     try:
         # A release that is live has only to end: rolling back would cost what its users wrote.
-        live = release and work in _OF_A_DEPLOY and state.journal(release).last("activate")
+        live = release and work in _OF_A_DEPLOY and state.journal(release).has("activate")
         with storage.on_the_way_out() if live else contextlib.nullcontext():
             yield
     except (OSError, StorageFailed) as error:

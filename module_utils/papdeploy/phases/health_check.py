@@ -21,5 +21,5 @@ def agreed(stack: Stack, journal: Journal, version: Version, say: Progress, phas
         say({"event": "step", "step": f"the API answers; waiting for its container's health check, run every {every}"})
         began = time.monotonic()
         stack.api.await_health_check(version)
-        done["seconds"] = round(time.monotonic() - began, 3)
-    return f"the container's own health check, run every {every}, agrees {seconds(done['seconds'])} later"
+        took = done["seconds"] = round(time.monotonic() - began, 3)
+    return f"the container's own health check, run every {every}, agrees {seconds(took)} later"

@@ -11,7 +11,7 @@ import copy
 import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -19,12 +19,14 @@ from ..app.stack import Stack
 from ..core.clock import now
 from ..core.durable import private_folder, write_durably
 from ..core.errors import PapError, Refused
+from ..core.records import as_object, read_known, whole
 from ..core.text import plural
 from ..databases import live_state
 from ..databases.live_state import LiveChanges, LiveState
 from ..databases.session_watch import SeenOnLive
 from ..databases.session_watch import described as session_described
 from ..releases.journal import State
+from ..releases.run import Run
 
 _SHOWN = 10
 
@@ -32,6 +34,28 @@ _SHOWN = 10
 class LiveDatabaseChanged(PapError):
     """The live database is not as it was before work that must not change it, or cannot be measured any more.
     ``data``: ``changes``, ``sessions``."""
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    at: str
+    by: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """What was found: ``changes`` of the database ``between`` two times, ``sessions`` of our work that were in it, who
+    was ``connected``. ``problem``: why it could not be measured. Kept until a person has ``acknowledged`` it."""
+
+    id: str
+    doing: str
+    between: tuple[str, str]
+    database: str
+    changes: tuple[str, ...] = ()
+    sessions: tuple[Mapping[str, Any], ...] = ()
+    connected: tuple[live_state.Others, ...] = ()
+    problem: str = ""
+    acknowledged: Optional[Acknowledged] = None
 
 
 @dataclass
@@ -88,24 +112,24 @@ class LiveCheck:
         problem: str = "",
     ) -> LiveDatabaseChanged:
         """Keep what was seen in the state folder; the error that says it. ``problem``: why it could not be measured."""
-        entry = {
-            "id": secrets.token_hex(4),
-            "doing": self.doing,
-            "between": [self.before.at, at],
-            "database": self.before.identity.name,
-            "changes": list(seen),
-            "sessions": [dict(session) for session in self.sessions],
-            "connected": [asdict(other) for other in others],
-            "problem": problem,
-        }
-        _keep(self.stack.state, entry)
+        change = Change(
+            id=secrets.token_hex(4),
+            doing=self.doing,
+            between=(self.before.at, at),
+            database=self.before.identity.name,
+            changes=tuple(seen),
+            sessions=tuple(self.sessions),
+            connected=tuple(others),
+            problem=problem,
+        )
+        _keep(self.stack.state, change)
         also = f" The work itself failed as well: {error.message}" if error else ""
         return LiveDatabaseChanged(
-            f"{_what_happened(entry)}. {_by_whom(entry)}{also}",
+            f"{_what_happened(change)}. {_by_whom(change)}{also}",
             hint="Find out what it was: a migration or the API with an address of its own, or a person. Undo it, or"
-            f" make it a migration. Then: {acknowledge_command(self.stack.name, str(entry['id']))}",
+            f" make it a migration. Then: {acknowledge_command(self.stack.name, change.id)}",
             lines=[f"  {text}" for text in seen[:_SHOWN]],
-            **entry,
+            **whole(change),
         )
 
 
@@ -141,31 +165,28 @@ def _unchanged(found: LiveChanges, started: Sequence[str], *, watched: bool) -> 
     return f"live database, before and after: the same schema{sessions}; {rows}"
 
 
-def _what_happened(entry: Mapping[str, Any]) -> str:
-    changes = [str(text).rstrip(".") for text in entry["changes"]]
-    times = f"during {entry['doing']}, between {entry['between'][0]} and {entry['between'][1]}"
+def _what_happened(change: Change) -> str:
+    changes = [text.rstrip(".") for text in change.changes]
+    times = f"during {change.doing}, between {change.between[0]} and {change.between[1]}"
     listed = "; ".join(changes[:3]) + _more(len(changes) - 3)
-    if entry.get("problem"):
+    if change.problem:
         known = f"; known is: {listed}" if changes else ""
         return (
-            f"The live database {entry['database']} cannot be measured any more ({entry['problem']}), so it is not"
+            f"The live database {change.database} cannot be measured any more ({change.problem}), so it is not"
             f" known what changed {times}{known}"
         )
     if not changes:
-        return (
-            f"Work of this run was on the live database {entry['database']} {times}; no change of its schema was seen"
-        )
-    return f"The live database {entry['database']} changed {times}: {listed}"
+        return f"Work of this run was on the live database {change.database} {times}; no change of its schema was seen"
+    return f"The live database {change.database} changed {times}: {listed}"
 
 
-def _by_whom(entry: Mapping[str, Any]) -> str:
-    if entry["sessions"]:
-        named = "; ".join(f"{each['what']}: {session_described(each)}" for each in entry["sessions"][:3])
+def _by_whom(change: Change) -> str:
+    if change.sessions:
+        named = "; ".join(f"{each['what']}: {session_described(each)}" for each in change.sessions[:3])
         return f"Sessions of processes that this run started were in it, and were ended: {named}."
     others = ", ".join(
-        f"{other['application'] or 'unnamed'} of {other['role']}"
-        + (f" from {other['address']}" if other["address"] else "")
-        for other in entry["connected"][:4]
+        f"{other.application or 'unnamed'} of {other.role}" + (f" from {other.address}" if other.address else "")
+        for other in change.connected[:4]
     )
     now_there = f" Connected now: {others}." if others else ""
     return f"By whom cannot be told: no session of a process that this run started was seen in it.{now_there}"
@@ -186,36 +207,36 @@ def _folder(state: State) -> Path:
     return state.folder / "live-changes"
 
 
-def _keep(state: State, entry: Mapping[str, Any]) -> None:
+def _keep(state: State, change: Change) -> None:
     private_folder(state.folder)
-    path = private_folder(_folder(state)) / f"{entry['id']}.json"
-    write_durably(path, json.dumps(entry, ensure_ascii=False, default=str).encode())
+    path = private_folder(_folder(state)) / f"{change.id}.json"
+    write_durably(path, json.dumps(as_object(change), ensure_ascii=False, default=str).encode())
 
 
-def open_changes(state: State) -> list[dict[str, Any]]:
+def open_changes(state: State) -> list[Change]:
     """What was measured and is not acknowledged yet, oldest first."""
     folder = _folder(state)
-    if not folder.is_dir():
-        return []
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
-    return sorted((e for e in found if "acknowledged" not in e), key=lambda entry: str(entry["between"][1]))
+    found = [_read(path) for path in folder.glob("*.json")] if folder.is_dir() else []
+    return sorted((change for change in found if not change.acknowledged), key=lambda change: change.between[1])
 
 
-def described(entry: Mapping[str, Any]) -> str:
+def _read(path: Path) -> Change:
+    return read_known(Change, json.loads(path.read_text(encoding="utf-8")), path.name)
+
+
+def described(change: Change) -> str:
     """A change that was measured, in one sentence."""
-    return f"{_what_happened(entry)} ({entry['id']})"
+    return f"{_what_happened(change)} ({change.id})"
 
 
-def acknowledge(state: State, identity: str, who: Mapping[str, Any]) -> str:
+def acknowledge(state: State, identity: str, who: Run) -> str:
     """Note that a person has dealt with a change. Raises Refused if there is none with that id."""
-    path = _folder(state) / f"{identity}.json"
-    known = [str(entry["id"]) for entry in open_changes(state)]
-    if identity not in known:
-        listed = plural(len(known), "change") + (f": {', '.join(known)}" if known else "")
+    found = {change.id: change for change in open_changes(state)}
+    if identity not in found:
+        listed = plural(len(found), "change") + (f": {', '.join(found)}" if found else "")
         raise Refused(
             f"There is no open change of the live database with the id {identity!r}.", hint=f"Open is {listed}."
         )
-    entry = json.loads(path.read_text(encoding="utf-8"))
-    entry["acknowledged"] = {"at": now(), "by": f"{who.get('user')}@{who.get('host')}"}
-    write_durably(path, json.dumps(entry, ensure_ascii=False).encode())
-    return f"acknowledged: the change of the live database during {entry['doing']} ({identity})"
+    change = found[identity]
+    _keep(state, replace(change, acknowledged=Acknowledged(now(), who.person)))
+    return f"acknowledged: the change of the live database during {change.doing} ({identity})"

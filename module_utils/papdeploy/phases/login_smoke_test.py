@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 from ..app import smoke
 from ..app.stack import Stack
+from ..core.records import as_object
 from ..core.text import plural, seconds
+from ..databases.write_snapshot import Own
+from ..releases.parts import Smoke
 from ..releases.records import Preflight
 from . import data_check, health_check, smoke_test_logins, watch
 from .progress import Progress
+from .result import Printed, Result
 
 
-def run(stack: Stack, release: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Tested(Result):
+    smoke: Smoke
+
+
+def run(stack: Stack, release: str) -> Tested:
     """Try the API as a person would; without a release, compare with nothing. Raises SmokeFailed or Unavailable."""
     if not release:
         with smoke_test_logins.noted(stack):
@@ -20,13 +29,17 @@ def run(stack: Stack, release: str) -> dict[str, Any]:
     with stack.state.working(release) as journal:
         looked = journal.newest(Preflight)
         with journal.checkpoint("login_smoke_test") as done:
+
+            def note(own: Own) -> None:
+                done.update(own_writes=own.writes, own_numbers=own.numbers)
+
             with (
                 data_check.after(stack, journal, data_check.AT_LOGIN),
                 watch.explained(journal),
-                smoke_test_logins.found(stack, journal, done),
+                smoke_test_logins.found(stack, journal, note),
             ):
                 found = smoke.run(stack.smoke, looked.baseline if looked else None)
-            done.update(found.as_dict())
+            done.update(as_object(found))
             version = journal.opening().new
             stack.api.confirm(version)  # else the test may have met another release
         with Progress(stack.state.folder, "login_smoke_test", stack.redactor) as say:
@@ -34,11 +47,11 @@ def run(stack: Stack, release: str) -> dict[str, Any]:
     return _result(found, agreed)
 
 
-def _result(found: smoke.SmokeResult, agreed: str = "") -> dict[str, Any]:
+def _result(found: Smoke, agreed: str = "") -> Tested:
     login = next(check for check in found.checks if check.name == "login")
     count = len(found.endpoints)
-    endpoints = f", {plural(count, 'endpoint')} no worse than before" if count else ""
-    times = f"healthy after {seconds(found.healthy_after_s)}, login in {seconds(login.ms / 1000)}"
+    endpoints = f", no regressions in {plural(count, 'endpoint')}" if count else ""
+    times = f"healthy after {seconds(found.healthy_after_s or 0.0)}, login in {seconds(login.ms / 1000)}"
     line = f"{times}, wrong password refused{endpoints}"
     lines = [line, agreed] if agreed else [line]
-    return {"smoke": found.as_dict(), "pap": {"phase": "login smoke test", "lines": lines}}
+    return Tested(Printed("login smoke test", lines), found)

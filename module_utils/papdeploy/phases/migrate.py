@@ -5,7 +5,7 @@ Everything that can be done before the API stops is done before: what happens un
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -16,16 +16,17 @@ from ..backup import Encryption
 from ..core import storage
 from ..core.durable import private_folder
 from ..core.errors import DeadlineExceeded, PapError
-from ..core.records import as_object
+from ..core.records import as_object, recorded
 from ..core.text import plural, seconds
 from ..databases import table_reader
 from ..rehearsal import warm
 from ..releases.journal import Journal
-from ..releases.records import Backup
+from ..releases.records import Backup, Migrated
 from ..rollback import restore_point
 from . import activate, api_watch, data_check, rehearsal_limits, release_content
 from .preflight import read_kept
 from .progress import Progress
+from .result import Printed, Result
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,14 @@ class Options:
     schema: Mapping[str, Any] = field(default_factory=dict)
 
 
-def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Applied(Result):
+    changed: bool
+    applied: Sequence[Any]
+    took_over: bool
+
+
+def run(stack: Stack, release: str, options: Options) -> Applied:
     """Stop the API, fence, make sure of the restore point, migrate and prove. Raises what failed; rollback goes on."""
     online = options.mode == "online"
     with stack.state.working(release) as journal, Progress(stack.state.folder, "migrate", stack.redactor) as say:
@@ -87,17 +95,10 @@ def run(stack: Stack, release: str, options: Options) -> dict[str, Any]:
                 except PapError as error:
                     error.hint = f"The migrations are committed; the new release has not taken over. {error.hint}"
                     raise
-    said, strays = rehearsal_limits.against(verdict, result["seconds"])
-    return {
-        "changed": True,
-        "applied": result["applied"],
-        "took_over": options.take_over,
-        "pap": {
-            "phase": "migrate",
-            "lines": [*gone, *first, *_lines(result), *said],
-            "status": "warning" if strays or gone else "ok",
-        },
-    }
+    ran = recorded(Migrated, result)
+    said, strays = rehearsal_limits.against(verdict, ran.seconds or 0.0)
+    lines, status = [*gone, *first, *_lines(ran), *said], "warning" if strays or gone else "ok"
+    return Applied(Printed("migrate", lines, status), True, result["applied"], options.take_over)
 
 
 def _request(stack: Stack, journal: Journal, options: Options, limit_s: float) -> dict[str, Any]:
@@ -176,16 +177,14 @@ def _note(journal: Journal, say: Progress, event: Mapping[str, Any]) -> None:
         journal.append("migrate", "note", **{key: value for key, value in event.items() if key != "event"})
 
 
-def _lines(result: Mapping[str, Any]) -> list[str]:
+def _lines(ran: Migrated) -> list[str]:
     lines = []
-    for item in result["applied"]:
-        lines.append(
-            f"{item['identity']}: {plural(len(item['statements']), 'statement')} in {seconds(item['seconds'])}"
-        )
-    if not result["applied"]:
+    for item in ran.applied:
+        statements = plural(len(item.statements), "statement")
+        lines.append(f"{item.identity}: {statements} in {seconds(item.seconds or 0.0)}")
+    if not ran.applied:
         lines.append("no migration pending")
-    check = result.get("check")
-    if check:
-        tables = plural(check["checked"]["tables"], "table")
+    if ran.check:
+        tables = plural(ran.check.checked.tables or 0, "table")
         lines.append(f"schema matches the models ({tables}), checked in the same transaction; committed")
     return lines

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from .. import databases
 from ..app import smoke
@@ -16,9 +16,12 @@ from ..core.database_url import objection_of_sqlalchemy, read
 from ..core.durable import private_folder, write_durably
 from ..core.errors import PapError, Refused
 from ..core.private import refuse_without_right
+from ..core.records import FROM, TO, read_known, whole
 from ..core.text import plural
+from ..migrations.cli.results import Problem, State
 from ..migrations.files import SUFFIXES, TEMPLATE
 from ..releases.journal import Journal
+from ..releases.run import Run
 from ..releases.version import Version
 from ..schema import CheckOptions, Difference, compare, drift, fingerprint, judge
 from ..schema.catalog.rows import Catalog
@@ -34,7 +37,9 @@ from . import (
     smoke_test_logins,
     watch_sight,
 )
+from .catalogs import described
 from .findings import Findings
+from .result import Printed, Result
 
 
 @dataclass(frozen=True)
@@ -52,16 +57,30 @@ class Options:
     schema: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Looked(Result):
+    """``pending`` migrations, the labels of both versions, ``would_fail``: why the deploy would (in check mode)."""
+
+    pending: Sequence[str]
+    old: str = field(metadata=FROM)
+    new: str = field(metadata=TO)
+    nothing_to_do: bool
+    release: str
+    changed: bool
+    would_fail: str
+    diff: Optional[Sequence[forecast.Diff]] = None
+
+
 def run(
     stack: Stack,
     sources: Mapping[str, str],
-    who: Mapping[str, Any],
+    who: Run,
     options: Options,
     *,
     check_mode: bool,
     versions: Mapping[str, str],
-) -> dict[str, Any]:
-    """Look, then refuse, or (in check mode) forecast, or open the release. Returns the module's result."""
+) -> Looked:
+    """Look, then refuse, or (in check mode) forecast, or open the release."""
     started = time.monotonic()
     stack.state.lock.by(who)
     _refuse_unless_free(stack)
@@ -70,47 +89,41 @@ def run(
         findings = look(stack, sources, options, with_baseline=not check_mode)
         nothing_to_do = findings.nothing_to_do and not options.force
         predicted = (
-            forecast.forecast(stack, sources, findings, CheckOptions.from_dict(dict(options.schema)))
+            forecast.forecast(stack, sources, findings, CheckOptions.from_dict(options.schema))
             if check_mode and not nothing_to_do
             else None
         )
-    result: dict[str, Any] = {
-        "pending": [item["identity"] for item in findings.pending],
-        "from": findings.running.label,
-        "to": findings.candidate.label,
-        "nothing_to_do": nothing_to_do,
-        "release": "",
-        "changed": False,
-        "would_fail": "",
-    }
-    if result["nothing_to_do"]:
-        findings.lines.append(
-            f"nothing to deploy: {findings.running.label} runs, no migration is pending, {findings.schema}"
-        )
+    release, lines = "", findings.lines
+    if nothing_to_do:
+        lines.append(f"nothing to deploy: {findings.running.label} runs, no migration is pending, {findings.schema}")
     elif predicted is not None:
-        findings.lines += [*predicted.lines, live.sentence]
-        result["diff"] = predicted.diff
-        result["would_fail"] = predicted.fails
-        result["changed"] = True
+        lines += [*predicted.lines, live.sentence]
     else:
         journal = _open(stack, sources, who, findings, versions)
-        result["release"] = journal.release
-        result["changed"] = True
-        findings.lines += api_watch.note(stack, journal)
-        findings.lines.append(f"release {journal.release} begins")
+        release = journal.release
+        lines += [*api_watch.note(stack, journal), f"release {release} begins"]
         journal.append(
             "preflight",
             "done",
-            lines=findings.lines,
+            lines=lines,
             seconds=round(time.monotonic() - started, 2),
             baseline=None if findings.baseline is None else [asdict(endpoint) for endpoint in findings.baseline],
             reversible=findings.reversible,
             models_digest=findings.models_digest,
             live_fingerprint=fingerprint(findings.live),
-            content=findings.content.record() if findings.content else None,
+            content=findings.content.noted if findings.content else None,
         )
-    result["pap"] = {"phase": "preflight", "lines": findings.lines}
-    return result
+    return Looked(
+        Printed("preflight", lines),
+        pending=findings.names,
+        old=findings.running.label,
+        new=findings.candidate.label,
+        nothing_to_do=nothing_to_do,
+        release=release,
+        changed=not nothing_to_do,
+        would_fail=predicted.fails if predicted else "",
+        diff=predicted.diff if predicted else None,
+    )
 
 
 def _refuse_unless_free(stack: Stack) -> None:
@@ -134,57 +147,67 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
     stack.database.registry.refuse_other(facts.identifier)
     guards.refuse_server(stack.database, facts)
     guards.refuse_many_databases(stack.url_variable, coming)
-    with stack.beside_models(candidate) as app_session:
-        unseen += guards.refuse_drop_tables_inside(
-            stack, candidate, app_session
-        )  # before anything else imports the models
-        if options.rehearse:
-            guards.refuse_unpointable(stack, app_session)
-        ddl = models_ddl.of(stack, candidate, app_session, facts.version)
-        plan_result = app_session.call(
-            "migrations.plan",
-            {"sources": dict(sources), "options": {"allow_out_of_order": options.allow_out_of_order}},
-            deadline_s=120,
-        )
-        live = Catalog.from_json(app_session.call("schema.describe", {}, deadline_s=120)["catalog"])
-        app_session.prove_api_url()
-        content = release_content.measure(stack, candidate, app_session) if with_baseline else None
-        if plan_result.get("problems"):
-            raise _problems(plan_result["problems"])
-        unseen += [f"note: {note}" for note in plan_result["notes"]]
-        expected = models_ddl.expected_catalog(stack, candidate, ddl["digest"])
-    check = CheckOptions.from_dict(dict(options.schema))
-    verdict = judge(compare(expected, live, check), {}, check)
-    found = Findings(
-        running=running,
-        candidate=candidate,
-        server_version=facts.version,
-        pending=list(plan_result["pending"]),
-        expected=expected,
-        models_digest=ddl["digest"],
-        live=live,
-        reversible=all(item["reversible"] for item in plan_result["pending"]),
-        migrations=sum("/" not in name and name.endswith(SUFFIXES) and name != f"{TEMPLATE}.py" for name in sources),
-        content=content,
+    found, plan, more = _beside_models(
+        stack, sources, options, running, candidate, facts.version, with_content=with_baseline
     )
+    check = CheckOptions.from_dict(options.schema)
+    verdict = judge(compare(found.expected, found.live, check), {}, check)
     found.judge(verdict, check)
     if not found.nothing_to_do or options.force:
         databases.refuse_unready(stack.database)
         guards.refuse_unprovable(stack.database, options.proof)
-    said = _refuse_drift(stack, found, options)
-    ahead = schema_ahead.of(stack, running, plan_result["applied"])
+    said, unseen = _refuse_drift(stack, found, options), [*unseen, *more]
+    ahead = schema_ahead.of(stack, running, plan.applied)
     if ahead:
-        unseen = [*unseen, ahead.sentence]
+        unseen.append(ahead.sentence)
         if found.nothing_to_do:  # what the newer schema has is no fault of the models that run
-            verdict = ahead.explain(verdict, expected, check)
-            found.judge(verdict, check)
+            found.judge(ahead.explain(verdict, found.expected, check), check)
     _refuse_unexplained(found)
     if with_baseline and not found.nothing_to_do:
-        unseen = [*unseen, _look_at_login(stack, found, options)]
+        unseen.append(_look_at_login(stack, found, options))
         said += watch_sight.lines(stack, options.blindness)
     said += _noticed(stack, found)
-    found.lines = [*_lines(stack, found, facts.version), *_ways(stack, candidate), *said, *unseen]
+    found.lines = [*_lines(stack, found), *_ways(stack, candidate), *said, *unseen]
     return found
+
+
+def _beside_models(
+    stack: Stack,
+    sources: Mapping[str, str],
+    options: Options,
+    running: Version,
+    candidate: Version,
+    server_version: int,
+    *,
+    with_content: bool,
+) -> tuple[Findings, State, list[str]]:
+    """What is found beside the models of ``candidate``, the plan of the migrations, and what could not be seen."""
+    with stack.beside_models(candidate) as app_session:
+        # Before anything else imports the models.
+        unseen = guards.refuse_drop_tables_inside(stack, candidate, app_session)
+        if options.rehearse:
+            guards.refuse_unpointable(stack, app_session)
+        digest = models_ddl.digest(stack, candidate, app_session, server_version)
+        request = {"sources": dict(sources), "options": {"allow_out_of_order": options.allow_out_of_order}}
+        plan = read_known(State, app_session.call("migrations.plan", request, deadline_s=120))
+        live = described(app_session)
+        app_session.prove_api_url()
+        content = release_content.measure(stack, candidate, app_session) if with_content else None
+        _refuse_problems(plan.problems)
+        expected = models_ddl.expected_catalog(stack, candidate, digest)
+    found = Findings(
+        running=running,
+        candidate=candidate,
+        server_version=server_version,
+        pending=plan.pending,
+        expected=expected,
+        models_digest=digest,
+        live=live,
+        reversible=all(item.reversible for item in plan.pending),
+        migrations=sum("/" not in name and name.endswith(SUFFIXES) and name != f"{TEMPLATE}.py" for name in sources),
+        content=content,
+    )
+    return found, plan, [*unseen, *(f"note: {note}" for note in plan.notes)]
 
 
 def _refuse_drop_tables(
@@ -243,10 +266,10 @@ def _look_at_running(stack: Stack, running: Version, options: Options) -> list[s
         return [f"CC_DROP_TABLES: what {running.label} sets by itself could not be seen ({error.message})"]
 
 
-def _problems(problems: list[Any]) -> PapError:
-    texts = [item["message"] if isinstance(item, dict) else str(item) for item in problems]
-    hints = [item.get("hint", "") for item in problems if isinstance(item, dict)]
-    return Refused(" ".join(texts), hint=next(filter(None, hints), "Correct the migrations folder."), problems=problems)
+def _refuse_problems(problems: Sequence[Problem]) -> None:
+    if problems:
+        hint = next(filter(None, (item.hint for item in problems)), "Correct the migrations folder.")
+        raise Refused(" ".join(item.message for item in problems), hint=hint, problems=whole(problems))
 
 
 def _refuse_drift(stack: Stack, found: Findings, options: Options) -> list[str]:
@@ -266,7 +289,7 @@ def _refuse_drift(stack: Stack, found: Findings, options: Options) -> list[str]:
         if before is None or not comparable(before, found.live):
             other = "the server's major version or pap-deploy is another one"
             return [f"drift: cannot be told, because since release {last.release} {other}"]
-        changed = drift(before, found.live, options.schema.get("ignore", ()))
+        changed = drift(before, found.live, CheckOptions.from_dict(options.schema).ignore)
         if not changed:
             return []
     more = f" and {len(changed) - 10} more" if len(changed) > 10 else ""
@@ -293,7 +316,7 @@ def _refuse_unexplained(found: Findings) -> None:
     raise Refused(
         f"The models of {found.candidate.label} do not match the database and no migration is pending: {listed}{more}.",
         hint=hint,
-        differences=found.differences,
+        differences=whole(found.differences),
         lines=[line for item in found.failing for line in [item.sentence(), *(f"  {sql}" for sql in item.repair[:3])]],
     )
 
@@ -321,15 +344,15 @@ def _refuse_failing_login(stack: Stack, found: Findings, before: smoke.Baseline,
     )
 
 
-def _lines(stack: Stack, found: Findings, version: int) -> list[str]:
-    server = f"PostgreSQL {version // 10000}.{version % 10000}"
+def _lines(stack: Stack, found: Findings) -> list[str]:
+    server = f"PostgreSQL {found.server_version // 10000}.{found.server_version % 10000}"
     lines = [f"{stack.label}: {server}, database {stack.database.conninfo.dbname}"]
     if found.nothing_to_do:
         return lines
     lines += stack.found
     what = "runs and stays" if not found.switches else "runs, to be replaced by " + found.candidate.label
     lines.append(f"API: {found.running.label} {what}")
-    names = ", ".join(item["identity"] for item in found.pending)
+    names = ", ".join(found.names)
     none = "no migration pending" if found.migrations else "no migration pending: pap_migrations_dirs names no file"
     lines.append(f"migrations pending: {names}" if names else none)
     if found.failing:
@@ -351,16 +374,14 @@ def _baseline_line(before: smoke.Baseline) -> str:
     return f"baseline: login works, {plural(len(endpoints), 'endpoint')} looked at{failing}"
 
 
-def _open(
-    stack: Stack, sources: Mapping[str, str], who: Mapping[str, Any], found: Findings, versions: Mapping[str, str]
-) -> Journal:
+def _open(stack: Stack, sources: Mapping[str, str], who: Run, found: Findings, versions: Mapping[str, str]) -> Journal:
     """Take the lock, open the journal, and keep with the release what its rollback needs later."""
     journal = stack.state.begin(
         who,
         stack=stack.name,
         environment=stack.environment,
         **{"from": found.running, "to": found.candidate},
-        pending=[item["identity"] for item in found.pending],
+        pending=found.names,
         server_version=found.server_version,
         versions=dict(versions),
     )
@@ -370,7 +391,7 @@ def _open(
             "migrations.json": dict(sources),
             "expected.json": found.expected.as_json(),
             "before.json": found.live.as_json(),
-            "differences.json": found.differences,
+            "differences.json": whole(found.differences),
         }
         for name, value in keep.items():
             write_durably(journal.folder / name, json.dumps(value, ensure_ascii=False).encode(), vital=False)

@@ -6,9 +6,9 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from ..core.records import recorded
 from ..core.redact import Redactor
@@ -18,6 +18,16 @@ from ..migrations.cli import console
 from ..migrations.cli.results import Event
 
 _EVERY_S = 1.0
+
+
+@dataclass(frozen=True)
+class _Event(Event):
+    """What the runner tells, or a ``step``; or how far a copy is: bytes that were ``dumped`` and ``made`` of them."""
+
+    step: str = ""
+    dumped: int = 0
+    made: int = 0
+    seconds: float = 0.0
 
 
 class Progress:
@@ -37,11 +47,12 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._remove()
 
-    def __call__(self, event: Mapping[str, Any]) -> None:
+    def __call__(self, event: object) -> None:
         """Take an event of the backup, the rehearsal, the rollback or the migration runner. Called from any thread."""
         with self._lock, contextlib.suppress(OSError):
             # Thousands of pieces of a backfill are not thousands of files: the steps always, the rest once a second.
-            if event["event"] in ("progress", "output", "log") and time.monotonic() - self._written < _EVERY_S:
+            said = recorded(_Event, event)
+            if said.event in ("progress", "output", "log") and time.monotonic() - self._written < _EVERY_S:
                 return
             line = visible(self._redactor.text(" ".join(sentence(event).split())))
             if line:
@@ -60,22 +71,21 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def sentence(event: Mapping[str, Any]) -> str:
+def sentence(event: object) -> str:
     """An event as a person reads it; empty if it is not worth a line."""
-    if event["event"] == "step":
-        return str(event["step"])
-    if event["event"] == "copying":
-        return _copying(event, event["dumped"], event["made"])
-    return console.sentence(recorded(Event, event))
+    said = recorded(_Event, event)
+    if said.event == "step":
+        return said.step
+    return _copying(said) if said.event == "copying" else console.sentence(said)
 
 
-def _copying(event: Mapping[str, Any], dumped: int, made: int) -> str:
-    of, rate = event["of"], (made or dumped) / max(event["seconds"], 0.1)
-    parts = [f"dumped {size(dumped)}"] if dumped else []
+def _copying(said: _Event) -> str:
+    made, rate = said.made, (said.made or said.dumped) / max(said.seconds, 0.1)
+    parts = [f"dumped {size(said.dumped)}"] if said.dumped else []
     if made:
-        parts.append(f"restored {size(made)} of about {size(max(of, made))}")
+        parts.append(f"restored {size(made)} of about {size(max(said.of, made))}")
     if rate:
         parts.append(f"{size(rate)}/s")
-    if made and made < of:
-        parts.append(f"about {seconds((of - made) / rate)} left")
+    if made and made < said.of:
+        parts.append(f"about {seconds((said.of - made) / rate)} left")
     return ", ".join(parts)

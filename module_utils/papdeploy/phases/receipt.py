@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 from .. import receipts
 from ..core.clock import now, seconds_between
 from ..core.errors import Refused
-from ..core.records import plain, recorded
+from ..core.records import recorded, whole
 from ..releases.journal import Journal, State
 from ..releases.parts import ReceiptOf
 from ..releases.records import Entry, Preflight, Received
 from .preflight import read_kept
+from .result import Done, Printed
 
 
-def describe(state: State, release: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Described:
+    subject: Mapping[str, Any]
+    receipt: Mapping[str, Any]
+    revocations: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Revocations:
+    revocations: Sequence[Mapping[str, Any]]
+
+
+def describe(state: State, release: str) -> Described:
     """The subject of a release (what it deploys, by content), and once it has finished the unsigned receipt; with it,
     the revocations of all that was rolled back."""
     journal = state.journal(release)
     end = journal.ended()
     finished = end if end and end.event == "finished" else None
-    return {
-        "subject": _subject(journal),
-        "receipt": _receipt(journal, finished) if finished else {},
-        "revocations": revocations(state)["revocations"] if finished else [],
-    }
+    return Described(
+        _subject(journal),
+        _receipt(journal, finished) if finished else {},
+        revocations(state).revocations if finished else [],
+    )
 
 
-def revocations(state: State) -> dict[str, Any]:
+def revocations(state: State) -> Revocations:
     """The unsigned revocations of every release here that finished and is in force no more, or is being rolled back."""
     found = []
     for journal in state.releases():
@@ -40,7 +53,7 @@ def revocations(state: State) -> dict[str, Any]:
         begun = [entry for entry in entries[passed[-1] :] if entry.is_of("rollback", "begin")]
         taken_back = end or (begun or entries)[-1]
         found.append(receipts.revocation(_receipt(journal, entries[passed[-1]]), taken_back.at))
-    return {"revocations": found}
+    return Revocations(found)
 
 
 def _subject(journal: Journal) -> dict[str, Any]:
@@ -52,7 +65,7 @@ def _subject(journal: Journal) -> dict[str, Any]:
         version=header.new,
         server_version=header.server_version or 0,
         checksum=content.checksum if content else "",
-        runtime=plain(asdict(content.runtime)) if content else None,
+        runtime=whole(content.runtime) if content else None,
     )
 
 
@@ -68,23 +81,20 @@ def _receipt(journal: Journal, finished: Entry) -> dict[str, Any]:
     )
 
 
-def record(state: State, release: str, found: Mapping[str, Any]) -> dict[str, Any]:
+def record(state: State, release: str, found: Mapping[str, Any]) -> Done:
     """Note in the journal by which receipt, or by whose decision, this release goes on."""
     with state.working(release) as journal:
         journal.append("receipt", "done", **found)
     noted = recorded(Received, found)
     if noted.override and noted.override.reason:
         line = f"OVERRIDDEN by {noted.override.who.user}: {noted.override.reason}"
-        return {"changed": True, "pap": {"phase": "receipt", "lines": [line], "status": "warning"}}
+        return Done(Printed("receipt", [line], "warning"), True)
     receipt = noted.receipt or ReceiptOf()
     line = f"{receipt.environment} passed with exactly this: release {receipt.release} of {receipt.stack}"
-    return {
-        "changed": True,
-        "pap": {"phase": "receipt", "lines": [f"{line}, {receipt.at[:16].replace('T', ' ')} UTC"]},
-    }
+    return Done(Printed("receipt", [f"{line}, {receipt.at[:16].replace('T', ' ')} UTC"]), True)
 
 
-def refuse(state: State, release: str, message: str, hint: str) -> dict[str, Any]:
+def refuse(state: State, release: str, message: str, hint: str) -> NoReturn:
     """End the release as refused: it has changed nothing yet. Always raises, with the reason."""
     with state.working(release) as journal:
         journal.append("receipt", "failed", error="Refused", message=message, hint=hint)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from .. import receipts
 from ..core.errors import Refused, Unavailable
+from ..core.records import as_object, recorded
 from ..core.text import few
+from ..releases.run import Run
+from .result import Printed, Result
 
 _NO_PUBLIC_KEY = (
     "Set receipt_public_keys (or receipt_public_key_files) to staging's public key, or receipt_required: false for an"
@@ -19,18 +23,53 @@ _NO_PUBLIC_KEY = (
 _WITHOUT = "To go on without one: -e 'receipt_override=\"who decided, and why\"' (it is recorded)."
 
 
-def ensure_key(private_file: str, public_file: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Evidence:
+    unmeasured: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Statement:
+    """What is said of a receipt, or of a revocation."""
+
+    release: str = ""
+    evidence: _Evidence = _Evidence()
+
+
+@dataclass(frozen=True)
+class Key:
+    """``changed``: it was made."""
+
+    changed: bool
+
+
+@dataclass(frozen=True)
+class Signed(Result):
+    changed: bool
+    paths: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Demanded:
+    """By which receipt, or by whose decision, the deploy may go on."""
+
+    receipt: Mapping[str, Any]
+    override: Mapping[str, Any]
+    pap: Optional[Printed] = None
+
+
+def ensure_key(private_file: str, public_file: str) -> Key:
     """Make a key pair unless there is one: for trying things out. A real private key belongs into Ansible Vault."""
     private = Path(private_file)
     if private.exists():
-        return {"changed": False}
+        return Key(False)
     text, public = receipts.generate()
     private.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(text)
     Path(public_file).write_text(public, encoding="ascii")
-    return {"changed": True}
+    return Key(True)
 
 
 def write(
@@ -39,26 +78,26 @@ def write(
     private_key: str,
     private_file: str,
     revocations: Sequence[Mapping[str, Any]] = (),
-) -> dict[str, Any]:
+) -> Signed:
     """Sign a receipt and put it into the folder, and each revocation that is not there yet."""
     text, place = private_key or _text(private_file), Path(folder)
     keys = receipts.keys_of(text)
     missing = [each for each in revocations if not receipts.is_revoked(place, each, keys)]
     paths = [receipts.write(place, receipts.sign(each, text)) for each in [*missing, *([receipt] if receipt else [])]]
-    lines = [f"revoked the receipt of release {each['release']}, rolled back, in {folder}" for each in missing]
+    lines = [
+        f"revoked the receipt of release {recorded(_Statement, each).release}, rolled back, in {folder}"
+        for each in missing
+    ]
     if receipt:
         lines.append(f"signed {paths[-1].name} in {folder}")
-        unmeasured = (receipt.get("evidence") or {}).get("unmeasured") or []
+        unmeasured = recorded(_Statement, receipt).evidence.unmeasured
         if unmeasured:
             lines.append(
                 f"it says that what became of {few(unmeasured, 6)} is not measured: a production that demands"
                 " 'measured' does not take it"
             )
-    return {
-        "changed": bool(paths),
-        "paths": [str(path) for path in paths],
-        "pap": {"phase": "receipt", "lines": lines, "status": "warning" if missing or len(lines) > 1 else "ok"},
-    }
+    status = "warning" if missing or len(lines) > 1 else "ok"
+    return Signed(Printed("receipt", lines, status), bool(paths), [str(path) for path in paths])
 
 
 def demand(
@@ -72,8 +111,8 @@ def demand(
     holds: Sequence[str] = (),
     may_differ: Sequence[str] = (),
     reason: str,
-    who: Mapping[str, Any],
-) -> dict[str, Any]:
+    who: Run,
+) -> Demanded:
     """The receipt by which this deploy may go on, or the override that a person gave a reason for. Raises Refused."""
     terms = receipts.Terms(environment, max_age_hours * 3600, holds, may_differ)
     terms.refuse_unknown()  # a mistake in the inventory is nothing to go on without
@@ -84,12 +123,12 @@ def demand(
         shelf = receipts.read(Path(folder), keys)
         receipt = receipts.demanded(shelf, subject, terms)
         said = receipts.passed_over(shelf)
-        return {"receipt": receipt, "override": {}, "pap": {"phase": "receipt", "lines": [said] if said else []}}
+        return Demanded(receipt, {}, Printed("receipt", [said] if said else []))
     except (Refused, Unavailable) as error:
         if not reason:
             error.hint = f"{error.hint.rstrip('.')}. {_WITHOUT}"
             raise
-        return {"receipt": {}, "override": receipts.override(reason, Refused(error.message), who)}
+        return Demanded({}, receipts.override(reason, Refused(error.message), as_object(who)))
 
 
 def _text(path: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Optional
 
 from ..app.stack import Stack
 from ..backup import Encryption
@@ -19,8 +20,17 @@ from ..releases.rehearsed import Online, Rehearsal, RehearsedMigration, Tried
 from . import api_watch, live_check
 from .preflight import read_kept
 from .progress import Progress
+from .result import Printed, Result
 
 NICE = 10
+
+
+@dataclass(frozen=True)
+class Passed(Result):
+    """``rehearsal``: the verdict, with the schema check as JSON has it."""
+
+    changed: bool
+    rehearsal: Mapping[str, Any]
 
 
 def run(
@@ -29,9 +39,9 @@ def run(
     options: Options,
     *,
     alone: bool = False,
-    encrypt: Mapping[str, Any] | None = None,
+    encryption: Optional[Encryption] = None,
     nice: int = NICE,
-) -> dict[str, Any]:
+) -> Passed:
     """Rehearse ``release``, which the preflight has opened. ``alone``: nothing follows, so the release ends here.
 
     Raises what fails, also LiveDatabaseChanged. The release ends then (refused) and the lock is given back:
@@ -44,7 +54,7 @@ def run(
             with journal.checkpoint("rehearse", data=options.data, mode=options.mode) as done:
                 progress, measured = Progress(stack.state.folder, "rehearse", stack.redactor), live_check.unchanged
                 with progress as say, measured(stack, "the rehearsal") as live:
-                    found = rehearse(stack, _subject(stack, journal, encrypt), options, say)
+                    found = rehearse(stack, _subject(stack, journal, encryption), options, say)
                 told = found.as_dict()
                 done.update({key: value for key, value in told.items() if value is not None})
         except PapError as error:
@@ -59,7 +69,7 @@ def run(
     if alone:
         stack.state.lock.release(release)
     status = "ok" if found.reversible is not False and found.old_api_works is not False else "warning"
-    return {"changed": True, "rehearsal": told, "pap": {"phase": "rehearse", "lines": lines, "status": status}}
+    return Passed(Printed("rehearse", lines, status), True, told)
 
 
 def _step_back(nice: int) -> None:
@@ -68,7 +78,7 @@ def _step_back(nice: int) -> None:
         os.nice(max(0, nice - os.nice(0)))
 
 
-def _subject(stack: Stack, journal: Journal, encrypt: Mapping[str, Any] | None) -> Subject:
+def _subject(stack: Stack, journal: Journal, encryption: Optional[Encryption]) -> Subject:
     header = journal.opening()
     looked = journal.newest(Preflight) or Preflight()
     return Subject(
@@ -81,7 +91,7 @@ def _subject(stack: Stack, journal: Journal, encrypt: Mapping[str, Any] | None) 
         pending=header.pending,
         baseline=looked.baseline,
         backup=journal.newest(Backup),
-        encryption=Encryption.of(encrypt),
+        encryption=encryption,
         measured=expectations.measured(stack.state.releases()),
     )
 
@@ -150,7 +160,7 @@ def _tried(name: str, tried: Tried) -> list[str]:
         problem = f"does NOT work on the new schema: {tried.why}; a rollback needs the old schema too"
         return [f"{name} ({tried.label}) {problem}", *wrote]
     healthy = f"healthy after {seconds(tried.healthy_after_s or 0.0)}"
-    endpoints = f"{plural(len(tried.endpoints), 'endpoint')} no worse"
+    endpoints = f"no regressions in {plural(len(tried.endpoints), 'endpoint')}"
     return [f"{name} ({tried.label}) works on it: {healthy}, login, {endpoints}", *wrote]
 
 

@@ -7,14 +7,14 @@ meanwhile has passed nothing. An image is known by its identity, which the switc
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
-from typing import Any, Optional
+from dataclasses import dataclass, replace
+from typing import Optional
 
 from ..app.content import Content
 from ..app.stack import AppSession, Stack
 from ..core.durable import write_durably
 from ..core.errors import VerificationFailed
-from ..core.records import plain
+from ..core.records import recorded, whole
 from ..core.visible import visible
 from ..receipts.subject import runtime_differences
 from ..releases import parts
@@ -31,11 +31,12 @@ class Measured:
     """``files``: of the release folder, where there is one. ``runtime``: Python, packages, names of variables."""
 
     files: Optional[Content]
-    runtime: dict[str, Any] = field(default_factory=dict)
+    runtime: parts.Runtime
 
-    def record(self) -> dict[str, Any]:
+    @property
+    def noted(self) -> parts.Content:
         """For the journal."""
-        return {"checksum": self.files.checksum if self.files else "", "runtime": self.runtime}
+        return parts.Content(self.files.checksum if self.files else "", self.runtime)
 
 
 def measure(stack: Stack, version: Version, app_session: AppSession) -> Measured:
@@ -44,10 +45,8 @@ def measure(stack: Stack, version: Version, app_session: AppSession) -> Measured
     environments = [*stack.api.environments(version).values(), *stack.api.declared(version).values()]
     names = {name for each in environments for name in each}.union(files.variables if files else ())
     # What an image has installed is in its identity.
-    installed = (
-        app_session.call("environment.installed", {}, deadline_s=60) if files else {"python": "", "packages": {}}
-    )
-    return Measured(files, {**installed, "variables": sorted(names)})
+    installed = app_session.call("environment.installed", {}, deadline_s=60) if files else {}
+    return Measured(files, replace(recorded(parts.Runtime, installed), variables=tuple(sorted(names))))
 
 
 def keep(journal: Journal, measured: Measured) -> None:
@@ -58,20 +57,19 @@ def keep(journal: Journal, measured: Measured) -> None:
 
 def refuse_changed(stack: Stack, journal: Journal, when: str, app_session: AppSession) -> None:
     """Raise VerificationFailed unless everything is as the preflight measured it. ``when``: since then, as a clause."""
-    recorded = _recorded(journal)
-    if not recorded:
+    noted = _noted(journal)
+    if not noted:
         return
     measured = measure(stack, journal.opening().new, app_session)
     changes = _file_changes(journal, measured.files)
-    changes += runtime_differences(plain(asdict(recorded.runtime)), measured.runtime, "the preflight")
+    changes += runtime_differences(whole(noted.runtime), whole(measured.runtime), "the preflight")
     if changes:
         raise _changed(journal, when, changes)
 
 
 def refuse_changed_files(stack: Stack, journal: Journal, when: str) -> None:
     """The same for the files alone, which takes no other process: what users wait for, or what has just started."""
-    recorded = _recorded(journal)
-    changes = _file_changes(journal, stack.api.content(journal.opening().new)) if recorded else []
+    changes = _file_changes(journal, stack.api.content(journal.opening().new)) if _noted(journal) else []
     if changes:
         raise _changed(journal, when, changes)
 
@@ -82,7 +80,7 @@ def _file_changes(journal: Journal, found: Optional[Content]) -> list[str]:
     return Content(json.loads(kept.read_text(encoding="utf-8"))).changes_to(found) if found else []
 
 
-def _recorded(journal: Journal) -> Optional[parts.Content]:
+def _noted(journal: Journal) -> Optional[parts.Content]:
     """What the preflight noted; nothing in the journal of an earlier version."""
     return (journal.newest(Preflight) or Preflight()).content
 

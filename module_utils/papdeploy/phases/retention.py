@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -14,7 +14,7 @@ from ..backup.retention import Decision, Owner, Release, Settings, Thing
 from ..core.clock import epoch, from_epoch, now, utc_minute
 from ..core.durable import private_folder
 from ..core.errors import PapError
-from ..core.records import R, recorded
+from ..core.records import whole
 from ..core.text import age, few, size
 from ..core.visible import visible
 from ..databases import write_snapshot
@@ -23,35 +23,22 @@ from ..databases.psql import Database
 from ..releases import damage as damaged
 from ..releases.damage import log
 from ..releases.journal import Journal, State
-from ..releases.records import Backup, Counted, Ended, RestorePoint, RolledBack, Swapped, newest
+from ..releases.parts import Removal
+from ..releases.records import (
+    Backup,
+    Counted,
+    E,
+    Ended,
+    Looked,
+    Removed,
+    RestorePoint,
+    RolledBack,
+    Swapped,
+    newest,
+)
 
 FEW = 3  # names in a line
 _NO_OWNER = Owner("", "", "")
-
-
-@dataclass(frozen=True)
-class Removed:
-    """What went, or is about to, and ``why``, by which ``run``. ``taken``: when it was made."""
-
-    kind: str = ""
-    name: str = ""
-    release: str = ""
-    bytes: Optional[int] = None
-    sha256: str = ""
-    proof: str = ""
-    taken: Optional[str] = None
-    age_days: Optional[float] = None
-    why: str = ""
-    run: str = ""
-    at: str = ""
-
-
-@dataclass(frozen=True)
-class Looked:
-    """The backups that a run saw for the first time, and from when on what it announced may go."""
-
-    new: tuple[str, ...] = ()
-    said: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,12 +46,12 @@ class Done:
     """What a run of retention did: ``lines`` for a person, ``removed`` for a journal."""
 
     lines: Sequence[str] = ()
-    removed: Sequence[Removed] = ()
+    removed: Sequence[Removal] = ()
 
     def noted(self, journal: Journal) -> Done:
         """Written into the journal of the release that did it, if anything went."""
         if self.removed:
-            journal.append("retention", "done", removed=[asdict(entry) for entry in self.removed])
+            journal.append("retention", "done", removed=whole(self.removed))
         return self
 
 
@@ -258,8 +245,8 @@ def _known_of(state: State, things: Iterable[Thing]) -> list[Thing]:
     return found
 
 
-def _entries(state: State, kind: type[R], event: str) -> list[R]:
-    return [recorded(kind, entry) for entry in log(state).entries() if entry["event"] == event]
+def _entries(state: State, kind: type[E], event: str) -> list[E]:
+    return [entry for entry in log(state).records() if isinstance(entry, kind) and entry.event == event]
 
 
 def _seen(state: State) -> list[str]:
@@ -286,13 +273,13 @@ def _remove(stack: Stack, decisions: Iterable[Decision], run: str, at: float, *,
     """Remove what was decided so, one after the other; each is written down before it goes."""
     journal = Journal(private_folder(log(stack.state).folder))
     lines: list[str] = []
-    removed: list[Removed] = []
+    removed: list[Removal] = []
     for decision in decisions:
         thing = decision.thing
         if decision.action != "remove":
             continue
-        what = replace(_noted(thing, at), why=decision.why, run=run)
-        noted = {name: value for name, value in asdict(what).items() if name != "at"}
+        what = replace(_noted(thing, at), why=decision.why, run=run, at=now())
+        noted = {name: value for name, value in vars(what).items() if name != "at"}
         journal.append("retention", "removing", **noted)
         try:
             if thing.kind in ("backup", "rest"):
@@ -303,15 +290,16 @@ def _remove(stack: Stack, decisions: Iterable[Decision], run: str, at: float, *,
             journal.append("retention", "failed", **noted, message=str(error))
             lines.append(f"{_about(decision, at)} could not be removed: {error}")
             continue
-        removed.append(recorded(Removed, journal.append("retention", "removed", **noted)))
+        journal.append("retention", "removed", **noted)
+        removed.append(what)
         lines.append(f"{verb} {_about(decision, at)}: {decision.why}")
     return Done(lines, removed)
 
 
-def _noted(thing: Thing, at: float) -> Removed:
+def _noted(thing: Thing, at: float) -> Removal:
     days = round((at - thing.at) / retention.DAY_S, 2) if thing.at is not None else None
     taken = utc_minute(thing.at) if thing.at is not None else None
-    return Removed(thing.kind, thing.name, thing.release, thing.bytes, thing.sha256, thing.proof, taken, days)
+    return Removal(thing.kind, thing.name, thing.release, thing.bytes, thing.sha256, thing.proof, taken, days)
 
 
 # What a person reads.

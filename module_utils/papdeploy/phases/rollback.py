@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from .. import databases, rollback
@@ -14,19 +14,18 @@ from ..backup import Encryption
 from ..core import storage, text
 from ..core.clock import now, seconds_between
 from ..core.errors import PapError, Refused
+from ..core.records import recorded
 from ..databases import loss_rules
 from ..logwatch import process
 from ..releases import downtime
 from ..releases.journal import Journal
-from ..releases.records import Backup, Preflight, Rehearsed, RestorePoint, Unfence
-from ..schema import CheckOptions, compare, fingerprint
-from ..schema.catalog.rows import Catalog
-from ..schema.differences.catalogs import comparable
-from . import data_check, health_check, live_check, retention, smoke_test_logins
-from .finish import catalog_of
-from .models_ddl import expected_catalog
+from ..releases.parts import Cost, Smoke, TableCost
+from ..releases.records import Backup, Ended, Preflight, Rehearsed, RestorePoint, RollbackBegun, Unfence
+from ..releases.run import Run
+from . import data_check, health_check, live_check, retention, schema_before, smoke_test_logins
 from .preflight import read_kept
 from .progress import Progress
+from .result import Printed, Result
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,39 @@ class Options:
     planned: str = ""
 
 
-def run(
-    stack: Stack, release: str, who: Mapping[str, Any], options: Options, *, check_mode: bool = False
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Chosen(Result):
+    """The strategy; that is "nothing" where there is no release to roll back."""
+
+    strategy: str
+
+
+@dataclass(frozen=True)
+class Planned(Chosen):
+    """What a rollback of ``release`` would cost, and why it would be ``refused``."""
+
+    changed: bool
+    release: str
+    cost: Mapping[str, TableCost]
+    besides: Sequence[str]
+    refused: str
+
+
+@dataclass(frozen=True)
+class Undone(Chosen):
+    """What it cost; ``kept``: the failed database. ``unavailable_s`` is None while the API does not answer yet."""
+
+    changed: bool
+    release: str
+    cost: Mapping[str, TableCost]
+    besides: Sequence[str]
+    kept: Optional[str]
+    seconds: float
+    unavailable_s: Optional[float]
+    outcome: str
+
+
+def run(stack: Stack, release: str, who: Run, options: Options, *, check_mode: bool = False) -> Chosen:
     """Take ``release`` back (empty: the interrupted one, else the newest). Converges when repeated or killed.
 
     Raises Refused while another run is at work, unless it may be taken over; TakenOver to a run that has been.
@@ -59,15 +88,14 @@ def run(
         if options.take_over and not (options.plan_only or check_mode):
             with lock.alone("take-over", take_over=True):
                 pass
-        return {"strategy": rollback.NOTHING, "pap": {"phase": "rollback", "lines": []}}
+        return Chosen(Printed("rollback"), rollback.NOTHING)
     _refuse_other_stack(stack, journal)
     if options.plan_only:
         return _forecast(stack, journal, options)
     if check_mode:
         with live_check.unchanged(stack, "the plan of the rollback") as live:
-            result = _forecast(stack, journal, options)
-        result["pap"]["lines"].append(live.sentence)
-        return result
+            planned = _forecast(stack, journal, options)
+        return replace(planned, pap=replace(planned.pap, lines=[*planned.pap.lines, live.sentence]))
     # The old run is ended first, and the strategy chosen on what it has left. Whatever comes of it, this run then ends.
     with storage.on_the_way_out(), lock.holding(journal.release, take_over=options.take_over):
         return _roll_back(stack, journal, who, options)
@@ -95,8 +123,8 @@ def _choose(stack: Stack, journal: Journal, options: Options) -> tuple[rollback.
 def _asked(journal: Journal, options: Options) -> str:
     """The strategy that a person named: now, or for the rollback of this release that was interrupted and is now
     ended."""
-    begun = journal.last("rollback", "begin") if journal.end() is None else None
-    return options.strategy or str((begun or {}).get("asked") or "")
+    begun = journal.newest(RollbackBegun) if journal.ended() is None else None
+    return options.strategy or (begun.asked if begun else "")
 
 
 def _announcement(stack: Stack, plan: rollback.RollbackPlan, options: Options) -> list[str]:
@@ -109,35 +137,34 @@ def _announcement(stack: Stack, plan: rollback.RollbackPlan, options: Options) -
     return lines
 
 
-def _forecast(stack: Stack, journal: Journal, options: Options) -> dict[str, Any]:
+def _forecast(stack: Stack, journal: Journal, options: Options) -> Planned:
     """The strategy and its cost; nothing is changed."""
     _, plan = _choose(stack, journal, options)
-    lines = _announcement(stack, plan, options)
-    chosen = {key: plan.as_dict()[key] for key in ("strategy", "release", "cost", "besides", "refused")}
-    if options.plan_only:
-        return {**chosen, "changed": False, "pap": {"phase": "rollback", "lines": lines, "status": "warning"}}
-    return {**chosen, "changed": not plan.refused, "pap": {"phase": "rollback", "lines": lines}}
+    printed = Printed("rollback", _announcement(stack, plan, options), "warning" if options.plan_only else "")
+    cost = recorded(Cost, plan.as_dict())
+    would_change = not (plan.refused or options.plan_only)
+    return Planned(printed, plan.strategy, would_change, plan.release, cost.cost, cost.besides, plan.refused)
 
 
-def _roll_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: Options) -> dict[str, Any]:
+def _roll_back(stack: Stack, journal: Journal, who: Run, options: Options) -> Undone:
     """Choose a strategy and execute it, under the lock."""
     facts, plan = _choose(stack, journal, options)
     lines = _announcement(stack, plan, options)
     asked = _asked(journal, options)
     if plan.refused:
-        journal.append("rollback", "refused", reason=options.reason, who=dict(who), plan=plan.as_dict())
+        journal.append("rollback", "refused", reason=options.reason, who=who, plan=plan.as_dict())
         raise Refused(
             f"Release {journal.release} cannot be rolled back: {plan.refused}.", hint=plan.hint, lines=plan.lines()
         )
     with Progress(stack.state.folder, "rollback", stack.redactor) as say:
-        journal.append("rollback", "begin", reason=options.reason, who=dict(who), asked=asked, plan=plan.as_dict())
+        journal.append("rollback", "begin", reason=options.reason, who=who, asked=asked, plan=plan.as_dict())
         hooks = rollback.Hooks(
             revert=lambda dbname: _revert(stack, journal, dbname, say),
             healthy=lambda: _healthy(stack),
             agreed=lambda: health_check.agreed(stack, journal, journal.opening().old, say, "rollback.health_check"),
-            validate=lambda strategy: _validate(stack, journal, strategy),
+            validate=lambda strategy: schema_before.validate(stack, journal, strategy),
             smoke=lambda: _smoke(stack, journal),
-            checkpoint=lambda phase, event, data: _note(journal, phase, event, data),
+            checkpoint=lambda phase, event, data: journal.append(phase, event, **data),
             emit=say,
         )
         try:
@@ -166,29 +193,34 @@ def _roll_back(stack: Stack, journal: Journal, who: Mapping[str, Any], options: 
             seconds=round(seconds_between(journal.opening().at, now()), 2),
             strategy=result.strategy,
             unhealthy=result.unhealthy,
-            **_left(stack, journal, result.strategy),
+            **schema_before.left(stack, journal, result.strategy),
         )
         process.end(journal.folder, "the release was rolled back")
     lines += [*result.lines, _waited(away, result), f"journal {journal.path}"]
-    return {
-        "changed": True,
-        **{key: noted[key] for key in ("strategy", "cost", "besides", "kept", "seconds")},
-        "unavailable_s": away,
-        "release": journal.release,
-        "outcome": _outcome(stack, journal, result),
-        "pap": {"phase": "rollback", "lines": lines, "status": "warning"},
-    }
+    cost = recorded(Cost, noted)
+    return Undone(
+        Printed("rollback", lines, "warning"),
+        result.strategy,
+        True,
+        journal.release,
+        cost.cost,
+        cost.besides,
+        result.kept,
+        result.seconds,
+        away,
+        _outcome(stack, journal, result),
+    )
 
 
 def _which(stack: Stack, release: str, options: Options) -> Optional[Journal]:
     other_way = options.strategy not in ("", "image")  # of a release whose image went back the rest can still follow
     if release:
         journal = stack.state.journal(release)
-        end = journal.end()
-        open_yet = end and end.get("strategy") == "image" and end["event"] == "rolled_back"
-        if end and end["event"] != "finished" and not (open_yet and other_way):
+        end = journal.ended()
+        open_yet = end and end.strategy == "image" and end.event == "rolled_back"
+        if end and end.event != "finished" and not (open_yet and other_way):
             raise Refused(
-                f"Release {release} has been rolled back already ({end['event']} at {end['at']}).",
+                f"Release {release} has been rolled back already ({end.event} at {end.at}).",
                 hint="Only its API was rolled back. Its database can follow: -e rollback_strategy=restore"
                 if open_yet
                 else "There is nothing left to roll back.",
@@ -223,9 +255,9 @@ def _refuse_other_stack(stack: Stack, journal: Journal) -> None:
 def _nothing_left(stack: Stack) -> str:
     """Why there is no release to roll back."""
     for journal in reversed(stack.state.releases()):
-        end = journal.end()
+        end = journal.ended()
         if end:
-            return f"the last one, {journal.release}, ended as {str(end['event']).replace('_', ' ')} at {end['at']}"
+            return f"the last one, {journal.release}, ended as {end.event.replace('_', ' ')} at {end.at}"
     return "nothing was deployed by this project yet"
 
 
@@ -234,7 +266,7 @@ def _newest(stack: Stack, journal: Journal) -> Journal:
     later = [
         other.release
         for other in stack.state.later_than(journal)
-        if other.end() is None or (other.end() or {}).get("event") == "finished"
+        if (other.ended() or Ended(event="finished")).event == "finished"
     ]
     if later:
         raise Refused(
@@ -289,11 +321,7 @@ def _outcome(stack: Stack, journal: Journal, result: rollback.Result) -> str:
     return f"THE RELEASE LOST DATA: {lost}. {back} {stack.name} runs {label} again.{kept}{unhealthy}"
 
 
-def _note(journal: Journal, phase: str, event: str, data: Mapping[str, Any]) -> None:
-    journal.append(phase, event, **dict(data))
-
-
-def _revert(stack: Stack, journal: Journal, dbname: str, say: Progress) -> dict[str, Any]:
+def _revert(stack: Stack, journal: Journal, dbname: str, say: Progress) -> object:
     header = journal.opening()
     with stack.beside_models(header.new) as app_session:
         if dbname != stack.database.conninfo.dbname:
@@ -312,42 +340,6 @@ def _revert(stack: Stack, journal: Journal, dbname: str, say: Progress) -> dict[
         )
 
 
-def _validate(stack: Stack, journal: Journal, strategy: str) -> dict[str, Any]:
-    """The schema must be what it was before the release (unless the old API stays on the new schema)."""
-    header = journal.opening()
-    if strategy == "image" and journal.last("migrate"):
-        return {"matches": True, "note": "the old release stays on the new schema, as the rehearsal proved it can"}
-    if not journal.touched and not (journal.folder / "before.json").exists():
-        return {"matches": True, "note": "the release was interrupted before it had described the schema"}
-    before = Catalog.kept(journal.folder / "before.json")
-    with stack.beside_models(header.old) as app_session:
-        request = {"models": list(stack.models), "server_version": stack.database.facts().version}
-        live = Catalog.from_json(app_session.call("schema.describe", request, deadline_s=120)["catalog"])
-        # pap-deploy or the server was upgraded since: ask the old models
-        if before is None or not comparable(before, live):
-            digest = app_session.call("schema.ddl", request, deadline_s=120)["digest"]
-            before = expected_catalog(stack, header.old, digest)
-    found = compare(before, live, CheckOptions())
-    errors = [item.as_dict() for item in found if item.severity == "error"]
-    if errors:
-        raise PapError(
-            f"After rolling back, the schema is not what it was: {errors[0]['object']}: {errors[0]['kind']}.",
-            hint="The journal of the release has the schema before it, in before.json.",
-            differences=errors,
-        )
-    return {"matches": True, "differences": [item.as_dict() for item in found]}
-
-
-def _left(stack: Stack, journal: Journal, strategy: str) -> dict[str, Any]:
-    """Where only the image went back, the schema that stays is remembered: to the next preflight it is no drift."""
-    if strategy != "image" or not journal.last("migrate"):
-        return {}
-    try:
-        return {"schema_fingerprint": fingerprint(catalog_of(stack, journal, journal.opening().old))}
-    except PapError:  # the release is rolled back all the same
-        return {}
-
-
 def _healthy(stack: Stack) -> rollback.Answered:
     after = smoke.wait_until_healthy(stack.smoke)
     return rollback.Answered(round(after, 3), now())
@@ -360,16 +352,16 @@ def _waited(away: Optional[float], result: rollback.Result) -> str:
     return "the API does not answer yet" if result.unhealthy else "the API was not stopped"
 
 
-def _smoke(stack: Stack, journal: Journal) -> dict[str, Any]:
+def _smoke(stack: Stack, journal: Journal) -> Smoke:
     with smoke_test_logins.noted(stack):
         found = _tried(stack, journal)
     stack.api.confirm(journal.opening().old)  # else what answered may have been the release that is rolled back
     return found
 
 
-def _tried(stack: Stack, journal: Journal) -> dict[str, Any]:
+def _tried(stack: Stack, journal: Journal) -> Smoke:
     looked = journal.newest(Preflight)
     if looked and looked.baseline is None:
         # The API did not let the smoke user in before the release either: that it is up is all there is to ask.
-        return {"healthy_after_s": smoke.wait_until_healthy(stack.smoke)}
-    return smoke.run(stack.smoke, looked.baseline if looked else None).as_dict()
+        return Smoke(healthy_after_s=smoke.wait_until_healthy(stack.smoke))
+    return smoke.run(stack.smoke, looked.baseline if looked else None)

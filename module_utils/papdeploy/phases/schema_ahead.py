@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Optional
+from typing import Optional
 
 from ..app.stack import Stack
+from ..core.records import read_known
 from ..core.text import plural
+from ..migrations.cli.results import Applied, State
 from ..releases.journal import Journal
 from ..releases.records import Begun, Ended
 from ..releases.version import Version
@@ -58,11 +60,11 @@ class Ahead:
         return set(map(_key, compare(expected, after, options))) - set(map(_key, compare(expected, before, options)))
 
 
-def of(stack: Stack, running: Version, applied: Sequence[Mapping[str, Any]]) -> Optional[Ahead]:
+def of(stack: Stack, running: Version, applied: Sequence[Applied]) -> Optional[Ahead]:
     """Whether the schema is ahead of ``running``, by the journals and what the ledger says is ``applied``."""
     releases = _taken_back(stack, running)
     names = {journal.release for journal in releases}
-    mine = [str(entry["identity"]) for entry in applied if entry["release"] in names]
+    mine = [entry.identity for entry in applied if entry.release in names]
     return Ahead(releases, mine, running.label) if mine else None
 
 
@@ -74,8 +76,8 @@ def now(stack: Stack) -> Optional[Ahead]:
     if not _taken_back(stack, running):
         return None
     with stack.beside_models(running) as app_session:
-        applied = app_session.call("migrations.status", {"sources": {}}, deadline_s=60)["applied"]
-    return of(stack, running, applied)
+        found = read_known(State, app_session.call("migrations.status", {"sources": {}}, deadline_s=60))
+    return of(stack, running, found.applied)
 
 
 def _taken_back(stack: Stack, running: Version) -> list[Journal]:

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Any, Optional
+from typing import Callable, Optional
 
 from ..app.stack import Stack
 from ..core.errors import PapError
 from ..databases import other_losses, smoke_test_writes, write_snapshot
 from ..databases.other_losses import Positions
 from ..releases.journal import Journal
+from ..releases.records import Own, Rehearsed
 
 # A login that is answered with an error is tried once more, and what it rolls back has taken its numbers all the same.
 _TRIES = 2
 
 
 @contextlib.contextmanager
-def found(stack: Stack, journal: Journal, done: dict[str, Any]) -> Iterator[None]:
-    """Note in ``done`` the transactions of the block's smoke test, also if it fails: a rollback then knows them."""
-    expected = (journal.last("rehearse") or {}).get("own_writes") or []
+def found(stack: Stack, journal: Journal, note: Callable[[write_snapshot.Own], None]) -> Iterator[None]:
+    """``note`` what the block's smoke test wrote, also if it fails: a rollback then knows it."""
+    expected = (journal.newest(Rehearsed) or Rehearsed()).own_writes
     mark: Optional[write_snapshot.Moment] = None
     before: Positions = {}
     with contextlib.suppress(PapError), stack.database.session() as session:  # the smoke test will say what is wrong
@@ -30,9 +31,10 @@ def found(stack: Stack, journal: Journal, done: dict[str, Any]) -> Iterator[None
     try:
         yield
     finally:
-        done.update(own_writes={}, own_numbers=_numbers(stack, journal, "login", before))
+        writes: Mapping[str, Mapping[str, int]] = {}
         with contextlib.suppress(PapError):  # not known: then a rollback counts them as anybody's rows
-            done["own_writes"] = smoke_test_writes.certainly(stack.database, mark, expected) if mark else {}
+            writes = smoke_test_writes.certainly(stack.database, mark, expected) if mark else {}
+        note(write_snapshot.Own(writes, _numbers(stack, journal, "login", before)))
 
 
 @contextlib.contextmanager
@@ -42,13 +44,13 @@ def noted(stack: Stack) -> Iterator[None]:
     if journal is None:
         yield
         return
-    done: dict[str, Any] = {}
-    try:
-        with found(stack, journal, done):
-            yield
-    finally:
-        if done["own_writes"] or done["own_numbers"]:
-            journal.append("login_smoke_test", "note", **done)
+
+    def note(own: write_snapshot.Own) -> None:
+        if own.writes or own.numbers:
+            journal.append("login_smoke_test", "note", own_writes=own.writes, own_numbers=own.numbers)
+
+    with found(stack, journal, note):
+        yield
 
 
 def started(stack: Stack, journal: Journal, before: Positions) -> dict[str, int]:
@@ -57,8 +59,8 @@ def started(stack: Stack, journal: Journal, before: Positions) -> dict[str, int]
 
 
 def _numbers(stack: Stack, journal: Journal, when: str, before: Positions) -> dict[str, int]:
-    tried = (journal.last("rehearse") or {}).get("candidate") or {}
-    expected = ((tried.get("wrote") or {}).get("numbers") or {}).get(when) or {}
+    wrote = (journal.newest(Rehearsed) or Rehearsed()).candidate.wrote
+    expected = wrote.numbers.get(when, {}) if wrote else {}
     if not expected or not before:
         return {}
     try:
@@ -66,16 +68,17 @@ def _numbers(stack: Stack, journal: Journal, when: str, before: Positions) -> di
             counts = other_losses.taken(before, other_losses.positions(session))
     except PapError:
         return {}
-    return {name: count for name, count in counts.items() if count <= _TRIES * int(expected.get(name, 0))}
+    return {name: count for name, count in counts.items() if count <= _TRIES * expected.get(name, 0)}
 
 
 def known(journal: Journal) -> write_snapshot.Own:
     """What was noted as our own since the release."""
     writes: dict[str, Mapping[str, int]] = {}
     numbers: dict[str, int] = {}
-    for entry in journal.entries():
-        if entry["phase"] == "login_smoke_test" and isinstance(entry.get("own_writes"), dict):
-            writes.update(entry["own_writes"])
-        for name, count in (entry.get("own_numbers") or {}).items():
-            numbers[name] = numbers.get(name, 0) + int(count)
+    for entry in journal.records():
+        if isinstance(entry, Own):
+            if entry.phase == "login_smoke_test":
+                writes.update(entry.own_writes)
+            for name, count in entry.own_numbers.items():
+                numbers[name] = numbers.get(name, 0) + count
     return write_snapshot.Own(writes, numbers)

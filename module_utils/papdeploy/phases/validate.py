@@ -3,79 +3,86 @@
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..app.stack import Stack
-from ..core.durable import write_durably
 from ..core.errors import PapError
+from ..core.records import recorded, whole
 from ..core.text import plural
-from ..schema import CheckOptions
+from ..releases.parts import Checked
+from ..schema import CheckOptions, Difference
 from ..schema.catalog.rows import Catalog
 from ..schema.differences.result import CheckResult, result_from_dict
-from . import models_ddl, release_content, schema_ahead
+from . import catalogs, models_ddl, release_content, schema_ahead
 from .models_ddl import expected_catalog
 from .preflight import read_kept
+from .result import Printed, Result
 
 
 class SchemaDiffers(PapError):
     """The database does not match the models; ``data['differences']`` has each difference."""
 
 
-def run(stack: Stack, release: str, options: Mapping[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Validated(Result):
+    """What :class:`CheckResult` has."""
+
+    matches: bool
+    differences: Sequence[Difference]
+    allowed: Sequence[Difference]
+    notices: Sequence[str]
+    checked: Mapping[str, Any]
+
+
+def run(stack: Stack, release: str, options: Mapping[str, Any]) -> Validated:
     """Compare with the models of ``release``, or of the API that runs. Raises SchemaDiffers.
 
     Without a release it reads beside any run that is at work, and says so: what it finds may be the middle of a change.
     """
     at_work = "" if release else stack.state.lock.at_work()
     try:
-        result = _compared(stack, release, options)
+        found, newer = _compared(stack, release, options)
     except PapError as error:
         if at_work:
             error.hint = f"{at_work[0].upper()}{at_work[1:]}. Ask again when it has ended. {error.hint}".strip()
         raise
-    if at_work:
-        result["pap"]["lines"].insert(0, at_work)
-    return result
+    tables, brief = plural(recorded(Checked, found.checked).tables or 0, "table"), bool(release)
+    matches = f"the database matches the models ({tables}){newer}{_harmless(found, brief=brief)}"
+    lines = [*([at_work] if at_work else []), matches, *_lines(found, brief=brief)]
+    printed = Printed("validate", lines)
+    return Validated(printed, found.matches, found.differences, found.allowed, found.notices, found.checked)
 
 
-def _compared(stack: Stack, release: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def _compared(stack: Stack, release: str, options: Mapping[str, Any]) -> tuple[CheckResult, str]:
+    """What was found, and what of it newer migrations explain, as the end of a clause."""
     version = stack.api.candidate() if release else stack.api.running()
     ahead = None if release else schema_ahead.now(stack)
     mine = stack.state.working(release) if release else contextlib.nullcontext()
     with mine, stack.beside_models(version) as app_session:
-        request = {"models": list(stack.models)}
         if release:
             expected = Catalog.from_json(read_kept(stack.state.journal(release).folder, "expected.json"))
         else:
-            facts = stack.database.facts()
-            ddl = models_ddl.of(stack, version, app_session, facts.version)
-            expected = expected_catalog(stack, version, ddl["digest"])
+            digest = models_ddl.digest(stack, version, app_session, stack.database.facts().version)
+            expected = expected_catalog(stack, version, digest)
         check = {"expected": expected.as_json(), "options": dict(options)}
-        found = app_session.call("schema.check", check, deadline_s=120)
+        found = result_from_dict(app_session.call("schema.check", check, deadline_s=120))
         if release:
-            catalog = app_session.call("schema.describe", request, deadline_s=120)["catalog"]
             journal = stack.state.journal(release)
-            write_durably(journal.folder / "catalog.json", json.dumps(catalog).encode())
+            catalogs.keep(journal, catalogs.described(app_session))
             release_content.refuse_changed(stack, journal, "since it took over", app_session)
     if ahead:
-        result = ahead.explain(result_from_dict(found), expected, CheckOptions.from_dict(dict(options)))
-        found = {**found, **result.as_dict()}
-    if not found["matches"]:
+        found = ahead.explain(found, expected, CheckOptions.from_dict(options))
+    if not found.matches:
         raise SchemaDiffers(
             f"The database of {stack.label} does not match the models of {version.label}:"
-            f" {plural(len(found['differences']), 'difference')}.",
+            f" {plural(len(found.differences), 'difference')}.",
             hint="Each is listed with the SQL that repairs it; put that into a migration.",
-            differences=found["differences"],
-            lines=_lines(result_from_dict(found)),
+            differences=whole(found.differences),
+            lines=_lines(found),
         )
-    result = result_from_dict(found)
-    tables = plural(found["checked"]["tables"], "table")
-    newer = ", apart from what newer migrations changed" if ahead else ""
-    matches = f"the database matches the models ({tables}){newer}"
-    lines = [f"{matches}{_harmless(result, brief=bool(release))}", *_lines(result, brief=bool(release))]
-    return {**found, "pap": {"phase": "validate", "lines": lines}}
+    return found, ", apart from what newer migrations changed" if ahead else ""
 
 
 def _harmless(result: CheckResult, *, brief: bool) -> str:

@@ -22,6 +22,7 @@ from ..logwatch.promql import Gate, gate_of
 from ..logwatch.sources import LogSpec
 from ..logwatch.state import Alarm, Rules
 from ..releases.journal import Journal, State
+from ..releases.run import Run
 
 UNIT = "journal:"
 _PATIENCE_S = 1.5  # an API logs an error a moment after it has answered with it
@@ -226,7 +227,7 @@ def status(state: State, release: str) -> dict[str, Any]:
     }
 
 
-def acknowledge(state: State, release: str, who: Mapping[str, Any], reason: str) -> dict[str, Any]:
+def acknowledge(state: State, release: str, who: Run, reason: str) -> dict[str, Any]:
     """Close the open alarms of a release with a reason."""
     journal = _journal(state, release)
     if journal is None:
@@ -237,8 +238,7 @@ def acknowledge(state: State, release: str, who: Mapping[str, Any], reason: str)
             raise Refused(f"Release {journal.release} has no watch: there is no alarm to acknowledge.")
         count = len(rules.open_alarms(found))
         if count:
-            name = f"{who.get('user', '?')}@{who.get('host', '?')}"
-            rules.save(journal.folder, rules.acknowledge(found, name, reason, now()))
+            rules.save(journal.folder, rules.acknowledge(found, who.person, reason, now()))
     return {"changed": bool(count), "pap": _pap([f"{plural(count, 'alarm')} acknowledged"])}
 
 

@@ -98,7 +98,7 @@ def _tried(
         healthy_after_s = round(trial.waited_s + _wait(config, trial, sessions), 3)
         tried = Tried(healthy_after_s=healthy_after_s, start_s=round(time.monotonic() - began, 3))
         on_healthy()
-        found = recorded(Smoke, smoke.run(config, terms.baseline).as_dict())
+        found = smoke.run(config, terms.baseline)
         tried = replace(tried, works=True, checks=found.checks, endpoints=found.endpoints)
         if not config.endpoints:
             proposed = proposed_endpoints(smoke.request(config, OPENAPI_PATH).body)

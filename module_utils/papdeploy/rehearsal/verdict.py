@@ -10,7 +10,8 @@ from dataclasses import astuple, dataclass, replace
 from typing import Optional
 
 from ..core import text
-from ..releases.rehearsed import BlockingLock, LeftOut, Online, RehearsedMigration, Tried
+from ..releases.parts import LeftOut
+from ..releases.rehearsed import BlockingLock, Online, RehearsedMigration, Tried
 from ..rollback import strategies
 from .expectations import Clock
 from .reverse import Reverted

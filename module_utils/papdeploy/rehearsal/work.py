@@ -14,9 +14,9 @@ from ..backup.pipeline import Emit, silent
 from ..core.errors import DeadlineExceeded, PapError
 from ..core.records import recorded
 from ..environment.copy_environment import CopyEnvironment
-from ..releases.parts import Endpoint
+from ..releases.parts import Endpoint, LeftOut
 from ..releases.records import Backup
-from ..releases.rehearsed import LeftOut, Outward
+from ..releases.rehearsed import Outward
 from ..releases.version import Version
 from . import verdict
 from .copies import Copy

@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from ..core.records import recorded
 from .journal import Journal, State
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What a proof found of a backup: empty ``damage`` if it is whole."""
-
-    name: str = ""
-    sha256: str = ""
-    damage: str = ""
+from .records import Judged
 
 
 def log(state: State) -> Journal:
@@ -24,5 +13,5 @@ def log(state: State) -> Journal:
 
 def found(state: State) -> dict[tuple[str, str], str]:
     """The damage of each backup that was proven again, by path and SHA-256."""
-    entries = [recorded(Judged, entry) for entry in log(state).entries() if entry["event"] == "judged"]
-    return {(entry.name, entry.sha256): entry.damage for entry in entries}
+    judged = (entry for entry in log(state).records() if isinstance(entry, Judged))
+    return {(entry.name, entry.sha256): entry.damage for entry in judged}

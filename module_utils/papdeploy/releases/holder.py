@@ -9,17 +9,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from ..core import text
 from ..core.clock import now, seconds_between
 from ..core.durable import write_aside
-from ..core.errors import Refused
+from ..core.errors import PapError, Refused
 from ..core.plain_json import parse
 from ..core.processes import Place, Process, since_boot
+from ..core.records import as_object, read_known
 from .run import Run
 
 
@@ -32,27 +33,24 @@ class Remains:
     target: Place
     processes: tuple[Process, ...]
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Remains:
-        processes = tuple(Process(**process) for process in data["processes"])
-        return cls(data["release"], data["token"], Place(**data["target"]), processes)
-
 
 @dataclass(frozen=True)
-class Holder:
-    """The holder of a lock: ``run`` works on ``release``. ``since`` and ``renewed`` are times for people; ``renewed_s``
-    is the latter in seconds since the boot of ``target``, the host that wrote it. ``token`` is new whenever the lock is
-    taken. ``workers`` are its modules on the target, ``keeper`` holds its lock on the server. ``remains`` of
-    earlier runs have to be ended before it works."""
+class Lease:
+    """What the lock of every version says of ``release``. ``since`` and ``renewed`` are times for people."""
 
     release: str
-    run: Run
     since: str
     renewed: str
     lease_s: float
+
+
+@dataclass(frozen=True)
+class Holder(Run, Lease):
+    """The holder of a lock: the run that works on the release. ``renewed_s`` is when it was renewed, in seconds since
+    the boot of ``target``, the host that wrote it. ``token`` is new whenever the lock is taken. ``workers`` are its
+    modules on the target, ``keeper`` holds its lock on the server. ``remains`` of earlier runs have to be ended before
+    it works."""
+
     token: str = ""
     stack: str = ""
     renewed_s: Optional[float] = None
@@ -61,29 +59,9 @@ class Holder:
     keeper: Optional[Process] = None
     remains: tuple[Remains, ...] = ()
 
-    @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Holder:
-        """From the file; one that an older version wrote has the first five."""
-        target, keeper = data.get("target"), data.get("keeper")
-        return cls(
-            release=str(data["release"]),
-            run=Run.of(data),
-            since=str(data["since"]),
-            renewed=str(data["renewed"]),
-            lease_s=float(data["lease_s"]),
-            token=str(data.get("token", "")),
-            stack=str(data.get("stack", "")),
-            renewed_s=data.get("renewed_s"),
-            target=Place(**target) if target else None,
-            workers=tuple(Process(**worker) for worker in data.get("workers", ())),
-            keeper=Process(**keeper) if keeper else None,
-            remains=tuple(Remains.of(entry) for entry in data.get("remains", ())),
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        data = asdict(self)
-        del data["run"]
-        return {**self.run.as_dict(), **data}
+    @property
+    def run(self) -> Run:
+        return Run(self.user, self.host, self.pid, self.start, self.boot, self.pidns)
 
     @property
     def age_s(self) -> float:
@@ -123,12 +101,12 @@ def read(folder: Path) -> Optional[Holder]:
     """Who holds the lock of the state folder; None if it is free. Raises Refused if the file cannot be understood."""
     path = lock_file(folder)
     try:
-        return Holder.of(parse(path.read_bytes()))
+        return read_known(Holder, parse(path.read_bytes()), "its content")
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, PapError) as error:
         raise Refused(
-            f"The deploy lock {path} cannot be read: {type(error).__name__}: {error}.",
+            f"The deploy lock {path} cannot be read: {str(error).rstrip('.')}.",
             hint="If no deploy, rollback, rehearsal or backup of this stack runs, remove that file.",
         ) from error
 
@@ -137,15 +115,15 @@ def put_back(folder: Path, held: Holder) -> None:
     """Write the lock again where its file is gone; one that is there stays as it is."""
     path = lock_file(folder)
     with contextlib.suppress(FileExistsError):
-        write_aside(path, json.dumps(held.as_dict()).encode(), lambda fresh: os.link(fresh, path))
+        write_aside(path, json.dumps(as_object(held)).encode(), lambda fresh: os.link(fresh, path))
 
 
-def alive(held: Holder, sessions: Sequence[Mapping[str, Any]] = ()) -> str:
+def alive(held: Holder, sessions: Sequence[int] = ()) -> str:
     """Why the run that holds the lock may be alive, as a clause; empty if it is proven gone.
 
     Where its controller is this host, its process decides: one that is stopped (SIGSTOP) is alive however old its last
     heartbeat, and another process under its id is not it. Elsewhere it is gone when its lease has run out, no module
-    of it runs here, and the server has no session of it (``sessions``).
+    of it runs here, and the server has no session of it (``sessions``: their process ids).
     """
     here, run = Place.here(), held.run
     if run.is_local(here):
@@ -160,4 +138,4 @@ def alive(held: Holder, sessions: Sequence[Mapping[str, Any]] = ()) -> str:
         return f"its lease of {held.lease_s:g} s has not run out"
     if working := held.working():
         return f"its module works on this host (process {working[0].pid})"
-    return f"the server has a session of it (pid {sessions[0]['pid']})" if sessions else ""
+    return f"the server has a session of it (pid {sessions[0]})" if sessions else ""

@@ -11,13 +11,13 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional
 
-from ..core import earlier_names, private, storage
+from ..core import private, storage
 from ..core.clock import epoch, now, seconds_between
 from ..core.durable import append_durably, private_folder, sync_folder
 from ..core.errors import PapError, Refused, StorageFailed, Unavailable, VerificationFailed
@@ -62,13 +62,11 @@ class Journal:
     def path(self) -> Path:
         return self.folder / "journal.jsonl"
 
-    def append(self, phase: str, event: str, **data: Any) -> dict[str, Any]:
+    def append(self, phase: str, event: str, **data: Any) -> None:
         """Add one entry; it is on disk when this returns. Secrets are masked in its texts; what recovery decides by
         (names, paths, versions) is kept as it is. Records in ``data`` are written as JSON has them."""
         masked = (self.redactor.data if event == "failed" else self.redactor.record)(plain(data))
-        entry = {"at": now(), "phase": phase, "event": event, **masked}
-        append_durably(self.path, entry)
-        return entry
+        append_durably(self.path, {"at": now(), "phase": phase, "event": event, **masked})
 
     @contextlib.contextmanager
     def checkpoint(self, phase: str, **data: Any) -> Iterator[dict[str, Any]]:
@@ -85,9 +83,9 @@ class Journal:
             raise
         self.append(phase, "done", **found)
 
-    def entries(self) -> list[dict[str, Any]]:
-        """Every whole entry, oldest first; what is none, as a line that a killed writer or a disk tore, is passed over.
-        Raises Unavailable for a file that cannot be read."""
+    def records(self) -> list[Entry]:
+        """Every whole entry, oldest first, as the record of its kind; what is none, as a line that a killed writer or a
+        disk tore, is passed over. Raises Unavailable for a file that cannot be read."""
         try:
             # Not splitlines(): an entry may hold separators (U+2028, U+0085) that would tear it.
             lines = read_regular(self.path, _MOST_BYTES).split(b"\n")
@@ -97,11 +95,7 @@ class Journal:
             raise storage.explained(error, self.path) or Unavailable(
                 f"The journal {self.path} cannot be read: {error.strerror}.", hint="Look at it, and move it away."
             ) from error
-        return [_current(entry) for entry in map(_entry, lines) if entry]
-
-    def records(self) -> list[Entry]:
-        """Every whole entry, oldest first, as the record of its kind."""
-        return [entry_of(entry) for entry in self.entries()]
+        return [entry for entry in map(_entry, lines) if entry]
 
     def newest(self, kind: type[E]) -> Optional[E]:
         """The newest entry of that kind."""
@@ -113,9 +107,11 @@ class Journal:
 
     def begun(self) -> Optional[Begun]:
         """The entry that began the release; None where a killed writer tore it."""
-        header = self.header()
-        entry = entry_of(header) if header else None
-        return entry if isinstance(entry, Begun) else None
+        with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
+            for line in iter(lambda: file.readline(_LONGEST_BYTES), b""):
+                if isinstance(entry := _entry(line), Begun):
+                    return entry
+        return None
 
     def opening(self) -> Begun:
         """The same; raises PapError where there is none."""
@@ -138,25 +134,6 @@ class Journal:
             called_off = called_off or entry.is_of("rollback.restart", "done")
         return None
 
-    def last(self, phase: str, event: str = "done") -> Optional[dict[str, Any]]:
-        """The newest entry of that phase and event."""
-        return next((e for e in reversed(self.entries()) if e["phase"] == phase and e["event"] == event), None)
-
-    def end(self) -> Optional[dict[str, Any]]:
-        """The same as JSON has it."""
-        found = self.ended()
-        told = (found.at, found.phase, found.event) if found else ()
-        return next((e for e in reversed(self.entries()) if (e["at"], e["phase"], e["event"]) == told), None)
-
-    def header(self) -> Mapping[str, Any]:
-        """The entry that began the release; empty where a killed writer tore it."""
-        with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
-            for line in iter(lambda: file.readline(_LONGEST_BYTES), b""):
-                entry = _entry(line)
-                if entry and (entry["phase"], entry["event"]) == ("release", "begin"):
-                    return entry
-        return {}
-
     @property
     def touched(self) -> bool:
         """Whether the release ever got as far as stopping the API or, online, as migrating beside it."""
@@ -169,24 +146,13 @@ class Journal:
         return (self.begun() or Begun()).number, self.release
 
 
-def _entry(line: bytes) -> Optional[dict[str, Any]]:
+def _entry(line: bytes) -> Optional[Entry]:
     """The entry that a line is, or None."""
     try:
-        entry = parse(line)
-        whole = entry["at"].endswith(("Z", "+00:00")) and epoch(entry["at"]) >= 0
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError):
+        entry = entry_of(parse(line))
+        return entry if entry.at.endswith(("Z", "+00:00")) and epoch(entry.at) >= 0 else None
+    except (ValueError, PapError, OverflowError):
         return None
-    return entry if whole and all(type(entry.get(key)) is str for key in ("phase", "event")) else None
-
-
-def _current(entry: dict[str, Any]) -> dict[str, Any]:
-    """``entry`` in the words of this version: releases before 0.2 called the rollback strategy ``way``, and the content
-    digest of a backup ``oracle``."""
-    if "way" in entry:
-        entry["strategy"] = entry.pop("way")
-    if entry.get("phase") == "backup":
-        return earlier_names.manifest(entry)
-    return entry
 
 
 class State:
@@ -196,16 +162,16 @@ class State:
         self,
         folder: str | Path,
         redactor: Optional[Redactor] = None,
-        who: Mapping[str, Any] | None = None,
+        run: Optional[Run] = None,
         *,
         stack: str = "",
         server: Optional[ServerLock] = None,
     ) -> None:
-        """``who`` (see :class:`Run`) works on it, by default this process. ``stack`` is the name by which commands know
-        it; ``server`` is the lock of its database."""
+        """``run`` works on it, by default this process. ``stack`` is the name by which commands know it; ``server`` is
+        the lock of its database."""
         self.folder = Path(folder)
         self.redactor = redactor or Redactor()
-        self.lock = Lock(self.folder, Run.of(who) if who else None, stack=stack, server=server, notes=self)
+        self.lock = Lock(self.folder, run, stack=stack, server=server, notes=self)
 
     def refuse_open(self) -> None:
         """Raise Refused if the folder is there, and something in it could belong to another user: then nothing that it
@@ -320,15 +286,15 @@ class State:
                 return journal, end.schema_fingerprint
         return None
 
-    def begin(self, who: Mapping[str, Any], **header: Any) -> Journal:
-        """Take the lock and open a new release for ``who``, the run of the controller (see :class:`Run`).
+    def begin(self, run: Run, **header: Any) -> Journal:
+        """Take the lock and open a new release for ``run``.
 
         Raises Refused if another run holds it, or if one is followed whose release has not been ended."""
         private_folder(self.folder)
         private_folder(self.releases_folder)
         storage.keep_reserve(self.folder)
         release = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ-") + secrets.token_hex(2)
-        before = self.lock.by(who).take(release)
+        before = self.lock.by(run).take(release)
         folder = self.releases_folder / release
         try:
             if before and (left := self.unfinished()):  # another run began and died since this one has looked
@@ -339,7 +305,7 @@ class State:
             journal = Journal(private_folder(folder), self.redactor)
             sync_folder(self.releases_folder)
             number = 1 + max((journal.place[0] for journal in self.releases()), default=0)
-            journal.append("release", "begin", release=release, number=number, who=dict(who), **header)
+            journal.append("release", "begin", release=release, number=number, who=run, **header)
         except PapError:
             shutil.rmtree(folder, ignore_errors=True)
             self.lock.release(release)
@@ -385,10 +351,10 @@ class State:
         """Note in the release's journal that ``by`` has taken it over; ``why`` its run counted as alive, if it did."""
         path = self.releases_folder / held.release
         if (path / "journal.jsonl").is_file():
-            Journal(path).append("release", "taken_over", by=by.as_dict(), of=held.run.as_dict(), alive=why)
+            Journal(path).append("release", "taken_over", by=by, of=held.run, alive=why)
 
     def taken_over(self, release: str, run: Run) -> Optional[TakeOver]:
         """The newest note that ``release`` was taken over from ``run``: ``at`` and ``by``."""
         notes = reversed(Journal(self.releases_folder / release).records())
         taken = (entry for entry in notes if isinstance(entry, TakeOver))
-        return next((entry for entry in taken if Run.of(entry.of).same(run)), None)
+        return next((entry for entry in taken if entry.of.same(run)), None)

@@ -14,17 +14,18 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Optional, Protocol
+from typing import Optional, Protocol
 
 from ..core import storage
 from ..core.clock import now
 from ..core.durable import private_folder, sync_folder, write_durably
 from ..core.errors import PapError, Refused, StorageFailed, TakenOver, Unavailable
 from ..core.processes import MARK, Place, Process, end, since_boot
+from ..core.records import as_object
 from . import keeper
 from .holder import Holder, Remains, alive, lock_file, read
 from .records import TakeOver
@@ -69,9 +70,9 @@ class Lock:
         self.server = server
         self._notes = notes
 
-    def by(self, who: Mapping[str, Any]) -> Lock:
-        """This lock, from here on as the run ``who`` (see :class:`Run`) sees it."""
-        self.run = Run.of(who)
+    def by(self, run: Run) -> Lock:
+        """This lock, from here on as ``run`` sees it."""
+        self.run = run
         return self
 
     # -- looking ------------------------------------------------------------------------------------------------------
@@ -234,7 +235,7 @@ class Lock:
     def _refuse_if_taken_over(self, release: str) -> None:
         found = self._notes.taken_over(release, self.run) if self._notes and release else None
         if found:
-            raise _taken_over(release, str(Run.of(found.by)), found.at, "")
+            raise _taken_over(release, str(found.by), found.at, "")
 
     def _judged(self, held: Optional[Holder], take_over: bool) -> str:
         """Why the run that is to be followed counts as alive, if it may be followed all the same."""
@@ -256,12 +257,13 @@ class Lock:
             f"Another run holds this stack: {self.sentence(held)}. It counts as alive: {why}.",
             hint="Wait until it has ended; status.yml says how far it is. Only if it hangs, end it: "
             + self.command(held),
-            holder=held.as_dict(),
+            holder=as_object(held),
         )
 
     def _new(self, release: str, lease_s: float, remains: tuple[Remains, ...]) -> Holder:
         at = now()
-        fresh = Holder(release, self.run, at, at, lease_s, secrets.token_hex(4), self.stack, remains=remains)
+        token = secrets.token_hex(4)
+        fresh = Holder(release, at, at, lease_s, **vars(self.run), token=token, stack=self.stack, remains=remains)
         return self._renewed(fresh)
 
     def _renewed(self, held: Holder, *, works: bool = False) -> Holder:
@@ -278,7 +280,7 @@ class Lock:
         )
 
     def _write(self, held: Holder) -> None:
-        write_durably(lock_file(self.folder), json.dumps(held.as_dict()).encode())
+        write_durably(lock_file(self.folder), json.dumps(as_object(held)).encode())
 
     def _end(self, remains: tuple[Remains, ...]) -> None:
         """End what runs before this one left. They stand in the lock until that is done: should this run be killed in

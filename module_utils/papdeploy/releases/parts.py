@@ -179,6 +179,23 @@ class Plan(Cost):
 
 
 @dataclass(frozen=True)
+class Removal:
+    """What retention removed, or is about to, and ``why``, in which ``run``. ``taken``: when it was made."""
+
+    kind: str = ""
+    name: str = ""
+    release: str = ""
+    bytes: Optional[int] = None
+    sha256: str = ""
+    proof: str = ""
+    taken: Optional[str] = None
+    age_days: Optional[float] = None
+    why: str = ""
+    run: str = ""
+    at: str = ""
+
+
+@dataclass(frozen=True)
 class Check:
     """One step of the login smoke test."""
 
@@ -209,14 +226,30 @@ class Smoke:
     healthy_after_s: Optional[float] = None
     unhealthy: str = ""
 
+    @property
+    def failed(self) -> list[Check]:
+        return [check for check in self.checks if not check.ok]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A statement that acts on the whole server, and did not run on the copy. ``by_name``: it names the database."""
+
+    identity: str = ""
+    direction: str = ""
+    statement: str = ""
+    by_name: bool = False
+
 
 @dataclass(frozen=True)
 class FailureData:
-    """What an error carries, as far as anybody reads it."""
+    """What an error carries, as far as anybody reads it. ``damaged``: it is of a backup that cannot be restored."""
 
     lines: tuple[str, ...] = ()
     statement: str = ""
     sql: str = ""
     differences: tuple[Any, ...] = ()
     lost: tuple[Loss, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    damaged: bool = False
     smoke: Optional[Smoke] = None

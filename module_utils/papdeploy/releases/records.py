@@ -10,13 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional, TypeVar, Union
 
-from ..core.records import recorded
+from ..core import earlier_names
+from ..core.records import FROM, TO, read_known, recorded
 from ..databases.lifecycle import Swap
 from ..databases.relation_losses import Loss
 from ..databases.write_snapshot import Mark
 from . import parts
 from .parts import Accepted, Endpoint, FailureData, Migration, Plan, Proof, SchemaCheck, Times, Who
 from .rehearsed import Rehearsal
+from .run import Run
 from .version import Version
 
 
@@ -47,8 +49,8 @@ class Begun(Entry):
     who: Optional[Who] = None
     stack: str = ""
     environment: str = ""
-    old: Version = field(default=Version())
-    new: Version = field(default=Version())
+    old: Version = field(default=Version(), metadata=FROM)
+    new: Version = field(default=Version(), metadata=TO)
     pending: tuple[str, ...] = ()
     server_version: Optional[int] = None
     versions: Mapping[str, Any] = field(default_factory=dict)
@@ -72,10 +74,10 @@ class Ended(Entry):
 
 @dataclass(frozen=True)
 class TakeOver(Entry):
-    """Another run took the release over: ``by`` and ``of`` are runs as :class:`~.run.Run` has them."""
+    """The run ``by`` took the release over from the run ``of``."""
 
-    by: Mapping[str, Any] = field(default_factory=dict)
-    of: Mapping[str, Any] = field(default_factory=dict)
+    by: Run = field(default=Run())
+    of: Run = field(default=Run())
 
 
 @dataclass(frozen=True)
@@ -204,8 +206,8 @@ class Own(Entry):
 class Switched(Own):
     """The API was switched from ``old`` to ``new``. ``healthy_at``: its first healthy answer."""
 
-    old: Version = field(default=Version())
-    new: Version = field(default=Version())
+    old: Version = field(default=Version(), metadata=FROM)
+    new: Version = field(default=Version(), metadata=TO)
     healthy_after_s: Optional[float] = None
     healthy_at: str = ""
 
@@ -294,6 +296,28 @@ class RolledBack(parts.Cost, Entry):
 
 
 @dataclass(frozen=True)
+class Removed(parts.Removal, Entry):
+    pass
+
+
+@dataclass(frozen=True)
+class Judged(Entry):
+    """What a proof found of a backup: empty ``damage`` if it is whole."""
+
+    name: str = ""
+    sha256: str = ""
+    damage: str = ""
+
+
+@dataclass(frozen=True)
+class Looked(Entry):
+    """The backups that a run of retention saw for the first time, and from when on what it announced may go."""
+
+    new: tuple[str, ...] = ()
+    said: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Failed(Own):
     """A phase failed."""
 
@@ -325,6 +349,10 @@ _KINDS: Mapping[tuple[str, str], type[Entry]] = {
     ("login_smoke_test", "note"): Own,
     ("data_check", "done"): DataChecked,
     ("watch", "done"): Watched,
+    ("retention", "removing"): Removed,
+    ("retention", "removed"): Removed,
+    ("retention", "judged"): Judged,
+    ("retention", "done"): Looked,
     ("rollback", "begin"): RollbackBegun,
     ("rollback", "refused"): RollbackRefused,
     ("rollback", "counted"): Counted,
@@ -336,11 +364,19 @@ _KINDS: Mapping[tuple[str, str], type[Entry]] = {
 }
 
 
-def entry_of(value: Mapping[str, Any]) -> Entry:
-    """One entry of a journal, as JSON has it, as the record of its kind."""
-    kind = _KINDS.get((value["phase"], value["event"])) or (Failed if value["event"] == "failed" else Entry)
-    # ``from`` is no name in Python; of a backup, ``seconds`` is a number or several.
-    return recorded(kind, {**value, "old": value.get("from"), "new": value.get("to"), "times": value.get("seconds")})
+@dataclass(frozen=True)
+class _Head:
+    """What every entry has."""
+
+    phase: str
+    event: str
+
+
+def entry_of(value: object) -> Entry:
+    """One entry of a journal, as JSON has it, as the record of its kind. Raises PapError if it is none."""
+    head = read_known(_Head, value, "an entry")
+    kind = _KINDS.get((head.phase, head.event)) or (Failed if head.event == "failed" else Entry)
+    return recorded(kind, earlier_names.entry(value))
 
 
 def newest(entries: Sequence[Entry], kind: type[E]) -> Optional[E]:

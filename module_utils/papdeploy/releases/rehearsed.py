@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..databases.relation_losses import Loss
-from .parts import Check, Migration, SchemaCheck, TableLock, Tested
+from .parts import Check, LeftOut, Migration, SchemaCheck, TableLock, Tested
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,6 @@ class Online:
 
     safe: bool = False
     why: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A statement that acts on the whole server, and did not run on the copy. ``by_name``: it names the database."""
-
-    identity: str = ""
-    direction: str = ""
-    statement: str = ""
-    by_name: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,37 +5,42 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
 
 from ..core.processes import Place, Process
+from ..core.records import recorded
 
 
 @dataclass(frozen=True)
 class Run:
     """One run of ansible-playbook: its process on its controller, as the lookup ``pap_who`` says. Of a run of an older
-    version ``start`` and ``place.pidns`` are not known (None and empty)."""
+    version ``start``, ``boot`` and ``pidns`` are not known."""
 
-    user: str
-    process: Process
-    place: Place
+    user: str = "?"
+    host: str = "?"
+    pid: int = 0
+    start: Optional[int] = None
+    boot: str = ""
+    pidns: str = ""
 
     @classmethod
     def of(cls, who: Mapping[str, Any]) -> Run:
-        """From ``{"user", "host", "pid", "start", "boot", "pidns"}``."""
-        start = who.get("start")
-        process = Process(int(who.get("pid") or 0), int(start) if start not in (None, "") else None)
-        place = Place(str(who.get("host", "?")), str(who.get("boot") or ""), str(who.get("pidns") or ""))
-        return cls(str(who.get("user", "?")), process, place)
+        """From an option of a module, or from a journal."""
+        return recorded(cls, who)
 
     @classmethod
     def here(cls) -> Run:
         """This process itself, for callers that no playbook runs."""
-        return cls(str(os.geteuid()), Process.of(os.getpid()), Place.here())
+        me, place = Process.of(os.getpid()), Place.here()
+        return cls(str(os.geteuid()), place.host, me.pid, me.start, place.boot, place.pidns)
 
-    def as_dict(self) -> dict[str, Any]:
-        place, process = self.place, self.process
-        known = {"start": process.start, "boot": place.boot, "pidns": place.pidns}
-        return {"user": self.user, "host": place.host, "pid": process.pid, **{k: v for k, v in known.items() if v}}
+    @property
+    def process(self) -> Process:
+        return Process(self.pid, self.start)
+
+    @property
+    def place(self) -> Place:
+        return Place(self.host, self.boot, self.pidns)
 
     def same(self, other: Run) -> bool:
         """Whether both are one run."""
@@ -43,8 +48,11 @@ class Run:
 
     def is_local(self, here: Place) -> bool:
         """Whether its process can be looked up at ``here``."""
-        mine = self.place
-        return (mine.host, mine.boot) == (here.host, here.boot) and mine.pidns in ("", here.pidns)
+        return (self.host, self.boot) == (here.host, here.boot) and self.pidns in ("", here.pidns)
+
+    @property
+    def person(self) -> str:
+        return f"{self.user}@{self.host}"
 
     def __str__(self) -> str:
-        return f"{self.user}@{self.place.host} (process {self.process.pid})"
+        return f"{self.person} (process {self.pid})"

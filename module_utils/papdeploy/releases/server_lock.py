@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Optional
 
 from ..core.errors import CommandFailed, Refused, Unavailable
+from ..core.records import as_object, plain
 from ..databases.managed_names import admin_session, outside
 from ..databases.psql import Database, Session, bind
 from ..migrations.run.advisory_lock import STACK_CLASS as CLASS
@@ -38,6 +39,23 @@ def key(live: str) -> int:
 
 
 @dataclass(frozen=True)
+class _Session:
+    pid: int
+    datname: Optional[str]
+
+
+@dataclass(frozen=True)
+class _Other:
+    """The session that holds the lock."""
+
+    pid: int
+    application: Optional[str]
+    role: Optional[str]
+    address: str
+    since: Optional[str]
+
+
+@dataclass(frozen=True)
 class ServerLock:
     """The lock of one live database."""
 
@@ -55,8 +73,8 @@ class ServerLock:
         while not session.scalar(f"SELECT pg_try_advisory_lock({CLASS}, {key(live)}) AS taken"):
             self._end_pretenders(session)
             other = self._holder(session)
-            if other and other["application"] == name:  # a keeper of this very lock that its run has lost sight of
-                session.execute(f"SELECT pg_terminate_backend({int(other['pid'])})")
+            if other and other.application == name:  # a keeper of this very lock that its run has lost sight of
+                session.execute(f"SELECT pg_terminate_backend({other.pid})")
             elif time.monotonic() > limit:
                 raise _refused(live, other)
             time.sleep(0.05)
@@ -65,18 +83,15 @@ class ServerLock:
         """Raise Refused if a session has the lock that is not that of ``held``, who holds this stack's own lock."""
         limit = time.monotonic() + _PATIENCE_S
         with outside(self.database) as session:
-            while (other := self._holder(session)) and not (held and other["application"] == self.name_of(held)):
+            while (other := self._holder(session)) and not (held and other.application == self.name_of(held)):
                 if time.monotonic() > limit:
                     raise _refused(self.database.conninfo.dbname, other)
                 time.sleep(0.1)
 
-    def sessions(self, release: str) -> list[dict[str, Any]]:
+    def sessions(self, release: str) -> list[int]:
         """The sessions by which ``release`` works on this server; not the one that holds its lock."""
         with admin_session(self.database) as session:
-            return session.rows(
-                "SELECT pid, datname, application_name AS application, state, backend_start::text AS since"
-                f" FROM pg_stat_activity WHERE {_of(release)} ORDER BY pid"
-            )
+            return [int(pid) for pid in session.column(f"SELECT pid FROM pg_stat_activity WHERE {_of(release)}")]
 
     def end_sessions(self, remains: Remains, *, seconds: float = 20.0) -> int:
         """End every session of a run that is over, the one that held its lock too; how many there were."""
@@ -88,37 +103,38 @@ class ServerLock:
         limit, quiet = time.monotonic() + seconds, 0
         with admin_session(self.database) as session:
             while True:
-                there = session.rows(f"SELECT pid, datname FROM pg_stat_activity WHERE {where}")
+                there = session.records(_Session, f"SELECT pid, datname FROM pg_stat_activity WHERE {where}")
                 quiet = 0 if there else quiet + 1
                 if quiet == 2 or (quiet and not ended):
                     return len(ended)
                 if time.monotonic() > limit:
-                    names = ", ".join(f"{row['pid']} in {row['datname']}" for row in there)
+                    names = ", ".join(f"{each.pid} in {each.datname}" for each in there)
                     raise Unavailable(
                         f"Sessions of the old run {remains.release} did not end: {names}.",
                         hint="End them with pg_terminate_backend, then run this again.",
-                        sessions=there,
+                        sessions=plain(there),
                     )
-                ended |= {int(row["pid"]) for row in there}
+                ended |= {each.pid for each in there}
                 try:
                     session.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {where}")
                 except CommandFailed as error:
                     raise Refused(
                         f"The sessions of the old run {remains.release} cannot be ended: {error.message}",
                         hint="Give the administrating role pg_signal_backend, or use a superuser where the app is one.",
-                        sessions=there,
+                        sessions=plain(there),
                     ) from error
                 time.sleep(_QUIET_S if quiet else 0.05)
 
-    def _holder(self, session: Session) -> Optional[dict[str, Any]]:
+    def _holder(self, session: Session) -> Optional[_Other]:
         """Who has it; of those that could be a stack."""
-        rows = session.rows(
+        found = session.records(
+            _Other,
             "SELECT l.pid, a.application_name AS application, a.usename AS role,"
             " coalesce(host(a.client_addr), 'a local socket') AS address,"
             " to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') AS since"
-            f" {self._asked} AND l.granted AND {_A_STACK}"
+            f" {self._asked} AND l.granted AND {_A_STACK}",
         )
-        return rows[0] if rows else None
+        return found[0] if found else None
 
     def _end_pretenders(self, session: Session) -> None:
         """End the sessions that have the lock, or wait for it, and are no stack's: an advisory lock is anybody's to
@@ -146,17 +162,17 @@ def _of(release: str) -> str:
     )
 
 
-def _refused(live: str, other: Optional[dict[str, Any]]) -> Refused:
+def _refused(live: str, other: Optional[_Other]) -> Refused:
     if other is None:
         return Refused(f"Another session takes and frees the lock of database {live} all the time.", hint="Try again.")
-    words = str(other["application"] or "").split(" ", 4)
+    words = (other.application or "").split(" ", 4)
     ours = words[:2] == ["pap-deploy", "lock"] and len(words) > 3
-    who = f"release {words[3]}{f' of stack {words[4]}' if words[4:] else ''}" if ours else f"{other['application']!r}"
+    who = f"release {words[3]}{f' of stack {words[4]}' if words[4:] else ''}" if ours else f"{other.application!r}"
     return Refused(
         f"Another stack works on database {live}: {who}, from another state folder or target host. Its session is"
-        f" process {other['pid']} of the server (role {other['role']} from {other['address']}, since {other['since']}"
+        f" process {other.pid} of the server (role {other.role} from {other.address}, since {other.since}"
         " UTC).",
         hint="Wait until it has ended. One database is one stack's: compare pap_db_name and pap_state_dir of the two."
-        f" If its host is gone for good: SELECT pg_terminate_backend({other['pid']}).",
-        other=dict(other),
+        f" If its host is gone for good: SELECT pg_terminate_backend({other.pid}).",
+        other=as_object(other),
     )

@@ -1,4 +1,4 @@
-"""The report of a release: one dictionary (``report.json``) and one self-contained page (``report.html``)."""
+"""The report of a release: one record (``report.json``) and one self-contained page (``report.html``)."""
 
 from __future__ import annotations
 

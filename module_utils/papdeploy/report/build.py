@@ -1,4 +1,4 @@
-"""From a release's journal, and what was kept beside it, to the dictionary that the page is made of.
+"""From a release's journal, and what was kept beside it, to the report that the page is made of.
 
 Fields that a journal does not have (an older version wrote it, or the release ended before) are None.
 """
@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Optional
 
 from ..core.clock import seconds_between
-from ..core.records import plain
+from ..core.records import recorded
 from ..core.text import plural
 from ..logwatch import rules
 from ..releases import downtime, parts
@@ -27,103 +27,116 @@ from ..releases.records import (
     Failed,
     Migrated,
     Preflight,
+    Received,
     Rehearsed,
+    RestorePoint,
     RollbackBegun,
     RollbackRefused,
+    RolledBack,
     SmokeTested,
-    entry_of,
+    Validated,
+    Watched,
     newest,
 )
 from ..releases.rehearsed import RehearsedMigration
 from ..releases.version import Version
 from . import data_loss, format, schema_text, spans
-from .records import ApiAbsence, Endpoint, Migration, Report, Smoke, Step, Verdict
+from .records import (
+    ApiAbsence,
+    Endpoint,
+    Failure,
+    Migration,
+    Refusal,
+    Report,
+    Schema,
+    Smoke,
+    Step,
+    Verdict,
+    Watch,
+)
 
-FORMAT = 1
-Raw = Sequence[Mapping[str, Any]]  # entries as the journal has them: what is shown of some is all there is
 Entries = Sequence[Entry]
 
 
-def build(journal: Journal) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Kept:
+    """What was kept beside the journal: the catalogs before and after the release, as JSON has them, and how the models
+    differed from the former."""
+
+    before: Any = None
+    catalog: Any = None
+    differences: tuple[parts.Difference, ...] = ()
+
+
+def build(journal: Journal) -> Report:
     """The report of the release with this journal."""
-    kept = {name: _kept(journal.folder / f"{name}.json") for name in ("before", "catalog", "differences", "expected")}
+    files = {item.name: _kept(journal.folder / f"{item.name}.json") for item in fields(Kept)}
     state = rules.load(journal.folder)
     status = rules.status(journal.folder) if state else None
-    made = build_from(journal.entries(), kept, state.as_json() if state else None, status.as_json() if status else None)
-    return {**made, "journal": str(journal.path)}
+    watch = recorded(Watch, state.as_json()) if state else None
+    if watch and status:
+        watch = replace(watch, state=status.state, summary=status.summary)
+    return replace(build_from(journal.records(), recorded(Kept, files), watch), journal=str(journal.path))
 
 
-def _kept(path: Path) -> Any:
+def _kept(path: Path) -> object:
     with contextlib.suppress(FileNotFoundError):
-        return json.loads(path.read_text(encoding="utf-8"))
+        found: object = json.loads(path.read_text(encoding="utf-8"))
+        return found
     return None
 
 
-def build_from(
-    journal: Raw,
-    kept: Mapping[str, Any],
-    watch_state: Optional[Mapping[str, Any]] = None,
-    watch_status: Optional[Mapping[str, Any]] = None,
-) -> dict[str, Any]:
-    """The same from plain data: the journal's entries, the kept files by name, the state of the watch."""
-    everything = [entry_of(value) for value in journal]
+def build_from(everything: Entries, kept: Kept, watch: Optional[Watch] = None) -> Report:
+    """The same from the journal's entries, what was kept beside it, and the state of the watch."""
     entries, later = _deploy_and_later(everything)
-    told, told_later = journal[: len(entries)], journal[len(entries) :]
     header = next((e for e in entries if isinstance(e, Begun)), Begun(at=entries[0].at if entries else ""))
     end = next((e for e in reversed(entries) if e.phase == "release" and e.event != "begin"), None)
     undone = next((e for e in reversed(later) if e.phase == "release"), None)
-    rehearsed = newest(entries, Rehearsed) or Rehearsed()
-    migrated = newest(entries, Migrated) or Migrated()
+    rehearsed, migrated = newest(entries, Rehearsed), newest(entries, Migrated) or Migrated()
+    predicted = rehearsed or Rehearsed()
     origin = spans.origin_of(entries)
     gone = absence(entries)
     away = ApiAbsence(gone.since, sentence(gone)) if gone else None
     unavailable_s = end.unavailable_s if isinstance(end, Ended) else None
     if unavailable_s is None and end:
         unavailable_s = downtime.of_failed_deploy(entries)
-    report: dict[str, Any] = {
-        "format": FORMAT,
-        "release": header.release or None,
-        "stack": header.stack or None,
-        "environment": header.environment or None,
-        "who": header.by if header.who else None,
-        "started": header.at or None,
-        "ended": end.at if end else None,
-        "seconds": (end.seconds or seconds_between(header.at, end.at)) if end else None,
-        "unavailable_s": unavailable_s,
-        "expected_unavailable_s": rehearsed.expected_unavailable_s,
-        "from": _label(header.old),
-        "to": _label(header.new),
-        "server_version": header.server_version,
-        "versions": header.versions,
-        "failed": _failed(entries) or _taken_back(later),
-        "rollback": _done(told_later, "rollback") or _done(told, "rollback"),
-        "rollback_refused": None if undone else _rollback_refused(later),
-        "rolled_back_at": undone.at if undone else None,
-        "data": _all(data_loss.gather(everything)),
-        "timeline": [asdict(bar) for bar in spans.timeline(entries, origin, rehearsed.phases)],
-        "timeline_later": [asdict(bar) for bar in spans.timeline(later, spans.origin_of(later), {})],
-        "fence": _all(spans.fence(entries, origin)),
-        "unavailable": _all(spans.unavailable(entries, origin, unavailable_s, away.since if away else None)),
-        "api_absence": _all(away),
-        "migrations": [asdict(each) for each in _migrations(header.pending, migrated, rehearsed)],
-        "schema": _schema(kept, _done(told, "migrate"), _done(told, "validate")),
-        "backup": _backup(_done(told, "backup"), newest(entries, Backup)),
-        "restore_point": _done(told, "restore_point"),
-        "rehearsal": _done(told, "rehearse") or _rehearsal_failed(entries),
-        "smoke": _all(_smoke(entries)),
-        "receipt": _done(told, "receipt"),
-        "watch": _watch(watch_state, watch_status, _done(told, "watch")),
-        "found": {e.phase: list(e.lines) for e in entries if e.event == "done" and e.lines},
-    }
-    found = Report.of(report)
-    verdict = _verdict(found, undone or end)
-    steps = _next(replace(found, verdict=verdict))
-    return {**report, "verdict": asdict(verdict), "next": [asdict(step) for step in steps]}
-
-
-def _all(record: Any) -> Optional[dict[str, Any]]:
-    """A record with its defaults."""
-    return None if record is None else asdict(record)
+    report = Report(
+        release=header.release or None,
+        stack=header.stack or None,
+        environment=header.environment or None,
+        who=header.by if header.who else None,
+        started=header.at or None,
+        ended=end.at if end else None,
+        seconds=(end.seconds or seconds_between(header.at, end.at)) if end else None,
+        unavailable_s=unavailable_s,
+        expected_unavailable_s=predicted.expected_unavailable_s,
+        old=Version(header.old.label, header.old.identity),
+        new=Version(header.new.label, header.new.identity),
+        server_version=header.server_version,
+        versions=header.versions,
+        failed=_failed(entries) or _taken_back(later),
+        rollback=newest(later, RolledBack) or newest(entries, RolledBack),
+        rollback_refused=None if undone else _rollback_refused(later),
+        rolled_back_at=undone.at if undone else None,
+        data=data_loss.gather(everything),
+        timeline=tuple(spans.timeline(entries, origin, predicted.phases)),
+        timeline_later=tuple(spans.timeline(later, spans.origin_of(later), {})),
+        fence=spans.fence(entries, origin),
+        unavailable=spans.unavailable(entries, origin, unavailable_s, away.since if away else None),
+        api_absence=away,
+        migrations=tuple(_migrations(header.pending, migrated, predicted)),
+        schema=_schema(kept, newest(entries, Validated) or migrated.check or migrated.schema),
+        backup=_backup(newest(entries, Backup)),
+        restore_point=newest(entries, RestorePoint),
+        rehearsal=rehearsed,
+        rehearsal_failed="" if rehearsed else _rehearsal_failed(entries),
+        smoke=_smoke(entries),
+        receipt=newest(entries, Received) or Received(),
+        watch=watch or (Watch() if newest(entries, Watched) else None),
+        found={e.phase: e.lines for e in entries if e.event == "done" and e.lines},
+    )
+    report = replace(report, verdict=_verdict(report, undone or end))
+    return replace(report, next=tuple(_next(report)))
 
 
 def _deploy_and_later(entries: Entries) -> tuple[Entries, Entries]:
@@ -134,60 +147,48 @@ def _deploy_and_later(entries: Entries) -> tuple[Entries, Entries]:
     return entries, []
 
 
-def _taken_back(later: Entries) -> Optional[dict[str, Any]]:
+def _taken_back(later: Entries) -> Optional[Failure]:
     """Why a release that had finished was rolled back."""
     begin = next((e for e in later if isinstance(e, RollbackBegun)), None)
     if begin is None:
         return None
-    message = begin.reason or "it was rolled back by hand"
-    return _failed(later) or {"phase": "release", "at": begin.at, "message": message, "hint": None, "lines": []}
+    return _failed(later) or Failure("release", begin.at, message=begin.reason or "it was rolled back by hand")
 
 
-def _rollback_refused(later: Entries) -> Optional[dict[str, Any]]:
+def _rollback_refused(later: Entries) -> Optional[Refusal]:
     """The last rollback of the finished release that would have cost too much: why, and what it would lose."""
     found = newest(later, RollbackRefused)
     if found is None:
         return None
     plan = found.plan
-    return {
-        "at": found.at,
-        "reason": found.reason or None,
-        "strategy": plan.strategy or None,
-        "refused": plan.refused or None,
-        "hint": plan.hint or None,
-        "cost": {table: asdict(cost) for table, cost in plan.cost.items()},
-        "besides": list(plan.besides),
-        "lines": list(plan.lines),
-        "loses": bool(plan.cost or plan.besides),
-    }
+    return Refusal(
+        refused=plan.refused or None,
+        at=found.at,
+        reason=found.reason or None,
+        strategy=plan.strategy or None,
+        cost=plan.cost,
+        besides=plan.besides,
+        hint=plan.hint or None,
+        lines=plan.lines,
+        loses=bool(plan.cost or plan.besides),
+    )
 
 
-def _done(entries: Raw, phase: str) -> Optional[dict[str, Any]]:
-    found = next((e for e in reversed(entries) if e["phase"] == phase and e["event"] == "done"), None)
-    return {key: value for key, value in found.items() if key not in ("phase", "event")} if found else None
-
-
-def _label(version: Version) -> Optional[dict[str, Optional[str]]]:
-    if version == Version():
-        return None
-    return {"label": version.label or None, "identity": version.identity or None}
-
-
-def _failed(entries: Entries) -> Optional[dict[str, Any]]:
+def _failed(entries: Entries) -> Optional[Failure]:
     """The first failure: what comes after it is its consequence."""
     found = next((e for e in entries if isinstance(e, Failed)), None)
     if found is None:
         return None
-    return {
-        "phase": found.phase,
-        "at": found.at,
-        "error": found.error or None,
-        "message": found.message or None,
-        "hint": found.hint or None,
-        "lines": list(found.data.lines),
-        "statement": found.data.statement or found.data.sql or None,
-        "differences": plain(found.data.differences) or None,
-    }
+    return Failure(
+        phase=found.phase,
+        at=found.at,
+        error=found.error or None,
+        message=found.message or None,
+        hint=found.hint or None,
+        statement=found.data.statement or found.data.sql or None,
+        lines=found.data.lines,
+        differences=found.data.differences,
+    )
 
 
 def _migrations(pending: Sequence[str], migrated: Migrated, rehearsed: Rehearsed) -> list[Migration]:
@@ -216,33 +217,26 @@ def _migrations(pending: Sequence[str], migrated: Migrated, rehearsed: Rehearsed
     return found
 
 
-def _backup(told: Optional[dict[str, Any]], found: Optional[Backup]) -> Optional[dict[str, Any]]:
+def _backup(found: Optional[Backup]) -> Optional[Backup]:
     """Times by name, whichever way the journal has them."""
-    if told is None or found is None:
-        return None
-    times = found.times
-    if times:
-        told = {**told, "seconds": times.dump, "restore_seconds": times.restore, "times": asdict(times)}
-    return {**told, "sentence": found.sentence or next(iter(found.lines), None)}
+    times = found.times if found else None
+    return replace(found, seconds=times.dump, restore_seconds=times.restore) if found and times else found
 
 
-def _schema(
-    kept: Mapping[str, Any], migrate: Optional[Mapping[str, Any]], validated: Optional[Mapping[str, Any]]
-) -> dict[str, Any]:
-    verdict = validated or (migrate or {}).get("check") or (migrate or {}).get("schema") or {}
-    before, after = kept.get("before"), kept.get("catalog")
-    return {
-        "matches": verdict.get("matches"),
-        "checked": verdict.get("checked") or {},
-        "differences_before": kept.get("differences"),
-        "differences_after": verdict.get("differences"),
-        "diff": [asdict(change) for change in schema_text.diff(before, after)] if before and after else None,
-    }
+def _schema(kept: Kept, verdict: Optional[parts.SchemaCheck]) -> Schema:
+    found, before, after = verdict or parts.SchemaCheck(), kept.before, kept.catalog
+    return Schema(
+        matches=found.matches,
+        checked=found.checked,
+        differences_before=kept.differences,
+        differences_after=found.differences,
+        diff=tuple(schema_text.diff(before, after)) if before and after else None,
+    )
 
 
-def _rehearsal_failed(entries: Entries) -> Optional[dict[str, Any]]:
+def _rehearsal_failed(entries: Entries) -> str:
     found = next((e for e in entries if isinstance(e, Failed) and e.phase == "rehearse"), None)
-    return {"failed": found.message or "it failed"} if found else None
+    return found.message or "it failed" if found else ""
 
 
 def _smoke(entries: Entries) -> Optional[Smoke]:
@@ -271,22 +265,6 @@ def _smoke(entries: Entries) -> Optional[Smoke]:
             )
         )
     return Smoke(tuple(checks.values()), tuple(endpoints), found.healthy_after_s)
-
-
-def _watch(
-    state: Optional[Mapping[str, Any]], status: Optional[Mapping[str, Any]], first: Optional[Mapping[str, Any]]
-) -> Optional[dict[str, Any]]:
-    if state is None:
-        return {"first": dict(first)} if first else None
-    shown = ("started", "until", "steps", "requests", "records", "findings", "alarms", "series", "bucket_s", "baseline",
-             "gaps", "ended", "heartbeat", "unseen")  # fmt: skip
-    return {
-        **{key: state.get(key) for key in shown},
-        "state": (status or {}).get("state"),
-        "ok": (status or {}).get("ok"),
-        "summary": (status or {}).get("summary"),
-        "first": dict(first) if first else None,
-    }
 
 
 def _verdict(report: Report, end: Optional[Entry]) -> Verdict:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Optional
+from dataclasses import dataclass, field
+from typing import Optional
 
 from ..core.clock import seconds_between
+from ..core.records import FROM, TO
 from ..logwatch import rules
 from ..releases import downtime
 from ..releases.journal import Journal, State
@@ -15,15 +16,15 @@ from . import format
 
 
 @dataclass(frozen=True)
-class Row:
+class Summary:
     """One release in a few facts; None for what its journal does not tell. ``old`` ran, ``new`` was to run;
     ``migrations`` counts those applied; ``failed`` is the phase."""
 
     release: str
     at: Optional[str]
     who: Optional[str]
-    old: Optional[str]
-    new: Optional[str]
+    old: Optional[str] = field(metadata=FROM)
+    new: Optional[str] = field(metadata=TO)
     migrations: int
     verdict: str
     failed: Optional[str]
@@ -32,16 +33,13 @@ class Row:
     unavailable_s: Optional[float]
     watch: str
 
-    def as_dict(self) -> dict[str, Any]:
-        return {{"old": "from", "new": "to"}.get(name, name): value for name, value in asdict(self).items()}
 
-
-def releases(state: State, limit: int = 20) -> list[Row]:
+def releases(state: State, limit: int = 20) -> list[Summary]:
     """The newest ``limit`` releases, newest first."""
     return [row(journal) for journal in reversed(state.releases()[-limit:])]
 
 
-def row(journal: Journal) -> Row:
+def row(journal: Journal) -> Summary:
     """The facts of one release."""
     entries = journal.records()
     begun = next((e for e in entries if isinstance(e, Begun)), Begun())
@@ -51,7 +49,7 @@ def row(journal: Journal) -> Row:
     failed = next((e for e in entries if isinstance(e, Failed)), None)
     migrated = newest(entries, Migrated)
     away = deployed.unavailable_s if deployed else None
-    return Row(
+    return Summary(
         release=journal.release,
         at=begun.at or None,
         who=begun.by if begun.who else None,
@@ -76,7 +74,7 @@ def _seconds(begun: Entry, end: Optional[Entry]) -> Optional[float]:
     return round(seconds_between(begun.at, end.at), 1) if begun.at else None
 
 
-def lines(rows: Sequence[Row]) -> list[str]:
+def lines(rows: Sequence[Summary]) -> list[str]:
     """The list as a table for the terminal."""
     head = ("when", "release", "who", "what", "verdict", "took", "away", "watch")
     table = [head]

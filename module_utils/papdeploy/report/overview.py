@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Optional
 from urllib.parse import quote
 
 from ..core.durable import write_durably
+from ..core.errors import PapError
 from ..core.plain_json import parse
+from ..core.records import FROM, TO, read_known, recorded
 from ..core.regular import read_regular
 from ..core.text import plural
 from . import format
@@ -20,10 +23,9 @@ from .records import Report
 _TONES = {"finished": "ok", "rolled_back": "bad", "abandoned": "bad", "refused": "warn", "unfinished": "warn"}
 
 
-def overview(made: Sequence[Mapping[str, Any]], links: Mapping[str, str] | None = None) -> str:
+def overview(reports: Sequence[Report], links: Mapping[str, str] | None = None) -> str:
     """One page for the reports of many stacks. ``links`` leads from a stack to its own page."""
     links = links or {}
-    reports = [Report.of(each) for each in made]
     good = sum(1 for report in reports if report.verdict.ok)
     bad = len(reports) - good
     tone = "ok" if not bad else "bad"
@@ -56,7 +58,16 @@ def overview(made: Sequence[Mapping[str, Any]], links: Mapping[str, str] | None 
     return document(line, body)
 
 
-def write(folder: str, fetched: Sequence[str] = ()) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Written:
+    """The page (empty if it was not written), and how many stacks are on it."""
+
+    path: str
+    stacks: int
+    warnings: Sequence[str] = ()
+
+
+def write(folder: str, fetched: Sequence[str] = ()) -> Written:
     """Make ``index.html`` of the newest report of each stack: ``<folder>/<stack>/<release>.json``.
 
     Only their owner may read the reports that have just been ``fetched``.
@@ -66,7 +77,7 @@ def write(folder: str, fetched: Sequence[str] = ()) -> dict[str, Any]:
     home = Path(folder)
     for each in fetched:
         Path(each).chmod(0o600)
-    reports: list[dict[str, Any]] = []
+    reports: list[Report] = []
     links: dict[str, str] = {}
     warnings: list[str] = []
     for stack in sorted(path for path in home.iterdir() if path.is_dir()):
@@ -74,25 +85,38 @@ def write(folder: str, fetched: Sequence[str] = ()) -> dict[str, Any]:
             made = _report(path)
             if made is not None:
                 reports.append(made)
-                links[str(made.get("stack"))] = f"{quote(stack.name)}/{quote(path.stem)}.html"
+                links[str(made.stack)] = f"{quote(stack.name)}/{quote(path.stem)}.html"
                 break
             warnings.append(f"{path} is not a report of pap-deploy; it was left as it is.")
     page = home / "index.html"
     if not _replaceable(page):
         warnings.append(f"{page} is not a page of pap-deploy, so the overview of all stacks was not written over it.")
-        return {"path": "", "stacks": len(reports), "warnings": warnings}
+        return Written("", len(reports), warnings)
     # Several stacks may end at the same time: each writes a file of its own and puts it into place whole.
     write_durably(page, overview(reports, links).encode())
-    return {"path": str(page), "stacks": len(reports), "warnings": warnings}
+    return Written(str(page), len(reports), warnings)
 
 
-def _report(path: Path) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class _Judged:
+    ok: object
+    kind: object
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What tells a report from other files."""
+
+    verdict: _Judged
+
+
+def _report(path: Path) -> Optional[Report]:
     try:
         made = parse(read_regular(path))
-    except (OSError, ValueError):
+        read_known(_Shape, made)
+    except (OSError, ValueError, PapError):
         return None
-    verdict = made.get("verdict") if isinstance(made, dict) else None
-    return made if isinstance(verdict, dict) and {"ok", "kind"} <= set(verdict) else None
+    return recorded(Report, made)
 
 
 def _replaceable(page: Path) -> bool:
@@ -105,15 +129,26 @@ def _replaceable(page: Path) -> bool:
         return False
 
 
-def row(made: Mapping[str, Any]) -> dict[str, str]:
+@dataclass(frozen=True)
+class Line:
     """A stack's line of the table in the terminal."""
-    report = Report.of(made)
+
+    stack: str
+    old: str = field(metadata=FROM)
+    new: str = field(metadata=TO)
+    verdict: str
+    unavailable: str
+    took: str
+
+
+def line(made: object) -> Line:
+    report = recorded(Report, made)
     away, took = report.unavailable_s, report.seconds
-    return {
-        "stack": str(report.stack or "?"),
-        "from": format.short_label(report.old.label) or "-",
-        "to": format.short_label(report.new.label) or "-",
-        "verdict": report.verdict.kind.replace("_", " "),
-        "unavailable": "-" if away is None else format.seconds(away),
-        "took": "-" if took is None else format.seconds(took),
-    }
+    return Line(
+        report.stack or "?",
+        format.short_label(report.old.label) or "-",
+        format.short_label(report.new.label) or "-",
+        report.verdict.kind.replace("_", " "),
+        "-" if away is None else format.seconds(away),
+        "-" if took is None else format.seconds(took),
+    )

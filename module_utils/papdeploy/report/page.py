@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+from ..core.records import recorded
+from ..releases.parts import Override, ReceiptOf
 from . import data_loss, format, rollback_sections, sections, timeline
 from .format import escape
-from .records import Override, ReceiptOf, Report
+from .records import Report
 from .style import CSS
 
 _BADGES = {
@@ -32,14 +33,15 @@ def document(title: str, body: str) -> str:
     )
 
 
-def render(made: Mapping[str, Any]) -> str:
+def render(made: object) -> str:
     """The report, as ``report.json`` has it, as HTML."""
-    report = Report.of(made)
+    report = recorded(Report, made)
     parts = [_header(report), data_loss.section(report.data)]
     if report.failed:
         parts.append(sections.failure(report.failed, report.rollback))
-    if report.receipt.override != Override():
-        parts.append(sections.override(report.receipt.override))
+    override = report.receipt.override
+    if override and override != Override():
+        parts.append(sections.override(override))
     if report.rollback_refused:
         parts.append(rollback_sections.refused(report.rollback_refused))
     if report.watch:
@@ -51,7 +53,7 @@ def render(made: Mapping[str, Any]) -> str:
         _timeline(report),
         sections.migrations(report.migrations),
         sections.schema(report.schema),
-        sections.rehearsal(report.rehearsal, report.unavailable_s),
+        sections.rehearsal(report.rehearsal, report.rehearsal_failed, report.unavailable_s),
         sections.backup(report.backup, report.restore_point),
         sections.smoke(report.smoke),
         sections.watch(report.watch),
@@ -89,7 +91,7 @@ def _header(report: Report) -> str:
         ("PostgreSQL", f"{version // 10000}.{version % 10000}" if version else format.NOT_RECORDED, ""),
     ]
     receipt = report.receipt.receipt
-    if receipt != ReceiptOf():
+    if receipt and receipt != ReceiptOf():
         facts.append((f"Receipt of {receipt.environment}", str(receipt.release), format.when(receipt.at)))
     facts += [(name.capitalize(), value, "") for name, value in report.versions.items()]
     items = "".join(

@@ -5,15 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
-from ..core.records import recorded
-from ..releases.parts import Check, Checked, Difference, Statement, TableLock
-
-
-@dataclass(frozen=True)
-class Version:
-    label: Optional[str] = None
+from ..core.records import FROM, TO
+from ..releases.parts import Check, Checked, Difference, Statement, TableCost, TableLock
+from ..releases.records import Backup, Received, Rehearsed, RestorePoint, RolledBack
+from ..releases.version import Version
 
 
 @dataclass(frozen=True)
@@ -65,30 +62,13 @@ class Failure:
     """``differences``: of the schema check, or sentences on a copy that is not equal."""
 
     phase: str = ""
+    at: str = ""
+    error: Optional[str] = None
     message: Optional[str] = None
     hint: Optional[str] = None
     statement: Optional[str] = None
     lines: tuple[str, ...] = ()
     differences: tuple[Any, ...] = ()
-
-
-@dataclass(frozen=True)
-class TableCost:
-    """What a rollback loses of a table."""
-
-    rows: int = 0
-    deleted: int = 0
-
-
-@dataclass(frozen=True)
-class Rollback:
-    strategy: Optional[str] = None
-    sentence: Optional[str] = None
-    why: Optional[str] = None
-    cost: Union[dict[str, TableCost], str, None] = None
-    besides: tuple[str, ...] = ()
-    kept: Any = None
-    unhealthy: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +78,8 @@ class Refusal:
     refused: Optional[str] = None
     at: Optional[str] = None
     reason: Optional[str] = None
-    cost: dict[str, TableCost] = field(default_factory=dict)
+    strategy: Optional[str] = None
+    cost: Mapping[str, TableCost] = field(default_factory=dict)
     besides: tuple[str, ...] = ()
     hint: Optional[str] = None
     lines: tuple[str, ...] = ()
@@ -155,68 +136,6 @@ class Schema:
 
 
 @dataclass(frozen=True)
-class Online:
-    """Whether the migrations are safe while the API serves users, and why not."""
-
-    safe: Any = None
-    why: tuple[Any, ...] = ()
-
-
-@dataclass(frozen=True)
-class Rehearsal:
-    failed: Optional[str] = None
-    verdict: Optional[str] = None
-    copy: Any = None
-    reversible: Any = None
-    old_api_works: Any = None
-    online: Optional[Online] = None
-    expected_unavailable_s: Optional[float] = None
-    downgrade_loses: Optional[str] = None
-    recovery_s: dict[str, Any] = field(default_factory=dict)
-    cannot_tell: tuple[Any, ...] = ()
-
-
-@dataclass(frozen=True)
-class Proof:
-    sentence: Optional[str] = None
-    kind: Optional[str] = None
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """A difference of the restored copy that a person accepted."""
-
-    sentence: str = ""
-    reason: str = ""
-    until: str = ""
-
-
-@dataclass(frozen=True)
-class Backup:
-    """``label`` and ``restore_command``: of a backup by pgBackRest."""
-
-    bytes: Optional[float] = None
-    seconds: Optional[float] = None
-    restore_seconds: Optional[float] = None
-    tables: Optional[float] = None
-    rows: Optional[float] = None
-    proof: Union[Proof, str, None] = None
-    sentence: Optional[str] = None
-    path: Optional[str] = None
-    sha256: Optional[str] = None
-    label: Optional[str] = None
-    restore_command: Optional[str] = None
-    accepted: tuple[Accepted, ...] = ()
-    notes: tuple[Any, ...] = ()
-
-
-@dataclass(frozen=True)
-class RestorePoint:
-    kind: Optional[str] = None
-    sentence: Optional[str] = None
-
-
-@dataclass(frozen=True)
 class Endpoint:
     """What a path answered before the fence and after the switch: status, and how long it took."""
 
@@ -234,35 +153,6 @@ class Smoke:
     checks: tuple[Check, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
     healthy_after_s: Optional[float] = None
-
-
-@dataclass(frozen=True)
-class Who:
-    user: Optional[str] = None
-    host: Optional[str] = None
-
-
-@dataclass(frozen=True)
-class Override:
-    """A decision to deploy without a receipt."""
-
-    who: Who = Who()
-    reason: Optional[str] = None
-    at: Optional[str] = None
-    instead_of: Optional[str] = None
-
-
-@dataclass(frozen=True)
-class ReceiptOf:
-    environment: Optional[str] = None
-    release: Optional[str] = None
-    at: Optional[str] = None
-
-
-@dataclass(frozen=True)
-class Receipt:
-    override: Override = Override()
-    receipt: ReceiptOf = ReceiptOf()
 
 
 @dataclass(frozen=True)
@@ -331,6 +221,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class Report:
+    format: int = 1
     release: Optional[str] = None
     journal: Optional[str] = None
     stack: Optional[str] = None
@@ -341,14 +232,14 @@ class Report:
     seconds: Optional[float] = None
     unavailable_s: Optional[float] = None
     expected_unavailable_s: Optional[float] = None
-    old: Version = Version()
-    new: Version = Version()
+    old: Version = field(default=Version(), metadata=FROM)
+    new: Version = field(default=Version(), metadata=TO)
     server_version: Optional[int] = None
-    versions: dict[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, Any] = field(default_factory=dict)
     verdict: Verdict = Verdict()
     next: tuple[Step, ...] = ()
     failed: Optional[Failure] = None
-    rollback: Optional[Rollback] = None
+    rollback: Optional[RolledBack] = None
     rollback_refused: Optional[Refusal] = None
     rolled_back_at: Optional[str] = None
     api_absence: Optional[ApiAbsence] = None
@@ -359,13 +250,11 @@ class Report:
     unavailable: Optional[Span] = None
     migrations: tuple[Migration, ...] = ()
     schema: Schema = Schema()
-    rehearsal: Optional[Rehearsal] = None
+    rehearsal: Optional[Rehearsed] = None
+    rehearsal_failed: str = ""
     backup: Optional[Backup] = None
     restore_point: Optional[RestorePoint] = None
     smoke: Optional[Smoke] = None
-    receipt: Receipt = Receipt()
+    receipt: Received = field(default=Received())
     watch: Optional[Watch] = None
-
-    @classmethod
-    def of(cls, made: Mapping[str, Any]) -> Report:
-        return recorded(cls, {**made, "old": made.get("from"), "new": made.get("to")})
+    found: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

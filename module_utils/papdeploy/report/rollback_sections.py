@@ -6,26 +6,24 @@ from collections.abc import Mapping, Sequence
 from typing import Optional
 
 from ..core.text import plural
+from ..releases.parts import TableCost
+from ..releases.records import RolledBack
 from . import format
 from .format import escape
 from .markup import items_in_blocks, section
-from .records import Refusal, Rollback, TableCost
+from .records import Refusal
 
 
-def how(rollback: Optional[Rollback]) -> str:
+def how(rollback: Optional[RolledBack]) -> str:
     if not rollback:
         return ""
-    rows = [("Strategy", rollback.sentence or rollback.strategy or format.NOT_RECORDED)]
+    rows = [("Strategy", rollback.strategy or format.NOT_RECORDED)]
     if rollback.why:
         rows.append(("Why", rollback.why))
-    cost = rollback.cost
-    if isinstance(cost, dict):
-        said = _cost(cost, rollback.besides)
-        rows.append(("Written since the restore point and not in the database now", said or "nothing"))
-    elif cost is not None:
-        rows.append(("Cost", str(cost) or "nothing"))
+    said = _cost(rollback.cost, rollback.besides)
+    rows.append(("Written since the restore point and not in the database now", said or "nothing"))
     if rollback.kept:
-        rows.append(("Quarantined", str(rollback.kept)))
+        rows.append(("Quarantined", rollback.kept))
     items = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows)
     return f'<h3>How it was rolled back</h3><dl class="facts">{items_in_blocks(items)}</dl>'
 

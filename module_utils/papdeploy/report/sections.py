@@ -8,30 +8,18 @@ from typing import Any, Optional
 from ..core.records import recorded
 from ..core.text import plural
 from ..logwatch.kinds import KINDS
-from ..releases.parts import Difference, TableLock
+from ..releases.parts import Difference, Override, Proof, TableLock
+from ..releases.records import Backup, RestorePoint, RolledBack
+from ..releases.rehearsed import Online, Rehearsal
 from . import format, plot, rollback_sections
 from .format import escape
 from .markup import EMPTY, figures, mark, none, section, table
-from .records import (
-    Backup,
-    Change,
-    Failure,
-    Migration,
-    Override,
-    Proof,
-    Rehearsal,
-    RestorePoint,
-    Rollback,
-    Schema,
-    Smoke,
-    Step,
-    Watch,
-)
+from .records import Change, Failure, Migration, Schema, Smoke, Step, Watch
 
 MAX_STATEMENTS = 200
 
 
-def failure(failed: Failure, rollback: Optional[Rollback]) -> str:
+def failure(failed: Failure, rollback: Optional[RolledBack]) -> str:
     body = f'<div class="message"><strong>{escape(failed.message or format.NOT_RECORDED)}</strong>'
     if failed.hint:
         body += f"<p>{escape(failed.hint)}</p>"
@@ -56,8 +44,8 @@ def override(found: Override) -> str:
     return section(
         "Deployed without a receipt",
         f'<div class="message warn-box"><strong>{escape(found.reason or format.NOT_RECORDED)}</strong>'
-        f'<p class="soft">{escape(found.who.user or "?")}@{escape(found.who.host or "?")},'
-        f" {format.when(found.at)}</p><p>{escape(found.instead_of or '')}</p></div>",
+        f'<p class="soft">{escape(str(found.who))},'
+        f" {format.when(found.at)}</p><p>{escape(found.instead_of)}</p></div>",
     )
 
 
@@ -225,18 +213,18 @@ def differences(found: Sequence[Difference], caption: str) -> str:
     return table(caption, ["Object", "Difference", "The models say", "The database had"], rows)
 
 
-def rehearsal(found: Optional[Rehearsal], unavailable_s: Optional[float]) -> str:
+def rehearsal(found: Optional[Rehearsal], failed: str, unavailable_s: Optional[float]) -> str:
+    if failed:
+        return section("Rehearsal on a copy of the data", f"<p>{mark(False)} {escape(failed)}</p>")
     if not found:
         return section("Rehearsal", none("Not rehearsed."))
-    if found.failed:
-        return section("Rehearsal on a copy of the data", f"<p>{mark(False)} {escape(found.failed)}</p>")
-    facts = [("Verdict", escape(found.verdict or format.NOT_RECORDED), str(found.copy or ""))]
+    facts = [("Verdict", escape(found.verdict or format.NOT_RECORDED), found.copy)]
     works = found.old_api_works
     for name, value in (("Reversible", found.reversible), ("The old API works on the new schema", works)):
-        facts.append((name, "not tried" if value is None else mark(bool(value), "yes", "no"), ""))
+        facts.append((name, "not tried" if value is None else mark(value, "yes", "no"), ""))
     online = found.online
-    if online:
-        facts.append(("Safe under traffic", mark(bool(online.safe), "yes", "no"), ""))
+    if online != Online():
+        facts.append(("Safe under traffic", mark(online.safe, "yes", "no"), ""))
     if found.expected_unavailable_s is not None:
         expected = format.seconds(found.expected_unavailable_s)
         facts.append(("API unavailable", f"{expected} predicted", f"{format.seconds(unavailable_s)} measured"))
@@ -251,8 +239,7 @@ def rehearsal(found: Optional[Rehearsal], unavailable_s: Optional[float]) -> str
     if strategies:
         rows = [[escape(strategy.replace("_", " ")), format.seconds(value)] for strategy, value in strategies.items()]
         body += f"<h3>Rollback options</h3>{table('How long each would take on the copy', ['Strategy', 'Time'], rows)}"
-    reasons = [str(why) for why in online.why] if online else []
-    reasons += [str(why) for why in found.cannot_tell]
+    reasons = [*online.why, *found.cannot_tell]
     if reasons:
         points = "".join(f"<li>{escape(reason)}</li>" for reason in reasons)
         body += f"<h3>Why it is not safe under traffic</h3><ul>{points}</ul>"
@@ -271,7 +258,7 @@ def backup(found: Optional[Backup], point: Optional[RestorePoint]) -> str:
     )
     proof = found.proof
     text = proof.sentence or proof.kind if isinstance(proof, Proof) else proof
-    text = found.sentence or text
+    text = found.sentence or next(iter(found.lines), None) or text
     where = [("File", found.path), ("SHA-256", found.sha256)]
     if found.label:  # of a backup by pgBackRest
         where = [("Label", found.label), ("Restored by", found.restore_command)]
@@ -283,7 +270,7 @@ def backup(found: Optional[Backup], point: Optional[RestorePoint]) -> str:
         rows.append(("Restore point", escape(said)))
     for entry in found.accepted:
         rows.append(("Accepted", escape(f"{entry.sentence} ({entry.reason}; until {entry.until})")))
-    rows += [("Note", escape(str(note))) for note in found.notes]
+    rows += [("Note", escape(note)) for note in found.notes]
     body += "".join(f'<p><span class="soft">{name}:</span> {value}</p>' for name, value in rows)
     return section("Backup and its proof", body)
 
@@ -312,7 +299,7 @@ def smoke(found: Optional[Smoke]) -> str:
                 _status(item.after),
                 _milliseconds(item.ms_before),
                 _milliseconds(item.ms),
-                mark(item.ok, "no worse", item.detail or "worse"),
+                mark(item.ok, "no regressions", item.detail or "regression"),
             ]
             for item in endpoints
         ]

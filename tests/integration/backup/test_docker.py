@@ -22,6 +22,7 @@ from support import ROOT
 from support.app_session import as_app
 from support.backup import HOSTILE, ROLES, make_roles
 from support.docker_stacks import Playbooks, pap_images, pap_stack, unique
+from support.journals import last
 
 AS_POSTGRES = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
 CONFIG = (
@@ -121,9 +122,9 @@ def test_a_deploy_that_pgbackrest_backs_up_is_taken_back_by_the_image(
     rows = archived.sql(policies)
     said = playbooks.run("deploy.yml")
     journal = State(tmp_path / "state").releases()[-1]
-    noted = journal.last("backup")
+    noted = last(journal, "backup")
     assert noted is not None and noted["verified"] and f"pgBackRest full backup {noted['label']}" in said
-    point = journal.last("restore_point")
+    point = last(journal, "restore_point")
     assert point is not None and point["kind"] == "snapshot", (
         "a copy of the cluster is no rollback strategy of one database"
     )

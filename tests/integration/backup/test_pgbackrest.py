@@ -21,11 +21,13 @@ from papdeploy import rollback
 from papdeploy.app.stack import Stack
 from papdeploy.backup import pgbackrest
 from papdeploy.core.errors import CommandFailed, PapError, Refused, Unavailable
+from papdeploy.core.records import as_object
 from papdeploy.databases import content_digest
 from papdeploy.databases.psql import Conninfo, Database
 from papdeploy.phases import backup
 from papdeploy.releases.journal import State
 from papdeploy.releases.records import Backup
+from papdeploy.releases.run import Run
 from papdeploy.report.build import build
 from papdeploy.report.page import render
 from papdeploy.rollback import restore_point
@@ -33,6 +35,7 @@ from papdeploy.sites.host import HostSite
 from support import ROOT
 from support.app_session import as_app
 from support.backup import FakeApi
+from support.journals import last
 
 BIN = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=Path("/nowhere"))
 pytestmark = pytest.mark.skipif(
@@ -140,13 +143,13 @@ def test_backup_is_recorded_and_restores_equal(cluster: Cluster) -> None:
 
 def test_the_phase_notes_the_label_and_nothing_takes_it_for_a_dump(cluster: Cluster, tmp_path: Path) -> None:
     stack = Stack("st", "staging", State(tmp_path / "state"), cluster.database(), FakeApi(), (), {})
-    journal = stack.state.begin({"user": "u", "host": "h", "pid": os.getpid()})
+    journal = stack.state.begin(Run(user="u", host="h", pid=os.getpid()))
     options = backup.Options(engine="pgbackrest", pgbackrest={"stanza": "main", "config": cluster.config})
-    made = backup.run(stack, journal.release, {}, options)
-    noted = journal.last("backup")
+    made = backup.run(stack, journal.release, Run(), options)
+    noted = last(journal, "backup")
     assert noted is not None
-    assert noted["label"] == made["backup"]["label"]
-    assert "pgBackRest" in made["pap"]["lines"][0]
+    assert noted["label"] == made.backup["label"]
+    assert "pgBackRest" in made.pap.lines[0]
     with pytest.raises(Refused, match="needs a backup by pg_dump"):
         restore_point.refuse_unproven(noted.get("path", ""), "migrate_restore_point=backup")
     taken = journal.newest(Backup)
@@ -234,10 +237,10 @@ def test_the_playbooks_on_a_stack_of_pgbackrest(cluster: Cluster, tmp_path: Path
     assert state.lock.holder() is None
     version = {"label": "old", "identity": "old"}
     header = {"stack": "pap", "environment": "staging", "from": version, "to": {"label": "new", "identity": "new"}}
-    who = {"user": "u", "host": "elsewhere", "pid": 1}
+    who = Run(user="u", host="elsewhere", pid=1)
     journal = state.begin(who, **header, pending=["m1"], server_version=150000)
-    play("backup.yml", "-e", json.dumps({"pap_release": journal.release, "pap_who": who}))
-    noted = journal.last("backup")
+    play("backup.yml", "-e", json.dumps({"pap_release": journal.release, "pap_who": as_object(who)}))
+    noted = last(journal, "backup")
     assert noted is not None
     assert noted["label"] != label[1]
     assert pgbackrest.find(cluster.database(), tool, noted["label"])

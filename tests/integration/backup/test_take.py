@@ -23,6 +23,7 @@ from papdeploy.databases import content_digest
 from papdeploy.databases.psql import Conninfo, Database
 from papdeploy.phases import backup as backup_phase
 from papdeploy.releases.journal import State
+from papdeploy.releases.run import Run
 from papdeploy.sites.host import HostSite, Process
 from support.app_session import as_app
 from support.backup import FakeApi, database_of, fill, forget, make_roles, names
@@ -451,9 +452,9 @@ def test_a_backup_by_itself_and_a_deploy_exclude_each_other(
     """A deploy drops the copies that others left, so the copy of a backup at work must not meet one."""
     state = State(tmp_path / "state")
     stack = Stack("st", "staging", state, small(server, database), FakeApi(), (), {})
-    me = {"user": "me", "host": "here", "pid": 1}
+    me = Run(user="me", host="here", pid=1)
     other_run = State(state.folder)
-    deploy = other_run.begin({"user": "you", "host": "elsewhere", "pid": 1})
+    deploy = other_run.begin(Run(user="you", host="elsewhere", pid=1))
     for options in (backup_phase.Options(), backup_phase.Options(verify=str(tmp_path / "any.dump"))):
         with pytest.raises(Refused, match="started by you@elsewhere"):
             backup_phase.run(stack, "", me, options)
@@ -474,7 +475,8 @@ def test_a_backup_by_itself_and_a_deploy_exclude_each_other(
     monkeypatch.setattr(backup, "take", take)
     made = backup_phase.run(stack, "", me, backup_phase.Options())
     assert len(refused) == 2
-    assert backup.inspect(made["backup"]["path"]).manifest.rows == 1000
+    assert made.backup is not None
+    assert backup.inspect(made.backup["path"]).manifest.rows == 1000
     assert state.lock.holder() is None
 
 

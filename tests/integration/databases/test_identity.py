@@ -21,6 +21,7 @@ from papdeploy.databases.psql import Database
 from papdeploy.phases import cleanup
 from papdeploy.phases import rollback as rollback_phase
 from papdeploy.releases.journal import Journal, State
+from papdeploy.releases.run import Run
 from papdeploy.sql.quoting import quote_ident, quote_literal
 from support.app_session import as_app
 from support.backup import FakeApi, database_of, folder_of, forget, names, registry_of
@@ -29,7 +30,7 @@ from support.rollback import SMALL, SMALL_DOWN, SMALL_UP, R, deploy, facts_of
 if TYPE_CHECKING:
     from support.postgres_servers import Server
 
-ME = {"user": "u", "host": "h", "pid": 1}
+ME = Run(user="u", host="h", pid=1)
 
 
 @pytest.fixture
@@ -156,7 +157,7 @@ def test_what_only_looks_like_a_failed_database_of_ours_stays(
     for release in (R, "None", ""):
         databases.drop_created(live, release, databases.managed_names.KINDS)
     databases.cleanup_leftovers(live)
-    assert name not in cleanup.run(stack, "", ME)["dropped"]
+    assert name not in cleanup.run(stack, "", ME).dropped
     assert name in names(server)
     assert as_app(live.named(name)).scalar("SELECT count(*) AS n FROM t") >= 300
     with pytest.raises(Refused, match=r"did not make it|not there any more"):
@@ -181,8 +182,8 @@ def test_what_cannot_or_must_not_be_dropped_is_left_with_its_sessions(
     def left(said: str, obstacle: str = "") -> None:
         for check_mode in (True, False):
             found = cleanup.run(stack, R, ME, check_mode=check_mode)
-            assert (found["changed"], found["dropped"], found["pap"]["status"]) == (False, [], "warning")
-            assert said in found["pap"]["lines"][0]
+            assert (found.changed, found.dropped, found.pap.status) == (False, [], "warning")
+            assert said in found.pap.lines[0]
         assert databases.existing(live)[0].obstacle == (obstacle or said)
 
     with server.connect(name) as reader:
@@ -199,7 +200,7 @@ def test_what_cannot_or_must_not_be_dropped_is_left_with_its_sessions(
     as_app(live.named(name)).execute("BEGIN; INSERT INTO t (v) VALUES ('p'); PREPARE TRANSACTION 'held'")
     left("prepared transaction held is open in it")
     live.named(name).execute("ROLLBACK PREPARED 'held'")
-    assert cleanup.run(stack, R, ME)["dropped"] == [name]
+    assert cleanup.run(stack, R, ME).dropped == [name]
 
 
 def test_two_stacks_on_one_database_leave_each_others_alone(server: Server, live: Database) -> None:

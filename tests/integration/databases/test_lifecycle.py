@@ -24,6 +24,7 @@ from papdeploy.databases.write_snapshot import Wrote
 from papdeploy.phases import cleanup, retention
 from papdeploy.releases.journal import Journal, State
 from papdeploy.releases.records import RestorePoint
+from papdeploy.releases.run import Run
 from papdeploy.rollback import restore_point
 from support.app_session import as_app
 from support.backup import FakeApi, database_of, fill, folder_of, forget, make_roles, names, restart
@@ -224,7 +225,7 @@ def test_failed_databases_go_by_days_only_without_rows_of_their_own(
 ) -> None:
     """Announced, then dropped; but never while it holds rows that nothing else has, or an unknown number of them."""
     stack = Stack("st", "staging", State(tmp_path / "state"), live, FakeApi(), (), {})
-    journal = stack.state.begin({"user": "u", "host": "h", "pid": os.getpid()})
+    journal = stack.state.begin(Run(user="u", host="h", pid=os.getpid()))
     release, name = journal.release, live.conninfo.dbname
     databases.fence(live, release)
     made = databases.snapshot(databases.must_be_fenced(live, release), release, live=name)
@@ -270,7 +271,7 @@ def test_a_person_drops_what_is_over_and_nothing_that_a_rollback_could_need(
 ) -> None:
     name = live.conninfo.dbname
     stack = Stack("st", "staging", State(tmp_path / "state"), live, FakeApi(), (), {})
-    me = {"user": "u", "host": "h", "pid": os.getpid()}
+    me = Run(user="u", host="h", pid=os.getpid())
     made = {}
     for end in ("rolled_back", "finished", "failed"):
         journal = stack.state.begin(me)
@@ -291,23 +292,21 @@ def test_a_person_drops_what_is_over_and_nothing_that_a_rollback_could_need(
         journal.append("release", "finished" if end == "finished" else "rolled_back")
     for check_mode in (True, False):
         found = cleanup.run(stack, "", me, check_mode=check_mode)
-        assert found["dropped"] == [made["rolled_back"]]
-        assert any(
-            "holds an unknown number of rows" in line and made["failed"] in line for line in found["pap"]["lines"]
-        )
+        assert found.dropped == [made["rolled_back"]]
+        assert any("holds an unknown number of rows" in line and made["failed"] in line for line in found.pap.lines)
         left = {entry.name for entry in databases.existing(live)}
         assert left == (set(made.values()) if check_mode else {made["finished"], made["failed"]})
     with psycopg2.connect(server.url(made["failed"], "postgresql")) as looking:
         found = cleanup.run(stack, journal.release, me)
-        assert not found["changed"] and "a session is connected to it" in found["pap"]["lines"][0]
+        assert not found.changed and "a session is connected to it" in found.pap.lines[0]
         with looking.cursor() as cursor:
             cursor.execute("SELECT 1")
             assert cursor.fetchone() == (1,), "no session was ended"
     looking.close()
     wait_until(lambda: not server.sql(f"SELECT 1 FROM pg_stat_activity WHERE datname = '{made['failed']}'"))
-    assert cleanup.run(stack, journal.release, me)["dropped"] == [made["failed"]]
+    assert cleanup.run(stack, journal.release, me).dropped == [made["failed"]]
     assert stack.state.lock.holder() is None
-    assert not cleanup.run(stack, "", me)["changed"]
+    assert not cleanup.run(stack, "", me).changed
 
 
 WRITES = {

@@ -18,6 +18,7 @@ from papdeploy.databases.psql import Database
 from papdeploy.databases.relation_losses import Baseline, Comparison, Loss, Relation
 from papdeploy.phases import data_check
 from papdeploy.releases.journal import Journal, State
+from papdeploy.releases.run import Run
 from support.app_session import as_app
 from support.backup import database_of, forget
 from support.waiting import wait_until
@@ -323,7 +324,7 @@ def test_losses_are_said_worst_first() -> None:
 def release_on(live: Database, folder: Path) -> tuple[Any, Journal]:
     """A stack on ``live``, and the journal of a release that keeps its baseline."""
     as_app(live).execute(SETUP)
-    journal = State(folder).begin({"user": "u", "host": "h", "pid": 1}, stack="st")
+    journal = State(folder).begin(Run(user="u", host="h", pid=1), stack="st")
     with live.session() as session:
         data_check.keep(journal, session)
     api = SimpleNamespace(names=("one",))

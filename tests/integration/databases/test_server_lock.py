@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg2
 import pytest
@@ -20,6 +20,7 @@ from papdeploy.migrations.run import advisory_lock as migration_lock
 from papdeploy.migrations.run import apply
 from papdeploy.releases import lock, server_lock
 from papdeploy.releases.journal import State
+from papdeploy.releases.run import Run
 from papdeploy.releases.server_lock import ServerLock
 from psycopg2 import extras
 from support.backup import database_of, forget
@@ -28,8 +29,8 @@ from support.waiting import wait_until
 if TYPE_CHECKING:
     from support.postgres_servers import Server
 
-ELSEWHERE = {"user": "you", "host": "elsewhere", "pid": 1}
-OTHER = {"user": "bob", "host": "other", "pid": 2}
+ELSEWHERE = Run(user="you", host="elsewhere", pid=1)
+OTHER = Run(user="bob", host="other", pid=2)
 MIGRATION = '"""One."""\n\n\ndef upgrade(db):\n    db.execute("CREATE TABLE made (a int)")\n'
 WITHOUT = MIGRATION.replace("\n\n\ndef", "\n\ntransactional = False\n\n\ndef")
 
@@ -42,9 +43,9 @@ class Bench:
         self.live: Database = database_of(server, server.create("locked"))
         self.states: list[State] = []
 
-    def stack(self, name: str, who: dict[str, Any], database: Database | None = None) -> State:
+    def stack(self, name: str, who: Run, database: Database | None = None) -> State:
         server = ServerLock(database or self.live)
-        self.states.append(State(self.folder / name, who=who, stack=name, server=server))
+        self.states.append(State(self.folder / name, run=who, stack=name, server=server))
         return self.states[-1]
 
     def sessions(self, pattern: str = "pap-deploy lock %") -> list[int]:
@@ -55,7 +56,7 @@ class Bench:
         for state in self.states:
             held = state.lock.holder() if state.folder.exists() else None
             if held:
-                state.lock.by(held.run.as_dict()).release(held.release)
+                state.lock.by(held.run).release(held.release)
         forget(self.server, self.live.conninfo.dbname)
 
 
@@ -118,14 +119,7 @@ def test_a_role_that_can_be_no_stack_s_keeps_nobody_waiting(bench: Bench, waitin
 def test_the_lock_is_held_until_the_run_is_proven_gone(bench: Bench) -> None:
     controller = subprocess.Popen(["sleep", "600"])
     here, start = Place.here(), Process.of(controller.pid).start
-    who = {
-        "user": "me",
-        "host": here.host,
-        "pid": controller.pid,
-        "start": start,
-        "boot": here.boot,
-        "pidns": here.pidns,
-    }
+    who = Run(user="me", host=here.host, pid=controller.pid, start=start, boot=here.boot, pidns=here.pidns)
     one, two = bench.stack("one", who), bench.stack("two", OTHER)
     one.begin(who)
     (keeper,) = bench.sessions()
@@ -162,7 +156,7 @@ def test_a_lock_that_was_removed_by_hand_comes_back(bench: Bench) -> None:
     """Beside a run that lives: in a module and between two, and for a second run that comes in that moment."""
     one, two = (
         bench.stack("one", ELSEWHERE),
-        State(bench.folder / "one", who=OTHER, stack="one", server=ServerLock(bench.live)),
+        State(bench.folder / "one", run=OTHER, stack="one", server=ServerLock(bench.live)),
     )
     release = one.begin(ELSEWHERE).release
     before = one.lock.holder()

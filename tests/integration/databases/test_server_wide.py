@@ -15,6 +15,7 @@ from papdeploy.phases import preflight, report
 from papdeploy.phases.live_check import LiveDatabaseChanged
 from papdeploy.rehearsal import RehearsalFailed
 from papdeploy.sites.host import HostSite
+from support.journals import last
 from support.rehearsal_stack import WHO, Bench, migration
 
 pytestmark = pytest.mark.every_version
@@ -48,10 +49,10 @@ def look(bench: Bench, phase: str, sources: dict[str, str]) -> list[str]:
     bench.write_release("new", user=NOTE)
     if phase == "plan":
         found = preflight.run(bench.stack, sources, WHO, preflight.Options(), check_mode=True, versions={})
-        assert found["would_fail"] == ""
-        return [*found["pap"]["lines"], *found["diff"][0]["after"].splitlines()]
+        assert found.would_fail == ""
+        return [*found.pap.lines, *found.diff[0].after.splitlines()]
     bench.rehearse(sources)
-    return list(bench.journal().last("rehearse", "note")["lines"])
+    return list(last(bench.journal(), "rehearse", "note")["lines"])
 
 
 # Everything that a copy must not do to its server, by every way through the runner's connection.
@@ -139,8 +140,8 @@ def test_what_failed_for_want_of_it_is_said(bench: Bench) -> None:
     sources = {"2026_01_01_a.py": text}
     bench.write_release("new")
     found = preflight.run(bench.stack, sources, WHO, preflight.Options(), check_mode=True, versions={})
-    assert 'role "wide_new" does not exist' in found["would_fail"]
-    assert any("CREATE ROLE wide_new (line" in line for line in found["pap"]["lines"])
+    assert 'role "wide_new" does not exist' in found.would_fail
+    assert any("CREATE ROLE wide_new (line" in line for line in found.pap.lines)
     with pytest.raises(RehearsalFailed, match='role "wide_new" does not exist') as caught:
         bench.rehearse(sources)
     assert "run it on the server by hand, before the deploy" in caught.value.hint
@@ -214,8 +215,8 @@ def test_what_passes_nevertheless_fails_and_stays_in_the_status(bench: Bench, ph
     with pytest.raises(LiveDatabaseChanged) as caught:
         look(bench, phase, {"2026_01_01_a.py": hidden("ALTER ROLE wide_app SET work_mem = 65536")})
     assert "role wide_app: setting work_mem is new" in caught.value.message
-    (change,) = report.status(bench.stack, {}, preflight.Options())["status"]["live_changes"]
-    assert change["id"] == caught.value.data["id"]
+    (change,) = report.status(bench.stack, {}, preflight.Options()).status.live_changes
+    assert change.id == caught.value.data["id"]
 
 
 @pytest.mark.parametrize("phase", ["plan", "rehearsal"])
@@ -226,11 +227,11 @@ def test_a_live_database_that_cannot_be_measured_afterwards_fails(bench: Bench, 
     said = caught.value.message
     assert f"The live database {bench.dbname} cannot be measured any more" in said
     assert f'ALTER DATABASE "{bench.dbname}" ALLOW_CONNECTIONS true opens it again' in said
-    found = report.status(bench.stack, {}, preflight.Options())["status"]
-    assert any("cannot be measured any more" in line for line in found["attention"])
+    found = report.status(bench.stack, {}, preflight.Options()).status
+    assert any("cannot be measured any more" in line for line in found.attention)
     bench.server.sql(f"ALTER DATABASE {bench.dbname} ALLOW_CONNECTIONS true")
-    found = report.status(bench.stack, {}, preflight.Options(), acknowledge=caught.value.data["id"], who=WHO)["status"]
-    assert "live_changes" not in found
+    found = report.status(bench.stack, {}, preflight.Options(), acknowledge=caught.value.data["id"], who=WHO).status
+    assert not found.live_changes
 
 
 def test_nothing_is_known_where_the_server_does_not_answer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

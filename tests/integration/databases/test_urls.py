@@ -15,6 +15,7 @@ from papdeploy.core import database_url
 from papdeploy.core.errors import PapError, Refused
 from papdeploy.phases import preflight, report, validate
 from papdeploy.rehearsal import trials
+from support.journals import last
 from support.pooler import Pooler
 from support.rehearsal_stack import API, Bench, migration
 
@@ -114,9 +115,9 @@ def through_everything(bench: Bench, case: dict[str, Any]) -> None:
         environment = {"DATABASE_URL": text, "PGPORT": str(server.port), "PGPASSWORD": "only-in-PGPASSWORD"}
         (bench.folder / "env").write_text("".join(f"{key}={value}\n" for key, value in environment.items()))
         status = report.status(bench.stack, {}, preflight.Options())
-        said = "\n".join(status["pap"]["lines"])
-        assert bench.folder.joinpath("current").resolve().name in said and not status["status"]["attention"], said
-        assert validate.run(bench.stack, "", {})["matches"]
+        said = "\n".join(status.pap.lines)
+        assert bench.folder.joinpath("current").resolve().name in said and not status.status.attention, said
+        assert validate.run(bench.stack, "", {}).matches
         server.sql(f'CREATE DATABASE "{copy}" TEMPLATE "{bench.dbname}"')
         before = bench.server.sql("SELECT sum(logins) FROM users", bench.dbname)
         candidate = bench.stack.api.candidate()
@@ -193,7 +194,7 @@ def test_past_the_pooler(bench: Bench) -> None:
         verdict = bench.rehearse(ADD_NOTE)
         assert verdict["verdict"] == "good", verdict
         assert pooler.connected == ["app"]  # the proof of the preflight; the trials went past it
-        lines = bench.journal().last("preflight")["lines"]
+        lines = last(bench.journal(), "preflight")["lines"]
         assert f"database: the API connects to app on 127.0.0.1:{pooler.port}, this deploy to" in "\n".join(lines)
         assert database_url.read(pooled).label in "\n".join(lines)
     finally:

@@ -17,6 +17,7 @@ from papdeploy.logwatch.confidential import Confidential
 from papdeploy.logwatch.sources import LogSpec
 from papdeploy.logwatch.state import Rules, WatchState
 from papdeploy.releases.journal import State
+from papdeploy.releases.run import Run
 from support.backup import database_of, forget
 from support.waiting import wait_until
 
@@ -38,7 +39,7 @@ class Watched:
         self.database = database_of(server, self.name)
         server.sql(SETUP, self.name)
         self.state = State(private_folder(folder / "state"))
-        self.journal = self.state.begin({"user": "t", "host": "h", "pid": 1})
+        self.journal = self.state.begin(Run(user="t", host="h", pid=1))
         log = folder / "api.log"
         log.write_text("")
         spec = data_rules.spec_of(self.database, ["declared"], "staging")
@@ -117,7 +118,7 @@ def test_it_looks_once_a_minute_and_not_while_a_later_release_is_at_work(
     monkeypatch.setattr(data_rules, "period_s", lambda _: 0.0)
     watched.journal.append("release", "finished")
     watched.state.lock.release(watched.journal.release)
-    later = watched.state.begin({"user": "t", "host": "h", "pid": 1})
+    later = watched.state.begin(Run(user="t", host="h", pid=1))
     assert watched.step("DROP TABLE one") == [] and count() == 1
     later.append("release", "refused")
     assert "public.one is gone" in watched.step()[0]

@@ -19,11 +19,12 @@ from papdeploy.logwatch.rules import Rules
 from papdeploy.logwatch.sources import LogSpec
 from papdeploy.logwatch.textfile import Target
 from papdeploy.releases.journal import State
+from papdeploy.releases.run import Run
 from support import ROOT, backup_files, prometheus
 from support.prometheus import RULES, Prometheus
 from support.waiting import wait_until
 
-WHO = {"user": "jane", "host": "controller", "pid": 1}
+WHO = Run(user="jane", host="controller", pid=1)
 DASHBOARD = ROOT / "monitoring" / "grafana-dashboard.json"
 WRITTEN = {family.name for family in metrics.FAMILIES}
 

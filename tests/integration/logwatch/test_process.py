@@ -24,9 +24,10 @@ from papdeploy.logwatch.server_log import ServerLog
 from papdeploy.logwatch.sources import LogSpec
 from papdeploy.logwatch.state import Rules, WatchState
 from papdeploy.releases.journal import Journal, State
+from papdeploy.releases.run import Run
 from support.waiting import wait_until
 
-WHO = {"user": "jane", "host": "controller", "pid": 1}
+WHO = Run(user="jane", host="controller", pid=1)
 OK = 'INFO:     127.0.0.1:1 - "GET /policies/ HTTP/1.1" 200 OK\n'
 COLUMN = "ERROR:    (psycopg2.errors.UndefinedColumn) column policies.x does not exist\n"
 
@@ -124,7 +125,8 @@ def test_what_the_fence_of_this_release_ended_and_other_databases_are_not_counte
     specs = {"database": LogSpec(files=(str(stack.log),))}
     server = ServerLog("%m [%p] %d ", database="app", databases=1)
     process.prepare(stack.folder, specs, hours=1, interval_s=1, rules=Rules(), server=server)
-    fence = stack.journal.append("fence", "begin")["at"]
+    stack.journal.append("fence", "begin")
+    fence = stack.journal.records()[-1].at
     stack.journal.append("activate", "begin")
     for at, name in ((fence, "app"), ("2020-01-01T00:00:00.000Z", "app"), ("2020-01-01T00:00:00.000Z", "other")):
         stack.write(line.format(at.replace("T", " ").replace("Z", " UTC"), name))

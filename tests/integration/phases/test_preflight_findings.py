@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from papdeploy.phases import preflight, report, rollback, schema_ahead, validate
+from papdeploy.phases import preflight, report, schema_ahead, schema_before, validate
+from support.journals import last
 from support.rehearsal_stack import WHO, Bench, migration
 
 NOTE = "note: Mapped[str | None] = mapped_column(Text)"
@@ -37,7 +38,7 @@ def bench(servers: dict[int, Any], tmp_path: Path) -> Iterator[Bench]:
         made.close()
 
 
-def look(bench: Bench, sources: dict[str, str], *, check: bool, **options: Any) -> dict[str, Any]:
+def look(bench: Bench, sources: dict[str, str], *, check: bool, **options: Any) -> preflight.Looked:
     return preflight.run(bench.stack, sources, WHO, preflight.Options(**options), check_mode=check, versions={})
 
 
@@ -45,10 +46,10 @@ def look(bench: Bench, sources: dict[str, str], *, check: bool, **options: Any) 
 def test_a_plan_that_fails_says_so_after_all_its_lines(bench: Bench, case: str) -> None:
     sources, why = PLANS[case]
     found = look(bench, sources, check=True)
-    lines = found["pap"]["lines"]
+    lines = found.pap.lines
     assert any(line.startswith("a deploy would apply 1 migration (") for line in lines), lines
-    assert len(found["diff"]) == 3
-    assert re.fullmatch(f"{why}.*" if why else "", found["would_fail"]), found["would_fail"]
+    assert len(found.diff) == 3
+    assert re.fullmatch(f"{why}.*" if why else "", found.would_fail), found.would_fail
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def test_what_cannot_be_pointed_at_a_copy_is_refused_before_anything_begins(benc
     api.write_text(program)
     (bench.folder / "env").write_text("DATABASE_URL={url}\n".format(**given))
     bench.stack = stack
-    assert look(bench, NEWER, check=False, rehearse=True)["release"]
+    assert look(bench, NEWER, check=False, rehearse=True).release
 
 
 @pytest.mark.parametrize("check", [True, False])
@@ -134,7 +135,7 @@ def test_a_right_that_the_backup_needs_is_missed_before_anything_begins(bench: B
         with pytest.raises(preflight.Refused, match=r"cannot give objects to their owners: .*table public\.notes"):
             look(bench, NEWER, check=check, proof="full")
         assert bench.stack.state.releases() == []
-        assert report.status(bench.stack, NEWER, preflight.Options())["pap"]["lines"]
+        assert report.status(bench.stack, NEWER, preflight.Options()).pap.lines
     finally:
         bench.server.sql(f"REASSIGN OWNED BY {name} TO postgres; DROP OWNED BY {name}", live)
         bench.server.sql(f"ALTER DATABASE {live} OWNER TO postgres; DROP ROLE {name}")
@@ -146,7 +147,7 @@ def test_without_folders_of_migrations_that_is_said(bench: Bench) -> None:
     assert refused.value.hint.startswith("pap_migrations_dirs names no migration")
     bench.write_release("plain")
     bench.stack = replace(bench.stack, api=bench.api(release_dir=str(bench.folder / "plain")))
-    assert "no migration pending: pap_migrations_dirs names no file" in look(bench, {}, check=True)["pap"]["lines"]
+    assert "no migration pending: pap_migrations_dirs names no file" in look(bench, {}, check=True).pap.lines
 
 
 def test_a_smoke_user_that_cannot_log_in_is_refused_first(bench: Bench) -> None:
@@ -163,17 +164,17 @@ def test_a_smoke_user_that_cannot_log_in_is_refused_first(bench: Bench) -> None:
     with pytest.raises(preflight.Refused, match="authenticated call: status 500"):
         look(bench, sources, check=False)
     bench.stack = replace(right, smoke_settings={**right.smoke_settings, "password": "wrong"})
-    lines = look(bench, sources, check=False, allow_failing_login=True)["pap"]["lines"]
+    lines = look(bench, sources, check=False, allow_failing_login=True).pap.lines
     assert "baseline: the login smoke test fails at the API that runs, as allowed: login: status 401" in lines
 
 
 def test_where_no_api_runs_nothing_is_known_of_the_smoke_user(bench: Bench) -> None:
     bench.live.kill()
     bench.live.wait()
-    lines = look(bench, {"2026_01_01_note.py": ADD_NOTE}, check=False)["pap"]["lines"]
+    lines = look(bench, {"2026_01_01_note.py": ADD_NOTE}, check=False).pap.lines
     said = "baseline: no API answers now (Connection refused), so whether the smoke user can log in is not known"
     assert said in lines
-    assert bench.journal().last("preflight")["baseline"] is None
+    assert last(bench.journal(), "preflight")["baseline"] is None
 
 
 NEWER = {
@@ -194,7 +195,7 @@ def taken_back_by_image(bench: Bench) -> str:
     with bench.stack.beside_models(bench.stack.api.candidate()) as app_session:
         done = app_session.call("migrations.apply", {"sources": NEWER, "release": release})
     journal.append("migrate", "done", applied=done["applied"])
-    left = rollback._left(bench.stack, journal, "image")
+    left = schema_before.left(bench.stack, journal, "image")
     journal.append("release", "rolled_back", strategy="image", unhealthy="", **left)
     bench.stack.state.lock.release(release)
     bench.stack = replace(bench.stack, api=bench.api(release_dir=str(bench.folder / "old")))
@@ -205,10 +206,10 @@ def test_a_schema_that_is_ahead_of_the_api_is_no_fault(bench: Bench) -> None:
     release = taken_back_by_image(bench)
     ahead = f"when only the image of release {release} was rolled back; in force: 1 newer migration (2026_01_01_note)"
     found = validate.run(bench.stack, "", {"fail_on": "note"})
-    lines = "\n".join(found["pap"]["lines"])
-    assert found["matches"] and found["differences"] == [] and ahead in lines and "DROP" not in lines
+    lines = "\n".join(found.pap.lines)
+    assert found.matches and found.differences == [] and ahead in lines and "DROP" not in lines
     assert "note: 3 differences explained by that" in lines, lines
-    said = report.status(bench.stack, NEWER, preflight.Options(schema={"fail_on": "note"}))["pap"]["lines"]
+    said = report.status(bench.stack, NEWER, preflight.Options(schema={"fail_on": "note"})).pap.lines
     assert any(line.startswith("! the schema is ahead of the API that runs (old): since ") for line in said), said
     assert any(line.startswith("nothing to deploy") for line in said), said
 
@@ -246,4 +247,4 @@ def test_an_api_that_was_put_back_by_hand(bench: Bench) -> None:
     journal.append("release", "finished")
     found = schema_ahead.now(bench.stack)
     assert found is not None and "the API of before it was put back by hand" in found.sentence
-    assert validate.run(bench.stack, "", {})["matches"]
+    assert validate.run(bench.stack, "", {}).matches

@@ -69,7 +69,7 @@ def test_it_is_seen_before_the_api_stops(bench: Bench) -> None:
         with pytest.raises(VerificationFailed, match=f"new is not what the preflight .*: before the API stops, {said}"):
             migrate.run(bench.stack, release, migrate.Options())
         undo(bench)
-    assert (bench.journal().last("fence", "begin"), bench.journal().last("migrate", "begin")) == (None, None)
+    assert not bench.journal().has("fence", "begin") and not bench.journal().has("migrate", "begin")
     bench.stack.state.lock.release(release)
 
 
@@ -86,10 +86,10 @@ def test_what_takes_over_is_measured_right_before_and_after(bench: Bench) -> Non
     bench.stack = replace(right, api=bench.api(restart_command=("sh", "-c", f"echo evil >> {code}")))
     with pytest.raises(VerificationFailed, match=r"right after it took over, api\.py is another one"):
         activate.run(bench.stack, release)
-    assert bench.journal().last("activate") is None
+    assert not bench.journal().has("activate")
     code.write_text(good)
     bench.stack = right
-    assert activate.run(right, release)["changed"] and current.resolve().name == "new"
+    assert activate.run(right, release).changed and current.resolve().name == "new"
     package(bench, "2.0")
     bench.server.sql("ALTER TABLE users ADD COLUMN note text", bench.dbname)
     with pytest.raises(VerificationFailed, match="since it took over, package: some-library"):
@@ -99,13 +99,13 @@ def test_what_takes_over_is_measured_right_before_and_after(bench: Bench) -> Non
 
 def test_values_may_change_and_the_receipt_is_about_what_was_measured(bench: Bench) -> None:
     release = bench.open(ADD_NOTE)
-    before = receipt.describe(bench.stack.state, release)["subject"]
+    before = receipt.describe(bench.stack.state, release).subject
     assert before["runtime"]["packages"]["some-library"] == "1.0"
     assert {"DATABASE_URL", "MODE"} <= set(before["runtime"]["variables"])
     assert before["release"]["checksum"].startswith("files:")
     path = bench.folder / "env"
     path.write_text(path.read_text().replace("MODE=test", "MODE=other"))
-    assert activate.run(bench.stack, release)["changed"]
+    assert activate.run(bench.stack, release).changed
     (bench.folder / "new" / "api.py").write_text("later")
-    assert receipt.describe(bench.stack.state, release)["subject"] == before
+    assert receipt.describe(bench.stack.state, release).subject == before
     bench.stack.state.lock.release(release)

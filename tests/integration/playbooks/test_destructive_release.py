@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.journals import last
 from support.sandbox_playbooks import Place, sandbox_place
 
 # What `load_dotenv()` does, for a Python that has no dotenv.
@@ -62,10 +63,10 @@ def test_a_release_that_empties_its_database_at_its_start(place: Place) -> None:
     journal = place.newest()
     assert "THE RELEASE LOST DATA" in said and "public.policies was dropped and created anew (5,000" in said, said
     assert place.running() == "previous" and place.content() == before
-    end = journal.end()
-    assert end is not None and (end["event"], end["strategy"]) in (("rolled_back", "restore"), ("rolled_back", "swap"))
+    end = journal.ended()
+    assert end is not None and (end.event, end.strategy) in (("rolled_back", "restore"), ("rolled_back", "swap"))
     assert place.stack.log_in()[0] == 200
-    kept = journal.last("rollback")
+    kept = last(journal, "rollback")
     assert kept is not None and place.stack.sql("SELECT count(*) FROM policies", dbname=kept["kept"]) == [(0,)]
     text = place.report(journal)
     assert "The release lost data" in text and text.index("public.policies") < text.index("Login smoke test")
@@ -112,6 +113,6 @@ def test_a_rollback_compares_before_it_calls_anything_lossless(place: Place) -> 
     assert "Its database can follow: -e rollback_strategy=restore" in said, said
     place.play("rollback.yml", *declared, "-e", "rollback_strategy=restore", "-e", "rollback_accept_data_loss=true")
     assert place.running() == "current" and place.content() == before
-    end = journal.end()
-    assert end is not None and (end["event"], end["strategy"]) == ("rolled_back", "restore")
+    end = journal.ended()
+    assert end is not None and (end.event, end.strategy) == ("rolled_back", "restore")
     assert "which is back by restore" in place.report(journal)

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 from papdeploy.releases.journal import State
+from papdeploy.releases.run import Run
 from support import ROOT
 from support.doc_commands import command_lines
+from support.journals import entries
 from support.postgres_servers import Server
 from support.sandbox_stack import reachable_folder
 
@@ -305,12 +307,12 @@ def test_on_the_sandbox(sandbox: Path, servers: dict[int, Server]) -> None:
     shell.types("ansible-playbook rollback.yml -l staging -e rollback_drop_failed=true --check")
 
     # A deploy that hangs elsewhere, between its first line in the journal and the next.
-    who = {"user": "jane", "host": "another-host", "pid": 1}
-    runs = state.releases()[-1].entries()[0]["to"]
+    who = Run(user="jane", host="another-host", pid=1)
+    runs = entries(state.releases()[-1])[0]["to"]
     hangs = state.begin(who, stack="pap-staging", environment="staging", **{"from": runs, "to": runs})
     said = shell.types("ansible-playbook rollback.yml -l staging -e rollback_take_over=true", more=quick)
-    end = hangs.end()
-    assert end is not None and end["event"] in ("rolled_back", "refused"), said
+    end = hangs.ended()
+    assert end is not None and end.event in ("rolled_back", "refused"), said
     assert state.lock.holder() is None
 
     shell.types("make sandbox-reset", more=make)

@@ -35,8 +35,8 @@ def fleet() -> Iterator[Fleet]:
 
 
 def verdicts(fleet: Fleet, name: str) -> list[str]:
-    ends = [journal.end() for journal in State(fleet.folder(name) / "pap-deploy").releases()]
-    return [end["event"] if end else "unfinished" for end in ends]
+    ends = [journal.ended() for journal in State(fleet.folder(name) / "pap-deploy").releases()]
+    return [end.event if end else "unfinished" for end in ends]
 
 
 def documented(module: str) -> set[str]:

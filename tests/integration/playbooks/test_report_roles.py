@@ -16,9 +16,11 @@ from typing import Any, ClassVar
 import pytest
 import yaml
 from integration.report.test_history import WHO, release
+from papdeploy.core.records import as_object
 from papdeploy.releases.journal import Journal, State
 from support import ROOT
 from support.hostile_http import Hostile
+from support.journals import last
 
 ANSIBLE = Path(sys.executable).parent / "ansible-playbook"
 
@@ -60,7 +62,7 @@ class Place:
         if not link.exists():
             link.symlink_to(ROOT / "module_utils")
         done = subprocess.run(
-            [ANSIBLE, "-i", inventory, playbook, "-e", json.dumps({"pap_who": WHO})],  # the run that began the releases
+            [ANSIBLE, "-i", inventory, playbook, "-e", json.dumps({"pap_who": as_object(WHO)})],  # the run that began the releases
             env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"},
             cwd=ROOT, capture_output=True, text=True, timeout=150,
         )  # fmt: skip
@@ -124,8 +126,8 @@ def test_from_stagings_receipt_to_production_over_a_git_repository(place: Place)
     (other.folder / "migrations.json").write_text(json.dumps({"a.py": "one", "b.py": "EDITED"}))
     said = place.play(role("receipt", pap_release=other.release), ok=False, **production, **elsewhere)
     assert "migration b.py was edited" in said and "deploy.yml -l staging" in said
-    end = other.end()
-    assert end is not None and end["event"] == "refused"
+    end = other.ended()
+    assert end is not None and end.event == "refused"
     assert place.state("production").lock.holder() is None
 
     # The same although it was never in staging: what `deploy.yml -e receipt_override=…` does here.
@@ -134,7 +136,7 @@ def test_from_stagings_receipt_to_production_over_a_git_repository(place: Place)
     reason: dict[str, Any] = {"receipt_override": "incident 4711, decided by Jo Doe"}
     said = place.play(role("receipt", pap_release=urgent.release), **production, **elsewhere, **reason)
     assert "OVERRIDDEN by" in said and "incident 4711, decided by Jo Doe" in said
-    noted = urgent.last("receipt")
+    noted = last(urgent, "receipt")
     assert noted is not None and "migration b.py was edited" in noted["override"]["instead_of"]
     place.state("production").lock.by(WHO).release(urgent.release)
     urgent.append("release", "abandoned")

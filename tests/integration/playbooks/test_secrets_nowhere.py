@@ -16,6 +16,7 @@ import pytest
 from papdeploy.core.redact import MASK, TEXTS
 from papdeploy.logwatch import rules
 from sqlalchemy.engine import URL
+from support.journals import entries
 from support.sandbox_stack import PASSWORD, Sandbox
 from support.waiting import wait_until
 
@@ -185,6 +186,6 @@ def test_no_secret_is_anywhere(talking: Talking) -> None:
     samples = (folder / "watch.json").read_text()
     assert "the vault does not know" in samples and MASK in samples
     assert talking.leaks() == []
-    entries = [entry for journal in talking.sandbox.stack().remembers.releases() for entry in journal.entries()]
-    elsewhere = sentences_elsewhere(entries)
+    noted = [entry for journal in talking.sandbox.stack().remembers.releases() for entry in entries(journal)]
+    elsewhere = sentences_elsewhere(noted)
     assert not elsewhere, "\n".join(elsewhere)

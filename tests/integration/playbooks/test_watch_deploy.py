@@ -91,8 +91,8 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Watched) -> None:
     said = sandbox.play("deploy.yml", limit="production", rc=2)
     assert "receipts" in said
     assert sandbox.stack("production").running() == "previous"
-    refused = sandbox.stack("production").remembers.releases()[-1].end()
-    assert refused is not None and refused["event"] == "refused"
+    refused = sandbox.stack("production").remembers.releases()[-1].ended()
+    assert refused is not None and refused.event == "refused"
 
     said = sandbox.play("deploy.yml")
     assert "receipt           signed" in said and "goes on until" in said
@@ -144,8 +144,8 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Watched) -> None:
     assert "It was rolled back" in said and sandbox.stack().running() == "previous", said
     assert f"revoked the receipt of release {journal.release}" in said
     assert sandbox.get("/policies/") == 200
-    ended = journal.end()
-    assert ended is not None and ended["event"] == "rolled_back"
+    ended = journal.ended()
+    assert ended is not None and ended.event == "rolled_back"
     said = sandbox.play("history.yml")
     assert "rolled back" in said and journal.release in said
     assert "Rolled back" in page.read_text() and "rego_code" in page.read_text()

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from papdeploy.app.inventory import from_params
 from papdeploy.app.stack import Stack
 from papdeploy.core.errors import PapError, Refused
+from papdeploy.core.records import as_object
 from papdeploy.phases import preflight, rehearse, rollback
 from papdeploy.rehearsal import Options, RehearsalFailed
 from papdeploy.sites.docker.engine import Engine
@@ -35,6 +37,7 @@ import json, sys
 from papdeploy.phases import rehearse
 from papdeploy.rehearsal import Options
 from papdeploy.app.inventory import from_params
+from papdeploy.releases.run import Run
 params, release = json.load(sys.stdin)
 rehearse.run(from_params(params, release), release, Options(), alone=True, nice=0)
 """
@@ -57,7 +60,7 @@ def params_of(running: pap_stack.Stack, folder: Path, release: str | Release) ->
         "name": running.name,
         "environment": "staging",
         "state_dir": str(folder / "state"),
-        "who": WHO,
+        "who": as_object(WHO),
         "database": {"container": running.db},
         "api": {
             "container": [running.api],
@@ -79,7 +82,7 @@ def opened(running: pap_stack.Stack, folder: Path, release: str | Release, more:
         sources["2026_01_01_more.py"] = more
     stack = stack_of(running, folder, release)
     found = preflight.run(stack, sources, WHO, preflight.Options(), check_mode=False, versions={})
-    return str(found["release"])
+    return str(found.release)
 
 
 def run(
@@ -87,7 +90,7 @@ def run(
 ) -> dict[str, Any]:
     name = opened(running, folder, release, more)
     stack = stack_of(running, folder, release, name)
-    return dict(rehearse.run(stack, name, Options(**options), alone=True, nice=0)["rehearsal"])
+    return dict(rehearse.run(stack, name, Options(**options), alone=True, nice=0).rehearsal)
 
 
 def edited(name: str, *edits: Edit) -> Release:
@@ -187,11 +190,11 @@ def test_past_the_pooler_of_an_image(pooled: pap_stack.Stack, tmp_path: Path) ->
     opened = preflight.run(
         from_params(params), sources, WHO, preflight.Options(rehearse=True), check_mode=False, versions={}
     )
-    stack = from_params(params, str(opened["release"]))
-    found = dict(rehearse.run(stack, str(opened["release"]), Options(), alone=True, nice=0)["rehearsal"])
+    stack = from_params(params, str(opened.release))
+    found = dict(rehearse.run(stack, str(opened.release), Options(), alone=True, nice=0).rehearsal)
     assert found["verdict"] == "good" and found["candidate"]["works"] is True, found
     assert found["candidate"]["pointed"] == ["DATABASE_URL"]
-    lines = "\n".join(opened["pap"]["lines"])
+    lines = "\n".join(opened.pap.lines)
     assert "app on" in lines and f"this deploy to {pap_stack.DATABASE} on {pooled.db}:5432" in lines
 
 
@@ -303,5 +306,5 @@ def test_what_a_killed_rehearsal_leaves_is_cleared_by_the_next_run(
     stack = stack_of(running, tmp_path, release, name)
     assert stack.state.unfinished().release == name
     again = rollback.Options(only_unfinished=True, take_over=True)
-    rollback.run(stack, "", {**WHO, "pid": os.getpid()}, again)
+    rollback.run(stack, "", replace(WHO, pid=os.getpid()), again)
     assert stack.state.unfinished() is None  # and what it left is gone: see the fixture

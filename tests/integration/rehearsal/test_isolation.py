@@ -21,6 +21,7 @@ from papdeploy.core.records import as_object
 from papdeploy.databases import live_state
 from papdeploy.phases import forecast, live_check, preflight, report
 from papdeploy.phases.live_check import LiveDatabaseChanged
+from support.journals import last
 from support.rehearsal_stack import WHO, Bench, migration
 from support.waiting import wait_until
 
@@ -122,8 +123,8 @@ def test_what_is_only_looked_at_reaches_no_database_by_its_import(bench: Bench, 
         found = preflight.run(
             bench.stack, {"2026_01_01_note.py": ADD_NOTE}, WHO, preflight.Options(), check_mode=mode, versions={}
         )
-        assert found["pending"] == ["2026_01_01_note"]
-        said = [line for line in found["pap"]["lines"] if line.startswith("CC_DROP_TABLES")]
+        assert found.pending == ["2026_01_01_note"]
+        said = [line for line in found.pap.lines if line.startswith("CC_DROP_TABLES")]
         assert bool(said) is bool(check)
 
 
@@ -136,7 +137,7 @@ def test_a_url_whose_query_names_the_live_database_is_pointed_at_the_copy(
     (bench.folder / "env").write_text(f"DATABASE_URL={url}\n")
     options = preflight.Options()
     found = preflight.run(bench.stack, {"2026_01_01_note.py": ADD_NOTE}, WHO, options, check_mode=True, versions={})
-    assert "ALTER TABLE users ADD COLUMN note text;" in found["diff"][0]["after"]
+    assert "ALTER TABLE users ADD COLUMN note text;" in found.diff[0].after
     with psycopg2.connect(url.replace(f"+{driver}", "")) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT current_database()")
         assert cursor.fetchone() == (bench.dbname,)
@@ -209,18 +210,18 @@ def test_a_legacy_script_does_not_run_in_check_mode(bench: Bench, untouched: Non
     script = own_engine(bench)
     sources = {"2026_01_01_note.py": ADD_NOTE, **script, "2026_01_03_later.py": ADD_NOTE.replace("note", "later")}
     found = preflight.run(bench.stack, sources, WHO, preflight.Options(), check_mode=True, versions={})
-    lines = found["pap"]["lines"]
+    lines = found.pap.lines
     assert (
         "2026_01_02_colour is a legacy script: what it does is known only by running it, as the rehearsal does" in lines
     )
     assert "not run here, because they come after it: 2026_01_03_later" in lines
-    pending, differences, _ = found["diff"]
-    assert "ALTER TABLE users ADD COLUMN note text;" in pending["after"]
-    assert "-- 2026_01_02_colour: not run here" in pending["after"]
-    assert differences["after"] == "known only when 2026_01_02_colour has run\n"
+    pending, differences, _ = found.diff
+    assert "ALTER TABLE users ADD COLUMN note text;" in pending.after
+    assert "-- 2026_01_02_colour: not run here" in pending.after
+    assert differences.after == "known only when 2026_01_02_colour has run\n"
     # Alone, it makes no scratch database either.
     found = preflight.run(bench.stack, script, WHO, preflight.Options(), check_mode=True, versions={})
-    assert found["diff"][0]["after"] == "-- 2026_01_02_colour: not run here\n"
+    assert found.diff[0].after == "-- 2026_01_02_colour: not run here\n"
 
 
 BY_A_CHILD = """
@@ -302,7 +303,7 @@ def test_a_plan_has_no_way_out(bench: Bench, untouched: None, way: str) -> None:
         "2026_01_03_later.py": ADD_NOTE.replace("note", "later").replace("2026-01-01", "2026-01-03"),
     }
     found = preflight.run(bench.stack, sources, WHO, preflight.Options(), check_mode=True, versions={})
-    lines = found["pap"]["lines"]
+    lines = found.pap.lines
     (why,) = [line for line in lines if line.startswith("2026_01_02_out ")]
     assert "starts a pro" in why or "opens a connection (127.0.0.1:" in why
     assert bench.server.password not in "\n".join(lines)
@@ -311,7 +312,7 @@ def test_a_plan_has_no_way_out(bench: Bench, untouched: None, way: str) -> None:
     else:
         assert why.endswith("what it does is known only by running it, as the rehearsal does")
         assert "not run here, because they come after it: 2026_01_03_later" in lines
-    assert "ALTER TABLE users ADD COLUMN note text;" in found["diff"][0]["after"]
+    assert "ALTER TABLE users ADD COLUMN note text;" in found.diff[0].after
     assert "no row was written" in lines[-1]
 
 
@@ -324,16 +325,16 @@ def test_a_program_that_needs_no_connection_runs_in_a_plan(bench: Bench, untouch
     """
     sources = {"2026_01_01_note.py": migration(body, 'db.execute("ALTER TABLE users DROP note")')}
     found = preflight.run(bench.stack, sources, WHO, preflight.Options(), check_mode=True, versions={})
-    assert "2026_01_01_note starts a program (echo), which reaches nothing from a plan" in found["pap"]["lines"]
-    assert "ALTER TABLE users ADD COLUMN note text;" in found["diff"][0]["after"]
-    assert not [line for line in found["pap"]["lines"] if "fail" in line]
+    assert "2026_01_01_note starts a program (echo), which reaches nothing from a plan" in found.pap.lines
+    assert "ALTER TABLE users ADD COLUMN note text;" in found.diff[0].after
+    assert not [line for line in found.pap.lines if "fail" in line]
 
 
 def test_a_migration_that_fails_for_itself_fails_the_plan(bench: Bench, untouched: None) -> None:
     bench.write_release("new", user=NOTE)
     sources = {"2026_01_01_note.py": migration('db.execute("ALTER TABLE nothing ADD COLUMN note text")')}
     found = preflight.run(bench.stack, sources, WHO, preflight.Options(), check_mode=True, versions={})
-    (line,) = [line for line in found["pap"]["lines"] if line.startswith("on an empty copy")]
+    (line,) = [line for line in found.pap.lines if line.startswith("on an empty copy")]
     assert "2026_01_01_note failed (line" in line and "nothing" in line
 
 
@@ -351,19 +352,16 @@ def test_a_change_of_the_live_schema_fails_whatever_else_went_well(bench: Bench)
     assert "column public.items.own is new" in error.message
     assert "not touched" not in str(error) and "unchanged" not in str(error)
     assert bench.databases() == [bench.dbname]
-    assert bench.journal().end()["event"] == "refused" and error.data["ended"]
+    assert bench.journal().ended().event == "refused" and error.data["ended"]
     # It stays in the status until a person says that it is dealt with.
-    found = report.status(bench.stack, {}, preflight.Options())["status"]
-    (change,) = found["live_changes"]
-    assert (
-        found["next"]
-        == f"look into it, then: ansible-playbook status.yml -l bench -e status_acknowledge={change['id']}"
-    )
-    assert any("column public.items.own is new" in line for line in found["attention"])
-    with pytest.raises(Refused, match=f"Open is 1 change: {change['id']}"):
+    found = report.status(bench.stack, {}, preflight.Options()).status
+    (change,) = found.live_changes
+    assert found.next == f"look into it, then: ansible-playbook status.yml -l bench -e status_acknowledge={change.id}"
+    assert any("column public.items.own is new" in line for line in found.attention)
+    with pytest.raises(Refused, match=f"Open is 1 change: {change.id}"):
         report.status(bench.stack, {}, preflight.Options(), acknowledge="0000", who=WHO)
-    found = report.status(bench.stack, {}, preflight.Options(), acknowledge=change["id"], who=WHO)["status"]
-    assert "live_changes" not in found
+    found = report.status(bench.stack, {}, preflight.Options(), acknowledge=change.id, who=WHO).status
+    assert not found.live_changes
 
 
 def test_changes_of_another_client_are_not_blamed_on_the_release(bench: Bench) -> None:
@@ -393,7 +391,7 @@ def test_changes_of_another_client_are_not_blamed_on_the_release(bench: Bench) -
             bench.stack, {"2026_01_01_note.py": slow}, WHO, preflight.Options(), check_mode=True, versions={}
         )
         meanwhile.result()
-    said = found["pap"]["lines"][-1]
+    said = found.pap.lines[-1]
     assert said == (
         "live database, before and after: the same schema, no session of what this run started was seen in it; rows were"
         " written to public.items meanwhile, by whom cannot be told"
@@ -406,9 +404,9 @@ def test_a_quiet_plan_and_a_quiet_rehearsal_say_what_was_measured(bench: Bench, 
     seen = "no session of what this run started was seen in it"
     said = f"live database, before and after: the same schema, {seen}; no row was written"
     found = preflight.run(bench.stack, sources, WHO, preflight.Options(), check_mode=True, versions={})
-    assert found["pap"]["lines"][-1] == said
+    assert found.pap.lines[-1] == said
     bench.rehearse(sources)
-    assert said in bench.journal().last("rehearse", "note")["lines"]
+    assert said in last(bench.journal(), "rehearse", "note")["lines"]
 
 
 def test_a_run_of_migrations_on_the_live_database_is_seen_by_its_ledger(bench: Bench) -> None:
@@ -466,11 +464,11 @@ def test_a_legacy_script_that_calls_psql_reaches_the_copy_only(bench: Bench, unt
         file.writelines(f"{name}={value}\n" for name, value in parts.items())
     sources = {"2026_01_02_colour.py": WITH_A_SHELL.replace("{psql}", str(server.bin_dir / "psql"))}
     plan = preflight.run(bench.stack, sources, WHO, preflight.Options(), check_mode=True, versions={})
-    assert plan["diff"][0]["after"] == "-- 2026_01_02_colour: not run here\n"
-    assert "no row was written" in plan["pap"]["lines"][-1]
+    assert plan.diff[0].after == "-- 2026_01_02_colour: not run here\n"
+    assert "no row was written" in plan.pap.lines[-1]
     found = rehearsed(bench, sources)
     assert found["migrations"][0]["details"]["changed"] == ["column public.items.colour added"]
-    lines = bench.journal().last("rehearse", "note")["lines"]
+    lines = last(bench.journal(), "rehearse", "note")["lines"]
     said = (
         "2026_01_02_colour starts a program (psql): a session there in the live database for a few ms is not measured"
     )
@@ -578,7 +576,7 @@ def test_a_session_of_a_child_on_the_live_database_is_named_and_ended(bench: Ben
     (session,) = error.data["sessions"]
     assert session["application"] == "innocent" and session["what"] == "the rehearsal of the migrations"
     assert sys.executable.rpartition("/")[2] in session["program"] and "psycopg2" in session["program"]
-    assert report.status(bench.stack, {}, preflight.Options())["status"]["live_changes"]
+    assert report.status(bench.stack, {}, preflight.Options()).status.live_changes
     still = bench.server.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'innocent'")
     assert still == [(0,)]
 
@@ -675,6 +673,6 @@ def test_foreign_servers_of_a_copy_that_mean_the_live_database_mean_the_copy(ben
         sources = {"2026_01_01_note.py": migration(look, 'db.execute("ALTER TABLE users DROP note")')}
         assert bench.rehearse(sources)["reversible"]
         found = preflight.run(bench.stack, sources, WHO, preflight.Options(), check_mode=True, versions={})
-        assert not [line for line in found["pap"]["lines"] if "fail" in line]
+        assert not [line for line in found.pap.lines if "fail" in line]
     finally:
         bench.server.sql("DROP FOREIGN DATA WRAPPER postgres_fdw CASCADE", bench.dbname)

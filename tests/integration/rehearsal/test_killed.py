@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ SCRIPT = """
 import pickle, sys
 from papdeploy.phases import rehearse
 from papdeploy.rehearsal import Options
+from papdeploy.releases.run import Run
 with open(sys.argv[1], "rb") as file:
     stack, release = pickle.load(file)
 rehearse.run(stack, release, Options(), alone=True, nice=0)
@@ -89,7 +91,7 @@ def test_what_a_killed_rehearsal_leaves_is_cleared_by_the_next_run(bench: Bench,
 
     # The next run ends what was interrupted and clears away what it left.
     runs = dataclasses.replace(bench.stack, api=bench.api(start_command=("true",)))  # it still runs: nothing to do
-    rollback.run(runs, "", {**WHO, "pid": os.getpid()}, rollback.Options(only_unfinished=True, take_over=True))
+    rollback.run(runs, "", replace(WHO, pid=os.getpid()), rollback.Options(only_unfinished=True, take_over=True))
     assert bench.stack.state.unfinished() is None
     assert bench.databases() == [bench.dbname]
     (bench.folder / "new").rename(bench.folder / "hanging")

@@ -13,7 +13,8 @@ from papdeploy import backup, databases
 from papdeploy.core.errors import PapError
 from papdeploy.phases.live_check import LiveDatabaseChanged
 from papdeploy.rehearsal import RehearsalFailed
-from support.rehearsal_stack import QUERIES, Bench, migration
+from support.journals import last
+from support.rehearsal_stack import QUERIES, WHO, Bench, migration
 
 ADD = 'db.execute("ALTER TABLE users ADD COLUMN note text")'
 ADD_NOTE = migration(ADD, 'db.execute("ALTER TABLE users DROP COLUMN note")')
@@ -74,9 +75,9 @@ def test_a_good_release(bench: Bench, untouched: None) -> None:
     tried = found["candidate"]
     assert found["phases"]["activate"] == tried["start_s"] >= tried["healthy_after_s"], "from nothing on"
     assert 0 < tried["stop_s"] < 5 and found["phases"]["fence"] > found["old_api"]["stop_s"]
-    end = bench.journal().end()
-    assert end["event"] == "rehearsed"
-    assert bench.journal().last("rehearse")["reversible"] is True
+    end = bench.journal().ended()
+    assert end.event == "rehearsed"
+    assert last(bench.journal(), "rehearse")["reversible"] is True
 
 
 def test_the_copy_of_the_proven_backup_is_used_and_dropped(bench: Bench, untouched: None) -> None:
@@ -86,9 +87,9 @@ def test_the_copy_of_the_proven_backup_is_used_and_dropped(bench: Bench, untouch
 
     bench.write_release("new", user=NOTE)
     release = bench.open({"2026_01_01_note.py": ADD_NOTE})
-    backup_phase.run(bench.stack, release, {}, backup_phase.Options(keep_copy=True))
+    backup_phase.run(bench.stack, release, WHO, backup_phase.Options(keep_copy=True))
     assert len(bench.databases()) == 2
-    found = rehearse.run(bench.stack, release, Options(), alone=True, nice=0)["rehearsal"]
+    found = rehearse.run(bench.stack, release, Options(), alone=True, nice=0).rehearsal
     assert found["copy"] == "the copy that proved the backup"
     assert "restore" in found["recovery_s"]
 
@@ -171,8 +172,8 @@ def test_a_release_that_fails_ends_before_production(bench: Bench, untouched: No
     assert right(error), (error.message, error.data)
     assert "Live database, before and after: the same schema" in error.hint
     assert error.data["ended"]
-    assert bench.journal().end()["event"] == "refused"
-    assert bench.journal().last("rehearse", "failed")["message"] == error.message
+    assert bench.journal().ended().event == "refused"
+    assert last(bench.journal(), "rehearse", "failed")["message"] == error.message
 
 
 @BOTH
@@ -231,7 +232,7 @@ def test_what_an_api_adds_is_listed_and_what_it_deletes_must_be_declared(bench: 
     wrote = found["candidate"]["wrote"]
     assert [(loss["table"], loss["rows"]) for loss in wrote["losses"]] == [("public.items", 7)]
     assert wrote["start"]["written"] == {"public.users": {"inserted": 1, "updated": 5}}
-    lines = bench.journal().last("rehearse", "note")["lines"]
+    lines = last(bench.journal(), "rehearse", "note")["lines"]
     assert [
         line for line in lines if "the new API wrote on the copy, at its start: users 1 inserted, 5 changed" in line
     ]
@@ -346,7 +347,7 @@ def test_without_a_trial_command_the_verdict_says_so(bench: Bench, untouched: No
     assert found["candidate"]["works"] is None
     assert found["old_api_works"] is None
     assert found["expected_unavailable_s"] is None
-    lines = bench.journal().last("rehearse", "note")["lines"]
+    lines = last(bench.journal(), "rehearse", "note")["lines"]
     assert [line for line in lines if "NOT tried: pap_api_trial_command is not set" in line]
 
 
@@ -372,9 +373,9 @@ def test_the_backup_is_restored_again_after_a_bad_downgrade(bench: Bench, untouc
     bench.write_release("new")
     lossy = migration("""db.execute("DELETE FROM items WHERE id < 4")""", """db.execute("SELECT 1")""")
     release = bench.open({"2026_01_01_delete.py": lossy})
-    taken = backup_phase.run(bench.stack, release, {}, backup_phase.Options(keep_copy=True))["backup"]
+    taken = backup_phase.run(bench.stack, release, WHO, backup_phase.Options(keep_copy=True)).backup
     assert backup.load_manifest(taken["path"]).manifest.scratch
-    found = rehearse.run(bench.stack, release, Options(), alone=True, nice=0)["rehearsal"]
+    found = rehearse.run(bench.stack, release, Options(), alone=True, nice=0).rehearsal
     assert found["reversible"] is False
     assert "items has 897 rows, 900 before" in found["reversible_why"]
     assert found["candidate"]["works"] is True

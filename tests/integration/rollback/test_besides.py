@@ -13,8 +13,10 @@ from papdeploy.app.stack import Stack
 from papdeploy.core.errors import Refused
 from papdeploy.core.records import as_object
 from papdeploy.databases import content_digest, definitions, other_losses, write_snapshot
+from papdeploy.databases.write_snapshot import Own
 from papdeploy.phases import smoke_test_logins
 from papdeploy.releases.journal import State
+from papdeploy.releases.run import Run
 from papdeploy.rollback import cost
 from support.app_session import as_app
 from support.backup import FakeApi, database_of, folder_of, forget, plain
@@ -231,15 +233,15 @@ def test_numbers_that_our_own_login_takes(
     """As many as the rehearsal saw, and once again for a login that is tried twice; then a user's comes on top."""
     state = State(tmp_path / "state")
     stack = Stack("st", "staging", state, release.database, FakeApi(), (), {})
-    journal = state.begin({"user": "u", "host": "h", "pid": 1})
+    journal = state.begin(Run(user="u", host="h", pid=1))
     numbers = {"start": {}, "login": {"public.ticket_number": rehearsed}}
     journal.append("rehearse", "done", candidate={"wrote": {"numbers": numbers}})
     as_app(release.database).execute("SELECT setval('ticket_number', 100)")
     after(release, "SELECT 1")
-    done: dict[str, Any] = {}
-    with smoke_test_logins.found(stack, journal, done):
+    noted: list[Own] = []
+    with smoke_test_logins.found(stack, journal, noted.append):
         as_app(release.database).execute(login)
-    journal.append("login_smoke_test", "done", **done)
+    journal.append("login_smoke_test", "done", own_writes=noted[0].writes, own_numbers=noted[0].numbers)
     release.facts["own"] = as_object(smoke_test_logins.known(journal))
     plan = release.choose(strategy="swap")
     assert bool(plan.refused) == refused
@@ -253,7 +255,7 @@ def test_numbers_that_our_own_login_takes(
 def test_what_the_api_takes_by_its_start(release: Release, tmp_path: Path) -> None:
     state = State(tmp_path / "state")
     stack = Stack("st", "staging", state, release.database, FakeApi(), (), {})
-    journal = state.begin({"user": "u", "host": "h", "pid": 1})
+    journal = state.begin(Run(user="u", host="h", pid=1))
     numbers = {"start": {"public.ticket_number": 1}, "login": {}}
     journal.append("rehearse", "done", candidate={"wrote": {"numbers": numbers}})
     with release.database.session() as session:

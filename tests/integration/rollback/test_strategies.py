@@ -18,9 +18,10 @@ from papdeploy.core.errors import PapError, Refused, Unhealthy
 from papdeploy.core.records import as_object
 from papdeploy.databases import content_digest, disk, smoke_test_writes, write_snapshot
 from papdeploy.databases.psql import Database
-from papdeploy.databases.write_snapshot import Wrote
+from papdeploy.databases.write_snapshot import Own, Wrote
 from papdeploy.phases import smoke_test_logins
 from papdeploy.releases.journal import State
+from papdeploy.releases.run import Run
 from papdeploy.rollback import restore_point
 from support.app_session import as_app
 from support.backup import FakeApi, database_of, fill, folder_of, forget, names, plain
@@ -275,12 +276,12 @@ def test_later_logins_of_ours_are_no_loss_either(live: Database, release: Releas
     """The preflight of the next deploy logs in as well, and so does the rollback of one that was refused."""
     state = State(tmp_path / "state")
     stack = Stack("st", "staging", state, live, FakeApi(), (), {})
-    journal = state.begin({"user": "u", "host": "h", "pid": 1})
+    journal = state.begin(Run(user="u", host="h", pid=1))
     journal.append("rehearse", "done", own_writes=LOGIN)
-    done: dict[str, Any] = {}
-    with smoke_test_logins.found(stack, journal, done):
+    noted: list[Own] = []
+    with smoke_test_logins.found(stack, journal, noted.append):
         log_in(live)
-    journal.append("login_smoke_test", "done", **done)
+    journal.append("login_smoke_test", "done", own_writes=noted[0].writes, own_numbers=noted[0].numbers)
     journal.append("release", "finished")
 
     def again(app_session: str = "") -> rollback.RollbackPlan:

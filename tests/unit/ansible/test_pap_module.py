@@ -13,6 +13,7 @@ from papdeploy.core.durable import private_folder
 from papdeploy.core.errors import PapError
 from papdeploy.core.redact import MASK
 from papdeploy.releases.journal import State
+from papdeploy.releases.run import Run
 
 CODE = str(Path(__file__).resolve().parents[3] / "module_utils")
 SMOKE, STRIPE, LOADED = 'smoke p@ss"w', "sk_live_5x9", "from-dotenv-7"
@@ -179,7 +180,7 @@ def test_no_command_believes_a_state_folder_that_could_be_anothers(
         pytest.skip("only root can give files away")
     module = Module(tmp_path)
     state = State(tmp_path / "state")
-    state.begin(module.params["stack"]["who"])
+    state.begin(Run.of(module.params["stack"]["who"]))
     private_folder(state.backups_folder)
     state.registry("pap", "control_core_db").claim("4711")
     assert "failed" not in ends(module, dict, on)

@@ -12,8 +12,10 @@ from papdeploy.app import smoke
 from papdeploy.core.clock import seconds_between
 from papdeploy.phases import api_watch, finish
 from papdeploy.releases.journal import Journal, State
+from papdeploy.releases.run import Run
 from papdeploy.report import build
 from support.hostile_http import Hostile
+from support.journals import entries, last
 
 VERSION = {"label": "old", "identity": "old"}
 
@@ -27,7 +29,7 @@ class Bench:
             api=SimpleNamespace(ended_at=lambda: self.ended), label="pap (staging)", name="pap", state=self.state,
         )  # fmt: skip
         self.journal: Journal = self.state.begin(
-            {"user": "u", "host": "h", "pid": 1}, **{"from": VERSION, "to": VERSION}, stack="pap", environment="staging"
+            Run(user="u", host="h", pid=1), **{"from": VERSION, "to": VERSION}, stack="pap", environment="staging"
         )
 
     def look(self) -> list[str]:
@@ -56,13 +58,13 @@ def test_an_api_that_lives_is_not_mentioned(bench: Bench) -> None:
     assert bench.look() == [] == bench.look()
     bench.go_on()
     made = build(bench.journal)
-    assert made["api_absence"] is None and made["unavailable_s"] < 1
+    assert made.api_absence is None and made.unavailable_s is not None and made.unavailable_s < 1
 
 
 @pytest.mark.parametrize("known", ["by its container", "by its last answer"])
 def test_its_downtime_starts_at_its_death(bench: Bench, server: Hostile, known: str) -> None:
     assert bench.look() == []
-    since = bench.journal.entries()[-1]["at"]
+    since = entries(bench.journal)[-1]["at"]
     server.bad = {"/health": "reset"}
     if known == "by its container":
         bench.ended = since = "2024-01-02T03:04:05.678Z"
@@ -72,13 +74,13 @@ def test_its_downtime_starts_at_its_death(bench: Bench, server: Hostile, known: 
     assert said == f"the API was gone before it was stopped: {how}; its downtime counts from then"
     assert bench.look() == [said], "what is known stays"
     bench.go_on()
-    active = bench.journal.last("activate")
+    active = last(bench.journal, "activate")
     assert active is not None
     away = finish.unavailable_s(bench.journal)
     assert away == pytest.approx(seconds_between(since, active["at"]), abs=0.01)
     assert said in finish._lines(bench.stack, bench.journal, bench.journal.opening(), away, 1.0)
     made = build(bench.journal)
-    assert made["unavailable_s"] == away and said in made["verdict"]["line"]
+    assert made.unavailable_s == away and said in made.verdict.line
 
 
 def test_one_that_never_answered_is_counted_from_the_first_look(bench: Bench, server: Hostile) -> None:
@@ -93,4 +95,4 @@ def test_one_that_came_back_by_itself_is_there(bench: Bench, server: Hostile) ->
     server.bad = {}
     assert bench.look() == []
     bench.go_on()
-    assert build(bench.journal)["api_absence"] is None
+    assert build(bench.journal).api_absence is None

@@ -24,6 +24,7 @@ from papdeploy.rollback.strategies import Situation
 from papdeploy.rollback.strategies.restore import Restore
 from support import backup_files
 from support.backup_files import SERVER
+from support.journals import entries
 
 
 class Bench:
@@ -66,7 +67,7 @@ class Bench:
         return {path.name for path in self.folder.iterdir()}
 
     def journal(self, event: str) -> list[dict[str, Any]]:
-        return [entry for entry in retention.log(self.state).entries() if entry["event"] == event]
+        return [entry for entry in entries(retention.log(self.state)) if entry["event"] == event]
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from papdeploy.logwatch import classify
 from papdeploy.migrations import ledger
 from papdeploy.releases import holder, journal
 from papdeploy.releases.journal import State
+from papdeploy.releases.run import Run
 
 DEEP = "[" * 100_000
 OBJECTS = '{"a":' * 100_000
@@ -37,19 +38,19 @@ def test_whatever_it_is_it_is_a_value_or_a_value_error(text: Any) -> None:
 @pytest.mark.parametrize("line", JUNK, ids=range(len(JUNK)))
 def test_a_journal_is_read_beside_junk(tmp_path: Path, line: str) -> None:
     state = State(tmp_path / "state")
-    made = state.begin({"user": "me", "host": socket.gethostname(), "pid": os.getpid()}, stack="s")
+    made = state.begin(Run(user="me", host=socket.gethostname(), pid=os.getpid()), stack="s")
     made.append("backup", "done", bytes=7)
-    whole = made.entries()
+    whole = made.records()
     for junk in (line.encode(), b"\xff\xfe" + line.encode(), line.encode("utf-16")):
         made.path.write_bytes(junk + b"\n" + made.path.read_bytes() + junk)
-        assert made.entries() == whole and made.header()["stack"] == "s" and state.unfinished() == made
+        assert made.records() == whole and made.opening().stack == "s" and state.unfinished() == made
 
 
 def test_a_journal_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = State(tmp_path / "state").begin({"user": "me", "host": "h", "pid": 1})
+    made = State(tmp_path / "state").begin(Run(user="me", host="h", pid=1))
     monkeypatch.setattr(journal, "_MOST_BYTES", 10)
     with pytest.raises(Unavailable, match=f"{re.escape(str(made.path))} cannot be read: it has more than"):
-        made.entries()
+        made.records()
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: socket.socket(socket.AF_UNIX).bind(str(path))])

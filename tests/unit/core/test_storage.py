@@ -19,9 +19,11 @@ from papdeploy.logwatch import process, rules
 from papdeploy.logwatch.confidential import NOTHING
 from papdeploy.logwatch.state import WatchState
 from papdeploy.releases.journal import State
+from papdeploy.releases.run import Run
 from papdeploy.sites.docker.records import Policy
 from support import report_samples
 from support.full_disk import RESERVE_BYTES, fill, make_room, small_disk
+from support.journals import entries
 from unit.ansible.test_pap_module import Module, ends
 from unit.releases.test_journal import ME
 
@@ -68,7 +70,7 @@ def test_notes_get_the_room_that_was_kept_for_them_and_the_way_back_the_rest(dis
     assert storage.was_full(state.folder) is False, "a report is no reason"
     for number in range(20):
         journal.append("migrate", "note", number=number, text=BIG)
-    assert [entry["number"] for entry in journal.entries()[1:]] == list(range(20))
+    assert [entry["number"] for entry in entries(journal)[1:]] == list(range(20))
     assert storage.was_full(state.folder)
     assert "ENOSPC" in storage.warning(state.folder)[0]
     fill(disk)
@@ -182,7 +184,7 @@ def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
 
 def released(module: Module, disk: Path) -> State:
     state = State(disk / "state")
-    journal = state.begin(module.params["stack"]["who"], stack="pap")
+    journal = state.begin(Run.of(module.params["stack"]["who"]), stack="pap")
     module.params["release"] = journal.release
     module.params["stack"]["state_dir"] = str(state.folder)
     return state
@@ -207,8 +209,8 @@ def test_before_the_fence_a_full_disk_ends_the_release_and_nothing_is_rolled_bac
     assert result["error_kind"] == "StorageFailed" and result["msg"].startswith("The disk is full (ENOSPC): ")
     assert "(df -h; df -i)" in result["msg"] and "defect" not in repr(result)
     assert result["data"]["ended"] is True and "had not been stopped" in result["data"]["live"]
-    end = state.releases()[-1].end()
-    assert end is not None and end["event"] == "refused" and "ENOSPC" in end["message"]
+    end = state.releases()[-1].ended()
+    assert end is not None and end.event == "refused" and "ENOSPC" in end.message
     assert state.lock.holder() is None
 
 

@@ -22,6 +22,7 @@ from papdeploy.phases import migrate, preflight, progress, rehearse
 from papdeploy.rehearsal import verdict
 from papdeploy.releases import parts
 from papdeploy.releases.parts import Endpoint, SchemaCheck
+from papdeploy.releases.records import Migrated
 from papdeploy.releases.rehearsed import BlockingLock, Online, Rehearsal, RehearsedMigration, Tried
 from papdeploy.schema.differences.result import CheckResult, Difference
 from support import backup_files, report_samples
@@ -46,14 +47,14 @@ def _tried(n: int) -> Tried:
     return Tried("new", works=True, healthy_after_s=n, endpoints=(parts.Tested(),) * n)
 
 
-def _applied(n: int) -> dict[str, Any]:
-    item = {"identity": "m", "statements": [{}] * n, "seconds": n}
-    return {"applied": [item], "check": {"checked": {"tables": n}}}
+def _applied(n: int) -> Migrated:
+    item = parts.Migration("m", statements=(parts.Statement(),) * n, seconds=n)
+    return Migrated(applied=(item,), check=SchemaCheck(checked=parts.Checked(n)))
 
 
 def _schema(n: int) -> str:
     found = preflight.Findings.__new__(preflight.Findings)
-    found.differences = [_difference().as_dict()] * n
+    found.differences = [_difference()] * n
     return found.schema
 
 

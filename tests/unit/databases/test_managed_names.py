@@ -18,6 +18,7 @@ from papdeploy.core.registry import Registry
 from papdeploy.databases import managed_names
 from papdeploy.databases.managed_names import Found
 from papdeploy.releases.journal import Journal, State
+from papdeploy.releases.run import Run
 
 LIVE, RELEASE, OID = "app", "20260101T000000Z-abcd", 4242
 KINDS = ("scratch", "failed", "snap", "fenced", "restored", "live", "other")
@@ -194,7 +195,7 @@ def test_damaged_stack_file_is_refused(tmp_path: Path) -> None:
         _ = Registry(folder).id
 
 
-ME = {"user": "u", "host": "elsewhere", "pid": 1}
+ME = Run(user="u", host="elsewhere", pid=1)
 
 
 def test_folder_of_the_last_version_is_adopted_by_the_stack_that_used_it_last(tmp_path: Path) -> None:

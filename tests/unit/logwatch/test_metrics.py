@@ -20,9 +20,10 @@ from papdeploy.logwatch.state import Ended
 from papdeploy.logwatch.textfile import Sample, Target
 from papdeploy.phases import retention
 from papdeploy.releases.journal import Journal, State
+from papdeploy.releases.run import Run
 from support import backup_files
 
-WHO = {"user": "jane", "host": "controller", "pid": 1}
+WHO = Run(user="jane", host="controller", pid=1)
 VERSION = {"label": "registry.example.org/pap:1.9.0", "identity": "sha256:93fe"}
 
 

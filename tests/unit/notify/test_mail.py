@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from papdeploy.core.errors import Refused, Unavailable
+from papdeploy.core.records import returned
 from papdeploy.notify import mail
 from support.hostile_http import Hostile, Speak, _forever, sends
 from support.smtp import smtp_server
@@ -24,7 +25,7 @@ TEXT = {"sender": "a@x.example", "subject": "rolled\nback: 東京", "body": "It 
 
 def test_a_mail_arrives(server: tuple[mail.Server, list[str]]) -> None:
     where, got = server
-    assert mail.send(where, to=["b@x.example", "c@x.example"], **TEXT) == {
+    assert returned(mail.send(where, to=["b@x.example", "c@x.example"], **TEXT)) == {
         "changed": True,
         "to": ["b@x.example", "c@x.example"],
     }

@@ -24,7 +24,7 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hostile]:
 
 def test_what_it_gets(hook: Hostile) -> None:
     hook.spoken = lambda server, peer: peer.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
-    assert webhook.post(hook.url, BODY, headers={"X-Key": 7})["status"] == 204  # type: ignore[dict-item]  # as YAML may
+    assert webhook.post(hook.url, BODY, headers={"X-Key": 7}).status == 204  # type: ignore[dict-item]  # as YAML may
     assert "X-Key: 7" in hook.seen[0]
 
 

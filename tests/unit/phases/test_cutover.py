@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from papdeploy.core.errors import Refused, TakenOver
 from papdeploy.core.processes import boot_id
 from papdeploy.phases import activate
 from papdeploy.releases.journal import State
+from papdeploy.releases.run import Run
 from support import ROOT
+from support.journals import entries
 
-ME = {"user": "me", "host": socket.gethostname(), "pid": os.getpid(), "boot": boot_id()}
+ME = Run(user="me", host=socket.gethostname(), pid=os.getpid(), boot=boot_id())
 UNUSED: Any = None  # neither the database nor the API may be asked
 
 
@@ -49,23 +52,23 @@ def test_what_the_migration_has_activated_is_not_activated_again(tmp_path: Path)
     with journal.checkpoint("activate") as done:
         done.update({"from": {"label": "old"}, "to": {"label": "new"}, "healthy_after_s": 1.25})
     found = activate.run(made, journal.release)
-    assert found["changed"] is False
-    assert found["pap"]["lines"] == ["old → new, healthy after 1.2 s"]
+    assert found.changed is False
+    assert found.pap.lines == ["old → new, healthy after 1.2 s"]
 
 
 def test_a_run_whose_controller_is_gone_leaves_the_fence_up(tmp_path: Path) -> None:
     made = stack(tmp_path / "state")
-    journal = made.state.begin({**ME, "pid": 2**22 + 1}, **{"from": {"label": "old"}, "to": {"label": "new"}})
+    journal = made.state.begin(replace(ME, pid=2**22 + 1), **{"from": {"label": "old"}, "to": {"label": "new"}})
     with pytest.raises(Refused, match=r"me@.* is gone: nothing more is changed here"):
         activate.run(made, journal.release)
-    assert not [entry for entry in journal.entries() if entry["phase"] in ("unfence", "activate")]
+    assert not [entry for entry in entries(journal) if entry["phase"] in ("unfence", "activate")]
 
 
 def test_a_run_that_was_taken_over_activates_nothing(tmp_path: Path) -> None:
     made = stack(tmp_path / "state")
     journal = made.state.begin(ME, **{"from": {"label": "old"}, "to": {"label": "new"}})
-    other = State(made.state.folder).lock.by({"user": "bob", "host": "elsewhere", "pid": 7})
+    other = State(made.state.folder).lock.by(Run(user="bob", host="elsewhere", pid=7))
     other.take(journal.release, take_over=True)
     with pytest.raises(TakenOver, match=rf"{journal.release} was taken over by bob@elsewhere \(process 7\)"):
         activate.run(made, journal.release)
-    assert not [entry for entry in journal.entries() if entry["phase"] in ("unfence", "activate")]
+    assert not [entry for entry in entries(journal) if entry["phase"] in ("unfence", "activate")]

@@ -10,6 +10,7 @@ import pytest
 from papdeploy.databases.relation_losses import Loss
 from papdeploy.phases.data_check import DataLost, noted_in
 from papdeploy.releases.journal import State
+from papdeploy.releases.run import Run
 from papdeploy.rollback import Facts
 
 LOST = (
@@ -20,7 +21,7 @@ LOST = (
 
 @pytest.mark.parametrize("lost", [LOST, ()], ids=["lost", "nothing lost"])
 def test_a_loss_that_ended_the_deploy_is_noted_for_its_rollback(tmp_path: Path, lost: tuple[Loss, ...]) -> None:
-    journal = State(tmp_path / "state").begin({"user": "jo", "host": "here"}, stack="pap", environment="staging")
+    journal = State(tmp_path / "state").begin(Run(user="jo", host="here"), stack="pap", environment="staging")
     with journal.checkpoint("data_check", when="when it started"):
         pass
     if lost:

@@ -13,7 +13,9 @@ import yaml
 from papdeploy.core.errors import DeadlineExceeded, Refused
 from papdeploy.phases.deadlines import DEFAULTS, deadline
 from papdeploy.releases.journal import State
+from papdeploy.releases.run import Run
 from support import ROOT
+from support.journals import entries
 
 
 def read_for_ever() -> None:
@@ -24,7 +26,7 @@ def read_for_ever() -> None:
 
 @pytest.mark.parametrize("hang", [read_for_ever, lambda: threading.Event().wait(60)], ids=["a read", "a lock"])
 def test_what_hangs_is_ended(hang: Callable[[], object], tmp_path: Path) -> None:
-    journal = State(tmp_path).begin({"user": "u", "host": "h", "pid": 1})
+    journal = State(tmp_path).begin(Run(user="u", host="h", pid=1))
     with (
         pytest.raises(DeadlineExceeded, match="The phase login smoke test did not end within 0 s") as caught,
         deadline("login_smoke_test", {"login_smoke_test": 0.05}),
@@ -32,7 +34,7 @@ def test_what_hangs_is_ended(hang: Callable[[], object], tmp_path: Path) -> None
     ):
         hang()
     assert "pap_phase_deadlines_s: {login_smoke_test: …}" in caught.value.hint
-    assert [entry["event"] for entry in journal.entries()[-2:]] == ["begin", "failed"]
+    assert [entry["event"] for entry in entries(journal)[-2:]] == ["begin", "failed"]
 
 
 def test_what_ends_in_time_is_left_alone() -> None:

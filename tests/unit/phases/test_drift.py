@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from papdeploy.core.durable import private_folder
 from papdeploy.core.errors import PapError, Refused
-from papdeploy.phases import preflight, rollback
+from papdeploy.phases import preflight, schema_before
 from papdeploy.releases.journal import Journal, State
+from papdeploy.releases.run import Run
 from papdeploy.schema import fingerprint
 from papdeploy.schema.catalog.rows import CATALOG_FORMAT, Catalog
 
@@ -42,7 +43,7 @@ class Bench:
 
     def __init__(self, folder: Path, before: Catalog) -> None:
         self.state = State(folder / "state")
-        who = {"user": "jane", "host": "away", "pid": 1}
+        who = Run(user="jane", host="away", pid=1)
         journal = self.state.begin(who, stack="pap", environment="staging", **{"from": VERSION})
         (journal.folder / "catalog.json").write_text(json.dumps(before.as_json()))
         journal.append("release", "finished", seconds=9.0, schema_fingerprint=fingerprint(before))
@@ -153,11 +154,11 @@ def test_a_rollback_holds_the_schema_against_the_old_one(
     """What was kept with the release; if pap-deploy was upgraded since and cannot read it, what the old models ask."""
     (bench.journal.folder / "before.json").write_text(json.dumps({**catalog(N).as_json(), "format": kept}))
     asked = []
-    monkeypatch.setattr(rollback, "expected_catalog", lambda *_: asked.append(kept) or catalog(N))
+    monkeypatch.setattr(schema_before, "expected_catalog", lambda *_: asked.append(kept) or catalog(N))
     app_session = SimpleNamespace(call=lambda name, *_, **__: {"catalog": live.as_json(), "digest": "93fe"})
     bench.stack.beside_models = lambda version: contextlib.nullcontext(app_session)
     bench.stack.database = SimpleNamespace(facts=lambda: SimpleNamespace(version=160004))
     bench.stack.models = ["app.models"]
     with pytest.raises(PapError, match=said) if said else contextlib.nullcontext():
-        assert rollback._validate(bench.stack, bench.journal, "restore")["matches"]
+        assert schema_before.validate(bench.stack, bench.journal, "restore").matches
     assert asked == ([] if kept == CATALOG_FORMAT else [kept])

@@ -13,15 +13,17 @@ from papdeploy import databases
 from papdeploy.core.errors import Refused
 from papdeploy.core.processes import boot_id
 from papdeploy.logwatch import rules
+from papdeploy.migrations.cli.results import Pending
 from papdeploy.phases import preflight, report
 from papdeploy.releases.journal import Journal, State
+from papdeploy.releases.run import Run
 from papdeploy.releases.version import Version
 from support import report_samples
 from unit.phases.test_drift import catalog
 
-AWAY = {"user": "jane", "host": "another-host", "pid": 1}
+AWAY = Run(user="jane", host="another-host", pid=1)
 # Its number is above any process id.
-GONE: dict[str, Any] = {"user": "jane", "host": socket.gethostname(), "pid": 2**22 + 7, "boot": boot_id()}
+GONE = Run(user="jane", host=socket.gethostname(), pid=2**22 + 7, boot=boot_id())
 VERSION = Version("pap:1.9.0", "sha256:93fe")
 CATALOG = catalog()
 
@@ -36,7 +38,7 @@ class Bench:
             name="pap", label="pap (staging)", environment="staging", state=self.state,
             database=SimpleNamespace(conninfo=conninfo), api=SimpleNamespace(running=lambda: VERSION),
         )  # fmt: skip
-        self.pending: list[dict[str, str]] = []
+        self.pending: list[Pending] = []
         self.refusal: Refused | None = None
         monkeypatch.setattr(preflight, "look", self._look)
         monkeypatch.setattr(databases, "existing", lambda database: [])
@@ -52,7 +54,7 @@ class Bench:
             migrations=1,
         )  # fmt: skip
 
-    def release(self, who: dict[str, Any], *phases: str, end: str = "") -> Journal:
+    def release(self, who: Run, *phases: str, end: str = "") -> Journal:
         journal = self.state.begin(who, stack="pap", environment="staging", **{"from": VERSION, "to": VERSION})
         for phase in phases:
             journal.append(phase, "begin")
@@ -63,8 +65,8 @@ class Bench:
 
     def said(self) -> tuple[list[str], str, str]:
         """The lines, the last one (what to do next), and the colour."""
-        pap = report.status(self.stack, {}, preflight.Options())["pap"]
-        return pap["lines"], pap["lines"][-1], pap["status"]
+        pap = report.status(self.stack, {}, preflight.Options()).pap
+        return list(pap.lines), pap.lines[-1], pap.status
 
 
 @pytest.fixture
@@ -80,7 +82,7 @@ def test_never_deployed_and_nothing_pending(bench: Bench) -> None:
 
 def test_pending(bench: Bench) -> None:
     bench.release(GONE, end="finished")
-    bench.pending = [{"identity": "add_keys"}]
+    bench.pending = [Pending("add_keys")]
     lines, following, status = bench.said()
     assert "pending migrations: add_keys" in lines and status == ""
     assert following == "next: ansible-playbook deploy.yml -l pap"
@@ -123,7 +125,7 @@ def test_a_deploy_would_be_refused(bench: Bench) -> None:
 def test_a_dead_watcher_comes_before_a_deploy_and_after_an_interrupted_one(bench: Bench, interrupted: bool) -> None:
     journal = bench.release(GONE, end="finished")
     rules.save(journal.folder, report_samples.watch(release=journal.release))
-    bench.pending = [{"identity": "add_keys"}]
+    bench.pending = [Pending("add_keys")]
     if interrupted:
         bench.release(GONE, "backup")
     lines, following, _ = bench.said()
@@ -133,4 +135,4 @@ def test_a_dead_watcher_comes_before_a_deploy_and_after_an_interrupted_one(bench
 
 def test_the_samples_hold_here() -> None:
     with pytest.raises(ProcessLookupError):
-        os.kill(GONE["pid"], 0)
+        os.kill(GONE.pid, 0)

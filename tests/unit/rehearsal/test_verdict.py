@@ -210,7 +210,7 @@ def test_the_verdict_reads_as_sentences() -> None:
         "m: 2 statements in 0.5 s, 1,200 rows, 2.0 MB of WAL",
         "locks: SHARE on users (0.5 s)",
         "reversible: reverted, equal to the start, migrated again to the same schema; a downgrade drops 1 new column",
-        "the new API (new) works on it: healthy after 1.0 s, login, 2 endpoints no worse",
+        "the new API (new) works on it: healthy after 1.0 s, login, no regressions in 2 endpoints",
         "the API that runs now (old) does NOT work on the new schema: GET /x: status 500; a rollback needs the old"
         " schema too",
         "not safe under traffic: m rewrites public.users (and 1 more)",

@@ -11,9 +11,13 @@ from papdeploy.core.errors import PapError, Refused
 from papdeploy.core.processes import boot_id
 from papdeploy.core.redact import MASK, Redactor
 from papdeploy.releases.journal import State
+from papdeploy.releases.parts import Times
+from papdeploy.releases.records import Backup, Migrated
+from papdeploy.releases.run import Run
+from support.journals import entries, last
 
-ME = {"user": "me", "host": socket.gethostname(), "pid": os.getpid(), "boot": boot_id()}
-OTHER = {"user": "you", "host": "elsewhere", "pid": 1}
+ME = Run(user="me", host=socket.gethostname(), pid=os.getpid(), boot=boot_id())
+OTHER = Run(user="you", host="elsewhere", pid=1)
 
 
 def test_a_release_is_unfinished_until_it_ends(tmp_path: Path) -> None:
@@ -31,15 +35,15 @@ def test_checkpoints_are_on_disk_in_order_with_what_was_found(tmp_path: Path) ->
         done["bytes"] = 7
     with pytest.raises(PapError), journal.checkpoint("migrate"):
         raise PapError("no", hint="do", table="users")
-    assert [(e["phase"], e["event"]) for e in journal.entries()] == [
+    assert [(e["phase"], e["event"]) for e in entries(journal)] == [
         ("release", "begin"),
         ("backup", "begin"),
         ("backup", "done"),
         ("migrate", "begin"),
         ("migrate", "failed"),
     ]
-    assert journal.last("backup")["bytes"] == 7
-    failed = journal.last("migrate", "failed")
+    assert last(journal, "backup")["bytes"] == 7
+    failed = last(journal, "migrate", "failed")
     assert (failed["message"], failed["hint"], failed["data"]) == ("no", "do", {"table": "users"})
 
 
@@ -48,7 +52,7 @@ def test_a_torn_line_is_passed_over_and_stays_alone(tmp_path: Path) -> None:
     with journal.path.open("a") as file:
         file.write('{"at": "2026-01-01T00:00:00Z", "pha')
     journal.append("backup", "begin")
-    assert [(e["phase"], e["event"]) for e in journal.entries()] == [("release", "begin"), ("backup", "begin")]
+    assert [(e.phase, e.event) for e in journal.records()] == [("release", "begin"), ("backup", "begin")]
 
 
 def test_everything_is_private_and_without_secrets(tmp_path: Path) -> None:
@@ -69,16 +73,16 @@ def test_texts_are_masked_and_facts_are_kept_as_they_are(tmp_path: Path) -> None
     default = "nextval('public.oauth_tokens_id_seq'::regclass)"
     journal.append("fence", "done", database="control_core_db", default=default, lines=[default, "control_core_db"])
     assert "geheim" not in journal.path.read_text()
-    done = journal.last("fence")
-    assert done is not None
+    done = last(journal, "fence")
     assert (done["database"], done["default"], done["lines"]) == ("control_core_db", default, [default, MASK])
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r", "\n"])
 def test_no_text_tears_an_entry(tmp_path: Path, separator: str) -> None:
     journal = State(tmp_path / "state").begin(ME)
-    journal.append("migrate", "done", applied=[f"a{separator}b"])
-    assert (journal.last("migrate") or {}).get("applied") == [f"a{separator}b"]
+    journal.append("migrate", "done", lines=[f"a{separator}b"])
+    found = journal.newest(Migrated)
+    assert found is not None and found.lines == (f"a{separator}b",)
 
 
 def test_a_wide_or_linked_folder_is_refused(tmp_path: Path) -> None:
@@ -103,7 +107,7 @@ def test_a_journal_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     )
     with journal.path.open("a", encoding="utf-8") as file:
         file.write(old)
-    end = journal.end()
-    assert end is not None and end["strategy"] == "image" and "way" not in end
-    taken = journal.last("backup")
-    assert taken is not None and taken["content_hash"] == "ab" and taken["seconds"] == {"content_digest": 1.5}
+    end = journal.ended()
+    assert end is not None and end.strategy == "image"
+    taken = journal.newest(Backup)
+    assert taken is not None and taken.content_hash == "ab" and taken.times == Times(content_digest=1.5)

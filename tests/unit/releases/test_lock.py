@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +16,21 @@ import pytest
 from papdeploy.core import processes
 from papdeploy.core.errors import Refused, TakenOver, Unavailable
 from papdeploy.core.processes import MARK, Place, Process
+from papdeploy.core.records import as_object
 from papdeploy.releases import holder, lock
 from papdeploy.releases.journal import State
 from papdeploy.releases.run import Run
+from support.journals import entries
 from support.waiting import gone, wait_until
 
 HERE = Place.here()
-ELSEWHERE = {"user": "you", "host": "elsewhere", "pid": 1}
+ELSEWHERE = Run(user="you", host="elsewhere", pid=1)
 
 
-def who(pid: int, **changes: Any) -> dict[str, Any]:
+def who(pid: int, **changes: Any) -> Run:
     """What the lookup says of a controller on this host."""
-    start = Process.of(pid).start
-    return {
-        "user": "me",
-        "host": HERE.host,
-        "pid": pid,
-        "start": start,
-        "boot": HERE.boot,
-        "pidns": HERE.pidns,
-        **changes,
-    }
+    here = Run("me", HERE.host, pid, Process.of(pid).start, HERE.boot, HERE.pidns)
+    return replace(here, **changes)
 
 
 ME = who(os.getpid())
@@ -50,8 +45,8 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
     made.wait()
 
 
-def state(folder: Path, run: dict[str, Any]) -> State:
-    return State(folder / "state", who=run, stack="pap")
+def state(folder: Path, run: Run) -> State:
+    return State(folder / "state", run=run, stack="pap")
 
 
 def age(folder: Path, **changes: Any) -> None:
@@ -136,7 +131,7 @@ def test_another_process_under_its_id_is_not_the_controller(tmp_path: Path, chil
     ],
     ids=["elsewhere", "another name", "another namespace of processes", "another host of that name"],
 )
-def test_a_controller_that_cannot_be_looked_up_is_gone_when_its_lease_is(tmp_path: Path, run: dict[str, Any]) -> None:
+def test_a_controller_that_cannot_be_looked_up_is_gone_when_its_lease_is(tmp_path: Path, run: Run) -> None:
     state(tmp_path, run).begin(run)
     second = state(tmp_path, ME)
     with pytest.raises(Refused, match=r"its lease of 120 s has not run out"):
@@ -261,7 +256,7 @@ def test_what_was_taken_over_stops_at_its_next_step_and_does_not_come_back(tmp_p
     assert second.lock.holder() is not None, "it cannot give the lock away either"
     second.lock.release(journal.release)
     stopped()  # the lock is free, and the journal knows
-    entry = journal.entries()[-1]
+    entry = entries(journal)[-1]
     assert (entry["event"], entry["by"]["user"], entry["of"]["user"]) == ("taken_over", "me", "you")
     assert entry["alive"] == "its lease of 120 s has not run out"
 
@@ -337,7 +332,7 @@ def test_a_heartbeat_does_not_roll_back_what_was_taken_over(tmp_path: Path, monk
         age(tmp_path, renewed_s=processes.since_boot() - 60)
         with pytest.raises(TakenOver):
             first.lock.confirm(release)
-    assert second.lock.holder().run.same(Run.of(ME)) and second.lock.holder().age_s >= 60
+    assert second.lock.holder().run.same(ME) and second.lock.holder().age_s >= 60
 
 
 def test_the_lock_of_a_run_whose_controller_is_gone_does_not_go_on(tmp_path: Path) -> None:
@@ -424,4 +419,4 @@ def test_the_lookup_says_who_this_is() -> None:
     (found,) = LookupModule.run(None, [])
     run = Run.of(found)
     assert run.process == Process.of(os.getpid()) and run.place == HERE
-    assert run.is_local(HERE) and run.process.alive and Run.of(run.as_dict()).same(run)
+    assert run.is_local(HERE) and run.process.alive and Run.of(as_object(run)).same(run)

@@ -15,8 +15,10 @@ from papdeploy.logwatch import process
 from papdeploy.phases import report, rollback
 from papdeploy.releases import journal as journals
 from papdeploy.releases.journal import Journal, State
+from papdeploy.releases.records import Ended
+from papdeploy.releases.run import Run
 
-ME = {"user": "me", "host": "elsewhere", "pid": 1}
+ME = Run(user="me", host="elsewhere", pid=1)
 TIMES = ("2031-05-01T10:00:00.000Z", "2026-01-01T10:00:00.000Z", "2026-01-01T09:59:59.000Z")
 
 
@@ -108,7 +110,7 @@ def test_an_interrupted_rollback_is_unfinished(tmp_path: Path, case: str) -> Non
     journal = state.begin(ME, stack="s")
     for phase, event in entries:
         journal.append(phase, event)
-    assert (journal.end() or {}).get("event", "") == end
+    assert (journal.ended() or Ended()).event == end
     assert state.unfinished() == (None if end else journal)
     if case == "killed":
         assert report._interrupted(journal) == f"the rollback of release {journal.release} was interrupted in the fence"
@@ -118,7 +120,7 @@ def test_torn_beginning_is_still_found(tmp_path: Path) -> None:
     state = State(tmp_path / "state")
     journal = state.begin(ME, stack="s")
     journal.path.write_text(json.dumps({"phase": "release"})[:-4])
-    assert journal.header() == {}
+    assert journal.begun() is None
     assert state.unfinished() == journal
     state.lock.release(journal.release)
-    assert state.begin(ME).header()["number"] == 1
+    assert state.begin(ME).opening().number == 1

@@ -11,6 +11,7 @@ from papdeploy.databases.relation_losses import Loss
 from papdeploy.releases import parts, records, rehearsed
 from papdeploy.releases.journal import State
 from papdeploy.releases.records import Backup, Begun, Ended, Entry, Failed, Preflight, Rehearsed, SmokeTested, entry_of
+from papdeploy.releases.run import Run
 from papdeploy.releases.version import Container, Version
 
 AT = "2026-11-30T07:00:00Z"
@@ -83,7 +84,7 @@ def test_every_field_has_a_default_and_a_type_that_is_read() -> None:
 
 
 def test_a_journal_gives_its_newest_record(tmp_path: Any) -> None:
-    journal = State(tmp_path / "state").begin({"user": "u", "host": "h", "pid": 1}, **{"from": Version("1", "i")})
+    journal = State(tmp_path / "state").begin(Run(user="u", host="h", pid=1), **{"from": Version("1", "i")})
     assert journal.opening().old == Version("1", "i") and journal.ended() is None
     journal.append("backup", "done", path="/a")
     journal.append("backup", "failed", message="no")

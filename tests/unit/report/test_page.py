@@ -13,23 +13,29 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from papdeploy import report
+from papdeploy.core.records import recorded, returned, whole
 from papdeploy.releases.journal import State
+from papdeploy.releases.run import Run
 from papdeploy.report import format, overview, schema_text, timeline
 from papdeploy.report.axis import nice_step
-from papdeploy.report.overview import row
+from papdeploy.report.overview import line
 from papdeploy.report.records import Report
 from support import report_samples as samples
 
 VOID = {"meta", "br", "wbr", "hr"}
 
 
+def read(made: dict[str, Any]) -> Report:
+    return recorded(Report, made)
+
+
 def built(kind: str = "finished") -> dict[str, Any]:
     if kind == "alarm":
-        return report.build_from(samples.finished(), samples.kept(), samples.watch_state(), samples.watch_status())
+        return samples.report(samples.finished(), samples.kept(), samples.watch_state(), samples.watch_status())
     if kind == "finished":
         state = samples.watch_state(alarm=False)
-        return report.build_from(samples.finished(), samples.kept(), state, samples.watch_status(alarm=False))
-    return report.build_from(getattr(samples, kind)(), {**samples.kept(), "catalog": None})
+        return samples.report(samples.finished(), samples.kept(), state, samples.watch_status(alarm=False))
+    return samples.report(getattr(samples, kind)(), {**samples.kept(), "catalog": None})
 
 
 class Checker(HTMLParser):
@@ -118,7 +124,7 @@ def test_a_rolled_back_release_leads_with_what_failed() -> None:
 def test_a_rehearsal_that_failed_was_a_rehearsal() -> None:
     entries = [samples.header(), samples.entry(1, "rehearse", "begin"),
                samples.entry(2, "rehearse", "failed", message="next does not work on the migrated copy")]  # fmt: skip
-    text = page(report.build_from(entries, {})).text
+    text = page(samples.report(entries, {})).text
     assert "✗ failed next does not work on the migrated copy" in text
     assert "Not rehearsed" not in text
 
@@ -169,7 +175,7 @@ def test_a_rollback_that_was_refused_says_what_it_would_lose_and_how_to_go_on() 
     }  # fmt: skip
     entries = samples.finished()
     refused = samples.entry(50000, "rollback", "refused", reason="alarm of the watch", plan=plan)
-    made = report.build_from([*entries, refused], {})
+    made = samples.report([*entries, refused], {})
     assert made["verdict"]["kind"] == "finished" and "could not be rolled back without loss" in made["verdict"]["line"]
     assert made["next"][-1]["type"] == "ansible-playbook rollback.yml -l pap-eu-1 -e rollback_accept_data_loss=true"
     text = page(made).text
@@ -178,7 +184,7 @@ def test_a_rollback_that_was_refused_says_what_it_would_lose_and_how_to_go_on() 
     done = samples.entry(50004, "rollback", "done", strategy="restore", cost=plan["cost"], seconds=4.0)
     end = samples.entry(50004, "release", "rolled_back")
     begin = samples.entry(50001, "rollback", "begin", reason="it was asked for")
-    made = report.build_from([*entries, refused, begin, done, end], {})
+    made = samples.report([*entries, refused, begin, done, end], {})
     assert made["rollback_refused"] is None and made["verdict"]["kind"] == "rolled_back"
     assert "public.policies: 3 rows" in page(made).text
 
@@ -201,7 +207,7 @@ def test_the_receipt_and_going_on_without_one() -> None:
     def page_with(**found: Any) -> str:
         entries = samples.finished()
         return report.render(
-            report.build_from([entries[0], samples.entry(3, "receipt", "done", **found), *entries[1:]], samples.kept())
+            samples.report([entries[0], samples.entry(3, "receipt", "done", **found), *entries[1:]], samples.kept())
         )
 
     signed = {"environment": "staging", "release": "20250301T090000Z-aaaa", "at": samples.at(-7200)}
@@ -233,14 +239,14 @@ def test_nothing_of_what_was_logged_or_executed_becomes_markup() -> None:
         return [poison(item) for item in value] if isinstance(value, list) else value
 
     entries = [{**poison(e), "phase": e["phase"], "event": e["event"]} for e in samples.rolled_back()]
-    made = report.build_from(
+    made = samples.report(
         entries, poison(samples.kept()), poison(samples.watch_state()), poison(samples.watch_status())
     )
     checked = page(made)
     assert checked.suspicious == [] and "script" not in checked.tags and "img" not in checked.tags
-    both = report.build_from([*samples.finished()], {}, None, None)
+    both = samples.report([*samples.finished()], {}, None, None)
     both["stack"] = evil
-    assert "script" not in Checker(overview([both, made], {evil: "x.html"})).tags
+    assert "script" not in Checker(overview([read(both), read(made)], {evil: "x.html"})).tags
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -253,7 +259,7 @@ def test_a_journal_with_anything_missing_still_gives_a_page(kind: str, data: st.
         if keys:
             del place[data.draw(st.sampled_from(keys))]
     entries = entries[: data.draw(st.integers(1, len(entries)))]
-    made = report.build_from(entries, {})
+    made = samples.report(entries, {})
     json.dumps(made)
     Checker(report.render(made))
 
@@ -263,7 +269,7 @@ def test_a_copy_that_is_not_equal_is_shown_with_every_difference(phase: str) -> 
     said = [f"table public.t{number} is missing (1 row). [{number:012x}]" for number in range(70)]
     data = {"differences": said, "lines": said[:10]}
     failed = {"phase": phase, "event": "failed", "at": "2026-01-01T00:00:00.000Z", "message": "not equal", "data": data}
-    shown = page(report.build_from([*samples.finished()[:3], failed], {})).text
+    shown = page(samples.report([*samples.finished()[:3], failed], {})).text
     assert all(shown.count(line) == 1 for line in said)
     assert "70 differences" in shown
 
@@ -276,7 +282,7 @@ def test_a_failure_of_any_kind_leaves_a_report(differences: Any) -> None:
         "at": "2026-01-01T00:00:00.000Z",
         "data": {"differences": differences},
     }
-    assert "What failed" in page(report.build_from([*samples.finished()[:3], failed], {})).text
+    assert "What failed" in page(samples.report([*samples.finished()[:3], failed], {})).text
 
 
 def test_what_was_accepted_and_noted_of_a_backup_is_shown() -> None:
@@ -285,25 +291,23 @@ def test_what_was_accepted_and_noted_of_a_backup_is_shown() -> None:
     for entry in entries:
         if (entry["phase"], entry["event"]) == ("backup", "done"):
             entry.update(accepted=[accepted], notes=["an order of columns"])
-    shown = page(report.build_from(entries, {})).text
+    shown = page(samples.report(entries, {})).text
     assert "column <x> (known; until 2999-12-31)" in shown and "an order of columns" in shown
 
 
 def test_an_empty_journal_is_an_unfinished_release() -> None:
-    made = report.build_from([], {})
+    made = samples.report([], {})
     assert made["verdict"]["kind"] == "unfinished"
     assert "not recorded" in page(made).text
 
 
 def test_from_the_folder_of_a_release(tmp_path: Path) -> None:
-    journal = State(tmp_path / "state").begin(
-        {"user": "jane", "host": "h", "pid": 1}, stack="pap", environment="staging"
-    )
+    journal = State(tmp_path / "state").begin(Run(user="jane", host="h", pid=1), stack="pap", environment="staging")
     journal.append("release", "finished", seconds=1.0, unavailable_s=0.2)
     before, after = samples.catalogs()
     (journal.folder / "before.json").write_text(json.dumps(before))
     (journal.folder / "catalog.json").write_text(json.dumps(after))
-    made = report.build(journal)
+    made = whole(report.build(journal))
     assert made["journal"] == str(journal.path) and made["release"] == journal.release
     assert [change["object"] for change in made["schema"]["diff"]] == ["table github_configuration", "table policies"]
     assert made["watch"] is None
@@ -351,7 +355,7 @@ def test_steps_of_an_axis_are_round_and_never_too_many(rough: float) -> None:
 
 
 def test_a_fence_that_cannot_be_seen_is_enlarged_and_others_are_not() -> None:
-    made = Report.of(built())
+    made = read(built())
     close = timeline.zoom(made.timeline, made.fence, made.unavailable)
     assert "enlarged" in close and "Backup" not in close and "Migrate" in close
     assert timeline.zoom(made.timeline[3:4], None, None) == ""
@@ -360,17 +364,17 @@ def test_a_fence_that_cannot_be_seen_is_enlarged_and_others_are_not() -> None:
 class TestOverview:
     def test_the_page_leads_with_what_went_wrong(self) -> None:
         reports = [built(), {**built("rolled_back"), "stack": "zz-last"}]
-        checked = Checker(overview(reports, {"zz-last": "zz-last.html"}))
+        checked = Checker(overview(list(map(read, reports)), {"zz-last": "zz-last.html"}))
         assert "1 stack deployed, 1 not" in checked.text
         assert checked.text.index("zz-last") < checked.text.index("pap-eu-1")
         assert "contains null values" in checked.text
 
     def test_the_line_in_the_terminal(self) -> None:
-        assert row(built("rolled_back")) == {
+        assert returned(line(built("rolled_back"))) == {
             "stack": "pap-eu-1", "from": "pap:1.8.2", "to": "pap:1.9.0", "verdict": "rolled back",
             "unavailable": "4.3 s", "took": "3 min 34 s",
         }  # fmt: skip
-        assert row(report.build_from([], {}))["verdict"] == "unfinished"
+        assert line(samples.report([], {})).verdict == "unfinished"
 
 
 def test_a_watch_that_was_blind_says_so_with_what_mends_it() -> None:
@@ -379,7 +383,7 @@ def test_a_watch_that_was_blind_says_so_with_what_mends_it() -> None:
         {"kind": "database", "source": "database", "what": "log_line_prefix does not say <which>", "remedy": mend}
     ]
     state = {**samples.watch_state(alarm=False), "unseen": unseen}
-    made = report.build_from(samples.finished(), samples.kept(), state, samples.watch_status(alarm=False))
+    made = samples.report(samples.finished(), samples.kept(), state, samples.watch_status(alarm=False))
     text = Checker(report.render(made)).text
     assert "The watch was blind: log_line_prefix does not say <which>." in text and mend in text
     assert "blind" not in Checker(report.render(built())).text

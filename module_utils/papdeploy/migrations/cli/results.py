@@ -46,6 +46,8 @@ class Problem:
 
     message: str
     hint: str
+    kind: str = ""
+    identity: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Applied:
 @dataclass(frozen=True)
 class Pending:
     identity: str
+    flavour: str = ""
+    reversible: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class State:
-    """Files against ledger; of a plan also its SQL as text."""
+    """Files against ledger; of a plan also its SQL as text, and ``notes``: what does not stop a run."""
 
     ledger_exists: bool
     applied: tuple[Applied, ...]
@@ -80,6 +84,7 @@ class State:
     interrupted: tuple[str, ...]
     failures: dict[str, Failure]
     text: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
