@@ -87,7 +87,7 @@ def measure(count: int, strategy: str, forks: int, rehearse: bool) -> Measured:
             return Measured(
                 count, strategy, wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
                 [fence(journal) for journal in journals],
-                [float((journal.last("release", "finished") or {})["unavailable_s"]) for journal in journals],
+                [ended.unavailable_s for journal in journals if (ended := journal.ended()) and ended.unavailable_s is not None],
             )  # fmt: skip
     finally:
         shutil.rmtree(home, ignore_errors=True)
@@ -108,7 +108,7 @@ def playbook(home: Path, strategy: str) -> Path:
 
 def fence(journal: Journal) -> float:
     """Seconds for which only the release could write."""
-    times = {(entry["phase"], entry["event"]): entry["at"] for entry in journal.entries()}
+    times = {(entry.phase, entry.event): entry.at for entry in journal.records()}
     return seconds_between(times["fence", "begin"], times["unfence", "done"])
 
 
