@@ -19,11 +19,12 @@ from papdeploy.logwatch.sources import LogSpec
 from papdeploy.logwatch.state import Alarm, Rules
 from papdeploy.phases import watch
 from papdeploy.releases.journal import Journal, State
+from papdeploy.releases.run import Run
 from support import hostile_http, prometheus
 from support.hostile_http import KINDS, SAID_BACK, Hostile, said_back
 from support.waiting import wait_until
 
-WHO = {"user": "jane", "host": "controller", "pid": 1}
+WHO = Run(user="jane", host="controller", pid=1)
 PATH = "/api/v1/query"
 TOKEN = "mo0n-prometheus-t0ken"
 ERRORS = Query("sum(errors)", max=0.5)
