@@ -65,6 +65,7 @@ def of_corpus(server: Server) -> Iterator[Count]:
     from mutations import MUTATIONS  # type: ignore[import-not-found]
 
     models = load_models(["corpus_models:Base", "corpus_models:Other"], str(ROOT / "tests" / "corpus" / "schema"))
+    server.sql("DO $$ BEGIN CREATE ROLE schema_other; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
     template = made(server, *models.metadatas)
     count = Count("pap-deploy, corpus")
     for mutation in MUTATIONS:

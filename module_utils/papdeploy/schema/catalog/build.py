@@ -126,6 +126,11 @@ class _Builder:
             dependencies=tuple(
                 sorted((tuple(row["dependent"]), tuple(row["on"])) for row in found.get("dependency", ()))
             ),
+            rights=tuple(sorted((tuple(row["place"]), _frozen(row["rights"])) for row in found.get("right", ()))),
+            publications=tuple(
+                sorted((tuple(row["place"]), row["definition"]) for row in found.get("publication", ()))
+            ),
+            partitions=_in_order(_records(rows.Partition, found.get("partition", ())), "level", "schema", "name"),
         )
 
     def _attach(self, relation: int, plural: str, part: object) -> None:

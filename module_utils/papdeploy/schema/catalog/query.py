@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...sql.quoting import text_array
-from .query_dependencies import dependency_section
+from .query_dependencies import repair_sections
 from .query_objects import elsewhere_section, object_sections, other_sections
 from .query_parts import Section, of_extension
 from .query_tables import table_sections
@@ -21,10 +21,10 @@ def sections(version: int, elsewhere: Sequence[str] = (), *, dependencies: bool 
     """The sections for a server of ``version`` (server_version_num, such as 160004).
 
     ``elsewhere`` are relation names to look for outside the described schemas (moved, or now a partition).
-    ``dependencies``: also what stands on what, which only a repair asks.
+    ``dependencies``: also what only a repair asks: what stands on what, rights of single roles, partitions.
     """
     found = [*object_sections(version), *table_sections(version), *other_sections(version)]
-    found += [dependency_section()] * dependencies
+    found += repair_sections(version) if dependencies else []
     return [*found, elsewhere_section(elsewhere)] if elsewhere else found
 
 

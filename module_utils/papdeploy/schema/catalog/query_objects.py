@@ -30,11 +30,15 @@ _OTHERS = (
 
 
 def _collation(version: int) -> str:
-    """Provider, whether it is deterministic, and locale, which PostgreSQL 15 and 17 keep in columns of their own."""
+    """The options of CREATE COLLATION. PostgreSQL 15 and 17 keep the locale in columns of their own."""
     column = "o.colllocale" if version >= 170_000 else "o.colliculocale" if version >= 150_000 else "null"
     return (
-        f"concat_ws(' ', o.collprovider, CASE WHEN NOT o.collisdeterministic THEN 'nondeterministic' END, "
-        f"o.collcollate, o.collctype, {column}, {since(version, 16, 'o.collicurules')})"
+        "concat_ws(', ', 'PROVIDER = ' || CASE o.collprovider WHEN 'c' THEN 'libc' WHEN 'i' THEN 'icu' "
+        "WHEN 'b' THEN 'builtin' ELSE 'default' END, CASE WHEN o.collprovider = 'c' THEN "
+        "'LC_COLLATE = ' || quote_literal(o.collcollate) || ', LC_CTYPE = ' || quote_literal(o.collctype) "
+        f"ELSE 'LOCALE = ' || quote_literal(coalesce({column}, o.collcollate)) END, "
+        f"'RULES = ' || quote_literal({since(version, 16, 'o.collicurules', 'null::text')}), "
+        "CASE WHEN NOT o.collisdeterministic THEN 'DETERMINISTIC = false' END)"
     )
 
 

@@ -317,9 +317,25 @@ Place = tuple[str, ...]
 
 
 @dataclass(frozen=True)
+class _Partition(Placed):
+    of: Place
+    parent: tuple[str, ...]
+    bounds: str
+    level: int
+
+
+@dataclass(frozen=True)
+class Partition(_Partition):
+    """Of the table ``of``, which is not always its ``parent``. ``key``: where it is partitioned itself."""
+
+    key: str = ""
+
+
+@dataclass(frozen=True)
 class Catalog:
     """What a database holds. ``digest`` and ``models``: of an expected one, what it was made of. ``dependencies``:
-    (what stands on another, the other), where they were asked for."""
+    (what stands on another, the other), where they were asked for; so are ``rights`` of single roles, which are
+    (object, ((role, right), …)), ``partitions``, parents first, and ``publications``: (table in one, how)."""
 
     database: Database
     schemas: tuple[Schema, ...]
@@ -335,6 +351,9 @@ class Catalog:
     unreadable: tuple[tuple[str, str], ...]
     format: int
     dependencies: tuple[tuple[Place, Place], ...] = ()
+    rights: tuple[tuple[Place, tuple[tuple[str, str], ...]], ...] = ()
+    partitions: tuple[Partition, ...] = ()
+    publications: tuple[tuple[Place, str], ...] = ()
     digest: str = ""
     models: Optional[dict[str, Any]] = None
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ...sql.lexer import tokenize
 from ...sql.quoting import quote_name, quote_text
 from ..catalog.rows import Column, Relation
 from ..repair import definitions
-from ..repair.tables import column_definition, column_extras
+from ..repair.exchange import in_partition_key
+from ..repair.tables import column_definition, column_extras, create_sequence, owned_by, special_sequence
 from .comparison import Comparison
 from .conversions import conversion, type_risk
 from .pairs import ColumnPair
@@ -59,7 +59,10 @@ def _report_missing(work: Comparison, label: str, name: str, table: Relation, co
     value = "" if fills_itself else work.python_defaults.get(f"{label}.{column.name}", "")
     if column.not_null and not fills_itself:
         definition = definition[: -len(" NOT NULL")]
-    repair = [f"ALTER TABLE {name} ADD COLUMN {definition};"]
+    owned = special_sequence(work, table, column)
+    repair = create_sequence(work, owned) if owned else []
+    repair.append(f"ALTER TABLE {name} ADD COLUMN {definition};")
+    repair += [owned_by(work, owned)] if owned else []
     if column.not_null and not fills_itself:
         repair += set_not_null(name, column.name, value)
     elif value:
@@ -72,12 +75,12 @@ def _report_missing(work: Comparison, label: str, name: str, table: Relation, co
 
 
 def _filled(name: str, column: str, value: str) -> list[str]:
-    """The value that the models' Python gives new rows, for those that are there; without one, a remark."""
+    """The value that the models give new rows, for those that are there; without one, a remark."""
     quoted = quote_name(column)
     fill = f"UPDATE {name} SET {quoted} = {value or '…'} WHERE {quoted} IS NULL;"
     if not value:
         return [f"-- fill the empty rows first: {fill}"]
-    return ["-- the models' default is Python's: rows that are there get it here", fill]
+    return ["-- rows that are there get the models' default", fill]
 
 
 def set_not_null(name: str, column: str, value: str = "") -> list[str]:
@@ -91,11 +94,6 @@ def set_not_null(name: str, column: str, value: str = "") -> list[str]:
         f"ALTER TABLE {name} ALTER COLUMN {quoted} SET NOT NULL;",
         f"ALTER TABLE {name} DROP CONSTRAINT {check};",
     ]
-
-
-def in_partition_key(table: Relation, column: str) -> bool:
-    """Whether rows are placed by the column: then it can neither go nor change its type."""
-    return any(token.kind == "name" and token.text == column for token in tokenize(table.partition_key))
 
 
 def _report_extra(work: Comparison, label: str, name: str, column: Column) -> None:
@@ -186,7 +184,8 @@ def _compare_not_null(work: Comparison, pair: ColumnPair) -> None:
     if wanted == present:
         return
     if wanted:
-        repair = set_not_null(pair.table, pair.actual.name, work.python_defaults.get(pair.label, ""))
+        default = pair.expected.default and work.sides.sql(pair.expected.default)
+        repair = set_not_null(pair.table, pair.actual.name, work.python_defaults.get(pair.label) or default or "")
         why = "rows without a value get in, which the models never expect"
         work.add("column_not_null", pair.label, "NOT NULL", "may be empty", repair, table=pair.table_label, why=why)
     else:

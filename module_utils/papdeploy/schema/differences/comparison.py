@@ -129,7 +129,8 @@ class Comparison:
             return f"{how.split()[0]} {right.rstrip('*')} ({column}) ON {table} {how.split()[1]} {quote_name(role)};"
 
         repair = [said("GRANT TO", role, right) for role, right in sorted(wanted - present)]
-        repair += [said("REVOKE FROM", role, right) for role, right in sorted(present - wanted)]
+        gone = [said("REVOKE FROM", role, right) for role, right in sorted(present - wanted)]
+        repair += gone if wanted else [f"-- given beside the models, decide whether it goes: {text}" for text in gone]
         sides = [", ".join(f"{role} {right}" for role, right in sorted(side)) for side in (wanted, present)]
         words = [f"rights of single roles ({side})" if side else "no right of a single role" for side in sides]
         # Models cannot give rights: what was given beside them is the operator's, and no fault of a migration.

@@ -61,6 +61,9 @@ def conversion(wanted: str, present: str, column: str, written: str) -> Conversi
     zone = "write another zone for 'UTC' if the values are of that zone"
     if {new, old} == {_AWARE, _NAIVE} and "[]" not in wanted + present:
         return Conversion(f"{column} AT TIME ZONE 'UTC'", f"{remark}; {zone}" if remark else zone)
+    if {new, old} == {_AWARE, "date"} and "[]" not in wanted + present:
+        using = f"{column}::timestamp AT TIME ZONE 'UTC'" if new == _AWARE else f"({column} AT TIME ZONE 'UTC')::date"
+        return Conversion(using, f"{remark}; {zone}" if remark else zone)
     arrays = wanted.endswith("[]"), present.endswith("[]")
     if arrays[0] != arrays[1] and not (old in _TEXTS or new in _TEXTS):
         return Conversion(None, f"no cast leads from {present} to {wanted}: decide how its values become the new ones")

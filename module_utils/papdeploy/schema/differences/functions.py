@@ -33,8 +33,9 @@ def compare_functions(work: Comparison) -> None:
             work.add("function_extra", label, "nothing", _summary(row), [f"DROP {function_target(row)};"])
 
 
-def function_target(row: Function) -> str:
-    return f"{_WORDS[row.kind]} {quote_names(row.schema, row.name)}({row.identity})"
+def function_target(row: Function, schema: str = "") -> str:
+    arguments = row.identity or "*" * (row.kind == "a")
+    return f"{_WORDS[row.kind]} {quote_names(schema or row.schema, row.name)}({arguments})"
 
 
 def _summary(row: Function) -> str:
@@ -78,8 +79,10 @@ def _code(side: Side, row: Function) -> object:
 def create_function(work: Comparison, row: Function) -> list[str]:
     """CREATE OR REPLACE, then what it keeps only when the function is there."""
     name = quote_names(work.sides.home(row.schema), row.name)
-    if row.kind in "aw":
-        return [f"-- CREATE {_WORDS[row.kind]} {name} … as the models' event does"]
+    if row.kind == "a":
+        return _create_aggregate(work, row, name)
+    if row.kind == "w":
+        return [f"-- CREATE FUNCTION {name} … WINDOW … by hand, as the models' event does"]
     head = f"CREATE OR REPLACE {_WORDS[row.kind]} {name}({work.sides.sql(row.arguments)})"
     if row.result:
         head += f" RETURNS {work.sides.sql(row.result)}"
@@ -100,12 +103,27 @@ def create_function(work: Comparison, row: Function) -> list[str]:
         create = f"{head} {work.sides.sql(row.body)};"
     else:
         create = f"{head} AS {dollar_quoted(row.source)};"
-    target = f"{_WORDS[row.kind]} {name}({work.sides.sql(row.identity)})"
-    found = [create]
+    return [create, *_beside(row, f"{_WORDS[row.kind]} {name}({work.sides.sql(row.identity)})")]
+
+
+def _create_aggregate(work: Comparison, row: Function, name: str) -> list[str]:
+    sql = work.sides.sql
+    kind, transition, final, combine, state, initial = row.aggregate
+    if kind != "n":
+        return [f"-- CREATE AGGREGATE {name} … WITHIN GROUP … by hand, as the models' event does"]
+    options = [f"SFUNC = {sql(transition)}", f"STYPE = {sql(state)}", f"PARALLEL = {_PARALLEL[row.parallel]}"]
+    options += [f"FINALFUNC = {sql(final)}"] * (final != "-") + [f"COMBINEFUNC = {sql(combine)}"] * (combine != "-")
+    options += [] if initial is None else [f"INITCOND = {quote_text(initial)}"]
+    create = f"CREATE AGGREGATE {name}({sql(row.arguments) or '*'}) ({', '.join(options)});"
+    return [create, *_beside(row, f"AGGREGATE {name}({sql(row.identity) or '*'})")]
+
+
+def _beside(row: Function, target: str) -> list[str]:
+    found = []
     if row.comment:
         found.append(f"COMMENT ON {target} IS {quote_text(row.comment)};")
     if "EXECUTE" not in row.public:
-        found.append(f"REVOKE EXECUTE ON {target} FROM PUBLIC;")
+        found.append(f"REVOKE EXECUTE ON {target.replace('AGGREGATE', 'FUNCTION', 1)} FROM PUBLIC;")
     return found
 
 
@@ -122,7 +140,7 @@ def _compare(work: Comparison, label: str, expected: Function, actual: Function)
     if _code(work.expected, expected) != _code(work.actual, actual):
         repair = create_function(work, expected)[:1]
         same_result = work.expected.name(expected.result) == work.actual.name(actual.result)
-        if not same_result or expected.kind != actual.kind:
+        if not same_result or expected.kind != actual.kind or expected.kind == "a":
             repair = [
                 "-- what uses it must be dropped first and made again after",
                 f"DROP {function_target(actual)};",

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...sql.quoting import quote_name, quote_names, quote_text
-from ..catalog.rows import DefaultPrivilege, Schema
+from ..catalog.rows import DefaultPrivilege, Other, Schema
+from ..repair.tables import create_statistics
 from .comparison import Comparison
 
 _STANDARD_COMMENT = "standard public schema"
@@ -24,7 +25,11 @@ def compare_schemas(work: Comparison) -> None:
         found = actual.get(home)
         quoted = quote_name(home)
         if found is None:
-            work.add("schema_missing", name, f"schema {name}", "nothing", [f"CREATE SCHEMA {quoted};"])
+            repair = [f"CREATE SCHEMA {quoted};"]
+            if row.comment:
+                repair.append(f"COMMENT ON SCHEMA {quoted} IS {quote_text(row.comment)};")
+            repair += [f"GRANT {right.rstrip('*')} ON SCHEMA {quoted} TO PUBLIC;" for right in row.public]
+            work.add("schema_missing", name, f"schema {name}", "nothing", repair)
             continue
         comment, present, rights = _comment(row), _comment(found), found.public
         if home != name:  # the default schema of the models lives elsewhere: its own comment and rights are not theirs
@@ -85,15 +90,15 @@ def compare_statistics(work: Comparison) -> None:
     for row in work.expected.catalog.statistics:
         label = work.expected.label(row.schema, row.table, row.name)
         found = work.sides.find(actual, row.schema, row.name)
-        create = work.sides.sql(row.definition) + ";"
+        create = create_statistics(work, row)
         if found is None:
-            work.add("statistics_missing", label, row.definition, "nothing", [create])
+            work.add("statistics_missing", label, row.definition, "nothing", create)
             continue
         matched.add((found.schema, found.name))
         name = f"STATISTICS {quote_names(found.schema, found.name)}"
         targets = tuple(-1 if side.target is None else side.target for side in (row, found))
         if work.expected.text(row.definition) != work.actual.text(found.definition):
-            work.add("statistics_changed", label, row.definition, found.definition, [f"DROP {name};", create])
+            work.add("statistics_changed", label, row.definition, found.definition, [f"DROP {name};", *create])
         elif targets[0] != targets[1]:
             repair = [f"ALTER {name} SET STATISTICS {targets[0]};"]
             words = [f"SET STATISTICS {target}" for target in targets]
@@ -137,17 +142,22 @@ def compare_others(work: Comparison) -> None:
     for key, row in ours.items():
         if key not in theirs:
             label = _unqualified(row.identity, work.expected.default)
-            repair = [f"-- create {label} as the models' event does"]
-            work.add("object_missing", label, row.identity, "nothing", repair)
+            work.add("object_missing", label, row.identity, "nothing", [_create(work, row, label)])
         elif work.expected.text(row.definition) != work.actual.text(theirs[key].definition):
             label = _unqualified(row.identity, work.expected.default)
-            repair = [f"-- what uses {label} must be dropped first: make both anew as the models' event does"]
+            repair = [f"-- what uses {label} must be dropped first: make both anew by hand, as the models' event does"]
             words = [str(side.definition or "") for side in (row, theirs[key])]
             work.add("object_changed", label, words[0], words[1], repair)
     for key, row in theirs.items():
         if key not in ours and (row.schema or work.actual.default) in work.sides.scope:
             label = _unqualified(row.identity, work.actual.default)
             work.add("object_extra", label, "nothing", row.identity, [_drop(row.identity)])
+
+
+def _create(work: Comparison, row: Other, label: str) -> str:
+    if row.identity.startswith("collation ") and row.definition:
+        return f"CREATE {work.sides.sql(row.identity).replace('collation', 'COLLATION', 1)} ({row.definition});"
+    return f"-- create {label} by hand, as the models' event does"
 
 
 def _unqualified(identity: str, schema: str) -> str:

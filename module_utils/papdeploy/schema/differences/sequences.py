@@ -7,6 +7,7 @@ from typing import NamedTuple, Optional
 from ...sql.quoting import quote_name, quote_names, quote_text
 from ..catalog.rows import Column, Relation, SequenceRow
 from ..repair import definitions
+from ..repair.tables import create_sequence
 from .comparison import Comparison
 from .name_resolution import Side
 from .pairs import ColumnPair
@@ -247,12 +248,10 @@ def compare_sequences(work: Comparison) -> None:
         if row.of:
             continue
         label = work.expected.label(schema, name)
-        written = work.sides.written(schema, name)
         found = work.sides.find(work.actual.sequences, schema, name)
         if found is None:
             options = definitions.sequence(row)
-            repair = [f"CREATE SEQUENCE {written} {options};".replace(" ;", ";")]
-            work.add("sequence_missing", label, f"sequence {options}", "nothing", repair)
+            work.add("sequence_missing", label, f"sequence {options}", "nothing", create_sequence(work, row))
             continue
         used.add((found.schema, found.name))
         if found.of and not found.internal:

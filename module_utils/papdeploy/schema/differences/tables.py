@@ -9,7 +9,7 @@ from ...core.text import plural
 from ...sql.quoting import quote_name, quote_names
 from ..catalog.rows import Elsewhere, Relation
 from ..repair.definitions import column_type
-from ..repair.tables import create_relation, drop_relation, reset_options, sql_kind
+from ..repair.tables import create_partitions, create_relation, drop_relation, reset_options, sql_kind
 from .columns import compare_columns
 from .comparison import Comparison
 from .constraints import compare_constraints
@@ -97,7 +97,13 @@ def _summary(row: Relation) -> str:
 def _report_extra(work: Comparison, row: Relation) -> None:
     label = work.actual.label(row.schema, row.name)
     kind = "view_extra" if row.kind in "vm" else "table_extra"
-    work.add(kind, label, "nothing", _summary(row), drop_relation(row), table=label)
+    partitions = {(work.sides.home(one.schema), one.name): one for one in work.expected.catalog.partitions}
+    one = partitions.get((row.schema, row.name))
+    repair = drop_relation(row)
+    if one is not None:
+        of = work.expected.label(*one.parent)
+        repair = [f"-- {label} is a partition of {of} in the models: attach it by hand, it keeps its rows"]
+    work.add(kind, label, "nothing", _summary(row), repair, table=label)
 
 
 def compare_relation(work: Comparison, expected: Relation, actual: Relation) -> None:
@@ -112,17 +118,16 @@ def compare_relation(work: Comparison, expected: Relation, actual: Relation) -> 
         compare_drawn(work, label, name, expected, actual)
         return
     if expected.kind != actual.kind and {expected.kind, actual.kind} != {"r", "p"}:
-        work.add(
-            "table_kind",
-            label,
-            KINDS[expected.kind],
-            KINDS[actual.kind],
-            [
-                f"ALTER {sql_kind(actual)} {name} RENAME TO {quote_name(actual.name + '_old')};",
-                *create_relation(work, expected),
-            ],
-            table=label,
-        )
+        if actual.kind in "vm":
+            aside = drop_relation(actual)
+        else:
+            old = f"{actual.name[:58]}_old"
+            aside = [
+                f"-- {old} keeps the rows: decide what becomes of them, then drop it by hand",
+                f"ALTER {sql_kind(actual)} {name} RENAME TO {quote_name(old)};",
+            ]
+        repair = [*aside, *create_relation(work, expected)]
+        work.add("table_kind", label, KINDS[expected.kind], KINDS[actual.kind], repair, table=label)
         return
     _compare_properties(work, label, name, expected, actual)
     if expected.kind in "vm":
@@ -149,15 +154,13 @@ def _compare_properties(work: Comparison, label: str, name: str, expected: Relat
 
     keys = tuple(f"PARTITION BY {side.partition_key}" if side.partition_key else "" for side in (expected, actual))
     if work.expected.text(keys[0]) != work.actual.text(keys[1]):
-        hint = "-- a table cannot change this: create it anew, copy the rows, swap the names"
+        hint = "-- a table cannot change this: create it anew by hand, copy the rows, swap the names"
         work.add(
             "table_partitioning", label, keys[0] or "not partitioned", keys[1] or "not partitioned", [hint], table=label
         )
     elif expected.partitions and not actual.partitions:
-        hint = f"-- CREATE TABLE … PARTITION OF {name} …;"
-        work.add(
-            "table_partitions", label, plural(expected.partitions, "partition"), "no partition", [hint], table=label
-        )
+        words = plural(expected.partitions, "partition")
+        work.add("table_partitions", label, words, "no partition", create_partitions(work, expected), table=label)
     elif expected.default_partition and not actual.default_partition:
         default = quote_names(actual.schema, f"{actual.name[:55]}_default")
         create = f"CREATE TABLE {default} PARTITION OF {name} DEFAULT;"

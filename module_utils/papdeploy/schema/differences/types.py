@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...sql.quoting import quote_name, quote_names, quote_text
-from ..catalog.rows import Column, Relation, Type
+from ..catalog.rows import Type
 from ..repair import definitions
+from ..repair.exchange import exchanged
 from .comparison import Comparison
 
 _KINDS = {"e": "enum", "d": "domain", "c": "composite type", "r": "range type"}
@@ -103,11 +104,11 @@ def _compare_labels(work: Comparison, label: str, name: str, expected: Type, act
             f"{label}.{item}",
             _words(expected),
             quote_text(item),
-            swapped(work, expected, actual),
+            exchanged(work, [(expected, actual)]),
         )
     common = [item for item in ours if item in theirs]
     if common != [item for item in theirs if item in ours]:
-        repair = swapped(work, expected, actual)
+        repair = exchanged(work, [(expected, actual)])
         work.add("enum_label_order", label, _words(expected), _words(actual), repair)
 
 
@@ -120,44 +121,6 @@ def _renamed(
     pairs = [(item, other) for item, other in zip(ours, theirs) if item != other]
     renames = [(item, other) for item, other in pairs if item in missing and other in extra]
     return renames if len(renames) == len(missing) else []
-
-
-def swapped(work: Comparison, expected: Type, actual: Type) -> list[str]:
-    """PostgreSQL cannot drop or move a label: a new type takes over, column by column."""
-    name = quote_names(actual.schema, actual.name)
-    old = f"{actual.name[:58]}_old"
-    old_name = quote_names(actual.schema, old)
-    labels = ", ".join(quote_text(label) for label in expected.labels)
-    repair = [
-        "-- rewrites the tables that use it; rows with a label that goes must be changed first",
-        f"ALTER TYPE {name} RENAME TO {quote_name(old)};",
-        f"CREATE TYPE {name} AS ENUM ({labels});",
-    ]
-    own = work.actual.type(name)
-    for relation in work.actual.relations.values():
-        if relation.kind not in "rp":
-            continue
-        steps: list[str] = []
-        for column in relation.columns:
-            if work.actual.type(column.type) in (own, own + "[]") and not column.generated and not column.inherited:
-                steps += _column_swapped(work, name, relation, column)
-        if steps:
-            repair.append(f"ALTER TABLE {quote_names(relation.schema, relation.name)} {', '.join(steps)};")
-    repair.append(f"DROP TYPE {old_name};")
-    if expected.comment:
-        repair.append(f"COMMENT ON TYPE {name} IS {quote_text(expected.comment)};")
-    return repair
-
-
-def _column_swapped(work: Comparison, name: str, relation: Relation, column: Column) -> list[str]:
-    array = "[]" if column.type.endswith("[]") else ""
-    quoted = quote_name(column.name)
-    target = f"ALTER COLUMN {quoted}"
-    change = f"{target} TYPE {name}{array} USING {quoted}::text{array}::{name}{array}"
-    if column.default is None:
-        return [change]
-    wanted = work.sides.column_default(relation, column)
-    return [f"{target} DROP DEFAULT", change, *([f"{target} SET DEFAULT {wanted}"] if wanted else [])]
 
 
 def _compare_domain(work: Comparison, label: str, name: str, expected: Type, actual: Type) -> None:

@@ -172,7 +172,14 @@ def _role(role: str) -> str:
 
 
 def create_type(row: Type, name: str, sql: Words = str) -> list[str]:
-    """CREATE TYPE or CREATE DOMAIN."""
+    """CREATE TYPE or CREATE DOMAIN, with its comment and what PUBLIC may not do."""
+    target = f"{'DOMAIN' if row.kind == 'd' else 'TYPE'} {name}"
+    comment = [f"COMMENT ON {target} IS {quote_text(row.comment)};"] if row.comment else []
+    hidden = [] if "USAGE" in row.public else [f"REVOKE USAGE ON {target} FROM PUBLIC;"]
+    return [*_create_type(row, name, sql), *comment, *hidden]
+
+
+def _create_type(row: Type, name: str, sql: Words) -> list[str]:
     kind = row.kind
     if kind == "e":
         return [f"CREATE TYPE {name} AS ENUM ({', '.join(quote_text(label) for label in row.labels)});"]

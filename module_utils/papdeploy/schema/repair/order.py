@@ -66,6 +66,7 @@ def _edges(steps: Sequence[Step], wanted: Dependencies, present: Dependencies) -
         for place in step.drops:
             droppers.setdefault(place, []).append(number)
     yield from _of_one_place(makers, droppers)
+    yield from _of_one_name(makers, droppers)
     for dependent, on in wanted.items():
         for other in on:
             yield from _pairs(_found(makers, other), _found(makers, dependent))
@@ -76,7 +77,7 @@ def _edges(steps: Sequence[Step], wanted: Dependencies, present: Dependencies) -
             if other[0] == "type" and not (own and (dependent[0] != "column" or dependent in makers)):
                 changed = ()  # tables and columns go last: their type is exchanged under them
             yield from _pairs(_found(droppers, dependent), [*gone, *changed])
-            if gone and not changed:
+            if gone and not changed and not own:
                 yield from _pairs(_found(makers, dependent), gone)
 
 
@@ -91,6 +92,33 @@ def _of_one_place(makers: Mapping[Place, list[int]], droppers: Mapping[Place, li
     for place, numbers in droppers.items():
         if owner_of(place) != place:
             yield from _pairs(numbers, droppers.get(owner_of(place), ()))
+
+
+def _of_one_name(makers: Mapping[Place, list[int]], droppers: Mapping[Place, list[int]]) -> Iterable[tuple[int, int]]:
+    """What goes is gone before another thing of its name comes."""
+    makers_of: dict[Place, list[int]] = {}
+    for place, numbers in makers.items():
+        makers_of.setdefault(_name(place), []).extend(numbers)
+    for place, numbers in droppers.items():
+        if place[0] in _NAMESPACES:
+            yield from _pairs(numbers, makers_of.get(_name(place), ()))
+
+
+# Kinds that share names; calls of functions of one name could be the same, whatever their arguments.
+_NAMESPACES = {
+    "function": "function",
+    "relation": "relation",
+    "type": "relation",
+    "sequence": "relation",
+    "index": "index",
+    "constraint": "index",
+}
+
+
+def _name(place: Place) -> Place:
+    if place[0] not in _NAMESPACES:
+        return place
+    return (_NAMESPACES[place[0]], place[1], place[3] if place[0] in ("index", "constraint") else place[2])
 
 
 def _found(steps: Mapping[Place, list[int]], place: Place) -> Sequence[int]:

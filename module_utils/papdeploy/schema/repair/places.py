@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from ..catalog.rows import Place, Relation
+from ...sql.quoting import quote_name
+from ..catalog.rows import Part, Place, Relation
 from ..differences.comparison import Comparison
 from ..differences.name_resolution import Side
 
@@ -70,6 +71,7 @@ class Places:
         self.actual = {entry.place: entry for entry in self._entries(work.actual, expected=False)}
         self.wanted = self._dependencies(work.expected, expected=True)
         self.present = self._dependencies(work.actual, expected=False)
+        self.rights = {self._renamed(place): rights for place, rights in work.actual.catalog.rights}
         self._labels: dict[tuple[str, str], Place] = {}
         for entries in (self.actual, self.expected):
             for entry in entries.values():
@@ -97,6 +99,12 @@ class Places:
         for statistics in catalog.statistics:
             label = side.label(statistics.schema, statistics.table, statistics.name)
             yield Entry(("statistics", home(statistics.schema), statistics.name), label, statistics)
+        for other in catalog.others:
+            label = other.identity.replace(f" {quote_name(side.default)}.", " ", 1)
+            yield Entry(("object", other.identity), label, other)
+        for place, definition in () if expected else catalog.publications:
+            at = self._renamed(place)
+            yield Entry(at, f"{at[3]} of {at[2]}", Part(name=at[3], definition=definition))
         for schema in catalog.schemas:
             yield Entry(("schema", home(schema.name)), schema.name, schema)
         for extension in catalog.extensions:
@@ -115,19 +123,22 @@ class Places:
         kind, *names = place
         if kind == "extension":
             return place
-        if expected:
-            names[0] = self.work.sides.home(names[0])
-        elif len(names) > 1 and kind not in ("type", "sequence", "function", "statistics"):
+        found = (kind, self.work.sides.home(names[0]), *names[1:]) if expected else self._renamed(place)
+        if kind in ("column", "default"):
+            return self._column(found, self.expected if expected else self.actual)
+        return (*found[:3], side.name(found[3])) if expected and kind == "function" else found
+
+    def _renamed(self, place: Place) -> Place:
+        """A place of the actual catalog, with the names after its renames."""
+        kind, *names = place
+        if kind == "function":
+            return (*place[:3], self.work.actual.name(place[3]))
+        if len(names) > 1 and kind not in ("type", "sequence", "statistics"):
             columns = self.work.renames.columns.get((names[0], names[1]), {})
             if kind in ("column", "default"):
                 names[2] = columns.get(names[2], names[2])
             names[1] = self.work.renames.tables.get((names[0], names[1]), names[1])
-        if kind == "function":
-            names[2] = side.name(names[2])
-        found = (kind, *names)
-        if kind in ("column", "default"):
-            return self._column(found, self.expected if expected else self.actual)
-        return found
+        return (kind, *names)
 
     @staticmethod
     def _column(place: Place, entries: dict[Place, Entry]) -> Place:
@@ -146,7 +157,7 @@ class Places:
         found = self._labels.get((wanted, label))
         if kind.startswith("object_"):
             word, _, name = label.partition(" ")  # schema audit, extension citext
-            return self._labels.get((word, name))
+            return self._labels.get(("object", label)) or self._labels.get((word, name))
         if found is None and kind.startswith("enum_"):
             types = [at for at in self._labels if at[0] == "type" and label.startswith(f"{at[1]}.")]
             return self._labels[max(types, key=lambda at: len(at[1]))] if types else None

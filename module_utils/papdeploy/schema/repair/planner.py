@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...sql.quoting import quote_names
 from ..catalog.rows import Place
 from ..differences.comparison import Comparison
 from ..differences.conversions import type_risk
 from ..differences.renames import Asked
 from ..differences.result import Difference
-from ..differences.types import swapped
+from .exchange import Exchange, exchanged, exchanges
 from .order import Step, in_order
 from .places import Entry, Places, family, owner_of
 from .ranks import rank
 from .remake import REPLACE, RETYPE, SWAP, WIDEN, dropped, entry_of, in_the_way, made
+from .rights import given_again
 from .tables import relation_pieces
 
-_SWAPS = ("enum_label_extra", "enum_label_order")
 _KEYS = ("primary_key_", "unique_", "constraint_deferrable")
+# Where CREATE OR REPLACE does not do it.
+_WHOLE = ("view_definition", "function_changed", "table_kind")
 # What a statement that makes an object again does not say.
 _BESIDE = ("_owner", "_grant")
 _MISSING = {
@@ -29,6 +32,7 @@ _MISSING = {
     "column": "column_generated",
     "default": "column_default",
     "statistics": "statistics_missing",
+    "publication": "statistics_missing",
 }
 
 
@@ -40,19 +44,20 @@ class Planner:
         self.places = Places(work)
         self.asked = {_old(one): _question(one) for one in work.asked}
         self.found = [(difference, self.places.of(difference.kind, difference.object)) for difference in differences]
-        self.swaps = {place for difference, place in self.found if place and difference.kind in _SWAPS}
+        self.exchanges = exchanges(self.places, self.found)
+        self.swaps = {place for one in self.exchanges for place in one.types}
         self.gone = {place for difference, place in self.found if place and difference.kind.endswith("_extra")}
         self.gone -= self.swaps | self.asked.keys()
         self.changes = self._changes()
         self.remade, self.kept = self._remade()
         self.undecided = self._undecided()
+        self.anew = {place for difference, place in self.found if place and difference.kind == "table_partitioning"}
 
     def steps(self) -> list[Step]:
         steps: list[Step] = []
         for difference, place in self.found:
             steps += self._steps(difference, place)
-        for place in self.swaps:
-            steps.append(self._swap(place))
+        steps += [self._exchange(one) for one in self.exchanges]
         for place, entry in self.remade.items():
             steps += self._remake(place, entry)
         return _once(in_order(steps, self.places.wanted, self.places.present))
@@ -60,7 +65,7 @@ class Planner:
     def _changes(self) -> dict[Place, str]:
         """The places whose change disturbs what stands on them, and how."""
         found: dict[Place, str] = dict.fromkeys(self.gone, REPLACE)
-        found.update(dict.fromkeys(self.swaps, SWAP))
+        found.update((place, SWAP) for one in self.exchanges if not one.stuck for place in one.types)
         for difference, place in self.found:
             how = self._how(difference, place) if place else ""
             if place and how:
@@ -80,9 +85,11 @@ class Planner:
         if kind == "column_collation":
             return WIDEN
         drops = any(text.startswith("DROP ") or " DROP CONSTRAINT " in text for text in repair)
-        if kind.startswith(_KEYS) and drops:
+        if kind == "type_changed" and any(word in text for text in repair for word in ("ALTER ATTR", "DROP ATTR")):
+            return WIDEN
+        if kind == "table_kind" or (kind.startswith(_KEYS) and drops):
             return REPLACE
-        return REPLACE if kind in ("function_changed", "view_definition") and drops else ""
+        return REPLACE if kind in _WHOLE and drops else ""
 
     def _remade(self) -> tuple[dict[Place, Entry], dict[Place, str]]:
         """What is dropped and made again, by the models' words or as it was; and what cannot be dropped, and why."""
@@ -91,12 +98,15 @@ class Planner:
         for place in self._whole_again():
             remade[place] = self.places.expected[place]
         # a table that goes is there until the end, and its columns follow the exchange of their type
-        exchanged = set(in_the_way(self.places, dict.fromkeys(self.swaps, SWAP)))
+        following = set(in_the_way(self.places, dict.fromkeys(self.swaps, SWAP)))
         for place in in_the_way(self.places, self.changes):
             going = self.gone & {owner_of(place), owner_of(owner_of(place))}
-            if place in self.gone or (going and place not in exchanged):
+            if place in self.gone or (going and place not in following):
                 continue
-            entry = entry_of(self.places, place, expected=True) or entry_of(self.places, place, expected=False)
+            if place[0] == "default" and owner_of(place) in self.places.expected:
+                entry = entry_of(self.places, place, expected=True)  # None: it goes, as its difference says
+            else:
+                entry = entry_of(self.places, place, expected=True) or entry_of(self.places, place, expected=False)
             if entry is not None:
                 remade[place] = entry
         for place in self.gone:
@@ -110,9 +120,16 @@ class Planner:
         """What has to wait for a person's decision on a column, and on which."""
         found: dict[Place, str] = {}
         for difference, place in self.found:
-            if place and difference.kind == "column_type" and all(text.startswith("--") for text in difference.repair):
+            held = self._held(place) if place and difference.kind == "column_type" else ""
+            if place and held:
+                found[place] = f"{held} holds rows of its table, so its type cannot change: by hand"
+            if place is None or not all(text.startswith("--") for text in difference.repair):
+                continue
+            if difference.kind == "column_type":
                 for waiting in (place, ("default", *place[1:])):
                     found[waiting] = f"when {difference.object} is decided"
+            elif difference.kind in ("function_missing", "object_missing"):
+                found[place] = f"when {difference.object} is made by hand"
         found.update((_new(one), _question(one)) for one in self.work.asked)
         left = list(found)
         while left:
@@ -122,12 +139,32 @@ class Planner:
                 if stands and dependent not in found and dependent not in self.remade:
                     found[dependent] = found[place]
                     left.append(dependent)
+                    whole = owner_of(owner_of(dependent))
+                    if whole not in self.places.actual and whole not in found and not self._apart(dependent):
+                        found[whole] = found[place]
+                        left.append(whole)
         return found
 
+    def _apart(self, place: Place) -> bool:
+        """Whether a part of a missing table is made by a statement of its own."""
+        if place[0] == "constraint":
+            return bool(self.places.expected[place].row.type == "foreign key")
+        return place[0] not in ("column", "default")
+
+    def _held(self, place: Place) -> str:
+        """A column of another table that holds rows of the table of the column ``place``."""
+        table = owner_of(place)
+        holders = (one for one in self.places.present if one[0] == "column" and owner_of(one) != table)
+        return next((".".join(one[2:]) for one in sorted(holders) if table in self.places.present[one]), "")
+
     def _whole_again(self) -> list[Place]:
-        """Views and functions that CREATE OR REPLACE cannot change."""
-        kinds = ("view_definition", "function_changed")
-        return [place for d, place in self.found if place and d.kind in kinds and self.changes.get(place) == REPLACE]
+        """Views and functions that are dropped and made; a table is put aside."""
+        return [
+            place
+            for difference, place in self.found
+            if place and difference.kind in _WHOLE and self.changes.get(place) == REPLACE
+            if difference.kind != "table_kind" or self.places.actual[place].row.kind in "vm"
+        ]
 
     def _steps(self, difference: Difference, place: Place | None) -> list[Step]:
         kind, name = difference.kind, difference.object
@@ -135,12 +172,14 @@ class Planner:
             return [Step(rank(kind), name, _said(difference), kind=kind)]
         if kind in ("table_missing", "view_missing"):
             return self._pieces(place, difference)
-        if place in self.swaps and kind.startswith("enum_"):
+        if (place in self.swaps or place in self.remade) and not kind.endswith(_BESIDE):
             return []
-        if place in self.remade and not kind.endswith(_BESIDE):
+        if self._inherits(difference, place):
             return []
         gone = place in self.gone or place in self.asked
         statements = _said(difference)
+        if owner_of(place) in self.anew - {place}:
+            statements = _as_remarks(statements, "when its table is made anew by hand", difference.repair)
         if place in self.undecided and not gone:
             statements = _as_remarks(statements, self.undecided[place], difference.repair)
         elif gone and (question := self._asked_about(place)):
@@ -148,12 +187,15 @@ class Planner:
         if place in self.kept and gone:
             why = f"{kind} {name}: {self.kept[place]} stands on it, which the models do not have: drop that first"
             statements = _as_remarks(statements, why, difference.repair)
-        step = Step(rank(kind), name, statements, kind=kind)
+        statements = [*statements, *self._from_namesake(kind, place)]
+        again = place in self.remade or place in self.swaps
+        step = Step(rank("") if again else rank(kind), name, statements, kind=kind)
         (step.drops if gone else step.makes).add(place)
         if kind == "column_missing":
             step.makes.add(("default", *place[1:]))
         if kind == "column_default" and family(kind) == place[0]:
             step.makes.add(("default", *place[1:]))
+            step.drops |= {("default", *place[1:])} if self.places.expected[place].row.default is None else set()
         return [step]
 
     def _asked_about(self, place: Place) -> str:
@@ -186,23 +228,57 @@ class Planner:
             statements = [text for text in dropped(self.work, old) if not text.startswith("--")]
             found.append(Step(rank("view_extra"), old.label, statements, drops={place}, kind="remade"))
         statements = made(self.work, entry)
-        if entry_of(self.places, place, expected=True) is None:
+        statements += [] if old is None else self._rights(old, entry)
+        if place[0] != "publication" and entry_of(self.places, place, expected=True) is None:
             statements = [f"-- the models do not have {' '.join((place[0], entry.label))}: as it was", *statements]
         found.append(Step(rank(self._missing_kind(place)), entry.label, statements, makes={place}, kind="remade"))
         return found
 
-    def _swap(self, place: Place) -> Step:
-        """One exchange of an enum, whatever differs in its labels."""
-        expected, actual = self.places.expected[place], self.places.actual[place]
-        types = [".".join(other[1:]) for other in self.places.dependents(place) if other[0] == "type"]
-        renames = [
-            text for d, other in self.found if other == place and d.kind == "enum_label_renamed" for text in d.repair
+    def _exchange(self, one: Exchange) -> Step:
+        """Types that are exchanged, whatever differs in them."""
+        pairs = [(self.places.expected.get(place), self.places.actual.get(place)) for place in one.types]
+        sides = [(wanted, present) for wanted, present in pairs if wanted and present]
+        statements = [
+            text
+            for difference, place in self.found
+            if place in one.types and difference.kind == "enum_label_renamed"
+            for text in difference.repair
         ]
-        statements = [*renames, *swapped(self.work, expected.row, actual.row)]
-        if types:
-            why = f"{expected.label}: {', '.join(types)} stands on it, which has to be made anew by hand first"
-            statements = _as_remarks(statements, why, statements)
-        return Step(rank("enum_label_order"), expected.label, statements, makes={place}, kind="enum_label_order")
+        statements += exchanged(self.work, [(wanted.row, present.row) for wanted, present in sides])
+        for wanted, present in sides:
+            statements += self._rights(present, wanted)
+        name = sides[0][1].label
+        if one.stuck:
+            statements = _as_remarks(statements, f"{name}: {one.stuck}", statements)
+        return Step(rank("enum_label_order"), name, statements, makes=set(one.types), kind="enum_label_order")
+
+    def _rights(self, old: Entry, new: Entry) -> list[str]:
+        owned = any(place == old.place and difference.kind.endswith("_owner") for difference, place in self.found)
+        return given_again(self.places, old, new, owner=not owned)
+
+    def _from_namesake(self, kind: str, place: Place) -> list[str]:
+        """What a function had that goes for one of its name with other arguments, or a table that is put aside."""
+        if kind == "table_kind":
+            return self._rights(self.places.actual[place], self.places.expected[place])
+        before = [one for one in self.gone if kind == "function_missing" and one[:3] == place[:3]]
+        if len(before) != 1:
+            return []
+        return self._rights(self.places.actual[before[0]], self.places.expected[place])
+
+    def _inherits(self, difference: Difference, place: Place) -> bool:
+        """Whether the repair of a parent does it: ALTER TABLE reaches the children."""
+        entry = (self.places.actual if place in self.gone else self.places.expected).get(place)
+        if entry is None or entry.table is None or not getattr(entry.row, "inherited", False):
+            return False
+        parents = {
+            ("relation", self.work.sides.home(row.schema), row.name)
+            for row in self.work.expected.catalog.relations
+            if quote_names(row.schema, row.name) in entry.table.inherits
+        }
+        return any(
+            other and other[3:] == place[3:] and owner_of(other) in parents and one.kind == difference.kind
+            for one, other in self.found
+        )
 
 
 def _old(one: Asked) -> Place:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # By the start of the kind; the first that fits decides.
 _ORDER = (
-    ("schema_missing", "extension_"),
+    ("schema_missing", "extension_", "object_missing"),
     ("trigger_extra", "policy_extra", "rule_extra", "view_extra"),
     ("type_missing", "type_changed", "enum_", "domain_", "type_"),
     ("sequence_missing", "sequence_options", "sequence_"),
@@ -18,7 +18,7 @@ _ORDER = (
     ("column_", "row_security"),
     ("index_", "constraint_"),
     ("foreign_key_",),
-    ("function_", "object_missing"),
+    ("function_",),
     ("view_missing", "view_"),
     ("trigger_", "rule_", "policy_", "statistics_"),
     # what destroys comes last, when nothing stands on it any more

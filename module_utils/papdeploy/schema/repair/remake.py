@@ -10,7 +10,15 @@ from ..differences.comparison import Comparison
 from ..differences.functions import create_function, function_target
 from . import definitions
 from .places import Entry, Places, owner_of
-from .tables import column_definition, column_extras, create_part, create_relation, drop_relation
+from .tables import (
+    column_definition,
+    column_extras,
+    create_part,
+    create_relation,
+    create_statistics,
+    drop_relation,
+    index_marks,
+)
 
 # How a change disturbs what stands on it.
 REPLACE, RETYPE, WIDEN, SWAP = "replace", "retype", "widen", "swap"
@@ -51,6 +59,10 @@ def _disturbed(places: Places, place: Place, how: str, dependent: Place) -> str:
         return ""
     if how == REPLACE or kind in _READERS or kind == "column":
         return REPLACE
+    if kind == "publication":
+        return REPLACE
+    if kind == "statistics":  # ALTER TABLE makes them again, but forgets their target
+        return REPLACE if entry.row.target is not None else ""
     standing = how != WIDEN and kind in ("constraint", "index") and _has_expression(entry)
     return REPLACE if standing else ""
 
@@ -77,6 +89,8 @@ def dropped(work: Comparison, entry: Entry) -> list[str]:
         return [f"ALTER TABLE {table} DROP CONSTRAINT {quoted};"]
     if kind == "index":
         return [f"DROP INDEX {quote_names(entry.place[1], entry.place[3])};"]
+    if kind == "publication":
+        return [f"ALTER PUBLICATION {quoted} DROP TABLE {table};"]
     if kind in _PARTS:
         return [f"DROP {kind.upper()} {quoted} ON {table};"]
     if kind == "default":
@@ -91,16 +105,20 @@ def made(work: Comparison, entry: Entry) -> list[str]:
     if kind == "function":
         return create_function(work, row)
     if kind == "statistics":
-        return [work.sides.sql(row.definition) + ";"]
+        return create_statistics(work, row)
     table = quote_names(*entry.place[1:3])
     quoted = quote_name(entry.place[3])
+    if kind == "publication":
+        return [f"ALTER PUBLICATION {quoted} ADD TABLE {table}{row.definition};"]
     if kind == "constraint":
         text = definitions.constraint(row, work.sides.written, work.sides.sql)
         found = [f"ALTER TABLE {table} ADD CONSTRAINT {quoted} {text}{' NOT VALID' * row.not_validated};"]
+        found += index_marks(table, row.index) if row.index else []
         comment = f"CONSTRAINT {quoted} ON {table}"
     elif kind == "index":
         found = [definitions.create_index(row, row.name, table, work.sides.sql, concurrently=False)]
         comment = f"INDEX {quote_names(entry.place[1], entry.place[3])}"
+        found += index_marks(table, row)
     elif kind in _PARTS:
         return create_part(work, kind, table, row)
     elif entry.table is not None and kind == "column":
@@ -113,9 +131,13 @@ def made(work: Comparison, entry: Entry) -> list[str]:
 
 
 def entry_of(places: Places, place: Place, *, expected: bool) -> Entry | None:
-    """The object at ``place`` on one side; a default is its column."""
+    """The object at ``place`` on one side; a default is its column, if that has one."""
     entries = places.expected if expected else places.actual
     if place[0] == "default":
         column = entries.get(owner_of(place))
-        return None if column is None else Entry(place, column.label, column.row, column.table)
+        return (
+            None
+            if column is None or column.row.default is None
+            else Entry(place, column.label, column.row, column.table)
+        )
     return entries.get(place)

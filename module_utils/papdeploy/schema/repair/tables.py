@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...sql.quoting import quote_name, quote_names, quote_text
-from ..catalog.rows import Column, Constraint, Part, Place, Relation, SequenceRow, Stored
+from ..catalog.rows import Column, Constraint, Index, Part, Place, Relation, SequenceRow, Statistics, Stored
 from ..differences.comparison import Comparison
 from ..differences.generated_names import made_by_server
 from . import definitions
@@ -60,15 +60,41 @@ def _create_table(work: Comparison, row: Relation, name: str) -> list[str]:
         create += f" INHERITS ({', '.join(sides.sql(parent) for parent in row.inherits)})"
     if row.partition_key:
         create += f" PARTITION BY {sides.sql(row.partition_key)}"
-    statements = [create + definitions.storage(row.options, row.tablespace) + ";"]
-    if row.partition_key:
-        statements.append(f"-- CREATE TABLE … PARTITION OF {name} …;")
-    return statements
+    sequences = [create_sequence(work, owned) for owned in _special(work, row)]
+    statements = [*(text for texts in sequences for text in texts)]
+    statements.append(create + definitions.storage(row.options, row.tablespace) + ";")
+    statements += [owned_by(work, owned) for owned in _special(work, row)]
+    return [*statements, *create_partitions(work, row)]
+
+
+def create_partitions(work: Comparison, row: Relation) -> list[str]:
+    """The partitions that the models make of ``row``, and theirs."""
+    place = ("relation", row.schema, row.name)
+    listed = [one for one in work.expected.catalog.partitions if one.of == place]
+    if row.partitions and not listed:
+        return [f"-- by hand: CREATE TABLE … PARTITION OF {work.sides.written(row.schema, row.name)} …;"]
+    found = []
+    for one in listed:
+        name = work.sides.written(one.schema, one.name)
+        text = f"PARTITION OF {work.sides.written(*one.parent)} {work.sides.sql(one.bounds)}"
+        text += f" PARTITION BY {work.sides.sql(one.key)}" if one.key else ""
+        if (work.sides.home(one.schema), one.name) in work.actual.relations:
+            found.append(f"-- {name} is there as a table of its own: attach it by hand as {text}")
+        else:
+            found.append(f"CREATE TABLE {name} {text};")
+    return found
 
 
 def _create_view(work: Comparison, row: Relation, name: str) -> list[str]:
     body = work.sides.sql(row.definition).strip().rstrip(";")
-    return [f"CREATE {sql_kind(row)} {name}{definitions.storage(row.options)} AS {body};"]
+    return [
+        f"CREATE {sql_kind(row)} {name}{definitions.storage(row.options)} AS {body};",
+        *(
+            f"ALTER VIEW {name} ALTER COLUMN {quote_name(column.name)} SET DEFAULT {work.sides.sql(column.default)};"
+            for column in row.columns
+            if column.default is not None
+        ),
+    ]
 
 
 def _foreign_keys(work: Comparison, row: Relation, name: str) -> list[Piece]:
@@ -91,11 +117,19 @@ def _parts(work: Comparison, row: Relation, name: str) -> list[Piece]:
         if index.comment:
             own = quote_names(sides.home(row.schema), index.name)
             statements.append(f"COMMENT ON INDEX {own} IS {quote_text(index.comment)};")
+        statements += index_marks(name, index)
         found.append((_place(work, row, "index", index.name), statements))
     for kind, parts in (("policy", row.policies), ("trigger", row.triggers), ("rule", row.rules)):
         for part in parts:
             found.append((_place(work, row, kind, part.name), create_part(work, kind, name, part)))
     return found
+
+
+def index_marks(table: str, row: Index) -> list[str]:
+    """What ``table`` says of its index."""
+    quoted = quote_name(row.name)
+    found = [f"ALTER TABLE {table} CLUSTER ON {quoted};"] if row.clustered else []
+    return found + [f"ALTER TABLE {table} REPLICA IDENTITY USING INDEX {quoted};"] * row.replica_identity
 
 
 _ENABLE = {"O": "ENABLE", "D": "DISABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
@@ -140,14 +174,24 @@ def _rights_and_comments(work: Comparison, row: Relation, name: str) -> list[str
         target = f"{name}.{quote_name(column.name)}"
         if column.comment:
             found.append(f"COMMENT ON COLUMN {target} IS {quote_text(column.comment)};")
+        for right in column.public:
+            found.append(f"GRANT {right.rstrip('*')} ({quote_name(column.name)}) ON {name} TO PUBLIC;")
         found += column_extras(name, column)
     for constraint in row.constraints:
         if constraint.type != "foreign key" and not constraint.inherited:
             found += constraint_comment(name, constraint)
+            found += index_marks(name, constraint.index) if constraint.index else []
     identity = row.replica_identity or "d"
     if identity in "nf":
         found.append(f"ALTER TABLE {name} REPLICA IDENTITY {'FULL' if identity == 'f' else 'NOTHING'};")
     return found
+
+
+def create_statistics(work: Comparison, row: Statistics) -> list[str]:
+    name = f"STATISTICS {work.sides.written(row.schema, row.name)}"
+    target = [] if row.target is None else [f"ALTER {name} SET STATISTICS {row.target};"]
+    comment = [f"COMMENT ON {name} IS {quote_text(row.comment)};"] if row.comment else []
+    return [work.sides.sql(row.definition) + ";", *target, *comment]
 
 
 def reset_options(target: str, expected: Stored, actual: Stored) -> list[str]:
@@ -196,8 +240,37 @@ def owned_sequence(work: Comparison, table: Relation, column: Column) -> Sequenc
     return work.expected.owned.get((table.schema, table.name, column.name))
 
 
+def _special(work: Comparison, row: Relation) -> list[SequenceRow]:
+    return [owned for column in row.columns if (owned := special_sequence(work, row, column))]
+
+
+def special_sequence(work: Comparison, table: Relation, column: Column) -> SequenceRow | None:
+    """The sequence that a column owns and draws from, if it is not what ``serial`` makes."""
+    owned = owned_sequence(work, table, column)
+    if owned is None or work.expected.sequence_of_default(column.default) != (owned.schema, owned.name):
+        return None
+    plain = not definitions.sequence(owned, with_type=False) and owned.type == column.type
+    return None if plain and not owned.comment and not owned.public else owned
+
+
+def create_sequence(work: Comparison, row: SequenceRow) -> list[str]:
+    name = work.sides.written(row.schema, row.name)
+    found = [f"CREATE SEQUENCE {name} {definitions.sequence(row)};".replace(" ;", ";")]
+    if row.comment:
+        found.append(f"COMMENT ON SEQUENCE {name} IS {quote_text(row.comment)};")
+    return found + [f"GRANT {right.rstrip('*')} ON SEQUENCE {name} TO PUBLIC;" for right in row.public]
+
+
+def owned_by(work: Comparison, row: SequenceRow) -> str:
+    schema, table, column = row.of
+    owner = f"{work.sides.written(schema, table)}.{quote_name(column)}"
+    return f"ALTER SEQUENCE {work.sides.written(row.schema, row.name)} OWNED BY {owner};"
+
+
 def is_serial(work: Comparison, table: Relation, column: Column) -> bool:
-    """Whether the expected column draws its default from a sequence that it owns."""
+    """Whether the expected column draws its default from a sequence that it owns, as ``serial`` makes it."""
+    if special_sequence(work, table, column):
+        return False
     drawn = work.expected.sequence_of_default(column.default)
     owned = owned_sequence(work, table, column)
     return drawn is not None and owned is not None and drawn == (owned.schema, owned.name)
