@@ -53,6 +53,13 @@ def made(server: Server, *metadatas: sa.MetaData) -> str:
     return name
 
 
+def of_sql(text: str) -> sa.MetaData:
+    """Models that are made by SQL alone."""
+    found = sa.MetaData()
+    sa.event.listen(found, "after_create", sa.DDL(text.replace("%", "%%")))
+    return found
+
+
 def repaired(server: Server, models: sa.MetaData | Sequence[sa.MetaData], database: str) -> Outcome:
     """Repair ``database`` by the script for ``models``."""
     scratch = server.create("pair")

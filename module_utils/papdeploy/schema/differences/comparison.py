@@ -32,6 +32,7 @@ class Comparison:
         self.major = actual.database.major
         self.classes: dict[str, Any] = (expected.models or {}).get("classes", {})
         self.python_defaults: dict[str, str] = (expected.models or {}).get("defaults", {})
+        self.owner = options.owner  # of everything; else of most, which compare_owners finds out
         self.differences: list[Difference] = []
 
     def add(
@@ -146,7 +147,7 @@ class Comparison:
         owners: dict[str, int] = {}
         for _, _, owner, _ in owned:
             owners[owner] = owners.get(owner, 0) + 1
-        wanted = self.options.owner or (max(owners, key=lambda owner: owners[owner]) if owners else "")
+        self.owner = wanted = self.options.owner or max(owners, key=lambda owner: owners[owner], default="")
         for prefix, name, owner, sql_name in owned:
             if owner != wanted:
                 self.add(

@@ -12,6 +12,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from ...sql.lexer import rename_names
+from ...sql.quoting import quote_names
 from ..catalog.rows import Catalog, Constraint, Elsewhere, Index, Relation, SequenceRow
 from .name_resolution import Sides
 from .options import CheckOptions
@@ -193,7 +194,9 @@ def _relation(row: Relation, renames: Renames) -> Relation:
     place = (row.schema, row.name)
     tables = {old: new for (_, old), new in renames.tables.items()}
     if row.kind in "vm":
-        columns = {old: new for names in renames.columns.values() for old, new in names.items()}
+        # a view is not touched by renames in tables that it does not read, whose names it has in full
+        read = [names for at, names in renames.columns.items() if quote_names(*at) in row.definition]
+        columns = {old: new for names in read for old, new in names.items()}
     else:
         columns = renames.columns.get(place, {})
     name, inherits = renames.tables.get(place, row.name), tuple(rename_names(item, tables) for item in row.inherits)

@@ -102,9 +102,10 @@ class Places:
         for other in catalog.others:
             label = other.identity.replace(f" {quote_name(side.default)}.", " ", 1)
             yield Entry(("object", other.identity), label, other)
-        for place, definition in () if expected else catalog.publications:
-            at = self._renamed(place)
-            yield Entry(at, f"{at[3]} of {at[2]}", Part(name=at[3], definition=definition))
+        for of_actual, definition in () if expected else catalog.publications:
+            kind, where, table, name = self._renamed(of_actual)
+            part = Part(name=name, definition=definition)
+            yield Entry((kind, where, table, name), f"{name} of {table}", part)
         for schema in catalog.schemas:
             yield Entry(("schema", home(schema.name)), schema.name, schema)
         for extension in catalog.extensions:

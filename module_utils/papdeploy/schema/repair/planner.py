@@ -15,7 +15,7 @@ from .order import Step, in_order
 from .places import Entry, Places, family, owner_of
 from .ranks import rank
 from .remake import REPLACE, RETYPE, SWAP, WIDEN, dropped, entry_of, in_the_way, made
-from .rights import given_again
+from .rights import given_again, owned_by_the_rest
 from .tables import relation_pieces
 
 _KEYS = ("primary_key_", "unique_", "constraint_deferrable")
@@ -123,7 +123,7 @@ class Planner:
             held = self._held(place) if place and difference.kind == "column_type" else ""
             if place and held:
                 found[place] = f"{held} holds rows of its table, so its type cannot change: by hand"
-            if place is None or not all(text.startswith("--") for text in difference.repair):
+            if place is None or not _remarks_only(difference.repair):
                 continue
             if difference.kind == "column_type":
                 for waiting in (place, ("default", *place[1:])):
@@ -187,7 +187,11 @@ class Planner:
         if place in self.kept and gone:
             why = f"{kind} {name}: {self.kept[place]} stands on it, which the models do not have: drop that first"
             statements = _as_remarks(statements, why, difference.repair)
-        statements = [*statements, *self._from_namesake(kind, place)]
+        if kind == "table_kind":  # the old one is put aside
+            statements = [*statements, *self._rights(self.places.actual[place], self.places.expected[place])]
+        if kind.endswith("_missing") and place in self.places.expected and not _remarks_only(statements):
+            own = self._from_namesake(place) or owned_by_the_rest(self.places, self.places.expected[place])
+            statements = [*statements, *own]
         again = place in self.remade or place in self.swaps
         step = Step(rank("") if again else rank(kind), name, statements, kind=kind)
         (step.drops if gone else step.makes).add(place)
@@ -210,6 +214,8 @@ class Planner:
             waits = self.undecided.get(piece) or self.undecided.get(owner_of(piece))
             if waits:
                 statements = _as_remarks(statements, waits, statements)
+            elif piece == place:
+                statements = [*statements, *owned_by_the_rest(self.places, self.places.expected[place])]
             found.append(Step(rank(kind), difference.object, statements, makes={piece}, kind=kind))
         return found
 
@@ -256,11 +262,9 @@ class Planner:
         owned = any(place == old.place and difference.kind.endswith("_owner") for difference, place in self.found)
         return given_again(self.places, old, new, owner=not owned)
 
-    def _from_namesake(self, kind: str, place: Place) -> list[str]:
-        """What a function had that goes for one of its name with other arguments, or a table that is put aside."""
-        if kind == "table_kind":
-            return self._rights(self.places.actual[place], self.places.expected[place])
-        before = [one for one in self.gone if kind == "function_missing" and one[:3] == place[:3]]
+    def _from_namesake(self, place: Place) -> list[str]:
+        """What a function had that goes for one of its name with other arguments."""
+        before = [one for one in self.gone if place[0] == "function" and one[:3] == place[:3]]
         if len(before) != 1:
             return []
         return self._rights(self.places.actual[before[0]], self.places.expected[place])
@@ -309,10 +313,14 @@ def _once(steps: list[Step]) -> list[Step]:
 
 def _as_remarks(statements: Sequence[str], why: str, runs: Sequence[str]) -> list[str]:
     """``statements`` as remarks headed by ``why``; as they are, if they are remarks already."""
-    if all(text.startswith("--") for text in runs):
+    if _remarks_only(runs):
         return list(statements)
     remarks = (line if line.startswith("--") else f"-- {line}" for text in statements for line in text.splitlines())
     return [f"-- {why}", *remarks]
+
+
+def _remarks_only(statements: Sequence[str]) -> bool:
+    return all(text.startswith("--") for text in statements)
 
 
 def _said(difference: Difference) -> list[str]:

@@ -30,6 +30,20 @@ def given_again(places: Places, old: Entry, new: Entry, *, owner: bool) -> list[
     return found
 
 
+def owned_by_the_rest(places: Places, new: Entry) -> list[str]:
+    """The owner of what is new, where it is not the one who runs the script."""
+    work, kind = places.work, new.place[0]
+    if not work.owner or work.owner == work.actual.catalog.database.user:
+        return []
+    owner = quote_name(work.owner)
+    found = [f"ALTER {target} OWNER TO {owner};" for target in [_target(places, new)] if target]
+    if kind == "relation" and new.row.partition_key:
+        root = ("relation", new.row.schema, new.row.name)
+        of_it = (one for one in work.expected.catalog.partitions if one.of == root)
+        found += [f"ALTER TABLE {work.sides.written(one.schema, one.name)} OWNER TO {owner};" for one in of_it]
+    return found
+
+
 def _target(places: Places, entry: Entry) -> str:
     """What ALTER … OWNER takes; '' for a part of a table."""
     kind, row = entry.place[0], entry.row
@@ -39,7 +53,7 @@ def _target(places: Places, entry: Entry) -> str:
         return function_target(row, *entry.place[1:2])
     if kind == "type":
         return f"{'DOMAIN' if row.kind == 'd' else 'TYPE'} {quote_names(*entry.place[1:])}"
-    return f"STATISTICS {quote_names(*entry.place[1:])}" if kind == "statistics" else ""
+    return f"{kind.upper()} {quote_names(*entry.place[1:])}" if kind in ("statistics", "sequence", "schema") else ""
 
 
 def _grantable(entry: Entry, target: str) -> str:
