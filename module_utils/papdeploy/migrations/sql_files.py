@@ -8,12 +8,17 @@ Comments at the start of a line say what a Python migration says in its head::
     ALTER TABLE users ADD COLUMN api_key text;
     -- migrate: down
     ALTER TABLE users DROP COLUMN api_key;
+    -- migrate: check_before
+    SELECT id FROM users WHERE name IS NULL;
+
+The queries of ``check_before`` and ``check_after`` return the rows that violate what must hold.
 """
 
 from __future__ import annotations
 
 import ast
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -22,18 +27,21 @@ from ..sql import statements
 from .python_files import Content
 
 SUFFIX = ".sql"
-_UP, _DOWN = "up", "down"
+_UP, _DOWN, _CHECKS = "up", "down", ("check_before", "check_after")
 _SETTING = re.compile(r"--[ \t]*(migrate|transactional|requires)[ \t]*:[ \t]*(.*?)[ \t]*$", re.IGNORECASE)
-_MARKED = re.compile(r"^--[ \t]*migrate[ \t]*:[ \t]*(?:up|down)\b", re.IGNORECASE | re.MULTILINE)
+_MARKED = re.compile(
+    r"^--[ \t]*migrate[ \t]*:[ \t]*(?:up|down|check_before|check_after)\b", re.IGNORECASE | re.MULTILINE
+)
 _TRUTH = {"true": True, "false": False}
 
 
 @dataclass
 class SqlFile:
-    """``up`` and ``down`` are statements with the line where each begins; ``remarks`` the comments above the first."""
+    """Statements, and queries of ``checks``, with the line where each begins; ``remarks``: the comments above."""
 
     up: list[tuple[str, int]] = field(default_factory=list)
     down: list[tuple[str, int]] = field(default_factory=list)
+    checks: dict[str, list[tuple[str, int]]] = field(default_factory=lambda: {name: [] for name in _CHECKS})
     transactional: bool = True
     requires: tuple[str, ...] = ()
     remarks: str = ""
@@ -43,6 +51,7 @@ class SqlFile:
         body = [_function("upgrade", self.up)]
         if self.down:
             body.append(_function("downgrade", self.down))
+        body += [_function(name, queries) for name, queries in self.checks.items() if queries]
         return ast.Module(body=[*body], type_ignores=[])
 
     def content(self, where: str) -> Content:
@@ -64,13 +73,13 @@ def parse(text: str, where: str) -> SqlFile:
             hint="Leave out the lines that begin with a backslash, and have pg_dump write data as INSERT (--inserts).",
         )
     file = SqlFile()
-    directions = {_UP: file.up, _DOWN: file.down}
+    directions = {_UP: file.up, _DOWN: file.down, **file.checks}
     into, start = file.up, 0
     for offset, name, value in _settings(text):
         line = text.count("\n", 0, offset) + 1
         if name == "migrate":
             if value.lower() not in directions:
-                raise _unknown(where, line, "-- migrate: up, or -- migrate: down")
+                raise _unknown(where, line, f"-- migrate: and one of {', '.join(directions)}")
             into += _located(text, start, offset)
             into, start = directions[value.lower()], offset
         elif name == "transactional":
@@ -86,7 +95,7 @@ def parse(text: str, where: str) -> SqlFile:
     if not file.up:
         raise Refused(
             f"{where} is named like a migration but has no statement"
-            + (" before its -- migrate: down." if file.down else "."),
+            + (" to go up." if file.down or any(file.checks.values()) else "."),
             hint="Write its SQL, or give the file an undated name.",
         )
     return file
@@ -127,13 +136,16 @@ def _function(name: str, sent: list[tuple[str, int]]) -> ast.stmt:
     function = ast.parse(f"def {name}(db): pass").body[0]
     assert isinstance(function, ast.FunctionDef)
     ast.increment_lineno(function, (sent[0][1] if sent else 1) - 1)
-    function.body = [_execute(text, line) for text, line in sent]
+    say = "db.execute({!r})" if name not in _CHECKS else "rows = db.rows({!r})\nif rows: return rows"
+    function.body = [statement for text, line in sent for statement in _at(line, say.format(text))]
     return function
 
 
-def _execute(text: str, line: int) -> ast.stmt:
-    call = ast.parse(f"db.execute({text!r})").body[0]
-    for node in ast.walk(call):
+def _at(line: int, source: str) -> list[ast.stmt]:
+    """The statements of ``source``, which count as written in ``line``."""
+    function = ast.parse("def f():\n" + textwrap.indent(source, " ")).body[0]
+    assert isinstance(function, ast.FunctionDef)
+    for node in (inner for statement in function.body for inner in ast.walk(statement)):
         if isinstance(node, (ast.expr, ast.stmt)):
             node.lineno = node.end_lineno = line
-    return call
+    return function.body

@@ -228,3 +228,35 @@ def test_the_examples_of_the_page_run(bench: Bench, tmp_path: Path, capsys: pyte
         assert main([*line.partition("#")[0].split()[3:], *place]) == 0
     assert bench.applied() == ["2026_01_31_add_api_key", "2026_02_01_orders", "2026_02_02_email"]
     assert main(["revert", *place, "2026_02_01_orders"]) == 0 and "orders" not in bench.tables()
+
+
+def test_checks_of_a_sql_file(bench: Bench) -> None:
+    source = """-- migrate: up
+ALTER TABLE users ADD COLUMN plan text;
+UPDATE users SET plan = 'free' WHERE id < 30;
+-- migrate: down
+ALTER TABLE users DROP COLUMN plan;
+-- migrate: check_before
+SELECT 1 WHERE false;
+SELECT id, name FROM users WHERE id > {above} ORDER BY id;
+-- migrate: check_after
+SELECT id, password FROM users WHERE plan IS NULL;
+"""
+    refused = {"2026_01_01_plan.sql": source.format(above=28)}
+    (problem,) = run(bench, refused, "plan")["problems"]
+    assert "check_before() does not hold: 2 rows, the first is id=29, name=name 29." in problem["message"]
+    with pytest.raises(PapError, match=r"check_after\(\) does not hold: 1 row, the first is id=30") as caught:
+        run(bench, {"2026_01_01_plan.sql": source.format(above=30)})
+    assert "hunter2" not in str(caught.value.data)
+    assert bench.sql("SELECT count(*) FROM information_schema.columns WHERE column_name = 'plan'") == [(0,)]
+    bench.sql("DELETE FROM users WHERE id = 30")
+    right = {"2026_01_01_plan.sql": source.format(above=30)}
+    assert run(bench, right)["changed"]
+    assert len(bench.revert(right, count=1).reverted) == 1
+
+
+def test_a_check_of_a_sql_file_only_reads(bench: Bench) -> None:
+    source = "SELECT 1;\n-- migrate: check_after\nDELETE FROM users RETURNING id;\n"
+    with pytest.raises(PapError, match=r"read-only"):
+        run(bench, {"2026_01_01_plan.sql": source})
+    assert bench.scalar("SELECT count(*) FROM users") == 30

@@ -262,7 +262,7 @@ def test_the_head_of_a_migration_in_sql() -> None:
     [
         ("", "has no statement"),
         ("-- only this", "has no statement"),
-        ("-- migrate: down\nSELECT 1;", "before its -- migrate: down"),
+        ("-- migrate: down\nSELECT 1;", "no statement to go up"),
         ("SELECT 1;\n-- migrate: donw\nSELECT 2;", "line 2: this comment is not understood"),
         ("-- transactional: no\nSELECT 1;", "line 1: this comment is not understood"),
         ("\\restrict x\nSELECT 1;", r"\\restrict, which only psql understands"),
