@@ -13,7 +13,7 @@ PACKAGE = ROOT / "module_utils" / "papdeploy"
 # By what a call is named, the modules that may make it, and as whom.
 OPENERS = {
     # The administrating role, or an owner's login: Database.environment() pins the settings in the start-up packet.
-    "tool": {"databases/psql.py", "backup/archive.py", "rehearsal/copies.py"},
+    "tool": {"databases/psql.py", "backup/archive.py", "rehearsal/copies.py", "logwatch/look_server.py"},
     # The application's role, in the application's own Python: its migrations, and the description of its catalog.
     "create_engine": {"migrations/run/engine.py"},
     "connect": {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from ..core import http
@@ -19,6 +19,10 @@ from ..releases.parts import Check, Endpoint, Smoke, Tested
 HEALTH_S = 3.0
 POLL_S = 0.05
 STOPPED_S = 10.0  # that an API may go on after the command that stops it has ended
+_SAMPLES, _SAMPLING_S = (
+    20,
+    1.0,
+)  # how often what the watch will ask is asked before the deploy, and for how long at most
 _KEYS = 100  # an object with more, or with longer ones than _KEY characters, holds data by name
 _KEY = 100
 _ANY = "*"
@@ -218,6 +222,9 @@ class Baseline:
     endpoints: Optional[tuple[Endpoint, ...]] = None
     problem: str = ""
     silent: str = ""
+    health: Optional[Endpoint] = None
+    login: Optional[Endpoint] = None
+    token: str = field(default="", repr=False)
 
 
 def baseline(config: SmokeConfig) -> Baseline:
@@ -232,7 +239,34 @@ def baseline(config: SmokeConfig) -> Baseline:
         )
     checks, token = _logged_in(config)
     problem = "; ".join(f"{check.name}: {check.detail}" for check in checks if not check.ok)
-    return Baseline(look_at_endpoints(config, token) if token else None, problem)
+    return Baseline(
+        look_at_endpoints(config, token) if token else None,
+        problem,
+        health=Endpoint(config.health_path, health.status, health.ms),
+        login=Endpoint(config.login_path, checks[0].status, checks[0].ms),
+        token=token,
+    )
+
+
+def timed(config: SmokeConfig, before: Baseline) -> Baseline:
+    """The same with the times of more answers, for the watch to compare with: nobody logs in for that, and no more
+    than a second is spent on it."""
+    asked = [item for item in (before.health, *(before.endpoints or ())) if item and not _rank(item)]
+    times: dict[str, list[float]] = {item.path: [item.ms] for item in asked}
+    limit = time.monotonic() + _SAMPLING_S
+    for item in asked * (_SAMPLES - 1):
+        if time.monotonic() > limit:
+            break
+        sent = "" if item is before.health else before.token
+        answer = request(config, item.path, token=sent, seconds=max(limit - time.monotonic(), POLL_S))
+        if answer.status:
+            times[item.path].append(answer.ms)
+
+    def with_times(item: Endpoint) -> Endpoint:
+        return replace(item, times=tuple(times.get(item.path, ())))
+
+    endpoints = before.endpoints and tuple(map(with_times, before.endpoints))
+    return replace(before, endpoints=endpoints, health=before.health and with_times(before.health))
 
 
 def run(config: SmokeConfig, before: Sequence[Endpoint] | None = None) -> Smoke:
@@ -283,15 +317,19 @@ def _compared(after: Sequence[Endpoint], before: Sequence[Endpoint]) -> list[tup
     found, known = [], {item.path: item for item in before}
     for item in after:
         old = known.get(item.path)
-        lost = missing(old.shape, item.shape) if old and _rank(old) == _rank(item) == 0 else []
-        detail = ""
-        if _rank(item) > (_rank(old) if old else 0):
-            detail = _said(item) + (f", was {_said(old).removeprefix('status ')}" if old else "")
-        elif lost:
-            detail = f"lost {', '.join(lost[:5])}"
+        detail = worse(item, old)
         check = Check(f"GET {item.path}", not detail, item.status, item.ms, detail)
         found.append((check, Tested(item.path, old.status if old else None, item.status, ms=item.ms)))
     return found
+
+
+def worse(item: Endpoint, old: Optional[Endpoint]) -> str:
+    """What is worse in an answer than in the one of before (None: it is to be good), as a part of a sentence; empty if
+    nothing is."""
+    if _rank(item) > (_rank(old) if old else 0):
+        return _said(item) + (f", was {_said(old).removeprefix('status ')}" if old else "")
+    lost = missing(old.shape, item.shape) if old and _rank(old) == _rank(item) == 0 else []
+    return f"lost {', '.join(lost[:5])}" if lost else ""
 
 
 def _rank(item: Endpoint) -> int:

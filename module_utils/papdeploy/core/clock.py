@@ -29,6 +29,11 @@ def from_epoch(at: float) -> str:
     return _text(datetime.fromtimestamp(at, timezone.utc))
 
 
+def later(at: str, seconds: float) -> str:
+    """A journal time so many seconds after ``at`` (before it, if negative)."""
+    return from_epoch(epoch(at) + seconds)
+
+
 def _text(at: datetime) -> str:
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

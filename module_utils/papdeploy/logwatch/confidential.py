@@ -40,24 +40,31 @@ class _Database:
 
 
 @dataclass(frozen=True)
+class _Smoke:
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
 class _Stack:
     """What is needed of the ``stack`` option."""
 
     name: str = ""
     database: _Database = _Database()
+    smoke: _Smoke = _Smoke()
 
 
 @dataclass(frozen=True)
 class Confidential:
     """``secrets`` that stand nowhere on this host, ``places`` where the others do (:mod:`secret_sources`), and
     ``alert``, a webhook. ``database_password``: the one of the inventory; in a container it is found where it
-    stands."""
+    stands. ``smoke_password``: of the user that logs in."""
 
     secrets: tuple[str, ...] = field(default=(), repr=False)
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     alert: Alert = NO_ALERT
     database_password: str = field(default="", repr=False)
     prometheus_token: str = field(default="", repr=False)
+    smoke_password: str = field(default="", repr=False)
 
     @classmethod
     def of(cls, params: Mapping[str, Any], alert: Mapping[str, Any], token: str = "") -> Confidential:
@@ -66,7 +73,8 @@ class Confidential:
         told = recorded(Alert, {**alert, "stack": known.name})  # as every other notification has it
         places = {kind: tuple(names) for kind, names in secret_sources.places_of(params).items()}
         secrets = (*secret_sources.inventory_secrets(params), *filter(None, [token]))
-        return cls(secrets, places, told if told.url else NO_ALERT, known.database.admin_password, token)
+        alarm = told if told.url else NO_ALERT
+        return cls(secrets, places, alarm, known.database.admin_password, token, known.smoke.password)
 
     def redactor(self) -> Redactor:
         """A redactor that knows the secrets as they are now: an API's environment may change with a restart."""

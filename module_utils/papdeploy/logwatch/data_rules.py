@@ -12,13 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Optional
 
-from ..core.clock import seconds_between
 from ..core.errors import PapError
 from ..core.records import read_known
 from ..databases import loss_rules, relation_losses
 from ..databases.psql import Conninfo, Database
 from ..databases.relation_losses import Loss
-from ..releases.journal import Journal, State
 from ..sites.host import HostSite
 from .state import Alarm, Blind, DataSeen, WatchState
 
@@ -28,8 +26,8 @@ _LEDGER_SCHEMA = "pap_deploy"
 
 @dataclass(frozen=True)
 class DatabaseSpec:
-    """The database as plain data, without its password; ``dbname`` is empty if it is not to be compared.
-    ``may_delete``: tables that lose rows in everyday use."""
+    """The database as plain data, without its password. ``may_delete``: tables that lose rows in everyday use;
+    ``compared``: not in development, where an application may reset it."""
 
     dbname: str = ""
     container: str = ""
@@ -39,15 +37,14 @@ class DatabaseSpec:
     port: int = 0
     user: str = ""
     may_delete: tuple[str, ...] = ()
+    compared: bool = True
 
 
 NO_DATABASE = DatabaseSpec()
 
 
 def spec_of(database: Database, may_delete: Sequence[str], environment: str) -> DatabaseSpec:
-    """The database to compare: none for development, where an application may reset it."""
-    if environment == "development":
-        return NO_DATABASE
+    """Where the database is, and whether it is to be compared."""
     info = database.conninfo
     return DatabaseSpec(
         dbname=info.dbname,
@@ -58,10 +55,12 @@ def spec_of(database: Database, may_delete: Sequence[str], environment: str) -> 
         port=info.port,
         user=info.user,
         may_delete=tuple(may_delete),
+        compared=environment != "development",
     )
 
 
-def _database(spec: DatabaseSpec, password: str) -> Database:
+def database_of(spec: DatabaseSpec, password: str) -> Database:
+    """The database that :func:`spec_of` described."""
     if spec.container:
         from ..app.discovery import database_at
         from ..sites.docker.engine import Engine
@@ -89,21 +88,16 @@ class Look:
     error: str = ""
 
 
-def look(folder: Path, state: WatchState, spec: DatabaseSpec, password: str, at: str) -> Optional[Look]:
-    """What the database has lost, if a look is due. None while it is not, while there is no
-    baseline yet, and while a later release is at work: its migrations may take away what they mean to."""
+def look(folder: Path, state: WatchState, spec: DatabaseSpec, password: str) -> Optional[Look]:
+    """What the database has lost. None where it is not compared, and while there is no baseline yet."""
     before = state.data
-    if not spec.dbname or (before and seconds_between(before.at, at) < period_s(state)):
-        return None
     path = folder / "data.json"
-    journal = Journal(folder)
-    later = State(folder.parent.parent).later_than(journal)
-    if not path.is_file() or any(other.ended() is None for other in later):
+    if not spec.compared or not path.is_file():
         return None
     baseline = read_known(relation_losses.Baseline, json.loads(path.read_text(encoding="utf-8")), path.name)
     try:
         found = relation_losses.compare(
-            _database(spec, password), baseline, ignore_schemas=(_LEDGER_SCHEMA,), deletions_only=True
+            database_of(spec, password), baseline, ignore_schemas=(_LEDGER_SCHEMA,), deletions_only=True
         )
     except PapError as error:
         return Look(error=error.message)

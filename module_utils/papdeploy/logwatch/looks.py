@@ -29,21 +29,26 @@ from typing import Optional
 from ..core.durable import append_durably, write_durably
 from ..core.plain_json import parse
 from ..core.records import as_object, read_known
+from ..core.text import age, plural
 
 WINDOW = 20  # looks that a p95 is taken of
+UNREACHABLE = "the database"  # what was not looked at because it cannot be asked
+RECENT = 120  # looks that the rules may need
 _TAIL_BYTES = 256 << 10
 
 
 @dataclass(frozen=True)
 class Asked:
     """One request: ``status`` 0 means that no answer came; ``ms``: what it took; ``p95_ms``: of the last ``WINDOW``
-    looks that were answered; ``problem``: why an answer is broken whatever its status, as a part of a sentence."""
+    looks that were answered; ``problem``: why an answer is broken whatever its status; ``worse``: what is worse in it
+    than in the one of before the deploy. Both are parts of a sentence."""
 
     path: str
     status: int
     ms: float
     p95_ms: Optional[float] = None
     problem: str = ""
+    worse: str = ""
 
     @property
     def answered(self) -> bool:
@@ -73,7 +78,8 @@ class Slot:
 @dataclass(frozen=True)
 class Server:
     """The server of the database. ``connections``: client sessions in all its databases, of ``max_connections``;
-    ``longest_wait_s``: for a lock, ``longest_idle_s``: in an open transaction, of sessions in this database."""
+    ``longest_wait_s``: for a lock, ``longest_idle_s``: in an open transaction, of sessions in this database, and of
+    which (``waiting``, ``idle``)."""
 
     connections: int
     max_connections: int
@@ -151,7 +157,7 @@ def read(folder: Path) -> list[Look]:
         return []
 
 
-def recent(folder: Path, count: int = WINDOW) -> list[Look]:
+def recent(folder: Path, count: int = RECENT) -> list[Look]:
     """The last looks, oldest first, without reading the whole day."""
     try:
         with file_of(folder).open("rb") as file:
@@ -176,3 +182,45 @@ def p95(samples: Sequence[float]) -> Optional[float]:
     """The 95th percentile by nearest rank; None of nothing."""
     ordered = sorted(samples)
     return ordered[math.ceil(0.95 * len(ordered)) - 1] if ordered else None
+
+
+def told(look: Look) -> list[str]:
+    """What a look measured, and what it could not, as lines for a person."""
+    said = [f"{one.path} {one.worse or f'{one.ms:.0f} ms'}" for one in look.asked]
+    if look.server:
+        said.append(f"{look.server.connections} of {look.server.max_connections} connections")
+        for seconds, what in ((look.server.longest_wait_s, "wait for a lock"), (look.server.longest_idle_s, "idle")):
+            said += [f"longest {what} {age(seconds)}"] if seconds else []
+        said += [f"standby {each.name} {age(each.lag_s or 0)} behind" for each in look.server.replicas or ()]
+    measured = [f"last look {_minute(look.at)} UTC: {', '.join(said)}"] if said else []
+    return [*measured, *(each.sentence for each in look.not_looked)]
+
+
+def summary(seen: Sequence[Look]) -> list[str]:
+    """What all looks of a watch measured, as lines for a person."""
+    if not seen:
+        return []
+    lines = [f"{plural(len(seen), 'look')} from {_minute(seen[0].at)} to {_minute(seen[-1].at)} UTC"]
+    for path in dict.fromkeys(one.path for look in seen for one in look.asked):
+        asked = [one for look in seen for one in look.asked if one.path == path]
+        worse = sum(bool(one.worse) for one in asked)
+        said = (
+            f"{worse} of {plural(len(asked), 'answer')} failed"
+            if worse
+            else f"{plural(len(asked), 'answer')}, all good"
+        )
+        slowest = p95([one.ms for one in asked if one.answered])
+        lines.append(f"{path}: {said}" + (f", p95 {slowest:.0f} ms" if slowest is not None else ""))
+    servers = [look.server for look in seen if look.server]
+    if servers:
+        most = max(servers, key=lambda server: server.connections / max(server.max_connections, 1))
+        wait = max(server.longest_wait_s or 0.0 for server in servers)
+        lines.append(
+            f"at most {most.connections} of {most.max_connections} connections, longest wait for a lock {age(wait)}"
+        )
+    missed = sum(bool(look.not_looked) for look in seen)
+    return [*lines, f"{plural(missed, 'look')} not complete"] if missed else lines
+
+
+def _minute(at: str) -> str:
+    return f"{at[:10]} {at[11:16]}"

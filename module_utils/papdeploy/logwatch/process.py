@@ -14,12 +14,12 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
-from ..core.clock import now
+from ..core.clock import now, seconds_between
 from ..core.durable import write_durably
 from ..core.errors import PapError, Refused, StorageFailed, Unavailable
 from ..core.records import as_object, read_known
@@ -28,13 +28,14 @@ from ..core.visible import visible
 from ..notify import webhook
 from ..releases.journal import Journal, State
 from ..remote import archive
-from . import confidential, data_rules, metrics, promql
+from . import confidential, look_api, looking, looks, metrics, promql
 from .classify import Known
 from .confidential import NO_ALERT, NOTHING, Alert, Confidential
 from .data_rules import NO_DATABASE, DatabaseSpec
 from .files import LogSource
+from .look_api import ApiAddress
 from .promql import NO_GATE, Gate
-from .rules import begin, being_watcher, changing, is_watched, load, open_alarms, save, step
+from .rules import begin, being_watcher, changing, grave, is_watched, load, open_alarms, save, step
 from .server_log import UNKNOWN, ServerLog
 from .sources import LogSpec, from_spec
 from .state import Alarm, Ended, Rules, WatchState
@@ -48,8 +49,8 @@ def _private(path: str, flags: int) -> int:
 @dataclass(frozen=True)
 class Config:
     """What :func:`prepare` keeps for the steps: where each log is, by name (``api``, ``database``), the database to
-    compare, how its server logs, where the figures for monitoring go, and what Prometheus is asked. (Until 0.1 the
-    webhook too.)"""
+    compare, how its server logs, where the figures for monitoring go, what Prometheus is asked, and where the API is.
+    (Until 0.1 the webhook too.)"""
 
     sources: dict[str, LogSpec]
     database: DatabaseSpec = NO_DATABASE
@@ -57,6 +58,7 @@ class Config:
     metrics: Target = NOWHERE
     alert: Alert = NO_ALERT
     promql: Gate = NO_GATE
+    api: ApiAddress = look_api.UNKNOWN
 
     def opened(self) -> dict[str, LogSource]:
         return {name: from_spec(spec) for name, spec in self.sources.items()}
@@ -89,9 +91,10 @@ def prepare(
     server: ServerLog = UNKNOWN,
     target: Target = NOWHERE,
     gate: Gate = NO_GATE,
+    api: ApiAddress = look_api.UNKNOWN,
 ) -> WatchState:
     """Take the marks and the baseline, before the new version starts."""
-    config = Config(dict(specs), database, server, target, promql=gate)
+    config = Config(dict(specs), database, server, target, promql=gate, api=api)
     limits = {"hours": hours, "interval_s": interval_s}
     known = Known(server)
     state = begin(
@@ -135,11 +138,11 @@ def first(
     seconds: float,
     poll_s: float = 1.0,
     redactor: Optional[Redactor] = None,
-    password: str = "",
-    token: str = "",
+    known: Confidential = NOTHING,
 ) -> WatchState:
     """The first minute, within the deploy: step until ``seconds`` are over or an alarm is raised; the state then."""
-    sources = configured(folder).opened()
+    config, redactor = configured(folder), redactor or known.redactor()
+    sources = config.opened()
     look(folder, redactor)
     with changing(folder):
         save(folder, replace(_loaded(folder), answered=True))  # the login smoke test has passed
@@ -147,15 +150,15 @@ def first(
     while True:
         left = deadline - time.monotonic()
         time.sleep(max(0.0, min(poll_s, left)))
-        found = _lost(folder, password)
+        found = looking.look(folder, config.api, config.database, _loaded(folder), known, now())
         with changing(folder):
             state = step(_loaded(folder), sources, now(), redactor=redactor, known=_known(folder))
-            state = data_rules.judged(state, found, now()) if found else state
+            state = _judged(folder, state, found, redactor)
             save(folder, state)
-        if open_alarms(state):
+        if grave(open_alarms(state)):
             return state
         if left <= poll_s:  # by now Prometheus knows something of the new version
-            return _asked(folder, token, patience_s=0.0)
+            return _asked(folder, known.prometheus_token, patience_s=0.0)
 
 
 def _asked(folder: Path, token: str, patience_s: float) -> WatchState:
@@ -210,33 +213,39 @@ def install(folder: Path) -> Path:
     return program
 
 
-def run(folder: Path, known: Confidential) -> None:
+def run(
+    folder: Path, known: Confidential, clock: Callable[[], str] = now, sleep: Callable[[float], None] = time.sleep
+) -> None:
     """Step until the watch ends. What was not read when the watcher died is read now: the marks are in the state."""
     with being_watcher(folder):
         while True:
+            began = clock()
             try:
-                if one_step(folder, known).ended is not None:
+                if one_step(folder, known, clock).ended is not None:
                     return
             except (
                 OSError,
                 StorageFailed,
             ) as error:  # a full disk passes; meanwhile the missing heartbeat is the alarm
                 print(f"{now()} {error}", file=sys.stderr, flush=True)
-            time.sleep(_loaded(folder).interval_s)
+            sleep(max(0.0, _loaded(folder).interval_s - seconds_between(began, clock())))
 
 
-def one_step(folder: Path, known: Confidential) -> WatchState:
+def one_step(folder: Path, known: Confidential, clock: Callable[[], str] = now) -> WatchState:
     """One step of the watch on disk: end it if a later release has taken over, else read on; send what is new."""
     config, redactor = configured(folder), known.redactor()
     sources = config.opened()
-    found = _lost(folder, known.database_password)
+    # Without the lock: a person who acknowledges waits for that, and this may take seconds.
+    found = looking.look(folder, config.api, config.database, _loaded(folder), known, clock())
     with changing(folder):
         state = _loaded(folder)
         if state.ended is None:
             why = overtaken(Journal(folder))
-            ended = replace(state, ended=Ended(now(), why))
-            state = ended if why else step(state, sources, now(), redactor=redactor, known=_known(folder))
-            state = data_rules.judged(state, found, now()) if found and not why else state
+            if why:
+                state = replace(state, ended=Ended(clock(), why))
+            else:
+                state = step(state, sources, clock(), redactor=redactor, known=_known(folder))
+                state = _judged(folder, state, found, redactor)
             save(folder, state)
     if state.ended is not None:
         confidential.forget(folder)
@@ -253,12 +262,13 @@ def _publish(folder: Path, redactor: Redactor) -> None:
         print(visible(f"{now()} {problem}"), file=sys.stderr, flush=True)
 
 
-def _lost(folder: Path, password: str) -> Optional[data_rules.Look]:
-    """What the live database has lost, if it is time to look. Without the lock: a person who acknowledges waits for
-    that, and this may take seconds."""
-    state = _loaded(folder)
-    spec = configured(folder).database
-    return data_rules.look(folder, state, spec, password, now()) if state.ended is None else None
+def _judged(folder: Path, state: WatchState, found: Optional[looking.Found], redactor: Redactor) -> WatchState:
+    """The state after a look, which is recorded; a look that was not due changes nothing."""
+    if found is None:
+        return state
+    state, look = looking.judged(folder, state, found, redactor)
+    looks.append(folder, look)
+    return state
 
 
 def end(folder: Path, why: str) -> None:

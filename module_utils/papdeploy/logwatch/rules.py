@@ -11,20 +11,19 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Optional
 
-from ..core.clock import now, seconds_between
+from ..core.clock import later, now, seconds_between
 from ..core.durable import write_durably
 from ..core.errors import PapError, Refused, Unavailable
 from ..core.reasons import stated
 from ..core.redact import Redactor
 from ..core.text import age, plural
 from ..core.visible import json_text
-from . import blindness
+from . import blindness, look_rules
 from .classify import NOTHING_KNOWN, Finding, Known, Scan, merge, scan, totals
 from .files import LogSource
 from .kinds import KINDS
@@ -158,7 +157,8 @@ def _read(
             reading = source.since(state.marks[name])
         except PapError as error:
             return state, whole, error
-        found = scan(reading.text, name, at=at, carry=state.carry[name], redactor=redactor, known=known)
+        final = at >= state.until and not reading.more  # a record that still grew at the end is not waited for
+        found = scan(reading.text, name, at=at, carry=state.carry[name], final=final, redactor=redactor, known=known)
         state = replace(
             state,
             marks={**state.marks, name: reading.mark},
@@ -194,6 +194,16 @@ def _plot(state: WatchState, at: str, name: str, found: Scan) -> tuple[Point, ..
 def open_alarms(state: WatchState) -> list[Alarm]:
     """The unacknowledged alarms."""
     return [alarm for alarm in state.alarms if alarm.acknowledged is None]
+
+
+def grave(alarms: Iterable[Alarm]) -> list[Alarm]:
+    """Those that fail a deploy in its first minute: not what a look found well again, or what no release causes."""
+    return [alarm for alarm in alarms if alarm.over is None and alarm.kind not in look_rules.INFRASTRUCTURE]
+
+
+def reasons(alarms: Iterable[Alarm]) -> list[Alarm]:
+    """Those for which a release is taken back later: a log that cannot be read by then is none."""
+    return [alarm for alarm in grave(alarms) if alarm.kind != "blind"]
 
 
 def acknowledge(state: WatchState, who: str, reason: str, at: str) -> WatchState:
@@ -265,12 +275,6 @@ def _alarm(at: str, finding: Finding, count: int, why: str) -> Alarm:
 
 def _count(state: WatchState, kind: str, source: str) -> int:
     return sum(f.count for f in state.findings if (f.kind, f.source) == (kind, source))
-
-
-def later(at: str, seconds: float) -> str:
-    """A journal time so many seconds after ``at`` (before it, if negative)."""
-    time = datetime.fromisoformat(at.replace("Z", "+00:00")) + timedelta(seconds=seconds)
-    return time.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 # The state on disk.
@@ -362,7 +366,10 @@ def status(folder: Path, at: str = "") -> Status:
     dead = state.ended is None and (gone or silent_s > silence_s(state))
     counts, seen = totals(state.findings), told(state)
     if alarms:
-        name, summary = "alarm", f"ALARM: {alarms[0].why}" + (f" (and {len(alarms) - 1} more)" if alarms[1:] else "")
+        name, summary = (
+            "alarm",
+            f"ALARM: {alarms[0].sentence}" + (f" (and {len(alarms) - 1} more)" if alarms[1:] else ""),
+        )
     elif dead:
         how = "is gone" if gone else "is silent"
         name, summary = (

@@ -14,15 +14,32 @@ from .records import Seen
 
 @dataclass(frozen=True)
 class Rules:
-    """When to raise an alarm. Kinds of ``rules.AT_ONCE`` do so at their first record, if the logs before had none about
-    the same; others when there are at least ``min_count`` and more than ``factor`` times the rate before (per request
-    where requests are logged, else per second), within the last ``window_s`` or since the start."""
+    """When to raise an alarm.
+
+    Of logs: kinds of ``rules.AT_ONCE`` at their first record, if the logs before had none about the same; others when
+    there are at least ``min_count`` and more than ``factor`` times the rate before (per request where requests are
+    logged, else per second), within the last ``window_s`` or since the start. ``restarts`` of a program; ``blind_s``:
+    seconds for which a log, or the database, cannot be read.
+
+    Of looks: ``fails`` looks in a row; ``slow``: of the last twenty looks so many took longer than ``slow_factor``
+    times the p95 before and ``slow_ms`` milliseconds more; ``connections``: the part of max_connections in use;
+    ``wait_s``: seconds for a lock, ``idle_s``: in an open transaction; ``replica_s``: seconds that a standby is behind
+    or away, or a slot without one; ``replica_mb``: of WAL that it is behind."""
 
     min_count: int = 5
     factor: float = 3.0
     window_s: float = 900.0
     restarts: int = 0
     blind_s: float = 180.0
+    fails: int = 2
+    slow: int = 3
+    slow_factor: float = 3.0
+    slow_ms: float = 250.0
+    connections: float = 0.9
+    wait_s: float = 30.0
+    idle_s: float = 300.0
+    replica_s: float = 300.0
+    replica_mb: float = 256.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +51,8 @@ class Acknowledged:
 
 @dataclass(frozen=True)
 class Alarm:
-    """``told``: when the webhook took it; ``not_told``: when and why it did not."""
+    """``told``: when the webhook took it; ``not_told``: when and why it did not. ``over``: since when what a look
+    measures is well again; the alarm stays open until a person acknowledges it."""
 
     at: str
     kind: str
@@ -46,6 +64,11 @@ class Alarm:
     acknowledged: Optional[Acknowledged] = None
     told: Optional[str] = None
     not_told: Optional[str] = None
+    over: Optional[str] = None
+
+    @property
+    def sentence(self) -> str:
+        return self.why + (f" (over since {self.over[11:16]} UTC)" if self.over else "")
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ class Findings:
     differences: Sequence[Difference] = ()
     failing: list[Difference] = field(default_factory=list)
     baseline: Optional[Sequence[Endpoint]] = None
+    health: Optional[Endpoint] = None
+    login: Optional[Endpoint] = None
     lines: list[str] = field(default_factory=list)
 
     def judge(self, found: CheckResult, options: CheckOptions) -> None:

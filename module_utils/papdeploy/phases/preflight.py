@@ -108,6 +108,8 @@ def run(
             lines=lines,
             seconds=round(time.monotonic() - started, 2),
             baseline=None if findings.baseline is None else [asdict(endpoint) for endpoint in findings.baseline],
+            health=findings.health,
+            login=findings.login,
             reversible=findings.reversible,
             models_digest=findings.models_digest,
             live_fingerprint=fingerprint(findings.live),
@@ -326,7 +328,8 @@ def _look_at_login(stack: Stack, found: Findings, options: Options) -> str:
     with smoke_test_logins.noted(stack):
         before = smoke.baseline(stack.smoke)
     _refuse_failing_login(stack, found, before, options)
-    found.baseline = before.endpoints
+    before = smoke.timed(stack.smoke, before)
+    found.baseline, found.health, found.login = before.endpoints, before.health, before.login
     return _baseline_line(before)
 
 

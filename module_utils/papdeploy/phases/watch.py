@@ -12,15 +12,27 @@ from typing import Any, Optional
 from ..app.stack import Stack
 from ..core.clock import now
 from ..core.errors import PapError, Refused
-from ..core.records import plain, read_known
+from ..core.records import plain, read
 from ..core.text import plural
-from ..logwatch import confidential, data_rules, process, promql, rules, server_settings, textfile
+from ..logwatch import (
+    confidential,
+    data_rules,
+    look_rules,
+    looking,
+    looks,
+    process,
+    promql,
+    rules,
+    server_settings,
+    textfile,
+)
 from ..logwatch.classify import totals
 from ..logwatch.confidential import Confidential
 from ..logwatch.kinds import KINDS
+from ..logwatch.look_api import ApiAddress
 from ..logwatch.promql import Gate, gate_of
 from ..logwatch.sources import LogSpec
-from ..logwatch.state import Alarm, Rules
+from ..logwatch.state import Alarm, Rules, WatchState
 from ..releases.journal import Journal, State
 from ..releases.run import Run
 
@@ -87,14 +99,16 @@ def prepare(stack: Stack, release: str, options: Options) -> dict[str, Any]:
             specs,
             hours=options.hours,
             interval_s=options.interval_s,
-            rules=read_known(Rules, dict(options.rules), "watch_rules"),
+            rules=read(Rules, dict(options.rules), "watch_rules"),
             timer=options.timer,
             redactor=stack.redactor,
             database=data_rules.spec_of(stack.database, stack.may_delete, stack.environment),
             server=server_settings.ask(stack.database),
             target=textfile.Target(stack.metrics_folder, stack.name, stack.environment),
             gate=gate,
+            api=ApiAddress.of(stack),
         )
+        looking.keep_before(journal.folder, stack.database, now())
         if before:
             promql.save(journal.folder, promql.Figures(before, before))
     lines = [f"before the deploy: {figure.sentence}" for figure in before if figure.problem or figure.outside]
@@ -125,14 +139,17 @@ def first(stack: Stack, release: str, options: Options) -> dict[str, Any]:
                 journal.folder,
                 seconds=options.first_s,
                 redactor=stack.redactor,
-                password=stack.database.conninfo.password,
-                token=options.prometheus_token,
+                known=Confidential(
+                    database_password=stack.database.conninfo.password,
+                    prometheus_token=options.prometheus_token,
+                    smoke_password=stack.smoke.password,
+                ),
             )
             counts = totals(state.findings)
             line = f"{options.first_s:g} s: {rules.told(state)}"
             lines = [line, *(each.sentence for each in state.unseen), *promql.load(journal.folder).lines]
             done.update(findings=counts, records=state.records, requests=state.requests, lines=lines)
-            alarms = rules.open_alarms(state)
+            alarms = rules.grave(rules.open_alarms(state))
             if alarms:
                 process.end(journal.folder, "the deploy failed")
                 raise _alarm(stack, alarms)
@@ -214,17 +231,26 @@ def status(state: State, release: str) -> dict[str, Any]:
         lines += [f"  {each.sentence}" for each in found.watch.unseen]
         lines += [f"  {line}" for line in promql.load(journal.folder).lines]
         lines += [f"  {gap.what}" for gap in found.watch.gaps[-2:]]
+        lines += [f"  {line}" for line in _looked(journal, found.watch)]
     lines += filter(None, [state.lock.at_work()])
     return {
         "release": journal.release,
         "ok": found.ok,
-        # Not being able to read a log is no reason to take a release back.
-        "alarm": any(alarm.kind != "blind" for alarm in found.alarms),
+        "alarm": bool(rules.reasons(found.alarms)),
         "dead": found.dead,
         "blind": bool(found.watch and (found.watch.unseen or found.watch.blind)),
         "watch": found.as_json(),
         "pap": _pap(lines, "" if found.ok else "failed"),
     }
+
+
+def _looked(journal: Journal, watch: WatchState) -> list[str]:
+    """What the last look measured, or all of a watch that has ended, and what of the replication was dead before the
+    deploy already."""
+    before = look_rules.dead_before(looks.before(journal.folder))
+    if watch.ended:
+        return [*looks.summary(looks.read(journal.folder)), *before]
+    return [*(line for look in looks.recent(journal.folder, 1) for line in looks.told(look)), *before]
 
 
 def acknowledge(state: State, release: str, who: Run, reason: str) -> dict[str, Any]:

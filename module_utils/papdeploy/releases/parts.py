@@ -22,13 +22,14 @@ class Who:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What an endpoint answered before the deploy."""
+    """What an endpoint answered before the deploy; ``times``: milliseconds of this answer and of more."""
 
     path: str = ""
     status: int = 0
     ms: float = 0.0
     shape: Any = None
     problem: str = ""
+    times: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,8 @@ class Preflight(Entry):
     """``baseline`` is None where the smoke user could not log in, ``content`` in the journal of an earlier version."""
 
     baseline: Optional[tuple[Endpoint, ...]] = None
+    health: Optional[Endpoint] = None
+    login: Optional[Endpoint] = None
     reversible: Optional[bool] = None
     models_digest: str = ""
     live_fingerprint: str = ""

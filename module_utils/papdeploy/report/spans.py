@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Optional
 
-from ..core.clock import seconds_between
-from ..logwatch import rules
+from ..core.clock import later, seconds_between
 from ..releases.records import Entry
 from . import format
 from .records import Bar, Span
@@ -23,7 +22,7 @@ def origin_of(entries: Entries) -> Optional[str]:
     times = [entry.at for entry in entries]
     opened = first(entries, "preflight", "done")
     if opened and opened.seconds:
-        times.append(rules.later(opened.at, -opened.seconds))
+        times.append(later(opened.at, -opened.seconds))
     return min(times) if times else None
 
 

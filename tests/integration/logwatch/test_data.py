@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import pytest
 from papdeploy.core.durable import private_folder, write_durably
 from papdeploy.core.records import as_object
 from papdeploy.databases import relation_losses, write_snapshot
-from papdeploy.logwatch import data_rules, process, rules
+from papdeploy.logwatch import data_rules, looks, process, rules
 from papdeploy.logwatch.confidential import Confidential
 from papdeploy.logwatch.sources import LogSpec
 from papdeploy.logwatch.state import Rules, WatchState
@@ -99,7 +98,7 @@ def test_ordinary_deletes_are_no_alarm_but_a_bulk_loss_is(watched: Watched) -> N
     assert status.state == "alarm" and not status.ok and status.alarms[0].kind == data_rules.KIND
 
 
-def looks(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+def compared(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """How many times the database was compared."""
     calls: list[Any] = []
     compare = relation_losses.compare
@@ -110,7 +109,7 @@ def looks(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int
 def test_it_looks_once_a_minute_and_not_while_a_later_release_is_at_work(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    count = looks(watched, monkeypatch)
+    count = compared(watched, monkeypatch)
     monkeypatch.setattr(data_rules, "period_s", lambda _: 3600.0)
     watched.step()
     watched.step()
@@ -129,11 +128,11 @@ def test_a_database_that_does_not_answer_is_said_and_its_password_is_on_no_disk(
     assert watched.name in config.read_text() and watched.server.password not in config.read_text()
     watched.server.sql(f'ALTER DATABASE "{watched.name}" RENAME TO "{watched.name}_away"')
     assert watched.step() == []
-    state = watched.load()
-    assert watched.name in state.blind["data"].message
-    blind = replace(state.blind["data"], since="2020-01-01T00:00:00.000Z")
-    rules.save(watched.journal.folder, replace(state, blind={**state.blind, "data": blind}))
-    assert any("the live database cannot be compared since 2020" in why for why in watched.step())
+    (told,) = watched.step()
+    assert told == f'the database cannot be asked: database "{watched.name}" does not exist; 2 looks in a row'
+    assert looks.read(watched.journal.folder)[-1].lost is None
     watched.server.sql(f'ALTER DATABASE "{watched.name}_away" RENAME TO "{watched.name}"')
-    watched.step()
-    assert "data" not in watched.load().blind
+    assert watched.step() == [] and looks.read(watched.journal.folder)[-1].lost == 0
+    (alarm,) = watched.load().alarms
+    assert alarm.over and "(over since" in rules.status(watched.journal.folder).summary
+    assert rules.reasons([alarm]) == []

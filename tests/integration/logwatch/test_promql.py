@@ -197,7 +197,7 @@ def test_from_before_the_deploy_to_the_alarm(server: Hostile, tmp_path: Path) ->
     answers(server, vector("0.1"), vector("0.2"), vector(), vector("0.75"))
     journal = watched(tmp_path, Gate(server.url, (ERRORS,)))
     known = Confidential(prometheus_token=TOKEN)
-    assert process.first(journal.folder, seconds=0.2, poll_s=0.1, token=TOKEN).alarms == ()
+    assert process.first(journal.folder, seconds=0.2, poll_s=0.1, known=known).alarms == ()
     assert promql.load(journal.folder).lines == ["sum(errors) = 0.2, at most 0.5; before: 0.1"]
     assert process.one_step(journal.folder, known).alarms == ()
     assert "gives no series; it should be at most 0.5; before: 0.1" in promql.load(journal.folder).lines[0]
