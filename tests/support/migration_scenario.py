@@ -66,8 +66,8 @@ def main(url: str, has_connection: bool) -> dict[str, object]:
     use_check = check if has_connection else None
     answers: dict[str, object] = {}
     result = apply.apply(url, loaded, check=use_check, options=options)
-    answers["applied"] = [entry["identity"] for entry in result.applied]
-    answers["statements"] = {e["identity"]: e["statement_count"] for e in result.applied}
+    answers["applied"] = [ran.identity for ran in result.applied]
+    answers["statements"] = {ran.identity: ran.statement_count for ran in result.applied}
     answers["check"] = result.check
     answers["again"] = apply.apply(url, loaded, options=options).changed
     for name, code in BAD.items():
@@ -86,7 +86,7 @@ def main(url: str, has_connection: bool) -> dict[str, object]:
             apply.apply(url, files.load_sources({**good, "2025_02_01_c.py": CONNECTION}), options=options)
         except PapError as error:
             answers["no dialect"] = error.message
-    answers["reverted"] = [e["identity"] for e in revert.revert(url, loaded, count=9, options=options).reverted]
+    answers["reverted"] = [ran.identity for ran in revert.revert(url, loaded, count=9, options=options).reverted]
     return answers
 
 

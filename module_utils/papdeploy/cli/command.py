@@ -196,7 +196,8 @@ def _checked(arguments: argparse.Namespace, request: dict[str, Any]) -> dict[str
         from ..migrations.handlers import url_of
 
         configuration = configured(arguments.models)
-        request["expected"] = expected_catalog(configuration, url_of(request), arguments.scratch_url).as_json()
+        url = url_of(arguments.database_url)
+        request["expected"] = expected_catalog(configuration, url, arguments.scratch_url).as_json()
         request["schema_options"] = check_options(configuration)
     return request
 

@@ -119,6 +119,9 @@ def _reader(hint: Any, mode: str) -> Reader:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Union:
         return _one_of(arguments, mode)
+    if origin is list:
+        read_list = _list(arguments[0], mode)
+        return lambda value: list(read_list(value))
     if origin is tuple:
         return _list(arguments[0], mode) if arguments[-1] is Ellipsis else _row(arguments, mode)
     if origin is not None and issubclass(origin, Mapping):

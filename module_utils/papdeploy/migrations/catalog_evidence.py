@@ -31,9 +31,6 @@ class Finding:
     lacking: list[str] = field(default_factory=list)
     note: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
-        return dict(self.__dict__)
-
 
 _QUERIES = {
     "table": "SELECT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass(%s) AND relkind IN ('r', 'p', 'f'))"

@@ -10,171 +10,209 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
+from ..core.calls import Call, Emit, telling
 from ..core.errors import Refused
+from ..core.records import whole
 from . import files, planning
 from . import invariants as invariant_files
 from .options import RunOptions
+from .run.advisory_lock import as_json
 from .run.apply import apply as apply_pending
 from .run.apply import opened, who_am_i
 
 if TYPE_CHECKING:
     from .run.execute import Check
-
-Request = Mapping[str, Any]
-Emit = Callable[[dict[str, Any]], None]
+    from .run.session import Session
 
 
-_IDENTITIES = ("expect_database", "forbid_database")
+@dataclass(frozen=True)
+class Request:
+    """``sources`` are texts by file name; ``expected`` is a schema catalog, ``scratch`` the URL of a copy. The other
+    names are said at the calls that read them."""
+
+    sources: Optional[dict[str, str]] = None
+    folders: Optional[tuple[str, ...]] = None
+    url: Optional[str] = None
+    expect_database: Optional[Mapping[str, Any]] = None
+    forbid_database: Optional[Mapping[str, Any]] = None
+    release: Optional[str] = None
+    who: Optional[str] = None
+    options: Optional[Mapping[str, Any]] = None
+    dry_run: Optional[bool] = None
+    expected: Optional[Mapping[str, Any]] = None
+    schema_options: Optional[Mapping[str, Any]] = None
+    scratch: Optional[str] = None
+    identities: Optional[tuple[str, ...]] = None
+    count: Optional[int] = None
+    since_release: Optional[str] = None
+    reason: Optional[str] = None
+
+    @property
+    def paths(self) -> list[Path]:
+        return [Path(folder) for folder in self.folders or ["migrations"]]
+
+    @property
+    def run_options(self) -> RunOptions:
+        databases = {"expect_database": self.expect_database, "forbid_database": self.forbid_database}
+        return RunOptions.from_dict({**(self.options or {}), **databases})
+
+    def migrations(self) -> list[files.MigrationFile]:
+        """The migrations, ordered and validated."""
+        return files.load_folders(self.paths) if self.sources is None else files.load_sources(self.sources)
+
+    def invariants(self) -> list[invariant_files.Invariant]:
+        """The queries that must return no row after every deploy."""
+        if self.sources is None:
+            return invariant_files.load_folders(self.paths)
+        return invariant_files.load_sources(self.sources)
+
+    def check(self) -> Optional[Check]:
+        """The schema check against ``expected``, if the request brings one."""
+        if not self.expected:
+            return None
+        from ..schema import Catalog, CheckOptions, check
+
+        options = CheckOptions.from_dict(self.schema_options)
+        catalog = Catalog.from_json(self.expected)
+        return lambda connection: check(connection, catalog, options)
 
 
-def url_of(request: Request) -> str:
-    """The database URL of the request or of the environment. Raises Refused if there is none."""
-    url = request.get("url") or os.environ.get("DATABASE_URL")
+@dataclass(frozen=True)
+class _Server:
+    """What answered, and who holds the lock."""
+
+    version: int
+    in_recovery: bool
+    database: str
+    user: str
+    lock_holder: object
+
+
+def url_of(url: Optional[str]) -> str:
+    """The database URL of a request, or of the environment. Raises Refused if there is none."""
+    url = url or os.environ.get("DATABASE_URL")
     if not url:
         raise Refused(
             "No database URL: DATABASE_URL is not set here.",
             hint="Set DATABASE_URL in the environment of the API, or give the URL.",
         )
-    return str(url)
+    return url
 
 
-def files_of(request: Request) -> list[files.MigrationFile]:
-    """The migrations of the request, ordered and validated."""
-    if request.get("sources") is not None:
-        return files.load_sources(request["sources"])
-    return files.load_folders([Path(folder) for folder in request.get("folders") or ["migrations"]])
+def _call(work: Callable[[Request, Emit], object]) -> Call:
+    return telling(Request, work)
 
 
-def invariants_of(request: Request) -> list[invariant_files.Invariant]:
-    """The queries that must return no row after every deploy."""
-    if request.get("sources") is not None:
-        return invariant_files.load_sources(request["sources"])
-    return invariant_files.load_folders([Path(folder) for folder in request.get("folders") or ["migrations"]])
-
-
-def check_of(request: Request) -> Optional[Check]:
-    """The schema check against ``expected`` (a schema catalog), if the request brings one."""
-    expected = request.get("expected")
-    if not expected:
-        return None
-    from ..schema import Catalog, CheckOptions, check
-
-    options = CheckOptions.from_dict(request.get("schema_options"))
-    catalog = Catalog.from_json(expected)
-    return lambda connection: check(connection, catalog, options)
-
-
-def _common(request: Request, emit: Emit) -> dict[str, Any]:
+def _common(request: Request, emit: Emit) -> Any:
     return {
-        "release": str(request.get("release") or "cli"),
-        "who": str(request.get("who") or who_am_i()),
-        "options": RunOptions.from_dict(
-            {**(request.get("options") or {}), **{name: request.get(name) for name in _IDENTITIES}}
-        ),
+        "release": request.release or "cli",
+        "who": request.who or who_am_i(),
+        "options": request.run_options,
         "emit": emit,
-        "dry_run": bool(request.get("dry_run")),
+        "dry_run": bool(request.dry_run),
     }
 
 
-def _state(request: Request, emit: Emit, what: Callable[..., Any]) -> dict[str, Any]:
-    migrations = files_of(request)
-    common = _common(request, emit)
-    common.pop("dry_run")
-    with opened(url_of(request), **common) as session:
+def _state(request: Request, emit: Emit, what: Callable[[Session, list[files.MigrationFile], RunOptions], Any]) -> Any:
+    migrations, options = request.migrations(), request.run_options
+    release, who = request.release or "cli", request.who or who_am_i()
+    with opened(url_of(request.url), release=release, who=who, options=options, emit=emit) as session:
         session.query("SET default_transaction_read_only = on")
-        found = what(session, migrations, common["options"])
-        answer: dict[str, Any] = found.as_dict()
-        answer["server"] = {
-            "version": session.facts.version,
-            "in_recovery": session.facts.in_recovery,
-            "database": session.facts.database,
-            "user": session.facts.user,
-            "lock_holder": session.lock_holder(),
-        }
-    if isinstance(found, planning.Plan):
-        answer["problems"] += [problem.as_dict() for problem in planning.import_problems(found.pending)]
-        answer["text"] = found.as_text()
-    return answer
+        found = what(session, migrations, options)
+        facts = session.facts
+        holder = as_json(session.lock_holder())
+        server = whole(_Server(facts.version, facts.in_recovery, facts.database, facts.user, holder))
+    answer = {**found.as_json(), "server": server}
+    if not isinstance(found, planning.Plan):
+        return answer
+    problems = [*found.problems, *planning.import_problems(found.pending)]
+    return {**answer, "problems": whole(problems), "text": found.as_text()}
 
 
-def status(request: Request, emit: Emit) -> dict[str, Any]:
+@_call
+def status(request: Request, emit: Emit) -> Any:
     """Applied, pending, problems, interrupted, failures; ``server`` says what answered and who holds the lock. With
     ``expected``, what the schema check of a later call needs is imported now, and not while users wait."""
 
-    def look(session: Any, migrations: Any, options: RunOptions) -> Any:
-        if request.get("expected"):
+    def look(session: Session, migrations: list[files.MigrationFile], options: RunOptions) -> Any:
+        if request.expected:
             session.release_sqlalchemy(session.sqlalchemy())
         return planning.status(session.raw, migrations, options)
 
     return _state(request, emit, look)
 
 
-def plan(request: Request, emit: Emit) -> dict[str, Any]:
+@_call
+def plan(request: Request, emit: Emit) -> Any:
     """The status, the SQL of what is pending (``sql``, ``text``), problems of loading, and what does not hold that a
     migration wants to. ``scratch``: URL of a copy."""
     from .run import live_checks, plan_on_copy
 
-    def look(session: Any, migrations: Any, options: RunOptions) -> Any:
-        found = plan_on_copy.plan(session.raw, migrations, scratch=request.get("scratch"), options=options)
-        return live_checks.added(found, url_of(request), invariants_of(request), options)
+    def look(session: Session, migrations: list[files.MigrationFile], options: RunOptions) -> Any:
+        found = plan_on_copy.plan(session.raw, migrations, scratch=request.scratch, options=options)
+        return live_checks.added(found, url_of(request.url), request.invariants(), options)
 
     return _state(request, emit, look)
 
 
-def apply(request: Request, emit: Emit) -> dict[str, Any]:
+@_call
+def apply(request: Request, emit: Emit) -> Any:
     """Apply what is pending. ``expected`` and ``schema_options`` make the schema check part of the transaction. With
     ``options.stop_at_scripts`` it is a plan, on a scratch copy (:mod:`.run.planned`)."""
-    common = _common(request, emit)
-    if common["options"].stop_at_scripts:
+    url, migrations, common = url_of(request.url), request.migrations(), _common(request, emit)
+    if request.run_options.stop_at_scripts:
         from .run import planned
 
         del common["emit"]  # the process of the plan has no way to tell
-        return planned.apply(url_of(request), files_of(request), **common).as_dict()
-    invariants, check = invariants_of(request), check_of(request)
-    return apply_pending(url_of(request), files_of(request), check=check, invariants=invariants, **common).as_dict()
+        return planned.apply(url, migrations, **common).as_json()
+    return apply_pending(url, migrations, check=request.check(), invariants=request.invariants(), **common).as_json()
 
 
-def revert(request: Request, emit: Emit) -> dict[str, Any]:
+@_call
+def revert(request: Request, emit: Emit) -> Any:
     """Run downgrades: ``identities``, ``count`` or ``since_release`` says which; ``expected`` as for apply."""
     from .run import revert
 
     return revert.revert(
-        url_of(request),
-        files_of(request),
-        identities=request.get("identities") or (),
-        count=int(request.get("count") or 0),
-        since_release=str(request.get("since_release") or ""),
-        check=check_of(request),
+        url_of(request.url),
+        request.migrations(),
+        identities=request.identities or (),
+        count=request.count or 0,
+        since_release=request.since_release or "",
+        check=request.check(),
         **_common(request, emit),
-    ).as_dict()
+    ).as_json()
 
 
-def baseline(request: Request, emit: Emit) -> dict[str, Any]:
+@_call
+def baseline(request: Request, emit: Emit) -> Any:
     """Mark as applied what the catalog shows; ``identities`` limits it, ``options.assume_applied`` vouches."""
     from .run import baseline
 
     return baseline.baseline(
-        url_of(request), files_of(request), identities=request.get("identities") or (), **_common(request, emit)
-    ).as_dict()
+        url_of(request.url), request.migrations(), identities=request.identities or (), **_common(request, emit)
+    ).as_json()
 
 
-def repair(request: Request, emit: Emit) -> dict[str, Any]:
+@_call
+def repair(request: Request, emit: Emit) -> Any:
     """Accept edited and removed files; ``reason`` is recorded."""
     from .run import baseline
 
     return baseline.repair(
-        url_of(request),
-        files_of(request),
-        identities=request.get("identities") or (),
-        reason=str(request.get("reason") or ""),
+        url_of(request.url),
+        request.migrations(),
+        identities=request.identities or (),
+        reason=request.reason or "",
         **_common(request, emit),
-    ).as_dict()
+    ).as_json()
 
 
-CALLS: dict[str, Callable[[dict[str, Any], Emit], dict[str, Any]]] = {
+CALLS: dict[str, Call] = {
     "migrations.status": status,
     "migrations.plan": plan,
     "migrations.apply": apply,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Callable, Optional
 
 from ..core.errors import Refused, Unavailable
 from ..core.plain_json import parse
+from ..core.records import plain
 from .run.drivers import sqlstate
 
 SCHEMA = "pap_deploy"
@@ -119,8 +120,18 @@ class Entry:
     run: str
     details: Mapping[str, Any] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
-        return {**self.__dict__, "details": dict(self.details)}
+
+@dataclass(frozen=True)
+class NewEntry:
+    """A row to be written. ``at`` None: now, by the server's clock."""
+
+    event: str
+    identity: str
+    checksum: str = ""
+    at: Optional[str] = None
+    seconds: float = 0.0
+    statements: Sequence[object] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -210,6 +221,8 @@ def _entry(row: Sequence[Any]) -> Entry:
     return replace(entry, identity=unicodedata.normalize("NFC", entry.identity))
 
 
-def rows_as_json(rows: Iterable[Mapping[str, Any]]) -> str:
+def rows_as_json(entries: Iterable[NewEntry], **of_the_run: str) -> str:
     """The parameter of :data:`INSERT`: any number of ledger rows in one statement."""
-    return json.dumps(list(rows), default=str)
+    names = [item.name for item in fields(NewEntry)]
+    rows = [{**{name: plain(getattr(entry, name)) for name in names}, **of_the_run} for entry in entries]
+    return json.dumps(rows, default=str)

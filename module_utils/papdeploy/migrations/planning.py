@@ -9,10 +9,12 @@ from typing import Any, Optional
 
 from ..core import alone
 from ..core.errors import Refused
+from ..core.records import read, whole
 from . import ledger
 from .files import SCRIPT, MigrationFile, with_requirements
 from .ledger import Entry, Ledger
 from .options import RunOptions
+from .static_sql import PlannedSql
 
 _LOAD_S = 100.0
 
@@ -26,9 +28,6 @@ class Problem:
     message: str
     hint: str
 
-    def as_dict(self) -> dict[str, Any]:
-        return dict(self.__dict__)
-
 
 @dataclass(frozen=True)
 class State:
@@ -41,11 +40,11 @@ class State:
     failures: dict[str, Entry]
     ledger_exists: bool
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_json(self) -> Any:
         return {
-            "applied": [entry.as_dict() for entry in self.applied.values()],
+            "applied": whole(list(self.applied.values())),
             "pending": [migration.as_dict() for migration in self.pending],
-            "problems": [problem.as_dict() for problem in self.problems],
+            "problems": whole(self.problems),
             "interrupted": sorted(self.interrupted),
             "failures": {name: {"at": e.at, **e.details} for name, e in self.failures.items()},
             "ledger_exists": self.ledger_exists,
@@ -56,13 +55,12 @@ class State:
 class Plan:
     """A state together with the SQL of what is pending.
 
-    ``sql`` maps each pending identity to ``{"statements": [...], "exact": bool, "why": str}``; ``exact`` is false where
-    the SQL was read from the source and depends on what the migration finds when it runs. ``notes`` say what does not
-    stop a run and is better known before it.
+    In ``sql``, by pending identity, ``exact`` is false where the SQL was read from the source and depends on what the
+    migration finds when it runs. ``notes`` say what does not stop a run and is better known before it.
     """
 
     state: State
-    sql: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sql: dict[str, PlannedSql] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -79,23 +77,23 @@ class Plan:
 
     @property
     def exact(self) -> bool:
-        return all(item["exact"] for item in self.sql.values())
+        return all(item.exact for item in self.sql.values())
 
-    def as_dict(self) -> dict[str, Any]:
-        return {**self.state.as_dict(), "sql": self.sql, "exact": self.exact, "notes": list(self.notes)}
+    def as_json(self) -> Any:
+        return {**self.state.as_json(), "sql": whole(self.sql), "exact": self.exact, "notes": list(self.notes)}
 
     def as_text(self) -> str:
         """The plan as an SQL script with comments: what check mode and diff print."""
         lines: list[str] = []
         for migration in self.pending:
-            item = self.sql.get(migration.identity, {"statements": [], "exact": False, "why": "not read"})
+            item = self.sql.get(migration.identity, PlannedSql((), exact=False, why="not read"))
             kind = "legacy script, own process" if migration.flavour == SCRIPT else (
                 "in the transaction" if migration.transactional else "outside a transaction"
             )  # fmt: skip
             lines.append(f"-- {migration.identity} ({kind}): {migration.description}")
-            if not item["exact"]:
-                lines.append(f"-- a guess: {item['why']}")
-            lines.extend(_terminated(statement) for statement in item["statements"])
+            if not item.exact:
+                lines.append(f"-- a guess: {item.why}")
+            lines.extend(_terminated(statement) for statement in item.statements)
             lines.append("")
         lines.extend(f"-- note: {note}" for note in self.notes)
         lines.extend(f"-- refused: {problem.message} {problem.hint}" for problem in self.problems)
@@ -176,8 +174,13 @@ def refuse_if(problems: Sequence[Problem]) -> None:
         raise Refused(
             problems[0].message + more,
             hint=problems[0].hint,
-            problems=[problem.as_dict() for problem in problems],
+            problems=whole(problems),
         )
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    problems: tuple[Problem, ...]
 
 
 def import_problems(migrations: Sequence[MigrationFile]) -> list[Problem]:
@@ -189,10 +192,10 @@ def import_problems(migrations: Sequence[MigrationFile]) -> list[Problem]:
     if not migrations:
         return []
     try:
-        found = alone.run(lambda: {"problems": [each.as_dict() for each in _load_problems(migrations)]}, _LOAD_S)
+        found = alone.run(lambda: {"problems": whole(_load_problems(migrations))}, _LOAD_S)
     except alone.CannotConfine:
         return _load_problems(migrations)
-    return [Problem(**each) for each in found["problems"]]
+    return list(read(_Loaded, found).problems)
 
 
 def _load_problems(migrations: Sequence[MigrationFile]) -> list[Problem]:

@@ -7,8 +7,8 @@ copy is in force for the live database too.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Optional
+from dataclasses import dataclass
+from typing import Optional
 
 from ..sql import statements
 from ..sql.statements import Statement
@@ -66,12 +66,22 @@ def names_database(statement: Statement, name: str) -> bool:
     return "DATABASE" in statement.words and any(word in (name.upper(), f'"{name}"') for word in statement.words)
 
 
-def said(left_out: Mapping[str, Any]) -> str:
-    """What was left out on a copy, as :attr:`Session.left_out` has it, in one sentence."""
-    fenced = " (behind the fence it fails, for there the database has another name)" if left_out["by_name"] else ""
+@dataclass(frozen=True)
+class LeftOut:
+    """A statement that acts on the whole server, and was not run on a copy. ``by_name``: it names the database."""
+
+    identity: str
+    direction: str
+    statement: str
+    by_name: bool
+
+
+def said(left_out: LeftOut) -> str:
+    """What was left out on a copy, in one sentence."""
+    fenced = " (behind the fence it fails, for there the database has another name)" if left_out.by_name else ""
     return (
-        f"not run here, because it acts on the whole server: {left_out['statement']} of {left_out['identity']};"
-        f" the {'deploy' if left_out['direction'] == 'upgrade' else 'rollback'} runs it on the live database{fenced}"
+        f"not run here, because it acts on the whole server: {left_out.statement} of {left_out.identity};"
+        f" the {'deploy' if left_out.direction == 'upgrade' else 'rollback'} runs it on the live database{fenced}"
     )
 
 

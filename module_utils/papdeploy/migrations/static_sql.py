@@ -33,6 +33,15 @@ class Located:
     line: int
 
 
+@dataclass(frozen=True)
+class PlannedSql:
+    """The SQL of a pending migration: ``exact``, or a guess for the reason ``why``."""
+
+    statements: tuple[str, ...]
+    exact: bool
+    why: str = ""
+
+
 @dataclass
 class StaticSql:
     """``statements`` in source order, ``lines`` where each is sent (1 is the first line of the file).
@@ -52,8 +61,8 @@ class StaticSql:
     def exact(self) -> bool:
         return not self.reasons
 
-    def as_dict(self) -> dict[str, Any]:
-        return {"statements": self.statements, "exact": self.exact, "why": "; ".join(dict.fromkeys(self.reasons))}
+    def planned(self) -> PlannedSql:
+        return PlannedSql(tuple(self.statements), self.exact, "; ".join(dict.fromkeys(self.reasons)))
 
 
 class _Unknown(Exception):

@@ -108,7 +108,7 @@ def _left_lines(found: Findings, done: _Ran) -> list[str]:
 
 
 def _left_out_lines(left_out: Sequence[LeftOut]) -> list[str]:
-    return [visible(server_wide.said(whole(item))) for item in left_out]
+    return [visible(server_wide.said(server_wide.LeftOut(**whole(item)))) for item in left_out]
 
 
 def _sql(statement: Statement) -> list[str]:

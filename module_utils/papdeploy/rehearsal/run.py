@@ -295,7 +295,10 @@ def _verdict(
         deadline_factor=options.deadline_factor,
         left_out=tuple(work.left_out),
         outward=tuple(work.outward),
-        cannot_tell=(*verdict.cannot_tell(copy.data), *(server_wide.said(whole(item)) for item in work.left_out)),
+        cannot_tell=(
+            *verdict.cannot_tell(copy.data),
+            *(server_wide.said(server_wide.LeftOut(**whole(item))) for item in work.left_out),
+        ),
     )
     return _timed(work, copy, found, back)
 

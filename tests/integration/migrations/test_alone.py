@@ -34,7 +34,7 @@ def valid(bench: Bench, index: str = "ix") -> bool | None:
 
 def test_the_batch_is_split_and_order_kept(bench: Bench) -> None:
     result = bench.apply({**BASE, "2025_01_03_ix.py": INDEX, "2025_01_04_x.py": ADD_X})
-    assert [t["identities"] for t in result.transactions] == [
+    assert [t.identities for t in result.transactions] == [
         ["2025_01_01_a", "2025_01_02_fill"], ["2025_01_03_ix"], ["2025_01_04_x"],
     ]  # fmt: skip
     assert bench.ledger() == [

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from papdeploy.core.errors import PapError, Refused, Unavailable
+from papdeploy.core.records import plain
 from papdeploy.migrations import files, planning
 from papdeploy.migrations.ledger import Ledger
 from papdeploy.migrations.run import apply, baseline, plan_on_copy
+from papdeploy.migrations.run.records import Lock
 from support.migration_runner import ADD_X, CREATE_A, FILL_A, Bench, Verdict, migration
 from support.postgres_servers import Server
 
@@ -23,11 +25,11 @@ def bench(server: Server, database: str) -> Bench:
 
 def test_all_pending_in_one_transaction_then_nothing(bench: Bench) -> None:
     result = bench.apply(THREE)
-    assert [entry["identity"] for entry in result.applied] == ["2025_01_01_a", "2025_01_02_fill", "2025_01_03_x"]
+    assert [ran.identity for ran in result.applied] == ["2025_01_01_a", "2025_01_02_fill", "2025_01_03_x"]
     assert len(result.transactions) == 1 and result.changed
-    assert result.applied[1]["statements"] == [
+    assert plain(result.applied[1].statements) == [
         {"sql": "INSERT INTO a SELECT g, g FROM generate_series(1, 100) AS g", "rows": 100,
-         "ms": result.applied[1]["statements"][0]["ms"]}
+         "ms": result.applied[1].statements[0].ms}
     ]  # fmt: skip
     assert bench.columns() == ["id", "n", "x"]
     rows = bench.ledger(
@@ -131,7 +133,7 @@ def test_plan_on_a_scratch_copy_gives_the_sql_that_runs(bench: Bench) -> None:
         bench.server.drop(scratch)
     assert not guess.exact and "a guess" in guess.as_text()
     assert exact.exact
-    assert exact.sql["2025_01_01_loop"]["statements"] == [
+    assert list(exact.sql["2025_01_01_loop"].statements) == [
         "SELECT 2",
         "CREATE TABLE t0 (id int)",
         "CREATE TABLE t1 (id int)",
@@ -255,17 +257,17 @@ def test_what_it_did_to_others_is_observed(bench: Bench) -> None:
     sources = {"2025_01_01_a.py": CREATE_A, "2025_01_02_fill.py": FILL_A}
     result = bench.apply({**sources, "2025_01_03_r.py": rewrite, "2025_01_04_n.py": note}, observe=True)
     first, second = result.applied
-    assert first["rewritten"] == ["public.a"] and second["rewritten"] == []
-    assert {"table": "public.a", "mode": "AccessExclusiveLock"} in first["locks"]
-    assert {"table": "public.a", "mode": "ShareUpdateExclusiveLock"} in second["locks"]
-    assert first["wal_bytes"] > 0
+    assert first.rewritten == ("public.a",) and second.rewritten == ()
+    assert Lock("public.a", "AccessExclusiveLock") in (first.locks or ())
+    assert Lock("public.a", "ShareUpdateExclusiveLock") in (second.locks or ())
+    assert (first.wal_bytes or 0) > 0
 
 
 def test_secrets_do_not_reach_result_or_ledger(bench: Bench) -> None:
     secret = bench.server.password
     leak = migration(f"db.execute(\"COMMENT ON DATABASE {bench.name} IS 'postgresql://u:{secret}@h/d'\")")
     result = bench.apply({"2025_01_01_leak.py": leak})
-    assert secret not in str(result.as_dict()) and "********" in str(result.as_dict())
+    assert secret not in str(result.as_json()) and "********" in str(result.as_json())
     assert secret not in str(bench.ledger("*"))
     bad = migration(f"raise ValueError('password={secret}')")
     with pytest.raises(PapError) as caught:

@@ -48,7 +48,7 @@ def test_as_far_as_the_catalog_shows(bench: Bench, done: int) -> None:
     assert dry.marked == names[:done] and bench.ledger() == []
     assert baseline(bench).marked == names[:done]
     assert bench.ledger() == [("baselined", name) for name in names[:done]]
-    assert [entry["identity"] for entry in bench.apply(SOURCES).applied] == names[done:]  # the rest is run for real
+    assert [ran.identity for ran in bench.apply(SOURCES).applied] == names[done:]  # the rest is run for real
     assert baseline(bench).marked == []
 
 

@@ -45,7 +45,7 @@ def bench(server: Server, database: str) -> Bench:
 
 def run(bench: Bench, sources: dict[str, str], what: str = "apply", **options: Any) -> dict[str, Any]:
     request = {"url": bench.url, "sources": sources, "options": options}
-    return {"apply": handlers.apply, "plan": handlers.plan}[what](request, lambda _: None)
+    return handlers.CALLS[f"migrations.{what}"](request, lambda _: None)
 
 
 def test_before(bench: Bench) -> None:

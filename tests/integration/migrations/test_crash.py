@@ -226,7 +226,7 @@ def run(url: str, bench: Bench, deadline_s: float = 60) -> apply.ApplyResult:
 def test_the_answer_to_commit_is_lost_but_it_happened(bench: Bench) -> None:
     with broken(bench, "after") as url:
         result = run(url, bench)
-    assert [entry["identity"] for entry in result.applied] == bench.applied()
+    assert [ran.identity for ran in result.applied] == bench.applied()
     assert bench.columns() == ["id", "n", "x"]
     resolved = [event for event in bench.events if event["event"] == "commit_resolved"]
     assert [event["committed"] for event in resolved] == [True]

@@ -27,12 +27,12 @@ def test_a_good_one_is_applied(bench: Bench) -> None:
     result = bench.apply(script("adds_column"))
     assert bench.columns("users") == ["id", "name", "api_key"]
     (entry,) = result.applied
-    assert entry["details"]["changed"] == ["column public.users.api_key added"]
-    assert entry["flavour"] == "script"  # of which a rehearsal knows that it did not see the locks
+    assert (entry.details or {})["changed"] == ["column public.users.api_key added"]
+    assert entry.flavour == "script"  # of which a rehearsal knows that it did not see the locks
     assert bench.ledger() == [("started", "adds_column"), ("applied", "adds_column")]
     lines = [event["line"] for event in bench.events if event["event"] == "output"]
     assert lines[-1] == "Migration completed successfully"
-    assert bench.server.password not in str(bench.events) + str(result.as_dict())  # it prints its URL
+    assert bench.server.password not in str(bench.events) + str(result.as_json())  # it prints its URL
     assert not bench.apply(script("adds_column")).changed
 
 
@@ -70,7 +70,7 @@ def test_its_output_is_shown_on_failure(bench: Bench) -> None:
 def test_the_operator_may_vouch_for_one_that_changes_data_only(bench: Bench) -> None:
     result = bench.apply(script("data_only"), assume_applied=("data_only",))
     assert bench.sql("SELECT name FROM users") == [("ADA",)]
-    assert result.applied[0]["details"]["believed"] is True
+    assert (result.applied[0].details or {})["believed"] is True
     assert bench.sql("SELECT details->>'believed' FROM pap_deploy.ledger WHERE event = 'applied'") == [("true",)]
 
 

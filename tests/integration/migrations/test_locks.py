@@ -87,7 +87,7 @@ def test_a_lock_timeout_is_tried_again_and_names_the_blocker(bench: Bench) -> No
     with holding(bench, "SET application_name = 'pgbench'", "SELECT * FROM a /* report */") as other:
         threading.Timer(2.0, other.rollback).start()
         result = bench.apply(TWO, lock_timeout_s=0.8, lock_retries=20)
-    assert bench.columns() == ["id", "n", "x"] and result.transactions[0]["attempts"] > 1
+    assert bench.columns() == ["id", "n", "x"] and result.transactions[0].attempts > 1
     retries = [event for event in bench.events if event["event"] == "retry"]
     assert retries[0]["sqlstate"] == "55P03"
     (blocker,) = retries[0]["blockers"]
@@ -129,7 +129,7 @@ def test_a_deadlock_is_tried_again(bench: Bench) -> None:
     thread.start()
     result = bench.apply({"2025_01_01_a.py": CREATE_A, "2025_01_02_both.py": both}, lock_timeout_s=15)
     thread.join(30)
-    assert result.transactions[0]["attempts"] == 2
+    assert result.transactions[0].attempts == 2
     assert [e["sqlstate"] for e in bench.events if e["event"] == "retry"] == ["40P01"]
     assert bench.tables() == ["a", "b", "done"]
 

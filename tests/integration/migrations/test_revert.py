@@ -21,7 +21,7 @@ def test_everything_of_a_release_in_one_transaction(bench: Bench) -> None:
     bench.apply({"2025_01_01_a.py": CREATE_A}, release="r0")
     bench.apply(THREE, release="r1")
     result = bench.revert(THREE, since_release="r1", release="r1-rollback")
-    assert [entry["identity"] for entry in result.reverted] == ["2025_01_03_x", "2025_01_02_fill"]
+    assert [ran.identity for ran in result.reverted] == ["2025_01_03_x", "2025_01_02_fill"]
     assert len(result.transactions) == 1
     assert bench.tables() == ["a"] and bench.columns() == ["id", "n"] and bench.applied() == ["2025_01_01_a"]
     assert bench.ledger("event, identity, release")[-2:] == [

@@ -49,8 +49,8 @@ def bench(server: Server, database: str) -> Bench:
 
 def test_applied_in_one_order_and_reverted(bench: Bench) -> None:
     result = bench.apply(SOURCES)
-    assert [entry["identity"] for entry in result.applied] == [name.rpartition(".")[0] for name in SOURCES]
-    assert [entry["statement_count"] for entry in result.applied] == [2, 1, 2, 1]
+    assert [ran.identity for ran in result.applied] == [name.rpartition(".")[0] for name in SOURCES]
+    assert [ran.statement_count for ran in result.applied] == [2, 1, 2, 1]
     assert bench.sql("SELECT plan FROM users") == [("A; -- MIGRATE: DOWN ; 100% :NAME",)]
     assert not bench.apply(SOURCES).changed
     assert len(bench.revert(SOURCES, count=4).reverted) == 4

@@ -133,7 +133,7 @@ def run(
         from ..run.plan_on_copy import record_on
 
         recorded = {
-            name: item["statements"] for name, item in record_on(scratch, everything, RunOptions(), live).items()
+            name: list(item.statements) for name, item in record_on(scratch, everything, RunOptions(), live).items()
         }
     return judge(migrations, sizes, version=version, program=squawk, recorded=recorded)
 
@@ -359,20 +359,21 @@ def _suppress(migration: MigrationFile, report: Report) -> None:
         match = _ALLOW.search(comment)
         if not match:
             continue
-        if not match["reason"]:
+        rule, reason = match.group("rule", "reason")
+        if not reason:
             report.findings.append(
                 Finding("suppression-without-reason", "error", where, line,
-                        f"lint: allow {match['rule']} gives no reason", "# lint: allow RULE: why it is all right here")
+                        f"lint: allow {rule} gives no reason", "# lint: allow RULE: why it is all right here")
             )  # fmt: skip
             continue
         covered = line + 1
         while covered in comment_lines:
             covered += 1
-        hits = [f for f in mine if f.rule == match["rule"] and (not column or f.line in (line, covered))]
+        hits = [f for f in mine if f.rule == rule and (not column or f.line in (line, covered))]
         for finding in hits:
-            finding.suppressed = match["reason"]
+            finding.suppressed = reason
         if not hits:
             report.findings.append(
                 Finding("unused-suppression", "warning", where, line,
-                        f"lint: allow {match['rule']} allows nothing here", "remove the comment")
+                        f"lint: allow {rule} allows nothing here", "remove the comment")
             )  # fmt: skip

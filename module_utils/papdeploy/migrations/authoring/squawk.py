@@ -11,9 +11,10 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Optional
 
 from ...core.errors import CommandFailed, Refused
+from ...core.records import recorded
 from ..static_sql import Located
 
 EXCLUDED = {
@@ -72,6 +73,22 @@ def check(located: Sequence[Located], *, version: int = 0, program: str = "") ->
     return remarks, answer.stdout.strip().replace("squawk ", "")
 
 
+@dataclass(frozen=True)
+class _Violation:
+    """One of squawk's reporter json."""
+
+    line: int
+    rule_name: str
+    level: str = "Warning"
+    message: Optional[str] = None
+    help: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class _Report:
+    violations: tuple[_Violation, ...] = ()
+
+
 def _check(path: str, items: Sequence[Located], transactional: bool, version: int) -> list[Remark]:
     lines: list[int] = []
     text = ""
@@ -90,9 +107,9 @@ def _check(path: str, items: Sequence[Located], transactional: bool, version: in
         argv.append(str(file))
         ran = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, cwd=folder)
     try:
-        said: list[dict[str, Any]] = json.loads(ran.stdout or "[]")
+        said = recorded(_Report, {"violations": json.loads(ran.stdout or "[]")}).violations
     except ValueError:
-        said = []
+        said = ()
         ran.returncode = ran.returncode or 2
     if ran.returncode not in (0, 1) or (ran.returncode and not said):
         raise CommandFailed(
@@ -102,12 +119,12 @@ def _check(path: str, items: Sequence[Located], transactional: bool, version: in
         )  # fmt: skip
     return [
         Remark(
-            items[lines[min(int(remark["line"]), len(lines) - 1)]],
-            str(remark["rule_name"]),
-            str(remark.get("level", "Warning")),
-            str(remark.get("message") or ""),
-            str(remark.get("help") or ""),
+            items[lines[min(each.line, len(lines) - 1)]],
+            each.rule_name,
+            each.level,
+            each.message or "",
+            each.help or "",
         )
-        for remark in said
-        if remark["rule_name"] not in EXCLUDED  # not by option: squawk refuses names that its version does not know
+        for each in said
+        if each.rule_name not in EXCLUDED  # not by option: squawk refuses names that its version does not know
     ]

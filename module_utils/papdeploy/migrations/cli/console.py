@@ -13,7 +13,6 @@ from ...core.records import as_object, recorded
 from ...core.redact import Redactor
 from ...core.text import age, plural
 from ...core.visible import visible_block
-from ..run.watchdog import describe
 from .results import AdoptResult, Event, RunResult, State
 
 OK, FAILED, CANNOT = 0, 1, 2
@@ -39,7 +38,7 @@ def sentence(event: Event) -> str:
         holder = event.holder
         line = f"waiting for another run: process {holder.pid} ({holder.application}), since {holder.since}"
     elif kind == "blocked":
-        line = f"waiting for a lock, blocked by {describe(list(event.by))}"
+        line = f"waiting for a lock, blocked by {'; '.join(map(str, event.by))}"
     elif kind == "retry":
         line = f"{event.why}: attempt {event.attempt} of {event.of + 1} failed, again in {event.pause_s} s"
     elif kind == "progress":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Optional
+
+from ..run.records import Blocker
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Event:
     identity: str = ""
     direction: str = ""
     holder: Holder = Holder()
-    by: tuple[dict[str, Any], ...] = ()
+    by: tuple[Blocker, ...] = ()
     why: str = ""
     attempt: int = 0
     of: int = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple, Optional
 
 from ...core.errors import Refused
 from .. import ledger
@@ -43,18 +43,18 @@ def acquire(session: Connection) -> None:
     from random import uniform
 
     gives_up_at = time.monotonic() + min(session.options.lock_wait_s, session.remaining())
-    told: Any = None
+    told = 0
     while not session.query(f"SELECT pg_try_advisory_lock({ledger.LOCK_KEY})")[0][0]:
         found = holder(session)
-        if found and found["pid"] != told:
-            told = found["pid"]
-            session.emit("waiting_for_lock", holder=found)
+        if found and found.pid != told:
+            told = found.pid
+            session.emit("waiting_for_lock", holder=as_json(found))
         if time.monotonic() >= gives_up_at:
             raise Refused(
                 f"Another migration run holds the lock of this database: {_describe(found)}.",
                 hint="Wait for it. If its program is dead, end its session: SELECT pg_terminate_backend("
-                f"{found.get('pid', 'pid')}).",
-                holder=found,
+                f"{found.pid if found else 'pid'}).",
+                holder=as_json(found),
             )
         time.sleep(uniform(0.1, 0.5))
 
@@ -74,16 +74,30 @@ def assert_kept(session: Connection) -> None:
         session.query("SELECT pg_stat_clear_snapshot()")  # a transaction sees the sessions of its first look
 
 
-def holder(session: Connection) -> dict[str, Any]:
-    """Who holds the lock: pid, application, user, since (connected), from, state; empty if it is free."""
-    rows = session.query(_HOLDER)
-    return dict(zip(("pid", "application", "user", "since", "from", "state"), rows[0])) if rows else {}
+class Holder(NamedTuple):
+    """Who holds the lock. ``since``: when it connected; ``client``: from where."""
+
+    pid: int
+    application: str
+    user: str
+    since: str
+    client: str
+    state: str
 
 
-def _describe(found: dict[str, Any]) -> str:
+def holder(session: Connection) -> Optional[Holder]:
+    """Who holds the lock; None if it is free."""
+    return next((Holder(*row) for row in session.query(_HOLDER)), None)
+
+
+def as_json(found: Optional[Holder]) -> Any:
+    return dict(zip(("pid", "application", "user", "since", "from", "state"), found or ()))
+
+
+def _describe(found: Optional[Holder]) -> str:
     if not found:
         return "a session that has just ended"
     return (
-        f"process {found['pid']} ({found['application'] or 'no application name'}, user {found['user']} from"
-        f" {found['from']}, connected since {found['since']}, now {found['state'] or 'unknown'})"
+        f"process {found.pid} ({found.application or 'no application name'}, user {found.user} from {found.client},"
+        f" connected since {found.since}, now {found.state or 'unknown'})"
     )

@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ...core.database_url import of_sqlalchemy
 from ...core.errors import PapError, Refused
+from ...core.records import plain, recorded, whole
 from .. import ledger
 from ..files import SCRIPT, MigrationFile
 from ..invariants import Invariant
 from ..options import RunOptions
 from ..planning import State, compare, refuse_if
+from ..server_wide import LeftOut
 from . import drivers
+from .connection import Transaction
+from .records import Ran
 from .session import Session
 
 if TYPE_CHECKING:
@@ -40,12 +44,12 @@ class ApplyResult:
 
     run: str
     release: str
-    applied: list[dict[str, Any]] = field(default_factory=list)
-    reverted: list[dict[str, Any]] = field(default_factory=list)
+    applied: list[Ran] = field(default_factory=list)
+    reverted: list[Ran] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)
-    transactions: list[dict[str, Any]] = field(default_factory=list)
+    transactions: list[Transaction] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
-    left_out: list[dict[str, Any]] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
     outward: list[dict[str, str]] = field(default_factory=list)
     check: Optional[dict[str, Any]] = None
     seconds: float = 0.0
@@ -55,13 +59,25 @@ class ApplyResult:
     def changed(self) -> bool:
         return bool(self.applied or self.reverted or (self.dry_run and self.pending))
 
-    def as_dict(self) -> dict[str, Any]:
-        return {**self.__dict__, "changed": self.changed}
+    def as_json(self) -> Any:
+        """The same as plain data: of each migration what there is to say, of all else everything."""
+        ran = {"applied": plain(self.applied), "reverted": plain(self.reverted)}
+        return {**whole(replace(self, applied=[], reverted=[])), **ran, "changed": self.changed}
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the error of a migration tells beside its message."""
+
+    identity: str = ""
+    outcome: str = ""
+    sqlstate: str = ""
+    statement: str = ""
 
 
 def who_am_i() -> str:
     """``user@host`` of the person or service that started this process."""
-    user = os.environ.get("SUDO_USER") or os.environ.get("LOGNAME") or os.environ.get("USER")
+    user = next(filter(None, map(os.environ.get, ("SUDO_USER", "LOGNAME", "USER"))), "")
     if not user:
         import pwd
 
@@ -163,7 +179,7 @@ def apply(
         result.outward = outward_of(session)
         if dry_run:
             result.pending = [m.identity for m in state.pending]
-        result.transactions = [transaction.as_dict() for transaction in session.transactions]
+        result.transactions = session.transactions
         result.seconds = round(time.monotonic() - began, 3)
         return result
 
@@ -186,7 +202,7 @@ def _apply(
                 entries, result.check = execute.run_together(session, group, "upgrade", *proof)
                 result.applied += entries
         except PapError as error:
-            failed(session, error, group, [entry["identity"] for entry in result.applied])
+            failed(session, error, group, [ran.identity for ran in result.applied])
             raise
 
 
@@ -197,10 +213,10 @@ def _apply_closed(session: Session, state: State, way_out: WayOut, result: Apply
         _apply(session, state, None, (), result)
     except PapError as error:
         names = [migration.identity for migration in state.pending]
-        failing = str(error.data.get("identity") or "")
+        failing = recorded(_Told, error.data).identity
         if failing not in session.outward or session.lost:
             raise
-        place, done = names.index(failing), {str(entry["identity"]) for entry in result.applied}
+        place, done = names.index(failing), {ran.identity for ran in result.applied}
         result.pending = [*names[place:], *result.pending]
         before = [migration for migration in state.pending[:place] if migration.identity not in done]
         if before:
@@ -217,7 +233,7 @@ def before_scripts(state: State) -> tuple[State, list[str]]:
     return replace(state, pending=state.pending[:first]), [m.identity for m in state.pending[first:]]
 
 
-def _alone(session: Session, migration: MigrationFile) -> dict[str, Any]:
+def _alone(session: Session, migration: MigrationFile) -> Ran:
     if migration.flavour != SCRIPT:
         from .execute import run_alone
 
@@ -249,42 +265,42 @@ def grouped(migrations: Sequence[MigrationFile], transaction: str) -> Iterator[l
 
 def failed(session: Session, error: PapError, group: Sequence[MigrationFile], committed: list[str]) -> None:
     """Complete the error with what stays committed, and note the failure in the ledger where that is possible."""
-    error.data["committed"] = committed
-    error.data["run"] = session.run
+    error.data.update(committed=committed, run=session.run)
+    told = recorded(_Told, error.data)
     if committed:
         error.hint = f"{error.hint} Committed before and still in force: {', '.join(committed)}.".strip()
-    elif not alone(group[0]) and error.data.get("outcome") != "unknown" and "rolled back" not in str(error):
+    elif not alone(group[0]) and told.outcome != "unknown" and "rolled back" not in str(error):
         error.hint = f"{error.hint} {ROLLED_BACK}".strip()
     if session.left_out:
-        error.data["left_out"] = session.left_out
-        named = ", ".join(f"{item['statement']} of {item['identity']}" for item in session.left_out)
+        error.data.update(left_out=whole(session.left_out))
+        named = ", ".join(f"{item.statement} of {item.identity}" for item in session.left_out)
         error.hint = (
             f"{error.hint} Not run on this copy, because it acts on the whole server: {named}. If this needed it, run"
             " it on the server by hand, before the deploy."
         ).strip()
-    identity = error.data.get("identity") or group[-1].identity
+    identity = told.identity or group[-1].identity
     session.emit("failed", identity=identity, message=error.message)
-    if session.lost or error.data.get("outcome") == "unknown":
+    if session.lost or told.outcome == "unknown":
         return
     by_name = {migration.identity: migration for migration in group}
     details = {
         "error": session.redactor.text(error.message),
-        "sqlstate": error.data.get("sqlstate", ""),
-        "statement": error.data.get("statement", ""),
+        "sqlstate": told.sqlstate,
+        "statement": told.statement,
     }
     try:
         session.restore_settings()  # a role that may not write here, perhaps
         session.ensure_ledger()
         session.record(
-            [{"event": ledger.FAILED, "identity": identity, "details": details,
-              "checksum": by_name[identity].checksum if identity in by_name else ""}]
+            [ledger.NewEntry(ledger.FAILED, identity, by_name[identity].checksum if identity in by_name else "",
+                             details=details)]
         )  # fmt: skip
     except session.driver.module.Error as problem:
         session.rollback()
         session.emit("failure_not_recorded", why=session.redactor.text(str(problem).strip()))
 
 
-def _check_only(session: Session, check: Optional[Check], invariants: Sequence[Invariant]) -> Optional[dict[str, Any]]:
+def _check_only(session: Session, check: Optional[Check], invariants: Sequence[Invariant]) -> Any:
     """Invariants and check where there is nothing left to commit: in a read-only transaction that is rolled back."""
     if check is None and not invariants:
         return None
@@ -294,7 +310,6 @@ def _check_only(session: Session, check: Optional[Check], invariants: Sequence[I
     session.query("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
     try:
         hold_all(session, invariants)
-        verdict: Optional[dict[str, Any]] = run_check(session, check, [])
-        return verdict
+        return run_check(session, check, [])
     finally:
         session.rollback()

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from ...core.errors import Refused
 from ...core.reasons import stated
+from ...core.records import whole
 from .. import catalog_evidence, ledger
 from ..files import MigrationFile, identity_of, with_requirements
 from ..options import RunOptions
-from ..planning import compare
+from ..planning import Problem, compare
 from .apply import Emit, book_of, lock_for_change, opened, who_am_i
 from .session import Session
 
@@ -24,7 +25,7 @@ class AdoptResult:
     run: str
     release: str
     marked: list[str] = field(default_factory=list)
-    findings: list[dict[str, Any]] = field(default_factory=list)
+    findings: list[Union[catalog_evidence.Finding, Problem]] = field(default_factory=list)
     dry_run: bool = False
     seconds: float = 0.0
 
@@ -32,8 +33,8 @@ class AdoptResult:
     def changed(self) -> bool:
         return bool(self.marked)
 
-    def as_dict(self) -> dict[str, Any]:
-        return {**self.__dict__, "changed": self.changed}
+    def as_json(self) -> Any:
+        return {**whole(self), "changed": self.changed}
 
 
 def baseline(
@@ -64,7 +65,7 @@ def baseline(
         chosen = with_requirements(files, identities) if identities else list(files)
         candidates = [migration for migration in chosen if migration.identity not in applied]
         findings = catalog_evidence.judge(candidates, session.query)
-        result.findings = [finding.as_dict() for finding in findings]
+        result.findings = list(findings)
         marked = _to_mark(findings, options.assume_applied)
         by_name = {migration.identity: migration for migration in files}
         if marked and not dry_run:
@@ -75,8 +76,17 @@ def baseline(
         return result
 
 
-def _why(finding: catalog_evidence.Finding, assume_applied: Sequence[str]) -> dict[str, Any]:
-    return {"found": finding.found, "lacking": finding.lacking, "believed": finding.identity in assume_applied}
+@dataclass(frozen=True)
+class _Evidence:
+    """Why a migration was taken to be applied."""
+
+    found: Sequence[str]
+    lacking: Sequence[str]
+    believed: bool
+
+
+def _why(finding: catalog_evidence.Finding, assume_applied: Sequence[str]) -> _Evidence:
+    return _Evidence(finding.found, finding.lacking, finding.identity in assume_applied)
 
 
 def _to_mark(
@@ -91,7 +101,7 @@ def _to_mark(
                     f"{finding.identity} is there, but of {uncertain[0].identity}, which comes before it, the catalog"
                     " shows nothing either way.",
                     hint=f"Look whether {uncertain[0].identity} was done; if so, name it with --assume-applied.",
-                    findings=[item.as_dict() for item in findings],
+                    findings=whole(findings),
                 )
             marked.append(finding)
         elif finding.verdict == catalog_evidence.PARTIAL:
@@ -99,7 +109,7 @@ def _to_mark(
                 f"{finding.identity} is there only in part: {', '.join(finding.lacking[:3])} is lacking,"
                 f" {', '.join(finding.found[:3])} is there.",
                 hint="Complete it by hand or undo it; if the rest is meant to be so, name it with --assume-applied.",
-                findings=[item.as_dict() for item in findings],
+                findings=whole(findings),
             )
         elif finding.verdict == catalog_evidence.UNKNOWN:
             uncertain.append(finding)
@@ -139,17 +149,17 @@ def repair(
         if unknown:
             raise Refused(f"There is nothing to repair about {min(unknown)}.", hint="See `status` for what is wrong.")
         by_name = {migration.identity: migration for migration in files}
-        result.findings = [problem.as_dict() for problem in problems]
+        result.findings = list(problems)
         if problems and not dry_run:
             session.begin()
             session.record(
                 [
-                    {
-                        "event": ledger.REPAIRED if problem.kind == "edited" else ledger.FORGOTTEN,
-                        "identity": problem.identity,
-                        "checksum": by_name[problem.identity].checksum if problem.kind == "edited" else "",
-                        "details": {"reason": reason, "was": state.applied[problem.identity].checksum},
-                    }
+                    ledger.NewEntry(
+                        ledger.REPAIRED if problem.kind == "edited" else ledger.FORGOTTEN,
+                        problem.identity,
+                        by_name[problem.identity].checksum if problem.kind == "edited" else "",
+                        details={"reason": reason, "was": state.applied[problem.identity].checksum},
+                    )
                     for problem in problems
                 ]
             )
@@ -159,13 +169,11 @@ def repair(
         return result
 
 
-def _record(
-    session: Session, migrations: Sequence[MigrationFile], event: str, details: Sequence[dict[str, Any]]
-) -> None:
+def _record(session: Session, migrations: Sequence[MigrationFile], event: str, details: Sequence[_Evidence]) -> None:
     session.begin()
     session.record(
         [
-            {"event": event, "identity": migration.identity, "checksum": migration.checksum, "details": detail}
+            ledger.NewEntry(event, migration.identity, migration.checksum, details=whole(detail))
             for migration, detail in zip(migrations, details)
         ]
     )

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional
 
-from ...core.errors import PapError
 from ...sql import statements
 from ...sql.quoting import quote_exact
 from .. import ledger
 from . import advisory_lock, drivers
 from .rows import row_type
+from .step import MigrationError
 
 if TYPE_CHECKING:
     from .session import Session
@@ -43,7 +43,7 @@ def iterate(
 ) -> Iterator[Batch]:
     """See :meth:`Db.batches`."""
     if size < 1:
-        raise PapError("db.batches(): size must be 1 or more.")
+        raise MigrationError("db.batches(): size must be 1 or more.")
     bound = statements.bind_names(select, params).rstrip().rstrip(";")
     with session.internal():
         key, kind = _key(session, bound, params)
@@ -157,7 +157,7 @@ def _check_unique(step: Step, key: str, rows: list[Any]) -> None:
     for row in rows:
         if row[-1] is None or row[-1] == previous:
             what = "has a NULL" if row[-1] is None else f"has {previous} twice"
-            raise PapError(
+            raise MigrationError(
                 f"Migration {step.identity}: db.batches() goes by the first column, but {key} {what}.",
                 hint="Select a unique, not null key first, for example the primary key.",
                 identity=step.identity,

@@ -60,9 +60,6 @@ class Transaction:
     seconds: float = 0.0
     attempts: int = 1
 
-    def as_dict(self) -> dict[str, Any]:
-        return dict(self.__dict__)
-
 
 class TimeUp(BaseException):
     """The deadline passed while a migration was in Python code; becomes DeadlineExceeded where it arrives."""
@@ -85,7 +82,7 @@ class Connection(drivers.Hooks):
         self.waiting_since: Optional[float] = None  # when the running statement was sent
         self.transaction: Optional[Transaction] = None
         self.events: list[dict[str, Any]] = []
-        self.left_out: list[dict[str, Any]] = []  # on a copy: the statements that act on the whole server
+        self.left_out: list[server_wide.LeftOut] = []  # on a copy: the statements that act on the whole server
         self.outward: dict[str, str] = {}  # on a copy, by migration: what it did to reach more than this session
         self._emit = emit
         self._emit_lock = threading.Lock()

@@ -6,12 +6,13 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional, Union
 
-from ...core.errors import PapError, Unavailable
+from ...core.errors import Unavailable
 from ...sql import statements
 from ...sql.quoting import quote_exact
 from . import advisory_lock, drivers
 from .batches import Batch, iterate
 from .rows import row_type
+from .step import MigrationError
 
 if TYPE_CHECKING:
     from .session import Session
@@ -89,7 +90,7 @@ class Db:
     def _check_names(self, statement: str, params: Mapping[str, Any]) -> None:
         unused = statements.missing_names(statement, params)
         if unused:
-            raise PapError(
+            raise MigrationError(
                 f"Migration {self._step.identity}: the statement has no placeholder :{unused[0]}.",
                 hint="Placeholders are written :name, outside of quotes.",
                 identity=self._step.identity,
@@ -157,7 +158,7 @@ class Db:
     def savepoint(self) -> Iterator[None]:
         """A part that may fail: on an exception it is undone, and the exception goes on to the caller to catch."""
         if self._session.status == drivers.IDLE:
-            raise PapError("db.savepoint() needs a transaction.", hint="Put it inside `with db.transaction():`.")
+            raise MigrationError("db.savepoint() needs a transaction.", hint="Put it inside `with db.transaction():`.")
         self._savepoints += 1
         name = f"pap_deploy_{self._savepoints}"
         failures = self._step.failures
@@ -180,7 +181,9 @@ class Db:
                 yield
             return
         if self._step.in_transaction:
-            raise PapError("db.transaction() inside db.transaction().", hint="Use db.savepoint() for the inner one.")
+            raise MigrationError(
+                "db.transaction() inside db.transaction().", hint="Use db.savepoint() for the inner one."
+            )
         self._session.query("BEGIN")
         self._step.in_transaction = True
         try:
@@ -219,7 +222,7 @@ class Db:
     def _still_running(self) -> None:
         if self._step.closed:
             self._session.late = self._step.identity
-            raise PapError(f"Migration {self._step.identity} has finished; `db` can no longer be used.")
+            raise MigrationError(f"Migration {self._step.identity} has finished; `db` can no longer be used.")
 
     def done(self) -> None:
         """The runner is finished with this migration."""

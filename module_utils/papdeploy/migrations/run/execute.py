@@ -9,10 +9,12 @@ import time
 import types
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
 from ...core.errors import DeadlineExceeded, PapError, Unavailable
 from ...core.processes import Process
+from ...core.records import recorded, whole
 from ...core.text import plural
 from .. import ledger
 from ..files import MigrationFile
@@ -21,8 +23,8 @@ from . import advisory_lock, checks, concurrent_indexes, drivers, failures, left
 from .connection_guard import no_second_connection, no_silent_end
 from .db import Db
 from .lock_statistics import observer
+from .records import Ran
 from .step import Failure, MigrationError, Step
-from .watchdog import describe
 
 if TYPE_CHECKING:
     from .session import Session
@@ -83,7 +85,7 @@ def load(migration: MigrationFile) -> types.ModuleType:
     return module
 
 
-def run_step(session: Session, migration: MigrationFile, direction: str = "upgrade") -> dict[str, Any]:
+def run_step(session: Session, migration: MigrationFile, direction: str = "upgrade") -> Ran:
     """Run one function of one migration and judge how it behaved. Returns its entry for result and ledger."""
     prepare = () if migration.transactional else (concurrent_indexes.before,)
     step = Step(migration.identity, migration.transactional, direction, before_statement=prepare)
@@ -112,19 +114,10 @@ def run_step(session: Session, migration: MigrationFile, direction: str = "upgra
         sys.modules.pop(f"pap_migration_{migration.identity}", None)
     seconds = time.perf_counter() - began
     # From here on they are a record for people: what was executed, without secrets.
-    for statement in step.statements:
-        statement["sql"] = session.redactor.text(statement["sql"])
-    entry = {
-        "identity": migration.identity,
-        "checksum": migration.checksum,
-        "flavour": migration.flavour,
-        "at": began_at,
-        "seconds": round(seconds, 6),
-        "statements": step.statements,
-        "statement_count": step.count,
-    }
-    session.emit("migration_done", identity=migration.identity, direction=direction, seconds=entry["seconds"])
-    return entry
+    sent = tuple(replace(each, sql=session.redactor.text(each.sql)) for each in step.statements)
+    seconds = round(seconds, 6)
+    session.emit("migration_done", identity=migration.identity, direction=direction, seconds=seconds)
+    return Ran(migration.identity, migration.checksum, migration.flavour, began_at, seconds, sent, step.count)
 
 
 def _accept(session: Session, step: Step, answer: Any, running: list[Process]) -> None:
@@ -193,20 +186,18 @@ def run_together(
     direction: str,
     check: Optional[Check],
     invariants: Sequence[Invariant] = (),
-) -> tuple[list[dict[str, Any]], Any]:
+) -> tuple[list[Ran], Any]:
     """All of them, their ledger rows, invariants and check in one transaction; whole again after a lock timeout."""
 
-    def attempt() -> tuple[list[dict[str, Any]], Any]:
+    def attempt() -> tuple[list[Ran], Any]:
         began = time.perf_counter()
         transaction = session.begin()
         observe = observer(session)  # of this attempt: the locks of one that was rolled back are gone
         entries = []
         with guards(session):
             for migration in migrations:
-                entry = run_step(session, migration, direction)
-                if observe is not None:
-                    observe(session, entry)
-                entries.append(entry)
+                ran = run_step(session, migration, direction)
+                entries.append(observe(session, ran) if observe is not None else ran)
         session.verify()
         event = ledger.APPLIED if direction == "upgrade" else ledger.REVERTED
         session.record([_row(entry, event) for entry in entries])
@@ -222,48 +213,60 @@ def run_together(
     return result
 
 
-def run_alone(session: Session, migration: MigrationFile, direction: str = "upgrade") -> dict[str, Any]:
+def run_alone(session: Session, migration: MigrationFile, direction: str = "upgrade") -> Ran:
     """A migration outside a transaction: its start is on record, so that an interruption is seen."""
     event = ledger.APPLIED if direction == "upgrade" else ledger.REVERTED
 
-    def attempt() -> dict[str, Any]:
+    def attempt() -> Ran:
         advisory_lock.assert_kept(session)
         session.ensure_ledger()
         session.record_start(migration.identity, migration.checksum, direction)
         with guards(session):
             return run_step(session, migration, direction)
 
-    entry = _retried(session, attempt)
-    record_alone(session, entry, event)
-    return entry
+    ran = _retried(session, attempt)
+    record_alone(session, ran, event)
+    return ran
 
 
-def record_alone(session: Session, entry: dict[str, Any], event: str) -> None:
+def record_alone(session: Session, ran: Ran, event: str) -> None:
     """The ledger row of what was done outside a transaction, in one of its own."""
     try:
         transaction = session.begin()
-        session.record([_row(entry, event)])
-        session.query(f"DELETE FROM {ledger.SCHEMA}.progress WHERE identity = %s", (entry["identity"],))
-        transaction.identities = [entry["identity"]]
+        session.record([_row(ran, event)])
+        session.query(f"DELETE FROM {ledger.SCHEMA}.progress WHERE identity = %s", (ran.identity,))
+        transaction.identities = [ran.identity]
         session.commit()
     except (session.driver.module.Error, Unavailable) as error:
         if not session.lost and getattr(error, "data", {}).get("outcome") != "rolled back":
             raise
         raise MigrationError(
-            f"Migration {entry['identity']} has run, but the connection was lost before the ledger could say so.",
+            f"Migration {ran.identity} has run, but the connection was lost before the ledger could say so.",
             hint="Run again: what is outside a transaction is made to be run twice. An old script is not: look first.",
-            identity=entry["identity"],
+            identity=ran.identity,
             outcome="not recorded",
         ) from error
-    session.emit("committed", identities=[entry["identity"]])
+    session.emit("committed", identities=[ran.identity])
 
 
-def _row(entry: dict[str, Any], event: str) -> dict[str, Any]:
-    kept = {key: entry[key] for key in ("identity", "checksum", "at", "seconds", "statements")}
-    details = dict(entry.get("details", {}))
-    if entry["statement_count"] > len(entry["statements"]):
-        details["statement_count"] = entry["statement_count"]
-    return {**kept, "event": event, "details": details}
+def _row(ran: Ran, event: str) -> ledger.NewEntry:
+    details = dict(ran.details or {})
+    if ran.statement_count > len(ran.statements):
+        details["statement_count"] = ran.statement_count
+    return ledger.NewEntry(event, ran.identity, ran.checksum, ran.at, ran.seconds, ran.statements, details)
+
+
+@dataclass(frozen=True)
+class _Difference:
+    kind: Optional[str] = None
+    object: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class _Differences:
+    """What is told here of the answer of a check."""
+
+    differences: tuple[_Difference, ...] = ()
 
 
 def run_check(session: Session, check: Optional[Check], identities: Sequence[str]) -> Any:
@@ -279,12 +282,11 @@ def run_check(session: Session, check: Optional[Check], identities: Sequence[str
     plain = verdict.as_dict()
     session.emit("checked", matches=bool(verdict.matches), seconds=round(time.perf_counter() - began, 3))
     if not verdict.matches:
-        differences = plain.get("differences") or []
-        first = differences[0] if differences else {}
+        differences = recorded(_Differences, plain).differences
+        first = f", the first is {differences[0].kind} of {differences[0].object}" if differences else ""
         raise CheckFailed(
-            f"With these migrations the schema does not match the models: {plural(len(differences), 'difference')}"
-            + (f", the first is {first.get('kind')} of {first.get('object')}" if first else "")
-            + ".",
+            "With these migrations the schema does not match the models:"
+            f" {plural(len(differences), 'difference')}{first}.",
             hint="Complete the migration, or correct the models; `new --from-models` writes what is missing.",
             check=plain,
             identities=list(identities),
@@ -311,9 +313,9 @@ def _retried(session: Session, attempt: Callable[[], _Result]) -> _Result:
                 failures.explain_loss(session, error, in_transaction)
                 raise error from caught
             if isinstance(error, PapError):
-                error.data.update(blockers=blockers, attempts=tries)
+                error.data.update(blockers=whole(blockers), attempts=tries)
                 if blockers:
-                    error.hint = f"It was blocked by {describe(blockers)}."
+                    error.hint = f"It was blocked by {'; '.join(map(str, blockers))}."
             from random import uniform
 
             pause = min(10.0, 0.25 * 2**tries) * uniform(0.5, 1.0)
@@ -325,7 +327,7 @@ def _retried(session: Session, attempt: Callable[[], _Result]) -> _Result:
                 raise error from caught
             session.emit(
                 "retry", attempt=tries, of=session.options.lock_retries, why=failures.RETRYABLE[code], sqlstate=code,
-                pause_s=round(pause, 2), blockers=blockers,
+                pause_s=round(pause, 2), blockers=whole(blockers),
             )  # fmt: skip
             session.restore_settings()  # outside a transaction, the attempt may have left its own
             time.sleep(pause)

@@ -14,15 +14,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import DeadlineExceeded
-from ...core.records import as_object
+from ...core.records import as_object, read
 from ...core.text import few
 from .. import ledger
 from ..catalog_lines import changes, describe
 from . import execute
+from .records import Ran
 from .step import MigrationError
 
 if TYPE_CHECKING:
@@ -69,20 +71,29 @@ os._exit(0)
 """
 
 
-def run_script(session: Session, migration: MigrationFile) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Verdict:
+    """What the child answers: what the function returned or raised, and on a copy the program that it started."""
+
+    returned: object = None
+    error: str = ""
+    outward: str = ""
+
+
+def run_script(session: Session, migration: MigrationFile) -> Ran:
     """Run it, compare the catalog before and after, and write the ledger row. Raises MigrationError."""
     session.ensure_ledger()
     before = describe(session)
     session.record_start(migration.identity, migration.checksum, "upgrade")
     session.emit("migration_started", identity=migration.identity, direction="upgrade")
     began_at, began = session.now(), time.perf_counter()
-    answer, output = _run(session, migration)
-    if answer.get("outward"):
-        session.outward.setdefault(migration.identity, answer["outward"])
+    verdict, output = _run(session, migration)
+    if verdict.outward:
+        session.outward.setdefault(migration.identity, verdict.outward)
     seconds = round(time.perf_counter() - began, 6)
     changed = changes(before, describe(session))
     believed = migration.identity in session.options.assume_applied
-    trouble = _trouble(answer, changed, believed)
+    trouble = _trouble(verdict, changed, believed)
     if trouble:
         kept = f" It did change the database before: {_few(changed)}." if changed else ""
         raise MigrationError(
@@ -90,39 +101,40 @@ def run_script(session: Session, migration: MigrationFile) -> dict[str, Any]:
             hint=(
                 "If it changes data only and you have looked that it did, run again with --assume-applied "
                 f"{migration.identity}."
-                if answer.get("returned") is True and not changed
+                if verdict.returned is True and not changed
                 else "Its output is in the result. Such a script cannot be rolled back: rewrite it as upgrade(db)."
             ),
             identity=migration.identity,
             output=output,
             changed=changed,
         )
-    entry = {
-        "identity": migration.identity,
-        "checksum": migration.checksum,
-        "flavour": migration.flavour,
-        "at": began_at,
-        "seconds": seconds,
-        "statements": [],
-        "statement_count": 0,
-        "details": {"kind": "script", "changed": changed[:100], "believed": believed and not changed},
-        "output": output,
-    }
+    details = {"kind": "script", "changed": changed[:100], "believed": believed and not changed}
+    ran = Ran(
+        migration.identity,
+        migration.checksum,
+        migration.flavour,
+        began_at,
+        seconds,
+        statements=(),
+        statement_count=0,
+        details=details,
+        output=output,
+    )
     session.emit("migration_done", identity=migration.identity, direction="upgrade", seconds=seconds)
-    execute.record_alone(session, entry, ledger.APPLIED)
-    return entry
+    execute.record_alone(session, ran, ledger.APPLIED)
+    return ran
 
 
-def _trouble(answer: dict[str, Any], changed: list[str], believed: bool) -> str:
-    if answer.get("error"):
-        return f"failed: {answer['error']}"
-    if answer.get("returned") is False:
+def _trouble(verdict: _Verdict, changed: list[str], believed: bool) -> str:
+    if verdict.error:
+        return f"failed: {verdict.error}"
+    if verdict.returned is False:
         return "returned False, which means failure"
     if changed or believed:
         return ""
-    if answer.get("returned") is True:
+    if verdict.returned is True:
         return "says that it succeeded, but the catalog of the database did not change"
-    return f"returned {answer.get('returned')!r}, and the catalog of the database did not change"
+    return f"returned {verdict.returned!r}, and the catalog of the database did not change"
 
 
 def _few(changed: list[str]) -> str:
@@ -145,7 +157,7 @@ def _environment(session: Session) -> dict[str, str]:
     }
 
 
-def _run(session: Session, migration: MigrationFile) -> tuple[dict[str, Any], str]:
+def _run(session: Session, migration: MigrationFile) -> tuple[_Verdict, str]:
     """Run the child to its end or its deadline. Returns its verdict and the end of its output, redacted."""
     deadline = min(session.options.script_deadline_s, session.remaining())
     path = Path(migration.path) if migration.path else None
@@ -188,10 +200,9 @@ def _run(session: Session, migration: MigrationFile) -> tuple[dict[str, Any], st
         with os.fdopen(read_end, "rb", closefd=False) as verdict:
             said = verdict.read()
         if not said:
-            return {"error": f"its process ended with exit code {child.returncode} and no verdict"}, output
-        answer: dict[str, Any] = json.loads(said)
-        answer["error"] = session.redactor.text(str(answer.get("error", "")).split("\n")[0])
-        return answer, output
+            return _Verdict(error=f"its process ended with exit code {child.returncode} and no verdict"), output
+        answer = read(_Verdict, json.loads(said))
+        return replace(answer, error=session.redactor.text(answer.error.split("\n")[0])), output
     finally:
         os.close(read_end)
         if child.poll() is None:

@@ -5,7 +5,10 @@ Read at the end of each migration, inside the transaction, where all of its lock
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from dataclasses import replace
+from typing import TYPE_CHECKING, Callable, NamedTuple, Optional
+
+from .records import Lock, Ran, Size
 
 if TYPE_CHECKING:
     from .session import Session
@@ -25,30 +28,36 @@ WHERE c.relkind IN ('r', 'm') AND n.nspname NOT IN ('pg_catalog', 'pg_toast', 'i
 _WAL = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"
 
 
-def observer(session: Session) -> Optional[Callable[[Session, dict[str, Any]], None]]:
-    """A function to call after each migration of a transaction; None unless the run was asked to observe."""
+def observer(session: Session) -> Optional[Callable[[Session, Ran], Ran]]:
+    """A function to call after each migration of a transaction, which adds what it saw; None unless the run was asked
+    to observe."""
     if not session.options.observe:
         return None
-    before: dict[str, Any] = {"files": _files(session), "wal": session.query(_WAL)[0][0], "locks": set()}
+    before, wal_before, locks_before = _files(session), session.query(_WAL)[0][0], set[Lock]()
 
-    def observe(session: Session, entry: dict[str, Any]) -> None:
+    def observe(session: Session, ran: Ran) -> Ran:
+        nonlocal before, wal_before, locks_before
         files, wal = _files(session), session.query(_WAL)[0][0]
-        locks = {tuple(row) for row in session.query(_LOCKS)}
-        fresh = locks - before["locks"]
-        entry["locks"] = [{"table": table, "mode": mode} for table, mode in sorted(fresh)]
-        entry["rewritten"] = sorted(
-            name for oid, (name, node, _) in files.items() if oid in before["files"] and before["files"][oid][1] != node
+        locks = {Lock(*row) for row in session.query(_LOCKS)}
+        both = [(before[oid], file) for oid, file in files.items() if oid in before]
+        seen = replace(
+            ran,
+            locks=tuple(sorted(locks - locks_before, key=lambda lock: (lock.table, lock.mode))),
+            rewritten=tuple(sorted(now.name for was, now in both if was.node != now.node)),
+            sizes={now.name: Size(was.size, now.size) for was, now in both if was.size != now.size},
+            wal_bytes=int(wal - wal_before),
         )
-        entry["sizes"] = {
-            name: {"before": before["files"][oid][2], "after": size}
-            for oid, (name, _, size) in files.items()
-            if oid in before["files"] and before["files"][oid][2] != size
-        }
-        entry["wal_bytes"] = int(wal - before["wal"])
-        before.update(files=files, wal=wal, locks=locks)
+        before, wal_before, locks_before = files, wal, locks
+        return seen
 
     return observe
 
 
-def _files(session: Session) -> dict[int, tuple[str, int, int]]:
-    return {row[0]: (row[1], row[2], row[3]) for row in session.query(_FILES)}
+class _File(NamedTuple):
+    name: str
+    node: int
+    size: int
+
+
+def _files(session: Session) -> dict[int, _File]:
+    return {oid: _File(*file) for oid, *file in session.query(_FILES)}

@@ -12,6 +12,7 @@ from ...core.errors import Refused
 from .. import notes, planning, static_sql
 from ..files import MigrationFile
 from ..options import RunOptions
+from ..static_sql import PlannedSql
 from . import planned
 from .apply import opened, who_am_i
 
@@ -30,7 +31,7 @@ def plan(
     other SQL is read from the sources.
     """
     state = planning.status(connection, files, options)
-    ran: dict[str, dict[str, Any]] = {}
+    ran: dict[str, PlannedSql] = {}
     if scratch and state.pending and not state.problems:
         live = database_identity.read(lambda query: planning.rows(connection, query))
         ran = record_on(scratch, files, options or RunOptions(), live)
@@ -38,7 +39,7 @@ def plan(
     transaction = (options or RunOptions()).transaction
     return planning.Plan(
         state,
-        {**ran, **{migration.identity: static_sql.sql_of(migration).as_dict() for migration in rest}},
+        {**ran, **{migration.identity: static_sql.sql_of(migration).planned() for migration in rest}},
         tuple(map(str, notes.of(state.pending, transaction))),
     )
 
@@ -48,7 +49,7 @@ def record_on(
     files: Sequence[MigrationFile],
     options: RunOptions,
     live: Optional[DatabaseIdentity],
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, PlannedSql]:
     """Run what is pending on a scratch copy, up to the first legacy script, and return the SQL that ran, by identity.
 
     ``live`` is the database that the copy is of. Raises Refused if ``scratch`` leads to that one.
@@ -64,10 +65,8 @@ def record_on(
     options = replace(options, expect_database=copy, forbid_database=live)
     result = planned.apply(scratch, files, release="plan", options=options)
     return {
-        entry["identity"]: {
-            "statements": [statement["sql"] for statement in entry["statements"]],
-            "exact": entry["statement_count"] == len(entry["statements"]),
-            "why": "",
-        }
-        for entry in result.applied
+        ran.identity: PlannedSql(
+            tuple(statement.sql for statement in ran.statements), exact=ran.statement_count == len(ran.statements)
+        )
+        for ran in result.applied
     }

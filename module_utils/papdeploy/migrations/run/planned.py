@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from ...core import alone
 from ...core.errors import PapError, RemoteError, from_dict
+from ...core.records import read, read_known
 from ...core.redact import Redactor
 from ..files import MigrationFile
 from ..options import RunOptions
@@ -18,6 +19,14 @@ from .apply import ApplyResult
 from .way_out import WayOut
 
 _MORE_S = 30.0
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """Of the process of the plan: a result, or an error."""
+
+    failed: Optional[dict[str, Any]] = None
+    result: Optional[dict[str, Any]] = None
 
 
 def apply(
@@ -29,7 +38,7 @@ def apply(
     """
     options = replace(options or RunOptions(), stop_at_scripts=True)
 
-    def work() -> dict[str, Any]:
+    def work() -> Any:
         try:
             found = runner.apply(url_or_engine, files, options=options, way_out=WayOut(), **common)
         except PapError as error:
@@ -37,13 +46,11 @@ def apply(
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller hears of it
             failed = RemoteError(f"{type(error).__name__}: {error}")
         else:
-            return {"result": json.loads(json.dumps(found.as_dict(), default=str))}
+            return {"result": json.loads(json.dumps(found.as_json(), default=str))}
         masked = Redactor(environment=os.environ).record(failed.as_dict())
         return {"failed": json.loads(json.dumps(masked, default=str))}
 
-    answer = alone.run(work, options.deadline_s + _MORE_S, confined=False)
-    if "failed" in answer:
-        raise from_dict(answer["failed"])
-    result = dict(answer["result"])
-    del result["changed"]
-    return ApplyResult(**result)
+    answer = read(_Answer, alone.run(work, options.deadline_s + _MORE_S, confined=False))
+    if answer.failed is not None:
+        raise from_dict(answer.failed)
+    return read_known(ApplyResult, answer.result)

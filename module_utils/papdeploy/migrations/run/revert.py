@@ -52,7 +52,7 @@ def revert(
             _revert(session, chosen, check, result)
         result.outward = outward_of(session)
         result.pending = [migration.identity for migration in chosen] if dry_run else []
-        result.transactions = [transaction.as_dict() for transaction in session.transactions]
+        result.transactions = session.transactions
         result.seconds = round(time.monotonic() - began, 3)
         return result
 
@@ -126,5 +126,5 @@ def _revert(
                 entries, result.check = execute.run_together(session, group, "downgrade", check if last else None)
                 result.reverted += entries
         except PapError as error:
-            failed(session, error, group, [entry["identity"] for entry in result.reverted])
+            failed(session, error, group, [ran.identity for ran in result.reverted])
             raise

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
-from ...core.errors import PapError, Refused, Unavailable
+from ...core.errors import PapError, Refused, Unavailable, VerificationFailed
 from .. import ledger
 from ..options import RunOptions
 from . import advisory_lock, commit_outcome, drivers
@@ -125,8 +125,8 @@ class Session(Connection):
         """Whether this session still holds the lock, asked of the server."""
         return bool(self.query(f"SELECT {advisory_lock.HELD}")[0][0])
 
-    def lock_holder(self) -> dict[str, Any]:
-        """Who holds the runner's lock, or an empty dictionary."""
+    def lock_holder(self) -> Optional[advisory_lock.Holder]:
+        """Who holds the runner's lock, if anybody does."""
         return advisory_lock.holder(self)
 
     # -- transactions -------------------------------------------------------------------------------------------------
@@ -162,16 +162,14 @@ class Session(Connection):
         if not table:
             self.query(ledger.CREATE)
 
-    def record(self, rows: Sequence[dict[str, Any]]) -> None:
+    def record(self, entries: Sequence[ledger.NewEntry]) -> None:
         """Write ledger rows (in the transaction if there is one, else each call for itself)."""
-        defaults = {"checksum": "", "seconds": 0.0, "statements": [], "details": {}, "at": None}
-        complete = [{**defaults, **row, "release": self.release, "who": self.who, "run": self.run} for row in rows]
-        self.query(ledger.INSERT, (ledger.rows_as_json(complete),))
+        rows = ledger.rows_as_json(entries, release=self.release, who=self.who, run=self.run)
+        self.query(ledger.INSERT, (rows,))
 
     def record_start(self, identity: str, checksum: str, direction: str) -> None:
         """Note that something outside a transaction begins, so that an interruption can be seen afterwards."""
-        details = {"direction": direction}
-        self.record([{"event": ledger.STARTED, "identity": identity, "checksum": checksum, "details": details}])
+        self.record([ledger.NewEntry(ledger.STARTED, identity, checksum, details={"direction": direction})])
 
     def verify(self) -> None:
         """Raise unless the transaction is still the one that was begun, alone, and under the run's lock."""
@@ -183,23 +181,23 @@ class Session(Connection):
         if not pid_same:
             raise _pooler(self.facts.pid, 0)
         if not same:
-            raise PapError(
+            raise VerificationFailed(
                 "The transaction is not the one that was begun: a migration ended it.",
                 hint="What ran before that point may be committed; compare with `status` and the schema check.",
             )
         if not locked:
-            raise PapError(
+            raise VerificationFailed(
                 "The runner's advisory lock is gone: a migration released it (pg_advisory_unlock_all, DISCARD ALL).",
                 hint="Remove that call; everything was rolled back.",
             )
         if self.late:
-            raise PapError(
+            raise VerificationFailed(
                 f"Migration {self.late} went on working after its function had returned.",
                 hint="Wait for your threads: join() them before upgrade() returns. Everything was rolled back.",
                 identity=self.late,
             )
         if foreign_sessions:
-            raise PapError(
+            raise VerificationFailed(
                 f"A migration opened a second connection (process {foreign_sessions}) that is still there.",
                 hint="Use db only: work on another connection is not part of the transaction. All was rolled back.",
             )

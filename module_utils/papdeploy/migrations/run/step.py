@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional
 
 from ...core.errors import PapError
 from ...sql import statements as sql
 from .. import dblink, server_wide
 from ..ledger import SCHEMA
+from .records import Statement
 
 MAX_STATEMENTS = 200  # kept per migration in the ledger and the result; the count is always whole
 MAX_SQL = 2000  # characters kept per statement
@@ -36,7 +37,7 @@ class Step:
     identity: str
     transactional: bool
     direction: str = "upgrade"
-    statements: list[dict[str, Any]] = field(default_factory=list)
+    statements: list[Statement] = field(default_factory=list)
     count: int = 0
     violations: list[MigrationError] = field(default_factory=list)
     failure: Optional[Failure] = None
@@ -73,20 +74,17 @@ class Step:
         for statement in found:
             shown = session.redactor.text(server_wide.shown(statement)) + _caller(self.identity)
             live = session.options.forbid_database
-            item = {
-                "identity": self.identity,
-                "direction": self.direction,
-                "statement": shown,
-                "by_name": live is not None and server_wide.names_database(statement, live.name),
-            }
+            by_name = live is not None and server_wide.names_database(statement, live.name)
+            item = server_wide.LeftOut(self.identity, self.direction, shown, by_name)
             if item not in session.left_out:  # a transaction may be tried again
                 session.left_out.append(item)
-            self._keep(statement.text, 0.0, {"left_out": True})
+            self._keep(Statement(statement.text, 0.0, left_out=True))
         live = session.options.forbid_database
         return dblink.pointed(rest, live.name, session.facts.database) if live else rest
 
     def done(self, text: str, seconds: float, rows: int) -> None:
-        self._keep(text, seconds, {"rows": rows} if rows is not None and rows >= 0 else {})
+        counted = rows if rows is not None and rows >= 0 else None
+        self._keep(Statement(text, seconds * 1000, rows=counted))
 
     def failed(self, text: str, seconds: float, error: BaseException) -> None:
         from .drivers import sqlstate
@@ -94,7 +92,7 @@ class Step:
         self.failures += 1
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         self.failure = Failure(text[:MAX_SQL], said, sqlstate(error))
-        self._keep(text, seconds, {"error": said})
+        self._keep(Statement(text, seconds * 1000, error=said))
 
     def after(self, session: Any) -> None:
         """Bring back the lock timeout that was lifted for a CONCURRENTLY statement."""
@@ -102,10 +100,10 @@ class Step:
             self.lock_timeout_lifted = False
             session.query(f"SET lock_timeout = {int(session.options.lock_timeout_s * 1000)}")
 
-    def _keep(self, text: str, seconds: float, more: dict[str, Any]) -> None:
+    def _keep(self, sent: Statement) -> None:
         self.count += 1
         if len(self.statements) < MAX_STATEMENTS:
-            self.statements.append({"sql": text.strip()[:MAX_SQL], "ms": round(seconds * 1000, 3), **more})
+            self.statements.append(replace(sent, sql=sent.sql.strip()[:MAX_SQL], ms=round(sent.ms, 3)))
 
     def control(self, what: str) -> bool:
         """A driver-level commit, rollback, close or change of autocommit: refused, or of no effect in autocommit."""

@@ -9,8 +9,10 @@ from dataclasses import replace
 from typing import Any, Optional
 
 from ...core.errors import PapError
+from ...core.records import whole
 from . import drivers
 from .connection import Connection
+from .records import Blocker
 
 INTERVAL_S = 0.2
 GRACE_S = 5.0
@@ -31,7 +33,7 @@ class Watch:
         self._thread: Optional[threading.Thread] = None
         self._stop = threading.Event()
         self._raw: Any = None
-        self.blockers: list[dict[str, Any]] = []
+        self.blockers: list[Blocker] = []
 
     @property
     def is_current_thread(self) -> bool:
@@ -51,7 +53,7 @@ class Watch:
                 self._raw.close()
             self._raw = None
 
-    def take_blockers(self) -> list[dict[str, Any]]:
+    def take_blockers(self) -> list[Blocker]:
         """Who was seen blocking the last statement that waited; forgotten by being asked."""
         seen, self.blockers = self.blockers, []
         return seen
@@ -90,20 +92,13 @@ class Watch:
         if not rows:
             return
         self.blockers = [
-            {
-                "pid": pid,
-                "application": application,
-                "user": user,
-                "state": state,
-                "transaction_since": since,
-                "query": " ".join(query.split())[:MAX_QUERY],
-            }
+            Blocker(pid, application, user, state, since, " ".join(query.split())[:MAX_QUERY])
             for pid, application, user, state, since, query in rows
         ]
-        fresh = [blocker for blocker in self.blockers if blocker["pid"] not in told]
+        fresh = [blocker for blocker in self.blockers if blocker.pid not in told]
         if fresh:
-            told.update(blocker["pid"] for blocker in fresh)
-            session.emit("blocked", by=fresh)
+            told.update(blocker.pid for blocker in fresh)
+            session.emit("blocked", by=whole(fresh))
 
     def _rows(self, query: str, params: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         if self._raw is None:
@@ -122,14 +117,3 @@ class Watch:
             return list(cursor.fetchall())
         finally:
             cursor.close()
-
-
-def describe(blockers: list[dict[str, Any]]) -> str:
-    """The blockers as one clause of a message."""
-    return "; ".join(
-        f"process {b['pid']} ({b['application'] or b['user'] or 'unknown'}, {b['state'] or 'unknown'}"
-        + (f", its transaction began {b['transaction_since']}" if b["transaction_since"] else "")
-        + (f": {b['query']}" if b["query"] else "")
-        + ")"
-        for b in blockers
-    )
