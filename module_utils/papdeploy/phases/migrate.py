@@ -19,6 +19,7 @@ from ..core.errors import DeadlineExceeded, PapError
 from ..core.records import as_object, recorded
 from ..core.text import plural, seconds
 from ..databases import table_reader
+from ..migrations.request import ToApply
 from ..rehearsal import warm
 from ..releases.journal import Journal
 from ..releases.records import Backup, Migrated
@@ -78,7 +79,7 @@ def run(stack: Stack, release: str, options: Options) -> Applied:
                 try:
                     result = app_session.call(
                         "migrations.apply",
-                        request,
+                        request.as_json(),
                         deadline_s=limit_s + 30,
                         on_event=lambda event: _note(journal, say, event),
                     )
@@ -101,22 +102,22 @@ def run(stack: Stack, release: str, options: Options) -> Applied:
     return Applied(Printed("migrate", lines, status), True, result["applied"], options.take_over)
 
 
-def _request(stack: Stack, journal: Journal, options: Options, limit_s: float) -> dict[str, Any]:
+def _request(stack: Stack, journal: Journal, options: Options, limit_s: float) -> ToApply:
     """What the migrations are run with, beside the models."""
     online = options.mode == "online"
-    return {
-        "sources": read_kept(journal.folder, "migrations.json"),
-        "release": journal.release,
-        "who": journal.opening().by,
-        "expected": read_kept(journal.folder, "expected.json"),
-        "schema_options": dict(options.schema),
-        "options": {
+    return ToApply(
+        sources=read_kept(journal.folder, "migrations.json"),
+        release=journal.release,
+        who=journal.opening().by,
+        expected=read_kept(journal.folder, "expected.json"),
+        schema_options=dict(options.schema),
+        options={
             "lock_timeout_s": rehearsal_limits.lock_timeout_s(options.lock_timeout_s, online=online),
             "deadline_s": limit_s,
             "allow_out_of_order": options.allow_out_of_order,
             "guard": stack.state.lock.guard(journal.release),
         },
-    }
+    )
 
 
 def _close(

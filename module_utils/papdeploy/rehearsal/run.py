@@ -15,6 +15,7 @@ from ..core.errors import DeadlineExceeded, PapError
 from ..core.records import as_object, recorded, whole
 from ..databases import smoke_test_writes, write_snapshot
 from ..migrations import server_wide
+from ..migrations.request import ToApply
 from ..releases.parts import SchemaCheck
 from ..releases.rehearsed import Online, Rehearsal, Tried
 from ..releases.version import Version
@@ -100,11 +101,10 @@ def _on_the_copy(work: Work, maker: Maker, copy: Copy) -> Verdict:
     return _verdict(work, copy, migrated, batch, back, drops, candidate, own_writes)
 
 
-def warm(app_session: AppSession, request: dict[str, Any]) -> None:
+def warm(app_session: AppSession, request: ToApply) -> None:
     """Import and read once, outside of any transaction, what the migration and its check will use."""
-    app_session.call("migrations.status", request)
-    check = {"expected": request["expected"], "options": request["schema_options"]}
-    app_session.call("schema.check", check)
+    app_session.call("migrations.status", request.as_json())
+    app_session.call("schema.check", {"expected": request.expected, "options": request.schema_options})
 
 
 def _migrate(work: Work, app_session: AppSession, copy: Copy) -> tuple[Ran, bool]:
@@ -122,7 +122,7 @@ def _migrate(work: Work, app_session: AppSession, copy: Copy) -> tuple[Ran, bool
 
         warm(app_session, request)
         began = time.monotonic()
-        answer = app_session.call("migrations.apply", request, deadline_s=limit_s + 30, on_event=heard)
+        answer = app_session.call("migrations.apply", request.as_json(), deadline_s=limit_s + 30, on_event=heard)
         ran = work.noted(answer)
         return replace(ran, applied=observe.completed(ran.applied, watch, alone, began)), watch.problem is None
 

@@ -14,6 +14,7 @@ from ..backup.pipeline import Emit, silent
 from ..core.errors import DeadlineExceeded, PapError
 from ..core.records import recorded
 from ..environment.copy_environment import CopyEnvironment
+from ..migrations.request import ToApply
 from ..releases.parts import Endpoint, LeftOut
 from ..releases.records import Backup
 from ..releases.rehearsed import Outward
@@ -129,21 +130,21 @@ class Work:
                 step=name,
             ) from error
 
-    def request(self) -> dict[str, Any]:
+    def request(self) -> ToApply:
         """What the runner gets: the same as in the deploy, and the wish to be watched."""
-        return {
-            "sources": dict(self.subject.sources),
-            "release": self.subject.release,
-            "who": self.subject.who,
-            "expected": self.subject.expected,
-            "schema_options": dict(self.options.schema),
-            "options": {
+        return ToApply(
+            sources=dict(self.subject.sources),
+            release=self.subject.release,
+            who=self.subject.who,
+            expected=self.subject.expected,
+            schema_options=dict(self.options.schema),
+            options={
                 "lock_timeout_s": self.options.lock_timeout_s,
                 "deadline_s": self.migrate_s(),
                 "allow_out_of_order": self.options.allow_out_of_order,
                 "observe": True,
             },
-        }
+        )
 
     def migrate_s(self) -> float:
         """Seconds that the migrations may take now."""

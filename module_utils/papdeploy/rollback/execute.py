@@ -62,7 +62,7 @@ class Result:
             "why": self.plan.why,
             "kept": self.kept,
             "lost": [loss.as_dict() for loss in self.lost],
-            **self.cost.counted(),
+            **as_object(self.cost.counted),
             "unhealthy": self.unhealthy,
             "new_schema": self.new_schema,
             "agreed": self.agreed,
@@ -201,7 +201,8 @@ def _go(work: Work, plan: RollbackPlan) -> Result:
     state = read_state(work.database, work.release)
     if strategy.under_fence and not state.swapped:
         plan = replace(_closed(work, plan), lost=plan.lost)
-        work.hooks.checkpoint("rollback", "counted", plan.cost.counted())  # what the failed database will hold alone
+        # What the failed database will hold alone.
+        work.hooks.checkpoint("rollback", "counted", as_object(plan.cost.counted))
         kept = strategy.execute(work)
     elif state.running:
         _end_old_run(work, plan)

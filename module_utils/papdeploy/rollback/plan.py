@@ -9,6 +9,7 @@ from typing import Any, Optional
 from ..backup import Encryption
 from ..core import text
 from ..core.errors import Refused
+from ..core.records import as_object
 from ..databases import loss_rules
 from ..databases.psql import Database
 from ..databases.relation_losses import Loss
@@ -46,7 +47,7 @@ class RollbackPlan:
             "strategy": self.strategy,
             "why": self.why,
             "steps": list(self.steps),
-            **self.cost.counted(),
+            **as_object(self.cost.counted),
             "cost_sentence": self.cost.sentence,
             "lost": [loss.as_dict() for loss in self.lost],
             "refused": self.refused,

@@ -5,11 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Optional
+from typing import ClassVar, Optional
 
 from ...backup import Encryption
 from ...core.errors import Refused
-from ...core.records import as_object
 from ...databases import lifecycle
 from ...databases.fence import obstacles
 from ...databases.managed_names import admin_session
@@ -25,6 +24,16 @@ SWAP_S = 0.5
 
 
 @dataclass(frozen=True)
+class Counted:
+    """The numbers of a cost, with the names of a journal."""
+
+    cost: Mapping[str, Wrote]
+    besides: tuple[str, ...]
+    rows_lost: int
+    cost_certain: bool
+
+
+@dataclass(frozen=True)
 class Cost:
     """What a strategy would lose: ``tables``, rows by table (``rows`` of them together); ``besides``, what else goes
     back, as sentences; ``only_numbers``: nothing but numbers that no row holds. ``sentence`` says it all."""
@@ -36,14 +45,9 @@ class Cost:
     only_numbers: bool = False
     certain: bool = True
 
-    def counted(self) -> dict[str, Any]:
-        """The numbers, as a journal keeps them."""
-        return {
-            "cost": as_object(self.tables),
-            "besides": list(self.besides),
-            "rows_lost": self.rows,
-            "cost_certain": self.certain,
-        }
+    @property
+    def counted(self) -> Counted:
+        return Counted(self.tables, self.besides, self.rows, self.certain)
 
 
 @dataclass(frozen=True)
