@@ -86,7 +86,7 @@ def rebuild(
     encryption = _opened_by(identity_file, load_manifest(path).manifest.encryption)
     backup = restorable(server, path, ANYTHING, encryption)
     manifest = backup.manifest
-    into = into or app_session(manifest.database, "_restored")
+    into = into or with_end(manifest.database, "_restored")
     need = int(manifest.database_bytes * disk.COPY_FACTOR)
     disk.refuse_too_little(need, disk.free_at_server(server), "the database server", "the restored database")
     with admin_session(server) as session:
@@ -102,14 +102,14 @@ def rebuild(
     return Rebuilt(backup, into, ready - started, roles, notes, replaces)
 
 
-def app_session(name: str, end: str) -> str:
+def with_end(name: str, end: str) -> str:
     """``name`` with ``end``, cut where PostgreSQL's names end."""
     return name.encode()[: MAX_NAME_BYTES - len(end)].decode("utf-8", "ignore") + end
 
 
 def swap_sql(live: str, restored: str) -> list[str]:
     """The statements that put ``restored`` in the place of ``live``, which is kept and closed."""
-    broken = app_session(live, "_broken")
+    broken = with_end(live, "_broken")
     return [
         f"ALTER DATABASE {quote_ident(live)} ALLOW_CONNECTIONS false;",
         bind("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN (%s, %s);", live, restored),

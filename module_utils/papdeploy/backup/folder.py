@@ -34,8 +34,8 @@ def scan(folder: Path) -> list[Thing]:
         if name.endswith(SUFFIX) and not name.startswith(".") and _is_file(folder / name):
             archive = name[: -len(SUFFIX)]
             found.append(_backup(folder / archive))
-            app_session = (archive + suffix for suffix in (SUFFIX, GLOBALS) if _is_file(folder / (archive + suffix)))
-            explained |= {archive, archive + HOLD, *app_session}
+            beside = (archive + suffix for suffix in (SUFFIX, GLOBALS) if _is_file(folder / (archive + suffix)))
+            explained |= {archive, archive + HOLD, *beside}
     found.sort(key=lambda thing: (thing.at or 0.0, thing.name))
     for name in sorted(names - explained):
         if not (name.startswith(files.PARTIAL) and files.is_archive(name[len(files.PARTIAL) :])):  # a run at work

@@ -231,9 +231,9 @@ def settle(folder: Path, stack: str, dbname: str) -> None:
         for path in left:
             final = path.with_name(path.name.removeprefix(files.PARTIAL))
             if path.name.endswith(SUFFIX) and _belongs(path, final):
-                app_session = path.with_name(path.name[: -len(SUFFIX)] + GLOBALS)
-                if app_session in left and app_session.exists():
-                    app_session.rename(app_session.with_name(app_session.name.removeprefix(files.PARTIAL)))
+                sql = path.with_name(path.name[: -len(SUFFIX)] + GLOBALS)
+                if sql in left and sql.exists():
+                    sql.rename(sql.with_name(sql.name.removeprefix(files.PARTIAL)))
                 path.rename(final)
                 sync_folder(folder)
         for path in left:

@@ -330,12 +330,12 @@ def _beside(written: Manifest, facts: ServerFacts) -> dict[str, str]:
     return {manifest.GLOBALS: sql, manifest.SUFFIX: json.dumps(written.as_json(), indent=1)}
 
 
-def _publish(path: Path, file: IO[bytes], final: Path, app_session: Mapping[str, str]) -> None:
+def _publish(path: Path, file: IO[bytes], final: Path, beside: Mapping[str, str]) -> None:
     """Give the archive and the files ``beside`` it (text by suffix, the manifest last) their names. They are on disk
     before the first is renamed: who finds the archive without its manifest can finish this (``manifest.settle``)."""
     with contextlib.ExitStack() as stack:
         waiting: list[tuple[Path, IO[bytes], Path]] = [(path, file, final)]
-        for suffix, text in app_session.items():
+        for suffix, text in beside.items():
             name = final.name + suffix
             other, into = stack.enter_context(files.partial(final.parent, name))
             write_all(into, text.encode("utf-8", "surrogateescape"))

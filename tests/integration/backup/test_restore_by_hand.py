@@ -175,10 +175,10 @@ def test_what_others_wrote_makes_no_role(servers: dict[int, Server], tmp_path: P
         again = command(other, taken.path, "--into", live)
         assert again.returncode == 1 and f"There is a database {live} already" in again.stderr
         assert other.sql("SELECT DISTINCT text FROM notes", live) == [("mine",)]
-        app_session = command(other, taken.path)
-        assert app_session.returncode == 0 and f"{live}_restored: restored in" in app_session.stdout
-        assert f'ALTER DATABASE "{live}_restored" RENAME TO "{live}";' in app_session.stdout
-        assert "passwords" not in app_session.stdout, "no role was missing this time"
+        again = command(other, taken.path)
+        assert again.returncode == 0 and f"{live}_restored: restored in" in again.stdout
+        assert f'ALTER DATABASE "{live}_restored" RENAME TO "{live}";' in again.stdout
+        assert "passwords" not in again.stdout, "no role was missing this time"
     finally:
         server.drop(live)
         for name in (strange, f"a_{live}", f"z_{live}", f"boss_{live}", f"{live}_app"):
@@ -271,8 +271,8 @@ def test_a_restore_that_is_cut_off_is_known_as_one(server: Server, tmp_path: Pat
 
 
 def test_names_are_cut_where_they_end() -> None:
-    assert by_hand.app_session("x" * 63, "_broken") == "x" * 56 + "_broken"
-    assert by_hand.app_session("ü" * 31, "_restored") == "ü" * 27 + "_restored"
+    assert by_hand.with_end("x" * 63, "_broken") == "x" * 56 + "_broken"
+    assert by_hand.with_end("ü" * 31, "_restored") == "ü" * 27 + "_restored"
     swap = "\n".join(by_hand.swap_sql('a"b', "it's"))
     assert 'ALTER DATABASE "a""b" RENAME TO "a""b_broken";' in swap and "IN ('a\"b', 'it''s')" in swap
 
