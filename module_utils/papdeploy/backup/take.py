@@ -16,7 +16,7 @@ from ..core.durable import sync_folder
 from ..core.errors import PapError, Refused
 from ..databases import content_digest, disk, lifecycle, properties, write_snapshot
 from ..databases.content_digest import ContentDigest, Positions
-from ..databases.ledger_table import ledger_rows
+from ..databases.ledger_table import ledger_records
 from ..databases.properties import Properties, Role
 from ..databases.psql import Database, ServerFacts, Session
 from ..databases.write_snapshot import Mark
@@ -163,6 +163,11 @@ class _Size:
 
 
 @dataclass(frozen=True)
+class _Ledger:
+    entry: object
+
+
+@dataclass(frozen=True)
 class _Original:
     """What is known of the database in the dump's snapshot. ``beyond``: what takes a superuser to restore;
     ``trusted``: who is one."""
@@ -187,13 +192,14 @@ def _look(wanted: _Wanted, session: Session) -> _Original:
         " FROM pg_database WHERE datname = current_database()",
     )[0]
     traits = properties.capture(session, wanted.database.conninfo.dbname)
-    head = ledger_rows(session, "SELECT to_jsonb(l) AS entry FROM ledger AS l ORDER BY l.id DESC LIMIT 1")
+    newest = "SELECT to_jsonb(l) AS entry FROM ledger AS l ORDER BY l.id DESC LIMIT 1"
+    head = next((row.entry for row in ledger_records(session, _Ledger, newest)), None)
     return _Original(
         size=size,
         properties=traits,
         roles=tuple(properties.roles_of(session)),
         mark=write_snapshot.take(session),
-        ledger_head=head[0]["entry"] if head else None,
+        ledger_head=head,
         beyond=tuple(beyond),
         trusted=tuple(trusted),
     )

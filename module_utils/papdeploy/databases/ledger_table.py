@@ -7,11 +7,14 @@ and statistics of a plain table, while the query is planned. A superuser reads i
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Optional, TypeVar
 
 from ..core.errors import VerificationFailed
 from . import table_reader
 from .psql import Session
+
+R = TypeVar("R")
 
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "p": "a partitioned table"}
 
@@ -34,16 +37,23 @@ WITH ledger AS MATERIALIZED (
 """
 
 
-def ledger_rows(session: Session, select: str) -> list[dict[str, Any]]:
-    """The rows of ``select``, a query on ``ledger``; none where this database has no ledger.
+@dataclass(frozen=True)
+class _Found:
+    kind: str
+    odd_columns: Optional[str]
+    columns: tuple[str, ...]
+
+
+def ledger_records(session: Session, record: type[R], select: str) -> list[R]:
+    """The rows of ``select``, a query on ``ledger``, each a ``record``; none where this database has no ledger.
 
     Raises VerificationFailed where what has its name is not a plain table of built-in types: it is not read then.
     """
-    found = session.rows(_WHAT_IT_IS)
-    if not found:
+    found = next(iter(session.records(_Found, _WHAT_IT_IS)), None)
+    if found is None:
         return []
-    kind, odd = found[0]["kind"], found[0]["odd_columns"]
-    missing = [name for name in ("id", "event", "identity", "release") if name not in found[0]["columns"]]
+    kind, odd = found.kind, found.odd_columns
+    missing = [name for name in ("id", "event", "identity", "release") if name not in found.columns]
     if kind != "r" or odd or missing:
         what = _KINDS.get(kind, "no table") if kind != "r" else f"a table with columns of other types ({odd})"
         what = f"a table without {', '.join(missing)}" if kind == "r" and not odd else what
@@ -53,4 +63,4 @@ def ledger_rows(session: Session, select: str) -> list[dict[str, Any]]:
             " name is pap-deploy's. Find out who and why; put the ledger back from a backup, or rename what is there,"
             " before anything else is done.",
         )
-    return table_reader.rows(session, [("pap_deploy", "ledger", _LEDGER + select)])
+    return table_reader.records(session, record, [("pap_deploy", "ledger", _LEDGER + select)])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Optional
+from typing import Optional
 
 from ..databases import fence_state, lifecycle
 from ..databases.fence import Fence
-from ..databases.ledger_table import ledger_rows
+from ..databases.ledger_table import ledger_records
 from ..databases.managed_names import admin_session
 from ..databases.psql import Database, bind
 
@@ -28,7 +28,8 @@ class State:
         return database.named(self.fence.database) if self.fence else database
 
 
-class _Entry(NamedTuple):
+@dataclass(frozen=True)
+class _Entry:
     identity: str
     event: str
     release: str
@@ -41,7 +42,7 @@ def read_state(database: Database, release: str) -> State:
     where = fence.database if fence else database.conninfo.dbname
     with admin_session(database) as session:
         swapped = lifecycle.swapped(session, database, release)
-        running = session.rows(
+        running = session.column(
             bind(
                 "SELECT pid FROM pg_stat_activity WHERE datname = %s AND application_name = %s AND state <> 'idle'",
                 where,
@@ -49,21 +50,22 @@ def read_state(database: Database, release: str) -> State:
             )
         )
     applied, partial = ((), ()) if swapped else _ledger(database.named(where), release)
-    return State(fence, swapped, applied, partial, tuple(int(pid) for row in running for pid in row.values()))
+    return State(fence, swapped, applied, partial, tuple(running))
 
 
 def _ledger(database: Database, release: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Migrations of ``release`` in force, newest first, and those that were left halfway."""
     with database.session() as session:
-        rows = ledger_rows(
+        found = ledger_records(
             session,
+            _Entry,
             bind(
                 "SELECT DISTINCT ON (identity) identity, event, release, id FROM ledger"
                 " WHERE identity IN (SELECT identity FROM ledger WHERE release = %s) ORDER BY identity, id DESC",
                 release,
             ),
         )
-    entries = sorted((_Entry(*row.values()) for row in rows), key=lambda entry: -int(entry.id))
+    entries = sorted(found, key=lambda entry: -entry.id)
     mine = [entry for entry in entries if entry.release == release]
-    in_force = tuple(str(entry.identity) for entry in mine if entry.event in ("applied", "repaired"))
-    return in_force, tuple(str(entry.identity) for entry in mine if entry.event in ("started", "failed_outside"))
+    in_force = tuple(entry.identity for entry in mine if entry.event in ("applied", "repaired"))
+    return in_force, tuple(entry.identity for entry in mine if entry.event in ("started", "failed_outside"))

@@ -12,7 +12,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,11 @@ NEWEST = int(os.environ.get("PAP_POSTGRES", "18").split()[-1])
 PATHS = {"a path that prefers public": "public, pg_catalog", "the usual path": '"$user", public'}
 # Stands for types that a query of ours has where the built-in function takes text.
 CLOSER = ("name", "character varying", '"char"')
+
+
+@dataclass(frozen=True)
+class Head:
+    entry: object
 
 
 def named_in_our_sql() -> set[str]:
@@ -165,7 +170,7 @@ def test_everything_that_reads(planted: tuple[Server, Database]) -> None:
         assert properties.capture(session, live.conninfo.dbname).owner == OWNER
         properties.roles_of(session)
         observe.files(session)
-        assert ledger_table.ledger_rows(session, "SELECT identity FROM ledger") == []
+        assert ledger_table.ledger_records(session, Head, "SELECT to_jsonb(l) AS entry FROM ledger AS l") == []
     assert write_snapshot.written_since(live, mark).rows == 0
     assert content_digest.take(live).tables["public"]["users"].rows == 50
     with observe.LockWatch(live, "pap-deploy:x") as watch:
@@ -226,7 +231,7 @@ def test_a_ledger_that_cannot_be_is_named_and_not_read(
         f"CREATE DOMAIN odd AS text; {HOSTILE_LEDGERS[what]}"
     )
     with live.session() as session, pytest.raises(VerificationFailed, match=r"pap_deploy\.ledger is a "):
-        ledger_table.ledger_rows(session, "SELECT to_jsonb(l) AS entry FROM ledger AS l")
+        ledger_table.ledger_records(session, Head, "SELECT to_jsonb(l) AS entry FROM ledger AS l")
     with pytest.raises(VerificationFailed):
         backup.take(live, tmp_path, stack="st", release="r1")
     # What is swapped in after the look meets the condition of the read itself.
