@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 from .. import databases
 from ..app import smoke
+from ..app.migration_request import MigrationRequest
 from ..app.stack import AppSession, Stack
 from ..backup import Encryption
 from ..core import storage
@@ -19,7 +20,6 @@ from ..core.errors import DeadlineExceeded, PapError
 from ..core.records import as_object, recorded
 from ..core.text import plural, seconds
 from ..databases import table_reader
-from ..migrations.request import ToApply
 from ..rehearsal import warm
 from ..releases.journal import Journal
 from ..releases.records import Backup, Migrated
@@ -102,10 +102,10 @@ def run(stack: Stack, release: str, options: Options) -> Applied:
     return Applied(Printed("migrate", lines, status), True, result["applied"], options.take_over)
 
 
-def _request(stack: Stack, journal: Journal, options: Options, limit_s: float) -> ToApply:
+def _request(stack: Stack, journal: Journal, options: Options, limit_s: float) -> MigrationRequest:
     """What the migrations are run with, beside the models."""
     online = options.mode == "online"
-    return ToApply(
+    return MigrationRequest(
         sources=read_kept(journal.folder, "migrations.json"),
         release=journal.release,
         who=journal.opening().by,

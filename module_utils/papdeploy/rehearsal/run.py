@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable
 
 from .. import databases
+from ..app.migration_request import MigrationRequest
 from ..app.stack import AppSession, Stack
 from ..backup.pipeline import Emit, silent
 from ..core.errors import DeadlineExceeded, PapError
 from ..core.records import as_object, recorded, whole
 from ..databases import smoke_test_writes, write_snapshot
 from ..migrations import server_wide
-from ..migrations.request import ToApply
 from ..releases.parts import SchemaCheck
 from ..releases.rehearsed import Online, Rehearsal, Tried
 from ..releases.version import Version
@@ -101,7 +101,7 @@ def _on_the_copy(work: Work, maker: Maker, copy: Copy) -> Verdict:
     return _verdict(work, copy, migrated, batch, back, drops, candidate, own_writes)
 
 
-def warm(app_session: AppSession, request: ToApply) -> None:
+def warm(app_session: AppSession, request: MigrationRequest) -> None:
     """Import and read once, outside of any transaction, what the migration and its check will use."""
     app_session.call("migrations.status", request.as_json())
     app_session.call("schema.check", {"expected": request.expected, "options": request.schema_options})

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from ..app.migration_request import MigrationRequest
 from ..app.stack import Stack
 from ..backup import Encryption
 from ..backup.pipeline import Emit, silent
 from ..core.errors import DeadlineExceeded, PapError
 from ..core.records import recorded
 from ..environment.copy_environment import CopyEnvironment
-from ..migrations.request import ToApply
 from ..releases.parts import Endpoint, LeftOut
 from ..releases.records import Backup
 from ..releases.rehearsed import Outward
@@ -130,9 +130,9 @@ class Work:
                 step=name,
             ) from error
 
-    def request(self) -> ToApply:
+    def request(self) -> MigrationRequest:
         """What the runner gets: the same as in the deploy, and the wish to be watched."""
-        return ToApply(
+        return MigrationRequest(
             sources=dict(self.subject.sources),
             release=self.subject.release,
             who=self.subject.who,

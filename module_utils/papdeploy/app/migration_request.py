@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class ToApply:
+class MigrationRequest:
     """Apply the migrations in ``sources`` (by file name) and check the schema against ``expected``, a catalog as JSON
     has it."""
 
