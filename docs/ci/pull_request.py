@@ -210,7 +210,7 @@ def check_receipt(options: argparse.Namespace, here: dict[str, str]) -> None:
         found = receipts.demand(receipts.read(Path(options.receipts), keys), subject, max_age_s=age, holds=holds)
     except PapError as error:
         raise Failed(NO_RECEIPT, str(error)) from error
-    print(f"receipt: {found['environment']} passed with exactly this, release {found['release']}")
+    print(f"receipt: {found.environment} passed with exactly this, release {found.release}")
 
 
 class Reporter:

@@ -36,8 +36,8 @@ def describe(state: State, release: str) -> Described:
     end = journal.ended()
     finished = end if end and end.event == "finished" else None
     return Described(
-        _subject(journal),
-        _receipt(journal, finished) if finished else {},
+        whole(_subject(journal)),
+        _receipt(journal, finished).as_json() if finished else {},
         revocations(state).revocations if finished else [],
     )
 
@@ -52,11 +52,11 @@ def revocations(state: State) -> Revocations:
             continue
         begun = [entry for entry in entries[passed[-1] :] if entry.is_of("rollback", "begin")]
         taken_back = end or (begun or entries)[-1]
-        found.append(receipts.revocation(_receipt(journal, entries[passed[-1]]), taken_back.at))
+        found.append(receipts.revocation(_receipt(journal, entries[passed[-1]]), taken_back.at).as_json())
     return Revocations(found)
 
 
-def _subject(journal: Journal) -> dict[str, Any]:
+def _subject(journal: Journal) -> receipts.Subject:
     header, looked = journal.opening(), journal.newest(Preflight) or Preflight()
     content = looked.content
     return receipts.subject(
@@ -65,11 +65,11 @@ def _subject(journal: Journal) -> dict[str, Any]:
         version=header.new,
         server_version=header.server_version or 0,
         checksum=content.checksum if content else "",
-        runtime=whole(content.runtime) if content else None,
+        runtime=content.runtime if content else None,
     )
 
 
-def _receipt(journal: Journal, finished: Entry) -> dict[str, Any]:
+def _receipt(journal: Journal, finished: Entry) -> receipts.Statement:
     header = journal.opening()
     return receipts.make(
         _subject(journal),

@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from .. import receipts
 from ..core.errors import Refused, Unavailable
-from ..core.records import as_object, recorded
+from ..core.records import as_object, read_known, recorded, whole
 from ..core.text import few
 from ..releases.run import Run
 from .result import Printed, Result
@@ -25,15 +25,9 @@ _WITHOUT = "To go on without one: -e 'receipt_override=\"who decided, and why\"'
 
 @dataclass(frozen=True)
 class _Evidence:
+    """What is said of it where it is signed."""
+
     unmeasured: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Statement:
-    """What is said of a receipt, or of a revocation."""
-
-    release: str = ""
-    evidence: _Evidence = _Evidence()
 
 
 @dataclass(frozen=True)
@@ -82,15 +76,14 @@ def write(
     """Sign a receipt and put it into the folder, and each revocation that is not there yet."""
     text, place = private_key or _text(private_file), Path(folder)
     keys = receipts.keys_of(text)
-    missing = [each for each in revocations if not receipts.is_revoked(place, each, keys)]
-    paths = [receipts.write(place, receipts.sign(each, text)) for each in [*missing, *([receipt] if receipt else [])]]
-    lines = [
-        f"revoked the receipt of release {recorded(_Statement, each).release}, rolled back, in {folder}"
-        for each in missing
-    ]
-    if receipt:
+    known = [read_known(receipts.Statement, each, "revocation") for each in revocations]
+    missing = [each for each in known if not receipts.is_revoked(place, each, keys)]
+    made = [read_known(receipts.Statement, receipt, "receipt")] if receipt else []
+    paths = [receipts.write(place, receipts.sign(each, text)) for each in [*missing, *made]]
+    lines = [f"revoked the receipt of release {each.release}, rolled back, in {folder}" for each in missing]
+    if made:
         lines.append(f"signed {paths[-1].name} in {folder}")
-        unmeasured = recorded(_Statement, receipt).evidence.unmeasured
+        unmeasured = recorded(_Evidence, made[0].evidence).unmeasured
         if unmeasured:
             lines.append(
                 f"it says that what became of {few(unmeasured, 6)} is not measured: a production that demands"
@@ -121,14 +114,14 @@ def demand(
         if not keys:
             raise Refused("A receipt is demanded, but no public key is known to verify one.", hint=_NO_PUBLIC_KEY)
         shelf = receipts.read(Path(folder), keys)
-        receipt = receipts.demanded(shelf, subject, terms)
+        receipt = receipts.demanded(shelf, read_known(receipts.Subject, subject, "subject"), terms)
         said = receipts.passed_over(shelf)
-        return Demanded(receipt, {}, Printed("receipt", [said] if said else []))
+        return Demanded(receipt.as_json(), {}, Printed("receipt", [said] if said else []))
     except (Refused, Unavailable) as error:
         if not reason:
             error.hint = f"{error.hint.rstrip('.')}. {_WITHOUT}"
             raise
-        return Demanded({}, receipts.override(reason, Refused(error.message), as_object(who)))
+        return Demanded({}, whole(receipts.override(reason, Refused(error.message), as_object(who))))
 
 
 def _text(path: str) -> str:

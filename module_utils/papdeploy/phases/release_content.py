@@ -14,7 +14,7 @@ from ..app.content import Content
 from ..app.stack import AppSession, Stack
 from ..core.durable import write_durably
 from ..core.errors import VerificationFailed
-from ..core.records import recorded, whole
+from ..core.records import recorded
 from ..core.visible import visible
 from ..receipts.subject import runtime_differences
 from ..releases import parts
@@ -62,7 +62,7 @@ def refuse_changed(stack: Stack, journal: Journal, when: str, app_session: AppSe
         return
     measured = measure(stack, journal.opening().new, app_session)
     changes = _file_changes(journal, measured.files)
-    changes += runtime_differences(whole(noted.runtime), whole(measured.runtime), "the preflight")
+    changes += runtime_differences(noted.runtime, measured.runtime, "the preflight")
     if changes:
         raise _changed(journal, when, changes)
 

@@ -9,13 +9,15 @@ from ..app.content import folder_checksum
 from .demand import Terms, demand, demanded, override, passed_over
 from .folder import Shelf, is_revoked, read, write
 from .signing import generate, keys_of, sign, verify
-from .statements import FORMAT, HOLDS, evidence_of, make, revocation
-from .subject import differences, subject
+from .statements import FORMAT, HOLDS, Statement, evidence_of, make, revocation
+from .subject import Subject, differences, subject
 
 __all__ = [
     "FORMAT",
     "HOLDS",
     "Shelf",
+    "Statement",
+    "Subject",
     "Terms",
     "demand",
     "demanded",

@@ -8,23 +8,41 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional, Union
 
 from ..core.durable import sync_folder
 from ..core.errors import Refused, Unavailable
+from ..core.records import recorded
 from ..core.regular import read_regular
 from ..core.visible import visible
 from .signing import Keys, trusted, verified
-from .statements import KINDS, identity, kind_of
+from .statements import Statement
 
 # Far above any receipt (one of 5,000 migrations has half a megabyte), and no burden if it is full of brackets.
 LIMIT_BYTES = 4 << 20
 
 
+@dataclass(frozen=True)
+class _Named:
+    """What the name of a file is made of."""
+
+    at: str = ""
+    environment: str = ""
+    stack: str = ""
+    release: str = ""
+
+
+@dataclass(frozen=True)
+class _Document:
+    receipt: Optional[_Named] = None
+    revocation: Optional[_Named] = None
+
+
 def write(folder: Path, document: Mapping[str, Any]) -> Path:
     """Put a signed statement into the folder, whole or not at all. Its name sorts by time, and is that of the receipt:
     a revocation takes the place of what it revokes, so that deleting it brings nothing back."""
-    path = folder / _name(next(document[kind] for kind in KINDS if kind in document))
+    named = recorded(_Document, document)
+    path = folder / _name(named.receipt or named.revocation or _Named())
     fresh = ""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -42,18 +60,19 @@ def write(folder: Path, document: Mapping[str, Any]) -> Path:
     return path
 
 
-def is_revoked(folder: Path, revocation: Mapping[str, Any], keys: Keys) -> bool:
+def is_revoked(folder: Path, revocation: Statement, keys: Keys) -> bool:
     """Whether the folder has this revocation already, signed by one of the keys."""
     try:
         found = _statement(folder / _name(revocation), keys)
     except Refused:
         return False
-    return kind_of(found) == "revocation" and identity(found) == identity(revocation)
+    return found.kind == "revocation" and found.identity == revocation.identity
 
 
-def _name(statement: Mapping[str, Any]) -> str:
-    stamp = str(statement["at"]).replace("-", "").replace(":", "").split(".")[0]
-    words = ["".join(c if c.isalnum() or c in "-_" else "_" for c in word) for word in identity(statement)]
+def _name(of: Union[Statement, _Named]) -> str:
+    stamp = of.at.replace("-", "").replace(":", "").split(".")[0]
+    names = (of.environment, of.stack, of.release)
+    words = ["".join(c if c.isalnum() or c in "-_" else "_" for c in word) for word in names]
     return f"{'-'.join([stamp, *words])}.json"
 
 
@@ -62,24 +81,24 @@ class Shelf:
     """What a folder holds: receipts with a good signature, newest first, what was wrong with other files, and what
     staging took back."""
 
-    receipts: list[dict[str, Any]]
+    receipts: list[Statement]
     rejected: list[str]
-    revocations: list[dict[str, Any]] = field(default_factory=list)
+    revocations: list[Statement] = field(default_factory=list)
 
 
 def read(folder: Path, public_texts: Iterable[str]) -> Shelf:
     """Every statement of a folder. Raises Unavailable if there is no such folder, or it cannot be listed."""
     keys = trusted(public_texts)
-    found: list[dict[str, Any]] = []
+    found: list[Statement] = []
     rejected: list[str] = []
     for name in sorted(_names(folder), reverse=True):
         try:
             found.append(_statement(folder / name, keys))
         except Refused as error:
             rejected.append(f"{visible(name)}: {error.message}")
-    found.sort(key=lambda statement: str(statement["at"]), reverse=True)
-    revoked = [statement for statement in found if kind_of(statement) == "revocation"]
-    return Shelf([statement for statement in found if kind_of(statement) == "receipt"], rejected, revoked)
+    found.sort(key=lambda statement: statement.at, reverse=True)
+    revoked = [statement for statement in found if statement.kind == "revocation"]
+    return Shelf([statement for statement in found if statement.kind == "receipt"], rejected, revoked)
 
 
 def _names(folder: Path) -> list[str]:
@@ -96,7 +115,7 @@ def _names(folder: Path) -> list[str]:
         ) from error
 
 
-def _statement(path: Path, keys: Keys) -> dict[str, Any]:
+def _statement(path: Path, keys: Keys) -> Statement:
     """The signed statement in a file. Whatever else the file is, Refused says so."""
     try:
         return verified(json.loads(read_regular(path, LIMIT_BYTES)), keys)

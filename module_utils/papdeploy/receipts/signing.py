@@ -7,11 +7,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional, Union
 
-from ..core.errors import Refused, Unavailable
+from ..core.errors import PapError, Refused, Unavailable
+from ..core.records import read_known, recorded, whole
 from ..core.visible import visible
-from .statements import FORMAT, KINDS, fits, kind_of, shape_of
+from .statements import FORMAT, Statement, statement
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -31,17 +32,33 @@ def generate() -> tuple[str, str]:
     return private.decode(), _public_pem(key.public_key())
 
 
-def sign(statement: Mapping[str, Any], private_text: str) -> dict[str, Any]:
-    """The document to keep: the statement (a receipt, or a revocation), and the signature over its canonical form."""
+@dataclass(frozen=True)
+class _Signature:
+    key: str
+    value: str
+
+
+@dataclass(frozen=True)
+class _Signed:
+    """A document: one statement, as JSON has it, and the signature over its canonical form."""
+
+    signature: _Signature
+    receipt: Optional[Mapping[str, Any]] = None
+    revocation: Optional[Mapping[str, Any]] = None
+
+
+@dataclass(frozen=True)
+class _Format:
+    format: Optional[int] = None
+
+
+def sign(signed: Union[Statement, Mapping[str, Any]], private_text: str) -> dict[str, Any]:
+    """The document to keep: the statement (or what JSON has it as), and the signature over its canonical form."""
     key = _private(private_text)
-    kind = kind_of(statement)
-    return {
-        kind: dict(statement),
-        "signature": {
-            "key": key_id(key.public_key()),
-            "value": base64.b64encode(key.sign(_canonical(kind, statement))).decode(),
-        },
-    }
+    made = signed.as_json() if isinstance(signed, Statement) else signed
+    kind = "revocation" if "revoked_at" in made else "receipt"
+    value = base64.b64encode(key.sign(_canonical(kind, made))).decode()
+    return {kind: dict(made), "signature": whole(_Signature(key_id(key.public_key()), value))}
 
 
 def keys_of(private_text: str) -> Keys:
@@ -55,40 +72,37 @@ def trusted(public_texts: Iterable[str]) -> Keys:
     return {key_id(key): key for key in map(_public, public_texts)}
 
 
-def verify(document: Any, public_texts: Iterable[str]) -> dict[str, Any]:
+def verify(document: Any, public_texts: Iterable[str]) -> Statement:
     """The statement in a document that one of the keys signed. Raises Refused that says what is wrong with it."""
     return verified(document, trusted(public_texts))
 
 
-def verified(document: Any, keys: Keys) -> dict[str, Any]:
+def verified(document: Any, keys: Keys) -> Statement:
     """The same with keys that are read already. Whatever the document is, it is a statement or is refused."""
-    kind = next((kind for kind in KINDS if isinstance(document, dict) and kind in document), "")
-    if not kind or not fits(document, {kind: {"format": int}, "signature": {"key": str, "value": str}}):
-        raise Refused("it is not a receipt.")
-    statement, signature = document[kind], document["signature"]
-    if statement["format"] != FORMAT:
-        raise Refused(
-            f"it has format {str(statement['format'])[:20]}, this version reads {FORMAT}: deploy to staging again."
-        )
-    if signature["key"] not in keys:
-        raise Refused(
-            f"it was signed with the key {visible(signature['key'])[:40]}, which is not among the trusted ones."
-        )
     try:
-        value = base64.b64decode(signature["value"], validate=True)
+        found = read_known(_Signed, document)
+    except PapError:
+        raise Refused("it is not a receipt.") from None
+    kind, value = ("receipt", found.receipt) if found.receipt is not None else ("revocation", found.revocation)
+    version, signature = recorded(_Format, value).format, found.signature
+    if version is None:
+        raise Refused("it is not a receipt.")
+    if version != FORMAT:
+        raise Refused(f"it has format {str(version)[:20]}, this version reads {FORMAT}: deploy to staging again.")
+    if signature.key not in keys:
+        raise Refused(f"it was signed with the key {visible(signature.key)[:40]}, which is not among the trusted ones.")
+    try:
+        signed = base64.b64decode(signature.value, validate=True)
     except ValueError:
         raise Refused("its signature is none.") from None
     crypto = _cryptography()
     try:
-        keys[signature["key"]].verify(value, _canonical(kind, statement))
+        keys[signature.key].verify(signed, _canonical(kind, value))
     except crypto.InvalidSignature:
         raise Refused("its signature is wrong: it was changed after it was signed.") from None
     except RecursionError:
         raise Refused("it is not a receipt.") from None
-    if not fits(statement, shape_of(kind)):
-        raise Refused(f"it is not a {kind}: something in it is missing, or is of another type.")
-    result: dict[str, Any] = statement
-    return result
+    return statement(value, kind)
 
 
 def key_id(key: Ed25519PublicKey) -> str:
@@ -96,9 +110,9 @@ def key_id(key: Ed25519PublicKey) -> str:
     return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
 
 
-def _canonical(kind: str, statement: Mapping[str, Any]) -> bytes:
+def _canonical(kind: str, signed: object) -> bytes:
     """The kind is part of what is signed: no receipt can be passed off as the revocation of itself, nor the reverse."""
-    text = json.dumps(statement, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    text = json.dumps(signed, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return f"pap-deploy {kind} {FORMAT}\0{text}".encode()
 
 

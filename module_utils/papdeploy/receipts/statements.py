@@ -1,35 +1,77 @@
-"""What is signed: the receipt of a release, and what shape it has. Plain data, known on every host."""
+"""What is signed: the receipt of a release, and its revocation. Known on every host."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable, Optional, Union
+from dataclasses import dataclass, fields, replace
+from typing import Any, Optional
 
 from ..core.clock import epoch
-from ..core.records import plain
+from ..core.errors import PapError, Refused
+from ..core.records import plain, read_known, recorded, whole
 from ..releases.records import Backup, DataChecked, Entry, Rehearsed, SmokeTested, Watched, newest
+from .subject import Subject
 
 FORMAT = 2
-KINDS = ("receipt", "revocation")
-
-Shape = Union[type, Callable[[Any], bool], Mapping[str, Any]]
 
 
-def fits(value: Any, shape: Shape) -> bool:
-    """Whether parsed JSON has a shape: a type, a test, or a mapping of keys that must be there (``key?``: may be). More
-    keys are well."""
-    if isinstance(shape, Mapping):
-        return isinstance(value, dict) and all(
-            fits(value[key.rstrip("?")], of) if key.rstrip("?") in value else key.endswith("?")
-            for key, of in shape.items()
-        )
-    return type(value) is shape if isinstance(shape, type) else shape(value)
+@dataclass(frozen=True)
+class _Evidence:
+    """What is read of it: the words of ``HOLDS`` that are true."""
+
+    holds: tuple[str, ...] = ()
 
 
-def _is_time(value: Any) -> bool:
+@dataclass(frozen=True)
+class Statement:
+    """A receipt with its ``evidence``, or the revocation of one, which says when (``revoked_at``) its release was being
+    rolled back or had been. ``at``: when the release finished."""
+
+    format: int
+    release: str
+    stack: str
+    environment: str
+    at: str
+    subject: Subject
+    evidence: Optional[Mapping[str, Any]] = None
+    revoked_at: Optional[str] = None
+
+    @property
+    def kind(self) -> str:
+        return "receipt" if self.revoked_at is None else "revocation"
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """Of which release it is."""
+        return self.environment, self.stack, self.release
+
+    @property
+    def holds(self) -> tuple[str, ...]:
+        return recorded(_Evidence, self.evidence).holds
+
+    def as_json(self) -> Any:
+        """What is signed: every field but the one that only the other kind has."""
+        found = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: whole(value) for name, value in found.items() if value is not None}
+
+
+def statement(value: object, kind: str) -> Statement:
+    """The statement that parsed JSON is; names that are not known are passed over. Raises Refused if it is none."""
+    try:
+        found = read_known(Statement, value)
+        read_known(_Evidence, found.evidence or {})
+        times = (found.at,) if found.revoked_at is None else (found.at, found.revoked_at)
+        if found.kind == kind and all(map(_is_time, times)) and (kind == "revocation" or found.evidence is not None):
+            return found
+    except PapError:
+        pass
+    raise Refused(f"it is not a {kind}: something in it is missing, or is of another type.")
+
+
+def _is_time(value: str) -> bool:
     """A time as journals write it: in UTC, and one that exists."""
-    if type(value) is not str or not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", value, re.ASCII):
+    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", value, re.ASCII):
         return False
     try:
         epoch(value)
@@ -38,76 +80,22 @@ def _is_time(value: Any) -> bool:
     return True
 
 
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, dict) and all(type(each) is str for each in value.values())
-
-
-def _is_words(value: Any) -> bool:
-    return isinstance(value, list) and all(type(each) is str for each in value)
-
-
-def _is_runtime(value: Any) -> bool:
-    return value is None or fits(value, {"python": str, "packages": _is_texts, "variables": _is_words})
-
-
-_STATEMENT: Mapping[str, Any] = {
-    "format": int,
-    "release": str,
-    "stack": str,
-    "environment": str,
-    "at": _is_time,
-    "subject": {
-        "migrations": _is_texts,
-        "models": str,
-        "release": {"label": str, "checksum": str},
-        "server_major": int,
-        "runtime?": _is_runtime,
-    },
-}
-_SHAPES: Mapping[str, Mapping[str, Any]] = {
-    "receipt": {**_STATEMENT, "evidence": {"holds?": _is_words}},
-    "revocation": {**_STATEMENT, "revoked_at": _is_time},
-}
-
-
-def shape_of(kind: str) -> Shape:
-    return _SHAPES[kind]
-
-
-def kind_of(statement: Mapping[str, Any]) -> str:
-    return "revocation" if "revoked_at" in statement else "receipt"
-
-
-def identity(statement: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Of which release a receipt, or its revocation, is."""
-    return str(statement["environment"]), str(statement["stack"]), str(statement["release"])
-
-
 def make(
-    subject_here: Mapping[str, Any],
+    subject_here: Subject,
     *,
     release: str,
     stack: str,
     environment: str,
     at: str,
     evidence: Optional[Mapping[str, Any]] = None,
-) -> dict[str, Any]:
+) -> Statement:
     """An unsigned receipt of a release that finished at ``at``. ``evidence`` is what the journal says of its tests."""
-    return {
-        "format": FORMAT,
-        "release": release,
-        "stack": stack,
-        "environment": environment,
-        "at": at,
-        "subject": dict(subject_here),
-        "evidence": dict(evidence or {}),
-    }
+    return Statement(FORMAT, release, stack, environment, at, subject_here, evidence=dict(evidence or {}))
 
 
-def revocation(receipt: Mapping[str, Any], revoked_at: str) -> dict[str, Any]:
-    """An unsigned revocation of a receipt: at ``revoked_at``, its release was being rolled back or had been."""
-    kept = {key: receipt[key] for key in ("format", "release", "stack", "environment", "at", "subject")}
-    return {**kept, "revoked_at": revoked_at}
+def revocation(receipt: Statement, revoked_at: str) -> Statement:
+    """An unsigned revocation of a receipt."""
+    return replace(receipt, evidence=None, revoked_at=revoked_at)
 
 
 # What a receipt can hold, and what production can demand of it: what the word says, and what makes a deploy do it.

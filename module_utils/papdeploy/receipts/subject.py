@@ -5,16 +5,36 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from ..app.content import folder_checksum
 from ..core.text import plural
 from ..core.visible import visible
 from ..migrations.files import TEMPLATE
+from ..releases.parts import Runtime
 from ..releases.version import Version
 
 _SHOWN = 8
+
+
+@dataclass(frozen=True)
+class ReleaseContent:
+    label: str
+    checksum: str
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is deployed, by content: the checksum of each migration by file name, of the models and of the release.
+    ``runtime``: with what it runs, where that is known."""
+
+    migrations: Mapping[str, str]
+    models: str
+    release: ReleaseContent
+    server_major: int
+    runtime: Optional[Runtime] = None
 
 
 def subject(
@@ -24,55 +44,49 @@ def subject(
     version: Version,
     server_version: int,
     checksum: str = "",
-    runtime: Optional[Mapping[str, Any]] = None,
+    runtime: Optional[Runtime] = None,
     ignore: Sequence[str] = (),
-) -> dict[str, Any]:
-    """What is deployed, by content. ``migrations`` is file name to text (the template, which never runs, is none);
+) -> Subject:
+    """``migrations`` is file name to text (the template, which never runs, is none);
     ``server_version`` is server_version_num. ``checksum`` is that of the release folder where it has been measured;
-    else it is made now, without ``ignore``. ``runtime``: Python, packages, names of variables, where they are known."""
+    else it is made now, without ``ignore``."""
     run = sorted((name, text) for name, text in migrations.items() if name != f"{TEMPLATE}.py")
     files = "files:" + (checksum or folder_checksum(Path(version.path), ignore)) if version.path else version.identity
-    return {
-        "migrations": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in run},
-        "models": models_digest,
-        "release": {"label": version.label, "checksum": files},
-        "server_major": server_version // 10000,
-        "runtime": dict(runtime) if runtime is not None else None,
-    }
+    checksums = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in run}
+    return Subject(checksums, models_digest, ReleaseContent(version.label, files), server_version // 10000, runtime)
 
 
 def differences(
-    there: Mapping[str, Any],
-    here: Mapping[str, Any],
+    there: Subject,
+    here: Subject,
     environment: str = "staging",
     may_differ: Sequence[str] = (),
 ) -> list[str]:
     """What keeps the subject of a receipt from being the subject ``here``, each as a sentence. ``may_differ``: patterns
     of variables that only one of them has to have."""
-    found = _of_migrations(there["migrations"], here["migrations"], environment)
-    if there["models"] != here["models"]:
-        found.append(f"the models differ: {environment} had {_short(there['models'])}, here {_short(here['models'])}")
-    if there["release"]["checksum"] != here["release"]["checksum"]:
-        found.append(f"the release differs: {environment} ran {_release(there)}, this would deploy {_release(here)}")
-    if there["server_major"] != here["server_major"]:
-        found.append(
-            f"{environment} runs PostgreSQL {there['server_major']}, here it is PostgreSQL {here['server_major']}"
-        )
-    if here.get("runtime") is not None:  # a pipeline does not know the host that production runs on
-        found += runtime_differences(there.get("runtime"), here["runtime"], environment, may_differ)
+    found = _of_migrations(there.migrations, here.migrations, environment)
+    if there.models != here.models:
+        found.append(f"the models differ: {environment} had {_short(there.models)}, here {_short(here.models)}")
+    if there.release.checksum != here.release.checksum:
+        tested, wanted = _release(there.release), _release(here.release)
+        found.append(f"the release differs: {environment} ran {tested}, this would deploy {wanted}")
+    if there.server_major != here.server_major:
+        found.append(f"{environment} runs PostgreSQL {there.server_major}, here it is PostgreSQL {here.server_major}")
+    if here.runtime is not None:  # a pipeline does not know the host that production runs on
+        found += runtime_differences(there.runtime, here.runtime, environment, may_differ)
     return [visible(sentence) for sentence in found]
 
 
 def runtime_differences(
-    there: Optional[Mapping[str, Any]], here: Mapping[str, Any], environment: str, may_differ: Sequence[str] = ()
+    there: Optional[Runtime], here: Runtime, environment: str, may_differ: Sequence[str] = ()
 ) -> list[str]:
     """What differs in Python, packages and names of variables, each kind as a clause."""
     if there is None:
         return [f"the receipt does not record with which packages and variables it ran in {environment}"]
     found = []
-    if there["python"] != here["python"]:
-        found.append(f"{environment} ran it with {there['python'] or 'no Python'}, here it is {here['python']}")
-    theirs, ours = there["packages"], here["packages"]
+    if there.python != here.python:
+        found.append(f"{environment} ran it with {there.python or 'no Python'}, here it is {here.python}")
+    theirs, ours = there.packages, here.packages
     found += _listed(
         "package",
         [
@@ -82,8 +96,8 @@ def runtime_differences(
         ],
     )
 
-    def alone(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-        names = sorted({*one["variables"]} - {*other["variables"]})
+    def alone(one: Runtime, other: Runtime) -> list[str]:
+        names = sorted({*one.variables} - {*other.variables})
         return [name for name in names if not any(fnmatch.fnmatchcase(name, each) for each in may_differ)]
 
     found += _listed(f"variable set in {environment} and not here", alone(there, here))
@@ -107,8 +121,8 @@ def _of_migrations(tested: Mapping[str, str], wanted: Mapping[str, str], environ
     ]
 
 
-def _release(of: Mapping[str, Any]) -> str:
-    return f"{of['release']['label']} ({_short(of['release']['checksum'])})"
+def _release(of: ReleaseContent) -> str:
+    return f"{of.label} ({_short(of.checksum)})"
 
 
 def _short(checksum: str) -> str:

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 from papdeploy.app import content
 from papdeploy.core.errors import Unavailable
+from papdeploy.core.records import read
 from papdeploy.receipts.subject import differences, runtime_differences
+from papdeploy.releases.parts import Runtime
 from unit.receipts.test_sign import subject
 
 
@@ -153,9 +155,11 @@ RUNTIME = {"python": "CPython 3.11", "packages": {"fastapi": "0.110.0", "sqlalch
     ],
 )
 def test_what_staging_ran_it_with(here: dict[str, Any], sentence: str | None) -> None:
-    assert runtime_differences(RUNTIME, here, "staging", ["SENTRY_*"]) == ([sentence] if sentence else [])
-    there = subject(runtime=RUNTIME)
-    assert differences(there, subject(runtime=here), "staging", ["SENTRY_*"]) == ([sentence] if sentence else [])
+    there, wanted = read(Runtime, RUNTIME), read(Runtime, here)
+    assert runtime_differences(there, wanted, "staging", ["SENTRY_*"]) == ([sentence] if sentence else [])
+    assert differences(subject(runtime=RUNTIME), subject(runtime=here), "staging", ["SENTRY_*"]) == (
+        [sentence] if sentence else []
+    )
 
 
 def test_a_receipt_that_does_not_say_with_what_is_none_where_it_is_known() -> None:

@@ -39,6 +39,6 @@ def test_what_says_nothing_is_refused(taker: str, reason: str) -> None:
 
 @pytest.mark.parametrize("reason", SOMETHING)
 def test_what_says_something_is_taken_in_any_language_on_one_line(reason: str) -> None:
-    assert receipts.override(reason, Refused("x"), {})["reason"] == " ".join(reason.split())
+    assert receipts.override(reason, Refused("x"), {}).reason == " ".join(reason.split())
     assert TAKERS["watch_acknowledge"](reason)
     assert stated(reason, "It", "h")

@@ -52,7 +52,7 @@ WRONG: list[Any] = [
 
 def wrong_somewhere(chance: random.Random, *, signed: bool) -> dict[str, Any]:
     """A document with a wrong value, or none, at a place of it; ``signed`` after that, by the trusted key."""
-    document: dict[str, Any] = {"receipt": receipt()} if signed else receipts.sign(receipt(), PRIVATE)
+    document: dict[str, Any] = {"receipt": receipt().as_json()} if signed else receipts.sign(receipt(), PRIVATE)
     place, _ = chance.choice(documents(document)[2 if signed else 1 :])
     inside = document
     for key in place[:-1]:
@@ -155,10 +155,10 @@ def test_junk_is_named_and_passed_over(seed: int, tmp_path: Path) -> None:
     for line in shelf.rejected:
         assert line == visible(line) and len(line) < 1500, line
     taken = receipts.demand(shelf, subject(), max_age_s=7 * 86400.0, at=AT)
-    assert taken["subject"]["models"] == subject()["models"]
+    assert taken.subject.models == subject().models
 
 
-STATEMENTS = {"receipt": receipt(), "revocation": receipts.revocation(receipt(), AT)}
+STATEMENTS = {"receipt": receipt().as_json(), "revocation": receipts.revocation(receipt(), AT).as_json()}
 
 
 @pytest.mark.parametrize("place", [place for place, _ in documents(STATEMENTS) if place], ids="/".join)
@@ -181,7 +181,7 @@ def test_whatever_is_signed_does_not_break_the_demand(place: tuple[str, ...], tm
         for wanted in (subject(), subject(models="0" * 64)):
             try:
                 taken = receipts.demand(shelf, wanted, max_age_s=7 * 86400.0, at=AT)
-                assert taken["subject"]["models"] == wanted["models"]
+                assert taken.subject.models == wanted.models
             except Refused as refused:
                 assert refused.message == visible(refused.message)
 

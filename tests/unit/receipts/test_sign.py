@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 import yaml
 from papdeploy import receipts
 from papdeploy.core.errors import Refused, Unavailable
+from papdeploy.core.records import read_known, whole
 from papdeploy.releases.records import entry_of
 from papdeploy.releases.version import Version
 
@@ -20,21 +21,21 @@ WEEK = 7 * 86400.0
 PRIVATE, PUBLIC = receipts.generate()
 
 
-def subject(**changes: Any) -> dict[str, Any]:
+def subject(**changes: Any) -> receipts.Subject:
     made = {
         "migrations": {"20250101_a.py": "a" * 64, "20250201_b.py": "b" * 64},
         "models": "c" * 64,
         "release": {"label": "1.5", "checksum": "sha256:" + "d" * 64},
         "server_major": 16,
     }
-    return {**copy.deepcopy(made), **changes}
+    return read_known(receipts.Subject, {**made, **changes})
 
 
-def receipt(at: str = AT, environment: str = "staging", release: str = "r1", **changes: Any) -> dict[str, Any]:
+def receipt(at: str = AT, environment: str = "staging", release: str = "r1", **changes: Any) -> receipts.Statement:
     return receipts.make(subject(**changes), release=release, stack="pap", environment=environment, at=at)
 
 
-def shelf(*made: dict[str, Any]) -> receipts.Shelf:
+def shelf(*made: receipts.Statement) -> receipts.Shelf:
     return receipts.Shelf(list(made), [])
 
 
@@ -44,6 +45,20 @@ def test_a_signed_receipt_comes_back_whole(tmp_path: Path) -> None:
     assert path.name == "20250301T120000-staging-pap-r1.json"
     found = receipts.read(tmp_path / "receipts", [PUBLIC])
     assert found.receipts == [made] and found.rejected == []
+
+
+KEPT = json.loads((Path(__file__).parents[2] / "corpus" / "receipts.json").read_text(encoding="utf-8"))
+
+
+def test_receipts_that_the_last_release_signed_are_good() -> None:
+    """What is signed is JSON to the byte: with a runtime, evidence, and words that this version does not know."""
+    receipt, revoked, later = (receipts.verify(document, [KEPT["key"]]) for document in KEPT["documents"])
+    assert receipt.holds == ("rehearsed",) and receipt.subject.runtime is not None
+    assert receipt.subject.runtime.packages == {"fastapi": "0.110"}
+    assert (later.release, later.subject.runtime) == ("r2", None)
+    for each, document in zip((receipt, revoked), KEPT["documents"]):
+        assert each.as_json() == document[each.kind]  # signed anew it would be the same
+    assert receipts.revocation(receipt, revoked.revoked_at or "") == revoked
 
 
 @pytest.mark.parametrize("where", [("at",), ("environment",), ("subject", "models"), ("subject", "server_major")])
@@ -86,7 +101,7 @@ def test_keys_of_openssl_and_ssh_keygen_work(tmp_path: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "ssh"], cwd=tmp_path, check=True)
     for private, public in pairs:
         document = receipts.sign(receipt(), (tmp_path / private).read_text())
-        assert receipts.verify(document, [(tmp_path / public).read_text()])["release"] == "r1"
+        assert receipts.verify(document, [(tmp_path / public).read_text()]).release == "r1"
 
 
 @pytest.mark.parametrize("text", ["", "rubbish", PUBLIC], ids=["nothing", "rubbish", "public key"])
@@ -129,7 +144,7 @@ def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
 def test_production_wants_exactly_this_and_names_what_differs(changes: dict[str, Any], sentence: str | None) -> None:
     wanted = subject(**changes)
     if sentence is None:
-        assert receipts.demand(shelf(receipt()), wanted, max_age_s=WEEK, at=AT)["release"] == "r1"
+        assert receipts.demand(shelf(receipt()), wanted, max_age_s=WEEK, at=AT).release == "r1"
         return
     with pytest.raises(Refused) as refused:
         receipts.demand(shelf(receipt()), wanted, max_age_s=WEEK, at=AT)
@@ -171,7 +186,7 @@ def test_an_override_needs_a_reason_and_records_it() -> None:
     with pytest.raises(Refused, match="too little"):
         receipts.override("because", refused, {"user": "jane"})
     record = receipts.override("hotfix of incident 4711, decided by Jo", refused, {"user": "jane"})
-    assert record["who"] == {"user": "jane"} and record["instead_of"] == "Staging has no receipt."
+    assert record.who == {"user": "jane"} and record.instead_of == "Staging has no receipt."
 
 
 class TestChecksum:
@@ -214,12 +229,12 @@ class TestChecksum:
             version=version,
             server_version=180003,
         )
-        assert list(made["migrations"]) == ["a.py", "b.py"] and made["server_major"] == 18
-        assert made["release"]["checksum"].startswith("files:")
+        assert list(made.migrations) == ["a.py", "b.py"] and made.server_major == 18
+        assert made.release.checksum.startswith("files:")
         image = Version("x:1", "sha256:abc")
         made = receipts.subject({}, models_digest="m", version=image, server_version=160004)
-        assert made["release"]["checksum"] == "sha256:abc"
-        json.dumps(made)
+        assert made.release.checksum == "sha256:abc"
+        json.dumps(whole(made))
 
 
 def test_the_evidence_of_a_journal() -> None:
@@ -244,16 +259,16 @@ REVOKED = "2025-03-02T12:00:00.000Z"
 class TestRevoked:
     """What staging took back is no receipt any more, whatever lies in the folder besides."""
 
-    def put(self, folder: Path, *statements: dict[str, Any]) -> None:
+    def put(self, folder: Path, *statements: receipts.Statement) -> None:
         for each in statements:
             receipts.write(folder, receipts.sign(each, PRIVATE))
 
-    def demand(self, folder: Path, at: str = REVOKED) -> dict[str, Any]:
+    def demand(self, folder: Path, at: str = REVOKED) -> receipts.Statement:
         return receipts.demand(receipts.read(folder, [PUBLIC]), subject(), max_age_s=WEEK, at=at)
 
     def test_a_revocation_takes_the_place_of_the_receipt(self, tmp_path: Path) -> None:
         self.put(tmp_path, receipt())
-        assert self.demand(tmp_path)["release"] == "r1"
+        assert self.demand(tmp_path).release == "r1"
         self.put(tmp_path, receipts.revocation(receipt(), REVOKED))
         (only,) = tmp_path.iterdir()
         with pytest.raises(
@@ -278,12 +293,12 @@ class TestRevoked:
         with pytest.raises(Refused, match=r"was revoked: the same, as release r1 of .*, was rolled back"):
             self.demand(tmp_path)
         self.put(tmp_path, receipt(release="r2", at="2025-03-03T12:00:00.000Z"))
-        assert self.demand(tmp_path, at="2025-03-03T12:00:00.000Z")["release"] == "r2"
+        assert self.demand(tmp_path, at="2025-03-03T12:00:00.000Z").release == "r2"
 
     def test_what_was_taken_back_says_nothing_of_anything_else(self, tmp_path: Path) -> None:
         self.put(tmp_path, receipt(), receipts.revocation(receipt(release="r2", models="9" * 64), REVOKED))
         self.put(tmp_path, receipts.revocation(receipt(release="r3", environment="development"), REVOKED))
-        assert self.demand(tmp_path)["release"] == "r1"
+        assert self.demand(tmp_path).release == "r1"
 
     def test_only_a_trusted_key_revokes_and_neither_is_passed_off_as_the_other(self, tmp_path: Path) -> None:
         self.put(tmp_path, receipt())
@@ -292,12 +307,12 @@ class TestRevoked:
         (tmp_path / "a.json").write_text(json.dumps(receipts.sign(revoked, outsider)))
         signed = receipts.sign(receipt(), PRIVATE)
         for name, document in {
-            "b": {"revocation": revoked, "signature": signed["signature"]},
+            "b": {"revocation": revoked.as_json(), "signature": signed["signature"]},
             "c": {"revocation": signed["receipt"], "signature": signed["signature"]},
-            "d": {"receipt": revoked, "signature": receipts.sign(revoked, PRIVATE)["signature"]},
+            "d": {"receipt": revoked.as_json(), "signature": receipts.sign(revoked, PRIVATE)["signature"]},
         }.items():
             (tmp_path / f"{name}.json").write_text(json.dumps(document))
-        assert self.demand(tmp_path)["release"] == "r1"
+        assert self.demand(tmp_path).release == "r1"
         assert len(receipts.read(tmp_path, [PUBLIC]).rejected) == 4
 
 
@@ -328,21 +343,22 @@ MEASURED = entry("data_check", final=True, unmeasured=[])
 def test_what_a_receipt_holds_and_what_is_demanded_of_it(entries: list[dict[str, Any]], held: list[str]) -> None:
     evidence = receipts.evidence_of([*map(entry_of, entries)])
     assert evidence["holds"] == held
-    made = {**receipt(), "evidence": evidence}
+    made = replace(receipt(), evidence=evidence)
     for word, (said, _) in receipts.HOLDS.items():
         terms = receipts.Terms(max_age_s=WEEK, holds=[word])
         if word in held:
-            assert receipts.demanded(shelf(made), subject(), terms, AT)["release"] == "r1"
+            assert receipts.demanded(shelf(made), subject(), terms, AT).release == "r1"
             continue
         with pytest.raises(Refused) as refused:
             receipts.demanded(shelf(made), subject(), terms, AT)
         assert f"{word.capitalize()}: it does not state that {said}" in refused.value.message
     # One that holds it is taken before a newer one that does not.
     both = shelf(
-        {**made, "at": "2025-03-01T13:00:00.000Z"}, {**receipt(release="all"), "evidence": {"holds": [*receipts.HOLDS]}}
+        replace(made, at="2025-03-01T13:00:00.000Z"),
+        replace(receipt(release="all"), evidence={"holds": [*receipts.HOLDS]}),
     )
     later = receipts.Terms(max_age_s=WEEK, holds=[*receipts.HOLDS])
-    assert receipts.demanded(both, subject(), later, "2025-03-01T14:00:00.000Z")["release"] in ("all", "r1")
+    assert receipts.demanded(both, subject(), later, "2025-03-01T14:00:00.000Z").release in ("all", "r1")
 
 
 def test_a_word_that_no_receipt_holds_is_refused() -> None:
