@@ -85,6 +85,8 @@ pap:
   sample: {phase: validate, lines: ["42 tables match the models"], status: ok}
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.pap_module import run_phase, spec
 
@@ -95,7 +97,11 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    run_phase(module, "validate", lambda stack, phase: phase.run(stack, given["release"], given["options"]))
+
+    def work(stack: Any, phase: Any) -> Any:
+        return phase.run(stack, given["release"], phase.CheckOptions.from_dict(given["options"]))
+
+    run_phase(module, "validate", work)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,10 @@ class Recorded:
     restore_command: str
 
     def as_dict(self) -> dict[str, Any]:
-        return {**self.__dict__, "engine": "pgbackrest", "lines": [self.sentence(), f"restore: {self.restore_command}"]}
+        return {**self.__dict__, "engine": "pgbackrest", "lines": self.lines()}
+
+    def lines(self) -> list[str]:
+        return [self.sentence(), f"restore: {self.restore_command}"]
 
     def sentence(self) -> str:
         checked = "verified in the repository" if self.verified else "not verified"

@@ -287,7 +287,7 @@ def _restore(arguments: argparse.Namespace) -> int:
     from .. import backup
     from ..phases.progress import sentence
 
-    def emit(event: dict[str, Any]) -> None:
+    def emit(event: object) -> None:
         print(sentence(event), file=sys.stderr, flush=True)
 
     made = backup.rebuild(

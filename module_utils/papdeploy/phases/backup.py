@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from .. import backup, databases
 from ..app.stack import Stack
@@ -73,13 +73,13 @@ def run(stack: Stack, release: str, who: Run, options: Options, *, check_mode: b
         with stack.state.working(release) as journal:
             with journal.checkpoint("backup") as done:
                 made = _take(stack, release, options)
-                done.update(made)
+                done.update(made.as_dict())
             cleared = _clear(stack, release, made, options).noted(journal)
     else:
         with stack.state.lock.by(who).alone("manual") as name:
             made = _take(stack, name, options)
             cleared = _clear(stack, name, made, options)
-    return Taken(Printed("backup", [*made["lines"], *cleared.lines]), True, made)
+    return Taken(Printed("backup", [*made.lines(), *cleared.lines]), True, made.as_dict())
 
 
 def _verified(stack: Stack, options: Options, expected: backup.Expected, say: Progress) -> backup.Restored:
@@ -98,14 +98,14 @@ def _verified(stack: Stack, options: Options, expected: backup.Expected, say: Pr
     return proven
 
 
-def _take(stack: Stack, release: str, options: Options) -> dict[str, Any]:
+def _take(stack: Stack, release: str, options: Options) -> Union[backup.Backup, pgbackrest.Recorded]:
     if options.engine not in ENGINES:
         raise Refused(f"A backup by {options.engine!r} is not known.", hint=f"Choose one of {', '.join(ENGINES)}.")
     database = stack.database.as_release(release)
     if options.engine == "pgbackrest":
-        return pgbackrest.take(database, pgbackrest.PgBackRest.of(options.pgbackrest), release=release).as_dict()
+        return pgbackrest.take(database, pgbackrest.PgBackRest.of(options.pgbackrest), release=release)
     with Progress(stack.state.folder, "backup", stack.redactor) as say:
-        taken = backup.take(
+        return backup.take(
             database,
             private_folder(stack.state.backups_folder),
             stack=stack.name,
@@ -118,10 +118,9 @@ def _take(stack: Stack, release: str, options: Options) -> dict[str, Any]:
             accept=acceptance.of(options.accept),
             emit=say,
         )
-    return taken.as_dict()
 
 
-def _clear(stack: Stack, run: str, made: Mapping[str, Any], options: Options) -> retention.Done:
+def _clear(stack: Stack, run: str, made: Union[backup.Backup, pgbackrest.Recorded], options: Options) -> retention.Done:
     """Remove what is old, now that a newer backup is there."""
-    fresh = [str(made["path"])] if made.get("path") else []
+    fresh = [str(made.path)] if isinstance(made, backup.Backup) else []
     return retention.apply(stack, options.retention, options.hold, run=run, fresh=fresh)

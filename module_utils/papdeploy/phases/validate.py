@@ -36,7 +36,7 @@ class Validated(Result):
     checked: Mapping[str, Any]
 
 
-def run(stack: Stack, release: str, options: Mapping[str, Any]) -> Validated:
+def run(stack: Stack, release: str, options: CheckOptions) -> Validated:
     """Compare with the models of ``release``, or of the API that runs. Raises SchemaDiffers.
 
     Without a release it reads beside any run that is at work, and says so: what it finds may be the middle of a change.
@@ -55,7 +55,7 @@ def run(stack: Stack, release: str, options: Mapping[str, Any]) -> Validated:
     return Validated(printed, found.matches, found.differences, found.allowed, found.notices, found.checked)
 
 
-def _compared(stack: Stack, release: str, options: Mapping[str, Any]) -> tuple[CheckResult, str]:
+def _compared(stack: Stack, release: str, options: CheckOptions) -> tuple[CheckResult, str]:
     """What was found, and what of it newer migrations explain, as the end of a clause."""
     version = stack.api.candidate() if release else stack.api.running()
     ahead = None if release else schema_ahead.now(stack)
@@ -66,14 +66,14 @@ def _compared(stack: Stack, release: str, options: Mapping[str, Any]) -> tuple[C
         else:
             digest = models_ddl.digest(stack, version, app_session, stack.database.facts().version)
             expected = expected_catalog(stack, version, digest)
-        check = {"expected": expected.as_json(), "options": dict(options)}
+        check = {"expected": expected.as_json(), "options": options.as_dict()}
         found = result_from_dict(app_session.call("schema.check", check, deadline_s=120))
         if release:
             journal = stack.state.journal(release)
             catalogs.keep(journal, catalogs.described(app_session))
             release_content.refuse_changed(stack, journal, "since it took over", app_session)
     if ahead:
-        found = ahead.explain(found, expected, CheckOptions.from_dict(options))
+        found = ahead.explain(found, expected, options)
     if not found.matches:
         raise SchemaDiffers(
             f"The database of {stack.label} does not match the models of {version.label}:"

@@ -35,6 +35,7 @@ from ..logwatch.sources import LogSpec
 from ..logwatch.state import Alarm, Rules, WatchState
 from ..releases.journal import Journal, State
 from ..releases.run import Run
+from .result import Done, Printed, Result
 
 UNIT = "journal:"
 _PATIENCE_S = 1.5  # an API logs an error a moment after it has answered with it
@@ -42,6 +43,45 @@ _PATIENCE_S = 1.5  # an API logs an error a moment after it has answered with it
 
 class WatchAlarm(PapError):
     """The logs since the deploy are worse than before; ``data['alarms']`` has each alarm."""
+
+
+@dataclass(frozen=True)
+class Prepared(Result):
+    prepared: bool
+    changed: bool = False
+
+
+@dataclass(frozen=True)
+class FirstMinute(Result):
+    """``counts``: the findings by kind."""
+
+    watched: bool
+    counts: Mapping[str, int]
+    changed: bool = False
+
+
+@dataclass(frozen=True)
+class Watching(Result):
+    """For a timer: it must run as whom the folder belongs to, with a Python that has what the modules have."""
+
+    watching: bool
+    program: str
+    folder: str
+    user: str = ""
+    python: str = ""
+    changed: bool = False
+
+
+@dataclass(frozen=True)
+class Standing(Result):
+    """``alarm``: one that is a reason to take the release back, which not being able to read a log is not."""
+
+    release: str
+    ok: bool
+    alarm: bool
+    dead: bool
+    blind: bool
+    watch: Optional[Mapping[str, Any]] = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +123,7 @@ def _listed(name: str, entries: Sequence[str]) -> dict[str, LogSpec]:
     return {name: LogSpec(files=files)} if files else {name: LogSpec(unit=units[0])} if units else {}
 
 
-def prepare(stack: Stack, release: str, options: Options) -> dict[str, Any]:
+def prepare(stack: Stack, release: str, options: Options) -> Prepared:
     """Learn what is usual in the logs, before anything changes. Raises Unavailable if a log cannot be read."""
     specs, gate = sources(stack), options.gate
     if not specs:
@@ -91,7 +131,7 @@ def prepare(stack: Stack, release: str, options: Options) -> dict[str, Any]:
         line += ", and Prometheus will not be asked" if gate.queries else ""
         if gate.queries and gate.fails:
             raise Refused(f"{line[0].upper()}{line[1:]}.", hint="Name the logs; watch_promql is a part of the watch.")
-        return {"prepared": False, "pap": _pap([line], "warning")}
+        return Prepared(Printed("watch", [line], "warning"), False)
     before = _asked_before(stack, gate, options.prometheus_token)
     with stack.state.working(release) as journal:
         process.prepare(
@@ -112,7 +152,7 @@ def prepare(stack: Stack, release: str, options: Options) -> dict[str, Any]:
         if before:
             promql.save(journal.folder, promql.Figures(before, before))
     lines = [f"before the deploy: {figure.sentence}" for figure in before if figure.problem or figure.outside]
-    return {"prepared": True, "changed": True, "pap": _pap(lines, "warning" if lines else "")}
+    return Prepared(Printed("watch", lines, "warning" if lines else ""), True, True)
 
 
 def _asked_before(stack: Stack, gate: Gate, token: str) -> tuple[promql.Figure, ...]:
@@ -129,11 +169,11 @@ def _asked_before(stack: Stack, gate: Gate, token: str) -> tuple[promql.Figure, 
     return found
 
 
-def first(stack: Stack, release: str, options: Options) -> dict[str, Any]:
+def first(stack: Stack, release: str, options: Options) -> FirstMinute:
     """Watch the first minute, then leave the watcher to itself. Raises WatchAlarm, which rolls the release back."""
     with stack.state.working(release) as journal:
         if rules.load(journal.folder) is None:
-            return {"watched": False, "counts": {}, "pap": _pap([])}
+            return FirstMinute(Printed("watch"), False, {})
         with journal.checkpoint("watch") as done:
             state = process.first(
                 journal.folder,
@@ -153,7 +193,7 @@ def first(stack: Stack, release: str, options: Options) -> dict[str, Any]:
             if alarms:
                 process.end(journal.folder, "the deploy failed")
                 raise _alarm(stack, alarms)
-    return {"watched": True, "changed": True, "counts": counts, "pap": _pap(lines)}
+    return FirstMinute(Printed("watch", lines), True, counts, True)
 
 
 @contextlib.contextmanager
@@ -186,12 +226,12 @@ def _logged(journal: Journal) -> list[str]:
     return lines
 
 
-def start(state: State, release: str, known: Confidential, *, timer: bool = False) -> dict[str, Any]:
+def start(state: State, release: str, known: Confidential, *, timer: bool = False) -> Watching:
     """Start the detached watcher of ``release`` (or let a timer run its steps); one that died goes on where it was."""
     journal = _journal(state, release)
     found = rules.load(journal.folder) if journal else None
     if journal is None or found is None:
-        return {"watching": False, "program": "", "folder": "", "pap": _pap([])}
+        return Watching(Printed("watch"), False, "", "")
     program = process.install(journal.folder)
     lines = []
     if found.ended is None and timer:
@@ -199,30 +239,23 @@ def start(state: State, release: str, known: Confidential, *, timer: bool = Fals
     if found.ended is None and not timer and not rules.is_watched(journal.folder):
         pid = process.spawn(journal.folder, known)
         lines = [f"goes on until {found.until[:16].replace('T', ' ')} UTC in process {pid} on the target host"]
-    return {
-        "changed": bool(lines),
-        "watching": found.ended is None,
-        "program": str(program),
-        "folder": str(journal.folder),
-        # For a timer: it must run as whom the folder belongs to, with a Python that has what the modules have.
-        "user": journal.folder.owner(),
-        "python": sys.executable,
-        "pap": _pap(lines),
-    }
+    return Watching(
+        Printed("watch", lines),
+        watching=found.ended is None,
+        program=str(program),
+        folder=str(journal.folder),
+        user=journal.folder.owner(),
+        python=sys.executable,
+        changed=bool(lines),
+    )
 
 
-def status(state: State, release: str) -> dict[str, Any]:
+def status(state: State, release: str) -> Standing:
     """Where the watch stands. Never raises for an alarm: ``ok`` says it, so that the caller can act first."""
     journal = _journal(state, release)
     if journal is None:
-        return {
-            "ok": True,
-            "alarm": False,
-            "dead": False,
-            "blind": False,
-            "release": "",
-            "pap": _pap(["nothing was deployed yet"]),
-        }
+        printed = Printed("watch", ["nothing was deployed yet"])
+        return Standing(printed, release="", ok=True, alarm=False, dead=False, blind=False)
     found = rules.status(journal.folder)
     lines = [f"release {journal.release}: {found.summary}"]
     lines += [f"  {alarm.sample}" for alarm in found.alarms[:3] if alarm.sample]
@@ -233,15 +266,15 @@ def status(state: State, release: str) -> dict[str, Any]:
         lines += [f"  {gap.what}" for gap in found.watch.gaps[-2:]]
         lines += [f"  {line}" for line in _looked(journal, found.watch)]
     lines += filter(None, [state.lock.at_work()])
-    return {
-        "release": journal.release,
-        "ok": found.ok,
-        "alarm": bool(rules.reasons(found.alarms)),
-        "dead": found.dead,
-        "blind": bool(found.watch and (found.watch.unseen or found.watch.blind)),
-        "watch": found.as_json(),
-        "pap": _pap(lines, "" if found.ok else "failed"),
-    }
+    return Standing(
+        Printed("watch", lines, "" if found.ok else "failed"),
+        release=journal.release,
+        ok=found.ok,
+        alarm=bool(rules.reasons(found.alarms)),
+        dead=found.dead,
+        blind=bool(found.watch and (found.watch.unseen or found.watch.blind)),
+        watch=found.as_json(),
+    )
 
 
 def _looked(journal: Journal, watch: WatchState) -> list[str]:
@@ -253,7 +286,7 @@ def _looked(journal: Journal, watch: WatchState) -> list[str]:
     return [*(line for look in looks.recent(journal.folder, 1) for line in looks.told(look)), *before]
 
 
-def acknowledge(state: State, release: str, who: Run, reason: str) -> dict[str, Any]:
+def acknowledge(state: State, release: str, who: Run, reason: str) -> Done:
     """Close the open alarms of a release with a reason."""
     journal = _journal(state, release)
     if journal is None:
@@ -265,7 +298,7 @@ def acknowledge(state: State, release: str, who: Run, reason: str) -> dict[str, 
         count = len(rules.open_alarms(found))
         if count:
             rules.save(journal.folder, rules.acknowledge(found, who.person, reason, now()))
-    return {"changed": bool(count), "pap": _pap([f"{plural(count, 'alarm')} acknowledged"])}
+    return Done(Printed("watch", [f"{plural(count, 'alarm')} acknowledged"]), bool(count))
 
 
 def _journal(state: State, release: str) -> Optional[Journal]:
@@ -284,7 +317,3 @@ def _alarm(stack: Stack, alarms: list[Alarm]) -> WatchAlarm:
         alarms=plain(alarms),
         lines=[alarm.sample for alarm in alarms[:5]],
     )
-
-
-def _pap(lines: list[str], status: str = "") -> dict[str, Any]:
-    return {"phase": "watch", "lines": lines, "status": status}

@@ -16,10 +16,12 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Optional, TextIO
+from typing import Optional, TextIO
 
 from ..core.errors import PapError, Refused, Unavailable, from_dict
 from ..core.processes import Process
+from ..core.records import plain
+from ..core.records import read as read_record
 from ..databases.managed_names import outside
 from ..databases.psql import Database
 from ..remote.archive import package_folder
@@ -54,7 +56,7 @@ def start(database: Database, folder: Path, token: str, name: str) -> Process:
         ) from None
     if "error" in answer:
         raise from_dict(answer)
-    return Process(**answer)
+    return read_record(Process, answer)
 
 
 def main() -> None:
@@ -98,7 +100,7 @@ class Keeper:
         with outside(named) as session:
             session.execute("SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'")
             ServerLock(self._database).acquire(session, self._name)
-            self._tell({"pid": self._me.pid, "start": self._me.start})
+            self._tell(self._me)
             asked = time.monotonic()
             while self._is_wanted():
                 time.sleep(_LOOK_S)
@@ -128,9 +130,9 @@ class Keeper:
             return read(self._folder)
         return None
 
-    def _tell(self, body: dict[str, Any]) -> None:
+    def _tell(self, body: object) -> None:
         """Answer the caller, who reads one answer."""
         if self._answer is not None:
             with contextlib.suppress(OSError), self._answer as answer:
-                json.dump(body, answer)
+                json.dump(plain(body), answer)
             self._answer = None

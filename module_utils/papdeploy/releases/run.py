@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Optional
 
 from ..core.processes import Place, Process
 from ..core.records import recorded
@@ -24,7 +23,7 @@ class Run:
     pidns: str = ""
 
     @classmethod
-    def of(cls, who: Mapping[str, Any]) -> Run:
+    def of(cls, who: object) -> Run:
         """From an option of a module, or from a journal."""
         return recorded(cls, who)
 

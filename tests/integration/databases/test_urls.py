@@ -15,6 +15,7 @@ from papdeploy.core import database_url
 from papdeploy.core.errors import PapError, Refused
 from papdeploy.phases import preflight, report, validate
 from papdeploy.rehearsal import trials
+from papdeploy.schema import CheckOptions
 from support.journals import last
 from support.pooler import Pooler
 from support.rehearsal_stack import API, Bench, migration
@@ -117,7 +118,7 @@ def through_everything(bench: Bench, case: dict[str, Any]) -> None:
         status = report.status(bench.stack, {}, preflight.Options())
         said = "\n".join(status.pap.lines)
         assert bench.folder.joinpath("current").resolve().name in said and not status.status.attention, said
-        assert validate.run(bench.stack, "", {}).matches
+        assert validate.run(bench.stack, "", CheckOptions()).matches
         server.sql(f'CREATE DATABASE "{copy}" TEMPLATE "{bench.dbname}"')
         before = bench.server.sql("SELECT sum(logins) FROM users", bench.dbname)
         candidate = bench.stack.api.candidate()
@@ -146,7 +147,7 @@ def test_a_url_that_cannot_be_read_is_refused_by_the_name_of_its_variable(any_ur
     bench = any_url
     (bench.folder / "env").write_text(f"DATABASE_URL={case['url']}\n")
     with pytest.raises(Refused, match="DATABASE_URL in the environment of the API") as refused:
-        validate.run(bench.stack, "", {})
+        validate.run(bench.stack, "", CheckOptions())
     status = report.status(bench.stack, {}, preflight.Options())
     for said in (str(refused.value.as_dict()), json.dumps(status, default=str)):
         assert case["refused"] in said

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from papdeploy.phases import preflight, report, schema_ahead, schema_before, validate
+from papdeploy.schema import CheckOptions
 from support.journals import last
 from support.rehearsal_stack import WHO, Bench, migration
 
@@ -205,7 +206,7 @@ def taken_back_by_image(bench: Bench) -> str:
 def test_a_schema_that_is_ahead_of_the_api_is_no_fault(bench: Bench) -> None:
     release = taken_back_by_image(bench)
     ahead = f"when only the image of release {release} was rolled back; in force: 1 newer migration (2026_01_01_note)"
-    found = validate.run(bench.stack, "", {"fail_on": "note"})
+    found = validate.run(bench.stack, "", CheckOptions(fail_on="note"))
     lines = "\n".join(found.pap.lines)
     assert found.matches and found.differences == [] and ahead in lines and "DROP" not in lines
     assert "note: 3 differences explained by that" in lines, lines
@@ -217,7 +218,7 @@ def test_a_schema_that_is_ahead_of_the_api_is_no_fault(bench: Bench) -> None:
     bench.server.sql("ALTER TABLE users ADD COLUMN by_hand int", bench.dbname)
     bench.server.sql("ALTER TABLE users ALTER COLUMN email TYPE text", bench.dbname)
     with pytest.raises(validate.SchemaDiffers) as differs:
-        validate.run(bench.stack, "", {"fail_on": "note"})
+        validate.run(bench.stack, "", CheckOptions(fail_on="note"))
     assert {item["object"] for item in differs.value.data["differences"]} == {"users.email", "users.by_hand"}
     assert any(ahead in line for line in differs.value.data["lines"])
 
@@ -228,7 +229,7 @@ def test_a_schema_that_is_ahead_of_the_api_is_no_fault(bench: Bench) -> None:
         bench.dbname,
     )
     with pytest.raises(validate.SchemaDiffers) as differs:
-        validate.run(bench.stack, "", {"fail_on": "note"})
+        validate.run(bench.stack, "", CheckOptions(fail_on="note"))
     assert "keys" in [item["object"] for item in differs.value.data["differences"]]
 
 
@@ -247,4 +248,4 @@ def test_an_api_that_was_put_back_by_hand(bench: Bench) -> None:
     journal.append("release", "finished")
     found = schema_ahead.now(bench.stack)
     assert found is not None and "the API of before it was put back by hand" in found.sentence
-    assert validate.run(bench.stack, "", {}).matches
+    assert validate.run(bench.stack, "", CheckOptions()).matches

@@ -11,6 +11,7 @@ import pytest
 from integration.phases.test_preflight_findings import NOTE
 from papdeploy.core.errors import VerificationFailed
 from papdeploy.phases import activate, migrate, receipt, validate
+from papdeploy.schema import CheckOptions
 from support.rehearsal_stack import API, Bench, migration
 
 ADD_NOTE = {"2026_01_01_note.py": migration('db.execute("ALTER TABLE users ADD COLUMN note text")')}
@@ -93,7 +94,7 @@ def test_what_takes_over_is_measured_right_before_and_after(bench: Bench) -> Non
     package(bench, "2.0")
     bench.server.sql("ALTER TABLE users ADD COLUMN note text", bench.dbname)
     with pytest.raises(VerificationFailed, match="since it took over, package: some-library"):
-        validate.run(right, release, {})
+        validate.run(right, release, CheckOptions())
     bench.stack.state.lock.release(release)
 
 

@@ -245,15 +245,15 @@ class TestReceipts:
 
 class TestWatchOfARelease:
     def test_nothing_was_deployed(self, state: State) -> None:
-        assert watch.status(state, "")["ok"] is True
-        assert watch.start(state, "", NOTHING)["watching"] is False
+        assert watch.status(state, "").ok is True
+        assert watch.start(state, "", NOTHING).watching is False
         with pytest.raises(Refused):
             watch.acknowledge(state, "", WHO, "a good reason")
 
     def test_a_release_without_a_watch(self, state: State) -> None:
         journal = release(state)
         found = watch.status(state, "")
-        assert found["release"] == journal.release and found["ok"] and "no watch" in found["pap"]["lines"][0]
+        assert found.release == journal.release and found.ok and "no watch" in found.pap.lines[0]
         with pytest.raises(Refused, match="has no watch"):
             watch.acknowledge(state, "", WHO, "a good reason")
 
