@@ -148,6 +148,7 @@ def _add_authoring_commands(add: Add, shared: _Shared) -> None:
                      help="what the models call NEW is OLD in the database: users.name=users.full_name")  # fmt: skip
     new.add_argument("--scratch-url", metavar="URL", help="server for the models' side of the check")
     new.add_argument("--author", default="")
+    new.add_argument("--sql", action="store_true", help="in plain SQL instead of Python")
     lint = add("lint", _lint, "judge the SQL of what is pending, or of FILES, by the sizes of the tables", shared.where)
     lint.add_argument("files", nargs="*", metavar="FILE", help="migration files (default: all pending, or all)")
     lint.add_argument("--database-url", metavar="URL", help="for sizes and for what is pending (default: DATABASE_URL)")
@@ -264,7 +265,7 @@ def _new(arguments: argparse.Namespace) -> int:
     url = create.url_for(arguments.database_url) if arguments.from_models else ""
     paths = create.new(
         folder, arguments.name, author=arguments.author, models=arguments.from_models or (), url=url,
-        scratch_url=arguments.scratch_url, renamed=arguments.rename,
+        scratch_url=arguments.scratch_url, renamed=arguments.rename, sql=arguments.sql,
     )  # fmt: skip
     files = [str(path) for path in paths]
     console.show({"path": files[0], "paths": files}, "\n".join(files), as_json=arguments.json)

@@ -235,3 +235,45 @@ def test_lint_weighs_by_size(bench: Bench, folder: Path) -> None:
     said = papdeploy(bench, folder, "lint", "--format", "github", "--scratch-url", bench.server.url(copy))
     bench.server.drop(copy)
     assert "::warning file=migrations/2026_01_01_ix.py,line=4,title=index-blocks-writes::large" in said.stdout
+
+
+LARGE_MODELS = """
+from sqlalchemy import Boolean, Column, Integer, String
+from sqlalchemy.orm import declarative_base
+Base = declarative_base()
+class Large(Base):
+    __tablename__ = "large"
+    id = Column(Integer, primary_key=True)
+    name = Column(String(9), nullable=False)
+    seen = Column(Boolean, nullable=False, default=False)
+class Small(Base):
+    __tablename__ = "small"
+    id = Column(Integer, primary_key=True)
+    seen = Column(Boolean, nullable=False, default=False)
+"""
+
+
+@pytest.mark.parametrize("way", [[], ["--sql"]], ids=["python", "sql"])
+def test_new_fills_a_large_table_in_pieces(bench: Bench, folder: Path, way: list[str]) -> None:
+    for name in THREE:
+        (folder / name).unlink()
+    (folder.parent / "models.py").write_text(LARGE_MODELS)
+    bench.sql("CREATE TABLE large (id serial PRIMARY KEY, name varchar(9)); CREATE TABLE small (id serial PRIMARY KEY)")
+    bench.sql(
+        "INSERT INTO large (name) SELECT 'n' || g FROM generate_series(1, 60000) AS g; INSERT INTO small DEFAULT VALUES"
+    )
+    bench.sql("ANALYZE large; ANALYZE small")
+    said = papdeploy(bench, folder, "new", "seen", "--from-models", "models:Base", *way)
+    assert said.returncode == 0, said.stderr
+    main, late = ((folder.parent / line).read_text() for line in said.stdout.splitlines())
+    assert "public.small SET seen" in main and "public.large SET" not in main and "large_is_set" not in main
+    assert "public.large SET seen" in late and late.count("VALIDATE CONSTRAINT") == 2
+    assert ("db.batches('SELECT id FROM public.large WHERE seen IS NULL', size=5000)" in late) == (not way)
+    assert "cannot-run-again" not in papdeploy(bench, folder, "lint").stdout
+    said = papdeploy(bench, folder, "migrate", "--release", "r1")
+    assert said.returncode == 0, said.stderr
+    assert papdeploy(bench, folder, "check", "--models", "models:Base").returncode == 0
+    assert bench.scalar("SELECT count(*) FROM large WHERE NOT seen") == 60000
+    said = papdeploy(bench, folder, "revert", "--since-release", "r1")
+    assert said.returncode == 0, said.stderr
+    assert bench.columns("large") == ["id", "name"]

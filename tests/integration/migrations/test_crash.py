@@ -33,7 +33,14 @@ ALONE = {
         """,
         head="transactional = False",
     ),
-    "2025_01_06_y.py": migration('db.execute("ALTER TABLE a ADD COLUMN y text")'),
+    "2025_01_06_y.sql": """ALTER TABLE a ADD COLUMN y text;
+-- migrate: down
+ALTER TABLE a DROP COLUMN y;
+-- migrate: check_before
+SELECT id FROM a WHERE n < 1000;
+-- migrate: check_after
+SELECT id FROM a WHERE y IS NOT NULL;
+""",
 }
 EVERYTHING = {**TOGETHER, **ALONE}
 
@@ -121,7 +128,7 @@ def test_kill_at_every_statement_of_an_apply(bench: Bench, killer: subprocess.Po
     request = {"sources": EVERYTHING, "release": "r1", "options": {"lock_wait_s": 30}}
     bench.apply(EVERYTHING)
     expected = whole(bench)
-    assert expected[1] == [name[:-3] for name in EVERYTHING]
+    assert expected[1] == [name.rpartition(".")[0] for name in EVERYTHING]
     n, finished = 0, False
     while not finished:
         n += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import textwrap
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Optional
 from ...core.errors import Refused
 from ...sql.statements import split
 from ..run.apply import who_am_i
+from .large_tables import Code, divided
 
 if TYPE_CHECKING:
     from ...schema.repair.order import Step
@@ -72,9 +74,10 @@ def new(
     url: str = "",
     scratch_url: Optional[str] = None,
     renamed: Sequence[str] = (),
+    sql: bool = False,
     today: Optional[date] = None,
 ) -> list[Path]:
-    """Write ``folder/YYYY_MM_DD_name.py`` and return the paths of what was written; never overwrites.
+    """Write ``folder/YYYY_MM_DD_name.py`` (``.sql`` with ``sql``) and return what was written; never overwrites.
 
     With ``models`` it is filled with what the database at ``url`` lacks. New labels of enums, which nothing may use in
     their own transaction, get a file before it, statements with CONCURRENTLY one after it.
@@ -86,14 +89,15 @@ def new(
         raise Refused(f"There is no folder {folder}.")
     day = today or date.today()
     drafts = _from_models(models, url, scratch_url, renamed) if models else [Draft()]
-    paths = [folder / f"{day:%Y_%m_%d}_{slug}{draft.suffix}.py" for draft in drafts]
+    paths = [folder / f"{day:%Y_%m_%d}_{slug}{draft.suffix}{'.sql' if sql else '.py'}" for draft in drafts]
     for path in paths:
         if path.exists():
             raise Refused(f"{path} is there already.", hint="Choose another name.")
     before = ""
     for path, draft in zip(paths, drafts):
         title = f"{name.strip()}{draft.title}".rstrip(".") + "."
-        path.write_text(_text(title, day, author, draft, requires=before), encoding="utf-8")
+        written = _sql_text if sql else _text
+        path.write_text(written(title, day, author, draft, requires=before), encoding="utf-8")
         before = path.stem
     return paths
 
@@ -110,14 +114,33 @@ def _text(title: str, day: date, author: str, draft: Draft, requires: str = "") 
     )
 
 
+def _sql_text(title: str, day: date, author: str, draft: Draft, requires: str = "") -> str:
+    head = [f"-- {title[:1].upper()}{title[1:].replace('_', ' ')}", f"-- Date: {day.isoformat()}"]
+    head.append(f"-- Author: {author or who_am_i().partition('@')[0]}")
+    head += [f"-- requires: {requires}"] * bool(requires) + ["-- transactional: false"] * (not draft.transactional)
+    up, down = (_sql_lines(statements) for statements in (draft.up, draft.down))
+    if draft.no_way_back == "pass":
+        down.append("SELECT 1; -- nothing to undo, and no reason to refuse a revert")
+    if not draft.up and not draft.down:
+        up, down = ["-- write the change here"], ["-- and the way back here; without it the migration is irreversible"]
+    return "\n".join([*head, "", "-- migrate: up", *up, "", "-- migrate: down", *down, ""])
+
+
+def _sql_lines(statements: Sequence[str]) -> list[str]:
+    """What Python would do in pieces is one statement here."""
+    return [text.statement if isinstance(text, Code) else text for text in statements]
+
+
 def _body(statements: Sequence[str], empty: str) -> str:
     lines: list[str] = []
     for statement in statements:
-        if statement.lstrip().startswith("--"):
+        if isinstance(statement, Code):
+            lines += textwrap.indent(statement, "    ").splitlines()
+        elif statement.lstrip().startswith("--"):
             lines += [f"    # {line.removeprefix('--').strip()}" for line in statement.splitlines()]
         else:
             lines.append(f"    db.execute({_literal(statement)})")
-    if not any(line.startswith("    db.") for line in lines):
+    if not any(line.lstrip().startswith("db.") for line in lines):
         lines.append(f"    {empty}")
     return "\n".join(lines)
 
@@ -147,12 +170,18 @@ def _from_models(models: Sequence[str], url: str, scratch_url: Optional[str], re
     homes: dict[str, Draft] = {}
     for step in up.steps:
         home = early if step in labels else late if id(step) in alone else main
+        here, pieces = (step.statements, []) if home is early else divided(step.statements, up.large)
+        home = home if here else late
         homes.setdefault(step.name, home)
-        home.up += _statements(step, proposed, transactional=home.transactional)
+        home.up += _statements(step, here, proposed, transactional=home.transactional) if here else []
+        late.up += _statements(step, pieces, proposed, transactional=False) if pieces else []
     for step in down.steps:
         home = homes.get(step.name, main)
         home = main if home is early else home  # a label goes by an exchange of the type, which rolls back
-        home.down += _statements(step, proposed, transactional=home.transactional)
+        home.down += _statements(step, step.statements, proposed, transactional=home.transactional)
+    if late.up and not late.down:
+        late.no_way_back = "pass"
+        late.down.append("-- what was filled goes with its column, in the file before this one")
     if early.up:
         early.down.append("-- a label goes when its type is exchanged, in the file after this one")
     return [draft for draft in (early, main, late) if draft.up or draft is main]
@@ -162,11 +191,11 @@ def _destroys(step: Step) -> bool:
     return any(text.startswith("--") and "destroys" in text for text in step.statements)
 
 
-def _statements(step: Step, proposed: Collection[str], *, transactional: bool) -> list[str]:
-    """A step headed by what it is about; as a remark only, if its object is in ``proposed``."""
+def _statements(step: Step, statements: Sequence[str], proposed: Collection[str], *, transactional: bool) -> list[str]:
+    """``statements`` of a step, headed by what it is about; as remarks only, if its object is in ``proposed``."""
     found = [f"-- {step.kind} {step.name}"]
-    for text in step.statements:
-        if text.startswith("--"):
+    for text in statements:
+        if text.startswith("--") or isinstance(text, Code):
             found.append(text)
             continue
         text = text.replace(" CONCURRENTLY", "", 1) if transactional else _repeatable(text)

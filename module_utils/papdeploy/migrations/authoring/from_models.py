@@ -52,31 +52,34 @@ def repairs(
     from ...schema.checker import scope
     from ...schema.differences.catalogs import compared
     from ...schema.differences.options import renames
+    from .large_tables import large_tables
 
     configuration = configured(specs)
     options = replace(CheckOptions.from_dict(check_options(configuration)), renames=renames(renamed), guess=False)
     expected = expected_catalog(configuration, url, scratch_url)
     with open_session(url) as session:
         actual = describe(session, *scope(expected), dependencies=True)
-    up = Plan.of(compared(expected, actual, options))
+        large = large_tables(session, actual)
+    up = Plan.of(compared(expected, actual, options), large)
     back = replace(options, undo=True, renames={new: old for old, new in options.renames.items()})
-    return up, Plan.of(compared(actual, _owned(expected), back))
+    return up, Plan.of(compared(actual, _owned(expected), back), large)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps in their order, and what decides which of them must follow which."""
+    """Steps in their order, and what decides which of them must follow which. ``large``: tables, with their key."""
 
     steps: list[Step]
     wanted: Dependencies
     present: Dependencies
+    large: dict[str, str]
 
     @classmethod
-    def of(cls, work: Comparison) -> Plan:
+    def of(cls, work: Comparison, large: dict[str, str]) -> Plan:
         from ...schema.repair.planner import Planner
 
         planner = Planner(work, work.differences)
-        return cls(planner.steps(), planner.places.wanted, planner.places.present)
+        return cls(planner.steps(), planner.places.wanted, planner.places.present, large)
 
     def following(self, chosen: Sequence[Step]) -> set[int]:
         """The ids of ``chosen`` and of the steps that must come after one of them."""
