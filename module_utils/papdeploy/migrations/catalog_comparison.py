@@ -1,7 +1,7 @@
 """Whether a thing in the catalog is as the SQL of a migration makes it.
 
 Types are compared as PostgreSQL reads them, expressions as the schema check compares them. What is not compared (the
-query of a view, the operators of an exclusion constraint) is only looked for.
+operators of an exclusion constraint) is only looked for.
 """
 
 from __future__ import annotations

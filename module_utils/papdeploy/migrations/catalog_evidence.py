@@ -55,8 +55,9 @@ _QUERIES = {
     " AND convalidated)",
     "type": "SELECT to_regtype(%s) IS NOT NULL OR %s <> ''",
     "enum label": "SELECT EXISTS (SELECT FROM pg_enum WHERE enumtypid = to_regtype(%s) AND enumlabel = %s)",
-    "extension": "SELECT EXISTS (SELECT FROM pg_extension WHERE quote_ident(extname) = %s"
-    " OR '\"' || extname || '\"' = %s)",
+    "extension": "SELECT EXISTS (SELECT FROM pg_extension WHERE '\"' || extname || '\"' = %s) OR %s <> ''",
+    "schema of extension": "SELECT EXISTS (SELECT FROM pg_extension JOIN pg_namespace AS n ON n.oid = extnamespace"
+    " WHERE '\"' || extname || '\"' = %s AND '\"' || nspname || '\"' = %s)",
     "schema": "SELECT to_regnamespace(%s) IS NOT NULL OR %s <> ''",
     "trigger": "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass(%s) AND tgname = %s)",
 }

@@ -9,7 +9,7 @@ from typing import Optional
 
 from ..sql import statements
 from ..sql.quoting import quote_exact
-from . import catalog_comparison
+from . import catalog_comparison, catalog_views_and_sequences
 from . import catalog_definitions as definitions
 from .catalog_comparison import Query
 from .catalog_definitions import Key, Words
@@ -60,6 +60,8 @@ _CREATED = {"TABLE": "table", "VIEW": "view", "SEQUENCE": "sequence", "TYPE": "t
             "EXTENSION": "extension", "SCHEMA": "schema"}  # fmt: skip
 _SKIPPED = {"OR", "REPLACE", "UNIQUE", "UNLOGGED", "TEMP", "TEMPORARY", "MATERIALIZED", "RECURSIVE", "CONSTRAINT",
             "FOREIGN"}  # fmt: skip
+_AFTER_QUERY = (("WITH", "NO", "DATA"), ("WITH", "DATA"), ("WITH", "CHECK", "OPTION"),
+                ("WITH", "CASCADED", "CHECK", "OPTION"), ("WITH", "LOCAL", "CHECK", "OPTION"))  # fmt: skip
 _ON_TABLE = {"TRIGGER": "trigger", "POLICY": "policy"}
 _ROUTINES = ("FUNCTION", "PROCEDURE")
 
@@ -75,6 +77,9 @@ def of(statement: statements.Statement) -> list[Fact]:
         return _create(words)
     if words.words[:1] == ("DROP",):
         return _drop(words.words)
+    if words.words[:2] == ("ALTER", "SEQUENCE"):
+        name, _ = name_at(words.words, _after_if(words.words, 2))
+        return [Fact("definition of sequence", quote_exact(*name), proof=lambda _: True, detail=True)]
     return []
 
 
@@ -112,7 +117,26 @@ def _create(statement: Words) -> list[Fact]:
     if kind == "TYPE" and words[position : position + 2] == ("AS", "ENUM"):
         labels = [item.words[0] for item in statement.bracketed(position + 2).items()]
         facts += [Fact("enum label", quote_exact(*name), _string(label), detail=True) for label in labels]
-    return facts
+    return facts + _definition(statement, kind, quote_exact(*name), position)
+
+
+def _definition(statement: Words, kind: str, name: str, position: int) -> list[Fact]:
+    """What a view or a sequence is made of, or the schema of an extension."""
+    rest = statement.part(position)
+    if kind == "SEQUENCE":
+        same = partial(catalog_views_and_sequences.same_sequence, name=name, options=rest)
+        return [Fact("definition of sequence", name, proof=same, detail=True)]
+    if kind == "EXTENSION" and "SCHEMA" in rest.words:
+        schema = quote_exact(*name_at(rest.words, rest.words.index("SCHEMA") + 1)[0])
+        return [Fact("schema of extension", name, schema, detail=True)]
+    body = rest.find("AS")
+    if kind != "VIEW" or body < 0 or "RECURSIVE" in statement.words[:position]:
+        return []
+    columns = rest.part(0, rest.closing(0) + 1).source() if rest.words[:1] == ("(",) else ""
+    tail = next((len(words) for words in _AFTER_QUERY if rest.words[-len(words) :] == words), 0)
+    wanted = rest.part(body + 1, len(rest.words) - tail).source()
+    same = partial(catalog_views_and_sequences.same_view, name=name, columns=columns, wanted=wanted)
+    return [Fact("definition of view", name, proof=same, detail=True)]
 
 
 def _create_index(statement: Words, position: int) -> list[Fact]:

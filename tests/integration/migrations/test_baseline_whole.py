@@ -53,6 +53,11 @@ WHOLE = [
     "ALTER TABLE users ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; CREATE POLICY p ON users USING (n = 1)",
     "CREATE POLICY p ON users AS RESTRICTIVE FOR UPDATE TO current_user USING (name = CURRENT_USER) WITH CHECK (n > 0)",
     "CREATE VIEW v AS SELECT id FROM users; CREATE MATERIALIZED VIEW m AS SELECT 1 AS x; CREATE SEQUENCE q",
+    "CREATE OR REPLACE VIEW s.v (a, \"B%s\") WITH (security_barrier) AS SELECT id, name FROM users"
+    " WHERE n IN (1, 2) AND name <> 'it''s 100%' WITH CHECK OPTION; CREATE EXTENSION IF NOT EXISTS plpgsql; CREATE MATERIALIZED VIEW m (k) AS SELECT n FROM users WITH NO DATA",
+    "CREATE VIEW v AS SELECT n FROM users; ALTER TABLE users RENAME n TO m",
+    "CREATE SEQUENCE IF NOT EXISTS s.q AS int INCREMENT BY -2 MAXVALUE 50 START WITH 9 CACHE 4 CYCLE; CREATE SEQUENCE r NO CYCLE"
+    " NO MINVALUE OWNED BY NONE; CREATE SEQUENCE t; ALTER SEQUENCE t INCREMENT 3",
     "CREATE TYPE kind AS ENUM ('a', 'b, c'); ALTER TYPE kind RENAME VALUE 'a' TO 'z'; CREATE DOMAIN d AS int CHECK (VALUE > 0)",
     "CREATE TABLE t (a int, b int UNIQUE); ALTER TABLE t DROP CONSTRAINT t_b_key; ALTER TABLE t RENAME a TO c",
     "CREATE TABLE t (a int, b int); CREATE INDEX ix ON t (a); ALTER TABLE t DROP COLUMN a; ALTER TABLE t RENAME TO t2",
@@ -114,6 +119,12 @@ OTHERWISE = [
     ("CREATE TRIGGER t BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION touch()",
      "CREATE TRIGGER t AFTER UPDATE ON users FOR EACH ROW EXECUTE FUNCTION touch()", "definition of trigger \"users\".t"),
     ("CREATE TYPE kind AS ENUM ('a', 'b')", "CREATE TYPE kind AS ENUM ('a')", "enum label \"kind\".b"),
+    ("CREATE VIEW v AS SELECT id FROM users WHERE n > 1", "CREATE VIEW v AS SELECT id FROM users", "definition of view \"v\""),
+    ("CREATE VIEW v AS SELECT id AS a FROM users", "CREATE VIEW v AS SELECT id AS b FROM users", "definition of view \"v\""),
+    ("CREATE MATERIALIZED VIEW v AS SELECT 1 AS a", "CREATE MATERIALIZED VIEW v AS SELECT 2 AS a", "definition of view"),
+    ("CREATE SEQUENCE q INCREMENT 5", "CREATE SEQUENCE q", "definition of sequence \"q\""),
+    ("CREATE SEQUENCE q", "CREATE SEQUENCE q CYCLE", "definition of sequence"),
+    ("CREATE EXTENSION plpgsql SCHEMA s", "SELECT 1", "schema of extension \"plpgsql\".\"s\""),
     ("CREATE VIEW v AS SELECT 1 AS x; CREATE SEQUENCE q", "CREATE TABLE v (x int); CREATE SEQUENCE q", "view \"v\""),
 ]  # fmt: skip
 
@@ -131,7 +142,7 @@ def judge(bench: Bench, text: str) -> Finding:
 
         def query(sql: str, params: object) -> list[tuple[object, ...]]:
             cursor.execute(sql, params)
-            return list(cursor.fetchall())
+            return list(cursor.fetchall()) if cursor.description else []
 
         (finding,) = catalog_evidence.judge(loaded, query)
     return finding
