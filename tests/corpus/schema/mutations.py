@@ -789,7 +789,6 @@ CONSTRAINTS = [
         "DROP INDEX ix_users_email; ALTER TABLE users ADD CONSTRAINT ix_users_email UNIQUE (email)",
         "unique_as_index",
         "users.ix_users_email",
-        repaired=False,
     ),
     one(
         "unique renamed",

@@ -36,9 +36,14 @@ def compare_indexes(work: Comparison, label: str, name: str, expected: Relation,
         constraint = _stand_in(actual, row)
         if constraint is not None:
             text = f"unique constraint {constraint.name}"
-            repair = definitions.create_index(row, row.name, name, work.sides.sql, concurrently=concurrently)
-            drop = f"ALTER TABLE {name} DROP CONSTRAINT {quote_name(constraint.name)};"
-            work.add("unique_as_index", f"{label}.{row.name}", _words(row), text, [repair, drop], table=label)
+            own = quote_name(constraint.name)
+            repairs = []
+            if constraint.name == row.name:  # the rule holds all the time, under another name
+                repairs = [f"ALTER TABLE {name} RENAME CONSTRAINT {own} TO {quote_name(f'{row.name[:58]}_old')};"]
+                own = quote_name(f"{row.name[:58]}_old")
+            repairs.append(definitions.create_index(row, row.name, name, work.sides.sql, concurrently=concurrently))
+            repairs.append(f"ALTER TABLE {name} DROP CONSTRAINT {own};")
+            work.add("unique_as_index", f"{label}.{row.name}", _words(row), text, repairs, table=label)
             continue
         kind = "index_unique_missing" if row.unique else "index_missing"
         create = definitions.create_index(row, row.name, name, work.sides.sql, concurrently=concurrently)
