@@ -35,6 +35,7 @@ from ..logwatch.sources import LogSpec
 from ..logwatch.state import Alarm, Rules, WatchState
 from ..releases.journal import Journal, State
 from ..releases.run import Run
+from ..report import looks_picture
 from .result import Done, Printed, Result
 
 UNIT = "journal:"
@@ -262,7 +263,7 @@ def status(state: State, release: str) -> Standing:
     if found.watch:
         lines += [f"  cannot be read: {source.message}" for source in found.watch.blind.values()]
         lines += [f"  {each.sentence}" for each in found.watch.unseen]
-        lines += [f"  {line}" for line in promql.load(journal.folder).lines]
+        lines += [f"  {line}" for line in (*promql.load(journal.folder).lines, *_drawn(journal))]
         lines += [f"  {gap.what}" for gap in found.watch.gaps[-2:]]
         lines += [f"  {line}" for line in _looked(journal, found.watch)]
     lines += filter(None, [state.lock.at_work()])
@@ -284,6 +285,12 @@ def _looked(journal: Journal, watch: WatchState) -> list[str]:
     if watch.ended:
         return [*looks.summary(looks.read(journal.folder)), *before]
     return [*(line for look in looks.recent(journal.folder, 1) for line in looks.told(look)), *before]
+
+
+def _drawn(journal: Journal) -> list[str]:
+    """How long the requests of the looks took, before the deploy and since."""
+    picture = looks_picture.gathered(looks.read(journal.folder), looks.before(journal.folder), None)
+    return looks_picture.sketch(picture) if picture else []
 
 
 def acknowledge(state: State, release: str, who: Run, reason: str) -> Done:

@@ -15,11 +15,12 @@ from typing import Any, Optional
 from ..core.clock import seconds_between
 from ..core.records import recorded
 from ..core.text import plural
-from ..logwatch import rules
+from ..logwatch import looks, rules
 from ..releases import downtime, parts
 from ..releases.api_absence import absence, sentence
 from ..releases.journal import Journal
 from ..releases.records import (
+    Activated,
     Backup,
     Begun,
     Ended,
@@ -40,7 +41,7 @@ from ..releases.records import (
 )
 from ..releases.rehearsed import RehearsedMigration
 from ..releases.version import Version
-from . import data_loss, format, schema_text, spans
+from . import data_loss, format, looks_picture, schema_text, spans
 from .records import (
     ApiAbsence,
     Endpoint,
@@ -76,7 +77,9 @@ def build(journal: Journal) -> Report:
     watch = recorded(Watch, state.as_json()) if state else None
     if watch and status:
         watch = replace(watch, state=status.state, summary=status.summary)
-    return replace(build_from(journal.records(), recorded(Kept, files), watch), journal=str(journal.path))
+    made = build_from(journal.records(), recorded(Kept, files), watch)
+    picture = looks_picture.gathered(looks.read(journal.folder), looks.before(journal.folder), made.switched)
+    return replace(made, answers=picture, journal=str(journal.path))
 
 
 def _kept(path: Path) -> object:
@@ -93,7 +96,7 @@ def build_from(everything: Entries, kept: Kept, watch: Optional[Watch] = None) -
     end = next((e for e in reversed(entries) if e.phase == "release" and e.event != "begin"), None)
     undone = next((e for e in reversed(later) if e.phase == "release"), None)
     rehearsed, migrated = newest(entries, Rehearsed), newest(entries, Migrated) or Migrated()
-    predicted = rehearsed or Rehearsed()
+    predicted, activated = rehearsed or Rehearsed(), newest(entries, Activated) or Activated()
     origin = spans.origin_of(entries)
     gone = absence(entries)
     away = ApiAbsence(gone.since, sentence(gone)) if gone else None
@@ -121,6 +124,8 @@ def build_from(everything: Entries, kept: Kept, watch: Optional[Watch] = None) -
         data=data_loss.gather(everything),
         timeline=tuple(spans.timeline(entries, origin, predicted.phases)),
         timeline_later=tuple(spans.timeline(later, spans.origin_of(later), {})),
+        origin=origin,
+        origin_later=spans.origin_of(later),
         fence=spans.fence(entries, origin),
         unavailable=spans.unavailable(entries, origin, unavailable_s, away.since if away else None),
         api_absence=away,
@@ -133,6 +138,7 @@ def build_from(everything: Entries, kept: Kept, watch: Optional[Watch] = None) -
         smoke=_smoke(entries),
         receipt=newest(entries, Received) or Received(),
         watch=watch or (Watch() if newest(entries, Watched) else None),
+        switched=activated.healthy_at or activated.at or None,
         found={e.phase: e.lines for e in entries if e.event == "done" and e.lines},
     )
     report = replace(report, verdict=_verdict(report, undone or end))

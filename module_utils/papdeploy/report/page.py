@@ -6,7 +6,7 @@ from typing import Any
 
 from ..core.records import recorded
 from ..releases.parts import Override, ReceiptOf
-from . import data_loss, format, rollback_sections, sections, timeline
+from . import data_loss, format, looks_picture, rollback_sections, sections, timeline
 from .format import escape
 from .records import Report
 from .style import CSS
@@ -56,7 +56,8 @@ def render(made: object) -> str:
         sections.rehearsal(report.rehearsal, report.rehearsal_failed, report.unavailable_s),
         sections.backup(report.backup, report.restore_point),
         sections.smoke(report.smoke),
-        sections.watch(report.watch),
+        sections.watch(report.watch, report.switched),
+        looks_picture.section(report.answers),
     ]
     if report.verdict.ok:
         parts.append(next_steps)

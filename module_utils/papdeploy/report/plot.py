@@ -42,8 +42,8 @@ _COLORS = {
 }
 
 
-def draw(watch: Watch) -> str:
-    """An SVG with its legend; nothing was logged: a sentence."""
+def draw(watch: Watch, switched: Optional[str]) -> str:
+    """An SVG with its legend, and with the moment at which the new version answered; nothing was logged: a sentence."""
     series = watch.series
     started, until = watch.started, watch.until
     if not series or not started or not until:
@@ -78,6 +78,8 @@ def draw(watch: Watch) -> str:
                 f'fill="var(--bar-soft)"><title>{plural(requests, "request")}</title></rect>'
             )
     parts += [_alarm(_LEFT + seconds_between(started, a.at) * scale, floor) for a in watch.alarms]
+    if switched and started <= switched <= until:
+        parts.append(_switch(_LEFT + seconds_between(started, switched) * scale, floor))
     parts.append(_axis(span, scale, floor))
     total = ", ".join(f"{sum(c.get(kind, 0) for _, c, _ in points)} {kind.replace('_', ' ')}" for kind in kinds)
     title = "Findings and requests in the logs since the deploy"
@@ -131,6 +133,13 @@ def _alarm(x: float, bottom: float) -> str:
     return (
         f'<line x1="{x:.1f}" y1="{_TOP:g}" x2="{x:.1f}" y2="{bottom:g}" stroke="var(--bad)" stroke-dasharray="4 3"/>'
         f'<text class="t-bad t-strong" x="{min(x + 4, _WIDTH - 48):.1f}" y="{_TOP - 8:g}">alarm</text>'
+    )
+
+
+def _switch(x: float, bottom: float) -> str:
+    return (
+        f'<line x1="{x:.1f}" y1="{_TOP:g}" x2="{x:.1f}" y2="{bottom:g}" stroke="var(--ink)" stroke-width="1.5"/>'
+        f'<text class="t-strong halo" x="{x + 5:.1f}" y="{_TOP + 10:g}">switch</text>'
     )
 
 

@@ -11,6 +11,7 @@ from ..core.records import FROM, TO
 from ..releases.parts import Check, Checked, Difference, Statement, TableCost, TableLock
 from ..releases.records import Backup, Received, Rehearsed, RestorePoint, RolledBack
 from ..releases.version import Version
+from .looks_picture import Picture
 
 
 @dataclass(frozen=True)
@@ -229,6 +230,8 @@ class Report:
     who: Optional[str] = None
     started: Optional[str] = None
     ended: Optional[str] = None
+    origin: Optional[str] = None
+    origin_later: Optional[str] = None
     seconds: Optional[float] = None
     unavailable_s: Optional[float] = None
     expected_unavailable_s: Optional[float] = None
@@ -257,4 +260,6 @@ class Report:
     smoke: Optional[Smoke] = None
     receipt: Received = field(default=Received())
     watch: Optional[Watch] = None
+    switched: Optional[str] = None
+    answers: Optional[Picture] = None
     found: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -323,7 +323,7 @@ def _milliseconds(value: Optional[float]) -> str:
     return EMPTY if value is None else escape(format.seconds(value / 1000))
 
 
-def watch(found: Optional[Watch]) -> str:
+def watch(found: Optional[Watch], switched: Optional[str]) -> str:
     if not found:
         return section("Watch over the logs", none("No watch was started."))
     if not found.started:
@@ -335,7 +335,7 @@ def watch(found: Optional[Watch]) -> str:
         ("requests", format.number(found.requests)),
         ("log records", format.number(found.records)),
     )
-    body += f"<p>{escape(found.summary or '')}</p>{plot.draw(found)}"
+    body += f"<p>{escape(found.summary or '')}</p>{plot.draw(found, switched)}"
     rows = []
     for item in sorted(found.findings, key=lambda item: list(KINDS).index(item.kind)):
         rows.append(

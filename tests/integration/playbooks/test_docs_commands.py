@@ -91,6 +91,8 @@ NOT_HERE = {
     "pip install -r requirements.txt": "the tests run in the environment that it fills",
     ".ci/docker-engine": "installs an engine on this machine; the tests with Docker run on what it started",
     "sudo install -d -m 1775 -g deploy /var/lib/prometheus/node-exporter": "prepares a folder of this machine; the tests write to one of their own",
+    "pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http": "the tests run in the environment that has them",
+    "export OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318": "the environment of the command after it; test_traces.py has a collector of its own",
     "apt-get install -y debootstrap": "installs a package of the distribution on this machine",
     "export DATABASE_URL=postgresql://…": "the environment of the commands after it, which the tests set",
     "export DATABASE_URL=postgresql://app:…@db/app": "the environment of the commands after it, which the tests set",

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from papdeploy.logwatch import rules
+from support.collector import Collector
 from support.sandbox_playbooks import QUICK
 from support.sandbox_stack import Sandbox
 from support.smtp import SmtpServer, smtp_server
@@ -51,6 +52,14 @@ class Watched(Sandbox):
         super().__init__(home)
         self.listener = Listener()
         self.mails = mails
+        self.textfiles = home / "textfiles"
+        self.textfiles.mkdir()
+
+    def figures(self, stack: str, environment: str) -> dict[str, float]:
+        """What node_exporter would read, without labels."""
+        text = (self.textfiles / f"pap_{stack}@{environment}.prom").read_text()
+        lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
+        return {head.partition("{")[0]: float(value) for head, _, value in lines}
 
     @property
     def mailed(self) -> list[str]:
@@ -63,6 +72,9 @@ class Watched(Sandbox):
             "notify_mail_to": ["oncall@pap.example"],
             "notify_mail_port": self.mails.port,
             "report_folder": self.home / "reports",
+            "pap_metrics_textfile_dir": self.textfiles,
+            "watch_prometheus_url": "http://127.0.0.1:9",  # where nothing listens
+            "watch_promql": [{"query": "sum(errors)", "max": 0.5}],
         }
         return super().play(playbook, *options, **QUICK, **told, **variables)
 
@@ -70,6 +82,15 @@ class Watched(Sandbox):
         """The status of an answer of its API."""
         stack = self.stack()
         return stack.request(path, token=stack.token())[0]
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    pytest.importorskip("opentelemetry.sdk.trace", reason="the OpenTelemetry SDK is not installed")
+    made = Collector()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", made.url)
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -87,7 +108,7 @@ def sandbox() -> Iterator[Watched]:
 
 
 @pytest.mark.timeout(900)
-def test_receipt_watch_alarm_and_rollback(sandbox: Watched) -> None:
+def test_receipt_watch_alarm_and_rollback(sandbox: Watched, collector: Collector) -> None:
     said = sandbox.play("deploy.yml", limit="production", rc=2)
     assert "receipts" in said
     assert sandbox.stack("production").running() == "previous"
@@ -107,6 +128,12 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Watched) -> None:
     assert "runs current" in sandbox.listener.told[-1]["message"]
     assert journal.release in sandbox.listener.told[-1]["message"]
     assert (sandbox.home / "reports" / "pap-staging" / f"{journal.release}.html").is_file()
+    assert "sum(errors) was not measured: Prometheus: Connection refused; it should be at most 0.5" in said
+    assert {"deploy pap-staging", "backup", "migrate", "activate"} <= {span.name for span in collector.spans}
+    figures = sandbox.figures("pap-staging", "staging")
+    assert figures["pap_watch_alarms"] == 0 and figures["pap_downtime_seconds"] > 0
+    assert 0 <= figures["pap_backup_proven_age_seconds"] < 600 and figures["pap_restore_seconds"] > 0
+    assert "pap_release_info" not in sandbox.figures("pap-production", "production"), "it was refused"
     assert rules.status(folder).state == "watching"
     assert "watching until" in sandbox.play("watch.yml")
     assert "nothing to deploy" in sandbox.play("status.yml")
@@ -115,6 +142,7 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Watched) -> None:
     sandbox.stack().sql("ALTER TABLE policies DROP COLUMN rego_code")
     assert sandbox.get("/policies/") == 500
     wait_until(lambda: not rules.status(folder).ok, lambda: rules.load(folder), seconds=60)
+    wait_until(lambda: sandbox.figures("pap-staging", "staging")["pap_watch_alarms"] > 0)
     said = sandbox.play("watch.yml", rc=2)
     # The log and the database tell it, whichever is looked at first.
     assert "a column that the code uses is not there" in said or "policies lost its column rego_code" in said, said
