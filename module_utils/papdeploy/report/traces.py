@@ -162,12 +162,13 @@ def _ids(release: str) -> Any:
 
 
 class _Words(logging.Handler):
-    """The last thing that the SDK logged: why something was not taken stands nowhere else."""
+    """The first thing that the SDK logged: why something was not taken stands nowhere else, and later words only say
+    that it has tried long enough."""
 
-    last = ""
+    first = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.last = record.getMessage()
+        self.first = self.first or record.getMessage()
 
 
 def _spans(report: Report) -> Sequence[Any]:
@@ -210,7 +211,7 @@ def main(arguments: Sequence[str]) -> str:
         return ""
     exporter = importlib.import_module(_SDK[1]).OTLPSpanExporter(timeout=SECONDS)
     taken = exporter.export(found).name == "SUCCESS"
-    return "" if taken else _not_taken(words.last or "the collector does not say why")
+    return "" if taken else _not_taken(words.first or "the collector does not say why")
 
 
 if __name__ == "__main__":
