@@ -15,7 +15,7 @@ from typing import Any, Optional
 from ..core.clock import seconds_between
 from ..core.records import recorded
 from ..core.text import plural
-from ..logwatch import looks, rules
+from ..logwatch import looks, promql, rules
 from ..releases import downtime, parts
 from ..releases.api_absence import absence, sentence
 from ..releases.journal import Journal
@@ -79,7 +79,8 @@ def build(journal: Journal) -> Report:
         watch = replace(watch, state=status.state, summary=status.summary)
     made = build_from(journal.records(), recorded(Kept, files), watch)
     picture = looks_picture.gathered(looks.read(journal.folder), looks.before(journal.folder), made.switched)
-    return replace(made, answers=picture, journal=str(journal.path))
+    figures = tuple(promql.load(journal.folder).lines)
+    return replace(made, answers=picture, figures=figures, journal=str(journal.path))
 
 
 def _kept(path: Path) -> object:

@@ -111,11 +111,13 @@ def _ms(value: Optional[float]) -> str:
 # Drawing.
 
 
-def section(picture: Optional[Picture]) -> str:
-    """The section of the page; nothing without looks."""
-    if picture is None or not picture.looks:
-        return ""
-    return markup.section("Answers since the deploy", f"<p>{escape(picture.counted)}.</p>{draw(picture)}")
+def section(picture: Optional[Picture], figures: Sequence[str]) -> str:
+    """The section of the page, with what Prometheus said (``figures``); nothing without either."""
+    body = f"<p>{escape(picture.counted)}.</p>{draw(picture)}" if picture and picture.looks else ""
+    if figures:
+        said = "".join(f"<li><code>{escape(figure)}</code></li>" for figure in figures)
+        body += f"<h3>Prometheus, when it was last asked</h3><ul>{said}</ul>"
+    return markup.section("Answers since the deploy", body) if body else ""
 
 
 def draw(picture: Picture) -> str:

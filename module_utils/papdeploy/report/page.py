@@ -57,7 +57,7 @@ def render(made: object) -> str:
         sections.backup(report.backup, report.restore_point),
         sections.smoke(report.smoke),
         sections.watch(report.watch, report.switched),
-        looks_picture.section(report.answers),
+        looks_picture.section(report.answers, report.figures),
     ]
     if report.verdict.ok:
         parts.append(next_steps)

@@ -262,4 +262,5 @@ class Report:
     watch: Optional[Watch] = None
     switched: Optional[str] = None
     answers: Optional[Picture] = None
+    figures: tuple[str, ...] = ()
     found: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -78,14 +78,16 @@ def test_where_nothing_was_answered_there_is_a_gap() -> None:
 def test_nothing_to_draw() -> None:
     blind = Look(samples.at(500), not_looked=(NotLooked("the API", "its address is not known"),))
     assert gathered([], None, None) is None and gathered([blind], None, SWITCH) is None
-    assert looks_picture.section(None) == looks_picture.section(Picture()) == ""
+    assert looks_picture.section(None, ()) == looks_picture.section(Picture(), ()) == ""
+    said = looks_picture.section(None, ["sum(a) < 1 = 2, more than 1"])
+    assert "<code>sum(a) &lt; 1 = 2, more than 1</code>" in said and "<svg" not in said
 
 
 def test_the_svg_is_sound_and_says_what_it_shows() -> None:
     hostile = [replace(look, health=Asked('/<script>"\u202e', 200, 1.0, 1.0)) for look in day(5)]
     made = gathered(hostile, None, SWITCH)
     assert made is not None
-    text = looks_picture.section(made)
+    text = looks_picture.section(made, ())
     assert "<script" not in text and "\u202e" not in text
     assert text.count('role="img"') == text.count("<desc>") == text.count("<title>How long") == 1
     assert "switch" in text and "before" in text
