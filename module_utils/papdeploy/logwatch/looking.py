@@ -43,7 +43,7 @@ def look(
     seen = looks.recent(folder)
     if state.ended is not None or (seen and seconds_between(seen[-1].at, at) < data_rules.period_s(state) - 0.5):
         return None
-    busy = _at_work(folder)
+    busy = at_work(folder)
     if busy:  # the API is stopped and tables are locked because they are to be
         return Found(Look(at, not_looked=(NotLooked("everything", busy),)), seen)
     found, data = _at_api(folder, api, known, seen, at), None
@@ -74,7 +74,7 @@ def before(folder: Path) -> Before:
     return Before(looked.health, looked.login, looked.baseline or ()) if looked else Before()
 
 
-def _at_work(folder: Path) -> str:
+def at_work(folder: Path) -> str:
     """Which run has the API and the database in its hands, beside the deploy that this watch is a part of."""
     journal = Journal(folder)
     for later in State(folder.parent.parent).later_than(journal):

@@ -162,9 +162,10 @@ def first(
 
 
 def _asked(folder: Path, token: str, patience_s: float) -> WatchState:
-    """The state after Prometheus was asked. Without the lock while it answers."""
+    """The state after Prometheus was asked, unless another run has the API in its hands. Without the lock while it
+    answers."""
     gate = configured(folder).promql
-    found = promql.look(folder, gate, token)
+    found = () if looking.at_work(folder) else promql.look(folder, gate, token)
     with changing(folder):
         state = _loaded(folder)
         if found and state.ended is None:

@@ -96,7 +96,7 @@ def gathered(looks: Sequence[Look], before: Optional[Look], switch: Optional[str
 
 
 def _good(asked: Asked) -> bool:
-    return asked.answered and asked.status < 500
+    return asked.answered and asked.status < 500 and not asked.worse
 
 
 def _highest(looks: Sequence[Look], path: str) -> Optional[float]:

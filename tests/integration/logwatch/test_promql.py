@@ -209,6 +209,16 @@ def test_from_before_the_deploy_to_the_alarm(server: Hostile, tmp_path: Path) ->
     assert TOKEN.encode() not in kept
 
 
+def test_while_another_release_is_at_work_nothing_is_asked(server: Hostile, tmp_path: Path) -> None:
+    answers(server, vector("0.1"), vector("0.75"))
+    journal = watched(tmp_path, Gate(server.url, (ERRORS,)))
+    journal.append("release", "finished")
+    later = State(tmp_path / "state").begin(WHO)  # its migrations stop the API, which is no alarm of this release
+    assert process.one_step(journal.folder, Confidential()).alarms == () and len(server.seen) == 1
+    later.append("release", "refused")
+    assert len(process.one_step(journal.folder, Confidential()).alarms) == 1
+
+
 def test_in_the_first_minute_a_missing_number_fails_where_it_must(server: Hostile, tmp_path: Path) -> None:
     answers(server, vector())
     for unmeasured, alarms in (("warn", 0), ("fail", 1)):
