@@ -79,7 +79,7 @@ def strategy(running: Server, live: Database, folder: Path, kind: str, by_hand: 
     lift, lifted = timed(running, lambda: databases.unfence(live, release))
     behind_migration(running, release)
     facts = facts_of(
-        {"release": release, "restore_point": as_object(point), "backup": taken.as_dict(), "unfence": lifted, "switched": True,
+        {"release": release, "restore_point": as_object(point), "backup": taken.as_dict(), "unfence": as_object(lifted), "switched": True,
          "identity": {"stack": "bench"}}
     )  # fmt: skip
     hooks = rollback.Hooks(lambda name: {}, lambda strategy: None, dict, lambda *a: None)

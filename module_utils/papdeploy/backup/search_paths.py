@@ -66,6 +66,11 @@ class _Table:
 
 
 @dataclass(frozen=True)
+class _There:
+    found: bool
+
+
+@dataclass(frozen=True)
 class _Function:
     """A function in SQL that a restore runs: for ``what``, and where that is not always, for the rows of a table."""
 
@@ -98,7 +103,7 @@ def refuse_dependent(database: Database) -> None:
 def _runs(session: Session, rows_of: Optional[_Table]) -> bool:
     if rows_of is None:
         return True
-    return bool(table_reader.rows(session, [table_reader.query(rows_of, "SELECT true AS found", "LIMIT 1")]))
+    return bool(table_reader.records(session, _There, [table_reader.query(rows_of, "SELECT true AS found", "LIMIT 1")]))
 
 
 def _dependent(live: Database, used: list[_Function], schemas: list[str]) -> Iterator[tuple[str, str, str]]:

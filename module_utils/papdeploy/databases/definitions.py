@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Optional
 
+from ..core.records import recorded
 from ..core.text import few
 from . import content_digest, properties, write_snapshot
 from .content_digest import ContentDigest
@@ -60,6 +61,39 @@ class Definitions:
     properties: Own
 
 
+@dataclass(frozen=True)
+class _Object:
+    """An object of the catalog with its attributes."""
+
+    kind: str
+    schema: str
+    name: str
+    attributes: Mapping[str, Any]
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.kind, self.schema, self.name
+
+    def __str__(self) -> str:
+        kind, schema, name = self.key
+        if kind in ("comment", "object", "default", "event", "privileges"):  # the key says the rest in words
+            return f"{'' if kind == 'object' else kind + ' '}{'on ' if kind in ('comment', 'privileges') else ''}{name}"
+        if kind == "relation":
+            kind = _RELATIONS.get(recorded(_Relation, self.attributes).kind, kind)
+        return f"{kind} {name if not schema or name.startswith(schema + '.') else f'{schema}.{name}'}"
+
+    def differing(self, new: _Object) -> str:
+        """The attributes in which ``new`` is another, in words."""
+        before, after = self.attributes, new.attributes
+        names = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+        return ", ".join("privileges" if name == "acl" else name for name in names)
+
+
+@dataclass(frozen=True)
+class _Relation:
+    kind: str = ""
+
+
 def note(database: Database) -> Definitions:
     """The definitions of this moment. Raises CommandFailed if a table stays locked."""
     with content_digest.snapshot_session(database) as session:
@@ -84,15 +118,15 @@ def between(before: ContentDigest, after: ContentDigest, ignore_schemas: Sequenc
     """The objects that two catalogs of one database differ in: made, changed and dropped ones."""
     skip = set(ignore_schemas)
     before, after = content_digest.in_one_format(before, after)
-    old, new = dict(_objects(before, skip)), dict(_objects(after, skip))
+    old, new = ({one.key: one for one in _objects(side, skip)} for side in (before, after))
     made = _whole([key for key in new if key not in old])
     gone = _whole([key for key in old if key not in new])
     # A table that has another column is told by that column.
-    other = [(key, _differing(old[key], new[key])) for key in new if key in old and old[key] != new[key]]
+    other = [(new[key], old[key].differing(new[key])) for key in new if key in old and old[key] != new[key]]
     groups = (
-        ("made since", [_named(key, new[key]) for key in made], False),
-        ("changed since", [f"{_named(key, new[key])} ({what})" for key, what in other], False),
-        ("dropped since", [_named(key, old[key]) for key in gone], True),
+        ("made since", [str(new[key]) for key in made], False),
+        ("changed since", [f"{one} ({what})" for one, what in other], False),
+        ("dropped since", [str(old[key]) for key in gone], True),
     )
     versions = [Change(f"changed since: {note.rstrip('.')}") for note in content_digest.notes(before, after)]
     return [*(Change(f"{how}: {few(names, _MOST)}", back) for how, names, back in groups if names), *versions]
@@ -118,20 +152,14 @@ def _settings(before: Own, after: Own) -> Iterator[Change]:
         yield Change(f"changed since: {' and '.join(names)} of the database itself")
 
 
-def _objects(catalog: ContentDigest, skip: set[str]) -> Iterator[tuple[tuple[str, str, str], Mapping[str, Any]]]:
+def _objects(catalog: ContentDigest, skip: set[str]) -> Iterator[_Object]:
     for schema, objects in catalog.catalog.items():
         for key, attributes in objects.items() if schema not in skip else ():
             kind, _, name = key.partition(" ")
             if kind != "sequence":  # it is a relation as well; its parameters are told with that
                 known = {what: item for what, item in attributes.items() if what != "later"}
-                yield (kind, schema, name), _with_parameters(objects, kind, name, known)
-
-
-def _with_parameters(
-    objects: Mapping[str, Any], kind: str, name: str, attributes: Mapping[str, Any]
-) -> Mapping[str, Any]:
-    parameters: Optional[Mapping[str, Any]] = objects.get(f"sequence {name}") if kind == "relation" else None
-    return {**attributes, **parameters, "kind": "S"} if parameters else attributes
+                parameters = objects.get(f"sequence {name}") if kind == "relation" else None
+                yield _Object(kind, schema, name, {**known, **parameters, "kind": "S"} if parameters else known)
 
 
 def _whole(keys: Sequence[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
@@ -148,16 +176,3 @@ def _prefixes(name: str) -> Iterator[str]:
     """The names that may be a relation's in ``relation.part``: either may have a dot in it."""
     pieces = name.split(".")
     return (".".join(pieces[:count]) for count in range(1, len(pieces)))
-
-
-def _named(key: tuple[str, str, str], attributes: Mapping[str, Any]) -> str:
-    kind, schema, name = key
-    word = _RELATIONS.get(str(attributes.get("kind")), kind) if kind == "relation" else kind
-    if kind in ("comment", "object", "default", "event", "privileges"):  # the key says the rest in words
-        return f"{'' if kind == 'object' else kind + ' '}{'on ' if kind in ('comment', 'privileges') else ''}{name}"
-    return f"{word} {name if not schema or name.startswith(schema + '.') else f'{schema}.{name}'}"
-
-
-def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    names = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-    return ", ".join("privileges" if name == "acl" else name for name in names)

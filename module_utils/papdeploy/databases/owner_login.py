@@ -28,11 +28,13 @@ from typing import Any, Optional, Protocol, TypeVar
 
 from ..core.errors import PapError, Unavailable
 from ..core.processes import Place, Process
+from ..core.records import read, whole
 from ..sql.quoting import quote_literal
 
 _PREFIX = "pap_deploy_rows_"
 _RECORD = "pap-deploy login "
 D = TypeVar("D", bound="Database")
+R = TypeVar("R")
 # The server's own decision who comes in, and how. What an application could bring about is none of these.
 _NOT_LET_IN = re.compile(r"pg_hba\.conf|authentication failed|no password supplied|Connection refused")
 _LOGIN_REJECTED = "pg_hba.conf rejects every login that pap-deploy creates for it"
@@ -65,7 +67,9 @@ DATABASE_OWNER = "pg_database_owner"
 class Session(Protocol):
     """What is asked of a session."""
 
-    def rows(self, query: str) -> list[dict[str, Any]]: ...
+    def records(self, record: type[R], query: str) -> list[R]: ...
+
+    def column(self, query: str) -> list[Any]: ...
 
     def execute(self, statement: str) -> list[str]: ...
 
@@ -117,6 +121,41 @@ class _Door:
     shut: bool
 
 
+@dataclass(frozen=True)
+class _Who:
+    """Whether the session is a superuser's, and whose rights are asked for; ``shut_out``: without CONNECT."""
+
+    superuser: bool
+    owner_superuser: bool
+    owner: str
+    quoted: str
+    port: int
+    shut_out: bool
+    forced: bool
+
+
+@dataclass(frozen=True)
+class _Granted:
+    name: str
+    login: str
+
+
+@dataclass(frozen=True)
+class _Left:
+    name: str
+    expired: Optional[bool]
+    holder: str
+
+
+@dataclass(frozen=True)
+class _Holder:
+    """The process that a login is for: ``pid``, which began at ``start``, where :func:`_place` says."""
+
+    place: str
+    pid: int
+    start: Optional[int]
+
+
 @dataclass
 class OwnerLogin:
     """One such role. ``name`` needs no quotes; ``host`` and ``port`` are where it was let in."""
@@ -149,14 +188,13 @@ def confined(database: D, session: Optional[Session] = None, owner: Optional[str
     of ``database`` is by a superuser; else ``database`` itself, and why a superuser has to do. ``session`` is one that
     is there already, which saves another."""
     with contextlib.nullcontext(session) if session else database.session() as asked:
-        who = asked.rows(_WHO.format(condition=_condition(owner)))
-    if not who or not who[0]["superuser"]:
+        who = next(iter(asked.records(_Who, _WHO.format(condition=_condition(owner)))), None)
+    if who is None or not who.superuser:
         return database, "" if who else f"role {owner} is not on this server"
-    if who[0]["owner_superuser"]:
+    if who.owner_superuser:
         what = "the database belongs to " if owner is None else ""
-        return database, f"{what}{who[0]['owner']}, who is a superuser" if what else f"{owner} is a superuser"
-    door = _Door(int(who[0]["port"]), bool(who[0]["shut_out"]))
-    return _by_login(database, Rights(str(who[0]["quoted"]), bool(who[0]["forced"])), door)
+        return database, f"{what}{who.owner}, who is a superuser" if what else f"{owner} is a superuser"
+    return _by_login(database, Rights(who.quoted, who.forced), _Door(who.port, who.shut_out))
 
 
 def _condition(owner: Optional[str]) -> str:
@@ -222,13 +260,14 @@ def shut_out(database: Database) -> None:
     names = ", ".join(f"'{login.name}'" for _, login in _logins.values() if login)
     if names:
         with database.session() as session:
-            rows = session.rows(
+            granted = session.records(
+                _Granted,
                 "SELECT DISTINCT quote_ident(d.datname) AS name, r.rolname AS login"
                 " FROM pg_database d, aclexplode(d.datacl) a JOIN pg_roles r ON r.oid = a.grantee"
-                f" WHERE d.datname = current_database() AND r.rolname IN ({names})"
+                f" WHERE d.datname = current_database() AND r.rolname IN ({names})",
             )
-            for row in rows:
-                session.execute(f"REVOKE CONNECT ON DATABASE {row['name']} FROM {row['login']}")
+            for each in granted:
+                session.execute(f"REVOKE CONNECT ON DATABASE {each.name} FROM {each.login}")
 
 
 def _comes_in(database: Database, name: str) -> bool:
@@ -281,46 +320,47 @@ def drop(session: Session, name: str) -> list[str]:
     session.execute(
         f"ALTER ROLE {name} NOLOGIN; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{name}'"
     )
-    found = session.rows(
+    found = session.column(
         "SELECT DISTINCT d.datname::text AS name FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid"
         " LEFT JOIN pg_database d ON d.oid = s.dbid OR s.dbid = 0 AND d.datname = current_database()"
         f" WHERE s.refclassid = 'pg_authid'::regclass AND r.rolname = '{name}' ORDER BY 1"
     )
     if not found:
         session.execute(f"DROP ROLE {name}")
-    return [str(row["name"]) for row in found if row["name"]]
+    return [str(name) for name in found if name]
 
 
 def hand_over(session: Session, name: str) -> None:
     """Give what the role made in this database to the owner whose rights it had, and revoke what it was granted."""
-    rows = session.rows(
+    owners = session.column(
         "SELECT quote_ident(o.rolname) AS owner FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member"
         f" JOIN pg_roles o ON o.oid = m.roleid WHERE r.rolname = '{name}'"
     )
-    given = f"REASSIGN OWNED BY {name} TO {rows[0]['owner']};" if rows else ""
+    given = f"REASSIGN OWNED BY {name} TO {owners[0]};" if owners else ""
     session.execute(f"BEGIN; {given} DROP OWNED BY {name}; COMMIT")
 
 
 def _left(session: Session) -> list[str]:
     """Those whose process is over."""
-    rows = session.rows(
+    found = session.records(
+        _Left,
         "SELECT r.rolname::text AS name, r.rolvaliduntil < now() AS expired, substr(shobj_description(r.oid,"
-        f" 'pg_authid'), {len(_RECORD) + 1}) AS holder FROM pg_roles r WHERE {SHAPE}"
+        f" 'pg_authid'), {len(_RECORD) + 1}) AS holder FROM pg_roles r WHERE {SHAPE}",
     )
-    return [str(row["name"]) for row in rows if row["expired"] or _over(str(row["holder"]))]
+    return [each.name for each in found if each.expired or _over(each.holder)]
 
 
 def _holder() -> str:
     here = Process.of(os.getpid())
-    return json.dumps({"place": _place(), "pid": here.pid, "start": here.start})
+    return json.dumps(whole(_Holder(_place(), here.pid, here.start)))
 
 
 def _over(holder: str) -> bool:
     """Whether the process of that record ran here and does no more."""
     try:
-        told = json.loads(holder)
-        return bool(told["place"] == _place() and not Process(int(told["pid"]), told["start"]).alive)
-    except (ValueError, TypeError, KeyError):
+        told = read(_Holder, json.loads(holder))
+        return told.place == _place() and not Process(told.pid, told.start).alive
+    except (ValueError, PapError):
         return False
 
 

@@ -7,11 +7,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Optional
 
 from ..sql.quoting import quote_ident
 from .content_digest.queries import acl_list
 from .owner_login import NOT_OURS, SHAPE
 from .psql import Session
+
+
+@dataclass(frozen=True)
+class _Said:
+    object: Optional[str]
+    attribute: Optional[str]
+    value: Optional[str]
+
 
 ServerState = Mapping[str, Mapping[str, str]]
 
@@ -36,9 +46,9 @@ def take(session: Session, oid: int) -> ServerState:
     """The state of the server and of its database ``oid``: per object, which is named in words, its attributes."""
     version = int(session.scalar("SELECT current_setting('server_version_num')::int AS v"))
     found: dict[str, dict[str, str]] = {}
-    for row in session.rows(" UNION ALL ".join(_queries(session, int(oid), version))):
-        if row["value"] is not None:
-            found.setdefault(str(row["object"]), {})[str(row["attribute"])] = str(row["value"])
+    for row in session.records(_Said, " UNION ALL ".join(_queries(session, int(oid), version))):
+        if row.value is not None:
+            found.setdefault(str(row.object), {})[str(row.attribute)] = row.value
     return found
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Callable, Optional, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Callable, Optional, Protocol
 
 from ..core.errors import PapError, Unavailable
+from ..core.records import plain
 from ..sql.quoting import quote_literal
 from .managed_names import CLIENT, admin_session
 from .psql import Database, Session, bind
@@ -43,12 +43,34 @@ class Holder(Protocol):
 Holders = Callable[[Optional[str], Optional[int]], Optional[Holder]]
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A session, as the server lists it; ``program`` and ``process``: who held its other end, as far as that is known,
+    for ``what`` work."""
+
+    pid: int = 0
+    database: str = ""
+    role: Optional[str] = None
+    application: Optional[str] = None
+    address: Optional[str] = None
+    port: Optional[int] = None
+    began: str = ""
+    program: str = ""
+    process: Optional[int] = None
+    what: str = ""
+
+    def __str__(self) -> str:
+        program = f"{self.program} (process {self.process})" if self.program else "a process"
+        named = f" as {self.application}" if self.application else ""
+        return f"{program}, role {self.role}{named}, process {self.pid} of the server"
+
+
 @dataclass
 class SeenOnLive:
     """Every session of our work that was seen on the live database, and how often it was looked for. ``started``: what
     of the work could have had one that was too short to be seen."""
 
-    sessions: list[dict[str, Any]] = field(default_factory=list)
+    sessions: list[Seen] = field(default_factory=list)
     watches: int = 0
     started: list[str] = field(default_factory=list)
 
@@ -76,7 +98,7 @@ class SessionWatch:
             began = str(session.scalar("SELECT clock_timestamp()::text AS began"))
             self._reads = int(session.scalar(_READS)) if name else 0
         self._query = bind(_SESSIONS, began, live, copy.conninfo.dbname)
-        self._candidates: dict[tuple[int, str], tuple[float, Mapping[str, Any]]] = {}
+        self._candidates: dict[tuple[int, str], tuple[float, Seen]] = {}
         self._ended: set[tuple[int, str]] = set()
         self._stop = threading.Event()
 
@@ -100,26 +122,26 @@ class SessionWatch:
 
     def _look(self, session: Session) -> None:
         now, copies = time.monotonic(), 0
-        row: Mapping[str, Any]
-        for row in session.rows(self._query):
-            if row["database"] == self._copy.conninfo.dbname:
+        for found in session.records(Seen, self._query):
+            if found.database == self._copy.conninfo.dbname:
                 copies += 1
             else:
-                self._candidates[int(row["pid"]), str(row["began"])] = (now, row)
+                self._candidates[found.pid, found.began] = (now, found)
         self.in_copy = max(self.in_copy, copies)
-        for key, (seen, row) in list(self._candidates.items()):
-            holder = self._holders(row["address"], row["port"])
-            if holder is not None or (self._name and row["application"] == self._name):
-                self._end(session, key, row, holder)
-            elif now - seen > _LATE_S:
+        for key, (since, seen) in list(self._candidates.items()):
+            holder = self._holders(seen.address, seen.port)
+            if holder is not None or (self._name and seen.application == self._name):
+                self._end(session, key, seen, holder)
+            elif now - since > _LATE_S:
                 del self._candidates[key]
 
-    def _end(self, session: Session, key: tuple[int, str], row: Mapping[str, Any], holder: Optional[Holder]) -> None:
+    def _end(self, session: Session, key: tuple[int, str], seen: Seen, holder: Optional[Holder]) -> None:
         if key in self._ended:
             return
         self._ended.add(key)
-        who = {"program": holder.program, "process": holder.pid} if holder else {}
-        self._seen.sessions.append({**row, **who, "what": self._what})
+        if holder:
+            seen = replace(seen, program=holder.program, process=holder.pid)
+        self._seen.sessions.append(replace(seen, what=self._what))
         session.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             f" WHERE pid = {key[0]} AND backend_start = {quote_literal(key[1])}::timestamptz"
@@ -131,13 +153,13 @@ class SessionWatch:
             raise Unavailable(f"The sessions of {self._what} could not be watched: {self.problem}")
         leaks = self._seen.sessions[self._before :]
         if leaks:
-            named = "; ".join(described(leak) for leak in leaks[:3])
+            named = "; ".join(map(str, leaks[:3]))
             raise WorkOnLive(
                 f"{self._what[:1].upper()}{self._what[1:]} connected to the live database; its sessions there were"
                 f" ended: {named}.",
                 hint="It has the address from somewhere else than its environment: a file, or a constant in the source."
                 " Take it from a variable; an API that cannot must not be tried (pap_api_trial_command: []).",
-                sessions=leaks,
+                sessions=plain(leaks),
             )
 
     def used_copy(self, patience_s: float) -> bool:
@@ -149,10 +171,3 @@ class SessionWatch:
                 return False
             time.sleep(_POLL_S)
         return True
-
-
-def described(session: Mapping[str, Any]) -> str:
-    """A session for a person: the process that held it, as far as it is known, and the server's."""
-    program = f"{session['program']} (process {session['process']})" if session.get("program") else "a process"
-    named = f" as {session['application']}" if session.get("application") else ""
-    return f"{program}, role {session['role']}{named}, process {session['pid']} of the server"

@@ -9,10 +9,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional, Protocol, TypeVar
+from typing import Optional, Protocol, TypeVar
 
 from ..core.errors import CommandFailed
-from ..core.records import read
 from ..sql.quoting import quote_ident
 from .owner_login import DATABASE_OWNER
 from .psql import Session, bind
@@ -69,13 +68,8 @@ class _Owned:
     sure: bool
 
 
-def rows(session: Session, queries: Sequence[Query]) -> list[dict[str, Any]]:
-    """The rows of ``queries``, which are of one shape; in the snapshot of ``session``, where that keeps one."""
-    return list(Reader(session).rows(queries)) if queries else []
-
-
 def records(session: Session, record: type[R], queries: Sequence[Query]) -> list[R]:
-    """The same, each row a ``record``."""
+    """The rows of ``queries``, each a ``record``; in the snapshot of ``session``, where that keeps one."""
     return list(Reader(session).records(record, queries)) if queries else []
 
 
@@ -106,8 +100,8 @@ class Reader:
         self._patience = "" if wait_ms is None else f"; SET LOCAL lock_timeout = '{wait_ms}ms'"
         self._sessions: dict[Optional[str], Session] = {}
 
-    def rows(self, queries: Sequence[Query]) -> Iterator[dict[str, Any]]:
-        """The rows of ``queries``, which are of one shape, table by table of each owner."""
+    def records(self, record: type[R], queries: Sequence[Query]) -> Iterator[R]:
+        """The rows of ``queries``, each a ``record``, table by table of each owner."""
         grouped: dict[Optional[str], list[Query]] = {}
         for query, reader in zip(queries, self._readers(queries)):
             grouped.setdefault(reader, []).append(query)
@@ -116,12 +110,8 @@ class Reader:
             for start in range(0, len(group), _BATCH):
                 batch = group[start : start + _BATCH]
                 with _explained(), self._transaction(session, batch, sure=reader == _SUPERUSER):
-                    found = session.rows(" UNION ALL ".join(query for _, _, query in batch))
+                    found = session.records(record, " UNION ALL ".join(query for _, _, query in batch))
                 yield from found
-
-    def records(self, record: type[R], queries: Sequence[Query]) -> Iterator[R]:
-        """The same, each row a ``record``."""
-        return (read(record, row) for row in self.rows(queries))
 
     def lines(self, table: Relation, statement: str) -> list[str]:
         """What ``statement``, which reads that table, returns as lines."""

@@ -10,10 +10,10 @@ import contextlib
 import copy
 import json
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from ..app.stack import Stack
 from ..core.clock import now
@@ -23,8 +23,7 @@ from ..core.records import as_object, read_known, whole
 from ..core.text import plural
 from ..databases import live_state
 from ..databases.live_state import LiveChanges, LiveState
-from ..databases.session_watch import SeenOnLive
-from ..databases.session_watch import described as session_described
+from ..databases.session_watch import Seen, SeenOnLive
 from ..releases.journal import State
 from ..releases.run import Run
 
@@ -52,7 +51,7 @@ class Change:
     between: tuple[str, str]
     database: str
     changes: tuple[str, ...] = ()
-    sessions: tuple[Mapping[str, Any], ...] = ()
+    sessions: tuple[Seen, ...] = ()
     connected: tuple[live_state.Others, ...] = ()
     problem: str = ""
     acknowledged: Optional[Acknowledged] = None
@@ -69,7 +68,7 @@ class LiveCheck:
     sentence: str = ""
 
     @property
-    def sessions(self) -> list[dict[str, Any]]:
+    def sessions(self) -> list[Seen]:
         """Sessions of our work on a copy that were seen on the live database since."""
         return self.stack.seen_on_live.sessions[len(self.earlier.sessions) :]
 
@@ -182,7 +181,7 @@ def _what_happened(change: Change) -> str:
 
 def _by_whom(change: Change) -> str:
     if change.sessions:
-        named = "; ".join(f"{each['what']}: {session_described(each)}" for each in change.sessions[:3])
+        named = "; ".join(f"{each.what}: {each}" for each in change.sessions[:3])
         return f"Sessions of processes that this run started were in it, and were ended: {named}."
     others = ", ".join(
         f"{other.application or 'unnamed'} of {other.role}" + (f" from {other.address}" if other.address else "")

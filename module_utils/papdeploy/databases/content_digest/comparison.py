@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional, TypeVar
 
-from ...core.records import plain
+from ...core.records import plain, recorded
 from ...core.text import few, plural
 from ...core.visible import visible
 from . import known_differences, not_dumped
@@ -44,6 +44,14 @@ class Difference:
 
     def __str__(self) -> str:
         return visible(self.sentence)
+
+
+@dataclass(frozen=True)
+class _Definition:
+    """Of the attributes of an object: the ``kind`` of a relation, and how a column is ``generated``."""
+
+    kind: str = ""
+    generated: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,31 +156,32 @@ def _tables(before: TableDigests, after: TableDigests, skip: set[str], catalog: 
     for schema, name, left, right in _pairs(before, after, skip):
         key = f"table {schema}.{name}"
         yield Difference(
-            key, _told(key, left, right, catalog.get(schema, {}), name), (plain(left), plain(right)), loses=True
+            key, _told(key, left, right, _stored(catalog, schema, name)), (plain(left), plain(right)), loses=True
         )
 
 
-def _told(
-    key: str, left: Optional[TableDigest], right: Optional[TableDigest], objects: Mapping[str, Any], name: str
-) -> str:
+def _told(key: str, left: Optional[TableDigest], right: Optional[TableDigest], stored: Sequence[str]) -> str:
     if left is None or right is None:
         there = left or right
         return f"{key} {'is new' if left is None else 'is missing'} ({plural(there.rows if there else 0, 'row')})."
     if left.rows != right.rows:
         return f"{key} has {plural(right.rows, 'row')}, {left.rows:,} before."
-    return f"{key} has the same {plural(left.rows, 'row')} by count, but other content{_computed(objects, name)}."
+    return f"{key} has the same {plural(left.rows, 'row')} by count, but other content{_computed(stored)}."
 
 
-def _computed(objects: Mapping[str, Any], table: str) -> str:
-    """What may explain it: a restore computes stored columns anew, which an update does in the original."""
+def _stored(catalog: Nested, schema: str, table: str) -> list[str]:
+    """The columns of a table that are computed and stored."""
     start = f"column {table}."
-    stored = [
-        key[len(start) :] for key, one in objects.items() if key.startswith(start) and one.get("generated") == "s"
-    ]
+    columns = ((key[len(start) :], one) for key, one in catalog.get(schema, {}).items() if key.startswith(start))
+    return sorted(name for name, one in columns if recorded(_Definition, one).generated == "s")
+
+
+def _computed(stored: Sequence[str]) -> str:
+    """What may explain it: a restore computes stored columns anew, which an update does in the original."""
     if not stored:
         return ""
     return (
-        f" (a restore computes {few(sorted(stored), 3)} anew, by a function that may have been changed since: an UPDATE"
+        f" (a restore computes {few(stored, 3)} anew, by a function that may have been changed since: an UPDATE"
         " of every row of the original computes them there)"
     )
 
@@ -210,7 +219,7 @@ def _catalog(before: Nested, after: Nested, skip: set[str], positions: bool) -> 
         shown = known_differences.shown(schema, key)
         if left is None or right is None:
             said = f"{shown} {'is new' if left is None else 'is missing'}."
-            yield Difference(shown, said, (left, right), loses=_holds_values(key, left or right or {}))
+            yield Difference(shown, said, (left, right), loses=_holds_values(key, recorded(_Definition, left or right)))
             continue
         for attribute in sorted({*left, *right}):
             old, new = left.get(attribute), right.get(attribute)
@@ -222,10 +231,10 @@ def _catalog(before: Nested, after: Nested, skip: set[str], positions: bool) -> 
                 yield Difference(f"{shown}: {attribute}", said, (old, new), loses)
 
 
-def _holds_values(key: str, definition: dict[str, Any]) -> bool:
+def _holds_values(key: str, definition: _Definition) -> bool:
     """Whether rows go with the object: a table or a column of one."""
     kind = key.partition(" ")[0]
-    return kind == "column" or (kind == "relation" and definition.get("kind") in ("r", "p", "S"))
+    return kind == "column" or (kind == "relation" and definition.kind in ("r", "p", "S"))
 
 
 def _brief(value: Any) -> str:

@@ -131,7 +131,7 @@ class ContentDigest:
         """What an older format said of the same database: without what it did not read."""
         catalog = {
             schema: {
-                key: _without(key, definition, number)
+                key: {name: item for name, item in definition.items() if name not in _later(key, number)}
                 for key, definition in objects.items()
                 if not _unknown(key, number)
             }
@@ -140,13 +140,14 @@ class ContentDigest:
         return replace(self, catalog={schema: objects for schema, objects in catalog.items() if objects}, format=number)
 
 
-def _without(key: str, definition: dict[str, Any], number: int) -> dict[str, Any]:
+def _later(key: str, number: int) -> set[str]:
+    """The attributes of an object that format ``number`` did not have."""
     later = {name for since, names in _ATTRIBUTES.items() if since > number for name in names}
     if key.startswith("index "):
         later |= {name for since, names in _INDEXES.items() if since > number for name in names}
     if key.startswith("object ") and number < 3:
         later |= {"acl"}
-    return {name: item for name, item in definition.items() if name not in later}
+    return later
 
 
 def _unknown(key: str, number: int) -> bool:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Optional
 
+from ...core.records import recorded
 from . import not_dumped
+from .catalog_queries import NOT_REPLICATED
 from .content import Nested, normalised
-from .queries import NOT_REPLICATED, user_schema
+from .queries import user_schema
 
 # What a restored copy cannot have, or has otherwise, without being wrong.
 NOTES = f"""
@@ -65,6 +68,23 @@ _RENDERED_ANEW = (
 )
 
 
+@dataclass(frozen=True)
+class _NotNull:
+    """The constraint that makes a column NOT NULL."""
+
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Of the attributes of an object those that tell why it differs: ``inherits`` and ``position`` of a column,
+    ``inherited`` of a foreign key."""
+
+    inherits: str = ""
+    position: Optional[int] = None
+    inherited: str = ""
+
+
 def shown(schema: str, key: str) -> str:
     """The object's kind and name for a person."""
     kind, _, name = key.partition(" ")
@@ -84,64 +104,71 @@ def without(before: Nested, after: Nested) -> tuple[Nested, Nested, list[str]]:
     right = {schema: dict(objects) for schema, objects in after.items()}
     notes: list[str] = []
     for schema in sorted({*left, *right}):
-        one, other = left.setdefault(schema, {}), right.setdefault(schema, {})
-        notes += _inherited_columns(schema, one, other)
-        notes += _chosen_names(schema, one, other)
-        notes += _renamed(schema, one, other)
-        notes += _left_out(schema, one, other)
-    notes += not_dumped.judged(left.get("", {}), right.get("", {}))
+        both = _Schema(schema, left.setdefault(schema, {}), right.setdefault(schema, {}))
+        for explained in (both.inherited_columns, both.chosen_names, both.renamed, both.left_out):
+            notes += explained()
+    notes += not_dumped.judged(left, right)
     return left, right, notes
 
 
-def _inherited_columns(schema: str, left: dict[str, Any], right: dict[str, Any]) -> Iterator[str]:
-    tables: set[str] = set()
-    for key in sorted(set(left) & set(right)):
-        table = left[key].get("inherits")
-        if table and key.startswith("column ") and left[key].get("position") != right[key].get("position"):
-            right[key] = {**right[key], "position": left[key].get("position")}
-            tables.add(table)
-    for table in sorted(tables):
-        yield f"table {schema}.{table}: the order of its columns is another in a copy: {_INHERITED_FIRST}."
+@dataclass
+class _Schema:
+    """The objects of one schema in both catalogs, each with its attributes. What explains a difference takes it out."""
 
+    name: str
+    left: dict[str, dict[str, Any]]
+    right: dict[str, dict[str, Any]]
 
-def _chosen_names(schema: str, left: dict[str, Any], right: dict[str, Any]) -> Iterator[str]:
-    """Constraints NOT NULL that the server has named itself, which chooses a free name again in a restore."""
-    for key in sorted(set(left) & set(right)):
-        names = [one[key].get(_NOT_NULL, {}).get("name", "") for one in (left, right)]
-        if names[0] != names[1] and all(_CHOSEN.search(name) for name in names):
-            right[key] = {**right[key], _NOT_NULL: {**right[key][_NOT_NULL], "name": names[0]}}
-            yield f"{shown(schema, key)}: its constraint {names[0]} is called {names[1]} in a copy: {_NAMED_ANEW}."
+    def inherited_columns(self) -> Iterator[str]:
+        left, right, tables = self.left, self.right, set[str]()
+        for key in sorted(set(left) & set(right)):
+            one, other = recorded(_Known, left[key]), recorded(_Known, right[key])
+            if one.inherits and key.startswith("column ") and one.position != other.position:
+                right[key] = {**right[key], "position": one.position}
+                tables.add(one.inherits)
+        for table in sorted(tables):
+            yield f"table {self.name}.{table}: the order of its columns is another in a copy: {_INHERITED_FIRST}."
 
+    def chosen_names(self) -> Iterator[str]:
+        """Constraints NOT NULL that the server has named itself, which chooses a free name again in a restore."""
+        left, right = self.left, self.right
+        for key in sorted(set(left) & set(right)):
+            names = [recorded(_NotNull, one[key].get(_NOT_NULL)).name for one in (left, right)]
+            if names[0] != names[1] and all(_CHOSEN.search(name) for name in names):
+                right[key] = {**right[key], _NOT_NULL: {**right[key][_NOT_NULL], "name": names[0]}}
+                note = f"its constraint {names[0]} is called {names[1]} in a copy: {_NAMED_ANEW}."
+                yield f"{shown(self.name, key)}: {note}"
 
-def _renamed(schema: str, left: dict[str, Any], right: dict[str, Any]) -> Iterator[str]:
-    """Foreign keys that a partition inherited: equal but for their names."""
-    made: dict[str, str] = {}
-    unequal = [key for key in sorted({*left, *right}) if not _alike(left.get(key), right.get(key))]
-    come = [key for key in unequal if right.get(key, {}).get("inherited")]
-    for key in [key for key in unequal if left.get(key, {}).get("inherited")]:
-        twin = next((new for new in come if _alike(left[key], right[new])), None)
-        if twin:
-            come.remove(twin)
-            made[key] = twin
-    for key, twin in made.items():
-        del left[key], right[twin]
-        yield f"{shown(schema, key)} is called {twin.partition(' ')[2]} in a copy: {_RENDERED_ANEW}."
+    def renamed(self) -> Iterator[str]:
+        """Foreign keys that a partition inherited: equal but for their names."""
+        left, right = self.left, self.right
+        made: dict[str, str] = {}
+        unequal = [key for key in sorted({*left, *right}) if not _alike(left.get(key), right.get(key))]
+        come = [key for key in unequal if recorded(_Known, right.get(key)).inherited]
+        for key in [key for key in unequal if recorded(_Known, left.get(key)).inherited]:
+            twin = next((new for new in come if _alike(left[key], right[new])), None)
+            if twin:
+                come.remove(twin)
+                made[key] = twin
+        for key, twin in made.items():
+            del left[key], right[twin]
+            yield f"{shown(self.name, key)} is called {twin.partition(' ')[2]} in a copy: {_RENDERED_ANEW}."
+
+    def left_out(self) -> Iterator[str]:
+        """Objects of which the catalog itself says that no dump carries them: they are missing on one side only. Where
+        both have the object, the reason is none, and no difference either."""
+        left, right = self.left, self.right
+        for key in set(left) & set(right):
+            left[key], right[key] = (
+                {name: item for name, item in one[key].items() if name != "left out"} for one in (left, right)
+            )
+        for key in sorted(set(left) ^ set(right)):
+            side = left if key in left else right
+            why = side[key].get("left out")
+            if why:
+                del side[key]
+                yield f"{shown(self.name, key)} is in no dump: {why}."
 
 
 def _alike(one: Any, other: Any) -> bool:
     return bool(normalised(one) == normalised(other))
-
-
-def _left_out(schema: str, left: dict[str, Any], right: dict[str, Any]) -> Iterator[str]:
-    """Objects of which the catalog itself says that no dump carries them: they are missing on one side only. Where both
-    have the object, the reason is none, and no difference either."""
-    for key in set(left) & set(right):
-        left[key], right[key] = (
-            {name: item for name, item in one[key].items() if name != "left out"} for one in (left, right)
-        )
-    for key in sorted(set(left) ^ set(right)):
-        side = left if key in left else right
-        why = side[key].get("left out")
-        if why:
-            del side[key]
-            yield f"{shown(schema, key)} is in no dump: {why}."

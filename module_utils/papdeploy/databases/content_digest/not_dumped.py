@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Union
 
 from ...core.records import recorded
 from ...core.text import few
+from .content import Nested
 from .queries import no_member, row
 
 _BUILT_IN = ("pg_operator", "pg_opclass", "pg_opfamily", "pg_cast", "pg_conversion", "pg_collation", "pg_ts_config",
@@ -97,7 +98,7 @@ _BY_SYSTEM = "pg_dump carries nothing of what is built in but its privileges (pg
 
 
 def queries() -> list[str]:
-    """Queries of (kind, schema, name, definition), as those of ``queries.catalog_queries``."""
+    """Queries of (kind, schema, name, definition), as those of :func:`~.catalog_queries.catalog_queries`."""
     built_in = [
         _rows(name, f"'{name}'::regclass", "k.oid", f"{_LATER} AND {no_member(name, 'k.oid')}", "collversion")
         for name in _BUILT_IN
@@ -160,27 +161,28 @@ class _Extension:
     later: tuple[str, ...] = ()
 
     @property
-    def said(self) -> dict[str, object]:
+    def said(self) -> dict[str, Union[str, list[str]]]:
         """What is compared where the members are not the same."""
-        return {"members": {"number": self.members, "younger than the extension": list(self.later)}}
+        return {"number": self.members, "younger than the extension": list(self.later)}
 
 
-def judged(left: dict[str, Any], right: dict[str, Any]) -> Iterator[str]:
+def judged(before: Nested, after: Nested) -> Iterator[str]:
     """Take what a dump cannot carry of these out of both catalogs, with a note for each; what is missing from the copy
     stays in them, and is a difference."""
+    left, right = before.get("", {}), after.get("", {})
     for key in sorted({*left, *right}):
         kind = _BuiltIn if key.startswith(_BUILT_IN_KEY) else _Extension
         if key.startswith((_BUILT_IN_KEY, _MEMBERS_KEY)):
             one, other = left.pop(key, None), right.pop(key, None)
-            before, after = recorded(kind, one or {}), recorded(kind, other or {})
-            if isinstance(before, _BuiltIn) and isinstance(after, _BuiltIn):
-                yield from _changed(before, after)
-            elif isinstance(before, _Extension) and isinstance(after, _Extension) and before.version == after.version:
+            had, has = recorded(kind, one or {}), recorded(kind, other or {})
+            if isinstance(had, _BuiltIn) and isinstance(has, _BuiltIn):
+                yield from _changed(had, has)
+            elif isinstance(had, _Extension) and isinstance(has, _Extension) and had.version == has.version:
                 # Where the extension itself is missing, or its version is another, both are said.
-                if before.members != after.members:
-                    left[key], right[key] = before.said, after.said
-                elif before.definitions != after.definitions:
-                    yield _changed_members(key.removeprefix(_MEMBERS_KEY), before.later or after.later)
+                if had.members != has.members:
+                    left[key], right[key] = ({"members": one.said} for one in (had, has))
+                elif had.definitions != has.definitions:
+                    yield _changed_members(key.removeprefix(_MEMBERS_KEY), had.later or has.later)
 
 
 def _changed(before: _BuiltIn, after: _BuiltIn) -> Iterator[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...core.secret_names import shown_options
-from .queries import SHELL, acl_list, no_member, row
+from .catalog_queries import SHELL
+from .queries import acl_list, no_member, row
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any, Optional
 from .. import table_reader
 from ..psql import Database, Session, bind
 from . import extensions, known_differences, not_dumped, queries
+from .catalog_queries import catalog_queries
 from .content import ContentDigest, LargeObjectsDigest, Nested, Position, Positions, TableDigest, TableDigests
 from .queries import DataTable, RowsDigest
 from .rare_objects import rare_queries
@@ -92,7 +93,7 @@ def _read(
     session.execute("SET LOCAL jit = off")  # compiling the catalog's queries takes longer than running them
     version = int(session.scalar("SELECT current_setting('server_version_num')::int AS version"))
     catalog: Nested = {}
-    described = " UNION ALL ".join([*queries.catalog_queries(version), *rare_queries(), *not_dumped.queries()])
+    described = " UNION ALL ".join([*catalog_queries(version), *rare_queries(), *not_dumped.queries()])
     for entry in session.records(_Object, described):
         if entry.schema not in skip:
             catalog.setdefault(entry.schema, {})[f"{entry.kind} {entry.name}".strip()] = dict(entry.definition)
