@@ -7,19 +7,43 @@ The shape: ``relations`` (tables, views, …) carry their ``columns``, ``constra
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from . import rows
 from .connection import Session
-from .query import describe_query, sections
-from .query_rows import ColumnRow, ConstraintRow, IndexRow
+from .query import describe_query
+from .query_rows import (
+    ColumnRow,
+    ConstraintRow,
+    DatabaseRow,
+    DefaultPrivilegeRow,
+    DependencyRow,
+    ElsewhereRow,
+    ExtensionRow,
+    FunctionRow,
+    IndexRow,
+    NumberRow,
+    OtherRow,
+    PartitionRow,
+    PartRow,
+    PolicyRow,
+    PublicationRow,
+    RelationRow,
+    RightRow,
+    SchemaRow,
+    SequenceRow,
+    StatisticsRow,
+    TypeRow,
+)
 from .rows import CATALOG_FORMAT, Catalog
 
 R = TypeVar("R")
-Row = dict[str, Any]  # of the describing query, which names the fields
+N = TypeVar("N", bound=NamedTuple)
 
 _CONSTRAINT_TYPES = {
     "p": "primary key",
@@ -38,7 +62,6 @@ _OPCLASSES = {
     "pg_catalog.varchar_pattern_ops": "pg_catalog.text_pattern_ops",
 }
 _SWITCHES = {"on": "true", "yes": "true", "off": "false", "no": "false"}
-_PARTS = {"trigger": "triggers", "rule": "rules", "policy": "policies"}
 
 
 def describe(
@@ -56,100 +79,90 @@ def describe(
     """
     session = Session.of(connection)
     rows = session.read(describe_query(session.server_version, schemas, elsewhere, dependencies=dependencies))
-    return build(rows, session.server_version, elsewhere)
+    return _Builder(_Answer(rows)).catalog()
 
 
-def build(answer: Sequence[Sequence[Any]], version: int, elsewhere: Sequence[str] = ()) -> Catalog:
-    """The catalog from the rows of the describing query."""
-    fields = {
-        section.name: [name for name, _ in section.fields]
-        for section in sections(version, elsewhere, dependencies=True)
-    }
-    texts: dict[str, list[str]] = {name: [] for name in fields}
-    for section, text in answer:
-        texts[section].append(text)
-    # one call of the JSON reader a section: a third of the time of one a row
-    values = {section: json.loads(f"[{','.join(listed)}]") for section, listed in texts.items()}
-    columns = [ColumnRow._make(row) for row in values.pop("column")]
-    constraints = [ConstraintRow._make(row) for row in values.pop("constraint")]
-    indexes = [IndexRow._make(row) for row in values.pop("index")]
-    found = {section: [dict(zip(fields[section], row)) for row in listed] for section, listed in values.items()}
-    return _Builder(found, columns).catalog(constraints, indexes)
+class _Answer:
+    """The rows of the describing query by section."""
+
+    def __init__(self, answer: Sequence[Sequence[Any]]) -> None:
+        self._texts: dict[str, list[str]] = {}
+        for section, text in answer:
+            self._texts.setdefault(section, []).append(text)
+
+    def rows(self, section: str, kind: type[N]) -> list[N]:
+        # one call of the JSON reader a section: a third of the time of one a row
+        return [kind._make(row) for row in json.loads(f"[{','.join(self._texts.get(section, ()))}]")]
 
 
 class _Builder:
     """Resolves the numbers in the rows: relations, columns, operator classes, collations."""
 
-    def __init__(self, found: dict[str, list[Row]], columns: list[ColumnRow]) -> None:
+    def __init__(self, found: _Answer) -> None:
         self.found = found
-        self.relations: dict[int, Row] = {row.pop("oid"): row for row in found["relation"]}
-        self.places = {oid: (str(row["schema"]), str(row["name"])) for oid, row in self.relations.items()}
-        self.opclasses: dict[str, str] = {
-            str(row["oid"]): _OPCLASSES.get(str(row["name"]), str(row["name"])) for row in found["opclass"]
-        }
-        self.collations: dict[int, str] = {row["oid"]: row["name"] for row in found["collation"]}
+        self.relations = {row.oid: row for row in found.rows("relation", RelationRow)}
+        self.places = {oid: (row.schema, row.name) for oid, row in self.relations.items()}
+        self.opclasses = {str(row.oid): _OPCLASSES.get(row.name, row.name) for row in found.rows("opclass", NumberRow)}
+        self.collations = {row.oid: row.name for row in found.rows("collation", NumberRow)}
         self.columns: dict[int, dict[int, ColumnRow]] = {}
-        for column in sorted(columns, key=attrgetter("number")):
+        for column in sorted(found.rows("column", ColumnRow), key=attrgetter("number")):
             self.columns.setdefault(column.relation, {})[column.number] = column
         self.parts: dict[int, dict[str, list[Any]]] = {oid: {} for oid in self.relations}
 
-    def catalog(self, constraint_rows: list[ConstraintRow], index_rows: list[IndexRow]) -> Catalog:
+    def catalog(self) -> Catalog:
         found = self.found
-        readable = (*found["relation"], *found["sequence"])
-        unreadable = sorted((row["schema"], row["name"]) for row in readable if not row.pop("readable"))
-        indexes = {index.oid: index for index in index_rows}
-        for constraint in constraint_rows:
+        indexes = {index.oid: index for index in found.rows("index", IndexRow)}
+        for constraint in found.rows("constraint", ConstraintRow):
             self._attach(constraint.relation, "constraints", self._constraint(constraint, indexes))
         for index in indexes.values():
             self._attach(index.relation, "indexes", self._index(index))
-        for kind, plural in _PARTS.items():
-            for row in found[kind]:
-                self._attach(row.pop("relation"), plural, _record(rows.Part, row))
-        for row in found["statistics"]:
-            row["table"] = self.places[row.pop("relation")][1]
-        privileges = [row for row in found["default_privilege"] if row["public"]]
-        database = found["database"][0]
+        for plural, parts in (("triggers", found.rows("trigger", PartRow)), ("rules", found.rows("rule", PartRow))):
+            for part in parts:
+                self._attach(part.relation, plural, _record(rows.Part, part))
+        for policy in found.rows("policy", PolicyRow):
+            self._attach(policy.relation, "policies", _record(rows.Part, policy))
+        sequences = found.rows("sequence", SequenceRow)
+        unreadable = [(row.schema, row.name) for row in self.relations.values() if not row.readable]
+        unreadable += [(row.schema, row.name) for row in sequences if not row.readable]
+        database = found.rows("database", DatabaseRow)[0]
+        privileges = (row for row in found.rows("default_privilege", DefaultPrivilegeRow) if row.public)
+        dependencies, rights = found.rows("dependency", DependencyRow), found.rows("right", RightRow)
+        publications = found.rows("publication", PublicationRow)
         return Catalog(
             format=CATALOG_FORMAT,
-            database=_record(rows.Database, database, path=tuple(database.pop("path"))),
-            schemas=_in_order(_records(rows.Schema, found["schema"]), "name"),
-            relations=_in_order((self._relation(oid, row) for oid, row in self.relations.items()), "schema", "name"),
-            sequences=_in_order((self._sequence(row) for row in found["sequence"]), "schema", "name"),
-            types=_in_order((self._type(row) for row in found["type"]), "schema", "name"),
-            functions=_in_order((_function(row) for row in found["function"]), "schema", "name", "identity"),
-            extensions=_in_order(_records(rows.Extension, found["extension"]), "name"),
-            statistics=_in_order(_records(rows.Statistics, found["statistics"]), "schema", "name"),
+            database=_record(rows.Database, database, path=tuple(database.path)),
+            schemas=_in_order(_records(rows.Schema, found.rows("schema", SchemaRow)), "name"),
+            relations=_in_order(map(self._relation, self.relations.values()), "schema", "name"),
+            sequences=_in_order(map(self._sequence, sequences), "schema", "name"),
+            types=_in_order(map(self._type, found.rows("type", TypeRow)), "schema", "name"),
+            functions=_in_order(map(_function, found.rows("function", FunctionRow)), "schema", "name", "identity"),
+            extensions=_in_order(_records(rows.Extension, found.rows("extension", ExtensionRow)), "name"),
+            statistics=_in_order(map(self._statistics, found.rows("statistics", StatisticsRow)), "schema", "name"),
             default_privileges=_in_order(_records(rows.DefaultPrivilege, privileges), "kind"),
-            others=_in_order(_records(rows.Other, found["other"]), "identity"),
-            elsewhere=_in_order(_records(rows.Elsewhere, found.get("elsewhere", ())), "schema", "name"),
-            unreadable=tuple(unreadable),
-            dependencies=tuple(
-                sorted((tuple(row["dependent"]), tuple(row["on"])) for row in found.get("dependency", ()))
+            others=_in_order(_records(rows.Other, found.rows("other", OtherRow)), "identity"),
+            elsewhere=_in_order(_records(rows.Elsewhere, found.rows("elsewhere", ElsewhereRow)), "schema", "name"),
+            unreadable=tuple(sorted(unreadable)),
+            dependencies=tuple(sorted((tuple(row.dependent), tuple(row.on)) for row in dependencies)),
+            rights=tuple(sorted((tuple(row.place), _frozen(row.rights)) for row in rights)),
+            publications=tuple(sorted((tuple(row.place), row.definition) for row in publications)),
+            partitions=_in_order(
+                _records(rows.Partition, found.rows("partition", PartitionRow)), "level", "schema", "name"
             ),
-            rights=tuple(sorted((tuple(row["place"]), _frozen(row["rights"])) for row in found.get("right", ()))),
-            publications=tuple(
-                sorted((tuple(row["place"]), row["definition"]) for row in found.get("publication", ()))
-            ),
-            partitions=_in_order(_records(rows.Partition, found.get("partition", ())), "level", "schema", "name"),
         )
 
     def _attach(self, relation: int, plural: str, part: object) -> None:
         self.parts[relation].setdefault(plural, []).append(part)
 
-    def _relation(self, oid: int, row: Row) -> rows.Relation:
-        kind = row["kind"]
-        row["options"] = _options(row["options"])
-        if kind not in "vm":
-            del row["definition"]
-        if kind != "m":
-            del row["populated"]
-        elif not row["populated"]:
-            row["populated"] = "no"
-        if row["replica_identity"] in "dn" and kind not in "rp":
-            del row["replica_identity"]
-        parts = {plural: _in_order(members, "name") for plural, members in self.parts[oid].items()}
-        columns = tuple(self._column(column) for column in self.columns.get(oid, {}).values())
-        return _record(rows.Relation, row, columns=columns, **parts)
+    def _relation(self, row: RelationRow) -> rows.Relation:
+        kind = row.kind
+        said = row._replace(
+            definition=row.definition if kind in "vm" else None,
+            populated=(row.populated or "no") if kind == "m" else None,
+            replica_identity=None if row.replica_identity in ("d", "n") and kind not in "rp" else row.replica_identity,
+        )
+        parts = {plural: _in_order(members, "name") for plural, members in self.parts[row.oid].items()}
+        columns = tuple(self._column(column) for column in self.columns.get(row.oid, {}).values())
+        return _record(rows.Relation, said, options=_options(row.options), columns=columns, **parts)
 
     def _column(self, row: ColumnRow) -> rows.Column:
         return rows.Column(
@@ -249,39 +262,35 @@ class _Builder:
                 nulls="" if desc == nulls_first else "first" if nulls_first else "last",
             )
 
-    def _sequence(self, row: Row) -> rows.SequenceRow:
-        relation, column = row.pop("of"), row.pop("of_column")
+    def _statistics(self, row: StatisticsRow) -> rows.Statistics:
+        return _record(rows.Statistics, row, table=self.places[row.relation][1])
+
+    def _sequence(self, row: SequenceRow) -> rows.SequenceRow:
         of: tuple[str, ...] = ()
-        if relation in self.places:
-            of = (*self.places[relation], self.columns[relation][column].name)
-        elif relation:
+        if row.of in self.places and row.of_column is not None:
+            of = (*self.places[row.of], self.columns[row.of][row.of_column].name)
+        elif row.of:
             of = ("?", "?", "?")  # a partition or a table outside of what is described
-        del row["oid"]
         return _record(rows.SequenceRow, row, of=of)
 
-    def _type(self, row: Row) -> rows.Type:
-        collation, measure = row.pop("collation"), row.pop("range")
-        if measure:
-            subtype, opclass, of_range, canonical, difference = measure
+    def _type(self, row: TypeRow) -> rows.Type:
+        measure: tuple[Any, ...] = ()
+        if row.range:
+            subtype, opclass, of_range, canonical, difference = row.range
             opclass_name, collation_name = self.opclasses.get(str(opclass), ""), self.collations.get(of_range, "")
             measure = (subtype, opclass_name, collation_name, canonical, difference)
-        return _record(
-            rows.Type,
-            _with_public(row, "USAGE"),
-            collation="" if collation is None else self.collations.get(collation, str(collation)),
-            range=measure or (),
-        )
+        collation = "" if row.collation is None else self.collations.get(row.collation, str(row.collation))
+        public = _public(row.public, "USAGE")
+        return _record(rows.Type, row, public=public, collation=collation, range=measure)
 
 
-def _function(row: Row) -> rows.Function:
-    return _record(rows.Function, _with_public(row, "EXECUTE"))
+def _function(row: FunctionRow) -> rows.Function:
+    return _record(rows.Function, row, public=_public(row.public, "EXECUTE"))
 
 
-def _with_public(row: Row, right: str) -> Row:
+def _public(granted: Sequence[str] | None, right: str) -> tuple[str, ...]:
     """A type and a function have ``right`` where nothing was granted or revoked."""
-    if row["public"] is None:
-        row["public"] = [right]
-    return row
+    return (right,) if granted is None else tuple(granted)
 
 
 def _options(listed: Sequence[str] | None) -> tuple[str, ...]:
@@ -290,13 +299,19 @@ def _options(listed: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(sorted(f"{name}={_SWITCHES.get(value.lower(), value)}" for name, _, value in pairs))
 
 
-def _record(record: type[R], row: Row, **more: Any) -> R:
-    """Of the row's fields that say anything."""
-    said = {name: _frozen(value) for name, value in row.items() if value is not None and value not in ("", [])}
-    return record(**said, **more)
+def _record(record: type[R], row: NamedTuple, **more: Any) -> R:
+    """Of the row's fields that the record has those that say anything."""
+    values = ((name, value) for name, value in zip(row._fields, row) if name in _fields(cast("Hashable", record)))
+    said = {name: _frozen(value) for name, value in values if value is not None and value not in ("", [])}
+    return record(**{**said, **more})
 
 
-def _records(record: type[R], found: Iterable[Row]) -> Iterable[R]:
+@functools.cache
+def _fields(record: Any) -> frozenset[str]:
+    return frozenset(item.name for item in dataclasses.fields(record))
+
+
+def _records(record: type[R], found: Iterable[NamedTuple]) -> Iterable[R]:
     return (_record(record, row) for row in found)
 
 
