@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Optional
+from typing import Optional
 
 from ..core.errors import Refused
 from ..core.records import read_known
@@ -20,7 +20,7 @@ from .options import StackOptions
 from .stack import Stack
 
 
-def from_params(params: Mapping[str, Any], release: str = "", redactor: Optional[Redactor] = None) -> Stack:
+def from_params(params: object, release: str = "", redactor: Optional[Redactor] = None) -> Stack:
     """The stack that the ``stack`` option of the Ansible modules describes; raises Refused for what is missing.
 
     ``release`` marks the containers that are made for it. ``redactor`` learns the secrets of the stack.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
@@ -88,7 +88,7 @@ def request(
     config: SmokeConfig,
     path: str,
     *,
-    body: Mapping[str, Any] | None = None,
+    body: object = None,
     token: str = "",
     seconds: Optional[float] = None,
 ) -> Answer:

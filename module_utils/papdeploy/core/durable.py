@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Callable
+from typing import Callable
 
 from . import storage
 from .private import refuse_open
@@ -65,7 +64,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def append_durably(path: Path, entry: Mapping[str, Any]) -> None:
+def append_durably(path: Path, entry: object) -> None:
     """Add ``entry`` to a private file as one line of JSON: it is on disk when this returns, else nothing is."""
     data = (json_text(entry) + "\n").encode()
 

@@ -12,10 +12,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Optional
+from typing import Optional
 
 from ..core.errors import CommandFailed, Refused
-from ..core.records import as_object, read_known
 from ..core.text import plural
 from ..sql.quoting import quote_ident
 from . import table_reader, write_snapshot
@@ -123,13 +122,6 @@ class Loss:
     emptied: bool = False
     detail: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
-        return as_object(self)
-
-    @classmethod
-    def from_dict(cls, value: object) -> Loss:
-        return read_known(cls, value)
-
     def sentence(self) -> str:
         """``public.policies was dropped and created anew (5,000 rows before, 0 now)``."""
         if self.what == "column":
@@ -172,13 +164,6 @@ class Comparison:
     tables: int = 0
     same: Sequence[str] = ()
     unread: Sequence[str] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "losses": [loss.as_dict() for loss in self.losses],
-            "written": {name: dict(counts) for name, counts in self.written.items()},
-            "tables": self.tables,
-        }
 
 
 def take(

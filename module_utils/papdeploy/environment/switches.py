@@ -15,7 +15,7 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -292,10 +292,10 @@ def _holds(value: Any) -> bool:
 
 def _inside(value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
-        pairs = value.items()
+        pairs: Iterable[tuple[Any, Any]] = value.items()
     else:
         as_dict = getattr(value, "as_dict", None) if type(value).__module__.startswith("dynaconf") else None
-        pairs = as_dict().items() if as_dict else _attributes(value).items()
+        pairs = as_dict().items() if as_dict else _attributes(value)
     for count, (key, inside) in enumerate(list(pairs)):
         if count > 500:
             return
@@ -311,7 +311,7 @@ def _answers(value: Any) -> bool:
         return False
 
 
-def _attributes(value: Any) -> dict[str, Any]:
+def _attributes(value: Any) -> Iterable[tuple[str, Any]]:
     """What an object holds: of its own, and (constants and properties of settings) of its class."""
     found: dict[str, Any] = {}
     classes = value.__mro__ if isinstance(value, type) else type(value).__mro__
@@ -326,4 +326,4 @@ def _attributes(value: Any) -> dict[str, Any]:
                         continue
     own = vars(value) if hasattr(value, "__dict__") and not isinstance(value, type) else {}
     slots = {name: getattr(value, name, None) for cls in classes for name in getattr(cls, "__slots__", ())}
-    return {**found, **slots, **own}
+    return {**found, **slots, **own}.items()

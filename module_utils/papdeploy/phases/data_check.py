@@ -17,7 +17,7 @@ from ..app.stack import Stack
 from ..core import text
 from ..core.durable import write_durably
 from ..core.errors import CommandFailed, PapError, Unavailable
-from ..core.records import as_object, read_known
+from ..core.records import as_object, plain, read_known
 from ..databases import definitions, loss_rules, relation_losses, write_snapshot
 from ..databases.definitions import Definitions
 from ..databases.live_state import LEDGER_SCHEMA
@@ -92,13 +92,14 @@ def check(stack: Stack, journal: Journal, when: str, *, final: bool = False) -> 
         return []
     with journal.checkpoint("data_check", when=when) as done:
         found, unfinished = _compared(stack, baseline, final)
-        done.update({**found.as_dict(), "final": final, "unmeasured": [work.name for work in unfinished]})
+        done.update(losses=plain(found.losses), written=plain(found.written), tables=found.tables)
+        done.update(final=final, unmeasured=[work.name for work in unfinished])
         lost = loss_rules.intolerable(found.losses, baseline, stack.may_delete, _stage(stack, journal, when))
         if lost and stack.environment != "development":  # where an application may reset its database
             raise DataLost(
                 f"The release lost data of {stack.label}, {when}: {loss_rules.listed(lost)}.",
                 hint="It is to be restored. What a service must delete by itself is declared in pap_api_may_delete.",
-                lost=[loss.as_dict() for loss in lost],
+                lost=plain(lost),
                 lines=[loss.sentence() for loss in lost],
             )
     open_ended = [f"not known: what becomes of {_described(work)}; the watch looks again" for work in unfinished]

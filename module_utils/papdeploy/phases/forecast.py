@@ -23,7 +23,7 @@ from ..releases.parts import FailureData, LeftOut, Migration, Statement
 from ..releases.rehearsed import Outward
 from ..schema import CheckOptions, compare, judge
 from ..schema.catalog.rows import Catalog
-from ..schema.differences.result import reaches
+from ..schema.differences.result import Checked, reaches
 from .catalogs import described
 from .findings import Findings
 
@@ -161,7 +161,7 @@ def forecast(stack: Stack, sources: Mapping[str, str], found: Findings, options:
         ]
         failing = list(found.failing)
         if catalog:
-            verdict = judge(compare(found.expected, catalog, options), {}, options)
+            verdict = judge(compare(found.expected, catalog, options), Checked(), options)
             failing = [item for item in verdict.differences if reaches(item.severity, options.fail_on)]
             after = [visible(f"{d.object}: {d.kind}") for d in verdict.differences]
             differences = str(len(after))

@@ -26,6 +26,7 @@ from ..releases.version import Version
 from ..schema import CheckOptions, Difference, compare, drift, fingerprint, judge
 from ..schema.catalog.rows import Catalog
 from ..schema.differences.catalogs import comparable
+from ..schema.differences.result import Checked
 from . import (
     api_watch,
     forecast,
@@ -153,7 +154,7 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
         stack, sources, options, running, candidate, facts.version, with_content=with_baseline
     )
     check = CheckOptions.from_dict(options.schema)
-    verdict = judge(compare(found.expected, found.live, check), {}, check)
+    verdict = judge(compare(found.expected, found.live, check), Checked(), check)
     found.judge(verdict, check)
     if not found.nothing_to_do or options.force:
         databases.refuse_unready(stack.database)

@@ -46,11 +46,11 @@ class Ahead:
         What they changed is measured: what differed from ``expected`` after them and did not before.
         """
         changed = self._changed(expected, options)
-        others = [item for item in found.differences if _key(item) not in changed]
+        others = tuple(item for item in found.differences if _key(item) not in changed)
         count = len(found.differences) - len(others)
         notices = [self.sentence, *([f"{plural(count, 'difference')} explained by that"] if count else [])]
         matches = not any(reaches(item.severity, options.fail_on) for item in others)
-        return replace(found, matches=matches, differences=others, notices=[*notices, *found.notices])
+        return replace(found, matches=matches, differences=others, notices=(*notices, *found.notices))
 
     def _changed(self, expected: Catalog, options: CheckOptions) -> set[tuple[str, ...]]:
         before = Catalog.kept(self.releases[-1].folder / "before.json")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from ..app.stack import Stack
+from ..core.records import plain
 from ..core.text import plural
 from ..databases import loss_rules, other_losses, relation_losses, write_snapshot
 from ..databases.other_losses import Positions
@@ -66,7 +67,7 @@ class ApiEffects:
                 else ""
             ),
             step=step,
-            losses=[loss.as_dict() for loss in lost],
+            losses=plain(lost),
             lines=[loss.sentence() for loss in lost],
         )
 

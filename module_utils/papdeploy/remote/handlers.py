@@ -29,12 +29,12 @@ def resolve(name: str) -> Call:
     return calls[name]
 
 
-def ping(request: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def ping(request: object, emit: object) -> dict[str, str]:
     """Which Python, SQLAlchemy and drivers are there: what the preflight shows of an API site."""
     import importlib.util
     import sys
 
-    found: dict[str, Any] = {"python": sys.version.split()[0]}
+    found = {"python": sys.version.split()[0]}
     for package in ("sqlalchemy", "psycopg2", "psycopg"):
         if importlib.util.find_spec(package):
             module = __import__(package)

@@ -69,7 +69,7 @@ def _answer(request: Request, channel: TextIO, inherited: Mapping[str, str]) -> 
     masks them where text leaves."""
     redactor, seen = Redactor(), dict[str, str]()
 
-    def send(message: dict[str, Any]) -> None:
+    def send(message: object) -> None:
         channel.write(json.dumps(message, default=str) + "\n")
         channel.flush()
 
@@ -81,7 +81,7 @@ def _answer(request: Request, channel: TextIO, inherited: Mapping[str, str]) -> 
                 redactor.learn_environment(variables)
             send({"event": "secrets", "values": redactor.secrets})
 
-    def emit(message: dict[str, Any]) -> None:
+    def emit(message: object) -> None:
         learn()
         send(message)
 

@@ -12,7 +12,7 @@ from ..app.host_app import Api
 from ..backup import Encryption
 from ..core import text
 from ..core.errors import PapError, Refused, Unhealthy, VerificationFailed
-from ..core.records import as_object, recorded
+from ..core.records import as_object, plain, recorded
 from ..databases import Written
 from ..databases.other_losses import Change
 from ..databases.psql import Database
@@ -61,7 +61,7 @@ class Result:
             "strategy": self.strategy,
             "why": self.plan.why,
             "kept": self.kept,
-            "lost": [loss.as_dict() for loss in self.lost],
+            "lost": plain(self.lost),
             **as_object(self.cost.counted),
             "unhealthy": self.unhealthy,
             "new_schema": self.new_schema,

@@ -9,7 +9,7 @@ from typing import Any, Optional
 from ..backup import Encryption
 from ..core import text
 from ..core.errors import Refused
-from ..core.records import as_object
+from ..core.records import as_object, plain
 from ..databases import loss_rules
 from ..databases.psql import Database
 from ..databases.relation_losses import Loss
@@ -49,7 +49,7 @@ class RollbackPlan:
             "steps": list(self.steps),
             **as_object(self.cost.counted),
             "cost_sentence": self.cost.sentence,
-            "lost": [loss.as_dict() for loss in self.lost],
+            "lost": plain(self.lost),
             "refused": self.refused,
             "hint": self.hint,
             "closed": self.closed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from .catalog.build import describe
@@ -13,7 +14,7 @@ from .differences.catalogs import compared
 from .differences.comparison import Comparison
 from .differences.name_resolution import schemas_in_use
 from .differences.options import Allowance, CheckOptions
-from .differences.result import CheckResult, Difference, reaches
+from .differences.result import Allowances, Checked, CheckResult, Difference, reaches
 
 
 def check(connection: Any, expected: Catalog, options: CheckOptions | None = None) -> CheckResult:
@@ -40,7 +41,7 @@ def examine(
     if options.positions:
         behind, looked_at, hidden = sequences_behind(session, expected, actual, options)
         differences = sorted([*differences, *behind], key=Difference.sort_key)
-        checked["positions"] = looked_at
+        checked = replace(checked, positions=looked_at)
         if hidden:
             notices.append(
                 f"The role may not read {hidden} sequence(s) or their tables: their values were not compared."
@@ -55,7 +56,7 @@ def scope(expected: Catalog, schema: str = "") -> tuple[list[str], list[str]]:
 
 
 def judge(
-    differences: Sequence[Difference], checked: dict[str, Any], options: CheckOptions, notices: Sequence[str] = ()
+    differences: Sequence[Difference], checked: Checked, options: CheckOptions, notices: Sequence[str] = ()
 ) -> CheckResult:
     """Apply allowances and the threshold to ``differences``."""
     today = options.date()
@@ -75,39 +76,36 @@ def judge(
     for number, entry in enumerate(options.allow):
         if number not in used:
             said.append(f"The allowance for {entry.describe()} ({entry.reason}) matches no difference: remove it.")
-    checked = {
-        **checked,
-        "fail_on": options.fail_on,
-        "allowances": {"used": len(used), "unused": len(options.allow) - len(used)},
-    }
+    allowances = Allowances(len(used), len(options.allow) - len(used))
+    checked = replace(checked, fail_on=options.fail_on, allowances=allowances)
     matches = not any(reaches(difference.severity, options.fail_on) for difference in kept)
-    return CheckResult(matches, kept, checked, allowed, said)
+    return CheckResult(matches, tuple(kept), checked, tuple(allowed), tuple(said))
 
 
 def _allowed(difference: Difference, entry: Allowance) -> Difference:
-    return Difference(**{**difference.__dict__, "allowed": f"{entry.reason} (until {entry.expires})"})
+    return replace(difference, allowed=f"{entry.reason} (until {entry.expires})")
 
 
 def _expired(difference: Difference, entry: Allowance) -> Difference:
     why = f"{difference.why}; it was allowed until {entry.expires} ({entry.reason})"
-    return Difference(**{**difference.__dict__, "why": why})
+    return replace(difference, why=why)
 
 
-def _checked(expected: Catalog, actual: Catalog, options: CheckOptions) -> dict[str, Any]:
+def _checked(expected: Catalog, actual: Catalog, options: CheckOptions) -> Checked:
     tables = [row for row in expected.relations if row.kind not in "vm"]
     database = actual.database
-    return {
-        "database": database.name,
-        "server_version": database.server_version,
-        "standby": database.standby,
-        "schema": options.schema or (database.path or ["public"])[0],
-        "tables": len(tables),
-        "columns": sum(len(row.columns) for row in tables),
-        "constraints": sum(len(row.constraints) for row in tables),
-        "indexes": sum(len(row.indexes) for row in expected.relations),
-        "views": len(expected.relations) - len(tables),
-        "types": len(expected.types),
-        "functions": len(expected.functions),
-        "sequences": len(expected.sequences),
-        "digest": expected.digest,
-    }
+    return Checked(
+        database=database.name,
+        server_version=database.server_version,
+        standby=database.standby,
+        schema=options.schema or (database.path or ["public"])[0],
+        tables=len(tables),
+        columns=sum(len(row.columns) for row in tables),
+        constraints=sum(len(row.constraints) for row in tables),
+        indexes=sum(len(row.indexes) for row in expected.relations),
+        views=len(expected.relations) - len(tables),
+        types=len(expected.types),
+        functions=len(expected.functions),
+        sequences=len(expected.sequences),
+        digest=expected.digest,
+    )

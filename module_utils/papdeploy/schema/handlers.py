@@ -65,7 +65,6 @@ class Ddl:
     digest: str
     ddl: tuple[str, ...]
     tables: int
-    classes: dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def _ddl_with_secrets(request: Modelled) -> Alone:
 def _ddl(request: Modelled) -> Ddl:
     models, version = request.load(), request.server_version
     major = version // 10_000 if version >= 10_000 else version
-    return Ddl(models.digest(major), tuple(models.ddl(version)), models.tables(), models.classes())
+    return Ddl(models.digest(major), tuple(models.ddl(version)), models.tables())
 
 
 def expected(request: Modelled, emit: Emit) -> Expected:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -163,21 +163,21 @@ def writes_to(text: str, schema: str) -> str:
     return ""
 
 
-def bind_names(text: str, params: Mapping[str, object]) -> str:
+def bind_names(text: str, names: Collection[str]) -> str:
     """``:name`` placeholders in the style of the drivers, ``%(name)s``; a literal ``%`` is doubled.
 
-    Only names in ``params`` count, so that ``a[:b]`` and JSON paths stay as they are; strings and comments are skipped.
+    Only ``names`` count, so that ``a[:b]`` and JSON paths stay as they are; strings and comments are skipped.
     """
     parts: list[str] = []
     for kind, token, _ in tokens(text):
-        if kind == "named" and token[1:] in params:
+        if kind == "named" and token[1:] in names:
             parts.append(f"%({token[1:]})s")
         else:
             parts.append(token.replace("%", "%%"))
     return "".join(parts)
 
 
-def missing_names(text: str, params: Mapping[str, object]) -> list[str]:
+def missing_names(text: str, names: Collection[str]) -> list[str]:
     """Parameters that the text never uses: almost always a misspelt placeholder."""
     used = {token[1:] for kind, token, _ in tokens(text) if kind == "named"}
-    return sorted(set(params) - used)
+    return sorted(set(names) - used)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from papdeploy import receipts
+from papdeploy.core.records import as_object, read_known
 from papdeploy.databases import loss_rules, relation_losses, write_snapshot
 from papdeploy.databases.psql import Database
 from papdeploy.databases.relation_losses import Baseline, Comparison, Loss, Relation
@@ -318,7 +319,7 @@ def test_losses_are_said_worst_first() -> None:
         " 3 rows of public.a were deleted (10 rows before, 7 now)"
     )
     assert loss_rules.listed(losses, 1).endswith("; and 2 more")
-    assert [Loss.from_dict(loss.as_dict()) for loss in losses] == losses
+    assert [read_known(Loss, as_object(loss)) for loss in losses] == losses
 
 
 def release_on(live: Database, folder: Path) -> tuple[Any, Journal]:

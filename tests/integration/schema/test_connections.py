@@ -98,7 +98,7 @@ def test_a_role_that_may_only_connect(server: Any, live: str, expected: Catalog)
     finally:
         server.sql("GRANT USAGE ON SCHEMA public TO PUBLIC", live)
     assert result.matches, found(result)
-    assert result.checked["positions"] == 0
+    assert result.checked.positions == 0
     assert "may not read 7 sequence(s)" in result.notices[0]
     with pytest.raises(Refused, match="may not create a database"):
         expected_on(load_models(["corpus_models:Base"], str(CORPUS)), url)
@@ -184,7 +184,7 @@ def test_search_path_of_the_role_or_database(server: Any, models: ModelSet, expe
         assert server.sql("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace", name) == [(0,)]
         result = result_of(url, expected)
         assert result.matches, found(result)
-        assert result.checked["schema"] == "app"
+        assert result.checked.schema == "app"
         server.sql("ALTER TABLE app.users ALTER plan SET DEFAULT 'gold'; DROP INDEX app.ix_documents_plain", name)
         result = result_of(url, expected)
         assert sorted(found(result)) == [
@@ -378,8 +378,8 @@ def test_a_standby(models: ModelSet) -> None:
         subprocess.run([*control, "-l", base / "server" / "log", "-o", options, "start"], **quiet)
         result = result_of(server.url("postgres"), expected)
         assert result.matches, found(result)
-        assert result.checked["standby"] is True
-        assert result.checked["positions"] == 7
+        assert result.checked.standby is True
+        assert result.checked.positions == 7
         with pytest.raises(PapError, match="scratch database cannot be created"):
             expected_on(models, server.url("postgres"))
     finally:

@@ -86,14 +86,14 @@ def statements(corpus: Corpus) -> list[str]:
 
 
 def described(result: CheckResult) -> str:
-    return "\n".join(f"{d.kind} {d.object}: {d.expected} | {d.actual} | {d.repair}" for d in result.differences)
+    return "\n".join(f"{d.kind} {d.object}: {d.expected} | {d.actual} | {list(d.repair)}" for d in result.differences)
 
 
 def test_the_untouched_database_matches(rolled_back: Corpus) -> None:
     result = rolled_back.check()
     assert result.matches, described(result)
-    assert result.checked["tables"] == 14
-    assert result.checked["positions"] == 7
+    assert result.checked.tables == 14
+    assert result.checked.positions == 7
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.name.replace(" ", "-"))

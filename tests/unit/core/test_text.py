@@ -24,7 +24,7 @@ from papdeploy.releases import parts
 from papdeploy.releases.parts import Endpoint, SchemaCheck
 from papdeploy.releases.records import Migrated
 from papdeploy.releases.rehearsed import BlockingLock, Online, Rehearsal, RehearsedMigration, Tried
-from papdeploy.schema.differences.result import CheckResult, Difference
+from papdeploy.schema.differences.result import Checked, CheckResult, Difference
 from support import backup_files, report_samples
 
 # A number one before a plural. "1 is", "1 has" and "1 was" are sentences, not counts.
@@ -72,7 +72,7 @@ MESSAGES: dict[str, Callable[[int], Any]] = {
     "rehearse online": lambda n: rehearse._online(Online(False, ("a",) * (n + 1)), ""),
     "baseline": lambda n: preflight._baseline_line(Baseline((Endpoint("/", 200),) * n)),
     "schema": _schema,
-    "schema check": lambda n: CheckResult(False, [_difference()] * n, checked={}).summary(),
+    "schema check": lambda n: CheckResult(False, (_difference(),) * n, Checked()).summary(),
     "watch": lambda n: rules.told(report_samples.watch(records=n, requests=n, findings=[])),
     "written": lambda n: Written({f"t{i}": Wrote(n, n) for i in range(12 + n)}, True, "").sentence(),
     "locks": lambda n: verdict.lock_words([BlockingLock(f"t{i}", "ShareLock", n) for i in range(6 + n)]),

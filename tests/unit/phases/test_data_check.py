@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from papdeploy.core.records import plain
 from papdeploy.databases.relation_losses import Loss
 from papdeploy.phases.data_check import DataLost, noted_in
 from papdeploy.releases.journal import State
@@ -26,9 +27,7 @@ def test_a_loss_that_ended_the_deploy_is_noted_for_its_rollback(tmp_path: Path, 
         pass
     if lost:
         with pytest.raises(DataLost), journal.checkpoint("data_check", when="before it finished"):
-            raise DataLost(
-                "The release lost data.", hint="It is to be restored.", lost=[loss.as_dict() for loss in lost]
-            )
+            raise DataLost("The release lost data.", hint="It is to be restored.", lost=plain(lost))
     stack: Any = SimpleNamespace(may_delete=("public.sessions",), environment="staging")
     noted = noted_in(Facts(journal.release), journal, stack)
     assert noted.noted == lost

@@ -14,6 +14,7 @@ from papdeploy.core.errors import PapError
 from papdeploy.schema import ModelSet, load_models
 from papdeploy.schema.models.capture_output import silence
 from papdeploy.schema.models.recorder import interpolate
+from papdeploy.schema.models.source import Source
 from support import ROOT
 
 
@@ -157,4 +158,4 @@ def test_classes_say_where_a_table_is_written(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     models = load_models(["located_models"])
-    assert models.classes() == {"audit.things": {"class": "Thing", "file": "located_models.py", "line": 6}}
+    assert models.classes() == {"audit.things": Source("Thing", "located_models.py", 6)}

@@ -15,7 +15,7 @@ from papdeploy.schema.cli.configuration import load_configuration
 from papdeploy.schema.cli.formats import FORMATS, render
 from papdeploy.schema.differences.generated_names import made_by_server
 from papdeploy.schema.differences.options import allowance, matches_object
-from papdeploy.schema.differences.result import CheckResult, result_from_dict
+from papdeploy.schema.differences.result import Checked, CheckResult, result_from_dict
 from papdeploy.schema.differences.rules import RULES
 from papdeploy.schema.repair.order import Step, in_order
 from papdeploy.schema.repair.ranks import rank
@@ -25,7 +25,7 @@ from support import ROOT
 def difference(
     kind: str = "column_extra", name: str = "users.note", severity: str = "warning", repair: tuple[str, ...] = ()
 ) -> Difference:
-    return Difference(kind, name, severity, "nothing", "note text", "no model knows it", list(repair))
+    return Difference(kind, name, severity, "nothing", "note text", "no model knows it", tuple(repair))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_alembics_table_is_always_ignored() -> None:
 )
 def test_an_allowance_holds_to_its_last_day(today: str, matches: bool) -> None:
     entry = Allowance("users.note", "dropped in March", "2026-03-31")
-    result = judge([difference()], {}, CheckOptions(allow=(entry,), today=today))
+    result = judge([difference()], Checked(), CheckOptions(allow=(entry,), today=today))
     assert result.matches is matches
     assert len(result.allowed) == (1 if matches else 0)
     assert not result.notices
@@ -68,23 +68,23 @@ def test_an_allowance_holds_to_its_last_day(today: str, matches: bool) -> None:
 
 def test_an_unused_allowance_is_reported_and_fails_nothing() -> None:
     entry = Allowance("users.gone", "it was there", "2026-03-31", kind="column_extra")
-    result = judge([], {}, CheckOptions(allow=(entry,), today="2026-01-01"))
+    result = judge([], Checked(), CheckOptions(allow=(entry,), today="2026-01-01"))
     assert result.matches
-    assert result.notices == [
-        "The allowance for column_extra:users.gone (it was there) matches no difference: remove it."
-    ]
+    assert result.notices == (
+        "The allowance for column_extra:users.gone (it was there) matches no difference: remove it.",
+    )
 
 
 def test_the_kind_of_an_allowance_counts() -> None:
     entry = Allowance("users.note", "x", "2026-03-31", kind="column_type")
-    assert not judge([difference()], {}, CheckOptions(allow=(entry,), today="2026-01-01")).matches
+    assert not judge([difference()], Checked(), CheckOptions(allow=(entry,), today="2026-01-01")).matches
 
 
 @pytest.mark.parametrize("fail_on", ["error", "warning", "note", "never"])
 @pytest.mark.parametrize("severity", ["error", "warning", "note"])
 def test_the_threshold(fail_on: str, severity: str) -> None:
     order = ["never", "error", "warning", "note"]
-    result = judge([difference(severity=severity)], {}, CheckOptions(fail_on=fail_on))
+    result = judge([difference(severity=severity)], Checked(), CheckOptions(fail_on=fail_on))
     assert result.matches is (order.index(severity) > order.index(fail_on))
     assert len(result.differences) == 1
 
@@ -120,7 +120,7 @@ def test_results_cross_a_process_as_plain_data() -> None:
     entry = Allowance("users.note", "x", "2026-03-31")
     result = judge(
         [difference(), difference(name="b.c")],
-        {"tables": 2},
+        Checked(tables=2),
         CheckOptions(allow=(entry,), today="2026-01-01"),
         ["said"],
     )
@@ -194,12 +194,12 @@ def test_every_kind_has_a_place_in_the_script_and_in_the_documentation() -> None
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_shows_every_difference_whatever_it_holds(name: str) -> None:
     odd = Difference(
-        "check_changed", 'odd "t".x', "error", "CHECK (a <> '<&>%,:\n')", "\x1b[0m]]>", "because", ["ALTER …;"]
+        "check_changed", 'odd "t".x', "error", "CHECK (a <> '<&>%,:\n')", "\x1b[0m]]>", "because", ("ALTER …;",)
     )
     allowed = Difference(
-        "column_extra", "users.note", "warning", "nothing", "note", "x", [], allowed="known (until 2030-01-01)"
+        "column_extra", "users.note", "warning", "nothing", "note", "x", allowed="known (until 2030-01-01)"
     )
-    result = CheckResult(False, [odd], {"database": "d", "tables": 1}, [allowed], ["a notice"])
+    result = CheckResult(False, (odd,), Checked(database="d", tables=1), (allowed,), ("a notice",))
     text = render(result, name)
     assert "because" in text
     assert "a notice" in text

@@ -124,18 +124,19 @@ def _judge(place: Place, last: int, called: bool, extreme: int, options: CheckOp
 
 def _report(place: Place, following: int, extreme: int, options: CheckOptions) -> Difference:
     label, table, column, sequence = place
-    rule = RULES["sequence_behind"]
+    kind = "sequence_behind"
+    rule = RULES[kind]
     repair = set_to_maximum(_name(table), column.name)
     if not sequence.of:
         repair = f"SELECT setval({quote_literal(_name(sequence))}, max({quote_name(column.name)})) FROM {_name(table)};"
-    severity = options.severities.get("sequence_behind", rule.severity)
+    severity = options.severities.get(kind, rule.severity)
     word = "largest" if sequence.increment > 0 else "smallest"
     return Difference(
-        "sequence_behind",
+        kind,
         label,
         severity,
         f"next value beyond {extreme}, the {word} in the table",
         f"next value {following}",
         rule.why,
-        [repair],
+        (repair,),
     )

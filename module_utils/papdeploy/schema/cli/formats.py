@@ -13,8 +13,9 @@ from ...core.text import plural
 from ...core.visible import json_text, visible, visible_block
 from ..differences.result import CheckResult, Difference
 from ..differences.rules import RULES
+from ..models.source import Source
 
-Locations = Mapping[str, Mapping[str, Any]]
+Locations = Mapping[str, Source]
 
 _COLOURS = {"error": "31", "warning": "33", "note": "36"}
 _LEVELS = {"error": "error", "warning": "warning", "note": "notice"}
@@ -41,9 +42,9 @@ def as_text(result: CheckResult, *, colour: bool = False) -> str:
     for difference in result.allowed:
         lines.append(visible(f"allowed  {difference.object}  {difference.kind}: {difference.allowed}"))
     lines += [visible(f"note: {notice}") for notice in result.notices]
-    kinds = (("tables", "table", ""), ("columns", "column", ""), ("indexes", "index", "indexes"))
-    scope = ", ".join(plural(checked.get(key, 0), one, many) for key, one, many in kinds)
-    where = f"Database {checked.get('database', '')!r}"
+    tables, columns = plural(checked.tables, "table"), plural(checked.columns, "column")
+    scope = f"{tables}, {columns}, {plural(checked.indexes, 'index', 'indexes')}"
+    where = f"Database {checked.database!r}"
     if not result.differences:
         lines.append(paint(f"{where} matches the models ({scope}).", "32"))
     else:
@@ -65,14 +66,14 @@ def _message(difference: Difference) -> str:
     return f"{difference.sentence()}; {difference.why}"
 
 
-def _location(difference: Difference, locations: Locations) -> Mapping[str, Any]:
-    """Where the model of the difference's table is written: ``{file, line}``, or empty."""
+def _location(difference: Difference, locations: Locations) -> Source | None:
+    """Where the model of the difference's table is written."""
     parts = difference.object.split(".")
     for length in range(len(parts), 0, -1):
         found = locations.get(".".join(parts[:length]))
-        if found and "file" in found:
+        if found and found.file:
             return found
-    return {}
+    return None
 
 
 def as_sarif(result: CheckResult, locations: Locations | None = None) -> str:
@@ -82,8 +83,8 @@ def as_sarif(result: CheckResult, locations: Locations | None = None) -> str:
     for difference in (*result.differences, *result.allowed):
         place = _location(difference, locations or {})
         physical = {
-            "artifactLocation": {"uri": quote(place.get("file", "check_db_schema.py"))},
-            "region": {"startLine": place.get("line", 1)},
+            "artifactLocation": {"uri": quote(place.file if place else "check_db_schema.py")},
+            "region": {"startLine": place.line if place else 1},
         }
         entry: dict[str, Any] = {
             "ruleId": difference.kind,
@@ -181,13 +182,13 @@ def as_github(result: CheckResult, locations: Locations | None = None) -> str:
         place = _location(difference, locations or {})
         properties = {"title": f"Schema: {difference.kind} {difference.object}"}
         if place:
-            properties = {"file": place["file"], "line": str(place.get("line", 1)), **properties}
+            properties = {"file": place.file, "line": str(place.line), **properties}
         listed = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
         body = "\n".join([_message(difference), *difference.repair])
         lines.append(f"::{_LEVELS[difference.severity]} {listed}::{_data(body)}")
     lines += [f"::notice title=Schema::{_data(notice)}" for notice in result.notices]
     if not result.differences:
-        lines.append(f"Database matches the models ({plural(result.checked.get('tables', 0), 'table')}).")
+        lines.append(f"Database matches the models ({plural(result.checked.tables, 'table')}).")
     return "\n".join(lines) + "\n"
 
 

@@ -56,7 +56,7 @@ class Comparison:
             return
         reader, uses = self._readers(table or name)
         why = (why or rule.why).format(table=table, object=name, reader=reader, uses=uses)
-        self.differences.append(Difference(kind, name, severity, expected, actual, why, list(map(one_line, repair))))
+        self.differences.append(Difference(kind, name, severity, expected, actual, why, tuple(map(one_line, repair))))
 
     def _readers(self, table: str) -> tuple[str, str]:
         use = self.options.used_by.get(table)

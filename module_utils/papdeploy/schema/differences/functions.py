@@ -43,16 +43,32 @@ def _summary(row: Function) -> str:
     return f"{_WORDS[row.kind].lower()} ({row.arguments}){result} LANGUAGE {row.language}"
 
 
+def _volatility(row: Function) -> str:
+    return _VOLATILITY[row.volatility]
+
+
+def _parallel(row: Function) -> str:
+    return f"PARALLEL {_PARALLEL[row.parallel]}"
+
+
+def _cost(row: Function) -> str:
+    return f"COST {row.cost:g}"
+
+
+def _rows(row: Function) -> str:
+    return f"ROWS {row.rows:g}" if row.rows else ""
+
+
 def _options(row: Function) -> dict[str, str]:
     """The options that do not change what is computed."""
     return {
-        "volatility": _VOLATILITY[row.volatility],
+        "volatility": _volatility(row),
         "strict": "STRICT" if row.strict else "CALLED ON NULL INPUT",
         "security": "SECURITY DEFINER" if row.security_definer else "SECURITY INVOKER",
         "leakproof": "LEAKPROOF" if row.leakproof else "NOT LEAKPROOF",
-        "parallel": f"PARALLEL {_PARALLEL[row.parallel]}",
-        "cost": f"COST {row.cost:g}",
-        "rows": f"ROWS {row.rows:g}" if row.rows else "",
+        "parallel": _parallel(row),
+        "cost": _cost(row),
+        "rows": _rows(row),
         "settings": ", ".join(sorted(row.settings)),
     }
 
@@ -88,9 +104,8 @@ def create_function(work: Comparison, row: Function) -> list[str]:
         head += f" RETURNS {work.sides.sql(row.result)}"
     head += f" LANGUAGE {quote_name(row.language)}"
     if row.kind == "f":
-        options = _options(row)
-        head += f" {options['volatility']} {options['parallel']} {options['cost']}"
-        head += f" {options['rows']}" if options["rows"] else ""
+        head += f" {_volatility(row)} {_parallel(row)} {_cost(row)}"
+        head += f" {_rows(row)}" if row.rows else ""
         head += " STRICT" if row.strict else ""
         head += " LEAKPROOF" if row.leakproof else ""
     if row.security_definer:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Optional
 
+from ...core.records import read_known, whole
 from ...core.text import plural
 
 SEVERITIES = ("note", "warning", "error")  # by rising weight
@@ -26,7 +27,7 @@ class Difference:
     expected: str
     actual: str
     why: str
-    repair: list[str] = field(default_factory=list)
+    repair: tuple[str, ...] = ()
     allowed: str = ""
 
     def as_dict(self) -> dict[str, Any]:
@@ -45,24 +46,50 @@ def _short(text: str) -> str:
     return line if len(line) <= 200 else line[:197] + "..."
 
 
-def difference_from_dict(value: dict[str, Any]) -> Difference:
-    """The inverse of :meth:`Difference.as_dict`."""
-    return Difference(**value)
+@dataclass(frozen=True)
+class Allowances:
+    """How many of the allowances matched a difference."""
+
+    used: int = 0
+    unused: int = 0
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was compared: the database, and how many objects of each kind. ``positions``: of how many sequences the
+    values were looked at; ``fail_on``: the lowest severity that fails."""
+
+    database: str = ""
+    server_version: int = 0
+    standby: bool = False
+    schema: str = ""
+    tables: int = 0
+    columns: int = 0
+    constraints: int = 0
+    indexes: int = 0
+    views: int = 0
+    types: int = 0
+    functions: int = 0
+    sequences: int = 0
+    digest: str = ""
+    positions: Optional[int] = None
+    fail_on: str = ""
+    allowances: Allowances = field(default=Allowances())
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """``matches`` is true when no difference reaches the severity that fails (``checked["fail_on"]``).
+    """``matches`` is true when no difference reaches the severity that fails (``checked.fail_on``).
 
     ``allowed`` are differences that a person allowed, with the reason; ``notices`` are sentences about the check itself
     (an allowance that matches nothing, sequences that could not be read). ``checked`` says what was compared.
     """
 
     matches: bool
-    differences: list[Difference]
-    checked: dict[str, Any]
-    allowed: list[Difference] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
+    differences: tuple[Difference, ...]
+    checked: Checked
+    allowed: tuple[Difference, ...] = ()
+    notices: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The result as plain data."""
@@ -71,7 +98,7 @@ class CheckResult:
             "differences": [difference.as_dict() for difference in self.differences],
             "allowed": [difference.as_dict() for difference in self.allowed],
             "notices": list(self.notices),
-            "checked": self.checked,
+            "checked": {name: value for name, value in whole(self.checked).items() if value is not None},
         }
 
     def counts(self) -> dict[str, int]:
@@ -84,15 +111,9 @@ class CheckResult:
         return ", ".join(parts) or "no difference"
 
 
-def result_from_dict(value: dict[str, Any]) -> CheckResult:
+def result_from_dict(value: object) -> CheckResult:
     """The inverse of :meth:`CheckResult.as_dict`."""
-    return CheckResult(
-        matches=bool(value["matches"]),
-        differences=[difference_from_dict(item) for item in value["differences"]],
-        allowed=[difference_from_dict(item) for item in value.get("allowed", [])],
-        notices=list(value.get("notices", [])),
-        checked=dict(value["checked"]),
-    )
+    return read_known(CheckResult, value, "the result of the schema check")
 
 
 def reaches(severity: str, threshold: str) -> bool:

@@ -21,6 +21,7 @@ from ..catalog.query import LEDGER_SCHEMA
 from ..catalog.rows import CATALOG_FORMAT, Catalog
 from . import recorder
 from .capture_output import silence
+from .source import Source
 
 _CREATE_SCHEMA = re.compile(r'^\s*CREATE\s+SCHEMA\s+(?:IF\s+NOT\s+EXISTS\s+)?("(?:[^"]|"")+"|\w+)', re.IGNORECASE)
 _SHARED = re.compile(r"^\s*CREATE\s+(TYPE|DOMAIN|SEQUENCE|EXTENSION|SCHEMA)\b", re.IGNORECASE)
@@ -37,7 +38,7 @@ class ModelSet:
         self.specs = list(specs)
         self.extensions = list(extensions)
         self._ddl: dict[int, list[str]] = {}
-        self._classes: dict[str, dict[str, Any]] | None = None
+        self._classes: dict[str, Source] | None = None
 
     def ddl(self, server_version: int) -> list[str]:
         """The statements that create the models in an empty database of ``server_version`` (160004, or just 16)."""
@@ -88,7 +89,11 @@ class ModelSet:
 
     def named(self, catalog: Catalog) -> Catalog:
         """``catalog`` with the models' names in it, for the reasons of the differences."""
-        known = {"specs": list(self.specs), "classes": self.classes(), "defaults": self.defaults()}
+        classes = {
+            label: {"class": found.name, **({"file": found.file, "line": found.line} if found.file else {})}
+            for label, found in self.classes().items()
+        }
+        known = {"specs": list(self.specs), "classes": classes, "defaults": self.defaults()}
         return replace(catalog, models=known)
 
     def defaults(self) -> dict[str, str]:
@@ -104,21 +109,21 @@ class ModelSet:
                         found[f"{label}.{column.name}"] = value
         return found
 
-    def classes(self) -> dict[str, dict[str, Any]]:
+    def classes(self) -> dict[str, Source]:
         """For each mapped table, as a difference names it: the class and where it is written (file, line)."""
         if self._classes is None:
             self._classes = self._find_classes()
         return self._classes
 
-    def _find_classes(self) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {}
+    def _find_classes(self) -> dict[str, Source]:
+        found: dict[str, Source] = {}
         for mapper in _mappers(self.metadatas):
             table = mapper.local_table
             name = getattr(table, "name", None)
             if name is None or (mapper.inherits is not None and mapper.inherits.local_table is table):
                 continue
             label = name if not table.schema or table.schema == "public" else f"{table.schema}.{name}"
-            found[label] = {"class": mapper.class_.__name__, **_source(mapper.class_)}
+            found[label] = _source(mapper.class_)
         return found
 
 
@@ -258,19 +263,20 @@ def _mappers(metadatas: Sequence[Any]) -> list[Any]:
     return sorted(found, key=lambda mapper: f"{mapper.class_.__module__}.{mapper.class_.__qualname__}")
 
 
-def _source(cls: type) -> dict[str, Any]:
+def _source(cls: type) -> Source:
+    nowhere = Source(cls.__name__)
     try:
         file, (_, line) = inspect.getsourcefile(cls), inspect.getsourcelines(cls)
     except (OSError, TypeError):
-        return {}
+        return nowhere
     if file is None:
-        return {}
+        return nowhere
     path = Path(file)
     try:
         path = path.resolve().relative_to(Path.cwd())
     except ValueError:
-        return {}
-    return {"file": path.as_posix(), "line": line}
+        return nowhere
+    return Source(cls.__name__, path.as_posix(), line)
 
 
 def _unquoted(name: str) -> str:

@@ -326,6 +326,6 @@ def _remarks_only(statements: Sequence[str]) -> bool:
 def _said(difference: Difference) -> list[str]:
     """The repair; where no statement makes one, a remark that says so."""
     if difference.repair:
-        return difference.repair
+        return list(difference.repair)
     words = f"{difference.expected} instead of {difference.actual}".replace("\n", " ")
     return [f"-- {difference.kind} {difference.object}: {words}: no statement changes this, decide by hand"]

@@ -29,7 +29,7 @@ def repair_script(differences: Sequence[Difference], work: Comparison | None = N
 def repair_steps(differences: Sequence[Difference], work: Comparison | None = None) -> list[Step]:
     """The same in steps, in an order in which they can run."""
     if work is None:
-        return in_order([Step(rank(d.kind), d.object, d.repair, kind=d.kind) for d in differences], {}, {})
+        return in_order([Step(rank(d.kind), d.object, list(d.repair), kind=d.kind) for d in differences], {}, {})
     return Planner(work, differences).steps()
 
 
