@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from ..core import http
-from ..core.errors import PapError, Unhealthy
+from ..core.errors import Unhealthy, VerificationFailed
 from ..core.records import whole
 from ..releases.parts import Check, Endpoint, Smoke, Tested
 
@@ -150,7 +150,7 @@ def refuse_answering(config: SmokeConfig) -> None:
     limit = time.monotonic() + STOPPED_S
     while request(config, config.health_path, seconds=HEALTH_S).good:
         if time.monotonic() > limit:
-            raise PapError(
+            raise VerificationFailed(
                 f"The API was stopped, and is still healthy at {config.base_url}: the command for that does not stop"
                 " it.",
                 hint="Correct pap_api_stop_command. Where something else answers in front of the API, set"

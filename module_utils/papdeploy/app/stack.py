@@ -17,6 +17,7 @@ from ..core.redact import Redactor
 from ..databases.psql import Database
 from ..databases.session_watch import SeenOnLive, SessionWatch
 from ..environment import copy_environment
+from ..environment.application import Application
 from ..environment.copy_environment import Aim, CopyEnvironment
 from ..environment.kept_files import files_kept
 from ..releases.journal import State
@@ -116,7 +117,9 @@ class Stack:
             stack.enter_context(files_kept(runtime.site, runtime.python, made))
             app_session.move(copy, made)
             if verify:
-                app_session.call("environment.verify", {"live": live, **app_session.surroundings()}, deadline_s=120)
+                app_session.call(
+                    "environment.verify", {"live": live, **as_object(app_session.surroundings())}, deadline_s=120
+                )
             yield app_session
         sockets.refuse_left(what)
 
@@ -180,17 +183,17 @@ class AppSession:
             self._live = self.database.identity()
         return self._live
 
-    def surroundings(self) -> dict[str, Any]:
+    def surroundings(self) -> Application:
         """What tells the agent where the application's settings could be."""
-        return {
-            "models": list(self.stack.models),
-            "environment": self.stack.environment,
-            "words": self.runtime.words,
-            "commands": [list(command) for command in self.runtime.commands],
-            "controls": [list(command) for command in self.runtime.controls],
-            "folders": list(self.runtime.folders),
-            "links": dict(self.runtime.links),
-        }
+        return Application(
+            models=tuple(self.stack.models),
+            environment=self.stack.environment,
+            words=tuple(self.runtime.words),
+            folders=tuple(self.runtime.folders),
+            commands=tuple(tuple(command) for command in self.runtime.commands),
+            controls=tuple(tuple(command) for command in self.runtime.controls),
+            links=dict(self.runtime.links),
+        )
 
     def environment_for(self, dbname: str, *, strict: bool = True) -> CopyEnvironment:
         """What this process, or another one of its version, needs to work on database ``dbname``. Without ``strict``,
@@ -208,7 +211,7 @@ class AppSession:
             folder=f"/tmp/pap-deploy-{secrets.token_hex(8)}",
             strict=strict,
         )
-        request = {"aim": plain(aim), **self.surroundings()}
+        request = {"aim": plain(aim), **as_object(self.surroundings())}
         made = read_known(CopyEnvironment, self.call("environment.copy", request, deadline_s=120))
         self.stack.redactor.learn_environment(made.variables)
         return made
@@ -224,7 +227,7 @@ class AppSession:
         live, variables = self.database.conninfo.dbname, {**made.variables, **self.stack.copy_variables}
         own = self.database.conninfo
         servers = [*read(self.url).hosts, *read(self.api_url or self.url).hosts, (own.host, own.port or None)]
-        request = {"live": live, "servers": servers, "variables": variables, **self.surroundings()}
+        request = {"live": live, "servers": servers, "variables": variables, **as_object(self.surroundings())}
         leads = self.call("environment.reached", request, deadline_s=300)["leads"]
         if leads:
             raise Refused(

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from .errors import PapError
+from .errors import VerificationFailed
 
 R = TypeVar("R")
 Reader = Callable[[Any], Any]
@@ -47,7 +47,7 @@ def _read(record: type[R], value: object, what: str, mode: str) -> R:
     except Mismatch as exc:
         place = ".".join(reversed(exc.path)).replace(".[", "[")
         where = f"{what or record.__name__}: {place}" if place else what or record.__name__
-        raise PapError(f"{where} {exc.problem}.") from exc
+        raise VerificationFailed(f"{where} {exc.problem}.") from exc
 
 
 def recorded(record: type[R], value: object) -> R:

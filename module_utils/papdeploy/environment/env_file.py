@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..core.errors import PapError
+from ..core.errors import PapError, Unavailable
 
 _SETTINGS_BYTES = 256 << 10
 
@@ -17,7 +17,7 @@ def read_env_file(path: Path) -> dict[str, str]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise PapError(f"The environment file {path} cannot be read: {error.strerror}.") from error
+        raise Unavailable(f"The environment file {path} cannot be read: {error.strerror}.") from error
     for line in text.splitlines():
         name, mark, value = line.strip().partition("=")
         if not mark or name.startswith("#"):

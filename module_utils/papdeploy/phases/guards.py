@@ -11,7 +11,7 @@ from ..backup import provable
 from ..backup.archive import refuse_clients
 from ..core import storage
 from ..core.errors import PapError, Refused, StorageFailed
-from ..core.records import read_known
+from ..core.records import as_object, read_known
 from ..databases import content_digest
 from ..databases.psql import Database, ServerFacts
 from ..environment.application import Findings
@@ -83,7 +83,7 @@ def refuse_unpointable(stack: Stack, app_session: AppSession) -> None:
 
 
 def _refuse_found(stack: Stack, version: Version, app_session: AppSession, call: str) -> Findings:
-    request = {"variable": DROP_TABLES, **app_session.surroundings()}
+    request = {"variable": DROP_TABLES, **as_object(app_session.surroundings())}
     found = read_known(Findings, app_session.call(call, request, deadline_s=300))
     for item in found.found:
         refuse_drop_tables(stack.environment, {f"{item.source} ({version.label})": {DROP_TABLES: item.value}})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-from ..core.errors import PapError
+from ..core.errors import Refused
 
 Call = Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], dict[str, Any]]
 
@@ -25,7 +25,7 @@ def resolve(name: str) -> Call:
 
         calls = {**settings.CALLS, **started.CALLS, **reached.CALLS, **copy_process.CALLS, **installed.CALLS}
     if name not in calls:
-        raise PapError(f"There is no agent call named {name}.")
+        raise Refused(f"There is no agent call named {name}.")
     return calls[name]
 
 

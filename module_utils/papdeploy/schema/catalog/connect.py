@@ -11,7 +11,7 @@ from typing import Any
 from ...core import database_identity
 from ...core.database_identity import DatabaseIdentity
 from ...core.database_url import read
-from ...core.errors import PapError, Unavailable
+from ...core.errors import Refused, Unavailable
 from ...core.redact import Redactor
 from .connection import Session, first_line
 
@@ -25,7 +25,7 @@ def database_url(url: str | None, environment: Mapping[str, str] | None = None) 
     """``url``, or DATABASE_URL of the environment. Raises PapError when neither is there."""
     found = url or (os.environ if environment is None else environment).get("DATABASE_URL", "")
     if not found:
-        raise PapError("No database is named.", hint="Set DATABASE_URL, or give --database-url.")
+        raise Refused("No database is named.", hint="Set DATABASE_URL, or give --database-url.")
     return found
 
 
@@ -76,7 +76,7 @@ def _driver(named: str) -> str:
     if named in ("", "asyncpg", "psycopg_async", "psycopg2cffi", "pg8000") and installed:
         return installed[0]
     if named not in installed:
-        raise PapError(
+        raise Refused(
             f"The database driver {named or 'psycopg2 or psycopg'} is not installed.",
             hint="Install psycopg2-binary or psycopg[binary] beside the application.",
         )

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Optional
 
-from ...core.errors import PapError, Unavailable
+from ...core.errors import PapError, Refused, Unavailable
 from ...core.redact import Redactor
 from ...sql import lock_holders
 
@@ -144,7 +144,7 @@ class Session:
             return self._read_stepwise(statements)
         status = self._status()
         if status == IN_ERROR:
-            raise PapError(
+            raise Refused(
                 "The connection's transaction has already failed, so the catalog cannot be read in it.",
                 hint="Roll back first.",
             )

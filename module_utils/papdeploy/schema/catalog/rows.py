@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, Union
 
-from ...core.errors import PapError
+from ...core.errors import Refused
 from ...core.records import as_object, read
 
 CATALOG_FORMAT = 2
@@ -362,7 +362,7 @@ class Catalog:
         """Raises PapError when it is of another format, or none."""
         form = value.get("format") if isinstance(value, dict) else None
         if form != CATALOG_FORMAT:
-            raise PapError(
+            raise Refused(
                 f"The catalog has format {form!r}, this version of papdeploy reads {CATALOG_FORMAT}.",
                 hint="Make the snapshot anew.",
             )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from ...core.errors import PapError
+from ...core.errors import PapError, Refused, StorageFailed
 from ...core.redact import Redactor
 from ...core.text import plural
 from ..catalog.connect import database_url, open_session
@@ -152,7 +152,7 @@ def _run(arguments: argparse.Namespace, output: Output) -> int:
     options = _options(arguments, configuration)
     specs = arguments.models or configuration.models
     if not specs:
-        raise PapError(
+        raise Refused(
             "No models are named.",
             hint='Give --models app.models:Base, or set models = ["app.models:Base"] in pap-deploy.toml.',
         )
@@ -203,7 +203,7 @@ class Source:
         catalog = self.made()
         server = catalog.database.major
         if server != major:
-            raise PapError(
+            raise Refused(
                 f"The scratch server runs PostgreSQL {server}, the database {major}.",
                 hint=f"Name a scratch server of version {major}: others print types and expressions differently.",
             )
@@ -252,7 +252,7 @@ def _write_snapshot(arguments: argparse.Namespace, source: Source, output: Outpu
     try:
         write_snapshot(arguments.write_snapshot, catalog)
     except OSError as exc:
-        raise PapError(f"The snapshot cannot be written: {exc}.") from exc
+        raise StorageFailed(f"The snapshot cannot be written: {exc}.") from exc
     major = catalog.database.major
     relations = plural(len(catalog.relations), "relation")
     print(f"Wrote {arguments.write_snapshot}: {relations} for PostgreSQL {major}.", file=output.complaint)
@@ -272,7 +272,7 @@ def _write(text: str, arguments: argparse.Namespace, output: Output) -> None:
         try:
             Path(arguments.output).write_text(text, encoding="utf-8")
         except OSError as exc:
-            raise PapError(f"The result cannot be written: {exc}.") from exc
+            raise StorageFailed(f"The result cannot be written: {exc}.") from exc
     else:
         output.result.write(text)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import PapError
+from ...core.errors import Refused
 from ..differences.options import Allowance, allowance
 
 FILES = ("pap-deploy.toml", "pap-deploy.json", "pyproject.toml")
@@ -62,7 +62,7 @@ def load_allowances(path: str | Path) -> list[Allowance]:
     """The allow file: a list ``allow`` of {object, kind?, reason, expires}, in TOML or JSON."""
     entries = read_file(Path(path)).get("allow", [])
     if not isinstance(entries, list):
-        raise PapError(f"{path}: allow must be a list.", hint="Write [[allow]] before each entry.")
+        raise Refused(f"{path}: allow must be a list.", hint="Write [[allow]] before each entry.")
     return [allowance(entry) for entry in entries]
 
 
@@ -74,7 +74,7 @@ def _section(path: Path, *, required: bool) -> dict[str, Any] | None:
         data = data.get("tool", {}).get("papdeploy", {})
     found = data.get("schema", data)
     if not isinstance(found, dict):
-        raise PapError(f"{path}: [schema] must be a table.")
+        raise Refused(f"{path}: [schema] must be a table.")
     return found
 
 
@@ -83,13 +83,13 @@ def read_file(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
-        raise PapError(f"{path} cannot be read: {exc}.") from exc
+        raise Refused(f"{path} cannot be read: {exc}.") from exc
     try:
         data = json.loads(text) if path.suffix == ".json" else _toml(path).loads(text)
     except ValueError as exc:
-        raise PapError(f"{path} cannot be read: {exc}.") from exc
+        raise Refused(f"{path} cannot be read: {exc}.") from exc
     if not isinstance(data, dict):
-        raise PapError(f"{path} does not hold a table.")
+        raise Refused(f"{path} does not hold a table.")
     return data
 
 
@@ -99,7 +99,7 @@ def _toml(path: Path) -> Any:
             return importlib.import_module(name)
         except ModuleNotFoundError:
             continue
-    raise PapError(
+    raise Refused(
         f"{path} is TOML, which this Python cannot read.",
         hint="Use Python 3.11 or newer, install tomli, or write the same as pap-deploy.json.",
     )
@@ -109,11 +109,11 @@ def _build(data: Mapping[str, Any], path: Path) -> Configuration:
     known = {*_LISTS, *_TEXTS, *_TABLES}
     unknown = sorted(set(data) - known)
     if unknown:
-        raise PapError(f"{path} has unknown keys: {', '.join(unknown)}.", hint=f"Known are {', '.join(sorted(known))}.")
+        raise Refused(f"{path} has unknown keys: {', '.join(unknown)}.", hint=f"Known are {', '.join(sorted(known))}.")
     for names, kind, word in ((_LISTS, list, "a list"), (_TEXTS, str, "a text"), (_TABLES, dict, "a table")):
         for name in names:
             if name in data and not isinstance(data[name], kind):
-                raise PapError(f"{path}: {name} must be {word}.")
+                raise Refused(f"{path}: {name} must be {word}.")
     allow = [allowance(entry) for entry in data.get("allow", [])]
     if data.get("allow_file"):
         allow += load_allowances(path.parent / data["allow_file"])

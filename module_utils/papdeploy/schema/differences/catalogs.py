@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...core.errors import PapError
+from ...core.errors import PapError, Refused
 from ...sql.quoting import quote_names
 from ..catalog.rows import CATALOG_FORMAT, Catalog, Described
 from .comparison import Comparison
@@ -63,13 +63,13 @@ def comparable(one: Catalog, other: Catalog) -> bool:
 def _comparable(expected: Catalog, actual: Catalog) -> None:
     for catalog in (expected, actual):
         if catalog.format != CATALOG_FORMAT:
-            raise PapError(
+            raise Refused(
                 f"The catalog has format {catalog.format!r}, this version of papdeploy reads {CATALOG_FORMAT}.",
                 hint="Make the snapshot anew.",
             )
     majors = [catalog.database.major for catalog in (expected, actual)]
     if majors[0] != majors[1]:
-        raise PapError(
+        raise Refused(
             f"The expected catalog is of PostgreSQL {majors[0]}, the database runs on {majors[1]}.",
             hint=f"Make the expected catalog on a server of version {majors[1]}.",
         )

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ...core.errors import PapError
+from ...core.errors import Refused
 from .result import SEVERITIES, Difference
 
 # Tables of tools that keep their own books in the application's schema.
@@ -69,7 +69,7 @@ class CheckOptions:
     def __post_init__(self) -> None:
         for value in (self.fail_on, *self.severities.values()):
             if value not in (*SEVERITIES, "never"):
-                raise PapError(f"{value!r} is not a severity.", hint="Use error, warning, note or never.")
+                raise Refused(f"{value!r} is not a severity.", hint="Use error, warning, note or never.")
 
     def date(self) -> datetime.date:
         if self.today:
@@ -95,7 +95,7 @@ class CheckOptions:
         data = dict(value or {})
         unknown = set(data) - {item.name for item in fields(cls)}
         if unknown:
-            raise PapError(f"Unknown option of the schema check: {', '.join(sorted(unknown))}.")
+            raise Refused(f"Unknown option of the schema check: {', '.join(sorted(unknown))}.")
         data["allow"] = tuple(
             item if isinstance(item, Allowance) else allowance(item) for item in data.get("allow", ())
         )
@@ -110,7 +110,7 @@ def renames(given: Sequence[str]) -> dict[str, str]:
         old, equals, new = (part.strip() for part in text.partition("="))
         if not (old and equals and new):
             hint = "Write --rename users.fullname=users.full_name, or members=memberships for a table."
-            raise PapError(f"{text!r} does not say what is renamed to what.", hint=hint)
+            raise Refused(f"{text!r} does not say what is renamed to what.", hint=hint)
         found[old] = new
     return found
 
@@ -120,18 +120,18 @@ def allowance(entry: Mapping[str, Any]) -> Allowance:
     name = str(entry.get("object", "")).strip()
     where = f"The allowance for {name!r}" if name else "An allowance"
     if not name:
-        raise PapError(f"{where} names no object.", hint='Add object = "table.column", as the check names it.')
+        raise Refused(f"{where} names no object.", hint='Add object = "table.column", as the check names it.')
     if not str(entry.get("reason", "")).strip():
-        raise PapError(f"{where} gives no reason.", hint="Say why the difference may stay.")
+        raise Refused(f"{where} gives no reason.", hint="Say why the difference may stay.")
     expires = str(entry.get("expires", ""))
     try:
         datetime.date.fromisoformat(expires)
     except ValueError as exc:
         hint = "Give the last day it holds, such as 2026-12-31."
-        raise PapError(f"{where} has no valid expiry date ({expires!r}).", hint=hint) from exc
+        raise Refused(f"{where} has no valid expiry date ({expires!r}).", hint=hint) from exc
     unknown = set(entry) - {"object", "kind", "reason", "expires"}
     if unknown:
-        raise PapError(f"{where} has unknown keys: {', '.join(sorted(unknown))}.")
+        raise Refused(f"{where} has unknown keys: {', '.join(sorted(unknown))}.")
     return Allowance(object=name, reason=str(entry["reason"]), expires=expires, kind=str(entry.get("kind", "*")))
 
 

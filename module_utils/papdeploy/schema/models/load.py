@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import PapError
+from ...core.errors import PapError, Refused, VerificationFailed
 from ...core.redact import Redactor
 from ...sql.quoting import quote_name
 from ..catalog.query import LEDGER_SCHEMA
@@ -136,9 +136,7 @@ def load_models(specs: Sequence[str], path: str | None = None, *, extensions: Se
     no table.
     """
     if not specs:
-        raise PapError(
-            "No models are named.", hint="Give --models app.models:Base, or set models in the configuration."
-        )
+        raise Refused("No models are named.", hint="Give --models app.models:Base, or set models in the configuration.")
     folder = str(Path(path or ".").resolve())
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -157,13 +155,13 @@ def load_models(specs: Sequence[str], path: str | None = None, *, extensions: Se
             for metadata in _held(module):
                 metadatas[id(metadata)] = metadata
         if not metadatas:
-            raise PapError(
+            raise VerificationFailed(
                 f"{specs[-1]} holds no declarative Base and no MetaData.",
                 hint=f"Name it: --models {specs[-1]}:Base, or add the module that defines it.",
             )
     models = ModelSet(list(metadatas.values()), specs, extensions)
     if not models.tables():
-        raise PapError(
+        raise VerificationFailed(
             f"The metadata of {', '.join(specs)} has no tables.",
             hint="Name the modules that define the models too; they register their tables when they are imported.",
         )
@@ -172,7 +170,7 @@ def load_models(specs: Sequence[str], path: str | None = None, *, extensions: Se
 
 def _import(name: str) -> Any:
     if not re.fullmatch(r"[A-Za-z_][\w.]*", name):
-        raise PapError(
+        raise VerificationFailed(
             f"{name!r} is not a name of a Python module.", hint="Write package.module or package.module:Base."
         )
     with silence() as printed:
@@ -185,7 +183,7 @@ def _import(name: str) -> Any:
         return module
     missing = isinstance(failure, ModuleNotFoundError) and name.startswith(f"{failure.name}")
     if missing:
-        raise PapError(
+        raise VerificationFailed(
             f"There is no module {failure.name!r}, which is needed for the models {name}."  # type: ignore[attr-defined]
             if failure.name != name  # type: ignore[attr-defined]
             else f"There is no module {name!r}.",
@@ -219,11 +217,11 @@ def _named(module: Any, attribute: str, spec: str) -> Any:
         if not hasattr(value, part):
             known = sorted(name for name, item in vars(module).items() if _metadata_of(item) is not None)
             hint = f"It has {', '.join(known[:8])}." if known else "Name the declarative Base or the MetaData."
-            raise PapError(f"{module.__name__} has no {attribute!r}.", hint=hint)
+            raise VerificationFailed(f"{module.__name__} has no {attribute!r}.", hint=hint)
         value = getattr(value, part)
     metadata = _metadata_of(value)
     if metadata is None:
-        raise PapError(
+        raise VerificationFailed(
             f"{spec} is a {type(value).__name__}, not a declarative Base or a MetaData.",
             hint="Name the class that the models inherit from, or its metadata.",
         )

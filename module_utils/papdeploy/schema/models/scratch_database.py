@@ -6,7 +6,7 @@ import contextlib
 import secrets
 from collections.abc import Iterator
 
-from ...core.errors import PapError, Refused
+from ...core.errors import CommandFailed, Refused
 from ...core.text import plural
 from ...sql.quoting import quote_literal, quote_name
 from ..catalog.build import describe
@@ -34,7 +34,7 @@ def expected_on(models: ModelSet, url: str, *, application: str = "pap-deploy:cl
             _create_database(session, name)
         except Exception as exc:
             if sqlstate(exc) != _INSUFFICIENT_PRIVILEGE:
-                raise PapError(f"The scratch database cannot be created: {first_line(exc)}.") from exc
+                raise CommandFailed(f"The scratch database cannot be created: {first_line(exc)}.") from exc
             return _rolled_back(models, session), session.messages
         try:
             with open_session(url, application=application, database=name) as scratch:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.durable import private_folder
-from ...core.errors import PapError
+from ...core.errors import PapError, Refused, VerificationFailed
 from ...core.private import refuse_writable
 from ...core.records import read
 from ..catalog.rows import CATALOG_FORMAT, Catalog
@@ -51,13 +51,13 @@ def read_snapshot(path: str | Path) -> Catalog:
     try:
         found: Any = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as exc:
-        raise PapError(f"There is no snapshot {path}.", hint="Make it with --write-snapshot.") from exc
+        raise Refused(f"There is no snapshot {path}.", hint="Make it with --write-snapshot.") from exc
     except (OSError, ValueError) as exc:
-        raise PapError(
+        raise VerificationFailed(
             f"The snapshot {path} cannot be read: {exc}.", hint="Make it anew with --write-snapshot."
         ) from exc
     if not isinstance(found, dict) or found.get("format") != CATALOG_FORMAT:
-        raise PapError(
+        raise VerificationFailed(
             f"{path} is no snapshot of this version (format {CATALOG_FORMAT}).",
             hint="Make it anew with --write-snapshot.",
         )
@@ -68,7 +68,7 @@ def verify(snapshot: Catalog, digest: str, path: str | Path) -> None:
     """Raise PapError when the snapshot of ``path`` is of other models, or of another version, than ``digest``."""
     if snapshot.digest != digest:
         major = snapshot.database.major
-        raise PapError(
+        raise VerificationFailed(
             f"The snapshot {path} was made of other models, or for another version of PostgreSQL than the database's "
             f"(it is for {major}).",
             hint="Make it anew with --write-snapshot, and commit it with the models.",
