@@ -9,7 +9,7 @@ from typing import Any, Callable
 
 from papdeploy import backup, databases, rollback
 from papdeploy.core.records import as_object, read, recorded
-from papdeploy.databases import content_digest, relation_losses
+from papdeploy.databases import content_digest, relation_baseline
 from papdeploy.databases.psql import Database, Session
 from papdeploy.releases.records import Backup, RestorePoint, Unfence
 from papdeploy.releases.version import Version
@@ -46,9 +46,9 @@ INSERT INTO pap_deploy.ledger (event, identity, release) VALUES ('reverted', 'm1
 """
 
 
-def baseline(inside: Session) -> relation_losses.Baseline:
+def baseline(inside: Session) -> relation_baseline.Baseline:
     """What the deploy keeps when the fence comes down."""
-    return relation_losses.take(inside, limit_bytes=1 << 28, digest_bytes=1 << 25, ignore_schemas=("pap_deploy",))
+    return relation_baseline.take(inside, limit_bytes=1 << 28, digest_bytes=1 << 25, ignore_schemas=("pap_deploy",))
 
 
 def facts_of(told: Mapping[str, Any]) -> rollback.Facts:
@@ -116,7 +116,7 @@ def deploy(
     )
     if up:
         as_app(behind).execute(up)
-    data: list[relation_losses.Baseline] = []
+    data: list[relation_baseline.Baseline] = []
     lifted = databases.unfence(database, R, last=lambda inside: data.append(baseline(inside))) if unfence else None
     told = {
         "release": R,

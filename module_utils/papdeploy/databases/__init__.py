@@ -19,7 +19,8 @@ from .lifecycle import (
 )
 from .managed_names import derived, maintenance
 from .prerequisites import no_swap, refuse_absent, refuse_other_stack, refuse_uncopyable, refuse_unready
-from .write_snapshot import Written, written_since
+from .write_counts import Written
+from .write_snapshot import written_since
 
 __all__ = [
     "Written",

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from .relation_losses import Baseline, Loss
+from .relation_baseline import Baseline
+from .relation_losses import Loss
 
 # Until these users are not expected to delete more at once: rows, and the part of a table.
 FEW_ROWS = 10

@@ -20,44 +20,9 @@ from ..sites.host import Process, Site
 from ..sql import lock_holders
 from ..sql.quoting import quote_literal
 from . import owner_login
+from .session_settings import LIBPQ, PINNED, pin_what_is_known
 
 R = TypeVar("R")
-
-# A session resolves names, prints values and runs statements by settings that any owner of a database or role can store
-# there (ALTER DATABASE … SET, ALTER ROLE … SET): a function or operator that an application's role has planted in
-# public would run with our rights (CVE-2018-1058). These travel in the start-up packet, which outranks what is stored,
-# so not even the first statement is read under other ones. What a superuser alone can store is trusted.
-PINNED: Mapping[str, str] = {
-    "search_path": "pg_catalog,pg_temp",
-    "role": "none",
-    "local_preload_libraries": "",
-    "row_security": "off",  # a table that cannot be read whole is an error, not a part of it
-    "quote_all_identifiers": "off",
-    "standard_conforming_strings": "on",
-    "transform_null_equals": "off",
-    "array_nulls": "on",
-    "client_encoding": "SQL_ASCII",  # no conversion: the bytes as they are stored, see core.encodings
-    "client_min_messages": "warning",
-    "DateStyle": "ISO, YMD",
-    "IntervalStyle": "postgres",
-    "TimeZone": "UTC",
-    "bytea_output": "hex",
-    "extra_float_digits": "1",
-    "xmlbinary": "base64",
-    "xmloption": "content",
-    "lc_monetary": "C",
-    "lc_numeric": "C",
-    "lc_time": "C",
-    "statement_timeout": "0",
-    "lock_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
-    "idle_session_timeout": "0",
-    "default_transaction_isolation": "read committed",
-    "default_transaction_read_only": "off",
-    "default_transaction_deferrable": "off",
-}
-# Settings of libpq's own that would outrank the options above.
-_LIBPQ = {"PGTZ": "UTC", "PGDATESTYLE": "ISO, YMD", "PGCLIENTENCODING": "SQL_ASCII"}
 
 # The first thing that every session says: in which encoding the database keeps its text.
 _ENCODING = "SELECT pg_catalog.current_setting('server_encoding') AS encoding"
@@ -72,22 +37,6 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'm', 'p') AND NOT c.relisshared AND n.nspname !~ '^pg_(toast|temp_)'
   AND c.oid NOT IN (SELECT oid FROM above)"""
 _AT_ONCE = 100  # tables a statement
-
-# Not every version has these, and only some roles may set them, so they cannot travel in the start-up packet. With the
-# first one a view or foreign table that stands where a table of ours should be is refused instead of run.
-_WHERE_KNOWN = {"restrict_nonsystem_relation_kind": "view, foreign-table", "transaction_timeout": "0"}
-_WHERE_SUPERUSER = {"lc_messages": "C"}  # errors are told apart by their text
-
-
-def _pin_what_is_known() -> str:
-    """One statement, silent in psql, that sets what the server knows and the role may set."""
-    known = {**_WHERE_KNOWN, **_WHERE_SUPERUSER}
-    values = " ".join(f"WHEN {quote_literal(name)} THEN {quote_literal(value)}" for name, value in known.items())
-    return (
-        f"SELECT count(set_config(name, CASE name {values} END, false)) AS pinned FROM pg_settings"
-        f" WHERE name IN ({', '.join(map(quote_literal, _WHERE_KNOWN))})"
-        f" OR (name IN ({', '.join(map(quote_literal, _WHERE_SUPERUSER))}) AND current_setting('is_superuser')::bool)"
-    )
 
 
 def bind(statement: str, *values: object) -> str:
@@ -326,7 +275,7 @@ class Database:
             "-c " + f"{key}={value}".replace("\\", "\\\\").replace(" ", "\\ ")
             for key, value in {**PINNED, **dict(self.settings), **(settings or {})}.items()
         )
-        return {**_LIBPQ, "LC_ALL": "C.UTF-8", **self.conninfo.environment(), "PGOPTIONS": options}
+        return {**LIBPQ, "LC_ALL": "C.UTF-8", **self.conninfo.environment(), "PGOPTIONS": options}
 
     def confined(self, session: Optional[Session] = None, owner: Optional[str] = None) -> Database:
         """The same database as a login with the rights of ``owner`` (None: of its own) and no more, where this role is
@@ -351,7 +300,7 @@ class Database:
         try:
             if self.expect is not None:
                 database_identity.refuse_other(self.expect, identity_of(session))
-            session.send(f"{_pin_what_is_known()} \\gset")
+            session.send(f"{pin_what_is_known()} \\gset")
             yield session
         finally:
             session.close()

@@ -5,7 +5,7 @@ since then carry a transaction id that the mark does not know: they are counted 
 counters say were touched. Deleted rows are gone; they are known by the counters alone. Where those were reset in
 between, every table is read and the answer says that deletions cannot be counted.
 
-Sequences and large objects are part of a mark as well (:mod:`.besides`).
+Sequences and large objects are part of a mark as well (:mod:`.other_losses`).
 
 A session hands its counters over at most once a second, an idle one after ten, and always before it is gone. While
 sessions of others are open, the smaller tables are therefore read as well, and the answer says that it is not the last.
@@ -14,10 +14,9 @@ sessions of others are open, the smaller tables are therefore read as well, and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Optional, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Optional, Protocol, TypeVar
 
-from ..core.records import as_object, read_known
 from ..core.text import plural
 from ..sql.quoting import quote_literal
 from . import other_losses, table_reader
@@ -25,6 +24,7 @@ from .content_digest.queries import no_member, unlocked, user_schema
 from .managed_names import CLIENT
 from .other_losses import Change, LargeObjects, Position
 from .psql import Database, Session
+from .write_counts import NO_OWN, Own, Written, Wrote
 
 TABLES = f"""
 SELECT n.nspname AS schema, c.relname AS name, c.oid::int8 AS oid, c.relfilenode::int8 AS file,
@@ -183,99 +183,6 @@ class _Recent:
     mine: int
 
 
-@dataclass(frozen=True)
-class Wrote:
-    """What was written to a table: ``rows``, inserted or updated and still there, and ``deleted`` (None where the
-    counters cannot say). ``emptied``: it has another file, or is gone."""
-
-    rows: int
-    deleted: Optional[int]
-    emptied: bool = False
-
-    def plus(self, other: Wrote) -> Wrote:
-        known = self.deleted is not None and other.deleted is not None
-        deleted = (self.deleted or 0) + (other.deleted or 0) if known else None
-        return Wrote(self.rows + other.rows, deleted, self.emptied or other.emptied)
-
-    def __str__(self) -> str:
-        deleted = f", up to {self.deleted:,} deleted" if self.deleted else ""
-        return f"{self.rows:,} written{deleted}{', emptied' if self.emptied else ''}"
-
-
-@dataclass(frozen=True)
-class Own:
-    """What our own smoke tests did: ``writes``, by transaction (id) the rows by "schema.table"; ``numbers``, how many
-    they can have taken from each sequence."""
-
-    writes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    numbers: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Written:
-    """What was written since a mark, by "schema.table". ``certain`` is False if deletions could not be counted.
-    ``so_far`` says why it is only the number so far, to be counted again under the fence; empty if it is the last.
-    ``own``: rows of our own smoke tests, ``own_numbers``: what they took from sequences; they are in no other number.
-    ``besides``: what is not as it was and is no row."""
-
-    tables: Mapping[str, Wrote]
-    certain: bool
-    why: str
-    so_far: str = ""
-    own: int = 0
-    own_numbers: int = 0
-    besides: tuple[Change, ...] = ()
-
-    @property
-    def rows(self) -> int:
-        """Rows that rolling back would lose or bring back, at least."""
-        return sum(wrote.rows + (wrote.deleted or 0) for wrote in self.tables.values())
-
-    def plus(self, other: Written) -> Written:
-        """Both together: what was counted at two times."""
-        both = {name: self.tables[name].plus(wrote) for name, wrote in other.tables.items() if name in self.tables}
-        tables = {**self.tables, **other.tables, **both}
-        why = self.why if other.certain else other.why
-        certain, so_far = self.certain and other.certain, self.so_far or other.so_far
-        own, numbers = self.own + other.own, self.own_numbers + other.own_numbers
-        besides = tuple(dict.fromkeys((*self.besides, *other.besides)))
-        return Written(tables, certain, why, so_far, own, numbers, besides)
-
-    @property
-    def anything(self) -> bool:
-        """Whether anything is known to have been written or changed."""
-        return bool(self.tables or self.besides)
-
-    @property
-    def nothing(self) -> bool:
-        """Proven: nothing was written."""
-        return self.certain and not self.anything and not self.so_far
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "tables": as_object(self.tables),
-            "rows": self.rows,
-            "certain": self.certain,
-            "why": self.why,
-            "so_far": self.so_far,
-            "besides": [asdict(change) for change in self.besides],
-        }
-
-    @classmethod
-    def from_dict(cls, value: object) -> Written:
-        """What :meth:`as_dict` gave."""
-        return replace(read_known(cls, value), so_far="")
-
-    def sentence(self) -> str:
-        """One line for a person."""
-        parts = [f"{name}: {wrote}" for name, wrote in self.tables.items()]
-        said = "; ".join(parts[:12]) + (f"; and {plural(len(parts) - 12, 'more table')}" if len(parts) > 12 else "")
-        said = "; ".join(filter(None, (said, *(change.sentence for change in self.besides[:12]))))
-        said += f"; and {plural(len(self.besides) - 12, 'more change')}" if len(self.besides) > 12 else ""
-        notes = [note for note in (self.so_far and f"so far: {self.so_far}", "" if self.certain else self.why) if note]
-        return (said or "nothing was written") + "".join(f" ({note})" for note in notes)
-
-
 def take(session: Session) -> Mark:
     """The mark of this moment in the session's database. Reads no rows: a few milliseconds, and one for each forty
     sequences."""
@@ -322,13 +229,13 @@ def newer(mark: Snapshot) -> str:
     return f"({condition})"
 
 
-def written_since(database: Database, mark: Mark, *, ignore_schemas: Sequence[str] = (), own: Own = Own()) -> Written:
+def written_since(database: Database, mark: Mark, *, ignore_schemas: Sequence[str] = (), own: Own = NO_OWN) -> Written:
     """The same as :func:`since`, in a session for this alone."""
     with database.session() as session:
         return since(session, mark, ignore_schemas=ignore_schemas, own=own)
 
 
-def since(session: Session, mark: Mark, *, ignore_schemas: Sequence[str] = (), own: Own = Own()) -> Written:
+def since(session: Session, mark: Mark, *, ignore_schemas: Sequence[str] = (), own: Own = NO_OWN) -> Written:
     """What was written to the database of ``session`` since ``mark``, per table: one pass over the row headers of the
     tables whose counters moved (of all, where the counters are not those of the mark's server any more).
 

@@ -14,7 +14,7 @@ from typing import Optional
 
 from ..core.errors import PapError
 from ..core.records import read_known
-from ..databases import loss_rules, relation_losses
+from ..databases import loss_rules, relation_baseline, relation_losses
 from ..databases.psql import Conninfo, Database
 from ..databases.relation_losses import Loss
 from ..sites.host import HostSite
@@ -94,7 +94,7 @@ def look(folder: Path, state: WatchState, spec: DatabaseSpec, password: str) -> 
     path = folder / "data.json"
     if not spec.compared or not path.is_file():
         return None
-    baseline = read_known(relation_losses.Baseline, json.loads(path.read_text(encoding="utf-8")), path.name)
+    baseline = read_known(relation_baseline.Baseline, json.loads(path.read_text(encoding="utf-8")), path.name)
     try:
         found = relation_losses.compare(
             database_of(spec, password), baseline, ignore_schemas=(_LEDGER_SCHEMA,), deletions_only=True

@@ -18,11 +18,12 @@ from ..core import text
 from ..core.durable import write_durably
 from ..core.errors import CommandFailed, PapError, Unavailable
 from ..core.records import as_object, plain, read_known
-from ..databases import definitions, loss_rules, relation_losses, write_snapshot
+from ..databases import definitions, loss_rules, relation_baseline, relation_losses, write_snapshot
 from ..databases.definitions import Definitions
 from ..databases.live_state import LEDGER_SCHEMA
 from ..databases.psql import Session
-from ..databases.relation_losses import Baseline, Comparison
+from ..databases.relation_baseline import Baseline
+from ..databases.relation_losses import Comparison
 from ..databases.write_snapshot import OpenWork
 from ..releases.journal import Journal
 from ..releases.records import Failed, Unfence
@@ -42,7 +43,7 @@ class DataLost(PapError):
 def keep(journal: Journal, session: Session) -> None:
     """Keep the baseline of this moment with the release; ``session`` is behind the fence (or, online, before the
     switch)."""
-    baseline = relation_losses.take_briefly(session, ignore_schemas=(LEDGER_SCHEMA,))
+    baseline = relation_baseline.take_briefly(session, ignore_schemas=(LEDGER_SCHEMA,))
     write_durably(journal.folder / KEPT, json.dumps(as_object(baseline)).encode())
 
 

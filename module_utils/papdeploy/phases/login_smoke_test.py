@@ -8,7 +8,7 @@ from ..app import smoke
 from ..app.stack import Stack
 from ..core.records import as_object
 from ..core.text import plural, seconds
-from ..databases.write_snapshot import Own
+from ..databases.write_counts import Own
 from ..releases.parts import Smoke
 from ..releases.records import Preflight
 from . import data_check, health_check, smoke_test_logins, watch

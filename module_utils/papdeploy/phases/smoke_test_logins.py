@@ -11,7 +11,7 @@ from typing import Callable, Optional
 
 from ..app.stack import Stack
 from ..core.errors import PapError
-from ..databases import other_losses, smoke_test_writes, write_snapshot
+from ..databases import other_losses, smoke_test_writes, write_counts, write_snapshot
 from ..databases.other_losses import Positions
 from ..releases.journal import Journal
 from ..releases.records import Own, Rehearsed
@@ -21,7 +21,7 @@ _TRIES = 2
 
 
 @contextlib.contextmanager
-def found(stack: Stack, journal: Journal, note: Callable[[write_snapshot.Own], None]) -> Iterator[None]:
+def found(stack: Stack, journal: Journal, note: Callable[[write_counts.Own], None]) -> Iterator[None]:
     """``note`` what the block's smoke test wrote, also if it fails: a rollback then knows it."""
     expected = (journal.newest(Rehearsed) or Rehearsed()).own_writes
     mark: Optional[write_snapshot.Moment] = None
@@ -34,7 +34,7 @@ def found(stack: Stack, journal: Journal, note: Callable[[write_snapshot.Own], N
         writes: Mapping[str, Mapping[str, int]] = {}
         with contextlib.suppress(PapError):  # not known: then a rollback counts them as anybody's rows
             writes = smoke_test_writes.certainly(stack.database, mark, expected) if mark else {}
-        note(write_snapshot.Own(writes, _numbers(stack, journal, "login", before)))
+        note(write_counts.Own(writes, _numbers(stack, journal, "login", before)))
 
 
 @contextlib.contextmanager
@@ -45,7 +45,7 @@ def noted(stack: Stack) -> Iterator[None]:
         yield
         return
 
-    def note(own: write_snapshot.Own) -> None:
+    def note(own: write_counts.Own) -> None:
         if own.writes or own.numbers:
             journal.append("login_smoke_test", "note", own_writes=own.writes, own_numbers=own.numbers)
 
@@ -71,7 +71,7 @@ def _numbers(stack: Stack, journal: Journal, when: str, before: Positions) -> di
     return {name: count for name, count in counts.items() if count <= _TRIES * expected.get(name, 0)}
 
 
-def known(journal: Journal) -> write_snapshot.Own:
+def known(journal: Journal) -> write_counts.Own:
     """What was noted as our own since the release."""
     writes: dict[str, Mapping[str, int]] = {}
     numbers: dict[str, int] = {}
@@ -81,4 +81,4 @@ def known(journal: Journal) -> write_snapshot.Own:
                 writes.update(entry.own_writes)
             for name, count in entry.own_numbers.items():
                 numbers[name] = numbers.get(name, 0) + count
-    return write_snapshot.Own(writes, numbers)
+    return write_counts.Own(writes, numbers)

@@ -10,9 +10,10 @@ from typing import Optional
 from ..app.stack import Stack
 from ..core.records import plain
 from ..core.text import plural
-from ..databases import loss_rules, other_losses, relation_losses, write_snapshot
+from ..databases import loss_rules, other_losses, relation_baseline, relation_losses, write_snapshot
 from ..databases.other_losses import Positions
-from ..databases.relation_losses import Baseline, Comparison, Loss
+from ..databases.relation_baseline import Baseline
+from ..databases.relation_losses import Comparison, Loss
 from ..releases.rehearsed import Effects, Wrote
 from .copies import Copy
 from .options import RehearsalFailed
@@ -33,7 +34,7 @@ class ApiEffects:
 
     def __post_init__(self) -> None:
         with self.copy.database.session() as session:
-            self.baseline = relation_losses.take(session, ignore_schemas=IGNORED)
+            self.baseline = relation_baseline.take(session, ignore_schemas=IGNORED)
             self.positions.append(other_losses.positions(session))
 
     def started(self) -> None:

@@ -13,7 +13,7 @@ from typing import Callable, Optional
 from .. import backup as backups
 from ..core.clock import seconds_between
 from ..core.errors import PapError
-from ..databases import content_digest, disk, fence_state, lifecycle, relation_losses, table_reader, write_snapshot
+from ..databases import content_digest, disk, fence_state, lifecycle, relation_baseline, table_reader, write_snapshot
 from ..databases.psql import Database
 from ..releases.journal import Journal
 from ..releases.records import Activated, Rehearsed, newest
@@ -77,7 +77,7 @@ def leave(copy: Database) -> None:
     """What is noted by ``unfence`` before the fence comes down."""
     with copy.session() as session:
         write_snapshot.take(session)
-        relation_losses.take_briefly(session)
+        relation_baseline.take_briefly(session)
 
 
 def _usual_s(call: Callable[[], object]) -> float:

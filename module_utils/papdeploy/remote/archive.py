@@ -65,6 +65,7 @@ TRAVELS = (
     "schema/models/expected.py",
     "schema/models/load.py",
     "schema/models/recorder.py",
+    "schema/models/source.py",
     "schema/repair/*.py",
     "sql/*.py",
 )

@@ -10,8 +10,10 @@ from typing import Optional
 from ..core.errors import Refused
 from ..databases import Written
 from ..databases.definitions import Definitions
-from ..databases.relation_losses import Baseline, Loss
-from ..databases.write_snapshot import Mark, Own
+from ..databases.relation_baseline import Baseline
+from ..databases.relation_losses import Loss
+from ..databases.write_counts import Own
+from ..databases.write_snapshot import Mark
 from ..releases.records import Backup, RestorePoint
 from ..releases.version import Version
 

@@ -15,8 +15,9 @@ from ..core.text import few, plural
 from ..databases import Written, loss_rules, relation_losses, write_snapshot
 from ..databases.live_state import LEDGER_SCHEMA
 from ..databases.psql import Database
-from ..databases.relation_losses import Baseline, Comparison, Loss
-from ..databases.write_snapshot import Wrote
+from ..databases.relation_baseline import Baseline
+from ..databases.relation_losses import Comparison, Loss
+from ..databases.write_counts import Wrote
 from .facts import Facts
 from .state import State
 

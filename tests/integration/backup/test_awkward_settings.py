@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from papdeploy import backup, databases
 from papdeploy.core.errors import Refused
-from papdeploy.databases import relation_losses, write_snapshot
+from papdeploy.databases import relation_baseline, relation_losses, write_snapshot
 from papdeploy.databases.psql import Conninfo, Database
 from papdeploy.rehearsal import copies
 from papdeploy.sql.quoting import quote_ident
@@ -74,7 +74,7 @@ def test_nothing_stored_reaches_a_session_of_ours(awkward: tuple[Server, Databas
     server, live = awkward
     live.execute(f"ALTER DATABASE {quote_ident(NAME)} SET local_preload_libraries = ''")  # no other session comes in
     with live.session() as session:
-        mark, baseline = write_snapshot.take(session), relation_losses.take(session)
+        mark, baseline = write_snapshot.take(session), relation_baseline.take(session)
     taken = backup.take(live, tmp_path / "b", stack="st", release="r1")
     assert taken.manifest.rows == 4 and taken.manifest.notes == ()
     assert backup.rebuild(live, taken.path, "awkward_by_hand").notes == []

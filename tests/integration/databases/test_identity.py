@@ -15,7 +15,7 @@ from papdeploy.app.stack import Stack
 from papdeploy.core.durable import private_folder
 from papdeploy.core.errors import PapError, Refused
 from papdeploy.core.records import as_object, read
-from papdeploy.databases import content_digest, relation_losses
+from papdeploy.databases import content_digest, relation_baseline, relation_losses
 from papdeploy.databases.managed_names import admin_session, look
 from papdeploy.databases.psql import Database
 from papdeploy.phases import cleanup
@@ -362,7 +362,7 @@ def test_what_another_rollback_put_in_place_is_not_called_a_loss_and_its_rows_ar
         if strategy == "restore":
             assert plan.refused and "-e rollback_accept_data_loss=true" in plan.hint
     with pytest.raises(Refused, match="a rollback has put another database in its place"):
-        relation_losses.compare(live, read(relation_losses.Baseline, below.facts["data"]))
+        relation_losses.compare(live, read(relation_baseline.Baseline, below.facts["data"]))
 
 
 def test_named_strategy_happens_or_fails_and_stays_available(

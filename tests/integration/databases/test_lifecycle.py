@@ -20,7 +20,7 @@ from papdeploy.core.durable import private_folder
 from papdeploy.core.errors import PapError, Refused
 from papdeploy.databases import content_digest, write_snapshot
 from papdeploy.databases.psql import Database
-from papdeploy.databases.write_snapshot import Wrote
+from papdeploy.databases.write_counts import Wrote
 from papdeploy.phases import cleanup, retention
 from papdeploy.releases.journal import Journal, State
 from papdeploy.releases.records import RestorePoint

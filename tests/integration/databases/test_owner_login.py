@@ -17,7 +17,15 @@ import pytest
 from papdeploy import backup, databases
 from papdeploy.backup import rights, steps
 from papdeploy.core.errors import Refused, Unavailable
-from papdeploy.databases import content_digest, owner_login, properties, relation_losses, server_state, write_snapshot
+from papdeploy.databases import (
+    content_digest,
+    owner_login,
+    properties,
+    relation_baseline,
+    relation_losses,
+    server_state,
+    write_snapshot,
+)
 from papdeploy.databases.managed_names import admin_session
 from papdeploy.databases.psql import Database, Session
 from papdeploy.phases import forecast
@@ -86,7 +94,7 @@ def test_proof_rollback_restore_by_hand_and_rehearsal(planted: tuple[Server, Dat
 def test_what_reads_the_live_database(planted: tuple[Server, Database, Path]) -> None:
     server, live, witness = planted
     with live.session() as session:
-        baseline = relation_losses.take(session)
+        baseline = relation_baseline.take(session)
         mark = write_snapshot.take(session)
     with as_owner(server, live.conninfo.dbname) as connection:
         connection.cursor().execute("UPDATE t_20 SET a = 2; DELETE FROM t_21")

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from papdeploy import receipts
 from papdeploy.core.records import as_object, read_known
-from papdeploy.databases import loss_rules, relation_losses, write_snapshot
+from papdeploy.databases import loss_rules, relation_baseline, relation_losses, write_snapshot
 from papdeploy.databases.psql import Database
-from papdeploy.databases.relation_losses import Baseline, Comparison, Loss, Relation
+from papdeploy.databases.relation_baseline import Baseline, Relation
+from papdeploy.databases.relation_losses import Comparison, Loss
 from papdeploy.phases import data_check
 from papdeploy.releases.journal import Journal, State
 from papdeploy.releases.run import Run
@@ -124,7 +125,7 @@ def baseline(server: Server, database: Database, **options: Any) -> Baseline:
     server.sql(SETUP, database.conninfo.dbname)
     alone(server, database)
     with database.session() as session:
-        return relation_losses.take(session, **options)
+        return relation_baseline.take(session, **options)
 
 
 def found_after(server: Server, database: Database, statements: str, **options: Any) -> Comparison:

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 from papdeploy import backup
 from papdeploy.core.errors import Refused
-from papdeploy.databases import owner_login, properties, relation_losses, server_state, write_snapshot
+from papdeploy.databases import (
+    owner_login,
+    properties,
+    relation_baseline,
+    relation_losses,
+    server_state,
+    write_snapshot,
+)
 from papdeploy.databases.psql import Database
 from papdeploy.rehearsal import copies
 from support.backup import database_of, forget
@@ -97,7 +104,7 @@ def test_what_reads_the_live_database(planted: tuple[Server, Database]) -> None:
         before = server_state.take(session, oid), properties.capture(session, live.conninfo.dbname)
     with witnessed(server) as ran:
         with live.session() as session:
-            baseline = relation_losses.take(session)
+            baseline = relation_baseline.take(session)
             mark = write_snapshot.take(session)
         for owner, table in zip(OWNERS, ("of_1.t_21", "of_2.t_21")):
             server.sql(f'SET SESSION AUTHORIZATION "{owner}"; DELETE FROM {table}', live.conninfo.dbname)

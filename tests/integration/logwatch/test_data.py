@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from papdeploy.core.durable import private_folder, write_durably
 from papdeploy.core.records import as_object
-from papdeploy.databases import relation_losses, write_snapshot
+from papdeploy.databases import relation_baseline, relation_losses, write_snapshot
 from papdeploy.logwatch import data_rules, looks, process, rules
 from papdeploy.logwatch.confidential import Confidential
 from papdeploy.logwatch.sources import LogSpec
@@ -52,7 +52,7 @@ class Watched:
         )
         self.quiet()
         with self.database.session() as session:
-            baseline = relation_losses.take(session)
+            baseline = relation_baseline.take(session)
         write_durably(self.journal.folder / "data.json", json.dumps(as_object(baseline)).encode())
 
     def quiet(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from papdeploy import backup, databases
-from papdeploy.databases import relation_losses
+from papdeploy.databases import relation_baseline
 from papdeploy.databases.psql import Database
 from papdeploy.rehearsal import expectations, verdict
 from papdeploy.rollback import restore_point
@@ -52,7 +52,7 @@ def test_the_forecast_knows_how_many_sessions_the_cutover_opens(
     found["restore_point"] = count(
         lambda: restore_point.make(behind, "r1", live=name, backup=str(taken.path), stack="st")
     )
-    found["unfence"] = count(lambda: databases.unfence(live, "r1", last=relation_losses.take_briefly))
+    found["unfence"] = count(lambda: databases.unfence(live, "r1", last=relation_baseline.take_briefly))
     apart = {"fence": verdict.SESSIONS_TO_FENCE, "unfence": verdict.SESSIONS_TO_UNFENCE}
     assert found == {name: apart.get(name, 0) + passed.get(name, 0) for name in found}
     assert found == {"fence": 2, "restore_point": 2, "unfence": 4}, "one session, and one of the owner, for all of it"

@@ -12,8 +12,8 @@ from papdeploy import rollback
 from papdeploy.app.stack import Stack
 from papdeploy.core.errors import Refused
 from papdeploy.core.records import as_object
-from papdeploy.databases import content_digest, definitions, other_losses, write_snapshot
-from papdeploy.databases.write_snapshot import Own
+from papdeploy.databases import content_digest, definitions, other_losses, write_counts, write_snapshot
+from papdeploy.databases.write_counts import Own
 from papdeploy.phases import smoke_test_logins
 from papdeploy.releases.journal import State
 from papdeploy.releases.run import Run
@@ -267,7 +267,7 @@ def test_what_the_api_takes_by_its_start(release: Release, tmp_path: Path) -> No
         "login_smoke_test", "done", own_writes={"77": {"public.t": 1}}, own_numbers={"public.ticket_number": 2}
     )
     known = smoke_test_logins.known(journal)
-    assert known == write_snapshot.Own({"77": {"public.t": 1}}, {"public.ticket_number": 3})
+    assert known == write_counts.Own({"77": {"public.t": 1}}, {"public.ticket_number": 3})
 
 
 def test_large_objects_of_a_role_that_is_no_superuser(servers: dict[int, Server]) -> None:

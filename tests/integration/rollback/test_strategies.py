@@ -18,7 +18,7 @@ from papdeploy.core.errors import PapError, Refused, Unhealthy
 from papdeploy.core.records import as_object
 from papdeploy.databases import content_digest, disk, smoke_test_writes, write_snapshot
 from papdeploy.databases.psql import Database
-from papdeploy.databases.write_snapshot import Own, Wrote
+from papdeploy.databases.write_counts import Own, Wrote
 from papdeploy.phases import smoke_test_logins
 from papdeploy.releases.journal import State
 from papdeploy.releases.run import Run

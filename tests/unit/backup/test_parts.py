@@ -11,11 +11,11 @@ import pytest
 from papdeploy.backup import archive, encryption, files, manifest, pgbackrest
 from papdeploy.core.errors import Refused
 from papdeploy.core.records import read_known
-from papdeploy.databases import managed_names, properties, write_snapshot
+from papdeploy.databases import managed_names, properties, write_counts
 from papdeploy.databases.content_digest import ContentDigest, compare
 from papdeploy.databases.content_digest.content import LargeObjectsDigest
 from papdeploy.databases.psql import Conninfo, Database
-from papdeploy.databases.write_snapshot import Wrote
+from papdeploy.databases.write_counts import Wrote
 from papdeploy.sites.host import HostSite
 from support import backup_files
 
@@ -275,17 +275,17 @@ def test_normalised_expressions(left: str, right: str, equal: bool) -> None:
 
 
 def test_written_adds_up() -> None:
-    one = write_snapshot.Written({"a": Wrote(2, 1)}, True, "x")
+    one = write_counts.Written({"a": Wrote(2, 1)}, True, "x")
     emptied = Wrote(1, 0, emptied=True)
-    both = one.plus(write_snapshot.Written({"a": Wrote(3, None), "b": emptied}, False, "y"))
+    both = one.plus(write_counts.Written({"a": Wrote(3, None), "b": emptied}, False, "y"))
     assert both.tables == {"a": Wrote(5, None), "b": emptied}
     said = {"a": {"rows": 5, "deleted": None}, "b": {"rows": 1, "deleted": 0, "emptied": True}}
     assert both.as_dict()["tables"] == said
-    assert write_snapshot.Written.from_dict(both.as_dict()) == both
+    assert write_counts.Written.from_dict(both.as_dict()) == both
     assert (both.certain, both.rows, both.why) == (False, 6, "y")
     assert "a: 5 written; b: 1 written, emptied (y)" in both.sentence()
-    assert write_snapshot.Written({}, True, "w").nothing
-    assert not write_snapshot.Written({}, False, "w").nothing
+    assert write_counts.Written({}, True, "w").nothing
+    assert not write_counts.Written({}, False, "w").nothing
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from papdeploy.core import text
 from papdeploy.core.records import read_known
 from papdeploy.databases.content_digest import comparison
 from papdeploy.databases.content_digest.content import TableDigest
-from papdeploy.databases.write_snapshot import Written, Wrote
+from papdeploy.databases.write_counts import Written, Wrote
 from papdeploy.logwatch import rules
 from papdeploy.migrations.cli import console
 from papdeploy.migrations.cli.results import Event

@@ -13,7 +13,8 @@ from ...databases import lifecycle
 from ...databases.fence import obstacles
 from ...databases.managed_names import admin_session
 from ...databases.psql import Database, Session
-from ...databases.write_snapshot import Mark, Wrote
+from ...databases.write_counts import Wrote
+from ...databases.write_snapshot import Mark
 from ..facts import Facts
 from ..losses import Kept
 from ..state import State
