@@ -9,9 +9,8 @@ from typing import Any
 
 from ..app.stack import Stack
 from ..core.errors import PapError
-from ..core.records import recorded, whole
+from ..core.records import whole
 from ..core.text import plural
-from ..releases.parts import Checked
 from ..schema import CheckOptions, Difference
 from ..schema.catalog.rows import Catalog
 from ..schema.differences.result import CheckResult, result_from_dict
@@ -48,11 +47,11 @@ def run(stack: Stack, release: str, options: CheckOptions) -> Validated:
         if at_work:
             error.hint = f"{at_work[0].upper()}{at_work[1:]}. Ask again when it has ended. {error.hint}".strip()
         raise
-    tables, brief = plural(recorded(Checked, found.checked).tables or 0, "table"), bool(release)
+    tables, brief = plural(found.checked.tables, "table"), bool(release)
     matches = f"the database matches the models ({tables}){newer}{_harmless(found, brief=brief)}"
     lines = [*([at_work] if at_work else []), matches, *_lines(found, brief=brief)]
     printed = Printed("validate", lines)
-    return Validated(printed, found.matches, found.differences, found.allowed, found.notices, found.checked)
+    return Validated(printed, found.matches, found.differences, found.allowed, found.notices, found.checked.as_dict())
 
 
 def _compared(stack: Stack, release: str, options: CheckOptions) -> tuple[CheckResult, str]:

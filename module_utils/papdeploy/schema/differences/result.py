@@ -76,6 +76,9 @@ class Checked:
     fail_on: str = ""
     allowances: Allowances = field(default=Allowances())
 
+    def as_dict(self) -> dict[str, Any]:
+        return {name: value for name, value in whole(self).items() if value is not None}
+
 
 @dataclass(frozen=True)
 class CheckResult:
@@ -98,7 +101,7 @@ class CheckResult:
             "differences": [difference.as_dict() for difference in self.differences],
             "allowed": [difference.as_dict() for difference in self.allowed],
             "notices": list(self.notices),
-            "checked": {name: value for name, value in whole(self.checked).items() if value is not None},
+            "checked": self.checked.as_dict(),
         }
 
     def counts(self) -> dict[str, int]:
