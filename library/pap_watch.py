@@ -101,6 +101,11 @@ watching:
   returned: when O(state=watcher)
   type: bool
   sample: true
+systemd:
+  description: Whether systemd runs on the target host, for the timer.
+  returned: when O(state=watcher)
+  type: bool
+  sample: true
 release:
   description: The release that is watched; empty if nothing was deployed yet.
   returned: when O(state=status)

@@ -221,13 +221,16 @@ options:
     default: false
     description: >-
       Let a timer of systemd run the steps (survives a restart of the host; needs the right to write units), instead
-      of a process of its own.
+      of a process of its own. Where no systemd runs, the play names the line for cron.
   rules:
     type: dict
     default: {}
     description: >-
       When to raise an alarm, as far as it differs from C(min_count) 5, C(factor) 3 (times the rate before),
-      C(window_s) 900, C(restarts) 0, C(blind_s) 180.
+      C(window_s) 900, C(restarts) 0, C(blind_s) 180; of what is looked at each minute C(fails) 2 (looks in a row),
+      C(slow) 3 (of the last twenty looks), C(slow_factor) 3 and C(slow_ms) 250 (over the p95 before), C(connections)
+      0.9 (of max_connections), C(wait_s) 30 (for a lock), C(idle_s) 300 (in an open transaction), C(replica_s) 300
+      and C(replica_mb) 256 (that a standby is behind or away, or a slot unread).
   first_s:
     type: float
     default: 60

@@ -11,6 +11,7 @@ from ..core.clock import seconds_between
 from ..core.errors import PapError
 from ..core.redact import Redactor
 from ..databases.psql import Database
+from ..releases import smoke_test_logins
 from ..releases.journal import Journal, State
 from ..releases.records import Preflight
 from . import data_rules, look_api, look_rules, look_server, looks
@@ -46,10 +47,13 @@ def look(
     busy = at_work(folder)
     if busy:  # the API is stopped and tables are locked because they are to be
         return Found(Look(at, not_looked=(NotLooked("everything", busy),)), seen)
-    found, data = _at_api(folder, api, known, seen, at), None
     if not spec.dbname:
+        found = _at_api(folder, api, known, seen, at)
         return Found(_with(found, NotLooked("the server of the database", "this watch does not know it")), seen)
-    server = look_server.look(data_rules.database_of(spec, known.database_password))
+    database, data = data_rules.database_of(spec, known.database_password), None
+    with smoke_test_logins.watched(database, Journal(folder)):
+        found = _at_api(folder, api, known, seen, at)
+    server = look_server.look(database)
     if server.server is not None:
         data = data_rules.look(folder, state, spec, known.database_password)
     return Found(_with(replace(found, server=server.server), *server.not_looked), seen, data)

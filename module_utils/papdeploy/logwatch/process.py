@@ -1,6 +1,6 @@
 """The process of the watch: started by a module, in a session of its own, it outlives the connection that started it.
 
-``python watch.zip run <release folder>`` steps until its time is over, ``step`` does one step (for a timer of systemd).
+``python watch.zip run <release folder>`` steps until its time is over, ``step`` does one step (for a timer, or cron).
 The program and its packages are in the zip: nothing of the controller's temporary files is needed.
 """
 
@@ -353,14 +353,25 @@ def _loaded(folder: Path) -> WatchState:
     return state
 
 
+def _needs_step(folder: Path) -> bool:
+    """Whether there is a watch that goes on, and no process of its own that does it."""
+    state = load(folder)
+    return state is not None and state.ended is None and not is_watched(folder)
+
+
 def main(arguments: list[str]) -> int:
-    """The command line of the zip: ``run`` or ``step``, and the release's folder; ``-`` behind it: what is confidential
-    comes from standard input. Exit codes: 0 well, 1 it could not be
-    done, 2 wrong arguments, 3 (of ``step``) the watch has ended and its timer may stop."""
+    """The command line of the zip: ``run`` or ``step``, and the folder of a release or of a stack; ``-`` behind it:
+    what is confidential comes from standard input. Exit codes: 0 well, 1 it could not be done, 2 wrong arguments, 3 (of
+    ``step`` for a release) the watch has ended and its timer may stop."""
     if arguments[:1] not in (["run"], ["step"]) or arguments[2:] not in ([], ["-"]):
         print("usage: watch.zip run|step <release folder> [-]", file=sys.stderr)
         return 2
     folder = Path(arguments[1])
+    if (folder / "releases").is_dir():  # of a stack, whatever is in force there: one line of a crontab for all releases
+        journal = State(folder).last_finished()
+        if journal is None or not _needs_step(journal.folder):
+            return 0
+        folder = journal.folder
     given = confidential.from_text(sys.stdin.read()) if arguments[2:] else confidential.kept(folder)
     with contextlib.suppress(KeyboardInterrupt):
         try:

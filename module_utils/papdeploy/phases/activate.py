@@ -13,9 +13,10 @@ from ..core.text import seconds
 from ..databases import other_losses
 from ..databases.other_losses import Positions
 from ..logwatch import process
+from ..releases import smoke_test_logins
 from ..releases.journal import Journal
 from ..releases.records import Activated
-from . import data_check, release_content, smoke_test_logins, watch
+from . import data_check, release_content, watch
 from .result import Done, Printed
 
 
@@ -54,7 +55,7 @@ def take_over(stack: Stack, journal: Journal) -> None:
                 smoke.wait_until_healthy(stack.smoke)
                 done.update(healthy_after_s=round(time.monotonic() - started, 3), healthy_at=now())
         finally:  # also of a start that failed: a rollback must tell its doing from other people's
-            done["own_numbers"] = smoke_test_logins.started(stack, journal, positions)
+            done["own_numbers"] = smoke_test_logins.started(stack.database, journal, positions)
             data_check.keep_definitions(journal, stack)
         release_content.refuse_changed_files(stack, journal, "right after it took over")
 

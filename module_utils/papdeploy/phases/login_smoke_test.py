@@ -9,9 +9,10 @@ from ..app.stack import Stack
 from ..core.records import as_object
 from ..core.text import plural, seconds
 from ..databases.write_counts import Own
+from ..releases import smoke_test_logins
 from ..releases.parts import Smoke
 from ..releases.records import Preflight
-from . import data_check, health_check, smoke_test_logins, watch
+from . import data_check, health_check, watch
 from .progress import Progress
 from .result import Printed, Result
 
@@ -24,7 +25,7 @@ class Tested(Result):
 def run(stack: Stack, release: str) -> Tested:
     """Try the API as a person would; without a release, compare with nothing. Raises SmokeFailed or Unavailable."""
     if not release:
-        with smoke_test_logins.noted(stack):
+        with smoke_test_logins.noted(stack.database, stack.state):
             return _result(smoke.run(stack.smoke))
     with stack.state.working(release) as journal:
         looked = journal.newest(Preflight)
@@ -36,7 +37,7 @@ def run(stack: Stack, release: str) -> Tested:
             with (
                 data_check.after(stack, journal, data_check.AT_LOGIN),
                 watch.explained(journal),
-                smoke_test_logins.found(stack, journal, note),
+                smoke_test_logins.found(stack.database, journal, note),
             ):
                 found = smoke.run(stack.smoke, looked.baseline if looked else None)
             done.update(as_object(found))

@@ -20,6 +20,7 @@ from ..core.records import FROM, TO, read_known, whole
 from ..core.text import plural
 from ..migrations.cli.results import Problem, State
 from ..migrations.files import SUFFIXES, TEMPLATE
+from ..releases import smoke_test_logins
 from ..releases.journal import Journal
 from ..releases.run import Run
 from ..releases.version import Version
@@ -35,7 +36,6 @@ from . import (
     models_ddl,
     release_content,
     schema_ahead,
-    smoke_test_logins,
     watch_sight,
 )
 from .catalogs import described
@@ -326,7 +326,7 @@ def _refuse_unexplained(found: Findings) -> None:
 
 def _look_at_login(stack: Stack, found: Findings, options: Options) -> str:
     """The baseline of the API that runs, as a line. Raises Refused where its login fails."""
-    with smoke_test_logins.noted(stack):
+    with smoke_test_logins.noted(stack.database, stack.state):
         before = smoke.baseline(stack.smoke)
     _refuse_failing_login(stack, found, before, options)
     before = smoke.timed(stack.smoke, before)

@@ -17,12 +17,12 @@ from ..core.errors import PapError, Refused
 from ..core.records import recorded
 from ..databases import loss_rules
 from ..logwatch import process
-from ..releases import downtime
+from ..releases import downtime, smoke_test_logins
 from ..releases.journal import Journal
 from ..releases.parts import Cost, Smoke, TableCost
 from ..releases.records import Backup, Ended, Preflight, Rehearsed, RestorePoint, RollbackBegun, Unfence
 from ..releases.run import Run
-from . import data_check, health_check, live_check, retention, schema_before, smoke_test_logins
+from . import data_check, health_check, live_check, retention, schema_before
 from .preflight import read_kept
 from .progress import Progress
 from .result import Printed, Result
@@ -353,7 +353,7 @@ def _waited(away: Optional[float], result: rollback.Result) -> str:
 
 
 def _smoke(stack: Stack, journal: Journal) -> Smoke:
-    with smoke_test_logins.noted(stack):
+    with smoke_test_logins.noted(stack.database, stack.state):
         found = _tried(stack, journal)
     stack.api.confirm(journal.opening().old)  # else what answered may have been the release that is rolled back
     return found

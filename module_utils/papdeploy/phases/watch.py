@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Optional
 
 from ..app.stack import Stack
@@ -39,6 +41,7 @@ from ..report import looks_picture
 from .result import Done, Printed, Result
 
 UNIT = "journal:"
+_SYSTEMD = Path("/run/systemd/system")  # there while it is the init (sd_booted(3))
 _PATIENCE_S = 1.5  # an API logs an error a moment after it has answered with it
 
 
@@ -70,6 +73,7 @@ class Watching(Result):
     folder: str
     user: str = ""
     python: str = ""
+    systemd: bool = False
     changed: bool = False
 
 
@@ -234,21 +238,32 @@ def start(state: State, release: str, known: Confidential, *, timer: bool = Fals
     if journal is None or found is None:
         return Watching(Printed("watch"), False, "", "")
     program = process.install(journal.folder)
-    lines = []
+    lines, systemd = [], _SYSTEMD.is_dir()
+    until = f"goes on until {found.until[:16].replace('T', ' ')} UTC"
     if found.ended is None and timer:
         confidential.keep(journal.folder, known)
+        by = f"a timer of systemd runs it every {found.interval_s:g} s" if systemd else f"cron runs it: {_cron(state)}"
+        lines = [f"{until}: {by}"]
     if found.ended is None and not timer and not rules.is_watched(journal.folder):
         pid = process.spawn(journal.folder, known)
-        lines = [f"goes on until {found.until[:16].replace('T', ' ')} UTC in process {pid} on the target host"]
+        lines = [f"{until} in process {pid} on the target host"]
     return Watching(
         Printed("watch", lines),
         watching=found.ended is None,
+        systemd=systemd,
         program=str(program),
         folder=str(journal.folder),
         user=journal.folder.owner(),
         python=sys.executable,
         changed=bool(lines),
     )
+
+
+def _cron(state: State) -> str:
+    """The line for the crontab of who owns the state folder: the same for every release."""
+    process.install(state.folder)
+    words = (sys.executable, state.folder / "watch.zip", "step", state.folder)
+    return f"* * * * * {' '.join(shlex.quote(str(word)) for word in words)}"
 
 
 def status(state: State, release: str) -> Standing:

@@ -10,7 +10,7 @@ from ..app import smoke
 from ..app.stack import Stack
 from ..core.clock import now
 from ..core.errors import PapError, Refused
-from ..logwatch import blindness, server_settings
+from ..logwatch import blindness, rules, server_settings
 from ..logwatch.blindness import Blindness
 from ..logwatch.classify import Known, scan
 from ..logwatch.files import LogSource
@@ -26,7 +26,7 @@ _RECENT_BYTES = 256 << 10
 def lines(stack: Stack, gate: str) -> list[str]:
     """What a person should know; empty if nothing is watched (``gate`` is empty). With ``gate`` fail, blindness is
     refused."""
-    found = look(stack) if gate else []
+    found, last = (look(stack), _last(stack)) if gate else ([], [])
     if found and gate == "fail":
         raise Refused(
             f"After a deploy of {stack.label} {found[0].sentence}.",
@@ -34,7 +34,14 @@ def lines(stack: Stack, gate: str) -> list[str]:
             blindness=[each.kind for each in found],
             lines=[each.sentence for each in found],
         )
-    return [each.sentence for each in found]
+    return [*last, *(each.sentence for each in found)]
+
+
+def _last(stack: Stack) -> list[str]:
+    """What is open of the watch over the release in force: this deploy ends it."""
+    journal = stack.state.last_finished()
+    status = rules.status(journal.folder) if journal else None
+    return [f"release {journal.release}: {status.summary}"] if journal and status and not status.ok else []
 
 
 def look(stack: Stack) -> list[Blindness]:

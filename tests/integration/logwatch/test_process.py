@@ -318,3 +318,23 @@ def test_ended_on_purpose_it_is_not_dead(stack: Stack) -> None:
     stack.prepare()
     process.end(stack.folder, "ended by jane")
     assert rules.status(stack.folder).state == "ended"
+
+
+def test_one_line_of_a_crontab_serves_every_release(stack: Stack) -> None:
+    program = process.install(stack.state.folder)
+
+    def cron() -> int:
+        return os.spawnlp(os.P_WAIT, "python3", "python3", str(program), "step", str(stack.state.folder))
+
+    stack.prepare(timer=True, interval_s=60)
+    stack.write(OK * 4)
+    assert cron() == 0 and stack.load().steps == 0, "the deploy is at work"
+    stack.journal.append("release", "finished")
+    assert cron() == 0 and cron() == 0
+    assert (stack.load().steps, stack.records()) == (2, 4)
+    stack.spawn()
+    wait_until(lambda: stack.load().steps == 3, seconds=30)
+    assert cron() == 0 and stack.load().steps == 3, "a process of its own does it"
+    process.end(stack.folder, "ended by jane")
+    steps = stack.load().steps
+    assert cron() == 0 and stack.load().steps == steps

@@ -14,7 +14,7 @@ from papdeploy.core.errors import Refused
 from papdeploy.core.records import as_object
 from papdeploy.databases import content_digest, definitions, other_losses, write_counts, write_snapshot
 from papdeploy.databases.write_counts import Own
-from papdeploy.phases import smoke_test_logins
+from papdeploy.releases import smoke_test_logins
 from papdeploy.releases.journal import State
 from papdeploy.releases.run import Run
 from papdeploy.rollback import cost
@@ -239,7 +239,7 @@ def test_numbers_that_our_own_login_takes(
     as_app(release.database).execute("SELECT setval('ticket_number', 100)")
     after(release, "SELECT 1")
     noted: list[Own] = []
-    with smoke_test_logins.found(stack, journal, noted.append):
+    with smoke_test_logins.found(stack.database, journal, noted.append):
         as_app(release.database).execute(login)
     journal.append("login_smoke_test", "done", own_writes=noted[0].writes, own_numbers=noted[0].numbers)
     release.facts["own"] = as_object(smoke_test_logins.known(journal))
@@ -261,7 +261,7 @@ def test_what_the_api_takes_by_its_start(release: Release, tmp_path: Path) -> No
     with release.database.session() as session:
         before = other_losses.positions(session)
     as_app(release.database).execute("SELECT nextval('ticket_number')")
-    assert smoke_test_logins.started(stack, journal, before) == {"public.ticket_number": 1}
+    assert smoke_test_logins.started(stack.database, journal, before) == {"public.ticket_number": 1}
     journal.append("activate", "done", own_numbers={"public.ticket_number": 1})
     journal.append(
         "login_smoke_test", "done", own_writes={"77": {"public.t": 1}}, own_numbers={"public.ticket_number": 2}

@@ -19,7 +19,7 @@ from papdeploy.core.records import as_object
 from papdeploy.databases import content_digest, disk, smoke_test_writes, write_snapshot
 from papdeploy.databases.psql import Database
 from papdeploy.databases.write_counts import Own, Wrote
-from papdeploy.phases import smoke_test_logins
+from papdeploy.releases import smoke_test_logins
 from papdeploy.releases.journal import State
 from papdeploy.releases.run import Run
 from papdeploy.rollback import restore_point
@@ -279,13 +279,13 @@ def test_later_logins_of_ours_are_no_loss_either(live: Database, release: Releas
     journal = state.begin(Run(user="u", host="h", pid=1))
     journal.append("rehearse", "done", own_writes=LOGIN)
     noted: list[Own] = []
-    with smoke_test_logins.found(stack, journal, noted.append):
+    with smoke_test_logins.found(stack.database, journal, noted.append):
         log_in(live)
     journal.append("login_smoke_test", "done", own_writes=noted[0].writes, own_numbers=noted[0].numbers)
     journal.append("release", "finished")
 
     def again(app_session: str = "") -> rollback.RollbackPlan:
-        with smoke_test_logins.noted(stack):
+        with smoke_test_logins.noted(stack.database, stack.state):
             log_in(live)
             if app_session:
                 as_app(live).execute(app_session)
@@ -296,6 +296,9 @@ def test_later_logins_of_ours_are_no_loss_either(live: Database, release: Releas
     plan = again()
     assert plan.cost.sentence.startswith("loses nothing but the 7 rows"), "the last login's row of t, and 6 of the log"
     assert not plan.refused
+    with smoke_test_logins.watched(live, journal):  # the watch logs in every minute, and tries no wrong password
+        as_app(live).execute("BEGIN; UPDATE t SET v = 'now' WHERE id = 1; INSERT INTO audit VALUES ('in'); COMMIT")
+    assert again().cost.sentence.startswith("loses nothing but the 10 rows")
     as_app(live).execute("UPDATE t SET v = 'a user, below the next login' WHERE id = 1")
     assert "public.t: 1 written" in again().refused
     assert "public.audit: 3 written" in again("INSERT INTO audit VALUES ('a user')").refused
