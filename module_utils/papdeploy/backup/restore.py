@@ -119,19 +119,19 @@ def fill(
     copy = archive.restoring(target, facts)
     pipeline = Pipeline(deadline=time.monotonic() + deadline_s if deadline_s else None)
     fires = steps.fire(original, facts.major) and not archive.in_parts(copy, key)
-    way = steps.chosen(target, manifest.needs_superuser, manifest.may_own, needs_steps=True, fires=fires)
+    method = steps.method_by(target, manifest.needs_superuser, manifest.may_own, needs_steps=True, fires=fires)
     with copy.session() as session:
         trusted = ran_as_superuser.superusers(session)
     with copy_progress.told(emit, target, manifest.database_bytes), _advised(target):
-        if way.in_steps:
-            steps.restore_in_steps(copy, way, backup.path, key, pipeline)
+        if method.in_steps:
+            steps.restore_in_steps(copy, method, backup.path, key, pipeline)
         else:
             _in_one_go(copy, backup.path, key, pipeline)
     if files.sha256_of(backup.path)[0] != manifest.sha256:
         raise VerificationFailed(f"{backup.path} changed while it was being restored.")
     if ran is not None:
         with copy.session() as session:
-            ran += ran_as_superuser.notes(session, way.unconfined, trusted)
+            ran += ran_as_superuser.notes(session, method.unconfined, trusted)
     if analyze:
         emit({"event": "step", "step": "gathering the planner's statistics"})
         copy.analyze()

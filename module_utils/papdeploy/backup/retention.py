@@ -85,11 +85,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Release:
-    """A release, for what it needs. ``end`` is empty while it is unfinished; ``strategy``: how it was rolled back."""
+    """A release, for what it needs. ``end`` is empty until it ends. ``kept_schema``: its image alone went back."""
 
     id: str
     end: str
-    strategy: str = ""
+    kept_schema: bool = False
     needs: tuple[str, ...] = ()
 
 
@@ -132,7 +132,7 @@ def pins(releases: Sequence[Release]) -> Pins:
                 offered.setdefault(need, release.id)
         elif release.end == "finished":
             in_force, why = True, f"a rollback of release {release.id}, which is in force, needs it"
-        elif release.strategy == "image" and not in_force:
+        elif release.kept_schema and not in_force:
             why = f"only the image of release {release.id} was rolled back: kept until another release has finished"
         for need in (release.id, *release.needs) if why else ():
             pinned.setdefault(need, why)

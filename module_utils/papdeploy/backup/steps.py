@@ -150,7 +150,7 @@ def _independent(line: str) -> Optional[str]:
 
 
 @dataclass(frozen=True)
-class Way:
+class RestoreMethod:
     """How a copy is restored: in one go by ``login``, or ``in_steps``; those all by the superuser, if ``whole``.
     ``owners``: who owns something in the original, where that is known. ``unconfined``: whose functions may run as a
     superuser (None: everybody's), each with why."""
@@ -162,46 +162,50 @@ class Way:
     whole: bool = False
 
 
-def way(original: Session, target: Database, *, parted: bool) -> Way:
+def method_for(original: Session, target: Database, *, parted: bool) -> RestoreMethod:
     """How the database of session ``original`` is restored into the empty ``target``; ``parted``: what follows the rows
     is restored from the finished file in any case, so that event triggers come last."""
     fires = not parted and bool(original.scalar(f"SELECT EXISTS ({_FIRING}) AS found"))
     beyond, who = rights.beyond_owners(original), rights.owners(original)
-    return chosen(target, beyond, who, needs_steps=rights.needs_steps(original), fires=fires)
+    return method_by(target, beyond, who, needs_steps=rights.needs_steps(original), fires=fires)
 
 
-def chosen(target: Database, beyond: Sequence[str], owners: Collection[str], *, needs_steps: bool, fires: bool) -> Way:
+def method_by(
+    target: Database, beyond: Sequence[str], owners: Collection[str], *, needs_steps: bool, fires: bool
+) -> RestoreMethod:
     """The same by what was noted of the original: what takes a superuser although it belongs to none (``beyond``), who
     owns something, and whether event triggers would fire in a restore in one go."""
     if not target.facts().superuser:
-        return Way(target, fires, whole=True)
+        return RestoreMethod(target, fires, whole=True)
     if beyond:
-        return Way(target, fires, owners, {None: f"only a superuser can restore {few(beyond, 3)}"}, whole=True)
+        return RestoreMethod(
+            target, fires, owners, {None: f"only a superuser can restore {few(beyond, 3)}"}, whole=True
+        )
     if needs_steps and owners:
-        return Way(target, True, owners)
+        return RestoreMethod(target, True, owners)
     login, why = target.confinement()
-    return Way(login, fires and login is target, owners, {None: why} if why else {}, whole=True)
+    return RestoreMethod(login, fires and login is target, owners, {None: why} if why else {}, whole=True)
 
 
 def restore_in_steps(
     target: Database,
-    chosen_way: Way,
+    method: RestoreMethod,
     path: Path,
     encryption: Optional[Encryption],
     pipeline: Pipeline,
     *options: str,
 ) -> None:
     """Restore the finished archive at ``path``, or the part of it that ``options`` choose, into the empty database
-    ``target``, reached as the superuser. Raises as ``Pipeline`` does; ``chosen_way.unconfined`` gets the owners whose
+    ``target``, reached as the superuser. Raises as ``Pipeline`` does; ``method.unconfined`` gets the owners whose
     login is not let in."""
     listed = pipeline.listed(target, path, encryption, *options).splitlines()
     ways: dict[str, Database] = {SUPERUSER: target}
-    found = events_last(listed) if chosen_way.whole else steps(listed, _owners(target, chosen_way.owners))
+    found = events_last(listed) if method.whole else steps(listed, _owners(target, method.owners))
     for step in found:
         if step.by not in ways:
             ways[step.by], why = target.confinement(step.by)
             if why:
-                chosen_way.unconfined[step.by] = why
+                method.unconfined[step.by] = why
         by = ways[step.by]
         if by is not target and step.entries and _FOREIGN_KEY.match(step.entries[0]):
             by = target.confined(owner=step.by)  # row-level security may be forced on the owner by now

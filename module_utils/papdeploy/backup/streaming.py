@@ -38,7 +38,7 @@ class Dumped:
 @dataclass(frozen=True)
 class Streaming:
     """The dump of ``database`` into a file and, at the same time, from there into ``scratch``; after the dump, where
-    several have to restore it (``way``)."""
+    several have to restore it (``method``)."""
 
     database: Database
     scratch: Optional[Database]
@@ -48,18 +48,18 @@ class Streaming:
     lock_wait_s: float
     deadline: Optional[float]
     emit: Emit
-    way: Optional[steps.Way]
+    method: Optional[steps.RestoreMethod]
 
     @property
     def in_steps(self) -> bool:
-        return self.way is not None and self.way.in_steps
+        return self.method is not None and self.method.in_steps
 
     @property
     def restoring(self) -> Database:
-        """The way to the copy by which it is restored in one go."""
-        assert self.scratch and self.way
-        by_login = self.way.login.conninfo.user != self.scratch.conninfo.user
-        return self.way.login if by_login else self.scratch
+        """The connection by which the copy is restored in one go."""
+        assert self.scratch and self.method
+        by_login = self.method.login.conninfo.user != self.scratch.conninfo.user
+        return self.method.login if by_login else self.scratch
 
     def run(self, session: Session, size: int, path: Path, file: IO[bytes]) -> Dumped:
         """Into ``file``, whose name is ``path``, in the snapshot of ``session``; the database has ``size`` bytes."""
@@ -90,9 +90,9 @@ class Streaming:
                 decrypt=opened and not self.in_steps,
             )
             began = time.monotonic()
-            if self.scratch and self.way and self.in_steps:
+            if self.scratch and self.method and self.in_steps:
                 chosen = self._chosen(parted)
-                steps.restore_in_steps(self.scratch, self.way, path, self.encryption, pipeline, *chosen)
+                steps.restore_in_steps(self.scratch, self.method, path, self.encryption, pipeline, *chosen)
             elif self.scratch and parted:
                 pipeline.finish(self.restoring, path)
             rest_s = time.monotonic() - began

@@ -237,7 +237,7 @@ def _streaming(
         wanted.limits.lock_wait_s,
         wanted.deadline,
         wanted.emit,
-        steps.way(session, scratch, parted=parted) if scratch else None,
+        steps.method_for(session, scratch, parted=parted) if scratch else None,
     )
 
 
@@ -272,10 +272,10 @@ def _prove(wanted: _Wanted, job: Streaming, dumped: Dumped, original: _Original)
 
 def _ran_as_superuser(scratch: Database, job: Streaming, trusted: Sequence[str]) -> list[str]:
     """Notes of what ran with the rights of a superuser: while rows were restored, and definitions parsed."""
-    if job.way is None:
+    if job.method is None:
         return []
     with scratch.session() as session:
-        return ran_as_superuser.notes(session, job.way.unconfined, trusted)
+        return ran_as_superuser.notes(session, job.method.unconfined, trusted)
 
 
 def _manifest(

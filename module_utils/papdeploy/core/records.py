@@ -53,6 +53,10 @@ def _read(record: type[R], value: object, what: str, mode: str) -> R:
 def recorded(record: type[R], value: object) -> R:
     """As much of ``value``, as JSON has it, as is what the record says: for what another version may have written. What
     has another type, or a name that is not known, is passed over; all fields have defaults."""
+    if isinstance(value, record):
+        return value
+    if dataclasses.is_dataclass(value):
+        raise TypeError(f"a {type(value).__name__} is read as a {record.__name__}")
     try:
         return cast(R, _reader(cast("Hashable", record), _FITTING)(value))
     except Mismatch:

@@ -224,10 +224,7 @@ def run(
             try:
                 if one_step(folder, known, clock).ended is not None:
                     return
-            except (
-                OSError,
-                StorageFailed,
-            ) as error:  # a full disk passes; meanwhile the missing heartbeat is the alarm
+            except (OSError, StorageFailed) as error:  # it may pass; meanwhile the missing heartbeat is the alarm
                 print(f"{now()} {error}", file=sys.stderr, flush=True)
             sleep(max(0.0, _loaded(folder).interval_s - seconds_between(began, clock())))
 

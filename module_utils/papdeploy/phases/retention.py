@@ -198,7 +198,7 @@ def _release(journal: Journal) -> Release:
     end, entries = journal.ended() or Ended(), journal.records()
     backup, point = newest(entries, Backup) or Backup(), newest(entries, RestorePoint) or RestorePoint()
     needs = (backup.path, backup.sha256, backup.database, point.path, point.sha256, point.database)
-    return Release(journal.release, end.event, end.strategy, tuple(filter(None, needs)))
+    return Release(journal.release, end.event, end.kept_schema, tuple(filter(None, needs)))
 
 
 def _databases(database: Database, state: State) -> list[Thing]:

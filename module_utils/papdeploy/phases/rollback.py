@@ -217,7 +217,7 @@ def _which(stack: Stack, release: str, options: Options) -> Optional[Journal]:
     if release:
         journal = stack.state.journal(release)
         end = journal.ended()
-        open_yet = end and end.strategy == "image" and end.event == "rolled_back"
+        open_yet = end and end.kept_schema
         if end and end.event != "finished" and not (open_yet and other_way):
             raise Refused(
                 f"Release {release} has been rolled back already ({end.event} at {end.at}).",

@@ -85,7 +85,7 @@ def _taken_back(stack: Stack, running: Version) -> list[Journal]:
     found: list[Journal] = []
     for journal in reversed(stack.state.releases()):
         end = journal.ended() or Ended()
-        if end.event == "rolled_back" and end.strategy == "image" and journal.has("migrate"):
+        if end.kept_schema and journal.has("migrate"):
             found.append(journal)
         elif end.event == "finished":
             header = journal.begun() or Begun()

@@ -9,6 +9,7 @@ from ..app.stack import Stack
 from ..core.errors import PapError, VerificationFailed
 from ..core.records import whole
 from ..releases.journal import Journal
+from ..rollback.strategies import named
 from ..schema import CheckOptions, Difference, compare, fingerprint
 from ..schema.catalog.rows import Catalog
 from ..schema.differences.catalogs import comparable
@@ -28,7 +29,7 @@ class Kept:
 def validate(stack: Stack, journal: Journal, strategy: str) -> Kept:
     """The schema must be what it was before the release (unless the old API stays on the new schema)."""
     header = journal.opening()
-    if strategy == "image" and journal.has("migrate"):
+    if named(strategy).keeps_schema and journal.has("migrate"):
         return Kept(True, "the old release stays on the new schema, as the rehearsal proved it can")
     if not journal.touched and not (journal.folder / "before.json").exists():
         return Kept(True, "the release was interrupted before it had described the schema")
@@ -52,7 +53,7 @@ def validate(stack: Stack, journal: Journal, strategy: str) -> Kept:
 
 def left(stack: Stack, journal: Journal, strategy: str) -> dict[str, str]:
     """Where only the image went back, the schema that stays is remembered: to the next preflight it is no drift."""
-    if strategy != "image" or not journal.has("migrate"):
+    if not named(strategy).keeps_schema or not journal.has("migrate"):
         return {}
     try:
         return {"schema_fingerprint": fingerprint(catalogs.left_by(stack, journal, journal.opening().old))}

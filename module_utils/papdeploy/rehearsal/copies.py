@@ -135,13 +135,13 @@ def transfer(source: Database, target: Database, options: list[str], deadline: f
     said, or DeadlineExceeded."""
     with source.session() as session:
         needs = what_dumps_need(session)
-        way = steps.way(session, target, parted=False)
+        method = steps.method_for(session, target, parted=False)
     quiet = restoring(target, source.facts())
     dump = source.tool("pg_dump", "--format=custom", "--compress=0", "--lock-wait-timeout=10000", *needs, *options)
-    if way.in_steps:
-        _in_steps(source, dump, quiet, way, deadline)
+    if method.in_steps:
+        _in_steps(source, dump, quiet, method, deadline)
         return
-    target = quiet if way.login is target else way.login
+    target = quiet if method.login is target else method.login
     restore = restore_argv(target)
     with contextlib.ExitStack() as stack:
         producer = stack.enter_context(source.site.popen(dump, env=source.environment()))
@@ -182,7 +182,9 @@ def transfer(source: Database, target: Database, options: list[str], deadline: f
                 )
 
 
-def _in_steps(source: Database, dump: list[str], target: Database, way: steps.Way, deadline: float) -> None:
+def _in_steps(
+    source: Database, dump: list[str], target: Database, method: steps.RestoreMethod, deadline: float
+) -> None:
     """The same by way of a file: what the superuser and the owner's login restore in turn is read several times."""
     pipeline = Pipeline(deadline=deadline)
     with tempfile.NamedTemporaryFile(prefix="pap-deploy-", buffering=0) as file:
@@ -194,7 +196,7 @@ def _in_steps(source: Database, dump: list[str], target: Database, way: steps.Wa
             cast("IO[bytes]", file),
             None,
         )
-        steps.restore_in_steps(target, way, path, None, pipeline)
+        steps.restore_in_steps(target, method, path, None, pipeline)
 
 
 def keep_apart(copy: Copy, digest: content_digest.ContentDigest) -> content_digest.ContentDigest:

@@ -273,7 +273,7 @@ class State:
             end = journal.ended()
             if end is None or end.event == "finished":
                 return None
-            if end.event == "rolled_back" and end.strategy == "image":
+            if end.kept_schema:
                 return journal
         return None
 

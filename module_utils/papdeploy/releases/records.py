@@ -71,6 +71,11 @@ class Ended(Entry):
     unavailable_s: Optional[float] = None
     unhealthy: str = ""
 
+    @property
+    def kept_schema(self) -> bool:
+        """It was rolled back by its image alone, so its schema stayed."""
+        return self.event == "rolled_back" and self.strategy == "image"
+
 
 @dataclass(frozen=True)
 class TakeOver(Entry):

@@ -42,6 +42,7 @@ class Module:
             "release": "",
             "stack": {
                 "code": CODE, "who": {"user": "jane", "host": "deploy-1", "pid": 1}, "phase_deadlines_s": {}, "name": "pap", "environment": "staging", "state_dir": str(folder / "state"),
+                "metrics_textfile_dir": "",
                 "database": {"name": "control_core_db", "admin_password": "control_core_db"},
                 "api": {"dir": str(folder), "release_dir": str(folder / "new"), "python": "python3", "env_file": str(env),
                         "start_command": ["true"], "stop_command": ["true"], "restart_command": ["true"], "models": ["m"]},

@@ -274,8 +274,8 @@ def test_a_hold_is_respected() -> None:
 RELEASES = [
     Release("r1", "finished", needs=("/b/1", "s1")),
     Release("r2", "finished", needs=("/b/2", "app__snap_r2")),
-    Release("r3", "rolled_back", "restore", needs=("/b/3",)),
-    Release("r4", "rolled_back", "image", needs=("/b/4", "app__snap_r4")),
+    Release("r3", "rolled_back", needs=("/b/3",)),
+    Release("r4", "rolled_back", kept_schema=True, needs=("/b/4", "app__snap_r4")),
     Release("r5", "", needs=("/b/5",)),
 ]
 

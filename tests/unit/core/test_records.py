@@ -98,3 +98,9 @@ class Page:
 )
 def test_of_what_another_version_wrote_that_is_read_which_fits(value: Any, record: Page) -> None:
     assert records.recorded(Page, value) == record
+
+
+def test_what_is_a_record_already_is_not_passed_over() -> None:
+    assert records.recorded(Page, Page("t")) == Page("t")
+    with pytest.raises(TypeError, match="a Key is read as a Page"):
+        records.recorded(Page, Key("a"))

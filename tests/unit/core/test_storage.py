@@ -259,7 +259,7 @@ def test_the_watcher_waits_for_room(disk: Path, monkeypatch: pytest.MonkeyPatch,
     journal = State(disk / "state").begin(ME)
     steps: list[int] = []
 
-    def one_step(folder: Path, _: Any) -> WatchState:
+    def one_step(folder: Path, *_: Any) -> WatchState:
         steps.append(1)
         if len(steps) == 1:
             fill(disk)
