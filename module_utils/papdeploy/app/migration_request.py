@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from ..core.plain_json import JsonObject
+
 
 @dataclass(frozen=True)
 class MigrationRequest:
@@ -19,5 +21,5 @@ class MigrationRequest:
     schema_options: Mapping[str, Any]
     options: Mapping[str, Any]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         return {item.name: getattr(self, item.name) for item in fields(self)}

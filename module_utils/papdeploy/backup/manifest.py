@@ -7,12 +7,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from ..core import earlier_names, text
 from ..core.durable import sync_folder
 from ..core.errors import PapError, Refused
-from ..core.plain_json import parse
+from ..core.plain_json import JsonObject, parse
 from ..core.records import plain, read_known, recorded
 from ..core.regular import read_regular
 from ..databases.content_digest import ContentDigest, Positions
@@ -138,7 +138,7 @@ class Backup:
     def digest(self) -> ContentDigest:
         return ContentDigest.from_dict(self.manifest.content_digest)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """What a journal or a result needs: everything but the content digest and the database's traits."""
         return {
             "path": str(self.path),

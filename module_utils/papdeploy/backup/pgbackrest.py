@@ -11,9 +11,10 @@ import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Optional
 
 from ..core.errors import Refused, Unavailable, VerificationFailed
+from ..core.plain_json import JsonObject
 from ..core.records import read_known, recorded, unknown_names
 from ..core.text import seconds, size
 from ..databases.psql import Database
@@ -107,7 +108,7 @@ class Recorded:
     verified: bool
     restore_command: str
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         return {**self.__dict__, "engine": "pgbackrest", "lines": self.lines()}
 
     def lines(self) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .plain_json import JsonObject
+
 
 class PapError(Exception):
     """Something went wrong. ``message`` says what happened and on what; ``hint`` says what to do next.
@@ -20,7 +22,7 @@ class PapError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """The error as plain data: what crosses a process boundary or goes into a journal."""
         return {"error": type(self).__name__, "message": self.message, "hint": self.hint, "data": self.data}
 

@@ -1,9 +1,12 @@
-"""JSON that somebody else wrote: whatever it is, it is a value or a ValueError."""
+"""JSON: its types, and a reader for what other programs wrote, whatever that is: a value or a ValueError."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Union
+
+Json = Union[None, bool, int, float, str, "list[Json]", "dict[str, Json]"]
+JsonObject = dict[str, Json]
 
 
 def parse(text: str | bytes) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from .errors import VerificationFailed
+from .plain_json import JsonObject
 
 R = TypeVar("R")
 Reader = Callable[[Any], Any]
@@ -92,16 +93,16 @@ def whole(value: Any) -> Any:
     return value
 
 
-def returned(result: object) -> dict[str, Any]:
+def returned(result: object) -> JsonObject:
     """What a module ends with, as JSON has it: fields of ``result`` that have their default are left out, those of its
     parts are there for who looks up names in them."""
     shown = as_object(result)
     return {key: item for key, item in whole(result).items() if key in shown}
 
 
-def as_object(record: object) -> dict[str, Any]:
+def as_object(record: object) -> JsonObject:
     """One record as JSON has it."""
-    return cast("dict[str, Any]", plain(record))
+    return cast(JsonObject, plain(record))
 
 
 @functools.cache

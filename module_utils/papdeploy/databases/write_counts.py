@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Optional
+from typing import Optional
 
+from ..core.plain_json import JsonObject
 from ..core.records import as_object, read_known
 from ..core.text import plural
 from .other_losses import Change
@@ -82,7 +83,7 @@ class Written:
         """Proven: nothing was written."""
         return self.certain and not self.anything and not self.so_far
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         return {
             "tables": as_object(self.tables),
             "rows": self.rows,

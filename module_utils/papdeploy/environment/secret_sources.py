@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Optional
 
 from ..core.errors import PapError
-from ..core.records import as_object, read_known, recorded
+from ..core.records import read_known, recorded
 from ..core.redact import Redactor
 from ..core.secret_names import secrets_of_url
 from .env_file import read_above, read_env_file
@@ -81,7 +81,7 @@ def places_of(params: object) -> dict[str, Sequence[str]]:
         folders=_given(f"{api.dir}/current" if api.dir else "", api.release_dir),
         containers=_given(*(api.container or ()), stack.database.container),
     )
-    return as_object(places)
+    return {name: paths for name, paths in vars(places).items() if paths}
 
 
 def _given(*places: Optional[str]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from ..core.plain_json import JsonObject
 from ..core.records import as_object, plain, read_known, recorded
 from .blindness import Blindness
 from .classify import Finding
@@ -177,7 +178,7 @@ class WatchState:
         whole = {**value, "series": series} if isinstance(value, dict) else value
         return read_known(cls, whole, "watch.json")
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         return {**as_object(self), "series": [{"at": point.at, **plain(point.logs)} for point in self.series]}
 
 
@@ -199,7 +200,7 @@ class Status:
     counts: dict[str, int] = field(default_factory=dict)
     watch: Optional[WatchState] = None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         found = {"state": self.state, "ok": self.ok, "summary": self.summary, "alarms": plain(self.alarms)}
         if self.watch is None:
             return found

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from ..core.errors import Refused
+from ..core.plain_json import JsonObject
 from ..core.text import plural
 from . import python_files, sql_files
 
@@ -75,7 +76,7 @@ class MigrationFile:
             return sql_files.parse(self.source, self.filename).tree()
         return ast.parse(self.source)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         return {
             "identity": self.identity,
             "date": self.dated.isoformat() if self.dated else None,

@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 from ..core.database_identity import DatabaseIdentity
 from ..core.errors import Refused
+from ..core.plain_json import JsonObject
 from ..core.records import read_known
 from .files import identity_of
 
@@ -75,5 +76,5 @@ class RunOptions:
         """Whether the work is for a copy of a live database: then what acts on the whole server is left out."""
         return self.forbid_database is not None or self.stop_at_scripts
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         return asdict(self)

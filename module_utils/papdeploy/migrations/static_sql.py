@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -82,40 +82,56 @@ def sql_of(migration: MigrationFile, function: str = "upgrade") -> StaticSql:
     node = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == function), None)
     if node is None:
         return StaticSql(reasons=[f"there is no {function}()"])
-    reader.block(node.body, node.args.args[0].arg if node.args.args else "db", dict(reader.constants))
+    reader.block(node.body, _Scope(node.args.args[0].arg if node.args.args else "db", dict(reader.constants)))
     return reader.found
+
+
+@dataclass
+class _Scope:
+    """What is known where a statement stands: what ``db`` is called there (empty: it is not at hand), and the values of
+    names that are certain."""
+
+    db: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def inner(self) -> _Scope:
+        return _Scope(self.db, dict(self.values))
+
+    def mentions(self, node: ast.AST) -> bool:
+        return any(isinstance(child, ast.Name) and child.id == self.db for child in ast.walk(node))
 
 
 class _Reader:
     def __init__(self, tree: ast.Module) -> None:
         self.found = StaticSql()
         self.functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-        self.constants: dict[str, Any] = {}
+        module = _Scope()
+        self.constants = module.values
         self.depth = 0
         for node in tree.body:
             if isinstance(node, (ast.Assign, ast.AnnAssign)):
-                self._assign(node, self.constants)
+                self._assign(node, module)
 
-    def block(self, body: Sequence[ast.stmt], db: str, env: dict[str, Any]) -> None:
-        """Follow statements; ``env`` holds the names whose values are known."""
+    def block(self, body: Sequence[ast.stmt], scope: _Scope) -> None:
+        """Follow statements; those that cannot be followed are noted as guesses."""
         for node in body:
             if isinstance(node, ast.Expr):
-                self._expression(node.value, db, env)
+                self._expression(node.value, scope)
             elif isinstance(node, (ast.Assign, ast.AnnAssign)):
-                if node.value is not None and self._mentions(node.value, db):
-                    self._calls_in(node.value, db, env)
-                    self._forget(node, env)
+                if node.value is not None and scope.mentions(node.value):
+                    self._calls_in(node.value, scope)
+                    self._forget(node, scope)
                 else:
-                    self._assign(node, env)
+                    self._assign(node, scope)
             elif isinstance(node, ast.If):
-                self._branch(node, db, env)
+                self._branch(node, scope)
             elif isinstance(node, ast.For):
-                self._loop(node, db, env)
+                self._loop(node, scope)
             elif isinstance(node, ast.With):
-                self._with(node, db, env)
+                self._with(node, scope)
             elif isinstance(node, ast.Return):
-                if node.value is not None and self._mentions(node.value, db):
-                    self._calls_in(node.value, db, env)
+                if node.value is not None and scope.mentions(node.value):
+                    self._calls_in(node.value, scope)
                 return
             elif isinstance(node, (ast.Pass, ast.Import, ast.ImportFrom)):
                 continue
@@ -125,35 +141,32 @@ class _Reader:
             else:
                 if isinstance(node, ast.Try):
                     self._guess("it handles errors")
-                    self.block(node.body, db, env)
-                elif self._mentions(node, db):
+                    self.block(node.body, scope)
+                elif scope.mentions(node):
                     self._guess(f"line {node.lineno} cannot be followed")
-                    self._calls_in(node, db, env)
+                    self._calls_in(node, scope)
 
     def _guess(self, why: str) -> None:
         self.found.reasons.append(why)
 
-    def _mentions(self, node: ast.AST, db: str) -> bool:
-        return any(isinstance(child, ast.Name) and child.id == db for child in ast.walk(node))
-
-    def _expression(self, node: ast.expr, db: str, env: dict[str, Any]) -> None:
-        if not self._mentions(node, db):
+    def _expression(self, node: ast.expr, scope: _Scope) -> None:
+        if not scope.mentions(node):
             return
         call = node
         if isinstance(call, ast.Call):
-            if isinstance(call.func, ast.Attribute) and getattr(call.func.value, "id", None) == db:
-                self._db_call(call.func.attr, call, env)
+            if isinstance(call.func, ast.Attribute) and getattr(call.func.value, "id", None) == scope.db:
+                self._db_call(call.func.attr, call, scope)
                 return
             if isinstance(call.func, ast.Name) and call.func.id in self.functions:
-                self._helper(self.functions[call.func.id], call, db, env)
+                self._helper(self.functions[call.func.id], call, scope)
                 return
-        self._calls_in(node, db, env)
+        self._calls_in(node, scope)
         self._guess(f"line {node.lineno} cannot be followed")
 
-    def _db_call(self, name: str, call: ast.Call, env: dict[str, Any]) -> None:
+    def _db_call(self, name: str, call: ast.Call, scope: _Scope) -> None:
         if name == "execute" and call.args:
             try:
-                value = self._value(call.args[0], env)
+                value = self._value(call.args[0], scope)
             except _Unknown:
                 value = None
             if isinstance(value, str):
@@ -170,157 +183,158 @@ class _Reader:
             self.found.add(f"-- line {call.lineno}: {ast.unparse(call)}", call.lineno)
             self._guess(f"db.{name} in line {call.lineno}")
 
-    def _calls_in(self, node: ast.AST, db: str, env: dict[str, Any]) -> None:
+    def _calls_in(self, node: ast.AST, scope: _Scope) -> None:
         for child in ast.walk(node):
             if (
                 isinstance(child, ast.Call)
                 and isinstance(child.func, ast.Attribute)
                 and isinstance(child.func.value, ast.Name)
-                and child.func.value.id == db
+                and child.func.value.id == scope.db
             ):
-                self._db_call(child.func.attr, child, env)
+                self._db_call(child.func.attr, child, scope)
             elif isinstance(child, ast.Attribute) and child.attr in ("connection", "op", "batches"):
                 self._guess(f"line {child.lineno} uses db.{child.attr}")
 
-    def _helper(self, function: ast.FunctionDef, call: ast.Call, db: str, env: dict[str, Any]) -> None:
+    def _helper(self, function: ast.FunctionDef, call: ast.Call, scope: _Scope) -> None:
         if self.depth > 5 or call.keywords or len(call.args) != len(function.args.args):
             self._guess(f"line {call.lineno} calls {function.name}()")
             return
-        inner = dict(self.constants)
-        inner_db = ""
+        inner = _Scope("", dict(self.constants))
         for parameter, argument in zip(function.args.args, call.args):
-            if isinstance(argument, ast.Name) and argument.id == db:
-                inner_db = parameter.arg
+            if isinstance(argument, ast.Name) and argument.id == scope.db:
+                inner.db = parameter.arg
                 continue
             try:
-                inner[parameter.arg] = self._value(argument, env)
+                inner.values[parameter.arg] = self._value(argument, scope)
             except _Unknown:
-                inner.pop(parameter.arg, None)
+                inner.values.pop(parameter.arg, None)
         self.depth += 1
-        self.block(function.body, inner_db, inner)
+        self.block(function.body, inner)
         self.depth -= 1
 
-    def _branch(self, node: ast.If, db: str, env: dict[str, Any]) -> None:
+    def _branch(self, node: ast.If, scope: _Scope) -> None:
         try:
-            known = bool(self._value(node.test, env))
+            known = bool(self._value(node.test, scope))
         except _Unknown:
             before = len(self.found.statements)
-            self.block(node.body, db, dict(env))
-            self.block(node.orelse, db, dict(env))
+            self.block(node.body, scope.inner())
+            self.block(node.orelse, scope.inner())
             if len(self.found.statements) > before or self._leaves(node):
                 condition = ast.unparse(node.test)
                 self._guess(f"line {node.lineno} depends on `{condition}`")
                 self.found.statements.insert(before, f"-- if {condition}:")
                 self.found.lines.insert(before, node.lineno)
             return
-        self.block(node.body if known else node.orelse, db, env)
+        self.block(node.body if known else node.orelse, scope)
 
     @staticmethod
     def _leaves(node: ast.If) -> bool:
         return any(isinstance(child, (ast.Return, ast.Raise, ast.Continue, ast.Break)) for child in ast.walk(node))
 
-    def _loop(self, node: ast.For, db: str, env: dict[str, Any]) -> None:
+    def _loop(self, node: ast.For, scope: _Scope) -> None:
         try:
-            items = list(self._value(node.iter, env))
+            items = list(self._value(node.iter, scope))
             if len(items) > MAX_UNROLLED or self._leaves_loop(node):
                 raise _Unknown
         except (_Unknown, TypeError):
-            self._calls_in(node.iter, db, env)
+            self._calls_in(node.iter, scope)
             self._guess(f"line {node.lineno} is a loop over what is found at run time")
-            self.block(node.body, db, dict(env))
+            self.block(node.body, scope.inner())
             return
         for item in items:
-            inner = dict(env)
+            inner = scope.inner()
             self._bind(node.target, item, inner)
-            self.block(node.body, db, inner)
+            self.block(node.body, inner)
 
     @staticmethod
     def _leaves_loop(node: ast.For) -> bool:
         return any(isinstance(child, (ast.Break, ast.Continue, ast.Return)) for child in ast.walk(node))
 
-    def _with(self, node: ast.With, db: str, env: dict[str, Any]) -> None:
+    def _with(self, node: ast.With, scope: _Scope) -> None:
         for item in node.items:
             call = item.context_expr
             simple = (
                 isinstance(call, ast.Call)
                 and isinstance(call.func, ast.Attribute)
                 and isinstance(call.func.value, ast.Name)
-                and call.func.value.id == db
+                and call.func.value.id == scope.db
                 and call.func.attr in ("savepoint", "transaction")
             )
-            if not simple and self._mentions(call, db):
+            if not simple and scope.mentions(call):
                 self._guess(f"line {node.lineno} cannot be followed")
-        self.block(node.body, db, env)
+        self.block(node.body, scope)
 
-    def _assign(self, node: Any, env: dict[str, Any]) -> None:
+    def _assign(self, node: Any, scope: _Scope) -> None:
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         try:
             if node.value is None:
                 return
-            value = self._value(node.value, env)
+            value = self._value(node.value, scope)
         except _Unknown:
-            self._forget(node, env)
+            self._forget(node, scope)
             return
         for target in targets:
-            self._bind(target, value, env)
+            self._bind(target, value, scope)
 
     @staticmethod
-    def _forget(node: Any, env: dict[str, Any]) -> None:
+    def _forget(node: Any, scope: _Scope) -> None:
         for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
             for child in ast.walk(target):
                 if isinstance(child, ast.Name):
-                    env.pop(child.id, None)
+                    scope.values.pop(child.id, None)
 
-    def _bind(self, target: ast.expr, value: Any, env: dict[str, Any]) -> None:
+    def _bind(self, target: ast.expr, value: Any, scope: _Scope) -> None:
         if isinstance(target, ast.Name):
-            env[target.id] = value
+            scope.values[target.id] = value
         elif isinstance(target, (ast.Tuple, ast.List)) and isinstance(value, (tuple, list)):
             for part, item in zip(target.elts, value):
-                self._bind(part, item, env)
+                self._bind(part, item, scope)
 
-    def _value(self, node: ast.expr, env: Mapping[str, Any]) -> Any:
+    def _value(self, node: ast.expr, scope: _Scope) -> Any:
         """The value of an expression made of constants and known names; raises _Unknown otherwise."""
         if isinstance(node, ast.Constant):
             return node.value
         if isinstance(node, ast.Name):
-            if node.id in env:
-                return env[node.id]
+            if node.id in scope.values:
+                return scope.values[node.id]
             raise _Unknown
         if isinstance(node, (ast.Tuple, ast.List)):
-            return [self._value(item, env) for item in node.elts]
+            return [self._value(item, scope) for item in node.elts]
         if isinstance(node, ast.Dict) and all(node.keys):
-            return {self._value(k, env): self._value(v, env) for k, v in zip(node.keys, node.values) if k is not None}
+            return {
+                self._value(k, scope): self._value(v, scope) for k, v in zip(node.keys, node.values) if k is not None
+            }
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            return not self._value(node.operand, env)
+            return not self._value(node.operand, scope)
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-            left, right = self._value(node.left, env), self._value(node.right, env)
+            left, right = self._value(node.left, scope), self._value(node.right, scope)
             if isinstance(left, str) and isinstance(right, str):
                 return left + right
             raise _Unknown
         if isinstance(node, ast.JoinedStr):
-            return "".join(self._formatted(part, env) for part in node.values)
-        return self._call(node, env)
+            return "".join(self._formatted(part, scope) for part in node.values)
+        return self._call(node, scope)
 
-    def _formatted(self, part: ast.expr, env: Mapping[str, Any]) -> str:
+    def _formatted(self, part: ast.expr, scope: _Scope) -> str:
         if isinstance(part, ast.Constant):
             return str(part.value)
         if isinstance(part, ast.FormattedValue) and part.conversion == -1 and part.format_spec is None:
-            return str(self._value(part.value, env))
+            return str(self._value(part.value, scope))
         raise _Unknown
 
-    def _call(self, node: ast.expr, env: Mapping[str, Any]) -> Any:
+    def _call(self, node: ast.expr, scope: _Scope) -> Any:
         """``text("…")``, ``sa.text("…")``, ``dedent("…")``, ``mapping.items()``, ``range(n)``."""
         if not isinstance(node, ast.Call) or node.keywords:
             raise _Unknown
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if name in ("text", "dedent", "cleandoc") and len(node.args) == 1:
-            return self._value(node.args[0], env)
+            return self._value(node.args[0], scope)
         if name == "items" and isinstance(node.func, ast.Attribute) and not node.args:
-            value = self._value(node.func.value, env)
+            value = self._value(node.func.value, scope)
             if isinstance(value, dict):
                 return [list(item) for item in value.items()]
         if name == "range" and isinstance(node.func, ast.Name):
-            numbers = [self._value(argument, env) for argument in node.args]
+            numbers = [self._value(argument, scope) for argument in node.args]
             if all(isinstance(number, int) for number in numbers):
                 return list(range(*numbers))
         raise _Unknown

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ..core import http
 from ..core.errors import Unavailable
+from ..core.plain_json import Json
 from ..core.visible import visible
 
 SECONDS = 10.0
@@ -22,7 +23,7 @@ class Posted:
     status: int
 
 
-def post(url: str, body: Mapping[str, str], *, form: str = "json", headers: Mapping[str, str]) -> Posted:
+def post(url: str, body: Mapping[str, Json], *, form: str = "json", headers: Mapping[str, str]) -> Posted:
     """Send ``body``; in the form ``slack`` only its message, as text. Raises Unavailable if it was not taken in time.
 
     Never shows the address, which is a secret as a rule; neither it nor ``headers`` follow a redirect elsewhere.

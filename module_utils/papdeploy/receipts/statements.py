@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 from ..core.clock import epoch
 from ..core.errors import PapError, Refused
+from ..core.plain_json import JsonObject
 from ..core.records import plain, read_known, recorded, whole
 from ..releases.records import Backup, DataChecked, Entry, Rehearsed, SmokeTested, Watched, newest
 from .subject import Subject
@@ -113,7 +114,7 @@ HOLDS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def evidence_of(entries: Sequence[Entry]) -> dict[str, Any]:
+def evidence_of(entries: Sequence[Entry]) -> JsonObject:
     """What a journal says of how a release was tested: rehearsal, backup proof, smoke test, first minute, what became
     of the data. ``holds``: which words of ``HOLDS`` are true of it; ``unmeasured``: tables that were out of sight."""
     rehearsal, watched = newest(entries, Rehearsed), newest(entries, Watched)

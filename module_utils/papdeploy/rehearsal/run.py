@@ -13,7 +13,8 @@ from ..app.migration_request import MigrationRequest
 from ..app.stack import AppSession, Stack
 from ..backup.pipeline import Emit, silent
 from ..core.errors import DeadlineExceeded, PapError
-from ..core.records import as_object, recorded, whole
+from ..core.plain_json import JsonObject
+from ..core.records import recorded, whole
 from ..databases import smoke_test_writes, write_snapshot
 from ..migrations import server_wide
 from ..releases.parts import SchemaCheck
@@ -35,7 +36,7 @@ class Verdict(Rehearsal):
     seconds: float = 0.0
     check: Any = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         found: dict[str, Any] = whole(self)
         found["schema"] = found.pop("check")
         return found
@@ -321,7 +322,7 @@ def _timed(work: Work, copy: Copy, found: Verdict, back: Reverted) -> Verdict:
     )
     return replace(
         found,
-        phases=as_object(phases),
+        phases={name: seconds for name, seconds in vars(phases).items() if seconds is not None},
         expected_unavailable_s=verdict.unavailable(phases, usual, options.mode),
         recovery_s=verdict.recovery(back, found.old_api, usual, restore_s=copy.restore_s, mode=options.mode),
         deadline_s=verdict.deadline_s(found.migrate_s, options.deadline_factor, options.migrate_deadline_s),

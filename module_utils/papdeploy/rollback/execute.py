@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Optional
+from typing import Optional
 
 from .. import databases
 from ..app.host_app import Api
 from ..backup import Encryption
 from ..core import text
 from ..core.errors import PapError, Refused, Unhealthy, VerificationFailed
+from ..core.plain_json import JsonObject
 from ..core.records import as_object, plain, recorded
 from ..databases import Written
 from ..databases.other_losses import Change
@@ -55,7 +56,7 @@ class Result:
     def lost(self) -> tuple[Loss, ...]:
         return self.plan.lost
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         return {
             "release": self.plan.release,
             "strategy": self.strategy,

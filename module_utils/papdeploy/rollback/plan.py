@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Optional
+from typing import Optional
 
 from ..backup import Encryption
 from ..core import text
 from ..core.errors import Refused
+from ..core.plain_json import JsonObject
 from ..core.records import as_object, plain
 from ..databases import loss_rules
 from ..databases.psql import Database
@@ -41,7 +42,7 @@ class RollbackPlan:
     def loses(self) -> bool:
         return bool(self.cost.tables or self.cost.besides)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         return {
             "release": self.release,
             "strategy": self.strategy,

@@ -9,6 +9,7 @@ from typing import Any, Optional
 from ..core import alone, calls
 from ..core.calls import Emit
 from ..core.database_identity import DatabaseIdentity
+from ..core.plain_json import JsonObject
 from ..core.records import as_object, read
 from ..core.redact import Redactor
 from .catalog.build import describe
@@ -125,7 +126,7 @@ def described(request: Connected) -> Described:
     return Described(catalog, fingerprint(catalog))
 
 
-def checked(request: Compared) -> dict[str, Any]:
+def checked(request: Compared) -> JsonObject:
     """The check's result as plain data; reads only."""
     options = CheckOptions.from_dict(request.options)
     with request.session() as session:

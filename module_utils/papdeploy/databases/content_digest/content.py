@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from ...core.errors import Refused
-from ...core.records import as_object, read_known, recorded
+from ...core.plain_json import JsonObject
+from ...core.records import as_object, read_known, recorded, whole
 
 FORMAT = 4
 
@@ -106,14 +107,14 @@ class ContentDigest:
         text = json.dumps(normalised(body), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         return {
             "format": self.format,
             "tables": as_object(self.tables),
             "sequences": as_object(self.sequences),
             "large_objects": as_object(self.large_objects),
-            "catalog": self.catalog,
-            "notes": self.notes,
+            "catalog": whole(self.catalog),
+            "notes": dict(self.notes),
             "seconds": round(self.seconds, 3),
         }
 

@@ -15,11 +15,12 @@ import tokenize
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from ...core import database_identity
 from ...core.database_identity import DatabaseIdentity
 from ...core.errors import Refused
+from ...core.plain_json import JsonObject
 from ...core.text import plural
 from ...core.text import size as spell_size
 from ...sql import statements
@@ -52,7 +53,7 @@ class Finding:
     source: str = "papdeploy"
     suppressed: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         return asdict(self)
 
 
@@ -77,7 +78,7 @@ class Report:
             return False
         return any(SEVERITIES.index(f.severity) >= SEVERITIES.index(fail_on) for f in self.live)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         return {
             "findings": [finding.as_dict() for finding in self.findings],
             "files": self.files,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ...core.plain_json import JsonObject
 from ...core.text import plural
 from .lint import Finding, Report
 
@@ -59,7 +60,7 @@ def sarif(report: Report) -> str:
     )
 
 
-def _sarif_result(finding: Finding, rules: list[str]) -> dict[str, Any]:
+def _sarif_result(finding: Finding, rules: list[str]) -> JsonObject:
     result: dict[str, Any] = {
         "ruleId": finding.rule,
         "ruleIndex": rules.index(finding.rule),

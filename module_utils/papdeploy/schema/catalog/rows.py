@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 from ...core.errors import Refused
+from ...core.plain_json import JsonObject
 from ...core.records import as_object, read
 
 CATALOG_FORMAT = 2
@@ -380,5 +381,5 @@ class Catalog:
         """Whether they were asked for, as far as that can be told: every table has columns that stand on something."""
         return bool(self.dependencies) or not self.relations
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         return as_object(self)

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from ...core.errors import Refused
+from ...core.plain_json import JsonObject
 from .result import SEVERITIES, Difference
 
 # Tables of tools that keep their own books in the application's schema.
@@ -86,7 +87,7 @@ class CheckOptions:
                 return True
         return False
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         return asdict(self)
 
     @classmethod

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Optional
+from typing import Optional
 
+from ...core.plain_json import JsonObject
 from ...core.records import read_known, whole
 from ...core.text import plural
 
@@ -30,7 +31,7 @@ class Difference:
     repair: tuple[str, ...] = ()
     allowed: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         return {key: value for key, value in asdict(self).items() if key != "allowed" or value}
 
     def sentence(self, expected: str = "the models say", actual: str = "the database has") -> str:
@@ -76,7 +77,7 @@ class Checked:
     fail_on: str = ""
     allowances: Allowances = field(default=Allowances())
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         return {name: value for name, value in whole(self).items() if value is not None}
 
 
@@ -94,7 +95,7 @@ class CheckResult:
     allowed: tuple[Difference, ...] = ()
     notices: tuple[str, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """The result as plain data."""
         return {
             "matches": self.matches,
