@@ -218,7 +218,7 @@ class _Connection(http.client.HTTPConnection):
         answer = http.client.HTTPResponse(spoken, method="CONNECT")
         answer.begin()
         if answer.status != 200:
-            raise http.client.HTTPException(f"the proxy {proxy.host} answers {answer.status}")
+            raise http.client.HTTPException(f"the proxy {proxy.host} answered with status {answer.status}")
 
 
 def _parts(url: str) -> SplitResult:

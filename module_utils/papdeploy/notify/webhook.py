@@ -30,7 +30,7 @@ def post(url: str, body: Mapping[str, Json], *, form: str = "json", headers: Map
     """
     shown = {key: visible(value) if isinstance(value, str) else value for key, value in body.items()}
     if form == "slack":  # which reads & < > as markup: <!channel> in what an exception says would call everybody
-        shown = {"text": html.escape(shown["message"], quote=False)}
+        shown = {"text": html.escape(str(shown["message"]), quote=False)}
     answer = http.exchange(
         url,
         method="POST",

@@ -120,7 +120,8 @@ def test_backup_is_recorded_and_restores_equal(cluster: Cluster) -> None:
     assert taken.system_identifier == database.facts().identifier
     assert pgbackrest.find(database, tool, taken.label)
     assert not pgbackrest.find(database, tool, "20200101-000000F")
-    assert taken.label in taken.as_dict()["lines"][0]
+    shown: Any = taken.as_dict()
+    assert taken.label in shown["lines"][0]
     as_app(database).execute("INSERT INTO t VALUES (0, 'later')")
     second = pgbackrest.take(database, tool, release="20250102T000000Z-bb")
     assert second.kind == "incr"

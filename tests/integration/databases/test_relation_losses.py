@@ -359,7 +359,7 @@ def test_a_receipt_says_what_was_out_of_sight(
         user.autocommit = False
         user.cursor().execute(deed)
         said = data_check.check(stack, journal, data_check.AT_END, final=True)
-        evidence = receipts.evidence_of(journal.records())
+        evidence: Any = receipts.evidence_of(journal.records())
         assert evidence["unmeasured"] == tables and ("measured" in evidence["holds"]) is not bool(tables)
         assert len(said) == len(tables) and all(name in line for name, line in zip(tables, said, strict=True))
         user.rollback()

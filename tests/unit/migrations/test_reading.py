@@ -100,7 +100,7 @@ FACTS = {
     "ALTER TYPE k ADD VALUE IF NOT EXISTS 'it''s' AFTER 'a'": ['enum label "k".it\'s'],
     "ALTER TYPE k RENAME VALUE 'a' TO 'b'": ['enum label "k".a gone', 'enum label "k".b'],
     "DROP TABLE IF EXISTS a, s.b CASCADE": ['table "a" gone', 'table "s"."b" gone'],
-    "CREATE OR REPLACE VIEW v AS SELECT 1": ['view "v"'],
+    "CREATE OR REPLACE VIEW v AS SELECT 1": ['view "v"', 'definition of view "v"'],
     "CREATE TRIGGER tr BEFORE INSERT ON t EXECUTE FUNCTION f()": ['trigger "t".tr', 'definition of trigger "t".tr'],
     "CREATE EXTENSION IF NOT EXISTS pgcrypto": ['extension "pgcrypto"'],
     "UPDATE t SET a = 1": [],

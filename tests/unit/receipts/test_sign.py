@@ -243,7 +243,7 @@ def test_the_evidence_of_a_journal() -> None:
         {"phase": "login_smoke_test", "event": "done", "checks": [{"name": "login", "ok": True}],
          "endpoints": [{"path": "/policies/"}]},
     ]  # fmt: skip
-    made = receipts.evidence_of([*map(entry_of, entries)])
+    made: Any = receipts.evidence_of([*map(entry_of, entries)])
     assert made["rehearsal"]["verdict"] == "good" and made["checks"] == ["login"]
     assert made["endpoints"] == ["/policies/"] and made["backup_sha256"] is None
     assert receipts.evidence_of([])["rehearsal"] is None
