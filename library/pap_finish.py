@@ -13,7 +13,7 @@ version_added: "0.1.0"
 author:
   - pap-deploy authors (@pap-deploy)
 description:
-  - Notes the schema's fingerprint, clears up what the release made for itself, gives the deploy lock back.
+  - Records the schema's fingerprint, drops what the release made for itself, and releases the deploy lock.
 extends_documentation_fragment:
   - pap_stack
   - pap_options.finish

@@ -69,8 +69,8 @@ options:
     type: int
     default: 10
     description: >-
-      How many backups to keep that have proven as much; those of the release in force and of an unfinished one are
-      kept as well, and the newest fully proven one always.
+      A backup is removed only if there are this many newer ones with at least its proof; those of the release in
+      force and of an unfinished one are kept as well, and the newest fully proven one always.
   keep_days:
     type: int
     default: 14
@@ -131,7 +131,7 @@ options:
   keep:
     type: bool
     default: false
-    description: Keep the copy of a rehearsal that failed, for a look, until the next deploy.
+    description: Keep the copy of a failed rehearsal for inspection until the next deploy.
   alone:
     type: bool
     default: false

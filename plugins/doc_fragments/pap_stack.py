@@ -138,7 +138,7 @@ options:
           health_s:
             type: float
             default: 90
-            description: Seconds that a container's own health check may take until it says healthy.
+            description: Seconds that a container's own health check may take until it reports healthy.
           models:
             type: list
             elements: str

@@ -98,7 +98,9 @@ def test_every_variable_is_one_that_something_reads(page: Path) -> None:
         named += [name for name in keys(yaml.safe_load(block)) if VARIABLE.fullmatch(name)]
     for name in named:
         known = f"`{name}`" in REFERENCE or name in PLAY_VARIABLES | METRICS or name.startswith("pap_hook_")
-        assert known or (ROOT / "library" / f"{name}.py").exists(), name
+        assert known or (ROOT / "library" / f"{name}.py").exists(), (
+            f"{page.name}: {name} is no variable of tools/options.yml; a new one needs tools/generate_reference.py"
+        )
 
 
 def keys(data: object) -> Iterator[str]:
@@ -121,15 +123,15 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text()):
         if "://" not in target:
             other = (page.parent / target).resolve() if target else page
-            assert other.exists(), target
+            assert other.exists(), f"{page.name} links to {target}, which does not exist"
             assert other.is_dir() or other.stat().st_size > 0, f"{target} is empty"
-            assert not anchor or anchor in anchors(other), f"{target}#{anchor}"
+            assert not anchor or anchor in anchors(other), f"{page.name} links to {target}#{anchor}: no such heading"
 
 
 def test_the_readme_leads_to_every_page() -> None:
     text = (ROOT / "README.md").read_text()
     pages = [*(ROOT / "docs").glob("*.md"), ROOT / "docs" / "ci" / "README.md"]
-    assert [name_of(page) for page in pages if f"]({name_of(page)})" not in text] == []
+    assert [name_of(page) for page in pages if f"]({name_of(page)})" not in text] == [], "link them in README.md"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

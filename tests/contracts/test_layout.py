@@ -17,7 +17,7 @@ FILES = sorted(path for folder in FOLDERS for path in (TESTS / folder).rglob("*.
 def test_every_test_lies_in_the_folder_of_its_subject(kind: str) -> None:
     astray = [path.name for path in (TESTS / kind).glob("*.py")]
     assert astray == [], f"move them to tests/{kind}/<subject>/, helpers to tests/support/"
-    assert [path.name for path in TESTS.glob("*.py")] == ["conftest.py"]
+    assert [path.name for path in TESTS.glob("*.py")] == ["conftest.py"], "move the others into a folder of tests/"
 
 
 def test_helpers_are_imported_from_where_they_are() -> None:
@@ -27,7 +27,7 @@ def test_helpers_are_imported_from_where_they_are() -> None:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             missing += [f"{path.relative_to(ROOT)}: {name}" for name in names if not _exists(name)]
-    assert missing == []
+    assert missing == [], "no such module: helpers are imported from the package support (tests/support/)"
 
 
 def test_what_is_parametrized_is_an_argument() -> None:
@@ -39,7 +39,9 @@ def test_what_is_parametrized_is_an_argument() -> None:
                 arguments = {argument.arg for argument in (*node.args.args, *node.args.kwonlyargs)}
                 given = {name for decorator in node.decorator_list for name in _parametrized(decorator)}
                 unknown += [f"{path.relative_to(ROOT)}: {node.name}: {name}" for name in sorted(given - arguments)]
-    assert unknown == []
+    assert unknown == [], (
+        "a parametrized name that the test function does not take: add the argument, or correct the name"
+    )
 
 
 def _parametrized(decorator: ast.expr) -> list[str]:

@@ -92,7 +92,7 @@ def test_documentation_is_the_argument_spec(path: Path, documented: dict[str, An
     real = specs[path.stem]
     ours = flatten(real["spec"], "options")
     theirs = flatten(doc["options"], "suboptions")
-    assert set(ours) == set(theirs)
+    assert set(ours) == set(theirs), f"argument spec and DOCUMENTATION of {path.name} differ"
     for name, option in ours.items():
         said = theirs[name]
         assert said.get("type", "str") == option.get("type", "str"), name
@@ -101,7 +101,7 @@ def test_documentation_is_the_argument_spec(path: Path, documented: dict[str, An
         assert said.get("choices") == option.get("choices"), name
         assert said.get("description"), name
     supports = doc["attributes"]["check_mode"]["support"]
-    assert (supports != "none") == real["check"]
+    assert (supports != "none") == real["check"], "attributes.check_mode and supports_check_mode contradict each other"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
@@ -114,7 +114,7 @@ def test_examples_are_tasks_and_main_is_short(path: Path, documented: dict[str, 
         assert set(options) <= set(documented[path.stem]["doc"]["options"])
     main = next(n for n in ast.parse(path.read_text()).body if isinstance(n, ast.FunctionDef) and n.name == "main")
     assert main.end_lineno is not None
-    assert main.end_lineno - main.lineno + 1 <= 45
+    assert main.end_lineno - main.lineno + 1 <= 45, f"{path.name}: move what main() does into phases/"
     assert documented[path.stem]["return"]
 
 
@@ -126,7 +126,7 @@ def test_documentation_is_whole(path: Path, documented: dict[str, Any]) -> None:
     for other in doc["seealso"]:
         assert (ROOT / "library" / f"{other['module'].removeprefix('pap.deploy.')}.py").exists(), other
         assert other["description"].endswith(".")
-    assert [name for name, value in returned.items() if "sample" not in value] == []
+    assert [name for name, value in returned.items() if "sample" not in value] == [], "add a sample to RETURN"
     for name, value in returned.items():
         kind = RETURNED[value["type"]]
         assert isinstance(value["sample"], kind), f"{name}: the sample is no {value['type']}"
@@ -154,7 +154,9 @@ def test_options_and_values_are_marked_as_such(path: Path, documented: dict[str,
         values = {value.strip(" \"'") for found in values for value in found.split(",")}
         names = set(re.findall(r"(?m)^      ((?:pap|[a-z]+)_\w+):$", text))
     marked = re.findall(r"\bC\(([^()]*)\)", text)
-    assert [word for word in marked if word in values - KEYS or word in names - KEYS] == []
+    assert [word for word in marked if word in values - KEYS or word in names - KEYS] == [], (
+        "mark an option as O(…), a choice as V(…), a result as RV(…)"
+    )
     for full in re.findall(r"\b[MP]\(([^()#]*)", text):
         assert full.startswith("pap.deploy.") or "." in full, full
 

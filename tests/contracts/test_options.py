@@ -41,7 +41,7 @@ def test_what_repeats_an_option_is_current() -> None:
 def test_every_role_with_variables_has_them_there() -> None:
     files = (ROOT / "roles").glob("*/defaults/main.yml")
     described = {path.parents[1].name for path in files if yaml.safe_load(path.read_text())}
-    assert described == {"stack", *SOURCE["roles"]}
+    assert described == {"stack", *SOURCE["roles"]}, "describe the variables of that role in tools/options.yml"
 
 
 def test_an_edit_in_a_made_file_is_found(copy: Path) -> None:
@@ -76,8 +76,15 @@ def test_the_phase_takes_what_its_module_offers(name: str) -> None:
     module = importlib.import_module(f"papdeploy.phases.{name}")
     offered = {key: its for key, its in SOURCE["roles"][name]["options"].items() if its.get("option", True)}
     fields = {field.name: field for field in dataclasses.fields(module.Options)}
-    assert set(offered) - BESIDE.get(name, set()) == set(fields) - COMMON
+    missing = set(offered) - BESIDE.get(name, set()) - set(fields)
+    assert not missing, (
+        f"add to Options in phases/{name}.py (or to BESIDE, if the module passes it on its own): {missing}"
+    )
+    extra = set(fields) - COMMON - set(offered)
+    assert not extra, f"describe in tools/options.yml under {name}, then run tools/generate_options.py: {extra}"
     defaults = module.Options()
     for key in set(offered) & set(fields):
         value = getattr(defaults, key)
-        assert (list(value) if isinstance(value, tuple) else value) == offered[key]["default"], key
+        assert (list(value) if isinstance(value, tuple) else value) == offered[key]["default"], (
+            f"{key}: the default in phases/{name}.py is not that of tools/options.yml"
+        )

@@ -16,12 +16,12 @@ PHASES = (
 
 
 def missing(root: Path, phase: str) -> list[str]:
-    """The doors of the house that ``phase`` does not have under its own name."""
+    """The places where ``phase`` does not have its own name."""
     role = root / "roles" / phase / "tasks"
     module = root / "library" / f"pap_{phase}.py"
     used = any(f"pap_{phase}:" in path.read_text() for path in role.glob("*.yml"))
     architecture = (root / "docs" / "architecture.md").read_text()
-    doors = {
+    places = {
         f"roles/{phase}": role.is_dir(),
         f"library/pap_{phase}.py": module.is_file(),
         f"the module pap_{phase} in its role": used,
@@ -29,12 +29,12 @@ def missing(root: Path, phase: str) -> list[str]:
         "docs/architecture.md": f"| `{phase}` | `pap_{phase}`" in architecture
         and f"`phases/{phase}.py`" in architecture,
     }
-    return [door for door, there in doors.items() if not there]
+    return [place for place, there in places.items() if not there]
 
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_phase_has_one_name(phase: str) -> None:
-    assert missing(ROOT, phase) == []
+    assert missing(ROOT, phase) == [], f"{phase} is missing there, or has another name"
 
 
 def test_a_phase_that_has_another_name_somewhere_is_found(tmp_path: Path) -> None:
@@ -51,4 +51,4 @@ def test_each_step_of_the_deploy_is_a_phase() -> None:
     deploy = (ROOT / "playbooks" / "deploy.yml").read_text()
     places = [deploy.find(f"pap_phase: {phase}") for phase in PHASES]
     steps = [place for place in places if place >= 0]
-    assert len(steps) >= 8 and steps == sorted(steps)
+    assert len(steps) >= 8 and steps == sorted(steps), "playbooks/deploy.yml runs them in another order than PHASES"

@@ -34,7 +34,7 @@ def defined() -> set[str]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_internal_name_is_given_a_value_somewhere(path: Path) -> None:
     text = re.sub(r"(?m)^\s*#.*$", "", path.read_text(encoding="utf-8"))
-    assert set(USED.findall(text)) - defined() == set()
+    assert set(USED.findall(text)) - defined() == set(), "nothing registers or sets these: a misspelled name?"
 
 
 def test_it_would_find_one() -> None:

@@ -33,9 +33,12 @@ def test_specs_and_defaults_agree(role: Path) -> None:
     defaults = load(role / "defaults" / "main.yml")
     entry_points = {path.stem for path in (role / "tasks").glob("*.yml") if not path.stem.startswith("_")}
     assert "main" in specs
-    assert set(specs) <= entry_points | {"main"}
+    assert set(specs) <= entry_points | {"main"}, "an entry point without a file in tasks/"
     described = options(role)
-    assert {n for n, option in described.items() if "default" in option} == set(defaults)
+    with_default = {name for name, option in described.items() if "default" in option}
+    assert with_default == set(defaults), (
+        "argument spec and defaults differ: edit tools/options.yml, run tools/generate_options.py"
+    )
     for name, option in described.items():
         assert option.get("description"), name
         if "default" in option:
@@ -66,7 +69,7 @@ def test_every_default_and_register_is_read(role: Path) -> None:
     unread = [name for name in load(role / "defaults" / "main.yml") if not counted(name, texts)]
     for path in (role / "tasks").glob("*.yml"):
         unread += [name for name in re.findall(r"register: (\w+)", path.read_text()) if counted(name, texts) < 2]
-    assert unread == []
+    assert unread == [], "no task, template or playbook reads these: use them in the role, or remove them"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "inventory").glob("*/group_vars/*.yml")), ids=lambda path: path.stem)
@@ -74,7 +77,7 @@ def test_inventories_set_what_something_reads(path: Path) -> None:
     described = {name for role in ROLES for name in options(role)}
     texts = [reader.read_text() for reader in [*(ROOT / "playbooks").rglob("*.yml"), path]]
     unread = [name for name in load(path) if name not in described and counted(name, texts) < 2]
-    assert [name for name in unread if not name.startswith("ansible_")] == []
+    assert [name for name in unread if not name.startswith("ansible_")] == [], "no role has such a variable"
 
 
 def options(role: Path) -> dict[str, Any]:
@@ -89,7 +92,8 @@ def test_a_playbook_knows_no_default_of_a_role(path: Path) -> None:
     if "- role: stack" not in text:
         templates = " ".join(re.findall(r"\{\{.*?\}\}|when: .*", text, re.DOTALL))
         used = set(re.findall(r"\b(pap_[a-z_]+)\b(?! *\| *default)", templates))
-        assert not used & set(load(ROOT / "roles" / "stack" / "defaults" / "main.yml"))
+        known = used & set(load(ROOT / "roles" / "stack" / "defaults" / "main.yml"))
+        assert not known, f"{sorted(known)}: add | default(…), or run the role stack first"
 
 
 def test_a_repository_that_does_not_answer_ends_its_step() -> None:

@@ -41,7 +41,10 @@ def _calls() -> Iterator[tuple[str, str, ast.Call]]:
 
 @pytest.mark.parametrize("opener", OPENERS)
 def test_sessions_are_opened_where_it_is_known(opener: str) -> None:
-    assert {module for module, called, _ in calls() if called == opener} == OPENERS[opener]
+    found = {module for module, called, _ in calls() if called == opener}
+    assert found == OPENERS[opener], (
+        "open it by Database (databases/psql.py); or list the module in OPENERS, and say as whom it connects"
+    )
 
 
 def test_a_client_that_connects_is_only_named_by_tool() -> None:
@@ -51,4 +54,4 @@ def test_a_client_that_connects_is_only_named_by_tool() -> None:
         named = [item for item in node.args if isinstance(item, ast.Constant) and item.value in CLIENTS]
         if named and called not in ("tool", "program", "tool_version", "_ended", "startswith"):
             found.add(f"{module}: {called}({named[0].value!r})")
-    assert not found
+    assert not found, "name the client by Database.tool(), which pins the settings of its session"

@@ -327,7 +327,7 @@ def without_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
         rollback.live_check, "unchanged", lambda *_: contextlib.nullcontext(SimpleNamespace(sentence=""))
     )
     monkeypatch.setattr(backup, "_take", lambda *_: SimpleNamespace(lines=list, as_dict=dict))
-    monkeypatch.setattr(backup, "_clear", lambda *_: SimpleNamespace(lines=[]))
+    monkeypatch.setattr(backup, "_apply_retention", lambda *_: SimpleNamespace(lines=[]))
     monkeypatch.setattr(rollback, "_refuse_other_stack", lambda *_: None)
     monkeypatch.setattr(cleanup.databases, "refuse_other_stack", lambda *_: None)
     none_left = SimpleNamespace(lines=[], removed=[])

@@ -26,14 +26,14 @@ _LONGEST_PATH = 1024
 
 @dataclass(frozen=True)
 class Aimed(Application):
-    """An application that is to be led to a copy."""
+    """An application to be pointed at a copy."""
 
     aim: Aim = field(default_factory=lambda: Aim("", ""))
 
 
 @dataclass(frozen=True)
 class Moved(Application):
-    """An application that has been led to a copy of database ``live``."""
+    """An application that has been pointed at a copy of database ``live``."""
 
     live: str = ""
 

@@ -142,7 +142,7 @@ def keep_before(folder: Path, look: Look) -> None:
 
 
 def before(folder: Path) -> Optional[Look]:
-    """What :func:`keep_before` kept: ``ms`` is the median, ``p95_ms`` of the samples of then. None if nothing was."""
+    """What :func:`keep_before` kept: ``ms`` is the median, ``p95_ms`` of the same samples. None if nothing was kept."""
     try:
         return read_known(Look, json.loads(before_file(folder).read_text(encoding="utf-8")), "watch-before.json")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The backup as a phase: taken, proven, noted in the release's journal; or by itself. Old ones then go."""
+"""The phase backup: take a backup, prove it, record it in the journal of its release if any, apply retention."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ class Taken(Result):
 
 def run(stack: Stack, release: str, who: Run, options: Options, *, check_mode: bool = False) -> Taken:
     """Take a backup and prove it, or prove an existing one. Without a release, it holds the deploy lock for ``who``: a
-    deploy removes the copies that others left. Raises what is wrong with it. In check mode it only says what the
-    next backup would remove."""
+    deploy removes the copies that others left. Raises PapError if the backup fails or is not proven. In check mode
+    it only says what the next backup would remove."""
     if check_mode:
         lines = retention.forecast(stack, options.retention, options.hold)
         return Taken(Printed("retention", lines), changed=not options.verify)
@@ -74,16 +74,16 @@ def run(stack: Stack, release: str, who: Run, options: Options, *, check_mode: b
             with journal.checkpoint("backup") as done:
                 made = _take(stack, release, options)
                 done.update(made.as_dict())
-            cleared = _clear(stack, release, made, options).noted(journal)
+            removal = _apply_retention(stack, release, made, options).noted(journal)
     else:
         with stack.state.lock.by(who).alone("manual") as name:
             made = _take(stack, name, options)
-            cleared = _clear(stack, name, made, options)
-    return Taken(Printed("backup", [*made.lines(), *cleared.lines]), True, made.as_dict())
+            removal = _apply_retention(stack, name, made, options)
+    return Taken(Printed("backup", [*made.lines(), *removal.lines]), True, made.as_dict())
 
 
 def _verified(stack: Stack, options: Options, expected: backup.Expected, say: Progress) -> backup.Restored:
-    """The backup ``options.verify`` proven again; retention hears whether it is damaged."""
+    """Prove the backup ``options.verify`` again, and tell retention whether it is damaged."""
     known = backup.load_manifest(options.verify)
     path, sha256 = str(known.path), known.manifest.sha256
     encryption = backup.Encryption.of(options.encrypt)
@@ -120,7 +120,9 @@ def _take(stack: Stack, release: str, options: Options) -> Union[backup.Backup, 
         )
 
 
-def _clear(stack: Stack, run: str, made: Union[backup.Backup, pgbackrest.Recorded], options: Options) -> retention.Done:
-    """Remove what is old, now that a newer backup is there."""
+def _apply_retention(
+    stack: Stack, run: str, made: Union[backup.Backup, pgbackrest.Recorded], options: Options
+) -> retention.Done:
+    """Remove what retention no longer keeps, now that there is a newer backup."""
     fresh = [str(made.path)] if isinstance(made, backup.Backup) else []
     return retention.apply(stack, options.retention, options.hold, run=run, fresh=fresh)

@@ -1,4 +1,4 @@
-"""The end of a release that went well: remember the schema, clear up, give the lock back, say what happened."""
+"""The end of a successful release: record its schema, clean up, release the deploy lock, say what happened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guards: each refuses with one sentence and the next step, before anything is changed."""
+"""Guards: each refuses a deploy, with the reason and the next step, before anything is changed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..releases.journal import State
 from ..releases.version import Version
 
 DROP_TABLES = "CC_DROP_TABLES"
-# Only these are certainly off. Anything else could be read as true by an app or by a person.
+# Only these certainly mean off. Anything else could be read as true by an app or by a person.
 _OFF = {"", "0", "false", "f", "no", "n", "off", "none", "null", "disabled", "never"}
 
 
@@ -77,8 +77,8 @@ def refuse_drop_tables_imported(stack: Stack, version: Version, there: AppSessio
 
 
 def refuse_unpointable(stack: Stack, app_session: AppSession) -> None:
-    """What cannot be led to a copy, and an API that would be tried on the live database, would stop the rehearsal that
-    follows: after the backup, and perhaps a proof of it."""
+    """Settings that cannot be pointed at a copy, and an API that a trial would start on the live database, would stop
+    the rehearsal that follows, after the backup and perhaps its proof."""
     app_session.refuse_live_trial(app_session.environment_for(f"{stack.database.conninfo.dbname}_copy"))
 
 
@@ -138,7 +138,7 @@ _OF_A_DEPLOY = ("backup", "rehearse", "migrate", "watch", "receipt", "login_smok
 
 @contextlib.contextmanager
 def disk_explained(state: State, release: str, work: str) -> Iterator[None]:
-    """Whatever fails because of a disk says so by its name. A release that has touched nothing yet ends then: there is
+    """A failure that a disk caused names that disk. A release that has touched nothing yet ends with it: there is
     nothing to roll back. ``work``: the module of the phase."""
     try:
         # A release that is live has only to end: rolling back would cost what its users wrote.

@@ -246,7 +246,7 @@ def look_alike_lines(stack: Stack) -> list[str]:
 
 
 def _ways(stack: Stack, candidate: Version) -> list[str]:
-    """What a person has to know of the URLs by which the API, and this deploy, reach the database."""
+    """What a person has to know about the URLs by which the API and this deploy reach the database."""
     url = stack.api_url(stack.api.environment(candidate), candidate.label)
     objection = "" if stack.database_url else objection_of_sqlalchemy(url)
     said = [f"note: {stack.url_variable}: {objection} The application has to see to that." if objection else ""]
@@ -299,7 +299,7 @@ def _refuse_drift(stack: Stack, found: Findings, options: Options) -> list[str]:
     names = "; ".join(f"{item.object}: {item.kind}" for item in changed[:10])
     raise Refused(
         f"The schema of {stack.label} was changed outside of pap-deploy since release {last.release}:"
-        f" {names or 'the catalog has another fingerprint, and the one of then is gone'}{more}.",
+        f" {names or 'the catalog has another fingerprint, and the catalog from that time is gone'}{more}.",
         hint="Find out who and why, then undo it or make it a migration."
         " To go on as it is: -e preflight_allow_drift=true",
         drift=[f"{item.object}: {item.kind}" for item in changed],

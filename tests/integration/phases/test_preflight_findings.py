@@ -55,7 +55,7 @@ def test_a_plan_that_fails_says_so_after_all_its_lines(bench: Bench, case: str) 
 
 @dataclass(frozen=True)
 class Unpointable:
-    """What cannot be led to a copy: in the environment (``{url}``: the API's), the inventory or the program."""
+    """What cannot be pointed at a copy: in the environment (``{url}``: the API's), the inventory or the program."""
 
     says: str
     hint: str

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from papdeploy.core.errors import Refused
 from papdeploy.databases.fence import Fence
-from papdeploy.releases.records import Backup, RestorePoint
+from papdeploy.releases.records import Backup, Ended, RestorePoint
 from papdeploy.rollback import Facts, strategies
 from papdeploy.rollback.losses import Kept
 from papdeploy.rollback.plan import _steps
@@ -87,12 +87,18 @@ def test_the_steps_and_their_order(name: str) -> None:
 
 
 def test_the_table_is_what_a_person_can_choose_from() -> None:
-    assert list(STEPS) == list(strategies.STRATEGIES)
+    assert list(STEPS) == list(strategies.STRATEGIES), "STEPS lists every strategy of ALL, in its order"
     option = yaml.safe_load((ROOT / "tools/options.yml").read_text())["roles"]["rollback"]["options"]["strategy"]
-    assert option["choices"] == ["", *strategies.STRATEGIES[1:]]
+    assert option["choices"] == ["", *strategies.STRATEGIES[1:]], "tools/options.yml: choices of rollback strategy"
     assert strategies.BRING_BACK == ("swap", "restore")
     with pytest.raises(Refused, match=r"Choose one of nothing, image, downgrade, swap, restore"):
         strategies.named("magic")
+
+
+@pytest.mark.parametrize("strategy", strategies.ALL, ids=lambda strategy: strategy.name)
+def test_the_journal_knows_which_strategy_keeps_the_schema(strategy: strategies.Strategy) -> None:
+    ended = Ended(event="rolled_back", strategy=strategy.name)
+    assert ended.kept_schema == strategy.keeps_schema, "name it in Ended.kept_schema (releases/records.py)"
 
 
 KNOWN = strategies.Timings(

@@ -136,7 +136,7 @@ class Strategy(ABC):
         return None
 
     def lifted(self, work: Work, mark: Mark) -> None:
-        """The fence was lifted after it; ``mark`` is the write snapshot of then."""
+        """Called when the fence has been lifted afterwards; ``mark`` is the write snapshot taken at that moment."""
         return
 
     def expected_s(self, timings: Timings) -> Optional[float]:

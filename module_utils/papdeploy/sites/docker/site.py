@@ -215,7 +215,7 @@ class _ContainerProcess(Process):
         finally:
             os.close(self._writer)
             self._ended.set()
-            self._stream.close()  # whoever still writes to it gets a broken pipe; the engine would let him wait
+            self._stream.close()  # whoever still writes to it gets a broken pipe; the engine would make it wait
 
     @staticmethod
     def _pass_on(sink: Optional[int], data: bytes | memoryview) -> Optional[int]:
