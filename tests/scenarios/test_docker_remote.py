@@ -105,6 +105,7 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
         stack.down()
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_a_stack_behind_ssh_is_deployed_and_taken_back(remote: Remote) -> None:
     """With the SDK in a virtual environment that the role makes there, and nothing of Docker on the controller."""

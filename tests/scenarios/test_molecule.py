@@ -13,7 +13,7 @@ from support import ROOT
 SCENARIOS = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
 
 # By day: tests/integration/rehearsal, tests/integration/rollback, and on a host playbooks/test_destructive_release.py.
-BY_NIGHT = ("docker-drop-tables", "docker-failures", "docker-rollback", "rehearse-fails")
+BY_NIGHT = ("docker-drop-tables", "docker-failures", "docker-rollback", "rehearse-fails", "rollback")
 
 
 def marked(name: str) -> object:

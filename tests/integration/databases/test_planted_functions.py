@@ -121,7 +121,10 @@ def plant(connection: psycopg2.extensions.connection) -> int:
     return planted
 
 
-@pytest.fixture(params=PATHS, scope="module")
+@pytest.fixture(
+    params=[pytest.param(path, marks=[pytest.mark.nightly] if path == "the usual path" else []) for path in PATHS],
+    scope="module",
+)
 def planted(request: pytest.FixtureRequest, servers: dict[int, Server]) -> Iterator[tuple[Server, Database]]:
     """A database that belongs to a role without rights of its own, full of twins, with a few rows."""
     server = servers[NEWEST]

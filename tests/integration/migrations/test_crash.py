@@ -124,14 +124,18 @@ def whole(bench: Bench) -> tuple[Any, ...]:
     return (bench.columns(), bench.applied(), bench.sql("SELECT * FROM a ORDER BY id"), bench.sql(indexes))
 
 
-def test_kill_at_every_statement_of_an_apply(bench: Bench, killer: subprocess.Popen[str]) -> None:
+EVERY = pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.nightly), 4], ids="every {}th".format)
+
+
+@EVERY
+def test_kill_at_statements_of_an_apply(bench: Bench, killer: subprocess.Popen[str], every: int) -> None:
     request = {"sources": EVERYTHING, "release": "r1", "options": {"lock_wait_s": 30}}
     bench.apply(EVERYTHING)
     expected = whole(bench)
     assert expected[1] == [name.rpartition(".")[0] for name in EVERYTHING]
-    n, finished = 0, False
+    n, finished = 1 - every, False
     while not finished:
-        n += 1
+        n += every
         bench.sql("DROP TABLE IF EXISTS a; DROP SCHEMA IF EXISTS pap_deploy CASCADE")
         finished = kill_at(killer, n, "apply", {**request, "url": bench.url})
         agree(bench)
@@ -140,11 +144,12 @@ def test_kill_at_every_statement_of_an_apply(bench: Bench, killer: subprocess.Po
     assert n > 40, "fewer statements than a run needs: the kills did not happen"
 
 
-def test_kill_at_every_statement_of_a_revert(bench: Bench, killer: subprocess.Popen[str]) -> None:
+@EVERY
+def test_kill_at_statements_of_a_revert(bench: Bench, killer: subprocess.Popen[str], every: int) -> None:
     request = {"sources": TOGETHER, "release": "r2", "since_release": "r1"}
-    n, finished = 0, False
+    n, finished = 1 - every, False
     while not finished:
-        n += 1
+        n += every
         bench.sql("DROP TABLE IF EXISTS a; DROP SCHEMA IF EXISTS pap_deploy CASCADE")
         bench.apply(TOGETHER)
         finished = kill_at(killer, n, "revert", {**request, "url": bench.url})

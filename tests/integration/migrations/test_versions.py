@@ -19,6 +19,12 @@ from support.postgres_servers import Server
 CACHE = ROOT / ".artifacts" / "compat"
 SQLALCHEMY = {"1.4": "sqlalchemy>=1.4.50,<2", "2.0": "sqlalchemy>=2.0,<2.1", "2.1": "sqlalchemy>=2.1,<2.2"}
 DRIVERS = {"psycopg2": "psycopg2-binary", "psycopg": "psycopg[binary]>=3.1"}
+BY_DAY = (("1.4", "psycopg2"), ("2.1", "psycopg"))
+PAIRS = [
+    pytest.param(version, driver, marks=[] if (version, driver) in BY_DAY else pytest.mark.nightly)
+    for version in SQLALCHEMY
+    for driver in DRIVERS
+]
 
 
 def pythons() -> dict[str, str]:
@@ -92,8 +98,7 @@ def compare(said: dict[str, Any]) -> None:
     assert said["error"].startswith("DataError: (psycopg")
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
-@pytest.mark.parametrize("version", SQLALCHEMY)
+@pytest.mark.parametrize(("version", "driver"), PAIRS)
 def test_sqlalchemy_and_driver(server: Server, database: str, version: str, driver: str) -> None:
     bench = Bench(server, database)
     packages = [installed(sys.executable, SQLALCHEMY[version]), installed(sys.executable, DRIVERS[driver])]
@@ -106,7 +111,7 @@ def test_sqlalchemy_and_driver(server: Server, database: str, version: str, driv
     compare(scenario(bench, sys.executable, packages, url))
 
 
-@pytest.mark.parametrize("version", ["3.9", "3.13"])
+@pytest.mark.parametrize("version", ["3.9", pytest.param("3.13", marks=pytest.mark.nightly)])
 def test_python(servers: dict[int, Server], version: str) -> None:
     python = pythons().get(version)
     if not python:

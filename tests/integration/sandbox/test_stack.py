@@ -105,6 +105,7 @@ def test_reset_puts_back_content_release_roles_and_records(sandbox: Sandbox, sta
     assert stack.request("/version")[1]["release"] == "previous"
 
 
+@pytest.mark.nightly
 def test_another_postgresql_needs_a_reset(sandbox: Sandbox) -> None:
     sandbox.command("up", "production", PAP_SANDBOX_PG="16")
     stack = sandbox.stack("production")
@@ -391,6 +392,7 @@ def test_the_previous_release_works_on_the_new_schema(stack: Stack) -> None:
     stack.migrate(reversed(shipped_migrations()), "downgrade")
 
 
+@pytest.mark.nightly
 def test_the_current_release_on_the_old_schema_logs_in_but_does_not_work(stack: Stack) -> None:
     """Why a login test alone proves little: the missing tables are created at start, the missing columns are not."""
     assert stack.switch("current").returncode == 0
@@ -400,6 +402,7 @@ def test_the_current_release_on_the_old_schema_logs_in_but_does_not_work(stack: 
     assert stack.request("/settings/github", token=token)[0] == 200
 
 
+@pytest.mark.nightly
 def test_the_next_release_records_requests(stack: Stack) -> None:
     stack.migrate([*shipped_migrations(), NEXT])
     assert stack.switch("next").returncode == 0
@@ -416,6 +419,7 @@ def test_broken_login_is_500_for_the_right_password_only(stack: Stack) -> None:
     assert "AttributeError: 'str' object has no attribute 'value'" in (stack.base / "api/log/api.log").read_text()
 
 
+@pytest.mark.nightly
 def test_broken_boot_fails_to_start_and_says_why(sandbox: Sandbox, stack: Stack) -> None:
     stack.migrate(shipped_migrations())
     done = stack.switch("broken-boot")
