@@ -9,14 +9,13 @@ from .lifecycle import (
     create_empty,
     drop_created,
     drop_named,
-    existing,
     expected,
-    look_alikes,
     ready_for_rehearsal,
     restored_and_proven,
     snapshot,
     swap,
 )
+from .listed import existing, look_alikes
 from .managed_names import derived, maintenance
 from .prerequisites import no_swap, refuse_absent, refuse_other_stack, refuse_uncopyable, refuse_unready
 from .write_counts import Written

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from ..core.database_identity import Before
@@ -18,7 +18,6 @@ from .fence import alone, obstacles
 from .managed_names import (
     UNCLAIMED_LIMIT,
     Found,
-    Managed,
     admin_session,
     comment_on,
     derived,
@@ -62,22 +61,6 @@ class Swap:
     why: str = ""
     oid: Optional[int] = None
     was: Optional[int] = None
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A database that says it was made for the live one; ``why`` it is not ours, ``obstacle``: why it could not be
-    dropped now."""
-
-    name: str
-    kind: str
-    release: str
-    since: Optional[str]
-    bytes: Optional[int]
-    oid: int
-    template: bool
-    why: str = ""
-    obstacle: str = ""
 
 
 def create_empty(
@@ -323,23 +306,6 @@ def cleanup_leftovers(database: Database, *, keep: Sequence[str] = ()) -> list[s
                     drop(session, database, entry)
                     dropped.append(entry.name)
     return dropped
-
-
-def existing(database: Database) -> list[Listed]:
-    """Every database of ours for this live name. For status and retention."""
-    with admin_session(database) as session:
-        return [replace(_listed(entry), obstacle=undroppable(session, entry)) for entry in ours(session, database)]
-
-
-def look_alikes(database: Database) -> list[Listed]:
-    """Every database that says it was made for this live name and is not ours, with ``why`` not. Never touched."""
-    with admin_session(database) as session:
-        return [_listed(entry) for entry in managed(session, database) if not entry.ours]
-
-
-def _listed(entry: Managed) -> Listed:
-    found, since = entry.found, entry.record.at
-    return Listed(entry.name, entry.kind, entry.release, since, found.bytes, found.oid, found.template, entry.why)
 
 
 def ready_for_rehearsal(database: Database, scratch: Database) -> None:

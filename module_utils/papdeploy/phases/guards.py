@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from .. import databases
+from ..app import smoke
 from ..app.stack import AppSession, Stack
 from ..backup import provable
 from ..backup.archive import refuse_clients
 from ..core import storage
 from ..core.errors import PapError, Refused, StorageFailed
-from ..core.records import as_object, read_known
+from ..core.records import as_object, read_known, whole
 from ..databases import content_digest
 from ..databases.psql import Database, ServerFacts
-from ..environment.application import Findings
+from ..environment.application import Findings as ApplicationFindings
 from ..environment.settings_values import fold
+from ..migrations.cli.results import Problem
 from ..releases.journal import State
 from ..releases.version import Version
+from .findings import Findings
 
 DROP_TABLES = "CC_DROP_TABLES"
 # Only these certainly mean off. Anything else could be read as true by an app or by a person.
@@ -82,9 +85,9 @@ def refuse_unpointable(stack: Stack, app_session: AppSession) -> None:
     app_session.refuse_live_trial(app_session.environment_for(f"{stack.database.conninfo.dbname}_copy"))
 
 
-def _refuse_found(stack: Stack, version: Version, app_session: AppSession, call: str) -> Findings:
+def _refuse_found(stack: Stack, version: Version, app_session: AppSession, call: str) -> ApplicationFindings:
     request = {"variable": DROP_TABLES, **as_object(app_session.surroundings())}
-    found = read_known(Findings, app_session.call(call, request, deadline_s=300))
+    found = read_known(ApplicationFindings, app_session.call(call, request, deadline_s=300))
     for item in found.found:
         refuse_drop_tables(stack.environment, {f"{item.source} ({version.label})": {DROP_TABLES: item.value}})
     return found
@@ -153,3 +156,40 @@ def disk_explained(state: State, release: str, work: str) -> Iterator[None]:
             state.refuse_release(journal, failure)
             failure.data["live"] = "The API had not been stopped and no migration had begun; the release has ended."
         raise failure from error
+
+
+def refuse_problems(problems: Sequence[Problem]) -> None:
+    if problems:
+        hint = next(filter(None, (item.hint for item in problems)), "Correct the migrations folder.")
+        raise Refused(" ".join(item.message for item in problems), hint=hint, problems=whole(problems))
+
+
+def refuse_unexplained(found: Findings) -> None:
+    """With no migration pending, a difference that fails the check cannot be repaired by this deploy."""
+    if found.pending or not found.failing:
+        return
+    listed = "; ".join(f"{item.object}: {item.kind}" for item in found.failing[:5])
+    hint = "The models were changed without a migration. Write it: python -m papdeploy new NAME --from-models"
+    if not found.migrations:
+        hint = "pap_migrations_dirs names no migration: set it to the folders of this application's migrations."
+    more = f" and {len(found.failing) - 5} more" if len(found.failing) > 5 else ""
+    raise Refused(
+        f"The models of {found.candidate.label} do not match the database and no migration is pending: {listed}{more}.",
+        hint=hint,
+        differences=whole(found.differences),
+        lines=[line for item in found.failing for line in [item.sentence(), *(f"  {sql}" for sql in item.repair[:3])]],
+    )
+
+
+def refuse_failing_login(stack: Stack, found: Findings, before: smoke.Baseline) -> None:
+    """What fails at the API that runs would fail at the new one too: after a backup and a rehearsal, or an outage."""
+    if not before.problem:
+        return
+    raise Refused(
+        f"The login smoke test of {stack.label} already fails at the API that runs ({found.running.label}):"
+        f" {before.problem}.",
+        hint=f"Look whether the user {stack.smoke.username!r} can log in (pap_smoke_username, pap_smoke_password) and"
+        " whether the paths are right (pap_smoke_login_path, pap_smoke_me_path, pap_smoke_health_path). If this deploy"
+        " is what mends it: -e preflight_allow_failing_login=true",
+        problem=before.problem,
+    )

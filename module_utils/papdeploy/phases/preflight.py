@@ -18,7 +18,7 @@ from ..core.errors import PapError, Refused
 from ..core.private import refuse_without_right
 from ..core.records import FROM, TO, read_known, whole
 from ..core.text import plural
-from ..migrations.cli.results import Problem, State
+from ..migrations.cli.results import State
 from ..migrations.files import SUFFIXES, TEMPLATE
 from ..releases import smoke_test_logins
 from ..releases.journal import Journal
@@ -165,7 +165,7 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
         unseen.append(ahead.sentence)
         if found.nothing_to_do:  # what the newer schema has is no fault of the models that run
             found.judge(ahead.explain(verdict, found.expected, check), check)
-    _refuse_unexplained(found)
+    guards.refuse_unexplained(found)
     if with_baseline and not found.nothing_to_do:
         unseen.append(_look_at_login(stack, found, options))
         said += watch_sight.lines(stack, options.blindness)
@@ -196,7 +196,7 @@ def _beside_models(
         live = described(app_session)
         app_session.prove_api_url()
         content = release_content.measure(stack, candidate, app_session) if with_content else None
-        _refuse_problems(plan.problems)
+        guards.refuse_problems(plan.problems)
         expected = models_ddl.expected_catalog(stack, candidate, digest)
     found = Findings(
         running=running,
@@ -269,12 +269,6 @@ def _look_at_running(stack: Stack, running: Version, options: Options) -> list[s
         return [f"CC_DROP_TABLES: what {running.label} sets by itself could not be seen ({error.message})"]
 
 
-def _refuse_problems(problems: Sequence[Problem]) -> None:
-    if problems:
-        hint = next(filter(None, (item.hint for item in problems)), "Correct the migrations folder.")
-        raise Refused(" ".join(item.message for item in problems), hint=hint, problems=whole(problems))
-
-
 def _refuse_drift(stack: Stack, found: Findings, options: Options) -> list[str]:
     """Since the last release no table may have been altered by hand, unless the inventory says that it is known.
 
@@ -307,45 +301,15 @@ def _refuse_drift(stack: Stack, found: Findings, options: Options) -> list[str]:
     )
 
 
-def _refuse_unexplained(found: Findings) -> None:
-    """With no migration pending, a difference that fails the check cannot be repaired by this deploy."""
-    if found.pending or not found.failing:
-        return
-    listed = "; ".join(f"{item.object}: {item.kind}" for item in found.failing[:5])
-    hint = "The models were changed without a migration. Write it: python -m papdeploy new NAME --from-models"
-    if not found.migrations:
-        hint = "pap_migrations_dirs names no migration: set it to the folders of this application's migrations."
-    more = f" and {len(found.failing) - 5} more" if len(found.failing) > 5 else ""
-    raise Refused(
-        f"The models of {found.candidate.label} do not match the database and no migration is pending: {listed}{more}.",
-        hint=hint,
-        differences=whole(found.differences),
-        lines=[line for item in found.failing for line in [item.sentence(), *(f"  {sql}" for sql in item.repair[:3])]],
-    )
-
-
 def _look_at_login(stack: Stack, found: Findings, options: Options) -> str:
     """The baseline of the API that runs, as a line. Raises Refused where its login fails."""
     with smoke_test_logins.noted(stack.database, stack.state):
         before = smoke.baseline(stack.smoke)
-    _refuse_failing_login(stack, found, before, options)
+    if not options.allow_failing_login:
+        guards.refuse_failing_login(stack, found, before)
     before = smoke.timed(stack.smoke, before)
     found.baseline, found.health, found.login = before.endpoints, before.health, before.login
     return _baseline_line(before)
-
-
-def _refuse_failing_login(stack: Stack, found: Findings, before: smoke.Baseline, options: Options) -> None:
-    """What fails at the API that runs would fail at the new one too: after a backup and a rehearsal, or an outage."""
-    if not before.problem or options.allow_failing_login:
-        return
-    raise Refused(
-        f"The login smoke test of {stack.label} already fails at the API that runs ({found.running.label}):"
-        f" {before.problem}.",
-        hint=f"Look whether the user {stack.smoke.username!r} can log in (pap_smoke_username, pap_smoke_password) and"
-        " whether the paths are right (pap_smoke_login_path, pap_smoke_me_path, pap_smoke_health_path). If this deploy"
-        " is what mends it: -e preflight_allow_failing_login=true",
-        problem=before.problem,
-    )
 
 
 def _lines(stack: Stack, found: Findings) -> list[str]:

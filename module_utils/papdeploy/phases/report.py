@@ -15,7 +15,7 @@ from ..core.errors import PapError
 from ..core.records import whole
 from ..core.text import plural
 from ..core.visible import json_text
-from ..databases.lifecycle import Listed
+from ..databases.listed import Listed
 from ..logwatch import rules
 from ..releases.holder import Holder, alive
 from ..releases.journal import Journal, State

@@ -185,16 +185,7 @@ def _roll_back(stack: Stack, journal: Journal, who: Run, options: Options) -> Un
         journal.append("rollback", "done", **noted, unavailable_s=away)
         with contextlib.suppress(PapError):  # the next rehearsal clears a copy away as well
             databases.drop_created(stack.database, journal.release, ("scratch",))
-        end = "rolled_back" if journal.touched else "refused"
-        journal.append(
-            "release",
-            end,
-            message=options.reason,
-            seconds=round(seconds_between(journal.opening().at, now()), 2),
-            strategy=result.strategy,
-            unhealthy=result.unhealthy,
-            **schema_before.left(stack, journal, result.strategy),
-        )
+        _end(stack, journal, result, options.reason)
         process.end(journal.folder, "the release was rolled back")
     lines += [*result.lines, _waited(away, result), f"journal {journal.path}"]
     cost = recorded(Cost, noted)
@@ -319,6 +310,18 @@ def _outcome(stack: Stack, journal: Journal, result: rollback.Result) -> str:
     )
     lost = loss_rules.listed(result.lost)
     return f"THE RELEASE LOST DATA: {lost}. {back} {stack.name} runs {label} again.{kept}{unhealthy}"
+
+
+def _end(stack: Stack, journal: Journal, result: rollback.Result, reason: str) -> None:
+    journal.append(
+        "release",
+        "rolled_back" if journal.touched else "refused",
+        message=reason,
+        seconds=round(seconds_between(journal.opening().at, now()), 2),
+        strategy=result.strategy,
+        unhealthy=result.unhealthy,
+        **schema_before.left(stack, journal, result.strategy),
+    )
 
 
 def _revert(stack: Stack, journal: Journal, dbname: str, say: Progress) -> object:
