@@ -74,7 +74,10 @@ def of_corpus(server: Server) -> Iterator[Count]:
         database = f"{template}_{count.pairs}"
         server.sql(f'CREATE DATABASE "{database}" TEMPLATE "{template}"')
         server.sql(mutation.sql, database)
-        count.add(repaired(server, models.metadatas, database))
+        outcome = repaired(server, models.metadatas, database)
+        count.add(outcome)
+        if not outcome.honest:
+            print(f"  {mutation.name}: {outcome.error or '; '.join(outcome.left)}", flush=True)
         server.drop(database)
     yield count
 

@@ -17,7 +17,7 @@ from support.postgres_servers import Server
 
 OPTIONS = CheckOptions(today="2026-01-01", positions=False)
 # A remark in the script that stands for a statement that a person has to decide on.
-_DECIDE = re.compile(r"^-- .*(?:decide|by hand|drop that first|make the table anew)", re.MULTILINE)
+_DECIDE = re.compile(r"^-- .*(?:decide|by hand|drop that first|make the table anew|run the check again)", re.MULTILINE)
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,7 @@ def read(filename: str, source: str, path: str = "") -> Optional[MigrationFile]:
     source = source.lstrip("\ufeff")  # Python reads past it, too
     claims = DATED_NAME.match(identity) is not None
     if filename.endswith(sql_files.SUFFIX):
-        source = source.replace("\r\n", "\n")
+        source = source.replace("\r\n", "\n").replace("\r", "\n")
         content = sql_files.parse(source, where).content(where) if claims or sql_files.is_marked(source) else None
     else:
         content = python_files.parse(source, where, identity, claims=claims)

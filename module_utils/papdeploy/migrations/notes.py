@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from ..sql import statements
 from .files import SCRIPT, MigrationFile
-from .static_sql import Located, located
+from .static_sql import Located, located, sql_of
 
 _A_DAY = timedelta(days=1)  # somewhere it is tomorrow
 
@@ -22,6 +23,7 @@ class Note:
     message: str
     help: str
     statement: str = ""
+    severity: str = "warning"
 
     def __str__(self) -> str:
         return f"{self.migration.identity}, line {self.line}: {self.message} {self.help}"
@@ -31,7 +33,36 @@ def of(migrations: Sequence[MigrationFile], transaction: str = "all") -> list[No
     """The notes on migrations that run in this order, sharing transactions as ``transaction`` (all, each) says."""
     today = date.today()
     found = [_in_future(m, m.dated) for m in migrations if m.dated and m.listed < 0 and m.dated > today + _A_DAY]
-    return found + list(_early_labels(migrations, transaction))
+    refused = (note for migration in migrations if migration.flavour != SCRIPT for note in _refused(migration))
+    return [*found, *refused, *_early_labels(migrations, transaction)]
+
+
+def _refused(migration: MigrationFile) -> Iterator[Note]:
+    """What the runner will not send: what only psql understands, and the ends of its own transaction."""
+    found = sql_of(migration)
+    for text, line in zip(found.statements, found.lines):
+        command = statements.of_psql(text) or statements.copies_with_client(text)
+        if command:
+            yield Note(
+                "only-psql",
+                migration,
+                line,
+                f"It sends {command}, which only psql understands.",
+                "Leave out psql's commands, and have pg_dump write data as INSERT (--inserts).",
+                text[:500],
+                "error",
+            )
+        control = statements.transaction_control(text) if migration.transactional and not command else ""
+        if control:
+            yield Note(
+                "transaction-control",
+                migration,
+                line,
+                f"It sends {control[:60]}, which is refused: the runner owns the transaction.",
+                "Leave it out, or write transactional = False (in SQL: -- transactional: false).",
+                text[:500],
+                "error",
+            )
 
 
 def _in_future(migration: MigrationFile, dated: date) -> Note:

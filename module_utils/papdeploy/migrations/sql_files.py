@@ -66,11 +66,11 @@ def is_marked(text: str) -> bool:
 
 def parse(text: str, where: str) -> SqlFile:
     """Read a file. Raises Refused for a comment that is not understood, naming its line, and what only psql reads."""
-    command = statements.of_psql(text)
+    command = statements.of_psql(text) or statements.copies_with_client(text)
     if command:
         raise Refused(
             f"{where} has {command}, which only psql understands.",
-            hint="Leave out the lines that begin with a backslash, and have pg_dump write data as INSERT (--inserts).",
+            hint="Leave out psql's commands (a backslash and a word); have pg_dump write data as INSERT (--inserts).",
         )
     file = SqlFile()
     directions = {_UP: file.up, _DOWN: file.down, **file.checks}

@@ -7,13 +7,16 @@ migration asks the database, branches, or computes, the answer says that it is a
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Optional
 
 from ..sql import statements as sql
+from . import beside
 from .files import SCRIPT, MigrationFile
 
 MAX_UNROLLED = 200
@@ -78,7 +81,7 @@ def sql_of(migration: MigrationFile, function: str = "upgrade") -> StaticSql:
             if isinstance(child, ast.Constant) and isinstance(child.value, str) and _LOOKS_LIKE_SQL.match(child.value):
                 script.add(textwrap.dedent(child.value).strip(), child.lineno)
         return script
-    reader = _Reader(tree)
+    reader = _Reader(tree, migration.path)
     node = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == function), None)
     if node is None:
         return StaticSql(reasons=[f"there is no {function}()"])
@@ -102,10 +105,10 @@ class _Scope:
 
 
 class _Reader:
-    def __init__(self, tree: ast.Module) -> None:
+    def __init__(self, tree: ast.Module, path: str = "") -> None:
         self.found = StaticSql()
         self.functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-        module = _Scope()
+        module = _Scope(values={"__file__": path} if path else {})
         self.constants = module.values
         self.depth = 0
         for node in tree.body:
@@ -262,6 +265,9 @@ class _Reader:
             )
             if not simple and scope.mentions(call):
                 self._guess(f"line {node.lineno} cannot be followed")
+            if item.optional_vars is not None:
+                with contextlib.suppress(_Unknown):
+                    self._bind(item.optional_vars, self._value(call, scope), scope)
         self.block(node.body, scope)
 
     def _assign(self, node: Any, scope: _Scope) -> None:
@@ -306,14 +312,34 @@ class _Reader:
             }
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             return not self._value(node.operand, scope)
-        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        if isinstance(node, ast.BinOp):
             left, right = self._value(node.left, scope), self._value(node.right, scope)
-            if isinstance(left, str) and isinstance(right, str):
+            if isinstance(node.op, ast.Add) and isinstance(left, str) and isinstance(right, str):
                 return left + right
+            if isinstance(node.op, ast.Div) and isinstance(left, Path) and isinstance(right, (str, Path)):
+                return left / right
             raise _Unknown
+        if isinstance(node, ast.Attribute) and node.attr == "parent":
+            base = self._value(node.value, scope)
+            if isinstance(base, Path):
+                return base.parent
         if isinstance(node, ast.JoinedStr):
             return "".join(self._formatted(part, scope) for part in node.values)
         return self._call(node, scope)
+
+    def _given(self, node: ast.Call, scope: _Scope) -> list[Any]:
+        """The value that a method is called on, if it is known, and the arguments; nothing if one is not known."""
+        try:
+            given = [self._value(argument, scope) for argument in node.args]
+        except _Unknown:
+            return []
+        if isinstance(node.func, ast.Attribute):
+            try:
+                value = self._value(node.func.value, scope)
+            except _Unknown:
+                return given  # of a module: os.path.join(…)
+            return [value, *given] if isinstance(value, Path) else []
+        return given
 
     def _formatted(self, part: ast.expr, scope: _Scope) -> str:
         if isinstance(part, ast.Constant):
@@ -324,9 +350,14 @@ class _Reader:
 
     def _call(self, node: ast.expr, scope: _Scope) -> Any:
         """``text("…")``, ``sa.text("…")``, ``dedent("…")``, ``mapping.items()``, ``range(n)``."""
-        if not isinstance(node, ast.Call) or node.keywords:
+        if not isinstance(node, ast.Call):
             raise _Unknown
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        found = beside.called(name, self._given(node, scope))
+        if found is not None:
+            return found
+        if node.keywords:
+            raise _Unknown
         if name in ("text", "dedent", "cleandoc") and len(node.args) == 1:
             return self._value(node.args[0], scope)
         if name == "items" and isinstance(node.func, ast.Attribute) and not node.args:

@@ -86,8 +86,8 @@ _TRACES = re.compile(
 _TRACING = ("SET", "RESET", "DISCARD", "DO", "CALL", "SELECT", "WITH", "PREPARE", "EXECUTE", "DECLARE", "LISTEN")
 _TRACED = frozenset(["SET_CONFIG", "TEMP", "TEMPORARY", "PG_TEMP"])
 _DEFERRABLE = re.compile(r"\bdeferrable\b", re.IGNORECASE)
-_PSQL = re.compile(r"^[ \t]*\\(?:[a-z!?]|\.[ \t]*$)", re.IGNORECASE | re.MULTILINE)
-_COPY_IN = re.compile(r"\bcopy\b[^;]*\bfrom\s+stdin\b", re.IGNORECASE)
+_PSQL = re.compile(r"(?:^|\s)\\(?:[a-z!?;]|\.[ \t\r]*$)", re.IGNORECASE | re.MULTILINE)
+_COPIES = re.compile(r"\bcopy\b[^;]*\b(?:stdin|stdout)\b", re.IGNORECASE)
 
 
 def transaction_control(text: str) -> str:
@@ -140,13 +140,24 @@ def of_psql(text: str) -> str:
             place = statement.words.index("\\") + 1
             name = "".join(statement.words[place : place + 1]).lower()
             return f"\\{name}"
-        copying = copies_from_client(statement.text)
+        copying = copies(statement) == "COPY … FROM stdin"
     return ""
 
 
-def copies_from_client(text: str) -> bool:
-    """Whether ``text`` reads the client's input."""
-    return _COPY_IN.search(text) is not None
+def copies_with_client(text: str) -> str:
+    """``COPY … FROM stdin`` or ``COPY … TO stdout`` if a statement of ``text`` reads from or writes to the client."""
+    if not _COPIES.search(text):
+        return ""
+    return next(filter(None, map(copies, split(text))), "")
+
+
+def copies(statement: Statement) -> str:
+    """The same of one statement."""
+    if statement.head == "COPY":
+        for before, word in zip(statement.words, statement.words[1:]):
+            if (before, word) in (("FROM", "STDIN"), ("TO", "STDOUT")):
+                return f"COPY … {before} {word.lower()}"
+    return ""
 
 
 def writes_to(text: str, schema: str) -> str:

@@ -165,7 +165,7 @@ def judge(
             fresh |= _created(item.statement)
             report.findings += [_verdict(item, effect, sizes, fresh) for effect in lock_impact.effects(item.statement)]
     report.findings += [
-        Finding(note.rule, "warning", _file(note.migration), note.line, note.message, note.help, note.statement)
+        Finding(note.rule, note.severity, _file(note.migration), note.line, note.message, note.help, note.statement)
         for note in notes.of(migrations)
     ]
     said, report.squawk = squawk.check(located, version=version, program=program)

@@ -77,13 +77,22 @@ def hold_all(session: Session, invariants: Sequence[Invariant]) -> None:
         except session.driver.module.Error as error:
             raise MigrationError(
                 f"The invariant {invariant.name} cannot be asked: {failures.said(session, error)}.",
-                hint="Correct the query, or the migration that took from it what it reads.",
+                hint=_hint(session, drivers.sqlstate(error)),
                 identity=invariant.name,
                 sqlstate=drivers.sqlstate(error),
             ) from error
         if found:
             hint = "With these migrations it would not hold: correct them, or the rows."
             raise _violated(session, f"The invariant {invariant.name}", found, hint, invariant.name)
+
+
+def _hint(session: Session, code: str) -> str:
+    if code == "57014" and session.options.statement_timeout_s:
+        return (
+            f"It ran for longer than {session.options.statement_timeout_s:g} s: give it an index, narrow what it reads,"
+            " or raise the limit."
+        )
+    return "Correct the query, or the migration that took from it what it reads."
 
 
 def _rows(session: Session, step: Step, function: Callable[[Db], Any]) -> Any:
@@ -133,6 +142,8 @@ def _shown(session: Session, row: Any) -> str:
         named = dict(zip(row._fields, row))
     else:
         named = {str(n): value for n, value in enumerate(row, 1)} if isinstance(row, (list, tuple)) else {"": row}
+    if not named:
+        return "(no columns)"
     masked = session.redactor.data({name: str(value) for name, value in named.items()})
     return ", ".join(f"{name}={_short(value)}" if name else _short(value) for name, value in masked.items())
 

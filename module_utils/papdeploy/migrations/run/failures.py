@@ -91,10 +91,11 @@ def _advice(error: BaseException, code: str, step: Step) -> str:
             "This migration changed rows whose deferred constraints are not checked yet: send SET CONSTRAINTS ALL"
             " IMMEDIATE before this statement."
         )
-    if sql.copies_from_client(sent.sql):
+    copying = sql.copies_with_client(sent.sql)
+    if copying:
         return (
-            "COPY … FROM stdin reads the client's input, which psql has and a migration has not: write INSERT (pg_dump"
-            " --inserts), or hand the data to the driver's own copy function."
+            f"{copying} is of the client's input and output, which psql has and a migration has not: write INSERT"
+            " (pg_dump --inserts), or use the driver's own copy function."
         )
     return _ADVICE.get(code, "Correct it and run again.")
 

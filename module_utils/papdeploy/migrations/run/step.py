@@ -125,8 +125,9 @@ class Step:
         """The error for a broken rule."""
         return MigrationError(
             f"Migration {self.identity} broke a rule of the runner: {what}.",
-            hint="The runner owns the connection and its transaction: use db.execute() and the like only. "
-            "Work that needs transactions of its own goes into a migration with transactional = False.",
+            hint="The runner owns the connection and its transaction: leave out BEGIN and COMMIT, use db.execute() and"
+            " the like only. Work that needs transactions of its own goes into a migration with transactional = False"
+            " (in SQL: -- transactional: false).",
             identity=self.identity,
             rule=what,
         )
@@ -135,7 +136,7 @@ class Step:
 def _only_psql(identity: str, command: str) -> MigrationError:
     return MigrationError(
         f"Migration {identity} sends {command}, which only psql understands{_caller(identity)}.",
-        hint="Leave out the lines that begin with a backslash (pg_dump writes \\restrict and \\unrestrict around a"
+        hint="Leave out psql's commands, a backslash and a word (pg_dump writes \\restrict and \\unrestrict around a"
         " dump), and have pg_dump write data as INSERT (--inserts), not as COPY … FROM stdin.",
         identity=identity,
         rule=command,

@@ -66,7 +66,10 @@ def _compare_missing(work: Comparison, row: Relation, extra: list[Relation]) -> 
             return
         home = quote_names(schema, row.name)
         where = quote_name(work.sides.home(row.schema))
-        repair = [f"ALTER {sql_kind(row)} {home} SET SCHEMA {where};"]
+        repair = [
+            f"-- what it has, and of which types, is compared once it is in {where}: run the check again after it",
+            f"ALTER {sql_kind(row)} {home} SET SCHEMA {where};",
+        ]
         work.add("table_moved", label, f"in schema {where}", f"in schema {schema}", repair, table=label)
         extra[:] = [other for other in extra if (other.schema, other.name) != (schema, row.name)]
         return
