@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests"), str(ROOT / "tes
 
 from papdeploy.schema import load_models  # noqa: E402
 from support.postgres_servers import Server, start_server, stop_server  # noqa: E402
-from support.schema_closing import Outcome, by_alembic, made, repaired  # noqa: E402
+from support.schema_closing import Outcome, by_alembic, expected_by, made, repaired  # noqa: E402
 from support.schema_pairs import pair  # noqa: E402
 
 
@@ -67,6 +67,7 @@ def of_corpus(server: Server) -> Iterator[Count]:
     models = load_models(["corpus_models:Base", "corpus_models:Other"], str(ROOT / "tests" / "corpus" / "schema"))
     server.sql("DO $$ BEGIN CREATE ROLE schema_other; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
     template = made(server, *models.metadatas)
+    expected = expected_by(server, models.metadatas)
     count = Count("pap-deploy, corpus")
     for mutation in MUTATIONS:
         if mutation.major > server.major:
@@ -74,7 +75,7 @@ def of_corpus(server: Server) -> Iterator[Count]:
         database = f"{template}_{count.pairs}"
         server.sql(f'CREATE DATABASE "{database}" TEMPLATE "{template}"')
         server.sql(mutation.sql, database)
-        outcome = repaired(server, models.metadatas, database)
+        outcome = repaired(server, expected, database)
         count.add(outcome)
         if not outcome.honest:
             print(f"  {mutation.name}: {outcome.error or '; '.join(outcome.left)}", flush=True)

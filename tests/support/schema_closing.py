@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from papdeploy.schema import CheckOptions, check, expect, repair_script
+from papdeploy.schema.catalog.rows import Catalog
 from papdeploy.schema.checker import examine
 from papdeploy.schema.models.load import ModelSet
 
@@ -60,12 +61,18 @@ def of_sql(text: str) -> sa.MetaData:
     return found
 
 
-def repaired(server: Server, models: sa.MetaData | Sequence[sa.MetaData], database: str) -> Outcome:
-    """Repair ``database`` by the script for ``models``."""
+def expected_by(server: Server, metadatas: Sequence[sa.MetaData]) -> Catalog:
+    """What models want, from a database that has them for a moment."""
     scratch = server.create("pair")
     with _engine(server, scratch).connect() as connection:
-        expected = expect(ModelSet([models] if isinstance(models, sa.MetaData) else models), connection)
+        found = expect(ModelSet(metadatas), connection)
     server.drop(scratch)
+    return found
+
+
+def repaired(server: Server, models: sa.MetaData | Catalog, database: str) -> Outcome:
+    """Repair ``database`` by the script for ``models``."""
+    expected = expected_by(server, [models]) if isinstance(models, sa.MetaData) else models
     with _engine(server, database).connect() as connection:
         result, work = examine(connection, expected, OPTIONS, repair=True)
     script = "\n".join(repair_script(result.differences, work)) + "\n"
@@ -89,10 +96,7 @@ def by_alembic(server: Server, models: sa.MetaData, database: str) -> Outcome:
     from alembic.operations import Operations
     from alembic.util import CommandError
 
-    scratch = server.create("pair")
-    with _engine(server, scratch).connect() as connection:
-        expected = expect(ModelSet([models]), connection)
-    server.drop(scratch)
+    expected = expected_by(server, [models])
     error = ""
     try:
         with _engine(server, database).begin() as connection:

@@ -1,7 +1,6 @@
 """Whether a thing in the catalog is as the SQL of a migration makes it.
 
-Types are compared as PostgreSQL reads them, expressions as the schema check compares them. What is not compared (the
-operators of an exclusion constraint) is only looked for.
+Types are compared as PostgreSQL reads them, expressions as the schema check compares them.
 """
 
 from __future__ import annotations

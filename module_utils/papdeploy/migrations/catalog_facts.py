@@ -9,7 +9,7 @@ from typing import Optional
 
 from ..sql import statements
 from ..sql.quoting import quote_exact
-from . import catalog_comparison, catalog_views_and_sequences
+from . import catalog_comparison, catalog_made_again, catalog_sequences
 from . import catalog_definitions as definitions
 from .catalog_comparison import Query
 from .catalog_definitions import Key, Words
@@ -77,9 +77,10 @@ def of(statement: statements.Statement) -> list[Fact]:
         return _create(words)
     if words.words[:1] == ("DROP",):
         return _drop(words.words)
-    if words.words[:2] == ("ALTER", "SEQUENCE"):
+    if words.words[:2] in (("ALTER", "SEQUENCE"), ("ALTER", "DOMAIN")):
         name, _ = name_at(words.words, _after_if(words.words, 2))
-        return [Fact("definition of sequence", quote_exact(*name), proof=lambda _: True, detail=True)]
+        kind = _CREATED[words.words[1]]
+        return [Fact(f"definition of {kind}", quote_exact(*name), proof=lambda _: True, detail=True)]
     return []
 
 
@@ -121,21 +122,24 @@ def _create(statement: Words) -> list[Fact]:
 
 
 def _definition(statement: Words, kind: str, name: str, position: int) -> list[Fact]:
-    """What a view or a sequence is made of, or the schema of an extension."""
+    """What a view, a domain or a sequence is made of, or the schema of an extension."""
     rest = statement.part(position)
     if kind == "SEQUENCE":
-        same = partial(catalog_views_and_sequences.same_sequence, name=name, options=rest)
+        same = partial(catalog_sequences.same_sequence, name=name, options=rest)
         return [Fact("definition of sequence", name, proof=same, detail=True)]
     if kind == "EXTENSION" and "SCHEMA" in rest.words:
         schema = quote_exact(*name_at(rest.words, rest.words.index("SCHEMA") + 1)[0])
         return [Fact("schema of extension", name, schema, detail=True)]
+    if kind == "DOMAIN":
+        same = partial(catalog_made_again.same_domain, name=name, wanted=rest.source())
+        return [Fact("definition of type", name, proof=same, detail=True)]
     body = rest.find("AS")
     if kind != "VIEW" or body < 0 or "RECURSIVE" in statement.words[:position]:
         return []
     columns = rest.part(0, rest.closing(0) + 1).source() if rest.words[:1] == ("(",) else ""
     tail = next((len(words) for words in _AFTER_QUERY if rest.words[-len(words) :] == words), 0)
     wanted = rest.part(body + 1, len(rest.words) - tail).source()
-    same = partial(catalog_views_and_sequences.same_view, name=name, columns=columns, wanted=wanted)
+    same = partial(catalog_made_again.same_view, name=name, columns=columns, wanted=wanted)
     return [Fact("definition of view", name, proof=same, detail=True)]
 
 
@@ -236,11 +240,23 @@ def _constraint(table: str, name: tuple[str, ...], words: Words, *, detail: bool
     if index and index[-1] != called:  # which gets the name of the constraint
         facts.append(Fact("index", quote_exact(*name[:-1], index[-1]), exists=False))
     if key is None:
-        return facts
+        return facts + _exclusion(table, called, name, words)
     facts.append(_key(table, called, name, key, detail=detail or bool(called)))
     if key.kind == "p":
         facts += [Fact("not null", table, column, detail=True, columns=(column,)) for column in key.columns]
     return facts
+
+
+def _exclusion(table: str, called: str, name: tuple[str, ...], words: Words) -> list[Fact]:
+    if words.words[:1] != ("EXCLUDE",):
+        return []
+    elements = words.bracketed(words.find("(")).items()
+    columns = tuple("expr" if item.words[0] == "(" else name_at(item.words, 0)[0][-1] for item in elements)
+    proof = partial(catalog_made_again.has_exclusion, table=table, wanted=words.source())
+    kind = "definition of constraint" if called else "constraint"
+    return [
+        Fact(kind, table, called or "_".join([name[-1], *columns, "excl"]), proof=proof, detail=True, columns=columns)
+    ]
 
 
 _ENDINGS = {"p": "pkey", "u": "key", "f": "fkey", "c": "check"}

@@ -59,6 +59,10 @@ WHOLE = [
     "CREATE SEQUENCE IF NOT EXISTS s.q AS int INCREMENT BY -2 MAXVALUE 50 START WITH 9 CACHE 4 CYCLE; CREATE SEQUENCE r NO CYCLE"
     " NO MINVALUE OWNED BY NONE; CREATE SEQUENCE t; ALTER SEQUENCE t INCREMENT 3",
     "CREATE TYPE kind AS ENUM ('a', 'b, c'); ALTER TYPE kind RENAME VALUE 'a' TO 'z'; CREATE DOMAIN d AS int CHECK (VALUE > 0)",
+    "CREATE DOMAIN d varchar(9)[] COLLATE \"C\" DEFAULT '{a}' NOT NULL CONSTRAINT c CHECK (VALUE <> '{}' AND 'x%' <> ALL (VALUE));"
+    " CREATE DOMAIN s.e AS d; CREATE DOMAIN f AS int CHECK (VALUE > 0); ALTER DOMAIN f DROP CONSTRAINT f_check",
+    "ALTER TABLE users ADD EXCLUDE USING btree (n WITH =, (lower(name)) text_pattern_ops WITH =) WHERE (n IN (1, 2)) DEFERRABLE;"
+    " CREATE TABLE t (a int, CONSTRAINT x EXCLUDE (a WITH =) INITIALLY DEFERRED)",
     "CREATE TABLE t (a int, b int UNIQUE); ALTER TABLE t DROP CONSTRAINT t_b_key; ALTER TABLE t RENAME a TO c",
     "CREATE TABLE t (a int, b int); CREATE INDEX ix ON t (a); ALTER TABLE t DROP COLUMN a; ALTER TABLE t RENAME TO t2",
     "CREATE TABLE t (a int NOT NULL DEFAULT 1); ALTER TABLE t ALTER a DROP NOT NULL, ALTER a SET DEFAULT 2",
@@ -68,6 +72,7 @@ WHOLE = [
 ]  # fmt: skip
 USERS = "ALTER TABLE users ADD COLUMN team_id int REFERENCES teams(id) ON DELETE CASCADE"
 POLICY = "ALTER TABLE users ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON users FOR SELECT USING (n > 1)"
+EXCLUDED = "ALTER TABLE users ADD CONSTRAINT apart EXCLUDE USING btree (n WITH =) WHERE (n > 0)"
 INDEX = "CREATE UNIQUE INDEX ix ON users (lower(name), n DESC) WHERE n > 0"
 # The migration, what the database has instead, and what is named.
 OTHERWISE = [
@@ -122,6 +127,18 @@ OTHERWISE = [
     ("CREATE VIEW v AS SELECT id FROM users WHERE n > 1", "CREATE VIEW v AS SELECT id FROM users", "definition of view \"v\""),
     ("CREATE VIEW v AS SELECT id AS a FROM users", "CREATE VIEW v AS SELECT id AS b FROM users", "definition of view \"v\""),
     ("CREATE MATERIALIZED VIEW v AS SELECT 1 AS a", "CREATE MATERIALIZED VIEW v AS SELECT 2 AS a", "definition of view"),
+    ("CREATE DOMAIN d AS int CHECK (VALUE > 0)", "CREATE DOMAIN d AS int CHECK (VALUE > 1)", "definition of type \"d\""),
+    ("CREATE DOMAIN d AS varchar(9) NOT NULL", "CREATE DOMAIN d AS varchar(9)", "definition of type"),
+    ("CREATE DOMAIN d AS varchar(9)", "CREATE DOMAIN d AS varchar(8)", "definition of type"),
+    ("CREATE DOMAIN d AS int", "CREATE DOMAIN d AS int DEFAULT 1", "definition of type"),
+    ("CREATE DOMAIN s.d AS text COLLATE \"C\"", "CREATE DOMAIN s.d AS text", "definition of type"),
+    ("CREATE DOMAIN s.d AS text CONSTRAINT c CHECK (VALUE ~ 'x') CHECK (VALUE <> '')",
+     "CREATE DOMAIN s.d AS text CHECK (VALUE <> '')", "definition of type"),
+    (EXCLUDED, EXCLUDED.replace("n WITH =", "id WITH ="), "definition of constraint \"users\".apart"),
+    (EXCLUDED, EXCLUDED.replace(" WHERE (n > 0)", ""), "definition of constraint"),
+    (EXCLUDED, EXCLUDED.replace("EXCLUDE USING btree (n WITH =) WHERE (n > 0)", "CHECK (n > 0)"), "definition of constraint"),
+    (EXCLUDED + " DEFERRABLE", EXCLUDED, "definition of constraint"),
+    ("CREATE TABLE t (a int, EXCLUDE (a WITH =))", "CREATE TABLE t (a int)", "constraint \"t\".t_a_excl"),
     ("CREATE SEQUENCE q INCREMENT 5", "CREATE SEQUENCE q", "definition of sequence \"q\""),
     ("CREATE SEQUENCE q", "CREATE SEQUENCE q CYCLE", "definition of sequence"),
     ("CREATE EXTENSION plpgsql SCHEMA s", "SELECT 1", "schema of extension \"plpgsql\".\"s\""),

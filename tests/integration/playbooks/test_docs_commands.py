@@ -84,7 +84,6 @@ NOT_HERE = {
     "make test": "it is what runs these tests",
     "make bench": "measures for most of an hour",
     "python benchmarks/repairs.py": "measures for minutes; tests/integration/schema/test_repairs_close.py takes some of its pairs",
-    "python -m papdeploy baseline --dry-run": "tests/integration/migrations/test_baseline.py calls what it calls, with dry_run",
     "python benchmarks/deploy.py": "measures for minutes; the deploys in it are those of the scenarios",
     "ansible-builder build --tag pap-deploy-ee --file execution-environment.yml": "its base image and Galaxy are remote; tests/contracts/test_execution_environment.py makes the recipe",
     "python3 -m venv .venv && . .venv/bin/activate": "the tests run in the environment that it makes",
@@ -252,6 +251,9 @@ def test_by_hand_on_a_database(servers: dict[int, Server], tmp_path: Path) -> No
     (empty,) = shell.types("python -m papdeploy new add_api_key").split()
     assert "write the change" in (tmp_path / empty).read_text()
     (tmp_path / empty).unlink()
+    (plain,) = shell.types("python -m papdeploy new add_index --sql").split()
+    assert plain.endswith("_add_index.sql") and "-- migrate: down" in (tmp_path / plain).read_text()
+    (tmp_path / plain).unlink()
     for said in (
         shell.types("python -m papdeploy new NAME --from-models app.models:Base", {"NAME": "notes"}),
         shell.types("python -m papdeploy new follow_models --from-models app.models:Base"),
@@ -262,6 +264,7 @@ def test_by_hand_on_a_database(servers: dict[int, Server], tmp_path: Path) -> No
 
     (tmp_path / "migrations" / "2026_02_01_by_hand.py").write_text(FIRST.format(name="by_hand"))
     server.sql("CREATE TABLE by_hand (id serial PRIMARY KEY)", database)
+    assert "2026_02_01_by_hand" in shell.types("python -m papdeploy baseline --dry-run")
     assert "1 marked as applied: 2026_02_01_by_hand" in shell.types("python -m papdeploy baseline")
     server.drop(database)
 

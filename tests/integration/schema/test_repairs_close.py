@@ -41,3 +41,14 @@ def test_what_stands_on_what_comes_back_with_its_owner_and_rights(major: int, se
     lost = {name: (value, after[name]) for name, value in before.items() if name in after and after[name] != value}
     assert lost == {}
     assert {name for name in before.keys() - after.keys() if name.startswith("rights")} == set()
+
+
+def test_what_a_table_in_another_schema_has_is_left_to_the_next_check(servers: Any) -> None:
+    server = servers[18]
+    models = "CREATE SCHEMA s; CREATE TYPE s.kind AS ENUM ('a'); CREATE TABLE s.t (id int, kind s.kind);"
+    database = server.create("pair")
+    server.sql(models + "ALTER SCHEMA s RENAME TO other;", database)
+    found = repaired(server, of_sql(models), database)
+    server.drop(database)
+    assert not found.error and found.left and found.said
+    assert "run the check again after it\nALTER TABLE other.t SET SCHEMA s;" in found.script
