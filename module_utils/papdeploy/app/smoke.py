@@ -249,7 +249,7 @@ def baseline(config: SmokeConfig) -> Baseline:
 
 
 def timed(config: SmokeConfig, before: Baseline) -> Baseline:
-    """The same with the times of more answers, for the watch to compare with: nobody logs in for that, and no more
+    """The same with the times of more answers, for the watch to compare with: without further logins, and no more
     than a second is spent on it."""
     asked = [item for item in (before.health, *(before.endpoints or ())) if item and not _rank(item)]
     times: dict[str, list[float]] = {item.path: [item.ms] for item in asked}

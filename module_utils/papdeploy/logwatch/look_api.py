@@ -151,7 +151,7 @@ def _not_now(config: SmokeConfig, seen: Sequence[Look], at: str) -> str:
     again = later(last, pause)[11:16]
     return (
         f"it was refused with status {answer.status} at {last[11:16]} UTC and is tried again at {again} UTC, so that it"
-        " locks nobody out"
+        " locks no account"
     )
 
 
@@ -160,5 +160,5 @@ def _is_refused(answer: Asked) -> bool:
 
 
 def unreachable(error: PapError, at: str) -> Look:
-    """The look where nobody knows where the API is."""
+    """The look where the API's address is unknown."""
     return Look(at, not_looked=(NotLooked("the API", error.message),))

@@ -207,7 +207,7 @@ def is_dead(slot: Slot) -> bool:
 def described(slot: Slot) -> str:
     """A slot without a reader."""
     lost = f" ({slot.wal_status}: what reads it must be set up anew)" if slot.wal_status in _GONE else ""
-    return f"nobody reads the replication slot {slot.name}, which keeps {size(slot.kept_bytes or 0)} of WAL{lost}"
+    return f"the replication slot {slot.name} has no reader and keeps {size(slot.kept_bytes or 0)} of WAL{lost}"
 
 
 def dead_before(before: Optional[Look]) -> list[str]:

@@ -1,6 +1,6 @@
 """The figures of a stack for its monitoring: what its state folder tells now. What was not measured is left out.
 
-Every phase and every step of the watch writes the whole file anew (:mod:`.textfile`). An age stands still when nobody
+Every phase and every step of the watch writes the whole file anew (:mod:`.textfile`). An age does not grow when nobody
 writes, so that each has its moment beside it, and of the watch the moment by which it must have shown itself again.
 """
 
@@ -40,7 +40,7 @@ PROVEN_AT = Family(
     "When the newest backup that was restored and compared in full was taken.",
 )
 RESTORE = Family("pap_restore_seconds", "gauge", "How long it took to restore that backup for its proof.")
-ALARMS = Family("pap_watch_alarms", "gauge", "Alarms of the watch over the release that nobody has acknowledged.")
+ALARMS = Family("pap_watch_alarms", "gauge", "Alarms of the watch over the release that are not acknowledged.")
 BLIND = Family("pap_watch_blind", "gauge", "Kinds of errors or logs that the watch cannot see.")
 HEARTBEAT = Family("pap_watch_heartbeat_timestamp_seconds", "gauge", "When the watch looked last.")
 DUE = Family(

@@ -214,12 +214,14 @@ def test_a_standby_that_stops_is_missed_with_its_slot_and_forgiven(standby: Stan
     assert [each[f"replica {name}"].bad for each in found] == [None] * 5 + [True]
     assert found[-1][f"replica {name}"].why == f"the standby {name} is away for 5 min, limit 5 min"
     assert found[-1]["slot standby1"].bad
-    assert found[-1]["slot standby1"].why.startswith("nobody reads the replication slot standby1, which keeps ")
+    assert found[-1]["slot standby1"].why.startswith("the replication slot standby1 has no reader and keeps ")
     assert "pg_drop_replication_slot('standby1')" in found[-1]["slot standby1"].advice
     assert "replica" in look_rules.INFRASTRUCTURE and "slot" in look_rules.INFRASTRUCTURE
     late = Seen.of(seen.database)  # for a deploy that begins now, the slot was dead before
     assert "slot standby1" not in late.look()
-    assert look_rules.dead_before(late.before)[0].startswith("before the deploy already, nobody reads the replication")
+    assert look_rules.dead_before(late.before)[0].startswith(
+        "before the deploy already, the replication slot standby1 has no reader"
+    )
     standby.start()
     wait_until(lambda: server.sql("SELECT state FROM pg_stat_replication") == [("streaming",)])
     again = seen.look()

@@ -165,7 +165,7 @@ def _from_models(models: Sequence[str], url: str, scratch_url: Optional[str], re
     alone = up.following([step for step in up.steps if _concurrently(step.statements)])
     early = Draft("_labels", ", the labels first", transactional=False, no_way_back="pass")
     main, late = Draft(), Draft("_concurrently", ", the part outside a transaction", transactional=False)
-    # What would throw rows or values away is proposed, for the person to decide; and so is the way back from it.
+    # What would throw rows or values away is proposed, for the person to decide; and so is its downgrade.
     proposed = {step.name for step in up.steps if _destroys(step)}
     homes: dict[str, Draft] = {}
     for step in up.steps:

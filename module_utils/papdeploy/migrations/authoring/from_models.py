@@ -43,7 +43,7 @@ def expected_catalog(configuration: Any, url: str, scratch_url: Optional[str] = 
 def repairs(
     specs: Sequence[str], url: str, scratch_url: Optional[str] = None, renamed: Sequence[str] = ()
 ) -> tuple[Plan, Plan]:
-    """How the database at ``url`` gets what it lacks of the models, and the way back from there.
+    """How the database at ``url`` gets what it lacks of the models, and the downgrade from there.
 
     ``renamed``: old=new, as ``--rename`` gives it.
     """

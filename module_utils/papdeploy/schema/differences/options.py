@@ -48,7 +48,7 @@ class CheckOptions:
     ``guess``: whether what is alike is taken for renamed as well, or only asked about.
     ``exact``: both sides are databases, and every catalog difference counts (drift, restore); nothing is left open.
     ``undo``: the actual side is the models' as well, so that what the expected side has none of goes: schemas and
-    extensions, too (the way back from a repair).
+    extensions, too (the downgrade of a repair).
     ``today`` (ISO date) decides about expiry; '' is the current day in UTC. ``positions``: look at the values of
     sequences.
     """

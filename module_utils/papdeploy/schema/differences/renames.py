@@ -96,7 +96,7 @@ class Asked:
 
 
 def asked(likely: Renames, known: Renames) -> list[Asked]:
-    """The likely renames that nobody has said yet."""
+    """The likely renames that were not confirmed yet."""
     found = [
         Asked(old, new, schema) for (schema, old), new in likely.tables.items() if (schema, old) not in known.tables
     ]
