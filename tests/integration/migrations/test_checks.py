@@ -161,6 +161,24 @@ def test_invariants_hold_after_every_deploy(bench: Bench) -> None:
         run(bench, {**mend, "invariants/x.sql": "WITH x AS (DELETE FROM users RETURNING 1) TABLE x"})
 
 
+HIDDEN = {
+    "under another name": "SELECT id, name AS n FROM (SELECT id, password AS name FROM users) u WHERE id = 7",
+    "in an expression": "SELECT id, 'it is ' || upper(password) AS told FROM users WHERE id = 7",
+    "as JSON": "SELECT id, jsonb_build_object('p', password) AS told FROM users WHERE id = 7",
+    "as an array": "SELECT id, ARRAY[password] AS told FROM users WHERE id = 7",
+}
+
+
+@pytest.mark.parametrize("query", HIDDEN.values(), ids=[*HIDDEN])
+def test_a_secret_is_not_shown_by_another_name(bench: Bench, query: str) -> None:
+    bench.sql("UPDATE users SET password = 'plain words'")
+    check = f"def check_before(db):\n    return db.rows({query!r})\n\n\ndef upgrade(db):\n    pass\n"
+    for sources in ({"invariants/x.sql": query}, {"2026_01_01_a.py": check}):
+        with pytest.raises(PapError, match=r"the first is id=7, \w+=\*+") as refused:
+            run(bench, sources)
+        assert "plain words" not in repr(refused.value.as_dict()).lower()
+
+
 @pytest.mark.parametrize("text", ["", "DELETE FROM users", "SELECT 1; SELECT 2", "\\d users\nSELECT 1"])
 def test_an_invariant_is_one_query(text: str) -> None:
     with pytest.raises(Refused, match="an invariant is one query"):

@@ -6,12 +6,15 @@ write, and nothing of it is left: in a transaction of its own that is read only,
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
+from ...core.database_url import MASK
+from ...core.secret_names import names_a_secret
 from ...core.text import plural
 from ..files import MigrationFile
 from ..invariants import Invariant
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 BEFORE, AFTER = "check_before", "check_after"
 SHOWN = 10  # rows of a violation
 _WIDTH = 60  # characters of a value
+_COULD_HOLD = (str, bytes, memoryview, dict, list, tuple)  # a secret; numbers, dates and UUIDs could not
 _HINTS = {
     BEFORE: "It must hold before the migration runs: correct these rows, or have an earlier migration do so.",
     AFTER: "The migration does not leave the rows as it must: correct it and run again.",
@@ -65,7 +69,8 @@ def hold(session: Session, migration: MigrationFile, module: types.ModuleType, n
             identity=migration.identity,
         )
     if found:
-        raise _violated(session, f"Migration {migration.identity}: {name}()", found, _HINTS[name], migration.identity)
+        what = f"Migration {migration.identity}: {name}()"
+        raise _violated(session, step, what, found, _HINTS[name])
 
 
 def hold_all(session: Session, invariants: Sequence[Invariant]) -> None:
@@ -73,7 +78,8 @@ def hold_all(session: Session, invariants: Sequence[Invariant]) -> None:
     for invariant in invariants:
         query = partial(Db.rows, statement=invariant.limited(SHOWN + 1))
         try:
-            found = _rows(session, Step(invariant.name, True, "invariant"), query)
+            step = Step(invariant.name, True, "invariant")
+            found = _rows(session, step, query)
         except session.driver.module.Error as error:
             raise MigrationError(
                 f"The invariant {invariant.name} cannot be asked: {failures.said(session, error)}.",
@@ -83,7 +89,7 @@ def hold_all(session: Session, invariants: Sequence[Invariant]) -> None:
             ) from error
         if found:
             hint = "With these migrations it would not hold: correct them, or the rows."
-            raise _violated(session, f"The invariant {invariant.name}", found, hint, invariant.name)
+            raise _violated(session, step, f"The invariant {invariant.name}", found, hint)
 
 
 def _hint(session: Session, code: str) -> str:
@@ -98,6 +104,7 @@ def _hint(session: Session, code: str) -> str:
 def _rows(session: Session, step: Step, function: Callable[[Db], Any]) -> Any:
     """What a check found, as a list of rows; None if that is no rows."""
     outer, db = session.step, Db(session, step)
+    step.before_statement = (_notice_secrets,)
     with read_only(session):
         session.begin_step(step)
         try:
@@ -123,19 +130,26 @@ def _listed(answer: Any) -> Any:
     return list(answer)
 
 
-def _violated(session: Session, what: str, found: Sequence[Any], hint: str, identity: str) -> MigrationError:
-    rows = [_shown(session, row) for row in found[:SHOWN]]
+def _notice_secrets(_: object, step: Step, text: str) -> None:
+    """Whether a statement of a check reads what is called like a secret: under another name, or as part of an
+    expression, its value could be in any column of the rows."""
+    step.reads_secrets |= any(names_a_secret(word) for word in re.findall(r"[^\W\d]\w*", text))
+
+
+def _violated(session: Session, step: Step, what: str, found: Sequence[Any], hint: str) -> MigrationError:
+    rows = [_shown(session, row, hide=step.reads_secrets) for row in found[:SHOWN]]
     count = f"more than {plural(SHOWN, 'row')}" if len(found) > SHOWN else plural(len(found), "row")
     return MigrationError(
         f"{what} does not hold: {count}, the first is {rows[0]}.",
         hint=hint,
-        identity=identity,
+        identity=step.identity,
         rows="\n".join([*rows, *(["…"] if len(found) > SHOWN else [])]),
     )
 
 
-def _shown(session: Session, row: Any) -> str:
-    """A row for people: name=value where it has names; without secrets, and not at any length."""
+def _shown(session: Session, row: Any, *, hide: bool) -> str:
+    """A row for people: name=value where it has names; without secrets, and not at any length. ``hide``: of what could
+    hold a secret, nothing."""
     if hasattr(row, "_mapping"):  # of SQLAlchemy
         named = dict(row._mapping)
     elif hasattr(row, "_fields"):
@@ -144,7 +158,8 @@ def _shown(session: Session, row: Any) -> str:
         named = {str(n): value for n, value in enumerate(row, 1)} if isinstance(row, (list, tuple)) else {"": row}
     if not named:
         return "(no columns)"
-    masked = session.redactor.data({name: str(value) for name, value in named.items()})
+    texts = {name: MASK if hide and isinstance(value, _COULD_HOLD) else str(value) for name, value in named.items()}
+    masked = session.redactor.data(texts)
     return ", ".join(f"{name}={_short(value)}" if name else _short(value) for name, value in masked.items())
 
 

@@ -45,6 +45,7 @@ class Step:
     at_end: bool = False  # what failed was deferred, and is checked when the function has returned
     in_transaction: bool = False  # of db.transaction() and db.batches(), in a migration that is not transactional
     leaves_traces: bool = False  # in the session: settings, temporary tables, prepared statements, cursors
+    reads_secrets: bool = False  # a statement of a check names a column that is called like one
     lock_timeout_lifted: bool = False
     closed: bool = False  # the function has returned or raised
     concurrent_indexes: list[tuple[str, str]] = field(default_factory=list)
