@@ -19,7 +19,7 @@ from ..app.stack import Stack
 from ..core.clock import now
 from ..core.durable import private_folder, write_durably
 from ..core.errors import PapError, Refused
-from ..core.records import as_object, read_known, whole
+from ..core.records import as_object, plain, read_known, whole
 from ..core.text import plural
 from ..databases import live_state
 from ..databases.live_state import LiveChanges, LiveState
@@ -128,7 +128,7 @@ class LiveCheck:
             hint="Find out what it was: a migration or the API with an address of its own, or a person. Undo it, or"
             f" make it a migration. Then: {acknowledge_command(self.stack.name, change.id)}",
             lines=[f"  {text}" for text in seen[:_SHOWN]],
-            **whole(change),
+            **{**whole(change), "sessions": plain(change.sessions)},
         )
 
 

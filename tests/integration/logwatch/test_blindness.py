@@ -78,6 +78,7 @@ def stack(server: Logging, api: Api, database_log: str = "") -> Stack:
         database_logs=(database_log or str(server.server.data / "log" / "*.log"),),
         smoke=api.config,
         label="shop",
+        state=SimpleNamespace(last_finished=lambda: None),
     )
     return cast("Stack", made)
 

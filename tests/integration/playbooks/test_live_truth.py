@@ -93,6 +93,7 @@ def words(**variables: object) -> tuple[str, ...]:
 REHEARSED = words(pap_rehearse=True)
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_an_engine_of_the_application_s_own_works_on_the_copy(place: Place) -> None:
     live = Live(place)

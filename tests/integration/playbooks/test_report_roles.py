@@ -160,6 +160,7 @@ git push -q origin HEAD:main
 """
 
 
+@pytest.mark.nightly
 def test_two_environments_push_their_receipts_at_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """The push is rejected, what came meanwhile is fetched, and it is pushed on top of that: also where git has no user configured."""
     origin, other, mine, mark = (place.folder / name for name in ("origin.git", "other", "receipts", "mark"))

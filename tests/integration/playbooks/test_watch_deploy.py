@@ -136,7 +136,6 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Watched, collector: Collector
     assert "pap_release_info" not in sandbox.figures("pap-production", "production"), "it was refused"
     assert rules.status(folder).state == "watching"
     assert "watching until" in sandbox.play("watch.yml")
-    assert "nothing to deploy" in sandbox.play("status.yml")
 
     # The schema is broken by hand after the deploy: the API's next request for policies is a 500.
     sandbox.stack().sql("ALTER TABLE policies DROP COLUMN rego_code")
@@ -174,8 +173,6 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Watched, collector: Collector
     assert sandbox.get("/policies/") == 200
     ended = journal.ended()
     assert ended is not None and ended.event == "rolled_back"
-    said = sandbox.play("history.yml")
-    assert "rolled back" in said and journal.release in said
     assert "Rolled back" in page.read_text() and "rego_code" in page.read_text()
     assert set(sandbox.listener.events[3:]) == {("pap-staging", "alarm"), ("pap-staging", "rollback")}
     assert set(sandbox.mailed[3:]) == {"alarm", "rollback"}
