@@ -36,7 +36,8 @@ class PgBackRest:
     def of(cls, value: object) -> PgBackRest:
         """From the inventory's options, which have the names of the fields."""
         unknown = unknown_names(cls, value)
-        chosen = read_known(cls, value, "backup_pgbackrest")
+        given = {name: one for name, one in value.items() if one is not None} if isinstance(value, Mapping) else value
+        chosen = read_known(cls, given, "backup_pgbackrest")
         if unknown or not chosen.stanza:
             what = f"Unknown option: {', '.join(unknown)}" if unknown else "No stanza is named"
             raise Refused(
@@ -170,9 +171,11 @@ def find(database: Database, tool: PgBackRest, label: str) -> bool:
 
 def _info(database: Database, tool: PgBackRest) -> _Stanza:
     text = database.site.run(tool.argv("info", "--output=json"), timeout=300).text
-    for stanza in (recorded(_Stanza, one) for one in json.loads(text)):
-        if stanza.name == tool.stanza and stanza.status.code != 1:
-            return stanza
+    for one in json.loads(text):
+        if recorded(_Stanza, one).name == tool.stanza:
+            stanza = read_known(_Stanza, one, "the answer of pgbackrest info")
+            if stanza.status.code != 1:
+                return stanza
     raise Unavailable(
         f"pgBackRest on {database.site.label} has no stanza {tool.stanza}.",
         hint=f"Create it: {shlex.join(tool.argv('stanza-create'))}",

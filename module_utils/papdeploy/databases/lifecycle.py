@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from ..core.database_identity import Before
 from ..core.errors import CommandFailed, PapError, Refused
 from ..core.records import as_object, read_known
 from ..core.registry import LIVE
@@ -168,7 +167,13 @@ def swap(database: Database, release: str, replacement: str, *, traits: Optional
         problems = [*obstacles(session, current.name), *bound(session, current.name)]
         if problems:
             raise Refused(f"{live} cannot be swapped: {problems[0]}", hint=" ".join(problems[1:]), obstacles=problems)
-        before, noted = current.record.before or Before(), fresh.record.traits
+        before, noted = current.record.before, fresh.record.traits
+        if before is None:
+            raise Refused(
+                f"The record of the fence around {live} does not hold what the database allowed before.",
+                hint=f"Someone changed the comment of {current.name}. Lift the fence by hand and roll back again.",
+                database=current.name,
+            )
         wanted = traits or (read_known(Properties, noted) if noted else properties.capture(session, current.name))
         done = Swap(live, failed, True, oid=fresh.found.oid, was=current.found.oid)
         intend(session, database, failed, "failed", release, done.was)

@@ -109,6 +109,11 @@ def look(folder: Path, state: WatchState, spec: DatabaseSpec, password: str) -> 
     )
 
 
+def unseen(folder: Path, spec: DatabaseSpec, why: str) -> Optional[Look]:
+    """The look where the database could not be asked; None where it is not compared."""
+    return Look(error=why) if spec.compared and (folder / "data.json").is_file() else None
+
+
 def _key(loss: Loss) -> str:
     return f"{loss.what} {loss.table} {loss.detail}".strip()
 

@@ -81,7 +81,13 @@ class Before:
         """The same as a look: ``ms`` of one answer, ``p95_ms`` of all."""
 
         def asked(item: Endpoint) -> Asked:
-            return Asked(item.path, item.status, item.ms, p95(item.times or (item.ms,)), item.problem)
+            return Asked(
+                item.path,
+                item.status,
+                item.ms,
+                p95(item.times or ((item.ms,) if item.status and not item.problem else ())),
+                item.problem,
+            )
 
         health, login = (asked(item) if item else None for item in (self.health, self.login))
         return Look(at, health, login, tuple(map(asked, self.endpoints)))

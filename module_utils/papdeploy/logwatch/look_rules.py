@@ -56,7 +56,7 @@ def judge(seen: Sequence[Look], before: Look, rules: Rules) -> Iterator[Verdict]
         yield _failing("unhealthy", last.health, row, rules.fails)
     if last.login:
         row = _row(seen, lambda look: bool(look.login.worse) if look.login else None)
-        refused = 400 <= last.login.status < 500  # is no accident, and the next try is minutes away
+        refused = last.login.status in (400, 401, 403, 422)  # is no accident, and the next try is minutes away
         yield _failing("login", last.login, row, 1 if refused else rules.fails)
     for one in last.endpoints:
         yield _failing("endpoint", one, _row(seen, _failing_at(one.path)), rules.fails)
@@ -139,11 +139,12 @@ def _of_server(seen: Sequence[Look], server: Server, before: Optional[Server], r
     end = "If it may be ended: SELECT pg_terminate_backend(PROCESS);"
     waited = (server.longest_wait_s, before and before.longest_wait_s, rules.wait_s, server.waiting)
     idled = (server.longest_idle_s, before and before.longest_idle_s, rules.idle_s, server.idle)
+    older = {before.waiting, before.idle} if before else set()  # they were there before the release
     for kind, what, (seconds, usual_s, rule_s, who) in (
         ("wait", "waits for a lock", waited),
         ("idle", "is idle in an open transaction", idled),
     ):
-        if seconds is not None:
+        if seconds is not None and not (who and who in older):
             limit_s = max(rule_s, rules.slow_factor * (usual_s or 0.0))
             why = f"a session {what} for {age(seconds)}, limit {age(limit_s)}: {who}"
             yield Verdict(kind, "database", "", seconds >= limit_s, why, end)

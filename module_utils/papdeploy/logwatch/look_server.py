@@ -72,16 +72,21 @@ class _Answer:
 
 @dataclass(frozen=True)
 class Seen:
-    """``server`` is None where nothing could be asked; ``not_looked``: what was not seen, and why."""
+    """``server`` is None where nothing could be asked; ``not_looked``: what was not seen, and why; ``silent``: why a
+    further session would have to wait."""
 
     server: Optional[Server]
     not_looked: tuple[NotLooked, ...] = ()
+    silent: str = ""
 
 
 def look(database: Database) -> Seen:
     """Ask once. Never raises for what the server does: then the reason is in ``not_looked``."""
     try:
         answer = _asked(database)
+    except DeadlineExceeded:
+        why = f"it did not answer within {_PATIENCE_S:g} s"
+        return Seen(None, (NotLooked(UNREACHABLE, why),), why)
     except PapError as error:
         return Seen(None, (NotLooked(UNREACHABLE, error.message.rstrip(".")),))
     server = Server(answer.connections, answer.max_connections)
@@ -112,8 +117,6 @@ def _asked(database: Database) -> _Answer:
     argv = database.tool("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-f", "-")
     try:
         done = database.site.run(argv, env=database.environment(_SETTINGS), input=_QUERY.encode(), timeout=_PATIENCE_S)
-    except DeadlineExceeded:
-        raise Unavailable(f"it did not answer within {_PATIENCE_S:g} s") from None
     except CommandFailed as error:
         said = recorded(_Ended, error.data).stderr
         reason = re.search(r"(?:FATAL|ERROR): +(.*)", said) or re.search(r"error: (.*)", said)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
@@ -18,7 +18,7 @@ from . import data_rules, look_api, look_rules, look_server, looks
 from .confidential import Confidential
 from .data_rules import DatabaseSpec
 from .look_api import ApiAddress, Before
-from .looks import Asked, Look, NotLooked
+from .looks import Asked, Look, NotLooked, Server
 from .state import WatchState
 
 
@@ -31,10 +31,11 @@ class Found:
     data: Optional[data_rules.Look] = None
 
 
-def keep_before(folder: Path, database: Database, at: str) -> None:
+def keep_before(folder: Path, database: Database, at: str, redactor: Redactor) -> None:
     """Keep how the API and the server do before the deploy: what its preflight measured, and a look at the server."""
     seen = look_server.look(database)
-    looks.keep_before(folder, replace(before(folder).as_look(at), server=seen.server, not_looked=seen.not_looked))
+    usual = replace(before(folder).as_look(at), server=seen.server, not_looked=seen.not_looked)
+    looks.keep_before(folder, _masked(usual, redactor))
 
 
 def look(
@@ -50,11 +51,18 @@ def look(
     if not spec.dbname:
         found = _at_api(folder, api, known, seen, at)
         return Found(_with(found, NotLooked("the server of the database", "this watch does not know it")), seen)
-    database, data = data_rules.database_of(spec, known.database_password), None
+    try:
+        database = data_rules.database_of(spec, known.database_password)
+    except PapError as error:  # its container, or the engine that runs it, is away
+        found = _at_api(folder, api, known, seen, at)
+        unseen = data_rules.unseen(folder, spec, error.message)
+        return Found(_with(found, NotLooked(looks.UNREACHABLE, error.message.rstrip("."))), seen, unseen)
     with smoke_test_logins.watched(database, Journal(folder)):
         found = _at_api(folder, api, known, seen, at)
     server = look_server.look(database)
-    if server.server is not None:
+    if server.silent:  # the session of a comparison would wait for it without end
+        data = data_rules.unseen(folder, spec, server.silent)
+    else:
         data = data_rules.look(folder, state, spec, known.database_password)
     return Found(_with(replace(found, server=server.server), *server.not_looked), seen, data)
 
@@ -116,5 +124,19 @@ def _masked(look: Look, redactor: Redactor) -> Look:
         health=look.health and asked(look.health),
         login=look.login and asked(look.login),
         endpoints=tuple(map(asked, look.endpoints)),
+        server=look.server and _named(look.server, redactor.text),
         not_looked=tuple(replace(each, why=redactor.text(each.why)) for each in look.not_looked),
+    )
+
+
+def _named(server: Server, shown: Callable[[str], str]) -> Server:
+    """With the names that clients and standbys gave themselves as they are shown."""
+    return replace(
+        server,
+        waiting=shown(server.waiting),
+        idle=shown(server.idle),
+        replicas=None
+        if server.replicas is None
+        else tuple(replace(each, name=shown(each.name)) for each in server.replicas),
+        slots=None if server.slots is None else tuple(replace(each, name=shown(each.name)) for each in server.slots),
     )

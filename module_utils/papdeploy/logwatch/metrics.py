@@ -103,8 +103,7 @@ def _downtime(journals: Sequence[Journal]) -> Optional[float]:
     for journal in reversed(journals):
         end = journal.ended()
         if end and end.event in ("finished", "rolled_back"):
-            known = end.unavailable_s
-            return downtime.of_failed_deploy(journal.records()) if known is None else known
+            return end.unavailable_s if end.event == "finished" else downtime.of_rollback(journal.records())
     return None
 
 

@@ -128,8 +128,11 @@ class DataSeen:
 
 
 @dataclass(frozen=True)
-class _Series:
+class _Apart:
+    """What is read for itself: the points as they are, and of the rules those that this version knows."""
+
     series: tuple[dict[str, Any], ...] = ()
+    rules: Rules = Rules()
 
 
 def _nested(at: str, **logs: object) -> Any:
@@ -174,8 +177,9 @@ class WatchState:
     @classmethod
     def from_json(cls, value: Any) -> WatchState:
         """The inverse of :meth:`as_json`. In JSON a point has its logs beside its time."""
-        series = [_nested(**point) for point in recorded(_Series, value).series]
-        whole = {**value, "series": series} if isinstance(value, dict) else value
+        apart = recorded(_Apart, value)
+        series = [_nested(**point) for point in apart.series]
+        whole = {**value, "series": series, "rules": as_object(apart.rules)} if isinstance(value, dict) else value
         return read_known(cls, whole, "watch.json")
 
     def as_json(self) -> JsonObject:

@@ -153,7 +153,7 @@ def prepare(stack: Stack, release: str, options: Options) -> Prepared:
             gate=gate,
             api=ApiAddress.of(stack),
         )
-        looking.keep_before(journal.folder, stack.database, now())
+        looking.keep_before(journal.folder, stack.database, now(), stack.redactor)
         if before:
             promql.save(journal.folder, promql.Figures(before, before))
     lines = [f"before the deploy: {figure.sentence}" for figure in before if figure.problem or figure.outside]

@@ -80,7 +80,7 @@ def gathered(looks: Sequence[Look], before: Optional[Look], switch: Optional[str
     number = [int(seconds_between(begin, look.at) // bin_s) for look in asking]
     bins = range(max(number) + 1)
     at = {n: [look for look, its in zip(asking, number) if its == n] for n in bins}
-    usual = {asked.path: asked.p95_ms or asked.ms for asked in before.asked} if before else {}
+    usual = {asked.path: asked.p95_ms for asked in before.asked} if before else {}
     paths = dict.fromkeys(asked.path for look in asking for asked in look.asked)
     curves = [Curve(path, usual.get(path), tuple(_highest(at[n], path) for n in bins)) for path in paths]
     curves = sorted((curve for curve in curves if curve.last_ms is not None), key=lambda curve: -curve.rise)

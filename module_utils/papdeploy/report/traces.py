@@ -58,7 +58,8 @@ def send(path: str, seconds: float = KILLED_S) -> str:
     """Send the report in that file, if the environment names a collector. Returns why it was not taken, or nothing."""
     if not any(os.environ.get(name) for name in _ENDPOINTS):
         return ""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    paths = filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, "-m", __name__, path]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds, check=False)

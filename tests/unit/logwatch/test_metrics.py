@@ -73,8 +73,19 @@ def test_what_releases_tell(state: State) -> None:
     release(state, "refused")
     assert values(state)["pap_downtime_seconds"] == 5.4, "a release that touched nothing kept nobody waiting"
     assert metrics.measured(state, now())[0].labels == {"release": first.release, "version": VERSION["label"]}
-    release(state, "")
+    last = release(state, "")
     assert (values(state)["pap_release_unfinished"], values(state)["pap_release_info"]) == (1, 1)
+    for at, phase, event, noted in (
+        ("2026-03-01T10:00:00.000Z", "fence", "begin", {}),
+        ("2026-03-01T10:00:20.000Z", "activate", "done", {"healthy_at": "2026-03-01T10:00:20.000Z"}),
+        ("2026-03-04T10:00:00.000Z", "rollback.activate", "begin", {}),
+        ("2026-03-04T10:00:08.000Z", "rollback.activate", "done", {"switched": True, "healthy_at": "2026-03-04T10:00:08.000Z"}),
+        ("2026-03-04T10:00:08.000Z", "rollback.login_smoke_test", "begin", {}),
+        ("2026-03-04T10:00:09.000Z", "rollback.login_smoke_test", "done", {"healthy_after_s": 0.1}),
+        ("2026-03-04T10:00:09.000Z", "release", "rolled_back", {"strategy": "image"}),
+    ):  # fmt: skip
+        last.append(phase, event, **{**noted, "at": at})
+    assert values(state)["pap_downtime_seconds"] == 8, "days between a deploy and its rollback are no downtime"
 
 
 def test_the_newest_proven_backup(state: State) -> None:

@@ -256,6 +256,8 @@ def test_the_state_of_the_last_release_is_read_and_written_as_it_was() -> None:
     assert state.marks["api"].files[0].offset == 90 and state.marks["database"].cursor == "s=1"
     assert state.series[0].logs["api two"].kinds == {"server_error": 2}
     assert state.as_json() == {**kept, "rules": {"min_count": 9}}  # a rule that has its default is left out
+    other = {**kept, "rules": {"min_count": 5.0, "of another version": 1, "restarts": 2}}
+    assert WatchState.from_json(other).rules == Rules(restarts=2)
 
 
 def test_what_the_last_release_kept_for_the_steps_is_read(tmp_path: Path) -> None:
