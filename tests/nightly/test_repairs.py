@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from support.schema_closing import made, repaired
 from support.schema_pairs import pair
 
 SEEDS = range(1000, 1200)
 
 
+@pytest.mark.timeout(3600)
 def test_repairs_close(servers: Any) -> None:
     server = servers[18]
     found = {}

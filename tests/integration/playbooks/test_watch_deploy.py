@@ -173,6 +173,8 @@ def test_receipt_watch_alarm_and_rollback(sandbox: Watched, collector: Collector
     assert sandbox.get("/policies/") == 200
     ended = journal.ended()
     assert ended is not None and ended.event == "rolled_back"
+    said = sandbox.play("history.yml")
+    assert "rolled back" in said and journal.release in said
     assert "Rolled back" in page.read_text() and "rego_code" in page.read_text()
     assert set(sandbox.listener.events[3:]) == {("pap-staging", "alarm"), ("pap-staging", "rollback")}
     assert set(sandbox.mailed[3:]) == {"alarm", "rollback"}
