@@ -18,6 +18,7 @@ from ..releases.parts import Check, Endpoint, Smoke, Tested
 
 HEALTH_S = 3.0
 POLL_S = 0.05
+REFUSED = (400, 401, 403, 422)  # how APIs answer a login that is wrong
 STOPPED_S = 10.0  # that an API may go on after the command that stops it has ended
 _SAMPLES, _SAMPLING_S = (
     20,
@@ -300,7 +301,7 @@ def _logged_in(config: SmokeConfig) -> tuple[list[Check], str]:
         me = request(config, config.me_path, token=token)
         checks.append(_check("authenticated call", me.good, me))
         wrong, wrong_token = log_in(config, config.password + "-wrong")
-        refused = wrong.status in (400, 401, 403, 422) and not wrong_token
+        refused = wrong.status in REFUSED and not wrong_token
         checks.append(_check("wrong password refused", refused, wrong, "it was let in"))
         anonymous = request(config, config.me_path)
         checks.append(_check("no token refused", anonymous.status in (401, 403), anonymous, "it was let in"))

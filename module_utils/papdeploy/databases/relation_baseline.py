@@ -69,6 +69,7 @@ class Relation:
 
 
 Relations = Mapping[str, Relation]
+FILE = "data.json"  # in the folder of a release
 
 
 @dataclass(frozen=True)

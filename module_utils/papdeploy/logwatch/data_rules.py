@@ -91,8 +91,8 @@ class Look:
 def look(folder: Path, state: WatchState, spec: DatabaseSpec, password: str) -> Optional[Look]:
     """What the database has lost. None where it is not compared, and while there is no baseline yet."""
     before = state.data
-    path = folder / "data.json"
-    if not spec.compared or not path.is_file():
+    path = folder / relation_baseline.FILE
+    if not _is_compared(folder, spec):
         return None
     baseline = read_known(relation_baseline.Baseline, json.loads(path.read_text(encoding="utf-8")), path.name)
     try:
@@ -111,7 +111,11 @@ def look(folder: Path, state: WatchState, spec: DatabaseSpec, password: str) -> 
 
 def unseen(folder: Path, spec: DatabaseSpec, why: str) -> Optional[Look]:
     """The look where the database could not be asked; None where it is not compared."""
-    return Look(error=why) if spec.compared and (folder / "data.json").is_file() else None
+    return Look(error=why) if _is_compared(folder, spec) else None
+
+
+def _is_compared(folder: Path, spec: DatabaseSpec) -> bool:
+    return spec.compared and (folder / relation_baseline.FILE).is_file()
 
 
 def _key(loss: Loss) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Optional
 
+from ..app.smoke import REFUSED
 from ..core.clock import seconds_between
 from ..core.text import age, plural, size
 from .looks import UNREACHABLE, WINDOW, Asked, Look, Server, Slot
@@ -35,8 +36,8 @@ class Verdict:
         return Alarm(at, self.kind, self.source, self.subject, self.count, self.why, self.advice)
 
 
-def judged(alarms: Sequence[Alarm], verdicts: Sequence[Verdict], at: str) -> tuple[list[Alarm], list[Alarm]]:
-    """The alarms after a look, and those of them that are new. One that is over is raised again when it comes back."""
+def judged(alarms: Sequence[Alarm], verdicts: Iterable[Verdict], at: str) -> list[Alarm]:
+    """The alarms after a look. One that is over is raised again when it comes back."""
     found = {(each.kind, each.subject): each for each in verdicts}
     kept = []
     for alarm in alarms:
@@ -44,8 +45,7 @@ def judged(alarms: Sequence[Alarm], verdicts: Sequence[Verdict], at: str) -> tup
         over = alarm.kind in KINDS and alarm.over is None and verdict is not None and verdict.bad is False
         kept.append(replace(alarm, over=at) if over else alarm)
     lasting = {(alarm.kind, alarm.subject) for alarm in kept if alarm.over is None}
-    fresh = [each.alarm(at) for key, each in found.items() if each.bad and key not in lasting]
-    return [*kept, *fresh], fresh
+    return [*kept, *(each.alarm(at) for key, each in found.items() if each.bad and key not in lasting)]
 
 
 def judge(seen: Sequence[Look], before: Look, rules: Rules) -> Iterator[Verdict]:
@@ -56,7 +56,7 @@ def judge(seen: Sequence[Look], before: Look, rules: Rules) -> Iterator[Verdict]
         yield _failing("unhealthy", last.health, row, rules.fails)
     if last.login:
         row = _row(seen, lambda look: bool(look.login.worse) if look.login else None)
-        refused = last.login.status in (400, 401, 403, 422)  # is no accident, and the next try is minutes away
+        refused = last.login.status in REFUSED  # is no accident, and the next try is minutes away
         yield _failing("login", last.login, row, 1 if refused else rules.fails)
     for one in last.endpoints:
         yield _failing("endpoint", one, _row(seen, _failing_at(one.path)), rules.fails)

@@ -105,7 +105,7 @@ def judged(folder: Path, state: WatchState, found: Found, redactor: Redactor) ->
     if found.data is not None:
         state = data_rules.judged(state, found.data, look.at)
     seen = [*found.earlier, look]
-    alarms, _ = look_rules.judged(state.alarms, list(look_rules.judge(seen, usual, state.rules)), look.at)
+    alarms = look_rules.judged(state.alarms, look_rules.judge(seen, usual, state.rules), look.at)
     state = replace(state, alarms=tuple(alarms))
     lost = len({alarm.subject for alarm in alarms if alarm.kind == data_rules.KIND})
     compared = found.data is not None and not found.data.error

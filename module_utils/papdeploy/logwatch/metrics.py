@@ -73,26 +73,26 @@ def publish(state: State, target: Target) -> str:
 
 def measured(state: State, at: str) -> list[Sample]:
     """All that is known at ``at``; nothing for a stack that never had a release or a backup."""
-    journals = state.releases()
-    samples = [*_releases(state, journals), *_backups(state, at)]
-    for journal in (state.unfinished(), state.last_finished()):  # over the release at work, once it has a watch
+    unfinished, last = state.unfinished(), state.last_finished()
+    samples = [*_releases(state, unfinished, last), *_backups(state, at)]
+    for journal in (unfinished, last):  # over the release at work, once it has a watch
         watch = rules.load(journal.folder) if journal else None
         if journal and watch:
             return [*samples, *_watch(watch, detached=journal.ended() is not None)]
     return samples
 
 
-def _releases(state: State, journals: Sequence[Journal]) -> Iterator[Sample]:
+def _releases(state: State, unfinished: Optional[Journal], last: Optional[Journal]) -> Iterator[Sample]:
+    journals = state.releases()
     if not journals:
         return
-    last = state.last_finished()
     end = last.ended() if last else None
     if last and end:
         version = (last.begun() or last.opening()).new.label
         labels = {"release": last.release, "version": state.redactor.text(version)}
         yield Sample(RELEASE, 1, labels)
         yield Sample(FINISHED_AT, epoch(end.at))
-    yield Sample(UNFINISHED, int(state.unfinished() is not None))
+    yield Sample(UNFINISHED, int(unfinished is not None))
     away = _downtime(journals)
     if away is not None:
         yield Sample(DOWNTIME, away)

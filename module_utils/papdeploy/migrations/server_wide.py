@@ -70,10 +70,10 @@ def names_database(statement: Statement, name: str) -> bool:
 class LeftOut:
     """A statement that acts on the whole server, and was not run on a copy. ``by_name``: it names the database."""
 
-    identity: str
-    direction: str
-    statement: str
-    by_name: bool
+    identity: str = ""
+    direction: str = ""
+    statement: str = ""
+    by_name: bool = False
 
 
 def said(left_out: LeftOut) -> str:

@@ -30,7 +30,6 @@ from ..releases.records import Failed, Unfence
 from ..rollback import Facts
 
 R = TypeVar("R")
-KEPT = "data.json"
 DEFINED = "definitions.json"
 # An idle session hands its counters over after ten seconds.
 _PATIENCE_S = 12.0
@@ -44,7 +43,7 @@ def keep(journal: Journal, session: Session) -> None:
     """Keep the baseline of this moment with the release; ``session`` is behind the fence (or, online, before the
     switch)."""
     baseline = relation_baseline.take_briefly(session, ignore_schemas=(LEDGER_SCHEMA,))
-    write_durably(journal.folder / KEPT, json.dumps(as_object(baseline)).encode())
+    write_durably(journal.folder / relation_baseline.FILE, json.dumps(as_object(baseline)).encode())
 
 
 def keep_definitions(journal: Journal, stack: Stack) -> None:
@@ -57,7 +56,7 @@ def keep_definitions(journal: Journal, stack: Stack) -> None:
 
 def kept(journal: Journal) -> Optional[Baseline]:
     """The baseline of a release; None if it never came so far, or an older version of this program deployed it."""
-    return _kept(journal, KEPT, Baseline)
+    return _kept(journal, relation_baseline.FILE, Baseline)
 
 
 def kept_definitions(journal: Journal) -> Optional[Definitions]:

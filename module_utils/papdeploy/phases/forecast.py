@@ -12,14 +12,14 @@ from typing import Optional
 from .. import databases
 from ..app.stack import Stack
 from ..core.errors import PapError
-from ..core.records import recorded, whole
+from ..core.records import recorded
 from ..core.text import plural
 from ..core.visible import visible
 from ..databases.psql import Database
 from ..migrations import server_wide
 from ..migrations.files import SCRIPT
 from ..rehearsal import copies
-from ..releases.parts import FailureData, LeftOut, Migration, Statement
+from ..releases.parts import FailureData, Migration, Statement
 from ..releases.rehearsed import Outward
 from ..schema import CheckOptions, compare, judge
 from ..schema.catalog.rows import Catalog
@@ -77,7 +77,7 @@ class _Ran:
 
     applied: tuple[Migration, ...] = ()
     pending: tuple[str, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[server_wide.LeftOut, ...] = ()
     outward: tuple[Outward, ...] = ()
 
 
@@ -107,8 +107,8 @@ def _left_lines(found: Findings, done: _Ran) -> list[str]:
     return [*lines, *([f"not run here, because they come after it: {', '.join(later)}"] if later else [])]
 
 
-def _left_out_lines(left_out: Sequence[LeftOut]) -> list[str]:
-    return [visible(server_wide.said(server_wide.LeftOut(**whole(item)))) for item in left_out]
+def _left_out_lines(left_out: Sequence[server_wide.LeftOut]) -> list[str]:
+    return [visible(server_wide.said(item)) for item in left_out]
 
 
 def _sql(statement: Statement) -> list[str]:

@@ -71,9 +71,9 @@ class Watching(Result):
     watching: bool
     program: str
     folder: str
+    systemd: bool
     user: str = ""
     python: str = ""
-    systemd: bool = False
     changed: bool = False
 
 
@@ -236,7 +236,7 @@ def start(state: State, release: str, known: Confidential, *, timer: bool = Fals
     journal = _journal(state, release)
     found = rules.load(journal.folder) if journal else None
     if journal is None or found is None:
-        return Watching(Printed("watch"), False, "", "")
+        return Watching(Printed("watch"), False, "", "", systemd=_SYSTEMD.is_dir())
     program = process.install(journal.folder)
     lines, systemd = [], _SYSTEMD.is_dir()
     until = f"goes on until {found.until[:16].replace('T', ' ')} UTC"

@@ -298,7 +298,7 @@ def _verdict(
         outward=tuple(work.outward),
         cannot_tell=(
             *verdict.cannot_tell(copy.data),
-            *(server_wide.said(server_wide.LeftOut(**whole(item))) for item in work.left_out),
+            *map(server_wide.said, work.left_out),
         ),
     )
     return _timed(work, copy, found, back)

@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass, replace
 from typing import Optional
 
 from ..core import text
-from ..releases.parts import LeftOut
+from ..migrations.server_wide import LeftOut
 from ..releases.rehearsed import BlockingLock, Online, RehearsedMigration, Tried
 from ..rollback import strategies
 from .expectations import Clock

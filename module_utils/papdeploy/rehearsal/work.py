@@ -15,7 +15,8 @@ from ..backup.pipeline import Emit, silent
 from ..core.errors import DeadlineExceeded, PapError
 from ..core.records import recorded
 from ..environment.copy_environment import CopyEnvironment
-from ..releases.parts import Endpoint, LeftOut
+from ..migrations.server_wide import LeftOut
+from ..releases.parts import Endpoint
 from ..releases.records import Backup
 from ..releases.rehearsed import Outward
 from ..releases.version import Version

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..databases.relation_losses import Loss
+from ..migrations.server_wide import LeftOut
 
 
 @dataclass(frozen=True)
@@ -230,16 +231,6 @@ class Smoke:
     @property
     def failed(self) -> list[Check]:
         return [check for check in self.checks if not check.ok]
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A statement that acts on the whole server, and did not run on the copy. ``by_name``: it names the database."""
-
-    identity: str = ""
-    direction: str = ""
-    statement: str = ""
-    by_name: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..databases.relation_losses import Loss
-from .parts import Check, LeftOut, Migration, SchemaCheck, TableLock, Tested
+from ..migrations.server_wide import LeftOut
+from .parts import Check, Migration, SchemaCheck, TableLock, Tested
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where the ticks of a time axis go."""
+"""A time axis, and what is marked on it."""
 
 from __future__ import annotations
 
@@ -21,3 +21,23 @@ def tick_label(value: float, step: float) -> str:
     if step >= 60:
         return f"{value / 60:g} min"
     return f"{round(value, 6):g} s"
+
+
+def ticks(span: float, scale: float, floor: float, *, left: float, width: float) -> str:
+    """The labels of a time axis of ``span`` seconds below ``floor``, from ``left`` on."""
+    step, tick, parts = nice_step(span / 8), 0.0, []
+    while tick <= span + step * 1e-6:
+        x = left + tick * scale
+        anchor = "end" if x > width - 40 else "middle"
+        label = tick_label(tick, step)
+        parts.append(f'<text class="t-soft" x="{x:.1f}" y="{floor + 18:g}" text-anchor="{anchor}">{label}</text>')
+        tick += step
+    return "".join(parts)
+
+
+def switch(x: float, top: float, floor: float, label: float) -> str:
+    """The moment of the switch, from ``top`` to ``floor``, with its name at the height ``label``."""
+    return (
+        f'<line x1="{x:.1f}" y1="{top:g}" x2="{x:.1f}" y2="{floor:g}" stroke="var(--ink)" stroke-width="1.5"/>'
+        f'<text class="t-strong halo" x="{x + 5:.1f}" y="{label:g}">switch</text>'
+    )

@@ -11,8 +11,7 @@ from ..core.clock import seconds_between
 from ..core.text import plural
 from ..core.text import seconds as duration
 from ..logwatch.looks import Asked, Look
-from . import format, markup
-from .axis import nice_step, tick_label
+from . import axis, format, markup
 from .format import escape
 
 _BINS = 120
@@ -133,8 +132,8 @@ def draw(picture: Picture) -> str:
         parts += _curve(curve, picture.bin_s * scale, base, most, f'stroke="{ink}" stroke-dasharray="{dash}"')
     parts += _strip(picture, picture.bin_s * scale, base + _GAP)
     if picture.switch:
-        parts.append(_switch(_x(seconds_between(picture.begin, picture.switch) * scale), floor))
-    parts.append(_axis(span, scale, floor))
+        parts.append(axis.switch(_x(seconds_between(picture.begin, picture.switch) * scale), _TOP - 4, floor, _TOP - 8))
+    parts.append(axis.ticks(span, scale, floor, left=_x(0), width=_WIDTH))
     title = "How long requests took, before the deploy and after it"
     shown = "".join(
         f'<span><i style="width:24px;height:0;border-radius:0;border-top:3px {border} {ink};vertical-align:4px"></i>'
@@ -205,24 +204,6 @@ def _strip(picture: Picture, step: float, top: float) -> list[str]:
                 f' height="{height:g}" fill="{ink}"><title>{said}</title></rect>'
             )
     return parts
-
-
-def _switch(x: float, floor: float) -> str:
-    return (
-        f'<line x1="{x:.1f}" y1="{_TOP - 4:g}" x2="{x:.1f}" y2="{floor:g}" stroke="var(--ink)" stroke-width="1.5"/>'
-        f'<text class="t-strong halo" x="{x + 5:.1f}" y="{_TOP - 8:g}">switch</text>'
-    )
-
-
-def _axis(span: float, scale: float, floor: float) -> str:
-    step, tick, parts = nice_step(span / 8), 0.0, []
-    while tick <= span + step * 1e-6:
-        x = _x(tick * scale)
-        anchor = "end" if x > _WIDTH - 40 else "middle"
-        label = tick_label(tick, step)
-        parts.append(f'<text class="t-soft" x="{x:.1f}" y="{floor + 18:g}" text-anchor="{anchor}">{label}</text>')
-        tick += step
-    return "".join(parts)
 
 
 _BLOCKS = "▁▂▃▄▅▆▇█"

@@ -9,8 +9,7 @@ from typing import Any, Optional
 from ..core.clock import seconds_between
 from ..core.text import plural
 from ..logwatch.kinds import KINDS
-from . import format
-from .axis import nice_step, tick_label
+from . import axis, format
 from .records import Watch
 
 # Seconds after the start, findings by kind, requests.
@@ -79,8 +78,8 @@ def draw(watch: Watch, switched: Optional[str]) -> str:
             )
     parts += [_alarm(_LEFT + seconds_between(started, a.at) * scale, floor) for a in watch.alarms]
     if switched and started <= switched <= until:
-        parts.append(_switch(_LEFT + seconds_between(started, switched) * scale, floor))
-    parts.append(_axis(span, scale, floor))
+        parts.append(axis.switch(_LEFT + seconds_between(started, switched) * scale, _TOP - 4, floor, _TOP + 10))
+    parts.append(axis.ticks(span, scale, floor, left=_LEFT, width=_WIDTH))
     total = ", ".join(f"{sum(c.get(kind, 0) for _, c, _ in points)} {kind.replace('_', ' ')}" for kind in kinds)
     title = "Findings and requests in the logs since the deploy"
     legend = "".join(
@@ -134,24 +133,6 @@ def _alarm(x: float, bottom: float) -> str:
         f'<line x1="{x:.1f}" y1="{_TOP:g}" x2="{x:.1f}" y2="{bottom:g}" stroke="var(--bad)" stroke-dasharray="4 3"/>'
         f'<text class="t-bad t-strong" x="{min(x + 4, _WIDTH - 48):.1f}" y="{_TOP - 8:g}">alarm</text>'
     )
-
-
-def _switch(x: float, bottom: float) -> str:
-    return (
-        f'<line x1="{x:.1f}" y1="{_TOP:g}" x2="{x:.1f}" y2="{bottom:g}" stroke="var(--ink)" stroke-width="1.5"/>'
-        f'<text class="t-strong halo" x="{x + 5:.1f}" y="{_TOP + 10:g}">switch</text>'
-    )
-
-
-def _axis(span: float, scale: float, floor: float) -> str:
-    step, tick, parts = nice_step(span / 8), 0.0, []
-    while tick <= span + step * 1e-6:
-        x = _LEFT + tick * scale
-        anchor = "end" if x > _WIDTH - 40 else "middle"
-        label = tick_label(tick, step)
-        parts.append(f'<text class="t-soft" x="{x:.1f}" y="{floor + 18:g}" text-anchor="{anchor}">{label}</text>')
-        tick += step
-    return "".join(parts)
 
 
 def span_of(watch: Watch) -> Optional[float]:
