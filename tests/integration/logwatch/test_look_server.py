@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg2
 import pytest
@@ -62,20 +62,25 @@ def test_a_quiet_server_is_well_on_each_version(servers: dict[int, Server]) -> N
 def test_connections_that_run_out_are_counted_and_at_last_refused(servers: dict[int, Server]) -> None:
     server = servers[18]
     name = server.create("crowd")
-    seen, held = Seen.of(database_of(server, name)), []
+    seen, held = Seen.of(database_of(server, name)), list[Any]()
+
+    def connects() -> bool:
+        try:
+            held.append(server.connect(name))
+        except psycopg2.OperationalError:
+            return False
+        return True
+
     try:
-        while True:
-            try:
-                held.append(server.connect(name))
-            except psycopg2.OperationalError:
-                break
+        while connects():
+            pass
         held.pop().close()  # one is left for the look
         wait_until(lambda: look_server.look(seen.database).server is not None)
         assert seen.look()["connections"].bad is None
         verdict = seen.look()["connections"]
         assert verdict.bad and "of 60 connections of the server are in use, limit 54, before the deploy " in verdict.why
         assert verdict.why.endswith("; 2 looks in a row")
-        held.append(server.connect(name))
+        wait_until(connects)  # the session of the look before may not be gone yet
         found = seen.look()
         assert seen.looks[-1].server is None and found["database"].bad is None
         verdict = seen.look()["database"]
