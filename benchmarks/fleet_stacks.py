@@ -111,6 +111,7 @@ class Fleet:
             "pap_smoke_endpoints": ["/policies/", "/resources/", "/peps/"],
             "report_folder": str(self.home / "reports"),
             "watch_first_s": 1,
+            "watch_runner": "process",
             "watch_hours": 0.1,
             **variables,
         }

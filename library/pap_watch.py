@@ -15,7 +15,8 @@ author:
 description:
   - O(state=baseline) records the log baseline, before anything changes.
   - O(state=first_minute) watches the first seconds of the new version and fails on an alarm; the deploy is rolled back.
-  - O(state=watcher) leaves a detached watcher behind, which survives the connection and resumes if it died.
+  - O(state=watcher) has a timer of systemd, cron or a detached process run the watch from now on, and go on where it
+    was if it died.
   - O(state=status) says where the watch stands; O(state=acknowledgement) closes alarms with a reason.
 extends_documentation_fragment:
   - pap_stack
@@ -53,7 +54,8 @@ options:
   alert:
     description:
       - A webhook that the watcher tells of an alarm, with C(url), C(format) (json or slack) and C(headers).
-      - With O(state=watcher). It stays in the watcher's memory; only with O(timer) it is kept in a private file.
+      - With O(state=watcher). It stays in the watcher's memory; for the steps of a timer or of cron it is kept in a
+        private file.
     type: dict
     default: {}
   who:
@@ -101,11 +103,6 @@ watching:
   returned: when O(state=watcher)
   type: bool
   sample: true
-systemd:
-  description: Whether systemd runs on the target host, for the timer.
-  returned: when O(state=watcher)
-  type: bool
-  sample: true
 release:
   description: The release that is watched; empty if nothing was deployed yet.
   returned: when O(state=status)
@@ -136,26 +133,6 @@ watch:
   returned: when O(state=status)
   type: dict
   sample: {alarms: [], counts: {error: 0}, heartbeat: "2026-03-01T10:20:00Z"}
-program:
-  description: The watcher's program on the target host, for a timer.
-  returned: when O(state=watcher)
-  type: str
-  sample: /srv/pap/watch/papdeploy.pyz
-folder:
-  description: The folder of the release, the argument of that program.
-  returned: when O(state=watcher)
-  type: str
-  sample: /srv/pap/releases/20260301T101500Z-9f3c
-user:
-  description: Whom the folder belongs to; the timer's steps run as that user.
-  returned: when O(state=watcher)
-  type: str
-  sample: deploy
-python:
-  description: The Python that runs the modules on the target host.
-  returned: when O(state=watcher)
-  type: str
-  sample: /usr/bin/python3
 pap:
   description: The phase and the lines that are printed.
   returned: success
@@ -201,7 +178,8 @@ def main() -> None:
     def on_the_state(state: Any, phase: Any) -> Any:
         if given["state"] == "watcher":
             confidential = phase.Confidential.of(given["stack"], given["alert"], given["prometheus_token"])
-            return phase.start(state, release, confidential, timer=given["timer"])
+            stack = phase.handover.Stack(given["stack"]["name"], given["stack"]["environment"] or "")
+            return phase.start(state, release, confidential, wanted=given["runner"], stack=stack)
         if given["state"] == "status":
             return phase.status(state, release)
         return phase.acknowledge(state, release, run_of(given["who"]), given["reason"])

@@ -135,7 +135,7 @@ PHASE: dict[str, dict[str, dict[str, Any]]] = {
     "watch": {
         "hours": {"type": "float", "default": 24},
         "interval_s": {"type": "float", "default": 30},
-        "timer": {"type": "bool", "default": False},
+        "runner": {"type": "str", "choices": ["auto", "systemd", "cron", "process"], "default": "auto"},
         "rules": {"type": "dict", "default": {}},
         "first_s": {"type": "float", "default": 60},
         "promql": {"type": "list", "elements": "dict", "default": []},

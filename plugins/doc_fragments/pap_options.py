@@ -216,12 +216,16 @@ options:
     type: float
     default: 30
     description: Seconds between two looks at the logs.
-  timer:
-    type: bool
-    default: false
+  runner:
+    type: str
+    choices: [auto, systemd, cron, process]
+    default: auto
     description: >-
-      Let a timer of systemd run the steps (survives a restart of the host; needs the right to write units), instead
-      of a process of its own. Where no systemd runs, the play names the line for cron.
+      What runs the watch on the target host after the deploy. V(systemd) is a timer of systemd, of the host or of a
+      user whose own systemd outlives its login (lingering). V(cron) is a line that you give to cron or to another
+      scheduler, and that the play names. V(process) is a process of its own, which keeps secrets in memory only and
+      ends with the host. V(auto) takes the timer where the deploy may install one and sees it work, else the process.
+      The play says which one runs, and why.
   rules:
     type: dict
     default: {}

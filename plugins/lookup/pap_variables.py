@@ -56,6 +56,7 @@ ENVIRONMENTS = ("development", "staging", "production")
 _ROLES = Path(__file__).resolve().parents[2] / "roles"
 # What the playbooks and the roles set themselves, and what is of the sandbox.
 _INTERNAL = ("pap_stack", "pap_who", "pap_release", "pap_phase", "status_acknowledge")
+_REPLACED = {"watch_timer": "watch_runner: systemd (or auto, the default)"}
 _INTERNAL_PREFIXES = ("pap_sandbox_", "pap_hook_before_", "pap_hook_after_")
 _MARKUP = re.compile(r"\b[A-Z]\(([^)]*)\)")
 _SKIPS_OURS = ("always", "all", "tagged", "untagged")
@@ -144,6 +145,9 @@ def misspelled(names: Iterable[str], own: Iterable[str] = ()) -> Iterator[str]:
     near_ours = _near(tuple(ours))
     for name in names:
         if name in ours or name in mine or name in _INTERNAL or name.startswith(_INTERNAL_PREFIXES):
+            continue
+        if name in _REPLACED:
+            yield f"{name} is no more. Write {_REPLACED[name]} instead."
             continue
         near = next((near_ours[form] for form in _forms(name) if form in near_ours), "")
         if not near:

@@ -1,15 +1,17 @@
 """What a watcher must know and must not find on a disk: secrets to mask, and the webhook with its headers.
 
-The watcher that outlives the deploy gets it over its standard input and keeps it in memory. The steps of a timer are
-processes of their own, with no parent to hand them anything: for them alone it is a private file, as long as they run.
+The watcher that outlives the deploy gets it over its standard input and keeps it in memory. The steps of a timer
+or cron are processes of their own, with no parent to hand them anything: for them alone it is a private file, as long
+as they run, with what the deploy had in its environment that decides on what they reach.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,10 @@ from ..core.redact import Redactor
 from ..environment import secret_sources
 
 _FILE = "watch-confidential.json"
+# Where programs are, how Docker and the outside world are reached.
+_ENVIRONMENT = ("PATH", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY",
+                "XDG_RUNTIME_DIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "http_proxy", "https_proxy", "all_proxy",
+                "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class _Stack:
 class Confidential:
     """``secrets`` that stand nowhere on this host, ``places`` where the others do (:mod:`secret_sources`), and
     ``alert``, a webhook. ``database_password``: the one of the inventory; in a container it is found where it
-    stands. ``smoke_password``: of the user that logs in."""
+    stands. ``smoke_password``: of the user that logs in. ``environment``: of the deploy, for the steps of a timer."""
 
     secrets: tuple[str, ...] = field(default=(), repr=False)
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -65,6 +71,7 @@ class Confidential:
     database_password: str = field(default="", repr=False)
     prometheus_token: str = field(default="", repr=False)
     smoke_password: str = field(default="", repr=False)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, params: Mapping[str, Any], alert: Mapping[str, Any], token: str = "") -> Confidential:
@@ -96,7 +103,8 @@ def from_text(text: str) -> Confidential:
 
 def keep(folder: Path, confidential: Confidential) -> None:
     """Put it into a private file, for the steps of a timer."""
-    write_durably(folder / _FILE, confidential.text().encode())
+    environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    write_durably(folder / _FILE, replace(confidential, environment=environment).text().encode())
 
 
 def kept(folder: Path) -> Confidential:

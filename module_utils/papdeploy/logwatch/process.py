@@ -1,8 +1,5 @@
-"""The process of the watch: started by a module, in a session of its own, it outlives the connection that started it.
-
-``python watch.zip run <release folder>`` steps until its time is over, ``step`` does one step (for a timer, or cron).
-The program and its packages are in the zip: nothing of the controller's temporary files is needed.
-"""
+"""The steps of the watch, and the process that makes them: in a session of its own it outlives the connection that
+started it. The program and its packages are in a zip: nothing of the controller's temporary files is needed."""
 
 from __future__ import annotations
 
@@ -75,7 +72,7 @@ class Message:
     event: str
 
 
-_MAIN = "import sys\nfrom papdeploy.logwatch.process import main\nsys.exit(main(sys.argv[1:]))\n"
+_MAIN = "import sys\nfrom papdeploy.logwatch.command import main\nsys.exit(main(sys.argv[1:]))\n"
 
 
 def prepare(
@@ -85,7 +82,6 @@ def prepare(
     hours: float,
     interval_s: float,
     rules: Rules,
-    timer: bool = False,
     redactor: Optional[Redactor] = None,
     database: DatabaseSpec = NO_DATABASE,
     server: ServerLog = UNKNOWN,
@@ -97,9 +93,7 @@ def prepare(
     config = Config(dict(specs), database, server, target, promql=gate, api=api)
     limits = {"hours": hours, "interval_s": interval_s}
     known = Known(server)
-    state = begin(
-        folder.name, config.opened(), **limits, rules=rules, at=now(), timer=timer, redactor=redactor, known=known
-    )
+    state = begin(folder.name, config.opened(), **limits, rules=rules, at=now(), redactor=redactor, known=known)
     write_durably(folder / "watch-config.json", json.dumps(as_object(config)).encode())
     save(folder, state)
     return state
@@ -182,7 +176,7 @@ def spawn(folder: Path, known: Confidential = NOTHING, python: str = "") -> int:
     program = install(folder)
     with open(folder / "watch.log", "ab", opener=_private) as log:
         process = subprocess.Popen(
-            [python or sys.executable, str(program), "run", str(folder), "-"],
+            [python or sys.executable, str(program), "run", str(folder)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -348,34 +342,3 @@ def _loaded(folder: Path) -> WatchState:
     if state is None:
         raise Refused("No watch was prepared for this release.")
     return state
-
-
-def _needs_step(folder: Path) -> bool:
-    """Whether there is a watch that goes on, and no process of its own that does it."""
-    state = load(folder)
-    return state is not None and state.ended is None and not is_watched(folder)
-
-
-def main(arguments: list[str]) -> int:
-    """The command line of the zip: ``run`` or ``step``, and the folder of a release or of a stack; ``-`` behind it:
-    what is confidential comes from standard input. Exit codes: 0 well, 1 it could not be done, 2 wrong arguments, 3 (of
-    ``step`` for a release) the watch has ended and its timer may stop."""
-    if arguments[:1] not in (["run"], ["step"]) or arguments[2:] not in ([], ["-"]):
-        print("usage: watch.zip run|step <release folder> [-]", file=sys.stderr)
-        return 2
-    folder = Path(arguments[1])
-    if (folder / "releases").is_dir():  # of a stack, whatever is in force there: one line of a crontab for all releases
-        journal = State(folder).last_finished()
-        if journal is None or not _needs_step(journal.folder):
-            return 0
-        folder = journal.folder
-    given = confidential.from_text(sys.stdin.read()) if arguments[2:] else confidential.kept(folder)
-    with contextlib.suppress(KeyboardInterrupt):
-        try:
-            if arguments[0] == "step":
-                return 0 if one_step(folder, given).ended is None else 3
-            run(folder, given)
-        except PapError as error:
-            print(visible(f"{now()} {Redactor().text(str(error))}"), file=sys.stderr)
-            return 1
-    return 0

@@ -11,6 +11,8 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +30,7 @@ from .classify import NOTHING_KNOWN, Finding, Known, Scan, merge, scan, totals
 from .files import LogSource
 from .kinds import KINDS
 from .records import Seen
+from .runners import BY, CRON, PROCESS, STEPPED
 from .state import Acknowledged, Alarm, Blind, Counted, Ended, Gap, Point, Rules, Status, Usual, WatchState
 
 # One of these, about something that was not complained of before, is caused by the deploy.
@@ -35,6 +38,8 @@ AT_ONCE = ("missing_column", "missing_table", "missing_function", "missing_objec
 _BASELINE_BYTES = 4 << 20
 _PIECES = 16
 _POINTS = 720  # of the plot
+_ALIVE = ".watch.alive"
+_PATIENCE_S = 5.0
 
 
 def begin(
@@ -45,12 +50,10 @@ def begin(
     interval_s: float,
     rules: Rules,
     at: str,
-    timer: bool = False,
     redactor: Optional[Redactor] = None,
     known: Known = NOTHING_KNOWN,
 ) -> WatchState:
-    """The state at the start: where the logs end now, and what was usual in them before. With ``timer`` a service
-    manager runs the steps, else a process of its own.
+    """The state at the start: where the logs end now, and what was usual in them before.
 
     Raises Unavailable if a log cannot be read: a watch that sees nothing must not look like one that found nothing.
     """
@@ -69,7 +72,6 @@ def begin(
         started=at,
         until=later(at, hours * 3600),
         interval_s=interval_s,
-        timer=timer,
         bucket_s=max(60.0, hours * 3600 / _POINTS),
         rules=rules,
         labels={name: source.label for name, source in sources.items()},
@@ -306,28 +308,46 @@ def changing(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def being_watcher(folder: Path) -> Iterator[None]:
     """Be the one watcher of this release while the block runs; raises Refused if there is one already."""
-    with _locked(folder / ".watch.alive", wait=False):
+    with _locked(folder / _ALIVE, wait=False) as descriptor:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
 
 
 def is_watched(folder: Path) -> bool:
     """Whether a watcher process holds its lock now. The kernel gives it back however the process ended."""
     try:
-        with being_watcher(folder):
+        with _locked(folder / _ALIVE, wait=False):
             return False
     except Refused:
         return True
 
 
+def end_hanging(folder: Path) -> None:
+    """End a watcher that holds its lock and does not look any more: another one cannot take its place. Raises
+    Unavailable if it stays."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while is_watched(folder):
+        said = (folder / _ALIVE).read_text(encoding="ascii", errors="replace")
+        if not said.isdigit() or time.monotonic() > deadline:
+            raise Unavailable(
+                f"A watcher hangs, and does not end (process {said or 'of an older version'}).",
+                hint=f"End what has {folder / _ALIVE} open on the target host (fuser -v), and run watch.yml again.",
+            )
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(int(said), signal.SIGKILL)
+        time.sleep(0.05)
+
+
 @contextlib.contextmanager
-def _locked(path: Path, *, wait: bool) -> Iterator[None]:
+def _locked(path: Path, *, wait: bool) -> Iterator[int]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise Refused("A watcher of this release runs already.") from None
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -351,7 +371,7 @@ def told(state: WatchState) -> str:
 
 def silence_s(state: WatchState) -> float:
     """Seconds after its last look within which a watch that works looks again."""
-    return max(5 * state.interval_s, 60.0)
+    return max(5 * state.interval_s, 300.0 if state.runner == CRON else 60.0)
 
 
 def status(folder: Path, at: str = "") -> Status:
@@ -362,7 +382,7 @@ def status(folder: Path, at: str = "") -> Status:
         return Status("none", True, "no watch was started for this release")
     alarms = open_alarms(state)
     silent_s = seconds_between(state.heartbeat, at)
-    gone = not state.timer and not is_watched(folder)
+    gone = state.runner not in STEPPED and not is_watched(folder)
     dead = state.ended is None and (gone or silent_s > silence_s(state))
     counts, seen = totals(state.findings), told(state)
     if alarms:
@@ -371,7 +391,7 @@ def status(folder: Path, at: str = "") -> Status:
             f"ALARM: {alarms[0].sentence}" + (f" (and {len(alarms) - 1} more)" if alarms[1:] else ""),
         )
     elif dead:
-        how = "is gone" if gone else "is silent"
+        how = "is gone" if gone else f"({BY.get(state.runner, BY[PROCESS])}) is silent"
         name, summary = (
             "dead",
             f"the watcher {how}: last heartbeat {_clock(state.heartbeat)} ({age(silent_s)} ago)",

@@ -7,6 +7,7 @@ from typing import Any, Optional
 
 from ..core.plain_json import JsonObject
 from ..core.records import as_object, plain, read_known, recorded
+from . import runners
 from .blindness import Blindness
 from .classify import Finding
 from .files import Mark
@@ -129,10 +130,12 @@ class DataSeen:
 
 @dataclass(frozen=True)
 class _Apart:
-    """What is read for itself: the points as they are, and of the rules those that this version knows."""
+    """What is read for itself: the points as they are, of the rules those that this version knows, and the runner."""
 
     series: tuple[dict[str, Any], ...] = ()
     rules: Rules = Rules()
+    runner: str = ""
+    timer: bool = False  # until 0.1
 
 
 def _nested(at: str, **logs: object) -> Any:
@@ -142,9 +145,9 @@ def _nested(at: str, **logs: object) -> Any:
 @dataclass(frozen=True)
 class WatchState:
     """``marks``: how far each log was read; ``carry``: its unfinished end; ``series``: by moment, what each log told.
-    With ``timer`` a service manager runs the steps, else a process of its own. ``elsewhere``: errors of other databases
-    on the server; ``seen``: how many lines of each log were understood; ``answered``: the API has answered requests
-    since the deploy, so that its log must have grown; ``unseen``: what these logs cannot tell."""
+    ``runner``: what makes the steps since the deploy has left it (:mod:`.runners`). ``elsewhere``: errors of other
+    databases on the server; ``seen``: how many lines of each log were understood; ``answered``: the API has answered
+    requests since the deploy, so that its log must have grown; ``unseen``: what these logs cannot tell."""
 
     release: str
     started: str
@@ -167,7 +170,7 @@ class WatchState:
     blind: dict[str, Blind]
     gaps: tuple[Gap, ...]
     ended: Optional[Ended]
-    timer: bool = False
+    runner: str = ""
     data: Optional[DataSeen] = None
     elsewhere: int = 0
     seen: dict[str, Seen] = field(default_factory=dict)
@@ -179,7 +182,10 @@ class WatchState:
         """The inverse of :meth:`as_json`. In JSON a point has its logs beside its time."""
         apart = recorded(_Apart, value)
         series = [_nested(**point) for point in apart.series]
-        whole = {**value, "series": series, "rules": as_object(apart.rules)} if isinstance(value, dict) else value
+        if not isinstance(value, dict):
+            return read_known(cls, value, "watch.json")
+        runner = apart.runner or (runners.SYSTEMD if apart.timer else "")
+        whole = {**value, "series": series, "rules": as_object(apart.rules), "runner": runner}
         return read_known(cls, whole, "watch.json")
 
     def as_json(self) -> JsonObject:

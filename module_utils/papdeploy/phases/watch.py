@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Optional
 
 from ..app.stack import Stack
@@ -17,14 +14,15 @@ from ..core.errors import PapError, Refused
 from ..core.records import plain, read
 from ..core.text import plural
 from ..logwatch import (
-    confidential,
     data_rules,
+    handover,
     look_rules,
     looking,
     looks,
     process,
     promql,
     rules,
+    runners,
     server_settings,
     textfile,
 )
@@ -41,7 +39,6 @@ from ..report import looks_picture
 from .result import Done, Printed, Result
 
 UNIT = "journal:"
-_SYSTEMD = Path("/run/systemd/system")  # there while it is the init (sd_booted(3))
 _PATIENCE_S = 1.5  # an API logs an error a moment after it has answered with it
 
 
@@ -66,14 +63,7 @@ class FirstMinute(Result):
 
 @dataclass(frozen=True)
 class Watching(Result):
-    """For a timer: it must run as whom the folder belongs to, with a Python that has what the modules have."""
-
     watching: bool
-    program: str
-    folder: str
-    systemd: bool
-    user: str = ""
-    python: str = ""
     changed: bool = False
 
 
@@ -96,7 +86,7 @@ class Options:
     hours: float = 24.0
     interval_s: float = 30.0
     first_s: float = 60.0
-    timer: bool = False
+    runner: str = runners.AUTO
     rules: Mapping[str, Any] = field(default_factory=dict)
     promql: Sequence[Mapping[str, Any]] = ()
     prometheus_url: str = ""
@@ -137,6 +127,7 @@ def prepare(stack: Stack, release: str, options: Options) -> Prepared:
         if gate.queries and gate.fails:
             raise Refused(f"{line[0].upper()}{line[1:]}.", hint="Name the logs; watch_promql is a part of the watch.")
         return Prepared(Printed("watch", [line], "warning"), False)
+    runners.choose(options.runner)  # it refuses now what would fail after the deploy
     before = _asked_before(stack, gate, options.prometheus_token)
     with stack.state.working(release) as journal:
         process.prepare(
@@ -145,7 +136,6 @@ def prepare(stack: Stack, release: str, options: Options) -> Prepared:
             hours=options.hours,
             interval_s=options.interval_s,
             rules=read(Rules, dict(options.rules), "watch_rules"),
-            timer=options.timer,
             redactor=stack.redactor,
             database=data_rules.spec_of(stack.database, stack.may_delete, stack.environment),
             server=server_settings.ask(stack.database),
@@ -231,39 +221,15 @@ def _logged(journal: Journal) -> list[str]:
     return lines
 
 
-def start(state: State, release: str, known: Confidential, *, timer: bool = False) -> Watching:
-    """Start the detached watcher of ``release`` (or let a timer run its steps); one that died goes on where it was."""
+def start(state: State, release: str, known: Confidential, *, wanted: str, stack: handover.Stack) -> Watching:
+    """Have something run the watch of ``release`` after the deploy; where nothing does any more, go on where it was."""
     journal = _journal(state, release)
     found = rules.load(journal.folder) if journal else None
-    if journal is None or found is None:
-        return Watching(Printed("watch"), False, "", "", systemd=_SYSTEMD.is_dir())
-    program = process.install(journal.folder)
-    lines, systemd = [], _SYSTEMD.is_dir()
-    until = f"goes on until {found.until[:16].replace('T', ' ')} UTC"
-    if found.ended is None and timer:
-        confidential.keep(journal.folder, known)
-        by = f"a timer of systemd runs it every {found.interval_s:g} s" if systemd else f"cron runs it: {_cron(state)}"
-        lines = [f"{until}: {by}"]
-    if found.ended is None and not timer and not rules.is_watched(journal.folder):
-        pid = process.spawn(journal.folder, known)
-        lines = [f"{until} in process {pid} on the target host"]
-    return Watching(
-        Printed("watch", lines),
-        watching=found.ended is None,
-        systemd=systemd,
-        program=str(program),
-        folder=str(journal.folder),
-        user=journal.folder.owner(),
-        python=sys.executable,
-        changed=bool(lines),
-    )
-
-
-def _cron(state: State) -> str:
-    """The line for the crontab of who owns the state folder: the same for every release."""
-    process.install(state.folder)
-    words = (sys.executable, state.folder / "watch.zip", "step", state.folder)
-    return f"* * * * * {' '.join(shlex.quote(str(word)) for word in words)}"
+    if journal is None or found is None or found.ended is not None:
+        return Watching(Printed("watch"), False)
+    dead = rules.status(journal.folder).dead
+    lines = handover.start(state, journal, known, wanted, stack) if dead else []
+    return Watching(Printed("watch", lines), True, dead)
 
 
 def status(state: State, release: str) -> Standing:

@@ -6,9 +6,11 @@ import html
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,14 @@ class Stack:
     def write(self, text: str) -> None:
         with self.log.open("a") as file:
             file.write(text)
+
+    def called_by(self, runner: str) -> int:
+        """One step as a timer or cron make it, in an environment without anything; its exit code."""
+        if self.journal.ended() is None:
+            self.journal.append("release", "finished")
+        rules.save(self.folder, replace(self.load(), runner=runner))
+        program = str(process.install(self.state.folder))
+        return os.spawnlpe(os.P_WAIT, sys.executable, sys.executable, program, "step", str(self.state.folder), {})
 
     def load(self) -> WatchState:
         state = rules.load(self.folder)
@@ -226,18 +236,6 @@ def test_what_the_old_version_logged_while_it_was_stopped_is_no_finding(stack: S
     assert process.remark(stack.folder) is False, "a log that is away for a moment does not stop a deploy"
 
 
-def test_a_single_step_is_what_a_timer_runs(stack: Stack) -> None:
-    stack.prepare(timer=True)
-    stack.write(OK * 4 + COLUMN + OK)
-    program = process.install(stack.folder)
-    for _ in range(2):
-        assert os.spawnlp(os.P_WAIT, "python3", "python3", str(program), "step", str(stack.folder)) == 0
-    assert stack.records() == 6
-    assert rules.status(stack.folder).state == "alarm"
-    process.end(stack.folder, "ended by jane")
-    assert os.spawnlp(os.P_WAIT, "python3", "python3", str(program), "step", str(stack.folder)) == 3
-
-
 SECRETS = {
     "smoke": 'smoke p@ss"w/rd %',
     "STRIPE_KEY": "sk_test_51Habcdef",
@@ -285,14 +283,14 @@ def test_it_masks_what_only_the_deploy_knew_and_keeps_none_of_it(stack: Stack, t
 
 
 def test_a_timer_has_them_from_a_private_file_while_it_runs(stack: Stack) -> None:
-    stack.prepare(timer=True)
+    stack.prepare()
     watch_confidential.keep(stack.folder, Confidential(secrets=("smoke-only",)))
     (private,) = stack.folder.glob("watch-conf*l.json")
     assert private.stat().st_mode & 0o777 == 0o600
     stack.write(COLUMN.replace("does", "smoke-only does") * 2 + OK)
-    program = process.install(stack.folder)
-    assert os.spawnlp(os.P_WAIT, "python3", "python3", str(program), "step", str(stack.folder)) == 0
+    assert stack.called_by("cron") == 0
     assert stack.load().findings and "smoke-only" not in rules.state_file(stack.folder).read_text()
+    assert rules.status(stack.folder).state == "alarm"
     process.end(stack.folder, "ended by jane")
     assert not private.exists()
 
@@ -320,21 +318,19 @@ def test_ended_on_purpose_it_is_not_dead(stack: Stack) -> None:
     assert rules.status(stack.folder).state == "ended"
 
 
-def test_one_line_of_a_crontab_serves_every_release(stack: Stack) -> None:
-    program = process.install(stack.state.folder)
-
-    def cron() -> int:
-        return os.spawnlp(os.P_WAIT, "python3", "python3", str(program), "step", str(stack.state.folder))
-
-    stack.prepare(timer=True, interval_s=60)
+def test_one_command_serves_every_release(stack: Stack) -> None:
+    stack.prepare(interval_s=60)
     stack.write(OK * 4)
-    assert cron() == 0 and stack.load().steps == 0, "the deploy is at work"
-    stack.journal.append("release", "finished")
-    assert cron() == 0 and cron() == 0
-    assert (stack.load().steps, stack.records()) == (2, 4)
-    stack.spawn()
-    wait_until(lambda: stack.load().steps == 3, seconds=30)
-    assert cron() == 0 and stack.load().steps == 3, "a process of its own does it"
+    program = process.install(stack.state.folder)
+    step = ["python3", "python3", str(program), "step", str(stack.state.folder)]
+    assert os.spawnlp(os.P_WAIT, *step) == 3, "no release is in force: the deploy is at work"
+    for count in (1, 2):
+        assert stack.called_by("systemd") == 0 and stack.load().steps == count
+    assert stack.records() == 4
+    with rules.being_watcher(stack.folder):
+        assert stack.called_by("cron") == 0 and stack.load().steps == 2, "the call before still works"
     process.end(stack.folder, "ended by jane")
-    steps = stack.load().steps
-    assert cron() == 0 and stack.load().steps == steps
+    assert stack.called_by("cron") == 3 and stack.load().steps == 2
+    unprepared = stack.begin()
+    unprepared.append("release", "finished")
+    assert os.spawnlp(os.P_WAIT, *step) == 3

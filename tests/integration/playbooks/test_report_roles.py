@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -360,31 +359,3 @@ def test_hooks_run_before_and_after_a_phase_and_fail_the_deploy(place: Place) ->
     for hooks in ({"pap_hook_before_migrate": there + ".not"}, {"pap_hook_before_migrating": there}):
         said = place.play(look, ok=False, **hooks)
         assert next(iter(hooks)) in said and "one of preflight, backup" in " ".join(said.split())
-
-
-def test_the_units_of_the_timer_are_ones_that_systemd_takes(place: Place) -> None:
-    analyze = shutil.which("systemd-analyze")
-    made = place.folder / "units"
-    made.mkdir()
-    started = {
-        "program": "/var/lib/pap/watch.zip",
-        "folder": "/var/lib/pap/r1",
-        "user": "root",
-        "python": sys.executable,
-    }
-    for kind in ("service", "timer"):
-        task = {
-            "name": "unit",
-            "ansible.builtin.template": {
-                "src": str(ROOT / "roles" / "watch" / "templates" / f"pap-watch.{kind}.j2"),
-                "dest": str(made / f"pap-watch-pap.{kind}"),
-            },
-        }
-        place.play(task, __watch_started=started, pap_stack_name="pap", watch_interval_s=30)
-    text = (made / "pap-watch-pap.service").read_text()
-    assert f"ExecStart={sys.executable} /var/lib/pap/watch.zip step /var/lib/pap/r1\n" in text
-    assert "OnUnitActiveSec=30" in (made / "pap-watch-pap.timer").read_text()
-    if analyze:  # where systemd is installed, its own word
-        done = subprocess.run([analyze, "verify", *made.iterdir()], capture_output=True, text=True, timeout=60)
-        mine = [line for line in done.stderr.splitlines() if "pap-watch-pap" in line]
-        assert mine == [], mine

@@ -246,7 +246,8 @@ class TestReceipts:
 class TestWatchOfARelease:
     def test_nothing_was_deployed(self, state: State) -> None:
         assert watch.status(state, "").ok is True
-        assert watch.start(state, "", NOTHING).watching is False
+        stack = watch.handover.Stack("pap")
+        assert watch.start(state, "", NOTHING, wanted="auto", stack=stack).watching is False
         with pytest.raises(Refused):
             watch.acknowledge(state, "", WHO, "a good reason")
 

@@ -68,6 +68,12 @@ def test_every_misspelling_of_every_variable_is_refused_with_its_name(name: str)
             assert near in KNOWN and not set(checks._forms(near)).isdisjoint(checks._forms(spelled)), (kind, near)
 
 
+def test_what_was_replaced_is_refused_with_what_to_write() -> None:
+    assert list(checks.misspelled(["watch_timer"])) == [
+        "watch_timer is no more. Write watch_runner: systemd (or auto, the default) instead."
+    ]
+
+
 def test_what_is_right_or_another_s_is_not_refused() -> None:
     assert not list(checks.misspelled([*KNOWN, *OTHERS, "pap_hook_after_migrate", "pap_sandbox_home", "pap_release"]))
     assert not list(checks.misspelled(["pap_region", "backup_prof"], own=["pap_region", "backup_prof"]))

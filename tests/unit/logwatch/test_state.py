@@ -206,8 +206,12 @@ class TestStatus:
 
     def test_a_timers_steps_have_no_process_between_them(self, tmp_path: Path) -> None:
         stack = Watched(tmp_path, OK)
-        stack.state = replace(stack.state, timer=True)
-        assert status(self.saved(stack), at=stack.at).state == "watching"
+        for runner in ("systemd", "cron"):
+            stack.state = replace(stack.state, runner=runner)
+            assert status(self.saved(stack), at=stack.at).state == "watching"
+        folder, last = self.saved(stack), json.loads(json.dumps(stack.state.as_json()))
+        (folder / "watch.json").write_text(json.dumps({**last, "runner": "", "timer": True}))
+        assert status(folder, at=stack.at).state == "watching", "as the version before has it"
 
     def test_ended(self, tmp_path: Path) -> None:
         stack = Watched(tmp_path, OK)
