@@ -17,12 +17,15 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from ..core.errors import Refused
 from ..core.plain_json import JsonObject
 from ..core.text import plural
 from . import python_files, sql_files
+
+if TYPE_CHECKING:
+    from .alembic.revision import Revision
 
 TEMPLATE = "migration_template"
 SUFFIXES = (".py", sql_files.SUFFIX)
@@ -55,10 +58,21 @@ class MigrationFile:
     listed: int = -1  # its place in the order that was given
     header_date: str = ""  # as the docstring has it
     suffix: str = ".py"
+    revision: Optional[Revision] = field(default=None, repr=False, compare=False)  # of an Alembic tree
 
     @property
     def filename(self) -> str:
-        return f"{self.identity}{self.suffix}"
+        return self.path.rpartition("/")[2] if self.revision else f"{self.identity}{self.suffix}"
+
+    @property
+    def downwards(self) -> MigrationFile:
+        """The same for its downgrade, which may share a transaction where the upgrade cannot, and the reverse."""
+        return replace(self, transactional=self.revision.transactional("downgrade")) if self.revision else self
+
+    @property
+    def own_transaction(self) -> bool:
+        """Whether its tree commits after each revision, which a later one may need."""
+        return self.revision is not None and self.revision.tree.learned.transaction_per_migration
 
     @property
     def checks_before(self) -> bool:

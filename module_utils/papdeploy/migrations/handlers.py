@@ -19,6 +19,8 @@ from ..core.errors import Refused
 from ..core.records import whole
 from . import files, planning
 from . import invariants as invariant_files
+from .alembic import declaration
+from .alembic.declaration import Declaration
 from .options import RunOptions
 from .run.advisory_lock import as_json
 from .run.apply import apply as apply_pending
@@ -31,11 +33,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """``sources`` are texts by file name; ``expected`` is a schema catalog, ``scratch`` the URL of a copy. The other
-    names are said at the calls that read them."""
+    """``sources`` are texts by file name; ``alembic`` declares a tree beside ``folders``; ``expected`` is a schema
+    catalog, ``scratch`` the URL of a copy. The other names are said at the calls that read them."""
 
     sources: Optional[dict[str, str]] = None
     folders: Optional[tuple[str, ...]] = None
+    alembic: Optional[Mapping[str, Any]] = None
     url: Optional[str] = None
     expect_database: Optional[Mapping[str, Any]] = None
     forbid_database: Optional[Mapping[str, Any]] = None
@@ -53,7 +56,7 @@ class Request:
 
     @property
     def paths(self) -> list[Path]:
-        return [Path(folder) for folder in self.folders or ["migrations"]]
+        return [Path(folder) for folder in self.folders or ([] if self.alembic else ["migrations"])]
 
     @property
     def run_options(self) -> RunOptions:
@@ -61,8 +64,17 @@ class Request:
         return RunOptions.from_dict({**(self.options or {}), **databases})
 
     def migrations(self) -> list[files.MigrationFile]:
-        """The migrations, ordered and validated."""
-        return files.load_folders(self.paths) if self.sources is None else files.load_sources(self.sources)
+        """The migrations, ordered and validated; with the revisions of the release's Alembic tree, if it has one."""
+        if self.sources is None:
+            declared = Declaration.of(self.alembic) if self.alembic else None
+            dated = files.load_folders(self.paths) if self.paths else []
+        else:
+            declared, dated = declaration.of_sources(self.sources), files.load_sources(self.sources)
+        if declared is None:
+            return dated
+        from .alembic import tree
+
+        return tree.with_tree(declared, dated)
 
     def invariants(self) -> list[invariant_files.Invariant]:
         """The queries that must return no row after every deploy."""

@@ -140,6 +140,7 @@ class Ledger:
 
     exists: bool
     entries: tuple[Entry, ...]
+    versions: tuple[str, ...] = ()  # the rows of Alembic's version table, where the release has a tree
 
     @property
     def applied(self) -> dict[str, Entry]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, Optional
 
@@ -21,7 +21,8 @@ _LOAD_S = 100.0
 
 @dataclass(frozen=True)
 class Problem:
-    """A reason to refuse. ``kind``: edited, missing, out_of_order, requirement, import, check."""
+    """A reason to refuse. ``kind``: edited, missing, out_of_order, requirement, import, check;
+    of an Alembic tree also version, downgraded, upgraded."""
 
     kind: str
     identity: str
@@ -109,14 +110,15 @@ def compare(files: Sequence[MigrationFile], book: Ledger, options: Optional[RunO
     """Files against ledger, without a database."""
     options = options or RunOptions()
     with_requirements(files, options.assume_applied)  # a misspelt name is refused
-    applied = book.applied
     by_name = {migration.identity: migration for migration in files}
-    pending = [migration for migration in files if migration.identity not in applied]
+    applied, names, problems = _standing(files, book)
+    pending = [by_name[name] for name in names]
     if options.only:
         wanted = {migration.identity for migration in with_requirements(files, options.only)}
         pending = [migration for migration in pending if migration.identity in wanted]
-    problems = [*_edited(by_name, applied), *_missing(by_name, applied)]
-    positions = {migration.identity: number for number, migration in enumerate(files)}
+    problems += [*_edited(by_name, applied), *_missing(by_name, applied)]
+    # The order of revisions is their graph's: a branch that is merged may lie before what is applied.
+    positions = {m.identity: number for number, m in enumerate(files) if m.revision is None}
     newest = max((positions[name] for name in applied if name in positions), default=-1)
     if not options.allow_out_of_order:
         problems += [
@@ -130,9 +132,26 @@ def compare(files: Sequence[MigrationFile], book: Ledger, options: Optional[RunO
                 " explicitly (--allow-out-of-order, allow_out_of_order).",
             )
             for migration in pending
-            if positions[migration.identity] < newest
+            if positions.get(migration.identity, newest) < newest
         ]
-    return State(applied, pending, problems, book.interrupted, book.last_failures, book.exists)
+    interrupted = {name: entry for name, entry in book.interrupted.items() if name not in applied}
+    return State(applied, pending, problems, interrupted, book.last_failures, book.exists)
+
+
+def _standing(files: Sequence[MigrationFile], book: Ledger) -> tuple[dict[str, Entry], list[str], list[Problem]]:
+    """What is applied and, in order, what is pending: of an Alembic tree by its version table, else by the ledger."""
+    applied = book.applied
+    dated = [migration for migration in files if migration.revision is None]
+    pending = [migration.identity for migration in dated if migration.identity not in applied]
+    if len(dated) == len(files):
+        return applied, pending, []
+    from .alembic import tree, versions
+
+    found = tree.of(files)
+    assert found is not None
+    standing = versions.standing(found, book)
+    last = files[0].revision is None
+    return standing.applied, [*pending, *standing.pending] if last else [*standing.pending, *pending], standing.problems
 
 
 def _lies_ahead(migration: MigrationFile) -> bool:
@@ -205,7 +224,7 @@ def _load_problems(migrations: Sequence[MigrationFile]) -> list[Problem]:
     found = []
     refusal = Refused("it opens a connection when it is imported.", hint="Connections are the runner's: use db.")
     for migration in migrations:
-        if migration.flavour == SCRIPT:
+        if migration.flavour == SCRIPT or migration.revision is not None:  # reading a tree has loaded its revisions
             continue
         try:
             with no_second_connection(lambda _: refusal):
@@ -235,11 +254,20 @@ def rows(connection: Any, query: str) -> list[tuple[Any, ...]]:
         cursor.close()
 
 
-def read_ledger(connection: Any) -> Ledger:
-    """The ledger of the database behind ``connection``; empty where there is none. Raises Unavailable if unreadable."""
-    return ledger.read(lambda query: rows(connection, query))
+def beside_versions(book: Ledger, files: Sequence[MigrationFile], query: ledger.Query) -> Ledger:
+    """The ledger with the rows of the version table, where some of the files are of an Alembic tree."""
+    if not any(migration.revision for migration in files):
+        return book
+    from .alembic import tree, versions
+
+    found = tree.of(files)
+    return replace(book, versions=versions.read(found, query)) if found else book
 
 
 def status(connection: Any, files: Sequence[MigrationFile], options: Optional[RunOptions] = None) -> State:
     """Applied, pending and problems. Reads only: creates nothing, locks nothing, works on a standby."""
-    return compare(files, read_ledger(connection), options)
+
+    def query(text: str) -> Sequence[Sequence[Any]]:
+        return rows(connection, text)
+
+    return compare(files, beside_versions(ledger.read(query), files, query), options)

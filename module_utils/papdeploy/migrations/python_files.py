@@ -51,6 +51,13 @@ def parse(source: str, where: str, identity: str, *, claims: bool) -> Optional[C
                 identity=identity,
             )
         return None
+    if upgrade is not None and {"revision", "down_revision"} <= {*code.co_names}:
+        raise Refused(
+            f"{where} is a revision of an Alembic tree.",
+            hint="Alembic trees are run as they are, from the release: pap_alembic: {ini: alembic.ini}. Name only"
+            " folders with migrations of pap-deploy in pap_migrations_dirs.",
+            identity=identity,
+        )
     if upgrade is not None and (upgrade.co_argcount != 1 or upgrade.co_flags & _NOT_PLAIN):
         raise Refused(
             f"{where}: upgrade() must be a plain function (no async, no yield) of exactly one argument, db.",
@@ -107,6 +114,11 @@ def _requires(constants: Mapping[str, ast.expr], where: str) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
         raise Refused(f"{where}: requires must be a list of migration names.")
     return tuple(value)
+
+
+def gives_up(source: str) -> bool:
+    """Whether downgrade() of a source begins by raising."""
+    return _gives_up(ast.parse(source))
 
 
 def _gives_up(tree: Optional[ast.Module]) -> bool:

@@ -74,6 +74,11 @@ class _Unknown(Exception):
 
 def sql_of(migration: MigrationFile, function: str = "upgrade") -> StaticSql:
     """The SQL that ``function`` of ``migration`` seems to send."""
+    if migration.revision is not None:
+        from .alembic import offline
+
+        sent, why = offline.sql_of(migration, function)
+        return StaticSql([text for text, _ in sent], [why] if why else [], [line for _, line in sent])
     tree = migration.tree
     if migration.flavour == SCRIPT:
         script = StaticSql(reasons=["a legacy script; this is the SQL text found in it"])

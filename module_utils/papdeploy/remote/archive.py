@@ -53,6 +53,7 @@ TRAVELS = (
     "environment/start*.py",
     "environment/switches.py",
     "migrations/*.py",
+    "migrations/alembic/*.py",
     "migrations/run/*.py",
     "remote/__init__.py",
     "remote/handlers.py",

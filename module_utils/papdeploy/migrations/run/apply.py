@@ -19,7 +19,7 @@ from .. import ledger
 from ..files import SCRIPT, MigrationFile
 from ..invariants import Invariant
 from ..options import RunOptions
-from ..planning import State, compare, refuse_if
+from ..planning import State, beside_versions, compare, refuse_if
 from ..server_wide import LeftOut
 from . import drivers
 from .connection import Transaction
@@ -114,9 +114,9 @@ def opened(
             raise presentable(session, error) from error
 
 
-def book_of(session: Session) -> ledger.Ledger:
-    """The ledger as the session sees it now."""
-    return ledger.read(session.query, exists=session.facts.ledger_exists or None)
+def book_of(session: Session, files: Sequence[MigrationFile]) -> ledger.Ledger:
+    """The ledger as the session sees it now, with the version rows of an Alembic tree."""
+    return beside_versions(ledger.read(session.query, exists=session.facts.ledger_exists or None), files, session.query)
 
 
 def lock_for_change(session: Session) -> None:
@@ -159,12 +159,12 @@ def apply(
         result = ApplyResult(
             run=session.run, release=release, events=session.events, left_out=session.left_out, dry_run=dry_run
         )
-        state = compare(files, book_of(session), options)
+        state = compare(files, book_of(session, files), options)
         refuse_if(state.problems)
         if not dry_run:
             if state.pending:
                 lock_for_change(session)
-                state = compare(files, book_of(session), options)  # another run may have ended while we waited
+                state = compare(files, book_of(session, files), options)  # another run may have ended while we waited
                 refuse_if(state.problems)
             if options.stop_at_scripts:
                 state, result.pending = before_scripts(state)
@@ -252,7 +252,7 @@ def grouped(migrations: Sequence[MigrationFile], transaction: str) -> Iterator[l
     """Runs of migrations that share a transaction, in order."""
     group: list[MigrationFile] = []
     for migration in migrations:
-        if group and (alone(migration) or transaction == "each"):
+        if group and (alone(migration) or transaction == "each" or group[-1].own_transaction):
             yield group
             group = []
         group.append(migration)

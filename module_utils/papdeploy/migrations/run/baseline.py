@@ -60,10 +60,11 @@ def baseline(
         result = AdoptResult(session.run, release, dry_run=dry_run)
         if not dry_run:
             lock_for_change(session)
-        applied = book_of(session).applied
+        applied = book_of(session, files).applied
         with_requirements(files, options.assume_applied)  # a misspelt name is refused
         chosen = with_requirements(files, identities) if identities else list(files)
-        candidates = [migration for migration in chosen if migration.identity not in applied]
+        # Of an Alembic tree, the version table says what is applied: `alembic stamp`.
+        candidates = [each for each in chosen if each.identity not in applied and each.revision is None]
         findings = catalog_evidence.judge(candidates, session.query)
         result.findings = list(findings)
         marked = _to_mark(findings, options.assume_applied)
@@ -74,6 +75,19 @@ def baseline(
         result.marked = [finding.identity for finding in marked]
         result.seconds = round(time.monotonic() - began, 3)
         return result
+
+
+# What a repair records of each kind of problem.
+_ACCEPTED = {
+    "edited": ledger.REPAIRED,
+    "missing": ledger.FORGOTTEN,
+    "downgraded": ledger.FORGOTTEN,
+    "upgraded": ledger.BASELINED,
+}
+
+
+def _checksum(entry: Optional[ledger.Entry]) -> str:
+    return entry.checksum if entry else ""
 
 
 @dataclass(frozen=True)
@@ -140,11 +154,9 @@ def repair(
         result = AdoptResult(session.run, release, dry_run=dry_run)
         if not dry_run:
             lock_for_change(session)
-        state = compare(files, book_of(session), options)
+        state = compare(files, book_of(session, files), options)
         wanted = set(map(identity_of, identities))
-        problems = [
-            p for p in state.problems if p.kind in ("edited", "missing") and (not wanted or p.identity in wanted)
-        ]
+        problems = [p for p in state.problems if p.kind in _ACCEPTED and (not wanted or p.identity in wanted)]
         unknown = wanted - {problem.identity for problem in problems}
         if unknown:
             raise Refused(f"There is nothing to repair about {min(unknown)}.", hint="See `status` for what is wrong.")
@@ -155,10 +167,10 @@ def repair(
             session.record(
                 [
                     ledger.NewEntry(
-                        ledger.REPAIRED if problem.kind == "edited" else ledger.FORGOTTEN,
+                        _ACCEPTED[problem.kind],
                         problem.identity,
-                        by_name[problem.identity].checksum if problem.kind == "edited" else "",
-                        details={"reason": reason, "was": state.applied[problem.identity].checksum},
+                        by_name[problem.identity].checksum if problem.kind in ("edited", "upgraded") else "",
+                        details={"reason": reason, "was": _checksum(state.applied.get(problem.identity))},
                     )
                     for problem in problems
                 ]

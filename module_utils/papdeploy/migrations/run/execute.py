@@ -67,6 +67,9 @@ def guards(session: Session) -> Iterator[None]:
 
 def load(migration: MigrationFile) -> types.ModuleType:
     """Execute the file as a module. Its folder is importable meanwhile; tracebacks show its lines."""
+    if migration.revision is not None:  # reading its tree has loaded it
+        module: types.ModuleType = migration.revision.script.module
+        return module
     filename = migration.path or migration.filename
     module = types.ModuleType(f"pap_migration_{migration.identity}")
     module.__file__ = filename
@@ -89,6 +92,7 @@ def run_step(session: Session, migration: MigrationFile, direction: str = "upgra
     """Run one function of one migration and judge how it behaved. Returns its entry for result and ledger."""
     prepare = () if migration.transactional else (concurrent_indexes.before,)
     step = Step(migration.identity, migration.transactional, direction, before_statement=prepare)
+    step.revision = migration.path if migration.revision else ""
     session.emit("migration_started", identity=migration.identity, direction=direction)
     began_at, began = session.now(), time.perf_counter()
     db = Db(session, step)
@@ -100,7 +104,7 @@ def run_step(session: Session, migration: MigrationFile, direction: str = "upgra
             module = load(migration)
             if checked:
                 checks.hold(session, migration, module, checks.BEFORE)
-            answer = getattr(module, direction)(db)
+            answer = _call(session, db, migration, module, direction)
         finally:
             session.end_step()
             db.done()
@@ -118,6 +122,14 @@ def run_step(session: Session, migration: MigrationFile, direction: str = "upgra
     seconds = round(seconds, 6)
     session.emit("migration_done", identity=migration.identity, direction=direction, seconds=seconds)
     return Ran(migration.identity, migration.checksum, migration.flavour, began_at, seconds, sent, step.count)
+
+
+def _call(session: Session, db: Db, migration: MigrationFile, module: types.ModuleType, direction: str) -> Any:
+    if migration.revision is None:
+        return getattr(module, direction)(db)
+    from . import revisions
+
+    return revisions.run(session, db, migration.revision, direction)
 
 
 def _accept(session: Session, step: Step, answer: Any, running: list[Process]) -> None:

@@ -10,9 +10,13 @@ from ...core.errors import PapError, Refused
 from .. import ledger
 from ..files import SCRIPT, MigrationFile, identity_of
 from ..options import RunOptions
+from ..planning import compare, refuse_if
 from . import execute
 from .apply import ApplyResult, Emit, alone, book_of, failed, grouped, lock_for_change, opened, outward_of, who_am_i
 from .session import Session
+
+# The version table of an Alembic tree and the ledger do not agree on what is applied.
+_OF_VERSIONS = ("version", "downgraded", "upgraded")
 
 
 def revert(
@@ -45,10 +49,10 @@ def revert(
         result = ApplyResult(
             run=session.run, release=release, events=session.events, left_out=session.left_out, dry_run=dry_run
         )
-        chosen = _choose(book_of(session), files, identities, count, since_release)
+        chosen = _choose(session, files, identities, count, since_release)
         if chosen and not dry_run:
             lock_for_change(session)
-            chosen = _choose(book_of(session), files, identities, count, since_release)
+            chosen = _choose(session, files, identities, count, since_release)
             _revert(session, chosen, check, result)
         result.outward = outward_of(session)
         result.pending = [migration.identity for migration in chosen] if dry_run else []
@@ -58,10 +62,12 @@ def revert(
 
 
 def _choose(
-    book: ledger.Ledger, files: Sequence[MigrationFile], identities: Sequence[str], count: int, since_release: str
+    session: Session, files: Sequence[MigrationFile], identities: Sequence[str], count: int, since_release: str
 ) -> list[MigrationFile]:
     """The migrations to undo, newest first; every reason to refuse is found here."""
-    applied = book.applied
+    state = compare(files, book_of(session, files), RunOptions(allow_out_of_order=True))
+    refuse_if([problem for problem in state.problems if problem.kind in _OF_VERSIONS])
+    applied = state.applied
     names = list(map(identity_of, identities))
     newest_first = list(reversed(applied))
     if since_release:
@@ -86,7 +92,7 @@ def _choose(
                     hint=f"Revert {other} as well.",
                     identity=name,
                 )
-    return [by_name[name] for name in chosen]
+    return [by_name[name].downwards for name in chosen]
 
 
 def _refuse_irreversible(name: str, by_name: dict[str, MigrationFile], entry: ledger.Entry) -> None:

@@ -49,6 +49,7 @@ class Step:
     lock_timeout_lifted: bool = False
     closed: bool = False  # the function has returned or raised
     concurrent_indexes: list[tuple[str, str]] = field(default_factory=list)
+    revision: str = ""  # the file of a revision of an Alembic tree
     before_statement: Sequence[Callable[[Any, Step, str], None]] = ()  # each gets the connection, this and the text
 
     def before(self, session: Any, text: str) -> None:
@@ -59,7 +60,7 @@ class Step:
         if sql.writes_to(text, SCHEMA):
             self.violate(f"the runner's own schema {SCHEMA} was changed")
         if command := sql.of_psql(text):
-            self.violations.append(_only_psql(self.identity, command))
+            self.violations.append(_only_psql(self.identity, command, self._caller()))
             raise self.violations[-1]
         if sql.leaves_traces(text):
             self.leaves_traces = session.may_defer = True
@@ -73,7 +74,7 @@ class Step:
         connects to the live database by dblink, it connects to the copy."""
         rest, found = server_wide.without(text)
         for statement in found:
-            shown = session.redactor.text(server_wide.shown(statement)) + _caller(self.identity)
+            shown = session.redactor.text(server_wide.shown(statement)) + self._caller()
             live = session.options.forbid_database
             by_name = live is not None and server_wide.names_database(statement, live.name)
             item = server_wide.LeftOut(self.identity, self.direction, shown, by_name)
@@ -119,24 +120,43 @@ class Step:
 
     def violation(self, what: str) -> MigrationError:
         """The same, for the caller to raise."""
-        self.violations.append(self.broken(what + _caller(self.identity)))
+        self.violations.append(self.broken(what + self._caller()))
         return self.violations[-1]
 
     def broken(self, what: str) -> MigrationError:
         """The error for a broken rule."""
         return MigrationError(
             f"Migration {self.identity} broke a rule of the runner: {what}.",
-            hint="The runner owns the connection and its transaction: leave out BEGIN and COMMIT, use db.execute() and"
-            " the like only. Work that needs transactions of its own goes into a migration with transactional = False"
-            " (in SQL: -- transactional: false).",
+            hint=_OF_REVISIONS if self.revision else _OF_MIGRATIONS,
             identity=self.identity,
             rule=what,
         )
 
+    def _caller(self) -> str:
+        """``, line 12`` of the migration's own source, where the call came from it."""
+        endings = (self.revision,) if self.revision else (f"{self.identity}.py", f"{self.identity}.sql")
+        frame = sys._getframe(1)
+        while frame is not None:
+            if frame.f_code.co_filename.endswith(endings):
+                return f" (line {frame.f_lineno})"
+            frame = frame.f_back  # type: ignore[assignment]
+        return ""
 
-def _only_psql(identity: str, command: str) -> MigrationError:
+
+_OF_MIGRATIONS = (
+    "The runner owns the connection and its transaction: leave out BEGIN and COMMIT, use db.execute() and the like"
+    " only. Work that needs transactions of its own goes into a migration with transactional = False (in SQL: --"
+    " transactional: false)."
+)
+_OF_REVISIONS = (
+    "The runner owns the connection and its transaction: work on op.get_bind() only, and leave its transaction as it"
+    " is. What cannot run in one goes into `with op.get_context().autocommit_block():`."
+)
+
+
+def _only_psql(identity: str, command: str, caller: str) -> MigrationError:
     return MigrationError(
-        f"Migration {identity} sends {command}, which only psql understands{_caller(identity)}.",
+        f"Migration {identity} sends {command}, which only psql understands{caller}.",
         hint="Leave out psql's commands, a backslash and a word (pg_dump writes \\restrict and \\unrestrict around a"
         " dump), and have pg_dump write data as INSERT (--inserts), not as COPY … FROM stdin.",
         identity=identity,
@@ -146,13 +166,3 @@ def _only_psql(identity: str, command: str) -> MigrationError:
 
 def _head(statement: str) -> str:
     return " ".join(statement.split()[:2]).upper().rstrip(";")
-
-
-def _caller(identity: str) -> str:
-    """``, line 12`` of the migration's own source, where the call came from it."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_filename.endswith((f"{identity}.py", f"{identity}.sql")):
-            return f" (line {frame.f_lineno})"
-        frame = frame.f_back  # type: ignore[assignment]
-    return ""

@@ -1,0 +1,166 @@
+"""What ``env.py`` says of a tree, learned by running it offline: it configures a context, and connects to nothing."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import logging
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from alembic.runtime.environment import EnvironmentContext
+from alembic.util import load_python_file
+
+from ...core.errors import Refused
+from ..run.connection_guard import no_second_connection
+
+# Of the offline branch alone, or ours to say.
+_NOT_OURS = (
+    "as_sql", "connection", "destination_rev", "dialect_name", "dialect_opts", "dont_mutate", "fn", "literal_binds",
+    "output_buffer", "purge", "starting_rev", "tag", "template_args", "url", "version_locations",
+)  # fmt: skip
+# What decides where version rows are and how revisions run. Often only the branch that connects has them.
+_DECISIVE = (
+    "include_schemas", "on_version_apply", "render_as_batch", "transaction_per_migration", "version_table",
+    "version_table_pk", "version_table_schema",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Learned:
+    """``options`` are for ``configure()``, ``arguments`` for each ``upgrade()``. ``own_sql``: lines of ``env.py`` that
+    send SQL beside the revisions, where it connects: they are not run here."""
+
+    options: Mapping[str, Any]
+    arguments: Mapping[str, Any]
+    version_locations: tuple[str, ...] = ()
+    own_sql: tuple[int, ...] = ()
+
+    @property
+    def version_table(self) -> str:
+        return str(self.options.get("version_table") or "alembic_version")
+
+    @property
+    def version_schema(self) -> str:
+        return str(self.options.get("version_table_schema") or "")
+
+    @property
+    def transaction_per_migration(self) -> bool:
+        return bool(self.options.get("transaction_per_migration"))
+
+
+@dataclass
+class _Heard:
+    configured: list[dict[str, Any]] = field(default_factory=list)
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+def _listening(config: Any, script: Any, heard: _Heard) -> Any:
+    """Stands where ``alembic.context`` leads while ``env.py`` runs: notes what it configures, and runs nothing."""
+    # No subclass: Alembic's module finds the names of its proxy by the exact class.
+    context: Any = EnvironmentContext(config, script, as_sql=True)
+    really = context.configure
+
+    def configure(connection: Any = None, **given: Any) -> None:
+        heard.configured.append(given)
+        kept = {name: value for name, value in given.items() if name not in _NOT_OURS}
+        for name in ("alembic", "sqlalchemy.engine"):  # the runner tells of each step
+            logging.getLogger(name).setLevel(logging.WARNING)
+        really(dialect_name="postgresql", output_buffer=io.StringIO(), **kept)
+
+    context.configure = configure
+    context.begin_transaction = contextlib.nullcontext
+    context.run_migrations = heard.arguments.update
+    # Offline they would write into a script; here there is none.
+    context.execute = context.static_output = lambda *_, **__: None
+    return context
+
+
+def learn(config: Any, script: Any) -> Learned:
+    """Run ``env.py`` of ``script`` offline. Raises Refused where it does not configure exactly one database."""
+    path, heard = Path(script.dir) / "env.py", _Heard()
+    with _listening(config, script, heard), _quiet():
+        module = load_python_file(str(script.dir), "env.py")
+    if not heard.configured:
+        raise Refused(
+            f"{path} configures nothing when it runs offline (alembic upgrade --sql).",
+            hint="Call context.configure(…) where context.is_offline_mode() is true, as Alembic's template does.",
+        )
+    if len(heard.configured) > 1:
+        raise Refused(
+            f"{path} configures {len(heard.configured)} contexts: a tree for several databases (the template multidb)"
+            " or schemas.",
+            hint="pap-deploy runs a tree on one database. Deploy each database as a stack with a tree of its own.",
+        )
+    given = heard.configured[0]
+    tree = ast.parse(path.read_text(encoding="utf-8")) if path.is_file() else ast.Module([], [])
+    online = _where_it_connects(tree, module, given, path)
+    options = {name: value for name, value in {**given, **online}.items() if name not in _NOT_OURS}
+    locations = tuple(map(str, given.get("version_locations") or ()))
+    return Learned(options, heard.arguments, locations, _own_sql(tree))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What it prints is not our answer, and it connects to nothing."""
+
+    def refuse(how: str) -> Refused:
+        return Refused(
+            f"env.py of the Alembic tree opens a connection although it runs offline ({how}).",
+            hint="Connect only where context.is_offline_mode() is false, as Alembic's template does.",
+        )
+
+    with no_second_connection(refuse), contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def _where_it_connects(tree: ast.Module, module: types.ModuleType, given: Mapping[str, Any], path: Path) -> Any:
+    """The decisive options that only the other ``configure()`` of the file gives, with ``connection``."""
+    found: dict[str, Any] = {}
+    for call in _calls(tree, "configure"):
+        if not any(keyword.arg == "connection" for keyword in call.keywords):
+            continue
+        for keyword in call.keywords:
+            name = keyword.arg or ""
+            if name not in _DECISIVE:
+                continue
+            try:
+                found[name] = _value(keyword.value, vars(module))
+            except (NameError, AttributeError, ValueError):
+                if name in given or not name.startswith("version_table"):
+                    continue
+                raise Refused(
+                    f"{path}, line {keyword.value.lineno}: {name} is computed where env.py connects, and is not given"
+                    " where it runs offline, so that it cannot be known which table has the versions.",
+                    hint=f"Give {name} to the context.configure(…) of the offline branch as well.",
+                ) from None
+    return found
+
+
+def _value(node: ast.expr, names: Mapping[str, Any]) -> Any:
+    """The value of a constant, a name of the module, or an attribute of one: nothing is called."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.Name):
+        if node.id not in names:
+            raise NameError(node.id)
+        return names[node.id]
+    if isinstance(node, ast.Attribute):
+        return getattr(_value(node.value, names), node.attr)
+    raise ValueError(ast.dump(node))
+
+
+def _own_sql(tree: ast.Module) -> tuple[int, ...]:
+    lines = {call.lineno for name in ("execute", "exec_driver_sql") for call in _calls(tree, name)}
+    return tuple(sorted(lines))
+
+
+def _calls(tree: ast.Module, name: str) -> Iterator[ast.Call]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == name:
+            yield node

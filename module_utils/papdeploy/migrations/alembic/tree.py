@@ -1,0 +1,175 @@
+"""An Alembic tree as migrations of ours: which there are, in which order, and what is pending at which versions."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import sys
+import warnings
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...core.errors import PapError, Refused, Unavailable
+from ..files import MigrationFile
+from .declaration import LAST, Declaration
+
+if TYPE_CHECKING:
+    from .environment import Learned
+
+
+@dataclass(frozen=True)
+class Tree:
+    """``folder`` is where its relative paths begin; ``config`` and ``script`` are Alembic's."""
+
+    declaration: Declaration
+    folder: str
+    config: Any = field(repr=False)
+    script: Any = field(repr=False)
+    learned: Learned = field(repr=False)
+
+    @cached_property
+    def files(self) -> list[MigrationFile]:
+        """Every revision, each after those it stands on."""
+        from .revision import read
+
+        with refusing(self.declaration):
+            return [read(self, step.revision) for step in self.script._upgrade_revs("heads", ())]
+
+    def pending(self, versions: Sequence[str]) -> list[str]:
+        """The revisions between the rows of a version table and the target, in the order that Alembic runs them."""
+        target = self.declaration.target
+        with refusing(self.declaration):
+            if target not in ("head", "heads"):
+                wanted = {each.revision for each in self.script.get_revisions(target)}
+                if wanted <= self.applied(versions):
+                    return []
+            return [step.revision.revision for step in self.script._upgrade_revs(target, tuple(versions))]
+
+    def applied(self, versions: Sequence[str]) -> set[str]:
+        """The revisions that rows of a version table stand for: these, and all that they stand on."""
+        parents = {each.identity: each.requires for each in self.files}
+        found, todo = set[str](), list(versions)
+        while todo:
+            name = todo.pop()
+            if name not in found:
+                found.add(name)
+                todo += parents.get(name, ())
+        return found
+
+    @contextlib.contextmanager
+    def at_home(self) -> Iterator[None]:
+        """While active, relative paths begin where the tree's do."""
+        before = Path.cwd()
+        os.chdir(self.folder)
+        try:
+            yield
+        finally:
+            os.chdir(before)
+
+
+def load(declaration: Declaration) -> Tree:
+    """The tree of the release whose folder this process is in. Raises Refused for one that cannot be run, and
+    Unavailable where there is no Alembic."""
+    try:
+        from alembic.script import ScriptDirectory
+
+        from .environment import learn
+    except ImportError as error:
+        raise Unavailable(
+            f"The inventory names an Alembic tree (pap_alembic), but this Python has no Alembic ({error}).",
+            hint="Add the package alembic to the requirements of the release: the application's Python runs its tree.",
+        ) from None
+    ini = Path(declaration.ini).absolute()
+    if not ini.is_file():
+        raise Refused(
+            f"There is no {declaration.ini} in {Path.cwd()}, where the application runs.",
+            hint="pap_alembic: {ini: …} is the path in the release; an image has to contain it, and the tree.",
+        )
+    before = Path.cwd()
+    try:
+        with refusing(declaration):
+            config = _config(declaration, ini)
+            os.chdir(_home(config, ini))
+            seen = len(sys.path)
+            first = ScriptDirectory.from_config(config)
+            _absolute(len(sys.path) - seen)
+            learned = learn(config, first)
+            script = ScriptDirectory.from_config(config)  # env.py may have set where its versions are
+            script.version_locations = list(learned.version_locations) or first.version_locations
+            tree = Tree(declaration, str(Path.cwd()), config, script, learned)
+            assert tree.files is not None  # reads them all, here
+            return tree
+    finally:
+        os.chdir(before)
+
+
+def with_tree(declaration: Declaration, dated: Sequence[MigrationFile]) -> list[MigrationFile]:
+    """The revisions of the tree and the migrations with dates, in the declared order."""
+    revisions = load(declaration).files
+    names = {each.identity for each in revisions}
+    both = next((each.identity for each in dated if each.identity in names), "")
+    if both:
+        raise Refused(
+            f"{both} is a revision of the Alembic tree and a migration of pap_migrations_dirs.",
+            hint="Name only other folders in pap_migrations_dirs: the tree is read from the release.",
+        )
+    return [*dated, *revisions] if declaration.order == LAST else [*revisions, *dated]
+
+
+def of(files: Sequence[MigrationFile]) -> Tree | None:
+    """The tree that some of the migrations are of."""
+    return next((each.revision.tree for each in files if each.revision is not None), None)
+
+
+def _config(declaration: Declaration, ini: Path) -> Any:
+    from alembic.config import Config
+
+    options = Namespace(x=list(declaration.x) or None, name=declaration.section)
+    named: dict[str, Any] = {"ini_section": declaration.section, "cmd_opts": options, "stdout": sys.stderr}
+    project = ini if ini.name == "pyproject.toml" else ini.with_name("pyproject.toml")
+    if "toml_file" in inspect.signature(Config).parameters and project.is_file():
+        named["toml_file"] = str(project)
+    return Config(**named) if ini == project else Config(str(ini), **named)
+
+
+def _home(config: Any, ini: Path) -> str:
+    """Where relative paths of the ini file begin: where the application runs, or the ini file lies."""
+    read = getattr(config, "get_alembic_option", config.get_main_option)
+    location = str(read("script_location") or "")
+    if ":" in location or Path(location).exists() or not (ini.parent / location).exists():
+        return str(Path.cwd())
+    return str(ini.parent)
+
+
+def _absolute(count: int) -> None:
+    """Make the first entries of the module search path hold in every folder."""
+    sys.path[:count] = [str(Path(entry).absolute()) for entry in sys.path[:count]]
+
+
+@contextlib.contextmanager
+def refusing(declaration: Declaration) -> Iterator[None]:
+    """What Alembic cannot resolve, and what its files raise when they are imported, as a refusal."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("always", message=".*(present more than once|is not present)")
+        try:
+            yield
+        except PapError:
+            raise
+        except (Exception, SystemExit) as error:  # whatever it is, the tree cannot be read
+            told = " ".join(str(error).split()) or type(error).__name__
+            many = "Merge them (alembic merge heads), or set pap_target: heads." if "Multiple head" in told else ""
+            raise Refused(
+                f"The Alembic tree of {declaration.ini} cannot be read for {declaration.target}: {told}",
+                hint=many or "See that `alembic history` and `alembic upgrade head --sql` work in this release.",
+            ) from error
+    if said:
+        raise Refused(
+            f"The Alembic tree of {declaration.ini} is not whole: {said[0].message}.",
+            hint="Two files with one revision, or a down_revision without a file: correct the tree.",
+        )

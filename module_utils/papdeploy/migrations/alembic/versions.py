@@ -1,0 +1,106 @@
+"""Where a database stands: the rows of Alembic's version table, and the ledger beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Callable
+
+from ...core.text import few
+from ...sql.quoting import quote_exact, quote_literal
+from ..ledger import BASELINED, REVERTED, Entry, Ledger
+from .tree import Tree
+
+if TYPE_CHECKING:
+    from ..planning import Problem
+
+Query = Callable[[str], Sequence[Sequence[Any]]]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """``applied``: by identity, in an order in which they could have run; ``pending``: in the order to run."""
+
+    applied: dict[str, Entry]
+    pending: list[str]
+    problems: list[Problem]
+
+
+def read(tree: Tree, query: Query) -> tuple[str, ...]:
+    """The rows of the tree's version table; none where there is no such table."""
+    table, schema = tree.learned.version_table, tree.learned.version_schema
+    there = f"n.nspname = {quote_literal(schema)}" if schema else "pg_catalog.pg_table_is_visible(c.oid)"
+    found = query(
+        "SELECT 1 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace"
+        f" WHERE c.relname = {quote_literal(table)} AND c.relkind IN ('r', 'p', 'v') AND {there}"
+    )
+    if not found:
+        return ()
+    name = quote_exact(*filter(None, (schema, table)))
+    return tuple(sorted(str(row[0]) for row in query(f"SELECT version_num FROM {name}")))
+
+
+def standing(tree: Tree, book: Ledger) -> Standing:
+    """What the version rows of ``book`` say, which decide; and where the ledger says something else."""
+    from ..planning import Problem
+
+    known = {each.identity: each for each in tree.files}
+    strange = [version for version in book.versions if version not in known]
+    if strange:
+        where = tree.learned.version_table
+        problem = Problem(
+            "version",
+            strange[0],
+            f"The database is at the Alembic revision {few(strange, 3)} (table {where}), which is not in the tree of"
+            " this release.",
+            "Is this an older release than the one that was deployed? Deploy one whose tree has the revision; if the"
+            " row is wrong, correct it with `alembic stamp`.",
+        )
+        return Standing(book.applied, [], [problem])
+    there = tree.applied(book.versions)
+    noted = book.applied
+    problems = [
+        Problem(
+            "downgraded",
+            name,
+            f"{name} is applied by the ledger (release {entry.release}, {entry.at[:19]} UTC), but not by the rows of"
+            f" {tree.learned.version_table}: it was downgraded or stamped past pap-deploy.",
+            f"If the schema has it, `alembic stamp {name}` says so; if it was downgraded, accept that with `repair`.",
+        )
+        for name, entry in noted.items()
+        if name in known and name not in there
+    ]
+    last = {entry.identity: entry for entry in book.entries if entry.event in (REVERTED, *_IN_FORCE)}
+    problems += [
+        Problem(
+            "upgraded",
+            name,
+            f"{name} was reverted by release {last[name].release} ({last[name].at[:19]} UTC), but the rows of"
+            f" {tree.learned.version_table} have it: it was upgraded or stamped past pap-deploy.",
+            "If the schema has it, accept that with `repair`; if not, `alembic stamp` the revision before it.",
+        )
+        for name in known
+        if name in there and name in last and last[name].event == REVERTED
+    ]
+    applied = {name: noted.get(name) or _adopted(name, known[name].checksum) for name in known if name in there}
+    return Standing(_in_order(noted, applied), tree.pending(book.versions), problems)
+
+
+_IN_FORCE = ("applied", "baselined")
+
+
+def _adopted(name: str, checksum: str) -> Entry:
+    """Of a revision that was applied before pap-deploy, or beside it: the version table alone knows of it."""
+    return Entry(0, BASELINED, name, checksum, "", "alembic", "", 0.0, "", {"by": "the version table"})
+
+
+def _in_order(noted: dict[str, Entry], applied: dict[str, Entry]) -> dict[str, Entry]:
+    """The ledger's order; in the places of revisions, the tree's: what only the version table knows comes first."""
+    revisions = iter(applied.items())
+    adopted = len(applied) - sum(name in noted for name in applied)
+    result = dict(next(revisions) for _ in range(adopted))
+    for name, entry in noted.items():
+        if name in applied:
+            name, entry = next(revisions)
+        result[name] = entry
+    return result

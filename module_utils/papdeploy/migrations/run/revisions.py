@@ -1,0 +1,96 @@
+"""One revision of an Alembic tree on the runner's connection: its function, and its row of the version table.
+
+Alembic begins and ends no transaction here: the runner's holds both, with the ledger's row. A revision that leaves its
+transaction by ``autocommit_block()`` runs as under Alembic: what came before the block is committed, each statement in
+it is one of its own, and what follows is committed with the version row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..alembic.tree import Tree
+
+if TYPE_CHECKING:
+    from ..alembic.revision import Revision
+    from .db import Db
+    from .session import Session
+
+
+def run(session: Session, db: Db, revision: Revision, direction: str) -> Any:
+    """Call ``direction`` of the revision and move the version rows. Returns what it returned."""
+    from alembic.operations import Operations
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.runtime.migration import HeadMaintainer, MigrationStep
+
+    tree = revision.tree
+    # Plain, where it commits by itself: then every statement is its own transaction.
+    piece = _Pieces(db) if direction in revision.block else None
+    with contextlib.ExitStack() as stack:
+        if piece:
+            stack.enter_context(piece)
+        stack.enter_context(tree.at_home())
+        environment = stack.enter_context(EnvironmentContext(tree.config, tree.script))
+        with session.internal():
+            environment.configure(connection=_connection(session, db), **tree.learned.options)
+            context: Any = environment.get_context()
+            context.autocommit_block = piece.outside if piece else contextlib.nullcontext
+            heads = _heads(session, tree, context)
+        make = MigrationStep.upgrade_from_script if direction == "upgrade" else MigrationStep.downgrade_from_script
+        step = make(tree.script.revision_map, revision.script)
+        with Operations.context(context):
+            answer = step.migration_fn(**tree.learned.arguments)
+        maintainer = HeadMaintainer(context, heads)
+        with session.internal():
+            maintainer.update_to_step(step)
+        for callback in context.on_version_apply_callbacks:
+            callback(ctx=context, step=step.info, heads=set(maintainer.heads), run_args=dict(tree.learned.arguments))
+    return answer
+
+
+class _Pieces(contextlib.ExitStack):
+    """The transactions of a revision with autocommit blocks."""
+
+    def __init__(self, db: Db) -> None:
+        super().__init__()
+        self._db = db
+
+    def __enter__(self) -> _Pieces:
+        super().__enter__()
+        self.enter_context(self._db.transaction())
+        return self
+
+    @contextlib.contextmanager
+    def outside(self) -> Iterator[None]:
+        """``autocommit_block()``: commits, and begins anew behind the block."""
+        self.close()
+        yield
+        self.enter_context(self._db.transaction())
+
+
+def _heads(session: Session, tree: Tree, context: Any) -> Any:
+    """The rows of the version table, which is made where it is missing."""
+    from ..alembic import versions
+
+    heads = versions.read(tree, session.query)
+    if not heads:
+        context._ensure_version_table()
+    return heads
+
+
+def _connection(session: Session, db: Db) -> Any:
+    """SQLAlchemy's face of the connection. For a release that talks to asyncpg, SQL without parameters is sent as it
+    is: this driver would take its percent signs for places of parameters."""
+    connection = db.connection
+    if session.target.url.driver == "asyncpg":
+        from sqlalchemy import event
+
+        event.listen(connection, "before_cursor_execute", _literal, retval=True)
+    return connection
+
+
+def _literal(_: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> tuple[str, Any]:
+    raw = context is not None and context.compiled is None and not parameters and not many
+    return (statement.replace("%", "%%") if raw else statement), parameters

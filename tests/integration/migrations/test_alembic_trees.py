@@ -1,0 +1,292 @@
+"""Alembic trees as they are, on our runner: what Alembic makes of a twin database is what the runner makes of this one."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from papdeploy.core.errors import PapError, Refused
+from support.alembic_trees import Project, call, made
+from support.postgres_servers import Server
+
+pytestmark = pytest.mark.every_version
+
+
+@pytest.fixture
+def twin(server: Server) -> Iterator[str]:
+    name = server.create()
+    yield name
+    server.drop(name)
+
+
+@pytest.fixture(params=["generic", "async", "pyproject"])
+def project(tmp_path: Path, request: pytest.FixtureRequest) -> Project:
+    if request.param == "async":
+        pytest.importorskip("greenlet")
+        pytest.importorskip("asyncpg")
+    return made(tmp_path / "release", request.param)
+
+
+def dumped(server: Server, database: str) -> str:
+    """Catalog and content, without our own schema."""
+    argv = [str(server.bin_dir / "pg_dump"), "--exclude-schema=pap_deploy", server.url(database, "postgresql")]
+    text = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    return re.sub(r"^\\(un)?restrict .*$", "", text, flags=re.M)
+
+
+def rows(server: Server, database: str, query: str) -> list[tuple[Any, ...]]:
+    with server.connect(database) as connection, connection.cursor() as cursor:
+        cursor.execute(query)
+        return cursor.fetchall()
+
+
+def grown(project: Project) -> None:
+    """A tree with branches, a merge, depends_on, an autocommit block, enum changes, data migrations, batch operations."""
+    project.revision(
+        "base1",
+        "op.create_table('users', sa.Column('id', sa.Integer, primary_key=True), sa.Column('name', sa.Text),\n"
+        "                sa.Column('mood', sa.Enum('sad', 'ok', name='mood')))\n"
+        "op.bulk_insert(sa.table('users', sa.column('name')), [{'name': 'ann'}, {'name': '100%'}, {'name': 'a:b'}])",
+        "op.drop_table('users')\nop.execute('DROP TYPE mood')",
+    )
+    project.revision("left1", "op.add_column('users', sa.Column('mail', sa.Text))", "op.drop_column('users', 'mail')",
+                     down="base1", branch_labels=("left",))  # fmt: skip
+    project.revision("right1", "op.add_column('users', sa.Column('age', sa.Integer))", "op.drop_column('users', 'age')",
+                     down="base1")  # fmt: skip
+    project.revision("other1", "op.create_table('other', sa.Column('id', sa.Integer, primary_key=True))",
+                     "op.drop_table('other')", down=None, depends_on="left1")  # fmt: skip
+    project.revision(
+        "merge1",
+        "for row in op.get_bind().execute(sa.text('SELECT id, name FROM users ORDER BY id')).fetchall():\n"
+        "    op.get_bind().execute(sa.text('UPDATE users SET mail = :m WHERE id = :i'), {'m': row.name + '@x', 'i': row.id})",
+        'op.execute("UPDATE users SET mail = NULL")',
+        down=("left1", "right1"),
+    )
+    project.revision(
+        "block1",
+        "op.execute('ALTER TABLE users ADD COLUMN before int')\n"
+        "with op.get_context().autocommit_block():\n"
+        "    op.execute(\"ALTER TYPE mood ADD VALUE 'happy'\")\n"
+        "    op.create_index('users_mail', 'users', ['mail'], postgresql_concurrently=True)\n"
+        "op.execute(\"UPDATE users SET mood = 'happy'\")",
+        "with op.get_context().autocommit_block():\n"
+        "    op.drop_index('users_mail', postgresql_concurrently=True)\n"
+        "op.execute('ALTER TABLE users DROP COLUMN before')",
+        down="merge1",
+    )
+    project.revision(
+        "orm1",
+        "session = Session(bind=op.get_bind())\nsession.execute(sa.text(\"INSERT INTO users (name) VALUES ('orm')\"))\n"
+        "session.commit()\n"
+        "with op.batch_alter_table('users') as batch:\n    batch.alter_column('name', nullable=False)\n"
+        "    batch.create_check_constraint('named', 'length(name) > 0')",
+        "op.drop_constraint('named', 'users')\nop.alter_column('users', 'name', nullable=True)",
+        down="block1",
+        head="from sqlalchemy.orm import Session",
+    )
+
+
+def test_as_alembic_makes_it(server: Server, database: str, twin: str, project: Project) -> None:
+    grown(project)
+    driver = "postgresql+asyncpg" if "asyncio" in project.env_py.read_text() else "postgresql"
+    project.alembic(server.url(twin, driver), "upgrade", "heads")
+    result = call("apply", project, server.url(database, driver), {"target": "heads"})
+    assert len(result["applied"]) == 7
+    assert dumped(server, database) == dumped(server, twin)
+    again = call("apply", project, server.url(database), {"target": "heads"})
+    assert not again["changed"]
+    current = [project.alembic(server.url(name, driver), "current") for name in (database, twin)]
+    assert current[0] == current[1]
+
+
+ADD = "op.add_column('users', sa.Column({0!r}, sa.Text))"
+DROP = "op.drop_column('users', {0!r})"
+
+
+def plain(project: Project, *names: str) -> None:
+    """Revisions that make a table and add a column each."""
+    project.revision("base1", "op.create_table('users', sa.Column('id', sa.Integer, primary_key=True))",
+                     "op.drop_table('users')")  # fmt: skip
+    for name in names:
+        project.revision(name, ADD.format(name), DROP.format(name))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Project:
+    return made(tmp_path / "release")
+
+
+def columns(server: Server, database: str) -> list[str]:
+    found = server.sql(
+        "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass('users') AND attnum > 0 AND NOT attisdropped"
+        " ORDER BY attnum", database)  # fmt: skip
+    return [row[0] for row in found]
+
+
+def test_all_that_is_pending_is_one_transaction(server: Server, database: str, tree: Project) -> None:
+    plain(tree, "a1", "a2")
+    tree.revision("bad1", ADD.format("x") + "\nop.execute('SELECT 1/0')")
+    with pytest.raises(PapError, match=r"Migration bad1 failed \(line 13\): .*division by zero"):
+        call("apply", tree, server.url(database))
+    assert server.sql("SELECT to_regclass('users'), to_regclass('alembic_version')", database) == [(None, None)]
+    assert server.sql("SELECT event, identity FROM pap_deploy.ledger", database) == [("failed", "bad1")]
+
+
+def test_reverts_what_a_release_applied(server: Server, database: str, tree: Project) -> None:
+    plain(tree, "a1")
+    call("apply", tree, server.url(database), release="old")
+    plain_versions = server.sql("SELECT version_num FROM alembic_version", database)
+    tree.revision("a2", ADD.format("a2"), DROP.format("a2"), down="a1")
+    tree.revision("a3", ADD.format("a3"), DROP.format("a3"), down="a2")
+    call("apply", tree, server.url(database), release="new")
+    assert columns(server, database) == ["id", "a1", "a2", "a3"]
+    back = call("revert", tree, server.url(database), since_release="new", release="new")
+    assert [each["identity"] for each in back["reverted"]] == ["a3", "a2"]
+    assert columns(server, database) == ["id", "a1"]
+    assert server.sql("SELECT version_num FROM alembic_version", database) == plain_versions == [("a1",)]
+    assert [each["identity"] for each in call("status", tree, server.url(database))["pending"]] == ["a2", "a3"]
+
+
+def test_needs_no_baseline(server: Server, database: str, tree: Project) -> None:
+    plain(tree, "a1")
+    tree.alembic(server.url(database), "upgrade", "head")
+    tree.revision("a2", ADD.format("a2"), DROP.format("a2"), down="a1")
+    state = call("status", tree, server.url(database))
+    assert [each["identity"] for each in state["applied"]] == ["base1", "a1"] and not state["problems"]
+    result = call("apply", tree, server.url(database))
+    assert [each["identity"] for each in result["applied"]] == ["a2"]
+    reverted = call("revert", tree, server.url(database), identities=["a2", "a1"])
+    assert [each["identity"] for each in reverted["reverted"]] == ["a2", "a1"]
+
+
+def test_the_whole_graph_reverts_to_its_beginning(server: Server, database: str, tree: Project) -> None:
+    grown(tree)
+    call("apply", tree, server.url(database), {"target": "heads"})
+    call("revert", tree, server.url(database), {"target": "heads"}, since_release="r1", release="r2")
+    assert rows(server, database, "SELECT count(*) FROM alembic_version") == [(0,)]
+    assert rows(server, database, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+                " AND relkind = 'r'") == [("alembic_version",)]  # fmt: skip
+
+
+def test_ledger_and_versions_that_disagree_are_refused(server: Server, database: str, tree: Project) -> None:
+    url = server.url(database)
+    plain(tree, "a1", "a2")
+    call("apply", tree, url)
+    tree.alembic(url, "downgrade", "-1")
+    with pytest.raises(Refused, match=r"a2 is applied by the ledger .* downgraded or stamped .*alembic stamp a2"):
+        call("apply", tree, url)
+    with pytest.raises(Refused, match="a2 is applied by the ledger"):
+        call("revert", tree, url, count=1)
+    call("repair", tree, url, reason="downgraded by hand")
+    assert [each["identity"] for each in call("apply", tree, url)["applied"]] == ["a2"]
+    call("revert", tree, url, identities=["a2"])
+    tree.alembic(url, "upgrade", "head")
+    with pytest.raises(Refused, match=r"a2 was reverted by release r1 .* upgraded or stamped past"):
+        call("apply", tree, url)
+    call("repair", tree, url, reason="upgraded by hand")
+    assert not call("apply", tree, url)["changed"]
+
+
+def test_a_database_ahead_of_the_tree_is_refused(server: Server, database: str, tree: Project) -> None:
+    plain(tree, "a1")
+    call("apply", tree, server.url(database))
+    server.sql("UPDATE alembic_version SET version_num = 'newer'", database)
+    with pytest.raises(
+        Refused, match=r"at the Alembic revision newer \(table alembic_version\), which is not in the tree"
+    ):
+        call("apply", tree, server.url(database))
+
+
+def test_an_edited_revision_is_refused(server: Server, database: str, tree: Project) -> None:
+    plain(tree)
+    call("apply", tree, server.url(database))
+    path = next(tree.versions.glob("*base1.py"))
+    path.write_text(path.read_text() + "\nnote = 1\n")
+    with pytest.raises(Refused, match="base1 was edited after it was applied"):
+        call("apply", tree, server.url(database))
+
+
+def test_target(server: Server, database: str, tree: Project) -> None:
+    url = server.url(database)
+    plain(tree, "a1", "a2")
+    assert [each["identity"] for each in call("apply", tree, url, {"target": "a1"})["applied"]] == ["base1", "a1"]
+    assert not call("apply", tree, url, {"target": "base1"})["changed"]
+    tree.revision("b2", ADD.format("b2"), down="a1")
+    with pytest.raises(Refused, match=r"Multiple head.*pap_target: heads"):
+        call("apply", tree, url)
+    assert {each["identity"] for each in call("apply", tree, url, {"target": "heads"})["applied"]} == {"a2", "b2"}
+    with pytest.raises(Refused, match="Can't locate revision identified by 'nothing'"):
+        call("status", tree, url, {"target": "nothing"})
+
+
+def test_plan(server: Server, database: str, tree: Project) -> None:
+    plain(tree, "a1")
+    tree.revision("reads1", "for row in op.get_bind().execute(sa.text('SELECT 1')):\n    op.execute('SELECT 2')")
+    plan = call("plan", tree, server.url(database))
+    assert plan["sql"]["a1"] == {"statements": ["ALTER TABLE users ADD COLUMN a1 TEXT"], "exact": True, "why": ""}
+    assert not plan["sql"]["reads1"]["exact"] and "depends on what it reads" in plan["sql"]["reads1"]["why"]
+    assert "-- a1 (in the transaction): Do a1." in plan["text"]
+
+
+ENV = """
+from alembic import context
+config = context.config
+{first}
+if context.is_offline_mode():
+    context.configure(url="postgresql://", literal_binds=True{offline})
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    from sqlalchemy import create_engine, pool
+    import os
+    with create_engine(os.environ["DATABASE_URL"], poolclass=pool.NullPool).connect() as connection:
+        context.configure(connection=connection{online})
+        with context.begin_transaction():
+            context.run_migrations()
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "offline", "online", "table"),
+    {
+        "both": ("", ", version_table='v'", ", version_table='v'", "v"),
+        "online alone": ("", "", ", version_table='v', version_table_schema='s'", "s.v"),
+        "by a name": ("NAME = 'v'", "", ", version_table=NAME", "v"),
+        "quoted": ("", ", version_table='My \"v'", ", version_table='My \"v'", '"My ""v"'),
+    }.values(),
+)
+def test_the_version_table_under_any_name(
+    server: Server, database: str, tree: Project, first: str, offline: str, online: str, table: str
+) -> None:
+    server.sql("CREATE SCHEMA s", database)
+    tree.env_py.write_text(ENV.format(first=first, offline=offline, online=online))
+    plain(tree, "a1")
+    call("apply", tree, server.url(database))
+    assert server.sql(f"SELECT version_num FROM {table}", database) == [("a1",)]
+    assert "a1 (head)" in tree.alembic(server.url(database), "current")
+
+
+def test_refused_in_words(server: Server, database: str, tmp_path: Path, tree: Project) -> None:
+    multidb = made(tmp_path / "multi", "multidb")
+    with pytest.raises(Refused, match="a tree for several databases"):
+        call("status", multidb, server.url(database))
+    with pytest.raises(Refused, match=r"There is no nowhere.ini in .*release"):
+        call("status", tree, server.url(database), {"ini": "nowhere.ini"})
+    tree.env_py.write_text(ENV.format(first="", offline="", online=", version_table=f()"))
+    with pytest.raises(Refused, match=r"env.py, line \d+: version_table is computed where env.py connects"):
+        call("status", tree, server.url(database))
+    tree.env_py.write_text("from alembic import context\n")
+    with pytest.raises(Refused, match="configures nothing when it runs offline"):
+        call("status", tree, server.url(database))
+    tree.env_py.write_text("import os, psycopg2\npsycopg2.connect(os.environ['DATABASE_URL'])\n")
+    with pytest.raises(Refused, match=r"env.py of the Alembic tree opens a connection although it runs offline"):
+        call("status", tree, server.url(database))
+    tree.env_py.write_text(ENV.format(first="", offline="", online=""))
+    tree.revision("base1", "pass")
+    tree.revision("lost1", "pass", down="gone")
+    with pytest.raises(Refused, match=r"The Alembic tree of alembic.ini"):
+        call("status", tree, server.url(database))
