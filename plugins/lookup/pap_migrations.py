@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,14 @@ options:
     type: list
     elements: str
     default: []
+  alembic:
+    description: The Alembic tree of the release, as C(pap_alembic) declares it; it comes along as C(_alembic.json).
+    type: dict
+    default: {}
+  target:
+    description: The revision of that tree to go to.
+    type: str
+    default: head
 """
 
 EXAMPLES = r"""
@@ -71,7 +80,17 @@ class LookupModule(LookupBase):
             listed += own.read_text(encoding="utf-8").splitlines() if own.is_file() else []
         if order or listed:
             sources["_order.txt"] = "\n".join(order or listed) + "\n"
+        if self.get_option("alembic"):
+            sources["_alembic.json"] = self._declared(self.get_option("alembic"), self.get_option("target"))
         return [sources]
+
+    @staticmethod
+    def _declared(tree: dict[str, Any], target: str) -> str:
+        unknown = sorted(set(tree) - {"ini", "order", "x", "section"})
+        if unknown or not tree.get("ini"):
+            wrong = f"does not know {', '.join(unknown)}" if unknown else "names no ini file"
+            raise AnsibleLookupError(f"pap_alembic {wrong}. Write pap_alembic: {{ini: alembic.ini}}.")
+        return json.dumps({**tree, "target": target}, sort_keys=True)
 
     @staticmethod
     def _files(folder: Path) -> list[Path]:

@@ -22,7 +22,7 @@ for name in names:
     try:
         importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if not error.name.startswith("sqlalchemy"):  # the app brings it
+        if not error.name.startswith(("sqlalchemy", "alembic")):  # the app brings it
             raise
 foreign = {"ansible", "docker", "requests", "yaml", "psycopg2"} & set(sys.modules)
 print(len(names), sorted(foreign))

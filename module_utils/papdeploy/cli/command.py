@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 from ..core.records import read_known
+from ..migrations.alembic.declaration import Declaration
 from ..migrations.cli import console
 from ..migrations.cli.results import AdoptResult, RunResult, State
 from ..migrations.options import RunOptions
@@ -69,6 +70,8 @@ class _Shared:
         self.where.add_argument(
             "--migrations", action="append", metavar="FOLDER", help="default: ./migrations; may be repeated"
         )
+        self.where.add_argument("--alembic", metavar="INI", help="the Alembic tree of the project: alembic.ini")
+        self.where.add_argument("--target", default="head", help="revision of that tree to go to (default: head)")
         self.database = argparse.ArgumentParser(add_help=False)
         self.database.add_argument("--database-url", metavar="URL", help="default: DATABASE_URL of the environment")
         self.database.add_argument("--json", action="store_true", help="the result as JSON")
@@ -181,13 +184,18 @@ def _request(arguments: argparse.Namespace) -> dict[str, Any]:
         "only",
     ]
     return {
-        "folders": arguments.migrations or ["migrations"],
+        "folders": _folders(arguments),
+        "alembic": {"ini": arguments.alembic, "target": arguments.target} if arguments.alembic else None,
         "url": arguments.database_url,
         "release": getattr(arguments, "release", "") or "cli",
         "dry_run": getattr(arguments, "dry_run", False),
         "scratch": getattr(arguments, "scratch_url", None),
         "options": {name: getattr(arguments, name) for name in names if name in arguments},
     }
+
+
+def _folders(arguments: argparse.Namespace) -> list[str]:
+    return arguments.migrations or ([] if arguments.alembic else ["migrations"])
 
 
 def _checked(arguments: argparse.Namespace, request: dict[str, Any]) -> dict[str, Any]:
@@ -275,10 +283,11 @@ def _new(arguments: argparse.Namespace) -> int:
 def _lint(arguments: argparse.Namespace) -> int:
     from ..migrations.authoring import lint, lint_formats
 
-    folders = [Path(folder) for folder in arguments.migrations or ["migrations"]]
+    declared = Declaration(arguments.alembic, arguments.target) if arguments.alembic else None
+    folders = [Path(folder) for folder in _folders(arguments)]
     report = lint.run(
         folders, [Path(file) for file in arguments.files], url=arguments.database_url, offline=arguments.offline,
-        scratch=arguments.scratch_url, squawk=arguments.squawk,
+        scratch=arguments.scratch_url, squawk=arguments.squawk, declared=declared,
     )  # fmt: skip
     print(lint_formats.render(report, arguments.format))
     return console.FAILED if report.worse_than(arguments.fail_on) else console.OK

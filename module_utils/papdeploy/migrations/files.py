@@ -25,7 +25,7 @@ from ..core.text import plural
 from . import python_files, sql_files
 
 if TYPE_CHECKING:
-    from .alembic.revision import Revision
+    from .alembic.home import Revision
 
 TEMPLATE = "migration_template"
 SUFFIXES = (".py", sql_files.SUFFIX)
@@ -72,7 +72,7 @@ class MigrationFile:
     @property
     def own_transaction(self) -> bool:
         """Whether its tree commits after each revision, which a later one may need."""
-        return self.revision is not None and self.revision.tree.learned.transaction_per_migration
+        return self.revision is not None and self.revision.home.learned.transaction_per_migration
 
     @property
     def checks_before(self) -> bool:

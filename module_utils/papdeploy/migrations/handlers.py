@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 from ..core.calls import Call, Emit, telling
 from ..core.errors import Refused
 from ..core.records import whole
-from . import files, planning
+from . import files, loading, planning
 from . import invariants as invariant_files
-from .alembic import declaration
 from .alembic.declaration import Declaration
 from .options import RunOptions
 from .run.advisory_lock import as_json
@@ -65,16 +64,9 @@ class Request:
 
     def migrations(self) -> list[files.MigrationFile]:
         """The migrations, ordered and validated; with the revisions of the release's Alembic tree, if it has one."""
-        if self.sources is None:
-            declared = Declaration.of(self.alembic) if self.alembic else None
-            dated = files.load_folders(self.paths) if self.paths else []
-        else:
-            declared, dated = declaration.of_sources(self.sources), files.load_sources(self.sources)
-        if declared is None:
-            return dated
-        from .alembic import tree
-
-        return tree.with_tree(declared, dated)
+        if self.sources is not None:
+            return loading.from_sources(self.sources)
+        return loading.from_folders(self.paths, Declaration.of(self.alembic) if self.alembic else None)
 
     def invariants(self) -> list[invariant_files.Invariant]:
         """The queries that must return no row after every deploy."""

@@ -14,20 +14,10 @@ from . import ledger
 from .files import SCRIPT, MigrationFile, with_requirements
 from .ledger import Entry, Ledger
 from .options import RunOptions
+from .problems import Problem
 from .static_sql import PlannedSql
 
 _LOAD_S = 100.0
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A reason to refuse. ``kind``: edited, missing, out_of_order, requirement, import, check;
-    of an Alembic tree also version, downgraded, upgraded."""
-
-    kind: str
-    identity: str
-    message: str
-    hint: str
 
 
 @dataclass(frozen=True)
@@ -261,7 +251,7 @@ def beside_versions(book: Ledger, files: Sequence[MigrationFile], query: ledger.
     from .alembic import tree, versions
 
     found = tree.of(files)
-    return replace(book, versions=versions.read(found, query)) if found else book
+    return replace(book, versions=versions.read(found.home, query)) if found else book
 
 
 def status(connection: Any, files: Sequence[MigrationFile], options: Optional[RunOptions] = None) -> State:

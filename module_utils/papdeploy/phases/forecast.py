@@ -60,11 +60,10 @@ class Forecast:
 
 
 def copy_schema(stack: Stack, target: Database) -> None:
-    """Restore the live schema without rows into the scratch database ``target``; the ledger comes with its rows."""
+    """Restore the live schema without rows into the scratch database ``target``; what says what is applied comes
+    with its rows."""
     source = stack.database
-    for arguments in (["--schema-only"], ["--data-only", "--schema=pap_deploy"]):
-        if "--data-only" in arguments and not source.scalar("SELECT to_regnamespace('pap_deploy') IS NOT NULL"):
-            continue
+    for arguments in filter(None, (["--schema-only"], copies.what_was_applied(source))):
         copies.transfer(source, target, arguments, time.monotonic() + 300)
     databases.foreign_servers.lead_to_copy(source, target)
     target.prove()

@@ -18,6 +18,7 @@ from ..core.errors import PapError, Refused
 from ..core.private import refuse_without_right
 from ..core.records import FROM, TO, read_known, whole
 from ..core.text import plural
+from ..migrations.alembic import declaration as alembic_tree
 from ..migrations.cli.results import State
 from ..migrations.files import SUFFIXES, TEMPLATE
 from ..releases import smoke_test_logins
@@ -207,10 +208,15 @@ def _beside_models(
         models_digest=digest,
         live=live,
         reversible=all(item.reversible for item in plan.pending),
-        migrations=sum("/" not in name and name.endswith(SUFFIXES) and name != f"{TEMPLATE}.py" for name in sources),
+        migrations=sum(map(_may_migrate, sources)),
         content=content,
     )
     return found, plan, [*unseen, *(f"note: {note}" for note in plan.notes)]
+
+
+def _may_migrate(name: str) -> bool:
+    """Whether a text that came from the controller is a migration, or declares a tree of them."""
+    return name == alembic_tree.FILE or ("/" not in name and name.endswith(SUFFIXES) and name != f"{TEMPLATE}.py")
 
 
 def _refuse_drop_tables(

@@ -19,7 +19,7 @@ from ..backup.pipeline import Emit, Pipeline, silent, write_all
 from ..backup.restore_errors import next_step
 from ..core.errors import CommandFailed, DeadlineExceeded
 from ..core.text import plural
-from ..databases import content_digest, disk
+from ..databases import content_digest, disk, version_tables
 from ..databases.psql import Database
 from ..releases.records import Backup
 from ..sites.host import CHUNK, HostSite
@@ -109,9 +109,8 @@ class Maker:
             stream = functools.partial(transfer, deadline=deadline)
             rows = sampling.copy_sample(self.live, copy, self.sample_rows, stream)
             how = f"a sample of {plural(rows, 'row')}"
-        if self.data != "full" and self.live.scalar(f"SELECT to_regclass('{LEDGER_SCHEMA}.ledger') IS NOT NULL AS t"):
-            # Without the ledger's rows everything that was ever applied would be pending again.
-            transfer(self.live, copy, ["--data-only", f"--schema={LEDGER_SCHEMA}"], deadline)
+        if self.data != "full" and (books := what_was_applied(self.live)):
+            transfer(self.live, copy, books, deadline)
         databases.ready_for_rehearsal(self.live, copy)  # open to whom the live one is open, now that it is whole
         copy.analyze()
         start = content_digest.take(copy, ignore_schemas=(LEDGER_SCHEMA,))
@@ -128,6 +127,15 @@ class Maker:
 
     def _is_there(self, name: str) -> bool:
         return any(found.name == name for found in databases.existing(self.live))
+
+
+def what_was_applied(live: Database) -> list[str]:
+    """Options of pg_dump for the rows without which everything that was ever applied would be pending again: the ledger
+    and Alembic's version tables. Empty if there are none."""
+    tables = version_tables.patterns(live)
+    if live.scalar(f"SELECT to_regclass('{LEDGER_SCHEMA}.ledger') IS NOT NULL AS t"):
+        tables.append(f"{LEDGER_SCHEMA}.*")
+    return ["--data-only", *(f"--table={table}" for table in tables)] if tables else []
 
 
 def transfer(source: Database, target: Database, options: list[str], deadline: float) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Callable, Optional
 
-from ..databases import content_digest, table_reader
+from ..databases import content_digest, table_reader, version_tables
 from ..databases.content_digest import queries
 from ..databases.psql import Database, Session, bind
 from ..databases.table_reader import Reader
@@ -29,7 +29,7 @@ SELECT c.oid::int8 AS oid, n.nspname AS schema, c.relname AS name,
        CASE WHEN NOT r.rolsuper THEN r.rolname::text END AS owner
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner
 WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname <> 'pap_deploy' AND {queries.user_schema()}
-  AND {queries.no_member("pg_class", "c.oid")}
+  AND {queries.no_member("pg_class", "c.oid")} AND NOT {version_tables.is_one("c.oid")}
 ORDER BY 2, 3"""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from papdeploy.core.errors import PapError, Refused, Unavailable
 from papdeploy.core.records import plain
-from papdeploy.migrations import files, planning
+from papdeploy.migrations import files, ledger, planning
 from papdeploy.migrations.ledger import Ledger
 from papdeploy.migrations.run import apply, baseline, plan_on_copy
 from papdeploy.migrations.run.records import Lock
@@ -60,7 +60,7 @@ def test_a_failure_leaves_nothing_but_its_note(bench: Bench) -> None:
 def _book(bench: Bench) -> Ledger:
     connection = bench.server.connect(bench.name)
     try:
-        return planning.read_ledger(connection)
+        return ledger.read(lambda query: planning.rows(connection, query))
     finally:
         connection.close()
 

@@ -34,7 +34,7 @@ class Declaration:
             raise Refused(f"The order of an Alembic tree is {FIRST} or {LAST}, not {self.order!r}.")
 
     @classmethod
-    def of(cls, given: Mapping[str, object]) -> Declaration:
+    def of(cls, given: object) -> Declaration:
         return read_known(cls, given)
 
 

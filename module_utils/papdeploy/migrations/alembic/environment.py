@@ -8,7 +8,7 @@ import io
 import logging
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _where_it_connects(tree: ast.Module, module: types.ModuleType, given: Mapping[str, Any], path: Path) -> Any:
+def _where_it_connects(tree: ast.Module, module: types.ModuleType, given: Collection[str], path: Path) -> Any:
     """The decisive options that only the other ``configure()`` of the file gives, with ``connection``."""
     found: dict[str, Any] = {}
     for call in _calls(tree, "configure"):
@@ -130,8 +130,8 @@ def _where_it_connects(tree: ast.Module, module: types.ModuleType, given: Mappin
             if name not in _DECISIVE:
                 continue
             try:
-                found[name] = _value(keyword.value, vars(module))
-            except (NameError, AttributeError, ValueError):
+                found[name] = _value(keyword.value, module)
+            except (AttributeError, ValueError):
                 if name in given or not name.startswith("version_table"):
                     continue
                 raise Refused(
@@ -142,16 +142,14 @@ def _where_it_connects(tree: ast.Module, module: types.ModuleType, given: Mappin
     return found
 
 
-def _value(node: ast.expr, names: Mapping[str, Any]) -> Any:
+def _value(node: ast.expr, module: types.ModuleType) -> Any:
     """The value of a constant, a name of the module, or an attribute of one: nothing is called."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Name):
-        if node.id not in names:
-            raise NameError(node.id)
-        return names[node.id]
+        return getattr(module, node.id)
     if isinstance(node, ast.Attribute):
-        return getattr(_value(node.value, names), node.attr)
+        return getattr(_value(node.value, module), node.attr)
     raise ValueError(ast.dump(node))
 
 

@@ -42,19 +42,19 @@ def sql_of(migration: MigrationFile, function: str) -> tuple[list[tuple[str, int
 
     assert migration.revision is not None
     revision = migration.revision
-    tree = revision.tree
+    home = revision.home
     called = getattr(revision.script.module, function, None)
     if called is None:
         return [], f"there is no {function}()"
     buffer, why = _Buffer(migration.path), ""
-    with tree.at_home(), _quiet(), EnvironmentContext(tree.config, tree.script, as_sql=True) as environment:
-        named = {**tree.learned.options, "on_version_apply": None}
+    with home.entered(), _quiet(), EnvironmentContext(home.config, home.script, as_sql=True) as environment:
+        named = {**home.learned.options, "on_version_apply": None}
         environment.configure(dialect_name="postgresql", literal_binds=True, output_buffer=buffer, **named)
         context: Any = environment.get_context()
         context.autocommit_block = contextlib.nullcontext
         try:
             with Operations.context(context):
-                called(**tree.learned.arguments)
+                called(**home.learned.arguments)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it reads, perhaps, which nothing answers offline
             told = (str(error).strip().splitlines() or [""])[0]
             why = f"what it sends depends on what it reads ({type(error).__name__}: {told})"

@@ -5,35 +5,18 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import python_files
 from ..files import MODERN, MigrationFile, checksum
-
-if TYPE_CHECKING:
-    from .tree import Tree
+from .home import Home, Revision
 
 # A statement or a setting by which a revision ends the transaction that Alembic has begun.
 _ENDS_TRANSACTION = re.compile(r"\s*(?:(?:COMMIT|END)(?:\s+(?:WORK|TRANSACTION))?\s*;?|AUTOCOMMIT)\s*", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Revision:
-    """Of a tree: ``script`` is Alembic's. ``block``: it has an autocommit_block(), which commits what came before;
-    ``ends``: it sends COMMIT, or asks for a connection in autocommit. By direction."""
-
-    tree: Tree = field(repr=False)
-    script: Any = field(repr=False)
-    block: frozenset[str] = frozenset()
-    ends: frozenset[str] = frozenset()
-
-    def transactional(self, direction: str) -> bool:
-        return direction not in self.block | self.ends
-
-
-def read(tree: Tree, script: Any) -> MigrationFile:
+def read(home: Home, script: Any) -> MigrationFile:
     """The migration that a revision is."""
     module = script.module
     functions = {name: getattr(module, name, None) for name in ("upgrade", "downgrade")}
@@ -43,7 +26,7 @@ def read(tree: Tree, script: Any) -> MigrationFile:
     ends = {name for name, codes in reached.items() if any(map(_ends_transaction, codes))} - block
     path = Path(str(script.path))
     text = path.read_text(encoding="utf-8") if path.suffix == ".py" else ""
-    revision = Revision(tree, script, frozenset(block), frozenset(ends))
+    revision = Revision(home, script, frozenset(block), frozenset(ends))
     return MigrationFile(
         identity=script.revision,
         source=text,

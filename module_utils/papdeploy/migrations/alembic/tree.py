@@ -9,46 +9,34 @@ import sys
 import warnings
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 from ...core.errors import PapError, Refused, Unavailable
+from ...core.redact import Redactor
 from ..files import MigrationFile
 from .declaration import LAST, Declaration
-
-if TYPE_CHECKING:
-    from .environment import Learned
+from .home import Home
+from .revision import read
 
 
 @dataclass(frozen=True)
 class Tree:
-    """``folder`` is where its relative paths begin; ``config`` and ``script`` are Alembic's."""
+    """``files``: every revision, each after those it stands on."""
 
-    declaration: Declaration
-    folder: str
-    config: Any = field(repr=False)
-    script: Any = field(repr=False)
-    learned: Learned = field(repr=False)
-
-    @cached_property
-    def files(self) -> list[MigrationFile]:
-        """Every revision, each after those it stands on."""
-        from .revision import read
-
-        with refusing(self.declaration):
-            return [read(self, step.revision) for step in self.script._upgrade_revs("heads", ())]
+    home: Home
+    files: Sequence[MigrationFile]
 
     def pending(self, versions: Sequence[str]) -> list[str]:
         """The revisions between the rows of a version table and the target, in the order that Alembic runs them."""
-        target = self.declaration.target
-        with refusing(self.declaration):
+        target = self.home.declaration.target
+        with refusing(self.home.declaration):
             if target not in ("head", "heads"):
-                wanted = {each.revision for each in self.script.get_revisions(target)}
+                wanted = {each.revision for each in self.home.script.get_revisions(target)}
                 if wanted <= self.applied(versions):
                     return []
-            return [step.revision.revision for step in self.script._upgrade_revs(target, tuple(versions))]
+            return [step.revision.revision for step in self.home.script._upgrade_revs(target, tuple(versions))]
 
     def applied(self, versions: Sequence[str]) -> set[str]:
         """The revisions that rows of a version table stand for: these, and all that they stand on."""
@@ -60,16 +48,6 @@ class Tree:
                 found.add(name)
                 todo += parents.get(name, ())
         return found
-
-    @contextlib.contextmanager
-    def at_home(self) -> Iterator[None]:
-        """While active, relative paths begin where the tree's do."""
-        before = Path.cwd()
-        os.chdir(self.folder)
-        try:
-            yield
-        finally:
-            os.chdir(before)
 
 
 def load(declaration: Declaration) -> Tree:
@@ -101,9 +79,8 @@ def load(declaration: Declaration) -> Tree:
             learned = learn(config, first)
             script = ScriptDirectory.from_config(config)  # env.py may have set where its versions are
             script.version_locations = list(learned.version_locations) or first.version_locations
-            tree = Tree(declaration, str(Path.cwd()), config, script, learned)
-            assert tree.files is not None  # reads them all, here
-            return tree
+            home = Home(declaration, str(Path.cwd()), config, script, learned)
+            return Tree(home, [read(home, step.revision) for step in script._upgrade_revs("heads", cast("str", None))])
     finally:
         os.chdir(before)
 
@@ -123,7 +100,8 @@ def with_tree(declaration: Declaration, dated: Sequence[MigrationFile]) -> list[
 
 def of(files: Sequence[MigrationFile]) -> Tree | None:
     """The tree that some of the migrations are of."""
-    return next((each.revision.tree for each in files if each.revision is not None), None)
+    revisions = [(each, each.revision.home) for each in files if each.revision is not None]
+    return Tree(revisions[0][1], [each for each, _ in revisions]) if revisions else None
 
 
 def _config(declaration: Declaration, ini: Path) -> Any:
@@ -163,6 +141,8 @@ def refusing(declaration: Declaration) -> Iterator[None]:
             raise
         except (Exception, SystemExit) as error:  # whatever it is, the tree cannot be read
             told = " ".join(str(error).split()) or type(error).__name__
+            # "identified by" is what other databases write before a password.
+            told = Redactor(environment=os.environ).text(told.replace("revision identified by", "revision"))
             many = "Merge them (alembic merge heads), or set pap_target: heads." if "Multiple head" in told else ""
             raise Refused(
                 f"The Alembic tree of {declaration.ini} cannot be read for {declaration.target}: {told}",

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable
+from typing import Any, Callable
 
 from ...core.text import few
 from ...sql.quoting import quote_exact, quote_literal
 from ..ledger import BASELINED, REVERTED, Entry, Ledger
+from ..problems import Problem
+from .home import Home
 from .tree import Tree
-
-if TYPE_CHECKING:
-    from ..planning import Problem
 
 Query = Callable[[str], Sequence[Sequence[Any]]]
 
@@ -26,9 +25,9 @@ class Standing:
     problems: list[Problem]
 
 
-def read(tree: Tree, query: Query) -> tuple[str, ...]:
+def read(home: Home, query: Query) -> tuple[str, ...]:
     """The rows of the tree's version table; none where there is no such table."""
-    table, schema = tree.learned.version_table, tree.learned.version_schema
+    table, schema = home.learned.version_table, home.learned.version_schema
     there = f"n.nspname = {quote_literal(schema)}" if schema else "pg_catalog.pg_table_is_visible(c.oid)"
     found = query(
         "SELECT 1 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace"
@@ -42,12 +41,10 @@ def read(tree: Tree, query: Query) -> tuple[str, ...]:
 
 def standing(tree: Tree, book: Ledger) -> Standing:
     """What the version rows of ``book`` say, which decide; and where the ledger says something else."""
-    from ..planning import Problem
-
     known = {each.identity: each for each in tree.files}
     strange = [version for version in book.versions if version not in known]
     if strange:
-        where = tree.learned.version_table
+        where = tree.home.learned.version_table
         problem = Problem(
             "version",
             strange[0],
@@ -64,7 +61,7 @@ def standing(tree: Tree, book: Ledger) -> Standing:
             "downgraded",
             name,
             f"{name} is applied by the ledger (release {entry.release}, {entry.at[:19]} UTC), but not by the rows of"
-            f" {tree.learned.version_table}: it was downgraded or stamped past pap-deploy.",
+            f" {tree.home.learned.version_table}: it was downgraded or stamped past pap-deploy.",
             f"If the schema has it, `alembic stamp {name}` says so; if it was downgraded, accept that with `repair`.",
         )
         for name, entry in noted.items()
@@ -76,7 +73,7 @@ def standing(tree: Tree, book: Ledger) -> Standing:
             "upgraded",
             name,
             f"{name} was reverted by release {last[name].release} ({last[name].at[:19]} UTC), but the rows of"
-            f" {tree.learned.version_table} have it: it was upgraded or stamped past pap-deploy.",
+            f" {tree.home.learned.version_table} have it: it was upgraded or stamped past pap-deploy.",
             "If the schema has it, accept that with `repair`; if not, `alembic stamp` the revision before it.",
         )
         for name in known

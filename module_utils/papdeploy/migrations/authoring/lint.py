@@ -25,8 +25,9 @@ from ...core.text import plural
 from ...core.text import size as spell_size
 from ...sql import statements
 from ...sql.quoting import quote_exact
-from .. import notes, sql_files, static_sql
-from ..files import SCRIPT, MigrationFile, identity_of, load_folders
+from .. import loading, notes, sql_files, static_sql
+from ..alembic.declaration import Declaration
+from ..files import SCRIPT, MigrationFile, identity_of
 from ..run.concurrent_indexes import name_at
 from ..static_sql import Located
 from . import lock_impact, squawk
@@ -95,15 +96,16 @@ def run(
     offline: bool = False,
     scratch: Optional[str] = None,
     squawk: str = "",
+    declared: Optional[Declaration] = None,
 ) -> Report:
     """Lint the pending migrations (with a database), the ``chosen`` files, or all (offline).
 
     ``scratch`` is the URL of a copy of the database: what is pending is run there, and the SQL that ran is judged where
-    the source alone does not give it.
+    the source alone does not give it. ``declared``: the Alembic tree, where there is one.
     """
     import os
 
-    migrations = everything = load_folders(folders)
+    migrations = everything = loading.from_folders(folders, declared)
     url = url or os.environ.get("DATABASE_URL")
     sizes: Optional[dict[str, TableSize]] = None
     version = 0
@@ -124,10 +126,11 @@ def run(
             migrations = pending
     if chosen:
         names = {identity_of(path.name) for path in chosen}
-        unknown = names - {migration.identity for migration in migrations}
+        called = {identity_of(migration.filename): migration for migration in migrations}
+        unknown = names - {*called}
         if unknown:
             raise Refused(f"{min(unknown)} is not a migration in {', '.join(map(str, folders))}.")
-        migrations = [migration for migration in migrations if migration.identity in names]
+        migrations = [migration for name, migration in called.items() if name in names]
     recorded: dict[str, list[str]] = {}
     if scratch and migrations:
         from ..options import RunOptions

@@ -13,7 +13,8 @@ from ...core.records import whole
 from .. import catalog_evidence, ledger
 from ..files import MigrationFile, identity_of, with_requirements
 from ..options import RunOptions
-from ..planning import Problem, compare
+from ..planning import compare
+from ..problems import Problem
 from .apply import Emit, book_of, lock_for_change, opened, who_am_i
 from .session import Session
 

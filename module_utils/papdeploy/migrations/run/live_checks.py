@@ -14,6 +14,7 @@ from .. import planning
 from ..files import MigrationFile
 from ..invariants import Invariant
 from ..options import RunOptions
+from ..problems import Problem
 from . import checks, drivers, failures
 from .apply import opened, who_am_i
 from .execute import guards, load
@@ -45,7 +46,7 @@ def added(plan: planning.Plan, url: Any, invariants: Sequence[Invariant], option
     seconds = options.deadline_s + _MORE_S
     answer = alone.run(lambda: as_object(_ask(url, plan.pending, invariants, options)), seconds, confined=False)
     found = read(_Answer, answer)
-    problems = [planning.Problem("check", *problem) for problem in found.problems]
+    problems = [Problem("check", *problem) for problem in found.problems]
     state = replace(plan.state, problems=[*plan.problems, *problems])
     return replace(plan, state=state, notes=(*plan.notes, *found.notes))
 

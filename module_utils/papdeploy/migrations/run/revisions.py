@@ -11,10 +11,9 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..alembic.tree import Tree
+from ..alembic.home import Home, Revision
 
 if TYPE_CHECKING:
-    from ..alembic.revision import Revision
     from .db import Db
     from .session import Session
 
@@ -25,28 +24,28 @@ def run(session: Session, db: Db, revision: Revision, direction: str) -> Any:
     from alembic.runtime.environment import EnvironmentContext
     from alembic.runtime.migration import HeadMaintainer, MigrationStep
 
-    tree = revision.tree
+    home = revision.home
     # Plain, where it commits by itself: then every statement is its own transaction.
     piece = _Pieces(db) if direction in revision.block else None
     with contextlib.ExitStack() as stack:
         if piece:
             stack.enter_context(piece)
-        stack.enter_context(tree.at_home())
-        environment = stack.enter_context(EnvironmentContext(tree.config, tree.script))
+        stack.enter_context(home.entered())
+        environment = stack.enter_context(EnvironmentContext(home.config, home.script))
         with session.internal():
-            environment.configure(connection=_connection(session, db), **tree.learned.options)
+            environment.configure(connection=_connection(session, db), **home.learned.options)
             context: Any = environment.get_context()
             context.autocommit_block = piece.outside if piece else contextlib.nullcontext
-            heads = _heads(session, tree, context)
+            heads = _heads(session, home, context)
         make = MigrationStep.upgrade_from_script if direction == "upgrade" else MigrationStep.downgrade_from_script
-        step = make(tree.script.revision_map, revision.script)
+        step = make(home.script.revision_map, revision.script)
         with Operations.context(context):
-            answer = step.migration_fn(**tree.learned.arguments)
+            answer = step.migration_fn(**home.learned.arguments)
         maintainer = HeadMaintainer(context, heads)
         with session.internal():
             maintainer.update_to_step(step)
         for callback in context.on_version_apply_callbacks:
-            callback(ctx=context, step=step.info, heads=set(maintainer.heads), run_args=dict(tree.learned.arguments))
+            callback(ctx=context, step=step.info, heads=set(maintainer.heads), run_args=dict(home.learned.arguments))
     return answer
 
 
@@ -70,11 +69,11 @@ class _Pieces(contextlib.ExitStack):
         self.enter_context(self._db.transaction())
 
 
-def _heads(session: Session, tree: Tree, context: Any) -> Any:
+def _heads(session: Session, home: Home, context: Any) -> Any:
     """The rows of the version table, which is made where it is missing."""
     from ..alembic import versions
 
-    heads = versions.read(tree, session.query)
+    heads = versions.read(home, session.query)
     if not heads:
         context._ensure_version_table()
     return heads

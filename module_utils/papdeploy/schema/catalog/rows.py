@@ -200,6 +200,12 @@ class Relation(Described, Stored, _Relation):
     rules: tuple[Part, ...] = ()
     policies: tuple[Part, ...] = ()
 
+    @property
+    def has_versions(self) -> bool:
+        """Whether it has the form of the table in which Alembic keeps its versions, whatever it is called."""
+        names = [column.name for column in self.columns]
+        return self.kind == "r" and names == ["version_num"] and self.columns[0].type.startswith(("char", "text"))
+
     def all_indexes(self) -> tuple[Index, ...]:
         """Those that back a constraint, too."""
         return (*self.indexes, *(row.index for row in self.constraints if row.index is not None))

@@ -21,6 +21,7 @@ class Comparison:
 
     def __init__(self, expected: Catalog, actual: Catalog, options: CheckOptions) -> None:
         self.options = options
+        actual = _without_versions(expected, actual)
         self.renames = find_renames(expected, actual, options)
         likely = self.renames if options.guess else find_renames(expected, actual, replace(options, guess=True))
         self.asked = asked(likely, self.renames)
@@ -157,6 +158,13 @@ class Comparison:
                     f"owned by {owner}",
                     [f"ALTER {sql_name} OWNER TO {quote_name(wanted)};"],
                 )
+
+
+def _without_versions(expected: Catalog, actual: Catalog) -> Catalog:
+    """The catalog without Alembic's version tables, which no model describes and nobody may drop."""
+    modelled = {row.name for row in expected.relations if row.has_versions}
+    kept = tuple(row for row in actual.relations if not row.has_versions or row.name in modelled)
+    return actual if len(kept) == len(actual.relations) else replace(actual, relations=kept)
 
 
 def _grantable(sql_name: str) -> str:

@@ -1,0 +1,50 @@
+"""What all revisions of a tree share: where it lies, what it is configured to, and Alembic's own objects for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .declaration import Declaration
+
+if TYPE_CHECKING:
+    from .environment import Learned
+
+
+@dataclass(frozen=True)
+class Home:
+    """``folder`` is where its relative paths begin; ``config`` and ``script`` (the directory) are Alembic's."""
+
+    declaration: Declaration
+    folder: str
+    config: Any = field(repr=False)
+    script: Any = field(repr=False)
+    learned: Learned = field(repr=False)
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """While active, relative paths begin where the tree's do."""
+        before = Path.cwd()
+        os.chdir(self.folder)
+        try:
+            yield
+        finally:
+            os.chdir(before)
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One file: ``script`` is Alembic's. ``block``: it has an autocommit_block(), which commits what came before;
+    ``ends``: it sends COMMIT, or asks for a connection in autocommit. By direction."""
+
+    home: Home = field(repr=False)
+    script: Any = field(repr=False)
+    block: frozenset[str] = frozenset()
+    ends: frozenset[str] = frozenset()
+
+    def transactional(self, direction: str) -> bool:
+        return direction not in self.block | self.ends
