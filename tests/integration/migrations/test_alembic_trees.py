@@ -308,9 +308,10 @@ def test_asyncpg_sends_percent_signs_as_they_are(server: Server, database: str, 
 
 
 def test_a_model_check_and_a_copy_know_the_version_table(server: Server, database: str) -> None:
+    server.sql("CREATE SCHEMA s; CREATE TABLE a (id int); CREATE TABLE s.a (id int)", database)
     with open_session(server.url(database)) as session:
         empty = describe(session)
-    server.sql('CREATE SCHEMA s; CREATE TABLE "My v" (version_num varchar(32) PRIMARY KEY);'
+    server.sql('CREATE TABLE "My v" (version_num varchar(32) PRIMARY KEY);'
                "CREATE TABLE s.versions (version_num varchar(255) NOT NULL); CREATE TABLE notes (version_num int)",
                database)  # fmt: skip
     with open_session(server.url(database)) as session:
