@@ -32,7 +32,7 @@ attributes:
     platforms: posix
     description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
 notes:
-  - Run the role C(stack) first; it unpacks the package and sets C(pap_stack).
+  - Needs no role. Of the inventory's variables, the role C(stack) makes the whole O(stack), C(pap_stack).
   - Without O(release), it holds the deploy lock while it runs.
 seealso:
   - module: pap.deploy.pap_rehearse
@@ -44,20 +44,24 @@ options:
     description: Id of the release this belongs to. Empty takes a backup of its own.
     type: str
     default: ""
-  who:
-    description:
-      - Who backs up, as the P(pap.deploy.pap_who#lookup) lookup says.
-      - Without O(release), they hold the deploy lock.
-    type: dict
-    required: true
 """
 
 EXAMPLES = r"""
-- name: Back up
+- name: Back up one database, and prove the backup
+  pap.deploy.pap_backup:
+    stack:
+      environment: production
+      state_dir: /srv/shop/pap-deploy
+      database:
+        name: shop
+        host: /run/postgresql
+        become: [sudo, -n, -u, postgres]
+    keep_days: 30
+
+- name: Back up in a deploy
   pap.deploy.pap_backup:
     stack: "{{ pap_stack }}"
     release: "{{ preflight.release }}"
-    who: "{{ lookup('pap.deploy.pap_who') }}"
 """
 
 RETURN = r"""
@@ -84,7 +88,6 @@ def main() -> None:
         spec(
             "backup",
             release={"type": "str", "default": ""},
-            who={"type": "dict", "required": True},
         ),
         supports_check_mode=True,
     )
@@ -92,7 +95,7 @@ def main() -> None:
 
     def work(stack: Any, phase: Any) -> Any:
         options = options_of(module, phase.Options)
-        return phase.run(stack, given["release"], run_of(given["who"]), options, check_mode=module.check_mode)
+        return phase.run(stack, given["release"], run_of(given["stack"]["who"]), options, check_mode=module.check_mode)
 
     run_phase(module, "backup", work, phase="backup")
 

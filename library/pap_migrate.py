@@ -30,7 +30,7 @@ attributes:
     platforms: posix
     description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
 notes:
-  - Run the role C(stack) first; it unpacks the package and sets C(pap_stack).
+  - Needs no role. Of the inventory's variables, the role C(stack) makes the whole O(stack), C(pap_stack).
   - The release must still hold the deploy lock.
   - What fails is rolled back by PostgreSQL; the release is then ended by M(pap.deploy.pap_rollback).
 seealso:

@@ -31,7 +31,7 @@ attributes:
     platforms: posix
     description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
 notes:
-  - Run the role C(stack) first; it unpacks the package and sets C(pap_stack).
+  - Needs no role. Of the inventory's variables, the role C(stack) makes the whole O(stack), C(pap_stack).
   - The release that it opens holds the deploy lock until it ends, by M(pap.deploy.pap_finish) or
     M(pap.deploy.pap_rollback).
 seealso:
@@ -44,10 +44,6 @@ seealso:
 options:
   migrations:
     description: File name to text of every migration, as the P(pap.deploy.pap_migrations#lookup) lookup reads them.
-    type: dict
-    required: true
-  who:
-    description: Who deploys, as the P(pap.deploy.pap_who#lookup) lookup says.
     type: dict
     required: true
   versions:
@@ -65,7 +61,6 @@ EXAMPLES = r"""
   pap.deploy.pap_preflight:
     stack: "{{ pap_stack }}"
     migrations: "{{ lookup('pap.deploy.pap_migrations', pap_migrations_dirs) }}"
-    who: "{{ lookup('pap.deploy.pap_who') }}"
   register: looked
 """
 
@@ -119,7 +114,6 @@ def main() -> None:
         spec(
             "preflight",
             migrations={"type": "dict", "required": True},
-            who={"type": "dict", "required": True},
             versions={"type": "dict", "default": {}},
             schema={"type": "dict", "default": {}},
         ),
@@ -131,7 +125,7 @@ def main() -> None:
         return phase.run(
             stack,
             given["migrations"],
-            run_of(given["who"]),
+            run_of(given["stack"]["who"]),
             options_of(module, phase.Options),
             check_mode=module.check_mode,
             versions=given["versions"],

@@ -30,7 +30,7 @@ attributes:
     platforms: posix
     description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
 notes:
-  - Run the role C(stack) first; it unpacks the package and sets C(pap_stack).
+  - Needs no role. Of the inventory's variables, the role C(stack) makes the whole O(stack), C(pap_stack).
   - It can be repeated; every step finds out first whether it has been done.
 seealso:
   - module: pap.deploy.pap_status
@@ -44,10 +44,6 @@ options:
     description: Do nothing unless a release was interrupted.
     type: bool
     default: false
-  who:
-    description: Who rolls back, as the P(pap.deploy.pap_who#lookup) lookup says.
-    type: dict
-    required: true
   plan_only:
     description:
       - Choose the strategy and show its cost, and go no further, so that they can be read before anything happens.
@@ -64,12 +60,10 @@ EXAMPLES = r"""
 - name: Roll back
   pap.deploy.pap_rollback:
     stack: "{{ pap_stack }}"
-    who: "{{ lookup('pap.deploy.pap_who') }}"
 
 - name: Drop quarantined databases
   pap.deploy.pap_rollback:
     stack: "{{ pap_stack }}"
-    who: "{{ lookup('pap.deploy.pap_who') }}"
     drop_failed: true
 """
 
@@ -144,7 +138,6 @@ def main() -> None:
         spec(
             "rollback",
             only_unfinished={"type": "bool", "default": False},
-            who={"type": "dict", "required": True},
             plan_only={"type": "bool", "default": False},
             planned={"type": "str", "default": ""},
         ),
@@ -157,10 +150,8 @@ def main() -> None:
     given = module.params
 
     def work(stack: Any, phase: Any) -> Any:
-        if given["drop_failed"]:
-            return phase.run(stack, given["release"], run_of(given["who"]), given["hold"], check_mode=module.check_mode)
-        options = options_of(module, phase.Options)
-        return phase.run(stack, given["release"], run_of(given["who"]), options, check_mode=module.check_mode)
+        options = given["hold"] if given["drop_failed"] else options_of(module, phase.Options)
+        return phase.run(stack, given["release"], run_of(given["stack"]["who"]), options, check_mode=module.check_mode)
 
     run_phase(module, "cleanup" if given["drop_failed"] else "rollback", work, phase="rollback")
 

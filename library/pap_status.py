@@ -29,7 +29,7 @@ attributes:
     platforms: posix
     description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
 notes:
-  - Run the role C(stack) first; it unpacks the package and sets C(pap_stack).
+  - Needs no role. Of the inventory's variables, the role C(stack) makes the whole O(stack), C(pap_stack).
 seealso:
   - module: pap.deploy.pap_preflight
     description: Refuses a deploy for what is a finding here.
@@ -41,7 +41,7 @@ options:
   migrations:
     description: File name to text of every migration, as the P(pap.deploy.pap_migrations#lookup) lookup reads them.
     type: dict
-    required: true
+    default: {}
   schema:
     description: Options of the schema check.
     type: dict
@@ -50,11 +50,7 @@ options:
     description:
       - Id of a change of the live database that a plan or a rehearsal measured, and that a person has dealt with.
       - It is no longer shown then.
-      - Requires O(who).
     type: str
-  who:
-    description: Who acknowledges, as the P(pap.deploy.pap_who#lookup) lookup says. Required with O(acknowledge).
-    type: dict
 """
 
 EXAMPLES = r"""
@@ -94,13 +90,11 @@ from ansible.module_utils.pap_module import run_of, run_phase, spec
 def main() -> None:
     module = AnsibleModule(
         spec(
-            migrations={"type": "dict", "required": True},
+            migrations={"type": "dict", "default": {}},
             schema={"type": "dict", "default": {}},
             acknowledge={"type": "str"},
-            who={"type": "dict"},
         ),
         supports_check_mode=True,
-        required_by={"acknowledge": ["who"]},
     )
     given = module.params
     run_phase(
@@ -111,7 +105,7 @@ def main() -> None:
             given["migrations"],
             phase.preflight.Options(schema=given["schema"], allow_out_of_order=True),
             acknowledge="" if module.check_mode else given["acknowledge"] or "",
-            who=run_of(given["who"] or {}),
+            who=run_of(given["stack"]["who"]),
         ),
         phase="status",
     )

@@ -28,7 +28,7 @@ attributes:
     platforms: posix
     description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
 notes:
-  - Run the role C(stack) first; it unpacks the package and sets C(pap_stack).
+  - Needs no role. Of the inventory's variables, the role C(stack) makes the whole O(stack), C(pap_stack).
 seealso:
   - module: pap.deploy.pap_status
     description: Shows drift together with everything else.

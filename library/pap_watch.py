@@ -33,7 +33,7 @@ attributes:
     platforms: posix
     description: Needs Python 3.9 on the target host; the Docker SDK for Python where a site is a container.
 notes:
-  - Run the role C(stack) first; it unpacks the package and sets C(pap_stack).
+  - Needs no role. Of the inventory's variables, the role C(stack) makes the whole O(stack), C(pap_stack).
   - O(state=watcher), O(state=status) and O(state=acknowledgement) read files only; the stack may be down.
 seealso:
   - module: pap.deploy.pap_status
@@ -58,11 +58,6 @@ options:
         private file.
     type: dict
     default: {}
-  who:
-    description:
-      - Who acknowledges, as the P(pap.deploy.pap_who#lookup) lookup says.
-      - Required with O(state=acknowledgement).
-    type: dict
   reason:
     description: Why the alarms are harmless. Required with O(state=acknowledgement).
     type: str
@@ -155,14 +150,13 @@ def main() -> None:
             state={"type": "str", "choices": STATES, "required": True},
             release={"type": "str"},
             alert={"type": "dict", "default": {}, "no_log": True},
-            who={"type": "dict"},
             reason={"type": "str"},
         ),
         supports_check_mode=False,
         required_if=[
             ("state", "baseline", ["release"]),
             ("state", "first_minute", ["release"]),
-            ("state", "acknowledgement", ["who", "reason"]),
+            ("state", "acknowledgement", ["reason"]),
         ],
     )
     given, release = module.params, module.params["release"] or ""
@@ -182,7 +176,7 @@ def main() -> None:
             return phase.start(state, release, confidential, wanted=given["runner"], stack=stack)
         if given["state"] == "status":
             return phase.status(state, release)
-        return phase.acknowledge(state, release, run_of(given["who"]), given["reason"])
+        return phase.acknowledge(state, release, run_of(given["stack"]["who"]), given["reason"])
 
     run_state(module, "watch", on_the_state)
 

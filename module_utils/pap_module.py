@@ -51,7 +51,7 @@ def run_phase(module: AnsibleModule, name: str, work: Callable[[Any, Any], objec
         deadline = importlib.import_module("papdeploy.phases.deadlines").deadline
         guards = importlib.import_module("papdeploy.phases.guards")
         release = module.params.get("release") or ""
-        stack = from_params(given, release, redactor)
+        stack = from_params(given, release, redactor, phase=phase or name)
         disk = guards.disk_explained(stack.state, release, name)
         in_time = deadline(phase or name, given.get("phase_deadlines_s") or {})
         with _metrics(module, stack.state), disk, in_time, guards.absence_explained(stack):

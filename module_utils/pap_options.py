@@ -10,15 +10,15 @@ STACK: dict[str, Any] = {
     "required": True,
     "options": {
         "code": {"type": "path", "default": ""},
-        "name": {"type": "str", "required": True},
+        "name": {"type": "str", "default": ""},
         "environment": {"type": "str", "required": True},
-        "state_dir": {"type": "path", "required": True},
-        "who": {"type": "dict", "required": True},
+        "state_dir": {"type": "path", "default": ""},
+        "who": {"type": "dict", "default": {}},
         "phase_deadlines_s": {"type": "dict", "default": {}},
         "metrics_textfile_dir": {"type": "str", "default": ""},
         "database": {
             "type": "dict",
-            "required": True,
+            "apply_defaults": True,
             "options": {
                 "container": {"type": "str", "default": ""},
                 "name": {"type": "str", "default": ""},
@@ -33,7 +33,7 @@ STACK: dict[str, Any] = {
         },
         "api": {
             "type": "dict",
-            "required": True,
+            "apply_defaults": True,
             "options": {
                 "container": {"type": "list", "elements": "str", "default": []},
                 "image": {"type": "str", "default": ""},
@@ -44,7 +44,7 @@ STACK: dict[str, Any] = {
                 "pull_s": {"type": "float", "default": 600},
                 "start_s": {"type": "float", "default": 60},
                 "health_s": {"type": "float", "default": 90},
-                "models": {"type": "list", "elements": "str", "required": True},
+                "models": {"type": "list", "elements": "str", "default": []},
                 "url": {"type": "str", "default": ""},
                 "url_variable": {"type": "str", "default": "DATABASE_URL"},
                 "database_url": {"type": "str", "default": "", "no_log": True},
@@ -65,10 +65,10 @@ STACK: dict[str, Any] = {
         },
         "smoke": {
             "type": "dict",
-            "required": True,
+            "apply_defaults": True,
             "options": {
-                "username": {"type": "str", "required": True},
-                "password": {"type": "str", "required": True, "no_log": True},
+                "username": {"type": "str", "default": ""},
+                "password": {"type": "str", "default": "", "no_log": True},
                 "url": {"type": "str", "default": ""},
                 "health_path": {"type": "str", "default": "/health"},
                 "login_path": {"type": "str", "default": "/auth/login"},

@@ -41,13 +41,20 @@ def assemble(target: Path) -> None:
         shutil.copy(ROOT / name, target / name)
     (target / "galaxy.yml").write_text(json.dumps(metadata()))
     (target / "meta").mkdir()
-    (target / "meta" / "runtime.yml").write_text(f'requires_ansible: "{ANSIBLE}"\n')
+    (target / "meta" / "runtime.yml").write_text(json.dumps(runtime()))
     for path in target.rglob("*"):
         if path.suffix in (".py", ".yml") and "papdeploy" not in path.parts:
             text = path.read_text(encoding="utf-8")
             for old, new in RENAMED:
                 text = re.sub(old, new, text)
             path.write_text(text, encoding="utf-8")
+
+
+def runtime() -> dict[str, object]:
+    """What ``meta/runtime.yml`` says; JSON is YAML. ``module_defaults`` of the group are for what works on a stack."""
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "library").glob("pap_*.py"))}
+    of_a_stack = [name for name, text in texts.items() if "\n  - pap_stack" in text]
+    return {"requires_ansible": ANSIBLE, "action_groups": {"pap": of_a_stack}}
 
 
 def metadata() -> dict[str, object]:

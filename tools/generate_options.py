@@ -108,12 +108,14 @@ def stack_variables(stack: Options) -> str:
             lines.append(f"  {name}: {json.dumps(option.get('value') or template(names[f'stack.{name}']))}")
             continue
         lines.append(f"  {name}:")
-        lines += [f'    {inner}: "{template(names[f"stack.{name}.{inner}"])}"' for inner in option["options"]]
+        for inner, its in option["options"].items():
+            value_of = template(names[f"stack.{name}.{inner}"], its.get("module_default"))
+            lines.append(f'    {inner}: "{value_of}"')
     return "\n".join([*lines, "pap_who: \"{{ lookup('pap_who') }}\"", ""])
 
 
-def template(variable: str) -> str:
-    return f"{{{{ {variable} }}}}"
+def template(variable: str, otherwise: Any = None) -> str:
+    return f"{{{{ {variable} }}}}" if otherwise is None else f"{{{{ {variable} | default({otherwise!r}) }}}}"
 
 
 def stack_fragment(stack: Options, places: Mapping[str, str]) -> str:
@@ -124,14 +126,15 @@ def stack_fragment(stack: Options, places: Mapping[str, str]) -> str:
     for name, option in stack.items():
         inner = {key: of_module(value) for key, value in option.get("options", {}).items()}
         options[name] = {
-            **of_module(option),
-            **({"type": "dict", "required": True, "suboptions": inner} if inner else {}),
+            **({"description": option["description"]} if inner else of_module(option)),
+            **({"type": "dict", "suboptions": inner} if inner else {}),
         }
     head = {
         "type": "dict",
         "required": True,
-        "description": "The stack to work on. The role C(stack) puts it together, as C(pap_stack), from the C(pap_*)"
-        " variables of the inventory.",
+        "description": "The stack to work on. Give what the module needs of it, in the task or once for all tasks"
+        " (C(module_defaults) of the group C(pap.deploy.pap)); what is missing is named. The role C(stack) puts all of"
+        " it together, as C(pap_stack), from the C(pap_*) variables of the inventory.",
         "suboptions": options,
     }
     text = "\n".join(documented({"stack": head}, marked))
@@ -223,7 +226,9 @@ def of_module(option: Option) -> Option:
     its: Option = {
         key: option[key] for key in ("type", "elements", "choices", "default", "description") if key in option
     }
-    return its if "default" in option else {**its, "required": True}
+    if "module_default" in option:
+        its["default"] = option["module_default"]
+    return its if "default" in its else {**its, "required": True}
 
 
 def of_role(option: Option) -> Option:
@@ -231,9 +236,18 @@ def of_role(option: Option) -> Option:
     its: Option = {key: option[key] for key in ("type", "elements", "choices", "description") if key in option}
     if option.get("no_log"):
         its["no_log"] = True
+    if "keys" in option:
+        its["options"] = {name: key_of(key) for name, key in option["keys"].items()}
     if "variable_default" in option or "default" in option:
         return {**its, "default": option.get("variable_default", option.get("default"))}
-    return {**its, "required": True}
+    return its if "module_default" in option else {**its, "required": True}
+
+
+def key_of(key: Option) -> Option:
+    """What may stand at a key of a dictionary. None is required: what reads the dictionary says what is missing."""
+    inner = key.get("keys", {})
+    its = {name: value for name, value in key.items() if name != "keys"}
+    return {**its, "options": {name: key_of(value) for name, value in inner.items()}} if inner else its
 
 
 def documented(options: Options, marked: Any, indent: int = 2) -> list[str]:
@@ -243,8 +257,9 @@ def documented(options: Options, marked: Any, indent: int = 2) -> list[str]:
         inside = " " * (indent + 2)
         lines += [f"{inside}{key}: {value(option[key])}" for key in _KEYS if key in option]
         lines += described(marked(option["description"]), inside)
-        if "suboptions" in option:
-            lines += [f"{inside}suboptions:", *documented(option["suboptions"], marked, indent + 4)]
+        for inner in ("suboptions", "options"):
+            if inner in option:
+                lines += [f"{inside}{inner}:", *documented(option[inner], marked, indent + 4)]
     return lines
 
 
@@ -293,7 +308,7 @@ def specs(stack: Options, roles: Mapping[str, Any]) -> str:
         lines += [
             f'        "{name}": {{',
             '            "type": "dict",',
-            '            "required": True,',
+            '            "apply_defaults": True,',
             '            "options": {',
         ]
         lines += [f'                "{inner}": {spec(its)},' for inner, its in option["options"].items()]

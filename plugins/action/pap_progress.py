@@ -1,5 +1,8 @@
 """Run a module and show what it says: its progress while it runs, and its lines where another callback would hide them.
 
+What a task of a user's own leaves out of the option ``stack`` is filled in: its name, its folder, whose run it is, and
+the package, which is sent first.
+
 The module runs as it always does. Beside a long one a thread reads the line that the module keeps in
 ``<state_dir>/progress-<phase>`` on the target host (papdeploy/phases/progress.py), over the same connection. If the
 reading fails nothing is shown, and nothing else happens. On a terminal the line is drawn anew in place; elsewhere one
@@ -26,6 +29,7 @@ from typing import Any
 
 from ansible import constants as C
 from ansible.plugins.action.normal import ActionModule as Normal
+from ansible.plugins.loader import lookup_loader
 from ansible.utils.display import Display
 
 HOME = Path(__file__).resolve().parents[2] / "module_utils"
@@ -35,6 +39,7 @@ _visible = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_visible)
 display = Display()
 
+STATE = "/var/lib/pap-deploy"
 LOG_EVERY_S = 60.0
 _FIRST_S, _SLOWEST_S = 1.0, 5.0
 _CLEAR = "\r\x1b[K"
@@ -59,6 +64,9 @@ class ActionModule(Normal):
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> Any:
         variables = task_vars or {}
+        unsent = self._fill_in(variables)
+        if unsent:
+            return unsent
         callback = str(C.DEFAULT_STDOUT_CALLBACK).rpartition(".")[2]
         if "json" in callback:
             return super().run(tmp, task_vars)
@@ -73,6 +81,33 @@ class ActionModule(Normal):
     @property
     def _phase(self) -> str:
         return str(self._task.action).rpartition(".")[2].removeprefix("pap_")
+
+    def _fill_in(self, task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Complete the option ``stack``. Returns the result of sending the package if that failed, else nothing."""
+        given = self._task.args.get("stack")
+        if not isinstance(given, dict):
+            return {}
+        stack = self._task.args["stack"] = dict(given)
+        stack["name"] = stack.get("name") or task_vars["inventory_hostname"]
+        stack["state_dir"] = stack.get("state_dir") or f"{STATE}/{stack['name']}"
+        stack["who"] = stack.get("who") or self._looked_up("pap_who", task_vars)
+        if not stack.get("code"):
+            package = self._looked_up("pap_package", task_vars)
+            sent = self._execute_module(f"{self._namespace}pap_package", module_args=package, task_vars=task_vars)
+            if sent.get("failed") or sent.get("unreachable"):
+                return dict(sent)
+            stack["code"] = sent["code"]
+        return {}
+
+    @property
+    def _namespace(self) -> str:
+        """What stands before the names of our plugins: nothing in a project, ``pap.deploy.`` in a collection."""
+        space, _, _ = str(self._task.resolved_action or self._task.action).rpartition("pap_")
+        return "" if space.startswith("ansible.") else space
+
+    def _looked_up(self, name: str, task_vars: dict[str, Any]) -> Any:
+        lookup = lookup_loader.get(f"{self._namespace}{name}", loader=self._loader, templar=self._templar)
+        return lookup.run([], task_vars)[0]
 
     def _with_progress(self, tmp: Any, task_vars: dict[str, Any]) -> Any:
         over = threading.Event()

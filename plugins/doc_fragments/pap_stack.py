@@ -10,31 +10,35 @@ options:
     type: dict
     required: true
     description: >-
-      The stack to work on. The role C(stack) puts it together, as C(pap_stack), from the C(pap_*) variables of the
-      inventory.
+      The stack to work on. Give what the module needs of it, in the task or once for all tasks (C(module_defaults) of
+      the group C(pap.deploy.pap)); what is missing is named. The role C(stack) puts all of it together, as
+      C(pap_stack), from the C(pap_*) variables of the inventory.
     suboptions:
       code:
         type: path
         default: ""
-        description: Folder where M(pap.deploy.pap_package) unpacked this project's package.
+        description: >-
+          Folder where M(pap.deploy.pap_package) unpacked this project's package. Empty sends it first, for this task.
       name:
         type: str
-        required: true
-        description: Name of the stack in messages and journals.
+        default: ""
+        description: Name of the stack in messages and journals; by default that of the host in the inventory.
       environment:
         type: str
         required: true
         description: V(development), V(staging), V(production) or a name of your own. One run touches one environment.
       state_dir:
         type: path
-        required: true
-        description: Folder on the target host for releases, journals and backups; made with mode 0700.
+        default: ""
+        description: >-
+          Folder on the target host for releases, journals and backups; made with mode 0700. By default one of the
+          stack's name in C(/var/lib/pap-deploy).
       who:
         type: dict
-        required: true
+        default: {}
         description: >-
-          The run that the module belongs to, as the P(pap.deploy.pap_who#lookup) lookup says. A release goes on only
-          for the run that holds the deploy lock.
+          The run that the module belongs to; by default this one, as the P(pap.deploy.pap_who#lookup) lookup says. A
+          release goes on only for the run that holds the deploy lock.
       phase_deadlines_s:
         type: dict
         default: {}
@@ -52,7 +56,6 @@ options:
           Empty writes none.
       database:
         type: dict
-        required: true
         description: The database and its site.
         suboptions:
           container:
@@ -97,7 +100,6 @@ options:
             description: Log files of the server on the target host, for the log watch.
       api:
         type: dict
-        required: true
         description: The API and its site.
         suboptions:
           container:
@@ -142,7 +144,7 @@ options:
           models:
             type: list
             elements: str
-            required: true
+            default: []
             description: What to import to see all models; the last one or C(module:name) gives Base or MetaData.
           url:
             type: str
@@ -234,16 +236,15 @@ options:
             description: On a host, the log files of the API.
       smoke:
         type: dict
-        required: true
         description: The login smoke test.
         suboptions:
           username:
             type: str
-            required: true
+            default: ""
             description: Who logs in for the smoke test.
           password:
             type: str
-            required: true
+            default: ""
             description: The password; keep it in Ansible Vault.
           url:
             type: str

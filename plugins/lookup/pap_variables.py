@@ -26,8 +26,9 @@ description:
   - A variable that begins with C(pap_) must be one of this collection. Any other, such as C(backup_…) or C(watch_…),
     is refused only if it looks like a misspelling of one of them, because other roles may have such variables too.
     Variables of your own that are refused by mistake go into C(pap_own_variables).
+  - The keys of a variable that is a dictionary are checked in the same way, where it has keys of a fixed set.
   - In the playbooks of this collection, C(--tags), C(--skip-tags) and C(--start-at-task) are told too, because they run
-    only as a whole. A play of your own may use them.
+    only as a whole, and what any of them needs of a stack must be there. A play of your own may use a part.
   - Values that cannot be read yet (a fact that a later task sets, a file of a sandbox that is not up) are left to the
     roles' argument specs, which check them again.
 options:
@@ -67,7 +68,7 @@ _ALONE = {
     "a rollback": "rollback.yml",
     "the schema check": "check.yml",
 }
-_SPEC_KEYS = ("type", "elements", "choices", "options", "no_log")
+_SPEC_KEYS = ("type", "elements", "choices", "no_log")
 
 
 class LookupModule(LookupBase):
@@ -76,12 +77,15 @@ class LookupModule(LookupBase):
         variables = variables or {}
         ours = Path(variables.get("playbook_dir", "/")).resolve() == _ROLES.parent / "playbooks"
         in_part = partial(context.CLIARGS) if ours else []
-        return [*in_part, *sorted([*misspelled(variables, self.get_option("own")), *self._wrong(variables)])]
+        found = [*misspelled(variables, self.get_option("own")), *self._wrong(variables, ours)]
+        return [*in_part, *sorted(found)]
 
-    def _wrong(self, variables: Mapping[str, Any]) -> Iterator[str]:
+    def _wrong(self, variables: Mapping[str, Any], whole: bool) -> Iterator[str]:
+        """``whole``: what has no default is needed, even if not every role needs it."""
         for name, spec in known().items():
             if name not in variables:
-                if spec.get("required") and name in stack_variables():
+                needed = spec.get("required") or (whole and "default" not in spec)
+                if needed and name in stack_variables():
                     yield f"{name} is missing: {_plain(spec['description'])}"
                 continue
             try:
@@ -183,10 +187,27 @@ def _forms(name: str) -> Iterator[str]:
 
 def wrong(name: str, spec: Mapping[str, Any], value: object) -> Iterator[str]:
     """A sentence for a ``value`` that the variable cannot have. The value itself is not shown: it may be a secret."""
-    if isinstance(value, str) and not value.strip():
+    if _is_empty(value, "default" in spec):
         if spec.get("default", "-") not in ("", [], {}) and "" not in spec.get("choices", ()):
-            yield f"{name} is empty. {'Set it' if spec.get('required') else 'Set it, or remove it for its default'}."
+            yield f"{name} is empty. {'Set it, or remove it for its default' if 'default' in spec else 'Set it'}."
         return
+    yield from _of_type(name, spec, value)
+    if name == "pap_environment" and (near := likely_environment(str(value))):
+        yield (
+            f"pap_environment is {str(value)!r}, which is not {near}: none of {near}'s rules would apply. "
+            f"Write {near}, or choose a name that cannot be mistaken for it."
+        )
+
+
+def _is_empty(value: object, optional: bool) -> bool:
+    """Whether nothing is said. A list or dictionary of none may be meant where it is ``optional``: no events, say."""
+    if isinstance(value, (list, dict)):
+        return not optional and not any(not _is_empty(held, optional) for held in value)
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _of_type(name: str, spec: Mapping[str, Any], value: object) -> Iterator[str]:
+    """What is wrong with the type of ``value`` and of what it holds."""
     argument = {key: spec[key] for key in _SPEC_KEYS if key in spec}
     checked = ArgumentSpecValidator({name: argument}).validate({name: value})
     if checked.error_messages or (spec.get("type") in ("str", "path") and isinstance(value, (list, dict))):
@@ -194,11 +215,21 @@ def wrong(name: str, spec: Mapping[str, Any], value: object) -> Iterator[str]:
         allowed = f"one of {', '.join(str(choice) or '(empty)' for choice in choices)}" if choices else ""
         elements = f" of {spec['elements']}" if "elements" in spec else ""
         yield f"{name} must be {allowed or 'of type ' + str(spec.get('type', 'str')) + elements}."
-    if name == "pap_environment" and (near := likely_environment(str(value))):
-        yield (
-            f"pap_environment is {str(value)!r}, which is not {near}: none of {near}'s rules would apply. "
-            f"Write {near}, or choose a name that cannot be mistaken for it."
-        )
+    elif "options" in spec:  # a text may stand for a dictionary
+        read = checked.validated_parameters[name]
+        for number, held in enumerate(read if isinstance(read, list) else [read]):
+            yield from _keys(f"{name}[{number}]" if isinstance(read, list) else name, spec["options"], held)
+
+
+def _keys(name: str, specs: Mapping[str, Any], value: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the keys of a dictionary, and with their values; one without a value counts as absent."""
+    for key, held in value.items():
+        if key not in specs:
+            near = difflib.get_close_matches(str(key), specs, n=1)
+            likely = f"Did you mean {name}.{near[0]}?" if near else f"It takes {', '.join(specs)}."
+            yield f"{name}.{key} is not known. {likely}"
+        elif held is not None and held != "":
+            yield from _of_type(f"{name}.{key}", specs[key], held)
 
 
 def likely_environment(value: str) -> str:

@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from support import ROOT
+from support.collection import install, run
 
-BIN = Path(sys.executable).parent
+PHASES = "pap.deploy.pap_phases"
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the collection in it, and nothing of this project's configuration."""
     folder = tmp_path_factory.mktemp("collection")
-    subprocess.run([sys.executable, ROOT / "tools" / "build_collection.py", folder], check=True, timeout=120)
-    (archive,) = folder.glob("pap-deploy-*.tar.gz")
-    run(folder, "ansible-galaxy", "collection", "install", "--offline", "-p", str(folder / "collections"), str(archive))
+    install(folder)
     return folder
-
-
-def run(folder: Path, program: str, *words: str, code: int = 0) -> str:
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-        "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections"), "ANSIBLE_STDOUT_CALLBACK": "pap.deploy.pap_phases",
-        "NO_COLOR": "1", "ANSIBLE_HOME": str(folder / "home"),
-    }  # fmt: skip
-    if program == "ansible-galaxy":
-        del environment["ANSIBLE_STDOUT_CALLBACK"]  # it is about to be installed
-    done = subprocess.run(
-        [BIN / program, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_modules_and_roles_document_themselves(installed: Path) -> None:
@@ -56,9 +38,9 @@ def test_a_playbook_runs_from_it(installed: Path, playbook: str) -> None:
         "pap_smoke_password": "none",
     }  # fmt: skip
     (installed / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"pap": stack}}}))
-    said = run(installed, "ansible-playbook", "-i", "hosts.yml", playbook, code=2)
-    assert "Missing inventory variable: pap_db_name." in said
-    assert "Next: Set it, or name the containers of the stack" in said
+    said = run(installed, "ansible-playbook", "-i", "hosts.yml", playbook, code=2, callback=PHASES)
+    assert "Missing in the inventory: pap_db_name, pap_api_dir, pap_api_python, pap_api_start_command" in said
+    assert "Next: Set what is missing" in said and "or name the containers of the stack" in said
 
 
 def test_nothing_is_left_of_the_other_layout(installed: Path) -> None:

@@ -188,15 +188,13 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("pap_receipt", {**STACK, "state": "refusal", "release": "r"}, "message"),
     ("pap_watch", {"state": "baseline"}, "release"),
     ("pap_watch", {"state": "first_minute"}, "release"),
-    ("pap_watch", {"state": "acknowledgement", "reason": "harmless"}, "who"),
-    ("pap_watch", {"state": "acknowledgement", **WHO}, "reason"),
-    ("pap_status", {"migrations": {}, "acknowledge": "x"}, "who"),
+    ("pap_watch", {"state": "acknowledgement"}, "reason"),
     ("pap_mail", {**MAIL, "username": "u"}, "password"),
-    ("pap_rollback", {**WHO, "drop_failed": True, "only_unfinished": True}, "drop_failed|only_unfinished"),
-    ("pap_rollback", {**WHO, "drop_failed": True, "strategy": "image"}, "drop_failed|strategy"),
-    ("pap_rollback", {**WHO, "drop_failed": True, "accept_data_loss": True}, "drop_failed|accept_data_loss"),
-    ("pap_rollback", {**WHO, "drop_failed": True, "take_over": True}, "drop_failed|take_over"),
-    ("pap_rollback", {**WHO, "plan_only": True, "planned": "image"}, "drop_failed|plan_only|planned"),
+    ("pap_rollback", {"drop_failed": True, "only_unfinished": True}, "drop_failed|only_unfinished"),
+    ("pap_rollback", {"drop_failed": True, "strategy": "image"}, "drop_failed|strategy"),
+    ("pap_rollback", {"drop_failed": True, "accept_data_loss": True}, "drop_failed|accept_data_loss"),
+    ("pap_rollback", {"drop_failed": True, "take_over": True}, "drop_failed|take_over"),
+    ("pap_rollback", {"plan_only": True, "planned": "image"}, "drop_failed|plan_only|planned"),
 ]  # fmt: skip
 
 

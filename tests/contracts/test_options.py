@@ -11,6 +11,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from papdeploy.backup.acceptance import Acceptance
+from papdeploy.backup.encryption import Encryption
+from papdeploy.backup.pgbackrest import PgBackRest
+from papdeploy.logwatch.promql import Query
+from papdeploy.logwatch.state import Rules
+from papdeploy.phases.deadlines import DEFAULTS
+from papdeploy.schema.differences.options import CheckOptions
 from support import ROOT
 
 SOURCE = yaml.safe_load((ROOT / "tools" / "options.yml").read_text())
@@ -65,6 +72,33 @@ def test_a_new_option_is_written_once_and_reaches_every_place(copy: Path) -> Non
     assert '    speed: "{{ backup_speed }}"\n' in (role / "tasks" / "main.yml").read_text()
     assert '"speed": {"type": "int", "default": 3},' in (copy / "module_utils" / "pap_options.py").read_text()
     assert "How fast, beside O(keep)." in (copy / "plugins" / "doc_fragments" / "pap_options.py").read_text()
+
+
+READ = {
+    "pap_phase_deadlines_s": set(DEFAULTS),
+    "pap_schema_options": {field.name for field in dataclasses.fields(CheckOptions)},
+    **{
+        f"{role}_encrypt": {field.name for field in dataclasses.fields(Encryption)}
+        for role in ("backup", "rehearse", "migrate", "rollback")
+    },
+    "backup_accept": {field.name for field in dataclasses.fields(Acceptance)},
+    "backup_pgbackrest": {field.name for field in dataclasses.fields(PgBackRest)},
+    "watch_rules": {field.name for field in dataclasses.fields(Rules)},
+    "watch_promql": {field.name for field in dataclasses.fields(Query)},
+}
+# Dictionaries whose keys are the user's own.
+FREE = {"pap_api_trial_env", "watch_alert_headers", "notify_webhook_headers"}
+
+
+def test_the_keys_of_a_dictionary_are_those_that_are_read() -> None:
+    found: dict[str, set[str]] = {}
+    for path in (ROOT / "roles").glob("*/meta/argument_specs.yml"):
+        for entry in yaml.safe_load(path.read_text())["argument_specs"].values():
+            for name, option in (entry.get("options") or {}).items():
+                if "dict" in (option["type"], option.get("elements")):
+                    found[name] = set(option.get("options", ()))
+    assert {name for name, keys in found.items() if not keys} == FREE, "describe its keys in tools/options.yml"
+    assert {name: keys for name, keys in found.items() if keys} == READ
 
 
 OF_PHASES = ["preflight", "backup", "rehearse", "migrate", "watch", "rollback"]

@@ -101,6 +101,12 @@ def database_at(
     return Database(ContainerSite(engine, container, become), conninfo)
 
 
+def superuser(engine: Engine, container: str) -> str:
+    """The role that the official image has made."""
+    site = ContainerSite(engine, container)
+    return _value(site, site.environment(), "POSTGRES_USER") or "postgres"
+
+
 def url_of(environment: Mapping[str, str], url_variable: str = "") -> tuple[str, str]:
     """The variable that holds the API's database URL, and the URL. Raises Refused if there is none."""
     for name in [url_variable] if url_variable else URL_VARIABLES:
@@ -114,14 +120,13 @@ def url_of(environment: Mapping[str, str], url_variable: str = "") -> tuple[str,
 
 
 def _database(engine: Engine, database: Container, api: Container, url_variable: str, url: str) -> FoundDatabase:
-    site = ContainerSite(engine, database.name)
     variable, url = ("the inventory", url) if url else url_of(api.Config.environment, url_variable)
     target = read(url)
     return FoundDatabase(
         container=database.name,
         image=database.Config.Image,
         name=target.dbname,
-        admin_user=_value(site, database.Config.environment, "POSTGRES_USER") or "postgres",
+        admin_user=superuser(engine, database.name),
         user=target.user,
         driver=target.scheme,
         host=target.host,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Optional
 
@@ -19,15 +19,21 @@ from .host_app import Api, HostApi
 from .options import StackOptions
 from .stack import Stack
 
+# What a phase uses of a stack beside its database, so that it can be played by itself; all others use everything.
+MODELS, API, CONTROL, LOGIN = "models", "api", "control", "login"
+USES: Mapping[str, Sequence[str]] = {"backup": (), "validate": (MODELS, API), "status": (MODELS, API)}
 
-def from_params(params: object, release: str = "", redactor: Optional[Redactor] = None) -> Stack:
-    """The stack that the ``stack`` option of the Ansible modules describes; raises Refused for what is missing.
+
+def from_params(params: object, release: str = "", redactor: Optional[Redactor] = None, *, phase: str = "") -> Stack:
+    """The stack that the ``stack`` option of the Ansible modules describes; raises Refused for what is missing, if
+    ``phase`` uses it.
 
     ``release`` marks the containers that are made for it. ``redactor`` learns the secrets of the stack.
     """
     redactor = redactor or Redactor()
     secret_sources.teach(redactor, params)
     options = read_known(StackOptions, params, "stack")
+    _refuse_missing(options, USES.get(phase, (MODELS, API, CONTROL, LOGIN)))
     made, api, found = _in_containers(options, release) if options.database.container else _on_host(options)
     redactor.learn([made.conninfo.password])
     state = State(
@@ -65,14 +71,6 @@ def from_params(params: object, release: str = "", redactor: Optional[Redactor] 
 
 def _on_host(options: StackOptions) -> tuple[Database, Api, Sequence[str]]:
     database, api = options.database, options.api
-    _require(pap_db_name=database.name)
-    _require(
-        pap_api_dir=api.dir,
-        pap_api_python=api.python,
-        pap_api_start_command=api.start_command,
-        pap_api_stop_command=api.stop_command,
-        pap_api_restart_command=api.restart_command,
-    )
     conninfo = Conninfo(
         dbname=database.name,
         host=database.host,
@@ -100,20 +98,21 @@ def _on_host(options: StackOptions) -> tuple[Database, Api, Sequence[str]]:
 
 def _in_containers(options: StackOptions, release: str) -> tuple[Database, Api, Sequence[str]]:
     from ..sites.docker.engine import Engine
-    from .discovery import database_at, discover
+    from .discovery import database_at, discover, superuser
     from .docker_app import DockerApi
     from .docker_compose import Compose
 
     database, api = options.database, options.api
-    _require(pap_api_container=api.containers)
     engine = Engine()
-    given = (api.database_direct_url or api.database_url).strip()
-    found = discover(engine, database.container, api.containers[0], api.url_variable, given)
+    found = None
+    if api.containers:
+        given = (api.database_direct_url or api.database_url).strip()
+        found = discover(engine, database.container, api.containers[0], api.url_variable, given)
     made = database_at(
         engine,
         database.container,
-        dbname=database.name or found.database.name,
-        user=database.admin_user or found.database.admin_user,
+        dbname=database.name or (found.database.name if found else ""),
+        user=database.admin_user or superuser(engine, database.container),
         password=database.admin_password,
         become=database.become,
     )
@@ -131,13 +130,32 @@ def _in_containers(options: StackOptions, release: str) -> tuple[Database, Api, 
         start_s=api.start_s or 60,
         health_s=api.health_s or 90,
     )
-    return replace(made, bin_dir=database.bin_dir), control, found.lines()
+    return replace(made, bin_dir=database.bin_dir), control, found.lines() if found else ()
 
 
-def _require(**variables: str | Sequence[str]) -> None:
-    missing = [name for name, value in variables.items() if not value]
+def _refuse_missing(options: StackOptions, uses: Sequence[str]) -> None:
+    """Raise Refused for what has no value although it is used, by the names of the inventory's variables."""
+    database, api, smoke = options.database, options.api, options.smoke
+    needed: dict[str, object] = {}
+    if not database.container or not api.containers:
+        needed["pap_db_name"] = database.name
+    if API in uses and database.container:
+        needed["pap_api_container"] = api.containers
+    elif API in uses:
+        needed |= {"pap_api_dir": api.dir, "pap_api_python": api.python}
+    if CONTROL in uses and not database.container:
+        needed["pap_api_start_command"] = api.start_command
+        needed["pap_api_stop_command"] = api.stop_command
+        needed["pap_api_restart_command"] = api.restart_command
+    if MODELS in uses:
+        needed["pap_models"] = api.models
+    if LOGIN in uses:
+        needed |= {f"pap_smoke_{name}": smoke.get(name) for name in ("username", "password")}
+    missing = [name for name, value in needed.items() if not value]
     if missing:
         raise Refused(
-            f"Missing inventory variable: {', '.join(missing)}.",
-            hint="Set it, or name the containers of the stack (pap_db_container, pap_api_container).",
+            f"Missing in the inventory: {', '.join(missing)}.",
+            hint="Set what is missing (in the option stack of a task of your own: the part of that name, as"
+            " database.name for pap_db_name), or name the containers of the stack (pap_db_container,"
+            " pap_api_container).",
         )

@@ -22,7 +22,7 @@ class DatabaseOptions:
 
 @dataclass(frozen=True)
 class ApiOptions:
-    models: tuple[str, ...]
+    models: tuple[str, ...] = ()
     container: tuple[str, ...] = ()
     image: str = ""
     activate: str = ""

@@ -16,6 +16,7 @@ import pytest
 from papdeploy.app.discovery import database_at, discover
 from papdeploy.app.docker_app import DockerApi
 from papdeploy.app.docker_compose import Compose
+from papdeploy.app.inventory import from_params
 from papdeploy.core.errors import Refused, Unavailable
 from papdeploy.sites.docker.engine import Engine
 from support import ROOT
@@ -93,6 +94,21 @@ def test_two_names_are_enough(composed: Composed) -> None:
     reached = database_at(composed.engine, composed.db, dbname=database.name, user=database.admin_user)
     assert as_app(reached).scalar("SELECT count(*) FROM users") == 1
     assert reached.facts().superuser
+
+
+def test_a_backup_alone_needs_the_container_of_the_database_only(composed: Composed) -> None:
+    params = {
+        "name": "st",
+        "environment": "staging",
+        "state_dir": str(composed.folder / "alone"),
+        "who": {},
+        "api": {},
+        "smoke": {},
+    }
+    alone = from_params({**params, "database": {"container": composed.db, "name": "control_core_db"}}, phase="backup")
+    assert as_app(alone.database).scalar("SELECT count(*) FROM users") == 1
+    with pytest.raises(Refused, match="pap_api_container, pap_models, pap_smoke_username, pap_smoke_password"):
+        from_params({**params, "database": {"container": composed.db}})
 
 
 def test_a_variable_of_an_env_file_is_in_the_environment(composed: Composed) -> None:

@@ -51,3 +51,64 @@ def test_each_host_is_told_its_own_problems(tmp_path: Path) -> None:
     # The hosts that are left are told of two environments, and of nothing else.
     assert "This run would touch 2 environments (Production, staging)" in "\n".join(of["right"] + of["own"])
     assert "is not a variable" not in "\n".join(of["right"] + of["own"])
+
+
+SET_IN = {
+    "group_vars/all.yml": "backup_kep: 3\npap_schema_options: {fail_onn: error}\n",
+    "host_vars/shop.yml": "watch_hourss: 3\npap_stop_after_failure: 'flase'\nbackup_encrypt: {methd: age}\n",
+    "hosts.yml": """\
+all:
+  hosts: {shop: {ansible_connection: local, pap_environment: staging, receipt_requird: true}}
+  children: {shops: {hosts: {shop: {}}, vars: {rehearse_dataa: full}}}
+""",
+    "begin.yml": f"- import_playbook: {ROOT}/playbooks/begin.yml\n",
+}
+OWN = {
+    "vars.yml": "finish_keep_container: 2\n",
+    "play.yml": """\
+- hosts: all
+  gather_facts: false
+  vars: {migrate_lock_timeout: 3}
+  vars_files: [vars.yml]
+  roles:
+    - {role: backup, backup_prof: none}
+""",
+}
+
+
+def test_wherever_a_variable_is_set(tmp_path: Path) -> None:
+    for name, text in {**SET_IN, **OWN}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    ansible = Path(sys.executable).parent / "ansible-playbook"
+
+    def told(playbook: str, *words: str) -> str:
+        done = subprocess.run(
+            [ansible, "-i", tmp_path / "hosts.yml", tmp_path / playbook, *words],
+            env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"},
+            cwd=ROOT, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 2, done.stdout + done.stderr
+        return done.stdout
+
+    said = told("begin.yml", "-e", "preflight_forse=true", "-e", "pap_rehearse=ture")
+    near = {
+        "backup_kep": "backup_keep", "watch_hourss": "watch_hours", "receipt_requird": "receipt_required",
+        "rehearse_dataa": "rehearse_data", "preflight_forse": "preflight_force",
+    }  # fmt: skip
+    for wrong, right in near.items():
+        assert f"{wrong} is not a variable of pap-deploy. Did you mean {right}?" in said
+    assert "pap_schema_options.fail_onn is not known. Did you mean pap_schema_options.fail_on?" in said
+    assert "backup_encrypt.methd is not known. Did you mean backup_encrypt.method?" in said
+    for switch in ("pap_rehearse", "pap_stop_after_failure"):
+        assert f"{switch} must be one of true, false." in said
+
+    (
+        tmp_path / "group_vars" / "all.yml"
+    ).unlink()  # a type that is wrong is refused by Ansible itself in a play of one's own
+    (tmp_path / "host_vars" / "shop.yml").unlink()
+    said = told("play.yml")
+    near = {"migrate_lock_timeout": "migrate_lock_timeout_s", "finish_keep_container": "finish_keep_containers",
+            "backup_prof": "backup_proof"}  # fmt: skip
+    for wrong, right in near.items():
+        assert f"{wrong} is not a variable of pap-deploy. Did you mean {right}?" in said

@@ -6,6 +6,7 @@ import importlib.util
 import random
 import string
 from types import ModuleType
+from typing import Any
 
 import pytest
 from support import ROOT
@@ -118,13 +119,49 @@ def test_a_value_of_another_type_is_refused_and_not_shown(name: str, value: obje
     assert told.startswith(f"{name} must be of type ") and "three" not in told and "54x" not in told
 
 
-def test_an_empty_value_is_refused_where_there_is_no_empty_default() -> None:
-    for name in ("pap_smoke_password", "pap_state_dir", "pap_environment", "backup_keep"):
-        for value in ("", "  "):
-            (told,) = checks.wrong(name, KNOWN[name], value)
-            assert told.startswith(f"{name} is empty.")
-    for name in ("pap_db_host", "pap_api_image", "receipt_override", "pap_models", "preflight_proof"):
-        assert name == "pap_models" or not list(checks.wrong(name, KNOWN[name], ""))
+@pytest.mark.parametrize("name", KNOWN)
+def test_an_empty_value_is_refused_where_there_is_no_empty_default(name: str) -> None:
+    """A key of YAML without a value is empty, too; so is a list of nothing, where there is no default instead."""
+    default = KNOWN[name].get("default")
+    may_be = (default in ("", [], {}) and default is not False) or "" in KNOWN[name].get("choices", ())
+    for value in ("", "  ", None, *([[], [""], {}] if "default" not in KNOWN[name] else ())):
+        told = list(checks.wrong(name, KNOWN[name], value))
+        assert [line.partition(" is empty.")[0] for line in told] == ([] if may_be else [name]), (value, told)
+    assert list(checks.wrong("receipt_demand", KNOWN["receipt_demand"], [])) == []
+
+
+def held(spec: dict[str, Any], key: str) -> object:
+    return [{key: "x"}] if spec["type"] == "list" else {key: "x"}
+
+
+@pytest.mark.parametrize("name", [name for name, spec in KNOWN.items() if "options" in spec])
+def test_every_misspelled_key_of_a_dictionary_is_refused_with_its_name(name: str) -> None:
+    spec = KNOWN[name]
+    place = f"{name}[0]" if spec["type"] == "list" else name
+    for key in spec["options"]:
+        for kind, spelled in misspellings(key, 1).items():
+            if spelled not in spec["options"]:
+                (told,) = checks.wrong(name, spec, held(spec, spelled))
+                assert told.startswith(f"{place}.{spelled} is not known."), kind
+                assert "Did you mean" in told or f"It takes {next(iter(spec['options']))}, " in told
+    text = "fail_onn=error" if name == "pap_schema_options" else "nonsense=3"
+    if spec["type"] == "dict":  # -e 'backup_encrypt="methd=age"'
+        assert len(list(checks.wrong(name, spec, text))) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [("backup_encrypt", {"method": "agee"}, "backup_encrypt.method must be one of age, gpg."),
+     ("watch_rules", {"factor": "a lot"}, "watch_rules.factor must be of type float."),
+     ("watch_promql", [{"query": "up", "max": 1}, {"query": "up", "min": "one"}], "watch_promql[1].min must be of type float."),
+     ("pap_schema_options", {"allow": [{"object": "a", "reson": "b"}]},
+      "pap_schema_options.allow[0].reson is not known. Did you mean pap_schema_options.allow[0].reason?"),
+     ("pap_schema_options", {"fail_on": "error", "ignore": ["a"], "allow": [], "renames": {"a": "b"}}, ""),
+     ("backup_encrypt", {"method": "age", "recipients": "age1x", "identity": None, "passphrase_file": ""}, ""),
+     ("backup_encrypt", {}, ""), ("watch_promql", [], "")],
+)  # fmt: skip
+def test_what_a_dictionary_holds_is_checked(name: str, value: object, told: str) -> None:
+    assert list(checks.wrong(name, KNOWN[name], value)) == ([told] if told else [])
 
 
 @pytest.mark.parametrize(
