@@ -16,6 +16,7 @@ from papdeploy.backup.encryption import Encryption
 from papdeploy.backup.pgbackrest import PgBackRest
 from papdeploy.logwatch.promql import Query
 from papdeploy.logwatch.state import Rules
+from papdeploy.migrations.alembic.declaration import Declaration
 from papdeploy.phases.deadlines import DEFAULTS
 from papdeploy.schema.differences.options import CheckOptions
 from support import ROOT
@@ -75,6 +76,7 @@ def test_a_new_option_is_written_once_and_reaches_every_place(copy: Path) -> Non
 
 
 READ = {
+    "pap_alembic": {field.name for field in dataclasses.fields(Declaration)} - {"target"},  # pap_target
     "pap_phase_deadlines_s": set(DEFAULTS),
     "pap_schema_options": {field.name for field in dataclasses.fields(CheckOptions)},
     **{
