@@ -6,17 +6,18 @@ import contextlib
 import json
 import re
 import secrets
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional, TypeVar
 
 from ..core import conninfo, database_identity, encodings
 from ..core.database_identity import IDENTITY, DatabaseIdentity
-from ..core.errors import CommandFailed, PapError, Unavailable
+from ..core.errors import CommandFailed, DeadlineExceeded, PapError, Unavailable
 from ..core.records import read
 from ..core.registry import Registry
 from ..core.text import plural
-from ..sites.host import Process, Site
+from ..sites.host import Process, Site, deadline
 from ..sql import lock_holders
 from ..sql.quoting import quote_literal
 from . import owner_login
@@ -77,12 +78,18 @@ class Conninfo:
 
 class Session:
     """One open connection, held by a psql process. Every statement waits for its end; an error ends the session.
-    What it reads with the rights of other roles, it reads by sessions of theirs, which last as long as it does."""
+    What it reads with the rights of other roles, it reads by sessions of theirs, which last as long as it does.
+    ``expired``: its time was up, and the process was ended."""
 
     def __init__(
-        self, process: Process, label: str, database: Database, settings: Mapping[str, str] | None = None
+        self,
+        process: Process,
+        label: str,
+        database: Database,
+        settings: Mapping[str, str] | None,
+        expired: threading.Event,
     ) -> None:
-        self._process = process
+        self._process, self._expired = process, expired
         self._label = label
         self.database, self.settings = database, settings
         self._beside: dict[str, Session] = {}
@@ -161,6 +168,12 @@ class Session:
         self._process.kill()
 
     def _failed(self, statement: str) -> PapError:
+        if self._expired.is_set():
+            return DeadlineExceeded(
+                f"PostgreSQL on {self._label} did not answer within {self.database.patience_s:g} s.",
+                hint="See whether the server hangs, and what it waits for: pg_stat_activity.",
+                statement=statement[:2000],
+            )
         with contextlib.suppress(PapError):
             self._process.wait(5)
         said = self._process.errors().strip()
@@ -244,6 +257,8 @@ class Database:
     registry: Registry = field(default_factory=Registry, compare=False, repr=False)
     # Settings of its sessions besides the pinned ones.
     settings: tuple[tuple[str, str], ...] = ()
+    # Seconds for which a session of its may last, whatever the server does; None for as long as it takes.
+    patience_s: Optional[float] = None
 
     @property
     def label(self) -> str:
@@ -296,14 +311,15 @@ class Database:
         """A connection for several statements, closed at the end. Raises WrongDatabase if it is not in ``expect``."""
         argv = self.tool("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-f", "-")
         process = self.site.popen(argv, env=self.environment(settings), stdin=True)
-        session = Session(process, self.label, self, settings)
-        try:
-            if self.expect is not None:
-                database_identity.refuse_other(self.expect, identity_of(session))
-            session.send(f"{pin_what_is_known()} \\gset")
-            yield session
-        finally:
-            session.close()
+        with deadline(process, self.patience_s) as expired:
+            session = Session(process, self.label, self, settings, expired)
+            try:
+                if self.expect is not None:
+                    database_identity.refuse_other(self.expect, identity_of(session))
+                session.send(f"{pin_what_is_known()} \\gset")
+                yield session
+            finally:
+                session.close()
 
     def rows(self, query: str) -> list[dict[str, Any]]:
         with self.session() as session:

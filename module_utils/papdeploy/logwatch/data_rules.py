@@ -22,6 +22,7 @@ from .state import Alarm, Blind, DataSeen, WatchState
 
 KIND = "data_loss"
 _LEDGER_SCHEMA = "pap_deploy"
+_PATIENCE_S = 60.0  # for a session, which may count rows; the next look is due by then
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def spec_of(database: Database, may_delete: Sequence[str], environment: str) -> 
 
 
 def database_of(spec: DatabaseSpec, password: str) -> Database:
-    """The database that :func:`spec_of` described."""
+    """The database that :func:`spec_of` described. A server that hangs holds none of its sessions for long."""
     if spec.container:
         from ..app.discovery import database_at
         from ..sites.docker.engine import Engine
@@ -71,7 +72,7 @@ def database_of(spec: DatabaseSpec, password: str) -> Database:
     else:
         conninfo = Conninfo(spec.dbname, spec.host, spec.port, spec.user, password)
         made = Database(HostSite(spec.become), conninfo)
-    return replace(made, bin_dir=spec.bin_dir).as_release("watch")
+    return replace(made, bin_dir=spec.bin_dir, patience_s=_PATIENCE_S).as_release("watch")
 
 
 def period_s(state: WatchState) -> float:

@@ -60,7 +60,7 @@ def look(
     with smoke_test_logins.watched(database, Journal(folder)):
         found = _at_api(folder, api, known, seen, at)
     server = look_server.look(database)
-    if server.silent:  # the session of a comparison would wait for it without end
+    if server.silent:  # the session of a comparison would wait as well
         data = data_rules.unseen(folder, spec, server.silent)
     else:
         data = data_rules.look(folder, state, spec, known.database_password)

@@ -108,7 +108,7 @@ class Site(ABC):
         started = time.monotonic()
         with self.popen(argv, env=env, cwd=cwd, stdin=input is not None) as process:
             feeder = _feed(process, input) if input is not None else None
-            with _deadline(process, timeout) as expired:
+            with deadline(process, timeout) as expired:
                 output = process.stdout.read()
                 if not expired.is_set():
                     rc = process.wait(timeout)
@@ -157,7 +157,8 @@ def _feed(process: Process, data: bytes) -> threading.Thread:
 
 
 @contextlib.contextmanager
-def _deadline(process: Process, seconds: float | None) -> Iterator[threading.Event]:
+def deadline(process: Process, seconds: float | None) -> Iterator[threading.Event]:
+    """Kill ``process`` when the block takes longer; the event then says so. None: it may take as long as it does."""
     expired = threading.Event()
 
     def end() -> None:

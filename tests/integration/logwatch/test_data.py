@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,6 +97,22 @@ def test_ordinary_deletes_are_no_alarm_but_a_bulk_loss_is(watched: Watched) -> N
     assert anew == ["data was lost: public.policies was dropped and created anew (1,000 rows before, 0 now)"]
     status = rules.status(watched.journal.folder)
     assert status.state == "alarm" and not status.ok and status.alarms[0].kind == data_rules.KIND
+
+
+def test_a_server_that_hangs_within_a_comparison_is_not_waited_for(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look at the server was answered; after it the server answers nothing any more."""
+    monkeypatch.setattr(data_rules, "_PATIENCE_S", 1.0)
+    monkeypatch.setattr(write_snapshot, "counters", lambda session: session.execute("SELECT pg_sleep(60)"))
+    began = time.monotonic()
+    assert watched.step() == []
+    assert time.monotonic() - began < 15
+    assert "did not answer within 1 s" in watched.load().blind["data"].message
+    monkeypatch.undo()
+    monkeypatch.setattr(data_rules, "period_s", lambda _: 0.0)
+    watched.server.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{watched.name}'")
+    assert watched.step() == [] and "data" not in watched.load().blind
 
 
 def compared(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
