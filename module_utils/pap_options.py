@@ -94,6 +94,8 @@ PHASE: dict[str, dict[str, dict[str, Any]]] = {
         "proof": {"type": "str", "choices": ["", "full", "schema", "none"], "default": ""},
         "rehearse": {"type": "bool", "default": False},
         "blindness": {"type": "str", "choices": ["", "warn", "fail"], "default": ""},
+        "watch": {"type": "dict", "default": {}},
+        "prometheus_token": {"type": "str", "default": "", "no_log": True},
     },
     "backup": {
         "proof": {"type": "str", "choices": ["full", "schema", "none"], "default": "full"},

@@ -42,6 +42,16 @@ options:
     choices: ["", warn, fail]
     default: ""
     description: What to do where the watch that follows could not see errors; empty where none follows.
+  watch:
+    type: dict
+    default: {}
+    description: >-
+      Options of the watch that follows: what would stop it is refused before anything else, and Prometheus is asked
+      what it says now; empty where none follows.
+  prometheus_token:
+    type: str
+    default: ""
+    description: The bearer token for that Prometheus.
 """
 
     BACKUP = r"""
@@ -244,9 +254,10 @@ options:
     elements: dict
     default: []
     description: >-
-      Queries to Prometheus, each a C(query) that gives one number, with C(max) or C(min) or both. They are asked
-      before the deploy, at the end of the first minute and at each look of the watch; a number out of its bounds is
-      an alarm. Let no window of time in a query be longer than O(first_s), or it still tells of the old release.
+      Queries to Prometheus, each a C(query) that gives one number, with C(max) or C(min) or both. They are asked in
+      the plan and before the deploy, at the end of the first minute and at each look of the watch; a number out of
+      its bounds is an alarm. Let no window of time in a query be longer than O(first_s), or it still tells of the old
+      release.
   prometheus_url:
     type: str
     default: ""

@@ -85,6 +85,7 @@ READ = {
     },
     "backup_accept": {field.name for field in dataclasses.fields(Acceptance)},
     "backup_pgbackrest": {field.name for field in dataclasses.fields(PgBackRest)},
+    "preflight_watch": {"runner", "rules", "promql", "prometheus_url", "promql_unmeasured"},  # of the role watch
     "watch_rules": {field.name for field in dataclasses.fields(Rules)},
     "watch_promql": {field.name for field in dataclasses.fields(Query)},
 }
@@ -101,6 +102,12 @@ def test_the_keys_of_a_dictionary_are_those_that_are_read() -> None:
                     found[name] = set(option.get("options", ()))
     assert {name for name, keys in found.items() if not keys} == FREE, "describe its keys in tools/options.yml"
     assert {name: keys for name, keys in found.items() if keys} == READ
+
+
+def test_every_rule_of_the_watch_is_described_with_its_default() -> None:
+    described = " ".join(SOURCE["roles"]["watch"]["options"]["rules"]["description"].split())
+    for name, default in dataclasses.asdict(Rules()).items():
+        assert f"C({name}) {default:g}" in described
 
 
 OF_PHASES = ["preflight", "backup", "rehearse", "migrate", "watch", "rollback"]

@@ -111,15 +111,24 @@ def gate_of(url: str, queries: Sequence[Mapping[str, Any]], unmeasured: str) -> 
     return made
 
 
-def _query(number: int, given: Mapping[str, Any]) -> Query:
-    where = f"watch_promql[{number}]"
-    found = read(Query, {key: value for key, value in given.items() if value is not None}, where)
+def _query(place: int, given: Mapping[str, Any]) -> Query:
+    where = f"watch_promql[{place}]"
+    some = {key: value if key == "query" else number(value) for key, value in given.items() if value is not None}
+    found = read(Query, some, where)
     limits = [limit for limit in (found.min, found.max) if limit is not None]
     if not found.query.strip() or not limits or any(map(math.isnan, limits)):
         raise Refused(f"{where} needs a query, and max or min as a number.", hint="See watch_promql in the reference.")
     if len(limits) == 2 and limits[0] > limits[1]:
         raise Refused(f"{where}: no number is {found.bounds}.", hint="Exchange min and max.")
     return found
+
+
+def number(value: object) -> Any:
+    """Ansible may have a number as text, where it was put together by a template."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 # Asking.

@@ -37,6 +37,7 @@ from . import (
     models_ddl,
     release_content,
     schema_ahead,
+    watch,
     watch_sight,
 )
 from .catalogs import described
@@ -47,7 +48,8 @@ from .result import Printed, Result
 @dataclass(frozen=True)
 class Options:
     """What the inventory decides about the preflight. ``proof``: that of the backup that follows; empty for none.
-    ``rehearse``: whether a rehearsal follows. ``blindness``: warn, fail, or nothing where no watch follows."""
+    ``rehearse``: whether a rehearsal follows. ``blindness``: warn, fail, or nothing where no watch follows;
+    ``watch``: options of the one that follows."""
 
     proof: str = ""
     rehearse: bool = False
@@ -56,6 +58,8 @@ class Options:
     allow_failing_login: bool = False
     force: bool = False
     blindness: str = ""
+    watch: Mapping[str, Any] = field(default_factory=dict)
+    prometheus_token: str = field(default="", repr=False)
     schema: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -170,6 +174,8 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
     if with_baseline and not found.nothing_to_do:
         unseen.append(_look_at_login(stack, found, options))
         said += watch_sight.lines(stack, options.blindness)
+    if options.watch and (options.force or not found.nothing_to_do):
+        said += watch.look_ahead(stack, options.watch, options.prometheus_token)
     said += _noticed(stack, found)
     found.lines = [*_lines(stack, found), *_ways(stack, candidate), *said, *unseen]
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any, Optional
 from ..app.stack import Stack
 from ..core.clock import now
 from ..core.errors import PapError, Refused
-from ..core.records import plain, read
+from ..core.records import plain, read, unknown_names
 from ..core.text import plural
 from ..logwatch import (
     data_rules,
@@ -122,12 +123,7 @@ def prepare(stack: Stack, release: str, options: Options) -> Prepared:
     """Learn what is usual in the logs, before anything changes. Raises Unavailable if a log cannot be read."""
     specs, gate = sources(stack), options.gate
     if not specs:
-        line = "no log is named (pap_api_log_files, pap_db_log_files): nothing will be watched after the deploy"
-        line += ", and Prometheus will not be asked" if gate.queries else ""
-        if gate.queries and gate.fails:
-            raise Refused(f"{line[0].upper()}{line[1:]}.", hint="Name the logs; watch_promql is a part of the watch.")
-        return Prepared(Printed("watch", [line], "warning"), False)
-    runners.choose(options.runner)  # it refuses now what would fail after the deploy
+        return Prepared(Printed("watch", [_nothing_to_watch(gate)], "warning"), False)
     before = _asked_before(stack, gate, options.prometheus_token)
     with stack.state.working(release) as journal:
         process.prepare(
@@ -135,7 +131,7 @@ def prepare(stack: Stack, release: str, options: Options) -> Prepared:
             specs,
             hours=options.hours,
             interval_s=options.interval_s,
-            rules=read(Rules, dict(options.rules), "watch_rules"),
+            rules=rules_of(options.rules),
             redactor=stack.redactor,
             database=data_rules.spec_of(stack.database, stack.may_delete, stack.environment),
             server=server_settings.ask(stack.database),
@@ -146,8 +142,48 @@ def prepare(stack: Stack, release: str, options: Options) -> Prepared:
         looking.keep_before(journal.folder, stack.database, now(), stack.redactor)
         if before:
             promql.save(journal.folder, promql.Figures(before, before))
-    lines = [f"before the deploy: {figure.sentence}" for figure in before if figure.problem or figure.outside]
-    return Prepared(Printed("watch", lines, "warning" if lines else ""), True, True)
+    return Prepared(Printed("watch"), True, True)
+
+
+def look_ahead(stack: Stack, given: Mapping[str, Any], token: str) -> list[str]:
+    """What Prometheus says now, for a person. ``given``: options of the watch. Raises Refused for what would stop the
+    watch, or the deploy by it, when the backup and the rehearsal are done."""
+    unknown = unknown_names(Options, given)
+    if unknown:
+        raise Refused(f"The watch has no option {unknown[0]!r}.", hint="See the module pap_watch in the reference.")
+    options = Options(**given, prometheus_token=token)
+    rules_of(options.rules)
+    gate = options.gate
+    if not sources(stack):
+        return [_nothing_to_watch(gate)]
+    runners.choose(options.runner)
+    return [
+        f"Prometheus: {figure.sentence}"
+        + ("; if it stays so, the first minute takes the release back" if figure.outside else "")
+        for figure in _asked_before(stack, gate, options.prometheus_token)
+    ]
+
+
+def rules_of(given: Mapping[str, Any]) -> Rules:
+    """The rules of the inventory. Raises Refused for one that is none, or that could never or would always hold."""
+    numbers = {name: promql.number(value) for name, value in given.items()}
+    found = read(Rules, numbers, "watch_rules")
+    least = {"min_count": 1, "factor": 0, "fails": 1, "slow": 1, "slow_factor": 1, "connections": 0.01}
+    most = {"slow": looks.WINDOW, "connections": 1}
+    for name, value in numbers.items():
+        low, high = least.get(name, 0), most.get(name, math.inf)
+        if not low <= value <= high:
+            bounds = f"from {low:g} to {high:g}" if high < math.inf else f"at least {low:g}"
+            raise Refused(f"watch_rules: {name} is {value:g}, and must be {bounds}.", hint="See the reference.")
+    return found
+
+
+def _nothing_to_watch(gate: Gate) -> str:
+    line = "no log is named (pap_api_log_files, pap_db_log_files): nothing will be watched after the deploy"
+    line += ", and Prometheus will not be asked" if gate.queries else ""
+    if gate.queries and gate.fails:
+        raise Refused(f"{line[0].upper()}{line[1:]}.", hint="Name the logs; watch_promql is a part of the watch.")
+    return line
 
 
 def _asked_before(stack: Stack, gate: Gate, token: str) -> tuple[promql.Figure, ...]:

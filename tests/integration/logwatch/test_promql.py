@@ -163,7 +163,7 @@ def test_a_damaged_answer_never_raises(server: Hostile, monkeypatch: pytest.Monk
         ([{"query": "up"}], "watch_promql[0] needs a query, and max or min"),
         ([{"query": " ", "max": 1}], "watch_promql[0] needs a query"),
         ([{"query": "up", "max": float("nan")}], "watch_promql[0] needs"),
-        ([{"query": "up", "min": 1}, {"query": "up", "max": "0.5"}], "watch_promql[1]: max is text, not a number"),
+        ([{"query": "up", "min": 1}, {"query": "up", "max": "half"}], "watch_promql[1]: max is text, not a number"),
         ([{"query": "up", "max": True}], "max is true or false, not a number"),
         ([{"query": "up", "maximum": 1}], "maximum is not known"),
         ([{"max": 1}], "query is missing"),
@@ -282,4 +282,54 @@ def test_a_deploy_is_refused_before_anything_changes(server: Hostile) -> None:
     alarm = Alarm("2026-01-01T00:00:00.000Z", promql.KIND, promql.SOURCE, ERRORS.query, 1, figure.sentence, "")
     assert str(watch._alarm(stack, [alarm]).message) == (
         "Prometheus does not say of pap (staging) what it must: sum(errors) = 0.75, more than 0.5."
+    )
+
+
+def test_the_preflight_and_the_plan_ask_and_say_what_they_measured(
+    server: Hostile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack: Any = SimpleNamespace(label="pap (staging)")
+    monkeypatch.setattr(watch, "sources", lambda _: {"api": LogSpec(files=("/x",))})
+    given = {
+        "runner": "process", "rules": {"factor": "2"}, "prometheus_url": server.url,
+        "promql": [{"query": "sum(errors)", "max": "0.5", "min": None}], "promql_unmeasured": "warn",
+    }  # fmt: skip
+    answers(server, vector("0.25"), vector("0.75"), vector())
+    said = [watch.look_ahead(stack, given, TOKEN) for _ in range(3)]
+    assert said == [
+        ["Prometheus: sum(errors) = 0.25, at most 0.5"],
+        ["Prometheus: sum(errors) = 0.75, more than 0.5; if it stays so, the first minute takes the release back"],
+        ["Prometheus: sum(errors) was not measured: the query gives no series; it should be at most 0.5"],
+    ]
+    assert f"Bearer {TOKEN}" in server.seen[-1]
+    with pytest.raises(Refused, match="cannot be measured"):
+        watch.look_ahead(stack, {**given, "promql_unmeasured": "fail"}, "")
+    with pytest.raises(Refused, match="no option 'timer'"):
+        watch.look_ahead(stack, {**given, "timer": True}, "")
+    monkeypatch.setattr(watch, "sources", lambda _: {})
+    (line,) = watch.look_ahead(stack, given, "")
+    assert line.startswith("no log is named") and line.endswith("Prometheus will not be asked")
+    with pytest.raises(Refused, match="will not be asked"):
+        watch.look_ahead(stack, {**given, "promql_unmeasured": "fail"}, "")
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ({"connections": 90}, "connections is 90, and must be from 0.01 to 1"),
+        ({"slow": 21}, "slow is 21, and must be from 1 to 20"),
+        ({"fails": 0}, "fails is 0, and must be at least 1"),
+        ({"min_count": 0}, "min_count is 0, and must be at least 1"),
+        ({"wait_s": -1}, "wait_s is -1, and must be at least 0"),
+        ({"factor": float("nan")}, "factor is nan"),
+        ({"factor": "nan"}, "factor is nan"),
+        ({"factor": "many"}, "watch_rules: factor is text, not a number"),
+        ({"min_cuont": 3}, "watch_rules: min_cuont is not known"),
+    ],
+)  # fmt: skip
+def test_a_rule_that_would_never_or_always_hold_is_refused(rules: dict[str, Any], said: str) -> None:
+    with pytest.raises(PapError, match=re.escape(said)):
+        watch.rules_of(rules)
+    assert watch.rules_of({"connections": 1, "slow": 20, "restarts": 0, "factor": "2.5"}) == Rules(
+        connections=1, slow=20, restarts=0, factor=2.5
     )
