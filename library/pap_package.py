@@ -58,6 +58,11 @@ code:
   returned: success
   type: str
   sample: /home/deploy/.cache/pap-deploy/0123456789abcdef
+python:
+  description: The version of the Python that the modules run with, which the action plugin holds against the oldest.
+  returned: success
+  type: str
+  sample: Python 3.11.2
 """
 
 import base64
@@ -68,6 +73,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 import pwd
 import re
 import shutil
@@ -239,7 +245,7 @@ def main() -> None:
         module.fail_json(
             msg=f"The code cannot be unpacked to {home}: {error.strerror}. Free some room there, or set HOME."
         )
-    module.exit_json(changed=False, code=str(place))
+    module.exit_json(changed=False, code=str(place), python=f"Python {platform.python_version()}")
 
 
 if __name__ == "__main__":

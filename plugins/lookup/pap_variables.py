@@ -29,6 +29,8 @@ description:
   - The keys of a variable that is a dictionary are checked in the same way, where it has keys of a fixed set.
   - In the playbooks of this collection, C(--tags), C(--skip-tags) and C(--start-at-task) are told too, because they run
     only as a whole, and what any of them needs of a stack must be there. A play of your own may use a part.
+  - A password of the connection (C(ansible_become_password) and the like) that cannot be decrypted raises an error with
+    the same line, because Ansible needs it before the arguments of any task. Name the lookup in C(when) to see it.
   - Values that cannot be read yet (a fact that a later task sets, a file of a sandbox that is not up) are left to the
     roles' argument specs, which check them again.
 options:
@@ -59,6 +61,9 @@ _ROLES = Path(__file__).resolve().parents[2] / "roles"
 _INTERNAL = ("pap_stack", "pap_who", "pap_release", "pap_phase", "status_acknowledge")
 _REPLACED = {"watch_timer": "watch_runner: systemd (or auto, the default)"}
 _INTERNAL_PREFIXES = ("pap_sandbox_", "pap_hook_before_", "pap_hook_after_")
+# What Ansible itself reads to connect and to become another user.
+_PASSWORD = re.compile(r"ansible_\w*(pass|password|passphrase)")
+_WORD = re.compile(r"\w+")
 _MARKUP = re.compile(r"\b[A-Z]\(([^)]*)\)")
 _SKIPS_OURS = ("always", "all", "tagged", "untagged")
 _ALONE = {
@@ -77,6 +82,10 @@ class LookupModule(LookupBase):
         variables = variables or {}
         ours = Path(variables.get("playbook_dir", "/")).resolve() == _ROLES.parent / "playbooks"
         in_part = partial(context.CLIARGS) if ours else []
+        self._templar.available_variables = variables
+        sealed = [line for name in variables if _PASSWORD.fullmatch(name) for line in self._sealed(name, variables)]
+        if sealed:
+            raise AnsibleError(" ".join(sealed))
         found = [*misspelled(variables, self.get_option("own")), *self._wrong(variables, ours)]
         return [*in_part, *sorted(found)]
 
@@ -89,11 +98,21 @@ class LookupModule(LookupBase):
                     yield f"{name} is missing: {_plain(spec['description'])}"
                 continue
             try:
-                self._templar.available_variables = variables
                 yield from wrong(name, spec, self._templar.template(variables[name]))
-            except AnsibleError as exc:
-                if "decrypt" in str(exc).lower() or "vault" in str(exc).lower():
-                    yield f"{name} cannot be decrypted: give the password of its Vault (--vault-id, --ask-vault-pass)."
+            except AnsibleError:
+                yield from self._sealed(name, variables)
+
+    def _sealed(self, name: str, variables: Mapping[str, Any]) -> Iterator[str]:
+        """A sentence if ``name`` cannot be decrypted; with the variable that it comes from, where that is another."""
+        try:
+            self._templar.template(variables[name])
+        except AnsibleError as exc:
+            if "decrypt" in str(exc).lower() or "vault" in str(exc).lower():
+                text = str(variables[name]) if isinstance(variables[name], str) else ""
+                named = [word for word in _WORD.findall(text) if word in variables] if "{{" in text else []
+                source = f" (from {', '.join(named)})" if named else ""
+                give = "give the password of its Vault (--vault-id, --ask-vault-pass)"
+                yield f"{name}{source} cannot be decrypted: {give}."
 
 
 def partial(arguments: Mapping[str, Any]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from typing import Any, Optional
 
 from ..core import storage
 from ..core.errors import CommandFailed, Refused, Unavailable
+from ..core.private import refuse_without_right
 from ..core.processes import MARK
 from ..core.records import recorded
 from ..environment.copy_environment import CopyEnvironment
@@ -96,6 +97,9 @@ class Api(ABC):
     @abstractmethod
     def switch(self, version: Version) -> None:
         """Make ``version`` the active one and start it. What was active is kept, for switching back."""
+
+    def refuse_without_right(self) -> None:  # noqa: B027  (an engine says it when it is asked for the container)
+        """Raise Refused if this user could not switch to another version."""
 
     def confirm(self, version: Version) -> None:
         """Assert that what runs, and so what answers, is ``version``, well by its own measure. Raises Unavailable."""
@@ -225,6 +229,10 @@ class HostApi(Api):
             fresh.symlink_to(version.path)
             fresh.replace(self._link)
         self._supervise("started", self.restart_command)
+
+    def refuse_without_right(self) -> None:
+        hint = "The link to the running release is in it: give that user the right to write there"
+        refuse_without_right(self._link.parent, hint=hint)
 
     def trial_obstacle(self, version: Version) -> str:
         return "" if self.trial_command else "pap_api_trial_command is not set"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import shlex
 import stat
+import tempfile
 from pathlib import Path
 
 from .errors import Refused
@@ -29,8 +31,9 @@ def refuse_open(path: Path, what: str = "", hint: str = "") -> None:
         )
 
 
-def refuse_without_right(path: Path) -> None:
-    """Raise Refused unless this user can write in the folder ``path``, or create it where it is missing."""
+def refuse_without_right(path: Path, *, hint: str = "") -> None:
+    """Raise Refused unless this user can write in the folder ``path``, or create it where it is missing. ``hint``: what
+    gives the right, where that is not to make the folder this user's own."""
     place = path
     while True:
         try:
@@ -39,20 +42,24 @@ def refuse_without_right(path: Path) -> None:
         except (FileNotFoundError, NotADirectoryError):
             place = place.parent
         except PermissionError:
-            raise _no_right(place.parent, path) from None
-    if not os.access(place, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
-        raise _no_right(place, path)
+            raise _no_right(place.parent, path, hint) from None
+    try:  # what a file server or a container allows is known only by doing it
+        Path(tempfile.mkdtemp(prefix=".pap-", dir=place)).rmdir()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            raise  # the disk's, not a right's
+        raise _no_right(place, path, hint) from None
 
 
-def _no_right(place: Path, path: Path) -> Refused:
+def _no_right(place: Path, path: Path, hint: str) -> Refused:
     """That this user may not do in ``place`` what the folder ``path`` needs, and what gives it the right."""
     name = user_name()
-    folder = shlex.quote(str(path))
+    own = f"Create it for that user (sudo install -d -m 0700 -o {name} {shlex.quote(str(path))})"
     return Refused(
         f"User {name} has no right to {'write in' if place == path else 'create'} {path}"
         f"{'' if place == path else f': {place} is closed to it'}.",
-        hint=f"Create it for that user (sudo install -d -m 0700 -o {name} {folder}), run the modules as another user "
-        "(ansible_become, ansible_become_user), or choose another folder.",
+        hint=f"{hint or own}, run the modules as another user (ansible_become, ansible_become_user), or choose another"
+        " folder.",
         folder=str(path),
     )
 

@@ -373,12 +373,21 @@ def _end_creation(session: Session, name: str, release: str) -> None:
 
 @contextlib.contextmanager
 def _refusing_collision(database: Database, release: str, kind: str, live: str) -> Iterator[None]:
-    """Where a CREATE DATABASE fails because another session created that name at the same moment, say so."""
+    """Where a CREATE DATABASE fails because another session created that name at the same moment, or because this role
+    may create none, say so."""
     try:
         yield
     except CommandFailed:
         with admin_session(database, release) as session:
             found = look(session, derived(live, kind, release))
+            role = session.scalar("SELECT current_user::text AS role")
+            mine = session.scalar("SELECT rolsuper OR rolcreatedb AS may FROM pg_roles WHERE rolname = current_user")
+        if not mine:
+            raise Refused(
+                f"Role {role} may not create databases on {database.site.label}, and this work is done on a copy.",
+                hint=f"As a superuser: ALTER ROLE {quote_ident(role)} CREATEDB;"
+                " or set pap_db_admin_user to one that may.",
+            ) from None
         if found is not None and not found.unclaimed:
             raise refuse_collision(found.name) from None
         raise

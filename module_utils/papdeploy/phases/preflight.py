@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -103,7 +103,9 @@ def run(
     if nothing_to_do:
         lines.append(f"nothing to deploy: {findings.running.label} runs, no migration is pending, {findings.schema}")
     elif predicted is not None:
-        lines += [*predicted.lines, live.sentence]
+        login, fails = _try_login(stack, findings, options)  # after the measurement, because a login writes
+        lines += [*predicted.lines, *login, live.sentence]
+        predicted = replace(predicted, fails=" ".join(filter(None, (predicted.fails, fails))))
     else:
         journal = _open(stack, sources, who, findings, versions)
         release = journal.release
@@ -161,6 +163,8 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
     check = CheckOptions.from_dict(options.schema)
     verdict = judge(compare(found.expected, found.live, check), Checked(), check)
     found.judge(verdict, check)
+    if found.switches:
+        stack.api.refuse_without_right()
     if not found.nothing_to_do or options.force:
         databases.refuse_unready(stack.database)
         guards.refuse_unprovable(stack.database, options.proof)
@@ -341,6 +345,16 @@ def _lines(stack: Stack, found: Findings) -> list[str]:
             f"schema: {plural(total, 'difference')} from the new models, {failing} of which this deploy must repair"
         )
     return lines
+
+
+def _try_login(stack: Stack, found: Findings, options: Options) -> tuple[list[str], str]:
+    """The baseline of a plan as a line, or why the deploy would be refused."""
+    try:
+        return [
+            f"{_look_at_login(stack, found, options)} (a login writes: it was asked after the measurement that follows)"
+        ], ""
+    except Refused as refused:
+        return [], str(refused)
 
 
 def _baseline_line(before: smoke.Baseline) -> str:

@@ -129,6 +129,11 @@ def test_a_right_that_the_backup_needs_is_missed_before_anything_begins(bench: B
         )
         admin = replace(bench.stack.database.conninfo, user=name, password="pw")
         bench.stack = replace(bench.stack, database=replace(bench.stack.database, conninfo=admin))
+        bench.server.sql(f"ALTER ROLE {name} NOCREATEDB")
+        with pytest.raises(preflight.Refused, match=f"{name} may (not create databases|not rename it)") as refused:
+            look(bench, NEWER, check=check, proof="full")
+        assert "CREATEDB" in str(refused.value)
+        bench.server.sql(f"ALTER ROLE {name} CREATEDB")
         with pytest.raises(preflight.Refused, match=r"may not read .*table public\.notes: no SELECT on it") as refused:
             look(bench, NEWER, check=check, proof="full")
         assert f"GRANT USAGE and SELECT there to {name}" in refused.value.hint
@@ -161,6 +166,8 @@ def test_a_smoke_user_that_cannot_log_in_is_refused_first(bench: Bench) -> None:
         look(bench, sources, check=False)
     assert "pap_smoke_password" in refused.value.hint and "preflight_allow_failing_login=true" in refused.value.hint
     assert bench.stack.state.releases() == []
+    plan = look(bench, sources, check=True)
+    assert "login: status 401" in plan.would_fail and "a deploy would apply 1 migration" in "\n".join(plan.pap.lines)
     bench.stack = replace(right, smoke_settings={**right.smoke_settings, "me_path": "/nowhere"})
     with pytest.raises(preflight.Refused, match="authenticated call: status 500"):
         look(bench, sources, check=False)
