@@ -128,6 +128,10 @@ class ActionModule(Normal):
             data = result.get("data")
             details = data.get("lines") if isinstance(data, dict) else ()
             lines += [f"Next: {result['hint']}", *(str(line) for line in details or ())]
+        if said and not said.get("phase"):  # of all stacks
+            for line in lines:
+                display.display(_visible.visible(line))
+            return
         front = "" if _alone(task_vars) else f"{task_vars.get('inventory_hostname', '')}  "
         head = str(said.get("phase") or self._phase)
         for number, line in enumerate(lines):

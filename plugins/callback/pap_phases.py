@@ -72,13 +72,16 @@ class CallbackModule(Default):
         # In the log of a pipeline each line is there when it is printed, not when a block is full.
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(line_buffering=True)
-        self._rows: dict[str, dict[str, str]] = {}  # what pap_report says of each stack
+        self._play: Any = None
+        self._begun: set[str] = set()  # hosts that this play has come to, in whatever wave
 
     @property
     def _verbose(self) -> bool:
         return bool(self._display.verbosity > 0)
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
+        if play is not self._play:  # the next wave is of the same play
+            self._begun = set()
         self._play = play
         if self._verbose:
             super().v2_playbook_on_play_start(play)
@@ -94,6 +97,7 @@ class CallbackModule(Default):
             super().v2_playbook_on_cleanup_task_start(task)
 
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
+        self._begun.add(host.get_name())
         if self._verbose:
             super().v2_runner_on_start(host, task)
 
@@ -111,8 +115,6 @@ class CallbackModule(Default):
 
     def v2_runner_on_ok(self, result: Any) -> None:
         data = result._result
-        if "row" in data:
-            self._rows[result._host.get_name()] = data["row"]
         if "pap" in data:
             self._lines(result._host.get_name(), data["pap"])
             if self._verbose:
@@ -188,8 +190,12 @@ class CallbackModule(Default):
             super().v2_playbook_on_no_hosts_remaining()
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
-        if len(self._rows) > 1:
-            self._table([self._rows[host] for host in sorted(self._rows)])
+        met = {host for host in stats.processed if stats.failures.get(host) or stats.dark.get(host)}
+        left = [host for host in self._hosts() if self._begun and host not in self._begun | met]
+        if left:
+            self._display.display(
+                f"not begun: {', '.join(left)} (the run ended before their turn)", color=C.COLOR_ERROR
+            )
         for host in sorted(stats.processed):
             found = stats.summarize(host)
             bad = found["failures"] or found["unreachable"]
@@ -199,19 +205,14 @@ class CallbackModule(Default):
             )
             self._display.display(text, color=C.COLOR_ERROR if bad else C.COLOR_OK)
 
-    def _table(self, rows: list[dict[str, str]]) -> None:
-        """One line for each stack of a fleet."""
-        widths = {key: max(len(key), *(len(str(row[key])) for row in rows)) for key in rows[0]}
-        self._display.display("  ".join(key.ljust(width) for key, width in widths.items()).rstrip())
-        for row in rows:
-            text = "  ".join(str(row[key]).ljust(width) for key, width in widths.items()).rstrip()
-            self._display.display(text, color=C.COLOR_OK if row["verdict"] == "finished" else C.COLOR_ERROR)
-
     def _lines(self, host: str, pap: Any) -> None:
         if isinstance(pap, str):
             pap = json.loads(pap)
         color = {"failed": C.COLOR_ERROR, "warning": C.COLOR_WARN}.get(pap.get("status", ""))
         for line in pap.get("lines") or []:
+            if not pap.get("phase"):  # of all stacks
+                self._display.display(visible(str(line)), color=color)
+                continue
             self._show(host, pap.get("phase", ""), str(line), color)
 
     def _paragraph(self, host: str, text: str, color: str | None = None) -> None:
@@ -223,14 +224,16 @@ class CallbackModule(Default):
 
     def _show(self, host: str, phase: str, line: str, color: str | None = None) -> None:
         """One line: the phase in a column of its own, named once; the host in front when there are several."""
-        many = len(getattr(self._play, "hosts", []) or []) > 1 or self._play_hosts() > 1
+        many = len(self._hosts()) > 1
         head = phase if self._said != (host, phase) else ""
         if phase:
             self._said = (host, phase)
         front = f"{host}  " if many else ""
         self._display.display(f"{front}{visible(head):<17} {visible(line)}".rstrip(), color=color)
 
-    def _play_hosts(self) -> int:
-        manager = self._play.get_variable_manager() if getattr(self, "_play", None) else None
+    def _hosts(self) -> list[str]:
+        """The hosts of the play, in all its waves."""
+        manager = self._play.get_variable_manager() if self._play else None
         inventory = getattr(manager, "_inventory", None)
-        return len(inventory.get_hosts(self._play.hosts)) if inventory else 1
+        found = inventory.get_hosts(self._play.hosts, ignore_restrictions=True) if inventory else []
+        return [host.get_name() for host in found]

@@ -1,0 +1,1 @@
+pap_progress.py
