@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 from support import ROOT
 
-sys.path.insert(0, str(ROOT / "plugins" / "action"))
-
-from pap_package import too_old
+_spec = importlib.util.spec_from_file_location("action_pap_package", ROOT / "plugins" / "action" / "pap_package.py")
+assert _spec and _spec.loader
+_action = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_action)
+too_old = _action.too_old
 
 OLD = "#!/bin/sh\n[ \"$1\" = -V ] && echo 'Python 3.6.15' && exit\necho 'SyntaxError: invalid syntax' >&2\nexit 1\n"
 BROKEN = "#!/bin/sh\necho 'libpython3.so: cannot open shared object file' >&2\nexit 127\n"
