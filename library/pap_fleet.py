@@ -76,6 +76,8 @@ pap:
   sample: {phase: "", lines: ["stack    verdict", "pap-001  refused"], status: failed}
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.pap_module import run_code
 
@@ -91,12 +93,12 @@ def main() -> None:
         supports_check_mode=True,
     )
     asked = module.params
-    run_code(
-        module,
-        asked["code"],
-        "phases.fleet",
-        lambda fleet: fleet.verdicts(asked["stacks"], asked["refused"], planned=module.check_mode),
-    )
+
+    def work(fleet: Any) -> Any:
+        stacks = {name: fleet.known(told) for name, told in asked["stacks"].items()}
+        return fleet.verdicts(stacks, asked["refused"], planned=module.check_mode)
+
+    run_code(module, asked["code"], "phases.fleet", work)
 
 
 if __name__ == "__main__":

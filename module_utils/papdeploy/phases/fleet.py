@@ -30,18 +30,22 @@ class Verdicts(Result):
     verdicts: Mapping[str, str]
 
 
-def verdicts(stacks: Mapping[str, object], refused: Sequence[str], *, planned: bool) -> Verdicts:
-    """The verdict of each of ``stacks``, and their table. A value is empty where no task came back from the stack: from
-    one of ``refused``, whose variables are wrong, or from one that cannot be reached."""
-    lines = [_line(name, told, name in refused, planned) for name, told in sorted(stacks.items())]
+def known(told: object) -> Optional[Stack]:
+    """What the run knows of a stack, from the play; None where no task came back from it."""
+    return recorded(Stack, told) if told else None
+
+
+def verdicts(stacks: Mapping[str, Optional[Stack]], refused: Sequence[str], *, planned: bool) -> Verdicts:
+    """The verdict of each of ``stacks``, and their table. Nothing is known of one of ``refused``, whose variables are
+    wrong, and of one that cannot be reached."""
+    lines = [_line(name, stack, name in refused, planned) for name, stack in sorted(stacks.items())]
     status = "ok" if all(line.verdict in GOOD for line in lines) else "failed"
     return Verdicts(Printed("", table(lines), status), {line.stack: line.verdict for line in lines})
 
 
-def _line(name: str, told: object, refused: bool, planned: bool) -> Line:
-    if not told:
+def _line(name: str, stack: Optional[Stack], refused: bool, planned: bool) -> Line:
+    if stack is None:
         return _bare(name, "refused" if refused else "unreachable")
-    stack = recorded(Stack, told)
     if stack.row:
         return stack.row
     if stack.waiting:

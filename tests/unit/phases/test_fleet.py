@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from papdeploy.phases.fleet import verdicts
+from papdeploy.phases import fleet
+from papdeploy.phases.fleet import Verdicts
 
 ROW = {"stack": "pap-1", "from": "2.0", "to": "2.1", "verdict": "finished", "unavailable": "3.1 s", "took": "15 s"}
+
+
+def verdicts(told: dict[str, object], refused: list[str], *, planned: bool) -> Verdicts:
+    return fleet.verdicts({name: fleet.known(each) for name, each in told.items()}, refused, planned=planned)
 
 
 def test_every_stack_has_a_verdict() -> None:
