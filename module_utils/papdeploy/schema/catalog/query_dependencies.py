@@ -42,6 +42,15 @@ _NODES = (
         "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = f.adnum",
     ),
     (
+        "pg_attrdef",
+        "f.oid",
+        "0",
+        "default",
+        "c.nspname, c.relname, a.attname",
+        f"{_PARTITIONS} JOIN pg_attrdef f ON f.adrelid = t.relid "
+        "JOIN pg_attribute a ON a.attrelid = t.relid AND a.attnum = f.adnum WHERE t.level > 0",
+    ),
+    (
         "pg_class",
         "i.indexrelid",
         "0",

@@ -6,7 +6,16 @@ from ...sql.quoting import quote_name, quote_text
 from ..catalog.rows import Column, Relation
 from ..repair import definitions
 from ..repair.exchange import in_partition_key
-from ..repair.tables import column_definition, column_extras, create_sequence, owned_by, special_sequence
+from ..repair.tables import (
+    column_definition,
+    column_extras,
+    create_sequence,
+    draws_from_own,
+    drop_default,
+    owned_by,
+    set_default,
+    special_sequence,
+)
 from .comparison import Comparison
 from .conversions import conversion, type_risk
 from .pairs import ColumnPair
@@ -152,7 +161,8 @@ def _compare_type(work: Comparison, pair: ColumnPair) -> bool:
         return True
     severity, why = type_risk(wanted, present)
     types = expected.type, actual.type
-    repair = _made_anew(work, pair) if expected.generated else _retyped(work, pair, wanted, present)
+    anew = expected.generated or actual.generated == "v"
+    repair = _made_anew(work, pair) if anew else _retyped(work, pair, wanted, present)
     work.add("column_type", pair.label, *types, repair, table=pair.table_label, severity=severity, why=why)
     return False
 
@@ -164,18 +174,17 @@ def _retyped(work: Comparison, pair: ColumnPair, wanted: str, present: str) -> l
     if found.using is None or in_partition_key(pair.actual_table, actual.name):
         why = found.remark if found.using is None else "the table is partitioned by it: make the table anew"
         return [f"-- {pair.label}: {why}", f"-- {target} TYPE {text} USING …;"]
-    using = f" USING {found.using}" if found.using and not actual.generated else ""
+    using = f" USING {found.using}" if found.using else ""
     remarks = [f"-- {found.remark}"] if found.remark else []
-    drop_default = [f"{target} DROP DEFAULT;"] if actual.default is not None and using else []
-    set_default = []
-    if drop_default and expected.default is not None:
-        set_default = [f"{target} SET DEFAULT {work.sides.sql(expected.default)};"]
+    change = [f"{target} TYPE {text}{using};"]
+    if using and actual.default is not None:
+        change.insert(0, drop_default(work, pair.table, actual))
+        if not draws_from_own(work, pair.expected_table, expected):
+            change += set_default(work, pair.table, pair.expected_table, expected)
     return [
         "-- rewrites or scans the table under an exclusive lock, unless the new type is only wider",
         *remarks,
-        *drop_default,
-        f"{target} TYPE {text}{using};",
-        *set_default,
+        *change,
     ]
 
 
@@ -219,7 +228,7 @@ def _compare_generated(work: Comparison, pair: ColumnPair) -> None:
         if actual.generated == "v":
             repair = _made_anew(work, pair)
         elif expected.default is not None:
-            repair.append(f"{target} SET DEFAULT {work.sides.sql(expected.default)};")
+            repair += set_default(work, pair.table, pair.expected_table, expected)
     elif same_kind and work.major >= 17 and work.expected.type(expected.type) == work.actual.type(actual.type):
         repair = [f"{target} SET EXPRESSION AS ({work.sides.sql(expected.generation or '')}); -- rewrites the table"]
     else:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from ...sql.expressions import Context, default_key, expression_key, type_key
 from ...sql.lexer import NotSql, name_key, text_key, tokenize
 from ...sql.quoting import quote_name, quote_names
-from ..catalog.rows import Catalog, Column, Placed, Relation
+from ..catalog.rows import Catalog, Placed, Relation
 
 R = TypeVar("R")
 _NEXTVAL = re.compile(r"nextval\('((?:[^']|'')*)'::regclass\)\Z")
@@ -31,7 +31,14 @@ class Side:
         self.relations = {(row.schema, row.name): row for row in catalog.relations}
         self.sequences = {(row.schema, row.name): row for row in catalog.sequences}
         self.owned = {tuple(row.of): row for row in catalog.sequences if row.of}
+        self.parents = {parent for row in catalog.relations for parent in row.inherits}
+        self._by_text = {quote_names(row.schema, row.name): row for row in catalog.relations}
         self._contexts: dict[tuple[str, str], Context] = {}
+
+    def parents_of(self, table: Relation, column: str) -> list[Relation]:
+        """Those from which ``table`` inherits ``column``: ALTER TABLE on them reaches it."""
+        parents = [self._by_text[name] for name in table.inherits if name in self._by_text]
+        return [row for row in parents if any(one.name == column for one in row.columns)]
 
     def label(self, schema: str, *names: str) -> str:
         """An object's name as the models write it."""
@@ -117,13 +124,6 @@ class Sides:
             if row is not None:
                 return row
         return None
-
-    def column_default(self, relation: Relation, column: Column) -> str:
-        """The default that the expected side gives an actual ``column``; as it is where that side does not know it."""
-        schema = self.expected.default if relation.schema == self.actual.default else relation.schema
-        table = self.expected.relations.get((schema, relation.name))
-        ours = next((item for item in table.columns if item.name == column.name), None) if table else None
-        return (column.default or "") if ours is None else self.sql(ours.default or "")
 
     # what a repair writes: the expected side's words in the actual database
 

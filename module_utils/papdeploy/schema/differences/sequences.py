@@ -7,7 +7,7 @@ from typing import NamedTuple, Optional
 from ...sql.quoting import quote_name, quote_names, quote_text
 from ..catalog.rows import Column, Relation, SequenceRow
 from ..repair import definitions
-from ..repair.tables import create_sequence
+from ..repair.tables import create_sequence, drop_default, set_default
 from .comparison import Comparison
 from .name_resolution import Side
 from .pairs import ColumnPair
@@ -177,7 +177,7 @@ def _to_identity(pair: ColumnPair, present: Generator) -> list[str]:
 
 def compare_default(work: Comparison, pair: ColumnPair) -> None:
     """What a column gets that an insert leaves out; of a view's column too."""
-    expected, actual, target = pair.expected, pair.actual, pair.target
+    expected, actual = pair.expected, pair.actual
     texts = expected.default, actual.default
     keys = (
         work.expected.default_of(texts[0], expected.type, pair.expected_table),
@@ -187,10 +187,10 @@ def compare_default(work: Comparison, pair: ColumnPair) -> None:
         return
     severity, why = "", ""
     if keys[0] is None:
-        repair = [f"{target} DROP DEFAULT;"]
+        repair = [drop_default(work, pair.table, actual)]
         severity, why = "note", "rows inserted without this column get a value that the models do not know"
     else:
-        repair = [f"{target} SET DEFAULT {work.sides.sql(str(texts[0]))};"]
+        repair = set_default(work, pair.table, pair.expected_table, expected)
         if keys[1] is None and expected.not_null:
             severity, why = "error", "the models leave the value to the database, which has none: inserts fail"
     words = tuple(f"DEFAULT {text}" if text is not None else "no default" for text in texts)

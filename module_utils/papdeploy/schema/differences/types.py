@@ -144,9 +144,7 @@ def _compare_domain(work: Comparison, label: str, name: str, expected: Type, act
                 repair.append(f"ALTER DOMAIN {name} DROP CONSTRAINT {quote_name(key)};")
         for key, row in ours.items():
             if repr(work.expected.expression(row[1])) not in present:
-                check = f"ADD CONSTRAINT {quote_name(key)} CHECK ({work.sides.sql(row[1])})"
-                repair.append(f"ALTER DOMAIN {name} {check} NOT VALID;")
-                repair.append(f"ALTER DOMAIN {name} VALIDATE CONSTRAINT {quote_name(key)};")
+                repair += definitions.add_domain_check(name, key, work.sides.sql(row[1]))
     else:
         unchecked = {repr(work.expected.expression(row[1])) for row in ours.values() if not row[2]}
         for key, row in theirs.items():

@@ -179,6 +179,29 @@ def create_type(row: Type, name: str, sql: Words = str) -> list[str]:
     return [*_create_type(row, name, sql), *comment, *hidden]
 
 
+def drop_rules(row: Type, name: str) -> list[str]:
+    """The default and the checks of the domain ``name``."""
+    found = [f"ALTER DOMAIN {name} DROP DEFAULT;"] if row.expression else []
+    return found + [f"ALTER DOMAIN {name} DROP CONSTRAINT {quote_name(check)};" for check, _, _ in row.checks]
+
+
+def add_rules(row: Type, name: str, sql: Words) -> list[str]:
+    """The same again."""
+    found = [f"ALTER DOMAIN {name} SET DEFAULT {sql(row.expression)};"] if row.expression else []
+    for check, expression, validated in row.checks:
+        found += add_domain_check(name, check, sql(expression))[: 1 + validated]
+    return found
+
+
+def add_domain_check(name: str, check: str, expression: str) -> list[str]:
+    """Added, then validated."""
+    quoted = quote_name(check)
+    return [
+        f"ALTER DOMAIN {name} ADD CONSTRAINT {quoted} CHECK ({expression}) NOT VALID;",
+        f"ALTER DOMAIN {name} VALIDATE CONSTRAINT {quoted};",
+    ]
+
+
 def _create_type(row: Type, name: str, sql: Words) -> list[str]:
     kind = row.kind
     if kind == "e":

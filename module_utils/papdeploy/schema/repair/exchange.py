@@ -50,9 +50,16 @@ def _needed(places: Places, difference: Difference, place: Place) -> bool:
         return False
     wanted, present = places.expected[place].row, places.actual[place].row
     if wanted.kind == "d" == present.kind:
-        return all(text.startswith("--") for text in difference.repair)
+        checked = any(" VALIDATE " in text or text.endswith(" SET NOT NULL;") for text in difference.repair)
+        return (checked and _within(places, place)) or all(text.startswith("--") for text in difference.repair)
     stored = any(other[0] == "column" for other in (place, *places.dependents(place)))
     return stored and any("ALTER ATTRIBUTE" in text for text in difference.repair)
+
+
+def _within(places: Places, domain: Place) -> bool:
+    """Whether arrays or other types hold values of the domain: PostgreSQL then cannot check those that are there."""
+    columns = exchanged_columns(places.work, [domain])
+    return any(_made_of(places, domain)) or any(column.type.endswith("[]") for _, column in columns)
 
 
 def _on_both_sides(places: Places, place: Place) -> bool:
@@ -88,7 +95,7 @@ def _stuck(places: Places, types: Sequence[Place]) -> str:
             return f"{name} stands on it, which has to be made anew by hand"
         if wanted.kind == "c" and [n for n, _ in wanted.attributes] != _attributes_after(wanted, present):
             return f"the attributes of {name} stand in another order: make it anew by hand"
-    for table, column in _columns(places.work, types):
+    for table, column in exchanged_columns(places.work, types):
         if in_partition_key(table, column.name):
             return f"{table.name} is partitioned by {column.name}, which has this type: make the table anew by hand"
     return ""
@@ -106,8 +113,11 @@ def in_partition_key(table: Relation, column: str) -> bool:
     return any(token.kind == "name" and token.text == column for token in tokenize(table.partition_key))
 
 
-def exchanged(work: Comparison, types: Sequence[tuple[Type, Type]]) -> list[str]:
-    """The statements; ``types`` are (expected, actual), in the order in which they can be made."""
+def exchanged(work: Comparison, types: Sequence[tuple[Type, Type]], *, defaults: bool = True) -> list[str]:
+    """The statements; ``types`` are (expected, actual), in the order in which they can be made.
+
+    Without ``defaults``, those of the columns are dropped before and set after these statements.
+    """
     found = ["-- rewrites the tables that use it; rows with a label that goes must be changed first"]
     for wanted, present in types:
         found += _attributes(work, wanted, present)
@@ -117,7 +127,7 @@ def exchanged(work: Comparison, types: Sequence[tuple[Type, Type]]) -> list[str]
     for wanted, present in types:
         name = _name(present)
         found += definitions.create_type(wanted, name, work.sides.sql)
-    found += _tables(work, [("type", present.schema, present.name) for _, present in types])
+    found += _tables(work, [("type", present.schema, present.name) for _, present in types], defaults=defaults)
     for _, present in reversed(types):
         found.append(f"DROP {_word(present)} {quote_names(present.schema, old[present.name])};")
     return found
@@ -131,21 +141,23 @@ def _attributes(work: Comparison, wanted: Type, present: Type) -> list[str]:
     return [f"ALTER TYPE {_name(present)} {', '.join(steps)};"] if wanted.kind == "c" and steps else []
 
 
-def _tables(work: Comparison, types: Sequence[Place]) -> list[str]:
+def _tables(work: Comparison, types: Sequence[Place], *, defaults: bool) -> list[str]:
     steps: dict[str, list[str]] = {}
-    for table, column in _columns(work, types):
+    for table, column in exchanged_columns(work, types):
         name = next(_name_of(place) for place in types if work.actual.type(_name_of(place)) == _plain(work, column))
         changes = steps.setdefault(quote_names(table.schema, table.name), [])
-        changes += _column_exchanged(work, name, table, column)
+        kept = column.default if defaults else None
+        changes += _column_exchanged(name, column, kept)
     return [f"ALTER TABLE {table} {', '.join(changes)};" for table, changes in steps.items()]
 
 
-def _columns(work: Comparison, types: Sequence[Place]) -> Iterator[tuple[Relation, Column]]:
+def exchanged_columns(work: Comparison, types: Sequence[Place]) -> Iterator[tuple[Relation, Column]]:
     """Those that hold one of ``types``, or an array of it."""
     wanted = {work.actual.type(_name_of(place)) for place in types}
     for table in work.actual.relations.values():
         for column in table.columns if table.kind in "rp" else ():
-            if not column.generated and not column.inherited and _plain(work, column) in wanted:
+            inherited = column.inherited or work.actual.parents_of(table, column.name)
+            if not column.generated and not inherited and _plain(work, column) in wanted:
                 yield table, column
 
 
@@ -153,15 +165,12 @@ def _plain(work: Comparison, column: Column) -> str:
     return work.actual.type(column.type).removesuffix("[]")
 
 
-def _column_exchanged(work: Comparison, name: str, table: Relation, column: Column) -> list[str]:
+def _column_exchanged(name: str, column: Column, default: Optional[str]) -> list[str]:
     array = "[]" if column.type.endswith("[]") else ""
     quoted = quote_name(column.name)
     target = f"ALTER COLUMN {quoted}"
     change = f"{target} TYPE {name}{array} USING {quoted}::text{array}::{name}{array}"
-    if column.default is None:
-        return [change]
-    wanted = work.sides.column_default(table, column)
-    return [f"{target} DROP DEFAULT", change, *([f"{target} SET DEFAULT {wanted}"] if wanted else [])]
+    return [change] if default is None else [f"{target} DROP DEFAULT", change, f"{target} SET DEFAULT {default}"]
 
 
 def _spare_name(work: Comparison, row: Type) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from ..catalog.rows import Place
 from .places import owner_of
 
-Dependencies = Mapping[Place, Iterable[Place]]
+Dependencies = Mapping[Place, Set[Place]]
 
 
 @dataclass(eq=False)
@@ -68,10 +68,10 @@ def _edges(steps: Sequence[Step], wanted: Dependencies, present: Dependencies) -
     yield from _of_one_place(makers, droppers)
     yield from _of_one_name(makers, droppers)
     for dependent, on in wanted.items():
-        for other in on:
+        for other in on - {owner_of(dependent)} if dependent[0] == "default" else on:
             yield from _pairs(_found(makers, other), _found(makers, dependent))
     for dependent, on in present.items():
-        for other in on:
+        for other in on - {owner_of(dependent)} if dependent[0] == "default" else on:
             gone, changed = _found(droppers, other), _found(makers, other)
             own = droppers.get(dependent, ())
             if other[0] == "type" and not (own and (dependent[0] != "column" or dependent in makers)):
@@ -88,10 +88,14 @@ def _of_one_place(makers: Mapping[Place, list[int]], droppers: Mapping[Place, li
         yield from zip(numbers, numbers[1:])
         if owner_of(place) != place:
             creators = makers.get(owner_of(place), [])
-            yield from _pairs(creators[:1], numbers)
+            whole = place[0] == "default"  # a default fits the last type of its column
+            yield from _pairs(creators, set(numbers).difference(creators)) if whole else _pairs(creators[:1], numbers)
     for place, numbers in droppers.items():
         if owner_of(place) != place:
             yield from _pairs(numbers, droppers.get(owner_of(place), ()))
+        if place[0] == "default":
+            changes = makers.get(owner_of(place), [])
+            yield from _pairs(set(numbers).difference(changes), changes)
 
 
 def _of_one_name(makers: Mapping[Place, list[int]], droppers: Mapping[Place, list[int]]) -> Iterable[tuple[int, int]]:
@@ -140,7 +144,7 @@ def _sorted(after: Mapping[int, set[int]], waits: dict[int, int]) -> list[int]:
     left = set(waits)
     found = []
     while left:
-        number = heapq.heappop(ready) if ready else min(left)
+        number = heapq.heappop(ready) if ready else _first_of_circle(after, left)
         if number not in left:
             continue
         left.remove(number)
@@ -150,3 +154,21 @@ def _sorted(after: Mapping[int, set[int]], waits: dict[int, int]) -> list[int]:
             if waits[follower] == 0 and follower in left:
                 heapq.heappush(ready, follower)
     return found
+
+
+def _first_of_circle(after: Mapping[int, set[int]], left: set[int]) -> int:
+    """The first step of a circle that waits for nothing but itself."""
+    before: dict[int, set[int]] = {number: set() for number in left}
+    for number in left:
+        for follower in after[number] & left:
+            before[follower].add(number)
+
+    def waits_for(number: int) -> int:
+        found, ways = {number}, [number]
+        while ways:
+            new = before[ways.pop()] - found
+            found |= new
+            ways += new
+        return len(found)
+
+    return min(left, key=lambda number: (waits_for(number), number))

@@ -37,6 +37,8 @@ _FAMILIES = (
     ("extension_", "extension"),
 )
 _PARTS = ("columns", "constraints", "indexes", "triggers", "rules", "policies")
+# What has no entry of its own: a default is its column's, the default and the checks of a domain its rules.
+_OWNERS = {"default": "column", "rules": "type"}
 _SINGULAR = {"indexes": "index", "policies": "policy"}
 
 
@@ -56,9 +58,9 @@ def family(kind: str) -> str:
 
 
 def owner_of(place: Place) -> Place:
-    """What a part belongs to: a default to its column, a column, constraint, index … to its relation."""
-    if place[0] == "default":
-        return ("column", *place[1:])
+    """What a part belongs to: a default to its column, rules to their domain, a column, index … to its relation."""
+    if place[0] in _OWNERS:
+        return (_OWNERS[place[0]], *place[1:])
     return ("relation", *place[1:3]) if len(place) == 4 and place[0] != "function" else place
 
 
@@ -113,11 +115,36 @@ class Places:
 
     def _dependencies(self, side: Side, *, expected: bool) -> dict[Place, set[Place]]:
         """What each object stands on."""
+        entries = self.expected if expected else self.actual
         found: dict[Place, set[Place]] = {}
         for one, other in side.catalog.dependencies:
             dependent, on = (self._place(side, place, expected=expected) for place in (one, other))
+            entry = entries.get(dependent)
+            if entry is not None and (dependent[0], on[0]) == ("type", "function") and entry.row.kind == "d":
+                dependent = ("rules", *dependent[1:])
             if dependent != on:
                 found.setdefault(dependent, set()).add(on)
+        for entry in entries.values():
+            if entry.place[0] == "column" and entry.row.identity:  # it has no row in pg_attrdef
+                found.setdefault(("default", *entry.place[1:]), set()).add(entry.place)
+        for on_columns in found.values():
+            for place in [place for place in on_columns if place in entries and place[0] == "column"]:
+                on_columns |= self._inherited_from(side, entries[place], expected=expected)
+        for entry in entries.values() if not expected else ():
+            if entry.place[0] == "column" and not entry.row.inherited:  # of its own too: its parent's goes first
+                for place in self._inherited_from(side, entry, expected=expected):
+                    found.setdefault(place, set()).add(entry.place)
+        return found
+
+    def _inherited_from(self, side: Side, entry: Entry, *, expected: bool) -> set[Place]:
+        """The columns of all parents from which a column comes."""
+        found: set[Place] = set()
+        left = [entry.table] if entry.table else []
+        while left:
+            for parent in side.parents_of(left.pop(), entry.row.name):
+                schema = self.work.sides.home(parent.schema) if expected else parent.schema
+                found.add(("column", schema, parent.name, entry.row.name))
+                left.append(parent)
         return found
 
     def _place(self, side: Side, place: Place, *, expected: bool) -> Place:
@@ -173,7 +200,7 @@ class Places:
         """What stands on it, or on a part of it, in the actual database."""
         found = set()
         for dependent, on in self.present.items():
-            outside = dependent != place and owner_of(dependent) != place
+            outside = dependent != place and (owner_of(dependent) != place or dependent[0] in _OWNERS)
             if outside and (place in on or any(owner_of(item) == place for item in on)):
                 found.add(dependent)
         return found

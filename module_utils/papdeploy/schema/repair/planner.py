@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Optional
 
-from ...sql.quoting import quote_names
+from ...sql.quoting import quote_names, quote_text
 from ..catalog.rows import Place
 from ..differences.comparison import Comparison
 from ..differences.conversions import type_risk
 from ..differences.renames import Asked
 from ..differences.result import Difference
-from .exchange import Exchange, exchanged, exchanges
+from .exchange import Exchange, exchanged, exchanged_columns, exchanges
 from .order import Step, in_order
 from .places import Entry, Places, family, owner_of
 from .ranks import rank
 from .remake import REPLACE, RETYPE, SWAP, WIDEN, dropped, entry_of, in_the_way, made
 from .rights import given_again, owned_by_the_rest
-from .tables import relation_pieces
+from .tables import draws_from_own, relation_pieces
 
 _KEYS = ("primary_key_", "unique_", "constraint_deferrable")
 # Where CREATE OR REPLACE does not do it.
 _WHOLE = ("view_definition", "function_changed", "table_kind")
+# What ALTER TABLE on a parent does to the column of its children too.
+_REACHES = tuple(
+    f"column_{what}" for what in ("type", "collation", "generated", "not_null", "missing", "renamed", "extra")
+)
 # What a statement that makes an object again does not say.
 _BESIDE = ("_owner", "_grant")
 _MISSING = {
@@ -31,6 +36,7 @@ _MISSING = {
     "function": "function_missing",
     "column": "column_generated",
     "default": "column_default",
+    "rules": "domain_changed",
     "statistics": "statistics_missing",
     "publication": "statistics_missing",
 }
@@ -49,6 +55,7 @@ class Planner:
         self.gone = {place for difference, place in self.found if place and difference.kind.endswith("_extra")}
         self.gone -= self.swaps | self.asked.keys()
         self.changes = self._changes()
+        self.open = {place for difference, place in self.found if place and _left_open(difference)}
         self.remade, self.kept = self._remade()
         self.undecided = self._undecided()
         self.anew = {place for difference, place in self.found if place and difference.kind == "table_partitioning"}
@@ -68,7 +75,7 @@ class Planner:
         found.update((place, SWAP) for one in self.exchanges if not one.stuck for place in one.types)
         for difference, place in self.found:
             how = self._how(difference, place) if place else ""
-            if place and how:
+            if place and how and place not in self.swaps:
                 found[place] = REPLACE if REPLACE in (how, found.get(place)) else how
         return found
 
@@ -91,9 +98,12 @@ class Planner:
             return REPLACE
         return REPLACE if kind in _WHOLE and drops else ""
 
-    def _remade(self) -> tuple[dict[Place, Entry], dict[Place, str]]:
-        """What is dropped and made again, by the models' words or as it was; and what cannot be dropped, and why."""
-        remade: dict[Place, Entry] = {}
+    def _remade(self) -> tuple[dict[Place, Optional[Entry]], dict[Place, str]]:
+        """What is dropped and made again, by the models' words or as it was; and what cannot be dropped, and why.
+
+        None: it is dropped only, because it goes or because the repair of a difference makes it.
+        """
+        remade: dict[Place, Optional[Entry]] = {}
         kept: dict[Place, str] = {}
         for place in self._whole_again():
             remade[place] = self.places.expected[place]
@@ -103,18 +113,35 @@ class Planner:
             going = self.gone & {owner_of(place), owner_of(owner_of(place))}
             if place in self.gone or (going and place not in following):
                 continue
-            if place[0] == "default" and owner_of(place) in self.places.expected:
-                entry = entry_of(self.places, place, expected=True)  # None: it goes, as its difference says
-            else:
-                entry = entry_of(self.places, place, expected=True) or entry_of(self.places, place, expected=False)
+            if place[0] in ("default", "rules"):
+                remade[place] = None if going or owner_of(place) in self.swaps else self._default(place)
+                continue
+            entry = entry_of(self.places, place, expected=True) or entry_of(self.places, place, expected=False)
             if entry is not None:
                 remade[place] = entry
         for place in self.gone:
             for other in self.places.dependents(place):
-                if other in remade and entry_of(self.places, other, expected=True) is None:
+                if remade.get(other) and entry_of(self.places, other, expected=True) is None:
                     del remade[other]
                     kept[place] = " ".join((other[0], ".".join(other[1:])))
+        for place, how in self.changes.items():
+            default = ("default", *place[1:])
+            new = place[0] == "column" and how == RETYPE and default not in remade
+            if new and entry_of(self.places, default, expected=True):  # its column had none or was generated
+                remade[default] = self._default(default)
         return remade, kept
+
+    def _default(self, place: Place) -> Entry | None:
+        """The default of a column, or what a domain asks of its values; None where a difference makes it."""
+        whole = owner_of(place)
+        wanted = self.places.expected.get(whole)
+        if wanted is None or whole in self.open:
+            return entry_of(self.places, place, expected=False)
+        if wanted.table is not None and draws_from_own(self.work, wanted.table, wanted.row):
+            makes = ("column_default", "column_identity")
+            made = any(other == whole and difference.kind in makes for difference, other in self.found)
+            return None if made else entry_of(self.places, place, expected=False)
+        return entry_of(self.places, place, expected=True)
 
     def _undecided(self) -> dict[Place, str]:
         """What has to wait for a person's decision on a column, and on which."""
@@ -128,7 +155,7 @@ class Planner:
             if difference.kind == "column_type":
                 for waiting in (place, ("default", *place[1:])):
                     found[waiting] = f"when {difference.object} is decided"
-            elif difference.kind in ("function_missing", "object_missing"):
+            elif difference.kind in ("function_missing", "object_missing", "table_attached"):
                 found[place] = f"when {difference.object} is made by hand"
         found.update((_new(one), _question(one)) for one in self.work.asked)
         left = list(found)
@@ -177,7 +204,10 @@ class Planner:
         if self._inherits(difference, place):
             return []
         gone = place in self.gone or place in self.asked
-        statements = _said(difference)
+        statements = self._without_remade(_said(difference), place)
+        part = ("default", *place[1:])
+        if kind == "column_default" and self.remade.get(part) and place not in self.undecided:
+            return []
         if owner_of(place) in self.anew - {place}:
             statements = _as_remarks(statements, "when its table is made anew by hand", difference.repair)
         if place in self.undecided and not gone:
@@ -197,10 +227,18 @@ class Planner:
         (step.drops if gone else step.makes).add(place)
         if kind == "column_missing":
             step.makes.add(("default", *place[1:]))
-        if kind == "column_default" and family(kind) == place[0]:
+        if kind == "column_default" and family(kind) == place[0] and not _remarks_only(statements):
             step.makes.add(("default", *place[1:]))
             step.drops |= {("default", *place[1:])} if self.places.expected[place].row.default is None else set()
         return [step]
+
+    def _without_remade(self, statements: list[str], place: Place) -> list[str]:
+        """Without what the steps of its default, or of a domain's checks, say."""
+        said = set()
+        for part in (("default", *place[1:]), ("rules", *place[1:])):
+            if part in self.remade and owner_of(part) == place:
+                said |= {text for step in self._remake(part, self.remade[part]) for text in step.statements}
+        return [text for text in statements if text not in said]
 
     def _asked_about(self, place: Place) -> str:
         """The question whose answer decides whether ``place``, which no model has, goes."""
@@ -227,18 +265,31 @@ class Planner:
         entry = self.places.expected.get(place) or self.places.actual[place]
         return f"{entry.row.type.replace(' ', '_')}_missing"
 
-    def _remake(self, place: Place, entry: Entry) -> list[Step]:
+    def _remake(self, place: Place, entry: Optional[Entry]) -> list[Step]:
         old = entry_of(self.places, place, expected=False)
         found = []
         if old is not None:
             statements = [text for text in dropped(self.work, old) if not text.startswith("--")]
             found.append(Step(rank("view_extra"), old.label, statements, drops={place}, kind="remade"))
+        if entry is None:
+            return found
         statements = made(self.work, entry)
         statements += [] if old is None else self._rights(old, entry)
         if place[0] != "publication" and entry_of(self.places, place, expected=True) is None:
-            statements = [f"-- the models do not have {' '.join((place[0], entry.label))}: as it was", *statements]
+            name = " ".join((place[0], entry.label))
+            if any(label in text for label in self._labels_that_go() for text in statements):
+                why = f"{name} names a label that goes: decide by hand what it says instead"
+                statements = _as_remarks(statements, why, statements)
+            else:
+                statements = [f"-- the models do not have {name}: as it was", *statements]
         found.append(Step(rank(self._missing_kind(place)), entry.label, statements, makes={place}, kind="remade"))
         return found
+
+    def _labels_that_go(self) -> list[str]:
+        """As an expression names them."""
+        sides = [(self.places.expected[place].row, self.places.actual[place].row) for place in self.swaps]
+        gone = {label for wanted, present in sides for label in present.labels if label not in wanted.labels}
+        return [f"{quote_text(label)}::" for label in gone]
 
     def _exchange(self, one: Exchange) -> Step:
         """Types that are exchanged, whatever differs in them."""
@@ -250,13 +301,16 @@ class Planner:
             if place in one.types and difference.kind == "enum_label_renamed"
             for text in difference.repair
         ]
-        statements += exchanged(self.work, [(wanted.row, present.row) for wanted, present in sides])
+        types = [(wanted.row, present.row) for wanted, present in sides]
+        statements += exchanged(self.work, types, defaults=False)
         for wanted, present in sides:
             statements += self._rights(present, wanted)
         name = sides[0][1].label
         if one.stuck:
             statements = _as_remarks(statements, f"{name}: {one.stuck}", statements)
-        return Step(rank("enum_label_order"), name, statements, makes=set(one.types), kind="enum_label_order")
+        columns = exchanged_columns(self.work, one.types)
+        moved = {("column", table.schema, table.name, column.name) for table, column in columns} - self.gone
+        return Step(rank("enum_label_order"), name, statements, makes={*one.types, *moved}, kind="enum_label_order")
 
     def _rights(self, old: Entry, new: Entry) -> list[str]:
         owned = any(place == old.place and difference.kind.endswith("_owner") for difference, place in self.found)
@@ -272,7 +326,10 @@ class Planner:
     def _inherits(self, difference: Difference, place: Place) -> bool:
         """Whether the repair of a parent does it: ALTER TABLE reaches the children."""
         entry = (self.places.actual if place in self.gone else self.places.expected).get(place)
-        if entry is None or entry.table is None or not getattr(entry.row, "inherited", False):
+        if entry is None or entry.table is None or (place[0] == "column" and difference.kind not in _REACHES):
+            return False
+        inherited = getattr(entry.row, "inherited", False)
+        if not inherited and (place[0] != "column" or difference.kind == "column_extra"):
             return False
         parents = {
             ("relation", self.work.sides.home(row.schema), row.name)
@@ -291,6 +348,11 @@ def _old(one: Asked) -> Place:
 
 def _new(one: Asked) -> Place:
     return ("column", one.schema, one.table, one.new) if one.table else ("relation", one.schema, one.new)
+
+
+def _left_open(difference: Difference) -> bool:
+    """Whether a person has to decide how a column gets its type."""
+    return difference.kind == "column_type" and _remarks_only(difference.repair)
 
 
 def _question(one: Asked) -> str:

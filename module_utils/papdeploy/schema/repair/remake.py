@@ -16,8 +16,10 @@ from .tables import (
     create_part,
     create_relation,
     create_statistics,
+    drop_default,
     drop_relation,
     index_marks,
+    set_default,
 )
 
 # How a change disturbs what stands on it.
@@ -47,13 +49,16 @@ def _disturbed(places: Places, place: Place, how: str, dependent: Place) -> str:
     """How ``dependent`` is disturbed in its turn; '' where it is not."""
     entry = entry_of(places, dependent, expected=False)
     kind = dependent[0]
+    if kind == "default":
+        follows = how == (RETYPE if place[0] == "column" else SWAP)
+        return REPLACE if place[0] == "function" or follows else ""
     if entry is None or kind in ("sequence", "schema", "type", "extension"):
         return ""
-    if kind == "default":
+    if kind == "rules":
         return REPLACE if place[0] == "function" else ""
     if kind == "relation":
         return REPLACE if entry.row.kind in "vm" else ""
-    if kind == "column" and not entry.row.generated:
+    if kind == "column" and (entry.row.inherited or not entry.row.generated):
         return RETYPE if how == SWAP else ""
     if kind == "constraint" and (entry.row.type == "not null" or entry.row.inherited):
         return ""
@@ -83,6 +88,10 @@ def dropped(work: Comparison, entry: Entry) -> list[str]:
         return [f"DROP {function_target(row)};"]
     if kind == "statistics":
         return [f"DROP STATISTICS {quote_names(*entry.place[1:3])};"]
+    if kind == "rules":
+        return definitions.drop_rules(row, quote_names(*entry.place[1:]))
+    if kind == "default":
+        return [drop_default(work, quote_names(*entry.place[1:3]), row)]
     table = quote_names(*entry.place[1:3])
     quoted = quote_name(entry.place[3])
     if kind == "constraint":
@@ -93,8 +102,6 @@ def dropped(work: Comparison, entry: Entry) -> list[str]:
         return [f"ALTER PUBLICATION {quoted} DROP TABLE {table};"]
     if kind in _PARTS:
         return [f"DROP {kind.upper()} {quoted} ON {table};"]
-    if kind == "default":
-        return [f"ALTER TABLE {table} ALTER COLUMN {quoted} DROP DEFAULT;"]
     return [f"ALTER TABLE {table} DROP COLUMN {quoted};"]
 
 
@@ -106,6 +113,10 @@ def made(work: Comparison, entry: Entry) -> list[str]:
         return create_function(work, row)
     if kind == "statistics":
         return create_statistics(work, row)
+    if kind == "rules":
+        return definitions.add_rules(row, quote_names(*entry.place[1:]), work.sides.sql)
+    if kind == "default" and entry.table is not None:
+        return set_default(work, quote_names(*entry.place[1:3]), entry.table, row)
     table = quote_names(*entry.place[1:3])
     quoted = quote_name(entry.place[3])
     if kind == "publication":
@@ -121,23 +132,25 @@ def made(work: Comparison, entry: Entry) -> list[str]:
         found += index_marks(table, row)
     elif kind in _PARTS:
         return create_part(work, kind, table, row)
-    elif entry.table is not None and kind == "column":
+    else:
+        assert entry.table is not None, entry.place
         found = [f"ALTER TABLE {table} ADD COLUMN {column_definition(work, entry.table, row)};"]
         found += column_extras(table, row)
         comment = f"COLUMN {table}.{quoted}"
-    else:
-        return [f"ALTER TABLE {table} ALTER COLUMN {quoted} SET DEFAULT {work.sides.sql(row.default or '')};"]
     return found + [f"COMMENT ON {comment} IS {quote_text(row.comment)};"] * bool(row.comment)
 
 
 def entry_of(places: Places, place: Place, *, expected: bool) -> Entry | None:
-    """The object at ``place`` on one side; a default is its column, if that has one."""
+    """The object at ``place`` on one side; a default is its column, if that or one on a partition has one."""
     entries = places.expected if expected else places.actual
-    if place[0] == "default":
-        column = entries.get(owner_of(place))
-        return (
-            None
-            if column is None or column.row.default is None
-            else Entry(place, column.label, column.row, column.table)
-        )
-    return entries.get(place)
+    if place[0] == "rules":
+        domain = entries.get(owner_of(place))
+        return domain and Entry(place, domain.label, domain.row)
+    if place[0] != "default":
+        return entries.get(place)
+    column = entries.get(owner_of(place))
+    if column is None or column.table is None:
+        return None
+    of_partitions = any(own == place[3] for _, _, own, _ in column.table.partition_defaults)
+    filled = column.row.identity or column.row.default is not None or of_partitions
+    return Entry(place, column.label, column.row, column.table) if filled and not column.row.generated else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from ...sql.quoting import quote_name, quote_names, quote_text
 from ..catalog.rows import Column, Constraint, Index, Part, Place, Relation, SequenceRow, Statistics, Stored
 from ..differences.comparison import Comparison
@@ -67,6 +69,44 @@ def _create_table(work: Comparison, row: Relation, name: str) -> list[str]:
     return [*statements, *create_partitions(work, row)]
 
 
+def drop_default(work: Comparison, table: str, column: Column) -> str:
+    """No default any more, nor an identity, on the column of ``table`` in the database."""
+    return f"{_default_of(work, table, column)} DROP {'IDENTITY' if column.identity else 'DEFAULT'};"
+
+
+def set_default(work: Comparison, table: str, row: Relation, column: Column) -> list[str]:
+    """The default that ``row`` gives the column of ``table``, and those of its partitions that are there."""
+    found = []
+    if column.default is not None:
+        found.append(f"{_default_of(work, table, column)} SET DEFAULT {work.sides.sql(column.default)};")
+    present = {(one.schema, one.name) for one in work.actual.catalog.partitions}
+    return found + partition_defaults(work, row, present, column.name)
+
+
+def partition_defaults(work: Comparison, row: Relation, present: Container[tuple[str, str]], column: str) -> list[str]:
+    """The defaults that the partitions ``present`` have for themselves on ``column``."""
+    found = []
+    for schema, name, own, default in row.partition_defaults:
+        where = (work.sides.home(schema), name)
+        if own == column and where in present:
+            how = "DROP DEFAULT" if default is None else f"SET DEFAULT {work.sides.sql(default)}"
+            found.append(f"ALTER TABLE {quote_names(*where)} ALTER COLUMN {quote_name(own)} {how};")
+    return found
+
+
+def _default_of(work: Comparison, table: str, column: Column) -> str:
+    """Children that inherit the column have defaults of their own; partitions follow their table."""
+    only = "ONLY " if table in work.actual.parents else ""
+    return f"ALTER TABLE {only}{table} ALTER COLUMN {quote_name(column.name)}"
+
+
+def draws_from_own(work: Comparison, table: Relation, column: Column) -> bool:
+    """Whether the expected column gets its numbers from a sequence that it owns: as serial does, or an identity."""
+    owned = owned_sequence(work, table, column)
+    drawn = work.expected.sequence_of_default(column.default)
+    return bool(column.identity) or (owned is not None and drawn == (owned.schema, owned.name))
+
+
 def create_partitions(work: Comparison, row: Relation) -> list[str]:
     """The partitions that the models make of ``row``, and theirs."""
     place = ("relation", row.schema, row.name)
@@ -82,7 +122,8 @@ def create_partitions(work: Comparison, row: Relation) -> list[str]:
             found.append(f"-- {name} is there as a table of its own: attach it by hand as {text}")
         else:
             found.append(f"CREATE TABLE {name} {text};")
-    return found
+    made = {(work.sides.home(one.schema), one.name) for one in listed} - work.actual.relations.keys()
+    return found + [text for column in row.columns for text in partition_defaults(work, row, made, column.name)]
 
 
 def _create_view(work: Comparison, row: Relation, name: str) -> list[str]:
