@@ -52,7 +52,9 @@ def examine(
 def scope(expected: Catalog, schema: str = "") -> tuple[list[str], list[str]]:
     """What to describe for ``expected``: its schemas (and ``schema``), and names to look for elsewhere."""
     default = (expected.database.path or ["public"])[0]
-    return sorted(schemas_in_use(expected) | {schema or default}), sorted({row.name for row in expected.relations})
+    names = {row.name for row in expected.relations}
+    names |= {partition for row in expected.relations for _, partition, _, _ in row.partition_defaults}
+    return sorted(schemas_in_use(expected) | {schema or default}), sorted(names)
 
 
 def judge(

@@ -156,9 +156,15 @@ def test_new_writes_a_file_that_runs(bench: Bench, folder: Path) -> None:
 
 
 MODELS = """
-from sqlalchemy import Column, ForeignKey, Integer, String
+from sqlalchemy import Column, Enum, ForeignKey, Integer, String
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import declarative_base
 Base = declarative_base()
+class Mood(Base):
+    __tablename__ = "moods"
+    id = Column(Integer, primary_key=True)
+    mood = Column(JSONB, server_default="{}")
+    other = Column(Enum("b", "a", name="mood"), server_default="b")
 class User(Base):
     __tablename__ = "users"
     id = Column(Integer, primary_key=True)
@@ -177,7 +183,8 @@ def test_new_from_the_models_there_and_back(bench: Bench, folder: Path) -> None:
     (folder.parent / "models.py").write_text(MODELS)
     (folder.parent / "pap-deploy.toml").write_text('models = ["models:Base"]\nignore = ["ours_*"]\n')
     bench.sql("CREATE TABLE users (id serial PRIMARY KEY, name varchar(20)); CREATE TABLE ours_alone (id int)")
-    bench.sql("CREATE TABLE outsider (id int)")
+    bench.sql("CREATE TABLE outsider (id int); CREATE TYPE mood AS ENUM ('a', 'b')")
+    bench.sql("CREATE TABLE moods (id serial PRIMARY KEY, mood mood DEFAULT 'a', other mood DEFAULT 'a')")
     said = papdeploy(bench, folder, "new", "drop", "--from-models")
     (proposal, *_) = said.stdout.splitlines()
     text = (folder.parent / proposal).read_text()

@@ -73,8 +73,8 @@ def describe(
 ) -> Catalog:
     """What the database of ``connection`` (a SQLAlchemy connection or a Session) holds, in one read.
 
-    ``schemas``: describe only these and those of the search path; None: all. ``dependencies``: with what stands on
-    what, for a repair. Nothing is created, changed or committed,
+    ``schemas``: describe only these and those of the search path; None: all. ``dependencies``: with those between
+    objects, for a repair. Nothing is created, changed or committed,
     and the session's settings are as before. Raises Unavailable when the catalog cannot be read.
     """
     session = Session.of(connection)

@@ -21,7 +21,7 @@ def sections(version: int, elsewhere: Sequence[str] = (), *, dependencies: bool 
     """The sections for a server of ``version`` (server_version_num, such as 160004).
 
     ``elsewhere`` are relation names to look for outside the described schemas (moved, or now a partition).
-    ``dependencies``: also what only a repair asks: what stands on what, rights of single roles, partitions.
+    ``dependencies``: also what only a repair asks: dependencies between objects, rights of single roles, partitions.
     """
     found = [*object_sections(version), *table_sections(version), *other_sections(version)]
     found += repair_sections(version) if dependencies else []

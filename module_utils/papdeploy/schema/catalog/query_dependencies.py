@@ -1,4 +1,4 @@
-"""What only a repair asks: what stands on what (pg_depend), rights of single roles, the partitions of a table.
+"""What only a repair asks: dependencies between objects (pg_depend), rights of single roles, the partitions of a table.
 
 Each object by its place in the catalog: kind, schema, names. Parts that have no name of their own count as what they
 belong to: the rule of a view is the view, the index of a constraint the constraint, the row type of a table the table,
@@ -288,7 +288,7 @@ def _partitions() -> Section:
 
 
 def _dependencies() -> Section:
-    """(what stands on another, the other), both by their places; a sequence's owner is left out."""
+    """(dependent object, the one that it depends on), both by their places; a sequence's owner is left out."""
     nodes = " UNION ALL ".join(
         f"SELECT '{catalog}'::regclass::oid, {oid}, {part}, json_build_array('{kind}', {names})::text {source}"
         for catalog, oid, part, kind, names, source in _NODES

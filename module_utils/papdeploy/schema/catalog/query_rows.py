@@ -258,7 +258,7 @@ class ElsewhereRow(NamedTuple):
 
 
 class DependencyRow(NamedTuple):
-    """``dependent`` stands on the other: each a kind, then schema and names."""
+    """``dependent`` depends on the other: each a kind, then schema and names."""
 
     dependent: list[str]
     on: list[str]

@@ -341,8 +341,8 @@ class Partition(_Partition):
 @dataclass(frozen=True)
 class Catalog:
     """What a database holds. ``digest`` and ``models``: of an expected one, what it was made of. ``dependencies``:
-    (what stands on another, the other), where they were asked for; so are ``rights`` of single roles, which are
-    (object, ((role, right), …)), ``partitions``, parents first, and ``publications``: (table in one, how)."""
+    (dependent object, the one that it depends on), where they were asked for; so are ``rights`` of single roles, which
+    are (object, ((role, right), …)), ``partitions``, parents first, and ``publications``: (table in one, how)."""
 
     database: Database
     schemas: tuple[Schema, ...]
@@ -384,7 +384,7 @@ class Catalog:
         return cls.from_json(value) if value.get("format") == CATALOG_FORMAT else None
 
     def dependencies_known(self) -> bool:
-        """Whether they were asked for, as far as that can be told: every table has columns that stand on something."""
+        """Whether they were asked for, as far as that can be told: every table has columns that depend on something."""
         return bool(self.dependencies) or not self.relations
 
     def as_json(self) -> JsonObject:

@@ -177,7 +177,7 @@ def _retyped(work: Comparison, pair: ColumnPair, wanted: str, present: str) -> l
     using = f" USING {found.using}" if found.using else ""
     remarks = [f"-- {found.remark}"] if found.remark else []
     change = [f"{target} TYPE {text}{using};"]
-    if using and actual.default is not None:
+    if using and (actual.default is not None or actual.identity):
         change.insert(0, drop_default(work, pair.table, actual))
         if not draws_from_own(work, pair.expected_table, expected):
             change += set_default(work, pair.table, pair.expected_table, expected)

@@ -122,10 +122,8 @@ def find_elsewhere(sides: Sides, row: Relation) -> Relation | Elsewhere | None:
     taken = {(s, n) for s, n in sides.expected.relations if s in sides.explicit}
     ours = {column.name for column in row.columns}
     for candidate, theirs in candidates:
-        own = isinstance(candidate, Elsewhere) and candidate.schema == sides.home(
-            row.schema
-        )  # a partition, in its place
-        free = own or (candidate.schema, candidate.name) not in taken
+        in_place = isinstance(candidate, Elsewhere) and candidate.schema == sides.home(row.schema)  # a partition
+        free = in_place or (candidate.schema, candidate.name) not in taken
         if free and candidate.kind == row.kind and 2 * len(ours & theirs) >= len(ours):
             return candidate
     return None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
+from typing import Optional
 
 from ...core.text import plural
 from ...sql.quoting import quote_name, quote_names
-from ..catalog.rows import Elsewhere, Relation
+from ..catalog.rows import Column, Elsewhere, Relation
 from ..repair.definitions import column_type
 from ..repair.tables import create_partitions, create_relation, drop_relation, reset_options, sql_kind
 from .columns import compare_columns
@@ -197,20 +199,37 @@ def _compare_properties(work: Comparison, label: str, name: str, expected: Relat
 
 
 def _compare_partition_defaults(work: Comparison, label: str, expected: Relation, actual: Relation) -> None:
-    """An insert into a partition itself gets the partition's default, which should be the table's."""
-    ours = {(schema, table, column) for schema, table, column, _ in expected.partition_defaults}
-    parents = {column.name: column.default for column in actual.columns}
-    for schema, table, column, default in actual.partition_defaults:
-        if (schema, table, column) in ours:
+    """An insert into a partition itself gets the partition's default: the table's, if the models say no other."""
+    ours = {(work.sides.home(row[0]), *row[1:3]): row[3] for row in expected.partition_defaults}
+    theirs = {row[:3]: row[3] for row in actual.partition_defaults}
+    there = {(one.schema, one.name) for one in work.actual.catalog.elsewhere if one.partition}
+    pairs = [(column, other) for column in expected.columns for other in actual.columns if column.name == other.name]
+    for key, wanted, default, row in _partition_defaults(pairs, ours, theirs):
+        schema, table, column = key
+        sides = work.expected.default_of(wanted, row.type, expected), work.actual.default_of(default, row.type, actual)
+        if sides[0] == sides[1] or (key not in theirs and (schema, table) not in there):
             continue
-        parent = parents.get(column)
-        how = "DROP DEFAULT" if parent is None else f"SET DEFAULT {parent}"
-        repair = [f"ALTER TABLE {quote_names(schema, table)} ALTER COLUMN {quote_name(column)} {how};"]
-        words = [f"DEFAULT {text}" if text is not None else "no default" for text in (parent, default)]
+        how = "DROP DEFAULT" if wanted is None else f"SET DEFAULT {work.sides.sql(wanted)}"
+        change = f"ALTER TABLE {quote_names(schema, table)} ALTER COLUMN {quote_name(column)} {how};"
+        repair = [] if row.generated else [change]
+        words = [f"DEFAULT {text}" if text is not None else "no default" for text in (wanted, default)]
         where = f"on its partition {table}"
         why = f"inserts into {table} itself get something else than inserts into {label}"
         name = f"{label}.{column}"
         work.add("column_default", name, f"{words[0]} {where}", f"{words[1]} {where}", repair, table=label, why=why)
+
+
+Defaults = dict[tuple[str, str, str], Optional[str]]
+
+
+def _partition_defaults(
+    pairs: Sequence[tuple[Column, Column]], ours: Defaults, theirs: Defaults
+) -> Iterator[tuple[tuple[str, str, str], Optional[str], Optional[str], Column]]:
+    """(partition and column, what the models say, what the database has, the table's column)."""
+    for row, other in pairs:
+        for key in sorted(key for key in ours.keys() | theirs.keys() if key[2] == row.name):
+            wanted, default = ours.get(key, row.default or row.generation), other.default or other.generation
+            yield key, wanted, theirs.get(key, default), row
 
 
 def _server(row: Relation) -> str:

@@ -79,8 +79,8 @@ def _made_of(places: Places, root: Place) -> Iterator[Place]:
 def _base_first(places: Places, group: Iterable[Place]) -> Iterator[Place]:
     left = sorted(group)
     while left:
-        standing = {place for place in left if places.present.get(place, set()) & set(left)}
-        ready = [place for place in left if place not in standing] or left
+        waiting = {place for place in left if places.present.get(place, set()) & set(left)}
+        ready = [place for place in left if place not in waiting] or left
         yield from ready
         left = [place for place in left if place not in ready]
 
@@ -89,10 +89,10 @@ def _stuck(places: Places, types: Sequence[Place]) -> str:
     for place in types:
         name = ".".join(place[1:])
         if not _on_both_sides(places, place):
-            return f"{name} stands on it, which is not on both sides: decide what becomes of it"
+            return f"{name} depends on it, which is not on both sides: decide what becomes of it"
         wanted, present = places.expected[place].row, places.actual[place].row
         if wanted.kind == "r" or wanted.kind != present.kind:
-            return f"{name} stands on it, which has to be made anew by hand"
+            return f"{name} depends on it, which has to be made anew by hand"
         if wanted.kind == "c" and [n for n, _ in wanted.attributes] != _attributes_after(wanted, present):
             return f"the attributes of {name} stand in another order: make it anew by hand"
     for table, column in exchanged_columns(places.work, types):

@@ -1,4 +1,4 @@
-"""Steps of a script in an order in which they can run: what others stand on is dropped last and made first."""
+"""Steps of a script in an order in which they can run: what others depend on is dropped last and made first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Dependencies = Mapping[Place, Set[Place]]
 class Step:
     """Statements that belong together. ``makes``: what has its final form after them; ``drops``: what is gone.
 
-    ``rank`` decides where nothing stands on anything.
+    ``rank`` decides where nothing depends on anything.
     """
 
     rank: int
@@ -28,7 +28,7 @@ class Step:
 
 
 def in_order(steps: Sequence[Step], wanted: Dependencies, present: Dependencies) -> list[Step]:
-    """``wanted`` and ``present``: what each object stands on, in the models and in the database."""
+    """``wanted`` and ``present``: what each object depends on, in the models and in the database."""
     ordered = sorted(steps, key=lambda step: (step.rank, step.name))
     after: dict[int, set[int]] = {number: set() for number in range(len(ordered))}
     for first, then in _edges(ordered, wanted, present):

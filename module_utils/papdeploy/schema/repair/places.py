@@ -65,7 +65,7 @@ def owner_of(place: Place) -> Place:
 
 
 class Places:
-    """Both catalogs by place and by label, and what stands on what on either side."""
+    """Both catalogs by place and by label, and the dependencies of either side."""
 
     def __init__(self, work: Comparison) -> None:
         self.work = work
@@ -114,7 +114,7 @@ class Places:
             yield Entry(("extension", extension.name), extension.name, extension)
 
     def _dependencies(self, side: Side, *, expected: bool) -> dict[Place, set[Place]]:
-        """What each object stands on."""
+        """What each object depends on."""
         entries = self.expected if expected else self.actual
         found: dict[Place, set[Place]] = {}
         for one, other in side.catalog.dependencies:
@@ -197,7 +197,7 @@ class Places:
         return found
 
     def dependents(self, place: Place) -> set[Place]:
-        """What stands on it, or on a part of it, in the actual database."""
+        """What depends on it, or on a part of it, in the actual database."""
         found = set()
         for dependent, on in self.present.items():
             outside = dependent != place and (owner_of(dependent) != place or dependent[0] in _OWNERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Optional
 
@@ -70,7 +71,7 @@ class Planner:
         return _once(in_order(steps, self.places.wanted, self.places.present))
 
     def _changes(self) -> dict[Place, str]:
-        """The places whose change disturbs what stands on them, and how."""
+        """The places whose change disturbs their dependents, and how."""
         found: dict[Place, str] = dict.fromkeys(self.gone, REPLACE)
         found.update((place, SWAP) for one in self.exchanges if not one.stuck for place in one.types)
         for difference, place in self.found:
@@ -124,10 +125,11 @@ class Planner:
                 if remade.get(other) and entry_of(self.places, other, expected=True) is None:
                     del remade[other]
                     kept[place] = " ".join((other[0], ".".join(other[1:])))
-        for place, how in self.changes.items():
+        filled = Counter(place for one, place in self.found if place and one.kind == "column_default")
+        several = {place for place, number in filled.items() if number > 1}  # the table's reaches its partitions
+        for place in sorted(several | {place for place, how in self.changes.items() if how == RETYPE}):
             default = ("default", *place[1:])
-            new = place[0] == "column" and how == RETYPE and default not in remade
-            if new and entry_of(self.places, default, expected=True):  # its column had none or was generated
+            if place[0] == "column" and default not in remade and entry_of(self.places, default, expected=True):
                 remade[default] = self._default(default)
         return remade, kept
 
@@ -162,8 +164,8 @@ class Planner:
         while left:
             place = left.pop()
             for dependent, on in self.places.wanted.items():
-                stands = place in on or any(owner_of(item) == place for item in on)
-                if stands and dependent not in found and dependent not in self.remade:
+                depends = place in on or any(owner_of(item) == place for item in on)
+                if depends and dependent not in found and dependent not in self.remade:
                     found[dependent] = found[place]
                     left.append(dependent)
                     whole = owner_of(owner_of(dependent))
@@ -215,7 +217,7 @@ class Planner:
         elif gone and (question := self._asked_about(place)):
             statements = _as_remarks(statements, question, difference.repair)
         if place in self.kept and gone:
-            why = f"{kind} {name}: {self.kept[place]} stands on it, which the models do not have: drop that first"
+            why = f"{kind} {name}: {self.kept[place]} depends on it, which the models do not have: drop that first"
             statements = _as_remarks(statements, why, difference.repair)
         if kind == "table_kind":  # the old one is put aside
             statements = [*statements, *self._rights(self.places.actual[place], self.places.expected[place])]

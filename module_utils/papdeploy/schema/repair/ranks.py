@@ -1,4 +1,4 @@
-"""Which kinds of differences are repaired before which, where nothing stands on anything."""
+"""Which kinds of differences are repaired before which, where nothing depends on anything."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ORDER = (
     ("function_",),
     ("view_missing", "view_"),
     ("trigger_", "rule_", "policy_", "statistics_"),
-    # what destroys comes last, when nothing stands on it any more
+    # what destroys comes last, when nothing depends on it any more
     ("column_extra",),
     ("table_extra",),
     ("sequence_extra", "function_extra", "object_extra"),

@@ -1,4 +1,4 @@
-"""What stands on something that changes: which of it is in the way, how it is dropped and how it is made again."""
+"""The dependents of what changes: which of them are in the way, how they are dropped and how they are made again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .tables import (
     set_default,
 )
 
-# How a change disturbs what stands on it.
+# How a change disturbs its dependents.
 REPLACE, RETYPE, WIDEN, SWAP = "replace", "retype", "widen", "swap"
 _READERS = ("relation", "rule", "policy", "trigger", "function")
 _PARTS = ("trigger", "rule", "policy")
@@ -68,8 +68,8 @@ def _disturbed(places: Places, place: Place, how: str, dependent: Place) -> str:
         return REPLACE
     if kind == "statistics":  # ALTER TABLE makes them again, but forgets their target
         return REPLACE if entry.row.target is not None else ""
-    standing = how != WIDEN and kind in ("constraint", "index") and _has_expression(entry)
-    return REPLACE if standing else ""
+    bound = how != WIDEN and kind in ("constraint", "index") and _has_expression(entry)
+    return REPLACE if bound else ""
 
 
 def _has_expression(entry: Entry) -> bool:

@@ -1,4 +1,4 @@
-"""All proposed repairs in an order in which they can run: what others stand on comes first."""
+"""All proposed repairs in an order in which they can run: what others depend on comes first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FUNCTION = re.compile(r"CREATE OR REPLACE (FUNCTION|PROCEDURE)")
 def repair_script(differences: Sequence[Difference], work: Comparison | None = None) -> list[str]:
     """The statements of all ``differences``, each with the comment that belongs before it (lines with ``--``).
 
-    ``work``: the comparison that found them, whose catalogs say what stands on what; without it, kinds alone decide.
+    ``work``: the comparison that found them, whose catalogs say what depends on what; without it, kinds alone decide.
     A proposal, never executed by this program. CONCURRENTLY cannot run in a transaction.
     """
     statements = [statement for step in repair_steps(differences, work) for statement in step.statements]

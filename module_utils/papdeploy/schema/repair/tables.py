@@ -34,7 +34,7 @@ Piece = tuple[Place, list[str]]
 
 
 def relation_pieces(work: Comparison, row: Relation) -> list[Piece]:
-    """The same in pieces, each with the place of what it makes: what a part stands on may come between them."""
+    """The same in pieces, each with the place of what it makes: what a part depends on may come between them."""
     name = work.sides.written(row.schema, row.name)
     if row.kind == "f":
         return [(_place(work, row), [f"-- CREATE FOREIGN TABLE {name} (…) SERVER {quote_name(row.server[0])};"])]
@@ -150,7 +150,7 @@ def _foreign_keys(work: Comparison, row: Relation, name: str) -> list[Piece]:
 
 
 def _parts(work: Comparison, row: Relation, name: str) -> list[Piece]:
-    """Indexes, policies, triggers, rules: what may stand on functions and on other tables."""
+    """Indexes, policies, triggers, rules: what may depend on functions and on other tables."""
     sides = work.sides
     found: list[Piece] = []
     for index in row.indexes:
