@@ -64,6 +64,9 @@ def files(release: Release) -> dict[str, str]:
     )
     for source in sorted((SOURCE / "migrations" / release.name).glob("*.py")):
         result[f"migrations/{source.name}"] = source.read_text(encoding="utf-8")
+    tree = SOURCE / "trees" / release.name
+    for source in sorted(path for path in tree.rglob("*.*") if path.suffix in (".py", ".ini", ".mako")):
+        result[source.relative_to(tree).as_posix()] = source.read_text(encoding="utf-8")
     return result
 
 

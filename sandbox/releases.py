@@ -21,7 +21,8 @@ class Edit:
 
 @dataclass(frozen=True)
 class Release:
-    """``version`` decides what of the source is in it; its own migrations are in ``migrations/<name>/``, if any."""
+    """``version`` decides what of the source is in it; its own migrations are in ``migrations/<name>/``, its tree in
+    ``trees/<name>/``, if any."""
 
     name: str
     version: str
@@ -38,6 +39,7 @@ RELEASES: dict[str, Release] = {
         Release("previous", "2.0", "what runs at first: its schema predates the shipped migrations"),
         Release("current", "2.1", "what `make deploy` deploys: needs both shipped migrations"),
         Release("next", "2.2", "a good release after that: adds audit_logs.request_id and its index"),
+        Release("alembic", "2.2", "the same as next, with its one migration as a revision of an Alembic tree"),
         Release(
             "broken-migration",
             "2.1",

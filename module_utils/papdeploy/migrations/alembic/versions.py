@@ -25,17 +25,22 @@ class Standing:
     problems: list[Problem]
 
 
-def read(home: Home, query: Query) -> tuple[str, ...]:
-    """The rows of the tree's version table; none where there is no such table."""
-    table, schema = home.learned.version_table, home.learned.version_schema
+def table(home: Home, query: Query) -> str:
+    """The quoted name of the tree's version table; empty where the database has none."""
+    name, schema = home.learned.version_table, home.learned.version_schema
     there = f"n.nspname = {quote_literal(schema)}" if schema else "pg_catalog.pg_table_is_visible(c.oid)"
     found = query(
         "SELECT 1 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace"
-        f" WHERE c.relname = {quote_literal(table)} AND c.relkind IN ('r', 'p', 'v') AND {there}"
+        f" WHERE c.relname = {quote_literal(name)} AND c.relkind IN ('r', 'p', 'v') AND {there}"
     )
-    if not found:
+    return quote_exact(*filter(None, (schema, name))) if found else ""
+
+
+def read(home: Home, query: Query) -> tuple[str, ...]:
+    """The rows of the tree's version table; none where there is no such table."""
+    name = table(home, query)
+    if not name:
         return ()
-    name = quote_exact(*filter(None, (schema, table)))
     return tuple(sorted(str(row[0]) for row in query(f"SELECT version_num FROM {name}")))
 
 

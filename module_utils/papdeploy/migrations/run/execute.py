@@ -104,7 +104,7 @@ def run_step(session: Session, migration: MigrationFile, direction: str = "upgra
             module = load(migration)
             if checked:
                 checks.hold(session, migration, module, checks.BEFORE)
-            answer = _call(session, db, migration, module, direction)
+            answer = _call(session, db, step, migration, module)
         finally:
             session.end_step()
             db.done()
@@ -121,15 +121,17 @@ def run_step(session: Session, migration: MigrationFile, direction: str = "upgra
     sent = tuple(replace(each, sql=session.redactor.text(each.sql)) for each in step.statements)
     seconds = round(seconds, 6)
     session.emit("migration_done", identity=migration.identity, direction=direction, seconds=seconds)
-    return Ran(migration.identity, migration.checksum, migration.flavour, began_at, seconds, sent, step.count)
+    return Ran(
+        migration.identity, migration.checksum, migration.flavour, began_at, seconds, sent, step.count, step.details
+    )
 
 
-def _call(session: Session, db: Db, migration: MigrationFile, module: types.ModuleType, direction: str) -> Any:
+def _call(session: Session, db: Db, step: Step, migration: MigrationFile, module: types.ModuleType) -> Any:
     if migration.revision is None:
-        return getattr(module, direction)(db)
+        return getattr(module, step.direction)(db)
     from . import revisions
 
-    return revisions.run(session, db, migration.revision, direction)
+    return revisions.run(session, db, step, migration.revision)
 
 
 def _accept(session: Session, step: Step, answer: Any, running: list[Process]) -> None:

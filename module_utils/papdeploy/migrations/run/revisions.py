@@ -11,22 +11,30 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..alembic import versions
 from ..alembic.home import Home, Revision
+from ..ledger import SCHEMA
 
 if TYPE_CHECKING:
     from .db import Db
     from .session import Session
+    from .step import Step
 
 
-def run(session: Session, db: Db, revision: Revision, direction: str) -> Any:
-    """Call ``direction`` of the revision and move the version rows. Returns what it returned."""
+# In the ledger, of the revision with which the version table came: it goes when that is reverted.
+MADE = "made_version_table"
+_WAS_MADE = f"SELECT 1 FROM {SCHEMA}.ledger WHERE event = 'applied' AND details ->> '{MADE}' = %s LIMIT 1"
+
+
+def run(session: Session, db: Db, step: Step, revision: Revision) -> Any:
+    """Call the step's direction of the revision and move the version rows. Returns what it returned."""
     from alembic.operations import Operations
     from alembic.runtime.environment import EnvironmentContext
     from alembic.runtime.migration import HeadMaintainer, MigrationStep
 
     home = revision.home
     # Plain, where it commits by itself: then every statement is its own transaction.
-    piece = _Pieces(db) if direction in revision.block else None
+    piece = _Pieces(db) if step.direction in revision.block else None
     with contextlib.ExitStack() as stack:
         if piece:
             stack.enter_context(piece)
@@ -36,16 +44,19 @@ def run(session: Session, db: Db, revision: Revision, direction: str) -> Any:
             environment.configure(connection=_connection(session, db), **home.learned.options)
             context: Any = environment.get_context()
             context.autocommit_block = piece.outside if piece else contextlib.nullcontext
-            heads = _heads(session, home, context)
-        make = MigrationStep.upgrade_from_script if direction == "upgrade" else MigrationStep.downgrade_from_script
-        step = make(home.script.revision_map, revision.script)
+            heads = _heads(session, step, home, context)
+        up = step.direction == "upgrade"
+        make = MigrationStep.upgrade_from_script if up else MigrationStep.downgrade_from_script
+        move = make(home.script.revision_map, revision.script)
         with Operations.context(context):
-            answer = step.migration_fn(**home.learned.arguments)
+            answer = move.migration_fn(**home.learned.arguments)
         maintainer = HeadMaintainer(context, heads)
         with session.internal():
-            maintainer.update_to_step(step)
+            maintainer.update_to_step(move)
+            if not up and not maintainer.heads:
+                _drop_own_table(session, home)
         for callback in context.on_version_apply_callbacks:
-            callback(ctx=context, step=step.info, heads=set(maintainer.heads), run_args=dict(home.learned.arguments))
+            callback(ctx=context, step=move.info, heads=set(maintainer.heads), run_args=dict(home.learned.arguments))
     return answer
 
 
@@ -69,14 +80,19 @@ class _Pieces(contextlib.ExitStack):
         self.enter_context(self._db.transaction())
 
 
-def _heads(session: Session, home: Home, context: Any) -> Any:
+def _heads(session: Session, step: Step, home: Home, context: Any) -> Any:
     """The rows of the version table, which is made where it is missing."""
-    from ..alembic import versions
-
-    heads = versions.read(home, session.query)
-    if not heads:
+    if not versions.table(home, session.query):
         context._ensure_version_table()
-    return heads
+        step.details = {MADE: versions.table(home, session.query)}
+    return versions.read(home, session.query)
+
+
+def _drop_own_table(session: Session, home: Home) -> None:
+    """The version table has no row left: one that came with a migration goes with it."""
+    name = versions.table(home, session.query)
+    if session.query(_WAS_MADE, (name,)):
+        session.query(f"DROP TABLE {name}")
 
 
 def _connection(session: Session, db: Db) -> Any:

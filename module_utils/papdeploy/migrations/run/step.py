@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional
 
@@ -49,6 +49,7 @@ class Step:
     lock_timeout_lifted: bool = False
     closed: bool = False  # the function has returned or raised
     concurrent_indexes: list[tuple[str, str]] = field(default_factory=list)
+    details: Optional[Mapping[str, Any]] = None  # for the ledger
     revision: str = ""  # the file of a revision of an Alembic tree
     before_statement: Sequence[Callable[[Any, Step, str], None]] = ()  # each gets the connection, this and the text
 
