@@ -22,6 +22,7 @@ class Project:
 
     folder: Path
     ini: str = "alembic.ini"
+    where: str = "."  # a person goes there to run alembic
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -35,7 +36,7 @@ class Project:
     def alembic(self, url: str, *arguments: str) -> str:
         """What the ``alembic`` command prints, run where a person would."""
         ran = subprocess.run(
-            [*_ALEMBIC, "-c", self.ini, *arguments], cwd=self.folder, capture_output=True, text=True, check=False,
+            [*_ALEMBIC, "-c", Path(self.ini).name, *arguments], cwd=self.folder / self.where, capture_output=True, text=True, check=False,
             env={**os.environ, **self.environment, "DATABASE_URL": url},
         )  # fmt: skip
         assert ran.returncode == 0, ran.stderr

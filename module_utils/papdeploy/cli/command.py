@@ -198,6 +198,10 @@ def _folders(arguments: argparse.Namespace) -> list[str]:
     return arguments.migrations or ([] if arguments.alembic else ["migrations"])
 
 
+def _declared(arguments: argparse.Namespace) -> Optional[Declaration]:
+    return Declaration(arguments.alembic, arguments.target) if arguments.alembic else None
+
+
 def _checked(arguments: argparse.Namespace, request: dict[str, Any]) -> dict[str, Any]:
     """The request with the models' catalog, where --models asks for the schema check."""
     if arguments.models:
@@ -274,6 +278,7 @@ def _new(arguments: argparse.Namespace) -> int:
     paths = create.new(
         folder, arguments.name, author=arguments.author, models=arguments.from_models or (), url=url,
         scratch_url=arguments.scratch_url, renamed=arguments.rename, sql=arguments.sql,
+        declared=_declared(arguments),
     )  # fmt: skip
     files = [str(path) for path in paths]
     console.show({"path": files[0], "paths": files}, "\n".join(files), as_json=arguments.json)
@@ -283,11 +288,10 @@ def _new(arguments: argparse.Namespace) -> int:
 def _lint(arguments: argparse.Namespace) -> int:
     from ..migrations.authoring import lint, lint_formats
 
-    declared = Declaration(arguments.alembic, arguments.target) if arguments.alembic else None
     folders = [Path(folder) for folder in _folders(arguments)]
     report = lint.run(
         folders, [Path(file) for file in arguments.files], url=arguments.database_url, offline=arguments.offline,
-        scratch=arguments.scratch_url, squawk=arguments.squawk, declared=declared,
+        scratch=arguments.scratch_url, squawk=arguments.squawk, declared=_declared(arguments),
     )  # fmt: skip
     print(lint_formats.render(report, arguments.format))
     return console.FAILED if report.worse_than(arguments.fail_on) else console.OK

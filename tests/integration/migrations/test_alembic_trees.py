@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ from papdeploy.databases.psql import Conninfo, Database
 from papdeploy.schema import CheckOptions, compare, describe
 from papdeploy.schema.catalog.connect import open_session
 from papdeploy.sites.host import HostSite
+from support import ROOT
 from support.alembic_trees import Project, call, made
+from support.migration_runner import migration
 from support.postgres_servers import Server
 
 pytestmark = pytest.mark.every_version
@@ -328,3 +332,206 @@ def test_a_model_check_and_a_copy_know_the_version_table(server: Server, databas
     conninfo = Conninfo(database, server.host, server.port, server.user, server.password)
     live = Database(HostSite(), conninfo, str(server.bin_dir))
     assert version_tables.patterns(live) == ['"public"."My v"', '"s"."versions"']
+
+
+def test_what_env_py_sends_beside_the_revisions_is_told(server: Server, database: str, tree: Project) -> None:
+    tree.env_py.write_text(ENV.format(first="", offline="", online="") + "        connection.execute('SET ROLE x')\n")
+    plain(tree)
+    assert call("plan", tree, server.url(database))["notes"] == [
+        "env.py sends SQL of its own where it connects (line 16): it is not run here."
+    ]
+
+
+def locations_in_env(tree: Project) -> None:
+    """version_locations only in env.py."""
+    (tree.folder / "elsewhere").mkdir()
+    text = tree.env_py.read_text()
+    where = "context.script.version_locations = ['elsewhere', 'alembic/versions']"
+    tree.env_py.write_text(text.replace("config = context.config\n", f"config = context.config\n{where}\n", 1))
+    tree.revision("base1", "op.execute('CREATE TABLE one ()')")
+    moved = next(tree.versions.glob("*base1.py"))
+    moved.rename(tree.folder / "elsewhere" / moved.name)
+    tree.revision("next1", "op.execute('CREATE TABLE two ()')", down="base1")
+
+
+def ini_in_a_package(tree: Project) -> None:
+    """An ini file inside a package, whose script_location is relative to it."""
+    package = tree.folder / "service"
+    package.mkdir()
+    for name in ("alembic", "alembic.ini"):
+        (tree.folder / name).rename(package / name)
+    (package / "alembic.ini").write_text((package / "alembic.ini").read_text().replace("%(here)s/alembic", "alembic"))
+    tree.ini, tree.where = "service/alembic.ini", "service"
+    tree.revision("base1", "op.execute('CREATE TABLE one ()')")
+
+
+def per_migration(tree: Project) -> None:
+    """A label of an enum that the next revision uses: the tree commits after each."""
+    options = ", transaction_per_migration=True"
+    tree.env_py.write_text(ENV.format(first="", offline=options, online=options))
+    tree.revision("base1", "op.execute(\"CREATE TYPE mood AS ENUM ('ok')\")\nop.execute('CREATE TABLE m (mood mood)')")
+    tree.revision("label1", "op.execute(\"ALTER TYPE mood ADD VALUE 'sad'\")")
+    tree.revision("use1", "op.execute(\"INSERT INTO m VALUES ('sad')\")")
+
+
+def commits_by_itself(tree: Project) -> None:
+    """The way of before autocommit_block()."""
+    tree.revision("base1", "op.execute('CREATE TABLE one (id int)')")
+    tree.revision("commit1", "op.execute('COMMIT')\nop.execute('CREATE INDEX CONCURRENTLY one_id ON one (id)')")
+    tree.revision("after1", "op.execute('CREATE TABLE two ()')")
+
+
+def dated_names(tree: Project) -> None:
+    """Files whose names and ids look like ours."""
+    tree.revision("2024_01_02_begin", "op.execute('CREATE TABLE one ()')", down=None)
+    tree.revision("2023_01_02_then", "op.execute('CREATE TABLE two ()')", down="2024_01_02_begin")
+
+
+def colons_and_percents(tree: Project) -> None:
+    tree.revision("base1", "op.execute(\"CREATE TABLE t AS SELECT '50%' AS a, 'x'::text AS b, 'c\\\\:d' AS c\")\n"
+                  "op.execute(sa.text('INSERT INTO t VALUES (:a, :b, :c)').bindparams(a='%s', b=':b', c='%%'))")  # fmt: skip
+
+
+def context_and_x(tree: Project) -> None:
+    tree.revision("base1", "assert context.config.get_main_option('script_location')\n"
+                  "name = context.get_x_argument(as_dictionary=True).get('name', 'nobody')\n"
+                  "op.create_table(name, sa.Column('id', sa.Integer))", head="from alembic import context")  # fmt: skip
+
+
+def naming_and_batch(tree: Project) -> None:
+    tree.revision("base1", "op.create_table('p', sa.Column('id', sa.Integer, primary_key=True))\n"
+                  "op.create_table('c', sa.Column('p_id', sa.Integer))")  # fmt: skip
+    tree.revision("batch1", "with op.batch_alter_table('c') as b:\n    b.create_foreign_key('c_p', 'p', ['p_id'], ['id'])\n"
+                  "with op.batch_alter_table('c', recreate='always') as b:\n    b.add_column(sa.Column('n', sa.Integer))")  # fmt: skip
+
+
+def lazy_imports(tree: Project) -> None:
+    """A revision that imports the application only when it runs, and reads a file beside it."""
+    (tree.folder / "lazily_imported_app.py").write_text("NAME = 'one'\n")
+    (tree.folder / "data.sql").write_text("CREATE TABLE two ()")
+    tree.revision("base1", "from lazily_imported_app import NAME\nop.execute(f'CREATE TABLE {NAME} ()')\n"
+                  "op.execute(open('data.sql').read())")  # fmt: skip
+
+
+TRAPS = [
+    locations_in_env, ini_in_a_package, per_migration, commits_by_itself, dated_names,
+    colons_and_percents, context_and_x, naming_and_batch, lazy_imports,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("trap", TRAPS, ids=lambda trap: trap.__name__)
+def test_traps(server: Server, database: str, twin: str, tree: Project, trap: Any) -> None:
+    trap(tree)
+    tree.alembic(server.url(twin), *(["-x", "name=me"] if trap is context_and_x else []), "upgrade", "heads")
+    call("apply", tree, server.url(database), {"target": "heads", "x": ["name=me"]})
+    assert dumped(server, database) == dumped(server, twin)
+    assert not call("apply", tree, server.url(database), {"target": "heads"})["changed"]
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "words"),
+    {
+        "commit of the bind": ("op.get_bind().commit()", r"broke a rule of the runner: commit\(\) was called"),
+        "another engine": (
+            "sa.create_engine(context.config.get_main_option('sqlalchemy.url')).connect()",
+            "it opened a second connection",
+        ),
+        "swallowed": ("try:\n    op.execute('SELECT 1/0')\nexcept Exception:\n    pass", "swallowed an error"),
+        "a lock released": ("op.execute('SELECT pg_advisory_unlock_all()')", "advisory lock is gone"),
+    }.values(),
+)
+def test_rules_hold_in_revisions(server: Server, database: str, tree: Project, upgrade: str, words: str) -> None:
+    plain(tree)
+    tree.revision("bad1", upgrade, head="from alembic import context")
+    with pytest.raises(PapError, match=words):
+        call("apply", tree, server.url(database))
+    assert server.sql("SELECT to_regclass('users')", database) == [(None,)]
+
+
+def test_downgrades_that_are_none(server: Server, database: str, tree: Project) -> None:
+    plain(tree)
+    tree.revision("pass1", ADD.format("a"), "pass")
+    tree.revision("unnamed1", "op.create_unique_constraint('u', 'users', ['id'])", "op.drop_constraint(None, 'users')")
+    tree.revision("raises1", ADD.format("b"), "raise NotImplementedError('no way back')")
+    tree.revision("merge1", "pass", "pass")
+    url = server.url(database)
+    pending = call("status", tree, url)["pending"]
+    assert {each["identity"]: each["reversible"] for each in pending} == {
+        "base1": True, "pass1": False, "unnamed1": True, "raises1": False, "merge1": True,
+    }  # fmt: skip
+    call("apply", tree, url, {"target": "unnamed1"})
+    with pytest.raises(PapError, match="Migration unnamed1 failed"):
+        call("revert", tree, url, {"target": "unnamed1"}, identities=["unnamed1"])
+    with pytest.raises(Refused, match="pass1 cannot be reverted: it has no downgrade"):
+        call("revert", tree, url, {"target": "unnamed1"}, identities=["unnamed1", "pass1"])
+
+
+@pytest.mark.parametrize("block", [False, True])
+def test_killed_in_the_middle(server: Server, database: str, tree: Project, block: bool) -> None:
+    """What was in a transaction is not there; a block of before its end is, and the revision can run again."""
+    plain(tree)
+    flag = tree.folder / "kill"
+    flag.touch()
+    kill = f"import os\nif os.path.exists({str(flag)!r}):\n    os.kill(os.getpid(), 9)"
+    first = (
+        "with op.get_context().autocommit_block():\n    op.execute('CREATE TABLE IF NOT EXISTS b ()')\n"
+        if block
+        else ""
+    )
+    tree.revision("killed1", f"{first}{ADD.format('a')}\n{kill}", DROP.format("a"))
+    url = server.url(database)
+    command = [sys.executable, "-m", "papdeploy", "migrate", "--alembic", "alembic.ini", "--database-url", url]
+    environment = {**os.environ, "DATABASE_URL": url, "PYTHONPATH": str(ROOT / "module_utils")}
+    ran = subprocess.run(command, cwd=tree.folder, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == -9, ran.stderr
+    assert columns(server, database) == (["id"] if block else [])
+    assert call("status", tree, url)["interrupted"] == (["killed1"] if block else [])
+    flag.unlink()
+    ran = subprocess.run(command, cwd=tree.folder, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert columns(server, database) == ["id", "a"]
+    assert server.sql("SELECT version_num FROM alembic_version", database) == [("killed1",)]
+
+
+@pytest.mark.parametrize("order", ["first", "last"])
+def test_both_kinds_in_one_plan(server: Server, database: str, tree: Project, order: str) -> None:
+    folder = tree.folder / "ours"
+    folder.mkdir()
+    (folder / "2026_01_01_notes.py").write_text(migration('db.execute("CREATE TABLE notes (id int)")',
+                                                          'db.execute("DROP TABLE notes")'))  # fmt: skip
+    plain(tree, "a1")
+    url, ours = server.url(database), {"folders": [str(folder)]}
+    done = call("apply", tree, url, {"order": order}, **ours)
+    names = ["base1", "a1", "2026_01_01_notes"] if order == "first" else ["2026_01_01_notes", "base1", "a1"]
+    assert [each["identity"] for each in done["applied"]] == names and len(done["transactions"]) == 1
+    tree.revision("a2", ADD.format("a2"), DROP.format("a2"), down="a1")
+    (folder / "2026_01_02_more.py").write_text(migration('db.execute("CREATE TABLE more (id int)")'))
+    assert len(call("status", tree, url, {"order": order}, **ours)["pending"]) == 2, "neither is out of order"
+    back = call("revert", tree, url, {"order": order}, since_release="r1", **ours)
+    assert [each["identity"] for each in back["reverted"]] == names[::-1]
+
+
+def test_new_writes_a_revision(server: Server, database: str, tree: Project) -> None:
+    plain(tree)
+    url = server.url(database, "postgresql")
+    server.sql("CREATE TABLE users (id serial PRIMARY KEY)", database)
+    tree.alembic(server.url(database), "stamp", "head")
+    (tree.folder / "written_models.py").write_text(
+        "from sqlalchemy import *\nfrom sqlalchemy.orm import declarative_base\nBase = declarative_base()\n"
+        "class User(Base):\n    __tablename__ = 'users'\n    id = Column(Integer, primary_key=True)\n"
+        "    note = Column(Text, server_default=text(\"'a:b %'\"))\n    n = Column(Integer, index=True)\n"
+    )
+    environment = {**os.environ, "DATABASE_URL": url, "PYTHONPATH": f"{ROOT / 'module_utils'}:{tree.folder}"}
+    command = [sys.executable, "-m", "papdeploy"]
+    more = ["--alembic", "alembic.ini"]
+    models = "written_models:Base"
+    for arguments in (
+        ["new", "add_notes", "--from-models", models],
+        ["migrate", "--models", models],
+        ["lint", "--offline"],
+    ):
+        ran = subprocess.run([*command, *arguments, *more], cwd=tree.folder, env=environment, capture_output=True,
+                             text=True, check=False)  # fmt: skip
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert sorted(columns(server, database)) == ["id", "n", "note"]
+    assert "add_notes" in tree.alembic(server.url(database), "history")

@@ -16,6 +16,7 @@ import pytest
 from papdeploy.releases.journal import State
 from papdeploy.releases.run import Run
 from support import ROOT
+from support.alembic_trees import made
 from support.doc_commands import command_lines
 from support.journals import entries
 from support.postgres_servers import Server
@@ -269,6 +270,51 @@ def test_by_hand_on_a_database(servers: dict[int, Server], tmp_path: Path) -> No
     server.drop(database)
 
 
+REVISION = """\"\"\"Begin.\"\"\"
+
+from alembic import op
+import sqlalchemy as sa
+
+revision = "begin"
+down_revision = None
+
+
+def upgrade():
+    op.create_table("example", sa.Column("id", sa.Integer, primary_key=True))
+
+
+def downgrade():
+    op.drop_table("example")
+"""
+
+
+def test_by_hand_on_an_alembic_tree(servers: dict[int, Server], tmp_path: Path) -> None:
+    """The commands of the page on Alembic, as in an app's checkout."""
+    server = servers[18]
+    database = server.create("by_hand")
+    tree = made(tmp_path / "checkout")
+    (tree.versions / "begin.py").write_text(REVISION)
+    (tree.folder / "app").mkdir()
+    (tree.folder / "app" / "database.py").write_text(
+        "from sqlalchemy.orm import declarative_base\n\nBase = declarative_base()\n"
+    )
+    (tree.folder / "app" / "models.py").write_text(MODELS)
+    paths = f"{ROOT / 'module_utils'}:{tree.folder}"
+    shell = Terminal(tree.folder, DATABASE_URL=server.url(database, "postgresql"), PYTHONPATH=paths)
+
+    assert "0 applied, 1 pending" in shell.types("python -m papdeploy status --alembic alembic.ini")
+    assert "CREATE TABLE example" in shell.types("python -m papdeploy plan --alembic alembic.ini")
+    shell.types("python -m papdeploy lint --alembic alembic.ini")
+    assert "1 applied" in shell.types("python -m papdeploy migrate --alembic alembic.ini")
+    (path,) = shell.types(
+        "python -m papdeploy new follow_models --from-models app.models:Base --alembic alembic.ini"
+    ).split()
+    assert "ADD COLUMN note text" in Path(path).read_text()
+    assert "1 applied" in shell.types("python -m papdeploy migrate --alembic alembic.ini")
+    assert "1 reverted" in shell.types("python -m papdeploy revert --last 1 --alembic alembic.ini")
+    server.drop(database)
+
+
 def test_a_module_in_the_terminal() -> None:
     assert "> MODULE pap_backup" in Terminal(ROOT).types("ansible-doc -t module -M library pap_backup")
 
@@ -295,6 +341,8 @@ def test_on_the_sandbox(sandbox: Path, servers: dict[int, Server]) -> None:
     assert "finished          pap-staging (staging) runs current" in shell.types("make deploy", more=make)
     assert "current" in shell.types("make sandbox-status", more=make)
     assert "the database matches the models" in shell.types("ansible-playbook check.yml -l staging")
+    said = shell.types("make deploy RELEASE=alembic", more=make)
+    assert "2 migrations applied" in said and "runs alembic" in said
 
     shell.types("ansible-playbook backup.yml -l staging")
     dump = max((sandbox / "staging" / "pap-deploy" / "backups").glob("*_manual-*.dump"))

@@ -154,8 +154,8 @@ def _value(node: ast.expr, module: types.ModuleType) -> Any:
 
 
 def _own_sql(tree: ast.Module) -> tuple[int, ...]:
-    lines = {call.lineno for name in ("execute", "exec_driver_sql") for call in _calls(tree, name)}
-    return tuple(sorted(lines))
+    calls = (call for name in ("execute", "exec_driver_sql") for call in _calls(tree, name))
+    return tuple(sorted({call.lineno for call in calls if ast.unparse(call.func) != "context.execute"}))
 
 
 def _calls(tree: ast.Module, name: str) -> Iterator[ast.Call]:

@@ -39,7 +39,7 @@ class Home:
 @dataclass(frozen=True)
 class Revision:
     """One file: ``script`` is Alembic's. ``block``: it has an autocommit_block(), which commits what came before;
-    ``ends``: it sends COMMIT, or asks for a connection in autocommit. By direction."""
+    ``ends``: it sends COMMIT. By direction."""
 
     home: Home = field(repr=False)
     script: Any = field(repr=False)

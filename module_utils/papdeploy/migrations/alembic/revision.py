@@ -12,8 +12,8 @@ from .. import python_files
 from ..files import MODERN, MigrationFile, checksum
 from .home import Home, Revision
 
-# A statement or a setting by which a revision ends the transaction that Alembic has begun.
-_ENDS_TRANSACTION = re.compile(r"\s*(?:(?:COMMIT|END)(?:\s+(?:WORK|TRANSACTION))?\s*;?|AUTOCOMMIT)\s*", re.IGNORECASE)
+# A statement by which a revision ends the transaction that Alembic has begun: the way of before autocommit_block().
+_ENDS_TRANSACTION = re.compile(r"\s*(?:COMMIT|END)(?:\s+(?:WORK|TRANSACTION))?\s*;?\s*", re.IGNORECASE)
 
 
 def read(home: Home, script: Any) -> MigrationFile:

@@ -74,11 +74,10 @@ def load(declaration: Declaration) -> Tree:
             config = _config(declaration, ini)
             os.chdir(_home(config, ini))
             seen = len(sys.path)
-            first = ScriptDirectory.from_config(config)
+            script = ScriptDirectory.from_config(config)
             _absolute(len(sys.path) - seen)
-            learned = learn(config, first)
-            script = ScriptDirectory.from_config(config)  # env.py may have set where its versions are
-            script.version_locations = list(learned.version_locations) or first.version_locations
+            learned = learn(config, script)  # env.py may have set where its versions are, in one way or another
+            script.version_locations = list(learned.version_locations) or script.version_locations
             home = Home(declaration, str(Path.cwd()), config, script, learned)
             return Tree(home, [read(home, step.revision) for step in script._upgrade_revs("heads", cast("str", None))])
     finally:

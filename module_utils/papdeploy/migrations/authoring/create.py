@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Optional
 
 from ...core.errors import Refused
 from ...sql.statements import split
+from ..alembic.declaration import Declaration
 from ..run.apply import who_am_i
+from . import revisions
 from .large_tables import Code, divided
 
 if TYPE_CHECKING:
@@ -75,16 +77,28 @@ def new(
     scratch_url: Optional[str] = None,
     renamed: Sequence[str] = (),
     sql: bool = False,
+    declared: Optional[Declaration] = None,
     today: Optional[date] = None,
 ) -> list[Path]:
     """Write ``folder/YYYY_MM_DD_name.py`` (``.sql`` with ``sql``) and return what was written; never overwrites.
 
     With ``models`` it is filled with what the database at ``url`` lacks. New labels of enums, which nothing may use in
-    their own transaction, get a file before it, statements with CONCURRENTLY one after it.
+    their own transaction, get a file before it, statements with CONCURRENTLY one after it. ``declared``: they are
+    revisions of that Alembic tree.
     """
     slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
     if not slug:
         raise Refused(f"{name!r} gives no file name.", hint="Say in a few words what it does: add_api_key.")
+    if declared is not None:
+        if sql:
+            raise Refused("A revision of an Alembic tree is Python, not SQL.", hint="Leave out --sql.")
+        drafts = _from_models(models, url, scratch_url, renamed) if models else [Draft()]
+        return [
+            revisions.write(
+                declared, name.strip() + draft.title, draft.up, draft.down, transactional=draft.transactional
+            )
+            for draft in drafts
+        ]
     if not folder.is_dir():
         raise Refused(f"There is no folder {folder}.")
     day = today or date.today()

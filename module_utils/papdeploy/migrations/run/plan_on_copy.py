@@ -10,6 +10,7 @@ from ...core import database_identity
 from ...core.database_identity import DatabaseIdentity
 from ...core.errors import Refused
 from .. import notes, planning, static_sql
+from ..alembic import tree
 from ..files import MigrationFile
 from ..options import RunOptions
 from ..static_sql import PlannedSql
@@ -40,8 +41,17 @@ def plan(
     return planning.Plan(
         state,
         {**ran, **{migration.identity: static_sql.sql_of(migration).planned() for migration in rest}},
-        tuple(map(str, notes.of(state.pending, transaction))),
+        (*map(str, notes.of(state.pending, transaction)), *_of_tree(files)),
     )
+
+
+def _of_tree(files: Sequence[MigrationFile]) -> list[str]:
+    """What env.py of an Alembic tree would do beside its revisions."""
+    found = tree.of(files)
+    if found is None or not found.home.learned.own_sql:
+        return []
+    lines = ", ".join(map(str, found.home.learned.own_sql))
+    return [f"env.py sends SQL of its own where it connects (line {lines}): it is not run here."]
 
 
 def record_on(

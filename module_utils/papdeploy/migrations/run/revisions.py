@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..alembic import versions
 from ..alembic.home import Home, Revision
 from ..ledger import SCHEMA
+from . import drivers
 
 if TYPE_CHECKING:
     from .db import Db
@@ -50,6 +51,8 @@ def run(session: Session, db: Db, step: Step, revision: Revision) -> Any:
         move = make(home.script.revision_map, revision.script)
         with Operations.context(context):
             answer = move.migration_fn(**home.learned.arguments)
+        if session.status == drivers.IN_ERROR:
+            return answer  # it swallowed an error: the runner says so
         maintainer = HeadMaintainer(context, heads)
         with session.internal():
             maintainer.update_to_step(move)
