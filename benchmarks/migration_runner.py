@@ -67,14 +67,21 @@ def write_ours(folder: Path, count: int) -> None:
         )
 
 
+ON_TREE = "papdeploy on Alembic's tree"
+
+
 def write_alembic(folder: Path, count: int) -> None:
     (folder / "versions").mkdir()
     (folder / "env.py").write_text(
         "import os\nfrom alembic import context\nfrom sqlalchemy import create_engine, pool\n"
-        "engine = create_engine(os.environ['DATABASE_URL'], poolclass=pool.NullPool)\n"
-        "with engine.connect() as connection:\n"
-        "    context.configure(connection=connection)\n"
+        "if context.is_offline_mode():\n"
+        "    context.configure(url=os.environ['DATABASE_URL'], literal_binds=True)\n"
         "    with context.begin_transaction():\n        context.run_migrations()\n"
+        "else:\n"
+        "    engine = create_engine(os.environ['DATABASE_URL'], poolclass=pool.NullPool)\n"
+        "    with engine.connect() as connection:\n"
+        "        context.configure(connection=connection)\n"
+        "        with context.begin_transaction():\n            context.run_migrations()\n"
     )
     (folder / "alembic.ini").write_text(f"[alembic]\nscript_location = {folder}\n")
     for n in range(count):
@@ -155,7 +162,7 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace, server: object, work: Path) -> None:
     dbmate = find_dbmate(arguments.dbmate, work)
-    writers = {"papdeploy": write_ours, "alembic": write_alembic, "floor": write_floor}
+    writers = {"papdeploy": write_ours, ON_TREE: write_alembic, "alembic": write_alembic, "floor": write_floor}
     versions = {"papdeploy": "this checkout", "floor": "psycopg2"}
     ran = subprocess.run([sys.executable, "-m", "alembic", "--version"], capture_output=True, text=True, check=True)
     versions["alembic"] = ran.stdout.strip().replace("alembic ", "")
@@ -183,7 +190,7 @@ def measure(
     """Of each tool the least seconds and CPU seconds to apply all, and the same to find nothing to do."""
     folders = {}
     for tool, write in writers.items():
-        folders[tool] = work / f"{tool}_{count}"
+        folders[tool] = work / f"{tool.replace(' ', '_').replace(chr(39), '')}_{count}"
         folders[tool].mkdir()
         write(folders[tool], count)
     times: dict[str, list[tuple[float, ...]]] = {tool: [] for tool in writers}
@@ -203,6 +210,8 @@ def command(tool: str, folder: Path, server: Any, database: str, dbmate: str) ->
     env = {**os.environ, "DATABASE_URL": server.url(database, "postgresql"), "PYTHONPATH": str(ROOT / "module_utils")}
     if tool == "papdeploy":
         return [sys.executable, "-m", "papdeploy", "migrate", "--migrations", str(folder)], env
+    if tool == ON_TREE:
+        return [sys.executable, "-m", "papdeploy", "migrate", "--alembic", str(folder / "alembic.ini")], env
     if tool == "alembic":
         env["DATABASE_URL"] = server.url(database, "postgresql+psycopg2")
         return [sys.executable, "-m", "alembic", "-c", str(folder / "alembic.ini"), "upgrade", "head"], env
