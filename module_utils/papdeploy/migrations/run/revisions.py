@@ -45,7 +45,7 @@ def run(session: Session, db: Db, step: Step, revision: Revision) -> Any:
             environment.configure(connection=_connection(session, db), **home.learned.options)
             context: Any = environment.get_context()
             context.autocommit_block = piece.outside if piece else contextlib.nullcontext
-            heads = _heads(session, step, home, context)
+            heads = session.heads if session.heads is not None else _heads(session, step, home, context)
         up = step.direction == "upgrade"
         make = MigrationStep.upgrade_from_script if up else MigrationStep.downgrade_from_script
         move = make(home.script.revision_map, revision.script)
@@ -56,6 +56,7 @@ def run(session: Session, db: Db, step: Step, revision: Revision) -> Any:
         maintainer = HeadMaintainer(context, heads)
         with session.internal():
             maintainer.update_to_step(move)
+            session.heads = tuple(maintainer.heads)
             if not up and not maintainer.heads:
                 _drop_own_table(session, home)
         for callback in context.on_version_apply_callbacks:
@@ -96,6 +97,7 @@ def _drop_own_table(session: Session, home: Home) -> None:
     name = versions.table(home, session.query)
     if session.query(_WAS_MADE, (name,)):
         session.query(f"DROP TABLE {name}")
+        session.heads = None
 
 
 def _connection(session: Session, db: Db) -> Any:

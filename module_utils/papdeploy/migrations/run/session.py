@@ -65,6 +65,7 @@ class Session(Connection):
         self._engine: Any = None
         self._locked = False
         self._settings: dict[str, str] = {}
+        self.heads: Optional[tuple[str, ...]] = None  # Alembic's version rows, while only this transaction moves them
         self.may_defer = True  # whether there may be a deferrable constraint
 
     def open(self) -> Session:
@@ -133,6 +134,7 @@ class Session(Connection):
 
     def begin(self) -> Transaction:
         """Start a transaction of the run, armed so that only :meth:`commit` can end it well."""
+        self.heads = None
         self.query("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
         self.ensure_ledger()
         number = len(self.transactions) + 1
@@ -229,7 +231,7 @@ class Session(Connection):
 
     def rollback(self) -> None:
         """Undo the current transaction; a lost connection has done so by itself."""
-        self.transaction = None
+        self.transaction = self.heads = None
         self._forget_engine()
         if self.lost:
             return
