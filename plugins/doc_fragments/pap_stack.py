@@ -238,18 +238,39 @@ options:
         type: dict
         description: The login smoke test.
         suboptions:
+          login:
+            type: str
+            choices: [json, form, cookie, header, none]
+            default: json
+            description: >-
+              How the smoke test proves who it is. V(json) and V(form) send user and password (as JSON, as a form) and
+              find a token in the answer; V(cookie) sends them and keeps the cookies of the answer; V(header) sends
+              O(stack.smoke.token) and no login; V(none) tries health and O(stack.smoke.endpoints) without any login.
           username:
             type: str
             default: ""
-            description: Who logs in for the smoke test.
+            description: >-
+              Who logs in for the smoke test. Required where O(stack.smoke.login) is V(json), V(form) or V(cookie).
           password:
             type: str
             default: ""
-            description: The password; keep it in Ansible Vault.
+            description: The password; keep it in Ansible Vault. Required with O(stack.smoke.username).
+          token:
+            type: str
+            default: ""
+            description: >-
+              The API key or token that was issued for the smoke test; keep it in Ansible Vault. Required for
+              V(header).
           url:
             type: str
             default: ""
             description: Base URL of the smoke test, if it is another one than O(stack.api.url).
+          headers:
+            type: dict
+            default: {}
+            description: >-
+              Headers of every request of the smoke test, where the API needs what its proxy would send; for example
+              C({Host: app.example.com, X-Forwarded-Proto: https}).
           health_path:
             type: str
             default: /health
@@ -261,24 +282,71 @@ options:
           me_path:
             type: str
             default: /auth/me
-            description: Path of an authenticated GET.
+            description: Path of a GET that answers 200 to who is logged in, and refuses everybody else.
+          logout_path:
+            type: str
+            default: ""
+            description: Path of a POST that ends the session of the smoke test. Empty leaves it to expire.
           username_field:
             type: str
             default: username
-            description: Field of the user in the JSON of the login.
+            description: Field of the user in the login.
           password_field:
             type: str
             default: password
-            description: Field of the password in the JSON of the login.
+            description: Field of the password in the login.
+          login_fields:
+            type: dict
+            default: {}
+            description: >-
+              More fields of the login, for example C({scope: read, client_id: smoke}).
+          login_content:
+            type: str
+            choices: [form, json]
+            default: form
+            description: How a login for a V(cookie) is sent.
           token_field:
             type: str
             default: access_token
-            description: Field of the token in the answer.
+            description: Where the token is in the answer, for example C(data.access_token).
+          token_header:
+            type: str
+            default: Authorization
+            description: Header that carries the token, for example C(X-API-Key).
+          token_scheme:
+            type: str
+            default: Bearer
+            description: Word before the token in that header; V(none) sends the token alone.
+          csrf_path:
+            type: str
+            default: ""
+            description: >-
+              Page that gives the CSRF token of a V(cookie) login, if it is another one than
+              O(stack.smoke.login_path).
+          csrf_field:
+            type: str
+            default: ""
+            description: >-
+              Field of the login that must hold the CSRF token. It is read from the input, the meta tag or the JSON
+              field of this name in the page, or from the cookie O(stack.smoke.csrf_cookie).
+          csrf_cookie:
+            type: str
+            default: ""
+            description: Cookie that holds the CSRF token.
+          csrf_header:
+            type: str
+            default: ""
+            description: >-
+              Header that carries the CSRF token, in the login and in whatever writes; then no field is sent.
           endpoints:
             type: list
-            elements: str
+            elements: raw
             default: []
-            description: Authenticated GETs that must show no regressions after a deploy.
+            description: >-
+              What must show no regressions after a deploy, asked with the login. A path is a GET that answers at
+              least as well as before the deploy. An object says more, as C({path: /search, method: POST, body: {text:
+              x}, status: 200, json: {items.0.name: x}}): C(status) must come, and at each path of C(json) that value,
+              or any if it is null. The watch asks only GET and HEAD again.
           health_deadline_s:
             type: float
             default: 60

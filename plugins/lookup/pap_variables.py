@@ -73,6 +73,14 @@ _ALONE = {
     "a rollback": "rollback.yml",
     "the schema check": "check.yml",
 }
+_DEFAULT_LOGIN = "json"
+# What is needed only where another variable has one of these values.
+_BY_PASSWORD = ("json", "form", "cookie")
+_NEEDED_WITH = {
+    "pap_smoke_username": ("pap_smoke_login", _BY_PASSWORD),
+    "pap_smoke_password": ("pap_smoke_login", _BY_PASSWORD),
+    "pap_smoke_token": ("pap_smoke_login", ("header",)),
+}
 _SPEC_KEYS = ("type", "elements", "choices", "no_log")
 
 
@@ -91,7 +99,9 @@ class LookupModule(LookupBase):
 
     def _wrong(self, variables: Mapping[str, Any], whole: bool) -> Iterator[str]:
         """``whole``: what has no default is needed, even if not every role needs it."""
+        self._templar.available_variables = variables
         for name, spec in known().items():
+            spec = spec if self._is_needed(name, variables) else {"default": "", **spec}
             if name not in variables:
                 needed = spec.get("required") or (whole and "default" not in spec)
                 if needed and name in stack_variables():
@@ -113,6 +123,16 @@ class LookupModule(LookupBase):
                 source = f" (from {', '.join(named)})" if named else ""
                 give = "give the password of its Vault (--vault-id, --ask-vault-pass)"
                 yield f"{name}{source} cannot be decrypted: {give}."
+
+    def _is_needed(self, name: str, variables: Mapping[str, Any]) -> bool:
+        """Whether the value of another variable lets this one be left out."""
+        other, values = _NEEDED_WITH.get(name, ("", ()))
+        if not other:
+            return True
+        try:
+            return self._templar.template(variables.get(other, _DEFAULT_LOGIN)) in values
+        except AnsibleError:  # told of with that other variable
+            return False
 
 
 def partial(arguments: Mapping[str, Any]) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from papdeploy.app import smoke
+from papdeploy.app.api_client import SmokeConfig, request
 from papdeploy.core.errors import Unavailable
 from papdeploy.releases.parts import Endpoint
 from support.hostile_http import KINDS, Hostile, mutations, sends
@@ -20,8 +21,8 @@ def hostile() -> Iterator[Hostile]:
     server.close()
 
 
-def config(server: Hostile) -> smoke.SmokeConfig:
-    return smoke.SmokeConfig(
+def config(server: Hostile) -> SmokeConfig:
+    return SmokeConfig(
         server.url, "u", "right", endpoints=("/policies/",), health_deadline_s=0.4, request_deadline_s=0.3
     )
 
@@ -39,6 +40,6 @@ def test_every_fault_everywhere(hostile: Hostile, kind: str, path: str) -> None:
 def test_answers_that_were_good_once(hostile: Hostile, seed: int) -> None:
     for data in mutations(seed=seed, count=500):
         hostile.spoken = sends(data)
-        answer = smoke.request(config(hostile), "/health")
+        answer = request(config(hostile), "/health")
         assert answer.problem.isprintable(), data
         smoke.shape(answer.body)

@@ -5,20 +5,19 @@ Only the standard library: it runs on the target host, which may have nothing el
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
-from ..core import http
 from ..core.errors import Unhealthy, VerificationFailed
 from ..core.records import whole
 from ..releases.parts import Check, Endpoint, Smoke, Tested
+from .api_client import ANONYMOUS, NO_JSON, NOTHING, Answer, Declared, Session, SmokeConfig, at, label, request
+from .login import advice, checked, log_out
 
 HEALTH_S = 3.0
 POLL_S = 0.05
-REFUSED = (400, 401, 403, 422)  # how APIs answer a login that is wrong
 STOPPED_S = 10.0  # that an API may go on after the command that stops it has ended
 _SAMPLES, _SAMPLING_S = (
     20,
@@ -29,105 +28,8 @@ _KEY = 100
 _ANY = "*"
 
 
-class _NoJSON:
-    """What an answer without JSON says."""
-
-    def __repr__(self) -> str:
-        return "no JSON"
-
-
-NO_JSON = _NoJSON()
-
-
-@dataclass(frozen=True)
-class SmokeConfig:
-    """Where and how to log in. Everything but ``base_url`` and the credentials has the defaults of the PAP API."""
-
-    base_url: str
-    username: str
-    password: str = field(repr=False)
-    health_path: str = "/health"
-    login_path: str = "/auth/login"
-    me_path: str = "/auth/me"
-    username_field: str = "username"
-    password_field: str = "password"
-    token_field: str = "access_token"
-    endpoints: Sequence[str] = ()
-    health_deadline_s: float = 60.0
-    request_deadline_s: float = 10.0
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One answer: ``status`` 0 means that none came. ``body`` is its JSON, NO_JSON if it has none; ``ms`` is
-    milliseconds.
-
-    With a ``problem`` (a part of a sentence) the answer is broken, whatever its status.
-    """
-
-    status: int
-    body: Any
-    ms: float
-    problem: str = ""
-
-    @property
-    def good(self) -> bool:
-        return self.status == 200 and not self.problem
-
-    @property
-    def said(self) -> str:
-        """What came, for a person."""
-        status = f"status {self.status}" if self.status else ""
-        return ": ".join(filter(None, (status, self.problem)))
-
-
 class SmokeFailed(Unhealthy):
     """At least one check of the smoke test failed; ``data['smoke']`` has them all."""
-
-
-def request(
-    config: SmokeConfig,
-    path: str,
-    *,
-    body: object = None,
-    token: str = "",
-    seconds: Optional[float] = None,
-) -> Answer:
-    """One request, at most ``seconds`` long. Never raises for what the API does: whatever comes of it is an answer."""
-    if not config.base_url:
-        return Answer(0, NO_JSON, 0.0, "it does not run")
-    seconds = config.request_deadline_s if seconds is None else seconds
-    headers = {"Accept": "application/json"}
-    if token:
-        headers["Authorization"] = f"Bearer {token}"
-    data = None
-    if body is not None:
-        data = json.dumps(body).encode()
-        headers["Content-Type"] = "application/json"
-    url = config.base_url.rstrip("/") + path
-    # The API is asked where it runs: a proxy of the environment has no business in between.
-    answer = http.exchange(
-        url,
-        method="GET" if data is None else "POST",
-        headers=headers,
-        body=data,
-        seconds=seconds,
-        secrets=[token, config.password],
-    )
-    value, problem = (NO_JSON, answer.problem) if answer.problem else _json(answer)
-    return Answer(answer.status, value, answer.ms, problem)
-
-
-def _json(answer: http.Answer) -> tuple[Any, str]:
-    """What the body says, and what is wrong with it: a page of another type is no JSON, and may well be so."""
-    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-    try:
-        return json.loads(answer.body.decode("utf-8")), ""
-    except RecursionError:
-        return NO_JSON, "its JSON is nested too deeply"
-    except ValueError as error:
-        called_json = kind == "application/json" or kind.endswith("+json")
-        return NO_JSON, f"its body is no JSON ({http.shown(str(error))})" if called_json and answer.body else ""
 
 
 def wait_until_healthy(config: SmokeConfig) -> float:
@@ -160,20 +62,9 @@ def refuse_answering(config: SmokeConfig) -> None:
         time.sleep(POLL_S)
 
 
-def log_in(config: SmokeConfig, password: Optional[str] = None) -> tuple[Answer, str]:
-    """The answer to a login and its token ("" if it gave none)."""
-    body = {
-        config.username_field: config.username,
-        config.password_field: config.password if password is None else password,
-    }
-    answer = request(config, config.login_path, body=body)
-    token = answer.body.get(config.token_field, "") if isinstance(answer.body, dict) else ""
-    return answer, token if isinstance(token, str) and not answer.problem else ""
-
-
 def shape(value: Any, depth: int = 3) -> Any:
     """The structure of a JSON value without its data: keys, and the shape of a list's first element."""
-    if isinstance(value, _NoJSON):
+    if value is NO_JSON:
         return repr(value)
     if depth and isinstance(value, dict) and (len(value) > _KEYS or any(len(key) > _KEY for key in value)):
         return {_ANY: shape(next(iter(value.values())), depth - 1)}
@@ -206,26 +97,48 @@ def missing(before: Any, after: Any, path: str = "") -> list[str]:
     return []
 
 
-def look_at_endpoints(config: SmokeConfig, token: str) -> tuple[Endpoint, ...]:
+def look_at_endpoints(config: SmokeConfig, session: Session) -> tuple[Endpoint, ...]:
     """Status and shape of each declared endpoint: the baseline before a deploy, the comparison after it."""
-    found = []
-    for path in config.endpoints:
-        answer = request(config, path, token=token)
-        found.append(Endpoint(path, answer.status, answer.ms, shape(answer.body), answer.problem))
-    return tuple(found)
+    return tuple(look_at(config, item, session)[0] for item in config.declared)
+
+
+def look_at(
+    config: SmokeConfig, item: Declared, session: Session, seconds: Optional[float] = None
+) -> tuple[Endpoint, Answer]:
+    """What an endpoint answers, for the comparison and as it came."""
+    answer = request(config, item.path, method=item.method, body=item.body, session=session, seconds=seconds)
+    unmet = _unmet(item, answer)
+    return Endpoint(
+        item.name, answer.status, answer.ms, shape(answer.body), answer.problem, declared=item.status, unmet=unmet
+    ), answer
+
+
+def _unmet(item: Declared, answer: Answer) -> str:
+    """What the inventory says of the answer and is not so, as a part of a sentence."""
+    if answer.problem or not answer.status:
+        return ""
+    if item.status and answer.status != item.status:
+        return f"status {answer.status}, declared {item.status}"
+    for path, expected in item.json.items():
+        found = at(answer.body, path)
+        if found is NOTHING or (expected is not None and found != expected):
+            return f"{path} {'is not there' if found is NOTHING else f'is not {expected!r}'}"
+    return ""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """The API before a deploy. ``endpoints`` is None where the smoke user got no token, so that there is nothing to
-    compare with; ``problem`` says what of the smoke test fails at it; ``silent``, why it does not answer at all."""
+    """The API before a deploy. ``endpoints`` is None where the smoke user could not log in, so that there is nothing to
+    compare with; ``problem`` says what of the smoke test fails at it, ``advice`` what to look at; ``silent``, why it
+    does not answer at all. ``login`` is None where nothing is sent to log in."""
 
     endpoints: Optional[tuple[Endpoint, ...]] = None
     problem: str = ""
+    advice: str = ""
     silent: str = ""
     health: Optional[Endpoint] = None
     login: Optional[Endpoint] = None
-    token: str = field(default="", repr=False)
+    session: Optional[Session] = field(default=None, repr=False)
 
 
 def baseline(config: SmokeConfig) -> Baseline:
@@ -238,28 +151,35 @@ def baseline(config: SmokeConfig) -> Baseline:
         return (
             Baseline(problem=f"{config.health_path}: {health.said}") if health.status else Baseline(silent=health.said)
         )
-    checks, token = _logged_in(config)
-    problem = "; ".join(f"{check.name}: {check.detail}" for check in checks if not check.ok)
+    checks, session = checked(config)
+    failed = [check for check in checks if not check.ok]
+    login = next((check for check in checks if check.name == "login"), None)
     return Baseline(
-        look_at_endpoints(config, token) if token else None,
-        problem,
+        look_at_endpoints(config, session) if session else None,
+        "; ".join(f"{check.name}: {check.detail}" for check in failed),
+        advice(config, failed),
         health=Endpoint(config.health_path, health.status, health.ms),
-        login=Endpoint(config.login_path, checks[0].status, checks[0].ms),
-        token=token,
+        login=Endpoint(config.login_path, login.status, login.ms) if login else None,
+        session=session,
     )
 
 
 def timed(config: SmokeConfig, before: Baseline) -> Baseline:
     """The same with the times of more answers, for the watch to compare with: without further logins, and no more
     than a second is spent on it."""
+    known = {item.name: item for item in config.declared if item.only_reads}
     asked = [item for item in (before.health, *(before.endpoints or ())) if item and not _rank(item)]
+    asked = [item for item in asked if item is before.health or item.path in known]
     times: dict[str, list[float]] = {item.path: [item.ms] for item in asked}
     limit = time.monotonic() + _SAMPLING_S
     for item in asked * (_SAMPLES - 1):
         if time.monotonic() > limit:
             break
-        sent = "" if item is before.health else before.token
-        answer = request(config, item.path, token=sent, seconds=max(limit - time.monotonic(), POLL_S))
+        left = max(limit - time.monotonic(), POLL_S)
+        if item is before.health:
+            answer = request(config, item.path, seconds=left)
+        else:
+            answer = look_at(config, known[item.path], before.session or ANONYMOUS, left)[1]
         if answer.status:
             times[item.path].append(answer.ms)
 
@@ -276,42 +196,21 @@ def run(config: SmokeConfig, before: Sequence[Endpoint] | None = None) -> Smoke:
     Raises Unhealthy if it never got healthy, SmokeFailed if a check failed.
     """
     healthy_after_s = wait_until_healthy(config)
-    checks, token = _logged_in(config)
-    compared = _compared(look_at_endpoints(config, token), before or []) if token else []
+    checks, session = checked(config)
+    compared = _compared(look_at_endpoints(config, session), before or []) if session else []
     checks += [check for check, _ in compared]
+    ended = log_out(config, session) if session else None
+    checks += [ended] if ended else []
     found = Smoke(tuple(checks), tuple(tested for _, tested in compared), round(healthy_after_s, 3))
     if found.failed:
         names = "; ".join(f"{check.name}: {check.detail}" for check in found.failed)
         raise SmokeFailed(
             f"The login smoke test failed ({names}).",
-            hint="Read the API's log at that time; the log of this run has every check.",
+            hint=advice(config, found.failed)
+            or "Read the API's log at that time; the log of this run has every check.",
             smoke=whole(found),
         )
     return found
-
-
-def _logged_in(config: SmokeConfig) -> tuple[list[Check], str]:
-    """What a login must do and must not, and its token."""
-    answer, token = log_in(config)
-    if answer.status >= 500:
-        # The first request after a database restart may meet a stale connection of the pool: asked once more.
-        answer, token = log_in(config)
-    checks = [_check("login", answer.good and bool(token), answer, "no token in the answer")]
-    if token:
-        me = request(config, config.me_path, token=token)
-        checks.append(_check("authenticated call", me.good, me))
-        wrong, wrong_token = log_in(config, config.password + "-wrong")
-        refused = wrong.status in REFUSED and not wrong_token
-        checks.append(_check("wrong password refused", refused, wrong, "it was let in"))
-        anonymous = request(config, config.me_path)
-        checks.append(_check("no token refused", anonymous.status in (401, 403), anonymous, "it was let in"))
-    return checks, token
-
-
-def _check(name: str, ok: bool, answer: Answer, otherwise: str = "") -> Check:
-    ok = ok and not answer.problem
-    detail = "" if ok else otherwise if answer.good and otherwise else answer.said
-    return Check(name, ok, answer.status, answer.ms, detail)
 
 
 def _compared(after: Sequence[Endpoint], before: Sequence[Endpoint]) -> list[tuple[Check, Tested]]:
@@ -319,7 +218,7 @@ def _compared(after: Sequence[Endpoint], before: Sequence[Endpoint]) -> list[tup
     for item in after:
         old = known.get(item.path)
         detail = worse(item, old)
-        check = Check(f"GET {item.path}", not detail, item.status, item.ms, detail)
+        check = Check(label(item.path), not detail, item.status, item.ms, detail)
         found.append((check, Tested(item.path, old.status if old else None, item.status, ms=item.ms)))
     return found
 
@@ -327,6 +226,8 @@ def _compared(after: Sequence[Endpoint], before: Sequence[Endpoint]) -> list[tup
 def worse(item: Endpoint, old: Optional[Endpoint]) -> str:
     """What is worse in an answer than in the one of before (None: it is to be good), as a part of a sentence; empty if
     nothing is."""
+    if item.unmet:
+        return item.unmet
     if _rank(item) > (_rank(old) if old else 0):
         return _said(item) + (f", was {_said(old).removeprefix('status ')}" if old else "")
     lost = missing(old.shape, item.shape) if old and _rank(old) == _rank(item) == 0 else []
@@ -337,6 +238,8 @@ def _rank(item: Endpoint) -> int:
     """How bad an endpoint is: fine, refused or sent elsewhere, broken, no answer or a broken one."""
     if item.status < 200 or item.problem:
         return 3
+    if item.status == item.declared:
+        return 0
     return 2 if item.status >= 500 else 1 if item.status >= 300 else 0
 
 

@@ -23,9 +23,9 @@ from ..environment.kept_files import files_kept
 from ..releases.journal import State
 from ..releases.version import Version
 from ..remote.client import Agent
+from .api_client import SmokeConfig
 from .host_app import Api, Runtime
 from .process_sockets import ProcessSockets
-from .smoke import SmokeConfig
 
 Emit = Callable[[dict[str, Any]], None]
 

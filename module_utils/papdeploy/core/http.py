@@ -35,7 +35,8 @@ _URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=~"
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one exchange. ``status`` 0 means that no status came; ``ms`` is milliseconds.
+    """What came of one exchange. ``status`` 0 means that no status came; ``ms`` is milliseconds; ``cookies`` are its
+    Set-Cookie headers.
 
     With a ``problem`` the answer is not to be trusted, whatever its status: it says what is wrong, as a part of a
     sentence.
@@ -46,6 +47,7 @@ class Answer:
     body: bytes = field(default=b"", repr=False)
     ms: float = 0.0
     problem: str = ""
+    cookies: tuple[str, ...] = field(default=(), repr=False)
 
 
 def exchange(
@@ -57,13 +59,15 @@ def exchange(
     seconds: float = 10.0,
     proxy: bool = False,
     secrets: Iterable[str] = (),
+    same_page: bool = False,
 ) -> Answer:
     """Ask ``url`` and follow redirects within its origin. Everything, name resolution included, ends after ``seconds``.
 
+    ``same_page`` follows only those that add or remove a slash at the end of the path: others are the answer.
     ``proxy`` heeds the proxy of the environment. ``secrets`` are what the request holds and its problem must not: a
     server may say them back. Never raises for what a server or a network does.
     """
-    terms = _Terms(Deadline(seconds), Redactor(secrets))
+    terms = _Terms(Deadline(seconds), Redactor(secrets), same_page)
     started = time.monotonic()
     answer = _following(url, method, dict(headers or {}), body, terms, proxy)
     return replace(answer, ms=round((time.monotonic() - started) * 1000, 1))
@@ -71,10 +75,11 @@ def exchange(
 
 @dataclass(frozen=True)
 class _Terms:
-    """How long an exchange may take, and what must not be shown of it."""
+    """How long an exchange may take, what must not be shown of it, and which redirects are followed."""
 
     deadline: Deadline
     secrets: Redactor
+    same_page: bool = False
 
     def shown(self, text: str) -> str:
         return shown(self.secrets.text(text))
@@ -93,6 +98,8 @@ def _following(
             away = _origin(urlsplit(following)) != _origin(urlsplit(url))
         except ValueError:
             return replace(answer, problem=f"it redirects to {terms.shown(target)}, which is no address")
+        if terms.same_page and not _differ_by_a_slash(url, following):
+            return answer
         if away:
             # Neither are its credentials for that other server, nor is what answers there the server that was asked.
             place = terms.shown(_place(following))
@@ -119,8 +126,9 @@ def _once(url: str, method: str, headers: dict[str, str], body: Optional[bytes],
                 fields = {name.lower(): value for name, value in response.getheaders()}
                 if connection.broke_off or response.headers.defects:
                     return Answer(status, fields, problem="its header broke off, or is none")
+                cookies = tuple(response.headers.get_all("Set-Cookie", []))
                 received, problem = _body(response, terms)
-                return Answer(status, fields, received, problem=problem)
+                return Answer(status, fields, received, problem=problem, cookies=cookies)
         finally:
             connection.end()
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -240,6 +248,10 @@ def _port(parts: SplitResult) -> int:
 
 def _origin(parts: SplitResult) -> tuple[str, str, int]:
     return parts.scheme, parts.hostname or "", _port(parts)
+
+
+def _differ_by_a_slash(url: str, other: str) -> bool:
+    return urlsplit(url).path.rstrip("/") == urlsplit(other).path.rstrip("/")
 
 
 def _place(url: str) -> str:

@@ -14,7 +14,7 @@ from typing import Optional
 from ..core.errors import PapError
 from ..core.records import read_known, recorded
 from ..core.redact import Redactor
-from ..core.secret_names import secrets_of_url
+from ..core.secret_names import names_a_secret, secrets_of_url
 from .env_file import read_above, read_env_file
 
 
@@ -37,6 +37,15 @@ class _Database:
 @dataclass(frozen=True)
 class _Smoke:
     password: Optional[str] = field(default=None, repr=False)
+    token: Optional[str] = field(default=None, repr=False)
+    login_fields: Optional[Mapping[str, object]] = field(default=None, repr=False)
+    headers: Optional[Mapping[str, object]] = field(default=None, repr=False)
+
+    @property
+    def secrets(self) -> list[Optional[str]]:
+        """The user's own, and what the values of fields and headers called like one hold."""
+        named = {**(self.login_fields or {}), **(self.headers or {})}
+        return [self.password, self.token, *(str(value) for name, value in named.items() if names_a_secret(name))]
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ def teach(redactor: Redactor, params: object) -> None:
 def inventory_secrets(params: object) -> list[str]:
     """The secrets in that option itself, which stand nowhere on the host."""
     stack = read_known(_Stack, params, "stack")
-    found = [stack.database.admin_password, stack.smoke.password]
+    found = [stack.database.admin_password, *stack.smoke.secrets]
     for url in (stack.api.database_url, stack.api.database_direct_url):
         found += secrets_of_url(url or "")
     return [secret for secret in found if secret]

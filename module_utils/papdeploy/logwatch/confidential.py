@@ -45,9 +45,8 @@ class _Database:
     admin_password: str = field(default="", repr=False)
 
 
-@dataclass(frozen=True)
-class _Smoke:
-    password: str = field(default="", repr=False)
+# What of the smoke test's settings may be secret, and does not stand in the state of a watch.
+SMOKE_SECRETS = ("password", "token", "login_fields", "headers")
 
 
 @dataclass(frozen=True)
@@ -56,21 +55,22 @@ class _Stack:
 
     name: str = ""
     database: _Database = _Database()
-    smoke: _Smoke = _Smoke()
+    smoke: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
 class Confidential:
     """``secrets`` that stand nowhere on this host, ``places`` where the others do (:mod:`secret_sources`), and
     ``alert``, a webhook. ``database_password``: the one of the inventory; in a container it is found where it
-    stands. ``smoke_password``: of the user that logs in. ``environment``: of the deploy, for the steps of a timer."""
+    stands. ``smoke``: the settings of the smoke test that may be secret (SMOKE_SECRETS). ``environment``: of the deploy,
+    for the steps of a timer."""
 
     secrets: tuple[str, ...] = field(default=(), repr=False)
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     alert: Alert = NO_ALERT
     database_password: str = field(default="", repr=False)
     prometheus_token: str = field(default="", repr=False)
-    smoke_password: str = field(default="", repr=False)
+    smoke: Mapping[str, Any] = field(default_factory=dict, repr=False)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -81,7 +81,7 @@ class Confidential:
         places = {kind: tuple(names) for kind, names in secret_sources.places_of(params).items()}
         secrets = (*secret_sources.inventory_secrets(params), *filter(None, [token]))
         alarm = told if told.url else NO_ALERT
-        return cls(secrets, places, alarm, known.database.admin_password, token, known.smoke.password)
+        return cls(secrets, places, alarm, known.database.admin_password, token, smoke_secrets(known.smoke))
 
     def redactor(self) -> Redactor:
         """A redactor that knows the secrets as they are now: an API's environment may change with a restart."""
@@ -94,6 +94,11 @@ class Confidential:
 
 
 NOTHING = Confidential()
+
+
+def smoke_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the smoke test's settings that may be secret."""
+    return {name: settings[name] for name in SMOKE_SECRETS if settings.get(name)}
 
 
 def from_text(text: str) -> Confidential:

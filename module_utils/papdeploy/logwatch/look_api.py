@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
-from ..app import smoke
-from ..app.smoke import SmokeConfig
+from ..app import login, smoke
+from ..app.api_client import NO_JSON, Answer, Declared, Session, SmokeConfig, request
 from ..app.stack import Stack
 from ..core.clock import later, seconds_between
 from ..core.errors import PapError
 from ..core.records import plain
 from ..releases.parts import Endpoint
+from .confidential import SMOKE_SECRETS
 from .looks import WINDOW, Asked, Look, NotLooked, p95
 
 REQUEST_S = 5.0
@@ -30,7 +31,8 @@ _REFUSALS = range(400, 500)
 
 @dataclass(frozen=True)
 class ApiAddress:
-    """The API as plain data, without its password: ``url``, or the ``containers`` whose address is asked each time."""
+    """The API as plain data, without what may be secret: ``url``, or the ``containers`` whose address is asked each
+    time."""
 
     url: str = ""
     containers: tuple[str, ...] = ()
@@ -42,7 +44,7 @@ class ApiAddress:
     @classmethod
     def of(cls, stack: Stack) -> ApiAddress:
         api = stack.api
-        settings = {name: value for name, value in stack.smoke_settings.items() if name != "password"}
+        settings = {name: value for name, value in stack.smoke_settings.items() if name not in SMOKE_SECRETS}
         return cls(
             stack.url,
             tuple(getattr(api, "names", ())),
@@ -52,9 +54,9 @@ class ApiAddress:
             plain(settings),
         )
 
-    def config(self, password: str) -> SmokeConfig:
-        """How to ask it now. Raises PapError if its address cannot be known."""
-        made = SmokeConfig(base_url=self._url(), password=password, **self.smoke)
+    def config(self, secrets: Mapping[str, Any]) -> SmokeConfig:
+        """How to ask it now, with the settings that are kept apart. Raises PapError if its address cannot be known."""
+        made = SmokeConfig(base_url=self._url(), **self.smoke, **secrets)
         return replace(made, request_deadline_s=min(made.request_deadline_s, REQUEST_S))
 
     def _url(self) -> str:
@@ -96,7 +98,7 @@ class Before:
 def look(config: SmokeConfig, before: Before, seen: Sequence[Look], at: str) -> Look:
     """Ask once. ``seen``: the looks before this one, the last of them at the end."""
     limit = time.monotonic() + ALL_S
-    health = smoke.request(config, config.health_path, seconds=smoke.HEALTH_S)
+    health = request(config, config.health_path, seconds=smoke.HEALTH_S)
     found = Look(at, health=_asked(config.health_path, health, seen))
     if not health.status:
         why = f"{config.health_path} gives no answer: {health.problem}"
@@ -104,28 +106,55 @@ def look(config: SmokeConfig, before: Before, seen: Sequence[Look], at: str) -> 
     wait = _not_now(config, seen, at)
     if wait:
         return replace(found, not_looked=(NotLooked("login", wait), *_endpoints_unseen(config, wait)))
-    answer, token = smoke.log_in(config)
-    login = _asked(config.login_path, answer, seen)
-    if answer.good and not token:
-        login = replace(login, problem="there is no token in the answer")
-    found = replace(found, login=login)
-    if not token:
-        return replace(found, not_looked=_endpoints_unseen(config, f"the login failed: {_said(login)}"))
+    session = login.session_of(config)
+    if config.login in login.BY_REQUEST:
+        logged_in = login.log_in(config)
+        tried = _login_asked(config, logged_in, seen)
+        found = replace(found, login=tried)
+        if logged_in.session is None:
+            return replace(found, not_looked=_endpoints_unseen(config, f"the login failed: {_said(tried)}"))
+        session = logged_in.session
+    return _with_endpoints(found, config, session, before, seen, limit)
+
+
+def _login_asked(config: SmokeConfig, logged_in: login.LoggedIn, seen: Sequence[Look]) -> Asked:
+    asked = _asked(config.login_path, logged_in.answer, seen)
+    if logged_in.session is not None:
+        return replace(asked, worse="")  # a session in a cookie comes with a redirect
+    if not logged_in.lacks:
+        return asked
+    return replace(asked, problem=logged_in.lacks, worse=asked.worse or logged_in.lacks)
+
+
+def _with_endpoints(
+    found: Look, config: SmokeConfig, session: Session, before: Before, seen: Sequence[Look], limit: float
+) -> Look:
     old = {item.path: item for item in before.endpoints}
     asked: list[Asked] = []
-    paths = list(dict.fromkeys([config.me_path, *config.endpoints]))
-    for number, path in enumerate(paths):
+    items = _looked_at(config)
+    for number, item in enumerate(items):
         left = limit - time.monotonic()
         if left <= 0:
-            late = NotLooked(", ".join(paths[number:]), f"the answers before took {ALL_S:g} s together")
+            names = ", ".join(late.name for late in items[number:])
+            late = NotLooked(names, f"the answers before took {ALL_S:g} s together")
             return replace(found, endpoints=tuple(asked), not_looked=(late,))
-        answer = smoke.request(config, path, token=token, seconds=min(left, config.request_deadline_s))
-        item = Endpoint(path, answer.status, answer.ms, smoke.shape(answer.body), answer.problem)
-        asked.append(replace(_asked(path, answer, seen), worse=smoke.worse(item, old.get(path))))
+        seconds = min(left, config.request_deadline_s)
+        answered, answer = smoke.look_at(config, item, session, seconds)
+        asked.append(replace(_asked(item.name, answer, seen), worse=smoke.worse(answered, old.get(item.name))))
+    ended = login.log_out(config, session)
+    if ended and not ended.ok:
+        asked.append(Asked(f"POST {config.logout_path}", ended.status, ended.ms, worse=ended.detail))
     return replace(found, endpoints=tuple(asked))
 
 
-def _asked(path: str, answer: smoke.Answer, seen: Sequence[Look]) -> Asked:
+def _looked_at(config: SmokeConfig) -> list[Declared]:
+    """What a look asks: that the session is one, and what only reads."""
+    me = [Declared(config.me_path)] if config.login != "none" else []
+    found = {item.name: item for item in (*me, *config.declared) if item.only_reads}
+    return list(found.values())
+
+
+def _asked(path: str, answer: Answer, seen: Sequence[Look]) -> Asked:
     times = [one.ms for earlier in seen for one in earlier.asked if one.path == path and one.answered]
     times = [*times, answer.ms][-WINDOW:] if answer.status else times[-WINDOW:]
     worse = "" if answer.good else answer.said
@@ -133,16 +162,19 @@ def _asked(path: str, answer: smoke.Answer, seen: Sequence[Look]) -> Asked:
 
 
 def _said(asked: Asked) -> str:
-    return smoke.Answer(asked.status, smoke.NO_JSON, asked.ms, asked.problem).said
+    return Answer(asked.status, NO_JSON, asked.ms, asked.problem).said
 
 
 def _endpoints_unseen(config: SmokeConfig, why: str) -> tuple[NotLooked, ...]:
-    return (NotLooked(", ".join(config.endpoints), why),) if config.endpoints else ()
+    names = ", ".join(item.name for item in config.declared if item.only_reads)
+    return (NotLooked(names, why),) if names else ()
 
 
 def _not_now(config: SmokeConfig, seen: Sequence[Look], at: str) -> str:
     """Why no login is tried now; empty if it is."""
-    if not (config.username and config.password):
+    if config.login == "header" and not config.token:
+        return "no key is known here: pap_smoke_token"
+    if config.login in login.BY_REQUEST and not (config.username and config.password):
         return "no smoke user is known here: pap_smoke_username and pap_smoke_password"
     tries = [(earlier.at, earlier.login) for earlier in seen if earlier.login]
     refused = 0

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Optional
 
-from ..app.smoke import REFUSED
+from ..app.api_client import label
+from ..app.login import REFUSED
 from ..core.clock import seconds_between
 from ..core.text import age, plural, size
 from .looks import UNREACHABLE, WINDOW, Asked, Look, Server, Slot
@@ -100,8 +101,8 @@ def _verdict(
 
 
 def _failing(kind: str, one: Asked, row: int, limit: int) -> Verdict:
-    verb = "POST" if kind == "login" else "GET"
-    return _verdict(kind, one.path, row, limit, f"{verb} {one.path}: {one.worse}; {_in_a_row(row)}", _READ_LOG,
+    what = f"POST {one.path}" if kind == "login" else label(one.path)
+    return _verdict(kind, one.path, row, limit, f"{what}: {one.worse}; {_in_a_row(row)}", _READ_LOG,
                     source="api")  # fmt: skip
 
 

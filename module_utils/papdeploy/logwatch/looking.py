@@ -57,7 +57,7 @@ def look(
         found = _at_api(folder, api, known, seen, at)
         unseen = data_rules.unseen(folder, spec, error.message)
         return Found(_with(found, NotLooked(looks.UNREACHABLE, error.message.rstrip("."))), seen, unseen)
-    with smoke_test_logins.watched(database, Journal(folder)):
+    with smoke_test_logins.watched(database, Journal(folder), logs_out=bool(api.smoke.get("logout_path"))):
         found = _at_api(folder, api, known, seen, at)
     server = look_server.look(database)
     if server.silent:  # the session of a comparison would wait as well
@@ -75,7 +75,7 @@ def _at_api(folder: Path, api: ApiAddress, known: Confidential, seen: list[Look]
     if not (api.url or api.containers):
         return Look(at, not_looked=(NotLooked("the API", "its address is not known: pap_api_url"),))
     try:
-        return look_api.look(api.config(known.smoke_password), before(folder), seen, at)
+        return look_api.look(api.config(known.smoke), before(folder), seen, at)
     except PapError as error:
         return look_api.unreachable(error, at)
 

@@ -6,7 +6,7 @@ import contextlib
 import time
 from typing import Any
 
-from ..app import smoke
+from ..app.api_client import NO_JSON, Answer, request
 from ..app.stack import Stack
 from ..core.clock import now
 from ..core.errors import PapError
@@ -30,14 +30,14 @@ def note(stack: Stack, journal: Journal) -> list[str]:
 
 def _problem(stack: Stack) -> str:
     """Why it does not answer well; asked twice, because one late answer is no death."""
-    answer = smoke.Answer(0, smoke.NO_JSON, 0.0, "it was not asked")
+    answer = Answer(0, NO_JSON, 0.0, "it was not asked")
     for pause in (0.0, _AGAIN_S):
         time.sleep(pause)
         try:
             config = stack.smoke
         except PapError as error:
             return error.message
-        answer = smoke.request(config, config.health_path)
+        answer = request(config, config.health_path)
         if answer.good:
             return ""
     return answer.said

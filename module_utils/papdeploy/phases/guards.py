@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from .. import databases
 from ..app import smoke
+from ..app.api_client import SmokeConfig
 from ..app.stack import AppSession, Stack
 from ..backup import provable
 from ..backup.archive import refuse_clients
@@ -181,6 +182,18 @@ def refuse_unexplained(found: Findings) -> None:
     )
 
 
+def _look_at_login(config: SmokeConfig) -> str:
+    paths = "whether the paths are right (pap_smoke_me_path, pap_smoke_health_path)"
+    if config.login == "header":
+        return f"Look whether the key of pap_smoke_token is still valid, and {paths}."
+    if config.login == "none":
+        return f"Look {paths}."
+    return (
+        f"Look whether the user {config.username!r} can log in (pap_smoke_username, pap_smoke_password) and"
+        " whether the paths are right (pap_smoke_login_path, pap_smoke_me_path, pap_smoke_health_path)."
+    )
+
+
 def refuse_failing_login(stack: Stack, found: Findings, before: smoke.Baseline) -> None:
     """What fails at the API that runs would fail at the new one too: after a backup and a rehearsal, or an outage."""
     if not before.problem:
@@ -188,8 +201,7 @@ def refuse_failing_login(stack: Stack, found: Findings, before: smoke.Baseline) 
     raise Refused(
         f"The login smoke test of {stack.label} already fails at the API that runs ({found.running.label}):"
         f" {before.problem}.",
-        hint=f"Look whether the user {stack.smoke.username!r} can log in (pap_smoke_username, pap_smoke_password) and"
-        " whether the paths are right (pap_smoke_login_path, pap_smoke_me_path, pap_smoke_health_path). If this deploy"
-        " is what mends it: -e preflight_allow_failing_login=true",
+        hint=f"{before.advice or _look_at_login(stack.smoke)} If this deploy is what mends it:"
+        " -e preflight_allow_failing_login=true",
         problem=before.problem,
     )

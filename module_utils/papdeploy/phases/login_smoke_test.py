@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..app import smoke
+from ..app.login import PROVES_WHO
 from ..app.stack import Stack
 from ..core.records import as_object
 from ..core.text import plural, seconds
@@ -49,10 +50,20 @@ def run(stack: Stack, release: str) -> Tested:
 
 
 def _result(found: Smoke, agreed: str = "") -> Tested:
-    login = next(check for check in found.checks if check.name == "login")
     count = len(found.endpoints)
     endpoints = f", no regressions in {plural(count, 'endpoint')}" if count else ""
-    times = f"healthy after {seconds(found.healthy_after_s or 0.0)}, login in {seconds(login.ms / 1000)}"
-    line = f"{times}, wrong password refused{endpoints}"
+    line = ", ".join(filter(None, (f"healthy after {seconds(found.healthy_after_s or 0.0)}", _who(found)))) + endpoints
     lines = [line, agreed] if agreed else [line]
     return Tested(Printed("login smoke test", lines), found)
+
+
+def _who(found: Smoke) -> str:
+    """How it was proven who asks, and that nobody else is let in, as a part of a sentence."""
+    by_name = {check.name: check for check in found.checks}
+    proven = next((by_name[name] for name in PROVES_WHO if name in by_name), None)
+    if proven is None:
+        return "no login tried (pap_smoke_login=none)"
+    how = "login" if proven.name == "login" else "key accepted"
+    refused = next((name for name in by_name if name.startswith("wrong ")), "")
+    ended = "logged out" if "logout" in by_name else ""
+    return ", ".join(filter(None, (f"{how} in {seconds(proven.ms / 1000)}", refused, ended)))

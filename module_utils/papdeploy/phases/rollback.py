@@ -367,4 +367,4 @@ def _tried(stack: Stack, journal: Journal) -> Smoke:
     if looked and looked.baseline is None:
         # The API did not let the smoke user in before the release either: that it is up is all there is to ask.
         return Smoke(healthy_after_s=smoke.wait_until_healthy(stack.smoke))
-    return smoke.run(stack.smoke, looked.baseline if looked else None)
+    return smoke.run(stack.smoke.of_before(), looked.baseline if looked else None)

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 
-from ..app import smoke
+from ..app.api_client import request
 from ..app.stack import Stack
 from ..core.clock import now
 from ..core.errors import PapError, Refused
@@ -78,7 +78,7 @@ def _silent_api(stack: Stack, sources: Mapping[str, LogSource]) -> list[Blindnes
     """Ask the API for what it must refuse, without logging in, and look for that."""
     logs = {name: source for name, source in sources.items() if name != "database"}
     marks = {name: source.now() for name, source in logs.items()}
-    answers = [smoke.request(stack.smoke, path) for path in (stack.smoke.health_path, stack.smoke.me_path)]
+    answers = [request(stack.smoke, path) for path in (stack.smoke.health_path, stack.smoke.me_path)]
     if not logs or not any(answer.status for answer in answers):
         return []
     if _comes(lambda: any(source.since(marks[name]).text for name, source in logs.items())):

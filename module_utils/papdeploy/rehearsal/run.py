@@ -219,7 +219,12 @@ def _attempt(
         effects.started()
 
     terms = trials.Terms(
-        work.subject.release, known[identity], copy.data == "full", work.deadline, work.subject.baseline
+        work.subject.release,
+        known[identity],
+        copy.data == "full",
+        work.deadline,
+        work.subject.baseline,
+        candidate=identity == work.subject.candidate.identity,
     )
     tried = trials.attempt(work.stack, version, copy.database, terms, healthy)
     effects.ended()

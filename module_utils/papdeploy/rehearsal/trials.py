@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Callable, Optional
 
 from ..app import smoke
+from ..app.api_client import SmokeConfig, request
+from ..app.login import PROVES_WHO
 from ..app.process_sockets import ProcessSockets
-from ..app.smoke import SmokeConfig, SmokeFailed
+from ..app.smoke import SmokeFailed
 from ..app.stack import Stack
 from ..app.trial import Trial
 from ..core.errors import PapError, Unavailable, Unhealthy, VerificationFailed
@@ -31,13 +33,15 @@ OPENAPI_PATH = "/openapi.json"
 @dataclass(frozen=True)
 class Terms:
     """How a version is tried. ``baseline``: what the endpoints answered before. ``made``: what leads it to the copy.
-    ``rows``: the copy holds every row, so the smoke user must be in it. ``deadline`` is a moment (monotonic)."""
+    ``rows``: the copy holds every row, so the smoke user must be in it. ``deadline`` is a moment (monotonic).
+    ``candidate``: what the inventory declares of its answers must be so; else only what was so before."""
 
     release: str
     made: CopyEnvironment
     rows: bool
     deadline: float
     baseline: Optional[Sequence[Endpoint]] = None
+    candidate: bool = True
 
 
 def attempt(
@@ -66,6 +70,7 @@ def attempt(
         with stack.api.trial(version, replace(terms.made, variables=variables), sockets) as trial:
             limit_s = max(1.0, terms.deadline - time.monotonic())
             config = SmokeConfig(base_url=trial.base_url, **stack.smoke_settings)
+            config = config if terms.candidate else config.of_before()
             config = replace(config, health_deadline_s=min(config.health_deadline_s, limit_s))
             tried = _tried(config, trial, sessions, terms, began, on_healthy)
             if tried.works and not sessions.used_copy(_PATIENCE_S):
@@ -101,7 +106,7 @@ def _tried(
         found = smoke.run(config, terms.baseline)
         tried = replace(tried, works=True, checks=found.checks, endpoints=found.endpoints)
         if not config.endpoints:
-            proposed = proposed_endpoints(smoke.request(config, OPENAPI_PATH).body)
+            proposed = proposed_endpoints(request(config, OPENAPI_PATH).body)
             tried = replace(tried, proposed=tuple(proposed))
     except SmokeFailed as error:
         tried = replace(_judged(tried, error, terms.rows), log=_tail(trial))
@@ -149,7 +154,7 @@ def _wait(config: SmokeConfig, trial: Trial, sessions: SessionWatch) -> float:
     started = time.monotonic()
     said = "it was not asked"
     while time.monotonic() - started < config.health_deadline_s:
-        answer = smoke.request(config, config.health_path, seconds=smoke.HEALTH_S)
+        answer = request(config, config.health_path, seconds=smoke.HEALTH_S)
         sessions.refuse_leak()
         if answer.good:
             return time.monotonic() - started
@@ -166,7 +171,7 @@ def _judged(tried: Tried, error: SmokeFailed, rows: bool) -> Tried:
     found = recorded(FailureData, error.data).smoke or Smoke()
     failed = [check for check in found.checks if not check.ok]
     tried = replace(tried, checks=found.checks, endpoints=found.endpoints)
-    if not rows and all(check.name == "login" and check.status in (401, 403) for check in failed):
+    if not rows and all(check.name in PROVES_WHO and check.status < 500 for check in failed):
         return replace(tried, why="the smoke user is missing from the copy, so no login was tried")
     why = "; ".join(f"{check.name}: {check.detail}" for check in failed)
     return replace(tried, works=False, why=why)

@@ -23,7 +23,8 @@ class Who:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What an endpoint answered before the deploy; ``times``: milliseconds of this answer and of more."""
+    """What an endpoint answered before the deploy; ``times``: milliseconds of this answer and of more. ``declared``:
+    the status that the inventory says, ``unmet``: what it says and is not so."""
 
     path: str = ""
     status: int = 0
@@ -31,6 +32,8 @@ class Endpoint:
     shape: Any = None
     problem: str = ""
     times: tuple[float, ...] = ()
+    declared: int = 0
+    unmet: str = ""
 
 
 @dataclass(frozen=True)

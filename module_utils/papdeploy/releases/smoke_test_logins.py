@@ -52,12 +52,13 @@ def noted(database: Database, state: State) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def watched(database: Database, journal: Journal) -> Iterator[None]:
-    """The same for a login of the watch over the release of ``journal``; nothing where nothing was rehearsed."""
+def watched(database: Database, journal: Journal, *, logs_out: bool = False) -> Iterator[None]:
+    """The same for a login of the watch over the release of ``journal``; nothing where nothing was rehearsed.
+    ``logs_out``: it ends its session too."""
     if not (journal.newest(Rehearsed) or Rehearsed()).own_writes:
         yield
         return
-    with found(database, journal, lambda own: _append(journal, own), login_only=True):
+    with found(database, journal, lambda own: _append(journal, own), login_only=not logs_out):
         yield
 
 

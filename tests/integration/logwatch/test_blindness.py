@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import pytest
 from papdeploy.app import smoke
-from papdeploy.app.smoke import SmokeConfig
+from papdeploy.app.api_client import SmokeConfig, request
 from papdeploy.app.stack import Stack
 from papdeploy.core.errors import Refused
 from papdeploy.logwatch.blindness import Blindness
@@ -91,7 +91,7 @@ def test_a_stack_that_logs_well_is_seen(server: Logging, tmp_path: Path) -> None
     (tmp_path / "main.py").write_text("")
     with Api(tmp_path) as api:
         for _ in range(30):  # its own lines are not the most
-            smoke.request(api.config, "/auth/me")
+            request(api.config, "/auth/me")
         assert watch_sight.look(stack(server, api)) == []
         assert watch_sight.lines(stack(server, api), "fail") == []
 
@@ -111,7 +111,7 @@ def test_an_api_without_an_access_log_is_silent(server: Logging, tmp_path: Path)
         assert state.unseen == ()
         state = step(replace(state, answered=True), source, AT)
         assert "BLIND: the log of the api has not grown although requests were answered" in told(state)
-        smoke.request(api.config, "/health")
+        request(api.config, "/health")
         for _ in range(2):
             state = step(state, source, AT)
         assert state.unseen == () and "BLIND" not in told(state)
@@ -120,7 +120,7 @@ def test_an_api_without_an_access_log_is_silent(server: Logging, tmp_path: Path)
 def test_an_api_whose_lines_are_not_understood(server: Logging, tmp_path: Path) -> None:
     with Api(tmp_path, "--no-access-log") as api:
         for _ in range(10):
-            smoke.request(api.config, "/health")
+            request(api.config, "/health")
         (found,) = watch_sight.look(stack(server, api))
         assert (found.kind, found.source) == ("format", "api") and "as JSON" in found.remedy
 
@@ -130,7 +130,7 @@ def test_the_log_of_another_server(server: Logging, tmp_path: Path) -> None:
     other.write_text("2026-01-01 10:00:00.000 UTC [12] LOG:  checkpoint starting: time\n")
     with Api(tmp_path) as api:
         for _ in range(30):
-            smoke.request(api.config, "/auth/me")
+            request(api.config, "/auth/me")
         (found,) = watch_sight.look(stack(server, api, str(other)))
         assert (found.kind, found.source) == ("silent", "database")
         assert server.sql("SELECT pg_current_logfile()")[0][0] in found.remedy

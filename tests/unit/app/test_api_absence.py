@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from papdeploy.app import smoke
+from papdeploy.app.api_client import SmokeConfig
 from papdeploy.core.clock import seconds_between
 from papdeploy.phases import api_watch, finish
 from papdeploy.releases.journal import Journal, State
@@ -25,7 +25,7 @@ class Bench:
         self.ended = ""
         self.state = State(folder)
         self.stack: Any = SimpleNamespace(
-            smoke=smoke.SmokeConfig(url, "u", "right", request_deadline_s=0.3),
+            smoke=SmokeConfig(url, "u", "right", request_deadline_s=0.3),
             api=SimpleNamespace(ended_at=lambda: self.ended), label="pap (staging)", name="pap", state=self.state,
         )  # fmt: skip
         self.journal: Journal = self.state.begin(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from papdeploy.app import smoke
+from papdeploy.app.api_client import SmokeConfig
 from papdeploy.core.errors import PapError, Unavailable
 
 
@@ -55,8 +56,8 @@ class Api:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
-    def config(self, *endpoints: str, deadline: float = 10) -> smoke.SmokeConfig:
-        return smoke.SmokeConfig(
+    def config(self, *endpoints: str, deadline: float = 10) -> SmokeConfig:
+        return SmokeConfig(
             f"http://127.0.0.1:{self.server.server_port}",
             "u",
             "right",
@@ -161,7 +162,7 @@ def test_one_stale_connection_is_forgiven(api: Api) -> None:
 
 
 def test_no_answer_is_said_with_the_reason() -> None:
-    config = smoke.SmokeConfig("http://127.0.0.1:9", "u", "p", health_deadline_s=0.2)
+    config = SmokeConfig("http://127.0.0.1:9", "u", "p", health_deadline_s=0.2)
     with pytest.raises(Unavailable, match=r"not healthy within 0\.2 s: .*refused"):
         smoke.run(config)
     before = smoke.baseline(config)

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from papdeploy.app import smoke
+from papdeploy.app.api_client import ANONYMOUS, Session, SmokeConfig, _json, request
+from papdeploy.app.login import log_in
 from papdeploy.core import http
 from papdeploy.core.errors import Unhealthy
 from papdeploy.releases.parts import Endpoint
@@ -35,8 +37,8 @@ def hostile(servers: tuple[Hostile, Hostile]) -> Iterator[Hostile]:
     servers[0].bad, servers[0].spoken, servers[0].greets = {}, None, None
 
 
-def config(server: Hostile, seconds: float = 0.6) -> smoke.SmokeConfig:
-    return smoke.SmokeConfig(
+def config(server: Hostile, seconds: float = 0.6) -> SmokeConfig:
+    return SmokeConfig(
         server.url, "u", "right", endpoints=("/policies/",), health_deadline_s=seconds, request_deadline_s=0.3
     )
 
@@ -46,7 +48,7 @@ def test_every_fault_is_an_answer_with_its_reason(hostile: Hostile, kind: str) -
     hostile.bad = {"/x": kind}
     seconds = 0.4 if "no complete answer" in KINDS[kind][1] else 60
     answer = http.exchange(f"{hostile.url}/x", headers={"Authorization": SECRET}, seconds=seconds)
-    problem = answer.problem or smoke._json(answer)[1]
+    problem = answer.problem or _json(answer)[1]
     assert re.search(KINDS[kind][1], problem), (problem, answer)
     assert problem.isprintable() and "s3cr3t" not in problem
 
@@ -136,8 +138,9 @@ def test_an_address_that_cannot_be_asked(url: str, problem: str) -> None:
 
 def test_what_cannot_be_sent_is_not_shown(hostile: Hostile) -> None:
     hostile.spoken = lambda server, peer: peer.sendall(_ok(b'{"access_token": "s3cr3t\\r\\nX: y"}'))
-    _, token = smoke.log_in(config(hostile))
-    answer = smoke.request(config(hostile), "/auth/me", token=token)
+    session = log_in(config(hostile)).session
+    assert session is not None
+    answer = request(config(hostile), "/auth/me", session=session)
     assert answer.problem == "a header of the request holds characters that HTTP does not allow"
 
 
@@ -146,13 +149,15 @@ def test_a_token_that_is_said_back_is_not_shown(hostile: Hostile, form: str) -> 
     token = "oPaque-t0ken_" + "x9" * 60
     for padding in ("", "-" * 150):  # and not the half of it that a cut leaves
         hostile.spoken = said_back(form, padding)
-        answer = smoke.request(config(hostile), "/policies/", token=token)
+        answer = request(
+            config(hostile), "/policies/", session=Session({"Authorization": f"Bearer {token}"}, secrets=(token,))
+        )
         assert answer.problem and token[:20].lower() not in answer.problem.lower(), answer.problem
 
 
 def test_half_a_surrogate_pair_can_be_kept(hostile: Hostile) -> None:
     hostile.spoken = lambda server, peer: peer.sendall(_ok(b'{"\\ud800": 1, "access_token": "\\udfff"}'))
-    (found,) = smoke.look_at_endpoints(config(hostile), "")
+    (found,) = smoke.look_at_endpoints(config(hostile), ANONYMOUS)
     assert str(found.shape).encode() and found.problem == ""
 
 
@@ -184,7 +189,7 @@ def test_nothing_that_a_server_sends_is_a_defect_of_ours(hostile: Hostile) -> No
     """Good answers with a part cut, doubled or overwritten: whatever comes of them, it is an answer."""
     for data in mutations(seed=7, count=400):
         hostile.spoken = sends(data)
-        answer = smoke.request(config(hostile), "/health", seconds=0.4)
+        answer = request(config(hostile), "/health", seconds=0.4)
         assert isinstance(answer.status, int) and answer.problem.isprintable(), data
         with contextlib.suppress(UnicodeError):
             smoke.shape(answer.body)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from papdeploy.app.smoke import Endpoint
 from papdeploy.core.errors import Unavailable
 from papdeploy.core.redact import Redactor
 from papdeploy.logwatch import data_rules, look_rules, looking
@@ -16,6 +15,7 @@ from papdeploy.logwatch.look_api import ApiAddress, Before
 from papdeploy.logwatch.looks import UNREACHABLE, Asked, Look, Replica, Server, Slot
 from papdeploy.logwatch.state import Rules
 from papdeploy.releases.journal import State
+from papdeploy.releases.parts import Endpoint
 from papdeploy.releases.run import Run
 from support import report_samples
 

@@ -1,0 +1,184 @@
+"""Each kind of login against a real service that has it: it is proven, and so is that nobody else gets in."""
+
+from __future__ import annotations
+
+import json as json_of
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from papdeploy.app import login, smoke
+from papdeploy.app.api_client import NOTHING, SmokeConfig, at, declared
+from papdeploy.core.errors import Refused
+from papdeploy.logwatch.look_api import Before, look
+from papdeploy.phases.login_smoke_test import _result
+from support import login_apps
+from support.login_apps import KEY, PASSWORD, SETTINGS, USER, Faults
+
+Shape = Callable[[Faults], Any]
+LOG_IN = [shape for shape in SETTINGS if shape is not login_apps.nobody]
+BY_PASSWORD = [shape for shape in LOG_IN if shape is not login_apps.key]
+
+
+def name(shape: Shape) -> str:
+    return str(shape.__name__)  # type: ignore[attr-defined]
+
+
+class Service:
+    def __init__(self, shape: Shape, url: str, faults: Faults) -> None:
+        self.faults = faults
+        who = {} if shape in (login_apps.key, login_apps.nobody) else {"username": USER, "password": PASSWORD}
+        self.config = SmokeConfig(url, **who, **SETTINGS[shape], endpoints=("/items",), health_deadline_s=10)
+
+    def failed(self, **changed: Any) -> smoke.SmokeFailed:
+        with pytest.raises(smoke.SmokeFailed) as caught:
+            smoke.run(replace(self.config, **changed))
+        said = json_of.dumps(caught.value.as_dict())
+        assert not any(secret in said for secret in (PASSWORD, KEY, *self.faults.open_sessions))
+        return caught.value
+
+
+@pytest.fixture
+def service(request: pytest.FixtureRequest) -> Iterator[Service]:
+    faults = Faults()
+    with login_apps.served(request.param(faults)) as url:
+        yield Service(request.param, url, faults)
+
+
+every = pytest.mark.parametrize("service", SETTINGS, ids=name, indirect=True)
+
+
+@every
+def test_it_passes_and_says_what_was_proven(service: Service) -> None:
+    before = smoke.baseline(service.config)
+    assert not before.problem and before.endpoints and before.endpoints[0].status == 200
+    found = smoke.run(service.config, before.endpoints)
+    assert not found.failed and found.endpoints[0].after == 200
+    line = _result(found).pap.lines[0]
+    kind = service.config.login
+    proven = {"header": "wrong key refused", "none": "no login tried"}.get(kind, "wrong password refused")
+    assert proven in line and "no regressions in 1 endpoint" in line
+    assert ("logged out" in line) == bool(service.config.logout_path)
+
+
+@every
+def test_the_watch_asks_the_same_way(service: Service) -> None:
+    before = smoke.timed(service.config, smoke.baseline(service.config))
+    found = look(
+        service.config, Before(before.health, before.login, before.endpoints or ()), [], "2026-11-30T10:00:00Z"
+    )
+    assert [one.worse for one in found.asked] == [""] * len(found.asked) and not found.not_looked
+    assert bool(found.login) == (service.config.login in login.BY_REQUEST)
+
+
+@pytest.mark.parametrize("service", LOG_IN, ids=name, indirect=True)
+def test_that_everybody_is_let_in_is_noticed(service: Service) -> None:
+    service.faults.lets_in_anybody = True
+    assert {"no cookie", "no key", "no token"} & {
+        check["name"].removesuffix(" refused") for check in service.failed().data["smoke"]["checks"] if not check["ok"]
+    }
+
+
+@pytest.mark.parametrize("service", BY_PASSWORD, ids=name, indirect=True)
+def test_that_any_password_is_taken_is_noticed(service: Service) -> None:
+    service.faults.lets_in_any_password = True
+    assert "wrong password refused: it was let in" in service.failed().message
+
+
+@pytest.mark.parametrize("service", LOG_IN, ids=name, indirect=True)
+def test_a_wrong_password_of_ours_fails_the_login(service: Service) -> None:
+    if service.config.login == "header":
+        assert "authenticated call: status 403" in service.failed(token="another").message
+    elif service.config.csrf_field:  # the page is shown again, with status 200
+        assert "it set no cookie, as for a login that is refused" in service.failed(password="other").message
+    else:
+        assert f"login: POST {service.config.login_path} as " in service.failed(password="other").message
+
+
+@pytest.mark.parametrize("service", [login_apps.json, login_apps.double_submit], ids=name, indirect=True)
+def test_a_session_is_ended_where_the_api_can(service: Service) -> None:
+    smoke.run(service.config)
+    assert service.faults.open_sessions == set()
+    failed = service.failed(logout_path="/nowhere")
+    assert "logout: POST /nowhere: status 404" in failed.message
+
+
+@pytest.mark.parametrize(
+    ("service", "changed", "advice"),
+    [
+        (login_apps.form, {"login": "json"}, "try pap_smoke_login=form"),
+        (login_apps.form, {"login_path": "/auth/login"}, "Correct pap_smoke_login_path"),
+        (login_apps.form, {"token_field": "token"}, "Set pap_smoke_token_field to where the token is"),
+        (login_apps.json, {"login": "form"}, "try pap_smoke_login=json"),
+        (login_apps.json, {"token_field": "data.tokens.1.value"}, "Set pap_smoke_token_field"),
+        (login_apps.page, {"csrf_field": "csrf"}, "Correct pap_smoke_csrf_path, pap_smoke_csrf_field"),
+        (login_apps.double_submit, {"csrf_cookie": "XSRF"}, "Correct pap_smoke_csrf_path"),
+        (login_apps.double_submit, {"csrf_path": "/nowhere"}, "Correct pap_smoke_csrf_path"),
+    ],
+    indirect=["service"],
+)
+def test_a_wrong_setting_is_told_with_what_to_set(service: Service, changed: dict[str, Any], advice: str) -> None:
+    assert advice in str(service.failed(**changed).hint)
+    assert advice in smoke.baseline(replace(service.config, **changed)).advice
+
+
+@pytest.mark.parametrize("service", [login_apps.double_submit], ids=name, indirect=True)
+def test_what_is_declared_of_an_endpoint_must_be_so(service: Service) -> None:
+    made = {"path": "/items", "method": "post", "body": {"name": "x"}, "status": 201}
+    right = {**made, "json": {"made.name": "x", "made.tags.1": "b", "made.tags": None}}
+    config = replace(service.config, endpoints=("/items", {"path": "/nowhere", "status": 404}, right))
+    found = smoke.run(config)
+    assert [item.path for item in found.endpoints] == ["/items", "/nowhere", "POST /items"]
+    for wrong, told in (
+        ({**made, "status": 200}, "POST /items: status 201, declared 200"),
+        ({**made, "json": {"made.name": "y"}}, "POST /items: made.name is not 'y'"),
+        ({**made, "json": {"made.tags.2": None}}, "POST /items: made.tags.2 is not there"),
+    ):
+        assert told in service.failed(endpoints=(wrong,)).message
+        assert not smoke.run(replace(config, endpoints=(wrong,)).of_before()).failed
+    asked = look(config, Before(), [], "2026-11-30T10:00:00Z")
+    assert [one.path for one in asked.endpoints] == ["/session", "/items", "/nowhere"]  # nothing is written again
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("policies", "does not begin with a slash"), ({"path": "http://x/"}, "does not begin with a slash"),
+        ({"path": "/a", "method": "FETCH"}, "FETCH"), ({"path": "/a", "staus": 200}, "staus is not known"),
+        ({"method": "GET"}, "path is missing"), (7, "is an integer"), ({"path": "/a", "status": "200"}, "status is text"),
+    ],
+)  # fmt: skip
+def test_an_endpoint_that_is_none_is_refused(wrong: object, told: str) -> None:
+    with pytest.raises(Refused, match=told):
+        declared(wrong)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, "pap_smoke_username and pap_smoke_password must be set where pap_smoke_login is json"),
+        ({"login": "cookie", "username": "u"}, "pap_smoke_password must be set where pap_smoke_login is cookie"),
+        ({"login": "header", "username": "u", "password": "p"}, "pap_smoke_token must be set"),
+        ({"login": "none", "endpoints": ("x",)}, "does not begin with a slash"),
+    ],
+)
+def test_what_a_kind_needs_is_required(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(Refused, match=told):
+        login.refuse_incomplete(SmokeConfig("", **settings))
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("a.b.0.c", 1),
+        ("a.b.1", NOTHING),
+        ("a.b.x", NOTHING),
+        ("d.e", 2),
+        ("a", {"b": [{"c": 1}]}),
+        ("", NOTHING),
+        ("f", None),
+    ],
+)
+def test_a_path_in_json(path: str, found: object) -> None:
+    assert at({"a": {"b": [{"c": 1}]}, "d.e": 2, "f": None}, path) == found
