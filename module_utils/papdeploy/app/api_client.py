@@ -6,7 +6,7 @@ Only the standard library: it runs on the target host, which may have nothing el
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 from urllib.parse import urlencode
@@ -74,6 +74,12 @@ def declared(value: object) -> Declared:
             " POST, body: {text: x}, status: 200, json: {total: 1}}.",
         ) from error
     return _sound(replace(found, method=found.method.upper()))
+
+
+def refuse_wrong_endpoints(values: Iterable[object]) -> None:
+    """Raise Refused for an element of ``pap_smoke_endpoints`` that is none, before anything is asked."""
+    for value in values:
+        declared(value)
 
 
 def _sound(endpoint: Declared) -> Declared:

@@ -62,8 +62,8 @@ class _Stack:
 class Confidential:
     """``secrets`` that stand nowhere on this host, ``places`` where the others do (:mod:`secret_sources`), and
     ``alert``, a webhook. ``database_password``: the one of the inventory; in a container it is found where it
-    stands. ``smoke``: the settings of the smoke test that may be secret (SMOKE_SECRETS). ``environment``: of the deploy,
-    for the steps of a timer."""
+    stands. ``smoke``: the settings of the smoke test that may be secret (SMOKE_SECRETS). ``environment``: of the
+    deploy, for the steps of a timer."""
 
     secrets: tuple[str, ...] = field(default=(), repr=False)
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
