@@ -28,7 +28,9 @@ def name(shape: Shape) -> str:
 class Service:
     def __init__(self, shape: Shape, url: str, faults: Faults) -> None:
         self.faults = faults
-        who = {} if shape in (login_apps.key, login_apps.nobody) else {"username": USER, "password": PASSWORD}
+        who: dict[str, Any] = (
+            {} if shape in (login_apps.key, login_apps.nobody) else {"username": USER, "password": PASSWORD}
+        )
         self.config = SmokeConfig(url, **who, **SETTINGS[shape], endpoints=("/items",), health_deadline_s=10)
 
     def failed(self, **changed: Any) -> smoke.SmokeFailed:
