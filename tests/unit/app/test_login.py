@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json as json_of
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import yaml
 from papdeploy.app import login, smoke
 from papdeploy.app.api_client import NOTHING, SmokeConfig, at, refuse_wrong_endpoints
 from papdeploy.core.errors import Refused
 from papdeploy.logwatch.look_api import Before, look
 from papdeploy.phases.login_smoke_test import _result
-from support import login_apps
+from support import ROOT, login_apps
 from support.login_apps import KEY, PASSWORD, SETTINGS, USER, Faults
 
 Shape = Callable[[Faults], Any]
@@ -27,7 +29,7 @@ def name(shape: Shape) -> str:
 
 class Service:
     def __init__(self, shape: Shape, url: str, faults: Faults) -> None:
-        self.faults = faults
+        self.faults, self.shape = faults, shape
         who: dict[str, Any] = (
             {} if shape in (login_apps.key, login_apps.nobody) else {"username": USER, "password": PASSWORD}
         )
@@ -62,6 +64,16 @@ def test_it_passes_and_says_what_was_proven(service: Service) -> None:
     proven = {"header": "wrong key refused", "none": "no login tried"}.get(kind, "wrong password refused")
     assert proven in line and "no regressions in 1 endpoint" in line
     assert ("logged out" in line) == bool(service.config.logout_path)
+
+
+@pytest.mark.parametrize("service", LOG_IN, ids=name, indirect=True)
+def test_the_inventory_of_the_page_on_logins_is_right(service: Service) -> None:
+    text = (ROOT / "docs/login.md").read_text(encoding="utf-8")
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.S)][: len(LOG_IN)]
+    given = dict(zip(map(name, LOG_IN), blocks))[name(service.shape)]
+    settings = {key.removeprefix("pap_smoke_"): value for key, value in given.items()}
+    secret = {"password": PASSWORD} if "password" in settings else {"token": KEY}
+    assert not smoke.run(SmokeConfig(service.config.base_url, **{**settings, **secret})).failed
 
 
 @every
