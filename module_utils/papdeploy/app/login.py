@@ -248,7 +248,7 @@ def check(name: str, ok: bool, answer: Answer, otherwise: str = "", sent: str = 
     """A check, with what was sent and what came in words if it failed."""
     ok = ok and not answer.problem
     what = otherwise if not answer.problem and answer.status < 400 and otherwise else answer.said
-    detail = "" if ok else ": ".join(filter(None, (sent, what)))
+    detail = "" if ok else f"{what} ({sent})" if sent else what
     return Check(name, ok, answer.status, answer.ms, detail)
 
 
@@ -265,7 +265,7 @@ def advice(config: SmokeConfig, failed: Sequence[Check]) -> str:
     """What to look at first, by what failed."""
     first = failed[0] if failed else Check()
     if first.name == "login":
-        if first.detail.startswith("GET "):
+        if "(GET " in first.detail:
             return "Correct pap_smoke_csrf_path, pap_smoke_csrf_field or pap_smoke_csrf_cookie."
         if first.status in (404, 405):
             return "Correct pap_smoke_login_path: the API's /docs or /openapi.json lists its paths."
