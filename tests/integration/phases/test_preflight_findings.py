@@ -173,7 +173,10 @@ def test_a_smoke_user_that_cannot_log_in_is_refused_first(bench: Bench) -> None:
         look(bench, sources, check=False)
     bench.stack = replace(right, smoke_settings={**right.smoke_settings, "password": "wrong"})
     lines = look(bench, sources, check=False, allow_failing_login=True).pap.lines
-    assert "baseline: the login smoke test fails at the API that runs, as allowed: login: status 401" in lines
+    assert (
+        "baseline: the login smoke test fails at the API that runs, as allowed: login: status 401 (POST /auth/login as application/json)"
+        in lines
+    )
 
 
 def test_where_no_api_runs_nothing_is_known_of_the_smoke_user(bench: Bench) -> None:
