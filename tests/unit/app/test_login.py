@@ -24,7 +24,7 @@ BY_PASSWORD = [shape for shape in LOG_IN if shape is not login_apps.key]
 
 
 def name(shape: Shape) -> str:
-    return str(shape.__name__)  # type: ignore[attr-defined]
+    return str(shape.__name__)
 
 
 class Service:
