@@ -90,7 +90,13 @@ READ = {
     "watch_promql": {field.name for field in dataclasses.fields(Query)},
 }
 # Dictionaries whose keys are the user's own.
-FREE = {"pap_api_trial_env", "watch_alert_headers", "notify_webhook_headers"}
+FREE = {
+    "pap_api_trial_env",
+    "pap_smoke_headers",
+    "pap_smoke_login_fields",
+    "watch_alert_headers",
+    "notify_webhook_headers",
+}
 
 
 def test_the_keys_of_a_dictionary_are_those_that_are_read() -> None:

@@ -102,6 +102,19 @@ def label(name: str) -> str:
 
 
 @dataclass(frozen=True)
+class SmokeSecrets:
+    """What of the settings of the smoke test may be secret, and is kept apart from the others."""
+
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+    login_fields: Mapping[str, object] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, object] = field(default_factory=dict, repr=False)
+
+
+NO_SECRETS = SmokeSecrets()
+
+
+@dataclass(frozen=True)
 class SmokeConfig:
     """Where and how to log in. Everything but ``base_url`` and the credentials has the defaults of the PAP API."""
 
@@ -116,7 +129,7 @@ class SmokeConfig:
     logout_path: str = ""
     username_field: str = "username"
     password_field: str = "password"
-    login_fields: Mapping[str, str] = field(default_factory=dict, repr=False)
+    login_fields: Mapping[str, object] = field(default_factory=dict, repr=False)
     login_content: str = "form"
     token_field: str = "access_token"
     token_header: str = "Authorization"
@@ -125,7 +138,7 @@ class SmokeConfig:
     csrf_field: str = ""
     csrf_cookie: str = ""
     csrf_header: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, object] = field(default_factory=dict, repr=False)
     endpoints: Sequence[Any] = ()
     health_deadline_s: float = 60.0
     request_deadline_s: float = 10.0
@@ -150,6 +163,9 @@ class SmokeConfig:
         """The session is a cookie: what is not logged in is sent to a page, with a status that looks fine."""
         return self.login == "cookie"
 
+    def kept_apart(self) -> SmokeSecrets:
+        return SmokeSecrets(self.password, self.token, self.login_fields, self.headers)
+
     def of_before(self) -> SmokeConfig:
         """The same for the API of before the deploy, of which is asked only what it answered then."""
         return replace(self, endpoints=tuple(replace(item, status=0, json={}) for item in self.declared))
@@ -170,7 +186,6 @@ class Answer:
     problem: str = ""
     cookies: tuple[str, ...] = field(default=(), repr=False)
     text: str = field(default="", repr=False)
-    location: str = ""
 
     @property
     def good(self) -> bool:
@@ -213,7 +228,7 @@ def request(
         return Answer(0, NO_JSON, 0.0, "it does not run")
     method = method or ("GET" if body is None else "POST")
     data = None
-    headers = {"Accept": JSON_TYPE, **config.headers}
+    headers = {"Accept": JSON_TYPE, **{name: str(value) for name, value in config.headers.items()}}
     if body is not None:
         data = urlencode(body).encode() if content == FORM_TYPE and isinstance(body, Mapping) else _dumped(body)
         headers["Content-Type"] = content
@@ -230,7 +245,7 @@ def request(
     )
     value, problem = (NO_JSON, answer.problem) if answer.problem else _json(answer)
     text = answer.body.decode("utf-8", "replace")
-    return Answer(answer.status, value, answer.ms, problem, answer.cookies, text, answer.headers.get("location", ""))
+    return Answer(answer.status, value, answer.ms, problem, answer.cookies, text)
 
 
 def _dumped(body: object) -> bytes:

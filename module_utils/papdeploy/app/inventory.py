@@ -15,7 +15,7 @@ from ..releases.journal import State
 from ..releases.run import Run
 from ..releases.server_lock import ServerLock
 from ..sites.host import HostSite
-from .api_client import refuse_wrong_endpoints
+from .api_client import SmokeConfig, refuse_wrong_endpoints
 from .host_app import Api, HostApi
 from .options import StackOptions
 from .stack import Stack
@@ -49,7 +49,7 @@ def from_params(params: object, release: str = "", redactor: Optional[Redactor] 
     registry.refuse_other()
     smoke = {name: value for name, value in options.smoke.items() if value is not None}
     smoke_url = smoke.pop("url", "")
-    refuse_wrong_endpoints(smoke.get("endpoints", ()))
+    refuse_wrong_endpoints(SmokeConfig("", **smoke).endpoints)
     return Stack(
         name=options.name,
         environment=options.environment,

@@ -115,7 +115,7 @@ def _without_token(config: SmokeConfig, answer: Answer) -> str:
     return f"no token in the answer: {has}, and no {config.token_field}"
 
 
-def _by_cookie(config: SmokeConfig, fields: Mapping[str, Any]) -> LoggedIn:
+def _by_cookie(config: SmokeConfig, fields: Mapping[str, object]) -> LoggedIn:
     jar = CookieJar(DefaultCookiePolicy(secure_protocols=("http", "https")))
     csrf = ""
     if config.csrf_field or config.csrf_header:
@@ -153,7 +153,7 @@ def _keep(jar: CookieJar, config: SmokeConfig, answer: Answer) -> None:
     asks the API where it runs, behind what ends TLS for it."""
     headers = Message()
     for line in answer.cookies:
-        headers["Set-Cookie"] = line
+        headers.add_header("Set-Cookie", line)
     url = config.base_url.rstrip("/") + "/"
     jar.extract_cookies(cast(Any, _Received(headers)), urllib.request.Request(url))
 
@@ -187,9 +187,9 @@ class _HiddenField(HTMLParser):
         self._name, self.value = name, ""
 
     def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, Optional[str]]]) -> None:
-        given = dict(attrs)
-        if not self.value and given.get("name") == self._name:
-            self.value = given.get({"input": "value", "meta": "content"}.get(tag, "")) or ""
+        held = {"input": "value", "meta": "content"}.get(tag)
+        if not self.value and ("name", self._name) in attrs:
+            self.value = next((value for name, value in attrs if name == held and value), "")
 
 
 def _without_csrf(config: SmokeConfig) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..app.api_client import NO_SECRETS, SmokeSecrets
 from ..core.durable import write_durably
 from ..core.records import as_object, read_known, recorded
 from ..core.redact import Redactor
@@ -45,24 +46,20 @@ class _Database:
     admin_password: str = field(default="", repr=False)
 
 
-# What of the smoke test's settings may be secret, and does not stand in the state of a watch.
-SMOKE_SECRETS = ("password", "token", "login_fields", "headers")
-
-
 @dataclass(frozen=True)
 class _Stack:
     """What is needed of the ``stack`` option."""
 
     name: str = ""
     database: _Database = _Database()
-    smoke: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    smoke: SmokeSecrets = NO_SECRETS
 
 
 @dataclass(frozen=True)
 class Confidential:
     """``secrets`` that stand nowhere on this host, ``places`` where the others do (:mod:`secret_sources`), and
     ``alert``, a webhook. ``database_password``: the one of the inventory; in a container it is found where it
-    stands. ``smoke``: the settings of the smoke test that may be secret (SMOKE_SECRETS). ``environment``: of the
+    stands. ``smoke``: the settings of the smoke test that may be secret. ``environment``: of the
     deploy, for the steps of a timer."""
 
     secrets: tuple[str, ...] = field(default=(), repr=False)
@@ -70,7 +67,7 @@ class Confidential:
     alert: Alert = NO_ALERT
     database_password: str = field(default="", repr=False)
     prometheus_token: str = field(default="", repr=False)
-    smoke: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    smoke: SmokeSecrets = NO_SECRETS
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -81,7 +78,7 @@ class Confidential:
         places = {kind: tuple(names) for kind, names in secret_sources.places_of(params).items()}
         secrets = (*secret_sources.inventory_secrets(params), *filter(None, [token]))
         alarm = told if told.url else NO_ALERT
-        return cls(secrets, places, alarm, known.database.admin_password, token, smoke_secrets(known.smoke))
+        return cls(secrets, places, alarm, known.database.admin_password, token, known.smoke)
 
     def redactor(self) -> Redactor:
         """A redactor that knows the secrets as they are now: an API's environment may change with a restart."""
@@ -94,11 +91,6 @@ class Confidential:
 
 
 NOTHING = Confidential()
-
-
-def smoke_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the smoke test's settings that may be secret."""
-    return {name: settings[name] for name in SMOKE_SECRETS if settings.get(name)}
 
 
 def from_text(text: str) -> Confidential:

@@ -13,13 +13,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from ..app import login, smoke
-from ..app.api_client import NO_JSON, Answer, Declared, Session, SmokeConfig, request
+from ..app.api_client import NO_JSON, NO_SECRETS, Answer, Declared, Session, SmokeConfig, SmokeSecrets, request
 from ..app.stack import Stack
 from ..core.clock import later, seconds_between
 from ..core.errors import PapError
 from ..core.records import plain
 from ..releases.parts import Endpoint
-from .confidential import SMOKE_SECRETS
 from .looks import WINDOW, Asked, Look, NotLooked, p95
 
 REQUEST_S = 5.0
@@ -44,7 +43,8 @@ class ApiAddress:
     @classmethod
     def of(cls, stack: Stack) -> ApiAddress:
         api = stack.api
-        settings = {name: value for name, value in stack.smoke_settings.items() if name not in SMOKE_SECRETS}
+        apart = vars(NO_SECRETS)
+        settings = {name: value for name, value in stack.smoke_settings.items() if name not in apart}
         return cls(
             stack.url,
             tuple(getattr(api, "names", ())),
@@ -54,9 +54,13 @@ class ApiAddress:
             plain(settings),
         )
 
-    def config(self, secrets: Mapping[str, Any]) -> SmokeConfig:
+    @property
+    def logs_out(self) -> bool:
+        return bool(SmokeConfig("", **self.smoke).logout_path)
+
+    def config(self, secrets: SmokeSecrets) -> SmokeConfig:
         """How to ask it now, with the settings that are kept apart. Raises PapError if its address cannot be known."""
-        made = SmokeConfig(base_url=self._url(), **self.smoke, **secrets)
+        made = replace(SmokeConfig(base_url=self._url(), **self.smoke), **vars(secrets))
         return replace(made, request_deadline_s=min(made.request_deadline_s, REQUEST_S))
 
     def _url(self) -> str:

@@ -57,7 +57,7 @@ def look(
         found = _at_api(folder, api, known, seen, at)
         unseen = data_rules.unseen(folder, spec, error.message)
         return Found(_with(found, NotLooked(looks.UNREACHABLE, error.message.rstrip("."))), seen, unseen)
-    with smoke_test_logins.watched(database, Journal(folder), logs_out=bool(api.smoke.get("logout_path"))):
+    with smoke_test_logins.watched(database, Journal(folder), logs_out=api.logs_out):
         found = _at_api(folder, api, known, seen, at)
     server = look_server.look(database)
     if server.silent:  # the session of a comparison would wait as well

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any, Optional
 
 from .. import databases
-from ..app import smoke
-from ..app.login import log_out
 from ..app.stack import Stack
 from ..core.database_url import objection_of_sqlalchemy, read
 from ..core.durable import private_folder, write_durably
@@ -22,7 +20,6 @@ from ..core.text import plural
 from ..migrations.alembic import declaration as alembic_tree
 from ..migrations.cli.results import State
 from ..migrations.files import SUFFIXES, TEMPLATE
-from ..releases import smoke_test_logins
 from ..releases.journal import Journal
 from ..releases.run import Run
 from ..releases.version import Version
@@ -35,6 +32,7 @@ from . import (
     forecast,
     guards,
     live_check,
+    login_baseline,
     models_ddl,
     release_content,
     schema_ahead,
@@ -104,7 +102,8 @@ def run(
     if nothing_to_do:
         lines.append(f"nothing to deploy: {findings.running.label} runs, no migration is pending, {findings.schema}")
     elif predicted is not None:
-        login, fails = _try_login(stack, findings, options)  # after the measurement, because a login writes
+        # After the measurement, because a login writes.
+        login, fails = login_baseline.tried(stack, findings, options.allow_failing_login)
         lines += [*predicted.lines, *login, live.sentence]
         predicted = replace(predicted, fails=" ".join(filter(None, (predicted.fails, fails))))
     else:
@@ -177,7 +176,7 @@ def look(stack: Stack, sources: Mapping[str, str], options: Options, *, with_bas
             found.judge(ahead.explain(verdict, found.expected, check), check)
     guards.refuse_unexplained(found)
     if with_baseline and not found.nothing_to_do:
-        unseen.append(_look_at_login(stack, found, options))
+        unseen.append(login_baseline.look(stack, found, options.allow_failing_login))
         said += watch_sight.lines(stack, options.blindness)
     if options.watch and (options.force or not found.nothing_to_do):
         said += watch.look_ahead(stack, options.watch, options.prometheus_token)
@@ -318,22 +317,6 @@ def _refuse_drift(stack: Stack, found: Findings, options: Options) -> list[str]:
     )
 
 
-def _look_at_login(stack: Stack, found: Findings, options: Options) -> str:
-    """The baseline of the API that runs, as a line. Raises Refused where its login fails."""
-    config = stack.smoke
-    with smoke_test_logins.noted(stack.database, stack.state):
-        before = smoke.baseline(config)
-        try:
-            if not options.allow_failing_login:
-                guards.refuse_failing_login(stack, found, before)
-            before = smoke.timed(config, before)
-        finally:
-            if before.session:
-                log_out(config, before.session)
-    found.baseline, found.health, found.login = before.endpoints, before.health, before.login
-    return _baseline_line(before)
-
-
 def _lines(stack: Stack, found: Findings) -> list[str]:
     server = f"PostgreSQL {found.server_version // 10000}.{found.server_version % 10000}"
     lines = [f"{stack.label}: {server}, database {stack.database.conninfo.dbname}"]
@@ -351,28 +334,6 @@ def _lines(stack: Stack, found: Findings) -> list[str]:
             f"schema: {plural(total, 'difference')} from the new models, {failing} of which this deploy must repair"
         )
     return lines
-
-
-def _try_login(stack: Stack, found: Findings, options: Options) -> tuple[list[str], str]:
-    """The baseline of a plan as a line, or why the deploy would be refused."""
-    try:
-        return [
-            f"{_look_at_login(stack, found, options)} (a login writes: it was asked after the measurement that follows)"
-        ], ""
-    except Refused as refused:
-        return [], str(refused)
-
-
-def _baseline_line(before: smoke.Baseline) -> str:
-    if before.silent:
-        return f"baseline: no API answers now ({before.silent}), so whether the smoke user can log in is not known"
-    endpoints = before.endpoints or ()
-    bad = [f"{item.path} {item.status or 'no answer'}" for item in endpoints if item.status != 200 or item.problem]
-    failing = f", already failing: {', '.join(bad)}" if bad else ""
-    if before.problem:
-        return f"baseline: the login smoke test fails at the API that runs, as allowed: {before.problem}{failing}"
-    works = "the API answers" if not before.session or not before.session.headers else "login works"
-    return f"baseline: {works}, {plural(len(endpoints), 'endpoint')} looked at{failing}"
 
 
 def _open(stack: Stack, sources: Mapping[str, str], who: Run, found: Findings, versions: Mapping[str, str]) -> Journal:

@@ -28,7 +28,7 @@ from ..logwatch import (
     textfile,
 )
 from ..logwatch.classify import totals
-from ..logwatch.confidential import Confidential, smoke_secrets
+from ..logwatch.confidential import Confidential
 from ..logwatch.kinds import KINDS
 from ..logwatch.look_api import ApiAddress
 from ..logwatch.promql import Gate, gate_of
@@ -213,7 +213,7 @@ def first(stack: Stack, release: str, options: Options) -> FirstMinute:
                 known=Confidential(
                     database_password=stack.database.conninfo.password,
                     prometheus_token=options.prometheus_token,
-                    smoke=smoke_secrets(stack.smoke_settings),
+                    smoke=stack.smoke.kept_apart(),
                 ),
             )
             counts = totals(state.findings)

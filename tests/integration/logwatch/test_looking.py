@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from papdeploy.app import smoke
-from papdeploy.app.api_client import SmokeConfig
+from papdeploy.app.api_client import SmokeConfig, SmokeSecrets
 from papdeploy.core.clock import later, now, seconds_between
 from papdeploy.logwatch import looking, looks, process, rules
 from papdeploy.logwatch.confidential import Confidential
@@ -23,7 +23,7 @@ from support.watched_api import PASSWORD, WatchedApi
 
 OK = 'INFO:     127.0.0.1:1 - "GET /policies/ HTTP/1.1" 200 OK\n'
 WHO = Run(user="t", host="h", pid=1)
-KNOWN = Confidential(smoke={"password": PASSWORD})
+KNOWN = Confidential(smoke=SmokeSecrets(PASSWORD))
 
 
 class Killed(BaseException):

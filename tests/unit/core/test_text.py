@@ -18,7 +18,7 @@ from papdeploy.databases.write_counts import Written, Wrote
 from papdeploy.logwatch import rules
 from papdeploy.migrations.cli import console
 from papdeploy.migrations.cli.results import Event
-from papdeploy.phases import migrate, preflight, progress, rehearse
+from papdeploy.phases import login_baseline, migrate, preflight, progress, rehearse
 from papdeploy.rehearsal import verdict
 from papdeploy.releases import parts
 from papdeploy.releases.parts import Endpoint, SchemaCheck
@@ -70,7 +70,7 @@ MESSAGES: dict[str, Callable[[int], Any]] = {
     "rehearse one": lambda n: rehearse._one(_migration(n)),
     "rehearse trial": lambda n: rehearse._tried("the new API", _tried(n)),
     "rehearse online": lambda n: rehearse._online(Online(False, ("a",) * (n + 1)), ""),
-    "baseline": lambda n: preflight._baseline_line(Baseline((Endpoint("/", 200),) * n)),
+    "baseline": lambda n: login_baseline.line(Baseline((Endpoint("/", 200),) * n)),
     "schema": _schema,
     "schema check": lambda n: CheckResult(False, (_difference(),) * n, Checked()).summary(),
     "watch": lambda n: rules.told(report_samples.watch(records=n, requests=n, findings=[])),
