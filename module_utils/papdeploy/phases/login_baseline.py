@@ -1,4 +1,4 @@
-"""What the smoke test finds at the API that runs: whether its login works, and what to compare with after the deploy."""
+"""What the smoke test finds at the API that runs: whether its login works, and what to compare with later."""
 
 from __future__ import annotations
 
