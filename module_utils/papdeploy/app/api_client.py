@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 from ..core import http
 from ..core.errors import PapError, Refused
+from ..core.plain_json import Json
 from ..core.records import read
 from ..core.secret_names import names_a_secret
 
@@ -107,7 +108,7 @@ class SmokeSecrets:
 
     password: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
-    login_fields: Mapping[str, object] = field(default_factory=dict, repr=False)
+    login_fields: Mapping[str, Json] = field(default_factory=dict, repr=False)
     headers: Mapping[str, object] = field(default_factory=dict, repr=False)
 
 
@@ -129,7 +130,7 @@ class SmokeConfig:
     logout_path: str = ""
     username_field: str = "username"
     password_field: str = "password"
-    login_fields: Mapping[str, object] = field(default_factory=dict, repr=False)
+    login_fields: Mapping[str, Json] = field(default_factory=dict, repr=False)
     login_content: str = "form"
     token_field: str = "access_token"
     token_header: str = "Authorization"

@@ -22,6 +22,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Optional, cast
 
 from ..core.errors import Refused
+from ..core.plain_json import JsonObject
 from ..releases.parts import Check
 from .api_client import ANONYMOUS, FORM_TYPE, JSON_TYPE, NOTHING, Answer, Session, SmokeConfig, at, request
 
@@ -115,7 +116,7 @@ def _without_token(config: SmokeConfig, answer: Answer) -> str:
     return f"no token in the answer: {has}, and no {config.token_field}"
 
 
-def _by_cookie(config: SmokeConfig, fields: Mapping[str, object]) -> LoggedIn:
+def _by_cookie(config: SmokeConfig, fields: JsonObject) -> LoggedIn:
     jar = CookieJar(DefaultCookiePolicy(secure_protocols=("http", "https")))
     csrf = ""
     if config.csrf_field or config.csrf_header:
