@@ -195,6 +195,12 @@ def stop(folder: Path) -> None:
             time.sleep(0.05)
 
 
+def runs(folder: Path) -> bool:
+    """Whether the API of a stack has a process."""
+    path = folder / "pid"
+    return path.exists() and alive(int(path.read_text()))
+
+
 def alive(pid: int) -> bool:
     """Whether the process runs; one that ended and was not yet collected by its parent does not."""
     try:
@@ -208,5 +214,6 @@ if __name__ == "__main__":
     if verb in ("stop", "restart"):
         stop(place)
     if verb in ("start", "restart"):
-        launch(place)
+        if not runs(place):  # a start of what runs already does nothing, as with a supervisor
+            launch(place)
         wait(place)

@@ -22,6 +22,7 @@ import importlib.util
 import json
 import os
 import shlex
+import sys
 import threading
 import time
 from pathlib import Path
@@ -37,6 +38,13 @@ _spec = importlib.util.spec_from_file_location("pap_visible", HOME / "papdeploy"
 assert _spec and _spec.loader
 _visible = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_visible)
+_LAST_WORDS = Path(__file__).resolve().parents[1] / "plugin_utils" / "pap_last_words.py"
+if "pap_last_words" not in sys.modules:  # one for all links to this file
+    _spec = importlib.util.spec_from_file_location("pap_last_words", _LAST_WORDS)
+    assert _spec and _spec.loader
+    sys.modules["pap_last_words"] = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(sys.modules["pap_last_words"])
+_last_words: Any = sys.modules["pap_last_words"]
 display = Display()
 
 STATE = "/var/lib/pap-deploy"
@@ -64,14 +72,22 @@ class ActionModule(Normal):
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> Any:
         variables = task_vars or {}
-        unsent = self._fill_in(variables)
-        if unsent:
-            return unsent
+        self._note(variables)
+        result = self._fill_in(variables) or self._run_shown(tmp, variables)
+        self._note(variables, ended=not result.get("failed"))
+        return result
+
+    def _note(self, variables: dict[str, Any], *, ended: bool = False) -> None:
+        """For the last words of a run that is interrupted."""
+        host, release = str(variables.get("inventory_hostname", "")), str(self._task.args.get("release") or "")
+        _last_words.NOTES.add(_last_words.Note(host, self._phase, release, ended))
+
+    def _run_shown(self, tmp: Any, variables: dict[str, Any]) -> Any:
         callback = str(C.DEFAULT_STDOUT_CALLBACK).rpartition(".")[2]
         if "json" in callback:
-            return super().run(tmp, task_vars)
+            return super().run(tmp, variables)
         if self._phase not in _LONG:
-            result = super().run(tmp, task_vars)
+            result = super().run(tmp, variables)
         else:
             result = self._with_progress(tmp, variables)
         if callback != "pap_phases" and not self._task.no_log:

@@ -17,6 +17,7 @@ from ..core.text import plural
 from ..core.visible import json_text
 from ..databases.listed import Listed
 from ..logwatch import rules
+from ..releases import downtime
 from ..releases.holder import Holder, alive
 from ..releases.journal import Journal, State
 from ..releases.run import Run
@@ -119,6 +120,7 @@ def status(
         found.unfinished = unfinished.release
         found.attention.append(f"unfinished: {_interrupted(unfinished)}")
         found.next = f"ansible-playbook rollback.yml -l {stack.name}"
+    found.attention += _down(stack, found)
     busy = bool(found.holder or unfinished)
     last = found.last
     lines.append(f"last release {last.release}: {_verdict(last)}" if last else "nothing was deployed yet")
@@ -137,6 +139,19 @@ def status(
     found.attention += storage.warning(stack.state.folder)
     lines += [*(f"! {line}" for line in found.attention), f"next: {found.next or 'nothing to do'}"]
     return Standing(Printed("status", lines, "warning" if found.attention else ""), found)
+
+
+def _down(stack: Stack, found: Status) -> list[str]:
+    """That the API is down because a release has stopped it, since when, and what ends that."""
+    journals = stack.state.releases()
+    since = downtime.down_since(journals[-1].records()) if journals and not journals[-1].ended() else ""
+    if not since:
+        return []
+    passed = format.seconds(seconds_between(since, now()))
+    release = journals[-1].release
+    ends = f"{found.next} ends that" if found.unfinished else "its run goes on, and ends that"
+    fenced = " and fenced the database" if journals[-1].has("fence") else ""
+    return [f"the API is down since {format.when(since)} ({passed}): release {release} stopped it{fenced}; {ends}"]
 
 
 def _alive(state: State) -> Optional[Holder]:

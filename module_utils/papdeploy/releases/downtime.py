@@ -42,6 +42,18 @@ def of_failed_deploy(entries: Entries) -> Optional[float]:
 def of_rollback(entries: Entries) -> Optional[float]:
     """Seconds for which the rollback that ``entries`` end with kept users waiting, with those that the deploy had done
     so before, if nothing had answered in between. None if the API was not stopped, or does not answer yet."""
+    return _last_stop(entries)[1]
+
+
+def down_since(entries: Entries) -> str:
+    """When the API was stopped that has not answered since; empty where it was not, or has."""
+    stopped, _ = _last_stop(entries)
+    gone = absence(entries)
+    return "" if stopped is None else gone.since if gone else stopped.at
+
+
+def _last_stop(entries: Entries) -> tuple[Optional[Entry], Optional[float]]:
+    """What stopped the API last, until it answers; and the seconds of the last stop that has ended."""
     since: Optional[Entry] = None
     found: Optional[float] = None
     for entry in entries:
@@ -53,7 +65,7 @@ def of_rollback(entries: Entries) -> Optional[float]:
             answered = back is None or bool(back.healthy_at)
             found = _between(since.at, _healthy_at(entry)) if answered and not untouched else None
             since = None if answered else since
-    return found
+    return since, found
 
 
 def _healthy_at(entry: Entry) -> str:

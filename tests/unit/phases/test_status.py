@@ -110,6 +110,8 @@ def test_interrupted(bench: Bench) -> None:
     release = bench.release(GONE, "backup", "fence").release
     lines, following, status = bench.said()
     assert f"! unfinished: release {release} was interrupted in the fence" in lines and status == "warning"
+    (down,) = [line for line in lines if line.startswith("! the API is down since ")]
+    assert f"release {release} stopped it" in down and down.endswith("ansible-playbook rollback.yml -l pap ends that")
     assert following == "next: ansible-playbook rollback.yml -l pap"
 
 

@@ -57,6 +57,14 @@ def test_of_a_rollback(case: str) -> None:
     assert downtime.of_rollback(entries(*told)) == seconds
 
 
+def test_since_when_it_is_down() -> None:
+    begun = from_epoch(1e9)
+    assert downtime.down_since(entries(DEPLOYED[0])) == downtime.down_since(entries(*FAILED_START)) == begun
+    assert downtime.down_since(entries(*DEPLOYED, *BACK[:2])) == from_epoch(1e9 + 100)
+    assert downtime.down_since(entries(*DEPLOYED)) == downtime.down_since(entries(*DEPLOYED, *BACK)) == ""
+    assert downtime.down_since(entries((0, "backup", "begin"))) == ""
+
+
 def test_of_a_deploy() -> None:
     assert downtime.of_deploy(entries(*DEPLOYED)) == 4.5, "what is noted after the first answer is no downtime"
     old = (*DEPLOYED[:2], (6, "activate", "done"))
