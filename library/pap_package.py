@@ -14,7 +14,7 @@ author:
   - pap-deploy authors (@pap-deploy)
 description:
   - Ansible would scan, pack and send the package again for every module, and Python would compile it for every task.
-  - This unpacks it once, compiled, in C(~/.cache/pap-deploy) of the user that the modules run as.
+  - This unpacks it once, compiled, in C(~/.cache/pap-deploy) of the user that the modules run as, or in O(otherwise).
   - Nothing is installed. The last three versions are kept, and every one that was used within two days.
   - What others could change is not run. A folder that is a link, another user's, or open to writers is refused, and so
     is one below such a folder; code that is not what was sent is unpacked again, with a warning.
@@ -43,6 +43,10 @@ options:
     description: The package as a zip in Base64.
     type: str
     required: true
+  otherwise:
+    description: Folder to unpack to where that user has no home that can be written to.
+    type: path
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -230,22 +234,38 @@ def _last_used(path: Path) -> float:
         return time.time()
 
 
+def homes(otherwise: str) -> list[Path]:
+    """Where to unpack: to the first of these that can be written to."""
+    found = [Path(otherwise)] if otherwise else []
+    with contextlib.suppress(RuntimeError):  # a user of a number that no passwd knows has none
+        found.insert(0, Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pap-deploy")
+    return found
+
+
 def main() -> None:
     module = AnsibleModule(
-        {"digest": {"type": "str", "required": True}, "archive": {"type": "str", "required": True}},
+        {
+            "digest": {"type": "str", "required": True},
+            "archive": {"type": "str", "required": True},
+            "otherwise": {"type": "path", "default": ""},
+        },
         supports_check_mode=True,
     )
-    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pap-deploy"
+    given = module.params
     os.umask(0o077)
-    try:
-        place = unpack(home, module.params["digest"], module.params["archive"], module.warn)
-    except Unsafe as error:
-        module.fail_json(msg=f"{error} Give the user that the modules run as a HOME (or XDG_CACHE_HOME) of its own.")
-    except OSError as error:
-        module.fail_json(
-            msg=f"The code cannot be unpacked to {home}: {error.strerror}. Free some room there, or set HOME."
-        )
-    module.exit_json(changed=False, code=str(place), python=f"Python {platform.python_version()}")
+    failed = []
+    for home in homes(given["otherwise"]):
+        try:
+            place = unpack(home, given["digest"], given["archive"], module.warn)
+            module.exit_json(changed=False, code=str(place), python=f"Python {platform.python_version()}")
+        except Unsafe as error:
+            module.fail_json(
+                msg=f"{error} Give the user that the modules run as a HOME (or XDG_CACHE_HOME) of its own."
+            )
+        except OSError as error:
+            failed.append(f"to {home} ({error.strerror})")
+    where = " or ".join(failed) or "anywhere (the user that the modules run as has no home)"
+    module.fail_json(msg=f"The code cannot be unpacked {where}. Free some room there, or set HOME or pap_state_dir.")
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ def run_phase(module: AnsibleModule, name: str, work: Callable[[Any, Any], objec
         with _metrics(module, stack.state), disk, in_time, guards.absence_explained(stack):
             return work(stack, imported)
 
+    _refuse_code_of_another(module, given["code"])
     _run(module, given["code"], f"phases.{name}", on_the_stack)
 
 
@@ -74,6 +75,7 @@ def run_state(module: AnsibleModule, name: str, work: Callable[[Any, Any], objec
         with _metrics(module, state), guards.disk_explained(state, module.params.get("release") or "", name):
             return work(state, phase)
 
+    _refuse_code_of_another(module, given["code"])
     _run(module, given["code"], f"phases.{name}", on_the_state)
 
 
@@ -91,6 +93,20 @@ def _metrics(module: AnsibleModule, state: Any) -> Iterator[None]:
             problem = importlib.import_module("papdeploy.logwatch.metrics").publish(state, target)
             if problem:
                 module.warn(problem)
+
+
+def _refuse_code_of_another(module: AnsibleModule, code: str) -> None:
+    """On a target host, the user that the package was sent as could change what another one loads."""
+    try:
+        owner = Path(code).stat().st_uid if code else os.geteuid()
+    except OSError as error:
+        module.fail_json(msg=f"The package papdeploy is not in {code}: {error.strerror}. Run the play again.")
+    if owner not in (0, os.geteuid()):
+        module.fail_json(
+            msg=f"The package in {code} belongs to user id {owner}, and this task runs as user id {os.geteuid()}.",
+            hint="Let all tasks of a stack become the same user, the one that owns the state folder. A task without"
+            " stack.code gets the package as the user that it runs as.",
+        )
 
 
 def run_code(module: AnsibleModule, code: str, name: str, work: Callable[[Any], object]) -> None:

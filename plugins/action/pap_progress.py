@@ -108,7 +108,7 @@ class ActionModule(Normal):
         stack["state_dir"] = stack.get("state_dir") or f"{STATE}/{stack['name']}"
         stack["who"] = stack.get("who") or self._looked_up("pap_who", task_vars)
         if not stack.get("code"):
-            package = self._looked_up("pap_package", task_vars)
+            package = {**self._looked_up("pap_package", task_vars), "otherwise": f"{stack['state_dir']}/code"}
             sent = self._execute_module(f"{self._namespace}pap_package", module_args=package, task_vars=task_vars)
             if sent.get("failed") or sent.get("unreachable"):
                 return dict(sent)

@@ -19,13 +19,15 @@ def install(folder: Path) -> None:
     run(folder, "ansible-galaxy", "collection", "install", "--offline", "-p", str(folder / "collections"), str(archive))
 
 
-def run(folder: Path, program: str, *words: str, code: int = 0, callback: str = "", path: str = "") -> str:
-    """What a program of Ansible says in ``folder``; ``path`` stands before the PATH."""
+def run(
+    folder: Path, program: str, *words: str, code: int = 0, callback: str = "", path: str = "", **variables: str
+) -> str:
+    """What a program of Ansible says in ``folder``; ``path`` stands before the PATH, ``variables`` are of its environment."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
         "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections"), "NO_COLOR": "1", "ANSIBLE_HOME": str(folder / "home"),
         **({"ANSIBLE_STDOUT_CALLBACK": callback} if callback else {}),
-        **({"PATH": f"{path}:{os.environ['PATH']}"} if path else {}),
+        **({"PATH": f"{path}:{os.environ['PATH']}"} if path else {}), **variables,
     }  # fmt: skip
     done = subprocess.run(
         [BIN / program, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=240

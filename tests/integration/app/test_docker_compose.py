@@ -111,6 +111,18 @@ def test_a_backup_alone_needs_the_container_of_the_database_only(composed: Compo
         from_params({**params, "database": {"container": composed.db}})
 
 
+@pytest.mark.parametrize("activate", ["recreate", "compose", "restart"])
+def test_how_a_container_is_replaced(composed: Composed, activate: str) -> None:
+    params = {"name": "st", "environment": "staging", "state_dir": str(composed.folder / "how"), "who": {},
+              "smoke": {"username": "u", "password": "p"}, "database": {"container": composed.db}}  # fmt: skip
+    image = "pap-test/cc-pap-api:previous"
+    api = {"container": [composed.api], "image": image, "activate": activate, "models": ["m"]}
+    made = from_params({**params, "api": api}).api
+    assert isinstance(made, DockerApi)
+    assert (made.compose is not None) == (activate == "compose")
+    assert made.image == ("" if activate == "restart" else image)
+
+
 def test_a_variable_of_an_env_file_is_in_the_environment(composed: Composed) -> None:
     control = composed.control("pap-test/cc-pap-api:previous")
     assert control.environment(control.running())["INITIAL_ADMIN_PASSWORD"] == "sandbox-only"

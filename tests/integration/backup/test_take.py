@@ -190,6 +190,20 @@ def test_schema_proof_and_no_proof(hostile: Database, tmp_path: Path) -> None:
         backup.take(hostile, tmp_path / "c", stack="st", release="r1", proof="perhaps")
 
 
+def test_a_schema_proof_reads_all_of_an_archive_that_fills_every_pipe(
+    server: Server, database: str, tmp_path: Path
+) -> None:
+    """Who restores the schema only is done after the table of contents, long before the rows have come."""
+    target = small(server, database)
+    server.sql(
+        "CREATE TABLE large AS SELECT g, md5(g::text) || md5((-g)::text) AS v FROM generate_series(1, 300000) g",
+        database,
+    )
+    taken = backup.take(target, tmp_path / "b", stack="st", release="r1", proof="schema")
+    assert taken.path.stat().st_size > 5_000_000 and taken.manifest.proof.kind == "schema"
+    assert backup.verify(target, taken.path).backup.manifest.sha256 == taken.manifest.sha256
+
+
 def test_scratch_is_kept_for_the_rehearsal(server: Server, database: str, tmp_path: Path) -> None:
     target = small(server, database)
     server.sql(f"ALTER DATABASE \"{database}\" SET work_mem = '5MB'")

@@ -240,6 +240,17 @@ def test_target(server: Server, database: str, tree: Project) -> None:
         call("status", tree, url, {"target": "nothing"})
 
 
+@pytest.mark.parametrize("order", ["first", "last"])
+def test_the_tree_runs_before_or_after_what_has_a_date(
+    server: Server, database: str, tree: Project, order: str
+) -> None:
+    plain(tree, "a1")
+    (tree.folder / "dated").mkdir()
+    (tree.folder / "dated" / "2026_01_01_dated.sql").write_text("CREATE TABLE dated (id int);\n")
+    text = call("plan", tree, server.url(database), declared={"order": order}, folders=["dated"])["text"]
+    assert (text.index("ADD COLUMN a1") < text.index("CREATE TABLE dated")) == (order == "first")
+
+
 def test_plan(server: Server, database: str, tree: Project) -> None:
     plain(tree, "a1")
     tree.revision("reads1", "for row in op.get_bind().execute(sa.text('SELECT 1')):\n    op.execute('SELECT 2')")

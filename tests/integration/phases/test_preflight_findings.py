@@ -138,8 +138,10 @@ def test_a_right_that_the_backup_needs_is_missed_before_anything_begins(bench: B
             look(bench, NEWER, check=check, proof="full")
         assert f"GRANT USAGE and SELECT there to {name}" in refused.value.hint
         bench.server.sql(f"GRANT SELECT ON notes TO {name}", live)
-        with pytest.raises(preflight.Refused, match=r"cannot give objects to their owners: .*table public\.notes"):
-            look(bench, NEWER, check=check, proof="full")
+        for proof in ("full", "schema"):
+            with pytest.raises(preflight.Refused, match=r"cannot give objects to their owners: .*table public\.notes"):
+                look(bench, NEWER, check=check, proof=proof)
+        assert "owners" not in look(bench, NEWER, check=True, proof="none").would_fail
         assert bench.stack.state.releases() == []
         assert report.status(bench.stack, NEWER, preflight.Options()).pap.lines
     finally:

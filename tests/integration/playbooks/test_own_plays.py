@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -57,7 +59,7 @@ def test_a_role_and_modules_alone(folder: Path, servers: dict[int, Server]) -> N
             folder, "ansible-playbook", "-i", "hosts.yml", name, *words, code=code, path=str(servers[18].bin_dir)
         )
 
-    assert "restored and compared: 1 table, 2 rows" in play("backup.yml")
+    assert "restored and compared: 1 table, 2 rows" in play("backup.yml", "-e", "backup_engine=pg_dump")
     said = play("modules.yml")
     for line in (
         "its schema restored and compared: 1 table",
@@ -82,3 +84,56 @@ def test_a_role_and_modules_alone(folder: Path, servers: dict[int, Server]) -> N
     )
     told = play("modules.yml", code=2)
     assert "pap_api_start_command" in told and "pap_smoke_username, pap_smoke_password" in told
+
+
+CONFIGURATION = """\
+[defaults]
+inventory = hosts.yml
+gathering = smart
+fact_caching = jsonfile
+fact_caching_connection = facts
+"""
+
+
+def test_no_fact_of_a_cache_decides_what_runs(folder: Path, servers: dict[int, Server]) -> None:
+    """Another version of the package, another run's folder of it, and a host whose cache was cleared."""
+    (folder / "ansible.cfg").write_text(CONFIGURATION)
+    play = (folder / "backup.yml").read_text().replace("gather_facts: false", "gather_facts: true")
+    (folder / "backup.yml").write_text(play.replace("backup_keep_days: 30", "backup_proof: none"))
+    home = folder / "home-of-the-user"
+
+    def backed_up() -> None:
+        said = run(folder, "ansible-playbook", "backup.yml", path=str(servers[18].bin_dir), HOME=str(home))
+        assert "not restored" in said and "planted" not in said, said
+
+    home.mkdir()
+    backed_up()
+    (cached,) = (folder / "facts").iterdir()
+    facts = json.loads(cached.read_text())
+    assert "ansible_user_dir" in str(facts) and "pap" not in str(sorted(json.loads(facts["__payload__"])))
+
+    planted = folder / "planted" / "papdeploy"
+    planted.mkdir(parents=True)
+    (planted / "__init__.py").write_text("raise SystemExit('planted')\n")
+    place = str(planted.parent)
+    names = {
+        "pap_code": place,
+        "__code": {"folder": place, "run": {}},
+        "__package_sent": {"code": place},
+        "__variables": {},
+    }
+    facts["__payload__"] = json.dumps({**json.loads(facts["__payload__"]), **names, "ansible_facts": names})
+    cached.write_text(json.dumps(facts))
+    backed_up()
+
+    packages = home / ".cache" / "pap-deploy"
+    (first,) = packages.iterdir()
+    shutil.rmtree(packages)
+    backed_up()
+    assert [path.name for path in packages.iterdir()] == [first.name]
+
+    module_utils = folder / "collections" / "ansible_collections" / "pap" / "deploy" / "plugins" / "module_utils"
+    (module_utils / "papdeploy" / "newer.py").write_text("")
+    backed_up()
+    assert len(list(packages.iterdir())) == 2
+    assert len(list((folder / "state" / "backups").glob("shop_*.dump"))) == 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import os
 import subprocess
 import sys
@@ -211,3 +212,26 @@ def test_a_folder_of_ours_that_others_could_only_read_is_closed(tmp_path: Path) 
     home.mkdir(mode=0o755)
     pap_package.unpack(home, DIGEST, archive(SENT))
     assert home.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_user_without_a_home_to_write_to_gets_the_package_elsewhere(tmp_path: Path) -> None:
+    """As a service's account has it, whose passwd entry names a folder that there is not, or that is root's."""
+    program = Path(pap_package.__file__)
+    arguments = {"digest": DIGEST, "archive": archive(SENT), "otherwise": str(tmp_path / "state" / "code")}
+    environment = {name: value for name, value in os.environ.items() if name != "XDG_CACHE_HOME"}
+
+    def sent(**more: str) -> dict[str, str]:
+        done = subprocess.run(
+            [sys.executable, program], input=json.dumps({"ANSIBLE_MODULE_ARGS": {**arguments, **more}}),
+            env={**environment, "HOME": "/proc/nowhere"}, capture_output=True, text=True,
+        )  # fmt: skip
+        found: dict[str, str] = json.loads(done.stdout)
+        return found
+
+    place = Path(sent()["code"])
+    assert place == tmp_path / "state" / "code" / DIGEST and runs(place) == "sent"
+    assert place.parent.stat().st_mode & 0o777 == 0o700
+    assert sent()["code"] == str(place)
+    told = sent(otherwise="/proc/neither")["msg"]
+    assert "/proc/nowhere/.cache/pap-deploy (No such file" in told and "/proc/neither (No such file" in told
+    assert "or set HOME or pap_state_dir" in told

@@ -201,3 +201,19 @@ def test_what_the_controller_gets_is_its_owners_under_any_umask(tmp_path: Path, 
     finally:
         os.umask(before)
     assert [path.stat().st_mode & 0o777 for path in (folder, folder / "file")] == [0o700, 0o600]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("on", ["stack", "state"])
+def test_code_that_another_user_could_change_is_not_run(tmp_path: Path, on: str) -> None:
+    """As where one play becomes a service's user and the next one root."""
+    module = Module(tmp_path)
+    code = tmp_path / "of-another"
+    (code / "papdeploy").mkdir(parents=True)
+    (code / "papdeploy" / "__init__.py").write_text("raise SystemExit('it ran')")
+    module.params["stack"]["code"] = str(code)
+    os.chown(code, 12345, 12345)
+    found = ends(module, dict, on)
+    assert found["failed"] and "belongs to user id 12345, and this task runs as user id 0" in found["msg"]
+    module.params["stack"]["code"] = str(code / "gone")
+    assert "is not in" in ends(module, dict, on)["msg"]

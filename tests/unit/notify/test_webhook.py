@@ -61,7 +61,7 @@ def test_no_text_makes_a_line_or_calls_a_channel(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(http, "exchange", exchange)
     body = {"event": "alarm", "message": "boom\nfinished\x1b[2K <!channel> & more"}
-    webhook.post("http://h", body, headers={})
-    webhook.post("http://h", body, form="slack", headers={})
+    for form in ("json", "slack"):
+        webhook.post("http://h", body, form=form, headers={})
     assert sent[0]["message"] == "boom\\nfinished\\x1b[2K <!channel> & more"
     assert sent[1] == {"text": "boom\\nfinished\\x1b[2K &lt;!channel&gt; &amp; more"}
