@@ -30,7 +30,7 @@ from typing import Any
 
 from ansible import constants as C
 from ansible.plugins.action.normal import ActionModule as Normal
-from ansible.plugins.loader import lookup_loader
+from ansible.plugins.loader import action_loader, lookup_loader
 from ansible.utils.display import Display
 
 HOME = Path(__file__).resolve().parents[2] / "module_utils"
@@ -108,12 +108,20 @@ class ActionModule(Normal):
         stack["state_dir"] = stack.get("state_dir") or f"{STATE}/{stack['name']}"
         stack["who"] = stack.get("who") or self._looked_up("pap_who", task_vars)
         if not stack.get("code"):
-            package = {**self._looked_up("pap_package", task_vars), "otherwise": f"{stack['state_dir']}/code"}
-            sent = self._execute_module(f"{self._namespace}pap_package", module_args=package, task_vars=task_vars)
+            sent = self._sent(f"{stack['state_dir']}/code", task_vars)
             if sent.get("failed") or sent.get("unreachable"):
-                return dict(sent)
+                return sent
             stack["code"] = sent["code"]
         return {}
+
+    def _sent(self, otherwise: str, task_vars: dict[str, Any]) -> dict[str, Any]:
+        """The result of the task that sends the package, which the role ``stack`` has of its own."""
+        task = self._task.copy()
+        task.args = {**self._looked_up("pap_package", task_vars), "otherwise": otherwise}
+        task.action = f"{self._namespace}pap_package"
+        parts = {name: getattr(self, f"_{name}") for name in ("connection", "play_context", "loader", "templar")}
+        action = action_loader.get(task.action, task=task, shared_loader_obj=self._shared_loader_obj, **parts)
+        return dict(action.run(task_vars=task_vars))
 
     @property
     def _namespace(self) -> str:
