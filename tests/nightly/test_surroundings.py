@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import ROOT
@@ -62,7 +63,11 @@ def go_through(sandbox: Sandbox, surroundings: Surroundings, locales: Path) -> N
         return {table: value for table, value in content(stack)["tables"].items() if table not in LOGIN_WRITES}
 
     def play(playbook: str, *words: str) -> str:
-        variables = {"report_folder": f"{sandbox.home}/reports", "watch_first_s": 1, **surroundings.choices}
+        variables: dict[str, Any] = {
+            "report_folder": f"{sandbox.home}/reports",
+            "watch_first_s": 1,
+            **surroundings.choices,
+        }
         done = subprocess.run(
             [str(BIN / "ansible-playbook"), *sandbox.argv(playbook, *words, **variables)[1:]], cwd=sandbox.root,
             env=surroundings.environment(sandbox.environment, locales), umask=surroundings.umask,
