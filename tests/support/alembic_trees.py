@@ -97,3 +97,49 @@ def call(name: str, project: Project, url: str, declared: Any = None, **request:
             os.environ.pop(key, None)
             if value is not None:
                 os.environ[key] = value
+
+
+def grown(project: Project) -> None:
+    """A tree with branches, a merge, depends_on, an autocommit block, enum changes, data migrations, batch operations."""
+    project.revision(
+        "base1",
+        "op.create_table('users', sa.Column('id', sa.Integer, primary_key=True), sa.Column('name', sa.Text),\n"
+        "                sa.Column('mood', sa.Enum('sad', 'ok', name='mood')))\n"
+        "op.bulk_insert(sa.table('users', sa.column('name')), [{'name': 'ann'}, {'name': '100%'}, {'name': 'a:b'}])",
+        "op.drop_table('users')\nop.execute('DROP TYPE mood')",
+    )
+    project.revision("left1", "op.add_column('users', sa.Column('mail', sa.Text))", "op.drop_column('users', 'mail')",
+                     down="base1", branch_labels=("left",))  # fmt: skip
+    project.revision("right1", "op.add_column('users', sa.Column('age', sa.Integer))", "op.drop_column('users', 'age')",
+                     down="base1")  # fmt: skip
+    project.revision("other1", "op.create_table('other', sa.Column('id', sa.Integer, primary_key=True))",
+                     "op.drop_table('other')", down=None, depends_on="left1")  # fmt: skip
+    project.revision(
+        "merge1",
+        "for row in op.get_bind().execute(sa.text('SELECT id, name FROM users ORDER BY id')).fetchall():\n"
+        "    op.get_bind().execute(sa.text('UPDATE users SET mail = :m WHERE id = :i'), {'m': row.name + '@x', 'i': row.id})",
+        'op.execute("UPDATE users SET mail = NULL")',
+        down=("left1", "right1"),
+    )
+    project.revision(
+        "block1",
+        "op.execute('ALTER TABLE users ADD COLUMN before int')\n"
+        "with op.get_context().autocommit_block():\n"
+        "    op.execute(\"ALTER TYPE mood ADD VALUE 'happy'\")\n"
+        "    op.create_index('users_mail', 'users', ['mail'], postgresql_concurrently=True)\n"
+        "op.execute(\"UPDATE users SET mood = 'happy'\")",
+        "with op.get_context().autocommit_block():\n"
+        "    op.drop_index('users_mail', postgresql_concurrently=True)\n"
+        "op.execute('ALTER TABLE users DROP COLUMN before')",
+        down="merge1",
+    )
+    project.revision(
+        "orm1",
+        "session = Session(bind=op.get_bind())\nsession.execute(sa.text(\"INSERT INTO users (name) VALUES ('orm')\"))\n"
+        "session.commit()\n"
+        "with op.batch_alter_table('users') as batch:\n    batch.alter_column('name', nullable=False)\n"
+        "    batch.create_check_constraint('named', 'length(name) > 0')",
+        "op.drop_constraint('named', 'users')\nop.alter_column('users', 'name', nullable=True)",
+        down="block1",
+        head="from sqlalchemy.orm import Session",
+    )

@@ -81,7 +81,8 @@ def _early_labels(migrations: Sequence[MigrationFile], transaction: str) -> Iter
     fresh: dict[str, str] = {}  # label, as a literal, to the migration that adds it
     created: set[str] = set()
     for migration in migrations:
-        if migration.flavour == SCRIPT or not migration.transactional or transaction == "each":
+        apart = transaction == "each" or migration.own_transaction
+        if migration.flavour == SCRIPT or not migration.transactional or apart:
             fresh, created = {}, set()
         if migration.flavour == SCRIPT or not migration.transactional:
             continue

@@ -172,7 +172,8 @@ def refuse_unexplained(found: Findings) -> None:
     listed = "; ".join(f"{item.object}: {item.kind}" for item in found.failing[:5])
     hint = "The models were changed without a migration. Write it: python -m papdeploy new NAME --from-models"
     if not found.migrations:
-        hint = "pap_migrations_dirs names no migration: set it to the folders of this application's migrations."
+        hint = "pap_migrations_dirs names no migration: set it to the folders of this application's migrations,"
+        " or pap_alembic to its Alembic tree."
     more = f" and {len(found.failing) - 5} more" if len(found.failing) > 5 else ""
     raise Refused(
         f"The models of {found.candidate.label} do not match the database and no migration is pending: {listed}{more}.",

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from papdeploy.core.errors import PapError, Refused
+from papdeploy.core.errors import PapError, Refused, Unavailable
 from papdeploy.databases import version_tables
 from papdeploy.databases.psql import Conninfo, Database
 from papdeploy.schema import CheckOptions, compare, describe
 from papdeploy.schema.catalog.connect import open_session
 from papdeploy.sites.host import HostSite
 from support import ROOT
-from support.alembic_trees import Project, call, made
+from support.alembic_trees import Project, call, grown, made
 from support.migration_runner import migration
 from support.postgres_servers import Server
 
@@ -51,52 +51,6 @@ def rows(server: Server, database: str, query: str) -> list[tuple[Any, ...]]:
     with server.connect(database) as connection, connection.cursor() as cursor:
         cursor.execute(query)
         return list(cursor.fetchall())
-
-
-def grown(project: Project) -> None:
-    """A tree with branches, a merge, depends_on, an autocommit block, enum changes, data migrations, batch operations."""
-    project.revision(
-        "base1",
-        "op.create_table('users', sa.Column('id', sa.Integer, primary_key=True), sa.Column('name', sa.Text),\n"
-        "                sa.Column('mood', sa.Enum('sad', 'ok', name='mood')))\n"
-        "op.bulk_insert(sa.table('users', sa.column('name')), [{'name': 'ann'}, {'name': '100%'}, {'name': 'a:b'}])",
-        "op.drop_table('users')\nop.execute('DROP TYPE mood')",
-    )
-    project.revision("left1", "op.add_column('users', sa.Column('mail', sa.Text))", "op.drop_column('users', 'mail')",
-                     down="base1", branch_labels=("left",))  # fmt: skip
-    project.revision("right1", "op.add_column('users', sa.Column('age', sa.Integer))", "op.drop_column('users', 'age')",
-                     down="base1")  # fmt: skip
-    project.revision("other1", "op.create_table('other', sa.Column('id', sa.Integer, primary_key=True))",
-                     "op.drop_table('other')", down=None, depends_on="left1")  # fmt: skip
-    project.revision(
-        "merge1",
-        "for row in op.get_bind().execute(sa.text('SELECT id, name FROM users ORDER BY id')).fetchall():\n"
-        "    op.get_bind().execute(sa.text('UPDATE users SET mail = :m WHERE id = :i'), {'m': row.name + '@x', 'i': row.id})",
-        'op.execute("UPDATE users SET mail = NULL")',
-        down=("left1", "right1"),
-    )
-    project.revision(
-        "block1",
-        "op.execute('ALTER TABLE users ADD COLUMN before int')\n"
-        "with op.get_context().autocommit_block():\n"
-        "    op.execute(\"ALTER TYPE mood ADD VALUE 'happy'\")\n"
-        "    op.create_index('users_mail', 'users', ['mail'], postgresql_concurrently=True)\n"
-        "op.execute(\"UPDATE users SET mood = 'happy'\")",
-        "with op.get_context().autocommit_block():\n"
-        "    op.drop_index('users_mail', postgresql_concurrently=True)\n"
-        "op.execute('ALTER TABLE users DROP COLUMN before')",
-        down="merge1",
-    )
-    project.revision(
-        "orm1",
-        "session = Session(bind=op.get_bind())\nsession.execute(sa.text(\"INSERT INTO users (name) VALUES ('orm')\"))\n"
-        "session.commit()\n"
-        "with op.batch_alter_table('users') as batch:\n    batch.alter_column('name', nullable=False)\n"
-        "    batch.create_check_constraint('named', 'length(name) > 0')",
-        "op.drop_constraint('named', 'users')\nop.alter_column('users', 'name', nullable=True)",
-        down="block1",
-        head="from sqlalchemy.orm import Session",
-    )
 
 
 def test_as_alembic_makes_it(server: Server, database: str, twin: str, project: Project) -> None:
@@ -256,7 +210,10 @@ def test_plan(server: Server, database: str, tree: Project) -> None:
     tree.revision("reads1", "for row in op.get_bind().execute(sa.text('SELECT 1')):\n    op.execute('SELECT 2')")
     plan = call("plan", tree, server.url(database))
     assert plan["sql"]["a1"] == {"statements": ["ALTER TABLE users ADD COLUMN a1 TEXT"], "exact": True, "why": ""}
-    assert not plan["sql"]["reads1"]["exact"] and "depends on what it reads" in plan["sql"]["reads1"]["why"]
+    assert (
+        not plan["sql"]["reads1"]["exact"]
+        and "cannot write the rest without a database" in plan["sql"]["reads1"]["why"]
+    )
     assert "-- a1 (in the transaction): Do a1." in plan["text"]
 
 
@@ -313,7 +270,7 @@ def test_refused_in_words(server: Server, database: str, tmp_path: Path, tree: P
     tree.env_py.write_text(
         "import os, psycopg2\npsycopg2.connect(os.environ['DATABASE_URL'].replace('+psycopg2', ''))\n"
     )
-    with pytest.raises(Refused, match=r"env.py of the Alembic tree opens a connection although it runs offline"):
+    with pytest.raises(Refused, match="The Alembic tree opens a connection when it is read"):
         call("status", tree, server.url(database))
     tree.env_py.write_text(ENV.format(first="", offline="", online=""))
     tree.revision("base1", "pass")
@@ -546,3 +503,36 @@ def test_new_writes_a_revision(server: Server, database: str, tree: Project) -> 
         assert ran.returncode == 0, ran.stdout + ran.stderr
     assert sorted(columns(server, database)) == ["id", "n", "note"]
     assert "add_notes" in tree.alembic(server.url(database), "history")
+
+
+def test_a_python_without_alembic(
+    server: Server, database: str, tree: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "alembic.script", None)
+    with pytest.raises(Unavailable, match=r"no Alembic .*Add the package alembic to the requirements of the release"):
+        call("status", tree, server.url(database))
+
+
+def test_a_tree_that_is_not_whole(server: Server, database: str, tree: Project) -> None:
+    plain(tree)
+    tree.revision("base1", "pass", down=None)
+    with pytest.raises(Refused, match="base1 is present more than once"):
+        call("status", tree, server.url(database))
+    for path in tree.versions.glob("*.py"):
+        path.unlink()
+    tree.revision("wild1", "pass", head="import psycopg2\npsycopg2.connect('')")
+    with pytest.raises(Refused, match="The Alembic tree opens a connection when it is read"):
+        call("status", tree, server.url(database))
+
+
+def test_advice_is_of_alembic(server: Server, database: str, tree: Project) -> None:
+    plain(tree)
+    tree.revision("slow1", "op.create_index('users_id', 'users', ['id'], postgresql_concurrently=True)")
+    with pytest.raises(PapError, match=r"slow1 failed \(line 12\).*autocommit_block"):
+        call("apply", tree, server.url(database))
+
+
+def test_a_revision_among_our_own_files_is_told(server: Server, database: str, tree: Project) -> None:
+    plain(tree)
+    with pytest.raises(Refused, match=r"is a revision of an Alembic tree.*pap_alembic"):
+        call("status", tree, server.url(database), alembic=None, folders=[str(tree.versions)])

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from support import ROOT
+from support.alembic_trees import grown, made
 from support.migration_runner import Bench
 from support.postgres_servers import Server
 
@@ -123,3 +124,45 @@ def test_python(servers: dict[int, Server], version: str) -> None:
         compare(scenario(Bench(server, name), python, packages, server.url(name, "postgresql")))
     finally:
         server.drop(name)
+
+
+_TREE = """
+import json, sys
+from papdeploy.migrations import handlers
+request = {"url": sys.argv[1], "release": "r1", "who": "tester", "alembic": {"ini": "alembic.ini", "target": "heads"}}
+status, plan, apply, revert = (handlers.CALLS["migrations." + name] for name in ("status", "plan", "apply", "revert"))
+guess = [name for name, sql in plan(request, print)["sql"].items() if not sql["exact"]]
+done = [each["identity"] for each in apply(request, lambda _: None)["applied"]]
+pending = status(request, print)["pending"]
+back = [each["identity"] for each in revert({**request, "since_release": "r1"}, lambda _: None)["reverted"]]
+print(json.dumps([guess, done, pending, back]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("python", "requirements"),
+    [
+        ("", ["alembic==1.8.1", SQLALCHEMY["1.4"]]),
+        pytest.param("", ["alembic==1.13.1", SQLALCHEMY["2.0"]], marks=pytest.mark.nightly),
+        pytest.param("3.9", ["alembic>=1.16,<1.17", SQLALCHEMY["2.0"]], marks=pytest.mark.nightly),
+    ],
+)
+def test_alembic(servers: dict[int, Server], tmp_path: Path, python: str, requirements: list[str]) -> None:
+    """A tree under old versions of Alembic: what is private there has stayed the same."""
+    found = pythons().get(python) if python else sys.executable
+    if not found:
+        pytest.skip(f"there is no Python {python} here")
+    tree = made(tmp_path / "release")
+    grown(tree)
+    name = servers[18].create("alembic")
+    url = servers[18].url(name, "postgresql")
+    packages = [installed(found, *requirements), installed(found, DRIVERS["psycopg2"]), ROOT / "module_utils"]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(map(str, packages)), "DATABASE_URL": url}
+    ran = subprocess.run([found, "-W", "ignore", "-c", _TREE, url], cwd=tree.folder, env=environment,
+                         capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
+    assert ran.returncode == 0, ran.stderr[-4000:]
+    guess, done, pending, back = json.loads(ran.stdout.splitlines()[-1])
+    assert guess == ["base1", "merge1", "orm1"] and pending == [] and len(done) == 7 and back == done[::-1]
+    left = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+    assert servers[18].sql(left, name) == []
+    servers[18].drop(name)

@@ -6,7 +6,6 @@ import ast
 import contextlib
 import io
 import logging
-import sys
 import types
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.util import load_python_file
 
 from ...core.errors import Refused
-from ..run.connection_guard import no_second_connection
 
 # Of the offline branch alone, or ours to say.
 _NOT_OURS = (
@@ -84,7 +82,7 @@ def _listening(config: Any, script: Any, heard: _Heard) -> Any:
 def learn(config: Any, script: Any) -> Learned:
     """Run ``env.py`` of ``script`` offline. Raises Refused where it does not configure exactly one database."""
     path, heard = Path(script.dir) / "env.py", _Heard()
-    with _listening(config, script, heard), _quiet():
+    with _listening(config, script, heard):
         module = load_python_file(str(script.dir), "env.py")
     if not heard.configured:
         raise Refused(
@@ -103,20 +101,6 @@ def learn(config: Any, script: Any) -> Learned:
     options = {name: value for name, value in {**given, **online}.items() if name not in _NOT_OURS}
     locations = tuple(map(str, given.get("version_locations") or ()))
     return Learned(options, heard.arguments, locations, _own_sql(tree))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """What it prints is not our answer, and it connects to nothing."""
-
-    def refuse(how: str) -> Refused:
-        return Refused(
-            f"env.py of the Alembic tree opens a connection although it runs offline ({how}).",
-            hint="Connect only where context.is_offline_mode() is false, as Alembic's template does.",
-        )
-
-    with no_second_connection(refuse), contextlib.redirect_stdout(sys.stderr):
-        yield
 
 
 def _where_it_connects(tree: ast.Module, module: types.ModuleType, given: Collection[str], path: Path) -> Any:

@@ -24,6 +24,7 @@ class Home:
     config: Any = field(repr=False)
     script: Any = field(repr=False)
     learned: Learned = field(repr=False)
+    shared: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)  # by all steps of a run
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:

@@ -57,7 +57,7 @@ def sql_of(migration: MigrationFile, function: str) -> tuple[list[tuple[str, int
                 called(**home.learned.arguments)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - it reads, perhaps, which nothing answers offline
             told = (str(error).strip().splitlines() or [""])[0]
-            why = f"what it sends depends on what it reads ({type(error).__name__}: {told})"
+            why = f"Alembic cannot write the rest without a database ({type(error).__name__}: {told})"
     return buffer.sent, why
 
 

@@ -16,6 +16,7 @@ from typing import Any, cast
 from ...core.errors import PapError, Refused, Unavailable
 from ...core.redact import Redactor
 from ..files import MigrationFile
+from ..run.connection_guard import no_second_connection
 from .declaration import LAST, Declaration
 from .home import Home
 from .revision import read
@@ -70,7 +71,7 @@ def load(declaration: Declaration) -> Tree:
         )
     before = Path.cwd()
     try:
-        with refusing(declaration):
+        with refusing(declaration), _confined():
             config = _config(declaration, ini)
             os.chdir(_home(config, ini))
             seen = len(sys.path)
@@ -101,6 +102,20 @@ def of(files: Sequence[MigrationFile]) -> Tree | None:
     """The tree that some of the migrations are of."""
     revisions = [(each, each.revision.home) for each in files if each.revision is not None]
     return Tree(revisions[0][1], [each for each, _ in revisions]) if revisions else None
+
+
+@contextlib.contextmanager
+def _confined() -> Iterator[None]:
+    """While a tree is read, it connects to nothing, and what it prints is not our answer."""
+
+    def refuse(how: str) -> Refused:
+        return Refused(
+            f"The Alembic tree opens a connection when it is read, or in the offline branch of its env.py ({how}).",
+            hint="Connect only where context.is_offline_mode() is false, as in the env.py of Alembic's template.",
+        )
+
+    with no_second_connection(refuse), contextlib.redirect_stdout(sys.stderr):
+        yield
 
 
 def _config(declaration: Declaration, ini: Path) -> Any:

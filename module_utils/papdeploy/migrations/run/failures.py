@@ -28,6 +28,13 @@ _ADVICE = {
     "55P04": "A new enum label (enum value) can be used only after the commit of the transaction that adds it: write"
     " transactional = False in the migration that adds it, or run with --transaction each if another one uses it.",
 }
+# The same of a revision of an Alembic tree.
+_ADVICE_OF_REVISIONS = {
+    "25001": "The statement cannot run inside a transaction: put it into a block,"
+    " `with op.get_context().autocommit_block():`.",
+    "55P04": "A new enum label (enum value) can be used only after the commit of the transaction that adds it: add it"
+    " in `with op.get_context().autocommit_block():`, or set transaction_per_migration=True in env.py.",
+}
 _THERE_ALREADY = ("42P07", "42701", "42710", "42P06")  # duplicate table (or index), column, object, schema
 
 
@@ -97,7 +104,8 @@ def _advice(error: BaseException, code: str, step: Step) -> str:
             f"{copying} is of the client's input and output, which psql has and a migration has not: write INSERT"
             " (pg_dump --inserts), or use the driver's own copy function."
         )
-    return _ADVICE.get(code, "Correct it and run again.")
+    advice = {**_ADVICE, **_ADVICE_OF_REVISIONS} if step.revision else _ADVICE
+    return advice.get(code, "Correct it and run again.")
 
 
 def presentable(session: Session, error: BaseException) -> BaseException:

@@ -44,6 +44,8 @@ def run(session: Session, db: Db, step: Step, revision: Revision) -> Any:
         with session.internal():
             environment.configure(connection=_connection(session, db), **home.learned.options)
             context: Any = environment.get_context()
+            # One table object for all: SQLAlchemy compiles the statement that moves its rows once.
+            context._version = home.shared.setdefault("version", context._version)
             context.autocommit_block = piece.outside if piece else contextlib.nullcontext
             heads = session.heads if session.heads is not None else _heads(session, step, home, context)
         up = step.direction == "upgrade"
