@@ -32,7 +32,7 @@ def twin(server: Server) -> Iterator[str]:
     server.drop(name)
 
 
-@pytest.fixture(params=["generic", "async", "pyproject"])
+@pytest.fixture(params=["generic", "async", pytest.param("pyproject", marks=pytest.mark.nightly)])
 def project(tmp_path: Path, request: pytest.FixtureRequest) -> Project:
     if request.param == "async":
         pytest.importorskip("greenlet")
@@ -381,10 +381,9 @@ def lazy_imports(tree: Project) -> None:
                   "op.execute(open('data.sql').read())")  # fmt: skip
 
 
-TRAPS = [
-    locations_in_env, ini_in_a_package, per_migration, commits_by_itself, dated_names,
-    colons_and_percents, context_and_x, naming_and_batch, lazy_imports,
-]  # fmt: skip
+BY_DAY = [locations_in_env, per_migration, commits_by_itself]
+BY_NIGHT = [ini_in_a_package, dated_names, colons_and_percents, context_and_x, naming_and_batch, lazy_imports]
+TRAPS = [*BY_DAY, *(pytest.param(trap, marks=pytest.mark.nightly) for trap in BY_NIGHT)]
 
 
 @pytest.mark.parametrize("trap", TRAPS, ids=lambda trap: trap.__name__)

@@ -24,7 +24,7 @@ class Home:
     config: Any = field(repr=False)
     script: Any = field(repr=False)
     learned: Learned = field(repr=False)
-    shared: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)  # by all steps of a run
+    context: list[Any] = field(default_factory=list, repr=False, compare=False)  # the one of a run, once there is one
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:

@@ -30,7 +30,6 @@ _WAS_MADE = f"SELECT 1 FROM {SCHEMA}.ledger WHERE event = 'applied' AND details 
 def run(session: Session, db: Db, step: Step, revision: Revision) -> Any:
     """Call the step's direction of the revision and move the version rows. Returns what it returned."""
     from alembic.operations import Operations
-    from alembic.runtime.environment import EnvironmentContext
     from alembic.runtime.migration import HeadMaintainer, MigrationStep
 
     home = revision.home
@@ -40,12 +39,9 @@ def run(session: Session, db: Db, step: Step, revision: Revision) -> Any:
         if piece:
             stack.enter_context(piece)
         stack.enter_context(home.entered())
-        environment = stack.enter_context(EnvironmentContext(home.config, home.script))
         with session.internal():
-            environment.configure(connection=_connection(session, db), **home.learned.options)
-            context: Any = environment.get_context()
-            # One table object for all: SQLAlchemy compiles the statement that moves its rows once.
-            context._version = home.shared.setdefault("version", context._version)
+            context = _context(home, _connection(session, db))
+            stack.enter_context(context.environment_context)
             context.autocommit_block = piece.outside if piece else contextlib.nullcontext
             heads = session.heads if session.heads is not None else _heads(session, step, home, context)
         up = step.direction == "upgrade"
@@ -84,6 +80,20 @@ class _Pieces(contextlib.ExitStack):
         self.close()
         yield
         self.enter_context(self._db.transaction())
+
+
+def _context(home: Home, connection: Any) -> Any:
+    """Alembic's context on this connection. One serves all steps of a run, as it does under Alembic: what SQLAlchemy
+    compiles for it is compiled once."""
+    from alembic.runtime.environment import EnvironmentContext
+
+    if not home.context:
+        environment = EnvironmentContext(home.config, home.script)
+        environment.configure(connection=connection, **home.learned.options)
+        home.context.append(environment.get_context())
+    context = home.context[0]
+    context.connection = context.impl.connection = connection
+    return context
 
 
 def _heads(session: Session, step: Step, home: Home, context: Any) -> Any:
