@@ -12,8 +12,9 @@ import glob
 import gzip
 import hashlib
 import os
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Optional, cast
@@ -22,6 +23,8 @@ from ..core.errors import Unavailable
 
 LIMIT = 32 << 20
 _HEAD = 1024
+_UNREAD = (".xz", ".bz2", ".zst", ".lz4", ".Z")  # compressions of rotated files that are not read
+_DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 @dataclass(frozen=True)
@@ -94,14 +97,17 @@ class FileLog(LogSource):
             matches = sorted(Path(path.anchor).glob(pattern[len(path.anchor) :])) if glob.has_magic(pattern) else [path]
             found.update(dict.fromkeys(match for match in matches if match.is_file()))
         if not found:
+            odd = next((path for path in self.paths if Path(path).exists()), "")
+            what = f"{odd} is no file that can be read as a log" if odd else f"There is no log file {self.label}"
             raise Unavailable(
-                f"There is no log file {self.label}.",
+                f"{what}.",
                 hint="Correct the log files in the inventory, or create the file with the rights of the program.",
             )
         return list(found)
 
     def now(self) -> Mark:
-        return Mark(files=tuple(_position(path, path.stat().st_size) for path in self._current()))
+        with _readable():
+            return Mark(files=tuple(_position(path, path.stat().st_size) for path in self._current()))
 
     def since(self, mark: Mark, limit: int = LIMIT) -> Reading:
         texts: list[str] = []
@@ -109,7 +115,7 @@ class FileLog(LogSource):
         gaps: list[str] = []
         claimed: set[str] = set()
         left = limit
-        try:
+        with _readable():
             current = self._current()
             todo: list[tuple[Path, int]] = []
             for position in mark.files:
@@ -126,33 +132,49 @@ class FileLog(LogSource):
                     claimed.update(map(str, later))
             todo += [(path, 0) for path in current if str(path) not in claimed]
             for path, offset in todo:
-                text, end, cut = _read_lines(path, offset, left)
+                try:
+                    text, end, cut = _read_lines(path, offset, left)
+                except _DAMAGED:
+                    gaps.append(f"{path} is damaged; its lines could not be read")
+                    continue
                 left = 0 if cut else left - (end - offset)  # what is older comes first, also the next time
                 texts.append(text)
                 # A rotated file stays in the mark only while something of it is left to read.
                 if path in current or end < _length(path):
                     files.append(_position(path, end))
-        except OSError as error:
-            raise Unavailable(
-                f"The log {error.filename} cannot be read: {error.strerror}.",
-                hint="Give the deploying user the right to read it, or correct the log files in the inventory.",
-            ) from error
         return Reading("".join(texts), Mark(files=tuple(files)), more=left <= 0, gaps=tuple(gaps))
 
     def recent(self, limit: int = LIMIT) -> str:
-        texts: list[str] = []
-        for path in self._current():
-            left = limit
-            parts: list[str] = []
-            for candidate in [path, *reversed(_siblings(path))]:
-                start = max(0, _length(candidate) - left)
-                text, end, _ = _read_lines(candidate, start, left)
-                left -= end - start
-                parts.insert(0, text.partition("\n")[2] if start else text)
-                if left <= 0:
-                    break
-            texts += parts
-        return "".join(texts)[-limit:]
+        with _readable():
+            return "".join("".join(reversed(list(_backwards(path, limit)))) for path in self._current())[-limit:]
+
+
+def _backwards(path: Path, limit: int) -> Iterator[str]:
+    """The end of a log, and what was rotated away before it, until there are ``limit`` bytes."""
+    for candidate in [path, *reversed(_siblings(path))]:
+        try:
+            start = max(0, _length(candidate) - limit)
+            text, end, _ = _read_lines(candidate, start, limit)
+        except (*_DAMAGED, PermissionError):
+            if candidate == path:
+                raise
+            return  # of what was before, less is known
+        limit -= end - start
+        yield text.partition("\n")[2] if start else text
+        if limit <= 0:
+            return
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    """Raise Unavailable in place of an OSError of the block."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(
+            f"The log {error.filename} cannot be read: {error.strerror}.",
+            hint="Give the deploying user the right to read it, or correct the log files in the inventory.",
+        ) from error
 
 
 def _position(path: Path, offset: int) -> Position:
@@ -181,7 +203,7 @@ def _same_inode(path: Path, position: Position) -> bool:
 
 
 def _has_head(path: Path, position: Position) -> bool:
-    with contextlib.suppress(OSError, EOFError):
+    with contextlib.suppress(OSError, *_DAMAGED):
         if _length(path) < position.offset:
             return False
         with _open(path) as file:
@@ -191,8 +213,13 @@ def _has_head(path: Path, position: Position) -> bool:
 
 def _siblings(path: Path) -> list[Path]:
     """Rotated files of a log, oldest first: ``api.log.2.gz``, ``api.log.1``, ``api.log-20250101``."""
-    names = path.parent.glob(glob.escape(path.name) + "[.-]*")
-    return sorted((name for name in names if name.is_file()), key=_age)
+    names = {name for name in path.parent.glob(glob.escape(path.name) + "[.-]*") if name.is_file()}
+    return sorted((name for name in names if name.suffix not in _UNREAD and not _is_made(name, names)), key=_age)
+
+
+def _is_made(name: Path, names: set[Path]) -> bool:
+    """Whether it is being compressed from a file that is still there."""
+    return name.suffix == ".gz" and name.with_suffix("") in names
 
 
 def _age(path: Path) -> tuple[float, str]:

@@ -11,9 +11,10 @@ from typing import Any, Optional, Union
 from ..core.errors import Unavailable
 from ..core.records import recorded
 from ..core.text import size
-from ..sites.host import HostSite, Site
+from ..sites.host import HostSite, Site, deadline
 from .files import LIMIT, FileLog, LogSource, Mark, Reading
 
+_PATIENCE_S = 120.0
 _FORMAT = "%Y-%m-%dT%H:%M:%S.000000000Z"
 
 
@@ -61,7 +62,7 @@ class JournalLog(LogSource):
     def since(self, mark: Mark, limit: int = LIMIT) -> Reading:
         after = [f"--after-cursor={mark.cursor}"] if mark.cursor else []
         cursor, size, texts = mark.cursor, 0, []
-        with self.site.popen(self._argv(*after)) as process:
+        with self.site.popen(self._argv(*after)) as process, deadline(process, _PATIENCE_S):
             for raw in iter(process.stdout.readline, b""):
                 entry = _entry(raw)
                 texts.append(entry.text)

@@ -6,12 +6,17 @@ import gzip
 import json
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from papdeploy.core.errors import Unavailable
 from papdeploy.logwatch.files import FileLog, Mark, Reading
 from papdeploy.logwatch.sources import JournalLog, LogSpec, from_spec
+from support import ROOT
 
 
 class Log:
@@ -181,6 +186,99 @@ def test_a_log_that_is_not_there_is_an_error_and_not_silence(tmp_path: Path, log
         log.source.since(log.mark)
     with pytest.raises(Unavailable):
         from_spec(LogSpec())
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "device", "loop"])
+def test_what_is_no_file_any_more_is_told_and_not_waited_for(tmp_path: Path, log: Log, kind: str) -> None:
+    """A pipe would be waited for without end."""
+    log.write("one")
+    log.path.rename(tmp_path / "elsewhere")
+    make: dict[str, Callable[[], object]] = {
+        "fifo": lambda: os.mkfifo(log.path),
+        "folder": log.path.mkdir,
+        "device": lambda: log.path.symlink_to("/dev/zero"),
+        "loop": lambda: log.path.symlink_to(log.path),
+    }
+    make[kind]()
+    for reads in (log.source.now, lambda: log.source.since(log.mark), log.source.recent):
+        with pytest.raises(
+            Unavailable, match="There is no log file" if kind == "loop" else "is no file that can be read"
+        ):
+            reads()
+
+
+CLOSED = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from papdeploy.core.errors import Unavailable
+from papdeploy.logwatch.files import FileLog, Mark
+log = FileLog((sys.argv[2],))
+os.setgroups([]), os.setgid(65534), os.setuid(65534)
+for reads in (log.now, lambda: log.since(Mark()), log.recent):
+    try:
+        print(reads())
+    except Unavailable as error:
+        print(error.message)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+@pytest.mark.parametrize("closed", ["the log", "its folder", "a rotated file"])
+def test_a_log_that_this_user_may_not_read_is_told(closed: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "logs").mkdir()
+        path, rotated = folder / "logs" / "api.log", folder / "logs" / "api.log.1"
+        path.write_text("one\n")
+        rotated.write_text("zero\n")
+        {"the log": path, "its folder": path.parent, "a rotated file": rotated}[closed].chmod(0o600)
+        shutil.copytree(ROOT / "module_utils" / "papdeploy", folder / "code" / "papdeploy")
+        done = subprocess.run(
+            [sys.executable, "-B", "-c", CLOSED, folder / "code", path], capture_output=True, text=True, timeout=60
+        )
+        said = done.stdout.splitlines()
+        if closed == "a rotated file":
+            assert "Mark(" in said[0] and "Reading(" in said[1] and said[2] == "one", done
+        else:
+            assert said == [f"The log {path} cannot be read: Permission denied."] * 3, done
+
+
+@pytest.mark.parametrize("damage", ["cut", "no gzip", "changed"])
+def test_a_damaged_rotated_file_is_a_gap_and_ends_nothing(log: Log, damage: str) -> None:
+    log.write(*(f"one {number} {os.urandom(30).hex()}" for number in range(2000)))
+    log.rename()
+    log.compress()
+    packed = log.path.with_name("api.log.2.gz")
+    whole = packed.read_bytes()
+    middle = len(whole) // 2
+    packed.write_bytes(
+        {"cut": whole[:middle], "no gzip": b"x" * 900, "changed": whole[:middle] + b"\xff" * 99 + whole[middle + 99 :]}[
+            damage
+        ]
+    )
+    log.write("two")
+    reading = log.read_whole()
+    assert reading.text == "two\n" and any("api.log" in gap for gap in reading.gaps)
+    assert log.read_whole().gaps == ()
+    assert log.source.recent() == "two\n"
+
+
+def test_a_file_that_is_being_compressed_is_read_once(log: Log) -> None:
+    log.write("one")
+    log.rename()
+    log.path.with_name("api.log.1.gz").write_bytes(gzip.compress(b"before\none\n")[:-9])  # gzip is at work
+    log.touch(log.path.with_name("api.log.1.gz"))
+    log.write("two")
+    reading = log.read_whole()
+    assert (reading.text, reading.gaps) == ("one\ntwo\n", ())
+    assert log.source.recent().splitlines() == ["before", "one", "two"]
+
+
+def test_what_is_compressed_in_another_way_is_not_read_as_text(log: Log) -> None:
+    log.path.with_name("api.log.2.xz").write_bytes(b"\xfd7zXZ\0\nERROR: x\n")
+    log.path.with_name("api.log.3.zst").write_bytes(b"\n" * 9)
+    assert log.source.recent() == "before\n"
 
 
 def test_recent_gives_the_end_and_reaches_into_the_rotated_file(log: Log) -> None:
