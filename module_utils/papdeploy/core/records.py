@@ -8,10 +8,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from .errors import VerificationFailed
-from .plain_json import JsonObject
+from .plain_json import JsonObject, parse
 
 R = TypeVar("R")
 Reader = Callable[[Any], Any]
@@ -62,6 +63,16 @@ def recorded(record: type[R], value: object) -> R:
         return cast(R, _reader(cast("Hashable", record), _FITTING)(value))
     except Mismatch:
         return record()
+
+
+def in_file(path: Path) -> object:
+    """What a file holds as JSON; None where there is none. Raises VerificationFailed if it is damaged."""
+    try:
+        return cast(object, parse(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise VerificationFailed(f"{path} is damaged: {error}.") from error
 
 
 def unknown_names(record: type[Any], value: object) -> list[str]:

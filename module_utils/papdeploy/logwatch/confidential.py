@@ -17,7 +17,7 @@ from typing import Any
 
 from ..app.api_client import NO_SECRETS, SmokeSecrets
 from ..core.durable import write_durably
-from ..core.records import as_object, read_known, recorded
+from ..core.records import as_object, in_file, read_known, recorded
 from ..core.redact import Redactor
 from ..environment import secret_sources
 
@@ -106,10 +106,8 @@ def keep(folder: Path, confidential: Confidential) -> None:
 
 def kept(folder: Path) -> Confidential:
     """What :func:`keep` put there, or nothing."""
-    try:
-        return from_text((folder / _FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return NOTHING
+    found = in_file(folder / _FILE)
+    return NOTHING if found is None else read_known(Confidential, found, _FILE)
 
 
 def forget(folder: Path) -> None:

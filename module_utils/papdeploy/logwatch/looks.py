@@ -28,7 +28,7 @@ from typing import Optional
 
 from ..core.durable import append_durably, write_durably
 from ..core.plain_json import parse
-from ..core.records import as_object, read_known
+from ..core.records import as_object, in_file, read_known
 from ..core.text import age, plural
 
 WINDOW = 20  # looks that a p95 is taken of
@@ -143,10 +143,8 @@ def keep_before(folder: Path, look: Look) -> None:
 
 def before(folder: Path) -> Optional[Look]:
     """What :func:`keep_before` kept: ``ms`` is the median, ``p95_ms`` of the same samples. None if nothing was kept."""
-    try:
-        return read_known(Look, json.loads(before_file(folder).read_text(encoding="utf-8")), "watch-before.json")
-    except FileNotFoundError:
-        return None
+    found = in_file(before_file(folder))
+    return None if found is None else read_known(Look, found, "watch-before.json")
 
 
 def read(folder: Path) -> list[Look]:

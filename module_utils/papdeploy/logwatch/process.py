@@ -18,8 +18,8 @@ from typing import Optional
 
 from ..core.clock import now, seconds_between
 from ..core.durable import write_durably
-from ..core.errors import PapError, Refused, StorageFailed, Unavailable
-from ..core.records import as_object, read_known
+from ..core.errors import PapError, Refused, StorageFailed, Unavailable, VerificationFailed
+from ..core.records import as_object, in_file, read_known
 from ..core.redact import Redactor
 from ..core.visible import visible
 from ..notify import webhook
@@ -265,7 +265,7 @@ def _judged(folder: Path, state: WatchState, found: Optional[looking.Found], red
 
 def end(folder: Path, why: str) -> None:
     """End the watch deliberately, if there is one: its silence is then no alarm."""
-    with changing(folder):
+    with changing(folder), contextlib.suppress(VerificationFailed):  # one that is damaged goes on with nothing
         state = load(folder)
         if state is not None and state.ended is None:
             save(folder, replace(state, ended=Ended(now(), why)))
@@ -316,10 +316,9 @@ def post(alert: Alert, body: Message) -> None:
 
 def configured(folder: Path) -> Config:
     """What :func:`prepare` kept. Raises Refused if there is nothing."""
-    try:
-        config = json.loads((folder / "watch-config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise Refused("No watch was prepared for this release.") from None
+    config = in_file(folder / "watch-config.json")
+    if config is None:
+        raise Refused("No watch was prepared for this release.")
     return read_known(Config, config, "watch-config.json")
 
 

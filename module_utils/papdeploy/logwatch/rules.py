@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import signal
 import time
@@ -20,8 +19,9 @@ from typing import Optional
 
 from ..core.clock import later, now, seconds_between
 from ..core.durable import write_durably
-from ..core.errors import PapError, Refused, Unavailable
+from ..core.errors import PapError, Refused, Unavailable, VerificationFailed
 from ..core.reasons import stated
+from ..core.records import in_file
 from ..core.redact import Redactor
 from ..core.text import age, plural
 from ..core.visible import json_text
@@ -287,11 +287,9 @@ def state_file(folder: Path) -> Path:
 
 
 def load(folder: Path) -> Optional[WatchState]:
-    """The state in a release's folder, or None if there was no watch."""
-    try:
-        return WatchState.from_json(json.loads(state_file(folder).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
+    """The state in a release's folder, or None if there was no watch. Raises VerificationFailed if it is damaged."""
+    found = in_file(state_file(folder))
+    return None if found is None else WatchState.from_json(found)
 
 
 def save(folder: Path, state: WatchState) -> None:
@@ -377,7 +375,10 @@ def silence_s(state: WatchState) -> float:
 def status(folder: Path, at: str = "") -> Status:
     """Where the watch of a release stands."""
     at = at or now()
-    state = load(folder)
+    try:
+        state = load(folder)
+    except VerificationFailed as error:
+        return Status("damaged", False, f"the watch cannot go on, until a later release: {error.message.rstrip('.')}")
     if state is None:
         return Status("none", True, "no watch was started for this release")
     alarms = open_alarms(state)

@@ -199,8 +199,9 @@ _SHOWN = (
 
 @dataclass(frozen=True)
 class Status:
-    """``state`` is ``none``, ``watching``, ``ended``, ``alarm`` or ``dead``; ``ok`` is false for an alarm and for a
-    watcher that is dead or silent; ``summary`` is one sentence; ``alarms`` are the open ones."""
+    """``state`` is ``none``, ``watching``, ``ended``, ``alarm``, ``dead`` or ``damaged``; ``ok`` is false for an alarm,
+    and for a watcher that is dead or silent, or cannot go on; ``summary`` is one sentence; ``alarms`` are the open
+    ones."""
 
     state: str
     ok: bool

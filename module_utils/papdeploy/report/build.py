@@ -72,10 +72,9 @@ class Kept:
 def build(journal: Journal) -> Report:
     """The report of the release with this journal."""
     files = {item.name: _kept(journal.folder / f"{item.name}.json") for item in fields(Kept)}
-    state = rules.load(journal.folder)
-    status = rules.status(journal.folder) if state else None
-    watch = recorded(Watch, state.as_json()) if state else None
-    if watch and status:
+    status = rules.status(journal.folder)
+    watch = recorded(Watch, status.watch.as_json()) if status.watch else Watch() if not status.ok else None
+    if watch:
         watch = replace(watch, state=status.state, summary=status.summary)
     made = build_from(journal.records(), recorded(Kept, files), watch)
     picture = looks_picture.gathered(looks.read(journal.folder), looks.before(journal.folder), made.switched)

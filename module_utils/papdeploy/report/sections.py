@@ -327,7 +327,10 @@ def watch(found: Optional[Watch], switched: Optional[str]) -> str:
     if not found:
         return section("Watch over the logs", none("No watch was started."))
     if not found.started:
-        return section("Watch over the logs", none("Only the first minute was watched."))
+        said = (
+            f"It is not known what it saw: {found.summary}." if found.summary else "Only the first minute was watched."
+        )
+        return section("Watch over the logs", none(said))
     if found.steps == 0:
         return section("Watch over the logs", none("It failed before the logs were looked at."))
     body = figures(

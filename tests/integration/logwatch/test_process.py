@@ -19,14 +19,17 @@ from urllib.parse import quote, quote_plus
 import pytest
 from papdeploy.core.errors import Refused, Unavailable
 from papdeploy.core.redact import MASK
+from papdeploy.logwatch import command, metrics, process, rules
 from papdeploy.logwatch import confidential as watch_confidential
-from papdeploy.logwatch import process, rules
 from papdeploy.logwatch.confidential import Alert, Confidential
 from papdeploy.logwatch.server_log import ServerLog
 from papdeploy.logwatch.sources import LogSpec
 from papdeploy.logwatch.state import Rules, WatchState
+from papdeploy.logwatch.textfile import Target
 from papdeploy.releases.journal import Journal, State
 from papdeploy.releases.run import Run
+from papdeploy.report import page
+from papdeploy.report.build import build
 from support.waiting import wait_until
 
 WHO = Run(user="jane", host="controller", pid=1)
@@ -339,3 +342,29 @@ def test_one_command_serves_every_release(stack: Stack) -> None:
     unprepared = stack.begin()
     unprepared.append("release", "finished")
     assert os.spawnlp(os.P_WAIT, *step) == 3
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"a": 1}', "\0\0", '{"rules": 5, "series": 7}', "[" * 9000], ids=range(7)
+)
+@pytest.mark.parametrize("name", ["watch.json", "watch-config.json", "watch-before.json", "watch-confidential.json"])
+def test_a_damaged_file_is_told_by_its_name(
+    stack: Stack, name: str, content: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It neither passes for a good watch nor stops what only asks for it: the next deploy, a report, a rollback."""
+    stack.prepare()
+    stack.journal.append("release", "finished")
+    rules.save(stack.folder, replace(stack.load(), runner="cron"))
+    (stack.folder / name).write_text(content)
+    code = command.main(["step", str(stack.state.folder)])
+    if name == "watch.json":
+        found = rules.status(stack.folder)
+        assert (found.state, found.ok, found.dead) == ("damaged", False, False) and "watch.json" in found.summary
+        report = build(stack.journal)
+        assert report.watch and report.watch.summary == found.summary and "watch.json" in page.render(report)
+        process.end(stack.folder, "rolled back")
+        assert metrics.publish(stack.state, Target(str(stack.folder.parent), "pap", "staging")) != ""
+    if code == 0:
+        assert content in ("", '{"a": 1}', '{"rules": 5, "series": 7}') and name != "watch.json"
+    else:
+        assert code == 1 and name in capfd.readouterr().err
