@@ -57,7 +57,12 @@ def _by_timer(state: State, folder: Path, known: Confidential, choice: Choice, s
     found = _takes(folder, SYSTEMD, known)
     title = f"{stack.name} ({stack.environment})" if stack.environment else stack.name
     timer = Timer(stack.unit, title, _argv(state, "step"), state.folder.owner(), found.interval_s)
-    runners.start(choice.manager, timer, lambda: _has_stepped(folder, found.steps))
+    try:
+        runners.start(choice.manager, timer, lambda: _has_stepped(folder, found.steps))
+    except PapError:
+        confidential.forget(folder)
+        _takes(folder, "")  # so that nobody waits for its next step
+        raise
     look = f"systemctl {'--user ' if choice.manager.user else ''}status {stack.unit}.timer"
     return f"by a timer of systemd on the target host, every {found.interval_s:g} s: {look}"
 

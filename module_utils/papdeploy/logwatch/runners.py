@@ -88,7 +88,8 @@ def _manager(root: Path, uid: int) -> tuple[Optional[Manager], str]:
         user = pwd.getpwuid(uid)
     except KeyError:
         return None, f"user {uid} has no account"
-    if (root / "var/lib/systemd/linger" / user.pw_name).exists() and (root / f"run/user/{uid}/systemd").is_dir():
+    private = root / f"run/user/{uid}/systemd/private"  # where its systemd takes commands, while it runs
+    if (root / "var/lib/systemd/linger" / user.pw_name).exists() and private.exists():
         home = root / user.pw_dir.lstrip("/")
         return Manager(home / ".config/systemd/user", user.pw_name), f"the systemd of {user.pw_name} outlives its login"
     return None, (

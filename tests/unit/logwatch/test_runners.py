@@ -70,7 +70,7 @@ def host(home: Path, *folders: str) -> Path:
 
 
 BOOTED = ("run/systemd/system", "etc/systemd/system")
-LINGERS = ("var/lib/systemd/linger/deploy", f"run/user/{UID}/systemd")
+LINGERS = ("var/lib/systemd/linger/deploy", f"run/user/{UID}/systemd/private")
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,7 @@ LINGERS = ("var/lib/systemd/linger/deploy", f"run/user/{UID}/systemd")
          "(loginctl enable-linger deploy)"),
         ((*BOOTED, LINGERS[0]), UID, "process", "deploy may not install units there"),
         ((*BOOTED, LINGERS[1]), UID, "process", "deploy may not install units there"),
+        ((*BOOTED, LINGERS[0], f"run/user/{UID}/systemd/inaccessible"), UID, "process", "deploy may not install units"),
         ((*BOOTED, *LINGERS), UID, "systemd", "the systemd of deploy outlives its login"),
         (LINGERS, UID, "process", "no systemd runs there"),
         (BOOTED, UID + 1, "process", f"user {UID + 1} has no account"),
@@ -237,6 +238,7 @@ def test_where_the_timer_does_not_work_a_process_runs_it(
         (watch.root / "etc/systemd/system/pap-watch-pap:staging.service").mkdir()
     with pytest.raises(Unavailable, match=r"Access denied|no step within 0.5 s|service failed|cannot be written"):
         watch.start("systemd")
+    assert state_of(watch) == ("", False) and "is gone" in rules.status(watch.folder).summary
     if how == "the folder is read only":
         assert watch.units == ["pap-watch-pap:staging.service"]
     else:
