@@ -20,6 +20,7 @@ DEPLOYED = "tests/nightly/test_surroundings.py::test_a_plan_a_deploy_and_a_rollb
 ENCRYPTED = "tests/integration/backup/test_encryption.py::test_proven_from_the_ciphertext"
 HELD = "tests/unit/receipts/test_sign.py::test_what_a_receipt_holds_and_what_is_demanded_of_it"
 LAST = "tests/integration/playbooks/test_destructive_release.py::test_a_release_that_empties_its_database_at_its_start"
+LOGGED_IN = "tests/unit/app/test_login.py::test_it_passes_and_says_what_was_proven"
 MADE = "tests/integration/databases/test_lifecycle.py::test_restore_point"
 MAILED = "tests/unit/notify/test_mail.py::test_whatever_a_server_says_ends_in_time"
 PREFLIGHT = "tests/integration/phases/test_preflight_findings.py::test_a_right_that_the_backup_needs_is_missed_before_anything_begins"
@@ -43,6 +44,8 @@ RUN: Mapping[str, Mapping[str, str]] = {
         "online": DEPLOYED,
     },
     "pap_alembic.order": {"first": TREE, "last": TREE},
+    "pap_smoke_login": dict.fromkeys(("json", "form", "cookie", "header", "none"), LOGGED_IN),
+    "pap_smoke_login_content": {"form": LOGGED_IN, "json": LOGGED_IN},
     "pap_schema_options.fail_on": dict.fromkeys(("error", "warning", "note", "never"), THRESHOLD),
     "preflight_proof": {"full": PREFLIGHT, "schema": PREFLIGHT, "none": PREFLIGHT},
     "preflight_blindness": {"warn": BLIND, "fail": BLIND},
@@ -130,7 +133,7 @@ def names_of(node: ast.stmt) -> Iterator[str]:
 
 def imported(text: str) -> str:
     """The tables of tests/support that the file takes its cases from."""
-    found = re.findall(r"(?m)^from support\.(surroundings) import", text)
+    found = re.findall(r"(?m)^from support\.(surroundings|login_apps) import", text)
     return "".join((ROOT / "tests" / "support" / f"{name}.py").read_text() for name in found)
 
 

@@ -15,6 +15,7 @@ from ..releases.journal import State
 from ..releases.run import Run
 from ..releases.server_lock import ServerLock
 from ..sites.host import HostSite
+from . import login
 from .api_client import SmokeConfig, refuse_wrong_endpoints
 from .host_app import Api, HostApi
 from .options import StackOptions
@@ -34,7 +35,11 @@ def from_params(params: object, release: str = "", redactor: Optional[Redactor] 
     redactor = redactor or Redactor()
     secret_sources.teach(redactor, params)
     options = read_known(StackOptions, params, "stack")
-    _refuse_missing(options, USES.get(phase, (MODELS, API, CONTROL, LOGIN)))
+    smoke = {name: value for name, value in options.smoke.items() if value is not None}
+    smoke_url = smoke.pop("url", "")
+    asked = SmokeConfig("", **{"username": "", "password": "", **smoke})
+    _refuse_missing(options, asked, USES.get(phase, (MODELS, API, CONTROL, LOGIN)))
+    refuse_wrong_endpoints(asked.endpoints)
     made, api, found = _in_containers(options, release) if options.database.container else _on_host(options)
     redactor.learn([made.conninfo.password])
     state = State(
@@ -47,9 +52,6 @@ def from_params(params: object, release: str = "", redactor: Optional[Redactor] 
     state.refuse_open()
     registry = state.registry(options.name, made.conninfo.dbname)
     registry.refuse_other()
-    smoke = {name: value for name, value in options.smoke.items() if value is not None}
-    smoke_url = smoke.pop("url", "")
-    refuse_wrong_endpoints(SmokeConfig("", **smoke).endpoints)
     return Stack(
         name=options.name,
         environment=options.environment,
@@ -135,9 +137,9 @@ def _in_containers(options: StackOptions, release: str) -> tuple[Database, Api, 
     return replace(made, bin_dir=database.bin_dir), control, found.lines() if found else ()
 
 
-def _refuse_missing(options: StackOptions, uses: Sequence[str]) -> None:
+def _refuse_missing(options: StackOptions, asked: SmokeConfig, uses: Sequence[str]) -> None:
     """Raise Refused for what has no value although it is used, by the names of the inventory's variables."""
-    database, api, smoke = options.database, options.api, options.smoke
+    database, api = options.database, options.api
     needed: dict[str, object] = {}
     if not database.container or not api.containers:
         needed["pap_db_name"] = database.name
@@ -152,7 +154,7 @@ def _refuse_missing(options: StackOptions, uses: Sequence[str]) -> None:
     if MODELS in uses:
         needed["pap_models"] = api.models
     if LOGIN in uses:
-        needed |= {f"pap_smoke_{name}": smoke.get(name) for name in ("username", "password")}
+        needed |= login.needed(asked)
     missing = [name for name, value in needed.items() if not value]
     if missing:
         raise Refused(

@@ -44,12 +44,18 @@ class LoggedIn:
     page: str = ""
 
 
+def needed(config: SmokeConfig) -> dict[str, str]:
+    """What the inventory has to say of who asks, by the names of its variables."""
+    if config.login == "none":
+        return {}
+    if config.login == "header":
+        return {"pap_smoke_token": config.token}
+    return {"pap_smoke_username": config.username, "pap_smoke_password": config.password}
+
+
 def refuse_incomplete(config: SmokeConfig) -> None:
     """Raise Refused where the inventory does not say enough to ask the API, of who asks."""
-    needs = {"pap_smoke_username": config.username, "pap_smoke_password": config.password}
-    if config.login == "header":
-        needs = {"pap_smoke_token": config.token}
-    missing = [name for name, value in needs.items() if not value and config.login != "none"]
+    missing = [name for name, value in needed(config).items() if not value]
     if missing:
         raise Refused(
             f"{' and '.join(missing)} must be set where pap_smoke_login is {config.login}.",

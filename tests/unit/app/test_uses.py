@@ -28,6 +28,17 @@ def test_what_is_missing_is_named(phase: str, missing: str, tmp_path: Path) -> N
     assert refused.value.message == f"Missing in the inventory: {missing}."
 
 
+@pytest.mark.parametrize(
+    ("smoke", "missing"),
+    [({"login": "header"}, ", pap_smoke_token"), ({"login": "header", "token": "t"}, ""), ({"login": "none"}, ""),
+     ({"login": "cookie", "username": "u"}, ", pap_smoke_password"), ({"username": "u", "password": "p"}, "")],
+)  # fmt: skip
+def test_a_login_needs_what_its_kind_needs(smoke: dict[str, str], missing: str, tmp_path: Path) -> None:
+    with pytest.raises(Refused) as refused:
+        from_params({**EMPTY, "state_dir": str(tmp_path), "smoke": smoke}, phase="activate")
+    assert refused.value.message.endswith(f", pap_models{missing}.")
+
+
 def test_what_a_phase_does_not_use_may_be_missing(tmp_path: Path) -> None:
     database = {"name": "shop"}
     made = from_params({**EMPTY, "state_dir": str(tmp_path), "database": database}, phase="backup")
