@@ -141,7 +141,7 @@ def imported(text: str) -> str:
 def test_the_named_test_mentions_it(option: str, choice: str) -> None:
     text = source_of(LISTED[option, choice])
     assert re.search(rf"['\"=]{choice}['\"]", text), f"{LISTED[option, choice]} has no {choice!r}"
-    names = {option, option.rpartition(".")[2], re.sub(r"^(pap_api|[a-z]+)_", "", option)}
+    names = {option, option.rpartition(".")[2], re.sub(r"^(pap_api|pap_smoke|[a-z]+)_", "", option)}
     assert any(re.search(rf"(?<![a-z]){name}", text) for name in names | CALLED.get(option, set())), (
         f"{LISTED[option, choice]} knows no {option}"
     )
