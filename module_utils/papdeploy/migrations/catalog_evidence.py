@@ -54,6 +54,13 @@ _QUERIES = {
     "validated constraint": "SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass(%s) AND conname = %s"
     " AND convalidated)",
     "type": "SELECT to_regtype(%s) IS NOT NULL OR %s <> ''",
+    "not null of domain": "SELECT EXISTS (SELECT FROM pg_type WHERE oid = to_regtype(%s) AND typnotnull) OR %s <> ''",
+    "default of domain": "SELECT EXISTS (SELECT FROM pg_type WHERE oid = to_regtype(%s) AND typdefault IS NOT NULL)"
+    " OR %s <> ''",
+    "constraint of domain": "SELECT EXISTS (SELECT FROM pg_constraint WHERE contypid = to_regtype(%s)"
+    " AND conname = %s)",
+    "validated constraint of domain": "SELECT EXISTS (SELECT FROM pg_constraint WHERE contypid = to_regtype(%s)"
+    " AND conname = %s AND convalidated)",
     "enum label": "SELECT EXISTS (SELECT FROM pg_enum WHERE enumtypid = to_regtype(%s) AND enumlabel = %s)",
     "extension": "SELECT EXISTS (SELECT FROM pg_extension WHERE '\"' || extname || '\"' = %s) OR %s <> ''",
     "schema of extension": "SELECT EXISTS (SELECT FROM pg_extension JOIN pg_namespace AS n ON n.oid = extnamespace"

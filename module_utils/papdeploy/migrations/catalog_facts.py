@@ -78,9 +78,36 @@ def of(statement: statements.Statement) -> list[Fact]:
     if words.words[:1] == ("DROP",):
         return _drop(words.words)
     if words.words[:2] in (("ALTER", "SEQUENCE"), ("ALTER", "DOMAIN")):
-        name, _ = name_at(words.words, _after_if(words.words, 2))
-        kind = _CREATED[words.words[1]]
-        return [Fact(f"definition of {kind}", quote_exact(*name), proof=lambda _: True, detail=True)]
+        parts, position = name_at(words.words, _after_if(words.words, 2))
+        kind, name = _CREATED[words.words[1]], quote_exact(*parts)
+        facts = [Fact(f"definition of {kind}", name, proof=lambda _: True, detail=True)]
+        return facts + (_alter_domain(name, parts, words.part(position)) if words.words[1] == "DOMAIN" else [])
+    return []
+
+
+def _alter_domain(name: str, parts: tuple[str, ...], action: Words) -> list[Fact]:
+    words, change = action.words, action.source()
+    same = partial(catalog_made_again.same_in_domain, name=name, change=change)
+    if words[1:3] == ("NOT", "NULL"):
+        return [Fact("not null of domain", name, exists=words[0] == "SET")]
+    if words[1:2] == ("DEFAULT",):
+        proof = partial(same, what="default") if words[0] == "SET" else None
+        return [Fact("default of domain", name, exists=words[0] == "SET", proof=proof)]
+    if words[:2] == ("RENAME", "TO"):
+        return [Fact("type", name, exists=False), Fact("type", quote_exact(*parts[:-1], name_at(words, 2)[0][-1]))]
+    if words[:1] == ("ADD",):
+        called = name_at(words, 2)[0][-1] if words[1:2] == ("CONSTRAINT",) else ""
+        facts = [Fact("constraint of domain", name, called)] if called else []
+        kind = "definition of constraint of domain" if called else "constraint of domain"
+        return [*facts, Fact(kind, name, called or change, proof=partial(same, what="checks"), detail=bool(called))]
+    if words[1:2] == ("CONSTRAINT",):
+        called = name_at(words, _after_if(words, 2))[0][-1]
+        if words[0] == "RENAME":
+            after = name_at(words, words.index("TO") + 1)[0][-1]
+            kind = "constraint of domain"
+            return [Fact(kind, name, called, exists=False), Fact(kind, name, after)]
+        kind = "validated constraint of domain" if words[0] == "VALIDATE" else "constraint of domain"
+        return [Fact(kind, name, called, exists=words[0] != "DROP")]
     return []
 
 

@@ -27,6 +27,12 @@ AND NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = 'pg_temp.pap_de
 _DOMAIN = """(SELECT (t.typbasetype, t.typtypmod, t.typnotnull, t.typcollation, pg_get_expr(t.typdefaultbin, 0),
   ARRAY(SELECT pg_get_constraintdef(k.oid) FROM pg_constraint AS k WHERE k.contypid = t.oid AND k.contype = 'c'
         ORDER BY 1))::text FROM pg_type AS t WHERE t.oid = to_regtype({name}))"""
+_BASE = "SELECT format_type(typbasetype, typtypmod) FROM pg_type WHERE typtype = 'd' AND oid = to_regtype(%s)"
+_IN_DOMAIN = {
+    "default": "ARRAY(SELECT coalesce(pg_get_expr(typdefaultbin, 0), '') FROM pg_type WHERE oid = to_regtype({name}))",
+    "checks": "ARRAY(SELECT replace(pg_get_constraintdef(oid), ' NOT VALID', '') FROM pg_constraint"
+    " WHERE contypid = to_regtype({name}) AND contype = 'c')",
+}
 _EXCLUSIONS = """(SELECT pg_get_constraintdef(k.oid) FROM pg_constraint AS k
   WHERE k.conrelid = to_regclass({name}) AND k.contype = 'x')"""
 
@@ -47,6 +53,17 @@ def same_domain(query: Query, name: str, wanted: str) -> bool:
     """Whether the domain ``name`` has the type, default and checks of ``wanted``, which stands behind its name."""
     again, there = (_DOMAIN.format(name=quote_text(one)) for one in ("pg_temp.pap_deploy_domain", name))
     return not _is_other(query, [f"CREATE DOMAIN pg_temp.pap_deploy_domain {wanted}"], f"{again} = {there}")
+
+
+def same_in_domain(query: Query, name: str, change: str, what: str) -> bool:
+    """Whether the domain ``name`` is there with what ``change`` gives it: its ``default`` or one of its ``checks``."""
+    base = query(_BASE, (name,))
+    if not base:
+        return False
+    domain = "DOMAIN pg_temp.pap_deploy_domain"
+    make = [f"CREATE {domain} AS {base[0][0]}", f"ALTER {domain} {change}"]
+    again, there = (_IN_DOMAIN[what].format(name=quote_text(one)) for one in ("pg_temp.pap_deploy_domain", name))
+    return not _is_other(query, make, f"{again} <@ {there}")
 
 
 def has_exclusion(query: Query, table: str, wanted: str) -> bool:

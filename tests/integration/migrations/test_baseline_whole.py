@@ -14,6 +14,7 @@ BASE = """
 CREATE SCHEMA s; CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TABLE teams (id serial PRIMARY KEY);
 CREATE TABLE places (x int, y int, PRIMARY KEY (x, y));
 CREATE TABLE users (id int NOT NULL, name varchar(50), old text, n int);
+CREATE DOMAIN known AS int CHECK (VALUE <> 7); CREATE DOMAIN s.other AS text DEFAULT 'x' NOT NULL CONSTRAINT c CHECK (VALUE > 'a');
 CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 """
 # What PostgreSQL was told is what it has, however it prints it.
@@ -61,6 +62,10 @@ WHOLE = [
     "CREATE TYPE kind AS ENUM ('a', 'b, c'); ALTER TYPE kind RENAME VALUE 'a' TO 'z'; CREATE DOMAIN d AS int CHECK (VALUE > 0)",
     "CREATE DOMAIN d varchar(9)[] COLLATE \"C\" DEFAULT '{a}' NOT NULL CONSTRAINT c CHECK (VALUE <> '{}' AND 'x%' <> ALL (VALUE));"
     " CREATE DOMAIN s.e AS d; CREATE DOMAIN f AS int CHECK (VALUE > 0); ALTER DOMAIN f DROP CONSTRAINT f_check",
+    "ALTER DOMAIN known SET DEFAULT 4; ALTER DOMAIN known SET NOT NULL; ALTER DOMAIN known ADD CONSTRAINT k CHECK (VALUE > 2)"
+    " NOT VALID; ALTER DOMAIN known ADD CHECK (VALUE < 9); ALTER DOMAIN known VALIDATE CONSTRAINT k",
+    "ALTER DOMAIN known DROP CONSTRAINT IF EXISTS known_check; ALTER DOMAIN known RENAME TO named;"
+    " ALTER DOMAIN s.other RENAME CONSTRAINT c TO \"D\"; ALTER DOMAIN s.other DROP DEFAULT; ALTER DOMAIN s.other DROP NOT NULL",
     "ALTER TABLE users ADD EXCLUDE USING btree (n WITH =, (lower(name)) text_pattern_ops WITH =) WHERE (n IN (1, 2)) DEFERRABLE;"
     " CREATE TABLE t (a int, CONSTRAINT x EXCLUDE (a WITH =) INITIALLY DEFERRED)",
     "CREATE TABLE t (a int, b int UNIQUE); ALTER TABLE t DROP CONSTRAINT t_b_key; ALTER TABLE t RENAME a TO c",
@@ -134,6 +139,21 @@ OTHERWISE = [
     ("CREATE DOMAIN s.d AS text COLLATE \"C\"", "CREATE DOMAIN s.d AS text", "definition of type"),
     ("CREATE DOMAIN s.d AS text CONSTRAINT c CHECK (VALUE ~ 'x') CHECK (VALUE <> '')",
      "CREATE DOMAIN s.d AS text CHECK (VALUE <> '')", "definition of type"),
+    ("ALTER DOMAIN known SET DEFAULT 4", "ALTER DOMAIN known SET DEFAULT 5", "default of domain \"known\""),
+    ("ALTER DOMAIN known SET DEFAULT 4", "SELECT 1", "default of domain \"known\""),
+    ("ALTER DOMAIN known SET DEFAULT 4", "DROP DOMAIN known", "default of domain \"known\""),
+    ("ALTER DOMAIN s.other DROP DEFAULT", "SELECT 1", "default of domain \"s\".\"other\" gone"),
+    ("ALTER DOMAIN known SET NOT NULL", "SELECT 1", "not null of domain \"known\""),
+    ("ALTER DOMAIN s.other DROP NOT NULL", "SELECT 1", "not null of domain \"s\".\"other\" gone"),
+    ("ALTER DOMAIN known ADD CONSTRAINT k CHECK (VALUE > 2)", "SELECT 1", "constraint of domain \"known\".k"),
+    ("ALTER DOMAIN known ADD CONSTRAINT k CHECK (VALUE > 2)", "ALTER DOMAIN known ADD CONSTRAINT k CHECK (VALUE > 3)",
+     "definition of constraint of domain \"known\".k"),
+    ("ALTER DOMAIN known ADD CHECK (VALUE > 2)", "SELECT 1", "constraint of domain \"known\""),
+    ("ALTER DOMAIN known ADD CONSTRAINT k CHECK (VALUE > 2) NOT VALID; ALTER DOMAIN known VALIDATE CONSTRAINT k",
+     "ALTER DOMAIN known ADD CONSTRAINT k CHECK (VALUE > 2) NOT VALID", "validated constraint of domain \"known\".k"),
+    ("ALTER DOMAIN s.other DROP CONSTRAINT c", "SELECT 1", "constraint of domain \"s\".\"other\".c gone"),
+    ("ALTER DOMAIN s.other RENAME CONSTRAINT c TO d", "SELECT 1", "constraint of domain \"s\".\"other\".d"),
+    ("ALTER DOMAIN known RENAME TO named", "SELECT 1", "type \"named\""),
     (EXCLUDED, EXCLUDED.replace("n WITH =", "id WITH ="), "definition of constraint \"users\".apart"),
     (EXCLUDED, EXCLUDED.replace(" WHERE (n > 0)", ""), "definition of constraint"),
     (EXCLUDED, EXCLUDED.replace("EXCLUDE USING btree (n WITH =) WHERE (n > 0)", "CHECK (n > 0)"), "definition of constraint"),

@@ -10,8 +10,9 @@ from support.schema_pairs import pair
 from support.sql_pairs import BESIDE, database_sql, models_sql, roles_sql, sql_pairs
 
 # Each was wrong once: an exchanged label under a trigger of a table that goes, a view that cannot be replaced, a generated
-# column over one that changes its type, a table that goes and has the exchanged type, a type that no cast leads to.
-SEEDS = (1, 7, 20, 27, 54, 121, 136)
+# column over one that changes its type, a table that goes and has the exchanged type, a type that no cast leads to, a default of an
+# exchanged column that takes another type, a column and a table that go and have the exchanged type.
+SEEDS = (1, 7, 20, 27, 54, 121, 136, 1073, 2028)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -69,7 +69,8 @@ def _edges(steps: Sequence[Step], wanted: Dependencies, present: Dependencies) -
     yield from _of_one_name(makers, droppers)
     for dependent, on in wanted.items():
         for other in on - {owner_of(dependent)} if dependent[0] == "default" else on:
-            yield from _pairs(_found(makers, other), _found(makers, dependent))
+            first, then = _found(makers, other), _found(makers, dependent)
+            yield from _pairs(first, then) if first is not then else ()  # parts that one step makes with their whole
     for dependent, on in present.items():
         for other in on - {owner_of(dependent)} if dependent[0] == "default" else on:
             gone, changed = _found(droppers, other), _found(makers, other)

@@ -119,7 +119,7 @@ class Planner:
                 continue
             entry = entry_of(self.places, place, expected=True) or entry_of(self.places, place, expected=False)
             if entry is not None:
-                remade[place] = entry
+                remade[place] = None if going else entry
         for place in self.gone:
             for other in self.places.dependents(place):
                 if remade.get(other) and entry_of(self.places, other, expected=True) is None:
@@ -311,7 +311,8 @@ class Planner:
         if one.stuck:
             statements = _as_remarks(statements, f"{name}: {one.stuck}", statements)
         columns = exchanged_columns(self.work, one.types)
-        moved = {("column", table.schema, table.name, column.name) for table, column in columns} - self.gone
+        places = (("column", table.schema, table.name, column.name) for table, column in columns)
+        moved = {place for place in places if not self.gone & {place, owner_of(place)}}
         return Step(rank("enum_label_order"), name, statements, makes={*one.types, *moved}, kind="enum_label_order")
 
     def _rights(self, old: Entry, new: Entry) -> list[str]:
