@@ -276,6 +276,7 @@ def test_new_fills_a_large_table_in_pieces(bench: Bench, folder: Path, way: list
     assert "public.small SET seen" in main and "public.large SET" not in main and "large_is_set" not in main
     assert "public.large SET seen" in late and late.count("VALIDATE CONSTRAINT") == 2
     assert ("db.batches('SELECT id FROM public.large WHERE seen IS NULL', size=5000)" in late) == (not way)
+    assert ("LIMIT 5000" in late and "COMMIT;" in late) == bool(way)
     assert "cannot-run-again" not in papdeploy(bench, folder, "lint").stdout
     said = papdeploy(bench, folder, "migrate", "--release", "r1")
     assert said.returncode == 0, said.stderr

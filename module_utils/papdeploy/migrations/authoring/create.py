@@ -141,7 +141,7 @@ def _sql_text(title: str, day: date, author: str, draft: Draft, requires: str = 
 
 
 def _sql_lines(statements: Sequence[str]) -> list[str]:
-    """What Python would do in pieces is one statement here."""
+    """What Python does in pieces is a block that commits them."""
     return [text.statement if isinstance(text, Code) else text for text in statements]
 
 

@@ -21,8 +21,29 @@ _SIZES = (
 )
 
 
+# The same in SQL: the server commits each piece, and goes on behind the last key of it.
+_PIECES = """DO $$
+DECLARE
+    papdeploy_last {table}.{key}%TYPE;
+    papdeploy_next {table}.{key}%TYPE;
+BEGIN
+    LOOP
+        WITH piece AS (
+            SELECT {key} FROM {table} WHERE {condition} AND (papdeploy_last IS NULL OR {key} > papdeploy_last)
+            ORDER BY {key} LIMIT {rows}
+        ), filled AS (
+            {change} WHERE {key} IN (SELECT {key} FROM piece)
+        )
+        SELECT {key} INTO papdeploy_next FROM piece ORDER BY {key} DESC LIMIT 1;
+        EXIT WHEN papdeploy_next IS NULL;
+        papdeploy_last := papdeploy_next;
+        COMMIT;
+    END LOOP;
+END $$;"""
+
+
 class Code(str):
-    """Lines of Python in the place of ``statement``."""
+    """Lines of Python; ``statement`` does the same in SQL."""
 
     statement: str
 
@@ -69,5 +90,5 @@ def _in_pieces(update: str, table: str, key: str) -> str:
         f"for batch in db.batches({select!r}, size={_ROWS}):\n"
         f"    db.execute({f'{change} WHERE {key} = ANY(:keys)'!r}, {{'keys': batch.keys}})"
     )
-    found.statement = update
+    found.statement = _PIECES.format(table=table, key=key, condition=condition, change=change, rows=_ROWS)
     return found
