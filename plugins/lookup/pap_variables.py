@@ -13,6 +13,7 @@ import yaml
 from ansible import context
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.lookup import LookupBase
 
 DOCUMENTATION = r"""
@@ -95,6 +96,7 @@ class LookupModule(LookupBase):
         if sealed:
             raise AnsibleError(" ".join(sealed))
         found = [*misspelled(variables, self.get_option("own")), *self._wrong(variables, ours)]
+        found += timer_of_the_sandbox(variables.get("pap_sandbox"), variables.get("watch_runner"))
         return [*in_part, *sorted(found)]
 
     def _wrong(self, variables: Mapping[str, Any], whole: bool) -> Iterator[str]:
@@ -150,6 +152,12 @@ def partial(arguments: Mapping[str, Any]) -> Iterator[str]:
                 f"{option} {value} would run a part of this playbook. It runs only as a whole, because each phase "
                 f"relies on the ones before it. Nothing was done. What runs alone: {alone}."
             )
+
+
+def timer_of_the_sandbox(sandbox: object, runner: object) -> Iterator[str]:
+    """A sentence if a sandbox would leave a timer of systemd on the machine on which it is tried."""
+    if boolean(sandbox, strict=False) and runner in ("auto", "systemd"):
+        yield f"watch_runner is {runner}, and a sandbox installs no timer on its machine: set it to process, or cron."
 
 
 def _plain(description: str) -> str:

@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
     with contextlib.suppress(KeyboardInterrupt):
         try:
             return verbs[arguments[0]](Path(arguments[1]))
-        except PapError as error:
+        except (PapError, OSError) as error:
             print(visible(f"{now()} {Redactor().text(str(error))}"), file=sys.stderr)
             return _FAILED
     return _WELL

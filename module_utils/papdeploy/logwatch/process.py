@@ -72,6 +72,7 @@ class Message:
     event: str
 
 
+_LOG = "watch.log"
 _MAIN = "import sys\nfrom papdeploy.logwatch.command import main\nsys.exit(main(sys.argv[1:]))\n"
 
 
@@ -174,7 +175,7 @@ def spawn(folder: Path, known: Confidential = NOTHING, python: str = "") -> int:
     if is_watched(folder):
         raise Refused("A watcher of this release runs already.")
     program = install(folder)
-    with open(folder / "watch.log", "ab", opener=_private) as log:
+    with open(folder / _LOG, "ab", opener=_private) as log:
         process = subprocess.Popen(
             [python or sys.executable, str(program), "run", str(folder)],
             stdin=subprocess.PIPE,
@@ -189,10 +190,10 @@ def spawn(folder: Path, known: Confidential = NOTHING, python: str = "") -> int:
     deadline = time.monotonic() + 20
     while not is_watched(folder):
         if process.poll() is not None or time.monotonic() > deadline:
-            said = (folder / "watch.log").read_text(encoding="utf-8", errors="replace").strip()
+            said = (folder / _LOG).read_text(encoding="utf-8", errors="replace").strip()
             raise Unavailable(
                 f"The watcher did not start: {said.splitlines()[-1] if said else 'it said nothing'}",
-                hint=f"Look at {folder / 'watch.log'} on the target host.",
+                hint=f"Look at {folder / _LOG} on the target host.",
             )
         time.sleep(0.05)
     return process.pid
@@ -251,7 +252,15 @@ def one_step(folder: Path, known: Confidential, clock: Callable[[], str] = now) 
 def _publish(folder: Path, redactor: Redactor) -> None:
     problem = metrics.publish(State(folder.parent.parent, redactor), configured(folder).metrics)
     if problem:
-        print(visible(f"{now()} {problem}"), file=sys.stderr, flush=True)
+        _note(folder, visible(problem))
+
+
+def _note(folder: Path, said: str) -> None:
+    """Add a line to the watch's log, unless it is the last one already: cron would send a mail a minute."""
+    with contextlib.suppress(OSError), open(folder / _LOG, "ab+", opener=_private) as log:
+        log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
+        if not log.read().rstrip().endswith(said.encode()):
+            log.write(f"{now()} {said}\n".encode())
 
 
 def _judged(folder: Path, state: WatchState, found: Optional[looking.Found], redactor: Redactor) -> WatchState:

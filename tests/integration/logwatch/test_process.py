@@ -368,3 +368,17 @@ def test_a_damaged_file_is_told_by_its_name(
         assert content in ("", '{"a": 1}', '{"rules": 5, "series": 7}') and name != "watch.json"
     else:
         assert code == 1 and name in capfd.readouterr().err
+
+
+def test_figures_that_cannot_be_written_are_told_once(stack: Stack, capfd: pytest.CaptureFixture[str]) -> None:
+    """And not on standard error, of which cron makes a mail a minute."""
+    stack.prepare(target=Target(str(stack.folder / "absent"), "pap", "staging"))
+    stack.journal.append("release", "finished")
+    rules.save(stack.folder, replace(stack.load(), runner="cron"))
+    for _ in range(3):
+        assert command.main(["step", str(stack.state.folder)]) == 0
+    (line,) = (stack.folder / "watch.log").read_text().splitlines()
+    assert line.endswith(
+        "The metrics of pap were not written to " + str(stack.folder / "absent") + ": No such file or directory."
+    )
+    assert capfd.readouterr().err == "" and (stack.folder / "watch.log").stat().st_mode & 0o777 == 0o600

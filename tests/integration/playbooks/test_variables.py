@@ -26,6 +26,7 @@ all:
         $ANSIBLE_VAULT;1.1;AES256
         6162
     right: {pap_environment: staging, pap_rehearse: "no", pap_api_image: "{{ a_later_fact }}", backup_dir: /srv}
+    sandboxed: {pap_environment: staging, pap_sandbox: true, watch_runner: auto}
     own: {pap_environment: staging, pap_region: eu, pap_own_variables: [pap_region]}
   vars: {ansible_connection: local, pap_models: [x], pap_smoke_username: a, pap_smoke_password: b}
 """
@@ -42,7 +43,7 @@ def test_each_host_is_told_its_own_problems(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2, done.stdout + done.stderr
     of = {host: [line for line in done.stdout.splitlines() if line.startswith(f"{host} ")] for host in
-          ("wrong", "without", "sealed", "locked", "right", "own")}  # fmt: skip
+          ("wrong", "without", "sealed", "locked", "right", "sandboxed", "own")}  # fmt: skip
     told = "\n".join(of["wrong"])
     for part in (
         "backup_prof is not a variable of pap-deploy. Did you mean backup_proof?",
@@ -53,6 +54,7 @@ def test_each_host_is_told_its_own_problems(tmp_path: Path) -> None:
     ):
         assert part in told
     assert "pap_environment is missing: development, staging, production" in "\n".join(of["without"])
+    assert "watch_runner is auto, and a sandbox installs no timer" in "\n".join(of["sandboxed"])
     assert "pap_smoke_password cannot be decrypted" in "\n".join(of["sealed"])
     assert "ansible_become_password (from vault_become) cannot be decrypted" in "\n".join(of["locked"])
     # The hosts that are left are told of two environments, and of nothing else.

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 from support import ROOT
 
 
@@ -73,6 +74,16 @@ def test_what_was_replaced_is_refused_with_what_to_write() -> None:
     assert list(checks.misspelled(["watch_timer"])) == [
         "watch_timer is no more. Write watch_runner: systemd (or auto, the default) instead."
     ]
+
+
+def test_a_sandbox_installs_no_timer_on_its_machine() -> None:
+    for runner in ("auto", "systemd"):
+        assert "a sandbox installs no timer" in next(checks.timer_of_the_sandbox(True, runner))
+        assert list(checks.timer_of_the_sandbox(False, runner)) == list(checks.timer_of_the_sandbox(None, runner)) == []
+    for runner in ("process", "cron", None):
+        assert list(checks.timer_of_the_sandbox("yes", runner)) == []
+    sandbox = yaml.safe_load((ROOT / "sandbox" / "group_vars.yml").read_text())
+    assert (sandbox["pap_sandbox"], sandbox["watch_runner"]) == (True, "process")
 
 
 def test_what_is_right_or_another_s_is_not_refused() -> None:
