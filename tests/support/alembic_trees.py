@@ -143,3 +143,147 @@ def grown(project: Project) -> None:
         down="block1",
         head="from sqlalchemy.orm import Session",
     )
+
+
+_FULL_STACK_ENV = """
+import os
+from logging.config import fileConfig
+
+from alembic import context
+from sqlalchemy import engine_from_config, pool
+
+config = context.config
+assert config.config_file_name
+fileConfig(config.config_file_name)
+
+from {package}.models import Base  # noqa
+from {package}.core.config import settings  # noqa
+
+target_metadata = Base.metadata
+
+
+def get_url():
+    return str(settings.SQLALCHEMY_DATABASE_URI)
+
+
+def run_migrations_offline():
+    context.configure(url=get_url(), target_metadata=target_metadata, literal_binds=True, compare_type=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def run_migrations_online():
+    configuration = config.get_section(config.config_ini_section)
+    configuration["sqlalchemy.url"] = get_url()
+    connectable = engine_from_config(configuration, prefix="sqlalchemy.", poolclass=pool.NullPool)
+    with connectable.connect() as connection:
+        context.configure(connection=connection, target_metadata=target_metadata, compare_type=True)
+        with context.begin_transaction():
+            context.run_migrations()
+
+
+if context.is_offline_mode():
+    run_migrations_offline()
+else:
+    run_migrations_online()
+"""
+
+
+def full_stack(folder: Path) -> tuple[Project, str]:
+    """In the form of the FastAPI full-stack template: the tree inside the package, settings put the URL together, ids
+    become UUIDs by way of a second column. Returns the project and the revision at which its database is."""
+    package = "full_stack_app"
+    project = made(folder, where=f"{package}/alembic")
+    ini = folder / "alembic.ini"
+    ini.write_text(ini.read_text().replace(f"%(here)s/{package}/alembic", f"{package}/alembic"))
+    project.env_py.write_text(_FULL_STACK_ENV.format(package=package))
+    (folder / package / "core").mkdir()
+    for path in (package, f"{package}/core"):
+        (folder / path / "__init__.py").touch()
+    (folder / package / "core" / "config.py").write_text(
+        "import os\n\n\nclass Settings:\n    SQLALCHEMY_DATABASE_URI = os.environ['DATABASE_URL']\n\n\n"
+        "settings = Settings()\n"
+    )
+    (folder / package / "models.py").write_text(
+        "from sqlalchemy.orm import declarative_base\n\nBase = declarative_base()\n"
+    )
+    project.revision(
+        "e2412789c190",
+        "op.create_table('user', sa.Column('id', sa.Integer, primary_key=True), sa.Column('email', sa.String),\n"
+        "                sa.Column('is_active', sa.Boolean, nullable=False))\n"
+        "op.create_index(op.f('ix_user_email'), 'user', ['email'], unique=True)\n"
+        "op.create_table('item', sa.Column('id', sa.Integer, primary_key=True), sa.Column('title', sa.String),\n"
+        "                sa.Column('owner_id', sa.Integer, sa.ForeignKey('user.id'), nullable=False))\n"
+        "op.execute('INSERT INTO \"user\" (email, is_active) SELECT g || \\'@x\\', true FROM generate_series(1, 9) AS g')\n"
+        "op.execute('INSERT INTO item (title, owner_id) SELECT email, id FROM \"user\"')",
+        "op.drop_table('item')\nop.drop_table('user')",
+    )
+    project.revision(
+        "9c0a54914c78",
+        "op.alter_column('user', 'email', existing_type=sa.String(), type_=sa.String(length=255))",
+        "op.alter_column('user', 'email', existing_type=sa.String(length=255), type_=sa.String())",
+    )
+    project.revision(
+        "d98dd8ec85a3",
+        "op.execute('ALTER TABLE \"user\" ADD COLUMN new_id uuid')\n"
+        "op.execute('UPDATE \"user\" SET new_id = md5(id::text)::uuid')\n"
+        "op.alter_column('user', 'new_id', nullable=False)",
+        "op.drop_column('user', 'new_id')",
+    )
+    project.revision(
+        "1a31ce608336",
+        "op.drop_constraint('item_owner_id_fkey', 'item', type_='foreignkey')\n"
+        "op.create_foreign_key('item_owner', 'item', 'user', ['owner_id'], ['id'], ondelete='CASCADE')",
+        "op.drop_constraint('item_owner', 'item', type_='foreignkey')\n"
+        "op.create_foreign_key('item_owner_id_fkey', 'item', 'user', ['owner_id'], ['id'])",
+    )
+    return project, "9c0a54914c78"
+
+
+def asynchronous(folder: Path) -> tuple[Project, str]:
+    """A service on asyncpg, whose large tables get their indexes CONCURRENTLY."""
+    project = made(folder, "async")
+    project.revision(
+        "base1",
+        "op.create_table('events', sa.Column('id', sa.BigInteger, primary_key=True), sa.Column('kind', sa.Text),\n"
+        "                sa.Column('at', sa.DateTime(timezone=True), server_default=sa.func.now()))\n"
+        "op.get_bind().exec_driver_sql(\"INSERT INTO events SELECT g, 'k' || g % 3, '2026-01-01' FROM"
+        ' generate_series(1, 50) AS g")',
+        "op.drop_table('events')",
+    )
+    project.revision(
+        "index1",
+        "with op.get_context().autocommit_block():\n"
+        "    op.create_index('events_kind', 'events', ['kind'], postgresql_concurrently=True, if_not_exists=True)",
+        "with op.get_context().autocommit_block():\n"
+        "    op.drop_index('events_kind', table_name='events', postgresql_concurrently=True, if_exists=True)",
+    )
+    project.revision(
+        "fill1",
+        "op.add_column('events', sa.Column('weight', sa.Integer))\n"
+        "op.get_bind().exec_driver_sql(\"UPDATE events SET weight = id % 7 WHERE kind LIKE 'k%'\")",
+        "op.drop_column('events', 'weight')",
+    )
+    return project, "base1"
+
+
+def forty(folder: Path) -> tuple[Project, str]:
+    """40 revisions, every fourth of which reads rows and writes what it computes of them."""
+    project = made(folder)
+    project.revision(
+        "r00",
+        "op.create_table('accounts', sa.Column('id', sa.Integer, primary_key=True), sa.Column('name', sa.Text))\n"
+        "op.bulk_insert(sa.table('accounts', sa.column('name', sa.Text)), [{'name': f'n{n}'} for n in range(30)])",
+        "op.drop_table('accounts')",
+    )
+    for number in range(1, 40):
+        column = f"c{number:02}"
+        up = f"op.add_column('accounts', sa.Column('{column}', sa.Text))"
+        if number % 4 == 0:
+            up += (
+                "\naccounts = sa.table('accounts', sa.column('id'), sa.column('name'), sa.column('" + column + "'))\n"
+                "for row in op.get_bind().execute(sa.select(accounts.c.id, accounts.c.name).order_by(accounts.c.id)):\n"
+                f"    op.execute(accounts.update().where(accounts.c.id == row.id).values({column}=row.name[::-1]))"
+            )
+        project.revision(f"r{number:02}", up, f"op.drop_column('accounts', '{column}')")
+    return project, "r20"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,12 @@ import pytest
 from papdeploy.core.errors import PapError, Refused, Unavailable
 from papdeploy.databases import version_tables
 from papdeploy.databases.psql import Conninfo, Database
+from papdeploy.rehearsal import copies, sampling
 from papdeploy.schema import CheckOptions, compare, describe
 from papdeploy.schema.catalog.connect import open_session
 from papdeploy.sites.host import HostSite
 from support import ROOT
-from support.alembic_trees import Project, call, grown, made
+from support.alembic_trees import Project, asynchronous, call, forty, full_stack, grown, made
 from support.migration_runner import migration
 from support.postgres_servers import Server
 
@@ -535,3 +538,66 @@ def test_a_revision_among_our_own_files_is_told(server: Server, database: str, t
     plain(tree)
     with pytest.raises(Refused, match=r"is a revision of an Alembic tree.*pap_alembic"):
         call("status", tree, server.url(database), alembic=None, folders=[str(tree.versions)])
+
+
+def test_a_version_table_behind_the_schema(server: Server, database: str, tree: Project) -> None:
+    plain(tree, "a1")
+    tree.alembic(server.url(database), "upgrade", "head")
+    tree.alembic(server.url(database), "stamp", "base1")
+    with pytest.raises(
+        PapError, match=r"a1 failed .*DuplicateColumn.*version table is behind its schema: `alembic stamp`"
+    ):
+        call("apply", tree, server.url(database))
+
+
+@pytest.mark.parametrize("kept", ["schema", "sample"])
+def test_copies_without_rows_keep_the_versions(server: Server, database: str, tree: Project, kept: str) -> None:
+    plain(tree, "a1")
+    tree.revision("other1", "op.execute('CREATE TABLE o ()')", down=None)
+    call("apply", tree, server.url(database), {"target": "heads"})
+    server.sql("INSERT INTO users SELECT generate_series(1, 9)", database)
+    name = server.create("copy")
+    live, copy = (
+        Database(
+            HostSite(), Conninfo(each, server.host, server.port, server.user, server.password), str(server.bin_dir)
+        )
+        for each in (database, name)
+    )
+    stream = functools.partial(copies.transfer, deadline=time.monotonic() + 60)
+    if kept == "schema":
+        stream(live, copy, ["--schema-only"])
+    else:
+        sampling.copy_sample(live, copy, 1, stream)
+    stream(live, copy, copies.what_was_applied(live))
+    assert server.sql("SELECT version_num FROM alembic_version ORDER BY 1", name) == [("a1",), ("other1",)]
+    state = call("status", tree, server.url(name), {"target": "heads"})
+    assert state["pending"] == [] and state["problems"] == []
+    server.drop(name)
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        full_stack,
+        pytest.param(asynchronous, marks=pytest.mark.nightly),
+        pytest.param(forty, marks=pytest.mark.nightly),
+    ],
+    ids=lambda service: service.__name__,
+)
+def test_services(server: Server, database: str, twin: str, tmp_path: Path, service: Any) -> None:
+    """A service that Alembic has brought to where it is: its release is deployed, and goes back."""
+    if service is asynchronous:
+        pytest.importorskip("asyncpg")
+        pytest.importorskip("greenlet")
+    tree, before = service(tmp_path / "release")
+    driver = "postgresql+asyncpg" if service is asynchronous else "postgresql+psycopg2"
+    for name in (database, twin):
+        tree.alembic(server.url(name, driver), "upgrade", before)
+    start = dumped(server, database)
+    tree.alembic(server.url(twin, driver), "upgrade", "head")
+    done = call("apply", tree, server.url(database, driver))["applied"]
+    assert len(done) >= 2 and dumped(server, database) == dumped(server, twin)
+    call("revert", tree, server.url(database, driver), since_release="r1", release="r1")
+    assert dumped(server, database) == start
+    call("apply", tree, server.url(database, driver), release="r2")
+    assert dumped(server, database) == dumped(server, twin)

@@ -88,6 +88,11 @@ def _advice(error: BaseException, code: str, step: Step) -> str:
     sent = step.failure or Failure()
     if type(error).__name__ == "InvalidRequestError" and "begin()" in str(error):
         return "db.connection is in the runner's transaction: leave begin() out, or write begin_nested()."
+    if code in _THERE_ALREADY and step.revision:
+        return (
+            "If the database has what this revision makes, its version table is behind its schema: `alembic stamp` the"
+            " revision at which it really is. If an interrupted attempt left it: write IF NOT EXISTS."
+        )
     if code in _THERE_ALREADY and not step.transactional:
         return (
             "If an interrupted attempt left it: write IF NOT EXISTS, so that the migration can run again. A file that"
