@@ -10,7 +10,7 @@ LIMIT ?= staging
 RELEASE ?= current
 ARGS ?=
 # Tests wait as much as they compute: twice as many workers as a small machine has cores.
-WORKERS ?= 3
+WORKERS ?= 4
 IN_PARALLEL = --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
 BY_DAY := -m "not nightly"
 

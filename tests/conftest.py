@@ -44,7 +44,6 @@ LONGEST = (
     "integration/playbooks/test_report_roles",
     "integration/playbooks/test_live_truth-docker",
     "molecule-docker-deploy",
-    "scenarios/test_one_run",
     "integration/backup/test_docker-docker",
     "integration/sandbox/test_stack",
     "integration/backup/test_proof",

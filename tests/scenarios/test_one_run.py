@@ -87,6 +87,7 @@ def at_once(stack: Interrupted, *plays: tuple[str, ...]) -> list[tuple[int, str]
     return [(process.wait(), said) for process in running for said in [process.communicate(timeout=300)[0]]]
 
 
+@pytest.mark.nightly  # by day tests/integration/databases/test_server_lock.py
 @pytest.mark.timeout(900)
 def test_whoever_comes_second_is_refused_and_the_first_ends_well(stack: Interrupted, tmp_path: Path) -> None:
     stack.command("reset", "staging")

@@ -203,6 +203,7 @@ def test_two_environments_push_their_receipts_at_once(place: Place, monkeypatch:
     assert f"git -C {mine} push origin HEAD:main" in said and "s3cret" not in said and "non-zero" not in said
 
 
+@pytest.mark.nightly
 def test_a_receipt_that_waits_for_its_push_survives_what_comes_next(place: Place) -> None:
     """Where the repository did not take it: the next fetch puts it on top of what came meanwhile, the next push takes it
     along; and where that cannot be, nothing is changed."""
