@@ -17,6 +17,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from types import FrameType
 
+from ansible import constants as C
+
 _CHANGING = ("migrate", "activate", "rollback")
 _LAST = ("finish", "rollback")
 
@@ -103,8 +105,9 @@ class Notes:
     def _speak(self) -> None:
         if os.getpid() != self._process:
             return
+        where = 2 if "json" in str(C.DEFAULT_STDOUT_CALLBACK) else 1  # nothing beside what a machine reads
         with contextlib.suppress(OSError):  # the terminal may be gone
-            os.write(1, "".join(f"{line}\n" for line in words(self._read())).encode(errors="replace"))
+            os.write(where, "".join(f"{line}\n" for line in words(self._read())).encode(errors="replace"))
 
     def _read(self) -> Iterator[Note]:
         size = os.fstat(self._file.fileno()).st_size

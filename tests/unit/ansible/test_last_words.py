@@ -28,7 +28,7 @@ PLAY = """\
 def said(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The module, without its ears."""
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr("atexit.register", lambda *_: None)
+    monkeypatch.setattr("atexit.register", lambda *_, **__: None)
     spec = importlib.util.spec_from_file_location("last_words", PATH)
     assert spec and spec.loader
     made = importlib.util.module_from_spec(spec)
