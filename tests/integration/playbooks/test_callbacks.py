@@ -37,7 +37,9 @@ def test_the_lines_are_shown(callback: str, tmp_path: Path) -> None:
         return done.stdout + done.stderr
 
     lines = play("history.yml").splitlines()
-    shown = [line for line in lines if journal.release in line and not line.lstrip().startswith('"') and " => {" not in line]
+    shown = [
+        line for line in lines if journal.release in line and not line.lstrip().startswith('"') and " => {" not in line
+    ]
     assert len(shown) == 1 and sum(line.startswith("history ") for line in lines) == 1, "\n".join(lines)
     if callback == "default":  # a failure has its next step, too: this stack has no database and no API
         failed = play("check.yml")

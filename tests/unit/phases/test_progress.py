@@ -128,7 +128,9 @@ class Shown:
     def run(self) -> dict[str, Any]:
         action = self.plugin.ActionModule.__new__(self.plugin.ActionModule)
         action._connection = SimpleNamespace(become=None)
-        action._task = SimpleNamespace(action="pap_backup", args={"stack": {"state_dir": "/var/lib/pap-deploy/x"}})
+        action._task = SimpleNamespace(
+            action="pap_backup", args={"stack": {"state_dir": "/var/lib/pap-deploy/x", "who": {"pid": 1}, "code": "/x"}}
+        )
         found = action.run(None, {"ansible_play_hosts_all": self.hosts, "inventory_hostname": self.hosts[0]})
         assert found == {"waited": True}
         return dict(found)
@@ -184,7 +186,7 @@ def test_on_a_real_terminal_under_ansible_itself(tmp_path: Path) -> None:
     root = Path(__file__).parents[3]
     (tmp_path / "library").mkdir()
     (tmp_path / "library" / "pap_backup.py").write_text(MODULE)
-    task = {"pap_backup": {"stack": {"state_dir": str(tmp_path)}}, "register": "made"}
+    task = {"pap_backup": {"stack": {"state_dir": str(tmp_path), "who": {"pid": 1}, "code": "/x"}}, "register": "made"}
     play = {"hosts": "localhost", "connection": "local", "gather_facts": False,
             "vars": {"ansible_python_interpreter": sys.executable}, "tasks": [task]}  # fmt: skip
     (tmp_path / "play.yml").write_text(json.dumps([play]))
