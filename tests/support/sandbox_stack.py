@@ -39,6 +39,8 @@ class Sandbox:
 
     def __init__(self, home: Path, python: str = sys.executable, root: Path = ROOT, **run: Any) -> None:
         self.home, self.python, self.root, self.run_arguments = home, python, root, run
+        self.surroundings: dict[str, str] = {}  # of whoever plays a playbook
+        self.umask = -1  # the test's own
 
     def command(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -59,7 +61,7 @@ class Sandbox:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "PAP_SANDBOX_HOME": str(self.home), "NO_COLOR": "1"}
+        return {**os.environ, "PAP_SANDBOX_HOME": str(self.home), "NO_COLOR": "1", **self.surroundings}
 
     def argv(self, playbook: str, *options: str, limit: str = "staging", **variables: Any) -> list[str]:
         """The command line of a playbook; ``options`` are words of it, and come after ``variables``."""
@@ -69,7 +71,9 @@ class Sandbox:
     def run(self, playbook: str, *options: str, **variables: Any) -> subprocess.CompletedProcess[str]:
         """How a playbook ended."""
         argv = self.argv(playbook, *options, **variables)
-        return subprocess.run(argv, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=900)
+        return subprocess.run(
+            argv, cwd=ROOT, env=self.environment, umask=self.umask, capture_output=True, text=True, timeout=900
+        )
 
     def play(self, playbook: str, *options: str, rc: int | tuple[int, ...] = 0, **variables: Any) -> str:
         """What a playbook says, which must end with ``rc``."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.journals import last
 from support.sandbox_playbooks import Place, sandbox_place
+from support.surroundings import made_locales
 
 # What `load_dotenv()` does, for a Python that has no dotenv.
 DOTENV = """
@@ -27,7 +28,11 @@ RESET = """
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Place]:
-    with sandbox_place("destructive") as made:
+    """Played in surroundings that the nightly test has one by one."""
+    with sandbox_place("destructive") as made, made_locales() as locales:
+        turkish = {"LC_ALL": "tr_TR.UTF-8", "LOCPATH": str(locales)} if (locales / "tr_TR.UTF-8").is_dir() else {}
+        made.sandbox.surroundings = {"TZ": "Asia/Kathmandu", **turkish}
+        made.sandbox.umask = 0o077
         yield made
 
 
