@@ -95,7 +95,9 @@ class LookupModule(LookupBase):
         sealed = [line for name in variables if _PASSWORD.fullmatch(name) for line in self._sealed(name, variables)]
         if sealed:
             raise AnsibleError(" ".join(sealed))
-        found = [*misspelled(variables, self.get_option("own")), *self._wrong(variables, ours)]
+        facts = variables.get("ansible_facts") or {}
+        names = [name for name in variables if name not in facts]  # a cache may hold those of an older version of ours
+        found = [*misspelled(names, self.get_option("own")), *self._wrong(variables, ours)]
         found += timer_of_the_sandbox(variables.get("pap_sandbox"), variables.get("watch_runner"))
         return [*in_part, *sorted(found)]
 

@@ -124,6 +124,8 @@ def test_no_fact_of_a_cache_decides_what_runs(folder: Path, servers: dict[int, S
     }
     facts["__payload__"] = json.dumps({**json.loads(facts["__payload__"]), **names, "ansible_facts": names})
     cached.write_text(json.dumps(facts))
+    wrong = ["ansible-playbook", "backup.yml", "-e", "backup_prof=none"]
+    assert "Did you mean backup_proof?" in run(folder, *wrong, code=2, HOME=str(home))
     backed_up()
 
     packages = home / ".cache" / "pap-deploy"
