@@ -37,9 +37,6 @@ def twin(server: Server) -> Iterator[str]:
 
 @pytest.fixture(params=["generic", "async", pytest.param("pyproject", marks=pytest.mark.nightly)])
 def project(tmp_path: Path, request: pytest.FixtureRequest) -> Project:
-    if request.param == "async":
-        pytest.importorskip("greenlet")
-        pytest.importorskip("asyncpg")
     return made(tmp_path / "release", request.param)
 
 
@@ -586,9 +583,6 @@ def test_copies_without_rows_keep_the_versions(server: Server, database: str, tr
 )
 def test_services(server: Server, database: str, twin: str, tmp_path: Path, service: Any) -> None:
     """A service that Alembic has brought to where it is: its release is deployed, and goes back."""
-    if service is asynchronous:
-        pytest.importorskip("asyncpg")
-        pytest.importorskip("greenlet")
     tree, before = service(tmp_path / "release")
     driver = "postgresql+asyncpg" if service is asynchronous else "postgresql+psycopg2"
     for name in (database, twin):
